@@ -1,0 +1,1 @@
+"""voxrec: a call-recording gateway that drives Asterisk through ARI."""

@@ -1,0 +1,4 @@
+"""Where finished files live, and how they get there whole or not at all.
+
+Everything here blocks: callers use a thread pool.
+"""

@@ -1,0 +1,1 @@
+"""Talking to Asterisk through ARI, with no policy: events in, commands out."""

@@ -1,0 +1,149 @@
+"""How a request reaches Asterisk: over HTTP always, over the event websocket where Asterisk offers it."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import msgspec
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
+from twisted.web.http_headers import Headers
+
+from voxrec.ari.events import RestResponse
+from voxrec.errors import AsteriskUnavailable, VoxrecError
+
+_JSON = Headers({"Content-Type": ["application/json"]})
+_LOST = (ConnectError, ConnectionClosed, ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed)
+
+
+class AriRefusal(VoxrecError):
+    """Asterisk answered, and said no; ``ari_status`` is its HTTP status."""
+
+    status = 502
+    code = "asterisk-refused"
+
+    def __init__(self, request: str, ari_status: int, reason: str) -> None:
+        super().__init__(f"Asterisk refused {request}: {ari_status} {reason}")
+        self.ari_status = ari_status
+        self.reason = reason
+
+    @property
+    def gone(self) -> bool:
+        """What the request spoke of does not exist, or no longer: the channel hung up, say."""
+        return self.ari_status == 404
+
+
+class Requester(Protocol):
+    """One way to Asterisk."""
+
+    async def request(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
+    ) -> bytes:
+        """Send one request and give back the body of the answer.
+
+        ``path`` holds the unescaped segments below ``/ari``. Raises `AriRefusal` or `AsteriskUnavailable`; after the
+        latter nobody knows whether Asterisk did it, which is why voxrec chooses all ids itself.
+        """
+        ...
+
+
+def _uri(path: tuple[str, ...]) -> str:
+    return "/".join(quote(segment, safe="") for segment in path)
+
+
+def _checked(request: str, status: int, body: bytes, phrase: str) -> bytes:
+    if 200 <= status < 300:
+        return body
+    try:
+        message = msgspec.json.decode(body, type=dict[str, Any]).get("message") or phrase
+    except msgspec.DecodeError:
+        message = phrase
+    raise AriRefusal(request, status, str(message))
+
+
+class HttpRequester:
+    """Requests over HTTP/1.1 with keep-alive: works with every Asterisk, and in parallel."""
+
+    def __init__(
+        self, reactor: IReactorTime, http: HTTPClient, url: str, user: str, password: str, timeout: float
+    ) -> None:
+        self._reactor = reactor
+        self._http = http
+        self._url = url.rstrip("/")
+        self._auth = (user, password)
+        self._timeout = timeout
+
+    async def request(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
+    ) -> bytes:
+        """See `Requester.request`."""
+        uri = _uri(path)
+        try:
+            response = await self._http.request(
+                method,
+                f"{self._url}/{uri}",
+                params=dict(query),
+                data=None if body is None else msgspec.json.encode(body),
+                headers=_JSON if body is not None else None,
+                auth=self._auth,
+                timeout=self._timeout,
+                reactor=self._reactor,  # type: ignore[arg-type] # only its clock is used
+            )
+            content: bytes = await response.content()
+        except (*_LOST, CancelledError, DeferredTimeoutError) as error:
+            raise AsteriskUnavailable(f"Asterisk did not answer {method} {uri}: {error}") from error
+        return _checked(f"{method} {uri}", response.code, content, response.phrase.decode("latin-1"))
+
+
+class SocketRequester:
+    """Requests over the event websocket (Asterisk 22.4 and later): a third of the time of HTTP, and pipelined."""
+
+    def __init__(self, reactor: IReactorTime, send: Callable[[bytes], None], timeout: float) -> None:
+        self._reactor = reactor
+        self._send = send
+        self._timeout = timeout
+        self._waiting: dict[str, Deferred[RestResponse]] = {}
+        self._lost = False
+
+    async def request(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
+    ) -> bytes:
+        """See `Requester.request`."""
+        uri = _uri(path)
+        if self._lost:
+            raise AsteriskUnavailable(f"the websocket closed before {method} {uri} was sent")
+        request_id = uuid.uuid4().hex
+        answer: Deferred[RestResponse] = Deferred()
+        self._waiting[request_id] = answer
+        message: dict[str, object] = {"type": "RESTRequest", "request_id": request_id, "method": method, "uri": uri}
+        if query:
+            message["query_strings"] = [{"name": name, "value": value} for name, value in query.items()]
+        if body is not None:
+            message["content_type"] = "application/json"
+            message["message_body"] = msgspec.json.encode(body).decode()
+        self._send(msgspec.json.encode(message))
+        try:
+            response = await answer.addTimeout(self._timeout, self._reactor)
+        except (DeferredTimeoutError, CancelledError) as error:
+            raise AsteriskUnavailable(f"Asterisk did not answer {method} {uri} in {self._timeout:g} s") from error
+        finally:
+            self._waiting.pop(request_id, None)
+        return _checked(f"{method} {uri}", response.status_code, response.message_body.encode(), response.reason_phrase)
+
+    def answered(self, response: RestResponse) -> None:
+        """Hand an answer to whoever waits for it; one that came too late is nobody's."""
+        waiting = self._waiting.pop(response.request_id, None)
+        if waiting is not None:
+            waiting.callback(response)
+
+    def lost(self, reason: str) -> None:
+        """Fail all that wait: the websocket is gone."""
+        self._lost = True
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            answer.errback(AsteriskUnavailable(f"the websocket closed before Asterisk answered: {reason}"))

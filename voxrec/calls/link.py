@@ -1,0 +1,84 @@
+"""What happens when the event websocket opens and closes: learn what Asterisk can do, catch up, clean up."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from voxrec.ari.client import AriClient
+from voxrec.ari.events import ApplicationReplaced, Event, wanted_types
+from voxrec.ari.requests import SocketRequester
+from voxrec.calls.causes import Cause
+from voxrec.calls.leftovers import Leftovers
+from voxrec.calls.router import Router
+from voxrec.errors import VoxrecError
+
+# A caller may be in the application before the event that says so was read; only who is still a stranger after so many
+# seconds belongs to a voxrec that is no more.
+_STRANGER_TIME = 2.0
+
+
+class AsteriskLink:
+    """Owns the event stream's news: who is there, what was missed, what is left over from before."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, asterisk: AriClient, router: Router, leftovers: Leftovers) -> None:
+        self._clock = clock
+        self._asterisk = asterisk
+        self._router = router
+        self._leftovers = leftovers
+        self._connection = 0
+        self.version: str | None = None
+        """Asterisk's version while it is connected."""
+
+    def stream_up(self, requester: SocketRequester) -> None:
+        """The websocket is open."""
+        self._connection += 1
+        Deferred.fromCoroutine(self._came_up(requester, self._connection))
+
+    def stream_event(self, event: Event) -> None:
+        """Something happened in Asterisk."""
+        if isinstance(event, ApplicationReplaced):
+            self._log.error(
+                "Asterisk: another program took over the application {app}; no two may use one",
+                app=event.application,
+            )
+        self._router.handle(event)
+
+    def stream_down(self) -> None:
+        """The websocket is closed: live calls go on in Asterisk, and commands go over HTTP."""
+        self.version = None
+        self._connection += 1
+        self._asterisk.forget()
+
+    async def _came_up(self, requester: SocketRequester, connection: int) -> None:
+        try:
+            self.version = version = await self._asterisk.learn()
+            Deferred.fromCoroutine(self._try_websocket(requester, connection))
+            await self._asterisk.want_events(wanted_types())
+            self._log.info("Asterisk {version}: connected", version=version)
+            await self._clean_up(await self._router.reconcile(), connection)
+        except VoxrecError as error:
+            self._log.error("Asterisk: could not catch up: {error}", error=error)
+        except Exception:
+            self._log.failure("Asterisk: could not catch up")
+
+    async def _try_websocket(self, requester: SocketRequester, connection: int) -> None:
+        """Older ones never answer a request on the websocket, so commands go over HTTP until this one has."""
+        try:
+            await requester.request("GET", ("asterisk", "ping"), {})
+        except VoxrecError:
+            self._log.info("Asterisk takes no requests over the websocket; commands go over HTTP")
+            return
+        if connection == self._connection:
+            self._asterisk.prefer(requester)
+
+    async def _clean_up(self, strangers: set[str], connection: int) -> None:
+        if strangers:
+            await deferLater(self._clock, _STRANGER_TIME)
+            for channel in strangers & await self._router.reconcile():
+                self._log.warn("Asterisk: ending {channel}, left over from before", channel=channel)
+                self._router.hang_up(channel, Cause.NORMAL)
+        if connection == self._connection:
+            await self._leftovers.take_up()

@@ -1,0 +1,25 @@
+"""The ids that voxrec gives to what it makes in Asterisk.
+
+Each tells the call and the role, so that an event, a leftover channel or a file says whose it is to any voxrec that
+meets it.
+"""
+
+from uuid import UUID
+
+_PREFIX = "voxrec"
+
+
+def owned_id(call_id: UUID, role: str) -> str:
+    """The id of a channel, bridge or playback of a call: ``voxrec-<call id>-<role>``."""
+    return f"{_PREFIX}-{call_id}-{role}"
+
+
+def owner_of(owned: str) -> tuple[UUID, str] | None:
+    """The call and the role behind an id made by `owned_id`; None where the id is not one."""
+    prefix, _, rest = owned.partition("-")
+    if prefix != _PREFIX or rest[36:37] != "-":
+        return None
+    try:
+        return UUID(rest[:36]), rest[37:]
+    except ValueError:
+        return None

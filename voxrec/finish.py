@@ -1,0 +1,207 @@
+"""From leg files to a completed Recording: one job, repeatable without harm.
+
+The order is the safety: the finished file is in the archive before the row says so, and the row says so before a leg
+file goes. Whatever dies between two steps, the next attempt meets everything that it needs.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, ParamSpec, Protocol, TypeVar
+from uuid import UUID
+
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from voxrec.archive.interface import Archive
+from voxrec.audio import formats
+from voxrec.audio.join import join
+from voxrec.audio.probe import probe
+from voxrec.audio.repair import repair
+from voxrec.audio.verdict import EMPTY, judge, one_way, unreadable
+from voxrec.errors import AudioFault, Conflict, NotFound, Unavailable
+from voxrec.model import Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict, leg_name
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_FINAL: Final = frozenset({RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT})
+_WAV_HEADER: Final = 44  # bytes of Asterisk's WAV header: a file that ends within it has no sample to lose
+
+
+class Recordings(Protocol):
+    """What finishing needs of the store."""
+
+    async def get(self, recording_id: UUID, /) -> Recording:
+        """Return the Recording; NotFound where there is none."""
+
+    async def settle(self, recording: Recording, follow_up: Sequence[JobKind], /) -> None:
+        """Write the final Recording and queue the jobs that follow, in one transaction."""
+
+
+class DeferToThread(Protocol):
+    """``twisted.internet.threads.deferToThread``, or what a test puts in its place."""
+
+    def __call__(self, f: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Awaitable[_R]:
+        """Run ``f`` where it may block."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Leg:
+    """One side's file as it was found: ``audio`` is None where it holds no frame, or nothing that can be read."""
+
+    audio: Path | None = None
+    repaired: bool = False
+    unreadable: bool = False
+
+
+class Finisher:
+    """Does the ``finish`` job.
+
+    ``spool`` is Asterisk's recording directory as voxrec sees it; ``work`` is for files on their way, best on the
+    archive's file system, so that archiving is a rename.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        recordings: Recordings,
+        archive: Archive,
+        spool: Path,
+        work: Path,
+        defer_to_thread: DeferToThread,
+    ) -> None:
+        self._clock = clock
+        self._recordings = recordings
+        self._archive = archive
+        self._spool = spool
+        self._work = work
+        self._defer_to_thread = defer_to_thread
+
+    async def __call__(self, job: Job) -> None:
+        """Finish the job's Recording, or, where that is done, only clear away its leg files.
+
+        Raises what another attempt may cure: Conflict while the call goes on, Unavailable without the spool or the
+        archive, OSError, and AudioFault where the legs contradict each other. Leg files stay then.
+        """
+        recording = await self._recordings.get(job.recording_id)
+        if recording.state not in _FINAL:
+            if recording.ended_at is None:
+                raise Conflict(f"recording {recording.id} has not ended")
+            recording = await self._defer_to_thread(self._finished, recording)
+            follow_up = [JobKind.MAIL] if recording.state is RecordingState.COMPLETED else []
+            await self._recordings.settle(recording, follow_up)
+        await self._defer_to_thread(self._clear_legs, recording)
+
+    def _finished(self, recording: Recording) -> Recording:
+        """Return the Recording as it ends; its audio, if there is any, is in the archive by then."""
+        if not self._spool.is_dir():
+            raise Unavailable(f"Asterisk's recording directory {self._spool} is not there")
+        legs = {side: self._examined(self._leg_path(recording, side)) for side in Side}
+        if any(leg.audio for leg in legs.values()):
+            ended = self._archived(recording, legs)
+        else:
+            ended = msgspec.structs.replace(recording, **_nothing(legs))
+        return msgspec.structs.replace(ended, updated_at=datetime.fromtimestamp(self._clock.seconds(), UTC))
+
+    def _leg_path(self, recording: Recording, side: Side) -> Path:
+        return self._spool / f"{leg_name(recording.id, side)}.wav"
+
+    def _examined(self, path: Path) -> _Leg:
+        if not path.exists() or path.stat().st_size <= _WAV_HEADER:
+            return _Leg()
+        repaired = repair(path)
+        try:
+            info = probe(path)
+        except AudioFault as fault:
+            self._log.error("A leg file cannot be read and is kept: {fault}", fault=fault.detail)
+            return _Leg(unreadable=True)
+        return _Leg(path if info.frames else None, repaired)
+
+    def _archived(self, recording: Recording, legs: Mapping[Side, _Leg]) -> Recording:
+        form = formats.named(recording.format)
+        channels = RecordChannels.DUAL if recording.channels == 2 else RecordChannels.MONO
+        caller, callee = legs[Side.CALLER].audio, legs[Side.CALLEE].audio
+        prefix = f"{recording.id}-"
+        for leftover in self._work.glob(f"{prefix}*"):
+            shutil.rmtree(leftover)  # of an attempt whose process died
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=self._work) as directory:
+            output = Path(directory) / f"joined.{form.suffix}"
+            written = join(caller, callee, output, channels, form)
+            verdict = _with_findings(judge(caller, callee, _call_seconds(recording)), legs)
+            began = recording.started_at or recording.created_at
+            stored = self._archive.put(output, recording.id, began, form.suffix)
+        return msgspec.structs.replace(
+            recording,
+            state=RecordingState.COMPLETED if _worth_hearing(verdict, legs) else RecordingState.ABSENT,
+            duration=written.duration,
+            size=stored.size,
+            sha256=stored.sha256,
+            path=stored.path,
+            verdict=verdict,
+        )
+
+    def _clear_legs(self, recording: Recording) -> None:
+        """Delete the leg files that the archived file replaces, and those that hold nothing."""
+        if recording.path is not None:
+            try:
+                self._archive.locate(recording.path)
+            except NotFound:
+                self._log.error("Recording {id} is not in the archive; its leg files are kept", id=str(recording.id))
+                return
+        reasons = recording.verdict.reasons if recording.verdict else ()
+        for side in Side:
+            path = self._leg_path(recording, side)
+            if unreadable(side) in reasons or (recording.path is None and _holds_something(path)):
+                continue
+            path.unlink(missing_ok=True)
+
+
+def _holds_something(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size <= _WAV_HEADER:
+        return False
+    try:
+        return probe(path).frames > 0
+    except AudioFault:
+        return True
+
+
+def _nothing(legs: Mapping[Side, _Leg]) -> dict[str, object]:
+    """How a Recording without a frame ends: absent, or failed where there are bytes that nobody can read."""
+    unread = tuple(unreadable(side) for side, leg in legs.items() if leg.unreadable)
+    return {
+        "state": RecordingState.FAILED if unread else RecordingState.ABSENT,
+        "duration": 0.0,
+        "verdict": Verdict(ok=False, reasons=unread or (EMPTY,)),
+    }
+
+
+def _with_findings(verdict: Verdict, legs: Mapping[Side, _Leg]) -> Verdict:
+    """Put into the verdict what only the look at the leg files could tell."""
+    reasons = list(verdict.reasons)
+    for side, leg in legs.items():
+        if leg.unreadable:
+            reasons = [unreadable(side), *(r for r in reasons if r != one_way(side, EMPTY))]
+    repaired = any(leg.repaired for leg in legs.values())
+    return msgspec.structs.replace(verdict, ok=not reasons, reasons=tuple(reasons), repaired=repaired)
+
+
+def _worth_hearing(verdict: Verdict, legs: Mapping[Side, _Leg]) -> bool:
+    """Whether there is more than digital silence, or may be, in a file that nobody could read.
+
+    Noise without speech is kept and told, not judged away.
+    """
+    levels = [side.level_dbfs for side in (verdict.caller, verdict.callee) if side]
+    return any(level is not None for level in levels) or any(leg.unreadable for leg in legs.values())
+
+
+def _call_seconds(recording: Recording) -> float | None:
+    if recording.started_at is None or recording.ended_at is None:
+        return None
+    return (recording.ended_at - recording.started_at).total_seconds()

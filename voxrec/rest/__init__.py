@@ -1,0 +1,1 @@
+"""The REST face: Klein resources, a few lines a route."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: every SQL statement of voxrec stands in this room."""
