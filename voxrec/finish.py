@@ -21,7 +21,7 @@ from voxrec.archive.interface import Archive
 from voxrec.audio import formats
 from voxrec.audio.join import join
 from voxrec.audio.probe import probe
-from voxrec.audio.repair import repair
+from voxrec.audio.repair import needs_repair, repair
 from voxrec.audio.verdict import EMPTY, judge, one_way, unreadable
 from voxrec.errors import AudioFault, Conflict, NotFound, Unavailable
 from voxrec.model import Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict, leg_name
@@ -46,13 +46,13 @@ class Recordings(Protocol):
 class DeferToThread(Protocol):
     """``twisted.internet.threads.deferToThread``, or what a test puts in its place."""
 
-    def __call__(self, f: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Awaitable[_R]:
+    def __call__(self, f: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> Awaitable[_R]:
         """Run ``f`` where it may block."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Leg:
-    """One side's file as it was found: ``audio`` is None where it holds no frame, or nothing that can be read."""
+    """One side as it was found: ``audio`` is None where the file holds no frame, or nothing that can be read."""
 
     audio: Path | None = None
     repaired: bool = False
@@ -103,40 +103,46 @@ class Finisher:
         """Return the Recording as it ends; its audio, if there is any, is in the archive by then."""
         if not self._spool.is_dir():
             raise Unavailable(f"Asterisk's recording directory {self._spool} is not there")
-        legs = {side: self._examined(self._leg_path(recording, side)) for side in Side}
-        if any(leg.audio for leg in legs.values()):
-            ended = self._archived(recording, legs)
-        else:
-            ended = msgspec.structs.replace(recording, **_nothing(legs))
+        prefix = f"{recording.id}-"
+        for leftover in self._work.glob(f"{prefix}*"):
+            shutil.rmtree(leftover)  # of an attempt whose process died
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=self._work) as work:
+            legs = {side: self._examined(self._leg_path(recording, side), Path(work)) for side in Side}
+            if any(leg.audio for leg in legs.values()):
+                ended = self._archived(recording, legs, Path(work))
+            else:
+                ended = msgspec.structs.replace(recording, **_nothing(legs))
         return msgspec.structs.replace(ended, updated_at=datetime.fromtimestamp(self._clock.seconds(), UTC))
 
     def _leg_path(self, recording: Recording, side: Side) -> Path:
         return self._spool / f"{leg_name(recording.id, side)}.wav"
 
-    def _examined(self, path: Path) -> _Leg:
+    def _examined(self, path: Path, work: Path) -> _Leg:
         if not path.exists() or path.stat().st_size <= _WAV_HEADER:
             return _Leg()
-        repaired = repair(path)
+        audio = path
+        repaired = needs_repair(path)
+        if repaired:
+            # a copy, so that the next attempt, if there must be one, finds what this one found and says so
+            audio = work / path.name
+            shutil.copyfile(path, audio)
+            repair(audio)
         try:
-            info = probe(path)
+            info = probe(audio)
         except AudioFault as fault:
-            self._log.error("A leg file cannot be read and is kept: {fault}", fault=fault.detail)
+            self._log.error("{path} cannot be read and is kept: {fault}", path=str(path), fault=fault.detail)
             return _Leg(unreadable=True)
-        return _Leg(path if info.frames else None, repaired)
+        return _Leg(audio if info.frames else None, repaired)
 
-    def _archived(self, recording: Recording, legs: Mapping[Side, _Leg]) -> Recording:
+    def _archived(self, recording: Recording, legs: Mapping[Side, _Leg], work: Path) -> Recording:
         form = formats.named(recording.format)
         channels = RecordChannels.DUAL if recording.channels == 2 else RecordChannels.MONO
         caller, callee = legs[Side.CALLER].audio, legs[Side.CALLEE].audio
-        prefix = f"{recording.id}-"
-        for leftover in self._work.glob(f"{prefix}*"):
-            shutil.rmtree(leftover)  # of an attempt whose process died
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=self._work) as directory:
-            output = Path(directory) / f"joined.{form.suffix}"
-            written = join(caller, callee, output, channels, form)
-            verdict = _with_findings(judge(caller, callee, _call_seconds(recording)), legs)
-            began = recording.started_at or recording.created_at
-            stored = self._archive.put(output, recording.id, began, form.suffix)
+        output = work / f"joined.{form.suffix}"
+        written = join(caller, callee, output, channels, form)
+        verdict = _with_findings(judge(caller, callee, _call_seconds(recording)), legs)
+        began = recording.started_at or recording.created_at
+        stored = self._archive.put(output, recording.id, began, form.suffix)
         return msgspec.structs.replace(
             recording,
             state=RecordingState.COMPLETED if _worth_hearing(verdict, legs) else RecordingState.ABSENT,

@@ -186,8 +186,8 @@ class Verdict(Struct, frozen=True, kw_only=True, rename="camel"):
 class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     """One recorded call: where it stands, what it holds, and what came of it.
 
-    ``from_`` and ``from_name`` are the caller's, ``to`` is what was dialled; ``duration`` in seconds, ``size`` in bytes,
-    ``hangup_cause`` a Q.850 cause code. ``path`` is relative to the archive and is not shown by REST.
+    ``from_`` and ``from_name`` are the caller's, ``to`` is what was dialled; ``duration`` in seconds, ``size`` in
+    bytes, ``hangup_cause`` a Q.850 cause code. ``path`` is relative to the archive and is not shown by REST.
     """
 
     id: UUID

@@ -309,7 +309,7 @@ def _make_machine() -> Callable[[_Core], CallInputs]:
         state.upon(CallInputs.leg_entered).loop().returns(None)
     for state in (announcing, talking, clearing, over):
         state.upon(CallInputs.recording_runs).loop().returns(None)
-    for state in (talking, clearing, over):
+    for state in (*unanswered, connecting, talking, clearing, over):
         state.upon(CallInputs.announcement_ended).loop().returns(None)
     for state in (clearing, over):
         state.upon(CallInputs.release).loop().returns(None)
