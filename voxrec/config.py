@@ -228,7 +228,7 @@ def _unusable(config: Config) -> Iterator[FieldFault]:
         except psycopg2.ProgrammingError as error:
             yield FieldFault("database.dsn", f"is not a PostgreSQL connection string: {str(error).strip()}")
     try:
-        serverFromString(None, config.rest.listen)  # type: ignore[no-untyped-call] # Twisted has no types here
+        serverFromString(None, config.rest.listen)
     except (ValueError, KeyError, TypeError, OSError, IndexError) as error:
         yield FieldFault(
             "rest.listen",

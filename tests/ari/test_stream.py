@@ -40,10 +40,11 @@ class FakeNetwork:
         self.clock = clock
         self.refusing = False
         self.attempts: list[float] = []
-        self.factory: Any = WebSocketServerFactory("ws://127.0.0.1:8088", reactor=clock)
-        self.factory.protocol = FakeAri
-        self.factory.requests = []
-        self.factory.messages = []
+        factory: Any = WebSocketServerFactory("ws://127.0.0.1:8088", reactor=clock)
+        factory.protocol = FakeAri
+        factory.requests = []
+        factory.messages = []
+        self.factory = factory
         self.pump: IOPump | None = None
         self.server: Any = None
 
