@@ -46,8 +46,10 @@ $(READY): setup.cfg pyproject.toml
 		fi; }
 	@echo "== Python environment in $(VENV): what setup.cfg names, from the package index of this machine"
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip --disable-pip-version-check install --progress-bar off --editable '.[dev]' \
-		| sed -nE 's/^(Collecting|Installing collected|Successfully installed)/   \1/p'
+	@# compat: the checkout itself goes on the path, where Twisted looks for plugins
+	@$(VENV)/bin/pip --disable-pip-version-check install --progress-bar off \
+		--config-settings editable_mode=compat --editable '.[dev]' \
+		| sed -nE 's/^(Collecting [^ ]+|Successfully installed).*/   \1/p'
 	@$(VENV)/bin/voxrec --version
 	@touch $@
 

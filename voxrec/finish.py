@@ -30,7 +30,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _FINAL: Final = frozenset({RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT})
-_WAV_HEADER: Final = 44  # bytes of Asterisk's WAV header: a file that ends within it has no sample to lose
+_FIRST_SAMPLE_ENDS: Final = 46  # bytes: Asterisk's WAV header and one sample; a shorter file has nothing to lose
 
 
 class Recordings(Protocol):
@@ -39,8 +39,8 @@ class Recordings(Protocol):
     async def get(self, recording_id: UUID, /) -> Recording:
         """Return the Recording; NotFound where there is none."""
 
-    async def settle(self, recording: Recording, follow_up: Sequence[JobKind], /) -> None:
-        """Write the final Recording and queue the jobs that follow, in one transaction."""
+    async def settle(self, recording: Recording, follow_up: Sequence[JobKind], /) -> object:
+        """Write the final Recording and queue the jobs that follow, in one transaction. NotFound as ``get``."""
 
 
 class DeferToThread(Protocol):
@@ -96,13 +96,26 @@ class Finisher:
                 raise Conflict(f"recording {recording.id} has not ended")
             recording = await self._defer_to_thread(self._finished, recording)
             follow_up = [JobKind.MAIL] if recording.state is RecordingState.COMPLETED else []
-            await self._recordings.settle(recording, follow_up)
+            await self._settle(recording, follow_up)
         await self._defer_to_thread(self._clear_legs, recording)
+
+    async def _settle(self, recording: Recording, follow_up: Sequence[JobKind]) -> None:
+        try:
+            await self._recordings.settle(recording, follow_up)
+        except NotFound:
+            # deleted while it was being finished: without its row nobody would ever find the file to delete it
+            if recording.path is not None:
+                await self._defer_to_thread(self._archive.delete, recording.path)
+            raise
 
     def _finished(self, recording: Recording) -> Recording:
         """Return the Recording as it ends; its audio, if there is any, is in the archive by then."""
         if not self._spool.is_dir():
             raise Unavailable(f"Asterisk's recording directory {self._spool} is not there")
+        try:
+            self._work.mkdir(mode=0o750, exist_ok=True)
+        except FileNotFoundError as error:
+            raise Unavailable(f"the directory for files on their way, {self._work}, cannot be made: {error}") from error
         prefix = f"{recording.id}-"
         for leftover in self._work.glob(f"{prefix}*"):
             shutil.rmtree(leftover)  # of an attempt whose process died
@@ -118,7 +131,7 @@ class Finisher:
         return self._spool / f"{leg_name(recording.id, side)}.wav"
 
     def _examined(self, path: Path, work: Path) -> _Leg:
-        if not path.exists() or path.stat().st_size <= _WAV_HEADER:
+        if not path.exists() or path.stat().st_size < _FIRST_SAMPLE_ENDS:
             return _Leg()
         audio = path
         repaired = needs_repair(path)
@@ -170,10 +183,11 @@ class Finisher:
 
 
 def _holds_something(path: Path) -> bool:
-    if not path.exists() or path.stat().st_size <= _WAV_HEADER:
+    if not path.exists() or path.stat().st_size < _FIRST_SAMPLE_ENDS:
         return False
     try:
-        return probe(path).frames > 0
+        # libsndfile takes a header that was never finished at its word: no frames
+        return needs_repair(path) or probe(path).frames > 0
     except AudioFault:
         return True
 

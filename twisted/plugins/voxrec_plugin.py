@@ -2,4 +2,4 @@
 
 from twisted.application.service import ServiceMaker
 
-voxrec = ServiceMaker("voxrec", "voxrec.tap", "Record calls: a gateway that drives Asterisk through ARI.", "voxrec")
+voxrec = ServiceMaker("voxrec", "voxrec.tap", "Call-recording gateway.", "voxrec")

@@ -82,3 +82,12 @@ class AsteriskLink:
                 self._router.hang_up(channel, Cause.NORMAL)
         if connection == self._connection:
             await self._leftovers.take_up()
+
+    async def sweep(self) -> None:
+        """Look for what nobody ended, as at every connect: for whoever calls this now and then."""
+        if self.version is None:
+            return
+        try:
+            await self._leftovers.take_up()
+        except VoxrecError as error:
+            self._log.warn("could not look for leftover recordings: {error}", error=error)

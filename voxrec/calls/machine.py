@@ -204,7 +204,7 @@ class _Core:
 
     def clear(self, *, cause: int, by: str) -> None:
         """End what is left of the call; the files close by themselves when the caller's channel goes."""
-        self.enter("clearing")
+        self.status = "clearing"
         self.wait(_CLEARING_LIMIT)
         if self.beeper is not None:
             self.beeper.stop()
@@ -230,7 +230,7 @@ class _Core:
             self.inputs.cleared()
 
     def finish(self) -> None:
-        self.enter("over")
+        self.status = "over"
         self.stop_waiting()
         self.attempt(self.asterisk.destroy_bridge(self.bridge))
         if self.recorder is not None:
@@ -238,10 +238,6 @@ class _Core:
         self.over()
 
     # means
-
-    def enter(self, status: str) -> None:
-        self.status = status
-        self.log.debug("call {call}: {status}", call=self.call_id, status=status)
 
     def note(self, event: str, *, by: str | None = None) -> None:
         if self.recorder is not None:
@@ -321,20 +317,20 @@ def _make_machine() -> Callable[[_Core], CallInputs]:
 
     @pep614(new.upon(CallInputs.begin).to(placing))
     def place(inputs: CallInputs, core: _Core) -> None:
-        core.enter("placing")
+        core.status = "placing"
         core.wait(core.settings.setup_timeout)
         core.leg_there = True
         core.step(core.place())
 
     @pep614(placing.upon(CallInputs.leg_entered).to(ringing))
     def ring(inputs: CallInputs, core: _Core) -> None:
-        core.enter("ringing")
+        core.status = "ringing"
         core.wait(core.settings.ring_timeout)
         core.step(core.dial())
 
     @pep614(ringing.upon(CallInputs.leg_answered).to(connecting))
     def connect(inputs: CallInputs, core: _Core) -> None:
-        core.enter("connecting")
+        core.status = "connecting"
         core.wait(_RECORDING_LIMIT)
         if core.profile.record:
             core.recorder = core.make_recorder()
@@ -344,7 +340,7 @@ def _make_machine() -> Callable[[_Core], CallInputs]:
 
     @pep614(connecting.upon(CallInputs.recording_runs).to(announcing))
     def announce(inputs: CallInputs, core: _Core) -> None:
-        core.enter("announcing")
+        core.status = "announcing"
         core.wait(_ANNOUNCEMENT_LIMIT)
         if core.announces:
             core.step(core.announce())
@@ -353,7 +349,7 @@ def _make_machine() -> Callable[[_Core], CallInputs]:
 
     @pep614(announcing.upon(CallInputs.announcement_ended).to(talking))
     def talk(inputs: CallInputs, core: _Core, complete: bool) -> None:
-        core.enter("talking")
+        core.status = "talking"
         core.stop_waiting()
         if core.announces:
             core.note("announcement.finished" if complete else "announcement.failed")

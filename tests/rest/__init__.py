@@ -1,0 +1,1 @@
+"""The REST face, room by room, and whole over a real PostgreSQL."""

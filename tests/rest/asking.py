@@ -1,0 +1,181 @@
+"""REST as a client meets it: a real port, the real store, the real archive."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import msgspec
+import treq
+from twisted.internet.address import IPv4Address
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.web.client import Agent
+from twisted.web.resource import Resource
+
+from tests.postgres import DatabaseTestCase, reactor
+from voxrec.archive.directory import DirectoryArchive
+from voxrec.archive.interface import StoredFile
+from voxrec.model import Profile, Recording, RecordingState
+from voxrec.rest.app import RestApp
+from voxrec.rest.auth import Principal, Role
+from voxrec.rest.health import Probe
+from voxrec.rest.problems import NotAuthenticated
+from voxrec.rest.rules import PromptExists
+from voxrec.rest.site import RestSite
+from voxrec.store.profiles import Profiles
+from voxrec.store.recordings import Recordings
+
+PUBLIC_URL: Final = "https://rec.example"
+BODY_LIMIT: Final = 20_000
+BEGAN: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+PROMPT: Final = UUID("6a1b9f6e-0c5b-4f5e-8a58-6f0f7f3f2a10")
+
+
+class RoleTokens:
+    """An authenticator that knows one token for each role: the role's name."""
+
+    async def authenticate(self, token: str) -> Principal:
+        try:
+            return Principal(f"the {token} token", Role(token))
+        except ValueError:
+            raise NotAuthenticated("This token is not valid.", "invalid_token") from None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def faulty(self) -> list[str]:
+        """The fields that a problem names."""
+        told = self.json
+        return [error["field"] for error in told.get("errors", [])] if isinstance(told, dict) else []
+
+    @property
+    def etag(self) -> str:
+        return self.headers["etag"]
+
+
+async def only_known_prompt(prompt: UUID) -> bool:
+    return prompt == PROMPT
+
+
+@contextmanager
+def case(name: object) -> Iterator[None]:
+    """One row of a table: what fails in it says which row it was."""
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(f"{name}: {error}") from error
+
+
+async def exchange(port: int, method: str, path: str, **given: Any) -> Reply:
+    """Ask the server on a loopback port."""
+    headers = given.pop("headers", {})
+    agent = Agent(reactor)  # keeps no connection
+    response = await treq.request(
+        method, f"http://127.0.0.1:{port}{path}", agent=agent, headers=headers, timeout=20, **given
+    )
+    shown = {name.decode().lower(): values[-1].decode() for name, values in response.headers.getAllRawHeaders()}
+    return Reply(response.code, shown, await treq.content(response))
+
+
+class RestTestCase(DatabaseTestCase):
+    """Each test has an empty REST of its own, listening."""
+
+    timeout = 60
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.profiles = Profiles(self.pool)
+        self.recordings = Recordings(self.pool)
+        self.archive = DirectoryArchive(self.made_directory())
+        self.prompt_exists: PromptExists = only_known_prompt
+        self.probes: dict[str, Probe] = {}
+        self.resource = self.made_resource()
+        self.site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor)
+        self.listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.site)
+        address = self.listening.getHost()
+        if not isinstance(address, IPv4Address):
+            raise TypeError(address)
+        self.port = address.port
+
+    def made_directory(self) -> Path:
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir(parents=True)
+        return directory
+
+    def made_resource(self) -> Resource:
+        return RestApp(
+            reactor,
+            self.profiles,
+            self.recordings,
+            self.archive,
+            RoleTokens(),
+            public_url=f"{PUBLIC_URL}/",
+            allowed_hosts=("*.example", "192.0.2.0/24"),
+            formats=("wav", "mp3"),
+            prompt_exists=self.prompt_exists,
+            probes=self.probes,
+            body_limit=BODY_LIMIT,
+            defer_to_thread=deferToThread,
+        ).resource()
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        await self.listening.stopListening()
+        await deferLater(reactor, 0)
+        await super().tearDown()
+
+    async def ask(self, method: str, path: str, *, token: str = "admin", **given: Any) -> Reply:
+        """Ask as the owner of a token; with an empty one, as nobody."""
+        headers = dict(given.pop("headers", {}))
+        if token:
+            headers.setdefault("Authorization", f"Bearer {token}")
+        return await exchange(self.port, method, path, headers=headers, **given)
+
+    async def add_profile(self, **fields: Any) -> Profile:
+        fields = {"id": uuid4(), "created_at": BEGAN, "updated_at": BEGAN, **fields}
+        return await self.profiles.create(Profile(**fields))
+
+    async def add_profiles(self, count: int) -> list[Profile]:
+        """Newest first, a second apart."""
+        return [
+            await self.add_profile(name=f"number {n}", created_at=BEGAN - timedelta(seconds=n)) for n in range(count)
+        ]
+
+    async def add_recording(self, **fields: Any) -> Recording:
+        defaults: dict[str, Any] = {
+            "id": uuid4(),
+            "profile_id": uuid4(),
+            "state": RecordingState.COMPLETED,
+            "created_at": BEGAN,
+            "updated_at": BEGAN,
+        }
+        return await self.recordings.create(Recording(**{**defaults, **fields}))
+
+    def archived(self, content: bytes, recording_id: UUID, suffix: str) -> StoredFile:
+        source = self.made_directory() / "source"
+        source.write_bytes(content)
+        return self.archive.put(source, recording_id, BEGAN, suffix)
+
+    async def add_audio(self, content: bytes, **fields: Any) -> Recording:
+        """A completed Recording whose audio is in the archive."""
+        recording_id = fields.get("id", uuid4())
+        stored = self.archived(content, recording_id, fields.get("format", "wav"))
+        made = {"id": recording_id, "path": stored.path, "size": stored.size, "sha256": stored.sha256}
+        self.assertEqual(stored.sha256, hashlib.sha256(content).hexdigest())
+        return await self.add_recording(**{**made, **fields})

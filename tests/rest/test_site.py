@@ -1,0 +1,61 @@
+"""What a client may use up before anybody looks at its request."""
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from voxrec.rest.site import RestSite
+
+
+class Echo(Resource):
+    """Answers with the body that was kept."""
+
+    isLeaf = True
+
+    def render_PUT(self, request: Request) -> bytes:
+        kept: bytes = request.content.read() if request.content is not None else b""
+        return b"%d kept" % len(kept)
+
+    render_POST = render_PUT
+
+
+class SiteTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        site = RestSite(Echo(), body_limit=10, reactor=self.clock, idle=60)
+        self.transport = StringTransport()
+        self.protocol: Any = site.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+        self.addCleanup(self.protocol.connectionLost, None)
+
+    def test_silence_ends_a_connection(self) -> None:
+        for begun in (b"", b"PUT / HTTP/1.1\r\nHost: a\r\n", b"Content-Length: 5\r\n\r\nab"):
+            self.protocol.dataReceived(begun)
+            self.clock.advance(59)
+            self.assertFalse(self.transport.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_no_more_than_the_limit_is_kept(self) -> None:
+        for length in (9, 10, 11, 12, 100):
+            self.transport.clear()
+            self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
+            self.protocol.dataReceived(b"x" * (length - 4))
+            self.protocol.dataReceived(b"x" * 4)
+            self.assertIn(b"%d kept" % min(length, 11), self.transport.value())
+
+    def test_chunks_without_end(self) -> None:
+        self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(20):
+            self.protocol.dataReceived(b"3\r\nxxx\r\n")
+        self.protocol.dataReceived(b"0\r\n\r\n")
+        self.assertIn(b"11 kept", self.transport.value())
+
+    def test_forms_are_not_parsed(self) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n--"
+        self.protocol.dataReceived(head)
+        self.assertIn(b"2 kept", self.transport.value())

@@ -1,0 +1,101 @@
+"""The Profiles in memory: found by what is dialled, kept current, and kept while PostgreSQL is away."""
+
+from uuid import UUID, uuid4
+
+import msgspec
+from twisted.internet.task import deferLater
+
+from tests.postgres import DatabaseTestCase, cluster, reactor, until
+from tests.store.samples import profile
+from voxrec.model import Profile
+from voxrec.store.directory import ProfileDirectory
+from voxrec.store.listener import PROFILES_CHANNEL, Listener
+from voxrec.store.profiles import Profiles
+
+
+class Directory(DatabaseTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.profiles = Profiles(self.pool)
+        self.directory = ProfileDirectory(reactor, self.profiles, self.pool)
+        self.listener = Listener(reactor, self.dsn, {PROFILES_CHANNEL: self.directory.changed}, self.directory.reload)
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        await self.listener.stop()
+        await self.directory.stop()
+        await super().tearDown()
+
+    async def begin(self) -> None:
+        self.listener.start()
+        await until(lambda: self.directory.loaded)
+
+    async def test_by_id_and_by_number(self) -> None:
+        known = await self.profiles.create(
+            profile(id=UUID("abcdefab-0000-4000-8000-00000000000a"), numbers=("+49301",))
+        )
+        self.assertIsNone(self.directory.find(str(known.id)))
+        await self.begin()
+        for dialled in (str(known.id), str(known.id).upper(), "+49301", "49301"):
+            self.assertEqual(self.directory.find(dialled), known)
+        for dialled in ("", "+", "+4930", "0049301", str(uuid4()), known.id.hex):
+            self.assertIsNone(self.directory.find(dialled))
+
+    async def test_it_follows_every_change(self) -> None:
+        await self.begin()
+        known = await self.profiles.create(profile(numbers=("+491", "+492")))
+        await until(lambda: self.directory.find("+491"))
+
+        def change(old: Profile) -> Profile:
+            return msgspec.structs.replace(old, numbers=("+492", "+493"))
+
+        changed = await self.profiles.update(known.id, change)
+        await until(lambda: self.directory.find("+493"))
+        self.assertEqual(self.directory.find("+492"), changed)
+        self.assertIsNone(self.directory.find("+491"))
+        await self.profiles.delete(known.id)
+        await until(lambda: not self.directory.find(str(known.id)))
+        self.assertIsNone(self.directory.find("+492"))
+        self.assertEqual(len(self.directory), 0)
+
+    async def test_a_number_that_moves_to_another_profile(self) -> None:
+        one = await self.profiles.create(profile(numbers=("+491",)))
+        await self.begin()
+        await self.profiles.delete(one.id)
+        two = await self.profiles.create(profile(numbers=("+491",)))
+        await until(lambda: self.directory.find("+491") == two and len(self.directory) == 1)
+
+    async def test_many_changes_at_once(self) -> None:
+        await self.begin()
+        await self.pool.execute(
+            """
+            INSERT INTO profiles SELECT gen_random_uuid(), 'bulk', NULL, NULL, FALSE, 'wav', 'mono', TRUE, 0, 'none',
+                                        NULL, NULL, NULL, '{}', now(), now() FROM generate_series(1, 2000)
+            """
+        )
+        await until(lambda: len(self.directory) == 2000)
+        await self.pool.execute("DELETE FROM profiles")
+        await until(lambda: len(self.directory) == 0)
+
+    async def test_what_is_known_stays_while_postgresql_is_away(self) -> None:
+        known = await self.profiles.create(profile(numbers=("+491",)))
+        await self.begin()
+        cluster().stop()
+        await until(lambda: not self.pool.ready)
+        self.directory.reload()
+        await deferLater(reactor, 0.1)
+        self.assertEqual(self.directory.find("+491"), known)
+        self.assertTrue(self.directory.loaded)
+        cluster().launch()
+        await self.pool.when_ready()
+        await self.profiles.delete(known.id)
+        await until(lambda: not self.directory.find("+491"))
+
+    async def test_what_nobody_could_tell_is_read_after_a_restart(self) -> None:
+        known = await self.profiles.create(profile(numbers=("+491",)))
+        await self.begin()
+        await self.listener.stop()
+        await self.profiles.delete(known.id)
+        await deferLater(reactor, 0.05)
+        self.assertEqual(self.directory.find("+491"), known)
+        self.listener.start()
+        await until(lambda: not self.directory.find("+491"))

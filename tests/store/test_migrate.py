@@ -1,0 +1,65 @@
+"""The tables come to be once, whoever begins, and by whatever form of DSN."""
+
+from contextlib import closing
+
+import psycopg2
+from psycopg2.extensions import parse_dsn
+from psycopg2.sql import SQL, Identifier
+from twisted.internet.defer import gatherResults
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+from yoyo import get_backend, read_migrations
+
+from tests.postgres import administer, cluster
+from voxrec.errors import StoreUnavailable
+from voxrec.store import migrate as room
+from voxrec.store.migrate import migrate
+
+
+class Migrating(TestCase):
+    def setUp(self) -> None:
+        self.database = Identifier("migrating")
+        cluster()
+        administer(SQL("CREATE DATABASE {}").format(self.database))
+        self.addCleanup(administer, SQL("DROP DATABASE {} WITH (FORCE)").format(self.database))
+        self.dsn = cluster().dsn("migrating")
+
+    def ask(self, sql: str) -> list[tuple[object, ...]]:
+        with closing(psycopg2.connect(self.dsn)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+    def tables(self) -> set[object]:
+        return {name for (name,) in self.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+    def test_twice_is_as_good_as_once(self) -> None:
+        migrate(self.dsn)
+        migrate(self.dsn)
+        self.assertLessEqual({"profiles", "profile_numbers", "recordings", "jobs"}, self.tables())
+
+    async def test_several_at_once(self) -> None:
+        await gatherResults([deferToThread(migrate, self.dsn) for _ in range(4)])
+        self.assertIn("recordings", self.tables())
+
+    def test_a_url(self) -> None:
+        given = parse_dsn(self.dsn)
+        host = given["host"].replace("/", "%2F")
+        migrate(f"postgresql://{given['user']}@{host}/{given['dbname']}")
+        self.assertIn("jobs", self.tables())
+
+    def test_a_lock_that_a_killed_process_left(self) -> None:
+        get_backend(room._for_yoyo(self.dsn)).connection.close()  # this makes the table, before anything else
+        self.ask("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
+        migrate(self.dsn)
+        self.assertIn("jobs", self.tables())
+
+    def test_there_is_a_way_back(self) -> None:
+        migrate(self.dsn)
+        with get_backend(room._for_yoyo(self.dsn)) as backend:
+            backend.rollback_migrations(backend.to_rollback(read_migrations(str(room._FILES))))
+        self.assertNotIn("profiles", self.tables())
+        self.assertEqual(self.ask("SELECT proname FROM pg_proc WHERE proname LIKE 'voxrec%'"), [])
+
+    def test_nobody_there(self) -> None:
+        with self.assertRaises(StoreUnavailable):
+            migrate("host=/nowhere dbname=x")

@@ -1,0 +1,272 @@
+"""Recordings: what the calls say never goes backwards, and what users set is never overwritten."""
+
+from datetime import timedelta
+from itertools import permutations
+from uuid import UUID, uuid4
+
+import msgspec
+from twisted.internet.defer import Deferred, gatherResults
+
+from tests.postgres import DatabaseTestCase
+from tests.store.samples import NOON, later, recording
+from voxrec.errors import Conflict, InvalidInput, NotFound
+from voxrec.model import JobKind, Recording, RecordingState, SideVerdict, TimelineEntry, Verdict
+from voxrec.store.jobs import JobFilter, Jobs
+from voxrec.store.keyset import Cursor
+from voxrec.store.recordings import RecordingFilter, Recordings
+
+FULL = recording(
+    call_id=uuid4(),
+    state=RecordingState.COMPLETED,
+    format="opus",
+    channels=2,
+    started_at=later(1),
+    ended_at=later(61.5),
+    duration=60.5,
+    size=5_000_000_000,
+    sha256="0123456789abcdef" * 4,
+    from_="+493012345",
+    from_name='Zoë "100%"',
+    to="+4930200",
+    remote_sip_uri="sip:desk@example.org",
+    hangup_cause=16,
+    timeline=(TimelineEntry(at=0.0, event="answered"), TimelineEntry(at=3.5, event="paused", by="callee", detail="*1")),
+    verdict=Verdict(
+        ok=False,
+        reasons=("callee silent",),
+        caller=SideVerdict(speech_seconds=20.25, level_dbfs=-23.5, clipped=True),
+        callee=SideVerdict(speech_seconds=0.0, level_dbfs=None, clipped=False),
+        repaired=True,
+    ),
+    metadata={"case": 17, "tags": ["a", "b"]},
+    legal_hold=True,
+    expires_at=later(86400),
+    path="2026/05/x.opus",
+)
+
+
+class RecordingsTestCase(DatabaseTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.recordings = Recordings(self.pool)
+        self.jobs = Jobs(self.pool)
+
+    async def kinds_owed(self, of: UUID) -> list[JobKind]:
+        return [job.kind for job in await self.jobs.page(JobFilter(recording_id=of))]
+
+
+class Storing(RecordingsTestCase):
+    async def test_every_field_comes_back(self) -> None:
+        for given in (FULL, recording()):
+            self.assertEqual(await self.recordings.create(given), given)
+            self.assertEqual(await self.recordings.get(given.id), given)
+
+    async def test_an_id_in_use(self) -> None:
+        await self.recordings.create(FULL)
+        with self.assertRaises(Conflict) as caught:
+            await self.recordings.create(recording(id=FULL.id))
+        self.assertEqual([fault.field for fault in caught.exception.faults], ["id"])
+
+    async def test_an_unknown_one(self) -> None:
+        nobody = uuid4()
+        for attempt in (
+            self.recordings.get(nobody),
+            self.recordings.delete(nobody),
+            self.recordings.update(nobody, lambda known: known),
+            self.recordings.settle(recording(id=nobody), [JobKind.MAIL]),
+        ):
+            with self.assertRaisesRegex(NotFound, str(nobody)):
+                await attempt
+        self.assertEqual(await self.kinds_owed(nobody), [])
+
+    async def test_a_change_and_a_removal(self) -> None:
+        await self.recordings.create(FULL)
+        changed = await self.recordings.update(
+            FULL.id, lambda old: msgspec.structs.replace(old, legal_hold=False, updated_at=later(5))
+        )
+        self.assertEqual(await self.recordings.get(FULL.id), changed)
+        self.assertFalse(changed.legal_hold)
+
+        def refuse(_: Recording) -> None:
+            raise Conflict("legal hold")
+
+        with self.assertRaises(Conflict):
+            await self.recordings.delete(FULL.id, refuse)
+        await self.recordings.delete(FULL.id)
+        with self.assertRaises(NotFound):
+            await self.recordings.get(FULL.id)
+
+    async def test_those_whose_time_is_over(self) -> None:
+        over = await self.recordings.create(recording(expires_at=later(10)))
+        await self.recordings.create(recording(expires_at=later(10), legal_hold=True))
+        await self.recordings.create(recording(expires_at=later(11)))
+        await self.recordings.create(recording())
+        self.assertEqual(await self.recordings.expired(later(10)), [over])
+
+
+class Listing(RecordingsTestCase):
+    async def test_pages(self) -> None:
+        ten = [recording(id=UUID(int=n), created_at=later(n // 2)) for n in range(10)]
+        for each in ten:
+            await self.recordings.create(each)
+        for size in (1, 3, 5, 11):
+            pages = [page async for page in self.recordings.pages(size=size)]
+            self.assertEqual([each for page in pages for each in page], ten[::-1])
+        self.assertEqual(await self.recordings.page(limit=2, after=Cursor.behind(ten[5])), [ten[4], ten[3]])
+
+    async def test_filters(self) -> None:
+        await self.recordings.create(FULL)
+        for n in range(3):
+            await self.recordings.create(recording(created_at=later(-n - 1)))
+        for wanted in (
+            RecordingFilter(profile_id=FULL.profile_id),
+            RecordingFilter(states=[RecordingState.COMPLETED, RecordingState.FAILED]),
+            RecordingFilter(from_="+493012345"),
+            RecordingFilter(to="+4930200"),
+            RecordingFilter(since=NOON),
+            RecordingFilter(since=NOON, until=later(0.000001)),
+            RecordingFilter(metadata={"case": 17}),
+            RecordingFilter(metadata={"tags": ["b"]}, states=[RecordingState.COMPLETED]),
+        ):
+            self.assertEqual(await self.recordings.page(wanted), [FULL], wanted)
+        for wanted in (
+            RecordingFilter(profile_id=uuid4()),
+            RecordingFilter(metadata={"case": "17"}),
+            RecordingFilter(since=NOON, until=NOON),
+        ):
+            self.assertEqual(await self.recordings.page(wanted), [], wanted)
+        self.assertEqual(len(await self.recordings.page(RecordingFilter(metadata={}))), 4)
+
+
+class WhatACallSays(RecordingsTestCase):
+    """``record`` takes snapshots in any order and any number of times."""
+
+    def call(self) -> list[Recording]:
+        first = recording(metadata={"said": "by the call"})
+        return [
+            first,
+            msgspec.structs.replace(first, state=RecordingState.PAUSED, updated_at=later(1)),
+            msgspec.structs.replace(first, state=RecordingState.RECORDING, updated_at=later(2)),
+            msgspec.structs.replace(
+                first, state=RecordingState.PROCESSING, updated_at=later(3), ended_at=later(3), hangup_cause=16
+            ),
+        ]
+
+    async def test_a_call_from_its_beginning_to_its_end(self) -> None:
+        said = self.call()
+        for snapshot in said:
+            self.assertEqual(await self.kinds_owed(snapshot.id), [])
+            await self.recordings.record(snapshot)
+            self.assertEqual(await self.recordings.get(snapshot.id), snapshot)
+        self.assertEqual(await self.kinds_owed(said[0].id), [JobKind.FINISH])
+
+    async def test_any_order_comes_to_the_same(self) -> None:
+        for order in permutations(self.call()):
+            for snapshot in order:
+                await self.recordings.record(snapshot)
+            newest = max(order, key=lambda each: each.updated_at)
+            self.assertEqual(await self.recordings.get(newest.id), newest)
+            self.assertEqual(await self.kinds_owed(newest.id), [JobKind.FINISH])
+            await self.recordings.delete(newest.id)
+            await self.pool.execute("DELETE FROM jobs")
+
+    async def test_again_after_it_was_finished(self) -> None:
+        said = self.call()
+        for snapshot in said:
+            await self.recordings.record(snapshot)
+        settled = await self.recordings.settle(
+            msgspec.structs.replace(said[-1], state=RecordingState.COMPLETED, updated_at=later(4)), [JobKind.MAIL]
+        )
+        for snapshot in said:
+            await self.recordings.record(snapshot)
+        self.assertEqual(await self.recordings.get(settled.id), settled)
+        self.assertEqual(sorted(await self.kinds_owed(settled.id)), [JobKind.FINISH, JobKind.MAIL])
+
+    async def test_again_after_it_was_deleted(self) -> None:
+        said = self.call()
+        for snapshot in said:
+            await self.recordings.record(snapshot)
+        await self.recordings.delete(said[0].id)
+        for snapshot in said:
+            await self.recordings.record(snapshot)
+        with self.assertRaises(NotFound):
+            await self.recordings.get(said[0].id)
+
+    async def test_a_user_who_changes_something_meanwhile_holds_nothing_up(self) -> None:
+        said = self.call()
+        await self.recordings.record(said[0])
+        # Later, by the clock, than what the call has said but PostgreSQL has not been told yet.
+        await self.recordings.update(
+            said[0].id,
+            lambda old: msgspec.structs.replace(old, metadata={"by": "user"}, legal_hold=True, updated_at=later(60)),
+        )
+        for snapshot in said[1:]:
+            await self.recordings.record(snapshot)
+        stored = await self.recordings.get(said[0].id)
+        self.assertEqual(stored.state, RecordingState.PROCESSING)
+        self.assertEqual((stored.metadata, stored.legal_hold), ({"by": "user"}, True))
+        self.assertEqual(stored.updated_at, later(60))
+        self.assertEqual(await self.kinds_owed(stored.id), [JobKind.FINISH])
+
+    async def test_the_end_counts_even_where_the_clock_went_back(self) -> None:
+        said = self.call()
+        await self.recordings.record(said[2])
+        end = msgspec.structs.replace(said[3], updated_at=later(-3600))
+        await self.recordings.record(end)
+        stored = await self.recordings.get(end.id)
+        self.assertEqual(stored.state, RecordingState.PROCESSING)
+        self.assertEqual(stored.updated_at, said[2].updated_at)
+        self.assertEqual(await self.kinds_owed(end.id), [JobKind.FINISH])
+
+    async def test_one_that_rest_has_made_before(self) -> None:
+        made = await self.recordings.create(
+            recording(state=RecordingState.PENDING, metadata={"by": "user"}, updated_at=later(60))
+        )
+        said = msgspec.structs.replace(
+            made, state=RecordingState.RECORDING, metadata={}, created_at=later(1), updated_at=later(1)
+        )
+        await self.recordings.record(said)
+        stored = await self.recordings.get(made.id)
+        self.assertEqual(stored.state, RecordingState.RECORDING)
+        self.assertEqual((stored.metadata, stored.created_at), ({"by": "user"}, made.created_at))
+
+    async def test_a_call_that_failed_owes_nothing(self) -> None:
+        await self.recordings.record(recording(id=FULL.id, state=RecordingState.FAILED))
+        self.assertEqual(await self.kinds_owed(FULL.id), [])
+
+    async def test_several_daemons_at_once(self) -> None:
+        said = self.call()
+        await gatherResults(
+            [Deferred.fromCoroutine(self.recordings.record(snapshot)) for snapshot in [*said, *said[::-1]]]
+        )
+        self.assertEqual(await self.recordings.get(said[0].id), said[-1])
+        self.assertEqual(await self.kinds_owed(said[0].id), [JobKind.FINISH])
+
+    async def test_what_can_never_be_stored(self) -> None:
+        with self.assertRaises(InvalidInput):
+            await self.recordings.record(recording(from_name="\0"))
+
+
+class Settling(RecordingsTestCase):
+    async def test_what_users_set_stays(self) -> None:
+        begun = recording(state=RecordingState.PROCESSING, metadata={"by": "call"})
+        await self.recordings.record(begun)
+        await self.recordings.update(
+            begun.id,
+            lambda old: msgspec.structs.replace(old, metadata={"by": "user"}, legal_hold=True, updated_at=later(9)),
+        )
+        settled = await self.recordings.settle(
+            msgspec.structs.replace(begun, state=RecordingState.COMPLETED, size=1, updated_at=later(5))
+        )
+        self.assertEqual(settled, await self.recordings.get(begun.id))
+        self.assertEqual((settled.metadata, settled.legal_hold), ({"by": "user"}, True))
+        self.assertEqual((settled.size, settled.updated_at), (1, later(9)))
+
+    async def test_what_follows_is_owed_once(self) -> None:
+        await self.recordings.create(FULL)
+        await self.recordings.settle(FULL, [JobKind.MAIL])
+        job = await self.jobs.claim([JobKind.MAIL], lease=timedelta(minutes=1))
+        assert job is not None
+        await self.jobs.done(job)
+        await self.recordings.settle(FULL, [JobKind.MAIL])
+        self.assertIsNone(await self.jobs.claim([JobKind.MAIL], lease=timedelta(minutes=1)))

@@ -1,0 +1,111 @@
+"""The whole REST face: its rooms composed into one resource."""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from klein.resource import KleinResource
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from voxrec.archive.interface import Archive
+from voxrec.errors import NotFound
+from voxrec.rest.audio import AudioRoutes
+from voxrec.rest.auth import Attempts, Authenticator, Gate
+from voxrec.rest.door import Door, answer_of
+from voxrec.rest.exchange import DeferToThread
+from voxrec.rest.health import HealthRoutes, Probe
+from voxrec.rest.problems import BadRequest
+from voxrec.rest.profiles import ProfileRoutes
+from voxrec.rest.recordings import RecordingRoutes
+from voxrec.rest.rules import ProfileRules, PromptExists
+from voxrec.store.profiles import Profiles
+from voxrec.store.recordings import Recordings
+
+_EVERYWHERE: Final = {
+    "Server": "voxrec",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class RestApp:
+    """REST over its collaborators.
+
+    ``public_url`` is where clients reach it; ``formats`` are the known values of ``recordFormat``; ``probes`` ask each
+    dependency how it is; ``body_limit`` is in bytes.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        profiles: Profiles,
+        recordings: Recordings,
+        archive: Archive,
+        authenticator: Authenticator,
+        *,
+        public_url: str,
+        allowed_hosts: tuple[str, ...],
+        formats: Collection[str],
+        prompt_exists: PromptExists,
+        probes: Mapping[str, Probe],
+        body_limit: int,
+        defer_to_thread: DeferToThread,
+    ) -> None:
+        def now() -> datetime:
+            return datetime.fromtimestamp(clock.seconds(), UTC)
+
+        url = public_url.rstrip("/")
+        rules = ProfileRules(allowed_hosts, formats, prompt_exists)
+        self._door = Door(Gate(authenticator, Attempts(clock)), clock, body_limit)
+        self._door.hang(ProfileRoutes(profiles, rules, url, now).routes())
+        self._door.hang(RecordingRoutes(recordings, profiles, archive, formats, url, now, defer_to_thread).routes())
+        self._door.hang(AudioRoutes(recordings, archive, defer_to_thread).routes())
+        self._door.hang(HealthRoutes(probes, clock).routes())
+
+    def resource(self) -> Resource:
+        """What a Site serves."""
+        return _Front(self._door.resource())
+
+
+class _Front(Resource):
+    """Sees to what Klein would answer before any route is looked for, and gives every answer its headers."""
+
+    isLeaf = True  # noqa: N815 - Twisted's name
+
+    def __init__(self, inner: KleinResource) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def render(self, request: Request) -> object:
+        """Hand over to Klein."""
+        for name, value in _EVERYWHERE.items():
+            request.setHeader(name, value)
+        try:
+            _demand_address(request)
+            return self._inner.render(request)
+        except Exception as error:  # a Host that is none, say: Twisted would make a page of HTML of it
+            answer = answer_of(error)
+            request.setResponseCode(answer.status)
+            for name, value in answer.headers.items():
+                request.setHeader(name, value)
+            return answer.body
+
+
+def _demand_address(request: Request) -> None:
+    if request.path.startswith(b"//"):  # Klein would drop the first slash, and one resource has one address
+        raise NotFound("There is no such resource. Paths begin with one slash.")
+    try:
+        request.method.decode("ascii")
+        request.path.decode("ascii")
+        b"/".join(request.postpath or []).decode("utf-8")
+        request.getRequestHostname().decode("ascii")
+    except UnicodeDecodeError as error:
+        raise BadRequest(
+            "The method, the path or the host cannot be read: they are not UTF-8, percent-encoded."
+        ) from error

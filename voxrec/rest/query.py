@@ -1,0 +1,109 @@
+"""The parameters of a list: filters, ``limit`` and ``cursor``, with every fault told and not the first only."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from voxrec.errors import FieldFault, InvalidInput
+from voxrec.model import METADATA_LIMIT, RecordingState
+from voxrec.store.keyset import Cursor
+
+LARGEST_PAGE: Final = 1000
+_LONGEST: Final = 255
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CURSOR: Final = Struct(">q16s")  # microseconds since the epoch, and the id
+_CURSOR_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
+
+Reader = Callable[[str], Any]
+"""Reads one parameter's value; raises ValueError saying what is wrong and what is allowed."""
+
+
+def read(given: Iterable[tuple[str, str]], readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """The parameters by name, each read by its reader.
+
+    Raises InvalidInput, naming each one that is unknown, stands twice or does not fit.
+    """
+    values: dict[str, Any] = {}
+    faults: list[FieldFault] = []
+    for name, text in given:
+        if name not in readers:
+            faults.append(FieldFault(name, f"is not known; known here: {', '.join(sorted(readers)) or 'none'}"))
+        elif name in values:
+            faults.append(FieldFault(name, "is given more than once"))
+        else:
+            try:
+                values[name] = readers[name](text)
+            except ValueError as error:
+                values[name] = None
+                faults.append(FieldFault(name, str(error)))
+    if faults:
+        raise InvalidInput("Parameters of the query do not fit.", faults)
+    return values
+
+
+def text(given: str) -> str:
+    """Any text that can be stored, and so be found."""
+    if not given or len(given) > _LONGEST or "\0" in given:
+        raise ValueError(f"must have 1 to {_LONGEST} characters, without U+0000")
+    return given
+
+
+def limit(given: str) -> int:
+    """How long a page may be."""
+    if not re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) or not 1 <= int(given) <= LARGEST_PAGE:
+        raise ValueError(f"must be a number from 1 to {LARGEST_PAGE}")
+    return int(given)
+
+
+def moment(given: str) -> datetime:
+    """A date and time with its offset, as RFC 3339 writes it."""
+    try:
+        found = datetime.fromisoformat(given)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a date and time with its offset, such as 2026-01-31T09:30:00Z (a + is written %2B)")
+
+
+def states(given: str) -> tuple[RecordingState, ...]:
+    """Where a Recording may be on its way."""
+    try:
+        return tuple(RecordingState(one) for one in given.split(","))
+    except ValueError:
+        known = ", ".join(RecordingState)
+        raise ValueError(f"must be one, or several separated by commas, of {known}") from None
+
+
+def metadata(given: str) -> dict[str, Any]:
+    """What the metadata must contain: a JSON object, as PostgreSQL's ``@>`` understands it."""
+    try:
+        found = msgspec.json.decode(given)
+    except (msgspec.DecodeError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or len(given) > METADATA_LIMIT or "\\u0000" in given:
+        raise ValueError('must be a JSON object that the metadata contain, such as {"customer":"42"}')
+    return found
+
+
+def cursor(given: str) -> Cursor:
+    """What ``cursor_text`` made."""
+    if _CURSOR_TEXT.fullmatch(given):
+        micros, key = _CURSOR.unpack(urlsafe_b64decode(given))
+        try:
+            return Cursor(_EPOCH + timedelta(microseconds=micros), UUID(bytes=key))
+        except OverflowError:
+            pass
+    raise ValueError('is not a cursor; take the Link with rel="next" of the page before as it is')
+
+
+def cursor_text(behind: Cursor) -> str:
+    """A cursor for a URL. What is in it is nobody's business, so that it may change."""
+    micros = (behind.created_at - _EPOCH) // timedelta(microseconds=1)
+    return urlsafe_b64encode(_CURSOR.pack(micros, behind.id.bytes)).decode("ascii")

@@ -1,0 +1,205 @@
+"""/recordings, and the same below the Profile that they belong to."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import msgspec
+
+from voxrec.archive.interface import Archive
+from voxrec.errors import Conflict, FieldFault, NotFound
+from voxrec.fitting import fit
+from voxrec.model import Recording, RecordingState, metadata_faults
+from voxrec.rest import query
+from voxrec.rest.auth import Role
+from voxrec.rest.conditions import etag_of
+from voxrec.rest.editing import Edit, demand
+from voxrec.rest.exchange import Answer, Ask, DeferToThread, Now, Route, changed, created, gone, shown
+from voxrec.rest.lists import Listing
+from voxrec.rest.rules import format_faults, version_faults
+from voxrec.store.profiles import Profiles
+from voxrec.store.recordings import RecordingFilter, Recordings
+
+_KEYS: Final = frozenset(field.encode_name for field in msgspec.structs.fields(Recording))
+_CHANGEABLE: Final = frozenset({"metadata", "legalHold"})
+_GIVEN: Final = _CHANGEABLE | {
+    *("id", "profileId", "callId", "format", "channels", "startedAt", "endedAt"),
+    *("from", "fromName", "to", "remoteSipUri", "hangupCause"),
+}
+_FILTERS: Final = {
+    "state": query.states,
+    "from": query.text,
+    "to": query.text,
+    "since": query.moment,
+    "until": query.moment,
+    "q": query.metadata,
+}
+
+
+class RecordingRoutes:
+    """The routes of Recordings, and their collections."""
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        profiles: Profiles,
+        archive: Archive,
+        formats: Collection[str],
+        public_url: str,
+        now: Now,
+        defer_to_thread: DeferToThread,
+    ) -> None:
+        self._recordings = recordings
+        self._profiles = profiles
+        self._archive = archive
+        self._formats = formats
+        self._public_url = public_url
+        self._now = now
+        self._defer_to_thread = defer_to_thread
+        self._listing = Listing(recordings, self._representation, public_url)
+
+    def routes(self) -> tuple[Route, ...]:
+        """The route table."""
+        below = "/profiles/<profileId>/recordings"
+        return (
+            Route("GET", "/recordings", Role.READ, self._list),
+            Route("PUT", "/recordings", Role.PROVISION, self._create),
+            Route("GET", below, Role.READ, self._list_of_profile),
+            Route("PUT", below, Role.PROVISION, self._create_for_profile),
+            *(
+                route
+                for path in ("/recordings/<id>", f"{below}/<id>")
+                for route in (
+                    Route("GET", path, Role.READ, self._show),
+                    Route("POST", path, Role.PROVISION, self._change),
+                    Route("DELETE", path, Role.PROVISION, self._delete),
+                )
+            ),
+        )
+
+    async def _list(self, ask: Ask) -> Answer:
+        return await self._listing.asked(ask, _FILTERS, _wanted)
+
+    async def _list_of_profile(self, ask: Ask) -> Answer:
+        await self._profiles.get(ask.profile_id)
+        return await self._listing.asked(ask, _FILTERS, lambda values: _wanted(values, ask.profile_id))
+
+    async def _create(self, ask: Ask) -> Answer:
+        stored = await self._stored(ask, ask.json_object())
+        return created(self._url(stored), self._representation(stored))
+
+    async def _create_for_profile(self, ask: Ask) -> Answer:
+        await self._profiles.get(ask.profile_id)
+        given = {"profileId": str(ask.profile_id), **ask.json_object()}
+        stored = await self._stored(ask, given)
+        return self._listing.whole(RecordingFilter(profile_id=ask.profile_id), 201, {"Location": self._url(stored)})
+
+    async def _show(self, ask: Ask) -> Answer:
+        query.read(ask.query(), {})
+        recording = await self._recordings.get(ask.id)
+        _demand_own(ask, recording)
+        return shown(ask, self._representation(recording))
+
+    async def _change(self, ask: Ask) -> Answer:
+        query.read(ask.query(), {})
+        edit = Edit.of(Recording, ask.json_object(), (_KEYS - _CHANGEABLE) | {"audioUrl"})
+        stored = await self._recordings.update(ask.id, lambda current: self._edited(ask, edit, current))
+        return changed(self._representation(stored))
+
+    async def _delete(self, ask: Ask) -> Answer:
+        query.read(ask.query(), {})
+        paths: list[str] = []
+        await self._recordings.delete(ask.id, lambda current: paths.extend(self._path_if_deletable(ask, current)))
+        for path in paths:
+            await self._defer_to_thread(self._archive.delete, path)
+        return gone()
+
+    async def _stored(self, ask: Ask, given: Mapping[str, Any]) -> Recording:
+        """Make what an imported Recording's metadata describe; its audio is still to come."""
+        query.read(ask.query(), {})
+        values, faults = fit(Recording, given, refuse=_KEYS - _GIVEN)
+        faults += _value_faults(values)
+        faults += format_faults("format", values.get("format"), self._formats)
+        faults += await self._profile_faults(ask, given, values.get("profile_id"))
+        demand(faults)
+        now = self._now()
+        made = {"id": uuid4(), "state": RecordingState.PENDING, "created_at": now, "updated_at": now}
+        return await self._recordings.create(Recording(**{**made, **values}))
+
+    async def _profile_faults(self, ask: Ask, given: Mapping[str, Any], profile_id: UUID | None) -> list[FieldFault]:
+        if "profileId" not in given:
+            return [FieldFault("profileId", "is required: the Profile that the recording belongs to")]
+        if profile_id is None:
+            return []  # it does not fit, which is told already
+        if profile_id != ask.ids.get("profileId", profile_id):
+            return [FieldFault("profileId", "is another Profile than the path says")]
+        try:
+            await self._profiles.get(profile_id)
+        except NotFound as error:
+            return [FieldFault("profileId", error.detail)]
+        return []
+
+    def _edited(self, ask: Ask, edit: Edit[Recording], current: Recording) -> Recording:
+        """What becomes of a Recording that nobody else can change now."""
+        _demand_own(ask, current)
+        before = self._representation(current)
+        ask.conditions.demand(etag_of(before))
+        after, faults = edit.apply(current, before)
+        demand([*faults, *metadata_faults(after.metadata)])
+        if after == current:
+            return current
+        return msgspec.structs.replace(after, updated_at=max(current.updated_at, self._now()))
+
+    def _path_if_deletable(self, ask: Ask, current: Recording) -> list[str]:
+        """Where its audio is, if it has any; raises where it must stay."""
+        _demand_own(ask, current)
+        ask.conditions.demand(etag_of(self._representation(current)))
+        if current.state.live:
+            raise Conflict(f"The call of recording {current.id} is still going on.")
+        if current.legal_hold:
+            raise Conflict(f"A legal hold keeps recording {current.id}.")
+        return [] if current.path is None else [current.path]
+
+    def _url(self, recording: Recording) -> str:
+        return f"{self._public_url}/recordings/{recording.id}"
+
+    def _representation(self, recording: Recording) -> bytes:
+        """A Recording as REST shows it: with the way to its audio, and without where that lies."""
+        fields = msgspec.to_builtins(recording, order="deterministic")
+        fields["audioUrl"] = f"{self._url(recording)}/audio" if fields.pop("path") is not None else None
+        return msgspec.json.encode(fields)
+
+
+def _demand_own(ask: Ask, recording: Recording) -> None:
+    """Raise NotFound where the path lies below a Profile, and the Recording is not that Profile's."""
+    if recording.profile_id != ask.ids.get("profileId", recording.profile_id):
+        raise NotFound(f"There is no recording {recording.id} of profile {ask.profile_id}.")
+
+
+def _value_faults(values: Mapping[str, Any]) -> list[FieldFault]:
+    """What the types of a Recording alone cannot say about values that a client gives."""
+    faults = version_faults("id", values.get("id"))
+    faults += metadata_faults(values.get("metadata", {}))
+    started, ended = values.get("started_at"), values.get("ended_at")
+    faults += [
+        FieldFault(field, "has no offset from UTC, such as Z")
+        for field, value in (("startedAt", started), ("endedAt", ended))
+        if value is not None and value.tzinfo is None
+    ]
+    if not faults and started and ended and ended < started:
+        faults.append(FieldFault("endedAt", "is before startedAt"))
+    if not 0 <= (values.get("hangup_cause") or 0) <= 127:
+        faults.append(FieldFault("hangupCause", "is no cause of Q.850: 0 to 127 are allowed"))
+    return faults
+
+
+def _wanted(values: Mapping[str, Any], profile_id: UUID | None = None) -> RecordingFilter:
+    return RecordingFilter(
+        profile_id=profile_id,
+        states=values.get("state", ()),
+        from_=values.get("from"),
+        to=values.get("to"),
+        since=values.get("since"),
+        until=values.get("until"),
+        metadata=values.get("q"),
+    )

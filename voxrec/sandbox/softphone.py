@@ -1,0 +1,325 @@
+"""A SIP phone as a program: it places or answers one call with real media, plays a file and records what it hears.
+
+It tells what happens as one JSON object a line on its standard output; voxrec.sandbox.phone reads them. A process of
+its own because the SIP stack (pjsip) knows one endpoint a process, and its audio clock must not wait for our reactor.
+"""
+
+import argparse
+import email.parser
+import json
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import pjsua2 as pj
+
+from voxrec.sandbox.asterisk import LOOPBACK
+from voxrec.sandbox.phone import CODECS, PhoneEvent, encode_event
+
+EVENT_LOOP_MILLISECONDS = 10
+BYE_SECONDS = 2.0
+# Time for the last answers (the ACK of a refusal, the 200 of a BYE) to leave.
+LINGER_SECONDS = 0.1
+# Enough to ride out a busy machine. Nothing is ever discarded: both ends have one clock, so there is no drift to make
+# up for, while each discarded packet would be a gap in what a test measures.
+JITTER_MILLISECONDS = 80
+JITTER_DISCARD_NONE = 0  # PJMEDIA_JB_DISCARD_NONE
+LOG_LEVEL_WITH_MESSAGES = 4
+RINGING, SESSION_PROGRESS = 180, 183
+
+_ADDRESS = re.compile(r'^\s*(?:"(?P<quoted>(?:\\.|[^"])*)"|(?P<plain>[^<"]*?))\s*<?sips?:(?:(?P<user>[^@>;]*)@)?')
+
+
+class Softphone:
+    """One endpoint, one account, at most one call."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.call: _Call | None = None
+        self.player: pj.AudioMediaPlayer | None = None
+        self.recorder: pj.AudioMediaRecorder | None = None
+        self.account: _Account | None = None
+        self.finished = False
+        self.hang_up_at = float("inf")
+        self.answer_at = float("inf")
+        self.give_up_at = float("inf")
+        self.endpoint = pj.Endpoint()
+        self.endpoint.libCreate()
+        self._start_endpoint()
+
+    def run(self) -> None:
+        """Place or await the call and live until it is over."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        self._tell("ready")
+        if self.options.role == "call":
+            self._place_call()
+        while not self.finished and time.monotonic() < self.give_up_at:
+            self.endpoint.libHandleEvents(EVENT_LOOP_MILLISECONDS)
+            self._check_times()
+        self._close()
+
+    def _start_endpoint(self) -> None:
+        self.endpoint.libInit(_endpoint_config(self.options.codec, self.options.log))
+        transport = pj.TransportConfig()
+        transport.port = self.options.port
+        transport.boundAddress = LOOPBACK
+        transport.publicAddress = LOOPBACK
+        self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+        self.endpoint.libStart()
+        self.endpoint.audDevManager().setNullDev()
+        for codec in self.endpoint.codecEnum2():
+            wanted = codec.codecId.startswith(CODECS[self.options.codec].name)
+            self.endpoint.codecSetPriority(codec.codecId, 255 if wanted else 0)
+        self.account = _Account(self)
+        self.account.create(self._account_config())
+
+    def _account_config(self) -> pj.AccountConfig:
+        config = pj.AccountConfig()
+        name = self.options.name.replace("\\", "\\\\").replace('"', '\\"')
+        config.idUri = f'"{name}" <sip:{self.options.number}@{LOOPBACK}:{self.options.port}>'
+        # All of these repair addresses behind NAT; on the loopback they can only do harm.
+        config.natConfig.contactRewriteUse = 0
+        config.natConfig.viaRewriteUse = 0
+        config.natConfig.sdpNatRewriteUse = 0
+        config.callConfig.timerUse = pj.PJSUA_SIP_TIMER_INACTIVE
+        media = config.mediaConfig.transportConfig
+        media.boundAddress = LOOPBACK
+        media.port = 10000
+        media.portRange = 9998
+        media.randomizePort = True
+        return config
+
+    def _place_call(self) -> None:
+        self.call = _Call(self, self.account)
+        parameters = pj.CallOpParam(True)
+        parameters.opt.videoCount = 0
+        for line in self.options.header:
+            name, _, value = line.partition(":")
+            header = pj.SipHeader()
+            header.hName = name.strip()
+            header.hValue = value.strip()
+            parameters.txOption.headers.append(header)
+        if self.options.cancel_after is not None:
+            self.hang_up_at = time.monotonic() + self.options.cancel_after
+        self._tell("invite-sent")
+        self.call.makeCall(self.options.to, parameters)
+
+    def on_incoming(self, call_id: int, message: str) -> None:
+        """Answer the first INVITE as the options say; another one finds the line busy."""
+        call = _Call(self, self.account, call_id)
+        if self.call is not None or self.options.role != "answer":
+            self._answer(call, pj.PJSIP_SC_BUSY_HERE)
+            return
+        self.call = call
+        self._tell_incoming(message)
+        if self.options.ring_seconds > 0:
+            self._answer(call, SESSION_PROGRESS if self.options.early_media else RINGING)
+        self.answer_at = time.monotonic() + self.options.ring_seconds
+
+    def on_state(self, call: "_Call") -> None:
+        """Tell what has become of our call."""
+        if call is not self.call:
+            return
+        info = call.getInfo()
+        if info.state == pj.PJSIP_INV_STATE_EARLY and info.role == pj.PJSIP_ROLE_UAC:
+            self._tell("ringing", code=info.lastStatusCode, reason=info.lastReason)
+        elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
+            self._tell("confirmed", code=info.lastStatusCode, reason=info.lastReason)
+            self.hang_up_at = time.monotonic() + self.options.seconds
+        elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
+            self._tell("disconnected", code=info.lastStatusCode, reason=info.lastReason)
+            self.finished = True
+
+    def on_media(self, call: "_Call") -> None:
+        """Connect player and recorder to the call's audio, now that it flows; again after each re-INVITE."""
+        if call is not self.call:
+            return
+        info = call.getInfo()
+        active = [
+            media.index
+            for media in info.media
+            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status == pj.PJSUA_CALL_MEDIA_ACTIVE
+        ]
+        if not active:
+            return
+        audio = call.getAudioMedia(active[0])
+        if self.options.play:
+            if self.player is None:
+                self.player = pj.AudioMediaPlayer()
+                self.player.createPlayer(self.options.play, pj.PJMEDIA_FILE_NO_LOOP if self.options.once else 0)
+            self.player.startTransmit(audio)
+        if self.options.heard:
+            if self.recorder is None:
+                self.recorder = pj.AudioMediaRecorder()
+                self.recorder.createRecorder(self.options.heard)
+            audio.startTransmit(self.recorder)
+        self._tell("early-media" if info.state == pj.PJSIP_INV_STATE_EARLY else "media")
+
+    def _check_times(self) -> None:
+        now = time.monotonic()
+        if self.call is None or self.finished:
+            return
+        if now >= self.answer_at:
+            self.answer_at = float("inf")
+            self._answer(self.call, self.options.answer_code)
+        if now >= self.hang_up_at:
+            self._hang_up()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self.call is None:
+            self.finished = True
+        else:
+            self.hang_up_at = 0.0
+
+    def _hang_up(self) -> None:
+        # BYE, CANCEL or a refusal, whichever the state of the call asks for.
+        self.hang_up_at = self.answer_at = float("inf")
+        self.give_up_at = time.monotonic() + BYE_SECONDS
+        if self.call is not None:
+            self.call.hangup(pj.CallOpParam(True))
+
+    @staticmethod
+    def _answer(call: "_Call", code: int) -> None:
+        parameters = pj.CallOpParam(True)
+        parameters.statusCode = code
+        parameters.opt.videoCount = 0
+        call.answer(parameters)
+
+    def _close(self) -> None:
+        linger = time.monotonic() + LINGER_SECONDS
+        while time.monotonic() < linger:
+            self.endpoint.libHandleEvents(EVENT_LOOP_MILLISECONDS)
+        # The stack must let go of them before it goes itself; a recorder writes its file's header only then.
+        recorded = self.recorder is not None
+        self.player = self.recorder = self.call = self.account = None
+        # Everything that had to be said is said: waiting for the network would only cost a second.
+        self.endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
+        if recorded:
+            self._tell("heard", path=self.options.heard)
+
+    def _tell_incoming(self, message: str) -> None:
+        request, _, rest = message.partition("\r\n")
+        headers = email.parser.HeaderParser().parsestr(rest.replace("\r\n", "\n"))
+        found = _ADDRESS.match(headers.get("From", ""))
+        name = (found["quoted"] or found["plain"] or "") if found else ""
+        self._tell(
+            "incoming",
+            request_uri=request.split(" ")[1],
+            number=(found["user"] or "") if found else "",
+            name=re.sub(r"\\(.)", r"\1", name),
+            headers={name: str(value) for name, value in headers.items()},
+        )
+
+    @staticmethod
+    def _tell(
+        event: str,
+        *,
+        code: int = 0,
+        reason: str = "",
+        number: str = "",
+        name: str = "",
+        request_uri: str = "",
+        headers: dict[str, str] | None = None,
+        path: str = "",
+    ) -> None:
+        told = PhoneEvent(
+            event, time.time(), time.monotonic(), code, reason, number, name, request_uri, headers or {}, path
+        )
+        print(encode_event(told), flush=True)
+
+
+def _endpoint_config(codec: str, log: str) -> pj.EpConfig:
+    # By way of JSON, since the binding knows no value for the jitter buffer's way of discarding.
+    document = pj.JsonDocument()
+    document.writeObject(pj.EpConfig())
+    settings = json.loads(document.saveString())
+    # No thread of the stack ever enters Python: events are handled by our loop, audio stays in C.
+    settings["EpConfig"]["UaConfig"].update(threadCnt=0, mainThreadOnly=True, userAgent="voxrec-sandbox-phone")
+    settings["EpConfig"]["LogConfig"].update(level=LOG_LEVEL_WITH_MESSAGES, consoleLevel=0, filename=log)
+    settings["EpConfig"]["MediaConfig"].update(
+        clockRate=CODECS[codec].rate,
+        # What is silent must stay a sound, and what is loud as loud: no voice detection, no echo canceller.
+        noVad=True,
+        ecOptions=0,
+        ecTailLen=0,
+        jbInit=JITTER_MILLISECONDS,
+        jbMinPre=JITTER_MILLISECONDS,
+        jbMaxPre=2 * JITTER_MILLISECONDS,
+        jbMax=10 * JITTER_MILLISECONDS,
+        jbDiscardAlgo=JITTER_DISCARD_NONE,
+        sndAutoCloseTime=-1,
+    )
+    changed = pj.JsonDocument()
+    changed.loadString(json.dumps(settings))
+    config = pj.EpConfig()
+    changed.readObject(config)
+    return config
+
+
+class _Account(pj.Account):  # type: ignore[misc]
+    def __init__(self, phone: Softphone) -> None:
+        super().__init__()
+        self._phone = phone
+
+    def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
+        self._phone.on_incoming(prm.callId, prm.rdata.wholeMsg)
+
+
+class _Call(pj.Call):  # type: ignore[misc]
+    def __init__(self, phone: Softphone, account: _Account | None, call_id: int = pj.PJSUA_INVALID_ID) -> None:
+        super().__init__(account, call_id)
+        self._phone = phone
+
+    def onCallState(self, prm: pj.OnCallStateParam) -> None:
+        del prm
+        self._phone.on_state(self)
+
+    def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
+        del prm
+        self._phone.on_media(self)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--port", type=int, required=True, help="loopback UDP port to listen on")
+    shared.add_argument("--number", default="phone", help="the user part of our own address")
+    shared.add_argument("--name", default="", help="our display name")
+    shared.add_argument("--codec", choices=sorted(CODECS), default="pcmu")
+    shared.add_argument("--play", default="", help="WAV file to play")
+    shared.add_argument("--once", action="store_true", help="play it once, then silence, instead of over and over")
+    shared.add_argument("--heard", default="", help="WAV file to write what we hear to")
+    shared.add_argument("--log", default="", help="file for the SIP trace")
+    shared.add_argument("--seconds", type=float, default=float("inf"), help="hang up this long after the answer")
+    top = argparse.ArgumentParser(prog="python -m voxrec.sandbox.softphone", description=__doc__)
+    roles = top.add_subparsers(dest="role", required=True)
+    call = roles.add_parser("call", parents=[shared], help="place a call")
+    call.add_argument("--to", required=True, help="SIP URI to call")
+    call.add_argument("--cancel-after", type=float, help="give up this many seconds after the INVITE")
+    call.add_argument("--header", action="append", default=[], help="'Name: value' to add to the INVITE")
+    answer = roles.add_parser("answer", parents=[shared], help="wait for a call")
+    answer.add_argument("--ring-seconds", type=float, default=0.0)
+    answer.add_argument("--early-media", action="store_true", help="ring with sound (183) instead of 180")
+    answer.add_argument("--answer-code", type=int, default=200, help="200, or the refusal to send")
+    return top
+
+
+def main() -> None:
+    """Be a phone until its call is over."""
+    options = parser().parse_args()
+    for path in (options.heard, options.log):
+        if path:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Softphone(options).run()
+    except pj.Error as error:
+        sys.exit(error.info())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,462 @@
+"""The only place that knows everyone: wires each collaborator once, starts them in order and stops them in reverse."""
+
+import os
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from treq.client import HTTPClient
+from twisted.application.internet import TimerService
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.server import Site
+
+from voxrec.archive.directory import DirectoryArchive
+from voxrec.ari.client import AriClient
+from voxrec.ari.requests import HttpRequester
+from voxrec.ari.stream import EventStream, endpoint_for
+from voxrec.audio.formats import FORMATS
+from voxrec.calls import announcements
+from voxrec.calls.leftovers import Leftovers
+from voxrec.calls.link import AsteriskLink
+from voxrec.calls.machine import CallSettings
+from voxrec.calls.router import Router
+from voxrec.config import Config
+from voxrec.deliver.letter import Stationery
+from voxrec.deliver.mail import Mailer
+from voxrec.deliver.smtp import Relay
+from voxrec.deliver.worker import Backoff, Worker
+from voxrec.errors import VoxrecError
+from voxrec.finish import Finisher
+from voxrec.model import JobKind
+from voxrec.notify import notify
+from voxrec.rest.app import RestApp
+from voxrec.rest.auth import StaticTokens
+from voxrec.rest.site import RestSite
+from voxrec.store.deliveries import Deliveries
+from voxrec.store.directory import ProfileDirectory
+from voxrec.store.embedded import EmbeddedPostgres
+from voxrec.store.jobs import Jobs
+from voxrec.store.journal import Journal
+from voxrec.store.listener import JOBS_CHANNEL, PROFILES_CHANNEL, Listener
+from voxrec.store.migrate import migrate
+from voxrec.store.pool import Pool
+from voxrec.store.profiles import Profiles
+from voxrec.store.recordings import Recordings
+
+_AGAIN = 5.0  # seconds until what could not be had is asked for again: a port, a database
+_SWEEP = 60.0  # seconds between looks for recordings that nobody ended
+_LAST_WORDS = 15.0  # seconds for calls to end once voxrec has hung up
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Start = Callable[[], Awaitable[object]]
+
+
+class _Part(Service):
+    """A collaborator in the tree: coroutines that start and stop it."""
+
+    def __init__(self, name: str, start: Start, stop: Start) -> None:
+        self.name = name
+        self._start = start
+        self._stop = stop
+
+    def startService(self) -> Deferred[object]:
+        super().startService()
+        return maybeDeferred(self._start)
+
+    def stopService(self) -> Deferred[object]:
+        super().stopService()
+        return maybeDeferred(self._stop)
+
+
+class _InOrder(MultiService):
+    """Starts its services one after the other, each when the one before is there; stops them in reverse."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._starting: Deferred[None] | None = None
+        self._started: list[IService] = []
+
+    def startService(self) -> Deferred[None]:
+        Service.startService(self)
+        self._starting = Deferred.fromCoroutine(self._start_all())
+        return self._starting
+
+    async def _start_all(self) -> None:
+        for service in self:
+            self._started.append(service)
+            await maybeDeferred(service.startService)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop_all())
+
+    async def _stop_all(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        while self._started:
+            service = self._started.pop()
+            try:
+                await maybeDeferred(service.stopService)
+            except Exception:
+                self._log.failure("{name} did not stop cleanly", name=service.name)
+
+
+class Voxrec(_InOrder):
+    """The whole daemon: its database, and on top of it the gateway."""
+
+    def __init__(self, reactor: Any, config: Config) -> None:
+        super().__init__()
+        # each connection would log its coming and going
+        Factory.noisy = False
+        self._reactor = reactor
+        self._config = config
+        self._postgres = EmbeddedPostgres(reactor, Path(config.data_directory, "postgres"))
+        self._gateway: _Gateway | None = None
+        self._dsn = str(config.database.dsn)
+        _Part("database", self._start_database, self._stop_database).setServiceParent(self)
+        _Part("gateway", self._start_gateway, self._stop_gateway).setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        """Make the data directory."""
+        super().privilegedStartService()
+        Path(self._config.data_directory).mkdir(parents=True, exist_ok=True)
+        if not self._config.archive.directory:
+            # one that is configured is not made: where it is missing, so is the disk that it should be on
+            self._config.archive_directory.mkdir(exist_ok=True)
+
+    def startService(self) -> Deferred[None]:
+        """Start all, and tell systemd; what can never work ends the process with the status for a bad configuration."""
+        started = super().startService()
+        started.addCallbacks(self._up, self._failed)
+        return started
+
+    def stopService(self) -> Deferred[None]:
+        """Stop all: first the calls, which get their time, the database last."""
+        notify("STOPPING=1")
+        return super().stopService()
+
+    def _up(self, _: None) -> None:
+        self._log.info("voxrec is up")
+        notify("READY=1")
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(VoxrecError):
+            self._log.critical("voxrec cannot start: {error}", error=failure.value)
+        else:
+            self._log.failure("voxrec cannot start", failure)
+        # twistd itself ends with 0 whatever happened; what was started is stopped first
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, os.EX_CONFIG)
+        self._reactor.stop()
+
+    async def _start_database(self) -> None:
+        if self._dsn:
+            return
+        self._dsn = await self._insist("the embedded PostgreSQL does not start", self._postgres.start)
+
+    async def _stop_database(self) -> None:
+        if not self._config.database.dsn:
+            await self._postgres.stop()
+
+    async def _start_gateway(self) -> None:
+        self._gateway = _Gateway(self._reactor, self._config, self._dsn)
+        await self._gateway.startService()
+
+    async def _stop_gateway(self) -> None:
+        if self._gateway is not None:
+            await self._gateway.stopService()
+
+    async def _insist(self, complaint: str, attempt: Callable[[], Awaitable[str]]) -> str:
+        complained = ""
+        while True:
+            try:
+                return await attempt()
+            except VoxrecError as error:
+                if error.detail != complained:
+                    complained = error.detail
+                    self._log.error("{complaint}, trying on: {error}", complaint=complaint, error=error)
+            await deferLater(self._reactor, _AGAIN)
+
+
+class _Gateway(_InOrder):
+    """All that stands on the database, lowest first."""
+
+    def __init__(self, reactor: Any, config: Config, dsn: str) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._config = config
+        self._dsn = dsn
+        data = Path(config.data_directory)
+
+        self._pool = Pool(
+            reactor,
+            dsn,
+            size=config.database.pool_size,
+            statement_timeout=config.database.statement_timeout,
+            connect_timeout=config.database.connect_timeout,
+        )
+        profiles = Profiles(self._pool)
+        recordings = Recordings(self._pool)
+        jobs = Jobs(self._pool)
+        archive = DirectoryArchive(config.archive_directory)
+        journal = Journal(reactor, data / "journal", recordings, self._pool)
+        self._directory = ProfileDirectory(reactor, profiles, self._pool)
+        mailer = Mailer(
+            reactor,
+            _relay(config),
+            Stationery(sender=config.mail.sender, attach_limit=config.mail.attach_limit),
+            recordings=recordings,
+            profiles=profiles,
+            deliveries=Deliveries(self._pool),
+            archive=archive,
+            audio_url=partial(_audio_url, config.rest.public_url),
+            in_thread=self._in_thread,
+        )
+        finisher = Finisher(
+            reactor,
+            recordings,
+            archive,
+            Path(config.asterisk.recordings),
+            config.archive_directory / ".work",
+            self._in_thread,
+        )
+        self._worker = Worker(
+            reactor,
+            jobs,
+            {JobKind.FINISH: finisher, JobKind.MAIL: mailer},
+            concurrency=config.queue.concurrency,
+            lease=timedelta(seconds=config.queue.lease),
+            backoff=Backoff(first=config.queue.retry_first, limit=config.queue.retry_limit),
+            attempts=config.queue.attempts,
+        )
+        self._listener = Listener(
+            reactor,
+            dsn,
+            {PROFILES_CHANNEL: self._directory.changed, JOBS_CHANNEL: lambda _: self._worker.poke()},
+            self._caught_up,
+        )
+        self._asterisk = AriClient(_http(reactor, config), config.asterisk.app)
+        self._router = Router(
+            reactor, self._asterisk, self._directory, journal, _call_settings(config), config.calls.allowed_hosts
+        )
+        leftovers = Leftovers(
+            self._asterisk,
+            recordings,
+            journal,
+            Path(config.asterisk.recordings),
+            self._router.owns,
+            self._in_thread,
+        )
+        self._link = AsteriskLink(reactor, self._asterisk, self._router, leftovers)
+        self._stream = EventStream(
+            reactor,
+            endpoint_for(reactor, config.asterisk.url, config.asterisk.request_timeout),
+            self._link,
+            url=config.asterisk.url,
+            user=config.asterisk.user,
+            password=config.asterisk.password,
+            app=config.asterisk.app,
+            request_timeout=config.asterisk.request_timeout,
+            ping_interval=config.asterisk.ping_interval,
+            ping_timeout=config.asterisk.ping_timeout,
+            queue_limit=config.asterisk.event_queue,
+        )
+        rest = RestApp(
+            reactor,
+            profiles,
+            recordings,
+            archive,
+            StaticTokens({"admin": config.rest.admin_token} if config.rest.admin_token else {}),
+            public_url=config.rest.public_url,
+            allowed_hosts=config.calls.allowed_hosts,
+            formats=FORMATS,
+            prompt_exists=_no_prompts,
+            probes={"postgresql": self._database_state, "asterisk": self._asterisk_state},
+            body_limit=config.rest.body_limit,
+            defer_to_thread=self._in_thread,
+        )
+        site = RestSite(rest.resource(), body_limit=config.rest.body_limit, reactor=reactor)
+
+        for part in (
+            _Part("journal", journal.start, journal.stop),
+            _Part("pool", self._start_pool, self._stop_pool),
+            _Part("listener", self._start_listener, self._stop_listener),
+            self._worker,
+            _Listening(reactor, config.rest.listen, site),
+            _Part("calls", self._start_calls, self._stop_calls),
+            TimerService(_SWEEP, self._link.sweep),
+        ):
+            part.setServiceParent(self)
+
+    def _in_thread(self, f: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), f, *args, **kwargs)
+
+    async def _start_pool(self) -> None:
+        """Nobody waits for PostgreSQL: what needs it says so until it is there."""
+        self._migrating = Deferred.fromCoroutine(self._bring_up())
+        self._migrating.addErrback(self._not_brought_up)
+
+    async def _bring_up(self) -> None:
+        complained = ""
+        while True:
+            try:
+                await self._in_thread(migrate, self._dsn)
+                break
+            except VoxrecError as error:
+                if error.detail != complained:
+                    complained = error.detail
+                    self._log.error("PostgreSQL: {error}; trying on", error=error)
+            await deferLater(self._reactor, _AGAIN)
+        self._pool.start()
+
+    def _not_brought_up(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("PostgreSQL: its tables cannot be used", failure)
+
+    async def _stop_pool(self) -> None:
+        self._migrating.cancel()
+        await self._pool.stop()
+
+    async def _start_listener(self) -> None:
+        self._listener.start()
+
+    async def _stop_listener(self) -> None:
+        await self._listener.stop()
+        await self._directory.stop()
+
+    def _caught_up(self) -> None:
+        self._directory.reload()
+        self._worker.poke()
+
+    async def _start_calls(self) -> None:
+        try:
+            await self._in_thread(announcements.install_default, Path(self._config.asterisk.sounds))
+        except VoxrecError as error:
+            self._log.error("no default announcement: {error}", error=error)
+        self._stream.startService()
+
+    async def _stop_calls(self) -> None:
+        """No new calls; live ones may end by themselves in their time, and are ended then."""
+        self._router.refuse_new_calls()
+        if not await self._ended_within(self._config.calls.grace):
+            self._log.warn("ending the calls that are still live")
+            self._router.release_all()
+            await self._ended_within(_LAST_WORDS)
+        await maybeDeferred(self._stream.stopService)
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            await self._router.when_empty().addTimeout(seconds, self._reactor)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _database_state(self) -> str | None:
+        if not self._pool.ready:
+            return "PostgreSQL cannot be reached"
+        await self._pool.query("SELECT 1")
+        return None if self._directory.loaded else "the Profiles are not read yet"
+
+    async def _asterisk_state(self) -> str | None:
+        return None if self._link.version is not None else "the event websocket is not open"
+
+
+class _Listening(Service):
+    """REST's port; one that is taken is asked for again, since its owner may be about to end."""
+
+    name = "rest"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, description: str, site: Site) -> None:
+        self._reactor = reactor
+        self._description = description
+        self._site = site
+        self._port: IListeningPort | None = None
+        self._again: Deferred[None] | None = None
+
+    async def _listen(self) -> None:
+        complained = False
+        while True:
+            try:
+                self._port = await serverFromString(self._reactor, self._description).listen(self._site)
+            except (CannotListenError, OSError) as error:
+                if not complained:
+                    complained = True
+                    self._log.error("REST: cannot listen, trying on: {error}", error=error)
+            else:
+                self._log.info("REST: listening on {address}", address=self._port.getHost())
+                return
+            await deferLater(self._reactor, _AGAIN)
+
+    def startService(self) -> None:
+        """Begin to listen, or to try."""
+        super().startService()
+        self._again = Deferred.fromCoroutine(self._listen())
+        self._again.addErrback(lambda failure: failure.trap(CancelledError) and None)
+
+    async def _stop(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
+
+    def stopService(self) -> Deferred[None]:
+        """Listen no more."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+
+async def _no_prompts(_: UUID) -> bool:
+    """Custom announcements cannot be uploaded yet, so that no id names one."""
+    return False
+
+
+def _audio_url(public_url: str, recording_id: UUID) -> str:
+    return f"{public_url.rstrip('/')}/recordings/{recording_id}/audio"
+
+
+def _call_settings(config: Config) -> CallSettings:
+    return CallSettings(
+        endpoint=config.asterisk.endpoint,
+        ring_timeout=config.calls.ring_timeout,
+        setup_timeout=config.calls.setup_timeout,
+        announcement=config.calls.announcement or f"sound:{config.asterisk.sounds_in_asterisk}/{announcements.DEFAULT}",
+        beep=config.calls.beep,
+    )
+
+
+def _http(reactor: Any, config: Config) -> HttpRequester:
+    http = HTTPClient(Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=True)))
+    asterisk = config.asterisk
+    return HttpRequester(reactor, http, asterisk.url, asterisk.user, asterisk.password, asterisk.request_timeout)
+
+
+def _relay(config: Config) -> Relay:
+    mail = config.mail
+    return Relay(
+        host=mail.host,
+        port=mail.port,
+        tls=mail.tls,
+        username=mail.user,
+        password=mail.password,
+        timeout=mail.timeout,
+        helo_domain=mail.helo_domain,
+        ca_file=Path(mail.ca_file) if mail.ca_file else None,
+    )

@@ -1,0 +1,205 @@
+"""What the calls say, kept on the local disk until PostgreSQL has it: neither needs to be there when a call ends.
+
+A line is written and synchronised in a thread, then applied through ``Recordings.record`` in the order of the lines;
+with PostgreSQL up that is a matter of milliseconds. After a crash some lines are applied again, which changes nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+import msgspec
+import psycopg2
+from twisted.application.internet import backoffPolicy
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError  # noqa: A004
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from voxrec.errors import StoreUnavailable
+from voxrec.model import Recording
+from voxrec.store.link import shielded
+from voxrec.store.pool import Pool
+from voxrec.store.recordings import Recordings
+from voxrec.store.segments import Line, Segments
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CHUNK: Final = 65536  # bytes read at a time
+_FLUSH: Final = 10.0  # seconds that stop() gives to each, the disk and PostgreSQL
+
+
+class Journal:
+    """One for each process, in a directory of its own. ``pending`` counts what PostgreSQL does not have yet."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: ReactorBase, directory: Path, recordings: Recordings, pool: Pool) -> None:
+        self._reactor = reactor
+        self._segments = Segments(directory)
+        self._threads = ThreadPool(0, 2, "journal")  # its own: the reactor's may be busy with audio for minutes
+        self._recordings = recordings
+        self._pool = pool
+        self._pause = backoffPolicy(initialDelay=0.1, maxDelay=5.0, factor=1.6, jitter=lambda: 0.0)
+        self._queue: list[bytes] = []
+        self._writer: Deferred[None] | None = None
+        self._applier: Deferred[None] | None = None
+        self._break: Deferred[None] | None = None  # the applier's, while PostgreSQL does not take a line
+        self._more = False  # there may be lines that the applier has not seen
+        self._open = False
+        self._stopping = False
+        self.pending = 0
+
+    async def start(self) -> None:
+        """Open the directory and begin with what an earlier run left. ConfigError where another voxrec has it."""
+        self._threads.start()
+        try:
+            left = await self._in_thread(self._segments.open)
+        except BaseException:
+            self._threads.stop()
+            raise
+        self._open = True
+        self.pending += left
+        if left:
+            self._log.info("{left} lines of an earlier run are still to be applied", left=left)
+        self._apply()
+        self._write()
+
+    async def stop(self) -> None:
+        """Write down everything, and give PostgreSQL a moment to take it. The rest waits for the next start."""
+        if self._writer is not None and not await self._within(_FLUSH, self._writer):
+            self._log.critical("the journal could not be written: {count} lines are lost", count=len(self._queue))
+        if self._applier is not None and self._pool.ready:
+            await self._within(_FLUSH, self._applier)
+        self._stopping = True
+        if self._break is not None:
+            self._break.cancel()
+        if self._applier is not None:
+            await self._within(_FLUSH, self._applier)
+        if self._open:
+            self._open = False
+            await self._in_thread(self._segments.close)
+            self._threads.stop()
+
+    def append(self, recording: Recording) -> None:
+        """Keep what a call says of its Recording. Returns at once."""
+        self._queue.append(msgspec.json.encode(recording) + b"\n")
+        self.pending += 1
+        self._write()
+
+    # To the disk.
+
+    def _write(self) -> None:
+        if self._open and self._writer is None and self._queue:
+            self._writer = Deferred.fromCoroutine(self._write_all())
+
+    async def _write_all(self) -> None:
+        failures = 0
+        while self._queue:
+            batch, self._queue = self._queue, []
+            try:
+                await self._in_thread(self._segments.append, b"".join(batch))
+            except OSError as error:
+                self._queue[:0] = batch
+                failures += 1
+                if failures == 1:
+                    self._log.critical("the journal cannot be written: {error}; trying again", error=error)
+                await deferLater(self._reactor, self._pause(failures))
+            else:
+                failures = 0
+                self._apply()
+        self._writer = None
+
+    # To PostgreSQL.
+
+    def _apply(self) -> None:
+        self._more = True
+        if self._applier is None:
+            self._applier = Deferred.fromCoroutine(self._apply_all())
+
+    async def _apply_all(self) -> None:
+        failures = 0
+        while self._more and not self._stopping:
+            try:
+                self._more = False  # before the read: what is written meanwhile is more
+                lines = await self._in_thread(self._segments.read, _CHUNK)
+                self._more |= bool(lines)
+                await self._apply_lines(lines)
+            except OSError as error:
+                self._more = True
+                failures += 1
+                self._log.error("the files of the journal: {error}; trying again", error=error)
+                await self._wait(failures)
+            else:
+                failures = 0
+        self._applier = None
+
+    async def _apply_lines(self, lines: Sequence[Line]) -> None:
+        done = None
+        try:
+            for line in lines:
+                if self._stopping or not await self._apply_line(line):
+                    break
+                done = line.end
+                self.pending = max(0, self.pending - 1)  # a line that a failing disk kept may come twice
+        finally:
+            if done is not None:
+                await self._in_thread(self._segments.applied, done)
+
+    async def _apply_line(self, line: Line) -> bool:
+        """Whether it is done with: PostgreSQL has it, or never will. If not, the journal is stopping."""
+        failures = 0
+        while True:
+            try:
+                await self._recordings.record(msgspec.json.decode(line.text, type=Recording))
+            except StoreUnavailable:
+                failures += 1  # the pool has said it
+            except psycopg2.IntegrityError as error:
+                return await self._reject(line, error)
+            except psycopg2.Error as error:
+                if not failures:
+                    self._log.error("PostgreSQL does not take what a call says: {error}; trying again", error=error)
+                failures += 1  # the line is not at fault: a missing table, a missing right
+            except Exception as error:
+                return await self._reject(line, error)
+            else:
+                return True
+            if not await self._wait(failures):
+                return False
+
+    async def _reject(self, line: Line, error: Exception) -> bool:
+        path = await self._in_thread(self._segments.reject, line.text)
+        self._log.error("a line that can never be applied was put into {path}: {error}", path=path, error=error)
+        return True
+
+    async def _wait(self, failures: int) -> bool:
+        """Whether the pause passed and PostgreSQL answers. If not, the journal is stopping."""
+        if self._stopping:
+            return False
+        self._break = Deferred.fromCoroutine(self._until_ready(failures))
+        try:
+            await self._break
+        except (CancelledError, StoreUnavailable):
+            return False
+        finally:
+            self._break = None
+        return True
+
+    async def _until_ready(self, failures: int) -> None:
+        await deferLater(self._reactor, self._pause(failures))
+        await self._pool.when_ready()
+
+    # Waiting.
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await deferToThreadPool(self._reactor, self._threads, work, *args, **kwargs)
+
+    async def _within(self, seconds: float, task: Deferred[None]) -> bool:
+        try:
+            await shielded(task).addTimeout(seconds, self._reactor)
+        except TimeoutError:
+            return False
+        return True

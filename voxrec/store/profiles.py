@@ -1,0 +1,170 @@
+"""Profiles: whom to call and how to record, and that a number belongs to one Profile only."""
+
+# ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
+
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from voxrec.errors import Conflict, FieldFault, NotFound
+from voxrec.model import Profile
+from voxrec.store.columns import Columns
+from voxrec.store.keyset import Conditions, Cursor
+from voxrec.store.link import Row
+from voxrec.store.pool import Pool, Transaction
+
+_COLUMNS: Final = Columns(Profile, jsonb=frozenset({"metadata"}), elsewhere=frozenset({"numbers"}))
+_SELECT: Final = f"""
+    SELECT ARRAY(SELECT number FROM profile_numbers WHERE profile_id = profiles.id ORDER BY position),
+           {_COLUMNS.listed}
+    FROM profiles
+"""
+_INSERT: Final = f"""
+    INSERT INTO profiles ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
+"""
+_UPDATE: Final = f"""
+    UPDATE profiles SET ({_COLUMNS.listed}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s
+"""
+_INSERT_NUMBERS: Final = """
+    INSERT INTO profile_numbers (number, profile_id, position)
+    SELECT number, %s, position FROM unnest(%s::text[]) WITH ORDINALITY AS given (number, position)
+    ORDER BY number  -- the same order for everybody, so that two cannot wait for each other
+    ON CONFLICT (number) DO NOTHING
+    RETURNING number
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileFilter:
+    """Which Profiles are wanted: all where nothing is given. ``email`` is one address, in any letter case."""
+
+    number: str | None = None
+    email: str | None = None
+    remote_sip_uri: str | None = None
+
+    def conditions(self) -> Conditions:
+        """The same, for PostgreSQL."""
+        where = Conditions()
+        where.add("id = (SELECT profile_id FROM profile_numbers WHERE number = %s)", self.number)
+        where.add("string_to_array(lower(translate(email, E' \\t\\r\\n', '')), ',') @> ARRAY[lower(%s)]", self.email)
+        where.add("remote_sip_uri = %s", self.remote_sip_uri)
+        return where
+
+
+EVERY_PROFILE: Final = ProfileFilter()
+
+
+def _unchecked(_: Profile) -> None:
+    """Nothing stands against it."""
+
+
+class Profiles:
+    """The Profiles in PostgreSQL. Everything raises StoreUnavailable while it does not answer."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def get(self, profile_id: UUID) -> Profile:
+        """One Profile. NotFound."""
+        rows = await self._pool.query(f"{_SELECT} WHERE id = %s", (profile_id,))
+        return _only(rows, profile_id)
+
+    async def some(self, profile_ids: Collection[UUID]) -> list[Profile]:
+        """Those of the given Profiles that exist, in no particular order."""
+        rows = await self._pool.query(f"{_SELECT} WHERE id = ANY(%s)", (list(profile_ids),))
+        return [_profile(row) for row in rows]
+
+    async def all(self) -> list[Profile]:
+        """Every Profile, newest first."""
+        return [profile async for page in self.pages() for profile in page]
+
+    async def pages(self, wanted: ProfileFilter = EVERY_PROFILE, size: int = 500) -> AsyncIterator[list[Profile]]:
+        """Every wanted Profile, newest first, ``size`` of them at a time."""
+        after = None
+        while page := await self.page(wanted, size, after):
+            yield page
+            if len(page) < size:
+                return
+            after = Cursor.behind(page[-1])
+
+    async def page(
+        self, wanted: ProfileFilter = EVERY_PROFILE, limit: int = 500, after: Cursor | None = None
+    ) -> list[Profile]:
+        """At most ``limit`` of the wanted Profiles, newest first, from behind ``after`` on."""
+        where = wanted.conditions()
+        where.add("(created_at, id) < %s", after)
+        rows = await self._pool.query(
+            f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
+        )
+        return [_profile(row) for row in rows]
+
+    async def create(self, profile: Profile) -> Profile:
+        """Add one. Conflict where its id, or any of its numbers, is in use already; it names all of them."""
+
+        async def work(transaction: Transaction) -> None:
+            faults = []
+            if not await transaction.execute(_INSERT, _COLUMNS.values(profile)):
+                faults.append(FieldFault("id", f"{profile.id} is in use by another profile"))
+            faults += await _claim_numbers(transaction, profile)
+            if faults:
+                raise Conflict("The profile collides with another one.", faults)
+
+        await self._pool.transaction(work)
+        return profile
+
+    async def update(self, profile_id: UUID, change: Callable[[Profile], Profile]) -> Profile:
+        """Put what ``change`` makes of it in the place of a Profile; nobody else changes it meanwhile.
+
+        Where ``change`` raises, nothing is written. The id and the time of creation stay. NotFound; Conflict where a
+        number belongs to another Profile.
+        """
+
+        async def work(transaction: Transaction) -> Profile:
+            old = await _locked(transaction, profile_id)
+            new = msgspec.structs.replace(change(old), id=old.id, created_at=old.created_at)
+            await transaction.execute(_UPDATE, (*_COLUMNS.values(new), old.id))
+            if new.numbers != old.numbers:
+                await transaction.execute("DELETE FROM profile_numbers WHERE profile_id = %s", (old.id,))
+                if faults := await _claim_numbers(transaction, new):
+                    raise Conflict("The profile collides with another one.", faults)
+            return new
+
+        return await self._pool.transaction(work)
+
+    async def delete(self, profile_id: UUID, check: Callable[[Profile], None] = _unchecked) -> None:
+        """Remove one, unless ``check`` raises. NotFound. Its Recordings stay."""
+
+        async def work(transaction: Transaction) -> None:
+            check(await _locked(transaction, profile_id))
+            await transaction.execute("DELETE FROM profiles WHERE id = %s", (profile_id,))
+
+        await self._pool.transaction(work)
+
+
+async def _locked(transaction: Transaction, profile_id: UUID) -> Profile:
+    # Two steps: the numbers read beside a FOR UPDATE that had to wait would be those from before the wait.
+    await transaction.query("SELECT FROM profiles WHERE id = %s FOR UPDATE", (profile_id,))
+    return _only(await transaction.query(f"{_SELECT} WHERE id = %s", (profile_id,)), profile_id)
+
+
+async def _claim_numbers(transaction: Transaction, profile: Profile) -> list[FieldFault]:
+    if not profile.numbers:
+        return []
+    rows = await transaction.query(_INSERT_NUMBERS, (profile.id, list(profile.numbers)))
+    claimed = {number for (number,) in rows}
+    taken = [number for number in profile.numbers if number not in claimed]
+    return [FieldFault("numbers", f"{number} is in use by another profile") for number in taken]
+
+
+def _profile(row: Row) -> Profile:
+    numbers, *columns = row
+    return _COLUMNS.struct(tuple(columns), numbers=numbers)
+
+
+def _only(rows: list[Row], profile_id: UUID) -> Profile:
+    if not rows:
+        raise NotFound(f"There is no profile {profile_id}.")
+    return _profile(rows[0])

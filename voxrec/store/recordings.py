@@ -1,0 +1,191 @@
+"""Recordings: what the calls say, what came of it, and what users add. None of them overwrites another."""
+
+# ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from voxrec.errors import Conflict, FieldFault, NotFound
+from voxrec.model import JobKind, Recording, RecordingState
+from voxrec.store.columns import Columns
+from voxrec.store.jobs import owe
+from voxrec.store.keyset import Conditions, Cursor
+from voxrec.store.link import Row
+from voxrec.store.pool import Pool, Transaction
+
+_COLUMNS: Final = Columns(Recording, jsonb=frozenset({"timeline", "verdict", "metadata"}))
+_SELECT: Final = f"SELECT {_COLUMNS.listed} FROM recordings"
+_INSERT: Final = f"""
+    INSERT INTO recordings ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
+"""
+_UPDATE: Final = f"""
+    UPDATE recordings SET ({_COLUMNS.listed}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s
+"""
+# Once FINISH is owed the call has said its last word, even where the row was deleted since. Before that, a later
+# snapshot goes before an earlier one, and the end of the call before all, whatever the clock did meanwhile.
+_RECORD: Final = f"""
+    WITH told AS (
+        INSERT INTO recordings AS old ({_COLUMNS.listed}, snapshot_at)
+        SELECT {_COLUMNS.placeholders}, %s
+        WHERE NOT EXISTS (SELECT FROM jobs WHERE recording_id = %s AND kind = 'finish')
+        ON CONFLICT (id) DO UPDATE
+        SET {_COLUMNS.excluded(keep=frozenset({"id", "metadata", "legal_hold", "created_at", "updated_at"}))},
+            updated_at = greatest(old.updated_at, excluded.updated_at),
+            snapshot_at = greatest(old.snapshot_at, excluded.snapshot_at)
+        WHERE old.state IN ('pending', 'recording', 'paused')
+          AND (old.snapshot_at IS NULL
+               OR old.snapshot_at <= excluded.snapshot_at
+               OR excluded.state NOT IN ('pending', 'recording', 'paused'))
+        RETURNING id, state
+    )
+    INSERT INTO jobs (kind, recording_id) SELECT 'finish', id FROM told WHERE state = 'processing'
+    ON CONFLICT DO NOTHING
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingFilter:
+    """Which Recordings are wanted: all where nothing is given.
+
+    ``since`` (from it on) and ``until`` (before it) are about ``created_at``; ``metadata`` has to be contained.
+    """
+
+    profile_id: UUID | None = None
+    states: Collection[RecordingState] = ()
+    from_: str | None = None
+    to: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    metadata: Mapping[str, Any] | None = None
+
+    def conditions(self) -> Conditions:
+        """The same, for PostgreSQL."""
+        where = Conditions()
+        where.add("profile_id = %s", self.profile_id)
+        where.add("state = ANY(%s)", [state.value for state in self.states] or None)
+        where.add('"from" = %s', self.from_)
+        where.add('"to" = %s', self.to)
+        where.add("created_at >= %s", self.since)
+        where.add("created_at < %s", self.until)
+        where.add("metadata @> %s::jsonb", msgspec.json.encode(self.metadata).decode() if self.metadata else None)
+        return where
+
+
+EVERY_RECORDING: Final = RecordingFilter()
+
+
+def _unchecked(_: Recording) -> None:
+    """Nothing stands against it."""
+
+
+class Recordings:
+    """The Recordings in PostgreSQL. Everything raises StoreUnavailable while it does not answer."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def get(self, recording_id: UUID) -> Recording:
+        """One Recording. NotFound."""
+        return _only(await self._pool.query(f"{_SELECT} WHERE id = %s", (recording_id,)), recording_id)
+
+    async def pages(self, wanted: RecordingFilter = EVERY_RECORDING, size: int = 500) -> AsyncIterator[list[Recording]]:
+        """Every wanted Recording, newest first, ``size`` of them at a time."""
+        after = None
+        while page := await self.page(wanted, size, after):
+            yield page
+            if len(page) < size:
+                return
+            after = Cursor.behind(page[-1])
+
+    async def page(
+        self, wanted: RecordingFilter = EVERY_RECORDING, limit: int = 500, after: Cursor | None = None
+    ) -> list[Recording]:
+        """At most ``limit`` of the wanted Recordings, newest first, from behind ``after`` on."""
+        where = wanted.conditions()
+        where.add("(created_at, id) < %s", after)
+        rows = await self._pool.query(
+            f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
+        )
+        return [_COLUMNS.struct(row) for row in rows]
+
+    async def expired(self, now: datetime, limit: int = 500) -> list[Recording]:
+        """Those whose time is over and that no legal hold keeps, the longest overdue first."""
+        rows = await self._pool.query(
+            f"{_SELECT} WHERE expires_at <= %s AND NOT legal_hold ORDER BY expires_at LIMIT %s", (now, limit)
+        )
+        return [_COLUMNS.struct(row) for row in rows]
+
+    async def create(self, recording: Recording) -> Recording:
+        """Add one that no call has said anything about yet. Conflict where its id is in use."""
+        if not await self._pool.execute(_INSERT, _COLUMNS.values(recording)):
+            fault = FieldFault("id", f"{recording.id} is in use by another recording")
+            raise Conflict("The recording collides with another one.", [fault])
+        return recording
+
+    async def update(self, recording_id: UUID, change: Callable[[Recording], Recording]) -> Recording:
+        """Put what ``change`` makes of it in the place of a Recording; nobody else changes it meanwhile.
+
+        Where ``change`` raises, nothing is written. The id and the time of creation stay. NotFound.
+        """
+        return await self._pool.transaction(lambda transaction: _change(transaction, recording_id, change))
+
+    async def delete(self, recording_id: UUID, check: Callable[[Recording], None] = _unchecked) -> None:
+        """Remove one, unless ``check`` raises. NotFound."""
+
+        async def work(transaction: Transaction) -> None:
+            check(await _locked(transaction, recording_id))
+            await transaction.execute("DELETE FROM recordings WHERE id = %s", (recording_id,))
+
+        await self._pool.transaction(work)
+
+    async def record(self, recording: Recording) -> None:
+        """Take what a call says of its Recording, a snapshot; with PROCESSING, FINISH is owed from then on.
+
+        Saying it again, or saying something older, changes nothing; nor does anything once the call has ended.
+        ``metadata`` and ``legal_hold`` count where the Recording is new, then they are the users'.
+        """
+
+        await self._pool.execute(_RECORD, (*_COLUMNS.values(recording), recording.updated_at, recording.id))
+
+    async def settle(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> Recording:
+        """Write down what came of a Recording, and owe what follows. Returns it as it stands then. NotFound.
+
+        ``metadata`` and ``legal_hold`` stay as users have set them meanwhile.
+        """
+
+        def final(old: Recording) -> Recording:
+            return msgspec.structs.replace(
+                recording,
+                metadata=old.metadata,
+                legal_hold=old.legal_hold,
+                updated_at=max(old.updated_at, recording.updated_at),
+            )
+
+        async def work(transaction: Transaction) -> Recording:
+            settled = await _change(transaction, recording.id, final)
+            await owe(transaction, recording.id, follow_up)
+            return settled
+
+        return await self._pool.transaction(work)
+
+
+async def _change(transaction: Transaction, recording_id: UUID, change: Callable[[Recording], Recording]) -> Recording:
+    old = await _locked(transaction, recording_id)
+    new = msgspec.structs.replace(change(old), id=old.id, created_at=old.created_at)
+    await transaction.execute(_UPDATE, (*_COLUMNS.values(new), old.id))
+    return new
+
+
+async def _locked(transaction: Transaction, recording_id: UUID) -> Recording:
+    return _only(await transaction.query(f"{_SELECT} WHERE id = %s FOR UPDATE", (recording_id,)), recording_id)
+
+
+def _only(rows: list[Row], recording_id: UUID) -> Recording:
+    if not rows:
+        raise NotFound(f"There is no recording {recording_id}.")
+    return _COLUMNS.struct(rows[0])
