@@ -1,11 +1,9 @@
 """Lists over REST: whole and in pages, while rows come and go, and however long they are."""
 
-import json
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
 from twisted.internet.task import deferLater
 
@@ -218,29 +216,3 @@ class LongListTests(RestTestCase):
         self.counted.fail_after = 0
         reply = await self.ask("GET", "/profiles")
         self.assertEqual((reply.status, reply.json["code"]), (503, "store-unavailable"))
-
-
-class VanishingTests(RestTestCase):
-    async def test_a_change_is_finished_without_its_client(self) -> None:
-        chosen = uuid4()
-        body = json.dumps({"id": str(chosen), "numbers": ["+4930"]}).encode()
-        request = (
-            b"PUT /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer admin\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-        )
-        wire = await connected(self.port)
-
-        async def while_the_table_is_locked(transaction: Any) -> None:
-            await transaction.execute("LOCK TABLE profile_numbers")
-            wire.transport.write(request + body)
-            while self.pool.busy < 2:
-                await deferLater(reactor, 0.01)
-            await deferLater(reactor, 0.1)  # it has made the Profile, and waits for the lock to add the number
-            wire.transport.abortConnection()
-            await wire.ended
-            await deferLater(reactor, 0.1)
-
-        await self.pool.transaction(while_the_table_is_locked)
-        while self.pool.busy:
-            await deferLater(reactor, 0.01)
-        self.assertEqual((await self.profiles.get(chosen)).numbers, ("+4930",))

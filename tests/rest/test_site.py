@@ -14,7 +14,7 @@ from voxrec.rest.site import RestSite
 class Echo(Resource):
     """Answers with the body that was kept."""
 
-    isLeaf = True
+    isLeaf = True  # noqa: N815
 
     def render_PUT(self, request: Request) -> bytes:
         kept: bytes = request.content.read() if request.content is not None else b""
@@ -56,6 +56,8 @@ class SiteTests(SynchronousTestCase):
         self.assertIn(b"11 kept", self.transport.value())
 
     def test_forms_are_not_parsed(self) -> None:
-        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n--"
-        self.protocol.dataReceived(head)
+        self.protocol.dataReceived(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--"
+        )
         self.assertIn(b"2 kept", self.transport.value())

@@ -3,16 +3,18 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
+from typing import cast
 
+from twisted.internet import reactor as installed_reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.postgres import reactor
+from voxrec.sandbox.asterisk import SandboxReactor
 from voxrec.sandbox.cell import Cell
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.process import Process, dying_with_parent, wait_until
+
+reactor = cast("SandboxReactor", installed_reactor)
 
 
 class Commands(SynchronousTestCase):
@@ -74,21 +76,14 @@ class Processes(TestCase):
             Process(["/no/such"], Path(self.mktemp()) / "program.log")
 
     async def test_it_dies_with_its_parent_even_when_that_is_killed(self) -> None:
-        script = (
-            "import sys, time; from pathlib import Path; from voxrec.sandbox.process import *;"
-            "print(Process(dying_with_parent(['sleep', '60']), Path(sys.argv[1])).pid, flush=True); time.sleep(60)"
-        )
-        log = Path(self.mktemp()).absolute()
-        root = Path(__file__).parents[2]
-        with subprocess.Popen([sys.executable, "-c", script, str(log)], stdout=subprocess.PIPE, cwd=root) as parent:
-            self.addCleanup(parent.kill)
-            assert parent.stdout is not None
-            child = int(parent.stdout.readline())
-            # It has left a sign of the promise being made: setpriv has become sleep.
-            program = Path(f"/proc/{child}/comm")
-            self.assertTrue(await wait_until(reactor, lambda: program.read_text().strip() == "sleep", 10))
-            parent.kill()
-        self.assertTrue(await wait_until(reactor, lambda: _gone(child), 10))
+        # The parent is a shell that starts the child and waits; the child tells its id once the promise is made.
+        child = " ".join(dying_with_parent(["sh", "-c", "'echo $$; exec sleep 60'"]))
+        parent = self.start("sh", "-c", f"{child} & wait")
+        self.assertTrue(await wait_until(reactor, lambda: parent.log_tail() != "", 10))
+        pid = int(parent.log_tail())
+        self.assertFalse(_gone(pid))
+        parent.kill()
+        self.assertTrue(await wait_until(reactor, lambda: _gone(pid), 10))
 
 
 def _gone(pid: int) -> bool:

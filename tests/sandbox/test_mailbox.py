@@ -3,13 +3,16 @@
 import smtplib
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
+from twisted.internet import reactor as installed_reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.postgres import reactor
+from voxrec.sandbox.asterisk import SandboxReactor
 from voxrec.sandbox.mailbox import LOOPBACK, Faults, Mailbox
 
+reactor = cast("SandboxReactor", installed_reactor)
 ANN, BOB, SENDER = "ann@example.org", "bob@example.org", "voxrec@example.org"
 LETTER = "Subject: hello\r\n\r\n.one dot\r\nend\r\n"
 
@@ -46,7 +49,7 @@ class Keeping(MailboxTestCase):
         self.assertEqual(
             (message["Subject"], message["Delivered-To"], message["Return-Path"]), ("hello", ANN, f"<{SENDER}>")
         )
-        self.assertEqual(message.get_content(), ".one dot\nend\n")
+        self.assertEqual(message.get_content(), ".one dot\r\nend\r\n")
         self.assertEqual([path.name for path in mailbox.directory.iterdir()], ["1.eml"])
 
     async def test_each_recipient_has_a_copy_and_each_copy_a_number(self) -> None:

@@ -93,7 +93,8 @@ class Missing(SynchronousTestCase):
     def test_a_gap_is_measured_to_the_millisecond(self, milliseconds: int, at: int) -> None:
         samples = tone(440, 5)
         samples[at * 8 : (at + milliseconds) * 8] = 0
-        self.assertAlmostEqual(tones.missing(companded(samples), RATE, 440, 0.1, 4.9), milliseconds, delta=2)
+        measured = tones.missing(companded(samples), RATE, 440, 0.1, 4.9)
+        self.assertLessEqual(abs(measured - milliseconds), 2)
 
     def test_nothing_is_missing_from_a_whole_tone(self) -> None:
         self.assertEqual(tones.missing(companded(tone(440, 2)), RATE, 440, 0.05, 1.95), 0)
@@ -102,7 +103,8 @@ class Missing(SynchronousTestCase):
         self.assertEqual(tones.missing(np.zeros(RATE), RATE, 440, 0.25, 0.75), 500)
 
     def test_what_lies_beyond_the_end_is_missing(self) -> None:
-        self.assertAlmostEqual(tones.missing(tone(440, 1), RATE, 440, 0.5, 1.5), 500, delta=11)
+        # The window is half empty at the end.
+        self.assertLessEqual(abs(tones.missing(tone(440, 1), RATE, 440, 0.5, 1.5) - 500), 11)
 
 
 class Find(SynchronousTestCase):
@@ -119,7 +121,7 @@ class Find(SynchronousTestCase):
         channel = tone(440, 5, level=0.4)
         channel[12345 : 12345 + len(sound)] += 0.5 * sound
         match = tones.find(sound, companded(channel), RATE)
-        self.assertAlmostEqual(match.seconds, 12345 / RATE, delta=0.001)
+        self.assertAlmostEqual(match.seconds, 12345 / RATE, places=3)
         self.assertGreater(match.score, 0.5)
 
     def test_another_sound_is_not_it(self) -> None:

@@ -152,7 +152,7 @@ def bearer(authorization: str) -> str:
 
 
 def _digest(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+    return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _source(address: str) -> str:

@@ -101,7 +101,7 @@ def answer_of(error: BaseException) -> Answer:
 def _headers(request: Request) -> dict[str, str]:
     """By lower-case name; those that came more than once as one list (RFC 9110 section 5.3)."""
     return {
-        name.decode("latin-1").lower(): ", ".join(value.decode("latin-1") for value in values)
+        name.decode("latin-1").lower(): b", ".join(values).decode("utf-8", "surrogateescape")
         for name, values in request.requestHeaders.getAllRawHeaders()
     }
 

@@ -39,8 +39,9 @@ UNNEEDED_MODULES = (
     "cdr_*", "cel_*", "chan_[!bpr]*", "func_odbc*", "pbx_[!c]*",
     "res_adsi*", "res_ael*", "res_aeap*", "res_calendar*", "res_clialiases*", "res_config_*", "res_corosync*",
     "res_fax*", "res_hep*", "res_odbc*", "res_parking*", "res_phoneprov*", "res_pjsip_config_wizard*",
-    "res_pjsip_notify*", "res_pjsip_phoneprov*", "res_pjsip_stir_shaken*", "res_pjsip_transport_websocket*", "res_prometheus*",
-    "res_smdi*", "res_snmp*", "res_speech_aeap*", "res_stir_shaken*", "res_stun_monitor*", "res_xmpp*",
+    "res_pjsip_notify*", "res_pjsip_phoneprov*", "res_pjsip_stir_shaken*", "res_pjsip_transport_websocket*",
+    "res_prometheus*", "res_smdi*", "res_snmp*", "res_speech_aeap*", "res_stir_shaken*", "res_stun_monitor*",
+    "res_xmpp*",
 )  # fmt: skip
 
 _LOGGER = """\

@@ -1,4 +1,4 @@
-"""``make demo``: one real call, from an empty machine to a mail with its recording, and what happened told to a person."""
+"""``make demo``: one real call, from an empty machine to a mail with its recording, told to a person."""
 
 import hashlib
 import json

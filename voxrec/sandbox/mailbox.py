@@ -129,7 +129,9 @@ class _Message:
             self._session.abort()
 
     def eomReceived(self) -> Deferred[None]:
-        self._mailbox.keep(b"\r\n".join(self._lines) + b"\r\n")
+        # What had arrived with the line at which we cut is still handed to us.
+        if not self._cut:
+            self._mailbox.keep(b"\r\n".join(self._lines) + b"\r\n")
         return succeed(None)
 
     def connectionLost(self) -> None:

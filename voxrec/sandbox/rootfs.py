@@ -5,9 +5,9 @@ Built once for each recipe and kept in the user's cache directory; the host gets
 """
 
 import fcntl
-import getpass
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -187,7 +187,7 @@ def _check_machine(cache: Path) -> None:
     if os.geteuid() == 0:
         _check_mounting()
     else:
-        _check_namespaces(getpass.getuser())
+        _check_namespaces(_user_name())
 
 
 def _check_mounting() -> None:
@@ -268,6 +268,14 @@ class _Apt:
 
     def _apt_get(self, *arguments: str) -> str:
         return _output(["apt-get", "--quiet", *self._options, *arguments], self._workshop)
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        # A container's made-up user has a number and no name.
+        return str(os.getuid())
 
 
 def _succeeds(command: list[str]) -> bool:

@@ -18,6 +18,7 @@ CALLER_HZ = 440.0
 CALLEE_HZ = 1000.0
 LEFT, RIGHT = 0, 1
 EDGE = 0.3  # seconds at the ends of a recording that may belong to the set-up and the hang-up
+TOLERATED = 60.0  # milliseconds of tone: a busy machine costs a phone or Asterisk a packet of 20 ms now and then
 FOUND = 0.5  # a score of `tones.find` above which a sound was there
 
 
@@ -48,11 +49,11 @@ class Heard(msgspec.Struct, frozen=True):
     def faults(self) -> list[str]:
         """What is wrong with it, as a person would say it."""
         found = []
-        if self.caller_missing > 0:
+        if self.caller_missing > TOLERATED:
             found.append(f"{self.caller_missing:.0f} ms of the caller are missing on the left")
-        if self.callee_missing > 0:
+        if self.callee_missing > TOLERATED:
             found.append(f"{self.callee_missing:.0f} ms of the far end are missing on the right")
-        if max(self.caller_leaked, self.callee_leaked) > 0.01:  # noqa: PLR2004 - 40 dB
+        if max(self.caller_leaked, self.callee_leaked) > 0.01:
             found.append("one side is heard on the other's channel")
         if self.announcement_at is None:
             found.append("the announcement is not there")

@@ -148,7 +148,7 @@ def find(sample: Samples, in_samples: Samples, rate: int) -> Match:
 
 def sparkline(samples: Samples, width: int = 60) -> str:
     """Draw the loudness of an audio file over its time with ``width`` characters; one line for each channel."""
-    channels = samples.reshape(len(samples), -1).T
+    channels = samples.T if samples.ndim > 1 else samples[np.newaxis]
     return "\n".join(_draw(channel, width) for channel in channels)
 
 

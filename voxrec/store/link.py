@@ -153,11 +153,22 @@ class Link(Connection):  # type: ignore[misc]
     # What the reactor calls.
 
     def doRead(self) -> None:  # noqa: N802
-        """Take what the server says between two statements: a NOTIFY, or its farewell."""
+        """Go on connecting, or take what the server says between two statements: a NOTIFY, or its farewell.
+
+        txpostgres's own would let an idle connection's end escape as an error, and go on watching a socket that libpq
+        has closed because it could not connect.
+        """
+        self.reactor.removeReader(self)
+        if self._connection.closed:
+            return
         try:
-            super().doRead()
+            self.continuePolling()
         except psycopg2.Error as error:
             self._end(_readable(error))
+            return
+        self.checkForNotifies()
+        if self._live:
+            self.reactor.addReader(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """Take it that the socket is gone."""

@@ -149,7 +149,6 @@ class Recordings:
         Saying it again, or saying something older, changes nothing; nor does anything once the call has ended.
         ``metadata`` and ``legal_hold`` count where the Recording is new, then they are the users'.
         """
-
         await self._pool.execute(_RECORD, (*_COLUMNS.values(recording), recording.updated_at, recording.id))
 
     async def settle(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> Recording:

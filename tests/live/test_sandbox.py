@@ -1,0 +1,220 @@
+"""The sandbox on itself: a real Asterisk, real phones, real sound. Needs a root file system (make sandbox)."""
+
+import statistics
+from pathlib import Path
+from typing import cast
+
+from twisted.internet import reactor as installed_reactor
+from twisted.trial.unittest import SkipTest, TestCase
+
+from voxrec.sandbox import tones
+from voxrec.sandbox.asterisk import SandboxAsterisk, SandboxReactor, plain_extension
+from voxrec.sandbox.errors import SandboxError
+from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.process import wait_until
+from voxrec.sandbox.rootfs import ASTERISK_22, Recipe, asterisk_rootfs
+from voxrec.sandbox.sipp import SippAnswerer, SippCaller, SippResult
+
+reactor = cast("SandboxReactor", installed_reactor)
+
+CALLER_HZ, DESK_HZ = 440, 880
+PROFILE_ID = "0b9d7e1a-2f9b-4d8f-9a63-6a7d2f0c1e11"
+# A busy machine loses a packet (20 ms) now and then; sound that is not carried loses all of it.
+BEARABLE_MILLISECONDS = 100
+
+
+class SandboxTestCase(TestCase):
+    timeout = 120
+    recipe: Recipe = ASTERISK_22
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        try:
+            self.rootfs = asterisk_rootfs(lambda _line: None, self.recipe)
+        except SandboxError as fault:
+            raise SkipTest(fault.detail) from fault
+        self.directory = Path(self.mktemp())
+        self.asterisk = await self.start_asterisk("asterisk")
+
+    async def start_asterisk(self, name: str) -> SandboxAsterisk:
+        asterisk = SandboxAsterisk(self.directory / name, self.rootfs)
+        self.addCleanup(asterisk.stop, reactor)
+        await asterisk.start(reactor)
+        return asterisk
+
+    def uri(self, extension: str) -> str:
+        host, port = self.asterisk.sip_address
+        return f"sip:{extension}@{host}:{port}"
+
+    async def calling(self, extension: str, **how: object) -> Phone:
+        phone = Phone.calling(reactor, self.directory, self.uri(extension), **how)  # type: ignore[arg-type]
+        self.addCleanup(phone.kill)
+        return await phone.start()
+
+    async def answering(self, **how: object) -> Phone:
+        phone = Phone.answering(reactor, self.directory, **how)  # type: ignore[arg-type]
+        self.addCleanup(phone.kill)
+        return await phone.start()
+
+    async def sipp(self, target: str, *, count: int = 2, rate: float = 20, talk_seconds: float = 0.5) -> SippResult:
+        caller = SippCaller(
+            reactor,
+            self.directory / "caller",
+            self.rootfs,
+            self.asterisk.sip_address,
+            target,
+            count=count,
+            rate=rate,
+            talk_seconds=talk_seconds,
+        )
+        self.addCleanup(caller.stop)
+        return await caller.run()
+
+    async def sipp_answering(self, ring_seconds: float | None = 0.0, code: int = 200) -> SippAnswerer:
+        answerer = SippAnswerer(reactor, self.directory / "answerer", self.rootfs, ring_seconds=ring_seconds, code=code)
+        self.addCleanup(answerer.stop)
+        await answerer.start()
+        return answerer
+
+
+class AnAsterisk(SandboxTestCase):
+    async def test_it_answers_and_tells_its_version(self) -> None:
+        self.assertRegex(self.asterisk.version, r"^\d+\.\d+")
+        self.assertTrue(self.asterisk.recording_directory.is_dir())
+        self.assertTrue(self.asterisk.sounds_directory.is_dir())
+
+    async def test_several_at_once(self) -> None:
+        other = await self.start_asterisk("other")
+        self.assertNotEqual(other.ari_url, self.asterisk.ari_url)
+        self.assertNotEqual(other.pid, self.asterisk.pid)
+
+    async def test_killed_and_started_again_it_is_found_where_it_was(self) -> None:
+        url, address, pid = self.asterisk.ari_url, self.asterisk.sip_address, self.asterisk.pid
+        self.asterisk.kill()
+        self.assertFalse(self.asterisk.running)
+        await self.asterisk.restart(reactor)
+        self.assertEqual((self.asterisk.ari_url, self.asterisk.sip_address), (url, address))
+        self.assertNotEqual(self.asterisk.pid, pid)
+
+    async def test_its_password_is_in_no_log(self) -> None:
+        for path in (self.asterisk.directory / "log").iterdir():
+            self.assertNotIn(self.asterisk.ari_password, path.read_text(errors="replace"))
+
+
+class Sound(SandboxTestCase):
+    async def talk(self, codec: str) -> None:
+        rate = 16000 if codec == "g722" else 8000
+        desk = await self.answering(
+            play=tones.make_tone(self.directory / "desk.tone.wav", DESK_HZ, 1, rate=rate), codec=codec
+        )
+        caller = await self.calling(
+            plain_extension(desk.port),
+            play=tones.make_tone(self.directory / "caller.tone.wav", CALLER_HZ, 1, rate=rate),
+            seconds=4,
+            codec=codec,
+            display_name="Ann",
+            number="+15550123",
+        )
+        self.assertEqual((await caller.ended()).code, 200)
+        await desk.ended()
+        for phone, heard_hz, own_hz in ((caller, DESK_HZ, CALLER_HZ), (desk, CALLER_HZ, DESK_HZ)):
+            samples, heard_rate = tones.load(phone.heard)
+            self.assertEqual(heard_rate, rate)
+            self.assertLess(tones.missing(samples[:, 0], rate, heard_hz, 0.3, 3.8), BEARABLE_MILLISECONDS)
+            # Wide-band swings in for a few milliseconds, in which every frequency is heard.
+            self.assertEqual(tones.present(samples[rate // 2 :, 0], rate, own_hz), [])
+        self.assertLess(caller.setup_seconds, 1)
+        incoming = desk.event("incoming")
+        self.assertEqual((incoming.number, incoming.name), ("+15550123", "Ann"))
+
+    async def test_each_hears_the_other_without_a_gap(self) -> None:
+        await self.talk("pcmu")
+
+    async def test_a_law(self) -> None:
+        await self.talk("pcma")
+
+    async def test_wide_band(self) -> None:
+        await self.talk("g722")
+
+    async def test_early_media_is_heard_before_the_answer(self) -> None:
+        tone = tones.make_tone(self.directory / "desk.tone.wav", DESK_HZ, 1)
+        desk = await self.answering(play=tone, ring_seconds=30, early_media=True)
+        caller = await self.calling(plain_extension(desk.port), cancel_after=2)
+        self.assertEqual((await caller.ended()).code, 487)
+        self.assertEqual((await desk.ended()).code, 487)
+        self.assertFalse(caller.happened("confirmed"))
+        samples, rate = tones.load(caller.heard)
+        self.assertNotEqual(tones.present(samples[:, 0], rate, DESK_HZ), [])
+
+
+class Refusals(SandboxTestCase):
+    async def test_what_is_no_number_of_ours_is_404(self) -> None:
+        # One digit could be the beginning of a number: that must not become 484.
+        for extension in ("nobody", "5"):
+            self.assertEqual((await self.sipp(extension)).codes, {404: 2})
+
+    async def test_while_voxrec_is_not_there_its_numbers_are_503(self) -> None:
+        for extension in (PROFILE_ID, "+4930123456", "4930123456"):
+            self.assertEqual((await self.sipp(extension)).codes, {503: 2})
+
+    async def test_a_phone_that_refuses(self) -> None:
+        desk = await self.answering(answer_code=486, ring_seconds=0.2)
+        caller = await self.calling(plain_extension(desk.port))
+        self.assertEqual((await caller.ended()).code, 486)
+        self.assertTrue(caller.happened("ringing"))
+
+    async def test_hanging_up_from_outside_ends_the_call_on_both_sides(self) -> None:
+        desk = await self.answering()
+        caller = await self.calling(plain_extension(desk.port))
+        await caller.wait_for("confirmed")
+        await desk.hang_up()
+        self.assertEqual((await caller.ended()).code, 200)
+        self.assertTrue(desk.happened("heard"))
+
+
+class Load(SandboxTestCase):
+    async def test_calls_are_counted_and_timed(self) -> None:
+        answerer = await self.sipp_answering()
+        result = await self.sipp(plain_extension(answerer.port), count=20, rate=20, talk_seconds=1)
+        self.assertEqual((result.placed, result.succeeded, result.failed), (20, 20, 0))
+        self.assertEqual(len(result.response_seconds), 20)
+        self.assertLess(statistics.median(result.response_seconds), 0.2)
+
+    async def test_ringing_is_part_of_the_time(self) -> None:
+        answerer = await self.sipp_answering(ring_seconds=0.5)
+        result = await self.sipp(plain_extension(answerer.port))
+        self.assertGreater(min(result.response_seconds), 0.5)
+
+    async def test_refusals_are_told_by_code(self) -> None:
+        answerer = await self.sipp_answering(code=486)
+        result = await self.sipp(plain_extension(answerer.port))
+        self.assertEqual((result.codes, result.succeeded, result.failed), ({486: 2}, 0, 2))
+
+    async def test_a_phone_can_give_up_what_nobody_answers(self) -> None:
+        answerer = await self.sipp_answering(ring_seconds=None)
+        caller = await self.calling(plain_extension(answerer.port), cancel_after=0.5)
+        self.assertEqual((await caller.ended()).code, 487)
+
+
+class Endings(SandboxTestCase):
+    async def test_what_is_killed_leaves_nothing(self) -> None:
+        answerer = await self.sipp_answering()
+        caller = await self.calling(plain_extension(answerer.port))
+        await caller.wait_for("confirmed")
+        self.assertNotEqual(_processes_naming(self.directory), [])
+        caller.kill()
+        await answerer.stop()
+        self.asterisk.kill()
+        self.assertTrue(await wait_until(reactor, lambda: _processes_naming(self.directory) == [], 5))
+
+
+def _processes_naming(directory: Path) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            # A program in a cell has its directory as a mount, and nowhere on its command line.
+            seen = (process / "mountinfo").read_text() + (process / "cmdline").read_text()
+        except OSError:
+            continue
+        if str(directory.absolute()) in seen:
+            found.append(seen)
+    return found
