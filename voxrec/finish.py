@@ -6,11 +6,11 @@ file goes. Whatever dies between two steps, the next attempt meets everything th
 
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
@@ -25,9 +25,7 @@ from voxrec.audio.repair import needs_repair, repair
 from voxrec.audio.verdict import EMPTY, judge, one_way, unreadable
 from voxrec.errors import AudioFault, Conflict, NotFound, Unavailable
 from voxrec.model import Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict, leg_name
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+from voxrec.threads import InThread
 
 _FINAL: Final = frozenset({RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT})
 _FIRST_SAMPLE_ENDS: Final = 46  # bytes: Asterisk's WAV header and one sample; a shorter file has nothing to lose
@@ -41,13 +39,6 @@ class Recordings(Protocol):
 
     async def settle(self, recording: Recording, follow_up: Sequence[JobKind], /) -> object:
         """Write the final Recording and queue the jobs that follow, in one transaction. NotFound as ``get``."""
-
-
-class DeferToThread(Protocol):
-    """``twisted.internet.threads.deferToThread``, or what a test puts in its place."""
-
-    def __call__(self, f: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> Awaitable[_R]:
-        """Run ``f`` where it may block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +66,14 @@ class Finisher:
         archive: Archive,
         spool: Path,
         work: Path,
-        defer_to_thread: DeferToThread,
+        in_thread: InThread,
     ) -> None:
         self._clock = clock
         self._recordings = recordings
         self._archive = archive
         self._spool = spool
         self._work = work
-        self._defer_to_thread = defer_to_thread
+        self._in_thread = in_thread
 
     async def __call__(self, job: Job) -> None:
         """Finish the job's Recording, or, where that is done, only clear away its leg files.
@@ -94,10 +85,10 @@ class Finisher:
         if recording.state not in _FINAL:
             if recording.ended_at is None:
                 raise Conflict(f"recording {recording.id} has not ended")
-            recording = await self._defer_to_thread(self._finished, recording)
+            recording = await self._in_thread(self._finished, recording)
             follow_up = [JobKind.MAIL] if recording.state is RecordingState.COMPLETED else []
             await self._settle(recording, follow_up)
-        await self._defer_to_thread(self._clear_legs, recording)
+        await self._in_thread(self._clear_legs, recording)
 
     async def _settle(self, recording: Recording, follow_up: Sequence[JobKind]) -> None:
         try:
@@ -105,7 +96,7 @@ class Finisher:
         except NotFound:
             # deleted while it was being finished: without its row nobody would ever find the file to delete it
             if recording.path is not None:
-                await self._defer_to_thread(self._archive.delete, recording.path)
+                await self._in_thread(self._archive.delete, recording.path)
             raise
 
     def _finished(self, recording: Recording) -> Recording:

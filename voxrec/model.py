@@ -18,10 +18,56 @@ from voxrec.errors import FieldFault
 
 E164: Final = r"^\+[1-9][0-9]{1,14}$"  # ITU-T E.164: at most 15 digits
 METADATA_LIMIT: Final = 8192  # bytes of JSON
+_WEB = re.compile(r"^https?://[!-~]+$")
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
-Text255 = Annotated[str, Meta(max_length=255)]
+# What ``faults()`` says of a Profile in words, JSON Schema says in ``extra_json_schema``.
+_NO_NUL: Final = r"^[^\u0000]*$"  # PostgreSQL stores every character but this one
+Text255 = Annotated[str, Meta(max_length=255, extra_json_schema={"pattern": _NO_NUL})]
+Uuid4 = Annotated[
+    UUID,
+    Meta(
+        extra_json_schema={
+            "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$"
+        }
+    ),
+]
+Email = Annotated[
+    str,
+    Meta(
+        max_length=255,
+        description="One mail address, or several separated by commas.",
+        examples=["desk@example.org, archive@example.org"],
+        extra_json_schema={"pattern": rf"^\s*{_ADDRESS.pattern}\s*(?:,\s*{_ADDRESS.pattern}\s*)*$"},
+    ),
+]
+RemoteSipUri = Annotated[
+    str,
+    Meta(
+        max_length=sipuri.MAX_LENGTH,
+        description="Whom to call: a SIP URI (RFC 3261 section 19.1.1), without headers.",
+        examples=["sip:desk@pbx.example:5061;transport=tls"],
+        extra_json_schema={"format": "sip-uri"},
+    ),
+]
+WebhookUrl = Annotated[
+    str,
+    Meta(max_length=2048, examples=["https://crm.example/calls"], extra_json_schema={"pattern": _WEB.pattern}),
+]
+Numbers = Annotated[
+    tuple[Annotated[str, Meta(pattern=E164, examples=["+4930123456"])], ...],
+    Meta(
+        description="Numbers (E.164) that also lead to this Profile, unique over all Profiles.",
+        extra_json_schema={"uniqueItems": True},
+    ),
+]
+Metadata = Annotated[
+    dict[str, Any],
+    Meta(description="Free, at most 8 KiB as JSON.", extra_json_schema={"examples": [{"customer": "42"}]}),
+]
+Moment = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
+Cause = Annotated[int, Meta(description="A cause of Q.850.", extra_json_schema={"minimum": 0, "maximum": 127})]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -72,23 +118,23 @@ def addresses(email: str | None) -> tuple[str, ...]:
 class Profile(Struct, frozen=True, kw_only=True, rename="camel"):
     """Whom to call, and how to record, for one dialled id or number."""
 
-    id: UUID
+    id: Uuid4
     name: Text255 | None = None
-    email: Text255 | None = None
-    remote_sip_uri: Text255 | None = None
-    numbers: tuple[Annotated[str, Meta(pattern=E164)], ...] = ()
+    email: Email | None = None
+    remote_sip_uri: RemoteSipUri | None = None
+    numbers: Numbers = ()
     record: bool = False
     record_format: Annotated[str, Meta(min_length=1, max_length=12)] = "wav"
     record_channels: RecordChannels = RecordChannels.MONO
     record_beep_at_start: bool = True
     record_beep_interval: Seconds = 0
     record_prompt: RecordPrompt = RecordPrompt.NONE
-    record_prompt_custom_id: UUID | None = None
-    webhook_url: Annotated[str, Meta(max_length=2048)] | None = None
+    record_prompt_custom_id: Uuid4 | None = None
+    webhook_url: WebhookUrl | None = None
     retention_days: Annotated[int, Meta(ge=1, le=36500)] | None = None
-    metadata: dict[str, Any] = {}
-    created_at: datetime
-    updated_at: datetime
+    metadata: Metadata = {}
+    created_at: Moment
+    updated_at: Moment
 
     def faults(self) -> list[FieldFault]:
         """What the types alone cannot say; empty where the Profile is sound."""
@@ -118,7 +164,11 @@ def _check_remote_sip_uri(profile: Profile) -> list[FieldFault]:
 
 def _check_numbers(profile: Profile) -> list[FieldFault]:
     repeated = sorted({n for n in profile.numbers if profile.numbers.count(n) > 1})
-    return [FieldFault("numbers", f"{number} stands in the list more than once") for number in repeated]
+    return [
+        *(FieldFault("numbers", f"{number} stands in the list more than once") for number in repeated),
+        # to Python, though not to JSON Schema, "$" is also where a line ends
+        *(FieldFault("numbers", f"{number!r} ends with a line feed") for number in profile.numbers if "\n" in number),
+    ]
 
 
 def _check_prompt(profile: Profile) -> list[FieldFault]:
@@ -128,7 +178,7 @@ def _check_prompt(profile: Profile) -> list[FieldFault]:
 
 
 def _check_webhook(profile: Profile) -> list[FieldFault]:
-    if profile.webhook_url is None or re.fullmatch(r"https?://[!-~]+", profile.webhook_url):
+    if profile.webhook_url is None or _WEB.fullmatch(profile.webhook_url):
         return []
     return [FieldFault("webhookUrl", f"{profile.webhook_url!r} is not a URL; http:// or https:// is allowed")]
 
@@ -190,14 +240,14 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     bytes, ``hangup_cause`` a Q.850 cause code. ``path`` is relative to the archive and is not shown by REST.
     """
 
-    id: UUID
+    id: Uuid4
     profile_id: UUID
     call_id: UUID | None = None
     state: RecordingState
     format: str = "wav"
     channels: Literal[1, 2] = 1
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
     duration: float | None = None
     size: int | None = None
     sha256: Sha256 | None = None
@@ -205,15 +255,15 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     from_name: Text255 | None = None
     to: Text255 | None = None
     remote_sip_uri: Text255 | None = None
-    hangup_cause: int | None = None
+    hangup_cause: Cause | None = None
     timeline: tuple[TimelineEntry, ...] = ()
     verdict: Verdict | None = None
-    metadata: dict[str, Any] = {}
+    metadata: Metadata = {}
     legal_hold: bool = False
-    expires_at: datetime | None = None
+    expires_at: Moment | None = None
     path: str | None = None
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 def leg_name(recording_id: UUID, side: Side) -> str:
@@ -224,15 +274,92 @@ def leg_name(recording_id: UUID, side: Side) -> str:
     return f"voxrec-{recording_id}-{side}"
 
 
+class CallState(enum.StrEnum):
+    """How far a live call is."""
+
+    NEW = "new"
+    PLACING = "placing"  # the far end's channel is being made
+    RINGING = "ringing"  # the far end is being called
+    CONNECTING = "connecting"  # it has answered, and the recording begins
+    ANNOUNCING = "announcing"
+    TALKING = "talking"
+    CLEARING = "clearing"  # it has ended, and its channels and files are being closed
+    OVER = "over"
+
+
+class Call(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One call as it stands now; ``age`` in seconds since it came in.
+
+    ``from_`` and ``from_name`` are the caller's, ``to`` is what was dialled; ``answered_at`` is when the far end
+    answered. ``hangup_cause`` (Q.850) and ``hangup_by`` (caller, callee or voxrec) are known once it has ended.
+    """
+
+    id: UUID
+    profile_id: UUID
+    state: CallState
+    age: float
+    from_: Text255 | None = msgspec.field(default=None, name="from")
+    from_name: Text255 | None = None
+    to: Text255
+    remote_sip_uri: Text255 | None = None
+    started_at: datetime
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    hangup_cause: int | None = None
+    hangup_by: str | None = None
+    recording_id: UUID | None = None
+    recording_state: RecordingState | None = None
+
+    @property
+    def created_at(self) -> datetime:
+        """When it came in: what lists go by."""
+        return self.started_at
+
+
+class EventType(enum.StrEnum):
+    """What can happen to a call or a Recording."""
+
+    CALL_STARTED = "call.started"
+    CALL_RINGING = "call.ringing"
+    CALL_ANSWERED = "call.answered"
+    CALL_ENDED = "call.ended"
+    RECORDING_PENDING = "recording.pending"
+    RECORDING_STARTED = "recording.started"
+    RECORDING_PAUSED = "recording.paused"
+    RECORDING_RESUMED = "recording.resumed"
+    RECORDING_PROCESSING = "recording.processing"
+    RECORDING_COMPLETED = "recording.completed"
+    RECORDING_FAILED = "recording.failed"
+    RECORDING_ABSENT = "recording.absent"
+    RECORDING_DELETED = "recording.deleted"
+
+
+class Event(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Something that happened: to a Call, which ``data`` is, or to a Recording, of which ``data`` tells the essentials.
+
+    Ids grow; ``at`` is when it happened, which for a call may be a moment before the event before it.
+    """
+
+    id: int
+    type: EventType
+    at: datetime
+    profile_id: UUID | None
+    data: dict[str, Any]
+
+
 class JobKind(enum.StrEnum):
     """What the durable queue knows how to do."""
 
     FINISH = "finish"  # leg files to a completed Recording
     MAIL = "mail"  # a completed Recording to the Profile's mailboxes
+    ERASE = "erase"  # the files of a Recording that was deleted
 
 
 class Job(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One step owed to a Recording. ``attempts`` counts those begun, this one included."""
+    """One step owed to a Recording. ``attempts`` counts those begun, this one included.
+
+    ``path`` is where the audio of a deleted Recording is, relative to the archive; None in other jobs.
+    """
 
     id: int
     kind: JobKind
@@ -241,3 +368,98 @@ class Job(Struct, frozen=True, kw_only=True, rename="camel"):
     due_at: datetime
     last_error: str | None = None
     dead: bool = False
+    path: str | None = None
+
+
+class Prompt(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A custom announcement. Until its audio is uploaded, ``duration`` (s), ``size`` (bytes) and ``sha256`` are null."""
+
+    id: Uuid4
+    name: Text255 | None = None
+    created_at: datetime
+    updated_at: datetime
+    duration: float | None = None
+    size: int | None = None
+    sha256: Sha256 | None = None
+
+
+class Role(enum.StrEnum):
+    """What a token is for. Each role may do what the ones before it may."""
+
+    READ = "read"
+    PROVISION = "provision"
+    ADMIN = "admin"
+
+    def covers(self, needed: "Role") -> bool:
+        """Whether what ``needed`` may do, this role may do."""
+        roles = tuple(Role)
+        return roles.index(self) >= roles.index(needed)
+
+
+class Token(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who may use REST, without the secret. ``profile_ids`` None: all Profiles; ``expires_at`` None: never."""
+
+    id: UUID
+    name: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^\S(.*\S)?$")]
+    role: Role
+    profile_ids: Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=1000)] | None = None
+    expires_at: datetime | None = None
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+    def faults(self) -> list[FieldFault]:
+        """What the types alone cannot say about a new one; empty where it makes sense."""
+        return [fault for check in _TOKEN_CHECKS for fault in check(self)]
+
+
+def _check_expiry(token: Token) -> list[FieldFault]:
+    if token.expires_at is None:
+        return []
+    if token.expires_at.tzinfo is None:
+        return [FieldFault("expiresAt", "has no offset from UTC, such as Z")]
+    if token.expires_at <= token.created_at:
+        return [FieldFault("expiresAt", "is not in the future")]
+    return []
+
+
+def _check_limit(token: Token) -> list[FieldFault]:
+    given = token.profile_ids or ()
+    if given and token.role is Role.ADMIN:
+        return [FieldFault("profileIds", "cannot limit a token of role admin, which makes tokens without a limit")]
+    repeated = sorted({str(one) for one in given if given.count(one) > 1})
+    return [FieldFault("profileIds", f"{one} stands in the list more than once") for one in repeated]
+
+
+_TOKEN_CHECKS: Final = (_check_expiry, _check_limit)
+
+
+class AuditOutcome(enum.StrEnum):
+    """What came of a change."""
+
+    BEGUN = "begun"  # under way, or nobody knows
+    DONE = "done"
+    REFUSED = "refused"  # nothing was changed
+    FAILED = "failed"
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One change: who did it from where, to what, and what came of it.
+
+    ``token_id`` is None for the configured administrator (``who`` is ``admin``) and for a command, whose ``who`` is
+    the user who ran it; ``method`` is then ``COMMAND`` and ``path`` the command. ``kind`` is the kind of thing that
+    was changed (``profile``), ``target_id`` which; ``fields`` are the names of those that an update changed, never
+    their values; ``status`` is the HTTP status that was answered.
+    """
+
+    id: UUID
+    created_at: datetime
+    who: str
+    token_id: UUID | None = None
+    address: str
+    method: str
+    path: str
+    kind: str
+    target_id: UUID | None = None
+    outcome: AuditOutcome = AuditOutcome.BEGUN
+    status: int | None = None
+    fields: tuple[str, ...] = ()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+import txaio
 from treq.client import HTTPClient
 from twisted.application.internet import TimerService
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred  # noqa: A004
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -43,18 +44,20 @@ from voxrec.finish import Finisher
 from voxrec.model import JobKind
 from voxrec.notify import notify
 from voxrec.rest.app import RestApp
-from voxrec.rest.auth import StaticTokens
+from voxrec.rest.auth import FirstThatKnows, StaticTokens, StoredTokens
 from voxrec.rest.site import RestSite
+from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.directory import ProfileDirectory
 from voxrec.store.embedded import EmbeddedPostgres
 from voxrec.store.jobs import Jobs
 from voxrec.store.journal import Journal
-from voxrec.store.listener import JOBS_CHANNEL, PROFILES_CHANNEL, Listener
+from voxrec.store.listener import JOBS_CHANNEL, PROFILES_CHANNEL, TOKENS_CHANNEL, Listener
 from voxrec.store.migrate import migrate
 from voxrec.store.pool import Pool
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
+from voxrec.store.tokens import Tokens
 
 _AGAIN = 5.0  # seconds until what could not be had is asked for again: a port, a database
 _SWEEP = 60.0  # seconds between looks for recordings that nobody ended
@@ -62,7 +65,7 @@ _LAST_WORDS = 15.0  # seconds for calls to end once voxrec has hung up
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Start = Callable[[], Awaitable[object]]
+Start = Callable[[], Awaitable[object] | None]
 
 
 class _Part(Service):
@@ -122,8 +125,9 @@ class Voxrec(_InOrder):
 
     def __init__(self, reactor: Any, config: Config) -> None:
         super().__init__()
-        # each connection would log its coming and going
+        # each connection would log its coming and going, and Autobahn what the stream says in plain words
         Factory.noisy = False
+        txaio.set_global_log_level("critical")  # type: ignore[attr-defined] # Autobahn puts it there
         self._reactor = reactor
         self._config = config
         self._postgres = EmbeddedPostgres(reactor, Path(config.data_directory, "postgres"))
@@ -214,6 +218,8 @@ class _Gateway(_InOrder):
         )
         profiles = Profiles(self._pool)
         recordings = Recordings(self._pool)
+        tokens = Tokens(self._pool)
+        self._stored_tokens = StoredTokens(reactor, tokens)
         jobs = Jobs(self._pool)
         archive = DirectoryArchive(config.archive_directory)
         journal = Journal(reactor, data / "journal", recordings, self._pool)
@@ -249,7 +255,11 @@ class _Gateway(_InOrder):
         self._listener = Listener(
             reactor,
             dsn,
-            {PROFILES_CHANNEL: self._directory.changed, JOBS_CHANNEL: lambda _: self._worker.poke()},
+            {
+                PROFILES_CHANNEL: self._directory.changed,
+                TOKENS_CHANNEL: self._stored_tokens.changed,
+                JOBS_CHANNEL: lambda _: self._worker.poke(),
+            },
             self._caught_up,
         )
         self._asterisk = AriClient(_http(reactor, config), config.asterisk.app)
@@ -283,7 +293,11 @@ class _Gateway(_InOrder):
             profiles,
             recordings,
             archive,
-            StaticTokens({"admin": config.rest.admin_token} if config.rest.admin_token else {}),
+            FirstThatKnows(
+                StaticTokens({"admin": config.rest.admin_token} if config.rest.admin_token else {}), self._stored_tokens
+            ),
+            tokens,
+            Audit(self._pool),
             public_url=config.rest.public_url,
             allowed_hosts=config.calls.allowed_hosts,
             formats=FORMATS,
@@ -298,7 +312,7 @@ class _Gateway(_InOrder):
             _Part("journal", journal.start, journal.stop),
             _Part("pool", self._start_pool, self._stop_pool),
             _Part("listener", self._start_listener, self._stop_listener),
-            self._worker,
+            _Part("worker", self._start_worker, self._worker.stopService),
             _Listening(reactor, config.rest.listen, site),
             _Part("calls", self._start_calls, self._stop_calls),
             TimerService(_SWEEP, self._link.sweep),
@@ -342,8 +356,14 @@ class _Gateway(_InOrder):
         await self._directory.stop()
 
     def _caught_up(self) -> None:
+        self._stored_tokens.changed()
         self._directory.reload()
+        if not self._worker.running:
+            self._worker.startService()
         self._worker.poke()
+
+    async def _start_worker(self) -> None:
+        """It has nothing to do before PostgreSQL first answers (`_caught_up`)."""
 
     async def _start_calls(self) -> None:
         try:

@@ -21,15 +21,19 @@ from twisted.web.resource import Resource
 from tests.postgres import DatabaseTestCase, reactor
 from voxrec.archive.directory import DirectoryArchive
 from voxrec.archive.interface import StoredFile
-from voxrec.model import Profile, Recording, RecordingState
+from voxrec.model import Profile, Prompt, Recording, RecordingState
 from voxrec.rest.app import RestApp
-from voxrec.rest.auth import Principal, Role
+from voxrec.rest.auth import Authenticator, FirstThatKnows, Principal, Role, StoredTokens
+from voxrec.rest.exchange import Answer, Ask, Route
 from voxrec.rest.health import Probe
 from voxrec.rest.problems import NotAuthenticated
 from voxrec.rest.rules import PromptExists
 from voxrec.rest.site import RestSite
+from voxrec.store.audit import Audit
 from voxrec.store.profiles import Profiles
+from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
+from voxrec.store.tokens import Tokens
 
 PUBLIC_URL: Final = "https://rec.example"
 BODY_LIMIT: Final = 20_000
@@ -70,6 +74,11 @@ class Reply:
         return self.headers["etag"]
 
 
+async def unaudited(route: Route, ask: Ask) -> Answer:
+    """What stands in for the ledger where there is no store."""
+    return await route.handler(ask)
+
+
 async def only_known_prompt(prompt: UUID) -> bool:
     return prompt == PROMPT
 
@@ -103,6 +112,11 @@ class RestTestCase(DatabaseTestCase):
         await super().setUp()
         self.profiles = Profiles(self.pool)
         self.recordings = Recordings(self.pool)
+        self.prompts = Prompts(self.pool)
+        await self.prompts.create(Prompt(id=PROMPT, created_at=BEGAN, updated_at=BEGAN))
+        self.tokens = Tokens(self.pool)
+        self.audit = Audit(self.pool)
+        self.authenticator: Authenticator = FirstThatKnows(RoleTokens(), StoredTokens(reactor, self.tokens))
         self.archive = DirectoryArchive(self.made_directory())
         self.prompt_exists: PromptExists = only_known_prompt
         self.probes: dict[str, Probe] = {}
@@ -125,7 +139,9 @@ class RestTestCase(DatabaseTestCase):
             self.profiles,
             self.recordings,
             self.archive,
-            RoleTokens(),
+            self.authenticator,
+            self.tokens,
+            self.audit,
             public_url=f"{PUBLIC_URL}/",
             allowed_hosts=("*.example", "192.0.2.0/24"),
             formats=("wav", "mp3"),

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rest.asking import RoleTokens
+from tests.rest.asking import RoleTokens, unaudited
 from voxrec.rest.auth import Attempts, Gate
 from voxrec.rest.door import Door
 from voxrec.rest.health import PATIENCE, HealthRoutes, Probe
@@ -35,7 +35,7 @@ class HealthTests(SynchronousTestCase):
         self.clock = Clock()
 
     def start(self, path: str, **probes: Probe) -> tuple[Any, Deferred[Any]]:
-        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, body_limit=1000)
+        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000)
         door.hang(HealthRoutes(probes, self.clock).routes())
         stub: Any = StubTreq(door.resource())
         return stub, stub.get(f"http://voxrec{path}")

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
-from tests.rest.asking import RoleTokens
+from tests.rest.asking import RoleTokens, unaudited
 from voxrec.rest.auth import Attempts, Gate
 from voxrec.rest.door import Door
 from voxrec.rest.exchange import Answer, Ask, Route
@@ -62,7 +62,7 @@ class StreamTests(SynchronousTestCase):
         async def handler(_ask: Ask) -> Answer:
             return Answer(200, {"Content-Type": "text/plain"}, parts())
 
-        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, body_limit=1000)
+        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000)
         door.hang([Route("GET", "/", None, handler, gives=None)])
         return door.resource()
 

@@ -76,6 +76,13 @@ class Embedded(TestCase):
         await server.stop()
         self.assertFalse(sockets.exists())
 
+    async def test_below_a_directory_that_only_its_owner_enters(self) -> None:
+        closed = self.directory / "closed"
+        closed.mkdir(mode=0o700)
+        _, dsn = await self.started(closed / "made")
+        self.assertEqual(ask(dsn, "SELECT 1"), (1,))
+        self.assertEqual(closed.stat().st_mode & 0o777, 0o700)
+
     async def test_it_is_started_again_when_it_dies(self) -> None:
         server, dsn = await self.started(self.directory)
         process = server._cluster._process
@@ -104,6 +111,7 @@ class Embedded(TestCase):
         if os.geteuid() != 0:
             self.skipTest("only root runs PostgreSQL as somebody else")
         self.directory.chmod(0o700)
+        self.patch(room, "_ENTER_ALL", ())  # as in a container that does not have the right to give
         with self.assertRaisesRegex(StoreUnavailable, "cannot enter"):
             await EmbeddedPostgres(reactor, self.directory / "below").start()
 

@@ -249,11 +249,10 @@ class Losing(DatabaseTestCase):
         pool = Pool(reactor, self.dsn, size=1, statement_timeout=0.1)
         pool.start()
         await pool.when_ready()
-        with patch("voxrec.store.link._GRACE", 0.0):
-            pool._idle[0]._patience = 0.2
-            await pool.execute("SET statement_timeout = 0")
-            with self.assertRaises(StoreUnavailable):
-                await pool.execute("SELECT pg_sleep(3)")
+        pool._idle[0]._patience = 0.2
+        await pool.execute("SET statement_timeout = 0")
+        with self.assertRaises(StoreUnavailable):
+            await pool.execute("SELECT pg_sleep(3)")
         self.assertEqual(await pool.query("SELECT 1"), [(1,)])
         await pool.stop()
 

@@ -8,9 +8,11 @@ from twisted.internet.defer import Deferred, DeferredList
 from tests.postgres import DatabaseTestCase
 from tests.store.samples import NOON, later, profile
 from voxrec.errors import Conflict, FieldFault, InvalidInput, NotFound
-from voxrec.model import Profile, RecordChannels, RecordPrompt
+from voxrec.model import Profile, Prompt, RecordChannels, RecordPrompt
 from voxrec.store.keyset import Cursor
+from voxrec.store.pool import Pool
 from voxrec.store.profiles import ProfileFilter, Profiles
+from voxrec.store.prompts import Prompts
 
 FULL = profile(
     name='Zoë\'s "desk" 100%',
@@ -31,10 +33,17 @@ FULL = profile(
 )
 
 
+async def add_prompt(pool: Pool) -> None:
+    """The announcement that FULL plays."""
+    assert FULL.record_prompt_custom_id is not None
+    await Prompts(pool).create(Prompt(id=FULL.record_prompt_custom_id, created_at=NOON, updated_at=NOON))
+
+
 class Storing(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = Profiles(self.pool)
+        await add_prompt(self.pool)
 
     async def test_every_field_comes_back(self) -> None:
         least = profile()

@@ -31,7 +31,7 @@ def small_segments() -> Iterator[None]:
 
 
 class Crashing(SynchronousTestCase):
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=200)
     @given(st.lists(st.one_of(APPEND, APPLY, CRASH, FORGET), max_size=25))
     def test_nothing_is_left_out(self, story: list[tuple[str, object]]) -> None:
         directory = Path(self.mktemp())

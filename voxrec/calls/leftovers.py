@@ -7,11 +7,10 @@ no call of ours and nothing in Asterisk feeds it, is handed to the finish as it 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
@@ -19,6 +18,7 @@ from voxrec.calls.names import owner_of
 from voxrec.calls.recorder import Ledger
 from voxrec.errors import NotFound
 from voxrec.model import Recording, RecordingState, Side, leg_name
+from voxrec.threads import InThread
 
 
 class Recordings(Protocol):
@@ -41,18 +41,18 @@ class Leftovers:
         ledger: Ledger,
         directory: Path,
         is_live: Callable[[UUID], bool],
-        defer_to_thread: Callable[..., Deferred[Any]],
+        in_thread: InThread,
     ) -> None:
         self._asterisk = asterisk
         self._recordings = recordings
         self._ledger = ledger
         self._directory = directory
         self._is_live = is_live
-        self._defer_to_thread = defer_to_thread
+        self._in_thread = in_thread
 
     async def take_up(self) -> None:
         """Hand each Recording that nobody feeds any more to the finish."""
-        found: dict[UUID, datetime] = await self._defer_to_thread(self._found)
+        found = await self._in_thread(self._found)
         for recording_id, last_written in found.items():
             if self._is_live(recording_id) or await self._is_fed(recording_id):
                 continue

@@ -8,9 +8,8 @@ from twisted.logger import Logger
 from voxrec.ari.client import AriClient
 from voxrec.ari.events import ApplicationReplaced, Event, wanted_types
 from voxrec.ari.requests import SocketRequester
-from voxrec.calls.causes import Cause
 from voxrec.calls.leftovers import Leftovers
-from voxrec.calls.router import Router
+from voxrec.calls.router import Router, Strays
 from voxrec.errors import VoxrecError
 
 # A caller may be in the application before the event that says so was read; only who is still a stranger after so many
@@ -74,12 +73,10 @@ class AsteriskLink:
         if connection == self._connection:
             self._asterisk.prefer(requester)
 
-    async def _clean_up(self, strangers: set[str], connection: int) -> None:
-        if strangers:
+    async def _clean_up(self, strays: Strays, connection: int) -> None:
+        if strays.channels or strays.bridges:
             await deferLater(self._clock, _STRANGER_TIME)
-            for channel in strangers & await self._router.reconcile():
-                self._log.warn("Asterisk: ending {channel}, left over from before", channel=channel)
-                self._router.hang_up(channel, Cause.NORMAL)
+            self._router.remove(strays.still(await self._router.reconcile()))
         if connection == self._connection:
             await self._leftovers.take_up()
 

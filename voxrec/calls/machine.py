@@ -21,7 +21,17 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.names import owned_id
 from voxrec.calls.recorder import Ledger, Recorder
 from voxrec.errors import VoxrecError
-from voxrec.model import Profile, RecordChannels, Recording, RecordingState, RecordPrompt, Side
+from voxrec.model import (
+    Call,
+    CallState,
+    EventType,
+    Profile,
+    RecordChannels,
+    Recording,
+    RecordingState,
+    RecordPrompt,
+    Side,
+)
 
 _CLEARING_LIMIT = 10.0  # seconds that Asterisk may take to end channels and close files
 _RECORDING_LIMIT = 3.0  # seconds that Asterisk may take to open both files before the call goes on without waiting
@@ -99,7 +109,14 @@ class _Core:
     incoming: Incoming
     profile: Profile
     over: Callable[[], None]
+    tell: Callable[[EventType], None]
+    started_at: datetime
     status: str = "new"
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    hangup_cause: int | None = None
+    hangup_by: str | None = None
+    rang: bool = False
     caller_there: bool = True
     leg_there: bool = False
     recorder: Recorder | None = None
@@ -151,7 +168,7 @@ class _Core:
             await _together(answer, self.recorder.begin())
 
     def make_recorder(self) -> Recorder:
-        now = datetime.fromtimestamp(self.clock.seconds(), UTC)
+        now = self.now()
         recording = Recording(
             id=self.recording_id,
             profile_id=self.profile.id,
@@ -205,6 +222,7 @@ class _Core:
     def clear(self, *, cause: int, by: str) -> None:
         """End what is left of the call; the files close by themselves when the caller's channel goes."""
         self.status = "clearing"
+        self.ended_at, self.hangup_cause, self.hangup_by = self.now(), cause, by
         self.wait(_CLEARING_LIMIT)
         if self.beeper is not None:
             self.beeper.stop()
@@ -214,6 +232,7 @@ class _Core:
             self.attempt(self.end_caller(cause))
         if self.leg_there:
             self.attempt(self.end_leg())
+        self.tell(EventType.CALL_ENDED)
         self.check_cleared()
 
     async def end_caller(self, cause: int) -> None:
@@ -238,6 +257,9 @@ class _Core:
         self.over()
 
     # means
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.seconds(), UTC)
 
     def note(self, event: str, *, by: str | None = None) -> None:
         if self.recorder is not None:
@@ -334,7 +356,9 @@ def _make_machine() -> Callable[[_Core], CallInputs]:
         core.wait(_RECORDING_LIMIT)
         if core.profile.record:
             core.recorder = core.make_recorder()
+        core.answered_at = core.now()
         core.step(core.connect())
+        core.tell(EventType.CALL_ANSWERED)
         if core.recorder is None:
             inputs.recording_runs()
 
@@ -445,6 +469,7 @@ class LiveCall:
         incoming: Incoming,
         profile: Profile,
         over: Callable[["LiveCall"], None],
+        tell: Callable[[EventType, "LiveCall"], None] = lambda _type, _call: None,
     ) -> None:
         self.id = uuid4()
         self.incoming = incoming
@@ -460,6 +485,8 @@ class LiveCall:
             incoming,
             profile,
             over=lambda: over(self),
+            tell=lambda type_: tell(type_, self),
+            started_at=datetime.fromtimestamp(clock.seconds(), UTC),
         )
         self.inputs = self._core.inputs = _machine(self._core)
 
@@ -477,6 +504,33 @@ class LiveCall:
     def leg(self) -> str:
         """The id of the outgoing channel."""
         return self._core.leg
+
+    def shown(self) -> Call:
+        """The call as it stands now."""
+        core, recording = self._core, self.recording
+        return Call(
+            id=self.id,
+            profile_id=self.profile.id,
+            state=CallState(core.status),
+            age=round((core.now() - core.started_at).total_seconds(), 3),
+            from_=self.incoming.number or None,
+            from_name=self.incoming.name or None,
+            to=self.incoming.dialled,
+            remote_sip_uri=self.profile.remote_sip_uri,
+            started_at=core.started_at,
+            answered_at=core.answered_at,
+            ended_at=core.ended_at,
+            hangup_cause=core.hangup_cause,
+            hangup_by=core.hangup_by,
+            recording_id=recording.id if recording is not None else None,
+            recording_state=recording.state if recording is not None else None,
+        )
+
+    def far_end_rings(self) -> None:
+        """The far end says that it rings; it may say so several times."""
+        if self._core.status == CallState.RINGING and not self._core.rang:
+            self._core.rang = True
+            self._core.tell(EventType.CALL_RINGING)
 
     def recording_started(self, side: Side) -> None:
         """Asterisk records one side."""

@@ -1,6 +1,6 @@
 """From event to call: opens a call for each caller, and tells every call what happened to it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -16,8 +16,8 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.machine import CallSettings, Incoming, LiveCall
 from voxrec.calls.names import owner_of
 from voxrec.calls.recorder import Ledger
-from voxrec.errors import VoxrecError
-from voxrec.model import Profile, Side, leg_name
+from voxrec.errors import NotFound, VoxrecError
+from voxrec.model import Call, EventType, Profile, Side, leg_name
 
 
 class Directory(Protocol):
@@ -30,6 +30,30 @@ class Directory(Protocol):
 
     def find(self, dialled: str) -> Profile | None:
         """The Profile with this id or number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """Channels and bridges of voxrec's in Asterisk that belong to no call, by id."""
+
+    channels: frozenset[str]
+    bridges: frozenset[str]
+
+    def still(self, later: "Strays") -> "Strays":
+        """Those that are strays ``later`` as well."""
+        return Strays(self.channels & later.channels, self.bridges & later.bridges)
+
+
+class Watcher(Protocol):
+    """Who wants to know what becomes of callers. Never blocks and never fails."""
+
+    def call_changed(self, happened: EventType, call: Call) -> None:
+        """Something happened to a call."""
+        ...
+
+    def call_refused(self, cause: int) -> None:
+        """A caller was sent away with this Q.850 cause before there was a call."""
         ...
 
 
@@ -52,6 +76,7 @@ class Router:
         ledger: Ledger,
         settings: CallSettings,
         allowed_hosts: tuple[str, ...],
+        watchers: tuple[Watcher, ...] = (),
     ) -> None:
         self._clock = clock
         self._asterisk = asterisk
@@ -59,6 +84,7 @@ class Router:
         self._ledger = ledger
         self._settings = settings
         self._allowed_hosts = allowed_hosts
+        self._watchers = watchers
         self._calls: dict[UUID, LiveCall] = {}
         self._by_caller: dict[str, LiveCall] = {}
         self._by_recording: dict[UUID, LiveCall] = {}
@@ -69,6 +95,30 @@ class Router:
     def calls(self) -> Iterable[LiveCall]:
         """The live calls, oldest first."""
         return tuple(self._calls.values())
+
+    # what others may know and ask for
+
+    def shown(self) -> list[Call]:
+        """The live calls as they stand now, newest first."""
+        return [call.shown() for call in reversed(self._calls.values())]
+
+    def find(self, call_id: UUID) -> Call:
+        """A live call as it stands now. NotFound."""
+        return self._live(call_id).shown()
+
+    def release(self, call_id: UUID) -> None:
+        """End a live call; one that is ending already is none the wiser. NotFound."""
+        self._live(call_id).inputs.release(Cause.NORMAL)
+
+    def _live(self, call_id: UUID) -> LiveCall:
+        if call_id not in self._calls:
+            raise NotFound(f"There is no live call {call_id} here.")
+        return self._calls[call_id]
+
+    def _tell(self, happened: EventType, call: LiveCall) -> None:
+        shown = call.shown()
+        for watcher in self._watchers:
+            watcher.call_changed(happened, shown)
 
     # the way down
 
@@ -97,6 +147,8 @@ class Router:
                 self._entered(channel, args)
             case events.ChannelStateChange(channel) if channel.state == "Up":
                 self._for_leg(channel.id, lambda call: call.inputs.leg_answered())
+            case events.ChannelStateChange(channel) if channel.state == "Ringing":
+                self._for_leg(channel.id, lambda call: call.far_end_rings())
             case events.StasisEnd(channel):
                 self._for_caller(channel.id, lambda call: call.inputs.caller_left(Cause.NORMAL))
             case events.ChannelDestroyed(channel, cause):
@@ -136,8 +188,19 @@ class Router:
                 reason=profile.reason,
             )
             self.hang_up(channel.id, profile.cause)
+            for watcher in self._watchers:
+                watcher.call_refused(profile.cause)
             return
-        call = LiveCall(self._clock, self._asterisk, self._ledger, self._settings, incoming, profile, over=self._over)
+        call = LiveCall(
+            self._clock,
+            self._asterisk,
+            self._ledger,
+            self._settings,
+            incoming,
+            profile,
+            over=self._over,
+            tell=self._tell,
+        )
         self._log.info(
             "call {call}: {number!r} calls {dialled!r}, Profile {profile}",
             call=call.id,
@@ -148,6 +211,7 @@ class Router:
         self._calls[call.id] = call
         self._by_caller[channel.id] = call
         self._by_recording[call.recording_id] = call
+        self._tell(EventType.CALL_STARTED, call)
         call.inputs.begin()
 
     def _profile_for(self, incoming: Incoming) -> Profile | _Refusal:
@@ -198,17 +262,24 @@ class Router:
 
     # recovery
 
-    async def reconcile(self) -> set[str]:
+    async def reconcile(self) -> Strays:
         """Ask Asterisk how things stand, and tell each call what it missed while there was no websocket.
 
-        Gives back the channels in voxrec's application that belong to no call of this process.
+        Gives back what is voxrec's in Asterisk and belongs to no call of this process.
         """
         channels = {channel.id: channel for channel in await self._asterisk.channels()}
         own = set(await self._asterisk.own_channels())
         for call in self.calls:
             await self._catch_up(call, channels, own)
-        known = self._by_caller.keys() | {channel for channel in own if self._is_ours(channel)}
-        return {channel for channel in own if channel in channels} - known
+        bridges = {bridge.id for bridge in await self._asterisk.bridges() if owner_of(bridge.id) is not None}
+        return Strays(
+            frozenset(
+                channel
+                for channel in own
+                if channel in channels and channel not in self._by_caller and not self._is_ours(channel)
+            ),
+            frozenset(bridge for bridge in bridges if not self._is_ours(bridge)),
+        )
 
     async def _catch_up(self, call: LiveCall, channels: dict[str, events.Channel], own: set[str]) -> None:
         if call.leg in own:
@@ -227,23 +298,31 @@ class Router:
             elif call.status not in ("new", "placing", "ringing", "connecting"):
                 call.recording_ended(side)
 
-    def _is_ours(self, channel: str) -> bool:
-        owner = owner_of(channel)
+    def _is_ours(self, owned: str) -> bool:
+        owner = owner_of(owned)
         return owner is not None and owner[0] in self._calls
 
     def owns(self, recording_id: UUID) -> bool:
         """Whether a Recording belongs to a live call."""
         return recording_id in self._by_recording
 
+    def remove(self, strays: Strays) -> None:
+        """End what belongs to no call."""
+        for channel in strays.channels:
+            self._log.warn("Asterisk: ending {channel}, left over from before", channel=channel)
+            self.hang_up(channel, Cause.NORMAL)
+        for bridge in strays.bridges:
+            Deferred.fromCoroutine(self._attempt(bridge, self._asterisk.destroy_bridge(bridge)))
+
     def hang_up(self, channel: str, cause: Cause) -> None:
         """End a channel that belongs to no call."""
-        Deferred.fromCoroutine(self._hang_up(channel, cause))
+        Deferred.fromCoroutine(self._attempt(channel, self._asterisk.hang_up(channel, cause)))
 
-    async def _hang_up(self, channel: str, cause: Cause) -> None:
+    async def _attempt(self, what: str, command: Awaitable[object]) -> None:
         try:
-            await self._asterisk.hang_up(channel, cause)
+            await command
         except VoxrecError as error:
-            self._log.warn("Asterisk: {channel} stays: {error}", channel=channel, error=error)
+            self._log.warn("Asterisk: {what} stays: {error}", what=what, error=error)
 
 
 _NOWHERE = events.Channel(id="")

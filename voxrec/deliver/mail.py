@@ -1,9 +1,9 @@
 """A completed recording to its profile's mailboxes: the queue's handler for mail."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol
 from uuid import UUID
 
 from twisted.logger import Logger
@@ -13,9 +13,7 @@ from voxrec.deliver.smtp import Refusal, Relay, SendResult, send
 from voxrec.errors import DeliveryFault, NotFound
 from voxrec.model import Job, Profile, Recording, RecordingState, addresses
 from voxrec.store.deliveries import Delivery, DeliveryState
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from voxrec.threads import InThread
 
 
 class Recordings(Protocol):
@@ -50,13 +48,6 @@ class Archive(Protocol):
 
     def locate(self, relative: str) -> Path:
         """Return a local file with the content; `NotFound` where there is none."""
-
-
-class InThread(Protocol):
-    """Runs something that blocks, away from the reactor."""
-
-    def __call__(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """Return what ``work`` returns."""
 
 
 class Mailer:

@@ -12,7 +12,8 @@ from twisted.web.server import Request
 from voxrec.archive.interface import Archive
 from voxrec.errors import NotFound
 from voxrec.rest.audio import AudioRoutes
-from voxrec.rest.auth import Attempts, Authenticator, Gate
+from voxrec.rest.audit import AuditRoutes, Ledger
+from voxrec.rest.auth import Attempts, Authenticator, Gate, Guarded
 from voxrec.rest.door import Door, answer_of
 from voxrec.rest.exchange import DeferToThread
 from voxrec.rest.health import HealthRoutes, Probe
@@ -20,8 +21,11 @@ from voxrec.rest.problems import BadRequest
 from voxrec.rest.profiles import ProfileRoutes
 from voxrec.rest.recordings import RecordingRoutes
 from voxrec.rest.rules import ProfileRules, PromptExists
+from voxrec.rest.tokens import TokenRoutes
+from voxrec.store.audit import Audit
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
+from voxrec.store.tokens import Tokens
 
 _EVERYWHERE: Final = {
     "Server": "voxrec",
@@ -48,6 +52,8 @@ class RestApp:
         recordings: Recordings,
         archive: Archive,
         authenticator: Authenticator,
+        tokens: Tokens,
+        audit: Audit,
         *,
         public_url: str,
         allowed_hosts: tuple[str, ...],
@@ -61,11 +67,16 @@ class RestApp:
             return datetime.fromtimestamp(clock.seconds(), UTC)
 
         url = public_url.rstrip("/")
+        seen_profiles, seen_recordings = Guarded(profiles), Guarded(recordings)
         rules = ProfileRules(allowed_hosts, formats, prompt_exists)
-        self._door = Door(Gate(authenticator, Attempts(clock)), clock, body_limit)
-        self._door.hang(ProfileRoutes(profiles, rules, url, now).routes())
-        self._door.hang(RecordingRoutes(recordings, profiles, archive, formats, url, now, defer_to_thread).routes())
-        self._door.hang(AudioRoutes(recordings, archive, defer_to_thread).routes())
+        self._door = Door(Gate(authenticator, Attempts(clock)), clock, Ledger(audit, now).handled, body_limit)
+        self._door.hang(ProfileRoutes(seen_profiles, rules, url, now).routes())
+        self._door.hang(
+            RecordingRoutes(seen_recordings, seen_profiles, archive, formats, url, now, defer_to_thread).routes()
+        )
+        self._door.hang(AudioRoutes(seen_recordings, archive, defer_to_thread).routes())
+        self._door.hang(TokenRoutes(tokens, url, now).routes())
+        self._door.hang(AuditRoutes(audit, url).routes())
         self._door.hang(HealthRoutes(probes, clock).routes())
 
     def resource(self) -> Resource:

@@ -8,9 +8,9 @@ from voxrec.audio.formats import FORMATS
 from voxrec.errors import NotFound
 from voxrec.model import Recording, RecordingState
 from voxrec.rest import query
-from voxrec.rest.auth import Role
-from voxrec.rest.exchange import Answer, Ask, DeferToThread, Route
-from voxrec.rest.problems import RestError
+from voxrec.rest.auth import Guarded, Role
+from voxrec.rest.exchange import READING, Answer, Ask, DeferToThread, Route
+from voxrec.rest.problems import RangeNotSatisfiable, RestError
 from voxrec.rest.ranges import Span, span_of
 from voxrec.store.recordings import Recordings
 
@@ -38,18 +38,27 @@ class AudioDamaged(RestError):
 class AudioRoutes:
     """The route of a Recording's audio."""
 
-    def __init__(self, recordings: Recordings, archive: Archive, defer_to_thread: DeferToThread) -> None:
+    def __init__(self, recordings: Guarded[Recordings], archive: Archive, defer_to_thread: DeferToThread) -> None:
         self._recordings = recordings
         self._archive = archive
         self._defer_to_thread = defer_to_thread
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
-        return (Route("GET", "/recordings/<id>/audio", Role.READ, self._get, gives=None),)
+        return (
+            Route(
+                *("GET", "/recordings/<id>/audio", Role.READ, self._get, None),
+                shows=tuple(sorted({*(known.media_type for known in FORMATS.values()), "application/octet-stream"})),
+                also={206: None},
+                asks=(*READING, "Range", "If-Range"),
+                tells=("ETag", "Accept-Ranges", "Content-Disposition"),
+                fails=(NoAudioYet, RangeNotSatisfiable, AudioDamaged),
+            ),
+        )
 
     async def _get(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
-        recording = await self._recordings.get(ask.id)
+        recording = await self._recordings.of(ask.principal).get(ask.id)
         path = _path(recording)
         etag = f'"{recording.sha256 or recording.id}"'
         ask.conditions.demand_readable(etag)

@@ -4,7 +4,7 @@ A handler is never cancelled. Klein cancels what it waits for when a client vani
 so that no change is left half done and no query is torn off its connection.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, cast
 from uuid import UUID
 
@@ -23,14 +23,17 @@ from voxrec.rest.exchange import Answer, Ask, Route
 from voxrec.rest.problems import PROBLEM_TYPE, NotAcceptable, TooLarge, allowed_methods, problem_of
 from voxrec.rest.stream import Outflow
 
+Handled = Callable[[Route, Ask], Awaitable[Answer]]
+
 _ANYBODY: Final = Principal("anybody", Role.READ)
 
 
 class Door:
-    """Where requests come in. ``body_limit`` in bytes."""
+    """Where requests come in. ``handled`` lets a route's handler answer; ``body_limit`` in bytes."""
 
-    def __init__(self, gate: Gate, clock: IReactorTime, body_limit: int) -> None:
+    def __init__(self, gate: Gate, clock: IReactorTime, handled: Handled, body_limit: int) -> None:
         self._gate = gate
+        self._handled = handled
         self._clock = clock
         self._body_limit = body_limit
         self._klein = Klein()
@@ -65,9 +68,12 @@ class Door:
         # before any waiting: it is closed when the client leaves
         raw = b"" if request.content is None else request.content.read(self._body_limit + 1)
         headers = _headers(request)
+        address = _address(request)
         principal = _ANYBODY
         if route.role is not None:
-            principal = await self._gate.admit(_address(request), headers.get("authorization", ""), route.role)
+            principal = await self._gate.admit(address, headers.get("authorization", ""), route.role)
+            if not route.limited:
+                principal.demand_unlimited()
         if route.gives is not None and not accepts(headers.get("accept", ""), route.gives):
             raise NotAcceptable(f"There is {route.gives} here, and Accept excludes it.")
         if len(raw) > self._body_limit:
@@ -80,8 +86,9 @@ class Door:
             raw_query=request.uri.partition(b"?")[2],
             raw=raw,
             principal=principal,
+            address=address,
         )
-        return await route.handler(ask)
+        return await self._handled(route, ask)
 
     async def _refuse(self, request: Request, failure: Failure) -> None:
         error = cast("HTTPException", failure.value)

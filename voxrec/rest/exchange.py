@@ -1,21 +1,28 @@
 """One request as a handler sees it, and the answer that it gives; neither knows of sockets."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 from twisted.internet.defer import Deferred
 
-from voxrec.errors import FieldFault, InvalidInput
+from voxrec.errors import FieldFault, InvalidInput, VoxrecError
 from voxrec.rest.auth import Principal, Role
 from voxrec.rest.conditions import Conditions, etag_of
 from voxrec.rest.problems import BadRequest, UnsupportedMedia
+from voxrec.rest.query import Reader
+from voxrec.store.idempotency import Along, Claim, keeping, nothing
 
 JSON: Final = "application/json"
+READING: Final = ("If-Match", "If-None-Match")  # headers that count for a GET of what has an ETag
+CHANGING: Final = READING  # and for a change of it
+TAG: Final = ("ETag",)
 
 
 class Body(Protocol):
@@ -40,9 +47,37 @@ class Answer:
     body: bytes | Body | AsyncGenerator[bytes, None] = b""
 
 
+class Upload(Protocol):
+    """A body in a file: ``size`` bytes at ``path``, until the request is answered."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+
+    @property
+    def size(self) -> int:
+        """How long it is."""
+
+
+@dataclass(slots=True)
+class Trail:
+    """What a handler tells the audit beyond what its route and its answer tell."""
+
+    fields: tuple[str, ...] = ()
+
+    def changed(self, before: Struct, after: Struct) -> None:
+        """Note which fields an update changes: their names alone, since values may be secret or personal."""
+        fields = msgspec.structs.fields(before)
+        self.fields = tuple(f.encode_name for f in fields if getattr(before, f.name) != getattr(after, f.name))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What came in. ``ids`` are those of the path, by the route's names; ``raw`` is the body as it came."""
+    """What came in. ``ids`` are those of the path, by the route's names; ``raw`` is the body as it came.
+
+    ``address`` is the client's, as the transport knows it. ``claim`` is the use of an Idempotency-Key, where there is
+    one. ``upload`` is the body where the route takes files; ``raw`` is empty then.
+    """
 
     method: str
     path: str
@@ -51,6 +86,10 @@ class Ask:
     raw_query: bytes
     raw: bytes
     principal: Principal
+    address: str = ""
+    trail: Trail = field(default_factory=Trail)
+    claim: Claim | None = None
+    upload: Upload | None = None
 
     @property
     def id(self) -> UUID:
@@ -66,6 +105,13 @@ class Ask:
     def conditions(self) -> Conditions:
         """If-Match and If-None-Match."""
         return Conditions(self.headers.get("if-match", ""), self.headers.get("if-none-match", ""))
+
+    def along(self, answer: Answer) -> Along:
+        """What a creation has to do in its own transaction, so that asking for it again gives this same answer."""
+        if self.claim is None:
+            return nothing
+        body = answer.body if isinstance(answer.body, bytes) else None
+        return keeping(self.claim, answer.status, answer.headers, body)
 
     def query(self) -> list[tuple[str, str]]:
         """The parameters after the question mark, in order; BadRequest where they are not UTF-8."""
@@ -109,14 +155,54 @@ DeferToThread = Callable[..., "Deferred[Any]"]
 
 
 @dataclass(frozen=True, slots=True)
+class Takes:
+    """A JSON object as body: fields of ``kind``, but none of ``refuse``; those in ``demand`` must be there."""
+
+    kind: type[Struct]
+    refuse: frozenset[str] = frozenset()
+    demand: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """One line of the route table. ``role`` None: open to everybody. ``gives`` None: whatever there is."""
+    """One line of the route table. ``role`` None: open to everybody. ``gives`` None: whatever there is.
+
+    ``limited`` says that it is open also to tokens that are limited to some Profiles; its handler then reaches what
+    belongs to Profiles through `voxrec.rest.auth.Guarded` alone.
+
+    The rest is what the OpenAPI document tells beyond what follows from these (``voxrec.rest.openapi``):
+
+    - ``shows``: what a success shows: a type for JSON, or the media types of other bodies; ``status`` where it is not
+      201 for PUT of a collection, 204 for DELETE and 200 for others; ``tells``: the names of its headers;
+    - ``also``: further answers that are no problems, as ``shows``, by status;
+    - ``takes``: the body: a `Takes` for JSON, or the media types of other bodies;
+    - ``query``: the readers of the parameters, by name; ``asks``: the names of the request's headers that count;
+    - ``fails``: errors beside those that follow from the method, the path, the role and the body;
+    - ``once``: with an Idempotency-Key it is done once; ``again`` reads the list that it answers with, if it is one;
+    - ``upload``: how many bytes the body may have, where it is a file;
+    - ``summary`` (else it is made from the path) and ``tag`` (else the collection's name).
+    """
 
     method: str
     path: str
     role: Role | None
     handler: Handler
     gives: str | None = JSON
+    _: KW_ONLY
+    limited: bool = False
+    shows: Any = None
+    status: int | None = None
+    tells: tuple[str, ...] = ()
+    also: Mapping[int, Any] = field(default_factory=dict)
+    takes: Takes | tuple[str, ...] | None = None
+    query: Mapping[str, Reader] = field(default_factory=dict)
+    asks: tuple[str, ...] = ()
+    fails: tuple[type[VoxrecError], ...] = ()
+    once: bool = False
+    again: Handler | None = None
+    upload: int | None = None
+    summary: str = ""
+    tag: str = ""
 
 
 def shown(ask: Ask, body: bytes) -> Answer:

@@ -1,7 +1,7 @@
 """Whether this daemon lives, and whether it can do its work. Open to everybody: an orchestrator has no token."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +32,12 @@ class Readiness(Struct, frozen=True, kw_only=True):
     dependencies: dict[str, Dependency]
 
 
+class Liveness(Struct, frozen=True, kw_only=True):
+    """Whether the daemon lives; if not, nobody answers."""
+
+    live: Literal[True] = True
+
+
 class HealthRoutes:
     """/health: ``probes`` by the name of the dependency."""
 
@@ -42,12 +48,17 @@ class HealthRoutes:
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
         return (
-            Route("GET", "/health/live", None, self._live),
-            Route("GET", "/health/ready", None, self._ready),
+            Route("GET", "/health/live", None, self._live, shows=Liveness, summary="Whether the daemon lives"),
+            Route(
+                *("GET", "/health/ready", None, self._ready),
+                shows=Readiness,
+                also={503: Readiness},
+                summary="Whether the daemon can do its work",
+            ),
         )
 
     async def _live(self, _ask: Ask) -> Answer:
-        return Answer(200, {"Content-Type": JSON}, b'{"live":true}')
+        return Answer(200, {"Content-Type": JSON}, msgspec.json.encode(Liveness()))
 
     async def _ready(self, _ask: Ask) -> Answer:
         asked = [Deferred.fromCoroutine(self._probe(name, probe)) for name, probe in self._probes.items()]

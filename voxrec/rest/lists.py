@@ -11,6 +11,8 @@ from voxrec.rest.exchange import JSON, Answer, Ask
 from voxrec.store.keyset import Cursor, Dated
 
 AT_A_TIME: Final = 250  # rows that are in memory at once
+PAGED: Final[dict[str, query.Reader]] = {"limit": query.limit, "cursor": query.cursor}
+LINK: Final = ("Link",)  # what a page tells beside itself
 
 T = TypeVar("T", bound=Dated)
 F = TypeVar("F", contravariant=True)
@@ -36,7 +38,7 @@ class Listing(Generic[T, F]):
 
     async def asked(self, ask: Ask, readers: Mapping[str, query.Reader], wanted: Callable[..., F]) -> Answer:
         """Answer a GET: ``readers`` read the filters, by the parameters' names, and ``wanted`` makes one of them."""
-        values = query.read(ask.query(), {**readers, "limit": query.limit, "cursor": query.cursor})
+        values = query.read(ask.query(), {**readers, **PAGED})
         limit, after = values.pop("limit", None), values.pop("cursor", None)
         if limit is not None:
             return await self._page(ask, wanted(values), limit, after)

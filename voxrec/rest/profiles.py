@@ -6,15 +6,15 @@ from uuid import uuid4
 
 import msgspec
 
-from voxrec.errors import FieldFault
+from voxrec.errors import Conflict, FieldFault
 from voxrec.fitting import fit
 from voxrec.model import Profile
 from voxrec.rest import query
-from voxrec.rest.auth import Role
+from voxrec.rest.auth import Guarded, Role
 from voxrec.rest.conditions import etag_of
 from voxrec.rest.editing import Edit, demand
-from voxrec.rest.exchange import Answer, Ask, Now, Route, changed, created, gone, shown
-from voxrec.rest.lists import Listing
+from voxrec.rest.exchange import CHANGING, READING, TAG, Answer, Ask, Now, Route, Takes, changed, created, gone, shown
+from voxrec.rest.lists import LINK, PAGED, Listing
 from voxrec.rest.rules import ProfileRules
 from voxrec.store.profiles import ProfileFilter, Profiles
 
@@ -25,25 +25,38 @@ _FILTERS: Final = {"number": query.text, "email": query.text, "remoteSipUri": qu
 class ProfileRoutes:
     """The routes of Profiles, and their collection."""
 
-    def __init__(self, profiles: Profiles, rules: ProfileRules, public_url: str, now: Now) -> None:
+    def __init__(self, profiles: Guarded[Profiles], rules: ProfileRules, public_url: str, now: Now) -> None:
         self._profiles = profiles
         self._rules = rules
         self._public_url = public_url
         self._now = now
-        self._listing = Listing(profiles, representation, public_url)
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
         return (
-            Route("GET", "/profiles", Role.READ, self._list),
-            Route("PUT", "/profiles", Role.PROVISION, self._create),
-            Route("GET", "/profiles/<id>", Role.READ, self._show),
-            Route("POST", "/profiles/<id>", Role.PROVISION, self._change),
-            Route("DELETE", "/profiles/<id>", Role.PROVISION, self._delete),
+            Route("GET", "/profiles", Role.READ, self._list, shows=list[Profile], query=_FILTERS | PAGED, tells=LINK),
+            Route(
+                *("PUT", "/profiles", Role.PROVISION, self._create),
+                takes=Takes(Profile, refuse=_OURS),
+                shows=Profile,
+                tells=("ETag", "Location"),
+                fails=(Conflict,),
+            ),
+            Route("GET", "/profiles/<id>", Role.READ, self._show, shows=Profile, asks=READING, tells=TAG),
+            Route(
+                *("POST", "/profiles/<id>", Role.PROVISION, self._change),
+                takes=Takes(Profile, refuse=_OURS | {"id"}),
+                shows=Profile,
+                asks=CHANGING,
+                tells=TAG,
+                fails=(Conflict,),
+            ),
+            Route("DELETE", "/profiles/<id>", Role.PROVISION, self._delete, asks=CHANGING),
         )
 
     async def _list(self, ask: Ask) -> Answer:
-        return await self._listing.asked(ask, _FILTERS, _wanted)
+        listing = Listing(self._profiles.of(ask.principal), representation, self._public_url)
+        return await listing.asked(ask, _FILTERS, _wanted)
 
     async def _create(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
@@ -52,18 +65,20 @@ class ProfileRoutes:
         now = self._now()
         profile = Profile(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})
         demand([*faults, *profile.faults()])
-        stored = await self._profiles.create(profile)
+        stored = await self._profiles.of(ask.principal).create(profile)
         return created(f"{self._public_url}/profiles/{stored.id}", representation(stored))
 
     async def _show(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
-        return shown(ask, representation(await self._profiles.get(ask.id)))
+        return shown(ask, representation(await self._profiles.of(ask.principal).get(ask.id)))
 
     async def _change(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
         edit = Edit.of(Profile, ask.json_object(), _OURS | {"id"})
         broken = await self._rules.faults(edit.values)
-        stored = await self._profiles.update(ask.id, lambda current: self._edited(ask, edit, broken, current))
+        stored = await self._profiles.of(ask.principal).update(
+            ask.id, lambda current: self._edited(ask, edit, broken, current)
+        )
         return changed(representation(stored))
 
     def _edited(self, ask: Ask, edit: Edit[Profile], broken: list[FieldFault], current: Profile) -> Profile:
@@ -72,13 +87,16 @@ class ProfileRoutes:
         ask.conditions.demand(etag_of(before))
         after, faults = edit.apply(current, before)
         demand([*faults, *broken, *after.faults()])
+        ask.trail.changed(current, after)
         if after == current:
             return current
         return msgspec.structs.replace(after, updated_at=max(current.updated_at, self._now()))
 
     async def _delete(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
-        await self._profiles.delete(ask.id, lambda current: ask.conditions.demand(etag_of(representation(current))))
+        await self._profiles.of(ask.principal).delete(
+            ask.id, lambda current: ask.conditions.demand(etag_of(representation(current)))
+        )
         return gone()
 
 

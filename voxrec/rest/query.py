@@ -15,13 +15,29 @@ from voxrec.model import METADATA_LIMIT, RecordingState
 from voxrec.store.keyset import Cursor
 
 LARGEST_PAGE: Final = 1000
+NO_NUL: Final = r"^[^\u0000]*$"
 _LONGEST: Final = 255
+_STATES: Final = "|".join(RecordingState)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR: Final = Struct(">q16s")  # microseconds since the epoch, and the id
+_UUID: Final = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _CURSOR_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 
 Reader = Callable[[str], Any]
-"""Reads one parameter's value; raises ValueError saying what is wrong and what is allowed."""
+"""Reads one parameter's value; raises ValueError saying what is wrong and what is allowed. Its docstring is shown."""
+
+SHAPES: Final[dict[Reader, Mapping[str, Any]]] = {}
+"""What a reader takes, as JSON Schema; for the OpenAPI document."""
+
+
+def shaped(**schema: Any) -> Callable[[Reader], Reader]:
+    """Say what a reader takes, in the words of JSON Schema."""
+
+    def note(reader: Reader) -> Reader:
+        SHAPES[reader] = schema
+        return reader
+
+    return note
 
 
 def read(given: Iterable[tuple[str, str]], readers: Mapping[str, Reader]) -> dict[str, Any]:
@@ -47,6 +63,7 @@ def read(given: Iterable[tuple[str, str]], readers: Mapping[str, Reader]) -> dic
     return values
 
 
+@shaped(type="string", minLength=1, maxLength=_LONGEST, pattern=NO_NUL)
 def text(given: str) -> str:
     """Any text that can be stored, and so be found."""
     if not given or len(given) > _LONGEST or "\0" in given:
@@ -54,6 +71,7 @@ def text(given: str) -> str:
     return given
 
 
+@shaped(type="integer", minimum=1, maximum=LARGEST_PAGE)
 def limit(given: str) -> int:
     """How long a page may be."""
     if not re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) or not 1 <= int(given) <= LARGEST_PAGE:
@@ -61,6 +79,7 @@ def limit(given: str) -> int:
     return int(given)
 
 
+@shaped(type="string", format="date-time", examples=["2026-01-31T09:30:00Z"])
 def moment(given: str) -> datetime:
     """A date and time with its offset, as RFC 3339 writes it."""
     try:
@@ -72,6 +91,7 @@ def moment(given: str) -> datetime:
     raise ValueError("must be a date and time with its offset, such as 2026-01-31T09:30:00Z (a + is written %2B)")
 
 
+@shaped(type="string", pattern=f"^({_STATES})(,({_STATES}))*$", examples=["pending,recording"])
 def states(given: str) -> tuple[RecordingState, ...]:
     """Where a Recording may be on its way."""
     try:
@@ -81,6 +101,7 @@ def states(given: str) -> tuple[RecordingState, ...]:
         raise ValueError(f"must be one, or several separated by commas, of {known}") from None
 
 
+@shaped(type="string", contentMediaType="application/json", maxLength=METADATA_LIMIT, examples=['{"customer":"42"}'])
 def metadata(given: str) -> dict[str, Any]:
     """What the metadata must contain: a JSON object, as PostgreSQL's ``@>`` understands it."""
     try:
@@ -92,6 +113,7 @@ def metadata(given: str) -> dict[str, Any]:
     return found
 
 
+@shaped(type="string", pattern="^[A-Za-z0-9_-]{32}$")
 def cursor(given: str) -> Cursor:
     """What ``cursor_text`` made."""
     if _CURSOR_TEXT.fullmatch(given):
@@ -107,3 +129,11 @@ def cursor_text(behind: Cursor) -> str:
     """A cursor for a URL. What is in it is nobody's business, so that it may change."""
     micros = (behind.created_at - _EPOCH) // timedelta(microseconds=1)
     return urlsafe_b64encode(_CURSOR.pack(micros, behind.id.bytes)).decode("ascii")
+
+
+@shaped(type="string", pattern=f"^{_UUID}(,{_UUID})*$")
+def profile_ids(given: str) -> frozenset[UUID]:
+    """One Profile's id, or several separated by commas."""
+    if not re.fullmatch(f"{_UUID}(,{_UUID})*", given):
+        raise ValueError("must be a Profile's id, or several separated by commas")
+    return frozenset(map(UUID, given.split(",")))

@@ -1,26 +1,42 @@
 """/recordings, and the same below the Profile that they belong to."""
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
+from msgspec.structs import fields
 
 from voxrec.archive.interface import Archive
 from voxrec.errors import Conflict, FieldFault, NotFound
 from voxrec.fitting import fit
 from voxrec.model import Recording, RecordingState, metadata_faults
 from voxrec.rest import query
-from voxrec.rest.auth import Role
+from voxrec.rest.auth import Guarded, Role
 from voxrec.rest.conditions import etag_of
 from voxrec.rest.editing import Edit, demand
-from voxrec.rest.exchange import Answer, Ask, DeferToThread, Now, Route, changed, created, gone, shown
-from voxrec.rest.lists import Listing
+from voxrec.rest.exchange import (
+    CHANGING,
+    READING,
+    TAG,
+    Answer,
+    Ask,
+    DeferToThread,
+    Now,
+    Route,
+    Takes,
+    changed,
+    created,
+    gone,
+    shown,
+)
+from voxrec.rest.lists import LINK, PAGED, Listing
 from voxrec.rest.rules import format_faults, version_faults
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 
-_KEYS: Final = frozenset(field.encode_name for field in msgspec.structs.fields(Recording))
+_KEYS: Final = frozenset(field.encode_name for field in fields(Recording))
 _CHANGEABLE: Final = frozenset({"metadata", "legalHold"})
 _GIVEN: Final = _CHANGEABLE | {
     *("id", "profileId", "callId", "format", "channels", "startedAt", "endedAt"),
@@ -34,6 +50,15 @@ _FILTERS: Final = {
     "until": query.moment,
     "q": query.metadata,
 }
+# What a client sees of a Recording: the way to its audio, and not where that lies.
+SHOWN: Final[Any] = msgspec.defstruct(
+    "Recording",
+    [
+        *((f.name, f.type, msgspec.field(name=f.encode_name)) for f in fields(Recording) if f.name != "path"),
+        ("audio_url", str | None, msgspec.field(name="audioUrl")),
+    ],
+    namespace={"__doc__": Recording.__doc__},
+)
 
 
 class RecordingRoutes:
@@ -41,8 +66,8 @@ class RecordingRoutes:
 
     def __init__(
         self,
-        recordings: Recordings,
-        profiles: Profiles,
+        recordings: Guarded[Recordings],
+        profiles: Guarded[Profiles],
         archive: Archive,
         formats: Collection[str],
         public_url: str,
@@ -56,60 +81,81 @@ class RecordingRoutes:
         self._public_url = public_url
         self._now = now
         self._defer_to_thread = defer_to_thread
-        self._listing = Listing(recordings, self._representation, public_url)
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
         below = "/profiles/<profileId>/recordings"
+        listed = partial(Route, shows=list[SHOWN], query=_FILTERS | PAGED, tells=LINK)
+        made = partial(Route, shows=SHOWN, tells=("ETag", "Location"), fails=(Conflict,))
         return (
-            Route("GET", "/recordings", Role.READ, self._list),
-            Route("PUT", "/recordings", Role.PROVISION, self._create),
-            Route("GET", below, Role.READ, self._list_of_profile),
-            Route("PUT", below, Role.PROVISION, self._create_for_profile),
+            listed("GET", "/recordings", Role.READ, self._list),
+            made(
+                *("PUT", "/recordings", Role.PROVISION, self._create),
+                takes=Takes(Recording, refuse=_KEYS - _GIVEN, demand=frozenset({"profileId"})),
+            ),
+            listed("GET", below, Role.READ, self._list_of_profile),
+            made(
+                *("PUT", below, Role.PROVISION, self._create_for_profile),
+                takes=Takes(Recording, refuse=_KEYS - _GIVEN),
+                shows=list[SHOWN],
+                tells=("Location",),
+            ),
             *(
                 route
                 for path in ("/recordings/<id>", f"{below}/<id>")
                 for route in (
-                    Route("GET", path, Role.READ, self._show),
-                    Route("POST", path, Role.PROVISION, self._change),
-                    Route("DELETE", path, Role.PROVISION, self._delete),
+                    Route("GET", path, Role.READ, self._show, shows=SHOWN, asks=READING, tells=TAG),
+                    Route(
+                        *("POST", path, Role.PROVISION, self._change),
+                        takes=Takes(Recording, refuse=_KEYS - _CHANGEABLE),
+                        shows=SHOWN,
+                        asks=CHANGING,
+                        tells=TAG,
+                    ),
+                    Route("DELETE", path, Role.PROVISION, self._delete, asks=CHANGING, fails=(Conflict,)),
                 )
             ),
         )
 
     async def _list(self, ask: Ask) -> Answer:
-        return await self._listing.asked(ask, _FILTERS, _wanted)
+        return await self._listing(ask).asked(ask, _FILTERS, _wanted)
 
     async def _list_of_profile(self, ask: Ask) -> Answer:
-        await self._profiles.get(ask.profile_id)
-        return await self._listing.asked(ask, _FILTERS, lambda values: _wanted(values, ask.profile_id))
+        await self._profiles.of(ask.principal).get(ask.profile_id)
+        return await self._listing(ask).asked(ask, _FILTERS, lambda values: _wanted(values, ask.profile_id))
 
     async def _create(self, ask: Ask) -> Answer:
         stored = await self._stored(ask, ask.json_object())
         return created(self._url(stored), self._representation(stored))
 
     async def _create_for_profile(self, ask: Ask) -> Answer:
-        await self._profiles.get(ask.profile_id)
+        await self._profiles.of(ask.principal).get(ask.profile_id)
         given = {"profileId": str(ask.profile_id), **ask.json_object()}
         stored = await self._stored(ask, given)
-        return self._listing.whole(RecordingFilter(profile_id=ask.profile_id), 201, {"Location": self._url(stored)})
+        return self._listing(ask).whole(
+            RecordingFilter(profile_id=ask.profile_id), 201, {"Location": self._url(stored)}
+        )
 
     async def _show(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
-        recording = await self._recordings.get(ask.id)
+        recording = await self._recordings.of(ask.principal).get(ask.id)
         _demand_own(ask, recording)
         return shown(ask, self._representation(recording))
 
     async def _change(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
         edit = Edit.of(Recording, ask.json_object(), (_KEYS - _CHANGEABLE) | {"audioUrl"})
-        stored = await self._recordings.update(ask.id, lambda current: self._edited(ask, edit, current))
+        stored = await self._recordings.of(ask.principal).update(
+            ask.id, lambda current: self._edited(ask, edit, current)
+        )
         return changed(self._representation(stored))
 
     async def _delete(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
         paths: list[str] = []
-        await self._recordings.delete(ask.id, lambda current: paths.extend(self._path_if_deletable(ask, current)))
+        await self._recordings.of(ask.principal).delete(
+            ask.id, lambda current: paths.extend(self._path_if_deletable(ask, current))
+        )
         for path in paths:
             await self._defer_to_thread(self._archive.delete, path)
         return gone()
@@ -124,7 +170,7 @@ class RecordingRoutes:
         demand(faults)
         now = self._now()
         made = {"id": uuid4(), "state": RecordingState.PENDING, "created_at": now, "updated_at": now}
-        return await self._recordings.create(Recording(**{**made, **values}))
+        return await self._recordings.of(ask.principal).create(Recording(**{**made, **values}))
 
     async def _profile_faults(self, ask: Ask, given: Mapping[str, Any], profile_id: UUID | None) -> list[FieldFault]:
         if "profileId" not in given:
@@ -134,7 +180,7 @@ class RecordingRoutes:
         if profile_id != ask.ids.get("profileId", profile_id):
             return [FieldFault("profileId", "is another Profile than the path says")]
         try:
-            await self._profiles.get(profile_id)
+            await self._profiles.of(ask.principal).get(profile_id)
         except NotFound as error:
             return [FieldFault("profileId", error.detail)]
         return []
@@ -146,6 +192,7 @@ class RecordingRoutes:
         ask.conditions.demand(etag_of(before))
         after, faults = edit.apply(current, before)
         demand([*faults, *metadata_faults(after.metadata)])
+        ask.trail.changed(current, after)
         if after == current:
             return current
         return msgspec.structs.replace(after, updated_at=max(current.updated_at, self._now()))
@@ -159,6 +206,9 @@ class RecordingRoutes:
         if current.legal_hold:
             raise Conflict(f"A legal hold keeps recording {current.id}.")
         return [] if current.path is None else [current.path]
+
+    def _listing(self, ask: Ask) -> Listing[Recording, RecordingFilter]:
+        return Listing(self._recordings.of(ask.principal), self._representation, self._public_url)
 
     def _url(self, recording: Recording) -> str:
         return f"{self._public_url}/recordings/{recording.id}"
@@ -181,11 +231,6 @@ def _value_faults(values: Mapping[str, Any]) -> list[FieldFault]:
     faults = version_faults("id", values.get("id"))
     faults += metadata_faults(values.get("metadata", {}))
     started, ended = values.get("started_at"), values.get("ended_at")
-    faults += [
-        FieldFault(field, "has no offset from UTC, such as Z")
-        for field, value in (("startedAt", started), ("endedAt", ended))
-        if value is not None and value.tzinfo is None
-    ]
     if not faults and started and ended and ended < started:
         faults.append(FieldFault("endedAt", "is before startedAt"))
     if not 0 <= (values.get("hangup_cause") or 0) <= 127:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004
 from twisted.internet.interfaces import IPushProducer, IReactorTime
@@ -17,6 +17,14 @@ _BODILESS: Final = (204, 304)
 _log = Logger()
 
 
+@runtime_checkable
+class Leavable(Protocol):
+    """A body that may wait for long before its next part."""
+
+    def leave(self) -> None:
+        """End the wait, and the body: nobody takes it any more."""
+
+
 @implementer(IPushProducer)
 class Outflow:
     """The way out of one request's answer.
@@ -29,6 +37,7 @@ class Outflow:
         self._clock = clock
         self._gone = False
         self._gate: Deferred[None] | None = None
+        self._body: object = None
         self._over: Deferred[None] = Deferred()
         request.notifyFinish().addBoth(self._ended)
 
@@ -64,6 +73,7 @@ class Outflow:
         self._begin(answer)
         if self._gone:
             return
+        self._body = body
         self._request.registerProducer(self, True)
         try:
             await self._pour(first, parts)
@@ -121,3 +131,5 @@ class Outflow:
         """Nobody takes any more."""
         self._gone = True
         self.resumeProducing()
+        if isinstance(self._body, Leavable):
+            self._body.leave()

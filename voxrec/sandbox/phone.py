@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.process import Process, wait_until
+from voxrec.sandbox.process import Process, dying_with_parent, wait_until
 from voxrec.sandbox.tones import repeat
 
 READY_SECONDS = 10.0
@@ -67,10 +67,9 @@ class Phone:
         self.port = free_port(socket.SOCK_DGRAM)
         self.heard = directory.absolute() / f"{name}.wav"
         self._log = directory.absolute() / f"{name}.log"
-        self._command = [
-            *(sys.executable, "-m", "voxrec.sandbox.softphone", role, f"--port={self.port}"),
-            *(f"--heard={self.heard}", f"--log={directory.absolute() / f'{name}.sip.log'}", *arguments),
-        ]
+        trace = directory.absolute() / f"{name}.sip.log"
+        program = [sys.executable, "-m", "voxrec.sandbox.softphone", role, f"--port={self.port}"]
+        self.command = dying_with_parent([*program, f"--heard={self.heard}", f"--log={trace}", *arguments])
 
     @classmethod
     def calling(
@@ -167,7 +166,7 @@ class Phone:
         """Start the program and wait until it is ready: listening, or about to send its INVITE."""
         self._log.unlink(missing_ok=True)
         # -m finds the package where this process found it, whatever directory this one was started in.
-        self._process = Process(self._command, self._log, directory=Path(__file__).parents[2])
+        self._process = Process(self.command, self._log, directory=Path(__file__).parents[2])
         await self.wait_for("ready", READY_SECONDS)
         return self
 

@@ -161,14 +161,18 @@ def _unpack(command: list[str], directory: Path, say: Say) -> None:
     # Everything belongs to whoever builds, so that the cache can be removed like any other; no device nodes.
     unpack = ["tar", "--extract", "--no-same-owner", "--exclude=./dev/*", f"--directory={directory}"]
     heard: deque[str] = deque(maxlen=25)
+    # Both complain into one pipe: what goes wrong last (a full disk, say) may be either's to tell.
+    listening, complaining = os.pipe()
     with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as bootstrap,
-        subprocess.Popen(unpack, stdin=bootstrap.stdout) as tar,
+        os.fdopen(listening, errors="replace") as complaints,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaining) as bootstrap,
+        subprocess.Popen(unpack, stdin=bootstrap.stdout, stderr=complaining) as tar,
     ):
-        # Only tar holds the pipe now: should it fail, mmdebstrap must notice.
+        # Only they hold these ends now: should tar fail, mmdebstrap must notice, and we when both have ended.
+        os.close(complaining)
         if bootstrap.stdout is not None:
             bootstrap.stdout.close()
-        for line in bootstrap.stderr or ():
+        for line in complaints:
             heard.append(line.rstrip())
             say(f"  {line.rstrip()}")
     if bootstrap.returncode or tar.returncode:

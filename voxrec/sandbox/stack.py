@@ -20,9 +20,10 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed, Respon
 
 from voxrec.sandbox.asterisk import LOOPBACK, SandboxAsterisk, free_port
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.process import POLL_SECONDS, Process, dying_with_parent
+from voxrec.sandbox.process import Process, dying_with_parent
 
 READY_SECONDS = 60.0
+POLL_SECONDS = 0.1
 STOP_SECONDS = 30.0
 
 Say = Callable[[str], None]
@@ -98,6 +99,12 @@ class Stack:
 
     async def start(self, say: Say = lambda _: None) -> None:
         """Start all and wait until voxrec is ready; SandboxError, with its log, where it does not become so."""
+        await self.start_surroundings(say)
+        await self.start_voxrec()
+        say(f"voxrec: REST on {self.url}, process {self.pid}")
+
+    async def start_surroundings(self, say: Say = lambda _: None) -> None:
+        """Start all that voxrec needs, and write its settings."""
         self.archive_directory.mkdir(parents=True, exist_ok=True)
         say("Asterisk")
         await self.asterisk.start(self._reactor)
@@ -105,8 +112,6 @@ class Stack:
         self._start_mailbox()
         say(f"mailbox: SMTP on {LOOPBACK}:{self._mail_port}")
         self.write_configuration()
-        await self.start_voxrec()
-        say(f"voxrec: REST on {self.url}, process {self.pid}")
 
     async def stop(self) -> None:
         """Stop all, the last started first."""
@@ -154,23 +159,45 @@ class Stack:
         self.config_file.write_text(yaml.safe_dump(settings))
 
     async def start_voxrec(self) -> None:
-        """Start voxrec alone, as ``twistd --nodaemon voxrec --config ...``, and wait until it is ready."""
+        """Start voxrec alone and wait until it is ready."""
+        self.launch_voxrec()
+        await self.ready()
+
+    def launch_voxrec(self) -> None:
+        """Start voxrec alone, as ``twistd --nodaemon voxrec --config ...``."""
         twistd = Path(sys.executable).with_name("twistd")
         command = [str(twistd), "--nodaemon", "--pidfile=", "voxrec", "--config", str(self.config_file)]
         self._voxrec = Process(dying_with_parent(command), self.log_file, directory=self.directory)
-        deadline = self._reactor.seconds() + READY_SECONDS
-        while not await self._is_ready():
-            if not self._voxrec.running:
-                raise SandboxError(f"voxrec ended as it started:\n{self._voxrec.log_tail(40)}")
-            if self._reactor.seconds() > deadline:
-                raise SandboxError(f"voxrec was not ready in {READY_SECONDS:g} s:\n{self._voxrec.log_tail(40)}")
-            await deferLater(self._reactor, POLL_SECONDS)
+
+    async def ready(self) -> None:
+        """Wait until voxrec says that it is ready; SandboxError, with its log, where it does not become so."""
+        voxrec = self._running()
+
+        async def ready_or_ended() -> bool:
+            return not voxrec.running or await self.health() == 200
+
+        in_time = await self.until(ready_or_ended, READY_SECONDS)
+        if not voxrec.running:
+            raise SandboxError(f"voxrec ended as it started:\n{voxrec.log_tail(40)}")
+        if not in_time:
+            raise SandboxError(f"voxrec was not ready in {READY_SECONDS:g} s:\n{voxrec.log_tail(40)}")
+
+    async def health(self) -> int | None:
+        """The status of /health/ready; None while REST does not answer."""
+        try:
+            return (await self.request("GET", "/health/ready")).status
+        except (ConnectError, ResponseFailed, ResponseNeverReceived):
+            return None
 
     async def stop_voxrec(self) -> int | None:
         """Stop voxrec alone, as systemd would; give back how it ended."""
         if self._voxrec is None:
             return None
         return await self._voxrec.stop(self._reactor, STOP_SECONDS)
+
+    async def voxrec_ended(self, seconds: float) -> int:
+        """Wait for voxrec's own end, and give back its exit status."""
+        return await self._running().ended(self._reactor, seconds)
 
     def kill_voxrec(self) -> None:
         """End voxrec as a crash would."""
@@ -180,6 +207,11 @@ class Stack:
         """Send voxrec a signal."""
         self._running().send(number)
 
+    def logged(self, text: str) -> int:
+        """How many lines of voxrec's log hold a text."""
+        log = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        return sum(text in line for line in log.splitlines())
+
     def voxrec_log(self, lines: int = 40) -> str:
         """The end of what voxrec logged."""
         return self._running().log_tail(lines)
@@ -188,12 +220,6 @@ class Stack:
         if self._voxrec is None:
             raise SandboxError("voxrec was never started")
         return self._voxrec
-
-    async def _is_ready(self) -> bool:
-        try:
-            return (await self.request("GET", "/health/ready")).status == 200
-        except (ConnectError, ResponseFailed, ResponseNeverReceived):
-            return False
 
     async def request(
         self, method: str, path: str, body: object | None = None, *, headers: Mapping[str, str] | None = None
@@ -265,7 +291,7 @@ class Stack:
         while not await condition():
             if self._reactor.seconds() > deadline:
                 return False
-            await deferLater(self._reactor, 0.1)
+            await deferLater(self._reactor, POLL_SECONDS)
         return True
 
 

@@ -33,7 +33,7 @@ class Columns(Generic[S]):
     def _stored(self, name: str, value: object) -> object:
         if name in self._jsonb and value is not None:
             return msgspec.json.encode(value).decode()
-        return value
+        return list(value) if isinstance(value, tuple) else value  # psycopg2 makes rows of tuples, arrays of lists
 
     def struct(self, row: Row, **others: Any) -> S:
         """The struct that a row of ``names`` tells; ``others``, by JSON key, are the fields kept elsewhere."""

@@ -34,6 +34,8 @@ _SOCKET_PATH_LIMIT: Final = 107  # bytes, sun_path in unix(7)
 _READY_WITHIN: Final = 120.0  # seconds: after a crash the server first replays its log
 _STOP_WITHIN: Final = 20.0
 _LOG_LIMIT: Final = 1_000_000  # bytes, after which a start puts the log aside
+# CAP_DAC_READ_SEARCH alone: to look, where root's own directories stand above the cluster; not to write (setpriv(1))
+_ENTER_ALL: Final = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
 _SETTINGS: Final = {
     "listen_addresses": "",
     "max_connections": "50",
@@ -58,13 +60,16 @@ class Cluster:
         self._settings = {**_SETTINGS, **(settings or {})}
         self._data = self._directory / "cluster"
         self._log = self._directory / "postgres.log"
-        self._account = _account_for(_ACCOUNT) if os.geteuid() == 0 else None
+        self._account: pwd.struct_passwd | None = None  # where this user may not run it
         self._sockets = self._directory / "run"
-        self._programs = _programs()
+        self._programs = Path()
+        self._rights: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
         """Make what is missing: directories, and the cluster itself. Wait for a predecessor that is still stopping."""
+        self._account = _account_for(_ACCOUNT) if os.geteuid() == 0 else None
+        self._programs = _programs()
         self._directory.mkdir(parents=True, exist_ok=True)
         self._check_access()
         self._make_socket_directory()
@@ -75,15 +80,23 @@ class Cluster:
             self._log.replace(self._log.with_suffix(".log.1"))
 
     def _check_access(self) -> None:
+        """See to it that PostgreSQL can enter its directories: below a closed one, /root say, only with a right."""
         if shutil.which("setpriv") is None:
             raise StoreUnavailable("setpriv is missing; install util-linux, or configure a database")
-        for needed in (self._directory, self._programs / "postgres"):
-            if self._run("test", "-x", str(needed)).returncode != 0:
+        # tried, and not asked with access(2), which leaves out what a capability allows
+        trials = (("stat", f"{self._directory}/."), (str(self._programs / "postgres"), "--version"))
+        for trial, needed in zip(trials, (self._directory, self._programs), strict=True):
+            if not self._works(*trial) and self._account is not None:
+                self._rights = _ENTER_ALL
+            if not self._works(*trial):
                 who = self._account.pw_name if self._account is not None else "this user"
                 raise StoreUnavailable(
                     f"PostgreSQL runs as {who}, who cannot enter {needed}: open the directories above it (chmod o+x), "
                     "install voxrec elsewhere, or configure a database"
                 )
+
+    def _works(self, *command: str) -> bool:
+        return self._run(*command).returncode == 0
 
     def _make_socket_directory(self) -> None:
         if len(os.fsencode(self._sockets / _SOCKET)) > _SOCKET_PATH_LIMIT:
@@ -119,7 +132,7 @@ class Cluster:
     def _as_account(self) -> list[str]:
         if self._account is None:
             return ["setpriv"]
-        return ["setpriv", "--reuid", _ACCOUNT, "--regid", str(self._account.pw_gid), "--init-groups"]
+        return ["setpriv", "--reuid", _ACCOUNT, "--regid", str(self._account.pw_gid), "--init-groups", *self._rights]
 
     def _wait_for_predecessor(self) -> None:
         """Until nothing of an earlier server is left; then its pid file is stale, whoever has that pid now."""
@@ -149,12 +162,12 @@ class Cluster:
         deadline = time.monotonic() + _READY_WITHIN
         while True:
             if not self.running:
-                raise StoreUnavailable(f"PostgreSQL did not start in {self._data}: {self._last_words()}")
+                raise StoreUnavailable(f"PostgreSQL did not start in {self._data}: {self.last_words()}")
             try:
                 self.create_database(_ROLE)
             except psycopg2.OperationalError as error:
                 if time.monotonic() > deadline:
-                    raise StoreUnavailable(f"PostgreSQL does not get ready: {self._last_words()}") from error
+                    raise StoreUnavailable(f"PostgreSQL does not get ready: {self.last_words()}") from error
                 time.sleep(0.02)
             else:
                 return
@@ -175,7 +188,8 @@ class Cluster:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """What its log ends with."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return "; ".join(line.strip() for line in lines[-5:]) or f"nothing in {self._log}"
 
@@ -223,7 +237,9 @@ class EmbeddedPostgres:
 
     def _look(self) -> None:
         if not self._cluster.running:
-            self._log.critical("the embedded PostgreSQL has died; starting it again")
+            self._log.critical(
+                "the embedded PostgreSQL has died: {words}; starting it again", words=self._cluster.last_words()
+            )
             self._cluster.launch()
 
 

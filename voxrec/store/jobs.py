@@ -18,7 +18,7 @@ from voxrec.store.keyset import Conditions
 from voxrec.store.link import Row
 from voxrec.store.pool import Pool, Transaction
 
-_LISTED: Final = "id, kind, recording_id, attempts, due_at, last_error, dead"
+_LISTED: Final = "id, kind, recording_id, attempts, due_at, last_error, dead, path"
 # The attempt is the fence: who has lost a job to somebody else knows an older number.
 _MINE: Final = "id = %s AND attempts = %s AND leased_until IS NOT NULL"
 _CLAIM: Final = f"""
@@ -33,6 +33,11 @@ _CLAIM: Final = f"""
 """
 _NEXT_DUE: Final = """
     SELECT min(greatest(due_at, leased_until)) FROM jobs WHERE done_at IS NULL AND NOT dead AND kind = ANY(%s)
+"""
+_OWE_ERASING: Final = """
+    INSERT INTO jobs (kind, recording_id, path) VALUES ('erase', %s, %s)
+    ON CONFLICT (recording_id, kind) DO UPDATE
+    SET path = coalesce(excluded.path, jobs.path), due_at = now(), leased_until = NULL, dead = FALSE, done_at = NULL
 """
 EVERY_KIND: Final = frozenset(JobKind)
 
@@ -63,6 +68,14 @@ async def owe(transaction: Transaction, recording_id: UUID, kinds: Iterable[JobK
         await transaction.execute(
             "INSERT INTO jobs (kind, recording_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", (kind.value, recording_id)
         )
+
+
+async def owe_erasing(transaction: Transaction, recording_id: UUID, path: str | None) -> None:
+    """Put the job into the queue that deletes a Recording's files, as part of the Recording's own deletion.
+
+    An id that was deleted, given again and deleted again is erased again.
+    """
+    await transaction.execute(_OWE_ERASING, (recording_id, path))
 
 
 class Jobs:
@@ -134,7 +147,7 @@ class Jobs:
 
 
 def _job(row: Row) -> Job:
-    job_id, kind, recording_id, attempts, due_at, last_error, dead = row
+    job_id, kind, recording_id, attempts, due_at, last_error, dead, path = row
     return Job(
         id=job_id,
         kind=JobKind(kind),
@@ -143,4 +156,5 @@ def _job(row: Row) -> Job:
         due_at=due_at,
         last_error=last_error,
         dead=dead,
+        path=path,
     )

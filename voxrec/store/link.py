@@ -31,6 +31,7 @@ Row = tuple[Any, ...]
 Params = Sequence[object]
 
 _GRACE: Final = 5.0  # seconds beyond statement_timeout after which a silent server counts as dead
+_LAST_WORDS: Final = 8  # reads, at most, until the end of the stream: a notice, the reason, the end
 _DSN_DEFAULTS: Final = {
     "fallback_application_name": "voxrec",
     # A peer that vanished without a word is noticed within about a minute; unix sockets ignore these.
@@ -98,7 +99,9 @@ class Link(Connection):  # type: ignore[misc]
     @property
     def usable(self) -> bool:
         """Whether a statement can be sent. A server's farewell that lies unread in the socket is read first."""
-        while self._live and _has_something_to_read(self._connection.fileno()):
+        for _ in range(_LAST_WORDS):
+            if not self._live or not _has_something_to_read(self._connection.fileno()):
+                break
             self.doRead()
         return self._live
 

@@ -15,6 +15,8 @@ from voxrec.errors import StoreUnavailable
 from voxrec.store.link import Link, shielded
 
 PROFILES_CHANNEL: Final = "voxrec_profiles"  # carries the id of a Profile that came, changed or went
+PROMPTS_CHANNEL: Final = "voxrec_prompts"  # carries the id of a Prompt that came, changed or went
+TOKENS_CHANNEL: Final = "voxrec_tokens"  # carries the id of a Token that came, changed or went
 JOBS_CHANNEL: Final = "voxrec_jobs"  # carries the kind of a job that came, or became due at another time
 
 _TIMEOUT: Final = 10.0  # seconds, to connect and for LISTEN

@@ -170,7 +170,7 @@ class Pool:
                 result = await work(Transaction(link))
                 if (await link.run("COMMIT")).tag != "COMMIT":  # PostgreSQL's quiet answer to a failed transaction
                     raise RuntimeError("the work went on after a statement had failed: nothing was committed")
-            except BaseException:
+            except Exception:
                 await self._roll_back(link)
                 raise
             return result

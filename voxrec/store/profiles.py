@@ -2,16 +2,19 @@
 
 # ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 import msgspec
+from psycopg2.errors import ForeignKeyViolation
 
-from voxrec.errors import Conflict, FieldFault, NotFound
+from voxrec.errors import Conflict, FieldFault, InvalidInput, NotFound
 from voxrec.model import Profile
 from voxrec.store.columns import Columns
+from voxrec.store.idempotency import Along, nothing
 from voxrec.store.keyset import Conditions, Cursor
 from voxrec.store.link import Row
 from voxrec.store.pool import Pool, Transaction
@@ -62,19 +65,33 @@ def _unchecked(_: Profile) -> None:
 
 
 class Profiles:
-    """The Profiles in PostgreSQL. Everything raises StoreUnavailable while it does not answer."""
+    """The Profiles in PostgreSQL. Everything raises StoreUnavailable while it does not answer.
 
-    def __init__(self, pool: Pool) -> None:
+    ``only`` are those that there are, as far as this store goes; None: all.
+    """
+
+    def __init__(self, pool: Pool, only: frozenset[UUID] | None = None) -> None:
         self._pool = pool
+        self._only = only
+
+    def within(self, profile_ids: frozenset[UUID] | None) -> "Profiles":
+        """The same store, as if there were no other Profiles than these; None: all of them. It makes no new ones."""
+        return Profiles(self._pool, profile_ids)
+
+    def _demand_within(self, profile_id: UUID) -> None:
+        if self._only is not None and profile_id not in self._only:
+            raise _no_profile(profile_id)
 
     async def get(self, profile_id: UUID) -> Profile:
         """One Profile. NotFound."""
+        self._demand_within(profile_id)
         rows = await self._pool.query(f"{_SELECT} WHERE id = %s", (profile_id,))
         return _only(rows, profile_id)
 
     async def some(self, profile_ids: Collection[UUID]) -> list[Profile]:
         """Those of the given Profiles that exist, in no particular order."""
-        rows = await self._pool.query(f"{_SELECT} WHERE id = ANY(%s)", (list(profile_ids),))
+        within = [one for one in profile_ids if self._only is None or one in self._only]
+        rows = await self._pool.query(f"{_SELECT} WHERE id = ANY(%s)", (within,))
         return [_profile(row) for row in rows]
 
     async def all(self) -> list[Profile]:
@@ -95,16 +112,19 @@ class Profiles:
     ) -> list[Profile]:
         """At most ``limit`` of the wanted Profiles, newest first, from behind ``after`` on."""
         where = wanted.conditions()
+        where.add("id = ANY(%s)", None if self._only is None else list(self._only))
         where.add("(created_at, id) < %s", after)
         rows = await self._pool.query(
             f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
         )
         return [_profile(row) for row in rows]
 
-    async def create(self, profile: Profile) -> Profile:
-        """Add one. Conflict where its id, or any of its numbers, is in use already; it names all of them."""
+    async def create(self, profile: Profile, along: Along = nothing) -> Profile:
+        """Add one, and do ``along``. Conflict where its id, or any of its numbers, is in use; it names all of them."""
+        self._demand_within(profile.id)
 
         async def work(transaction: Transaction) -> None:
+            await along(transaction)
             faults = []
             if not await transaction.execute(_INSERT, _COLUMNS.values(profile)):
                 faults.append(FieldFault("id", f"{profile.id} is in use by another profile"))
@@ -112,7 +132,8 @@ class Profiles:
             if faults:
                 raise Conflict("The profile collides with another one.", faults)
 
-        await self._pool.transaction(work)
+        with _prompt_told():
+            await self._pool.transaction(work)
         return profile
 
     async def update(self, profile_id: UUID, change: Callable[[Profile], Profile]) -> Profile:
@@ -121,6 +142,7 @@ class Profiles:
         Where ``change`` raises, nothing is written. The id and the time of creation stay. NotFound; Conflict where a
         number belongs to another Profile.
         """
+        self._demand_within(profile_id)
 
         async def work(transaction: Transaction) -> Profile:
             old = await _locked(transaction, profile_id)
@@ -132,16 +154,28 @@ class Profiles:
                     raise Conflict("The profile collides with another one.", faults)
             return new
 
-        return await self._pool.transaction(work)
+        with _prompt_told():
+            return await self._pool.transaction(work)
 
     async def delete(self, profile_id: UUID, check: Callable[[Profile], None] = _unchecked) -> None:
         """Remove one, unless ``check`` raises. NotFound. Its Recordings stay."""
+        self._demand_within(profile_id)
 
         async def work(transaction: Transaction) -> None:
             check(await _locked(transaction, profile_id))
             await transaction.execute("DELETE FROM profiles WHERE id = %s", (profile_id,))
 
         await self._pool.transaction(work)
+
+
+@contextmanager
+def _prompt_told() -> Iterator[None]:
+    """InvalidInput where the prompt was deleted after somebody had seen that it is there."""
+    try:
+        yield
+    except ForeignKeyViolation as error:
+        fault = FieldFault("recordPromptCustomId", "there is no such prompt any more")
+        raise InvalidInput("The profile names a prompt that was deleted.", [fault]) from error
 
 
 async def _locked(transaction: Transaction, profile_id: UUID) -> Profile:
@@ -166,5 +200,9 @@ def _profile(row: Row) -> Profile:
 
 def _only(rows: list[Row], profile_id: UUID) -> Profile:
     if not rows:
-        raise NotFound(f"There is no profile {profile_id}.")
+        raise _no_profile(profile_id)
     return _profile(rows[0])
+
+
+def _no_profile(profile_id: UUID) -> NotFound:
+    return NotFound(f"There is no profile {profile_id}.")

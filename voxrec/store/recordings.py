@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +13,8 @@ import msgspec
 from voxrec.errors import Conflict, FieldFault, NotFound
 from voxrec.model import JobKind, Recording, RecordingState
 from voxrec.store.columns import Columns
-from voxrec.store.jobs import owe
+from voxrec.store.idempotency import Along, nothing
+from voxrec.store.jobs import owe, owe_erasing
 from voxrec.store.keyset import Conditions, Cursor
 from voxrec.store.link import Row
 from voxrec.store.pool import Pool, Transaction
@@ -84,14 +85,31 @@ def _unchecked(_: Recording) -> None:
 
 
 class Recordings:
-    """The Recordings in PostgreSQL. Everything raises StoreUnavailable while it does not answer."""
+    """The Recordings in PostgreSQL. Everything raises StoreUnavailable while it does not answer.
 
-    def __init__(self, pool: Pool) -> None:
+    ``only`` are the Profiles whose Recordings there are, as far as this store goes; None: all.
+    """
+
+    def __init__(self, pool: Pool, only: frozenset[UUID] | None = None) -> None:
         self._pool = pool
+        self._only = only
+
+    def within(self, profile_ids: frozenset[UUID] | None) -> "Recordings":
+        """The same store, as if there were Recordings of no other Profiles than these; None: of all of them.
+
+        What users do is limited by it; what a call says of its Recording is not.
+        """
+        return Recordings(self._pool, profile_ids)
+
+    def _within(self, recording: Recording) -> Recording:
+        if self._only is not None and recording.profile_id not in self._only:
+            raise _no_recording(recording.id)
+        return recording
 
     async def get(self, recording_id: UUID) -> Recording:
         """One Recording. NotFound."""
-        return _only(await self._pool.query(f"{_SELECT} WHERE id = %s", (recording_id,)), recording_id)
+        rows = await self._pool.query(f"{_SELECT} WHERE id = %s", (recording_id,))
+        return self._within(_only(rows, recording_id))
 
     async def pages(self, wanted: RecordingFilter = EVERY_RECORDING, size: int = 500) -> AsyncIterator[list[Recording]]:
         """Every wanted Recording, newest first, ``size`` of them at a time."""
@@ -107,6 +125,7 @@ class Recordings:
     ) -> list[Recording]:
         """At most ``limit`` of the wanted Recordings, newest first, from behind ``after`` on."""
         where = wanted.conditions()
+        where.add("profile_id = ANY(%s)", None if self._only is None else list(self._only))
         where.add("(created_at, id) < %s", after)
         rows = await self._pool.query(
             f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
@@ -120,11 +139,17 @@ class Recordings:
         )
         return [_COLUMNS.struct(row) for row in rows]
 
-    async def create(self, recording: Recording) -> Recording:
-        """Add one that no call has said anything about yet. Conflict where its id is in use."""
-        if not await self._pool.execute(_INSERT, _COLUMNS.values(recording)):
-            fault = FieldFault("id", f"{recording.id} is in use by another recording")
-            raise Conflict("The recording collides with another one.", [fault])
+    async def create(self, recording: Recording, along: Along = nothing) -> Recording:
+        """Add one that no call has said anything about yet, and do ``along``. Conflict where its id is in use."""
+        self._within(recording)
+
+        async def work(transaction: Transaction) -> None:
+            await along(transaction)
+            if not await transaction.execute(_INSERT, _COLUMNS.values(recording)):
+                fault = FieldFault("id", f"{recording.id} is in use by another recording")
+                raise Conflict("The recording collides with another one.", [fault])
+
+        await self._pool.transaction(work)
         return recording
 
     async def update(self, recording_id: UUID, change: Callable[[Recording], Recording]) -> Recording:
@@ -132,14 +157,30 @@ class Recordings:
 
         Where ``change`` raises, nothing is written. The id and the time of creation stay. NotFound.
         """
-        return await self._pool.transaction(lambda transaction: _change(transaction, recording_id, change))
+        return await self._pool.transaction(
+            lambda transaction: _change(transaction, recording_id, lambda current: change(self._within(current)))
+        )
+
+    async def complete(self, recording_id: UUID, bring: Callable[[Recording], Awaitable[Recording]]) -> Recording:
+        """As `update`, where what takes the Recording's place takes its time: nobody else changes it meanwhile.
+
+        It holds one of the pool's connections until ``bring`` is done.
+        """
+
+        async def work(transaction: Transaction) -> Recording:
+            brought = await bring(self._within(await _locked(transaction, recording_id)))
+            return await _change(transaction, recording_id, lambda _: brought)
+
+        return await self._pool.transaction(work)
 
     async def delete(self, recording_id: UUID, check: Callable[[Recording], None] = _unchecked) -> None:
-        """Remove one, unless ``check`` raises. NotFound."""
+        """Remove one, unless ``check`` raises; from then on it is owed that its files go too. NotFound."""
 
         async def work(transaction: Transaction) -> None:
-            check(await _locked(transaction, recording_id))
+            old = self._within(await _locked(transaction, recording_id))
+            check(old)
             await transaction.execute("DELETE FROM recordings WHERE id = %s", (recording_id,))
+            await owe_erasing(transaction, recording_id, old.path)
 
         await self._pool.transaction(work)
 
@@ -186,5 +227,9 @@ async def _locked(transaction: Transaction, recording_id: UUID) -> Recording:
 
 def _only(rows: list[Row], recording_id: UUID) -> Recording:
     if not rows:
-        raise NotFound(f"There is no recording {recording_id}.")
+        raise _no_recording(recording_id)
     return _COLUMNS.struct(rows[0])
+
+
+def _no_recording(recording_id: UUID) -> NotFound:
+    return NotFound(f"There is no recording {recording_id}.")

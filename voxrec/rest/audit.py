@@ -1,0 +1,114 @@
+"""/audit: who changed what; and the keeping of it."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import msgspec
+from twisted.logger import Logger
+
+from voxrec.errors import VoxrecError
+from voxrec.model import AuditEntry, AuditOutcome
+from voxrec.rest import query
+from voxrec.rest.auth import Role
+from voxrec.rest.exchange import Answer, Ask, Now, Route
+from voxrec.rest.lists import LINK, PAGED, Listing
+from voxrec.store.audit import Audit, AuditFilter
+
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
+_FILTERS: Final = {"since": query.moment, "until": query.moment, "who": query.text, "path": query.text}
+
+
+class Ledger:
+    """Sees to it that whatever changes something leaves an entry.
+
+    The entry is begun before the handler and ended after it. Where it cannot be begun nothing is changed, and the
+    client gets 503; where it cannot be ended the change stands, so the client is told of that, the entry stays
+    ``begun`` and what it lacks is in the log.
+    """
+
+    _log = Logger()
+
+    def __init__(self, audit: Audit, now: Now) -> None:
+        self._audit = audit
+        self._now = now
+
+    async def handled(self, route: Route, ask: Ask) -> Answer:
+        """The handler's answer; what only reads leaves no entry."""
+        if route.method in SAFE:
+            return await route.handler(ask)
+        entry = AuditEntry(
+            id=uuid4(),
+            created_at=self._now(),
+            who=ask.principal.name,
+            token_id=ask.principal.token_id,
+            address=ask.address,
+            method=ask.method,
+            path=ask.path,
+            kind=_kind(route.path),
+            target_id=ask.ids.get("id"),
+        )
+        await self._audit.begin(entry)
+        try:
+            answer = await route.handler(ask)
+        except Exception as error:
+            status = error.status if isinstance(error, VoxrecError) else VoxrecError.status
+            outcome = AuditOutcome.REFUSED if status < 500 else AuditOutcome.FAILED
+            await self._end(msgspec.structs.replace(entry, outcome=outcome, status=status))
+            raise
+        await self._end(
+            msgspec.structs.replace(
+                entry,
+                target_id=entry.target_id or _created(answer),
+                outcome=AuditOutcome.DONE,
+                status=answer.status,
+                fields=ask.trail.fields,
+            )
+        )
+        return answer
+
+    async def _end(self, entry: AuditEntry) -> None:
+        try:
+            await self._audit.end(entry)
+        except Exception:
+            self._log.failure(
+                "the end of an audit entry could not be written: {entry}", entry=msgspec.json.encode(entry).decode()
+            )
+
+
+class AuditRoutes:
+    """The route of the entries, which nothing changes."""
+
+    def __init__(self, audit: Audit, public_url: str) -> None:
+        self._listing = Listing(audit, msgspec.json.encode, public_url)
+
+    def routes(self) -> tuple[Route, ...]:
+        """The route table."""
+        return (
+            Route(
+                *("GET", "/audit", Role.ADMIN, self._list), shows=list[AuditEntry], query=_FILTERS | PAGED, tells=LINK
+            ),
+        )
+
+    async def _list(self, ask: Ask) -> Answer:
+        return await self._listing.asked(ask, _FILTERS, _wanted)
+
+
+def _wanted(values: Mapping[str, Any]) -> AuditFilter:
+    return AuditFilter(**values)
+
+
+def _kind(path: str) -> str:
+    """What a route is about: the collection that its path ends in, or that its last id is of."""
+    collections = [segment for segment in path.split("/") if segment and not segment.startswith("<")]
+    if path.count("<id>") and not path.endswith("<id>"):
+        return " ".join([collections[-2].removesuffix("s"), collections[-1]])  # a recording's audio, say
+    return collections[-1].removesuffix("s")
+
+
+def _created(answer: Answer) -> UUID | None:
+    """The id of what came to be: a creation always says where that is."""
+    try:
+        return UUID(answer.headers.get("Location", "").rpartition("/")[2])
+    except ValueError:
+        return None

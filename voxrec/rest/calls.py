@@ -1,0 +1,134 @@
+"""/calls: the live calls of this daemon, which alone knows them and can end them.
+
+Where several daemons share a database, each has the calls of its own Asterisk; /events tells about those of all.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+import msgspec
+
+from voxrec.errors import NotFound
+from voxrec.model import Call, CallState
+from voxrec.rest import query
+from voxrec.rest.auth import Principal, Role
+from voxrec.rest.exchange import JSON, Answer, Ask, Route, gone
+from voxrec.rest.lists import LINK, PAGED, Listing
+from voxrec.store.keyset import Cursor
+
+_STATES: Final = "|".join(CallState)
+
+
+class Switchboard(Protocol):
+    """Who has the live calls."""
+
+    def shown(self) -> list[Call]:
+        """All as they stand now, newest first."""
+
+    def find(self, call_id: UUID, /) -> Call:
+        """One as it stands now; NotFound."""
+
+    def release(self, call_id: UUID, /) -> None:
+        """End one; NotFound."""
+
+
+class CallRoutes:
+    """The routes of live calls."""
+
+    def __init__(self, switchboard: Switchboard, public_url: str) -> None:
+        self._switchboard = switchboard
+        self._public_url = public_url
+
+    def routes(self) -> tuple[Route, ...]:
+        """The route table."""
+        route = partial(Route, limited=True)
+        return (
+            route(
+                *("GET", "/calls", Role.READ, self._list),
+                shows=list[Call],
+                query=_FILTERS | PAGED,
+                tells=LINK,
+                summary="List this daemon's live calls",
+            ),
+            route("GET", "/calls/<id>", Role.READ, self._show, shows=Call, summary="Show a live call"),
+            route("DELETE", "/calls/<id>", Role.PROVISION, self._hang_up, summary="Hang up a live call"),
+        )
+
+    async def _list(self, ask: Ask) -> Answer:
+        listing = Listing(_Visible(self._switchboard, ask.principal), msgspec.json.encode, self._public_url)
+        return await listing.asked(ask, _FILTERS, _wanted)
+
+    async def _show(self, ask: Ask) -> Answer:
+        query.read(ask.query(), {})
+        return Answer(200, {"Content-Type": JSON}, msgspec.json.encode(self._found(ask)))
+
+    async def _hang_up(self, ask: Ask) -> Answer:
+        query.read(ask.query(), {})
+        self._switchboard.release(self._found(ask).id)
+        return gone()
+
+    def _found(self, ask: Ask) -> Call:
+        call = self._switchboard.find(ask.id)
+        if not _may_see(ask.principal, call):
+            raise NotFound(f"There is no live call {ask.id} here.")
+        return call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFilter:
+    """Which calls are wanted: all where nothing is given."""
+
+    profiles: Collection[UUID] | None = None
+    states: Collection[CallState] = ()
+
+    def takes(self, call: Call) -> bool:
+        """Whether this one is."""
+        return (self.profiles is None or call.profile_id in self.profiles) and (
+            not self.states or call.state in self.states
+        )
+
+
+class _Visible:
+    """The calls that somebody may see, as a list's source."""
+
+    def __init__(self, switchboard: Switchboard, principal: Principal) -> None:
+        self._switchboard = switchboard
+        self._principal = principal
+
+    async def pages(self, wanted: CallFilter, size: int) -> AsyncIterator[list[Call]]:
+        """They are in memory anyway."""
+        found = self._found(wanted)
+        for begin in range(0, len(found), size):
+            yield found[begin : begin + size]
+
+    async def page(self, wanted: CallFilter, limit: int, after: Cursor | None) -> list[Call]:
+        """A page."""
+        found = [call for call in self._found(wanted) if after is None or Cursor.behind(call) < after]
+        return found[:limit]
+
+    def _found(self, wanted: CallFilter) -> list[Call]:
+        calls = [call for call in self._switchboard.shown() if wanted.takes(call) and _may_see(self._principal, call)]
+        return sorted(calls, key=Cursor.behind, reverse=True)  # two may have come at the same moment
+
+
+def _may_see(principal: Principal, call: Call) -> bool:
+    return principal.profile_ids is None or call.profile_id in principal.profile_ids
+
+
+@query.shaped(type="string", pattern=f"^({_STATES})(,({_STATES}))*$", examples=["ringing,talking"])
+def call_states(given: str) -> tuple[CallState, ...]:
+    """How far a call may be."""
+    try:
+        return tuple(CallState(one) for one in given.split(","))
+    except ValueError:
+        raise ValueError(f"must be one, or several separated by commas, of {', '.join(CallState)}") from None
+
+
+def _wanted(values: Mapping[str, Any]) -> CallFilter:
+    return CallFilter(profiles=values.get("profileId"), states=values.get("state", ()))
+
+
+_FILTERS: Final[dict[str, query.Reader]] = {"profileId": query.profile_ids, "state": call_states}

@@ -1,0 +1,83 @@
+"""Who changed what, when and from where; kept also when what it tells of is gone.
+
+An entry is begun before its change and ended after it. So there is no change without one, whatever breaks in between;
+and it holds as well for what does not happen in PostgreSQL: a call that is hung up, a file that is deleted.
+"""
+
+# ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from voxrec.model import AuditEntry
+from voxrec.store.columns import Columns
+from voxrec.store.database import Database
+from voxrec.store.keyset import Conditions, Cursor
+
+_COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
+_SELECT: Final = f"SELECT {_COLUMNS.listed} FROM audit"
+_INSERT: Final = f"INSERT INTO audit ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders})"
+_END: Final = "UPDATE audit SET target_id = %s, outcome = %s, status = %s, fields = %s WHERE id = %s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFilter:
+    """Which entries are wanted: all where nothing is given.
+
+    ``since`` (from it on) and ``until`` (before it); ``who`` is a name, ``path`` what the path begins with.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    who: str | None = None
+    path: str | None = None
+
+    def conditions(self) -> Conditions:
+        """The same, for PostgreSQL."""
+        where = Conditions()
+        where.add("created_at >= %s", self.since)
+        where.add("created_at < %s", self.until)
+        where.add("who = %s", self.who)
+        where.add("starts_with(path, %s)", self.path)
+        return where
+
+
+EVERY_ENTRY: Final = AuditFilter()
+
+
+class Audit:
+    """The entries in PostgreSQL. Everything raises StoreUnavailable while it does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, entry: AuditEntry) -> None:
+        """Write down what is about to be done."""
+        await self._database.execute(_INSERT, _COLUMNS.values(entry))
+
+    async def end(self, entry: AuditEntry) -> None:
+        """Write down what came of it."""
+        told = (entry.target_id, entry.outcome, entry.status, list(entry.fields), entry.id)
+        await self._database.execute(_END, told)
+
+    async def pages(self, wanted: AuditFilter = EVERY_ENTRY, size: int = 500) -> AsyncIterator[list[AuditEntry]]:
+        """Every wanted entry, newest first, ``size`` of them at a time."""
+        after = None
+        while page := await self.page(wanted, size, after):
+            yield page
+            if len(page) < size:
+                return
+            after = Cursor.behind(page[-1])
+
+    async def page(
+        self, wanted: AuditFilter = EVERY_ENTRY, limit: int = 500, after: Cursor | None = None
+    ) -> list[AuditEntry]:
+        """At most ``limit`` of the wanted entries, newest first, from behind ``after`` on."""
+        where = wanted.conditions()
+        where.add("(created_at, id) < %s", after)
+        rows = await self._database.query(
+            f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
+        )
+        return [_COLUMNS.struct(row) for row in rows]

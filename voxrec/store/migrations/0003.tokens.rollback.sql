@@ -1,0 +1,2 @@
+DROP TABLE tokens;
+DROP FUNCTION voxrec_tell_token;
