@@ -5,13 +5,14 @@ VENV := .venv
 READY := $(VENV)/ready
 PROFILE ?=
 
-.PHONY: help demo run call test check clean
+.PHONY: help demo run call test check bench clean
 
 help:
 	@echo "make demo             a real call, recorded, stored and mailed, on parts that it sets up itself"
 	@echo "make run              the same parts, to play with: Ctrl-C ends them"
 	@echo "make call PROFILE=ID  place a test call while 'make run' runs"
 	@echo "make test             ruff, mypy, unit tests and live tests"
+	@echo "make bench            how long callers wait, against a plain dialplan"
 	@echo "make clean            remove what the above made in this directory"
 
 demo: $(READY)
@@ -34,6 +35,9 @@ test: check
 	@$(VENV)/bin/python -m voxrec.sandbox.rootfs
 	@echo "== trial"
 	@$(VENV)/bin/trial --temp-directory=.trial tests
+
+bench: $(READY)
+	@$(VENV)/bin/python -m bench.setup_time
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from voxrec import config
+from voxrec.commands.token import token
 from voxrec.errors import ConfigError
 
 
@@ -23,3 +24,6 @@ def check_config(file: Path) -> None:
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{file}: fine")
+
+
+main.add_command(token)

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+import OpenSSL.crypto
+import OpenSSL.SSL
 import psycopg2.extensions
 import yaml
 from msgspec import Meta, Struct
@@ -72,6 +74,12 @@ class Rest(Struct, frozen=True, kw_only=True):
     admin_token: Secret = Secret("")
     admin_token_file: str = ""
     body_limit: Annotated[int, Meta(ge=1024, le=104_857_600)] = 1_048_576
+    audio_limit: Annotated[int, Meta(ge=1024, le=1_099_511_627_776)] = 536_870_912
+    connections: Annotated[int, Meta(ge=10, le=100_000)] = 1000
+    cors_origins: tuple[Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
+    metrics: Literal["open", "token"] = "token"
+    access_log: bool = False
+    event_days: Annotated[int, Meta(ge=1, le=3650)] = 7
 
 
 class Calls(Struct, frozen=True, kw_only=True):
@@ -229,7 +237,7 @@ def _unusable(config: Config) -> Iterator[FieldFault]:
             yield FieldFault("database.dsn", f"is not a PostgreSQL connection string: {str(error).strip()}")
     try:
         serverFromString(None, config.rest.listen)
-    except (ValueError, KeyError, TypeError, OSError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, OSError, IndexError, OpenSSL.crypto.Error, OpenSSL.SSL.Error) as error:
         yield FieldFault(
             "rest.listen",
             f"{config.rest.listen!r} does not fit: a Twisted server endpoint such as tcp:8080:interface=127.0.0.1 "

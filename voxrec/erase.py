@@ -6,8 +6,8 @@ from uuid import UUID
 
 from voxrec.archive.interface import Archive
 from voxrec.errors import NotFound, Unavailable
-from voxrec.finish import DeferToThread
 from voxrec.model import Job, Recording, Side, leg_name
+from voxrec.threads import InThread
 
 _LEG_SUFFIX: Final = "wav"
 
@@ -22,13 +22,11 @@ class Recordings(Protocol):
 class Eraser:
     """Does the ``erase`` job. ``spool`` is Asterisk's recording directory as voxrec sees it."""
 
-    def __init__(
-        self, recordings: Recordings, archive: Archive, spool: Path, defer_to_thread: DeferToThread
-    ) -> None:
+    def __init__(self, recordings: Recordings, archive: Archive, spool: Path, in_thread: InThread) -> None:
         self._recordings = recordings
         self._archive = archive
         self._spool = spool
-        self._defer_to_thread = defer_to_thread
+        self._in_thread = in_thread
 
     async def __call__(self, job: Job) -> None:
         """Delete the archived file and the leg files, as far as they are there.
@@ -41,7 +39,7 @@ class Eraser:
             path = job.path
         else:  # a client gave the id to a new Recording, whose audio may have the old one's name
             path = job.path if job.path != again.path else None
-        await self._defer_to_thread(self._erase, job.recording_id, path)
+        await self._in_thread(self._erase, job.recording_id, path)
 
     def _erase(self, recording_id: UUID, path: str | None) -> None:
         if path is not None:

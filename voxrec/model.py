@@ -17,6 +17,7 @@ from voxrec import sipuri
 from voxrec.errors import FieldFault
 
 E164: Final = r"^\+[1-9][0-9]{1,14}$"  # ITU-T E.164: at most 15 digits
+PLAIN: Final = r"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$(?!\n)"  # no controls, trimmed
 METADATA_LIMIT: Final = 8192  # bytes of JSON
 _WEB = re.compile(r"^https?://[!-~]+$")
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -400,12 +401,12 @@ class Token(Struct, frozen=True, kw_only=True, rename="camel"):
     """Who may use REST, without the secret. ``profile_ids`` None: all Profiles; ``expires_at`` None: never."""
 
     id: UUID
-    name: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^\S(.*\S)?$")]
+    name: Annotated[str, Meta(min_length=1, max_length=255, pattern=PLAIN)]
     role: Role
     profile_ids: Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=1000)] | None = None
-    expires_at: datetime | None = None
-    created_at: datetime
-    revoked_at: datetime | None = None
+    expires_at: Moment | None = None
+    created_at: Moment
+    revoked_at: Moment | None = None
 
     def faults(self) -> list[FieldFault]:
         """What the types alone cannot say about a new one; empty where it makes sense."""

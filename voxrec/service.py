@@ -1,9 +1,12 @@
 """The only place that knows everyone: wires each collaborator once, starts them in order and stops them in reverse."""
 
+import math
 import os
+import shutil
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -12,7 +15,7 @@ import txaio
 from treq.client import HTTPClient
 from twisted.application.internet import TimerService
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred  # noqa: A004
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults, maybeDeferred  # noqa: A004
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -26,10 +29,10 @@ from twisted.web.server import Site
 
 from voxrec.archive.directory import DirectoryArchive
 from voxrec.ari.client import AriClient
-from voxrec.ari.requests import HttpRequester
+from voxrec.ari.requests import HttpRequester, TimedRequester
 from voxrec.ari.stream import EventStream, endpoint_for
 from voxrec.audio.formats import FORMATS
-from voxrec.calls import announcements
+from voxrec.calls.announcements import DEFAULT, Announcements
 from voxrec.calls.leftovers import Leftovers
 from voxrec.calls.link import AsteriskLink
 from voxrec.calls.machine import CallSettings
@@ -39,28 +42,38 @@ from voxrec.deliver.letter import Stationery
 from voxrec.deliver.mail import Mailer
 from voxrec.deliver.smtp import Relay
 from voxrec.deliver.worker import Backoff, Worker
+from voxrec.erase import Eraser
 from voxrec.errors import VoxrecError
 from voxrec.finish import Finisher
-from voxrec.model import JobKind
+from voxrec.metrics import Metrics
+from voxrec.model import JobKind, Profile, Role
 from voxrec.notify import notify
 from voxrec.rest.app import RestApp
 from voxrec.rest.auth import FirstThatKnows, StaticTokens, StoredTokens
+from voxrec.rest.events import Feed
+from voxrec.rest.metrics import MetricsRoutes
 from voxrec.rest.site import RestSite
+from voxrec.rest.spool import discard_leftovers
 from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.directory import ProfileDirectory
 from voxrec.store.embedded import EmbeddedPostgres
+from voxrec.store.events import EVENTS_CHANNEL, EventQueue, Events
+from voxrec.store.figures import Owed, read_figures
+from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
 from voxrec.store.journal import Journal
-from voxrec.store.listener import JOBS_CHANNEL, PROFILES_CHANNEL, TOKENS_CHANNEL, Listener
+from voxrec.store.listener import JOBS_CHANNEL, PROFILES_CHANNEL, PROMPTS_CHANNEL, TOKENS_CHANNEL, Listener
 from voxrec.store.migrate import migrate
 from voxrec.store.pool import Pool
 from voxrec.store.profiles import Profiles
+from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
 
 _AGAIN = 5.0  # seconds until what could not be had is asked for again: a port, a database
 _SWEEP = 60.0  # seconds between looks for recordings that nobody ended
+_FORGET = 3600.0  # seconds between looks for what is too old to be kept
 _LAST_WORDS = 15.0  # seconds for calls to end once voxrec has hung up
 
 P = ParamSpec("P")
@@ -208,6 +221,7 @@ class _Gateway(_InOrder):
         self._config = config
         self._dsn = dsn
         data = Path(config.data_directory)
+        self._work = config.archive_directory / ".work"
 
         self._pool = Pool(
             reactor,
@@ -216,10 +230,16 @@ class _Gateway(_InOrder):
             statement_timeout=config.database.statement_timeout,
             connect_timeout=config.database.connect_timeout,
         )
+        self._metrics = metrics = Metrics(metadata.version("voxrec"))
         profiles = Profiles(self._pool)
         recordings = Recordings(self._pool)
+        self._events = Events(self._pool)
+        self._feed = Feed(reactor, self._events)
+        news = EventQueue(reactor, self._events, metrics.events_dropped)
         tokens = Tokens(self._pool)
         self._stored_tokens = StoredTokens(reactor, tokens)
+        prompts = Prompts(self._pool)
+        idempotency = Idempotency(self._pool)
         jobs = Jobs(self._pool)
         archive = DirectoryArchive(config.archive_directory)
         journal = Journal(reactor, data / "journal", recordings, self._pool)
@@ -234,37 +254,62 @@ class _Gateway(_InOrder):
             archive=archive,
             audio_url=partial(_audio_url, config.rest.public_url),
             in_thread=self._in_thread,
+            told=metrics.mailed,
         )
         finisher = Finisher(
             reactor,
             recordings,
             archive,
             Path(config.asterisk.recordings),
-            config.archive_directory / ".work",
+            self._work,
             self._in_thread,
         )
+        eraser = Eraser(recordings, archive, Path(config.asterisk.recordings), self._in_thread)
         self._worker = Worker(
             reactor,
             jobs,
-            {JobKind.FINISH: finisher, JobKind.MAIL: mailer},
+            {JobKind.FINISH: finisher, JobKind.MAIL: mailer, JobKind.ERASE: eraser},
             concurrency=config.queue.concurrency,
             lease=timedelta(seconds=config.queue.lease),
             backoff=Backoff(first=config.queue.retry_first, limit=config.queue.retry_limit),
             attempts=config.queue.attempts,
+            ended=metrics.job_ended,
+        )
+        self._announcements = Announcements(
+            reactor,
+            prompts,
+            Path(config.asterisk.sounds),
+            self._in_thread,
+            default=config.calls.announcement or f"sound:{config.asterisk.sounds_in_asterisk}/{DEFAULT}",
+            in_asterisk=config.asterisk.sounds_in_asterisk,
+            # no call asks for its announcement later than that after it began
+            grace=config.calls.setup_timeout + config.calls.ring_timeout + 60,
         )
         self._listener = Listener(
             reactor,
             dsn,
             {
                 PROFILES_CHANNEL: self._directory.changed,
-                TOKENS_CHANNEL: self._stored_tokens.changed,
+                PROMPTS_CHANNEL: self._announcements.changed,
+                TOKENS_CHANNEL: self._tokens_changed,
                 JOBS_CHANNEL: lambda _: self._worker.poke(),
+                EVENTS_CHANNEL: lambda _: self._feed.poke(),
             },
             self._caught_up,
         )
-        self._asterisk = AriClient(_http(reactor, config), config.asterisk.app)
+        self._asterisk = AriClient(
+            _http(reactor, config),
+            config.asterisk.app,
+            partial(TimedRequester, reactor, metrics.asterisk_answered),
+        )
         self._router = Router(
-            reactor, self._asterisk, self._directory, journal, _call_settings(config), config.calls.allowed_hosts
+            reactor,
+            self._asterisk,
+            self._directory,
+            journal,
+            _call_settings(config, self._announcements.media_for),
+            config.calls.allowed_hosts,
+            (metrics, news),
         )
         leftovers = Leftovers(
             self._asterisk,
@@ -298,29 +343,93 @@ class _Gateway(_InOrder):
             ),
             tokens,
             Audit(self._pool),
+            prompts,
+            idempotency,
             public_url=config.rest.public_url,
             allowed_hosts=config.calls.allowed_hosts,
             formats=FORMATS,
-            prompt_exists=_no_prompts,
+            prompt_exists=prompts.exists,
             probes={"postgresql": self._database_state, "asterisk": self._asterisk_state},
             body_limit=config.rest.body_limit,
+            audio_limit=config.rest.audio_limit,
+            work=self._work,
             defer_to_thread=self._in_thread,
+            switchboard=self._router,
+            feed=self._feed,
+            metrics=MetricsRoutes(
+                metrics, self._look_up, reactor, None if config.rest.metrics == "open" else Role.READ
+            ),
+            answered=metrics.rest_answered,
+            cors_origins=config.rest.cors_origins,
         )
-        site = RestSite(rest.resource(), body_limit=config.rest.body_limit, reactor=reactor)
+        site = RestSite(
+            rest.resource(),
+            body_limit=config.rest.body_limit,
+            reactor=reactor,
+            intake=rest.intake,
+            connections=config.rest.connections,
+            access_log=config.rest.access_log,
+        )
+        metrics.watch("voxrec_calls_live", "Calls of this daemon now.", lambda: len(tuple(self._router.calls)))
+        metrics.watch("voxrec_journal_pending", "What calls said and PostgreSQL lacks.", lambda: journal.pending)
+        metrics.watch("voxrec_events_pending", "Events of calls that PostgreSQL lacks.", lambda: len(news))
+        metrics.watch("voxrec_event_clients", "Clients that follow /events.", lambda: len(self._feed))
+        metrics.watch("voxrec_rest_connections", "Open connections of REST's.", lambda: site.open)
+        metrics.watch("voxrec_postgresql_ready", "Whether PostgreSQL answers.", lambda: self._pool.ready)
+        metrics.watch("voxrec_asterisk_connected", "Whether Asterisk does.", lambda: self._link.version is not None)
 
         for part in (
             _Part("journal", journal.start, journal.stop),
             _Part("pool", self._start_pool, self._stop_pool),
             _Part("listener", self._start_listener, self._stop_listener),
             _Part("worker", self._start_worker, self._worker.stopService),
+            _Part("news", _nothing, news.stop),
+            _Part("events", _nothing, self._feed.stop),
             _Listening(reactor, config.rest.listen, site),
             _Part("calls", self._start_calls, self._stop_calls),
             TimerService(_SWEEP, self._link.sweep),
+            TimerService(_SWEEP, self._announcements.sweep),
+            TimerService(_FORGET, self._forget, idempotency),
         ):
             part.setServiceParent(self)
 
     def _in_thread(self, f: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), f, *args, **kwargs)
+
+    async def _forget(self, idempotency: Idempotency) -> None:
+        """Clear away what nobody needs any more."""
+        try:
+            await self._in_thread(discard_leftovers, self._work)
+            await idempotency.forget()
+            await self._events.forget(timedelta(days=self._config.rest.event_days))
+        except (VoxrecError, OSError) as error:
+            self._log.warn("could not clear away what is old: {error}", error=error)
+
+    async def _look_up(self) -> None:
+        """Bring the numbers up to date that must be asked for."""
+        await gatherResults(
+            [Deferred.fromCoroutine(self._look_up_figures()), Deferred.fromCoroutine(self._look_up_room())]
+        )
+
+    async def _look_up_figures(self) -> None:
+        try:
+            figures = await read_figures(self._pool)
+        except VoxrecError:
+            self._metrics.forget_database()
+            return
+        self._metrics.set_recordings(figures.recordings, figures.all_recordings)
+        for kind in JobKind:
+            owed = figures.owed.get(kind, Owed())
+            dead = figures.dead.get(kind, 0)
+            self._metrics.set_jobs(kind, waiting=owed.waiting, due=owed.due, oldest=owed.oldest, dead=dead)
+
+    async def _look_up_room(self) -> None:
+        try:
+            usage = await self._in_thread(shutil.disk_usage, self._config.archive_directory)
+        except OSError:
+            self._metrics.set_archive_free(math.nan)
+        else:
+            self._metrics.set_archive_free(usage.free)
 
     async def _start_pool(self) -> None:
         """Nobody waits for PostgreSQL: what needs it says so until it is there."""
@@ -356,20 +465,23 @@ class _Gateway(_InOrder):
         await self._directory.stop()
 
     def _caught_up(self) -> None:
-        self._stored_tokens.changed()
+        self._tokens_changed()
         self._directory.reload()
+        self._announcements.reload()
+        self._feed.poke()
         if not self._worker.running:
             self._worker.startService()
         self._worker.poke()
+
+    def _tokens_changed(self, token_id: str = "") -> None:
+        self._stored_tokens.changed(token_id)
+        self._feed.dismiss()
 
     async def _start_worker(self) -> None:
         """It has nothing to do before PostgreSQL first answers (`_caught_up`)."""
 
     async def _start_calls(self) -> None:
-        try:
-            await self._in_thread(announcements.install_default, Path(self._config.asterisk.sounds))
-        except VoxrecError as error:
-            self._log.error("no default announcement: {error}", error=error)
+        await self._announcements.start()
         self._stream.startService()
 
     async def _stop_calls(self) -> None:
@@ -380,6 +492,7 @@ class _Gateway(_InOrder):
             self._router.release_all()
             await self._ended_within(_LAST_WORDS)
         await maybeDeferred(self._stream.stopService)
+        await self._announcements.stop()
 
     async def _ended_within(self, seconds: float) -> bool:
         try:
@@ -443,21 +556,20 @@ class _Listening(Service):
         return Deferred.fromCoroutine(self._stop())
 
 
-async def _no_prompts(_: UUID) -> bool:
-    """Custom announcements cannot be uploaded yet, so that no id names one."""
-    return False
+def _nothing() -> None:
+    """What needs no start."""
 
 
 def _audio_url(public_url: str, recording_id: UUID) -> str:
     return f"{public_url.rstrip('/')}/recordings/{recording_id}/audio"
 
 
-def _call_settings(config: Config) -> CallSettings:
+def _call_settings(config: Config, announcement: Callable[[Profile], str | None]) -> CallSettings:
     return CallSettings(
         endpoint=config.asterisk.endpoint,
         ring_timeout=config.calls.ring_timeout,
         setup_timeout=config.calls.setup_timeout,
-        announcement=config.calls.announcement or f"sound:{config.asterisk.sounds_in_asterisk}/{announcements.DEFAULT}",
+        announcement=announcement,
         beep=config.calls.beep,
     )
 

@@ -13,8 +13,14 @@ from voxrec.calls.machine import CallSettings, Incoming, LiveCall
 from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+# by the id of a custom one; None: it is not there
+ANNOUNCEMENTS: dict[UUID | None, str | None] = {UUID(int=1): "sound:own", UUID(int=2): None}
 SETTINGS = CallSettings(
-    endpoint="trunk", ring_timeout=20, setup_timeout=5, announcement="sound:announcement", beep="sound:beep"
+    endpoint="trunk",
+    ring_timeout=20,
+    setup_timeout=5,
+    announcement=lambda profile: ANNOUNCEMENTS.get(profile.record_prompt_custom_id, "sound:announcement"),
+    beep="sound:beep",
 )
 INCOMING = Incoming(channel="1700.1", number="+4930111", name="Alice", dialled="+4930222")
 

@@ -289,6 +289,26 @@ class RecordedCallTests(SynchronousTestCase):
             assert recording is not None
             self.assertEqual(recording.timeline[-1].event, "announcement.failed", how)
 
+    def test_a_profile_has_its_own_announcement(self) -> None:
+        stage = answered(record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=UUID(int=1))
+        stage.took()
+        for side in Side:
+            stage.call.recording_started(side)
+        self.assertEqual(stage.took(), ANNOUNCE)
+        (query,) = (query for request, query in stage.asterisk.queries.items() if "announcement" in request)
+        self.assertEqual(query["media"], "sound:own")
+
+    def test_an_announcement_that_is_not_there_is_told_and_the_call_goes_on(self) -> None:
+        stage = answered(record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=UUID(int=2))
+        stage.took()
+        for side in Side:
+            stage.call.recording_started(side)
+        self.assertEqual(stage.took(), [])
+        self.assertEqual(stage.call.status, "talking")
+        recording = stage.call.recording
+        assert recording is not None
+        self.assertEqual(recording.timeline[-1].event, "announcement.failed")
+
     def test_voxrec_can_end_a_call(self) -> None:
         stage = talking()
         stage.call.inputs.release(Cause.NORMAL)

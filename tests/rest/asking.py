@@ -21,15 +21,21 @@ from twisted.web.resource import Resource
 from tests.postgres import DatabaseTestCase, reactor
 from voxrec.archive.directory import DirectoryArchive
 from voxrec.archive.interface import StoredFile
-from voxrec.model import Profile, Prompt, Recording, RecordingState
+from voxrec.errors import NotFound
+from voxrec.metrics import Metrics
+from voxrec.model import Call, Profile, Prompt, Recording, RecordingState
 from voxrec.rest.app import RestApp
 from voxrec.rest.auth import Authenticator, FirstThatKnows, Principal, Role, StoredTokens
+from voxrec.rest.events import Feed
 from voxrec.rest.exchange import Answer, Ask, Route
 from voxrec.rest.health import Probe
+from voxrec.rest.metrics import MetricsRoutes
 from voxrec.rest.problems import NotAuthenticated
 from voxrec.rest.rules import PromptExists
 from voxrec.rest.site import RestSite
 from voxrec.store.audit import Audit
+from voxrec.store.events import Events
+from voxrec.store.idempotency import Idempotency
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
@@ -37,6 +43,7 @@ from voxrec.store.tokens import Tokens
 
 PUBLIC_URL: Final = "https://rec.example"
 BODY_LIMIT: Final = 20_000
+AUDIO_LIMIT: Final = 2_000_000
 BEGAN: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 PROMPT: Final = UUID("6a1b9f6e-0c5b-4f5e-8a58-6f0f7f3f2a10")
 
@@ -83,6 +90,30 @@ async def only_known_prompt(prompt: UUID) -> bool:
     return prompt == PROMPT
 
 
+async def nothing_to_look_up() -> None:
+    pass
+
+
+class Switchboard:
+    """Live calls by hand, newest first."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.released: list[UUID] = []
+
+    def shown(self) -> list[Call]:
+        return list(self.calls)
+
+    def find(self, call_id: UUID) -> Call:
+        for call in self.calls:
+            if call.id == call_id:
+                return call
+        raise NotFound(f"There is no live call {call_id} here.")
+
+    def release(self, call_id: UUID) -> None:
+        self.released.append(self.find(call_id).id)
+
+
 @contextmanager
 def case(name: object) -> Iterator[None]:
     """One row of a table: what fails in it says which row it was."""
@@ -107,12 +138,14 @@ class RestTestCase(DatabaseTestCase):
     """Each test has an empty REST of its own, listening."""
 
     timeout = 60
+    cors_origins: tuple[str, ...] = ()
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = Profiles(self.pool)
         self.recordings = Recordings(self.pool)
         self.prompts = Prompts(self.pool)
+        self.idempotency = Idempotency(self.pool)
         await self.prompts.create(Prompt(id=PROMPT, created_at=BEGAN, updated_at=BEGAN))
         self.tokens = Tokens(self.pool)
         self.audit = Audit(self.pool)
@@ -120,8 +153,13 @@ class RestTestCase(DatabaseTestCase):
         self.archive = DirectoryArchive(self.made_directory())
         self.prompt_exists: PromptExists = only_known_prompt
         self.probes: dict[str, Probe] = {}
+        self.work = self.made_directory() / ".work"
+        self.switchboard = Switchboard()
+        self.events = Events(self.pool)
+        self.feed = Feed(reactor, self.events)
+        self.metrics = Metrics("1.2.3")
         self.resource = self.made_resource()
-        self.site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor)
+        self.site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, intake=self.intake)
         self.listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.site)
         address = self.listening.getHost()
         if not isinstance(address, IPv4Address):
@@ -134,7 +172,7 @@ class RestTestCase(DatabaseTestCase):
         return directory
 
     def made_resource(self) -> Resource:
-        return RestApp(
+        app = RestApp(
             reactor,
             self.profiles,
             self.recordings,
@@ -142,14 +180,25 @@ class RestTestCase(DatabaseTestCase):
             self.authenticator,
             self.tokens,
             self.audit,
+            self.prompts,
+            self.idempotency,
             public_url=f"{PUBLIC_URL}/",
             allowed_hosts=("*.example", "192.0.2.0/24"),
             formats=("wav", "mp3"),
             prompt_exists=self.prompt_exists,
             probes=self.probes,
             body_limit=BODY_LIMIT,
+            audio_limit=AUDIO_LIMIT,
+            work=self.work,
             defer_to_thread=deferToThread,
-        ).resource()
+            switchboard=self.switchboard,
+            feed=self.feed,
+            metrics=MetricsRoutes(self.metrics, nothing_to_look_up, reactor, Role.READ),
+            answered=self.metrics.rest_answered,
+            cors_origins=self.cors_origins,
+        )
+        self.intake = app.intake
+        return app.resource()
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.listening.stopListening()

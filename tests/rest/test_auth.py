@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -46,6 +48,21 @@ class BearerTests(SynchronousTestCase):
             with case(header):
                 error = self.assertRaises(NotAuthenticated, bearer, header)
                 self.assertEqual(error.headers, {"WWW-Authenticate": 'Bearer realm="voxrec"'})
+
+    @given(st.text(max_size=80))
+    def test_never_anything_else(self, header: str) -> None:
+        try:
+            token = bearer(header)
+        except NotAuthenticated:
+            return
+        self.assertTrue(token)
+        self.assertEqual(token, token.strip())
+        self.assertTrue(header.strip().endswith(token))
+        self.assertEqual(header.strip()[:7].lower(), "bearer ")
+
+    @given(st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Zs")), min_size=1), st.integers(1, 4))
+    def test_every_token_comes_through(self, token: str, spaces: int) -> None:
+        self.assertEqual(bearer(f"Bearer{' ' * spaces}{token}"), token)
 
 
 class StaticTokensTests(SynchronousTestCase):
@@ -188,3 +205,71 @@ class GateTests(SynchronousTestCase):
         for kind, status in ((NotAuthenticated, 401), (NotAllowed, 403), (TooManyAttempts, 429)):
             self.assertTrue(issubclass(kind, RestError))
             self.assertEqual(kind.status, status)
+
+
+class SlowTokens:
+    """An authenticator that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Deferred[Principal]]] = []
+
+    async def authenticate(self, token: str) -> Principal:
+        answer: Deferred[Principal] = Deferred()
+        self.asked.append((token, answer))
+        return await answer
+
+    def answer(self) -> None:
+        """Each token is wrong, but the ones that are named good."""
+        asked, self.asked = self.asked, []
+        for token, answer in asked:
+            if token.startswith("good"):
+                answer.callback(Principal(token, Role.ADMIN))
+            else:
+                answer.errback(NotAuthenticated("no"))
+
+
+class ParallelTests(SynchronousTestCase):
+    """Who guesses many tokens at once."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.tokens = SlowTokens()
+        self.attempts = Attempts(self.clock)
+        self.gate = Gate(self.tokens, self.attempts)
+
+    def knock(self, tokens: list[str], address: str = HOME) -> list[str]:
+        """What each is answered, all of them being sent before the first answer."""
+        results: list[str] = []
+        for token in tokens:
+            admitted = Deferred.fromCoroutine(self.gate.admit(address, f"Bearer {token}", Role.READ))
+            admitted.addCallbacks(lambda _: results.append("in"), lambda failure: results.append(failure.value.code))
+        self.tokens.answer()
+        return results
+
+    def test_no_more_are_looked_at_than_one_after_the_other(self) -> None:
+        answers = self.knock([f"guess {n}" for n in range(50)])
+        self.assertEqual(answers.count("not-authenticated"), Attempts.FREE + 1)
+        self.assertEqual(answers.count("too-many-attempts"), 50 - Attempts.FREE - 1)
+
+    def test_after_a_wait_one_is_looked_at(self) -> None:
+        self.knock([f"guess {n}" for n in range(50)])
+        self.clock.advance(1.1)
+        self.assertEqual(self.knock([f"again {n}" for n in range(50)]).count("not-authenticated"), 1)
+
+    def test_one_token_many_times_is_one_attempt(self) -> None:
+        self.assertEqual(self.knock(["good"] * 50), ["in"] * 50)
+        self.assertEqual(self.knock(["good"] * 50), ["in"] * 50)
+
+    def test_a_good_one_that_is_known_does_not_wait_for_guesses(self) -> None:
+        self.knock(["good"])
+        answers = self.knock([*(f"guess {n}" for n in range(20)), "good"])
+        self.assertEqual(answers[-1], "in")
+
+    def test_other_addresses_are_not_concerned(self) -> None:
+        for n in range(20):
+            Deferred.fromCoroutine(self.gate.admit(HOME, f"Bearer {n}", Role.READ)).addErrback(lambda _: None)
+        self.assertEqual(self.knock(["good"], "192.0.2.2")[-1:], ["in"])
+
+    def test_nothing_is_left(self) -> None:
+        self.knock([f"{kind} {n}" for n in range(5) for kind in ("good", "guess")])
+        self.assertEqual(self.attempts._pending, {})

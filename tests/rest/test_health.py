@@ -1,5 +1,6 @@
 """Liveness and readiness, in memory and on a Clock."""
 
+from pathlib import Path
 from typing import Any
 
 from treq.testing import StubTreq
@@ -35,7 +36,7 @@ class HealthTests(SynchronousTestCase):
         self.clock = Clock()
 
     def start(self, path: str, **probes: Probe) -> tuple[Any, Deferred[Any]]:
-        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000)
+        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000, uploads=Path("uploads"))
         door.hang(HealthRoutes(probes, self.clock).routes())
         stub: Any = StubTreq(door.resource())
         return stub, stub.get(f"http://voxrec{path}")

@@ -1,6 +1,7 @@
 """The way out: back-pressure, clients that leave or stall, bodies that fail; in memory and on a Clock."""
 
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any
 
 from treq.testing import StubTreq
@@ -62,7 +63,7 @@ class StreamTests(SynchronousTestCase):
         async def handler(_ask: Ask) -> Answer:
             return Answer(200, {"Content-Type": "text/plain"}, parts())
 
-        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000)
+        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000, uploads=Path("uploads"))
         door.hang([Route("GET", "/", None, handler, gives=None)])
         return door.resource()
 

@@ -10,6 +10,8 @@ from tests.postgres import reactor
 from tests.rest.asking import RestTestCase
 from tests.rest.wire import connected
 from voxrec.errors import NotFound
+from voxrec.model import JobKind
+from voxrec.store.jobs import Jobs
 
 
 class VanishingTests(RestTestCase):
@@ -47,11 +49,10 @@ class VanishingTests(RestTestCase):
         await self.ask_and_leave("PUT /recordings", body, "profiles")  # it waits to see that the Profile exists
         self.assertEqual(len(await self.recordings.page()), 1)
 
-    async def test_delete_of_a_row_and_a_file(self) -> None:
+    async def test_delete_of_a_row_and_what_it_owes(self) -> None:
         made = await self.add_audio(b"RIFF")
-        assert made.path is not None
         await self.ask_and_leave(f"DELETE /recordings/{made.id}", b"", "recordings")
         with self.assertRaises(NotFound):
             await self.recordings.get(made.id)
-        with self.assertRaises(NotFound):
-            self.archive.locate(made.path)
+        (job,) = await Jobs(self.pool).page()
+        self.assertEqual((job.kind, job.path), (JobKind.ERASE, made.path))

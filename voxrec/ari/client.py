@@ -4,7 +4,7 @@ Every id (channel, bridge, playback, recording) is chosen by the caller, because
 before the answer to the request that made it, and because a request whose answer was lost can then be asked again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from voxrec.ari.events import Bridge, Channel, LiveRecording
 from voxrec.ari.requests import AriRefusal, Requester
 
 T = TypeVar("T")
+Timed = Callable[[str, Requester], Requester]
 Direction = Literal["none", "in", "out", "both"]
 
 # Q.850 causes that the word list of Asterisk 16 can say; the others fall back to its "normal" (603 before the answer).
@@ -54,15 +55,17 @@ class AriClient:
     Over HTTP until `prefer` names a faster way, and again after `forget`.
     """
 
-    def __init__(self, http: Requester, app: str) -> None:
+    def __init__(self, http: Requester, app: str, timed: Timed = lambda _name, way: way) -> None:
+        """``timed`` puts a watch on a way, http or websocket, where somebody wants to know how quick it is."""
         self.app = app
-        self._http = http
-        self._way = http
+        self._timed = timed
+        self._http = timed("http", http)
+        self._way = self._http
         self._cause_codes = False
 
     def prefer(self, way: Requester) -> None:
         """Send what follows this way."""
-        self._way = way
+        self._way = self._timed("websocket", way)
 
     def forget(self) -> None:
         """Go back to HTTP: the faster way is gone."""

@@ -66,6 +66,32 @@ def _checked(request: str, status: int, body: bytes, phrase: str) -> bytes:
     raise AriRefusal(request, status, str(message))
 
 
+class TimedRequester:
+    """A way with a watch: ``took`` is told the way's name, ok, refused or lost, and the seconds of each request."""
+
+    def __init__(self, clock: IReactorTime, took: Callable[[str, str, float], None], name: str, way: Requester) -> None:
+        self._clock = clock
+        self._took = took
+        self._name = name
+        self._way = way
+
+    async def request(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
+    ) -> bytes:
+        """See `Requester.request`."""
+        began = self._clock.seconds()
+        outcome = "lost"
+        try:
+            answer = await self._way.request(method, path, query, body)
+            outcome = "ok"
+        except AriRefusal:
+            outcome = "refused"
+            raise
+        finally:
+            self._took(self._name, outcome, max(0.0, self._clock.seconds() - began))
+        return answer
+
+
 class HttpRequester:
     """Requests over HTTP/1.1 with keep-alive: works with every Asterisk, and in parallel."""
 

@@ -42,6 +42,26 @@ FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
 )
 
 
+_FAMILIES: Final = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "MP3": "mp3"}
+
+
+def recognised(container: str, subtype: str) -> Format | None:
+    """The format of a file that libsndfile describes so; None where it is none of those known here.
+
+    A WAV file is one whatever its samples are.
+    """
+    for known in FORMATS.values():
+        if (known.container, known.subtype) == (container, subtype):
+            return known
+    return FORMATS.get(_FAMILIES.get(container, ""))
+
+
+def media_type(container: str) -> str:
+    """How the world calls libsndfile's ``container``."""
+    known = next((form for form in _KNOWN if form.container == container), None)
+    return "application/octet-stream" if known is None else known.media_type.partition(";")[0]
+
+
 def named(name: str) -> Format:
     """Return the format that a Profile means by ``name``; InvalidInput, listing those known, where there is none."""
     try:

@@ -40,12 +40,15 @@ _ANNOUNCEMENT_LIMIT = 120.0  # seconds after which a call goes on even if Asteri
 
 @dataclass(frozen=True, slots=True)
 class CallSettings:
-    """What the configuration says of every call; times in seconds, ``announcement`` and ``beep`` as ARI media."""
+    """What is the same for every call; times in seconds, ``beep`` as ARI media.
+
+    ``announcement`` says what a Profile's calls are told, as ARI media, and None where that cannot be played.
+    """
 
     endpoint: str
     ring_timeout: float
     setup_timeout: float
-    announcement: str
+    announcement: Callable[[Profile], str | None]
     beep: str
 
 
@@ -200,8 +203,13 @@ class _Core:
     async def announce(self) -> None:
         self.note("announcement.started")
         playback = owned_id(self.call_id, "announcement")
+        media = self.settings.announcement(self.profile)
+        if media is None:
+            self.log.error("call {call}: the announcement of its Profile is not there", call=self.call_id)
+            self.inputs.announcement_ended(complete=False)
+            return
         try:
-            await self.asterisk.play_to_bridge(self.bridge, playback, self.settings.announcement)
+            await self.asterisk.play_to_bridge(self.bridge, playback, media)
         except VoxrecError as error:
             self.log.error("call {call}: no announcement: {error}", call=self.call_id, error=error)
             self.inputs.announcement_ended(complete=False)

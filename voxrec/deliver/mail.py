@@ -65,9 +65,13 @@ class Mailer:
         archive: Archive,
         audio_url: Callable[[UUID], str],
         in_thread: InThread,
+        told: Callable[[str], None] = lambda _state: None,
         logger: Logger | None = None,
     ) -> None:
-        """``audio_url`` returns where a recording's audio can be fetched, by its id."""
+        """``audio_url`` returns where a recording's audio can be fetched, by its id.
+
+        ``told`` is called with what the relay said about each recipient: accepted, deferred or refused.
+        """
         self._reactor = reactor
         self._relay = relay
         self._stationery = stationery
@@ -77,6 +81,7 @@ class Mailer:
         self._archive = archive
         self._audio_url = audio_url
         self._in_thread = in_thread
+        self._told = told
         self._log = logger or Logger()
 
     async def __call__(self, job: Job) -> None:
@@ -126,8 +131,10 @@ class Mailer:
     async def _note(self, recording: Recording, result: SendResult) -> None:
         # Whoever accepted comes first: should the database fail in between, a refusal is the cheaper one to forget.
         for recipient in result.accepted:
+            self._told(DeliveryState.ACCEPTED)
             await self._deliveries.note(recording.id, recipient, DeliveryState.ACCEPTED, result.reply)
         for refusal in result.refused:
+            self._told(_state(refusal))
             await self._deliveries.note(recording.id, refusal.recipient, _state(refusal), refusal.reply)
         if result.accepted:
             self._log.info(

@@ -87,9 +87,13 @@ class Worker(Service):
         backoff: Backoff | None = None,
         attempts: int = 48,
         stop_patience: float = 20.0,
+        ended: Callable[[str, str], None] = lambda _kind, _outcome: None,
         logger: Logger | None = None,
     ) -> None:
-        """``stop_patience``: seconds that the handlers in flight get when the service stops."""
+        """``stop_patience``: seconds that the handlers in flight get when the service stops.
+
+        ``ended`` is told the kind of each job that was attempted, and what came of it: done, retry or dead.
+        """
         self._clock = clock
         self._jobs = jobs
         self._handlers = dict(handlers)
@@ -99,6 +103,7 @@ class Worker(Service):
         self._store_backoff = Backoff(first=1.0, limit=_POLL, random=self._backoff.random)
         self._attempts = attempts
         self._stop_patience = stop_patience
+        self._ended = ended
         self._log = logger or Logger()
         self._tasks: set[_Task] = set()
         self._store_failures = 0
@@ -191,6 +196,7 @@ class Worker(Service):
     async def _do(self, job: Job, task: "_Task") -> None:
         if job.attempts > self._attempts:  # each attempt ended with the process: nobody was left to count
             last = job.last_error or "voxrec ended in each attempt"
+            self._ended(job.kind, "dead")
             await self._write_down(task, lambda: self._bury(job, last))
             return
         try:
@@ -198,12 +204,15 @@ class Worker(Service):
         except Exception as error:
             reason = self._reason(job, error)
             permanent = isinstance(error, DeliveryFault) and error.permanent
-            if permanent or job.attempts >= self._attempts:
+            dead = permanent or job.attempts >= self._attempts
+            self._ended(job.kind, "dead" if dead else "retry")
+            if dead:
                 await self._write_down(task, lambda: self._bury(job, reason))
             else:
                 due = self._in(self._backoff.delay(job.attempts))
                 await self._write_down(task, lambda: self._jobs.retry(job, reason, due))
         else:
+            self._ended(job.kind, "done")
             await self._write_down(task, lambda: self._jobs.done(job))
 
     def _reason(self, job: Job, error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from klein.resource import KleinResource
@@ -14,18 +15,28 @@ from voxrec.errors import NotFound
 from voxrec.rest.audio import AudioRoutes
 from voxrec.rest.audit import AuditRoutes, Ledger
 from voxrec.rest.auth import Attempts, Authenticator, Gate, Guarded
-from voxrec.rest.door import Door, answer_of
-from voxrec.rest.exchange import DeferToThread
+from voxrec.rest.calls import CallRoutes, Switchboard
+from voxrec.rest.cors import Cors
+from voxrec.rest.docs import DocsRoutes
+from voxrec.rest.door import Answered, Door, answer_of
+from voxrec.rest.events import EventRoutes, Feed
 from voxrec.rest.health import HealthRoutes, Probe
+from voxrec.rest.metrics import MetricsRoutes
+from voxrec.rest.once import Once
 from voxrec.rest.problems import BadRequest
 from voxrec.rest.profiles import ProfileRoutes
+from voxrec.rest.prompts import PromptRoutes
 from voxrec.rest.recordings import RecordingRoutes
 from voxrec.rest.rules import ProfileRules, PromptExists
+from voxrec.rest.site import Intake
 from voxrec.rest.tokens import TokenRoutes
 from voxrec.store.audit import Audit
+from voxrec.store.idempotency import Idempotency
 from voxrec.store.profiles import Profiles
+from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
+from voxrec.threads import InThread
 
 _EVERYWHERE: Final = {
     "Server": "voxrec",
@@ -36,13 +47,15 @@ _EVERYWHERE: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_ONLY_SECURE: Final = "max-age=31536000"  # seconds in which a browser comes by TLS alone
 
 
 class RestApp:
     """REST over its collaborators.
 
     ``public_url`` is where clients reach it; ``formats`` are the known values of ``recordFormat``; ``probes`` ask each
-    dependency how it is; ``body_limit`` is in bytes.
+    dependency how it is; ``body_limit`` and ``audio_limit`` are in bytes; ``work`` is a directory for files on their
+    way, best on the archive's file system; ``answered`` counts answers; pages of ``cors_origins`` may use it all.
     """
 
     def __init__(
@@ -54,6 +67,8 @@ class RestApp:
         authenticator: Authenticator,
         tokens: Tokens,
         audit: Audit,
+        prompts: Prompts,
+        idempotency: Idempotency,
         *,
         public_url: str,
         allowed_hosts: tuple[str, ...],
@@ -61,27 +76,46 @@ class RestApp:
         prompt_exists: PromptExists,
         probes: Mapping[str, Probe],
         body_limit: int,
-        defer_to_thread: DeferToThread,
+        audio_limit: int,
+        work: Path,
+        defer_to_thread: InThread,
+        switchboard: Switchboard,
+        feed: Feed,
+        metrics: MetricsRoutes,
+        answered: Answered,
+        cors_origins: Collection[str] = (),
     ) -> None:
         def now() -> datetime:
             return datetime.fromtimestamp(clock.seconds(), UTC)
 
+        self._cors = Cors(cors_origins)
         url = public_url.rstrip("/")
         seen_profiles, seen_recordings = Guarded(profiles), Guarded(recordings)
         rules = ProfileRules(allowed_hosts, formats, prompt_exists)
-        self._door = Door(Gate(authenticator, Attempts(clock)), clock, Ledger(audit, now).handled, body_limit)
+        handled = Once(idempotency, Ledger(audit, now).handled).handled
+        self._door = Door(Gate(authenticator, Attempts(clock)), clock, handled, body_limit, work, answered)
         self._door.hang(ProfileRoutes(seen_profiles, rules, url, now).routes())
-        self._door.hang(
-            RecordingRoutes(seen_recordings, seen_profiles, archive, formats, url, now, defer_to_thread).routes()
-        )
-        self._door.hang(AudioRoutes(seen_recordings, archive, defer_to_thread).routes())
+        recording_routes = RecordingRoutes(seen_recordings, seen_profiles, formats, url, now)
+        self._door.hang(recording_routes.routes())
+        self._door.hang(PromptRoutes(prompts, url, now, defer_to_thread).routes())
+        show = recording_routes.representation
+        self._door.hang(AudioRoutes(seen_recordings, archive, show, now, work, audio_limit, defer_to_thread).routes())
         self._door.hang(TokenRoutes(tokens, url, now).routes())
         self._door.hang(AuditRoutes(audit, url).routes())
+        self._door.hang(CallRoutes(switchboard, url).routes())
+        self._door.hang(EventRoutes(feed).routes())
+        self._door.hang(metrics.routes())
         self._door.hang(HealthRoutes(probes, clock).routes())
+        self._door.hang(DocsRoutes(lambda: self._door.routes, formats, url).routes())
+
+    @property
+    def intake(self) -> Intake:
+        """What a Site asks before it takes a file."""
+        return self._door
 
     def resource(self) -> Resource:
         """What a Site serves."""
-        return _Front(self._door.resource())
+        return _Front(self._door.resource(), self._cors)
 
 
 class _Front(Resource):
@@ -89,14 +123,20 @@ class _Front(Resource):
 
     isLeaf = True  # noqa: N815 - Twisted's name
 
-    def __init__(self, inner: KleinResource) -> None:
+    def __init__(self, inner: KleinResource, cors: Cors) -> None:
         super().__init__()
         self._inner = inner
+        self._cors = cors
 
     def render(self, request: Request) -> object:
         """Hand over to Klein."""
         for name, value in _EVERYWHERE.items():
             request.setHeader(name, value)
+        if request.isSecure():
+            request.setHeader("Strict-Transport-Security", _ONLY_SECURE)
+        if self._cors.admit(request):
+            request.setResponseCode(204)
+            return b""
         try:
             _demand_address(request)
             return self._inner.render(request)

@@ -1,19 +1,34 @@
 """/recordings/:id/audio: what was said, in whole or in part, read from the archive no faster than it is taken."""
 
 import os
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Final
 
+import msgspec
+from twisted.internet.defer import DeferredSemaphore
+
 from voxrec.archive.interface import Archive
-from voxrec.audio.formats import FORMATS
-from voxrec.errors import NotFound
+from voxrec.audio.convert import Channel, convert
+from voxrec.audio.formats import FORMATS, Format, recognised
+from voxrec.errors import AudioFault, Conflict, FieldFault, InvalidInput, NotFound
 from voxrec.model import Recording, RecordingState
 from voxrec.rest import query
 from voxrec.rest.auth import Guarded, Role
-from voxrec.rest.exchange import READING, Answer, Ask, DeferToThread, Route
+from voxrec.rest.conditions import etag_of
+from voxrec.rest.exchange import CHANGING, READING, TAG, Answer, Ask, Now, Route, changed
+from voxrec.rest.files import TAKEN, NotAudio, audio_upload, examined
 from voxrec.rest.problems import RangeNotSatisfiable, RestError
 from voxrec.rest.ranges import Span, span_of
+from voxrec.rest.recordings import SHOWN
+from voxrec.rest.spool import PREFIX, SpoolUnavailable
 from voxrec.store.recordings import Recordings
+from voxrec.threads import InThread
 
+LONGEST: Final = 86400.0  # seconds of an imported recording
+_PARAMETERS: Final = {"format": query.audio_format, "channel": query.channel}
+_CONVERSIONS: Final = 2  # at once; they keep a processor busy
 _BLOCK: Final = 1 << 17  # bytes read at once
 _CACHING: Final = {"Cache-Control": "private, no-cache"}  # may be kept, by its listener alone, and is asked for again
 _TO_COME: Final = frozenset(
@@ -28,6 +43,12 @@ class NoAudioYet(RestError):
     code = "no-audio-yet"
 
 
+class NotPending(Conflict):
+    """Audio can be given to an imported Recording, and once."""
+
+    code = "not-pending"
+
+
 class AudioDamaged(RestError):
     """The archive does not hold what was put there."""
 
@@ -36,18 +57,44 @@ class AudioDamaged(RestError):
 
 
 class AudioRoutes:
-    """The route of a Recording's audio."""
+    """The routes of a Recording's audio. ``limit`` in bytes; ``work`` is for files on their way."""
 
-    def __init__(self, recordings: Guarded[Recordings], archive: Archive, defer_to_thread: DeferToThread) -> None:
+    def __init__(
+        self,
+        recordings: Guarded[Recordings],
+        archive: Archive,
+        show: Callable[[Recording], bytes],
+        now: Now,
+        work: Path,
+        limit: int,
+        defer_to_thread: InThread,
+    ) -> None:
         self._recordings = recordings
         self._archive = archive
+        self._show = show
+        self._now = now
+        self._work = work
+        self._limit = limit
+        self._few = DeferredSemaphore(_CONVERSIONS)
         self._defer_to_thread = defer_to_thread
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
         return (
             Route(
+                *("PUT", "/recordings/<id>/audio", Role.PROVISION, self._put),
+                limited=True,
+                upload=self._limit,
+                takes=TAKEN,
+                shows=SHOWN,
+                asks=CHANGING,
+                tells=TAG,
+                fails=(NotPending, NotAudio),
+            ),
+            Route(
                 *("GET", "/recordings/<id>/audio", Role.READ, self._get, None),
+                limited=True,
+                query=_PARAMETERS,
                 shows=tuple(sorted({*(known.media_type for known in FORMATS.values()), "application/octet-stream"})),
                 also={206: None},
                 asks=(*READING, "Range", "If-Range"),
@@ -57,9 +104,100 @@ class AudioRoutes:
         )
 
     async def _get(self, ask: Ask) -> Answer:
-        query.read(ask.query(), {})
+        wanted = query.read(ask.query(), _PARAMETERS)
         recording = await self._recordings.of(ask.principal).get(ask.id)
         path = _path(recording)
+        channel, name = wanted.get("channel"), wanted.get("format", recording.format)
+        if channel is not None and recording.channels != 2:
+            fault = FieldFault("channel", "cannot be chosen: the recording has one channel")
+            raise InvalidInput("Parameters of the query do not fit.", [fault])
+        if channel is None and name == recording.format:
+            return await self._as_it_is(ask, recording, path)
+        if name not in FORMATS:
+            fault = FieldFault("format", f"is needed here: {name!r} cannot be made; known are {', '.join(FORMATS)}")
+            raise InvalidInput("Parameters of the query do not fit.", [fault])
+        return await self._converted(ask, recording, path, FORMATS[name], channel)
+
+    async def _converted(
+        self, ask: Ask, recording: Recording, path: str, form: Format, channel: Channel | None
+    ) -> Answer:
+        """Something made of it for this answer alone.
+
+        An encoder may give other bytes each time, so that the tag is a weak one and there are no ranges. HEAD makes
+        nothing, and so does not know the length.
+        """
+        tag = f'"{recording.sha256 or recording.id}-{form.name}-{channel or "all"}"'
+        ask.conditions.demand_readable(tag)
+        headers = {**_CACHING, "ETag": f"W/{tag}"}
+        if ask.conditions.unchanged(tag):
+            return Answer(304, headers)
+        side = "" if channel is None else f"-{channel}"
+        headers |= {
+            "Accept-Ranges": "none",
+            "Content-Type": form.media_type,
+            "Content-Disposition": f'attachment; filename="{recording.id}{side}.{form.suffix}"',
+        }
+        if ask.method == "HEAD":
+            os.close(await self._defer_to_thread(self._open, path, recording))
+            return Answer(200, headers, _no_body())
+        async with self._few:
+            descriptor: int = await self._defer_to_thread(self._convert, path, recording, form, channel)
+        size = os.fstat(descriptor).st_size
+        body = FilePart(descriptor, 0, size, self._defer_to_thread)
+        return Answer(200, {**headers, "Content-Length": str(size)}, body)
+
+    def _convert(self, path: str, recording: Recording, form: Format, channel: Channel | None) -> int:
+        """Open a file that is nowhere else, and gone once it is closed."""
+        os.close(self._open(path, recording))
+        try:
+            self._work.mkdir(mode=0o750, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=PREFIX, dir=self._work)
+            os.close(handle)
+            output = Path(name)
+            try:
+                convert(self._archive.locate(path), output, form, channel)
+                return os.open(output, os.O_RDONLY | os.O_CLOEXEC)
+            finally:
+                output.unlink(missing_ok=True)
+        except AudioFault as fault:
+            raise AudioDamaged(f"The audio of recording {recording.id} cannot be read: {fault.detail}.") from fault
+        except OSError as error:
+            raise SpoolUnavailable(f"there is no room to convert in {self._work}: {error}") from error
+
+    async def _put(self, ask: Ask) -> Answer:
+        """The audio of an imported Recording: kept as it came."""
+        query.read(ask.query(), {})
+        upload = audio_upload(ask)
+        recordings = self._recordings.of(ask.principal)
+        self._demand_pending(ask, await recordings.get(ask.id))
+        info, seconds = await self._defer_to_thread(examined, upload.path, 2, LONGEST)
+        form = recognised(info.container, info.subtype)
+        if form is None:
+            raise NotAudio(f"The audio is {info.container} ({info.subtype}), which is not one of {', '.join(FORMATS)}.")
+        found = {"format": form.name, "channels": info.channels, "duration": seconds}
+
+        async def bring(current: Recording) -> Recording:
+            self._demand_pending(ask, current)
+            began = current.started_at or current.created_at
+            stored = await self._defer_to_thread(self._archive.put, upload.path, current.id, began, form.suffix)
+            return msgspec.structs.replace(
+                current,
+                state=RecordingState.COMPLETED,
+                path=stored.path,
+                size=stored.size,
+                sha256=stored.sha256,
+                updated_at=max(current.updated_at, self._now()),
+                **found,
+            )
+
+        return changed(self._show(await recordings.complete(ask.id, bring)))
+
+    def _demand_pending(self, ask: Ask, recording: Recording) -> None:
+        ask.conditions.demand(etag_of(self._show(recording)))
+        if recording.state is not RecordingState.PENDING:
+            raise NotPending(f"Recording {recording.id} takes no audio: it is {recording.state}, and not pending.")
+
+    async def _as_it_is(self, ask: Ask, recording: Recording, path: str) -> Answer:
         etag = f'"{recording.sha256 or recording.id}"'
         ask.conditions.demand_readable(etag)
         if ask.conditions.unchanged(etag):
@@ -106,7 +244,7 @@ class AudioRoutes:
 class FilePart:
     """The bytes of an open file from ``start`` on, ``length`` of them. Owns the descriptor."""
 
-    def __init__(self, descriptor: int, start: int, length: int, defer_to_thread: DeferToThread) -> None:
+    def __init__(self, descriptor: int, start: int, length: int, defer_to_thread: InThread) -> None:
         self._descriptor = descriptor
         self._at = start
         self._end = start + length
@@ -128,6 +266,12 @@ class FilePart:
     async def aclose(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+async def _no_body() -> AsyncGenerator[bytes, None]:
+    """Of a HEAD whose GET has a body."""
+    return
+    yield b""
 
 
 def _path(recording: Recording) -> str:

@@ -14,6 +14,7 @@ from voxrec.rest.auth import Role
 from voxrec.rest.exchange import Answer, Ask, Now, Route
 from voxrec.rest.lists import LINK, PAGED, Listing
 from voxrec.store.audit import Audit, AuditFilter
+from voxrec.store.idempotency import DoneBefore
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 _FILTERS: Final = {"since": query.moment, "until": query.moment, "who": query.text, "path": query.text}
@@ -51,6 +52,9 @@ class Ledger:
         await self._audit.begin(entry)
         try:
             answer = await route.handler(ask)
+        except DoneBefore:  # the first request's entry tells of it
+            await self._end(msgspec.structs.replace(entry, outcome=AuditOutcome.REFUSED))
+            raise
         except Exception as error:
             status = error.status if isinstance(error, VoxrecError) else VoxrecError.status
             outcome = AuditOutcome.REFUSED if status < 500 else AuditOutcome.FAILED

@@ -5,6 +5,7 @@ so that no change is left half done and no query is torn off its connection.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final, cast
 from uuid import UUID
 
@@ -16,26 +17,49 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from voxrec.errors import NotFound
+from voxrec.errors import NotFound, VoxrecError
 from voxrec.rest.accept import accepts
 from voxrec.rest.auth import Gate, Principal, Role
 from voxrec.rest.exchange import Answer, Ask, Route
 from voxrec.rest.problems import PROBLEM_TYPE, NotAcceptable, TooLarge, allowed_methods, problem_of
+from voxrec.rest.spool import Spool
 from voxrec.rest.stream import Outflow
 
 Handled = Callable[[Route, Ask], Awaitable[Answer]]
+Answered = Callable[[str, str, int, float], None]
+"""Counts an answer: the route's path (UNMATCHED: none), the method, the status, and the seconds until its head."""
+UNMATCHED: Final = "unmatched"
 
 _ANYBODY: Final = Principal("anybody", Role.READ)
 
 
-class Door:
-    """Where requests come in. ``handled`` lets a route's handler answer; ``body_limit`` in bytes."""
+def _uncounted(_route: str, _method: str, _status: int, _seconds: float) -> None:
+    pass
 
-    def __init__(self, gate: Gate, clock: IReactorTime, handled: Handled, body_limit: int) -> None:
+
+class Door:
+    """Where requests come in. ``handled`` lets a route's handler answer; ``body_limit`` in bytes.
+
+    Bodies that are files are kept in the directory ``uploads`` until their request is answered.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        clock: IReactorTime,
+        handled: Handled,
+        body_limit: int,
+        uploads: Path,
+        answered: Answered = _uncounted,
+    ) -> None:
         self._gate = gate
+        self._answered = answered
         self._handled = handled
         self._clock = clock
         self._body_limit = body_limit
+        self._uploads = uploads
+        self._routes: dict[str, Route] = {}
+        self.routes: list[Route] = []  # all of them, as they came in
         self._klein = Klein()
         self._klein.url_map.merge_slashes = False  # "//profiles" is not found, and not redirected by a page of HTML
         self._klein.handle_errors(HTTPException)(self._refuse)  # type: ignore[arg-type] # Klein means IRequest
@@ -49,16 +73,48 @@ class Door:
         """What a Site serves."""
         return self._klein.resource()
 
+    # What a Site asks before the body comes.
+
+    def spool_for(self, method: str, path: str) -> Spool | None:
+        """Where the body of an upload goes; None where it is none."""
+        route = self._route(method, path)
+        return None if route is None or route.upload is None else Spool(self._uploads, route.upload)
+
+    async def admit(self, request: Request, method: str, path: str) -> Principal:
+        """Who asks; raises where they may not."""
+        route = self._route(method, path)
+        return _ANYBODY if route is None else await self._admitted(route, _address(request), _headers(request))
+
+    def _route(self, method: str, path: str) -> Route | None:
+        try:
+            endpoint, _ = self._klein.url_map.bind("").match(path, method=method)
+        except HTTPException:
+            return None
+        return self._routes.get(str(endpoint))
+
+    async def _admitted(self, route: Route, address: str, headers: Mapping[str, str]) -> Principal:
+        if route.role is None:
+            return _ANYBODY
+        principal = await self._gate.admit(address, headers.get("authorization", ""), route.role)
+        if not route.limited:
+            principal.demand_unlimited()
+        return principal
+
     def _hang(self, route: Route) -> None:
+        self.routes.append(route)
+
         # Klein names a route after its function, and one method of a path is one route
-        @self._klein.route(route.path, methods=[route.method], endpoint=f"{route.method} {route.path}")
+        endpoint = f"{route.method} {route.path}"
+        self._routes[endpoint] = route
+
+        @self._klein.route(route.path, methods=[route.method], endpoint=endpoint)
         def serve(request: Request, **segments: str) -> Deferred[None]:
             waiting: Deferred[None] = Deferred()
             Deferred.fromCoroutine(self._serve(route, request, segments)).chainDeferred(waiting)
             return waiting
 
     async def _serve(self, route: Route, request: Request, segments: Mapping[str, str]) -> None:
-        way_out = Outflow(request, self._clock)
+        way_out = self._way_out(request, route.path)
         try:
             await way_out.send(await self._answer(route, request, segments))
         except Exception as error:  # whatever it is, the client is told of it as a problem
@@ -67,17 +123,30 @@ class Door:
     async def _answer(self, route: Route, request: Request, segments: Mapping[str, str]) -> Answer:
         # before any waiting: it is closed when the client leaves
         raw = b"" if request.content is None else request.content.read(self._body_limit + 1)
+        if not isinstance(request.content, Spool):
+            return await self._answer_to(route, request, segments, raw, None)
+        spool = request.content
+        spool.take()
+        try:
+            return await self._answer_to(route, request, segments, raw, spool)
+        finally:
+            spool.discard()
+
+    async def _answer_to(
+        self, route: Route, request: Request, segments: Mapping[str, str], raw: bytes, spool: Spool | None
+    ) -> Answer:
         headers = _headers(request)
         address = _address(request)
-        principal = _ANYBODY
-        if route.role is not None:
-            principal = await self._gate.admit(address, headers.get("authorization", ""), route.role)
-            if not route.limited:
-                principal.demand_unlimited()
+        if spool is None:
+            principal = await self._admitted(route, address, headers)
+        else:
+            principal = await _sender(spool)
         if route.gives is not None and not accepts(headers.get("accept", ""), route.gives):
             raise NotAcceptable(f"There is {route.gives} here, and Accept excludes it.")
         if len(raw) > self._body_limit:
             raise TooLarge(f"The body may have {self._body_limit} bytes at most.")
+        if spool is not None:
+            _demand_whole(spool, route.upload or 0)
         ask = Ask(
             method=request.method.decode("ascii"),
             path=request.path.decode("ascii"),
@@ -87,16 +156,39 @@ class Door:
             raw=raw,
             principal=principal,
             address=address,
+            upload=spool,
         )
         return await self._handled(route, ask)
 
     async def _refuse(self, request: Request, failure: Failure) -> None:
         error = cast("HTTPException", failure.value)
-        way_out = Outflow(request, self._clock)
+        way_out = self._way_out(request, UNMATCHED)
         if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
             await way_out.send(Answer(204, {"Allow": allowed_methods(error)}))
         else:
             await way_out.send(answer_of(error))
+
+    def _way_out(self, request: Request, route: str) -> Outflow:
+        began = self._clock.seconds()
+
+        def begun(status: int) -> None:
+            self._answered(route, request.method.decode("ascii"), status, max(0.0, self._clock.seconds() - began))
+
+        return Outflow(request, self._clock, begun)
+
+
+async def _sender(spool: Spool) -> Principal:
+    verdict = await spool.verdict
+    if isinstance(verdict, VoxrecError):
+        raise verdict
+    return verdict
+
+
+def _demand_whole(spool: Spool, limit: int) -> None:
+    if spool.size > limit:
+        raise TooLarge(f"The file may have {limit} bytes at most.")
+    if spool.fault is not None:
+        raise spool.fault
 
 
 def answer_of(error: BaseException) -> Answer:

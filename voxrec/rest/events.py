@@ -112,11 +112,15 @@ class Feed:
             self._reader = reader = Deferred.fromCoroutine(self._read())
             reader.addErrback(self._failed).addCallback(self._rest)
 
+    def dismiss(self) -> None:
+        """End all streams, for tokens have changed: who may still follow comes again, and loses nothing."""
+        for follower in tuple(self._followers):
+            follower.leave()
+
     async def stop(self) -> None:
         """End all streams; their clients will look for another daemon, or for this one again."""
         self._stopped = True
-        for follower in tuple(self._followers):
-            follower.leave()
+        self.dismiss()
         if self._reader is not None:
             self._reader.cancel()
 
@@ -267,14 +271,13 @@ def _visible(principal: Principal, asked: frozenset[UUID] | None) -> frozenset[U
 
 def _last(ask: Ask, values: Mapping[str, Any]) -> int | None:
     """Where to resume. The header goes first: a browser that reconnects sends it along with the address as it was."""
-    given = ask.headers.get("last-event-id", "").strip()
-    if not given:
-        last: int | None = values.get("lastEventId")
-        return last
+    last: int | None = values.get("lastEventId")
     try:
-        return event_id(given)
+        if given := ask.headers.get("last-event-id", "").strip():
+            last = event_id(given)
     except ValueError as error:
         raise InvalidInput("A header does not fit.", [FieldFault("Last-Event-ID", str(error))]) from None
+    return last
 
 
 @query.shaped(type="string", pattern="^[0-9]{1,18}$", examples=["4711"])

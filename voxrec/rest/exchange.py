@@ -4,21 +4,22 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
-from twisted.internet.defer import Deferred
 
 from voxrec.errors import FieldFault, InvalidInput, VoxrecError
 from voxrec.rest.auth import Principal, Role
 from voxrec.rest.conditions import Conditions, etag_of
 from voxrec.rest.problems import BadRequest, UnsupportedMedia
 from voxrec.rest.query import Reader
-from voxrec.store.idempotency import Along, Claim, keeping, nothing
+from voxrec.store.idempotency import Along, Claim, FirstAnswer, keep, nothing
+from voxrec.store.pool import Transaction
 
+T = TypeVar("T")
 JSON: Final = "application/json"
 READING: Final = ("If-Match", "If-None-Match")  # headers that count for a GET of what has an ETag
 CHANGING: Final = READING  # and for a change of it
@@ -106,12 +107,18 @@ class Ask:
         """If-Match and If-None-Match."""
         return Conditions(self.headers.get("if-match", ""), self.headers.get("if-none-match", ""))
 
-    def along(self, answer: Answer) -> Along:
+    def along(self, answer: Callable[[T], Answer]) -> Along[T]:
         """What a creation has to do in its own transaction, so that asking for it again gives this same answer."""
-        if self.claim is None:
+        claim = self.claim
+        if claim is None:
             return nothing
-        body = answer.body if isinstance(answer.body, bytes) else None
-        return keeping(self.claim, answer.status, answer.headers, body)
+
+        async def keep_answer(transaction: Transaction, stored: T) -> None:
+            told = answer(stored)
+            body = told.body if isinstance(told.body, bytes) else None
+            await keep(transaction, claim, FirstAnswer(claim.fingerprint, told.status, told.headers, body))
+
+        return keep_answer
 
     def query(self) -> list[tuple[str, str]]:
         """The parameters after the question mark, in order; BadRequest where they are not UTF-8."""
@@ -150,8 +157,6 @@ class Ask:
 Handler = Callable[[Ask], Awaitable[Answer]]
 Now = Callable[[], datetime]
 """What time it is, in UTC."""
-DeferToThread = Callable[..., "Deferred[Any]"]
-"""``twisted.internet.threads.deferToThread``, or what a test puts in its place: runs what may block."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,7 @@ class Once:
             raise KeyReused("This Idempotency-Key came with another body before. A new request needs a new key.")
         return Answer(first.status, first.headers, await self._body(route, ask, first))
 
-    async def _body(
-        self, route: Route, ask: Ask, first: FirstAnswer
-    ) -> bytes | Body | AsyncGenerator[bytes, None]:
+    async def _body(self, route: Route, ask: Ask, first: FirstAnswer) -> bytes | Body | AsyncGenerator[bytes, None]:
         if first.body is not None:
             return first.body
         assert route.again is not None, "a route whose answer is a list says how to read it again"

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from voxrec.errors import InvalidInput, NotFound, StoreUnavailable, VoxrecError
 from voxrec.rest.exchange import JSON, Route, Takes
+from voxrec.rest.once import KeyReused
 from voxrec.rest.problems import (
     PROBLEM_TYPE,
     BadRequest,
@@ -24,6 +25,7 @@ from voxrec.rest.problems import (
     UnsupportedMedia,
 )
 from voxrec.rest.query import SHAPES
+from voxrec.store.idempotency import UnderWay
 
 Json = dict[str, Any]
 
@@ -31,28 +33,27 @@ _REF: Final = "#/components/schemas/{name}"
 _SEGMENT: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 _UUID: Final = "5f0c1a52-8d0f-4c1b-9a3e-2b7d6f1c9e04"
 _MOMENT: Final = "2026-01-31T09:30:00Z"
-_ETAGS: Final = r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$'
 _ASKED: Final[Mapping[str, Json]] = {
     "If-Match": {
         "description": "Do it only where this ETag is still that of the present version; else 412.",
-        "schema": {"type": "string", "pattern": _ETAGS},
+        "schema": {"type": "string"},
     },
     "If-None-Match": {
-        "description": "Do it only where this ETag is not that of the present version; else 304 for GET, 412 for others.",
-        "schema": {"type": "string", "pattern": _ETAGS},
+        "description": "Do it only where this ETag is not that of the present version: else 304 to GET, 412 to others.",
+        "schema": {"type": "string"},
     },
     "Range": {
         "description": "One range of bytes (RFC 9110 section 14); several, or what does not parse, give the whole.",
-        "schema": {"type": "string", "pattern": "^bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})$"},
+        "schema": {"type": "string"},
         "example": "bytes=0-65535",
     },
     "If-Range": {
         "description": "Range counts only where this ETag is still that of the audio.",
-        "schema": {"type": "string", "pattern": '^"[!#-~]*"$'},
+        "schema": {"type": "string"},
     },
     "Idempotency-Key": {
         "description": "Any text of the client's own: the same request with the same key gets the first one's answer.",
-        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+        "schema": {"type": "string", "pattern": r'^("[ !#-\[\]-~]{1,255}"|[!#-+\--~]{1,255})$'},
     },
     "Last-Event-ID": {
         "description": "The id of the last event that was seen; those after it come first.",
@@ -139,13 +140,15 @@ class _Writer:
             "security": [{"token": [str(route.role)]}] if route.role else [],
             "responses": self._responses(route),
         }
-        about = [_prose(inspect.getdoc(route.handler)), f"Needs the role `{route.role}`." if route.role else ""]
+        about = [_prose(inspect.getdoc(route.handler)), _needed(route)]
         if any(about):
             operation["description"] = "\n\n".join(filter(None, about))
         if parameters := [*_ids(route), *_query(route), *_headers(route)]:
             operation["parameters"] = parameters
         if route.takes is not None:
             operation["requestBody"] = {"required": True, "content": self._body(route, route.takes)}
+            if route.upload is not None:
+                operation["requestBody"]["description"] = f"At most {route.upload} bytes."
         return operation
 
     def _body(self, route: Route, takes: Takes | tuple[str, ...]) -> Json:
@@ -158,7 +161,7 @@ class _Writer:
         properties = {key: dict(told) for key, told in schema["properties"].items() if key not in takes.refuse}
         for key in properties.keys() & {"format", "recordFormat"}:
             properties[key] |= {"enum": self._formats}
-        change = route.method == "POST" and "<" in route.path.rpartition("/")[2]
+        change = route.path.endswith(">")
         if change:  # what is not given stays
             for told in properties.values():
                 told.pop("default", None)
@@ -215,12 +218,12 @@ class _Writer:
         return response
 
     def _reference(self, status: int, errors: Sequence[type[VoxrecError]]) -> Json:
-        name = ".".join([str(status), *(error.code for error in errors)])
+        name = ".".join([str(status), *dict.fromkeys(error.code for error in errors)])
         self._problems.setdefault(name, self._problem(status, errors))
         return {"$ref": f"#/components/responses/{name}"}
 
     def _problem(self, status: int, errors: Sequence[type[VoxrecError]]) -> Json:
-        codes = [error.code for error in errors]
+        codes = list(dict.fromkeys(error.code for error in errors))
         own: Json = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
         example = {
             "type": f"urn:voxrec:problem:{codes[0]}",
@@ -324,6 +327,8 @@ def _errors(route: Route) -> dict[int, list[type[VoxrecError]]]:
         errors.append(NotFound)
     if route.takes is not None:
         errors.append(UnsupportedMedia)
+    if route.once:
+        errors += [KeyReused, UnderWay]
     if "If-Match" in route.asks:
         errors.append(PreconditionFailed)
     by_status: dict[int, list[type[VoxrecError]]] = {}
@@ -339,6 +344,13 @@ def _conditions(properties: Mapping[str, Json], *, change: bool) -> Json:
     custom = {"properties": {"recordPrompt": {"const": "custom"}}, "required": ["recordPrompt"]}
     named = {"properties": {"recordPromptCustomId": {"type": "string"}}, "required": ["recordPromptCustomId"]}
     return {"if": custom, "then": named}
+
+
+def _needed(route: Route) -> str:
+    if route.role is None:
+        return ""
+    limited = "" if route.limited else " without a limit to some Profiles"
+    return f"Needs the role `{route.role}`{limited}."
 
 
 def _ids(route: Route) -> Iterator[Json]:
@@ -363,7 +375,7 @@ def _query(route: Route) -> Iterator[Json]:
 
 
 def _headers(route: Route) -> Iterator[Json]:
-    for name in route.asks:
+    for name in (*route.asks, *(("Idempotency-Key",) if route.once else ())):
         yield {"name": name, "in": "header", **_ASKED.get(name, {"schema": {"type": "string"}})}
 
 
@@ -397,7 +409,7 @@ def _tag(route: Route) -> str:
 
 
 def _status(route: Route) -> int:
-    if route.method == "PUT" and not route.path.endswith(">"):
+    if route.method == "PUT" and route.path.endswith("s"):
         return 201
     return 204 if route.method == "DELETE" else 200
 

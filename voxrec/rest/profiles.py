@@ -1,6 +1,7 @@
 """/profiles: whom to call, and how to record."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -33,17 +34,20 @@ class ProfileRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
+        seen = partial(Route, limited=True)
         return (
-            Route("GET", "/profiles", Role.READ, self._list, shows=list[Profile], query=_FILTERS | PAGED, tells=LINK),
+            seen("GET", "/profiles", Role.READ, self._list, shows=list[Profile], query=_FILTERS | PAGED, tells=LINK),
             Route(
                 *("PUT", "/profiles", Role.PROVISION, self._create),
                 takes=Takes(Profile, refuse=_OURS),
                 shows=Profile,
+                once=True,
+                asks=("Idempotency-Key",),
                 tells=("ETag", "Location"),
                 fails=(Conflict,),
             ),
-            Route("GET", "/profiles/<id>", Role.READ, self._show, shows=Profile, asks=READING, tells=TAG),
-            Route(
+            seen("GET", "/profiles/<id>", Role.READ, self._show, shows=Profile, asks=READING, tells=TAG),
+            seen(
                 *("POST", "/profiles/<id>", Role.PROVISION, self._change),
                 takes=Takes(Profile, refuse=_OURS | {"id"}),
                 shows=Profile,
@@ -51,7 +55,7 @@ class ProfileRoutes:
                 tells=TAG,
                 fails=(Conflict,),
             ),
-            Route("DELETE", "/profiles/<id>", Role.PROVISION, self._delete, asks=CHANGING),
+            seen("DELETE", "/profiles/<id>", Role.PROVISION, self._delete, asks=CHANGING),
         )
 
     async def _list(self, ask: Ask) -> Answer:
@@ -65,7 +69,9 @@ class ProfileRoutes:
         now = self._now()
         profile = Profile(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})
         demand([*faults, *profile.faults()])
-        stored = await self._profiles.of(ask.principal).create(profile)
+        return self._told(await self._profiles.of(ask.principal).create(profile, ask.along(self._told)))
+
+    def _told(self, stored: Profile) -> Answer:
         return created(f"{self._public_url}/profiles/{stored.id}", representation(stored))
 
     async def _show(self, ask: Ask) -> Answer:

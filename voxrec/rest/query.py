@@ -10,13 +10,16 @@ from uuid import UUID
 
 import msgspec
 
+from voxrec.audio.convert import Channel
+from voxrec.audio.formats import FORMATS
 from voxrec.errors import FieldFault, InvalidInput
-from voxrec.model import METADATA_LIMIT, RecordingState
+from voxrec.model import RecordingState
 from voxrec.store.keyset import Cursor
 
 LARGEST_PAGE: Final = 1000
 NO_NUL: Final = r"^[^\u0000]*$"
 _LONGEST: Final = 255
+_LARGEST: Final = 1000  # characters of JSON: percent-encoded they must fit into the first line of a request
 _STATES: Final = "|".join(RecordingState)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR: Final = Struct(">q16s")  # microseconds since the epoch, and the id
@@ -72,6 +75,23 @@ def text(given: str) -> str:
 
 
 @shaped(type="integer", minimum=1, maximum=LARGEST_PAGE)
+@shaped(type="string", enum=list(FORMATS))
+def audio_format(given: str) -> str:
+    """What the audio is to be converted to."""
+    if given not in FORMATS:
+        raise ValueError(f"must be one of {', '.join(FORMATS)}")
+    return given
+
+
+@shaped(type="string", enum=list(Channel))
+def channel(given: str) -> Channel:
+    """What of two channels is wanted."""
+    try:
+        return Channel(given)
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(Channel)}") from None
+
+
 def limit(given: str) -> int:
     """How long a page may be."""
     if not re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) or not 1 <= int(given) <= LARGEST_PAGE:
@@ -101,19 +121,19 @@ def states(given: str) -> tuple[RecordingState, ...]:
         raise ValueError(f"must be one, or several separated by commas, of {known}") from None
 
 
-@shaped(type="string", contentMediaType="application/json", maxLength=METADATA_LIMIT, examples=['{"customer":"42"}'])
+@shaped(type="string", format="json-object", maxLength=_LARGEST, examples=['{"customer":"42"}'])
 def metadata(given: str) -> dict[str, Any]:
     """What the metadata must contain: a JSON object, as PostgreSQL's ``@>`` understands it."""
     try:
         found = msgspec.json.decode(given)
     except (msgspec.DecodeError, RecursionError):
         found = None
-    if not isinstance(found, dict) or len(given) > METADATA_LIMIT or "\\u0000" in given:
+    if not isinstance(found, dict) or len(given) > _LARGEST or "\\u0000" in given:
         raise ValueError('must be a JSON object that the metadata contain, such as {"customer":"42"}')
     return found
 
 
-@shaped(type="string", pattern="^[A-Za-z0-9_-]{32}$")
+@shaped(type="string", format="cursor", minLength=32, maxLength=32)
 def cursor(given: str) -> Cursor:
     """What ``cursor_text`` made."""
     if _CURSOR_TEXT.fullmatch(given):

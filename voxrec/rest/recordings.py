@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 import msgspec
 from msgspec.structs import fields
 
-from voxrec.archive.interface import Archive
 from voxrec.errors import Conflict, FieldFault, NotFound
 from voxrec.fitting import fit
 from voxrec.model import Recording, RecordingState, metadata_faults
@@ -22,7 +21,6 @@ from voxrec.rest.exchange import (
     TAG,
     Answer,
     Ask,
-    DeferToThread,
     Now,
     Route,
     Takes,
@@ -68,25 +66,30 @@ class RecordingRoutes:
         self,
         recordings: Guarded[Recordings],
         profiles: Guarded[Profiles],
-        archive: Archive,
         formats: Collection[str],
         public_url: str,
         now: Now,
-        defer_to_thread: DeferToThread,
     ) -> None:
         self._recordings = recordings
         self._profiles = profiles
-        self._archive = archive
         self._formats = formats
         self._public_url = public_url
         self._now = now
-        self._defer_to_thread = defer_to_thread
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
         below = "/profiles/<profileId>/recordings"
-        listed = partial(Route, shows=list[SHOWN], query=_FILTERS | PAGED, tells=LINK)
-        made = partial(Route, shows=SHOWN, tells=("ETag", "Location"), fails=(Conflict,))
+        listed = partial(Route, limited=True, shows=list[SHOWN], query=_FILTERS | PAGED, tells=LINK)
+        made = partial(
+            Route,
+            limited=True,
+            shows=SHOWN,
+            once=True,
+            asks=("Idempotency-Key",),
+            tells=("ETag", "Location"),
+            fails=(Conflict,),
+        )
+        single = partial(Route, limited=True)
         return (
             listed("GET", "/recordings", Role.READ, self._list),
             made(
@@ -98,21 +101,22 @@ class RecordingRoutes:
                 *("PUT", below, Role.PROVISION, self._create_for_profile),
                 takes=Takes(Recording, refuse=_KEYS - _GIVEN),
                 shows=list[SHOWN],
+                again=self._list_of_profile,
                 tells=("Location",),
             ),
             *(
                 route
                 for path in ("/recordings/<id>", f"{below}/<id>")
                 for route in (
-                    Route("GET", path, Role.READ, self._show, shows=SHOWN, asks=READING, tells=TAG),
-                    Route(
+                    single("GET", path, Role.READ, self._show, shows=SHOWN, asks=READING, tells=TAG),
+                    single(
                         *("POST", path, Role.PROVISION, self._change),
                         takes=Takes(Recording, refuse=_KEYS - _CHANGEABLE),
                         shows=SHOWN,
                         asks=CHANGING,
                         tells=TAG,
                     ),
-                    Route("DELETE", path, Role.PROVISION, self._delete, asks=CHANGING, fails=(Conflict,)),
+                    single("DELETE", path, Role.PROVISION, self._delete, asks=CHANGING, fails=(Conflict,)),
                 )
             ),
         )
@@ -125,22 +129,28 @@ class RecordingRoutes:
         return await self._listing(ask).asked(ask, _FILTERS, lambda values: _wanted(values, ask.profile_id))
 
     async def _create(self, ask: Ask) -> Answer:
-        stored = await self._stored(ask, ask.json_object())
-        return created(self._url(stored), self._representation(stored))
+        made = await self._made(ask, ask.json_object())
+        return self._told(await self._recordings.of(ask.principal).create(made, ask.along(self._told)))
+
+    def _told(self, stored: Recording) -> Answer:
+        return created(self._url(stored), self.representation(stored))
 
     async def _create_for_profile(self, ask: Ask) -> Answer:
         await self._profiles.of(ask.principal).get(ask.profile_id)
         given = {"profileId": str(ask.profile_id), **ask.json_object()}
-        stored = await self._stored(ask, given)
-        return self._listing(ask).whole(
-            RecordingFilter(profile_id=ask.profile_id), 201, {"Location": self._url(stored)}
-        )
+        made = await self._made(ask, given)
+        told = partial(self._told_all, ask)
+        return told(await self._recordings.of(ask.principal).create(made, ask.along(told)))
+
+    def _told_all(self, ask: Ask, stored: Recording) -> Answer:
+        wanted = RecordingFilter(profile_id=ask.profile_id)
+        return self._listing(ask).whole(wanted, 201, {"Location": self._url(stored)})
 
     async def _show(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
         recording = await self._recordings.of(ask.principal).get(ask.id)
         _demand_own(ask, recording)
-        return shown(ask, self._representation(recording))
+        return shown(ask, self.representation(recording))
 
     async def _change(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
@@ -148,20 +158,15 @@ class RecordingRoutes:
         stored = await self._recordings.of(ask.principal).update(
             ask.id, lambda current: self._edited(ask, edit, current)
         )
-        return changed(self._representation(stored))
+        return changed(self.representation(stored))
 
     async def _delete(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
-        paths: list[str] = []
-        await self._recordings.of(ask.principal).delete(
-            ask.id, lambda current: paths.extend(self._path_if_deletable(ask, current))
-        )
-        for path in paths:
-            await self._defer_to_thread(self._archive.delete, path)
+        await self._recordings.of(ask.principal).delete(ask.id, lambda current: self._demand_deletable(ask, current))
         return gone()
 
-    async def _stored(self, ask: Ask, given: Mapping[str, Any]) -> Recording:
-        """Make what an imported Recording's metadata describe; its audio is still to come."""
+    async def _made(self, ask: Ask, given: Mapping[str, Any]) -> Recording:
+        """What an imported Recording's metadata describe; its audio is still to come."""
         query.read(ask.query(), {})
         values, faults = fit(Recording, given, refuse=_KEYS - _GIVEN)
         faults += _value_faults(values)
@@ -170,7 +175,7 @@ class RecordingRoutes:
         demand(faults)
         now = self._now()
         made = {"id": uuid4(), "state": RecordingState.PENDING, "created_at": now, "updated_at": now}
-        return await self._recordings.of(ask.principal).create(Recording(**{**made, **values}))
+        return Recording(**{**made, **values})
 
     async def _profile_faults(self, ask: Ask, given: Mapping[str, Any], profile_id: UUID | None) -> list[FieldFault]:
         if "profileId" not in given:
@@ -188,7 +193,7 @@ class RecordingRoutes:
     def _edited(self, ask: Ask, edit: Edit[Recording], current: Recording) -> Recording:
         """What becomes of a Recording that nobody else can change now."""
         _demand_own(ask, current)
-        before = self._representation(current)
+        before = self.representation(current)
         ask.conditions.demand(etag_of(before))
         after, faults = edit.apply(current, before)
         demand([*faults, *metadata_faults(after.metadata)])
@@ -197,23 +202,22 @@ class RecordingRoutes:
             return current
         return msgspec.structs.replace(after, updated_at=max(current.updated_at, self._now()))
 
-    def _path_if_deletable(self, ask: Ask, current: Recording) -> list[str]:
-        """Where its audio is, if it has any; raises where it must stay."""
+    def _demand_deletable(self, ask: Ask, current: Recording) -> None:
+        """Raise where it must stay."""
         _demand_own(ask, current)
-        ask.conditions.demand(etag_of(self._representation(current)))
+        ask.conditions.demand(etag_of(self.representation(current)))
         if current.state.live:
             raise Conflict(f"The call of recording {current.id} is still going on.")
         if current.legal_hold:
             raise Conflict(f"A legal hold keeps recording {current.id}.")
-        return [] if current.path is None else [current.path]
 
     def _listing(self, ask: Ask) -> Listing[Recording, RecordingFilter]:
-        return Listing(self._recordings.of(ask.principal), self._representation, self._public_url)
+        return Listing(self._recordings.of(ask.principal), self.representation, self._public_url)
 
     def _url(self, recording: Recording) -> str:
         return f"{self._public_url}/recordings/{recording.id}"
 
-    def _representation(self, recording: Recording) -> bytes:
+    def representation(self, recording: Recording) -> bytes:
         """A Recording as REST shows it: with the way to its audio, and without where that lies."""
         fields = msgspec.to_builtins(recording, order="deterministic")
         fields["audioUrl"] = f"{self._url(recording)}/audio" if fields.pop("path") is not None else None

@@ -1,6 +1,6 @@
 """The way out of an answer: a body of any length, sent as fast as the client takes it and no faster."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from http import HTTPStatus
 from typing import Final, Protocol, runtime_checkable
 
@@ -29,12 +29,14 @@ class Leavable(Protocol):
 class Outflow:
     """The way out of one request's answer.
 
-    It lives beside a handler that nobody cancels, so it is the one that notices when the client has gone.
+    It lives beside a handler that nobody cancels, so it is the one that notices when the client has gone. ``begun`` is
+    told the status as the head goes out.
     """
 
-    def __init__(self, request: Request, clock: IReactorTime) -> None:
+    def __init__(self, request: Request, clock: IReactorTime, begun: Callable[[int], None] = lambda _: None) -> None:
         self._request = request
         self._clock = clock
+        self._begun = begun
         self._gone = False
         self._gate: Deferred[None] | None = None
         self._body: object = None
@@ -97,6 +99,7 @@ class Outflow:
             await self._room()
 
     def _begin(self, answer: Answer) -> None:
+        self._begun(answer.status)
         self._request.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
         for name, value in answer.headers.items():
             self._request.setHeader(name, value)
@@ -131,5 +134,6 @@ class Outflow:
         """Nobody takes any more."""
         self._gone = True
         self.resumeProducing()
-        if isinstance(self._body, Leavable):
-            self._body.leave()
+        body, self._body = self._body, None
+        if isinstance(body, Leavable):
+            self._clock.callLater(0, body.leave)  # Klein has to know first, or it would finish the request

@@ -33,9 +33,13 @@ _SOCKET: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_LIMIT: Final = 107  # bytes, sun_path in unix(7)
 _READY_WITHIN: Final = 120.0  # seconds: after a crash the server first replays its log
 _STOP_WITHIN: Final = 20.0
+_SOCKETS_LINE: Final = 4  # of postmaster.pid, counted from 0
 _LOG_LIMIT: Final = 1_000_000  # bytes, after which a start puts the log aside
-# CAP_DAC_READ_SEARCH alone: to look, where root's own directories stand above the cluster; not to write (setpriv(1))
-_ENTER_ALL: Final = ("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search")
+# CAP_DAC_READ_SEARCH alone: to look, where root's own directories stand above the cluster; not to write. Without the
+# secure bit access(2) leaves it out, which initdb asks (setpriv(1), capabilities(7)).
+_ENTER_ALL: Final = (
+    "--securebits", "+no_setuid_fixup", "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search",
+)  # fmt: skip
 _SETTINGS: Final = {
     "listen_addresses": "",
     "max_connections": "50",
@@ -83,7 +87,6 @@ class Cluster:
         """See to it that PostgreSQL can enter its directories: below a closed one, /root say, only with a right."""
         if shutil.which("setpriv") is None:
             raise StoreUnavailable("setpriv is missing; install util-linux, or configure a database")
-        # tried, and not asked with access(2), which leaves out what a capability allows
         trials = (("stat", f"{self._directory}/."), (str(self._programs / "postgres"), "--version"))
         for trial, needed in zip(trials, (self._directory, self._programs), strict=True):
             if not self._works(*trial) and self._account is not None:
@@ -241,6 +244,22 @@ class EmbeddedPostgres:
                 "the embedded PostgreSQL has died: {words}; starting it again", words=self._cluster.last_words()
             )
             self._cluster.launch()
+
+
+def running_dsn(directory: Path) -> str:
+    """How another program on this machine reaches the server that runs under ``directory``.
+
+    StoreUnavailable where none does, or where this user may not reach it.
+    """
+    try:
+        sockets = (directory / "cluster" / "postmaster.pid").read_text().splitlines()[_SOCKETS_LINE]
+    except PermissionError as error:
+        raise StoreUnavailable(f"{directory} is for root and for the user of the daemon alone") from error
+    except (FileNotFoundError, IndexError) as error:
+        raise StoreUnavailable(
+            f"the PostgreSQL of the daemon does not run in {directory}: start the daemon, or name its settings"
+        ) from error
+    return str(make_dsn(host=sockets, user=_ROLE, dbname=_ROLE))
 
 
 def _programs() -> Path:

@@ -7,7 +7,7 @@ what it tells is queued here and written by and by. The migration says why ids a
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -112,6 +112,13 @@ class EventQueue:
         if self._writer is None:
             self._writer = Deferred.fromCoroutine(self._write())
             self._writer.addErrback(self._failed).addCallback(self._rest)
+
+    def call_changed(self, happened: EventType, call: Call) -> None:
+        """Something happened to a call, just now."""
+        self.tell(News(happened, datetime.fromtimestamp(self._clock.seconds(), UTC), call.profile_id, call))
+
+    def call_refused(self, cause: int) -> None:
+        """There was no call, so there is no event."""
 
     async def stop(self) -> None:
         """Write down what is left, for a few seconds at most."""

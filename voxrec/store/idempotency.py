@@ -7,7 +7,7 @@ there or neither, and asking again can do nothing twice.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -26,11 +26,12 @@ _KEEP: Final = """
     ON CONFLICT DO NOTHING
 """
 
-Along = Callable[[Transaction], Awaitable[None]]
-"""What is done in a transaction beside its own purpose, before it; where it raises, nothing is done at all."""
+T = TypeVar("T")
+Along = Callable[[Transaction, T], Awaitable[None]]
+"""What is done in the transaction that stores a T, with what was stored; where it raises, nothing is done at all."""
 
 
-async def nothing(_: Transaction) -> None:
+async def nothing(_transaction: Transaction, _stored: object) -> None:
     """Nothing is done beside it."""
 
 
@@ -40,7 +41,7 @@ class UnderWay(Conflict):
     code = "under-way"
 
 
-class DoneBefore(Exception):  # noqa: N818 - for the caller to turn into the first answer, and no error to anybody
+class DoneBefore(Exception):
     """The first request with this key was done meanwhile."""
 
 
@@ -82,20 +83,16 @@ class Idempotency:
         return await self._pool.execute("DELETE FROM idempotency WHERE created_at <= now() - %s", (KEPT,))
 
 
-def keeping(claim: Claim, status: int, headers: Mapping[str, str], body: bytes | None) -> Along:
+async def keep(transaction: Transaction, claim: Claim, answer: FirstAnswer) -> None:
     """Write an answer down, as part of the change that it tells of.
 
     UnderWay where another transaction is about to use this key, DoneBefore where one has.
     """
-
-    async def keep(transaction: Transaction) -> None:
-        # held until the transaction ends; who finds it taken need not wait to learn that the key is in use
-        [(free,)] = await transaction.query(_LOCK, (f"{claim.scope}\n{claim.key}",))
-        if not free:
-            raise UnderWay("The first request with this Idempotency-Key is still being worked on.")
-        await transaction.execute(_FORGET_OLD, (claim.scope, claim.key, KEPT))
-        told = (status, msgspec.json.encode(headers).decode(), body)
-        if not await transaction.execute(_KEEP, (claim.scope, claim.key, claim.fingerprint, *told)):
-            raise DoneBefore
-
-    return keep
+    # held until the transaction ends; who finds it taken need not wait to learn that the key is in use
+    [(free,)] = await transaction.query(_LOCK, (f"{claim.scope}\n{claim.key}",))
+    if not free:
+        raise UnderWay("The first request with this Idempotency-Key is still being worked on.")
+    await transaction.execute(_FORGET_OLD, (claim.scope, claim.key, KEPT))
+    told = (answer.fingerprint, answer.status, msgspec.json.encode(answer.headers).decode(), answer.body)
+    if not await transaction.execute(_KEEP, (claim.scope, claim.key, *told)):
+        raise DoneBefore

@@ -27,9 +27,11 @@ _SELECT: Final = f"""
 """
 _INSERT: Final = f"""
     INSERT INTO profiles ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
+    RETURNING {_COLUMNS.listed}
 """
 _UPDATE: Final = f"""
     UPDATE profiles SET ({_COLUMNS.listed}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s
+    RETURNING {_COLUMNS.listed}
 """
 _INSERT_NUMBERS: Final = """
     INSERT INTO profile_numbers (number, profile_id, position)
@@ -76,7 +78,7 @@ class Profiles:
 
     def within(self, profile_ids: frozenset[UUID] | None) -> "Profiles":
         """The same store, as if there were no other Profiles than these; None: all of them. It makes no new ones."""
-        return Profiles(self._pool, profile_ids)
+        return self if profile_ids is None else Profiles(self._pool, profile_ids)
 
     def _demand_within(self, profile_id: UUID) -> None:
         if self._only is not None and profile_id not in self._only:
@@ -119,22 +121,23 @@ class Profiles:
         )
         return [_profile(row) for row in rows]
 
-    async def create(self, profile: Profile, along: Along = nothing) -> Profile:
+    async def create(self, profile: Profile, along: Along[Profile] = nothing) -> Profile:
         """Add one, and do ``along``. Conflict where its id, or any of its numbers, is in use; it names all of them."""
         self._demand_within(profile.id)
 
-        async def work(transaction: Transaction) -> None:
-            await along(transaction)
+        async def work(transaction: Transaction) -> Profile:
             faults = []
-            if not await transaction.execute(_INSERT, _COLUMNS.values(profile)):
+            if not (rows := await transaction.query(_INSERT, _COLUMNS.values(profile))):
                 faults.append(FieldFault("id", f"{profile.id} is in use by another profile"))
             faults += await _claim_numbers(transaction, profile)
             if faults:
                 raise Conflict("The profile collides with another one.", faults)
+            stored = _profile((list(profile.numbers), *rows[0]))
+            await along(transaction, stored)
+            return stored
 
         with _prompt_told():
-            await self._pool.transaction(work)
-        return profile
+            return await self._pool.transaction(work)
 
     async def update(self, profile_id: UUID, change: Callable[[Profile], Profile]) -> Profile:
         """Put what ``change`` makes of it in the place of a Profile; nobody else changes it meanwhile.
@@ -147,12 +150,12 @@ class Profiles:
         async def work(transaction: Transaction) -> Profile:
             old = await _locked(transaction, profile_id)
             new = msgspec.structs.replace(change(old), id=old.id, created_at=old.created_at)
-            await transaction.execute(_UPDATE, (*_COLUMNS.values(new), old.id))
+            rows = await transaction.query(_UPDATE, (*_COLUMNS.values(new), old.id))
             if new.numbers != old.numbers:
                 await transaction.execute("DELETE FROM profile_numbers WHERE profile_id = %s", (old.id,))
                 if faults := await _claim_numbers(transaction, new):
                     raise Conflict("The profile collides with another one.", faults)
-            return new
+            return _profile((list(new.numbers), *rows[0]))
 
         with _prompt_told():
             return await self._pool.transaction(work)

@@ -20,6 +20,7 @@ _COLUMNS: Final = Columns(Prompt, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM prompts"
 _INSERT: Final = f"""
     INSERT INTO prompts ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
+    RETURNING {_COLUMNS.listed}
 """
 _UPDATE: Final = f"UPDATE prompts SET ({_COLUMNS.listed}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s"
 _UPDATE_WITH_AUDIO: Final = f"""
@@ -68,7 +69,7 @@ class Prompts:
 
     async def exists(self, prompt_id: UUID) -> bool:
         """Whether there is one with this id."""
-        return bool(await self._pool.query("SELECT FROM prompts WHERE id = %s", (prompt_id,)))
+        return bool(await self._pool.query("SELECT 1 FROM prompts WHERE id = %s", (prompt_id,)))
 
     async def audio(self, prompt_id: UUID) -> PromptAudio:
         """What was uploaded. NotFound where there is no such Prompt, or it has no audio yet."""
@@ -104,17 +105,19 @@ class Prompts:
         )
         return [_COLUMNS.struct(row) for row in rows]
 
-    async def create(self, prompt: Prompt, along: Along = nothing) -> Prompt:
+    async def create(self, prompt: Prompt, along: Along[Prompt] = nothing) -> Prompt:
         """Add one without audio, and do ``along``. Conflict where its id is in use."""
 
-        async def work(transaction: Transaction) -> None:
-            await along(transaction)
-            if not await transaction.execute(_INSERT, _COLUMNS.values(prompt)):
+        async def work(transaction: Transaction) -> Prompt:
+            rows = await transaction.query(_INSERT, _COLUMNS.values(prompt))
+            if not rows:
                 fault = FieldFault("id", f"{prompt.id} is in use by another prompt")
                 raise Conflict("The prompt collides with another one.", [fault])
+            stored = _COLUMNS.struct(rows[0])
+            await along(transaction, stored)
+            return stored
 
-        await self._pool.transaction(work)
-        return prompt
+        return await self._pool.transaction(work)
 
     async def update(self, prompt_id: UUID, change: Callable[[Prompt], Prompt]) -> Prompt:
         """Put what ``change`` makes of it in the place of a Prompt, whose audio stays. NotFound."""

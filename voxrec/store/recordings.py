@@ -23,9 +23,11 @@ _COLUMNS: Final = Columns(Recording, jsonb=frozenset({"timeline", "verdict", "me
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM recordings"
 _INSERT: Final = f"""
     INSERT INTO recordings ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
+    RETURNING {_COLUMNS.listed}
 """
 _UPDATE: Final = f"""
     UPDATE recordings SET ({_COLUMNS.listed}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s
+    RETURNING {_COLUMNS.listed}
 """
 # Once FINISH is owed the call has said its last word, even where the row was deleted since. Before that, a later
 # snapshot goes before an earlier one, and the end of the call before all, whatever the clock did meanwhile.
@@ -99,7 +101,7 @@ class Recordings:
 
         What users do is limited by it; what a call says of its Recording is not.
         """
-        return Recordings(self._pool, profile_ids)
+        return self if profile_ids is None else Recordings(self._pool, profile_ids)
 
     def _within(self, recording: Recording) -> Recording:
         if self._only is not None and recording.profile_id not in self._only:
@@ -139,18 +141,19 @@ class Recordings:
         )
         return [_COLUMNS.struct(row) for row in rows]
 
-    async def create(self, recording: Recording, along: Along = nothing) -> Recording:
+    async def create(self, recording: Recording, along: Along[Recording] = nothing) -> Recording:
         """Add one that no call has said anything about yet, and do ``along``. Conflict where its id is in use."""
         self._within(recording)
 
-        async def work(transaction: Transaction) -> None:
-            await along(transaction)
-            if not await transaction.execute(_INSERT, _COLUMNS.values(recording)):
+        async def work(transaction: Transaction) -> Recording:
+            if not (rows := await transaction.query(_INSERT, _COLUMNS.values(recording))):
                 fault = FieldFault("id", f"{recording.id} is in use by another recording")
                 raise Conflict("The recording collides with another one.", [fault])
+            stored = _COLUMNS.struct(rows[0])
+            await along(transaction, stored)
+            return stored
 
-        await self._pool.transaction(work)
-        return recording
+        return await self._pool.transaction(work)
 
     async def update(self, recording_id: UUID, change: Callable[[Recording], Recording]) -> Recording:
         """Put what ``change`` makes of it in the place of a Recording; nobody else changes it meanwhile.
@@ -217,8 +220,8 @@ class Recordings:
 async def _change(transaction: Transaction, recording_id: UUID, change: Callable[[Recording], Recording]) -> Recording:
     old = await _locked(transaction, recording_id)
     new = msgspec.structs.replace(change(old), id=old.id, created_at=old.created_at)
-    await transaction.execute(_UPDATE, (*_COLUMNS.values(new), old.id))
-    return new
+    # as it is stored, which for jsonb need not be as it was given: 1e2 becomes 100
+    return _only(await transaction.query(_UPDATE, (*_COLUMNS.values(new), old.id)), old.id)
 
 
 async def _locked(transaction: Transaction, recording_id: UUID) -> Recording:

@@ -1,0 +1,1 @@
+"""Benchmarks: voxrec against something else, in the same run."""

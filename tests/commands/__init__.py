@@ -1,0 +1,1 @@
+"""The voxrec command, against a real PostgreSQL."""
