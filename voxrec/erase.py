@@ -1,5 +1,6 @@
 """The files of a Recording that was deleted: one job, owed in the transaction that deletes the row."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
@@ -43,10 +44,8 @@ class Eraser:
 
     def _erase(self, recording_id: UUID, path: str | None) -> None:
         if path is not None:
-            try:
+            with suppress(NotFound):  # a path that leads out of the archive is none of a file in it
                 self._archive.delete(path)
-            except NotFound:
-                pass  # a path that leads out of the archive is none of a file in it
         if not self._spool.is_dir():
             raise Unavailable(f"Asterisk's recording directory {self._spool} is not there")
         for side in Side:

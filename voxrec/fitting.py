@@ -40,11 +40,16 @@ def fit(
             faults.append(FieldFault(where, "is set by voxrec and cannot be given"))
         else:
             try:
-                values[fields[key].name] = msgspec.convert(value, fields[key].type, dec_hook=dec_hook)
+                values[fields[key].name] = msgspec.convert(_number(value), fields[key].type, dec_hook=dec_hook)
             except msgspec.ValidationError as error:
                 shown = "the value" if key in secret else _shown(value)
                 faults.append(FieldFault(where, f"{shown} does not fit: {_reason(error, fields[key].type)}"))
     return values, faults
+
+
+def _number(value: object) -> object:
+    """To JSON Schema, and to clients that know one kind of number only, 5.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _shown(value: object) -> str:

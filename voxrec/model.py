@@ -373,7 +373,7 @@ class Job(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Prompt(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A custom announcement. Until its audio is uploaded, ``duration`` (s), ``size`` (bytes) and ``sha256`` are null."""
+    """A custom announcement; ``duration`` (s), ``size`` (bytes) and ``sha256`` are null until its audio is uploaded."""
 
     id: Uuid4
     name: Text255 | None = None

@@ -1,6 +1,6 @@
 """What others learn of live calls: from the router, as it happens and when they ask."""
 
-from contextlib import suppress
+import contextlib
 from uuid import uuid4
 
 from twisted.internet.task import Clock
@@ -142,6 +142,6 @@ class TimedRequesterTests(SynchronousTestCase):
         way = TimedRequester(Clock(), lambda *told: took.append(told), "http", asterisk)
         for path in ("a", "b"):
             request = way.request("GET", (path,), {})
-            with suppress(StopIteration, AriRefusal):
+            with contextlib.suppress(StopIteration, AriRefusal):
                 request.send(None)
         self.assertEqual(took, [("http", "ok", 0.0), ("http", "refused", 0.0)])

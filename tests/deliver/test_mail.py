@@ -83,6 +83,7 @@ class MailerTestCase(RelayTestCase):
         self.files = Files(audio)
         self.mailbox = Mailbox()
         self.ledger = Ledger()
+        self.counted: list[str] = []
         self.port = await self.start_relay(self.mailbox)
 
     def mailer(self, recording: Recording | None = RECORDING, profile: Profile | None = PROFILE) -> Mailer:
@@ -96,6 +97,7 @@ class MailerTestCase(RelayTestCase):
             archive=self.files,
             audio_url=lambda wanted: f"https://voxrec.example.org/recordings/{wanted}/audio",
             in_thread=in_thread,
+            told=self.counted.append,
         )
 
     async def fault(self, mailer: Mailer) -> DeliveryFault:
@@ -120,6 +122,11 @@ class Sending(MailerTestCase):
         self.assertEqual(message["X-Voxrec-Recording"], str(RECORDING.id))
         self.assertIn(f"https://voxrec.example.org/recordings/{RECORDING.id}/audio", message.get_body().get_content())
         self.assertEqual(self.ledger.told[ANN], ("accepted", 1, "250 Delivery in progress"))
+
+    async def test_what_the_relay_says_is_counted(self) -> None:
+        self.mailbox.refusals[BOB] = (550, "no such user")
+        await self.fault(self.mailer())
+        self.assertEqual(self.counted, ["accepted", "refused"])
 
     async def test_a_job_done_twice_sends_once(self) -> None:
         await self.mailer()(JOB)

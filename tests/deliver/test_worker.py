@@ -84,6 +84,16 @@ class Taking(WorkerTestCase):
         self.mail.finish()
         self.assertEqual(self.queue.finished, [1])
 
+    def test_attempts_are_counted(self) -> None:
+        ended: list[tuple[str, str]] = []
+        for _ in range(3):
+            self.queue.add()
+        self.worker(ended=lambda *told: ended.append(told), concurrency=3)
+        self.mail.finish()
+        self.mail.fail(DeliveryFault("later", permanent=False))
+        self.mail.fail(DeliveryFault("never", permanent=True))
+        self.assertEqual(ended, [("mail", "done"), ("mail", "retry"), ("mail", "dead")])
+
     def test_a_poke(self) -> None:
         worker = self.worker()
         self.queue.add()

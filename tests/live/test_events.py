@@ -41,7 +41,7 @@ class Listening(Protocol):
 class EventsTests(GatewayTestCase):
     async def follow(self, stack: Stack, path: str, **headers: str) -> Listening:
         http = HTTPClient(Agent(self.reactor, pool=HTTPConnectionPool(self.reactor, persistent=False)))
-        given = {"Authorization": f"Bearer {stack.token}", **headers}
+        given: Any = {"Authorization": f"Bearer {stack.token}", **headers}
         response: Any = await http.get(f"{stack.url}{path}", headers=given, unbuffered=True)
         self.assertEqual(response.code, 200)
         listening = Listening()

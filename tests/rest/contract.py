@@ -4,15 +4,22 @@ import json
 import os
 import re
 from datetime import UTC
+from io import BytesIO
+from itertools import count
 from typing import Any, Final
+from uuid import uuid4
 
 import schemathesis
+import soundfile
 from hypothesis import strategies as st
 
+from voxrec.audio.convert import Channel
+from voxrec.rest.files import TAKEN
 from voxrec.rest.query import cursor_text
 from voxrec.store.keyset import Cursor
 
-_UUID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_serial: Final = count(1)
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:\d\d)")
 _LABELS = st.from_regex(r"[a-z][a-z0-9]{0,9}(-[a-z0-9]{1,9})?", fullmatch=True)
 _HOSTS = st.builds("{}.example".format, _LABELS) | st.sampled_from(["192.0.2.7", "192.0.2.7:5062"])
@@ -28,6 +35,7 @@ schemathesis.openapi.format(
 )
 
 
+schemathesis.openapi.format("idempotency-key", st.integers(0, 10**6).map("key-{}".format))
 schemathesis.openapi.format(
     "cursor",
     st.builds(Cursor, st.datetimes(timezones=st.just(UTC)), st.uuids()).map(cursor_text),
@@ -38,11 +46,27 @@ schemathesis.openapi.format(
 )
 
 
+def _audio(samples: list[float]) -> bytes:
+    file = BytesIO()
+    soundfile.write(file, samples, 8000, format="WAV")
+    return file.getvalue()
+
+
+for media_type in ("application/octet-stream", *TAKEN):
+    schemathesis.openapi.media_type(media_type, st.lists(st.floats(-1, 1), min_size=1, max_size=50).map(_audio))
+
+
 @schemathesis.hook
-def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, _kwargs: dict[str, Any]) -> None:
+def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any], _kwargs: dict[str, Any]) -> None:
     """Say what the document cannot: which things there are, that a cursor needs a limit, and what is still to come."""
+    path = case.path_parameters or {}
+    if case.method == "DELETE" and path.get("id") in (os.environ["CONTRACT_PROFILE"], os.environ["CONTRACT_PROMPT"]):
+        path["id"] = str(uuid4())  # those are needed still
+    if case.headers and case.headers.get("Idempotency-Key", "").startswith("key-"):
+        case.headers["Idempotency-Key"] = f"key-{next(_serial)}"  # a new request needs a new key
     if isinstance(case.body, dict):
-        profile = (case.path_parameters or {}).get("profileId", os.environ["CONTRACT_PROFILE"])
+        below = path.get("profileId", "")
+        profile = below if _fits(below) else os.environ["CONTRACT_PROFILE"]
         for key, value in (
             ("profileId", profile),
             ("profileIds", [profile]),
@@ -51,6 +75,14 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, _kw
         ):
             if key in case.body and _fits(case.body[key]):
                 case.body[key] = value
+        if _fits(case.body.get("startedAt")) and _fits(case.body.get("endedAt")):
+            case.body["endedAt"] = case.body["startedAt"]  # an end is not before its beginning
+        if "recordPromptCustomId" in case.body and case.method == "POST":
+            case.body.setdefault("recordPrompt", "none")  # or what is there already may need the id
+        if case.body.get("role") == "admin" and case.body.get("profileIds"):
+            case.body["role"] = "read"  # an admin has no limits
+    if case.query and case.query.get("channel") in tuple(Channel):
+        del case.query["channel"]  # the recordings that come of all this have one
     if case.query and "cursor" in case.query:
         case.query.setdefault("limit", 5)
 

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.postgres import until
-from tests.rest.asking import BEGAN, RestTestCase, reactor
+from tests.postgres import reactor, until
+from tests.rest.asking import BEGAN, RestTestCase
 from tests.rest.test_calls import call
 from tests.rest.wire import Wire, connected
 from voxrec.errors import StoreUnavailable

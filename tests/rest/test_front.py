@@ -20,6 +20,7 @@ from tests.rest.asking import BODY_LIMIT, RestTestCase
 from tests.rest.test_site import Echo
 from tests.rest.wire import Wire, connected, raw
 from voxrec import config
+from voxrec.errors import ConfigError
 from voxrec.rest.site import RestSite
 
 ORIGIN = "https://app.example"
@@ -73,7 +74,7 @@ class TlsTests(RestTestCase):
         (directory / "key.pem").write_text("not a key")
         listen = f"ssl:0:privateKey={directory / 'key.pem'}"
         for wrong in (listen, "ssl:0:privateKey=/no/such/file"):
-            with self.assertRaises(config.ConfigError) as caught:
+            with self.assertRaises(ConfigError) as caught:
                 config.parse(f"rest: {{listen: '{wrong}'}}")
             self.assertEqual([fault.field for fault in caught.exception.faults], ["rest.listen"])
 

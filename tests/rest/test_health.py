@@ -36,7 +36,9 @@ class HealthTests(SynchronousTestCase):
         self.clock = Clock()
 
     def start(self, path: str, **probes: Probe) -> tuple[Any, Deferred[Any]]:
-        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000, uploads=Path("uploads"))
+        door = Door(
+            Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000, uploads=Path("uploads")
+        )
         door.hang(HealthRoutes(probes, self.clock).routes())
         stub: Any = StubTreq(door.resource())
         return stub, stub.get(f"http://voxrec{path}")

@@ -46,7 +46,7 @@ class OnceTests(RestTestCase):
         ):
             self.assertEqual(reply.status, 201)
             self.assertNotEqual(reply.headers["location"], first.headers["location"])
-        for key in ("", "é", "x" * 256, '"', "a b"):
+        for key in ("", "é", "x" * 256, "a b"):
             with case(key):
                 self.assertEqual((await self.put("/profiles", key, {"name": "a"})).status, 400)
 

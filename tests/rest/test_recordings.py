@@ -5,8 +5,8 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from tests.rest.asking import BEGAN, PUBLIC_URL, Reply, RestTestCase, case
-from voxrec.errors import NotFound
-from voxrec.model import Profile, RecordingState
+from voxrec.model import JobKind, Profile, RecordingState
+from voxrec.store.jobs import Jobs
 
 UUID1: Final = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"  # of version 1
 
@@ -179,13 +179,11 @@ class ChangeTests(RecordingTestCase):
 
 
 class DeletionTests(RecordingTestCase):
-    async def test_row_and_file_go(self) -> None:
+    async def test_the_row_goes_and_the_files_are_owed(self) -> None:
         made = await self.add_audio(b"RIFF")
-        assert made.path is not None
-        self.archive.locate(made.path)
         self.assertEqual((await self.ask("DELETE", f"/recordings/{made.id}")).status, 204)
-        with self.assertRaises(NotFound):
-            self.archive.locate(made.path)
+        (job,) = await Jobs(self.pool).page()
+        self.assertEqual((job.kind, job.recording_id, job.path), (JobKind.ERASE, made.id, made.path))
         self.assertEqual((await self.ask("DELETE", f"/recordings/{made.id}")).status, 404)
 
     async def test_refused(self) -> None:

@@ -63,7 +63,9 @@ class StreamTests(SynchronousTestCase):
         async def handler(_ask: Ask) -> Answer:
             return Answer(200, {"Content-Type": "text/plain"}, parts())
 
-        door = Door(Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000, uploads=Path("uploads"))
+        door = Door(
+            Gate(RoleTokens(), Attempts(self.clock)), self.clock, unaudited, body_limit=1000, uploads=Path("uploads")
+        )
         door.hang([Route("GET", "/", None, handler, gives=None)])
         return door.resource()
 

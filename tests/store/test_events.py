@@ -1,5 +1,6 @@
 """What happens, in order: by triggers, from the queue, and under transactions that overtake each other."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,7 +22,9 @@ from voxrec.store.recordings import Recordings
 
 
 def news(type_: EventType = EventType.CALL_STARTED, seconds: float = 0, **fields: Any) -> News:
-    call = Call(id=uuid4(), profile_id=uuid4(), state=CallState.PLACING, age=0.0, to="+49301", started_at=NOON, **fields)
+    call = Call(
+        id=uuid4(), profile_id=uuid4(), state=CallState.PLACING, age=0.0, to="+49301", started_at=NOON, **fields
+    )
     return News(type_, NOON + timedelta(seconds=seconds), call.profile_id, call)
 
 
@@ -152,7 +155,7 @@ class ShakyEvents:
         self.answer: Deferred[None] | None = None
         self.batches: list[list[News]] = []
 
-    async def tell(self, given: list[News]) -> None:
+    async def tell(self, given: Sequence[News]) -> None:
         if self.answer is not None:
             await self.answer
         if self.broken:

@@ -147,6 +147,7 @@ class Listing(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = Profiles(self.pool)
+        await add_prompt(self.pool)
         # Two of each moment, so that the id has to decide.
         self.ten = [profile(id=UUID(int=n), created_at=later(n // 2), numbers=(f"+4930{n}",)) for n in range(10)]
         for each in self.ten:

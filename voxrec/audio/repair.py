@@ -119,7 +119,7 @@ def _write_sizes(path: Path, layout: _Layout) -> None:
     whole = layout.held - layout.held % layout.frame
     if layout.data_fits:
         # only the RIFF size is wrong; the pad byte, where there is one, is not a sample
-        whole = layout.data_size
+        whole = layout.data_size - layout.data_size % layout.frame
     with path.open("r+b") as file:
         length = file.truncate(layout.samples_at + whole)
         if whole & 1:

@@ -142,7 +142,7 @@ class Announcements:
             self._log.failure("announcements could not be installed", failure)
 
     async def _refresh(self) -> None:
-        await deferLater(self._clock, 0)  # type: ignore[arg-type] # a clock is all that it needs
+        await deferLater(self._clock, 0)
         complained = ""
         while self._stale:
             self._stale = False
@@ -153,7 +153,7 @@ class Announcements:
                 if error.detail != complained:
                     complained = error.detail
                     self._log.warn("announcements: {error}; trying on", error=error)
-                await deferLater(self._clock, _AGAIN)  # type: ignore[arg-type]
+                await deferLater(self._clock, _AGAIN)
 
     async def _follow(self, prompts: list[Prompt]) -> None:
         there = set(await self._in_thread(_found, self._directory))

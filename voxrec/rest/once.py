@@ -19,7 +19,7 @@ from voxrec.store.idempotency import Claim, DoneBefore, FirstAnswer, Idempotency
 Handled = Callable[[Route, Ask], Awaitable[Answer]]
 
 # the draft writes a string in quotation marks (RFC 9651 section 3.3.3); nearly all clients leave them out
-_KEY: Final = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x2b\x2d-\x7e]{1,255})')
+_KEY: Final = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"|([!-~]{1,255})')
 
 
 class KeyReused(InvalidInput):

@@ -53,7 +53,7 @@ _ASKED: Final[Mapping[str, Json]] = {
     },
     "Idempotency-Key": {
         "description": "Any text of the client's own: the same request with the same key gets the first one's answer.",
-        "schema": {"type": "string", "pattern": r'^("[ !#-\[\]-~]{1,255}"|[!#-+\--~]{1,255})$'},
+        "schema": {"type": "string", "format": "idempotency-key", "minLength": 1, "maxLength": 257},
     },
     "Last-Event-ID": {
         "description": "The id of the last event that was seen; those after it come first.",

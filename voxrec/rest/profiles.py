@@ -42,7 +42,6 @@ class ProfileRoutes:
                 takes=Takes(Profile, refuse=_OURS),
                 shows=Profile,
                 once=True,
-                asks=("Idempotency-Key",),
                 tells=("ETag", "Location"),
                 fails=(Conflict,),
             ),

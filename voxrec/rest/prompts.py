@@ -52,7 +52,6 @@ class PromptRoutes:
                 takes=Takes(Prompt, refuse=_OURS),
                 shows=Prompt,
                 once=True,
-                asks=("Idempotency-Key",),
                 tells=("ETag", "Location"),
                 fails=(Conflict,),
             ),

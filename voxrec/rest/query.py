@@ -74,7 +74,6 @@ def text(given: str) -> str:
     return given
 
 
-@shaped(type="integer", minimum=1, maximum=LARGEST_PAGE)
 @shaped(type="string", enum=list(FORMATS))
 def audio_format(given: str) -> str:
     """What the audio is to be converted to."""
@@ -92,6 +91,7 @@ def channel(given: str) -> Channel:
         raise ValueError(f"must be one of {', '.join(Channel)}") from None
 
 
+@shaped(type="integer", minimum=1, maximum=LARGEST_PAGE)
 def limit(given: str) -> int:
     """How long a page may be."""
     if not re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) or not 1 <= int(given) <= LARGEST_PAGE:

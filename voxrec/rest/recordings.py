@@ -85,7 +85,6 @@ class RecordingRoutes:
             limited=True,
             shows=SHOWN,
             once=True,
-            asks=("Idempotency-Key",),
             tells=("ETag", "Location"),
             fails=(Conflict,),
         )

@@ -126,7 +126,7 @@ class _Bounded(Request):
         if self._intake is None or spool is None:
             super().gotLength(None if length is None else min(length, self._room))
             return
-        self.content = spool  # type: ignore[assignment] # all of a file that Twisted asks of it
+        self.content = spool  # all of a file that Twisted asks of it
         if length is not None:
             spool.announce(length)
         self.channel.transport.pauseProducing()

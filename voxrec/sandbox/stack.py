@@ -283,7 +283,7 @@ class Stack:
         """All mails in the mailbox, oldest first."""
         files = sorted(self.mailbox_directory.glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)
         parser = BytesParser(policy=email_policy)
-        return [(path, cast("EmailMessage", parser.parsebytes(path.read_bytes()))) for path in files]
+        return [(path, parser.parsebytes(path.read_bytes())) for path in files]
 
     async def until(self, condition: Callable[[], Any], seconds: float) -> bool:
         """Ask an async ``condition`` again and again until it holds; False where it did not in time."""

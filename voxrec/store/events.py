@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -84,14 +84,19 @@ class Events:
         return await self._pool.execute(_FORGET, (age,))
 
 
+class Told(Protocol):
+    """Where a queue's events go: `Events`, or what a test puts in its place."""
+
+    async def tell(self, news: Sequence[News], /) -> None:
+        """Write down what happened, in this order."""
+
+
 class EventQueue:
     """What calls tell, until PostgreSQL has it. Never blocks: where it is full, the oldest is dropped, and counted."""
 
     _log = Logger()
 
-    def __init__(
-        self, clock: IReactorTime, events: Events, dropped: Callable[[int], None], limit: int = QUEUED
-    ) -> None:
+    def __init__(self, clock: IReactorTime, events: Told, dropped: Callable[[int], None], limit: int = QUEUED) -> None:
         self._clock = clock
         self._events = events
         self._dropped = dropped
