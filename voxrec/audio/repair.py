@@ -32,8 +32,8 @@ class _Layout:
 
     @property
     def data_fits(self) -> bool:
-        # a chunk of odd length is padded to an even one, which many writers forget
-        return self.held in (self.data_size, _even(self.data_size))
+        # a chunk of odd length is padded to an even one, which many writers forget; none holds a part of a frame
+        return self.data_size % self.frame == 0 and self.held in (self.data_size, _even(self.data_size))
 
     @property
     def riff_fits(self) -> bool:
@@ -119,7 +119,7 @@ def _write_sizes(path: Path, layout: _Layout) -> None:
     whole = layout.held - layout.held % layout.frame
     if layout.data_fits:
         # only the RIFF size is wrong; the pad byte, where there is one, is not a sample
-        whole = layout.data_size - layout.data_size % layout.frame
+        whole = layout.data_size
     with path.open("r+b") as file:
         length = file.truncate(layout.samples_at + whole)
         if whole & 1:
