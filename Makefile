@@ -32,7 +32,7 @@ check: $(READY)
 	@$(VENV)/bin/mypy
 
 test: check
-	@$(VENV)/bin/python -m voxrec.sandbox.rootfs
+	@$(VENV)/bin/python -m voxrec.sandbox.rootfs asterisk-22 asterisk-16
 	@echo "== trial"
 	@$(VENV)/bin/trial --temp-directory=.trial tests
 
