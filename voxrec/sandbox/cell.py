@@ -18,8 +18,10 @@ MOUNT_POINT = PurePosixPath("/mnt")
 # No fork and no process namespace anywhere in this chain: each step execs the next, so the id that Popen knows is the
 # program's own. The death signal comes last because changing root and credentials clears it. The root is read-only,
 # so one instance cannot spoil what the others are started from.
+# chroot is in a directory that a normal user's PATH leaves out.
 _ENTER = """\
 set -e
+PATH=$PATH:/usr/sbin:/sbin
 root=$1 instance=$2
 shift 2
 mount --bind "$root" "$root"
