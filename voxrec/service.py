@@ -14,18 +14,12 @@ from uuid import UUID
 import txaio
 from treq.client import HTTPClient
 from twisted.application.internet import TimerService
-from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults, maybeDeferred  # noqa: A004
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.server import Site
 
 from voxrec.archive.directory import DirectoryArchive
 from voxrec.ari.client import AriClient
@@ -70,70 +64,17 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
+from voxrec.tree import AGAIN, InOrder, Listening, Part
 
-_AGAIN = 5.0  # seconds until what could not be had is asked for again: a port, a database
 _SWEEP = 60.0  # seconds between looks for recordings that nobody ended
 _FORGET = 3600.0  # seconds between looks for what is too old to be kept
 _LAST_WORDS = 15.0  # seconds for calls to end once voxrec has hung up
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Start = Callable[[], Awaitable[object] | None]
 
 
-class _Part(Service):
-    """A collaborator in the tree: coroutines that start and stop it."""
-
-    def __init__(self, name: str, start: Start, stop: Start) -> None:
-        self.name = name
-        self._start = start
-        self._stop = stop
-
-    def startService(self) -> Deferred[object]:
-        super().startService()
-        return maybeDeferred(self._start)
-
-    def stopService(self) -> Deferred[object]:
-        super().stopService()
-        return maybeDeferred(self._stop)
-
-
-class _InOrder(MultiService):
-    """Starts its services one after the other, each when the one before is there; stops them in reverse."""
-
-    _log = Logger()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._starting: Deferred[None] | None = None
-        self._started: list[IService] = []
-
-    def startService(self) -> Deferred[None]:
-        Service.startService(self)
-        self._starting = Deferred.fromCoroutine(self._start_all())
-        return self._starting
-
-    async def _start_all(self) -> None:
-        for service in self:
-            self._started.append(service)
-            await maybeDeferred(service.startService)
-
-    def stopService(self) -> Deferred[None]:
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._stop_all())
-
-    async def _stop_all(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
-        while self._started:
-            service = self._started.pop()
-            try:
-                await maybeDeferred(service.stopService)
-            except Exception:
-                self._log.failure("{name} did not stop cleanly", name=service.name)
-
-
-class Voxrec(_InOrder):
+class Voxrec(InOrder):
     """The whole daemon: its database, and on top of it the gateway."""
 
     def __init__(self, reactor: Any, config: Config) -> None:
@@ -146,8 +87,8 @@ class Voxrec(_InOrder):
         self._postgres = EmbeddedPostgres(reactor, Path(config.data_directory, "postgres"))
         self._gateway: _Gateway | None = None
         self._dsn = str(config.database.dsn)
-        _Part("database", self._start_database, self._stop_database).setServiceParent(self)
-        _Part("gateway", self._start_gateway, self._stop_gateway).setServiceParent(self)
+        Part("database", self._start_database, self._stop_database).setServiceParent(self)
+        Part("gateway", self._start_gateway, self._stop_gateway).setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         """Make the data directory."""
@@ -209,10 +150,10 @@ class Voxrec(_InOrder):
                 if error.detail != complained:
                     complained = error.detail
                     self._log.error("{complaint}, trying on: {error}", complaint=complaint, error=error)
-            await deferLater(self._reactor, _AGAIN)
+            await deferLater(self._reactor, AGAIN)
 
 
-class _Gateway(_InOrder):
+class _Gateway(InOrder):
     """All that stands on the database, lowest first."""
 
     def __init__(self, reactor: Any, config: Config, dsn: str) -> None:
@@ -379,14 +320,14 @@ class _Gateway(_InOrder):
         metrics.watch("voxrec_asterisk_connected", "Whether Asterisk does.", lambda: self._link.version is not None)
 
         for part in (
-            _Part("journal", journal.start, journal.stop),
-            _Part("pool", self._start_pool, self._stop_pool),
-            _Part("listener", self._start_listener, self._stop_listener),
-            _Part("worker", self._start_worker, self._worker.stopService),
-            _Part("news", _nothing, news.stop),
-            _Part("events", _nothing, self._feed.stop),
-            _Listening(reactor, config.rest.listen, site),
-            _Part("calls", self._start_calls, self._stop_calls),
+            Part("pool", self._start_pool, self._stop_pool),
+            Part("journal", journal.start, journal.stop),
+            Part("listener", self._start_listener, self._stop_listener),
+            Part("worker", self._start_worker, self._worker.stopService),
+            Part("news", _nothing, news.stop),
+            Part("events", _nothing, self._feed.stop),
+            Listening(reactor, config.rest.listen, site),
+            Part("calls", self._start_calls, self._stop_calls),
             TimerService(_SWEEP, self._link.sweep),
             TimerService(_SWEEP, self._announcements.sweep),
             TimerService(_FORGET, self._forget, idempotency),
@@ -446,7 +387,7 @@ class _Gateway(_InOrder):
                 if error.detail != complained:
                     complained = error.detail
                     self._log.error("PostgreSQL: {error}; trying on", error=error)
-            await deferLater(self._reactor, _AGAIN)
+            await deferLater(self._reactor, AGAIN)
         self._pool.start()
 
     def _not_brought_up(self, failure: Failure) -> None:
@@ -509,51 +450,6 @@ class _Gateway(_InOrder):
 
     async def _asterisk_state(self) -> str | None:
         return None if self._link.version is not None else "the event websocket is not open"
-
-
-class _Listening(Service):
-    """REST's port; one that is taken is asked for again, since its owner may be about to end."""
-
-    name = "rest"
-    _log = Logger()
-
-    def __init__(self, reactor: Any, description: str, site: Site) -> None:
-        self._reactor = reactor
-        self._description = description
-        self._site = site
-        self._port: IListeningPort | None = None
-        self._again: Deferred[None] | None = None
-
-    async def _listen(self) -> None:
-        complained = False
-        while True:
-            try:
-                self._port = await serverFromString(self._reactor, self._description).listen(self._site)
-            except (CannotListenError, OSError) as error:
-                if not complained:
-                    complained = True
-                    self._log.error("REST: cannot listen, trying on: {error}", error=error)
-            else:
-                self._log.info("REST: listening on {address}", address=self._port.getHost())
-                return
-            await deferLater(self._reactor, _AGAIN)
-
-    def startService(self) -> None:
-        """Begin to listen, or to try."""
-        super().startService()
-        self._again = Deferred.fromCoroutine(self._listen())
-        self._again.addErrback(lambda failure: failure.trap(CancelledError) and None)
-
-    async def _stop(self) -> None:
-        if self._again is not None:
-            self._again.cancel()
-        if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
-
-    def stopService(self) -> Deferred[None]:
-        """Listen no more."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
 
 
 def _nothing() -> None:
