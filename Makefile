@@ -12,7 +12,7 @@ help:
 	@echo "make run              the same parts, to play with: Ctrl-C ends them"
 	@echo "make call PROFILE=ID  place a test call while 'make run' runs"
 	@echo "make test             ruff, mypy, unit tests and live tests"
-	@echo "make bench            how long callers wait, against a plain dialplan"
+	@echo "make bench            how long callers wait against a plain dialplan; lists of 100,000 rows"
 	@echo "make clean            remove what the above made in this directory"
 
 demo: $(READY)
@@ -38,6 +38,7 @@ test: check
 
 bench: $(READY)
 	@$(VENV)/bin/python -m bench.setup_time
+	@$(VENV)/bin/python -m bench.lists
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

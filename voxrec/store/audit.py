@@ -14,7 +14,7 @@ from typing import Final
 from voxrec.model import AuditEntry
 from voxrec.store.columns import Columns
 from voxrec.store.database import Database
-from voxrec.store.keyset import Conditions, Cursor
+from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
 
 _COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM audit"
@@ -62,22 +62,14 @@ class Audit:
         told = (entry.target_id, entry.outcome, entry.status, list(entry.fields), entry.id)
         await self._database.execute(_END, told)
 
-    async def pages(self, wanted: AuditFilter = EVERY_ENTRY, size: int = 500) -> AsyncIterator[list[AuditEntry]]:
+    def pages(self, wanted: AuditFilter = EVERY_ENTRY, size: int = 500) -> AsyncIterator[list[AuditEntry]]:
         """Every wanted entry, newest first, ``size`` of them at a time."""
-        after = None
-        while page := await self.page(wanted, size, after):
-            yield page
-            if len(page) < size:
-                return
-            after = Cursor.behind(page[-1])
+        return page_by_page(lambda after: self.page(wanted, size, after), size)
 
     async def page(
         self, wanted: AuditFilter = EVERY_ENTRY, limit: int = 500, after: Cursor | None = None
     ) -> list[AuditEntry]:
         """At most ``limit`` of the wanted entries, newest first, from behind ``after`` on."""
         where = wanted.conditions()
-        where.add("(created_at, id) < %s", after)
-        rows = await self._database.query(
-            f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
-        )
+        rows = await newest(self._database, _SELECT, where, limit, after)
         return [_COLUMNS.struct(row) for row in rows]

@@ -15,7 +15,7 @@ from voxrec.errors import Conflict, FieldFault, InvalidInput, NotFound
 from voxrec.model import Profile
 from voxrec.store.columns import Columns
 from voxrec.store.idempotency import Along, nothing
-from voxrec.store.keyset import Conditions, Cursor
+from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
 from voxrec.store.link import Row
 from voxrec.store.pool import Pool, Transaction
 
@@ -100,14 +100,9 @@ class Profiles:
         """Every Profile, newest first."""
         return [profile async for page in self.pages() for profile in page]
 
-    async def pages(self, wanted: ProfileFilter = EVERY_PROFILE, size: int = 500) -> AsyncIterator[list[Profile]]:
+    def pages(self, wanted: ProfileFilter = EVERY_PROFILE, size: int = 500) -> AsyncIterator[list[Profile]]:
         """Every wanted Profile, newest first, ``size`` of them at a time."""
-        after = None
-        while page := await self.page(wanted, size, after):
-            yield page
-            if len(page) < size:
-                return
-            after = Cursor.behind(page[-1])
+        return page_by_page(lambda after: self.page(wanted, size, after), size)
 
     async def page(
         self, wanted: ProfileFilter = EVERY_PROFILE, limit: int = 500, after: Cursor | None = None
@@ -115,10 +110,7 @@ class Profiles:
         """At most ``limit`` of the wanted Profiles, newest first, from behind ``after`` on."""
         where = wanted.conditions()
         where.add("id = ANY(%s)", None if self._only is None else list(self._only))
-        where.add("(created_at, id) < %s", after)
-        rows = await self._pool.query(
-            f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
-        )
+        rows = await newest(self._pool, _SELECT, where, limit, after)
         return [_profile(row) for row in rows]
 
     async def create(self, profile: Profile, along: Along[Profile] = nothing) -> Profile:

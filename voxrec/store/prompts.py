@@ -13,7 +13,7 @@ from voxrec.errors import Conflict, FieldFault, NotFound
 from voxrec.model import Prompt
 from voxrec.store.columns import Columns
 from voxrec.store.idempotency import Along, nothing
-from voxrec.store.keyset import Conditions, Cursor
+from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
 from voxrec.store.pool import Pool, Transaction
 
 _COLUMNS: Final = Columns(Prompt, jsonb=frozenset())
@@ -85,24 +85,16 @@ class Prompts:
         """Every Prompt, newest first."""
         return [prompt async for page in self.pages() for prompt in page]
 
-    async def pages(self, wanted: PromptFilter = EVERY_PROMPT, size: int = 500) -> AsyncIterator[list[Prompt]]:
+    def pages(self, wanted: PromptFilter = EVERY_PROMPT, size: int = 500) -> AsyncIterator[list[Prompt]]:
         """Every Prompt, newest first, ``size`` of them at a time."""
-        after = None
-        while page := await self.page(wanted, size, after):
-            yield page
-            if len(page) < size:
-                return
-            after = Cursor.behind(page[-1])
+        return page_by_page(lambda after: self.page(wanted, size, after), size)
 
     async def page(
         self, wanted: PromptFilter = EVERY_PROMPT, limit: int = 500, after: Cursor | None = None
     ) -> list[Prompt]:
         """At most ``limit`` Prompts, newest first, from behind ``after`` on."""
         where = wanted.conditions()
-        where.add("(created_at, id) < %s", after)
-        rows = await self._pool.query(
-            f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
-        )
+        rows = await newest(self._pool, _SELECT, where, limit, after)
         return [_COLUMNS.struct(row) for row in rows]
 
     async def create(self, prompt: Prompt, along: Along[Prompt] = nothing) -> Prompt:

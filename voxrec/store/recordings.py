@@ -15,7 +15,7 @@ from voxrec.model import JobKind, Recording, RecordingState
 from voxrec.store.columns import Columns
 from voxrec.store.idempotency import Along, nothing
 from voxrec.store.jobs import owe, owe_erasing
-from voxrec.store.keyset import Conditions, Cursor
+from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
 from voxrec.store.link import Row
 from voxrec.store.pool import Pool, Transaction
 
@@ -113,14 +113,9 @@ class Recordings:
         rows = await self._pool.query(f"{_SELECT} WHERE id = %s", (recording_id,))
         return self._within(_only(rows, recording_id))
 
-    async def pages(self, wanted: RecordingFilter = EVERY_RECORDING, size: int = 500) -> AsyncIterator[list[Recording]]:
+    def pages(self, wanted: RecordingFilter = EVERY_RECORDING, size: int = 500) -> AsyncIterator[list[Recording]]:
         """Every wanted Recording, newest first, ``size`` of them at a time."""
-        after = None
-        while page := await self.page(wanted, size, after):
-            yield page
-            if len(page) < size:
-                return
-            after = Cursor.behind(page[-1])
+        return page_by_page(lambda after: self.page(wanted, size, after), size)
 
     async def page(
         self, wanted: RecordingFilter = EVERY_RECORDING, limit: int = 500, after: Cursor | None = None
@@ -128,10 +123,7 @@ class Recordings:
         """At most ``limit`` of the wanted Recordings, newest first, from behind ``after`` on."""
         where = wanted.conditions()
         where.add("profile_id = ANY(%s)", None if self._only is None else list(self._only))
-        where.add("(created_at, id) < %s", after)
-        rows = await self._pool.query(
-            f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
-        )
+        rows = await newest(self._pool, _SELECT, where, limit, after)
         return [_COLUMNS.struct(row) for row in rows]
 
     async def expired(self, now: datetime, limit: int = 500) -> list[Recording]:

@@ -13,7 +13,7 @@ from voxrec.errors import FieldFault, InvalidInput, NotFound
 from voxrec.model import Token
 from voxrec.store.columns import Columns
 from voxrec.store.database import Database
-from voxrec.store.keyset import Conditions, Cursor
+from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
 from voxrec.store.pool import Transaction
 
 PREFIX: Final = "vxr_"
@@ -82,22 +82,14 @@ class Tokens:
             raise NotFound(f"There is no token {token_id}.")
         return _COLUMNS.struct(rows[0])
 
-    async def pages(self, wanted: TokenFilter = UNREVOKED, size: int = 500) -> AsyncIterator[list[Token]]:
+    def pages(self, wanted: TokenFilter = UNREVOKED, size: int = 500) -> AsyncIterator[list[Token]]:
         """Every wanted Token, newest first, ``size`` of them at a time."""
-        after = None
-        while page := await self.page(wanted, size, after):
-            yield page
-            if len(page) < size:
-                return
-            after = Cursor.behind(page[-1])
+        return page_by_page(lambda after: self.page(wanted, size, after), size)
 
     async def page(self, wanted: TokenFilter = UNREVOKED, limit: int = 500, after: Cursor | None = None) -> list[Token]:
         """At most ``limit`` of the wanted Tokens, newest first, from behind ``after`` on."""
         where = wanted.conditions()
-        where.add("(created_at, id) < %s", after)
-        rows = await self._database.query(
-            f"{_SELECT} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
-        )
+        rows = await newest(self._database, _SELECT, where, limit, after)
         return [_COLUMNS.struct(row) for row in rows]
 
     async def create(self, token: Token, secret: str) -> Token:
