@@ -48,6 +48,7 @@ from voxrec.rest.events import Feed
 from voxrec.rest.metrics import MetricsRoutes
 from voxrec.rest.site import RestSite
 from voxrec.rest.spool import discard_leftovers
+from voxrec.retention import Retention
 from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.directory import ProfileDirectory
@@ -331,6 +332,7 @@ class _Gateway(InOrder):
             TimerService(_SWEEP, self._link.sweep),
             TimerService(_SWEEP, self._announcements.sweep),
             TimerService(_FORGET, self._forget, idempotency),
+            TimerService(_FORGET, Retention(reactor, recordings).sweep),
         ):
             part.setServiceParent(self)
 

@@ -175,6 +175,13 @@ class RecordedCallTests(SynchronousTestCase):
             ("+4930111", "Alice", "+4930222", 2, "sip:desk@192.0.2.7:5070"),
         )
 
+    def test_it_expires_as_the_profile_says(self) -> None:
+        self.assertIsNone(answered().ledger.entries[0].expires_at)
+        (recording,) = answered(retention_days=30).ledger.entries
+        assert recording.expires_at is not None
+        assert recording.started_at is not None
+        self.assertEqual((recording.expires_at - recording.started_at).days, 30)
+
     def test_nothing_is_announced_before_both_files_are_open(self) -> None:
         stage = answered(record_prompt=RecordPrompt.DEFAULT)
         stage.took()

@@ -6,7 +6,7 @@ of `_Core`. Failures of Asterisk's answers come back as inputs too, so that ever
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -185,6 +185,7 @@ class _Core:
             to=self.incoming.dialled,
             remote_sip_uri=self.profile.remote_sip_uri,
             metadata=self.profile.metadata,
+            expires_at=_expiry(now, self.profile.retention_days),
             created_at=now,
             updated_at=now,
         )
@@ -302,6 +303,10 @@ class _Core:
         Deferred.fromCoroutine(command).addErrback(
             lambda failure: self.log.warn("call {call}: {error}", call=self.call_id, error=failure.value)
         )
+
+
+def _expiry(began: datetime, retention_days: int | None) -> datetime | None:
+    return None if retention_days is None else began + timedelta(days=retention_days)
 
 
 async def _together(*steps: Coroutine[Any, Any, None]) -> None:

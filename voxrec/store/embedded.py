@@ -87,19 +87,19 @@ class Cluster:
         """See to it that PostgreSQL can enter its directories: below a closed one, /root say, only with a right."""
         if shutil.which("setpriv") is None:
             raise StoreUnavailable("setpriv is missing; install util-linux, or configure a database")
-        trials = (("stat", f"{self._directory}/."), (str(self._programs / "postgres"), "--version"))
-        for trial, needed in zip(trials, (self._directory, self._programs), strict=True):
-            if not self._works(*trial) and self._account is not None:
+        for needed in (self._directory, self._programs / "postgres"):
+            if not self._can_enter(needed) and self._account is not None:
                 self._rights = _ENTER_ALL
-            if not self._works(*trial):
+            if not self._can_enter(needed):
                 who = self._account.pw_name if self._account is not None else "this user"
                 raise StoreUnavailable(
                     f"PostgreSQL runs as {who}, who cannot enter {needed}: open the directories above it (chmod o+x), "
                     "install voxrec elsewhere, or configure a database"
                 )
 
-    def _works(self, *command: str) -> bool:
-        return self._run(*command).returncode == 0
+    def _can_enter(self, path: Path) -> bool:
+        # asked by another program: setpriv itself, as it starts one, can still do what root can
+        return self._run("test", "-x", str(path)).returncode == 0
 
     def _make_socket_directory(self) -> None:
         if len(os.fsencode(self._sockets / _SOCKET)) > _SOCKET_PATH_LIMIT:
