@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from psycopg2.sql import SQL, Identifier
 
 from tests.live.gateway import GatewayTestCase, new_stack
 from tests.live.test_calls import asterisk_of
+from tests.postgres import administer, cluster
 from voxrec.sandbox import scene
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.stack import Stack
@@ -110,6 +112,21 @@ class MissingTests(DaemonTestCase):
         answer = await stack.request("GET", "/profiles")
         self.assertEqual(answer.status, 503)
         self.assertEqual(answer.headers["content-type"], "application/problem+json")
+
+
+class ConfiguredDatabaseTests(DaemonTestCase):
+    async def test_a_server_of_the_users_own_serves_as_well(self) -> None:
+        name = f"live_{os.urandom(4).hex()}"
+        administer(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        stack = self.stack(database={"dsn": cluster().dsn(name)})
+        await stack.start()
+        self.assertFalse((stack.directory / "data" / "postgres").exists())
+        profile, desk = await scene.set_up(stack, self.reactor, self.directory, record=True)
+        self.phone(desk)
+        await scene.converse(stack, self.reactor, self.directory, profile, desk, 2.0)
+        recording = await stack.recording_of(profile["id"])
+        self.assertEqual(recording["state"], "completed")
+        self.assertEqual([each["id"] for each in await stack.ask("GET", "/profiles")], [profile["id"]])
 
 
 class StopTests(DaemonTestCase):
