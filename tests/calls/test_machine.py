@@ -3,11 +3,14 @@
 from typing import Any
 from uuid import UUID
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.double import INCOMING, Stage
+from voxrec.ari.requests import AriRefusal
 from voxrec.calls.causes import Cause
-from voxrec.model import RecordingState, RecordPrompt, Side
+from voxrec.errors import Conflict
+from voxrec.model import Recording, RecordingState, RecordPrompt, Side
 
 PLACE = ["POST bridges/voxrec-CALL-bridge", "POST channels/create"]
 DIAL = ["POST bridges/voxrec-CALL-bridge/addChannel", "POST channels/voxrec-CALL-leg/dial"]
@@ -323,6 +326,54 @@ class RecordedCallTests(SynchronousTestCase):
         recording = stage.call.recording
         assert recording is not None
         self.assertEqual(recording.timeline[-1].by, "voxrec")
+
+
+class PauseTests(SynchronousTestCase):
+    MUTE = ("recordings/live/voxrec-REC-caller/mute", "recordings/live/voxrec-REC-callee/mute")
+
+    def steer(self, stage: Stage, state: RecordingState) -> Deferred[Recording]:
+        return Deferred.fromCoroutine(stage.call.steer(state))
+
+    def test_pausing_and_resuming(self) -> None:
+        stage = talking()
+        stage.clock.advance(2)
+        paused = self.successResultOf(self.steer(stage, RecordingState.PAUSED))
+        self.assertEqual(stage.took(), [f"POST {path}" for path in self.MUTE])
+        self.assertEqual(paused.state, RecordingState.PAUSED)
+        self.assertEqual(stage.ledger.entries[-1], paused)
+        stage.clock.advance(3)
+        resumed = self.successResultOf(self.steer(stage, RecordingState.RECORDING))
+        self.assertEqual(stage.took(), [f"DELETE {path}" for path in self.MUTE])
+        self.assertEqual(resumed.state, RecordingState.RECORDING)
+        self.assertEqual(stage.events[1:], [(2.0, "paused"), (5.0, "resumed")])
+
+    def test_again_does_nothing(self) -> None:
+        stage = talking()
+        self.successResultOf(self.steer(stage, RecordingState.RECORDING))
+        self.assertEqual(stage.took(), [])
+
+    def test_no_beeps_while_paused(self) -> None:
+        stage = talking(record_beep_interval=15)
+        self.successResultOf(self.steer(stage, RecordingState.PAUSED))
+        stage.took()
+        stage.clock.advance(15)
+        self.assertEqual(stage.took(), [])
+        self.successResultOf(self.steer(stage, RecordingState.RECORDING))
+        stage.took()
+        stage.clock.advance(15)
+        self.assertEqual(stage.took(), WHISPER)
+
+    def test_where_it_cannot_be(self) -> None:
+        for stage in (ringing(), answered(), talking(record=False)):
+            self.failureResultOf(self.steer(stage, RecordingState.PAUSED), Conflict)
+
+    def test_asterisk_that_refuses_leaves_it_as_it_was(self) -> None:
+        stage = talking()
+        stage.asterisk.refuse = {"mute": 500}
+        self.failureResultOf(self.steer(stage, RecordingState.PAUSED), AriRefusal)
+        recording = stage.call.recording
+        assert recording is not None
+        self.assertEqual(recording.state, RecordingState.RECORDING)
 
 
 class UnrecordedCallTests(SynchronousTestCase):

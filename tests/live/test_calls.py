@@ -166,6 +166,40 @@ class OtherCallTests(GatewayTestCase):
         self.assertEqual(await stack.ask("GET", f"/profiles/{profile['id']}/recordings"), [])
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
 
+    async def test_what_is_said_while_paused_is_in_no_file(self) -> None:
+        stack = await shared_stack()
+        profile, desk = await scene.set_up(
+            stack, self.reactor, self.directory, record=True, recordChannels="dual", recordBeepAtStart=False
+        )
+        self.phone(desk)
+        tone = tones.make_tone(self.directory / "caller.tone.wav", scene.CALLER_HZ, 1.0)
+        caller = Phone.calling(self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip}", play=tone, seconds=6.0)
+        self.phone(caller)
+        await caller.start()
+        await caller.wait_for("confirmed")
+        await self.sleep(1.5)
+        (live,) = await stack.ask("GET", f"/profiles/{profile['id']}/recordings")
+        path = f"/recordings/{live['id']}"
+        paused = await stack.request("POST", path, {"state": "paused"})
+        self.assertEqual((paused.status, paused.json()["state"]), (200, "paused"))
+        self.assertEqual(paused.headers["etag"], (await stack.request("GET", path)).headers["etag"])
+        await self.sleep(2)
+        resumed = await stack.request("POST", path, {"state": "recording"})
+        self.assertEqual((resumed.status, resumed.json()["state"]), (200, "recording"))
+        await caller.ended(20)
+        recording = await stack.recording_of(profile["id"])
+        self.assertEqual((await stack.request("POST", path, {"state": "paused"})).status, 409)
+        at = {entry["event"]: entry["at"] for entry in recording["timeline"]}
+        audio = self.directory / "paused.wav"
+        audio.write_bytes((await stack.request("GET", f"{path}/audio")).body)
+        samples, rate = tones.load(audio)
+        self.assertApproximates(len(samples) / rate, 6.0, 0.3)
+        inside = samples[int((at["paused"] + 0.1) * rate) : int((at["resumed"] - 0.1) * rate)]
+        self.assertEqual(abs(inside).max(), 0.0)
+        for channel, hz in ((scene.LEFT, scene.CALLER_HZ), (scene.RIGHT, scene.CALLEE_HZ)):
+            for start, end in ((0.3, at["paused"] - 0.1), (at["resumed"] + 0.1, len(samples) / rate - 0.3)):
+                self.assertLess(tones.missing(samples[:, channel], rate, hz, start, end), scene.TOLERATED)
+
     async def test_the_far_end_hangs_up(self) -> None:
         stack = await shared_stack()
         desk = self.phone(await Phone.answering(self.reactor, self.directory, hang_up_after=2.0).start())

@@ -21,7 +21,7 @@ from twisted.web.resource import Resource
 from tests.postgres import DatabaseTestCase, reactor
 from voxrec.archive.directory import DirectoryArchive
 from voxrec.archive.interface import StoredFile
-from voxrec.errors import NotFound
+from voxrec.errors import Conflict, NotFound
 from voxrec.metrics import Metrics
 from voxrec.model import Call, Profile, Prompt, Recording, RecordingState
 from voxrec.rest.app import RestApp
@@ -100,6 +100,7 @@ class Switchboard:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.released: list[UUID] = []
+        self.recorded: dict[UUID, Recording] = {}
 
     def shown(self) -> list[Call]:
         return list(self.calls)
@@ -112,6 +113,12 @@ class Switchboard:
 
     def release(self, call_id: UUID) -> None:
         self.released.append(self.find(call_id).id)
+
+    async def steer(self, recording_id: UUID, state: RecordingState) -> Recording:
+        if recording_id not in self.recorded:
+            raise Conflict(f"Recording {recording_id} belongs to no live call here.")
+        recording = self.recorded[recording_id]
+        return msgspec.structs.replace(recording, state=state, updated_at=recording.updated_at + timedelta(seconds=1))
 
 
 @contextmanager

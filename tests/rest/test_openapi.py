@@ -69,7 +69,7 @@ class DocumentTests(RestTestCase):
         schemas = (await self.document())["components"]["schemas"]
         self.assertNotIn("createdAt", schemas["NewProfile"]["properties"])
         self.assertNotIn("id", schemas["ProfileChange"]["properties"])
-        self.assertEqual(set(schemas["RecordingChange"]["properties"]), {"metadata", "legalHold"})
+        self.assertEqual(set(schemas["RecordingChange"]["properties"]), {"metadata", "legalHold", "state"})
         self.assertEqual(schemas["NewProfile"]["properties"]["recordFormat"]["enum"], ["wav", "mp3"])
         self.assertNotIn("path", schemas["Recording"]["properties"])
         self.assertIn("audioUrl", schemas["Recording"]["required"])

@@ -157,10 +157,27 @@ class ChangeTests(RecordingTestCase):
         self.assertEqual((await self.ask("POST", path, json=shown)).status, 200)
         for key in shown.keys() - {"metadata", "legalHold"}:
             with case(key):
-                reply = await self.ask("POST", path, json={key: "paused"})
+                reply = await self.ask("POST", path, json={key: "completed"})
                 self.assertEqual((reply.status, reply.faulty), (422, [key]))
         reply = await self.ask("POST", path, json={"metadata": {"a": "x" * 8192}, "legalHold": 1, "path": "a"})
         self.assertEqual(set(reply.faulty), {"metadata", "legalHold", "path"})
+
+    async def test_a_live_one_is_paused_and_resumed(self) -> None:
+        made = await self.add_recording(state=RecordingState.RECORDING)
+        self.switchboard.recorded[made.id] = made
+        path = f"/recordings/{made.id}"
+        for state in ("paused", "recording"):
+            reply = await self.ask("POST", path, json={"state": state, "metadata": {"now": state}})
+            self.assertEqual((reply.status, reply.json["state"], reply.json["metadata"]), (200, state, {"now": state}))
+            self.assertEqual(reply.etag, (await self.ask("GET", path)).etag)
+
+    async def test_one_that_cannot_be_paused_stays_as_it_is(self) -> None:
+        elsewhere = await self.add_recording(state=RecordingState.RECORDING)
+        finished = await self.add_recording(state=RecordingState.COMPLETED)
+        for recording in (elsewhere, finished):
+            reply = await self.ask("POST", f"/recordings/{recording.id}", json={"state": "paused"})
+            self.assertEqual(reply.status, 409)
+            self.assertEqual((await self.recordings.get(recording.id)).state, recording.state)
 
     async def test_below_another_profile(self) -> None:
         made = await self.add_recording(profile_id=self.profile.id)

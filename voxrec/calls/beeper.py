@@ -19,7 +19,10 @@ from voxrec.errors import VoxrecError
 
 
 class Beeper:
-    """Beeps once, every ``interval`` seconds, or both; ``beeped`` is called for each beep that Asterisk took."""
+    """Beeps once, every ``interval`` seconds, or both, but not while ``silent``.
+
+    ``beeped`` is called for each beep that Asterisk took.
+    """
 
     _log = Logger()
 
@@ -32,6 +35,7 @@ class Beeper:
         *,
         media: str,
         interval: int,
+        silent: Callable[[], bool],
         beeped: Callable[[], None],
     ) -> None:
         self._asterisk = asterisk
@@ -40,6 +44,7 @@ class Beeper:
         self._whisper = owned_id(call_id, "whisper")
         self._media = media
         self._interval = interval
+        self._silent = silent
         self._beeped = beeped
         self._count = 0
         self._open = False
@@ -64,6 +69,8 @@ class Beeper:
             Deferred.fromCoroutine(self._close())
 
     async def _beep(self) -> None:
+        if self._silent():
+            return
         self._count += 1
         try:
             if not self._open:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from automat import TypeMachineBuilder, pep614
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -20,7 +20,8 @@ from voxrec.calls.beeper import Beeper
 from voxrec.calls.causes import Cause
 from voxrec.calls.names import owned_id
 from voxrec.calls.recorder import Ledger, Recorder
-from voxrec.errors import VoxrecError
+from voxrec.calls.steps import together
+from voxrec.errors import Conflict, VoxrecError
 from voxrec.model import (
     Call,
     CallState,
@@ -156,7 +157,7 @@ class _Core:
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": self.incoming.dialled,
             },
         )
-        await _together(bridge, leg)
+        await together(bridge, leg)
 
     async def dial(self) -> None:
         await self.asterisk.add_to_bridge(self.bridge, (self.incoming.channel, self.leg))
@@ -168,7 +169,7 @@ class _Core:
         if self.recorder is None:
             await answer
         else:
-            await _together(answer, self.recorder.begin())
+            await together(answer, self.recorder.begin())
 
     def make_recorder(self) -> Recorder:
         now = self.now()
@@ -224,6 +225,7 @@ class _Core:
             self.incoming.channel,
             media=self.settings.beep,
             interval=interval,
+            silent=lambda: self.recorder is not None and self.recorder.recording.state is RecordingState.PAUSED,
             beeped=lambda: self.note("beep"),
         )
         self.beeper.start(at_start=self.profile.record_beep_at_start)
@@ -307,14 +309,6 @@ class _Core:
 
 def _expiry(began: datetime, retention_days: int | None) -> datetime | None:
     return None if retention_days is None else began + timedelta(days=retention_days)
-
-
-async def _together(*steps: Coroutine[Any, Any, None]) -> None:
-    """Run steps side by side; raise the first error, if any."""
-    try:
-        await gatherResults([Deferred.fromCoroutine(step) for step in steps], consumeErrors=True)
-    except FirstError as error:
-        error.subFailure.raiseException()
 
 
 def _make_machine() -> Callable[[_Core], CallInputs]:
@@ -544,6 +538,18 @@ class LiveCall:
         if self._core.status == CallState.RINGING and not self._core.rang:
             self._core.rang = True
             self._core.tell(EventType.CALL_RINGING)
+
+    async def steer(self, state: RecordingState) -> Recording:
+        """Pause the recording, or resume it, and give it back as it stands then.
+
+        Conflict where the call is not being recorded now, or the announcement is still being played.
+        """
+        recorder = self._core.recorder
+        if recorder is None or self.status != "talking":
+            raise Conflict(f"Recording {self.recording_id} is not at a point where it can be paused or resumed.")
+        if recorder.recording.state is not state:
+            await (recorder.pause() if state is RecordingState.PAUSED else recorder.resume())
+        return recorder.recording
 
     def recording_started(self, side: Side) -> None:
         """Asterisk records one side."""

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient, Direction
 from voxrec.calls.names import owned_id
+from voxrec.calls.steps import together
 from voxrec.errors import VoxrecError
 from voxrec.model import Recording, RecordingState, Side, TimelineEntry, leg_name
 
@@ -70,8 +70,7 @@ class Recorder:
     async def begin(self) -> None:
         """Ask Asterisk to record both sides; ``running`` is called when it does."""
         self._ledger.append(self._recording)
-        sides = [Deferred.fromCoroutine(self._begin_side(side)) for side in Side]
-        await gatherResults(sides, consumeErrors=True)
+        await together(*(self._begin_side(side) for side in Side))
 
     async def _begin_side(self, side: Side) -> None:
         call_id = self._recording.call_id
@@ -84,6 +83,23 @@ class Recorder:
             self._log.error("call {call}: {side} is not recorded: {error}", call=call_id, side=side, error=error)
             self.note("recording.failed", by=side, detail=error.detail)
             self.ended(side)
+
+    async def pause(self) -> None:
+        """Write silence on both sides until `resume`; what is said meanwhile is in no file."""
+        await together(*(self._asterisk.mute_recording(leg_name(self._recording.id, side)) for side in Side))
+        self._turn(RecordingState.PAUSED, "paused")
+
+    async def resume(self) -> None:
+        """Write what is said again."""
+        await together(*(self._asterisk.unmute_recording(leg_name(self._recording.id, side)) for side in Side))
+        self._turn(RecordingState.RECORDING, "resumed")
+
+    def _turn(self, state: RecordingState, event: str) -> None:
+        if not self._recording.state.live:
+            return  # the call ended meanwhile
+        self.note(event, by="rest")
+        self._recording = msgspec.structs.replace(self._recording, state=state)
+        self._ledger.append(self._recording)
 
     def started(self, side: Side) -> None:
         """Asterisk has opened this side's file."""

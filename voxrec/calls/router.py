@@ -16,8 +16,8 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.machine import CallSettings, Incoming, LiveCall
 from voxrec.calls.names import owner_of
 from voxrec.calls.recorder import Ledger
-from voxrec.errors import NotFound, VoxrecError
-from voxrec.model import Call, EventType, Profile, Side, leg_name
+from voxrec.errors import Conflict, NotFound, VoxrecError
+from voxrec.model import Call, EventType, Profile, Recording, RecordingState, Side, leg_name
 
 
 class Directory(Protocol):
@@ -109,6 +109,12 @@ class Router:
     def release(self, call_id: UUID) -> None:
         """End a live call; one that is ending already is none the wiser. NotFound."""
         self._live(call_id).inputs.release(Cause.NORMAL)
+
+    async def steer(self, recording_id: UUID, state: RecordingState) -> Recording:
+        """Pause a live Recording, or resume it; give it back as it stands then. Conflict where that cannot be."""
+        if recording_id not in self._by_recording:
+            raise Conflict(f"Recording {recording_id} belongs to no live call here.")
+        return await self._by_recording[recording_id].steer(state)
 
     def _live(self, call_id: UUID) -> LiveCall:
         if call_id not in self._calls:

@@ -95,7 +95,7 @@ class RestApp:
         handled = Once(idempotency, Ledger(audit, now).handled).handled
         self._door = Door(Gate(authenticator, Attempts(clock)), clock, handled, body_limit, work, answered)
         self._door.hang(ProfileRoutes(seen_profiles, rules, url, now).routes())
-        recording_routes = RecordingRoutes(seen_recordings, seen_profiles, formats, url, now)
+        recording_routes = RecordingRoutes(seen_recordings, seen_profiles, switchboard, formats, url, now)
         self._door.hang(recording_routes.routes())
         self._door.hang(PromptRoutes(prompts, url, now, defer_to_thread).routes())
         show = recording_routes.representation

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from voxrec.errors import NotFound
-from voxrec.model import Call, CallState
+from voxrec.model import Call, CallState, Recording, RecordingState
 from voxrec.rest import query
 from voxrec.rest.auth import Principal, Role
 from voxrec.rest.exchange import JSON, Answer, Ask, Route, gone
@@ -33,6 +33,9 @@ class Switchboard(Protocol):
 
     def release(self, call_id: UUID, /) -> None:
         """End one; NotFound."""
+
+    async def steer(self, recording_id: UUID, state: RecordingState, /) -> Recording:
+        """Pause a live Recording, or resume it; give it back as it stands then. Conflict where that cannot be."""
 
 
 class CallRoutes:

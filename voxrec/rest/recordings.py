@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID, uuid4
 
 import msgspec
@@ -36,6 +36,16 @@ from voxrec.store.recordings import RecordingFilter, Recordings
 
 _KEYS: Final = frozenset(field.encode_name for field in fields(Recording))
 _CHANGEABLE: Final = frozenset({"metadata", "legalHold"})
+_STEERED: Final = (RecordingState.PAUSED, RecordingState.RECORDING)
+# What may be said of an existing one; the state is steered, and not written like the rest.
+_CHANGE: Final[Any] = msgspec.defstruct(
+    "Recording",
+    [
+        ("metadata", dict[str, Any]),
+        ("legal_hold", bool, msgspec.field(name="legalHold")),
+        ("state", Literal["paused", "recording"]),
+    ],
+)
 _GIVEN: Final = _CHANGEABLE | {
     *("id", "profileId", "callId", "format", "channels", "startedAt", "endedAt"),
     *("from", "fromName", "to", "remoteSipUri", "hangupCause"),
@@ -59,6 +69,13 @@ SHOWN: Final[Any] = msgspec.defstruct(
 )
 
 
+class Steering(Protocol):
+    """Who can pause and resume what is being recorded."""
+
+    async def steer(self, recording_id: UUID, state: RecordingState, /) -> Recording:
+        """Pause a live Recording, or resume it; give it back as it stands then. Conflict where that cannot be."""
+
+
 class RecordingRoutes:
     """The routes of Recordings, and their collections."""
 
@@ -66,12 +83,14 @@ class RecordingRoutes:
         self,
         recordings: Guarded[Recordings],
         profiles: Guarded[Profiles],
+        steering: Steering,
         formats: Collection[str],
         public_url: str,
         now: Now,
     ) -> None:
         self._recordings = recordings
         self._profiles = profiles
+        self._steering = steering
         self._formats = formats
         self._public_url = public_url
         self._now = now
@@ -110,10 +129,11 @@ class RecordingRoutes:
                     single("GET", path, Role.READ, self._show, shows=SHOWN, asks=READING, tells=TAG),
                     single(
                         *("POST", path, Role.PROVISION, self._change),
-                        takes=Takes(Recording, refuse=_KEYS - _CHANGEABLE),
+                        takes=Takes(_CHANGE),
                         shows=SHOWN,
                         asks=CHANGING,
                         tells=TAG,
+                        fails=(Conflict,),
                     ),
                     single("DELETE", path, Role.PROVISION, self._delete, asks=CHANGING, fails=(Conflict,)),
                 )
@@ -153,11 +173,29 @@ class RecordingRoutes:
 
     async def _change(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
-        edit = Edit.of(Recording, ask.json_object(), (_KEYS - _CHANGEABLE) | {"audioUrl"})
-        stored = await self._recordings.of(ask.principal).update(
-            ask.id, lambda current: self._edited(ask, edit, current)
-        )
+        given = ask.json_object()
+        wanted = next((state for state in _STEERED if given.get("state") == state), None)
+        if wanted is not None:
+            del given["state"]
+        edit = Edit.of(Recording, given, (_KEYS - _CHANGEABLE) | {"audioUrl"})
+
+        def edited(current: Recording) -> Recording:
+            if wanted is not None and not current.state.live:
+                raise Conflict(f"Recording {current.id} is {current.state}: only a live one can be paused or resumed.")
+            return self._edited(ask, edit, current)
+
+        stored = await self._recordings.of(ask.principal).update(ask.id, edited)
+        if wanted is not None and stored.state is not wanted:
+            stored = await self._steered(ask, stored, wanted)
         return changed(self.representation(stored))
+
+    async def _steered(self, ask: Ask, stored: Recording, wanted: RecordingState) -> Recording:
+        recordings = self._recordings.of(ask.principal)
+        # the call tells its ledger as well; saying it here makes the answer, and its ETag, what the next GET shows
+        await recordings.record(await self._steering.steer(stored.id, wanted))
+        after = await recordings.get(stored.id)
+        ask.trail.changed(stored, after)
+        return after
 
     async def _delete(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
