@@ -109,9 +109,3 @@ class CallsTests(RestTestCase):
             self.assertEqual(reply.status, 404)
         reply = await self.ask("DELETE", f"/calls/{mine.id}", token=token)
         self.assertEqual((reply.status, self.switchboard.released), (204, [mine.id]))
-
-    async def test_pausing_a_recording_is_refused_plainly(self) -> None:
-        for state, other in (("recording", "paused"), ("paused", "recording")):
-            one = await self.add_recording(state=RecordingState(state))
-            reply = await self.ask("POST", f"/recordings/{one.id}", json={"state": other})
-            self.assertEqual((reply.status, reply.faulty), (422, ["state"]))
