@@ -71,11 +71,6 @@ class AriClient:
         """Go back to HTTP: the faster way is gone."""
         self._way = self._http
 
-    @property
-    def over_websocket(self) -> bool:
-        """Whether commands go over the event websocket now."""
-        return self._way is not self._http
-
     async def learn(self) -> str:
         """Find out what this Asterisk can do, and give back its version."""
         info = await self._ask(AsteriskInfo, "GET", ("asterisk", "info"), only="system")
@@ -123,10 +118,6 @@ class AriClient:
         """Call the far end; success only says that it began. ``timeout`` in seconds."""
         await self._do("POST", ("channels", channel, "dial"), caller=caller, timeout=str(timeout))
 
-    async def ring(self, channel: str) -> None:
-        """Tell the caller that it rings at the far end."""
-        await self._do("POST", ("channels", channel, "ring"))
-
     async def answer(self, channel: str) -> None:
         """Answer an incoming channel."""
         await self._do("POST", ("channels", channel, "answer"))
@@ -135,10 +126,6 @@ class AriClient:
         """Hang up with a Q.850 cause (PJSIP makes a SIP status of it); give back whether there was such a channel."""
         query = {"reason_code": str(cause)} if self._cause_codes else {"reason": _REASONS.get(cause, "normal")}
         return await self._unless_gone("DELETE", ("channels", channel), query)
-
-    async def set_variable(self, channel: str, name: str, value: str) -> None:
-        """Set a channel variable, or call a dialplan function that can be written to."""
-        await self._do("POST", ("channels", channel, "variable"), variable=name, value=value)
 
     async def create_bridge(self, bridge: str, name: str) -> None:
         """Make a mixing bridge."""
@@ -161,10 +148,6 @@ class AriClient:
     async def record(self, channel: str, name: str, format_: str) -> None:
         """Record what a channel hears to a file; `RecordingStarted` is the proof. A file of that name is an error."""
         await self._do("POST", ("channels", channel, "record"), name=name, format=format_, ifExists="fail")
-
-    async def stop_recording(self, name: str) -> None:
-        """Close a recording's file; one already closed is fine."""
-        await self._unless_gone("POST", ("recordings", "live", name, "stop"), {})
 
     async def mute_recording(self, name: str) -> None:
         """Write silence from here on; the file keeps its length (measured on 22.10: pausing it would cut it)."""
