@@ -68,6 +68,19 @@ Metadata = Annotated[
 ]
 Moment = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
+Limit = Annotated[int, Meta(ge=1, le=86400)]
+KeyCode = Annotated[
+    str, Meta(pattern=r"^[0-9*#]{1,8}$", description="Keys that a party presses.", examples=["*1"])
+]
+Language = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$",
+        max_length=20,
+        description="The language of what the parties are told, where Asterisk's sounds have it.",
+        examples=["de", "pt_BR"],
+    ),
+]
 Cause = Annotated[int, Meta(description="A cause of Q.850.", extra_json_schema={"minimum": 0, "maximum": 127})]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
@@ -129,8 +142,18 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel"):
     record_channels: RecordChannels = RecordChannels.MONO
     record_beep_at_start: bool = True
     record_beep_interval: Seconds = 0
+    record_beep_in_recording: bool = False
     record_prompt: RecordPrompt = RecordPrompt.NONE
     record_prompt_custom_id: Uuid4 | None = None
+    record_prompt_required: bool = False
+    record_pause_code: KeyCode | None = None
+    record_resume_code: KeyCode | None = None
+    max_duration_seconds: Limit | None = None
+    min_duration_seconds: Seconds = 0
+    max_call_seconds: Limit | None = None
+    ring_timeout_seconds: Annotated[int, Meta(ge=1, le=600)] | None = None
+    max_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    language: Language | None = None
     webhook_url: WebhookUrl | None = None
     retention_days: Annotated[int, Meta(ge=1, le=36500)] | None = None
     metadata: Metadata = {}
@@ -178,6 +201,19 @@ def _check_prompt(profile: Profile) -> list[FieldFault]:
     return []
 
 
+def _check_codes(profile: Profile) -> list[FieldFault]:
+    if profile.record_resume_code is not None and profile.record_pause_code is None:
+        return [FieldFault("recordResumeCode", "resumes nothing without a recordPauseCode")]
+    return []
+
+
+def _check_lengths(profile: Profile) -> list[FieldFault]:
+    longest = profile.max_duration_seconds
+    if longest is not None and profile.min_duration_seconds > longest:
+        return [FieldFault("minDurationSeconds", f"is more than maxDurationSeconds, which is {longest}")]
+    return []
+
+
 def _check_webhook(profile: Profile) -> list[FieldFault]:
     if profile.webhook_url is None or _WEB.fullmatch(profile.webhook_url):
         return []
@@ -201,9 +237,18 @@ _PROFILE_CHECKS: Final = (
     _check_remote_sip_uri,
     _check_numbers,
     _check_prompt,
+    _check_codes,
+    _check_lengths,
     _check_webhook,
     _check_metadata,
 )
+
+
+class PauseBehavior(enum.StrEnum):
+    """What becomes of the time that a Recording is paused: nothing said in it is in any file."""
+
+    SILENCE = "silence"  # it stays, silent: the length is the call's
+    SKIP = "skip"  # it is cut out
 
 
 class TimelineEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -238,7 +283,8 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     """One recorded call: where it stands, what it holds, and what came of it.
 
     ``from_`` and ``from_name`` are the caller's, ``to`` is what was dialled; ``duration`` in seconds, ``size`` in
-    bytes, ``hangup_cause`` a Q.850 cause code. ``path`` is relative to the archive and is not shown by REST.
+    bytes, ``hangup_cause`` a Q.850 cause code. ``min_duration_seconds`` is the Profile's as the call began: what is
+    shorter is not kept. ``path`` is relative to the archive and is not shown by REST.
     """
 
     id: Uuid4
@@ -262,6 +308,7 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     metadata: Metadata = {}
     legal_hold: bool = False
     expires_at: Moment | None = None
+    min_duration_seconds: Seconds = 0
     path: str | None = None
     created_at: Moment
     updated_at: Moment
@@ -356,20 +403,32 @@ class JobKind(enum.StrEnum):
     ERASE = "erase"  # the files of a Recording that was deleted
 
 
-class Job(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One step owed to a Recording. ``attempts`` counts those begun, this one included.
+class JobState(enum.StrEnum):
+    """How a job stands."""
 
-    ``path`` is where the audio of a deleted Recording is, relative to the archive; None in other jobs.
+    PENDING = "pending"  # it waits for its time, or for somebody to take it
+    RUNNING = "running"  # somebody has it
+    DEAD = "dead"  # it was given up; lastError says why
+    DONE = "done"
+
+
+class Job(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One step owed to a Recording. ``attempts`` counts those begun since it was last started by hand, if it was.
+
+    ``path`` is where the audio of a deleted Recording is, relative to the archive; None in other jobs. ``claims`` is
+    how often it was ever claimed: the fence that tells its holder from those who have lost it.
     """
 
-    id: int
+    id: UUID
     kind: JobKind
     recording_id: UUID
+    state: JobState
     attempts: int
     due_at: datetime
     last_error: str | None = None
-    dead: bool = False
+    created_at: datetime
     path: str | None = None
+    claims: int = 0
 
 
 class Prompt(Struct, frozen=True, kw_only=True, rename="camel"):
