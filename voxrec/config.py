@@ -48,6 +48,7 @@ class Asterisk(Struct, frozen=True, kw_only=True):
     app: Name = "voxrec"
     endpoint: Name = "trunk"
     recordings: str = "/var/spool/asterisk/recording"
+    recordings_floor: Annotated[int, Meta(ge=0)] = 268_435_456
     sounds: str = "/var/lib/voxrec/sounds"
     sounds_in_asterisk: str = "/var/lib/voxrec/sounds"
     request_timeout: Duration = 10.0
@@ -87,6 +88,9 @@ class Calls(Struct, frozen=True, kw_only=True):
 
     ring_timeout: Duration = 60.0
     setup_timeout: Duration = 10.0
+    max_call: Duration = 86400.0
+    max_calls: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    on_stop: Literal["keep", "end"] = "keep"
     grace: Annotated[float, Meta(ge=0, le=86400)] = 30.0
     allowed_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...] = ()
     announcement: str = ""

@@ -27,9 +27,10 @@ from voxrec.ari.requests import HttpRequester, TimedRequester
 from voxrec.ari.stream import EventStream, endpoint_for
 from voxrec.audio.formats import FORMATS
 from voxrec.calls.announcements import DEFAULT, Announcements
+from voxrec.calls.core import NO_ROOM, CallSettings
 from voxrec.calls.leftovers import Leftovers
 from voxrec.calls.link import AsteriskLink
-from voxrec.calls.machine import CallSettings
+from voxrec.calls.room import Room
 from voxrec.calls.router import Router
 from voxrec.config import Config
 from voxrec.deliver.letter import Stationery
@@ -42,6 +43,7 @@ from voxrec.finish import Finisher
 from voxrec.metrics import Metrics
 from voxrec.model import JobKind, Profile, Role
 from voxrec.notify import notify
+from voxrec.orphans import Orphans
 from voxrec.rest.app import RestApp
 from voxrec.rest.auth import FirstThatKnows, StaticTokens, StoredTokens
 from voxrec.rest.events import Feed
@@ -63,12 +65,15 @@ from voxrec.store.migrate import migrate
 from voxrec.store.pool import Pool
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
+from voxrec.store.recall import Recall
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
 from voxrec.tree import AGAIN, InOrder, Listening, Part
 
+_LOOK = 5.0  # seconds between looks at how much room the disk has
 _SWEEP = 60.0  # seconds between looks for recordings that nobody ended
 _FORGET = 3600.0  # seconds between looks for what is too old to be kept
+_ERASED = timedelta(days=30)  # for which it is known that a Recording was there: no journal is older
 _LAST_WORDS = 15.0  # seconds for calls to end once voxrec has hung up
 
 P = ParamSpec("P")
@@ -207,6 +212,14 @@ class _Gateway(InOrder):
             self._in_thread,
         )
         eraser = Eraser(recordings, archive, Path(config.asterisk.recordings), self._in_thread)
+        orphans = Orphans(
+            reactor,
+            recordings,
+            archive,
+            Path(config.asterisk.recordings),
+            lambda: journal.pending,
+            self._in_thread,
+        )
         self._worker = Worker(
             reactor,
             jobs,
@@ -249,9 +262,17 @@ class _Gateway(InOrder):
             self._asterisk,
             self._directory,
             journal,
-            _call_settings(config, self._announcements.media_for),
-            config.calls.allowed_hosts,
-            (metrics, news),
+            _call_settings(config, self._announcements.media_for, lambda: self._room.enough),
+            Recall(reactor, self._pool, journal, recordings),
+            allowed_hosts=config.calls.allowed_hosts,
+            max_calls=config.calls.max_calls,
+            watchers=(metrics, news),
+        )
+        self._room = Room(
+            Path(config.asterisk.recordings),
+            config.asterisk.recordings_floor,
+            self._in_thread,
+            on_low=lambda: self._router.stop_recordings(NO_ROOM),
         )
         leftovers = Leftovers(
             self._asterisk,
@@ -261,7 +282,7 @@ class _Gateway(InOrder):
             self._router.owns,
             self._in_thread,
         )
-        self._link = AsteriskLink(reactor, self._asterisk, self._router, leftovers)
+        self._link = AsteriskLink(reactor, self._asterisk, self._router, leftovers, lambda: self._stream.stopService())
         self._stream = EventStream(
             reactor,
             endpoint_for(reactor, config.asterisk.url, config.asterisk.request_timeout),
@@ -287,6 +308,7 @@ class _Gateway(InOrder):
             Audit(self._pool),
             prompts,
             idempotency,
+            jobs,
             public_url=config.rest.public_url,
             allowed_hosts=config.calls.allowed_hosts,
             formats=FORMATS,
@@ -314,10 +336,13 @@ class _Gateway(InOrder):
         )
         metrics.watch("voxrec_calls_live", "Calls of this daemon now.", lambda: len(tuple(self._router.calls)))
         metrics.watch("voxrec_journal_pending", "What calls said and PostgreSQL lacks.", lambda: journal.pending)
+        metrics.watch("voxrec_orphaned_files", "Audio files that belong to no Recording.", lambda: orphans.count)
         metrics.watch("voxrec_events_pending", "Events of calls that PostgreSQL lacks.", lambda: len(news))
         metrics.watch("voxrec_event_clients", "Clients that follow /events.", lambda: len(self._feed))
         metrics.watch("voxrec_rest_connections", "Open connections of REST's.", lambda: site.open)
         metrics.watch("voxrec_postgresql_ready", "Whether PostgreSQL answers.", lambda: self._pool.ready)
+        metrics.watch("voxrec_spool_low", "Whether calls are not recorded: no room.", lambda: not self._room.enough)
+        metrics.watch("voxrec_spool_free_bytes", "Room where Asterisk records.", lambda: self._room.free)
         metrics.watch("voxrec_asterisk_connected", "Whether Asterisk does.", lambda: self._link.version is not None)
 
         for part in (
@@ -329,21 +354,24 @@ class _Gateway(InOrder):
             Part("events", _nothing, self._feed.stop),
             Listening(reactor, config.rest.listen, site),
             Part("calls", self._start_calls, self._stop_calls),
+            TimerService(_LOOK, self._room.look),
             TimerService(_SWEEP, self._link.sweep),
             TimerService(_SWEEP, self._announcements.sweep),
-            TimerService(_FORGET, self._forget, idempotency),
+            TimerService(_FORGET, self._forget, idempotency, jobs),
             TimerService(_FORGET, Retention(reactor, recordings).sweep),
+            TimerService(_FORGET, orphans.sweep),
         ):
             part.setServiceParent(self)
 
     def _in_thread(self, f: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), f, *args, **kwargs)
 
-    async def _forget(self, idempotency: Idempotency) -> None:
+    async def _forget(self, idempotency: Idempotency, jobs: Jobs) -> None:
         """Clear away what nobody needs any more."""
         try:
             await self._in_thread(discard_leftovers, self._work)
             await idempotency.forget()
+            await jobs.forget(_ERASED)
             await self._events.forget(timedelta(days=self._config.rest.event_days))
         except (VoxrecError, OSError) as error:
             self._log.warn("could not clear away what is old: {error}", error=error)
@@ -428,7 +456,13 @@ class _Gateway(InOrder):
         self._stream.startService()
 
     async def _stop_calls(self) -> None:
-        """No new calls; live ones may end by themselves in their time, and are ended then."""
+        """Leave the live calls to the next voxrec, or, as it is configured, see them to their end."""
+        if self._config.calls.on_stop == "keep":
+            await maybeDeferred(self._stream.stopService)
+            self._router.let_go_all()
+            await self._announcements.stop()
+            return
+        # live ones may end by themselves in their time, and are ended then
         self._router.refuse_new_calls()
         if not await self._ended_within(self._config.calls.grace):
             self._log.warn("ending the calls that are still live")
@@ -451,6 +485,8 @@ class _Gateway(InOrder):
         return None if self._directory.loaded else "the Profiles are not read yet"
 
     async def _asterisk_state(self) -> str | None:
+        if self._link.replaced:
+            return "another program took over the application"
         return None if self._link.version is not None else "the event websocket is not open"
 
 
@@ -462,13 +498,17 @@ def _audio_url(public_url: str, recording_id: UUID) -> str:
     return f"{public_url.rstrip('/')}/recordings/{recording_id}/audio"
 
 
-def _call_settings(config: Config, announcement: Callable[[Profile], str | None]) -> CallSettings:
+def _call_settings(
+    config: Config, announcement: Callable[[Profile], str | None], room: Callable[[], bool]
+) -> CallSettings:
     return CallSettings(
         endpoint=config.asterisk.endpoint,
         ring_timeout=config.calls.ring_timeout,
         setup_timeout=config.calls.setup_timeout,
+        max_call=config.calls.max_call,
         announcement=announcement,
         beep=config.calls.beep,
+        room=room,
     )
 
 

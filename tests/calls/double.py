@@ -1,6 +1,7 @@
 """An Asterisk that says yes, remembers what it was asked, and can be told to refuse."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,8 @@ from twisted.internet.task import Clock
 
 from voxrec.ari.client import AriClient
 from voxrec.ari.requests import AriRefusal
-from voxrec.calls.machine import CallSettings, Incoming, LiveCall
+from voxrec.calls.core import CallSettings, Incoming
+from voxrec.calls.live import LiveCall
 from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -19,6 +21,7 @@ SETTINGS = CallSettings(
     endpoint="trunk",
     ring_timeout=20,
     setup_timeout=5,
+    max_call=7200,
     announcement=lambda profile: ANNOUNCEMENTS.get(profile.record_prompt_custom_id, "sound:announcement"),
     beep="sound:beep",
 )
@@ -63,6 +66,11 @@ class Notebook:
         self.entries.append(recording)
 
 
+async def nothing_known(_: Collection[UUID]) -> dict[UUID, Recording]:
+    """A Recall while PostgreSQL is away."""
+    return {}
+
+
 def profile(**fields: Any) -> Profile:
     """A Profile that records, with what is given changed."""
     given: dict[str, Any] = {
@@ -100,7 +108,8 @@ class Stage:
     def named(self, requests: list[str]) -> list[str]:
         """Requests with the ids replaced by names, so that they read like the journey."""
         return [
-            request.replace(str(self.call.recording_id), "REC")
+            re.sub(r"beep-\d+", "beep", request)
+            .replace(str(self.call.recording_id), "REC")
             .replace(str(self.call.id), "CALL")
             .replace(INCOMING.channel, "CALLER")
             for request in requests

@@ -8,9 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.double import INCOMING, Stage
 from voxrec.ari.requests import AriRefusal
+from voxrec.calls import memory
 from voxrec.calls.causes import Cause
 from voxrec.errors import Conflict
-from voxrec.model import Recording, RecordingState, RecordPrompt, Side
+from voxrec.model import PauseBehavior, Recording, RecordingState, RecordPrompt, Side
 
 PLACE = ["POST bridges/voxrec-CALL-bridge", "POST channels/create"]
 DIAL = ["POST bridges/voxrec-CALL-bridge/addChannel", "POST channels/voxrec-CALL-leg/dial"]
@@ -27,8 +28,14 @@ END_BRIDGE = ["DELETE bridges/voxrec-CALL-bridge"]
 ANNOUNCE = ["POST bridges/voxrec-CALL-bridge/play/voxrec-CALL-announcement"]
 WHISPER = [
     "POST channels/CALLER/snoop/voxrec-CALL-whisper",
-    "POST channels/voxrec-CALL-whisper/play/voxrec-CALL-beep-1",
+    "POST channels/voxrec-CALL-whisper/play/voxrec-CALL-beep",
 ]
+
+
+def variables_of(stage: Stage) -> dict[str, str]:
+    """What the outgoing channel was made with."""
+    body: Any = stage.asterisk.bodies["POST channels/create"]
+    return dict(body["variables"])
 
 
 def placed(**fields: Any) -> Stage:
@@ -72,15 +79,23 @@ class PlacingTests(SynchronousTestCase):
 
     def test_the_far_end_learns_what_was_dialled(self) -> None:
         stage = placed()
+        variables = variables_of(stage)
         self.assertEqual(
-            stage.asterisk.bodies["POST channels/create"],
+            {name: value for name, value in variables.items() if name != memory.CALL},
             {
-                "variables": {
-                    "PJSIP_HEADER(add,X-Voxrec-Call)": str(stage.call.id),
-                    "PJSIP_HEADER(add,X-Voxrec-Profile)": str(stage.call.profile.id),
-                    "PJSIP_HEADER(add,X-Voxrec-Dialled)": "+4930222",
-                }
+                "PJSIP_HEADER(add,X-Voxrec-Call)": str(stage.call.id),
+                "PJSIP_HEADER(add,X-Voxrec-Profile)": str(stage.call.profile.id),
+                "PJSIP_HEADER(add,X-Voxrec-Dialled)": "+4930222",
             },
+        )
+
+    def test_the_leg_knows_all_that_another_process_needs(self) -> None:
+        stage = placed()
+        known = memory.read_memory(variables_of(stage)[memory.CALL])
+        assert known is not None
+        self.assertEqual((known.call_id, known.recording_id), (stage.call.id, stage.call.recording_id))
+        self.assertEqual(
+            (known.caller, known.dialled, known.profile), (INCOMING.channel, "+4930222", stage.call.profile)
         )
 
     def test_asterisk_that_makes_no_leg_is_503_to_the_caller(self) -> None:
@@ -222,7 +237,7 @@ class RecordedCallTests(SynchronousTestCase):
         self.assertEqual(stage.took(), WHISPER)
         stage.call.playback_ended("beep-1", complete=True)
         stage.clock.advance(15)
-        self.assertEqual(stage.took(), ["POST channels/voxrec-CALL-whisper/play/voxrec-CALL-beep-2"])
+        self.assertEqual(stage.took(), ["POST channels/voxrec-CALL-whisper/play/voxrec-CALL-beep"])
         stage.call.inputs.caller_left(Cause.NORMAL)
         stage.took()
         stage.clock.advance(9)
@@ -331,19 +346,22 @@ class RecordedCallTests(SynchronousTestCase):
 class PauseTests(SynchronousTestCase):
     MUTE = ("recordings/live/voxrec-REC-caller/mute", "recordings/live/voxrec-REC-callee/mute")
 
+    KEEP = ("POST channels/CALLER/variable",)
+
     def steer(self, stage: Stage, state: RecordingState) -> Deferred[Recording]:
-        return Deferred.fromCoroutine(stage.call.steer(state))
+        paused = state is RecordingState.PAUSED
+        return Deferred.fromCoroutine(stage.call.pause(PauseBehavior.SILENCE, None) if paused else stage.call.resume())
 
     def test_pausing_and_resuming(self) -> None:
         stage = talking()
         stage.clock.advance(2)
         paused = self.successResultOf(self.steer(stage, RecordingState.PAUSED))
-        self.assertEqual(stage.took(), [f"POST {path}" for path in self.MUTE])
+        self.assertCountEqual(stage.took(), [*self.KEEP, *(f"POST {path}" for path in self.MUTE)])
         self.assertEqual(paused.state, RecordingState.PAUSED)
         self.assertEqual(stage.ledger.entries[-1], paused)
         stage.clock.advance(3)
         resumed = self.successResultOf(self.steer(stage, RecordingState.RECORDING))
-        self.assertEqual(stage.took(), [f"DELETE {path}" for path in self.MUTE])
+        self.assertCountEqual(stage.took(), [*self.KEEP, *(f"DELETE {path}" for path in self.MUTE)])
         self.assertEqual(resumed.state, RecordingState.RECORDING)
         self.assertEqual(stage.events[1:], [(2.0, "paused"), (5.0, "resumed")])
 

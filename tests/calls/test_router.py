@@ -1,7 +1,9 @@
 """From event to call: who is put through, who is refused with which status, and what is caught up after a gap."""
 
 import json
+from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -11,7 +13,7 @@ from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, profile
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
 from voxrec.calls.router import Router, Strays
-from voxrec.model import Profile, RecordingState, Side, leg_name
+from voxrec.model import Profile, Recording, RecordingState, Side, leg_name
 
 CALLER = events.Channel(
     id="1700.1",
@@ -39,11 +41,17 @@ class RouterTestCase(SynchronousTestCase):
         self.asterisk = WillingAsterisk()
         self.directory = Known(profile())
         self.ledger = Notebook()
+        self.known: dict[UUID, Recording] = {}
         self.router = self.new_router()
 
     def new_router(self, *allowed_hosts: str) -> Router:
         client = AriClient(self.asterisk, "voxrec")
-        return Router(self.clock, client, self.directory, self.ledger, SETTINGS, allowed_hosts)
+        return Router(
+            self.clock, client, self.directory, self.ledger, SETTINGS, self.recall, allowed_hosts=allowed_hosts
+        )
+
+    async def recall(self, recording_ids: Collection[UUID]) -> dict[UUID, Recording]:
+        return {one: self.known[one] for one in recording_ids if one in self.known}
 
     def call(self, channel: events.Channel = CALLER) -> None:
         self.router.handle(events.StasisStart(channel, ("incoming",)))
@@ -188,5 +196,6 @@ class ReconcileTests(RouterTestCase):
         strays = self.reconcile({"1600.1": "Up"}, bridges=(bridge, "somebody else's"))
         self.assertEqual(strays, Strays(frozenset({"1600.1"}), frozenset({bridge})))
         self.asterisk.taken()
-        self.router.remove(strays.still(Strays(frozenset({"1600.1", "other"}), frozenset({bridge}))))
-        self.assertEqual(self.asterisk.taken(), ["DELETE channels/1600.1", f"DELETE bridges/{bridge}"])
+        still = strays.still(Strays(frozenset({"1600.1", "other"}), frozenset({bridge})))
+        self.successResultOf(Deferred.fromCoroutine(self.router.clear_away(still)))
+        self.assertEqual(self.asterisk.taken()[1:], ["DELETE channels/1600.1", f"DELETE bridges/{bridge}"])

@@ -6,7 +6,7 @@ from uuid import uuid4
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, profile
+from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, nothing_known, profile
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
 from voxrec.ari.requests import AriRefusal, TimedRequester
@@ -63,8 +63,8 @@ class WatchingTests(SynchronousTestCase):
             OnePage(),
             Notebook(),
             SETTINGS,
-            (),
-            (self.watching,),
+            nothing_known,
+            watchers=(self.watching,),
         )
 
     def leg(self, call: Call, state: str) -> events.Channel:

@@ -23,7 +23,7 @@ from voxrec.archive.directory import DirectoryArchive
 from voxrec.archive.interface import StoredFile
 from voxrec.errors import Conflict, NotFound
 from voxrec.metrics import Metrics
-from voxrec.model import Call, Profile, Prompt, Recording, RecordingState
+from voxrec.model import Call, PauseBehavior, Profile, Prompt, Recording, RecordingState
 from voxrec.rest.app import RestApp
 from voxrec.rest.auth import Authenticator, FirstThatKnows, Principal, Role, StoredTokens
 from voxrec.rest.events import Feed
@@ -36,6 +36,7 @@ from voxrec.rest.site import RestSite
 from voxrec.store.audit import Audit
 from voxrec.store.events import Events
 from voxrec.store.idempotency import Idempotency
+from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
@@ -100,6 +101,7 @@ class Switchboard:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.released: list[UUID] = []
+        self.pauses: list[tuple[PauseBehavior, float | None]] = []
         self.recorded: dict[UUID, Recording] = {}
 
     def shown(self) -> list[Call]:
@@ -114,7 +116,20 @@ class Switchboard:
     def release(self, call_id: UUID) -> None:
         self.released.append(self.find(call_id).id)
 
-    async def steer(self, recording_id: UUID, state: RecordingState) -> Recording:
+    def record(self, call_id: UUID) -> Call:
+        call = self.find(call_id)
+        if call.recording_id is not None:
+            raise Conflict(f"Call {call_id} was recorded already.")
+        return msgspec.structs.replace(call, recording_id=UUID(int=7), recording_state=RecordingState.RECORDING)
+
+    async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None) -> Recording:
+        self.pauses.append((behavior, seconds))
+        return self._turned(recording_id, RecordingState.PAUSED)
+
+    async def resume(self, recording_id: UUID) -> Recording:
+        return self._turned(recording_id, RecordingState.RECORDING)
+
+    def _turned(self, recording_id: UUID, state: RecordingState) -> Recording:
         if recording_id not in self.recorded:
             raise Conflict(f"Recording {recording_id} belongs to no live call here.")
         recording = self.recorded[recording_id]
@@ -153,6 +168,7 @@ class RestTestCase(DatabaseTestCase):
         self.recordings = Recordings(self.pool)
         self.prompts = Prompts(self.pool)
         self.idempotency = Idempotency(self.pool)
+        self.jobs = Jobs(self.pool)
         await self.prompts.create(Prompt(id=PROMPT, created_at=BEGAN, updated_at=BEGAN))
         self.tokens = Tokens(self.pool)
         self.audit = Audit(self.pool)
@@ -189,6 +205,7 @@ class RestTestCase(DatabaseTestCase):
             self.audit,
             self.prompts,
             self.idempotency,
+            self.jobs,
             public_url=f"{PUBLIC_URL}/",
             allowed_hosts=("*.example", "192.0.2.0/24"),
             formats=("wav", "mp3"),

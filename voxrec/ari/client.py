@@ -43,6 +43,10 @@ class _Application(msgspec.Struct, frozen=True):
     channel_ids: tuple[str, ...] = ()
 
 
+class _Variable(msgspec.Struct, frozen=True):
+    value: str = ""
+
+
 class AsteriskInfo(msgspec.Struct, frozen=True):
     """What ``GET /asterisk/info`` tells of itself."""
 
@@ -168,13 +172,30 @@ class AriClient:
                     raise
         return live
 
-    async def play_to_bridge(self, bridge: str, playback: str, media: str) -> None:
-        """Play a sound to all in a bridge."""
-        await self._do("POST", ("bridges", bridge, "play", playback), media=media)
+    async def play_to_bridge(self, bridge: str, playback: str, media: str, *, language: str | None = None) -> None:
+        """Play a sound to all in a bridge, in a language where Asterisk has it."""
+        await self._do("POST", ("bridges", bridge, "play", playback), media=media, **_spoken(language))
 
-    async def play_to_channel(self, channel: str, playback: str, media: str) -> None:
-        """Play a sound on a channel."""
-        await self._do("POST", ("channels", channel, "play", playback), media=media)
+    async def play_to_channel(self, channel: str, playback: str, media: str, *, language: str | None = None) -> None:
+        """Play a sound on a channel, in a language where Asterisk has it."""
+        await self._do("POST", ("channels", channel, "play", playback), media=media, **_spoken(language))
+
+    async def plays(self, playback: str) -> bool:
+        """Whether a sound is being played, or waits to be."""
+        return await self._unless_gone("GET", ("playbacks", playback), {})
+
+    async def variable(self, channel: str, name: str) -> str:
+        """A variable of a channel; empty where the channel has none of that name, or is gone."""
+        try:
+            return (await self._ask(_Variable, "GET", ("channels", channel, "variable"), variable=name)).value
+        except AriRefusal as refusal:
+            if not refusal.gone:
+                raise
+            return ""
+
+    async def set_variable(self, channel: str, name: str, value: str) -> None:
+        """Keep a text with a channel; one that is gone keeps nothing."""
+        await self._unless_gone("POST", ("channels", channel, "variable"), {"variable": name, "value": value})
 
     async def _do(self, method: str, path: tuple[str, ...], **query: str) -> None:
         await self._way.request(method, path, query)
@@ -190,3 +211,7 @@ class AriClient:
                 raise
             return False
         return True
+
+
+def _spoken(language: str | None) -> dict[str, str]:
+    return {} if language is None else {"lang": language}

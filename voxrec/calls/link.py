@@ -1,5 +1,7 @@
 """What happens when the event websocket opens and closes: learn what Asterisk can do, catch up, clean up."""
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -22,12 +24,23 @@ class AsteriskLink:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, asterisk: AriClient, router: Router, leftovers: Leftovers) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        asterisk: AriClient,
+        router: Router,
+        leftovers: Leftovers,
+        give_way: Callable[[], object],
+    ) -> None:
+        """``give_way`` closes the event stream for good: another program has the application now."""
         self._clock = clock
         self._asterisk = asterisk
         self._router = router
         self._leftovers = leftovers
+        self._give_way = give_way
         self._connection = 0
+        self.replaced = False
+        """Whether another program took the application over."""
         self.version: str | None = None
         """Asterisk's version while it is connected."""
 
@@ -39,11 +52,20 @@ class AsteriskLink:
     def stream_event(self, event: Event) -> None:
         """Something happened in Asterisk."""
         if isinstance(event, ApplicationReplaced):
-            self._log.error(
-                "Asterisk: another program took over the application {app}; no two may use one",
-                app=event.application,
-            )
+            self._lose(event.application)
+            return
         self._router.handle(event)
+
+    def _lose(self, application: str) -> None:
+        """Two that fight for an application would lose calls; the one that came later has them all by now."""
+        self._log.critical(
+            "Asterisk: another program took over the application {app}, and with it the calls; no two may use one. "
+            "This voxrec takes no more calls until it is restarted.",
+            app=application,
+        )
+        self.replaced = True
+        self._router.let_go_all()
+        self._give_way()
 
     def stream_down(self) -> None:
         """The websocket is closed: live calls go on in Asterisk, and commands go over HTTP."""
@@ -76,7 +98,7 @@ class AsteriskLink:
     async def _clean_up(self, strays: Strays, connection: int) -> None:
         if strays.channels or strays.bridges:
             await deferLater(self._clock, _STRANGER_TIME)
-            self._router.remove(strays.still(await self._router.reconcile()))
+            await self._router.clear_away(strays.still(await self._router.reconcile()))
         if connection == self._connection:
             await self._leftovers.take_up()
 

@@ -4,23 +4,31 @@ Asterisk is asked to record and believed only when it says that it began; what a
 out. Each change goes to the ledger as a whole Recording, so that writing one down again does no harm.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Protocol
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
 
 import msgspec
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient, Direction
+from voxrec.calls import memory
+from voxrec.calls.causes import Cause
 from voxrec.calls.names import owned_id
 from voxrec.calls.steps import together
 from voxrec.errors import VoxrecError
-from voxrec.model import Recording, RecordingState, Side, TimelineEntry, leg_name
+from voxrec.model import PauseBehavior, Recording, RecordingState, Side, TimelineEntry, Verdict, leg_name
 
-CAPTURE_FORMAT = "wav"  # PCM at 8 kHz: no loss after G.711, a header that can be repaired, readable by libsndfile
+# PCM: no loss after G.711 or G.722, a header that can be repaired, readable by libsndfile, and nothing for Asterisk to
+# encode, which already has the audio as PCM where a snoop hears it.
+NARROW, WIDE = "wav", "wav16"
 # What each snoop hears on the caller's channel: what comes from the caller, and all that goes to the caller.
-_SPIES: dict[Side, Direction] = {Side.CALLER: "in", Side.CALLEE: "out"}
+_SPIES: Final[dict[Side, Direction]] = {Side.CALLER: "in", Side.CALLEE: "out"}
+_FLUSH: Final = 2.0  # seconds that an entry of the timeline may be known to this process only
+_AGAIN: Final = 1.0  # seconds until a resume that failed is tried again
+_LONGEST_TIMELINE: Final = 5000  # entries: somebody may lean on a key
 
 
 class Ledger(Protocol):
@@ -32,7 +40,11 @@ class Ledger(Protocol):
 
 
 class Recorder:
-    """One call's recording, from the answer to the end of both files."""
+    """One call's recording, from the answer to the end of both files.
+
+    ``format_`` is what Asterisk writes (`NARROW` or `WIDE`). ``running`` is called when both sides are recorded, or
+    all that can be expected of them; ``over`` when nothing is being written any more.
+    """
 
     _log = Logger()
 
@@ -44,6 +56,7 @@ class Recorder:
         recording: Recording,
         channel: str,
         *,
+        format_: str,
         running: Callable[[], None],
         over: Callable[[], None],
     ) -> None:
@@ -52,10 +65,15 @@ class Recorder:
         self._ledger = ledger
         self._recording = recording
         self._channel = channel
+        self._format = format_
         self._running = running
         self._over = over
         self._waiting_for_start = set(Side)
         self._open = set(Side)
+        self._flush: IDelayedCall | None = None
+        self._resume: IDelayedCall | None = None
+        self._limit: IDelayedCall | None = None
+        self._handed_over = False
 
     @property
     def recording(self) -> Recording:
@@ -67,42 +85,152 @@ class Recorder:
         """Whether nothing is being written any more."""
         return not self._open
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody is being recorded now: paused, or at an end."""
+        return self._recording.state is not RecordingState.RECORDING
+
+    # the beginning
+
     async def begin(self) -> None:
         """Ask Asterisk to record both sides; ``running`` is called when it does."""
         self._ledger.append(self._recording)
         await together(*(self._begin_side(side) for side in Side))
 
+    def refuse(self, reason: str) -> None:
+        """Not to record after all, and why."""
+        self._open.clear()
+        self._recording = msgspec.structs.replace(
+            self._recording,
+            state=RecordingState.ABSENT,
+            ended_at=self._recording.started_at,
+            duration=0.0,
+            verdict=Verdict(ok=False, reasons=(reason,)),
+        )
+        self.hand_over()
+
+    def adopt(self, running: Collection[Side], pause: memory.Pause | None) -> None:
+        """Go on with what another process began: Asterisk records ``running`` now."""
+        self._waiting_for_start.clear()
+        self._open.intersection_update(running)
+        state = RecordingState.PAUSED if pause is not None else RecordingState.RECORDING
+        self._recording = msgspec.structs.replace(self._recording, state=state)
+        self.note("taken-over", by="voxrec")
+        # the process before may have died between saying and doing it
+        Deferred.fromCoroutine(self._mute() if pause is not None else self._unmute()).addErrback(
+            lambda failure: self._log.error("Recording {id}: {why}", id=self._recording.id, why=failure.value)
+        )
+        if pause is not None and pause.until is not None:
+            self._resume_in(max(0.0, (pause.until - self._now()).total_seconds()))
+
     async def _begin_side(self, side: Side) -> None:
-        call_id = self._recording.call_id
-        assert call_id is not None, "a live Recording belongs to a call"
-        snoop = owned_id(call_id, f"snoop-{side}")
+        snoop = self._snoop(side)
         try:
             await self._asterisk.snoop(self._channel, snoop, f"snoop,{side}", spy=_SPIES[side])
-            await self._asterisk.record(snoop, leg_name(self._recording.id, side), CAPTURE_FORMAT)
+            await self._asterisk.record(snoop, leg_name(self._recording.id, side), self._format)
         except VoxrecError as error:
-            self._log.error("call {call}: {side} is not recorded: {error}", call=call_id, side=side, error=error)
+            self._log.error(
+                "call {call}: {side} is not recorded: {error}", call=self._recording.call_id, side=side, error=error
+            )
             self.note("recording.failed", by=side, detail=error.detail)
             self.ended(side)
 
-    async def pause(self) -> None:
-        """Write silence on both sides until `resume`; what is said meanwhile is in no file."""
-        await together(*(self._asterisk.mute_recording(leg_name(self._recording.id, side)) for side in Side))
-        self._turn(RecordingState.PAUSED, "paused")
+    def _snoop(self, side: Side) -> str:
+        assert self._recording.call_id is not None, "a live Recording belongs to a call"
+        return owned_id(self._recording.call_id, f"snoop-{side}")
 
-    async def resume(self) -> None:
+    # what is steered
+
+    async def pause(self, behavior: PauseBehavior, seconds: float | None, *, by: str) -> None:
+        """Write silence on both sides until `resume`, or for so many ``seconds``.
+
+        What is said meanwhile is in no file; with `PauseBehavior.SKIP` the finish cuts the silence out. Paused again,
+        only when it resumes changes.
+        """
+        until = None if seconds is None else self._now() + timedelta(seconds=seconds)
+        # first: a process that takes over between the two must know that nothing may be heard
+        await self._keep(memory.written(memory.Pause(behavior=behavior, until=until)))
+        if self._recording.state is RecordingState.RECORDING:
+            try:
+                await self._mute()
+            except VoxrecError:
+                await together(self._unmute(), self._keep(""))
+                raise
+            self._turn(RecordingState.PAUSED, "paused", by=by, detail=behavior)
+        if self._recording.state is RecordingState.PAUSED:  # else the call ended meanwhile
+            self._resume_in(seconds)
+
+    async def resume(self, *, by: str) -> None:
         """Write what is said again."""
-        await together(*(self._asterisk.unmute_recording(leg_name(self._recording.id, side)) for side in Side))
-        self._turn(RecordingState.RECORDING, "resumed")
+        if self._recording.state is not RecordingState.PAUSED:
+            return
+        self._resume_in(None)
+        await self._keep("")
+        await self._unmute()
+        self._turn(RecordingState.RECORDING, "resumed", by=by)
 
-    def _turn(self, state: RecordingState, event: str) -> None:
+    async def _keep(self, pause: str) -> None:
+        await self._asterisk.set_variable(self._channel, memory.PAUSE, pause)
+
+    async def _mute(self) -> None:
+        await together(*(self._asterisk.mute_recording(leg_name(self._recording.id, side)) for side in self._open))
+
+    async def _unmute(self) -> None:
+        await together(*(self._asterisk.unmute_recording(leg_name(self._recording.id, side)) for side in self._open))
+
+    def _turn(self, state: RecordingState, event: str, *, by: str, detail: str | None = None) -> None:
         if not self._recording.state.live:
             return  # the call ended meanwhile
-        self.note(event, by="rest")
+        self.note(event, by=by, detail=detail)
         self._recording = msgspec.structs.replace(self._recording, state=state)
         self._ledger.append(self._recording)
 
+    def _resume_in(self, seconds: float | None) -> None:
+        self._resume = _replaced(self._resume, self._clock, seconds, self._resume_now)
+
+    def _resume_now(self) -> None:
+        def again(failure: object) -> None:
+            self._log.error("Recording {id} cannot be resumed yet: {why}", id=self._recording.id, why=failure)
+            if self._recording.state is RecordingState.PAUSED:
+                self._resume_in(_AGAIN)
+
+        Deferred.fromCoroutine(self.resume(by="timer")).addErrback(again)
+
+    def stop_in(self, seconds: float, reason: str) -> None:
+        """End the recording, though not the call, then; in place of what was said before."""
+        self._limit = _replaced(self._limit, self._clock, seconds, lambda: self.stop(reason))
+
+    def stop(self, reason: str) -> None:
+        """End the recording, though not the call: both files are closed as they are."""
+        self.note("recording.stopped", by="voxrec", detail=reason)
+        self._end_snoops()
+
+    def discard(self, reason: str) -> None:
+        """End the recording, and let nothing of it be kept."""
+        self.note("recording.stopped", by="voxrec", detail=reason)
+        self._recording = msgspec.structs.replace(self._recording, verdict=Verdict(ok=False, reasons=(reason,)))
+        self._end_snoops()
+
+    def _end_snoops(self) -> None:
+        for side in tuple(self._open):
+            Deferred.fromCoroutine(self._end_snoop(side))
+
+    async def _end_snoop(self, side: Side) -> None:
+        """A recording ends with the channel that it listens to."""
+        try:
+            if not await self._asterisk.hang_up(self._snoop(side), Cause.NORMAL):
+                self.ended(side)
+        except VoxrecError as error:
+            self._log.error(
+                "Recording {id}: {side} cannot be stopped: {error}", id=self._recording.id, side=side, error=error
+            )
+
+    # what Asterisk tells
+
     def started(self, side: Side) -> None:
         """Asterisk has opened this side's file."""
+        if not self._waiting_for_start:
+            return
         self._waiting_for_start.discard(side)
         if not self._waiting_for_start:
             self._running()
@@ -112,14 +240,17 @@ class Recorder:
         if side not in self._open:
             return
         self._open.discard(side)
-        if side in self._waiting_for_start:
-            self.started(side)
+        self.started(side)
         if self.is_over:
             self._over()
 
+    # what is written down
+
     def note(self, event: str, *, by: str | None = None, detail: str | None = None) -> None:
-        """Put an entry with the time since the answer into the timeline."""
+        """Put an entry with the time since the beginning into the timeline."""
         assert self._recording.started_at is not None, "a live Recording has begun"
+        if not self._recording.state.live or len(self._recording.timeline) > _LONGEST_TIMELINE:
+            return
         now = self._now()
         entry = TimelineEntry(
             at=round((now - self._recording.started_at).total_seconds(), 3), event=event, by=by, detail=detail
@@ -127,21 +258,57 @@ class Recorder:
         self._recording = msgspec.structs.replace(
             self._recording, timeline=(*self._recording.timeline, entry), updated_at=now
         )
+        if self._flush is None:
+            self._flush = self._clock.callLater(_FLUSH, self._write_down)
 
-    def close(self, *, cause: int, by: str) -> None:
-        """The call has ended: write down how, and hand over to the finish."""
-        self.note("hangup", by=by)
+    def _write_down(self) -> None:
+        self._flush = None
+        self._ledger.append(self._recording)
+
+    def close(self, *, cause: int | None, by: str | None) -> None:
+        """The recording has ended: with the call, of which ``cause`` and ``by`` tell, or before it."""
+        if not self._recording.state.live:
+            return
+        if by is not None:
+            self.note("hangup", by=by)
         self._recording = msgspec.structs.replace(
             self._recording,
             state=RecordingState.PROCESSING,
-            ended_at=self._recording.updated_at,
+            ended_at=self._now(),
+            updated_at=self._now(),
             hangup_cause=cause,
         )
+        self._stop_timers()
 
     def hand_over(self) -> None:
-        """Both files are closed, or will be looked at as they are."""
+        """Both files are closed, or will be looked at as they are: from here on it is the finish's."""
+        if self._handed_over:
+            return
+        self._handed_over = True
+        self._stop_timers()
         self._recording = msgspec.structs.replace(self._recording, updated_at=self._now())
         self._ledger.append(self._recording)
 
+    def let_go(self) -> None:
+        """Do nothing any more, and change nothing in Asterisk: another process goes on."""
+        if self._flush is not None and self._flush.active():
+            self._ledger.append(self._recording)
+        self._handed_over = True
+        self._stop_timers()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._flush, self._resume, self._limit):
+            if timer is not None and timer.active():
+                timer.cancel()
+
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds(), UTC)
+
+
+def _replaced(
+    timer: IDelayedCall | None, clock: IReactorTime, seconds: float | None, then: Callable[[], None]
+) -> IDelayedCall | None:
+    """A timer in place of another; none where ``seconds`` is None."""
+    if timer is not None and timer.active():
+        timer.cancel()
+    return None if seconds is None else clock.callLater(seconds, then)

@@ -12,12 +12,16 @@ from twisted.logger import Logger
 from voxrec import sipuri
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
+from voxrec.calls.arguments import headers_of, is_wideband
 from voxrec.calls.causes import Cause
-from voxrec.calls.machine import CallSettings, Incoming, LiveCall
+from voxrec.calls.core import CallSettings, Incoming
+from voxrec.calls.live import LiveCall
+from voxrec.calls.memory import Memory
 from voxrec.calls.names import owner_of
 from voxrec.calls.recorder import Ledger
+from voxrec.calls.takeover import Recall, Scene, left_calls, look, situation_of
 from voxrec.errors import Conflict, NotFound, VoxrecError
-from voxrec.model import Call, EventType, Profile, Recording, RecordingState, Side, leg_name
+from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, Side, leg_name
 
 
 class Directory(Protocol):
@@ -75,15 +79,21 @@ class Router:
         directory: Directory,
         ledger: Ledger,
         settings: CallSettings,
-        allowed_hosts: tuple[str, ...],
+        recall: Recall,
+        *,
+        allowed_hosts: tuple[str, ...] = (),
+        max_calls: int = 0,
         watchers: tuple[Watcher, ...] = (),
     ) -> None:
+        """``max_calls`` 0: no limit but those of the Profiles."""
         self._clock = clock
         self._asterisk = asterisk
         self._directory = directory
         self._ledger = ledger
         self._settings = settings
+        self._recall = recall
         self._allowed_hosts = allowed_hosts
+        self._max_calls = max_calls
         self._watchers = watchers
         self._calls: dict[UUID, LiveCall] = {}
         self._by_caller: dict[str, LiveCall] = {}
@@ -110,11 +120,29 @@ class Router:
         """End a live call; one that is ending already is none the wiser. NotFound."""
         self._live(call_id).inputs.release(Cause.NORMAL)
 
-    async def steer(self, recording_id: UUID, state: RecordingState) -> Recording:
-        """Pause a live Recording, or resume it; give it back as it stands then. Conflict where that cannot be."""
+    async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None) -> Recording:
+        """Pause a live Recording, and give it back as it stands then. Conflict where that cannot be."""
+        return await self._recorded(recording_id).pause(behavior, seconds)
+
+    async def resume(self, recording_id: UUID) -> Recording:
+        """Resume a live Recording, and give it back as it stands then. Conflict where that cannot be."""
+        return await self._recorded(recording_id).resume()
+
+    def record(self, call_id: UUID) -> Call:
+        """Record a live call from now on, and give it back as it stands then. NotFound; Conflict."""
+        call = self._live(call_id)
+        call.record()
+        return call.shown()
+
+    def stop_recordings(self, reason: str) -> None:
+        """End all recordings; the calls go on."""
+        for call in self.calls:
+            call.stop_recording(reason)
+
+    def _recorded(self, recording_id: UUID) -> LiveCall:
         if recording_id not in self._by_recording:
             raise Conflict(f"Recording {recording_id} belongs to no live call here.")
-        return await self._by_recording[recording_id].steer(state)
+        return self._by_recording[recording_id]
 
     def _live(self, call_id: UUID) -> LiveCall:
         if call_id not in self._calls:
@@ -144,6 +172,15 @@ class Router:
         for call in self.calls:
             call.inputs.release(Cause.NORMAL)
 
+    def let_go_all(self) -> None:
+        """Leave all live calls, as they are in Asterisk, to another process."""
+        for call in self.calls:
+            call.let_go()
+        self._calls.clear()
+        self._by_caller.clear()
+        self._by_recording.clear()
+        self._check_empty()
+
     # events
 
     def handle(self, event: events.Event) -> None:
@@ -160,6 +197,12 @@ class Router:
             case events.ChannelDestroyed(channel, cause):
                 self._for_caller(channel.id, lambda call: call.inputs.caller_left(cause))
                 self._for_leg(channel.id, lambda call: call.inputs.leg_left(cause))
+            case events.ChannelDtmfReceived(channel, digit):
+                self._for_party(channel.id, lambda call, side: call.key_pressed(side, digit))
+            case events.ChannelHold(channel):
+                self._for_party(channel.id, lambda call, side: call.held(side))
+            case events.ChannelUnhold(channel):
+                self._for_party(channel.id, lambda call, side: call.unheld(side))
             case events.PlaybackFinished(playback):
                 self._playback_ended(playback)
             case events.RecordingStarted(recording):
@@ -171,19 +214,23 @@ class Router:
 
     def _entered(self, channel: events.Channel, args: tuple[str, ...]) -> None:
         if args[:1] == ("incoming",):
-            self._incoming(channel)
+            self._incoming(channel, args[1:])
         elif (owner := owner_of(channel.id)) is None or owner[0] not in self._calls:
             self._log.warn("Asterisk: ending {channel}, which belongs to no call", channel=channel.name)
             self.hang_up(channel.id, Cause.NORMAL)
         elif owner[1] == "leg":
             self._calls[owner[0]].inputs.leg_entered()
 
-    def _incoming(self, channel: events.Channel) -> None:
+    def _incoming(self, channel: events.Channel, args: tuple[str, ...] = ()) -> None:
+        if channel.id in self._by_caller:
+            return  # found by `reconcile` already
         incoming = Incoming(
             channel=channel.id,
             number=channel.caller.number[:255],
             name=channel.caller.name[:255],
             dialled=channel.dialplan.exten[:255],
+            headers=headers_of(args),
+            wideband=is_wideband(args),
         )
         profile = self._profile_for(incoming)
         if isinstance(profile, _Refusal):
@@ -197,6 +244,18 @@ class Router:
             for watcher in self._watchers:
                 watcher.call_refused(profile.cause)
             return
+        call = self._opened(incoming, profile)
+        self._log.info(
+            "call {call}: {number!r} calls {dialled!r}, Profile {profile}",
+            call=call.id,
+            number=incoming.number,
+            dialled=incoming.dialled,
+            profile=profile.id,
+        )
+        self._tell(EventType.CALL_STARTED, call)
+        call.inputs.begin()
+
+    def _opened(self, incoming: Incoming, profile: Profile, memory: Memory | None = None) -> LiveCall:
         call = LiveCall(
             self._clock,
             self._asterisk,
@@ -206,19 +265,12 @@ class Router:
             profile,
             over=self._over,
             tell=self._tell,
-        )
-        self._log.info(
-            "call {call}: {number!r} calls {dialled!r}, Profile {profile}",
-            call=call.id,
-            number=incoming.number,
-            dialled=incoming.dialled,
-            profile=profile.id,
+            memory=memory,
         )
         self._calls[call.id] = call
-        self._by_caller[channel.id] = call
+        self._by_caller[incoming.channel] = call
         self._by_recording[call.recording_id] = call
-        self._tell(EventType.CALL_STARTED, call)
-        call.inputs.begin()
+        return call
 
     def _profile_for(self, incoming: Incoming) -> Profile | _Refusal:
         if self._draining:
@@ -232,7 +284,14 @@ class Router:
             return _Refusal(Cause.NO_ANSWER, f"Profile {profile.id} has no remoteSipUri")
         if not sipuri.host_allowed(sipuri.parse(profile.remote_sip_uri).host, self._allowed_hosts):
             return _Refusal(Cause.REJECTED, f"the host of Profile {profile.id} is not allowed")
+        if self._max_calls and len(self._calls) >= self._max_calls:
+            return _Refusal(Cause.CONGESTION, f"{self._max_calls} calls are live")
+        if profile.max_calls is not None and self._calls_of(profile) >= profile.max_calls:
+            return _Refusal(Cause.BUSY, f"{profile.max_calls} calls of Profile {profile.id} are live")
         return profile
+
+    def _calls_of(self, profile: Profile) -> int:
+        return sum(call.profile.id == profile.id for call in self._calls.values())
 
     def _over(self, call: LiveCall) -> None:
         self._log.info("call {call}: over", call=call.id)
@@ -256,6 +315,10 @@ class Router:
         if owner is not None and owner[1] == "leg" and (call := self._calls.get(owner[0])) is not None:
             act(call)
 
+    def _for_party(self, channel: str, act: Callable[[LiveCall, Side], None]) -> None:
+        self._for_caller(channel, lambda call: act(call, Side.CALLER))
+        self._for_leg(channel, lambda call: act(call, Side.CALLEE))
+
     def _for_file(self, name: str, act: Callable[[LiveCall, Side], None]) -> None:
         owner = owner_of(name)
         if owner is not None and (call := self._by_recording.get(owner[0])) is not None:
@@ -269,39 +332,55 @@ class Router:
     # recovery
 
     async def reconcile(self) -> Strays:
-        """Ask Asterisk how things stand, and tell each call what it missed while there was no websocket.
+        """Ask Asterisk how things stand; tell each call what it missed, and take over what another process left.
 
         Gives back what is voxrec's in Asterisk and belongs to no call of this process.
         """
-        channels = {channel.id: channel for channel in await self._asterisk.channels()}
-        own = set(await self._asterisk.own_channels())
+        scene = await look(self._asterisk)
         for call in self.calls:
-            await self._catch_up(call, channels, own)
-        bridges = {bridge.id for bridge in await self._asterisk.bridges() if owner_of(bridge.id) is not None}
+            await self._catch_up(call, scene)
+        await self._take_over(await left_calls(self._asterisk, scene, self._calls.__contains__))
         return Strays(
             frozenset(
                 channel
-                for channel in own
-                if channel in channels and channel not in self._by_caller and not self._is_ours(channel)
+                for channel in scene.own
+                if channel in scene.channels and channel not in self._by_caller and not self._is_ours(channel)
             ),
-            frozenset(bridge for bridge in bridges if not self._is_ours(bridge)),
+            frozenset(bridge for bridge in scene.bridges if owner_of(bridge) is not None and not self._is_ours(bridge)),
         )
 
-    async def _catch_up(self, call: LiveCall, channels: dict[str, events.Channel], own: set[str]) -> None:
-        if call.leg in own:
+    async def _take_over(self, left: list[Memory]) -> None:
+        if not left:
+            return
+        # first of all, so that what happens from here on reaches them
+        calls = {memory.call_id: self._opened(_incoming_of(memory), memory.profile, memory) for memory in left}
+        known = await self._recall([memory.recording_id for memory in left])
+        scene = await look(self._asterisk)
+        for memory in left:
+            call = calls[memory.call_id]
+            situation = await situation_of(self._asterisk, memory, scene, known.get(memory.recording_id))
+            if call.status is not CallState.NEW:
+                continue  # let go of meanwhile
+            call.take_over(situation)
+            self._log.info("call {call}: taken over, {status}", call=call.id, status=call.status)
+
+    async def _catch_up(self, call: LiveCall, scene: Scene) -> None:
+        if call.leg in scene.own:
             call.inputs.leg_entered()
-            if channels.get(call.leg, _NOWHERE).state == "Up":
+            if scene.up(call.leg):
                 call.inputs.leg_answered()
-        elif call.leg not in channels and call.status not in ("new", "placing"):
+        elif call.leg not in scene.channels and call.status not in (CallState.NEW, CallState.PLACING):
             call.inputs.leg_left(Cause.NORMAL)
-        if call.incoming.channel not in own:
+        if call.incoming.channel not in scene.own:
             call.inputs.caller_left(Cause.NORMAL)
+        if call.recording is None:
+            return
         names = {leg_name(call.recording_id, side): side for side in Side}
         running = {recording.name for recording in await self._asterisk.recordings(names)}
         for name, side in names.items():
             if name in running:
                 call.recording_started(side)
-            elif call.status not in ("new", "placing", "ringing", "connecting"):
+            elif call.status is not CallState.CONNECTING:
                 call.recording_ended(side)
 
     def _is_ours(self, owned: str) -> bool:
@@ -312,9 +391,13 @@ class Router:
         """Whether a Recording belongs to a live call."""
         return recording_id in self._by_recording
 
-    def remove(self, strays: Strays) -> None:
-        """End what belongs to no call."""
+    async def clear_away(self, strays: Strays) -> None:
+        """End what belongs to no call; a caller who still waits to be put through is put through."""
+        waiting = {channel.id: channel for channel in await self._asterisk.channels() if channel.state == "Ring"}
         for channel in strays.channels:
+            if channel in waiting and owner_of(channel) is None:
+                self._incoming(waiting[channel])
+                continue
             self._log.warn("Asterisk: ending {channel}, left over from before", channel=channel)
             self.hang_up(channel, Cause.NORMAL)
         for bridge in strays.bridges:
@@ -331,4 +414,11 @@ class Router:
             self._log.warn("Asterisk: {what} stays: {error}", what=what, error=error)
 
 
-_NOWHERE = events.Channel(id="")
+def _incoming_of(memory: Memory) -> Incoming:
+    return Incoming(
+        channel=memory.caller,
+        number=memory.number,
+        name=memory.name,
+        dialled=memory.dialled,
+        wideband=memory.wideband,
+    )

@@ -6,16 +6,18 @@ Where several daemons share a database, each has the calls of its own Asterisk; 
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 import msgspec
 
-from voxrec.errors import NotFound
-from voxrec.model import Call, CallState, Recording, RecordingState
+from voxrec.errors import Conflict, FieldFault, NotFound
+from voxrec.fitting import fit
+from voxrec.model import Call, CallState, PauseBehavior, Recording
 from voxrec.rest import query
 from voxrec.rest.auth import Principal, Role
-from voxrec.rest.exchange import JSON, Answer, Ask, Route, gone
+from voxrec.rest.editing import demand
+from voxrec.rest.exchange import JSON, Answer, Ask, Route, Takes, gone
 from voxrec.rest.lists import LINK, PAGED, Listing
 from voxrec.store.keyset import Cursor
 
@@ -34,8 +36,20 @@ class Switchboard(Protocol):
     def release(self, call_id: UUID, /) -> None:
         """End one; NotFound."""
 
-    async def steer(self, recording_id: UUID, state: RecordingState, /) -> Recording:
-        """Pause a live Recording, or resume it; give it back as it stands then. Conflict where that cannot be."""
+    def record(self, call_id: UUID, /) -> Call:
+        """Record one from now on, and give it back as it stands then; NotFound, Conflict."""
+
+    async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None, /) -> Recording:
+        """Pause a live Recording, and give it back as it stands then; Conflict."""
+
+    async def resume(self, recording_id: UUID, /) -> Recording:
+        """Resume a live Recording, and give it back as it stands then; Conflict."""
+
+
+class _Change(msgspec.Struct, frozen=True):
+    """What may be asked of a live call."""
+
+    recording: Literal[True]
 
 
 class CallRoutes:
@@ -57,6 +71,13 @@ class CallRoutes:
                 summary="List this daemon's live calls",
             ),
             route("GET", "/calls/<id>", Role.READ, self._show, shows=Call, summary="Show a live call"),
+            route(
+                *("POST", "/calls/<id>", Role.PROVISION, self._record),
+                takes=Takes(_Change, demand=frozenset({"recording"})),
+                shows=Call,
+                fails=(Conflict,),
+                summary="Record a live call from now on",
+            ),
             route("DELETE", "/calls/<id>", Role.PROVISION, self._hang_up, summary="Hang up a live call"),
         )
 
@@ -67,6 +88,16 @@ class CallRoutes:
     async def _show(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
         return Answer(200, {"Content-Type": JSON}, msgspec.json.encode(self._found(ask)))
+
+    async def _record(self, ask: Ask) -> Answer:
+        query.read(ask.query(), {})
+        call = self._found(ask)
+        given = ask.json_object()
+        _, faults = fit(_Change, given)
+        if not given:
+            faults = [FieldFault("recording", "is required: true, to record the call from now on")]
+        demand(faults)
+        return Answer(200, {"Content-Type": JSON}, msgspec.json.encode(self._switchboard.record(call.id)))
 
     async def _hang_up(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})

@@ -2,15 +2,16 @@
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 from uuid import UUID, uuid4
 
 import msgspec
+from msgspec import Meta
 from msgspec.structs import fields
 
 from voxrec.errors import Conflict, FieldFault, NotFound
 from voxrec.fitting import fit
-from voxrec.model import Recording, RecordingState, metadata_faults
+from voxrec.model import PauseBehavior, Recording, RecordingState, metadata_faults
 from voxrec.rest import query
 from voxrec.rest.auth import Guarded, Role
 from voxrec.rest.conditions import etag_of
@@ -35,6 +36,9 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 
 _KEYS: Final = frozenset(field.encode_name for field in fields(Recording))
+ResumeAfter = Annotated[
+    int, Meta(ge=1, le=86400, description="Seconds after which a paused recording resumes by itself.")
+]
 _CHANGEABLE: Final = frozenset({"metadata", "legalHold"})
 _STEERED: Final = (RecordingState.PAUSED, RecordingState.RECORDING)
 # What may be said of an existing one; the state is steered, and not written like the rest.
@@ -44,6 +48,8 @@ _CHANGE: Final[Any] = msgspec.defstruct(
         ("metadata", dict[str, Any]),
         ("legal_hold", bool, msgspec.field(name="legalHold")),
         ("state", Literal["paused", "recording"]),
+        ("pause_behavior", PauseBehavior, msgspec.field(name="pauseBehavior")),
+        ("resume_after", ResumeAfter, msgspec.field(name="resumeAfter")),
     ],
 )
 _GIVEN: Final = _CHANGEABLE | {
@@ -70,10 +76,42 @@ SHOWN: Final[Any] = msgspec.defstruct(
 
 
 class Steering(Protocol):
-    """Who can pause and resume what is being recorded."""
+    """Who can pause and resume what is being recorded. Both give it back as it stands then, or raise Conflict."""
 
-    async def steer(self, recording_id: UUID, state: RecordingState, /) -> Recording:
-        """Pause a live Recording, or resume it; give it back as it stands then. Conflict where that cannot be."""
+    async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None, /) -> Recording:
+        """Pause a live Recording, for so many seconds or until somebody resumes it."""
+
+    async def resume(self, recording_id: UUID, /) -> Recording:
+        """Resume a live Recording."""
+
+
+class _Wish(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a change wants of a live Recording."""
+
+    state: Literal["paused", "recording"] | None = None
+    pause_behavior: PauseBehavior | None = None
+    resume_after: ResumeAfter | None = None
+
+    @classmethod
+    def taken_from(cls, given: dict[str, Any]) -> "_Wish":
+        """Read it, and leave the rest. InvalidInput."""
+        keys = set(cls.__struct_encode_fields__)
+        if given.get("state") not in _STEERED:
+            keys.discard("state")  # as it was shown, perhaps
+        values, faults = fit(cls, {key: given.pop(key) for key in keys & given.keys()})
+        wish = cls(**values)
+        if wish.state != "paused":
+            faults += [
+                FieldFault(key, 'goes with "state": "paused" only')
+                for key, value in (("pauseBehavior", wish.pause_behavior), ("resumeAfter", wish.resume_after))
+                if value is not None
+            ]
+        demand(faults)
+        return wish
+
+    def changes(self, recording: Recording) -> bool:
+        """Whether anything is to be done for it."""
+        return self.state is not None and (recording.state != self.state or self.resume_after is not None)
 
 
 class RecordingRoutes:
@@ -174,25 +212,28 @@ class RecordingRoutes:
     async def _change(self, ask: Ask) -> Answer:
         query.read(ask.query(), {})
         given = ask.json_object()
-        wanted = next((state for state in _STEERED if given.get("state") == state), None)
-        if wanted is not None:
-            del given["state"]
+        wish = _Wish.taken_from(given)
         edit = Edit.of(Recording, given, (_KEYS - _CHANGEABLE) | {"audioUrl"})
 
         def edited(current: Recording) -> Recording:
-            if wanted is not None and not current.state.live:
+            if wish.state is not None and not current.state.live:
                 raise Conflict(f"Recording {current.id} is {current.state}: only a live one can be paused or resumed.")
             return self._edited(ask, edit, current)
 
         stored = await self._recordings.of(ask.principal).update(ask.id, edited)
-        if wanted is not None and stored.state is not wanted:
-            stored = await self._steered(ask, stored, wanted)
+        if wish.changes(stored):
+            stored = await self._steered(ask, stored, wish)
         return changed(self.representation(stored))
 
-    async def _steered(self, ask: Ask, stored: Recording, wanted: RecordingState) -> Recording:
+    async def _steered(self, ask: Ask, stored: Recording, wish: _Wish) -> Recording:
         recordings = self._recordings.of(ask.principal)
+        if wish.state == "paused":
+            behavior = wish.pause_behavior or PauseBehavior.SILENCE
+            steered = await self._steering.pause(stored.id, behavior, wish.resume_after)
+        else:
+            steered = await self._steering.resume(stored.id)
         # the call tells its ledger as well; saying it here makes the answer, and its ETag, what the next GET shows
-        await recordings.record(await self._steering.steer(stored.id, wanted))
+        await recordings.record(steered)
         after = await recordings.get(stored.id)
         ask.trail.changed(stored, after)
         return after

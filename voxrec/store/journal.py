@@ -90,6 +90,11 @@ class Journal:
         self.pending += 1
         self._write()
 
+    async def when_applied(self) -> None:
+        """Wait until PostgreSQL has what was written so far."""
+        if self._applier is not None:
+            await shielded(self._applier)
+
     # To the disk.
 
     def _write(self) -> None:

@@ -50,6 +50,21 @@ _RECORD: Final = f"""
     ON CONFLICT DO NOTHING
 """
 
+_NOT_TO_BE_ERASED: Final = """
+    NOT EXISTS (SELECT FROM jobs WHERE recording_id = file.id AND kind = 'erase' AND done_at IS NULL)
+"""
+_UNCLAIMED: Final = f"""
+    SELECT file.path FROM unnest(%s::text[], %s::uuid[]) AS file (path, id)
+    WHERE NOT EXISTS (
+        SELECT FROM recordings
+        WHERE id = file.id AND (path = file.path OR state NOT IN ('completed', 'failed', 'absent'))
+    ) AND {_NOT_TO_BE_ERASED}
+"""
+_UNKNOWN: Final = f"""
+    SELECT file.id FROM unnest(%s::uuid[]) AS file (id)
+    WHERE NOT EXISTS (SELECT FROM recordings WHERE id = file.id) AND {_NOT_TO_BE_ERASED}
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingFilter:
@@ -108,6 +123,11 @@ class Recordings:
             raise _no_recording(recording.id)
         return recording
 
+    async def some(self, recording_ids: Collection[UUID]) -> list[Recording]:
+        """Those of the given Recordings that exist, in no particular order."""
+        rows = await self._pool.query(f"{_SELECT} WHERE id = ANY(%s)", (list(recording_ids),))
+        return [_COLUMNS.struct(row) for row in rows]
+
     async def get(self, recording_id: UUID) -> Recording:
         """One Recording. NotFound."""
         rows = await self._pool.query(f"{_SELECT} WHERE id = %s", (recording_id,))
@@ -132,6 +152,19 @@ class Recordings:
             f"{_SELECT} WHERE expires_at <= %s AND NOT legal_hold ORDER BY expires_at LIMIT %s", (now, limit)
         )
         return [_COLUMNS.struct(row) for row in rows]
+
+    async def unclaimed(self, files: Mapping[str, UUID]) -> list[str]:
+        """Which of these paths in the archive, each with the Recording it is named after, nobody knows any more.
+
+        Known is what a Recording says is its audio, what may become that, and what is still to be erased.
+        """
+        rows = await self._pool.query(_UNCLAIMED, (list(files), list(files.values())))
+        return [path for (path,) in rows]
+
+    async def unknown(self, recording_ids: Collection[UUID]) -> set[UUID]:
+        """Which of these are no Recordings, nor such as were deleted and still have files to be erased."""
+        rows = await self._pool.query(_UNKNOWN, (list(recording_ids),))
+        return {recording_id for (recording_id,) in rows}
 
     async def create(self, recording: Recording, along: Along[Recording] = nothing) -> Recording:
         """Add one that no call has said anything about yet, and do ``along``. Conflict where its id is in use."""

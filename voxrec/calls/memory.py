@@ -1,0 +1,59 @@
+"""What a call needs to be taken over by another process, kept where the call lives: in variables of its channels.
+
+So neither a process nor a database has to survive for a call to go on.
+"""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from voxrec.model import PauseBehavior, Profile
+
+CALL: Final = "VOXREC_CALL"
+"""On the outgoing channel, from its making on: a `Memory`."""
+PAUSE: Final = "VOXREC_PAUSE"
+"""On the caller's channel, while its recording is paused: a `Pause`."""
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who calls whom by which rules. The Profile is the one that the call began with."""
+
+    call_id: UUID
+    recording_id: UUID
+    caller: str
+    number: str
+    name: str
+    dialled: str
+    wideband: bool = False
+    started_at: datetime
+    profile: Profile
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A pause that lasts until somebody ends it, or until ``until``."""
+
+    behavior: PauseBehavior
+    until: datetime | None = None
+
+
+def written(what: Memory | Pause) -> str:
+    """The value of the variable."""
+    return msgspec.json.encode(what).decode()
+
+
+def read_memory(value: str) -> Memory | None:
+    """What `written` made of a Memory; None where it is something else, or of a voxrec too different."""
+    try:
+        return msgspec.json.decode(value, type=Memory)
+    except msgspec.DecodeError:
+        return None
+
+
+def read_pause(value: str) -> Pause | None:
+    """What `written` made of a Pause; None where it is something else."""
+    try:
+        return msgspec.json.decode(value, type=Pause)
+    except msgspec.DecodeError:
+        return None

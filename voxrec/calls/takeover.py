@@ -1,0 +1,89 @@
+"""Finds the calls that another process left in Asterisk, and how each stands.
+
+A voxrec that was restarted, or took an application over, has no calls of its own; the channels say whose they are
+(`voxrec.calls.memory`), and Asterisk says how far they came.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from voxrec.ari.client import AriClient
+from voxrec.ari.events import Channel
+from voxrec.calls import memory
+from voxrec.calls.live import Situation
+from voxrec.calls.memory import Memory
+from voxrec.calls.names import owned_id, owner_of
+from voxrec.calls.steps import together
+from voxrec.model import Recording, Side, leg_name
+
+Recall = Callable[[Collection[UUID]], Awaitable[Mapping[UUID, Recording]]]
+"""What is known of Recordings; those of which nothing is known, or can be found out in a moment, are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All that is in Asterisk at one moment: channels by id, which of them are voxrec's, and who is in which bridge."""
+
+    channels: Mapping[str, Channel]
+    own: frozenset[str]
+    bridges: Mapping[str, frozenset[str]]
+
+    def up(self, channel: str) -> bool:
+        """Whether a channel is there and answered."""
+        return channel in self.channels and self.channels[channel].state == "Up"
+
+
+async def look(asterisk: AriClient) -> Scene:
+    """Ask Asterisk for all that there is."""
+    # what is voxrec's first: what begins meanwhile is then no stray
+    own = frozenset(await asterisk.own_channels())
+    return Scene(
+        {channel.id: channel for channel in await asterisk.channels()},
+        own,
+        {bridge.id: frozenset(bridge.channels) for bridge in await asterisk.bridges()},
+    )
+
+
+async def left_calls(asterisk: AriClient, scene: Scene, known: Callable[[UUID], bool]) -> list[Memory]:
+    """The calls in Asterisk that are not ``known`` here, and have a caller still."""
+    legs = [
+        channel
+        for channel in scene.channels
+        if (owner := owner_of(channel)) is not None and owner[1] == "leg" and not known(owner[0])
+    ]
+    found = await together(*(asterisk.variable(leg, memory.CALL) for leg in legs))
+    memories = [memory.read_memory(value) for value in found]
+    return [one for one in memories if one is not None and one.caller in scene.own]
+
+
+async def situation_of(asterisk: AriClient, call: Memory, scene: Scene, recording: Recording | None) -> Situation:
+    """How a call stands."""
+    leg, bridge = owned_id(call.call_id, "leg"), owned_id(call.call_id, "bridge")
+    names = {leg_name(call.recording_id, side): side for side in Side}
+    live = {one.name for one in await asterisk.recordings(names)}
+    pause = memory.read_pause(await asterisk.variable(call.caller, memory.PAUSE)) if live else None
+    snoop = scene.channels.get(owned_id(call.call_id, f"snoop-{Side.CALLER}"))
+    return Situation(
+        leg_there=leg in scene.channels,
+        caller_there=call.caller in scene.own,
+        leg_entered=leg in scene.own,
+        bridged=leg in scene.bridges.get(bridge, frozenset()),
+        leg_up=scene.up(leg),
+        caller_up=scene.up(call.caller),
+        recorded=frozenset(side for name, side in names.items() if name in live),
+        announcing=await asterisk.plays(owned_id(call.call_id, "announcement")),
+        whispering=owned_id(call.call_id, "whisper") in scene.channels,
+        began=_moment(snoop.creationtime) if snoop is not None else None,
+        recording=recording,
+        pause=pause,
+    )
+
+
+def _moment(text: str) -> datetime | None:
+    """Asterisk's ``2026-11-23T12:00:00.123+0000``."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return None
