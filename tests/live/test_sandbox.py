@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from twisted.internet import reactor as installed_reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
 from voxrec.sandbox import tones
@@ -17,7 +18,7 @@ from voxrec.sandbox.sipp import SippAnswerer, SippCaller, SippResult
 
 reactor = cast("SandboxReactor", installed_reactor)
 
-CALLER_HZ, DESK_HZ = 440, 880
+CALLER_HZ, DESK_HZ, THIRD_HZ, HIGH_HZ = 440, 880, 1320, 6000
 PROFILE_ID = "0b9d7e1a-2f9b-4d8f-9a63-6a7d2f0c1e11"
 # A busy machine loses a packet (20 ms) now and then; sound that is not carried loses all of it.
 BEARABLE_MILLISECONDS = 100
@@ -135,6 +136,14 @@ class Sound(SandboxTestCase):
     async def test_wide_band(self) -> None:
         await self.talk("g722")
 
+    async def test_wide_band_carries_what_a_telephone_does_not(self) -> None:
+        tone = tones.make_tone(self.directory / "high.tone.wav", HIGH_HZ, 1, rate=16000)
+        desk = await self.answering(play=tone, codec="g722")
+        caller = await self.calling(plain_extension(desk.port), codec="g722", seconds=2)
+        await caller.ended()
+        samples, rate = tones.load(caller.heard)
+        self.assertLess(tones.missing(samples[:, 0], rate, HIGH_HZ, 0.3, 1.8), BEARABLE_MILLISECONDS)
+
     async def test_early_media_is_heard_before_the_answer(self) -> None:
         tone = tones.make_tone(self.directory / "desk.tone.wav", DESK_HZ, 1)
         desk = await self.answering(play=tone, ring_seconds=30, early_media=True)
@@ -144,6 +153,123 @@ class Sound(SandboxTestCase):
         self.assertFalse(caller.happened("confirmed"))
         samples, rate = tones.load(caller.heard)
         self.assertNotEqual(tones.present(samples[:, 0], rate, DESK_HZ), [])
+
+
+class Conduct(SandboxTestCase):
+    """What phones do during a call; through the sandbox's Asterisk, and where it would step in, from phone to phone."""
+
+    async def connected(self, *, direct: bool = False, **how: object) -> tuple[Phone, Phone]:
+        desk = await self.answering(play=tones.make_tone(self.directory / "desk.tone.wav", DESK_HZ, 1), **how)
+        caller = Phone.calling(
+            reactor,
+            self.directory,
+            desk.uri if direct else self.uri(plain_extension(desk.port)),
+            play=tones.make_tone(self.directory / "caller.tone.wav", CALLER_HZ, 1),
+        )
+        self.addCleanup(caller.kill)
+        await caller.start()
+        await caller.wait_for("confirmed")
+        await desk.wait_for("confirmed")
+        return caller, desk
+
+    def directions(self, phone: Phone) -> list[str]:
+        return [event.direction for event in phone.events if event.event == "media"]
+
+    async def hung_up(self, *phones: Phone) -> None:
+        for phone in phones:
+            await phone.hang_up()
+
+    async def test_hold_and_resume(self) -> None:
+        caller, desk = await self.connected(direct=True)
+        await caller.hold()
+        await caller.resume()
+        await desk.hold("inactive")
+        await desk.resume()
+        await caller.reinvite()
+        await self.hung_up(caller, desk)
+        both = "sendrecv"
+        self.assertEqual(self.directions(caller), [both, "sendonly", both, "inactive", both, both])
+        self.assertEqual(self.directions(desk), [both, "recvonly", both, "inactive", both, both])
+
+    async def test_on_hold_one_hears_nothing_and_is_heard_on(self) -> None:
+        caller, desk = await self.connected()
+        await caller.hold()
+        held = caller.events[-1].monotonic
+        await deferLater(reactor, 1)
+        await caller.resume()
+        resumed = caller.events[-1].monotonic
+        await deferLater(reactor, 0.5)
+        await self.hung_up(caller, desk)
+        samples, rate = tones.load(caller.heard)
+        start = caller.event("media").monotonic
+        silent = tones.missing(samples[:, 0], rate, DESK_HZ, 0.3, resumed - start + 0.4)
+        self.assertApproximates(silent, (resumed - held) * 1000, 2 * BEARABLE_MILLISECONDS)
+        samples, rate = tones.load(desk.heard)
+        self.assertLess(tones.missing(samples[:, 0], rate, CALLER_HZ, 0.3, 1.5), BEARABLE_MILLISECONDS)
+
+    async def test_keys_pressed_arrive(self) -> None:
+        caller, desk = await self.connected()
+        await caller.dial_digits("*12#")
+        pressed = lambda: "".join(event.digits for event in desk.events if event.event == "digit")  # noqa: E731
+        self.assertTrue(await wait_until(reactor, lambda: pressed() == "*12#", 5), pressed())
+        self.assertFalse(caller.happened("digit"))
+
+    async def test_a_blind_transfer_leads_to_the_third(self) -> None:
+        caller, desk = await self.connected()
+        third = await self.answering(name="third")
+        ended = await desk.transfer(self.uri(plain_extension(third.port)))
+        self.assertEqual(ended.code, 200)
+        await third.wait_for("confirmed")
+        self.assertEqual((await desk.ended()).code, 200)
+        await third.hang_up()
+        self.assertEqual((await caller.ended()).code, 200)
+
+    async def test_a_transfer_to_nowhere_leaves_the_call_as_it_is(self) -> None:
+        caller, desk = await self.connected()
+        self.assertEqual((await desk.transfer(self.uri("nobody"))).code, 404)
+        await desk.reinvite()
+        self.assertFalse(caller.happened("disconnected"))
+
+    async def test_an_attended_transfer_joins_the_two(self) -> None:
+        caller, desk = await self.connected()
+        third = await self.answering(name="third", play=tones.make_tone(self.directory / "third.wav", THIRD_HZ, 1))
+        await desk.hold()
+        await desk.consult(self.uri(plain_extension(third.port)))
+        self.assertEqual((await desk.transfer_to_consulted()).code, 200)
+        await desk.ended()
+        await deferLater(reactor, 1)
+        self.assertFalse(third.happened("disconnected"))
+        await self.hung_up(caller, third)
+        samples, rate = tones.load(caller.heard)
+        self.assertNotEqual(tones.present(samples[:, 0], rate, THIRD_HZ), [])
+
+    async def test_what_cannot_be_done_is_refused(self) -> None:
+        caller, _desk = await self.connected(direct=True)
+        with self.assertRaisesRegex(SandboxError, "nobody is consulted"):
+            await caller.transfer_to_consulted()
+
+    async def test_a_frozen_phone_is_silent_and_goes_on_when_thawed(self) -> None:
+        caller, desk = await self.connected(direct=True)
+        desk.freeze()
+        await deferLater(reactor, 1)
+        desk.thaw()
+        await desk.reinvite()
+        await self.hung_up(caller, desk)
+        samples, rate = tones.load(caller.heard)
+        length = len(samples) / rate
+        self.assertGreater(tones.missing(samples[:, 0], rate, DESK_HZ, 0, length), 1000 - BEARABLE_MILLISECONDS)
+
+    async def test_the_preferred_codec_is_taken_where_both_have_it(self) -> None:
+        caller, desk = await self.connected(direct=True, codec="g722,pcmu")
+        await self.hung_up(caller, desk)
+        answer = (self.directory / "desk.sip.log").read_text(errors="replace")
+        self.assertIn("m=audio", answer)
+        self.assertNotIn("G722", answer.partition("SIP/2.0 200")[2].partition("--end msg--")[0])
+
+    async def test_a_codec_that_nobody_has_is_488(self) -> None:
+        desk = await self.answering()
+        caller = await self.calling(plain_extension(desk.port), codec="gsm")
+        self.assertEqual((await caller.ended()).code, 488)
 
 
 class Refusals(SandboxTestCase):

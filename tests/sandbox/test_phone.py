@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.sandbox import tones
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.phone import ENDLESS_SECONDS, Phone, PhoneEvent, encode_event
+from voxrec.sandbox.phone import CODECS, ENDLESS_SECONDS, Phone, PhoneEvent, codecs_named, encode_event
 
 
 class Commands(SynchronousTestCase):
@@ -28,6 +29,10 @@ class Commands(SynchronousTestCase):
         phone = Phone.calling(Clock(), tone.parent, "sip:desk@127.0.0.1", play=tone, once=True)
         self.assertIn(f"--play={tone}", phone.command)
         self.assertIn("--once", phone.command)
+
+    def test_codecs_keep_the_order_of_preference(self) -> None:
+        self.assertEqual(codecs_named("g722,pcmu"), [CODECS["g722"], CODECS["pcmu"]])
+        self.assertRaises(KeyError, codecs_named, "g722,opus")
 
 
 class Events(SynchronousTestCase):
@@ -57,3 +62,8 @@ class Events(SynchronousTestCase):
     def test_an_event_that_did_not_come_is_told_with_what_did(self) -> None:
         with self.assertRaisesRegex(SandboxError, "caller: no 'confirmed'"):
             self.phone("").event("confirmed")
+
+    def test_a_phone_that_was_not_started_takes_no_orders(self) -> None:
+        phone = Phone.answering(Clock(), Path(self.mktemp()))
+        self.assertRaises(SandboxError, phone.freeze)
+        self.failureResultOf(Deferred.fromCoroutine(phone.hold()), SandboxError)

@@ -32,10 +32,14 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A pause that lasts until somebody ends it, or until ``until``."""
+    """A pause that lasts until somebody ends it, or until ``until``.
+
+    While it is not ``settled``, Asterisk is being asked to begin or to end it.
+    """
 
     behavior: PauseBehavior
     until: datetime | None = None
+    settled: bool = True
 
 
 def written(what: Memory | Pause) -> str:

@@ -1,5 +1,6 @@
 """SIP phones to call and to be called with: each a program of its own (voxrec.sandbox.softphone), steered from here."""
 
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.errors import SandboxError
+from voxrec.sandbox.orders import Consult, Dial, Direction, Join, Order, Reinvite, Transfer, encode_order
 from voxrec.sandbox.process import Process, dying_with_parent, wait_until
 from voxrec.sandbox.tones import repeat
 
 READY_SECONDS = 10.0
+ORDER_SECONDS = 10.0
 ENDLESS_SECONDS = 600.0
 
 
@@ -25,15 +28,30 @@ class Codec(NamedTuple):
     rate: int
 
 
-CODECS = {"pcmu": Codec("PCMU/8000", 8000), "pcma": Codec("PCMA/8000", 8000), "g722": Codec("G722/16000", 16000)}
+CODECS = {
+    "pcmu": Codec("PCMU/8000", 8000),
+    "pcma": Codec("PCMA/8000", 8000),
+    "g722": Codec("G722/16000", 16000),
+    "gsm": Codec("GSM/8000", 8000),
+}
+
+
+def codecs_named(names: str) -> list[Codec]:
+    """Return the codecs of a list with commas ('g722,pcmu'), the preferred one first. KeyError."""
+    return [CODECS[name] for name in names.split(",")]
 
 
 class PhoneEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something that happened to a phone; ``unix`` and ``monotonic`` tell when, comparable over all phones.
 
-    Events: ready; invite-sent; incoming (number, name, request_uri, headers); ringing (code); early-media and media
-    (sound flows from here on: the heard file starts at the first of them); confirmed; disconnected (code, reason: the
-    final response, or 200 after a BYE); heard (path: what was heard is complete).
+    Events of the call: ready; invite-sent; incoming (number, name, request_uri, headers); ringing (code); early-media
+    and media (direction: sound flows that way from here on, and the heard file starts at the first of them; one for
+    each re-INVITE of either side); confirmed; disconnected (code, reason: the final response, or 200 after a BYE);
+    heard (path: what was heard is complete); digit (digits: a key that the other party pressed).
+
+    Events that answer an order: media; dialling (digits); transferring and transferred (code, reason: how the transfer
+    goes, and how it ended); consulting (who is consulted has answered); consulted (code, reason: that call is over);
+    refused (reason: it cannot be done).
     """
 
     event: str
@@ -46,6 +64,8 @@ class PhoneEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     request_uri: str = ""
     headers: dict[str, str] = {}
     path: str = ""
+    direction: str = ""
+    digits: str = ""
 
 
 def encode_event(event: PhoneEvent) -> str:
@@ -56,7 +76,8 @@ def encode_event(event: PhoneEvent) -> str:
 class Phone:
     """One phone, one call. Make it with ``calling`` or ``answering``, then ``start`` it.
 
-    In ``directory`` it leaves NAME.wav (what it heard), NAME.log (its events) and NAME.sip.log (every SIP message).
+    During its call it holds, resumes, presses keys and transfers when told to. In ``directory`` it leaves NAME.wav
+    (what it heard), NAME.log (its events) and NAME.sip.log (every SIP message).
     """
 
     def __init__(self, reactor: IReactorTime, directory: Path, name: str, role: str, arguments: Sequence[str]) -> None:
@@ -91,7 +112,8 @@ class Phone:
         """Make a phone that calls the SIP URI ``to`` as it starts.
 
         It plays ``play`` over and over (or ``once``), hangs up ``seconds`` after the answer, and gives up
-        ``cancel_after`` seconds after its INVITE. ``headers`` are 'Name: value' lines for the INVITE.
+        ``cancel_after`` seconds after its INVITE. ``headers`` are 'Name: value' lines for the INVITE. ``codec`` is one
+        of CODECS, or several with commas between, the preferred one first; the widest one is the rate of what it hears.
         """
         arguments = [f"--to={to}", *(f"--header={line}" for line in headers)]
         if cancel_after is not None:
@@ -166,7 +188,8 @@ class Phone:
         """Start the program and wait until it is ready: listening, or about to send its INVITE."""
         self._log.unlink(missing_ok=True)
         # -m finds the package where this process found it, whatever directory this one was started in.
-        self._process = Process(self.command, self._log, directory=Path(__file__).parents[2])
+        source = Path(__file__).parents[2]
+        self._process = Process(self.command, self._log, directory=source, listens=True)
         await self.wait_for("ready", READY_SECONDS)
         return self
 
@@ -175,6 +198,60 @@ class Phone:
         await wait_until(self._reactor, lambda: self.happened(name) or not self.running, seconds)
         return self.event(name)
 
+    async def hold(self, direction: Direction = "sendonly") -> None:
+        """Put the call on hold, and wait until the other side agreed.
+
+        With ``sendonly`` it plays on what it plays, as a phone with music of its own; with ``inactive`` it is silent,
+        and what it hears is not written: the heard file is shorter by that time.
+        """
+        await self._order(Reinvite(direction), "media")
+
+    async def resume(self) -> None:
+        """Take the call off hold, and wait until the other side agreed."""
+        await self._order(Reinvite("sendrecv"), "media")
+
+    async def reinvite(self) -> None:
+        """Send a re-INVITE that changes nothing, and wait for its answer."""
+        await self._order(Reinvite(), "media")
+
+    async def dial_digits(self, digits: str) -> None:
+        """Begin to press keys, a quarter of a second for each (RFC 4733)."""
+        await self._order(Dial(digits), "dialling")
+
+    async def transfer(self, to: str) -> PhoneEvent:
+        """Send the other party to the SIP URI ``to``; return how that ended (code). It hangs up if that went well."""
+        return await self._order(Transfer(to), "transferred")
+
+    async def consult(self, to: str) -> None:
+        """Call the SIP URI ``to`` beside the call on hold, and wait until somebody answers."""
+        await self._order(Consult(to), "consulting")
+
+    async def transfer_to_consulted(self) -> PhoneEvent:
+        """Send the other party to the one consulted; return how that ended (code)."""
+        return await self._order(Join(), "transferred")
+
+    def freeze(self) -> None:
+        """Stop in the middle of everything, as a network that fails does: it neither sends nor hears until `thaw`."""
+        self._running().send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on after `freeze`."""
+        self._running().send(signal.SIGCONT)
+
+    async def _order(self, order: Order, done: str) -> PhoneEvent:
+        seen = len(self.events)
+        self._running().tell(encode_order(order))
+
+        def answers() -> list[PhoneEvent]:
+            return [event for event in self.events[seen:] if event.event in (done, "refused", "disconnected")]
+
+        await wait_until(self._reactor, lambda: bool(answers()) or not self.running, ORDER_SECONDS)
+        for event in answers():
+            if event.event == done:
+                return event
+            raise SandboxError(f"{self.name}: {order} came to nothing: {event.event} {event.code} {event.reason}")
+        raise SandboxError(f"{self.name}: {order} had no answer in {ORDER_SECONDS:g} s; {self._story()}")
+
     async def hang_up(self) -> None:
         """End its call (BYE, CANCEL or refusal, whichever is due) and the program; what it heard is complete then."""
         if self._process is not None:
@@ -182,15 +259,18 @@ class Phone:
 
     async def ended(self, seconds: float = 30.0) -> PhoneEvent:
         """Wait for the call's own end and return how it was: 'disconnected' with the code that the phone saw."""
-        if self._process is None:
-            raise SandboxError(f"{self.name} was never started")
-        await self._process.ended(self._reactor, seconds)
+        await self._running().ended(self._reactor, seconds)
         return self.event("disconnected")
 
     def kill(self) -> None:
         """End the program as a cut cable would: no BYE."""
         if self._process is not None:
             self._process.kill()
+
+    def _running(self) -> Process:
+        if self._process is None:
+            raise SandboxError(f"{self.name} was never started")
+        return self._process
 
     def _story(self) -> str:
         told = self._process.log_tail() if self._process is not None else "it was never started"

@@ -1,4 +1,4 @@
-"""Programs beside the reactor: started, watched and stopped without a pipe or a signal handler of its own.
+"""Programs beside the reactor: started, watched and stopped without a signal handler of its own.
 
 Twisted's own process support ties a child to the reactor of the test that started it. A sandbox's programs outlive
 single tests, and must die even when this process is killed: so ``Popen``, a log file, and the kernel's word.
@@ -37,6 +37,7 @@ class Process:
 
     Construct it in the reactor's thread: the kernel ties the child's life to the thread that started it.
     ``command`` must keep its process id over every exec (as voxrec.sandbox.cell's do), since signals go to that id.
+    One that ``listens`` is told things with ``tell``; the others have nothing on their standard input.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Process:
         *,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        listens: bool = False,
     ) -> None:
         self.name = log.stem
         self.log = log
@@ -54,7 +56,8 @@ class Process:
             try:
                 self._popen = subprocess.Popen(
                     command,
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
+                    bufsize=0,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=environment,
@@ -85,6 +88,15 @@ class Process:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input; SandboxError when it has ended. A few kilobytes never block."""
+        if self._popen.stdin is None or self._popen.stdin.closed:
+            raise SandboxError(f"{self.name} does not listen")
+        try:
+            self._popen.stdin.write(f"{line}\n".encode())
+        except OSError as error:
+            raise SandboxError(f"{self.name} has ended; it last printed:\n{self.log_tail()}") from error
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal; one that has ended already does not mind."""
         if self.running:
@@ -93,12 +105,12 @@ class Process:
     def kill(self) -> int:
         """End it now, with no chance to clean up, and return how it ended."""
         self.send(signal.SIGKILL)
-        return self._popen.wait()
+        return self._reap()
 
     async def ended(self, reactor: IReactorTime, seconds: float) -> int:
         """Wait for its own end and return its exit code; SandboxError when that takes longer than ``seconds``."""
         if await wait_until(reactor, lambda: not self.running, seconds):
-            return self._popen.wait()
+            return self._reap()
         raise SandboxError(f"{self.name} did not end within {seconds:g} s; it last printed:\n{self.log_tail()}")
 
     async def stop(self, reactor: IReactorTime, grace: float = 5.0) -> int:
@@ -106,4 +118,9 @@ class Process:
         self.send(signal.SIGTERM)
         if not await wait_until(reactor, lambda: not self.running, grace):
             return self.kill()
+        return self._reap()
+
+    def _reap(self) -> int:
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
         return self._popen.wait()

@@ -1,12 +1,14 @@
 """A SIP phone as a program: it places or answers one call with real media, plays a file and records what it hears.
 
-It tells what happens as one JSON object a line on its standard output; voxrec.sandbox.phone reads them. A process of
-its own because the SIP stack (pjsip) knows one endpoint a process, and its audio clock must not wait for our reactor.
+It tells what happens as one JSON object a line on its standard output, and does what each line on its standard input
+says (voxrec.sandbox.orders); voxrec.sandbox.phone is the other end of both. A process of its own because the SIP stack
+(pjsip) knows one endpoint a process, and its audio clock must not wait for our reactor.
 """
 
 import argparse
 import email.parser
 import json
+import os
 import re
 import signal
 import sys
@@ -14,10 +16,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 import pjsua2 as pj
 
 from voxrec.sandbox.asterisk import LOOPBACK
-from voxrec.sandbox.phone import CODECS, PhoneEvent, encode_event
+from voxrec.sandbox.orders import Consult, Dial, Direction, Join, Order, Reinvite, Transfer, decode_order
+from voxrec.sandbox.phone import CODECS, PhoneEvent, codecs_named, encode_event
 
 EVENT_LOOP_MILLISECONDS = 10
 BYE_SECONDS = 2.0
@@ -29,16 +33,28 @@ JITTER_MILLISECONDS = 80
 JITTER_DISCARD_NONE = 0  # PJMEDIA_JB_DISCARD_NONE
 LOG_LEVEL_WITH_MESSAGES = 4
 RINGING, SESSION_PROGRESS = 180, 183
+STDIN = 0
+READ_BYTES = 4096
+
+DIRECTIONS: dict[Direction, int] = {
+    "sendrecv": pj.PJMEDIA_DIR_ENCODING_DECODING,
+    "sendonly": pj.PJMEDIA_DIR_ENCODING,
+    "recvonly": pj.PJMEDIA_DIR_DECODING,
+    "inactive": pj.PJMEDIA_DIR_NONE,
+}
+_DIRECTION_NAMES = {value: name for name, value in DIRECTIONS.items()}
 
 _ADDRESS = re.compile(r'^\s*(?:"(?P<quoted>(?:\\.|[^"])*)"|(?P<plain>[^<"]*?))\s*<?sips?:(?:(?P<user>[^@>;]*)@)?')
 
 
 class Softphone:
-    """One endpoint, one account, at most one call."""
+    """One endpoint, one account, at most one call, and one beside it while its user consults somebody."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.call: _Call | None = None
+        self.consultation: _Call | None = None
+        self.orders = b""
         self.player: pj.AudioMediaPlayer | None = None
         self.recorder: pj.AudioMediaRecorder | None = None
         self.account: _Account | None = None
@@ -54,12 +70,14 @@ class Softphone:
         """Place or await the call and live until it is over."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        os.set_blocking(STDIN, False)
         self._tell("ready")
         if self.options.role == "call":
             self._place_call()
         while not self.finished and time.monotonic() < self.give_up_at:
             self.endpoint.libHandleEvents(EVENT_LOOP_MILLISECONDS)
             self._check_times()
+            self._read_orders()
         self._close()
 
     def _start_endpoint(self) -> None:
@@ -71,9 +89,10 @@ class Softphone:
         self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
         self.endpoint.libStart()
         self.endpoint.audDevManager().setNullDev()
+        wanted = codecs_named(self.options.codec)
         for codec in self.endpoint.codecEnum2():
-            wanted = codec.codecId.startswith(CODECS[self.options.codec].name)
-            self.endpoint.codecSetPriority(codec.codecId, 255 if wanted else 0)
+            places = [place for place, one in enumerate(wanted) if codec.codecId.startswith(one.name)]
+            self.endpoint.codecSetPriority(codec.codecId, 255 - places[0] if places else 0)
         self.account = _Account(self)
         self.account.create(self._account_config())
 
@@ -122,9 +141,11 @@ class Softphone:
 
     def on_state(self, call: "_Call") -> None:
         """Tell what has become of our call."""
+        info = call.getInfo()
+        if call is self.consultation:
+            self._on_consultation_state(info)
         if call is not self.call:
             return
-        info = call.getInfo()
         if info.state == pj.PJSIP_INV_STATE_EARLY and info.role == pj.PJSIP_ROLE_UAC:
             self._tell("ringing", code=info.lastStatusCode, reason=info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
@@ -134,19 +155,43 @@ class Softphone:
             self._tell("disconnected", code=info.lastStatusCode, reason=info.lastReason)
             self.finished = True
 
+    def _on_consultation_state(self, info: pj.CallInfo) -> None:
+        if info.state == pj.PJSIP_INV_STATE_CONFIRMED:
+            self._tell("consulting", code=info.lastStatusCode, reason=info.lastReason)
+        elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
+            self._tell("consulted", code=info.lastStatusCode, reason=info.lastReason)
+            self.consultation = None
+
+    def on_digit(self, digit: str) -> None:
+        """Tell what key the other party pressed."""
+        self._tell("digit", digits=digit)
+
+    def on_transfer(self, call: "_Call", code: int, reason: str, *, final: bool) -> None:
+        """Tell what has become of a transfer that we asked for; leave when it succeeded, as telephones do."""
+        self._tell("transferred" if final else "transferring", code=code, reason=reason)
+        if final and call is self.call and code // 100 == 2:
+            self.hang_up_at = time.monotonic()
+
     def on_media(self, call: "_Call") -> None:
         """Connect player and recorder to the call's audio, now that it flows; again after each re-INVITE."""
-        if call is not self.call:
+        if call is not self.call and call is not self.consultation:
             return
         info = call.getInfo()
-        active = [
-            media.index
+        there = [
+            media
             for media in info.media
-            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status == pj.PJSUA_CALL_MEDIA_ACTIVE
+            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status != pj.PJSUA_CALL_MEDIA_NONE
         ]
-        if not active:
+        if not there:
             return
-        audio = call.getAudioMedia(active[0])
+        direction = _DIRECTION_NAMES[there[0].dir]
+        if direction != "inactive":
+            self._connect(call.getAudioMedia(there[0].index))
+        if call is self.call:
+            early = info.state == pj.PJSIP_INV_STATE_EARLY
+            self._tell("early-media" if early else "media", direction=direction)
+
+    def _connect(self, audio: pj.AudioMedia) -> None:
         if self.options.play:
             if self.player is None:
                 self.player = pj.AudioMediaPlayer()
@@ -157,7 +202,43 @@ class Softphone:
                 self.recorder = pj.AudioMediaRecorder()
                 self.recorder.createRecorder(self.options.heard)
             audio.startTransmit(self.recorder)
-        self._tell("early-media" if info.state == pj.PJSIP_INV_STATE_EARLY else "media")
+
+    def _read_orders(self) -> None:
+        try:
+            self.orders += os.read(STDIN, READ_BYTES)
+        except BlockingIOError:
+            return
+        *lines, self.orders = self.orders.split(b"\n")
+        for line in lines:
+            try:
+                self._obey(decode_order(line))
+            except (pj.Error, msgspec.DecodeError, _NotNow) as error:
+                self._tell("refused", reason=error.info() if isinstance(error, pj.Error) else str(error))
+
+    def _obey(self, order: Order) -> None:
+        if self.call is None or not self.call.isActive():
+            raise _NotNow("there is no call")
+        parameters = pj.CallOpParam(True)
+        parameters.opt.videoCount = 0
+        match order:
+            case Reinvite(direction):
+                if direction is not None:
+                    parameters.opt.flag |= pj.PJSUA_CALL_SET_MEDIA_DIR
+                    # In place: the binding cannot take a new one.
+                    parameters.opt.mediaDir.append(DIRECTIONS[direction])
+                self.call.reinvite(parameters)
+            case Dial(digits):
+                self.call.dialDtmf(digits)
+                self._tell("dialling", digits=digits)
+            case Transfer(to):
+                self.call.xfer(to, parameters)
+            case Consult(to):
+                self.consultation = _Call(self, self.account)
+                self.consultation.makeCall(to, parameters)
+            case Join():
+                if self.consultation is None:
+                    raise _NotNow("nobody is consulted")
+                self.call.xferReplaces(self.consultation, parameters)
 
     def _check_times(self) -> None:
         now = time.monotonic()
@@ -196,7 +277,7 @@ class Softphone:
             self.endpoint.libHandleEvents(EVENT_LOOP_MILLISECONDS)
         # The stack must let go of them before it goes itself; a recorder writes its file's header only then.
         recorded = self.recorder is not None
-        self.player = self.recorder = self.call = self.account = None
+        self.player = self.recorder = self.consultation = self.call = self.account = None
         # Everything that had to be said is said: waiting for the network would only cost a second.
         self.endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
         if recorded:
@@ -226,9 +307,22 @@ class Softphone:
         request_uri: str = "",
         headers: dict[str, str] | None = None,
         path: str = "",
+        direction: str = "",
+        digits: str = "",
     ) -> None:
         told = PhoneEvent(
-            event, time.time(), time.monotonic(), code, reason, number, name, request_uri, headers or {}, path
+            event,
+            time.time(),
+            time.monotonic(),
+            code=code,
+            reason=reason,
+            number=number,
+            name=name,
+            request_uri=request_uri,
+            headers=headers or {},
+            path=path,
+            direction=direction,
+            digits=digits,
         )
         print(encode_event(told), flush=True)
 
@@ -242,7 +336,7 @@ def _endpoint_config(codec: str, log: str) -> pj.EpConfig:
     settings["EpConfig"]["UaConfig"].update(threadCnt=0, mainThreadOnly=True, userAgent="voxrec-sandbox-phone")
     settings["EpConfig"]["LogConfig"].update(level=LOG_LEVEL_WITH_MESSAGES, consoleLevel=0, filename=log)
     settings["EpConfig"]["MediaConfig"].update(
-        clockRate=CODECS[codec].rate,
+        clockRate=max(one.rate for one in codecs_named(codec)),
         # What is silent must stay a sound, and what is loud as loud: no voice detection, no echo canceller.
         noVad=True,
         ecOptions=0,
@@ -259,6 +353,10 @@ def _endpoint_config(codec: str, log: str) -> pj.EpConfig:
     config = pj.EpConfig()
     changed.readObject(config)
     return config
+
+
+class _NotNow(Exception):
+    """What was ordered cannot be done as things stand."""
 
 
 class _Account(pj.Account):  # type: ignore[misc]
@@ -283,6 +381,12 @@ class _Call(pj.Call):  # type: ignore[misc]
         del prm
         self._phone.on_media(self)
 
+    def onDtmfDigit(self, prm: pj.OnDtmfDigitParam) -> None:
+        self._phone.on_digit(prm.digit)
+
+    def onCallTransferStatus(self, prm: pj.OnCallTransferStatusParam) -> None:
+        self._phone.on_transfer(self, prm.statusCode, prm.reason, final=prm.finalNotify)
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
@@ -290,7 +394,7 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--port", type=int, required=True, help="loopback UDP port to listen on")
     shared.add_argument("--number", default="phone", help="the user part of our own address")
     shared.add_argument("--name", default="", help="our display name")
-    shared.add_argument("--codec", choices=sorted(CODECS), default="pcmu")
+    shared.add_argument("--codec", default="pcmu", help=f"of {', '.join(sorted(CODECS))}; several: the best first")
     shared.add_argument("--play", default="", help="WAV file to play")
     shared.add_argument("--once", action="store_true", help="play it once, then silence, instead of over and over")
     shared.add_argument("--heard", default="", help="WAV file to write what we hear to")

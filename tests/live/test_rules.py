@@ -1,0 +1,217 @@
+"""The rules of a Profile, in real calls: pauses, keys, beeps, limits, hold, recording on demand. The audio decides."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from tests.live.gateway import GatewayTestCase, shared_stack
+from tests.live.test_calls import asterisk_of, beep_of
+from voxrec.sandbox import scene, tones
+from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22
+from voxrec.sandbox.stack import Stack
+
+
+class RuleTestCase(GatewayTestCase):
+    """Calls between a caller's tone and a far end's."""
+
+    recipe = ASTERISK_22
+
+    async def call(self, seconds: float, **profile: Any) -> tuple[Stack, str, Phone, Phone]:
+        """Begin a call; give back the Profile's id, the caller and the far end once both talk."""
+        stack = await shared_stack(self.recipe)
+        given = {"record": True, "recordChannels": "dual", "recordBeepAtStart": False}
+        made, desk = await scene.set_up(stack, self.reactor, self.directory, **{**given, **profile})
+        self.phone(desk)
+        tone = tones.make_tone(self.directory / "caller.tone.wav", scene.CALLER_HZ, 1.0)
+        caller = Phone.calling(
+            self.reactor, self.directory, f"sip:{made['id']}@{stack.sip}", name="caller", play=tone, seconds=seconds
+        )
+        self.phone(caller)
+        await caller.start()
+        await caller.wait_for("confirmed")
+        return stack, made["id"], caller, desk
+
+    async def live(self, stack: Stack, profile: str) -> str:
+        """The path of the Profile's live Recording."""
+        (recording,) = await stack.ask("GET", f"/profiles/{profile}/recordings")
+        return f"/recordings/{recording['id']}"
+
+    async def finished(self, stack: Stack, profile: str, caller: Phone) -> tuple[dict[str, Any], tones.Samples, int]:
+        """The Recording once the call is over, with its audio."""
+        await caller.ended(60)
+        recording = await stack.recording_of(profile)
+        self.assertEqual(recording["state"], "completed", recording)
+        audio = self.directory / "recording.wav"
+        audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
+        samples, rate = tones.load(audio)
+        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+        return recording, samples, rate
+
+    def assert_tones(self, samples: tones.Samples, rate: int, spans: Iterable[tuple[float, float]]) -> None:
+        """Both tones are there in each span, without a gap."""
+        for start, end in spans:
+            for channel, hz in ((scene.LEFT, scene.CALLER_HZ), (scene.RIGHT, scene.CALLEE_HZ)):
+                missing = tones.missing(samples[:, channel], rate, hz, start, end)
+                self.assertLess(missing, scene.TOLERATED, f"{hz} Hz from {start} to {end}")
+
+
+class PauseTests(RuleTestCase):
+    async def test_skip_cuts_the_time_out(self) -> None:
+        stack, profile, caller, _ = await self.call(7.0)
+        await self.sleep(2)
+        path = await self.live(stack, profile)
+        await stack.ask("POST", path, {"state": "paused", "pauseBehavior": "skip"})
+        await self.sleep(3)
+        await stack.ask("POST", path, {"state": "recording"})
+        recording, samples, rate = await self.finished(stack, profile, caller)
+        at = {entry["event"]: entry["at"] for entry in recording["timeline"]}
+        paused = at["resumed"] - at["paused"]
+        self.assertGreater(paused, 2.5)
+        self.assertApproximates(len(samples) / rate, 7.0 - paused, 0.3)
+        self.assert_tones(samples, rate, [(0.3, len(samples) / rate - 0.3)])
+        self.assertTrue(recording["verdict"]["ok"], recording["verdict"])
+
+    async def test_it_resumes_by_itself(self) -> None:
+        stack, profile, caller, _ = await self.call(6.0)
+        await self.sleep(1)
+        path = await self.live(stack, profile)
+        await stack.ask("POST", path, {"state": "paused", "resumeAfter": 2})
+        recording, samples, rate = await self.finished(stack, profile, caller)
+        by = {entry["event"]: entry.get("by") for entry in recording["timeline"]}
+        at = {entry["event"]: entry["at"] for entry in recording["timeline"]}
+        self.assertEqual((by["paused"], by["resumed"]), ("rest", "timer"))
+        self.assertApproximates(at["resumed"] - at["paused"], 2.0, 0.1)
+        self.assert_tones(samples, rate, [(0.3, at["paused"] - 0.1), (at["resumed"] + 0.1, 5.5)])
+
+    async def test_either_party_pauses_and_resumes_with_keys(self) -> None:
+        stack, profile, caller, desk = await self.call(9.0, recordPauseCode="*1", recordResumeCode="*2")
+        await self.sleep(1)
+        await caller.dial_digits("*1")
+        await self.sleep(2)
+        self.assertEqual((await stack.ask("GET", await self.live(stack, profile)))["state"], "paused")
+        await desk.dial_digits("*2")
+        recording, samples, rate = await self.finished(stack, profile, caller)
+        steered = [(entry["event"], entry["by"]) for entry in recording["timeline"] if entry["event"] != "dtmf"]
+        self.assertEqual(steered[1:3], [("paused", "caller"), ("resumed", "callee")])
+        at = {entry["event"]: entry["at"] for entry in recording["timeline"]}
+        inside = samples[int((at["paused"] + 0.1) * rate) : int((at["resumed"] - 0.1) * rate)]
+        self.assertEqual(abs(inside).max(), 0.0)
+        for key_hz in (697, 770, 852, 941, 1209, 1336, 1477):
+            self.assertEqual(tones.present(samples[:, scene.LEFT], rate, key_hz), [], f"{key_hz} Hz of a key is heard")
+
+    async def test_asterisk_that_says_no_is_told(self) -> None:
+        stack, profile, caller, _ = await self.call(2.0)
+        path = await self.live(stack, profile)
+        for given in ({"state": "recording", "resumeAfter": 3}, {"state": "paused", "resumeAfter": 0}):
+            answer = await stack.request("POST", path, given)
+            self.assertEqual(answer.status, 422, given)
+            self.assertIn("resumeAfter", answer.body.decode())
+        await self.finished(stack, profile, caller)
+
+
+class PauseOn16Tests(PauseTests):
+    """The same on the older Asterisk."""
+
+    recipe = ASTERISK_16
+
+
+class BeepTests(RuleTestCase):
+    async def beeps(self, seconds: float, **profile: Any) -> tuple[dict[str, Any], float]:
+        """The Recording of a call with beeps, and how surely one is heard on the far end's channel of it."""
+        stack, made, caller, desk = await self.call(seconds, **profile)
+        recording, samples, rate = await self.finished(stack, made, caller)
+        beep = beep_of(self.recipe)
+        for phone in (caller, desk):
+            heard, heard_rate = tones.load(phone.heard)
+            self.assertGreater(tones.find(beep, heard[:, 0], heard_rate).score, scene.FOUND, f"{phone.name}: no beep")
+        return recording, tones.find(beep, samples[:, scene.RIGHT], rate).score
+
+    async def test_they_can_be_in_the_recording(self) -> None:
+        _, score = await self.beeps(4.0, recordBeepAtStart=True, recordBeepInRecording=True)
+        self.assertGreater(score, scene.FOUND)
+
+    async def test_they_come_in_time_and_are_not_in_the_recording(self) -> None:
+        recording, score = await self.beeps(7.0, recordBeepInterval=2)
+        self.assertLess(score, scene.FOUND)
+        at = [entry["at"] for entry in recording["timeline"] if entry["event"] == "beep"]
+        self.assertEqual(len(at), 3, recording["timeline"])
+        for index, moment in enumerate(at):
+            self.assertApproximates(moment - at[0], 2.0 * index, 0.1)
+
+
+class LimitTests(RuleTestCase):
+    async def test_a_recording_ends_at_its_limit_and_the_call_goes_on(self) -> None:
+        stack, profile, caller, _ = await self.call(6.0, maxDurationSeconds=3)
+        recording, samples, rate = await self.finished(stack, profile, caller)
+        talked = caller.event("disconnected").monotonic - caller.event("confirmed").monotonic
+        self.assertApproximates(talked, 6.0, 0.5)
+        self.assertApproximates(len(samples) / rate, 3.0, 0.2)
+        self.assertEqual(recording["timeline"][-1]["event"], "recording.stopped")
+        self.assertTrue(recording["verdict"]["ok"], recording["verdict"])
+
+    async def test_a_call_ends_at_its_limit(self) -> None:
+        stack, profile, caller, _ = await self.call(20.0, maxCallSeconds=3)
+        recording, _, _ = await self.finished(stack, profile, caller)
+        self.assertApproximates(recording["duration"], 3.0, 0.4)
+        self.assertEqual(recording["timeline"][-1]["by"], "voxrec")
+
+    async def test_a_short_one_is_not_kept(self) -> None:
+        stack, profile, caller, _ = await self.call(2.0, minDurationSeconds=5, email="a@example.test")
+        await caller.ended(20)
+        recording = await stack.recording_of(profile)
+        self.assertEqual(recording["state"], "absent")
+        self.assertIn("minDurationSeconds", " ".join(recording["verdict"]["reasons"]))
+        self.assertEqual((await stack.request("GET", f"/recordings/{recording['id']}/audio")).status, 404)
+        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+
+    async def test_more_calls_than_a_profile_may_have_are_busy(self) -> None:
+        stack, profile, caller, _ = await self.call(6.0, maxCalls=1)
+        self.assertEqual(await self.sipp_code(stack, profile), 486)
+        await self.finished(stack, profile, caller)
+
+
+class OtherRuleTests(RuleTestCase):
+    async def test_an_announcement_that_is_required_and_missing(self) -> None:
+        stack = await shared_stack(self.recipe)
+        prompt = await stack.ask("PUT", "/prompts", {"name": "still without audio"})
+        _, profile, caller, _ = await self.call(
+            3.0, recordPrompt="custom", recordPromptCustomId=prompt["id"], recordPromptRequired=True
+        )
+        await caller.ended(20)
+        recording = await stack.recording_of(profile)
+        self.assertEqual(recording["state"], "absent", recording)
+        self.assertEqual(recording["verdict"]["reasons"], ["announcement.failed"])
+        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+
+    async def test_recording_begins_on_demand(self) -> None:
+        stack, profile, caller, _ = await self.call(6.0, record=False)
+        (call,) = [one for one in await stack.ask("GET", "/calls") if one["profileId"] == profile]
+        await self.sleep(2)
+        begun = await stack.ask("POST", f"/calls/{call['id']}", {"recording": True})
+        self.assertEqual(begun["recordingState"], "recording")
+        again = await stack.ask("POST", f"/calls/{call['id']}", {"recording": True})
+        self.assertEqual(again["recordingId"], begun["recordingId"])
+        _, samples, rate = await self.finished(stack, profile, caller)
+        self.assertApproximates(len(samples) / rate, 4.0, 0.4)
+        self.assert_tones(samples, rate, [(0.3, len(samples) / rate - 0.3)])
+
+    async def test_hold_keeps_the_recording_whole(self) -> None:
+        stack, profile, caller, desk = await self.call(10.0)
+        await self.sleep(1)
+        await desk.hold()
+        await self.sleep(5.5)
+        await desk.resume()
+        recording, samples, rate = await self.finished(stack, profile, caller)
+        held = [(entry["event"], entry["by"]) for entry in recording["timeline"]][1:3]
+        self.assertEqual(held, [("held", "callee"), ("unheld", "callee")])
+        at = {entry["event"]: entry["at"] for entry in recording["timeline"]}
+        self.assertApproximates(len(samples) / rate, 10.0, 0.3)
+        missing = tones.missing(samples[:, scene.LEFT], rate, scene.CALLER_HZ, 0.3, len(samples) / rate - 0.3)
+        self.assertLess(missing, scene.TOLERATED)
+        self.assert_tones(samples, rate, [(at["unheld"] + 0.5, len(samples) / rate - 0.3)])
+
+
+class OtherRuleOn16Tests(OtherRuleTests):
+    """The same on the older Asterisk."""
+
+    recipe = ASTERISK_16
