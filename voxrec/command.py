@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from voxrec import config
+from voxrec.commands.jobs import jobs
 from voxrec.commands.token import token
 from voxrec.errors import ConfigError
 
@@ -26,4 +27,5 @@ def check_config(file: Path) -> None:
     click.echo(f"{file}: fine")
 
 
+main.add_command(jobs)
 main.add_command(token)

@@ -28,7 +28,11 @@ OWN: Final = Identifier("voxrec")  # what the embedded PostgreSQL calls its data
 PROFILE: Final = "11111111-1111-4111-8111-111111111111"
 
 
-class TokenCommands(SynchronousTestCase):
+class CommandTestCase(SynchronousTestCase):
+    """A daemon's data directory and its database, and the commands of one ``group`` on them."""
+
+    group: str
+
     def setUp(self) -> None:
         administer(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(OWN))
         administer(SQL("CREATE DATABASE {}").format(OWN))
@@ -47,18 +51,23 @@ class TokenCommands(SynchronousTestCase):
         return file
 
     def voxrec(self, *arguments: str, config: Path | None = None) -> Result:
-        return CliRunner().invoke(main, ["token", *arguments, "--config", str(config or self.settings)])
+        return CliRunner().invoke(main, [self.group, *arguments, "--config", str(config or self.settings)])
 
     def ask(self, sql: str) -> list[tuple[object, ...]]:
         with closing(psycopg2.connect(self.dsn)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
+
+class TokenCommands(CommandTestCase):
+    group = "token"
+
     def add_profile(self) -> None:
         self.ask(
             "INSERT INTO profiles SELECT (jsonb_populate_record(NULL::profiles, "
             f'\'{{"id": "{PROFILE}", "record": true, "record_format": "wav", "record_channels": "mono", '
-            '"record_beep_at_start": true, "record_beep_interval": 0, "record_prompt": "none", "metadata": {}, '
+            '"record_beep_at_start": true, "record_beep_interval": 0, "record_beep_in_recording": false, '
+            '"record_prompt": "none", "record_prompt_required": false, "min_duration_seconds": 0, "metadata": {}, '
             '"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}\')).*'
         )
 

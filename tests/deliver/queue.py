@@ -8,11 +8,11 @@ import msgspec
 from twisted.internet.task import Clock
 
 from voxrec.errors import StoreUnavailable
-from voxrec.model import Job, JobKind
+from voxrec.model import Job, JobKind, JobState
 
 
 class Queue:
-    """Rows by id; ``down`` makes everything fail as it does without PostgreSQL."""
+    """Rows by the number that is their id; ``down`` makes everything fail as it does without PostgreSQL."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -29,11 +29,13 @@ class Queue:
     def add(self, kind: JobKind = JobKind.MAIL, *, within: float = 0, attempts: int = 0) -> int:
         number = len(self.rows) + len(self.finished) + 1
         self.rows[number] = Job(
-            id=number,
+            id=UUID(int=number),
             kind=kind,
             recording_id=UUID(int=number),
+            state=JobState.PENDING,
             attempts=attempts,
             due_at=self.now + timedelta(seconds=within),
+            created_at=self.now,
         )
         return number
 
@@ -41,49 +43,49 @@ class Queue:
         self._ask()
         self.claims += 1
         due = [job for job in self.rows.values() if job.kind in kinds and job.due_at <= self.now]
-        free = [job for job in due if not job.dead and not self._is_leased(job)]
+        free = [job for job in due if job.state is not JobState.DEAD and not self._is_leased(job)]
         if not free:
             return None
         first = min(free, key=lambda job: (job.due_at, job.id))
         claimed = msgspec.structs.replace(first, attempts=first.attempts + 1)
-        self.rows[first.id] = claimed
-        self.leases[first.id] = self.now + lease
+        self.rows[first.id.int] = claimed
+        self.leases[first.id.int] = self.now + lease
         return claimed
 
     async def next_due(self, kinds: Collection[JobKind]) -> datetime | None:
         self._ask()
-        free = (job for job in self.rows.values() if job.kind in kinds and not job.dead)
-        return min((max(job.due_at, self.leases.get(job.id, job.due_at)) for job in free), default=None)
+        free = (job for job in self.rows.values() if job.kind in kinds and job.state is not JobState.DEAD)
+        return min((max(job.due_at, self.leases.get(job.id.int, job.due_at)) for job in free), default=None)
 
     async def extend(self, job: Job, lease: timedelta) -> bool:
         if ours := self._is_ours(job):
-            self.leases[job.id] = self.now + lease
+            self.leases[job.id.int] = self.now + lease
         return ours
 
     async def done(self, job: Job) -> bool:
         if ours := self._is_ours(job):
-            del self.leases[job.id], self.rows[job.id]
-            self.finished.append(job.id)
+            del self.leases[job.id.int], self.rows[job.id.int]
+            self.finished.append(job.id.int)
         return ours
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
         return self._give_back(job, msgspec.structs.replace(job, last_error=error, due_at=due_at))
 
     async def bury(self, job: Job, error: str) -> bool:
-        return self._give_back(job, msgspec.structs.replace(job, last_error=error, dead=True))
+        return self._give_back(job, msgspec.structs.replace(job, last_error=error, state=JobState.DEAD))
 
     def _give_back(self, job: Job, changed: Job) -> bool:
         if ours := self._is_ours(job):
-            del self.leases[job.id]
-            self.rows[job.id] = changed
+            del self.leases[job.id.int]
+            self.rows[job.id.int] = changed
         return ours
 
     def _is_ours(self, job: Job) -> bool:
         self._ask()
-        return job.id in self.leases and self.rows[job.id].attempts == job.attempts
+        return job.id.int in self.leases and self.rows[job.id.int].attempts == job.attempts
 
     def _is_leased(self, job: Job) -> bool:
-        return job.id in self.leases and self.leases[job.id] > self.now
+        return job.id.int in self.leases and self.leases[job.id.int] > self.now
 
     def _ask(self) -> None:
         if self.down:

@@ -16,11 +16,19 @@ from voxrec.deliver.letter import Stationery
 from voxrec.deliver.mail import Mailer
 from voxrec.deliver.smtp import Relay
 from voxrec.errors import DeliveryFault, NotFound
-from voxrec.model import Job, JobKind, Profile, Recording, RecordingState
+from voxrec.model import Job, JobKind, JobState, Profile, Recording, RecordingState
 from voxrec.store.deliveries import Delivery, DeliveryState
 
 ANN, BOB = "ann@example.org", "bob@example.org"
-JOB = Job(id=1, kind=JobKind.MAIL, recording_id=RECORDING.id, attempts=1, due_at=BEGAN)
+JOB = Job(
+    id=UUID(int=1),
+    kind=JobKind.MAIL,
+    recording_id=RECORDING.id,
+    state=JobState.RUNNING,
+    attempts=1,
+    due_at=BEGAN,
+    created_at=BEGAN,
+)
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
@@ -16,7 +16,7 @@ from tests.deliver.queue import Queue
 from tests.postgres import DatabaseTestCase, reactor
 from voxrec.deliver.worker import Backoff, Handler, Worker
 from voxrec.errors import AudioFault, DeliveryFault, StoreUnavailable
-from voxrec.model import Job, JobKind
+from voxrec.model import Job, JobKind, JobState
 from voxrec.store.jobs import JobFilter, Jobs, owe
 
 STEADY = Backoff(first=10, limit=100, jitter=0)
@@ -80,7 +80,7 @@ class Taking(WorkerTestCase):
     def test_what_is_due_at_the_start(self) -> None:
         self.queue.add()
         self.worker()
-        self.assertEqual([(job.id, job.attempts) for job in self.mail.jobs], [(1, 1)])
+        self.assertEqual([(job.id.int, job.attempts) for job in self.mail.jobs], [(1, 1)])
         self.mail.finish()
         self.assertEqual(self.queue.finished, [1])
 
@@ -139,9 +139,9 @@ class Taking(WorkerTestCase):
         for _ in range(5):
             self.queue.add()
         self.worker(concurrency=2)
-        self.assertEqual([job.id for job in self.mail.jobs], [1, 2])
+        self.assertEqual([job.id.int for job in self.mail.jobs], [1, 2])
         self.mail.finish()
-        self.assertEqual([job.id for job in self.mail.jobs], [1, 2, 3])
+        self.assertEqual([job.id.int for job in self.mail.jobs], [1, 2, 3])
         while self.mail.open:
             self.mail.finish()
         self.assertEqual(sorted(self.queue.finished), [1, 2, 3, 4, 5])
@@ -151,7 +151,7 @@ class Taking(WorkerTestCase):
         self.queue.add(JobKind.FINISH)
         self.queue.add(JobKind.MAIL)
         self.worker({JobKind.FINISH: finish, JobKind.MAIL: self.mail})
-        self.assertEqual(([job.id for job in finish.jobs], [job.id for job in self.mail.jobs]), ([1], [2]))
+        self.assertEqual(([job.id.int for job in finish.jobs], [job.id.int for job in self.mail.jobs]), ([1], [2]))
 
     def test_a_thousand_that_are_done_at_once(self) -> None:
         async def handler(_: Job) -> None:
@@ -178,7 +178,7 @@ class Taking(WorkerTestCase):
         self.worker(lease=timedelta(seconds=60))
         self.queue.rows[1] = replace(self.queue.rows[1], attempts=2)
         self.mail.fail(DeliveryFault("too late", permanent=True))
-        self.assertFalse(self.queue.rows[1].dead)
+        self.assertIs(self.queue.rows[1].state, JobState.PENDING)
         self.assertEqual(self.told(LogLevel.error), [])
         (told,) = self.told(LogLevel.warn)
         self.assertIn("took longer than its lease: somebody else has it", told)
@@ -219,14 +219,11 @@ class Failing(WorkerTestCase):
         self.queue.add()
         self.worker()
         self.mail.fail(DeliveryFault("no such user\nat all", permanent=True))
-        self.assertTrue(self.queue.rows[1].dead)
+        self.assertIs(self.queue.rows[1].state, JobState.DEAD)
         self.assertEqual(self.queue.rows[1].last_error, "no such user at all")
         self.assertEqual(
             self.told(LogLevel.error),
-            [
-                "job 1 (mail of recording 00000000-0000-0000-0000-000000000001) is given up after 1 attempt: "
-                "no such user at all"
-            ],
+            [f"job {UUID(int=1)} (mail of recording {UUID(int=1)}) is given up after 1 attempt: no such user at all"],
         )
 
     def test_too_often(self) -> None:
@@ -236,14 +233,14 @@ class Failing(WorkerTestCase):
         for _ in range(10):
             self.clock.advance(1)
         self.mail.fail(AudioFault("empty"))
-        self.assertTrue(self.queue.rows[1].dead)
+        self.assertIs(self.queue.rows[1].state, JobState.DEAD)
         self.assertEqual(len(self.told(LogLevel.error)), 1)
 
     def test_by_taking_the_process_down_each_time(self) -> None:
         self.queue.add(attempts=3)
         self.worker(attempts=3)
         self.assertEqual(self.mail.jobs, [])
-        self.assertTrue(self.queue.rows[1].dead)
+        self.assertIs(self.queue.rows[1].state, JobState.DEAD)
         self.assertEqual(self.queue.rows[1].last_error, "voxrec ended in each attempt")
 
     def test_a_defect_shows_its_traceback_once(self) -> None:
@@ -306,7 +303,7 @@ class WithoutTheStore(WorkerTestCase):
         self.worker()
         self.mail.fail(StoreUnavailable("away"))
         self.assertEqual(self.queue.rows[1].last_error, "away")
-        self.assertFalse(self.queue.rows[1].dead)
+        self.assertIs(self.queue.rows[1].state, JobState.PENDING)
 
     def test_a_defect_in_the_store_does_not_end_the_worker(self) -> None:
         claim = self.queue.claim
@@ -415,7 +412,7 @@ class OnTheRealQueue(DatabaseTestCase):
         jobs = Jobs(self.pool)
         worker = Worker(reactor, jobs, {JobKind.MAIL: handler})
         worker.startService()
-        while not (dead := await jobs.page(JobFilter(dead=True))):
+        while not (dead := await jobs.page(JobFilter(states=[JobState.DEAD]))):
             await deferLater(reactor, 0.05)
         await worker.stopService()
         self.assertEqual([(job.attempts, job.last_error) for job in dead], [(1, "no such user")])

@@ -14,6 +14,7 @@ import soundfile
 from hypothesis import strategies as st
 
 from voxrec.audio.convert import Channel
+from voxrec.audio.formats import FORMATS
 from voxrec.rest.files import TAKEN
 from voxrec.rest.query import cursor_text
 from voxrec.store.keyset import Cursor
@@ -62,6 +63,8 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
     path = case.path_parameters or {}
     if case.method == "DELETE" and path.get("id") in (os.environ["CONTRACT_PROFILE"], os.environ["CONTRACT_PROMPT"]):
         path["id"] = str(uuid4())  # those are needed still
+    if case.path.startswith("/jobs/") and case.method in ("GET", "POST") and _fits(path.get("id")):
+        path["id"] = os.environ["CONTRACT_JOB"]  # nobody can make one
     if case.headers and case.headers.get("Idempotency-Key", "").startswith("key-"):
         case.headers["Idempotency-Key"] = f"key-{next(_serial)}"  # a new request needs a new key
     if isinstance(case.body, dict):
@@ -79,6 +82,11 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
             case.body["endedAt"] = case.body["startedAt"]  # an end is not before its beginning
         if "recordPromptCustomId" in case.body and case.method == "POST":
             case.body.setdefault("recordPrompt", "none")  # or what is there already may need the id
+        form = FORMATS.get(str(case.body.get("recordFormat")))
+        if form is not None and form.channels == 1 and case.body.get("recordChannels", "dual") == "dual":
+            case.body["recordChannels"] = "mono"
+        elif case.body.get("recordChannels") == "dual" and case.method == "POST":
+            case.body.setdefault("recordFormat", "wav")  # or what is there already may hold one channel
         if case.body.get("role") == "admin" and case.body.get("profileIds"):
             case.body["role"] = "read"  # an admin has no limits
     if case.query and case.query.get("channel") in tuple(Channel):

@@ -119,8 +119,8 @@ class AudioTests(RestTestCase):
         for name, kind, suffix in (
             ("mp3", "audio/mpeg", "mp3"),
             ("opus", "audio/ogg; codecs=opus", "opus"),
-            ("ulaw", "audio/wav", "wav"),
-            ("g722", "application/octet-stream", "g722"),
+            ("ulaw", "audio/basic", "ulaw"),
+            ("g729", "application/octet-stream", "g729"),
         ):
             with case(name):
                 self.recording = await self.add_audio(b"x", format=name)

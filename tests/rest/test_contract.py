@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from twisted.internet.utils import getProcessOutputAndValue
 
@@ -11,6 +12,7 @@ from tests.postgres import reactor
 from tests.rest.asking import PROMPT, RestTestCase
 from voxrec.rest.auth import Attempts
 
+JOB: Final = UUID("66666666-6666-4666-8666-666666666666")
 SETTINGS: Final = """
 seed = 20260131
 continue-on-failure = true
@@ -44,6 +46,10 @@ class ContractTests(RestTestCase):
         settings = directory / "schemathesis.toml"
         settings.write_text(SETTINGS)
         profile = await self.add_profile()
+        await self.pool.execute(
+            "INSERT INTO jobs (id, kind, recording_id, dead, last_error) VALUES (%s, 'mail', %s, TRUE, '550 never')",
+            (JOB, PROMPT),
+        )
         url = f"http://127.0.0.1:{self.port}"
         program = Path(sys.executable).with_name("schemathesis")
         command = [
@@ -57,6 +63,7 @@ class ContractTests(RestTestCase):
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "CONTRACT_PROFILE": str(profile.id),
             "CONTRACT_PROMPT": str(PROMPT),
+            "CONTRACT_JOB": str(JOB),
         }
         out, err, code = await getProcessOutputAndValue(
             str(program), command, environment, str(directory), reactor=reactor

@@ -15,12 +15,14 @@ from tests.rest.test_calls import call
 from tests.rest.wire import connected
 from voxrec.model import AuditEntry, Call, Profile, Prompt, RecordingState, Token
 from voxrec.rest.health import Liveness, Readiness
+from voxrec.rest.jobs import SHOWN as JOB_SHOWN
 from voxrec.rest.recordings import SHOWN
 
 P: Final = "11111111-1111-4111-8111-111111111111"
 R: Final = "22222222-2222-4222-8222-222222222222"
 PENDING: Final = "33333333-3333-4333-8333-333333333333"
 PROMPT: Final = "44444444-4444-4444-8444-444444444444"
+JOB: Final = "66666666-6666-4666-8666-666666666666"
 CALL: Final = "55555555-5555-4555-8555-555555555555"
 
 
@@ -70,6 +72,9 @@ TABLE: Final = (
     Row("GET", "/calls", 200, list[Call]),
     Row("GET", f"/calls/{CALL}", 200, Call),
     Row("DELETE", f"/calls/{CALL}", 204, None),
+    Row("GET", "/jobs", 200, list[JOB_SHOWN]),
+    Row("GET", f"/jobs/{JOB}", 200, JOB_SHOWN),
+    Row("POST", f"/jobs/{JOB}", 200, JOB_SHOWN, json={"state": "pending"}),
     Row("PUT", "/tokens", 201, Token, json={"name": "crm", "role": "read"}, location="/tokens/"),
     Row("GET", "/tokens", 200, list[Token]),
     Row("GET", "/audit", 200, list[AuditEntry]),
@@ -91,6 +96,9 @@ class TableTests(RestTestCase):
         await self.add_profile(id=UUID(P))
         await self.add_audio(wav(), id=UUID(R), profile_id=UUID(P))
         await self.add_recording(id=UUID(PENDING), profile_id=UUID(P), state=RecordingState.PENDING)
+        await self.pool.execute(
+            "INSERT INTO jobs (id, kind, recording_id, dead) VALUES (%s, 'mail', %s, TRUE)", (JOB, R)
+        )
         self.switchboard.calls = [call(id=UUID(CALL))]
 
     async def test_table(self) -> None:
@@ -144,13 +152,13 @@ class TableTests(RestTestCase):
         told = (await self.ask("GET", "/openapi.json", token="")).json["paths"]
         there = {(verb.upper(), path) for path, verbs in told.items() for verb in verbs}
         named = {(row.method, self.template(row.path)) for row in TABLE if row.method != "HEAD"}
-        elsewhere = {("GET", "/events"), ("GET", "/tokens/{id}"), ("DELETE", "/tokens/{id}")}
+        elsewhere = {("DELETE", "/jobs/{id}"), ("GET", "/events"), ("GET", "/tokens/{id}"), ("DELETE", "/tokens/{id}")}
         files = {("GET", "/docs/page.css"), ("GET", "/docs/page.js")}
         self.assertEqual(there - named - elsewhere - files, set())
         self.assertEqual(named - there, set())
 
     def template(self, path: str) -> str:
         below = path.replace(f"/profiles/{P}/recordings", "/profiles/{profileId}/recordings")
-        for known in (P, R, PENDING, PROMPT, CALL):
+        for known in (P, R, PENDING, PROMPT, CALL, JOB):
             below = below.replace(known, "{id}")
         return below

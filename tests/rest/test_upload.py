@@ -129,7 +129,7 @@ class ConversionTests(UploadTestCase):
         return await self.ask(method, f"/recordings/{self.recording.id}/audio?{query}", headers=named, token="read")
 
     async def test_formats(self) -> None:
-        for name, container in (("flac", "FLAC"), ("ogg", "OGG"), ("opus", "OGG"), ("mp3", "MP3"), ("ulaw", "WAV")):
+        for name, container in (("flac", "FLAC"), ("ogg", "OGG"), ("opus", "OGG"), ("mp3", "MP3"), ("wav16", "WAV")):
             with case(name):
                 reply = await self.get(f"format={name}")
                 self.assertEqual(reply.status, 200, reply.body[:300])
@@ -148,6 +148,18 @@ class ConversionTests(UploadTestCase):
                 self.assertEqual(loud, [left, right])
                 self.assertIn(f"-{channel}.wav", reply.headers["content-disposition"])
 
+    async def test_a_telephone_format_takes_one_channel_and_gives_it_back(self) -> None:
+        for name, size in (("gsm", 1650), ("ulaw", 8000), ("g722", 8000), ("g726-32", 4020)):
+            with case(name):
+                reply = await self.get(f"format={name}&channel=callee")
+                self.assertEqual((reply.status, len(reply.body)), (200, size))
+                self.assertIn(f'-callee.{name}"', reply.headers["content-disposition"])
+                self.recording = await self.add_audio(reply.body, channels=1, duration=1.0, format=name)
+                back = await self.get("format=wav")
+                samples, rate = soundfile.read(io.BytesIO(back.body), dtype="int16")
+                self.assertGreater(strength(samples, 1000, rate), 5000)
+                self.recording = await self.add_audio(two_tones(), channels=2, duration=1.0)
+
     async def test_head_says_what_get_does(self) -> None:
         for query in ("format=flac", "channel=mix", "format=mp3&channel=caller", "format=wav"):
             with case(query):
@@ -165,7 +177,7 @@ class ConversionTests(UploadTestCase):
         self.assertEqual((await self.get("format=wav", Range="bytes=0-9")).status, 206)
 
     async def test_wrong_parameters(self) -> None:
-        for query, field in (("format=g722", "format"), ("channel=left", "channel")):
+        for query, field in (("format=g729", "format"), ("channel=left", "channel"), ("format=g722", "channel")):
             with case(query):
                 reply = await self.get(query)
                 self.assertEqual((reply.status, reply.faulty), (422, [field]))

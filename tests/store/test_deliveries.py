@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from tests.postgres import DatabaseTestCase
-from voxrec.store.deliveries import Deliveries, DeliveryState
+from voxrec.store.deliveries import Deliveries, DeliveryState, reopen
 
 ANN, BOB, EVE = "ann@example.org", "bob@example.org", "eve@example.org"
 
@@ -81,6 +81,6 @@ class Noting(DatabaseTestCase):
     async def test_reopened(self) -> None:
         await self.deliveries.note(self.recording_id, ANN, DeliveryState.ACCEPTED, "250 queued")
         await self.deliveries.note(self.recording_id, EVE, DeliveryState.REFUSED, "550 never")
-        self.assertEqual(await self.deliveries.reopen(self.recording_id), 1)
+        await self.pool.transaction(lambda transaction: reopen(transaction, self.recording_id))
         self.assertEqual(await self.owed(), [EVE, BOB])
-        self.assertEqual(await self.deliveries.reopen(self.recording_id), 0)
+        self.assertEqual((await self.told())[0], (ANN, "accepted", 1, "250 queued"))

@@ -7,11 +7,14 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.postgres import DatabaseTestCase, reactor, until
+from tests.store.samples import recording
 from voxrec.errors import Conflict, NotFound
-from voxrec.model import Job, JobKind
+from voxrec.model import Job, JobKind, JobState, RecordingState
+from voxrec.store.deliveries import Deliveries, DeliveryState
 from voxrec.store.jobs import JobFilter, Jobs, owe
 from voxrec.store.listener import JOBS_CHANNEL, Listener
 from voxrec.store.pool import Pool
+from voxrec.store.recordings import Recordings
 
 MINUTE = timedelta(minutes=1)
 OVER = timedelta(seconds=-1)  # a lease that has run out already
@@ -23,8 +26,8 @@ class Queue(DatabaseTestCase):
         await super().setUp()
         self.jobs = Jobs(self.pool)
 
-    async def put(self, *kinds: JobKind) -> UUID:
-        recording_id = uuid4()
+    async def put(self, *kinds: JobKind, of: UUID | None = None) -> UUID:
+        recording_id = of or uuid4()
         await self.pool.transaction(lambda transaction: owe(transaction, recording_id, kinds))
         return recording_id
 
@@ -75,7 +78,7 @@ class Queue(DatabaseTestCase):
         in_the_middle: Deferred[None] = Deferred()
 
         async def work(transaction: object) -> None:
-            await transaction.query("SELECT id FROM jobs ORDER BY id LIMIT 1 FOR UPDATE")  # type: ignore[attr-defined]
+            await transaction.query("SELECT id FROM jobs ORDER BY due_at LIMIT 1 FOR UPDATE")  # type: ignore[attr-defined]
             await in_the_middle
 
         slow = Deferred.fromCoroutine(self.pool.transaction(work))
@@ -106,7 +109,7 @@ class Queue(DatabaseTestCase):
         self.assertIsNone(await self.jobs.claim(BOTH, MINUTE))
         self.assertEqual(await self.jobs.next_due(), due)
         (job,) = await self.jobs.page()
-        self.assertEqual((job.last_error, job.due_at, job.dead), ("disk full", due, False))
+        self.assertEqual((job.last_error, job.due_at, job.state), ("disk full", due, JobState.PENDING))
 
     async def test_next_due_is_the_end_of_the_lease(self) -> None:
         await self.put(JobKind.FINISH)
@@ -121,31 +124,147 @@ class Queue(DatabaseTestCase):
         self.assertTrue(await self.jobs.bury(job, "no such mailbox"))
         self.assertIsNone(await self.jobs.claim(BOTH, MINUTE))
         self.assertIsNone(await self.jobs.next_due())
-        (dead,) = await self.jobs.page(JobFilter(dead=True, kind=JobKind.MAIL))
+        (dead,) = await self.jobs.page(JobFilter(states=[JobState.DEAD], kinds=[JobKind.MAIL]))
         self.assertEqual((dead.id, dead.last_error), (job.id, "no such mailbox"))
-        revived = await self.jobs.revive(job.id)
-        self.assertEqual((revived.attempts, revived.dead), (0, False))
+        restarted = await self.jobs.restart(job.id)
+        self.assertEqual((restarted.attempts, restarted.state), (0, JobState.PENDING))
         self.assertEqual((await self.claim()).id, job.id)
         with self.assertRaises(Conflict):
-            await self.jobs.revive(job.id)
+            await self.jobs.restart(job.id)
         with self.assertRaises(NotFound):
-            await self.jobs.revive(4711)
+            await self.jobs.restart(uuid4())
+
+    async def test_what_waits_need_not_wait(self) -> None:
+        await self.put(JobKind.FINISH)
+        job = await self.claim()
+        await self.jobs.retry(job, "disk full", datetime.now(UTC) + MINUTE)
+        restarted = await self.jobs.restart(job.id)
+        self.assertEqual(
+            (restarted.state, restarted.attempts, restarted.last_error), (JobState.PENDING, 0, "disk full")
+        )
+        self.assertEqual((await self.claim()).attempts, 1)
+
+    async def test_a_restart_gives_nobody_back_what_he_lost(self) -> None:
+        """Though the attempts are counted anew, he who had the first one before has not the first one now."""
+        await self.put(JobKind.FINISH)
+        lost = await self.claim(lease=OVER)
+        await self.jobs.restart(lost.id)
+        job = await self.claim()
+        self.assertEqual((job.attempts, lost.attempts), (1, 1))
+        self.assertFalse(await self.jobs.done(lost))
+        self.assertFalse(await self.jobs.bury(lost, "late"))
+        self.assertTrue(await self.jobs.done(job))
+
+    async def test_who_refused_a_mail_is_asked_again(self) -> None:
+        made = await Recordings(self.pool).create(recording(state=RecordingState.COMPLETED))
+        deliveries = Deliveries(self.pool)
+        await deliveries.note(made.id, "ann@example.org", DeliveryState.ACCEPTED, "250 queued")
+        await deliveries.note(made.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
+        await self.put(JobKind.MAIL, of=made.id)
+        job = await self.claim()
+        await self.jobs.bury(job, "550 never")
+        await self.jobs.restart(job.id)
+        self.assertEqual(await deliveries.owed(made.id, ["ann@example.org", "eve@example.org"]), ["eve@example.org"])
+
+    async def test_a_refused_restart_changes_nothing(self) -> None:
+        await self.put(JobKind.MAIL)
+        job = await self.claim()
+        await self.jobs.bury(job, "no such mailbox")
+
+        def refuse(_: Job) -> None:
+            raise Conflict("changed meanwhile")
+
+        for change in (self.jobs.restart, self.jobs.drop):
+            with self.assertRaises(Conflict):
+                await change(job.id, refuse)
+        self.assertIs((await self.jobs.get(job.id)).state, JobState.DEAD)
+
+    async def test_given_up(self) -> None:
+        recording_id = await self.put(*BOTH)
+        for _ in BOTH:
+            await self.jobs.bury(await self.claim(), "no")
+        dead = {job.kind: job.id for job in await self.jobs.page()}
+        await self.jobs.drop(dead[JobKind.MAIL])
+        with self.assertRaises(NotFound):
+            await self.jobs.get(dead[JobKind.MAIL])
+        with self.assertRaisesRegex(Conflict, str(recording_id)):
+            await self.jobs.drop(dead[JobKind.FINISH])
+        await self.jobs.restart(dead[JobKind.FINISH])
+        with self.assertRaisesRegex(Conflict, "only a dead one"):
+            await self.jobs.drop(dead[JobKind.FINISH])
+
+    async def test_states(self) -> None:
+        for _ in range(4):
+            await self.put(JobKind.FINISH)
+        finished, _, buried = [await self.claim() for _ in range(3)]
+        await self.jobs.done(finished)
+        await self.jobs.bury(buried, "no")
+        states = [job.state for job in await self.jobs.page()]
+        self.assertEqual(sorted(states), [JobState.DEAD, JobState.PENDING, JobState.RUNNING])
+        for state in states:
+            with self.subTest(state):
+                self.assertEqual([job.state for job in await self.jobs.page(JobFilter(states=[state]))], [state])
+        self.assertIs((await self.jobs.get(finished.id)).state, JobState.DONE)
+        (waiting,) = await self.jobs.page(JobFilter(states=[JobState.PENDING]))
+        self.assertEqual((await self.claim(lease=OVER)).id, waiting.id)
+        self.assertIs((await self.jobs.get(waiting.id)).state, JobState.PENDING, "whose lease ran out has it no more")
+
+    async def test_of_some_profiles(self) -> None:
+        ours, theirs = recording(), recording()
+        for made in (ours, theirs):
+            await Recordings(self.pool).create(made)
+            await self.put(JobKind.MAIL, of=made.id)
+        await self.put(JobKind.ERASE)
+        limited = self.jobs.within(frozenset({ours.profile_id}))
+        (job,) = await limited.page()
+        self.assertEqual(job.recording_id, ours.id)
+        self.assertEqual((await limited.get(job.id)).id, job.id)
+        self.assertEqual((await limited.restart(job.id)).id, job.id)
+        (other,) = await self.jobs.page(JobFilter(recording_id=theirs.id))
+        for attempt in (limited.get, limited.restart, limited.drop):
+            with self.assertRaises(NotFound):
+                await attempt(other.id)
+        self.assertIs(self.jobs.within(None), self.jobs)
+
+    async def test_a_deletion_excuses_from_all_else(self) -> None:
+        recordings = Recordings(self.pool)
+        made = await recordings.create(recording(state=RecordingState.FAILED))
+        await self.put(*BOTH, of=made.id)
+        await self.jobs.bury(await self.claim([JobKind.MAIL]), "no such mailbox")
+        held = await self.claim([JobKind.FINISH])
+        await recordings.delete(made.id)
+        self.assertEqual([job.kind for job in await self.jobs.page()], [JobKind.ERASE])
+        self.assertFalse(await self.jobs.retry(held, "there is no recording", datetime.now(UTC)))
+
+    async def test_a_second_deletion_has_all_its_attempts(self) -> None:
+        recordings = Recordings(self.pool)
+        made = await recordings.create(recording(state=RecordingState.FAILED))
+        await recordings.delete(made.id)
+        await self.jobs.bury(await self.claim([JobKind.ERASE]), "the archive is away")
+        await recordings.create(made)
+        await recordings.delete(made.id)
+        self.assertEqual((await self.claim([JobKind.ERASE])).attempts, 1)
 
     async def test_pages(self) -> None:
         for _ in range(5):
             await self.put(JobKind.FINISH)
-        first = await self.jobs.page(limit=3)
-        second = await self.jobs.page(limit=3, after=first[-1].id)
-        ids = [job.id for job in first + second]
-        self.assertEqual(ids, sorted(ids, reverse=True))
-        self.assertEqual((len(first), len(second)), (3, 2))
+        everything = [job.id for job in await self.jobs.page()]
+        pages = [[job.id for job in page] async for page in self.jobs.pages(size=2)]
+        self.assertEqual([len(page) for page in pages], [2, 2, 1])
+        self.assertEqual([one for page in pages for one in page], everything)
 
     async def test_forgetting(self) -> None:
-        await self.put(JobKind.FINISH, JobKind.MAIL)
-        await self.jobs.done(await self.claim())
+        recordings = Recordings(self.pool)
+        kept, gone = [await recordings.create(recording(state=RecordingState.FAILED)) for _ in range(2)]
+        for made in (kept, gone):
+            await self.put(JobKind.FINISH, of=made.id)
+            await self.jobs.done(await self.claim())
+        await recordings.delete(gone.id)
+        self.assertEqual(await self.jobs.forget(OVER), 0, "its files are still to be erased")
+        await self.jobs.done(await self.claim([JobKind.ERASE]))
         self.assertEqual(await self.jobs.forget(MINUTE), 0)
-        self.assertEqual(await self.jobs.forget(OVER), 1)
-        self.assertEqual(len(await self.jobs.page()), 1)
+        self.assertEqual(await self.jobs.forget(OVER), 2)
+        self.assertEqual(await self.pool.query("SELECT recording_id FROM jobs"), [(kept.id,)])
 
     async def test_the_daemons_are_told(self) -> None:
         told: list[str] = []

@@ -6,18 +6,21 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
+from voxrec.archive.aside import count_aside, set_aside, untouched_since
 from voxrec.archive.interface import ArchiveUnavailable, StoredFile
 from voxrec.errors import NotFound
 
 FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
 _BLOCK: Final = 1 << 20
+_DAYS: Final = "[0-9][0-9][0-9][0-9]/[0-9][0-9]/[0-9][0-9]/*"
+_NAMED: Final = re.compile(r"\.?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\..+")
 _SUFFIX: Final = re.compile(r"[a-z0-9]{1,12}")
 
 
@@ -70,6 +73,26 @@ class DirectoryArchive:
                 return
             _sync_directory(path.parent)
 
+    def put_before(self, moment: datetime) -> dict[str, UUID]:
+        """Return the files of that age by their path, also those whose copying ended half way."""
+        with _unavailable("cannot look through the archive"):
+            _demand_root(self._root)
+            return {
+                str(path.relative_to(self._root)): UUID(named[1])
+                for path in self._root.glob(_DAYS)
+                if (named := _NAMED.fullmatch(path.name)) and path.is_file() and untouched_since(path, moment)
+            }
+
+    def set_aside(self, relative: str) -> None:
+        """Move the file to the same place below ``orphans``."""
+        with _unavailable(f"cannot set {relative} aside"), suppress(FileNotFoundError):
+            set_aside(self._root, relative)
+
+    def count_aside(self) -> int:
+        """Count the files below ``orphans``."""
+        with _unavailable("cannot look through the archive"):
+            return count_aside(self._root)
+
     def _inside(self, relative: str) -> Path:
         parts = relative.split("/")
         if "\0" not in relative and not {"", ".", ".."} & set(parts):
@@ -83,12 +106,16 @@ class DirectoryArchive:
     def _make_directories(self, directory: Path) -> None:
         """Make what is missing below the root, each with its mode whatever the umask, and on the disk."""
         missing = [d for d in (directory, *directory.parents) if d.is_relative_to(self._root) and not d.exists()]
-        if self._root in missing:
-            raise FileNotFoundError(errno.ENOENT, "the archive's root is missing", str(self._root))
+        _demand_root(self._root)
         for new in reversed(missing):
             new.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             new.chmod(DIRECTORY_MODE)
             _sync_directory(new.parent)
+
+
+def _demand_root(root: Path) -> None:
+    if not root.exists():
+        raise FileNotFoundError(errno.ENOENT, "the archive's root is missing", str(root))
 
 
 @contextmanager

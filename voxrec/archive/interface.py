@@ -35,3 +35,12 @@ class Archive(Protocol):
 
     def delete(self, relative: str) -> None:
         """Forget the file, if it is there."""
+
+    def put_before(self, moment: datetime) -> dict[str, UUID]:
+        """Return each file put there before ``moment``, whole or not, with the Recording that it is named after."""
+
+    def set_aside(self, relative: str) -> None:
+        """Keep the file where it is in nobody's way; one that is gone is no fault."""
+
+    def count_aside(self) -> int:
+        """Return how many files were set aside and are still there."""

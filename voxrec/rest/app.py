@@ -21,8 +21,10 @@ from voxrec.rest.docs import DocsRoutes
 from voxrec.rest.door import Answered, Door, answer_of
 from voxrec.rest.events import EventRoutes, Feed
 from voxrec.rest.health import HealthRoutes, Probe
+from voxrec.rest.jobs import JobRoutes
 from voxrec.rest.metrics import MetricsRoutes
 from voxrec.rest.once import Once
+from voxrec.rest.peaks import PeaksRoutes
 from voxrec.rest.problems import BadRequest
 from voxrec.rest.profiles import ProfileRoutes
 from voxrec.rest.prompts import PromptRoutes
@@ -32,6 +34,7 @@ from voxrec.rest.site import Intake
 from voxrec.rest.tokens import TokenRoutes
 from voxrec.store.audit import Audit
 from voxrec.store.idempotency import Idempotency
+from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
@@ -69,6 +72,7 @@ class RestApp:
         audit: Audit,
         prompts: Prompts,
         idempotency: Idempotency,
+        jobs: Jobs,
         *,
         public_url: str,
         allowed_hosts: tuple[str, ...],
@@ -100,9 +104,11 @@ class RestApp:
         self._door.hang(PromptRoutes(prompts, url, now, defer_to_thread).routes())
         show = recording_routes.representation
         self._door.hang(AudioRoutes(seen_recordings, archive, show, now, work, audio_limit, defer_to_thread).routes())
+        self._door.hang(PeaksRoutes(seen_recordings, archive, defer_to_thread).routes())
         self._door.hang(TokenRoutes(tokens, url, now).routes())
         self._door.hang(AuditRoutes(audit, url).routes())
         self._door.hang(CallRoutes(switchboard, url).routes())
+        self._door.hang(JobRoutes(Guarded(jobs), url).routes())
         self._door.hang(EventRoutes(feed).routes())
         self._door.hang(metrics.routes())
         self._door.hang(HealthRoutes(probes, clock).routes())

@@ -17,6 +17,7 @@ from voxrec.model import RecordingState
 from voxrec.store.keyset import Cursor
 
 LARGEST_PAGE: Final = 1000
+MOST_POINTS: Final = 4000
 NO_NUL: Final = r"^[^\u0000]*$"
 _LONGEST: Final = 255
 _LARGEST: Final = 1000  # characters of JSON: percent-encoded they must fit into the first line of a request
@@ -24,6 +25,7 @@ _STATES: Final = "|".join(RecordingState)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR: Final = Struct(">q16s")  # microseconds since the epoch, and the id
 _UUID: Final = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+ONE_UUID: Final = re.compile(_UUID)
 _CURSOR_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 
 Reader = Callable[[str], Any]
@@ -89,6 +91,14 @@ def channel(given: str) -> Channel:
         return Channel(given)
     except ValueError:
         raise ValueError(f"must be one of {', '.join(Channel)}") from None
+
+
+@shaped(type="integer", minimum=1, maximum=MOST_POINTS)
+def points(given: str) -> int:
+    """How many pairs of peaks there may be, for each channel."""
+    if not re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) or not 1 <= int(given) <= MOST_POINTS:
+        raise ValueError(f"must be a number from 1 to {MOST_POINTS}")
+    return int(given)
 
 
 @shaped(type="integer", minimum=1, maximum=LARGEST_PAGE)

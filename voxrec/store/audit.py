@@ -19,7 +19,11 @@ from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
 _COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM audit"
 _INSERT: Final = f"INSERT INTO audit ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders})"
-_END: Final = "UPDATE audit SET target_id = %s, outcome = %s, status = %s, fields = %s WHERE id = %s"
+# Nobody waits until this is on the disk: after a crash of PostgreSQL the entry may stay "begun", as after one of ours.
+_END: Final = """
+    SET LOCAL synchronous_commit = off;
+    UPDATE audit SET target_id = %s, outcome = %s, status = %s, fields = %s WHERE id = %s
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,10 @@ class Blocking:
         """How many rows a statement touched."""
         return await self._transaction.execute(sql, params)
 
+    async def returning(self, sql: str, params: Params = ()) -> list[Row]:
+        """The rows of a statement that writes."""
+        return await self._transaction.query(sql, params)
+
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """What ``work`` does belongs to the caller's transaction."""
         return await work(self._transaction)

@@ -18,5 +18,8 @@ class Database(Protocol):
     async def execute(self, sql: str, params: Params = ()) -> int:
         """How many rows one statement touched."""
 
+    async def returning(self, sql: str, params: Params = ()) -> list[Row]:
+        """The rows of one statement that writes."""
+
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Commit what ``work`` does, or nothing of it where it raises."""

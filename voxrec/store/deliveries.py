@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from voxrec.store.pool import Pool
+from voxrec.store.pool import Pool, Transaction
 
 
 class DeliveryState(enum.StrEnum):
@@ -77,12 +77,13 @@ class Deliveries:
             for recipient, state, attempts, last_reply, updated_at in rows
         ]
 
-    async def reopen(self, recording_id: UUID) -> int:
-        """Let those who were refused be asked again, before the dead letter is revived. Returns how many."""
-        return await self._pool.execute(
-            """
-            UPDATE deliveries SET state = 'deferred', updated_at = now()
-            WHERE recording_id = %s AND state = 'refused'
-            """,
-            (recording_id,),
-        )
+
+async def reopen(transaction: Transaction, recording_id: UUID) -> None:
+    """Let those who were refused be asked again, as part of what starts the mail's job again."""
+    await transaction.execute(
+        """
+        UPDATE deliveries SET state = 'deferred', updated_at = now()
+        WHERE recording_id = %s AND state = 'refused'
+        """,
+        (recording_id,),
+    )

@@ -6,28 +6,37 @@ are PostgreSQL's own, so that the daemons' clocks need not agree.
 
 # ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
 
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from voxrec.errors import Conflict, NotFound
-from voxrec.model import Job, JobKind
-from voxrec.store.keyset import Conditions
-from voxrec.store.link import Row
-from voxrec.store.pool import Pool, Transaction
+import msgspec
 
-_LISTED: Final = "id, kind, recording_id, attempts, due_at, last_error, dead, path"
-# The attempt is the fence: who has lost a job to somebody else knows an older number.
-_MINE: Final = "id = %s AND attempts = %s AND leased_until IS NOT NULL"
+from voxrec.errors import Conflict, NotFound
+from voxrec.model import Job, JobKind, JobState
+from voxrec.store.database import Database
+from voxrec.store.deliveries import reopen
+from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
+from voxrec.store.link import Row
+from voxrec.store.pool import Transaction
+
+_KEYS: Final = tuple(field.encode_name for field in msgspec.structs.fields(Job))
+_STATE: Final = """
+    CASE WHEN done_at IS NOT NULL THEN 'done' WHEN dead THEN 'dead'
+         WHEN leased_until > now() THEN 'running' ELSE 'pending' END
+"""
+_COLUMNS: Final = {"state": _STATE}
+_LISTED: Final = ", ".join(_COLUMNS.get(field.name, field.name) for field in msgspec.structs.fields(Job))
+_MINE: Final = "id = %s AND claims = %s AND leased_until IS NOT NULL"
 _CLAIM: Final = f"""
-    UPDATE jobs SET attempts = attempts + 1, leased_until = now() + %s
+    UPDATE jobs SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s
     WHERE id = (
         SELECT id FROM jobs
         WHERE done_at IS NULL AND NOT dead AND kind = ANY(%s) AND due_at <= now()
           AND (leased_until IS NULL OR leased_until <= now())
-        ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+        ORDER BY due_at, created_at LIMIT 1 FOR UPDATE SKIP LOCKED
     )
     RETURNING {_LISTED}
 """
@@ -37,29 +46,51 @@ _NEXT_DUE: Final = """
 _OWE_ERASING: Final = """
     INSERT INTO jobs (kind, recording_id, path) VALUES ('erase', %s, %s)
     ON CONFLICT (recording_id, kind) DO UPDATE
-    SET path = coalesce(excluded.path, jobs.path), due_at = now(), leased_until = NULL, dead = FALSE, done_at = NULL
+    SET path = coalesce(excluded.path, jobs.path), due_at = now(), leased_until = NULL, dead = FALSE, done_at = NULL,
+        attempts = 0
 """
+_EXCUSE: Final = """
+    UPDATE jobs SET done_at = now(), leased_until = NULL, dead = FALSE
+    WHERE recording_id = %s AND kind <> 'erase' AND done_at IS NULL
+"""
+_SELECT: Final = f"SELECT {_LISTED} FROM jobs"
+_SELECT_UNDONE: Final = f"SELECT {_LISTED} FROM (SELECT * FROM jobs WHERE done_at IS NULL) AS jobs"
+_RESTART: Final = f"""
+    UPDATE jobs SET dead = FALSE, attempts = 0, due_at = now(), leased_until = NULL WHERE id = %s RETURNING {_LISTED}
+"""
+_FORGET: Final = """
+    DELETE FROM jobs
+    WHERE recording_id IN (SELECT recording_id FROM jobs WHERE kind = 'erase' AND done_at < now() - %s)
+      AND done_at IS NOT NULL
+      AND NOT EXISTS (SELECT FROM recordings WHERE recordings.id = jobs.recording_id)
+"""
+# What belongs to these Profiles. The files of a deleted Recording belong to nobody any more.
+_OF_PROFILES: Final = "EXISTS (SELECT FROM recordings WHERE recordings.id = jobs.recording_id AND profile_id = ANY(%s))"
 EVERY_KIND: Final = frozenset(JobKind)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobFilter:
-    """Which jobs are wanted: all that are not done where nothing is given."""
+    """Which jobs are wanted, of those that are not done: all where nothing is given."""
 
-    kind: JobKind | None = None
+    kinds: Collection[JobKind] = ()
+    states: Collection[JobState] = ()
     recording_id: UUID | None = None
-    dead: bool | None = None
 
     def conditions(self) -> Conditions:
         """The same, for PostgreSQL."""
         where = Conditions()
-        where.add("kind = %s", self.kind)
+        where.add("kind = ANY(%s)", [kind.value for kind in self.kinds] or None)
+        where.add(f"{_STATE} = ANY(%s)", [state.value for state in self.states] or None)
         where.add("recording_id = %s", self.recording_id)
-        where.add("dead = %s", self.dead)
         return where
 
 
 EVERY_JOB: Final = JobFilter()
+
+
+def _unchecked(_job: Job) -> None:
+    pass
 
 
 async def owe(transaction: Transaction, recording_id: UUID, kinds: Iterable[JobKind]) -> None:
@@ -73,8 +104,9 @@ async def owe(transaction: Transaction, recording_id: UUID, kinds: Iterable[JobK
 async def owe_erasing(transaction: Transaction, recording_id: UUID, path: str | None) -> None:
     """Put the job into the queue that deletes a Recording's files, as part of the Recording's own deletion.
 
-    An id that was deleted, given again and deleted again is erased again.
+    Nothing else is owed to it any more. An id that was deleted, given again and deleted again is erased again.
     """
+    await transaction.execute(_EXCUSE, (recording_id,))
     await transaction.execute(_OWE_ERASING, (recording_id, path))
 
 
@@ -85,12 +117,20 @@ class Jobs:
     out, and somebody else may have claimed it since.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, database: Database, only: frozenset[UUID] | None = None) -> None:
+        self._database = database
+        self._only = only
+
+    def within(self, profile_ids: frozenset[UUID] | None) -> "Jobs":
+        """The same queue as if there were no other Profiles than these; None: all of it.
+
+        It is about what people see and do, and not about what a worker takes.
+        """
+        return self if profile_ids is None else Jobs(self._database, profile_ids)
 
     async def claim(self, kinds: Collection[JobKind], lease: timedelta) -> Job | None:
         """Take the job that is due the longest, for the time of the lease. None where there is none."""
-        rows = await self._pool.returning(_CLAIM, (lease, [kind.value for kind in kinds]))
+        rows = await self._database.returning(_CLAIM, (lease, [kind.value for kind in kinds]))
         return _job(rows[0]) if rows else None
 
     async def extend(self, job: Job, lease: timedelta) -> bool:
@@ -111,50 +151,90 @@ class Jobs:
 
     async def _settle(self, assignments: str, values: tuple[object, ...], job: Job) -> bool:
         sql = f"UPDATE jobs SET {assignments} WHERE {_MINE}"
-        return bool(await self._pool.execute(sql, (*values, job.id, job.attempts)))
+        return bool(await self._database.execute(sql, (*values, job.id, job.claims)))
 
     async def next_due(self, kinds: Collection[JobKind] = EVERY_KIND) -> datetime | None:
         """When there is something to claim; in the past where there is already. None: when one is put in."""
-        rows = await self._pool.query(_NEXT_DUE, ([kind.value for kind in kinds],))
+        rows = await self._database.query(_NEXT_DUE, ([kind.value for kind in kinds],))
         due: datetime | None = rows[0][0]
         return due
 
-    async def page(self, wanted: JobFilter = EVERY_JOB, limit: int = 500, after: int | None = None) -> list[Job]:
-        """At most ``limit`` of the wanted jobs that are not done, newest first, from behind the id ``after`` on."""
-        where = wanted.conditions()
-        where.add("id < %s", after)
-        rows = await self._pool.query(
-            f"SELECT {_LISTED} FROM jobs WHERE done_at IS NULL AND {where} ORDER BY id DESC LIMIT %s",
-            (*where.params, limit),
-        )
-        return [_job(row) for row in rows]
+    async def get(self, job_id: UUID) -> Job:
+        """One job, also where it is done. NotFound."""
+        where = self._visible()
+        where.add("id = %s", job_id)
+        return _only(await self._database.query(f"{_SELECT} WHERE {where}", where.params), job_id)
 
-    async def revive(self, job_id: int) -> Job:
-        """Try a dead one again, at once and as if for the first time. NotFound; Conflict where it is not dead."""
-        rows = await self._pool.returning(
-            f"UPDATE jobs SET dead = FALSE, attempts = 0, due_at = now() WHERE id = %s AND dead RETURNING {_LISTED}",
-            (job_id,),
-        )
-        if rows:
-            return _job(rows[0])
-        if await self._pool.query("SELECT 1 FROM jobs WHERE id = %s", (job_id,)):
-            raise Conflict(f"Job {job_id} is not dead.")
-        raise NotFound(f"There is no job {job_id}.")
+    def pages(self, wanted: JobFilter = EVERY_JOB, size: int = 500) -> AsyncIterator[list[Job]]:
+        """Every wanted job that is not done, newest first, ``size`` of them at a time."""
+        return page_by_page(lambda after: self.page(wanted, size, after), size)
+
+    async def page(self, wanted: JobFilter = EVERY_JOB, limit: int = 500, after: Cursor | None = None) -> list[Job]:
+        """At most ``limit`` of the wanted jobs that are not done, newest first, from behind ``after`` on."""
+        where = wanted.conditions()
+        where.add(_OF_PROFILES, self._limit())
+        return [_job(row) for row in await newest(self._database, _SELECT_UNDONE, where, limit, after)]
+
+    async def restart(self, job_id: UUID, check: Callable[[Job], None] = _unchecked) -> Job:
+        """Try it at once and as if for the first time, unless ``check`` raises: a dead one, or one that waits.
+
+        Of a mail, whoever was refused is asked again. NotFound; Conflict where it is running or done.
+        """
+
+        async def work(transaction: Transaction) -> Job:
+            job = await self._locked(transaction, job_id)
+            check(job)
+            if job.state not in (JobState.DEAD, JobState.PENDING):
+                raise Conflict(f"Job {job_id} is {job.state}: there is nothing to start again.")
+            if job.kind is JobKind.MAIL:
+                await reopen(transaction, job.recording_id)
+            return _only(await transaction.query(_RESTART, (job_id,)), job_id)
+
+        return await self._database.transaction(work)
+
+    async def drop(self, job_id: UUID, check: Callable[[Job], None] = _unchecked) -> None:
+        """Give a dead one up for good, unless ``check`` raises.
+
+        NotFound; Conflict where it is not dead, and for FINISH: its Recording would never come to an end.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            job = await self._locked(transaction, job_id)
+            check(job)
+            if job.state is not JobState.DEAD:
+                raise Conflict(f"Job {job_id} is {job.state}: only a dead one can be given up.")
+            if job.kind is JobKind.FINISH:
+                raise Conflict(f"Recording {job.recording_id} needs job {job_id}: start it again, or delete both.")
+            await transaction.execute("DELETE FROM jobs WHERE id = %s", (job_id,))
+
+        await self._database.transaction(work)
+
+    async def _locked(self, transaction: Transaction, job_id: UUID) -> Job:
+        where = self._visible()
+        where.add("id = %s", job_id)
+        return _only(await transaction.query(f"{_SELECT} WHERE {where} FOR UPDATE", where.params), job_id)
+
+    def _visible(self) -> Conditions:
+        where = Conditions()
+        where.add(_OF_PROFILES, self._limit())
+        return where
+
+    def _limit(self) -> list[UUID] | None:
+        return None if self._only is None else list(self._only)
 
     async def forget(self, age: timedelta) -> int:
-        """Remove what was done longer than ``age`` ago and can no longer be asked for again; how many they were."""
-        return await self._pool.execute("DELETE FROM jobs WHERE done_at < now() - %s", (age,))
+        """Remove what was done for Recordings that were erased longer than ``age`` ago; how many jobs they were.
+
+        Other jobs that are done stay, so that nothing is done twice.
+        """
+        return await self._database.execute(_FORGET, (age,))
+
+
+def _only(rows: list[Row], job_id: UUID) -> Job:
+    if not rows:
+        raise NotFound(f"There is no job {job_id}.")
+    return _job(rows[0])
 
 
 def _job(row: Row) -> Job:
-    job_id, kind, recording_id, attempts, due_at, last_error, dead, path = row
-    return Job(
-        id=job_id,
-        kind=JobKind(kind),
-        recording_id=recording_id,
-        attempts=attempts,
-        due_at=due_at,
-        last_error=last_error,
-        dead=dead,
-        path=path,
-    )
+    return msgspec.convert(dict(zip(_KEYS, row, strict=True)), Job)

@@ -19,6 +19,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn, parse_dsn
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError  # noqa: A004
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Cooperator
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -64,6 +65,8 @@ class Link(Connection):  # type: ignore[misc]
         self._on_lost = on_lost
         self._live = False
         self._patience = 0.0
+        self._running = False
+        self._timer: IDelayedCall | None = None
 
     async def open(self, dsn: str, *, connect_timeout: float, statement_timeout: float) -> None:
         """Connect and set the session up; both times in seconds. StoreUnavailable where that fails."""
@@ -82,6 +85,7 @@ class Link(Connection):  # type: ignore[misc]
             self.shut()
             raise
         self._live = True
+        self.reactor.addReader(self)  # also between statements: for NOTIFY, and for the server's farewell
 
     async def _with_address(self, dsn: str) -> str:
         """The DSN, with the host's addresses where it has a name: libpq would look it up and block the reactor."""
@@ -108,7 +112,7 @@ class Link(Connection):  # type: ignore[misc]
     @property
     def in_transaction(self) -> bool:
         """Whether something was begun and neither committed nor rolled back."""
-        return bool(self._connection.info.transaction_status != TRANSACTION_STATUS_IDLE)
+        return bool(self._connection.get_transaction_status() != TRANSACTION_STATUS_IDLE)
 
     async def run(self, sql: str, params: Params = ()) -> Result:
         """Send one statement and wait for what it gives.
@@ -116,10 +120,15 @@ class Link(Connection):  # type: ignore[misc]
         StoreUnavailable where PostgreSQL did not do it, or was lost on the way and nobody knows; InvalidInput where a
         value can never be stored; other psycopg2 errors, such as an IntegrityError, as they are.
         """
-        timer = self.reactor.callLater(self._patience, self._give_up)
+        self._running = True
+        self._watch()
         try:
-            cursor = self.cursor()
-            await cursor.execute(sql, tuple(params) or None)
+            # libpq closes the socket where the server has gone, and the reactor must not watch it then; while there is
+            # something to wait for, poll() puts it back
+            self.reactor.removeReader(self)
+            cursor = self._connection.cursor()
+            cursor.execute(sql, tuple(params) or None)
+            await self.poll()
             return Result(cursor.fetchall() if cursor.description else [], cursor.rowcount, cursor.statusmessage)
         except CancelledError as error:  # txpostgres's word for statement_timeout
             raise StoreUnavailable("the statement took too long and was cancelled") from error
@@ -128,20 +137,20 @@ class Link(Connection):  # type: ignore[misc]
         except (psycopg2.DataError, ValueError) as error:  # ValueError: NUL, or half a surrogate pair, in a text
             raise InvalidInput(f"PostgreSQL cannot store this: {_readable(error)}") from error
         finally:
-            if timer.active():
-                timer.cancel()
+            self._running = False
             if self._connection.closed:
                 self._end("the connection was lost")
+            elif self._live:
+                self.reactor.addReader(self)
 
     def shut(self) -> None:
         """Close at once. A statement under way fails with StoreUnavailable."""
         self._live = False
-        if self._connection is None:
-            return
-        for cursor in self._cursors:  # close() forgets these
-            self.reactor.removeReader(cursor)
-            self.reactor.removeWriter(cursor)
-        self.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._connection is not None:
+            self.close()
 
     def _end(self, why: str) -> None:
         told, self._live = not self._live, False
@@ -149,7 +158,17 @@ class Link(Connection):  # type: ignore[misc]
             self.shut()
             self._on_lost(self, why)
 
+    def _watch(self) -> None:
+        """Begin to count the time of a statement anew. One timer for all: to put it off costs next to nothing."""
+        if self._timer is None:
+            self._timer = self.reactor.callLater(self._patience, self._give_up)
+        else:
+            self._timer.reset(self._patience)
+
     def _give_up(self) -> None:
+        self._timer = None
+        if not self._running:
+            return
         self._end(f"no answer within {self._patience:g} s")
         self.shut()  # also where it never was live: while the session is set up
 
@@ -170,7 +189,7 @@ class Link(Connection):  # type: ignore[misc]
             self._end(_readable(error))
             return
         self.checkForNotifies()
-        if self._live:
+        if self._live and not self._connection.closed:
             self.reactor.addReader(self)
 
     def connectionLost(self, reason: Failure) -> None:

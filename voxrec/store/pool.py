@@ -6,8 +6,7 @@ handed out.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from psycopg2.extensions import parse_dsn
@@ -33,12 +32,16 @@ class Transaction:
         self._link = link
 
     async def query(self, sql: str, params: Params = ()) -> list[Row]:
-        """The rows that a statement gives."""
-        return (await self._link.run(sql, params)).rows
+        """The rows that a statement gives; of several, separated by semicolons, those of the last."""
+        return (await self._run(sql, params)).rows
 
     async def execute(self, sql: str, params: Params = ()) -> int:
         """How many rows a statement touched."""
-        return (await self._link.run(sql, params)).touched
+        return (await self._run(sql, params)).touched
+
+    async def _run(self, sql: str, params: Params) -> Result:
+        # it begins with its first statement, which saves a way to the server and back
+        return await self._link.run(sql if self._link.in_transaction else f"BEGIN; {sql}", params)
 
 
 class Pool:
@@ -150,30 +153,37 @@ class Pool:
         return await shielded(Deferred.fromCoroutine(self._transact(work)))
 
     async def _read(self, sql: str, params: Params) -> Result:
-        async with self._lent() as link:
-            try:
-                return await link.run(sql, params)
-            except StoreUnavailable:
-                if link.usable:
-                    raise
-        async with self._lent() as link:
+        link = await self._borrow()
+        try:
             return await link.run(sql, params)
+        except StoreUnavailable:
+            if link.usable:
+                raise
+        finally:
+            self._give_back(link)
+        return await self._write(sql, params)
 
     async def _write(self, sql: str, params: Params) -> Result:
-        async with self._lent() as link:
+        link = await self._borrow()
+        try:
             return await link.run(sql, params)
+        finally:
+            self._give_back(link)
 
     async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        async with self._lent() as link:
-            await link.run("BEGIN")
+        link = await self._borrow()
+        try:
             try:
                 result = await work(Transaction(link))
-                if (await link.run("COMMIT")).tag != "COMMIT":  # PostgreSQL's quiet answer to a failed transaction
+                # ROLLBACK is PostgreSQL's quiet answer to a COMMIT of a failed transaction
+                if link.in_transaction and (await link.run("COMMIT")).tag != "COMMIT":
                     raise RuntimeError("the work went on after a statement had failed: nothing was committed")
             except Exception:
                 await self._roll_back(link)
                 raise
             return result
+        finally:
+            self._give_back(link)
 
     async def _roll_back(self, link: Link) -> None:
         try:
@@ -183,14 +193,6 @@ class Pool:
             link.shut()  # the server rolls back when its side sees the end
 
     # Lending.
-
-    @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Link]:
-        link = await self._borrow()
-        try:
-            yield link
-        finally:
-            self._give_back(link)
 
     async def _borrow(self) -> Link:
         if not self._running or (self._failures and not self._links):
@@ -209,9 +211,8 @@ class Pool:
             raise StoreUnavailable(detail) from error
 
     def _give_back(self, link: Link) -> None:
-        if link.usable and link.in_transaction:
+        if not link.usable or link.in_transaction:
             link.shut()
-        if not link.usable:
             self._forget(link, "the connection was lost")
         elif self._waiting:
             self._waiting.popleft().callback(link)

@@ -174,9 +174,9 @@ def _prompt_told() -> Iterator[None]:
 
 
 async def _locked(transaction: Transaction, profile_id: UUID) -> Profile:
-    # Two steps: the numbers read beside a FOR UPDATE that had to wait would be those from before the wait.
-    await transaction.query("SELECT FROM profiles WHERE id = %s FOR UPDATE", (profile_id,))
-    return _only(await transaction.query(f"{_SELECT} WHERE id = %s", (profile_id,)), profile_id)
+    # Two statements: the numbers read beside a FOR UPDATE that had to wait would be those from before the wait.
+    locking = "SELECT FROM profiles WHERE id = %s FOR UPDATE"
+    return _only(await transaction.query(f"{locking}; {_SELECT} WHERE id = %s", (profile_id,) * 2), profile_id)
 
 
 async def _claim_numbers(transaction: Transaction, profile: Profile) -> list[FieldFault]:
