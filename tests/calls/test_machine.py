@@ -86,6 +86,7 @@ class PlacingTests(SynchronousTestCase):
                 "PJSIP_HEADER(add,X-Voxrec-Call)": str(stage.call.id),
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(stage.call.profile.id),
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": "+4930222",
+                "TRANSFER_CONTEXT": "voxrec-transfer",
             },
         )
 

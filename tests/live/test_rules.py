@@ -211,6 +211,35 @@ class OtherRuleTests(RuleTestCase):
         self.assert_tones(samples, rate, [(at["unheld"] + 0.5, len(samples) / rate - 0.3)])
 
 
+    async def test_a_transfer_by_the_far_end_keeps_the_recording_whole(self) -> None:
+        played = tones.make_tone(self.directory / "third.tone.wav", 1500.0, 1.0)
+        third = await Phone.answering(self.reactor, self.directory, name="third", play=played).start()
+        self.phone(third)
+        stack, profile, caller, desk = await self.call(9.0)
+        await self.sleep(2)
+        await desk.transfer(third.uri)
+        await third.wait_for("confirmed")
+        (call,) = [one for one in await stack.ask("GET", "/calls") if one["profileId"] == profile]
+        self.assertEqual(call["remoteSipUri"], third.uri)
+        recording, samples, rate = await self.finished(stack, profile, caller)
+        entry = next(entry for entry in recording["timeline"] if entry["event"] == "transferred")
+        self.assertEqual((entry["by"], entry["detail"]), ("callee", third.uri))
+        seconds = len(samples) / rate
+        self.assertApproximates(seconds, 9.0, 0.4)
+        self.assertLess(tones.missing(samples[:, 0], rate, scene.CALLER_HZ, 0.3, seconds - 0.3), scene.TOLERATED)
+        self.assertLess(tones.missing(samples[:, 1], rate, scene.CALLEE_HZ, 0.3, entry["at"] - 0.2), scene.TOLERATED)
+        self.assertLess(tones.missing(samples[:, 1], rate, 1500.0, entry["at"] + 1.5, seconds - 0.3), scene.TOLERATED)
+        heard, heard_rate = tones.load(third.heard)
+        self.assertNotEqual(tones.present(heard[:, 0], heard_rate, scene.CALLER_HZ), [])
+
+    async def test_a_transfer_to_a_host_that_may_not_be_called_ends_the_call(self) -> None:
+        stack, profile, caller, desk = await self.call(20.0)
+        await self.sleep(1)
+        await desk.transfer("sip:+49900190@192.0.2.99")
+        recording, _, _ = await self.finished(stack, profile, caller)
+        self.assertIn("transfer.refused", [entry["event"] for entry in recording["timeline"]])
+
+
 class OtherRuleOn16Tests(OtherRuleTests):
     """The same on the older Asterisk."""
 

@@ -65,10 +65,11 @@ class _Event(Struct, frozen=True, tag=True, tag_field="type"):
 
 
 class StasisStart(_Event, frozen=True):
-    """A channel is voxrec's from here on."""
+    """A channel is voxrec's from here on, in place of ``replace_channel`` where that was transferred."""
 
     channel: Channel
     args: tuple[str, ...] = ()
+    replace_channel: Channel | None = None
 
 
 class StasisEnd(_Event, frozen=True):

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
+from voxrec import sipuri
+
 CODECS: Final = "codecs"
 _HEADER: Final = re.compile(r"[A-Za-z0-9!%'*+_`~.-]{1,64}")
 _LONGEST: Final = 1024  # characters of a header's value
@@ -27,6 +29,20 @@ def headers_of(args: tuple[str, ...]) -> dict[str, str]:
         for name, value in _pairs(args)
         if value and name.lower() != CODECS and name.lower() not in _OURS and _HEADER.fullmatch(name)
     }
+
+
+def refer_target(refer_to: str) -> str | None:
+    """The SIP URI of a Refer-To header (RFC 3515), without the headers that it may hold; None where it is none."""
+    uri = refer_to.strip()
+    if "<" in uri:
+        uri = uri[uri.index("<") + 1 :].partition(">")[0]
+    user, at, host = uri.rpartition("@")
+    uri = user + at + host.partition("?")[0]
+    try:
+        sipuri.parse(uri)
+    except sipuri.SipUriError:
+        return None
+    return uri
 
 
 def is_wideband(args: tuple[str, ...]) -> bool:

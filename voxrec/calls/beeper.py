@@ -30,7 +30,7 @@ class Beeper:
         clock: IReactorTime,
         asterisk: AriClient,
         call_id: UUID,
-        channel: str,
+        channel: Callable[[], str],
         *,
         media: str,
         language: str | None,
@@ -77,6 +77,10 @@ class Beeper:
         if self._open:
             Deferred.fromCoroutine(self._close())
 
+    def moved(self) -> None:
+        """The far end's channel is another one: what whispered into the old one went with it."""
+        self._open = False
+
     def sounded(self) -> None:
         """A beep was played to its end: without an interval the whispering channel has done its work."""
         if not self._interval:
@@ -101,7 +105,7 @@ class Beeper:
         try:
             if not self._open:
                 self._open = True
-                await self._asterisk.snoop(self._channel, self._whisper, "whisper", spy="none", whisper="both")
+                await self._asterisk.snoop(self._channel(), self._whisper, "whisper", spy="none", whisper="both")
             await self._asterisk.play_to_channel(self._whisper, playback, self._media, language=self._language)
             self._beeped()
         except VoxrecError as error:

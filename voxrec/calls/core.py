@@ -14,7 +14,7 @@ from voxrec.ari.client import AriClient
 from voxrec.calls import memory
 from voxrec.calls.beeper import Beeper
 from voxrec.calls.causes import Cause
-from voxrec.calls.names import owned_id
+from voxrec.calls.names import leg_role, owned_id
 from voxrec.calls.recorder import NARROW, WIDE, Ledger, Recorder
 from voxrec.calls.steps import together
 from voxrec.errors import VoxrecError
@@ -30,6 +30,7 @@ from voxrec.model import (
 )
 
 _CLEARING_LIMIT = 10.0  # seconds that Asterisk may take to end channels and close files
+_TRANSFER_CONTEXT = "voxrec-transfer"  # etc/asterisk/extensions.conf
 UNANNOUNCED = "announcement.failed"
 TOO_LONG = "max-duration"
 NO_ROOM = "disk-full"
@@ -134,6 +135,10 @@ class Core:
     over: Callable[[], None]
     tell: Callable[[EventType], None]
     started_at: datetime
+    leg: str  # the id of the outgoing channel
+    callee: str  # whom it calls
+    legs: int = 1
+    transfer: str | None = None  # what holds the place in the bridge for a leg that is being made
     status: CallState = CallState.NEW
     answered_at: datetime | None = None
     ended_at: datetime | None = None
@@ -148,11 +153,6 @@ class Core:
     timer: IDelayedCall | None = None
     inputs: CallInputs = field(init=False)
     log = Logger()
-
-    @property
-    def leg(self) -> str:
-        """The id of the outgoing channel."""
-        return owned_id(self.call_id, "leg")
 
     @property
     def bridge(self) -> str:
@@ -178,11 +178,13 @@ class Core:
 
     async def place(self) -> None:
         """Make the bridge and the outgoing channel."""
-        assert self.profile.remote_sip_uri is not None, "the router refuses calls that lead nowhere"
-        bridge = self.asterisk.create_bridge(self.bridge, f"voxrec {self.call_id}")
-        leg = self.asterisk.create_channel(
+        await together(self.asterisk.create_bridge(self.bridge, f"voxrec {self.call_id}"), self.make_leg())
+
+    async def make_leg(self) -> None:
+        """Make the outgoing channel, which knows all that another process needs to go on with the call."""
+        await self.asterisk.create_channel(
             self.leg,
-            f"PJSIP/{self.settings.endpoint}/{self.profile.remote_sip_uri}",
+            f"PJSIP/{self.settings.endpoint}/{self.callee}",
             "leg",
             originator=self.incoming.channel,
             variables={
@@ -190,10 +192,10 @@ class Core:
                 "PJSIP_HEADER(add,X-Voxrec-Call)": str(self.call_id),
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(self.profile.id),
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": self.incoming.dialled,
+                "TRANSFER_CONTEXT": _TRANSFER_CONTEXT,
                 memory.CALL: memory.written(self.memory()),
             },
         )
-        await together(bridge, leg)
 
     def memory(self) -> memory.Memory:
         """What another process would need."""
@@ -201,6 +203,7 @@ class Core:
             call_id=self.call_id,
             recording_id=self.recording_id,
             caller=self.incoming.channel,
+            leg=self.leg,
             number=self.incoming.number,
             name=self.incoming.name,
             dialled=self.incoming.dialled,
@@ -214,6 +217,33 @@ class Core:
         await self.asterisk.add_to_bridge(self.bridge, (self.incoming.channel, self.leg))
         # Asterisk's own limit is only there for the case that voxrec is not
         await self.asterisk.dial(self.leg, caller=self.incoming.channel, timeout=round(self.ring_timeout) + 30)
+
+    def transfer_to(self, callee: str, placeholder: str) -> None:
+        """The far end wants somebody else to go on in its place; ``placeholder`` is what Asterisk put there."""
+        self.note("transferred", by=Side.CALLEE, detail=callee)
+        self.legs += 1
+        self.leg, self.callee, self.transfer = owned_id(self.call_id, leg_role(self.legs)), callee, placeholder
+        if self.beeper is not None:
+            self.beeper.moved()
+        self.attempt(self._or_no_leg(self.make_leg()))
+
+    def transfer_entered(self) -> None:
+        """The new outgoing channel is there."""
+        placeholder, self.transfer = self.transfer, None
+        if placeholder is not None:
+            self.attempt(self._or_no_leg(self._take_place(placeholder)))
+
+    async def _take_place(self, placeholder: str) -> None:
+        await self.asterisk.hang_up(placeholder, Cause.NORMAL)
+        await self.asterisk.add_to_bridge(self.bridge, (self.leg,))
+        await self.asterisk.dial(self.leg, caller=self.incoming.channel, timeout=round(self.ring_timeout))
+
+    async def _or_no_leg(self, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await step
+        except VoxrecError:
+            self.attempt(self.end_leg())
+            raise
 
     async def connect(self) -> None:
         """Answer the caller, and record."""
@@ -321,7 +351,7 @@ class Core:
             self.clock,
             self.asterisk,
             self.call_id,
-            self.leg if self.profile.record_beep_in_recording else self.incoming.channel,
+            lambda: self.leg if self.profile.record_beep_in_recording else self.incoming.channel,
             media=self.settings.beep,
             language=self.profile.language,
             interval=self.profile.record_beep_interval,
@@ -348,6 +378,8 @@ class Core:
             self.attempt(self.end_caller(cause))
         if self.leg_there:
             self.attempt(self.end_leg())
+        if self.transfer is not None:
+            self.attempt(self.end_placeholder(self.transfer))
         self.tell(EventType.CALL_ENDED)
         self.check_cleared()
 
@@ -360,6 +392,10 @@ class Core:
         """Hang up on the far end."""
         if not await self.asterisk.hang_up(self.leg, Cause.NORMAL):
             self.inputs.leg_left(Cause.NORMAL)
+
+    async def end_placeholder(self, placeholder: str) -> None:
+        """Take away what held a place."""
+        await self.asterisk.hang_up(placeholder, Cause.NORMAL)
 
     def check_cleared(self) -> None:
         """Tell the machine once nothing of the call is left."""

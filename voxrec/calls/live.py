@@ -15,6 +15,7 @@ from voxrec.calls.core import CallInputs, CallSettings, Core, Incoming
 from voxrec.calls.keys import KeyCodes
 from voxrec.calls.machine import machine
 from voxrec.calls.memory import Memory, Pause
+from voxrec.calls.names import leg_role, owned_id
 from voxrec.calls.recorder import Ledger
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RecordingState, Side
@@ -77,8 +78,12 @@ class LiveCall:
             over=lambda: over(self),
             tell=lambda type_: tell(type_, self),
             started_at=memory.started_at if memory is not None else datetime.fromtimestamp(clock.seconds(), UTC),
+            leg=memory.leg if memory is not None else owned_id(self.id, leg_role(1)),
+            callee=profile.remote_sip_uri or "",
         )
         self._core.leg_there = memory is not None
+        self.leg_name = ""
+        """What Asterisk calls the outgoing channel once it is there."""
         self.inputs: CallInputs = machine(self._core)
         self._core.inputs = self.inputs
         self._keys = KeyCodes(clock, self._codes())
@@ -111,7 +116,7 @@ class LiveCall:
             from_=self.incoming.number or None,
             from_name=self.incoming.name or None,
             to=self.incoming.dialled,
-            remote_sip_uri=self.profile.remote_sip_uri,
+            remote_sip_uri=core.callee or None,
             started_at=core.started_at,
             answered_at=core.answered_at,
             ended_at=core.ended_at,
@@ -168,6 +173,23 @@ class LiveCall:
         self._core.let_go()
 
     # what Asterisk tells
+
+    def leg_entered(self, name: str) -> None:
+        """The outgoing channel, or the one to which the call is transferred, is there under this name."""
+        self.leg_name = name
+        if self._core.transfer is not None:
+            self._core.transfer_entered()
+        else:
+            self.inputs.leg_entered()
+
+    def transferred(self, callee: str, placeholder: str) -> None:
+        """The far end has transferred the call to a SIP URI, and left ``placeholder`` in its place."""
+        self._core.transfer_to(callee, placeholder)
+
+    def cannot_transfer(self) -> None:
+        """The far end has left the call to somebody whom voxrec must not call."""
+        self._core.note("transfer.refused", by=Side.CALLEE)
+        self.inputs.leg_left(Cause.NORMAL)
 
     def far_end_rings(self) -> None:
         """The far end says that it rings; it may say so several times."""

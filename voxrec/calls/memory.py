@@ -18,11 +18,12 @@ PAUSE: Final = "VOXREC_PAUSE"
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who calls whom by which rules. The Profile is the one that the call began with."""
+    """Who calls whom by which rules: ``caller`` and ``leg`` are channels, the Profile is the one of the beginning."""
 
     call_id: UUID
     recording_id: UUID
     caller: str
+    leg: str
     number: str
     name: str
     dialled: str

@@ -23,3 +23,13 @@ def owner_of(owned: str) -> tuple[UUID, str] | None:
         return UUID(rest[:36]), rest[37:]
     except ValueError:
         return None
+
+
+def leg_role(number: int) -> str:
+    """The role of a call's first outgoing channel, or of a later one, to which it was transferred."""
+    return "leg" if number == 1 else f"leg{number}"
+
+
+def is_leg(role: str) -> bool:
+    """Whether this is the role of an outgoing channel."""
+    return role == "leg" or (role.startswith("leg") and role[3:].isdecimal())

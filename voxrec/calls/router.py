@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import unquote
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
@@ -12,12 +13,12 @@ from twisted.logger import Logger
 from voxrec import sipuri
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
-from voxrec.calls.arguments import headers_of, is_wideband
+from voxrec.calls.arguments import headers_of, is_wideband, refer_target
 from voxrec.calls.causes import Cause
 from voxrec.calls.core import CallSettings, Incoming
 from voxrec.calls.live import LiveCall
 from voxrec.calls.memory import Memory
-from voxrec.calls.names import owner_of
+from voxrec.calls.names import is_leg, owner_of
 from voxrec.calls.recorder import Ledger
 from voxrec.calls.takeover import Recall, Scene, left_calls, look, situation_of
 from voxrec.errors import Conflict, NotFound, VoxrecError
@@ -186,8 +187,8 @@ class Router:
     def handle(self, event: events.Event) -> None:
         """Act on one event; one that concerns no live call is passed over."""
         match event:
-            case events.StasisStart(channel, args):
-                self._entered(channel, args)
+            case events.StasisStart(channel, args, replaced):
+                self._entered(channel, args, replaced)
             case events.ChannelStateChange(channel) if channel.state == "Up":
                 self._for_leg(channel.id, lambda call: call.inputs.leg_answered())
             case events.ChannelStateChange(channel) if channel.state == "Ringing":
@@ -212,14 +213,36 @@ class Router:
             case _:
                 pass
 
-    def _entered(self, channel: events.Channel, args: tuple[str, ...]) -> None:
+    def _entered(self, channel: events.Channel, args: tuple[str, ...], replaced: events.Channel | None) -> None:
+        owner = owner_of(channel.id)
         if args[:1] == ("incoming",):
             self._incoming(channel, args[1:])
-        elif (owner := owner_of(channel.id)) is None or owner[0] not in self._calls:
+        elif args[:1] == ("transferred",):
+            self._transferred(channel, args[1:])
+        elif replaced is not None and self._call_of_leg(replaced.id, current=False) is not None:
+            pass  # the other half of what was transferred: it holds the far end's place in the bridge
+        elif owner is None or owner[0] not in self._calls:
             self._log.warn("Asterisk: ending {channel}, which belongs to no call", channel=channel.name)
             self.hang_up(channel.id, Cause.NORMAL)
-        elif owner[1] == "leg":
-            self._calls[owner[0]].inputs.leg_entered()
+        else:
+            self._for_leg(channel.id, lambda call: call.leg_entered(channel.name))
+
+    def _transferred(self, placeholder: events.Channel, args: tuple[str, ...]) -> None:
+        """The far end of a call has left it to somebody else (etc/asterisk/extensions.conf: voxrec-transfer)."""
+        target, leg = (*(unquote(arg) for arg in args), "", "")[:2]
+        call = next((call for call in self._calls.values() if leg and call.leg_name == leg), None)
+        callee = refer_target(target)
+        if call is not None and callee is not None and self._may_call(callee):
+            self._log.info("call {call}: transferred to {callee}", call=call.id, callee=callee)
+            call.transferred(callee, placeholder.id)
+            return
+        self._log.warn("transfer of {leg!r} to {target!r} refused", leg=leg, target=target)
+        self.hang_up(placeholder.id, Cause.REJECTED)
+        if call is not None:
+            call.cannot_transfer()
+
+    def _may_call(self, uri: str) -> bool:
+        return sipuri.host_allowed(sipuri.parse(uri).host, self._allowed_hosts)
 
     def _incoming(self, channel: events.Channel, args: tuple[str, ...] = ()) -> None:
         if channel.id in self._by_caller:
@@ -282,7 +305,7 @@ class Router:
             return _Refusal(Cause.UNALLOCATED, "no such Profile")
         if profile.remote_sip_uri is None:
             return _Refusal(Cause.NO_ANSWER, f"Profile {profile.id} has no remoteSipUri")
-        if not sipuri.host_allowed(sipuri.parse(profile.remote_sip_uri).host, self._allowed_hosts):
+        if not self._may_call(profile.remote_sip_uri):
             return _Refusal(Cause.REJECTED, f"the host of Profile {profile.id} is not allowed")
         if self._max_calls and len(self._calls) >= self._max_calls:
             return _Refusal(Cause.CONGESTION, f"{self._max_calls} calls are live")
@@ -311,9 +334,16 @@ class Router:
             act(call)
 
     def _for_leg(self, channel: str, act: Callable[[LiveCall], None]) -> None:
-        owner = owner_of(channel)
-        if owner is not None and owner[1] == "leg" and (call := self._calls.get(owner[0])) is not None:
+        if (call := self._call_of_leg(channel)) is not None:
             act(call)
+
+    def _call_of_leg(self, channel: str, *, current: bool = True) -> LiveCall | None:
+        """Whose outgoing channel it is, or, where not only the ``current`` one counts, was before a transfer."""
+        owner = owner_of(channel)
+        if owner is None or not is_leg(owner[1]):
+            return None
+        call = self._calls.get(owner[0])
+        return call if call is not None and (not current or call.leg == channel) else None
 
     def _for_party(self, channel: str, act: Callable[[LiveCall, Side], None]) -> None:
         self._for_caller(channel, lambda call: act(call, Side.CALLER))
@@ -361,12 +391,13 @@ class Router:
             situation = await situation_of(self._asterisk, memory, scene, known.get(memory.recording_id))
             if call.status is not CallState.NEW:
                 continue  # let go of meanwhile
+            call.leg_name = scene.channels[call.leg].name if call.leg in scene.channels else ""
             call.take_over(situation)
             self._log.info("call {call}: taken over, {status}", call=call.id, status=call.status)
 
     async def _catch_up(self, call: LiveCall, scene: Scene) -> None:
         if call.leg in scene.own:
-            call.inputs.leg_entered()
+            call.leg_entered(scene.channels[call.leg].name if call.leg in scene.channels else "")
             if scene.up(call.leg):
                 call.inputs.leg_answered()
         elif call.leg not in scene.channels and call.status not in (CallState.NEW, CallState.PLACING):

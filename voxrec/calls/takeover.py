@@ -14,7 +14,7 @@ from voxrec.ari.events import Channel
 from voxrec.calls import memory
 from voxrec.calls.live import Situation
 from voxrec.calls.memory import Memory
-from voxrec.calls.names import owned_id, owner_of
+from voxrec.calls.names import is_leg, owned_id, owner_of
 from voxrec.calls.steps import together
 from voxrec.model import Recording, Side, leg_name
 
@@ -51,7 +51,7 @@ async def left_calls(asterisk: AriClient, scene: Scene, known: Callable[[UUID], 
     legs = [
         channel
         for channel in scene.channels
-        if (owner := owner_of(channel)) is not None and owner[1] == "leg" and not known(owner[0])
+        if (owner := owner_of(channel)) is not None and is_leg(owner[1]) and not known(owner[0])
     ]
     found = await together(*(asterisk.variable(leg, memory.CALL) for leg in legs))
     memories = [memory.read_memory(value) for value in found]
@@ -60,7 +60,7 @@ async def left_calls(asterisk: AriClient, scene: Scene, known: Callable[[UUID], 
 
 async def situation_of(asterisk: AriClient, call: Memory, scene: Scene, recording: Recording | None) -> Situation:
     """How a call stands."""
-    leg, bridge = owned_id(call.call_id, "leg"), owned_id(call.call_id, "bridge")
+    leg, bridge = call.leg, owned_id(call.call_id, "bridge")
     names = {leg_name(call.recording_id, side): side for side in Side}
     live = {one.name for one in await asterisk.recordings(names)}
     pause = memory.read_pause(await asterisk.variable(call.caller, memory.PAUSE)) if live else None
