@@ -2,15 +2,13 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from voxrec.archive.interface import Archive
 from voxrec.errors import NotFound, Unavailable
-from voxrec.model import Job, Recording, Side, leg_name
+from voxrec.model import LEG_SUFFIXES, Job, Recording, Side, leg_name
 from voxrec.threads import InThread
-
-_LEG_SUFFIX: Final = "wav"
 
 
 class Recordings(Protocol):
@@ -49,4 +47,5 @@ class Eraser:
         if not self._spool.is_dir():
             raise Unavailable(f"Asterisk's recording directory {self._spool} is not there")
         for side in Side:
-            (self._spool / f"{leg_name(recording_id, side)}.{_LEG_SUFFIX}").unlink(missing_ok=True)
+            for suffix in LEG_SUFFIXES:
+                (self._spool / f"{leg_name(recording_id, side)}.{suffix}").unlink(missing_ok=True)

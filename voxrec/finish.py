@@ -20,11 +20,23 @@ from twisted.logger import Logger
 from voxrec.archive.interface import Archive
 from voxrec.audio import formats
 from voxrec.audio.join import join
+from voxrec.audio.level import at_one_rate
 from voxrec.audio.probe import probe
 from voxrec.audio.repair import needs_repair, repair
-from voxrec.audio.verdict import EMPTY, judge, one_way, unreadable
+from voxrec.audio.skip import cuts, skipped, without
+from voxrec.audio.verdict import EMPTY, judge, one_way, too_short, unreadable
 from voxrec.errors import AudioFault, Conflict, NotFound, Unavailable
-from voxrec.model import Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict, leg_name
+from voxrec.model import (
+    LEG_SUFFIXES,
+    Job,
+    JobKind,
+    RecordChannels,
+    Recording,
+    RecordingState,
+    Side,
+    Verdict,
+    leg_name,
+)
 from voxrec.threads import InThread
 
 _FINAL: Final = frozenset({RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT})
@@ -48,6 +60,16 @@ class _Leg:
     audio: Path | None = None
     repaired: bool = False
     unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What is left of the legs once their pauses are cut: at one rate, and by how much they are shorter than before."""
+
+    caller: Path | None
+    callee: Path | None
+    seconds: float
+    cut_seconds: float
 
 
 class Finisher:
@@ -101,6 +123,9 @@ class Finisher:
 
     def _finished(self, recording: Recording) -> Recording:
         """Return the Recording as it ends; its audio, if there is any, is in the archive by then."""
+        if recording.verdict is not None and recording.verdict.reasons:
+            # whoever had the call says that it must not be kept
+            return self._absent(recording, recording.verdict.reasons)
         if not self._spool.is_dir():
             raise Unavailable(f"Asterisk's recording directory {self._spool} is not there")
         try:
@@ -112,14 +137,29 @@ class Finisher:
             shutil.rmtree(leftover)  # of an attempt whose process died
         with tempfile.TemporaryDirectory(prefix=prefix, dir=self._work) as work:
             legs = {side: self._examined(self._leg_path(recording, side), Path(work)) for side in Side}
-            if any(leg.audio for leg in legs.values()):
-                ended = self._archived(recording, legs, Path(work))
-            else:
-                ended = msgspec.structs.replace(recording, **_nothing(legs))
-        return msgspec.structs.replace(ended, updated_at=datetime.fromtimestamp(self._clock.seconds(), UTC))
+            if not any(leg.audio for leg in legs.values()):
+                return self._stamped(msgspec.structs.replace(recording, **_nothing(legs)))
+            heard = _heard(recording, legs, Path(work))
+            # of a leg that nobody can read nobody knows how short it is
+            whole = not any(leg.unreadable for leg in legs.values())
+            if whole and heard.seconds < recording.min_duration_seconds:
+                return self._absent(recording, (too_short(recording.min_duration_seconds),))
+            return self._stamped(self._archived(recording, legs, heard, Path(work)))
+
+    def _absent(self, recording: Recording, reasons: tuple[str, ...]) -> Recording:
+        """A Recording that must not be kept; its leg files are deleted once its row says so."""
+        verdict = Verdict(ok=False, reasons=reasons)
+        return self._stamped(msgspec.structs.replace(recording, state=RecordingState.ABSENT, verdict=verdict))
+
+    def _stamped(self, recording: Recording) -> Recording:
+        return msgspec.structs.replace(recording, updated_at=datetime.fromtimestamp(self._clock.seconds(), UTC))
+
+    def _leg_paths(self, recording: Recording, side: Side) -> list[Path]:
+        return [self._spool / f"{leg_name(recording.id, side)}.{suffix}" for suffix in LEG_SUFFIXES]
 
     def _leg_path(self, recording: Recording, side: Side) -> Path:
-        return self._spool / f"{leg_name(recording.id, side)}.wav"
+        narrow, wide = self._leg_paths(recording, side)
+        return wide if wide.exists() else narrow
 
     def _examined(self, path: Path, work: Path) -> _Leg:
         if not path.exists() or path.stat().st_size < _FIRST_SAMPLE_ENDS:
@@ -138,17 +178,21 @@ class Finisher:
             return _Leg(unreadable=True)
         return _Leg(audio if info.frames else None, repaired)
 
-    def _archived(self, recording: Recording, legs: Mapping[Side, _Leg], work: Path) -> Recording:
+    def _archived(self, recording: Recording, legs: Mapping[Side, _Leg], heard: _Heard, work: Path) -> Recording:
         form = formats.named(recording.format)
-        channels = RecordChannels.DUAL if recording.channels == 2 else RecordChannels.MONO
-        caller, callee = legs[Side.CALLER].audio, legs[Side.CALLEE].audio
+        # a Profile can be older than its format's rules: both sides in one channel are better than none
+        dual = recording.channels == 2 and form.channels == 2
         output = work / f"joined.{form.suffix}"
-        written = join(caller, callee, output, channels, form)
-        verdict = _with_findings(judge(caller, callee, _call_seconds(recording)), legs)
+        channels = RecordChannels.DUAL if dual else RecordChannels.MONO
+        written = join(heard.caller, heard.callee, output, channels, form)
+        call_seconds = _call_seconds(recording)
+        expected = None if call_seconds is None else call_seconds - heard.cut_seconds
+        verdict = _with_findings(judge(heard.caller, heard.callee, expected), legs)
         began = recording.started_at or recording.created_at
         stored = self._archive.put(output, recording.id, began, form.suffix)
         return msgspec.structs.replace(
             recording,
+            channels=2 if dual else 1,
             state=RecordingState.COMPLETED if _worth_hearing(verdict, legs) else RecordingState.ABSENT,
             duration=written.duration,
             size=stored.size,
@@ -166,11 +210,34 @@ class Finisher:
                 self._log.error("Recording {id} is not in the archive; its leg files are kept", id=str(recording.id))
                 return
         reasons = recording.verdict.reasons if recording.verdict else ()
+        replaced = recording.path is not None or _unwanted(recording)
         for side in Side:
-            path = self._leg_path(recording, side)
-            if unreadable(side) in reasons or (recording.path is None and _holds_something(path)):
+            if unreadable(side) in reasons:
                 continue
-            path.unlink(missing_ok=True)
+            for path in self._leg_paths(recording, side):
+                if replaced or not _holds_something(path):
+                    path.unlink(missing_ok=True)
+
+
+def _heard(recording: Recording, legs: Mapping[Side, _Leg], work: Path) -> _Heard:
+    """Bring the legs to one rate, and cut out of them where the Recording was paused without a trace."""
+    found = at_one_rate({side: leg.audio for side, leg in legs.items() if leg.audio is not None}, work)
+    infos = [probe(leg) for leg in found.values()]
+    rate, frames = infos[0].rate, max(info.frames for info in infos)
+    gone = cuts(found, skipped(recording.timeline))
+    if gone:
+        shorter = {side: work / f"cut-{side}.wav" for side in found}
+        for side, output in shorter.items():
+            without(found[side], output, gone)
+        found = shorter
+    less = sum(cut.end - cut.start for cut in gone)
+    return _Heard(found.get(Side.CALLER), found.get(Side.CALLEE), (frames - less) / rate, less / rate)
+
+
+def _unwanted(recording: Recording) -> bool:
+    """Whether it was decided that the audio must not be kept, and not merely found that there is none."""
+    reasons = recording.verdict.reasons if recording.verdict else ()
+    return recording.state is RecordingState.ABSENT and bool(set(reasons) - {EMPTY})
 
 
 def _holds_something(path: Path) -> bool:

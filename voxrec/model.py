@@ -314,6 +314,9 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: Moment
 
 
+LEG_SUFFIXES: Final = ("wav", "wav16")  # of the file behind it: 16-bit samples at 8 or at 16 kHz
+
+
 def leg_name(recording_id: UUID, side: Side) -> str:
     """The name under which Asterisk records one side, in its recording directory and without the suffix.
 

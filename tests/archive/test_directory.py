@@ -136,7 +136,7 @@ class PutTests(DirectoryTestCase):
     def test_what_names_no_place_is_refused(self) -> None:
         self.source.write_bytes(b"x")
         naive = datetime(2026, 3, 1)
-        for began, suffix in ((naive, "wav"), (BEGAN, ""), (BEGAN, "../x"), (BEGAN, "WAV"), (BEGAN, "wav\n")):
+        for began, suffix in ((naive, "wav"), (BEGAN, ""), (BEGAN, "../x"), (BEGAN, "-wav"), (BEGAN, "wav\n")):
             with self.subTest(suffix):
                 self.assertRaises(ValueError, self.archive.put, self.source, ID, began, suffix)
 

@@ -252,7 +252,7 @@ class Attachment(LetterTestCase):
             self.assertIn(f"too large for a mail (10.3 kB ({size:,} bytes))", text(message, kind))
 
     def test_a_format_without_a_media_type(self) -> None:
-        (attached,) = self.letter(format="sln16").iter_attachments()
+        (attached,) = self.letter(format="g729").iter_attachments()
         self.assertEqual(attached.get_content_type(), "application/octet-stream")
         self.assertEqual(attached.get_content(), AUDIO)
 

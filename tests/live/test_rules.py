@@ -32,9 +32,15 @@ class RuleTestCase(GatewayTestCase):
         return stack, made["id"], caller, desk
 
     async def live(self, stack: Stack, profile: str) -> str:
-        """The path of the Profile's live Recording."""
-        (recording,) = await stack.ask("GET", f"/profiles/{profile}/recordings")
-        return f"/recordings/{recording['id']}"
+        """The path of the Profile's live Recording, once its row is there."""
+        found: list[dict[str, Any]] = []
+
+        async def is_there() -> bool:
+            found[:] = await stack.ask("GET", f"/profiles/{profile}/recordings")
+            return bool(found)
+
+        self.assertTrue(await stack.until(is_there, 5), "no Recording")
+        return f"/recordings/{found[0]['id']}"
 
     async def finished(self, stack: Stack, profile: str, caller: Phone) -> tuple[dict[str, Any], tones.Samples, int]:
         """The Recording once the call is over, with its audio."""
@@ -207,9 +213,8 @@ class OtherRuleTests(RuleTestCase):
         at = {entry["event"]: entry["at"] for entry in recording["timeline"]}
         self.assertApproximates(len(samples) / rate, 10.0, 0.3)
         missing = tones.missing(samples[:, scene.LEFT], rate, scene.CALLER_HZ, 0.3, len(samples) / rate - 0.3)
-        self.assertLess(missing, scene.TOLERATED)
+        self.assertLess(missing, 2 * scene.TOLERATED)  # two re-INVITEs
         self.assert_tones(samples, rate, [(at["unheld"] + 0.5, len(samples) / rate - 0.3)])
-
 
     async def test_a_transfer_by_the_far_end_keeps_the_recording_whole(self) -> None:
         played = tones.make_tone(self.directory / "third.tone.wav", 1500.0, 1.0)

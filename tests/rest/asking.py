@@ -208,7 +208,7 @@ class RestTestCase(DatabaseTestCase):
             self.jobs,
             public_url=f"{PUBLIC_URL}/",
             allowed_hosts=("*.example", "192.0.2.0/24"),
-            formats=("wav", "mp3"),
+            formats=("wav", "mp3", "gsm"),
             prompt_exists=self.prompt_exists,
             probes=self.probes,
             body_limit=BODY_LIMIT,

@@ -82,6 +82,21 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
             case.body["endedAt"] = case.body["startedAt"]  # an end is not before its beginning
         if "recordPromptCustomId" in case.body and case.method == "POST":
             case.body.setdefault("recordPrompt", "none")  # or what is there already may need the id
+        if case.body.get("recordPrompt") == "custom" and case.body.get("recordPromptCustomId") is None:
+            case.body["recordPromptCustomId"] = os.environ["CONTRACT_PROMPT"]
+        if "recordResumeCode" in case.body:
+            case.body.setdefault("recordPauseCode", "*1")
+        if case.body.get("recordPauseCode", "") is None:
+            case.body["recordResumeCode"] = None
+        if isinstance(case.body.get("minDurationSeconds"), int | float):
+            case.body["maxDurationSeconds"] = None
+        elif isinstance(case.body.get("maxDurationSeconds"), int) and case.method == "POST":
+            case.body.setdefault("minDurationSeconds", 0)  # or what is there already may be more
+        if {"pauseBehavior", "resumeAfter"} & case.body.keys() and "state" not in case.body:
+            case.body["state"] = "paused"
+        if case.body.get("state") == "recording":
+            case.body.pop("pauseBehavior", None)
+            case.body.pop("resumeAfter", None)
         form = FORMATS.get(str(case.body.get("recordFormat")))
         if form is not None and form.channels == 1 and case.body.get("recordChannels", "dual") == "dual":
             case.body["recordChannels"] = "mono"

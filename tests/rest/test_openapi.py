@@ -69,8 +69,11 @@ class DocumentTests(RestTestCase):
         schemas = (await self.document())["components"]["schemas"]
         self.assertNotIn("createdAt", schemas["NewProfile"]["properties"])
         self.assertNotIn("id", schemas["ProfileChange"]["properties"])
-        self.assertEqual(set(schemas["RecordingChange"]["properties"]), {"metadata", "legalHold", "state"})
-        self.assertEqual(schemas["NewProfile"]["properties"]["recordFormat"]["enum"], ["wav", "mp3"])
+        self.assertEqual(
+            set(schemas["RecordingChange"]["properties"]),
+            {"metadata", "legalHold", "state", "pauseBehavior", "resumeAfter"},
+        )
+        self.assertEqual(schemas["NewProfile"]["properties"]["recordFormat"]["enum"], ["wav", "mp3", "gsm"])
         self.assertNotIn("path", schemas["Recording"]["properties"])
         self.assertIn("audioUrl", schemas["Recording"]["required"])
         self.assertIn("/recordings", (await self.document())["paths"])

@@ -16,6 +16,7 @@ from tests.rest.wire import connected
 from voxrec.model import AuditEntry, Call, Profile, Prompt, RecordingState, Token
 from voxrec.rest.health import Liveness, Readiness
 from voxrec.rest.jobs import SHOWN as JOB_SHOWN
+from voxrec.rest.peaks import Peaks
 from voxrec.rest.recordings import SHOWN
 
 P: Final = "11111111-1111-4111-8111-111111111111"
@@ -60,6 +61,8 @@ TABLE: Final = (
     Row("POST", f"/profiles/{P}/recordings/{R}", 200, SHOWN, json={"legalHold": False}),
     Row("GET", f"/recordings/{R}/audio", 200, "audio/wav"),
     Row("HEAD", f"/recordings/{R}/audio", 200, "audio/wav"),
+    Row("GET", f"/recordings/{R}/peaks", 200, Peaks),
+    Row("GET", f"/recordings/{R}/peaks.png", 200, "image/png"),
     Row("PUT", f"/recordings/{PENDING}/audio", 200, SHOWN, data=wav()),
     Row("GET", "/prompts", 200, list[Prompt]),
     Row("PUT", "/prompts", 201, Prompt, json={"id": PROMPT, "name": "Welcome"}, location="/prompts/"),
@@ -71,6 +74,7 @@ TABLE: Final = (
     Row("DELETE", f"/prompts/{PROMPT}", 204, None),
     Row("GET", "/calls", 200, list[Call]),
     Row("GET", f"/calls/{CALL}", 200, Call),
+    Row("POST", f"/calls/{CALL}", 200, Call, json={"recording": True}),
     Row("DELETE", f"/calls/{CALL}", 204, None),
     Row("GET", "/jobs", 200, list[JOB_SHOWN]),
     Row("GET", f"/jobs/{JOB}", 200, JOB_SHOWN),

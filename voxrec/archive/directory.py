@@ -21,7 +21,7 @@ DIRECTORY_MODE: Final = 0o750
 _BLOCK: Final = 1 << 20
 _DAYS: Final = "[0-9][0-9][0-9][0-9]/[0-9][0-9]/[0-9][0-9]/*"
 _NAMED: Final = re.compile(r"\.?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\..+")
-_SUFFIX: Final = re.compile(r"[a-z0-9]{1,12}")
+_SUFFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,11}")
 
 
 class DirectoryArchive:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from voxrec.audio.formats import WAV, Format
 from voxrec.audio.probe import AudioInfo, probe
-from voxrec.audio.source import Samples, blocks, explained, opened
+from voxrec.audio.sink import resampled, write
+from voxrec.audio.source import Samples, blocks, opened
 from voxrec.errors import AudioFault
 from voxrec.model import RecordChannels, Side
 
@@ -28,16 +28,23 @@ def join(
     DUAL puts the caller on the left and the callee on the right, MONO mixes them (see ``mixed``). The shorter side is
     silent to the end; a side that is None, missing or without a frame is silent throughout.
 
-    Raises AudioFault where neither side has a frame, a side is not one channel, or the rates differ: the legs of one
-    call come from one Asterisk in one format, so anything else is a mistake that resampling would hide. Raises OSError
+    The rate stays where ``form`` can have it; see `Format.rate_for`.
+
+    Raises AudioFault where neither side has a frame, a side is not one channel, the rates differ (see
+    `voxrec.audio.level.at_one_rate`), or ``form`` cannot hold both sides apart and DUAL is wanted. Raises OSError
     where the file cannot be written; then no part of it remains.
     """
     legs = {Side.CALLER: caller, Side.CALLEE: callee}
     audible = {side: leg for side, path in legs.items() if (leg := _audible(path))}
     rate = _common_rate(audible)
+    wanted = form.rate_for(rate)
+    dual = channels is RecordChannels.DUAL
+    if dual and form.channels < 2:
+        raise AudioFault(f"{output}: {form.name} holds one channel, so the sides cannot be kept apart in it")
     try:
-        _write(_pairs(legs, audible), output, rate, channels, form)
-        return _verified(output, max(info.frames for info in audible.values()))
+        laid = _laid(_pairs(legs, audible), dual)
+        write(resampled(laid, rate, wanted), output, wanted, 2 if dual else 1, form)
+        return _verified(output, form, max(info.duration for info in audible.values()))
     except BaseException:
         output.unlink(missing_ok=True)
         raise
@@ -104,30 +111,16 @@ def _padded(block: Samples, length: int) -> NDArray[np.int32]:
     return wide
 
 
-def _write(
-    pairs: Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]],
-    output: Path,
-    rate: int,
-    channels: RecordChannels,
-    form: Format,
-) -> None:
-    dual = channels is RecordChannels.DUAL
-    try:
-        with soundfile.SoundFile(
-            output, "w", rate, 2 if dual else 1, subtype=form.subtype, format=form.container
-        ) as sound:
-            for caller, callee in pairs:
-                block = np.stack((caller, callee), axis=1) if dual else mixed(caller, callee)
-                # 32 bits for every format: given 16-bit samples, libsndfile up to 1.2.2 turns half of a stereo MP3
-                # into noise (libsndfile#1106)
-                sound.write(block << 16)
-    except soundfile.LibsndfileError as error:
-        raise explained(output, error) from error
+def _laid(pairs: Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]], dual: bool) -> Iterator[Samples]:
+    """Caller and callee side by side, or mixed: shaped (frames, channels)."""
+    for pair in pairs:
+        block = np.stack(pair, axis=1) if dual else mixed(*pair)[:, np.newaxis]
+        yield block.astype(np.int16)
 
 
-def _verified(output: Path, frames: int) -> AudioInfo:
-    """Read the header back: an error while libsndfile closes a file is told to nobody."""
-    written = probe(output)
-    if written.frames < frames - _CODEC_SLACK * written.rate:
-        raise AudioFault(f"{output}: {written.frames} of {frames} frames were written")
+def _verified(output: Path, form: Format, seconds: float) -> AudioInfo:
+    """Read the file's length back: an error while libsndfile closes a file is told to nobody."""
+    written = probe(output, form)
+    if written.duration < seconds - _CODEC_SLACK:
+        raise AudioFault(f"{output}: {written.duration:.2f} of {seconds:.2f} seconds were written")
     return written

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
+from voxrec.audio.formats import Format
 from voxrec.audio.source import blocks, opened
 
 
-def peaks(path: Path, buckets: int) -> list[list[tuple[int, int]]]:
+def peaks(path: Path, buckets: int, form: Format | None = None) -> list[list[tuple[int, int]]]:
     """Return, for each channel, the lowest and highest sample of ``buckets`` equal stretches, in -128 to 127.
 
-    There are fewer buckets where the file has fewer frames, and none where it has no frame. Raises AudioFault as
-    ``probe`` does.
+    There are fewer buckets where the file has fewer frames, and none where it has no frame. ``form`` is needed where
+    the file is headerless. Raises AudioFault as ``probe`` does.
     """
-    with opened(path) as sound:
+    with opened(path, form) as sound:
         count = min(buckets, sound.frames)
         # the first frame of every bucket, and the end; count <= frames keeps them strictly rising
         edges = np.arange(count + 1, dtype=np.int64) * sound.frames // max(count, 1)

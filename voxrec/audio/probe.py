@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxrec.audio.formats import Format
 from voxrec.audio.source import opened
 
 
@@ -22,12 +23,13 @@ class AudioInfo:
         return self.frames / self.rate
 
 
-def probe(path: Path) -> AudioInfo:
-    """Read the header of ``path``; a whole header without a frame behind it is not a fault.
+def probe(path: Path, form: Format | None = None) -> AudioInfo:
+    """Read the header of ``path``, or count its bytes where it is headerless, as ``form`` then says.
 
-    Raises AudioFault, naming file and reason, where the file is missing, empty, cut in its header or unknown.
+    A whole header without a frame behind it is not a fault. Raises AudioFault, naming file and reason, where the file
+    is missing, empty, cut in its header or unknown.
     """
-    with opened(path) as sound:
+    with opened(path, form) as sound:
         return AudioInfo(
             frames=sound.frames,
             rate=sound.samplerate,

@@ -4,12 +4,14 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from voxrec.audio.formats import G722, G726, RAW, Format
+from voxrec.audio.headerless import BehindAuHeader, G722Source
 from voxrec.errors import AudioFault
 
 BLOCK: Final = 1 << 18  # frames: about half a minute of telephone audio, a few megabytes on the way through
@@ -18,9 +20,36 @@ _SYSTEM_ERROR: Final = 2  # SF_ERR_SYSTEM (sndfile.h): the operating system's tr
 Samples = NDArray[np.int16]
 
 
+class Sound(Protocol):
+    """An open sound file, as `soundfile.SoundFile` is one. ``format`` and ``subtype`` in libsndfile's words."""
+
+    @property
+    def frames(self) -> int:
+        """How many it says it has."""
+
+    @property
+    def samplerate(self) -> int:
+        """Frames a second."""
+
+    @property
+    def channels(self) -> int:
+        """Samples in a frame."""
+
+    @property
+    def format(self) -> str:
+        """The container."""
+
+    @property
+    def subtype(self) -> str:
+        """How samples are coded."""
+
+    def read(self, frames: int, dtype: str, always_2d: bool) -> Any:
+        """Return up to ``frames`` more."""
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open ``path`` to read.
+def opened(path: Path, form: Format | None = None) -> Iterator[Sound]:
+    """Open ``path`` to read; ``form`` is what it is where it is headerless, and does not count where it is not.
 
     Raises AudioFault where the file itself is at fault. What another attempt can cure (permissions, a dead disk)
     stays an OSError: nobody may take a file that could not be read for one that holds nothing.
@@ -33,15 +62,33 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise AudioFault(f"{path}: is missing") from None
     if not holds_bytes:
         raise AudioFault(f"{path}: is empty")
+    if form is not None and form.subtype == G722:
+        with path.open("rb") as file:
+            yield G722Source(file)
+        return
     try:
-        sound = soundfile.SoundFile(path)
+        sound = _opened(path, form)
     except soundfile.LibsndfileError as error:
         raise explained(path, error) from error
     with sound:
         yield sound
 
 
-def blocks(sound: soundfile.SoundFile, path: Path, frames: int = BLOCK) -> Iterator[Samples]:
+def _opened(path: Path, form: Format | None) -> soundfile.SoundFile:
+    if form is None or not form.headerless:
+        return soundfile.SoundFile(path)
+    (rate,) = form.rates
+    if form.subtype == G726:
+        return soundfile.SoundFile(BehindAuHeader(path, "r", rate))
+    return soundfile.SoundFile(path, "r", rate, 1, form.subtype, endian_of(form), RAW)
+
+
+def endian_of(form: Format) -> str | None:
+    """Asterisk writes linear samples as its machine has them, and that is little-endian nearly everywhere."""
+    return "LITTLE" if form.headerless and form.subtype == "PCM_16" else None
+
+
+def blocks(sound: Sound, path: Path, frames: int = BLOCK) -> Iterator[Samples]:
     """Yield the samples from here to the end, each block shaped (at most ``frames``, channels)."""
     while True:
         try:

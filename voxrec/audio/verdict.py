@@ -35,6 +35,11 @@ def one_way(side: Side, why: str) -> str:
     return f"one-way audio: {side} {why}"
 
 
+def too_short(least: int) -> str:
+    """Word the reason that a Recording lasts less than its Profile's ``least`` seconds."""
+    return f"shorter than minDurationSeconds ({least} s)"
+
+
 def unreadable(side: Side) -> str:
     """Word the reason that a side's file holds bytes which are no audio."""
     return f"unreadable: {side}"

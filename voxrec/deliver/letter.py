@@ -12,11 +12,15 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from voxrec.audio.formats import FORMATS
+from voxrec.audio.peaks import peaks
+from voxrec.audio.picture import drawn
 from voxrec.deliver.wording import one_line
+from voxrec.errors import AudioFault
 from voxrec.model import Profile, Recording, Verdict, addresses
 
 _POLICY: Final = SMTP.clone(cte_type="7bit")  # a relay need not offer 8BITMIME
-_AUDIO_TYPES: Final = {"flac": "flac", "mp3": "mpeg", "ogg": "ogg", "opus": "ogg", "wav": "wav"}
+_PICTURE_WIDTH: Final = 560  # pixels, as the page is
 _LINE: Final = 57  # bytes of audio in one line of base64
 _SHOWN_NAME: Final = 80  # characters of a name in the subject
 
@@ -56,14 +60,35 @@ def compose(
         message["X-Voxrec-Call"] = str(recording.call_id)
     message["X-Voxrec-Profile"] = str(profile.id)
     message.set_content(_text(facts), cte="quoted-printable")
-    message.add_alternative(_html(facts), subtype="html", cte="quoted-printable")
+    picture = _picture(recording, audio)
+    message.add_alternative(_html(facts, _cid(recording) if picture else ""), subtype="html", cte="quoted-printable")
     message.set_boundary(f"=_alternative_{recording.id.hex}")  # "=_" occurs in neither encoding (RFC 2045 6.7)
+    if picture:
+        *_, page = message.iter_parts()
+        assert isinstance(page, EmailMessage)
+        page.add_related(
+            picture, "image", "png", cid=f"<{_cid(recording)}>", disposition="inline", filename="waveform.png"
+        )
+        page.set_boundary(f"=_related_{recording.id.hex}")
     if attached:
         maintype, subtype = _media_type(recording.format)
         message.add_attachment(b"", maintype, subtype, filename=file_name(recording))
         message.set_boundary(f"=_mixed_{recording.id.hex}")
     wire = _without_empty_first_lines(message.as_bytes())
     return _with_audio(wire, audio) if attached else wire
+
+
+def _cid(recording: Recording) -> str:
+    """The name of the picture within the mail (RFC 2392)."""
+    return f"waveform-{recording.id}@voxrec"
+
+
+def _picture(recording: Recording, audio: Path) -> bytes | None:
+    """The outline of the audio as PNG. A mail without it is better than none."""
+    try:
+        return drawn(peaks(audio, _PICTURE_WIDTH, FORMATS.get(recording.format)))
+    except AudioFault:
+        return None
 
 
 def _with_audio(wire: bytes, audio: Path) -> bytes:
@@ -97,7 +122,9 @@ def file_name(recording: Recording) -> str:
     """Return ``2026-11-23T19-31-00Z_+49123_to_+49555.wav``: sorts by time, and every file system takes it."""
     began = (recording.started_at or recording.created_at).astimezone(UTC)
     caller, dialled = (_safe(one) or "unknown" for one in (recording.from_, recording.to))
-    return f"{began:%Y-%m-%dT%H-%M-%SZ}_{caller}_to_{dialled}.{_safe(recording.format) or 'audio'}"
+    known = FORMATS.get(recording.format)
+    suffix = (_safe(recording.format) or "audio") if known is None else known.suffix
+    return f"{began:%Y-%m-%dT%H-%M-%SZ}_{caller}_to_{dialled}.{suffix}"
 
 
 def _safe(text: str | None) -> str:
@@ -105,9 +132,9 @@ def _safe(text: str | None) -> str:
 
 
 def _media_type(format_: str) -> tuple[str, str]:
-    if subtype := _AUDIO_TYPES.get(format_):
-        return "audio", subtype
-    return "application", "octet-stream"
+    known = FORMATS.get(format_)
+    kind, _, subtype = "application/octet-stream".partition("/") if known is None else known.media_type.partition("/")
+    return kind, subtype.partition(";")[0]
 
 
 class _Facts:
@@ -139,6 +166,9 @@ class _Facts:
             if attached
             else f"The recording is too large for a mail ({_bytes(size)}). It is kept here:"
         )
+        self.picture = "The loudness of the call over its time"
+        if recording.channels == 2:
+            self.picture += ": the caller above, the far end below"
         self.url = audio_url
 
 
@@ -214,7 +244,7 @@ _PAGE: Final = """\
 {warning}<table role="presentation" style="width:100%;border-collapse:collapse;border-top:1px solid #8884">
 {rows}
 </table>
-<p style="margin:20px 0 12px">{invitation}</p>
+{picture}<p style="margin:20px 0 12px">{invitation}</p>
 <p style="margin:0"><a href="{url}" style="display:inline-block;padding:10px 20px;border-radius:8px;\
 background:#1f5fbf;color:#ffffff;text-decoration:none;font-weight:600">Listen</a></p>
 <p style="margin:12px 0 0;font-size:13px;opacity:.7;overflow-wrap:anywhere">{url}</p>
@@ -226,6 +256,10 @@ _WARNING: Final = """\
 <p style="margin:0 0 20px;padding:12px 16px;border-left:4px solid #d97706;background:#fef3c7;color:#78350f;\
 overflow-wrap:anywhere">{warning}</p>
 """
+_PICTURE: Final = """\
+<p style="margin:20px 0 0"><img src="cid:{cid}" alt="{about}" title="{about}" width="560" \
+style="width:100%;height:auto"></p>
+"""
 _ROW: Final = """\
 <tr><td style="padding:8px 16px 8px 0;border-bottom:1px solid #8884;vertical-align:top;white-space:nowrap;\
 opacity:.7">{label}</td>
@@ -233,7 +267,7 @@ opacity:.7">{label}</td>
 word-break:break-word">{value}</td></tr>"""
 
 
-def _html(facts: _Facts) -> str:
+def _html(facts: _Facts, cid: str) -> str:
     rows = "\n".join(_ROW.format(label=escape(label), value=escape(value)) for label, value in facts.rows)
     return _PAGE.format(
         font=_FONT,
@@ -241,6 +275,7 @@ def _html(facts: _Facts) -> str:
         when=escape(facts.when),
         warning=_WARNING.format(warning=escape(facts.warning)) if facts.warning else "",
         rows=rows,
+        picture=_PICTURE.format(cid=cid, about=escape(facts.picture)) if cid else "",
         invitation=escape(facts.invitation),
         url=escape(facts.url),
     )

@@ -30,7 +30,7 @@ LONGEST: Final = 86400.0  # seconds of an imported recording
 _PARAMETERS: Final = {"format": query.audio_format, "channel": query.channel}
 _CONVERSIONS: Final = 2  # at once; they keep a processor busy
 _BLOCK: Final = 1 << 17  # bytes read at once
-_CACHING: Final = {"Cache-Control": "private, no-cache"}  # may be kept, by its listener alone, and is asked for again
+CACHING: Final = {"Cache-Control": "private, no-cache"}  # may be kept, by its listener alone, and is asked for again
 _TO_COME: Final = frozenset(
     {RecordingState.PENDING, RecordingState.RECORDING, RecordingState.PAUSED, RecordingState.PROCESSING}
 )
@@ -106,13 +106,16 @@ class AudioRoutes:
     async def _get(self, ask: Ask) -> Answer:
         wanted = query.read(ask.query(), _PARAMETERS)
         recording = await self._recordings.of(ask.principal).get(ask.id)
-        path = _path(recording)
+        path = path_of(recording)
         channel, name = wanted.get("channel"), wanted.get("format", recording.format)
         if channel is not None and recording.channels != 2:
             fault = FieldFault("channel", "cannot be chosen: the recording has one channel")
             raise InvalidInput("Parameters of the query do not fit.", [fault])
         if channel is None and name == recording.format:
             return await self._as_it_is(ask, recording, path)
+        if name in FORMATS and channel is None and recording.channels > FORMATS[name].channels:
+            told = f"is needed here: {name} holds one channel; {', '.join(Channel)} can be chosen"
+            raise InvalidInput("Parameters of the query do not fit.", [FieldFault("channel", told)])
         if name not in FORMATS:
             fault = FieldFault("format", f"is needed here: {name!r} cannot be made; known are {', '.join(FORMATS)}")
             raise InvalidInput("Parameters of the query do not fit.", [fault])
@@ -128,7 +131,7 @@ class AudioRoutes:
         """
         tag = f'"{recording.sha256 or recording.id}-{form.name}-{channel or "all"}"'
         ask.conditions.demand_readable(tag)
-        headers = {**_CACHING, "ETag": f"W/{tag}"}
+        headers = {**CACHING, "ETag": f"W/{tag}"}
         if ask.conditions.unchanged(tag):
             return Answer(304, headers)
         side = "" if channel is None else f"-{channel}"
@@ -155,7 +158,7 @@ class AudioRoutes:
             os.close(handle)
             output = Path(name)
             try:
-                convert(self._archive.locate(path), output, form, channel)
+                convert(self._archive.locate(path), output, form, channel, FORMATS.get(recording.format))
                 return os.open(output, os.O_RDONLY | os.O_CLOEXEC)
             finally:
                 output.unlink(missing_ok=True)
@@ -201,7 +204,7 @@ class AudioRoutes:
         etag = f'"{recording.sha256 or recording.id}"'
         ask.conditions.demand_readable(etag)
         if ask.conditions.unchanged(etag):
-            return Answer(304, {**_CACHING, "ETag": etag})
+            return Answer(304, {**CACHING, "ETag": etag})
         descriptor: int = await self._defer_to_thread(self._open, path, recording)
         try:
             span = _span(ask, etag, recording.size or 0)
@@ -214,7 +217,7 @@ class AudioRoutes:
         known = FORMATS.get(recording.format)
         suffix = recording.format if known is None else known.suffix
         headers = {
-            **_CACHING,
+            **CACHING,
             "Accept-Ranges": "bytes",
             "Content-Type": "application/octet-stream" if known is None else known.media_type,
             "Content-Disposition": f'attachment; filename="{recording.id}.{suffix}"',
@@ -257,7 +260,9 @@ class FilePart:
         if self._at == self._end:
             raise StopAsyncIteration
         wanted = min(_BLOCK, self._end - self._at)
-        block: bytes = await self._defer_to_thread(os.pread, self._descriptor, wanted, self._at)
+        block = _at_hand(self._descriptor, wanted, self._at)
+        if block is None:
+            block = await self._defer_to_thread(os.pread, self._descriptor, wanted, self._at)
         if not block:
             raise AudioDamaged("The file became shorter while it was sent.")
         self._at += len(block)
@@ -268,13 +273,22 @@ class FilePart:
         os.close(self._descriptor)
 
 
+def _at_hand(descriptor: int, length: int, start: int) -> bytes | None:
+    """What of a file is in memory already, without waiting for the disk (preadv2(2)); None where a thread has to."""
+    block = bytearray(length)
+    try:
+        return bytes(block[: os.preadv(descriptor, [block], start, os.RWF_NOWAIT)])
+    except OSError:  # it is on the disk still, or the file system cannot tell
+        return None
+
+
 async def _no_body() -> AsyncGenerator[bytes, None]:
     """Of a HEAD whose GET has a body."""
     return
     yield b""
 
 
-def _path(recording: Recording) -> str:
+def path_of(recording: Recording) -> str:
     """Where the audio is; raises where there is none."""
     if recording.path is not None:
         return recording.path

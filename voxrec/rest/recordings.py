@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Annotated, Any, Final, Literal, Protocol
 from uuid import UUID, uuid4
 
@@ -65,10 +66,12 @@ _FILTERS: Final = {
     "q": query.metadata,
 }
 # What a client sees of a Recording: the way to its audio, and not where that lies.
+_SHARED: Final = tuple(field for field in fields(Recording) if field.name != "path")
+_shared: Final = attrgetter(*(field.name for field in _SHARED))
 SHOWN: Final[Any] = msgspec.defstruct(
     "Recording",
     [
-        *((f.name, f.type, msgspec.field(name=f.encode_name)) for f in fields(Recording) if f.name != "path"),
+        *((field.name, field.type, msgspec.field(name=field.encode_name)) for field in _SHARED),
         ("audio_url", str | None, msgspec.field(name="audioUrl")),
     ],
     namespace={"__doc__": Recording.__doc__},
@@ -297,9 +300,8 @@ class RecordingRoutes:
 
     def representation(self, recording: Recording) -> bytes:
         """A Recording as REST shows it: with the way to its audio, and without where that lies."""
-        fields = msgspec.to_builtins(recording, order="deterministic")
-        fields["audioUrl"] = f"{self._url(recording)}/audio" if fields.pop("path") is not None else None
-        return msgspec.json.encode(fields)
+        audio_url = f"{self._url(recording)}/audio" if recording.path is not None else None
+        return msgspec.json.encode(SHOWN(*_shared(recording), audio_url), order="deterministic")
 
 
 def _demand_own(ask: Ask, recording: Recording) -> None:

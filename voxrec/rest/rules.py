@@ -5,7 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from voxrec import sipuri
+from voxrec.audio.formats import FORMATS
 from voxrec.errors import FieldFault
+from voxrec.model import Profile, RecordChannels
 
 PromptExists = Callable[[UUID], Awaitable[bool]]
 
@@ -39,6 +41,19 @@ class ProfileRules:
             return  # the Profile itself says why
         if not sipuri.host_allowed(host, self._allowed_hosts):
             yield FieldFault("remoteSipUri", f"the host {host!r} may not be called; the configuration says which may")
+
+
+def channel_faults(given: Collection[str], profile: Profile) -> list[FieldFault]:
+    """Whether what is given, by attribute, makes a Profile want both sides apart in a format of one channel."""
+    form = FORMATS.get(profile.record_format)
+    wanted = {"record_format", "record_channels"}.intersection(given)
+    if not wanted or form is None or form.channels > 1 or profile.record_channels is not RecordChannels.DUAL:
+        return []
+    able = ", ".join(name for name, known in FORMATS.items() if known.channels > 1)
+    return [
+        FieldFault("recordFormat", f"{form.name!r} holds one channel; with recordChannels dual it is one of {able}"),
+        FieldFault("recordChannels", f"dual does not go with recordFormat {form.name!r}, which holds one channel"),
+    ]
 
 
 def format_faults(field: str, given: str | None, formats: Collection[str]) -> list[FieldFault]:
