@@ -4,15 +4,21 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
 PROFILE ?=
+QUICK ?=
+DURATION ?= 300
+SEED ?=
+CALLS ?= 5000
 
-.PHONY: help demo run call test check bench clean
+.PHONY: help demo run call test check bench chaos soak clean
 
 help:
 	@echo "make demo             a real call, recorded, stored and mailed, on parts that it sets up itself"
 	@echo "make run              the same parts, to play with: Ctrl-C ends them"
 	@echo "make call PROFILE=ID  place a test call while 'make run' runs"
 	@echo "make test             ruff, mypy, unit tests and live tests"
-	@echo "make bench            how long callers wait against a plain dialplan; lists of 100,000 rows"
+	@echo "make bench            what calls, lists and REST cost against other programs, into bench/RESULTS.md: QUICK=1 for one round"
+	@echo "make chaos            calls while all that can break breaks: DURATION=300 seconds, SEED= to have a run again"
+	@echo "make soak             CALLS=5000 short calls, and whether everything ends where it began"
 	@echo "make clean            remove what the above made in this directory"
 
 demo: $(READY)
@@ -37,8 +43,14 @@ test: check
 	@$(VENV)/bin/trial --temp-directory=.trial tests
 
 bench: $(READY)
-	@$(VENV)/bin/python -m bench.setup_time
+	@$(VENV)/bin/python -m bench $(if $(QUICK),--quick)
 	@$(VENV)/bin/python -m bench.lists
+
+chaos: $(READY)
+	@$(VENV)/bin/python -m voxrec.sandbox.chaos --duration "$(DURATION)" $(if $(SEED),--seed "$(SEED)")
+
+soak: $(READY)
+	@$(VENV)/bin/python -m voxrec.sandbox.chaos.soak --calls "$(CALLS)"
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

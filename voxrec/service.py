@@ -67,10 +67,12 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recall import Recall
 from voxrec.store.recordings import Recordings
+from voxrec.store.snapshot import ProfileSnapshot
 from voxrec.store.tokens import Tokens
 from voxrec.tree import AGAIN, InOrder, Listening, Part
 
-_LOOK = 5.0  # seconds between looks at how much room the disk has
+_PATIENCE = 5.0  # seconds that Asterisk waits for the Profiles; live calls of before must not wait longer
+_LOOK = 2.0  # seconds between looks at how much room the disk has
 _SWEEP = 60.0  # seconds between looks for recordings that nobody ended
 _FORGET = 3600.0  # seconds between looks for what is too old to be kept
 _ERASED = timedelta(days=30)  # for which it is known that a Recording was there: no journal is older
@@ -190,7 +192,9 @@ class _Gateway(InOrder):
         jobs = Jobs(self._pool)
         archive = DirectoryArchive(config.archive_directory)
         journal = Journal(reactor, data / "journal", recordings, self._pool)
-        self._directory = ProfileDirectory(reactor, profiles, self._pool)
+        self._directory = ProfileDirectory(
+            reactor, profiles, self._pool, ProfileSnapshot(data / "profiles.jsonl"), self._in_thread
+        )
         mailer = Mailer(
             reactor,
             _relay(config),
@@ -357,6 +361,7 @@ class _Gateway(InOrder):
             TimerService(_LOOK, self._room.look),
             TimerService(_SWEEP, self._link.sweep),
             TimerService(_SWEEP, self._announcements.sweep),
+            TimerService(_SWEEP, self._directory.keep),
             TimerService(_FORGET, self._forget, idempotency, jobs),
             TimerService(_FORGET, Retention(reactor, recordings).sweep),
             TimerService(_FORGET, orphans.sweep),
@@ -429,6 +434,7 @@ class _Gateway(InOrder):
         await self._pool.stop()
 
     async def _start_listener(self) -> None:
+        await self._directory.start()
         self._listener.start()
 
     async def _stop_listener(self) -> None:
@@ -453,6 +459,8 @@ class _Gateway(InOrder):
 
     async def _start_calls(self) -> None:
         await self._announcements.start()
+        # whoever opens the websocket gets the calls, and should know what to do with them
+        await self._directory.when_loaded(_PATIENCE)
         self._stream.startService()
 
     async def _stop_calls(self) -> None:

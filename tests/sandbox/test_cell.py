@@ -46,8 +46,8 @@ class Commands(SynchronousTestCase):
 
 
 class Processes(TestCase):
-    def start(self, *program: str) -> Process:
-        process = Process(dying_with_parent(program), Path(self.mktemp()) / "program.log")
+    def start(self, *program: str, listens: bool = False) -> Process:
+        process = Process(dying_with_parent(program), Path(self.mktemp()) / "program.log", listens=listens)
         self.addCleanup(process.kill)
         return process
 
@@ -55,6 +55,16 @@ class Processes(TestCase):
         process = self.start("sh", "-c", "echo out; echo err >&2; exit 3")
         self.assertEqual(await process.ended(reactor, 10), 3)
         self.assertEqual(process.log_tail().split(), ["out", "err"])
+
+    async def test_a_program_that_listens_is_told_things(self) -> None:
+        process = self.start("sh", "-c", 'read -r words; echo "$words"', listens=True)
+        process.tell("good morning")
+        self.assertEqual(await process.ended(reactor, 10), 0)
+        self.assertEqual(process.log_tail(), "good morning")
+        self.assertRaises(SandboxError, process.tell, "good night")
+
+    async def test_one_that_does_not_listen_is_told_nothing(self) -> None:
+        self.assertRaises(SandboxError, self.start("sleep", "60").tell, "good morning")
 
     async def test_a_signal_reaches_the_program_itself(self) -> None:
         process = self.start("sleep", "60")

@@ -1,9 +1,11 @@
 """The Profiles in memory: found by what is dialled, kept current, and kept while PostgreSQL is away."""
 
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import msgspec
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from tests.postgres import DatabaseTestCase, cluster, reactor, until
 from tests.store.samples import profile
@@ -11,19 +13,24 @@ from voxrec.model import Profile
 from voxrec.store.directory import ProfileDirectory
 from voxrec.store.listener import PROFILES_CHANNEL, Listener
 from voxrec.store.profiles import Profiles
+from voxrec.store.snapshot import ProfileSnapshot
 
 
 class Directory(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = Profiles(self.pool)
-        self.directory = ProfileDirectory(reactor, self.profiles, self.pool)
+        self.file = Path(self.mktemp())
+        self.directory = self.new_directory()
         self.listener = Listener(reactor, self.dsn, {PROFILES_CHANNEL: self.directory.changed}, self.directory.reload)
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.listener.stop()
         await self.directory.stop()
         await super().tearDown()
+
+    def new_directory(self) -> ProfileDirectory:
+        return ProfileDirectory(reactor, self.profiles, self.pool, ProfileSnapshot(self.file), deferToThread)
 
     async def begin(self) -> None:
         self.listener.start()
@@ -89,6 +96,27 @@ class Directory(DatabaseTestCase):
         await self.pool.when_ready()
         await self.profiles.delete(known.id)
         await until(lambda: not self.directory.find("+491"))
+
+    async def test_what_the_last_run_knew_is_known_before_postgresql_answers(self) -> None:
+        known = await self.profiles.create(profile(numbers=("+491",), metadata={"customer": "ä"}))
+        await self.begin()
+        await self.directory.stop()
+        self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
+        await self.listener.stop()
+        self.directory = self.new_directory()
+        await self.directory.when_loaded(0.1)
+        self.assertFalse(self.directory.loaded)
+        await self.directory.start()
+        self.assertEqual(self.directory.find("+491"), known)
+        await self.profiles.delete(known.id)
+        self.listener = Listener(reactor, self.dsn, {PROFILES_CHANNEL: self.directory.changed}, self.directory.reload)
+        self.listener.start()
+        await until(lambda: not self.directory.find("+491"))
+
+    async def test_a_file_that_is_not_one_is_passed_over(self) -> None:
+        self.file.write_bytes(b"{rubbish")
+        await self.directory.start()
+        self.assertFalse(self.directory.loaded)
 
     async def test_what_nobody_could_tell_is_read_after_a_restart(self) -> None:
         known = await self.profiles.create(profile(numbers=("+491",)))

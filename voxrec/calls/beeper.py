@@ -13,7 +13,8 @@ from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
 from voxrec.calls.causes import Cause
-from voxrec.calls.names import owned_id
+from voxrec.calls.names import WHISPER, owned_id
+from voxrec.calls.steps import Arrival
 from voxrec.errors import VoxrecError
 
 
@@ -42,13 +43,14 @@ class Beeper:
         self._asterisk = asterisk
         self._call_id = call_id
         self._channel = channel
-        self._whisper = owned_id(call_id, "whisper")
+        self._whisper = owned_id(call_id, WHISPER)
         self._media = media
         self._language = language
         self._interval = interval
         self._silent = silent
         self._beeped = beeped
         self._open = False
+        self._arrival = Arrival(clock)
         self._next = 0.0
         self._timer: IDelayedCall | None = None
 
@@ -76,6 +78,10 @@ class Beeper:
         self.stop()
         if self._open:
             Deferred.fromCoroutine(self._close())
+
+    def whisper_entered(self) -> None:
+        """The whispering channel is there."""
+        self._arrival.came()
 
     def moved(self) -> None:
         """The far end's channel is another one: what whispered into the old one went with it."""
@@ -105,8 +111,11 @@ class Beeper:
         try:
             if not self._open:
                 self._open = True
+                self._arrival = Arrival(self._clock)
                 await self._asterisk.snoop(self._channel(), self._whisper, "whisper", spy="none", whisper="both")
-            await self._asterisk.play_to_channel(self._whisper, playback, self._media, language=self._language)
+            await self._arrival.use(
+                lambda: self._asterisk.play_to_channel(self._whisper, playback, self._media, language=self._language)
+            )
             self._beeped()
         except VoxrecError as error:
             self._open = False  # whatever became of it, the next one tries anew

@@ -15,7 +15,7 @@ from voxrec.calls.core import CallInputs, CallSettings, Core, Incoming
 from voxrec.calls.keys import KeyCodes
 from voxrec.calls.machine import machine
 from voxrec.calls.memory import Memory, Pause
-from voxrec.calls.names import leg_role, owned_id
+from voxrec.calls.names import WHISPER, leg_role, owned_id
 from voxrec.calls.recorder import Ledger
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RecordingState, Side
@@ -181,6 +181,13 @@ class LiveCall:
             self._core.transfer_entered()
         else:
             self.inputs.leg_entered()
+
+    def helper_entered(self, role: str) -> None:
+        """A channel that hears or whispers is there, and can be used."""
+        if self._core.recorder is not None:
+            self._core.recorder.snoop_entered(role)
+        if self._core.beeper is not None and role == WHISPER:
+            self._core.beeper.whisper_entered()
 
     def transferred(self, callee: str, placeholder: str) -> None:
         """The far end has transferred the call to a SIP URI, and left ``placeholder`` in its place."""

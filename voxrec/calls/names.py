@@ -6,6 +6,8 @@ meets it.
 
 from uuid import UUID
 
+from voxrec.model import Side
+
 _PREFIX = "voxrec"
 
 
@@ -33,3 +35,12 @@ def leg_role(number: int) -> str:
 def is_leg(role: str) -> bool:
     """Whether this is the role of an outgoing channel."""
     return role == "leg" or (role.startswith("leg") and role[3:].isdecimal())
+
+
+def snoop_role(side: Side) -> str:
+    """The role of the channel that one side is recorded from."""
+    return f"snoop-{side}"
+
+
+WHISPER = "whisper"
+"""The role of the channel that beeps."""

@@ -6,21 +6,19 @@ out. Each change goes to the ledger as a whole Recording, so that writing one do
 
 from collections.abc import Callable, Collection, Coroutine
 from datetime import UTC, datetime, timedelta
-from http.client import CONFLICT
 from typing import Any, Final, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient, Direction
 from voxrec.ari.requests import AriRefusal
 from voxrec.calls import memory
 from voxrec.calls.causes import Cause
-from voxrec.calls.names import owned_id
-from voxrec.calls.steps import together
+from voxrec.calls.names import owned_id, snoop_role
+from voxrec.calls.steps import Arrival, together
 from voxrec.errors import VoxrecError
 from voxrec.model import PauseBehavior, Recording, RecordingState, Side, TimelineEntry, Verdict, leg_name
 
@@ -31,7 +29,6 @@ NARROW, WIDE = "wav", "wav16"
 _SPIES: Final[dict[Side, Direction]] = {Side.CALLER: "in", Side.CALLEE: "out"}
 _FLUSH: Final = 2.0  # seconds that an entry of the timeline may be known to this process only
 _AGAIN: Final = 1.0  # seconds until a resume that failed is tried again
-_PATIENCE: Final = (0.005, 0.02, 0.1, 0.5)  # seconds between attempts to record a snoop that is not there yet
 UNSURE: Final = "pause-unsure"
 _LONGEST_TIMELINE: Final = 5000  # entries: somebody may lean on a key
 
@@ -80,6 +77,7 @@ class Recorder:
         self._limit: IDelayedCall | None = None
         self._handed_over = False
         self._muted: set[Side] = set()
+        self._arrivals: dict[str, Arrival] = {}
         self._steering = DeferredLock()
 
     @property
@@ -133,9 +131,11 @@ class Recorder:
 
     async def _begin_side(self, side: Side) -> None:
         snoop = self._snoop(side)
+        arrival = self._arrivals[snoop_role(side)] = Arrival(self._clock)
         try:
             await self._asterisk.snoop(self._channel, snoop, f"snoop,{side}", spy=_SPIES[side])
-            await self._record(snoop, leg_name(self._recording.id, side))
+            name = leg_name(self._recording.id, side)
+            await arrival.use(lambda: self._asterisk.record(snoop, name, self._format))
         except VoxrecError as error:
             self._log.error(
                 "call {call}: {side} is not recorded: {error}", call=self._recording.call_id, side=side, error=error
@@ -143,20 +143,14 @@ class Recorder:
             self.note("recording.failed", by=side, detail=error.detail)
             self.ended(side)
 
-    async def _record(self, snoop: str, name: str) -> None:
-        """A snoop of this moment is not always where it can be recorded (measured: 1 of 100 is not)."""
-        for pause in _PATIENCE:
-            try:
-                return await self._asterisk.record(snoop, name, self._format)
-            except AriRefusal as refusal:
-                if refusal.ari_status != CONFLICT:
-                    raise
-            await deferLater(self._clock, pause)
-        return await self._asterisk.record(snoop, name, self._format)
+    def snoop_entered(self, role: str) -> None:
+        """A snoop can be recorded from here on."""
+        if role in self._arrivals:
+            self._arrivals[role].came()
 
     def _snoop(self, side: Side) -> str:
         assert self._recording.call_id is not None, "a live Recording belongs to a call"
-        return owned_id(self._recording.call_id, f"snoop-{side}")
+        return owned_id(self._recording.call_id, snoop_role(side))
 
     # what is steered
 

@@ -42,8 +42,8 @@ class Directory(Protocol):
 class Strays:
     """Channels and bridges of voxrec's in Asterisk that belong to no call, by id."""
 
-    channels: frozenset[str]
-    bridges: frozenset[str]
+    channels: frozenset[str] = frozenset()
+    bridges: frozenset[str] = frozenset()
 
     def still(self, later: "Strays") -> "Strays":
         """Those that are strays ``later`` as well."""
@@ -100,6 +100,7 @@ class Router:
         self._by_caller: dict[str, LiveCall] = {}
         self._by_recording: dict[UUID, LiveCall] = {}
         self._draining = False
+        self._gone = False  # another process has the calls now
         self._drained: list[Deferred[None]] = []
 
     @property
@@ -174,7 +175,8 @@ class Router:
             call.inputs.release(Cause.NORMAL)
 
     def let_go_all(self) -> None:
-        """Leave all live calls, as they are in Asterisk, to another process."""
+        """Leave all live calls, as they are in Asterisk, to another process, and take no more."""
+        self._gone = True
         for call in self.calls:
             call.let_go()
         self._calls.clear()
@@ -186,6 +188,8 @@ class Router:
 
     def handle(self, event: events.Event) -> None:
         """Act on one event; one that concerns no live call is passed over."""
+        if self._gone:
+            return
         match event:
             case events.StasisStart(channel, args, replaced):
                 self._entered(channel, args, replaced)
@@ -224,8 +228,10 @@ class Router:
         elif owner is None or owner[0] not in self._calls:
             self._log.warn("Asterisk: ending {channel}, which belongs to no call", channel=channel.name)
             self.hang_up(channel.id, Cause.NORMAL)
-        else:
+        elif is_leg(owner[1]):
             self._for_leg(channel.id, lambda call: call.leg_entered(channel.name))
+        else:
+            self._calls[owner[0]].helper_entered(owner[1])
 
     def _transferred(self, placeholder: events.Channel, args: tuple[str, ...]) -> None:
         """The far end of a call has left it to somebody else (etc/asterisk/extensions.conf: voxrec-transfer)."""
@@ -380,7 +386,7 @@ class Router:
         )
 
     async def _take_over(self, left: list[Memory]) -> None:
-        if not left:
+        if not left or self._gone:
             return
         # first of all, so that what happens from here on reaches them
         calls = {memory.call_id: self._opened(_incoming_of(memory), memory.profile, memory) for memory in left}
@@ -389,8 +395,8 @@ class Router:
         for memory in left:
             call = calls[memory.call_id]
             situation = await situation_of(self._asterisk, memory, scene, known.get(memory.recording_id))
-            if call.status is not CallState.NEW:
-                continue  # let go of meanwhile
+            if self._gone:
+                return
             call.leg_name = scene.channels[call.leg].name if call.leg in scene.channels else ""
             call.take_over(situation)
             self._log.info("call {call}: taken over, {status}", call=call.id, status=call.status)
@@ -424,7 +430,10 @@ class Router:
 
     async def clear_away(self, strays: Strays) -> None:
         """End what belongs to no call; a caller who still waits to be put through is put through."""
+        if self._gone:
+            return
         waiting = {channel.id: channel for channel in await self._asterisk.channels() if channel.state == "Ring"}
+        strays = Strays() if self._gone else strays
         for channel in strays.channels:
             if channel in waiting and owner_of(channel) is None:
                 self._incoming(waiting[channel])

@@ -14,7 +14,7 @@ from voxrec.ari.events import Channel
 from voxrec.calls import memory
 from voxrec.calls.live import Situation
 from voxrec.calls.memory import Memory
-from voxrec.calls.names import is_leg, owned_id, owner_of
+from voxrec.calls.names import WHISPER, is_leg, owned_id, owner_of, snoop_role
 from voxrec.calls.steps import together
 from voxrec.model import Recording, Side, leg_name
 
@@ -64,7 +64,7 @@ async def situation_of(asterisk: AriClient, call: Memory, scene: Scene, recordin
     names = {leg_name(call.recording_id, side): side for side in Side}
     live = {one.name for one in await asterisk.recordings(names)}
     pause = memory.read_pause(await asterisk.variable(call.caller, memory.PAUSE)) if live else None
-    snoop = scene.channels.get(owned_id(call.call_id, f"snoop-{Side.CALLER}"))
+    snoop = scene.channels.get(owned_id(call.call_id, snoop_role(Side.CALLER)))
     return Situation(
         leg_there=leg in scene.channels,
         caller_there=call.caller in scene.own,
@@ -74,7 +74,7 @@ async def situation_of(asterisk: AriClient, call: Memory, scene: Scene, recordin
         caller_up=scene.up(call.caller),
         recorded=frozenset(side for name, side in names.items() if name in live),
         announcing=await asterisk.plays(owned_id(call.call_id, "announcement")),
-        whispering=owned_id(call.call_id, "whisper") in scene.channels,
+        whispering=owned_id(call.call_id, WHISPER) in scene.channels,
         began=_moment(snoop.creationtime) if snoop is not None else None,
         recording=recording,
         pause=pause,

@@ -12,6 +12,7 @@ import socket
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
 
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IReactorTCP, IReactorTime
@@ -63,11 +64,19 @@ ring = 440+480/2000,0/4000
 congestion = 480+620/250,0/250
 """
 
-# The plain Dial that the benchmarks measure voxrec against: dial-5070 calls what listens on that loopback port.
-_PLAIN_DIAL = """\
+# What the benchmarks measure voxrec against, each with what listens on a loopback port: dial-5070 calls it and nothing
+# else, recorded-5070 records both sides in one file meanwhile, apart-5070 in two; app-NAME-5070 is a program's own.
+_COMPARISONS = """\
 [from-trunk](+)
 exten => _dial-.,1,Dial(PJSIP/trunk/sip:desk@127.0.0.1:${EXTEN:5})
  same => n,Hangup(${HANGUPCAUSE})
+exten => _recorded-.,1,MixMonitor(${ASTSPOOLDIR}/recording/mixed-${UNIQUEID}.wav)
+ same => n,Goto(dial-${EXTEN:9},1)
+exten => _apart-.,1,Set(side=${ASTSPOOLDIR}/recording/apart-${UNIQUEID})
+ same => n,MixMonitor(,r(${side}-caller.wav)t(${side}-callee.wav))
+ same => n,Goto(dial-${EXTEN:6},1)
+exten => _app-.,1,Stasis(${CUT(EXTEN,-,2)},${CUT(EXTEN,-,3)})
+ same => n,Hangup()
 """
 
 
@@ -100,9 +109,17 @@ def unneeded_modules(root: Path) -> list[str]:
     return sorted(path.name for path in found if any(fnmatch(path.name, pattern) for pattern in UNNEEDED_MODULES))
 
 
-def plain_extension(port: int) -> str:
-    """Return the number whose dialplan is nothing but a Dial of the phone on this loopback port."""
-    return f"dial-{port}"
+def plain_extension(port: int, *, way: Literal["dial", "recorded", "apart"] = "dial") -> str:
+    """Return the number whose dialplan is nothing but a Dial of the phone on this loopback port.
+
+    ``way``: nothing recorded; MixMonitor of both sides in one file; MixMonitor of each side in a file of its own.
+    """
+    return f"{way}-{port}"
+
+
+def application_extension(app: str, port: int) -> str:
+    """Return the number that enters a Stasis application, with the phone's loopback port as its argument."""
+    return f"app-{app}-{port}"
 
 
 class SandboxAsterisk:
@@ -187,6 +204,21 @@ class SandboxAsterisk:
         await self.stop(reactor)
         await self.start(reactor)
 
+    def command_line(self, command: str) -> list[str]:
+        """Return the program that has a running one do a command of its console, and prints what it says."""
+        configuration = self._cell.inside(self.directory / "etc" / "asterisk.conf")
+        return self._cell.command(["asterisk", "-C", configuration, "-rx", command])
+
+    async def console(self, reactor: IReactorTime, command: str) -> str:
+        """Return what its console answers to a command."""
+        program = ["asterisk", "-C", self._cell.inside(self.directory / "etc" / "asterisk.conf"), "-rx", command]
+        log = self.directory / "log" / f"console-{secrets.token_hex(4)}.log"
+        process = Process(self._cell.command(program), log)
+        await process.ended(reactor, START_SECONDS)
+        told = log.read_text(errors="replace")
+        log.unlink()
+        return told
+
     def log_tail(self, lines: int = 20) -> str:
         """Return the end of its console and of its log."""
         messages = self.directory / "log" / "messages.log"
@@ -258,7 +290,7 @@ class SandboxAsterisk:
                 # Any phone on this machine is the trunk.
                 "[trunk-identify](+)\nmatch = 127.0.0.0/8\n"
             ),
-            "extensions.conf": f'#include "voxrec/extensions.conf"\n{_PLAIN_DIAL}',
+            "extensions.conf": f'#include "voxrec/extensions.conf"\n{_COMPARISONS}',
         }
 
 

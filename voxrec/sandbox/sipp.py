@@ -25,6 +25,17 @@ FINAL_CODES = (
     480, 481, 482, 483, 484, 485, 486, 487, 488, 489, 491, 493, 494,
     500, 501, 502, 503, 504, 505, 513, 580, 600, 603, 604, 606,
 )  # fmt: skip
+OTHER_RESPONSES = "\n".join(
+    [
+        *(f'<recv response="{code}" optional="true"/>' for code in (100, 180, 181, 183)),
+        *(
+            f'<recv response="{code}" optional="true" next="refused"><action><assignstr assign_to="code" '
+            f'value="{code}"/></action></recv>'
+            for code in FINAL_CODES
+        ),
+    ]
+)
+"""What may be received before a 200: a refusal puts its code into ``code`` and goes on at the label ``refused``."""
 # Below the ports of Asterisk (20000 up) and of the phones (10000 up).
 CALLER_FIRST_RTP_PORT = 3000
 TONE_SECONDS = 2
@@ -90,7 +101,7 @@ class SippCaller:
         display_name: str = "",
         media: bool = True,
     ) -> None:
-        self._sipp = _Sipp(reactor, directory, rootfs, "caller")
+        self._sipp = Sipp(reactor, directory, rootfs, "caller")
         self._count = count
         media_file = self._sipp.inside("tone.ul") if media else None
         self._scenario = caller_scenario(number, display_name, talk_seconds, media_file)
@@ -134,7 +145,7 @@ class SippAnswerer:
         ring_seconds: float | None = 0.0,
         code: int = OK,
     ) -> None:
-        self._sipp = _Sipp(reactor, directory, rootfs, "answerer")
+        self._sipp = Sipp(reactor, directory, rootfs, "answerer")
         self._scenario = answerer_scenario(ring_seconds, code)
 
     @property
@@ -156,10 +167,20 @@ class SippAnswerer:
         await self._sipp.stop()
 
 
-def caller_scenario(number: str, display_name: str, talk_seconds: float, media_file: str | None) -> str:
-    """Return the SIPp scenario of a caller; it logs one line for each call (see ``parse_results``)."""
-    sender = f'"{display_name}" <sip:{number}@[local_ip]:[local_port]>;tag=[pid]-[call_number]'
-    invite = f"""\
+@dataclass(frozen=True)
+class CallerMessages:
+    """What a caller sends."""
+
+    invite: str
+    ack: str
+    bye: str
+    refusal_ack: str
+
+    @classmethod
+    def of(cls, number: str, display_name: str, audio_port: str) -> "CallerMessages":
+        """The messages of the caller ``number``, who takes audio at ``audio_port``; both may be SIPp's keywords."""
+        sender = f'"{display_name}" <sip:{number}@[local_ip]:[local_port]>;tag=[pid]-[call_number]'
+        invite = f"""\
 INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 From: {sender}
@@ -172,8 +193,8 @@ Max-Forwards: 70
 Content-Type: application/sdp
 Content-Length: [len]
 
-{_session("[rtpstream_audio_port]" if media_file else "[media_port]")}"""
-    within_dialog = f"""\
+{session(audio_port)}"""
+        within_dialog = f"""\
 %s [next_url] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 [routes]
@@ -184,8 +205,8 @@ CSeq: %s
 Max-Forwards: 70
 Content-Length: 0
 """
-    # The ACK of a refusal belongs to the INVITE's own transaction (RFC 3261, section 17.1.1.3): same branch.
-    refusal_ack = f"""\
+        # The ACK of a refusal belongs to the INVITE's own transaction (RFC 3261, section 17.1.1.3): same branch.
+        refusal_ack = f"""\
 ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
 [last_Via:]
 From: {sender}
@@ -195,34 +216,31 @@ CSeq: 1 ACK
 Max-Forwards: 70
 Content-Length: 0
 """
-    play = f'<nop><action><exec rtp_stream="{escape(media_file)},-1,0,PCMU/8000"/></action></nop>' if media_file else ""
-    refusals = "\n".join(
-        f'<recv response="{code}" optional="true" next="refused"><action><assignstr assign_to="code" value="{code}"/>'
-        "</action></recv>"
-        for code in FINAL_CODES
-    )
+        return cls(invite, within_dialog % ("ACK", "1 ACK"), within_dialog % ("BYE", "2 BYE"), refusal_ack)
+
+
+def caller_scenario(number: str, display_name: str, talk_seconds: float, media_file: str | None) -> str:
+    """Return the SIPp scenario of a caller; it logs one line for each call (see ``parse_results``)."""
+    says = CallerMessages.of(number, display_name, "[rtpstream_audio_port]" if media_file else "[media_port]")
+    sound = play(media_file) if media_file else ""
     return f"""\
 <?xml version="1.0" encoding="UTF-8"?>
 <scenario name="voxrec caller">
 <nop><action><gettimeofday assign_to="s0,u0"/></action></nop>
-{_send(invite, 'retrans="500"')}
-<recv response="100" optional="true"/>
-<recv response="180" optional="true"/>
-<recv response="181" optional="true"/>
-<recv response="183" optional="true"/>
-{refusals}
+{send(says.invite, 'retrans="500"')}
+{OTHER_RESPONSES}
 <recv response="200" rrs="true"><action><gettimeofday assign_to="s1,u1"/></action></recv>
-{_send(within_dialog % ("ACK", "1 ACK"))}
-{play}
+{send(says.ack)}
+{sound}
 <recv request="BYE" timeout="{round(talk_seconds * 1000)}" ontimeout="hangup"/>
-{_send(_response(200, "OK", "[last_To:]"), 'next="answered"')}
+{send(response(200, "OK", "[last_To:]"), 'next="answered"')}
 <label id="hangup"/>
-{_send(within_dialog % ("BYE", "2 BYE"), 'retrans="500"')}
+{send(says.bye, 'retrans="500"')}
 <recv response="200"/>
 <label id="answered"/>
 <nop next="done"><action><log message="200 [$s0] [$u0] [$s1] [$u1]"/></action></nop>
 <label id="refused"/>
-{_send(refusal_ack)}
+{send(says.refusal_ack)}
 <nop><action><log message="[$code]"/></action></nop>
 <label id="done"/>
 </scenario>
@@ -233,13 +251,13 @@ def answerer_scenario(ring_seconds: float | None, code: int) -> str:
     """Return the SIPp scenario of a called party."""
     to = "[last_To:];tag=[pid]-[call_number]"
     # To a CANCEL the INVITE is answered too (RFC 3261, section 9.2), and that needs its own CSeq.
-    cancelled = _response(487, "Request Terminated", to).replace("[last_CSeq:]", "CSeq:[$cseq]")
+    cancelled = response(487, "Request Terminated", to).replace("[last_CSeq:]", "CSeq:[$cseq]")
     patience = "" if ring_seconds is None else f'timeout="{round(ring_seconds * 1000)}" ontimeout="decide"'
     ring = f"""\
-{_send(_response(180, "Ringing", to))}
+{send(response(180, "Ringing", to))}
 <recv request="CANCEL" {patience}/>
-{_send(_response(200, "OK", to))}
-{_send(cancelled, 'retrans="500"')}
+{send(response(200, "OK", to))}
+{send(cancelled, 'retrans="500"')}
 <recv request="ACK" next="done"/>
 """
     return f"""\
@@ -251,10 +269,10 @@ def answerer_scenario(ring_seconds: float | None, code: int) -> str:
 <Reference variables="cseq"/>
 {"" if ring_seconds == 0 else ring}
 <label id="decide"/>
-{_send(_answer(to) if code == OK else _response(code, "Refused", to), 'retrans="500"')}
+{send(answer(to) if code == OK else response(code, "Refused", to), 'retrans="500"')}
 <recv request="ACK"{' next="done"' if code != OK else ""}/>
 <recv request="BYE"/>
-{_send(_response(200, "OK", "[last_To:]"))}
+{send(response(200, "OK", "[last_To:]"))}
 <label id="done"/>
 </scenario>
 """
@@ -271,11 +289,18 @@ def parse_results(lines: str) -> Iterator[CallResult]:
         yield CallResult(int(code), answered - sent + (answered_micro - sent_micro) / 1e6)
 
 
-def _send(message: str, attributes: str = "") -> str:
+def play(media_file: str) -> str:
+    """Return the step that sends a file of bare G.711 over and over, until the call ends."""
+    return f'<nop><action><exec rtp_stream="{escape(media_file)},-1,0,PCMU/8000"/></action></nop>'
+
+
+def send(message: str, attributes: str = "") -> str:
+    """Return the step that sends a message."""
     return f"<send {attributes}><![CDATA[\n\n{message}\n]]></send>"
 
 
-def _response(code: int, reason: str, to: str) -> str:
+def response(code: int, reason: str, to: str) -> str:
+    """Return the response to what was received last; ``to`` is its header, with a tag where it makes a dialog."""
     return f"""\
 SIP/2.0 {code} {reason}
 [last_Via:]
@@ -288,12 +313,14 @@ Content-Length: 0
 """
 
 
-def _answer(to: str) -> str:
-    head = _response(200, "OK", to).replace("Content-Length: 0", "[last_Record-Route:]\nContent-Type: application/sdp")
-    return f"{head}Content-Length: [len]\n\n{_session('[media_port]')}"
+def answer(to: str, audio_port: str = "[media_port]") -> str:
+    """Return the 200 to an INVITE, which takes audio at ``audio_port``."""
+    head = response(200, "OK", to).replace("Content-Length: 0", "[last_Record-Route:]\nContent-Type: application/sdp")
+    return f"{head}Content-Length: [len]\n\n{session(audio_port)}"
 
 
-def _session(port: str) -> str:
+def session(port: str) -> str:
+    """Return the SDP of one G.711 stream."""
     return f"""\
 v=0
 o=voxrec 1 1 IN IP[local_ip_type] [local_ip]
@@ -305,24 +332,29 @@ a=rtpmap:0 PCMU/8000
 a=ptime:20"""
 
 
-class _Sipp:
-    """The program in its cell."""
+class Sipp:
+    """The program in its cell, with a tone (``hz``) to play in ``tone.ul``. What its scenario logs is in `results`."""
 
-    def __init__(self, reactor: IReactorTime, directory: Path, rootfs: Path | None, name: str) -> None:
+    def __init__(
+        self, reactor: IReactorTime, directory: Path, rootfs: Path | None, name: str, hz: float = TONE_HZ
+    ) -> None:
         self.port = free_port(socket.SOCK_DGRAM)
         self._reactor = reactor
         self._directory = directory.absolute()
         self._cell = Cell(rootfs, self._directory)
         self._name = name
+        self._hz = hz
         self._process: Process | None = None
 
     def inside(self, name: str) -> str:
+        """Return how a scenario names a file of its directory."""
         return self._cell.inside(self._directory / name)
 
     def start(self, scenario: str, arguments: list[str]) -> None:
+        """Start it with a scenario; ``arguments`` come before its own."""
         self._cell.prepare()
         (self._directory / f"{self._name}.xml").write_text(scenario)
-        _write_tone(self._directory / "tone.ul")
+        _write_tone(self._directory / "tone.ul", self._hz)
         program = [
             *("sipp", *arguments, "-sf", self.inside(f"{self._name}.xml"), "-nostdin"),
             *("-i", LOOPBACK, "-mi", LOOPBACK, "-p", str(self.port)),
@@ -332,12 +364,14 @@ class _Sipp:
         self._process = Process(self._cell.command(program), self._directory / f"{self._name}.log")
 
     async def listen(self, scenario: str, arguments: list[str]) -> None:
+        """Start it with a scenario and wait until it listens."""
         self.start(scenario, arguments)
         listening = await wait_until(self._reactor, lambda: _taken(self.port) or not self._running(), START_SECONDS)
         if not listening or not self._running():
             raise SandboxError(f"SIPp does not listen:\n{self._complaints()}")
 
     async def ended(self, seconds: float) -> None:
+        """Wait until its calls are over; SandboxError where it did not even begin, or takes longer."""
         if self._process is None:
             raise SandboxError("this SIPp was never started")
         # 0: all calls went well; 1: some did not, which is a result, or SIPp did not even begin, which its closing
@@ -347,10 +381,12 @@ class _Sipp:
             raise SandboxError(f"SIPp failed:\n{self._complaints()}")
 
     def results(self) -> str:
+        """Return what its scenario logged so far."""
         path = self._directory / f"{self._name}.results"
         return path.read_text() if path.exists() else ""
 
     async def stop(self) -> None:
+        """End it, whatever its calls are at."""
         if self._process is not None:
             # SIPp takes SIGTERM for "place no more calls and wait for the rest".
             await self._process.stop(self._reactor, grace=0.2)
@@ -370,7 +406,7 @@ def _taken(port: int) -> bool:
     return any(line.split()[1].endswith(f":{port:04X}") for line in sockets)
 
 
-def _write_tone(path: Path) -> None:
+def _write_tone(path: Path, hz: float) -> None:
     # What SIPp streams is the bare payload: G.711 without a header.
     time = np.arange(TONE_SECONDS * 8000) / 8000
-    soundfile.write(path, 0.25 * np.sin(2 * np.pi * TONE_HZ * time), 8000, format="RAW", subtype="ULAW")
+    soundfile.write(path, 0.25 * np.sin(2 * np.pi * hz * time), 8000, format="RAW", subtype="ULAW")

@@ -44,7 +44,8 @@ class Answer(msgspec.Struct, frozen=True):
 class Stack:
     """One running voxrec with all that it needs, in ``directory``.
 
-    ``settings`` are put over the sandbox's own, section by section.
+    ``settings`` are put over the sandbox's own, section by section. ``mail_port`` is where somebody else serves a
+    mailbox; without it the stack starts one.
     """
 
     def __init__(
@@ -53,15 +54,17 @@ class Stack:
         directory: Path,
         rootfs: Path | None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        mail_port: int | None = None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings or {}
+        self._mails_here = mail_port is None
         self.directory = directory.absolute()
         self.asterisk = SandboxAsterisk(self.directory / "asterisk", rootfs)
         self.mailbox_directory = self.directory / "mailbox"
         self.archive_directory = self.directory / "archive"
         self.token = secrets.token_urlsafe(24)
-        self._mail_port = free_port(socket.SOCK_STREAM)
+        self._mail_port = free_port(socket.SOCK_STREAM) if mail_port is None else mail_port
         self._rest_port = free_port(socket.SOCK_STREAM)
         self._mailbox: Process | None = None
         self._voxrec: Process | None = None
@@ -109,7 +112,8 @@ class Stack:
         say("Asterisk")
         await self.asterisk.start(self._reactor)
         say(f"Asterisk {self.asterisk.version}: SIP on {self.sip}")
-        self._start_mailbox()
+        if self._mails_here:
+            self._start_mailbox()
         say(f"mailbox: SMTP on {LOOPBACK}:{self._mail_port}")
         self.write_configuration()
 
@@ -164,10 +168,14 @@ class Stack:
         await self.ready()
 
     def launch_voxrec(self) -> None:
-        """Start voxrec alone, as ``twistd --nodaemon voxrec --config ...``."""
-        twistd = Path(sys.executable).with_name("twistd")
-        command = [str(twistd), "--nodaemon", "--pidfile=", "voxrec", "--config", str(self.config_file)]
+        """Start voxrec alone."""
+        command = self.daemon_command(self.config_file)
         self._voxrec = Process(dying_with_parent(command), self.log_file, directory=self.directory)
+
+    def daemon_command(self, config_file: Path) -> list[str]:
+        """The command line of a voxrec with these settings: ``twistd --nodaemon voxrec --config ...``."""
+        twistd = Path(sys.executable).with_name("twistd")
+        return [str(twistd), "--nodaemon", "--pidfile=", "voxrec", "--config", str(config_file)]
 
     async def ready(self) -> None:
         """Wait until voxrec says that it is ready; SandboxError, with its log, where it does not become so."""

@@ -13,27 +13,38 @@ from voxrec.errors import StoreUnavailable
 from voxrec.model import Profile
 from voxrec.store.pool import Pool
 from voxrec.store.profiles import Profiles
+from voxrec.store.snapshot import ProfileSnapshot, SnapshotUnreadable
+from voxrec.threads import InThread
 
 _AT_A_TIME: Final = 500  # Profiles read with one statement
+_GATHER: Final = 0.01  # seconds in which what is told is read at once: Profiles may be made by the thousand
+_LOOK: Final = 0.05  # seconds between looks whether they are known
 _PAUSE: Final = 0.5  # seconds after a failed read
 
 
 class ProfileDirectory:
     """Wire ``changed`` to PROFILES_CHANNEL of a Listener, and ``reload`` to its ``on_recovered``.
 
-    While PostgreSQL is down, what is known stays in place.
+    While PostgreSQL is down, what is known stays in place; a voxrec that starts then knows what the last one kept in
+    ``snapshot``, which `keep`, called now and then, brings up to date.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: ReactorBase, profiles: Profiles, pool: Pool) -> None:
+    def __init__(
+        self, reactor: ReactorBase, profiles: Profiles, pool: Pool, snapshot: ProfileSnapshot, in_thread: InThread
+    ) -> None:
         self._reactor = reactor
         self._profiles = profiles
         self._pool = pool
+        self._snapshot = snapshot
+        self._in_thread = in_thread
+        self._unkept = False  # more is known than the snapshot holds
         self._known = _Index()
         self._all_stale = False
         self._stale: set[UUID] = set()
         self._reader: Deferred[None] | None = None
+        self._read_once = False
         self.loaded = False
 
     def __len__(self) -> int:
@@ -53,10 +64,42 @@ class ProfileDirectory:
         self._all_stale = True
         self._read()
 
+    async def start(self) -> None:
+        """Know what the last run knew, until PostgreSQL says how things are."""
+        try:
+            profiles = await self._in_thread(self._snapshot.read)
+        except SnapshotUnreadable as error:
+            self._log.debug("{error}", error=error)
+            return
+        if self.loaded:
+            return
+        for profile in profiles:
+            self._known.put(profile)
+        self.loaded = True
+        self._log.info("{count} profiles known from the last run", count=len(self))
+
     async def stop(self) -> None:
-        """Read no more."""
+        """Read no more, and keep what is known."""
         if self._reader is not None:
             self._reader.cancel()
+        await self.keep()
+
+    async def keep(self) -> None:
+        """Write the snapshot where it is not what is known now."""
+        if not self._unkept:
+            return
+        self._unkept = False
+        try:
+            await self._in_thread(self._snapshot.write, list(self._known.profiles.values()))
+        except OSError as error:
+            self._unkept = True
+            self._log.warn("the profiles cannot be kept for the next start: {error}", error=error)
+
+    async def when_loaded(self, seconds: float) -> None:
+        """Wait until they are known, though no longer than that."""
+        until = self._reactor.seconds() + seconds
+        while not self.loaded and self._reactor.seconds() < until:
+            await deferLater(self._reactor, _LOOK)
 
     def _read(self) -> None:
         if self._reader is None:
@@ -67,7 +110,7 @@ class ProfileDirectory:
         self._reader = None
 
     async def _refresh(self) -> None:
-        await deferLater(self._reactor, 0)  # all that is told in one turn is read at once
+        await deferLater(self._reactor, _GATHER)
         while self._all_stale or self._stale:
             try:
                 await self._pool.when_ready()
@@ -90,8 +133,9 @@ class ProfileDirectory:
             self._all_stale = True
             raise
         self._known = fresh
-        if not self.loaded:
-            self.loaded = True
+        self._unkept = True
+        if not self._read_once:
+            self._read_once = self.loaded = True
             self._log.info("{count} profiles known", count=len(self))
 
     async def _refresh_some(self) -> None:
@@ -106,6 +150,7 @@ class ProfileDirectory:
             self._known.drop(str(profile_id))
         for profile in profiles:
             self._known.put(profile)
+        self._unkept = True
 
     def _ended(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
