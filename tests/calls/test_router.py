@@ -128,7 +128,7 @@ class EventTests(RouterTestCase):
             events.PlaybackFinished(events.Playback("beep")),
             events.RecordingStarted(events.LiveRecording("theirs")),
             events.RecordingFinished(events.LiveRecording("voxrec-10000000-0000-4000-8000-000000000009-caller")),
-            events.ChannelHangupRequest(channel, 16),
+            events.ChannelHold(channel),
         ):
             self.router.handle(event)
         self.assertEqual(self.asterisk.taken(), [])

@@ -84,13 +84,6 @@ class ChannelStateChange(_Event, frozen=True):
     channel: Channel
 
 
-class ChannelHangupRequest(_Event, frozen=True):
-    """A channel's far side hangs up."""
-
-    channel: Channel
-    cause: int = 0
-
-
 class ChannelDestroyed(_Event, frozen=True):
     """A channel is gone; ``cause`` is a Q.850 cause code."""
 
@@ -115,12 +108,6 @@ class ChannelUnhold(_Event, frozen=True):
     """A party resumed the call."""
 
     channel: Channel
-
-
-class PlaybackStarted(_Event, frozen=True):
-    """A sound began to play."""
-
-    playback: Playback
 
 
 class PlaybackFinished(_Event, frozen=True):
@@ -166,12 +153,10 @@ Event: TypeAlias = (
     StasisStart
     | StasisEnd
     | ChannelStateChange
-    | ChannelHangupRequest
     | ChannelDestroyed
     | ChannelDtmfReceived
     | ChannelHold
     | ChannelUnhold
-    | PlaybackStarted
     | PlaybackFinished
     | RecordingStarted
     | RecordingFinished

@@ -1,0 +1,90 @@
+"""Whether the two sides of a long recording stay together: a click a second from each phone, minutes long.
+
+Both phones have the clock of this machine, so the time from the caller's click to the far end's must stay what it was
+at the beginning; by how much it moves is how far the legs drift apart.
+
+python -m bench.alignment [--minutes 10]
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from voxrec.sandbox import scene, tones
+from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.rootfs import asterisk_rootfs
+from voxrec.sandbox.stack import Stack
+
+_ALLOWED: Final = 20.0  # milliseconds
+_RATE: Final = 8000
+_LOUD: Final = 0.05  # of full scale
+_REST: Final = 0.5  # seconds of silence before a click
+
+
+def make_clicks(path: Path) -> Path:
+    """A second of sound that begins with 50 ms of 1 kHz."""
+    samples = np.zeros(_RATE, dtype=np.float32)
+    time = np.arange(int(0.05 * _RATE)) / _RATE
+    samples[: len(time)] = 0.5 * np.sin(2 * np.pi * 1000 * time)
+    soundfile.write(path, samples, _RATE, subtype="PCM_16")
+    return path
+
+
+def clicks(channel: NDArray[Any], rate: int) -> NDArray[np.float64]:
+    """When each click of a channel begins, in seconds."""
+    loud = np.flatnonzero(np.abs(channel) > _LOUD)
+    first = np.r_[True, np.diff(loud) > _REST * rate] if len(loud) else np.array([], dtype=bool)
+    return np.asarray(loud[first] / rate, dtype=np.float64)
+
+
+def drift(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each click on the left, how far the nearest one on the right moved since the beginning, in milliseconds."""
+    nearest = right[np.abs(right[None, :] - left[:, None]).argmin(axis=1)] - left
+    return np.asarray((nearest - np.median(nearest[:10])) * 1000)
+
+
+async def _main(reactor: Any, minutes: float) -> None:
+    with tempfile.TemporaryDirectory(prefix="voxrec-alignment-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # noqa: ASYNC240 - nothing else runs yet
+        stack = Stack(reactor, directory / "stack", asterisk_rootfs(print))
+        try:
+            await stack.start(print)
+            sound = make_clicks(directory / "clicks.wav")
+            desk = await Phone.answering(reactor, directory, name="desk", play=sound).start()
+            profile = await stack.ask(
+                *("PUT", "/profiles"), {"remoteSipUri": desk.uri, "record": True, "recordChannels": "dual"}
+            )
+            caller = Phone.calling(
+                reactor, directory, f"sip:{profile['id']}@{stack.sip}", name="caller", play=sound, seconds=minutes * 60
+            )
+            await caller.start()
+            print(f"a call of {minutes:g} minutes ...", flush=True)
+            await caller.ended(minutes * 60 + 60)
+            recording = await stack.recording_of(profile["id"], 120)
+            audio = directory / "recording.wav"
+            audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
+        finally:
+            await stack.stop()
+        samples, rate = tones.load(audio)
+    left, right = clicks(samples[:, scene.LEFT], rate), clicks(samples[:, scene.RIGHT], rate)
+    moved = drift(left, right)
+    worst = float(np.abs(moved).max())
+    print(f"{len(samples) / rate:.2f} s recorded; clicks: {len(left)} left, {len(right)} right")
+    print(f"apart by at most {worst:.2f} ms, {abs(float(moved[-1])):.2f} ms at the end (allowed: {_ALLOWED:g})")
+    if worst > _ALLOWED:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    react(lambda reactor: Deferred.fromCoroutine(_main(reactor, parser.parse_args().minutes)))
