@@ -4,6 +4,7 @@ msgspec stops at the first error of a struct, so each field is converted by itse
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -28,14 +29,13 @@ def fit(
     voxrec alone) or of the wrong type or range. ``path`` is put before each key; a value of a key in ``secret`` is
     never repeated in a message. What is missing is not a fault here.
     """
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     values: dict[str, Any] = {}
     faults: list[FieldFault] = []
-    allowed = sorted(fields.keys() - refuse)
     for key, value in given.items():
         where = f"{path}{key}"
         if key not in fields:
-            faults.append(FieldFault(where, f"is not known; known here: {', '.join(allowed)}"))
+            faults.append(FieldFault(where, f"is not known; known here: {', '.join(sorted(fields.keys() - refuse))}"))
         elif key in refuse:
             faults.append(FieldFault(where, "is set by voxrec and cannot be given"))
         else:
@@ -45,6 +45,12 @@ def fit(
                 shown = "the value" if key in secret else _shown(value)
                 faults.append(FieldFault(where, f"{shown} does not fit: {_reason(error, fields[key].type)}"))
     return values, faults
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """A struct's fields by JSON key. To find them takes longer than to convert all of their values."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _number(value: object) -> object:

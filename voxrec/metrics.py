@@ -45,6 +45,7 @@ class Metrics:
         self._requests = Counter(
             "voxrec_rest_requests", "REST's answers.", ["route", "method", "status"], registry=registry
         )
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # to look one up takes its time
         self._request_seconds = Histogram(
             "voxrec_rest_request_seconds",
             "From a request to the head of its answer.",
@@ -112,9 +113,14 @@ class Metrics:
 
     def rest_answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """REST answered; ``route`` is the template of the path."""
-        known = method if method in _METHODS else "other"
-        self._requests.labels(route, known, str(status)).inc()
-        self._request_seconds.labels(route, known).observe(seconds)
+        series = self._answers.get((route, method, status))
+        if series is None:
+            known = method if method in _METHODS else "other"
+            series = self._requests.labels(route, known, str(status)), self._request_seconds.labels(route, known)
+            if known == method:
+                self._answers[route, method, status] = series
+        series[0].inc()
+        series[1].observe(seconds)
 
     def job_ended(self, kind: str, outcome: str) -> None:
         """An attempt at a job ended."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
+from psycopg2.errors import CheckViolation
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.rest.asking import PUBLIC_URL, RestTestCase, case
@@ -112,9 +113,30 @@ class AuditTests(RestTestCase):
         async def failing(_: AuditEntry) -> None:
             raise StoreUnavailable("gone")
 
+        profile = await self.add_profile()
         self.patch(self.audit, "end", failing)
-        self.assertEqual((await self.ask("PUT", "/profiles", json={})).status, 201)
+        self.assertEqual((await self.ask("DELETE", f"/profiles/{profile.id}")).status, 204)
         self.assertEqual((await self.last()).outcome, AuditOutcome.BEGUN)
+        self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
+
+    async def test_an_entry_that_is_part_of_its_change(self) -> None:
+        profile = await self.add_profile()
+        await self.pool.execute("ALTER TABLE audit ADD CONSTRAINT none CHECK (outcome <> 'done')")
+        for method, path in (("PUT", "/profiles"), ("POST", f"/profiles/{profile.id}")):
+            with case(method):
+                self.assertEqual((await self.ask(method, path, json={"name": "other"})).status, 500)
+                entry = await self.last()
+                self.assertEqual((entry.method, entry.outcome, entry.status), (method, AuditOutcome.FAILED, 500))
+        self.assertEqual(await self.profiles.all(), [profile])
+        self.assertEqual(len(self.flushLoggedErrors(CheckViolation)), 2)
+
+    async def test_an_entry_of_what_was_refused_that_cannot_be_written(self) -> None:
+        async def failing(_: AuditEntry) -> None:
+            raise StoreUnavailable("gone")
+
+        self.patch(self.audit, "begin", failing)
+        self.assertEqual((await self.ask("PUT", "/profiles", json={"record": 1})).status, 422)
+        self.assertEqual(await self.entries(), [])
         self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
 
     async def test_what_fails(self) -> None:

@@ -18,7 +18,7 @@ from voxrec.ari.requests import AriRefusal
 from voxrec.calls import memory
 from voxrec.calls.causes import Cause
 from voxrec.calls.names import owned_id, snoop_role
-from voxrec.calls.steps import Arrival, together
+from voxrec.calls.steps import Arrival, failures_of, together
 from voxrec.errors import VoxrecError
 from voxrec.model import PauseBehavior, Recording, RecordingState, Side, TimelineEntry, Verdict, leg_name
 
@@ -194,22 +194,21 @@ class Recorder:
     # and 22). So each side is asked once, and where nobody knows whether it was done, the recording ends there.
 
     async def _mute(self) -> None:
-        try:
-            await together(*(self._mute_side(side) for side in self._open - self._muted))
-        except AriRefusal:
+        failures = await failures_of(*(self._mute_side(side) for side in _in_order(self._open - self._muted)))
+        if not failures:
+            return
+        if all(isinstance(failure, AriRefusal) for failure in failures):
             await self._unmute()
             await self._keep(None)
-            raise
-        except VoxrecError:
+        else:
             self.stop(UNSURE)
-            raise
+        raise failures[0]
 
     async def _unmute(self) -> None:
-        try:
-            await together(*(self._unmute_side(side) for side in tuple(self._muted)))
-        except VoxrecError:
+        failures = await failures_of(*(self._unmute_side(side) for side in _in_order(self._muted)))
+        if failures:
             self.stop(UNSURE)
-            raise
+            raise failures[0]
 
     async def _mute_side(self, side: Side) -> None:
         await self._asterisk.mute_recording(leg_name(self._recording.id, side))
@@ -253,7 +252,7 @@ class Recorder:
         self._end_snoops()
 
     def _end_snoops(self) -> None:
-        for side in tuple(self._open):
+        for side in _in_order(self._open):
             Deferred.fromCoroutine(self._end_snoop(side))
 
     async def _end_snoop(self, side: Side) -> None:
@@ -357,3 +356,7 @@ def _replaced(
 
 def _started(step: Coroutine[Any, Any, None]) -> Deferred[None]:
     return Deferred.fromCoroutine(step)
+
+
+def _in_order(sides: Collection[Side]) -> list[Side]:
+    return [side for side in Side if side in sides]

@@ -42,13 +42,13 @@ from voxrec.store.tokens import Tokens
 from voxrec.threads import InThread
 
 _EVERYWHERE: Final = {
-    "Server": "voxrec",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
+    b"Server": b"voxrec",
+    b"Cache-Control": b"no-store",
+    b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"Cross-Origin-Resource-Policy": b"same-origin",
+    b"Referrer-Policy": b"no-referrer",
+    b"X-Content-Type-Options": b"nosniff",
+    b"X-Frame-Options": b"DENY",
 }
 _ONLY_SECURE: Final = "max-age=31536000"  # seconds in which a browser comes by TLS alone
 
@@ -149,8 +149,8 @@ class _Front(Resource):
         except Exception as error:  # a Host that is none, say: Twisted would make a page of HTML of it
             answer = answer_of(error)
             request.setResponseCode(answer.status)
-            for name, value in answer.headers.items():
-                request.setHeader(name, value)
+            for header, told in answer.headers.items():
+                request.setHeader(header, told)
             return answer.body
 
 

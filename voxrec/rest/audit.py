@@ -1,13 +1,14 @@
 """/audit: who changed what; and the keeping of it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
 from twisted.logger import Logger
 
-from voxrec.errors import VoxrecError
+from voxrec.errors import StoreUnavailable, VoxrecError
 from voxrec.model import AuditEntry, AuditOutcome
 from voxrec.rest import query
 from voxrec.rest.auth import Role
@@ -15,6 +16,7 @@ from voxrec.rest.exchange import Answer, Ask, Now, Route
 from voxrec.rest.lists import LINK, PAGED, Listing
 from voxrec.store.audit import Audit, AuditFilter
 from voxrec.store.idempotency import DoneBefore
+from voxrec.store.pool import Transaction
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 _FILTERS: Final = {"since": query.moment, "until": query.moment, "who": query.text, "path": query.text}
@@ -23,9 +25,10 @@ _FILTERS: Final = {"since": query.moment, "until": query.moment, "who": query.te
 class Ledger:
     """Sees to it that whatever changes something leaves an entry.
 
-    The entry is begun before the handler and ended after it. Where it cannot be begun nothing is changed, and the
-    client gets 503; where it cannot be ended the change stands, so the client is told of that, the entry stays
-    ``begun`` and what it lacks is in the log.
+    Where a route's change and its entry are ``whole``, one transaction does both, and what was refused gets its entry
+    after that. Else the entry is begun before the handler and ended after it: where it cannot be begun nothing is
+    changed, and the client gets 503; where it cannot be ended the change stands, so the client is told of that, the
+    entry stays ``begun`` and what it lacks is in the log.
     """
 
     _log = Logger()
@@ -49,31 +52,32 @@ class Ledger:
             kind=_kind(route.path),
             target_id=ask.ids.get("id"),
         )
+        if route.whole:
+            return await self._as_one(route, ask, entry)
         await self._audit.begin(entry)
         try:
             answer = await route.handler(ask)
-        except DoneBefore:  # the first request's entry tells of it
-            await self._end(msgspec.structs.replace(entry, outcome=AuditOutcome.REFUSED))
-            raise
         except Exception as error:
-            status = error.status if isinstance(error, VoxrecError) else VoxrecError.status
-            outcome = AuditOutcome.REFUSED if status < 500 else AuditOutcome.FAILED
-            await self._end(msgspec.structs.replace(entry, outcome=outcome, status=status))
+            await self._told(self._audit.end, _refused(entry, error))
             raise
-        await self._end(
-            msgspec.structs.replace(
-                entry,
-                target_id=entry.target_id or _created(answer),
-                outcome=AuditOutcome.DONE,
-                status=answer.status,
-                fields=ask.trail.fields,
-            )
-        )
+        await self._told(self._audit.end, _done(entry, ask, answer))
         return answer
 
-    async def _end(self, entry: AuditEntry) -> None:
+    async def _as_one(self, route: Route, ask: Ask, entry: AuditEntry) -> Answer:
+        async def note(transaction: Transaction, answer: Answer) -> None:
+            await self._audit.add(transaction, _done(entry, ask, answer))
+
         try:
-            await self._audit.end(entry)
+            return await route.handler(replace(ask, note=note))
+        except StoreUnavailable:  # who did not take the change takes no entry either; if it was done, so was its entry
+            raise
+        except Exception as error:
+            await self._told(self._audit.begin, _refused(entry, error))
+            raise
+
+    async def _told(self, write: Callable[[AuditEntry], Awaitable[None]], entry: AuditEntry) -> None:
+        try:
+            await write(entry)
         except Exception:
             self._log.failure(
                 "the end of an audit entry could not be written: {entry}", entry=msgspec.json.encode(entry).decode()
@@ -96,6 +100,24 @@ class AuditRoutes:
 
     async def _list(self, ask: Ask) -> Answer:
         return await self._listing.asked(ask, _FILTERS, _wanted)
+
+
+def _done(entry: AuditEntry, ask: Ask, answer: Answer) -> AuditEntry:
+    return msgspec.structs.replace(
+        entry,
+        target_id=entry.target_id or _created(answer),
+        outcome=AuditOutcome.DONE,
+        status=answer.status,
+        fields=ask.trail.fields,
+    )
+
+
+def _refused(entry: AuditEntry, error: Exception) -> AuditEntry:
+    if isinstance(error, DoneBefore):  # the first request's entry tells of it
+        return msgspec.structs.replace(entry, outcome=AuditOutcome.REFUSED)
+    status = error.status if isinstance(error, VoxrecError) else VoxrecError.status
+    outcome = AuditOutcome.REFUSED if status < 500 else AuditOutcome.FAILED
+    return msgspec.structs.replace(entry, outcome=outcome, status=status)
 
 
 def _wanted(values: Mapping[str, Any]) -> AuditFilter:

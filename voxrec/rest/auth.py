@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
@@ -195,17 +196,17 @@ class Attempts:
         It counts as wrong until it turns out to be right, so that who guesses in parallel gains nothing by it. The
         same token, sent several times at once, is one attempt.
         """
-        self.admit(address, token)
         source, key = _source(address), digest(token)
+        self._admit(source, key)
         pending = self._pending.setdefault(source, Counter())
         pending[key] += 1
         try:
             yield
         except NotAuthenticated:
-            self.wrong(address, token)
+            self._note_wrong(source, key)
             raise
         else:
-            self.right(address, token)
+            self._note_right(source, key)
         finally:
             pending[key] -= 1
             if not pending[key]:
@@ -215,8 +216,17 @@ class Attempts:
 
     def admit(self, address: str, token: str) -> None:
         """Raise TooManyAttempts where this address has to wait before its next token is looked at."""
-        source = _source(address)
-        key = digest(token)
+        self._admit(_source(address), digest(token))
+
+    def wrong(self, address: str, token: str) -> None:
+        """Note that a token from this address was wrong, even if it was right before."""
+        self._note_wrong(_source(address), digest(token))
+
+    def right(self, address: str, token: str) -> None:
+        """Note that a token from this address was right. Its wrong ones are not forgiven for that."""
+        self._note_right(_source(address), digest(token))
+
+    def _admit(self, source: str, key: bytes) -> None:
         if (source, key) in self._right:
             return
         wait = self._wait(source) or self._wait_for_pending(source, key)
@@ -224,20 +234,16 @@ class Attempts:
             seconds = str(int(wait) + 1)
             raise TooManyAttempts("Too many wrong tokens came from this address.", {"Retry-After": seconds})
 
-    def wrong(self, address: str, token: str) -> None:
-        """Note that a token from this address was wrong, even if it was right before."""
-        source = _source(address)
+    def _note_wrong(self, source: str, key: bytes) -> None:
         count = self._count(source)
         self._wrong.pop(source, None)
         self._wrong[source] = (count + 1, self._clock.seconds())
-        self._right.pop((source, digest(token)), None)
+        self._right.pop((source, key), None)
         _bound(self._wrong, self.LIMIT)
 
-    def right(self, address: str, token: str) -> None:
-        """Note that a token from this address was right. Its wrong ones are not forgiven for that."""
-        key = (_source(address), digest(token))
-        self._right[key] = None
-        self._right.move_to_end(key)
+    def _note_right(self, source: str, key: bytes) -> None:
+        self._right[source, key] = None
+        self._right.move_to_end((source, key))
         _bound(self._right, self.LIMIT)
 
     def _count(self, source: str) -> int:
@@ -287,6 +293,7 @@ def _written(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=Attempts.LIMIT)
 def _source(address: str) -> str:
     """The address, or its /64 where it is IPv6: whoever has one such address has all of that network's."""
     try:

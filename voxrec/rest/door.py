@@ -59,6 +59,7 @@ class Door:
         self._body_limit = body_limit
         self._uploads = uploads
         self._routes: dict[str, Route] = {}
+        self._bringing: set[str] = set()  # the methods that may bring a file
         self.routes: list[Route] = []  # all of them, as they came in
         self._klein = Klein()
         self._klein.url_map.merge_slashes = False  # "//profiles" is not found, and not redirected by a page of HTML
@@ -77,6 +78,8 @@ class Door:
 
     def spool_for(self, method: str, path: str) -> Spool | None:
         """Where the body of an upload goes; None where it is none."""
+        if method not in self._bringing:
+            return None
         route = self._route(method, path)
         return None if route is None or route.upload is None else Spool(self._uploads, route.upload)
 
@@ -106,6 +109,8 @@ class Door:
         # Klein names a route after its function, and one method of a path is one route
         endpoint = f"{route.method} {route.path}"
         self._routes[endpoint] = route
+        if route.upload is not None:
+            self._bringing.add(route.method)
 
         @self._klein.route(route.path, methods=[route.method], endpoint=endpoint)
         def serve(request: Request, **segments: str) -> Deferred[None]:

@@ -68,8 +68,11 @@ class Trail:
 
     def changed(self, before: Struct, after: Struct) -> None:
         """Note which fields an update changes: their names alone, since values may be secret or personal."""
-        fields = msgspec.structs.fields(before)
-        self.fields = tuple(f.encode_name for f in fields if getattr(before, f.name) != getattr(after, f.name))
+        self.fields = tuple(
+            key
+            for name, key in zip(before.__struct_fields__, before.__struct_encode_fields__, strict=True)
+            if getattr(before, name) != getattr(after, name)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,8 @@ class Ask:
     """What came in. ``ids`` are those of the path, by the route's names; ``raw`` is the body as it came.
 
     ``address`` is the client's, as the transport knows it. ``claim`` is the use of an Idempotency-Key, where there is
-    one. ``upload`` is the body where the route takes files; ``raw`` is empty then.
+    one; ``note`` writes the audit entry, where it is to be part of the change. ``upload`` is the body where the route
+    takes files; ``raw`` is empty then.
     """
 
     method: str
@@ -90,6 +94,7 @@ class Ask:
     address: str = ""
     trail: Trail = field(default_factory=Trail)
     claim: Claim | None = None
+    note: "Note | None" = None
     upload: Upload | None = None
 
     @property
@@ -108,15 +113,21 @@ class Ask:
         return Conditions(self.headers.get("if-match", ""), self.headers.get("if-none-match", ""))
 
     def along(self, answer: Callable[[T], Answer]) -> Along[T]:
-        """What a creation has to do in its own transaction, so that asking for it again gives this same answer."""
-        claim = self.claim
-        if claim is None:
+        """What a change has to do in its own transaction, told the answer that it leads to.
+
+        That is its audit entry, and for a creation what makes asking for it again give this same answer.
+        """
+        claim, note = self.claim, self.note
+        if claim is None and note is None:
             return nothing
 
         async def keep_answer(transaction: Transaction, stored: T) -> None:
             told = answer(stored)
-            body = told.body if isinstance(told.body, bytes) else None
-            await keep(transaction, claim, FirstAnswer(claim.fingerprint, told.status, told.headers, body))
+            if claim is not None:
+                body = told.body if isinstance(told.body, bytes) else None
+                await keep(transaction, claim, FirstAnswer(claim.fingerprint, told.status, told.headers, body))
+            if note is not None:
+                await note(transaction, told)
 
         return keep_answer
 
@@ -155,6 +166,8 @@ class Ask:
 
 
 Handler = Callable[[Ask], Awaitable[Answer]]
+Note = Callable[[Transaction, Answer], Awaitable[None]]
+"""Writes down, within a change's transaction, that it was done and what is answered."""
 Now = Callable[[], datetime]
 """What time it is, in UTC."""
 
@@ -184,6 +197,7 @@ class Route:
     - ``query``: the readers of the parameters, by name; ``asks``: the names of the request's headers that count;
     - ``fails``: errors beside those that follow from the method, the path, the role and the body;
     - ``once``: with an Idempotency-Key it is done once; ``again`` reads the list that it answers with, if it is one;
+    - ``whole``: its change and its audit entry are one transaction: the handler hands ``ask.along`` to the store;
     - ``upload``: how many bytes the body may have, where it is a file;
     - ``summary`` (else it is made from the path) and ``tag`` (else the collection's name).
     """
@@ -205,6 +219,7 @@ class Route:
     fails: tuple[type[VoxrecError], ...] = ()
     once: bool = False
     again: Handler | None = None
+    whole: bool = False
     upload: int | None = None
     summary: str = ""
     tag: str = ""

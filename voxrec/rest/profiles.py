@@ -16,7 +16,7 @@ from voxrec.rest.conditions import etag_of
 from voxrec.rest.editing import Edit, demand
 from voxrec.rest.exchange import CHANGING, READING, TAG, Answer, Ask, Now, Route, Takes, changed, created, gone, shown
 from voxrec.rest.lists import LINK, PAGED, Listing
-from voxrec.rest.rules import ProfileRules
+from voxrec.rest.rules import ProfileRules, channel_faults
 from voxrec.store.profiles import ProfileFilter, Profiles
 
 _OURS: Final = frozenset({"createdAt", "updatedAt"})
@@ -42,6 +42,7 @@ class ProfileRoutes:
                 takes=Takes(Profile, refuse=_OURS),
                 shows=Profile,
                 once=True,
+                whole=True,
                 tells=("ETag", "Location"),
                 fails=(Conflict,),
             ),
@@ -51,6 +52,7 @@ class ProfileRoutes:
                 takes=Takes(Profile, refuse=_OURS | {"id"}),
                 shows=Profile,
                 asks=CHANGING,
+                whole=True,
                 tells=TAG,
                 fails=(Conflict,),
             ),
@@ -67,7 +69,7 @@ class ProfileRoutes:
         faults += await self._rules.faults(values)
         now = self._now()
         profile = Profile(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})
-        demand([*faults, *profile.faults()])
+        demand([*faults, *profile.faults(), *channel_faults(values, profile)])
         return self._told(await self._profiles.of(ask.principal).create(profile, ask.along(self._told)))
 
     def _told(self, stored: Profile) -> Answer:
@@ -82,16 +84,16 @@ class ProfileRoutes:
         edit = Edit.of(Profile, ask.json_object(), _OURS | {"id"})
         broken = await self._rules.faults(edit.values)
         stored = await self._profiles.of(ask.principal).update(
-            ask.id, lambda current: self._edited(ask, edit, broken, current)
+            ask.id, lambda current: self._edited(ask, edit, broken, current), ask.along(_changed)
         )
-        return changed(representation(stored))
+        return _changed(stored)
 
     def _edited(self, ask: Ask, edit: Edit[Profile], broken: list[FieldFault], current: Profile) -> Profile:
         """What becomes of a Profile that nobody else can change now."""
         before = representation(current)
         ask.conditions.demand(etag_of(before))
         after, faults = edit.apply(current, before)
-        demand([*faults, *broken, *after.faults()])
+        demand([*faults, *broken, *after.faults(), *channel_faults(edit.values, after)])
         ask.trail.changed(current, after)
         if after == current:
             return current
@@ -108,6 +110,10 @@ class ProfileRoutes:
 def representation(profile: Profile) -> bytes:
     """A Profile as REST shows it: equal Profiles give equal bytes, in whatever order their metadata came."""
     return msgspec.json.encode(profile, order="deterministic")
+
+
+def _changed(stored: Profile) -> Answer:
+    return changed(representation(stored))
 
 
 def _wanted(values: Mapping[str, Any]) -> ProfileFilter:

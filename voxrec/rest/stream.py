@@ -135,5 +135,5 @@ class Outflow:
         self._gone = True
         self.resumeProducing()
         body, self._body = self._body, None
-        if isinstance(body, Leavable):
+        if body is not None and isinstance(body, Leavable):  # to ask a Protocol takes its time
             self._clock.callLater(0, body.leave)  # Klein has to know first, or it would finish the request

@@ -1,7 +1,8 @@
 """Who changed what, when and from where; kept also when what it tells of is gone.
 
-An entry is begun before its change and ended after it. So there is no change without one, whatever breaks in between;
-and it holds as well for what does not happen in PostgreSQL: a call that is hung up, a file that is deleted.
+An entry is part of its change's own transaction, or is begun before its change and ended after it. So there is no
+change without one, whatever breaks in between; and it holds as well for what does not happen in PostgreSQL: a call
+that is hung up, a file that is deleted.
 """
 
 # ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
@@ -15,6 +16,7 @@ from voxrec.model import AuditEntry
 from voxrec.store.columns import Columns
 from voxrec.store.database import Database
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
+from voxrec.store.pool import Transaction
 
 _COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM audit"
@@ -65,6 +67,10 @@ class Audit:
         """Write down what came of it."""
         told = (entry.target_id, entry.outcome, entry.status, list(entry.fields), entry.id)
         await self._database.execute(_END, told)
+
+    async def add(self, transaction: Transaction, entry: AuditEntry) -> None:
+        """Write down what was done, as part of doing it."""
+        await transaction.last(_INSERT, _COLUMNS.values(entry))
 
     def pages(self, wanted: AuditFilter = EVERY_ENTRY, size: int = 500) -> AsyncIterator[list[AuditEntry]]:
         """Every wanted entry, newest first, ``size`` of them at a time."""

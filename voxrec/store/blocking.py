@@ -67,12 +67,15 @@ class _Plain(Transaction):
         self._connection = connection
 
     async def query(self, sql: str, params: Params = ()) -> list[Row]:
-        return self._run(sql, params).rows
+        return self._done(sql, params).rows
 
     async def execute(self, sql: str, params: Params = ()) -> int:
-        return self._run(sql, params).touched
+        return self._done(sql, params).touched
 
-    def _run(self, sql: str, params: Params) -> Result:
+    async def last(self, sql: str, params: Params = ()) -> None:
+        self._done(sql, params)
+
+    def _done(self, sql: str, params: Params) -> Result:
         with self._connection.cursor() as cursor:
             cursor.execute(sql, tuple(params) or None)
             rows = cursor.fetchall() if cursor.description else []

@@ -10,10 +10,12 @@ import select
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
 
+import msgspec
 import psycopg2
+import psycopg2.extensions
 import psycopg2.extras
-from msgspec import json
 from psycopg2.errors import ReadOnlySqlTransaction
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn, parse_dsn
 from twisted.internet.base import ReactorBase
@@ -46,7 +48,11 @@ _SESSION: Final = "SELECT set_config('TimeZone', 'UTC', false), set_config('stat
 _UNAVAILABLE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, ConnectionDone)
 
 psycopg2.extras.register_uuid()
-psycopg2.extras.register_default_jsonb(globally=True, loads=json.decode)
+# its own reading of a UUID is a sixth of the time that a page of rows takes; msgspec's is not
+_UUID: Final = psycopg2.extensions.new_type((2950,), "UUID", lambda text, _: text and msgspec.convert(text, UUID))
+psycopg2.extensions.register_type(_UUID)
+psycopg2.extensions.register_type(psycopg2.extensions.new_array_type((2951,), "UUID[]", _UUID))
+psycopg2.extras.register_default_jsonb(globally=True, loads=msgspec.json.decode)
 
 
 class Result(NamedTuple):

@@ -30,6 +30,8 @@ class Transaction:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._last_sql: list[str] = []
+        self._last_params: list[object] = []
 
     async def query(self, sql: str, params: Params = ()) -> list[Row]:
         """The rows that a statement gives; of several, separated by semicolons, those of the last."""
@@ -38,6 +40,19 @@ class Transaction:
     async def execute(self, sql: str, params: Params = ()) -> int:
         """How many rows a statement touched."""
         return (await self._run(sql, params)).touched
+
+    async def last(self, sql: str, params: Params = ()) -> None:
+        """Have a statement done as the last one, whatever comes of it: it goes to the server with the COMMIT."""
+        self._last_sql.append(sql)
+        self._last_params += params
+
+    async def commit(self) -> None:
+        """End it, where it has begun. RuntimeError where a statement had failed and the work went on all the same."""
+        if not self._last_sql and not self._link.in_transaction:
+            return
+        # ROLLBACK is PostgreSQL's quiet answer to a COMMIT of a failed transaction
+        if (await self._run("; ".join([*self._last_sql, "COMMIT"]), self._last_params)).tag != "COMMIT":
+            raise RuntimeError("the work went on after a statement had failed: nothing was committed")
 
     async def _run(self, sql: str, params: Params) -> Result:
         # it begins with its first statement, which saves a way to the server and back
@@ -174,10 +189,9 @@ class Pool:
         link = await self._borrow()
         try:
             try:
-                result = await work(Transaction(link))
-                # ROLLBACK is PostgreSQL's quiet answer to a COMMIT of a failed transaction
-                if link.in_transaction and (await link.run("COMMIT")).tag != "COMMIT":
-                    raise RuntimeError("the work went on after a statement had failed: nothing was committed")
+                transaction = Transaction(link)
+                result = await work(transaction)
+                await transaction.commit()
             except Exception:
                 await self._roll_back(link)
                 raise

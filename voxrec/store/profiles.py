@@ -131,8 +131,10 @@ class Profiles:
         with _prompt_told():
             return await self._pool.transaction(work)
 
-    async def update(self, profile_id: UUID, change: Callable[[Profile], Profile]) -> Profile:
-        """Put what ``change`` makes of it in the place of a Profile; nobody else changes it meanwhile.
+    async def update(
+        self, profile_id: UUID, change: Callable[[Profile], Profile], along: Along[Profile] = nothing
+    ) -> Profile:
+        """Put what ``change`` makes of it in a Profile's place, and do ``along``; nobody else changes it meanwhile.
 
         Where ``change`` raises, nothing is written. The id and the time of creation stay. NotFound; Conflict where a
         number belongs to another Profile.
@@ -147,7 +149,9 @@ class Profiles:
                 await transaction.execute("DELETE FROM profile_numbers WHERE profile_id = %s", (old.id,))
                 if faults := await _claim_numbers(transaction, new):
                     raise Conflict("The profile collides with another one.", faults)
-            return _profile((list(new.numbers), *rows[0]))
+            stored = _profile((list(new.numbers), *rows[0]))
+            await along(transaction, stored)
+            return stored
 
         with _prompt_told():
             return await self._pool.transaction(work)
