@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
@@ -23,8 +24,9 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxrec.archive.directory import DirectoryArchive
 from voxrec.ari.client import AriClient
+from voxrec.ari.lane import CommandLane
 from voxrec.ari.requests import HttpRequester, TimedRequester
-from voxrec.ari.stream import EventStream, endpoint_for
+from voxrec.ari.stream import EventStream, StreamOwner, endpoint_for
 from voxrec.audio.formats import FORMATS
 from voxrec.calls.announcements import DEFAULT, Announcements
 from voxrec.calls.core import NO_ROOM, CallSettings
@@ -71,6 +73,7 @@ from voxrec.store.snapshot import ProfileSnapshot
 from voxrec.store.tokens import Tokens
 from voxrec.tree import AGAIN, InOrder, Listening, Part
 
+_SWITCH = 0.0005  # seconds; Python's own 5 ms are as long as all of a call's set-up
 _PATIENCE = 5.0  # seconds that Asterisk waits for the Profiles; live calls of before must not wait longer
 _LOOK = 2.0  # seconds between looks at how much room the disk has
 _SWEEP = 60.0  # seconds between looks for recordings that nobody ended
@@ -87,6 +90,8 @@ class Voxrec(InOrder):
 
     def __init__(self, reactor: Any, config: Config) -> None:
         super().__init__()
+        # a thread that works on audio lets the reactor, and with it a caller, wait no longer than that
+        sys.setswitchinterval(_SWITCH)
         # each connection would log its coming and going, and Autobahn what the stream says in plain words
         Factory.noisy = False
         txaio.set_global_log_level("critical")  # type: ignore[attr-defined] # Autobahn puts it there
@@ -286,20 +291,17 @@ class _Gateway(InOrder):
             self._router.owns,
             self._in_thread,
         )
-        self._link = AsteriskLink(reactor, self._asterisk, self._router, leftovers, lambda: self._stream.stopService())
-        self._stream = EventStream(
+        self._link = AsteriskLink(
             reactor,
-            endpoint_for(reactor, config.asterisk.url, config.asterisk.request_timeout),
-            self._link,
-            url=config.asterisk.url,
-            user=config.asterisk.user,
-            password=config.asterisk.password,
-            app=config.asterisk.app,
-            request_timeout=config.asterisk.request_timeout,
-            ping_interval=config.asterisk.ping_interval,
-            ping_timeout=config.asterisk.ping_timeout,
-            queue_limit=config.asterisk.event_queue,
+            self._asterisk,
+            self._router,
+            leftovers,
+            lambda: Deferred.fromCoroutine(self._close_streams()),
+            self._open_lane,
         )
+        self._stream = _event_stream(reactor, config, self._link, config.asterisk.app)
+        # an application of its own, into which nothing ever comes
+        self._lane = _event_stream(reactor, config, CommandLane(self._asterisk), f"{config.asterisk.app}-commands")
         rest = RestApp(
             reactor,
             profiles,
@@ -449,6 +451,7 @@ class _Gateway(InOrder):
         if not self._worker.running:
             self._worker.startService()
         self._worker.poke()
+        Deferred.fromCoroutine(self._link.sweep())
 
     def _tokens_changed(self, token_id: str = "") -> None:
         self._stored_tokens.changed(token_id)
@@ -456,6 +459,15 @@ class _Gateway(InOrder):
 
     async def _start_worker(self) -> None:
         """It has nothing to do before PostgreSQL first answers (`_caught_up`)."""
+
+    def _open_lane(self) -> None:
+        if not self._lane.running:
+            self._lane.startService()
+
+    async def _close_streams(self) -> None:
+        await maybeDeferred(self._stream.stopService)
+        if self._lane.running:
+            await maybeDeferred(self._lane.stopService)
 
     async def _start_calls(self) -> None:
         await self._announcements.start()
@@ -466,7 +478,7 @@ class _Gateway(InOrder):
     async def _stop_calls(self) -> None:
         """Leave the live calls to the next voxrec, or, as it is configured, see them to their end."""
         if self._config.calls.on_stop == "keep":
-            await maybeDeferred(self._stream.stopService)
+            await self._close_streams()
             self._router.let_go_all()
             await self._announcements.stop()
             return
@@ -476,7 +488,7 @@ class _Gateway(InOrder):
             self._log.warn("ending the calls that are still live")
             self._router.release_all()
             await self._ended_within(_LAST_WORDS)
-        await maybeDeferred(self._stream.stopService)
+        await self._close_streams()
         await self._announcements.stop()
 
     async def _ended_within(self, seconds: float) -> bool:
@@ -517,6 +529,23 @@ def _call_settings(
         announcement=announcement,
         beep=config.calls.beep,
         room=room,
+    )
+
+
+def _event_stream(reactor: Any, config: Config, owner: StreamOwner, app: str) -> EventStream:
+    asterisk = config.asterisk
+    return EventStream(
+        reactor,
+        endpoint_for(reactor, asterisk.url, asterisk.request_timeout),
+        owner,
+        url=asterisk.url,
+        user=asterisk.user,
+        password=asterisk.password,
+        app=app,
+        request_timeout=asterisk.request_timeout,
+        ping_interval=asterisk.ping_interval,
+        ping_timeout=asterisk.ping_timeout,
+        queue_limit=asterisk.event_queue,
     )
 
 

@@ -190,7 +190,7 @@ class ModelAsterisk:
                 if name not in self.recordings:
                     raise no(404, "Recording not found")
                 return json.dumps({"name": name}).encode()
-            case ("POST" | "DELETE"), "recordings", "live", name, "mute":
+            case (("POST" | "DELETE"), "recordings", "live", name, "mute"):
                 if name not in self.recordings:
                     raise no(404, "Recording not found")
                 self.recordings[name].muted ^= True

@@ -17,7 +17,9 @@ from tests.live.gateway import GatewayTestCase, new_stack
 from tests.live.test_calls import asterisk_of
 from tests.postgres import administer, cluster
 from voxrec.sandbox import scene
+from voxrec.sandbox.asterisk import free_port
 from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.process import Process, dying_with_parent
 from voxrec.sandbox.stack import Stack
 
 
@@ -148,7 +150,7 @@ class StopTests(DaemonTestCase):
         return profile, caller, desk
 
     async def test_live_calls_end_by_themselves_and_new_ones_are_sent_elsewhere(self) -> None:
-        stack = self.stack(calls={"grace": 30})
+        stack = self.stack(calls={"on_stop": "end", "grace": 30})
         profile, caller, _ = await self.talking(stack, 5.0)
         stack.signal_voxrec(signal.SIGTERM)
         await self.sleep(0.5)
@@ -164,7 +166,7 @@ class StopTests(DaemonTestCase):
         self.assertApproximates(recording["duration"], 5.0, 0.5)
 
     async def test_calls_that_go_on_too_long_are_ended_and_kept(self) -> None:
-        stack = self.stack(calls={"grace": 1})
+        stack = self.stack(calls={"on_stop": "end", "grace": 1})
         profile, caller, desk = await self.talking(stack, 60.0)
         stack.signal_voxrec(signal.SIGTERM)
         await caller.ended(10)
@@ -175,18 +177,49 @@ class StopTests(DaemonTestCase):
         self.assertEqual(recording["state"], "completed")
         self.assertEqual(recording["timeline"][-1]["by"], "voxrec")
 
-    async def test_what_a_killed_voxrec_was_recording_is_finished_by_the_next(self) -> None:
+    async def test_what_a_killed_asterisk_was_recording_is_finished(self) -> None:
         stack = self.stack()
-        profile, _, desk = await self.talking(stack, 60.0)
-        await self.sleep(3)
-        stack.kill_voxrec()
+        profile, _, _ = await self.talking(stack, 60.0)
+        await self.sleep(4)
+        stack.asterisk.kill()
         await self.sleep(1)
-        await stack.start_voxrec()
-        await desk.ended(20)
+        await stack.asterisk.start(self.reactor)
+        await stack.ready()
         recording = await stack.recording_of(profile["id"], 90)
         self.assertEqual(recording["state"], "completed")
-        self.assertGreater(recording["duration"], 4)
+        self.assertTrue(recording["verdict"]["repaired"], recording["verdict"])
+        # Asterisk writes 32 KiB at a time, which is 2.05 s
+        self.assertGreater(recording["duration"], 2)
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+
+    async def test_of_two_on_one_application_the_first_gives_way_and_the_call_goes_on(self) -> None:
+        name = f"live_{os.urandom(4).hex()}"
+        administer(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        stack = self.stack(database={"dsn": cluster().dsn(name)})
+        profile, caller, _ = await self.talking(stack, 8.0)
+        second = self.second(stack)
+        await self.says(stack, "another program took over the application")
+        await self.not_ready(stack, "another program took over")
+        await caller.ended(20)
+        talked = caller.event("disconnected").monotonic - caller.event("confirmed").monotonic
+        self.assertApproximates(talked, 8.0, 0.5)
+        recording = await stack.recording_of(profile["id"])
+        self.assertEqual(recording["state"], "completed")
+        self.assertApproximates(recording["duration"], 8.0, 0.4)
+        self.assertIn("taken over, talking", second.log_tail(200))
+        self.assertEqual(stack.logged("Traceback"), 0)
+
+    def second(self, stack: Stack) -> Process:
+        """Another voxrec on the same database and application, as after a careless failover."""
+        settings = yaml.safe_load(stack.config_file.read_text())
+        settings["data_directory"] = str(stack.directory / "second")
+        settings["rest"]["listen"] = f"tcp:{free_port(socket.SOCK_STREAM)}:interface=127.0.0.1"
+        config = stack.directory / "second.yaml"
+        config.write_text(yaml.safe_dump(settings))
+        command = dying_with_parent(stack.daemon_command(config))
+        second = Process(command, stack.directory / "second.log", directory=stack.directory)
+        self.addCleanup(second.kill)
+        return second
 
     async def test_nothing_outlives_it(self) -> None:
         stack = self.stack()

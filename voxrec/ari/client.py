@@ -65,11 +65,21 @@ class AriClient:
         self._timed = timed
         self._http = timed("http", http)
         self._way = self._http
+        self._aside: Requester | None = None
         self._cause_codes = False
+
+    @property
+    def in_order(self) -> bool:
+        """Whether Asterisk does commands in the order in which they are sent, not waiting for the answers."""
+        return self._way is not self._http
 
     def prefer(self, way: Requester) -> None:
         """Send what follows this way."""
         self._way = self._timed("websocket", way)
+
+    def prefer_aside(self, way: Requester | None) -> None:
+        """Send what makes a recording this way, where it holds nobody up; None: as everything else."""
+        self._aside = None if way is None else self._timed("websocket", way)
 
     def forget(self) -> None:
         """Go back to HTTP: the faster way is gone."""
@@ -145,13 +155,13 @@ class AriClient:
 
     async def snoop(self, channel: str, snoop: str, args: str, *, spy: Direction, whisper: Direction = "none") -> None:
         """Make a channel that hears (spy) or speaks into (whisper) another one; it enters the application."""
-        await self._do(
-            "POST", ("channels", channel, "snoop", snoop), app=self.app, appArgs=args, spy=spy, whisper=whisper
-        )
+        query = {"app": self.app, "appArgs": args, "spy": spy, "whisper": whisper}
+        await (self._aside or self._way).request("POST", ("channels", channel, "snoop", snoop), query)
 
     async def record(self, channel: str, name: str, format_: str) -> None:
         """Record what a channel hears to a file; `RecordingStarted` is the proof. A file of that name is an error."""
-        await self._do("POST", ("channels", channel, "record"), name=name, format=format_, ifExists="fail")
+        query = {"name": name, "format": format_, "ifExists": "fail"}
+        await (self._aside or self._way).request("POST", ("channels", channel, "record"), query)
 
     async def mute_recording(self, name: str) -> None:
         """Write silence from here on; the file keeps its length (measured on 22.10: pausing it would cut it)."""

@@ -184,7 +184,7 @@ def decode(text: bytes) -> Event | RestResponse | None:
         if _head.decode(text).type not in _WANTED:
             return None
         return _event.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotAnEvent(str(error)) from error
 
 

@@ -107,6 +107,9 @@ class CallInputs(Protocol):
     def cleared(self) -> None:
         """Nothing of the call is left in Asterisk."""
 
+    def let_go(self) -> None:
+        """Another process goes on with the call: what Asterisk still answers here does not matter any more."""
+
     def found_placing(self) -> None:
         """Taken over from another process: the outgoing channel is being made."""
 
@@ -139,6 +142,7 @@ class Core:
     callee: str  # whom it calls
     legs: int = 1
     transfer: str | None = None  # what holds the place in the bridge for a leg that is being made
+    replaces: str = ""  # the dialog that the next leg is to take over (RFC 3891)
     status: CallState = CallState.NEW
     answered_at: datetime | None = None
     ended_at: datetime | None = None
@@ -178,7 +182,12 @@ class Core:
 
     async def place(self) -> None:
         """Make the bridge and the outgoing channel."""
-        await together(self.asterisk.create_bridge(self.bridge, f"voxrec {self.call_id}"), self.make_leg())
+        bridge = self.asterisk.create_bridge(self.bridge, f"voxrec {self.call_id}")
+        if self.asterisk.in_order:
+            await together(self.make_leg(), bridge)
+        else:
+            await bridge
+            await self.make_leg()
 
     async def make_leg(self) -> None:
         """Make the outgoing channel, which knows all that another process needs to go on with the call."""
@@ -193,6 +202,8 @@ class Core:
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(self.profile.id),
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": self.incoming.dialled,
                 "TRANSFER_CONTEXT": _TRANSFER_CONTEXT,
+                # what Asterisk makes a Replaces header of
+                **({"SIPREPLACESHDR": self.replaces} if self.replaces else {}),
                 memory.CALL: memory.written(self.memory()),
             },
         )
@@ -214,15 +225,20 @@ class Core:
 
     async def dial(self) -> None:
         """Call the far end, with both in the bridge so that ringing and early media pass."""
-        await self.asterisk.add_to_bridge(self.bridge, (self.incoming.channel, self.leg))
-        # Asterisk's own limit is only there for the case that voxrec is not
-        await self.asterisk.dial(self.leg, caller=self.incoming.channel, timeout=round(self.ring_timeout) + 30)
+        caller, timeout = self.incoming.channel, round(self.ring_timeout) + 30  # for the case that voxrec is not there
+        join = self.asterisk.add_to_bridge(self.bridge, (caller, self.leg))
+        if self.asterisk.in_order:
+            await together(join, self.asterisk.dial(self.leg, caller=caller, timeout=timeout))
+        else:
+            await join
+            await self.asterisk.dial(self.leg, caller=caller, timeout=timeout)
 
-    def transfer_to(self, callee: str, placeholder: str) -> None:
+    def transfer_to(self, callee: str, placeholder: str, replaces: str) -> None:
         """The far end wants somebody else to go on in its place; ``placeholder`` is what Asterisk put there."""
         self.note("transferred", by=Side.CALLEE, detail=callee)
         self.legs += 1
         self.leg, self.callee, self.transfer = owned_id(self.call_id, leg_role(self.legs)), callee, placeholder
+        self.replaces = replaces
         if self.beeper is not None:
             self.beeper.moved()
         self.attempt(self._or_no_leg(self.make_leg()))

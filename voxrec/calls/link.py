@@ -31,12 +31,17 @@ class AsteriskLink:
         router: Router,
         leftovers: Leftovers,
         give_way: Callable[[], object],
+        open_lane: Callable[[], object] = lambda: None,
     ) -> None:
-        """``give_way`` closes the event stream for good: another program has the application now."""
+        """``give_way`` closes the event stream for good: another program has the application now.
+
+        ``open_lane`` opens another websocket for commands, where Asterisk takes them.
+        """
         self._clock = clock
         self._asterisk = asterisk
         self._router = router
         self._leftovers = leftovers
+        self._open_lane = open_lane
         self._give_way = give_way
         self._connection = 0
         self.replaced = False
@@ -94,6 +99,7 @@ class AsteriskLink:
             return
         if connection == self._connection:
             self._asterisk.prefer(requester)
+            self._open_lane()
 
     async def _clean_up(self, strays: Strays, connection: int) -> None:
         if strays.channels or strays.bridges:

@@ -1,0 +1,239 @@
+"""What comes from the network is anybody's: no event, name or number breaks the router, the log or a command."""
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher, textFileLogObserver
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, nothing_known, profile
+from voxrec.ari import events
+from voxrec.ari.client import AriClient
+from voxrec.calls.memory import CALL, read_memory
+from voxrec.calls.router import Router
+from voxrec.model import Profile, Side, leg_name
+
+FIXED = settings(derandomize=True, database=None, deadline=None, max_examples=150)
+_CHANNEL: Final = {
+    "id": "1700000000.1",
+    "name": "PJSIP/trunk-00000001",
+    "state": "Ring",
+    "protocol_id": "c9a1",
+    "caller": {"name": "Alice", "number": "+4930111"},
+    "connected": {"name": "", "number": ""},
+    "accountcode": "",
+    "dialplan": {
+        "context": "voxrec",
+        "exten": "100",
+        "priority": 3,
+        "app_name": "Stasis",
+        "app_data": "voxrec,incoming",
+    },
+    "creationtime": "2026-11-23T12:00:00.123+0000",
+    "language": "en",
+}
+_OF_ALL: Final = {
+    "timestamp": "2026-11-23T12:00:00.125+0000",
+    "asterisk_id": "02:00:00:00:00:01",
+    "application": "voxrec",
+}
+# As Asterisk 22.10 sends them; what stands in no other place is what each has of its own.
+REAL: Final[dict[str, dict[str, Any]]] = {
+    "StasisStart": {"channel": _CHANNEL, "args": ["incoming", "codecs=%28ulaw%29", "Diversion=%3Csip%3Aa%40b%3E"]},
+    "StasisEnd": {"channel": _CHANNEL},
+    "ChannelStateChange": {"channel": {**_CHANNEL, "state": "Up"}},
+    "ChannelDestroyed": {"channel": _CHANNEL, "cause": 16, "cause_txt": "Normal Clearing", "tech_cause": 0},
+    "ChannelDtmfReceived": {"channel": _CHANNEL, "digit": "5", "duration_ms": 100},
+    "ChannelHold": {"channel": _CHANNEL, "musicclass": "default"},
+    "ChannelUnhold": {"channel": _CHANNEL},
+    "PlaybackStarted": {"playback": {"id": "p", "media_uri": "sound:x", "target_uri": "channel:1", "state": "playing"}},
+    "PlaybackFinished": {"playback": {"id": "p", "media_uri": "sound:x", "target_uri": "channel:1", "state": "done"}},
+    "RecordingStarted": {"recording": {"name": "r", "format": "wav", "state": "recording", "target_uri": "channel:1"}},
+    "RecordingFinished": {"recording": {"name": "r", "format": "wav", "state": "done", "duration": 3}},
+    "RecordingFailed": {"recording": {"name": "r", "format": "wav", "state": "failed", "cause": "no"}},
+    "ApplicationReplaced": {},
+    "RESTResponse": {"request_id": "1", "status_code": 200, "reason_phrase": "OK", "message_body": "{}"},
+}
+_SCALAR = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20)
+)
+_JSON = st.recursive(
+    _SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=6
+)
+_WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+_ODD = st.sampled_from(
+    [
+        "voxrec-",
+        "voxrec-10000000-0000-4000-8000-000000000009-leg",
+        "voxrec-10000000-0000-4000-8000-000000000009-leg9",
+        "voxrec-10000000-0000-4000-8000-000000000009-legx",
+        "voxrec-10000000-0000-4000-8000-000000000009-",
+        "voxrec-10000000-0000-4000-8000-000000000009-caller",
+        "voxrec-10000000-0000-4000-8000-000000000009-nobody",
+        "incoming",
+        "transferred",
+        "transferred,%3Csip%3Aa%40b%3E",
+        "100",
+        "Up",
+        "Ringing",
+        "",
+        "\r\nInjected: 1",
+        "\x1b[2J",
+    ]
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    if path:
+        yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield from places(one, (*path, key))
+
+
+@st.composite
+def mutants(draw: st.DrawFn) -> bytes:
+    """A real event with a few places taken out or filled with something else, and fields that nobody knows."""
+    kind = draw(st.sampled_from(sorted(REAL)))
+    event = json.loads(json.dumps({"type": kind, **_OF_ALL, **REAL[kind]}))
+    for _ in range(draw(st.integers(0, 3))):
+        *above, last = draw(st.sampled_from([path for path in places(event) if path != ("type",)]))
+        holder = event
+        for step in above:
+            holder = holder[step]
+        if draw(st.booleans()):
+            holder[last] = draw(_ODD | _JSON)
+        else:
+            del holder[last]
+    if draw(st.booleans()):
+        event[draw(st.text())] = draw(_JSON)
+        event["type"] = kind
+    return json.dumps(event).encode()
+
+
+class Everybody:
+    """A Directory in which every number leads to one Profile."""
+
+    loaded = True
+
+    def find(self, dialled: str) -> Profile | None:
+        return profile(record_pause_code="*1") if dialled != "nobody" else None
+
+
+class HostileTestCase(SynchronousTestCase):
+    def new_router(self) -> Router:
+        self.asterisk = WillingAsterisk()
+        self.asterisk.refuse = {f"recordings/live/{role}": 404 for role in ("caller", "callee")}
+        self.ledger = Notebook()
+        self.clock = Clock()
+        return Router(self.clock, AriClient(self.asterisk, "voxrec"), Everybody(), self.ledger, SETTINGS, nothing_known)
+
+    def logged(self, act: Any) -> list[str]:
+        """The lines that go to the log meanwhile, as twistd writes them."""
+        file = io.StringIO()
+        observer = textFileLogObserver(file)
+        failures: list[LogEvent] = []
+
+        def watch(event: LogEvent) -> None:
+            observer(event)
+            if "log_failure" in event:
+                failures.append(event)
+
+        globalLogPublisher.addObserver(watch)  # type: ignore[arg-type] # any callable is one
+        try:
+            act()
+        finally:
+            globalLogPublisher.removeObserver(watch)  # type: ignore[arg-type]
+        self.assertEqual(failures, [])
+        return file.getvalue().split("\n")[:-1]
+
+
+class EventTests(HostileTestCase):
+    def test_the_real_ones_are_read(self) -> None:
+        for kind, fields in REAL.items():
+            event = events.decode(json.dumps({"type": kind, **_OF_ALL, **fields}).encode())
+            read = None if event is None else event.__struct_config__.tag
+            self.assertEqual(read, kind if kind in events.wanted_types() else None)
+        self.assertEqual(events.wanted_types() - set(REAL), {"ChannelHangupRequest"} & events.wanted_types())
+
+    @given(st.lists(mutants(), min_size=1, max_size=8))
+    @FIXED
+    def test_whatever_asterisk_sends_the_router_goes_on(self, texts: list[bytes]) -> None:
+        router = self.new_router()
+
+        def act() -> None:
+            for text in texts:
+                try:
+                    event = events.decode(text)
+                except events.NotAnEvent:
+                    continue
+                if event is not None and not isinstance(event, events.RestResponse):
+                    router.handle(event)
+            self.clock.advance(1)
+
+        self.logged(act)
+
+    @given(
+        st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | _JSON.map(lambda one: json.dumps(one).encode())
+    )
+    @FIXED
+    def test_what_is_no_event_is_told_so(self, text: bytes) -> None:
+        try:
+            self.assertIsNone(events.decode(text))
+        except events.NotAnEvent as error:
+            self.assertTrue(str(error))
+
+    def test_nothing_is_nested_too_deep_for_it(self) -> None:
+        for deep in (b'{"type": "StasisStart", "channel": ' + b"[" * 200_000, b"[" * 200_000):
+            self.assertRaises(events.NotAnEvent, events.decode, deep)
+
+
+class NameTests(HostileTestCase):
+    @given(_WORDS, _WORDS, st.just("nobody") | _WORDS, _WORDS)
+    @FIXED
+    def test_a_callers_words_are_one_line_of_the_log_and_whole_in_json(
+        self, name: str, number: str, dialled: str, target: str
+    ) -> None:
+        router = self.new_router()
+        caller = events.Channel(
+            id="1700.1",
+            name="PJSIP/trunk-1",
+            caller=events.CallerId(name=name, number=number),
+            dialplan=events.Dialplan(exten=dialled),
+        )
+
+        def act() -> None:
+            router.handle(events.StasisStart(caller, ("incoming", f"Diversion={target}")))
+            for call in router.calls:
+                leg = events.Channel(id=call.leg, name="PJSIP/trunk-2", state="Up")
+                router.handle(events.StasisStart(leg, ("leg",)))
+                router.handle(events.ChannelStateChange(leg))
+                for side in Side:
+                    router.handle(events.RecordingStarted(events.LiveRecording(leg_name(call.recording_id, side))))
+                router.handle(events.ChannelDtmfReceived(leg, name))
+                local = events.Channel(id="local;2", name=name)
+                router.handle(events.StasisStart(local, ("transferred", target, "PJSIP/trunk-2")))
+                router.handle(events.ChannelDestroyed(caller, 16))
+                router.handle(events.ChannelDestroyed(leg, 16))
+            self.clock.advance(20)
+
+        for line in self.logged(act):
+            self.assertTrue(line.isprintable(), line)
+            self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\S+ \[\S+\] ")
+        for recording in self.ledger.entries:
+            shown = msgspec.json.decode(msgspec.json.encode(recording))
+            self.assertEqual((shown.get("fromName"), shown.get("to")), (name[:255] or None, dialled[:255]))
+        for body in self.asterisk.bodies.values():
+            if isinstance(body, dict) and "variables" in body:
+                remembered = read_memory(body["variables"][CALL])
+                assert remembered is not None
+                self.assertEqual((remembered.name, remembered.number), (name[:255], number[:255]))
+                for variable in body["variables"]:
+                    self.assertNotIn("\n", variable)
