@@ -98,8 +98,7 @@ class OrphanTests(DatabaseTestCase):
         await self.orphans.sweep()
         self.assertTrue((self.root / path).exists())
         self.assertTrue(leg.exists())
-        job = await Jobs(self.pool).claim([JobKind.ERASE], timedelta(minutes=1))
-        assert job is not None
+        ((job,), _) = await Jobs(self.pool).claim([JobKind.ERASE], timedelta(minutes=1))
         await Jobs(self.pool).done(job)
         self.clock.advance(AGE.total_seconds())
         await self.orphans.sweep()

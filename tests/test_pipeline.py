@@ -22,13 +22,14 @@ from tests.mortal import STEPS, Place
 from tests.postgres import DatabaseTestCase, reactor, until
 from tests.store.samples import NOON, later, profile, recording
 from voxrec.deliver.worker import Handler, Worker
-from voxrec.model import Job, JobKind, Recording, RecordingState, Side, leg_name
-from voxrec.store.jobs import Jobs, owe
+from voxrec.model import Job, JobKind, JobState, Recording, RecordingState, Side, leg_name
+from voxrec.store.jobs import JobFilter, Jobs, owe
 from voxrec.store.pool import Pool, Transaction
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 
 ANN = "ann@example.org"
+OWED = JobFilter(states=[JobState.PENDING, JobState.RUNNING])
 
 
 class Ending(ProcessProtocol):
@@ -91,7 +92,7 @@ class KilledTests(DatabaseTestCase, RelayTestCase):
         worker = place.worker(self.pool)
         worker.startService()
         try:
-            while await Jobs(self.pool).next_due() is not None:
+            while await Jobs(self.pool).page(OWED):
                 await deferLater(reactor, 0.02)
         finally:
             await worker.stopService()
@@ -209,6 +210,6 @@ class SeveralDaemons(DatabaseTestCase):
                 worker.poke()
         self.assertEqual(len(handed), 1)
         release.callback(None)
-        while await self.jobs.next_due() is not None:
+        while await self.jobs.page(OWED):
             await deferLater(reactor, 0.02)
         self.assertEqual(len(handed), 1)

@@ -49,8 +49,7 @@ class RetentionTests(DatabaseTestCase):
             await self.recordings.get(expired)
         for one in stays:
             self.assertEqual((await self.recordings.get(one)).id, one)
-        job = await Jobs(self.pool).claim([JobKind.ERASE], timedelta(minutes=1))
-        assert job is not None
+        ((job,), _) = await Jobs(self.pool).claim([JobKind.ERASE], timedelta(minutes=1))
         self.assertEqual(job.recording_id, expired)
 
     async def test_more_than_one_batch(self) -> None:

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Job, JobKind, JobState
+from voxrec.store.jobs import Claimed
 
 
 class Queue:
@@ -39,23 +40,20 @@ class Queue:
         )
         return number
 
-    async def claim(self, kinds: Collection[JobKind], lease: timedelta) -> Job | None:
+    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int) -> Claimed:
         self._ask()
         self.claims += 1
-        due = [job for job in self.rows.values() if job.kind in kinds and job.due_at <= self.now]
-        free = [job for job in due if job.state is not JobState.DEAD and not self._is_leased(job)]
-        if not free:
-            return None
-        first = min(free, key=lambda job: (job.due_at, job.id))
-        claimed = msgspec.structs.replace(first, attempts=first.attempts + 1)
-        self.rows[first.id.int] = claimed
-        self.leases[first.id.int] = self.now + lease
-        return claimed
+        alive = [job for job in self.rows.values() if job.kind in kinds and job.state is not JobState.DEAD]
+        free = [job for job in alive if job.due_at <= self.now and not self._is_leased(job)]
+        taken = sorted(free, key=lambda job: (job.due_at, job.id))[:limit]
+        others = [job for job in alive if job not in taken] if len(taken) < limit else []
+        next_due = min((max(job.due_at, self.leases.get(job.id.int, job.due_at)) for job in others), default=None)
+        return Claimed([self._take(job, lease) for job in taken], next_due)
 
-    async def next_due(self, kinds: Collection[JobKind]) -> datetime | None:
-        self._ask()
-        free = (job for job in self.rows.values() if job.kind in kinds and job.state is not JobState.DEAD)
-        return min((max(job.due_at, self.leases.get(job.id.int, job.due_at)) for job in free), default=None)
+    def _take(self, job: Job, lease: timedelta) -> Job:
+        self.leases[job.id.int] = self.now + lease
+        self.rows[job.id.int] = claimed = msgspec.structs.replace(job, attempts=job.attempts + 1)
+        return claimed
 
     async def extend(self, job: Job, lease: timedelta) -> bool:
         if ours := self._is_ours(job):

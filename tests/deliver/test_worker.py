@@ -17,7 +17,7 @@ from tests.postgres import DatabaseTestCase, reactor
 from voxrec.deliver.worker import Backoff, Handler, Worker
 from voxrec.errors import AudioFault, DeliveryFault, StoreUnavailable
 from voxrec.model import Job, JobKind, JobState
-from voxrec.store.jobs import JobFilter, Jobs, owe
+from voxrec.store.jobs import Claimed, JobFilter, Jobs, owe
 
 STEADY = Backoff(first=10, limit=100, jitter=0)
 
@@ -124,8 +124,9 @@ class Taking(WorkerTestCase):
         self.assertEqual(self.mail.jobs, [])
 
     def test_what_is_due_but_locked_does_not_make_it_spin(self) -> None:
-        async def locked(*_: object) -> None:
+        async def locked(*_: object) -> Claimed:
             self.queue.claims += 1
+            return Claimed([], self.queue.now)
 
         self.patch(self.queue, "claim", locked)
         self.queue.add()
@@ -145,6 +146,30 @@ class Taking(WorkerTestCase):
         while self.mail.open:
             self.mail.finish()
         self.assertEqual(sorted(self.queue.finished), [1, 2, 3, 4, 5])
+
+    def test_as_many_at_once_as_there_is_room_for(self) -> None:
+        for _ in range(5):
+            self.queue.add()
+        self.worker(concurrency=3)
+        self.assertEqual([job.id.int for job in self.mail.jobs], [1, 2, 3])
+        self.assertEqual(self.queue.claims, 1)
+
+    def test_a_poke_while_the_queue_is_asked(self) -> None:
+        """What was put in meanwhile, the answer may not know of."""
+        asked: Deferred[None] = Deferred()
+        claim = self.queue.claim
+
+        async def slow(*args: Any) -> Claimed:
+            claimed = await claim(*args)
+            await asked
+            return claimed
+
+        self.patch(self.queue, "claim", slow)
+        worker = self.worker()
+        self.queue.add()
+        worker.poke()
+        asked.callback(None)
+        self.assertEqual(len(self.mail.jobs), 1)
 
     def test_each_kind_to_its_handler(self) -> None:
         finish = Recorder()
@@ -357,7 +382,7 @@ class Stopping(WorkerTestCase):
         asked: Deferred[None] = Deferred()
         claim = self.queue.claim
 
-        async def slow(*args: Any) -> Job | None:
+        async def slow(*args: Any) -> Claimed:
             await asked
             return await claim(*args)
 

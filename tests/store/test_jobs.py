@@ -32,33 +32,37 @@ class Queue(DatabaseTestCase):
         return recording_id
 
     async def claim(self, kinds: Sequence[JobKind] = BOTH, lease: timedelta = MINUTE) -> Job:
-        job = await self.jobs.claim(kinds, lease)
-        assert job is not None
+        ((job,), _) = await self.jobs.claim(kinds, lease)
         return job
+
+    async def next_due(self, kinds: Sequence[JobKind] = BOTH) -> datetime | None:
+        """Where there is nothing to be claimed now."""
+        jobs, due = await self.jobs.claim(kinds, MINUTE)
+        self.assertEqual(jobs, [])
+        return due
 
     async def test_from_claim_to_done(self) -> None:
         recording_id = await self.put(JobKind.FINISH)
         job = await self.claim()
         self.assertEqual((job.kind, job.recording_id, job.attempts), (JobKind.FINISH, recording_id, 1))
-        self.assertIsNone(await self.jobs.claim(BOTH, MINUTE))
+        self.assertIsNotNone(await self.next_due())
         self.assertTrue(await self.jobs.extend(job, MINUTE))
         self.assertTrue(await self.jobs.done(job))
         self.assertFalse(await self.jobs.done(job))
         self.assertEqual(await self.jobs.page(), [])
-        self.assertIsNone(await self.jobs.next_due())
+        self.assertIsNone(await self.next_due())
 
     async def test_what_was_done_is_not_owed_again(self) -> None:
         recording_id = await self.put(JobKind.FINISH)
         await self.jobs.done(await self.claim())
         await self.pool.transaction(lambda transaction: owe(transaction, recording_id, BOTH))
         self.assertEqual((await self.claim()).kind, JobKind.MAIL)
-        self.assertIsNone(await self.jobs.claim(BOTH, MINUTE))
+        self.assertEqual((await self.jobs.claim(BOTH, MINUTE)).jobs, [])
 
     async def test_only_the_kinds_asked_for(self) -> None:
         await self.put(JobKind.FINISH)
-        self.assertIsNone(await self.jobs.claim([JobKind.MAIL], MINUTE))
-        self.assertIsNone(await self.jobs.next_due([JobKind.MAIL]))
-        self.assertIsNotNone(await self.jobs.next_due([JobKind.FINISH]))
+        self.assertIsNone(await self.next_due([JobKind.MAIL]))
+        self.assertEqual((await self.claim([JobKind.FINISH])).kind, JobKind.FINISH)
 
     async def test_two_daemons_get_different_ones(self) -> None:
         for _ in range(20):
@@ -66,11 +70,24 @@ class Queue(DatabaseTestCase):
         other_pool = Pool(reactor, self.dsn, size=4)
         other_pool.start()
         others = Jobs(other_pool)
-        claims = [Deferred.fromCoroutine(queue.claim(BOTH, MINUTE)) for _ in range(12) for queue in (self.jobs, others)]
-        claimed = [job for job in await gatherResults(claims) if job is not None]
+        claims = [
+            Deferred.fromCoroutine(queue.claim(BOTH, MINUTE, limit))
+            for limit in (1, 2, 3, 7)
+            for queue in (self.jobs, others)
+        ]
+        claimed = [job for jobs, _ in await gatherResults(claims) for job in jobs]
         self.assertEqual(len({job.id for job in claimed}), len(claimed))
         self.assertEqual(len(claimed), 20)
         await other_pool.stop()
+
+    async def test_the_oldest_first_and_no_more_than_wanted(self) -> None:
+        owed = [await self.put(JobKind.FINISH) for _ in range(4)]
+        jobs, due = await self.jobs.claim(BOTH, MINUTE, 3)
+        self.assertEqual(([job.recording_id for job in jobs], due), (owed[:3], None))
+        jobs, due = await self.jobs.claim(BOTH, MINUTE, 3)
+        self.assertEqual([job.recording_id for job in jobs], owed[3:])
+        assert due is not None  # the end of a lease
+        self.assertTrue(50 < (due - datetime.now(UTC)).total_seconds() <= 60)
 
     async def test_one_that_is_being_claimed_is_not_waited_for(self) -> None:
         await self.put(JobKind.FINISH)
@@ -100,21 +117,20 @@ class Queue(DatabaseTestCase):
     async def test_a_lease_that_ran_out_but_nobody_noticed(self) -> None:
         await self.put(JobKind.FINISH)
         self.assertTrue(await self.jobs.done(await self.claim(lease=OVER)))
-        self.assertIsNone(await self.jobs.claim(BOTH, MINUTE))
+        self.assertIsNone(await self.next_due())
 
     async def test_again_later(self) -> None:
         await self.put(JobKind.FINISH)
         due = datetime.now(UTC) + MINUTE
         self.assertTrue(await self.jobs.retry(await self.claim(), "disk full", due))
-        self.assertIsNone(await self.jobs.claim(BOTH, MINUTE))
-        self.assertEqual(await self.jobs.next_due(), due)
+        self.assertEqual(await self.next_due(), due)
         (job,) = await self.jobs.page()
         self.assertEqual((job.last_error, job.due_at, job.state), ("disk full", due, JobState.PENDING))
 
     async def test_next_due_is_the_end_of_the_lease(self) -> None:
         await self.put(JobKind.FINISH)
         await self.claim()
-        due = await self.jobs.next_due()
+        due = await self.next_due()
         assert due is not None
         self.assertTrue(55 < (due - datetime.now(UTC)).total_seconds() <= 60)
 
@@ -122,8 +138,7 @@ class Queue(DatabaseTestCase):
         await self.put(JobKind.MAIL)
         job = await self.claim()
         self.assertTrue(await self.jobs.bury(job, "no such mailbox"))
-        self.assertIsNone(await self.jobs.claim(BOTH, MINUTE))
-        self.assertIsNone(await self.jobs.next_due())
+        self.assertIsNone(await self.next_due())
         (dead,) = await self.jobs.page(JobFilter(states=[JobState.DEAD], kinds=[JobKind.MAIL]))
         self.assertEqual((dead.id, dead.last_error), (job.id, "no such mailbox"))
         restarted = await self.jobs.restart(job.id)

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from voxrec.deliver.wording import one_line
 from voxrec.errors import DeliveryFault, StoreUnavailable, VoxrecError
 from voxrec.model import Job, JobKind
+from voxrec.store.jobs import Claimed
 
 Handler = Callable[[Job], Awaitable[None]]
 
@@ -28,11 +29,8 @@ class Jobs(Protocol):
     The last four say whether the job was still ours: a lease that ran out gives it to somebody else.
     """
 
-    async def claim(self, kinds: Collection[JobKind], lease: timedelta) -> Job | None:
-        """Take the job that has been due for longest, for as long as ``lease``; count the attempt."""
-
-    async def next_due(self, kinds: Collection[JobKind]) -> datetime | None:
-        """When there is something to claim, as far as is known."""
+    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int) -> Claimed:
+        """Take up to ``limit`` of the jobs that have been due for longest, for ``lease``; count the attempts."""
 
     async def extend(self, job: Job, lease: timedelta) -> bool:
         """Keep it for as long as ``lease`` from now."""
@@ -142,17 +140,17 @@ class Worker(Service):
 
     async def _take_what_is_due(self) -> float:
         """Begin what is due, as far as there is room. Returns how many seconds to rest then."""
-        kinds = tuple(self._handlers)
         try:
-            while self.running and len(self._tasks) < self._concurrency:
-                job = await self._jobs.claim(kinds, self._lease)
+            while self.running and (room := self._concurrency - len(self._tasks)):
+                jobs, next_due = await self._jobs.claim(tuple(self._handlers), self._lease, room)
                 self._store_answered()
-                if job is None:
-                    return self._until(await self._jobs.next_due(kinds))
-                if self.running:
-                    self._begin(job)
-                else:
-                    await self._jobs.retry(job, job.last_error or "voxrec was stopped", self._in(0))
+                for job in jobs:
+                    if self.running:
+                        self._begin(job)
+                    else:
+                        await self._jobs.retry(job, job.last_error or "voxrec was stopped", self._in(0))
+                if len(jobs) < room:
+                    return self._until(next_due)
         except StoreUnavailable as fault:
             return self._store_failed(fault)
         except Exception:  # a defect must not end the queue for good

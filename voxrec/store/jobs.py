@@ -9,7 +9,7 @@ are PostgreSQL's own, so that the daemons' clocks need not agree.
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -30,18 +30,22 @@ _STATE: Final = """
 _COLUMNS: Final = {"state": _STATE}
 _LISTED: Final = ", ".join(_COLUMNS.get(field.name, field.name) for field in msgspec.structs.fields(Job))
 _MINE: Final = "id = %s AND claims = %s AND leased_until IS NOT NULL"
+# What is still to come is looked for only where all that is due was taken: a long queue is not read for each few of it.
 _CLAIM: Final = f"""
-    UPDATE jobs SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s
-    WHERE id = (
+    WITH due AS MATERIALIZED (
         SELECT id FROM jobs
         WHERE done_at IS NULL AND NOT dead AND kind = ANY(%s) AND due_at <= now()
           AND (leased_until IS NULL OR leased_until <= now())
-        ORDER BY due_at, created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ORDER BY due_at, created_at LIMIT %s FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE jobs SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s
+        FROM due WHERE jobs.id = due.id RETURNING jobs.*
+    ), others AS (
+        SELECT min(greatest(due_at, leased_until)) AS next_due FROM jobs
+        WHERE (SELECT count(*) FROM due) < %s
+          AND done_at IS NULL AND NOT dead AND kind = ANY(%s) AND id NOT IN (SELECT id FROM due)
     )
-    RETURNING {_LISTED}
-"""
-_NEXT_DUE: Final = """
-    SELECT min(greatest(due_at, leased_until)) FROM jobs WHERE done_at IS NULL AND NOT dead AND kind = ANY(%s)
+    SELECT next_due, {_LISTED} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
 """
 _OWE_ERASING: Final = """
     INSERT INTO jobs (kind, recording_id, path) VALUES ('erase', %s, %s)
@@ -66,7 +70,6 @@ _FORGET: Final = """
 """
 # What belongs to these Profiles. The files of a deleted Recording belong to nobody any more.
 _OF_PROFILES: Final = "EXISTS (SELECT FROM recordings WHERE recordings.id = jobs.recording_id AND profile_id = ANY(%s))"
-EVERY_KIND: Final = frozenset(JobKind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,17 @@ class JobFilter:
 
 
 EVERY_JOB: Final = JobFilter()
+
+
+class Claimed(NamedTuple):
+    """What was taken, and when there is more.
+
+    ``next_due`` is when one of the others can be claimed, in the past where somebody else is about to; None: when one
+    is put in, or, where as many were taken as were wanted, perhaps at once.
+    """
+
+    jobs: list[Job]
+    next_due: datetime | None
 
 
 def _unchecked(_job: Job) -> None:
@@ -128,10 +142,11 @@ class Jobs:
         """
         return self if profile_ids is None else Jobs(self._database, profile_ids)
 
-    async def claim(self, kinds: Collection[JobKind], lease: timedelta) -> Job | None:
-        """Take the job that is due the longest, for the time of the lease. None where there is none."""
-        rows = await self._database.returning(_CLAIM, (lease, [kind.value for kind in kinds]))
-        return _job(rows[0]) if rows else None
+    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int = 1) -> Claimed:
+        """Take the jobs that are due the longest, at most ``limit`` of them, for the time of the lease."""
+        wanted = [kind.value for kind in kinds]
+        rows = await self._database.returning(_CLAIM, (wanted, limit, lease, limit, wanted))
+        return Claimed([_job(tuple(row)) for _, *row in rows if row[0] is not None], rows[0][0])
 
     async def extend(self, job: Job, lease: timedelta) -> bool:
         """Go on with it: the lease begins anew."""
@@ -152,12 +167,6 @@ class Jobs:
     async def _settle(self, assignments: str, values: tuple[object, ...], job: Job) -> bool:
         sql = f"UPDATE jobs SET {assignments} WHERE {_MINE}"
         return bool(await self._database.execute(sql, (*values, job.id, job.claims)))
-
-    async def next_due(self, kinds: Collection[JobKind] = EVERY_KIND) -> datetime | None:
-        """When there is something to claim; in the past where there is already. None: when one is put in."""
-        rows = await self._database.query(_NEXT_DUE, ([kind.value for kind in kinds],))
-        due: datetime | None = rows[0][0]
-        return due
 
     async def get(self, job_id: UUID) -> Job:
         """One job, also where it is done. NotFound."""
