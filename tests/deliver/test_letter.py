@@ -260,6 +260,19 @@ class Attachment(LetterTestCase):
         self.audio.unlink()
         self.assertRaises(FileNotFoundError, self.wire)
 
+    def test_an_encoded_word_of_the_callers_makes_no_header(self) -> None:
+        for name in (
+            "=?utf-8?q?=0d=0aBcc:_eve@example.org?=",
+            "=?utf-8?b?DQpCY2M6IGV2ZUBleGFtcGxlLm9yZw==?=",
+            "==??q?=?",
+        ):
+            wire = self.wire(from_name=name)
+            head = wire.partition(b"\r\n\r\n")[0]
+            self.assertNotIn(b"\nBcc", head)
+            letter = self.letter(from_name=name)
+            self.assertEqual(letter["Bcc"], None)
+            self.assertTrue(letter["Subject"].startswith(name.replace("=?", "= ?")), letter["Subject"])
+
     @given(st.text(st.characters()), st.text(st.characters()), st.text(st.characters(), min_size=1, max_size=12))
     def test_a_file_name_is_safe_everywhere(self, number: str, dialled: str, format_: str) -> None:
         name = file_name(replace(RECORDING, from_=number, to=dialled, format=format_))

@@ -14,6 +14,7 @@ from voxrec.audio.sink import resampled, write
 from voxrec.audio.source import BLOCK, Samples, Sound, blocks, opened
 from voxrec.errors import AudioFault
 
+_MOST: Final = 1 << 31  # samples of 16 bits, which a WAV can hold: a few megabytes of FLAC can unfold to any number
 _SLACK: Final = 0.1  # seconds that a lossy codec may count otherwise than it gives
 
 
@@ -70,12 +71,12 @@ def telephone(source: Path, output: Path, rate: int) -> None:
 def measured(path: Path, most: float) -> float:
     """Read all of a file and return its seconds: what its header says is not believed.
 
-    Raises AudioFault where it is not audio, is broken off or damaged on the way, or is longer than ``most`` seconds;
-    it is read no further than that.
+    Raises AudioFault where it is not audio, is broken off or damaged on the way, is longer than ``most`` seconds, or
+    unfolds to more than a WAV could hold; it is read no further than that.
     """
     info = probe(path)
-    limit = round(most * info.rate)
-    too_long = AudioFault(f"{path}: is longer than {most:g} seconds")
+    limit = min(round(most * info.rate), _MOST // info.channels)
+    too_long = AudioFault(f"{path}: is longer than {min(most, limit / info.rate):g} seconds")
     if info.frames > limit:
         raise too_long
     frames = 0

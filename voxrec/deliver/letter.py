@@ -49,7 +49,8 @@ def compose(
     attached = size <= stationery.attach_limit
     facts = _Facts(recording, profile, audio_url, size, attached, stationery.zone)
     message = EmailMessage(policy=_POLICY)
-    message["Subject"] = facts.subject
+    # Python would decode an encoded word of the caller's (RFC 2047), and write out the line end that it may hold
+    message["Subject"] = facts.subject.replace("=?", "= ?")
     message["From"] = Address("voxrec", addr_spec=stationery.sender)
     message["To"] = ", ".join(addresses(profile.email))
     message["Date"] = now
