@@ -15,7 +15,7 @@ from voxrec.calls.core import CallInputs, CallSettings, Core, Incoming
 from voxrec.calls.keys import KeyCodes
 from voxrec.calls.machine import machine
 from voxrec.calls.memory import Memory, Pause
-from voxrec.calls.names import WHISPER, leg_role, owned_id
+from voxrec.calls.names import WHISPER, leg_number, leg_role, owned_id
 from voxrec.calls.recorder import Ledger
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RecordingState, Side
@@ -80,6 +80,7 @@ class LiveCall:
             started_at=memory.started_at if memory is not None else datetime.fromtimestamp(clock.seconds(), UTC),
             leg=memory.leg if memory is not None else owned_id(self.id, leg_role(1)),
             callee=profile.remote_sip_uri or "",
+            legs=leg_number(memory.leg) if memory is not None else 1,
         )
         self._core.leg_there = memory is not None
         self.leg_name = ""
@@ -170,7 +171,7 @@ class LiveCall:
 
     def let_go(self) -> None:
         """Do nothing any more, and change nothing in Asterisk: another process goes on with it."""
-        self._core.let_go()
+        self.inputs.let_go()
 
     # what Asterisk tells
 
@@ -189,9 +190,12 @@ class LiveCall:
         if self._core.beeper is not None and role == WHISPER:
             self._core.beeper.whisper_entered()
 
-    def transferred(self, callee: str, placeholder: str) -> None:
-        """The far end has transferred the call to a SIP URI, and left ``placeholder`` in its place."""
-        self._core.transfer_to(callee, placeholder)
+    def transferred(self, callee: str, placeholder: str, replaces: str = "") -> None:
+        """The far end has transferred the call to a SIP URI, and left ``placeholder`` in its place.
+
+        ``replaces`` names the dialog (RFC 3891) in which the far end has consulted whom it transfers to.
+        """
+        self._core.transfer_to(callee, placeholder, replaces)
 
     def cannot_transfer(self) -> None:
         """The far end has left the call to somebody whom voxrec must not call."""

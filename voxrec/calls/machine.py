@@ -202,6 +202,13 @@ def _make_machine() -> Callable[[Core], CallInputs]:
     def end(inputs: CallInputs, core: Core) -> None:
         core.finish()
 
+    def leave(inputs: CallInputs, core: Core) -> None:
+        core.let_go()
+
+    for state in (new, *unanswered, *answered, clearing):
+        pep614(state.upon(CallInputs.let_go).to(over))(leave)
+    over.upon(CallInputs.let_go).loop().returns(None)
+
     # While it finds out, nothing else matters: it asks Asterisk how things stand anyway.
 
     for passed_over in (

@@ -37,6 +37,12 @@ def is_leg(role: str) -> bool:
     return role == "leg" or (role.startswith("leg") and role[3:].isdecimal())
 
 
+def leg_number(channel: str) -> int:
+    """Which of a call's outgoing channels this id names, the first being 1; 0 where it names none."""
+    owner = owner_of(channel)
+    return int(owner[1][3:] or 1) if owner is not None and is_leg(owner[1]) else 0
+
+
 def snoop_role(side: Side) -> str:
     """The role of the channel that one side is recorded from."""
     return f"snoop-{side}"

@@ -219,14 +219,15 @@ class Recorder:
         self._muted.discard(side)
 
     def _turn(self, state: RecordingState, event: str, *, by: str, detail: str | None = None) -> None:
-        if not self._recording.state.live:
+        if self._handed_over or not self._recording.state.live:
             return  # the call ended meanwhile
         self.note(event, by=by, detail=detail)
         self._recording = msgspec.structs.replace(self._recording, state=state)
         self._ledger.append(self._recording)
 
     def _resume_in(self, seconds: float | None) -> None:
-        self._resume_timer = _replaced(self._resume_timer, self._clock, seconds, self._resume_now)
+        wanted = None if self._handed_over else seconds
+        self._resume_timer = _replaced(self._resume_timer, self._clock, wanted, self._resume_now)
 
     def _resume_now(self) -> None:
         def again(failure: object) -> None:
@@ -289,7 +290,7 @@ class Recorder:
     def note(self, event: str, *, by: str | None = None, detail: str | None = None) -> None:
         """Put an entry with the time since the beginning into the timeline."""
         assert self._recording.started_at is not None, "a live Recording has begun"
-        if not self._recording.state.live or len(self._recording.timeline) > _LONGEST_TIMELINE:
+        if self._handed_over or not self._recording.state.live or len(self._recording.timeline) > _LONGEST_TIMELINE:
             return
         now = self._now()
         entry = TimelineEntry(

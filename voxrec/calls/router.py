@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from voxrec import sipuri
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
-from voxrec.calls.arguments import headers_of, is_wideband, refer_target
+from voxrec.calls.arguments import display_name, headers_of, is_wideband, is_withheld, refer_target, replaced_dialog
 from voxrec.calls.causes import Cause
 from voxrec.calls.core import CallSettings, Incoming
 from voxrec.calls.live import LiveCall
@@ -235,12 +235,12 @@ class Router:
 
     def _transferred(self, placeholder: events.Channel, args: tuple[str, ...]) -> None:
         """The far end of a call has left it to somebody else (etc/asterisk/extensions.conf: voxrec-transfer)."""
-        target, leg = (*(unquote(arg) for arg in args), "", "")[:2]
+        target, leg, replaces = (*(unquote(arg) for arg in args), "", "", "")[:3]
         call = next((call for call in self._calls.values() if leg and call.leg_name == leg), None)
         callee = refer_target(target)
         if call is not None and callee is not None and self._may_call(callee):
             self._log.info("call {call}: transferred to {callee}", call=call.id, callee=callee)
-            call.transferred(callee, placeholder.id)
+            call.transferred(callee, placeholder.id, replaced_dialog(replaces))
             return
         self._log.warn("transfer of {leg!r} to {target!r} refused", leg=leg, target=target)
         self.hang_up(placeholder.id, Cause.REJECTED)
@@ -253,10 +253,12 @@ class Router:
     def _incoming(self, channel: events.Channel, args: tuple[str, ...] = ()) -> None:
         if channel.id in self._by_caller:
             return  # found by `reconcile` already
+        # what is withheld stays in Asterisk, which passes it on to those alone whom the trunk trusts
+        caller = events.CallerId() if is_withheld(args) else channel.caller
         incoming = Incoming(
             channel=channel.id,
-            number=channel.caller.number[:255],
-            name=channel.caller.name[:255],
+            number=caller.number[:255],
+            name=display_name(caller.name)[:255],
             dialled=channel.dialplan.exten[:255],
             headers=headers_of(args),
             wideband=is_wideband(args),
@@ -386,6 +388,7 @@ class Router:
         )
 
     async def _take_over(self, left: list[Memory]) -> None:
+        left = [memory for memory in left if memory.call_id not in self._calls]  # a reconcile before this may have them
         if not left or self._gone:
             return
         # first of all, so that what happens from here on reaches them

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from http.client import CONFLICT
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.ari.requests import AriRefusal
@@ -20,6 +20,12 @@ async def together(*steps: Coroutine[Any, Any, T]) -> list[T]:
         return list(await gatherResults([Deferred.fromCoroutine(step) for step in steps], consumeErrors=True))
     except FirstError as error:
         error.subFailure.raiseException()
+
+
+async def failures_of(*steps: Coroutine[Any, Any, Any]) -> list[BaseException]:
+    """Run steps side by side, each to its end, and give back what they raised: for what must not be left half done."""
+    outcomes = await DeferredList([Deferred.fromCoroutine(step) for step in steps], consumeErrors=True)
+    return [outcome.value for done, outcome in outcomes if not done]
 
 
 class Arrival:

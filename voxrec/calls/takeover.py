@@ -14,7 +14,7 @@ from voxrec.ari.events import Channel
 from voxrec.calls import memory
 from voxrec.calls.live import Situation
 from voxrec.calls.memory import Memory
-from voxrec.calls.names import WHISPER, is_leg, owned_id, owner_of, snoop_role
+from voxrec.calls.names import WHISPER, is_leg, leg_number, owned_id, owner_of, snoop_role
 from voxrec.calls.steps import together
 from voxrec.model import Recording, Side, leg_name
 
@@ -53,9 +53,10 @@ async def left_calls(asterisk: AriClient, scene: Scene, known: Callable[[UUID], 
         for channel in scene.channels
         if (owner := owner_of(channel)) is not None and is_leg(owner[1]) and not known(owner[0])
     ]
-    found = await together(*(asterisk.variable(leg, memory.CALL) for leg in legs))
+    # a call that is just being transferred has two: the later one tells
+    found = await together(*(asterisk.variable(leg, memory.CALL) for leg in sorted(legs, key=leg_number)))
     memories = [memory.read_memory(value) for value in found]
-    return [one for one in memories if one is not None and one.caller in scene.own]
+    return list({one.call_id: one for one in memories if one is not None and one.caller in scene.own}.values())
 
 
 async def situation_of(asterisk: AriClient, call: Memory, scene: Scene, recording: Recording | None) -> Situation:
