@@ -69,9 +69,7 @@ Metadata = Annotated[
 Moment = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
 Limit = Annotated[int, Meta(ge=1, le=86400)]
-KeyCode = Annotated[
-    str, Meta(pattern=r"^[0-9*#]{1,8}$", description="Keys that a party presses.", examples=["*1"])
-]
+KeyCode = Annotated[str, Meta(pattern=r"^[0-9*#]{1,8}$", description="Keys that a party presses.", examples=["*1"])]
 Language = Annotated[
     str,
     Meta(

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -53,9 +53,13 @@ async def shared_stack(recipe: Recipe = ASTERISK_22) -> Stack:
 
 
 class GatewayTestCase(TestCase):
-    """Phones that end with their test, and a directory for what they play and hear."""
+    """Phones that end with their test, and a directory for what they play and hear.
+
+    ``recipe`` says on which Asterisk; a subclass with another one runs the same tests there.
+    """
 
     timeout = 180
+    recipe: ClassVar[Recipe] = ASTERISK_22
 
     def setUp(self) -> None:
         self.reactor: Any = reactor

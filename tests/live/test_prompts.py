@@ -12,6 +12,7 @@ from twisted.web.http_headers import Headers
 from tests.live.gateway import GatewayTestCase, shared_stack
 from tests.live.test_calls import asterisk_of
 from voxrec.sandbox import scene, tones
+from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.stack import Stack
 
 RATE = 44100
@@ -54,7 +55,7 @@ class PromptTests(GatewayTestCase):
         return tones.find(chirp(rate), samples[:, min(channel, samples.shape[1] - 1)], rate).score
 
     async def test_it_is_heard_by_both_and_recorded(self) -> None:
-        stack = await shared_stack()
+        stack = await shared_stack(self.recipe)
         prompt = await self.upload(stack)
         profile, desk = await scene.set_up(
             stack,
@@ -88,7 +89,7 @@ class PromptTests(GatewayTestCase):
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
 
     async def test_one_without_audio_is_told(self) -> None:
-        stack = await shared_stack()
+        stack = await shared_stack(self.recipe)
         prompt = await stack.ask("PUT", "/prompts", {"name": "silent"})
         profile, desk = await scene.set_up(
             stack,
@@ -103,3 +104,9 @@ class PromptTests(GatewayTestCase):
         recording = await stack.recording_of(profile["id"])
         self.assertIn("announcement.failed", [entry["event"] for entry in recording["timeline"]])
         self.assertEqual(recording["state"], "completed")
+
+
+class PromptOn16Tests(PromptTests):
+    """The same on the older Asterisk."""
+
+    recipe = ASTERISK_16

@@ -7,6 +7,7 @@ from tests.live.gateway import GatewayTestCase, new_stack
 from tests.live.test_calls import asterisk_of
 from voxrec.sandbox import scene, tones
 from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.stack import Stack
 
 
@@ -14,7 +15,7 @@ class TakeOverTests(GatewayTestCase):
     """Each test ends or replaces the voxrec of a stack of its own at another moment of a call."""
 
     async def stack(self, **settings: dict[str, Any]) -> Stack:
-        stack = new_stack(settings)
+        stack = new_stack(settings, self.recipe)
         self.addCleanup(stack.stop)
         await stack.start()
         return stack
@@ -141,3 +142,9 @@ class TakeOverTests(GatewayTestCase):
         await self.sleep(0.5)
         await self.replace(stack, away=0.0)
         await self.assert_whole(stack, profile, caller, 10.0)
+
+
+class TakeOverOn16Tests(TakeOverTests):
+    """The same on the older Asterisk."""
+
+    recipe = ASTERISK_16

@@ -7,14 +7,12 @@ from tests.live.gateway import GatewayTestCase, shared_stack
 from tests.live.test_calls import asterisk_of, beep_of
 from voxrec.sandbox import scene, tones
 from voxrec.sandbox.phone import Phone
-from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22
+from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.stack import Stack
 
 
 class RuleTestCase(GatewayTestCase):
     """Calls between a caller's tone and a far end's."""
-
-    recipe = ASTERISK_22
 
     async def call(self, seconds: float, **profile: Any) -> tuple[Stack, str, Phone, Phone]:
         """Begin a call; give back the Profile's id, the caller and the far end once both talk."""
@@ -145,6 +143,12 @@ class BeepTests(RuleTestCase):
             self.assertApproximates(moment - at[0], 2.0 * index, 0.1)
 
 
+class BeepOn16Tests(BeepTests):
+    """The same on the older Asterisk."""
+
+    recipe = ASTERISK_16
+
+
 class LimitTests(RuleTestCase):
     async def test_a_recording_ends_at_its_limit_and_the_call_goes_on(self) -> None:
         stack, profile, caller, _ = await self.call(6.0, maxDurationSeconds=3)
@@ -174,6 +178,12 @@ class LimitTests(RuleTestCase):
         stack, profile, caller, _ = await self.call(6.0, maxCalls=1)
         self.assertEqual(await self.sipp_code(stack, profile), 486)
         await self.finished(stack, profile, caller)
+
+
+class LimitOn16Tests(LimitTests):
+    """The same on the older Asterisk."""
+
+    recipe = ASTERISK_16
 
 
 class OtherRuleTests(RuleTestCase):

@@ -108,14 +108,16 @@ class Phone:
         cancel_after: float | None = None,
         headers: Sequence[str] = (),
         codec: str = "pcmu",
+        password: str = "",
     ) -> Self:
         """Make a phone that calls the SIP URI ``to`` as it starts.
 
         It plays ``play`` over and over (or ``once``), hangs up ``seconds`` after the answer, and gives up
         ``cancel_after`` seconds after its INVITE. ``headers`` are 'Name: value' lines for the INVITE. ``codec`` is one
         of CODECS, or several with commas between, the preferred one first; the widest one is the rate of what it hears.
+        With ``password`` it can answer a challenge (401, 407), with ``number`` as its user name.
         """
-        arguments = [f"--to={to}", *(f"--header={line}" for line in headers)]
+        arguments = [f"--to={to}", *(f"--header={line}" for line in headers), f"--password={password}"]
         if cancel_after is not None:
             arguments.append(f"--cancel-after={cancel_after}")
         arguments += _shared_arguments(number, display_name, seconds, codec)

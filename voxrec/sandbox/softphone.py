@@ -100,6 +100,9 @@ class Softphone:
         config = pj.AccountConfig()
         name = self.options.name.replace("\\", "\\\\").replace('"', '\\"')
         config.idUri = f'"{name}" <sip:{self.options.number}@{LOOPBACK}:{self.options.port}>'
+        if self.options.role == "call" and self.options.password:
+            known = pj.AuthCredInfo("digest", "*", self.options.number, 0, self.options.password)
+            config.sipConfig.authCreds.append(known)
         # All of these repair addresses behind NAT; on the loopback they can only do harm.
         config.natConfig.contactRewriteUse = 0
         config.natConfig.viaRewriteUse = 0
@@ -153,7 +156,9 @@ class Softphone:
             self.hang_up_at = time.monotonic() + self.options.seconds
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self._tell("disconnected", code=info.lastStatusCode, reason=info.lastReason)
-            self.finished = True
+            # The call to who was consulted is theirs to end, when the transfer reaches them (RFC 5589, section 7).
+            self.finished = self.consultation is None
+            self.give_up_at = time.monotonic() + BYE_SECONDS
 
     def _on_consultation_state(self, info: pj.CallInfo) -> None:
         if info.state == pj.PJSIP_INV_STATE_CONFIRMED:
@@ -161,6 +166,13 @@ class Softphone:
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self._tell("consulted", code=info.lastStatusCode, reason=info.lastReason)
             self.consultation = None
+            self.finished = self.call is None or not self.call.isActive()
+
+    def on_replaced(self, call: "_Call", call_id: int) -> None:
+        """Go on with whom the other party has left our call to (RFC 3891)."""
+        if call is self.call:
+            self.call = _Call(self, self.account, call_id)
+            self.on_media(self.call)
 
     def on_digit(self, digit: str) -> None:
         """Tell what key the other party pressed."""
@@ -384,6 +396,9 @@ class _Call(pj.Call):  # type: ignore[misc]
     def onDtmfDigit(self, prm: pj.OnDtmfDigitParam) -> None:
         self._phone.on_digit(prm.digit)
 
+    def onCallReplaced(self, prm: pj.OnCallReplacedParam) -> None:
+        self._phone.on_replaced(self, prm.newCallId)
+
     def onCallTransferStatus(self, prm: pj.OnCallTransferStatusParam) -> None:
         self._phone.on_transfer(self, prm.statusCode, prm.reason, final=prm.finalNotify)
 
@@ -406,6 +421,7 @@ def parser() -> argparse.ArgumentParser:
     call.add_argument("--to", required=True, help="SIP URI to call")
     call.add_argument("--cancel-after", type=float, help="give up this many seconds after the INVITE")
     call.add_argument("--header", action="append", default=[], help="'Name: value' to add to the INVITE")
+    call.add_argument("--password", default="", help="what to answer a challenge with")
     answer = roles.add_parser("answer", parents=[shared], help="wait for a call")
     answer.add_argument("--ring-seconds", type=float, default=0.0)
     answer.add_argument("--early-media", action="store_true", help="ring with sound (183) instead of 180")

@@ -1,0 +1,210 @@
+"""INVITEs of the kind of RFC 4475: odd and valid. Each becomes a call, a Recording, sound JSON and a sound mail."""
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import DatagramProtocol
+
+from tests.live.gateway import GatewayTestCase, shared_stack
+from tests.live.test_calls import asterisk_of
+from voxrec.sandbox.rootfs import asterisk_rootfs
+from voxrec.sandbox.sipp import SippAnswerer
+from voxrec.sandbox.stack import Stack
+
+# A From header's display name and user, as bytes on the wire. Where they come from stands beside them.
+FROM: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (rb'"J Rosenberg \\\""', b"jdrosen"),  # 3.1.1.1, quoted pairs
+    (b"", b"sips%3Auser%40example.com"),  # 3.1.1.3, an escaped address as a user
+    (b"", b"null-%00-null"),  # 3.1.1.4, an escaped NUL
+    (b'"%Z%45"', b"resource"),  # 3.1.1.5, what only looks escaped
+    (b"caller  hello   world", b"c"),  # 3.1.1.6, words without quotation marks
+    ('"I have a \u00fcser name of extremes \u2603\u202e"'.encode(), b"user%20;x=,;"),  # UTF-8, and a direction override
+    (b'"\xff\xfe latin \xe9"', b"+4930111"),  # no UTF-8 at all
+    (rb'"\"; DROP TABLE recordings; -- $(reboot) `id` ../../etc/passwd"', b"-rf"),
+    (b'"<script>alert(1)</script> {0} %s %(x)s ${EXTEN} =?utf-8?q?=0d=0aBcc:_x?="', b"1&2"),
+    (b'"\x1b[2J\x1b]0;x\x07 \x7f"', b"+4930112"),  # what a terminal would obey
+    (b'"' + b"x" * 900 + b'"', b"9" * 300),
+)
+RUBBISH: Final = (
+    b"\0" * 64,
+    b"INVITE",
+    b"INVITE sip:x SIP/7.0\r\n\r\n",
+    b"INVITE  sip:x@y  SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=\r\nContent-Length: -999\r\n\r\n",
+    b"SIP/2.0 4294967301 better not break the receiver\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK1\r\n\r\n",
+    b"\xff" * 3000,
+)
+
+
+class Caller(DatagramProtocol):
+    """A user agent that says each INVITE as it is given, answers 200 with ACK, and can hang up."""
+
+    def __init__(self, stack: Stack) -> None:
+        host, _, port = stack.sip.rpartition(":")
+        self._peer = (host, int(port))
+        self._waiting: dict[bytes, Deferred[tuple[int, bytes]]] = {}
+
+    def startProtocol(self) -> None:
+        """Learn where it is."""
+        assert self.transport is not None
+        self._port = self.transport.getHost().port
+
+    def send(self, datagram: bytes) -> None:
+        """Send anything."""
+        assert self.transport is not None
+        self.transport.write(datagram, self._peer)
+
+    def datagramReceived(self, datagram: bytes, _addr: Any) -> None:
+        """Tell who waits of each final answer."""
+        start, _, rest = datagram.partition(b"\r\n")
+        if not start.startswith(b"SIP/2.0 "):
+            self.send(_answer(datagram))
+            return
+        status = int(start.split()[1])
+        call = _header(rest, b"call-id")
+        if status >= 200 and call in self._waiting and b"INVITE" in _header(rest, b"cseq"):
+            self._waiting.pop(call).callback((status, _header(rest, b"to")))
+
+    def invite(self, number: int, target: str, name: bytes, user: bytes) -> Deferred[tuple[int, bytes]]:
+        """Call; the result is the final status, and the To header of the dialog."""
+        self._call = b"torture-%d@127.0.0.1" % number
+        self._from = b"%s <sip:%s@127.0.0.1>;tag=t%d" % (name, user, number)
+        self._target = target.encode()
+        sdp = b"\r\n".join(
+            [b"v=0", b"o=- 1 1 IN IP4 127.0.0.1", b"s= ", b"c=IN IP4 127.0.0.1", b"t=0 0", b"m=audio 9 RTP/AVP 0", b""]
+        )
+        answer = self._waiting[self._call] = Deferred()
+        # folded lines, compact names, odd case and spaces: 3.1.1.1
+        self.send(
+            b"\r\n".join(
+                [
+                    b"INVITE sip:%s@127.0.0.1;unknownparam SIP/2.0" % self._target,
+                    b"TO :\r\n sip:%s@127.0.0.1" % self._target,
+                    b"from   : " + self._from,
+                    b"MaX-fOrWaRdS: 0068",
+                    b"i: " + self._call,
+                    b"cseq: 0009\r\n  INVITE",
+                    b"Via  : SIP/2.0/UDP\r\n 127.0.0.1:%d ;rport;branch=z9hG4bKt%d" % (self._port, number),
+                    b"s :",
+                    b"NewFangledHeader:   newfangled value\r\n continued newfangled value",
+                    b"UnknownHeaderWithUnusualValue: ;;,,;;,;",
+                    b"User-Agent: \x1b[31m() { :;}; /bin/id %n <b>",
+                    b'Diversion: "%s" <sip:a%%0d%%0aX-Evil%%3a1@x>;reason="\\"\\\\"' % (b"d" * 200),
+                    b"m:<sip:torture@127.0.0.1:%d> ; newparam =\r\n  newvalue" % self._port,
+                    b"c: application/sdp",
+                    b"l:%d" % len(sdp),
+                    b"",
+                    sdp,
+                ]
+            )
+        )
+        return answer
+
+    def acknowledge(self, to: bytes, number: int) -> None:
+        """ACK a 200."""
+        self._in_dialog(b"ACK", 9, to, number)
+
+    def hang_up(self, to: bytes, number: int) -> None:
+        """BYE."""
+        self._in_dialog(b"BYE", 10, to, number)
+
+    def _in_dialog(self, method: bytes, cseq: int, to: bytes, number: int) -> None:
+        self.send(
+            b"\r\n".join(
+                [
+                    b"%s sip:%s@%s:%d SIP/2.0" % (method, self._target, self._peer[0].encode(), self._peer[1]),
+                    b"Via: SIP/2.0/UDP 127.0.0.1:%d;rport;branch=z9hG4bK%s%d" % (self._port, method, number),
+                    b"From: " + self._from,
+                    b"To: " + to,
+                    b"Call-ID: " + self._call,
+                    b"CSeq: %d %s" % (cseq, method),
+                    b"Max-Forwards: 70",
+                    b"Content-Length: 0",
+                    b"",
+                    b"",
+                ]
+            )
+        )
+
+
+def _header(rest: bytes, name: bytes) -> bytes:
+    short = {b"call-id": b"i", b"to": b"t"}.get(name, name)
+    for line in rest.split(b"\r\n"):
+        key, _, value = line.partition(b":")
+        if key.strip().lower() in (name, short):
+            return value.strip()
+    return b""
+
+
+def _answer(request: bytes) -> bytes:
+    """200 to whatever Asterisk asks within a dialog."""
+    kept = [
+        line
+        for line in request.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+        if line.partition(b":")[0].strip().lower() in (b"via", b"from", b"to", b"call-id", b"cseq")
+    ]
+    return b"\r\n".join([b"SIP/2.0 200 OK", *kept, b"Content-Length: 0", b"", b""])
+
+
+class TortureTests(GatewayTestCase):
+    async def test_odd_callers_are_recorded_like_any_other(self) -> None:
+        stack = await shared_stack()
+        desk = SippAnswerer(self.reactor, self.directory / "desk", asterisk_rootfs(lambda _: None))
+        await desk.start()
+        self.addCleanup(desk.stop)
+        # nobody sends a sound: what is heard is the announcement
+        profile = await stack.ask(
+            "PUT",
+            "/profiles",
+            {"remoteSipUri": desk.uri, "record": True, "recordPrompt": "default", "email": "a@example.test"},
+        )
+        before = stack.log_file.stat().st_size
+        caller = Caller(stack)
+        port = self.reactor.listenUDP(0, caller, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        # until the router knows the Profile, it is 404
+        first = 0
+        while (await self.place(caller, first, profile["id"], b"", b"first")) == 404:
+            first += 1
+        for datagram in RUBBISH:
+            caller.send(datagram)
+        for number, (name, user) in enumerate(FROM, first + 1):
+            status = await self.place(caller, number, profile["id"], name, user)
+            self.assertEqual(status, 200, f"{name!r}: {stack.voxrec_log(6)}")
+        recordings: list[dict[str, Any]] = []
+
+        async def all_kept() -> bool:
+            recordings[:] = await stack.ask("GET", f"/profiles/{profile['id']}/recordings")
+            return len(recordings) == len(FROM) + 1 and all(one["state"] == "completed" for one in recordings)
+
+        if not await stack.until(all_kept, 40):
+            self.fail(f"{len(recordings)} of {len(FROM) + 1}: {[one['state'] for one in recordings]}")
+        for recording in recordings:
+            _, mail = await stack.mail_about(recording["id"])
+            self.check_mail(mail)
+        self.check_log(stack, before)
+        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+
+    async def place(self, caller: Caller, number: int, target: str, name: bytes, user: bytes) -> int:
+        """Call for a second, and give back the status."""
+        status, to = await caller.invite(number, target, name, user).addTimeout(5, self.reactor)
+        if status == 200:
+            caller.acknowledge(to, number)
+            await self.sleep(1)
+            caller.hang_up(to, number)
+        return status
+
+    def check_mail(self, mail: Any) -> None:
+        """Its headers are those that voxrec gave it, and its text has nothing in it that a terminal would obey."""
+        self.assertEqual(mail.defects, [])
+        self.assertEqual(mail["To"], "a@example.test")
+        self.assertEqual((mail["Bcc"], mail["X-Evil"]), (None, None))
+        self.assertTrue(str(mail["Subject"]).isprintable(), mail["Subject"])
+        text = mail.get_body(("plain",)).get_content()
+        self.assertTrue(all(line.isprintable() for line in text.splitlines()), text)
+        self.assertNotIn("<script>", mail.get_body(("html",)).get_content())
+
+    def check_log(self, stack: Stack, before: int) -> None:
+        with stack.log_file.open("rb") as file:
+            file.seek(before)
+            lines = file.read().decode().splitlines()
+        self.assertEqual([line for line in lines if "Traceback" in line or not line.isprintable()], [])
