@@ -44,7 +44,6 @@ test: check
 
 bench: $(READY)
 	@$(VENV)/bin/python -m bench $(if $(QUICK),--quick)
-	@$(VENV)/bin/python -m bench.lists
 
 chaos: $(READY)
 	@$(VENV)/bin/python -m voxrec.sandbox.chaos --duration "$(DURATION)" $(if $(SEED),--seed "$(SEED)")

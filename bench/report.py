@@ -15,7 +15,7 @@ import msgspec
 from bench.measure import Spread
 
 HERE: Final = Path(__file__).parent
-PARTS: Final = ("setup", "media", "controller", "ceiling", "footprint", "rest", "growth", "finish")
+PARTS: Final = ("setup", "media", "controller", "ceiling", "footprint", "rest", "growth", "lists", "finish")
 """Every part, in the order in which RESULTS.md shows them; ``python -m bench.<part>`` runs one."""
 
 _WIDTH, _LABELS, _BAR, _GAP = 760, 270, 18, 8  # of a chart, in pixels

@@ -3,22 +3,17 @@
 import argparse
 import os
 import secrets
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from twisted.internet.defer import Deferred
-from twisted.internet.task import react
 
-from voxrec.errors import VoxrecError
 from voxrec.sandbox.chaos.faults import every_fault
 from voxrec.sandbox.chaos.ledger import Judgement
+from voxrec.sandbox.chaos.ordeal import endure
 from voxrec.sandbox.chaos.run import Order, Run
 from voxrec.sandbox.demo import console, step
-from voxrec.sandbox.rootfs import asterisk_rootfs
 
 OWN_MOUNTS = "--own-mounts"
 
@@ -47,34 +42,16 @@ def main() -> None:
     seed = options.seed if options.seed is not None else secrets.randbelow(10**6)
     order = Order(seed, options.duration, faults, options.rate)
     step(f"seed {seed}: make chaos DURATION={options.duration:g} SEED={seed}")
-    directory = Path(tempfile.mkdtemp(prefix="voxrec-chaos-"))
-    directory.chmod(0o755)
-    judgements: list[Judgement] = []
 
-    async def run(reactor: Any) -> None:
-        chaos = Run(reactor, directory, rootfs, order, step)
-        try:
-            judgements.append(await chaos.run())
-        except VoxrecError as error:
-            console.print(f"failed: {error.detail}", style="red", soft_wrap=True, markup=False)
-        finally:
-            step("stopping everything")
-            await chaos.stop()
+    def complaint(judgement: Judgement) -> str | None:
+        tell(judgement)
+        count = len(judgement.violations)
+        return f"seed {seed}: {count} broken promises" if count else None
 
-    try:
-        rootfs = asterisk_rootfs(step)
-        react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
-    except VoxrecError as error:
-        console.print(f"failed: {error.detail}", style="red", soft_wrap=True, markup=False)
-    except SystemExit as end:
-        if end.code:
-            raise
-    if not judgements:
-        sys.exit(f"logs: {directory}")
-    tell(judgements[0])
-    if judgements[0].violations:
-        sys.exit(f"seed {seed}: {len(judgements[0].violations)} broken promises; logs: {directory}")
-    shutil.rmtree(directory, ignore_errors=True)
+    def made(reactor: Any, directory: Path, rootfs: Path | None) -> Run:
+        return Run(reactor, directory, rootfs, order, step)
+
+    endure("chaos", made, Run.run, complaint)
 
 
 def tell(judgement: Judgement) -> None:

@@ -3,25 +3,20 @@
 import argparse
 import json
 import os
-import shutil
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rich.table import Table
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater, react
+from twisted.internet.task import deferLater
 
-from voxrec.errors import VoxrecError
+from voxrec.sandbox.chaos.ordeal import endure
 from voxrec.sandbox.chaos.phones import Callers, Desks, witnessed
 from voxrec.sandbox.chaos.plan import PlannedCall
 from voxrec.sandbox.chaos.run import MAILBOX, left_in, looker_on, metrics
 from voxrec.sandbox.demo import console, step
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.rootfs import asterisk_rootfs
 from voxrec.sandbox.stack import Stack
 
 TALK_SECONDS: Final = 1.0
@@ -212,34 +207,15 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=10.0, metavar="CALLS", help="calls a second")
     options = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="voxrec-soak-"))
-    directory.chmod(0o755)
-    changes: list[Change] = []
 
-    async def run(reactor: Any) -> None:
-        soak = Soak(reactor, directory, rootfs, options.rate)
-        try:
-            changes.extend(await soak.run(options.calls))
-        except VoxrecError as error:
-            console.print(f"failed: {error.detail}", style="red", soft_wrap=True, markup=False)
-        finally:
-            step("stopping everything")
-            await soak.stop()
+    def made(reactor: Any, directory: Path, rootfs: Path | None) -> Soak:
+        return Soak(reactor, directory, rootfs, options.rate)
 
-    try:
-        rootfs = asterisk_rootfs(step)
-        react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
-    except VoxrecError as error:
-        console.print(f"failed: {error.detail}", style="red", soft_wrap=True, markup=False)
-    except SystemExit as end:
-        if end.code:
-            raise
-    if not changes:
-        sys.exit(f"logs: {directory}")
-    tell(changes)
-    if not all(change.holds for change in changes):
-        sys.exit(f"logs: {directory}")
-    shutil.rmtree(directory, ignore_errors=True)
+    def complaint(changes: Sequence[Change]) -> str | None:
+        tell(changes)
+        return None if all(change.holds for change in changes) else "not everything ended where it began"
+
+    endure("soak", made, lambda soak: soak.run(options.calls), complaint)
 
 
 if __name__ == "__main__":
