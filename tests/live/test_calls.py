@@ -120,7 +120,8 @@ class RecordedCallTests(GatewayTestCase):
         audio = await stack.request("GET", f"/recordings/{recording['id']}/audio")
         self.assertEqual(attachment.get_payload(decode=True), audio.body)
         self.assertEqual(
-            [part.get_content_type() for part in mail.walk()][1:4], ["multipart/alternative", "text/plain", "text/html"]
+            [part.get_content_type() for part in mail.walk()][1:6],
+            ["multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png"],
         )
 
 
