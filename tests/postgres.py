@@ -9,6 +9,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Final, cast
+from uuid import UUID
 
 import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier
@@ -17,6 +18,7 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from voxrec.model import JobKind
 from voxrec.store.embedded import Cluster
 from voxrec.store.migrate import migrate
 from voxrec.store.pool import Pool
@@ -82,3 +84,11 @@ class DatabaseTestCase(TestCase):
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.pool.stop()
         administer(SQL("DROP DATABASE {} WITH (FORCE)").format(self.database))
+
+    async def owe(self, *jobs: tuple[JobKind, UUID]) -> None:
+        """Put jobs into the queue, of Recordings that need not be. What is or was owed already stays as it is."""
+        kinds, recordings = [kind.value for kind, _ in jobs], [recording for _, recording in jobs]
+        await self.pool.execute(
+            "INSERT INTO jobs (kind, recording_id) SELECT * FROM unnest(%s::text[], %s::uuid[]) ON CONFLICT DO NOTHING",
+            (kinds, recordings),
+        )

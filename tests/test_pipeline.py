@@ -23,8 +23,8 @@ from tests.postgres import DatabaseTestCase, reactor, until
 from tests.store.samples import NOON, later, profile, recording
 from voxrec.deliver.worker import Handler, Worker
 from voxrec.model import Job, JobKind, JobState, Recording, RecordingState, Side, leg_name
-from voxrec.store.jobs import JobFilter, Jobs, owe
-from voxrec.store.pool import Pool, Transaction
+from voxrec.store.jobs import JobFilter, Jobs
+from voxrec.store.pool import Pool
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 
@@ -174,11 +174,7 @@ class SeveralDaemons(DatabaseTestCase):
 
         owed = [uuid4() for _ in range(120)]
 
-        async def owing(transaction: Transaction) -> None:
-            for recording_id in owed:
-                await owe(transaction, recording_id, [JobKind.MAIL])
-
-        await self.pool.transaction(owing)
+        await self.owe(*((JobKind.MAIL, recording_id) for recording_id in owed))
         self.workers = [
             Worker(reactor, Jobs(pool), {JobKind.MAIL: handler(number)}, concurrency=3)
             for number, pool in enumerate(self.pools)
@@ -198,7 +194,7 @@ class SeveralDaemons(DatabaseTestCase):
             handed.append(job)
             await release
 
-        await self.pool.transaction(lambda transaction: owe(transaction, uuid4(), [JobKind.MAIL]))
+        await self.owe((JobKind.MAIL, uuid4()))
         self.workers = [
             Worker(reactor, Jobs(pool), {JobKind.MAIL: slow}, lease=timedelta(seconds=0.6)) for pool in self.pools
         ]

@@ -17,7 +17,7 @@ from tests.postgres import DatabaseTestCase, reactor
 from voxrec.deliver.worker import Backoff, Handler, Worker
 from voxrec.errors import AudioFault, DeliveryFault, StoreUnavailable
 from voxrec.model import Job, JobKind, JobState
-from voxrec.store.jobs import Claimed, JobFilter, Jobs, owe
+from voxrec.store.jobs import Claimed, JobFilter, Jobs
 
 STEADY = Backoff(first=10, limit=100, jitter=0)
 
@@ -417,7 +417,7 @@ class OnTheRealQueue(DatabaseTestCase):
                 raise DeliveryFault("not yet", permanent=False)
             finished.callback(None)
 
-        await self.pool.transaction(lambda transaction: owe(transaction, recording_id, [JobKind.MAIL]))
+        await self.owe((JobKind.MAIL, recording_id))
         jobs = Jobs(self.pool)
         worker = Worker(reactor, jobs, {JobKind.MAIL: handler}, backoff=Backoff(first=0.1, jitter=0))
         worker.startService()
@@ -433,7 +433,7 @@ class OnTheRealQueue(DatabaseTestCase):
         async def handler(_: Job) -> None:
             raise DeliveryFault("no such user", permanent=True)
 
-        await self.pool.transaction(lambda transaction: owe(transaction, uuid4(), [JobKind.MAIL]))
+        await self.owe((JobKind.MAIL, uuid4()))
         jobs = Jobs(self.pool)
         worker = Worker(reactor, jobs, {JobKind.MAIL: handler})
         worker.startService()

@@ -11,7 +11,7 @@ from tests.store.samples import recording
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Job, JobKind, JobState, RecordingState
 from voxrec.store.deliveries import Deliveries, DeliveryState
-from voxrec.store.jobs import JobFilter, Jobs, owe
+from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.listener import JOBS_CHANNEL, Listener
 from voxrec.store.pool import Pool
 from voxrec.store.recordings import Recordings
@@ -28,7 +28,7 @@ class Queue(DatabaseTestCase):
 
     async def put(self, *kinds: JobKind, of: UUID | None = None) -> UUID:
         recording_id = of or uuid4()
-        await self.pool.transaction(lambda transaction: owe(transaction, recording_id, kinds))
+        await self.owe(*((kind, recording_id) for kind in kinds))
         return recording_id
 
     async def claim(self, kinds: Sequence[JobKind] = BOTH, lease: timedelta = MINUTE) -> Job:
@@ -55,7 +55,7 @@ class Queue(DatabaseTestCase):
     async def test_what_was_done_is_not_owed_again(self) -> None:
         recording_id = await self.put(JobKind.FINISH)
         await self.jobs.done(await self.claim())
-        await self.pool.transaction(lambda transaction: owe(transaction, recording_id, BOTH))
+        await self.owe(*((kind, recording_id) for kind in BOTH))
         self.assertEqual((await self.claim()).kind, JobKind.MAIL)
         self.assertEqual((await self.jobs.claim(BOTH, MINUTE)).jobs, [])
 

@@ -8,11 +8,12 @@ import msgspec
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.postgres import DatabaseTestCase
-from tests.store.samples import NOON, later, recording
+from tests.store.samples import NOON, later, profile, recording
 from voxrec.errors import Conflict, InvalidInput, NotFound
 from voxrec.model import JobKind, Recording, RecordingState, SideVerdict, TimelineEntry, Verdict
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.keyset import Cursor
+from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 
 FULL = recording(
@@ -269,3 +270,12 @@ class Settling(RecordingsTestCase):
         await self.jobs.done(job)
         await self.recordings.settle(FULL, [JobKind.MAIL])
         self.assertEqual((await self.jobs.claim([JobKind.MAIL], lease=timedelta(minutes=1))).jobs, [])
+
+    async def test_mail_is_owed_where_the_profile_has_an_address(self) -> None:
+        """Or where it is gone: somebody has to be told that nobody could be mailed to."""
+        profiles = Profiles(self.pool)
+        for email, owed in (("a@example.org", [JobKind.MAIL]), (None, [])):
+            desk = await profiles.create(profile(email=email))
+            made = await self.recordings.create(recording(profile_id=desk.id))
+            await self.recordings.settle(msgspec.structs.replace(made, state=RecordingState.COMPLETED), [JobKind.MAIL])
+            self.assertEqual(await self.kinds_owed(made.id), owed)

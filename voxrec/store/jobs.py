@@ -6,7 +6,7 @@ are PostgreSQL's own, so that the daemons' clocks need not agree.
 
 # ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -105,14 +105,6 @@ class Claimed(NamedTuple):
 
 def _unchecked(_job: Job) -> None:
     pass
-
-
-async def owe(transaction: Transaction, recording_id: UUID, kinds: Iterable[JobKind]) -> None:
-    """Put jobs into the queue, as part of what makes them necessary. What is or was owed already stays as it is."""
-    for kind in kinds:
-        await transaction.execute(
-            "INSERT INTO jobs (kind, recording_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", (kind.value, recording_id)
-        )
 
 
 async def owe_erasing(transaction: Transaction, recording_id: UUID, path: str | None) -> None:

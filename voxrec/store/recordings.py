@@ -14,12 +14,13 @@ from voxrec.errors import Conflict, FieldFault, NotFound
 from voxrec.model import JobKind, Recording, RecordingState
 from voxrec.store.columns import Columns
 from voxrec.store.idempotency import Along, nothing
-from voxrec.store.jobs import owe, owe_erasing
+from voxrec.store.jobs import owe_erasing
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
 from voxrec.store.link import Row
 from voxrec.store.pool import Pool, Transaction
 
-_COLUMNS: Final = Columns(Recording, jsonb=frozenset({"timeline", "verdict", "metadata"}))
+_JSONB: Final = frozenset({"timeline", "verdict", "metadata"})
+_COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM recordings"
 _INSERT: Final = f"""
     INSERT INTO recordings ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
@@ -48,6 +49,27 @@ _RECORD: Final = f"""
     )
     INSERT INTO jobs (kind, recording_id) SELECT 'finish', id FROM told WHERE state = 'processing'
     ON CONFLICT DO NOTHING
+"""
+# What came of it; the rest is the users', or never changes.
+_RESULT: Final = Columns(
+    Recording,
+    jsonb=_JSONB,
+    elsewhere=frozenset({"id", "metadata", "legal_hold", "created_at", "updated_at"}),
+)
+# Whose Profile has no address is mailed to nobody; of a Profile that is gone the job has to say so.
+_SETTLE: Final = f"""
+    WITH settled AS (
+        UPDATE recordings AS old
+        SET ({_RESULT.listed}) = ROW ({_RESULT.placeholders}), updated_at = greatest(old.updated_at, %s)
+        WHERE id = %s
+        RETURNING {_COLUMNS.listed}
+    ), owed AS (
+        INSERT INTO jobs (kind, recording_id) SELECT kind, id FROM settled CROSS JOIN unnest(%s::text[]) AS kind
+        WHERE kind <> 'mail'
+           OR NOT EXISTS (SELECT FROM profiles WHERE id = settled.profile_id AND coalesce(email, '') = '')
+        ON CONFLICT DO NOTHING
+    )
+    SELECT {_COLUMNS.listed} FROM settled
 """
 
 _NOT_TO_BE_ERASED: Final = """
@@ -223,23 +245,12 @@ class Recordings:
     async def settle(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> Recording:
         """Write down what came of a Recording, and owe what follows. Returns it as it stands then. NotFound.
 
-        ``metadata`` and ``legal_hold`` stay as users have set them meanwhile.
+        ``metadata`` and ``legal_hold`` stay as users have set them meanwhile. MAIL is owed only where the Profile has
+        an address.
         """
-
-        def final(old: Recording) -> Recording:
-            return msgspec.structs.replace(
-                recording,
-                metadata=old.metadata,
-                legal_hold=old.legal_hold,
-                updated_at=max(old.updated_at, recording.updated_at),
-            )
-
-        async def work(transaction: Transaction) -> Recording:
-            settled = await _change(transaction, recording.id, final)
-            await owe(transaction, recording.id, follow_up)
-            return settled
-
-        return await self._pool.transaction(work)
+        kinds = [kind.value for kind in follow_up]
+        params = (*_RESULT.values(recording), recording.updated_at, recording.id, kinds)
+        return _only(await self._pool.returning(_SETTLE, params), recording.id)
 
 
 async def _change(transaction: Transaction, recording_id: UUID, change: Callable[[Recording], Recording]) -> Recording:
