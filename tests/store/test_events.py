@@ -15,7 +15,7 @@ from tests.postgres import DatabaseTestCase, reactor, until
 from tests.store.samples import NOON, recording
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Call, CallState, EventType, RecordingState
-from voxrec.store.events import EVENTS_CHANNEL, EventQueue, Events, Kept, News
+from voxrec.store.events import EVENTS_CHANNEL, GATHER, EventQueue, Events, Kept, News
 from voxrec.store.listener import Listener
 from voxrec.store.pool import Transaction
 from voxrec.store.recordings import Recordings
@@ -181,10 +181,10 @@ class EventQueueTests(SynchronousTestCase):
     def test_what_is_told_together_is_written_together(self) -> None:
         given = self.tell(3)
         self.assertEqual(self.events.batches, [])
-        self.clock.advance(0)
+        self.clock.advance(GATHER)
         self.assertEqual(self.events.batches, [given])
         later = self.tell(1)
-        self.clock.advance(0)
+        self.clock.advance(GATHER)
         self.assertEqual(self.events.batches, [given, later])
         self.assertEqual(len(self.queue), 0)
 
@@ -210,7 +210,7 @@ class EventQueueTests(SynchronousTestCase):
     def test_what_is_being_written_is_not_dropped(self) -> None:
         self.events.answer = Deferred()
         given = self.tell(2)
-        self.clock.advance(0)
+        self.clock.advance(GATHER)
         given += self.tell(3)
         self.assertEqual(self.dropped, [1, 1])
         answer, self.events.answer = self.events.answer, None
@@ -220,18 +220,18 @@ class EventQueueTests(SynchronousTestCase):
     def test_a_defect_does_not_last(self) -> None:
         self.events.broken = True
         self.tell(2)
-        self.clock.advance(0)
+        self.clock.advance(GATHER)
         self.assertEqual(self.dropped, [2])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.events.broken = False
         given = self.tell(1)
-        self.clock.advance(0)
+        self.clock.advance(GATHER)
         self.assertEqual(self.events.batches, [given])
 
     def test_stopping_writes_the_rest(self) -> None:
         given = self.tell(2)
         stopped = Deferred.fromCoroutine(self.queue.stop())
-        self.clock.advance(0)
+        self.clock.advance(GATHER)
         self.successResultOf(stopped)
         self.assertEqual(self.events.batches, [given])
         self.successResultOf(Deferred.fromCoroutine(self.queue.stop()))
@@ -239,7 +239,7 @@ class EventQueueTests(SynchronousTestCase):
     def test_stopping_does_not_wait_for_ever(self) -> None:
         self.events.down = True
         self.tell(2)
-        self.clock.advance(0)
+        self.clock.advance(GATHER)
         stopped = Deferred.fromCoroutine(self.queue.stop())
         self.clock.pump([1] * 5)
         self.successResultOf(stopped)

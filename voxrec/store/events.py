@@ -25,7 +25,8 @@ from voxrec.store.pool import Pool
 
 EVENTS_CHANNEL: Final = "voxrec_events"  # says that there are new ones
 QUEUED: Final = 10_000  # events of calls that wait for PostgreSQL at most
-_AT_ONCE: Final = 200  # written with one statement
+GATHER: Final = 0.05  # seconds in which what happens is written with one statement
+_AT_ONCE: Final = 200  # with one statement at most
 _PAUSE: Final = 1.0  # seconds after PostgreSQL has failed
 _FLUSH: Final = 5.0  # seconds that stop() gives to the rest
 
@@ -145,7 +146,7 @@ class EventQueue:
             self._log.error("{count} events of calls wait for PostgreSQL; further ones are lost", count=self._limit)
 
     async def _write(self) -> None:
-        await deferLater(self._clock, 0)  # what is told in one turn is written at once
+        await deferLater(self._clock, GATHER)
         while self._waiting:
             batch = list(islice(self._waiting, _AT_ONCE))
             self._writing = len(batch)
