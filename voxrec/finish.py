@@ -133,8 +133,9 @@ class Finisher:
         except FileNotFoundError as error:
             raise Unavailable(f"the directory for files on their way, {self._work}, cannot be made: {error}") from error
         prefix = f"{recording.id}-"
-        for leftover in self._work.glob(f"{prefix}*"):
-            shutil.rmtree(leftover)  # of an attempt whose process died
+        for leftover in self._work.iterdir():
+            if leftover.name.startswith(prefix):
+                shutil.rmtree(leftover)  # of an attempt whose process died
         with tempfile.TemporaryDirectory(prefix=prefix, dir=self._work) as work:
             legs = {side: self._examined(self._leg_path(recording, side), Path(work)) for side in Side}
             if not any(leg.audio for leg in legs.values()):
@@ -224,7 +225,8 @@ def _heard(recording: Recording, legs: Mapping[Side, _Leg], work: Path) -> _Hear
     found = at_one_rate({side: leg.audio for side, leg in legs.items() if leg.audio is not None}, work)
     infos = [probe(leg) for leg in found.values()]
     rate, frames = infos[0].rate, max(info.frames for info in infos)
-    gone = cuts(found, skipped(recording.timeline))
+    pauses = skipped(recording.timeline)
+    gone = cuts(found, pauses) if pauses else []
     if gone:
         shorter = {side: work / f"cut-{side}.wav" for side in found}
         for side, output in shorter.items():
