@@ -142,6 +142,7 @@ class Core:
     callee: str  # whom it calls
     legs: int = 1
     transfer: str | None = None  # what holds the place in the bridge for a leg that is being made
+    placeholder: str = ""  # what held it, and stays in the bridge: see `_take_place`
     replaces: str = ""  # the dialog that the next leg is to take over (RFC 3891)
     status: CallState = CallState.NEW
     answered_at: datetime | None = None
@@ -219,6 +220,7 @@ class Core:
             name=self.incoming.name,
             dialled=self.incoming.dialled,
             wideband=self.incoming.wideband,
+            placeholder=self.transfer or "",
             started_at=self.started_at,
             profile=self.profile,
         )
@@ -250,7 +252,15 @@ class Core:
             self.attempt(self._or_no_leg(self._take_place(placeholder)))
 
     async def _take_place(self, placeholder: str) -> None:
-        await self.asterisk.hang_up(placeholder, Cause.NORMAL)
+        """Let the new leg go on where ``placeholder`` is.
+
+        Snoops drop what has an RTP sequence number that is not later than the one before, and a new stream begins with
+        any: on 22.10 whoever came was silent in half of all recordings. What a bridge of three has mixed has no numbers,
+        so the placeholder stays as a third one that says nothing.
+        """
+        past, self.placeholder = self.placeholder, placeholder if self.recorder is not None else ""
+        for other in {past, placeholder} - {self.placeholder, ""}:
+            await self.asterisk.hang_up(other, Cause.NORMAL)
         await self.asterisk.add_to_bridge(self.bridge, (self.leg,))
         await self.asterisk.dial(self.leg, caller=self.incoming.channel, timeout=round(self.ring_timeout))
 
@@ -394,8 +404,8 @@ class Core:
             self.attempt(self.end_caller(cause))
         if self.leg_there:
             self.attempt(self.end_leg())
-        if self.transfer is not None:
-            self.attempt(self.end_placeholder(self.transfer))
+        for placeholder in filter(None, (self.transfer, self.placeholder)):
+            self.attempt(self.end_placeholder(placeholder))
         self.tell(EventType.CALL_ENDED)
         self.check_cleared()
 

@@ -81,6 +81,7 @@ class LiveCall:
             leg=memory.leg if memory is not None else owned_id(self.id, leg_role(1)),
             callee=profile.remote_sip_uri or "",
             legs=leg_number(memory.leg) if memory is not None else 1,
+            placeholder=memory.placeholder if memory is not None else "",
         )
         self._core.leg_there = memory is not None
         self.leg_name = ""
@@ -95,6 +96,11 @@ class LiveCall:
     def status(self) -> CallState:
         """The state of the call machine."""
         return self._core.status
+
+    @property
+    def placeholder(self) -> str:
+        """The channel that a transfer left in the bridge; empty where there is none."""
+        return self._core.transfer or self._core.placeholder
 
     @property
     def recording(self) -> Recording | None:

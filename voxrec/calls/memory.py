@@ -18,7 +18,10 @@ PAUSE: Final = "VOXREC_PAUSE"
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who calls whom by which rules: ``caller`` and ``leg`` are channels, the Profile is the one of the beginning."""
+    """Who calls whom by which rules: ``caller`` and ``leg`` are channels, the Profile is the one of the beginning.
+
+    ``placeholder`` is the channel that a transfer left in the bridge; empty where there was none.
+    """
 
     call_id: UUID
     recording_id: UUID
@@ -28,6 +31,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: str
     dialled: str
     wideband: bool = False
+    placeholder: str = ""
     started_at: datetime
     profile: Profile
 

@@ -378,11 +378,15 @@ class Router:
         for call in self.calls:
             await self._catch_up(call, scene)
         await self._take_over(await left_calls(self._asterisk, scene, self._calls.__contains__))
+        held = self._held(scene)
         return Strays(
             frozenset(
                 channel
                 for channel in scene.own
-                if channel in scene.channels and channel not in self._by_caller and not self._is_ours(channel)
+                if channel in scene.channels
+                and channel not in self._by_caller
+                and not self._is_ours(channel)
+                and _local(scene.channels[channel]) not in held
             ),
             frozenset(bridge for bridge in scene.bridges if owner_of(bridge) is not None and not self._is_ours(bridge)),
         )
@@ -427,6 +431,11 @@ class Router:
         owner = owner_of(owned)
         return owner is not None and owner[0] in self._calls
 
+    def _held(self, scene: Scene) -> set[str]:
+        """The Local channels that hold a place in a bridge."""
+        placeholders = (call.placeholder for call in self.calls)
+        return {_local(scene.channels[channel]) for channel in placeholders if channel in scene.channels}
+
     def owns(self, recording_id: UUID) -> bool:
         """Whether a Recording belongs to a live call."""
         return recording_id in self._by_recording
@@ -465,3 +474,8 @@ def _incoming_of(memory: Memory) -> Incoming:
         dialled=memory.dialled,
         wideband=memory.wideband,
     )
+
+
+def _local(channel: events.Channel) -> str:
+    """What the two halves of a Local channel have in common of their names; the whole name of any other."""
+    return channel.name.partition(";")[0]
