@@ -255,7 +255,7 @@ class Core:
         """Let the new leg go on where ``placeholder`` is.
 
         Snoops drop what has an RTP sequence number that is not later than the one before, and a new stream begins with
-        any: on 22.10 whoever came was silent in half of all recordings. What a bridge of three has mixed has no numbers,
+        any: on 22.10 who came was silent in half of all recordings. What a bridge of three has mixed has no numbers,
         so the placeholder stays as a third one that says nothing.
         """
         past, self.placeholder = self.placeholder, placeholder if self.recorder is not None else ""
