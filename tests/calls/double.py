@@ -1,7 +1,7 @@
 """An Asterisk that says yes, remembers what it was asked, and can be told to refuse."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -29,7 +29,10 @@ INCOMING = Incoming(channel="1700.1", number="+4930111", name="Alice", dialled="
 
 
 class WillingAsterisk:
-    """A Requester that answers at once. ``refuse`` maps the end of a path to a status."""
+    """A Requester that answers at once.
+
+    ``refuse`` maps the end of a path to a status, ``meanwhile`` a request to what happens before its answer comes.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -37,6 +40,7 @@ class WillingAsterisk:
         self.bodies: dict[str, object] = {}
         self.refuse: dict[str, int] = {}
         self.answers: dict[str, bytes] = {}
+        self.meanwhile: dict[str, Callable[[], object]] = {}
 
     async def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
@@ -45,6 +49,7 @@ class WillingAsterisk:
         self.asked.append(request)
         self.queries[request] = query
         self.bodies[request] = body
+        self.meanwhile.pop(request, lambda: None)()
         for end, status in self.refuse.items():
             if request.endswith(end):
                 raise AriRefusal(request, status, "told to")

@@ -185,6 +185,22 @@ class ReconcileTests(RouterTestCase):
         self.reconcile({"1700.1": "Ring", call.leg: "Up"})
         self.assertEqual(call.status, "connecting")
 
+    def test_a_call_that_comes_while_asterisk_is_asked(self) -> None:
+        """The answer is older than the call."""
+        self.asterisk.meanwhile["GET channels"] = self.call
+        self.reconcile({})
+        (call,) = self.router.calls
+        self.assertEqual(call.status, "placing")
+
+    def test_a_leg_that_comes_while_asterisk_is_asked(self) -> None:
+        self.call()
+        (call,) = self.router.calls
+        self.asterisk.meanwhile["GET channels"] = lambda: self.router.handle(
+            events.StasisStart(events.Channel(id=call.leg), ("leg",))
+        )
+        self.reconcile({CALLER.id: "Ring"})
+        self.assertEqual(call.status, "ringing")
+
     def test_a_caller_who_left_while_one_half_was_recorded(self) -> None:
         call = self.talk()
         self.reconcile({call.leg: "Up"})

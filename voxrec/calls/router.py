@@ -374,9 +374,11 @@ class Router:
 
         Gives back what is voxrec's in Asterisk and belongs to no call of this process.
         """
+        # what Asterisk answers can be older than what has happened since: it counts for what was there before
+        before = [(call, call.status, call.leg) for call in self.calls]
         scene = await look(self._asterisk)
-        for call in self.calls:
-            await self._catch_up(call, scene)
+        for call, status, leg in before:
+            await self._catch_up(call, status, leg, scene)
         await self._take_over(await left_calls(self._asterisk, scene, self._calls.__contains__))
         held = self._held(scene)
         return Strays(
@@ -408,23 +410,27 @@ class Router:
             call.take_over(situation)
             self._log.info("call {call}: taken over, {status}", call=call.id, status=call.status)
 
-    async def _catch_up(self, call: LiveCall, scene: Scene) -> None:
-        if call.leg in scene.own:
-            call.leg_entered(scene.channels[call.leg].name if call.leg in scene.channels else "")
-            if scene.up(call.leg):
+    async def _catch_up(self, call: LiveCall, status: CallState, leg: str, scene: Scene) -> None:
+        """Tell a call, which was at ``status`` and had that ``leg`` when Asterisk was asked, what it missed."""
+        if leg != call.leg:
+            pass  # it was transferred meanwhile
+        elif leg in scene.own:
+            call.leg_entered(scene.channels[leg].name if leg in scene.channels else "")
+            if scene.up(leg):
                 call.inputs.leg_answered()
-        elif call.leg not in scene.channels and call.status not in (CallState.NEW, CallState.PLACING):
+        elif leg not in scene.channels and status not in (CallState.NEW, CallState.PLACING):
             call.inputs.leg_left(Cause.NORMAL)
         if call.incoming.channel not in scene.own:
             call.inputs.caller_left(Cause.NORMAL)
         if call.recording is None:
             return
         names = {leg_name(call.recording_id, side): side for side in Side}
+        began = call.status is not CallState.CONNECTING
         running = {recording.name for recording in await self._asterisk.recordings(names)}
         for name, side in names.items():
             if name in running:
                 call.recording_started(side)
-            elif call.status is not CallState.CONNECTING:
+            elif began:
                 call.recording_ended(side)
 
     def _is_ours(self, owned: str) -> bool:
