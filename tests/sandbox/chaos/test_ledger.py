@@ -24,6 +24,7 @@ EXCUSES = Excuses(
     cut=frozenset({"killed"}),
     unwritable=frozenset({"full"}),
     stalled=frozenset({"stalled"}),
+    late=frozenset({"late"}),
     resend=frozenset({"gone"}),
 )
 CALL = Witnessed("1", 100.0, 200, 100.1, 110.1, by_caller=True, far_ended=110.2)
@@ -77,6 +78,11 @@ class CallTests(SynchronousTestCase):
         self.assertEqual(
             judge(changed(far_ended=121.0), GOOD, outages=(Outage("gone", 109.0, 115.0),)).figures["calls cut"], 1
         )
+
+    def test_a_far_end_waits_for_a_voxrec_that_stands_still(self) -> None:
+        late = changed(far_ended=112.0)
+        self.assertEqual(judge(late, GOOD, outages=(Outage("late", 109.0, 111.5),)).figures["calls cut"], 0)
+        self.assertEqual(judge(late, GOOD, outages=(Outage("full", 109.0, 111.5),)).figures["calls cut"], 1)
 
     def test_a_kill_of_asterisk_ends_a_call_without_blame(self) -> None:
         found = Found("r1", "1", "completed", 3.0, 3.0)

@@ -336,6 +336,7 @@ EXCUSES: Final = Excuses(
     cut=frozenset({"asterisk-killed"}),
     unwritable=frozenset({"spool-full"}),
     stalled=frozenset({"asterisk-stalled"}),
+    late=frozenset({"voxrec-stalled"}),
     resend=frozenset({
         "voxrec-killed", "postgresql-stopped", "postgresql-killed", "postgresql-stalled", "postgresql-slow",
     }),

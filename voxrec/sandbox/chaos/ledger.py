@@ -47,6 +47,7 @@ class Excuses(NamedTuple):
 
     ``refused``: nobody was there to take the call. ``cut``: Asterisk was killed, and the call with it.
     ``unwritable``: what Asterisk recorded had no room. ``stalled``: Asterisk itself stood still.
+    ``late``: whoever hangs up on the far end stood still.
     ``resend``: whoever was told that a mail had gone could not write it down.
     """
 
@@ -54,6 +55,7 @@ class Excuses(NamedTuple):
     cut: frozenset[str] = frozenset()
     unwritable: frozenset[str] = frozenset()
     stalled: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
     resend: frozenset[str] = frozenset()
 
 
@@ -198,7 +200,8 @@ class Ledger:
         """Whether the far end went before the caller, or stayed though somebody was there to hang it up."""
         if call.ended is None:
             return False
-        away = self._during(self.excuses.refused | self.excuses.stalled, call.ended - CLOSING_SECONDS, call.ended + 0.1)
+        absent = self.excuses.refused | self.excuses.stalled | self.excuses.late
+        away = self._during(absent, call.ended - CLOSING_SECONDS, call.ended + 0.1)
         latest = max([call.ended + CLOSING_SECONDS, *(outage.end + TIDYING_SECONDS for outage in away)])
         return call.far_ended is None or not call.ended - CLOSING_SECONDS <= call.far_ended <= latest
 
