@@ -73,8 +73,9 @@ async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
             ),
             bars=Bars.of("CPU of Asterisk for a minute of a call", "s", cost),
             notes=(
-                "ARI has no way to start, pause or resume MixMonitor, and a MixMonitor that is paused by dialplan "
-                "cuts its file; so voxrec listens with snoops, whose recordings it can mute and resume in step."
+                "ARI has no command for MixMonitor: only the dialplan and AMI can start, mute or stop one. voxrec "
+                "listens with two snoops, whose recordings ARI can mute. Each is a channel with a thread and a timer "
+                "of its own: that is what they cost more."
             ),
         )
     ]
