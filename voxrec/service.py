@@ -1,5 +1,6 @@
 """The only place that knows everyone: wires each collaborator once, starts them in order and stops them in reverse."""
 
+import gc
 import math
 import os
 import shutil
@@ -123,6 +124,9 @@ class Voxrec(InOrder):
         return super().stopService()
 
     def _up(self, _: None) -> None:
+        # what is there by now stays; to look it through for garbage would stop everything for some 50 ms now and then
+        gc.collect()
+        gc.freeze()
         self._log.info("voxrec is up")
         notify("READY=1")
 
