@@ -203,7 +203,9 @@ class Conduct(SandboxTestCase):
         samples, rate = tones.load(caller.heard)
         start = caller.event("media").monotonic
         silent = tones.missing(samples[:, 0], rate, DESK_HZ, 0.3, resumed - start + 0.4)
-        self.assertApproximates(silent, (resumed - held) * 1000, 2 * BEARABLE_MILLISECONDS)
+        # What its jitter buffer holds, and conceals with, sounds on for about 0.2 s after the other end is silent.
+        self.assertLess(silent, (resumed - held) * 1000 + 2 * BEARABLE_MILLISECONDS)
+        self.assertGreater(silent, (resumed - held) * 1000 - 400)
         samples, rate = tones.load(desk.heard)
         self.assertLess(tones.missing(samples[:, 0], rate, CALLER_HZ, 0.3, 1.5), BEARABLE_MILLISECONDS)
 
