@@ -77,6 +77,7 @@ from voxrec.tree import AGAIN, InOrder, Listening, Part
 _SWITCH = 0.0005  # seconds; Python's own 5 ms are as long as all of a call's set-up
 _PATIENCE = 5.0  # seconds that Asterisk waits for the Profiles; live calls of before must not wait longer
 _LOOK = 2.0  # seconds between looks at how much room the disk has
+_KEEP = 1.0  # seconds between looks whether the next start should know of other Profiles
 _SWEEP = 60.0  # seconds between looks for recordings that nobody ended
 _FORGET = 3600.0  # seconds between looks for what is too old to be kept
 _ERASED = timedelta(days=30)  # for which it is known that a Recording was there: no journal is older
@@ -367,7 +368,7 @@ class _Gateway(InOrder):
             TimerService(_LOOK, self._room.look),
             TimerService(_SWEEP, self._link.sweep),
             TimerService(_SWEEP, self._announcements.sweep),
-            TimerService(_SWEEP, self._directory.keep),
+            TimerService(_KEEP, self._directory.keep),
             TimerService(_FORGET, self._forget, idempotency, jobs),
             TimerService(_FORGET, Retention(reactor, recordings).sweep),
             TimerService(_FORGET, orphans.sweep),
@@ -506,7 +507,7 @@ class _Gateway(InOrder):
         if not self._pool.ready:
             return "PostgreSQL cannot be reached"
         await self._pool.query("SELECT 1")
-        return None if self._directory.loaded else "the Profiles are not read yet"
+        return None if self._directory.confirmed else "the Profiles are not read yet"
 
     async def _asterisk_state(self) -> str | None:
         if self._link.replaced:

@@ -121,7 +121,7 @@ def mutants(draw: st.DrawFn) -> bytes:
 class Everybody:
     """A Directory in which every number leads to one Profile."""
 
-    loaded = True
+    confirmed = True
 
     def find(self, dialled: str) -> Profile | None:
         return profile(record_pause_code="*1") if dialled != "nobody" else None

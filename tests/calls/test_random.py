@@ -58,7 +58,7 @@ _TRUTH = frozenset({"lost before", "lost after", "refused"})
 class Pages:
     """A Directory with a Profile of each kind."""
 
-    loaded = True
+    confirmed = True
 
     def __init__(self) -> None:
         self._profiles = {

@@ -29,7 +29,7 @@ class Known:
 
     def __init__(self, found: Profile | None) -> None:
         self.found = found
-        self.loaded = True
+        self.confirmed = True
 
     def find(self, dialled: str) -> Profile | None:
         return self.found if dialled == "100" else None
@@ -88,9 +88,15 @@ class IncomingTests(RouterTestCase):
         self.router = self.new_router("192.0.2.8")
         self.assert_refused("rejected")
 
-    def test_before_the_profiles_are_known_it_is_503(self) -> None:
-        self.directory.loaded = False
+    def test_an_unknown_profile_is_503_until_postgresql_has_confirmed_them(self) -> None:
+        self.directory.confirmed = False
+        self.directory.found = None
         self.assert_refused("congestion")
+
+    def test_who_was_known_to_the_last_run_is_put_through_before_that(self) -> None:
+        self.directory.confirmed = False
+        self.call()
+        self.assertEqual(len(list(self.router.calls)), 1)
 
     def test_while_voxrec_stops_it_is_503(self) -> None:
         self.router.refuse_new_calls()

@@ -60,7 +60,7 @@ class CallLimitTests(SynchronousTestCase):
         asterisk = WillingAsterisk()
 
         class One:
-            loaded = True
+            confirmed = True
 
             def find(self, dialled: str) -> Profile | None:
                 return profile(id=UUID(int=int(dialled)), max_calls=of_profile)
@@ -622,7 +622,7 @@ class ReplacedTests(SynchronousTestCase):
         client = AriClient(asterisk, "voxrec")
 
         class One:
-            loaded = True
+            confirmed = True
 
             def find(self, _: str) -> Profile | None:
                 return profile(record_beep_interval=5)

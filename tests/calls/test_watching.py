@@ -19,7 +19,7 @@ from voxrec.model import Call, EventType, Profile
 class OnePage:
     """A Directory with one Profile."""
 
-    loaded = True
+    confirmed = True
 
     def __init__(self) -> None:
         self.profile = profile()

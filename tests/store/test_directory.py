@@ -108,10 +108,24 @@ class Directory(DatabaseTestCase):
         self.assertFalse(self.directory.loaded)
         await self.directory.start()
         self.assertEqual(self.directory.find("+491"), known)
+        self.assertTrue(self.directory.loaded)
+        self.assertFalse(self.directory.confirmed)
         await self.profiles.delete(known.id)
         self.listener = Listener(reactor, self.dsn, {PROFILES_CHANNEL: self.directory.changed}, self.directory.reload)
         self.listener.start()
         await until(lambda: not self.directory.find("+491"))
+
+    async def test_a_killed_run_leaves_what_it_knew_when_it_last_kept_it(self) -> None:
+        await self.begin()
+        await self.directory.keep()
+        known = await self.profiles.create(profile(numbers=("+491",)))
+        await until(lambda: self.directory.find("+491"))
+        while not self.file.read_bytes():
+            await self.directory.keep()
+            await deferLater(reactor, 0.01)
+        killed_now = self.new_directory()
+        await killed_now.start()
+        self.assertEqual(killed_now.find("+491"), known)
 
     async def test_a_file_that_is_not_one_is_passed_over(self) -> None:
         self.file.write_bytes(b"{rubbish")

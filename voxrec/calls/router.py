@@ -29,8 +29,8 @@ class Directory(Protocol):
     """Who is called for what was dialled; answers from memory."""
 
     @property
-    def loaded(self) -> bool:
-        """Whether it has been filled: before that nobody can say that a Profile does not exist."""
+    def confirmed(self) -> bool:
+        """Whether it knows all: before that nobody can say that a Profile does not exist."""
         ...
 
     def find(self, dialled: str) -> Profile | None:
@@ -306,9 +306,9 @@ class Router:
     def _profile_for(self, incoming: Incoming) -> Profile | _Refusal:
         if self._draining:
             return _Refusal(Cause.CONGESTION, "voxrec is stopping")
-        if not self._directory.loaded:
-            return _Refusal(Cause.CONGESTION, "the Profiles are not known yet")
         profile = self._directory.find(incoming.dialled)
+        if profile is None and not self._directory.confirmed:
+            return _Refusal(Cause.CONGESTION, "not all Profiles are known yet")
         if profile is None:
             return _Refusal(Cause.UNALLOCATED, "no such Profile")
         if profile.remote_sip_uri is None:

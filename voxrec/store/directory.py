@@ -20,13 +20,14 @@ _AT_A_TIME: Final = 500  # Profiles read with one statement
 _GATHER: Final = 0.01  # seconds in which what is told is read at once: Profiles may be made by the thousand
 _LOOK: Final = 0.05  # seconds between looks whether they are known
 _PAUSE: Final = 0.5  # seconds after a failed read
+_KEEPING: Final = 0.05  # share of the time that may go into writing the snapshot: Profiles may be there by the 100,000
 
 
 class ProfileDirectory:
     """Wire ``changed`` to PROFILES_CHANNEL of a Listener, and ``reload`` to its ``on_recovered``.
 
     While PostgreSQL is down, what is known stays in place; a voxrec that starts then knows what the last one kept in
-    ``snapshot``, which `keep`, called now and then, brings up to date.
+    ``snapshot``, which `keep`, called every second or so, brings up to date.
     """
 
     _log = Logger()
@@ -40,12 +41,13 @@ class ProfileDirectory:
         self._snapshot = snapshot
         self._in_thread = in_thread
         self._unkept = False  # more is known than the snapshot holds
+        self._keep_from = 0.0  # not before that
         self._known = _Index()
         self._all_stale = False
         self._stale: set[UUID] = set()
         self._reader: Deferred[None] | None = None
-        self._read_once = False
-        self.loaded = False
+        self.loaded = False  # something is known, if only from the last run
+        self.confirmed = False  # PostgreSQL has said so
 
     def __len__(self) -> int:
         return len(self._known.profiles)
@@ -82,11 +84,13 @@ class ProfileDirectory:
         """Read no more, and keep what is known."""
         if self._reader is not None:
             self._reader.cancel()
+        self._keep_from = 0.0
         await self.keep()
 
     async def keep(self) -> None:
-        """Write the snapshot where it is not what is known now."""
-        if not self._unkept:
+        """Write the snapshot where it is not what is known now, and it is not too soon after the last time."""
+        began = self._reactor.seconds()
+        if not self._unkept or began < self._keep_from:
             return
         self._unkept = False
         try:
@@ -94,6 +98,8 @@ class ProfileDirectory:
         except OSError as error:
             self._unkept = True
             self._log.warn("the profiles cannot be kept for the next start: {error}", error=error)
+        ended = self._reactor.seconds()
+        self._keep_from = ended + (ended - began) / _KEEPING
 
     async def when_loaded(self, seconds: float) -> None:
         """Wait until they are known, though no longer than that."""
@@ -134,8 +140,8 @@ class ProfileDirectory:
             raise
         self._known = fresh
         self._unkept = True
-        if not self._read_once:
-            self._read_once = self.loaded = True
+        if not self.confirmed:
+            self.confirmed = self.loaded = True
             self._log.info("{count} profiles known", count=len(self))
 
     async def _refresh_some(self) -> None:
