@@ -16,6 +16,9 @@ from voxrec.sandbox.rootfs import ASTERISK_16, Recipe, asterisk_rootfs
 from voxrec.sandbox.sipp import SippAnswerer
 from voxrec.sandbox.stack import Stack
 
+# Milliseconds of a tone that may be missing: a machine that is busy with the other tests may lose a packet of 20 ms.
+SLACK = 50
+
 
 def asterisk_of(stack: Stack, reactor: Any) -> AriClient:
     """A second client of the stack's Asterisk, to look at it beside voxrec."""
@@ -151,7 +154,7 @@ class OtherCallTests(GatewayTestCase):
         samples, rate = tones.load(path)
         self.assertEqual(samples.shape[1], 1)
         for hz in (scene.CALLER_HZ, scene.CALLEE_HZ):
-            self.assertLess(tones.missing(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), 20)
+            self.assertLess(tones.missing(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), SLACK)
 
     async def test_a_profile_that_does_not_record_is_put_through(self) -> None:
         stack = await shared_stack(self.recipe)
@@ -160,7 +163,7 @@ class OtherCallTests(GatewayTestCase):
         call = await scene.converse(stack, self.reactor, self.directory, profile, desk, 3.0)
         for phone, hz in ((call.caller, scene.CALLEE_HZ), (call.desk, scene.CALLER_HZ)):
             samples, rate = tones.load(phone.heard)
-            self.assertLess(tones.missing(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), 20)
+            self.assertLess(tones.missing(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), SLACK)
             self.assertIsNone(scene.announced(phone.heard, 0))
         self.assertEqual(await stack.ask("GET", f"/profiles/{profile['id']}/recordings"), [])
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
