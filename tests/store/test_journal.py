@@ -12,6 +12,7 @@ from tests.postgres import DatabaseTestCase, cluster, reactor, until
 from tests.store.samples import later, recording
 from voxrec.errors import ConfigError, NotFound, StoreUnavailable
 from voxrec.model import JobKind, Recording, RecordingState
+from voxrec.store import journal as room
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.journal import Journal
 from voxrec.store.recordings import Recordings
@@ -80,6 +81,27 @@ class Journaling(DatabaseTestCase):
         self.assertEqual(self.journal.pending, 300)
         await self.applied()
         self.assertEqual(await self.recordings.page(), [said[-1] for said in calls][::-1])
+
+    async def test_more_than_is_remembered_is_read_from_the_disk(self) -> None:
+        with patch.object(room, "_REMEMBERED", 2):
+            calls = [self.call(n) for n in range(30)]
+            for step in range(3):
+                for call in calls:
+                    self.journal.append(call[step])
+                    if call is calls[10]:
+                        await until(lambda: self.journal.pending < 20)
+            await self.applied()
+        for call in calls:
+            stored = await self.stored(call[0])
+            assert stored is not None
+            self.assertEqual(stored.state, RecordingState.PROCESSING)
+
+    async def test_the_disk_knows_soon_how_far_it_has_got(self) -> None:
+        self.journal.append(self.call()[0])
+        await self.applied()
+        position = self.directory / "position"
+        await until(lambda: position.exists() and position.read_text().split()[1] != "0")
+        self.assertEqual(position.read_text().split()[1], str((self.directory / "00000001.jsonl").stat().st_size))
 
     async def test_postgresql_goes_down_and_comes_back(self) -> None:
         said = self.call()

@@ -1,7 +1,8 @@
 """What the calls say, kept on the local disk until PostgreSQL has it: neither needs to be there when a call ends.
 
 A line is written and synchronised in a thread, then applied through ``Recordings.record`` in the order of the lines;
-with PostgreSQL up that is a matter of milliseconds. After a crash some lines are applied again, which changes nothing.
+with PostgreSQL up that is a matter of milliseconds. How far that has got is written down now and then: after a crash
+some lines are applied again, which changes nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import psycopg2
 from twisted.application.internet import backoffPolicy
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError  # noqa: A004
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -29,6 +31,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _CHUNK: Final = 65536  # bytes read at a time
+_REMEMBERED: Final = 1000  # lines that wait in memory; where there are more, they are read from the disk again
+_SAVE: Final = 1.0  # seconds until the disk, too, knows how far PostgreSQL has got
 _FLUSH: Final = 10.0  # seconds that stop() gives to each, the disk and PostgreSQL
 
 
@@ -48,7 +52,11 @@ class Journal:
         self._writer: Deferred[None] | None = None
         self._applier: Deferred[None] | None = None
         self._break: Deferred[None] | None = None  # the applier's, while PostgreSQL does not take a line
+        self._behind = True  # the next line is to be read from the disk
+        self._fresh: list[Line] = []  # where not: the lines that come next, straight from the writer
         self._more = False  # there may be lines that the applier has not seen
+        self._save = False  # the disk is to know how far PostgreSQL has got
+        self._save_timer: IDelayedCall | None = None
         self._open = False
         self._stopping = False
         self.pending = 0
@@ -79,9 +87,12 @@ class Journal:
             self._break.cancel()
         if self._applier is not None:
             await self._within(_FLUSH, self._applier)
+        if self._save_timer is not None:
+            self._save_timer.cancel()
+            self._save_timer = None
         if self._open:
             self._open = False
-            await self._in_thread(self._segments.close)
+            await self._in_thread(self._save_and_close)
             self._threads.stop()
 
     def append(self, recording: Recording) -> None:
@@ -106,7 +117,7 @@ class Journal:
         while self._queue:
             batch, self._queue = self._queue, []
             try:
-                await self._in_thread(self._segments.append, b"".join(batch))
+                lines = await self._in_thread(self._segments.append, b"".join(batch))
             except OSError as error:
                 self._queue[:0] = batch
                 failures += 1
@@ -115,6 +126,7 @@ class Journal:
                 await deferLater(self._reactor, self._pause(failures))
             else:
                 failures = 0
+                self._remember(lines)
                 self._apply()
         self._writer = None
 
@@ -122,19 +134,25 @@ class Journal:
 
     def _apply(self) -> None:
         self._more = True
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._applier is None:
             self._applier = Deferred.fromCoroutine(self._apply_all())
 
     async def _apply_all(self) -> None:
         failures = 0
-        while self._more and not self._stopping:
+        while (self._more or self._save) and not self._stopping:
             try:
+                if self._save:
+                    self._save = False
+                    await self._in_thread(self._segments.save)
                 self._more = False  # before the read: what is written meanwhile is more
-                lines = await self._in_thread(self._segments.read, _CHUNK)
+                lines = await self._next_lines()
                 self._more |= bool(lines)
                 await self._apply_lines(lines)
             except OSError as error:
-                self._more = True
+                self._more = self._behind = True
                 failures += 1
                 self._log.error("the files of the journal: {error}; trying again", error=error)
                 await self._wait(failures)
@@ -142,17 +160,42 @@ class Journal:
                 failures = 0
         self._applier = None
 
+    def _remember(self, lines: Sequence[Line]) -> None:
+        """Spare the disk to read what was written just now, unless there is too much of it."""
+        if not self._behind:
+            self._fresh += lines
+            self._behind = len(self._fresh) > _REMEMBERED
+
+    async def _next_lines(self) -> list[Line]:
+        fresh, self._fresh = self._fresh, []
+        if not self._behind:
+            return fresh
+        self._behind = False  # before the read: where it finds nothing, what is written meanwhile comes next
+        lines = await self._in_thread(self._segments.read, _CHUNK)
+        self._behind = bool(lines)
+        return lines
+
     async def _apply_lines(self, lines: Sequence[Line]) -> None:
-        done = None
+        for line in lines:
+            if self._stopping or not await self._apply_line(line):
+                break
+            self._segments.applied(line.end)
+            self.pending = max(0, self.pending - 1)  # a line that a failing disk kept may come twice
+            if self._save_timer is None:
+                self._save_timer = self._reactor.callLater(_SAVE, self._save_soon)
+
+    def _save_soon(self) -> None:
+        self._save_timer = None
+        self._save = True
+        self._go_on()
+
+    def _save_and_close(self) -> None:
         try:
-            for line in lines:
-                if self._stopping or not await self._apply_line(line):
-                    break
-                done = line.end
-                self.pending = max(0, self.pending - 1)  # a line that a failing disk kept may come twice
+            self._segments.save()
+        except OSError as error:
+            self._log.warn("the next start applies some lines of the journal again: {error}", error=error)
         finally:
-            if done is not None:
-                await self._in_thread(self._segments.applied, done)
+            self._segments.close()
 
     async def _apply_line(self, line: Line) -> bool:
         """Whether it is done with: PostgreSQL has it, or never will. If not, the journal is stopping."""

@@ -36,7 +36,8 @@ class Line(NamedTuple):
 class Segments:
     """The journal in a directory that one process has for itself.
 
-    ``append`` may run in one thread while ``read`` and ``applied`` run in another; each in one at a time.
+    ``append`` may run in one thread while ``read`` and ``save`` run in another, and ``applied`` while neither of these
+    does; each in one at a time.
     """
 
     _log = Logger()
@@ -48,7 +49,7 @@ class Segments:
         self._lock = -1
         self._writing = -1  # file descriptor of the segment that grows
         self._end = Position(0, 0)
-        self._applied = Position(0, 0)
+        self._applied = self._saved = Position(0, 0)
 
     def open(self) -> int:
         """Take the directory, and return how many lines are still to be applied.
@@ -63,7 +64,7 @@ class Segments:
             self.close()
             raise ConfigError(f"the journal {self._directory} is in use by another voxrec") from error
         present = self._present()
-        self._applied = self._last_position(present)
+        self._applied = self._saved = self._last_position(present)
         self._end = Position(max([self._applied.segment, *present]), 0)
         self._begin_segment()
         before = self._bytes(Position(self._applied.segment, 0), self._applied.offset).count(b"\n")
@@ -77,8 +78,11 @@ class Segments:
             os.close(self._lock)
             self._lock = -1
 
-    def append(self, lines: bytes) -> None:
-        """Keep whole lines, each with its line feed. OSError where that fails: then they have to be given again."""
+    def append(self, lines: bytes) -> list[Line]:
+        """Keep whole lines, each with its line feed, and return them as `read` would.
+
+        OSError where that fails: then they have to be given again.
+        """
         if self._writing < 0 or self._end.offset > _SEGMENT_LIMIT:
             self._begin_segment()
         try:
@@ -92,7 +96,8 @@ class Segments:
                 os.ftruncate(self._writing, self._end.offset)
             self._leave_segment()
             raise
-        self._end = Position(self._end.segment, self._end.offset + len(lines))
+        start, self._end = self._end, Position(self._end.segment, self._end.offset + len(lines))
+        return _lines(lines, start)
 
     def read(self, limit: int) -> list[Line]:
         """The next lines that are to be applied, about ``limit`` bytes of them. None: all have been."""
@@ -112,11 +117,18 @@ class Segments:
                 if data:
                     self._log.warn("a line that was cut off by a crash is dropped: {data!r}", data=data[:200])
                 self.applied(Position(self._next_after(self._applied.segment), 0))
+                self.save()
 
     def applied(self, position: Position) -> None:
-        """Remember that everything before ``position`` has been applied; remove the segments that are done with."""
-        left, self._applied = self._applied.segment, position
-        if position.segment > left:
+        """Take it that everything before ``position`` has been applied. Does not touch the disk: see `save`."""
+        self._applied = position
+
+    def save(self) -> None:
+        """Write down how far the lines have been applied; remove the segments that are done with."""
+        position = self._applied
+        if position == self._saved:
+            return
+        if position.segment > self._saved.segment:
             for segment in self._present():
                 if segment < position.segment:
                     self._path(segment).unlink()
@@ -124,6 +136,7 @@ class Segments:
         # Not synchronised: an older position, or none, costs nothing but applying some lines again.
         new.write_text(f"{position.segment} {position.offset}\n")
         new.replace(self._position_file)
+        self._saved = position
 
     def reject(self, line: bytes) -> Path:
         """Set a line aside that can never be applied; returns the file that has it now."""
