@@ -21,7 +21,7 @@ from voxrec.archive.interface import Archive
 from voxrec.audio import formats
 from voxrec.audio.join import join
 from voxrec.audio.level import at_one_rate
-from voxrec.audio.probe import probe
+from voxrec.audio.probe import AudioInfo, probe
 from voxrec.audio.repair import needs_repair, repair
 from voxrec.audio.skip import cuts, skipped, without
 from voxrec.audio.verdict import EMPTY, judge, one_way, too_short, unreadable
@@ -55,9 +55,13 @@ class Recordings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Leg:
-    """One side as it was found: ``audio`` is None where the file holds no frame, or nothing that can be read."""
+    """One side as it was found: ``audio`` is None where the file holds no frame, or nothing that can be read.
+
+    ``info`` is what the file says, where it says something.
+    """
 
     audio: Path | None = None
+    info: AudioInfo | None = None
     repaired: bool = False
     unreadable: bool = False
 
@@ -177,7 +181,7 @@ class Finisher:
         except AudioFault as fault:
             self._log.error("{path} cannot be read and is kept: {fault}", path=str(path), fault=fault.detail)
             return _Leg(unreadable=True)
-        return _Leg(audio if info.frames else None, repaired)
+        return _Leg(audio if info.frames else None, info, repaired)
 
     def _archived(self, recording: Recording, legs: Mapping[Side, _Leg], heard: _Heard, work: Path) -> Recording:
         form = formats.named(recording.format)
@@ -222,8 +226,11 @@ class Finisher:
 
 def _heard(recording: Recording, legs: Mapping[Side, _Leg], work: Path) -> _Heard:
     """Bring the legs to one rate, and cut out of them where the Recording was paused without a trace."""
-    found = at_one_rate({side: leg.audio for side, leg in legs.items() if leg.audio is not None}, work)
-    infos = [probe(leg) for leg in found.values()]
+    found = {side: leg.audio for side, leg in legs.items() if leg.audio is not None}
+    infos = [leg.info for leg in legs.values() if leg.audio is not None and leg.info is not None]
+    if len({info.rate for info in infos}) > 1:
+        found = at_one_rate(found, work)
+        infos = [probe(leg) for leg in found.values()]
     rate, frames = infos[0].rate, max(info.frames for info in infos)
     pauses = skipped(recording.timeline)
     gone = cuts(found, pauses) if pauses else []

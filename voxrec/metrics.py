@@ -42,10 +42,11 @@ class Metrics:
             registry=registry,
             buckets=_QUICK,
         )
+        self._asked: dict[tuple[str, str], Histogram] = {}  # to look one up takes its time
         self._requests = Counter(
             "voxrec_rest_requests", "REST's answers.", ["route", "method", "status"], registry=registry
         )
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # to look one up takes its time
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._request_seconds = Histogram(
             "voxrec_rest_request_seconds",
             "From a request to the head of its answer.",
@@ -109,7 +110,10 @@ class Metrics:
 
     def asterisk_answered(self, way: str, outcome: str, seconds: float) -> None:
         """Asterisk answered a command (ok, refused) or did not (lost); ``way``: http or websocket."""
-        self._ari.labels(way, outcome).observe(seconds)
+        series = self._asked.get((way, outcome))
+        if series is None:
+            series = self._asked[way, outcome] = self._ari.labels(way, outcome)
+        series.observe(seconds)
 
     def rest_answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """REST answered; ``route`` is the template of the path."""

@@ -38,5 +38,5 @@ class ReadingTests(AudioTestCase):
             self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before + 1)
         self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before)
 
-    def _refuse(self, *_: object) -> None:
+    def _refuse(self, *_: object, buffering: int = -1) -> None:
         raise PermissionError(13, os.strerror(13))

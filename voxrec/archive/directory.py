@@ -43,7 +43,6 @@ class DirectoryArchive:
         target = self._root / relative
         with _unavailable(f"cannot archive {source} as {relative}"):
             self._make_directories(target.parent)
-            _discard_leftovers(target)
             try:
                 return StoredFile(relative, *_renamed(source, target))
             except OSError as error:
@@ -105,6 +104,8 @@ class DirectoryArchive:
 
     def _make_directories(self, directory: Path) -> None:
         """Make what is missing below the root, each with its mode whatever the umask, and on the disk."""
+        if directory.is_dir():
+            return
         missing = [d for d in (directory, *directory.parents) if d.is_relative_to(self._root) and not d.exists()]
         _demand_root(self._root)
         for new in reversed(missing):
@@ -144,6 +145,7 @@ def _renamed(source: Path, target: Path) -> tuple[int, str]:
 
 
 def _copied(source: Path, target: Path) -> tuple[int, str]:
+    _discard_leftovers(target)
     digest = hashlib.sha256()
     descriptor, name = tempfile.mkstemp(prefix=_leftover_prefix(target), dir=target.parent)
     temporary = Path(name)

@@ -1,8 +1,8 @@
 """How a request reaches Asterisk: over HTTP always, over the event websocket where Asterisk offers it."""
 
-import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from itertools import count
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -10,7 +10,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 
@@ -126,6 +126,14 @@ class HttpRequester:
         return _checked(f"{method} {uri}", response.code, content, response.phrase.decode("latin-1"))
 
 
+class _Waiting(NamedTuple):
+    """Who waits for an answer, what for, and until when."""
+
+    answer: Deferred[RestResponse]
+    request: str
+    until: float
+
+
 class SocketRequester:
     """Requests over the event websocket (Asterisk 22.4 and later): a third of the time of HTTP, and pipelined."""
 
@@ -133,7 +141,9 @@ class SocketRequester:
         self._reactor = reactor
         self._send = send
         self._timeout = timeout
-        self._waiting: dict[str, Deferred[RestResponse]] = {}
+        self._ids = count(1)
+        self._waiting: dict[str, _Waiting] = {}  # whoever has waited longest comes first
+        self._timer: IDelayedCall | None = None  # one for all: most are answered long before
         self._lost = False
 
     async def request(
@@ -143,9 +153,11 @@ class SocketRequester:
         uri = _uri(path)
         if self._lost:
             raise AsteriskUnavailable(f"the websocket closed before {method} {uri} was sent")
-        request_id = uuid.uuid4().hex
+        request_id = str(next(self._ids))
         answer: Deferred[RestResponse] = Deferred()
-        self._waiting[request_id] = answer
+        self._waiting[request_id] = _Waiting(answer, f"{method} {uri}", self._reactor.seconds() + self._timeout)
+        if self._timer is None:
+            self._timer = self._reactor.callLater(self._timeout, self._give_up)
         message: dict[str, object] = {"type": "RESTRequest", "request_id": request_id, "method": method, "uri": uri}
         if query:
             message["query_strings"] = [{"name": name, "value": value} for name, value in query.items()]
@@ -154,9 +166,9 @@ class SocketRequester:
             message["message_body"] = msgspec.json.encode(body).decode()
         self._send(msgspec.json.encode(message))
         try:
-            response = await answer.addTimeout(self._timeout, self._reactor)
-        except (DeferredTimeoutError, CancelledError) as error:
-            raise AsteriskUnavailable(f"Asterisk did not answer {method} {uri} in {self._timeout:g} s") from error
+            response = await answer
+        except CancelledError as error:
+            raise AsteriskUnavailable(f"nobody waits for the answer to {method} {uri} any more") from error
         finally:
             self._waiting.pop(request_id, None)
         return _checked(f"{method} {uri}", response.status_code, response.message_body.encode(), response.reason_phrase)
@@ -165,11 +177,27 @@ class SocketRequester:
         """Hand an answer to whoever waits for it; one that came too late is nobody's."""
         waiting = self._waiting.pop(response.request_id, None)
         if waiting is not None:
-            waiting.callback(response)
+            waiting.answer.callback(response)
+
+    def _give_up(self) -> None:
+        """Fail who has waited too long, and look again when the next one has."""
+        self._timer = None
+        now = self._reactor.seconds()
+        for request_id, waiting in tuple(self._waiting.items()):
+            if waiting.until > now:
+                self._timer = self._reactor.callLater(waiting.until - now, self._give_up)
+                return
+            del self._waiting[request_id]
+            waiting.answer.errback(
+                AsteriskUnavailable(f"Asterisk did not answer {waiting.request} in {self._timeout:g} s")
+            )
 
     def lost(self, reason: str) -> None:
         """Fail all that wait: the websocket is gone."""
         self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
-            answer.errback(AsteriskUnavailable(f"the websocket closed before Asterisk answered: {reason}"))
+        for each in waiting.values():
+            each.answer.errback(AsteriskUnavailable(f"the websocket closed before Asterisk answered: {reason}"))

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -55,32 +56,32 @@ def opened(path: Path, form: Format | None = None) -> Iterator[Sound]:
     stays an OSError: nobody may take a file that could not be read for one that holds nothing.
     """
     try:
-        # libsndfile keeps the errno to itself, so a plain open goes first
-        with path.open("rb") as file:
-            holds_bytes = bool(file.read(1))
+        # opened and looked at here, since libsndfile keeps the errno to itself
+        file = path.open("rb", buffering=0)
     except FileNotFoundError:
         raise AudioFault(f"{path}: is missing") from None
-    if not holds_bytes:
-        raise AudioFault(f"{path}: is empty")
-    if form is not None and form.subtype == G722:
-        with path.open("rb") as file:
-            yield G722Source(file)
-        return
-    try:
-        sound = _opened(path, form)
-    except soundfile.LibsndfileError as error:
-        raise explained(path, error) from error
-    with sound:
-        yield sound
+    with file:
+        if not file.read(1):
+            raise AudioFault(f"{path}: is empty")
+        file.seek(0)
+        if form is not None and form.subtype == G722:
+            yield G722Source(BufferedReader(file))
+            return
+        try:
+            sound = _opened(file, path, form)
+        except soundfile.LibsndfileError as error:
+            raise explained(path, error) from error
+        with sound:
+            yield sound
 
 
-def _opened(path: Path, form: Format | None) -> soundfile.SoundFile:
+def _opened(file: FileIO, path: Path, form: Format | None) -> soundfile.SoundFile:
     if form is None or not form.headerless:
-        return soundfile.SoundFile(path)
+        return soundfile.SoundFile(file.fileno(), closefd=False)
     (rate,) = form.rates
     if form.subtype == G726:
         return soundfile.SoundFile(BehindAuHeader(path, "r", rate))
-    return soundfile.SoundFile(path, "r", rate, 1, form.subtype, endian_of(form), RAW)
+    return soundfile.SoundFile(file.fileno(), "r", rate, 1, form.subtype, endian_of(form), RAW, closefd=False)
 
 
 def endian_of(form: Format) -> str | None:

@@ -106,6 +106,7 @@ class Worker(Service):
         self._tasks: set[_Task] = set()
         self._store_failures = 0
         self._looping = False
+        self._more = True  # there may be something due that was not taken
         self._alarm = _Alarm(clock)  # something to do
         self._drained = _Alarm(clock)  # nothing is left to wait for
 
@@ -140,6 +141,7 @@ class Worker(Service):
 
     async def _take_what_is_due(self) -> float:
         """Begin what is due, as far as there is room. Returns how many seconds to rest then."""
+        self._more = True
         try:
             while self.running and (room := self._concurrency - len(self._tasks)):
                 jobs, next_due = await self._jobs.claim(tuple(self._handlers), self._lease, room)
@@ -150,6 +152,7 @@ class Worker(Service):
                     else:
                         await self._jobs.retry(job, job.last_error or "voxrec was stopped", self._in(0))
                 if len(jobs) < room:
+                    self._more = False
                     return self._until(next_due)
         except StoreUnavailable as fault:
             return self._store_failed(fault)
@@ -180,7 +183,8 @@ class Worker(Service):
     def _end(self, task: "_Task") -> None:
         task.leave()
         self._tasks.discard(task)
-        self._alarm.ring()
+        if self._more:
+            self._alarm.ring()
         self._tell_drained()
 
     async def _extend(self, job: Job) -> None:
@@ -209,6 +213,7 @@ class Worker(Service):
             else:
                 due = self._in(self._backoff.delay(job.attempts))
                 await self._write_down(task, lambda: self._jobs.retry(job, reason, due))
+                self._more = True
         else:
             self._ended(job.kind, "done")
             await self._write_down(task, lambda: self._jobs.done(job))
