@@ -15,6 +15,8 @@ import msgspec
 from bench.measure import Spread
 
 HERE: Final = Path(__file__).parent
+EXPLAINED: Final = HERE / "explained.md"
+"""Written by hand, and the report's end: why what was missed was missed, and what each optimisation brought."""
 PARTS: Final = ("setup", "media", "controller", "ceiling", "footprint", "rest", "growth", "lists", "finish")
 """Every part, in the order in which RESULTS.md shows them; ``python -m bench.<part>`` runs one."""
 
@@ -115,6 +117,8 @@ def render(directory: Path = HERE) -> None:
         rounds = f"{part.rounds} round{'s' if part.rounds != 1 else ''}"
         lines += [f"<sub>`python -m bench.{name}`, {part.measured:%Y-%m-%d %H:%M} UTC, {rounds}, {part.machine}</sub>"]
         lines += [""]
+    explained = directory / EXPLAINED.name
+    lines += [explained.read_text()] if explained.exists() else []
     (directory / "RESULTS.md").write_text("\n".join(lines))
 
 
