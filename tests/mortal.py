@@ -25,6 +25,7 @@ from voxrec.finish import Finisher
 from voxrec.model import JobKind
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.jobs import Jobs
+from voxrec.store.listener import JOBS_CHANNEL, Listener
 from voxrec.store.pool import Pool
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
@@ -72,6 +73,10 @@ class Place(msgspec.Struct, frozen=True):
         backoff = Backoff(first=0.1, limit=0.5)
         return Worker(reactor, Jobs(pool), self.handlers(pool), lease=LEASE, backoff=backoff, **settings)
 
+    def listener(self, worker: Worker) -> Listener:
+        """What tells the worker of a job: of the mail, above all, that follows the finish."""
+        return Listener(reactor, self.dsn, {JOBS_CHANNEL: lambda _: worker.poke()}, worker.poke)
+
 
 def die(*_: object) -> NoReturn:
     """As ``kill -9`` has it: nothing is cleaned up."""
@@ -118,8 +123,10 @@ def main(step: str, place: Place) -> None:
     setattr(owner, name, how(getattr(owner, name)))
     pool = Pool(reactor, place.dsn, size=4)
     pool.start()
+    worker = place.worker(pool)
+    place.listener(worker).start()
     ready = Deferred.fromCoroutine(pool.when_ready())
-    ready.addCallback(lambda _: place.worker(pool).startService())
+    ready.addCallback(lambda _: worker.startService())
     reactor.run()
 
 

@@ -90,11 +90,14 @@ class KilledTests(DatabaseTestCase, RelayTestCase):
     async def finish(self, place: Place) -> None:
         """Let another daemon do the rest."""
         worker = place.worker(self.pool)
+        listener = place.listener(worker)
+        listener.start()
         worker.startService()
         try:
             while await Jobs(self.pool).page(OWED):
                 await deferLater(reactor, 0.02)
         finally:
+            await listener.stop()
             await worker.stopService()
 
     async def outcome(self, place: Place, recording_id: UUID) -> tuple[object, ...]:

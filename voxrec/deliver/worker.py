@@ -128,7 +128,7 @@ class Worker(Service):
         return Deferred.fromCoroutine(self._drain())
 
     def poke(self) -> None:
-        """Look at the queue now: something was put into it."""
+        """Look at the queue now: something was put into it, also by a handler. PostgreSQL tells of each (listener)."""
         self._alarm.ring()
 
     # Taking.
