@@ -76,9 +76,11 @@ class FakeNetwork:
 
 
 class Listener:
-    """A StreamOwner that writes down what it is told."""
+    """A StreamOwner that writes down what it is told, and takes so many seconds for each event."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.takes = 0.0
         self.told: list[str] = []
         self.events: list[Event] = []
         self.requester: SocketRequester | None = None
@@ -89,6 +91,7 @@ class Listener:
 
     def stream_event(self, event: Event) -> None:
         self.events.append(event)
+        self.clock.rightNow += self.takes
 
     def stream_down(self) -> None:
         self.told.append("down")
@@ -99,7 +102,7 @@ class StreamTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.patch(txaio.config, "loop", self.clock)  # type: ignore[attr-defined] # made at run time
         self.network = FakeNetwork(self.clock)
-        self.owner = Listener()
+        self.owner = Listener(self.clock)
 
     def started(self, *, password: str = "secret", queue_limit: int = 100) -> EventStream:
         stream = EventStream(
@@ -181,12 +184,32 @@ class EventTests(StreamTestCase):
         del self.owner.stream_event
         raise ZeroDivisionError
 
+    def test_events_that_take_long_leave_the_reactor_to_others_and_keep_their_order(self) -> None:
+        self.started()
+        self.owner.takes = 0.003
+        for number in range(7):
+            self.network.say(type="StasisEnd", channel={"id": str(number)})
+        self.network.flush()
+        seen: list[int] = []
+
+        def another() -> None:
+            seen.append(len(self.owner.events))
+            if seen[-1] < 7:
+                self.clock.callLater(0, another)
+
+        another()
+        self.clock.advance(0)
+        self.assertEqual(seen, [2, 4, 6, 7])
+        self.assertEqual([event.channel.id for event in self.owner.events], list("0123456"))  # type: ignore[union-attr]
+
     def test_a_flood_ends_the_connection_and_not_the_memory(self) -> None:
         self.started(queue_limit=100)
-        for number in range(101):
+        self.owner.takes = 0.006  # seconds for each: longer than a slice
+        for number in range(102):
             self.network.say(type="StasisEnd", channel={"id": str(number)})
         self.network.flush()
         self.assertEqual(self.owner.told, ["up", "down"])
+        self.assertEqual(len(self.owner.events), 1)
         self.clock.advance(0.2)
         self.network.flush()
         self.assertEqual(self.owner.told, ["up", "down", "up"])

@@ -1,8 +1,8 @@
 """The event websocket: connect, stay connected, hand every event over in order.
 
-The protocol does nothing itself. Events wait in a bounded queue and are worked off in slices of a few milliseconds, so
-that neither Asterisk nor the rest of the reactor waits; where the queue overflows, the connection is dropped and made
-anew, and whoever listens reconciles.
+The protocol does nothing itself. An event is acted on as it comes; where many come at once, those that take longer than
+a slice of a few milliseconds wait in a bounded queue, so that neither Asterisk nor the rest of the reactor waits. Where
+the queue overflows, the connection is dropped and made anew, and whoever listens reconciles.
 """
 
 import random
@@ -16,7 +16,13 @@ from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientPr
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IReactorTCP, IReactorTime, IStreamClientEndpoint, ITransport
+from twisted.internet.interfaces import (
+    IReactorTCP,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITransport,
+    IWriteDescriptor,
+)
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -50,8 +56,11 @@ class _Protocol(WebSocketClientProtocol):
     """Calls its stream and does nothing else; Autobahn never awaits, so these stay synchronous."""
 
     stream: "EventStream"
+    writer: IWriteDescriptor | None = None
 
     def onOpen(self) -> None:
+        # with TLS the transport is none
+        self.writer = IWriteDescriptor(self.transport, None)
         self.stream.opened(self)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: ARG002, N803 - Autobahn's names
@@ -63,6 +72,7 @@ class _Protocol(WebSocketClientProtocol):
     # Autobahn's own two colour the arguments of a debug message, read or not: a twentieth of what a call costs.
 
     def dataReceived(self, data: bytes) -> None:
+        self.stream.slice_begins()
         self._dataReceived(data)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
@@ -70,6 +80,10 @@ class _Protocol(WebSocketClientProtocol):
             super().sendData(data, sync, chopsize)
         else:
             cast("ITransport", self.transport).write(data)
+            if self.writer is not None:
+                # now, and not when the reactor comes to it: a caller waits for what this asks for. What fails here, or
+                # does not fit, the reactor meets again.
+                self.writer.doWrite()
 
 
 class _Factory(WebSocketClientFactory):
@@ -127,7 +141,7 @@ class EventStream(Service):
         self._queue_limit = queue_limit
         self._jitter = jitter
         self._queue: deque[Event] = deque()
-        self._draining = False
+        self._slice_ends = 0.0
         self._protocol: _Protocol | None = None
         self._requester: SocketRequester | None = None
         self._ended: Deferred[str] | None = None
@@ -240,32 +254,39 @@ class EventStream(Service):
             if self._requester is not None:
                 self._requester.answered(message)
         elif message is not None:
-            self._enqueue(message)
+            self._take(message)
 
-    def _enqueue(self, event: Event) -> None:
-        if len(self._queue) >= self._queue_limit:
+    def slice_begins(self) -> None:
+        """Called by the protocol: something came, and the reactor has done other things since the last slice."""
+        self._slice_ends = self._reactor.seconds() + _SLICE
+
+    def _take(self, event: Event) -> None:
+        """Act on an event now, unless others wait before it or the slice is over."""
+        if not self._queue:
+            if self._reactor.seconds() < self._slice_ends:
+                self._act_on(event)
+                return
+            self._reactor.callLater(0, self._work_off)
+        elif len(self._queue) >= self._queue_limit:
             self._log.error("Asterisk: {limit} events wait; connecting anew to catch up", limit=self._queue_limit)
             self._queue.clear()
             if self._protocol is not None:
                 self._protocol.dropConnection(abort=True)
             return
         self._queue.append(event)
-        if not self._draining:
-            self._draining = True
-            self._reactor.callLater(0, self._drain)
 
-    def _drain(self) -> None:
-        self._draining = False
-        until = self._reactor.seconds() + _SLICE
-        while self._queue and self._reactor.seconds() < until:
-            event = self._queue.popleft()
-            try:
-                self._owner.stream_event(event)
-            except Exception:
-                self._log.failure("Asterisk: an event could not be acted on: {event}", event=event)
+    def _work_off(self) -> None:
+        self.slice_begins()
+        while self._queue and self._reactor.seconds() < self._slice_ends:
+            self._act_on(self._queue.popleft())
         if self._queue:
-            self._draining = True
-            self._reactor.callLater(0, self._drain)
+            self._reactor.callLater(0, self._work_off)
+
+    def _act_on(self, event: Event) -> None:
+        try:
+            self._owner.stream_event(event)
+        except Exception:
+            self._log.failure("Asterisk: an event could not be acted on: {event}", event=event)
 
 
 def endpoint_for(reactor: IReactorTCP, url: str, timeout: float) -> IStreamClientEndpoint:
