@@ -193,7 +193,10 @@ class _Gateway(InOrder):
         profiles = Profiles(self._pool)
         recordings = Recordings(self._pool)
         self._events = Events(self._pool)
-        self._feed = Feed(reactor, self._events)
+        self._feed = Feed(reactor, self._events, self._listen_to_events)
+        self._event_listener = Listener(
+            reactor, dsn, {EVENTS_CHANNEL: lambda _: self._feed.poke()}, on_recovered=self._feed.poke
+        )
         news = EventQueue(reactor, self._events, metrics.events_dropped)
         tokens = Tokens(self._pool)
         self._stored_tokens = StoredTokens(reactor, tokens)
@@ -262,7 +265,6 @@ class _Gateway(InOrder):
                 PROMPTS_CHANNEL: self._announcements.changed,
                 TOKENS_CHANNEL: self._tokens_changed,
                 JOBS_CHANNEL: lambda _: self._worker.poke(),
-                EVENTS_CHANNEL: lambda _: self._feed.poke(),
             },
             self._caught_up,
         )
@@ -362,7 +364,7 @@ class _Gateway(InOrder):
             Part("listener", self._start_listener, self._stop_listener),
             Part("worker", self._start_worker, self._worker.stopService),
             Part("news", _nothing, news.stop),
-            Part("events", _nothing, self._feed.stop),
+            Part("events", _nothing, self._stop_events),
             Listening(reactor, config.rest.listen, site),
             Part("calls", self._start_calls, self._stop_calls),
             TimerService(_LOOK, self._room.look),
@@ -448,11 +450,20 @@ class _Gateway(InOrder):
         await self._listener.stop()
         await self._directory.stop()
 
+    def _listen_to_events(self, anybody_follows: bool) -> None:
+        if anybody_follows:
+            self._event_listener.start()
+        else:
+            Deferred.fromCoroutine(self._event_listener.stop())
+
+    async def _stop_events(self) -> None:
+        await self._feed.stop()
+        await self._event_listener.stop()
+
     def _caught_up(self) -> None:
         self._tokens_changed()
         self._directory.reload()
         self._announcements.reload()
-        self._feed.poke()
         if not self._worker.running:
             self._worker.startService()
         self._worker.poke()

@@ -60,7 +60,8 @@ class FeedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.source = Source()
-        self.feed = Feed(self.clock, self.source)
+        self.followed: list[bool] = []
+        self.feed = Feed(self.clock, self.source, self.followed.append)
 
     def follow(self, last: int | None = None, **wanted: Any) -> Follower:
         follower = self.successResultOf(Deferred.fromCoroutine(self.feed.follow(Wanted(**wanted), last)))
@@ -87,6 +88,17 @@ class FeedTests(SynchronousTestCase):
         self.source.add(2)
         self.feed.poke()
         self.assertEqual(self.ids(self.successResultOf(part)), [4, 5])
+
+    def test_it_wants_to_hear_of_events_while_somebody_follows(self) -> None:
+        one, another = self.follow(), self.follow()
+        self.assertEqual(self.followed, [True])
+        self.leave(one)
+        self.leave(one)
+        self.assertEqual(self.followed, [True])
+        self.leave(another)
+        self.assertEqual(self.followed, [True, False])
+        self.leave(self.follow())
+        self.assertEqual(self.followed, [True, False, True, False])
 
     def test_resuming_gives_exactly_what_is_missing(self) -> None:
         self.source.add(250)

@@ -8,7 +8,7 @@ PostgreSQL. One that takes nothing at all is dropped by the way out, and can res
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -64,13 +64,21 @@ class Wanted:
 
 
 class Feed:
-    """All events, read once for all who follow. Wire ``poke`` to EVENTS_CHANNEL and to a Listener's recovery."""
+    """All events, read once for all who follow.
+
+    ``followed`` is told when the first one begins to follow (True) and when the last one has left (False). In between,
+    ``poke`` wants to hear of EVENTS_CHANNEL, and of a Listener's recovery: while nobody follows, who calls whom should
+    wake nobody here.
+    """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, source: Source) -> None:
+    def __init__(
+        self, clock: IReactorTime, source: Source, followed: Callable[[bool], object] = lambda _anybody: None
+    ) -> None:
         self._clock = clock
         self._source = source
+        self._followed = followed
         self._recent: deque[tuple[Event, bytes]] = deque()
         self._low = 0  # all events with greater ids, up to _high, are remembered
         self._high = 0
@@ -100,6 +108,7 @@ class Feed:
         if not self._followers:
             self._recent.clear()
             self._low = self._high = kept.newest
+            self._followed(True)
         follower = Follower(self, self._clock, wanted, last, b"".join(beginning))
         self._followers.add(follower)
         self.poke()  # there may have been one since
@@ -135,7 +144,10 @@ class Feed:
 
     def forget(self, follower: "Follower") -> None:
         """It follows no more."""
-        self._followers.discard(follower)
+        if follower in self._followers:
+            self._followers.discard(follower)
+            if not self._followers:
+                self._followed(False)
 
     async def _read(self) -> None:
         while self._stale and self._followers:
