@@ -510,6 +510,7 @@ class RepeatedTests(FinishTestCase):
         for directory in (ours, theirs):
             directory.mkdir()
             (directory / "joined.wav").write_bytes(b"half")
+        (self.house.work / f"{ID}-0123456789abcdef-joined.wav").write_bytes(b"half")
         self.run_job()
         self.assertEqual(list(self.house.work.iterdir()), [theirs])
 
@@ -518,6 +519,7 @@ STEPS: dict[str, object] = {
     "needs_repair": module,
     "repair": module,
     "probe": module,
+    "new": module._WorkFiles,
     "join": module,
     "judge": module,
     "put": DirectoryArchive,

@@ -4,13 +4,14 @@ The order is the safety: the finished file is in the archive before the row says
 file goes. Whatever dies between two steps, the next attempt meets everything that it needs.
 """
 
+import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 from uuid import UUID
 
 import msgspec
@@ -21,6 +22,7 @@ from voxrec.archive.interface import Archive
 from voxrec.audio import formats
 from voxrec.audio.join import join
 from voxrec.audio.level import at_one_rate
+from voxrec.audio.meter import Meter
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.audio.repair import needs_repair, repair
 from voxrec.audio.skip import cuts, skipped, without
@@ -70,10 +72,35 @@ class _Leg:
 class _Heard:
     """What is left of the legs once their pauses are cut: at one rate, and by how much they are shorter than before."""
 
-    caller: Path | None
-    callee: Path | None
+    legs: Mapping[Side, Path]
+    rate: int
     seconds: float
     cut_seconds: float
+
+
+class _WorkFiles:
+    """The files that an attempt makes, under names that no other attempt has. None is left when it is over.
+
+    So two attempts at once, where one of them has lost its lease, never write to one file.
+    """
+
+    def __init__(self, directory: Path, recording_id: UUID) -> None:
+        self._start = f"{directory}/{_started(recording_id)}{secrets.token_hex(8)}-"
+        self._made: list[Path] = []
+
+    def new(self, name: str) -> Path:
+        """Make an empty file that nobody else may read."""
+        path = Path(self._start + name)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        self._made.append(path)
+        return path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for path in self._made:
+            path.unlink(missing_ok=True)  # the archive has moved what it took
 
 
 class Finisher:
@@ -132,24 +159,32 @@ class Finisher:
             return self._absent(recording, recording.verdict.reasons)
         if not self._spool.is_dir():
             raise Unavailable(f"Asterisk's recording directory {self._spool} is not there")
-        try:
-            self._work.mkdir(mode=0o750, exist_ok=True)
-        except FileNotFoundError as error:
-            raise Unavailable(f"the directory for files on their way, {self._work}, cannot be made: {error}") from error
-        prefix = f"{recording.id}-"
-        for leftover in self._work.iterdir():
-            if leftover.name.startswith(prefix):
-                shutil.rmtree(leftover)  # of an attempt whose process died
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=self._work) as work:
-            legs = {side: self._examined(self._leg_path(recording, side), Path(work)) for side in Side}
+        self._clear_work(recording.id)
+        with _WorkFiles(self._work, recording.id) as files:
+            legs = {side: self._examined(self._leg_path(recording, side), files) for side in Side}
             if not any(leg.audio for leg in legs.values()):
                 return self._stamped(msgspec.structs.replace(recording, **_nothing(legs)))
-            heard = _heard(recording, legs, Path(work))
+            heard = _heard(recording, legs, files)
             # of a leg that nobody can read nobody knows how short it is
             whole = not any(leg.unreadable for leg in legs.values())
             if whole and heard.seconds < recording.min_duration_seconds:
                 return self._absent(recording, (too_short(recording.min_duration_seconds),))
-            return self._stamped(self._archived(recording, legs, heard, Path(work)))
+            return self._stamped(self._archived(recording, legs, heard, files))
+
+    def _clear_work(self, recording_id: UUID) -> None:
+        """See that there is a directory for files on their way, without those of an attempt whose process died."""
+        try:
+            self._work.mkdir(mode=0o750, exist_ok=True)
+        except FileNotFoundError as error:
+            raise Unavailable(f"the directory for files on their way, {self._work}, cannot be made: {error}") from error
+        start = _started(recording_id)
+        for leftover in self._work.iterdir():
+            if not leftover.name.startswith(start):
+                continue
+            if leftover.is_dir():  # as an earlier voxrec made them
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
 
     def _absent(self, recording: Recording, reasons: tuple[str, ...]) -> Recording:
         """A Recording that must not be kept; its leg files are deleted once its row says so."""
@@ -166,14 +201,14 @@ class Finisher:
         narrow, wide = self._leg_paths(recording, side)
         return wide if wide.exists() else narrow
 
-    def _examined(self, path: Path, work: Path) -> _Leg:
+    def _examined(self, path: Path, files: _WorkFiles) -> _Leg:
         if not path.exists() or path.stat().st_size < _FIRST_SAMPLE_ENDS:
             return _Leg()
         audio = path
         repaired = needs_repair(path)
         if repaired:
             # a copy, so that the next attempt, if there must be one, finds what this one found and says so
-            audio = work / path.name
+            audio = files.new(path.name)
             shutil.copyfile(path, audio)
             repair(audio)
         try:
@@ -183,16 +218,18 @@ class Finisher:
             return _Leg(unreadable=True)
         return _Leg(audio if info.frames else None, info, repaired)
 
-    def _archived(self, recording: Recording, legs: Mapping[Side, _Leg], heard: _Heard, work: Path) -> Recording:
+    def _archived(self, recording: Recording, legs: Mapping[Side, _Leg], heard: _Heard, files: _WorkFiles) -> Recording:
         form = formats.named(recording.format)
         # a Profile can be older than its format's rules: both sides in one channel are better than none
         dual = recording.channels == 2 and form.channels == 2
-        output = work / f"joined.{form.suffix}"
+        output = files.new(f"joined.{form.suffix}")
         channels = RecordChannels.DUAL if dual else RecordChannels.MONO
-        written = join(heard.caller, heard.callee, output, channels, form)
+        caller, callee = (heard.legs.get(side) for side in (Side.CALLER, Side.CALLEE))
+        meters = {side: Meter(heard.rate) for side in heard.legs}
+        written = join(caller, callee, output, channels, form, meters)
         call_seconds = _call_seconds(recording)
         expected = None if call_seconds is None else call_seconds - heard.cut_seconds
-        verdict = _with_findings(judge(heard.caller, heard.callee, expected), legs)
+        verdict = _with_findings(judge(meters.get(Side.CALLER), meters.get(Side.CALLEE), expected), legs)
         began = recording.started_at or recording.created_at
         stored = self._archive.put(output, recording.id, began, form.suffix)
         return msgspec.structs.replace(
@@ -224,23 +261,28 @@ class Finisher:
                     path.unlink(missing_ok=True)
 
 
-def _heard(recording: Recording, legs: Mapping[Side, _Leg], work: Path) -> _Heard:
+def _started(recording_id: UUID) -> str:
+    """How the names of its files on their way begin."""
+    return f"{recording_id}-"
+
+
+def _heard(recording: Recording, legs: Mapping[Side, _Leg], files: _WorkFiles) -> _Heard:
     """Bring the legs to one rate, and cut out of them where the Recording was paused without a trace."""
     found = {side: leg.audio for side, leg in legs.items() if leg.audio is not None}
     infos = [leg.info for leg in legs.values() if leg.audio is not None and leg.info is not None]
     if len({info.rate for info in infos}) > 1:
-        found = at_one_rate(found, work)
+        found = at_one_rate(found, files.new)
         infos = [probe(leg) for leg in found.values()]
     rate, frames = infos[0].rate, max(info.frames for info in infos)
     pauses = skipped(recording.timeline)
     gone = cuts(found, pauses) if pauses else []
     if gone:
-        shorter = {side: work / f"cut-{side}.wav" for side in found}
+        shorter = {side: files.new(f"cut-{side}.wav") for side in found}
         for side, output in shorter.items():
             without(found[side], output, gone)
         found = shorter
     less = sum(cut.end - cut.start for cut in gone)
-    return _Heard(found.get(Side.CALLER), found.get(Side.CALLEE), (frames - less) / rate, less / rate)
+    return _Heard(found, rate, (frames - less) / rate, less / rate)
 
 
 def _unwanted(recording: Recording) -> bool:

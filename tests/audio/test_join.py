@@ -16,10 +16,11 @@ import voxrec.audio.join as module
 from tests.audio.tones import AudioTestCase, constant, silence, tone
 from voxrec.audio.formats import Format
 from voxrec.audio.join import join, mixed
+from voxrec.audio.meter import Meter, block_of
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.audio.source import blocks
 from voxrec.errors import AudioFault
-from voxrec.model import RecordChannels
+from voxrec.model import RecordChannels, Side
 
 LOW, HIGH = -32768, 32767
 legs = arrays.arrays(np.int16, st.integers(0, 60), elements=st.integers(LOW, HIGH))
@@ -117,6 +118,25 @@ class JoinTests(AudioTestCase):
         with self.assertRaisesRegex(AudioFault, "has 2 channels"):
             join(path, None, self.output, RecordChannels.DUAL)
 
+    def test_meters_hear_each_side_once_and_whole(self) -> None:
+        """Over several blocks, with sides of different lengths, and without what the other one's length adds."""
+        sides = {Side.CALLER: tone(440, 70, 3000), Side.CALLEE: tone(880, 33, 32767)}
+        caller, callee = (self.write(f"{side}.wav", samples) for side, samples in sides.items())
+        for channels in RecordChannels:
+            meters = {side: Meter(8000) for side in Side}
+            join(caller, callee, self.output, channels, meters=meters)
+            for side, samples in sides.items():
+                alone = Meter(8000)
+                for start in range(0, len(samples), block_of(8000)):
+                    alone.feed(samples[start : start + block_of(8000)])
+                self.assertEqual(vars(meters[side]) | {"_full_tail": None}, vars(alone) | {"_full_tail": None})
+            self.assertEqual([meter.duration for meter in meters.values()], [70.0, 33.0])
+
+    def test_a_side_that_is_not_there_is_not_heard(self) -> None:
+        meters = {side: Meter(8000) for side in Side}
+        join(None, self.write("a.wav", tone(440, 1)), self.output, RecordChannels.DUAL, meters=meters)
+        self.assertEqual([meter.frames for meter in meters.values()], [0, 8000])
+
     def test_an_unreadable_side_is_not_taken_for_a_silent_one(self) -> None:
         path = self.directory / "noise.wav"
         path.write_bytes(os.urandom(999))
@@ -147,7 +167,7 @@ class JoinTests(AudioTestCase):
     @given(caller=legs, callee=legs)
     def test_any_lengths(self, caller: NDArray[np.int16], callee: NDArray[np.int16]) -> None:
         """Also across blocks: the longer side whole, the shorter one padded with silence, sample for sample."""
-        self.patch(module, "blocks", lambda sound, path: blocks(sound, path, 7))
+        self.patch(module, "blocks", lambda sound, path, _: blocks(sound, path, 7))
         length = max(len(caller), len(callee))
         paths = self.write("a.wav", caller), self.write("b.wav", callee)
         if length == 0:
@@ -165,11 +185,10 @@ class JoinTests(AudioTestCase):
             "import resource, sys\n"
             "from pathlib import Path\n"
             "from voxrec.audio.join import join\n"
-            "from voxrec.audio.verdict import judge\n"
-            "from voxrec.model import RecordChannels\n"
+            "from voxrec.audio.meter import Meter\n"
+            "from voxrec.model import RecordChannels, Side\n"
             "leg, output = Path(sys.argv[1]), Path(sys.argv[2])\n"
-            "join(leg, leg, output, RecordChannels.DUAL)\n"
-            "judge(leg, leg, None)\n"
+            "join(leg, leg, output, RecordChannels.DUAL, meters={side: Meter(8000) for side in Side})\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
         )
 

@@ -1,22 +1,29 @@
-"""Tests of voxrec.audio.verdict."""
+"""Tests of voxrec.audio.verdict and of voxrec.audio.meter."""
 
 import math
 
 import numpy as np
+from twisted.trial.unittest import SynchronousTestCase
 
-import voxrec.audio.verdict as module
-from tests.audio.tones import RATE, AudioTestCase, Samples, constant, silence, tone
+import voxrec.audio.meter as module
+from tests.audio.tones import RATE, Samples, constant, silence, tone
+from voxrec.audio.meter import Meter, block_of
 from voxrec.audio.verdict import judge
-from voxrec.errors import AudioFault
 from voxrec.model import SideVerdict, Verdict
 
 SPEECH = 2300  # the amplitude of a tone of about -26 dBov, the level of speech on a telephone line
 
 
-class VerdictTests(AudioTestCase):
+def heard(samples: Samples, rate: int = RATE) -> Meter:
+    meter = Meter(rate)
+    for start in range(0, len(samples), block_of(rate)):
+        meter.feed(samples[start : start + block_of(rate)])
+    return meter
+
+
+class VerdictTests(SynchronousTestCase):
     def judged(self, caller: Samples | None, callee: Samples | None, call_duration: float | None = None) -> Verdict:
-        left = None if caller is None else self.write("caller.wav", caller)
-        right = None if callee is None else self.write("callee.wav", callee)
+        left, right = (None if samples is None else heard(samples) for samples in (caller, callee))
         return judge(left, right, call_duration)
 
     def caller(self, samples: Samples) -> SideVerdict:
@@ -96,7 +103,7 @@ class VerdictTests(AudioTestCase):
                     self.assertIs(self.caller(samples).clipped, clipped)
 
     def test_a_run_over_the_seam_of_two_blocks_counts(self) -> None:
-        seam = 160 * module._WINDOWS_PER_BLOCK
+        seam = block_of(RATE)
         for start in (seam - 3, seam - 2, seam - 1, seam):
             with self.subTest(start):
                 samples = silence(40)
@@ -123,14 +130,17 @@ class VerdictTests(AudioTestCase):
         self.assertEqual(verdict.reasons, ("one-way audio: callee silent", "truncated"))
 
     def test_other_rates(self) -> None:
-        path = self.write("wide.wav", tone(440, 2, SPEECH, rate=16000), rate=16000)
-        verdict = judge(path, path, 2.0)
+        wide = heard(tone(440, 2, SPEECH, rate=16000), 16000)
+        verdict = judge(wide, wide, 2.0)
         assert verdict.caller is not None
         self.assertEqual(verdict.caller.speech_seconds, 2.0)
         self.assertTrue(verdict.ok)
 
-    def test_missing_files_are_empty_and_wrong_ones_a_fault(self) -> None:
-        missing = self.directory / "missing.wav"
-        self.assertEqual(judge(missing, missing, 1.0).reasons, ("empty",))
-        missing.write_bytes(b"no sound" * 20)
-        self.assertRaises(AudioFault, judge, missing, None, 1.0)
+    def test_who_was_never_heard_is_empty(self) -> None:
+        self.assertEqual(judge(Meter(RATE), None, 1.0).reasons, ("empty",))
+
+    def test_blocks_are_half_a_minute_of_whole_windows(self) -> None:
+        for rate in (8000, 11025, 16000, 44100):
+            with self.subTest(rate):
+                self.assertApproximates(block_of(rate) / rate, 32, 0.2)
+                self.assertEqual(block_of(rate) % round(rate * module.WINDOW_SECONDS), 0)

@@ -55,8 +55,8 @@ class DirectoryArchive:
 
         The archive makes no symbolic links below its root, so one that is met there is not followed.
         """
-        path = self._inside(relative)
         with _unavailable(f"cannot look for {relative} in the archive"):
+            path = self._inside(relative)
             there = path.is_file()
         if not there:
             raise NotFound(f"the archive has no file {relative!r}")
@@ -64,8 +64,8 @@ class DirectoryArchive:
 
     def delete(self, relative: str) -> None:
         """Remove the file; one that is gone already is no fault. NotFound where ``relative`` leaves the root."""
-        path = self._inside(relative)
         with _unavailable(f"cannot delete {relative} from the archive"):
+            path = self._inside(relative)
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -95,10 +95,8 @@ class DirectoryArchive:
     def _inside(self, relative: str) -> Path:
         parts = relative.split("/")
         if "\0" not in relative and not {"", ".", ".."} & set(parts):
-            root = self._root.resolve()
-            path = root.joinpath(*parts)
-            # a name without a link on its way is its own real path; realpath() endures a loop, resolve() does not
-            if os.path.realpath(path) == str(path):
+            path = self._root.joinpath(*parts)
+            if not any(step.is_symlink() for step in (path, *path.parents[: len(parts) - 1])):
                 return path
         raise NotFound(f"the archive has no file {relative!r}")
 

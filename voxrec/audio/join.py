@@ -1,27 +1,36 @@
 """Two legs to one file: side by side, or mixed."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxrec.audio.formats import WAV, Format
+from voxrec.audio.meter import Meter, block_of
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.audio.sink import resampled, write
-from voxrec.audio.source import Samples, blocks, opened
+from voxrec.audio.source import Samples, Sound, blocks, opened
 from voxrec.errors import AudioFault
 from voxrec.model import RecordChannels, Side
 
 _SILENT: Final = np.zeros(0, dtype=np.int16)
 _KNEE: Final = 16384  # half of full scale
 _CODEC_SLACK: Final = 0.1  # seconds that a lossy codec may count otherwise than the samples given to it
+_DEAF: Final[Mapping[Side, Meter]] = MappingProxyType({})
 
 
 def join(
-    caller: Path | None, callee: Path | None, output: Path, channels: RecordChannels, form: Format = WAV
+    caller: Path | None,
+    callee: Path | None,
+    output: Path,
+    channels: RecordChannels,
+    form: Format = WAV,
+    meters: Mapping[Side, Meter] = _DEAF,
 ) -> AudioInfo:
     """Write both sides to ``output`` and say what was written.
 
@@ -30,24 +39,27 @@ def join(
 
     The rate stays where ``form`` can have it; see `Format.rate_for`.
 
+    ``meters`` listen to the sides meanwhile, so that each is read once.
+
     Raises AudioFault where neither side has a frame, a side is not one channel, the rates differ (see
     `voxrec.audio.level.at_one_rate`), or ``form`` cannot hold both sides apart and DUAL is wanted. Raises OSError
     where the file cannot be written; then no part of it remains.
     """
     legs = {Side.CALLER: caller, Side.CALLEE: callee}
-    audible = {side: leg for side, path in legs.items() if (leg := _audible(path))}
-    rate = _common_rate(audible)
-    wanted = form.rate_for(rate)
-    dual = channels is RecordChannels.DUAL
-    if dual and form.channels < 2:
-        raise AudioFault(f"{output}: {form.name} holds one channel, so the sides cannot be kept apart in it")
-    try:
-        laid = _laid(_pairs(legs, audible), dual)
-        write(resampled(laid, rate, wanted), output, wanted, 2 if dual else 1, form)
-        return _verified(output, form, max(info.duration for info in audible.values()))
-    except BaseException:
-        output.unlink(missing_ok=True)
-        raise
+    with ExitStack() as stack:
+        audible = {side: sound for side, path in legs.items() if path and (sound := _audible(path, stack))}
+        rate = _common_rate(audible)
+        wanted = form.rate_for(rate)
+        dual = channels is RecordChannels.DUAL
+        if dual and form.channels < 2:
+            raise AudioFault(f"{output}: {form.name} holds one channel, so the sides cannot be kept apart in it")
+        left, right = (_samples(legs[side], audible.get(side), meters.get(side)) for side in legs)
+        try:
+            write(resampled(_laid(left, right, dual), rate, wanted), output, wanted, 2 if dual else 1, form)
+            return _verified(output, form, max(sound.frames for sound in audible.values()) / rate)
+        except BaseException:
+            output.unlink(missing_ok=True)
+            raise
 
 
 def mixed(caller: NDArray[np.int32], callee: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -68,54 +80,54 @@ def mixed(caller: NDArray[np.int32], callee: NDArray[np.int32]) -> NDArray[np.in
     return result
 
 
-def _audible(path: Path | None) -> AudioInfo | None:
-    if path is None or not path.exists() or path.stat().st_size == 0:
+def _audible(path: Path, stack: ExitStack) -> Sound | None:
+    """Open a side for as long as the stack is; None where there is nothing to hear."""
+    if not path.exists() or path.stat().st_size == 0:
         return None
-    info = probe(path)
-    if info.channels != 1:
-        raise AudioFault(f"{path}: has {info.channels} channels; one side of a call has one")
-    return info if info.frames else None
+    sound = stack.enter_context(opened(path))
+    if sound.channels != 1:
+        raise AudioFault(f"{path}: has {sound.channels} channels; one side of a call has one")
+    return sound if sound.frames else None
 
 
-def _common_rate(audible: Mapping[Side, AudioInfo]) -> int:
-    rates = {info.rate for info in audible.values()}
+def _common_rate(audible: Mapping[Side, Sound]) -> int:
+    rates = {sound.samplerate for sound in audible.values()}
     if not rates:
         raise AudioFault("neither side of the call has a sample: nothing to join")
     if len(rates) > 1:
-        told = ", ".join(f"{side} {info.rate} Hz" for side, info in audible.items())
+        told = ", ".join(f"{side} {sound.samplerate} Hz" for side, sound in audible.items())
         raise AudioFault(f"the sides of one call differ in their rate: {told}")
     return rates.pop()
 
 
-def _pairs(
-    legs: Mapping[Side, Path | None], audible: Mapping[Side, AudioInfo]
-) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Yield caller and callee block by block, both of one length."""
-    left, right = (_samples(legs[side] if side in audible else None) for side in (Side.CALLER, Side.CALLEE))
-    for caller, callee in zip_longest(left, right, fillvalue=_SILENT):
-        length = max(len(caller), len(callee))
-        yield _padded(caller, length), _padded(callee, length)
-
-
-def _samples(path: Path | None) -> Iterator[Samples]:
-    if path is None:
+def _samples(path: Path | None, sound: Sound | None, meter: Meter | None) -> Iterator[Samples]:
+    if path is None or sound is None:
         return
-    with opened(path) as sound:
-        for block in blocks(sound, path):
-            yield block[:, 0]
+    for block in blocks(sound, path, block_of(sound.samplerate)):
+        samples = block[:, 0]
+        if meter is not None:
+            meter.feed(samples)
+        yield samples
 
 
-def _padded(block: Samples, length: int) -> NDArray[np.int32]:
-    wide = np.zeros(length, dtype=np.int32)
+def _laid(callers: Iterator[Samples], callees: Iterator[Samples], dual: bool) -> Iterator[Samples]:
+    """Caller and callee side by side, or mixed: shaped (frames, channels)."""
+    for caller, callee in zip_longest(callers, callees, fillvalue=_SILENT):
+        frames = max(len(caller), len(callee))
+        if dual:
+            block = np.zeros((frames, 2), dtype=np.int16)
+            block[: len(caller), 0] = caller
+            block[: len(callee), 1] = callee
+            yield block
+        else:
+            mix = mixed(_padded(caller, frames), _padded(callee, frames))
+            yield mix.astype(np.int16)[:, np.newaxis]
+
+
+def _padded(block: Samples, frames: int) -> NDArray[np.int32]:
+    wide = np.zeros(frames, dtype=np.int32)
     wide[: len(block)] = block
     return wide
-
-
-def _laid(pairs: Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]], dual: bool) -> Iterator[Samples]:
-    """Caller and callee side by side, or mixed: shaped (frames, channels)."""
-    for pair in pairs:
-        block = np.stack(pair, axis=1) if dual else mixed(*pair)[:, np.newaxis]
-        yield block.astype(np.int16)
 
 
 def _verified(output: Path, form: Format, seconds: float) -> AudioInfo:

@@ -7,28 +7,42 @@ import numpy as np
 import soundfile
 import soxr
 
-from voxrec.audio.formats import G722, G726, RAW, Format
+from voxrec.audio.formats import G722, G726, RAW, WAV, Format
 from voxrec.audio.headerless import BehindAuHeader, G722Sink
+from voxrec.audio.plain import write_raw, write_wav
 from voxrec.audio.source import Samples, endian_of, explained
 
 
 def write(given: Iterable[Samples], output: Path, rate: int, channels: int, form: Format) -> None:
     """Write blocks shaped (frames, channels), at a ``rate`` that ``form`` can have, to ``output``.
 
-    Raises OSError where the file cannot be written, AudioFault where libsndfile refuses; a part of it may remain.
+    Raises OSError where the file cannot be written, AudioFault where libsndfile refuses or the format cannot hold it
+    all; a part of it may remain.
     """
     if form.subtype == G722:
-        with output.open("wb") as file:
-            sink = G722Sink(file)
-            for block in given:
-                sink.write(block)
-        return
+        _write_g722(given, output)
+    elif form.headerless and form.subtype == WAV.subtype:
+        write_raw(given, output)
+    elif (form.container, form.subtype) == (WAV.container, WAV.subtype):
+        write_wav(given, output, rate, channels)
+    else:
+        _encode(given, output, rate, channels, form)
+
+
+def _write_g722(given: Iterable[Samples], output: Path) -> None:
+    with output.open("wb") as file:
+        sink = G722Sink(file)
+        for block in given:
+            sink.write(block)
+
+
+def _encode(given: Iterable[Samples], output: Path, rate: int, channels: int, form: Format) -> None:
     try:
         with _created(output, rate, channels, form) as sound:
             for block in given:
                 # 32 bits for every format: given 16-bit samples, libsndfile up to 1.2.2 turns half of a stereo MP3
                 # into noise (libsndfile#1106)
-                sound.write(block.astype(np.int32) << 16)
+                sound.write(np.left_shift(block, 16, dtype=np.int32))
     except soundfile.LibsndfileError as error:
         raise explained(output, error) from error
 

@@ -14,6 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from voxrec.audio.formats import WAV
+from voxrec.audio.plain import PlainSource
 from voxrec.audio.probe import probe
 from voxrec.audio.sink import write
 from voxrec.audio.source import BLOCK, Samples, blocks, opened
@@ -127,7 +128,7 @@ def _loudness(legs: Iterable[Path], window: Cut) -> Iterator[NDArray[np.bool_]]:
 
 def _read(leg: Path, start: int, count: int) -> NDArray[np.int16]:
     with opened(leg) as sound:
-        assert isinstance(sound, soundfile.SoundFile), "legs are WAV files"
+        assert isinstance(sound, PlainSource | soundfile.SoundFile), "legs are WAV files"
         if start >= sound.frames:
             return np.zeros(0, dtype=np.int16)
         sound.seek(start)

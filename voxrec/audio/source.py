@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from voxrec.audio.formats import G722, G726, RAW, Format
 from voxrec.audio.headerless import BehindAuHeader, G722Source
+from voxrec.audio.plain import HEADER, plain_source
 from voxrec.errors import AudioFault
 
 BLOCK: Final = 1 << 18  # frames: about half a minute of telephone audio, a few megabytes on the way through
@@ -61,8 +62,13 @@ def opened(path: Path, form: Format | None = None) -> Iterator[Sound]:
     except FileNotFoundError:
         raise AudioFault(f"{path}: is missing") from None
     with file:
-        if not file.read(1):
+        header = file.read(HEADER)
+        if not header:
             raise AudioFault(f"{path}: is empty")
+        headerless = form is not None and form.headerless
+        if not headerless and (plain := plain_source(file, header)):
+            yield plain
+            return
         file.seek(0)
         if form is not None and form.subtype == G722:
             yield G722Source(BufferedReader(file))

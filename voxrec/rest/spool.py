@@ -107,8 +107,8 @@ class Spool:
 
 
 def discard_leftovers(directory: Path) -> None:
-    """Remove what processes left behind that died with an upload. Blocks: run it in a thread."""
-    for leftover in directory.glob(f"{PREFIX}*"):
+    """Remove what processes left behind that died with a file on its way. Blocks: run it in a thread."""
+    for leftover in directory.glob("*"):
         try:
             if leftover.is_file() and time.time() - leftover.stat().st_mtime > _STALE:
                 leftover.unlink()
