@@ -129,12 +129,15 @@ class Finisher:
         self._in_thread = in_thread
 
     async def __call__(self, job: Job) -> None:
-        """Finish the job's Recording, or, where that is done, only clear away its leg files.
+        """Do the job: see `finish`. NotFound where its Recording was deleted."""
+        await self.finish(await self._recordings.get(job.recording_id))
+
+    async def finish(self, recording: Recording) -> None:
+        """Finish a Recording, or, where that is done, only clear away its leg files.
 
         Raises what another attempt may cure: Conflict while the call goes on, Unavailable without the spool or the
         archive, OSError, and AudioFault where the legs contradict each other. Leg files stay then.
         """
-        recording = await self._recordings.get(job.recording_id)
         if recording.state not in _FINAL:
             if recording.ended_at is None:
                 raise Conflict(f"recording {recording.id} has not ended")

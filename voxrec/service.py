@@ -204,7 +204,6 @@ class _Gateway(InOrder):
         idempotency = Idempotency(self._pool)
         jobs = Jobs(self._pool)
         archive = DirectoryArchive(config.archive_directory)
-        journal = Journal(reactor, data / "journal", recordings, self._pool)
         self._directory = ProfileDirectory(
             reactor, profiles, self._pool, ProfileSnapshot(data / "profiles.jsonl"), self._in_thread
         )
@@ -229,6 +228,26 @@ class _Gateway(InOrder):
             self._in_thread,
         )
         eraser = Eraser(recordings, archive, Path(config.asterisk.recordings), self._in_thread)
+        lease = timedelta(seconds=config.queue.lease)
+        self._worker = Worker(
+            reactor,
+            jobs,
+            {JobKind.FINISH: finisher, JobKind.MAIL: mailer, JobKind.ERASE: eraser},
+            concurrency=config.queue.concurrency,
+            lease=lease,
+            backoff=Backoff(first=config.queue.retry_first, limit=config.queue.retry_limit),
+            attempts=config.queue.attempts,
+            ended=metrics.job_ended,
+        )
+        journal = Journal(
+            reactor,
+            data / "journal",
+            recordings,
+            self._pool,
+            room=lambda: self._worker.room,
+            lease=lease,
+            take=lambda job, recording: self._worker.take(job, lambda _: finisher.finish(recording)),
+        )
         orphans = Orphans(
             reactor,
             recordings,
@@ -236,16 +255,6 @@ class _Gateway(InOrder):
             Path(config.asterisk.recordings),
             lambda: journal.pending,
             self._in_thread,
-        )
-        self._worker = Worker(
-            reactor,
-            jobs,
-            {JobKind.FINISH: finisher, JobKind.MAIL: mailer, JobKind.ERASE: eraser},
-            concurrency=config.queue.concurrency,
-            lease=timedelta(seconds=config.queue.lease),
-            backoff=Backoff(first=config.queue.retry_first, limit=config.queue.retry_limit),
-            attempts=config.queue.attempts,
-            ended=metrics.job_ended,
         )
         self._announcements = Announcements(
             reactor,

@@ -227,6 +227,33 @@ class Taking(WorkerTestCase):
         self.assertEqual(self.seconds_until(self.queue.leases[1]), 60)
 
 
+class TakingWhatIsClaimed(WorkerTestCase):
+    def claimed(self) -> Job:
+        number = self.queue.add(JobKind.FINISH)
+        return self.queue._take(self.queue.rows[number], timedelta(minutes=1))
+
+    def test_it_is_done_by_the_handler_that_comes_with_it(self) -> None:
+        worker, known = self.worker(concurrency=2), Recorder()
+        self.assertEqual(worker.room, 2)
+        worker.take(self.claimed(), known)
+        worker.take(self.claimed(), known)
+        self.assertEqual(worker.room, 0)
+        known.finish()
+        known.fail(DeliveryFault("not yet", permanent=False))
+        self.assertEqual(worker.room, 2)
+        self.assertEqual(self.queue.finished, [1])
+        self.assertEqual(self.queue.rows[2].last_error, "not yet")
+
+    def test_what_comes_while_it_stops_is_given_back(self) -> None:
+        worker, known = self.worker(), Recorder()
+        self.successResultOf(worker.stopService())
+        self.assertEqual(worker.room, 0)
+        worker.take(self.claimed(), known)
+        self.assertEqual(known.jobs, [])
+        self.assertEqual(self.queue.leases, {})
+        self.assertIs(self.queue.rows[1].state, JobState.PENDING)
+
+
 class Failing(WorkerTestCase):
     def test_comes_back_later_with_the_reason(self) -> None:
         self.queue.add()

@@ -293,4 +293,7 @@ class Queue(DatabaseTestCase):
         await self.jobs.retry(job, "x", datetime.now(UTC))
         await until(lambda: told == ["finish", "finish"])
         await self.jobs.done(await self.claim())
+        await Recordings(self.pool).record(recording(state=RecordingState.PROCESSING), room=1)
+        await self.put(JobKind.MAIL)
+        await until(lambda: told[2:] == ["mail"])  # and not of what was claimed as it came
         await listener.stop()

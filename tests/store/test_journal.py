@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from tests.postgres import DatabaseTestCase, cluster, reactor, until
 from tests.store.samples import later, recording
 from voxrec.errors import ConfigError, NotFound, StoreUnavailable
-from voxrec.model import JobKind, Recording, RecordingState
+from voxrec.model import Job, JobKind, JobState, Recording, RecordingState
 from voxrec.store import journal as room
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.journal import Journal
@@ -81,6 +81,27 @@ class Journaling(DatabaseTestCase):
         self.assertEqual(self.journal.pending, 300)
         await self.applied()
         self.assertEqual(await self.recordings.page(), [said[-1] for said in calls][::-1])
+
+    async def test_whoever_has_room_finishes_at_once_what_has_ended(self) -> None:
+        await self.journal.stop()
+        taken: list[tuple[Job, Recording]] = []
+        self.journal = Journal(
+            *(reactor, self.directory, self.recordings, self.pool),
+            room=lambda: 3 - len(taken),
+            take=lambda job, said: taken.append((job, said)),
+        )
+        await self.journal.start()
+        calls = [self.call(n) for n in range(5)]
+        for snapshots in zip(*calls, strict=True):
+            for snapshot in snapshots:
+                self.journal.append(snapshot)
+        await self.applied()
+        self.assertEqual(len(taken), 3)
+        for job, said in taken:
+            self.assertEqual((job.recording_id, job.state, job.kind), (said.id, JobState.RUNNING, JobKind.FINISH))
+            self.assertEqual(said, await self.stored(said))
+        waiting = JobFilter(states=[JobState.PENDING])
+        self.assertEqual(len(await Jobs(self.pool).page(waiting)), 2)
 
     async def test_more_than_is_remembered_is_read_from_the_disk(self) -> None:
         with patch.object(room, "_REMEMBERED", 2):
@@ -166,10 +187,11 @@ class Journaling(DatabaseTestCase):
     async def test_what_can_never_be_applied_is_set_aside(self) -> None:
         for said in (recording(from_name="\0"), recording(from_name="x" * 300), recording()):
             self.journal.append(said)
+        self.journal._queue.append(b"no JSON\n")
         await self.applied()
         self.assertEqual(await self.recordings.page(), [said])
         aside = (self.directory / "journal.rejected").read_bytes()
-        self.assertEqual(aside.count(b"\n"), 2)
+        self.assertEqual(aside.count(b"\n"), 3)
 
     async def test_what_is_not_the_lines_fault_is_waited_for(self) -> None:
         await self.pool.execute("ALTER TABLE recordings RENAME TO elsewhere")

@@ -175,13 +175,34 @@ class WhatACallSays(RecordingsTestCase):
         said = self.call()
         for snapshot in said:
             await self.recordings.record(snapshot)
-        settled = await self.recordings.settle(
+        await self.recordings.settle(
             msgspec.structs.replace(said[-1], state=RecordingState.COMPLETED, updated_at=later(4)), [JobKind.MAIL]
         )
+        settled = await self.recordings.get(said[-1].id)
+        self.assertEqual((settled.state, settled.updated_at), (RecordingState.COMPLETED, later(4)))
         for snapshot in said:
             await self.recordings.record(snapshot)
         self.assertEqual(await self.recordings.get(settled.id), settled)
         self.assertEqual(sorted(await self.kinds_owed(settled.id)), [JobKind.FINISH, JobKind.MAIL])
+
+    async def test_several_at_once_and_all_or_none(self) -> None:
+        one, other = self.call(), self.call()
+        await self.recordings.record(one[0], other[-1])
+        self.assertEqual((await self.recordings.get(one[0].id)).state, RecordingState.RECORDING)
+        self.assertEqual(await self.kinds_owed(other[0].id), [JobKind.FINISH])
+        with self.assertRaises(InvalidInput):
+            await self.recordings.record(one[-1], recording(from_name="\0"))
+        self.assertEqual((await self.recordings.get(one[0].id)).state, RecordingState.RECORDING)
+
+    async def test_who_has_room_claims_what_is_owed_as_it_comes(self) -> None:
+        jobs, ended = Jobs(self.pool), [self.call()[-1] for _ in range(3)]
+        claimed = await self.recordings.record(self.call()[0], *ended, room=2, lease=timedelta(minutes=1))
+        self.assertEqual([(job.kind, job.state, job.attempts) for job in claimed], [("finish", "running", 1)] * 2)
+        (rest,) = (await jobs.claim([JobKind.FINISH], timedelta(minutes=1), limit=9)).jobs
+        self.assertEqual({job.recording_id for job in (*claimed, rest)}, {one.id for one in ended})
+        self.assertEqual(await self.recordings.record(*ended, room=2), [], "it was said before")
+        self.assertTrue(await jobs.done(claimed[0]))
+        self.assertTrue(await jobs.retry(claimed[1], "not yet", later(0)))
 
     async def test_again_after_it_was_deleted(self) -> None:
         said = self.call()
@@ -256,10 +277,10 @@ class Settling(RecordingsTestCase):
             begun.id,
             lambda old: msgspec.structs.replace(old, metadata={"by": "user"}, legal_hold=True, updated_at=later(9)),
         )
-        settled = await self.recordings.settle(
+        await self.recordings.settle(
             msgspec.structs.replace(begun, state=RecordingState.COMPLETED, size=1, updated_at=later(5))
         )
-        self.assertEqual(settled, await self.recordings.get(begun.id))
+        settled = await self.recordings.get(begun.id)
         self.assertEqual((settled.metadata, settled.legal_hold), ({"by": "user"}, True))
         self.assertEqual((settled.size, settled.updated_at), (1, later(9)))
 

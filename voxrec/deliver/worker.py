@@ -109,12 +109,16 @@ class Worker(Service):
         self._more = True  # there may be something due that was not taken
         self._alarm = _Alarm(clock)  # something to do
         self._drained = _Alarm(clock)  # nothing is left to wait for
+        self._keeping = LoopingCall(self._keep_leases)
+        self._keeping.clock = clock
 
     def startService(self) -> None:
         """Begin to take jobs."""
         super().startService()
         self._drained = _Alarm(self._clock)
         self._looping = True
+        if not self._keeping.running:
+            self._keeping.start(self._lease.total_seconds() / 3, now=False)
         Deferred.fromCoroutine(self._run()).addErrback(
             lambda failure: self._log.failure("the worker stopped by itself", failure)
         )
@@ -130,6 +134,20 @@ class Worker(Service):
     def poke(self) -> None:
         """Look at the queue now: something was put into it, also by a handler. PostgreSQL tells of each (listener)."""
         self._alarm.ring()
+
+    @property
+    def room(self) -> int:
+        """How many jobs may be claimed for `take` now; others have to wait in the queue."""
+        return max(0, self._concurrency - len(self._tasks)) if self.running else 0
+
+    def take(self, job: Job, handler: Handler) -> None:
+        """Do a job that was claimed as it came into the queue, by a handler that has at hand what it is about."""
+        if self.running:
+            self._begin(job, handler)
+        else:
+            Deferred.fromCoroutine(self._give_back(job)).addErrback(
+                lambda failure: self._log.failure("{job} waits for its lease's end", failure, job=_named(job))
+            )
 
     # Taking.
 
@@ -148,9 +166,9 @@ class Worker(Service):
                 self._store_answered()
                 for job in jobs:
                     if self.running:
-                        self._begin(job)
+                        self._begin(job, self._handlers[job.kind])
                     else:
-                        await self._jobs.retry(job, job.last_error or "voxrec was stopped", self._in(0))
+                        await self._give_back(job)
                 if len(jobs) < room:
                     self._more = False
                     return self._until(next_due)
@@ -159,6 +177,9 @@ class Worker(Service):
         except Exception:  # a defect must not end the queue for good
             self._log.failure("the queue cannot be read")
         return _POLL  # or until a task ends
+
+    async def _give_back(self, job: Job) -> None:
+        await self._jobs.retry(job, job.last_error or "voxrec was stopped", self._in(0))
 
     def _until(self, due: datetime | None) -> float:
         if due is None:
@@ -170,39 +191,37 @@ class Worker(Service):
 
     # Doing.
 
-    def _begin(self, job: Job) -> None:
-        keeping = LoopingCall(self._extend, job)
-        keeping.clock = self._clock
-        task = _Task(job, keeping, _Alarm(self._clock))
+    def _begin(self, job: Job, handler: Handler) -> None:
+        task = _Task(job, _Alarm(self._clock))
         self._tasks.add(task)
-        keeping.start(self._lease.total_seconds() / 3, now=False)
-        done = Deferred.fromCoroutine(self._do(job, task))
+        done = Deferred.fromCoroutine(self._do(task, handler))
         done.addErrback(lambda failure: self._log.failure("what came of {job} is lost", failure, job=_named(job)))
         done.addBoth(lambda _: self._end(task))
 
     def _end(self, task: "_Task") -> None:
-        task.leave()
         self._tasks.discard(task)
         if self._more:
             self._alarm.ring()
         self._tell_drained()
 
-    async def _extend(self, job: Job) -> None:
-        try:
-            await self._jobs.extend(job, self._lease)
-        except StoreUnavailable:
-            pass  # the next turn comes long before the lease ends
-        except Exception:
-            self._log.failure("the lease of {job} cannot be extended", job=_named(job))
+    async def _keep_leases(self) -> None:
+        for task in tuple(self._tasks):
+            try:
+                await self._jobs.extend(task.job, self._lease)
+            except StoreUnavailable:
+                return  # the next turn comes long before a lease ends
+            except Exception:
+                self._log.failure("the lease of {job} cannot be extended", job=_named(task.job))
 
-    async def _do(self, job: Job, task: "_Task") -> None:
+    async def _do(self, task: "_Task", handler: Handler) -> None:
+        job = task.job
         if job.attempts > self._attempts:  # each attempt ended with the process: nobody was left to count
             last = job.last_error or "voxrec ended in each attempt"
             self._ended(job.kind, "dead")
             await self._write_down(task, lambda: self._bury(job, last))
             return
         try:
-            await self._handlers[job.kind](job)
+            await handler(job)
         except Exception as error:
             reason = self._reason(job, error)
             permanent = isinstance(error, DeliveryFault) and error.permanent
@@ -258,8 +277,7 @@ class Worker(Service):
     async def _drain(self) -> None:
         self._tell_drained()
         await self._drained.wait(self._stop_patience)
-        for task in self._tasks:
-            task.leave()
+        self._keeping.stop()  # who is still at it has until the lease's end
 
     def _tell_drained(self) -> None:
         if not (self.running or self._looping or self._tasks):
@@ -305,16 +323,10 @@ class _Alarm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Task:
-    """A job in the hands of its handler: what keeps its lease, and what ends its pauses."""
+    """A job in the hands of its handler, and what ends its pauses."""
 
     job: Job
-    keeping: LoopingCall
     alarm: _Alarm
-
-    def leave(self) -> None:
-        """Let the lease run out."""
-        if self.keeping.running:
-            self.keeping.stop()
 
 
 def _named(job: Job) -> str:

@@ -1,5 +1,6 @@
 """How a struct of the model lies in a table: one column for each field, structured values as jsonb."""
 
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -22,13 +23,19 @@ class Columns(Generic[S]):
         self._jsonb = jsonb
         self._attributes = [field.name for field in fields]
         self._keys = [field.encode_name for field in fields]
-        self.names = tuple(f'"{name.rstrip("_")}"' for name in self._attributes)
+        self._columns = [(name, name.rstrip("_")) for name in self._attributes]
+        self.names = tuple(f'"{column}"' for _, column in self._columns)
         self.listed = ", ".join(self.names)
         self.placeholders = ", ".join(["%s"] * len(self.names))
 
     def values(self, thing: S) -> tuple[object, ...]:
         """What to store, in the order of ``names``."""
         return tuple(self._stored(name, getattr(thing, name)) for name in self._attributes)
+
+    def json(self, things: Iterable[S]) -> str:
+        """Several things for ``jsonb_populate_recordset``, as an array of objects with the columns for keys."""
+        rows = [{column: getattr(thing, name) for name, column in self._columns} for thing in things]
+        return msgspec.json.encode(rows).decode()
 
     def _stored(self, name: str, value: object) -> object:
         if name in self._jsonb and value is not None:

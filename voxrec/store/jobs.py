@@ -28,7 +28,7 @@ _STATE: Final = """
          WHEN leased_until > now() THEN 'running' ELSE 'pending' END
 """
 _COLUMNS: Final = {"state": _STATE}
-_LISTED: Final = ", ".join(_COLUMNS.get(field.name, field.name) for field in msgspec.structs.fields(Job))
+LISTED: Final = ", ".join(_COLUMNS.get(field.name, field.name) for field in msgspec.structs.fields(Job))
 _MINE: Final = "id = %s AND claims = %s AND leased_until IS NOT NULL"
 # What is still to come is looked for only where all that is due was taken: a long queue is not read for each few of it.
 _CLAIM: Final = f"""
@@ -45,7 +45,7 @@ _CLAIM: Final = f"""
         WHERE (SELECT count(*) FROM due) < %s
           AND done_at IS NULL AND NOT dead AND kind = ANY(%s) AND id NOT IN (SELECT id FROM due)
     )
-    SELECT next_due, {_LISTED} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
+    SELECT next_due, {LISTED} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
 """
 _OWE_ERASING: Final = """
     INSERT INTO jobs (kind, recording_id, path) VALUES ('erase', %s, %s)
@@ -57,10 +57,10 @@ _EXCUSE: Final = """
     UPDATE jobs SET done_at = now(), leased_until = NULL, dead = FALSE
     WHERE recording_id = %s AND kind <> 'erase' AND done_at IS NULL
 """
-_SELECT: Final = f"SELECT {_LISTED} FROM jobs"
-_SELECT_UNDONE: Final = f"SELECT {_LISTED} FROM (SELECT * FROM jobs WHERE done_at IS NULL) AS jobs"
+_SELECT: Final = f"SELECT {LISTED} FROM jobs"
+_SELECT_UNDONE: Final = f"SELECT {LISTED} FROM (SELECT * FROM jobs WHERE done_at IS NULL) AS jobs"
 _RESTART: Final = f"""
-    UPDATE jobs SET dead = FALSE, attempts = 0, due_at = now(), leased_until = NULL WHERE id = %s RETURNING {_LISTED}
+    UPDATE jobs SET dead = FALSE, attempts = 0, due_at = now(), leased_until = NULL WHERE id = %s RETURNING {LISTED}
 """
 _FORGET: Final = """
     DELETE FROM jobs
@@ -138,7 +138,7 @@ class Jobs:
         """Take the jobs that are due the longest, at most ``limit`` of them, for the time of the lease."""
         wanted = [kind.value for kind in kinds]
         rows = await self._database.returning(_CLAIM, (wanted, limit, lease, limit, wanted))
-        return Claimed([_job(tuple(row)) for _, *row in rows if row[0] is not None], rows[0][0])
+        return Claimed([read_job(tuple(row)) for _, *row in rows if row[0] is not None], rows[0][0])
 
     async def extend(self, job: Job, lease: timedelta) -> bool:
         """Go on with it: the lease begins anew."""
@@ -174,7 +174,7 @@ class Jobs:
         """At most ``limit`` of the wanted jobs that are not done, newest first, from behind ``after`` on."""
         where = wanted.conditions()
         where.add(_OF_PROFILES, self._limit())
-        return [_job(row) for row in await newest(self._database, _SELECT_UNDONE, where, limit, after)]
+        return [read_job(row) for row in await newest(self._database, _SELECT_UNDONE, where, limit, after)]
 
     async def restart(self, job_id: UUID, check: Callable[[Job], None] = _unchecked) -> Job:
         """Try it at once and as if for the first time, unless ``check`` raises: a dead one, or one that waits.
@@ -234,8 +234,9 @@ class Jobs:
 def _only(rows: list[Row], job_id: UUID) -> Job:
     if not rows:
         raise NotFound(f"There is no job {job_id}.")
-    return _job(rows[0])
+    return read_job(rows[0])
 
 
-def _job(row: Row) -> Job:
+def read_job(row: Row) -> Job:
+    """The Job that a row of `LISTED` tells."""
     return msgspec.convert(dict(zip(_KEYS, row, strict=True)), Job)

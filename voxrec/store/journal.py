@@ -5,7 +5,8 @@ with PostgreSQL up that is a matter of milliseconds. How far that has got is wri
 some lines are applied again, which changes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
@@ -21,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from voxrec.errors import StoreUnavailable
-from voxrec.model import Recording
+from voxrec.model import Job, Recording
 from voxrec.store.link import shielded
 from voxrec.store.pool import Pool
 from voxrec.store.recordings import Recordings
@@ -32,21 +33,40 @@ T = TypeVar("T")
 
 _CHUNK: Final = 65536  # bytes read at a time
 _REMEMBERED: Final = 1000  # lines that wait in memory; where there are more, they are read from the disk again
+_AT_ONCE: Final = 100  # lines that are one statement, at most
 _SAVE: Final = 1.0  # seconds until the disk, too, knows how far PostgreSQL has got
 _FLUSH: Final = 10.0  # seconds that stop() gives to each, the disk and PostgreSQL
 
 
 class Journal:
-    """One for each process, in a directory of its own. ``pending`` counts what PostgreSQL does not have yet."""
+    """One for each process, in a directory of its own. ``pending`` counts what PostgreSQL does not have yet.
+
+    Where ``room`` says that this process has room for more jobs, the finish that a call's end owes is claimed in the
+    same statement, for ``lease``, and handed to ``take`` together with what the call said last: nobody has to ask the
+    queue and the table for what is at hand.
+    """
 
     _log = Logger()
 
-    def __init__(self, reactor: ReactorBase, directory: Path, recordings: Recordings, pool: Pool) -> None:
+    def __init__(
+        self,
+        reactor: ReactorBase,
+        directory: Path,
+        recordings: Recordings,
+        pool: Pool,
+        *,
+        room: Callable[[], int] = lambda: 0,
+        lease: timedelta = timedelta(minutes=10),
+        take: Callable[[Job, Recording], object] = lambda _job, _recording: None,
+    ) -> None:
         self._reactor = reactor
         self._segments = Segments(directory)
         self._threads = ThreadPool(0, 2, "journal")  # its own: the reactor's may be busy with audio for minutes
         self._recordings = recordings
         self._pool = pool
+        self._room = room
+        self._lease = lease
+        self._take = take
         self._pause = backoffPolicy(initialDelay=0.1, maxDelay=5.0, factor=1.6, jitter=lambda: 0.0)
         self._queue: list[bytes] = []
         self._writer: Deferred[None] | None = None
@@ -176,11 +196,11 @@ class Journal:
         return lines
 
     async def _apply_lines(self, lines: Sequence[Line]) -> None:
-        for line in lines:
-            if self._stopping or not await self._apply_line(line):
+        for some in _at_once(lines):
+            if self._stopping or not await self._apply_some(some):
                 break
-            self._segments.applied(line.end)
-            self.pending = max(0, self.pending - 1)  # a line that a failing disk kept may come twice
+            self._segments.applied(some[-1].end)
+            self.pending = max(0, self.pending - len(some))  # a line that a failing disk kept may come twice
             if self._save_timer is None:
                 self._save_timer = self._reactor.callLater(_SAVE, self._save_soon)
 
@@ -197,26 +217,41 @@ class Journal:
         finally:
             self._segments.close()
 
-    async def _apply_line(self, line: Line) -> bool:
-        """Whether it is done with: PostgreSQL has it, or never will. If not, the journal is stopping."""
+    async def _apply_some(self, some: Sequence[Line]) -> bool:
+        """Whether they are done with: PostgreSQL has them, or never will. If not, the journal is stopping."""
         failures = 0
         while True:
             try:
-                await self._recordings.record(msgspec.json.decode(line.text, type=Recording))
+                await self._record(some)
             except StoreUnavailable:
                 failures += 1  # the pool has said it
-            except psycopg2.IntegrityError as error:
-                return await self._reject(line, error)
             except psycopg2.Error as error:
+                if isinstance(error, psycopg2.IntegrityError):
+                    return await self._apply_each(some, error)
                 if not failures:
                     self._log.error("PostgreSQL does not take what a call says: {error}; trying again", error=error)
-                failures += 1  # the line is not at fault: a missing table, a missing right
+                failures += 1  # no line is at fault: a missing table, a missing right
             except Exception as error:
-                return await self._reject(line, error)
+                return await self._apply_each(some, error)
             else:
                 return True
             if not await self._wait(failures):
                 return False
+
+    async def _apply_each(self, some: Sequence[Line], error: Exception) -> bool:
+        """One of them can never be applied: the others are."""
+        if len(some) == 1:
+            return await self._reject(some[0], error)
+        for one in some:
+            if not await self._apply_some([one]):
+                return False
+        return True
+
+    async def _record(self, some: Sequence[Line]) -> None:
+        said = [msgspec.json.decode(line.text, type=Recording) for line in some]
+        by_id = {recording.id: recording for recording in said}
+        for job in await self._recordings.record(*said, room=self._room(), lease=self._lease):
+            self._take(job, by_id[job.recording_id])
 
     async def _reject(self, line: Line, error: Exception) -> bool:
         path = await self._in_thread(self._segments.reject, line.text)
@@ -251,3 +286,29 @@ class Journal:
         except TimeoutError:
             return False
         return True
+
+
+class _Named(msgspec.Struct):
+    id: str = ""
+
+
+def _at_once(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """The lines in order, in parts with no two of one Recording: a statement cannot change a row twice."""
+    part: list[Line] = []
+    told: set[str] = set()
+    for line in lines:
+        recording_id = _recording_id(line)
+        if recording_id in told or len(part) == _AT_ONCE:
+            yield part
+            part, told = [], set()
+        part.append(line)
+        told.add(recording_id)
+    if part:
+        yield part
+
+
+def _recording_id(line: Line) -> str:
+    try:
+        return msgspec.json.decode(line.text, type=_Named).id
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""  # what is wrong with it is told where it is applied

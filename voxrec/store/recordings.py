@@ -4,17 +4,17 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from voxrec.errors import Conflict, FieldFault, NotFound
-from voxrec.model import JobKind, Recording, RecordingState
+from voxrec.model import Job, JobKind, JobState, Recording, RecordingState
 from voxrec.store.columns import Columns
 from voxrec.store.idempotency import Along, nothing
-from voxrec.store.jobs import owe_erasing
+from voxrec.store.jobs import LISTED, owe_erasing, read_job
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
 from voxrec.store.link import Row
 from voxrec.store.pool import Pool, Transaction
@@ -35,8 +35,8 @@ _UPDATE: Final = f"""
 _RECORD: Final = f"""
     WITH told AS (
         INSERT INTO recordings AS old ({_COLUMNS.listed}, snapshot_at)
-        SELECT {_COLUMNS.placeholders}, %s
-        WHERE NOT EXISTS (SELECT FROM jobs WHERE recording_id = %s AND kind = 'finish')
+        SELECT {_COLUMNS.listed}, updated_at FROM jsonb_populate_recordset(NULL::recordings, %s) AS said
+        WHERE NOT EXISTS (SELECT FROM jobs WHERE recording_id = said.id AND kind = 'finish')
         ON CONFLICT (id) DO UPDATE
         SET {_COLUMNS.excluded(keep=frozenset({"id", "metadata", "legal_hold", "created_at", "updated_at"}))},
             updated_at = greatest(old.updated_at, excluded.updated_at),
@@ -46,9 +46,13 @@ _RECORD: Final = f"""
                OR old.snapshot_at <= excluded.snapshot_at
                OR excluded.state NOT IN ('pending', 'recording', 'paused'))
         RETURNING id, state
+    ), ended AS (
+        SELECT id, (row_number() OVER () <= %s)::integer AS claims FROM told WHERE state = 'processing'
     )
-    INSERT INTO jobs (kind, recording_id) SELECT 'finish', id FROM told WHERE state = 'processing'
+    INSERT INTO jobs (kind, recording_id, attempts, claims, leased_until)
+    SELECT 'finish', id, claims, claims, CASE claims WHEN 1 THEN now() + %s END FROM ended
     ON CONFLICT DO NOTHING
+    RETURNING {LISTED}
 """
 # What came of it; the rest is the users', or never changes.
 _RESULT: Final = Columns(
@@ -62,14 +66,14 @@ _SETTLE: Final = f"""
         UPDATE recordings AS old
         SET ({_RESULT.listed}) = ROW ({_RESULT.placeholders}), updated_at = greatest(old.updated_at, %s)
         WHERE id = %s
-        RETURNING {_COLUMNS.listed}
+        RETURNING id, profile_id
     ), owed AS (
         INSERT INTO jobs (kind, recording_id) SELECT kind, id FROM settled CROSS JOIN unnest(%s::text[]) AS kind
         WHERE kind <> 'mail'
            OR NOT EXISTS (SELECT FROM profiles WHERE id = settled.profile_id AND coalesce(email, '') = '')
         ON CONFLICT DO NOTHING
     )
-    SELECT {_COLUMNS.listed} FROM settled
+    SELECT id FROM settled
 """
 
 _NOT_TO_BE_ERASED: Final = """
@@ -234,23 +238,27 @@ class Recordings:
 
         await self._pool.transaction(work)
 
-    async def record(self, recording: Recording) -> None:
-        """Take what a call says of its Recording, a snapshot; with PROCESSING, FINISH is owed from then on.
+    async def record(self, *snapshots: Recording, room: int = 0, lease: timedelta = timedelta(minutes=1)) -> list[Job]:
+        """Take what calls say of their Recordings, a snapshot of each; with PROCESSING, FINISH is owed from then on.
 
-        Saying it again, or saying something older, changes nothing; nor does anything once the call has ended.
-        ``metadata`` and ``legal_hold`` count where the Recording is new, then they are the users'.
+        All of them or none. Saying one again, or something older, changes nothing; nor does anything once the call has
+        ended. ``metadata`` and ``legal_hold`` count where the Recording is new, then they are the users'.
+
+        Whoever has ``room`` for so many jobs has them claimed, for ``lease``, of those that are new, and given back.
         """
-        await self._pool.execute(_RECORD, (*_COLUMNS.values(recording), recording.updated_at, recording.id))
+        rows = await self._pool.returning(_RECORD, (_COLUMNS.json(snapshots), room, lease))
+        return [job for row in rows if (job := read_job(row)).state is JobState.RUNNING]
 
-    async def settle(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> Recording:
-        """Write down what came of a Recording, and owe what follows. Returns it as it stands then. NotFound.
+    async def settle(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> None:
+        """Write down what came of a Recording, and owe what follows. NotFound.
 
         ``metadata`` and ``legal_hold`` stay as users have set them meanwhile. MAIL is owed only where the Profile has
         an address.
         """
         kinds = [kind.value for kind in follow_up]
         params = (*_RESULT.values(recording), recording.updated_at, recording.id, kinds)
-        return _only(await self._pool.returning(_SETTLE, params), recording.id)
+        if not await self._pool.returning(_SETTLE, params):
+            raise _no_recording(recording.id)
 
 
 async def _change(transaction: Transaction, recording_id: UUID, change: Callable[[Recording], Recording]) -> Recording:
