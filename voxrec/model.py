@@ -127,7 +127,8 @@ def addresses(email: str | None) -> tuple[str, ...]:
     return tuple(filter(None, (part.strip() for part in (email or "").split(","))))
 
 
-class Profile(Struct, frozen=True, kw_only=True, rename="camel"):
+# gc=False: JSON makes no circles, and to look through every Profile in memory for some would stop everything
+class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """Whom to call, and how to record, for one dialled id or number."""
 
     id: Uuid4

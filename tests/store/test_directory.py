@@ -10,6 +10,7 @@ from twisted.internet.threads import deferToThread
 from tests.postgres import DatabaseTestCase, cluster, reactor, until
 from tests.store.samples import profile
 from voxrec.model import Profile
+from voxrec.store import directory
 from voxrec.store.directory import ProfileDirectory
 from voxrec.store.listener import PROFILES_CHANNEL, Listener
 from voxrec.store.profiles import Profiles
@@ -126,6 +127,59 @@ class Directory(DatabaseTestCase):
         killed_now = self.new_directory()
         await killed_now.start()
         self.assertEqual(killed_now.find("+491"), known)
+
+    async def test_changes_are_added_to_what_is_kept_already(self) -> None:
+        kept, gone = await self.profiles.create(profile()), await self.profiles.create(profile())
+        await self.begin()
+        await self.directory.keep()
+        whole = self.file.read_bytes()
+        changed = await self.profiles.update(kept.id, lambda old: msgspec.structs.replace(old, numbers=("+491",)))
+        await self.profiles.delete(gone.id)
+        await until(lambda: self.directory.find("+491") and len(self.directory) == 1)
+        while self.file.read_bytes().count(b"\n") < 4:
+            await self.directory.keep()
+            await deferLater(reactor, 0.01)
+        self.assertTrue(self.file.read_bytes().startswith(whole))
+        self.assertEqual(ProfileSnapshot(self.file).read(), [changed])
+
+    async def test_it_is_written_anew_once_there_are_more_changes_than_profiles(self) -> None:
+        self.patch(directory, "_ADDED", 2)
+        self.patch(directory, "_KEEPING", 1e9)
+        known = await self.profiles.create(profile(name=""))
+        await self.begin()
+        await self.directory.keep()
+
+        def change(old: Profile) -> Profile:
+            return msgspec.structs.replace(old, name=f"{old.name}I")
+
+        async def lines_after_a_change() -> int:
+            changed = await self.profiles.update(known.id, change)
+            await until(lambda: self.directory.find(str(known.id)) == changed)
+            await self.directory.keep()
+            self.assertEqual(ProfileSnapshot(self.file).read(), [changed])
+            return self.file.read_bytes().count(b"\n")
+
+        self.assertEqual([await lines_after_a_change() for _ in range(5)], [2, 3, 4, 1, 2])
+
+    async def test_half_a_line_at_its_end_is_passed_over(self) -> None:
+        known = await self.profiles.create(profile())
+        snapshot = ProfileSnapshot(self.file)
+        snapshot.write([known])
+        with self.file.open("ab") as file:
+            file.write(self.file.read_bytes()[:40])
+        self.assertEqual(snapshot.read(), [known])
+
+    async def test_a_file_that_cannot_be_added_to_is_written_anew(self) -> None:
+        self.patch(directory, "_KEEPING", 1e9)
+        await self.begin()
+        await self.directory.keep()
+        self.file.unlink()
+        known = await self.profiles.create(profile())
+        await until(lambda: len(self.directory) == 1)
+        await self.directory.keep()
+        self.assertFalse(self.file.exists())
+        await self.directory.keep()
+        self.assertEqual(ProfileSnapshot(self.file).read(), [known])
 
     async def test_a_file_that_is_not_one_is_passed_over(self) -> None:
         self.file.write_bytes(b"{rubbish")

@@ -21,6 +21,7 @@ _GATHER: Final = 0.01  # seconds in which what is told is read at once: Profiles
 _LOOK: Final = 0.05  # seconds between looks whether they are known
 _PAUSE: Final = 0.5  # seconds after a failed read
 _KEEPING: Final = 0.05  # share of the time that may go into writing the snapshot: Profiles may be there by the 100,000
+_ADDED: Final = 10_000  # changes, at least, that are added to the snapshot before it is written anew
 
 
 class ProfileDirectory:
@@ -40,7 +41,11 @@ class ProfileDirectory:
         self._pool = pool
         self._snapshot = snapshot
         self._in_thread = in_thread
-        self._unkept = False  # more is known than the snapshot holds
+        # What is known and the snapshot does not hold. To write all of it for each change would take the time of
+        # requests and calls, and the disk's from PostgreSQL.
+        self._unkept: set[UUID] = set()
+        self._all_unkept = False
+        self._added = 0  # changes since the snapshot was written as a whole
         self._keep_from = 0.0  # not before that
         self._known = _Index()
         self._all_stale = False
@@ -88,15 +93,23 @@ class ProfileDirectory:
         await self.keep()
 
     async def keep(self) -> None:
-        """Write the snapshot where it is not what is known now, and it is not too soon after the last time."""
+        """Bring the snapshot up to what is known now, where it is not, and it is not too soon after the last time."""
         began = self._reactor.seconds()
-        if not self._unkept or began < self._keep_from:
+        if not (self._unkept or self._all_unkept) or began < self._keep_from:
             return
-        self._unkept = False
+        changed, self._unkept = self._unkept, set()
+        anew, self._all_unkept = self._all_unkept or self._added > max(_ADDED, len(self)), False
         try:
-            await self._in_thread(self._snapshot.write, list(self._known.profiles.values()))
+            if anew:
+                self._added = 0
+                await self._in_thread(self._snapshot.write, list(self._known.profiles.values()))
+            else:
+                self._added += len(changed)
+                found = {one: self._known.profiles.get(str(one)) for one in changed}
+                gone = [one for one, profile in found.items() if profile is None]
+                await self._in_thread(self._snapshot.add, [one for one in found.values() if one is not None], gone)
         except OSError as error:
-            self._unkept = True
+            self._all_unkept = True
             self._log.warn("the profiles cannot be kept for the next start: {error}", error=error)
         ended = self._reactor.seconds()
         self._keep_from = ended + (ended - began) / _KEEPING
@@ -139,7 +152,7 @@ class ProfileDirectory:
             self._all_stale = True
             raise
         self._known = fresh
-        self._unkept = True
+        self._all_unkept = True
         if not self.confirmed:
             self.confirmed = self.loaded = True
             self._log.info("{count} profiles known", count=len(self))
@@ -156,7 +169,7 @@ class ProfileDirectory:
             self._known.drop(str(profile_id))
         for profile in profiles:
             self._known.put(profile)
-        self._unkept = True
+        self._unkept |= wanted
 
     def _ended(self, failure: Failure) -> None:
         if not failure.check(CancelledError):

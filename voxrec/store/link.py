@@ -1,11 +1,13 @@
 """One connection to PostgreSQL: opened in bounded time, one statement after the other, and its end told once.
 
-txpostgres does the talking. What it leaves open is settled here: the time to connect, an answer that never comes, a
-name server that blocks, the end of an idle connection (elsewhere an "Unhandled Error"), and psycopg2's errors, which
-become voxrec's.
+txpostgres connects. What it leaves open is settled here: the time to connect, an answer that never comes, a name server
+that blocks, the end of an idle connection (elsewhere an "Unhandled Error"), and psycopg2's errors, which become
+voxrec's. Statements go past its cursors, whose turns of the reactor for each of them are a good part of all that a call
+or a REST request costs.
 """
 
 import ipaddress
+import os
 import select
 import socket
 from collections.abc import Callable, Sequence
@@ -17,12 +19,18 @@ import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
 from psycopg2.errors import ReadOnlySqlTransaction
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn, parse_dsn
+from psycopg2.extensions import (
+    POLL_OK,
+    POLL_WRITE,
+    TRANSACTION_STATUS_IDLE,
+    QueryCanceledError,
+    make_dsn,
+    parse_dsn,
+)
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError  # noqa: A004
-from twisted.internet.error import ConnectionDone
+from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import Cooperator
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from txpostgres.txpostgres import Connection
@@ -45,7 +53,7 @@ _DSN_DEFAULTS: Final = {
 }
 _SESSION: Final = "SELECT set_config('TimeZone', 'UTC', false), set_config('statement_timeout', %s, false)"
 # Nothing is wrong with the statement, but this server cannot do it now. Read-only: a standby, just after a failover.
-_UNAVAILABLE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, ConnectionDone)
+_UNAVAILABLE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, ConnectionClosed)
 
 psycopg2.extras.register_uuid()
 # its own reading of a UUID is a sixth of the time that a page of rows takes; msgspec's is not
@@ -67,11 +75,14 @@ class Link(Connection):  # type: ignore[misc]
     """One connection. ``on_lost(link, why)`` is called once when it ends without ``shut``."""
 
     def __init__(self, reactor: ReactorBase, on_lost: "Callable[[Link, str], None]") -> None:
-        super().__init__(reactor, Cooperator(scheduler=lambda turn: reactor.callLater(0, turn)))
+        super().__init__(reactor)
         self._on_lost = on_lost
         self._live = False
         self._patience = 0.0
-        self._running = False
+        self._socket = -1  # of an open connection, and ours
+        self._glance = select.poll()  # select() knows no descriptor above 1023
+        self._answer: Deferred[None] | None = None  # of the statement under way
+        self._writing = False
         self._timer: IDelayedCall | None = None
 
     async def open(self, dsn: str, *, connect_timeout: float, statement_timeout: float) -> None:
@@ -80,6 +91,7 @@ class Link(Connection):  # type: ignore[misc]
         try:
             address = await self._with_address(dsn)
             await shielded(self.connect(address)).addTimeout(connect_timeout, self.reactor)
+            self._watch_socket()
             await shielded(Deferred.fromCoroutine(self.run(_SESSION, (f"{round(statement_timeout * 1000)}ms",))))
         except TimeoutError as error:
             self.shut()
@@ -91,7 +103,17 @@ class Link(Connection):  # type: ignore[misc]
             self.shut()
             raise
         self._live = True
-        self.reactor.addReader(self)  # also between statements: for NOTIFY, and for the server's farewell
+
+    def _watch_socket(self) -> None:
+        """Have the reactor watch it from now on, also between statements: for NOTIFY, and for the server's farewell.
+
+        libpq closes the socket by itself where the server has gone, and a reactor that watches it then takes the next
+        one of the same number for it. So it watches a descriptor of our own, which nobody else closes.
+        """
+        self.reactor.removeReader(self)
+        self._socket = os.dup(self._connection.fileno())
+        self._glance.register(self._socket, select.POLLIN)
+        self.reactor.addReader(self)
 
     async def _with_address(self, dsn: str) -> str:
         """The DSN, with the host's addresses where it has a name: libpq would look it up and block the reactor."""
@@ -110,9 +132,14 @@ class Link(Connection):  # type: ignore[misc]
     def usable(self) -> bool:
         """Whether a statement can be sent. A server's farewell that lies unread in the socket is read first."""
         for _ in range(_LAST_WORDS):
-            if not self._live or not _has_something_to_read(self._connection.fileno()):
+            if not self._live or not self._glance.poll(0):
                 break
-            self.doRead()
+            self._go_on()
+        return self._live
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended, as far as anybody has looked."""
         return self._live
 
     @property
@@ -126,28 +153,23 @@ class Link(Connection):  # type: ignore[misc]
         StoreUnavailable where PostgreSQL did not do it, or was lost on the way and nobody knows; InvalidInput where a
         value can never be stored; other psycopg2 errors, such as an IntegrityError, as they are.
         """
-        self._running = True
-        self._watch()
         try:
-            # libpq closes the socket where the server has gone, and the reactor must not watch it then; while there is
-            # something to wait for, poll() puts it back
-            self.reactor.removeReader(self)
             cursor = self._connection.cursor()
             cursor.execute(sql, tuple(params) or None)
-            await self.poll()
+            answer = self._answer = Deferred()
+            self._be_patient()
+            self._go_on()
+            await answer
             return Result(cursor.fetchall() if cursor.description else [], cursor.rowcount, cursor.statusmessage)
-        except CancelledError as error:  # txpostgres's word for statement_timeout
+        except QueryCanceledError as error:  # by statement_timeout
             raise StoreUnavailable("the statement took too long and was cancelled") from error
         except _UNAVAILABLE as error:
             raise StoreUnavailable(_readable(error)) from error
         except (psycopg2.DataError, ValueError) as error:  # ValueError: NUL, or half a surrogate pair, in a text
             raise InvalidInput(f"PostgreSQL cannot store this: {_readable(error)}") from error
         finally:
-            self._running = False
             if self._connection.closed:
                 self._end("the connection was lost")
-            elif self._live:
-                self.reactor.addReader(self)
 
     def shut(self) -> None:
         """Close at once. A statement under way fails with StoreUnavailable."""
@@ -156,7 +178,10 @@ class Link(Connection):  # type: ignore[misc]
             self._timer.cancel()
             self._timer = None
         if self._connection is not None:
-            self.close()
+            self.close()  # tells connectionLost, below
+        if self._socket != -1:
+            os.close(self._socket)
+            self._socket = -1
 
     def _end(self, why: str) -> None:
         told, self._live = not self._live, False
@@ -164,7 +189,7 @@ class Link(Connection):  # type: ignore[misc]
             self.shut()
             self._on_lost(self, why)
 
-    def _watch(self) -> None:
+    def _be_patient(self) -> None:
         """Begin to count the time of a statement anew. One timer for all: to put it off costs next to nothing."""
         if self._timer is None:
             self._timer = self.reactor.callLater(self._patience, self._give_up)
@@ -173,35 +198,73 @@ class Link(Connection):  # type: ignore[misc]
 
     def _give_up(self) -> None:
         self._timer = None
-        if not self._running:
+        if self._answer is None:
             return
         self._end(f"no answer within {self._patience:g} s")
         self.shut()  # also where it never was live: while the session is set up
 
+    def _go_on(self) -> None:
+        """Send what is still to be sent, and take what is there: an answer, a NOTIFY, the server's farewell."""
+        try:
+            state = self._connection.poll()
+        except psycopg2.Error as error:
+            if self._answer is None:
+                self._end(_readable(error))
+            else:
+                self._fail(Failure())
+            return
+        if (state == POLL_WRITE) is not self._writing:
+            self._writing = not self._writing
+            (self.reactor.addWriter if self._writing else self.reactor.removeWriter)(self)
+        if self._connection.notifies:
+            self.checkForNotifies()
+        answer = self._answer
+        if state == POLL_OK and answer is not None:
+            self._answer = None
+            answer.callback(None)
+
+    def _fail(self, failure: Failure) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.errback(failure)
+
+    def checkForNotifies(self) -> None:  # noqa: N802
+        """Tell the observers what was notified, in order."""
+        notifies = self._connection.notifies
+        told = notifies[:]
+        del notifies[:]
+        for notification in told:
+            for observer in tuple(self._notifyObservers):
+                observer(notification)
+
     # What the reactor calls.
 
-    def doRead(self) -> None:  # noqa: N802
-        """Go on connecting, or take what the server says between two statements: a NOTIFY, or its farewell.
+    def fileno(self) -> int:
+        """What to watch: libpq's own socket, which may be another one at each address, until the connection is open."""
+        return self._socket if self._socket != -1 else int(super().fileno())
 
-        txpostgres's own would let an idle connection's end escape as an error, and go on watching a socket that libpq
-        has closed because it could not connect.
-        """
-        self.reactor.removeReader(self)
-        if self._connection.closed:
-            return
-        try:
-            self.continuePolling()
-        except psycopg2.Error as error:
-            self._end(_readable(error))
-            return
-        self.checkForNotifies()
-        if self._live and not self._connection.closed:
-            self.reactor.addReader(self)
+    def doRead(self) -> None:  # noqa: N802
+        """Go on, with connecting or else."""
+        if self._socket == -1:
+            self.reactor.removeReader(self)  # libpq closes the socket where it cannot connect
+            if not self._connection.closed:
+                self.continuePolling()
+        else:
+            self._go_on()
+
+    def doWrite(self) -> None:  # noqa: N802
+        """Go on, with connecting or else."""
+        if self._socket == -1:
+            super().doWrite()
+        else:
+            self._go_on()
 
     def connectionLost(self, reason: Failure) -> None:
         """Take it that the socket is gone."""
-        super().connectionLost(reason)
+        if self._socket == -1:
+            super().connectionLost(reason)
         self._end(_readable(reason.value))
+        self._fail(reason)
 
 
 def shielded(inner: "Deferred[T]") -> "Deferred[T]":
@@ -224,12 +287,6 @@ def _is_name(host: str) -> bool:
     except ValueError:
         return True
     return False
-
-
-def _has_something_to_read(descriptor: int) -> bool:
-    poll = select.poll()  # select() knows no descriptor above 1023
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _readable(error: BaseException | None) -> str:

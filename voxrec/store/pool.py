@@ -85,7 +85,8 @@ class Pool:
         self._pause = backoffPolicy(initialDelay=0.1, maxDelay=5.0, factor=1.6, jitter=lambda: 0.0)
         self._links: set[Link] = set()
         self._idle: list[Link] = []
-        self._waiting: deque[Deferred[Link]] = deque()
+        self._waiting: deque[tuple[float, Deferred[Link]]] = deque()  # and until when
+        self._overdue: IDelayedCall | None = None
         self._ready_waiters: list[Deferred[None]] = []
         self._running = False
         self._opening: Deferred[None] | None = None
@@ -114,6 +115,9 @@ class Pool:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
         self._refuse_the_waiting()
         waiters, self._ready_waiters = self._ready_waiters, []
         for waiter in waiters:
@@ -215,24 +219,35 @@ class Pool:
             link = self._idle.pop()
             if link.usable:
                 return link
-        waiter: Deferred[Link] = Deferred(self._waiting.remove)
-        self._waiting.append(waiter)
+        waiter: Deferred[Link] = Deferred()
+        self._waiting.append((self._reactor.seconds() + self._statement_timeout, waiter))
+        if self._overdue is None:
+            self._overdue = self._reactor.callLater(self._statement_timeout, self._refuse_overdue)
         self._keep()
-        try:
-            return await waiter.addTimeout(self._statement_timeout, self._reactor)
-        except TimeoutError as error:
-            detail = f"all {self._size} connections were busy for {self._statement_timeout:g} s"
-            raise StoreUnavailable(detail) from error
+        return await waiter
 
     def _give_back(self, link: Link) -> None:
-        if not link.usable or link.in_transaction:
+        # a farewell that nobody has read yet is read before it is lent again
+        if not link.live or link.in_transaction or (self._waiting and not link.usable):
             link.shut()
             self._forget(link, "the connection was lost")
         elif self._waiting:
-            self._waiting.popleft().callback(link)
+            _, waiter = self._waiting.popleft()
+            waiter.callback(link)
         else:
             self._idle.append(link)
         self._tell_the_stopping()
+
+    def _refuse_overdue(self) -> None:
+        """Tell those who have waited too long. One timer for all: each of them waits as long as the others."""
+        self._overdue = None
+        now = self._reactor.seconds()
+        while self._waiting and self._waiting[0][0] <= now:
+            _, waiter = self._waiting.popleft()
+            detail = f"all {self._size} connections were busy for {self._statement_timeout:g} s"
+            waiter.errback(StoreUnavailable(detail))
+        if self._waiting:
+            self._overdue = self._reactor.callLater(self._waiting[0][0] - now, self._refuse_overdue)
 
     # Keeping.
 
@@ -307,5 +322,5 @@ class Pool:
 
     def _refuse_the_waiting(self) -> None:
         waiting, self._waiting = self._waiting, deque()
-        for waiter in waiting:
+        for _, waiter in waiting:
             waiter.errback(StoreUnavailable(f"PostgreSQL does not answer: {self._down}"))
