@@ -452,10 +452,10 @@ class NotYetTests(FinishTestCase):
         self.house.record(tone(440, 3), tone(880, 3))
         opened = Path.open
 
-        def refuse(path: Path, mode: str = "r") -> object:
+        def refuse(path: Path, mode: str = "r", buffering: int = -1) -> object:
             if path == self.house.leg(Side.CALLER):
                 raise PermissionError(13, os.strerror(13))
-            return opened(path, mode)
+            return opened(path, mode, buffering)
 
         self.patch(Path, "open", refuse)
         self.failing(PermissionError)
