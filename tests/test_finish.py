@@ -26,7 +26,7 @@ import voxrec.finish as module
 from tests.audio.tones import constant, silence, tone
 from voxrec.archive.directory import DirectoryArchive
 from voxrec.archive.interface import ArchiveUnavailable
-from voxrec.errors import Conflict, InvalidInput, NotFound, Unavailable
+from voxrec.errors import AudioFault, Conflict, InvalidInput, NotFound, Unavailable
 from voxrec.finish import Finisher
 from voxrec.model import (
     Job,
@@ -452,10 +452,10 @@ class NotYetTests(FinishTestCase):
         self.house.record(tone(440, 3), tone(880, 3))
         opened = Path.open
 
-        def refuse(path: Path, mode: str = "r") -> object:
+        def refuse(path: Path, mode: str = "r", buffering: int = -1) -> object:
             if path == self.house.leg(Side.CALLER):
                 raise PermissionError(13, os.strerror(13))
-            return opened(path, mode)
+            return opened(path, mode, buffering)
 
         self.patch(Path, "open", refuse)
         self.failing(PermissionError)
@@ -513,6 +513,40 @@ class RepeatedTests(FinishTestCase):
         (self.house.work / f"{ID}-0123456789abcdef-joined.wav").write_bytes(b"half")
         self.run_job()
         self.assertEqual(list(self.house.work.iterdir()), [theirs])
+
+
+class OvertakenTests(FinishTestCase):
+    """An attempt whose lease ran out, and another that does all of the job while the first is at one of its steps."""
+
+    def test_nobody_writes_into_the_others_file(self) -> None:
+        for owner, name in ((module, "join"), (module, "judge"), (DirectoryArchive, "put")):
+            for other in (self.run_job, self.all_but_the_row):
+                with self.subTest(name, other=other.__name__):
+                    self.house = House(self.base / f"{name}-{other.__name__}")
+                    self.house.record(tone(440, 3), tone(880, 3))
+                    self.overtake(owner, name, other)
+                    result = maybeDeferred(Deferred.fromCoroutine, self.house.finish(JOB))
+                    if isinstance(getattr(result, "result", None), Failure):
+                        self.failureResultOf(result, ArchiveUnavailable, AudioFault)
+                    self.run_job()
+                    row = self.house.recordings.row
+                    self.assertEqual((row.state, row.duration), (RecordingState.COMPLETED, 3.0))
+                    archived = (self.house.root / PATH).read_bytes()
+                    self.assertEqual((row.size, row.sha256), (len(archived), hashlib.sha256(archived).hexdigest()))
+                    self.assertEqual([*self.house.work.iterdir(), *self.house.spool.iterdir()], [])
+
+    def all_but_the_row(self) -> None:
+        self.house.finish._finished(self.house.recordings.row)
+
+    def overtake(self, owner: object, name: str, other: Callable[[], object]) -> None:
+        step = getattr(owner, name)
+
+        def overtaken(*args: object, **kwargs: object) -> object:
+            patcher.restore()
+            other()
+            return step(*args, **kwargs)
+
+        patcher: MonkeyPatcher = self.patch(owner, name, overtaken)
 
 
 STEPS: dict[str, object] = {

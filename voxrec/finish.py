@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,12 +201,15 @@ class Finisher:
     def _leg_paths(self, recording: Recording, side: Side) -> list[Path]:
         return [self._spool / f"{leg_name(recording.id, side)}.{suffix}" for suffix in LEG_SUFFIXES]
 
-    def _leg_path(self, recording: Recording, side: Side) -> Path:
-        narrow, wide = self._leg_paths(recording, side)
-        return wide if wide.exists() else narrow
+    def _leg_path(self, recording: Recording, side: Side) -> Path | None:
+        """Where a side was recorded; None where there is no file, or one that can hold no sample."""
+        for path in reversed(self._leg_paths(recording, side)):
+            with suppress(FileNotFoundError):
+                return path if path.stat().st_size >= _FIRST_SAMPLE_ENDS else None
+        return None
 
-    def _examined(self, path: Path, files: _WorkFiles) -> _Leg:
-        if not path.exists() or path.stat().st_size < _FIRST_SAMPLE_ENDS:
+    def _examined(self, path: Path | None, files: _WorkFiles) -> _Leg:
+        if path is None:
             return _Leg()
         audio = path
         repaired = needs_repair(path)

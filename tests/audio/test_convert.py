@@ -1,5 +1,8 @@
 """Tests of voxrec.audio.convert."""
 
+import errno
+import os
+
 import numpy as np
 import soundfile
 
@@ -63,6 +66,20 @@ class ConvertTests(AudioTestCase):
         heard = self.read(self.directory / "out.wav")
         self.assertEqual(heard.shape, (8000, 1))
         self.assertApproximates(strength(heard[:, 0], 440), 4000, 20)
+
+    def test_what_asterisk_plays_is_on_the_disk_and_nothing_of_it_where_that_is_full(self) -> None:
+        source, output = self.write("a.wav", tone(440, 1)), self.directory / "out.wav"
+        synced = []
+        self.patch(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+        telephone(source, output, 8000)
+        self.assertEqual(synced, [output.stat().st_size])
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        self.patch(os, "fsync", full)
+        self.assertRaises(OSError, telephone, source, output, 8000)
+        self.assertFalse(output.exists())
 
 
 class MeasuredTests(AudioTestCase):

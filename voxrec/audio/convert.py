@@ -1,6 +1,7 @@
 """One audio file to another: other format, other rate, fewer channels. In blocks, whatever the length."""
 
 import enum
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -56,13 +57,16 @@ def convert(
 def telephone(source: Path, output: Path, rate: int) -> None:
     """Write ``source`` to ``output`` as Asterisk plays it: a WAV of one channel, 16 bits and ``rate`` Hz.
 
-    Channels are averaged. Raises as `convert`.
+    Channels are averaged. It is on the disk when this returns: Asterisk plays it for years, and nobody looks again
+    whether it is whole. Raises as `convert`.
     """
     info = probe(source)
     try:
         with opened(source) as sound:
             mono = (np.rint(block.mean(axis=1, keepdims=True)).astype(np.int16) for block in _small(sound, source))
             write(resampled(mono, info.rate, rate), output, rate, 1, WAV)
+        with output.open("rb") as file:
+            os.fsync(file.fileno())
     except BaseException:
         output.unlink(missing_ok=True)
         raise

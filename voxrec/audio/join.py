@@ -71,10 +71,17 @@ def mixed(caller: NDArray[np.int32], callee: NDArray[np.int32]) -> NDArray[np.in
     Each sample stands for itself: blocks need no overlap, and nothing pumps as a limiter's gain would.
     """
     total = caller + callee
+    # usually few samples, or none, and the bending takes longer than all the rest
+    high = np.flatnonzero(np.abs(total) > _KNEE)
+    if len(high):
+        total[high] = _bent(total[high], np.maximum(np.abs(caller[high]), np.abs(callee[high])))
+    return total
+
+
+def _bent(total: NDArray[np.int32], louder: NDArray[np.int32]) -> NDArray[np.int32]:
     size = np.abs(total)
-    bent = np.where(size > _KNEE, _KNEE + (size - _KNEE) // 3, size)
-    louder = np.maximum(np.abs(caller), np.abs(callee))
-    mix = np.sign(total) * np.minimum(size, np.maximum(bent, louder))
+    bent = np.maximum(_KNEE + (size - _KNEE) // 3, louder)
+    mix = np.sign(total) * np.minimum(size, bent)
     # +32768 is one more than a sample can say, -32768 is not
     result: NDArray[np.int32] = np.minimum(mix, np.iinfo(np.int16).max)
     return result
@@ -82,12 +89,19 @@ def mixed(caller: NDArray[np.int32], callee: NDArray[np.int32]) -> NDArray[np.in
 
 def _audible(path: Path, stack: ExitStack) -> Sound | None:
     """Open a side for as long as the stack is; None where there is nothing to hear."""
-    if not path.exists() or path.stat().st_size == 0:
+    if not _has_content(path):
         return None
     sound = stack.enter_context(opened(path))
     if sound.channels != 1:
         raise AudioFault(f"{path}: has {sound.channels} channels; one side of a call has one")
     return sound if sound.frames else None
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _common_rate(audible: Mapping[Side, Sound]) -> int:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from voxrec.audio.plain import HEADER, plain_source
+
 _CHUNK: Final = struct.Struct("<4sI")
 _SIZE: Final = struct.Struct("<I")
 _LARGEST: Final = 0xFFFFFFFF  # what a RIFF size can say
@@ -59,7 +61,9 @@ def repair(path: Path) -> bool:
 
 
 def _wrong_layout(path: Path) -> _Layout | None:
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
+        if plain_source(file, file.read(HEADER)):
+            return None
         layout = _read_layout(file)
         if layout is None or layout.length - 8 > _LARGEST:
             return None
