@@ -12,6 +12,7 @@ from voxrec.ari.client import AriClient
 from voxrec.ari.requests import AriRefusal
 from voxrec.calls.core import CallSettings, Incoming
 from voxrec.calls.live import LiveCall
+from voxrec.calls.names import owner_of
 from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -41,6 +42,7 @@ class WillingAsterisk:
         self.refuse: dict[str, int] = {}
         self.answers: dict[str, bytes] = {}
         self.meanwhile: dict[str, Callable[[], object]] = {}
+        self.snoop_entered: Callable[[str], object] = lambda _channel: None
 
     async def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
@@ -53,6 +55,8 @@ class WillingAsterisk:
         for end, status in self.refuse.items():
             if request.endswith(end):
                 raise AriRefusal(request, status, "told to")
+        if path[2:3] == ("snoop",):
+            self.snoop_entered(path[3])  # the event comes before the answer as often as after it
         return self.answers.get(request, b"{}")
 
     def taken(self) -> list[str]:
@@ -109,6 +113,13 @@ class Stage:
             profile(**profile_fields),
             over=self.ended.append,
         )
+        self.asterisk.snoop_entered = self.entered
+
+    def entered(self, channel: str) -> None:
+        """A channel of the call's own is there."""
+        owner = owner_of(channel)
+        assert owner is not None
+        self.call.helper_entered(owner[1])
 
     def named(self, requests: list[str]) -> list[str]:
         """Requests with the ids replaced by names, so that they read like the journey."""

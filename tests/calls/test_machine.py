@@ -173,6 +173,16 @@ class RecordedCallTests(SynchronousTestCase):
         stage.call.inputs.leg_answered()
         self.assertEqual(stage.took(), ANSWER + RECORD)
 
+    def test_a_side_is_recorded_once_its_channel_is_there_or_had_its_time_to_be(self) -> None:
+        stage = ringing()
+        stage.asterisk.snoop_entered = lambda _channel: None
+        stage.call.inputs.leg_answered()
+        self.assertNotIn("record", " ".join(stage.took()))
+        stage.call.helper_entered("snoop-caller")
+        self.assertEqual(stage.took(), ["POST channels/voxrec-CALL-snoop-caller/record"])
+        stage.clock.advance(2)
+        self.assertEqual(stage.took(), ["POST channels/voxrec-CALL-snoop-callee/record"])
+
     def test_each_side_has_its_own_file(self) -> None:
         stage = answered()
         for side, spy in (("caller", "in"), ("callee", "out")):

@@ -378,6 +378,7 @@ class BeeperTests(SynchronousTestCase):
             silent=lambda: False,
             beeped=lambda: self.beeps.append(self.clock.seconds()),
         )
+        self.asterisk.snoop_entered = lambda _channel: self.beeper.whisper_entered()
 
     def test_in_step_with_the_clock(self) -> None:
         self.beeper.start(at_start=True)
@@ -492,6 +493,8 @@ class TakeOverTests(SynchronousTestCase):
             over=self.ended.append,
             memory=remembered,
         )
+        call = self.call
+        self.asterisk.snoop_entered = lambda channel: call.helper_entered(channel.split(f"{call_id}-")[1])
         stands = {
             "leg_there": True,
             "caller_there": True,
@@ -637,6 +640,7 @@ class ReplacedTests(SynchronousTestCase):
         link.stream_event(events.StasisStart(caller, ("incoming",)))
         (call,) = router.calls
         link.stream_event(events.StasisStart(events.Channel(id=call.leg), ("leg",)))
+        asterisk.snoop_entered = lambda snoop: link.stream_event(events.StasisStart(events.Channel(id=snoop)))
         link.stream_event(events.ChannelStateChange(events.Channel(id=call.leg, state="Up")))
         for side in Side:
             link.stream_event(events.RecordingStarted(events.LiveRecording(leg_name(call.recording_id, side))))
@@ -648,6 +652,17 @@ class ReplacedTests(SynchronousTestCase):
         self.assertEqual((gave_way, list(router.calls), asterisk.taken()), ([True], [], []))
         self.assertEqual([entry.event for entry in ledger.entries[-1].timeline][-1], "dtmf")
         self.assertEqual((ledger.entries[-1].state, clock.getDelayedCalls()), (RecordingState.RECORDING, []))
+
+    def test_what_is_not_there_yet_is_left_to_who_goes_on(self) -> None:
+        stage = Stage()
+        stage.asterisk.snoop_entered = lambda _channel: None
+        stage.call.inputs.begin()
+        stage.call.leg_entered("")
+        stage.call.inputs.leg_answered()
+        self.assertIn("POST channels/CALLER/snoop/voxrec-CALL-snoop-caller", stage.took())
+        stage.call.let_go()
+        stage.clock.advance(60)
+        self.assertEqual(stage.took(), [])
 
     def test_what_asterisk_still_answers_ends_nobodys_call(self) -> None:
         stage, slow = Stage(), SteeringTests.Slow()

@@ -64,6 +64,7 @@ class Beeper:
     def adopt(self, since_last: float, *, is_open: bool) -> None:
         """Go on with what another process began: the last beep was so many seconds ago."""
         self._open = is_open
+        self._arrival.came()
         self._next = self._clock.seconds() - since_last
         self._wait()
 
@@ -113,9 +114,8 @@ class Beeper:
                 self._open = True
                 self._arrival = Arrival(self._clock)
                 await self._asterisk.snoop(self._channel(), self._whisper, "whisper", spy="none", whisper="both")
-            await self._arrival.use(
-                lambda: self._asterisk.play_to_channel(self._whisper, playback, self._media, language=self._language)
-            )
+            await self._arrival.there()
+            await self._asterisk.play_to_channel(self._whisper, playback, self._media, language=self._language)
             self._beeped()
         except VoxrecError as error:
             self._open = False  # whatever became of it, the next one tries anew

@@ -134,8 +134,9 @@ class Recorder:
         arrival = self._arrivals[snoop_role(side)] = Arrival(self._clock)
         try:
             await self._asterisk.snoop(self._channel, snoop, f"snoop,{side}", spy=_SPIES[side])
-            name = leg_name(self._recording.id, side)
-            await arrival.use(lambda: self._asterisk.record(snoop, name, self._format))
+            await arrival.there()
+            if not self._handed_over:  # else the call is over, or another process has it
+                await self._asterisk.record(snoop, leg_name(self._recording.id, side), self._format)
         except VoxrecError as error:
             self._log.error(
                 "call {call}: {side} is not recorded: {error}", call=self._recording.call_id, side=side, error=error

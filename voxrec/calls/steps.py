@@ -1,15 +1,12 @@
 """Commands that go to Asterisk side by side, or to a channel of this moment."""
 
-from collections.abc import Callable, Coroutine
-from http.client import CONFLICT
+from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
-from voxrec.ari.requests import AriRefusal
-
-_PATIENCE: Final = 2.0  # seconds that a new channel may take to come where it can be used
+_PATIENCE: Final = 2.0  # seconds after which a new channel is taken to be there though nothing said so
 
 T = TypeVar("T")
 
@@ -29,7 +26,11 @@ async def failures_of(*steps: Coroutine[Any, Any, Any]) -> list[BaseException]:
 
 
 class Arrival:
-    """A channel that was just made, and may not be where it can be used yet (measured: 1 of 100 snoops is not)."""
+    """A channel that was just made, and cannot be used before Asterisk says that it is there.
+
+    Measured on 22.10: a command that follows at once is refused for most channels that snoop, and one that follows a
+    millisecond later for 1 of 100.
+    """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -40,12 +41,7 @@ class Arrival:
         if not self._came.called:
             self._came.callback(None)
 
-    async def use(self, command: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a command at once, and once more after the channel came where it was too early."""
-        try:
-            await command()
-        except AriRefusal as refusal:
-            if refusal.ari_status != CONFLICT:
-                raise
+    async def there(self) -> None:
+        """Wait until it came, or has had its time to."""
+        if not self._came.called:
             await self._came.addTimeout(_PATIENCE, self._clock, onTimeoutCancel=lambda _result, _seconds: None)
-            await command()
