@@ -280,9 +280,7 @@ class RequestTests(StreamTestCase):
     def asked(self) -> tuple[Deferred[bytes], dict[str, Any]]:
         self.started()
         assert self.owner.requester is not None
-        answer = Deferred.fromCoroutine(
-            self.owner.requester.request("POST", ("channels", "a/b", "play"), {"media": "sound:x"}, {"a": 1})
-        )
+        answer = self.owner.requester.request("POST", ("channels", "a/b", "play"), {"media": "sound:x"}, {"a": 1})
         self.network.flush()
         return answer, self.network.factory.messages[-1]
 
@@ -331,5 +329,5 @@ class RequestTests(StreamTestCase):
         assert requester is not None
         self.network.lose()
         self.failureResultOf(answer, AsteriskUnavailable)
-        later = Deferred.fromCoroutine(requester.request("GET", ("channels",), {}))
+        later = requester.request("GET", ("channels",), {})
         self.failureResultOf(later, AsteriskUnavailable)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from voxrec.ari.client import AriClient
@@ -44,8 +45,14 @@ class WillingAsterisk:
         self.meanwhile: dict[str, Callable[[], object]] = {}
         self.snoop_entered: Callable[[str], object] = lambda _channel: None
 
-    async def request(
+    def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
+    ) -> Deferred[bytes]:
+        """See `voxrec.ari.requests.Requester`."""
+        return Deferred.fromCoroutine(self.answered(method, path, query, body))
+
+    async def answered(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
     ) -> bytes:
         request = f"{method} {'/'.join(path)}"
         self.asked.append(request)

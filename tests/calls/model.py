@@ -89,10 +89,15 @@ class ModelAsterisk:
 
     # what is asked
 
-    async def request(
+    def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
-    ) -> bytes:
+    ) -> Deferred[bytes]:
         """See `voxrec.ari.requests.Requester`."""
+        return Deferred.fromCoroutine(self.answered(method, path, query, body))
+
+    async def answered(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
+    ) -> bytes:
         fate = self.fates.popleft() if self.fates else "done"
         asked = f"{method} {'/'.join(path)}"
         if fate == "lost before":

@@ -112,10 +112,15 @@ class Line:
         self._model = model
         self.cut = False
 
-    async def request(
+    def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
-    ) -> bytes:
+    ) -> Deferred[bytes]:
         """See `voxrec.ari.requests.Requester`."""
+        return Deferred.fromCoroutine(self.answered(method, path, query, body))
+
+    async def answered(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
+    ) -> bytes:
         try:
             answer = await self._model.request(method, path, query, body)
         except VoxrecError:

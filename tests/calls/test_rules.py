@@ -278,8 +278,8 @@ class SteeringTests(SynchronousTestCase):
             self.slow = "mute"
             self.waiting: list[Deferred[None]] = []
 
-        async def request(self, method: str, path: tuple[str, ...], query: Any, body: object | None = None) -> bytes:
-            answer = await super().request(method, path, query, body)
+        async def answered(self, method: str, path: tuple[str, ...], query: Any, body: object | None) -> bytes:
+            answer = await super().answered(method, path, query, body)
             if path[-1] == self.slow:
                 waiting: Deferred[None] = Deferred()
                 self.waiting.append(waiting)

@@ -1,19 +1,22 @@
-"""Asterisk's commands as typed coroutines.
+"""Asterisk's commands, typed. Each leaves when its method is called; the Deferred tells what came of it.
 
 Every id (channel, bridge, playback, recording) is chosen by the caller, because the event about a new thing can arrive
 before the answer to the request that made it, and because a request whose answer was lost can then be asked again.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from voxrec.ari.events import Bridge, Channel, LiveRecording
 from voxrec.ari.requests import AriRefusal, Requester
 
 T = TypeVar("T")
 Timed = Callable[[str, Requester], Requester]
+Done: TypeAlias = Deferred[bytes]  # a command was done; what Asterisk answers says no more
 Direction = Literal["none", "in", "out", "both"]
 
 # Q.850 causes that the word list of Asterisk 16 can say; the others fall back to its "normal" (603 before the answer).
@@ -92,14 +95,14 @@ class AriClient:
         self._cause_codes = b'"reason_code"' in description
         return info.system.version
 
-    async def want_events(self, types: Iterable[str]) -> None:
+    def want_events(self, types: Iterable[str]) -> Done:
         """Ask Asterisk to send events of these types only: most of what it says otherwise is ChannelVarset."""
         body = {"allowed": [{"type": type_} for type_ in sorted(types)]}
-        await self._way.request("PUT", ("applications", self.app, "eventFilter"), {}, body)
+        return self._way.request("PUT", ("applications", self.app, "eventFilter"), {}, body)
 
-    async def channels(self) -> list[Channel]:
+    def channels(self) -> Deferred[list[Channel]]:
         """All live channels, voxrec's or not."""
-        return await self._ask(list[Channel], "GET", ("channels",))
+        return self._ask(list[Channel], "GET", ("channels",))
 
     async def own_channels(self) -> list[str]:
         """The ids of the channels in voxrec's application; none where Asterisk does not know it yet."""
@@ -111,13 +114,13 @@ class AriClient:
             return []
         return list(application.channel_ids)
 
-    async def bridges(self) -> list[Bridge]:
+    def bridges(self) -> Deferred[list[Bridge]]:
         """All bridges, voxrec's or not."""
-        return await self._ask(list[Bridge], "GET", ("bridges",))
+        return self._ask(list[Bridge], "GET", ("bridges",))
 
-    async def create_channel(
+    def create_channel(
         self, channel: str, endpoint: str, args: str, *, originator: str, variables: Mapping[str, str]
-    ) -> None:
+    ) -> Done:
         """Make an outgoing channel that enters the application at once; `dial` then calls."""
         query = {
             "endpoint": endpoint,
@@ -126,50 +129,50 @@ class AriClient:
             "channelId": channel,
             "originator": originator,
         }
-        await self._way.request("POST", ("channels", "create"), query, {"variables": dict(variables)})
+        return self._way.request("POST", ("channels", "create"), query, {"variables": dict(variables)})
 
-    async def dial(self, channel: str, *, caller: str, timeout: int) -> None:
+    def dial(self, channel: str, *, caller: str, timeout: int) -> Done:
         """Call the far end; success only says that it began. ``timeout`` in seconds."""
-        await self._do("POST", ("channels", channel, "dial"), caller=caller, timeout=str(timeout))
+        return self._do("POST", ("channels", channel, "dial"), caller=caller, timeout=str(timeout))
 
-    async def answer(self, channel: str) -> None:
+    def answer(self, channel: str) -> Done:
         """Answer an incoming channel."""
-        await self._do("POST", ("channels", channel, "answer"))
+        return self._do("POST", ("channels", channel, "answer"))
 
-    async def hang_up(self, channel: str, cause: int) -> bool:
+    def hang_up(self, channel: str, cause: int) -> Deferred[bool]:
         """Hang up with a Q.850 cause (PJSIP makes a SIP status of it); give back whether there was such a channel."""
         query = {"reason_code": str(cause)} if self._cause_codes else {"reason": _REASONS.get(cause, "normal")}
-        return await self._unless_gone("DELETE", ("channels", channel), query)
+        return self._unless_gone("DELETE", ("channels", channel), query)
 
-    async def create_bridge(self, bridge: str, name: str) -> None:
+    def create_bridge(self, bridge: str, name: str) -> Done:
         """Make a mixing bridge."""
-        await self._do("POST", ("bridges", bridge), type="mixing", name=name)
+        return self._do("POST", ("bridges", bridge), type="mixing", name=name)
 
-    async def add_to_bridge(self, bridge: str, channels: Iterable[str]) -> None:
+    def add_to_bridge(self, bridge: str, channels: Iterable[str]) -> Done:
         """Put channels into a bridge."""
-        await self._do("POST", ("bridges", bridge, "addChannel"), channel=",".join(channels))
+        return self._do("POST", ("bridges", bridge, "addChannel"), channel=",".join(channels))
 
-    async def destroy_bridge(self, bridge: str) -> None:
+    def destroy_bridge(self, bridge: str) -> Deferred[bool]:
         """Remove a bridge; one already gone is fine."""
-        await self._unless_gone("DELETE", ("bridges", bridge), {})
+        return self._unless_gone("DELETE", ("bridges", bridge), {})
 
-    async def snoop(self, channel: str, snoop: str, args: str, *, spy: Direction, whisper: Direction = "none") -> None:
+    def snoop(self, channel: str, snoop: str, args: str, *, spy: Direction, whisper: Direction = "none") -> Done:
         """Make a channel that hears (spy) or speaks into (whisper) another one; it enters the application."""
         query = {"app": self.app, "appArgs": args, "spy": spy, "whisper": whisper}
-        await (self._aside or self._way).request("POST", ("channels", channel, "snoop", snoop), query)
+        return (self._aside or self._way).request("POST", ("channels", channel, "snoop", snoop), query)
 
-    async def record(self, channel: str, name: str, format_: str) -> None:
+    def record(self, channel: str, name: str, format_: str) -> Done:
         """Record what a channel hears to a file; `RecordingStarted` is the proof. A file of that name is an error."""
         query = {"name": name, "format": format_, "ifExists": "fail"}
-        await (self._aside or self._way).request("POST", ("channels", channel, "record"), query)
+        return (self._aside or self._way).request("POST", ("channels", channel, "record"), query)
 
-    async def mute_recording(self, name: str) -> None:
+    def mute_recording(self, name: str) -> Done:
         """Write silence from here on; the file keeps its length (measured on 22.10: pausing it would cut it)."""
-        await self._do("POST", ("recordings", "live", name, "mute"))
+        return self._do("POST", ("recordings", "live", name, "mute"))
 
-    async def unmute_recording(self, name: str) -> None:
+    def unmute_recording(self, name: str) -> Done:
         """Write what is heard again."""
-        await self._do("DELETE", ("recordings", "live", name, "mute"))
+        return self._do("DELETE", ("recordings", "live", name, "mute"))
 
     async def recordings(self, names: Iterable[str]) -> list[LiveRecording]:
         """Those of ``names`` that Asterisk is recording now."""
@@ -182,17 +185,17 @@ class AriClient:
                     raise
         return live
 
-    async def play_to_bridge(self, bridge: str, playback: str, media: str, *, language: str | None = None) -> None:
+    def play_to_bridge(self, bridge: str, playback: str, media: str, *, language: str | None = None) -> Done:
         """Play a sound to all in a bridge, in a language where Asterisk has it."""
-        await self._do("POST", ("bridges", bridge, "play", playback), media=media, **_spoken(language))
+        return self._do("POST", ("bridges", bridge, "play", playback), media=media, **_spoken(language))
 
-    async def play_to_channel(self, channel: str, playback: str, media: str, *, language: str | None = None) -> None:
+    def play_to_channel(self, channel: str, playback: str, media: str, *, language: str | None = None) -> Done:
         """Play a sound on a channel, in a language where Asterisk has it."""
-        await self._do("POST", ("channels", channel, "play", playback), media=media, **_spoken(language))
+        return self._do("POST", ("channels", channel, "play", playback), media=media, **_spoken(language))
 
-    async def plays(self, playback: str) -> bool:
+    def plays(self, playback: str) -> Deferred[bool]:
         """Whether a sound is being played, or waits to be."""
-        return await self._unless_gone("GET", ("playbacks", playback), {})
+        return self._unless_gone("GET", ("playbacks", playback), {})
 
     async def variable(self, channel: str, name: str) -> str:
         """A variable of a channel; empty where the channel has none of that name, or is gone."""
@@ -203,24 +206,25 @@ class AriClient:
                 raise
             return ""
 
-    async def set_variable(self, channel: str, name: str, value: str) -> None:
+    def set_variable(self, channel: str, name: str, value: str) -> Deferred[bool]:
         """Keep a text with a channel; one that is gone keeps nothing."""
-        await self._unless_gone("POST", ("channels", channel, "variable"), {"variable": name, "value": value})
+        return self._unless_gone("POST", ("channels", channel, "variable"), {"variable": name, "value": value})
 
-    async def _do(self, method: str, path: tuple[str, ...], **query: str) -> None:
-        await self._way.request(method, path, query)
+    def _do(self, method: str, path: tuple[str, ...], **query: str) -> Deferred[bytes]:
+        return self._way.request(method, path, query)
 
-    async def _ask(self, kind: type[T], method: str, path: tuple[str, ...], **query: str) -> T:
-        return msgspec.json.decode(await self._way.request(method, path, query), type=kind)
+    def _ask(self, kind: type[T], method: str, path: tuple[str, ...], **query: str) -> Deferred[T]:
+        return self._way.request(method, path, query).addCallback(msgspec.json.decode, type=kind)
 
-    async def _unless_gone(self, method: str, path: tuple[str, ...], query: Mapping[str, str]) -> bool:
-        try:
-            await self._way.request(method, path, query)
-        except AriRefusal as refusal:
-            if not refusal.gone:
-                raise
-            return False
-        return True
+    def _unless_gone(self, method: str, path: tuple[str, ...], query: Mapping[str, str]) -> Deferred[bool]:
+        return self._way.request(method, path, query).addCallbacks(lambda _: True, _gone)
+
+
+def _gone(failure: Failure) -> bool:
+    """False where there is no such thing; any other failure goes on."""
+    if not (isinstance(failure.value, AriRefusal) and failure.value.gone):
+        failure.raiseException()
+    return False
 
 
 def _spoken(language: str | None) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """How a request reaches Asterisk: over HTTP always, over the event websocket where Asterisk offers it."""
 
+import re
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, NamedTuple, Protocol
@@ -7,10 +8,11 @@ from urllib.parse import quote
 
 import msgspec
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 
@@ -18,6 +20,7 @@ from voxrec.ari.events import RestResponse
 from voxrec.errors import AsteriskUnavailable, VoxrecError
 
 _JSON = Headers({"Content-Type": ["application/json"]})
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")  # what `quote` leaves as it is
 _LOST = (ConnectError, ConnectionClosed, ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed)
 
 
@@ -41,18 +44,21 @@ class AriRefusal(VoxrecError):
 class Requester(Protocol):
     """One way to Asterisk."""
 
-    async def request(
+    def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
-    ) -> bytes:
-        """Send one request and give back the body of the answer.
+    ) -> Deferred[bytes]:
+        """Send one request, now and not when somebody waits for it; the Deferred gives the body of the answer.
 
-        ``path`` holds the unescaped segments below ``/ari``. Raises `AriRefusal` or `AsteriskUnavailable`; after the
-        latter nobody knows whether Asterisk did it, which is why voxrec chooses all ids itself.
+        ``path`` holds the unescaped segments below ``/ari``. Fails with `AriRefusal` or `AsteriskUnavailable`; after
+        the latter nobody knows whether Asterisk did it, which is why voxrec chooses all ids itself.
         """
         ...
 
 
 def _uri(path: tuple[str, ...]) -> str:
+    uri = "/".join(path)
+    if _PLAIN.fullmatch(uri) and uri.count("/") == len(path) - 1:
+        return uri
     return "/".join(quote(segment, safe="") for segment in path)
 
 
@@ -75,20 +81,18 @@ class TimedRequester:
         self._name = name
         self._way = way
 
-    async def request(
+    def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
-    ) -> bytes:
+    ) -> Deferred[bytes]:
         """See `Requester.request`."""
         began = self._clock.seconds()
-        outcome = "lost"
-        try:
-            answer = await self._way.request(method, path, query, body)
-            outcome = "ok"
-        except AriRefusal:
-            outcome = "refused"
-            raise
-        finally:
-            self._took(self._name, outcome, max(0.0, self._clock.seconds() - began))
+        return self._way.request(method, path, query, body).addBoth(self._answered, began)
+
+    def _answered(self, answer: bytes | Failure, began: float) -> bytes | Failure:
+        outcome = "ok"
+        if isinstance(answer, Failure):
+            outcome = "refused" if answer.check(AriRefusal) else "lost"
+        self._took(self._name, outcome, max(0.0, self._clock.seconds() - began))
         return answer
 
 
@@ -104,11 +108,13 @@ class HttpRequester:
         self._auth = (user, password)
         self._timeout = timeout
 
-    async def request(
+    def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
-    ) -> bytes:
+    ) -> Deferred[bytes]:
         """See `Requester.request`."""
-        uri = _uri(path)
+        return Deferred.fromCoroutine(self._request(method, _uri(path), query, body))
+
+    async def _request(self, method: str, uri: str, query: Mapping[str, str], body: object | None) -> bytes:
         try:
             response = await self._http.request(
                 method,
@@ -129,7 +135,7 @@ class HttpRequester:
 class _Waiting(NamedTuple):
     """Who waits for an answer, what for, and until when."""
 
-    answer: Deferred[RestResponse]
+    answer: Deferred[bytes]
     request: str
     until: float
 
@@ -146,16 +152,22 @@ class SocketRequester:
         self._timer: IDelayedCall | None = None  # one for all: most are answered long before
         self._lost = False
 
-    async def request(
+    def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
-    ) -> bytes:
+    ) -> Deferred[bytes]:
         """See `Requester.request`."""
         uri = _uri(path)
+        request = f"{method} {uri}"
         if self._lost:
-            raise AsteriskUnavailable(f"the websocket closed before {method} {uri} was sent")
+            return fail(AsteriskUnavailable(f"the websocket closed before {request} was sent"))
         request_id = str(next(self._ids))
-        answer: Deferred[RestResponse] = Deferred()
-        self._waiting[request_id] = _Waiting(answer, f"{method} {uri}", self._reactor.seconds() + self._timeout)
+
+        def cancelled(answer: Deferred[bytes]) -> None:
+            del self._waiting[request_id]
+            answer.errback(AsteriskUnavailable(f"nobody waits for the answer to {request} any more"))
+
+        answer: Deferred[bytes] = Deferred(cancelled)
+        self._waiting[request_id] = _Waiting(answer, request, self._reactor.seconds() + self._timeout)
         if self._timer is None:
             self._timer = self._reactor.callLater(self._timeout, self._give_up)
         message: dict[str, object] = {"type": "RESTRequest", "request_id": request_id, "method": method, "uri": uri}
@@ -165,19 +177,21 @@ class SocketRequester:
             message["content_type"] = "application/json"
             message["message_body"] = msgspec.json.encode(body).decode()
         self._send(msgspec.json.encode(message))
-        try:
-            response = await answer
-        except CancelledError as error:
-            raise AsteriskUnavailable(f"nobody waits for the answer to {method} {uri} any more") from error
-        finally:
-            self._waiting.pop(request_id, None)
-        return _checked(f"{method} {uri}", response.status_code, response.message_body.encode(), response.reason_phrase)
+        return answer
 
     def answered(self, response: RestResponse) -> None:
         """Hand an answer to whoever waits for it; one that came too late is nobody's."""
         waiting = self._waiting.pop(response.request_id, None)
-        if waiting is not None:
-            waiting.answer.callback(response)
+        if waiting is None:
+            return
+        try:
+            body = _checked(
+                waiting.request, response.status_code, response.message_body.encode(), response.reason_phrase
+            )
+        except AriRefusal as refusal:
+            waiting.answer.errback(refusal)
+        else:
+            waiting.answer.callback(body)
 
     def _give_up(self) -> None:
         """Fail who has waited too long, and look again when the next one has."""

@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from voxrec.ari.client import AriClient
+from voxrec.ari.client import AriClient, Done
 from voxrec.calls import memory
 from voxrec.calls.beeper import Beeper
 from voxrec.calls.causes import Cause
 from voxrec.calls.names import leg_role, owned_id
 from voxrec.calls.recorder import NARROW, WIDE, Ledger, Recorder
-from voxrec.calls.steps import together
+from voxrec.calls.steps import Step, together
 from voxrec.errors import VoxrecError
 from voxrec.model import (
     CallState,
@@ -183,16 +183,19 @@ class Core:
 
     async def place(self) -> None:
         """Make the bridge and the outgoing channel."""
-        bridge = self.asterisk.create_bridge(self.bridge, f"voxrec {self.call_id}")
         if self.asterisk.in_order:
-            await together(self.make_leg(), bridge)
+            await together(self.make_leg(), self.make_bridge())
         else:
-            await bridge
+            await self.make_bridge()
             await self.make_leg()
 
-    async def make_leg(self) -> None:
+    def make_bridge(self) -> Done:
+        """Make the bridge."""
+        return self.asterisk.create_bridge(self.bridge, f"voxrec {self.call_id}")
+
+    def make_leg(self) -> Done:
         """Make the outgoing channel, which knows all that another process needs to go on with the call."""
-        await self.asterisk.create_channel(
+        return self.asterisk.create_channel(
             self.leg,
             f"PJSIP/{self.settings.endpoint}/{self.callee}",
             "leg",
@@ -264,7 +267,7 @@ class Core:
         await self.asterisk.add_to_bridge(self.bridge, (self.leg,))
         await self.asterisk.dial(self.leg, caller=self.incoming.channel, timeout=round(self.ring_timeout))
 
-    async def _or_no_leg(self, step: Coroutine[Any, Any, None]) -> None:
+    async def _or_no_leg(self, step: Step[Any]) -> None:
         try:
             await step
         except VoxrecError:
@@ -405,7 +408,7 @@ class Core:
         if self.leg_there:
             self.attempt(self.end_leg())
         for placeholder in filter(None, (self.transfer, self.placeholder)):
-            self.attempt(self.end_placeholder(placeholder))
+            self.attempt(self.asterisk.hang_up(placeholder, Cause.NORMAL))
         self.tell(EventType.CALL_ENDED)
         self.check_cleared()
 
@@ -418,10 +421,6 @@ class Core:
         """Hang up on the far end."""
         if not await self.asterisk.hang_up(self.leg, Cause.NORMAL):
             self.inputs.leg_left(Cause.NORMAL)
-
-    async def end_placeholder(self, placeholder: str) -> None:
-        """Take away what held a place."""
-        await self.asterisk.hang_up(placeholder, Cause.NORMAL)
 
     def check_cleared(self) -> None:
         """Tell the machine once nothing of the call is left."""
@@ -491,9 +490,9 @@ class Core:
             self.log.failure("call {call}: {status} failed", call=self.call_id, status=self.status)
             self.inputs.setup_failed()
 
-    def attempt(self, command: Coroutine[Any, Any, None]) -> None:
+    def attempt(self, command: Step[Any]) -> None:
         """Run a command whose failure changes nothing: what it should end is ended by the recovery at the latest."""
-        Deferred.fromCoroutine(command).addErrback(
+        ensureDeferred(command).addErrback(
             lambda failure: self.log.warn("call {call}: {error}", call=self.call_id, error=failure.value)
         )
 

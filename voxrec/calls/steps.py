@@ -1,22 +1,26 @@
 """Commands that go to Asterisk side by side, or to a channel of this moment."""
 
 from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 
 _PATIENCE: Final = 2.0  # seconds after which a new channel is taken to be there though nothing said so
 
 T = TypeVar("T")
+Step: TypeAlias = Coroutine[Any, Any, T] | Deferred[T]
 
 
-async def together(*steps: Coroutine[Any, Any, T]) -> list[T]:
-    """Run steps side by side and give back what they gave, in order; raise the first error, if any."""
+async def together(*steps: Step[Any]) -> list[Any]:
+    """Take steps side by side and give back what they gave, in order; raise the first one's error, if any."""
+    under_way = [ensureDeferred(step) for step in steps]
     try:
-        return list(await gatherResults([Deferred.fromCoroutine(step) for step in steps], consumeErrors=True))
-    except FirstError as error:
-        error.subFailure.raiseException()
+        return [await step for step in under_way]
+    except BaseException:
+        for step in under_way:
+            step.addErrback(lambda _: None)  # one error is told, and is enough
+        raise
 
 
 async def failures_of(*steps: Coroutine[Any, Any, Any]) -> list[BaseException]:
