@@ -9,6 +9,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from yoyo import get_backend, read_migrations
+from yoyo.migrations import MigrationList
 
 from tests.postgres import administer, cluster
 from voxrec.errors import StoreUnavailable
@@ -59,6 +60,23 @@ class Migrating(TestCase):
             backend.rollback_migrations(backend.to_rollback(read_migrations(str(room._FILES))))
         self.assertNotIn("profiles", self.tables())
         self.assertEqual(self.ask("SELECT proname FROM pg_proc WHERE proname LIKE 'voxrec%'"), [])
+
+    def test_recordings_of_before_are_found_by_their_metadata(self) -> None:
+        def before(names: list[str]) -> MigrationList:
+            return MigrationList(each for each in read_migrations(str(room._FILES)) if each.id not in names)
+
+        with get_backend(room._for_yoyo(self.dsn)) as backend:
+            backend.apply_migrations(backend.to_apply(before(["0013.pages"])))
+        self.ask("""
+            INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, legal_hold, created_at,
+                                    updated_at)
+            SELECT gen_random_uuid(), gen_random_uuid(), 'failed', 'wav', 1, '[]', given, false, now(), now()
+            FROM (VALUES ('{}'::jsonb), ('{"a": [1, 2], "b": {"c": 1}}')) AS metadata (given)
+        """)
+        migrate(self.dsn)
+        kept = self.ask("SELECT DISTINCT metadata::text FROM recording_marks JOIN recordings ON id = recording_id")
+        self.assertEqual(kept, [('{"a": [1, 2], "b": {"c": 1}}',)])
+        self.assertEqual(self.ask("SELECT count(*) FROM recording_marks"), [(5,)])
 
     def test_nobody_there(self) -> None:
         with self.assertRaises(StoreUnavailable):

@@ -1,18 +1,28 @@
 """Recordings: what the calls say never goes backwards, and what users set is never overwritten."""
 
+import json
+import re
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
-from itertools import permutations
+from itertools import permutations, product
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import msgspec
+import psycopg2
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.postgres import DatabaseTestCase
 from tests.store.samples import NOON, later, profile, recording
 from voxrec.errors import Conflict, InvalidInput, NotFound
 from voxrec.model import JobKind, Recording, RecordingState, SideVerdict, TimelineEntry, Verdict
+from voxrec.store import marks as room
+from voxrec.store import recordings as ways
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.keyset import Cursor
+from voxrec.store.link import Row
+from voxrec.store.pool import Pool
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 
@@ -137,6 +147,176 @@ class Listing(RecordingsTestCase):
         ):
             self.assertEqual(await self.recordings.page(wanted), [], wanted)
         self.assertEqual(len(await self.recordings.page(RecordingFilter(metadata={}))), 4)
+
+    async def test_filters_together_in_pages_of_any_length(self) -> None:
+        """Whichever way PostgreSQL is led, the list is the same."""
+        profiles = [uuid4() for _ in range(3)]
+        states = (RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT)
+        made = [
+            recording(
+                created_at=later(-(n // 2)),
+                profile_id=profiles[n % 3],
+                state=states[n % 7 % 3],
+                from_=f"+{n % 2}",
+                to=f"+{n % 4}",
+                metadata={"site": {"city": "Hamburg"}, "tags": [n % 5, "all"]},
+            )
+            for n in range(40)
+        ]
+        for each in made:
+            await self.recordings.create(each)
+        made.sort(key=lambda each: (each.created_at, each.id), reverse=True)
+        choices = product(
+            (None, profiles[0]),
+            (None, frozenset(profiles[:1]), frozenset(profiles[:2]), frozenset[UUID]()),
+            ((), states[:1], states[1:2], states[1:] * 2, states[:2]),
+            (None, "+1"),
+            ({}, {"tags": [3]}, {"site": {"city": "Hamburg"}, "tags": [3, "all"]}),
+            (None, later(-10)),
+        )
+        for number, (profile_id, only, wanted_states, from_, metadata, until) in enumerate(choices):
+            self.patch(ways, "_LOOKED_AT", (10_000, 6)[number % 2])
+            wanted = RecordingFilter(
+                profile_id=profile_id, states=wanted_states, from_=from_, metadata=metadata, until=until
+            )
+            expected = [
+                each
+                for each in made
+                if (profile_id is None or each.profile_id == profile_id)
+                and (only is None or each.profile_id in only)
+                and (not wanted_states or each.state in wanted_states)
+                and (from_ is None or each.from_ == from_)
+                and ("tags" not in metadata or 3 in each.metadata["tags"])
+                and (until is None or each.created_at < until)
+            ]
+            store = self.recordings.within(only)
+            found = [each async for page in store.pages(wanted, 6) for each in page]
+            self.assertEqual(found, expected, (wanted, only))
+
+    async def test_by_time_postgresql_goes_only_where_nothing_else_leads(self) -> None:
+        """So that it never passes by all of those that came since."""
+        for wanted, index in (
+            (RecordingFilter(), "recordings_newest_first"),
+            (RecordingFilter(since=NOON, states=[RecordingState.COMPLETED]), "recordings_newest_first"),
+            (RecordingFilter(profile_id=uuid4()), "recordings_profile"),
+            (RecordingFilter(profile_id=uuid4(), states=[RecordingState.COMPLETED]), "recordings_profile"),
+            (RecordingFilter(from_="+1", since=NOON), "recordings_from"),
+            (RecordingFilter(to="+1"), "recordings_to"),
+            (RecordingFilter(states=[RecordingState.FAILED]), "recordings_not_completed"),
+            (RecordingFilter(states=[RecordingState.FAILED, RecordingState.ABSENT]), "recordings_not_completed"),
+            (RecordingFilter(metadata={"a": 1}), "recording_marks_pkey"),
+        ):
+            explaining = Explaining(self.dsn)
+            await Recordings(cast("Pool", explaining)).page(wanted)
+            self.assertIn(index, explaining.indexes, wanted)
+            if index != "recordings_newest_first":
+                self.assertNotIn("recordings_newest_first", explaining.indexes, wanted)
+
+
+class Explaining:
+    """Asks PostgreSQL how it would find a page if there were too many Recordings to read or to sort them all."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self.indexes: list[str] = []
+
+    async def query(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        """Nothing, since it is only explained."""
+        with closing(psycopg2.connect(self._dsn)) as connection, connection.cursor() as cursor:
+            for way in ("seqscan", "sort", "bitmapscan"):
+                cursor.execute(f"SET enable_{way} = off")
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", tuple(params))
+            self.indexes += re.findall(r'"Index Name": "(\w+)"', json.dumps(cursor.fetchall()))
+        return []
+
+
+class Metadata(RecordingsTestCase):
+    """Recordings are found by what is in their metadata, however it came there."""
+
+    async def found(self, wanted: dict[str, Any]) -> list[UUID]:
+        return [each.id for each in await self.recordings.page(RecordingFilter(metadata=wanted))]
+
+    async def marks(self) -> int:
+        ((count,),) = await self.pool.query("SELECT count(*) FROM recording_marks")
+        return cast("int", count)
+
+    async def test_what_contains_what(self) -> None:
+        """As ``@>`` has it, which is asked as well: there the marks are nowhere used."""
+        things: list[dict[str, Any]] = [
+            {},
+            {"a": 1},
+            {"a": 1.5, "b": "1"},
+            {"a": 100},
+            {"a": None},
+            {"a": "x", "b": {"c": True, "d": {}}},
+            {"a": [1, [2, 3], {"b": "x"}], "b": []},
+            {"a": {"b": "x"}},
+            {"a": ["b"]},
+            {"a": {}},
+            {"": "", "ü": 'quote"d'},
+        ]
+        for thing in things:
+            await self.recordings.create(recording(metadata=thing))
+        questions: list[dict[str, Any]] = [
+            *things,
+            {"a": [1]},
+            {"a": [[3]]},
+            {"a": [{"b": "x"}]},
+            {"a": []},
+            {"a": 1e2},
+            {"a": 1.50},
+            {"b": {}},
+            {"b": {"c": True}},
+            {"b": {"d": {}}},
+            {"a": "b"},
+            {"a": 2**70},
+            {"nowhere": 1},
+            dict.fromkeys("abcdefgh", 1),
+        ]
+        for wanted in questions:
+            rows = await self.pool.query(
+                "SELECT id FROM recordings WHERE metadata @> %s::jsonb ORDER BY created_at DESC, id DESC",
+                (msgspec.json.encode(wanted).decode(),),
+            )
+            self.assertEqual(await self.found(wanted), [row[0] for row in rows], wanted)
+
+    async def test_they_are_changed(self) -> None:
+        made = await self.recordings.create(recording(metadata={"case": 1, "kept": True}))
+        await self.recordings.update(
+            made.id, lambda old: msgspec.structs.replace(old, metadata={"case": 2, "kept": True})
+        )
+        self.assertEqual([await self.found({"case": case}) for case in (1, 2)], [[], [made.id]])
+        self.assertEqual(await self.found({"kept": True}), [made.id])
+        await self.recordings.update(made.id, lambda old: msgspec.structs.replace(old, metadata={}))
+        self.assertEqual(await self.marks(), 0)
+
+    async def test_a_call_says_them_once(self) -> None:
+        said = recording(metadata={"case": 1})
+        await self.recordings.record(said)
+        await self.recordings.record(msgspec.structs.replace(said, metadata={"case": 2}, updated_at=later(1)))
+        self.assertEqual([await self.found({"case": case}) for case in (1, 2)], [[said.id], []])
+
+    async def test_nothing_is_left_of_a_deleted_one(self) -> None:
+        made = await self.recordings.create(recording(metadata={"case": 1, "tags": ["a", {"b": None}]}))
+        await self.recordings.delete(made.id)
+        self.assertEqual(await self.marks(), 0)
+
+    async def test_of_several_the_rarest_leads(self) -> None:
+        self.patch(room, "MANY", 3)
+        desk = uuid4()
+        for n in range(5):
+            await self.recordings.create(recording(profile_id=desk, metadata={"site": "Hamburg", "case": n}))
+        for wanted, otherwise, leading in (
+            ({"site": "Hamburg"}, False, '["site","Hamburg"]'),
+            ({"site": "Hamburg"}, True, None),
+            ({"site": "Hamburg", "case": 2}, False, '["case",2]'),
+            ({"site": "Hamburg", "case": 2}, True, '["case",2]'),
+            ({}, True, None),
+        ):
+            marks = room.Marks(self.pool, cast("dict[str, Any]", wanted), None, None, None)
+            self.assertEqual(await marks.leading(otherwise), leading)
+        of_desk = RecordingFilter(profile_id=desk, metadata={"site": "Hamburg"})
+        self.assertEqual(len(await self.recordings.page(of_desk)), 5)
 
 
 class WhatACallSays(RecordingsTestCase):

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -16,7 +17,6 @@ from voxrec.rest.exchange import Answer, Ask, Now, Route
 from voxrec.rest.lists import LINK, PAGED, Listing
 from voxrec.store.audit import Audit, AuditFilter
 from voxrec.store.idempotency import DoneBefore
-from voxrec.store.pool import Transaction
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 _FILTERS: Final = {"since": query.moment, "until": query.moment, "who": query.text, "path": query.text}
@@ -64,11 +64,8 @@ class Ledger:
         return answer
 
     async def _as_one(self, route: Route, ask: Ask, entry: AuditEntry) -> Answer:
-        async def note(transaction: Transaction, answer: Answer) -> None:
-            await self._audit.add(transaction, _done(entry, ask, answer))
-
         try:
-            return await route.handler(replace(ask, note=note))
+            return await route.handler(replace(ask, note=partial(_done, entry, ask)))
         except StoreUnavailable:  # who did not take the change takes no entry either; if it was done, so was its entry
             raise
         except Exception as error:

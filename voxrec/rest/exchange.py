@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import parse_qsl
@@ -12,12 +13,12 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.errors import FieldFault, InvalidInput, VoxrecError
+from voxrec.model import AuditEntry
 from voxrec.rest.auth import Principal, Role
 from voxrec.rest.conditions import Conditions, etag_of
 from voxrec.rest.problems import BadRequest, UnsupportedMedia
 from voxrec.rest.query import Reader
-from voxrec.store.idempotency import Along, Claim, FirstAnswer, keep, nothing
-from voxrec.store.pool import Transaction
+from voxrec.store.idempotency import Along, Claim, FirstAnswer
 
 T = TypeVar("T")
 JSON: Final = "application/json"
@@ -80,7 +81,7 @@ class Ask:
     """What came in. ``ids`` are those of the path, by the route's names; ``raw`` is the body as it came.
 
     ``address`` is the client's, as the transport knows it. ``claim`` is the use of an Idempotency-Key, where there is
-    one; ``note`` writes the audit entry, where it is to be part of the change. ``upload`` is the body where the route
+    one; ``note`` makes the audit entry, where it is to be part of the change. ``upload`` is the body where the route
     takes files; ``raw`` is empty then.
     """
 
@@ -118,18 +119,16 @@ class Ask:
         That is its audit entry, and for a creation what makes asking for it again give this same answer.
         """
         claim, note = self.claim, self.note
-        if claim is None and note is None:
-            return nothing
 
-        async def keep_answer(transaction: Transaction, stored: T) -> None:
+        def first(use: Claim, stored: T) -> tuple[Claim, FirstAnswer]:
             told = answer(stored)
-            if claim is not None:
-                body = told.body if isinstance(told.body, bytes) else None
-                await keep(transaction, claim, FirstAnswer(claim.fingerprint, told.status, told.headers, body))
-            if note is not None:
-                await note(transaction, told)
+            body = told.body if isinstance(told.body, bytes) else None
+            return use, FirstAnswer(use.fingerprint, told.status, told.headers, body)
 
-        return keep_answer
+        return Along(
+            entry=None if note is None else lambda stored: note(answer(stored)),
+            first=None if claim is None else partial(first, claim),
+        )
 
     def query(self) -> list[tuple[str, str]]:
         """The parameters after the question mark, in order; BadRequest where they are not UTF-8."""
@@ -166,8 +165,8 @@ class Ask:
 
 
 Handler = Callable[[Ask], Awaitable[Answer]]
-Note = Callable[[Transaction, Answer], Awaitable[None]]
-"""Writes down, within a change's transaction, that it was done and what is answered."""
+Note = Callable[[Answer], AuditEntry]
+"""Says in the audit's words that a change was done, told what is answered."""
 Now = Callable[[], datetime]
 """What time it is, in UTC."""
 

@@ -21,6 +21,11 @@ from voxrec.store.pool import Transaction
 _COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM audit"
 _INSERT: Final = f"INSERT INTO audit ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders})"
+BESIDE: Final = f"INSERT INTO audit ({_COLUMNS.listed}) SELECT {_COLUMNS.placeholders}"
+"""Writes an entry for each row of a FROM that follows: a change and its entry can so be a single statement."""
+
+in_order: Final = _COLUMNS.values
+"""The parameters of an entry."""
 # Nobody waits until this is on the disk: after a crash of PostgreSQL the entry may stay "begun", as after one of ours.
 _END: Final = """
     SET LOCAL synchronous_commit = off;
@@ -68,10 +73,6 @@ class Audit:
         told = (entry.target_id, entry.outcome, entry.status, list(entry.fields), entry.id)
         await self._database.execute(_END, told)
 
-    async def add(self, transaction: Transaction, entry: AuditEntry) -> None:
-        """Write down what was done, as part of doing it."""
-        await transaction.last(_INSERT, _COLUMNS.values(entry))
-
     def pages(self, wanted: AuditFilter = EVERY_ENTRY, size: int = 500) -> AsyncIterator[list[AuditEntry]]:
         """Every wanted entry, newest first, ``size`` of them at a time."""
         return page_by_page(lambda after: self.page(wanted, size, after), size)
@@ -83,3 +84,8 @@ class Audit:
         where = wanted.conditions()
         rows = await newest(self._database, _SELECT, where, limit, after)
         return [_COLUMNS.struct(row) for row in rows]
+
+
+async def add(transaction: Transaction, entry: AuditEntry) -> None:
+    """Write down what was done, as part of doing it."""
+    await transaction.last(_INSERT, _COLUMNS.values(entry))

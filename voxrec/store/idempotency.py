@@ -4,14 +4,16 @@ An answer is written in the transaction that does what it tells of. So whatever 
 there or neither, and asking again can do nothing twice.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from voxrec.errors import Conflict
+from voxrec.model import AuditEntry
+from voxrec.store.audit import add
 from voxrec.store.pool import Pool, Transaction
 
 KEPT: Final = timedelta(hours=24)
@@ -27,12 +29,6 @@ _KEEP: Final = """
 """
 
 T = TypeVar("T")
-Along = Callable[[Transaction, T], Awaitable[None]]
-"""What is done in the transaction that stores a T, with what was stored; where it raises, nothing is done at all."""
-
-
-async def nothing(_transaction: Transaction, _stored: object) -> None:
-    """Nothing is done beside it."""
 
 
 class UnderWay(Conflict):
@@ -62,6 +58,28 @@ class FirstAnswer:
     status: int
     headers: Mapping[str, str]
     body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Along(Generic[T]):
+    """What is done in the transaction that stores a T, told what is stored; where it fails, nothing is done at all.
+
+    ``entry`` gives the change's audit entry, ``first`` what is answered to this use of an Idempotency-Key.
+    """
+
+    entry: Callable[[T], AuditEntry] | None = None
+    first: Callable[[T], tuple[Claim, FirstAnswer]] | None = None
+
+    async def __call__(self, transaction: Transaction, stored: T) -> None:
+        """Do it. UnderWay or DoneBefore where another request has the key."""
+        if self.first is not None:
+            await keep(transaction, *self.first(stored))
+        if self.entry is not None:
+            await add(transaction, self.entry(stored))
+
+
+nothing: Final[Along[Any]] = Along()
+"""Nothing is done beside it."""
 
 
 class Idempotency:

@@ -1,12 +1,14 @@
 """Pages of what is newest first, by keyset: as quick at the end as at the beginning, and steady while rows come in."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from datetime import datetime
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from voxrec.store.database import Database
 from voxrec.store.link import Row
+
+_NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 
 
 class Dated(Protocol):
@@ -37,17 +39,46 @@ class Cursor(NamedTuple):
 
 
 class Conditions:
-    """A WHERE that grows: each condition with its one ``%s`` and its value, joined by AND."""
+    """A WHERE that grows: each condition with a value for its ``%s``, joined by AND."""
 
     def __init__(self) -> None:
         self._parts = ["TRUE"]
+        self._each: list[str] = []
+        self._values: list[object] = []
         self.params: list[object] = []
 
-    def add(self, sql: str, value: object) -> None:
+    def add(self, sql: str, *values: object) -> None:
         """One more condition, unless there is no value to hold it against."""
-        if value is not None:
+        if None not in values:
             self._parts.append(sql)
-            self.params.append(value)
+            self.params += values
+
+    def among(self, column: str, values: Collection[object], kind: str) -> None:
+        """A column is one of these values, which are of PostgreSQL's type ``kind``.
+
+        An index that begins with the column tells the newest rows of one value, not of several. So each of several is
+        looked up apart, and what that costs depends on how many they are and on nothing else.
+        """
+        apart = list(dict.fromkeys(values))  # one that is given twice would fill the page twice
+        if len(apart) == 1:
+            self.add(f"{column} = %s", *apart)
+        else:
+            self.add(f"{column} = each_{column}")
+            self._each.append(f"unnest(%s::{kind}[]) AS each_{column}")
+            self._values.append(apart)
+
+    def read(self, select: str, limit: int) -> tuple[str, list[object]]:
+        """The statement, and what it takes, that gives the newest rows of what ``select`` begins."""
+        newest = f"WHERE {self} {_NEWEST_FIRST} LIMIT %s"
+        if not self._each:
+            return f"{select} {newest}", [*self.params, limit]
+        # one after the other, the keys alone: an index gives them without the rows
+        keys = f"SELECT created_at, id {select[select.rindex('FROM ') :]} {newest}"
+        found = f"SELECT id FROM {' CROSS JOIN '.join(self._each)} CROSS JOIN LATERAL ({keys}) AS found"  # noqa: S608 - all ours
+        return (
+            f"{select} WHERE id = ANY (ARRAY({found} {_NEWEST_FIRST} LIMIT %s)) {_NEWEST_FIRST}",
+            [*self._values, *self.params, limit, limit],
+        )
 
     def __str__(self) -> str:
         return " AND ".join(self._parts)
@@ -56,9 +87,7 @@ class Conditions:
 async def newest(database: Database, select: str, where: Conditions, limit: int, after: Cursor | None) -> list[Row]:
     """At most ``limit`` rows of what ``select`` begins, newest first, from behind ``after`` on."""
     where.add("(created_at, id) < %s", after)
-    return await database.query(
-        f"{select} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT %s", (*where.params, limit)
-    )
+    return await database.query(*where.read(select, limit))
 
 
 async def page_by_page(page: Callable[[Cursor | None], Awaitable[list[D]]], size: int) -> AsyncIterator[list[D]]:

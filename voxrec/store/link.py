@@ -11,14 +11,15 @@ import os
 import select
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from itertools import count
+from typing import Any, Final, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 import msgspec
 import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
-from psycopg2.errors import ReadOnlySqlTransaction
+from psycopg2.errors import FeatureNotSupported, InvalidSqlStatementName, ReadOnlySqlTransaction
 from psycopg2.extensions import (
     POLL_OK,
     POLL_WRITE,
@@ -71,6 +72,28 @@ class Result(NamedTuple):
     tag: str
 
 
+class Prepared(str):
+    """One statement that a connection prepares when it first sends it, and from then on executes.
+
+    To parse and to plan it is more than half of what a look-up by a key costs PostgreSQL. PostgreSQL finds the types of
+    its parameters by where they stand; where it cannot, a cast has to tell. Inside a Transaction it is sent as it is.
+    """
+
+    name: str
+    preparation: str
+    execution: str
+    _serial = count(1)
+
+    def __new__(cls, sql: str) -> Self:
+        """Of the statement as it would be sent; each parameter is a ``%s``."""
+        made = super().__new__(cls, sql)
+        places = sql.count("%s")
+        made.name = f"voxrec_{next(cls._serial)}"
+        made.preparation = f"PREPARE {made.name} AS {sql % tuple(f'${place}' for place in range(1, places + 1))}"
+        made.execution = f"EXECUTE {made.name} ({', '.join(['%s'] * places)})"
+        return made
+
+
 class Link(Connection):  # type: ignore[misc]
     """One connection. ``on_lost(link, why)`` is called once when it ends without ``shut``."""
 
@@ -78,6 +101,7 @@ class Link(Connection):  # type: ignore[misc]
         super().__init__(reactor)
         self._on_lost = on_lost
         self._live = False
+        self._prepared: set[str] = set()
         self._patience = 0.0
         self._socket = -1  # of an open connection, and ours
         self._glance = select.poll()  # select() knows no descriptor above 1023
@@ -153,14 +177,21 @@ class Link(Connection):  # type: ignore[misc]
         StoreUnavailable where PostgreSQL did not do it, or was lost on the way and nobody knows; InvalidInput where a
         value can never be stored; other psycopg2 errors, such as an IntegrityError, as they are.
         """
+        text = await self._execution(sql) if isinstance(sql, Prepared) else sql
         try:
             cursor = self._connection.cursor()
-            cursor.execute(sql, tuple(params) or None)
+            cursor.execute(text, tuple(params) or None)
             answer = self._answer = Deferred()
             self._be_patient()
             self._go_on()
             await answer
             return Result(cursor.fetchall() if cursor.description else [], cursor.rowcount, cursor.statusmessage)
+        except (FeatureNotSupported, InvalidSqlStatementName) as error:
+            if isinstance(sql, Prepared):
+                # a table is not what it was, or somebody has cleared the session: the next connection begins anew
+                self._end("a prepared statement is of no use any more")
+                raise StoreUnavailable(_readable(error)) from error
+            raise
         except QueryCanceledError as error:  # by statement_timeout
             raise StoreUnavailable("the statement took too long and was cancelled") from error
         except _UNAVAILABLE as error:
@@ -170,6 +201,12 @@ class Link(Connection):  # type: ignore[misc]
         finally:
             if self._connection.closed:
                 self._end("the connection was lost")
+
+    async def _execution(self, sql: Prepared) -> str:
+        if sql.name not in self._prepared:
+            await self.run(sql.preparation)
+            self._prepared.add(sql.name)
+        return sql.execution
 
     def shut(self) -> None:
         """Close at once. A statement under way fails with StoreUnavailable."""

@@ -13,26 +13,35 @@ from psycopg2.errors import ForeignKeyViolation
 
 from voxrec.errors import Conflict, FieldFault, InvalidInput, NotFound
 from voxrec.model import Profile
+from voxrec.store.audit import BESIDE, in_order
 from voxrec.store.columns import Columns
 from voxrec.store.idempotency import Along, nothing
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
-from voxrec.store.link import Row
+from voxrec.store.link import Prepared, Row
 from voxrec.store.pool import Pool, Transaction
 
 _COLUMNS: Final = Columns(Profile, jsonb=frozenset({"metadata"}), elsewhere=frozenset({"numbers"}))
-_SELECT: Final = f"""
-    SELECT ARRAY(SELECT number FROM profile_numbers WHERE profile_id = profiles.id ORDER BY position),
-           {_COLUMNS.listed}
+_WHOLE: Final = f"""
+    ARRAY(SELECT number FROM profile_numbers WHERE profile_id = profiles.id ORDER BY position), {_COLUMNS.listed}
     FROM profiles
 """
+_SELECT: Final = f"SELECT {_WHOLE}"
 _INSERT: Final = f"""
     INSERT INTO profiles ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
     RETURNING {_COLUMNS.listed}
 """
-_UPDATE: Final = f"""
-    UPDATE profiles SET ({_COLUMNS.listed}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s
-    RETURNING {_COLUMNS.listed}
-"""
+_SET: Final = f"UPDATE profiles SET ({_COLUMNS.listed}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s"
+_UPDATE: Final = f"{_SET} RETURNING {_COLUMNS.listed}"
+_GET: Final = Prepared(f"{_SELECT} WHERE id = %s")
+_SOME: Final = Prepared(f"{_SELECT} WHERE id = ANY(%s)")
+# A row's xmin names the transaction that wrote this version of it (PostgreSQL, System Columns): where it is the same,
+# nobody has changed the row, and no lock was needed to know. Each change of the numbers writes the row as well.
+_READ: Final = Prepared(f"SELECT xmin::text, {_WHOLE} WHERE id = %s")
+_CREATE: Final = Prepared(f"WITH stored AS ({_INSERT}), noted AS ({BESIDE} FROM stored) SELECT * FROM stored")
+_CHANGE: Final = Prepared(f"""
+    WITH stored AS ({_SET} AND xmin = %s::xid RETURNING {_COLUMNS.listed}), noted AS ({BESIDE} FROM stored)
+    SELECT * FROM stored
+""")
 _INSERT_NUMBERS: Final = """
     INSERT INTO profile_numbers (number, profile_id, position)
     SELECT number, %s, position FROM unnest(%s::text[]) WITH ORDINALITY AS given (number, position)
@@ -87,13 +96,13 @@ class Profiles:
     async def get(self, profile_id: UUID) -> Profile:
         """One Profile. NotFound."""
         self._demand_within(profile_id)
-        rows = await self._pool.query(f"{_SELECT} WHERE id = %s", (profile_id,))
+        rows = await self._pool.query(_GET, (profile_id,))
         return _only(rows, profile_id)
 
     async def some(self, profile_ids: Collection[UUID]) -> list[Profile]:
         """Those of the given Profiles that exist, in no particular order."""
         within = [one for one in profile_ids if self._only is None or one in self._only]
-        rows = await self._pool.query(f"{_SELECT} WHERE id = ANY(%s)", (within,))
+        rows = await self._pool.query(_SOME, (within,))
         return [_profile(row) for row in rows]
 
     async def all(self) -> list[Profile]:
@@ -116,6 +125,8 @@ class Profiles:
     async def create(self, profile: Profile, along: Along[Profile] = nothing) -> Profile:
         """Add one, and do ``along``. Conflict where its id, or any of its numbers, is in use; it names all of them."""
         self._demand_within(profile.id)
+        if (stored := await self._created(profile, along)) is not None:
+            return stored
 
         async def work(transaction: Transaction) -> Profile:
             faults = []
@@ -140,10 +151,12 @@ class Profiles:
         number belongs to another Profile.
         """
         self._demand_within(profile_id)
+        if (stored := await self._updated(profile_id, change, along)) is not None:
+            return stored
 
         async def work(transaction: Transaction) -> Profile:
             old = await _locked(transaction, profile_id)
-            new = msgspec.structs.replace(change(old), id=old.id, created_at=old.created_at)
+            new = _renewed(old, change)
             rows = await transaction.query(_UPDATE, (*_COLUMNS.values(new), old.id))
             if new.numbers != old.numbers:
                 await transaction.execute("DELETE FROM profile_numbers WHERE profile_id = %s", (old.id,))
@@ -155,6 +168,35 @@ class Profiles:
 
         with _prompt_told():
             return await self._pool.transaction(work)
+
+    # A transaction that is a single statement: it holds no lock and no connection between two of them.
+
+    async def _created(self, profile: Profile, along: Along[Profile]) -> Profile | None:
+        """Do it where that is enough; None where it is not, or where the id is in use."""
+        if along.entry is None or along.first is not None or profile.numbers:
+            return None
+        with _prompt_told():
+            rows = await self._pool.returning(_CREATE, (*_COLUMNS.values(profile), *in_order(along.entry(profile))))
+        return _profile(((), *rows[0])) if rows else None
+
+    async def _updated(
+        self, profile_id: UUID, change: Callable[[Profile], Profile], along: Along[Profile]
+    ) -> Profile | None:
+        """Do it where that is enough; None where it is not, or where somebody else was quicker."""
+        if along.entry is None or along.first is not None:
+            return None
+        rows = await self._pool.query(_READ, (profile_id,))
+        if not rows:
+            raise _no_profile(profile_id)
+        version, *row = rows[0]
+        old = _profile(tuple(row))
+        new = _renewed(old, change)
+        if new.numbers != old.numbers:
+            return None
+        values = (*_COLUMNS.values(new), old.id, version, *in_order(along.entry(new)))
+        with _prompt_told():
+            rows = await self._pool.returning(_CHANGE, values)
+        return _profile((list(new.numbers), *rows[0])) if rows else None
 
     async def delete(self, profile_id: UUID, check: Callable[[Profile], None] = _unchecked) -> None:
         """Remove one, unless ``check`` raises. NotFound. Its Recordings stay."""
@@ -175,6 +217,10 @@ def _prompt_told() -> Iterator[None]:
     except ForeignKeyViolation as error:
         fault = FieldFault("recordPromptCustomId", "there is no such prompt any more")
         raise InvalidInput("The profile names a prompt that was deleted.", [fault]) from error
+
+
+def _renewed(old: Profile, change: Callable[[Profile], Profile]) -> Profile:
+    return msgspec.structs.replace(change(old), id=old.id, created_at=old.created_at)
 
 
 async def _locked(transaction: Transaction, profile_id: UUID) -> Profile:

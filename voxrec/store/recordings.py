@@ -17,6 +17,7 @@ from voxrec.store.idempotency import Along, nothing
 from voxrec.store.jobs import LISTED, owe_erasing, read_job
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
 from voxrec.store.link import Row
+from voxrec.store.marks import Marks
 from voxrec.store.pool import Pool, Transaction
 
 _JSONB: Final = frozenset({"timeline", "verdict", "metadata"})
@@ -90,6 +91,11 @@ _UNKNOWN: Final = f"""
     SELECT file.id FROM unnest(%s::uuid[]) AS file (id)
     WHERE NOT EXISTS (SELECT FROM recordings WHERE id = file.id) AND {_NOT_TO_BE_ERASED}
 """
+# True of every row, and in the definition of the index of all by time: PostgreSQL goes through that one only where this
+# is asked for. Otherwise it would take what is looked for as spread evenly over time, and pass by millions of rows
+# where it lies far back.
+_THROUGH_ALL: Final = "channels > 0"
+_LOOKED_AT: Final = 10_000  # entries of the Profiles' index for one page, which take some milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,17 +113,58 @@ class RecordingFilter:
     until: datetime | None = None
     metadata: Mapping[str, Any] | None = None
 
-    def conditions(self) -> Conditions:
-        """The same, for PostgreSQL."""
-        where = Conditions()
-        where.add("profile_id = %s", self.profile_id)
-        where.add("state = ANY(%s)", [state.value for state in self.states] or None)
-        where.add('"from" = %s', self.from_)
-        where.add('"to" = %s', self.to)
+    def by_index(self, profile_ids: Collection[UUID] | None, limit: int) -> Conditions:
+        """The same, for PostgreSQL, of these Profiles (None: all), to go through the index of one of the columns."""
+        where = self._plain()
+        if profile_ids is not None and _few(profile_ids, limit):
+            where.among("profile_id", profile_ids, "uuid")
+        elif profile_ids is not None:
+            where.add("profile_id = ANY(%s)", list(profile_ids))
+        if self._rare_states:
+            where.add("state <> 'completed'")  # as the indexes say it
+            where.among("state", self._states, "text")
+        else:
+            where.add("state = ANY(%s)", self._states or None)
         where.add("created_at >= %s", self.since)
         where.add("created_at < %s", self.until)
-        where.add("metadata @> %s::jsonb", msgspec.json.encode(self.metadata).decode() if self.metadata else None)
+        if not self.has_index(profile_ids, limit):
+            where.add(_THROUGH_ALL)
         return where
+
+    def by_mark(self, profile_ids: Collection[UUID] | None) -> Conditions:
+        """The same, where the rows are found by what is in their metadata."""
+        where = self._plain()
+        where.add("profile_id = ANY(%s)", None if profile_ids is None else list(profile_ids))
+        where.add("state = ANY(%s)", self._states or None)
+        return where
+
+    def has_index(self, profile_ids: Collection[UUID] | None, limit: int) -> bool:
+        """Whether one of the columns that it asks for has an index, and not the time alone."""
+        of_profiles = profile_ids is not None and _few(profile_ids, limit)
+        return bool(of_profiles or self.from_ or self.to or self._rare_states)
+
+    @property
+    def _states(self) -> list[str]:
+        return [state.value for state in self.states]
+
+    @property
+    def _rare_states(self) -> bool:
+        return bool(self.states) and RecordingState.COMPLETED not in self.states
+
+    def _plain(self) -> Conditions:
+        where = Conditions()
+        where.add('"from" = %s', self.from_)
+        where.add('"to" = %s', self.to)
+        if self.metadata:
+            # in a CASE, because what PostgreSQL guesses about @> would lead it astray
+            contained = msgspec.json.encode(self.metadata).decode()
+            where.add("CASE WHEN metadata @> %s::jsonb THEN TRUE END", contained)
+        return where
+
+
+def _few(profile_ids: Collection[UUID], limit: int) -> bool:
+    """Whether it pays to look into each; the Recordings of many Profiles are spread over all time."""
+    return len(profile_ids) * limit <= _LOOKED_AT
 
 
 EVERY_RECORDING: Final = RecordingFilter()
@@ -167,10 +214,21 @@ class Recordings:
         self, wanted: RecordingFilter = EVERY_RECORDING, limit: int = 500, after: Cursor | None = None
     ) -> list[Recording]:
         """At most ``limit`` of the wanted Recordings, newest first, from behind ``after`` on."""
-        where = wanted.conditions()
-        where.add("profile_id = ANY(%s)", None if self._only is None else list(self._only))
-        rows = await newest(self._pool, _SELECT, where, limit, after)
+        profile_ids = self._profile_ids(wanted)
+        if profile_ids is not None and not profile_ids:
+            return []
+        marks = Marks(self._pool, wanted.metadata or {}, wanted.since, wanted.until, after)
+        mark = await marks.leading(wanted.has_index(profile_ids, limit))
+        if mark is not None:
+            rows = await marks.newest(mark, _COLUMNS.listed, wanted.by_mark(profile_ids), limit)
+        else:
+            rows = await newest(self._pool, _SELECT, wanted.by_index(profile_ids, limit), limit, after)
         return [_COLUMNS.struct(row) for row in rows]
+
+    def _profile_ids(self, wanted: RecordingFilter) -> frozenset[UUID] | None:
+        if wanted.profile_id is None:
+            return self._only
+        return frozenset([wanted.profile_id]) & (self._only if self._only is not None else {wanted.profile_id})
 
     async def expired(self, now: datetime, limit: int = 500) -> list[Recording]:
         """Those whose time is over and that no legal hold keeps, the longest overdue first."""
