@@ -103,6 +103,17 @@ class Journaling(DatabaseTestCase):
         waiting = JobFilter(states=[JobState.PENDING])
         self.assertEqual(len(await Jobs(self.pool).page(waiting)), 2)
 
+    async def test_an_answer_that_comes_before_anybody_waits_for_it(self) -> None:
+        said = self.call()
+
+        async def taken(*_: Recording, **__: object) -> list[Job]:
+            return []
+
+        with patch.object(self.recordings, "record", taken):
+            for snapshot in said:
+                self.journal.append(snapshot)
+                await self.applied()
+
     async def test_more_than_is_remembered_is_read_from_the_disk(self) -> None:
         with patch.object(room, "_REMEMBERED", 2):
             calls = [self.call(n) for n in range(30)]

@@ -130,7 +130,8 @@ class Journal:
 
     def _write(self) -> None:
         if self._open and self._writer is None and self._queue:
-            self._writer = Deferred.fromCoroutine(self._write_all())
+            self._writer = writer = Deferred.fromCoroutine(self._write_all())
+            writer.addCallback(self._written)
 
     async def _write_all(self) -> None:
         failures = 0
@@ -148,6 +149,8 @@ class Journal:
                 failures = 0
                 self._remember(lines)
                 self._apply()
+
+    def _written(self, _: None) -> None:
         self._writer = None
 
     # To PostgreSQL.
@@ -158,7 +161,8 @@ class Journal:
 
     def _go_on(self) -> None:
         if self._applier is None:
-            self._applier = Deferred.fromCoroutine(self._apply_all())
+            self._applier = applier = Deferred.fromCoroutine(self._apply_all())
+            applier.addCallback(self._applied)  # not in the coroutine: PostgreSQL can have answered before it waits
 
     async def _apply_all(self) -> None:
         failures = 0
@@ -178,6 +182,8 @@ class Journal:
                 await self._wait(failures)
             else:
                 failures = 0
+
+    def _applied(self, _: None) -> None:
         self._applier = None
 
     def _remember(self, lines: Sequence[Line]) -> None:
