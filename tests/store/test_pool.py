@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from datetime import UTC, datetime
 from unittest.mock import patch
 
 import psycopg2
@@ -14,7 +15,7 @@ from zope.interface import implementer
 
 from tests.postgres import DatabaseTestCase, cluster, reactor, until
 from voxrec.errors import InvalidInput, StoreUnavailable
-from voxrec.store.link import shielded
+from voxrec.store.link import Prepared, Row, shielded
 from voxrec.store.pool import Pool, Transaction
 
 
@@ -71,6 +72,42 @@ class Statements(DatabaseTestCase):
         await self.pool.execute("INSERT INTO things VALUES ('a')")
         with self.assertRaises(psycopg2.IntegrityError):
             await self.pool.execute("INSERT INTO things VALUES ('a')")
+
+    async def test_a_prepared_statement(self) -> None:
+        await self.pool.execute("CREATE TABLE things (name text UNIQUE, at timestamptz)")
+        add = Prepared("INSERT INTO things VALUES (%s, %s) RETURNING name")
+        at = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+        self.assertEqual(
+            [await self.pool.returning(add, (name, at)) for name in ("100%", "'b'")], [[("100%",)], [("'b'",)]]
+        )
+        with self.assertRaises(psycopg2.IntegrityError):
+            await self.pool.returning(add, ("100%", at))
+        with self.assertRaises(InvalidInput):
+            await self.pool.returning(add, ("c", "never"))
+        look = Prepared("SELECT at FROM things WHERE name = %s")
+        self.assertEqual(await self.pool.query(look, ("100%",)), [(at,)])
+
+        async def work(transaction: Transaction) -> list[Row]:
+            return await transaction.query(look, ("'b'",))
+
+        self.assertEqual(await self.pool.transaction(work), [(at,)])
+        prepared = "SELECT count(*) FROM pg_prepared_statements"
+        self.assertEqual(await self.pool.query(prepared), [(2,)])
+
+    async def test_a_prepared_statement_whose_table_has_changed(self) -> None:
+        await self.pool.execute("CREATE TABLE things (name text)")
+        await self.pool.execute("INSERT INTO things VALUES ('1')")
+        look = Prepared("SELECT name FROM things WHERE name = %s::text")
+        self.assertEqual(await self.pool.query(look, ("1",)), [("1",)])
+        await self.pool.execute("ALTER TABLE things ALTER name TYPE varchar(9)")
+        self.assertEqual(await self.pool.query(look, ("1",)), [("1",)])
+        await self.pool.execute("DEALLOCATE ALL")
+        self.assertEqual(await self.pool.query(look, ("1",)), [("1",)])
+
+    async def test_a_long_statement(self) -> None:
+        """One that does not fit into the socket's buffer, and an answer that comes in many parts."""
+        text = "x" * 5_000_000
+        self.assertEqual(await self.pool.query("SELECT %s", (text,)), [(text,)])
 
     async def test_more_statements_than_connections(self) -> None:
         answers = await gatherResults(

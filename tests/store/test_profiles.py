@@ -1,14 +1,17 @@
 """Profiles: what is stored comes back, and a number belongs to one of them."""
 
+from functools import partial
 from uuid import UUID, uuid4
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from tests.postgres import DatabaseTestCase
 from tests.store.samples import NOON, later, profile
 from voxrec.errors import Conflict, FieldFault, InvalidInput, NotFound
-from voxrec.model import Profile, Prompt, RecordChannels, RecordPrompt
+from voxrec.model import AuditEntry, AuditOutcome, Profile, Prompt, RecordChannels, RecordPrompt
+from voxrec.store.audit import Audit
+from voxrec.store.idempotency import Along
 from voxrec.store.keyset import Cursor
 from voxrec.store.pool import Pool
 from voxrec.store.profiles import ProfileFilter, Profiles
@@ -37,6 +40,75 @@ async def add_prompt(pool: Pool) -> None:
     """The announcement that FULL plays."""
     assert FULL.record_prompt_custom_id is not None
     await Prompts(pool).create(Prompt(id=FULL.record_prompt_custom_id, created_at=NOON, updated_at=NOON))
+
+
+def play_one_that_is_gone(old: Profile) -> Profile:
+    """As if the prompt were deleted after somebody had seen that it is there."""
+    return msgspec.structs.replace(old, record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=uuid4())
+
+
+def noted(stored: Profile) -> AuditEntry:
+    """What REST has written down beside a change."""
+    return AuditEntry(
+        id=uuid4(), created_at=NOON, who="somebody", token_id=None, address="", method="POST", path="/profiles",
+        kind="profile", target_id=stored.id, outcome=AuditOutcome.DONE, status=200, fields=("name",),
+    )  # fmt: skip
+
+
+class AtOnce(DatabaseTestCase):
+    """Changes that are a single statement, with their audit entry."""
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.profiles = Profiles(self.pool)
+        self.along = Along(entry=noted)
+
+    async def entries(self) -> list[UUID | None]:
+        return [entry.target_id for entry in await Audit(self.pool).page()]
+
+    async def test_a_creation_and_its_entry(self) -> None:
+        given = profile(name="1", metadata={"a": 1e5})
+        self.assertEqual(await self.profiles.create(given, self.along), given)
+        self.assertEqual(await self.profiles.get(given.id), given)
+        self.assertEqual(await self.entries(), [given.id])
+        with self.assertRaises(Conflict) as caught:
+            await self.profiles.create(given, self.along)
+        self.assertEqual([fault.field for fault in caught.exception.faults], ["id"])
+        self.assertEqual(await self.entries(), [given.id])
+
+    async def test_a_change_and_its_entry(self) -> None:
+        known = await self.profiles.create(profile(numbers=("+491",)))
+        change = partial(msgspec.structs.replace, name="2")
+        changed = await self.profiles.update(known.id, change, self.along)
+        self.assertEqual(changed, change(known))
+        self.assertEqual(await self.profiles.get(known.id), changed)
+        self.assertEqual(await self.entries(), [known.id])
+        with self.assertRaises(NotFound):
+            await self.profiles.update(uuid4(), change, self.along)
+        with self.assertRaises(InvalidInput):
+            await self.profiles.update(known.id, play_one_that_is_gone, self.along)
+        self.assertEqual(await self.entries(), [known.id])
+
+    async def test_no_change_is_lost_where_many_come_at_once(self) -> None:
+        known = await self.profiles.create(profile(name="", numbers=("+491",)))
+
+        def change(old: Profile) -> Profile:
+            return msgspec.structs.replace(old, name=f"{old.name}I", numbers=(*old.numbers, f"+492{len(old.numbers)}"))
+
+        def rename(old: Profile) -> Profile:
+            return msgspec.structs.replace(old, name=f"{old.name}I")
+
+        await gatherResults(
+            [
+                Deferred.fromCoroutine(
+                    self.profiles.update(known.id, change if number % 4 == 0 else rename, self.along)
+                )
+                for number in range(20)
+            ]
+        )
+        found = await self.profiles.get(known.id)
+        self.assertEqual((found.name, len(found.numbers)), ("I" * 20, 6))
+        self.assertEqual(await self.entries(), [known.id] * 20)
 
 
 class Storing(DatabaseTestCase):

@@ -4,6 +4,7 @@ A handler is never cancelled. Klein cancels what it waits for when a client vani
 so that no change is left half done and no query is torn off its connection.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, cast
@@ -30,6 +31,7 @@ Answered = Callable[[str, str, int, float], None]
 """Counts an answer: the route's path (UNMATCHED: none), the method, the status, and the seconds until its head."""
 UNMATCHED: Final = "unmatched"
 
+_SEGMENT: Final = re.compile("<[^>]*>")  # what a route leaves open; its paths have nothing else that means anything
 _ANYBODY: Final = Principal("anybody", Role.READ)
 
 
@@ -59,7 +61,7 @@ class Door:
         self._body_limit = body_limit
         self._uploads = uploads
         self._routes: dict[str, Route] = {}
-        self._bringing: set[str] = set()  # the methods that may bring a file
+        self._bringing: list[tuple[str, re.Pattern[str]]] = []  # the methods and paths that may bring a file
         self.routes: list[Route] = []  # all of them, as they came in
         self._klein = Klein()
         self._klein.url_map.merge_slashes = False  # "//profiles" is not found, and not redirected by a page of HTML
@@ -78,8 +80,8 @@ class Door:
 
     def spool_for(self, method: str, path: str) -> Spool | None:
         """Where the body of an upload goes; None where it is none."""
-        if method not in self._bringing:
-            return None
+        if not any(method == bringing and shape.fullmatch(path) for bringing, shape in self._bringing):
+            return None  # a look at all the routes, for each request with a body, would cost more
         route = self._route(method, path)
         return None if route is None or route.upload is None else Spool(self._uploads, route.upload)
 
@@ -110,7 +112,7 @@ class Door:
         endpoint = f"{route.method} {route.path}"
         self._routes[endpoint] = route
         if route.upload is not None:
-            self._bringing.add(route.method)
+            self._bringing.append((route.method, re.compile(_SEGMENT.sub("[^/]*", route.path))))
 
         @self._klein.route(route.path, methods=[route.method], endpoint=endpoint)
         def serve(request: Request, **segments: str) -> Deferred[None]:
