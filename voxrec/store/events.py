@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Call, Event, EventType
+from voxrec.store.link import Prepared
 from voxrec.store.pool import Pool
 
 EVENTS_CHANNEL: Final = "voxrec_events"  # says that there are new ones
@@ -30,10 +31,10 @@ _AT_ONCE: Final = 200  # with one statement at most
 _PAUSE: Final = 1.0  # seconds after PostgreSQL has failed
 _FLUSH: Final = 5.0  # seconds that stop() gives to the rest
 
-_TELL: Final = """
+_TELL: Final = Prepared("""
     SELECT voxrec_event(type, at, profile_id, data)
     FROM jsonb_to_recordset(%s::jsonb) AS told (type text, at timestamptz, profile_id uuid, data jsonb)
-"""
+""")
 # The last one that is too old stays, so that the oldest id tells whether something was removed behind a given one.
 _FORGET: Final = "DELETE FROM events WHERE id < (SELECT max(id) FROM events WHERE stored_at < now() - %s)"
 

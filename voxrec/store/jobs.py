@@ -19,7 +19,7 @@ from voxrec.model import Job, JobKind, JobState
 from voxrec.store.database import Database
 from voxrec.store.deliveries import reopen
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
-from voxrec.store.link import Row
+from voxrec.store.link import Prepared, Row
 from voxrec.store.pool import Transaction
 
 _KEYS: Final = tuple(field.encode_name for field in msgspec.structs.fields(Job))
@@ -31,14 +31,14 @@ _COLUMNS: Final = {"state": _STATE}
 LISTED: Final = ", ".join(_COLUMNS.get(field.name, field.name) for field in msgspec.structs.fields(Job))
 _MINE: Final = "id = %s AND claims = %s AND leased_until IS NOT NULL"
 # What is still to come is looked for only where all that is due was taken: a long queue is not read for each few of it.
-_CLAIM: Final = f"""
+_CLAIM: Final = Prepared(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM jobs
         WHERE done_at IS NULL AND NOT dead AND kind = ANY(%s) AND due_at <= now()
           AND (leased_until IS NULL OR leased_until <= now())
         ORDER BY due_at, created_at LIMIT %s FOR UPDATE SKIP LOCKED
     ), claimed AS (
-        UPDATE jobs SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s
+        UPDATE jobs SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s::interval
         FROM due WHERE jobs.id = due.id RETURNING jobs.*
     ), others AS (
         SELECT min(greatest(due_at, leased_until)) AS next_due FROM jobs
@@ -46,7 +46,8 @@ _CLAIM: Final = f"""
           AND done_at IS NULL AND NOT dead AND kind = ANY(%s) AND id NOT IN (SELECT id FROM due)
     )
     SELECT next_due, {LISTED} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
-"""
+""")
+_DONE: Final = Prepared(f"UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL WHERE {_MINE}")
 _OWE_ERASING: Final = """
     INSERT INTO jobs (kind, recording_id, path) VALUES ('erase', %s, %s)
     ON CONFLICT (recording_id, kind) DO UPDATE
@@ -146,7 +147,7 @@ class Jobs:
 
     async def done(self, job: Job) -> bool:
         """It is done, for good."""
-        return await self._settle("done_at = now(), leased_until = NULL, last_error = NULL", (), job)
+        return bool(await self._database.execute(_DONE, (job.id, job.claims)))
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
         """It failed, and is to be tried again at ``due_at``."""

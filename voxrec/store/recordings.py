@@ -16,7 +16,7 @@ from voxrec.store.columns import Columns
 from voxrec.store.idempotency import Along, nothing
 from voxrec.store.jobs import LISTED, owe_erasing, read_job
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
-from voxrec.store.link import Row
+from voxrec.store.link import Prepared, Row
 from voxrec.store.marks import Marks
 from voxrec.store.pool import Pool, Transaction
 
@@ -33,7 +33,7 @@ _UPDATE: Final = f"""
 """
 # Once FINISH is owed the call has said its last word, even where the row was deleted since. Before that, a later
 # snapshot goes before an earlier one, and the end of the call before all, whatever the clock did meanwhile.
-_RECORD: Final = f"""
+_RECORD: Final = Prepared(f"""
     WITH told AS (
         INSERT INTO recordings AS old ({_COLUMNS.listed}, snapshot_at)
         SELECT {_COLUMNS.listed}, updated_at FROM jsonb_populate_recordset(NULL::recordings, %s) AS said
@@ -51,10 +51,10 @@ _RECORD: Final = f"""
         SELECT id, (row_number() OVER () <= %s)::integer AS claims FROM told WHERE state = 'processing'
     )
     INSERT INTO jobs (kind, recording_id, attempts, claims, leased_until)
-    SELECT 'finish', id, claims, claims, CASE claims WHEN 1 THEN now() + %s END FROM ended
+    SELECT 'finish', id, claims, claims, CASE claims WHEN 1 THEN now() + %s::interval END FROM ended
     ON CONFLICT DO NOTHING
     RETURNING {LISTED}
-"""
+""")
 # What came of it; the rest is the users', or never changes.
 _RESULT: Final = Columns(
     Recording,
@@ -62,7 +62,7 @@ _RESULT: Final = Columns(
     elsewhere=frozenset({"id", "metadata", "legal_hold", "created_at", "updated_at"}),
 )
 # Whose Profile has no address is mailed to nobody; of a Profile that is gone the job has to say so.
-_SETTLE: Final = f"""
+_SETTLE: Final = Prepared(f"""
     WITH settled AS (
         UPDATE recordings AS old
         SET ({_RESULT.listed}) = ROW ({_RESULT.placeholders}), updated_at = greatest(old.updated_at, %s)
@@ -75,7 +75,7 @@ _SETTLE: Final = f"""
         ON CONFLICT DO NOTHING
     )
     SELECT id FROM settled
-"""
+""")
 
 _NOT_TO_BE_ERASED: Final = """
     NOT EXISTS (SELECT FROM jobs WHERE recording_id = file.id AND kind = 'erase' AND done_at IS NULL)
