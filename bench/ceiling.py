@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from bench.lab import EDGE, Lab, missing_milliseconds, run, say
-from bench.measure import Spread, cpu_seconds, interleaved, percentile
+from bench.measure import Spread, cpu_seconds, interleaved, machine_seconds, percentile
 from bench.report import Bars, Reach, Section, Table
 from voxrec.sandbox.asterisk import plain_extension
 
 RATES: Final = (10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320)  # calls a second
-AT_ONCE: Final = (16, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200)  # recorded calls with sound
+AT_ONCE: Final = (16, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320)  # recorded calls with sound
 FIRST: Final = {"rate": 63, "at once": 50}
 SECONDS: Final = 3.0  # for which calls are placed
 TALK: Final = 1.0
@@ -27,6 +27,15 @@ class Way(NamedTuple):
 
     kind: str
     name: str
+
+
+class Budget(NamedTuple):
+    """Milliseconds of CPU for each call, of Asterisk, of voxrec, of its PostgreSQL, and of the whole machine."""
+
+    asterisk: float
+    voxrec: float
+    postgresql: float
+    machine: float
 
 
 class Ladder:
@@ -68,15 +77,19 @@ async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
     }
     ladders = {way: Ladder(RATES if way.kind == "rate" else AT_ONCE, FIRST[way.kind]) for way in targets}
     share: list[float] = []
+    budgets: dict[str, dict[float, Budget]] = {DIALPLAN: {}, DUAL: {}}
 
     async def holds(way: Way, step: int) -> bool:
-        before = cpu_seconds(lab.stack.pid)
+        before, machine = cpu_seconds(lab.stack.pid), machine_seconds()
         if way.kind == "rate":
             load = await lab.calls(targets[way], round(step * SECONDS), step, TALK, media=False)
             good = bool(load.result.response_seconds) and (
                 load.result.failed <= FAILING * load.result.placed
                 and percentile(load.result.response_seconds, 99) * 1e3 <= SLOWEST
             )
+            tree = cpu_seconds(lab.stack.pid) - before
+            spent = (load.cpu["asterisk"], load.cpu["voxrec"], tree - load.cpu["voxrec"], machine_seconds() - machine)
+            budgets[way.name][step] = Budget(*(seconds * 1e3 / load.result.placed for seconds in spent))
         else:
             load = await lab.calls(targets[way], step, RAMP, step / RAMP + LISTEN)
             until = LISTEN + step / RAMP - EDGE
@@ -94,7 +107,7 @@ async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
     for number, way in interleaved(list(ladders), rounds):
         say(f"round {number + 1} of {rounds}: {way.name}, {way.kind}")
         ladders[way].found.append(await _climb(ladders[way], way, holds))
-    return [_calls_a_second(ladders), _at_once(ladders, share)]
+    return [_calls_a_second(ladders, budgets), _at_once(ladders, share)]
 
 
 async def _climb(ladder: Ladder, way: Way, holds: Callable[[Way, int], Awaitable[bool]]) -> float:
@@ -114,7 +127,7 @@ async def _climb(ladder: Ladder, way: Way, holds: Callable[[Way, int], Awaitable
     return 0.0
 
 
-def _calls_a_second(ladders: Mapping[Way, Ladder]) -> Section:
+def _calls_a_second(ladders: Mapping[Way, Ladder], budgets: Mapping[str, Mapping[float, Budget]]) -> Section:
     found = {name: ladders[Way("rate", name)].found for name in (DIALPLAN, DUAL)}
     ratio = Spread.of(found[DUAL]).median / max(1.0, Spread.of(found[DIALPLAN]).median)
     return Section(
@@ -123,10 +136,21 @@ def _calls_a_second(ladders: Mapping[Way, Ladder]) -> Section:
             f"The highest rate at which no call in {round(1 / FAILING)} fails and 99 % are answered within "
             f"{SLOWEST:g} ms; steps of about a quarter, calls of {TALK:g} s without sound."
         ),
-        tables=(_table(found, "calls a second"),),
+        tables=(_table(found, "calls a second"), _spent(found, budgets)),
         reaches=(Reach.at_least("voxrec dual against the dialplan", ratio, OF_DIALPLAN),),
         bars=Bars.of("Calls a second", "calls/s", found),
     )
+
+
+def _spent(found: Mapping[str, Sequence[float]], budgets: Mapping[str, Mapping[float, Budget]]) -> Table:
+    rows = []
+    for name, rates in found.items():
+        rate = min(budgets[name], key=lambda step: abs(step - Spread.of(rates).median))
+        spent = budgets[name][rate]
+        rest = spent.machine - spent.asterisk - spent.voxrec - spent.postgresql
+        rows.append((name, f"{rate:.0f}", *(f"{each:.1f}" for each in (*spent[:3], rest, spent.machine))))
+    columns = ("CPU for each call, ms", "at calls/s", "Asterisk", "voxrec", "PostgreSQL", "SIPp and the rest", "all")
+    return Table(columns, tuple(rows))
 
 
 def _at_once(ladders: Mapping[Way, Ladder], share: Sequence[float]) -> Section:

@@ -77,6 +77,12 @@ def cpu_seconds(pid: int, *, descendants: bool = True) -> float:
     return ticks / _TICKS
 
 
+def machine_seconds() -> float:
+    """CPU that everything on this machine has used so far, in seconds, the kernel's own work included."""
+    user, nice, system, _idle, _waiting, irq, softirq, *_ = map(int, (_PROC / "stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
 def resident_megabytes(pid: int) -> float:
     """Memory of one process that is in RAM (RSS), in MB of 10^6 bytes."""
     return int((_PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE / 1e6
