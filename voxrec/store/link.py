@@ -32,6 +32,7 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from txpostgres.txpostgres import Connection
@@ -184,6 +185,8 @@ class Link(Connection):  # type: ignore[misc]
             answer = self._answer = Deferred()
             self._be_patient()
             self._go_on()
+            if answer.called:  # PostgreSQL was that quick; whoever asks may count on not being answered at once
+                await deferLater(self.reactor, 0)
             await answer
             return Result(cursor.fetchall() if cursor.description else [], cursor.rowcount, cursor.statusmessage)
         except (FeatureNotSupported, InvalidSqlStatementName) as error:
