@@ -75,6 +75,7 @@ from voxrec.store.tokens import Tokens
 from voxrec.tree import AGAIN, InOrder, Listening, Part
 
 _SWITCH = 0.0005  # seconds; Python's own 5 ms are as long as all of a call's set-up
+_FULL_LOOKS = 50  # of the middle generation before one at everything; Python's own 10 made one each second under load
 _PATIENCE = 5.0  # seconds that Asterisk waits for the Profiles; live calls of before must not wait longer
 _LOOK = 2.0  # seconds between looks at how much room the disk has
 _KEEP = 1.0  # seconds between looks whether the next start should know of other Profiles
@@ -128,6 +129,8 @@ class Voxrec(InOrder):
         # what is there by now stays; to look it through for garbage would stop everything for some 50 ms now and then
         gc.collect()
         gc.freeze()
+        # and neither what the Profiles in memory consist of, which each look for garbage of all ages goes through
+        gc.set_threshold(*gc.get_threshold()[:2], _FULL_LOOKS)
         self._log.info("voxrec is up")
         notify("READY=1")
 

@@ -46,7 +46,25 @@ class SiteTests(SynchronousTestCase):
             self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
             self.protocol.dataReceived(b"x" * (length - 4))
             self.protocol.dataReceived(b"x" * 4)
+            self.clock.advance(0)
             self.assertIn(b"%d kept" % min(length, 11), self.transport.value())
+
+    def test_few_are_begun_in_one_turn_and_in_the_order_in_which_they_came(self) -> None:
+        site: Any = self.protocol.factory
+        others: list[tuple[Any, StringTransport]] = [(site.buildProtocol(None), StringTransport()) for _ in range(5)]
+
+        def answered() -> list[bool]:
+            return [bool(transport.value()) for _, transport in others]
+
+        for protocol, transport in others:
+            protocol.makeConnection(transport)
+            protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(answered(), [True, True, False, False, False])
+        others[3][0].connectionLost(None)  # its client has gone before its turn
+        self.clock.advance(0)
+        self.assertEqual(answered(), [True, True, True, False, True])
+        for protocol, _ in (*others[:3], others[4]):
+            protocol.connectionLost(None)
 
     def test_chunks_without_end(self) -> None:
         self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -1,11 +1,13 @@
 """The HTTP server in front of the resource: what a client may use up before anybody looks at its request."""
 
+from collections import deque
 from functools import partial
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -18,6 +20,7 @@ from voxrec.rest.auth import Principal
 from voxrec.rest.spool import Spool
 
 CONNECTIONS: Final = 1000  # open at once
+AT_ONCE: Final = 2  # requests begun in one turn of the reactor
 IDLE: Final = 60.0  # seconds of silence after which a connection is closed, between requests or within one
 
 
@@ -35,6 +38,10 @@ class RestSite(Site):
     """Serves ``resource``; keeps no more than ``body_limit`` bytes (and one) of a body, whatever is sent.
 
     Uploads, of which ``intake`` knows, may be longer and go into files; but only once it is known who sends them.
+
+    However many requests come at once, a turn of the reactor begins a few of them, in the order in which they came:
+    what calls wait for, and the requests that were begun before, goes on in between. Else the latest request would hold
+    up the earliest one's answer.
 
     At most ``connections`` are open at once. ``access_log``: whether each request is a line in the log. A request's
     line and headers may have 16 KiB and 500 headers, which are Twisted's own limits (`HTTPChannel`).
@@ -59,6 +66,9 @@ class RestSite(Site):
             resource, requestFactory=request_factory, timeout=idle, reactor=reactor, parsePOSTFormSubmission=False
         )
         self.protocol = _Counted  # type: ignore[assignment] # Twisted's own one only switches to HTTP/2
+        self._reactor = reactor
+        self._begun = 0  # requests, in this turn
+        self._coming: deque[_Bounded] = deque()
         self._connections = connections
         self._access_log = access_log
         self._open = 0
@@ -72,6 +82,25 @@ class RestSite(Site):
         """Log one request, where that is wanted."""
         if self._access_log:
             super().log(request)
+
+    def begin(self, request: "_Bounded") -> None:
+        """Have a request answered, now or in one of the next turns."""
+        self._coming.append(request)
+        if not self._begun:
+            self._reactor.callLater(0, self._turn)
+        if self._begun < AT_ONCE:
+            self._begin_next()
+
+    def _turn(self) -> None:
+        self._begun = 0
+        while self._coming and self._begun < AT_ONCE:
+            self._begin_next()
+        if self._begun:
+            self._reactor.callLater(0, self._turn)
+
+    def _begin_next(self) -> None:
+        self._begun += 1
+        self._coming.popleft().begin()
 
     @property
     def open(self) -> int:
@@ -102,6 +131,14 @@ class _Counted(HTTPChannel):
         if not self.site.opened():
             self.transport.abortConnection()
 
+    def requestDone(self, request: HTTPRequest) -> None:  # noqa: N802
+        """Send what is left of the answer now: the reactor would do it in its next turn, behind other requests."""
+        super().requestDone(request)
+        transport = self.transport
+        if isinstance(transport, Server) and not transport.disconnecting and not transport.disconnected:
+            # where it fails, the reactor tries again, and ends the connection
+            transport.doWrite()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.closed()
         super().connectionLost(reason)
@@ -116,6 +153,15 @@ class _Bounded(Request):
         super().__init__(channel, queued)
         self._room = body_limit + 1
         self._intake = intake
+
+    def process(self) -> None:
+        """Wait for its turn."""
+        self.channel.site.begin(self)
+
+    def begin(self) -> None:
+        """Have it answered, unless its client has gone meanwhile."""
+        if self.channel is not None:
+            super().process()
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802
         """The head is there, and the body comes."""

@@ -23,6 +23,7 @@ from voxrec.store.pool import Pool, Transaction
 _JSONB: Final = frozenset({"timeline", "verdict", "metadata"})
 _COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM recordings"
+_GET: Final = Prepared(f"{_SELECT} WHERE id = %s")
 _INSERT: Final = f"""
     INSERT INTO recordings ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
     RETURNING {_COLUMNS.listed}
@@ -203,7 +204,7 @@ class Recordings:
 
     async def get(self, recording_id: UUID) -> Recording:
         """One Recording. NotFound."""
-        rows = await self._pool.query(f"{_SELECT} WHERE id = %s", (recording_id,))
+        rows = await self._pool.query(_GET, (recording_id,))
         return self._within(_only(rows, recording_id))
 
     def pages(self, wanted: RecordingFilter = EVERY_RECORDING, size: int = 500) -> AsyncIterator[list[Recording]]:
