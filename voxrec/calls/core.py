@@ -275,8 +275,10 @@ class Core:
             raise
 
     async def connect(self) -> None:
-        """Answer the caller, and record."""
-        answer = self.asterisk.answer(self.incoming.channel)
+        """Answer the caller, and record where the Profile says so."""
+        answer = self.asterisk.answer(self.incoming.channel)  # first of all: it is what the caller waits for
+        if self.profile.record:
+            self.make_recorder()
         if self.recorder is None:
             await answer
         else:

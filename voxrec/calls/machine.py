@@ -69,8 +69,6 @@ def _make_machine() -> Callable[[Core], CallInputs]:
         core.status = CallState.CONNECTING
         core.wait(_RECORDING_LIMIT)
         core.answered_at = core.now()
-        if core.profile.record:
-            core.make_recorder()
         core.step(core.connect())
         core.tell(EventType.CALL_ANSWERED)
         if core.recorder is None:

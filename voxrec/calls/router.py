@@ -276,6 +276,9 @@ class Router:
                 watcher.call_refused(profile.cause)
             return
         call = self._opened(incoming, profile)
+        self._tell(EventType.CALL_STARTED, call)
+        call.inputs.begin()
+        # afterwards: to write a line takes as long as to begin the call, and the caller waits
         self._log.info(
             "call {call}: {number!r} calls {dialled!r}, Profile {profile}",
             call=call.id,
@@ -283,8 +286,6 @@ class Router:
             dialled=incoming.dialled,
             profile=profile.id,
         )
-        self._tell(EventType.CALL_STARTED, call)
-        call.inputs.begin()
 
     def _opened(self, incoming: Incoming, profile: Profile, memory: Memory | None = None) -> LiveCall:
         call = LiveCall(
