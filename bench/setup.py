@@ -9,7 +9,7 @@ from bench.report import Bars, Reach, Section, Table
 from voxrec.sandbox.asterisk import plain_extension
 
 RATES: Final = (10, 40, 60)  # calls a second
-SECONDS: Final = 2.0  # for which calls are placed, in each round
+SECONDS: Final = 5.0  # for which calls are placed, in each round
 TALK: Final = 1.0
 DIALPLAN, DUAL = "dialplan MixMonitor + Dial", "voxrec dual"
 AT: Final = 40  # calls a second, at which the reaches stand
