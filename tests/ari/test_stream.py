@@ -331,3 +331,13 @@ class RequestTests(StreamTestCase):
         self.failureResultOf(answer, AsteriskUnavailable)
         later = requester.request("GET", ("channels",), {})
         self.failureResultOf(later, AsteriskUnavailable)
+
+    def test_a_connection_that_is_closing_fails_what_comes_and_raises_nothing(self) -> None:
+        stream = self.started()
+        requester, protocol = self.owner.requester, stream._protocol
+        assert requester is not None
+        assert protocol is not None
+        protocol.sendClose()
+        self.failureResultOf(requester.request("GET", ("channels",), {}), AsteriskUnavailable)
+        self.network.flush()
+        self.assertIn("down", self.owner.told)

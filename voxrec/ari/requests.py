@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 import msgspec
+from autobahn.exception import Disconnected
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
@@ -163,7 +164,7 @@ class SocketRequester:
         request_id = str(next(self._ids))
 
         def cancelled(answer: Deferred[bytes]) -> None:
-            del self._waiting[request_id]
+            self._waiting.pop(request_id, None)
             answer.errback(AsteriskUnavailable(f"nobody waits for the answer to {request} any more"))
 
         answer: Deferred[bytes] = Deferred(cancelled)
@@ -176,7 +177,11 @@ class SocketRequester:
         if body is not None:
             message["content_type"] = "application/json"
             message["message_body"] = msgspec.json.encode(body).decode()
-        self._send(msgspec.json.encode(message))
+        try:
+            self._send(msgspec.json.encode(message))
+        except Disconnected:  # it is closing, and nobody has heard of it yet
+            del self._waiting[request_id]
+            return fail(AsteriskUnavailable(f"the websocket was closing before {request} was sent"))
         return answer
 
     def answered(self, response: RestResponse) -> None:
