@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from voxrec.sandbox import scene, tones
+from voxrec.sandbox import demo_call as scene
+from voxrec.sandbox import tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import asterisk_rootfs
 from voxrec.sandbox.stack import Stack

@@ -25,10 +25,10 @@ from twisted.logger import globalLogBeginner
 from bench.measure import ROUNDS, Spread, interleaved
 from bench.report import Section, Table, publish
 from voxrec.ari.client import AriClient
+from voxrec.ari.command_connection import CommandConnection
+from voxrec.ari.event_stream import EventStream, StreamOwner
 from voxrec.ari.events import Event
-from voxrec.ari.lane import CommandLane
-from voxrec.ari.requests import SocketRequester, TimedRequester
-from voxrec.ari.stream import EventStream, StreamOwner
+from voxrec.ari.transport import TimedTransport, WebsocketTransport
 from voxrec.calls.core import CallSettings
 from voxrec.calls.router import Router
 from voxrec.errors import AsteriskUnavailable
@@ -208,7 +208,7 @@ class Gateway:
         clock.advance(1_700_000_000)
         txaio.config.loop = clock  # type: ignore[attr-defined] # made at run time
         metrics = Metrics("bench")
-        self._asterisk = AriClient(_NoHttp(), "voxrec", partial(TimedRequester, clock, metrics.asterisk_answered))
+        self._asterisk = AriClient(_NoHttp(), "voxrec", partial(TimedTransport, clock, metrics.asterisk_answered))
         settings = CallSettings(
             endpoint="trunk",
             ring_timeout=20,
@@ -220,7 +220,7 @@ class Gateway:
         self._router = Router(clock, self._asterisk, self, self, settings, _nothing_known, watchers=(metrics,))
         events, commands = Wire(clock), Wire(clock)
         self._open(events, self, "voxrec")
-        self._open(commands, CommandLane(self._asterisk), "voxrec-commands")
+        self._open(commands, CommandConnection(self._asterisk), "voxrec-commands")
         self.asterisk = Asterisk(events, commands)
         self._calls = 0
 
@@ -268,7 +268,7 @@ class Gateway:
         """As a Ledger, which encodes what it is told."""
         msgspec.json.encode(recording)
 
-    def stream_up(self, requester: SocketRequester) -> None:
+    def stream_up(self, requester: WebsocketTransport) -> None:
         """As a StreamOwner."""
         self._asterisk.prefer(requester)
 

@@ -22,11 +22,11 @@ import soundfile
 from bench.gateway import Server, postgresql, say, voxrec
 from bench.measure import ROUNDS, Spread, interleaved
 from bench.report import Bars, Reach, Section, Table, publish
-from voxrec.archive.directory import DirectoryArchive
+from voxrec.archive.local import LocalArchive
 from voxrec.audio.formats import FORMATS
-from voxrec.finish import Finisher
 from voxrec.model import Job, JobKind, JobState, Recording, RecordingState, Side, leg_name
-from voxrec.store.migrate import migrate
+from voxrec.postgres.migrate import migrate
+from voxrec.recordings.finish import Finisher
 
 RATE: Final = 8000
 MINUTES: Final = 10  # of the call whose finishing is timed in each format
@@ -99,7 +99,7 @@ def cpu_per_hour(directory: Path, leg: Path, format_: str) -> tuple[float, float
     for side in Side:
         os.link(leg, directory / f"{leg_name(recording.id, side)}.wav")
     store = Ended(recording)
-    archive = DirectoryArchive(directory)
+    archive = LocalArchive(directory)
     clock: Any = Now()
     finisher = Finisher(clock, store, archive, directory, directory / ".work", at_once)
     job = Job(

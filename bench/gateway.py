@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import yaml
 
+from voxrec.postgres.embedded import Cluster
 from voxrec.sandbox.process import dying_with_parent
-from voxrec.store.embedded import Cluster
 
 _START: Final = 60.0  # seconds until a server has to answer
 

@@ -23,13 +23,13 @@ from bench.gateway import Server, postgresql, say, voxrec
 from bench.measure import ROUNDS, Spread, interleaved, percentile
 from bench.report import Reach, Section, Table, publish
 from voxrec.model import RecordingState
-from voxrec.rest.query import cursor_text
-from voxrec.store.embedded import Cluster
+from voxrec.postgres.embedded import Cluster
+from voxrec.postgres.migrate import migrate
 from voxrec.store.keyset import Cursor
-from voxrec.store.marks import MANY
-from voxrec.store.migrate import migrate
+from voxrec.store.metadata_index import MANY
 from voxrec.store.recordings import RecordingFilter, Recordings
 from voxrec.store.tokens import digest, new_secret
+from voxrec.web.query import cursor_text
 
 SIZES: Final = (1_000, 100_000, 3_000_000)
 FEW: Final = 60  # rows that a rare value has, at any size

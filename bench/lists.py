@@ -18,7 +18,7 @@ import psycopg2
 from bench.gateway import Server, postgresql, say, voxrec
 from bench.measure import resident_megabytes
 from bench.report import Reach, Section, Table, publish
-from voxrec.store.migrate import migrate
+from voxrec.postgres.migrate import migrate
 
 ROWS: Final = 100_000
 PAGE: Final = 1000

@@ -22,7 +22,7 @@ from bench.gateway import Server, environment, free_port, postgresql, say, shown
 from bench.measure import ROUNDS, Spread, interleaved
 from bench.report import Bars, Reach, Section, Table, publish
 from bench.wrk import CONNECTIONS, Load, load, wrk
-from voxrec.store.migrate import migrate
+from voxrec.postgres.migrate import migrate
 from voxrec.store.tokens import digest, new_secret
 
 SECONDS: Final = 5.0  # of each run

@@ -15,18 +15,18 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from tests.postgres import reactor
-from voxrec.archive.directory import DirectoryArchive
-from voxrec.deliver.letter import Stationery
-from voxrec.deliver.mail import Mailer
-from voxrec.deliver.smtp import Relay
-from voxrec.deliver.worker import Backoff, Handler, Worker
-from voxrec.finish import Finisher
+from tests.database import reactor
+from voxrec.archive.local import LocalArchive
+from voxrec.jobs.worker import Backoff, Handler, Worker
+from voxrec.mail.mailer import Mailer
+from voxrec.mail.message import MessageDefaults
+from voxrec.mail.smtp import Relay
 from voxrec.model import JobKind
+from voxrec.postgres.listener import JOBS_CHANNEL, Listener
+from voxrec.postgres.pool import Pool
+from voxrec.recordings.finish import Finisher
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.jobs import Jobs
-from voxrec.store.listener import JOBS_CHANNEL, Listener
-from voxrec.store.pool import Pool
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 
@@ -52,19 +52,19 @@ class Place(msgspec.Struct, frozen=True):
 
     def handlers(self, pool: Pool) -> dict[JobKind, Handler]:
         """What the daemon does for a finish and for a mail."""
-        recordings, archive = Recordings(pool), DirectoryArchive(self.root)
+        recordings, archive = Recordings(pool), LocalArchive(self.root)
         return {
             JobKind.FINISH: Finisher(reactor, recordings, archive, self.spool, self.root / ".work", deferToThread),
             JobKind.MAIL: Mailer(
                 reactor,
                 Relay("127.0.0.1", self.relay_port, timeout=10),
-                Stationery("voxrec@example.org", 1_000_000),
+                MessageDefaults("voxrec@example.org", 1_000_000),
                 recordings=recordings,
                 profiles=Profiles(pool),
                 deliveries=Deliveries(pool),
                 archive=archive,
                 audio_url=lambda wanted: f"https://voxrec.example.org/recordings/{wanted}/audio",
-                in_thread=deferToThread,
+                defer_to_thread=deferToThread,
             ),
         }
 
@@ -106,7 +106,7 @@ async def _then_die(work: Awaitable[Any]) -> None:
 
 STEPS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
     "claimed": (Finisher, "__call__", before),
-    "archived": (DirectoryArchive, "put", after),
+    "archived": (LocalArchive, "put", after),
     "settled": (Recordings, "settle", after),
     "first leg gone": (Path, "unlink", after),
     "both legs gone": (Finisher, "_clear_legs", after),

@@ -89,7 +89,7 @@ class BadTests(SynchronousTestCase):
 
     def test_all_are_told_at_once(self) -> None:
         error = self.assertRaises(ConfigError, config.parse, "x: 1\nmail: {port: 0, tls: 1}\nasterisk: {user: 2}")
-        self.assertEqual([fault.field for fault in error.faults], ["x", "asterisk.user", "mail.port", "mail.tls"])
+        self.assertEqual([fault.field for fault in error.field_errors], ["x", "asterisk.user", "mail.port", "mail.tls"])
 
     def test_a_wrong_secret_is_not_repeated(self) -> None:
         error = self.assertRaises(ConfigError, config.parse, "mail: {password: [hush]}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.double import profile
-from voxrec.fitting import fit
+from voxrec.conversion import fit
 from voxrec.model import Profile, RecordPrompt, Side, addresses, leg_name
 
 NAMES = {field.encode_name: field.name for field in msgspec.structs.fields(Profile)}
@@ -31,11 +31,11 @@ class ProfileFaultTests(SynchronousTestCase):
     def test_rows(self) -> None:
         for fields, expected in self.ROWS:
             with self.subTest(expected):
-                (fault,) = profile(**fields).faults()
+                (fault,) = profile(**fields).field_errors()
                 self.assertIn(expected, str(fault))
 
     def test_a_sound_one_has_none(self) -> None:
-        self.assertEqual(profile(email="a@b.example, c.d+e@f.example", numbers=("+4930", "+4931")).faults(), [])
+        self.assertEqual(profile(email="a@b.example, c.d+e@f.example", numbers=("+4930", "+4931")).field_errors(), [])
 
     def test_addresses(self) -> None:
         self.assertEqual(addresses(" a@b.example ,c@d.example"), ("a@b.example", "c@d.example"))
@@ -44,7 +44,7 @@ class ProfileFaultTests(SynchronousTestCase):
 
 class FitTests(SynchronousTestCase):
     def test_every_fault_is_told(self) -> None:
-        values, faults = fit(
+        values, field_errors = fit(
             Profile,
             {
                 "email": "x" * 256,
@@ -60,7 +60,7 @@ class FitTests(SynchronousTestCase):
             refuse=frozenset({"createdAt"}),
         )
         self.assertEqual(values, {"name": "fine"})
-        told = {fault.field: fault.message for fault in faults}
+        told = {fault.field: fault.message for fault in field_errors}
         self.assertIn("Expected str of length <= 255", told["email"])
         self.assertIn("Expected str of length <= 12", told["recordFormat"])
         self.assertIn("Expected int >= 0", told["recordBeepInterval"])
@@ -72,8 +72,10 @@ class FitTests(SynchronousTestCase):
 
     @given(st.dictionaries(st.sampled_from(sorted(NAMES)), ANYTHING))
     def test_a_field_either_fits_or_is_told(self, given_: dict[str, object]) -> None:
-        values, faults = fit(Profile, given_)
-        self.assertEqual(sorted([*values, *(NAMES[fault.field] for fault in faults)]), sorted(NAMES[n] for n in given_))
+        values, field_errors = fit(Profile, given_)
+        self.assertEqual(
+            sorted([*values, *(NAMES[fault.field] for fault in field_errors)]), sorted(NAMES[n] for n in given_)
+        )
 
 
 class LegNameTests(SynchronousTestCase):

@@ -20,8 +20,8 @@ import yaml
 from msgspec import Meta, Struct
 from twisted.internet.endpoints import serverFromString
 
-from voxrec.errors import ConfigError, FieldFault
-from voxrec.fitting import fit
+from voxrec.conversion import fit
+from voxrec.errors import ConfigError, FieldError
 
 Duration = Annotated[float, Meta(gt=0, le=86400)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -177,33 +177,34 @@ def parse(text: str, source: str = "configuration") -> Config:
         given = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: is not YAML: {error}") from error
-    config, faults = _section(Config, {} if given is None else given, "")
-    if not faults:
-        faults = [*_unusable(config)]
-    if faults:
+    config, field_errors = _section(Config, {} if given is None else given, "")
+    if not field_errors:
+        field_errors = [*_unusable(config)]
+    if field_errors:
         raise ConfigError(
-            f"{source}: {len(faults)} {'setting' if len(faults) == 1 else 'settings'} cannot be used", faults
+            f"{source}: {len(field_errors)} {'setting' if len(field_errors) == 1 else 'settings'} cannot be used",
+            field_errors,
         )
     return config
 
 
-def _section(kind: type[T], given: object, path: str) -> tuple[T, list[FieldFault]]:
+def _section(kind: type[T], given: object, path: str) -> tuple[T, list[FieldError]]:
     if not isinstance(given, Mapping):
         return kind(), [
-            FieldFault(path.rstrip(".") or "(top)", f"{given!r} does not fit: settings by name are expected")
+            FieldError(path.rstrip(".") or "(top)", f"{given!r} does not fit: settings by name are expected")
         ]
     fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
     sections = {name: type_ for name, type_ in fields.items() if isinstance(type_, type) and issubclass(type_, Struct)}
     plain = {str(key): value for key, value in given.items() if key not in sections}
     secrets = frozenset(name for name, type_ in fields.items() if type_ is Secret)
-    values, faults = fit(kind, plain, path=path, secret=secrets, dec_hook=_decode)
+    values, field_errors = fit(kind, plain, path=path, secret=secrets, dec_hook=_decode)
     for name, section in sections.items():
         if given.get(name) is not None:
             values[name], found = _section(section, given[name], f"{path}{name}.")
-            faults += found
+            field_errors += found
     for name in secrets:
-        faults += _read_secret(values, name, path)
-    return kind(**values), faults
+        field_errors += _read_secret(values, name, path)
+    return kind(**values), field_errors
 
 
 def _decode(kind: type, value: object) -> object:
@@ -212,49 +213,49 @@ def _decode(kind: type, value: object) -> object:
     raise msgspec.ValidationError(f"Expected str, got {type(value).__name__}")
 
 
-def _read_secret(values: dict[str, Any], name: str, path: str) -> list[FieldFault]:
+def _read_secret(values: dict[str, Any], name: str, path: str) -> list[FieldError]:
     """Fill a secret from its ``_file``; ``${CREDENTIALS_DIRECTORY}`` in it is what systemd's LoadCredential= gives."""
     file = values.get(f"{name}_file")
     if not file:
         return []
     where = f"{path}{name}_file"
     if values.get(name):
-        return [FieldFault(where, f"stands beside {path}{name}; one of the two is allowed")]
+        return [FieldError(where, f"stands beside {path}{name}; one of the two is allowed")]
     try:
         values[name] = Secret(Path(os.path.expandvars(file)).read_text(encoding="utf-8").rstrip("\r\n"))
     except (OSError, UnicodeDecodeError) as error:
-        return [FieldFault(where, f"{file!r} cannot be read: {error}")]
+        return [FieldError(where, f"{file!r} cannot be read: {error}")]
     if not values[name]:
-        return [FieldFault(where, f"{file!r} is empty; a secret in its first line is expected")]
+        return [FieldError(where, f"{file!r} is empty; a secret in its first line is expected")]
     return []
 
 
-def _unusable(config: Config) -> Iterator[FieldFault]:
+def _unusable(config: Config) -> Iterator[FieldError]:
     """What the types alone cannot say."""
     for where, url in (("asterisk.url", config.asterisk.url), ("rest.public_url", config.rest.public_url)):
         if not _is_http(url):
-            yield FieldFault(where, f"{url!r} does not fit: a URL such as http://host:port/path is expected")
+            yield FieldError(where, f"{url!r} does not fit: a URL such as http://host:port/path is expected")
     if config.database.dsn:
         try:
             psycopg2.extensions.parse_dsn(config.database.dsn)
         except psycopg2.ProgrammingError as error:
-            yield FieldFault("database.dsn", f"is not a PostgreSQL connection string: {str(error).strip()}")
+            yield FieldError("database.dsn", f"is not a PostgreSQL connection string: {str(error).strip()}")
     try:
         serverFromString(None, config.rest.listen)
     except (ValueError, KeyError, TypeError, OSError, IndexError, OpenSSL.crypto.Error, OpenSSL.SSL.Error) as error:
-        yield FieldFault(
+        yield FieldError(
             "rest.listen",
             f"{config.rest.listen!r} does not fit: a Twisted server endpoint such as tcp:8080:interface=127.0.0.1 "
             f"is expected ({type(error).__name__}: {error})",
         )
     for host in config.calls.allowed_hosts:
         if not _is_allowed_host_entry(host):
-            yield FieldFault(
+            yield FieldError(
                 "calls.allowed_hosts",
                 f"{host!r} does not fit: a host name, *.domain, an address or a network is expected",
             )
     if config.mail.password and not config.mail.user:
-        yield FieldFault("mail.user", "'' does not fit: a password is given, so a user is expected")
+        yield FieldError("mail.user", "'' does not fit: a password is given, so a user is expected")
 
 
 def _is_http(url: str) -> bool:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
-class FieldFault:
+class FieldError:
     """One wrong field: where it stands (``remoteSipUri``, ``database.dsn``), and what is wrong and allowed."""
 
     field: str
@@ -37,9 +37,9 @@ class InvalidInput(VoxrecError):
     status = 422
     code = "invalid"
 
-    def __init__(self, detail: str, faults: Sequence[FieldFault] = ()) -> None:
+    def __init__(self, detail: str, field_errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
-        self.faults = tuple(faults)
+        self.field_errors = tuple(field_errors)
 
 
 class ConfigError(InvalidInput):
@@ -48,7 +48,7 @@ class ConfigError(InvalidInput):
     code = "config"
 
     def __str__(self) -> str:
-        return "\n".join([self.detail, *(f"  {fault}" for fault in self.faults)])
+        return "\n".join([self.detail, *(f"  {fault}" for fault in self.field_errors)])
 
 
 class NotFound(VoxrecError):
@@ -64,9 +64,9 @@ class Conflict(VoxrecError):
     status = 409
     code = "conflict"
 
-    def __init__(self, detail: str, faults: Sequence[FieldFault] = ()) -> None:
+    def __init__(self, detail: str, field_errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
-        self.faults = tuple(faults)
+        self.field_errors = tuple(field_errors)
 
 
 class Unavailable(VoxrecError):
@@ -88,13 +88,13 @@ class AsteriskUnavailable(Unavailable):
     code = "asterisk-unavailable"
 
 
-class AudioFault(VoxrecError):
+class AudioError(VoxrecError):
     """A file is not the audio that it should be: empty, cut inside its header, of an unknown format."""
 
     code = "audio"
 
 
-class DeliveryFault(VoxrecError):
+class DeliveryError(VoxrecError):
     """A message could not be handed over. ``permanent`` says that trying again cannot help."""
 
     code = "delivery"

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from voxrec import sipuri
-from voxrec.errors import FieldFault
+from voxrec.errors import FieldError
 
 E164: Final = r"^\+[1-9][0-9]{1,14}$"  # ITU-T E.164: at most 15 digits
 PLAIN: Final = r"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$(?!\n)"  # no controls, trimmed
@@ -159,76 +159,76 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     created_at: Moment
     updated_at: Moment
 
-    def faults(self) -> list[FieldFault]:
+    def field_errors(self) -> list[FieldError]:
         """What the types alone cannot say; empty where the Profile is sound."""
         return [fault for check in _PROFILE_CHECKS for fault in check(self)]
 
 
-def _check_email(profile: Profile) -> list[FieldFault]:
+def _check_email(profile: Profile) -> list[FieldError]:
     if profile.email is None:
         return []
     given = [part.strip() for part in profile.email.split(",")]
     return [
-        FieldFault("email", f"{part!r} is not a mail address; one, or several separated by commas, are allowed")
+        FieldError("email", f"{part!r} is not a mail address; one, or several separated by commas, are allowed")
         for part in given
         if not _ADDRESS.fullmatch(part)
     ]
 
 
-def _check_remote_sip_uri(profile: Profile) -> list[FieldFault]:
+def _check_remote_sip_uri(profile: Profile) -> list[FieldError]:
     if profile.remote_sip_uri is None:
         return []
     try:
         sipuri.parse(profile.remote_sip_uri)
     except sipuri.SipUriError as error:
-        return [FieldFault("remoteSipUri", f"{profile.remote_sip_uri!r} is not a SIP URI: it {error}")]
+        return [FieldError("remoteSipUri", f"{profile.remote_sip_uri!r} is not a SIP URI: it {error}")]
     return []
 
 
-def _check_numbers(profile: Profile) -> list[FieldFault]:
+def _check_numbers(profile: Profile) -> list[FieldError]:
     repeated = sorted({n for n in profile.numbers if profile.numbers.count(n) > 1})
     return [
-        *(FieldFault("numbers", f"{number} stands in the list more than once") for number in repeated),
+        *(FieldError("numbers", f"{number} stands in the list more than once") for number in repeated),
         # to Python, though not to JSON Schema, "$" is also where a line ends
-        *(FieldFault("numbers", f"{number!r} ends with a line feed") for number in profile.numbers if "\n" in number),
+        *(FieldError("numbers", f"{number!r} ends with a line feed") for number in profile.numbers if "\n" in number),
     ]
 
 
-def _check_prompt(profile: Profile) -> list[FieldFault]:
+def _check_prompt(profile: Profile) -> list[FieldError]:
     if (profile.record_prompt is RecordPrompt.CUSTOM) and profile.record_prompt_custom_id is None:
-        return [FieldFault("recordPromptCustomId", "is required where recordPrompt is custom: the id of a prompt")]
+        return [FieldError("recordPromptCustomId", "is required where recordPrompt is custom: the id of a prompt")]
     return []
 
 
-def _check_codes(profile: Profile) -> list[FieldFault]:
+def _check_codes(profile: Profile) -> list[FieldError]:
     if profile.record_resume_code is not None and profile.record_pause_code is None:
-        return [FieldFault("recordResumeCode", "resumes nothing without a recordPauseCode")]
+        return [FieldError("recordResumeCode", "resumes nothing without a recordPauseCode")]
     return []
 
 
-def _check_lengths(profile: Profile) -> list[FieldFault]:
+def _check_lengths(profile: Profile) -> list[FieldError]:
     longest = profile.max_duration_seconds
     if longest is not None and profile.min_duration_seconds > longest:
-        return [FieldFault("minDurationSeconds", f"is more than maxDurationSeconds, which is {longest}")]
+        return [FieldError("minDurationSeconds", f"is more than maxDurationSeconds, which is {longest}")]
     return []
 
 
-def _check_webhook(profile: Profile) -> list[FieldFault]:
+def _check_webhook(profile: Profile) -> list[FieldError]:
     if profile.webhook_url is None or _WEB.fullmatch(profile.webhook_url):
         return []
-    return [FieldFault("webhookUrl", f"{profile.webhook_url!r} is not a URL; http:// or https:// is allowed")]
+    return [FieldError("webhookUrl", f"{profile.webhook_url!r} is not a URL; http:// or https:// is allowed")]
 
 
-def _check_metadata(profile: Profile) -> list[FieldFault]:
-    return metadata_faults(profile.metadata)
+def _check_metadata(profile: Profile) -> list[FieldError]:
+    return metadata_errors(profile.metadata)
 
 
-def metadata_faults(metadata: dict[str, Any]) -> list[FieldFault]:
+def metadata_errors(metadata: dict[str, Any]) -> list[FieldError]:
     """Whether free metadata is too large: at most 8 KiB as JSON."""
     size = len(msgspec.json.encode(metadata))
     if size <= METADATA_LIMIT:
         return []
-    return [FieldFault("metadata", f"is {size} bytes as JSON; at most {METADATA_LIMIT} are allowed")]
+    return [FieldError("metadata", f"is {size} bytes as JSON; at most {METADATA_LIMIT} are allowed")]
 
 
 _PROFILE_CHECKS: Final = (
@@ -469,27 +469,27 @@ class Token(Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: Moment
     revoked_at: Moment | None = None
 
-    def faults(self) -> list[FieldFault]:
+    def field_errors(self) -> list[FieldError]:
         """What the types alone cannot say about a new one; empty where it makes sense."""
         return [fault for check in _TOKEN_CHECKS for fault in check(self)]
 
 
-def _check_expiry(token: Token) -> list[FieldFault]:
+def _check_expiry(token: Token) -> list[FieldError]:
     if token.expires_at is None:
         return []
     if token.expires_at.tzinfo is None:
-        return [FieldFault("expiresAt", "has no offset from UTC, such as Z")]
+        return [FieldError("expiresAt", "has no offset from UTC, such as Z")]
     if token.expires_at <= token.created_at:
-        return [FieldFault("expiresAt", "is not in the future")]
+        return [FieldError("expiresAt", "is not in the future")]
     return []
 
 
-def _check_limit(token: Token) -> list[FieldFault]:
+def _check_limit(token: Token) -> list[FieldError]:
     given = token.profile_ids or ()
     if given and token.role is Role.ADMIN:
-        return [FieldFault("profileIds", "cannot limit a token of role admin, which makes tokens without a limit")]
+        return [FieldError("profileIds", "cannot limit a token of role admin, which makes tokens without a limit")]
     repeated = sorted({str(one) for one in given if given.count(one) > 1})
-    return [FieldFault("profileIds", f"{one} stands in the list more than once") for one in repeated]
+    return [FieldError("profileIds", f"{one} stands in the list more than once") for one in repeated]
 
 
 _TOKEN_CHECKS: Final = (_check_expiry, _check_limit)

@@ -23,56 +23,56 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from voxrec.archive.directory import DirectoryArchive
+from voxrec.api.app import RestApp
+from voxrec.api.events import EventBroadcaster
+from voxrec.api.metrics import MetricsRoutes
+from voxrec.archive.local import LocalArchive
 from voxrec.ari.client import AriClient
-from voxrec.ari.lane import CommandLane
-from voxrec.ari.requests import HttpRequester, TimedRequester
-from voxrec.ari.stream import EventStream, StreamOwner, endpoint_for
+from voxrec.ari.command_connection import CommandConnection
+from voxrec.ari.event_stream import EventStream, StreamOwner, endpoint_for
+from voxrec.ari.transport import HttpTransport, TimedTransport
 from voxrec.audio.formats import FORMATS
 from voxrec.calls.announcements import DEFAULT, Announcements
 from voxrec.calls.core import NO_ROOM, CallSettings
-from voxrec.calls.leftovers import Leftovers
-from voxrec.calls.link import AsteriskLink
-from voxrec.calls.room import Room
+from voxrec.calls.disk_space import DiskSpaceMonitor
 from voxrec.calls.router import Router
+from voxrec.calls.stasis_session import StasisSession
+from voxrec.calls.unfinished_recordings import UnfinishedRecordings
 from voxrec.config import Config
-from voxrec.deliver.letter import Stationery
-from voxrec.deliver.mail import Mailer
-from voxrec.deliver.smtp import Relay
-from voxrec.deliver.worker import Backoff, Worker
-from voxrec.erase import Eraser
 from voxrec.errors import VoxrecError
-from voxrec.finish import Finisher
+from voxrec.jobs.worker import Backoff, Worker
+from voxrec.journal.journal import Journal
+from voxrec.mail.mailer import Mailer
+from voxrec.mail.message import MessageDefaults
+from voxrec.mail.smtp import Relay
 from voxrec.metrics import Metrics
 from voxrec.model import JobKind, Profile, Role
-from voxrec.notify import notify
-from voxrec.orphans import Orphans
-from voxrec.rest.app import RestApp
-from voxrec.rest.auth import FirstThatKnows, StaticTokens, StoredTokens
-from voxrec.rest.events import Feed
-from voxrec.rest.metrics import MetricsRoutes
-from voxrec.rest.site import RestSite
-from voxrec.rest.spool import discard_leftovers
-from voxrec.retention import Retention
+from voxrec.postgres.embedded import EmbeddedPostgres
+from voxrec.postgres.listener import JOBS_CHANNEL, PROFILES_CHANNEL, PROMPTS_CHANNEL, TOKENS_CHANNEL, Listener
+from voxrec.postgres.migrate import migrate
+from voxrec.postgres.pool import Pool
+from voxrec.recordings.erase import Eraser
+from voxrec.recordings.finish import Finisher
+from voxrec.recordings.orphans import Orphans
+from voxrec.recordings.retention import Retention
+from voxrec.service_tree import AGAIN, CoroutineService, RetryingServerService, SequentialMultiService
 from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries
-from voxrec.store.directory import ProfileDirectory
-from voxrec.store.embedded import EmbeddedPostgres
 from voxrec.store.events import EVENTS_CHANNEL, EventQueue, Events
-from voxrec.store.figures import Owed, read_figures
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
-from voxrec.store.journal import Journal
-from voxrec.store.listener import JOBS_CHANNEL, PROFILES_CHANNEL, PROMPTS_CHANNEL, TOKENS_CHANNEL, Listener
-from voxrec.store.migrate import migrate
-from voxrec.store.pool import Pool
+from voxrec.store.profile_cache import ProfileCache
+from voxrec.store.profile_snapshot import ProfileSnapshot
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
-from voxrec.store.recall import Recall
+from voxrec.store.recording_lookup import RecordingLookup
 from voxrec.store.recordings import Recordings
-from voxrec.store.snapshot import ProfileSnapshot
+from voxrec.store.statistics import Owed, read_figures
 from voxrec.store.tokens import Tokens
-from voxrec.tree import AGAIN, InOrder, Listening, Part
+from voxrec.systemd import notify
+from voxrec.web.auth import ChainAuthenticator, StaticTokens, StoredTokens
+from voxrec.web.site import RestSite
+from voxrec.web.uploads import discard_leftovers
 
 _SWITCH = 0.0005  # seconds; Python's own 5 ms are as long as all of a call's set-up
 _FULL_LOOKS = 50  # of the middle generation before one at everything; Python's own 10 made one each second under load
@@ -88,7 +88,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Voxrec(InOrder):
+class Voxrec(SequentialMultiService):
     """The whole daemon: its database, and on top of it the gateway."""
 
     def __init__(self, reactor: Any, config: Config) -> None:
@@ -103,8 +103,8 @@ class Voxrec(InOrder):
         self._postgres = EmbeddedPostgres(reactor, Path(config.data_directory, "postgres"))
         self._gateway: _Gateway | None = None
         self._dsn = str(config.database.dsn)
-        Part("database", self._start_database, self._stop_database).setServiceParent(self)
-        Part("gateway", self._start_gateway, self._stop_gateway).setServiceParent(self)
+        CoroutineService("database", self._start_database, self._stop_database).setServiceParent(self)
+        CoroutineService("gateway", self._start_gateway, self._stop_gateway).setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         """Make the data directory."""
@@ -174,7 +174,7 @@ class Voxrec(InOrder):
             await deferLater(self._reactor, AGAIN)
 
 
-class _Gateway(InOrder):
+class _Gateway(SequentialMultiService):
     """All that stands on the database, lowest first."""
 
     def __init__(self, reactor: Any, config: Config, dsn: str) -> None:
@@ -196,7 +196,7 @@ class _Gateway(InOrder):
         profiles = Profiles(self._pool)
         recordings = Recordings(self._pool)
         self._events = Events(self._pool)
-        self._feed = Feed(reactor, self._events, self._listen_to_events)
+        self._feed = EventBroadcaster(reactor, self._events, self._listen_to_events)
         self._event_listener = Listener(
             reactor, dsn, {EVENTS_CHANNEL: lambda _: self._feed.poke()}, on_recovered=self._feed.poke
         )
@@ -206,20 +206,20 @@ class _Gateway(InOrder):
         prompts = Prompts(self._pool)
         idempotency = Idempotency(self._pool)
         jobs = Jobs(self._pool)
-        archive = DirectoryArchive(config.archive_directory)
-        self._directory = ProfileDirectory(
-            reactor, profiles, self._pool, ProfileSnapshot(data / "profiles.jsonl"), self._in_thread
+        archive = LocalArchive(config.archive_directory)
+        self._directory = ProfileCache(
+            reactor, profiles, self._pool, ProfileSnapshot(data / "profiles.jsonl"), self._defer_to_thread
         )
         mailer = Mailer(
             reactor,
             _relay(config),
-            Stationery(sender=config.mail.sender, attach_limit=config.mail.attach_limit),
+            MessageDefaults(sender=config.mail.sender, attach_limit=config.mail.attach_limit),
             recordings=recordings,
             profiles=profiles,
             deliveries=Deliveries(self._pool),
             archive=archive,
             audio_url=partial(_audio_url, config.rest.public_url),
-            in_thread=self._in_thread,
+            defer_to_thread=self._defer_to_thread,
             told=metrics.mailed,
         )
         finisher = Finisher(
@@ -228,9 +228,9 @@ class _Gateway(InOrder):
             archive,
             Path(config.asterisk.recordings),
             self._work,
-            self._in_thread,
+            self._defer_to_thread,
         )
-        eraser = Eraser(recordings, archive, Path(config.asterisk.recordings), self._in_thread)
+        eraser = Eraser(recordings, archive, Path(config.asterisk.recordings), self._defer_to_thread)
         lease = timedelta(seconds=config.queue.lease)
         self._worker = Worker(
             reactor,
@@ -257,13 +257,13 @@ class _Gateway(InOrder):
             archive,
             Path(config.asterisk.recordings),
             lambda: journal.pending,
-            self._in_thread,
+            self._defer_to_thread,
         )
         self._announcements = Announcements(
             reactor,
             prompts,
             Path(config.asterisk.sounds),
-            self._in_thread,
+            self._defer_to_thread,
             default=config.calls.announcement or f"sound:{config.asterisk.sounds_in_asterisk}/{DEFAULT}",
             in_asterisk=config.asterisk.sounds_in_asterisk,
             # no call asks for its announcement later than that after it began
@@ -283,7 +283,7 @@ class _Gateway(InOrder):
         self._asterisk = AriClient(
             _http(reactor, config),
             config.asterisk.app,
-            partial(TimedRequester, reactor, metrics.asterisk_answered),
+            partial(TimedTransport, reactor, metrics.asterisk_answered),
         )
         self._router = Router(
             reactor,
@@ -291,26 +291,26 @@ class _Gateway(InOrder):
             self._directory,
             journal,
             _call_settings(config, self._announcements.media_for, lambda: self._room.enough),
-            Recall(reactor, self._pool, journal, recordings),
+            RecordingLookup(reactor, self._pool, journal, recordings),
             allowed_hosts=config.calls.allowed_hosts,
             max_calls=config.calls.max_calls,
             watchers=(metrics, news),
         )
-        self._room = Room(
+        self._room = DiskSpaceMonitor(
             Path(config.asterisk.recordings),
             config.asterisk.recordings_floor,
-            self._in_thread,
+            self._defer_to_thread,
             on_low=lambda: self._router.stop_recordings(NO_ROOM),
         )
-        leftovers = Leftovers(
+        leftovers = UnfinishedRecordings(
             self._asterisk,
             recordings,
             journal,
             Path(config.asterisk.recordings),
             self._router.owns,
-            self._in_thread,
+            self._defer_to_thread,
         )
-        self._link = AsteriskLink(
+        self._link = StasisSession(
             reactor,
             self._asterisk,
             self._router,
@@ -320,13 +320,15 @@ class _Gateway(InOrder):
         )
         self._stream = _event_stream(reactor, config, self._link, config.asterisk.app)
         # an application of its own, into which nothing ever comes
-        self._lane = _event_stream(reactor, config, CommandLane(self._asterisk), f"{config.asterisk.app}-commands")
+        self._lane = _event_stream(
+            reactor, config, CommandConnection(self._asterisk), f"{config.asterisk.app}-commands"
+        )
         rest = RestApp(
             reactor,
             profiles,
             recordings,
             archive,
-            FirstThatKnows(
+            ChainAuthenticator(
                 StaticTokens({"admin": config.rest.admin_token} if config.rest.admin_token else {}), self._stored_tokens
             ),
             tokens,
@@ -342,7 +344,7 @@ class _Gateway(InOrder):
             body_limit=config.rest.body_limit,
             audio_limit=config.rest.audio_limit,
             work=self._work,
-            defer_to_thread=self._in_thread,
+            defer_to_thread=self._defer_to_thread,
             switchboard=self._router,
             feed=self._feed,
             metrics=MetricsRoutes(
@@ -371,14 +373,14 @@ class _Gateway(InOrder):
         metrics.watch("voxrec_asterisk_connected", "Whether Asterisk does.", lambda: self._link.version is not None)
 
         for part in (
-            Part("pool", self._start_pool, self._stop_pool),
-            Part("journal", journal.start, journal.stop),
-            Part("listener", self._start_listener, self._stop_listener),
-            Part("worker", self._start_worker, self._worker.stopService),
-            Part("news", _nothing, news.stop),
-            Part("events", _nothing, self._stop_events),
-            Listening(reactor, config.rest.listen, site),
-            Part("calls", self._start_calls, self._stop_calls),
+            CoroutineService("pool", self._start_pool, self._stop_pool),
+            CoroutineService("journal", journal.start, journal.stop),
+            CoroutineService("listener", self._start_listener, self._stop_listener),
+            CoroutineService("worker", self._start_worker, self._worker.stopService),
+            CoroutineService("news", _nothing, news.stop),
+            CoroutineService("events", _nothing, self._stop_events),
+            RetryingServerService(reactor, config.rest.listen, site),
+            CoroutineService("calls", self._start_calls, self._stop_calls),
             TimerService(_LOOK, self._room.look),
             TimerService(_SWEEP, self._link.sweep),
             TimerService(_SWEEP, self._announcements.sweep),
@@ -389,13 +391,13 @@ class _Gateway(InOrder):
         ):
             part.setServiceParent(self)
 
-    def _in_thread(self, f: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
+    def _defer_to_thread(self, f: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), f, *args, **kwargs)
 
     async def _forget(self, idempotency: Idempotency, jobs: Jobs) -> None:
         """Clear away what nobody needs any more."""
         try:
-            await self._in_thread(discard_leftovers, self._work)
+            await self._defer_to_thread(discard_leftovers, self._work)
             await idempotency.forget()
             await jobs.forget(_ERASED)
             await self._events.forget(timedelta(days=self._config.rest.event_days))
@@ -422,7 +424,7 @@ class _Gateway(InOrder):
 
     async def _look_up_room(self) -> None:
         try:
-            usage = await self._in_thread(shutil.disk_usage, self._config.archive_directory)
+            usage = await self._defer_to_thread(shutil.disk_usage, self._config.archive_directory)
         except OSError:
             self._metrics.set_archive_free(math.nan)
         else:
@@ -437,7 +439,7 @@ class _Gateway(InOrder):
         complained = ""
         while True:
             try:
-                await self._in_thread(migrate, self._dsn)
+                await self._defer_to_thread(migrate, self._dsn)
                 break
             except VoxrecError as error:
                 if error.detail != complained:
@@ -577,10 +579,10 @@ def _event_stream(reactor: Any, config: Config, owner: StreamOwner, app: str) ->
     )
 
 
-def _http(reactor: Any, config: Config) -> HttpRequester:
+def _http(reactor: Any, config: Config) -> HttpTransport:
     http = HTTPClient(Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=True)))
     asterisk = config.asterisk
-    return HttpRequester(reactor, http, asterisk.url, asterisk.user, asterisk.password, asterisk.request_timeout)
+    return HttpTransport(reactor, http, asterisk.url, asterisk.user, asterisk.password, asterisk.request_timeout)
 
 
 def _relay(config: Config) -> Relay:

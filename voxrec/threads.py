@@ -3,5 +3,5 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-InThread = Callable[..., Awaitable[Any]]
+DeferToThread = Callable[..., Awaitable[Any]]
 """``twisted.internet.threads.deferToThread``, or what a test puts in its place: runs a function with its arguments."""

@@ -208,7 +208,7 @@ class Principal(BaseModel):
     profile_ids: frozenset[UUID] | None
     expires_at: datetime | None
 
-    def demand(self, role: str) -> None:
+    def require(self, role: str) -> None:
         if ROLES.index(self.role) < ROLES.index(role):
             raise HTTPException(403, f"This needs the role {role}.")
 
@@ -239,12 +239,12 @@ async def authenticated(
 
 
 def reader(principal: Annotated[Principal, Depends(authenticated)]) -> Principal:
-    principal.demand("read")
+    principal.require("read")
     return principal
 
 
 def provisioner(principal: Annotated[Principal, Depends(authenticated)]) -> Principal:
-    principal.demand("provision")
+    principal.require("provision")
     return principal
 
 
@@ -404,7 +404,7 @@ async def list_recordings(pool: Database, principal: Reader, page: Annotated[Pag
         last = found[-1]
         cursor = urlsafe_b64encode(f"{last.created_at.isoformat()} {last.id}".encode()).decode()
         given = page.model_dump(by_alias=True, exclude_none=True, exclude={"cursor"})
-        headers["Link"] = f'<{PUBLIC_URL}/recordings?{urlencode({**given, "cursor": cursor})}>; rel="next"'
+        headers["Connection"] = f'<{PUBLIC_URL}/recordings?{urlencode({**given, "cursor": cursor})}>; rel="next"'
     return Response(RECORDINGS.dump_json(found, by_alias=True), 200, headers, "application/json")
 
 

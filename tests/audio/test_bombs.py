@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.audio.tones import AudioTestCase
 from voxrec.audio import convert, source
-from voxrec.errors import AudioFault
+from voxrec.errors import AudioError
 
 _TAGGED = ("WAV", "FLAC", "OGG", "MP3", "AU", "AIFF", "RF64", "W64", "CAF")
 
@@ -50,7 +50,7 @@ class BombTests(AudioTestCase):
         try:
             seconds = convert.measured(path, 600)
             convert.telephone(path, self.directory / "out.wav", 8000)
-        except AudioFault as fault:
+        except AudioError as fault:
             self.assertTrue(fault.detail.startswith(str(path)))
         else:
             self.assertLessEqual(seconds, 600)
@@ -62,7 +62,7 @@ class BombTests(AudioTestCase):
             content[4:8] = content[at : at + 4] = struct.pack("<I", size)
             try:
                 seconds = convert.measured(self.put(bytes(content)), 600)
-            except AudioFault:
+            except AudioError:
                 continue
             self.assertApproximates(seconds, 0.25, 0.01)
 
@@ -75,7 +75,7 @@ class BombTests(AudioTestCase):
                     file.write(np.zeros(rate, np.int16))
             self.assertLess(path.stat().st_size, 1_000_000, container)
             with patch.object(convert, "blocks", side_effect=AssertionError("it was unfolded")):
-                self.assertRaisesRegex(AudioFault, "longer than 600 seconds", convert.measured, path, 600)
+                self.assertRaisesRegex(AudioError, "longer than 600 seconds", convert.measured, path, 600)
 
     def test_a_header_that_says_nothing_of_a_long_flac_does_not_help_it(self) -> None:
         """The number of samples in STREAMINFO may be 0, unknown: then what is read is counted."""
@@ -95,14 +95,14 @@ class BombTests(AudioTestCase):
                 yield block
 
         with patch.object(convert, "blocks", counted):
-            self.assertRaises(AudioFault, convert.measured, self.put(bytes(content)), 600)
+            self.assertRaises(AudioError, convert.measured, self.put(bytes(content)), 600)
         self.assertLessEqual(read, 8000 * 600 + source.BLOCK)
 
     def test_more_than_a_wav_could_hold_is_refused_whatever_its_seconds(self) -> None:
         path = self.put(SMALL["FLAC"])
         self.assertApproximates(convert.measured(path, 600), 0.25, 0.01)
         with patch.object(convert, "_MOST", 1000):
-            self.assertRaisesRegex(AudioFault, r"longer than 0\.125 seconds", convert.measured, path, 600)
+            self.assertRaisesRegex(AudioError, r"longer than 0\.125 seconds", convert.measured, path, 600)
 
     def test_no_number_of_channels_makes_a_large_block(self) -> None:
         file = io.BytesIO()

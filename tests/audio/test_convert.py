@@ -9,7 +9,7 @@ import soundfile
 from tests.audio.tones import AudioTestCase, silence, strength, tone
 from voxrec.audio.convert import Channel, convert, measured, telephone
 from voxrec.audio.formats import FORMATS, WAV, media_type, recognised
-from voxrec.errors import AudioFault
+from voxrec.errors import AudioError
 
 
 class ConvertTests(AudioTestCase):
@@ -35,12 +35,12 @@ class ConvertTests(AudioTestCase):
 
     def test_two_channels_do_not_fit_into_one(self) -> None:
         source = self.write("two.wav", np.stack([tone(440, 1), tone(1000, 1)], axis=1))
-        with self.assertRaisesRegex(AudioFault, "gsm holds 1"):
+        with self.assertRaisesRegex(AudioError, "gsm holds 1"):
             convert(source, self.directory / "out.gsm", FORMATS["gsm"])
 
     def test_nothing_remains_of_what_fails(self) -> None:
         output = self.directory / "out.wav"
-        with self.assertRaisesRegex(AudioFault, "has 1 channels"):
+        with self.assertRaisesRegex(AudioError, "has 1 channels"):
             convert(self.write("one.wav", tone(440, 1)), output, WAV, Channel.MIX)
         self.assertFalse(output.exists())
 
@@ -86,14 +86,14 @@ class MeasuredTests(AudioTestCase):
     def test_seconds(self) -> None:
         self.assertEqual(measured(self.write("a.wav", tone(440, 2)), 10), 2)
 
-    def test_faults(self) -> None:
-        with self.assertRaisesRegex(AudioFault, "longer than 1 seconds"):
+    def test_errors(self) -> None:
+        with self.assertRaisesRegex(AudioError, "longer than 1 seconds"):
             measured(self.write("a.wav", tone(440, 2)), 1)
-        with self.assertRaisesRegex(AudioFault, "holds no sound"):
+        with self.assertRaisesRegex(AudioError, "holds no sound"):
             measured(self.write("b.wav", tone(440, 0)), 1)
         cut = self.write("c.flac", tone(440, 20))
         cut.write_bytes(cut.read_bytes()[:-30_000])
-        with self.assertRaises(AudioFault):
+        with self.assertRaises(AudioError):
             measured(cut, 100)
 
 

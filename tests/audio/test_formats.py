@@ -11,7 +11,7 @@ from voxrec.audio.join import join
 from voxrec.audio.probe import probe
 from voxrec.audio.sink import write
 from voxrec.audio.source import blocks, opened
-from voxrec.errors import AudioFault, FieldFault, InvalidInput
+from voxrec.errors import AudioError, FieldError, InvalidInput
 from voxrec.model import RecordChannels
 
 
@@ -28,8 +28,8 @@ class FormatTests(AudioTestCase):
     def test_unknown_names_are_refused_with_those_known(self) -> None:
         with self.assertRaises(InvalidInput) as caught:
             named("wax")
-        (fault,) = caught.exception.faults
-        self.assertEqual(fault, FieldFault("recordFormat", f"'wax' is not known; allowed: {', '.join(FORMATS)}"))
+        (fault,) = caught.exception.field_errors
+        self.assertEqual(fault, FieldError("recordFormat", f"'wax' is not known; allowed: {', '.join(FORMATS)}"))
 
     def test_every_format_carries_both_sides(self) -> None:
         """Not merely a file that opens: libsndfile 1.2.2 has written stereo MP3 that was half noise."""
@@ -74,7 +74,7 @@ class FormatTests(AudioTestCase):
     def test_what_holds_one_channel_does_not_keep_the_sides_apart(self) -> None:
         caller = self.write("caller.wav", tone(440, 2))
         output = self.directory / "dual.gsm"
-        with self.assertRaisesRegex(AudioFault, "gsm holds one channel"):
+        with self.assertRaisesRegex(AudioError, "gsm holds one channel"):
             join(caller, caller, output, RecordChannels.DUAL, FORMATS["gsm"])
         self.assertFalse(output.exists())
 

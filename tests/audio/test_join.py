@@ -19,7 +19,7 @@ from voxrec.audio.join import join, mixed
 from voxrec.audio.meter import Meter, block_of
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.audio.source import blocks
-from voxrec.errors import AudioFault
+from voxrec.errors import AudioError
 from voxrec.model import RecordChannels, Side
 
 LOW, HIGH = -32768, 32767
@@ -103,19 +103,19 @@ class JoinTests(AudioTestCase):
                 np.testing.assert_array_equal(got[:, 0], a)
 
     def test_nothing_on_either_side(self) -> None:
-        with self.assertRaisesRegex(AudioFault, "nothing to join"):
+        with self.assertRaisesRegex(AudioError, "nothing to join"):
             join(None, self.write("a.wav", silence(0)), self.output, RecordChannels.MONO)
         self.assertFalse(self.output.exists())
 
     def test_different_rates_are_refused(self) -> None:
         a, b = self.write("a.wav", tone(440, 1)), self.write("b.wav", tone(440, 1), rate=16000)
-        with self.assertRaisesRegex(AudioFault, "caller 8000 Hz, callee 16000 Hz"):
+        with self.assertRaisesRegex(AudioError, "caller 8000 Hz, callee 16000 Hz"):
             join(a, b, self.output, RecordChannels.DUAL)
         self.assertFalse(self.output.exists())
 
     def test_a_side_with_two_channels_is_refused(self) -> None:
         path = self.write("a.wav", np.stack((tone(440, 1),) * 2, axis=1))
-        with self.assertRaisesRegex(AudioFault, "has 2 channels"):
+        with self.assertRaisesRegex(AudioError, "has 2 channels"):
             join(path, None, self.output, RecordChannels.DUAL)
 
     def test_meters_hear_each_side_once_and_whole(self) -> None:
@@ -140,7 +140,7 @@ class JoinTests(AudioTestCase):
     def test_an_unreadable_side_is_not_taken_for_a_silent_one(self) -> None:
         path = self.directory / "noise.wav"
         path.write_bytes(os.urandom(999))
-        with self.assertRaises(AudioFault):
+        with self.assertRaises(AudioError):
             join(self.write("a.wav", tone(440, 1)), path, self.output, RecordChannels.DUAL)
 
     def test_a_short_write_is_noticed_and_leaves_nothing(self) -> None:
@@ -150,7 +150,7 @@ class JoinTests(AudioTestCase):
             return AudioInfo(8000 if path.name == "a.wav" else 7000, 8000, 1, "", "")
 
         self.patch(module, "probe", short)
-        with self.assertRaisesRegex(AudioFault, "0.88 of 1.00 seconds"):
+        with self.assertRaisesRegex(AudioError, "0.88 of 1.00 seconds"):
             join(path, None, self.output, RecordChannels.MONO)
         self.assertFalse(self.output.exists())
 
@@ -171,7 +171,7 @@ class JoinTests(AudioTestCase):
         length = max(len(caller), len(callee))
         paths = self.write("a.wav", caller), self.write("b.wav", callee)
         if length == 0:
-            self.assertRaises(AudioFault, join, *paths, self.output, RecordChannels.DUAL)
+            self.assertRaises(AudioError, join, *paths, self.output, RecordChannels.DUAL)
             return
         expected = np.zeros((length, 2), dtype=np.int16)
         expected[: len(caller), 0] = caller

@@ -12,7 +12,7 @@ import voxrec.audio.peaks as module
 from tests.audio.tones import AudioTestCase, silence, tone
 from voxrec.audio.peaks import peaks
 from voxrec.audio.source import blocks
-from voxrec.errors import AudioFault
+from voxrec.errors import AudioError
 
 
 class PeaksTests(AudioTestCase):
@@ -27,8 +27,8 @@ class PeaksTests(AudioTestCase):
         self.assertEqual(peaks(path, 10), [[(1, 1), (-1, -1), (2, 2)]])
         self.assertEqual(peaks(self.write("b.wav", silence(0)), 10), [[]])
 
-    def test_faults(self) -> None:
-        self.assertRaises(AudioFault, peaks, self.directory / "none.wav", 5)
+    def test_errors(self) -> None:
+        self.assertRaises(AudioError, peaks, self.directory / "none.wav", 5)
 
     @settings(deadline=None)  # it writes files
     @given(

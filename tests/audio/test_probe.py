@@ -2,7 +2,7 @@
 
 from tests.audio.tones import AudioTestCase, silence, tone
 from voxrec.audio.probe import AudioInfo, probe
-from voxrec.errors import AudioFault
+from voxrec.errors import AudioError
 
 
 class ProbeTests(AudioTestCase):
@@ -32,7 +32,7 @@ class ProbeTests(AudioTestCase):
                 path = self.directory / name
                 if content is not None:
                     path.write_bytes(content)
-                with self.assertRaises(AudioFault) as caught:
+                with self.assertRaises(AudioError) as caught:
                     probe(path)
                 self.assertIn(str(path), caught.exception.detail)
                 self.assertIn(reason, caught.exception.detail)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.audio.tones import AudioTestCase, tone
 from voxrec.audio.source import blocks, opened
-from voxrec.errors import AudioFault
+from voxrec.errors import AudioError
 
 
 class ReadingTests(AudioTestCase):
@@ -29,7 +29,7 @@ class ReadingTests(AudioTestCase):
     def test_the_systems_own_error_stays_one(self) -> None:
         with self.assertRaises(OSError) as caught, opened(self.directory):
             pass
-        self.assertNotIsInstance(caught.exception, AudioFault)
+        self.assertNotIsInstance(caught.exception, AudioError)
 
     def test_the_file_is_closed(self) -> None:
         path = self.write("a.wav", tone(440, 0.1))

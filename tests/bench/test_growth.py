@@ -10,11 +10,11 @@ from psycopg2.sql import SQL, Identifier
 from twisted.trial.unittest import TestCase
 
 from bench.growth import Explaining, explained, fill, indexes, questions
-from tests.postgres import administer, cluster
-from voxrec.rest.lists import PAGED
-from voxrec.rest.query import read
-from voxrec.rest.recordings import _FILTERS, _wanted
+from tests.database import administer, cluster
+from voxrec.api.recordings import _FILTERS, _wanted
 from voxrec.store.recordings import Recordings
+from voxrec.web.pagination import PAGED
+from voxrec.web.query import read
 
 SIZE = 1000
 

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from voxrec.ari.client import AriClient
-from voxrec.ari.requests import AriRefusal
-from voxrec.calls.core import CallSettings, Incoming
-from voxrec.calls.live import LiveCall
-from voxrec.calls.names import owner_of
+from voxrec.ari.transport import AriRefusal
+from voxrec.calls.core import CallSettings, InboundCall
+from voxrec.calls.ids import owner_of
+from voxrec.calls.live_call import LiveCall
 from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -27,7 +27,7 @@ SETTINGS = CallSettings(
     announcement=lambda profile: ANNOUNCEMENTS.get(profile.record_prompt_custom_id, "sound:announcement"),
     beep="sound:beep",
 )
-INCOMING = Incoming(channel="1700.1", number="+4930111", name="Alice", dialled="+4930222")
+INCOMING = InboundCall(channel="1700.1", number="+4930111", name="Alice", dialled="+4930222")
 
 
 class WillingAsterisk:
@@ -48,7 +48,7 @@ class WillingAsterisk:
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
-        """See `voxrec.ari.requests.Requester`."""
+        """See `voxrec.ari.transport.Requester`."""
         return Deferred.fromCoroutine(self.answered(method, path, query, body))
 
     async def answered(

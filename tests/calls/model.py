@@ -14,7 +14,7 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred
 
 from voxrec.ari import events
-from voxrec.ari.requests import AriRefusal
+from voxrec.ari.transport import AriRefusal
 from voxrec.errors import AsteriskUnavailable
 
 Fate = Literal["done", "late", "refused", "lost before", "lost after"]
@@ -92,7 +92,7 @@ class ModelAsterisk:
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
-        """See `voxrec.ari.requests.Requester`."""
+        """See `voxrec.ari.transport.Requester`."""
         return Deferred.fromCoroutine(self.answered(method, path, query, body))
 
     async def answered(

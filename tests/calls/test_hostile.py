@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, nothing_known, profile
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
-from voxrec.calls.memory import CALL, read_memory
 from voxrec.calls.router import Router
+from voxrec.calls.takeover_state import CALL, read_memory
 from voxrec.model import Profile, Side, leg_name
 
 FIXED = settings(derandomize=True, database=None, deadline=None, max_examples=150)

@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.double import INCOMING, Stage
-from voxrec.ari.requests import AriRefusal
-from voxrec.calls import memory
+from voxrec.ari.transport import AriRefusal
+from voxrec.calls import takeover_state as memory
 from voxrec.calls.causes import Cause
 from voxrec.errors import Conflict
 from voxrec.model import PauseBehavior, Recording, RecordingState, RecordPrompt, Side

@@ -23,12 +23,12 @@ from zope.interface import implementer
 from tests.calls.double import Notebook, profile
 from tests.calls.model import Fate, ModelAsterisk
 from voxrec.ari.client import AriClient
-from voxrec.calls import memory
+from voxrec.calls import takeover_state as memory
 from voxrec.calls.core import CallSettings
-from voxrec.calls.leftovers import Leftovers
-from voxrec.calls.link import AsteriskLink
-from voxrec.calls.names import owner_of
+from voxrec.calls.ids import owner_of
 from voxrec.calls.router import Router
+from voxrec.calls.stasis_session import StasisSession
+from voxrec.calls.unfinished_recordings import UnfinishedRecordings
 from voxrec.errors import NotFound, VoxrecError
 from voxrec.model import PauseBehavior, Profile, Recording, RecordingState, RecordPrompt, leg_name
 
@@ -89,7 +89,7 @@ class Shelf(Notebook):
         return {one: self.latest[one] for one in recording_ids if one in self.latest}
 
 
-class FilesOf(Leftovers):
+class FilesOf(UnfinishedRecordings):
     """Finds the files of the model."""
 
     def __init__(self, model: ModelAsterisk, client: AriClient, shelf: Shelf, router: Router, clock: Clock) -> None:
@@ -115,7 +115,7 @@ class Line:
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
-        """See `voxrec.ari.requests.Requester`."""
+        """See `voxrec.ari.transport.Requester`."""
         return Deferred.fromCoroutine(self.answered(method, path, query, body))
 
     async def answered(
@@ -169,7 +169,7 @@ class Process:
             shelf.recall,
         )
         files = FilesOf(model, client, shelf, self.router, self.clock)
-        self.link = AsteriskLink(self.clock, client, self.router, files, open_lane=lambda: None, give_way=lambda: None)
+        self.link = StasisSession(self.clock, client, self.router, files, open_lane=lambda: None, give_way=lambda: None)
 
 
 class Calls(RuleBasedStateMachine):

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, profile
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
-from voxrec.calls.router import Router, Strays
+from voxrec.calls.router import OrphanedChannels, Router
 from voxrec.model import Profile, Recording, RecordingState, Side, leg_name
 
 CALLER = events.Channel(
@@ -160,7 +160,7 @@ class EventTests(RouterTestCase):
 class ReconcileTests(RouterTestCase):
     def reconcile(
         self, channels: dict[str, str], *, bridges: tuple[str, ...] = (), files: tuple[str, ...] = ()
-    ) -> Strays:
+    ) -> OrphanedChannels:
         """Catch up with an Asterisk that has these channels (and their states), bridges and recordings."""
         answers = self.asterisk.answers
         answers["GET channels"] = json.dumps([{"id": id_, "state": state} for id_, state in channels.items()]).encode()
@@ -183,7 +183,7 @@ class ReconcileTests(RouterTestCase):
         files = tuple(leg_name(call.recording_id, side) for side in Side)
         strays = self.reconcile({"1700.1": "Up", call.leg: "Up"}, bridges=(f"voxrec-{call.id}-bridge",), files=files)
         self.assertEqual(call.status, "talking")
-        self.assertEqual(strays, Strays(frozenset(), frozenset()))
+        self.assertEqual(strays, OrphanedChannels(frozenset(), frozenset()))
 
     def test_an_answer_that_was_missed_is_caught_up(self) -> None:
         self.call()
@@ -216,8 +216,8 @@ class ReconcileTests(RouterTestCase):
     def test_what_belongs_to_nobody_is_told_and_removed(self) -> None:
         bridge = "voxrec-10000000-0000-4000-8000-000000000009-bridge"
         strays = self.reconcile({"1600.1": "Up"}, bridges=(bridge, "somebody else's"))
-        self.assertEqual(strays, Strays(frozenset({"1600.1"}), frozenset({bridge})))
+        self.assertEqual(strays, OrphanedChannels(frozenset({"1600.1"}), frozenset({bridge})))
         self.asterisk.taken()
-        still = strays.still(Strays(frozenset({"1600.1", "other"}), frozenset({bridge})))
+        still = strays.still(OrphanedChannels(frozenset({"1600.1", "other"}), frozenset({bridge})))
         self.successResultOf(Deferred.fromCoroutine(self.router.clear_away(still)))
         self.assertEqual(self.asterisk.taken()[1:], ["DELETE channels/1600.1", f"DELETE bridges/{bridge}"])

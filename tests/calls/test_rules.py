@@ -15,19 +15,19 @@ from tests.calls.double import INCOMING, SETTINGS, Notebook, Stage, WillingAster
 from tests.calls.test_machine import ANSWER, END_CALLER, END_LEG, RECORD, WHISPER, placed, ringing, talking
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
-from voxrec.ari.requests import AriRefusal
-from voxrec.calls.arguments import refer_target
+from voxrec.ari.transport import AriRefusal
 from voxrec.calls.beeper import Beeper
 from voxrec.calls.causes import Cause
-from voxrec.calls.core import NO_ROOM, Incoming
-from voxrec.calls.keys import KeyCodes
-from voxrec.calls.link import AsteriskLink
-from voxrec.calls.live import LiveCall, Situation
-from voxrec.calls.memory import Memory, Pause
-from voxrec.calls.names import owned_id
+from voxrec.calls.core import NO_ROOM, InboundCall
+from voxrec.calls.disk_space import DiskSpaceMonitor
+from voxrec.calls.dtmf import KeyCodes
+from voxrec.calls.ids import owned_id
+from voxrec.calls.live_call import CallSnapshot, LiveCall
 from voxrec.calls.recorder import UNSURE
-from voxrec.calls.room import Room
 from voxrec.calls.router import Router
+from voxrec.calls.stasis_args import refer_target
+from voxrec.calls.stasis_session import StasisSession
+from voxrec.calls.takeover_state import Pause, TakeoverState
 from voxrec.errors import AsteriskUnavailable, Conflict
 from voxrec.model import (
     CallState,
@@ -420,7 +420,7 @@ class RoomTests(SynchronousTestCase):
         free: list[Any] = [5000, 999, 998, OSError("another machine's"), 999, 1000]
         low: list[float] = []
 
-        async def in_thread(_work: Any, *_args: Any) -> Any:
+        async def defer_to_thread(_work: Any, *_args: Any) -> Any:
             seen = free.pop(0)
             if isinstance(seen, OSError):
                 raise seen
@@ -430,7 +430,7 @@ class RoomTests(SynchronousTestCase):
 
             return Usage
 
-        room = Room(Path("/spool"), 1000, in_thread, on_low=lambda: low.append(room.free))
+        room = DiskSpaceMonitor(Path("/spool"), 1000, defer_to_thread, on_low=lambda: low.append(room.free))
         enough = []
         while free:
             self.successResultOf(Deferred.fromCoroutine(room.look()))
@@ -472,7 +472,7 @@ class TakeOverTests(SynchronousTestCase):
 
     def taken_over(self, fields: dict[str, Any] | None = None, **situation: Any) -> LiveCall:
         call_id, recording_id = UUID(int=77), UUID(int=78)
-        remembered = Memory(
+        remembered = TakeoverState(
             call_id=call_id,
             recording_id=recording_id,
             caller=INCOMING.channel,
@@ -488,7 +488,7 @@ class TakeOverTests(SynchronousTestCase):
             AriClient(self.asterisk, "voxrec"),
             self.ledger,
             SETTINGS,
-            Incoming(channel=INCOMING.channel, number="+4930111", name="Alice", dialled="+4930222"),
+            InboundCall(channel=INCOMING.channel, number="+4930111", name="Alice", dialled="+4930222"),
             remembered.profile,
             over=self.ended.append,
             memory=remembered,
@@ -509,7 +509,7 @@ class TakeOverTests(SynchronousTestCase):
             "recording": None,
             "pause": None,
         }
-        self.call.take_over(Situation(**{**stands, **situation}))
+        self.call.take_over(CallSnapshot(**{**stands, **situation}))
         return self.call
 
     def known(self, **fields: Any) -> Recording:
@@ -633,7 +633,7 @@ class ReplacedTests(SynchronousTestCase):
         router = Router(clock, client, One(), ledger, SETTINGS, nothing_known)
         gave_way: list[bool] = []
         unused: Any = None
-        link = AsteriskLink(
+        link = StasisSession(
             clock, client, router, unused, open_lane=lambda: None, give_way=lambda: gave_way.append(True)
         )
         caller = events.Channel(id="1700.1", dialplan=events.Dialplan(exten="1"))

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, nothing_known, profile
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
-from voxrec.ari.requests import AriRefusal, TimedRequester
-from voxrec.calls.names import owned_id
+from voxrec.ari.transport import AriRefusal, TimedTransport
+from voxrec.calls.ids import owned_id
 from voxrec.calls.router import Router
 from voxrec.errors import NotFound
 from voxrec.model import Call, EventType, Profile
@@ -138,7 +138,7 @@ class TimedRequesterTests(SynchronousTestCase):
         took: list[tuple[str, str, float]] = []
         asterisk = WillingAsterisk()
         asterisk.refuse = {"b": 500}
-        way = TimedRequester(Clock(), lambda *told: took.append(told), "http", asterisk)
+        way = TimedTransport(Clock(), lambda *told: took.append(told), "http", asterisk)
         self.successResultOf(way.request("GET", ("a",), {}))
         self.failureResultOf(way.request("GET", ("b",), {}), AriRefusal)
         self.assertEqual(took, [("http", "ok", 0.0), ("http", "refused", 0.0)])

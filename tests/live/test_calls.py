@@ -9,8 +9,9 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from tests.live.gateway import GatewayTestCase, shared_stack
 from voxrec.ari.client import AriClient
-from voxrec.ari.requests import HttpRequester
-from voxrec.sandbox import scene, tones
+from voxrec.ari.transport import HttpTransport
+from voxrec.sandbox import demo_call as scene
+from voxrec.sandbox import tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_16, Recipe, asterisk_rootfs
 from voxrec.sandbox.sipp import SippAnswerer
@@ -24,7 +25,7 @@ def asterisk_of(stack: Stack, reactor: Any) -> AriClient:
     """A second client of the stack's Asterisk, to look at it beside voxrec."""
     http = HTTPClient(Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False)))
     asterisk = stack.asterisk
-    way = HttpRequester(reactor, http, asterisk.ari_url, asterisk.ari_user, asterisk.ari_password, 10)
+    way = HttpTransport(reactor, http, asterisk.ari_url, asterisk.ari_user, asterisk.ari_password, 10)
     return AriClient(way, "looker-on")
 
 
@@ -102,7 +103,7 @@ class RecordedCallTests(GatewayTestCase):
         path = self.directory / "recording.wav"
         path.write_bytes(answer.body)
         heard = scene.listen(path)
-        self.assertEqual(heard.faults(), [])
+        self.assertEqual(heard.field_errors(), [])
         talked = call.caller.event("disconnected").monotonic - call.caller.event("confirmed").monotonic
         self.assertApproximates(heard.seconds, talked, 0.3)
         self.assertApproximates(heard.seconds, recording["duration"], 0.001)

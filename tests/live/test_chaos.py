@@ -15,8 +15,8 @@ from voxrec.sandbox.chaos.faults import (
     VoxrecRestarted,
 )
 from voxrec.sandbox.chaos.ledger import START_SECONDS
-from voxrec.sandbox.chaos.plan import Kind, plan_faults
 from voxrec.sandbox.chaos.run import Order, Run
+from voxrec.sandbox.chaos.schedule import Kind, plan_faults
 from voxrec.sandbox.rootfs import asterisk_rootfs
 
 FAULTS: tuple[Fault, ...] = (

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from psycopg2.sql import SQL, Identifier
 
+from tests.database import administer, cluster
 from tests.live.gateway import GatewayTestCase, new_stack
 from tests.live.test_calls import asterisk_of
-from tests.postgres import administer, cluster
-from voxrec.sandbox import scene
+from voxrec.sandbox import demo_call as scene
 from voxrec.sandbox.asterisk import free_port
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.process import Process, dying_with_parent

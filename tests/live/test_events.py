@@ -11,12 +11,13 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from tests.live.gateway import GatewayTestCase, shared_stack
-from voxrec.sandbox import scene, tones
+from voxrec.sandbox import demo_call as scene
+from voxrec.sandbox import tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.stack import Stack
 
 
-class Listening(Protocol):
+class RetryingServerService(Protocol):
     """The body of a stream of events."""
 
     def __init__(self) -> None:
@@ -39,17 +40,17 @@ class Listening(Protocol):
 
 
 class EventsTests(GatewayTestCase):
-    async def follow(self, stack: Stack, path: str, **headers: str) -> Listening:
+    async def follow(self, stack: Stack, path: str, **headers: str) -> RetryingServerService:
         http = HTTPClient(Agent(self.reactor, pool=HTTPConnectionPool(self.reactor, persistent=False)))
         given: Any = {"Authorization": f"Bearer {stack.token}", **headers}
         response: Any = await http.get(f"{stack.url}{path}", headers=given, unbuffered=True)
         self.assertEqual(response.code, 200)
-        listening = Listening()
+        listening = RetryingServerService()
         response.deliverBody(listening)
         self.addCleanup(self.hang_up, listening)
         return listening
 
-    async def hang_up(self, listening: Listening) -> None:
+    async def hang_up(self, listening: RetryingServerService) -> None:
         if not listening.over.called:
             listening.transport.loseConnection()  # type: ignore[union-attr]
             await listening.over
@@ -114,7 +115,7 @@ class EventsTests(GatewayTestCase):
         self.assertGreaterEqual(shown["age"], call["age"])
         return call
 
-    async def complete(self, stack: Stack, stream: Listening) -> list[dict[str, Any]]:
+    async def complete(self, stack: Stack, stream: RetryingServerService) -> list[dict[str, Any]]:
         async def told() -> bool:
             return "recording.completed" in stream.told()
 
@@ -135,12 +136,12 @@ class EventsTests(GatewayTestCase):
         self.assertEqual((ended["hangupCause"], ended["hangupBy"], ended["state"]), (16, "voxrec", "clearing"))
         self.assertEqual(recordings[-1]["data"]["sha256"], recording["sha256"])
 
-    async def check_resuming(self, stack: Stack, path: str, stream: Listening) -> None:
+    async def check_resuming(self, stack: Stack, path: str, stream: RetryingServerService) -> None:
         known = stream.events
         for had in (0, 3, len(known) - 2):
             again = await self.follow(stack, path, **{"Last-Event-ID": str(known[had]["id"])})
 
-            async def caught_up(again: Listening = again, missing: int = len(known) - had - 1) -> bool:
+            async def caught_up(again: RetryingServerService = again, missing: int = len(known) - had - 1) -> bool:
                 return len(again.events) >= missing
 
             self.assertTrue(await stack.until(caught_up, 10))

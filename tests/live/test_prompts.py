@@ -11,7 +11,8 @@ from twisted.web.http_headers import Headers
 
 from tests.live.gateway import GatewayTestCase, shared_stack
 from tests.live.test_calls import asterisk_of
-from voxrec.sandbox import scene, tones
+from voxrec.sandbox import demo_call as scene
+from voxrec.sandbox import tones
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.stack import Stack
 

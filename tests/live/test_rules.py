@@ -5,7 +5,8 @@ from typing import Any
 
 from tests.live.gateway import GatewayTestCase, shared_stack
 from tests.live.test_calls import asterisk_of, beep_of
-from voxrec.sandbox import scene, tones
+from voxrec.sandbox import demo_call as scene
+from voxrec.sandbox import tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.stack import Stack

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 
 from tests.live.gateway import shared_stack
 from tests.live.test_rules import RuleTestCase
-from voxrec.sandbox import scene, tones
+from voxrec.sandbox import demo_call as scene
+from voxrec.sandbox import tones
 from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.phone import Phone, PhoneEvent
 from voxrec.sandbox.rootfs import ASTERISK_16, asterisk_rootfs

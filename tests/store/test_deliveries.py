@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from tests.postgres import DatabaseTestCase
+from tests.database import DatabaseTestCase
 from voxrec.store.deliveries import Deliveries, DeliveryState, reopen
 
 ANN, BOB, EVE = "ann@example.org", "bob@example.org", "eve@example.org"

@@ -11,21 +11,21 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.postgres import DatabaseTestCase, reactor, until
+from tests.database import DatabaseTestCase, reactor, until
 from tests.store.samples import NOON, recording
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Call, CallState, EventType, RecordingState
-from voxrec.store.events import EVENTS_CHANNEL, GATHER, EventQueue, Events, Kept, News
-from voxrec.store.listener import Listener
-from voxrec.store.pool import Transaction
+from voxrec.postgres.listener import Listener
+from voxrec.postgres.pool import Transaction
+from voxrec.store.events import EVENTS_CHANNEL, GATHER, CallEvent, EventQueue, Events, RetainedRange
 from voxrec.store.recordings import Recordings
 
 
-def news(type_: EventType = EventType.CALL_STARTED, seconds: float = 0, **fields: Any) -> News:
+def news(type_: EventType = EventType.CALL_STARTED, seconds: float = 0, **fields: Any) -> CallEvent:
     call = Call(
         id=uuid4(), profile_id=uuid4(), state=CallState.PLACING, age=0.0, to="+49301", started_at=NOON, **fields
     )
-    return News(type_, NOON + timedelta(seconds=seconds), call.profile_id, call)
+    return CallEvent(type_, NOON + timedelta(seconds=seconds), call.profile_id, call)
 
 
 class EventsTests(DatabaseTestCase):
@@ -47,10 +47,10 @@ class EventsTests(DatabaseTestCase):
         self.assertEqual(msgspec.convert(second.data, Call), given[1].data)
         self.assertEqual(await self.events.after(first.id, 10), [second])
         self.assertEqual(await self.events.after(0, 1), [first])
-        self.assertEqual(await self.events.kept(), Kept(first.id, second.id))
+        self.assertEqual(await self.events.kept(), RetainedRange(first.id, second.id))
 
     async def test_nothing_yet(self) -> None:
-        self.assertEqual(await self.events.kept(), Kept(0, 0))
+        self.assertEqual(await self.events.kept(), RetainedRange(0, 0))
         self.assertEqual(await self.events.after(0, 10), [])
 
     async def test_the_way_of_a_recording(self) -> None:
@@ -130,7 +130,7 @@ class EventsTests(DatabaseTestCase):
         self.assertEqual(await self.events.forget(timedelta(days=7)), 0)
         await self.pool.execute("UPDATE events SET stored_at = now() - interval '8 days' WHERE id <= %s", (ids[2],))
         self.assertEqual(await self.events.forget(timedelta(days=7)), 2)
-        self.assertEqual(await self.events.kept(), Kept(ids[2], ids[4]))
+        self.assertEqual(await self.events.kept(), RetainedRange(ids[2], ids[4]))
         self.assertEqual(await self.events.forget(timedelta(days=7)), 0)
 
     async def test_everybody_is_told(self) -> None:
@@ -153,9 +153,9 @@ class ShakyEvents:
         self.down = False
         self.broken = False
         self.answer: Deferred[None] | None = None
-        self.batches: list[list[News]] = []
+        self.batches: list[list[CallEvent]] = []
 
-    async def tell(self, given: Sequence[News]) -> None:
+    async def tell(self, given: Sequence[CallEvent]) -> None:
         if self.answer is not None:
             await self.answer
         if self.broken:
@@ -172,7 +172,7 @@ class EventQueueTests(SynchronousTestCase):
         self.dropped: list[int] = []
         self.queue = EventQueue(self.clock, self.events, self.dropped.append, limit=3)
 
-    def tell(self, count: int) -> list[News]:
+    def tell(self, count: int) -> list[CallEvent]:
         given = [news() for _ in range(count)]
         for each in given:
             self.queue.tell(each)

@@ -6,14 +6,14 @@ from uuid import UUID, uuid4
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from tests.postgres import DatabaseTestCase, reactor, until
+from tests.database import DatabaseTestCase, reactor, until
 from tests.store.samples import recording
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Job, JobKind, JobState, RecordingState
+from voxrec.postgres.listener import JOBS_CHANNEL, Listener
+from voxrec.postgres.pool import Pool
 from voxrec.store.deliveries import Deliveries, DeliveryState
 from voxrec.store.jobs import JobFilter, Jobs
-from voxrec.store.listener import JOBS_CHANNEL, Listener
-from voxrec.store.pool import Pool
 from voxrec.store.recordings import Recordings
 
 MINUTE = timedelta(minutes=1)

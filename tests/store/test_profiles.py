@@ -6,14 +6,14 @@ from uuid import UUID, uuid4
 import msgspec
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
-from tests.postgres import DatabaseTestCase
+from tests.database import DatabaseTestCase
 from tests.store.samples import NOON, later, profile
-from voxrec.errors import Conflict, FieldFault, InvalidInput, NotFound
+from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import AuditEntry, AuditOutcome, Profile, Prompt, RecordChannels, RecordPrompt
+from voxrec.postgres.pool import Pool
 from voxrec.store.audit import Audit
-from voxrec.store.idempotency import Along
+from voxrec.store.idempotency import TransactionHook
 from voxrec.store.keyset import Cursor
-from voxrec.store.pool import Pool
 from voxrec.store.profiles import ProfileFilter, Profiles
 from voxrec.store.prompts import Prompts
 
@@ -61,7 +61,7 @@ class AtOnce(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = Profiles(self.pool)
-        self.along = Along(entry=noted)
+        self.along = TransactionHook(entry=noted)
 
     async def entries(self) -> list[UUID | None]:
         return [entry.target_id for entry in await Audit(self.pool).page()]
@@ -73,7 +73,7 @@ class AtOnce(DatabaseTestCase):
         self.assertEqual(await self.entries(), [given.id])
         with self.assertRaises(Conflict) as caught:
             await self.profiles.create(given, self.along)
-        self.assertEqual([fault.field for fault in caught.exception.faults], ["id"])
+        self.assertEqual([fault.field for fault in caught.exception.field_errors], ["id"])
         self.assertEqual(await self.entries(), [given.id])
 
     async def test_a_change_and_its_entry(self) -> None:
@@ -139,11 +139,11 @@ class Storing(DatabaseTestCase):
         with self.assertRaises(Conflict) as caught:
             await self.profiles.create(other)
         self.assertEqual(
-            caught.exception.faults,
+            caught.exception.field_errors,
             (
-                FieldFault("id", f"{FULL.id} is in use by another profile"),
-                FieldFault("numbers", "+4930100 is in use by another profile"),
-                FieldFault("numbers", "+4930200 is in use by another profile"),
+                FieldError("id", f"{FULL.id} is in use by another profile"),
+                FieldError("numbers", "+4930100 is in use by another profile"),
+                FieldError("numbers", "+4930200 is in use by another profile"),
             ),
         )
         self.assertEqual(await self.profiles.all(), [FULL])
@@ -194,7 +194,7 @@ class Storing(DatabaseTestCase):
             await self.profiles.update(
                 other.id, lambda old: msgspec.structs.replace(old, numbers=("+4930900", "+4930100"))
             )
-        self.assertEqual([fault.field for fault in caught.exception.faults], ["numbers"])
+        self.assertEqual([fault.field for fault in caught.exception.field_errors], ["numbers"])
         self.assertEqual(await self.profiles.get(other.id), other)
 
     async def test_changes_at_once_see_each_other(self) -> None:

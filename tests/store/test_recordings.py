@@ -13,16 +13,16 @@ import msgspec
 import psycopg2
 from twisted.internet.defer import Deferred, gatherResults
 
-from tests.postgres import DatabaseTestCase
+from tests.database import DatabaseTestCase
 from tests.store.samples import NOON, later, profile, recording
 from voxrec.errors import Conflict, InvalidInput, NotFound
 from voxrec.model import JobKind, Recording, RecordingState, SideVerdict, TimelineEntry, Verdict
-from voxrec.store import marks as room
+from voxrec.postgres.connection import Row
+from voxrec.postgres.pool import Pool
+from voxrec.store import metadata_index as room
 from voxrec.store import recordings as ways
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.keyset import Cursor
-from voxrec.store.link import Row
-from voxrec.store.pool import Pool
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 
@@ -76,7 +76,7 @@ class Storing(RecordingsTestCase):
         await self.recordings.create(FULL)
         with self.assertRaises(Conflict) as caught:
             await self.recordings.create(recording(id=FULL.id))
-        self.assertEqual([fault.field for fault in caught.exception.faults], ["id"])
+        self.assertEqual([fault.field for fault in caught.exception.field_errors], ["id"])
 
     async def test_an_unknown_one(self) -> None:
         nobody = uuid4()
@@ -313,7 +313,7 @@ class Metadata(RecordingsTestCase):
             ({"site": "Hamburg", "case": 2}, True, '["case",2]'),
             ({}, True, None),
         ):
-            marks = room.Marks(self.pool, cast("dict[str, Any]", wanted), None, None, None)
+            marks = room.MetadataIndex(self.pool, cast("dict[str, Any]", wanted), None, None, None)
             self.assertEqual(await marks.leading(otherwise), leading)
         of_desk = RecordingFilter(profile_id=desk, metadata={"site": "Hamburg"})
         self.assertEqual(len(await self.recordings.page(of_desk)), 5)

@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from voxrec.ari.events import Bridge, Channel, LiveRecording
-from voxrec.ari.requests import AriRefusal, Requester
+from voxrec.ari.transport import AriRefusal, Transport
 
 T = TypeVar("T")
-Timed = Callable[[str, Requester], Requester]
+Timed = Callable[[str, Transport], Transport]
 Done: TypeAlias = Deferred[bytes]  # a command was done; what Asterisk answers says no more
 Direction = Literal["none", "in", "out", "both"]
 
@@ -62,13 +62,13 @@ class AriClient:
     Over HTTP until `prefer` names a faster way, and again after `forget`.
     """
 
-    def __init__(self, http: Requester, app: str, timed: Timed = lambda _name, way: way) -> None:
+    def __init__(self, http: Transport, app: str, timed: Timed = lambda _name, way: way) -> None:
         """``timed`` puts a watch on a way, http or websocket, where somebody wants to know how quick it is."""
         self.app = app
         self._timed = timed
         self._http = timed("http", http)
         self._way = self._http
-        self._aside: Requester | None = None
+        self._aside: Transport | None = None
         self._cause_codes = False
 
     @property
@@ -76,11 +76,11 @@ class AriClient:
         """Whether Asterisk does commands in the order in which they are sent, not waiting for the answers."""
         return self._way is not self._http
 
-    def prefer(self, way: Requester) -> None:
+    def prefer(self, way: Transport) -> None:
         """Send what follows this way."""
         self._way = self._timed("websocket", way)
 
-    def prefer_aside(self, way: Requester | None) -> None:
+    def prefer_aside(self, way: Transport | None) -> None:
         """Send what makes a recording this way, where it holds nobody up; None: as everything else."""
         self._aside = None if way is None else self._timed("websocket", way)
 

@@ -13,7 +13,7 @@ from voxrec.audio.join import mixed
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.audio.sink import resampled, write
 from voxrec.audio.source import BLOCK, Samples, Sound, blocks, opened
-from voxrec.errors import AudioFault
+from voxrec.errors import AudioError
 
 _MOST: Final = 1 << 31  # samples of 16 bits, which a WAV can hold: a few megabytes of FLAC can unfold to any number
 _SLACK: Final = 0.1  # seconds that a lossy codec may count otherwise than it gives
@@ -39,10 +39,10 @@ def convert(
     """
     info = probe(source, source_form)
     if channel is not None and info.channels != 2:
-        raise AudioFault(f"{source}: has {info.channels} channels; a side can be told from two only")
+        raise AudioError(f"{source}: has {info.channels} channels; a side can be told from two only")
     channels = 1 if channel else info.channels
     if channels > form.channels:
-        raise AudioFault(f"{source}: has {channels} channels; {form.name} holds {form.channels}")
+        raise AudioError(f"{source}: has {channels} channels; {form.name} holds {form.channels}")
     rate = form.rate_for(info.rate)
     try:
         with opened(source, source_form) as sound:
@@ -80,7 +80,7 @@ def measured(path: Path, most: float) -> float:
     """
     info = probe(path)
     limit = min(round(most * info.rate), _MOST // info.channels)
-    too_long = AudioFault(f"{path}: is longer than {min(most, limit / info.rate):g} seconds")
+    too_long = AudioError(f"{path}: is longer than {min(most, limit / info.rate):g} seconds")
     if info.frames > limit:
         raise too_long
     frames = 0
@@ -90,9 +90,9 @@ def measured(path: Path, most: float) -> float:
             if frames > limit:
                 raise too_long
     if frames == 0:
-        raise AudioFault(f"{path}: holds no sound")
+        raise AudioError(f"{path}: holds no sound")
     if frames < info.frames - _SLACK * info.rate:
-        raise AudioFault(f"{path}: breaks off after {frames / info.rate:.1f} of {info.duration:.1f} seconds")
+        raise AudioError(f"{path}: breaks off after {frames / info.rate:.1f} of {info.duration:.1f} seconds")
     return frames / info.rate
 
 

@@ -11,12 +11,12 @@ from typing import Final
 
 import soundfile
 
-from voxrec.errors import FieldFault, InvalidInput
+from voxrec.errors import FieldError, InvalidInput
 
 RAW: Final = "RAW"  # libsndfile's word for samples without a header
 G722: Final = "G722"
 G726: Final = "G721_32"  # libsndfile's word: G.726 at 32 kbit/s was G.721 before
-_OWN: Final = frozenset({G722, G726})  # see voxrec.audio.headerless
+_OWN: Final = frozenset({G722, G726})  # see voxrec.audio.raw_codecs
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,5 +119,5 @@ def named(name: str) -> Format:
     try:
         return FORMATS[name]
     except KeyError:
-        fault = FieldFault("recordFormat", f"{name!r} is not known; allowed: {', '.join(FORMATS)}")
+        fault = FieldError("recordFormat", f"{name!r} is not known; allowed: {', '.join(FORMATS)}")
         raise InvalidInput(str(fault), [fault]) from None

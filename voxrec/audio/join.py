@@ -15,7 +15,7 @@ from voxrec.audio.meter import Meter, block_of
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.audio.sink import resampled, write
 from voxrec.audio.source import Samples, Sound, blocks, opened
-from voxrec.errors import AudioFault
+from voxrec.errors import AudioError
 from voxrec.model import RecordChannels, Side
 
 _SILENT: Final = np.zeros(0, dtype=np.int16)
@@ -42,7 +42,7 @@ def join(
     ``meters`` listen to the sides meanwhile, so that each is read once.
 
     Raises AudioFault where neither side has a frame, a side is not one channel, the rates differ (see
-    `voxrec.audio.level.at_one_rate`), or ``form`` cannot hold both sides apart and DUAL is wanted. Raises OSError
+    `voxrec.audio.resample.at_one_rate`), or ``form`` cannot hold both sides apart and DUAL is wanted. Raises OSError
     where the file cannot be written; then no part of it remains.
     """
     legs = {Side.CALLER: caller, Side.CALLEE: callee}
@@ -52,7 +52,7 @@ def join(
         wanted = form.rate_for(rate)
         dual = channels is RecordChannels.DUAL
         if dual and form.channels < 2:
-            raise AudioFault(f"{output}: {form.name} holds one channel, so the sides cannot be kept apart in it")
+            raise AudioError(f"{output}: {form.name} holds one channel, so the sides cannot be kept apart in it")
         left, right = (_samples(legs[side], audible.get(side), meters.get(side)) for side in legs)
         try:
             write(resampled(_laid(left, right, dual), rate, wanted), output, wanted, 2 if dual else 1, form)
@@ -93,7 +93,7 @@ def _audible(path: Path, stack: ExitStack) -> Sound | None:
         return None
     sound = stack.enter_context(opened(path))
     if sound.channels != 1:
-        raise AudioFault(f"{path}: has {sound.channels} channels; one side of a call has one")
+        raise AudioError(f"{path}: has {sound.channels} channels; one side of a call has one")
     return sound if sound.frames else None
 
 
@@ -107,10 +107,10 @@ def _has_content(path: Path) -> bool:
 def _common_rate(audible: Mapping[Side, Sound]) -> int:
     rates = {sound.samplerate for sound in audible.values()}
     if not rates:
-        raise AudioFault("neither side of the call has a sample: nothing to join")
+        raise AudioError("neither side of the call has a sample: nothing to join")
     if len(rates) > 1:
         told = ", ".join(f"{side} {sound.samplerate} Hz" for side, sound in audible.items())
-        raise AudioFault(f"the sides of one call differ in their rate: {told}")
+        raise AudioError(f"the sides of one call differ in their rate: {told}")
     return rates.pop()
 
 
@@ -148,5 +148,5 @@ def _verified(output: Path, form: Format, seconds: float) -> AudioInfo:
     """Read the file's length back: an error while libsndfile closes a file is told to nobody."""
     written = probe(output, form)
     if written.duration < seconds - _CODEC_SLACK:
-        raise AudioFault(f"{output}: {written.duration:.2f} of {seconds:.2f} seconds were written")
+        raise AudioError(f"{output}: {written.duration:.2f} of {seconds:.2f} seconds were written")
     return written

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from voxrec.audio.plain import HEADER, plain_source
+from voxrec.audio.pcm_wav import HEADER, plain_source
 
 _CHUNK: Final = struct.Struct("<4sI")
 _SIZE: Final = struct.Struct("<I")

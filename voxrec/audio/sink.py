@@ -8,8 +8,8 @@ import soundfile
 import soxr
 
 from voxrec.audio.formats import G722, G726, RAW, WAV, Format
-from voxrec.audio.headerless import BehindAuHeader, G722Sink
-from voxrec.audio.plain import write_raw, write_wav
+from voxrec.audio.pcm_wav import write_raw, write_wav
+from voxrec.audio.raw_codecs import BehindAuHeader, G722Sink
 from voxrec.audio.source import Samples, endian_of, explained
 
 

@@ -12,9 +12,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from voxrec.audio.formats import G722, G726, RAW, Format
-from voxrec.audio.headerless import BehindAuHeader, G722Source
-from voxrec.audio.plain import HEADER, plain_source
-from voxrec.errors import AudioFault
+from voxrec.audio.pcm_wav import HEADER, plain_source
+from voxrec.audio.raw_codecs import BehindAuHeader, G722Source
+from voxrec.errors import AudioError
 
 BLOCK: Final = 1 << 18  # frames: about half a minute of telephone audio, a few megabytes on the way through
 _SYSTEM_ERROR: Final = 2  # SF_ERR_SYSTEM (sndfile.h): the operating system's trouble, not the file's
@@ -60,11 +60,11 @@ def opened(path: Path, form: Format | None = None) -> Iterator[Sound]:
         # opened and looked at here, since libsndfile keeps the errno to itself
         file = path.open("rb", buffering=0)
     except FileNotFoundError:
-        raise AudioFault(f"{path}: is missing") from None
+        raise AudioError(f"{path}: is missing") from None
     with file:
         header = file.read(HEADER)
         if not header:
-            raise AudioFault(f"{path}: is empty")
+            raise AudioError(f"{path}: is empty")
         headerless = form is not None and form.headerless
         if not headerless and (plain := plain_source(file, header)):
             yield plain
@@ -111,4 +111,4 @@ def explained(path: Path, error: soundfile.LibsndfileError) -> Exception:
     """Tell trouble of the operating system (OSError) from trouble of the file (AudioFault)."""
     if error.code == _SYSTEM_ERROR:
         return OSError(errno.EIO, "the system refused to read or write (a full disk, often)", str(path))
-    return AudioFault(f"{path}: {error.error_string.rstrip('.')}")
+    return AudioError(f"{path}: {error.error_string.rstrip('.')}")

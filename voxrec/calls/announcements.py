@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from voxrec.audio.convert import telephone
 from voxrec.errors import NotFound, Unavailable, VoxrecError
 from voxrec.model import Profile, Prompt, RecordPrompt
-from voxrec.threads import InThread
+from voxrec.threads import DeferToThread
 
 DEFAULT = "announcement"
 # What Asterisk calls a WAV file of each rate (its format_wav); it plays the one that suits the call.
@@ -81,7 +81,7 @@ class Announcements:
         clock: IReactorTime,
         prompts: Prompts,
         directory: Path,
-        in_thread: InThread,
+        defer_to_thread: DeferToThread,
         *,
         default: str,
         in_asterisk: str,
@@ -91,7 +91,7 @@ class Announcements:
         self._clock = clock
         self._prompts = prompts
         self._directory = directory
-        self._in_thread = in_thread
+        self._defer_to_thread = defer_to_thread
         self._default = default
         self._in_asterisk = in_asterisk
         self._grace = grace
@@ -110,8 +110,8 @@ class Announcements:
     async def start(self) -> None:
         """Put the default announcement there, and take stock: what is there can be played without PostgreSQL."""
         try:
-            await self._in_thread(install_default, self._directory)
-            self._playable = {sound.prompt_id: sound for sound in await self._in_thread(_found, self._directory)}
+            await self._defer_to_thread(install_default, self._directory)
+            self._playable = {sound.prompt_id: sound for sound in await self._defer_to_thread(_found, self._directory)}
         except VoxrecError as error:
             self._log.error("announcements: {error}", error=error)
 
@@ -156,7 +156,7 @@ class Announcements:
                 await deferLater(self._clock, _AGAIN)
 
     async def _follow(self, prompts: list[Prompt]) -> None:
-        there = set(await self._in_thread(_found, self._directory))
+        there = set(await self._defer_to_thread(_found, self._directory))
         wanted = {_Sound(str(prompt.id), prompt.sha256[:16]) for prompt in prompts if prompt.sha256 is not None}
         for sound in wanted:
             if sound in there or await self._installed(sound):
@@ -172,7 +172,7 @@ class Announcements:
             self._stale = True  # it was replaced meanwhile
             return False
         try:
-            await self._in_thread(_install, self._directory, sound, audio.content)
+            await self._defer_to_thread(_install, self._directory, sound, audio.content)
         except SoundsUnavailable:
             raise
         except VoxrecError as error:
@@ -189,7 +189,7 @@ class Announcements:
             del self._unwanted[sound]
             if self._playable.get(sound.prompt_id) == sound:
                 del self._playable[sound.prompt_id]
-        await self._in_thread(_remove, self._directory, over)
+        await self._defer_to_thread(_remove, self._directory, over)
 
 
 def install_default(directory: Path) -> None:

@@ -13,8 +13,8 @@ from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
 from voxrec.calls.causes import Cause
-from voxrec.calls.names import WHISPER, owned_id
-from voxrec.calls.steps import Arrival
+from voxrec.calls.channel_ready import ChannelReady
+from voxrec.calls.ids import WHISPER, owned_id
 from voxrec.errors import VoxrecError
 
 
@@ -50,7 +50,7 @@ class Beeper:
         self._silent = silent
         self._beeped = beeped
         self._open = False
-        self._arrival = Arrival(clock)
+        self._arrival = ChannelReady(clock)
         self._next = 0.0
         self._timer: IDelayedCall | None = None
 
@@ -112,7 +112,7 @@ class Beeper:
         try:
             if not self._open:
                 self._open = True
-                self._arrival = Arrival(self._clock)
+                self._arrival = ChannelReady(self._clock)
                 await self._asterisk.snoop(self._channel(), self._whisper, "whisper", spy="none", whisper="both")
             await self._arrival.there()
             await self._asterisk.play_to_channel(self._whisper, playback, self._media, language=self._language)

@@ -11,12 +11,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient, Done
-from voxrec.calls import memory
+from voxrec.calls import takeover_state as memory
 from voxrec.calls.beeper import Beeper
 from voxrec.calls.causes import Cause
-from voxrec.calls.names import leg_role, owned_id
-from voxrec.calls.recorder import NARROW, WIDE, Ledger, Recorder
-from voxrec.calls.steps import Step, together
+from voxrec.calls.ids import leg_role, owned_id
+from voxrec.calls.recorder import NARROW, WIDE, Recorder, RecordingSink
+from voxrec.deferreds import Operation, gather
 from voxrec.errors import VoxrecError
 from voxrec.model import (
     CallState,
@@ -54,7 +54,7 @@ class CallSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class InboundCall:
     """A call as it came in: Asterisk's channel, who calls, and what was dialled.
 
     ``headers`` are those of its INVITE that go on to the far end; ``wideband`` says that it brings more than 8 kHz.
@@ -129,11 +129,11 @@ class Core:
 
     clock: IReactorTime
     asterisk: AriClient
-    ledger: Ledger
+    ledger: RecordingSink
     settings: CallSettings
     call_id: UUID
     recording_id: UUID
-    incoming: Incoming
+    incoming: InboundCall
     profile: Profile
     over: Callable[[], None]
     tell: Callable[[EventType], None]
@@ -184,7 +184,7 @@ class Core:
     async def place(self) -> None:
         """Make the bridge and the outgoing channel."""
         if self.asterisk.in_order:
-            await together(self.make_leg(), self.make_bridge())
+            await gather(self.make_leg(), self.make_bridge())
         else:
             await self.make_bridge()
             await self.make_leg()
@@ -212,9 +212,9 @@ class Core:
             },
         )
 
-    def memory(self) -> memory.Memory:
+    def memory(self) -> memory.TakeoverState:
         """What another process would need."""
-        return memory.Memory(
+        return memory.TakeoverState(
             call_id=self.call_id,
             recording_id=self.recording_id,
             caller=self.incoming.channel,
@@ -233,7 +233,7 @@ class Core:
         caller, timeout = self.incoming.channel, round(self.ring_timeout) + 30  # for the case that voxrec is not there
         join = self.asterisk.add_to_bridge(self.bridge, (caller, self.leg))
         if self.asterisk.in_order:
-            await together(join, self.asterisk.dial(self.leg, caller=caller, timeout=timeout))
+            await gather(join, self.asterisk.dial(self.leg, caller=caller, timeout=timeout))
         else:
             await join
             await self.asterisk.dial(self.leg, caller=caller, timeout=timeout)
@@ -267,7 +267,7 @@ class Core:
         await self.asterisk.add_to_bridge(self.bridge, (self.leg,))
         await self.asterisk.dial(self.leg, caller=self.incoming.channel, timeout=round(self.ring_timeout))
 
-    async def _or_no_leg(self, step: Step[Any]) -> None:
+    async def _or_no_leg(self, step: Operation[Any]) -> None:
         try:
             await step
         except VoxrecError:
@@ -282,7 +282,7 @@ class Core:
         if self.recorder is None:
             await answer
         else:
-            await together(answer, self.recorder.begin())
+            await gather(answer, self.recorder.begin())
 
     async def record(self) -> None:
         """Record a call that was answered long ago."""
@@ -492,7 +492,7 @@ class Core:
             self.log.failure("call {call}: {status} failed", call=self.call_id, status=self.status)
             self.inputs.setup_failed()
 
-    def attempt(self, command: Step[Any]) -> None:
+    def attempt(self, command: Operation[Any]) -> None:
         """Run a command whose failure changes nothing: what it should end is ended by the recovery at the latest."""
         ensureDeferred(command).addErrback(
             lambda failure: self.log.warn("call {call}: {error}", call=self.call_id, error=failure.value)

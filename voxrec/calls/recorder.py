@@ -14,11 +14,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient, Direction
-from voxrec.ari.requests import AriRefusal
-from voxrec.calls import memory
+from voxrec.ari.transport import AriRefusal
+from voxrec.calls import takeover_state as memory
 from voxrec.calls.causes import Cause
-from voxrec.calls.names import owned_id, snoop_role
-from voxrec.calls.steps import Arrival, failures_of, together
+from voxrec.calls.channel_ready import ChannelReady
+from voxrec.calls.ids import owned_id, snoop_role
+from voxrec.deferreds import gather, gather_failures
 from voxrec.errors import VoxrecError
 from voxrec.model import PauseBehavior, Recording, RecordingState, Side, TimelineEntry, Verdict, leg_name
 
@@ -33,7 +34,7 @@ UNSURE: Final = "pause-unsure"
 _LONGEST_TIMELINE: Final = 5000  # entries: somebody may lean on a key
 
 
-class Ledger(Protocol):
+class RecordingSink(Protocol):
     """Where the facts of calls are kept; never blocks and never fails."""
 
     def append(self, recording: Recording) -> None:
@@ -54,7 +55,7 @@ class Recorder:
         self,
         clock: IReactorTime,
         asterisk: AriClient,
-        ledger: Ledger,
+        ledger: RecordingSink,
         recording: Recording,
         channel: str,
         *,
@@ -77,7 +78,7 @@ class Recorder:
         self._limit: IDelayedCall | None = None
         self._handed_over = False
         self._muted: set[Side] = set()
-        self._arrivals: dict[str, Arrival] = {}
+        self._arrivals: dict[str, ChannelReady] = {}
         self._steering = DeferredLock()
 
     @property
@@ -100,7 +101,7 @@ class Recorder:
     async def begin(self) -> None:
         """Ask Asterisk to record both sides; ``running`` is called when it does."""
         self._ledger.append(self._recording)
-        await together(*(self._begin_side(side) for side in Side))
+        await gather(*(self._begin_side(side) for side in Side))
 
     def refuse(self, reason: str) -> None:
         """Not to record after all, and why."""
@@ -131,7 +132,7 @@ class Recorder:
 
     async def _begin_side(self, side: Side) -> None:
         snoop = self._snoop(side)
-        arrival = self._arrivals[snoop_role(side)] = Arrival(self._clock)
+        arrival = self._arrivals[snoop_role(side)] = ChannelReady(self._clock)
         try:
             await self._asterisk.snoop(self._channel, snoop, f"snoop,{side}", spy=_SPIES[side])
             await arrival.there()
@@ -195,7 +196,7 @@ class Recorder:
     # and 22). So each side is asked once, and where nobody knows whether it was done, the recording ends there.
 
     async def _mute(self) -> None:
-        failures = await failures_of(*(self._mute_side(side) for side in _in_order(self._open - self._muted)))
+        failures = await gather_failures(*(self._mute_side(side) for side in _in_order(self._open - self._muted)))
         if not failures:
             return
         if all(isinstance(failure, AriRefusal) for failure in failures):
@@ -206,7 +207,7 @@ class Recorder:
         raise failures[0]
 
     async def _unmute(self) -> None:
-        failures = await failures_of(*(self._unmute_side(side) for side in _in_order(self._muted)))
+        failures = await gather_failures(*(self._unmute_side(side) for side in _in_order(self._muted)))
         if failures:
             self.stop(UNSURE)
             raise failures[0]

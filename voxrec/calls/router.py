@@ -13,14 +13,14 @@ from twisted.logger import Logger
 from voxrec import sipuri
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
-from voxrec.calls.arguments import display_name, headers_of, is_wideband, is_withheld, refer_target, replaced_dialog
 from voxrec.calls.causes import Cause
-from voxrec.calls.core import CallSettings, Incoming
-from voxrec.calls.live import LiveCall
-from voxrec.calls.memory import Memory
-from voxrec.calls.names import is_leg, owner_of
-from voxrec.calls.recorder import Ledger
-from voxrec.calls.takeover import Recall, Scene, left_calls, look, situation_of
+from voxrec.calls.core import CallSettings, InboundCall
+from voxrec.calls.ids import is_leg, owner_of
+from voxrec.calls.live_call import LiveCall
+from voxrec.calls.recorder import RecordingSink
+from voxrec.calls.snapshot import AsteriskSnapshot, RecordingLookup, left_calls, look, situation_of
+from voxrec.calls.stasis_args import display_name, headers_of, is_wideband, is_withheld, refer_target, replaced_dialog
+from voxrec.calls.takeover_state import TakeoverState
 from voxrec.errors import Conflict, NotFound, VoxrecError
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, Side, leg_name
 
@@ -39,15 +39,15 @@ class Directory(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Strays:
+class OrphanedChannels:
     """Channels and bridges of voxrec's in Asterisk that belong to no call, by id."""
 
     channels: frozenset[str] = frozenset()
     bridges: frozenset[str] = frozenset()
 
-    def still(self, later: "Strays") -> "Strays":
+    def still(self, later: "OrphanedChannels") -> "OrphanedChannels":
         """Those that are strays ``later`` as well."""
-        return Strays(self.channels & later.channels, self.bridges & later.bridges)
+        return OrphanedChannels(self.channels & later.channels, self.bridges & later.bridges)
 
 
 class Watcher(Protocol):
@@ -78,9 +78,9 @@ class Router:
         clock: IReactorTime,
         asterisk: AriClient,
         directory: Directory,
-        ledger: Ledger,
+        ledger: RecordingSink,
         settings: CallSettings,
-        recall: Recall,
+        recall: RecordingLookup,
         *,
         allowed_hosts: tuple[str, ...] = (),
         max_calls: int = 0,
@@ -255,7 +255,7 @@ class Router:
             return  # found by `reconcile` already
         # what is withheld stays in Asterisk, which passes it on to those alone whom the trunk trusts
         caller = events.CallerId() if is_withheld(args) else channel.caller
-        incoming = Incoming(
+        incoming = InboundCall(
             channel=channel.id,
             number=caller.number[:255],
             name=display_name(caller.name)[:255],
@@ -287,7 +287,7 @@ class Router:
             profile=profile.id,
         )
 
-    def _opened(self, incoming: Incoming, profile: Profile, memory: Memory | None = None) -> LiveCall:
+    def _opened(self, incoming: InboundCall, profile: Profile, memory: TakeoverState | None = None) -> LiveCall:
         call = LiveCall(
             self._clock,
             self._asterisk,
@@ -304,7 +304,7 @@ class Router:
         self._by_recording[call.recording_id] = call
         return call
 
-    def _profile_for(self, incoming: Incoming) -> Profile | _Refusal:
+    def _profile_for(self, incoming: InboundCall) -> Profile | _Refusal:
         if self._draining:
             return _Refusal(Cause.CONGESTION, "voxrec is stopping")
         profile = self._directory.find(incoming.dialled)
@@ -370,7 +370,7 @@ class Router:
 
     # recovery
 
-    async def reconcile(self) -> Strays:
+    async def reconcile(self) -> OrphanedChannels:
         """Ask Asterisk how things stand; tell each call what it missed, and take over what another process left.
 
         Gives back what is voxrec's in Asterisk and belongs to no call of this process.
@@ -382,7 +382,7 @@ class Router:
             await self._catch_up(call, status, leg, scene)
         await self._take_over(await left_calls(self._asterisk, scene, self._calls.__contains__))
         held = self._held(scene)
-        return Strays(
+        return OrphanedChannels(
             frozenset(
                 channel
                 for channel in scene.own
@@ -394,7 +394,7 @@ class Router:
             frozenset(bridge for bridge in scene.bridges if owner_of(bridge) is not None and not self._is_ours(bridge)),
         )
 
-    async def _take_over(self, left: list[Memory]) -> None:
+    async def _take_over(self, left: list[TakeoverState]) -> None:
         left = [memory for memory in left if memory.call_id not in self._calls]  # a reconcile before this may have them
         if not left or self._gone:
             return
@@ -411,7 +411,7 @@ class Router:
             call.take_over(situation)
             self._log.info("call {call}: taken over, {status}", call=call.id, status=call.status)
 
-    async def _catch_up(self, call: LiveCall, status: CallState, leg: str, scene: Scene) -> None:
+    async def _catch_up(self, call: LiveCall, status: CallState, leg: str, scene: AsteriskSnapshot) -> None:
         """Tell a call, which was at ``status`` and had that ``leg`` when Asterisk was asked, what it missed."""
         if leg != call.leg:
             pass  # it was transferred meanwhile
@@ -438,7 +438,7 @@ class Router:
         owner = owner_of(owned)
         return owner is not None and owner[0] in self._calls
 
-    def _held(self, scene: Scene) -> set[str]:
+    def _held(self, scene: AsteriskSnapshot) -> set[str]:
         """The Local channels that hold a place in a bridge."""
         placeholders = (call.placeholder for call in self.calls)
         return {_local(scene.channels[channel]) for channel in placeholders if channel in scene.channels}
@@ -447,12 +447,12 @@ class Router:
         """Whether a Recording belongs to a live call."""
         return recording_id in self._by_recording
 
-    async def clear_away(self, strays: Strays) -> None:
+    async def clear_away(self, strays: OrphanedChannels) -> None:
         """End what belongs to no call; a caller who still waits to be put through is put through."""
         if self._gone:
             return
         waiting = {channel.id: channel for channel in await self._asterisk.channels() if channel.state == "Ring"}
-        strays = Strays() if self._gone else strays
+        strays = OrphanedChannels() if self._gone else strays
         for channel in strays.channels:
             if channel in waiting and owner_of(channel) is None:
                 self._incoming(waiting[channel])
@@ -473,8 +473,8 @@ class Router:
             self._log.warn("Asterisk: {what} stays: {error}", what=what, error=error)
 
 
-def _incoming_of(memory: Memory) -> Incoming:
-    return Incoming(
+def _incoming_of(memory: TakeoverState) -> InboundCall:
+    return InboundCall(
         channel=memory.caller,
         number=memory.number,
         name=memory.name,

@@ -20,8 +20,8 @@ from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed, readBody
 from twisted.web.http_headers import Headers
 
-from voxrec.sandbox.cell import Cell
 from voxrec.sandbox.errors import SandboxError
+from voxrec.sandbox.namespaces import Cell
 from voxrec.sandbox.process import POLL_SECONDS, Process
 
 LOOPBACK = "127.0.0.1"

@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from voxrec.errors import VoxrecError
-from voxrec.sandbox import scene, tones
+from voxrec.sandbox import demo_call as scene
+from voxrec.sandbox import tones
 from voxrec.sandbox.demo import step
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.phone import Phone

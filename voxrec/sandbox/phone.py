@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.orders import Consult, Dial, Direction, Join, Order, Reinvite, Transfer, encode_order
+from voxrec.sandbox.phone_commands import Consult, Dial, Direction, Join, Order, Reinvite, Transfer, encode_order
 from voxrec.sandbox.process import Process, dying_with_parent, wait_until
 from voxrec.sandbox.tones import repeat
 

@@ -36,7 +36,7 @@ class Process:
     """One program, running from the moment of construction; what it prints goes to ``log``.
 
     Construct it in the reactor's thread: the kernel ties the child's life to the thread that started it.
-    ``command`` must keep its process id over every exec (as voxrec.sandbox.cell's do), since signals go to that id.
+    ``command`` must keep its process id over every exec (as voxrec.sandbox.namespaces does): signals go to that id.
     One that ``listens`` is told things with ``tell``; the others have nothing on their standard input.
     """
 

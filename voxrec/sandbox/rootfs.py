@@ -145,7 +145,7 @@ def _build(recipe: Recipe, root: Path, say: Say) -> None:
             command = bootstrap_command(apt.mmdebstrap(), recipe, apt.mirror(), apt.network_options())
             say(f"Building {recipe.name} from Debian {recipe.suite} ...")
             _unpack(command, unfinished, say)
-        # Where a cell mounts its own answers (voxrec.sandbox.cell).
+        # Where a cell mounts its own answers (voxrec.sandbox.namespaces).
         for name in ("hosts", "resolv.conf"):
             place = unfinished / "etc" / name
             place.unlink(missing_ok=True)

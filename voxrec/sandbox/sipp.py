@@ -12,8 +12,8 @@ import soundfile
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
-from voxrec.sandbox.cell import Cell
 from voxrec.sandbox.errors import SandboxError
+from voxrec.sandbox.namespaces import Cell
 from voxrec.sandbox.process import Process, wait_until
 
 OK = 200

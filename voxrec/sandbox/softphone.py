@@ -1,8 +1,8 @@
 """A SIP phone as a program: it places or answers one call with real media, plays a file and records what it hears.
 
 It tells what happens as one JSON object a line on its standard output, and does what each line on its standard input
-says (voxrec.sandbox.orders); voxrec.sandbox.phone is the other end of both. A process of its own because the SIP stack
-(pjsip) knows one endpoint a process, and its audio clock must not wait for our reactor.
+says (voxrec.sandbox.phone_commands); voxrec.sandbox.phone is the other end of both. A process of its own because the
+SIP stack (pjsip) knows one endpoint a process, and its audio clock must not wait for our reactor.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import msgspec
 import pjsua2 as pj
 
 from voxrec.sandbox.asterisk import LOOPBACK
-from voxrec.sandbox.orders import Consult, Dial, Direction, Join, Order, Reinvite, Transfer, decode_order
 from voxrec.sandbox.phone import CODECS, PhoneEvent, codecs_named, encode_event
+from voxrec.sandbox.phone_commands import Consult, Dial, Direction, Join, Order, Reinvite, Transfer, decode_order
 
 EVENT_LOOP_MILLISECONDS = 10
 BYE_SECONDS = 2.0

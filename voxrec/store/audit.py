@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Final
 
 from voxrec.model import AuditEntry
+from voxrec.postgres.database import Database
+from voxrec.postgres.pool import Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.database import Database
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
-from voxrec.store.pool import Transaction
 
 _COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM audit"

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from voxrec.store.pool import Pool, Transaction
+from voxrec.postgres.pool import Pool, Transaction
 
 
 class DeliveryState(enum.StrEnum):

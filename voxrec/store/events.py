@@ -21,8 +21,8 @@ from twisted.python.failure import Failure
 
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Call, Event, EventType
-from voxrec.store.link import Prepared
-from voxrec.store.pool import Pool
+from voxrec.postgres.connection import Prepared
+from voxrec.postgres.pool import Pool
 
 EVENTS_CHANNEL: Final = "voxrec_events"  # says that there are new ones
 QUEUED: Final = 10_000  # events of calls that wait for PostgreSQL at most
@@ -40,7 +40,7 @@ _FORGET: Final = "DELETE FROM events WHERE id < (SELECT max(id) FROM events WHER
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class CallEvent:
     """An event that is not yet written down."""
 
     type: EventType
@@ -49,7 +49,7 @@ class News:
     data: Call
 
 
-class Kept(NamedTuple):
+class RetainedRange(NamedTuple):
     """The ids of the oldest and the newest event that there are; both 0 where there was none yet."""
 
     oldest: int
@@ -62,14 +62,14 @@ class Events:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def tell(self, news: Sequence[News]) -> None:
+    async def tell(self, news: Sequence[CallEvent]) -> None:
         """Write down what happened, in this order."""
         await self._pool.execute(_TELL, (msgspec.json.encode(news).decode(),))
 
-    async def kept(self) -> Kept:
+    async def kept(self) -> RetainedRange:
         """What there is."""
         (row,) = await self._pool.query("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM events")
-        return Kept(*row)
+        return RetainedRange(*row)
 
     async def after(self, last: int, limit: int) -> list[Event]:
         """At most ``limit`` of those behind the one with the id ``last``, oldest first."""
@@ -86,10 +86,10 @@ class Events:
         return await self._pool.execute(_FORGET, (age,))
 
 
-class Told(Protocol):
+class EventSink(Protocol):
     """Where a queue's events go: `Events`, or what a test puts in its place."""
 
-    async def tell(self, news: Sequence[News], /) -> None:
+    async def tell(self, news: Sequence[CallEvent], /) -> None:
         """Write down what happened, in this order."""
 
 
@@ -98,12 +98,14 @@ class EventQueue:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, events: Told, dropped: Callable[[int], None], limit: int = QUEUED) -> None:
+    def __init__(
+        self, clock: IReactorTime, events: EventSink, dropped: Callable[[int], None], limit: int = QUEUED
+    ) -> None:
         self._clock = clock
         self._events = events
         self._dropped = dropped
         self._limit = limit
-        self._waiting: deque[News] = deque()
+        self._waiting: deque[CallEvent] = deque()
         self._writer: Deferred[None] | None = None
         self._writing = 0  # how many of the first ones are under way
         self._full = False
@@ -111,7 +113,7 @@ class EventQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: CallEvent) -> None:
         """Have it written down soon."""
         self._waiting.append(news)
         if len(self._waiting) > self._limit:
@@ -122,7 +124,7 @@ class EventQueue:
 
     def call_changed(self, happened: EventType, call: Call) -> None:
         """Something happened to a call, just now."""
-        self.tell(News(happened, datetime.fromtimestamp(self._clock.seconds(), UTC), call.profile_id, call))
+        self.tell(CallEvent(happened, datetime.fromtimestamp(self._clock.seconds(), UTC), call.profile_id, call))
 
     def call_refused(self, cause: int) -> None:
         """There was no call, so there is no event."""

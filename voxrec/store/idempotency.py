@@ -13,8 +13,8 @@ import msgspec
 
 from voxrec.errors import Conflict
 from voxrec.model import AuditEntry
+from voxrec.postgres.pool import Pool, Transaction
 from voxrec.store.audit import add
-from voxrec.store.pool import Pool, Transaction
 
 KEPT: Final = timedelta(hours=24)
 _FIND: Final = """
@@ -61,7 +61,7 @@ class FirstAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Along(Generic[T]):
+class TransactionHook(Generic[T]):
     """What is done in the transaction that stores a T, told what is stored; where it fails, nothing is done at all.
 
     ``entry`` gives the change's audit entry, ``first`` what is answered to this use of an Idempotency-Key.
@@ -78,7 +78,7 @@ class Along(Generic[T]):
             await add(transaction, self.entry(stored))
 
 
-nothing: Final[Along[Any]] = Along()
+nothing: Final[TransactionHook[Any]] = TransactionHook()
 """Nothing is done beside it."""
 
 

@@ -16,11 +16,11 @@ import msgspec
 
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Job, JobKind, JobState
-from voxrec.store.database import Database
+from voxrec.postgres.connection import Prepared, Row
+from voxrec.postgres.database import Database
+from voxrec.postgres.pool import Transaction
 from voxrec.store.deliveries import reopen
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
-from voxrec.store.link import Prepared, Row
-from voxrec.store.pool import Transaction
 
 _KEYS: Final = tuple(field.encode_name for field in msgspec.structs.fields(Job))
 _STATE: Final = """

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from voxrec.store.database import Database
-from voxrec.store.link import Row
+from voxrec.postgres.connection import Row
+from voxrec.postgres.database import Database
 
 _NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 

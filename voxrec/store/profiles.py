@@ -11,14 +11,14 @@ from uuid import UUID
 import msgspec
 from psycopg2.errors import ForeignKeyViolation
 
-from voxrec.errors import Conflict, FieldFault, InvalidInput, NotFound
+from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Profile
+from voxrec.postgres.connection import Prepared, Row
+from voxrec.postgres.pool import Pool, Transaction
 from voxrec.store.audit import BESIDE, in_order
 from voxrec.store.columns import Columns
-from voxrec.store.idempotency import Along, nothing
+from voxrec.store.idempotency import TransactionHook, nothing
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
-from voxrec.store.link import Prepared, Row
-from voxrec.store.pool import Pool, Transaction
 
 _COLUMNS: Final = Columns(Profile, jsonb=frozenset({"metadata"}), elsewhere=frozenset({"numbers"}))
 _WHOLE: Final = f"""
@@ -89,13 +89,13 @@ class Profiles:
         """The same store, as if there were no other Profiles than these; None: all of them. It makes no new ones."""
         return self if profile_ids is None else Profiles(self._pool, profile_ids)
 
-    def _demand_within(self, profile_id: UUID) -> None:
+    def _require_within(self, profile_id: UUID) -> None:
         if self._only is not None and profile_id not in self._only:
             raise _no_profile(profile_id)
 
     async def get(self, profile_id: UUID) -> Profile:
         """One Profile. NotFound."""
-        self._demand_within(profile_id)
+        self._require_within(profile_id)
         rows = await self._pool.query(_GET, (profile_id,))
         return _only(rows, profile_id)
 
@@ -122,19 +122,19 @@ class Profiles:
         rows = await newest(self._pool, _SELECT, where, limit, after)
         return [_profile(row) for row in rows]
 
-    async def create(self, profile: Profile, along: Along[Profile] = nothing) -> Profile:
+    async def create(self, profile: Profile, along: TransactionHook[Profile] = nothing) -> Profile:
         """Add one, and do ``along``. Conflict where its id, or any of its numbers, is in use; it names all of them."""
-        self._demand_within(profile.id)
+        self._require_within(profile.id)
         if (stored := await self._created(profile, along)) is not None:
             return stored
 
         async def work(transaction: Transaction) -> Profile:
-            faults = []
+            field_errors = []
             if not (rows := await transaction.query(_INSERT, _COLUMNS.values(profile))):
-                faults.append(FieldFault("id", f"{profile.id} is in use by another profile"))
-            faults += await _claim_numbers(transaction, profile)
-            if faults:
-                raise Conflict("The profile collides with another one.", faults)
+                field_errors.append(FieldError("id", f"{profile.id} is in use by another profile"))
+            field_errors += await _claim_numbers(transaction, profile)
+            if field_errors:
+                raise Conflict("The profile collides with another one.", field_errors)
             stored = _profile((list(profile.numbers), *rows[0]))
             await along(transaction, stored)
             return stored
@@ -143,14 +143,14 @@ class Profiles:
             return await self._pool.transaction(work)
 
     async def update(
-        self, profile_id: UUID, change: Callable[[Profile], Profile], along: Along[Profile] = nothing
+        self, profile_id: UUID, change: Callable[[Profile], Profile], along: TransactionHook[Profile] = nothing
     ) -> Profile:
         """Put what ``change`` makes of it in a Profile's place, and do ``along``; nobody else changes it meanwhile.
 
         Where ``change`` raises, nothing is written. The id and the time of creation stay. NotFound; Conflict where a
         number belongs to another Profile.
         """
-        self._demand_within(profile_id)
+        self._require_within(profile_id)
         if (stored := await self._updated(profile_id, change, along)) is not None:
             return stored
 
@@ -160,8 +160,8 @@ class Profiles:
             rows = await transaction.query(_UPDATE, (*_COLUMNS.values(new), old.id))
             if new.numbers != old.numbers:
                 await transaction.execute("DELETE FROM profile_numbers WHERE profile_id = %s", (old.id,))
-                if faults := await _claim_numbers(transaction, new):
-                    raise Conflict("The profile collides with another one.", faults)
+                if field_errors := await _claim_numbers(transaction, new):
+                    raise Conflict("The profile collides with another one.", field_errors)
             stored = _profile((list(new.numbers), *rows[0]))
             await along(transaction, stored)
             return stored
@@ -171,7 +171,7 @@ class Profiles:
 
     # A transaction that is a single statement: it holds no lock and no connection between two of them.
 
-    async def _created(self, profile: Profile, along: Along[Profile]) -> Profile | None:
+    async def _created(self, profile: Profile, along: TransactionHook[Profile]) -> Profile | None:
         """Do it where that is enough; None where it is not, or where the id is in use."""
         if along.entry is None or along.first is not None or profile.numbers:
             return None
@@ -180,7 +180,7 @@ class Profiles:
         return _profile(((), *rows[0])) if rows else None
 
     async def _updated(
-        self, profile_id: UUID, change: Callable[[Profile], Profile], along: Along[Profile]
+        self, profile_id: UUID, change: Callable[[Profile], Profile], along: TransactionHook[Profile]
     ) -> Profile | None:
         """Do it where that is enough; None where it is not, or where somebody else was quicker."""
         if along.entry is None or along.first is not None:
@@ -200,7 +200,7 @@ class Profiles:
 
     async def delete(self, profile_id: UUID, check: Callable[[Profile], None] = _unchecked) -> None:
         """Remove one, unless ``check`` raises. NotFound. Its Recordings stay."""
-        self._demand_within(profile_id)
+        self._require_within(profile_id)
 
         async def work(transaction: Transaction) -> None:
             check(await _locked(transaction, profile_id))
@@ -215,7 +215,7 @@ def _prompt_told() -> Iterator[None]:
     try:
         yield
     except ForeignKeyViolation as error:
-        fault = FieldFault("recordPromptCustomId", "there is no such prompt any more")
+        fault = FieldError("recordPromptCustomId", "there is no such prompt any more")
         raise InvalidInput("The profile names a prompt that was deleted.", [fault]) from error
 
 
@@ -229,13 +229,13 @@ async def _locked(transaction: Transaction, profile_id: UUID) -> Profile:
     return _only(await transaction.query(f"{locking}; {_SELECT} WHERE id = %s", (profile_id,) * 2), profile_id)
 
 
-async def _claim_numbers(transaction: Transaction, profile: Profile) -> list[FieldFault]:
+async def _claim_numbers(transaction: Transaction, profile: Profile) -> list[FieldError]:
     if not profile.numbers:
         return []
     rows = await transaction.query(_INSERT_NUMBERS, (profile.id, list(profile.numbers)))
     claimed = {number for (number,) in rows}
     taken = [number for number in profile.numbers if number not in claimed]
-    return [FieldFault("numbers", f"{number} is in use by another profile") for number in taken]
+    return [FieldError("numbers", f"{number} is in use by another profile") for number in taken]
 
 
 def _profile(row: Row) -> Profile:

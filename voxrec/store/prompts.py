@@ -9,12 +9,12 @@ from uuid import UUID
 
 import msgspec
 
-from voxrec.errors import Conflict, FieldFault, NotFound
+from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Prompt
+from voxrec.postgres.pool import Pool, Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.idempotency import Along, nothing
+from voxrec.store.idempotency import TransactionHook, nothing
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
-from voxrec.store.pool import Pool, Transaction
 
 _COLUMNS: Final = Columns(Prompt, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM prompts"
@@ -97,13 +97,13 @@ class Prompts:
         rows = await newest(self._pool, _SELECT, where, limit, after)
         return [_COLUMNS.struct(row) for row in rows]
 
-    async def create(self, prompt: Prompt, along: Along[Prompt] = nothing) -> Prompt:
+    async def create(self, prompt: Prompt, along: TransactionHook[Prompt] = nothing) -> Prompt:
         """Add one without audio, and do ``along``. Conflict where its id is in use."""
 
         async def work(transaction: Transaction) -> Prompt:
             rows = await transaction.query(_INSERT, _COLUMNS.values(prompt))
             if not rows:
-                fault = FieldFault("id", f"{prompt.id} is in use by another prompt")
+                fault = FieldError("id", f"{prompt.id} is in use by another prompt")
                 raise Conflict("The prompt collides with another one.", [fault])
             stored = _COLUMNS.struct(rows[0])
             await along(transaction, stored)
@@ -141,7 +141,7 @@ class Prompts:
 
         async def work(transaction: Transaction) -> Prompt:
             old = await _locked(transaction, prompt_id)
-            await _demand_unused(transaction, old)
+            await _require_unused(transaction, old)
             bare = msgspec.structs.replace(
                 change(old), id=old.id, created_at=old.created_at, duration=None, size=None, sha256=None
             )
@@ -156,7 +156,7 @@ class Prompts:
         async def work(transaction: Transaction) -> None:
             old = await _locked(transaction, prompt_id)
             check(old)
-            await _demand_unused(transaction, old)
+            await _require_unused(transaction, old)
             await transaction.execute("DELETE FROM prompts WHERE id = %s", (prompt_id,))
 
         await self._pool.transaction(work)
@@ -170,7 +170,7 @@ async def _locked(transaction: Transaction, prompt_id: UUID) -> Prompt:
     return _COLUMNS.struct(rows[0])
 
 
-async def _demand_unused(transaction: Transaction, prompt: Prompt) -> None:
+async def _require_unused(transaction: Transaction, prompt: Prompt) -> None:
     users = [user for (user,) in await transaction.query(_USERS, (prompt.id, _NAMED + 1))]
     if users:
         named = ", ".join(map(str, users[:_NAMED])) + (" and more" if len(users) > _NAMED else "")

@@ -10,15 +10,15 @@ from uuid import UUID
 
 import msgspec
 
-from voxrec.errors import Conflict, FieldFault, NotFound
+from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Job, JobKind, JobState, Recording, RecordingState
+from voxrec.postgres.connection import Prepared, Row
+from voxrec.postgres.pool import Pool, Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.idempotency import Along, nothing
+from voxrec.store.idempotency import TransactionHook, nothing
 from voxrec.store.jobs import LISTED, owe_erasing, read_job
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
-from voxrec.store.link import Prepared, Row
-from voxrec.store.marks import Marks
-from voxrec.store.pool import Pool, Transaction
+from voxrec.store.metadata_index import MetadataIndex
 
 _JSONB: Final = frozenset({"timeline", "verdict", "metadata"})
 _COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
@@ -218,7 +218,7 @@ class Recordings:
         profile_ids = self._profile_ids(wanted)
         if profile_ids is not None and not profile_ids:
             return []
-        marks = Marks(self._pool, wanted.metadata or {}, wanted.since, wanted.until, after)
+        marks = MetadataIndex(self._pool, wanted.metadata or {}, wanted.since, wanted.until, after)
         mark = await marks.leading(wanted.has_index(profile_ids, limit))
         if mark is not None:
             rows = await marks.newest(mark, _COLUMNS.listed, wanted.by_mark(profile_ids), limit)
@@ -251,13 +251,13 @@ class Recordings:
         rows = await self._pool.query(_UNKNOWN, (list(recording_ids),))
         return {recording_id for (recording_id,) in rows}
 
-    async def create(self, recording: Recording, along: Along[Recording] = nothing) -> Recording:
+    async def create(self, recording: Recording, along: TransactionHook[Recording] = nothing) -> Recording:
         """Add one that no call has said anything about yet, and do ``along``. Conflict where its id is in use."""
         self._within(recording)
 
         async def work(transaction: Transaction) -> Recording:
             if not (rows := await transaction.query(_INSERT, _COLUMNS.values(recording))):
-                fault = FieldFault("id", f"{recording.id} is in use by another recording")
+                fault = FieldError("id", f"{recording.id} is in use by another recording")
                 raise Conflict("The recording collides with another one.", [fault])
             stored = _COLUMNS.struct(rows[0])
             await along(transaction, stored)

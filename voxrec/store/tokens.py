@@ -9,12 +9,12 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from voxrec.errors import FieldFault, InvalidInput, NotFound
+from voxrec.errors import FieldError, InvalidInput, NotFound
 from voxrec.model import Token
+from voxrec.postgres.database import Database
+from voxrec.postgres.pool import Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.database import Database
 from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
-from voxrec.store.pool import Transaction
 
 PREFIX: Final = "vxr_"
 """What a secret begins with, so that people and scanners for leaked secrets recognise one."""
@@ -98,8 +98,10 @@ class Tokens:
         async def work(transaction: Transaction) -> None:
             unknown = await transaction.query(_UNKNOWN_PROFILES, (list(token.profile_ids or ()),))
             if unknown:
-                faults = [FieldFault("profileIds", f"there is no profile {profile_id}") for (profile_id,) in unknown]
-                raise InvalidInput("The token would be limited to profiles that do not exist.", faults)
+                field_errors = [
+                    FieldError("profileIds", f"there is no profile {profile_id}") for (profile_id,) in unknown
+                ]
+                raise InvalidInput("The token would be limited to profiles that do not exist.", field_errors)
             await transaction.execute(_INSERT, (*_COLUMNS.values(token), digest(secret)))
 
         await self._database.transaction(work)

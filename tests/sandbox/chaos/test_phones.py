@@ -7,8 +7,8 @@ import numpy as np
 import soundfile
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.sandbox.chaos.listening import seconds_of_tone, sides
 from voxrec.sandbox.chaos.phones import CALLEE_HZ, CALLER_HZ, Witnessed, caller_scenario, desk_scenario, witnessed
+from voxrec.sandbox.chaos.tone_detection import seconds_of_tone, sides
 from voxrec.sandbox.tones import Samples
 
 CALLERS = """\

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from voxrec.sandbox.chaos.faults import every_fault
 from voxrec.sandbox.chaos.ledger import Judgement
-from voxrec.sandbox.chaos.ordeal import endure
 from voxrec.sandbox.chaos.run import Order, Run
+from voxrec.sandbox.chaos.supervisor import endure
 from voxrec.sandbox.demo import console, step
 
 OWN_MOUNTS = "--own-mounts"

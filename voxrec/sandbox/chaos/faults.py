@@ -14,14 +14,14 @@ import psycopg2
 import yaml
 from twisted.internet.threads import deferToThread
 
+from voxrec.postgres.embedded import Cluster
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.chaos.ledger import Excuses
-from voxrec.sandbox.chaos.plan import Kind
+from voxrec.sandbox.chaos.schedule import Kind
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.mailbox import Mailbox
 from voxrec.sandbox.process import Process, dying_with_parent
 from voxrec.sandbox.stack import Stack
-from voxrec.store.embedded import Cluster
 
 ENDLESS: Final = 10**9
 STOP_SECONDS: Final = 90.0

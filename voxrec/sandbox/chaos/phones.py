@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.sandbox.asterisk import LOOPBACK
-from voxrec.sandbox.chaos.plan import PlannedCall
+from voxrec.sandbox.chaos.schedule import PlannedCall
 from voxrec.sandbox.sipp import OTHER_RESPONSES, CallerMessages, Sipp, answer, play, response, send
 
 CALLER_HZ = 440.0

@@ -17,17 +17,17 @@ from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxrec.ari.client import AriClient
-from voxrec.ari.requests import HttpRequester
+from voxrec.ari.transport import HttpTransport
 from voxrec.errors import VoxrecError
+from voxrec.postgres.embedded import Cluster
 from voxrec.sandbox.chaos.faults import EXCUSES, DiskFull, Fault, Rig, give_room
 from voxrec.sandbox.chaos.ledger import Found, Judgement, Ledger, Outage
-from voxrec.sandbox.chaos.listening import sides
 from voxrec.sandbox.chaos.phones import Callers, Desks, witnessed
-from voxrec.sandbox.chaos.plan import Strike, plan_calls, plan_faults
+from voxrec.sandbox.chaos.schedule import Strike, plan_calls, plan_faults
+from voxrec.sandbox.chaos.tone_detection import sides
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.mailbox import Mailbox
 from voxrec.sandbox.stack import Stack
-from voxrec.store.embedded import Cluster
 
 SETTLE_SECONDS: Final = 240.0
 MAILBOX: Final = "records@example.test"
@@ -248,7 +248,7 @@ def looker_on(stack: Stack, reactor: Any) -> AriClient:
     """Return a second client of the stack's Asterisk, to look at it beside voxrec."""
     http = HTTPClient(Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False)))
     asterisk = stack.asterisk
-    way = HttpRequester(reactor, http, asterisk.ari_url, asterisk.ari_user, asterisk.ari_password, 10)
+    way = HttpTransport(reactor, http, asterisk.ari_url, asterisk.ari_user, asterisk.ari_password, 10)
     return AriClient(way, "looker-on")
 
 

@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 from rich.table import Table
 from twisted.internet.task import deferLater
 
-from voxrec.sandbox.chaos.ordeal import endure
 from voxrec.sandbox.chaos.phones import Callers, Desks, witnessed
-from voxrec.sandbox.chaos.plan import PlannedCall
 from voxrec.sandbox.chaos.run import MAILBOX, left_in, looker_on, metrics
+from voxrec.sandbox.chaos.schedule import PlannedCall
+from voxrec.sandbox.chaos.supervisor import endure
 from voxrec.sandbox.demo import console, step
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.stack import Stack

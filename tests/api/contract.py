@@ -1,0 +1,117 @@
+"""What schemathesis has to know beyond the OpenAPI document: it runs in a process of its own and imports this."""
+
+import json
+import os
+import re
+from datetime import UTC
+from io import BytesIO
+from itertools import count
+from typing import Any, Final
+from uuid import uuid4
+
+import schemathesis
+import soundfile
+from hypothesis import strategies as st
+
+from voxrec.api.audio_uploads import TAKEN
+from voxrec.audio.convert import Channel
+from voxrec.audio.formats import FORMATS
+from voxrec.store.keyset import Cursor
+from voxrec.web.query import cursor_text
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_serial: Final = count(1)
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:\d\d)")
+_LABELS = st.from_regex(r"[a-z][a-z0-9]{0,9}(-[a-z0-9]{1,9})?", fullmatch=True)
+_HOSTS = st.builds("{}.example".format, _LABELS) | st.sampled_from(["192.0.2.7", "192.0.2.7:5062"])
+schemathesis.openapi.format(
+    "sip-uri",
+    st.builds(
+        "{}:{}{}{}".format,
+        st.sampled_from(["sip", "sips", "SIP"]),
+        st.sampled_from(["", "desk@", "%22a%22:secret@", "+4930123@"]),
+        _HOSTS,
+        st.sampled_from(["", ";transport=tls", ";lr;maddr=[::1]"]),
+    ),
+)
+
+
+schemathesis.openapi.format("idempotency-key", st.integers(0, 10**6).map("key-{}".format))
+schemathesis.openapi.format(
+    "cursor",
+    st.builds(Cursor, st.datetimes(timezones=st.just(UTC)), st.uuids()).map(cursor_text),
+)
+schemathesis.openapi.format(
+    "json-object",
+    st.dictionaries(st.sampled_from(["customer", "ä"]), st.sampled_from(["42", None, True, [1]])).map(json.dumps),
+)
+
+
+def _audio(samples: list[float]) -> bytes:
+    file = BytesIO()
+    soundfile.write(file, samples, 8000, format="WAV")
+    return file.getvalue()
+
+
+for media_type in ("application/octet-stream", *TAKEN):
+    schemathesis.openapi.media_type(media_type, st.lists(st.floats(-1, 1), min_size=1, max_size=50).map(_audio))
+
+
+@schemathesis.hook
+def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any], _kwargs: dict[str, Any]) -> None:
+    """Say what the document cannot: which things there are, that a cursor needs a limit, and what is still to come."""
+    path = case.path_parameters or {}
+    if case.method == "DELETE" and path.get("id") in (os.environ["CONTRACT_PROFILE"], os.environ["CONTRACT_PROMPT"]):
+        path["id"] = str(uuid4())  # those are needed still
+    if case.path.startswith("/jobs/") and case.method in ("GET", "POST") and _fits(path.get("id")):
+        path["id"] = os.environ["CONTRACT_JOB"]  # nobody can make one
+    if case.headers and case.headers.get("Idempotency-Key", "").startswith("key-"):
+        case.headers["Idempotency-Key"] = f"key-{next(_serial)}"  # a new request needs a new key
+    if isinstance(case.body, dict):
+        below = path.get("profileId", "")
+        profile = below if _fits(below) else os.environ["CONTRACT_PROFILE"]
+        for key, value in (
+            ("profileId", profile),
+            ("profileIds", [profile]),
+            ("recordPromptCustomId", os.environ["CONTRACT_PROMPT"]),
+            ("expiresAt", "2999-01-01T00:00:00Z"),
+        ):
+            if key in case.body and _fits(case.body[key]):
+                case.body[key] = value
+        if _fits(case.body.get("startedAt")) and _fits(case.body.get("endedAt")):
+            case.body["endedAt"] = case.body["startedAt"]  # an end is not before its beginning
+        if "recordPromptCustomId" in case.body and case.method == "POST":
+            case.body.setdefault("recordPrompt", "none")  # or what is there already may need the id
+        if case.body.get("recordPrompt") == "custom" and case.body.get("recordPromptCustomId") is None:
+            case.body["recordPromptCustomId"] = os.environ["CONTRACT_PROMPT"]
+        if "recordResumeCode" in case.body:
+            case.body.setdefault("recordPauseCode", "*1")
+        if case.body.get("recordPauseCode", "") is None:
+            case.body["recordResumeCode"] = None
+        if isinstance(case.body.get("minDurationSeconds"), int | float):
+            case.body["maxDurationSeconds"] = None
+        elif isinstance(case.body.get("maxDurationSeconds"), int) and case.method == "POST":
+            case.body.setdefault("minDurationSeconds", 0)  # or what is there already may be more
+        if {"pauseBehavior", "resumeAfter"} & case.body.keys() and "state" not in case.body:
+            case.body["state"] = "paused"
+        if case.body.get("state") == "recording":
+            case.body.pop("pauseBehavior", None)
+            case.body.pop("resumeAfter", None)
+        form = FORMATS.get(str(case.body.get("recordFormat")))
+        if form is not None and form.channels == 1 and case.body.get("recordChannels", "dual") == "dual":
+            case.body["recordChannels"] = "mono"
+        elif case.body.get("recordChannels") == "dual" and case.method == "POST":
+            case.body.setdefault("recordFormat", "wav")  # or what is there already may hold one channel
+        if case.body.get("role") == "admin" and case.body.get("profileIds"):
+            case.body["role"] = "read"  # an admin has no limits
+    if case.query and case.query.get("channel") in tuple(Channel):
+        del case.query["channel"]  # the recordings that come of all this have one
+    if case.query and "cursor" in case.query:
+        case.query.setdefault("limit", 5)
+
+
+def _fits(value: object) -> bool:
+    """Whether it is a UUID, several of them, or a date and time: what is wrong on purpose has to stay wrong."""
+    if isinstance(value, list):
+        return bool(value) and len(value) < 1000 and all(map(_fits, value))
+    return isinstance(value, str) and bool(_UUID.fullmatch(value) or _MOMENT.fullmatch(value))

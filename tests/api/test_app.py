@@ -1,0 +1,203 @@
+"""The route table, row by row, and what holds for every route."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from tests.api.asking import PROMPT, RestTestCase, case
+from tests.web.wire import raw
+from voxrec.model import RecordingState
+
+NOBODY: Final = "00000000-0000-4000-8000-000000000000"
+PROFILE: Final = "11111111-1111-4111-8111-111111111111"
+RECORDING: Final = "22222222-2222-4222-8222-222222222222"
+PENDING: Final = "33333333-3333-4333-8333-333333333333"
+TOKENS: Final = ("read", "provision", "admin")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the contract: the smallest role that may, and what it is answered."""
+
+    method: str
+    path: str
+    role: str
+    status: int
+    json: Any = None
+    kind: str = "application/json"
+
+
+TABLE: Final = (
+    Row("GET", "/profiles", "read", 200),
+    Row("HEAD", "/profiles", "read", 200),
+    Row("PUT", "/profiles", "provision", 201, {}),
+    Row("GET", f"/profiles/{PROFILE}", "read", 200),
+    Row("HEAD", f"/profiles/{PROFILE}", "read", 200),
+    Row("POST", f"/profiles/{PROFILE}", "provision", 200, {"record": True}),
+    Row("GET", "/recordings", "read", 200),
+    Row("HEAD", "/recordings", "read", 200),
+    Row("PUT", "/recordings", "provision", 201, {"profileId": PROFILE}),
+    Row("GET", f"/recordings/{RECORDING}", "read", 200),
+    Row("HEAD", f"/recordings/{RECORDING}", "read", 200),
+    Row("POST", f"/recordings/{RECORDING}", "provision", 200, {"metadata": {"a": 1}}),
+    Row("GET", f"/profiles/{PROFILE}/recordings", "read", 200),
+    Row("HEAD", f"/profiles/{PROFILE}/recordings", "read", 200),
+    Row("PUT", f"/profiles/{PROFILE}/recordings", "provision", 201, {}),
+    Row("GET", f"/profiles/{PROFILE}/recordings/{RECORDING}", "read", 200),
+    Row("HEAD", f"/profiles/{PROFILE}/recordings/{RECORDING}", "read", 200),
+    Row("POST", f"/profiles/{PROFILE}/recordings/{RECORDING}", "provision", 200, {"legalHold": False}),
+    Row("GET", f"/recordings/{RECORDING}/audio", "read", 200, kind="audio/wav"),
+    Row("HEAD", f"/recordings/{RECORDING}/audio", "read", 200, kind="audio/wav"),
+    Row("GET", "/health/live", "", 200),
+    Row("HEAD", "/health/live", "", 200),
+    Row("GET", "/health/ready", "", 200),
+    Row("HEAD", "/health/ready", "", 200),
+    # last, for what they leave behind
+    Row("DELETE", f"/profiles/{PROFILE}/recordings/{PENDING}", "provision", 204, kind=""),
+    Row("DELETE", f"/recordings/{RECORDING}", "provision", 204, kind=""),
+    Row("DELETE", f"/profiles/{PROFILE}", "provision", 204, kind=""),
+)
+EVERYWHERE: Final = {
+    "server": "voxrec",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+
+
+class RouteTests(RestTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        await self.add_profile(id=UUID(PROFILE))
+        await self.add_audio(b"RIFF", id=UUID(RECORDING), profile_id=UUID(PROFILE))
+        await self.add_recording(id=UUID(PENDING), profile_id=UUID(PROFILE), state=RecordingState.PENDING)
+
+    async def test_table(self) -> None:
+        for row in TABLE:
+            for token in ("", *TOKENS):
+                with case(f"{row.method} {row.path} as {token or 'nobody'}"):
+                    await self._check(row, token)
+
+    async def _check(self, row: Row, token: str) -> None:
+        if row.method == "DELETE" and token == "admin":
+            return  # it was deleted by the smaller role
+        given = {} if row.json is None else {"json": row.json}
+        reply = await self.ask(row.method, row.path, token=token, **given)
+        for name, value in EVERYWHERE.items():
+            self.assertEqual(reply.headers.get(name), value)
+        if row.role and not token:
+            self.assertEqual(reply.status, 401)
+            self.assertEqual(reply.headers["www-authenticate"], 'Bearer realm="voxrec"')
+        elif row.role and TOKENS.index(token) < TOKENS.index(row.role):
+            self.assertEqual(reply.status, 403)
+            self.assertIn(f"needs the role {row.role}", reply.json["detail"])
+        else:
+            self.assertEqual(reply.status, row.status, reply.body)
+            self.assertEqual(reply.headers.get("content-type", ""), row.kind)
+            return
+        self.assertEqual(reply.headers["content-type"], "application/problem+json")
+
+    async def test_head_is_get_without_body(self) -> None:
+        for row in TABLE:
+            if row.method == "HEAD":
+                with case(row.path):
+                    got, headed = await self.ask("GET", row.path), await self.ask("HEAD", row.path)
+                    self.assertEqual(headed.body, b"")
+                    self.assertEqual(got.headers.get("etag"), headed.headers.get("etag"))
+
+    async def test_other_methods(self) -> None:
+        allowed: dict[str, set[str]] = {}
+        for row in TABLE:
+            allowed.setdefault(row.path, {"OPTIONS"}).add(row.method)
+        # one path holds a Recording that only its DELETE row names
+        del allowed[f"/profiles/{PROFILE}/recordings/{PENDING}"]
+        for path, methods in allowed.items():
+            with case(path):
+                refused = await self.ask("PATCH", path)
+                self.assertEqual((refused.status, refused.json["code"]), (405, "method-not-allowed"))
+                options = await self.ask("OPTIONS", path, token="")
+                self.assertEqual((options.status, options.body), (204, b""))
+                for reply in (refused, options):
+                    self.assertLessEqual(methods, set(reply.headers["allow"].split(", ")))
+
+    async def test_nothing_there(self) -> None:
+        paths = (
+            "/",
+            "/nothing",
+            "/profiles/",
+            "//profiles",
+            f"/profiles/{PROFILE}/",
+            f"/profiles/{NOBODY}",
+            f"/recordings/{NOBODY}",
+            f"/recordings/{NOBODY}/audio",
+            f"/profiles/{NOBODY}/recordings",
+            f"/profiles/{NOBODY}/recordings/{RECORDING}",
+            "/profiles/1",
+            f"/profiles/{{{PROFILE}}}",
+            f"/profiles/{PROFILE.replace('-', '')}",
+            f"/profiles/urn:uuid:{PROFILE}",
+            "/profiles/%00",
+            "/profiles/%2e%2e%2e",
+            f"/recordings/{PROFILE}%2faudio",
+        )
+        for path in paths:
+            with case(path):
+                reply = await self.ask("GET", path)
+                self.assertEqual((reply.status, reply.json["status"], reply.json["code"]), (404, 404, "not-found"))
+                self.assertEqual(reply.headers["content-type"], "application/problem+json")
+
+    async def test_an_id_in_upper_case_is_the_same(self) -> None:
+        some = await self.add_profile(id=UUID("abcdefab-cdef-4bcd-8bcd-abcdefabcdef"))
+        self.assertEqual((await self.ask("GET", f"/profiles/{str(some.id).upper()}")).status, 200)
+
+    async def test_what_cannot_be_read_is_no_html(self) -> None:
+        requests = {
+            "path": b"GET /profiles/%ff HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            "host": b"GET /profiles HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (b"a" * 300),
+            "raw host": b"GET /profiles HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n\r\n",
+            "query": b"GET /profiles?number=%ff HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n"
+            b"Connection: close\r\n\r\n",
+        }
+        for what, request in requests.items():
+            with case(what):
+                head, _, body = (await raw(self.port, request)).partition(b"\r\n\r\n")
+                self.assertTrue(head.startswith(b"HTTP/1.1 400 "), head)
+                self.assertIn(b"application/problem+json", head)
+                self.assertEqual(json.loads(body)["status"], 400)
+
+    async def test_an_unexpected_error_tells_a_reference_and_nothing_else(self) -> None:
+        async def broken(_prompt: UUID) -> bool:
+            raise RuntimeError("a secret")
+
+        self.prompt_exists = broken
+        self.site.resource = self.made_resource()
+        reply = await self.ask(
+            "PUT", "/profiles", json={"recordPrompt": "custom", "recordPromptCustomId": str(uuid4())}
+        )
+        self.assertEqual((reply.status, reply.json["code"]), (500, "internal"))
+        self.assertNotIn(b"secret", reply.body)
+        self.assertNotIn(b"Traceback", reply.body)
+        self.assertEqual(len(reply.json["reference"]), 12)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    async def test_postgresql_is_down(self) -> None:
+        await self.pool.stop()
+        for method, path in (
+            ("GET", "/profiles"),
+            ("GET", "/profiles?limit=5"),
+            ("GET", f"/profiles/{PROFILE}"),
+            ("PUT", "/profiles"),
+            ("POST", f"/profiles/{PROFILE}"),
+            ("DELETE", f"/recordings/{RECORDING}"),
+            ("GET", f"/recordings/{RECORDING}/audio"),
+        ):
+            with case(f"{method} {path}"):
+                reply = await self.ask(method, path, json={})
+                self.assertEqual((reply.status, reply.json["code"]), (503, "store-unavailable"))
+                self.assertIn("retry-after", reply.headers)
+                self.assertNotIn("PostgreSQL", reply.json["detail"])
+
+    async def test_a_prompt_that_exists(self) -> None:
+        reply = await self.ask("PUT", "/profiles", json={"recordPrompt": "custom", "recordPromptCustomId": str(PROMPT)})
+        self.assertEqual(reply.status, 201)

@@ -1,0 +1,180 @@
+"""A Recording's audio over REST: whole, in part, not at all, and never half of it for the whole."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from tests.api.asking import BEGAN, Reply, RestTestCase, case
+from tests.web.wire import raw
+from voxrec.api.audio import AudioDamaged
+from voxrec.model import Recording, RecordingState
+
+CONTENT: Final = bytes(range(256)) * 2000
+SIZE: Final = len(CONTENT)
+
+# the Range, and what of the content comes; None: it is ignored; (): it cannot be satisfied
+RANGES: Final[tuple[tuple[str, tuple[int, ...] | None], ...]] = (
+    ("bytes=0-0", (0, 1)),
+    ("bytes=0-99", (0, 100)),
+    ("bytes=100-", (100, SIZE)),
+    ("bytes=-1", (SIZE - 1, SIZE)),
+    ("bytes=-200000", (SIZE - 200000, SIZE)),
+    ("Bytes=5-5", (5, 6)),
+    (f"bytes={SIZE - 1}-", (SIZE - 1, SIZE)),
+    (f"bytes=1-{SIZE * 2}", (1, SIZE)),
+    ("bytes=131071-131072", (131071, 131073)),
+    ("bytes=0-", None),  # all of it is the whole
+    (f"bytes=-{SIZE}", None),
+    (f"bytes=-{SIZE + 1}", None),
+    (f"bytes={SIZE}-", ()),
+    (f"bytes={SIZE}-{SIZE + 1}", ()),
+    ("bytes=-0", ()),
+    ("bytes=2-1", None),
+    ("bytes=", None),
+    ("bytes=-", None),
+    ("bytes=a-b", None),
+    ("bytes=0-1,5-6", None),
+    ("bytes=--5", None),
+    ("bytes=+1-2", None),
+    ("bytes=1-2x", None),
+    ("items=0-1", None),
+    ("0-1", None),
+    ("bytes=0-" + "9" * 30, None),
+)
+
+
+class AudioTests(RestTestCase):
+    recording: Recording
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.recording = await self.add_audio(CONTENT)
+        self.etag = f'"{self.recording.sha256}"'
+
+    async def listen(self, method: str = "GET", **headers: str) -> Reply:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.ask(method, f"/recordings/{self.recording.id}/audio", headers=named, token="read")
+
+    async def test_whole(self) -> None:
+        reply = await self.listen()
+        self.assertEqual(reply.status, 200)
+        self.assertTrue(reply.body == CONTENT)
+        expected = {
+            "content-type": "audio/wav",
+            "etag": self.etag,
+            "accept-ranges": "bytes",
+            "content-disposition": f'attachment; filename="{self.recording.id}.wav"',
+            "cache-control": "private, no-cache",
+            "x-content-type-options": "nosniff",
+        }
+        self.assertEqual({name: reply.headers[name] for name in expected}, expected)
+
+    async def test_ranges(self) -> None:
+        for header, part in RANGES:
+            with case(header):
+                reply = await self.listen(Range=header)
+                if part is None:
+                    self.assertEqual((reply.status, reply.headers.get("content-range")), (200, None))
+                    self.assertTrue(reply.body == CONTENT)
+                elif not part:
+                    self.assertEqual((reply.status, reply.json["code"]), (416, "range-not-satisfiable"))
+                    self.assertEqual(reply.headers["content-range"], f"bytes */{SIZE}")
+                else:
+                    start, end = part
+                    self.assertEqual(reply.status, 206)
+                    self.assertEqual(reply.headers["content-range"], f"bytes {start}-{end - 1}/{SIZE}")
+                    self.assertTrue(reply.body == CONTENT[start:end])
+
+    async def test_if_range(self) -> None:
+        for value, status in (
+            (self.etag, 206),
+            ('"other"', 200),
+            (f"W/{self.etag}", 200),
+            ("Sat, 31 Jan 2026 09:30:00 GMT", 200),
+        ):
+            with case(value):
+                self.assertEqual((await self.listen(Range="bytes=0-1", If_Range=value)).status, status)
+        beyond = await self.listen(Range=f"bytes={SIZE}-", If_Range='"other"')
+        self.assertEqual(beyond.status, 200)
+
+    async def test_conditions(self) -> None:
+        for method in ("GET", "HEAD"):
+            with case(method):
+                known = await self.listen(method, If_None_Match=f'"x", W/{self.etag}')
+                self.assertEqual((known.status, known.body, known.etag), (304, b"", self.etag))
+                self.assertEqual((await self.listen(method, If_None_Match='"x"')).status, 200)
+                self.assertEqual((await self.listen(method, If_Match='"x"')).status, 412)
+        self.assertEqual((await self.listen(Range="bytes=0-1", If_None_Match=self.etag)).status, 304)
+
+    async def test_head(self) -> None:
+        request = (
+            f"HEAD /recordings/{self.recording.id}/audio HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n"
+            "Range: bytes=0-1\r\nConnection: close\r\n\r\n"
+        )
+        head, _, body = (await raw(self.port, request.encode())).partition(b"\r\n\r\n")
+        self.assertEqual(body, b"")
+        self.assertIn(b"200 OK", head)
+        self.assertIn(b"content-length: %d" % SIZE, head.lower())
+
+    async def test_formats(self) -> None:
+        for name, kind, suffix in (
+            ("mp3", "audio/mpeg", "mp3"),
+            ("opus", "audio/ogg; codecs=opus", "opus"),
+            ("ulaw", "audio/basic", "ulaw"),
+            ("g729", "application/octet-stream", "g729"),
+        ):
+            with case(name):
+                self.recording = await self.add_audio(b"x", format=name)
+                reply = await self.listen()
+                self.assertEqual(reply.headers["content-type"], kind)
+                self.assertIn(f'{self.recording.id}.{suffix}"', reply.headers["content-disposition"])
+
+    async def test_none(self) -> None:
+        for state in RecordingState:
+            with case(state):
+                self.recording = await self.add_recording(state=state)
+                reply = await self.listen()
+                final = state in (RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT)
+                expected = (404, "not-found") if final else (409, "no-audio-yet")
+                self.assertEqual((reply.status, reply.json["code"]), expected)
+
+    async def test_a_parameter_is_refused(self) -> None:
+        reply = await self.ask("GET", f"/recordings/{self.recording.id}/audio?speed=2")
+        self.assertEqual((reply.status, reply.faulty), (422, ["speed"]))
+
+    async def test_damaged(self) -> None:
+        stored = self.archived(b"short", self.recording.id, "wav")
+        fields: tuple[dict[str, Any], ...] = (
+            {"path": stored.path, "size": stored.size + 1, "sha256": stored.sha256},
+            {"path": "2026/01/31/gone.wav", "size": 5, "sha256": stored.sha256},
+            {"path": "../../etc/passwd", "size": 5},
+            {"path": stored.path, "size": None},
+        )
+        for one in fields:
+            with case(one):
+                self.recording = await self.add_recording(**one, created_at=BEGAN)
+                for method in ("GET", "HEAD"):
+                    reply = await self.listen(method)
+                    self.assertEqual(reply.status, 500)
+                    self.assertNotIn(b"passwd", reply.body)
+                    self.assertEqual(len(self.flushLoggedErrors(AudioDamaged)), 1)
+                self.assertEqual((await self.listen()).json["code"], "audio-damaged")
+                self.flushLoggedErrors(AudioDamaged)
+
+    async def test_empty(self) -> None:
+        self.recording = await self.add_audio(b"")
+        reply = await self.listen()
+        self.assertEqual((reply.status, reply.body), (200, b""))
+        self.assertEqual((await self.listen(Range="bytes=0-")).status, 416)
+
+    async def test_no_descriptor_stays_open(self) -> None:
+        before = open_descriptors()
+        for _ in range(5):
+            await self.listen()
+            await self.listen("HEAD")
+            await self.listen(Range="bytes=0-1")
+            await self.listen(Range=f"bytes={SIZE}-")
+        self.assertLess(open_descriptors(), before + 5)
+
+
+def open_descriptors() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])

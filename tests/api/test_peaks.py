@@ -1,0 +1,68 @@
+"""A Recording's outline over REST, and the picture of it."""
+
+import io
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from tests.api.asking import RestTestCase, case
+from tests.audio.tones import silence, tone
+from voxrec.api.audio import AudioDamaged
+
+
+def two_sides() -> bytes:
+    """Two seconds: the caller speaks in the first, the far end in the second."""
+    file = io.BytesIO()
+    sides = np.concatenate((tone(440, 1), silence(1))), np.concatenate((silence(1), tone(440, 1)))
+    soundfile.write(file, np.stack(sides, axis=1), 8000, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+class PeaksTests(RestTestCase):
+    async def test_numbers(self) -> None:
+        recording = await self.add_audio(two_sides(), channels=2, duration=2.0)
+        reply = await self.ask("GET", f"/recordings/{recording.id}/peaks?points=4", token="read")
+        expected = {
+            "channels": 2,
+            "rate": 2.0,
+            "peaks": [[[-32, 31]] * 2 + [[0, 0]] * 2, [[0, 0]] * 2 + [[-32, 31]] * 2],
+        }
+        self.assertEqual((reply.status, reply.json), (200, expected))
+        path = f"/recordings/{recording.id}/peaks"
+        again = await self.ask("GET", f"{path}?points=4", headers={"If-None-Match": reply.etag})
+        self.assertEqual((again.status, again.body), (304, b""))
+        other = await self.ask("GET", f"{path}?points=5", headers={"If-None-Match": reply.etag})
+        self.assertEqual(other.status, 200)
+
+    async def test_picture(self) -> None:
+        recording = await self.add_audio(two_sides(), channels=2, duration=2.0)
+        reply = await self.ask("GET", f"/recordings/{recording.id}/peaks.png?points=100", token="read")
+        self.assertEqual((reply.status, reply.headers["content-type"]), (200, "image/png"))
+        opaque = np.asarray(Image.open(io.BytesIO(reply.body)).convert("RGBA"))[:, :, 3] == 255
+        self.assertEqual(opaque.shape[1], 100)
+        upper, lower = np.array_split(opaque, 2)
+        for row, first, second in ((upper, True, False), (lower, False, True)):
+            self.assertEqual([bool(row[:, :49].any()), bool(row[:, 51:].any())], [first, second])
+
+    async def test_none(self) -> None:
+        recording = await self.add_audio(two_sides())
+        for query in ("points=0", "points=4001", "points=x", "width=3"):
+            with case(query):
+                self.assertEqual((await self.ask("GET", f"/recordings/{recording.id}/peaks?{query}")).status, 422)
+        recording = await self.add_audio(b"no audio at all")
+        self.assertEqual((await self.ask("GET", f"/recordings/{recording.id}/peaks")).status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(AudioDamaged)), 1)
+
+
+class FormatOfAProfileTests(RestTestCase):
+    async def test_one_channel_does_not_hold_two(self) -> None:
+        reply = await self.ask("PUT", "/profiles", json={"recordFormat": "gsm", "recordChannels": "dual"})
+        self.assertEqual((reply.status, sorted(reply.faulty)), (422, ["recordChannels", "recordFormat"]))
+        made = await self.ask("PUT", "/profiles", json={"recordFormat": "gsm"})
+        self.assertEqual(made.status, 201)
+        path = f"/profiles/{made.json['id']}"
+        self.assertEqual((await self.ask("POST", path, json={"recordChannels": "dual"})).status, 422)
+        self.assertEqual(
+            (await self.ask("POST", path, json={"recordChannels": "dual", "recordFormat": "wav"})).status, 200
+        )

@@ -1,0 +1,168 @@
+"""The table of the contract, row by row: the route, the method, what a success says, and of what shape it is."""
+
+import io
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import soundfile
+
+from tests.api.asking import PUBLIC_URL, Reply, RestTestCase, case
+from tests.api.test_calls import call
+from tests.database import until
+from tests.web.wire import connected
+from voxrec.api.health import Liveness, Readiness
+from voxrec.api.jobs import SHOWN as JOB_SHOWN
+from voxrec.api.peaks import Peaks
+from voxrec.api.recordings import SHOWN
+from voxrec.model import AuditEntry, Call, Profile, Prompt, RecordingState, Token
+
+P: Final = "11111111-1111-4111-8111-111111111111"
+R: Final = "22222222-2222-4222-8222-222222222222"
+PENDING: Final = "33333333-3333-4333-8333-333333333333"
+PROMPT: Final = "44444444-4444-4444-8444-444444444444"
+JOB: Final = "66666666-6666-4666-8666-666666666666"
+CALL: Final = "55555555-5555-4555-8555-555555555555"
+
+
+def wav() -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(800), 8000, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Row:
+    """``shape``: the type of JSON, the media type of other bodies, or None for no body."""
+
+    method: str
+    path: str
+    status: int
+    shape: Any
+    json: Any = None
+    data: bytes | None = None
+    location: str = ""
+
+
+TABLE: Final = (
+    Row("GET", "/profiles", 200, list[Profile]),
+    Row("PUT", "/profiles", 201, Profile, json={}, location="/profiles/"),
+    Row("GET", f"/profiles/{P}", 200, Profile),
+    Row("POST", f"/profiles/{P}", 200, Profile, json={"record": True}),
+    Row("GET", "/recordings", 200, list[SHOWN]),
+    Row("PUT", "/recordings", 201, SHOWN, json={"profileId": P}, location="/recordings/"),
+    Row("GET", f"/recordings/{R}", 200, SHOWN),
+    Row("POST", f"/recordings/{R}", 200, SHOWN, json={"metadata": {"a": 1}}),
+    Row("GET", f"/profiles/{P}/recordings", 200, list[SHOWN]),
+    Row("PUT", f"/profiles/{P}/recordings", 201, list[SHOWN], json={}, location="/recordings/"),
+    Row("GET", f"/profiles/{P}/recordings/{R}", 200, SHOWN),
+    Row("POST", f"/profiles/{P}/recordings/{R}", 200, SHOWN, json={"legalHold": False}),
+    Row("GET", f"/recordings/{R}/audio", 200, "audio/wav"),
+    Row("HEAD", f"/recordings/{R}/audio", 200, "audio/wav"),
+    Row("GET", f"/recordings/{R}/peaks", 200, Peaks),
+    Row("GET", f"/recordings/{R}/peaks.png", 200, "image/png"),
+    Row("PUT", f"/recordings/{PENDING}/audio", 200, SHOWN, data=wav()),
+    Row("GET", "/prompts", 200, list[Prompt]),
+    Row("PUT", "/prompts", 201, Prompt, json={"id": PROMPT, "name": "Welcome"}, location="/prompts/"),
+    Row("GET", f"/prompts/{PROMPT}", 200, Prompt),
+    Row("PUT", f"/prompts/{PROMPT}", 200, Prompt, json={"name": "Hello"}),
+    Row("PUT", f"/prompts/{PROMPT}/audio", 200, Prompt, data=wav()),
+    Row("GET", f"/prompts/{PROMPT}/audio", 200, "audio/wav"),
+    Row("DELETE", f"/prompts/{PROMPT}/audio", 204, None),
+    Row("DELETE", f"/prompts/{PROMPT}", 204, None),
+    Row("GET", "/calls", 200, list[Call]),
+    Row("GET", f"/calls/{CALL}", 200, Call),
+    Row("POST", f"/calls/{CALL}", 200, Call, json={"recording": True}),
+    Row("DELETE", f"/calls/{CALL}", 204, None),
+    Row("GET", "/jobs", 200, list[JOB_SHOWN]),
+    Row("GET", f"/jobs/{JOB}", 200, JOB_SHOWN),
+    Row("POST", f"/jobs/{JOB}", 200, JOB_SHOWN, json={"state": "pending"}),
+    Row("PUT", "/tokens", 201, Token, json={"name": "crm", "role": "read"}, location="/tokens/"),
+    Row("GET", "/tokens", 200, list[Token]),
+    Row("GET", "/audit", 200, list[AuditEntry]),
+    Row("GET", "/health/live", 200, Liveness),
+    Row("GET", "/health/ready", 200, Readiness),
+    Row("GET", "/metrics", 200, "text/plain"),
+    Row("GET", "/openapi.json", 200, dict[str, Any]),
+    Row("GET", "/docs", 200, "text/html"),
+    # last, for what they leave behind
+    Row("DELETE", f"/profiles/{P}/recordings/{R}", 204, None),
+    Row("DELETE", f"/recordings/{PENDING}", 204, None),
+    Row("DELETE", f"/profiles/{P}", 204, None),
+)
+
+
+class TableTests(RestTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        await self.add_profile(id=UUID(P))
+        await self.add_audio(wav(), id=UUID(R), profile_id=UUID(P))
+        await self.add_recording(id=UUID(PENDING), profile_id=UUID(P), state=RecordingState.PENDING)
+        await self.pool.execute(
+            "INSERT INTO jobs (id, kind, recording_id, dead) VALUES (%s, 'mail', %s, TRUE)", (JOB, R)
+        )
+        self.switchboard.calls = [call(id=UUID(CALL))]
+
+    async def test_table(self) -> None:
+        for row in TABLE:
+            with case(f"{row.method} {row.path}"):
+                self.check(row, await self.asked(row))
+
+    async def asked(self, row: Row) -> Reply:
+        if row.data is not None:
+            return await self.ask(row.method, row.path, data=row.data, headers={"Content-Type": "audio/wav"})
+        return await self.ask(row.method, row.path, **({} if row.json is None else {"json": row.json}))
+
+    def check(self, row: Row, reply: Reply) -> None:
+        self.assertEqual(reply.status, row.status, reply.body)
+        if row.location:
+            self.assertTrue(reply.headers["location"].startswith(f"{PUBLIC_URL}{row.location}"))
+        if row.shape is None:
+            self.assertEqual((reply.body, reply.headers.get("content-type")), (b"", None))
+        elif isinstance(row.shape, str):
+            self.assertEqual(reply.headers["content-type"].partition(";")[0], row.shape)
+            self.assertEqual(bool(reply.body), row.method != "HEAD")
+        else:
+            self.assertEqual(reply.headers["content-type"], "application/json")
+            msgspec.json.decode(reply.body, type=row.shape)
+            self.assertTrue(reply.json or row.path == "/audit", "an empty list proves nothing")
+
+    async def test_one_token(self) -> None:
+        made = (await self.ask("PUT", "/tokens", json={"name": "crm", "role": "read"})).json
+        for method, status in (("GET", 200), ("DELETE", 204), ("GET", 404)):
+            self.assertEqual((await self.ask(method, f"/tokens/{made['id']}")).status, status)
+
+    async def test_what_is_created_is_where_location_says(self) -> None:
+        for row in TABLE:
+            if row.location and not row.path.startswith(f"/profiles/{P}"):
+                with case(row.path):
+                    reply = await self.asked(row)
+                    path = reply.headers["location"].removeprefix(PUBLIC_URL)
+                    self.assertEqual(path, f"{row.location}{reply.json['id']}")
+                    self.assertEqual((await self.ask("GET", path)).status, 200)
+
+    async def test_events(self) -> None:
+        wire = await connected(self.port)
+        wire.transport.write(b"GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        await until(lambda: b"\r\n\r\n" in wire.received)
+        self.assertTrue(wire.received.startswith(b"HTTP/1.1 200 "))
+        self.assertIn(b"text/event-stream", wire.received)
+        wire.transport.abortConnection()
+        await wire.ended
+
+    async def test_no_route_of_the_document_is_forgotten(self) -> None:
+        told = (await self.ask("GET", "/openapi.json", token="")).json["paths"]
+        there = {(verb.upper(), path) for path, verbs in told.items() for verb in verbs}
+        named = {(row.method, self.template(row.path)) for row in TABLE if row.method != "HEAD"}
+        elsewhere = {("DELETE", "/jobs/{id}"), ("GET", "/events"), ("GET", "/tokens/{id}"), ("DELETE", "/tokens/{id}")}
+        files = {("GET", "/docs/page.css"), ("GET", "/docs/page.js")}
+        self.assertEqual(there - named - elsewhere - files, set())
+        self.assertEqual(named - there, set())
+
+    def template(self, path: str) -> str:
+        below = path.replace(f"/profiles/{P}/recordings", "/profiles/{profileId}/recordings")
+        for known in (P, R, PENDING, PROMPT, CALL, JOB):
+            below = below.replace(known, "{id}")
+        return below

@@ -1,1 +1,0 @@
-"""The voxrec command, against a real PostgreSQL."""

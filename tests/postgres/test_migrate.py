@@ -1,0 +1,83 @@
+"""The tables come to be once, whoever begins, and by whatever form of DSN."""
+
+from contextlib import closing
+
+import psycopg2
+from psycopg2.extensions import parse_dsn
+from psycopg2.sql import SQL, Identifier
+from twisted.internet.defer import gatherResults
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+from yoyo import get_backend, read_migrations
+from yoyo.migrations import MigrationList
+
+from tests.database import administer, cluster
+from voxrec.errors import StoreUnavailable
+from voxrec.postgres import migrate as room
+from voxrec.postgres.migrate import migrate
+
+
+class Migrating(TestCase):
+    def setUp(self) -> None:
+        self.database = Identifier("migrating")
+        cluster()
+        administer(SQL("CREATE DATABASE {}").format(self.database))
+        self.addCleanup(administer, SQL("DROP DATABASE {} WITH (FORCE)").format(self.database))
+        self.dsn = cluster().dsn("migrating")
+
+    def ask(self, sql: str) -> list[tuple[object, ...]]:
+        with closing(psycopg2.connect(self.dsn)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+    def tables(self) -> set[object]:
+        return {name for (name,) in self.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+    def test_twice_is_as_good_as_once(self) -> None:
+        migrate(self.dsn)
+        migrate(self.dsn)
+        self.assertLessEqual({"profiles", "profile_numbers", "recordings", "jobs"}, self.tables())
+
+    async def test_several_at_once(self) -> None:
+        await gatherResults([deferToThread(migrate, self.dsn) for _ in range(4)])
+        self.assertIn("recordings", self.tables())
+
+    def test_a_url(self) -> None:
+        given = parse_dsn(self.dsn)
+        host = given["host"].replace("/", "%2F")
+        migrate(f"postgresql://{given['user']}@{host}/{given['dbname']}")
+        self.assertIn("jobs", self.tables())
+
+    def test_a_lock_that_a_killed_process_left(self) -> None:
+        get_backend(room._for_yoyo(self.dsn)).connection.close()  # this makes the table, before anything else
+        self.ask("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
+        migrate(self.dsn)
+        self.assertIn("jobs", self.tables())
+
+    def test_there_is_a_way_back(self) -> None:
+        migrate(self.dsn)
+        with get_backend(room._for_yoyo(self.dsn)) as backend:
+            backend.rollback_migrations(backend.to_rollback(read_migrations(str(room._FILES))))
+        self.assertNotIn("profiles", self.tables())
+        self.assertEqual(self.ask("SELECT proname FROM pg_proc WHERE proname LIKE 'voxrec%'"), [])
+
+    def test_recordings_of_before_are_found_by_their_metadata(self) -> None:
+        def before(names: list[str]) -> MigrationList:
+            return MigrationList(each for each in read_migrations(str(room._FILES)) if each.id not in names)
+
+        with get_backend(room._for_yoyo(self.dsn)) as backend:
+            backend.apply_migrations(backend.to_apply(before(["0013.pages"])))
+        self.ask("""
+            INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, legal_hold, created_at,
+                                    updated_at)
+            SELECT gen_random_uuid(), gen_random_uuid(), 'failed', 'wav', 1, '[]', given, false, now(), now()
+            FROM (VALUES ('{}'::jsonb), ('{"a": [1, 2], "b": {"c": 1}}')) AS metadata (given)
+        """)
+        migrate(self.dsn)
+        kept = self.ask("SELECT DISTINCT metadata::text FROM recording_marks JOIN recordings ON id = recording_id")
+        self.assertEqual(kept, [('{"a": [1, 2], "b": {"c": 1}}',)])
+        self.assertEqual(self.ask("SELECT count(*) FROM recording_marks"), [(5,)])
+
+    def test_nobody_there(self) -> None:
+        with self.assertRaises(StoreUnavailable):
+            migrate("host=/nowhere dbname=x")

@@ -1,1 +1,0 @@
-"""The REST face, room by room, and whole over a real PostgreSQL."""

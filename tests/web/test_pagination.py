@@ -1,0 +1,218 @@
+"""Lists over REST: whole and in pages, while rows come and go, and however long they are."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+from twisted.internet.task import deferLater
+
+from tests.api.asking import BEGAN, PUBLIC_URL, Reply, RestTestCase, case
+from tests.database import reactor
+from tests.web.wire import connected
+from voxrec.errors import StoreUnavailable
+from voxrec.model import Profile
+from voxrec.store.profiles import EVERY_PROFILE, ProfileFilter, Profiles
+
+NEXT: Final = re.compile(r'<([^>]*)>; rel="next"')
+
+WRONG: Final = (
+    ("limit=0", ["limit"]),
+    ("limit=1001", ["limit"]),
+    ("limit=-1", ["limit"]),
+    ("limit=", ["limit"]),
+    ("limit=5x", ["limit"]),
+    ("limit=%D9%A5", ["limit"]),  # an Arabic five
+    ("limit=1&limit=2", ["limit"]),
+    ("limit=5&cursor=", ["cursor"]),
+    ("limit=5&cursor=rubbish", ["cursor"]),
+    ("limit=5&cursor=Q" + "A" * 31, ["cursor"]),
+    ("limit=5&cursor=" + "A" * 33, ["cursor"]),
+    ("cursor=" + "A" * 32, ["limit"]),
+    ("offset=3", ["offset"]),
+    ("colour=red&limit=0", ["colour", "limit"]),
+)
+WRONG_PROFILES: Final = (("number=%00", ["number"]), ("email=", ["email"]), ("state=failed", ["state"]))
+WRONG_RECORDINGS: Final = (
+    ("state=lost", ["state"]),
+    ("state=", ["state"]),
+    ("since=yesterday", ["since"]),
+    ("since=2026-01-31T09:30:00", ["since"]),
+    ("until=2026-01-31T09:30:00+01:00", ["until"]),  # the + is a space
+    ("until=9999-12-31T23:59:59-12:00", ["until"]),
+    ("q=customer", ["q"]),
+    ("q=[]", ["q"]),
+    ("q=%7B%22a%22:%22%5Cu0000%22%7D", ["q"]),
+    ("from=%00", ["from"]),
+    ("number=%2B49", ["number"]),
+)
+
+
+class PageTests(RestTestCase):
+    def names(self, reply: Reply) -> list[str]:
+        self.assertEqual(reply.status, 200, reply.body)
+        return [one["name"] for one in reply.json]
+
+    def next(self, reply: Reply) -> str | None:
+        found = NEXT.fullmatch(reply.headers.get("link", ""))
+        if found is None:
+            return None
+        self.assertTrue(found[1].startswith(f"{PUBLIC_URL}/profiles?"))
+        return found[1].removeprefix(PUBLIC_URL)
+
+    async def walk(self, path: str) -> list[list[str]]:
+        pages = []
+        following: str | None = path
+        while following is not None:
+            reply = await self.ask("GET", following)
+            pages.append(self.names(reply))
+            following = self.next(reply)
+        return pages
+
+    async def test_pages(self) -> None:
+        names = [one.name for one in await self.add_profiles(7)]
+        for limit in (1, 2, 3, 6, 7, 8, 1000):
+            with case(limit):
+                pages = await self.walk(f"/profiles?limit={limit}")
+                self.assertEqual([name for page in pages for name in page], names)
+                self.assertEqual(len(pages), -(-7 // limit))
+        self.assertEqual(self.names(await self.ask("GET", "/profiles")), names)
+
+    async def test_nothing(self) -> None:
+        self.assertEqual((await self.ask("GET", "/profiles")).json, [])
+        self.assertEqual(await self.walk("/profiles?limit=5"), [[]])
+
+    async def test_filters_stay(self) -> None:
+        for n in range(3):
+            await self.add_profile(name=str(n), email="a+b@example.org", created_at=BEGAN - timedelta(seconds=n))
+        await self.add_profile(name="other")
+        self.assertEqual(await self.walk("/profiles?email=a%2Bb@example.org&limit=2"), [["0", "1"], ["2"]])
+
+    async def test_rows_come_and_go(self) -> None:
+        made = await self.add_profiles(6)
+        first = await self.ask("GET", "/profiles?limit=2")
+        await self.add_profile(name="newest", created_at=BEGAN + timedelta(seconds=1))
+        await self.profiles.delete(made[1].id)  # the one that the cursor stands on
+        await self.profiles.delete(made[2].id)
+        following = self.next(first)
+        assert following is not None
+        second = await self.ask("GET", following)
+        self.assertEqual(self.names(second), ["number 3", "number 4"])
+        last = self.next(second)
+        assert last is not None
+        self.assertEqual(self.names(await self.ask("GET", last)), ["number 5"])
+
+    async def test_rows_of_one_moment(self) -> None:
+        for n in range(5):
+            await self.add_profile(name=str(n))
+        pages = await self.walk("/profiles?limit=2")
+        self.assertEqual(sorted(name for page in pages for name in page), ["0", "1", "2", "3", "4"])
+
+    async def test_wrong_parameters(self) -> None:
+        profile = await self.add_profile()
+        below = f"/profiles/{profile.id}/recordings"
+        tables: tuple[tuple[str, tuple[tuple[str, list[str]], ...]], ...] = (
+            ("/profiles", WRONG + WRONG_PROFILES),
+            ("/recordings", WRONG + WRONG_RECORDINGS),
+            (below, WRONG + WRONG_RECORDINGS),
+        )
+        for path, table in tables:
+            for query, fields in table:
+                with case((path, query)):
+                    reply = await self.ask("GET", f"{path}?{query}")
+                    self.assertEqual((reply.status, reply.faulty), (422, fields), reply.body)
+
+    async def test_the_cursor_of_a_page_below_a_profile(self) -> None:
+        profile = await self.add_profile()
+        made = [
+            await self.add_recording(profile_id=profile.id, created_at=BEGAN - timedelta(seconds=n)) for n in range(3)
+        ]
+        await self.add_recording()
+        path = f"/profiles/{profile.id}/recordings"
+        first = await self.ask("GET", f"{path}?limit=2")
+        link = NEXT.fullmatch(first.headers["link"])
+        assert link is not None
+        self.assertTrue(link[1].startswith(f"{PUBLIC_URL}{path}?limit=2&cursor="))
+        second = await self.ask("GET", link[1].removeprefix(PUBLIC_URL))
+        self.assertEqual([one["id"] for one in second.json], [str(made[2].id)])
+        self.assertNotIn("link", second.headers)
+
+
+class CountedProfiles(Profiles):
+    """The store, telling how many pages were read, and failing after some."""
+
+    read = 0
+    fail_after = 10**9
+
+    async def pages(self, wanted: ProfileFilter = EVERY_PROFILE, size: int = 500) -> AsyncIterator[list[Profile]]:
+        async for page in super().pages(wanted, size):
+            self.read += 1
+            if self.read > self.fail_after:
+                raise StoreUnavailable("gone")
+            yield page
+
+
+class LongListTests(RestTestCase):
+    ROWS: Final = 6000
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.profiles = self.counted = CountedProfiles(self.pool)
+        self.site.resource = self.made_resource()
+        await self.add_profile(name="x" * 255, metadata={"fill": "y" * 1500})
+        await self.pool.execute(
+            """
+            INSERT INTO profiles SELECT (jsonb_populate_record(profiles, jsonb_build_object(
+                'id', gen_random_uuid(), 'created_at', created_at - n * interval '1 second'))).*
+            FROM profiles, generate_series(1, %s) AS n
+            """,
+            (self.ROWS - 1,),
+        )
+
+    async def test_whole(self) -> None:
+        reply = await self.ask("GET", "/profiles")
+        self.assertEqual(len(reply.json), self.ROWS)
+        self.assertEqual(len({one["id"] for one in reply.json}), self.ROWS)
+
+    async def test_no_further_than_the_client_reads(self) -> None:
+        wire = await connected(self.port)
+        wire.transport.write(b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        while not wire.received:
+            await deferLater(reactor, 0.01)
+        wire.transport.pauseProducing()
+        read = -1
+        while read != self.counted.read:
+            read = self.counted.read
+            await deferLater(reactor, 0.3)
+        self.assertLess(read, self.ROWS // 250 - 4)
+        wire.transport.resumeProducing()
+        while not wire.received.endswith(b"0\r\n\r\n"):
+            await deferLater(reactor, 0.01)
+        self.assertEqual(self.counted.read, self.ROWS // 250)
+        wire.transport.loseConnection()
+        await wire.ended
+
+    async def test_the_client_leaves(self) -> None:
+        wire = await connected(self.port)
+        wire.transport.write(b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        while not wire.received:
+            await deferLater(reactor, 0.01)
+        wire.transport.abortConnection()
+        await wire.ended
+        await deferLater(reactor, 0.3)
+        self.assertLess(self.counted.read, self.ROWS // 250)
+        self.assertEqual(self.pool.busy, 0)
+
+    async def test_the_store_fails_half_way(self) -> None:
+        self.counted.fail_after = 3
+        wire = await connected(self.port)
+        wire.transport.write(b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        answer = await wire.ended
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 "))
+        self.assertFalse(answer.endswith(b"0\r\n\r\n"))  # so that no client takes it for the whole
+        self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
+
+    async def test_the_store_fails_at_once(self) -> None:
+        self.counted.fail_after = 0
+        reply = await self.ask("GET", "/profiles")
+        self.assertEqual((reply.status, reply.json["code"]), (503, "store-unavailable"))

@@ -1,0 +1,168 @@
+"""/calls: the live calls of this daemon, which alone knows them and can end them.
+
+Where several daemons share a database, each has the calls of its own Asterisk; /events tells about those of all.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, Protocol
+from uuid import UUID
+
+import msgspec
+
+from voxrec.conversion import fit
+from voxrec.errors import Conflict, FieldError, NotFound
+from voxrec.model import Call, CallState, PauseBehavior, Recording
+from voxrec.store.keyset import Cursor
+from voxrec.web import query
+from voxrec.web.auth import Principal, Role
+from voxrec.web.exchange import JSON, JsonBody, Request, Response, Route, gone
+from voxrec.web.pagination import LINK, PAGED, Paginator
+from voxrec.web.partial_update import require
+
+_STATES: Final = "|".join(CallState)
+
+
+class CallControl(Protocol):
+    """Who has the live calls."""
+
+    def shown(self) -> list[Call]:
+        """All as they stand now, newest first."""
+
+    def find(self, call_id: UUID, /) -> Call:
+        """One as it stands now; NotFound."""
+
+    def release(self, call_id: UUID, /) -> None:
+        """End one; NotFound."""
+
+    def record(self, call_id: UUID, /) -> Call:
+        """Record one from now on, and give it back as it stands then; NotFound, Conflict."""
+
+    async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None, /) -> Recording:
+        """Pause a live Recording, and give it back as it stands then; Conflict."""
+
+    async def resume(self, recording_id: UUID, /) -> Recording:
+        """Resume a live Recording, and give it back as it stands then; Conflict."""
+
+
+class _Change(msgspec.Struct, frozen=True):
+    """What may be asked of a live call."""
+
+    recording: Literal[True]
+
+
+class CallRoutes:
+    """The routes of live calls."""
+
+    def __init__(self, switchboard: CallControl, public_url: str) -> None:
+        self._switchboard = switchboard
+        self._public_url = public_url
+
+    def routes(self) -> tuple[Route, ...]:
+        """The route table."""
+        route = partial(Route, limited=True)
+        return (
+            route(
+                *("GET", "/calls", Role.READ, self._list),
+                shows=list[Call],
+                query=_FILTERS | PAGED,
+                tells=LINK,
+                summary="List this daemon's live calls",
+            ),
+            route("GET", "/calls/<id>", Role.READ, self._show, shows=Call, summary="Show a live call"),
+            route(
+                *("POST", "/calls/<id>", Role.PROVISION, self._record),
+                takes=JsonBody(_Change, require=frozenset({"recording"})),
+                shows=Call,
+                fails=(Conflict,),
+                summary="Record a live call from now on",
+            ),
+            route("DELETE", "/calls/<id>", Role.PROVISION, self._hang_up, summary="Hang up a live call"),
+        )
+
+    async def _list(self, ask: Request) -> Response:
+        listing = Paginator(_Visible(self._switchboard, ask.principal), msgspec.json.encode, self._public_url)
+        return await listing.asked(ask, _FILTERS, _wanted)
+
+    async def _show(self, ask: Request) -> Response:
+        query.read(ask.query(), {})
+        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._found(ask)))
+
+    async def _record(self, ask: Request) -> Response:
+        query.read(ask.query(), {})
+        call = self._found(ask)
+        given = ask.json_object()
+        _, field_errors = fit(_Change, given)
+        if not given:
+            field_errors = [FieldError("recording", "is required: true, to record the call from now on")]
+        require(field_errors)
+        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._switchboard.record(call.id)))
+
+    async def _hang_up(self, ask: Request) -> Response:
+        query.read(ask.query(), {})
+        self._switchboard.release(self._found(ask).id)
+        return gone()
+
+    def _found(self, ask: Request) -> Call:
+        call = self._switchboard.find(ask.id)
+        if not _may_see(ask.principal, call):
+            raise NotFound(f"There is no live call {ask.id} here.")
+        return call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFilter:
+    """Which calls are wanted: all where nothing is given."""
+
+    profiles: Collection[UUID] | None = None
+    states: Collection[CallState] = ()
+
+    def takes(self, call: Call) -> bool:
+        """Whether this one is."""
+        return (self.profiles is None or call.profile_id in self.profiles) and (
+            not self.states or call.state in self.states
+        )
+
+
+class _Visible:
+    """The calls that somebody may see, as a list's source."""
+
+    def __init__(self, switchboard: CallControl, principal: Principal) -> None:
+        self._switchboard = switchboard
+        self._principal = principal
+
+    async def pages(self, wanted: CallFilter, size: int) -> AsyncIterator[list[Call]]:
+        """They are in memory anyway."""
+        found = self._found(wanted)
+        for begin in range(0, len(found), size):
+            yield found[begin : begin + size]
+
+    async def page(self, wanted: CallFilter, limit: int, after: Cursor | None) -> list[Call]:
+        """A page."""
+        found = [call for call in self._found(wanted) if after is None or Cursor.behind(call) < after]
+        return found[:limit]
+
+    def _found(self, wanted: CallFilter) -> list[Call]:
+        calls = [call for call in self._switchboard.shown() if wanted.takes(call) and _may_see(self._principal, call)]
+        return sorted(calls, key=Cursor.behind, reverse=True)  # two may have come at the same moment
+
+
+def _may_see(principal: Principal, call: Call) -> bool:
+    return principal.profile_ids is None or call.profile_id in principal.profile_ids
+
+
+@query.shaped(type="string", pattern=f"^({_STATES})(,({_STATES}))*$", examples=["ringing,talking"])
+def call_states(given: str) -> tuple[CallState, ...]:
+    """How far a call may be."""
+    try:
+        return tuple(CallState(one) for one in given.split(","))
+    except ValueError:
+        raise ValueError(f"must be one, or several separated by commas, of {', '.join(CallState)}") from None
+
+
+def _wanted(values: Mapping[str, Any]) -> CallFilter:
+    return CallFilter(profiles=values.get("profileId"), states=values.get("state", ()))
+
+
+_FILTERS: Final[dict[str, query.Reader]] = {"profileId": query.profile_ids, "state": call_states}

@@ -1,0 +1,134 @@
+"""/jobs: what is still owed to Recordings, and what was given up and why."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import fields
+
+from voxrec.conversion import fit
+from voxrec.errors import Conflict, FieldError
+from voxrec.model import Job, JobKind, JobState
+from voxrec.store.jobs import JobFilter, Jobs
+from voxrec.web import query
+from voxrec.web.auth import Role, Scoped
+from voxrec.web.conditions import etag_of
+from voxrec.web.exchange import CHANGING, READING, TAG, JsonBody, Request, Response, Route, changed, gone, shown
+from voxrec.web.pagination import LINK, PAGED, Paginator
+from voxrec.web.partial_update import require
+
+_KINDS: Final = "|".join(JobKind)
+_UNDONE: Final = tuple(state for state in JobState if state is not JobState.DONE)
+_STATES: Final = "|".join(_UNDONE)
+_INTERNAL: Final = frozenset({"path", "claims"})
+_CHANGE: Final[Any] = msgspec.defstruct("Job", [("state", Literal["pending"])])
+SHOWN: Final[Any] = msgspec.defstruct(
+    "Job",
+    [(f.name, f.type, msgspec.field(name=f.encode_name)) for f in fields(Job) if f.name not in _INTERNAL],
+    namespace={
+        "__doc__": """One step owed to a Recording: finishing its files, mailing it, erasing what was deleted.
+
+        ``attempts`` counts those begun since it came, or was started again; ``lastError`` is why the last one failed.
+        """
+    },
+)
+
+
+class JobRoutes:
+    """What is owed to Recordings. What is done is in no list, and can be looked at by its id."""
+
+    def __init__(self, jobs: Scoped[Jobs], public_url: str) -> None:
+        self._jobs = jobs
+        self._public_url = public_url
+
+    def routes(self) -> tuple[Route, ...]:
+        """The route table."""
+        route = partial(Route, limited=True)
+        return (
+            route(*("GET", "/jobs", Role.READ, self._list), shows=list[SHOWN], query=_FILTERS | PAGED, tells=LINK),
+            route("GET", "/jobs/<id>", Role.READ, self._show, shows=SHOWN, asks=READING, tells=TAG),
+            route(
+                *("POST", "/jobs/<id>", Role.PROVISION, self._restart),
+                takes=JsonBody(_CHANGE, require=frozenset({"state"})),
+                shows=SHOWN,
+                asks=CHANGING,
+                tells=TAG,
+                fails=(Conflict,),
+                summary="Start a job again",
+            ),
+            route(
+                *("DELETE", "/jobs/<id>", Role.PROVISION, self._drop),
+                asks=CHANGING,
+                fails=(Conflict,),
+                summary="Give up a dead job for good",
+            ),
+        )
+
+    async def _list(self, ask: Request) -> Response:
+        listing = Paginator(self._jobs.of(ask.principal), _representation, self._public_url)
+        return await listing.asked(ask, _FILTERS, _wanted)
+
+    async def _show(self, ask: Request) -> Response:
+        query.read(ask.query(), {})
+        return shown(ask, _representation(await self._jobs.of(ask.principal).get(ask.id)))
+
+    async def _restart(self, ask: Request) -> Response:
+        """Try a dead job, or one that waits, at once and as if for the first time; whoever refused a mail gets it."""
+        query.read(ask.query(), {})
+        given = ask.json_object()
+        _, field_errors = fit(_CHANGE, given)
+        if "state" not in given:
+            field_errors.append(FieldError("state", "is required"))
+        require(field_errors)
+        return changed(_representation(await self._jobs.of(ask.principal).restart(ask.id, partial(_require_same, ask))))
+
+    async def _drop(self, ask: Request) -> Response:
+        """What it was to do stays undone. A Recording that is not finished yet cannot do without its job."""
+        query.read(ask.query(), {})
+        await self._jobs.of(ask.principal).drop(ask.id, partial(_require_same, ask))
+        return gone()
+
+
+def _representation(job: Job) -> bytes:
+    told = msgspec.to_builtins(job, order="deterministic")
+    return msgspec.json.encode({key: value for key, value in told.items() if key not in _INTERNAL})
+
+
+def _require_same(ask: Request, job: Job) -> None:
+    ask.conditions.require(etag_of(_representation(job)))
+
+
+@query.shaped(type="string", pattern=f"^({_STATES})(,({_STATES}))*$", examples=["dead"])
+def job_states(given: str) -> tuple[JobState, ...]:
+    """How a job stands."""
+    if not {*given.split(",")} <= {*_UNDONE}:
+        raise ValueError(f"must be one, or several separated by commas, of {', '.join(_UNDONE)}")
+    return tuple(map(JobState, given.split(",")))
+
+
+@query.shaped(type="string", pattern=f"^({_KINDS})(,({_KINDS}))*$", examples=["mail"])
+def job_kinds(given: str) -> tuple[JobKind, ...]:
+    """What is to be done."""
+    try:
+        return tuple(map(JobKind, given.split(",")))
+    except ValueError:
+        raise ValueError(f"must be one, or several separated by commas, of {', '.join(JobKind)}") from None
+
+
+@query.shaped(type="string", format="uuid")
+def recording_id(given: str) -> UUID:
+    """A Recording's id."""
+    if not query.ONE_UUID.fullmatch(given):
+        raise ValueError("must be a Recording's id")
+    return UUID(given)
+
+
+def _wanted(values: Mapping[str, Any]) -> JobFilter:
+    return JobFilter(
+        kinds=values.get("kind", ()), states=values.get("state", ()), recording_id=values.get("recordingId")
+    )
+
+
+_FILTERS: Final[dict[str, query.Reader]] = {"state": job_states, "kind": job_kinds, "recordingId": recording_id}

@@ -1,0 +1,31 @@
+"""The ``voxrec`` command, for whoever runs the daemon."""
+
+from pathlib import Path
+
+import click
+
+from voxrec import config
+from voxrec.cli.jobs import jobs
+from voxrec.cli.token import token
+from voxrec.errors import ConfigError
+
+
+@click.group()
+@click.version_option(package_name="voxrec")
+def main() -> None:
+    """Look after a voxrec daemon. The daemon itself is started with ``twistd voxrec``."""
+
+
+@main.command("check-config")
+@click.argument("file", type=click.Path(path_type=Path))
+def check_config(file: Path) -> None:
+    """Say whether FILE can be used, and everything that is wrong with it where not."""
+    try:
+        config.load(file)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{file}: fine")
+
+
+main.add_command(jobs)
+main.add_command(token)

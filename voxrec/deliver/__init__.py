@@ -1,1 +1,0 @@
-"""From the durable queue to mailboxes."""

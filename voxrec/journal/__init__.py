@@ -1,0 +1,1 @@
+"""The local, durable log of what calls report about their Recordings."""

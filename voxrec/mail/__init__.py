@@ -1,0 +1,1 @@
+"""Mail delivery: messages and the SMTP client."""

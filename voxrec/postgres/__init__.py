@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, pool, notifications, migrations and the embedded server."""

@@ -1,0 +1,1 @@
+"""A Recording after its call: finishing, erasing, orphaned files and retention."""

@@ -1,1 +1,0 @@
-"""The REST face: Klein resources, a few lines a route."""

@@ -1,0 +1,1 @@
+"""The HTTP framework on Klein. It knows no resource."""

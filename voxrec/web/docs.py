@@ -1,0 +1,70 @@
+"""/openapi.json and /docs: the contract for programs, and a page on which people read and try it."""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+from importlib import resources
+from importlib.metadata import version
+from typing import Final
+
+import msgspec
+
+from voxrec.web import query
+from voxrec.web.conditions import etag_of
+from voxrec.web.exchange import Request, Response, Route
+from voxrec.web.openapi import document
+
+_HTML: Final = "text/html; charset=utf-8"
+_CSS: Final = "text/css; charset=utf-8"
+_SCRIPT: Final = "text/javascript; charset=utf-8"
+# Nothing but what is served here, and nothing inline: what a text of the document says can never run.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+
+class DocsRoutes:
+    """The contract, for programs and for people. Open to everybody: it tells what can be asked, not what is there."""
+
+    def __init__(self, routes: Callable[[], Sequence[Route]], formats: Collection[str], public_url: str) -> None:
+        self._all_routes = routes
+        self._formats = formats
+        self._public_url = public_url
+
+    def routes(self) -> tuple[Route, ...]:
+        """The route table."""
+        return (
+            Route("GET", "/openapi.json", None, self._openapi, tag="docs", summary="This document"),
+            self._file("/docs", "page.html", _HTML, "A page to read and try all this"),
+            self._file("/docs/page.css", "page.css", _CSS, "How the page looks"),
+            self._file("/docs/page.js", "page.js", _SCRIPT, "What the page does"),
+        )
+
+    @cached_property
+    def _document(self) -> bytes:
+        # made when it is asked for, when all routes are there
+        told = document(
+            self._all_routes(), formats=self._formats, public_url=self._public_url, version=version("voxrec")
+        )
+        return msgspec.json.encode(told)
+
+    async def _openapi(self, ask: Request) -> Response:
+        query.read(ask.query(), {})
+        return _cached(ask, "application/json", self._document)
+
+    def _file(self, path: str, name: str, media_type: str, summary: str) -> Route:
+        async def give(ask: Request) -> Response:
+            query.read(ask.query(), {})
+            return _cached(ask, media_type, resources.files(__package__).joinpath("docs_page", name).read_bytes())
+
+        kind = media_type.partition(";")[0]
+        return Route("GET", path, None, give, kind, shows=(kind,), tag="docs", summary=summary)
+
+
+def _cached(ask: Request, media_type: str, body: bytes) -> Response:
+    etag = etag_of(body)
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+    if ask.conditions.unchanged(etag):
+        return Response(304, headers)
+    return Response(200, {**headers, "Content-Type": media_type}, body)

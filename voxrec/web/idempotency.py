@@ -1,0 +1,81 @@
+"""Idempotency-Key: a creation that is asked for again is answered as the first time, and done once.
+
+After draft-ietf-httpapi-idempotency-key-header. The answer is stored in the transaction that creates (see
+``voxrec.store.idempotency``), so that there is no moment at which a crash leaves the one without the other. What was
+refused changed nothing and leaves the key free.
+"""
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+
+from voxrec.errors import Conflict, InvalidInput
+from voxrec.store.idempotency import Claim, DoneBefore, FirstAnswer, Idempotency, UnderWay
+from voxrec.web.exchange import Body, Request, Response, Route
+from voxrec.web.problems import BadRequest
+
+RequestHandler = Callable[[Route, Request], Awaitable[Response]]
+
+# the draft writes a string in quotation marks (RFC 9651 section 3.3.3); nearly all clients leave them out
+_KEY: Final = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"|([!-~]{1,255})')
+
+
+class KeyReused(InvalidInput):
+    """The Idempotency-Key came before with another request."""
+
+    code = "idempotency-key-reused"
+
+
+class IdempotencyMiddleware:
+    """Lets a route that is to be done ``once`` answer through ``handled``, or gives the first answer again."""
+
+    def __init__(self, idempotency: Idempotency, handled: RequestHandler) -> None:
+        self._idempotency = idempotency
+        self._handled = handled
+        self._under_way: set[tuple[str, str]] = set()
+
+    async def handled(self, route: Route, ask: Request) -> Response:
+        """Answer one request."""
+        header = ask.headers.get("idempotency-key")
+        if header is None or not route.once:
+            return await self._handled(route, ask)
+        claim = _claim(ask, header)
+        place = (claim.scope, claim.key)
+        if place in self._under_way:
+            raise UnderWay("The first request with this Idempotency-Key is still being worked on.")
+        self._under_way.add(place)
+        try:
+            return await self._first_or_again(route, ask, claim)
+        finally:
+            self._under_way.discard(place)
+
+    async def _first_or_again(self, route: Route, ask: Request, claim: Claim) -> Response:
+        first = await self._idempotency.find(claim)
+        if first is None:
+            try:
+                return await self._handled(route, replace(ask, claim=claim))
+            except (DoneBefore, Conflict):
+                # by another daemon, meanwhile: what collides may be what it made
+                first = await self._idempotency.find(claim)
+                if first is None:
+                    raise
+        if first.fingerprint != claim.fingerprint:
+            raise KeyReused("This Idempotency-Key came with another body before. A new request needs a new key.")
+        return Response(first.status, first.headers, await self._body(route, ask, first))
+
+    async def _body(self, route: Route, ask: Request, first: FirstAnswer) -> bytes | Body | AsyncGenerator[bytes, None]:
+        if first.body is not None:
+            return first.body
+        assert route.again is not None, "a route whose answer is a list says how to read it again"
+        return (await route.again(ask)).body
+
+
+def _claim(ask: Request, header: str) -> Claim:
+    match = _KEY.fullmatch(header.strip())
+    if match is None:
+        raise BadRequest("Idempotency-Key must be one string of 1 to 255 visible characters, such as a UUID.")
+    who = ask.principal.token_id or ask.principal.name
+    fingerprint = sha256(ask.raw_query + b"\n" + ask.raw).hexdigest()
+    return Claim(f"{who} {ask.method} {ask.path}", match[1] or match[2], fingerprint)
