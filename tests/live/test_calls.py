@@ -103,7 +103,7 @@ class RecordedCallTests(GatewayTestCase):
         path = self.directory / "recording.wav"
         path.write_bytes(answer.body)
         heard = scene.listen(path)
-        self.assertEqual(heard.field_errors(), [])
+        self.assertEqual(heard.faults(), [])
         talked = call.caller.event("disconnected").monotonic - call.caller.event("confirmed").monotonic
         self.assertApproximates(heard.seconds, talked, 0.3)
         self.assertApproximates(heard.seconds, recording["duration"], 0.001)
