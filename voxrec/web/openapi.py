@@ -66,7 +66,7 @@ _TOLD: Final[Mapping[str, str]] = {
     "Content-Disposition": "A name for the file.",
     "Content-Range": "Which part it is, of how many bytes.",
     "ETag": "The version, for If-Match and If-None-Match.",
-    "Connection": 'The next page, as `<...>; rel="next"`; absent on the last one.',
+    "Link": 'The next page, as `<...>; rel="next"`; absent on the last one.',
     "Location": "Where the new resource is.",
     "Retry-After": "Seconds after which to try again.",
     "WWW-Authenticate": "How to authenticate (RFC 6750).",

@@ -12,7 +12,7 @@ from voxrec.web.exchange import JSON, Request, Response
 
 AT_A_TIME: Final = 250  # rows that are in memory at once
 PAGED: Final[dict[str, query.Reader]] = {"limit": query.limit, "cursor": query.cursor}
-LINK: Final = ("Connection",)  # what a page tells beside itself
+LINK: Final = ("Link",)  # what a page tells beside itself
 
 T = TypeVar("T", bound=Dated)
 F = TypeVar("F", contravariant=True)
@@ -66,7 +66,7 @@ class Paginator(Generic[T, F]):
         page = found[:limit]
         headers = {"Content-Type": JSON}
         if len(found) > limit:
-            headers["Connection"] = f'<{self._next(ask, Cursor.behind(page[-1]))}>; rel="next"'
+            headers["Link"] = f'<{self._next(ask, Cursor.behind(page[-1]))}>; rel="next"'
         return Response(200, headers, b"[" + b",\n".join(map(self._show, page)) + b"]\n")
 
     def _next(self, ask: Request, behind: Cursor) -> str:
