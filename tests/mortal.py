@@ -17,7 +17,8 @@ from twisted.internet.threads import deferToThread
 
 from tests.database import reactor
 from voxrec.archive.local import LocalArchive
-from voxrec.jobs.worker import Backoff, Handler, Worker
+from voxrec.deferreds import Backoff
+from voxrec.jobs.worker import JobHandler, Worker
 from voxrec.mail.mailer import Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
@@ -50,7 +51,7 @@ class Place(msgspec.Struct, frozen=True):
         """The archive's."""
         return Path(self.base, "archive")
 
-    def handlers(self, pool: Pool) -> dict[JobKind, Handler]:
+    def handlers(self, pool: Pool) -> dict[JobKind, JobHandler]:
         """What the daemon does for a finish and for a mail."""
         recordings, archive = Recordings(pool), LocalArchive(self.root)
         return {
@@ -71,11 +72,20 @@ class Place(msgspec.Struct, frozen=True):
     def worker(self, pool: Pool, **settings: Any) -> Worker:
         """The daemon's worker, in haste."""
         backoff = Backoff(first=0.1, limit=0.5)
-        return Worker(reactor, Jobs(pool), self.handlers(pool), lease=LEASE, backoff=backoff, **settings)
+        return Worker(
+            reactor,
+            Jobs(pool),
+            self.handlers(pool),
+            concurrency=2,
+            lease=LEASE,
+            backoff=backoff,
+            max_attempts=40,
+            **settings,
+        )
 
     def listener(self, worker: Worker) -> Listener:
         """What tells the worker of a job: of the mail, above all, that follows the finish."""
-        return Listener(reactor, self.dsn, {JOBS_CHANNEL: lambda _: worker.poke()}, worker.poke)
+        return Listener(reactor, self.dsn, {JOBS_CHANNEL: lambda _: worker.wake()}, worker.wake)
 
 
 def die(*_: object) -> NoReturn:

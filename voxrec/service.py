@@ -39,8 +39,9 @@ from voxrec.calls.router import Router
 from voxrec.calls.stasis_session import StasisSession
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
 from voxrec.config import Config
+from voxrec.deferreds import Backoff
 from voxrec.errors import VoxrecError
-from voxrec.jobs.worker import Backoff, Worker
+from voxrec.jobs.worker import Worker
 from voxrec.journal.journal import Journal
 from voxrec.mail.mailer import Mailer
 from voxrec.mail.message import MessageDefaults
@@ -239,17 +240,17 @@ class _Gateway(SequentialMultiService):
             concurrency=config.queue.concurrency,
             lease=lease,
             backoff=Backoff(first=config.queue.retry_first, limit=config.queue.retry_limit),
-            attempts=config.queue.attempts,
-            ended=metrics.job_ended,
+            max_attempts=config.queue.attempts,
+            on_attempt_ended=metrics.job_ended,
         )
         journal = Journal(
             reactor,
             data / "journal",
             recordings,
             self._pool,
-            room=lambda: self._worker.room,
+            room=lambda: self._worker.available_slots,
             lease=lease,
-            take=lambda job, recording: self._worker.take(job, lambda _: finisher.finish(recording)),
+            take=lambda job, recording: self._worker.run_claimed(job, lambda _: finisher.finish(recording)),
         )
         orphans = Orphans(
             reactor,
@@ -276,7 +277,7 @@ class _Gateway(SequentialMultiService):
                 PROFILES_CHANNEL: self._directory.changed,
                 PROMPTS_CHANNEL: self._announcements.changed,
                 TOKENS_CHANNEL: self._tokens_changed,
-                JOBS_CHANNEL: lambda _: self._worker.poke(),
+                JOBS_CHANNEL: lambda _: self._worker.wake(),
             },
             self._caught_up,
         )
@@ -480,7 +481,7 @@ class _Gateway(SequentialMultiService):
         self._announcements.reload()
         if not self._worker.running:
             self._worker.startService()
-        self._worker.poke()
+        self._worker.wake()
         Deferred.fromCoroutine(self._link.sweep())
 
     def _tokens_changed(self, token_id: str = "") -> None:

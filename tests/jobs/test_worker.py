@@ -3,27 +3,36 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.database import DatabaseTestCase, reactor
-from tests.jobs.queue import Queue
+from tests.database import DatabaseTestCase, reactor, until
+from tests.jobs.fake_jobs import FakeJobs
+from voxrec.config import Queue
+from voxrec.deferreds import Backoff
 from voxrec.errors import AudioError, DeliveryError, StoreUnavailable
-from voxrec.jobs.worker import Backoff, Handler, Worker
+from voxrec.jobs.worker import JobHandler, Worker
 from voxrec.model import Job, JobKind, JobState
+from voxrec.postgres.pool import Pool
 from voxrec.store.jobs import Claimed, JobFilter, Jobs
 
-STEADY = Backoff(first=10, limit=100, jitter=0)
+NOT_DONE: Final = JobFilter(states=[JobState.PENDING, JobState.RUNNING])
+SETTINGS: Final[dict[str, Any]] = {
+    "concurrency": 2,
+    "lease": timedelta(minutes=10),
+    "backoff": Backoff(first=10, limit=100, jitter=0),
+    "max_attempts": 40,
+}
 
 
-class Recorder:
-    """A handler that notes what it was given, and waits until the test says what comes of it."""
+class ControlledHandler:
+    """A handler that records its jobs; the test decides when each of them ends, and how."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
@@ -46,394 +55,392 @@ class WorkerTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
-        self.queue = Queue(self.clock)
-        self.mail = Recorder()
+        self.jobs = FakeJobs(self.clock)
+        self.mail = ControlledHandler()
         self.events: list[LogEvent] = []
 
-    def worker(self, handlers: Mapping[JobKind, Handler] | None = None, **settings: Any) -> Worker:
+    def start_worker(self, handlers: Mapping[JobKind, JobHandler] | None = None, **settings: Any) -> Worker:
         worker = Worker(
             self.clock,
-            self.queue,
+            self.jobs,
             handlers or {JobKind.MAIL: self.mail},
             logger=Logger("worker", observer=cast("ILogObserver", self.events.append)),
-            **{"backoff": STEADY, **settings},
+            **{**SETTINGS, **settings},
         )
         worker.startService()
-        self.addCleanup(self.stop, worker)
+        self.addCleanup(self.stop_worker, worker)
         return worker
 
-    def stop(self, worker: Worker) -> None:
+    def stop_worker(self, worker: Worker) -> None:
         if worker.running:
             stopped = worker.stopService()
             self.clock.advance(60)
             self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def told(self, level: LogLevel) -> list[str]:
+    def logged(self, level: LogLevel) -> list[str]:
         return [formatEvent(event) for event in self.events if event["log_level"] is level]
 
     def seconds_until(self, due: datetime) -> float:
         return due.timestamp() - self.clock.seconds()
 
+    def advance_in_steps(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
 
-class Taking(WorkerTestCase):
-    def test_what_is_due_at_the_start(self) -> None:
-        self.queue.add()
-        self.worker()
+
+class ClaimTests(WorkerTestCase):
+    def test_due_job_is_run_at_start(self) -> None:
+        self.jobs.add()
+        self.start_worker()
         self.assertEqual([(job.id.int, job.attempts) for job in self.mail.jobs], [(1, 1)])
         self.mail.finish()
-        self.assertEqual(self.queue.finished, [1])
+        self.assertEqual(self.jobs.completed, [1])
 
-    def test_attempts_are_counted(self) -> None:
+    def test_outcome_of_each_attempt_is_reported(self) -> None:
         ended: list[tuple[str, str]] = []
         for _ in range(3):
-            self.queue.add()
-        self.worker(ended=lambda *told: ended.append(told), concurrency=3)
+            self.jobs.add()
+        self.start_worker(on_attempt_ended=lambda kind, outcome: ended.append((kind, outcome)), concurrency=3)
         self.mail.finish()
         self.mail.fail(DeliveryError("later", permanent=False))
         self.mail.fail(DeliveryError("never", permanent=True))
         self.assertEqual(ended, [("mail", "done"), ("mail", "retry"), ("mail", "dead")])
 
-    def test_a_poke(self) -> None:
-        worker = self.worker()
-        self.queue.add()
+    def test_wake_claims_at_once(self) -> None:
+        worker = self.start_worker()
+        self.jobs.add()
         self.assertEqual(self.mail.jobs, [])
-        worker.poke()
+        worker.wake()
         self.assertEqual(len(self.mail.jobs), 1)
 
-    def test_without_a_poke_within_half_a_minute(self) -> None:
-        self.worker()
-        self.queue.add()
+    def test_queue_is_polled_every_30_seconds(self) -> None:
+        self.start_worker()
+        self.jobs.add()
         self.clock.advance(29)
         self.assertEqual(self.mail.jobs, [])
         self.clock.advance(1)
         self.assertEqual(len(self.mail.jobs), 1)
 
-    def test_when_the_next_one_is_due(self) -> None:
-        self.queue.add(within=7)
-        self.worker()
+    def test_next_claim_is_when_the_next_job_is_due(self) -> None:
+        self.jobs.add(due_in=7)
+        self.start_worker()
         self.clock.advance(6.9)
         self.assertEqual(self.mail.jobs, [])
         self.clock.advance(0.1)
         self.assertEqual(len(self.mail.jobs), 1)
 
-    def test_what_is_not_ours_is_left_alone(self) -> None:
-        self.queue.add(JobKind.FINISH)
-        self.worker()
+    def test_kind_without_handler_is_not_claimed(self) -> None:
+        self.jobs.add(JobKind.FINISH)
+        self.start_worker()
         self.clock.advance(30)
         self.assertEqual(self.mail.jobs, [])
 
-    def test_what_is_due_but_locked_does_not_make_it_spin(self) -> None:
-        async def locked(*_: object) -> Claimed:
-            self.queue.claims += 1
-            return Claimed([], self.queue.now)
+    def test_due_job_that_is_locked_causes_no_busy_loop(self) -> None:
+        async def claim_nothing(*_: object) -> Claimed:
+            self.jobs.claims += 1
+            return Claimed([], self.jobs.now)
 
-        self.patch(self.queue, "claim", locked)
-        self.queue.add()
-        self.worker()
+        self.patch(self.jobs, "claim", claim_nothing)
+        self.jobs.add()
+        self.start_worker()
         for _ in range(100):
             self.clock.advance(0.1)
-        self.assertLessEqual(self.queue.claims, 12)
+        self.assertLessEqual(self.jobs.claims, 12)
         self.assertEqual(self.mail.jobs, [])
 
-    def test_a_few_at_a_time(self) -> None:
+    def test_concurrency_is_limited(self) -> None:
         for _ in range(5):
-            self.queue.add()
-        self.worker(concurrency=2)
+            self.jobs.add()
+        self.start_worker(concurrency=2)
         self.assertEqual([job.id.int for job in self.mail.jobs], [1, 2])
         self.mail.finish()
         self.assertEqual([job.id.int for job in self.mail.jobs], [1, 2, 3])
         while self.mail.open:
             self.mail.finish()
-        self.assertEqual(sorted(self.queue.finished), [1, 2, 3, 4, 5])
+        self.assertEqual(sorted(self.jobs.completed), [1, 2, 3, 4, 5])
 
-    def test_as_many_at_once_as_there_is_room_for(self) -> None:
+    def test_one_claim_fills_all_slots(self) -> None:
         for _ in range(5):
-            self.queue.add()
-        self.worker(concurrency=3)
+            self.jobs.add()
+        self.start_worker(concurrency=3)
         self.assertEqual([job.id.int for job in self.mail.jobs], [1, 2, 3])
-        self.assertEqual(self.queue.claims, 1)
+        self.assertEqual(self.jobs.claims, 1)
 
-    def test_a_poke_while_the_queue_is_asked(self) -> None:
-        """What was put in meanwhile, the answer may not know of."""
-        asked: Deferred[None] = Deferred()
-        claim = self.queue.claim
+    def test_wake_during_a_claim_causes_another_claim(self) -> None:
+        """The result of the claim may lack a job that was added in the meantime."""
+        query: Deferred[None] = Deferred()
+        claim = self.jobs.claim
 
-        async def slow(*args: Any) -> Claimed:
+        async def slow_claim(*args: Any) -> Claimed:
             claimed = await claim(*args)
-            await asked
+            await query
             return claimed
 
-        self.patch(self.queue, "claim", slow)
-        worker = self.worker()
-        self.queue.add()
-        worker.poke()
-        asked.callback(None)
+        self.patch(self.jobs, "claim", slow_claim)
+        worker = self.start_worker()
+        self.jobs.add()
+        worker.wake()
+        query.callback(None)
         self.assertEqual(len(self.mail.jobs), 1)
 
-    def test_each_kind_to_its_handler(self) -> None:
-        finish = Recorder()
-        self.queue.add(JobKind.FINISH)
-        self.queue.add(JobKind.MAIL)
-        self.worker({JobKind.FINISH: finish, JobKind.MAIL: self.mail})
+    def test_job_is_run_by_the_handler_of_its_kind(self) -> None:
+        finish = ControlledHandler()
+        self.jobs.add(JobKind.FINISH)
+        self.jobs.add(JobKind.MAIL)
+        self.start_worker({JobKind.FINISH: finish, JobKind.MAIL: self.mail})
         self.assertEqual(([job.id.int for job in finish.jobs], [job.id.int for job in self.mail.jobs]), ([1], [2]))
 
-    def test_a_thousand_that_are_done_at_once(self) -> None:
+    def test_thousand_jobs_with_synchronous_handler(self) -> None:
         async def handler(_: Job) -> None:
-            """Has nothing to wait for."""
+            """Return at once."""
 
         for _ in range(1000):
-            self.queue.add()
-        self.worker({JobKind.MAIL: handler})
+            self.jobs.add()
+        self.start_worker({JobKind.MAIL: handler})
         self.clock.advance(0)
-        self.assertEqual(len(self.queue.finished), 1000)
+        self.assertEqual(len(self.jobs.completed), 1000)
 
-    def test_the_lease_is_extended_while_a_handler_runs(self) -> None:
-        self.queue.add()
-        self.worker(lease=timedelta(seconds=60))
+
+class LeaseTests(WorkerTestCase):
+    def test_lease_is_extended_while_the_handler_runs(self) -> None:
+        self.jobs.add()
+        self.start_worker(lease=timedelta(seconds=60))
         for _ in range(60):
             self.clock.advance(10)
-            self.assertGreater(self.seconds_until(self.queue.leases[1]), 35)
+            self.assertGreater(self.seconds_until(self.jobs.leases[1]), 35)
         self.assertEqual(len(self.mail.jobs), 1)
         self.mail.finish()
-        self.assertEqual(self.queue.leases, {})
+        self.assertEqual(self.jobs.leases, {})
 
-    def test_a_job_that_somebody_else_took_over(self) -> None:
-        self.queue.add()
-        self.worker(lease=timedelta(seconds=60))
-        self.queue.rows[1] = replace(self.queue.rows[1], attempts=2)
+    def test_outcome_is_discarded_if_another_worker_claimed_the_job(self) -> None:
+        self.jobs.add()
+        self.start_worker(lease=timedelta(seconds=60))
+        self.jobs.rows[1] = replace(self.jobs.rows[1], attempts=2)
         self.mail.fail(DeliveryError("too late", permanent=True))
-        self.assertIs(self.queue.rows[1].state, JobState.PENDING)
-        self.assertEqual(self.told(LogLevel.error), [])
-        (told,) = self.told(LogLevel.warn)
-        self.assertIn("took longer than its lease: somebody else has it", told)
+        self.assertIs(self.jobs.rows[1].state, JobState.PENDING)
+        self.assertEqual(self.logged(LogLevel.error), [])
+        (warning,) = self.logged(LogLevel.warn)
+        self.assertIn("ran longer than its lease and was claimed by another worker", warning)
 
-    def test_a_lease_that_ran_out_elsewhere(self) -> None:
-        self.queue.add()
-        self.queue.leases[1] = self.queue.now + timedelta(seconds=12)
-        self.worker()
+    def test_job_is_claimed_when_another_workers_lease_expires(self) -> None:
+        self.jobs.add()
+        self.jobs.leases[1] = self.jobs.now + timedelta(seconds=12)
+        self.start_worker()
         self.clock.advance(11)
         self.assertEqual(self.mail.jobs, [])
         self.clock.advance(1)
         self.assertEqual(len(self.mail.jobs), 1)
 
-    def test_an_extension_that_fails_is_tried_again(self) -> None:
-        self.queue.add()
-        self.worker(lease=timedelta(seconds=60))
-        self.queue.down = True
+    def test_failed_extension_is_retried(self) -> None:
+        self.jobs.add()
+        self.start_worker(lease=timedelta(seconds=60))
+        self.jobs.unavailable = True
         self.clock.advance(20)
-        self.queue.down = False
+        self.jobs.unavailable = False
         self.clock.advance(20)
-        self.assertEqual(self.seconds_until(self.queue.leases[1]), 60)
+        self.assertEqual(self.seconds_until(self.jobs.leases[1]), 60)
 
 
-class TakingWhatIsClaimed(WorkerTestCase):
-    def claimed(self) -> Job:
-        number = self.queue.add(JobKind.FINISH)
-        return self.queue._take(self.queue.rows[number], timedelta(minutes=1))
+class RunClaimedTests(WorkerTestCase):
+    def claimed_job(self) -> Job:
+        return self.jobs.claim_one(self.jobs.add(JobKind.FINISH), timedelta(minutes=1))
 
-    def test_it_is_done_by_the_handler_that_comes_with_it(self) -> None:
-        worker, known = self.worker(concurrency=2), Recorder()
-        self.assertEqual(worker.room, 2)
-        worker.take(self.claimed(), known)
-        worker.take(self.claimed(), known)
-        self.assertEqual(worker.room, 0)
-        known.finish()
-        known.fail(DeliveryError("not yet", permanent=False))
-        self.assertEqual(worker.room, 2)
-        self.assertEqual(self.queue.finished, [1])
-        self.assertEqual(self.queue.rows[2].last_error, "not yet")
+    def test_job_is_run_by_the_handler_passed_with_it(self) -> None:
+        worker, handler = self.start_worker(concurrency=2), ControlledHandler()
+        self.assertEqual(worker.available_slots, 2)
+        worker.run_claimed(self.claimed_job(), handler)
+        worker.run_claimed(self.claimed_job(), handler)
+        self.assertEqual(worker.available_slots, 0)
+        handler.finish()
+        handler.fail(DeliveryError("not yet", permanent=False))
+        self.assertEqual(worker.available_slots, 2)
+        self.assertEqual(self.jobs.completed, [1])
+        self.assertEqual(self.jobs.rows[2].last_error, "not yet")
 
-    def test_what_comes_while_it_stops_is_given_back(self) -> None:
-        worker, known = self.worker(), Recorder()
+    def test_job_is_released_if_the_worker_is_stopped(self) -> None:
+        worker, handler = self.start_worker(), ControlledHandler()
         self.successResultOf(worker.stopService())
-        self.assertEqual(worker.room, 0)
-        worker.take(self.claimed(), known)
-        self.assertEqual(known.jobs, [])
-        self.assertEqual(self.queue.leases, {})
-        self.assertIs(self.queue.rows[1].state, JobState.PENDING)
+        self.assertEqual(worker.available_slots, 0)
+        worker.run_claimed(self.claimed_job(), handler)
+        self.assertEqual(handler.jobs, [])
+        self.assertEqual(self.jobs.leases, {})
+        self.assertIs(self.jobs.rows[1].state, JobState.PENDING)
 
 
-class Failing(WorkerTestCase):
-    def test_comes_back_later_with_the_reason(self) -> None:
-        self.queue.add()
-        self.worker()
-        for pause in (10, 20, 40, 80, 100, 100):
+class RetryTests(WorkerTestCase):
+    def test_failed_job_is_retried_with_back_off_and_its_error_is_stored(self) -> None:
+        self.jobs.add()
+        self.start_worker()
+        for delay in (10, 20, 40, 80, 100, 100):
             self.mail.fail(DeliveryError("the relay\r\nis \x1b busy", permanent=False))
-            self.assertEqual(self.seconds_until(self.queue.rows[1].due_at), pause)
-            self.assertEqual(self.queue.rows[1].last_error, r"the relay is \x1b busy")
-            for _ in range(pause):
-                self.clock.advance(1)
+            self.assertEqual(self.seconds_until(self.jobs.rows[1].due_at), delay)
+            self.assertEqual(self.jobs.rows[1].last_error, r"the relay is \x1b busy")
+            self.advance_in_steps(delay)
         self.assertEqual(self.mail.jobs[-1].attempts, 7)
         self.assertEqual(self.events, [])
 
-    def test_for_good(self) -> None:
-        self.queue.add()
-        self.worker()
+    def test_permanent_error_makes_a_dead_letter(self) -> None:
+        self.jobs.add()
+        self.start_worker()
         self.mail.fail(DeliveryError("no such user\nat all", permanent=True))
-        self.assertIs(self.queue.rows[1].state, JobState.DEAD)
-        self.assertEqual(self.queue.rows[1].last_error, "no such user at all")
+        self.assertIs(self.jobs.rows[1].state, JobState.DEAD)
+        self.assertEqual(self.jobs.rows[1].last_error, "no such user at all")
+        job = f"job {UUID(int=1)} (mail of recording {UUID(int=1)})"
         self.assertEqual(
-            self.told(LogLevel.error),
-            [f"job {UUID(int=1)} (mail of recording {UUID(int=1)}) is given up after 1 attempt: no such user at all"],
+            self.logged(LogLevel.error), [f"{job} failed after 1 attempt and is not retried: no such user at all"]
         )
 
-    def test_too_often(self) -> None:
-        self.queue.add()
-        self.worker(attempts=2)
+    def test_last_attempt_makes_a_dead_letter(self) -> None:
+        self.jobs.add()
+        self.start_worker(max_attempts=2)
         self.mail.fail(AudioError("empty"))
-        for _ in range(10):
-            self.clock.advance(1)
+        self.advance_in_steps(10)
         self.mail.fail(AudioError("empty"))
-        self.assertIs(self.queue.rows[1].state, JobState.DEAD)
-        self.assertEqual(len(self.told(LogLevel.error)), 1)
+        self.assertIs(self.jobs.rows[1].state, JobState.DEAD)
+        self.assertEqual(len(self.logged(LogLevel.error)), 1)
 
-    def test_by_taking_the_process_down_each_time(self) -> None:
-        self.queue.add(attempts=3)
-        self.worker(attempts=3)
+    def test_job_that_kills_the_process_becomes_a_dead_letter(self) -> None:
+        self.jobs.add(attempts=3)
+        self.start_worker(max_attempts=3)
         self.assertEqual(self.mail.jobs, [])
-        self.assertIs(self.queue.rows[1].state, JobState.DEAD)
-        self.assertEqual(self.queue.rows[1].last_error, "voxrec ended in each attempt")
+        self.assertIs(self.jobs.rows[1].state, JobState.DEAD)
+        self.assertEqual(self.jobs.rows[1].last_error, "the process died in each attempt")
 
-    def test_a_defect_shows_its_traceback_once(self) -> None:
-        self.queue.add()
-        self.worker()
+    def test_traceback_of_unexpected_exception_is_logged_once(self) -> None:
+        self.jobs.add()
+        self.start_worker()
         self.mail.fail(ZeroDivisionError("by zero"))
-        self.assertEqual(self.queue.rows[1].last_error, "ZeroDivisionError: by zero")
-        for _ in range(10):
-            self.clock.advance(1)
+        self.assertEqual(self.jobs.rows[1].last_error, "ZeroDivisionError: by zero")
+        self.advance_in_steps(10)
         self.mail.fail(ZeroDivisionError("by zero"))
-        self.assertEqual(len(self.told(LogLevel.critical)), 1)
+        self.assertEqual(len(self.logged(LogLevel.critical)), 1)
         self.assertIn("log_failure", self.events[0])
 
-    def test_the_defaults_span_three_days(self) -> None:
-        backoff = Backoff(random=Random(1))  # noqa: S311 - to be the same each time
-        days = sum(backoff.delay(attempt) for attempt in range(1, 48)) / 86400
-        self.assertTrue(2.8 < days < 3.4, days)
+    def test_attempts_with_default_settings_span_59_hours(self) -> None:
+        """As etc/voxrec.yaml and the documentation of `Worker` say."""
+        settings = Queue()
+        self.assertEqual(settings.attempts, 40)
+        steady = Backoff(first=settings.retry_first, limit=settings.retry_limit, jitter=0)
+        jittered = Backoff(first=settings.retry_first, limit=settings.retry_limit, random=Random(1))  # noqa: S311
+        hours = {
+            backoff: sum(backoff.delay(attempt) for attempt in range(1, settings.attempts)) / 3600
+            for backoff in (steady, jittered)
+        }
+        self.assertEqual(round(hours[steady]), 59)
+        self.assertTrue(55 < hours[jittered] < 63, hours)
 
-    def test_pauses_are_spread_and_never_overflow(self) -> None:
-        backoff = Backoff(first=10, limit=100, jitter=0.2, random=Random(1))  # noqa: S311 - likewise
-        pauses = {backoff.delay(1) for _ in range(100)}
-        self.assertTrue(min(pauses) >= 8)
-        self.assertTrue(max(pauses) <= 12)
-        self.assertEqual(len(pauses), 100)
-        self.assertTrue(80 <= backoff.delay(1_000_000) <= 120)
 
-
-class WithoutTheStore(WorkerTestCase):
-    def test_one_line_when_it_goes_and_one_when_it_comes(self) -> None:
-        self.queue.down = True
-        self.worker()
-        for _ in range(300):
-            self.clock.advance(1)
+class StoreOutageTests(WorkerTestCase):
+    def test_outage_and_recovery_are_logged_once(self) -> None:
+        self.jobs.unavailable = True
+        self.start_worker()
+        self.advance_in_steps(300)
         self.assertEqual(
-            self.told(LogLevel.warn),
-            ["the queue waits for the database: PostgreSQL does not answer: connection refused"],
+            self.logged(LogLevel.warn),
+            ["the job worker waits for PostgreSQL, retrying: PostgreSQL does not answer: connection refused"],
         )
-        self.queue.add()
-        self.queue.down = False
-        for _ in range(40):
-            self.clock.advance(1)
-        self.assertEqual(self.told(LogLevel.info), ["the queue has its database again"])
+        self.jobs.add()
+        self.jobs.unavailable = False
+        self.advance_in_steps(40)
+        self.assertEqual(self.logged(LogLevel.info), ["PostgreSQL is available again; the job worker continues"])
         self.assertEqual(len(self.mail.jobs), 1)
 
-    def test_what_was_done_is_written_down_when_it_is_back(self) -> None:
-        self.queue.add()
-        self.worker()
-        self.queue.down = True
+    def test_outcome_is_stored_after_an_outage(self) -> None:
+        self.jobs.add()
+        self.start_worker()
+        self.jobs.unavailable = True
         self.mail.finish()
-        for _ in range(100):
-            self.clock.advance(1)
-        self.queue.down = False
-        for _ in range(40):
-            self.clock.advance(1)
-        self.assertEqual(self.queue.finished, [1])
+        self.advance_in_steps(100)
+        self.jobs.unavailable = False
+        self.advance_in_steps(40)
+        self.assertEqual(self.jobs.completed, [1])
         self.assertEqual(len(self.mail.jobs), 1)
 
-    def test_a_handler_that_needs_it_comes_back(self) -> None:
-        self.queue.add()
-        self.worker()
+    def test_handler_that_fails_for_an_outage_is_retried(self) -> None:
+        self.jobs.add()
+        self.start_worker()
         self.mail.fail(StoreUnavailable("away"))
-        self.assertEqual(self.queue.rows[1].last_error, "away")
-        self.assertIs(self.queue.rows[1].state, JobState.PENDING)
+        self.assertEqual(self.jobs.rows[1].last_error, "away")
+        self.assertIs(self.jobs.rows[1].state, JobState.PENDING)
 
-    def test_a_defect_in_the_store_does_not_end_the_worker(self) -> None:
-        claim = self.queue.claim
-        self.patch(self.queue, "claim", lambda *_: 1 / 0)
-        self.worker()
-        self.assertEqual(len(self.told(LogLevel.critical)), 1)
-        self.patch(self.queue, "claim", claim)
-        self.queue.add()
+    def test_unexpected_exception_while_claiming_does_not_stop_the_worker(self) -> None:
+        claim = self.jobs.claim
+        self.patch(self.jobs, "claim", lambda *_: 1 / 0)
+        self.start_worker()
+        self.assertEqual(len(self.logged(LogLevel.critical)), 1)
+        self.patch(self.jobs, "claim", claim)
+        self.jobs.add()
         self.clock.advance(30)
         self.assertEqual(len(self.mail.jobs), 1)
 
 
-class Stopping(WorkerTestCase):
-    def test_idle(self) -> None:
-        worker = self.worker()
+class StopTests(WorkerTestCase):
+    def test_idle_worker_stops_at_once(self) -> None:
+        worker = self.start_worker()
         self.successResultOf(worker.stopService())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_waits_for_what_is_under_way_and_takes_no_more(self) -> None:
+    def test_stop_waits_for_running_handlers_and_claims_no_more(self) -> None:
         for _ in range(3):
-            self.queue.add()
-        worker = self.worker(concurrency=2)
+            self.jobs.add()
+        worker = self.start_worker(concurrency=2)
         stopped = worker.stopService()
         self.mail.finish()
         self.assertNoResult(stopped)
         self.mail.finish()
         self.successResultOf(stopped)
-        self.assertEqual(self.queue.finished, [1, 2])
+        self.assertEqual(self.jobs.completed, [1, 2])
         self.assertEqual(len(self.mail.jobs), 2)
 
-    def test_not_for_ever(self) -> None:
-        self.queue.add()
-        worker = self.worker(lease=timedelta(seconds=60))
+    def test_stop_waits_at_most_20_seconds(self) -> None:
+        self.jobs.add()
+        worker = self.start_worker(lease=timedelta(seconds=60))
         stopped = worker.stopService()
         self.clock.advance(19)
         self.assertNoResult(stopped)
         self.clock.advance(1)
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertLessEqual(self.seconds_until(self.queue.leases[1]), 60)
+        self.assertLessEqual(self.seconds_until(self.jobs.leases[1]), 60)
 
-    def test_does_not_wait_for_a_store_that_is_away(self) -> None:
-        self.queue.add()
-        worker = self.worker()
-        self.queue.down = True
+    def test_stop_does_not_wait_for_the_store(self) -> None:
+        self.jobs.add()
+        worker = self.start_worker()
+        self.jobs.unavailable = True
         self.mail.finish()
         self.successResultOf(worker.stopService())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_gives_back_what_it_was_about_to_begin(self) -> None:
-        asked: Deferred[None] = Deferred()
-        claim = self.queue.claim
+    def test_job_claimed_during_stop_is_released(self) -> None:
+        query: Deferred[None] = Deferred()
+        claim = self.jobs.claim
 
-        async def slow(*args: Any) -> Claimed:
-            await asked
+        async def slow_claim(*args: Any) -> Claimed:
+            await query
             return await claim(*args)
 
-        self.patch(self.queue, "claim", slow)
-        worker = self.worker()
-        self.queue.add()
+        self.patch(self.jobs, "claim", slow_claim)
+        worker = self.start_worker()
+        self.jobs.add()
         stopped = worker.stopService()
         self.assertNoResult(stopped)
-        asked.callback(None)
+        query.callback(None)
         self.successResultOf(stopped)
         self.assertEqual(self.mail.jobs, [])
-        self.assertEqual(self.queue.leases, {})
+        self.assertEqual(self.jobs.leases, {})
 
-    def test_and_starting_again(self) -> None:
-        worker = self.worker()
+    def test_worker_can_be_started_again(self) -> None:
+        worker = self.start_worker()
         self.successResultOf(worker.stopService())
-        self.queue.add()
+        self.jobs.add()
         worker.startService()
         self.assertEqual(len(self.mail.jobs), 1)
         self.mail.finish()
 
 
-class OnTheRealQueue(DatabaseTestCase):
-    async def test_fail_come_back_finish(self) -> None:
+class PostgresQueueTests(DatabaseTestCase):
+    async def test_job_fails_is_retried_and_done(self) -> None:
         recording_id = uuid4()
         attempts: list[Job] = []
         finished: Deferred[None] = Deferred()
@@ -446,7 +453,8 @@ class OnTheRealQueue(DatabaseTestCase):
 
         await self.owe((JobKind.MAIL, recording_id))
         jobs = Jobs(self.pool)
-        worker = Worker(reactor, jobs, {JobKind.MAIL: handler}, backoff=Backoff(first=0.1, jitter=0))
+        backoff = Backoff(first=0.1, jitter=0)
+        worker = Worker(reactor, jobs, {JobKind.MAIL: handler}, **{**SETTINGS, "backoff": backoff})
         worker.startService()
         try:
             await finished.addTimeout(20, reactor)
@@ -456,15 +464,84 @@ class OnTheRealQueue(DatabaseTestCase):
         self.assertEqual(attempts[1].last_error, "not yet")
         self.assertEqual(await jobs.page(), [])
 
-    async def test_a_dead_letter(self) -> None:
+    async def test_dead_letter(self) -> None:
         async def handler(_: Job) -> None:
             raise DeliveryError("no such user", permanent=True)
 
         await self.owe((JobKind.MAIL, uuid4()))
         jobs = Jobs(self.pool)
-        worker = Worker(reactor, jobs, {JobKind.MAIL: handler})
+        worker = Worker(reactor, jobs, {JobKind.MAIL: handler}, **SETTINGS)
         worker.startService()
         while not (dead := await jobs.page(JobFilter(states=[JobState.DEAD]))):
             await deferLater(reactor, 0.05)
         await worker.stopService()
         self.assertEqual([(job.attempts, job.last_error) for job in dead], [(1, "no such user")])
+
+
+class SeveralWorkersTests(DatabaseTestCase):
+    """Independent workers on one queue, each with its own connection pool."""
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.jobs = Jobs(self.pool)
+        self.pools = [Pool(reactor, self.dsn, size=4) for _ in range(3)]
+        for pool in self.pools:
+            pool.start()
+        self.workers: list[Worker] = []
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        await gatherResults([worker.stopService() for worker in self.workers])
+        for pool in self.pools:
+            await pool.stop()
+        await super().tearDown()
+
+    def start_workers(self, handlers: list[JobHandler], **settings: Any) -> None:
+        self.workers = [
+            Worker(reactor, Jobs(pool), {JobKind.MAIL: handler}, **{**SETTINGS, **settings})
+            for pool, handler in zip(self.pools, handlers, strict=True)
+        ]
+        for worker in self.workers:
+            worker.startService()
+
+    async def test_each_job_is_run_by_one_worker(self) -> None:
+        running: set[UUID] = set()
+        done: list[UUID] = []
+        used_workers: set[int] = set()
+
+        def make_handler(number: int) -> JobHandler:
+            async def handler(job: Job) -> None:
+                self.assertNotIn(job.recording_id, running)
+                running.add(job.recording_id)
+                used_workers.add(number)
+                await self.pools[number].query("SELECT pg_sleep(0.01)")
+                running.remove(job.recording_id)
+                done.append(job.recording_id)
+
+            return handler
+
+        expected = [uuid4() for _ in range(120)]
+        await self.owe(*((JobKind.MAIL, recording_id) for recording_id in expected))
+        self.start_workers([make_handler(number) for number in range(3)], concurrency=3)
+        await until(lambda: len(done) >= len(expected), within=30)
+        self.assertEqual(sorted(done), sorted(expected))
+        self.assertEqual(used_workers, {0, 1, 2}, "not every worker ran a job")
+
+    async def test_job_longer_than_the_lease_stays_with_its_worker(self) -> None:
+        started: list[Job] = []
+        release: Deferred[None] = Deferred()
+
+        async def slow_handler(job: Job) -> None:
+            started.append(job)
+            await release
+
+        await self.owe((JobKind.MAIL, uuid4()))
+        self.start_workers([slow_handler] * 3, lease=timedelta(seconds=0.6))
+        while not await self.pool.query("SELECT 1 FROM jobs WHERE now() > created_at + interval '2 seconds'"):
+            await deferLater(reactor, 0.05)
+            for worker in self.workers:
+                worker.wake()
+        self.assertEqual(len(started), 1)
+        release.callback(None)
+        while await self.jobs.page(NOT_DONE):
+            await deferLater(reactor, 0.02)
+        self.assertEqual(len(started), 1)

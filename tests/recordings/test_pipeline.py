@@ -4,26 +4,23 @@ import hashlib
 import os
 import signal
 import sys
-from datetime import timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 import soundfile
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from tests.audio.tones import tone
-from tests.database import DatabaseTestCase, reactor, until
+from tests.database import DatabaseTestCase, reactor
 from tests.mail.relay import Mailbox, RelayTestCase
 from tests.mortal import STEPS, Place
 from tests.store.samples import NOON, later, profile, recording
-from voxrec.jobs.worker import Handler, Worker
-from voxrec.model import Job, JobKind, JobState, Recording, RecordingState, Side, leg_name
-from voxrec.postgres.pool import Pool
+from voxrec.model import JobState, Recording, RecordingState, Side, leg_name
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
@@ -140,75 +137,3 @@ class KilledTests(DatabaseTestCase, RelayTestCase):
             self.assertEqual(await self.outcome(place, recording_id), wanted, step)
         (rows,) = await self.pool.query("SELECT count(*) FROM recordings")
         self.assertEqual(rows, (1 + len(STEPS),))
-
-
-class SeveralDaemons(DatabaseTestCase):
-    """Workers that know nothing of each other, each with connections of its own."""
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        await super().setUp()
-        self.jobs = Jobs(self.pool)
-        self.pools = [Pool(reactor, self.dsn, size=4) for _ in range(3)]
-        for pool in self.pools:
-            pool.start()
-        self.workers: list[Worker] = []
-
-    async def tearDown(self) -> None:  # type: ignore[override]
-        await gatherResults([worker.stopService() for worker in self.workers])
-        for pool in self.pools:
-            await pool.stop()
-        await super().tearDown()
-
-    async def test_none_does_what_another_does(self) -> None:
-        held: set[UUID] = set()
-        done: list[UUID] = []
-        by: set[int] = set()
-
-        def handler(number: int) -> Handler:
-            async def handle(job: Job) -> None:
-                self.assertNotIn(job.recording_id, held)
-                held.add(job.recording_id)
-                by.add(number)
-                await self.pools[number].query("SELECT pg_sleep(0.01)")
-                held.remove(job.recording_id)
-                done.append(job.recording_id)
-
-            return handle
-
-        owed = [uuid4() for _ in range(120)]
-
-        await self.owe(*((JobKind.MAIL, recording_id) for recording_id in owed))
-        self.workers = [
-            Worker(reactor, Jobs(pool), {JobKind.MAIL: handler(number)}, concurrency=3)
-            for number, pool in enumerate(self.pools)
-        ]
-        for worker in self.workers:
-            worker.startService()
-        await until(lambda: len(done) >= len(owed), within=30)
-        self.assertEqual(sorted(done), sorted(owed))
-        self.assertEqual(by, {0, 1, 2}, "not every daemon had a part in it")
-
-    async def test_who_takes_longer_than_a_lease_keeps_it(self) -> None:
-        """For as long as the process lives."""
-        handed: list[Job] = []
-        release: Deferred[None] = Deferred()
-
-        async def slow(job: Job) -> None:
-            handed.append(job)
-            await release
-
-        await self.owe((JobKind.MAIL, uuid4()))
-        self.workers = [
-            Worker(reactor, Jobs(pool), {JobKind.MAIL: slow}, lease=timedelta(seconds=0.6)) for pool in self.pools
-        ]
-        for worker in self.workers:
-            worker.startService()
-        while not await self.pool.query("SELECT 1 FROM jobs WHERE now() > created_at + interval '2 seconds'"):
-            await deferLater(reactor, 0.05)
-            for worker in self.workers:
-                worker.poke()
-        self.assertEqual(len(handed), 1)
-        release.callback(None)
-        while await self.jobs.page(OWED):
-            await deferLater(reactor, 0.02)
-        self.assertEqual(len(handed), 1)

@@ -111,7 +111,7 @@ class Queue(DatabaseTestCase):
         self.assertFalse(await self.jobs.extend(lost, MINUTE))
         self.assertFalse(await self.jobs.done(lost))
         self.assertFalse(await self.jobs.retry(lost, "late", datetime.now(UTC)))
-        self.assertFalse(await self.jobs.bury(lost, "late"))
+        self.assertFalse(await self.jobs.dead_letter(lost, "late"))
         self.assertTrue(await self.jobs.done(job))
 
     async def test_a_lease_that_ran_out_but_nobody_noticed(self) -> None:
@@ -137,7 +137,7 @@ class Queue(DatabaseTestCase):
     async def test_dead_and_alive_again(self) -> None:
         await self.put(JobKind.MAIL)
         job = await self.claim()
-        self.assertTrue(await self.jobs.bury(job, "no such mailbox"))
+        self.assertTrue(await self.jobs.dead_letter(job, "no such mailbox"))
         self.assertIsNone(await self.next_due())
         (dead,) = await self.jobs.page(JobFilter(states=[JobState.DEAD], kinds=[JobKind.MAIL]))
         self.assertEqual((dead.id, dead.last_error), (job.id, "no such mailbox"))
@@ -167,7 +167,7 @@ class Queue(DatabaseTestCase):
         job = await self.claim()
         self.assertEqual((job.attempts, lost.attempts), (1, 1))
         self.assertFalse(await self.jobs.done(lost))
-        self.assertFalse(await self.jobs.bury(lost, "late"))
+        self.assertFalse(await self.jobs.dead_letter(lost, "late"))
         self.assertTrue(await self.jobs.done(job))
 
     async def test_who_refused_a_mail_is_asked_again(self) -> None:
@@ -177,14 +177,14 @@ class Queue(DatabaseTestCase):
         await deliveries.note(made.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
         await self.put(JobKind.MAIL, of=made.id)
         job = await self.claim()
-        await self.jobs.bury(job, "550 never")
+        await self.jobs.dead_letter(job, "550 never")
         await self.jobs.restart(job.id)
         self.assertEqual(await deliveries.owed(made.id, ["ann@example.org", "eve@example.org"]), ["eve@example.org"])
 
     async def test_a_refused_restart_changes_nothing(self) -> None:
         await self.put(JobKind.MAIL)
         job = await self.claim()
-        await self.jobs.bury(job, "no such mailbox")
+        await self.jobs.dead_letter(job, "no such mailbox")
 
         def refuse(_: Job) -> None:
             raise Conflict("changed meanwhile")
@@ -197,7 +197,7 @@ class Queue(DatabaseTestCase):
     async def test_given_up(self) -> None:
         recording_id = await self.put(*BOTH)
         for _ in BOTH:
-            await self.jobs.bury(await self.claim(), "no")
+            await self.jobs.dead_letter(await self.claim(), "no")
         dead = {job.kind: job.id for job in await self.jobs.page()}
         await self.jobs.drop(dead[JobKind.MAIL])
         with self.assertRaises(NotFound):
@@ -213,7 +213,7 @@ class Queue(DatabaseTestCase):
             await self.put(JobKind.FINISH)
         finished, _, buried = [await self.claim() for _ in range(3)]
         await self.jobs.done(finished)
-        await self.jobs.bury(buried, "no")
+        await self.jobs.dead_letter(buried, "no")
         states = [job.state for job in await self.jobs.page()]
         self.assertEqual(sorted(states), [JobState.DEAD, JobState.PENDING, JobState.RUNNING])
         for state in states:
@@ -245,7 +245,7 @@ class Queue(DatabaseTestCase):
         recordings = Recordings(self.pool)
         made = await recordings.create(recording(state=RecordingState.FAILED))
         await self.put(*BOTH, of=made.id)
-        await self.jobs.bury(await self.claim([JobKind.MAIL]), "no such mailbox")
+        await self.jobs.dead_letter(await self.claim([JobKind.MAIL]), "no such mailbox")
         held = await self.claim([JobKind.FINISH])
         await recordings.delete(made.id)
         self.assertEqual([job.kind for job in await self.jobs.page()], [JobKind.ERASE])
@@ -255,7 +255,7 @@ class Queue(DatabaseTestCase):
         recordings = Recordings(self.pool)
         made = await recordings.create(recording(state=RecordingState.FAILED))
         await recordings.delete(made.id)
-        await self.jobs.bury(await self.claim([JobKind.ERASE]), "the archive is away")
+        await self.jobs.dead_letter(await self.claim([JobKind.ERASE]), "the archive is away")
         await recordings.create(made)
         await recordings.delete(made.id)
         self.assertEqual((await self.claim([JobKind.ERASE])).attempts, 1)

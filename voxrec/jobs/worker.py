@@ -1,9 +1,8 @@
-"""The durable queue's worker: takes each job that is due, hands it to its handler, and writes down what came of it."""
+"""The job worker: claims due jobs from the queue, runs their handlers and records the outcome."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from random import Random
 from typing import Final, Protocol
 
 from twisted.application.service import Service
@@ -12,64 +11,46 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from voxrec.deferreds import AsyncEvent, Backoff
 from voxrec.errors import DeliveryError, StoreUnavailable, VoxrecError
 from voxrec.model import Job, JobKind
 from voxrec.sanitize import sanitize_line
 from voxrec.store.jobs import Claimed
 
-Handler = Callable[[Job], Awaitable[None]]
+JobHandler = Callable[[Job], Awaitable[None]]
 
-_POLL: Final = 30.0  # seconds; a notification can be lost together with its connection
-_LEAST_REST: Final = 1.0  # seconds; what is due but leased, or locked by another daemon, must not make us spin
+_POLL_INTERVAL: Final = 30.0  # seconds; a notification is lost if its connection is
+_MIN_DELAY: Final = 1.0  # seconds between two claims; a job that is due but locked elsewhere must not cause a busy loop
 
 
 class Jobs(Protocol):
-    """The queue's table, as voxrec.store has it. Everything here may raise `StoreUnavailable`.
+    """The queue's repository. Every method raises `StoreUnavailable` while PostgreSQL is unavailable.
 
-    The last four say whether the job was still ours: a lease that ran out gives it to somebody else.
+    The last four return False if the lease has expired and another worker has claimed the job since.
     """
 
     async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int) -> Claimed:
-        """Take up to ``limit`` of the jobs that have been due for longest, for ``lease``; count the attempts."""
+        """Claim up to ``limit`` due jobs, oldest first, for ``lease``, and count an attempt of each."""
 
     async def extend(self, job: Job, lease: timedelta) -> bool:
-        """Keep it for as long as ``lease`` from now."""
+        """Extend the lease to ``lease`` from now."""
 
     async def done(self, job: Job) -> bool:
-        """Have it done for good."""
+        """Mark the job as done."""
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
-        """Give it back, to be done later."""
+        """Release the job; it becomes due again at ``due_at``."""
 
-    async def bury(self, job: Job, error: str) -> bool:
-        """Keep it as a dead letter."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait after a failure, in seconds: ``first``, then twice as long each time, at most ``limit``.
-
-    ``jitter`` is the part by which each wait is randomly shortened or stretched, so that a hundred mails that failed
-    together do not come back together.
-    """
-
-    first: float = 5.0
-    limit: float = 7200.0
-    jitter: float = 0.2
-    random: Random = field(default_factory=Random)
-
-    def delay(self, attempts: int) -> float:
-        """Return the seconds to wait after ``attempts`` failures in a row."""
-        doublings = min(attempts - 1, 64)  # beyond it a float would overflow long after the limit is reached
-        return min(self.first * 2.0**doublings, self.limit) * self.random.uniform(1 - self.jitter, 1 + self.jitter)
+    async def dead_letter(self, job: Job, error: str) -> bool:
+        """Mark the job as a dead letter, which is only retried on request."""
 
 
 class Worker(Service):
-    """Does what is due, a few jobs at a time, until it is stopped.
+    """Runs due jobs, a limited number of them concurrently.
 
-    A handler that returns is done with its job. One that raises gets it back after a pause, unless the fault is
-    permanent or the attempts are used up: then the job is buried, with its reason. With the defaults the attempts span
-    three days: a weekend, and the day on which somebody notices.
+    A job is done when its handler returns. When the handler raises, the job is retried after a back-off delay; if the
+    error is permanent, or ``max_attempts`` is reached, it becomes a dead letter with the error as the reason. With the
+    default settings (40 attempts, 5 s doubled up to 2 h) the attempts span 59 hours.
     """
 
     name = "worker"
@@ -78,256 +59,266 @@ class Worker(Service):
         self,
         clock: IReactorTime,
         jobs: Jobs,
-        handlers: Mapping[JobKind, Handler],
+        handlers: Mapping[JobKind, JobHandler],
         *,
-        concurrency: int = 2,
-        lease: timedelta = timedelta(minutes=10),
-        backoff: Backoff | None = None,
-        attempts: int = 48,
-        stop_patience: float = 20.0,
-        ended: Callable[[str, str], None] = lambda _kind, _outcome: None,
+        concurrency: int,
+        lease: timedelta,
+        backoff: Backoff,
+        max_attempts: int,
+        stop_timeout: float = 20.0,
+        on_attempt_ended: Callable[[str, str], None] = lambda _kind, _outcome: None,
         logger: Logger | None = None,
     ) -> None:
-        """``stop_patience``: seconds that the handlers in flight get when the service stops.
+        """Create a worker for the kinds of jobs in ``handlers``.
 
-        ``ended`` is told the kind of each job that was attempted, and what came of it: done, retry or dead.
+        ``concurrency`` is the maximum number of jobs that run at the same time. ``lease`` is the duration of a claim,
+        extended every third of it while the handler runs. ``backoff`` is the delay before a retry. ``stop_timeout`` is
+        how long `stopService` waits for running handlers, in seconds. ``on_attempt_ended`` is called with the kind of a
+        job and the outcome of an attempt: done, retry or dead.
         """
         self._clock = clock
         self._jobs = jobs
         self._handlers = dict(handlers)
         self._concurrency = concurrency
         self._lease = lease
-        self._backoff = backoff or Backoff()
-        self._store_backoff = Backoff(first=1.0, limit=_POLL, random=self._backoff.random)
-        self._attempts = attempts
-        self._stop_patience = stop_patience
-        self._ended = ended
+        self._backoff = backoff
+        self._max_attempts = max_attempts
+        self._stop_timeout = stop_timeout
+        self._on_attempt_ended = on_attempt_ended
         self._log = logger or Logger()
-        self._tasks: set[_Task] = set()
-        self._store_failures = 0
-        self._looping = False
-        self._more = True  # there may be something due that was not taken
-        self._alarm = _Alarm(clock)  # something to do
-        self._drained = _Alarm(clock)  # nothing is left to wait for
-        self._keeping = LoopingCall(self._keep_leases)
-        self._keeping.clock = clock
+        self._running_jobs: set[_RunningJob] = set()
+        self._store = _StoreStatus(self._log, Backoff(first=1.0, limit=_POLL_INTERVAL, random=backoff.random))
+        self._claiming = False
+        self._more_due = True  # the last claim may have left due jobs in the queue
+        self._wake = AsyncEvent(clock)
+        self._drained = AsyncEvent(clock)
+        self._lease_extension = LoopingCall(self._extend_leases)
+        self._lease_extension.clock = clock
 
     def startService(self) -> None:
-        """Begin to take jobs."""
+        """Start to claim jobs."""
         super().startService()
-        self._drained = _Alarm(self._clock)
-        self._looping = True
-        if not self._keeping.running:
-            self._keeping.start(self._lease.total_seconds() / 3, now=False)
-        Deferred.fromCoroutine(self._run()).addErrback(
-            lambda failure: self._log.failure("the worker stopped by itself", failure)
+        self._drained = AsyncEvent(self._clock)
+        self._claiming = True
+        if not self._lease_extension.running:
+            self._lease_extension.start(self._lease.total_seconds() / 3, now=False)
+        Deferred.fromCoroutine(self._claim_until_stopped()).addErrback(
+            lambda failure: self._log.failure("the job worker failed; no job runs until voxrec is restarted", failure)
         )
 
     def stopService(self) -> Deferred[None]:
-        """Take no more, and wait for the handlers in flight; what is not done in time is left to its lease's end."""
+        """Stop claiming, and wait up to ``stop_timeout`` for running handlers.
+
+        A job whose handler is still running then is claimed by another worker once its lease has expired.
+        """
         super().stopService()
-        self._alarm.ring()
-        for task in tuple(self._tasks):  # a ring can end its task at once
-            task.alarm.ring()
+        self._wake.set()
+        for running_job in tuple(self._running_jobs):  # waking one can remove it from the set
+            running_job.wake.set()
         return Deferred.fromCoroutine(self._drain())
 
-    def poke(self) -> None:
-        """Look at the queue now: something was put into it, also by a handler. PostgreSQL tells of each (listener)."""
-        self._alarm.ring()
+    def wake(self) -> None:
+        """Claim due jobs now. Call this when PostgreSQL notifies of a new job, or is available again."""
+        self._wake.set()
 
     @property
-    def room(self) -> int:
-        """How many jobs may be claimed for `take` now; others have to wait in the queue."""
-        return max(0, self._concurrency - len(self._tasks)) if self.running else 0
+    def available_slots(self) -> int:
+        """The number of jobs that `run_claimed` would start at once; 0 while the worker is stopped."""
+        return max(0, self._concurrency - len(self._running_jobs)) if self.running else 0
 
-    def take(self, job: Job, handler: Handler) -> None:
-        """Do a job that was claimed as it came into the queue, by a handler that has at hand what it is about."""
+    def run_claimed(self, job: Job, handler: JobHandler) -> None:
+        """Run a job that its creator has claimed already, with a handler that has the job's data at hand.
+
+        If the worker is stopped, the job is released.
+        """
         if self.running:
-            self._begin(job, handler)
+            self._start(job, handler)
         else:
-            Deferred.fromCoroutine(self._give_back(job)).addErrback(
-                lambda failure: self._log.failure("{job} waits for its lease's end", failure, job=_named(job))
+            Deferred.fromCoroutine(self._release(job)).addErrback(
+                lambda failure: self._log.failure(
+                    "{job} could not be released; it is retried when its lease has expired", failure, job=_label(job)
+                )
             )
 
-    # Taking.
+    # Claiming.
 
-    async def _run(self) -> None:
+    async def _claim_until_stopped(self) -> None:
         while self.running:
-            await self._alarm.wait(await self._take_what_is_due())
-        self._looping = False
-        self._tell_drained()
+            await self._wake.wait(await self._claim_due())
+        self._claiming = False
+        self._check_drained()
 
-    async def _take_what_is_due(self) -> float:
-        """Begin what is due, as far as there is room. Returns how many seconds to rest then."""
-        self._more = True
+    async def _claim_due(self) -> float:
+        """Start due jobs while slots are available, and return the seconds until the next claim."""
+        self._more_due = True
         try:
-            while self.running and (room := self._concurrency - len(self._tasks)):
-                jobs, next_due = await self._jobs.claim(tuple(self._handlers), self._lease, room)
-                self._store_answered()
+            while self.running and (slots := self._concurrency - len(self._running_jobs)):
+                jobs, next_due = await self._jobs.claim(tuple(self._handlers), self._lease, slots)
+                self._store.on_success()
                 for job in jobs:
                     if self.running:
-                        self._begin(job, self._handlers[job.kind])
+                        self._start(job, self._handlers[job.kind])
                     else:
-                        await self._give_back(job)
-                if len(jobs) < room:
-                    self._more = False
-                    return self._until(next_due)
-        except StoreUnavailable as fault:
-            return self._store_failed(fault)
-        except Exception:  # a defect must not end the queue for good
-            self._log.failure("the queue cannot be read")
-        return _POLL  # or until a task ends
+                        await self._release(job)
+                if len(jobs) < slots:
+                    self._more_due = False
+                    return self._delay_until(next_due)
+        except StoreUnavailable as error:
+            return self._store.on_failure(error)
+        except Exception:  # an unexpected error must not stop the queue for good
+            self._log.failure("claiming jobs failed; retrying in {delay:.0f} s", delay=_POLL_INTERVAL)
+        return _POLL_INTERVAL  # all slots are taken: a job that ends wakes the worker earlier
 
-    async def _give_back(self, job: Job) -> None:
-        await self._jobs.retry(job, job.last_error or "voxrec was stopped", self._in(0))
+    async def _release(self, job: Job) -> None:
+        await self._jobs.retry(job, job.last_error or "voxrec was stopped", self._time_in(0))
 
-    def _until(self, due: datetime | None) -> float:
-        if due is None:
-            return _POLL
-        return min(max(due.timestamp() - self._clock.seconds(), _LEAST_REST), _POLL)
+    def _delay_until(self, due_at: datetime | None) -> float:
+        if due_at is None:
+            return _POLL_INTERVAL
+        return min(max(due_at.timestamp() - self._clock.seconds(), _MIN_DELAY), _POLL_INTERVAL)
 
-    def _in(self, seconds: float) -> datetime:
+    def _time_in(self, seconds: float) -> datetime:
         return datetime.fromtimestamp(self._clock.seconds() + seconds, UTC)
 
-    # Doing.
+    # Running.
 
-    def _begin(self, job: Job, handler: Handler) -> None:
-        task = _Task(job, _Alarm(self._clock))
-        self._tasks.add(task)
-        done = Deferred.fromCoroutine(self._do(task, handler))
-        done.addErrback(lambda failure: self._log.failure("what came of {job} is lost", failure, job=_named(job)))
-        done.addBoth(lambda _: self._end(task))
+    def _start(self, job: Job, handler: JobHandler) -> None:
+        running_job = _RunningJob(job, AsyncEvent(self._clock))
+        self._running_jobs.add(running_job)
+        ended = Deferred.fromCoroutine(self._run(running_job, handler))
+        ended.addErrback(
+            lambda failure: self._log.failure(
+                "the outcome of {job} could not be stored; it runs again when its lease has expired",
+                failure,
+                job=_label(job),
+            )
+        )
+        ended.addBoth(lambda _: self._on_job_ended(running_job))
 
-    def _end(self, task: "_Task") -> None:
-        self._tasks.discard(task)
-        if self._more:
-            self._alarm.ring()
-        self._tell_drained()
+    def _on_job_ended(self, running_job: "_RunningJob") -> None:
+        self._running_jobs.discard(running_job)
+        if self._more_due:
+            self._wake.set()
+        self._check_drained()
 
-    async def _keep_leases(self) -> None:
-        for task in tuple(self._tasks):
+    async def _extend_leases(self) -> None:
+        for running_job in tuple(self._running_jobs):
             try:
-                await self._jobs.extend(task.job, self._lease)
+                await self._jobs.extend(running_job.job, self._lease)
             except StoreUnavailable:
-                return  # the next turn comes long before a lease ends
+                return  # the next extension comes before any lease expires
             except Exception:
-                self._log.failure("the lease of {job} cannot be extended", job=_named(task.job))
+                self._log.failure("the lease of {job} could not be extended; retrying", job=_label(running_job.job))
 
-    async def _do(self, task: "_Task", handler: Handler) -> None:
-        job = task.job
-        if job.attempts > self._attempts:  # each attempt ended with the process: nobody was left to count
-            last = job.last_error or "voxrec ended in each attempt"
-            self._ended(job.kind, "dead")
-            await self._write_down(task, lambda: self._bury(job, last))
+    async def _run(self, running_job: "_RunningJob", handler: JobHandler) -> None:
+        job = running_job.job
+        if job.attempts > self._max_attempts:  # the process died in each attempt, before it could store an outcome
+            reason = job.last_error or "the process died in each attempt"
+            self._on_attempt_ended(job.kind, "dead")
+            await self._store_outcome(running_job, lambda: self._dead_letter(job, reason))
             return
         try:
             await handler(job)
         except Exception as error:
-            reason = self._reason(job, error)
-            permanent = isinstance(error, DeliveryError) and error.permanent
-            dead = permanent or job.attempts >= self._attempts
-            self._ended(job.kind, "dead" if dead else "retry")
-            if dead:
-                await self._write_down(task, lambda: self._bury(job, reason))
-            else:
-                due = self._in(self._backoff.delay(job.attempts))
-                await self._write_down(task, lambda: self._jobs.retry(job, reason, due))
-                self._more = True
+            await self._handle_failure(running_job, error)
         else:
-            self._ended(job.kind, "done")
-            await self._write_down(task, lambda: self._jobs.done(job))
+            self._on_attempt_ended(job.kind, "done")
+            await self._store_outcome(running_job, lambda: self._jobs.done(job))
 
-    def _reason(self, job: Job, error: Exception) -> str:
+    async def _handle_failure(self, running_job: "_RunningJob", error: Exception) -> None:
+        job = running_job.job
+        reason = self._failure_reason(job, error)
+        permanent = isinstance(error, DeliveryError) and error.permanent
+        if permanent or job.attempts >= self._max_attempts:
+            self._on_attempt_ended(job.kind, "dead")
+            await self._store_outcome(running_job, lambda: self._dead_letter(job, reason))
+        else:
+            self._on_attempt_ended(job.kind, "retry")
+            due_at = self._time_in(self._backoff.delay(job.attempts))
+            await self._store_outcome(running_job, lambda: self._jobs.retry(job, reason, due_at))
+            self._more_due = True
+
+    def _failure_reason(self, job: Job, error: Exception) -> str:
         if isinstance(error, VoxrecError):
             return sanitize_line(error.detail)
-        if job.attempts == 1:  # a defect: its traceback is worth telling, but once
-            self._log.failure("{job} met a defect", job=_named(job))
+        if job.attempts == 1:  # an error in the program: one traceback per job is enough
+            self._log.failure("{job} raised an unexpected exception", job=_label(job))
         return sanitize_line(f"{type(error).__name__}: {error}")
 
-    async def _bury(self, job: Job, reason: str) -> bool:
-        ours = await self._jobs.bury(job, reason)
-        if ours:
+    async def _dead_letter(self, job: Job, reason: str) -> bool:
+        lease_held = await self._jobs.dead_letter(job, reason)
+        if lease_held:
             self._log.error(
-                "{job} is given up after {attempts}: {reason}",
-                job=_named(job),
+                "{job} failed after {attempts} and is not retried: {reason}",
+                job=_label(job),
                 attempts="1 attempt" if job.attempts == 1 else f"{job.attempts} attempts",
                 reason=reason,
                 recording_id=job.recording_id,
             )
-        return ours
+        return lease_held
 
-    async def _write_down(self, task: "_Task", step: Callable[[], Awaitable[bool]]) -> None:
-        """Take ``step`` in the store, however long that is away: a job that was done must not be done again."""
+    async def _store_outcome(self, running_job: "_RunningJob", store: Callable[[], Awaitable[bool]]) -> None:
+        """Call ``store`` until PostgreSQL is available, so that a job that is done is not run again."""
         while True:
             try:
-                ours = await step()
-            except StoreUnavailable as fault:
-                pause = self._store_failed(fault)
+                lease_held = await store()
+            except StoreUnavailable as error:
+                delay = self._store.on_failure(error)
                 if not self.running:
                     return
-                await task.alarm.wait(pause)
+                await running_job.wake.wait(delay)
             else:
-                self._store_answered()
-                if not ours:
-                    self._log.warn("{job} took longer than its lease: somebody else has it", job=_named(task.job))
+                self._store.on_success()
+                if not lease_held:
+                    self._log.warn(
+                        "{job} ran longer than its lease and was claimed by another worker; its outcome is discarded",
+                        job=_label(running_job.job),
+                    )
                 return
 
-    # Ending.
+    # Stopping.
 
     async def _drain(self) -> None:
-        self._tell_drained()
-        await self._drained.wait(self._stop_patience)
-        self._keeping.stop()  # who is still at it has until the lease's end
+        self._check_drained()
+        await self._drained.wait(self._stop_timeout)
+        self._lease_extension.stop()  # handlers that are still running have until their lease expires
 
-    def _tell_drained(self) -> None:
-        if not (self.running or self._looping or self._tasks):
-            self._drained.ring()
-
-    # The store, in one line for each change of its state.
-
-    def _store_failed(self, fault: StoreUnavailable) -> float:
-        self._store_failures += 1
-        if self._store_failures == 1:
-            self._log.warn("the queue waits for the database: {reason}", reason=sanitize_line(fault.detail))
-        return self._store_backoff.delay(self._store_failures)
-
-    def _store_answered(self) -> None:
-        if self._store_failures:
-            self._store_failures = 0
-            self._log.info("the queue has its database again")
+    def _check_drained(self) -> None:
+        if not (self.running or self._claiming or self._running_jobs):
+            self._drained.set()
 
 
-class _Alarm:
-    """Somebody waits, somebody rings. A ring that nobody waited for ends the next wait at once."""
+class _StoreStatus:
+    """Logs when PostgreSQL becomes unavailable and available again, and computes the delay between attempts."""
 
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._rung = False
-        self._waiting: Deferred[None] | None = None
+    def __init__(self, log: Logger, backoff: Backoff) -> None:
+        self._log = log
+        self._backoff = backoff
+        self._failures = 0
 
-    def ring(self) -> None:
-        self._rung = True
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(None)
+    def on_failure(self, error: StoreUnavailable) -> float:
+        """Count a failure, and return the seconds until the next attempt."""
+        self._failures += 1
+        if self._failures == 1:
+            self._log.warn(
+                "the job worker waits for PostgreSQL, retrying: {reason}", reason=sanitize_line(error.detail)
+            )
+        return self._backoff.delay(self._failures)
 
-    async def wait(self, seconds: float) -> None:
-        if not self._rung:
-            self._waiting = Deferred()
-            timer = self._clock.callLater(seconds, self.ring)
-            await self._waiting
-            if timer.active():
-                timer.cancel()
-        self._rung = False
+    def on_success(self) -> None:
+        """Reset the back-off."""
+        if self._failures:
+            self._failures = 0
+            self._log.info("PostgreSQL is available again; the job worker continues")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Task:
-    """A job in the hands of its handler, and what ends its pauses."""
+class _RunningJob:
+    """A job whose handler runs, or whose outcome is being stored. ``wake`` ends the delay between two attempts."""
 
     job: Job
-    alarm: _Alarm
+    wake: AsyncEvent
 
 
-def _named(job: Job) -> str:
+def _label(job: Job) -> str:
     return f"job {job.id} ({job.kind} of recording {job.recording_id})"

@@ -120,8 +120,8 @@ async def owe_erasing(transaction: Transaction, recording_id: UUID, path: str | 
 class Jobs:
     """The queue in PostgreSQL. Everything raises StoreUnavailable while it does not answer.
 
-    ``extend``, ``done``, ``retry`` and ``bury`` return whether the job was still the caller's: its lease may have run
-    out, and somebody else may have claimed it since.
+    ``extend``, ``done``, ``retry`` and ``dead_letter`` return whether the job was still the caller's: its lease may
+    have run out, and somebody else may have claimed it since.
     """
 
     def __init__(self, database: Database, only: frozenset[UUID] | None = None) -> None:
@@ -153,7 +153,7 @@ class Jobs:
         """It failed, and is to be tried again at ``due_at``."""
         return await self._settle("leased_until = NULL, last_error = %s, due_at = %s", (error, due_at), job)
 
-    async def bury(self, job: Job, error: str) -> bool:
+    async def dead_letter(self, job: Job, error: str) -> bool:
         """It failed, and trying again makes no sense unless somebody revives it."""
         return await self._settle("leased_until = NULL, last_error = %s, dead = TRUE", (error,), job)
 
