@@ -38,8 +38,10 @@ from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
 from voxrec.web.auth import Authenticator, ChainAuthenticator, Principal, Role, StoredTokens
-from voxrec.web.exchange import Request, Response, Route
 from voxrec.web.problems import NotAuthenticated
+from voxrec.web.request import Request
+from voxrec.web.response import Response
+from voxrec.web.route import Route
 from voxrec.web.site import RestSite
 
 PUBLIC_URL: Final = "https://rec.example"

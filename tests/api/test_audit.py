@@ -87,9 +87,9 @@ class AuditTests(RestTestCase):
 
     async def test_no_route_is_left_out(self) -> None:
         """Also those that are yet to be written: it is the door that keeps the entries."""
-        door = self.intake
-        assert isinstance(door, Dispatcher)
-        changing = [route for route in door.routes if route.method not in SAFE and not route.upload]
+        dispatcher = self.intake
+        assert isinstance(dispatcher, Dispatcher)
+        changing = [route for route in dispatcher.routes if route.method not in SAFE and not route.upload]
         self.assertGreater(len(changing), 8)
         for route in changing:
             with case((route.method, route.path)):

@@ -36,15 +36,15 @@ class HealthTests(SynchronousTestCase):
         self.clock = Clock()
 
     def start(self, path: str, **probes: Probe) -> tuple[Any, Deferred[Any]]:
-        door = Dispatcher(
+        dispatcher = Dispatcher(
             AccessControl(RoleTokens(), LoginThrottle(self.clock)),
             self.clock,
             unaudited,
             body_limit=1000,
             uploads=Path("uploads"),
         )
-        door.hang(HealthRoutes(probes, self.clock).routes())
-        stub: Any = StubTreq(door.resource())
+        dispatcher.register(HealthRoutes(probes, self.clock).routes())
+        stub: Any = StubTreq(dispatcher.resource())
         return stub, stub.get(f"http://voxrec{path}")
 
     def get(self, path: str, **probes: Probe) -> tuple[int, Any]:

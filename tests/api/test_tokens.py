@@ -162,9 +162,9 @@ class LimitedTokenTests(RestTestCase):
 
     async def test_what_does_not_honour_the_limit_is_closed(self) -> None:
         """Whoever adds a route and does not think of limited tokens has shut them out."""
-        door = self.intake
-        assert isinstance(door, Dispatcher)
-        closed = [route for route in door.routes if route.role is not None and not route.limited]
+        dispatcher = self.intake
+        assert isinstance(dispatcher, Dispatcher)
+        closed = [route for route in dispatcher.routes if route.role is not None and not route.profile_scoped]
         self.assertLessEqual({"/tokens", "/audit"}, {route.path for route in closed})
         await self.pool.execute("UPDATE tokens SET role = 'admin'")
         for route in closed:

@@ -7,22 +7,22 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.api.asking import PUBLIC_URL, RestTestCase, case
 from voxrec.web.dispatcher import Dispatcher
-from voxrec.web.exchange import Route
+from voxrec.web.route import Route
 
 VERBS: Final = ("get", "put", "post", "delete", "patch")
 
 
 class DocumentTests(RestTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
-        self.hung: list[Route] = []
-        hang = Dispatcher.hang
+        self.registered: list[Route] = []
+        register = Dispatcher.register
 
-        def noted(door: Dispatcher, routes: Any) -> None:
+        def noted(dispatcher: Dispatcher, routes: Any) -> None:
             routes = list(routes)
-            self.hung += routes
-            hang(door, routes)
+            self.registered += routes
+            register(dispatcher, routes)
 
-        self.patch(Dispatcher, "hang", noted)
+        self.patch(Dispatcher, "register", noted)
         await super().setUp()
 
     async def document(self) -> Any:
@@ -36,13 +36,13 @@ class DocumentTests(RestTestCase):
     async def test_no_route_is_missing(self) -> None:
         told = await self.document()
         found = {(verb.upper(), path) for path, verbs in told["paths"].items() for verb in verbs}
-        there = {(route.method, re.sub(r"<(\w+)>", r"{\1}", route.path)) for route in self.hung}
+        there = {(route.method, re.sub(r"<(\w+)>", r"{\1}", route.path)) for route in self.registered}
         self.assertEqual(found, there)
         self.assertIn(("PUT", "/profiles/{profileId}/recordings"), found)
 
     async def test_every_route_says_what_it_needs_and_what_can_come_of_it(self) -> None:
         told = await self.document()
-        for route in self.hung:
+        for route in self.registered:
             operation = told["paths"][re.sub(r"<(\w+)>", r"{\1}", route.path)][route.method.lower()]
             with case(f"{route.method} {route.path}"):
                 self.assertEqual(operation["security"], [{"token": [str(route.role)]}] if route.role else [])
@@ -53,7 +53,7 @@ class DocumentTests(RestTestCase):
                     {"400", "422", "500"} | ({"401", "403", "429", "503"} if route.role else set()), codes
                 )
                 self.assertEqual("404" in codes, "<" in route.path or "404" in codes)
-                self.assertEqual("415" in codes, route.takes is not None)
+                self.assertEqual("415" in codes, route.body is not None)
 
     async def test_operations_have_names_of_their_own(self) -> None:
         told = await self.document()

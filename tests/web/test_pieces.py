@@ -16,9 +16,9 @@ from voxrec.web import query
 from voxrec.web.auth import Principal, Role
 from voxrec.web.conditions import Conditions, etag_of
 from voxrec.web.content_negotiation import accepts
-from voxrec.web.exchange import Request
 from voxrec.web.problems import BadRequest, PreconditionFailed, RangeNotSatisfiable
 from voxrec.web.ranges import span_of
+from voxrec.web.request import Request
 
 JSON = "application/json"
 TAG = etag_of(b"x")

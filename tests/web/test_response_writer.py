@@ -16,8 +16,10 @@ from twisted.web.server import Site
 from tests.api.asking import RoleTokens, unaudited
 from voxrec.web.auth import AccessControl, LoginThrottle
 from voxrec.web.dispatcher import Dispatcher
-from voxrec.web.exchange import Request, Response, Route
+from voxrec.web.request import Request
+from voxrec.web.response import Response
 from voxrec.web.response_writer import STALL
+from voxrec.web.route import Route
 
 Parts = Callable[[], AsyncGenerator[bytes, None]]
 
@@ -63,15 +65,15 @@ class StreamTests(SynchronousTestCase):
         async def handler(_ask: Request) -> Response:
             return Response(200, {"Content-Type": "text/plain"}, parts())
 
-        door = Dispatcher(
+        dispatcher = Dispatcher(
             AccessControl(RoleTokens(), LoginThrottle(self.clock)),
             self.clock,
             unaudited,
             body_limit=1000,
             uploads=Path("uploads"),
         )
-        door.hang([Route("GET", "/", None, handler, gives=None)])
-        return door.resource()
+        dispatcher.register([Route("GET", "/", None, handler, produces=None)])
+        return dispatcher.resource()
 
     def request(self, parts: Parts, version: bytes = b"1.1") -> "Line":
         line = Line(Site(self.resource(parts), reactor=self.clock))

@@ -35,7 +35,7 @@ from voxrec.store.tokens import Tokens
 from voxrec.threads import DeferToThread
 from voxrec.web.auth import AccessControl, Authenticator, LoginThrottle, Scoped
 from voxrec.web.cors import Cors
-from voxrec.web.dispatcher import Answered, Dispatcher, answer_of
+from voxrec.web.dispatcher import Answered, Dispatcher, problem_response
 from voxrec.web.docs import DocsRoutes
 from voxrec.web.idempotency import IdempotencyMiddleware
 from voxrec.web.problems import BadRequest
@@ -97,33 +97,35 @@ class RestApp:
         seen_profiles, seen_recordings = Scoped(profiles), Scoped(recordings)
         rules = ProfileRules(allowed_hosts, formats, prompt_exists)
         handled = IdempotencyMiddleware(idempotency, AuditMiddleware(audit, now).handled).handled
-        self._door = Dispatcher(
+        self._dispatcher = Dispatcher(
             AccessControl(authenticator, LoginThrottle(clock)), clock, handled, body_limit, work, answered
         )
-        self._door.hang(ProfileRoutes(seen_profiles, rules, url, now).routes())
+        self._dispatcher.register(ProfileRoutes(seen_profiles, rules, url, now).routes())
         recording_routes = RecordingRoutes(seen_recordings, seen_profiles, switchboard, formats, url, now)
-        self._door.hang(recording_routes.routes())
-        self._door.hang(PromptRoutes(prompts, url, now, defer_to_thread).routes())
+        self._dispatcher.register(recording_routes.routes())
+        self._dispatcher.register(PromptRoutes(prompts, url, now, defer_to_thread).routes())
         show = recording_routes.representation
-        self._door.hang(AudioRoutes(seen_recordings, archive, show, now, work, audio_limit, defer_to_thread).routes())
-        self._door.hang(PeaksRoutes(seen_recordings, archive, defer_to_thread).routes())
-        self._door.hang(TokenRoutes(tokens, url, now).routes())
-        self._door.hang(AuditRoutes(audit, url).routes())
-        self._door.hang(CallRoutes(switchboard, url).routes())
-        self._door.hang(JobRoutes(Scoped(jobs), url).routes())
-        self._door.hang(EventRoutes(feed).routes())
-        self._door.hang(metrics.routes())
-        self._door.hang(HealthRoutes(probes, clock).routes())
-        self._door.hang(DocsRoutes(lambda: self._door.routes, formats, url).routes())
+        self._dispatcher.register(
+            AudioRoutes(seen_recordings, archive, show, now, work, audio_limit, defer_to_thread).routes()
+        )
+        self._dispatcher.register(PeaksRoutes(seen_recordings, archive, defer_to_thread).routes())
+        self._dispatcher.register(TokenRoutes(tokens, url, now).routes())
+        self._dispatcher.register(AuditRoutes(audit, url).routes())
+        self._dispatcher.register(CallRoutes(switchboard, url).routes())
+        self._dispatcher.register(JobRoutes(Scoped(jobs), url).routes())
+        self._dispatcher.register(EventRoutes(feed).routes())
+        self._dispatcher.register(metrics.routes())
+        self._dispatcher.register(HealthRoutes(probes, clock).routes())
+        self._dispatcher.register(DocsRoutes(lambda: self._dispatcher.routes, formats, url).routes())
 
     @property
     def intake(self) -> UploadPolicy:
         """What a Site asks before it takes a file."""
-        return self._door
+        return self._dispatcher
 
     def resource(self) -> Resource:
         """What a Site serves."""
-        return RootResource(self._door.resource(), self._cors)
+        return RootResource(self._dispatcher.resource(), self._cors)
 
 
 class RootResource(Resource):
@@ -149,7 +151,7 @@ class RootResource(Resource):
             _require_address(request)
             return self._inner.render(request)
         except Exception as error:  # a Host that is none, say: Twisted would make a page of HTML of it
-            answer = answer_of(error)
+            answer = problem_response(error)
             request.setResponseCode(answer.status)
             for header, told in answer.headers.items():
                 request.setHeader(header, told)

@@ -21,9 +21,11 @@ from voxrec.threads import DeferToThread
 from voxrec.web import query
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.conditions import etag_of
-from voxrec.web.exchange import CHANGING, READING, TAG, Now, Request, Response, Route, changed
 from voxrec.web.problems import RangeNotSatisfiable, RestError
 from voxrec.web.ranges import Span, span_of
+from voxrec.web.request import Now, Request
+from voxrec.web.response import Response, updated
+from voxrec.web.route import CONDITIONAL, ETAG, Route
 from voxrec.web.uploads import PREFIX, SpoolUnavailable
 
 LONGEST: Final = 86400.0  # seconds of an imported recording
@@ -83,46 +85,48 @@ class AudioRoutes:
         return (
             Route(
                 *("PUT", "/recordings/<id>/audio", Role.PROVISION, self._put),
-                limited=True,
+                profile_scoped=True,
                 upload=self._limit,
-                takes=TAKEN,
-                shows=SHOWN,
-                asks=CHANGING,
-                tells=TAG,
-                fails=(NotPending, NotAudio),
+                body=TAKEN,
+                response_model=SHOWN,
+                request_headers=CONDITIONAL,
+                response_headers=ETAG,
+                errors=(NotPending, NotAudio),
             ),
             Route(
                 *("GET", "/recordings/<id>/audio", Role.READ, self._get, None),
-                limited=True,
+                profile_scoped=True,
                 query=_PARAMETERS,
-                shows=tuple(sorted({*(known.media_type for known in FORMATS.values()), "application/octet-stream"})),
-                also={206: None},
-                asks=(*READING, "Range", "If-Range"),
-                tells=("ETag", "Accept-Ranges", "Content-Disposition"),
-                fails=(NoAudioYet, RangeNotSatisfiable, AudioDamaged),
+                response_model=tuple(
+                    sorted({*(known.media_type for known in FORMATS.values()), "application/octet-stream"})
+                ),
+                responses={206: None},
+                request_headers=(*CONDITIONAL, "Range", "If-Range"),
+                response_headers=("ETag", "Accept-Ranges", "Content-Disposition"),
+                errors=(NoAudioYet, RangeNotSatisfiable, AudioDamaged),
             ),
         )
 
-    async def _get(self, ask: Request) -> Response:
-        wanted = query.read(ask.query(), _PARAMETERS)
-        recording = await self._recordings.of(ask.principal).get(ask.id)
+    async def _get(self, request: Request) -> Response:
+        wanted = query.read(request.query(), _PARAMETERS)
+        recording = await self._recordings.of(request.principal).get(request.id)
         path = path_of(recording)
         channel, name = wanted.get("channel"), wanted.get("format", recording.format)
         if channel is not None and recording.channels != 2:
             fault = FieldError("channel", "cannot be chosen: the recording has one channel")
             raise InvalidInput("Parameters of the query do not fit.", [fault])
         if channel is None and name == recording.format:
-            return await self._as_it_is(ask, recording, path)
+            return await self._as_it_is(request, recording, path)
         if name in FORMATS and channel is None and recording.channels > FORMATS[name].channels:
             told = f"is needed here: {name} holds one channel; {', '.join(Channel)} can be chosen"
             raise InvalidInput("Parameters of the query do not fit.", [FieldError("channel", told)])
         if name not in FORMATS:
             fault = FieldError("format", f"is needed here: {name!r} cannot be made; known are {', '.join(FORMATS)}")
             raise InvalidInput("Parameters of the query do not fit.", [fault])
-        return await self._converted(ask, recording, path, FORMATS[name], channel)
+        return await self._converted(request, recording, path, FORMATS[name], channel)
 
     async def _converted(
-        self, ask: Request, recording: Recording, path: str, form: Format, channel: Channel | None
+        self, request: Request, recording: Recording, path: str, form: Format, channel: Channel | None
     ) -> Response:
         """Something made of it for this answer alone.
 
@@ -130,9 +134,9 @@ class AudioRoutes:
         nothing, and so does not know the length.
         """
         tag = f'"{recording.sha256 or recording.id}-{form.name}-{channel or "all"}"'
-        ask.conditions.require_readable(tag)
+        request.conditions.require_readable(tag)
         headers = {**CACHING, "ETag": f"W/{tag}"}
-        if ask.conditions.unchanged(tag):
+        if request.conditions.unchanged(tag):
             return Response(304, headers)
         side = "" if channel is None else f"-{channel}"
         headers |= {
@@ -140,7 +144,7 @@ class AudioRoutes:
             "Content-Type": form.media_type,
             "Content-Disposition": f'attachment; filename="{recording.id}{side}.{form.suffix}"',
         }
-        if ask.method == "HEAD":
+        if request.method == "HEAD":
             os.close(await self._defer_to_thread(self._open, path, recording))
             return Response(200, headers, _no_body())
         async with self._few:
@@ -167,12 +171,12 @@ class AudioRoutes:
         except OSError as error:
             raise SpoolUnavailable(f"there is no room to convert in {self._work}: {error}") from error
 
-    async def _put(self, ask: Request) -> Response:
+    async def _put(self, request: Request) -> Response:
         """The audio of an imported Recording: kept as it came."""
-        query.read(ask.query(), {})
-        upload = audio_upload(ask)
-        recordings = self._recordings.of(ask.principal)
-        self._require_pending(ask, await recordings.get(ask.id))
+        query.read(request.query(), {})
+        upload = audio_upload(request)
+        recordings = self._recordings.of(request.principal)
+        self._require_pending(request, await recordings.get(request.id))
         info, seconds = await self._defer_to_thread(examined, upload.path, 2, LONGEST)
         form = recognised(info.container, info.subtype)
         if form is None:
@@ -180,7 +184,7 @@ class AudioRoutes:
         found = {"format": form.name, "channels": info.channels, "duration": seconds}
 
         async def bring(current: Recording) -> Recording:
-            self._require_pending(ask, current)
+            self._require_pending(request, current)
             began = current.started_at or current.created_at
             stored = await self._defer_to_thread(self._archive.put, upload.path, current.id, began, form.suffix)
             return msgspec.structs.replace(
@@ -193,21 +197,21 @@ class AudioRoutes:
                 **found,
             )
 
-        return changed(self._show(await recordings.complete(ask.id, bring)))
+        return updated(self._show(await recordings.complete(request.id, bring)))
 
-    def _require_pending(self, ask: Request, recording: Recording) -> None:
-        ask.conditions.require(etag_of(self._show(recording)))
+    def _require_pending(self, request: Request, recording: Recording) -> None:
+        request.conditions.require(etag_of(self._show(recording)))
         if recording.state is not RecordingState.PENDING:
             raise NotPending(f"Recording {recording.id} takes no audio: it is {recording.state}, and not pending.")
 
-    async def _as_it_is(self, ask: Request, recording: Recording, path: str) -> Response:
+    async def _as_it_is(self, request: Request, recording: Recording, path: str) -> Response:
         etag = f'"{recording.sha256 or recording.id}"'
-        ask.conditions.require_readable(etag)
-        if ask.conditions.unchanged(etag):
+        request.conditions.require_readable(etag)
+        if request.conditions.unchanged(etag):
             return Response(304, {**CACHING, "ETag": etag})
         descriptor: int = await self._defer_to_thread(self._open, path, recording)
         try:
-            span = _span(ask, etag, recording.size or 0)
+            span = _span(request, etag, recording.size or 0)
         except BaseException:
             os.close(descriptor)
             raise
@@ -297,9 +301,9 @@ def path_of(recording: Recording) -> str:
     raise NotFound(f"There is no audio of recording {recording.id}: it is {recording.state}.")
 
 
-def _span(ask: Request, etag: str, size: int) -> Span:
+def _span(request: Request, etag: str, size: int) -> Span:
     """What part is asked for. Range counts for GET alone, and where If-Range still holds (RFC 9110 section 13.1.5)."""
     whole = Span(0, size, size)
-    if ask.method != "GET" or ask.headers.get("if-range", etag) != etag:
+    if request.method != "GET" or request.headers.get("if-range", etag) != etag:
         return whole
-    return span_of(ask.headers.get("range", ""), size) or whole
+    return span_of(request.headers.get("range", ""), size) or whole

@@ -6,8 +6,8 @@ from typing import Final
 from voxrec.audio.convert import measured
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.errors import AudioError, InvalidInput
-from voxrec.web.exchange import Request, Upload
 from voxrec.web.problems import UnsupportedMedia
+from voxrec.web.request import Request, Upload
 
 TAKEN: Final = ("application/octet-stream", "audio/*")
 _ACCEPT: Final = {"Accept": ", ".join(TAKEN)}
@@ -19,15 +19,15 @@ class NotAudio(InvalidInput):
     code = "not-audio"
 
 
-def audio_upload(ask: Request) -> Upload:
+def audio_upload(request: Request) -> Upload:
     """The body of a request that brings audio; UnsupportedMedia where it says that it is something else."""
-    kind = ask.headers.get("content-type", TAKEN[0]).partition(";")[0].strip().lower()
+    kind = request.headers.get("content-type", TAKEN[0]).partition(";")[0].strip().lower()
     if kind != TAKEN[0] and not kind.startswith("audio/"):
         raise UnsupportedMedia("The body must be audio, and Content-Type must say so.", _ACCEPT)
-    if ask.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMedia("The body must not be compressed.", {"Accept-Encoding": "identity"})
-    assert ask.upload is not None, "the route takes files"
-    return ask.upload
+    assert request.upload is not None, "the route takes files"
+    return request.upload
 
 
 def examined(path: Path, channels: int, most: float) -> tuple[AudioInfo, float]:

@@ -15,8 +15,10 @@ from voxrec.store.audit import Audit, AuditFilter
 from voxrec.store.idempotency import DoneBefore
 from voxrec.web import query
 from voxrec.web.auth import Role
-from voxrec.web.exchange import Now, Request, Response, Route
 from voxrec.web.pagination import LINK, PAGED, Paginator
+from voxrec.web.request import Now, Request
+from voxrec.web.response import Response
+from voxrec.web.route import Route
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 _FILTERS: Final = {"since": query.moment, "until": query.moment, "who": query.text, "path": query.text}
@@ -37,35 +39,35 @@ class AuditMiddleware:
         self._audit = audit
         self._now = now
 
-    async def handled(self, route: Route, ask: Request) -> Response:
+    async def handled(self, route: Route, request: Request) -> Response:
         """The handler's answer; what only reads leaves no entry."""
         if route.method in SAFE:
-            return await route.handler(ask)
+            return await route.handler(request)
         entry = AuditEntry(
             id=uuid4(),
             created_at=self._now(),
-            who=ask.principal.name,
-            token_id=ask.principal.token_id,
-            address=ask.address,
-            method=ask.method,
-            path=ask.path,
+            who=request.principal.name,
+            token_id=request.principal.token_id,
+            address=request.address,
+            method=request.method,
+            path=request.path,
             kind=_kind(route.path),
-            target_id=ask.ids.get("id"),
+            target_id=request.ids.get("id"),
         )
-        if route.whole:
-            return await self._as_one(route, ask, entry)
+        if route.audit_in_transaction:
+            return await self._as_one(route, request, entry)
         await self._audit.begin(entry)
         try:
-            answer = await route.handler(ask)
+            answer = await route.handler(request)
         except Exception as error:
             await self._told(self._audit.end, _refused(entry, error))
             raise
-        await self._told(self._audit.end, _done(entry, ask, answer))
+        await self._told(self._audit.end, _done(entry, request, answer))
         return answer
 
-    async def _as_one(self, route: Route, ask: Request, entry: AuditEntry) -> Response:
+    async def _as_one(self, route: Route, request: Request, entry: AuditEntry) -> Response:
         try:
-            return await route.handler(replace(ask, note=partial(_done, entry, ask)))
+            return await route.handler(replace(request, audit_entry=partial(_done, entry, request)))
         except StoreUnavailable:  # who did not take the change takes no entry either; if it was done, so was its entry
             raise
         except Exception as error:
@@ -91,21 +93,24 @@ class AuditRoutes:
         """The route table."""
         return (
             Route(
-                *("GET", "/audit", Role.ADMIN, self._list), shows=list[AuditEntry], query=_FILTERS | PAGED, tells=LINK
+                *("GET", "/audit", Role.ADMIN, self._list),
+                response_model=list[AuditEntry],
+                query=_FILTERS | PAGED,
+                response_headers=LINK,
             ),
         )
 
-    async def _list(self, ask: Request) -> Response:
-        return await self._listing.asked(ask, _FILTERS, _wanted)
+    async def _list(self, request: Request) -> Response:
+        return await self._listing.asked(request, _FILTERS, _wanted)
 
 
-def _done(entry: AuditEntry, ask: Request, answer: Response) -> AuditEntry:
+def _done(entry: AuditEntry, request: Request, answer: Response) -> AuditEntry:
     return msgspec.structs.replace(
         entry,
         target_id=entry.target_id or _created(answer),
         outcome=AuditOutcome.DONE,
         status=answer.status,
-        fields=ask.trail.fields,
+        fields=request.audit_details.fields,
     )
 
 

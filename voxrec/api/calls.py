@@ -17,9 +17,11 @@ from voxrec.model import Call, CallState, PauseBehavior, Recording
 from voxrec.store.keyset import Cursor
 from voxrec.web import query
 from voxrec.web.auth import Principal, Role
-from voxrec.web.exchange import JSON, JsonBody, Request, Response, Route, gone
 from voxrec.web.pagination import LINK, PAGED, Paginator
 from voxrec.web.partial_update import require
+from voxrec.web.request import Request
+from voxrec.web.response import JSON, Response, no_content
+from voxrec.web.route import JsonBody, Route
 
 _STATES: Final = "|".join(CallState)
 
@@ -61,53 +63,53 @@ class CallRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
-        route = partial(Route, limited=True)
+        route = partial(Route, profile_scoped=True)
         return (
             route(
                 *("GET", "/calls", Role.READ, self._list),
-                shows=list[Call],
+                response_model=list[Call],
                 query=_FILTERS | PAGED,
-                tells=LINK,
+                response_headers=LINK,
                 summary="List this daemon's live calls",
             ),
-            route("GET", "/calls/<id>", Role.READ, self._show, shows=Call, summary="Show a live call"),
+            route("GET", "/calls/<id>", Role.READ, self._show, response_model=Call, summary="Show a live call"),
             route(
                 *("POST", "/calls/<id>", Role.PROVISION, self._record),
-                takes=JsonBody(_Change, require=frozenset({"recording"})),
-                shows=Call,
-                fails=(Conflict,),
+                body=JsonBody(_Change, require=frozenset({"recording"})),
+                response_model=Call,
+                errors=(Conflict,),
                 summary="Record a live call from now on",
             ),
             route("DELETE", "/calls/<id>", Role.PROVISION, self._hang_up, summary="Hang up a live call"),
         )
 
-    async def _list(self, ask: Request) -> Response:
-        listing = Paginator(_Visible(self._switchboard, ask.principal), msgspec.json.encode, self._public_url)
-        return await listing.asked(ask, _FILTERS, _wanted)
+    async def _list(self, request: Request) -> Response:
+        listing = Paginator(_Visible(self._switchboard, request.principal), msgspec.json.encode, self._public_url)
+        return await listing.asked(request, _FILTERS, _wanted)
 
-    async def _show(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._found(ask)))
+    async def _show(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._found(request)))
 
-    async def _record(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        call = self._found(ask)
-        given = ask.json_object()
+    async def _record(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        call = self._found(request)
+        given = request.json_object()
         _, field_errors = fit(_Change, given)
         if not given:
             field_errors = [FieldError("recording", "is required: true, to record the call from now on")]
         require(field_errors)
         return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._switchboard.record(call.id)))
 
-    async def _hang_up(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        self._switchboard.release(self._found(ask).id)
-        return gone()
+    async def _hang_up(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        self._switchboard.release(self._found(request).id)
+        return no_content()
 
-    def _found(self, ask: Request) -> Call:
-        call = self._switchboard.find(ask.id)
-        if not _may_see(ask.principal, call):
-            raise NotFound(f"There is no live call {ask.id} here.")
+    def _found(self, request: Request) -> Call:
+        call = self._switchboard.find(request.id)
+        if not _may_see(request.principal, call):
+            raise NotFound(f"There is no live call {request.id} here.")
         return call
 
 

@@ -26,7 +26,9 @@ from voxrec.model import Event, EventType
 from voxrec.store.events import RetainedRange
 from voxrec.web import query
 from voxrec.web.auth import Principal, Role
-from voxrec.web.exchange import Request, Response, Route
+from voxrec.web.request import Request
+from voxrec.web.response import Response
+from voxrec.web.route import Route
 
 EVENT_STREAM: Final = "text/event-stream"
 HEARTBEAT: Final = 15.0  # seconds of silence after which a comment is sent, so that nobody takes it for a dead link
@@ -262,18 +264,18 @@ class EventRoutes:
         return (
             Route(
                 *("GET", "/events", Role.READ, self._follow, EVENT_STREAM),
-                limited=True,
-                shows=(EVENT_STREAM,),
+                profile_scoped=True,
+                response_model=(EVENT_STREAM,),
                 query=_PARAMETERS,
-                asks=("Last-Event-ID",),
+                request_headers=("Last-Event-ID",),
                 summary="Follow what happens to calls and Recordings",
             ),
         )
 
-    async def _follow(self, ask: Request) -> Response:
-        values = query.read(ask.query(), _PARAMETERS)
-        wanted = EventFilter(values.get("type", ()), _visible(ask.principal, values.get("profileId")))
-        return Response(200, _HEADERS, await self._feed.follow(wanted, _last(ask, values)))
+    async def _follow(self, request: Request) -> Response:
+        values = query.read(request.query(), _PARAMETERS)
+        wanted = EventFilter(values.get("type", ()), _visible(request.principal, values.get("profileId")))
+        return Response(200, _HEADERS, await self._feed.follow(wanted, _last(request, values)))
 
 
 def _visible(principal: Principal, asked: frozenset[UUID] | None) -> frozenset[UUID] | None:
@@ -283,11 +285,11 @@ def _visible(principal: Principal, asked: frozenset[UUID] | None) -> frozenset[U
     return principal.profile_ids & asked
 
 
-def _last(ask: Request, values: Mapping[str, Any]) -> int | None:
+def _last(request: Request, values: Mapping[str, Any]) -> int | None:
     """Where to resume. The header goes first: a browser that reconnects sends it along with the address as it was."""
     last: int | None = values.get("lastEventId")
     try:
-        if given := ask.headers.get("last-event-id", "").strip():
+        if given := request.headers.get("last-event-id", "").strip():
             last = event_id(given)
     except ValueError as error:
         raise InvalidInput("A header does not fit.", [FieldError("Last-Event-ID", str(error))]) from None

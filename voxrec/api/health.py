@@ -9,7 +9,9 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults  # noqa
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from voxrec.web.exchange import JSON, Request, Response, Route
+from voxrec.web.request import Request
+from voxrec.web.response import JSON, Response
+from voxrec.web.route import Route
 
 PATIENCE: Final = 3.0  # seconds within which a dependency has to answer
 _log = Logger()
@@ -48,19 +50,19 @@ class HealthRoutes:
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
         return (
-            Route("GET", "/health/live", None, self._live, shows=Liveness, summary="Whether the daemon lives"),
+            Route("GET", "/health/live", None, self._live, response_model=Liveness, summary="Whether the daemon lives"),
             Route(
                 *("GET", "/health/ready", None, self._ready),
-                shows=Readiness,
-                also={503: Readiness},
+                response_model=Readiness,
+                responses={503: Readiness},
                 summary="Whether the daemon can do its work",
             ),
         )
 
-    async def _live(self, _ask: Request) -> Response:
+    async def _live(self, _request: Request) -> Response:
         return Response(200, {"Content-Type": JSON}, msgspec.json.encode(Liveness()))
 
-    async def _ready(self, _ask: Request) -> Response:
+    async def _ready(self, _request: Request) -> Response:
         asked = [Deferred.fromCoroutine(self._probe(name, probe)) for name, probe in self._probes.items()]
         found = dict(zip(self._probes, await gatherResults(asked), strict=True))
         ready = all(dependency.ready for dependency in found.values())

@@ -15,9 +15,11 @@ from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.web import query
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.conditions import etag_of
-from voxrec.web.exchange import CHANGING, READING, TAG, JsonBody, Request, Response, Route, changed, gone, shown
 from voxrec.web.pagination import LINK, PAGED, Paginator
 from voxrec.web.partial_update import require
+from voxrec.web.request import Request
+from voxrec.web.response import Response, conditional_get, no_content, updated
+from voxrec.web.route import CONDITIONAL, ETAG, JsonBody, Route
 
 _KINDS: Final = "|".join(JobKind)
 _UNDONE: Final = tuple(state for state in JobState if state is not JobState.DONE)
@@ -45,50 +47,67 @@ class JobRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
-        route = partial(Route, limited=True)
+        route = partial(Route, profile_scoped=True)
         return (
-            route(*("GET", "/jobs", Role.READ, self._list), shows=list[SHOWN], query=_FILTERS | PAGED, tells=LINK),
-            route("GET", "/jobs/<id>", Role.READ, self._show, shows=SHOWN, asks=READING, tells=TAG),
+            route(
+                *("GET", "/jobs", Role.READ, self._list),
+                response_model=list[SHOWN],
+                query=_FILTERS | PAGED,
+                response_headers=LINK,
+            ),
+            route(
+                "GET",
+                "/jobs/<id>",
+                Role.READ,
+                self._show,
+                response_model=SHOWN,
+                request_headers=CONDITIONAL,
+                response_headers=ETAG,
+            ),
             route(
                 *("POST", "/jobs/<id>", Role.PROVISION, self._restart),
-                takes=JsonBody(_CHANGE, require=frozenset({"state"})),
-                shows=SHOWN,
-                asks=CHANGING,
-                tells=TAG,
-                fails=(Conflict,),
+                body=JsonBody(_CHANGE, require=frozenset({"state"})),
+                response_model=SHOWN,
+                request_headers=CONDITIONAL,
+                response_headers=ETAG,
+                errors=(Conflict,),
                 summary="Start a job again",
             ),
             route(
                 *("DELETE", "/jobs/<id>", Role.PROVISION, self._drop),
-                asks=CHANGING,
-                fails=(Conflict,),
+                request_headers=CONDITIONAL,
+                errors=(Conflict,),
                 summary="Give up a dead job for good",
             ),
         )
 
-    async def _list(self, ask: Request) -> Response:
-        listing = Paginator(self._jobs.of(ask.principal), _representation, self._public_url)
-        return await listing.asked(ask, _FILTERS, _wanted)
+    async def _list(self, request: Request) -> Response:
+        listing = Paginator(self._jobs.of(request.principal), _representation, self._public_url)
+        return await listing.asked(request, _FILTERS, _wanted)
 
-    async def _show(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        return shown(ask, _representation(await self._jobs.of(ask.principal).get(ask.id)))
+    async def _show(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        return conditional_get(
+            request.conditions, _representation(await self._jobs.of(request.principal).get(request.id))
+        )
 
-    async def _restart(self, ask: Request) -> Response:
+    async def _restart(self, request: Request) -> Response:
         """Try a dead job, or one that waits, at once and as if for the first time; whoever refused a mail gets it."""
-        query.read(ask.query(), {})
-        given = ask.json_object()
+        query.read(request.query(), {})
+        given = request.json_object()
         _, field_errors = fit(_CHANGE, given)
         if "state" not in given:
             field_errors.append(FieldError("state", "is required"))
         require(field_errors)
-        return changed(_representation(await self._jobs.of(ask.principal).restart(ask.id, partial(_require_same, ask))))
+        return updated(
+            _representation(await self._jobs.of(request.principal).restart(request.id, partial(_require_same, request)))
+        )
 
-    async def _drop(self, ask: Request) -> Response:
+    async def _drop(self, request: Request) -> Response:
         """What it was to do stays undone. A Recording that is not finished yet cannot do without its job."""
-        query.read(ask.query(), {})
-        await self._jobs.of(ask.principal).drop(ask.id, partial(_require_same, ask))
-        return gone()
+        query.read(request.query(), {})
+        await self._jobs.of(request.principal).drop(request.id, partial(_require_same, request))
+        return no_content()
 
 
 def _representation(job: Job) -> bytes:
@@ -96,8 +115,8 @@ def _representation(job: Job) -> bytes:
     return msgspec.json.encode({key: value for key, value in told.items() if key not in _INTERNAL})
 
 
-def _require_same(ask: Request, job: Job) -> None:
-    ask.conditions.require(etag_of(_representation(job)))
+def _require_same(request: Request, job: Job) -> None:
+    request.conditions.require(etag_of(_representation(job)))
 
 
 @query.shaped(type="string", pattern=f"^({_STATES})(,({_STATES}))*$", examples=["dead"])

@@ -10,7 +10,9 @@ from twisted.logger import Logger
 from voxrec.metrics import CONTENT_TYPE
 from voxrec.web import query
 from voxrec.web.auth import Role
-from voxrec.web.exchange import Request, Response, Route
+from voxrec.web.request import Request
+from voxrec.web.response import Response
+from voxrec.web.route import Route
 
 PATIENCE = 3.0  # seconds that numbers which have to be looked up may take
 _log = Logger()
@@ -40,13 +42,13 @@ class MetricsRoutes:
         return (
             Route(
                 *("GET", "/metrics", self._role, self._show, "text/plain"),
-                shows=("text/plain",),
+                response_model=("text/plain",),
                 summary="Numbers for Prometheus",
             ),
         )
 
-    async def _show(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
+    async def _show(self, request: Request) -> Response:
+        query.read(request.query(), {})
         try:
             await Deferred.fromCoroutine(_awaited(self._look_up)).addTimeout(PATIENCE, self._clock)
         except TimeoutError:

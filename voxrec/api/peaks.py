@@ -18,7 +18,9 @@ from voxrec.store.recordings import Recordings
 from voxrec.threads import DeferToThread
 from voxrec.web import query
 from voxrec.web.auth import Role, Scoped
-from voxrec.web.exchange import JSON, READING, TAG, Request, Response, Route
+from voxrec.web.request import Request
+from voxrec.web.response import JSON, Response
+from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 PNG: Final = "image/png"
 _USUAL: Final = 800  # points, about as many as a page has room for
@@ -54,35 +56,35 @@ class PeaksRoutes:
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
         common: dict[str, Any] = {
-            "limited": True,
+            "profile_scoped": True,
             "query": _PARAMETERS,
-            "asks": READING,
-            "tells": TAG,
-            "fails": (NoAudioYet, AudioDamaged),
+            "request_headers": CONDITIONAL,
+            "response_headers": ETAG,
+            "errors": (NoAudioYet, AudioDamaged),
             "tag": "recordings",
         }
         return (
-            Route("GET", "/recordings/<id>/peaks", Role.READ, self._json, shows=Peaks, **common),
-            Route("GET", "/recordings/<id>/peaks.png", Role.READ, self._png, None, shows=(PNG,), **common),
+            Route("GET", "/recordings/<id>/peaks", Role.READ, self._json, response_model=Peaks, **common),
+            Route("GET", "/recordings/<id>/peaks.png", Role.READ, self._png, None, response_model=(PNG,), **common),
         )
 
-    async def _json(self, ask: Request) -> Response:
+    async def _json(self, request: Request) -> Response:
         """The outline as numbers."""
-        return await self._told(ask, JSON, _encoded)
+        return await self._told(request, JSON, _encoded)
 
-    async def _png(self, ask: Request) -> Response:
+    async def _png(self, request: Request) -> Response:
         """The outline as a picture, one pixel wide for each point."""
-        return await self._told(ask, PNG, _painted)
+        return await self._told(request, PNG, _painted)
 
-    async def _told(self, ask: Request, kind: str, make: Callable[[Recording, Outline], bytes]) -> Response:
-        points = query.read(ask.query(), _PARAMETERS).get("points", _USUAL)
-        recording = await self._recordings.of(ask.principal).get(ask.id)
+    async def _told(self, request: Request, kind: str, make: Callable[[Recording, Outline], bytes]) -> Response:
+        points = query.read(request.query(), _PARAMETERS).get("points", _USUAL)
+        recording = await self._recordings.of(request.principal).get(request.id)
         path = path_of(recording)
         # the audio's own tag, and what is made of it
         etag = f'"{recording.sha256 or recording.id}-{kind.rpartition("/")[2]}-{points}"'
-        ask.conditions.require_readable(etag)
+        request.conditions.require_readable(etag)
         headers = {**CACHING, "ETag": etag}
-        if ask.conditions.unchanged(etag):
+        if request.conditions.unchanged(etag):
             return Response(304, headers)
         async with self._few:
             body: bytes = await self._defer_to_thread(self._made, recording, path, points, make)

@@ -15,22 +15,11 @@ from voxrec.store.profiles import ProfileFilter, Profiles
 from voxrec.web import query
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.conditions import etag_of
-from voxrec.web.exchange import (
-    CHANGING,
-    READING,
-    TAG,
-    JsonBody,
-    Now,
-    Request,
-    Response,
-    Route,
-    changed,
-    created,
-    gone,
-    shown,
-)
 from voxrec.web.pagination import LINK, PAGED, Paginator
 from voxrec.web.partial_update import PartialUpdate, require
+from voxrec.web.request import Now, Request
+from voxrec.web.response import Response, conditional_get, created, no_content, updated
+from voxrec.web.route import CONDITIONAL, ETAG, JsonBody, Route
 
 _OURS: Final = frozenset({"createdAt", "updatedAt"})
 _FILTERS: Final = {"number": query.text, "email": query.text, "remoteSipUri": query.text}
@@ -47,79 +36,99 @@ class ProfileRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
-        seen = partial(Route, limited=True)
+        seen = partial(Route, profile_scoped=True)
         return (
-            seen("GET", "/profiles", Role.READ, self._list, shows=list[Profile], query=_FILTERS | PAGED, tells=LINK),
+            seen(
+                "GET",
+                "/profiles",
+                Role.READ,
+                self._list,
+                response_model=list[Profile],
+                query=_FILTERS | PAGED,
+                response_headers=LINK,
+            ),
             Route(
                 *("PUT", "/profiles", Role.PROVISION, self._create),
-                takes=JsonBody(Profile, refuse=_OURS),
-                shows=Profile,
-                once=True,
-                whole=True,
-                tells=("ETag", "Location"),
-                fails=(Conflict,),
+                body=JsonBody(Profile, refuse=_OURS),
+                response_model=Profile,
+                idempotent=True,
+                audit_in_transaction=True,
+                response_headers=("ETag", "Location"),
+                errors=(Conflict,),
             ),
-            seen("GET", "/profiles/<id>", Role.READ, self._show, shows=Profile, asks=READING, tells=TAG),
+            seen(
+                "GET",
+                "/profiles/<id>",
+                Role.READ,
+                self._show,
+                response_model=Profile,
+                request_headers=CONDITIONAL,
+                response_headers=ETAG,
+            ),
             seen(
                 *("POST", "/profiles/<id>", Role.PROVISION, self._change),
-                takes=JsonBody(Profile, refuse=_OURS | {"id"}),
-                shows=Profile,
-                asks=CHANGING,
-                whole=True,
-                tells=TAG,
-                fails=(Conflict,),
+                body=JsonBody(Profile, refuse=_OURS | {"id"}),
+                response_model=Profile,
+                request_headers=CONDITIONAL,
+                audit_in_transaction=True,
+                response_headers=ETAG,
+                errors=(Conflict,),
             ),
-            seen("DELETE", "/profiles/<id>", Role.PROVISION, self._delete, asks=CHANGING),
+            seen("DELETE", "/profiles/<id>", Role.PROVISION, self._delete, request_headers=CONDITIONAL),
         )
 
-    async def _list(self, ask: Request) -> Response:
-        listing = Paginator(self._profiles.of(ask.principal), representation, self._public_url)
-        return await listing.asked(ask, _FILTERS, _wanted)
+    async def _list(self, request: Request) -> Response:
+        listing = Paginator(self._profiles.of(request.principal), representation, self._public_url)
+        return await listing.asked(request, _FILTERS, _wanted)
 
-    async def _create(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        values, field_errors = fit(Profile, ask.json_object(), refuse=_OURS)
+    async def _create(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        values, field_errors = fit(Profile, request.json_object(), refuse=_OURS)
         field_errors += await self._rules.field_errors(values)
         now = self._now()
         profile = Profile(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})
         require([*field_errors, *profile.field_errors(), *channel_errors(values, profile)])
-        return self._told(await self._profiles.of(ask.principal).create(profile, ask.along(self._told)))
+        return self._told(
+            await self._profiles.of(request.principal).create(profile, request.transaction_hook(self._told))
+        )
 
     def _told(self, stored: Profile) -> Response:
         return created(f"{self._public_url}/profiles/{stored.id}", representation(stored))
 
-    async def _show(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        return shown(ask, representation(await self._profiles.of(ask.principal).get(ask.id)))
+    async def _show(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        return conditional_get(
+            request.conditions, representation(await self._profiles.of(request.principal).get(request.id))
+        )
 
-    async def _change(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        edit = PartialUpdate.of(Profile, ask.json_object(), _OURS | {"id"})
+    async def _change(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        edit = PartialUpdate.of(Profile, request.json_object(), _OURS | {"id"})
         broken = await self._rules.field_errors(edit.values)
-        stored = await self._profiles.of(ask.principal).update(
-            ask.id, lambda current: self._edited(ask, edit, broken, current), ask.along(_changed)
+        stored = await self._profiles.of(request.principal).update(
+            request.id, lambda current: self._edited(request, edit, broken, current), request.transaction_hook(_changed)
         )
         return _changed(stored)
 
     def _edited(
-        self, ask: Request, edit: PartialUpdate[Profile], broken: list[FieldError], current: Profile
+        self, request: Request, edit: PartialUpdate[Profile], broken: list[FieldError], current: Profile
     ) -> Profile:
         """What becomes of a Profile that nobody else can change now."""
         before = representation(current)
-        ask.conditions.require(etag_of(before))
+        request.conditions.require(etag_of(before))
         after, field_errors = edit.apply(current, before)
         require([*field_errors, *broken, *after.field_errors(), *channel_errors(edit.values, after)])
-        ask.trail.changed(current, after)
+        request.audit_details.changed(current, after)
         if after == current:
             return current
         return msgspec.structs.replace(after, updated_at=max(current.updated_at, self._now()))
 
-    async def _delete(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        await self._profiles.of(ask.principal).delete(
-            ask.id, lambda current: ask.conditions.require(etag_of(representation(current)))
+    async def _delete(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        await self._profiles.of(request.principal).delete(
+            request.id, lambda current: request.conditions.require(etag_of(representation(current)))
         )
-        return gone()
+        return no_content()
 
 
 def representation(profile: Profile) -> bytes:
@@ -128,7 +137,7 @@ def representation(profile: Profile) -> bytes:
 
 
 def _changed(stored: Profile) -> Response:
-    return changed(representation(stored))
+    return updated(representation(stored))
 
 
 def _wanted(values: Mapping[str, Any]) -> ProfileFilter:

@@ -20,22 +20,11 @@ from voxrec.threads import DeferToThread
 from voxrec.web import query
 from voxrec.web.auth import Role
 from voxrec.web.conditions import etag_of
-from voxrec.web.exchange import (
-    CHANGING,
-    READING,
-    TAG,
-    JsonBody,
-    Now,
-    Request,
-    Response,
-    Route,
-    changed,
-    created,
-    gone,
-    shown,
-)
 from voxrec.web.pagination import LINK, PAGED, Paginator
 from voxrec.web.partial_update import PartialUpdate, require
+from voxrec.web.request import Now, Request
+from voxrec.web.response import Response, conditional_get, created, no_content, updated
+from voxrec.web.route import CONDITIONAL, ETAG, JsonBody, Route
 
 LARGEST: Final = 10 * 1024 * 1024  # bytes of an announcement as it is uploaded
 LONGEST: Final = 600.0  # seconds
@@ -57,93 +46,118 @@ class PromptRoutes:
         """The route table."""
         one, audio = "/prompts/<id>", "/prompts/<id>/audio"
         kinds = tuple(sorted({*(known.media_type for known in FORMATS.values()), "application/octet-stream"}))
-        changing = partial(Route, shows=Prompt, asks=CHANGING, tells=TAG)
+        changing = partial(Route, response_model=Prompt, request_headers=CONDITIONAL, response_headers=ETAG)
         return (
-            Route("GET", "/prompts", Role.READ, self._list, shows=list[Prompt], query=PAGED, tells=LINK),
+            Route(
+                "GET",
+                "/prompts",
+                Role.READ,
+                self._list,
+                response_model=list[Prompt],
+                query=PAGED,
+                response_headers=LINK,
+            ),
             Route(
                 *("PUT", "/prompts", Role.PROVISION, self._create),
-                takes=JsonBody(Prompt, refuse=_OURS),
-                shows=Prompt,
-                once=True,
-                tells=("ETag", "Location"),
-                fails=(Conflict,),
+                body=JsonBody(Prompt, refuse=_OURS),
+                response_model=Prompt,
+                idempotent=True,
+                response_headers=("ETag", "Location"),
+                errors=(Conflict,),
             ),
-            Route("GET", one, Role.READ, self._show, shows=Prompt, asks=READING, tells=TAG),
-            changing("PUT", one, Role.PROVISION, self._change, takes=JsonBody(Prompt, refuse=_OURS | {"id"})),
-            Route("DELETE", one, Role.PROVISION, self._delete, asks=CHANGING, fails=(Conflict,)),
-            Route("GET", audio, Role.READ, self._listen, None, shows=kinds, asks=READING, tells=TAG),
-            changing(*("PUT", audio, Role.PROVISION, self._put_audio), upload=LARGEST, takes=TAKEN, fails=(NotAudio,)),
-            Route("DELETE", audio, Role.PROVISION, self._delete_audio, asks=CHANGING, fails=(Conflict,)),
+            Route(
+                "GET",
+                one,
+                Role.READ,
+                self._show,
+                response_model=Prompt,
+                request_headers=CONDITIONAL,
+                response_headers=ETAG,
+            ),
+            changing("PUT", one, Role.PROVISION, self._change, body=JsonBody(Prompt, refuse=_OURS | {"id"})),
+            Route("DELETE", one, Role.PROVISION, self._delete, request_headers=CONDITIONAL, errors=(Conflict,)),
+            Route(
+                "GET",
+                audio,
+                Role.READ,
+                self._listen,
+                None,
+                response_model=kinds,
+                request_headers=CONDITIONAL,
+                response_headers=ETAG,
+            ),
+            changing(*("PUT", audio, Role.PROVISION, self._put_audio), upload=LARGEST, body=TAKEN, errors=(NotAudio,)),
+            Route("DELETE", audio, Role.PROVISION, self._delete_audio, request_headers=CONDITIONAL, errors=(Conflict,)),
         )
 
-    async def _list(self, ask: Request) -> Response:
-        return await self._listing.asked(ask, {}, _wanted)
+    async def _list(self, request: Request) -> Response:
+        return await self._listing.asked(request, {}, _wanted)
 
-    async def _create(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        values, field_errors = fit(Prompt, ask.json_object(), refuse=_OURS)
+    async def _create(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        values, field_errors = fit(Prompt, request.json_object(), refuse=_OURS)
         now = self._now()
         require([*field_errors, *version_errors("id", values.get("id"))])
         prompt = Prompt(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})
-        return self._told(await self._prompts.create(prompt, ask.along(self._told)))
+        return self._told(await self._prompts.create(prompt, request.transaction_hook(self._told)))
 
     def _told(self, stored: Prompt) -> Response:
         return created(f"{self._public_url}/prompts/{stored.id}", representation(stored))
 
-    async def _show(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        return shown(ask, representation(await self._prompts.get(ask.id)))
+    async def _show(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        return conditional_get(request.conditions, representation(await self._prompts.get(request.id)))
 
-    async def _change(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        edit = PartialUpdate.of(Prompt, ask.json_object(), _OURS | {"id"})
-        return changed(representation(await self._prompts.update(ask.id, partial(self._edited, ask, edit))))
+    async def _change(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        edit = PartialUpdate.of(Prompt, request.json_object(), _OURS | {"id"})
+        return updated(representation(await self._prompts.update(request.id, partial(self._edited, request, edit))))
 
-    def _edited(self, ask: Request, edit: PartialUpdate[Prompt], current: Prompt) -> Prompt:
+    def _edited(self, request: Request, edit: PartialUpdate[Prompt], current: Prompt) -> Prompt:
         """What becomes of a Prompt that nobody else can change now. PUT replaces: no name given is no name."""
         before = representation(current)
-        ask.conditions.require(etag_of(before))
+        request.conditions.require(etag_of(before))
         after, field_errors = edit.apply(msgspec.structs.replace(current, name=None), before)
         require(field_errors)
-        ask.trail.changed(current, after)
+        request.audit_details.changed(current, after)
         return current if after == current else self._touched(after)
 
-    async def _delete(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        await self._prompts.delete(ask.id, partial(_require_version, ask))
-        return gone()
+    async def _delete(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        await self._prompts.delete(request.id, partial(_require_version, request))
+        return no_content()
 
-    async def _listen(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        prompt = await self._prompts.get(ask.id)
+    async def _listen(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        prompt = await self._prompts.get(request.id)
         if prompt.sha256 is None:
             raise NotFound(f"Prompt {prompt.id} has no audio yet.")
-        audio = await self._prompts.audio(ask.id)
+        audio = await self._prompts.audio(request.id)
         etag = f'"{audio.sha256}"'
-        ask.conditions.require_readable(etag)
-        if ask.conditions.unchanged(etag):
+        request.conditions.require_readable(etag)
+        if request.conditions.unchanged(etag):
             return Response(304, {"ETag": etag})
         return Response(200, {"Content-Type": media_type(audio.container), "ETag": etag}, audio.content)
 
-    async def _put_audio(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        upload = audio_upload(ask)
-        _require_version(ask, await self._prompts.get(ask.id))
+    async def _put_audio(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        upload = audio_upload(request)
+        _require_version(request, await self._prompts.get(request.id))
         audio, seconds = await self._defer_to_thread(_read, upload.path)
-        stored = await self._prompts.put_audio(ask.id, audio, partial(self._given_audio, ask, seconds))
-        return changed(representation(stored))
+        stored = await self._prompts.put_audio(request.id, audio, partial(self._given_audio, request, seconds))
+        return updated(representation(stored))
 
-    def _given_audio(self, ask: Request, seconds: float, current: Prompt) -> Prompt:
-        _require_version(ask, current)
+    def _given_audio(self, request: Request, seconds: float, current: Prompt) -> Prompt:
+        _require_version(request, current)
         return self._touched(msgspec.structs.replace(current, duration=seconds))
 
-    async def _delete_audio(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        await self._prompts.delete_audio(ask.id, partial(self._bared, ask))
-        return gone()
+    async def _delete_audio(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        await self._prompts.delete_audio(request.id, partial(self._bared, request))
+        return no_content()
 
-    def _bared(self, ask: Request, current: Prompt) -> Prompt:
-        _require_version(ask, current)
+    def _bared(self, request: Request, current: Prompt) -> Prompt:
+        _require_version(request, current)
         if current.sha256 is None:
             raise NotFound(f"Prompt {current.id} has no audio.")
         return self._touched(current)
@@ -163,8 +177,8 @@ def _read(path: Path) -> tuple[PromptAudio, float]:
     return PromptAudio(info.container, sha256(content).hexdigest(), content), seconds
 
 
-def _require_version(ask: Request, current: Prompt) -> None:
-    ask.conditions.require(etag_of(representation(current)))
+def _require_version(request: Request, current: Prompt) -> None:
+    request.conditions.require(etag_of(representation(current)))
 
 
 def _wanted(_: Mapping[str, Any]) -> PromptFilter:

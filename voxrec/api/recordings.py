@@ -19,22 +19,11 @@ from voxrec.store.recordings import RecordingFilter, Recordings
 from voxrec.web import query
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.conditions import etag_of
-from voxrec.web.exchange import (
-    CHANGING,
-    READING,
-    TAG,
-    JsonBody,
-    Now,
-    Request,
-    Response,
-    Route,
-    changed,
-    created,
-    gone,
-    shown,
-)
 from voxrec.web.pagination import LINK, PAGED, Paginator
 from voxrec.web.partial_update import PartialUpdate, require
+from voxrec.web.request import Now, Request
+from voxrec.web.response import Response, conditional_get, created, no_content, updated
+from voxrec.web.route import CONDITIONAL, ETAG, JsonBody, Route
 
 _KEYS: Final = frozenset(field.encode_name for field in fields(Recording))
 ResumeAfter = Annotated[
@@ -139,97 +128,111 @@ class RecordingRoutes:
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
         below = "/profiles/<profileId>/recordings"
-        listed = partial(Route, limited=True, shows=list[SHOWN], query=_FILTERS | PAGED, tells=LINK)
+        listed = partial(
+            Route, profile_scoped=True, response_model=list[SHOWN], query=_FILTERS | PAGED, response_headers=LINK
+        )
         made = partial(
             Route,
-            limited=True,
-            shows=SHOWN,
-            once=True,
-            tells=("ETag", "Location"),
-            fails=(Conflict,),
+            profile_scoped=True,
+            response_model=SHOWN,
+            idempotent=True,
+            response_headers=("ETag", "Location"),
+            errors=(Conflict,),
         )
-        single = partial(Route, limited=True)
+        single = partial(Route, profile_scoped=True)
         return (
             listed("GET", "/recordings", Role.READ, self._list),
             made(
                 *("PUT", "/recordings", Role.PROVISION, self._create),
-                takes=JsonBody(Recording, refuse=_KEYS - _GIVEN, require=frozenset({"profileId"})),
+                body=JsonBody(Recording, refuse=_KEYS - _GIVEN, require=frozenset({"profileId"})),
             ),
             listed("GET", below, Role.READ, self._list_of_profile),
             made(
                 *("PUT", below, Role.PROVISION, self._create_for_profile),
-                takes=JsonBody(Recording, refuse=_KEYS - _GIVEN),
-                shows=list[SHOWN],
-                again=self._list_of_profile,
-                tells=("Location",),
+                body=JsonBody(Recording, refuse=_KEYS - _GIVEN),
+                response_model=list[SHOWN],
+                replay=self._list_of_profile,
+                response_headers=("Location",),
             ),
             *(
                 route
                 for path in ("/recordings/<id>", f"{below}/<id>")
                 for route in (
-                    single("GET", path, Role.READ, self._show, shows=SHOWN, asks=READING, tells=TAG),
+                    single(
+                        "GET",
+                        path,
+                        Role.READ,
+                        self._show,
+                        response_model=SHOWN,
+                        request_headers=CONDITIONAL,
+                        response_headers=ETAG,
+                    ),
                     single(
                         *("POST", path, Role.PROVISION, self._change),
-                        takes=JsonBody(_CHANGE),
-                        shows=SHOWN,
-                        asks=CHANGING,
-                        tells=TAG,
-                        fails=(Conflict,),
+                        body=JsonBody(_CHANGE),
+                        response_model=SHOWN,
+                        request_headers=CONDITIONAL,
+                        response_headers=ETAG,
+                        errors=(Conflict,),
                     ),
-                    single("DELETE", path, Role.PROVISION, self._delete, asks=CHANGING, fails=(Conflict,)),
+                    single(
+                        "DELETE", path, Role.PROVISION, self._delete, request_headers=CONDITIONAL, errors=(Conflict,)
+                    ),
                 )
             ),
         )
 
-    async def _list(self, ask: Request) -> Response:
-        return await self._listing(ask).asked(ask, _FILTERS, _wanted)
+    async def _list(self, request: Request) -> Response:
+        return await self._listing(request).asked(request, _FILTERS, _wanted)
 
-    async def _list_of_profile(self, ask: Request) -> Response:
-        await self._profiles.of(ask.principal).get(ask.profile_id)
-        return await self._listing(ask).asked(ask, _FILTERS, lambda values: _wanted(values, ask.profile_id))
+    async def _list_of_profile(self, request: Request) -> Response:
+        await self._profiles.of(request.principal).get(request.profile_id)
+        return await self._listing(request).asked(request, _FILTERS, lambda values: _wanted(values, request.profile_id))
 
-    async def _create(self, ask: Request) -> Response:
-        made = await self._made(ask, ask.json_object())
-        return self._told(await self._recordings.of(ask.principal).create(made, ask.along(self._told)))
+    async def _create(self, request: Request) -> Response:
+        made = await self._made(request, request.json_object())
+        return self._told(
+            await self._recordings.of(request.principal).create(made, request.transaction_hook(self._told))
+        )
 
     def _told(self, stored: Recording) -> Response:
         return created(self._url(stored), self.representation(stored))
 
-    async def _create_for_profile(self, ask: Request) -> Response:
-        await self._profiles.of(ask.principal).get(ask.profile_id)
-        given = {"profileId": str(ask.profile_id), **ask.json_object()}
-        made = await self._made(ask, given)
-        told = partial(self._told_all, ask)
-        return told(await self._recordings.of(ask.principal).create(made, ask.along(told)))
+    async def _create_for_profile(self, request: Request) -> Response:
+        await self._profiles.of(request.principal).get(request.profile_id)
+        given = {"profileId": str(request.profile_id), **request.json_object()}
+        made = await self._made(request, given)
+        told = partial(self._told_all, request)
+        return told(await self._recordings.of(request.principal).create(made, request.transaction_hook(told)))
 
-    def _told_all(self, ask: Request, stored: Recording) -> Response:
-        wanted = RecordingFilter(profile_id=ask.profile_id)
-        return self._listing(ask).whole(wanted, 201, {"Location": self._url(stored)})
+    def _told_all(self, request: Request, stored: Recording) -> Response:
+        wanted = RecordingFilter(profile_id=request.profile_id)
+        return self._listing(request).whole(wanted, 201, {"Location": self._url(stored)})
 
-    async def _show(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        recording = await self._recordings.of(ask.principal).get(ask.id)
-        _require_own(ask, recording)
-        return shown(ask, self.representation(recording))
+    async def _show(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        recording = await self._recordings.of(request.principal).get(request.id)
+        _require_own(request, recording)
+        return conditional_get(request.conditions, self.representation(recording))
 
-    async def _change(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        given = ask.json_object()
+    async def _change(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        given = request.json_object()
         wish = _Wish.taken_from(given)
         edit = PartialUpdate.of(Recording, given, (_KEYS - _CHANGEABLE) | {"audioUrl"})
 
         def edited(current: Recording) -> Recording:
             if wish.state is not None and not current.state.live:
                 raise Conflict(f"Recording {current.id} is {current.state}: only a live one can be paused or resumed.")
-            return self._edited(ask, edit, current)
+            return self._edited(request, edit, current)
 
-        stored = await self._recordings.of(ask.principal).update(ask.id, edited)
+        stored = await self._recordings.of(request.principal).update(request.id, edited)
         if wish.changes(stored):
-            stored = await self._steered(ask, stored, wish)
-        return changed(self.representation(stored))
+            stored = await self._steered(request, stored, wish)
+        return updated(self.representation(stored))
 
-    async def _steered(self, ask: Request, stored: Recording, wish: _Wish) -> Recording:
-        recordings = self._recordings.of(ask.principal)
+    async def _steered(self, request: Request, stored: Recording, wish: _Wish) -> Recording:
+        recordings = self._recordings.of(request.principal)
         if wish.state == "paused":
             behavior = wish.pause_behavior or PauseBehavior.SILENCE
             steered = await self._steering.pause(stored.id, behavior, wish.resume_after)
@@ -238,64 +241,66 @@ class RecordingRoutes:
         # the call tells its ledger as well; saying it here makes the answer, and its ETag, what the next GET shows
         await recordings.record(steered)
         after = await recordings.get(stored.id)
-        ask.trail.changed(stored, after)
+        request.audit_details.changed(stored, after)
         return after
 
-    async def _delete(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        await self._recordings.of(ask.principal).delete(ask.id, lambda current: self._require_deletable(ask, current))
-        return gone()
+    async def _delete(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        await self._recordings.of(request.principal).delete(
+            request.id, lambda current: self._require_deletable(request, current)
+        )
+        return no_content()
 
-    async def _made(self, ask: Request, given: Mapping[str, Any]) -> Recording:
+    async def _made(self, request: Request, given: Mapping[str, Any]) -> Recording:
         """What an imported Recording's metadata describe; its audio is still to come."""
-        query.read(ask.query(), {})
+        query.read(request.query(), {})
         values, field_errors = fit(Recording, given, refuse=_KEYS - _GIVEN)
         field_errors += _value_errors(values)
         field_errors += format_errors("format", values.get("format"), self._formats)
-        field_errors += await self._profile_errors(ask, given, values.get("profile_id"))
+        field_errors += await self._profile_errors(request, given, values.get("profile_id"))
         require(field_errors)
         now = self._now()
         made = {"id": uuid4(), "state": RecordingState.PENDING, "created_at": now, "updated_at": now}
         return Recording(**{**made, **values})
 
     async def _profile_errors(
-        self, ask: Request, given: Mapping[str, Any], profile_id: UUID | None
+        self, request: Request, given: Mapping[str, Any], profile_id: UUID | None
     ) -> list[FieldError]:
         if "profileId" not in given:
             return [FieldError("profileId", "is required: the Profile that the recording belongs to")]
         if profile_id is None:
             return []  # it does not fit, which is told already
-        if profile_id != ask.ids.get("profileId", profile_id):
+        if profile_id != request.ids.get("profileId", profile_id):
             return [FieldError("profileId", "is another Profile than the path says")]
         try:
-            await self._profiles.of(ask.principal).get(profile_id)
+            await self._profiles.of(request.principal).get(profile_id)
         except NotFound as error:
             return [FieldError("profileId", error.detail)]
         return []
 
-    def _edited(self, ask: Request, edit: PartialUpdate[Recording], current: Recording) -> Recording:
+    def _edited(self, request: Request, edit: PartialUpdate[Recording], current: Recording) -> Recording:
         """What becomes of a Recording that nobody else can change now."""
-        _require_own(ask, current)
+        _require_own(request, current)
         before = self.representation(current)
-        ask.conditions.require(etag_of(before))
+        request.conditions.require(etag_of(before))
         after, field_errors = edit.apply(current, before)
         require([*field_errors, *metadata_errors(after.metadata)])
-        ask.trail.changed(current, after)
+        request.audit_details.changed(current, after)
         if after == current:
             return current
         return msgspec.structs.replace(after, updated_at=max(current.updated_at, self._now()))
 
-    def _require_deletable(self, ask: Request, current: Recording) -> None:
+    def _require_deletable(self, request: Request, current: Recording) -> None:
         """Raise where it must stay."""
-        _require_own(ask, current)
-        ask.conditions.require(etag_of(self.representation(current)))
+        _require_own(request, current)
+        request.conditions.require(etag_of(self.representation(current)))
         if current.state.live:
             raise Conflict(f"The call of recording {current.id} is still going on.")
         if current.legal_hold:
             raise Conflict(f"A legal hold keeps recording {current.id}.")
 
-    def _listing(self, ask: Request) -> Paginator[Recording, RecordingFilter]:
-        return Paginator(self._recordings.of(ask.principal), self.representation, self._public_url)
+    def _listing(self, request: Request) -> Paginator[Recording, RecordingFilter]:
+        return Paginator(self._recordings.of(request.principal), self.representation, self._public_url)
 
     def _url(self, recording: Recording) -> str:
         return f"{self._public_url}/recordings/{recording.id}"
@@ -306,10 +311,10 @@ class RecordingRoutes:
         return msgspec.json.encode(SHOWN(*_shared(recording), audio_url), order="deterministic")
 
 
-def _require_own(ask: Request, recording: Recording) -> None:
+def _require_own(request: Request, recording: Recording) -> None:
     """Raise NotFound where the path lies below a Profile, and the Recording is not that Profile's."""
-    if recording.profile_id != ask.ids.get("profileId", recording.profile_id):
-        raise NotFound(f"There is no recording {recording.id} of profile {ask.profile_id}.")
+    if recording.profile_id != request.ids.get("profileId", recording.profile_id):
+        raise NotFound(f"There is no recording {recording.id} of profile {request.profile_id}.")
 
 
 def _value_errors(values: Mapping[str, Any]) -> list[FieldError]:

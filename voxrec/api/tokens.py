@@ -13,9 +13,11 @@ from voxrec.store.tokens import UNREVOKED, Tokens, new_secret
 from voxrec.web import query
 from voxrec.web.auth import Role
 from voxrec.web.conditions import etag_of
-from voxrec.web.exchange import CHANGING, READING, TAG, JsonBody, Now, Request, Response, Route, created, gone, shown
 from voxrec.web.pagination import LINK, PAGED, Paginator
 from voxrec.web.partial_update import require
+from voxrec.web.request import Now, Request
+from voxrec.web.response import Response, conditional_get, created, no_content
+from voxrec.web.route import CONDITIONAL, ETAG, JsonBody, Route
 
 _OURS: Final = frozenset({"id", "createdAt", "revokedAt"})
 _DEMANDED: Final = frozenset({"name", "role"})
@@ -39,23 +41,33 @@ class TokenRoutes:
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
         return (
-            Route("GET", "/tokens", Role.ADMIN, self._list, shows=list[Token], query=PAGED, tells=LINK),
+            Route(
+                "GET", "/tokens", Role.ADMIN, self._list, response_model=list[Token], query=PAGED, response_headers=LINK
+            ),
             Route(
                 *("PUT", "/tokens", Role.ADMIN, self._create),
-                takes=JsonBody(Token, refuse=_OURS, require=_DEMANDED),
-                shows=MadeToken,
-                tells=("ETag", "Location"),
+                body=JsonBody(Token, refuse=_OURS, require=_DEMANDED),
+                response_model=MadeToken,
+                response_headers=("ETag", "Location"),
             ),
-            Route("GET", "/tokens/<id>", Role.ADMIN, self._show, shows=Token, asks=READING, tells=TAG),
-            Route("DELETE", "/tokens/<id>", Role.ADMIN, self._revoke, asks=CHANGING),
+            Route(
+                "GET",
+                "/tokens/<id>",
+                Role.ADMIN,
+                self._show,
+                response_model=Token,
+                request_headers=CONDITIONAL,
+                response_headers=ETAG,
+            ),
+            Route("DELETE", "/tokens/<id>", Role.ADMIN, self._revoke, request_headers=CONDITIONAL),
         )
 
-    async def _list(self, ask: Request) -> Response:
-        return await self._listing.asked(ask, {}, lambda _: UNREVOKED)
+    async def _list(self, request: Request) -> Response:
+        return await self._listing.asked(request, {}, lambda _: UNREVOKED)
 
-    async def _create(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        given = ask.json_object()
+    async def _create(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        given = request.json_object()
         values, field_errors = fit(Token, given, refuse=_OURS)
         field_errors += [FieldError(key, "is required") for key in sorted(_DEMANDED - given.keys())]
         made: dict[str, Any] = {"id": uuid4(), "name": "-", "role": Role.READ, "created_at": self._now()}
@@ -67,11 +79,13 @@ class TokenRoutes:
         # its tag is that of the Token, which every later GET shows
         return replace(answer, body=msgspec.json.encode(MadeToken(**msgspec.structs.asdict(stored), token=secret)))
 
-    async def _show(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        return shown(ask, msgspec.json.encode(await self._tokens.get(ask.id)))
+    async def _show(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        return conditional_get(request.conditions, msgspec.json.encode(await self._tokens.get(request.id)))
 
-    async def _revoke(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        await self._tokens.revoke(ask.id, lambda token: ask.conditions.require(etag_of(msgspec.json.encode(token))))
-        return gone()
+    async def _revoke(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        await self._tokens.revoke(
+            request.id, lambda token: request.conditions.require(etag_of(msgspec.json.encode(token)))
+        )
+        return no_content()

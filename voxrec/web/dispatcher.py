@@ -21,9 +21,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from voxrec.errors import NotFound, VoxrecError
 from voxrec.web.auth import AccessControl, Principal, Role
 from voxrec.web.content_negotiation import accepts
-from voxrec.web.exchange import Request, Response, Route
 from voxrec.web.problems import PROBLEM_TYPE, NotAcceptable, TooLarge, allowed_methods, problem_of
+from voxrec.web.request import Request
+from voxrec.web.response import Response
 from voxrec.web.response_writer import ResponseWriter
+from voxrec.web.route import Route
 from voxrec.web.uploads import UploadFile
 
 RequestHandler = Callable[[Route, Request], Awaitable[Response]]
@@ -67,10 +69,10 @@ class Dispatcher:
         self._klein.url_map.merge_slashes = False  # "//profiles" is not found, and not redirected by a page of HTML
         self._klein.handle_errors(HTTPException)(self._refuse)  # type: ignore[arg-type] # Klein means IRequest
 
-    def hang(self, routes: Iterable[Route]) -> None:
+    def register(self, routes: Iterable[Route]) -> None:
         """Take in a room's routes."""
         for route in routes:
-            self._hang(route)
+            self._register(route)
 
     def resource(self) -> KleinResource:
         """What a Site serves."""
@@ -101,11 +103,11 @@ class Dispatcher:
         if route.role is None:
             return _ANYBODY
         principal = await self._gate.admit(address, headers.get("authorization", ""), route.role)
-        if not route.limited:
+        if not route.profile_scoped:
             principal.require_unlimited()
         return principal
 
-    def _hang(self, route: Route) -> None:
+    def _register(self, route: Route) -> None:
         self.routes.append(route)
 
         # Klein names a route after its function, and one method of a path is one route
@@ -125,7 +127,7 @@ class Dispatcher:
         try:
             await way_out.send(await self._answer(route, request, segments))
         except Exception as error:  # whatever it is, the client is told of it as a problem
-            await way_out.send(answer_of(error))
+            await way_out.send(problem_response(error))
 
     async def _answer(self, route: Route, request: HTTPRequest, segments: Mapping[str, str]) -> Response:
         # before any waiting: it is closed when the client leaves
@@ -148,13 +150,13 @@ class Dispatcher:
             principal = await self._admitted(route, address, headers)
         else:
             principal = await _sender(spool)
-        if route.gives is not None and not accepts(headers.get("accept", ""), route.gives):
-            raise NotAcceptable(f"There is {route.gives} here, and Accept excludes it.")
+        if route.produces is not None and not accepts(headers.get("accept", ""), route.produces):
+            raise NotAcceptable(f"There is {route.produces} here, and Accept excludes it.")
         if len(raw) > self._body_limit:
             raise TooLarge(f"The body may have {self._body_limit} bytes at most.")
         if spool is not None:
             _require_whole(spool, route.upload or 0)
-        ask = Request(
+        handler_request = Request(
             method=request.method.decode("ascii"),
             path=request.path.decode("ascii"),
             ids={name: _id(segment) for name, segment in segments.items()},
@@ -165,7 +167,7 @@ class Dispatcher:
             address=address,
             upload=spool,
         )
-        return await self._handled(route, ask)
+        return await self._handled(route, handler_request)
 
     async def _refuse(self, request: HTTPRequest, failure: Failure) -> None:
         error = cast("HTTPException", failure.value)
@@ -173,7 +175,7 @@ class Dispatcher:
         if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
             await way_out.send(Response(204, {"Allow": allowed_methods(error)}))
         else:
-            await way_out.send(answer_of(error))
+            await way_out.send(problem_response(error))
 
     def _way_out(self, request: HTTPRequest, route: str) -> ResponseWriter:
         began = self._clock.seconds()
@@ -198,7 +200,7 @@ def _require_whole(spool: UploadFile, limit: int) -> None:
         raise spool.fault
 
 
-def answer_of(error: BaseException) -> Response:
+def problem_response(error: BaseException) -> Response:
     """The problem that a client is told about an error."""
     problem, headers = problem_of(error)
     return Response(problem.status, {**headers, "Content-Type": PROBLEM_TYPE}, problem.encode())

@@ -10,8 +10,10 @@ import msgspec
 
 from voxrec.web import query
 from voxrec.web.conditions import etag_of
-from voxrec.web.exchange import Request, Response, Route
 from voxrec.web.openapi import document
+from voxrec.web.request import Request
+from voxrec.web.response import Response
+from voxrec.web.route import Route
 
 _HTML: Final = "text/html; charset=utf-8"
 _CSS: Final = "text/css; charset=utf-8"
@@ -49,22 +51,22 @@ class DocsRoutes:
         )
         return msgspec.json.encode(told)
 
-    async def _openapi(self, ask: Request) -> Response:
-        query.read(ask.query(), {})
-        return _cached(ask, "application/json", self._document)
+    async def _openapi(self, request: Request) -> Response:
+        query.read(request.query(), {})
+        return _cached(request, "application/json", self._document)
 
     def _file(self, path: str, name: str, media_type: str, summary: str) -> Route:
-        async def give(ask: Request) -> Response:
-            query.read(ask.query(), {})
-            return _cached(ask, media_type, resources.files(__package__).joinpath("docs_page", name).read_bytes())
+        async def give(request: Request) -> Response:
+            query.read(request.query(), {})
+            return _cached(request, media_type, resources.files(__package__).joinpath("docs_page", name).read_bytes())
 
         kind = media_type.partition(";")[0]
-        return Route("GET", path, None, give, kind, shows=(kind,), tag="docs", summary=summary)
+        return Route("GET", path, None, give, kind, response_model=(kind,), tag="docs", summary=summary)
 
 
-def _cached(ask: Request, media_type: str, body: bytes) -> Response:
+def _cached(request: Request, media_type: str, body: bytes) -> Response:
     etag = etag_of(body)
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
-    if ask.conditions.unchanged(etag):
+    if request.conditions.unchanged(etag):
         return Response(304, headers)
     return Response(200, {**headers, "Content-Type": media_type}, body)

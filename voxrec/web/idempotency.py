@@ -13,8 +13,10 @@ from typing import Final
 
 from voxrec.errors import Conflict, InvalidInput
 from voxrec.store.idempotency import Claim, DoneBefore, FirstAnswer, Idempotency, UnderWay
-from voxrec.web.exchange import Body, Request, Response, Route
 from voxrec.web.problems import BadRequest
+from voxrec.web.request import Request
+from voxrec.web.response import BodyStream, Response
+from voxrec.web.route import Route
 
 RequestHandler = Callable[[Route, Request], Awaitable[Response]]
 
@@ -36,26 +38,26 @@ class IdempotencyMiddleware:
         self._handled = handled
         self._under_way: set[tuple[str, str]] = set()
 
-    async def handled(self, route: Route, ask: Request) -> Response:
+    async def handled(self, route: Route, request: Request) -> Response:
         """Answer one request."""
-        header = ask.headers.get("idempotency-key")
-        if header is None or not route.once:
-            return await self._handled(route, ask)
-        claim = _claim(ask, header)
+        header = request.headers.get("idempotency-key")
+        if header is None or not route.idempotent:
+            return await self._handled(route, request)
+        claim = _claim(request, header)
         place = (claim.scope, claim.key)
         if place in self._under_way:
             raise UnderWay("The first request with this Idempotency-Key is still being worked on.")
         self._under_way.add(place)
         try:
-            return await self._first_or_again(route, ask, claim)
+            return await self._first_or_again(route, request, claim)
         finally:
             self._under_way.discard(place)
 
-    async def _first_or_again(self, route: Route, ask: Request, claim: Claim) -> Response:
+    async def _first_or_again(self, route: Route, request: Request, claim: Claim) -> Response:
         first = await self._idempotency.find(claim)
         if first is None:
             try:
-                return await self._handled(route, replace(ask, claim=claim))
+                return await self._handled(route, replace(request, claim=claim))
             except (DoneBefore, Conflict):
                 # by another daemon, meanwhile: what collides may be what it made
                 first = await self._idempotency.find(claim)
@@ -63,19 +65,21 @@ class IdempotencyMiddleware:
                     raise
         if first.fingerprint != claim.fingerprint:
             raise KeyReused("This Idempotency-Key came with another body before. A new request needs a new key.")
-        return Response(first.status, first.headers, await self._body(route, ask, first))
+        return Response(first.status, first.headers, await self._body(route, request, first))
 
-    async def _body(self, route: Route, ask: Request, first: FirstAnswer) -> bytes | Body | AsyncGenerator[bytes, None]:
+    async def _body(
+        self, route: Route, request: Request, first: FirstAnswer
+    ) -> bytes | BodyStream | AsyncGenerator[bytes, None]:
         if first.body is not None:
             return first.body
-        assert route.again is not None, "a route whose answer is a list says how to read it again"
-        return (await route.again(ask)).body
+        assert route.replay is not None, "a route whose answer is a list says how to read it again"
+        return (await route.replay(request)).body
 
 
-def _claim(ask: Request, header: str) -> Claim:
+def _claim(request: Request, header: str) -> Claim:
     match = _KEY.fullmatch(header.strip())
     if match is None:
         raise BadRequest("Idempotency-Key must be one string of 1 to 255 visible characters, such as a UUID.")
-    who = ask.principal.token_id or ask.principal.name
-    fingerprint = sha256(ask.raw_query + b"\n" + ask.raw).hexdigest()
-    return Claim(f"{who} {ask.method} {ask.path}", match[1] or match[2], fingerprint)
+    who = request.principal.token_id or request.principal.name
+    fingerprint = sha256(request.raw_query + b"\n" + request.raw).hexdigest()
+    return Claim(f"{who} {request.method} {request.path}", match[1] or match[2], fingerprint)

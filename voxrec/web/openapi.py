@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from voxrec.errors import InvalidInput, NotFound, StoreUnavailable, VoxrecError
 from voxrec.store.idempotency import UnderWay
-from voxrec.web.exchange import JSON, JsonBody, Route
 from voxrec.web.idempotency import KeyReused
 from voxrec.web.problems import (
     PROBLEM_TYPE,
@@ -26,6 +25,8 @@ from voxrec.web.problems import (
     UnsupportedMedia,
 )
 from voxrec.web.query import SHAPES
+from voxrec.web.response import JSON
+from voxrec.web.route import JsonBody, Route
 
 Json = dict[str, Any]
 
@@ -83,7 +84,7 @@ _ABOUT: Final = """
 Profiles say whom to call and how to record; Recordings are what came of it.
 
 Everything is JSON with names in camelCase, every error is a problem document (RFC 9457) with a stable `code`, and HEAD
-goes wherever GET does. Lists are whole, or in pages where `limit` is given: then `Connection` leads to the next page.
+goes wherever GET does. Lists are whole, or in pages where `limit` is given: then `Link` leads to the next page.
 """
 
 
@@ -145,8 +146,8 @@ class _Writer:
             operation["description"] = "\n\n".join(filter(None, about))
         if parameters := [*_ids(route), *_query(route), *_headers(route)]:
             operation["parameters"] = parameters
-        if route.takes is not None:
-            operation["requestBody"] = {"required": True, "content": self._body(route, route.takes)}
+        if route.body is not None:
+            operation["requestBody"] = {"required": True, "content": self._body(route, route.body)}
             if route.upload is not None:
                 operation["requestBody"]["description"] = f"At most {route.upload} bytes."
         return operation
@@ -185,11 +186,11 @@ class _Writer:
 
     def _responses(self, route: Route) -> Json:
         status = route.status or _status(route)
-        told = {status: route.shows, **route.also}
-        if route.method == "GET" and "If-None-Match" in route.asks:
+        told = {status: route.response_model, **route.responses}
+        if route.method == "GET" and "If-None-Match" in route.request_headers:
             told[304] = ()
         responses = {
-            str(code): self._success(route, code, route.shows if shows is None and code == 206 else shows)
+            str(code): self._success(route, code, route.response_model if shows is None and code == 206 else shows)
             for code, shows in sorted(told.items())
         }
         if status == 201 and (links := self._links(route)):
@@ -203,13 +204,13 @@ class _Writer:
 
     def _success(self, route: Route, status: int, shows: Any) -> Json:
         response: Json = {"description": HTTPStatus(status).phrase}
-        names = route.tells if status < 300 else tuple({*route.tells} & {"ETag"})
+        names = route.response_headers if status < 300 else tuple({*route.response_headers} & {"ETag"})
         if status == 206:
             names = (*names, "Content-Range")
         if names:
             response["headers"] = _told(names)
         if shows is None and status != 204:
-            response["content"] = {route.gives: {}} if route.gives else {}
+            response["content"] = {route.produces: {}} if route.produces else {}
         elif isinstance(shows, tuple):
             response["content"] = {media_type: {} for media_type in shows}
         elif shows is not None:
@@ -244,7 +245,7 @@ class _Writer:
 
     def _links(self, route: Route) -> Json:
         """From what was made to all that can be done with it."""
-        made = "$response.body#/0/id" if _is_array(route.shows) else "$response.body#/id"
+        made = "$response.body#/0/id" if _is_array(route.response_model) else "$response.body#/id"
         links: Json = {}
         for other in self._routes:
             behind = re.fullmatch(rf"{re.escape(route.path)}/<(\w+)>((?:/\w+)*)", other.path)
@@ -311,7 +312,7 @@ def _structs(found: Iterable[msgspec.inspect.Type]) -> Iterator[type[Struct]]:
 
 def _shown(routes: Iterable[Route]) -> Iterator[Any]:
     for route in routes:
-        for shows in (route.shows, *route.also.values()):
+        for shows in (route.response_model, *route.responses.values()):
             if shows is not None and not isinstance(shows, tuple):
                 yield shows
 
@@ -321,18 +322,18 @@ def _errors(route: Route) -> dict[int, list[type[VoxrecError]]]:
     errors: list[type[VoxrecError]] = [BadRequest, TooLarge, InvalidInput, VoxrecError]
     if route.role is not None:
         errors += [NotAuthenticated, NotAllowed, TooManyAttempts, StoreUnavailable]
-    if route.gives is not None:
+    if route.produces is not None:
         errors.append(NotAcceptable)
     if "<" in route.path:
         errors.append(NotFound)
-    if route.takes is not None:
+    if route.body is not None:
         errors.append(UnsupportedMedia)
-    if route.once:
+    if route.idempotent:
         errors += [KeyReused, UnderWay]
-    if "If-Match" in route.asks:
+    if "If-Match" in route.request_headers:
         errors.append(PreconditionFailed)
     by_status: dict[int, list[type[VoxrecError]]] = {}
-    for error in dict.fromkeys([*errors, *route.fails]):
+    for error in dict.fromkeys([*errors, *route.errors]):
         by_status.setdefault(error.status, []).append(error)
     return dict(sorted(by_status.items()))
 
@@ -349,7 +350,7 @@ def _conditions(properties: Mapping[str, Json], *, change: bool) -> Json:
 def _needed(route: Route) -> str:
     if route.role is None:
         return ""
-    limited = "" if route.limited else " without a limit to some Profiles"
+    limited = "" if route.profile_scoped else " without a limit to some Profiles"
     return f"Needs the role `{route.role}`{limited}."
 
 
@@ -375,7 +376,7 @@ def _query(route: Route) -> Iterator[Json]:
 
 
 def _headers(route: Route) -> Iterator[Json]:
-    for name in (*route.asks, *(("Idempotency-Key",) if route.once else ())):
+    for name in (*route.request_headers, *(("Idempotency-Key",) if route.idempotent else ())):
         yield {"name": name, "in": "header", **_ASKED.get(name, {"schema": {"type": "string"}})}
 
 

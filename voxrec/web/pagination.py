@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.store.keyset import Cursor, Dated
 from voxrec.web import query
-from voxrec.web.exchange import JSON, Request, Response
+from voxrec.web.request import Request
+from voxrec.web.response import JSON, Response
 
 AT_A_TIME: Final = 250  # rows that are in memory at once
 PAGED: Final[dict[str, query.Reader]] = {"limit": query.limit, "cursor": query.cursor}
@@ -36,12 +37,12 @@ class Paginator(Generic[T, F]):
         self._show = show
         self._public_url = public_url
 
-    async def asked(self, ask: Request, readers: Mapping[str, query.Reader], wanted: Callable[..., F]) -> Response:
+    async def asked(self, request: Request, readers: Mapping[str, query.Reader], wanted: Callable[..., F]) -> Response:
         """Answer a GET: ``readers`` read the filters, by the parameters' names, and ``wanted`` makes one of them."""
-        values = query.read(ask.query(), {**readers, **PAGED})
+        values = query.read(request.query(), {**readers, **PAGED})
         limit, after = values.pop("limit", None), values.pop("cursor", None)
         if limit is not None:
-            return await self._page(ask, wanted(values), limit, after)
+            return await self._page(request, wanted(values), limit, after)
         if after is not None:
             raise InvalidInput(
                 "A parameter is missing.", [FieldError("limit", "is needed with cursor: how long the page may be")]
@@ -61,17 +62,17 @@ class Paginator(Generic[T, F]):
                     before = b",\n"
         yield b"[]\n" if before == b"[" else b"]\n"
 
-    async def _page(self, ask: Request, wanted: F, limit: int, after: Cursor | None) -> Response:
+    async def _page(self, request: Request, wanted: F, limit: int, after: Cursor | None) -> Response:
         found = await self._source.page(wanted, limit + 1, after)  # one more tells whether there is a next page
         page = found[:limit]
         headers = {"Content-Type": JSON}
         if len(found) > limit:
-            headers["Link"] = f'<{self._next(ask, Cursor.behind(page[-1]))}>; rel="next"'
+            headers["Link"] = f'<{self._next(request, Cursor.behind(page[-1]))}>; rel="next"'
         return Response(200, headers, b"[" + b",\n".join(map(self._show, page)) + b"]\n")
 
-    def _next(self, ask: Request, behind: Cursor) -> str:
-        parameters = [(name, value) for name, value in ask.query() if name != "cursor"]
-        return f"{self._public_url}{ask.path}?{urlencode([*parameters, ('cursor', query.cursor_text(behind))])}"
+    def _next(self, request: Request, behind: Cursor) -> str:
+        parameters = [(name, value) for name, value in request.query() if name != "cursor"]
+        return f"{self._public_url}{request.path}?{urlencode([*parameters, ('cursor', query.cursor_text(behind))])}"
 
 
 async def _generated(pages: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:

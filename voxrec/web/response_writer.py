@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request as HTTPRequest
 from zope.interface import implementer
 
-from voxrec.web.exchange import Body, Response
+from voxrec.web.response import BodyStream, Response
 
 STALL: Final = 300.0  # seconds for which a client may take nothing before it is dropped
 _BODILESS: Final = (204, 304)
@@ -65,7 +65,7 @@ class ResponseWriter:
             self._request.setHeader("Content-Length", str(len(body)))
             self._request.write(body)
 
-    async def _send_parts(self, answer: Response, body: Body | AsyncGenerator[bytes, None]) -> None:
+    async def _send_parts(self, answer: Response, body: BodyStream | AsyncGenerator[bytes, None]) -> None:
         if self._request.method == b"HEAD":
             self._begin(answer)
             return

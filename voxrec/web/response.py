@@ -1,0 +1,58 @@
+"""The HTTP response that a handler returns, and the responses that most handlers share."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from voxrec.web.conditions import Conditions, etag_of
+
+JSON: Final = "application/json"
+
+
+class BodyStream(Protocol):
+    """The parts of a streamed response body, in order. The response writer always closes it."""
+
+    def __aiter__(self) -> "BodyStream":
+        """Return the stream itself."""
+
+    async def __anext__(self) -> bytes:
+        """Return the next part, or raise StopAsyncIteration."""
+
+    async def aclose(self) -> None:
+        """Release the resources that the body is read from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response. ``headers`` are sent in addition to those that every response has."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | BodyStream | AsyncGenerator[bytes, None] = b""
+
+
+def conditional_get(conditions: Conditions, body: bytes) -> Response:
+    """Return 200 with a JSON representation, or 304 if the client has this version.
+
+    Raises PreconditionFailed if If-Match names another version.
+    """
+    etag = etag_of(body)
+    conditions.require_readable(etag)
+    if conditions.unchanged(etag):
+        return Response(304, {"ETag": etag})
+    return Response(200, {"Content-Type": JSON, "ETag": etag}, body)
+
+
+def updated(body: bytes) -> Response:
+    """Return 200 with the JSON representation of a changed resource."""
+    return Response(200, {"Content-Type": JSON, "ETag": etag_of(body)}, body)
+
+
+def created(location: str, body: bytes) -> Response:
+    """Return 201 with the URL and the JSON representation of a new resource."""
+    return Response(201, {"Content-Type": JSON, "ETag": etag_of(body), "Location": location}, body)
+
+
+def no_content() -> Response:
+    """Return 204, for example after a deletion."""
+    return Response(204)
