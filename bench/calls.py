@@ -26,7 +26,7 @@ from bench.measure import ROUNDS, Spread, interleaved
 from bench.report import Section, Table, publish
 from voxrec.ari.client import AriClient
 from voxrec.ari.command_connection import CommandConnection
-from voxrec.ari.event_stream import EventStream, StreamOwner
+from voxrec.ari.event_stream import EventStream, EventStreamListener
 from voxrec.ari.events import Event
 from voxrec.ari.transport import TimedTransport, WebsocketTransport
 from voxrec.calls.core import CallSettings
@@ -224,7 +224,7 @@ class Gateway:
         self.asterisk = Asterisk(events, commands)
         self._calls = 0
 
-    def _open(self, wire: Wire, owner: StreamOwner, app: str) -> None:
+    def _open(self, wire: Wire, owner: EventStreamListener, app: str) -> None:
         EventStream(
             self._clock,
             wire,  # type: ignore[arg-type] # all of an endpoint that is used
@@ -268,16 +268,16 @@ class Gateway:
         """As a Ledger, which encodes what it is told."""
         msgspec.json.encode(recording)
 
-    def stream_up(self, requester: WebsocketTransport) -> None:
-        """As a StreamOwner."""
-        self._asterisk.prefer(requester)
+    def stream_connected(self, transport: WebsocketTransport) -> None:
+        """As a EventStreamListener."""
+        self._asterisk.use_transport(transport)
 
-    def stream_event(self, event: Event) -> None:
-        """As a StreamOwner."""
+    def event_received(self, event: Event) -> None:
+        """As a EventStreamListener."""
         self._router.handle(event)
 
-    def stream_down(self) -> None:
-        """As a StreamOwner."""
+    def stream_disconnected(self) -> None:
+        """As a EventStreamListener."""
 
 
 class _NoHttp:

@@ -29,7 +29,7 @@ from voxrec.api.metrics import MetricsRoutes
 from voxrec.archive.local import LocalArchive
 from voxrec.ari.client import AriClient
 from voxrec.ari.command_connection import CommandConnection
-from voxrec.ari.event_stream import EventStream, StreamOwner, endpoint_for
+from voxrec.ari.event_stream import EventStream, EventStreamListener, endpoint_for
 from voxrec.ari.transport import HttpTransport, TimedTransport
 from voxrec.audio.formats import FORMATS
 from voxrec.calls.announcements import DEFAULT, Announcements
@@ -563,7 +563,7 @@ def _call_settings(
     )
 
 
-def _event_stream(reactor: Any, config: Config, owner: StreamOwner, app: str) -> EventStream:
+def _event_stream(reactor: Any, config: Config, owner: EventStreamListener, app: str) -> EventStream:
     asterisk = config.asterisk
     return EventStream(
         reactor,

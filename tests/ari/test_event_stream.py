@@ -1,4 +1,4 @@
-"""The event stream against a real websocket server, both in memory, driven by a Clock."""
+"""Tests of voxrec.ari.event_stream: a real websocket server in memory, driven by a Clock."""
 
 import json
 from typing import Any
@@ -15,14 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.ari.event_stream import EventStream
 from voxrec.ari.events import Event, StasisStart
-from voxrec.ari.transport import AriRefusal, WebsocketTransport
+from voxrec.ari.transport import AriResponseError, WebsocketTransport
+from voxrec.deferreds import Backoff
 from voxrec.errors import AsteriskUnavailable
 
 CREDENTIALS = "Basic dm94cmVjOnNlY3JldA=="  # voxrec:secret
 
 
 class FakeAri(WebSocketServerProtocol):
-    """Says 401 to the wrong password, and keeps what it was asked."""
+    """A websocket server that rejects a wrong password with 401, and stores all requests and messages."""
 
     def onConnect(self, request: Any) -> None:
         self.factory.requests.append(request)
@@ -34,7 +35,7 @@ class FakeAri(WebSocketServerProtocol):
 
 
 class FakeNetwork:
-    """An endpoint whose other end is a FakeAri; ``refusing`` is a host where nothing listens."""
+    """A client endpoint that connects to a `FakeAri`, or refuses connections while ``refusing`` is set."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -67,48 +68,48 @@ class FakeNetwork:
         assert self.pump is not None
         self.pump.flush()
 
-    def say(self, **message: Any) -> None:
+    def send(self, **message: Any) -> None:
         self.server.sendMessage(json.dumps(message).encode())
 
-    def lose(self) -> None:
+    def drop_connection(self) -> None:
         self.server.dropConnection(abort=True)
         self.flush()
 
 
-class Listener:
-    """A StreamOwner that writes down what it is told, and takes so many seconds for each event."""
+class FakeListener:
+    """An `EventStreamListener` that stores what it receives; each event takes ``seconds_per_event`` to handle."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.takes = 0.0
-        self.told: list[str] = []
+        self.seconds_per_event = 0.0
+        self.states: list[str] = []
         self.events: list[Event] = []
-        self.requester: WebsocketTransport | None = None
+        self.transport: WebsocketTransport | None = None
 
-    def stream_up(self, requester: WebsocketTransport) -> None:
-        self.told.append("up")
-        self.requester = requester
+    def stream_connected(self, transport: WebsocketTransport) -> None:
+        self.states.append("connected")
+        self.transport = transport
 
-    def stream_event(self, event: Event) -> None:
+    def event_received(self, event: Event) -> None:
         self.events.append(event)
-        self.clock.rightNow += self.takes
+        self.clock.rightNow += self.seconds_per_event
 
-    def stream_down(self) -> None:
-        self.told.append("down")
+    def stream_disconnected(self) -> None:
+        self.states.append("disconnected")
 
 
 class StreamTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.patch(txaio.config, "loop", self.clock)  # type: ignore[attr-defined] # made at run time
+        self.patch(txaio.config, "loop", self.clock)  # type: ignore[attr-defined] # set at run time
         self.network = FakeNetwork(self.clock)
-        self.owner = Listener(self.clock)
+        self.listener = FakeListener(self.clock)
 
-    def started(self, *, password: str = "secret", queue_limit: int = 100) -> EventStream:
+    def start(self, *, password: str = "secret", queue_limit: int = 100) -> EventStream:
         stream = EventStream(
             self.clock,
-            self.network,  # type: ignore[arg-type] # all of an endpoint that is used
-            self.owner,
+            self.network,  # type: ignore[arg-type] # implements only connect()
+            self.listener,
             url="http://127.0.0.1:8088/ari",
             user="voxrec",
             password=password,
@@ -117,15 +118,15 @@ class StreamTestCase(SynchronousTestCase):
             ping_interval=10,
             ping_timeout=5,
             queue_limit=queue_limit,
-            jitter=lambda: 1.0,
+            backoff=Backoff(first=0.2, limit=15, jitter=0),
         )
         stream.startService()
-        self.addCleanup(self.stopped, stream)
+        self.addCleanup(self.stop, stream)
         if self.network.pump is not None:
             self.network.flush()
         return stream
 
-    def stopped(self, stream: EventStream) -> None:
+    def stop(self, stream: EventStream) -> None:
         stopping = stream.stopService()
         if self.network.pump is not None:
             self.network.flush()
@@ -133,143 +134,143 @@ class StreamTestCase(SynchronousTestCase):
             self.clock.advance(2)
             self.successResultOf(stopping)
 
-    def step(self, seconds: float = 0) -> None:
+    def advance(self, seconds: float = 0) -> None:
         self.network.flush()
         self.clock.advance(seconds)
         self.network.flush()
 
 
 class EventTests(StreamTestCase):
-    def test_it_opens_with_the_password_in_a_header_and_not_in_the_address(self) -> None:
-        self.started()
+    def test_credentials_are_in_a_header_and_not_in_the_url(self) -> None:
+        self.start()
         (request,) = self.network.factory.requests
         self.assertEqual(request.path, "/ari/events")
         self.assertEqual(request.params, {"app": ["voxrec"], "subscribeAll": ["false"]})
-        self.assertEqual(self.owner.told, ["up"])
+        self.assertEqual(self.listener.states, ["connected"])
 
     def test_events_arrive_in_order(self) -> None:
-        self.started()
+        self.start()
         for number in range(5):
-            self.network.say(type="StasisStart", channel={"id": str(number)}, args=["incoming"], application="voxrec")
-        self.step()
+            self.network.send(type="StasisStart", channel={"id": str(number)}, args=["incoming"], application="voxrec")
+        self.advance()
         self.assertEqual(
-            [event.channel.id for event in self.owner.events if isinstance(event, StasisStart)],
+            [event.channel.id for event in self.listener.events if isinstance(event, StasisStart)],
             ["0", "1", "2", "3", "4"],
         )
 
-    def test_what_is_no_event_is_passed_over(self) -> None:
-        self.started()
+    def test_an_invalid_message_is_logged_and_ignored(self) -> None:
+        self.start()
         with capturedLogs() as logs:
-            self.server_says(b"{", b"\xff", b"[]", b'{"type": "StasisStart"}', b'{"type": "DeviceStateChanged"}')
-        self.assertEqual(self.owner.events, [])
-        self.assertEqual(len([each for each in logs if "does not fit" in str(each.get("log_format"))]), 4)
-        self.assertEqual(self.owner.told, ["up"])
-
-    def server_says(self, *texts: bytes) -> None:
-        for text in texts:
-            self.network.server.sendMessage(text, isBinary=text == b"\xff")
-        self.step()
-
-    def test_an_owner_that_fails_does_not_stop_the_stream(self) -> None:
-        stream = self.started()
-        self.owner.stream_event = self.fail_once  # type: ignore[method-assign]
-        self.server_says(
-            b'{"type": "StasisEnd", "channel": {"id": "1"}}', b'{"type": "StasisEnd", "channel": {"id": "2"}}'
+            self.receive(b"{", b"\xff", b"[]", b'{"type": "StasisStart"}', b'{"type": "DeviceStateChanged"}')
+        self.assertEqual(self.listener.events, [])
+        self.assertEqual(
+            len([event for event in logs if "ignoring an invalid message" in str(event.get("log_format"))]), 4
         )
-        self.assertEqual([event.channel.id for event in self.owner.events], ["2"])  # type: ignore[union-attr]
+        self.assertEqual(self.listener.states, ["connected"])
+
+    def receive(self, *messages: bytes) -> None:
+        for message in messages:
+            self.network.server.sendMessage(message, isBinary=message == b"\xff")
+        self.advance()
+
+    def test_an_exception_of_the_listener_does_not_stop_the_stream(self) -> None:
+        stream = self.start()
+        self.listener.event_received = self.fail_once  # type: ignore[method-assign]
+        self.receive(b'{"type": "StasisEnd", "channel": {"id": "1"}}', b'{"type": "StasisEnd", "channel": {"id": "2"}}')
+        self.assertEqual([event.channel.id for event in self.listener.events], ["2"])  # type: ignore[union-attr]
         self.assertTrue(stream.running)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def fail_once(self, event: Event) -> None:
-        del self.owner.stream_event
+        del self.listener.event_received
         raise ZeroDivisionError
 
-    def test_events_that_take_long_leave_the_reactor_to_others_and_keep_their_order(self) -> None:
-        self.started()
-        self.owner.takes = 0.003
+    def test_a_burst_of_events_yields_to_the_reactor_and_keeps_its_order(self) -> None:
+        self.start()
+        self.listener.seconds_per_event = 0.003
         for number in range(7):
-            self.network.say(type="StasisEnd", channel={"id": str(number)})
+            self.network.send(type="StasisEnd", channel={"id": str(number)})
         self.network.flush()
-        seen: list[int] = []
+        handled_by_turn: list[int] = []
 
-        def another() -> None:
-            seen.append(len(self.owner.events))
-            if seen[-1] < 7:
-                self.clock.callLater(0, another)
+        def count_handled() -> None:
+            handled_by_turn.append(len(self.listener.events))
+            if handled_by_turn[-1] < 7:
+                self.clock.callLater(0, count_handled)
 
-        another()
+        count_handled()
         self.clock.advance(0)
-        self.assertEqual(seen, [2, 4, 6, 7])
-        self.assertEqual([event.channel.id for event in self.owner.events], list("0123456"))  # type: ignore[union-attr]
+        self.assertEqual(handled_by_turn, [2, 4, 6, 7])
+        self.assertEqual([event.channel.id for event in self.listener.events], list("0123456"))  # type: ignore[union-attr]
 
-    def test_a_flood_ends_the_connection_and_not_the_memory(self) -> None:
-        self.started(queue_limit=100)
-        self.owner.takes = 0.006  # seconds for each: longer than a slice
+    def test_an_overflowing_queue_drops_the_connection(self) -> None:
+        self.start(queue_limit=100)
+        self.listener.seconds_per_event = 0.006  # longer than a time slice
         for number in range(102):
-            self.network.say(type="StasisEnd", channel={"id": str(number)})
+            self.network.send(type="StasisEnd", channel={"id": str(number)})
         self.network.flush()
-        self.assertEqual(self.owner.told, ["up", "down"])
-        self.assertEqual(len(self.owner.events), 1)
+        self.assertEqual(self.listener.states, ["connected", "disconnected"])
+        self.assertEqual(len(self.listener.events), 1)
         self.clock.advance(0.2)
         self.network.flush()
-        self.assertEqual(self.owner.told, ["up", "down", "up"])
+        self.assertEqual(self.listener.states, ["connected", "disconnected", "connected"])
 
 
 class ReconnectTests(StreamTestCase):
-    def test_it_comes_back_when_the_connection_is_lost(self) -> None:
-        self.started()
-        self.network.lose()
-        self.assertEqual(self.owner.told, ["up", "down"])
+    def test_a_lost_connection_is_opened_again(self) -> None:
+        self.start()
+        self.network.drop_connection()
+        self.assertEqual(self.listener.states, ["connected", "disconnected"])
         self.clock.advance(0.2)
         self.network.flush()
-        self.assertEqual(self.owner.told, ["up", "down", "up"])
+        self.assertEqual(self.listener.states, ["connected", "disconnected", "connected"])
 
-    def test_it_backs_off_where_nothing_listens_and_complains_once(self) -> None:
+    def test_refused_connections_are_retried_with_back_off_and_logged_once(self) -> None:
         self.network.refusing = True
         with capturedLogs() as logs:
-            self.started()
+            self.start()
             self.clock.pump([0.1] * 1200)
-        waits = [b - a for a, b in zip(self.network.attempts, self.network.attempts[1:], strict=False)]
-        for wait, expected in zip(waits, [0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15.0, 15.0], strict=False):
-            self.assertApproximates(wait, expected, 0.11)
-        self.assertEqual(len([each for each in logs if "cannot open" in str(each.get("log_format"))]), 1)
+        delays = [b - a for a, b in zip(self.network.attempts, self.network.attempts[1:], strict=False)]
+        for delay, expected in zip(delays, [0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15.0, 15.0], strict=False):
+            self.assertApproximates(delay, expected, 0.11)
+        self.assertEqual(len([event for event in logs if "cannot open" in str(event.get("log_format"))]), 1)
 
-    def test_it_backs_off_where_the_password_is_wrong(self) -> None:
+    def test_a_rejected_password_is_retried_with_back_off_and_logged_once(self) -> None:
         with capturedLogs() as logs:
-            self.started(password="wrong")
+            self.start(password="wrong")
             for _ in range(200):
-                self.step(0.1)
-        self.assertEqual(self.owner.told, [])
+                self.advance(0.1)
+        self.assertEqual(self.listener.states, [])
         self.assertLess(len(self.network.attempts), 8)
-        complaints = [each for each in logs if "cannot open" in str(each.get("log_format"))]
-        self.assertEqual(len(complaints), 1)
-        self.assertIn("401", complaints[0]["reason"])
-        self.assertNotIn("wrong", str(complaints))
+        errors = [event for event in logs if "cannot open" in str(event.get("log_format"))]
+        self.assertEqual(len(errors), 1)
+        self.assertIn("401", errors[0]["reason"])
+        self.assertNotIn("wrong", str(errors))
 
-    def test_the_delay_starts_anew_once_it_was_open(self) -> None:
+    def test_an_opened_connection_resets_the_back_off(self) -> None:
         self.network.refusing = True
-        self.started()
+        self.start()
         self.clock.pump([0.1] * 100)
         self.network.refusing = False
         while self.network.pump is None:
             self.clock.advance(0.1)
         self.network.flush()
-        self.assertEqual(self.owner.told, ["up"])
+        self.assertEqual(self.listener.states, ["connected"])
         before = len(self.network.attempts)
-        self.network.lose()
+        self.network.drop_connection()
         self.clock.advance(0.2)
         self.assertEqual(len(self.network.attempts), before + 1)
 
-    def test_a_silent_asterisk_is_left_after_the_ping_timeout(self) -> None:
-        self.started()
+    def test_a_missing_pong_closes_the_connection_after_the_ping_timeout(self) -> None:
+        self.start()
         self.clock.advance(10)
         self.clock.advance(5.1)
         self.network.flush()
-        self.assertEqual(self.owner.told, ["up", "down"])
+        self.assertEqual(self.listener.states, ["connected", "disconnected"])
 
-    def test_it_stops_while_it_waits_to_connect(self) -> None:
+    def test_it_stops_during_a_back_off_delay(self) -> None:
         self.network.refusing = True
-        stream = self.started()
+        stream = self.start()
         stopping = stream.stopService()
         assert stopping is not None
         self.successResultOf(stopping)
@@ -277,16 +278,16 @@ class ReconnectTests(StreamTestCase):
 
 
 class RequestTests(StreamTestCase):
-    def asked(self) -> tuple[Deferred[bytes], dict[str, Any]]:
-        self.started()
-        assert self.owner.requester is not None
-        answer = self.owner.requester.request("POST", ("channels", "a/b", "play"), {"media": "sound:x"}, {"a": 1})
+    def request(self) -> tuple[Deferred[bytes], dict[str, Any]]:
+        self.start()
+        assert self.listener.transport is not None
+        response = self.listener.transport.request("POST", ("channels", "a/b", "play"), {"media": "sound:x"}, {"a": 1})
         self.network.flush()
-        return answer, self.network.factory.messages[-1]
+        return response, self.network.factory.messages[-1]
 
-    def test_a_request_is_a_message(self) -> None:
-        answer, message = self.asked()
-        identity = message.pop("request_id")
+    def test_a_request_is_a_websocket_message(self) -> None:
+        response, message = self.request()
+        request_id = message.pop("request_id")
         self.assertEqual(
             message,
             {
@@ -298,13 +299,13 @@ class RequestTests(StreamTestCase):
                 "message_body": '{"a":1}',
             },
         )
-        self.network.say(type="RESTResponse", request_id=identity, status_code=200, message_body="{}")
+        self.network.send(type="RESTResponse", request_id=request_id, status_code=200, message_body="{}")
         self.network.flush()
-        self.assertEqual(self.successResultOf(answer), b"{}")
+        self.assertEqual(self.successResultOf(response), b"{}")
 
-    def test_a_refusal_says_what_was_refused_and_why(self) -> None:
-        answer, message = self.asked()
-        self.network.say(
+    def test_an_error_status_names_the_request_and_the_reason(self) -> None:
+        response, message = self.request()
+        self.network.send(
             type="RESTResponse",
             request_id=message["request_id"],
             status_code=404,
@@ -312,32 +313,32 @@ class RequestTests(StreamTestCase):
             message_body='{"message": "Channel not found"}',
         )
         self.network.flush()
-        error = self.failureResultOf(answer, AriRefusal).value
+        error = self.failureResultOf(response, AriResponseError).value
         self.assertEqual(str(error), "Asterisk refused POST channels/a%2Fb/play: 404 Channel not found")
-        self.assertTrue(error.gone)
+        self.assertTrue(error.not_found)
 
-    def test_no_answer_is_told_after_the_timeout(self) -> None:
-        answer, message = self.asked()
+    def test_a_missing_response_fails_after_the_timeout(self) -> None:
+        response, message = self.request()
         self.clock.advance(5)
-        self.failureResultOf(answer, AsteriskUnavailable)
-        self.network.say(type="RESTResponse", request_id=message["request_id"], status_code=204)
-        self.step()
+        self.failureResultOf(response, AsteriskUnavailable)
+        self.network.send(type="RESTResponse", request_id=message["request_id"], status_code=204)
+        self.advance()
 
-    def test_a_lost_connection_fails_what_waits_and_what_comes(self) -> None:
-        answer, _ = self.asked()
-        requester = self.owner.requester
-        assert requester is not None
-        self.network.lose()
-        self.failureResultOf(answer, AsteriskUnavailable)
-        later = requester.request("GET", ("channels",), {})
+    def test_a_lost_connection_fails_pending_and_later_requests(self) -> None:
+        response, _ = self.request()
+        transport = self.listener.transport
+        assert transport is not None
+        self.network.drop_connection()
+        self.failureResultOf(response, AsteriskUnavailable)
+        later = transport.request("GET", ("channels",), {})
         self.failureResultOf(later, AsteriskUnavailable)
 
-    def test_a_connection_that_is_closing_fails_what_comes_and_raises_nothing(self) -> None:
-        stream = self.started()
-        requester, protocol = self.owner.requester, stream._protocol
-        assert requester is not None
+    def test_a_closing_connection_fails_later_requests_and_raises_nothing(self) -> None:
+        stream = self.start()
+        transport, protocol = self.listener.transport, stream._protocol
+        assert transport is not None
         assert protocol is not None
         protocol.sendClose()
-        self.failureResultOf(requester.request("GET", ("channels",), {}), AsteriskUnavailable)
+        self.failureResultOf(transport.request("GET", ("channels",), {}), AsteriskUnavailable)
         self.network.flush()
-        self.assertIn("down", self.owner.told)
+        self.assertIn("disconnected", self.listener.states)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from voxrec.ari.client import AriClient
-from voxrec.ari.transport import AriRefusal
+from voxrec.ari.transport import AriResponseError
 from voxrec.calls.core import CallSettings, InboundCall
 from voxrec.calls.ids import owner_of
 from voxrec.calls.live_call import LiveCall
@@ -31,7 +31,7 @@ INCOMING = InboundCall(channel="1700.1", number="+4930111", name="Alice", dialle
 
 
 class WillingAsterisk:
-    """A Requester that answers at once.
+    """A Transport that answers at once.
 
     ``refuse`` maps the end of a path to a status, ``meanwhile`` a request to what happens before its answer comes.
     """
@@ -48,7 +48,7 @@ class WillingAsterisk:
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
-        """See `voxrec.ari.transport.Requester`."""
+        """See `voxrec.ari.transport.Transport`."""
         return Deferred.fromCoroutine(self.answered(method, path, query, body))
 
     async def answered(
@@ -61,7 +61,7 @@ class WillingAsterisk:
         self.meanwhile.pop(request, lambda: None)()
         for end, status in self.refuse.items():
             if request.endswith(end):
-                raise AriRefusal(request, status, "told to")
+                raise AriResponseError(request, status, "told to")
         if path[2:3] == ("snoop",):
             self.snoop_entered(path[3])  # the event comes before the answer as often as after it
         return self.answers.get(request, b"{}")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred
 
 from voxrec.ari import events
-from voxrec.ari.transport import AriRefusal
+from voxrec.ari.transport import AriResponseError
 from voxrec.errors import AsteriskUnavailable
 
 Fate = Literal["done", "late", "refused", "lost before", "lost after"]
@@ -72,7 +72,7 @@ class ModelRecording:
 
 
 class ModelAsterisk:
-    """A Requester, and all that it stands for."""
+    """A Transport, and all that it stands for."""
 
     def __init__(self) -> None:
         self.channels: dict[str, ModelChannel] = {}
@@ -92,7 +92,7 @@ class ModelAsterisk:
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
-        """See `voxrec.ari.transport.Requester`."""
+        """See `voxrec.ari.transport.Transport`."""
         return Deferred.fromCoroutine(self.answered(method, path, query, body))
 
     async def answered(
@@ -103,12 +103,12 @@ class ModelAsterisk:
         if fate == "lost before":
             raise AsteriskUnavailable(f"{asked}: lost")
         if fate == "refused" and method != "GET":
-            raise AriRefusal(asked, 500, "told to")
-        refusal: AriRefusal | None = None
+            raise AriResponseError(asked, 500, "told to")
+        refusal: AriResponseError | None = None
         answer = _OK
         try:
             answer = self._done(asked, method, path, query, body)
-        except AriRefusal as error:
+        except AriResponseError as error:
             refusal = error
         if fate == "late":
             waiting: Deferred[None] = Deferred()
@@ -123,8 +123,8 @@ class ModelAsterisk:
     def _done(
         self, asked: str, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
     ) -> bytes:
-        def no(status: int, reason: str) -> AriRefusal:
-            return AriRefusal(asked, status, reason)
+        def no(status: int, reason: str) -> AriResponseError:
+            return AriResponseError(asked, status, reason)
 
         match method, *path:
             case ("GET", "asterisk", _) | ("PUT", "applications", *_):
@@ -225,18 +225,18 @@ class ModelAsterisk:
 
     def _live(self, asked: str, id_: str) -> ModelChannel:
         if id_ not in self.channels:
-            raise AriRefusal(asked, 404, "Channel not found")
+            raise AriResponseError(asked, 404, "Channel not found")
         return self.channels[id_]
 
     def _own(self, asked: str, id_: str) -> ModelChannel:
         channel = self._live(asked, id_)
         if not channel.entered or channel.dying:
-            raise AriRefusal(asked, 409, "Channel not in Stasis application")
+            raise AriResponseError(asked, 409, "Channel not in Stasis application")
         return channel
 
     def _bridge(self, asked: str, bridge: str) -> list[str]:
         if bridge not in self.bridges:
-            raise AriRefusal(asked, 404, "Bridge not found")
+            raise AriResponseError(asked, 404, "Bridge not found")
         return self.bridges[bridge]
 
     def _made_channel(self, id_: str, kind: str, **fields: Any) -> ModelChannel:

@@ -158,10 +158,12 @@ class HostileTestCase(SynchronousTestCase):
 class EventTests(HostileTestCase):
     def test_the_real_ones_are_read(self) -> None:
         for kind, fields in REAL.items():
-            event = events.decode(json.dumps({"type": kind, **_OF_ALL, **fields}).encode())
+            event = events.decode_message(json.dumps({"type": kind, **_OF_ALL, **fields}).encode())
             read = None if event is None else event.__struct_config__.tag
-            self.assertEqual(read, kind if kind in events.wanted_types() else None)
-        self.assertEqual(events.wanted_types() - set(REAL), {"ChannelHangupRequest"} & events.wanted_types())
+            self.assertEqual(read, kind if kind in events.handled_message_types() else None)
+        self.assertEqual(
+            events.handled_message_types() - set(REAL), {"ChannelHangupRequest"} & events.handled_message_types()
+        )
 
     @given(st.lists(mutants(), min_size=1, max_size=8))
     @FIXED
@@ -171,8 +173,8 @@ class EventTests(HostileTestCase):
         def act() -> None:
             for text in texts:
                 try:
-                    event = events.decode(text)
-                except events.NotAnEvent:
+                    event = events.decode_message(text)
+                except events.InvalidMessage:
                     continue
                 if event is not None and not isinstance(event, events.RestResponse):
                     router.handle(event)
@@ -186,13 +188,13 @@ class EventTests(HostileTestCase):
     @FIXED
     def test_what_is_no_event_is_told_so(self, text: bytes) -> None:
         try:
-            self.assertIsNone(events.decode(text))
-        except events.NotAnEvent as error:
+            self.assertIsNone(events.decode_message(text))
+        except events.InvalidMessage as error:
             self.assertTrue(str(error))
 
     def test_nothing_is_nested_too_deep_for_it(self) -> None:
         for deep in (b'{"type": "StasisStart", "channel": ' + b"[" * 200_000, b"[" * 200_000):
-            self.assertRaises(events.NotAnEvent, events.decode, deep)
+            self.assertRaises(events.InvalidMessage, events.decode_message, deep)
 
 
 class NameTests(HostileTestCase):

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.double import INCOMING, Stage
-from voxrec.ari.transport import AriRefusal
+from voxrec.ari.transport import AriResponseError
 from voxrec.calls import takeover_state as memory
 from voxrec.calls.causes import Cause
 from voxrec.errors import Conflict
@@ -399,7 +399,7 @@ class PauseTests(SynchronousTestCase):
     def test_asterisk_that_refuses_leaves_it_as_it_was(self) -> None:
         stage = talking()
         stage.asterisk.refuse = {"mute": 500}
-        self.failureResultOf(self.steer(stage, RecordingState.PAUSED), AriRefusal)
+        self.failureResultOf(self.steer(stage, RecordingState.PAUSED), AriResponseError)
         recording = stage.call.recording
         assert recording is not None
         self.assertEqual(recording.state, RecordingState.RECORDING)

@@ -115,7 +115,7 @@ class Line:
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
-        """See `voxrec.ari.transport.Requester`."""
+        """See `voxrec.ari.transport.Transport`."""
         return Deferred.fromCoroutine(self.answered(method, path, query, body))
 
     async def answered(
@@ -194,7 +194,7 @@ class Calls(RuleBasedStateMachine):
 
     def _connect(self) -> None:
         self.model.listened_to = True
-        self.process.link.stream_up(self.process.line)  # type: ignore[arg-type] # all of it that is asked for
+        self.process.link.stream_connected(self.process.line)  # type: ignore[arg-type] # all of it that is asked for
 
     def _ask(self, step: Coroutine[Any, Any, Any]) -> None:
         self.asked.append(Deferred.fromCoroutine(step).addErrback(lambda failure: failure.trap(VoxrecError)))
@@ -291,7 +291,7 @@ class Calls(RuleBasedStateMachine):
     def an_event_comes(self, which: int) -> None:
         event = self.model.next_event(which)
         if event is not None:
-            self.process.link.stream_event(event)
+            self.process.link.event_received(event)
 
     @rule()
     def all_that_waits_comes(self) -> None:
@@ -299,7 +299,7 @@ class Calls(RuleBasedStateMachine):
             if self.model.works:
                 self.model.works.pop(0)()
             if (event := self.model.next_event(0)) is not None:
-                self.process.link.stream_event(event)
+                self.process.link.event_received(event)
 
     @precondition(lambda self: self.model.late)
     @rule(which=_WHICH)
@@ -316,7 +316,7 @@ class Calls(RuleBasedStateMachine):
     @rule()
     def the_websocket_drops(self) -> None:
         self.model.drop_line()
-        self.process.link.stream_down()
+        self.process.link.stream_disconnected()
 
     @precondition(lambda self: not self.model.listened_to)
     @rule()

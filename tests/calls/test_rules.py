@@ -15,7 +15,7 @@ from tests.calls.double import INCOMING, SETTINGS, Notebook, Stage, WillingAster
 from tests.calls.test_machine import ANSWER, END_CALLER, END_LEG, RECORD, WHISPER, placed, ringing, talking
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
-from voxrec.ari.transport import AriRefusal
+from voxrec.ari.transport import AriResponseError
 from voxrec.calls.beeper import Beeper
 from voxrec.calls.causes import Cause
 from voxrec.calls.core import NO_ROOM, InboundCall
@@ -288,7 +288,7 @@ class SteeringTests(SynchronousTestCase):
 
     def slow_stage(self) -> tuple[Stage, "SteeringTests.Slow"]:
         stage, slow = talking(), self.Slow()
-        stage.call._core.asterisk._way = slow
+        stage.call._core.asterisk._transport = slow
         return stage, slow
 
     def pause(self, stage: Stage, seconds: float | None = None) -> Deferred[Recording]:
@@ -318,11 +318,11 @@ class SteeringTests(SynchronousTestCase):
         stage, slow = self.slow_stage()
         paused = self.pause(stage)
         late, refused = slow.waiting
-        refused.errback(AriRefusal("POST mute", 500, "told to"))
+        refused.errback(AriResponseError("POST mute", 500, "told to"))
         self.assertNoResult(paused)
         slow.slow = ""
         late.callback(None)
-        self.failureResultOf(paused, AriRefusal)
+        self.failureResultOf(paused, AriResponseError)
         steered = [request.split()[0] for request in slow.asked if request.endswith("caller/mute")]
         self.assertEqual(steered, ["POST", "DELETE"])
         self.assertEqual(recording_of(stage).state, RecordingState.RECORDING)
@@ -637,17 +637,17 @@ class ReplacedTests(SynchronousTestCase):
             clock, client, router, unused, open_lane=lambda: None, give_way=lambda: gave_way.append(True)
         )
         caller = events.Channel(id="1700.1", dialplan=events.Dialplan(exten="1"))
-        link.stream_event(events.StasisStart(caller, ("incoming",)))
+        link.event_received(events.StasisStart(caller, ("incoming",)))
         (call,) = router.calls
-        link.stream_event(events.StasisStart(events.Channel(id=call.leg), ("leg",)))
-        asterisk.snoop_entered = lambda snoop: link.stream_event(events.StasisStart(events.Channel(id=snoop)))
-        link.stream_event(events.ChannelStateChange(events.Channel(id=call.leg, state="Up")))
+        link.event_received(events.StasisStart(events.Channel(id=call.leg), ("leg",)))
+        asterisk.snoop_entered = lambda snoop: link.event_received(events.StasisStart(events.Channel(id=snoop)))
+        link.event_received(events.ChannelStateChange(events.Channel(id=call.leg, state="Up")))
         for side in Side:
-            link.stream_event(events.RecordingStarted(events.LiveRecording(leg_name(call.recording_id, side))))
+            link.event_received(events.RecordingStarted(events.LiveRecording(leg_name(call.recording_id, side))))
         call.key_pressed(Side.CALLER, "1")  # known to this process only
         asterisk.taken()
         self.assertFalse(link.replaced)
-        link.stream_event(events.ApplicationReplaced("voxrec"))
+        link.event_received(events.ApplicationReplaced("voxrec"))
         self.assertTrue(link.replaced)
         self.assertEqual((gave_way, list(router.calls), asterisk.taken()), ([True], [], []))
         self.assertEqual([entry.event for entry in ledger.entries[-1].timeline][-1], "dtmf")
@@ -667,16 +667,16 @@ class ReplacedTests(SynchronousTestCase):
     def test_what_asterisk_still_answers_ends_nobodys_call(self) -> None:
         stage, slow = Stage(), SteeringTests.Slow()
         slow.slow = "create"
-        stage.call._core.asterisk._way = slow
+        stage.call._core.asterisk._transport = slow
         stage.call.inputs.begin()
         stage.call.let_go()
-        slow.waiting[0].errback(AriRefusal("POST channels/create", 500, "told to"))
+        slow.waiting[0].errback(AriResponseError("POST channels/create", 500, "told to"))
         self.assertEqual([request for request in slow.asked if request.startswith("DELETE")], [])
         self.assertEqual((stage.ended, stage.clock.getDelayedCalls()), ([], []))
 
     def test_a_pause_that_comes_through_too_late_is_not_resumed_here(self) -> None:
         stage, slow = talking(), SteeringTests.Slow()
-        stage.call._core.asterisk._way = slow
+        stage.call._core.asterisk._transport = slow
         pausing = Deferred.fromCoroutine(stage.call.pause(PauseBehavior.SILENCE, 5))
         stage.call.let_go()
         written = len(stage.ledger.entries)

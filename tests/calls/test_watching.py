@@ -8,7 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, nothing_known, profile
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
-from voxrec.ari.transport import AriRefusal, TimedTransport
 from voxrec.calls.ids import owned_id
 from voxrec.calls.router import Router
 from voxrec.errors import NotFound
@@ -131,14 +130,3 @@ class WatchingTests(SynchronousTestCase):
         )
         self.assertEqual((self.watching.calls[-1].hangup_by, len(self.watching.told)), ("voxrec", 2))
         self.assertRaises(NotFound, self.router.release, uuid4())
-
-
-class TimedRequesterTests(SynchronousTestCase):
-    def test_each_outcome(self) -> None:
-        took: list[tuple[str, str, float]] = []
-        asterisk = WillingAsterisk()
-        asterisk.refuse = {"b": 500}
-        way = TimedTransport(Clock(), lambda *told: took.append(told), "http", asterisk)
-        self.successResultOf(way.request("GET", ("a",), {}))
-        self.failureResultOf(way.request("GET", ("b",), {}), AriRefusal)
-        self.assertEqual(took, [("http", "ok", 0.0), ("http", "refused", 0.0)])

@@ -93,8 +93,8 @@ class GatewayTestCase(TestCase):
         """Asterisk has no channel and no bridge any more, and its recording directory is empty."""
 
         async def empty() -> bool:
-            channels = await asterisk.channels()
-            bridges = await asterisk.bridges()
+            channels = await asterisk.list_channels()
+            bridges = await asterisk.list_bridges()
             self.left = [channel.name for channel in channels], [bridge.id for bridge in bridges]
             self.files = sorted(path.name for path in stack.asterisk.recording_directory.iterdir())
             return not channels and not bridges and not self.files

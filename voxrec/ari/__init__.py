@@ -1,1 +1,1 @@
-"""Talking to Asterisk through ARI, with no policy: events in, commands out."""
+"""Client for the Asterisk REST Interface: transports, typed commands, the event websocket. Contains no call policy."""

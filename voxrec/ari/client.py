@@ -1,7 +1,11 @@
-"""Asterisk's commands, typed. Each leaves when its method is called; the Deferred tells what came of it.
+"""The ARI commands and queries that voxrec uses, as typed methods.
 
-Every id (channel, bridge, playback, recording) is chosen by the caller, because the event about a new thing can arrive
-before the answer to the request that made it, and because a request whose answer was lost can then be asked again.
+The request is sent when the method is called, not when its Deferred is awaited. The caller chooses every id (channel,
+bridge, playback, recording): the event about a new object can arrive before the response to the request that created
+it, and a request whose response was lost can be repeated.
+
+Unless a method says otherwise, its Deferred fails with `AriResponseError` if Asterisk refuses the request, and with
+`AsteriskUnavailable` if it does not respond.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,15 +16,18 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from voxrec.ari.events import Bridge, Channel, LiveRecording
-from voxrec.ari.transport import AriRefusal, Transport
+from voxrec.ari.transport import AriResponseError, Transport
 
 T = TypeVar("T")
-Timed = Callable[[str, Transport], Transport]
-Done: TypeAlias = Deferred[bytes]  # a command was done; what Asterisk answers says no more
+InstrumentTransport = Callable[[str, Transport], Transport]
+"""Wraps a transport for measurement; the first argument is its name, ``http`` or ``websocket``."""
+CommandResult: TypeAlias = Deferred[bytes]
+"""Fires with the response body of a command, which contains nothing of interest."""
 Direction = Literal["none", "in", "out", "both"]
 
-# Q.850 causes that the word list of Asterisk 16 can say; the others fall back to its "normal" (603 before the answer).
-_REASONS: Mapping[int, str] = {
+# Q.850 cause codes that have a name in Asterisk 16 (parameter `reason`). Every other cause is sent as "normal", which
+# PJSIP maps to 603 if the channel was not answered.
+_CAUSE_NAMES: Mapping[int, str] = {
     1: "unallocated",
     16: "normal",
     17: "busy",
@@ -51,77 +58,84 @@ class _Variable(msgspec.Struct, frozen=True):
 
 
 class AsteriskInfo(msgspec.Struct, frozen=True):
-    """What ``GET /asterisk/info`` tells of itself."""
+    """The response to ``GET /asterisk/info``."""
 
     system: _System = _System()
 
 
 class AriClient:
-    """Commands to one Asterisk.
+    """Sends commands and queries to one Asterisk for the Stasis application ``app``.
 
-    Over HTTP until `prefer` names a faster way, and again after `forget`.
+    Requests use HTTP until `use_transport` sets a faster transport, and again after `use_http`.
     """
 
-    def __init__(self, http: Transport, app: str, timed: Timed = lambda _name, way: way) -> None:
-        """``timed`` puts a watch on a way, http or websocket, where somebody wants to know how quick it is."""
+    def __init__(
+        self, http: Transport, app: str, instrument: InstrumentTransport = lambda _name, transport: transport
+    ) -> None:
         self.app = app
-        self._timed = timed
-        self._http = timed("http", http)
-        self._way = self._http
-        self._aside: Transport | None = None
-        self._cause_codes = False
+        self._instrument = instrument
+        self._http = instrument("http", http)
+        self._transport = self._http
+        self._recording_transport: Transport | None = None
+        self._supports_cause_codes = False
 
     @property
-    def in_order(self) -> bool:
-        """Whether Asterisk does commands in the order in which they are sent, not waiting for the answers."""
-        return self._way is not self._http
+    def executes_in_order(self) -> bool:
+        """Whether Asterisk executes requests in the order in which they are sent, without waiting for responses.
 
-    def prefer(self, way: Transport) -> None:
-        """Send what follows this way."""
-        self._way = self._timed("websocket", way)
+        True for requests over the websocket, false for HTTP, where they may use different connections.
+        """
+        return self._transport is not self._http
 
-    def prefer_aside(self, way: Transport | None) -> None:
-        """Send what makes a recording this way, where it holds nobody up; None: as everything else."""
-        self._aside = None if way is None else self._timed("websocket", way)
+    def use_transport(self, transport: Transport) -> None:
+        """Send all further requests through ``transport``, normally the event websocket."""
+        self._transport = self._instrument("websocket", transport)
 
-    def forget(self) -> None:
-        """Go back to HTTP: the faster way is gone."""
-        self._way = self._http
+    def use_recording_transport(self, transport: Transport | None) -> None:
+        """Send the requests that start a recording through ``transport``; None: through the same one as all others."""
+        self._recording_transport = None if transport is None else self._instrument("websocket", transport)
 
-    async def learn(self) -> str:
-        """Find out what this Asterisk can do, and give back its version."""
-        info = await self._ask(AsteriskInfo, "GET", ("asterisk", "info"), only="system")
-        description = await self._http.request("GET", ("api-docs", "channels.json"), {})
-        self._cause_codes = b'"reason_code"' in description
+    def use_http(self) -> None:
+        """Send all further requests over HTTP: the websocket closed."""
+        self._transport = self._http
+
+    async def detect_capabilities(self) -> str:
+        """Find out what this Asterisk version supports, and return its version string."""
+        info = await self._query(AsteriskInfo, "GET", ("asterisk", "info"), only="system")
+        channels_api = await self._http.request("GET", ("api-docs", "channels.json"), {})
+        self._supports_cause_codes = b'"reason_code"' in channels_api
         return info.system.version
 
-    def want_events(self, types: Iterable[str]) -> Done:
-        """Ask Asterisk to send events of these types only: most of what it says otherwise is ChannelVarset."""
-        body = {"allowed": [{"type": type_} for type_ in sorted(types)]}
-        return self._way.request("PUT", ("applications", self.app, "eventFilter"), {}, body)
+    def set_event_filter(self, types: Iterable[str]) -> CommandResult:
+        """Restrict the events of the application to ``types``: without a filter, most events are ChannelVarset."""
+        body = {"allowed": [{"type": event_type} for event_type in sorted(types)]}
+        return self._transport.request("PUT", ("applications", self.app, "eventFilter"), {}, body)
 
-    def channels(self) -> Deferred[list[Channel]]:
-        """All live channels, voxrec's or not."""
-        return self._ask(list[Channel], "GET", ("channels",))
+    def list_channels(self) -> Deferred[list[Channel]]:
+        """Return all channels of this Asterisk, including those of other applications."""
+        return self._query(list[Channel], "GET", ("channels",))
 
-    async def own_channels(self) -> list[str]:
-        """The ids of the channels in voxrec's application; none where Asterisk does not know it yet."""
+    async def application_channels(self) -> list[str]:
+        """Return the ids of the channels in voxrec's application; none if Asterisk does not know the application."""
         try:
-            application = await self._ask(_Application, "GET", ("applications", self.app))
-        except AriRefusal as refusal:
-            if not refusal.gone:
+            application = await self._query(_Application, "GET", ("applications", self.app))
+        except AriResponseError as error:
+            if not error.not_found:
                 raise
             return []
         return list(application.channel_ids)
 
-    def bridges(self) -> Deferred[list[Bridge]]:
-        """All bridges, voxrec's or not."""
-        return self._ask(list[Bridge], "GET", ("bridges",))
+    def list_bridges(self) -> Deferred[list[Bridge]]:
+        """Return all bridges of this Asterisk, including those of other applications."""
+        return self._query(list[Bridge], "GET", ("bridges",))
 
     def create_channel(
         self, channel: str, endpoint: str, args: str, *, originator: str, variables: Mapping[str, str]
-    ) -> Done:
-        """Make an outgoing channel that enters the application at once; `dial` then calls."""
+    ) -> CommandResult:
+        """Create an outgoing channel that enters the application at once; `dial` then calls the far end.
+
+        ``args`` are the arguments of its `StasisStart`; ``originator`` is the id of the caller's channel.
+        """
         query = {
             "endpoint": endpoint,
             "app": self.app,
@@ -129,103 +143,122 @@ class AriClient:
             "channelId": channel,
             "originator": originator,
         }
-        return self._way.request("POST", ("channels", "create"), query, {"variables": dict(variables)})
+        return self._transport.request("POST", ("channels", "create"), query, {"variables": dict(variables)})
 
-    def dial(self, channel: str, *, caller: str, timeout: int) -> Done:
-        """Call the far end; success only says that it began. ``timeout`` in seconds."""
-        return self._do("POST", ("channels", channel, "dial"), caller=caller, timeout=str(timeout))
+    def dial(self, channel: str, *, caller: str, timeout: int) -> CommandResult:
+        """Start to call the far end of a created channel; ``timeout`` is in seconds.
 
-    def answer(self, channel: str) -> Done:
+        Success means only that dialling began. Events report ringing, the answer and the failure.
+        """
+        return self._command("POST", ("channels", channel, "dial"), caller=caller, timeout=str(timeout))
+
+    def answer(self, channel: str) -> CommandResult:
         """Answer an incoming channel."""
-        return self._do("POST", ("channels", channel, "answer"))
+        return self._command("POST", ("channels", channel, "answer"))
 
     def hang_up(self, channel: str, cause: int) -> Deferred[bool]:
-        """Hang up with a Q.850 cause (PJSIP makes a SIP status of it); give back whether there was such a channel."""
-        query = {"reason_code": str(cause)} if self._cause_codes else {"reason": _REASONS.get(cause, "normal")}
-        return self._unless_gone("DELETE", ("channels", channel), query)
+        """Hang up a channel with a Q.850 cause, which PJSIP maps to a SIP status.
 
-    def create_bridge(self, bridge: str, name: str) -> Done:
-        """Make a mixing bridge."""
-        return self._do("POST", ("bridges", bridge), type="mixing", name=name)
+        Return whether the channel existed.
+        """
+        if self._supports_cause_codes:
+            query = {"reason_code": str(cause)}
+        else:
+            query = {"reason": _CAUSE_NAMES.get(cause, "normal")}
+        return self._request_if_exists("DELETE", ("channels", channel), query)
 
-    def add_to_bridge(self, bridge: str, channels: Iterable[str]) -> Done:
-        """Put channels into a bridge."""
-        return self._do("POST", ("bridges", bridge, "addChannel"), channel=",".join(channels))
+    def create_bridge(self, bridge: str, name: str) -> CommandResult:
+        """Create a mixing bridge."""
+        return self._command("POST", ("bridges", bridge), type="mixing", name=name)
+
+    def add_to_bridge(self, bridge: str, channels: Iterable[str]) -> CommandResult:
+        """Add channels to a bridge."""
+        return self._command("POST", ("bridges", bridge, "addChannel"), channel=",".join(channels))
 
     def destroy_bridge(self, bridge: str) -> Deferred[bool]:
-        """Remove a bridge; one already gone is fine."""
-        return self._unless_gone("DELETE", ("bridges", bridge), {})
+        """Destroy a bridge. Return whether it existed."""
+        return self._request_if_exists("DELETE", ("bridges", bridge), {})
 
-    def snoop(self, channel: str, snoop: str, args: str, *, spy: Direction, whisper: Direction = "none") -> Done:
-        """Make a channel that hears (spy) or speaks into (whisper) another one; it enters the application."""
+    def snoop(
+        self, channel: str, snoop: str, args: str, *, spy: Direction, whisper: Direction = "none"
+    ) -> CommandResult:
+        """Create a snoop channel that receives (``spy``) or injects (``whisper``) the audio of ``channel``.
+
+        It enters the application; ``args`` are the arguments of its `StasisStart`.
+        """
         query = {"app": self.app, "appArgs": args, "spy": spy, "whisper": whisper}
-        return (self._aside or self._way).request("POST", ("channels", channel, "snoop", snoop), query)
+        transport = self._recording_transport or self._transport
+        return transport.request("POST", ("channels", channel, "snoop", snoop), query)
 
-    def record(self, channel: str, name: str, format_: str) -> Done:
-        """Record what a channel hears to a file; `RecordingStarted` is the proof. A file of that name is an error."""
+    def record(self, channel: str, name: str, format_: str) -> CommandResult:
+        """Record the audio that a channel receives to the file ``name``.
+
+        Asterisk refuses a name whose file exists. Only the event `RecordingStarted` proves that recording began.
+        """
         query = {"name": name, "format": format_, "ifExists": "fail"}
-        return (self._aside or self._way).request("POST", ("channels", channel, "record"), query)
+        transport = self._recording_transport or self._transport
+        return transport.request("POST", ("channels", channel, "record"), query)
 
-    def mute_recording(self, name: str) -> Done:
-        """Write silence from here on; the file keeps its length (measured on 22.10: pausing it would cut it)."""
-        return self._do("POST", ("recordings", "live", name, "mute"))
+    def mute_recording(self, name: str) -> CommandResult:
+        """Record silence from now on. The file keeps its length; pausing would shorten it (measured with 22.10)."""
+        return self._command("POST", ("recordings", "live", name, "mute"))
 
-    def unmute_recording(self, name: str) -> Done:
-        """Write what is heard again."""
-        return self._do("DELETE", ("recordings", "live", name, "mute"))
+    def unmute_recording(self, name: str) -> CommandResult:
+        """Record audio again after `mute_recording`."""
+        return self._command("DELETE", ("recordings", "live", name, "mute"))
 
-    async def recordings(self, names: Iterable[str]) -> list[LiveRecording]:
-        """Those of ``names`` that Asterisk is recording now."""
+    async def live_recordings(self, names: Iterable[str]) -> list[LiveRecording]:
+        """Return those recordings among ``names`` that are in progress."""
         live = []
         for name in names:
             try:
-                live.append(await self._ask(LiveRecording, "GET", ("recordings", "live", name)))
-            except AriRefusal as refusal:
-                if not refusal.gone:
+                live.append(await self._query(LiveRecording, "GET", ("recordings", "live", name)))
+            except AriResponseError as error:
+                if not error.not_found:
                     raise
         return live
 
-    def play_to_bridge(self, bridge: str, playback: str, media: str, *, language: str | None = None) -> Done:
-        """Play a sound to all in a bridge, in a language where Asterisk has it."""
-        return self._do("POST", ("bridges", bridge, "play", playback), media=media, **_spoken(language))
+    def play_to_bridge(self, bridge: str, playback: str, media: str, *, language: str | None = None) -> CommandResult:
+        """Play ``media`` to all channels of a bridge, in ``language`` if Asterisk has the sound in it."""
+        return self._command("POST", ("bridges", bridge, "play", playback), media=media, **_language_query(language))
 
-    def play_to_channel(self, channel: str, playback: str, media: str, *, language: str | None = None) -> Done:
-        """Play a sound on a channel, in a language where Asterisk has it."""
-        return self._do("POST", ("channels", channel, "play", playback), media=media, **_spoken(language))
+    def play_to_channel(self, channel: str, playback: str, media: str, *, language: str | None = None) -> CommandResult:
+        """Play ``media`` to one channel, in ``language`` if Asterisk has the sound in it."""
+        return self._command("POST", ("channels", channel, "play", playback), media=media, **_language_query(language))
 
-    def plays(self, playback: str) -> Deferred[bool]:
-        """Whether a sound is being played, or waits to be."""
-        return self._unless_gone("GET", ("playbacks", playback), {})
+    def playback_exists(self, playback: str) -> Deferred[bool]:
+        """Return whether a playback is in progress or queued."""
+        return self._request_if_exists("GET", ("playbacks", playback), {})
 
-    async def variable(self, channel: str, name: str) -> str:
-        """A variable of a channel; empty where the channel has none of that name, or is gone."""
+    async def get_variable(self, channel: str, name: str) -> str:
+        """Return a channel variable; empty if the channel or the variable does not exist."""
         try:
-            return (await self._ask(_Variable, "GET", ("channels", channel, "variable"), variable=name)).value
-        except AriRefusal as refusal:
-            if not refusal.gone:
+            return (await self._query(_Variable, "GET", ("channels", channel, "variable"), variable=name)).value
+        except AriResponseError as error:
+            if not error.not_found:
                 raise
             return ""
 
     def set_variable(self, channel: str, name: str, value: str) -> Deferred[bool]:
-        """Keep a text with a channel; one that is gone keeps nothing."""
-        return self._unless_gone("POST", ("channels", channel, "variable"), {"variable": name, "value": value})
+        """Set a channel variable. Return whether the channel exists."""
+        return self._request_if_exists("POST", ("channels", channel, "variable"), {"variable": name, "value": value})
 
-    def _do(self, method: str, path: tuple[str, ...], **query: str) -> Deferred[bytes]:
-        return self._way.request(method, path, query)
+    def _command(self, method: str, path: tuple[str, ...], **query: str) -> CommandResult:
+        return self._transport.request(method, path, query)
 
-    def _ask(self, kind: type[T], method: str, path: tuple[str, ...], **query: str) -> Deferred[T]:
-        return self._way.request(method, path, query).addCallback(msgspec.json.decode, type=kind)
+    def _query(self, type_: type[T], method: str, path: tuple[str, ...], **query: str) -> Deferred[T]:
+        return self._transport.request(method, path, query).addCallback(msgspec.json.decode, type=type_)
 
-    def _unless_gone(self, method: str, path: tuple[str, ...], query: Mapping[str, str]) -> Deferred[bool]:
-        return self._way.request(method, path, query).addCallbacks(lambda _: True, _gone)
+    def _request_if_exists(self, method: str, path: tuple[str, ...], query: Mapping[str, str]) -> Deferred[bool]:
+        return self._transport.request(method, path, query).addCallbacks(lambda _: True, _false_if_not_found)
 
 
-def _gone(failure: Failure) -> bool:
-    """False where there is no such thing; any other failure goes on."""
-    if not (isinstance(failure.value, AriRefusal) and failure.value.gone):
+def _false_if_not_found(failure: Failure) -> bool:
+    """Return False for the status 404; raise any other error."""
+    if not (isinstance(failure.value, AriResponseError) and failure.value.not_found):
         failure.raiseException()
     return False
 
 
-def _spoken(language: str | None) -> dict[str, str]:
+def _language_query(language: str | None) -> dict[str, str]:
     return {} if language is None else {"lang": language}

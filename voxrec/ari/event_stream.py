@@ -1,15 +1,13 @@
-"""The event websocket: connect, stay connected, hand every event over in order.
+"""The ARI event websocket: connects, reconnects, and delivers the events in order.
 
-The protocol does nothing itself. An event is acted on as it comes; where many come at once, those that take longer than
-a slice of a few milliseconds wait in a bounded queue, so that neither Asterisk nor the rest of the reactor waits. Where
-the queue overflows, the connection is dropped and made anew, and whoever listens reconciles.
+The listener handles an event inside `dataReceived`. Once the handling of a burst has taken a time slice of a few
+milliseconds, the remaining events wait in a bounded queue, so that the rest of the reactor is not blocked. If the queue
+overflows, the connection is dropped and opened again, and the listener reconciles its state with Asterisk.
 """
 
-import random
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
@@ -27,52 +25,57 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from voxrec.ari.events import Event, NotAnEvent, RestResponse, decode
+from voxrec.ari.events import Event, InvalidMessage, RestResponse, decode_message
 from voxrec.ari.transport import WebsocketTransport
+from voxrec.deferreds import Backoff
 from voxrec.errors import AsteriskUnavailable
 
-_SLICE = 0.005  # seconds of events worked off before the reactor turns to others
-_MESSAGE_LIMIT = 1_048_576  # bytes; Asterisk's own largest events are a few KiB
-_FIRST_DELAY, _LONGEST_DELAY = 0.2, 15.0  # seconds between attempts to connect
+_TIME_SLICE: Final = 0.005  # seconds of event handling before the reactor runs other work
+_MESSAGE_LIMIT: Final = 1_048_576  # bytes; the largest events of Asterisk have a few KiB
+# 0.1 to 0.2 s after the first failure, at most 7.5 to 15 s: daemons that lost one Asterisk do not reconnect in step
+_RECONNECT_BACKOFF: Final = Backoff(first=0.15, limit=11.25, jitter=1 / 3)
 
 
-class StreamOwner(Protocol):
-    """Who acts on what the stream brings."""
+class EventStreamListener(Protocol):
+    """Receives what happens on an `EventStream`."""
 
-    def stream_up(self, requester: WebsocketTransport) -> None:
-        """The websocket is open; events of before are lost."""
+    def stream_connected(self, transport: WebsocketTransport) -> None:
+        """Handle an opened websocket. Events since the last connection are lost.
+
+        ``transport`` sends requests over this websocket until it closes.
+        """
         ...
 
-    def stream_event(self, event: Event) -> None:
-        """Something happened in Asterisk."""
+    def event_received(self, event: Event) -> None:
+        """Handle an event."""
         ...
 
-    def stream_down(self) -> None:
-        """The websocket is closed."""
+    def stream_disconnected(self) -> None:
+        """Handle a closed websocket."""
         ...
 
 
 class _Protocol(WebSocketClientProtocol):
-    """Calls its stream and does nothing else; Autobahn never awaits, so these stay synchronous."""
+    """Passes everything to its stream. Autobahn does not wait for Deferreds, so the methods are synchronous."""
 
     stream: "EventStream"
-    writer: IWriteDescriptor | None = None
+    socket: IWriteDescriptor | None = None
 
     def onOpen(self) -> None:
-        # with TLS the transport is none
-        self.writer = IWriteDescriptor(self.transport, None)
-        self.stream.opened(self)
+        self.socket = IWriteDescriptor(self.transport, None)  # None with TLS
+        self.stream.connection_opened(self)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: ARG002, N803 - Autobahn's names
-        self.stream.received(payload)
+        self.stream.message_received(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: ARG002, N803
-        self.stream.closed(f"{reason or 'no reason given'} (code {code})")
+        self.stream.connection_closed(f"{reason or 'no reason given'} (code {code})")
 
-    # Autobahn's own two colour the arguments of a debug message, read or not: a twentieth of what a call costs.
+    # Autobahn's implementations of these two methods format a debug message even if it is not logged, which takes 5 %
+    # of the CPU time of a call.
 
     def dataReceived(self, data: bytes) -> None:
-        self.stream.slice_begins()
+        self.stream.start_time_slice()
         self._dataReceived(data)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
@@ -80,10 +83,10 @@ class _Protocol(WebSocketClientProtocol):
             super().sendData(data, sync, chopsize)
         else:
             cast("ITransport", self.transport).write(data)
-            if self.writer is not None:
-                # now, and not when the reactor comes to it: a caller waits for what this asks for. What fails here, or
-                # does not fit, the reactor meets again.
-                self.writer.doWrite()
+            if self.socket is not None:
+                # Write now and not in the next turn of the reactor: a caller waits for the result of the request.
+                # The reactor handles what the socket does not accept, and reports errors.
+                self.socket.doWrite()
 
 
 class _Factory(WebSocketClientFactory):
@@ -93,7 +96,7 @@ class _Factory(WebSocketClientFactory):
         parts = urlsplit(url)
         scheme = "wss" if parts.scheme == "https" else "ws"
         query = urlencode({"app": app, "subscribeAll": "false"})
-        # the password goes into a header, since addresses end in logs
+        # in a header, because URLs are logged
         credentials = b64encode(f"{user}:{password}".encode()).decode()
         super().__init__(
             urlunsplit((scheme, parts.netloc, f"{parts.path.rstrip('/')}/events", query, "")),
@@ -110,10 +113,14 @@ class _Factory(WebSocketClientFactory):
 
 
 class EventStream(Service):
-    """Keeps one event websocket open for as long as the service runs.
+    """Keeps one event websocket open while the service runs.
 
-    ``url`` is ARI's HTTP address (``http://host:8088/ari``). Attempts back off with jitter, also where Asterisk answers
-    but refuses (401), and start anew once the websocket opened.
+    A failed attempt to connect, which includes a rejected password (401), is repeated after the delay of ``backoff``.
+    An opened websocket resets the delay.
+
+    Parameters: ``url`` is the address of ARI (``http://host:8088/ari``); ``app`` the name of the Stasis application;
+    ``request_timeout``, ``ping_interval`` and ``ping_timeout`` are seconds; ``queue_limit`` is the number of unhandled
+    events at which the connection is dropped.
     """
 
     _log = Logger()
@@ -122,7 +129,7 @@ class EventStream(Service):
         self,
         reactor: IReactorTime,
         endpoint: IStreamClientEndpoint,
-        owner: StreamOwner,
+        listener: EventStreamListener,
         *,
         url: str,
         user: str,
@@ -132,22 +139,22 @@ class EventStream(Service):
         ping_interval: float,
         ping_timeout: float,
         queue_limit: int,
-        jitter: Callable[[], float] = random.random,
+        backoff: Backoff = _RECONNECT_BACKOFF,
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
-        self._owner = owner
+        self._listener = listener
         self._request_timeout = request_timeout
         self._queue_limit = queue_limit
-        self._jitter = jitter
+        self._backoff = backoff
         self._queue: deque[Event] = deque()
-        self._slice_ends = 0.0
+        self._time_slice_end = 0.0
         self._protocol: _Protocol | None = None
-        self._requester: WebsocketTransport | None = None
-        self._ended: Deferred[str] | None = None
-        self._loop: Deferred[None] | None = None
+        self._transport: WebsocketTransport | None = None
+        self._disconnected: Deferred[str] | None = None
+        self._connection_loop: Deferred[None] | None = None
         self._failures = 0
-        self._last_complaint = ""
+        self._last_logged_error = ""
         self._factory = _Factory(self, reactor, url, user, password, app)
         self._factory.setProtocolOptions(
             autoPingInterval=ping_interval,
@@ -156,141 +163,140 @@ class EventStream(Service):
             openHandshakeTimeout=request_timeout,
             closeHandshakeTimeout=1,
             tcpNoDelay=True,
-            utf8validateIncoming=False,  # msgspec looks at it in any case
+            utf8validateIncoming=False,  # msgspec validates it
         )
 
     def startService(self) -> None:
-        """Begin to connect."""
+        """Start to connect."""
         super().startService()
-        self._loop = Deferred.fromCoroutine(self._run())
+        self._connection_loop = Deferred.fromCoroutine(self._stay_connected())
 
     def stopService(self) -> Deferred[None] | None:
-        """Close the websocket and stay away; done when it is closed."""
+        """Close the websocket and do not reconnect; the Deferred fires when it is closed."""
         super().stopService()
-        loop, self._loop = self._loop, None
-        if loop is None:
+        connection_loop, self._connection_loop = self._connection_loop, None
+        if connection_loop is None:
             return None
         if self._protocol is not None:
             self._protocol.sendClose()
         else:
-            loop.cancel()
-        return loop
+            connection_loop.cancel()
+        return connection_loop
 
-    async def _run(self) -> None:
+    async def _stay_connected(self) -> None:
+        # not deferreds.retry: an attempt that succeeds lasts until the connection closes, and is repeated as well
         while self.running:
             try:
-                reason = await self._connection()
+                reason = await self._connect_until_closed()
             except CancelledError:
                 return
             except Exception as error:
-                reason = str(error) or type(error).__name__
                 self._failures += 1
-                self._complain(reason)
+                self._log_new_error(str(error) or type(error).__name__)
             else:
                 if self.running:
-                    self._log.warn("Asterisk: the event websocket closed: {reason}", reason=reason)
+                    self._log.warn("ARI: the event websocket closed; reconnecting: {reason}", reason=reason)
             if not self.running:
                 return
             try:
-                await deferLater(self._reactor, self._delay())
+                await deferLater(self._reactor, self._backoff.delay(self._failures + 1))
             except CancelledError:
                 return
 
-    def _delay(self) -> float:
-        """Full jitter over the upper half: many daemons must not come back in step."""
-        longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(self._failures, 16))
-        return float(longest * (0.5 + self._jitter() / 2))
+    def _log_new_error(self, reason: str) -> None:
+        """Log an error, but only once while it stays the same."""
+        if reason != self._last_logged_error:
+            self._last_logged_error = reason
+            self._log.error("ARI: cannot open the event websocket; retrying: {reason}", reason=reason)
 
-    def _complain(self, reason: str) -> None:
-        """One clear line for each new reason, not one for each attempt."""
-        if reason != self._last_complaint:
-            self._last_complaint = reason
-            self._log.error("Asterisk: cannot open the event websocket, trying on: {reason}", reason=reason)
-
-    async def _connection(self) -> str:
-        """Connect, and stay until the websocket closes; give back why it did."""
-        ended: Deferred[str] = Deferred()
-        self._ended = ended
+    async def _connect_until_closed(self) -> str:
+        """Connect, wait until the websocket closes, and return the reason."""
+        disconnected: Deferred[str] = Deferred()
+        self._disconnected = disconnected
         protocol = await self._endpoint.connect(self._factory)
         try:
-            return await ended
+            return await disconnected
         except CancelledError:
-            self._ended = None
+            self._disconnected = None
             cast("_Protocol", protocol).dropConnection(abort=True)
             raise
 
-    def opened(self, protocol: _Protocol) -> None:
-        """Called by the protocol: the websocket is open."""
+    def connection_opened(self, protocol: _Protocol) -> None:
+        """Handle an opened websocket; the protocol calls this."""
         self._protocol = protocol
         self._failures = 0
-        self._last_complaint = ""
-        self._requester = WebsocketTransport(self._reactor, protocol.sendMessage, self._request_timeout)
-        self._owner.stream_up(self._requester)
+        self._last_logged_error = ""
+        self._transport = WebsocketTransport(self._reactor, protocol.sendMessage, self._request_timeout)
+        self._listener.stream_connected(self._transport)
 
-    def closed(self, reason: str) -> None:
-        """Called by the protocol: the websocket closed, or never opened."""
-        opened, self._protocol = self._protocol is not None, None
+    def connection_closed(self, reason: str) -> None:
+        """Handle a websocket that closed or could not be opened; the protocol calls this."""
+        was_open, self._protocol = self._protocol is not None, None
         self._queue.clear()
-        if self._requester is not None:
-            self._requester.lost(reason)
-            self._requester = None
-        if opened:
-            self._owner.stream_down()
-        ended, self._ended = self._ended, None
-        if ended is not None and not ended.called:
-            if opened:
-                ended.callback(reason)
+        if self._transport is not None:
+            self._transport.connection_lost(reason)
+            self._transport = None
+        if was_open:
+            self._listener.stream_disconnected()
+        disconnected, self._disconnected = self._disconnected, None
+        if disconnected is not None and not disconnected.called:
+            if was_open:
+                disconnected.callback(reason)
             else:
-                ended.errback(AsteriskUnavailable(reason))
+                disconnected.errback(AsteriskUnavailable(reason))
 
-    def received(self, text: bytes) -> None:
-        """Called by the protocol: one message."""
+    def message_received(self, data: bytes) -> None:
+        """Handle one websocket message; the protocol calls this."""
         try:
-            message = decode(text)
-        except NotAnEvent as error:
-            self._log.warn("Asterisk: passed over an event that does not fit: {error}", error=error)
+            message = decode_message(data)
+        except InvalidMessage as error:
+            self._log.warn("ARI: ignoring an invalid message: {error}", error=error)
             return
         if isinstance(message, RestResponse):
-            if self._requester is not None:
-                self._requester.answered(message)
+            if self._transport is not None:
+                self._transport.response_received(message)
         elif message is not None:
-            self._take(message)
+            self._handle_or_queue(message)
 
-    def slice_begins(self) -> None:
-        """Called by the protocol: something came, and the reactor has done other things since the last slice."""
-        self._slice_ends = self._reactor.seconds() + _SLICE
+    def start_time_slice(self) -> None:
+        """Start a new time slice; the protocol calls this when the reactor delivers data."""
+        self._time_slice_end = self._reactor.seconds() + _TIME_SLICE
 
-    def _take(self, event: Event) -> None:
-        """Act on an event now, unless others wait before it or the slice is over."""
+    def _handle_or_queue(self, event: Event) -> None:
+        """Handle an event now, or queue it if the time slice is over or other events are queued before it."""
         if not self._queue:
-            if self._reactor.seconds() < self._slice_ends:
-                self._act_on(event)
+            if self._reactor.seconds() < self._time_slice_end:
+                self._handle(event)
                 return
-            self._reactor.callLater(0, self._work_off)
+            self._reactor.callLater(0, self._handle_queue)
         elif len(self._queue) >= self._queue_limit:
-            self._log.error("Asterisk: {limit} events wait; connecting anew to catch up", limit=self._queue_limit)
+            self._log.error(
+                "ARI: {limit} events are queued; reconnecting to read the state of Asterisk instead",
+                limit=self._queue_limit,
+            )
             self._queue.clear()
             if self._protocol is not None:
                 self._protocol.dropConnection(abort=True)
             return
         self._queue.append(event)
 
-    def _work_off(self) -> None:
-        self.slice_begins()
-        while self._queue and self._reactor.seconds() < self._slice_ends:
-            self._act_on(self._queue.popleft())
+    def _handle_queue(self) -> None:
+        """Handle queued events for one time slice."""
+        self.start_time_slice()
+        while self._queue and self._reactor.seconds() < self._time_slice_end:
+            self._handle(self._queue.popleft())
         if self._queue:
-            self._reactor.callLater(0, self._work_off)
+            self._reactor.callLater(0, self._handle_queue)
 
-    def _act_on(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         try:
-            self._owner.stream_event(event)
+            self._listener.event_received(event)
         except Exception:
-            self._log.failure("Asterisk: an event could not be acted on: {event}", event=event)
+            self._log.failure("ARI: handling an event failed: {event}", event=event)
 
 
 def endpoint_for(reactor: IReactorTCP, url: str, timeout: float) -> IStreamClientEndpoint:
-    """Where the websocket of the ARI at ``url`` connects to; with TLS where the address is https."""
+    """Return the client endpoint for the ARI at ``url``, with TLS for https. ``timeout`` is in seconds."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "https"

@@ -1,7 +1,7 @@
-"""What Asterisk tells: the events that voxrec acts on, typed.
+"""Typed ARI events, and the decoder of websocket messages.
 
-Names and fields are Asterisk's own (its ``rest-api/events.json``). Fields that voxrec does not use are left out, and
-unknown ones are passed over, so that every Asterisk from 16 on fits.
+Names and fields are those of Asterisk's ``rest-api/api-docs/events.json``. Only the events and fields that voxrec uses
+are declared; the decoder ignores all others, so the definitions fit every Asterisk version from 16 on.
 """
 
 from typing import TypeAlias
@@ -11,21 +11,21 @@ from msgspec import Struct
 
 
 class CallerId(Struct, frozen=True):
-    """A party's name and number, empty where Asterisk knows none."""
+    """The name and number of a party; each is empty if Asterisk does not know it."""
 
     name: str = ""
     number: str = ""
 
 
 class Dialplan(Struct, frozen=True):
-    """Where in the dialplan a channel stands; ``exten`` is what was dialled."""
+    """The dialplan position of a channel. ``exten`` is the dialled number or name."""
 
     context: str = ""
     exten: str = ""
 
 
 class Channel(Struct, frozen=True):
-    """A channel; ``state`` is Down, Ring, Ringing, Up ..."""
+    """A channel. ``state`` is ``Down``, ``Ring``, ``Ringing``, ``Up``, and so on."""
 
     id: str
     name: str = ""
@@ -37,7 +37,7 @@ class Channel(Struct, frozen=True):
 
 
 class Bridge(Struct, frozen=True):
-    """A bridge and the ids of the channels in it."""
+    """A bridge. ``channels`` are the ids of the channels in it."""
 
     id: str
     name: str = ""
@@ -45,7 +45,7 @@ class Bridge(Struct, frozen=True):
 
 
 class Playback(Struct, frozen=True):
-    """A playback; ``state`` is queued, playing, done or failed."""
+    """A playback. ``state`` is ``queued``, ``playing``, ``continuing``, ``done`` or ``failed``."""
 
     id: str
     state: str = ""
@@ -53,7 +53,7 @@ class Playback(Struct, frozen=True):
 
 
 class LiveRecording(Struct, frozen=True):
-    """A recording while it runs; ``cause`` says why it failed."""
+    """A recording in progress. ``cause`` is the reason of a failure."""
 
     name: str
     state: str = ""
@@ -65,7 +65,10 @@ class _Event(Struct, frozen=True, tag=True, tag_field="type"):
 
 
 class StasisStart(_Event, frozen=True):
-    """A channel is voxrec's from here on, in place of ``replace_channel`` where that was transferred."""
+    """A channel entered the Stasis application.
+
+    ``replace_channel`` is the channel that it replaces in an attended transfer.
+    """
 
     channel: Channel
     args: tuple[str, ...] = ()
@@ -73,26 +76,26 @@ class StasisStart(_Event, frozen=True):
 
 
 class StasisEnd(_Event, frozen=True):
-    """A channel has left voxrec."""
+    """A channel left the Stasis application."""
 
     channel: Channel
 
 
 class ChannelStateChange(_Event, frozen=True):
-    """A channel began to ring, or was answered."""
+    """The state of a channel changed: it rings, or was answered."""
 
     channel: Channel
 
 
 class ChannelDestroyed(_Event, frozen=True):
-    """A channel is gone; ``cause`` is a Q.850 cause code."""
+    """A channel was destroyed. ``cause`` is a Q.850 cause code."""
 
     channel: Channel
     cause: int = 0
 
 
 class ChannelDtmfReceived(_Event, frozen=True):
-    """A party pressed a key."""
+    """A party sent a DTMF digit."""
 
     channel: Channel
     digit: str = ""
@@ -105,43 +108,43 @@ class ChannelHold(_Event, frozen=True):
 
 
 class ChannelUnhold(_Event, frozen=True):
-    """A party resumed the call."""
+    """A party took the call off hold."""
 
     channel: Channel
 
 
 class PlaybackFinished(_Event, frozen=True):
-    """A sound was played to its end, was stopped, or failed: ``playback.state`` tells."""
+    """A playback ended. ``playback.state`` is ``done`` (also if it was stopped) or ``failed``."""
 
     playback: Playback
 
 
 class RecordingStarted(_Event, frozen=True):
-    """The proof that a recording runs; the answer to the request is none."""
+    """A recording started. Only this event proves it; the response to the record request does not."""
 
     recording: LiveRecording
 
 
 class RecordingFinished(_Event, frozen=True):
-    """A recording's file is closed. Only the file itself tells what it holds."""
+    """The file of a recording was closed. The event does not say how much audio the file contains."""
 
     recording: LiveRecording
 
 
 class RecordingFailed(_Event, frozen=True):
-    """A recording could not run."""
+    """A recording could not be started or continued."""
 
     recording: LiveRecording
 
 
 class ApplicationReplaced(_Event, frozen=True):
-    """Another websocket took the application over; this one gets no more events."""
+    """Another websocket registered the same application. This websocket receives no more events."""
 
     application: str = ""
 
 
 class RestResponse(_Event, frozen=True, tag="RESTResponse"):
-    """The answer to a request sent over the websocket (Asterisk 22.4 and later)."""
+    """The response to a request that was sent over the websocket (Asterisk 22.4 and later)."""
 
     request_id: str = ""
     status_code: int = 0
@@ -165,29 +168,34 @@ Event: TypeAlias = (
 )
 
 
-class _Head(Struct, frozen=True):
+class _MessageType(Struct, frozen=True):
     type: str = ""
 
 
-_WANTED = frozenset(kind.__struct_config__.tag for kind in (*Event.__args__, RestResponse))
-_head = msgspec.json.Decoder(_Head)
-_event: msgspec.json.Decoder[Event | RestResponse] = msgspec.json.Decoder(Event | RestResponse)
+_HANDLED_TYPES = frozenset(
+    str(message_class.__struct_config__.tag) for message_class in (*Event.__args__, RestResponse)
+)
+_type_decoder = msgspec.json.Decoder(_MessageType)
+_message_decoder: msgspec.json.Decoder[Event | RestResponse] = msgspec.json.Decoder(Event | RestResponse)
 
 
-class NotAnEvent(ValueError):
-    """The text is not a message that Asterisk's events.json allows; the message says why."""
+class InvalidMessage(ValueError):
+    """A websocket message does not conform to Asterisk's events.json."""
 
 
-def decode(text: bytes) -> Event | RestResponse | None:
-    """Read one websocket message; None where it is an event that voxrec does not act on."""
+def decode_message(data: bytes) -> Event | RestResponse | None:
+    """Decode one websocket message. Return None for a message type that voxrec does not handle.
+
+    Raises `InvalidMessage` if ``data`` is not JSON, or has a field of the wrong type.
+    """
     try:
-        if _head.decode(text).type not in _WANTED:
+        if _type_decoder.decode(data).type not in _HANDLED_TYPES:
             return None
-        return _event.decode(text)
+        return _message_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise NotAnEvent(str(error)) from error
+        raise InvalidMessage(str(error)) from error
 
 
-def wanted_types() -> frozenset[str]:
-    """The ``type`` of each message that `decode` gives back."""
-    return frozenset(str(tag) for tag in _WANTED)
+def handled_message_types() -> frozenset[str]:
+    """Return the ``type`` of every message that `decode_message` decodes."""
+    return _HANDLED_TYPES

@@ -1,4 +1,4 @@
-"""How a request reaches Asterisk: over HTTP always, over the event websocket where Asterisk offers it."""
+"""Transports for ARI requests: HTTP always, the event websocket where Asterisk supports requests on it."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ from twisted.web.http_headers import Headers
 from voxrec.ari.events import RestResponse
 from voxrec.errors import AsteriskUnavailable, VoxrecError
 
-_JSON = Headers({"Content-Type": ["application/json"]})
-_PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")  # what `quote` leaves as it is
-_LOST = (ConnectError, ConnectionClosed, ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed)
+_JSON_HEADERS = Headers({"Content-Type": ["application/json"]})
+_UNRESERVED_PATH = re.compile(r"[A-Za-z0-9_.~/-]*")  # `quote` changes none of these characters
+_CONNECTION_ERRORS = (ConnectError, ConnectionClosed, ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed)
 
 
-class AriRefusal(VoxrecError):
-    """Asterisk answered, and said no; ``ari_status`` is its HTTP status."""
+class AriResponseError(VoxrecError):
+    """Asterisk answered a request with an error status. ``ari_status`` is that HTTP status."""
 
     status = 502
     code = "asterisk-refused"
@@ -37,68 +37,79 @@ class AriRefusal(VoxrecError):
         self.reason = reason
 
     @property
-    def gone(self) -> bool:
-        """What the request spoke of does not exist, or no longer: the channel hung up, say."""
+    def not_found(self) -> bool:
+        """Whether the channel, bridge, playback or recording of the request does not exist (any more)."""
         return self.ari_status == 404
 
 
 class Transport(Protocol):
-    """One way to Asterisk."""
+    """Carries ARI requests to Asterisk."""
 
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
-        """Send one request, now and not when somebody waits for it; the Deferred gives the body of the answer.
+        """Send one request immediately, and return a Deferred of the response body.
 
-        ``path`` holds the unescaped segments below ``/ari``. Fails with `AriRefusal` or `AsteriskUnavailable`; after
-        the latter nobody knows whether Asterisk did it, which is why voxrec chooses all ids itself.
+        ``path`` contains the unescaped path segments below ``/ari``; ``body`` is encoded as JSON. The Deferred fails
+        with `AriResponseError` if Asterisk answers with an error status, and with `AsteriskUnavailable` if no response
+        arrives. In the second case the request may have been executed, which is why voxrec chooses all ids itself: the
+        request can be repeated.
         """
         ...
 
 
-def _uri(path: tuple[str, ...]) -> str:
+def _encode_path(path: tuple[str, ...]) -> str:
     uri = "/".join(path)
-    if _PLAIN.fullmatch(uri) and uri.count("/") == len(path) - 1:
+    if _UNRESERVED_PATH.fullmatch(uri) and uri.count("/") == len(path) - 1:
         return uri
     return "/".join(quote(segment, safe="") for segment in path)
 
 
-def _checked(request: str, status: int, body: bytes, phrase: str) -> bytes:
+def _require_success(request: str, status: int, body: bytes, reason_phrase: str) -> bytes:
     if 200 <= status < 300:
         return body
     try:
-        message = msgspec.json.decode(body, type=dict[str, Any]).get("message") or phrase
+        message = msgspec.json.decode(body, type=dict[str, Any]).get("message") or reason_phrase
     except msgspec.DecodeError:
-        message = phrase
-    raise AriRefusal(request, status, str(message))
+        message = reason_phrase
+    raise AriResponseError(request, status, str(message))
 
 
 class TimedTransport:
-    """A way with a watch: ``took`` is told the way's name, ok, refused or lost, and the seconds of each request."""
+    """Measures the response time of the requests of another transport.
 
-    def __init__(self, clock: IReactorTime, took: Callable[[str, str, float], None], name: str, way: Transport) -> None:
+    ``observe`` is called after each request with the name of the transport, the outcome (``ok``, ``refused`` for an
+    error status, ``lost`` for no response) and the duration in seconds.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, observe: Callable[[str, str, float], None], name: str, transport: Transport
+    ) -> None:
         self._clock = clock
-        self._took = took
+        self._observe = observe
         self._name = name
-        self._way = way
+        self._transport = transport
 
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
         """See `Transport.request`."""
-        began = self._clock.seconds()
-        return self._way.request(method, path, query, body).addBoth(self._answered, began)
+        sent_at = self._clock.seconds()
+        return self._transport.request(method, path, query, body).addBoth(self._completed, sent_at)
 
-    def _answered(self, answer: bytes | Failure, began: float) -> bytes | Failure:
+    def _completed(self, result: bytes | Failure, sent_at: float) -> bytes | Failure:
         outcome = "ok"
-        if isinstance(answer, Failure):
-            outcome = "refused" if answer.check(AriRefusal) else "lost"
-        self._took(self._name, outcome, max(0.0, self._clock.seconds() - began))
-        return answer
+        if isinstance(result, Failure):
+            outcome = "refused" if result.check(AriResponseError) else "lost"
+        self._observe(self._name, outcome, max(0.0, self._clock.seconds() - sent_at))
+        return result
 
 
 class HttpTransport:
-    """Requests over HTTP/1.1 with keep-alive: works with every Asterisk, and in parallel."""
+    """Sends requests over HTTP/1.1 with persistent connections. Works with every Asterisk version.
+
+    ``url`` is the address of ARI (``http://host:8088/ari``), ``timeout`` the seconds to wait for a response.
+    """
 
     def __init__(
         self, reactor: IReactorTime, http: HTTPClient, url: str, user: str, password: str, timeout: float
@@ -106,14 +117,14 @@ class HttpTransport:
         self._reactor = reactor
         self._http = http
         self._url = url.rstrip("/")
-        self._auth = (user, password)
+        self._credentials = (user, password)
         self._timeout = timeout
 
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
         """See `Transport.request`."""
-        return Deferred.fromCoroutine(self._request(method, _uri(path), query, body))
+        return Deferred.fromCoroutine(self._request(method, _encode_path(path), query, body))
 
     async def _request(self, method: str, uri: str, query: Mapping[str, str], body: object | None) -> bytes:
         try:
@@ -122,55 +133,60 @@ class HttpTransport:
                 f"{self._url}/{uri}",
                 params=dict(query),
                 data=None if body is None else msgspec.json.encode(body),
-                headers=_JSON if body is not None else None,
-                auth=self._auth,
+                headers=_JSON_HEADERS if body is not None else None,
+                auth=self._credentials,
                 timeout=self._timeout,
-                reactor=self._reactor,  # type: ignore[arg-type] # only its clock is used
+                reactor=self._reactor,  # type: ignore[arg-type] # treq uses only its clock
             )
             content: bytes = await response.content()
-        except (*_LOST, CancelledError, DeferredTimeoutError) as error:
-            raise AsteriskUnavailable(f"Asterisk did not answer {method} {uri}: {error}") from error
-        return _checked(f"{method} {uri}", response.code, content, response.phrase.decode("latin-1"))
+        except (*_CONNECTION_ERRORS, CancelledError, DeferredTimeoutError) as error:
+            raise AsteriskUnavailable(f"no response from Asterisk to {method} {uri}: {error}") from error
+        return _require_success(f"{method} {uri}", response.code, content, response.phrase.decode("latin-1"))
 
 
-class _Waiting(NamedTuple):
-    """Who waits for an answer, what for, and until when."""
+class _PendingRequest(NamedTuple):
+    """A request without a response yet. ``deadline`` is in seconds of the reactor's clock."""
 
-    answer: Deferred[bytes]
+    result: Deferred[bytes]
     request: str
-    until: float
+    deadline: float
 
 
 class WebsocketTransport:
-    """Requests over the event websocket (Asterisk 22.4 and later): a third of the time of HTTP, and pipelined."""
+    """Sends requests over the event websocket (Asterisk 22.4 and later).
+
+    A request takes a third of the time that it takes over HTTP, and requests are pipelined. ``send`` writes one
+    websocket message, ``timeout`` is the number of seconds to wait for a response.
+    """
 
     def __init__(self, reactor: IReactorTime, send: Callable[[bytes], None], timeout: float) -> None:
         self._reactor = reactor
         self._send = send
         self._timeout = timeout
-        self._ids = count(1)
-        self._waiting: dict[str, _Waiting] = {}  # whoever has waited longest comes first
-        self._timer: IDelayedCall | None = None  # one for all: most are answered long before
-        self._lost = False
+        self._request_ids = count(1)
+        self._pending: dict[str, _PendingRequest] = {}  # ordered by deadline
+        # one timer for all requests: nearly all of them complete long before the deadline
+        self._timer: IDelayedCall | None = None
+        self._closed = False
 
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
         """See `Transport.request`."""
-        uri = _uri(path)
+        uri = _encode_path(path)
         request = f"{method} {uri}"
-        if self._lost:
+        if self._closed:
             return fail(AsteriskUnavailable(f"the websocket closed before {request} was sent"))
-        request_id = str(next(self._ids))
+        request_id = str(next(self._request_ids))
 
-        def cancelled(answer: Deferred[bytes]) -> None:
-            self._waiting.pop(request_id, None)
-            answer.errback(AsteriskUnavailable(f"nobody waits for the answer to {request} any more"))
+        def cancel(result: Deferred[bytes]) -> None:
+            self._pending.pop(request_id, None)
+            result.errback(AsteriskUnavailable(f"{request} was cancelled before Asterisk responded"))
 
-        answer: Deferred[bytes] = Deferred(cancelled)
-        self._waiting[request_id] = _Waiting(answer, request, self._reactor.seconds() + self._timeout)
+        result: Deferred[bytes] = Deferred(cancel)
+        self._pending[request_id] = _PendingRequest(result, request, self._reactor.seconds() + self._timeout)
         if self._timer is None:
-            self._timer = self._reactor.callLater(self._timeout, self._give_up)
+            self._timer = self._reactor.callLater(self._timeout, self._expire_requests)
         message: dict[str, object] = {"type": "RESTRequest", "request_id": request_id, "method": method, "uri": uri}
         if query:
             message["query_strings"] = [{"name": name, "value": value} for name, value in query.items()]
@@ -179,44 +195,46 @@ class WebsocketTransport:
             message["message_body"] = msgspec.json.encode(body).decode()
         try:
             self._send(msgspec.json.encode(message))
-        except Disconnected:  # it is closing, and nobody has heard of it yet
-            del self._waiting[request_id]
+        except Disconnected:  # the closing handshake has begun, and `connection_lost` has not been called yet
+            del self._pending[request_id]
             return fail(AsteriskUnavailable(f"the websocket was closing before {request} was sent"))
-        return answer
+        return result
 
-    def answered(self, response: RestResponse) -> None:
-        """Hand an answer to whoever waits for it; one that came too late is nobody's."""
-        waiting = self._waiting.pop(response.request_id, None)
-        if waiting is None:
+    def response_received(self, response: RestResponse) -> None:
+        """Complete the request that ``response`` belongs to. A response after the timeout is ignored."""
+        pending = self._pending.pop(response.request_id, None)
+        if pending is None:
             return
         try:
-            body = _checked(
-                waiting.request, response.status_code, response.message_body.encode(), response.reason_phrase
+            body = _require_success(
+                pending.request, response.status_code, response.message_body.encode(), response.reason_phrase
             )
-        except AriRefusal as refusal:
-            waiting.answer.errback(refusal)
+        except AriResponseError as error:
+            pending.result.errback(error)
         else:
-            waiting.answer.callback(body)
+            pending.result.callback(body)
 
-    def _give_up(self) -> None:
-        """Fail who has waited too long, and look again when the next one has."""
+    def _expire_requests(self) -> None:
+        """Fail the requests whose deadline has passed, and schedule the next check."""
         self._timer = None
         now = self._reactor.seconds()
-        for request_id, waiting in tuple(self._waiting.items()):
-            if waiting.until > now:
-                self._timer = self._reactor.callLater(waiting.until - now, self._give_up)
+        for request_id, pending in tuple(self._pending.items()):
+            if pending.deadline > now:
+                self._timer = self._reactor.callLater(pending.deadline - now, self._expire_requests)
                 return
-            del self._waiting[request_id]
-            waiting.answer.errback(
-                AsteriskUnavailable(f"Asterisk did not answer {waiting.request} in {self._timeout:g} s")
+            del self._pending[request_id]
+            pending.result.errback(
+                AsteriskUnavailable(f"no response from Asterisk to {pending.request} within {self._timeout:g} s")
             )
 
-    def lost(self, reason: str) -> None:
-        """Fail all that wait: the websocket is gone."""
-        self._lost = True
+    def connection_lost(self, reason: str) -> None:
+        """Fail all pending requests, and every later one: the websocket closed."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiting, self._waiting = self._waiting, {}
-        for each in waiting.values():
-            each.answer.errback(AsteriskUnavailable(f"the websocket closed before Asterisk answered: {reason}"))
+        requests, self._pending = self._pending, {}
+        for pending in requests.values():
+            pending.result.errback(
+                AsteriskUnavailable(f"the websocket closed before Asterisk responded to {pending.request}: {reason}")
+            )

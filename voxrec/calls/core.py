@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from voxrec.ari.client import AriClient, Done
+from voxrec.ari.client import AriClient, CommandResult
 from voxrec.calls import takeover_state as memory
 from voxrec.calls.beeper import Beeper
 from voxrec.calls.causes import Cause
@@ -183,17 +183,17 @@ class Core:
 
     async def place(self) -> None:
         """Make the bridge and the outgoing channel."""
-        if self.asterisk.in_order:
+        if self.asterisk.executes_in_order:
             await gather(self.make_leg(), self.make_bridge())
         else:
             await self.make_bridge()
             await self.make_leg()
 
-    def make_bridge(self) -> Done:
+    def make_bridge(self) -> CommandResult:
         """Make the bridge."""
         return self.asterisk.create_bridge(self.bridge, f"voxrec {self.call_id}")
 
-    def make_leg(self) -> Done:
+    def make_leg(self) -> CommandResult:
         """Make the outgoing channel, which knows all that another process needs to go on with the call."""
         return self.asterisk.create_channel(
             self.leg,
@@ -232,7 +232,7 @@ class Core:
         """Call the far end, with both in the bridge so that ringing and early media pass."""
         caller, timeout = self.incoming.channel, round(self.ring_timeout) + 30  # for the case that voxrec is not there
         join = self.asterisk.add_to_bridge(self.bridge, (caller, self.leg))
-        if self.asterisk.in_order:
+        if self.asterisk.executes_in_order:
             await gather(join, self.asterisk.dial(self.leg, caller=caller, timeout=timeout))
         else:
             await join

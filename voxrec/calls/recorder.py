@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient, Direction
-from voxrec.ari.transport import AriRefusal
+from voxrec.ari.transport import AriResponseError
 from voxrec.calls import takeover_state as memory
 from voxrec.calls.causes import Cause
 from voxrec.calls.channel_ready import ChannelReady
@@ -199,7 +199,7 @@ class Recorder:
         failures = await gather_failures(*(self._mute_side(side) for side in _in_order(self._open - self._muted)))
         if not failures:
             return
-        if all(isinstance(failure, AriRefusal) for failure in failures):
+        if all(isinstance(failure, AriResponseError) for failure in failures):
             await self._unmute()
             await self._keep(None)
         else:

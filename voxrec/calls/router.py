@@ -427,7 +427,7 @@ class Router:
             return
         names = {leg_name(call.recording_id, side): side for side in Side}
         began = call.status is not CallState.CONNECTING
-        running = {recording.name for recording in await self._asterisk.recordings(names)}
+        running = {recording.name for recording in await self._asterisk.live_recordings(names)}
         for name, side in names.items():
             if name in running:
                 call.recording_started(side)
@@ -451,7 +451,7 @@ class Router:
         """End what belongs to no call; a caller who still waits to be put through is put through."""
         if self._gone:
             return
-        waiting = {channel.id: channel for channel in await self._asterisk.channels() if channel.state == "Ring"}
+        waiting = {channel.id: channel for channel in await self._asterisk.list_channels() if channel.state == "Ring"}
         strays = OrphanedChannels() if self._gone else strays
         for channel in strays.channels:
             if channel in waiting and owner_of(channel) is None:

@@ -38,11 +38,11 @@ class AsteriskSnapshot:
 async def look(asterisk: AriClient) -> AsteriskSnapshot:
     """Ask Asterisk for all that there is."""
     # what is voxrec's first: what begins meanwhile is then no stray
-    own = frozenset(await asterisk.own_channels())
+    own = frozenset(await asterisk.application_channels())
     return AsteriskSnapshot(
-        {channel.id: channel for channel in await asterisk.channels()},
+        {channel.id: channel for channel in await asterisk.list_channels()},
         own,
-        {bridge.id: frozenset(bridge.channels) for bridge in await asterisk.bridges()},
+        {bridge.id: frozenset(bridge.channels) for bridge in await asterisk.list_bridges()},
     )
 
 
@@ -56,7 +56,7 @@ async def left_calls(
         if (owner := owner_of(channel)) is not None and is_leg(owner[1]) and not known(owner[0])
     ]
     # a call that is just being transferred has two: the later one tells
-    found = await gather(*(asterisk.variable(leg, memory.CALL) for leg in sorted(legs, key=leg_number)))
+    found = await gather(*(asterisk.get_variable(leg, memory.CALL) for leg in sorted(legs, key=leg_number)))
     memories = [memory.read_memory(value) for value in found]
     return list({one.call_id: one for one in memories if one is not None and one.caller in scene.own}.values())
 
@@ -67,8 +67,8 @@ async def situation_of(
     """How a call stands."""
     leg, bridge = call.leg, owned_id(call.call_id, "bridge")
     names = {leg_name(call.recording_id, side): side for side in Side}
-    live = {one.name for one in await asterisk.recordings(names)}
-    pause = memory.read_pause(await asterisk.variable(call.caller, memory.PAUSE)) if live else None
+    live = {one.name for one in await asterisk.live_recordings(names)}
+    pause = memory.read_pause(await asterisk.get_variable(call.caller, memory.PAUSE)) if live else None
     snoop = scene.channels.get(owned_id(call.call_id, snoop_role(Side.CALLER)))
     return CallSnapshot(
         leg_there=leg in scene.channels,
@@ -78,7 +78,7 @@ async def situation_of(
         leg_up=scene.up(leg),
         caller_up=scene.up(call.caller),
         recorded=frozenset(side for name, side in names.items() if name in live),
-        announcing=await asterisk.plays(owned_id(call.call_id, "announcement")),
+        announcing=await asterisk.playback_exists(owned_id(call.call_id, "announcement")),
         whispering=owned_id(call.call_id, WHISPER) in scene.channels,
         began=_moment(snoop.creationtime) if snoop is not None else None,
         recording=recording,

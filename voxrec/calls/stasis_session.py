@@ -8,7 +8,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
-from voxrec.ari.events import ApplicationReplaced, Event, wanted_types
+from voxrec.ari.events import ApplicationReplaced, Event, handled_message_types
 from voxrec.ari.transport import WebsocketTransport
 from voxrec.calls.router import OrphanedChannels, Router
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
@@ -49,12 +49,12 @@ class StasisSession:
         self.version: str | None = None
         """Asterisk's version while it is connected."""
 
-    def stream_up(self, requester: WebsocketTransport) -> None:
+    def stream_connected(self, transport: WebsocketTransport) -> None:
         """The websocket is open."""
         self._connection += 1
-        Deferred.fromCoroutine(self._came_up(requester, self._connection))
+        Deferred.fromCoroutine(self._came_up(transport, self._connection))
 
-    def stream_event(self, event: Event) -> None:
+    def event_received(self, event: Event) -> None:
         """Something happened in Asterisk."""
         if isinstance(event, ApplicationReplaced):
             self._lose(event.application)
@@ -72,17 +72,17 @@ class StasisSession:
         self._router.let_go_all()
         self._give_way()
 
-    def stream_down(self) -> None:
+    def stream_disconnected(self) -> None:
         """The websocket is closed: live calls go on in Asterisk, and commands go over HTTP."""
         self.version = None
         self._connection += 1
-        self._asterisk.forget()
+        self._asterisk.use_http()
 
-    async def _came_up(self, requester: WebsocketTransport, connection: int) -> None:
+    async def _came_up(self, transport: WebsocketTransport, connection: int) -> None:
         try:
-            self.version = version = await self._asterisk.learn()
-            Deferred.fromCoroutine(self._try_websocket(requester, connection))
-            await self._asterisk.want_events(wanted_types())
+            self.version = version = await self._asterisk.detect_capabilities()
+            Deferred.fromCoroutine(self._try_websocket(transport, connection))
+            await self._asterisk.set_event_filter(handled_message_types())
             self._log.info("Asterisk {version}: connected", version=version)
             await self._clean_up(await self._router.reconcile(), connection)
         except VoxrecError as error:
@@ -90,15 +90,15 @@ class StasisSession:
         except Exception:
             self._log.failure("Asterisk: could not catch up")
 
-    async def _try_websocket(self, requester: WebsocketTransport, connection: int) -> None:
+    async def _try_websocket(self, transport: WebsocketTransport, connection: int) -> None:
         """Older ones never answer a request on the websocket, so commands go over HTTP until this one has."""
         try:
-            await requester.request("GET", ("asterisk", "ping"), {})
+            await transport.request("GET", ("asterisk", "ping"), {})
         except VoxrecError:
             self._log.info("Asterisk takes no requests over the websocket; commands go over HTTP")
             return
         if connection == self._connection:
-            self._asterisk.prefer(requester)
+            self._asterisk.use_transport(transport)
             self._open_lane()
 
     async def _clean_up(self, strays: OrphanedChannels, connection: int) -> None:

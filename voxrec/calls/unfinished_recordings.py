@@ -73,7 +73,7 @@ class UnfinishedRecordings:
                 )
 
     async def _is_fed(self, recording_id: UUID) -> bool:
-        return bool(await self._asterisk.recordings(leg_name(recording_id, side) for side in Side))
+        return bool(await self._asterisk.live_recordings(leg_name(recording_id, side) for side in Side))
 
     def _found(self) -> dict[UUID, datetime]:
         """The Recordings that have files here, and when each was last written to."""

@@ -256,8 +256,8 @@ async def left_in(stack: Stack, reactor: Any) -> list[str]:
     """What is left in Asterisk when no call is live: channels, bridges, files."""
     asterisk = looker_on(stack, reactor)
     try:
-        channels = [f"channel {channel.name}" for channel in await asterisk.channels()]
-        bridges = [f"bridge {bridge.id}" for bridge in await asterisk.bridges()]
+        channels = [f"channel {channel.name}" for channel in await asterisk.list_channels()]
+        bridges = [f"bridge {bridge.id}" for bridge in await asterisk.list_bridges()]
     except VoxrecError as error:
         raise SandboxError(f"Asterisk does not say what it has: {error.detail}") from error
     files = [f"file {path.name}" for path in stack.asterisk.recording_directory.iterdir()]

@@ -157,8 +157,8 @@ class Soak:
                 value for name, value in figures.items() if name.startswith("voxrec_recordings{")
             ),
             **_of_process("Asterisk", self._stack.asterisk.pid),
-            "Asterisk channels": float(len(await asterisk.channels())),
-            "Asterisk bridges": float(len(await asterisk.bridges())),
+            "Asterisk channels": float(len(await asterisk.list_channels())),
+            "Asterisk bridges": float(len(await asterisk.list_bridges())),
             "Asterisk files of recordings": float(len(list(self._stack.asterisk.recording_directory.iterdir()))),
             "Asterisk taskprocessors": float(_taskprocessors(processors)),
         }

@@ -1,0 +1,28 @@
+"""A transport whose responses a test determines."""
+
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred, fail, succeed
+
+from voxrec.ari.transport import AriResponseError
+
+
+class FakeTransport:
+    """Stores every request, and answers it at once.
+
+    ``responses`` maps a request such as ``GET channels`` to a body, or to an error status. The default body is ``{}``.
+    """
+
+    def __init__(self, **responses: bytes | int) -> None:
+        self.requests: list[tuple[str, dict[str, str], object | None]] = []
+        self.responses: dict[str, bytes | int] = responses
+
+    def request(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
+    ) -> Deferred[bytes]:
+        request = f"{method} {'/'.join(path)}"
+        self.requests.append((request, dict(query), body))
+        response = self.responses.get(request, b"{}")
+        if isinstance(response, int):
+            return fail(AriResponseError(request, response, "no such object"))
+        return succeed(response)

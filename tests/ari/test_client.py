@@ -1,0 +1,173 @@
+"""Tests of voxrec.ari.client: the requests of each method, and the transport they use."""
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.ari.fakes import FakeTransport
+from voxrec.ari.client import AriClient
+from voxrec.ari.events import LiveRecording
+from voxrec.ari.transport import AriResponseError, Transport
+
+
+class AriClientTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.http = FakeTransport()
+        self.client = AriClient(self.http, "voxrec")
+
+    def detect_capabilities(self, channels_api: bytes = b"{}") -> str:
+        self.http.responses["GET asterisk/info"] = b'{"system": {"version": "22.10.0"}}'
+        self.http.responses["GET api-docs/channels.json"] = channels_api
+        version = self.successResultOf(ensureDeferred(self.client.detect_capabilities()))
+        self.http.requests.clear()
+        return version
+
+
+class TransportTests(AriClientTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.websocket, self.recording_websocket = FakeTransport(), FakeTransport()
+
+    def start_recording(self) -> None:
+        self.client.snoop("1.1", "snoop", "caller", spy="in")
+        self.client.record("snoop", "name", "wav")
+
+    def test_requests_use_http_until_there_is_a_faster_transport(self) -> None:
+        self.client.answer("1.1")
+        self.assertFalse(self.client.executes_in_order)
+        self.client.use_transport(self.websocket)
+        self.client.answer("1.2")
+        self.assertTrue(self.client.executes_in_order)
+        self.client.use_http()
+        self.client.answer("1.3")
+        self.assertFalse(self.client.executes_in_order)
+        self.assertEqual([request for request, *_ in self.websocket.requests], ["POST channels/1.2/answer"])
+        self.assertEqual(
+            [request for request, *_ in self.http.requests], ["POST channels/1.1/answer", "POST channels/1.3/answer"]
+        )
+
+    def test_only_requests_that_start_a_recording_use_the_recording_transport(self) -> None:
+        self.client.use_transport(self.websocket)
+        self.client.use_recording_transport(self.recording_websocket)
+        self.start_recording()
+        self.client.answer("1.1")
+        self.assertEqual(
+            [request for request, *_ in self.recording_websocket.requests],
+            ["POST channels/1.1/snoop/snoop", "POST channels/snoop/record"],
+        )
+        self.assertEqual([request for request, *_ in self.websocket.requests], ["POST channels/1.1/answer"])
+
+    def test_without_a_recording_transport_recordings_use_the_other(self) -> None:
+        self.client.use_transport(self.websocket)
+        self.client.use_recording_transport(self.recording_websocket)
+        self.client.use_recording_transport(None)
+        self.start_recording()
+        self.assertEqual((len(self.websocket.requests), len(self.recording_websocket.requests)), (2, 0))
+
+    def test_each_transport_is_instrumented_once_with_its_name(self) -> None:
+        names: list[str] = []
+
+        def instrument(name: str, transport: Transport) -> Transport:
+            names.append(name)
+            return transport
+
+        client = AriClient(self.http, "voxrec", instrument)
+        client.use_transport(self.websocket)
+        client.use_recording_transport(self.recording_websocket)
+        self.assertEqual(names, ["http", "websocket", "websocket"])
+
+
+class CommandTests(AriClientTestCase):
+    def test_the_request_is_sent_at_once(self) -> None:
+        result = self.client.dial("leg", caller="1.1", timeout=20)
+        self.assertIsInstance(result, Deferred)
+        self.assertEqual(self.http.requests, [("POST channels/leg/dial", {"caller": "1.1", "timeout": "20"}, None)])
+
+    def test_a_created_channel_enters_the_application(self) -> None:
+        self.client.create_channel("leg", "PJSIP/x", "leg", originator="1.1", variables={"A": "b"})
+        query = {
+            "endpoint": "PJSIP/x",
+            "app": "voxrec",
+            "appArgs": "leg",
+            "channelId": "leg",
+            "originator": "1.1",
+        }
+        self.assertEqual(self.http.requests, [("POST channels/create", query, {"variables": {"A": "b"}})])
+
+    def test_the_event_filter_names_the_allowed_types(self) -> None:
+        self.client.set_event_filter(["StasisStart", "ChannelHold"])
+        body = {"allowed": [{"type": "ChannelHold"}, {"type": "StasisStart"}]}
+        self.assertEqual(self.http.requests, [("PUT applications/voxrec/eventFilter", {}, body)])
+
+    def test_the_language_of_a_playback_is_optional(self) -> None:
+        self.client.play_to_bridge("bridge", "playback", "sound:x", language="de")
+        self.client.play_to_channel("1.1", "playback", "sound:x")
+        self.assertEqual(
+            self.http.requests,
+            [
+                ("POST bridges/bridge/play/playback", {"media": "sound:x", "lang": "de"}, None),
+                ("POST channels/1.1/play/playback", {"media": "sound:x"}, None),
+            ],
+        )
+
+
+class HangUpTests(AriClientTestCase):
+    def query_of_hang_up(self, cause: int) -> dict[str, str]:
+        self.http.requests.clear()
+        self.assertTrue(self.successResultOf(self.client.hang_up("1.1", cause)))
+        [(_, query, _)] = self.http.requests
+        return query
+
+    def test_an_asterisk_with_cause_codes(self) -> None:
+        self.assertEqual(self.detect_capabilities(b'{"name": "reason_code"}'), "22.10.0")
+        self.assertEqual(self.query_of_hang_up(3), {"reason_code": "3"})
+
+    def test_an_older_asterisk_has_only_named_causes(self) -> None:
+        self.detect_capabilities()
+        self.assertEqual(self.query_of_hang_up(17), {"reason": "busy"})
+        self.assertEqual(self.query_of_hang_up(3), {"reason": "normal"})
+
+    def test_a_channel_that_does_not_exist(self) -> None:
+        self.http.responses["DELETE channels/1.1"] = 404
+        self.assertFalse(self.successResultOf(self.client.hang_up("1.1", 16)))
+
+    def test_other_errors_are_raised(self) -> None:
+        self.http.responses["DELETE channels/1.1"] = 500
+        self.failureResultOf(self.client.hang_up("1.1", 16), AriResponseError)
+
+
+class QueryTests(AriClientTestCase):
+    def test_objects_that_do_not_exist(self) -> None:
+        self.http.responses.update(
+            {
+                "GET applications/voxrec": 404,
+                "GET channels/1.1/variable": 404,
+                "GET playbacks/playback": 404,
+                "GET recordings/live/a": 404,
+                "GET recordings/live/b": b'{"name": "b", "state": "recording"}',
+            }
+        )
+        client = self.client
+        self.assertEqual(self.successResultOf(ensureDeferred(client.application_channels())), [])
+        self.assertEqual(self.successResultOf(ensureDeferred(client.get_variable("1.1", "A"))), "")
+        self.assertFalse(self.successResultOf(client.playback_exists("playback")))
+        self.assertEqual(
+            self.successResultOf(ensureDeferred(client.live_recordings(["a", "b"]))),
+            [LiveRecording("b", "recording")],
+        )
+
+    def test_other_errors_are_raised(self) -> None:
+        self.http.responses.update(
+            {"GET applications/voxrec": 500, "GET channels/1.1/variable": 500, "GET recordings/live/a": 500}
+        )
+        for query in (
+            self.client.application_channels(),
+            self.client.get_variable("1.1", "A"),
+            self.client.live_recordings(["a"]),
+        ):
+            self.failureResultOf(ensureDeferred(query), AriResponseError)
+
+    def test_lists(self) -> None:
+        self.http.responses["GET channels"] = b'[{"id": "1.1", "state": "Up"}]'
+        self.http.responses["GET bridges"] = b'[{"id": "b", "channels": ["1.1"]}]'
+        self.assertEqual([channel.id for channel in self.successResultOf(self.client.list_channels())], ["1.1"])
+        self.assertEqual([bridge.channels for bridge in self.successResultOf(self.client.list_bridges())], [("1.1",)])
