@@ -64,7 +64,7 @@ class Ended:
         """The Recording."""
         return self.recording
 
-    async def settle(self, recording: Recording, _follow_up: object, /) -> None:
+    async def complete(self, recording: Recording, _follow_up: object, /) -> None:
         """Keep what came of it."""
         self.recording = recording
 

@@ -28,7 +28,7 @@ from voxrec.postgres.migrate import migrate
 from voxrec.store.keyset import Cursor
 from voxrec.store.metadata_index import MANY
 from voxrec.store.recordings import RecordingFilter, Recordings
-from voxrec.store.tokens import digest, new_secret
+from voxrec.store.tokens import generate_secret, hash_secret
 from voxrec.web.query import cursor_text
 
 SIZES: Final = (1_000, 100_000, 3_000_000)
@@ -170,7 +170,7 @@ def fill(cluster: Cluster, size: int, secrets: dict[frozenset[UUID], str]) -> fl
             cursor.execute(
                 "INSERT INTO tokens (id, name, hash, role, profile_ids, created_at)"
                 " VALUES (gen_random_uuid(), 'limited', %s, 'read', %s::uuid[], now())",
-                (digest(secret), list(profile_ids)),
+                (hash_secret(secret), list(profile_ids)),
             )
         # tables that were emptied in the same transaction need no write-ahead log (wal_level minimal)
         cursor.execute("BEGIN")
@@ -246,7 +246,7 @@ class Explaining:
 def explained(cursor: Any, question: Question) -> Plan:
     """How PostgreSQL finds a page."""
     explaining: Any = Explaining(cursor)
-    store = Recordings(explaining).within(question.limited)
+    store = Recordings(explaining).scoped_to(question.limited)
     for _ in range(2):  # the second time all is in memory
         explaining.plans.clear()
         _run(store.page(question.wanted, 51, question.after))
@@ -295,7 +295,7 @@ def indexes(cursor: Any) -> list[tuple[str, str]]:
 def main() -> None:
     """Measure and publish."""
     rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
-    secrets = {each.limited: new_secret() for each in questions(SIZES[0]) if each.limited}
+    secrets = {each.limited: generate_secret() for each in questions(SIZES[0]) if each.limited}
     slowest: dict[tuple[str, int], list[float]] = {}
     with postgresql({"fsync": "off", "max_wal_size": "4GB", "shared_buffers": "512MB"}) as (directory, cluster):
         took = 0.0

@@ -23,7 +23,7 @@ from bench.measure import ROUNDS, Spread, interleaved
 from bench.report import Bars, Reach, Section, Table, publish
 from bench.wrk import CONNECTIONS, Load, load, wrk
 from voxrec.postgres.migrate import migrate
-from voxrec.store.tokens import digest, new_secret
+from voxrec.store.tokens import generate_secret, hash_secret
 
 SECONDS: Final = 5.0  # of each run
 WARM_UP: Final = 1.0
@@ -215,7 +215,7 @@ def fill(dsn: str, secret: str) -> None:
         cursor.execute(
             "INSERT INTO tokens (id, name, hash, role, created_at) VALUES (gen_random_uuid(), 'bench', %s, 'provision',"
             " now())",
-            (digest(secret),),
+            (hash_secret(secret),),
         )
 
 
@@ -223,7 +223,7 @@ def measure(rounds: int) -> tuple[dict[tuple[str, str], list[Load]], int]:
     """All tasks on both servers, in turn."""
     found: dict[tuple[str, str], list[Load]] = {(task.name, name): [] for task in TASKS for name in SERVERS}
     program = wrk()
-    secret = new_secret()
+    secret = generate_secret()
     with postgresql() as (directory, cluster):
         for name in ("voxrec", "fastapi"):
             cluster.create_database(f"rest_{name}")

@@ -117,7 +117,7 @@ async def _then_die(work: Awaitable[Any]) -> None:
 STEPS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
     "claimed": (Finisher, "__call__", before),
     "archived": (LocalArchive, "put", after),
-    "settled": (Recordings, "settle", after),
+    "settled": (Recordings, "complete", after),
     "first leg gone": (Path, "unlink", after),
     "both legs gone": (Finisher, "_clear_legs", after),
     "finish done": (Jobs, "done", after),

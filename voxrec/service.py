@@ -42,7 +42,7 @@ from voxrec.config import Config
 from voxrec.deferreds import Backoff
 from voxrec.errors import VoxrecError
 from voxrec.jobs.worker import Worker
-from voxrec.journal.journal import Journal
+from voxrec.journal.recording_journal import RecordingJournal
 from voxrec.mail.mailer import Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
@@ -68,7 +68,7 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recording_lookup import RecordingLookup
 from voxrec.store.recordings import Recordings
-from voxrec.store.statistics import Owed, read_figures
+from voxrec.store.statistics import PendingJobs, read_statistics
 from voxrec.store.tokens import Tokens
 from voxrec.systemd import notify
 from voxrec.web.auth import ChainAuthenticator, StaticTokens, StoredTokens
@@ -243,14 +243,14 @@ class _Gateway(SequentialMultiService):
             max_attempts=config.queue.attempts,
             on_attempt_ended=metrics.job_ended,
         )
-        journal = Journal(
+        journal = RecordingJournal(
             reactor,
             data / "journal",
             recordings,
             self._pool,
-            room=lambda: self._worker.available_slots,
+            available_slots=lambda: self._worker.available_slots,
             lease=lease,
-            take=lambda job, recording: self._worker.run_claimed(job, lambda _: finisher.finish(recording)),
+            on_claimed=lambda job, recording: self._worker.run_claimed(job, lambda _: finisher.finish(recording)),
         )
         orphans = Orphans(
             reactor,
@@ -399,9 +399,9 @@ class _Gateway(SequentialMultiService):
         """Clear away what nobody needs any more."""
         try:
             await self._defer_to_thread(discard_leftovers, self._work)
-            await idempotency.forget()
-            await jobs.forget(_ERASED)
-            await self._events.forget(timedelta(days=self._config.rest.event_days))
+            await idempotency.delete_expired()
+            await jobs.purge_erased(_ERASED)
+            await self._events.delete_older_than(timedelta(days=self._config.rest.event_days))
         except (VoxrecError, OSError) as error:
             self._log.warn("could not clear away what is old: {error}", error=error)
 
@@ -413,15 +413,15 @@ class _Gateway(SequentialMultiService):
 
     async def _look_up_figures(self) -> None:
         try:
-            figures = await read_figures(self._pool)
+            statistics = await read_statistics(self._pool)
         except VoxrecError:
             self._metrics.forget_database()
             return
-        self._metrics.set_recordings(figures.recordings, figures.all_recordings)
+        self._metrics.set_recordings(statistics.recordings, statistics.total_recordings)
         for kind in JobKind:
-            owed = figures.owed.get(kind, Owed())
-            dead = figures.dead.get(kind, 0)
-            self._metrics.set_jobs(kind, waiting=owed.waiting, due=owed.due, oldest=owed.oldest, dead=dead)
+            owed = statistics.pending.get(kind, PendingJobs())
+            dead = statistics.dead.get(kind, 0)
+            self._metrics.set_jobs(kind, waiting=owed.count, due=owed.due, oldest=owed.oldest_age, dead=dead)
 
     async def _look_up_room(self) -> None:
         try:

@@ -11,7 +11,7 @@ from tests.api.asking import PUBLIC_URL, RestTestCase, case
 from voxrec.api.audit import SAFE, _kind
 from voxrec.errors import StoreUnavailable
 from voxrec.model import AuditEntry, AuditOutcome, RecordingState, Role, Token
-from voxrec.store.tokens import new_secret
+from voxrec.store.tokens import generate_secret
 from voxrec.web.dispatcher import Dispatcher
 
 
@@ -37,7 +37,7 @@ class AuditTests(RestTestCase):
         return (await self.entries())[0]
 
     async def test_who_did_what_from_where(self) -> None:
-        secret = new_secret()
+        secret = generate_secret()
         token = await self.tokens.create(
             Token(id=uuid4(), name="crm", role=Role.PROVISION, created_at=(await self.add_profile()).created_at), secret
         )

@@ -8,7 +8,7 @@ from tests.api.asking import BEGAN, PUBLIC_URL, Reply, RestTestCase, case
 from tests.web.test_pagination import NEXT
 from voxrec.model import AuditOutcome, JobKind, Role, Token
 from voxrec.store.deliveries import Deliveries, DeliveryState
-from voxrec.store.tokens import new_secret
+from voxrec.store.tokens import generate_secret
 
 AGAIN: Final = {"state": "pending"}
 WRONG: Final = (
@@ -37,7 +37,7 @@ class JobTestCase(RestTestCase):
         return job_id
 
     async def secret(self, role: Role, *profile_ids: UUID) -> str:
-        secret = new_secret()
+        secret = generate_secret()
         limit = profile_ids or None
         await self.tokens.create(Token(id=uuid4(), name="t", role=role, profile_ids=limit, created_at=BEGAN), secret)
         return secret
@@ -109,12 +109,12 @@ class StartingAgainTests(JobTestCase):
     async def test_a_dead_mail(self) -> None:
         made = await self.add_recording()
         deliveries = Deliveries(self.pool)
-        await deliveries.note(made.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
+        await deliveries.record_reply(made.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
         job_id = await self.add(of=made.id, attempts=40)
         reply = await self.again(job_id)
         self.assertEqual((reply.status, reply.json["state"], reply.json["attempts"]), (200, "pending", 0))
         self.assertEqual(reply.etag, (await self.ask("GET", f"/jobs/{job_id}")).etag)
-        self.assertEqual(await deliveries.owed(made.id, ["eve@example.org"]), ["eve@example.org"])
+        self.assertEqual(await deliveries.pending_recipients(made.id, ["eve@example.org"]), ["eve@example.org"])
         ((job,), _) = await self.jobs.claim([JobKind.MAIL], timedelta(minutes=1))
         self.assertEqual((job.id, job.attempts), (job_id, 1))
         self.assertEqual((await self.again(job_id)).status, 409, "it is running")

@@ -10,7 +10,7 @@ from tests.api.asking import BEGAN, RestTestCase
 from tests.api.test_calls import call
 from voxrec.metrics import Metrics
 from voxrec.model import EventType, RecordingState
-from voxrec.store.statistics import Owed, read_figures
+from voxrec.store.statistics import PendingJobs, read_statistics
 
 
 def numbers(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
@@ -108,9 +108,9 @@ class MetricsRouteTests(RestTestCase):
             "('mail', gen_random_uuid(), now(), FALSE, now(), now()), "
             "('finish', gen_random_uuid(), now(), TRUE, NULL, now())"
         )
-        figures = await read_figures(self.pool)
-        self.assertEqual(figures.recordings, {"failed": 2})
-        self.assertEqual(figures.dead, {"finish": 1})
-        owed = figures.owed["mail"]
-        self.assertEqual((owed.waiting, owed.due, round(owed.oldest / 60)), (2, 1, 60))
-        self.assertEqual(figures.owed.get("finish", Owed()), Owed())
+        statistics = await read_statistics(self.pool)
+        self.assertEqual(statistics.recordings, {"failed": 2})
+        self.assertEqual(statistics.dead, {"finish": 1})
+        owed = statistics.pending["mail"]
+        self.assertEqual((owed.count, owed.due, round(owed.oldest_age / 60)), (2, 1, 60))
+        self.assertEqual(statistics.pending.get("finish", PendingJobs()), PendingJobs())

@@ -11,7 +11,7 @@ from tests.database import DatabaseTestCase, reactor, until
 from voxrec.errors import StoreUnavailable
 from voxrec.model import RecordingState, Role, Token
 from voxrec.postgres.listener import TOKENS_CHANNEL, Listener
-from voxrec.store.tokens import PREFIX, Tokens, digest, new_secret
+from voxrec.store.tokens import SECRET_PREFIX, Tokens, generate_secret, hash_secret
 from voxrec.web.auth import AccessControl, ChainAuthenticator, LoginThrottle, StaticTokens, StoredTokens
 from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.problems import NotAuthenticated
@@ -29,7 +29,7 @@ class TokenRouteTests(RestTestCase):
         self.assertEqual(made.status, 201, made.body)
         token = made.json
         secret = token.pop("token")
-        self.assertTrue(secret.startswith(PREFIX))
+        self.assertTrue(secret.startswith(SECRET_PREFIX))
         self.assertEqual(made.headers["location"], f"{PUBLIC_URL}/tokens/{token['id']}")
         self.assertEqual((token["name"], token["role"], token["profileIds"]), ("crm", "read", None))
         path = f"/tokens/{token['id']}"
@@ -48,9 +48,9 @@ class TokenRouteTests(RestTestCase):
     async def test_no_secret_is_stored(self) -> None:
         secret = (await self.make()).json["token"]
         [(stored,)] = await self.pool.query("SELECT tokens::text FROM tokens")
-        self.assertNotIn(secret.removeprefix(PREFIX), stored)
+        self.assertNotIn(secret.removeprefix(SECRET_PREFIX), stored)
         [(hash_,)] = await self.pool.query("SELECT hash FROM tokens")
-        self.assertEqual(bytes(hash_), digest(secret))
+        self.assertEqual(bytes(hash_), hash_secret(secret))
 
     async def test_nonsense(self) -> None:
         known, unknown = str((await self.add_profile()).id), str(uuid4())
@@ -105,7 +105,7 @@ class LimitedTokenTests(RestTestCase):
         self.other_recording = await self.add_audio(b"RIFF", profile_id=self.other.id)
         self.pending = await self.add_recording(profile_id=self.own.id, state=RecordingState.PENDING)
         token = Token(id=uuid4(), name="limited", role=Role.PROVISION, profile_ids=(self.own.id,), created_at=BEGAN)
-        self.secret = new_secret()
+        self.secret = generate_secret()
         await self.tokens.create(token, self.secret)
 
     async def limited(self, method: str, path: str, **given: Any) -> Reply:
@@ -199,7 +199,7 @@ class RevocationTests(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.tokens = Tokens(self.pool)
-        self.secret = new_secret()
+        self.secret = generate_secret()
         self.token = await self.tokens.create(
             Token(id=uuid4(), name="crm", role=Role.READ, created_at=BEGAN), self.secret
         )
@@ -255,7 +255,7 @@ class StoredTokenTests(DatabaseTestCase):
         self.clock.advance(BEGAN.timestamp())
         self.tokens = Tokens(self.pool)
         self.stored = StoredTokens(self.clock, self.tokens)
-        self.secret = new_secret()
+        self.secret = generate_secret()
 
     async def add(self, **given: Any) -> Token:
         fields = {"id": uuid4(), "name": "crm", "role": Role.READ, "created_at": BEGAN, **given}
@@ -283,7 +283,14 @@ class StoredTokenTests(DatabaseTestCase):
 
     async def test_what_is_no_token_of_ours_is_not_looked_for(self) -> None:
         await self.pool.stop()
-        for secret in ("", "admin", PREFIX, f"{PREFIX}{'x' * 42}", f"{PREFIX}{'x' * 43}\n", f"{PREFIX}{'ü' * 43}"):
+        for secret in (
+            "",
+            "admin",
+            SECRET_PREFIX,
+            f"{SECRET_PREFIX}{'x' * 42}",
+            f"{SECRET_PREFIX}{'x' * 43}\n",
+            f"{SECRET_PREFIX}{'ü' * 43}",
+        ):
             with case(secret):
                 self.assertEqual(await self.refused(secret), "This token is not valid.")
 
@@ -320,5 +327,5 @@ class StoredTokenTests(DatabaseTestCase):
         self.assertEqual(attempts._pending, {})
 
     async def test_secrets_differ(self) -> None:
-        self.assertEqual(len({new_secret() for _ in range(1000)}), 1000)
-        self.assertEqual(len(new_secret()), len(PREFIX) + 43)
+        self.assertEqual(len({generate_secret() for _ in range(1000)}), 1000)
+        self.assertEqual(len(generate_secret()), len(SECRET_PREFIX) + 43)

@@ -29,7 +29,7 @@ class GrowthTests(TestCase):
 
     async def test_every_page_is_full(self) -> None:
         for question in questions(SIZE):
-            store = Recordings(Explaining(self.cursor)).within(question.limited)  # type: ignore[arg-type]
+            store = Recordings(Explaining(self.cursor)).scoped_to(question.limited)  # type: ignore[arg-type]
             found = await store.page(question.wanted, 50, question.after)
             self.assertEqual(len(found), 50, question.name)
 

@@ -19,10 +19,10 @@ from tests.api.asking import case
 from tests.database import administer, cluster
 from voxrec.cli.main import main
 from voxrec.model import Role
-from voxrec.postgres.blocking import done, opened
-from voxrec.postgres.embedded import running_dsn
+from voxrec.postgres.blocking_database import blocking_transaction, run_to_completion
+from voxrec.postgres.embedded import dsn_of_running_server
 from voxrec.postgres.migrate import migrate
-from voxrec.store.tokens import PREFIX, Tokens, digest
+from voxrec.store.tokens import SECRET_PREFIX, Tokens, hash_secret
 
 OWN: Final = Identifier("voxrec")  # what the embedded PostgreSQL calls its database
 PROFILE: Final = "11111111-1111-4111-8111-111111111111"
@@ -79,9 +79,9 @@ class TokenCommands(CommandTestCase):
     def test_what_is_made_is_good(self) -> None:
         self.add_profile()
         secret = self.made("--name", "crm", "--role", "read", "--profile", PROFILE, "--expires", "2099-12-31")
-        self.assertTrue(secret.startswith(PREFIX))
-        with opened(self.dsn) as database:
-            token = done(Tokens(database).find(digest(secret)))
+        self.assertTrue(secret.startswith(SECRET_PREFIX))
+        with blocking_transaction(self.dsn) as database:
+            token = run_to_completion(Tokens(database).find(hash_secret(secret)))
         assert token is not None
         self.assertEqual((token.name, token.role, token.profile_ids), ("crm", Role.READ, (UUID(PROFILE),)))
         self.assertEqual(token.expires_at, datetime(2099, 12, 31, tzinfo=UTC))
@@ -157,7 +157,7 @@ class TokenCommands(CommandTestCase):
         (half / "cluster").mkdir(parents=True)
         (half / "cluster" / "postmaster.pid").write_text("4711\n")
         with self.assertRaisesRegex(Exception, "does not run"):
-            running_dsn(half)
+            dsn_of_running_server(half)
 
 
 class DoneTests(SynchronousTestCase):
@@ -165,4 +165,4 @@ class DoneTests(SynchronousTestCase):
         async def waiting() -> None:
             await Deferred()
 
-        self.assertRaises(RuntimeError, done, waiting())
+        self.assertRaises(RuntimeError, run_to_completion, waiting())

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Job, JobKind, JobState
-from voxrec.store.jobs import Claimed
+from voxrec.store.jobs import ClaimedJobs
 
 
 class FakeJobs:
@@ -46,7 +46,7 @@ class FakeJobs:
         self.rows[number] = claimed = msgspec.structs.replace(job, attempts=job.attempts + 1)
         return claimed
 
-    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int) -> Claimed:
+    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int) -> ClaimedJobs:
         self._require_available()
         self.claims += 1
         alive = [job for job in self.rows.values() if job.kind in kinds and job.state is not JobState.DEAD]
@@ -54,14 +54,14 @@ class FakeJobs:
         claimed = sorted(due, key=lambda job: (job.due_at, job.id))[:limit]
         others = [job for job in alive if job not in claimed] if len(claimed) < limit else []
         next_due = min((max(job.due_at, self.leases.get(job.id.int, job.due_at)) for job in others), default=None)
-        return Claimed([self.claim_one(job.id.int, lease) for job in claimed], next_due)
+        return ClaimedJobs([self.claim_one(job.id.int, lease) for job in claimed], next_due)
 
-    async def extend(self, job: Job, lease: timedelta) -> bool:
+    async def extend_lease(self, job: Job, lease: timedelta) -> bool:
         if lease_held := self._holds_lease(job):
             self.leases[job.id.int] = self.now + lease
         return lease_held
 
-    async def done(self, job: Job) -> bool:
+    async def mark_done(self, job: Job) -> bool:
         if lease_held := self._holds_lease(job):
             del self.leases[job.id.int], self.rows[job.id.int]
             self.completed.append(job.id.int)

@@ -20,7 +20,7 @@ from voxrec.errors import AudioError, DeliveryError, StoreUnavailable
 from voxrec.jobs.worker import JobHandler, Worker
 from voxrec.model import Job, JobKind, JobState
 from voxrec.postgres.pool import Pool
-from voxrec.store.jobs import Claimed, JobFilter, Jobs
+from voxrec.store.jobs import ClaimedJobs, JobFilter, Jobs
 
 NOT_DONE: Final = JobFilter(states=[JobState.PENDING, JobState.RUNNING])
 SETTINGS: Final[dict[str, Any]] = {
@@ -137,9 +137,9 @@ class ClaimTests(WorkerTestCase):
         self.assertEqual(self.mail.jobs, [])
 
     def test_due_job_that_is_locked_causes_no_busy_loop(self) -> None:
-        async def claim_nothing(*_: object) -> Claimed:
+        async def claim_nothing(*_: object) -> ClaimedJobs:
             self.jobs.claims += 1
-            return Claimed([], self.jobs.now)
+            return ClaimedJobs([], self.jobs.now)
 
         self.patch(self.jobs, "claim", claim_nothing)
         self.jobs.add()
@@ -172,7 +172,7 @@ class ClaimTests(WorkerTestCase):
         query: Deferred[None] = Deferred()
         claim = self.jobs.claim
 
-        async def slow_claim(*args: Any) -> Claimed:
+        async def slow_claim(*args: Any) -> ClaimedJobs:
             claimed = await claim(*args)
             await query
             return claimed
@@ -416,7 +416,7 @@ class StopTests(WorkerTestCase):
         query: Deferred[None] = Deferred()
         claim = self.jobs.claim
 
-        async def slow_claim(*args: Any) -> Claimed:
+        async def slow_claim(*args: Any) -> ClaimedJobs:
             await query
             return await claim(*args)
 

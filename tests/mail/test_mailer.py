@@ -51,16 +51,16 @@ class RecordingSink:
     def __init__(self) -> None:
         self.rows: dict[str, Delivery] = {}
 
-    async def owed(self, _: UUID, recipients: Sequence[str]) -> list[str]:
+    async def pending_recipients(self, _: UUID, recipients: Sequence[str]) -> list[str]:
         return [one for one in recipients if one not in self.rows or self.rows[one].state is DeliveryState.DEFERRED]
 
-    async def note(self, _: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
+    async def record_reply(self, _: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
         attempts = self.rows[recipient].attempts + 1 if recipient in self.rows else 1
         self.rows[recipient] = Delivery(
             recipient=recipient, state=state, attempts=attempts, last_reply=reply, updated_at=BEGAN
         )
 
-    async def of(self, _: UUID) -> list[Delivery]:
+    async def of_recording(self, _: UUID) -> list[Delivery]:
         return [self.rows[one] for one in sorted(self.rows)]
 
     @property

@@ -91,7 +91,7 @@ class ErasingTests(DatabaseTestCase):
             await self.recordings.delete(made.id)
             job = await self.owed()
             await self.erase(job)
-            self.assertTrue(await self.jobs.done(job))
+            self.assertTrue(await self.jobs.mark_done(job))
             await self.recordings.create(made)
 
     async def test_a_path_out_of_the_archive_is_left_alone(self) -> None:

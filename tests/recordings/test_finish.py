@@ -94,7 +94,7 @@ class PersistentRecordings:
     def delete(self) -> None:
         self._row.unlink()
 
-    async def settle(self, recording: Recording, follow_up: Sequence[JobKind], /) -> None:
+    async def complete(self, recording: Recording, follow_up: Sequence[JobKind], /) -> None:
         await self.get(recording.id)
         self.write(recording)
         with self._jobs.open("a") as file:
@@ -559,7 +559,7 @@ STEPS: dict[str, object] = {
     "put": LocalArchive,
     "mkdir": Path,
     "rename": Path,
-    "settle": PersistentRecordings,
+    "complete": PersistentRecordings,
     "locate": LocalArchive,
     "unlink": Path,
 }

@@ -99,7 +99,7 @@ class OrphanTests(DatabaseTestCase):
         self.assertTrue((self.root / path).exists())
         self.assertTrue(leg.exists())
         ((job,), _) = await Jobs(self.pool).claim([JobKind.ERASE], timedelta(minutes=1))
-        await Jobs(self.pool).done(job)
+        await Jobs(self.pool).mark_done(job)
         self.clock.advance(AGE.total_seconds())
         await self.orphans.sweep()
         self.assertEqual(self.files(self.root), sorted([kept, f"orphans/{path}"]))

@@ -39,7 +39,7 @@ class EventsTests(DatabaseTestCase):
 
     async def test_what_calls_tell(self) -> None:
         given = [news(EventType.CALL_STARTED), news(EventType.CALL_ENDED, 3, hangup_cause=17, from_="+4930")]
-        await self.events.tell(given)
+        await self.events.append(given)
         first, second = await self.events.after(0, 10)
         self.assertLess(first.id, second.id)
         self.assertEqual((first.type, first.at, first.profile_id), ("call.started", NOON, given[0].profile_id))
@@ -47,10 +47,10 @@ class EventsTests(DatabaseTestCase):
         self.assertEqual(msgspec.convert(second.data, Call), given[1].data)
         self.assertEqual(await self.events.after(first.id, 10), [second])
         self.assertEqual(await self.events.after(0, 1), [first])
-        self.assertEqual(await self.events.kept(), RetainedRange(first.id, second.id))
+        self.assertEqual(await self.events.retained_range(), RetainedRange(first.id, second.id))
 
     async def test_nothing_yet(self) -> None:
-        self.assertEqual(await self.events.kept(), RetainedRange(0, 0))
+        self.assertEqual(await self.events.retained_range(), RetainedRange(0, 0))
         self.assertEqual(await self.events.after(0, 10), [])
 
     async def test_the_way_of_a_recording(self) -> None:
@@ -60,7 +60,9 @@ class EventsTests(DatabaseTestCase):
             one = msgspec.structs.replace(one, state=state, updated_at=one.updated_at + timedelta(seconds=1))
             await self.recordings.record(one)
             await self.recordings.record(one)  # said again: nothing happens
-        await self.recordings.settle(msgspec.structs.replace(one, state=RecordingState.COMPLETED, duration=2.5, size=7))
+        await self.recordings.complete(
+            msgspec.structs.replace(one, state=RecordingState.COMPLETED, duration=2.5, size=7)
+        )
         await self.recordings.delete(one.id)
         told = await self.events.after(0, 100)
         words = ("started", "paused", "resumed", "processing", "completed", "deleted")
@@ -75,7 +77,7 @@ class EventsTests(DatabaseTestCase):
     async def test_other_ends_of_a_recording(self) -> None:
         for state in (RecordingState.FAILED, RecordingState.ABSENT):
             one = await self.recordings.create(recording(state=RecordingState.PENDING))
-            await self.recordings.settle(msgspec.structs.replace(one, state=state))
+            await self.recordings.complete(msgspec.structs.replace(one, state=state))
         types = [type_ for type_, _ in await self.told()]
         ends = ["recording.failed", "recording.pending", "recording.absent"]
         self.assertEqual(types, ["recording.pending", *ends])
@@ -118,20 +120,20 @@ class EventsTests(DatabaseTestCase):
 
         async def work(transaction: Transaction) -> None:
             await transaction.execute("DELETE FROM recordings WHERE id = %s", (one.id,))
-            await self.events.tell([news()])  # another connection, at once
+            await self.events.append([news()])  # another connection, at once
 
         await self.pool.transaction(work)
         types = [type_ for type_, _ in await self.told()]
         self.assertEqual(types, ["recording.completed", "call.started", "recording.deleted"])
 
     async def test_the_old_are_forgotten_but_for_the_last(self) -> None:
-        await self.events.tell([news() for _ in range(5)])
+        await self.events.append([news() for _ in range(5)])
         ids = [event.id for event in await self.events.after(0, 10)]
-        self.assertEqual(await self.events.forget(timedelta(days=7)), 0)
+        self.assertEqual(await self.events.delete_older_than(timedelta(days=7)), 0)
         await self.pool.execute("UPDATE events SET stored_at = now() - interval '8 days' WHERE id <= %s", (ids[2],))
-        self.assertEqual(await self.events.forget(timedelta(days=7)), 2)
-        self.assertEqual(await self.events.kept(), RetainedRange(ids[2], ids[4]))
-        self.assertEqual(await self.events.forget(timedelta(days=7)), 0)
+        self.assertEqual(await self.events.delete_older_than(timedelta(days=7)), 2)
+        self.assertEqual(await self.events.retained_range(), RetainedRange(ids[2], ids[4]))
+        self.assertEqual(await self.events.delete_older_than(timedelta(days=7)), 0)
 
     async def test_everybody_is_told(self) -> None:
         heard: list[str] = []
@@ -141,7 +143,7 @@ class EventsTests(DatabaseTestCase):
         await ready
         await self.recordings.create(recording())
         await until(lambda: heard == [""])
-        await self.events.tell([news(), news()])
+        await self.events.append([news(), news()])
         await until(lambda: heard == ["", ""])
         await listener.stop()
 
@@ -155,7 +157,7 @@ class ShakyEvents:
         self.answer: Deferred[None] | None = None
         self.batches: list[list[CallEvent]] = []
 
-    async def tell(self, given: Sequence[CallEvent]) -> None:
+    async def append(self, given: Sequence[CallEvent]) -> None:
         if self.answer is not None:
             await self.answer
         if self.broken:
@@ -175,7 +177,7 @@ class EventQueueTests(SynchronousTestCase):
     def tell(self, count: int) -> list[CallEvent]:
         given = [news() for _ in range(count)]
         for each in given:
-            self.queue.tell(each)
+            self.queue.append(each)
         return given
 
     def test_what_is_told_together_is_written_together(self) -> None:

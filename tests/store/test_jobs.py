@@ -46,15 +46,15 @@ class Queue(DatabaseTestCase):
         job = await self.claim()
         self.assertEqual((job.kind, job.recording_id, job.attempts), (JobKind.FINISH, recording_id, 1))
         self.assertIsNotNone(await self.next_due())
-        self.assertTrue(await self.jobs.extend(job, MINUTE))
-        self.assertTrue(await self.jobs.done(job))
-        self.assertFalse(await self.jobs.done(job))
+        self.assertTrue(await self.jobs.extend_lease(job, MINUTE))
+        self.assertTrue(await self.jobs.mark_done(job))
+        self.assertFalse(await self.jobs.mark_done(job))
         self.assertEqual(await self.jobs.page(), [])
         self.assertIsNone(await self.next_due())
 
     async def test_what_was_done_is_not_owed_again(self) -> None:
         recording_id = await self.put(JobKind.FINISH)
-        await self.jobs.done(await self.claim())
+        await self.jobs.mark_done(await self.claim())
         await self.owe(*((kind, recording_id) for kind in BOTH))
         self.assertEqual((await self.claim()).kind, JobKind.MAIL)
         self.assertEqual((await self.jobs.claim(BOTH, MINUTE)).jobs, [])
@@ -108,15 +108,15 @@ class Queue(DatabaseTestCase):
         lost = await self.claim(lease=OVER)
         job = await self.claim()
         self.assertEqual((job.id, job.attempts), (lost.id, 2))
-        self.assertFalse(await self.jobs.extend(lost, MINUTE))
-        self.assertFalse(await self.jobs.done(lost))
+        self.assertFalse(await self.jobs.extend_lease(lost, MINUTE))
+        self.assertFalse(await self.jobs.mark_done(lost))
         self.assertFalse(await self.jobs.retry(lost, "late", datetime.now(UTC)))
         self.assertFalse(await self.jobs.dead_letter(lost, "late"))
-        self.assertTrue(await self.jobs.done(job))
+        self.assertTrue(await self.jobs.mark_done(job))
 
     async def test_a_lease_that_ran_out_but_nobody_noticed(self) -> None:
         await self.put(JobKind.FINISH)
-        self.assertTrue(await self.jobs.done(await self.claim(lease=OVER)))
+        self.assertTrue(await self.jobs.mark_done(await self.claim(lease=OVER)))
         self.assertIsNone(await self.next_due())
 
     async def test_again_later(self) -> None:
@@ -166,20 +166,22 @@ class Queue(DatabaseTestCase):
         await self.jobs.restart(lost.id)
         job = await self.claim()
         self.assertEqual((job.attempts, lost.attempts), (1, 1))
-        self.assertFalse(await self.jobs.done(lost))
+        self.assertFalse(await self.jobs.mark_done(lost))
         self.assertFalse(await self.jobs.dead_letter(lost, "late"))
-        self.assertTrue(await self.jobs.done(job))
+        self.assertTrue(await self.jobs.mark_done(job))
 
     async def test_who_refused_a_mail_is_asked_again(self) -> None:
         made = await Recordings(self.pool).create(recording(state=RecordingState.COMPLETED))
         deliveries = Deliveries(self.pool)
-        await deliveries.note(made.id, "ann@example.org", DeliveryState.ACCEPTED, "250 queued")
-        await deliveries.note(made.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
+        await deliveries.record_reply(made.id, "ann@example.org", DeliveryState.ACCEPTED, "250 queued")
+        await deliveries.record_reply(made.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
         await self.put(JobKind.MAIL, of=made.id)
         job = await self.claim()
         await self.jobs.dead_letter(job, "550 never")
         await self.jobs.restart(job.id)
-        self.assertEqual(await deliveries.owed(made.id, ["ann@example.org", "eve@example.org"]), ["eve@example.org"])
+        self.assertEqual(
+            await deliveries.pending_recipients(made.id, ["ann@example.org", "eve@example.org"]), ["eve@example.org"]
+        )
 
     async def test_a_refused_restart_changes_nothing(self) -> None:
         await self.put(JobKind.MAIL)
@@ -189,7 +191,7 @@ class Queue(DatabaseTestCase):
         def refuse(_: Job) -> None:
             raise Conflict("changed meanwhile")
 
-        for change in (self.jobs.restart, self.jobs.drop):
+        for change in (self.jobs.restart, self.jobs.delete):
             with self.assertRaises(Conflict):
                 await change(job.id, refuse)
         self.assertIs((await self.jobs.get(job.id)).state, JobState.DEAD)
@@ -199,20 +201,20 @@ class Queue(DatabaseTestCase):
         for _ in BOTH:
             await self.jobs.dead_letter(await self.claim(), "no")
         dead = {job.kind: job.id for job in await self.jobs.page()}
-        await self.jobs.drop(dead[JobKind.MAIL])
+        await self.jobs.delete(dead[JobKind.MAIL])
         with self.assertRaises(NotFound):
             await self.jobs.get(dead[JobKind.MAIL])
         with self.assertRaisesRegex(Conflict, str(recording_id)):
-            await self.jobs.drop(dead[JobKind.FINISH])
+            await self.jobs.delete(dead[JobKind.FINISH])
         await self.jobs.restart(dead[JobKind.FINISH])
         with self.assertRaisesRegex(Conflict, "only a dead one"):
-            await self.jobs.drop(dead[JobKind.FINISH])
+            await self.jobs.delete(dead[JobKind.FINISH])
 
     async def test_states(self) -> None:
         for _ in range(4):
             await self.put(JobKind.FINISH)
         finished, _, buried = [await self.claim() for _ in range(3)]
-        await self.jobs.done(finished)
+        await self.jobs.mark_done(finished)
         await self.jobs.dead_letter(buried, "no")
         states = [job.state for job in await self.jobs.page()]
         self.assertEqual(sorted(states), [JobState.DEAD, JobState.PENDING, JobState.RUNNING])
@@ -230,16 +232,16 @@ class Queue(DatabaseTestCase):
             await Recordings(self.pool).create(made)
             await self.put(JobKind.MAIL, of=made.id)
         await self.put(JobKind.ERASE)
-        limited = self.jobs.within(frozenset({ours.profile_id}))
+        limited = self.jobs.scoped_to(frozenset({ours.profile_id}))
         (job,) = await limited.page()
         self.assertEqual(job.recording_id, ours.id)
         self.assertEqual((await limited.get(job.id)).id, job.id)
         self.assertEqual((await limited.restart(job.id)).id, job.id)
         (other,) = await self.jobs.page(JobFilter(recording_id=theirs.id))
-        for attempt in (limited.get, limited.restart, limited.drop):
+        for attempt in (limited.get, limited.restart, limited.delete):
             with self.assertRaises(NotFound):
                 await attempt(other.id)
-        self.assertIs(self.jobs.within(None), self.jobs)
+        self.assertIs(self.jobs.scoped_to(None), self.jobs)
 
     async def test_a_deletion_excuses_from_all_else(self) -> None:
         recordings = Recordings(self.pool)
@@ -273,12 +275,12 @@ class Queue(DatabaseTestCase):
         kept, gone = [await recordings.create(recording(state=RecordingState.FAILED)) for _ in range(2)]
         for made in (kept, gone):
             await self.put(JobKind.FINISH, of=made.id)
-            await self.jobs.done(await self.claim())
+            await self.jobs.mark_done(await self.claim())
         await recordings.delete(gone.id)
-        self.assertEqual(await self.jobs.forget(OVER), 0, "its files are still to be erased")
-        await self.jobs.done(await self.claim([JobKind.ERASE]))
-        self.assertEqual(await self.jobs.forget(MINUTE), 0)
-        self.assertEqual(await self.jobs.forget(OVER), 2)
+        self.assertEqual(await self.jobs.purge_erased(OVER), 0, "its files are still to be erased")
+        await self.jobs.mark_done(await self.claim([JobKind.ERASE]))
+        self.assertEqual(await self.jobs.purge_erased(MINUTE), 0)
+        self.assertEqual(await self.jobs.purge_erased(OVER), 2)
         self.assertEqual(await self.pool.query("SELECT recording_id FROM jobs"), [(kept.id,)])
 
     async def test_the_daemons_are_told(self) -> None:
@@ -292,8 +294,8 @@ class Queue(DatabaseTestCase):
         job = await self.claim()
         await self.jobs.retry(job, "x", datetime.now(UTC))
         await until(lambda: told == ["finish", "finish"])
-        await self.jobs.done(await self.claim())
-        await Recordings(self.pool).record(recording(state=RecordingState.PROCESSING), room=1)
+        await self.jobs.mark_done(await self.claim())
+        await Recordings(self.pool).record(recording(state=RecordingState.PROCESSING), claim_limit=1)
         await self.put(JobKind.MAIL)
         await until(lambda: told[2:] == ["mail"])  # and not of what was claimed as it came
         await listener.stop()

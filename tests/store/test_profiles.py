@@ -12,10 +12,10 @@ from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import AuditEntry, AuditOutcome, Profile, Prompt, RecordChannels, RecordPrompt
 from voxrec.postgres.pool import Pool
 from voxrec.store.audit import Audit
-from voxrec.store.idempotency import TransactionHook
 from voxrec.store.keyset import Cursor
 from voxrec.store.profiles import ProfileFilter, Profiles
 from voxrec.store.prompts import Prompts
+from voxrec.store.transaction_hook import TransactionHook
 
 FULL = profile(
     name='Zoë\'s "desk" 100%',
@@ -61,7 +61,7 @@ class AtOnce(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = Profiles(self.pool)
-        self.along = TransactionHook(entry=noted)
+        self.along = TransactionHook(audit_entry=noted)
 
     async def entries(self) -> list[UUID | None]:
         return [entry.target_id for entry in await Audit(self.pool).page()]
@@ -239,7 +239,7 @@ class Listing(DatabaseTestCase):
         first = await self.profiles.page(limit=4)
         await self.profiles.create(profile(created_at=later(100)))
         await self.profiles.delete(first[-1].id)
-        self.assertEqual(await self.profiles.page(limit=4, after=Cursor.behind(first[-1])), self.newest_first[4:8])
+        self.assertEqual(await self.profiles.page(limit=4, after=Cursor.after(first[-1])), self.newest_first[4:8])
 
     async def test_filters(self) -> None:
         await self.profiles.create(FULL)
@@ -260,9 +260,9 @@ class Listing(DatabaseTestCase):
 
     async def test_some(self) -> None:
         wanted = [self.ten[3].id, uuid4(), self.ten[7].id]
-        found = await self.profiles.some(wanted)
+        found = await self.profiles.get_many(wanted)
         self.assertEqual({each.id for each in found}, {self.ten[3].id, self.ten[7].id})
-        self.assertEqual(await self.profiles.some([]), [])
+        self.assertEqual(await self.profiles.get_many([]), [])
 
     async def test_the_order_is_that_of_python(self) -> None:
         self.assertEqual(NOON.microsecond, 123456)

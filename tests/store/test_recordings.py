@@ -84,7 +84,7 @@ class Storing(RecordingsTestCase):
             self.recordings.get(nobody),
             self.recordings.delete(nobody),
             self.recordings.update(nobody, lambda known: known),
-            self.recordings.settle(recording(id=nobody), [JobKind.MAIL]),
+            self.recordings.complete(recording(id=nobody), [JobKind.MAIL]),
         ):
             with self.assertRaisesRegex(NotFound, str(nobody)):
                 await attempt
@@ -123,7 +123,7 @@ class Listing(RecordingsTestCase):
         for size in (1, 3, 5, 11):
             pages = [page async for page in self.recordings.pages(size=size)]
             self.assertEqual([each for page in pages for each in page], ten[::-1])
-        self.assertEqual(await self.recordings.page(limit=2, after=Cursor.behind(ten[5])), [ten[4], ten[3]])
+        self.assertEqual(await self.recordings.page(limit=2, after=Cursor.after(ten[5])), [ten[4], ten[3]])
 
     async def test_filters(self) -> None:
         await self.recordings.create(FULL)
@@ -189,7 +189,7 @@ class Listing(RecordingsTestCase):
                 and ("tags" not in metadata or 3 in each.metadata["tags"])
                 and (until is None or each.created_at < until)
             ]
-            store = self.recordings.within(only)
+            store = self.recordings.scoped_to(only)
             found = [each async for page in store.pages(wanted, 6) for each in page]
             self.assertEqual(found, expected, (wanted, only))
 
@@ -355,7 +355,7 @@ class WhatACallSays(RecordingsTestCase):
         said = self.call()
         for snapshot in said:
             await self.recordings.record(snapshot)
-        await self.recordings.settle(
+        await self.recordings.complete(
             msgspec.structs.replace(said[-1], state=RecordingState.COMPLETED, updated_at=later(4)), [JobKind.MAIL]
         )
         settled = await self.recordings.get(said[-1].id)
@@ -376,12 +376,12 @@ class WhatACallSays(RecordingsTestCase):
 
     async def test_who_has_room_claims_what_is_owed_as_it_comes(self) -> None:
         jobs, ended = Jobs(self.pool), [self.call()[-1] for _ in range(3)]
-        claimed = await self.recordings.record(self.call()[0], *ended, room=2, lease=timedelta(minutes=1))
+        claimed = await self.recordings.record(self.call()[0], *ended, claim_limit=2, lease=timedelta(minutes=1))
         self.assertEqual([(job.kind, job.state, job.attempts) for job in claimed], [("finish", "running", 1)] * 2)
         (rest,) = (await jobs.claim([JobKind.FINISH], timedelta(minutes=1), limit=9)).jobs
         self.assertEqual({job.recording_id for job in (*claimed, rest)}, {one.id for one in ended})
-        self.assertEqual(await self.recordings.record(*ended, room=2), [], "it was said before")
-        self.assertTrue(await jobs.done(claimed[0]))
+        self.assertEqual(await self.recordings.record(*ended, claim_limit=2), [], "it was said before")
+        self.assertTrue(await jobs.mark_done(claimed[0]))
         self.assertTrue(await jobs.retry(claimed[1], "not yet", later(0)))
 
     async def test_again_after_it_was_deleted(self) -> None:
@@ -457,7 +457,7 @@ class Settling(RecordingsTestCase):
             begun.id,
             lambda old: msgspec.structs.replace(old, metadata={"by": "user"}, legal_hold=True, updated_at=later(9)),
         )
-        await self.recordings.settle(
+        await self.recordings.complete(
             msgspec.structs.replace(begun, state=RecordingState.COMPLETED, size=1, updated_at=later(5))
         )
         settled = await self.recordings.get(begun.id)
@@ -466,10 +466,10 @@ class Settling(RecordingsTestCase):
 
     async def test_what_follows_is_owed_once(self) -> None:
         await self.recordings.create(FULL)
-        await self.recordings.settle(FULL, [JobKind.MAIL])
+        await self.recordings.complete(FULL, [JobKind.MAIL])
         ((job,), _) = await self.jobs.claim([JobKind.MAIL], lease=timedelta(minutes=1))
-        await self.jobs.done(job)
-        await self.recordings.settle(FULL, [JobKind.MAIL])
+        await self.jobs.mark_done(job)
+        await self.recordings.complete(FULL, [JobKind.MAIL])
         self.assertEqual((await self.jobs.claim([JobKind.MAIL], lease=timedelta(minutes=1))).jobs, [])
 
     async def test_mail_is_owed_where_the_profile_has_an_address(self) -> None:
@@ -478,5 +478,7 @@ class Settling(RecordingsTestCase):
         for email, owed in (("a@example.org", [JobKind.MAIL]), (None, [])):
             desk = await profiles.create(profile(email=email))
             made = await self.recordings.create(recording(profile_id=desk.id))
-            await self.recordings.settle(msgspec.structs.replace(made, state=RecordingState.COMPLETED), [JobKind.MAIL])
+            await self.recordings.complete(
+                msgspec.structs.replace(made, state=RecordingState.COMPLETED), [JobKind.MAIL]
+            )
             self.assertEqual(await self.kinds_owed(made.id), owed)

@@ -106,7 +106,7 @@ class OnceTests(RestTestCase):
         self.assertEqual(second.status, 201)
         self.assertNotEqual(first.headers["location"], second.headers["location"])
         await self.pool.execute("UPDATE idempotency SET created_at = created_at - interval '25 hours'")
-        self.assertEqual(await self.idempotency.forget(), 1)
+        self.assertEqual(await self.idempotency.delete_expired(), 1)
 
     async def test_what_is_done_to_the_resource_later_is_not_in_the_first_answer(self) -> None:
         first = await self.put("/profiles", "k", {"name": "a"})

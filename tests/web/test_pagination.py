@@ -12,7 +12,7 @@ from tests.database import reactor
 from tests.web.wire import connected
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Profile
-from voxrec.store.profiles import EVERY_PROFILE, ProfileFilter, Profiles
+from voxrec.store.profiles import ALL_PROFILES, ProfileFilter, Profiles
 
 NEXT: Final = re.compile(r'<([^>]*)>; rel="next"')
 
@@ -144,7 +144,7 @@ class CountedProfiles(Profiles):
     read = 0
     fail_after = 10**9
 
-    async def pages(self, wanted: ProfileFilter = EVERY_PROFILE, size: int = 500) -> AsyncIterator[list[Profile]]:
+    async def pages(self, wanted: ProfileFilter = ALL_PROFILES, size: int = 500) -> AsyncIterator[list[Profile]]:
         async for page in super().pages(wanted, size):
             self.read += 1
             if self.read > self.fail_after:

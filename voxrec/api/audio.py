@@ -197,7 +197,7 @@ class AudioRoutes:
                 **found,
             )
 
-        return updated(self._show(await recordings.complete(request.id, bring)))
+        return updated(self._show(await recordings.update_async(request.id, bring)))
 
     def _require_pending(self, request: Request, recording: Recording) -> None:
         request.conditions.require(etag_of(self._show(recording)))

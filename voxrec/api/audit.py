@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from voxrec.errors import StoreUnavailable, VoxrecError
 from voxrec.model import AuditEntry, AuditOutcome
 from voxrec.store.audit import Audit, AuditFilter
-from voxrec.store.idempotency import DoneBefore
+from voxrec.store.idempotency import AlreadyProcessed
 from voxrec.web import query
 from voxrec.web.auth import Role
 from voxrec.web.pagination import LINK, PAGED, Paginator
@@ -115,7 +115,7 @@ def _done(entry: AuditEntry, request: Request, answer: Response) -> AuditEntry:
 
 
 def _refused(entry: AuditEntry, error: Exception) -> AuditEntry:
-    if isinstance(error, DoneBefore):  # the first request's entry tells of it
+    if isinstance(error, AlreadyProcessed):  # the first request's entry tells of it
         return msgspec.structs.replace(entry, outcome=AuditOutcome.REFUSED)
     status = error.status if isinstance(error, VoxrecError) else VoxrecError.status
     outcome = AuditOutcome.REFUSED if status < 500 else AuditOutcome.FAILED

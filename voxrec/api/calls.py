@@ -142,12 +142,12 @@ class _Visible:
 
     async def page(self, wanted: CallFilter, limit: int, after: Cursor | None) -> list[Call]:
         """A page."""
-        found = [call for call in self._found(wanted) if after is None or Cursor.behind(call) < after]
+        found = [call for call in self._found(wanted) if after is None or Cursor.after(call) < after]
         return found[:limit]
 
     def _found(self, wanted: CallFilter) -> list[Call]:
         calls = [call for call in self._switchboard.shown() if wanted.takes(call) and _may_see(self._principal, call)]
-        return sorted(calls, key=Cursor.behind, reverse=True)  # two may have come at the same moment
+        return sorted(calls, key=Cursor.after, reverse=True)  # two may have come at the same moment
 
 
 def _may_see(principal: Principal, call: Call) -> bool:

@@ -44,7 +44,7 @@ _HEADERS: Final = {"Content-Type": EVENT_STREAM, "X-Accel-Buffering": "no"}  # n
 class Source(Protocol):
     """Where events are kept, as voxrec.store has it. Everything may raise StoreUnavailable."""
 
-    async def kept(self) -> RetainedRange:
+    async def retained_range(self) -> RetainedRange:
         """The ids of the oldest and the newest there are."""
 
     async def after(self, last: int, limit: int, /) -> list[Event]:
@@ -98,7 +98,7 @@ class EventBroadcaster:
 
         Where ``last`` is older than what is kept, or was never told, a `reset` comes first and then all that is kept.
         """
-        kept = await self._source.kept()
+        kept = await self._source.retained_range()
         if self._stopped:
             raise Unavailable("voxrec is stopping")
         beginning = [_RETRY]

@@ -106,7 +106,7 @@ class JobRoutes:
     async def _drop(self, request: Request) -> Response:
         """What it was to do stays undone. A Recording that is not finished yet cannot do without its job."""
         query.read(request.query(), {})
-        await self._jobs.of(request.principal).drop(request.id, partial(_require_same, request))
+        await self._jobs.of(request.principal).delete(request.id, partial(_require_same, request))
         return no_content()
 
 

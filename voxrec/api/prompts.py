@@ -15,7 +15,7 @@ from voxrec.audio.formats import FORMATS, media_type
 from voxrec.conversion import fit
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Prompt
-from voxrec.store.prompts import EVERY_PROMPT, PromptAudio, PromptFilter, Prompts
+from voxrec.store.prompts import ALL_PROMPTS, PromptAudio, PromptFilter, Prompts
 from voxrec.threads import DeferToThread
 from voxrec.web import query
 from voxrec.web.auth import Role
@@ -182,4 +182,4 @@ def _require_version(request: Request, current: Prompt) -> None:
 
 
 def _wanted(_: Mapping[str, Any]) -> PromptFilter:
-    return EVERY_PROMPT
+    return ALL_PROMPTS

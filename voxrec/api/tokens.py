@@ -9,7 +9,7 @@ import msgspec
 from voxrec.conversion import fit
 from voxrec.errors import FieldError
 from voxrec.model import Token
-from voxrec.store.tokens import UNREVOKED, Tokens, new_secret
+from voxrec.store.tokens import UNREVOKED_TOKENS, Tokens, generate_secret
 from voxrec.web import query
 from voxrec.web.auth import Role
 from voxrec.web.conditions import etag_of
@@ -63,7 +63,7 @@ class TokenRoutes:
         )
 
     async def _list(self, request: Request) -> Response:
-        return await self._listing.asked(request, {}, lambda _: UNREVOKED)
+        return await self._listing.asked(request, {}, lambda _: UNREVOKED_TOKENS)
 
     async def _create(self, request: Request) -> Response:
         query.read(request.query(), {})
@@ -73,7 +73,7 @@ class TokenRoutes:
         made: dict[str, Any] = {"id": uuid4(), "name": "-", "role": Role.READ, "created_at": self._now()}
         token = Token(**{**made, **values})
         require([*field_errors, *token.field_errors()])
-        secret = new_secret()
+        secret = generate_secret()
         stored = await self._tokens.create(token, secret)
         answer = created(f"{self._public_url}/tokens/{stored.id}", msgspec.json.encode(stored))
         # its tag is that of the Token, which every later GET shows

@@ -13,8 +13,8 @@ import click
 from voxrec import config
 from voxrec.errors import VoxrecError
 from voxrec.model import AuditEntry, AuditOutcome
-from voxrec.postgres.blocking import Blocking, opened
-from voxrec.postgres.embedded import running_dsn
+from voxrec.postgres.blocking_database import BlockingDatabase, blocking_transaction
+from voxrec.postgres.embedded import dsn_of_running_server
 
 DEFAULT_CONFIG: Final = Path("/etc/voxrec/voxrec.yaml")
 
@@ -29,12 +29,12 @@ config_option = click.option(
 
 
 @contextmanager
-def daemon_database(file: Path) -> Iterator[Blocking]:
+def daemon_database(file: Path) -> Iterator[BlockingDatabase]:
     """One transaction on the daemon's database; whatever goes wrong on purpose becomes a message."""
     try:
         settings = config.load(file)
-        dsn = str(settings.database.dsn) or running_dsn(Path(settings.data_directory, "postgres"))
-        with opened(dsn) as database:
+        dsn = str(settings.database.dsn) or dsn_of_running_server(Path(settings.data_directory, "postgres"))
+        with blocking_transaction(dsn) as database:
             yield database
     except VoxrecError as error:
         field_errors = getattr(error, "faults", ())

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from voxrec.cli.context import by_command, config_option, daemon_database
 from voxrec.model import Job, JobKind, JobState
-from voxrec.postgres.blocking import done
+from voxrec.postgres.blocking_database import run_to_completion
 from voxrec.store.audit import Audit
 from voxrec.store.jobs import JobFilter, Jobs
 
@@ -41,7 +41,7 @@ def list_(states: tuple[str, ...], kinds: tuple[str, ...], recording_id: UUID | 
     """Show what is not done, newest first. The last column says why the last attempt failed."""
     wanted = JobFilter(kinds=tuple(map(JobKind, kinds)), states=tuple(map(JobState, states)), recording_id=recording_id)
     with daemon_database(file) as database:
-        found = done(Jobs(database).page(wanted, limit))
+        found = run_to_completion(Jobs(database).page(wanted, limit))
     table = Table(box=None, pad_edge=False, header_style="")
     for heading in ("ID", "STATE", "KIND", "RECORDING", "ATTEMPTS", "DUE"):
         table.add_column(heading, no_wrap=True)
@@ -57,7 +57,7 @@ def list_(states: tuple[str, ...], kinds: tuple[str, ...], recording_id: UUID | 
 def show(job_id: UUID, file: Path) -> None:
     """Show one job, also where it is done."""
     with daemon_database(file) as database:
-        job = done(Jobs(database).get(job_id))
+        job = run_to_completion(Jobs(database).get(job_id))
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in (
         ("job", str(job.id)),
@@ -86,10 +86,10 @@ def retry(job_ids: tuple[UUID, ...], dead: bool, file: Path) -> None:
         raise click.UsageError("Name jobs, or give --dead.")
     with daemon_database(file) as database:
         queue = Jobs(database)
-        chosen = job_ids or tuple(done(_dead(queue)))
+        chosen = job_ids or tuple(run_to_completion(_dead(queue)))
         for job_id in chosen:
-            done(Audit(database).begin(by_command("voxrec jobs retry", "job", job_id)))
-            done(queue.restart(job_id))
+            run_to_completion(Audit(database).begin(by_command("voxrec jobs retry", "job", job_id)))
+            run_to_completion(queue.restart(job_id))
     click.echo(f"{len(chosen)} {'job is' if len(chosen) == 1 else 'jobs are'} due now")
 
 

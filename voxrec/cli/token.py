@@ -10,9 +10,9 @@ from voxrec.cli.context import by_command, config_option, daemon_database, now
 from voxrec.conversion import fit
 from voxrec.errors import InvalidInput
 from voxrec.model import Role, Token
-from voxrec.postgres.blocking import done
+from voxrec.postgres.blocking_database import run_to_completion
 from voxrec.store.audit import Audit
-from voxrec.store.tokens import EVERY_TOKEN, Tokens, new_secret
+from voxrec.store.tokens import ALL_TOKENS, Tokens, generate_secret
 
 
 def _moment(text: str) -> datetime:
@@ -41,12 +41,12 @@ def token() -> None:
 @config_option
 def create(name: str, role: str, profiles: tuple[UUID, ...], expires: datetime | None, file: Path) -> None:
     """Make a token and print its secret, which is shown this once only."""
-    secret = new_secret()
+    secret = generate_secret()
     given = {"name": name, "role": role, "profileIds": profiles or None, "expiresAt": expires}
     with daemon_database(file) as database:
         made = _checked({"id": uuid4(), "createdAt": now(), **given})
-        done(Audit(database).begin(by_command("voxrec token create", "token", made.id)))
-        done(Tokens(database).create(made, secret))
+        run_to_completion(Audit(database).begin(by_command("voxrec token create", "token", made.id)))
+        run_to_completion(Tokens(database).create(made, secret))
     click.echo(f"token {made.id}; its secret, which cannot be shown again:", err=True)
     click.echo(secret)
 
@@ -56,7 +56,7 @@ def create(name: str, role: str, profiles: tuple[UUID, ...], expires: datetime |
 def list_(file: Path) -> None:
     """Show all tokens, newest first, also those that are no longer good. None shows its secret."""
     with daemon_database(file) as database:
-        tokens = done(_all(Tokens(database)))
+        tokens = run_to_completion(_all(Tokens(database)))
     rows = [("ID", "STATE", "ROLE", "PROFILES", "EXPIRES", "NAME"), *(_row(one, now()) for one in tokens)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -69,8 +69,8 @@ def list_(file: Path) -> None:
 def revoke(token_id: UUID, file: Path) -> None:
     """End a token for good: within a second on every daemon."""
     with daemon_database(file) as database:
-        done(Audit(database).begin(by_command("voxrec token revoke", "token", token_id)))
-        revoked = done(Tokens(database).revoke(token_id))
+        run_to_completion(Audit(database).begin(by_command("voxrec token revoke", "token", token_id)))
+        revoked = run_to_completion(Tokens(database).revoke(token_id))
     click.echo(f"token {token_id} ({revoked.name}) is revoked")
 
 
@@ -86,7 +86,7 @@ def _checked(given: dict[str, object]) -> Token:
 
 
 async def _all(tokens: Tokens) -> list[Token]:
-    return [one async for page in tokens.pages(EVERY_TOKEN) for one in page]
+    return [one async for page in tokens.pages(ALL_TOKENS) for one in page]
 
 
 def _row(one: Token, at: datetime) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from voxrec.deferreds import AsyncEvent, Backoff
 from voxrec.errors import DeliveryError, StoreUnavailable, VoxrecError
 from voxrec.model import Job, JobKind
 from voxrec.sanitize import sanitize_line
-from voxrec.store.jobs import Claimed
+from voxrec.store.jobs import ClaimedJobs
 
 JobHandler = Callable[[Job], Awaitable[None]]
 
@@ -29,13 +29,13 @@ class Jobs(Protocol):
     The last four return False if the lease has expired and another worker has claimed the job since.
     """
 
-    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int) -> Claimed:
+    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int) -> ClaimedJobs:
         """Claim up to ``limit`` due jobs, oldest first, for ``lease``, and count an attempt of each."""
 
-    async def extend(self, job: Job, lease: timedelta) -> bool:
+    async def extend_lease(self, job: Job, lease: timedelta) -> bool:
         """Extend the lease to ``lease`` from now."""
 
-    async def done(self, job: Job) -> bool:
+    async def mark_done(self, job: Job) -> bool:
         """Mark the job as done."""
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
@@ -204,7 +204,7 @@ class Worker(Service):
     async def _extend_leases(self) -> None:
         for running_job in tuple(self._running_jobs):
             try:
-                await self._jobs.extend(running_job.job, self._lease)
+                await self._jobs.extend_lease(running_job.job, self._lease)
             except StoreUnavailable:
                 return  # the next extension comes before any lease expires
             except Exception:
@@ -223,7 +223,7 @@ class Worker(Service):
             await self._handle_failure(running_job, error)
         else:
             self._on_attempt_ended(job.kind, "done")
-            await self._store_outcome(running_job, lambda: self._jobs.done(job))
+            await self._store_outcome(running_job, lambda: self._jobs.mark_done(job))
 
     async def _handle_failure(self, running_job: "_RunningJob", error: Exception) -> None:
         job = running_job.job

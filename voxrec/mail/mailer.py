@@ -33,13 +33,13 @@ class Profiles(Protocol):
 class Deliveries(Protocol):
     """What the relay said about each recipient, as voxrec.store keeps it."""
 
-    async def owed(self, recording_id: UUID, recipients: Sequence[str]) -> list[str]:
+    async def pending_recipients(self, recording_id: UUID, recipients: Sequence[str]) -> list[str]:
         """Return those of ``recipients`` about whom nothing final is known."""
 
-    async def note(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
+    async def record_reply(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
         """Write down one more attempt."""
 
-    async def of(self, recording_id: UUID) -> list[Delivery]:
+    async def of_recording(self, recording_id: UUID) -> list[Delivery]:
         """Return everything that is known about a recording's deliveries."""
 
 
@@ -97,7 +97,7 @@ class Mailer:
         recipients = addresses(profile.email)
         if not recipients:
             return
-        owed = await self._deliveries.owed(recording.id, recipients)
+        owed = await self._deliveries.pending_recipients(recording.id, recipients)
         if owed:
             letter = await self._defer_to_thread(self._compose, recording, profile)
             await self._note(recording, await send(self._reactor, self._relay, self._stationery.sender, owed, letter))
@@ -132,10 +132,10 @@ class Mailer:
         # Whoever accepted comes first: should the database fail in between, a refusal is the cheaper one to forget.
         for recipient in result.accepted:
             self._told(DeliveryState.ACCEPTED)
-            await self._deliveries.note(recording.id, recipient, DeliveryState.ACCEPTED, result.reply)
+            await self._deliveries.record_reply(recording.id, recipient, DeliveryState.ACCEPTED, result.reply)
         for refusal in result.refused:
             self._told(_state(refusal))
-            await self._deliveries.note(recording.id, refusal.recipient, _state(refusal), refusal.reply)
+            await self._deliveries.record_reply(recording.id, refusal.recipient, _state(refusal), refusal.reply)
         if result.accepted:
             self._log.info(
                 "recording {id} was mailed to {count} of {asked} recipients: {reply}",
@@ -146,7 +146,7 @@ class Mailer:
             )
 
     async def _require_all(self, recording: Recording, recipients: Sequence[str]) -> None:
-        known = [one for one in await self._deliveries.of(recording.id) if one.recipient in recipients]
+        known = [one for one in await self._deliveries.of_recording(recording.id) if one.recipient in recipients]
         deferred = [one for one in known if one.state is DeliveryState.DEFERRED]
         refused = [one for one in known if one.state is DeliveryState.REFUSED]
         if deferred or refused:

@@ -69,8 +69,8 @@ class Result(NamedTuple):
     """What a statement gave: its rows (none where it returns none), how many it touched, what PostgreSQL calls it."""
 
     rows: list[Row]
-    touched: int
-    tag: str
+    row_count: int
+    command_tag: str
 
 
 class Prepared(str):

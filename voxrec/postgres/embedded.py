@@ -246,7 +246,7 @@ class EmbeddedPostgres:
             self._cluster.launch()
 
 
-def running_dsn(directory: Path) -> str:
+def dsn_of_running_server(directory: Path) -> str:
     """How another program on this machine reaches the server that runs under ``directory``.
 
     StoreUnavailable where none does, or where this user may not reach it.

@@ -40,9 +40,9 @@ class Transaction:
 
     async def execute(self, sql: str, params: Params = ()) -> int:
         """How many rows a statement touched."""
-        return (await self._run(sql, params)).touched
+        return (await self._run(sql, params)).row_count
 
-    async def last(self, sql: str, params: Params = ()) -> None:
+    async def execute_at_commit(self, sql: str, params: Params = ()) -> None:
         """Have a statement done as the last one, whatever comes of it: it goes to the server with the COMMIT."""
         self._last_sql.append(sql)
         self._last_params += params
@@ -52,7 +52,7 @@ class Transaction:
         if not self._last_sql and not self._link.in_transaction:
             return
         # ROLLBACK is PostgreSQL's quiet answer to a COMMIT of a failed transaction
-        if (await self._run("; ".join([*self._last_sql, "COMMIT"]), self._last_params)).tag != "COMMIT":
+        if (await self._run("; ".join([*self._last_sql, "COMMIT"]), self._last_params)).command_tag != "COMMIT":
             raise RuntimeError("the work went on after a statement had failed: nothing was committed")
 
     async def _run(self, sql: str, params: Params) -> Result:
@@ -159,7 +159,7 @@ class Pool:
 
     async def execute(self, sql: str, params: Params = ()) -> int:
         """How many rows one statement touched. Sent once: where its connection is lost, nobody knows if it was done."""
-        return (await shielded(Deferred.fromCoroutine(self._write(sql, params)))).touched
+        return (await shielded(Deferred.fromCoroutine(self._write(sql, params)))).row_count
 
     async def returning(self, sql: str, params: Params = ()) -> list[Row]:
         """The rows of one statement that writes (``RETURNING``), sent once like ``execute``."""

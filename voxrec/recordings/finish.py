@@ -52,7 +52,7 @@ class Recordings(Protocol):
     async def get(self, recording_id: UUID, /) -> Recording:
         """Return the Recording; NotFound where there is none."""
 
-    async def settle(self, recording: Recording, follow_up: Sequence[JobKind], /) -> object:
+    async def complete(self, recording: Recording, follow_up: Sequence[JobKind], /) -> object:
         """Write the final Recording and queue the jobs that follow, in one transaction. NotFound as ``get``."""
 
 
@@ -149,7 +149,7 @@ class Finisher:
 
     async def _settle(self, recording: Recording, follow_up: Sequence[JobKind]) -> None:
         try:
-            await self._recordings.settle(recording, follow_up)
+            await self._recordings.complete(recording, follow_up)
         except NotFound:
             # deleted while it was being finished: without its row nobody would ever find the file to delete it
             if recording.path is not None:

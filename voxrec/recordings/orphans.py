@@ -32,10 +32,10 @@ _LEG: Final = re.compile(rf"voxrec-([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f
 class Recordings(Protocol):
     """What looking for orphans needs of the store."""
 
-    async def unclaimed(self, files: Mapping[str, UUID], /) -> Collection[str]:
+    async def unreferenced_paths(self, files: Mapping[str, UUID], /) -> Collection[str]:
         """Which paths in the archive nobody knows, each given with the Recording that it is named after."""
 
-    async def unknown(self, recording_ids: Collection[UUID], /) -> Collection[UUID]:
+    async def missing_ids(self, recording_ids: Collection[UUID], /) -> Collection[UUID]:
         """Which of these are no Recordings."""
 
 
@@ -81,7 +81,7 @@ class Orphans:
         if self._journal_pending():
             return  # in an hour, perhaps
         orphans = [path for some in _parts(files) for path in await self._unclaimed(files, some)]
-        unknown = {one for some in _parts({*legs.values()}) for one in await self._recordings.unknown(some)}
+        unknown = {one for some in _parts({*legs.values()}) for one in await self._recordings.missing_ids(some)}
         orphaned_legs = [name for name, recording_id in legs.items() if recording_id in unknown]
         self._next = self._clock.seconds() + _EVERY
         if 2 * len(orphans) > len(files):
@@ -98,7 +98,7 @@ class Orphans:
         self.count = unmoved + await self._defer_to_thread(self._count_aside)
 
     async def _unclaimed(self, files: Mapping[str, UUID], some: Collection[str]) -> Collection[str]:
-        return await self._recordings.unclaimed({path: files[path] for path in some})
+        return await self._recordings.unreferenced_paths({path: files[path] for path in some})
 
     def _set_aside(self, files: Collection[str], legs: Collection[str]) -> None:
         for path in files:

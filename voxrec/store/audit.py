@@ -16,15 +16,15 @@ from voxrec.model import AuditEntry
 from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
+from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
 
 _COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM audit"
 _INSERT: Final = f"INSERT INTO audit ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders})"
-BESIDE: Final = f"INSERT INTO audit ({_COLUMNS.listed}) SELECT {_COLUMNS.placeholders}"
+INSERT_ENTRY_FROM: Final = f"INSERT INTO audit ({_COLUMNS.listed}) SELECT {_COLUMNS.placeholders}"
 """Writes an entry for each row of a FROM that follows: a change and its entry can so be a single statement."""
 
-in_order: Final = _COLUMNS.values
+entry_values: Final = _COLUMNS.values
 """The parameters of an entry."""
 # Nobody waits until this is on the disk: after a crash of PostgreSQL the entry may stay "begun", as after one of ours.
 _END: Final = """
@@ -55,7 +55,7 @@ class AuditFilter:
         return where
 
 
-EVERY_ENTRY: Final = AuditFilter()
+ALL_ENTRIES: Final = AuditFilter()
 
 
 class Audit:
@@ -73,12 +73,12 @@ class Audit:
         told = (entry.target_id, entry.outcome, entry.status, list(entry.fields), entry.id)
         await self._database.execute(_END, told)
 
-    def pages(self, wanted: AuditFilter = EVERY_ENTRY, size: int = 500) -> AsyncIterator[list[AuditEntry]]:
+    def pages(self, wanted: AuditFilter = ALL_ENTRIES, size: int = 500) -> AsyncIterator[list[AuditEntry]]:
         """Every wanted entry, newest first, ``size`` of them at a time."""
-        return page_by_page(lambda after: self.page(wanted, size, after), size)
+        return iterate_pages(lambda after: self.page(wanted, size, after), size)
 
     async def page(
-        self, wanted: AuditFilter = EVERY_ENTRY, limit: int = 500, after: Cursor | None = None
+        self, wanted: AuditFilter = ALL_ENTRIES, limit: int = 500, after: Cursor | None = None
     ) -> list[AuditEntry]:
         """At most ``limit`` of the wanted entries, newest first, from behind ``after`` on."""
         where = wanted.conditions()
@@ -86,6 +86,6 @@ class Audit:
         return [_COLUMNS.struct(row) for row in rows]
 
 
-async def add(transaction: Transaction, entry: AuditEntry) -> None:
+async def insert_entry(transaction: Transaction, entry: AuditEntry) -> None:
     """Write down what was done, as part of doing it."""
-    await transaction.last(_INSERT, _COLUMNS.values(entry))
+    await transaction.execute_at_commit(_INSERT, _COLUMNS.values(entry))

@@ -34,7 +34,7 @@ class Deliveries:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def owed(self, recording_id: UUID, recipients: Sequence[str]) -> list[str]:
+    async def pending_recipients(self, recording_id: UUID, recipients: Sequence[str]) -> list[str]:
         """Those of ``recipients``, each once, about whom nothing final is known."""
         rows = await self._pool.query(
             "SELECT recipient FROM deliveries WHERE recording_id = %s AND state IN ('accepted', 'refused')",
@@ -43,7 +43,7 @@ class Deliveries:
         settled = {recipient for (recipient,) in rows}
         return [one for one in dict.fromkeys(recipients) if one not in settled]
 
-    async def note(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
+    async def record_reply(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
         """Write down one more answer. What was accepted once stays so; a Recording that is gone needs no note."""
         await self._pool.execute(
             """
@@ -57,7 +57,7 @@ class Deliveries:
             (recipient, state.value, reply, recording_id),
         )
 
-    async def of(self, recording_id: UUID) -> list[Delivery]:
+    async def of_recording(self, recording_id: UUID) -> list[Delivery]:
         """Every recipient that the relay was asked about, by address."""
         rows = await self._pool.query(
             """
@@ -78,7 +78,7 @@ class Deliveries:
         ]
 
 
-async def reopen(transaction: Transaction, recording_id: UUID) -> None:
+async def reopen_refused(transaction: Transaction, recording_id: UUID) -> None:
     """Let those who were refused be asked again, as part of what starts the mail's job again."""
     await transaction.execute(
         """

@@ -62,11 +62,11 @@ class Events:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def tell(self, news: Sequence[CallEvent]) -> None:
+    async def append(self, news: Sequence[CallEvent]) -> None:
         """Write down what happened, in this order."""
         await self._pool.execute(_TELL, (msgspec.json.encode(news).decode(),))
 
-    async def kept(self) -> RetainedRange:
+    async def retained_range(self) -> RetainedRange:
         """What there is."""
         (row,) = await self._pool.query("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM events")
         return RetainedRange(*row)
@@ -81,7 +81,7 @@ class Events:
             for number, type_, at, profile_id, data in rows
         ]
 
-    async def forget(self, age: timedelta) -> int:
+    async def delete_older_than(self, age: timedelta) -> int:
         """Remove those that are older than ``age``, but for the last one of them; how many they were."""
         return await self._pool.execute(_FORGET, (age,))
 
@@ -89,7 +89,7 @@ class Events:
 class EventSink(Protocol):
     """Where a queue's events go: `Events`, or what a test puts in its place."""
 
-    async def tell(self, news: Sequence[CallEvent], /) -> None:
+    async def append(self, news: Sequence[CallEvent], /) -> None:
         """Write down what happened, in this order."""
 
 
@@ -113,7 +113,7 @@ class EventQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def tell(self, news: CallEvent) -> None:
+    def append(self, news: CallEvent) -> None:
         """Have it written down soon."""
         self._waiting.append(news)
         if len(self._waiting) > self._limit:
@@ -124,7 +124,7 @@ class EventQueue:
 
     def call_changed(self, happened: EventType, call: Call) -> None:
         """Something happened to a call, just now."""
-        self.tell(CallEvent(happened, datetime.fromtimestamp(self._clock.seconds(), UTC), call.profile_id, call))
+        self.append(CallEvent(happened, datetime.fromtimestamp(self._clock.seconds(), UTC), call.profile_id, call))
 
     def call_refused(self, cause: int) -> None:
         """There was no call, so there is no event."""
@@ -154,7 +154,7 @@ class EventQueue:
             batch = list(islice(self._waiting, _AT_ONCE))
             self._writing = len(batch)
             try:
-                await self._events.tell(batch)
+                await self._events.append(batch)
             except StoreUnavailable:
                 self._writing = 0
                 await deferLater(self._clock, _PAUSE)

@@ -1,49 +1,52 @@
-"""First answers, kept for who asks again with the same Idempotency-Key.
+"""Repository of the outcomes of requests that carried an idempotency key.
 
-An answer is written in the transaction that does what it tells of. So whatever dies, and whenever: either both are
-there or neither, and asking again can do nothing twice.
+An outcome is inserted in the transaction that applies the request's change, so that a crash leaves either both or
+neither, and a repeated request never applies the change twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
 
 from voxrec.errors import Conflict
-from voxrec.model import AuditEntry
 from voxrec.postgres.pool import Pool, Transaction
-from voxrec.store.audit import add
 
-KEPT: Final = timedelta(hours=24)
+RETENTION: Final = timedelta(hours=24)
+"""Age at which an outcome expires: the key may then be used for a new request."""
+
 _FIND: Final = """
     SELECT fingerprint, status, headers, body FROM idempotency
     WHERE scope = %s AND key = %s AND created_at > now() - %s
 """
 _LOCK: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
-_FORGET_OLD: Final = "DELETE FROM idempotency WHERE scope = %s AND key = %s AND created_at <= now() - %s"
-_KEEP: Final = """
+_DELETE_EXPIRED_KEY: Final = "DELETE FROM idempotency WHERE scope = %s AND key = %s AND created_at <= now() - %s"
+_DELETE_EXPIRED: Final = "DELETE FROM idempotency WHERE created_at <= now() - %s"
+_INSERT: Final = """
     INSERT INTO idempotency (scope, key, fingerprint, status, headers, body) VALUES (%s, %s, %s, %s, %s, %s)
     ON CONFLICT DO NOTHING
 """
 
-T = TypeVar("T")
 
-
-class UnderWay(Conflict):
-    """The first request with this key is still being worked on, here or by another daemon."""
+class RequestInProgress(Conflict):
+    """Another request with the same idempotency key is being processed, by this or another daemon."""
 
     code = "under-way"
 
 
-class DoneBefore(Exception):
-    """The first request with this key was done meanwhile."""
+class AlreadyProcessed(Exception):
+    """Another request with the same idempotency key has committed since `Idempotency.find` was called."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """One use of a key: in which ``scope`` (who asks, for what) it counts, and the ``fingerprint`` of the request."""
+class IdempotencyKey:
+    """A key as it came with one request.
+
+    ``scope`` is the namespace of ``key``: the client and the operation. ``fingerprint`` is a hash of the request, which
+    tells a repeated request from a different one that reuses the key.
+    """
 
     scope: str
     key: str
@@ -51,8 +54,11 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class FirstAnswer:
-    """What was answered, and to which request. ``body`` None: a list of any length, which is read anew."""
+class IdempotencyRecord:
+    """A stored outcome, and the fingerprint of the request that led to it.
+
+    ``status``, ``headers`` and ``body`` are opaque to the store: voxrec.web converts them to and from a response.
+    """
 
     fingerprint: str
     status: int
@@ -60,57 +66,36 @@ class FirstAnswer:
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionHook(Generic[T]):
-    """What is done in the transaction that stores a T, told what is stored; where it fails, nothing is done at all.
-
-    ``entry`` gives the change's audit entry, ``first`` what is answered to this use of an Idempotency-Key.
-    """
-
-    entry: Callable[[T], AuditEntry] | None = None
-    first: Callable[[T], tuple[Claim, FirstAnswer]] | None = None
-
-    async def __call__(self, transaction: Transaction, stored: T) -> None:
-        """Do it. UnderWay or DoneBefore where another request has the key."""
-        if self.first is not None:
-            await keep(transaction, *self.first(stored))
-        if self.entry is not None:
-            await add(transaction, self.entry(stored))
-
-
-nothing: Final[TransactionHook[Any]] = TransactionHook()
-"""Nothing is done beside it."""
-
-
 class Idempotency:
-    """The answers in PostgreSQL, each for 24 hours. Everything raises StoreUnavailable while it does not answer."""
+    """The table of outcomes. Methods raise StoreUnavailable while PostgreSQL cannot be reached."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def find(self, claim: Claim) -> FirstAnswer | None:
-        """What was answered when this key was used first; None where it is new."""
-        rows = await self._pool.query(_FIND, (claim.scope, claim.key, KEPT))
+    async def find(self, key: IdempotencyKey) -> IdempotencyRecord | None:
+        """Return the outcome stored for a key, or None if the key is unused or its outcome has expired."""
+        rows = await self._pool.query(_FIND, (key.scope, key.key, RETENTION))
         if not rows:
             return None
         fingerprint, status, headers, body = rows[0]
-        return FirstAnswer(fingerprint, status, headers, None if body is None else bytes(body))
+        return IdempotencyRecord(fingerprint, status, headers, None if body is None else bytes(body))
 
-    async def forget(self) -> int:
-        """Remove what is too old to be asked for; how many they were."""
-        return await self._pool.execute("DELETE FROM idempotency WHERE created_at <= now() - %s", (KEPT,))
+    async def delete_expired(self) -> int:
+        """Delete expired outcomes and return how many there were."""
+        return await self._pool.execute(_DELETE_EXPIRED, (RETENTION,))
 
 
-async def keep(transaction: Transaction, claim: Claim, answer: FirstAnswer) -> None:
-    """Write an answer down, as part of the change that it tells of.
+async def insert_record(transaction: Transaction, key: IdempotencyKey, record: IdempotencyRecord) -> None:
+    """Insert the outcome of a request as part of the transaction that applies its change.
 
-    UnderWay where another transaction is about to use this key, DoneBefore where one has.
+    Raises RequestInProgress if an open transaction holds the key, AlreadyProcessed if a committed one has used it.
     """
-    # held until the transaction ends; who finds it taken need not wait to learn that the key is in use
-    [(free,)] = await transaction.query(_LOCK, (f"{claim.scope}\n{claim.key}",))
-    if not free:
-        raise UnderWay("The first request with this Idempotency-Key is still being worked on.")
-    await transaction.execute(_FORGET_OLD, (claim.scope, claim.key, KEPT))
-    told = (answer.fingerprint, answer.status, msgspec.json.encode(answer.headers).decode(), answer.body)
-    if not await transaction.execute(_KEEP, (claim.scope, claim.key, *told)):
-        raise DoneBefore
+    # The lock is held until the transaction ends. The insert alone would wait for the other transaction instead.
+    [(acquired,)] = await transaction.query(_LOCK, (f"{key.scope}\n{key.key}",))
+    if not acquired:
+        raise RequestInProgress("The first request with this Idempotency-Key is still being processed.")
+    await transaction.execute(_DELETE_EXPIRED_KEY, (key.scope, key.key, RETENTION))
+    headers = msgspec.json.encode(record.headers).decode()
+    params = (key.scope, key.key, record.fingerprint, record.status, headers, record.body)
+    if not await transaction.execute(_INSERT, params):
+        raise AlreadyProcessed

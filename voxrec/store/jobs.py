@@ -19,8 +19,8 @@ from voxrec.model import Job, JobKind, JobState
 from voxrec.postgres.connection import Prepared, Row
 from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Transaction
-from voxrec.store.deliveries import reopen
-from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
+from voxrec.store.deliveries import reopen_refused
+from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
 
 _KEYS: Final = tuple(field.encode_name for field in msgspec.structs.fields(Job))
 _STATE: Final = """
@@ -28,7 +28,7 @@ _STATE: Final = """
          WHEN leased_until > now() THEN 'running' ELSE 'pending' END
 """
 _COLUMNS: Final = {"state": _STATE}
-LISTED: Final = ", ".join(_COLUMNS.get(field.name, field.name) for field in msgspec.structs.fields(Job))
+JOB_COLUMNS: Final = ", ".join(_COLUMNS.get(field.name, field.name) for field in msgspec.structs.fields(Job))
 _MINE: Final = "id = %s AND claims = %s AND leased_until IS NOT NULL"
 # What is still to come is looked for only where all that is due was taken: a long queue is not read for each few of it.
 _CLAIM: Final = Prepared(f"""
@@ -45,7 +45,7 @@ _CLAIM: Final = Prepared(f"""
         WHERE (SELECT count(*) FROM due) < %s
           AND done_at IS NULL AND NOT dead AND kind = ANY(%s) AND id NOT IN (SELECT id FROM due)
     )
-    SELECT next_due, {LISTED} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
+    SELECT next_due, {JOB_COLUMNS} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
 """)
 _DONE: Final = Prepared(f"UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL WHERE {_MINE}")
 _OWE_ERASING: Final = """
@@ -58,10 +58,11 @@ _EXCUSE: Final = """
     UPDATE jobs SET done_at = now(), leased_until = NULL, dead = FALSE
     WHERE recording_id = %s AND kind <> 'erase' AND done_at IS NULL
 """
-_SELECT: Final = f"SELECT {LISTED} FROM jobs"
-_SELECT_UNDONE: Final = f"SELECT {LISTED} FROM (SELECT * FROM jobs WHERE done_at IS NULL) AS jobs"
+_SELECT: Final = f"SELECT {JOB_COLUMNS} FROM jobs"
+_SELECT_UNDONE: Final = f"SELECT {JOB_COLUMNS} FROM (SELECT * FROM jobs WHERE done_at IS NULL) AS jobs"
 _RESTART: Final = f"""
-    UPDATE jobs SET dead = FALSE, attempts = 0, due_at = now(), leased_until = NULL WHERE id = %s RETURNING {LISTED}
+    UPDATE jobs SET dead = FALSE, attempts = 0, due_at = now(), leased_until = NULL WHERE id = %s
+    RETURNING {JOB_COLUMNS}
 """
 _FORGET: Final = """
     DELETE FROM jobs
@@ -90,10 +91,10 @@ class JobFilter:
         return where
 
 
-EVERY_JOB: Final = JobFilter()
+ALL_JOBS: Final = JobFilter()
 
 
-class Claimed(NamedTuple):
+class ClaimedJobs(NamedTuple):
     """What was taken, and when there is more.
 
     ``next_due`` is when one of the others can be claimed, in the past where somebody else is about to; None: when one
@@ -108,7 +109,7 @@ def _unchecked(_job: Job) -> None:
     pass
 
 
-async def owe_erasing(transaction: Transaction, recording_id: UUID, path: str | None) -> None:
+async def enqueue_erase(transaction: Transaction, recording_id: UUID, path: str | None) -> None:
     """Put the job into the queue that deletes a Recording's files, as part of the Recording's own deletion.
 
     Nothing else is owed to it any more. An id that was deleted, given again and deleted again is erased again.
@@ -128,24 +129,24 @@ class Jobs:
         self._database = database
         self._only = only
 
-    def within(self, profile_ids: frozenset[UUID] | None) -> "Jobs":
+    def scoped_to(self, profile_ids: frozenset[UUID] | None) -> "Jobs":
         """The same queue as if there were no other Profiles than these; None: all of it.
 
         It is about what people see and do, and not about what a worker takes.
         """
         return self if profile_ids is None else Jobs(self._database, profile_ids)
 
-    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int = 1) -> Claimed:
+    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int = 1) -> ClaimedJobs:
         """Take the jobs that are due the longest, at most ``limit`` of them, for the time of the lease."""
         wanted = [kind.value for kind in kinds]
         rows = await self._database.returning(_CLAIM, (wanted, limit, lease, limit, wanted))
-        return Claimed([read_job(tuple(row)) for _, *row in rows if row[0] is not None], rows[0][0])
+        return ClaimedJobs([job_from_row(tuple(row)) for _, *row in rows if row[0] is not None], rows[0][0])
 
-    async def extend(self, job: Job, lease: timedelta) -> bool:
+    async def extend_lease(self, job: Job, lease: timedelta) -> bool:
         """Go on with it: the lease begins anew."""
         return await self._settle("leased_until = now() + %s", (lease,), job)
 
-    async def done(self, job: Job) -> bool:
+    async def mark_done(self, job: Job) -> bool:
         """It is done, for good."""
         return bool(await self._database.execute(_DONE, (job.id, job.claims)))
 
@@ -167,15 +168,15 @@ class Jobs:
         where.add("id = %s", job_id)
         return _only(await self._database.query(f"{_SELECT} WHERE {where}", where.params), job_id)
 
-    def pages(self, wanted: JobFilter = EVERY_JOB, size: int = 500) -> AsyncIterator[list[Job]]:
+    def pages(self, wanted: JobFilter = ALL_JOBS, size: int = 500) -> AsyncIterator[list[Job]]:
         """Every wanted job that is not done, newest first, ``size`` of them at a time."""
-        return page_by_page(lambda after: self.page(wanted, size, after), size)
+        return iterate_pages(lambda after: self.page(wanted, size, after), size)
 
-    async def page(self, wanted: JobFilter = EVERY_JOB, limit: int = 500, after: Cursor | None = None) -> list[Job]:
+    async def page(self, wanted: JobFilter = ALL_JOBS, limit: int = 500, after: Cursor | None = None) -> list[Job]:
         """At most ``limit`` of the wanted jobs that are not done, newest first, from behind ``after`` on."""
         where = wanted.conditions()
         where.add(_OF_PROFILES, self._limit())
-        return [read_job(row) for row in await newest(self._database, _SELECT_UNDONE, where, limit, after)]
+        return [job_from_row(row) for row in await newest(self._database, _SELECT_UNDONE, where, limit, after)]
 
     async def restart(self, job_id: UUID, check: Callable[[Job], None] = _unchecked) -> Job:
         """Try it at once and as if for the first time, unless ``check`` raises: a dead one, or one that waits.
@@ -189,12 +190,12 @@ class Jobs:
             if job.state not in (JobState.DEAD, JobState.PENDING):
                 raise Conflict(f"Job {job_id} is {job.state}: there is nothing to start again.")
             if job.kind is JobKind.MAIL:
-                await reopen(transaction, job.recording_id)
+                await reopen_refused(transaction, job.recording_id)
             return _only(await transaction.query(_RESTART, (job_id,)), job_id)
 
         return await self._database.transaction(work)
 
-    async def drop(self, job_id: UUID, check: Callable[[Job], None] = _unchecked) -> None:
+    async def delete(self, job_id: UUID, check: Callable[[Job], None] = _unchecked) -> None:
         """Give a dead one up for good, unless ``check`` raises.
 
         NotFound; Conflict where it is not dead, and for FINISH: its Recording would never come to an end.
@@ -224,7 +225,7 @@ class Jobs:
     def _limit(self) -> list[UUID] | None:
         return None if self._only is None else list(self._only)
 
-    async def forget(self, age: timedelta) -> int:
+    async def purge_erased(self, age: timedelta) -> int:
         """Remove what was done for Recordings that were erased longer than ``age`` ago; how many jobs they were.
 
         Other jobs that are done stay, so that nothing is done twice.
@@ -235,9 +236,9 @@ class Jobs:
 def _only(rows: list[Row], job_id: UUID) -> Job:
     if not rows:
         raise NotFound(f"There is no job {job_id}.")
-    return read_job(rows[0])
+    return job_from_row(rows[0])
 
 
-def read_job(row: Row) -> Job:
-    """The Job that a row of `LISTED` tells."""
+def job_from_row(row: Row) -> Job:
+    """The Job that a row of `JOB_COLUMNS` tells."""
     return msgspec.convert(dict(zip(_KEYS, row, strict=True)), Job)

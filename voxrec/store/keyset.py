@@ -11,7 +11,7 @@ from voxrec.postgres.database import Database
 _NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 
 
-class Dated(Protocol):
+class PageItem(Protocol):
     """What can stand in such a page."""
 
     @property
@@ -23,7 +23,7 @@ class Dated(Protocol):
         """When it came."""
 
 
-D = TypeVar("D", bound=Dated)
+D = TypeVar("D", bound=PageItem)
 
 
 class Cursor(NamedTuple):
@@ -33,7 +33,7 @@ class Cursor(NamedTuple):
     id: UUID
 
     @classmethod
-    def behind(cls, last: Dated) -> "Cursor":
+    def after(cls, last: PageItem) -> "Cursor":
         """The cursor that a page ending with ``last`` leads to."""
         return cls(last.created_at, last.id)
 
@@ -90,11 +90,11 @@ async def newest(database: Database, select: str, where: Conditions, limit: int,
     return await database.query(*where.read(select, limit))
 
 
-async def page_by_page(page: Callable[[Cursor | None], Awaitable[list[D]]], size: int) -> AsyncIterator[list[D]]:
+async def iterate_pages(page: Callable[[Cursor | None], Awaitable[list[D]]], size: int) -> AsyncIterator[list[D]]:
     """All pages, one after the other; ``page`` gives the one behind a cursor, of ``size`` where it is not the last."""
     after = None
     while got := await page(after):
         yield got
         if len(got) < size:
             return
-        after = Cursor.behind(got[-1])
+        after = Cursor.after(got[-1])

@@ -168,7 +168,7 @@ class ProfileCache:
         wanted = set(list(self._stale)[:_AT_A_TIME])
         self._stale -= wanted
         try:
-            profiles = await self._profiles.some(wanted)
+            profiles = await self._profiles.get_many(wanted)
         except BaseException:
             self._stale |= wanted
             raise

@@ -15,10 +15,10 @@ from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Profile
 from voxrec.postgres.connection import Prepared, Row
 from voxrec.postgres.pool import Pool, Transaction
-from voxrec.store.audit import BESIDE, in_order
+from voxrec.store.audit import INSERT_ENTRY_FROM, entry_values
 from voxrec.store.columns import Columns
-from voxrec.store.idempotency import TransactionHook, nothing
-from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
+from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
+from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 _COLUMNS: Final = Columns(Profile, jsonb=frozenset({"metadata"}), elsewhere=frozenset({"numbers"}))
 _WHOLE: Final = f"""
@@ -37,9 +37,11 @@ _SOME: Final = Prepared(f"{_SELECT} WHERE id = ANY(%s)")
 # A row's xmin names the transaction that wrote this version of it (PostgreSQL, System Columns): where it is the same,
 # nobody has changed the row, and no lock was needed to know. Each change of the numbers writes the row as well.
 _READ: Final = Prepared(f"SELECT xmin::text, {_WHOLE} WHERE id = %s")
-_CREATE: Final = Prepared(f"WITH stored AS ({_INSERT}), noted AS ({BESIDE} FROM stored) SELECT * FROM stored")
+_CREATE: Final = Prepared(
+    f"WITH stored AS ({_INSERT}), noted AS ({INSERT_ENTRY_FROM} FROM stored) SELECT * FROM stored"
+)
 _CHANGE: Final = Prepared(f"""
-    WITH stored AS ({_SET} AND xmin = %s::xid RETURNING {_COLUMNS.listed}), noted AS ({BESIDE} FROM stored)
+    WITH stored AS ({_SET} AND xmin = %s::xid RETURNING {_COLUMNS.listed}), noted AS ({INSERT_ENTRY_FROM} FROM stored)
     SELECT * FROM stored
 """)
 _INSERT_NUMBERS: Final = """
@@ -68,7 +70,7 @@ class ProfileFilter:
         return where
 
 
-EVERY_PROFILE: Final = ProfileFilter()
+ALL_PROFILES: Final = ProfileFilter()
 
 
 def _unchecked(_: Profile) -> None:
@@ -85,7 +87,7 @@ class Profiles:
         self._pool = pool
         self._only = only
 
-    def within(self, profile_ids: frozenset[UUID] | None) -> "Profiles":
+    def scoped_to(self, profile_ids: frozenset[UUID] | None) -> "Profiles":
         """The same store, as if there were no other Profiles than these; None: all of them. It makes no new ones."""
         return self if profile_ids is None else Profiles(self._pool, profile_ids)
 
@@ -99,7 +101,7 @@ class Profiles:
         rows = await self._pool.query(_GET, (profile_id,))
         return _only(rows, profile_id)
 
-    async def some(self, profile_ids: Collection[UUID]) -> list[Profile]:
+    async def get_many(self, profile_ids: Collection[UUID]) -> list[Profile]:
         """Those of the given Profiles that exist, in no particular order."""
         within = [one for one in profile_ids if self._only is None or one in self._only]
         rows = await self._pool.query(_SOME, (within,))
@@ -109,12 +111,12 @@ class Profiles:
         """Every Profile, newest first."""
         return [profile async for page in self.pages() for profile in page]
 
-    def pages(self, wanted: ProfileFilter = EVERY_PROFILE, size: int = 500) -> AsyncIterator[list[Profile]]:
+    def pages(self, wanted: ProfileFilter = ALL_PROFILES, size: int = 500) -> AsyncIterator[list[Profile]]:
         """Every wanted Profile, newest first, ``size`` of them at a time."""
-        return page_by_page(lambda after: self.page(wanted, size, after), size)
+        return iterate_pages(lambda after: self.page(wanted, size, after), size)
 
     async def page(
-        self, wanted: ProfileFilter = EVERY_PROFILE, limit: int = 500, after: Cursor | None = None
+        self, wanted: ProfileFilter = ALL_PROFILES, limit: int = 500, after: Cursor | None = None
     ) -> list[Profile]:
         """At most ``limit`` of the wanted Profiles, newest first, from behind ``after`` on."""
         where = wanted.conditions()
@@ -122,10 +124,10 @@ class Profiles:
         rows = await newest(self._pool, _SELECT, where, limit, after)
         return [_profile(row) for row in rows]
 
-    async def create(self, profile: Profile, along: TransactionHook[Profile] = nothing) -> Profile:
-        """Add one, and do ``along``. Conflict where its id, or any of its numbers, is in use; it names all of them."""
+    async def create(self, profile: Profile, hook: TransactionHook[Profile] = NO_HOOK) -> Profile:
+        """Add one, and do ``hook``. Conflict where its id, or any of its numbers, is in use; it names all of them."""
         self._require_within(profile.id)
-        if (stored := await self._created(profile, along)) is not None:
+        if (stored := await self._created(profile, hook)) is not None:
             return stored
 
         async def work(transaction: Transaction) -> Profile:
@@ -136,22 +138,22 @@ class Profiles:
             if field_errors:
                 raise Conflict("The profile collides with another one.", field_errors)
             stored = _profile((list(profile.numbers), *rows[0]))
-            await along(transaction, stored)
+            await hook(transaction, stored)
             return stored
 
-        with _prompt_told():
+        with _prompt_must_exist():
             return await self._pool.transaction(work)
 
     async def update(
-        self, profile_id: UUID, change: Callable[[Profile], Profile], along: TransactionHook[Profile] = nothing
+        self, profile_id: UUID, change: Callable[[Profile], Profile], hook: TransactionHook[Profile] = NO_HOOK
     ) -> Profile:
-        """Put what ``change`` makes of it in a Profile's place, and do ``along``; nobody else changes it meanwhile.
+        """Put what ``change`` makes of it in a Profile's place, and do ``hook``; nobody else changes it meanwhile.
 
         Where ``change`` raises, nothing is written. The id and the time of creation stay. NotFound; Conflict where a
         number belongs to another Profile.
         """
         self._require_within(profile_id)
-        if (stored := await self._updated(profile_id, change, along)) is not None:
+        if (stored := await self._updated(profile_id, change, hook)) is not None:
             return stored
 
         async def work(transaction: Transaction) -> Profile:
@@ -163,27 +165,28 @@ class Profiles:
                 if field_errors := await _claim_numbers(transaction, new):
                     raise Conflict("The profile collides with another one.", field_errors)
             stored = _profile((list(new.numbers), *rows[0]))
-            await along(transaction, stored)
+            await hook(transaction, stored)
             return stored
 
-        with _prompt_told():
+        with _prompt_must_exist():
             return await self._pool.transaction(work)
 
     # A transaction that is a single statement: it holds no lock and no connection between two of them.
 
-    async def _created(self, profile: Profile, along: TransactionHook[Profile]) -> Profile | None:
+    async def _created(self, profile: Profile, hook: TransactionHook[Profile]) -> Profile | None:
         """Do it where that is enough; None where it is not, or where the id is in use."""
-        if along.entry is None or along.first is not None or profile.numbers:
+        if hook.audit_entry is None or hook.idempotency is not None or profile.numbers:
             return None
-        with _prompt_told():
-            rows = await self._pool.returning(_CREATE, (*_COLUMNS.values(profile), *in_order(along.entry(profile))))
+        with _prompt_must_exist():
+            params = (*_COLUMNS.values(profile), *entry_values(hook.audit_entry(profile)))
+            rows = await self._pool.returning(_CREATE, params)
         return _profile(((), *rows[0])) if rows else None
 
     async def _updated(
-        self, profile_id: UUID, change: Callable[[Profile], Profile], along: TransactionHook[Profile]
+        self, profile_id: UUID, change: Callable[[Profile], Profile], hook: TransactionHook[Profile]
     ) -> Profile | None:
         """Do it where that is enough; None where it is not, or where somebody else was quicker."""
-        if along.entry is None or along.first is not None:
+        if hook.audit_entry is None or hook.idempotency is not None:
             return None
         rows = await self._pool.query(_READ, (profile_id,))
         if not rows:
@@ -193,8 +196,8 @@ class Profiles:
         new = _renewed(old, change)
         if new.numbers != old.numbers:
             return None
-        values = (*_COLUMNS.values(new), old.id, version, *in_order(along.entry(new)))
-        with _prompt_told():
+        values = (*_COLUMNS.values(new), old.id, version, *entry_values(hook.audit_entry(new)))
+        with _prompt_must_exist():
             rows = await self._pool.returning(_CHANGE, values)
         return _profile((list(new.numbers), *rows[0])) if rows else None
 
@@ -210,7 +213,7 @@ class Profiles:
 
 
 @contextmanager
-def _prompt_told() -> Iterator[None]:
+def _prompt_must_exist() -> Iterator[None]:
     """InvalidInput where the prompt was deleted after somebody had seen that it is there."""
     try:
         yield

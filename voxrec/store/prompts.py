@@ -13,8 +13,8 @@ from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Prompt
 from voxrec.postgres.pool import Pool, Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.idempotency import TransactionHook, nothing
-from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
+from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
+from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 _COLUMNS: Final = Columns(Prompt, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM prompts"
@@ -39,7 +39,7 @@ class PromptFilter:
         return Conditions()
 
 
-EVERY_PROMPT: Final = PromptFilter()
+ALL_PROMPTS: Final = PromptFilter()
 
 
 class PromptAudio(NamedTuple):
@@ -85,20 +85,20 @@ class Prompts:
         """Every Prompt, newest first."""
         return [prompt async for page in self.pages() for prompt in page]
 
-    def pages(self, wanted: PromptFilter = EVERY_PROMPT, size: int = 500) -> AsyncIterator[list[Prompt]]:
+    def pages(self, wanted: PromptFilter = ALL_PROMPTS, size: int = 500) -> AsyncIterator[list[Prompt]]:
         """Every Prompt, newest first, ``size`` of them at a time."""
-        return page_by_page(lambda after: self.page(wanted, size, after), size)
+        return iterate_pages(lambda after: self.page(wanted, size, after), size)
 
     async def page(
-        self, wanted: PromptFilter = EVERY_PROMPT, limit: int = 500, after: Cursor | None = None
+        self, wanted: PromptFilter = ALL_PROMPTS, limit: int = 500, after: Cursor | None = None
     ) -> list[Prompt]:
         """At most ``limit`` Prompts, newest first, from behind ``after`` on."""
         where = wanted.conditions()
         rows = await newest(self._pool, _SELECT, where, limit, after)
         return [_COLUMNS.struct(row) for row in rows]
 
-    async def create(self, prompt: Prompt, along: TransactionHook[Prompt] = nothing) -> Prompt:
-        """Add one without audio, and do ``along``. Conflict where its id is in use."""
+    async def create(self, prompt: Prompt, hook: TransactionHook[Prompt] = NO_HOOK) -> Prompt:
+        """Add one without audio, and do ``hook``. Conflict where its id is in use."""
 
         async def work(transaction: Transaction) -> Prompt:
             rows = await transaction.query(_INSERT, _COLUMNS.values(prompt))
@@ -106,7 +106,7 @@ class Prompts:
                 fault = FieldError("id", f"{prompt.id} is in use by another prompt")
                 raise Conflict("The prompt collides with another one.", [fault])
             stored = _COLUMNS.struct(rows[0])
-            await along(transaction, stored)
+            await hook(transaction, stored)
             return stored
 
         return await self._pool.transaction(work)

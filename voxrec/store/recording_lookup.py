@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.errors import VoxrecError
-from voxrec.journal.journal import Journal
+from voxrec.journal.recording_journal import RecordingJournal
 from voxrec.model import Recording
 from voxrec.postgres.pool import Pool
 from voxrec.store.recordings import Recordings
@@ -22,7 +22,7 @@ class RecordingLookup:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, pool: Pool, journal: Journal, recordings: Recordings) -> None:
+    def __init__(self, clock: IReactorTime, pool: Pool, journal: RecordingJournal, recordings: Recordings) -> None:
         self._clock = clock
         self._pool = pool
         self._journal = journal
@@ -42,4 +42,4 @@ class RecordingLookup:
     async def _read(self, recording_ids: Collection[UUID]) -> list[Recording]:
         await self._pool.when_ready()
         await self._journal.when_applied()
-        return await self._recordings.some(recording_ids)
+        return await self._recordings.get_many(recording_ids)

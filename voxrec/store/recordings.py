@@ -15,10 +15,10 @@ from voxrec.model import Job, JobKind, JobState, Recording, RecordingState
 from voxrec.postgres.connection import Prepared, Row
 from voxrec.postgres.pool import Pool, Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.idempotency import TransactionHook, nothing
-from voxrec.store.jobs import LISTED, owe_erasing, read_job
-from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
+from voxrec.store.jobs import JOB_COLUMNS, enqueue_erase, job_from_row
+from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
 from voxrec.store.metadata_index import MetadataIndex
+from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 _JSONB: Final = frozenset({"timeline", "verdict", "metadata"})
 _COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
@@ -54,7 +54,7 @@ _RECORD: Final = Prepared(f"""
     INSERT INTO jobs (kind, recording_id, attempts, claims, leased_until)
     SELECT 'finish', id, claims, claims, CASE claims WHEN 1 THEN now() + %s::interval END FROM ended
     ON CONFLICT DO NOTHING
-    RETURNING {LISTED}
+    RETURNING {JOB_COLUMNS}
 """)
 # What came of it; the rest is the users', or never changes.
 _RESULT: Final = Columns(
@@ -168,7 +168,7 @@ def _few(profile_ids: Collection[UUID], limit: int) -> bool:
     return len(profile_ids) * limit <= _LOOKED_AT
 
 
-EVERY_RECORDING: Final = RecordingFilter()
+ALL_RECORDINGS: Final = RecordingFilter()
 
 
 def _unchecked(_: Recording) -> None:
@@ -185,7 +185,7 @@ class Recordings:
         self._pool = pool
         self._only = only
 
-    def within(self, profile_ids: frozenset[UUID] | None) -> "Recordings":
+    def scoped_to(self, profile_ids: frozenset[UUID] | None) -> "Recordings":
         """The same store, as if there were Recordings of no other Profiles than these; None: of all of them.
 
         What users do is limited by it; what a call says of its Recording is not.
@@ -197,7 +197,7 @@ class Recordings:
             raise _no_recording(recording.id)
         return recording
 
-    async def some(self, recording_ids: Collection[UUID]) -> list[Recording]:
+    async def get_many(self, recording_ids: Collection[UUID]) -> list[Recording]:
         """Those of the given Recordings that exist, in no particular order."""
         rows = await self._pool.query(f"{_SELECT} WHERE id = ANY(%s)", (list(recording_ids),))
         return [_COLUMNS.struct(row) for row in rows]
@@ -207,12 +207,12 @@ class Recordings:
         rows = await self._pool.query(_GET, (recording_id,))
         return self._within(_only(rows, recording_id))
 
-    def pages(self, wanted: RecordingFilter = EVERY_RECORDING, size: int = 500) -> AsyncIterator[list[Recording]]:
+    def pages(self, wanted: RecordingFilter = ALL_RECORDINGS, size: int = 500) -> AsyncIterator[list[Recording]]:
         """Every wanted Recording, newest first, ``size`` of them at a time."""
-        return page_by_page(lambda after: self.page(wanted, size, after), size)
+        return iterate_pages(lambda after: self.page(wanted, size, after), size)
 
     async def page(
-        self, wanted: RecordingFilter = EVERY_RECORDING, limit: int = 500, after: Cursor | None = None
+        self, wanted: RecordingFilter = ALL_RECORDINGS, limit: int = 500, after: Cursor | None = None
     ) -> list[Recording]:
         """At most ``limit`` of the wanted Recordings, newest first, from behind ``after`` on."""
         profile_ids = self._profile_ids(wanted)
@@ -238,7 +238,7 @@ class Recordings:
         )
         return [_COLUMNS.struct(row) for row in rows]
 
-    async def unclaimed(self, files: Mapping[str, UUID]) -> list[str]:
+    async def unreferenced_paths(self, files: Mapping[str, UUID]) -> list[str]:
         """Which of these paths in the archive, each with the Recording it is named after, nobody knows any more.
 
         Known is what a Recording says is its audio, what may become that, and what is still to be erased.
@@ -246,13 +246,13 @@ class Recordings:
         rows = await self._pool.query(_UNCLAIMED, (list(files), list(files.values())))
         return [path for (path,) in rows]
 
-    async def unknown(self, recording_ids: Collection[UUID]) -> set[UUID]:
+    async def missing_ids(self, recording_ids: Collection[UUID]) -> set[UUID]:
         """Which of these are no Recordings, nor such as were deleted and still have files to be erased."""
         rows = await self._pool.query(_UNKNOWN, (list(recording_ids),))
         return {recording_id for (recording_id,) in rows}
 
-    async def create(self, recording: Recording, along: TransactionHook[Recording] = nothing) -> Recording:
-        """Add one that no call has said anything about yet, and do ``along``. Conflict where its id is in use."""
+    async def create(self, recording: Recording, hook: TransactionHook[Recording] = NO_HOOK) -> Recording:
+        """Add one that no call has said anything about yet, and do ``hook``. Conflict where its id is in use."""
         self._within(recording)
 
         async def work(transaction: Transaction) -> Recording:
@@ -260,7 +260,7 @@ class Recordings:
                 fault = FieldError("id", f"{recording.id} is in use by another recording")
                 raise Conflict("The recording collides with another one.", [fault])
             stored = _COLUMNS.struct(rows[0])
-            await along(transaction, stored)
+            await hook(transaction, stored)
             return stored
 
         return await self._pool.transaction(work)
@@ -274,7 +274,7 @@ class Recordings:
             lambda transaction: _change(transaction, recording_id, lambda current: change(self._within(current)))
         )
 
-    async def complete(self, recording_id: UUID, bring: Callable[[Recording], Awaitable[Recording]]) -> Recording:
+    async def update_async(self, recording_id: UUID, bring: Callable[[Recording], Awaitable[Recording]]) -> Recording:
         """As `update`, where what takes the Recording's place takes its time: nobody else changes it meanwhile.
 
         It holds one of the pool's connections until ``bring`` is done.
@@ -293,11 +293,13 @@ class Recordings:
             old = self._within(await _locked(transaction, recording_id))
             check(old)
             await transaction.execute("DELETE FROM recordings WHERE id = %s", (recording_id,))
-            await owe_erasing(transaction, recording_id, old.path)
+            await enqueue_erase(transaction, recording_id, old.path)
 
         await self._pool.transaction(work)
 
-    async def record(self, *snapshots: Recording, room: int = 0, lease: timedelta = timedelta(minutes=1)) -> list[Job]:
+    async def record(
+        self, *snapshots: Recording, claim_limit: int = 0, lease: timedelta = timedelta(minutes=1)
+    ) -> list[Job]:
         """Take what calls say of their Recordings, a snapshot of each; with PROCESSING, FINISH is owed from then on.
 
         All of them or none. Saying one again, or something older, changes nothing; nor does anything once the call has
@@ -305,10 +307,10 @@ class Recordings:
 
         Whoever has ``room`` for so many jobs has them claimed, for ``lease``, of those that are new, and given back.
         """
-        rows = await self._pool.returning(_RECORD, (_COLUMNS.json(snapshots), room, lease))
-        return [job for row in rows if (job := read_job(row)).state is JobState.RUNNING]
+        rows = await self._pool.returning(_RECORD, (_COLUMNS.json(snapshots), claim_limit, lease))
+        return [job for row in rows if (job := job_from_row(row)).state is JobState.RUNNING]
 
-    async def settle(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> None:
+    async def complete(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> None:
         """Write down what came of a Recording, and owe what follows. NotFound.
 
         ``metadata`` and ``legal_hold`` stay as users have set them meanwhile. MAIL is owed only where the Profile has

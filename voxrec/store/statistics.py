@@ -20,28 +20,28 @@ _DEAD: Final = "SELECT kind, count(*) FROM jobs WHERE dead GROUP BY kind"
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class PendingJobs:
     """Jobs of one kind that are to be done: how many, how many are due, and the age of the oldest in seconds."""
 
-    waiting: int = 0
+    count: int = 0
     due: int = 0
-    oldest: float = 0.0
+    oldest_age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Statistics:
     """Recordings by state, without those completed or absent; about how many there are in all; jobs by kind."""
 
     recordings: Mapping[str, int]
-    all_recordings: int
-    owed: Mapping[str, Owed]
+    total_recordings: int
+    pending: Mapping[str, PendingJobs]
     dead: Mapping[str, int]
 
 
-async def read_figures(database: Database) -> Figures:
+async def read_statistics(database: Database) -> Statistics:
     """The figures of the whole database. StoreUnavailable."""
     unfinished = await database.query(_UNFINISHED)
     ((estimate,),) = await database.query(_ALL)
     owed = await database.query(_OWED)
     dead = await database.query(_DEAD)
-    return Figures(dict(unfinished), estimate, {kind: Owed(*rest) for kind, *rest in owed}, dict(dead))
+    return Statistics(dict(unfinished), estimate, {kind: PendingJobs(*rest) for kind, *rest in owed}, dict(dead))

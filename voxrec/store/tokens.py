@@ -14,9 +14,9 @@ from voxrec.model import Token
 from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.keyset import Conditions, Cursor, newest, page_by_page
+from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
 
-PREFIX: Final = "vxr_"
+SECRET_PREFIX: Final = "vxr_"  # noqa: S105 - the public part of every secret
 """What a secret begins with, so that people and scanners for leaked secrets recognise one."""
 
 _COLUMNS: Final = Columns(Token, jsonb=frozenset())
@@ -29,12 +29,12 @@ _UNKNOWN_PROFILES: Final = """
 """
 
 
-def new_secret() -> str:
+def generate_secret() -> str:
     """256 random bits in a form that fits into a header."""
-    return f"{PREFIX}{secrets.token_urlsafe(32)}"
+    return f"{SECRET_PREFIX}{secrets.token_urlsafe(32)}"
 
 
-def digest(secret: str) -> bytes:
+def hash_secret(secret: str) -> bytes:
     """What is stored of a secret."""
     return sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
@@ -52,8 +52,8 @@ class TokenFilter:
         return where
 
 
-UNREVOKED: Final = TokenFilter()
-EVERY_TOKEN: Final = TokenFilter(revoked=None)
+UNREVOKED_TOKENS: Final = TokenFilter()
+ALL_TOKENS: Final = TokenFilter(revoked=None)
 
 
 def _unchecked(_: Token) -> None:
@@ -82,11 +82,13 @@ class Tokens:
             raise NotFound(f"There is no token {token_id}.")
         return _COLUMNS.struct(rows[0])
 
-    def pages(self, wanted: TokenFilter = UNREVOKED, size: int = 500) -> AsyncIterator[list[Token]]:
+    def pages(self, wanted: TokenFilter = UNREVOKED_TOKENS, size: int = 500) -> AsyncIterator[list[Token]]:
         """Every wanted Token, newest first, ``size`` of them at a time."""
-        return page_by_page(lambda after: self.page(wanted, size, after), size)
+        return iterate_pages(lambda after: self.page(wanted, size, after), size)
 
-    async def page(self, wanted: TokenFilter = UNREVOKED, limit: int = 500, after: Cursor | None = None) -> list[Token]:
+    async def page(
+        self, wanted: TokenFilter = UNREVOKED_TOKENS, limit: int = 500, after: Cursor | None = None
+    ) -> list[Token]:
         """At most ``limit`` of the wanted Tokens, newest first, from behind ``after`` on."""
         where = wanted.conditions()
         rows = await newest(self._database, _SELECT, where, limit, after)
@@ -102,7 +104,7 @@ class Tokens:
                     FieldError("profileIds", f"there is no profile {profile_id}") for (profile_id,) in unknown
                 ]
                 raise InvalidInput("The token would be limited to profiles that do not exist.", field_errors)
-            await transaction.execute(_INSERT, (*_COLUMNS.values(token), digest(secret)))
+            await transaction.execute(_INSERT, (*_COLUMNS.values(token), hash_secret(secret)))
 
         await self._database.transaction(work)
         return token

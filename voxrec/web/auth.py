@@ -16,10 +16,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.model import Role as Role
 from voxrec.model import Token
-from voxrec.store.tokens import PREFIX, Tokens, digest
+from voxrec.store.tokens import SECRET_PREFIX, Tokens, hash_secret
 from voxrec.web.problems import NotAllowed, NotAuthenticated, TooManyAttempts
 
-_SECRET: Final = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{43}")
+_SECRET: Final = re.compile(re.escape(SECRET_PREFIX) + r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Principal:
 class SupportsScoping(Protocol):
     """A store of what belongs to Profiles."""
 
-    def within(self, profile_ids: frozenset[UUID] | None) -> Self:
+    def scoped_to(self, profile_ids: frozenset[UUID] | None) -> Self:
         """The same store, as if there were no other Profiles than these; None: all of them."""
 
 
@@ -72,7 +72,7 @@ class Scoped(Generic[L]):
 
     def of(self, principal: Principal) -> L:
         """The store as this principal sees it."""
-        return self._store.within(principal.profile_ids)
+        return self._store.scoped_to(principal.profile_ids)
 
 
 class Authenticator(Protocol):
@@ -87,11 +87,11 @@ class StaticTokens:
 
     def __init__(self, tokens: Mapping[str, str], role: Role = Role.ADMIN) -> None:
         # an empty secret is one that nobody has set, not one that everybody knows
-        self._known = [(Principal(name, role), digest(secret)) for name, secret in tokens.items() if secret]
+        self._known = [(Principal(name, role), hash_secret(secret)) for name, secret in tokens.items() if secret]
 
     async def authenticate(self, token: str) -> Principal:
         """See `Authenticator`. Takes the same time whichever token is given, and whether one is right or none."""
-        given = digest(token)
+        given = hash_secret(token)
         # digests, so that not even a secret's length shows; a list, so that a match does not end the search
         found = [principal for principal, known in self._known if hmac.compare_digest(known, given)]
         if not found:
@@ -123,7 +123,7 @@ class StoredTokens:
             raise NotAuthenticated("This token is not valid.", "invalid_token")
         # Neither a dictionary nor an index compares in constant time, and neither has to: what they compare is a
         # digest, which nobody can steer towards one that is known.
-        given = digest(token)
+        given = hash_secret(token)
         known = self._known.get(given)
         if known is None or known[2] <= self._clock.seconds():
             known = await self._asked(given)
@@ -196,7 +196,7 @@ class LoginThrottle:
         It counts as wrong until it turns out to be right, so that who guesses in parallel gains nothing by it. The
         same token, sent several times at once, is one attempt.
         """
-        source, key = _source(address), digest(token)
+        source, key = _source(address), hash_secret(token)
         self._admit(source, key)
         pending = self._pending.setdefault(source, Counter())
         pending[key] += 1
@@ -216,15 +216,15 @@ class LoginThrottle:
 
     def admit(self, address: str, token: str) -> None:
         """Raise TooManyAttempts where this address has to wait before its next token is looked at."""
-        self._admit(_source(address), digest(token))
+        self._admit(_source(address), hash_secret(token))
 
     def wrong(self, address: str, token: str) -> None:
         """Note that a token from this address was wrong, even if it was right before."""
-        self._note_wrong(_source(address), digest(token))
+        self._note_wrong(_source(address), hash_secret(token))
 
     def right(self, address: str, token: str) -> None:
         """Note that a token from this address was right. Its wrong ones are not forgiven for that."""
-        self._note_right(_source(address), digest(token))
+        self._note_right(_source(address), hash_secret(token))
 
     def _admit(self, source: str, key: bytes) -> None:
         if (source, key) in self._right:

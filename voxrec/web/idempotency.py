@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Final
 
 from voxrec.errors import Conflict, InvalidInput
-from voxrec.store.idempotency import Claim, DoneBefore, FirstAnswer, Idempotency, UnderWay
+from voxrec.store.idempotency import AlreadyProcessed, Idempotency, IdempotencyKey, IdempotencyRecord, RequestInProgress
 from voxrec.web.problems import BadRequest
 from voxrec.web.request import Request
 from voxrec.web.response import BodyStream, Response
@@ -46,19 +46,19 @@ class IdempotencyMiddleware:
         claim = _claim(request, header)
         place = (claim.scope, claim.key)
         if place in self._under_way:
-            raise UnderWay("The first request with this Idempotency-Key is still being worked on.")
+            raise RequestInProgress("The first request with this Idempotency-Key is still being worked on.")
         self._under_way.add(place)
         try:
             return await self._first_or_again(route, request, claim)
         finally:
             self._under_way.discard(place)
 
-    async def _first_or_again(self, route: Route, request: Request, claim: Claim) -> Response:
+    async def _first_or_again(self, route: Route, request: Request, claim: IdempotencyKey) -> Response:
         first = await self._idempotency.find(claim)
         if first is None:
             try:
                 return await self._handled(route, replace(request, claim=claim))
-            except (DoneBefore, Conflict):
+            except (AlreadyProcessed, Conflict):
                 # by another daemon, meanwhile: what collides may be what it made
                 first = await self._idempotency.find(claim)
                 if first is None:
@@ -68,7 +68,7 @@ class IdempotencyMiddleware:
         return Response(first.status, first.headers, await self._body(route, request, first))
 
     async def _body(
-        self, route: Route, request: Request, first: FirstAnswer
+        self, route: Route, request: Request, first: IdempotencyRecord
     ) -> bytes | BodyStream | AsyncGenerator[bytes, None]:
         if first.body is not None:
             return first.body
@@ -76,10 +76,10 @@ class IdempotencyMiddleware:
         return (await route.replay(request)).body
 
 
-def _claim(request: Request, header: str) -> Claim:
+def _claim(request: Request, header: str) -> IdempotencyKey:
     match = _KEY.fullmatch(header.strip())
     if match is None:
         raise BadRequest("Idempotency-Key must be one string of 1 to 255 visible characters, such as a UUID.")
     who = request.principal.token_id or request.principal.name
     fingerprint = sha256(request.raw_query + b"\n" + request.raw).hexdigest()
-    return Claim(f"{who} {request.method} {request.path}", match[1] or match[2], fingerprint)
+    return IdempotencyKey(f"{who} {request.method} {request.path}", match[1] or match[2], fingerprint)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.errors import InvalidInput, NotFound, StoreUnavailable, VoxrecError
-from voxrec.store.idempotency import UnderWay
+from voxrec.store.idempotency import RequestInProgress
 from voxrec.web.idempotency import KeyReused
 from voxrec.web.problems import (
     PROBLEM_TYPE,
@@ -329,7 +329,7 @@ def _errors(route: Route) -> dict[int, list[type[VoxrecError]]]:
     if route.body is not None:
         errors.append(UnsupportedMedia)
     if route.idempotent:
-        errors += [KeyReused, UnderWay]
+        errors += [KeyReused, RequestInProgress]
     if "If-Match" in route.request_headers:
         errors.append(PreconditionFailed)
     by_status: dict[int, list[type[VoxrecError]]] = {}

@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from voxrec.errors import FieldError, InvalidInput
-from voxrec.store.keyset import Cursor, Dated
+from voxrec.store.keyset import Cursor, PageItem
 from voxrec.web import query
 from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response
@@ -15,7 +15,7 @@ AT_A_TIME: Final = 250  # rows that are in memory at once
 PAGED: Final[dict[str, query.Reader]] = {"limit": query.limit, "cursor": query.cursor}
 LINK: Final = ("Link",)  # what a page tells beside itself
 
-T = TypeVar("T", bound=Dated)
+T = TypeVar("T", bound=PageItem)
 F = TypeVar("F", contravariant=True)
 
 
@@ -67,7 +67,7 @@ class Paginator(Generic[T, F]):
         page = found[:limit]
         headers = {"Content-Type": JSON}
         if len(found) > limit:
-            headers["Link"] = f'<{self._next(request, Cursor.behind(page[-1]))}>; rel="next"'
+            headers["Link"] = f'<{self._next(request, Cursor.after(page[-1]))}>; rel="next"'
         return Response(200, headers, b"[" + b",\n".join(map(self._show, page)) + b"]\n")
 
     def _next(self, request: Request, behind: Cursor) -> str:

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.model import AuditEntry
-from voxrec.store.idempotency import Claim, FirstAnswer, TransactionHook
+from voxrec.store.idempotency import IdempotencyKey, IdempotencyRecord
+from voxrec.store.transaction_hook import TransactionHook
 from voxrec.web.auth import Principal
 from voxrec.web.conditions import Conditions
 from voxrec.web.problems import BadRequest, UnsupportedMedia
@@ -70,7 +71,7 @@ class Request:
     principal: Principal
     address: str = ""
     audit_details: AuditDetails = field(default_factory=AuditDetails)
-    claim: Claim | None = None
+    claim: IdempotencyKey | None = None
     audit_entry: Callable[[Response], AuditEntry] | None = None
     upload: Upload | None = None
 
@@ -96,14 +97,14 @@ class Request:
         """
         claim, audit_entry = self.claim, self.audit_entry
 
-        def first(use: Claim, stored: T) -> tuple[Claim, FirstAnswer]:
+        def first(use: IdempotencyKey, stored: T) -> tuple[IdempotencyKey, IdempotencyRecord]:
             response = respond(stored)
             body = response.body if isinstance(response.body, bytes) else None
-            return use, FirstAnswer(use.fingerprint, response.status, response.headers, body)
+            return use, IdempotencyRecord(use.fingerprint, response.status, response.headers, body)
 
         return TransactionHook(
-            entry=None if audit_entry is None else lambda stored: audit_entry(respond(stored)),
-            first=None if claim is None else partial(first, claim),
+            audit_entry=None if audit_entry is None else lambda stored: audit_entry(respond(stored)),
+            idempotency=None if claim is None else partial(first, claim),
         )
 
     def query(self) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ _SAVE: Final = 1.0  # seconds until the disk, too, knows how far PostgreSQL has 
 _FLUSH: Final = 10.0  # seconds that stop() gives to each, the disk and PostgreSQL
 
 
-class Journal:
+class RecordingJournal:
     """One for each process, in a directory of its own. ``pending`` counts what PostgreSQL does not have yet.
 
     Where ``room`` says that this process has room for more jobs, the finish that a call's end owes is claimed in the
@@ -55,18 +55,18 @@ class Journal:
         recordings: Recordings,
         pool: Pool,
         *,
-        room: Callable[[], int] = lambda: 0,
+        available_slots: Callable[[], int] = lambda: 0,
         lease: timedelta = timedelta(minutes=10),
-        take: Callable[[Job, Recording], object] = lambda _job, _recording: None,
+        on_claimed: Callable[[Job, Recording], object] = lambda _job, _recording: None,
     ) -> None:
         self._reactor = reactor
         self._segments = Segments(directory)
         self._threads = ThreadPool(0, 2, "journal")  # its own: the reactor's may be busy with audio for minutes
         self._recordings = recordings
         self._pool = pool
-        self._room = room
+        self._available_slots = available_slots
         self._lease = lease
-        self._take = take
+        self._on_claimed = on_claimed
         self._pause = backoffPolicy(initialDelay=0.1, maxDelay=5.0, factor=1.6, jitter=lambda: 0.0)
         self._queue: list[bytes] = []
         self._writer: Deferred[None] | None = None
@@ -256,8 +256,8 @@ class Journal:
     async def _record(self, some: Sequence[Line]) -> None:
         said = [msgspec.json.decode(line.text, type=Recording) for line in some]
         by_id = {recording.id: recording for recording in said}
-        for job in await self._recordings.record(*said, room=self._room(), lease=self._lease):
-            self._take(job, by_id[job.recording_id])
+        for job in await self._recordings.record(*said, claim_limit=self._available_slots(), lease=self._lease):
+            self._on_claimed(job, by_id[job.recording_id])
 
     async def _reject(self, line: Line, error: Exception) -> bool:
         path = await self._defer_to_thread(self._segments.reject, line.text)

@@ -11,8 +11,8 @@ from twisted.internet.task import deferLater
 from tests.database import DatabaseTestCase, cluster, reactor, until
 from tests.store.samples import later, recording
 from voxrec.errors import ConfigError, NotFound, StoreUnavailable
-from voxrec.journal import journal as room
-from voxrec.journal.journal import Journal
+from voxrec.journal import recording_journal as room
+from voxrec.journal.recording_journal import RecordingJournal
 from voxrec.model import Job, JobKind, JobState, Recording, RecordingState
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.recordings import Recordings
@@ -26,8 +26,8 @@ class Journaling(DatabaseTestCase):
         self.journal = self.another()
         await self.journal.start()
 
-    def another(self) -> Journal:
-        return Journal(reactor, self.directory, self.recordings, self.pool)
+    def another(self) -> RecordingJournal:
+        return RecordingJournal(reactor, self.directory, self.recordings, self.pool)
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.journal.stop()
@@ -85,10 +85,10 @@ class Journaling(DatabaseTestCase):
     async def test_whoever_has_room_finishes_at_once_what_has_ended(self) -> None:
         await self.journal.stop()
         taken: list[tuple[Job, Recording]] = []
-        self.journal = Journal(
+        self.journal = RecordingJournal(
             *(reactor, self.directory, self.recordings, self.pool),
-            room=lambda: 3 - len(taken),
-            take=lambda job, said: taken.append((job, said)),
+            available_slots=lambda: 3 - len(taken),
+            on_claimed=lambda job, said: taken.append((job, said)),
         )
         await self.journal.start()
         calls = [self.call(n) for n in range(5)]

@@ -22,7 +22,7 @@ _CONNECT_TIMEOUT: Final = 10  # seconds
 
 
 @contextmanager
-def opened(dsn: str) -> Iterator["Blocking"]:
+def blocking_transaction(dsn: str) -> Iterator["BlockingDatabase"]:
     """One transaction from the beginning of the block to its end; nothing of it is kept where the block raises.
 
     StoreUnavailable where PostgreSQL cannot be reached, or has no tables yet.
@@ -30,14 +30,14 @@ def opened(dsn: str) -> Iterator["Blocking"]:
     try:
         with closing(psycopg2.connect(dsn, connect_timeout=_CONNECT_TIMEOUT)) as connection, connection:
             connection.cursor().execute("SET TIME ZONE 'UTC'")
-            yield Blocking(connection)
+            yield BlockingDatabase(connection)
     except UndefinedTable as error:
         raise StoreUnavailable("this database is not voxrec's yet: start the daemon, which makes the tables") from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction) as error:
         raise StoreUnavailable(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from error
 
 
-class Blocking:
+class BlockingDatabase:
     """A `voxrec.postgres.database.Database` inside a transaction of the caller's. Made by `opened`."""
 
     def __init__(self, connection: Connection) -> None:
@@ -70,9 +70,9 @@ class _Plain(Transaction):
         return self._done(sql, params).rows
 
     async def execute(self, sql: str, params: Params = ()) -> int:
-        return self._done(sql, params).touched
+        return self._done(sql, params).row_count
 
-    async def last(self, sql: str, params: Params = ()) -> None:
+    async def execute_at_commit(self, sql: str, params: Params = ()) -> None:
         self._done(sql, params)
 
     def _done(self, sql: str, params: Params) -> Result:
@@ -82,7 +82,7 @@ class _Plain(Transaction):
             return Result(rows, cursor.rowcount, cursor.statusmessage or "")
 
 
-def done(work: Coroutine[Any, Any, T]) -> T:
+def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine that never waits."""
     try:
         work.send(None)
