@@ -22,10 +22,10 @@ import psycopg2
 from bench.gateway import Server, postgresql, say, voxrec
 from bench.measure import ROUNDS, Spread, interleaved, percentile
 from bench.report import Reach, Section, Table, publish
+from voxrec.cursor import Cursor
 from voxrec.model import RecordingState
 from voxrec.postgres.embedded import Cluster
 from voxrec.postgres.migrate import migrate
-from voxrec.store.keyset import Cursor
 from voxrec.store.metadata_index import MANY
 from voxrec.store.recordings import RecordingFilter, Recordings
 from voxrec.store.tokens import generate_secret, hash_secret

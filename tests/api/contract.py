@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from voxrec.api.audio_uploads import TAKEN
 from voxrec.audio.convert import Channel
 from voxrec.audio.formats import FORMATS
-from voxrec.store.keyset import Cursor
+from voxrec.cursor import Cursor
 from voxrec.web.query import cursor_text
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)

@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
 from tests.database import DatabaseTestCase
 from tests.store.samples import NOON, later, profile
+from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import AuditEntry, AuditOutcome, Profile, Prompt, RecordChannels, RecordPrompt
 from voxrec.postgres.pool import Pool
 from voxrec.store.audit import Audit
-from voxrec.store.keyset import Cursor
 from voxrec.store.profiles import ProfileFilter, Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.transaction_hook import TransactionHook

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.database import DatabaseTestCase
 from tests.store.samples import NOON, later, profile, recording
+from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, InvalidInput, NotFound
 from voxrec.model import JobKind, Recording, RecordingState, SideVerdict, TimelineEntry, Verdict
 from voxrec.postgres.connection import Row
@@ -22,7 +23,6 @@ from voxrec.postgres.pool import Pool
 from voxrec.store import metadata_index as room
 from voxrec.store import recordings as ways
 from voxrec.store.jobs import JobFilter, Jobs
-from voxrec.store.keyset import Cursor
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 

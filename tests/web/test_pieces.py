@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.asking import case
+from voxrec.cursor import Cursor
 from voxrec.errors import InvalidInput
-from voxrec.store.keyset import Cursor
 from voxrec.web import query
 from voxrec.web.auth import Principal, Role
 from voxrec.web.conditions import Conditions, etag_of

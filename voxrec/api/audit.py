@@ -10,9 +10,9 @@ import msgspec
 from twisted.logger import Logger
 
 from voxrec.errors import StoreUnavailable, VoxrecError
+from voxrec.idempotency import AlreadyProcessed
 from voxrec.model import AuditEntry, AuditOutcome
 from voxrec.store.audit import Audit, AuditFilter
-from voxrec.store.idempotency import AlreadyProcessed
 from voxrec.web import query
 from voxrec.web.auth import Role
 from voxrec.web.pagination import LINK, PAGED, Paginator

@@ -12,9 +12,9 @@ from uuid import UUID
 import msgspec
 
 from voxrec.conversion import fit
+from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Call, CallState, PauseBehavior, Recording
-from voxrec.store.keyset import Cursor
 from voxrec.web import query
 from voxrec.web.auth import Principal, Role
 from voxrec.web.pagination import LINK, PAGED, Paginator

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from voxrec.cursor import Cursor
 from voxrec.model import AuditEntry
 from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
+from voxrec.store.keyset import Conditions, iterate_pages, newest
 
 _COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM audit"

@@ -4,14 +4,12 @@ An outcome is inserted in the transaction that applies the request's change, so 
 neither, and a repeated request never applies the change twice.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 import msgspec
 
-from voxrec.errors import Conflict
+from voxrec.idempotency import AlreadyProcessed, IdempotencyKey, IdempotencyRecord, RequestInProgress
 from voxrec.postgres.pool import Pool, Transaction
 
 RETENTION: Final = timedelta(hours=24)
@@ -28,42 +26,6 @@ _INSERT: Final = """
     INSERT INTO idempotency (scope, key, fingerprint, status, headers, body) VALUES (%s, %s, %s, %s, %s, %s)
     ON CONFLICT DO NOTHING
 """
-
-
-class RequestInProgress(Conflict):
-    """Another request with the same idempotency key is being processed, by this or another daemon."""
-
-    code = "under-way"
-
-
-class AlreadyProcessed(Exception):
-    """Another request with the same idempotency key has committed since `Idempotency.find` was called."""
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
-    """A key as it came with one request.
-
-    ``scope`` is the namespace of ``key``: the client and the operation. ``fingerprint`` is a hash of the request, which
-    tells a repeated request from a different one that reuses the key.
-    """
-
-    scope: str
-    key: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyRecord:
-    """A stored outcome, and the fingerprint of the request that led to it.
-
-    ``status``, ``headers`` and ``body`` are opaque to the store: voxrec.web converts them to and from a response.
-    """
-
-    fingerprint: str
-    status: int
-    headers: Mapping[str, str]
-    body: bytes | None
 
 
 class Idempotency:

@@ -14,13 +14,14 @@ from uuid import UUID
 
 import msgspec
 
+from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Job, JobKind, JobState
 from voxrec.postgres.connection import Prepared, Row
 from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Transaction
 from voxrec.store.deliveries import reopen_refused
-from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
+from voxrec.store.keyset import Conditions, iterate_pages, newest
 
 _KEYS: Final = tuple(field.encode_name for field in msgspec.structs.fields(Job))
 _STATE: Final = """

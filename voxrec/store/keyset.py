@@ -1,41 +1,16 @@
 """Pages of what is newest first, by keyset: as quick at the end as at the beginning, and steady while rows come in."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from datetime import datetime
-from typing import Final, NamedTuple, Protocol, TypeVar
-from uuid import UUID
+from typing import Final, TypeVar
 
+from voxrec.cursor import Cursor, PageItem
 from voxrec.postgres.connection import Row
 from voxrec.postgres.database import Database
 
 _NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 
 
-class PageItem(Protocol):
-    """What can stand in such a page."""
-
-    @property
-    def id(self) -> UUID:
-        """Tells two of the same moment apart."""
-
-    @property
-    def created_at(self) -> datetime:
-        """When it came."""
-
-
 D = TypeVar("D", bound=PageItem)
-
-
-class Cursor(NamedTuple):
-    """The last row of a page: the next page begins behind it."""
-
-    created_at: datetime
-    id: UUID
-
-    @classmethod
-    def after(cls, last: PageItem) -> "Cursor":
-        """The cursor that a page ending with ``last`` leads to."""
-        return cls(last.created_at, last.id)
 
 
 class Conditions:

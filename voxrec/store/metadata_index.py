@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
+from voxrec.cursor import Cursor
 from voxrec.postgres.connection import Row
 from voxrec.postgres.database import Database
-from voxrec.store.keyset import Conditions, Cursor
+from voxrec.store.keyset import Conditions
 
 MANY: Final = 3000
 """So many rows of a value are looked through rather than those of an index of another column."""

@@ -11,13 +11,14 @@ from uuid import UUID
 import msgspec
 from psycopg2.errors import ForeignKeyViolation
 
+from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Profile
 from voxrec.postgres.connection import Prepared, Row
 from voxrec.postgres.pool import Pool, Transaction
 from voxrec.store.audit import INSERT_ENTRY_FROM, entry_values
 from voxrec.store.columns import Columns
-from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
+from voxrec.store.keyset import Conditions, iterate_pages, newest
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 _COLUMNS: Final = Columns(Profile, jsonb=frozenset({"metadata"}), elsewhere=frozenset({"numbers"}))

@@ -9,11 +9,12 @@ from uuid import UUID
 
 import msgspec
 
+from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Prompt
 from voxrec.postgres.pool import Pool, Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
+from voxrec.store.keyset import Conditions, iterate_pages, newest
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 _COLUMNS: Final = Columns(Prompt, jsonb=frozenset())

@@ -10,13 +10,14 @@ from uuid import UUID
 
 import msgspec
 
+from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Job, JobKind, JobState, Recording, RecordingState
 from voxrec.postgres.connection import Prepared, Row
 from voxrec.postgres.pool import Pool, Transaction
 from voxrec.store.columns import Columns
 from voxrec.store.jobs import JOB_COLUMNS, enqueue_erase, job_from_row
-from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
+from voxrec.store.keyset import Conditions, iterate_pages, newest
 from voxrec.store.metadata_index import MetadataIndex
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 

@@ -9,12 +9,13 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
+from voxrec.cursor import Cursor
 from voxrec.errors import FieldError, InvalidInput, NotFound
 from voxrec.model import Token
 from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.keyset import Conditions, Cursor, iterate_pages, newest
+from voxrec.store.keyset import Conditions, iterate_pages, newest
 
 SECRET_PREFIX: Final = "vxr_"  # noqa: S105 - the public part of every secret
 """What a secret begins with, so that people and scanners for leaked secrets recognise one."""

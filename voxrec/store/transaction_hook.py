@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from voxrec.idempotency import IdempotencyKey, IdempotencyRecord
 from voxrec.model import AuditEntry
 from voxrec.postgres.pool import Transaction
 from voxrec.store.audit import insert_entry
-from voxrec.store.idempotency import IdempotencyKey, IdempotencyRecord, insert_record
+from voxrec.store.idempotency import insert_record
 
 T = TypeVar("T")
 

@@ -12,7 +12,8 @@ from hashlib import sha256
 from typing import Final
 
 from voxrec.errors import Conflict, InvalidInput
-from voxrec.store.idempotency import AlreadyProcessed, Idempotency, IdempotencyKey, IdempotencyRecord, RequestInProgress
+from voxrec.idempotency import AlreadyProcessed, IdempotencyKey, IdempotencyRecord, RequestInProgress
+from voxrec.store.idempotency import Idempotency
 from voxrec.web.problems import BadRequest
 from voxrec.web.request import Request
 from voxrec.web.response import BodyStream, Response

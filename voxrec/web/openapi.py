@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.errors import InvalidInput, NotFound, StoreUnavailable, VoxrecError
-from voxrec.store.idempotency import RequestInProgress
+from voxrec.idempotency import RequestInProgress
 from voxrec.web.idempotency import KeyReused
 from voxrec.web.problems import (
     PROBLEM_TYPE,

@@ -5,8 +5,8 @@ from contextlib import aclosing
 from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
+from voxrec.cursor import Cursor, PageItem
 from voxrec.errors import FieldError, InvalidInput
-from voxrec.store.keyset import Cursor, PageItem
 from voxrec.web import query
 from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response

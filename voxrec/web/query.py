@@ -12,9 +12,9 @@ import msgspec
 
 from voxrec.audio.convert import Channel
 from voxrec.audio.formats import FORMATS
+from voxrec.cursor import Cursor
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.model import RecordingState
-from voxrec.store.keyset import Cursor
 
 LARGEST_PAGE: Final = 1000
 MOST_POINTS: Final = 4000

@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.errors import FieldError, InvalidInput
+from voxrec.idempotency import IdempotencyKey, IdempotencyRecord
 from voxrec.model import AuditEntry
-from voxrec.store.idempotency import IdempotencyKey, IdempotencyRecord
 from voxrec.store.transaction_hook import TransactionHook
 from voxrec.web.auth import Principal
 from voxrec.web.conditions import Conditions
