@@ -33,7 +33,7 @@ from voxrec.ari.event_stream import EventStream, EventStreamListener, endpoint_f
 from voxrec.ari.transport import HttpTransport, TimedTransport
 from voxrec.audio.formats import FORMATS
 from voxrec.calls.announcements import DEFAULT, Announcements
-from voxrec.calls.core import NO_ROOM, CallSettings
+from voxrec.calls.core import DISK_FULL, CallSettings
 from voxrec.calls.disk_space import DiskSpaceMonitor
 from voxrec.calls.router import Router
 from voxrec.calls.stasis_session import StasisSession
@@ -78,7 +78,6 @@ from voxrec.web.uploads import discard_leftovers
 _SWITCH = 0.0005  # seconds; Python's own 5 ms are as long as all of a call's set-up
 _FULL_LOOKS = 50  # of the middle generation before one at everything; Python's own 10 made one each second under load
 _PATIENCE = 5.0  # seconds that Asterisk waits for the Profiles; live calls of before must not wait longer
-_LOOK = 2.0  # seconds between looks at how much room the disk has
 _KEEP = 1.0  # seconds between looks whether the next start should know of other Profiles
 _SWEEP = 60.0  # seconds between looks for recordings that nobody ended
 _FORGET = 3600.0  # seconds between looks for what is too old to be kept
@@ -275,7 +274,7 @@ class _Gateway(SequentialMultiService):
             dsn,
             {
                 PROFILES_CHANNEL: self._directory.changed,
-                PROMPTS_CHANNEL: self._announcements.changed,
+                PROMPTS_CHANNEL: self._announcements.prompt_changed,
                 TOKENS_CHANNEL: self._tokens_changed,
                 JOBS_CHANNEL: lambda _: self._worker.wake(),
             },
@@ -291,17 +290,18 @@ class _Gateway(SequentialMultiService):
             self._asterisk,
             self._directory,
             journal,
-            _call_settings(config, self._announcements.media_for, lambda: self._room.enough),
+            _call_settings(config, self._announcements.media_for, lambda: self._disk_space.sufficient),
             RecordingLookup(reactor, self._pool, journal, recordings),
             allowed_hosts=config.calls.allowed_hosts,
             max_calls=config.calls.max_calls,
             watchers=(metrics, news),
         )
-        self._room = DiskSpaceMonitor(
+        self._disk_space = DiskSpaceMonitor(
+            reactor,
             Path(config.asterisk.recordings),
             config.asterisk.recordings_floor,
             self._defer_to_thread,
-            on_low=lambda: self._router.stop_recordings(NO_ROOM),
+            on_low=lambda: self._router.stop_recordings(DISK_FULL),
         )
         leftovers = UnfinishedRecordings(
             self._asterisk,
@@ -369,8 +369,10 @@ class _Gateway(SequentialMultiService):
         metrics.watch("voxrec_event_clients", "Clients that follow /events.", lambda: len(self._feed))
         metrics.watch("voxrec_rest_connections", "Open connections of REST's.", lambda: site.open)
         metrics.watch("voxrec_postgresql_ready", "Whether PostgreSQL answers.", lambda: self._pool.ready)
-        metrics.watch("voxrec_spool_low", "Whether calls are not recorded: no room.", lambda: not self._room.enough)
-        metrics.watch("voxrec_spool_free_bytes", "Room where Asterisk records.", lambda: self._room.free)
+        metrics.watch(
+            "voxrec_spool_low", "Whether calls are not recorded: no room.", lambda: not self._disk_space.sufficient
+        )
+        metrics.watch("voxrec_spool_free_bytes", "Room where Asterisk records.", lambda: self._disk_space.free)
         metrics.watch("voxrec_asterisk_connected", "Whether Asterisk does.", lambda: self._link.version is not None)
 
         for part in (
@@ -381,10 +383,10 @@ class _Gateway(SequentialMultiService):
             CoroutineService("news", _nothing, news.stop),
             CoroutineService("events", _nothing, self._stop_events),
             RetryingServerService(reactor, config.rest.listen, site),
+            self._announcements,
             CoroutineService("calls", self._start_calls, self._stop_calls),
-            TimerService(_LOOK, self._room.look),
+            self._disk_space,
             TimerService(_SWEEP, self._link.sweep),
-            TimerService(_SWEEP, self._announcements.sweep),
             TimerService(_KEEP, self._directory.keep),
             TimerService(_FORGET, self._forget, idempotency, jobs),
             TimerService(_FORGET, Retention(reactor, recordings).sweep),
@@ -501,7 +503,6 @@ class _Gateway(SequentialMultiService):
             await maybeDeferred(self._lane.stopService)
 
     async def _start_calls(self) -> None:
-        await self._announcements.start()
         # whoever opens the websocket gets the calls, and should know what to do with them
         await self._directory.when_loaded(_PATIENCE)
         self._stream.startService()
@@ -511,7 +512,6 @@ class _Gateway(SequentialMultiService):
         if self._config.calls.on_stop == "keep":
             await self._close_streams()
             self._router.let_go_all()
-            await self._announcements.stop()
             return
         # live ones may end by themselves in their time, and are ended then
         self._router.refuse_new_calls()
@@ -520,7 +520,6 @@ class _Gateway(SequentialMultiService):
             self._router.release_all()
             await self._ended_within(_LAST_WORDS)
         await self._close_streams()
-        await self._announcements.stop()
 
     async def _ended_within(self, seconds: float) -> bool:
         try:
@@ -550,7 +549,7 @@ def _audio_url(public_url: str, recording_id: UUID) -> str:
 
 
 def _call_settings(
-    config: Config, announcement: Callable[[Profile], str | None], room: Callable[[], bool]
+    config: Config, announcement: Callable[[Profile], str | None], has_disk_space: Callable[[], bool]
 ) -> CallSettings:
     return CallSettings(
         endpoint=config.asterisk.endpoint,
@@ -559,7 +558,7 @@ def _call_settings(
         max_call=config.calls.max_call,
         announcement=announcement,
         beep=config.calls.beep,
-        room=room,
+        has_disk_space=has_disk_space,
     )
 
 

@@ -1,4 +1,4 @@
-"""The announcements in Asterisk's directory follow the table of Prompts, and none goes while a call may need it."""
+"""Tests of voxrec.calls.announcements."""
 
 import io
 from hashlib import sha256
@@ -26,60 +26,65 @@ class Audio(NamedTuple):
     content: bytes
 
 
-class Table:
-    """The Prompts, in memory."""
+class InMemoryPrompts:
+    """A repository of Prompts in memory."""
 
     def __init__(self) -> None:
         self.audios: dict[UUID, Audio] = {}
-        self.down = False
+        self.unavailable = False
 
     def put(self, prompt_id: UUID, hertz: float) -> str:
+        """Store a tone and return the name of its files."""
         file = io.BytesIO()
         soundfile.write(file, tone(hertz, 0.5, rate=22050), 22050, format="FLAC")
-        content = file.getvalue()
-        return self.put_raw(prompt_id, content)
+        return self.put_raw(prompt_id, file.getvalue())
 
     def put_raw(self, prompt_id: UUID, content: bytes) -> str:
+        """Store a file and return the name of its announcement."""
         digest = sha256(content).hexdigest()
         self.audios[prompt_id] = Audio(digest, content)
         return f"prompt-{prompt_id}-{digest[:16]}"
 
     async def all(self) -> list[Prompt]:
-        if self.down:
-            raise StoreUnavailable("down")
-        bare = Prompt(id=uuid4(), created_at=NOW, updated_at=NOW)
-        made = [msgspec.structs.replace(bare, id=id_, sha256=audio.sha256) for id_, audio in self.audios.items()]
-        return [bare, *made]
+        if self.unavailable:
+            raise StoreUnavailable("unavailable")
+        without_audio = Prompt(id=uuid4(), created_at=NOW, updated_at=NOW)
+        with_audio = [
+            msgspec.structs.replace(without_audio, id=prompt_id, sha256=audio.sha256)
+            for prompt_id, audio in self.audios.items()
+        ]
+        return [without_audio, *with_audio]
 
     async def audio(self, prompt_id: UUID, /) -> Audio:
         try:
             return self.audios[prompt_id]
         except KeyError:
-            raise NotFound("gone") from None
+            raise NotFound("deleted") from None
 
 
 class AnnouncementTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.table = Table()
+        self.prompts = InMemoryPrompts()
         self.directory = Path(self.mktemp())
         self.prompt_id = uuid4()
-        self.announcements = self.made()
-        self.successResultOf(maybeDeferred(self.announcements.start))
+        self.announcements = self.make_announcements()
 
-    def made(self) -> Announcements:
-        return Announcements(
+    def make_announcements(self) -> Announcements:
+        announcements = Announcements(
             self.clock,
-            self.table,
+            self.prompts,
             self.directory,
             maybeDeferred,
             default="sound:default",
             in_asterisk="sounds",
             grace=GRACE,
         )
+        self.successResultOf(announcements.startService())
+        return announcements
 
-    def follow(self) -> None:
-        self.announcements.changed()
+    def notify(self) -> None:
+        self.announcements.prompt_changed(str(self.prompt_id))
         self.clock.advance(0)
 
     @property
@@ -92,64 +97,68 @@ class AnnouncementTests(SynchronousTestCase):
             profile(record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=self.prompt_id)
         )
 
-    def test_the_default(self) -> None:
+    def test_default_announcement(self) -> None:
         self.assertTrue((self.directory / "announcement.wav").exists())
         self.assertEqual(self.announcements.media_for(profile(record_prompt=RecordPrompt.DEFAULT)), "sound:default")
 
-    def test_one_is_installed_at_both_rates(self) -> None:
+    def test_prompt_is_installed_at_both_sampling_rates(self) -> None:
         self.assertIsNone(self.media)
-        name = self.table.put(self.prompt_id, 440)
-        self.follow()
+        name = self.prompts.put(self.prompt_id, 440)
+        self.notify()
         self.assertEqual(self.files, [f"{name}.wav", f"{name}.wav16"])
-        for suffix, rate in (("wav", 8000), ("wav16", 16000)):
-            info = soundfile.info(self.directory / f"{name}.{suffix}")
+        for extension, rate in (("wav", 8000), ("wav16", 16000)):
+            info = soundfile.info(self.directory / f"{name}.{extension}")
             self.assertEqual((info.samplerate, info.channels, info.subtype, info.frames), (rate, 1, "PCM_16", rate / 2))
         self.assertEqual((self.directory / f"{name}.wav").stat().st_mode & 0o777, 0o644)
         self.assertEqual(self.media, f"sound:sounds/{name}")
         self.assertEqual([path.name for path in self.directory.iterdir() if path.name.startswith(".")], [])
 
-    def test_one_that_is_replaced_stays_for_the_calls_that_began_with_it(self) -> None:
-        old = self.table.put(self.prompt_id, 440)
-        self.follow()
-        new = self.table.put(self.prompt_id, 880)
-        self.follow()
+    def test_replaced_prompt_stays_during_the_grace_period(self) -> None:
+        old = self.prompts.put(self.prompt_id, 440)
+        self.notify()
+        new = self.prompts.put(self.prompt_id, 880)
+        self.notify()
         self.assertEqual(self.media, f"sound:sounds/{new}")
         self.assertEqual(len(self.files), 4)
         self.clock.advance(GRACE - 1)
-        self.follow()
+        self.notify()
         self.assertIn(f"{old}.wav", self.files)
-        self.clock.advance(1)
-        self.successResultOf(maybeDeferred(self.announcements.sweep))
-        self.clock.advance(0)
+        self.clock.advance(60)  # the periodic clean-up
         self.assertEqual(self.files, [f"{new}.wav", f"{new}.wav16"])
 
-    def test_one_that_is_deleted_can_be_played_a_while(self) -> None:
-        self.table.put(self.prompt_id, 440)
-        self.follow()
-        self.table.audios.clear()
-        self.follow()
+    def test_deleted_prompt_can_be_played_during_the_grace_period(self) -> None:
+        self.prompts.put(self.prompt_id, 440)
+        self.notify()
+        self.prompts.audios.clear()
+        self.notify()
         self.assertIsNotNone(self.media)
         self.clock.advance(GRACE)
-        self.follow()
+        self.notify()
         self.assertEqual((self.media, self.files), (None, []))
 
-    def test_after_a_restart_what_is_there_is_played_without_postgresql(self) -> None:
-        name = self.table.put(self.prompt_id, 440)
-        self.follow()
-        self.table.down = True
-        self.announcements = self.made()
-        self.successResultOf(maybeDeferred(self.announcements.start))
-        self.follow()
+    def test_installed_prompts_are_played_after_a_restart_without_postgresql(self) -> None:
+        name = self.prompts.put(self.prompt_id, 440)
+        self.notify()
+        self.prompts.unavailable = True
+        self.announcements.stopService()
+        self.announcements = self.make_announcements()
+        self.notify()
         self.assertEqual(self.media, f"sound:sounds/{name}")
-        self.table.down = False
-        self.table.audios.clear()
+        self.prompts.unavailable = False
+        self.prompts.audios.clear()
         self.clock.advance(5)
         self.clock.advance(GRACE)
-        self.follow()
+        self.notify()
         self.assertEqual(self.files, [])
 
-    def test_one_that_cannot_be_converted_holds_up_no_other(self) -> None:
-        self.table.put_raw(uuid4(), b"rubbish")
-        name = self.table.put(self.prompt_id, 440)
-        self.follow()
+    def test_invalid_audio_does_not_prevent_other_announcements(self) -> None:
+        self.prompts.put_raw(uuid4(), b"not audio")
+        name = self.prompts.put(self.prompt_id, 440)
+        self.notify()
         self.assertEqual(self.media, f"sound:sounds/{name}")
+
+    def test_stopped_service_has_no_timers(self) -> None:
+        self.prompts.unavailable = True
+        self.notify()
+        self.announcements.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -164,7 +164,7 @@ class Process:
                 max_call=120,
                 announcement=lambda _: "sound:announcement",
                 beep="sound:beep",
-                room=room,
+                has_disk_space=room,
             ),
             shelf.recall,
         )

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +17,7 @@ from voxrec.ari.client import AriClient
 from voxrec.ari.transport import AriResponseError
 from voxrec.calls.beeper import Beeper
 from voxrec.calls.causes import Cause
-from voxrec.calls.core import NO_ROOM, InboundCall
-from voxrec.calls.disk_space import DiskSpaceMonitor
+from voxrec.calls.core import DISK_FULL, InboundCall
 from voxrec.calls.dtmf import KeyCodes
 from voxrec.calls.ids import owned_id
 from voxrec.calls.live_call import CallSnapshot, LiveCall
@@ -171,7 +169,7 @@ class OnDemandTests(SynchronousTestCase):
         self.assertEqual(stage.call.status, "talking")
         absent = stage.ledger.entries[-1]
         assert absent.verdict is not None
-        self.assertEqual((absent.state, absent.verdict.reasons), (RecordingState.ABSENT, (NO_ROOM,)))
+        self.assertEqual((absent.state, absent.verdict.reasons), (RecordingState.ABSENT, (DISK_FULL,)))
         with self.assertRaises(Conflict):
             stage.call.record()
 
@@ -184,7 +182,7 @@ class OnDemandTests(SynchronousTestCase):
 
 
 def _without_room() -> Any:
-    return replace(SETTINGS, room=lambda: False)
+    return replace(SETTINGS, has_disk_space=lambda: False)
 
 
 class AnnouncementTests(SynchronousTestCase):
@@ -413,30 +411,6 @@ class BeeperTests(SynchronousTestCase):
         self.beeper.end()
         self.assertTrue(self.asterisk.asked[-1].startswith("DELETE channels/voxrec-"))
         self.assertEqual(self.clock.getDelayedCalls(), [])
-
-
-class RoomTests(SynchronousTestCase):
-    def test_it_tells_when_there_is_not_enough_and_when_there_is(self) -> None:
-        free: list[Any] = [5000, 999, 998, OSError("another machine's"), 999, 1000]
-        low: list[float] = []
-
-        async def defer_to_thread(_work: Any, *_args: Any) -> Any:
-            seen = free.pop(0)
-            if isinstance(seen, OSError):
-                raise seen
-
-            class Usage:
-                free = seen
-
-            return Usage
-
-        room = DiskSpaceMonitor(Path("/spool"), 1000, defer_to_thread, on_low=lambda: low.append(room.free))
-        enough = []
-        while free:
-            self.successResultOf(Deferred.fromCoroutine(room.look()))
-            enough.append(room.enough)
-        self.assertEqual(enough, [True, False, False, True, False, True])
-        self.assertEqual(low, [999, 998, 999])
 
 
 class ReferTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""The announcements, where Asterisk finds them: in a directory that it shares with voxrec."""
+"""The announcement files that Asterisk plays, in a directory that Asterisk and voxrec share."""
 
 import os
 import re
@@ -9,26 +9,29 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voxrec.audio.convert import telephone
+from voxrec.deferreds import Backoff, SingleFlight, retry
 from voxrec.errors import NotFound, Unavailable, VoxrecError
 from voxrec.model import Profile, Prompt, RecordPrompt
 from voxrec.threads import DeferToThread
 
 DEFAULT = "announcement"
-# What Asterisk calls a WAV file of each rate (its format_wav); it plays the one that suits the call.
+# Asterisk's file name extension for PCM at each sampling rate (format_wav); it plays the file that suits the call.
 _RATES: Final = {"wav": 8000, "wav16": 16000}
-_NAME: Final = re.compile(r"prompt-([0-9a-f-]{36})-([0-9a-f]{16})")
-_AGAIN: Final = 5.0  # seconds after which what failed is tried again
+_FILE_NAME: Final = re.compile(r"prompt-([0-9a-f-]{36})-([0-9a-f]{16})")
+_RETRY: Final = Backoff(first=5.0, limit=5.0, jitter=0.0)
+_CLEAN_UP_INTERVAL: Final = 60.0  # seconds
 
 
 class SoundsUnavailable(Unavailable):
-    """The directory of sounds cannot be written to."""
+    """The directory of announcement files cannot be read or written."""
 
     code = "sounds-unavailable"
 
@@ -38,25 +41,25 @@ class Audio(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Its digest."""
+        """The SHA-256 digest of ``content``, in hexadecimal."""
 
     @property
     def content(self) -> bytes:
-        """All of it."""
+        """The uploaded file."""
 
 
 class Prompts(Protocol):
-    """Where the custom announcements are kept."""
+    """The repository of Prompts."""
 
     async def all(self) -> list[Prompt]:
-        """Every Prompt."""
+        """Return every Prompt."""
 
     async def audio(self, prompt_id: UUID, /) -> Audio:
-        """One Prompt's audio; `NotFound` where there is none."""
+        """Return the audio of one Prompt. Raises NotFound if there is none."""
 
 
 class _Sound(NamedTuple):
-    """One version of a Prompt's audio: another upload is another file, so that none changes while it is played."""
+    """One version of a Prompt's audio. Every upload is a new file, so that no file changes while it is played."""
 
     prompt_id: str
     version: str
@@ -66,14 +69,15 @@ class _Sound(NamedTuple):
         return f"prompt-{self.prompt_id}-{self.version}"
 
 
-class Announcements:
-    """Keeps Asterisk's directory as the table of Prompts says, and knows what a Profile's announcement is called.
+class Announcements(Service):
+    """Keeps the announcement files in Asterisk's directory equal to the Prompts, and names a Profile's announcement.
 
-    Wire ``changed`` to PROMPTS_CHANNEL of a Listener and ``reload`` to its ``on_recovered``. A file that is not wanted
-    any more stays for ``grace`` seconds: a call that began before may still ask for it, here or through another daemon
-    that shares the directory. Asterisk itself keeps open what it plays.
+    Connect `prompt_changed` to PROMPTS_CHANNEL of a Listener and `reload` to its ``on_recovered``. A file that is no
+    longer needed is removed after ``grace`` seconds: a call that began before may still play it, on this daemon or on
+    another one that shares the directory. Asterisk keeps open what it is playing.
     """
 
+    name = "announcements"
     _log = Logger()
 
     def __init__(
@@ -87,7 +91,7 @@ class Announcements:
         in_asterisk: str,
         grace: float,
     ) -> None:
-        """``default`` is what ``recordPrompt: default`` plays; ``in_asterisk`` what it calls ``directory``."""
+        """``default`` is the media URI for ``recordPrompt: default``; ``in_asterisk`` is ``directory`` as in a URI."""
         self._clock = clock
         self._prompts = prompts
         self._directory = directory
@@ -96,106 +100,106 @@ class Announcements:
         self._in_asterisk = in_asterisk
         self._grace = grace
         self._playable: dict[str, _Sound] = {}
-        self._unwanted: dict[_Sound, float] = {}  # since when
-        self._stale = False
-        self._worker: Deferred[None] | None = None
+        self._obsolete_since: dict[_Sound, float] = {}
+        self._refresh = SingleFlight(self._refresh_files, self._refresh_failed)
+        self._clean_up = LoopingCall(self._remove_obsolete)
+        self._clean_up.clock = clock
 
     def media_for(self, profile: Profile) -> str | None:
-        """What a Profile's calls are told, as ARI media; None where it cannot be played."""
+        """Return the ARI media URI of a Profile's announcement; None if it cannot be played."""
         if profile.record_prompt is not RecordPrompt.CUSTOM:
             return self._default
         sound = self._playable.get(str(profile.record_prompt_custom_id))
         return None if sound is None else f"sound:{self._in_asterisk}/{sound.name}"
 
-    async def start(self) -> None:
-        """Put the default announcement there, and take stock: what is there can be played without PostgreSQL."""
+    def startService(self) -> Deferred[None]:
+        """Install the default announcement and find the files of earlier runs, which do not need PostgreSQL."""
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
         try:
             await self._defer_to_thread(install_default, self._directory)
-            self._playable = {sound.prompt_id: sound for sound in await self._defer_to_thread(_found, self._directory)}
+            self._playable = {sound.prompt_id: sound for sound in await self._defer_to_thread(_list, self._directory)}
         except VoxrecError as error:
-            self._log.error("announcements: {error}", error=error)
+            self._log.error("announcements are not available yet: {error}", error=error)
+        self._clean_up.start(_CLEAN_UP_INTERVAL, now=False)
 
-    async def stop(self) -> None:
-        """Change nothing any more."""
-        if self._worker is not None:
-            self._worker.cancel()
+    def stopService(self) -> None:
+        """Stop updating the files."""
+        super().stopService()
+        if self._clean_up.running:
+            self._clean_up.stop()
+        self._refresh.cancel()
 
-    def changed(self, _prompt_id: str = "") -> None:
-        """Take it that a Prompt came, changed or went."""
-        self._stale = True
-        if self._worker is None:
-            self._worker = worker = Deferred.fromCoroutine(self._refresh())
-            worker.addErrback(self._ended).addCallback(self._rest)
+    def prompt_changed(self, _prompt_id: str) -> None:
+        """Update the files because a Prompt was created, changed or deleted."""
+        self._refresh.request()
 
-    reload = changed
+    def reload(self) -> None:
+        """Update the files because notifications may have been missed."""
+        self._refresh.request()
 
-    async def sweep(self) -> None:
-        """Remove what has not been wanted for long enough: for whoever calls this now and then."""
-        if self._unwanted:
-            self.changed()
+    def _remove_obsolete(self) -> None:
+        if self._obsolete_since:
+            self._refresh.request()
 
-    def _rest(self, _: None) -> None:
-        self._worker = None
+    def _refresh_failed(self, failure: Failure) -> None:
+        self._log.failure("announcements could not be updated", failure)
 
-    def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self._log.failure("announcements could not be installed", failure)
+    async def _refresh_files(self) -> None:
+        await retry(
+            self._clock,
+            self._synchronize,
+            on=VoxrecError,
+            backoff=_RETRY,
+            report=lambda error, delay: self._log.warn(
+                "announcements could not be updated: {error}; retrying in {delay:g} s", error=error, delay=delay
+            ),
+        )
 
-    async def _refresh(self) -> None:
-        await deferLater(self._clock, 0)
-        complained = ""
-        while self._stale:
-            self._stale = False
-            try:
-                await self._follow(await self._prompts.all())
-            except VoxrecError as error:
-                self._stale = True
-                if error.detail != complained:
-                    complained = error.detail
-                    self._log.warn("announcements: {error}; trying on", error=error)
-                await deferLater(self._clock, _AGAIN)
-
-    async def _follow(self, prompts: list[Prompt]) -> None:
-        there = set(await self._defer_to_thread(_found, self._directory))
-        wanted = {_Sound(str(prompt.id), prompt.sha256[:16]) for prompt in prompts if prompt.sha256 is not None}
-        for sound in wanted:
-            if sound in there or await self._installed(sound):
+    async def _synchronize(self) -> None:
+        prompts = await self._prompts.all()
+        installed = set(await self._defer_to_thread(_list, self._directory))
+        required = {_Sound(str(prompt.id), prompt.sha256[:16]) for prompt in prompts if prompt.sha256 is not None}
+        for sound in required:
+            if sound in installed or await self._install(sound):
                 self._playable[sound.prompt_id] = sound
-        await self._clear(there - wanted)
+        await self._expire(installed - required)
 
-    async def _installed(self, sound: _Sound) -> bool:
+    async def _install(self, sound: _Sound) -> bool:
         try:
             audio = await self._prompts.audio(UUID(sound.prompt_id))
         except NotFound:
-            return False  # a notification of its end is on the way
+            return False  # it was deleted meanwhile, and the notification of that is on its way
         if not audio.sha256.startswith(sound.version):
-            self._stale = True  # it was replaced meanwhile
+            self._refresh.request()  # it was replaced meanwhile
             return False
         try:
-            await self._defer_to_thread(_install, self._directory, sound, audio.content)
+            await self._defer_to_thread(_write_files, self._directory, sound, audio.content)
         except SoundsUnavailable:
             raise
         except VoxrecError as error:
-            self._log.error("prompt {id} cannot be played: {error}", id=sound.prompt_id, error=error)
+            self._log.error("Prompt {id} cannot be played: {error}", id=sound.prompt_id, error=error)
             return False
         self._log.info("announcement {name} is installed", name=sound.name)
         return True
 
-    async def _clear(self, unwanted: set[_Sound]) -> None:
+    async def _expire(self, obsolete: set[_Sound]) -> None:
         now = self._clock.seconds()
-        self._unwanted = {sound: self._unwanted.get(sound, now) for sound in unwanted}
-        over = [sound for sound, since in self._unwanted.items() if now - since >= self._grace]
-        for sound in over:
-            del self._unwanted[sound]
+        self._obsolete_since = {sound: self._obsolete_since.get(sound, now) for sound in obsolete}
+        expired = [sound for sound, since in self._obsolete_since.items() if now - since >= self._grace]
+        for sound in expired:
+            del self._obsolete_since[sound]
             if self._playable.get(sound.prompt_id) == sound:
                 del self._playable[sound.prompt_id]
-        await self._defer_to_thread(_remove, self._directory, over)
+        await self._defer_to_thread(_remove_files, self._directory, expired)
 
 
 def install_default(directory: Path) -> None:
-    """Put voxrec's own announcement ("This call is being recorded.") there, whole or not at all.
+    """Write the default announcement ("This call is being recorded.") into ``directory``, atomically.
 
-    Raises `SoundsUnavailable`. Blocks: run it in a thread.
+    Blocks: run it in a thread. Raises SoundsUnavailable if the file cannot be written.
     """
     sound = resources.files("voxrec.calls").joinpath("sounds", f"{DEFAULT}.wav").read_bytes()
     target = directory / f"{DEFAULT}.wav"
@@ -203,28 +207,28 @@ def install_default(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         if target.is_file() and target.read_bytes() == sound:
             return
-        _put(target, lambda temporary: temporary.write_bytes(sound))
+        _write_atomically(target, lambda temporary: temporary.write_bytes(sound))
     except OSError as error:
-        raise SoundsUnavailable(f"the announcement cannot be put into {directory}: {error}") from error
+        raise SoundsUnavailable(f"cannot write the default announcement into {directory}: {error}") from error
 
 
-def _install(directory: Path, sound: _Sound, content: bytes) -> None:
-    """Convert and put one there, for each rate that Asterisk may want; raises AudioFault, SoundsUnavailable."""
+def _write_files(directory: Path, sound: _Sound, content: bytes) -> None:
+    """Write one announcement at each sampling rate. Raises AudioFault or SoundsUnavailable."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile() as upload:
             upload.write(content)
             upload.flush()
             source = Path(upload.name)
-            # the one that tells whether all is there comes last
-            for suffix, rate in sorted(_RATES.items(), reverse=True):
-                target = directory / f"{sound.name}.{suffix}"
-                _put(target, lambda temporary, rate=rate: telephone(source, temporary, rate))  # type: ignore[misc]
+            # `_list` looks for the .wav file, which therefore comes last
+            for extension, rate in sorted(_RATES.items(), reverse=True):
+                target = directory / f"{sound.name}.{extension}"
+                _write_atomically(target, lambda temporary, rate=rate: telephone(source, temporary, rate))  # type: ignore[misc]
     except OSError as error:
-        raise SoundsUnavailable(f"an announcement cannot be put into {directory}: {error}") from error
+        raise SoundsUnavailable(f"cannot write an announcement into {directory}: {error}") from error
 
 
-def _put(target: Path, write: Callable[[Path], object]) -> None:
+def _write_atomically(target: Path, write: Callable[[Path], object]) -> None:
     handle, name = tempfile.mkstemp(prefix=".", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
@@ -237,19 +241,19 @@ def _put(target: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
-def _found(directory: Path) -> list[_Sound]:
-    """What is there, the newest last."""
+def _list(directory: Path) -> list[_Sound]:
+    """Return the announcements in ``directory``, the newest last. Raises SoundsUnavailable."""
     try:
         files = sorted((path.stat().st_mtime, path.stem) for path in directory.glob("prompt-*.wav"))
     except OSError as error:
-        raise SoundsUnavailable(f"the announcements in {directory} cannot be read: {error}") from error
-    return [_Sound(match[1], match[2]) for _, stem in files if (match := _NAME.fullmatch(stem))]
+        raise SoundsUnavailable(f"cannot read the announcements in {directory}: {error}") from error
+    return [_Sound(match[1], match[2]) for _, stem in files if (match := _FILE_NAME.fullmatch(stem))]
 
 
-def _remove(directory: Path, sounds: list[_Sound]) -> None:
+def _remove_files(directory: Path, sounds: list[_Sound]) -> None:
     try:
         for sound in sounds:
-            for suffix in sorted(_RATES):
-                (directory / f"{sound.name}.{suffix}").unlink(missing_ok=True)
+            for extension in sorted(_RATES):
+                (directory / f"{sound.name}.{extension}").unlink(missing_ok=True)
     except OSError as error:
-        raise SoundsUnavailable(f"announcements in {directory} cannot be removed: {error}") from error
+        raise SoundsUnavailable(f"cannot remove announcements from {directory}: {error}") from error

@@ -33,7 +33,7 @@ _CLEARING_LIMIT = 10.0  # seconds that Asterisk may take to end channels and clo
 _TRANSFER_CONTEXT = "voxrec-transfer"  # etc/asterisk/extensions.conf
 UNANNOUNCED = "announcement.failed"
 TOO_LONG = "max-duration"
-NO_ROOM = "disk-full"
+DISK_FULL = "disk-full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class CallSettings:
     """What is the same for every call; times in seconds, ``beep`` as ARI media.
 
     ``announcement`` says what a Profile's calls are told, as ARI media, and None where that cannot be played;
-    ``room`` whether the disk has room for another recording.
+    ``has_disk_space`` whether the disk has room for another recording.
     """
 
     endpoint: str
@@ -50,7 +50,7 @@ class CallSettings:
     max_call: float
     announcement: Callable[[Profile], str | None]
     beep: str
-    room: Callable[[], bool] = lambda: True
+    has_disk_space: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,9 +293,9 @@ class Core:
         """Have the call recorded from now on, where the disk has room; where not, the Recording says so."""
         recorder = self.recorder_of(self.new_recording(self.now()))
         self.recorded = True
-        if not self.settings.room():
+        if not self.settings.has_disk_space():
             self.log.error("call {call}: not recorded: the disk has no room", call=self.call_id)
-            recorder.refuse(NO_ROOM)
+            recorder.refuse(DISK_FULL)
             return
         recorder.note("answered", by=Side.CALLEE)
         self.recorder = recorder

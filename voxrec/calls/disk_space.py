@@ -1,54 +1,72 @@
-"""How much room there is where Asterisk records.
+"""Watches the free space of the file system to which Asterisk records.
 
-A recording that meets a full disk ends without a word, and a full system disk ends more than that. So below a floor
-nobody is recorded, and calls go on; with room again, the calls that come are recorded again.
+Asterisk ends a recording silently when the disk is full, and a full system disk stops more than recordings. Below a
+floor voxrec therefore stops all recordings; calls continue, and new calls are recorded again once there is free space.
 """
 
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
+from twisted.application.internet import TimerService
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.threads import DeferToThread
 
+_INTERVAL: Final = 2.0  # seconds between checks
 
-class DiskSpaceMonitor:
-    """Looks when `look` is called; ``on_low`` is called each time that there is not ``floor`` bytes."""
 
+class DiskSpaceMonitor(TimerService):
+    """Checks every 2 s; calls ``on_low`` at every check that finds fewer than ``floor`` bytes free."""
+
+    name = "disk-space"
     _log = Logger()
 
     def __init__(
-        self, directory: Path, floor: int, defer_to_thread: DeferToThread, *, on_low: Callable[[], object]
+        self,
+        clock: IReactorTime,
+        directory: Path,
+        floor: int,
+        defer_to_thread: DeferToThread,
+        *,
+        on_low: Callable[[], object],
     ) -> None:
+        super().__init__(_INTERVAL, self.check)
+        self.clock = clock
         self._directory = directory
         self._floor = floor
         self._defer_to_thread = defer_to_thread
         self._on_low = on_low
-        self.enough = True
-        """Whether there is room to record. Where nobody can tell, there is: Asterisk may be on another machine."""
+        self.sufficient = True
+        """Whether there is free space to record. True if it cannot be read: Asterisk may run on another host."""
         self.free = math.nan
-        """Bytes, as last seen."""
+        """Free bytes at the last check; NaN if they could not be read."""
 
-    async def look(self) -> None:
-        """Look again."""
+    async def check(self) -> None:
+        """Read the free space and act on it."""
         try:
             usage = await self._defer_to_thread(shutil.disk_usage, self._directory)
         except OSError:
-            self.free, enough = math.nan, True
+            self.free, sufficient = math.nan, True
         else:
-            self.free, enough = usage.free, usage.free >= self._floor
-        if enough != self.enough:
-            self.enough = enough
-            if enough:
-                self._log.warn("{directory} has room again: calls are recorded", directory=str(self._directory))
+            self.free, sufficient = usage.free, usage.free >= self._floor
+        if sufficient != self.sufficient:
+            self.sufficient = sufficient
+            if sufficient:
+                self._log.warn(
+                    "{directory} has sufficient free space again; new calls are recorded",
+                    directory=str(self._directory),
+                )
             else:
                 self._log.critical(
-                    "{directory} has {free} bytes left, less than the floor of {floor}: calls are not recorded",
+                    "{directory} has {free} bytes free, below the floor of {floor}; calls are not recorded until"
+                    " there is more free space",
                     directory=str(self._directory),
                     free=int(self.free),
                     floor=self._floor,
                 )
-        if not enough:
+        if not sufficient:
             self._on_low()

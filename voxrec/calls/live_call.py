@@ -166,7 +166,7 @@ class LiveCall:
             raise Conflict(f"Call {self.id} was recorded already, and its recording has ended.")
         if self.status is not CallState.TALKING:
             raise Conflict(f"Call {self.id} is {self.status}: only one in which both talk can be recorded from now on.")
-        if not core.settings.room():
+        if not core.settings.has_disk_space():
             raise Conflict("There is no room on the disk for another recording.")
         self.inputs.record()
 
