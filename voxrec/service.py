@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxrec.api.app import RestApp
-from voxrec.api.events import EventBroadcaster
+from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.metrics import MetricsRoutes
 from voxrec.archive.local import LocalArchive
 from voxrec.ari.client import AriClient
@@ -198,7 +198,7 @@ class _Gateway(SequentialMultiService):
         self._events = Events(self._pool)
         self._feed = EventBroadcaster(reactor, self._events, self._listen_to_events)
         self._event_listener = Listener(
-            reactor, dsn, {EVENTS_CHANNEL: lambda _: self._feed.poke()}, on_recovered=self._feed.poke
+            reactor, dsn, {EVENTS_CHANNEL: lambda _: self._feed.refresh()}, on_recovered=self._feed.refresh
         )
         news = EventQueue(reactor, self._events, metrics.events_dropped)
         tokens = Tokens(self._pool)
@@ -366,7 +366,7 @@ class _Gateway(SequentialMultiService):
         metrics.watch("voxrec_journal_pending", "What calls said and PostgreSQL lacks.", lambda: journal.pending)
         metrics.watch("voxrec_orphaned_files", "Audio files that belong to no Recording.", lambda: orphans.count)
         metrics.watch("voxrec_events_pending", "Events of calls that PostgreSQL lacks.", lambda: len(news))
-        metrics.watch("voxrec_event_clients", "Clients that follow /events.", lambda: len(self._feed))
+        metrics.watch("voxrec_event_clients", "Clients that follow /events.", lambda: self._feed.subscriber_count)
         metrics.watch("voxrec_rest_connections", "Open connections of REST's.", lambda: site.open)
         metrics.watch("voxrec_postgresql_ready", "Whether PostgreSQL answers.", lambda: self._pool.ready)
         metrics.watch(
@@ -488,7 +488,7 @@ class _Gateway(SequentialMultiService):
 
     def _tokens_changed(self, token_id: str = "") -> None:
         self._stored_tokens.changed(token_id)
-        self._feed.dismiss()
+        self._feed.disconnect_all()
 
     async def _start_worker(self) -> None:
         """It has nothing to do before PostgreSQL first answers (`_caught_up`)."""

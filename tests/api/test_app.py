@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from tests.api.asking import PROMPT, RestTestCase, case
+from tests.api.rest_test_case import PROMPT_ID, RestTestCase
+from tests.subtest import subtest
 from tests.web.wire import raw
 from voxrec.model import RecordingState
 
@@ -76,33 +77,33 @@ class RouteTests(RestTestCase):
     async def test_table(self) -> None:
         for row in TABLE:
             for token in ("", *TOKENS):
-                with case(f"{row.method} {row.path} as {token or 'nobody'}"):
+                with subtest(f"{row.method} {row.path} as {token or 'nobody'}"):
                     await self._check(row, token)
 
     async def _check(self, row: Row, token: str) -> None:
         if row.method == "DELETE" and token == "admin":
             return  # it was deleted by the smaller role
         given = {} if row.json is None else {"json": row.json}
-        reply = await self.ask(row.method, row.path, token=token, **given)
+        response = await self.request(row.method, row.path, token=token, **given)
         for name, value in EVERYWHERE.items():
-            self.assertEqual(reply.headers.get(name), value)
+            self.assertEqual(response.headers.get(name), value)
         if row.role and not token:
-            self.assertEqual(reply.status, 401)
-            self.assertEqual(reply.headers["www-authenticate"], 'Bearer realm="voxrec"')
+            self.assertEqual(response.status, 401)
+            self.assertEqual(response.headers["www-authenticate"], 'Bearer realm="voxrec"')
         elif row.role and TOKENS.index(token) < TOKENS.index(row.role):
-            self.assertEqual(reply.status, 403)
-            self.assertIn(f"needs the role {row.role}", reply.json["detail"])
+            self.assertEqual(response.status, 403)
+            self.assertIn(f"needs the role {row.role}", response.json["detail"])
         else:
-            self.assertEqual(reply.status, row.status, reply.body)
-            self.assertEqual(reply.headers.get("content-type", ""), row.kind)
+            self.assertEqual(response.status, row.status, response.body)
+            self.assertEqual(response.headers.get("content-type", ""), row.kind)
             return
-        self.assertEqual(reply.headers["content-type"], "application/problem+json")
+        self.assertEqual(response.headers["content-type"], "application/problem+json")
 
     async def test_head_is_get_without_body(self) -> None:
         for row in TABLE:
             if row.method == "HEAD":
-                with case(row.path):
-                    got, headed = await self.ask("GET", row.path), await self.ask("HEAD", row.path)
+                with subtest(row.path):
+                    got, headed = await self.request("GET", row.path), await self.request("HEAD", row.path)
                     self.assertEqual(headed.body, b"")
                     self.assertEqual(got.headers.get("etag"), headed.headers.get("etag"))
 
@@ -113,13 +114,13 @@ class RouteTests(RestTestCase):
         # one path holds a Recording that only its DELETE row names
         del allowed[f"/profiles/{PROFILE}/recordings/{PENDING}"]
         for path, methods in allowed.items():
-            with case(path):
-                refused = await self.ask("PATCH", path)
+            with subtest(path):
+                refused = await self.request("PATCH", path)
                 self.assertEqual((refused.status, refused.json["code"]), (405, "method-not-allowed"))
-                options = await self.ask("OPTIONS", path, token="")
+                options = await self.request("OPTIONS", path, token="")
                 self.assertEqual((options.status, options.body), (204, b""))
-                for reply in (refused, options):
-                    self.assertLessEqual(methods, set(reply.headers["allow"].split(", ")))
+                for response in (refused, options):
+                    self.assertLessEqual(methods, set(response.headers["allow"].split(", ")))
 
     async def test_nothing_there(self) -> None:
         paths = (
@@ -142,14 +143,16 @@ class RouteTests(RestTestCase):
             f"/recordings/{PROFILE}%2faudio",
         )
         for path in paths:
-            with case(path):
-                reply = await self.ask("GET", path)
-                self.assertEqual((reply.status, reply.json["status"], reply.json["code"]), (404, 404, "not-found"))
-                self.assertEqual(reply.headers["content-type"], "application/problem+json")
+            with subtest(path):
+                response = await self.request("GET", path)
+                self.assertEqual(
+                    (response.status, response.json["status"], response.json["code"]), (404, 404, "not-found")
+                )
+                self.assertEqual(response.headers["content-type"], "application/problem+json")
 
     async def test_an_id_in_upper_case_is_the_same(self) -> None:
         some = await self.add_profile(id=UUID("abcdefab-cdef-4bcd-8bcd-abcdefabcdef"))
-        self.assertEqual((await self.ask("GET", f"/profiles/{str(some.id).upper()}")).status, 200)
+        self.assertEqual((await self.request("GET", f"/profiles/{str(some.id).upper()}")).status, 200)
 
     async def test_what_cannot_be_read_is_no_html(self) -> None:
         requests = {
@@ -160,7 +163,7 @@ class RouteTests(RestTestCase):
             b"Connection: close\r\n\r\n",
         }
         for what, request in requests.items():
-            with case(what):
+            with subtest(what):
                 head, _, body = (await raw(self.port, request)).partition(b"\r\n\r\n")
                 self.assertTrue(head.startswith(b"HTTP/1.1 400 "), head)
                 self.assertIn(b"application/problem+json", head)
@@ -171,14 +174,14 @@ class RouteTests(RestTestCase):
             raise RuntimeError("a secret")
 
         self.prompt_exists = broken
-        self.site.resource = self.made_resource()
-        reply = await self.ask(
+        self.site.resource = self.make_resource()
+        response = await self.request(
             "PUT", "/profiles", json={"recordPrompt": "custom", "recordPromptCustomId": str(uuid4())}
         )
-        self.assertEqual((reply.status, reply.json["code"]), (500, "internal"))
-        self.assertNotIn(b"secret", reply.body)
-        self.assertNotIn(b"Traceback", reply.body)
-        self.assertEqual(len(reply.json["reference"]), 12)
+        self.assertEqual((response.status, response.json["code"]), (500, "internal"))
+        self.assertNotIn(b"secret", response.body)
+        self.assertNotIn(b"Traceback", response.body)
+        self.assertEqual(len(response.json["reference"]), 12)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     async def test_postgresql_is_down(self) -> None:
@@ -192,12 +195,14 @@ class RouteTests(RestTestCase):
             ("DELETE", f"/recordings/{RECORDING}"),
             ("GET", f"/recordings/{RECORDING}/audio"),
         ):
-            with case(f"{method} {path}"):
-                reply = await self.ask(method, path, json={})
-                self.assertEqual((reply.status, reply.json["code"]), (503, "store-unavailable"))
-                self.assertIn("retry-after", reply.headers)
-                self.assertNotIn("PostgreSQL", reply.json["detail"])
+            with subtest(f"{method} {path}"):
+                response = await self.request(method, path, json={})
+                self.assertEqual((response.status, response.json["code"]), (503, "store-unavailable"))
+                self.assertIn("retry-after", response.headers)
+                self.assertNotIn("PostgreSQL", response.json["detail"])
 
     async def test_a_prompt_that_exists(self) -> None:
-        reply = await self.ask("PUT", "/profiles", json={"recordPrompt": "custom", "recordPromptCustomId": str(PROMPT)})
-        self.assertEqual(reply.status, 201)
+        response = await self.request(
+            "PUT", "/profiles", json={"recordPrompt": "custom", "recordPromptCustomId": str(PROMPT_ID)}
+        )
+        self.assertEqual(response.status, 201)

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, Final
 
-from tests.api.asking import BEGAN, Reply, RestTestCase, case
+from tests.api.rest_test_case import CREATED_AT, ClientResponse, RestTestCase
+from tests.subtest import subtest
 from tests.web.wire import raw
 from voxrec.api.audio import AudioDamaged
 from voxrec.model import Recording, RecordingState
@@ -50,14 +51,14 @@ class AudioTests(RestTestCase):
         self.recording = await self.add_audio(CONTENT)
         self.etag = f'"{self.recording.sha256}"'
 
-    async def listen(self, method: str = "GET", **headers: str) -> Reply:
+    async def listen(self, method: str = "GET", **headers: str) -> ClientResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.ask(method, f"/recordings/{self.recording.id}/audio", headers=named, token="read")
+        return await self.request(method, f"/recordings/{self.recording.id}/audio", headers=named, token="read")
 
     async def test_whole(self) -> None:
-        reply = await self.listen()
-        self.assertEqual(reply.status, 200)
-        self.assertTrue(reply.body == CONTENT)
+        response = await self.listen()
+        self.assertEqual(response.status, 200)
+        self.assertTrue(response.body == CONTENT)
         expected = {
             "content-type": "audio/wav",
             "etag": self.etag,
@@ -66,23 +67,23 @@ class AudioTests(RestTestCase):
             "cache-control": "private, no-cache",
             "x-content-type-options": "nosniff",
         }
-        self.assertEqual({name: reply.headers[name] for name in expected}, expected)
+        self.assertEqual({name: response.headers[name] for name in expected}, expected)
 
     async def test_ranges(self) -> None:
         for header, part in RANGES:
-            with case(header):
-                reply = await self.listen(Range=header)
+            with subtest(header):
+                response = await self.listen(Range=header)
                 if part is None:
-                    self.assertEqual((reply.status, reply.headers.get("content-range")), (200, None))
-                    self.assertTrue(reply.body == CONTENT)
+                    self.assertEqual((response.status, response.headers.get("content-range")), (200, None))
+                    self.assertTrue(response.body == CONTENT)
                 elif not part:
-                    self.assertEqual((reply.status, reply.json["code"]), (416, "range-not-satisfiable"))
-                    self.assertEqual(reply.headers["content-range"], f"bytes */{SIZE}")
+                    self.assertEqual((response.status, response.json["code"]), (416, "range-not-satisfiable"))
+                    self.assertEqual(response.headers["content-range"], f"bytes */{SIZE}")
                 else:
                     start, end = part
-                    self.assertEqual(reply.status, 206)
-                    self.assertEqual(reply.headers["content-range"], f"bytes {start}-{end - 1}/{SIZE}")
-                    self.assertTrue(reply.body == CONTENT[start:end])
+                    self.assertEqual(response.status, 206)
+                    self.assertEqual(response.headers["content-range"], f"bytes {start}-{end - 1}/{SIZE}")
+                    self.assertTrue(response.body == CONTENT[start:end])
 
     async def test_if_range(self) -> None:
         for value, status in (
@@ -91,14 +92,14 @@ class AudioTests(RestTestCase):
             (f"W/{self.etag}", 200),
             ("Sat, 31 Jan 2026 09:30:00 GMT", 200),
         ):
-            with case(value):
+            with subtest(value):
                 self.assertEqual((await self.listen(Range="bytes=0-1", If_Range=value)).status, status)
         beyond = await self.listen(Range=f"bytes={SIZE}-", If_Range='"other"')
         self.assertEqual(beyond.status, 200)
 
     async def test_conditions(self) -> None:
         for method in ("GET", "HEAD"):
-            with case(method):
+            with subtest(method):
                 known = await self.listen(method, If_None_Match=f'"x", W/{self.etag}')
                 self.assertEqual((known.status, known.body, known.etag), (304, b"", self.etag))
                 self.assertEqual((await self.listen(method, If_None_Match='"x"')).status, 200)
@@ -122,27 +123,27 @@ class AudioTests(RestTestCase):
             ("ulaw", "audio/basic", "ulaw"),
             ("g729", "application/octet-stream", "g729"),
         ):
-            with case(name):
+            with subtest(name):
                 self.recording = await self.add_audio(b"x", format=name)
-                reply = await self.listen()
-                self.assertEqual(reply.headers["content-type"], kind)
-                self.assertIn(f'{self.recording.id}.{suffix}"', reply.headers["content-disposition"])
+                response = await self.listen()
+                self.assertEqual(response.headers["content-type"], kind)
+                self.assertIn(f'{self.recording.id}.{suffix}"', response.headers["content-disposition"])
 
     async def test_none(self) -> None:
         for state in RecordingState:
-            with case(state):
+            with subtest(state):
                 self.recording = await self.add_recording(state=state)
-                reply = await self.listen()
+                response = await self.listen()
                 final = state in (RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT)
                 expected = (404, "not-found") if final else (409, "no-audio-yet")
-                self.assertEqual((reply.status, reply.json["code"]), expected)
+                self.assertEqual((response.status, response.json["code"]), expected)
 
     async def test_a_parameter_is_refused(self) -> None:
-        reply = await self.ask("GET", f"/recordings/{self.recording.id}/audio?speed=2")
-        self.assertEqual((reply.status, reply.faulty), (422, ["speed"]))
+        response = await self.request("GET", f"/recordings/{self.recording.id}/audio?speed=2")
+        self.assertEqual((response.status, response.error_fields), (422, ["speed"]))
 
     async def test_damaged(self) -> None:
-        stored = self.archived(b"short", self.recording.id, "wav")
+        stored = self.put_in_archive(b"short", self.recording.id, "wav")
         fields: tuple[dict[str, Any], ...] = (
             {"path": stored.path, "size": stored.size + 1, "sha256": stored.sha256},
             {"path": "2026/01/31/gone.wav", "size": 5, "sha256": stored.sha256},
@@ -150,20 +151,20 @@ class AudioTests(RestTestCase):
             {"path": stored.path, "size": None},
         )
         for one in fields:
-            with case(one):
-                self.recording = await self.add_recording(**one, created_at=BEGAN)
+            with subtest(one):
+                self.recording = await self.add_recording(**one, created_at=CREATED_AT)
                 for method in ("GET", "HEAD"):
-                    reply = await self.listen(method)
-                    self.assertEqual(reply.status, 500)
-                    self.assertNotIn(b"passwd", reply.body)
+                    response = await self.listen(method)
+                    self.assertEqual(response.status, 500)
+                    self.assertNotIn(b"passwd", response.body)
                     self.assertEqual(len(self.flushLoggedErrors(AudioDamaged)), 1)
                 self.assertEqual((await self.listen()).json["code"], "audio-damaged")
                 self.flushLoggedErrors(AudioDamaged)
 
     async def test_empty(self) -> None:
         self.recording = await self.add_audio(b"")
-        reply = await self.listen()
-        self.assertEqual((reply.status, reply.body), (200, b""))
+        response = await self.listen()
+        self.assertEqual((response.status, response.body), (200, b""))
         self.assertEqual((await self.listen(Range="bytes=0-")).status, 416)
 
     async def test_no_descriptor_stays_open(self) -> None:

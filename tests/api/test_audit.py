@@ -7,7 +7,8 @@ from uuid import uuid4
 from psycopg2.errors import CheckViolation
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.asking import PUBLIC_URL, RestTestCase, case
+from tests.api.rest_test_case import PUBLIC_URL, RestTestCase
+from tests.subtest import subtest
 from voxrec.api.audit import SAFE, _kind
 from voxrec.errors import StoreUnavailable
 from voxrec.model import AuditEntry, AuditOutcome, RecordingState, Role, Token
@@ -25,7 +26,7 @@ class KindTests(SynchronousTestCase):
             ("/recordings/<id>/audio", "recording audio"),
             ("/tokens/<id>", "token"),
         ):
-            with case(path):
+            with subtest(path):
                 self.assertEqual(_kind(path), kind)
 
 
@@ -41,7 +42,7 @@ class AuditTests(RestTestCase):
         token = await self.tokens.create(
             Token(id=uuid4(), name="crm", role=Role.PROVISION, created_at=(await self.add_profile()).created_at), secret
         )
-        made = await self.ask("PUT", "/profiles", token=secret, json={"name": "desk"})
+        made = await self.request("PUT", "/profiles", token=secret, json={"name": "desk"})
         entry = await self.last()
         self.assertEqual((entry.who, entry.token_id, entry.address), ("crm", token.id, "127.0.0.1"))
         self.assertEqual((entry.method, entry.path, entry.kind), ("PUT", "/profiles", "profile"))
@@ -64,8 +65,8 @@ class AuditTests(RestTestCase):
             ("DELETE", p, None, AuditOutcome.DONE, 204, ()),
         )
         for method, path, body, outcome, status, fields in rows:
-            with case((method, path, body)):
-                await self.ask(method, path, **({} if body is None else {"json": body}))
+            with subtest((method, path, body)):
+                await self.request(method, path, **({} if body is None else {"json": body}))
                 entry = await self.last()
                 told = (entry.method, entry.path, entry.outcome, entry.status, entry.fields)
                 self.assertEqual(told, (method, path, outcome, status, fields))
@@ -74,15 +75,15 @@ class AuditTests(RestTestCase):
         self.assertNotIn("1234", stored)
 
     async def test_no_secret_of_a_token(self) -> None:
-        made = await self.ask("PUT", "/tokens", json={"name": "crm", "role": "read"})
-        shown = await self.ask("GET", "/audit")
+        made = await self.request("PUT", "/tokens", json={"name": "crm", "role": "read"})
+        shown = await self.request("GET", "/audit")
         self.assertEqual(shown.json[0]["targetId"], made.json["id"])
         self.assertNotIn(made.json["token"].encode(), shown.body)
 
     async def test_reading_and_strangers_leave_nothing(self) -> None:
-        await self.ask("GET", "/profiles")
-        await self.ask("PUT", "/profiles", token="", json={})
-        await self.ask("PUT", "/profiles", token="read", json={})
+        await self.request("GET", "/profiles")
+        await self.request("PUT", "/profiles", token="", json={})
+        await self.request("PUT", "/profiles", token="read", json={})
         self.assertEqual(await self.entries(), [])
 
     async def test_no_route_is_left_out(self) -> None:
@@ -92,10 +93,10 @@ class AuditTests(RestTestCase):
         changing = [route for route in dispatcher.routes if route.method not in SAFE and not route.upload]
         self.assertGreater(len(changing), 8)
         for route in changing:
-            with case((route.method, route.path)):
+            with subtest((route.method, route.path)):
                 path = route.path.replace("<id>", str(uuid4())).replace("<profileId>", str(uuid4()))
                 before = len(await self.entries())
-                await self.ask(route.method, path, json={})
+                await self.request(route.method, path, json={})
                 self.assertEqual(len(await self.entries()), before + 1)
 
     async def test_without_an_entry_nothing_is_changed(self) -> None:
@@ -105,8 +106,8 @@ class AuditTests(RestTestCase):
             raise StoreUnavailable("gone")
 
         self.patch(self.audit, "begin", failing)
-        reply = await self.ask("DELETE", f"/profiles/{profile.id}")
-        self.assertEqual((reply.status, reply.json["code"]), (503, "store-unavailable"))
+        response = await self.request("DELETE", f"/profiles/{profile.id}")
+        self.assertEqual((response.status, response.json["code"]), (503, "store-unavailable"))
         self.assertEqual(await self.profiles.get(profile.id), profile)
 
     async def test_an_entry_that_cannot_be_ended(self) -> None:
@@ -115,7 +116,7 @@ class AuditTests(RestTestCase):
 
         profile = await self.add_profile()
         self.patch(self.audit, "end", failing)
-        self.assertEqual((await self.ask("DELETE", f"/profiles/{profile.id}")).status, 204)
+        self.assertEqual((await self.request("DELETE", f"/profiles/{profile.id}")).status, 204)
         self.assertEqual((await self.last()).outcome, AuditOutcome.BEGUN)
         self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
 
@@ -123,8 +124,8 @@ class AuditTests(RestTestCase):
         profile = await self.add_profile()
         await self.pool.execute("ALTER TABLE audit ADD CONSTRAINT none CHECK (outcome <> 'done')")
         for method, path in (("PUT", "/profiles"), ("POST", f"/profiles/{profile.id}")):
-            with case(method):
-                self.assertEqual((await self.ask(method, path, json={"name": "other"})).status, 500)
+            with subtest(method):
+                self.assertEqual((await self.request(method, path, json={"name": "other"})).status, 500)
                 entry = await self.last()
                 self.assertEqual((entry.method, entry.outcome, entry.status), (method, AuditOutcome.FAILED, 500))
         self.assertEqual(await self.profiles.all(), [profile])
@@ -135,7 +136,7 @@ class AuditTests(RestTestCase):
             raise StoreUnavailable("gone")
 
         self.patch(self.audit, "begin", failing)
-        self.assertEqual((await self.ask("PUT", "/profiles", json={"record": 1})).status, 422)
+        self.assertEqual((await self.request("PUT", "/profiles", json={"record": 1})).status, 422)
         self.assertEqual(await self.entries(), [])
         self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
 
@@ -144,21 +145,21 @@ class AuditTests(RestTestCase):
             raise KeyError("secret detail")
 
         self.patch(self.profiles, "create", failing)
-        self.assertEqual((await self.ask("PUT", "/profiles", json={})).status, 500)
+        self.assertEqual((await self.request("PUT", "/profiles", json={})).status, 500)
         entry = await self.last()
         self.assertEqual((entry.outcome, entry.status), (AuditOutcome.FAILED, 500))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     async def test_a_list_newest_first_in_pages(self) -> None:
         for n in range(5):
-            await self.ask("PUT", "/profiles", token="provision" if n % 2 else "admin", json={"name": str(n)})
-        await self.ask("PUT", "/recordings", json={})
-        whole = (await self.ask("GET", "/audit")).json
+            await self.request("PUT", "/profiles", token="provision" if n % 2 else "admin", json={"name": str(n)})
+        await self.request("PUT", "/recordings", json={})
+        whole = (await self.request("GET", "/audit")).json
         self.assertEqual(len(whole), 6)
         self.assertEqual(whole, sorted(whole, key=lambda one: one["createdAt"], reverse=True))
         path, seen = "/audit?limit=4", []
         while path:
-            page = await self.ask("GET", path)
+            page = await self.request("GET", path)
             seen += page.json
             path = page.headers.get("link", "").partition(">")[0].removeprefix(f"<{PUBLIC_URL}")
         self.assertEqual(seen, whole)
@@ -171,6 +172,6 @@ class AuditTests(RestTestCase):
             (f"since={moment}", whole[:3]),
             (f"until={moment}", whole[3:]),
         ):
-            with case(query):
-                self.assertEqual((await self.ask("GET", f"/audit?{query}")).json, wanted)
-        self.assertEqual((await self.ask("GET", "/audit?since=now&what=x")).faulty, ["since", "what"])
+            with subtest(query):
+                self.assertEqual((await self.request("GET", f"/audit?{query}")).json, wanted)
+        self.assertEqual((await self.request("GET", "/audit?since=now&what=x")).error_fields, ["since", "what"])

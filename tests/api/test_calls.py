@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from tests.api.asking import BEGAN, RestTestCase
+from tests.api.rest_test_case import CREATED_AT, RestTestCase
 from voxrec.model import Call, CallState, RecordingState
 
 
@@ -18,8 +18,8 @@ def call(**fields: Any) -> Call:
         "from_name": "Alice",
         "to": "+4930222",
         "remote_sip_uri": "sip:desk@host.example",
-        "started_at": BEGAN,
-        "answered_at": BEGAN + timedelta(seconds=2),
+        "started_at": CREATED_AT,
+        "answered_at": CREATED_AT + timedelta(seconds=2),
     }
     return Call(**{**given, **fields})
 
@@ -27,11 +27,11 @@ def call(**fields: Any) -> Call:
 class CallsTests(RestTestCase):
     async def test_one(self) -> None:
         one = call(recording_id=uuid4(), recording_state=RecordingState.RECORDING)
-        self.switchboard.calls = [one]
-        reply = await self.ask("GET", f"/calls/{one.id}", token="read")
-        self.assertEqual(reply.status, 200)
+        self.call_control.calls = [one]
+        response = await self.request("GET", f"/calls/{one.id}", token="read")
+        self.assertEqual(response.status, 200)
         self.assertEqual(
-            reply.json,
+            response.json,
             {
                 "id": str(one.id),
                 "profileId": str(one.profile_id),
@@ -53,28 +53,28 @@ class CallsTests(RestTestCase):
 
     async def test_a_call_that_is_not_there(self) -> None:
         for method in ("GET", "DELETE"):
-            reply = await self.ask(method, f"/calls/{uuid4()}")
-            self.assertEqual((reply.status, reply.json["code"]), (404, "not-found"))
+            response = await self.request(method, f"/calls/{uuid4()}")
+            self.assertEqual((response.status, response.json["code"]), (404, "not-found"))
 
     async def test_newest_first_and_in_pages(self) -> None:
-        calls = [call(started_at=BEGAN - timedelta(seconds=n)) for n in range(5)]
-        self.switchboard.calls = [calls[2], *calls[3:], *calls[:2]]
-        reply = await self.ask("GET", "/calls")
-        self.assertEqual([one["id"] for one in reply.json], [str(one.id) for one in calls])
+        calls = [call(started_at=CREATED_AT - timedelta(seconds=n)) for n in range(5)]
+        self.call_control.calls = [calls[2], *calls[3:], *calls[:2]]
+        response = await self.request("GET", "/calls")
+        self.assertEqual([one["id"] for one in response.json], [str(one.id) for one in calls])
         found, path = [], "/calls?limit=2"
         while path:
-            reply = await self.ask("GET", path)
-            found.append([one["id"] for one in reply.json])
-            path = reply.headers.get("link", "").partition(";")[0].strip("<>").removeprefix("https://rec.example")
+            response = await self.request("GET", path)
+            found.append([one["id"] for one in response.json])
+            path = response.headers.get("link", "").partition(";")[0].strip("<>").removeprefix("https://rec.example")
         ids = [str(one.id) for one in calls]
         self.assertEqual(found, [ids[:2], ids[2:4], ids[4:]])
 
     async def test_none(self) -> None:
-        self.assertEqual((await self.ask("GET", "/calls")).json, [])
+        self.assertEqual((await self.request("GET", "/calls")).json, [])
 
     async def test_filters(self) -> None:
         ringing, talking = call(state=CallState.RINGING), call()
-        self.switchboard.calls = [ringing, talking]
+        self.call_control.calls = [ringing, talking]
         for query, wanted in (
             ("state=ringing", [ringing]),
             ("state=ringing,talking", [ringing, talking]),
@@ -82,30 +82,30 @@ class CallsTests(RestTestCase):
             (f"profileId={talking.profile_id}", [talking]),
             (f"profileId={talking.profile_id}&state=ringing", []),
         ):
-            reply = await self.ask("GET", f"/calls?{query}")
-            self.assertEqual({one["id"] for one in reply.json}, {str(one.id) for one in wanted}, query)
-        reply = await self.ask("GET", "/calls?state=busy&profileId=x&y=z")
-        self.assertEqual((reply.status, reply.faulty), (422, ["state", "profileId", "y"]))
+            response = await self.request("GET", f"/calls?{query}")
+            self.assertEqual({one["id"] for one in response.json}, {str(one.id) for one in wanted}, query)
+        response = await self.request("GET", "/calls?state=busy&profileId=x&y=z")
+        self.assertEqual((response.status, response.error_fields), (422, ["state", "profileId", "y"]))
 
     async def test_hanging_up(self) -> None:
         one = call()
-        self.switchboard.calls = [one]
-        reply = await self.ask("DELETE", f"/calls/{one.id}", token="read")
-        self.assertEqual((reply.status, self.switchboard.released), (403, []))
-        reply = await self.ask("DELETE", f"/calls/{one.id}", token="provision")
-        self.assertEqual((reply.status, reply.body, self.switchboard.released), (204, b"", [one.id]))
+        self.call_control.calls = [one]
+        response = await self.request("DELETE", f"/calls/{one.id}", token="read")
+        self.assertEqual((response.status, self.call_control.released), (403, []))
+        response = await self.request("DELETE", f"/calls/{one.id}", token="provision")
+        self.assertEqual((response.status, response.body, self.call_control.released), (204, b"", [one.id]))
 
     async def test_a_limited_token_sees_its_own(self) -> None:
         mine, other = call(profile_id=(await self.add_profile()).id), call()
-        self.switchboard.calls = [mine, other]
+        self.call_control.calls = [mine, other]
         made = {"name": "mine", "role": "provision", "profileIds": [str(mine.profile_id)]}
-        reply = await self.ask("PUT", "/tokens", json=made)
-        self.assertEqual(reply.status, 201, reply.body)
-        token = reply.json["token"]
-        reply = await self.ask("GET", "/calls", token=token)
-        self.assertEqual([one["id"] for one in reply.json], [str(mine.id)])
+        response = await self.request("PUT", "/tokens", json=made)
+        self.assertEqual(response.status, 201, response.body)
+        token = response.json["token"]
+        response = await self.request("GET", "/calls", token=token)
+        self.assertEqual([one["id"] for one in response.json], [str(mine.id)])
         for method in ("GET", "DELETE"):
-            reply = await self.ask(method, f"/calls/{other.id}", token=token)
-            self.assertEqual(reply.status, 404)
-        reply = await self.ask("DELETE", f"/calls/{mine.id}", token=token)
-        self.assertEqual((reply.status, self.switchboard.released), (204, [mine.id]))
+            response = await self.request(method, f"/calls/{other.id}", token=token)
+            self.assertEqual(response.status, 404)
+        response = await self.request("DELETE", f"/calls/{mine.id}", token=token)
+        self.assertEqual((response.status, self.call_control.released), (204, [mine.id]))

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.asking import RoleTokens, unaudited
+from tests.api.rest_test_case import RoleTokens, call_handler
 from voxrec.api.health import PATIENCE, HealthRoutes, Probe
 from voxrec.web.auth import AccessControl, LoginThrottle
 from voxrec.web.dispatcher import Dispatcher
@@ -39,7 +39,7 @@ class HealthTests(SynchronousTestCase):
         dispatcher = Dispatcher(
             AccessControl(RoleTokens(), LoginThrottle(self.clock)),
             self.clock,
-            unaudited,
+            call_handler,
             body_limit=1000,
             uploads=Path("uploads"),
         )

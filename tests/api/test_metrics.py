@@ -6,7 +6,7 @@ from uuid import uuid4
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.asking import BEGAN, RestTestCase
+from tests.api.rest_test_case import CREATED_AT, RestTestCase
 from tests.api.test_calls import call
 from voxrec.metrics import Metrics
 from voxrec.model import EventType, RecordingState
@@ -37,7 +37,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(numbers(Metrics("1"), "voxrec_events_dropped_total"), {(): 0.0})
 
     def test_calls(self) -> None:
-        answered = call(hangup_cause=16, answered_at=BEGAN + timedelta(seconds=4))
+        answered = call(hangup_cause=16, answered_at=CREATED_AT + timedelta(seconds=4))
         self.metrics.call_changed(EventType.CALL_STARTED, answered)
         self.metrics.call_changed(EventType.CALL_ANSWERED, answered)
         self.metrics.call_changed(EventType.CALL_ENDED, answered)
@@ -75,17 +75,17 @@ class MetricsRouteTests(RestTestCase):
     async def test_who_may_look(self) -> None:
         for token, status in (("", 401), ("read", 200)):
             for method in ("GET", "HEAD"):
-                reply = await self.ask(method, "/metrics", token=token)
-                self.assertEqual(reply.status, status)
-        self.assertEqual(reply.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
+                response = await self.request(method, "/metrics", token=token)
+                self.assertEqual(response.status, status)
+        self.assertEqual(response.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
 
     async def test_requests_are_counted_by_their_template(self) -> None:
         for _ in range(2):
-            await self.ask("GET", f"/profiles/{uuid4()}")
-        await self.ask("GET", "/profiles")
-        await self.ask("GET", "/no/such/thing")
-        await self.ask("GET", "/neither/is/this")
-        await self.ask("POST", "/profiles")
+            await self.request("GET", f"/profiles/{uuid4()}")
+        await self.request("GET", "/profiles")
+        await self.request("GET", "/no/such/thing")
+        await self.request("GET", "/neither/is/this")
+        await self.request("POST", "/profiles")
         counted = numbers(self.metrics, "voxrec_rest_requests_total")
         self.assertEqual(
             counted,

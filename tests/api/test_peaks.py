@@ -6,8 +6,9 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from tests.api.asking import RestTestCase, case
+from tests.api.rest_test_case import RestTestCase
 from tests.audio.tones import silence, tone
+from tests.subtest import subtest
 from voxrec.api.audio import AudioDamaged
 
 
@@ -22,24 +23,24 @@ def two_sides() -> bytes:
 class PeaksTests(RestTestCase):
     async def test_numbers(self) -> None:
         recording = await self.add_audio(two_sides(), channels=2, duration=2.0)
-        reply = await self.ask("GET", f"/recordings/{recording.id}/peaks?points=4", token="read")
+        response = await self.request("GET", f"/recordings/{recording.id}/peaks?points=4", token="read")
         expected = {
             "channels": 2,
             "rate": 2.0,
             "peaks": [[[-32, 31]] * 2 + [[0, 0]] * 2, [[0, 0]] * 2 + [[-32, 31]] * 2],
         }
-        self.assertEqual((reply.status, reply.json), (200, expected))
+        self.assertEqual((response.status, response.json), (200, expected))
         path = f"/recordings/{recording.id}/peaks"
-        again = await self.ask("GET", f"{path}?points=4", headers={"If-None-Match": reply.etag})
+        again = await self.request("GET", f"{path}?points=4", headers={"If-None-Match": response.etag})
         self.assertEqual((again.status, again.body), (304, b""))
-        other = await self.ask("GET", f"{path}?points=5", headers={"If-None-Match": reply.etag})
+        other = await self.request("GET", f"{path}?points=5", headers={"If-None-Match": response.etag})
         self.assertEqual(other.status, 200)
 
     async def test_picture(self) -> None:
         recording = await self.add_audio(two_sides(), channels=2, duration=2.0)
-        reply = await self.ask("GET", f"/recordings/{recording.id}/peaks.png?points=100", token="read")
-        self.assertEqual((reply.status, reply.headers["content-type"]), (200, "image/png"))
-        opaque = np.asarray(Image.open(io.BytesIO(reply.body)).convert("RGBA"))[:, :, 3] == 255
+        response = await self.request("GET", f"/recordings/{recording.id}/peaks.png?points=100", token="read")
+        self.assertEqual((response.status, response.headers["content-type"]), (200, "image/png"))
+        opaque = np.asarray(Image.open(io.BytesIO(response.body)).convert("RGBA"))[:, :, 3] == 255
         self.assertEqual(opaque.shape[1], 100)
         upper, lower = np.array_split(opaque, 2)
         for row, first, second in ((upper, True, False), (lower, False, True)):
@@ -48,21 +49,21 @@ class PeaksTests(RestTestCase):
     async def test_none(self) -> None:
         recording = await self.add_audio(two_sides())
         for query in ("points=0", "points=4001", "points=x", "width=3"):
-            with case(query):
-                self.assertEqual((await self.ask("GET", f"/recordings/{recording.id}/peaks?{query}")).status, 422)
+            with subtest(query):
+                self.assertEqual((await self.request("GET", f"/recordings/{recording.id}/peaks?{query}")).status, 422)
         recording = await self.add_audio(b"no audio at all")
-        self.assertEqual((await self.ask("GET", f"/recordings/{recording.id}/peaks")).status, 500)
+        self.assertEqual((await self.request("GET", f"/recordings/{recording.id}/peaks")).status, 500)
         self.assertEqual(len(self.flushLoggedErrors(AudioDamaged)), 1)
 
 
 class FormatOfAProfileTests(RestTestCase):
     async def test_one_channel_does_not_hold_two(self) -> None:
-        reply = await self.ask("PUT", "/profiles", json={"recordFormat": "gsm", "recordChannels": "dual"})
-        self.assertEqual((reply.status, sorted(reply.faulty)), (422, ["recordChannels", "recordFormat"]))
-        made = await self.ask("PUT", "/profiles", json={"recordFormat": "gsm"})
+        response = await self.request("PUT", "/profiles", json={"recordFormat": "gsm", "recordChannels": "dual"})
+        self.assertEqual((response.status, sorted(response.error_fields)), (422, ["recordChannels", "recordFormat"]))
+        made = await self.request("PUT", "/profiles", json={"recordFormat": "gsm"})
         self.assertEqual(made.status, 201)
         path = f"/profiles/{made.json['id']}"
-        self.assertEqual((await self.ask("POST", path, json={"recordChannels": "dual"})).status, 422)
+        self.assertEqual((await self.request("POST", path, json={"recordChannels": "dual"})).status, 422)
         self.assertEqual(
-            (await self.ask("POST", path, json={"recordChannels": "dual", "recordFormat": "wav"})).status, 200
+            (await self.request("POST", path, json={"recordChannels": "dual", "recordFormat": "wav"})).status, 200
         )

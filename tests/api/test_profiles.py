@@ -4,7 +4,8 @@ import json
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from tests.api.asking import PROMPT, PUBLIC_URL, Reply, RestTestCase, case
+from tests.api.rest_test_case import PROMPT_ID, PUBLIC_URL, ClientResponse, RestTestCase
+from tests.subtest import subtest
 
 UUID1: Final = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"  # of version 1
 
@@ -19,7 +20,7 @@ FULL: Final = {
     "recordBeepAtStart": False,
     "recordBeepInterval": 15,
     "recordPrompt": "custom",
-    "recordPromptCustomId": str(PROMPT),
+    "recordPromptCustomId": str(PROMPT_ID),
     "webhookUrl": "https://crm.example/hook",
     "retentionDays": 90,
     "metadata": {"z": [1, 2.5, None], "a": {"ä": "☎"}},
@@ -77,15 +78,15 @@ WRONG: Final[tuple[tuple[dict[str, Any], set[str]], ...]] = (
 
 
 class CreationTests(RestTestCase):
-    async def create(self, **given: Any) -> Reply:
-        return await self.ask("PUT", "/profiles", json=given)
+    async def create(self, **given: Any) -> ClientResponse:
+        return await self.request("PUT", "/profiles", json=given)
 
     async def test_defaults(self) -> None:
-        reply = await self.create()
-        made = reply.json
-        self.assertEqual(reply.status, 201)
+        response = await self.create()
+        made = response.json
+        self.assertEqual(response.status, 201)
         self.assertEqual(UUID(made["id"]).version, 4)
-        self.assertEqual(reply.headers["location"], f"{PUBLIC_URL}/profiles/{made['id']}")
+        self.assertEqual(response.headers["location"], f"{PUBLIC_URL}/profiles/{made['id']}")
         self.assertEqual(made["createdAt"], made["updatedAt"])
         defaults: dict[str, Any] = {
             **dict.fromkeys(FULL),
@@ -102,10 +103,10 @@ class CreationTests(RestTestCase):
 
     async def test_every_field(self) -> None:
         chosen = str(uuid4())
-        reply = await self.create(id=chosen, **FULL)
-        self.assertEqual(reply.status, 201, reply.body)
-        shown = await self.ask("GET", f"/profiles/{chosen}")
-        self.assertEqual((shown.body, shown.etag), (reply.body, reply.etag))
+        response = await self.create(id=chosen, **FULL)
+        self.assertEqual(response.status, 201, response.body)
+        shown = await self.request("GET", f"/profiles/{chosen}")
+        self.assertEqual((shown.body, shown.etag), (response.body, response.etag))
         self.assertEqual({key: shown.json[key] for key in FULL}, FULL)
 
     async def test_optional_fields_may_be_null(self) -> None:
@@ -114,20 +115,20 @@ class CreationTests(RestTestCase):
 
     async def test_an_id_that_is_taken(self) -> None:
         taken = await self.add_profile()
-        reply = await self.create(id=str(taken.id))
-        self.assertEqual((reply.status, reply.json["code"], reply.faulty), (409, "conflict", ["id"]))
+        response = await self.create(id=str(taken.id))
+        self.assertEqual((response.status, response.json["code"], response.error_fields), (409, "conflict", ["id"]))
 
     async def test_a_number_that_is_taken(self) -> None:
         await self.add_profile(numbers=("+4930123456",))
-        reply = await self.create(numbers=["+4930123457", "+4930123456"])
-        self.assertEqual((reply.status, reply.faulty), (409, ["numbers"]))
+        response = await self.create(numbers=["+4930123457", "+4930123456"])
+        self.assertEqual((response.status, response.error_fields), (409, ["numbers"]))
         self.assertEqual(len(await self.profiles.all()), 1)
 
     async def test_what_is_wrong(self) -> None:
         for given, fields in WRONG:
-            with case(given):
-                reply = await self.create(**given)
-                self.assertEqual((reply.status, set(reply.faulty)), (422, fields), reply.body)
+            with subtest(given):
+                response = await self.create(**given)
+                self.assertEqual((response.status, set(response.error_fields)), (422, fields), response.body)
         self.assertEqual(await self.profiles.all(), [])
 
     async def test_all_that_is_wrong_at_once(self) -> None:
@@ -142,27 +143,27 @@ class CreationTests(RestTestCase):
             "createdAt": 0,
             "webhookUrl": "no",
         }
-        reply = await self.create(**given)
-        self.assertEqual(set(reply.faulty), {*given, "recordPromptCustomId"} - {"recordPrompt"})
-        self.assertEqual(reply.json["code"], "invalid")
+        response = await self.create(**given)
+        self.assertEqual(set(response.error_fields), {*given, "recordPromptCustomId"} - {"recordPrompt"})
+        self.assertEqual(response.json["code"], "invalid")
 
     async def test_known_formats_are_told(self) -> None:
-        reply = await self.create(recordFormat="xyz")
-        self.assertIn("wav, mp3", reply.json["errors"][0]["message"])
+        response = await self.create(recordFormat="xyz")
+        self.assertIn("wav, mp3", response.json["errors"][0]["message"])
 
     async def test_a_parameter_is_refused(self) -> None:
-        reply = await self.ask("PUT", "/profiles?dry=1", json={})
-        self.assertEqual((reply.status, reply.faulty), (422, ["dry"]))
+        response = await self.request("PUT", "/profiles?dry=1", json={})
+        self.assertEqual((response.status, response.error_fields), (422, ["dry"]))
 
 
 class ChangeTests(RestTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
-        self.made = await self.ask("PUT", "/profiles", json=FULL)
+        self.made = await self.request("PUT", "/profiles", json=FULL)
         self.path = f"/profiles/{self.made.json['id']}"
 
-    async def change(self, conditions: Any = None, /, **given: Any) -> Reply:
-        return await self.ask("POST", self.path, json=given, headers=conditions or {})
+    async def change(self, conditions: Any = None, /, **given: Any) -> ClientResponse:
+        return await self.request("POST", self.path, json=given, headers=conditions or {})
 
     async def test_only_what_is_given(self) -> None:
         changes: dict[str, Any] = {
@@ -172,81 +173,81 @@ class ChangeTests(RestTestCase):
             "metadata": {},
         }
         for key, value in changes.items():
-            with case(key):
-                before = (await self.ask("GET", self.path)).json
-                reply = await self.change(**{key: value})
-                self.assertEqual(reply.status, 200, reply.body)
-                after = reply.json
+            with subtest(key):
+                before = (await self.request("GET", self.path)).json
+                response = await self.change(**{key: value})
+                self.assertEqual(response.status, 200, response.body)
+                after = response.json
                 self.assertGreaterEqual(after.pop("updatedAt"), before.pop("updatedAt"))
                 self.assertEqual(after, {**before, key: value})
 
     async def test_what_was_shown_may_be_given_back(self) -> None:
-        reply = await self.change(**{**self.made.json, "name": "other"})
-        self.assertEqual((reply.status, reply.json["name"]), (200, "other"), reply.body)
+        response = await self.change(**{**self.made.json, "name": "other"})
+        self.assertEqual((response.status, response.json["name"]), (200, "other"), response.body)
 
     async def test_what_is_ours_stays(self) -> None:
         for key in ("id", "createdAt", "updatedAt"):
-            with case(key):
-                reply = await self.change(**{key: str(uuid4())})
-                self.assertEqual((reply.status, reply.faulty), (422, [key]))
+            with subtest(key):
+                response = await self.change(**{key: str(uuid4())})
+                self.assertEqual((response.status, response.error_fields), (422, [key]))
 
     async def test_what_is_wrong(self) -> None:
         for given, fields in WRONG:
             if given != {"recordPrompt": "custom"}:  # it has an id already
-                with case(given):
-                    reply = await self.change(**given)
-                    self.assertEqual((reply.status, set(reply.faulty)), (422, fields), reply.body)
-        self.assertEqual((await self.ask("GET", self.path)).etag, self.made.etag)
+                with subtest(given):
+                    response = await self.change(**given)
+                    self.assertEqual((response.status, set(response.error_fields)), (422, fields), response.body)
+        self.assertEqual((await self.request("GET", self.path)).etag, self.made.etag)
 
     async def test_rules_over_fields_see_the_whole(self) -> None:
-        reply = await self.change(recordPromptCustomId=None)
-        self.assertEqual((reply.status, reply.faulty), (422, ["recordPromptCustomId"]))
+        response = await self.change(recordPromptCustomId=None)
+        self.assertEqual((response.status, response.error_fields), (422, ["recordPromptCustomId"]))
         self.assertEqual((await self.change(recordPromptCustomId=None, recordPrompt="none")).status, 200)
 
     async def test_a_host_that_was_allowed_once_does_not_stop_other_changes(self) -> None:
         old = await self.add_profile(remote_sip_uri="sip:a@elsewhere.test", record_format="old")
-        reply = await self.ask("POST", f"/profiles/{old.id}", json={"name": "x"})
-        self.assertEqual(reply.status, 200, reply.body)
+        response = await self.request("POST", f"/profiles/{old.id}", json={"name": "x"})
+        self.assertEqual(response.status, 200, response.body)
 
     async def test_a_number_that_is_taken(self) -> None:
         await self.add_profile(numbers=("+4940",))
-        reply = await self.change(numbers=["+4940"])
-        self.assertEqual((reply.status, reply.faulty), (409, ["numbers"]))
-        self.assertEqual((await self.ask("GET", self.path)).etag, self.made.etag)
+        response = await self.change(numbers=["+4940"])
+        self.assertEqual((response.status, response.error_fields), (409, ["numbers"]))
+        self.assertEqual((await self.request("GET", self.path)).etag, self.made.etag)
 
     async def test_if_match(self) -> None:
         first = self.made.etag
-        reply = await self.change({"If-Match": first}, name="one")
-        self.assertEqual(reply.status, 200)
-        self.assertNotEqual(reply.etag, first)
+        response = await self.change({"If-Match": first}, name="one")
+        self.assertEqual(response.status, 200)
+        self.assertNotEqual(response.etag, first)
         lost = await self.change({"If-Match": first}, name="two")
-        self.assertEqual((lost.status, lost.json["code"], lost.etag), (412, "precondition-failed", reply.etag))
-        for header in ("*", f'"x", {reply.etag}'):
-            with case(header):
+        self.assertEqual((lost.status, lost.json["code"], lost.etag), (412, "precondition-failed", response.etag))
+        for header in ("*", f'"x", {response.etag}'):
+            with subtest(header):
                 self.assertEqual((await self.change({"If-Match": header})).status, 200)
-                reply = await self.ask("GET", self.path)
-        for header in (f"W/{reply.etag}", "rubbish", '""'):
-            with case(header):
+                response = await self.request("GET", self.path)
+        for header in (f"W/{response.etag}", "rubbish", '""'):
+            with subtest(header):
                 self.assertEqual((await self.change({"If-Match": header}, name="x")).status, 412)
-        self.assertEqual((await self.ask("GET", self.path)).json["name"], "one")
+        self.assertEqual((await self.request("GET", self.path)).json["name"], "one")
 
     async def test_if_none_match(self) -> None:
         for header in (self.made.etag, f"W/{self.made.etag}", "*"):
             for method in ("GET", "HEAD"):
-                with case((method, header)):
-                    reply = await self.ask(method, self.path, headers={"If-None-Match": header})
-                    self.assertEqual((reply.status, reply.body, reply.etag), (304, b"", self.made.etag))
-            with case(("POST", header)):
+                with subtest((method, header)):
+                    response = await self.request(method, self.path, headers={"If-None-Match": header})
+                    self.assertEqual((response.status, response.body, response.etag), (304, b"", self.made.etag))
+            with subtest(("POST", header)):
                 self.assertEqual((await self.change({"If-None-Match": header}, name="x")).status, 412)
-        self.assertEqual((await self.ask("GET", self.path, headers={"If-None-Match": '"x"'})).status, 200)
+        self.assertEqual((await self.request("GET", self.path, headers={"If-None-Match": '"x"'})).status, 200)
 
     async def test_delete(self) -> None:
-        refused = await self.ask("DELETE", self.path, headers={"If-Match": '"x"'})
+        refused = await self.request("DELETE", self.path, headers={"If-Match": '"x"'})
         self.assertEqual(refused.status, 412)
-        done = await self.ask("DELETE", self.path, headers={"If-Match": self.made.etag})
+        done = await self.request("DELETE", self.path, headers={"If-Match": self.made.etag})
         self.assertEqual((done.status, done.body), (204, b""))
         for method in ("GET", "DELETE"):
-            self.assertEqual((await self.ask(method, self.path)).status, 404)
+            self.assertEqual((await self.request(method, self.path)).status, 404)
         self.assertEqual((await self.change(name="x")).status, 404)
 
     async def test_filters(self) -> None:
@@ -256,8 +257,8 @@ class ChangeTests(RestTestCase):
             ("email", "B@example.org"),
             ("remoteSipUri", "sip:desk@pbx.example:5061%3Btransport=tls"),
         ):
-            with case(name):
-                reply = await self.ask("GET", f"/profiles?{name}={value}")
-                self.assertEqual([one["id"] for one in reply.json], [self.made.json["id"]])
-        nobody = await self.ask("GET", "/profiles?number=%2B99")
+            with subtest(name):
+                response = await self.request("GET", f"/profiles?{name}={value}")
+                self.assertEqual([one["id"] for one in response.json], [self.made.json["id"]])
+        nobody = await self.request("GET", "/profiles?number=%2B99")
         self.assertEqual(json.loads(nobody.body), [])

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 from twisted.internet.task import Clock, deferLater
 
-from tests.api.asking import BEGAN, PUBLIC_URL, Reply, RestTestCase, case
+from tests.api.rest_test_case import CREATED_AT, PUBLIC_URL, ClientResponse, RestTestCase
 from tests.database import DatabaseTestCase, reactor, until
+from tests.subtest import subtest
 from voxrec.errors import StoreUnavailable
 from voxrec.model import RecordingState, Role, Token
 from voxrec.postgres.listener import TOKENS_CHANNEL, Listener
@@ -21,8 +22,8 @@ LATER: Final = "2099-01-01T00:00:00Z"
 
 
 class TokenRouteTests(RestTestCase):
-    async def make(self, **given: Any) -> Reply:
-        return await self.ask("PUT", "/tokens", json={"name": "crm", "role": "read", **given})
+    async def make(self, **given: Any) -> ClientResponse:
+        return await self.request("PUT", "/tokens", json={"name": "crm", "role": "read", **given})
 
     async def test_its_life(self) -> None:
         made = await self.make(expiresAt=LATER)
@@ -33,17 +34,17 @@ class TokenRouteTests(RestTestCase):
         self.assertEqual(made.headers["location"], f"{PUBLIC_URL}/tokens/{token['id']}")
         self.assertEqual((token["name"], token["role"], token["profileIds"]), ("crm", "read", None))
         path = f"/tokens/{token['id']}"
-        shown = await self.ask("GET", path)
+        shown = await self.request("GET", path)
         self.assertEqual((shown.status, shown.json, shown.etag), (200, token, made.etag))
-        self.assertEqual((await self.ask("GET", "/tokens")).json, [token])
-        self.assertEqual((await self.ask("GET", "/profiles", token=secret)).status, 200)
-        self.assertEqual((await self.ask("PUT", "/profiles", token=secret, json={})).status, 403)
-        lost = await self.ask("DELETE", path, headers={"If-Match": '"other"'})
+        self.assertEqual((await self.request("GET", "/tokens")).json, [token])
+        self.assertEqual((await self.request("GET", "/profiles", token=secret)).status, 200)
+        self.assertEqual((await self.request("PUT", "/profiles", token=secret, json={})).status, 403)
+        lost = await self.request("DELETE", path, headers={"If-Match": '"other"'})
         self.assertEqual(lost.status, 412)
-        self.assertEqual((await self.ask("DELETE", path)).status, 204)
+        self.assertEqual((await self.request("DELETE", path)).status, 204)
         for method in ("GET", "DELETE"):
-            self.assertEqual((await self.ask(method, path)).status, 404)
-        self.assertEqual((await self.ask("GET", "/tokens")).json, [])
+            self.assertEqual((await self.request(method, path)).status, 404)
+        self.assertEqual((await self.request("GET", "/tokens")).json, [])
 
     async def test_no_secret_is_stored(self) -> None:
         secret = (await self.make()).json["token"]
@@ -70,27 +71,27 @@ class TokenRouteTests(RestTestCase):
             ({"id": str(uuid4()), "createdAt": LATER, "revokedAt": None}, ["id", "createdAt", "revokedAt"]),
             ({"token": "vxr_mine"}, ["token"]),
         )
-        for given, faulty in table:
-            with case(given):
-                reply = await self.make(**given)
-                self.assertEqual((reply.status, reply.faulty), (422, faulty), reply.body)
-        missing = await self.ask("PUT", "/tokens", json={})
-        self.assertEqual((missing.status, missing.faulty), (422, ["name", "role"]))
-        self.assertEqual((await self.ask("GET", "/tokens")).json, [])
+        for given, error_fields in table:
+            with subtest(given):
+                response = await self.make(**given)
+                self.assertEqual((response.status, response.error_fields), (422, error_fields), response.body)
+        missing = await self.request("PUT", "/tokens", json={})
+        self.assertEqual((missing.status, missing.error_fields), (422, ["name", "role"]))
+        self.assertEqual((await self.request("GET", "/tokens")).json, [])
 
     async def test_only_for_administrators(self) -> None:
         for method, path in (("GET", "/tokens"), ("PUT", "/tokens"), ("GET", f"/tokens/{uuid4()}"), ("GET", "/audit")):
             for role in ("read", "provision"):
-                with case((method, path, role)):
-                    self.assertEqual((await self.ask(method, path, token=role, json={})).status, 403)
+                with subtest((method, path, role)):
+                    self.assertEqual((await self.request(method, path, token=role, json={})).status, 403)
 
     async def test_pages(self) -> None:
         for _ in range(3):
             await self.make()
-        first = await self.ask("GET", "/tokens?limit=2")
+        first = await self.request("GET", "/tokens?limit=2")
         following = first.headers["link"].partition(">")[0].removeprefix(f"<{PUBLIC_URL}")
-        second = await self.ask("GET", following)
-        whole = await self.ask("GET", "/tokens")
+        second = await self.request("GET", following)
+        whole = await self.request("GET", "/tokens")
         self.assertEqual(first.json + second.json, whole.json)
 
 
@@ -104,12 +105,14 @@ class LimitedTokenTests(RestTestCase):
         self.own_recording = await self.add_audio(b"RIFF", profile_id=self.own.id)
         self.other_recording = await self.add_audio(b"RIFF", profile_id=self.other.id)
         self.pending = await self.add_recording(profile_id=self.own.id, state=RecordingState.PENDING)
-        token = Token(id=uuid4(), name="limited", role=Role.PROVISION, profile_ids=(self.own.id,), created_at=BEGAN)
+        token = Token(
+            id=uuid4(), name="limited", role=Role.PROVISION, profile_ids=(self.own.id,), created_at=CREATED_AT
+        )
         self.secret = generate_secret()
         await self.tokens.create(token, self.secret)
 
-    async def limited(self, method: str, path: str, **given: Any) -> Reply:
-        return await self.ask(method, path, token=self.secret, **given)
+    async def limited(self, method: str, path: str, **given: Any) -> ClientResponse:
+        return await self.request(method, path, token=self.secret, **given)
 
     async def test_lists_hold_what_is_its_own(self) -> None:
         for query in ("", "?limit=10"):
@@ -136,10 +139,10 @@ class LimitedTokenTests(RestTestCase):
         )
         for method, path, body, status in rows:
             given = {} if body is None else {"json": body}
-            with case((method, path)):
+            with subtest((method, path)):
                 theirs = await self.limited(method, path.format(p=self.other.id, r=self.other_recording.id), **given)
                 self.assertEqual((theirs.status, theirs.json["code"]), (404, "not-found"), theirs.body)
-                self.assertEqual(theirs.faulty, [])
+                self.assertEqual(theirs.error_fields, [])
                 ours = await self.limited(method, path.format(p=self.own.id, r=self.own_recording.id), **given)
                 self.assertEqual(ours.status, status, ours.body)
         theirs = await self.limited("DELETE", f"/recordings/{self.other_recording.id}")
@@ -150,15 +153,15 @@ class LimitedTokenTests(RestTestCase):
 
     async def test_it_makes_recordings_of_its_own_profiles_only(self) -> None:
         theirs = await self.limited("PUT", "/recordings", json={"profileId": str(self.other.id)})
-        self.assertEqual((theirs.status, theirs.faulty), (422, ["profileId"]))
+        self.assertEqual((theirs.status, theirs.error_fields), (422, ["profileId"]))
         ours = await self.limited("PUT", "/recordings", json={"profileId": str(self.own.id)})
         self.assertEqual(ours.status, 201, ours.body)
 
     async def test_it_makes_no_profiles(self) -> None:
         for body in ({}, {"id": str(self.own.id)}):
-            reply = await self.limited("PUT", "/profiles", json=body)
-            self.assertEqual((reply.status, reply.json["code"]), (403, "not-allowed"))
-            self.assertIn("limited to some profiles", reply.json["detail"])
+            response = await self.limited("PUT", "/profiles", json=body)
+            self.assertEqual((response.status, response.json["code"]), (403, "not-allowed"))
+            self.assertIn("limited to some profiles", response.json["detail"])
 
     async def test_what_does_not_honour_the_limit_is_closed(self) -> None:
         """Whoever adds a route and does not think of limited tokens has shut them out."""
@@ -168,10 +171,10 @@ class LimitedTokenTests(RestTestCase):
         self.assertLessEqual({"/tokens", "/audit"}, {route.path for route in closed})
         await self.pool.execute("UPDATE tokens SET role = 'admin'")
         for route in closed:
-            with case((route.method, route.path)):
+            with subtest((route.method, route.path)):
                 path = route.path.replace("<id>", str(self.own.id)).replace("<profileId>", str(self.own.id))
-                reply = await self.limited(route.method, path)
-                self.assertEqual((reply.status, reply.json["code"]), (403, "not-allowed"), reply.body)
+                response = await self.limited(route.method, path)
+                self.assertEqual((response.status, response.json["code"]), (403, "not-allowed"), response.body)
 
 
 class Daemon:
@@ -201,7 +204,7 @@ class RevocationTests(DatabaseTestCase):
         self.tokens = Tokens(self.pool)
         self.secret = generate_secret()
         self.token = await self.tokens.create(
-            Token(id=uuid4(), name="crm", role=Role.READ, created_at=BEGAN), self.secret
+            Token(id=uuid4(), name="crm", role=Role.READ, created_at=CREATED_AT), self.secret
         )
         self.daemons = [Daemon(self.tokens, self.dsn) for _ in range(2)]
 
@@ -252,13 +255,13 @@ class StoredTokenTests(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.clock = Clock()
-        self.clock.advance(BEGAN.timestamp())
+        self.clock.advance(CREATED_AT.timestamp())
         self.tokens = Tokens(self.pool)
         self.stored = StoredTokens(self.clock, self.tokens)
         self.secret = generate_secret()
 
     async def add(self, **given: Any) -> Token:
-        fields = {"id": uuid4(), "name": "crm", "role": Role.READ, "created_at": BEGAN, **given}
+        fields = {"id": uuid4(), "name": "crm", "role": Role.READ, "created_at": CREATED_AT, **given}
         return await self.tokens.create(Token(**fields), self.secret)
 
     async def refused(self, secret: str) -> str:
@@ -276,7 +279,7 @@ class StoredTokenTests(DatabaseTestCase):
         )
 
     async def test_it_expires_to_the_second_also_where_it_is_remembered(self) -> None:
-        await self.add(expires_at=BEGAN + timedelta(seconds=0.5))
+        await self.add(expires_at=CREATED_AT + timedelta(seconds=0.5))
         await self.stored.authenticate(self.secret)
         self.clock.advance(0.5)
         self.assertEqual(await self.refused(self.secret), "This token expired at 2026-01-31T09:30:00.500000Z.")
@@ -291,7 +294,7 @@ class StoredTokenTests(DatabaseTestCase):
             f"{SECRET_PREFIX}{'x' * 43}\n",
             f"{SECRET_PREFIX}{'ü' * 43}",
         ):
-            with case(secret):
+            with subtest(secret):
                 self.assertEqual(await self.refused(secret), "This token is not valid.")
 
     async def test_it_is_asked_for_once_a_second(self) -> None:

@@ -5,8 +5,8 @@ from uuid import UUID, uuid4
 
 from click.testing import Result
 
-from tests.api.asking import case
 from tests.cli.test_token import CommandTestCase
+from tests.subtest import subtest
 
 ERROR: Final = "550 [bold]no such user[/bold]; the relay said so at length: " + "and again " * 20
 
@@ -54,7 +54,7 @@ class JobCommands(CommandTestCase):
             (("--recording", str(recording_id)), [waiting]),
             (("--recording", str(recording_id), "--state", "dead"), []),
         ):
-            with case(arguments):
+            with subtest(arguments):
                 self.assertEqual(self.ids(*arguments), wanted)
 
     def test_one(self) -> None:
@@ -96,5 +96,5 @@ class JobCommands(CommandTestCase):
             (("list", "--kind", "x"), "'--kind'"),
             (("list", "--limit", "0"), "'--limit'"),
         ):
-            with case(arguments):
+            with subtest(arguments):
                 self.refused(self.voxrec(*arguments), told)

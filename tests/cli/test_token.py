@@ -15,8 +15,8 @@ from psycopg2.sql import SQL, Identifier
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.asking import case
 from tests.database import administer, cluster
+from tests.subtest import subtest
 from voxrec.cli.main import main
 from voxrec.model import Role
 from voxrec.postgres.blocking_database import blocking_transaction, run_to_completion
@@ -123,7 +123,7 @@ class TokenCommands(CommandTestCase):
             (("--name", "a", "--role", "read", "--profile", PROFILE), f"profileIds: there is no profile {PROFILE}"),
             (("--name", "a", "--role", "admin", "--profile", str(uuid4())), "profileIds: cannot limit"),
         ):
-            with case(arguments):
+            with subtest(arguments):
                 result = self.voxrec("create", *arguments)
                 self.assertNotEqual(result.exit_code, 0)
                 self.assertIn(told, result.stderr)
@@ -146,7 +146,7 @@ class TokenCommands(CommandTestCase):
             ({"database": {"dsn": cluster().dsn("empty")}}, "start the daemon, which makes the tables"),
             ({"databse": {}}, "databse"),
         ):
-            with case(settings):
+            with subtest(settings):
                 result = self.voxrec("list", config=self.configured(settings))
                 self.assertEqual(result.exit_code, 1)
                 self.assertIn(told, result.stderr)

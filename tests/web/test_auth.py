@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.asking import RoleTokens, case
+from tests.api.rest_test_case import RoleTokens
+from tests.subtest import subtest
 from voxrec.web.auth import AccessControl, Authenticator, LoginThrottle, Principal, Role, StaticTokens, bearer
 from voxrec.web.problems import NotAllowed, NotAuthenticated, RestError, TooManyAttempts
 
@@ -40,12 +41,12 @@ class RoleTests(SynchronousTestCase):
 class BearerTests(SynchronousTestCase):
     def test_token(self) -> None:
         for header in ("Bearer abc", "bearer  abc ", "BEARER abc"):
-            with case(header):
+            with subtest(header):
                 self.assertEqual(bearer(header), "abc")
 
     def test_none(self) -> None:
         for header in ("", "Bearer", "Bearer ", "Basic abc", "abc", "Bearerabc"):
-            with case(header):
+            with subtest(header):
                 error = self.assertRaises(NotAuthenticated, bearer, header)
                 self.assertEqual(error.headers, {"WWW-Authenticate": 'Bearer realm="voxrec"'})
 
@@ -69,16 +70,16 @@ class StaticTokensTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.tokens = StaticTokens({"one": "first", "two": "sécond", "unset": ""})
 
-    def ask(self, token: str) -> Principal:
+    def request(self, token: str) -> Principal:
         return self.successResultOf(Deferred.fromCoroutine(self.tokens.authenticate(token)))
 
     def test_known(self) -> None:
-        self.assertEqual(self.ask("first"), Principal("one", Role.ADMIN))
-        self.assertEqual(self.ask("sécond"), Principal("two", Role.ADMIN))
+        self.assertEqual(self.request("first"), Principal("one", Role.ADMIN))
+        self.assertEqual(self.request("sécond"), Principal("two", Role.ADMIN))
 
     def test_unknown(self) -> None:
         for token in ("", "firs", "first ", "FIRST", "one", "\udcff"):
-            with case(token):
+            with subtest(token):
                 failed = Deferred.fromCoroutine(self.tokens.authenticate(token))
                 error = self.failureResultOf(failed, NotAuthenticated).value
                 assert isinstance(error, NotAuthenticated)

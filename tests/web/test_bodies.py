@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from tests.api.asking import BODY_LIMIT, RestTestCase, case
+from tests.api.rest_test_case import BODY_LIMIT, RestTestCase
+from tests.subtest import subtest
 from tests.web.wire import connected, raw
 
 JSON: Final = {"Content-Type": "application/json"}
@@ -36,23 +37,23 @@ class BodyTests(RestTestCase):
         made = await self.add_profile()
         for what, body, headers, status, code in REFUSED:
             for method, path in (("PUT", "/profiles"), ("POST", f"/profiles/{made.id}"), ("PUT", "/recordings")):
-                with case((what, method, path)):
-                    reply = await self.ask(method, path, data=body, headers=headers)
-                    self.assertEqual((reply.status, reply.json["code"]), (status, code), reply.body)
-                    self.assertEqual(reply.headers["content-type"], "application/problem+json")
+                with subtest((what, method, path)):
+                    response = await self.request(method, path, data=body, headers=headers)
+                    self.assertEqual((response.status, response.json["code"]), (status, code), response.body)
+                    self.assertEqual(response.headers["content-type"], "application/problem+json")
         self.assertEqual(await self.profiles.all(), [made])
 
     async def test_where_json_is_wrong_is_told(self) -> None:
-        reply = await self.ask("PUT", "/profiles", data=b'{"name": "x",}', headers=JSON)
-        self.assertIn("byte 13", reply.json["detail"])
+        response = await self.request("PUT", "/profiles", data=b'{"name": "x",}', headers=JSON)
+        self.assertIn("byte 13", response.json["detail"])
 
     async def test_taken(self) -> None:
         for kind in ("application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"'):
-            with case(kind):
-                reply = await self.ask("PUT", "/profiles", data=b" {} ", headers={"Content-Type": kind})
-                self.assertEqual(reply.status, 201, reply.body)
+            with subtest(kind):
+                response = await self.request("PUT", "/profiles", data=b" {} ", headers={"Content-Type": kind})
+                self.assertEqual(response.status, 201, response.body)
         longest = b"{}" + b" " * (BODY_LIMIT - 2)
-        self.assertEqual((await self.ask("PUT", "/profiles", data=longest, headers=JSON)).status, 201)
+        self.assertEqual((await self.request("PUT", "/profiles", data=longest, headers=JSON)).status, 201)
 
     async def test_a_body_without_end_is_not_kept(self) -> None:
         wire = await connected(self.port)
@@ -83,9 +84,9 @@ class BodyTests(RestTestCase):
             ("text/html, */*;q=0.1", 200),
             ("application/*", 200),
         ):
-            with case(accept):
-                reply = await self.ask("GET", "/profiles", headers={"Accept": accept})
-                self.assertEqual(reply.status, status)
-        refused = await self.ask("PUT", "/profiles", json={}, headers={"Accept": "text/html"})
+            with subtest(accept):
+                response = await self.request("GET", "/profiles", headers={"Accept": accept})
+                self.assertEqual(response.status, status)
+        refused = await self.request("PUT", "/profiles", json={}, headers={"Accept": "text/html"})
         self.assertEqual((refused.status, refused.json["code"]), (406, "not-acceptable"))
         self.assertEqual(await self.profiles.all(), [])

@@ -5,7 +5,8 @@ from uuid import uuid4
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from tests.api.asking import Reply, RestTestCase, case
+from tests.api.rest_test_case import ClientResponse, RestTestCase
+from tests.subtest import subtest
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres.pool import Transaction
 
@@ -13,8 +14,8 @@ SAME = ("content-type", "etag", "location")
 
 
 class OnceTests(RestTestCase):
-    async def put(self, path: str, key: str, body: dict[str, Any], token: str = "admin") -> Reply:
-        return await self.ask("PUT", path, json=body, headers={"Idempotency-Key": key}, token=token)
+    async def put(self, path: str, key: str, body: dict[str, Any], token: str = "admin") -> ClientResponse:
+        return await self.request("PUT", path, json=body, headers={"Idempotency-Key": key}, token=token)
 
     async def test_every_route_that_creates(self) -> None:
         profile = await self.add_profile()
@@ -25,29 +26,29 @@ class OnceTests(RestTestCase):
             ("/prompts", {"name": "once"}),
         )
         for path, body in rows:
-            with case(path):
+            with subtest(path):
                 first = await self.put(path, "the-key", body)
                 self.assertEqual(first.status, 201, first.json)
-                count = len((await self.ask("GET", path)).json)
+                count = len((await self.request("GET", path)).json)
                 again = await self.put(path, '"the-key"', body)
                 self.assertEqual((again.status, again.body), (201, first.body))
                 for name in SAME:
                     self.assertEqual(again.headers.get(name), first.headers.get(name))
-                self.assertEqual(len((await self.ask("GET", path)).json), count)
+                self.assertEqual(len((await self.request("GET", path)).json), count)
 
     async def test_other_requests(self) -> None:
         first = await self.put("/profiles", "k", {"name": "a"})
         other = await self.put("/profiles", "k", {"name": "b"})
         self.assertEqual((other.status, other.json["code"]), (422, "idempotency-key-reused"))
-        for reply in (
+        for response in (
             await self.put("/profiles", "k2", {"name": "a"}),
             await self.put("/profiles", "k", {"name": "a"}, token="provision"),
             await self.put("/prompts", "k", {"name": "a"}),
         ):
-            self.assertEqual(reply.status, 201)
-            self.assertNotEqual(reply.headers["location"], first.headers["location"])
+            self.assertEqual(response.status, 201)
+            self.assertNotEqual(response.headers["location"], first.headers["location"])
         for key in ("", "é", "x" * 256, "a b"):
-            with case(key):
+            with subtest(key):
                 self.assertEqual((await self.put("/profiles", key, {"name": "a"})).status, 400)
 
     async def test_a_refusal_leaves_the_key_free(self) -> None:
@@ -57,16 +58,16 @@ class OnceTests(RestTestCase):
     async def test_all_at_once(self) -> None:
         body = {"id": str(uuid4()), "numbers": ["+4931"]}
         asked = [Deferred.fromCoroutine(self.put("/profiles", "k", body)) for _ in range(8)]
-        replies = [reply for _, reply in await DeferredList(asked)]
-        self.assertEqual({reply.status for reply in replies} - {201, 409}, set())
-        self.assertIn(201, {reply.status for reply in replies})
-        for reply in replies:
-            if reply.status == 409:
-                self.assertEqual(reply.json["code"], "under-way")
+        responses = [response for _, response in await DeferredList(asked)]
+        self.assertEqual({response.status for response in responses} - {201, 409}, set())
+        self.assertIn(201, {response.status for response in responses})
+        for response in responses:
+            if response.status == 409:
+                self.assertEqual(response.json["code"], "under-way")
         self.assertEqual(len(await self.profiles.all()), 1)
 
     async def test_two_daemons_at_once(self) -> None:
-        other = self.made_resource()
+        other = self.make_resource()
         mine, self.site.resource = self.site.resource, other
         body = {"profileId": str((await self.add_profile()).id)}
         statuses = []
@@ -74,7 +75,7 @@ class OnceTests(RestTestCase):
             second = Deferred.fromCoroutine(self.put("/recordings", f"k{turn}", body))
             self.site.resource = mine if turn % 2 else other
             first = Deferred.fromCoroutine(self.put("/recordings", f"k{turn}", body))
-            statuses += [reply.status for _, reply in await DeferredList([first, second])]
+            statuses += [response.status for _, response in await DeferredList([first, second])]
         self.assertEqual(set(statuses) - {201, 409}, set())
         self.assertEqual(len(await self.recordings.page()), 10)
 
@@ -110,5 +111,5 @@ class OnceTests(RestTestCase):
 
     async def test_what_is_done_to_the_resource_later_is_not_in_the_first_answer(self) -> None:
         first = await self.put("/profiles", "k", {"name": "a"})
-        await self.ask("DELETE", f"/profiles/{first.json['id']}")
+        await self.request("DELETE", f"/profiles/{first.json['id']}")
         self.assertEqual((await self.put("/profiles", "k", {"name": "a"})).body, first.body)

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.api.asking import PUBLIC_URL, RestTestCase, case
+from tests.api.rest_test_case import PUBLIC_URL, RestTestCase
+from tests.subtest import subtest
 from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.route import Route
 
@@ -26,9 +27,9 @@ class DocumentTests(RestTestCase):
         await super().setUp()
 
     async def document(self) -> Any:
-        reply = await self.ask("GET", "/openapi.json", token="")
-        self.assertEqual((reply.status, reply.headers["content-type"]), (200, "application/json"))
-        return reply.json
+        response = await self.request("GET", "/openapi.json", token="")
+        self.assertEqual((response.status, response.headers["content-type"]), (200, "application/json"))
+        return response.json
 
     async def test_it_is_valid(self) -> None:
         OpenAPIV31SpecValidator(await self.document()).validate()
@@ -44,7 +45,7 @@ class DocumentTests(RestTestCase):
         told = await self.document()
         for route in self.registered:
             operation = told["paths"][re.sub(r"<(\w+)>", r"{\1}", route.path)][route.method.lower()]
-            with case(f"{route.method} {route.path}"):
+            with subtest(f"{route.method} {route.path}"):
                 self.assertEqual(operation["security"], [{"token": [str(route.role)]}] if route.role else [])
                 self.assertTrue(operation["summary"])
                 codes = set(operation["responses"])
@@ -62,7 +63,7 @@ class DocumentTests(RestTestCase):
 
     async def test_every_tag_is_described(self) -> None:
         for tag in (await self.document())["tags"]:
-            with case(tag["name"]):
+            with subtest(tag["name"]):
                 self.assertTrue(tag["description"])
 
     async def test_bodies_have_what_clients_may_give(self) -> None:
@@ -83,14 +84,14 @@ class DocumentTests(RestTestCase):
         told = await self.document()
         content = told["paths"]["/profiles"]["put"]["requestBody"]["content"]["application/json"]
         given = {**content["example"], "recordPromptCustomId": None}
-        self.assertEqual((await self.ask("PUT", "/profiles", json=given)).status, 201)
+        self.assertEqual((await self.request("PUT", "/profiles", json=given)).status, 201)
 
     async def test_the_server_is_where_clients_reach_it(self) -> None:
         self.assertEqual((await self.document())["servers"], [{"url": PUBLIC_URL}])
 
     async def test_a_client_that_has_it(self) -> None:
-        etag = (await self.ask("GET", "/openapi.json", token="")).etag
-        again = await self.ask("GET", "/openapi.json", token="", headers={"If-None-Match": etag})
+        etag = (await self.request("GET", "/openapi.json", token="")).etag
+        again = await self.request("GET", "/openapi.json", token="", headers={"If-None-Match": etag})
         self.assertEqual((again.status, again.body), (304, b""))
 
 
@@ -101,22 +102,22 @@ class PageTests(RestTestCase):
             ("/docs/page.css", "text/css; charset=utf-8"),
             ("/docs/page.js", "text/javascript; charset=utf-8"),
         ):
-            with case(path):
-                reply = await self.ask("GET", path, token="")
-                self.assertEqual((reply.status, reply.headers["content-type"]), (200, kind))
-                self.assertNotRegex(reply.body.decode(), r"(src|href|url\()\W*(https?:)?//")
-                policy = reply.headers["content-security-policy"]
+            with subtest(path):
+                response = await self.request("GET", path, token="")
+                self.assertEqual((response.status, response.headers["content-type"]), (200, kind))
+                self.assertNotRegex(response.body.decode(), r"(src|href|url\()\W*(https?:)?//")
+                policy = response.headers["content-security-policy"]
                 self.assertIn("script-src 'self'", policy)
                 self.assertNotIn("unsafe", policy)
 
     async def test_nothing_is_inline(self) -> None:
-        page = (await self.ask("GET", "/docs", token="")).body.decode()
+        page = (await self.request("GET", "/docs", token="")).body.decode()
         self.assertNotRegex(page, r"<style|\bstyle=|\bon\w+=|<script(?![^>]*\bsrc=)")
-        script = (await self.ask("GET", "/docs/page.js", token="")).body.decode()
+        script = (await self.request("GET", "/docs/page.js", token="")).body.decode()
         self.assertNotRegex(
             script, r"innerHTML|insertAdjacentHTML|document\.write|eval\(|localStorage|sessionStorage|cookie"
         )
 
     async def test_it_can_be_asked_for_by_a_browser(self) -> None:
-        reply = await self.ask("GET", "/docs", token="", headers={"Accept": "text/html,*/*;q=0.8"})
-        self.assertEqual(reply.status, 200)
+        response = await self.request("GET", "/docs", token="", headers={"Accept": "text/html,*/*;q=0.8"})
+        self.assertEqual(response.status, 200)

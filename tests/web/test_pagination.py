@@ -7,8 +7,9 @@ from typing import Final
 
 from twisted.internet.task import deferLater
 
-from tests.api.asking import BEGAN, PUBLIC_URL, Reply, RestTestCase, case
+from tests.api.rest_test_case import CREATED_AT, PUBLIC_URL, ClientResponse, RestTestCase
 from tests.database import reactor
+from tests.subtest import subtest
 from tests.web.wire import connected
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Profile
@@ -49,12 +50,12 @@ WRONG_RECORDINGS: Final = (
 
 
 class PageTests(RestTestCase):
-    def names(self, reply: Reply) -> list[str]:
-        self.assertEqual(reply.status, 200, reply.body)
-        return [one["name"] for one in reply.json]
+    def names(self, response: ClientResponse) -> list[str]:
+        self.assertEqual(response.status, 200, response.body)
+        return [one["name"] for one in response.json]
 
-    def next(self, reply: Reply) -> str | None:
-        found = NEXT.fullmatch(reply.headers.get("link", ""))
+    def next(self, response: ClientResponse) -> str | None:
+        found = NEXT.fullmatch(response.headers.get("link", ""))
         if found is None:
             return None
         self.assertTrue(found[1].startswith(f"{PUBLIC_URL}/profiles?"))
@@ -64,43 +65,43 @@ class PageTests(RestTestCase):
         pages = []
         following: str | None = path
         while following is not None:
-            reply = await self.ask("GET", following)
-            pages.append(self.names(reply))
-            following = self.next(reply)
+            response = await self.request("GET", following)
+            pages.append(self.names(response))
+            following = self.next(response)
         return pages
 
     async def test_pages(self) -> None:
         names = [one.name for one in await self.add_profiles(7)]
         for limit in (1, 2, 3, 6, 7, 8, 1000):
-            with case(limit):
+            with subtest(limit):
                 pages = await self.walk(f"/profiles?limit={limit}")
                 self.assertEqual([name for page in pages for name in page], names)
                 self.assertEqual(len(pages), -(-7 // limit))
-        self.assertEqual(self.names(await self.ask("GET", "/profiles")), names)
+        self.assertEqual(self.names(await self.request("GET", "/profiles")), names)
 
     async def test_nothing(self) -> None:
-        self.assertEqual((await self.ask("GET", "/profiles")).json, [])
+        self.assertEqual((await self.request("GET", "/profiles")).json, [])
         self.assertEqual(await self.walk("/profiles?limit=5"), [[]])
 
     async def test_filters_stay(self) -> None:
         for n in range(3):
-            await self.add_profile(name=str(n), email="a+b@example.org", created_at=BEGAN - timedelta(seconds=n))
+            await self.add_profile(name=str(n), email="a+b@example.org", created_at=CREATED_AT - timedelta(seconds=n))
         await self.add_profile(name="other")
         self.assertEqual(await self.walk("/profiles?email=a%2Bb@example.org&limit=2"), [["0", "1"], ["2"]])
 
     async def test_rows_come_and_go(self) -> None:
         made = await self.add_profiles(6)
-        first = await self.ask("GET", "/profiles?limit=2")
-        await self.add_profile(name="newest", created_at=BEGAN + timedelta(seconds=1))
+        first = await self.request("GET", "/profiles?limit=2")
+        await self.add_profile(name="newest", created_at=CREATED_AT + timedelta(seconds=1))
         await self.profiles.delete(made[1].id)  # the one that the cursor stands on
         await self.profiles.delete(made[2].id)
         following = self.next(first)
         assert following is not None
-        second = await self.ask("GET", following)
+        second = await self.request("GET", following)
         self.assertEqual(self.names(second), ["number 3", "number 4"])
         last = self.next(second)
         assert last is not None
-        self.assertEqual(self.names(await self.ask("GET", last)), ["number 5"])
+        self.assertEqual(self.names(await self.request("GET", last)), ["number 5"])
 
     async def test_rows_of_one_moment(self) -> None:
         for n in range(5):
@@ -118,22 +119,23 @@ class PageTests(RestTestCase):
         )
         for path, table in tables:
             for query, fields in table:
-                with case((path, query)):
-                    reply = await self.ask("GET", f"{path}?{query}")
-                    self.assertEqual((reply.status, reply.faulty), (422, fields), reply.body)
+                with subtest((path, query)):
+                    response = await self.request("GET", f"{path}?{query}")
+                    self.assertEqual((response.status, response.error_fields), (422, fields), response.body)
 
     async def test_the_cursor_of_a_page_below_a_profile(self) -> None:
         profile = await self.add_profile()
         made = [
-            await self.add_recording(profile_id=profile.id, created_at=BEGAN - timedelta(seconds=n)) for n in range(3)
+            await self.add_recording(profile_id=profile.id, created_at=CREATED_AT - timedelta(seconds=n))
+            for n in range(3)
         ]
         await self.add_recording()
         path = f"/profiles/{profile.id}/recordings"
-        first = await self.ask("GET", f"{path}?limit=2")
+        first = await self.request("GET", f"{path}?limit=2")
         link = NEXT.fullmatch(first.headers["link"])
         assert link is not None
         self.assertTrue(link[1].startswith(f"{PUBLIC_URL}{path}?limit=2&cursor="))
-        second = await self.ask("GET", link[1].removeprefix(PUBLIC_URL))
+        second = await self.request("GET", link[1].removeprefix(PUBLIC_URL))
         self.assertEqual([one["id"] for one in second.json], [str(made[2].id)])
         self.assertNotIn("link", second.headers)
 
@@ -158,7 +160,7 @@ class LongListTests(RestTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = self.counted = CountedProfiles(self.pool)
-        self.site.resource = self.made_resource()
+        self.site.resource = self.make_resource()
         await self.add_profile(name="x" * 255, metadata={"fill": "y" * 1500})
         await self.pool.execute(
             """
@@ -170,9 +172,9 @@ class LongListTests(RestTestCase):
         )
 
     async def test_whole(self) -> None:
-        reply = await self.ask("GET", "/profiles")
-        self.assertEqual(len(reply.json), self.ROWS)
-        self.assertEqual(len({one["id"] for one in reply.json}), self.ROWS)
+        response = await self.request("GET", "/profiles")
+        self.assertEqual(len(response.json), self.ROWS)
+        self.assertEqual(len({one["id"] for one in response.json}), self.ROWS)
 
     async def test_no_further_than_the_client_reads(self) -> None:
         wire = await connected(self.port)
@@ -214,5 +216,5 @@ class LongListTests(RestTestCase):
 
     async def test_the_store_fails_at_once(self) -> None:
         self.counted.fail_after = 0
-        reply = await self.ask("GET", "/profiles")
-        self.assertEqual((reply.status, reply.json["code"]), (503, "store-unavailable"))
+        response = await self.request("GET", "/profiles")
+        self.assertEqual((response.status, response.json["code"]), (503, "store-unavailable"))

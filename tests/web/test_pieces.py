@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.asking import case
+from tests.subtest import subtest
 from voxrec.cursor import Cursor
 from voxrec.errors import InvalidInput
 from voxrec.web import query
@@ -46,7 +46,7 @@ class AcceptTests(SynchronousTestCase):
             (",", False),
             ("rubbish", False),
         ):
-            with case(header):
+            with subtest(header):
                 self.assertEqual(accepts(header, JSON), accepted)
 
     @given(st.text(max_size=60))
@@ -71,7 +71,7 @@ class ConditionTests(SynchronousTestCase):
             (TAG.strip('"'), False),
             (",", False),
         ):
-            with case(header):
+            with subtest(header):
                 try:
                     Conditions(if_match=header).require(TAG)
                     held = True
@@ -88,7 +88,7 @@ class ConditionTests(SynchronousTestCase):
             (f'"x",{TAG}', True),
             ('"x"', False),
         ):
-            with case(header):
+            with subtest(header):
                 self.assertEqual(Conditions(if_none_match=header).unchanged(TAG), unchanged)
 
     @given(st.text(max_size=60))
@@ -156,7 +156,7 @@ class ParameterTests(SynchronousTestCase):
         "from": query.text,
     }
 
-    def ask(self, raw: bytes) -> Request:
+    def request(self, raw: bytes) -> Request:
         return Request(
             method="GET",
             path="/x",
@@ -170,7 +170,7 @@ class ParameterTests(SynchronousTestCase):
     @given(st.binary(max_size=60))
     def test_bytes(self, raw: bytes) -> None:
         try:
-            query.read(self.ask(raw).query(), self.READERS)
+            query.read(self.request(raw).query(), self.READERS)
         except InvalidInput as error:
             self.assertTrue(error.field_errors)
         except BadRequest:
@@ -205,7 +205,7 @@ class ParameterTests(SynchronousTestCase):
 
     def test_too_many(self) -> None:
         with self.assertRaises(BadRequest):
-            self.ask(b"&".join(b"a%d=1" % n for n in range(101))).query()
+            self.request(b"&".join(b"a%d=1" % n for n in range(101))).query()
 
     def test_plus_is_a_space_and_utf8_is_read(self) -> None:
-        self.assertEqual(self.ask("a=b+c&d=é&e=%C3%A9".encode()).query(), [("a", "b c"), ("d", "é"), ("e", "é")])
+        self.assertEqual(self.request("a=b+c&d=é&e=%C3%A9".encode()).query(), [("a", "b c"), ("d", "é"), ("e", "é")])

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
-from tests.api.asking import RoleTokens, unaudited
+from tests.api.rest_test_case import RoleTokens, call_handler
 from voxrec.web.auth import AccessControl, LoginThrottle
 from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.request import Request
@@ -68,7 +68,7 @@ class StreamTests(SynchronousTestCase):
         dispatcher = Dispatcher(
             AccessControl(RoleTokens(), LoginThrottle(self.clock)),
             self.clock,
-            unaudited,
+            call_handler,
             body_limit=1000,
             uploads=Path("uploads"),
         )

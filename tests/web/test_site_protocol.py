@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python import log
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.asking import BODY_LIMIT, RestTestCase
+from tests.api.rest_test_case import BODY_LIMIT, RestTestCase
 from tests.database import reactor, until
 from tests.web.test_site import Echo
 from tests.web.wire import Wire, connected, raw
@@ -51,7 +51,7 @@ def certified(directory: Path) -> tuple[Path, Path]:
 
 class TlsTests(RestTestCase):
     async def test_https_as_it_is_configured(self) -> None:
-        key, certificate = certified(self.made_directory())
+        key, certificate = certified(self.make_directory())
         listen = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
         settings = config.parse(f"rest: {{listen: '{listen}'}}")
         port: Any = await serverFromString(reactor, settings.rest.listen).listen(self.site)
@@ -66,11 +66,11 @@ class TlsTests(RestTestCase):
         await wire.ended
 
     async def test_plain_http_says_nothing_of_tls(self) -> None:
-        reply = await self.ask("GET", "/health/live")
-        self.assertNotIn("strict-transport-security", reply.headers)
+        response = await self.request("GET", "/health/live")
+        self.assertNotIn("strict-transport-security", response.headers)
 
     def test_a_key_that_is_none(self) -> None:
-        directory = self.made_directory()
+        directory = self.make_directory()
         (directory / "key.pem").write_text("not a key")
         listen = f"ssl:0:privateKey={directory / 'key.pem'}"
         for wrong in (listen, "ssl:0:privateKey=/no/such/file"):
@@ -83,55 +83,55 @@ class NoCorsTests(RestTestCase):
     async def test_off_unless_configured(self) -> None:
         for method in ("GET", "OPTIONS"):
             asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
-            reply = await self.ask(method, "/profiles", headers=asked)
-            self.assertEqual([name for name in reply.headers if name.startswith("access-control")], [])
-            self.assertNotIn("vary", reply.headers)
+            response = await self.request(method, "/profiles", headers=asked)
+            self.assertEqual([name for name in response.headers if name.startswith("access-control")], [])
+            self.assertNotIn("vary", response.headers)
 
 
 class CorsTests(RestTestCase):
     cors_origins = (ORIGIN, "http://localhost:5173")
 
     async def test_an_answer(self) -> None:
-        reply = await self.ask("GET", "/profiles", headers={"Origin": ORIGIN})
-        self.assertEqual((reply.status, reply.headers["access-control-allow-origin"]), (200, ORIGIN))
-        self.assertEqual(reply.headers["vary"], "Origin")
+        response = await self.request("GET", "/profiles", headers={"Origin": ORIGIN})
+        self.assertEqual((response.status, response.headers["access-control-allow-origin"]), (200, ORIGIN))
+        self.assertEqual(response.headers["vary"], "Origin")
         for name in ("ETag", "Link", "Location"):
-            self.assertIn(name, reply.headers["access-control-expose-headers"])
+            self.assertIn(name, response.headers["access-control-expose-headers"])
 
     async def test_a_refusal_can_be_read_too(self) -> None:
-        reply = await self.ask("GET", "/profiles", token="", headers={"Origin": ORIGIN})
-        self.assertEqual((reply.status, reply.headers["access-control-allow-origin"]), (401, ORIGIN))
+        response = await self.request("GET", "/profiles", token="", headers={"Origin": ORIGIN})
+        self.assertEqual((response.status, response.headers["access-control-allow-origin"]), (401, ORIGIN))
 
     async def test_a_preflight(self) -> None:
         asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
-        reply = await self.ask("OPTIONS", "/profiles", token="", headers=asked)
-        self.assertEqual((reply.status, reply.body), (204, b""))
-        self.assertEqual(reply.headers["access-control-allow-origin"], ORIGIN)
-        self.assertIn("PUT", reply.headers["access-control-allow-methods"])
+        response = await self.request("OPTIONS", "/profiles", token="", headers=asked)
+        self.assertEqual((response.status, response.body), (204, b""))
+        self.assertEqual(response.headers["access-control-allow-origin"], ORIGIN)
+        self.assertIn("PUT", response.headers["access-control-allow-methods"])
         for name in ("Authorization", "If-Match", "Idempotency-Key", "Last-Event-ID"):
-            self.assertIn(name, reply.headers["access-control-allow-headers"])
+            self.assertIn(name, response.headers["access-control-allow-headers"])
 
     async def test_other_origins(self) -> None:
         for origin in ("https://app.example.evil", "http://app.example", "null", "https://APP.example"):
             asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
             for method in ("GET", "OPTIONS"):
-                reply = await self.ask(method, "/profiles", headers=asked)
-                self.assertNotIn("access-control-allow-origin", reply.headers)
-                self.assertEqual(reply.headers["vary"], "Origin")
+                response = await self.request(method, "/profiles", headers=asked)
+                self.assertNotIn("access-control-allow-origin", response.headers)
+                self.assertEqual(response.headers["vary"], "Origin")
 
     async def test_no_origin(self) -> None:
-        reply = await self.ask("GET", "/profiles")
-        self.assertNotIn("access-control-allow-origin", reply.headers)
-        self.assertEqual(reply.headers["vary"], "Origin")
+        response = await self.request("GET", "/profiles")
+        self.assertNotIn("access-control-allow-origin", response.headers)
+        self.assertEqual(response.headers["vary"], "Origin")
 
 
 class EveryOriginTests(RestTestCase):
     cors_origins = ("*",)
 
     async def test_all(self) -> None:
-        reply = await self.ask("GET", "/profiles", headers={"Origin": "https://anywhere.example"})
-        self.assertEqual(reply.headers["access-control-allow-origin"], "*")
-        self.assertNotIn("vary", reply.headers)
+        response = await self.request("GET", "/profiles", headers={"Origin": "https://anywhere.example"})
+        self.assertEqual(response.headers["access-control-allow-origin"], "*")
+        self.assertNotIn("vary", response.headers)
 
 
 class LimitsTests(RestTestCase):
@@ -143,8 +143,8 @@ class LimitsTests(RestTestCase):
         self.assertNotIn(b"200 OK", answer)
 
     async def test_long_headers_that_are_allowed(self) -> None:
-        reply = await self.ask("GET", "/health/live", headers={"X-Long": "a" * 15_000})
-        self.assertEqual(reply.status, 200)
+        response = await self.request("GET", "/health/live", headers={"X-Long": "a" * 15_000})
+        self.assertEqual(response.status, 200)
 
 
 class ConnectionsTests(RestTestCase):

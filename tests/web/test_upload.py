@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from tests.api.asking import AUDIO_LIMIT, Reply, RestTestCase, case
+from tests.api.rest_test_case import AUDIO_LIMIT, ClientResponse, RestTestCase
 from tests.audio.tones import strength
 from tests.database import until
+from tests.subtest import subtest
 from tests.web.wire import connected
 from voxrec.model import Recording, RecordingState
 
@@ -29,32 +30,34 @@ class UploadTestCase(RestTestCase):
     async def pending(self) -> Recording:
         return await self.add_recording(state=RecordingState.PENDING)
 
-    async def upload(self, recording: Recording, content: bytes, kind: str = "audio/wav", **given: Any) -> Reply:
+    async def upload(
+        self, recording: Recording, content: bytes, kind: str = "audio/wav", **given: Any
+    ) -> ClientResponse:
         headers = {"Content-Type": kind, **given.pop("headers", {})}
-        return await self.ask("PUT", f"/recordings/{recording.id}/audio", data=content, headers=headers, **given)
+        return await self.request("PUT", f"/recordings/{recording.id}/audio", data=content, headers=headers, **given)
 
     def files(self) -> list[str]:
         """What lies in the archive and on its way there."""
-        roots = [self.archive._root, self.work]
+        roots = [self.archive._root, self.upload_directory]
         return sorted(path.name for root in roots if root.exists() for path in root.rglob("*") if path.is_file())
 
 
 class UploadTests(UploadTestCase):
     async def test_it_is_kept_as_it_came(self) -> None:
         for form, name, suffix in (("WAV", "wav", "wav"), ("FLAC", "flac", "flac"), ("MP3", "mp3", "mp3")):
-            with case(form):
+            with subtest(form):
                 recording = await self.pending()
                 content = two_tones(form)
-                reply = await self.upload(recording, content, "application/octet-stream")
-                self.assertEqual(reply.status, 200, reply.json)
-                told = {key: reply.json[key] for key in ("state", "format", "channels", "size", "sha256")}
+                response = await self.upload(recording, content, "application/octet-stream")
+                self.assertEqual(response.status, 200, response.json)
+                told = {key: response.json[key] for key in ("state", "format", "channels", "size", "sha256")}
                 digest = hashlib.sha256(content).hexdigest()
                 self.assertEqual(
                     told,
                     {"state": "completed", "format": name, "channels": 2, "size": len(content), "sha256": digest},
                 )
-                self.assertAlmostEqual(reply.json["duration"], 1.0, places=1)
-                heard = await self.ask("GET", f"/recordings/{recording.id}/audio")
+                self.assertAlmostEqual(response.json["duration"], 1.0, places=1)
+                heard = await self.request("GET", f"/recordings/{recording.id}/audio")
                 self.assertTrue(heard.body == content)
                 self.assertIn(f'{recording.id}.{suffix}"', heard.headers["content-disposition"])
                 again = await self.upload(recording, content)
@@ -75,18 +78,18 @@ class UploadTests(UploadTestCase):
             ("nobody's", two_tones(), {"token": ""}, 401, "not-authenticated"),
         )
         for name, content, given, status, code in rows:
-            with case(name):
-                reply = await self.upload(recording, content, **given)
-                self.assertEqual((reply.status, reply.json["code"]), (status, code), reply.json)
+            with subtest(name):
+                response = await self.upload(recording, content, **given)
+                self.assertEqual((response.status, response.json["code"]), (status, code), response.json)
                 self.assertEqual(self.files(), [])
         self.assertEqual((await self.recordings.get(recording.id)).state, RecordingState.PENDING)
         self.assertEqual((await self.upload(recording, two_tones())).status, 200)
 
     async def test_only_a_pending_one_takes_audio(self) -> None:
         for state in RecordingState:
-            with case(state):
-                reply = await self.upload(await self.add_recording(state=state), two_tones())
-                self.assertEqual(reply.status, 200 if state is RecordingState.PENDING else 409)
+            with subtest(state):
+                response = await self.upload(await self.add_recording(state=state), two_tones())
+                self.assertEqual(response.status, 200 if state is RecordingState.PENDING else 409)
 
     async def test_half_an_upload(self) -> None:
         recording = await self.pending()
@@ -110,7 +113,7 @@ class UploadTests(UploadTestCase):
             "Content-Type: audio/wav\r\nContent-Length: 1000000\r\nConnection: close\r\n\r\n".encode()
         )
         await until(self.files)
-        (spooled,) = self.work.iterdir()
+        (spooled,) = self.upload_directory.iterdir()
         for _ in range(9):
             wire.transport.write(b"\0" * 100_000)
         wire.transport.write(b"\0" * 100_000)
@@ -124,37 +127,37 @@ class ConversionTests(UploadTestCase):
         await super().setUp()
         self.recording = await self.add_audio(two_tones(), channels=2, duration=1.0)
 
-    async def get(self, query: str, method: str = "GET", **headers: str) -> Reply:
+    async def get(self, query: str, method: str = "GET", **headers: str) -> ClientResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.ask(method, f"/recordings/{self.recording.id}/audio?{query}", headers=named, token="read")
+        return await self.request(method, f"/recordings/{self.recording.id}/audio?{query}", headers=named, token="read")
 
     async def test_formats(self) -> None:
         for name, container in (("flac", "FLAC"), ("ogg", "OGG"), ("opus", "OGG"), ("mp3", "MP3"), ("wav16", "WAV")):
-            with case(name):
-                reply = await self.get(f"format={name}")
-                self.assertEqual(reply.status, 200, reply.body[:300])
-                info = soundfile.info(io.BytesIO(reply.body))
+            with subtest(name):
+                response = await self.get(f"format={name}")
+                self.assertEqual(response.status, 200, response.body[:300])
+                info = soundfile.info(io.BytesIO(response.body))
                 self.assertEqual((info.format, info.channels), (container, 2))
                 self.assertAlmostEqual(info.duration, 1.0, places=1)
         self.assertEqual([name for name in self.files() if name.startswith("upload-")], [])
 
     async def test_channels(self) -> None:
         for channel, left, right in (("caller", True, False), ("callee", False, True), ("mix", True, True)):
-            with case(channel):
-                reply = await self.get(f"channel={channel}")
-                samples, rate = soundfile.read(io.BytesIO(reply.body), dtype="int16", always_2d=True)
+            with subtest(channel):
+                response = await self.get(f"channel={channel}")
+                samples, rate = soundfile.read(io.BytesIO(response.body), dtype="int16", always_2d=True)
                 self.assertEqual(samples.shape[1], 1)
                 loud = [strength(samples[:, 0], hertz, rate) > 5000 for hertz in (440, 1000)]
                 self.assertEqual(loud, [left, right])
-                self.assertIn(f"-{channel}.wav", reply.headers["content-disposition"])
+                self.assertIn(f"-{channel}.wav", response.headers["content-disposition"])
 
     async def test_a_telephone_format_takes_one_channel_and_gives_it_back(self) -> None:
         for name, size in (("gsm", 1650), ("ulaw", 8000), ("g722", 8000), ("g726-32", 4020)):
-            with case(name):
-                reply = await self.get(f"format={name}&channel=callee")
-                self.assertEqual((reply.status, len(reply.body)), (200, size))
-                self.assertIn(f'-callee.{name}"', reply.headers["content-disposition"])
-                self.recording = await self.add_audio(reply.body, channels=1, duration=1.0, format=name)
+            with subtest(name):
+                response = await self.get(f"format={name}&channel=callee")
+                self.assertEqual((response.status, len(response.body)), (200, size))
+                self.assertIn(f'-callee.{name}"', response.headers["content-disposition"])
+                self.recording = await self.add_audio(response.body, channels=1, duration=1.0, format=name)
                 back = await self.get("format=wav")
                 samples, rate = soundfile.read(io.BytesIO(back.body), dtype="int16")
                 self.assertGreater(strength(samples, 1000, rate), 5000)
@@ -162,25 +165,25 @@ class ConversionTests(UploadTestCase):
 
     async def test_head_says_what_get_does(self) -> None:
         for query in ("format=flac", "channel=mix", "format=mp3&channel=caller", "format=wav"):
-            with case(query):
+            with subtest(query):
                 head, get = await self.get(query, "HEAD"), await self.get(query)
                 for name in ("content-type", "etag", "content-disposition", "accept-ranges", "cache-control"):
                     self.assertEqual(head.headers[name], get.headers[name])
                 self.assertEqual((head.status, head.body), (200, b""))
 
     async def test_a_conversion_has_a_weak_tag_and_no_ranges(self) -> None:
-        reply = await self.get("format=flac", Range="bytes=0-9")
-        self.assertEqual((reply.status, reply.headers["accept-ranges"]), (200, "none"))
-        self.assertTrue(reply.etag.startswith('W/"'))
-        self.assertEqual((await self.get("format=flac", If_None_Match=reply.etag)).status, 304)
-        self.assertEqual((await self.get("format=mp3", If_None_Match=reply.etag)).status, 200)
+        response = await self.get("format=flac", Range="bytes=0-9")
+        self.assertEqual((response.status, response.headers["accept-ranges"]), (200, "none"))
+        self.assertTrue(response.etag.startswith('W/"'))
+        self.assertEqual((await self.get("format=flac", If_None_Match=response.etag)).status, 304)
+        self.assertEqual((await self.get("format=mp3", If_None_Match=response.etag)).status, 200)
         self.assertEqual((await self.get("format=wav", Range="bytes=0-9")).status, 206)
 
     async def test_wrong_parameters(self) -> None:
         for query, field in (("format=g729", "format"), ("channel=left", "channel"), ("format=g722", "channel")):
-            with case(query):
-                reply = await self.get(query)
-                self.assertEqual((reply.status, reply.faulty), (422, [field]))
+            with subtest(query):
+                response = await self.get(query)
+                self.assertEqual((response.status, response.error_fields), (422, [field]))
         self.recording = await self.add_audio(two_tones(channels=1))
-        reply = await self.get("channel=mix")
-        self.assertEqual((reply.status, reply.faulty), (422, ["channel"]))
+        response = await self.get("channel=mix")
+        self.assertEqual((response.status, response.error_fields), (422, ["channel"]))

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from twisted.internet.task import deferLater
 
-from tests.api.asking import RestTestCase
+from tests.api.rest_test_case import RestTestCase
 from tests.database import reactor
 from tests.web.wire import connected
 from voxrec.errors import NotFound

@@ -13,7 +13,8 @@ from twisted.web.server import Request as HTTPRequest
 from voxrec.api.audio import AudioRoutes
 from voxrec.api.audit import AuditMiddleware, AuditRoutes
 from voxrec.api.calls import CallControl, CallRoutes
-from voxrec.api.events import EventBroadcaster, EventRoutes
+from voxrec.api.event_broadcaster import EventBroadcaster
+from voxrec.api.events import EventRoutes
 from voxrec.api.health import HealthRoutes, Probe
 from voxrec.api.jobs import JobRoutes
 from voxrec.api.metrics import MetricsRoutes

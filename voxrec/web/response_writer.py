@@ -18,10 +18,10 @@ _log = Logger()
 
 
 @runtime_checkable
-class Leavable(Protocol):
+class ClosableBody(Protocol):
     """A body that may wait for long before its next part."""
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """End the wait, and the body: nobody takes it any more."""
 
 
@@ -137,5 +137,5 @@ class ResponseWriter:
         self._gone = True
         self.resumeProducing()
         body, self._body = self._body, None
-        if body is not None and isinstance(body, Leavable):  # to ask a Protocol takes its time
-            self._clock.callLater(0, body.leave)  # Klein has to know first, or it would finish the request
+        if body is not None and isinstance(body, ClosableBody):  # to ask a Protocol takes its time
+            self._clock.callLater(0, body.close)  # Klein has to know first, or it would finish the request

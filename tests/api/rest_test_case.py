@@ -1,8 +1,7 @@
-"""REST as a client meets it: a real port, the real store, the real archive."""
+"""A test case with the complete REST API on a real port, over a real database and a real archive."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +19,7 @@ from twisted.web.resource import Resource
 
 from tests.database import DatabaseTestCase, reactor
 from voxrec.api.app import RestApp
-from voxrec.api.events import EventBroadcaster
+from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.health import Probe
 from voxrec.api.metrics import MetricsRoutes
 from voxrec.api.validation import PromptExists
@@ -47,12 +46,12 @@ from voxrec.web.site import RestSite
 PUBLIC_URL: Final = "https://rec.example"
 BODY_LIMIT: Final = 20_000
 AUDIO_LIMIT: Final = 2_000_000
-BEGAN: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
-PROMPT: Final = UUID("6a1b9f6e-0c5b-4f5e-8a58-6f0f7f3f2a10")
+CREATED_AT: Final = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+PROMPT_ID: Final = UUID("6a1b9f6e-0c5b-4f5e-8a58-6f0f7f3f2a10")
 
 
 class RoleTokens:
-    """An authenticator that knows one token for each role: the role's name."""
+    """An authenticator that knows one token for each role: the name of the role."""
 
     async def authenticate(self, token: str) -> Principal:
         try:
@@ -62,8 +61,8 @@ class RoleTokens:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer, read to its end."""
+class ClientResponse:
+    """A response as the client received it, with its whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -74,31 +73,31 @@ class Reply:
         return msgspec.json.decode(self.body)
 
     @property
-    def faulty(self) -> list[str]:
-        """The fields that a problem names."""
-        told = self.json
-        return [error["field"] for error in told.get("errors", [])] if isinstance(told, dict) else []
+    def error_fields(self) -> list[str]:
+        """The fields named by a problem document."""
+        problem = self.json
+        return [error["field"] for error in problem.get("errors", [])] if isinstance(problem, dict) else []
 
     @property
     def etag(self) -> str:
         return self.headers["etag"]
 
 
-async def unaudited(route: Route, ask: Request) -> Response:
-    """What stands in for the ledger where there is no store."""
-    return await route.handler(ask)
+async def call_handler(route: Route, request: Request) -> Response:
+    """A request handler without middleware."""
+    return await route.handler(request)
 
 
-async def only_known_prompt(prompt: UUID) -> bool:
-    return prompt == PROMPT
+async def only_known_prompt(prompt_id: UUID) -> bool:
+    return prompt_id == PROMPT_ID
 
 
-async def nothing_to_look_up() -> None:
+async def no_statistics() -> None:
     pass
 
 
-class CallControl:
-    """Live calls by hand, newest first."""
+class FakeCallControl:
+    """Live calls, newest first, and a record of what was requested for them."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -126,40 +125,31 @@ class CallControl:
 
     async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None) -> Recording:
         self.pauses.append((behavior, seconds))
-        return self._turned(recording_id, RecordingState.PAUSED)
+        return self._with_state(recording_id, RecordingState.PAUSED)
 
     async def resume(self, recording_id: UUID) -> Recording:
-        return self._turned(recording_id, RecordingState.RECORDING)
+        return self._with_state(recording_id, RecordingState.RECORDING)
 
-    def _turned(self, recording_id: UUID, state: RecordingState) -> Recording:
+    def _with_state(self, recording_id: UUID, state: RecordingState) -> Recording:
         if recording_id not in self.recorded:
             raise Conflict(f"Recording {recording_id} belongs to no live call here.")
         recording = self.recorded[recording_id]
         return msgspec.structs.replace(recording, state=state, updated_at=recording.updated_at + timedelta(seconds=1))
 
 
-@contextmanager
-def case(name: object) -> Iterator[None]:
-    """One row of a table: what fails in it says which row it was."""
-    try:
-        yield
-    except AssertionError as error:
-        raise AssertionError(f"{name}: {error}") from error
-
-
-async def exchange(port: int, method: str, path: str, **given: Any) -> Reply:
-    """Ask the server on a loopback port."""
-    headers = given.pop("headers", {})
-    agent = Agent(reactor)  # keeps no connection
+async def send_request(port: int, method: str, path: str, **options: Any) -> ClientResponse:
+    """Send a request to a loopback port, on a connection of its own. ``options`` are those of treq."""
+    headers = options.pop("headers", {})
+    agent = Agent(reactor)  # without a connection pool
     response = await treq.request(
-        method, f"http://127.0.0.1:{port}{path}", agent=agent, headers=headers, timeout=20, **given
+        method, f"http://127.0.0.1:{port}{path}", agent=agent, headers=headers, timeout=20, **options
     )
-    shown = {name.decode().lower(): values[-1].decode() for name, values in response.headers.getAllRawHeaders()}
-    return Reply(response.code, shown, await treq.content(response))
+    last_values = {name.decode().lower(): values[-1].decode() for name, values in response.headers.getAllRawHeaders()}
+    return ClientResponse(response.code, last_values, await treq.content(response))
 
 
 class RestTestCase(DatabaseTestCase):
-    """Each test has an empty REST of its own, listening."""
+    """Each test has its own empty database and its own listening server."""
 
     timeout = 60
     cors_origins: tuple[str, ...] = ()
@@ -171,19 +161,19 @@ class RestTestCase(DatabaseTestCase):
         self.prompts = Prompts(self.pool)
         self.idempotency = Idempotency(self.pool)
         self.jobs = Jobs(self.pool)
-        await self.prompts.create(Prompt(id=PROMPT, created_at=BEGAN, updated_at=BEGAN))
+        await self.prompts.create(Prompt(id=PROMPT_ID, created_at=CREATED_AT, updated_at=CREATED_AT))
         self.tokens = Tokens(self.pool)
         self.audit = Audit(self.pool)
         self.authenticator: Authenticator = ChainAuthenticator(RoleTokens(), StoredTokens(reactor, self.tokens))
-        self.archive = LocalArchive(self.made_directory())
+        self.archive = LocalArchive(self.make_directory())
         self.prompt_exists: PromptExists = only_known_prompt
         self.probes: dict[str, Probe] = {}
-        self.work = self.made_directory() / ".work"
-        self.switchboard = CallControl()
+        self.upload_directory = self.make_directory() / ".work"
+        self.call_control = FakeCallControl()
         self.events = Events(self.pool)
-        self.feed = EventBroadcaster(reactor, self.events)
+        self.broadcaster = EventBroadcaster(reactor, self.events)
         self.metrics = Metrics("1.2.3")
-        self.resource = self.made_resource()
+        self.resource = self.make_resource()
         self.site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, intake=self.intake)
         self.listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.site)
         address = self.listening.getHost()
@@ -191,12 +181,12 @@ class RestTestCase(DatabaseTestCase):
             raise TypeError(address)
         self.port = address.port
 
-    def made_directory(self) -> Path:
+    def make_directory(self) -> Path:
         directory = Path(self.mktemp()).absolute()
         directory.mkdir(parents=True)
         return directory
 
-    def made_resource(self) -> Resource:
+    def make_resource(self) -> Resource:
         app = RestApp(
             reactor,
             self.profiles,
@@ -215,11 +205,11 @@ class RestTestCase(DatabaseTestCase):
             probes=self.probes,
             body_limit=BODY_LIMIT,
             audio_limit=AUDIO_LIMIT,
-            work=self.work,
+            work=self.upload_directory,
             defer_to_thread=deferToThread,
-            switchboard=self.switchboard,
-            feed=self.feed,
-            metrics=MetricsRoutes(self.metrics, nothing_to_look_up, reactor, Role.READ),
+            switchboard=self.call_control,
+            feed=self.broadcaster,
+            metrics=MetricsRoutes(self.metrics, no_statistics, reactor, Role.READ),
             answered=self.metrics.rest_answered,
             cors_origins=self.cors_origins,
         )
@@ -231,21 +221,22 @@ class RestTestCase(DatabaseTestCase):
         await deferLater(reactor, 0)
         await super().tearDown()
 
-    async def ask(self, method: str, path: str, *, token: str = "admin", **given: Any) -> Reply:
-        """Ask as the owner of a token; with an empty one, as nobody."""
-        headers = dict(given.pop("headers", {}))
+    async def request(self, method: str, path: str, *, token: str = "admin", **options: Any) -> ClientResponse:
+        """Send a request with a token, or without one if it is empty. ``options`` are those of treq."""
+        headers = dict(options.pop("headers", {}))
         if token:
             headers.setdefault("Authorization", f"Bearer {token}")
-        return await exchange(self.port, method, path, headers=headers, **given)
+        return await send_request(self.port, method, path, headers=headers, **options)
 
     async def add_profile(self, **fields: Any) -> Profile:
-        fields = {"id": uuid4(), "created_at": BEGAN, "updated_at": BEGAN, **fields}
+        fields = {"id": uuid4(), "created_at": CREATED_AT, "updated_at": CREATED_AT, **fields}
         return await self.profiles.create(Profile(**fields))
 
     async def add_profiles(self, count: int) -> list[Profile]:
-        """Newest first, a second apart."""
+        """Add Profiles created one second apart, and return them newest first."""
         return [
-            await self.add_profile(name=f"number {n}", created_at=BEGAN - timedelta(seconds=n)) for n in range(count)
+            await self.add_profile(name=f"number {n}", created_at=CREATED_AT - timedelta(seconds=n))
+            for n in range(count)
         ]
 
     async def add_recording(self, **fields: Any) -> Recording:
@@ -253,20 +244,20 @@ class RestTestCase(DatabaseTestCase):
             "id": uuid4(),
             "profile_id": uuid4(),
             "state": RecordingState.COMPLETED,
-            "created_at": BEGAN,
-            "updated_at": BEGAN,
+            "created_at": CREATED_AT,
+            "updated_at": CREATED_AT,
         }
         return await self.recordings.create(Recording(**{**defaults, **fields}))
 
-    def archived(self, content: bytes, recording_id: UUID, suffix: str) -> StoredFile:
-        source = self.made_directory() / "source"
+    def put_in_archive(self, content: bytes, recording_id: UUID, suffix: str) -> StoredFile:
+        source = self.make_directory() / "source"
         source.write_bytes(content)
-        return self.archive.put(source, recording_id, BEGAN, suffix)
+        return self.archive.put(source, recording_id, CREATED_AT, suffix)
 
     async def add_audio(self, content: bytes, **fields: Any) -> Recording:
-        """A completed Recording whose audio is in the archive."""
+        """Add a completed Recording with its audio in the archive."""
         recording_id = fields.get("id", uuid4())
-        stored = self.archived(content, recording_id, fields.get("format", "wav"))
-        made = {"id": recording_id, "path": stored.path, "size": stored.size, "sha256": stored.sha256}
+        stored = self.put_in_archive(content, recording_id, fields.get("format", "wav"))
+        file_fields = {"id": recording_id, "path": stored.path, "size": stored.size, "sha256": stored.sha256}
         self.assertEqual(stored.sha256, hashlib.sha256(content).hexdigest())
-        return await self.add_recording(**{**made, **fields})
+        return await self.add_recording(**{**file_fields, **fields})

@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import soundfile
 
-from tests.api.asking import PUBLIC_URL, Reply, RestTestCase, case
+from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
 from tests.api.test_calls import call
 from tests.database import until
+from tests.subtest import subtest
 from tests.web.wire import connected
 from voxrec.api.health import Liveness, Readiness
 from voxrec.api.jobs import SHOWN as JOB_SHOWN
@@ -22,7 +23,7 @@ from voxrec.model import AuditEntry, Call, Profile, Prompt, RecordingState, Toke
 P: Final = "11111111-1111-4111-8111-111111111111"
 R: Final = "22222222-2222-4222-8222-222222222222"
 PENDING: Final = "33333333-3333-4333-8333-333333333333"
-PROMPT: Final = "44444444-4444-4444-8444-444444444444"
+PROMPT_ID: Final = "44444444-4444-4444-8444-444444444444"
 JOB: Final = "66666666-6666-4666-8666-666666666666"
 CALL: Final = "55555555-5555-4555-8555-555555555555"
 
@@ -65,13 +66,13 @@ TABLE: Final = (
     Row("GET", f"/recordings/{R}/peaks.png", 200, "image/png"),
     Row("PUT", f"/recordings/{PENDING}/audio", 200, SHOWN, data=wav()),
     Row("GET", "/prompts", 200, list[Prompt]),
-    Row("PUT", "/prompts", 201, Prompt, json={"id": PROMPT, "name": "Welcome"}, location="/prompts/"),
-    Row("GET", f"/prompts/{PROMPT}", 200, Prompt),
-    Row("PUT", f"/prompts/{PROMPT}", 200, Prompt, json={"name": "Hello"}),
-    Row("PUT", f"/prompts/{PROMPT}/audio", 200, Prompt, data=wav()),
-    Row("GET", f"/prompts/{PROMPT}/audio", 200, "audio/wav"),
-    Row("DELETE", f"/prompts/{PROMPT}/audio", 204, None),
-    Row("DELETE", f"/prompts/{PROMPT}", 204, None),
+    Row("PUT", "/prompts", 201, Prompt, json={"id": PROMPT_ID, "name": "Welcome"}, location="/prompts/"),
+    Row("GET", f"/prompts/{PROMPT_ID}", 200, Prompt),
+    Row("PUT", f"/prompts/{PROMPT_ID}", 200, Prompt, json={"name": "Hello"}),
+    Row("PUT", f"/prompts/{PROMPT_ID}/audio", 200, Prompt, data=wav()),
+    Row("GET", f"/prompts/{PROMPT_ID}/audio", 200, "audio/wav"),
+    Row("DELETE", f"/prompts/{PROMPT_ID}/audio", 204, None),
+    Row("DELETE", f"/prompts/{PROMPT_ID}", 204, None),
     Row("GET", "/calls", 200, list[Call]),
     Row("GET", f"/calls/{CALL}", 200, Call),
     Row("POST", f"/calls/{CALL}", 200, Call, json={"recording": True}),
@@ -103,45 +104,45 @@ class TableTests(RestTestCase):
         await self.pool.execute(
             "INSERT INTO jobs (id, kind, recording_id, dead) VALUES (%s, 'mail', %s, TRUE)", (JOB, R)
         )
-        self.switchboard.calls = [call(id=UUID(CALL))]
+        self.call_control.calls = [call(id=UUID(CALL))]
 
     async def test_table(self) -> None:
         for row in TABLE:
-            with case(f"{row.method} {row.path}"):
+            with subtest(f"{row.method} {row.path}"):
                 self.check(row, await self.asked(row))
 
-    async def asked(self, row: Row) -> Reply:
+    async def asked(self, row: Row) -> ClientResponse:
         if row.data is not None:
-            return await self.ask(row.method, row.path, data=row.data, headers={"Content-Type": "audio/wav"})
-        return await self.ask(row.method, row.path, **({} if row.json is None else {"json": row.json}))
+            return await self.request(row.method, row.path, data=row.data, headers={"Content-Type": "audio/wav"})
+        return await self.request(row.method, row.path, **({} if row.json is None else {"json": row.json}))
 
-    def check(self, row: Row, reply: Reply) -> None:
-        self.assertEqual(reply.status, row.status, reply.body)
+    def check(self, row: Row, response: ClientResponse) -> None:
+        self.assertEqual(response.status, row.status, response.body)
         if row.location:
-            self.assertTrue(reply.headers["location"].startswith(f"{PUBLIC_URL}{row.location}"))
+            self.assertTrue(response.headers["location"].startswith(f"{PUBLIC_URL}{row.location}"))
         if row.shape is None:
-            self.assertEqual((reply.body, reply.headers.get("content-type")), (b"", None))
+            self.assertEqual((response.body, response.headers.get("content-type")), (b"", None))
         elif isinstance(row.shape, str):
-            self.assertEqual(reply.headers["content-type"].partition(";")[0], row.shape)
-            self.assertEqual(bool(reply.body), row.method != "HEAD")
+            self.assertEqual(response.headers["content-type"].partition(";")[0], row.shape)
+            self.assertEqual(bool(response.body), row.method != "HEAD")
         else:
-            self.assertEqual(reply.headers["content-type"], "application/json")
-            msgspec.json.decode(reply.body, type=row.shape)
-            self.assertTrue(reply.json or row.path == "/audit", "an empty list proves nothing")
+            self.assertEqual(response.headers["content-type"], "application/json")
+            msgspec.json.decode(response.body, type=row.shape)
+            self.assertTrue(response.json or row.path == "/audit", "an empty list proves nothing")
 
     async def test_one_token(self) -> None:
-        made = (await self.ask("PUT", "/tokens", json={"name": "crm", "role": "read"})).json
+        made = (await self.request("PUT", "/tokens", json={"name": "crm", "role": "read"})).json
         for method, status in (("GET", 200), ("DELETE", 204), ("GET", 404)):
-            self.assertEqual((await self.ask(method, f"/tokens/{made['id']}")).status, status)
+            self.assertEqual((await self.request(method, f"/tokens/{made['id']}")).status, status)
 
     async def test_what_is_created_is_where_location_says(self) -> None:
         for row in TABLE:
             if row.location and not row.path.startswith(f"/profiles/{P}"):
-                with case(row.path):
-                    reply = await self.asked(row)
-                    path = reply.headers["location"].removeprefix(PUBLIC_URL)
-                    self.assertEqual(path, f"{row.location}{reply.json['id']}")
-                    self.assertEqual((await self.ask("GET", path)).status, 200)
+                with subtest(row.path):
+                    response = await self.asked(row)
+                    path = response.headers["location"].removeprefix(PUBLIC_URL)
+                    self.assertEqual(path, f"{row.location}{response.json['id']}")
+                    self.assertEqual((await self.request("GET", path)).status, 200)
 
     async def test_events(self) -> None:
         wire = await connected(self.port)
@@ -153,7 +154,7 @@ class TableTests(RestTestCase):
         await wire.ended
 
     async def test_no_route_of_the_document_is_forgotten(self) -> None:
-        told = (await self.ask("GET", "/openapi.json", token="")).json["paths"]
+        told = (await self.request("GET", "/openapi.json", token="")).json["paths"]
         there = {(verb.upper(), path) for path, verbs in told.items() for verb in verbs}
         named = {(row.method, self.template(row.path)) for row in TABLE if row.method != "HEAD"}
         elsewhere = {("DELETE", "/jobs/{id}"), ("GET", "/events"), ("GET", "/tokens/{id}"), ("DELETE", "/tokens/{id}")}
@@ -163,6 +164,6 @@ class TableTests(RestTestCase):
 
     def template(self, path: str) -> str:
         below = path.replace(f"/profiles/{P}/recordings", "/profiles/{profileId}/recordings")
-        for known in (P, R, PENDING, PROMPT, CALL, JOB):
+        for known in (P, R, PENDING, PROMPT_ID, CALL, JOB):
             below = below.replace(known, "{id}")
         return below

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from twisted.internet.utils import getProcessOutputAndValue
 
-from tests.api.asking import PROMPT, RestTestCase
+from tests.api.rest_test_case import PROMPT_ID, RestTestCase
 from tests.database import reactor
 from voxrec.web.auth import LoginThrottle
 
@@ -42,13 +42,13 @@ class ContractTests(RestTestCase):
 
     async def test_all_checks_of_schemathesis(self) -> None:
         self.patch(LoginThrottle, "FREE", 10**9)  # wrong tokens come from the same address by the hundred
-        directory = self.made_directory()
+        directory = self.make_directory()
         settings = directory / "schemathesis.toml"
         settings.write_text(SETTINGS)
         profile = await self.add_profile()
         await self.pool.execute(
             "INSERT INTO jobs (id, kind, recording_id, dead, last_error) VALUES (%s, 'mail', %s, TRUE, '550 never')",
-            (JOB, PROMPT),
+            (JOB, PROMPT_ID),
         )
         url = f"http://127.0.0.1:{self.port}"
         program = Path(sys.executable).with_name("schemathesis")
@@ -59,10 +59,10 @@ class ContractTests(RestTestCase):
         ]
         environment = {
             **os.environ,
-            "SCHEMATHESIS_HOOKS": "tests.api.contract",
+            "SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks",
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "CONTRACT_PROFILE": str(profile.id),
-            "CONTRACT_PROMPT": str(PROMPT),
+            "CONTRACT_PROMPT": str(PROMPT_ID),
             "CONTRACT_JOB": str(JOB),
         }
         out, err, code = await getProcessOutputAndValue(

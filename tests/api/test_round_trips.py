@@ -9,7 +9,8 @@ from uuid import UUID
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.api.asking import PROMPT, RestTestCase, case
+from tests.api.rest_test_case import PROMPT_ID, RestTestCase
+from tests.subtest import subtest
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ PROFILES: Final = st.fixed_dictionaries(
         "recordBeepAtStart": st.booleans(),
         "recordBeepInterval": st.integers(0, 86400),
         "recordPrompt": st.sampled_from(["none", "default"]),
-        "recordPromptCustomId": st.sampled_from([None, str(PROMPT)]),
+        "recordPromptCustomId": st.sampled_from([None, str(PROMPT_ID)]),
         "webhookUrl": st.none() | st.from_regex(r"https?://[!-~]{1,200}", fullmatch=True),
         "retentionDays": st.none() | st.integers(1, 36500),
         "metadata": METADATA,
@@ -108,46 +109,46 @@ class RoundTripTests(RestTestCase):
     async def same(self, path: str, body: dict[str, Any], etag: str) -> None:
         """What was answered is what is shown, in every way, and its tag holds."""
         for way in (path, f"{path.rpartition('/')[0]}?limit=1000"):
-            shown = (await self.ask("GET", way)).json
+            shown = (await self.request("GET", way)).json
             self.assertIn(body, [shown] if isinstance(shown, dict) else shown)
-        shown_again = await self.ask("GET", path)
+        shown_again = await self.request("GET", path)
         self.assertEqual(shown_again.etag, etag)
-        unchanged = await self.ask("GET", path, headers={"If-None-Match": etag})
+        unchanged = await self.request("GET", path, headers={"If-None-Match": etag})
         self.assertEqual(unchanged.status, 304)
-        changed = await self.ask("POST", path, json={}, headers={"If-Match": etag})
+        changed = await self.request("POST", path, json={}, headers={"If-Match": etag})
         self.assertEqual((changed.status, changed.etag), (200, etag), changed.body)
 
     async def goes_round(self, collection: str, given_: dict[str, Any], given_raw: bytes) -> None:
-        made = await self.ask("PUT", collection, data=given_raw, headers={"Content-Type": "application/json"})
+        made = await self.request("PUT", collection, data=given_raw, headers={"Content-Type": "application/json"})
         self.assertEqual(made.status, 201, made.body)
         for key, value in given_.items():
             self.assertEqual(as_numbers_are(made.json[key]), as_numbers_are(value), key)
         path = f"{collection}/{made.json['id']}"
         await self.same(path, made.json, made.etag)
-        whole = await self.ask("POST", path, json=made.json)  # all of it may be given back
+        whole = await self.request("POST", path, json=made.json)  # all of it may be given back
         self.assertEqual((whole.status, whole.etag), (200, made.etag), whole.body)
         if made.json.get("legalHold"):
-            await self.ask("POST", path, json={"legalHold": False})
-        self.assertEqual((await self.ask("DELETE", path)).status, 204)
+            await self.request("POST", path, json={"legalHold": False})
+        self.assertEqual((await self.request("DELETE", path)).status, 204)
 
     async def test_profiles(self) -> None:
         for one in examples(PROFILES):
-            with case(one):
+            with subtest(one):
                 await self.goes_round("/profiles", one, json.dumps(one).encode())
 
     async def test_recordings(self) -> None:
         profile = await self.add_profile()
         for one in examples(RECORDINGS):
             given_ = {**one, "profileId": str(profile.id)}
-            with case(given_):
+            with subtest(given_):
                 await self.goes_round("/recordings", given_, json.dumps(given_).encode())
 
     async def test_changes_are_what_was_given(self) -> None:
         profile = await self.add_profile()
         for one in examples(PROFILES):
             change = {key: value for key, value in one.items() if key != "id"}
-            with case(change):
-                changed = await self.ask("POST", f"/profiles/{profile.id}", json=change)
+            with subtest(change):
+                changed = await self.request("POST", f"/profiles/{profile.id}", json=change)
                 self.assertEqual(changed.status, 200, changed.body)
                 self.assertEqual(as_numbers_are({key: changed.json[key] for key in change}), as_numbers_are(change))
                 await self.same(f"/profiles/{profile.id}", changed.json, changed.etag)
@@ -157,12 +158,12 @@ class RoundTripTests(RestTestCase):
         for number in NUMBERS:
             metadata = f'{{"metadata": {{"n": {number}}}}}'.encode()
             below = f'{{"profileId": "{profile.id}", "metadata": {{"n": {number}}}}}'.encode()
-            with case(number):
+            with subtest(number):
                 await self.goes_round("/profiles", {"metadata": {"n": json.loads(number)}}, metadata)
                 await self.goes_round("/recordings", {"metadata": {"n": json.loads(number)}}, below)
 
     async def test_a_whole_number_may_be_written_with_a_fraction(self) -> None:
-        made = await self.ask(
+        made = await self.request(
             "PUT", "/profiles", data=b'{"recordBeepInterval": 15.0}', headers={"Content-Type": "application/json"}
         )
         self.assertEqual((made.status, made.json["recordBeepInterval"]), (201, 15))

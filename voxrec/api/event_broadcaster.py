@@ -1,0 +1,260 @@
+"""Distributes events of calls and Recordings to the subscribers of /events (Server-Sent Events, HTML standard 9.2).
+
+PostgreSQL notifies every daemon of new events. A daemon reads each event once for all its subscribers and buffers the
+most recent ones. A subscriber is only a position (the id of the last event sent), so a slow client costs no memory
+beyond the bytes in transit: once it falls behind the buffer, its events are read from PostgreSQL. The ResponseWriter
+disconnects a client that stops reading; it can resume from its last event.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, Protocol
+from uuid import UUID
+
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from voxrec.deferreds import AsyncEvent, SingleFlight
+from voxrec.errors import StoreUnavailable, Unavailable
+from voxrec.model import Event, EventType
+from voxrec.store.events import RetainedRange
+
+HEARTBEAT_INTERVAL: Final = 15.0  # seconds of silence before a comment is sent, so that proxies keep the connection
+BUFFER_SIZE: Final = 1000  # events
+_BATCH_SIZE: Final = 100  # events read, or sent, at once
+_RETRY_DELAY: Final = 1.0  # seconds after PostgreSQL failed
+_RECONNECTION_TIME: Final = b"retry: 2000\n\n"  # milliseconds before a disconnected client reconnects
+_HEARTBEAT: Final = b":\n\n"
+
+
+class EventRepository(Protocol):
+    """The stored events. Every method raises StoreUnavailable if PostgreSQL does not respond."""
+
+    async def retained_range(self) -> RetainedRange:
+        """Return the ids of the oldest and the newest stored event."""
+
+    async def after(self, last: int, limit: int, /) -> list[Event]:
+        """Return at most ``limit`` events with ids greater than ``last``, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """The events that a client subscribes to. No ``types``: all types. ``profile_ids`` None: all Profiles."""
+
+    types: Collection[EventType] = ()
+    profile_ids: Collection[UUID] | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Return whether the event passes the filter."""
+        return (not self.types or event.type in self.types) and (
+            self.profile_ids is None or event.profile_id in self.profile_ids
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BufferedEvent:
+    """An event and its encoding for the stream."""
+
+    event: Event
+    frame: bytes
+
+    @classmethod
+    def of(cls, event: Event) -> "BufferedEvent":
+        """Encode an event."""
+        return cls(
+            event, b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), msgspec.json.encode(event))
+        )
+
+
+class EventBroadcaster:
+    """Reads new events once and passes them to all subscribers.
+
+    ``on_active_change`` is called with True before the first subscriber is added, and with False after the last one was
+    removed. In between, call `refresh` on every notification of EVENTS_CHANNEL, and whenever its Listener recovers.
+    Without subscribers the daemon need not listen to that channel.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        repository: EventRepository,
+        on_active_change: Callable[[bool], object] = lambda _active: None,
+    ) -> None:
+        self._clock = clock
+        self._repository = repository
+        self._on_active_change = on_active_change
+        self._buffer: deque[BufferedEvent] = deque()  # all events with ids in (_buffer_start, _newest]
+        self._buffer_start = 0
+        self._newest = 0
+        self._subscribers: set[Subscriber] = set()
+        self._fetching = SingleFlight(self._fetch, self._fetch_failed)
+        self._stopped = False
+
+    @property
+    def subscriber_count(self) -> int:
+        """The number of subscribers."""
+        return len(self._subscribers)
+
+    async def subscribe(self, event_filter: EventFilter, last_id: int | None) -> "Subscriber":
+        """Return a stream of the events after ``last_id``, or of new events only if it is None.
+
+        If ``last_id`` is older than the retained events, or was never assigned, the stream begins with a `reset` event,
+        followed by all retained events. Raises Unavailable if the broadcaster is stopped, StoreUnavailable if
+        PostgreSQL does not respond.
+        """
+        retained = await self._repository.retained_range()
+        if self._stopped:
+            raise Unavailable("voxrec is stopping")
+        preamble = [_RECONNECTION_TIME]
+        if last_id is None:
+            last_id = retained.newest
+        elif not retained.oldest - 1 <= last_id <= retained.newest:
+            preamble.append(_reset_frame(last_id))
+            last_id = 0
+        if not self._subscribers:
+            self._buffer.clear()
+            self._buffer_start = self._newest = retained.newest
+            self._on_active_change(True)
+        subscriber = Subscriber(self, self._clock, event_filter, last_id, b"".join(preamble))
+        self._subscribers.add(subscriber)
+        self.refresh()  # an event may have been stored since the query
+        return subscriber
+
+    def refresh(self) -> None:
+        """Read new events, if there are subscribers."""
+        if self._subscribers:
+            self._fetching.request()
+
+    def disconnect_all(self) -> None:
+        """End all streams, because tokens changed. Clients whose tokens are still valid reconnect and resume."""
+        for subscriber in tuple(self._subscribers):
+            subscriber.close()
+
+    async def stop(self) -> None:
+        """End all streams and refuse new ones. Clients reconnect, to this daemon or to another."""
+        self._stopped = True
+        self.disconnect_all()
+        self._fetching.cancel()
+
+    async def events_after(self, last_id: int) -> list[BufferedEvent]:
+        """Return the next events after ``last_id``, oldest first, at most one batch; empty if there are none yet."""
+        if last_id >= self._newest:
+            return []
+        if last_id >= self._buffer_start:
+            start = bisect_right(self._buffer, last_id, key=_event_id)
+            return list(islice(self._buffer, start, start + _BATCH_SIZE))
+        return [BufferedEvent.of(event) for event in await self._repository.after(last_id, _BATCH_SIZE)]
+
+    def unsubscribe(self, subscriber: "Subscriber") -> None:
+        """Remove a subscriber, if it has not been removed yet."""
+        if subscriber in self._subscribers:
+            self._subscribers.discard(subscriber)
+            if not self._subscribers:
+                self._on_active_change(False)
+
+    async def _fetch(self) -> None:
+        if not self._subscribers:
+            return
+        newest = self._newest
+        try:
+            events = await self._repository.after(newest, _BATCH_SIZE)
+        except StoreUnavailable:
+            # not deferreds.retry: the attempts must end with the last subscriber
+            await deferLater(self._clock, _RETRY_DELAY)
+            self._fetching.request()
+            return
+        if newest != self._newest:  # the buffer was started anew for other subscribers
+            self._fetching.request()
+        elif events:
+            self._fetching.request()  # there may be more than one batch
+            self._append(events)
+
+    def _append(self, events: list[Event]) -> None:
+        self._buffer.extend(map(BufferedEvent.of, events))
+        self._newest = events[-1].id
+        while len(self._buffer) > BUFFER_SIZE:
+            self._buffer_start = self._buffer.popleft().event.id
+        for subscriber in tuple(self._subscribers):
+            subscriber.notify()
+
+    def _fetch_failed(self, failure: Failure) -> None:
+        self._log.failure("Reading events failed; retrying at the next notification", failure)
+
+
+class Subscriber:
+    """The event stream of one client: a response body that ends when the client or the daemon disconnects."""
+
+    def __init__(
+        self,
+        broadcaster: EventBroadcaster,
+        clock: IReactorTime,
+        event_filter: EventFilter,
+        last_id: int,
+        preamble: bytes,
+    ) -> None:
+        self._broadcaster = broadcaster
+        self._clock = clock
+        self._filter = event_filter
+        self._last_id = last_id
+        self._preamble = preamble
+        self._closed = False
+        self._notified = AsyncEvent(clock)
+
+    def __aiter__(self) -> "Subscriber":
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next events, or a heartbeat after a silence of HEARTBEAT_INTERVAL."""
+        preamble, self._preamble = self._preamble, b""
+        if preamble:
+            return preamble
+        deadline = self._clock.seconds() + HEARTBEAT_INTERVAL
+        while not self._closed:
+            if frames := await self._next_frames():
+                return frames
+            if (remaining := deadline - self._clock.seconds()) <= 0:
+                return _HEARTBEAT
+            await self._notified.wait(remaining)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the stream and unsubscribe."""
+        self.close()
+        self._broadcaster.unsubscribe(self)
+
+    def close(self) -> None:
+        """End the stream."""
+        self._closed = True
+        self.notify()
+
+    def notify(self) -> None:
+        """Look for new events."""
+        self._notified.set()
+
+    async def _next_frames(self) -> bytes:
+        """Return the next events that match the filter, or nothing once all events were seen."""
+        try:
+            while not self._closed and (events := await self._broadcaster.events_after(self._last_id)):
+                self._last_id = events[-1].event.id
+                if frames := [buffered.frame for buffered in events if self._filter.matches(buffered.event)]:
+                    return b"".join(frames)
+        except StoreUnavailable:
+            await self._notified.wait(_RETRY_DELAY)
+        return b""
+
+
+def _event_id(buffered: BufferedEvent) -> int:
+    return buffered.event.id
+
+
+def _reset_frame(last_id: int) -> bytes:
+    """Encode a `reset` event. It has no id, so that a client that is disconnected now resumes from the same id."""
+    return b'event: reset\ndata: {"type":"reset","lastEventId":%d}\n\n' % last_id
