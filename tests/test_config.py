@@ -1,4 +1,4 @@
-"""Every way in which a configuration can be wrong says where, what and what would be right."""
+"""Tests of voxrec.config: defaults, secrets, and the error of every kind of invalid setting."""
 
 import os
 from pathlib import Path
@@ -14,93 +14,98 @@ from voxrec.errors import ConfigError
 REPOSITORY = Path(__file__).parents[1]
 
 
-class GoodTests(SynchronousTestCase):
-    def test_nothing_at_all_is_the_defaults(self) -> None:
+class ValidSettingsTests(SynchronousTestCase):
+    def test_an_empty_file_has_the_defaults(self) -> None:
         self.assertEqual(config.parse(""), Config())
         self.assertEqual(config.parse("asterisk:\n"), Config())
 
-    def test_the_documented_file_shows_the_defaults(self) -> None:
+    def test_the_example_file_contains_the_defaults(self) -> None:
         self.assertEqual(config.load(REPOSITORY / "etc" / "voxrec.yaml"), Config())
 
-    def test_the_documented_file_names_every_setting(self) -> None:
+    def test_the_example_file_names_every_setting(self) -> None:
         text = (REPOSITORY / "etc" / "voxrec.yaml").read_text()
         for section in Config.__struct_fields__:
             self.assertIn(f"\n{section}:", text)
             for key in getattr(type(getattr(Config(), section)), "__struct_fields__", ()):
                 self.assertRegex(text, rf"\n  (# )?{key}:")
 
-    def test_a_secret_comes_from_a_file(self) -> None:
+    def test_a_secret_from_a_file(self) -> None:
         Path("secret").write_text("hush\n")
         self.assertEqual(config.parse("mail: {user: me, password_file: secret}").mail.password, "hush")
 
-    def test_a_secret_comes_from_systemd(self) -> None:
+    def test_a_secret_from_a_systemd_credential(self) -> None:
         Path("credentials").mkdir()
         Path("credentials/asterisk").write_text("hush")
         self.patch(os, "environ", {"CREDENTIALS_DIRECTORY": "credentials"})
         settings = config.parse("asterisk: {password_file: '${CREDENTIALS_DIRECTORY}/asterisk'}")
         self.assertEqual(settings.asterisk.password, "hush")
 
-    def test_a_secret_shows_itself_to_nobody(self) -> None:
+    def test_the_repr_of_a_secret_does_not_reveal_it(self) -> None:
         self.assertNotIn("hush", repr(config.parse("asterisk: {password: hush}")))
         self.assertEqual(repr(Secret("hush")), "'***'")
 
-    def test_the_archive_is_below_the_data_directory(self) -> None:
+    def test_the_archive_is_in_the_data_directory_by_default(self) -> None:
         self.assertEqual(config.parse("data_directory: /srv/v").archive_directory, Path("/srv/v/archive"))
         self.assertEqual(config.parse("archive: {directory: /mnt/a}").archive_directory, Path("/mnt/a"))
 
 
-class BadTests(SynchronousTestCase):
+class InvalidSettingsTests(SynchronousTestCase):
     ROWS = (
-        ("nonsense: 1", "nonsense: is not known; known here: archive, asterisk, calls"),
-        ("data_directory: 3", "data_directory: 3 does not fit: Expected str, got int"),
-        ("asterisk: {pasword: x}", "asterisk.pasword: is not known; known here: app,"),
-        ("asterisk: {event_queue: 1}", "asterisk.event_queue: 1 does not fit: Expected int >= 100"),
-        ("asterisk: {url: 'ftp://x'}", "asterisk.url: 'ftp://x' does not fit: a URL such as"),
-        ("asterisk: {url: 'http://[x'}", "asterisk.url: 'http://[x' does not fit"),
-        ("asterisk: {endpoint: 'a/b'}", "asterisk.endpoint: 'a/b' does not fit: Expected str matching regex"),
-        ("asterisk: {password: 5}", "asterisk.password: the value does not fit: Expected str, got int"),
-        ("asterisk: yes", "asterisk: True does not fit: settings by name are expected"),
-        ("- a", "(top): ['a'] does not fit: settings by name are expected"),
-        ("database: {dsn: 'foo bar'}", "database.dsn: is not a PostgreSQL connection string"),
-        ("database: {dsn: x, dsn_file: y}", "database.dsn_file: stands beside database.dsn; one of the two is allowed"),
-        ("rest: {listen: 'tcp:x'}", "rest.listen: 'tcp:x' does not fit: a Twisted server endpoint such as"),
-        ("rest: {listen: 'udp'}", "rest.listen: 'udp' does not fit: a Twisted server endpoint such as"),
-        ("calls: {ring_timeout: 0}", "calls.ring_timeout: 0 does not fit: Expected float > 0.0"),
-        ("calls: {ring_timeout: .nan}", "calls.ring_timeout: nan does not fit"),
-        ("calls: {allowed_hosts: ['1.2.3']}", "calls.allowed_hosts: '1.2.3' does not fit: a host name"),
-        ("calls: {allowed_hosts: a}", "calls.allowed_hosts: 'a' does not fit: Expected array, got str"),
+        ("nonsense: 1", "nonsense: unknown field; expected one of archive, asterisk, calls"),
+        ("data_directory: 3", "data_directory: invalid value 3: Expected str, got int"),
+        ("asterisk: {pasword: x}", "asterisk.pasword: unknown field; expected one of app,"),
+        ("asterisk: {event_queue: 1}", "asterisk.event_queue: invalid value 1: Expected int >= 100"),
+        ("asterisk: {url: 'ftp://x'}", "asterisk.url: invalid URL 'ftp://x'; expected http://host:port/path or"),
+        ("asterisk: {url: 'http://[x'}", "asterisk.url: invalid URL 'http://[x'"),
+        ("asterisk: {endpoint: 'a/b'}", "asterisk.endpoint: invalid value 'a/b': Expected str matching regex"),
+        ("asterisk: {password: 5}", "asterisk.password: invalid value: Expected str, got int"),
+        ("asterisk: yes", "asterisk: invalid value True; expected a mapping of settings"),
+        ("- a", "(top level): invalid value ['a']; expected a mapping of settings"),
+        ("database: {dsn: 'foo bar'}", "database.dsn: invalid PostgreSQL connection string"),
+        ("database: {dsn: x, dsn_file: y}", "database.dsn_file: conflicts with database.dsn; set only one of them"),
+        ("rest: {listen: 'tcp:x'}", "rest.listen: invalid value 'tcp:x'; expected a Twisted server endpoint such as"),
+        ("rest: {listen: 'udp'}", "rest.listen: invalid value 'udp'; expected a Twisted server endpoint such as"),
+        ("calls: {ring_timeout: 0}", "calls.ring_timeout: invalid value 0: Expected float > 0.0"),
+        ("calls: {ring_timeout: .nan}", "calls.ring_timeout: invalid value nan"),
+        ("calls: {allowed_hosts: ['1.2.3']}", "calls.allowed_hosts: invalid entry '1.2.3'; expected a host name"),
+        ("calls: {allowed_hosts: a}", "calls.allowed_hosts: invalid value 'a': Expected array, got str"),
         (
             "mail: {tls: maybe}",
-            "mail.tls: 'maybe' does not fit: Invalid enum value 'maybe'; allowed: implicit, none, starttls",
+            "mail.tls: invalid value 'maybe': Invalid enum value 'maybe'; expected one of implicit, none, starttls",
         ),
-        ("mail: {port: 99999}", "mail.port: 99999 does not fit: Expected int <= 65535"),
-        ("mail: {password: x}", "mail.user: '' does not fit: a password is given, so a user is expected"),
-        ("mail: {password_file: /nowhere}", "mail.password_file: '/nowhere' cannot be read"),
-        ("a: 1\na: 2", "the key 'a' stands twice"),
-        ("a: [", "is not YAML"),
+        ("mail: {port: 99999}", "mail.port: invalid value 99999: Expected int <= 65535"),
+        ("mail: {password: x}", "mail.user: required if mail.password is set"),
+        ("mail: {password_file: /nowhere}", "mail.password_file: cannot read '/nowhere'"),
+        ("a: 1\na: 2", "duplicate key 'a'"),
+        ("a: [", "invalid YAML"),
     )
 
-    def test_each_is_told(self) -> None:
+    def test_the_error_names_the_setting_and_what_is_allowed(self) -> None:
         for text, expected in self.ROWS:
             with self.subTest(text):
                 error = self.assertRaises(ConfigError, config.parse, text, "voxrec.yaml")
                 self.assertIn(expected, str(error))
                 self.assertIn("voxrec.yaml", str(error))
 
-    def test_all_are_told_at_once(self) -> None:
+    def test_all_invalid_settings_are_reported(self) -> None:
         error = self.assertRaises(ConfigError, config.parse, "x: 1\nmail: {port: 0, tls: 1}\nasterisk: {user: 2}")
-        self.assertEqual([fault.field for fault in error.field_errors], ["x", "asterisk.user", "mail.port", "mail.tls"])
+        self.assertEqual([error.field for error in error.field_errors], ["x", "asterisk.user", "mail.port", "mail.tls"])
 
-    def test_a_wrong_secret_is_not_repeated(self) -> None:
+    def test_the_value_of_a_secret_is_not_repeated(self) -> None:
         error = self.assertRaises(ConfigError, config.parse, "mail: {password: [hush]}")
         self.assertNotIn("hush", str(error))
 
-    def test_a_file_that_is_not_there(self) -> None:
+    def test_an_empty_secret_file(self) -> None:
+        Path("empty").write_text("\n")
+        error = self.assertRaises(ConfigError, config.parse, "mail: {user: me, password_file: empty}")
+        self.assertIn("mail.password_file: 'empty' is empty; expected the secret in its first line", str(error))
+
+    def test_a_missing_file(self) -> None:
         error = self.assertRaises(ConfigError, config.load, Path("nowhere.yaml"))
-        self.assertIn("nowhere.yaml: cannot be read", str(error))
+        self.assertIn("nowhere.yaml: cannot read the file", str(error))
 
     @given(st.text())
-    def test_no_text_does_anything_but_fit_or_raise(self, text: str) -> None:
+    def test_any_text_is_valid_or_raises_config_error(self, text: str) -> None:
         try:
             config.parse(text)
         except ConfigError as error:

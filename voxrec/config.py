@@ -1,7 +1,7 @@
-"""The settings: YAML to typed sections.
+"""Reads the settings file (YAML) into typed sections.
 
-Every key is optional, and nothing else is taken: an unknown key, a wrong type or a value out of range stops the start
-with an error that names the key's path, the value and what is allowed. Meanings stand in etc/voxrec.yaml.
+Every setting is optional; etc/voxrec.yaml documents them. An unknown setting, a value of the wrong type or outside its
+range is a `ConfigError` that names the setting, the value and what is allowed.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ import yaml
 from msgspec import Meta, Struct
 from twisted.internet.endpoints import serverFromString
 
-from voxrec.conversion import fit
+from voxrec.conversion import convert_fields
 from voxrec.errors import ConfigError, FieldError
 
 Duration = Annotated[float, Meta(gt=0, le=86400)]
@@ -30,7 +30,7 @@ T = TypeVar("T", bound=Struct)
 
 
 class Secret(str):
-    """A string that shows itself to nobody by accident: its repr is a row of stars."""
+    """A string whose repr does not reveal it, for passwords and tokens in logs and tracebacks."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ class Secret(str):
 
 
 class Asterisk(Struct, frozen=True, kw_only=True):
-    """Where Asterisk is, and which of its directories it shares with voxrec."""
+    """Connection to Asterisk, and the directories that it shares with voxrec."""
 
     url: str = "http://127.0.0.1:8088/ari"
     user: str = "voxrec"
@@ -58,7 +58,7 @@ class Asterisk(Struct, frozen=True, kw_only=True):
 
 
 class Database(Struct, frozen=True, kw_only=True):
-    """Which PostgreSQL. Without a dsn voxrec runs one of its own in its data directory."""
+    """Connection to PostgreSQL. Without ``dsn`` voxrec runs an embedded server in its data directory."""
 
     dsn: Secret = Secret("")
     dsn_file: str = ""
@@ -68,7 +68,7 @@ class Database(Struct, frozen=True, kw_only=True):
 
 
 class Rest(Struct, frozen=True, kw_only=True):
-    """Where REST listens, and what it takes."""
+    """The REST API: address, administrator, limits."""
 
     listen: str = "tcp:8080:interface=127.0.0.1"
     public_url: str = "http://127.0.0.1:8080"
@@ -84,7 +84,7 @@ class Rest(Struct, frozen=True, kw_only=True):
 
 
 class Calls(Struct, frozen=True, kw_only=True):
-    """How calls are placed and when they end."""
+    """Limits and announcements of calls, and what happens to them when the daemon stops."""
 
     ring_timeout: Duration = 60.0
     setup_timeout: Duration = 10.0
@@ -98,13 +98,13 @@ class Calls(Struct, frozen=True, kw_only=True):
 
 
 class Archive(Struct, frozen=True, kw_only=True):
-    """Where finished recordings are kept."""
+    """Storage of finished Recordings."""
 
     directory: str = ""
 
 
 class Mail(Struct, frozen=True, kw_only=True):
-    """How mail leaves."""
+    """The SMTP relay that voxrec sends mail through."""
 
     host: str = "127.0.0.1"
     port: Port = 25
@@ -120,7 +120,7 @@ class Mail(Struct, frozen=True, kw_only=True):
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """The worker of the durable queue."""
+    """Execution of the jobs in the durable queue."""
 
     concurrency: Annotated[int, Meta(ge=1, le=64)] = 2
     attempts: Annotated[int, Meta(ge=1, le=1000)] = 40
@@ -143,122 +143,127 @@ class Config(Struct, frozen=True, kw_only=True):
 
     @property
     def archive_directory(self) -> Path:
-        """Where finished recordings are kept; below the data directory where nothing else is said."""
+        """The directory of finished Recordings, by default ``archive`` in the data directory."""
         return Path(self.archive.directory or Path(self.data_directory, "archive"))
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error: the second would silently win."""
+    """Rejects duplicate keys, of which PyYAML would silently use the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def load(path: Path) -> Config:
-    """Read the settings from a file; raise `ConfigError` naming everything that is wrong with it."""
+    """Read the settings from a file. Raises `ConfigError`, which names every invalid setting."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        raise ConfigError(f"{path}: cannot read the file: {error}") from error
     return parse(text, str(path))
 
 
 def parse(text: str, source: str = "configuration") -> Config:
-    """Read the settings from YAML text; ``source`` names it in errors."""
+    """Read the settings from YAML text. ``source`` is the name of the text in errors.
+
+    Raises `ConfigError`, which names every invalid setting.
+    """
     try:
-        given = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
+        document = yaml.load(text, _StrictLoader)  # noqa: S506 - derived from SafeLoader
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: is not YAML: {error}") from error
-    config, field_errors = _section(Config, {} if given is None else given, "")
+        raise ConfigError(f"{source}: invalid YAML: {error}") from error
+    config, field_errors = _convert_section(Config, {} if document is None else document, "")
     if not field_errors:
-        field_errors = [*_unusable(config)]
+        field_errors = [*_semantic_errors(config)]
     if field_errors:
-        raise ConfigError(
-            f"{source}: {len(field_errors)} {'setting' if len(field_errors) == 1 else 'settings'} cannot be used",
-            field_errors,
-        )
+        settings = "1 invalid setting" if len(field_errors) == 1 else f"{len(field_errors)} invalid settings"
+        raise ConfigError(f"{source}: {settings}", field_errors)
     return config
 
 
-def _section(kind: type[T], given: object, path: str) -> tuple[T, list[FieldError]]:
-    if not isinstance(given, Mapping):
-        return kind(), [
-            FieldError(path.rstrip(".") or "(top)", f"{given!r} does not fit: settings by name are expected")
-        ]
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    sections = {name: type_ for name, type_ in fields.items() if isinstance(type_, type) and issubclass(type_, Struct)}
-    plain = {str(key): value for key, value in given.items() if key not in sections}
-    secrets = frozenset(name for name, type_ in fields.items() if type_ is Secret)
-    values, field_errors = fit(kind, plain, path=path, secret=secrets, dec_hook=_decode)
-    for name, section in sections.items():
-        if given.get(name) is not None:
-            values[name], found = _section(section, given[name], f"{path}{name}.")
-            field_errors += found
+def _convert_section(section_type: type[T], section: object, path: str) -> tuple[T, list[FieldError]]:
+    """Convert a section and its subsections. ``path`` is its prefix in errors, such as ``mail.``."""
+    if not isinstance(section, Mapping):
+        name = path.rstrip(".") or "(top level)"
+        return section_type(), [FieldError(name, f"invalid value {section!r}; expected a mapping of settings")]
+    types = {field.name: field.type for field in msgspec.structs.fields(section_type)}
+    subsections = {
+        name: type_ for name, type_ in types.items() if isinstance(type_, type) and issubclass(type_, Struct)
+    }
+    settings = {str(key): value for key, value in section.items() if key not in subsections}
+    secrets = frozenset(name for name, type_ in types.items() if type_ is Secret)
+    values, field_errors = convert_fields(section_type, settings, path=path, secret=secrets, dec_hook=_decode_secret)
+    for name, subsection_type in subsections.items():
+        if section.get(name) is not None:
+            values[name], subsection_errors = _convert_section(subsection_type, section[name], f"{path}{name}.")
+            field_errors += subsection_errors
     for name in secrets:
-        field_errors += _read_secret(values, name, path)
-    return kind(**values), field_errors
+        field_errors += _read_secret_file(values, name, path)
+    return section_type(**values), field_errors
 
 
-def _decode(kind: type, value: object) -> object:
-    if kind is Secret and isinstance(value, str):
+def _decode_secret(type_: type, value: object) -> object:
+    if type_ is Secret and isinstance(value, str):
         return Secret(value)
     raise msgspec.ValidationError(f"Expected str, got {type(value).__name__}")
 
 
-def _read_secret(values: dict[str, Any], name: str, path: str) -> list[FieldError]:
-    """Fill a secret from its ``_file``; ``${CREDENTIALS_DIRECTORY}`` in it is what systemd's LoadCredential= gives."""
+def _read_secret_file(values: dict[str, Any], name: str, path: str) -> list[FieldError]:
+    """Set the secret ``name`` from the file that ``<name>_file`` names, and return the errors.
+
+    Environment variables in the file name are expanded; ``${CREDENTIALS_DIRECTORY}`` is the directory of systemd's
+    LoadCredential=.
+    """
     file = values.get(f"{name}_file")
     if not file:
         return []
-    where = f"{path}{name}_file"
+    setting = f"{path}{name}_file"
     if values.get(name):
-        return [FieldError(where, f"stands beside {path}{name}; one of the two is allowed")]
+        return [FieldError(setting, f"conflicts with {path}{name}; set only one of them")]
     try:
         values[name] = Secret(Path(os.path.expandvars(file)).read_text(encoding="utf-8").rstrip("\r\n"))
     except (OSError, UnicodeDecodeError) as error:
-        return [FieldError(where, f"{file!r} cannot be read: {error}")]
+        return [FieldError(setting, f"cannot read {file!r}: {error}")]
     if not values[name]:
-        return [FieldError(where, f"{file!r} is empty; a secret in its first line is expected")]
+        return [FieldError(setting, f"{file!r} is empty; expected the secret in its first line")]
     return []
 
 
-def _unusable(config: Config) -> Iterator[FieldError]:
-    """What the types alone cannot say."""
-    for where, url in (("asterisk.url", config.asterisk.url), ("rest.public_url", config.rest.public_url)):
-        if not _is_http(url):
-            yield FieldError(where, f"{url!r} does not fit: a URL such as http://host:port/path is expected")
+def _semantic_errors(config: Config) -> Iterator[FieldError]:
+    """Check what the types cannot express."""
+    for setting, url in (("asterisk.url", config.asterisk.url), ("rest.public_url", config.rest.public_url)):
+        if not _is_http_url(url):
+            yield FieldError(setting, f"invalid URL {url!r}; expected http://host:port/path or https://host:port/path")
     if config.database.dsn:
         try:
             psycopg2.extensions.parse_dsn(config.database.dsn)
         except psycopg2.ProgrammingError as error:
-            yield FieldError("database.dsn", f"is not a PostgreSQL connection string: {str(error).strip()}")
+            yield FieldError("database.dsn", f"invalid PostgreSQL connection string: {str(error).strip()}")
     try:
         serverFromString(None, config.rest.listen)
     except (ValueError, KeyError, TypeError, OSError, IndexError, OpenSSL.crypto.Error, OpenSSL.SSL.Error) as error:
         yield FieldError(
             "rest.listen",
-            f"{config.rest.listen!r} does not fit: a Twisted server endpoint such as tcp:8080:interface=127.0.0.1 "
-            f"is expected ({type(error).__name__}: {error})",
+            f"invalid value {config.rest.listen!r}; expected a Twisted server endpoint such as "
+            f"tcp:8080:interface=127.0.0.1 ({type(error).__name__}: {error})",
         )
-    for host in config.calls.allowed_hosts:
-        if not _is_allowed_host_entry(host):
+    for entry in config.calls.allowed_hosts:
+        if not _is_allowed_hosts_entry(entry):
             yield FieldError(
                 "calls.allowed_hosts",
-                f"{host!r} does not fit: a host name, *.domain, an address or a network is expected",
+                f"invalid entry {entry!r}; expected a host name, *.domain, an IP address or a network",
             )
     if config.mail.password and not config.mail.user:
-        yield FieldError("mail.user", "'' does not fit: a password is given, so a user is expected")
+        yield FieldError("mail.user", "required if mail.password is set")
 
 
-def _is_http(url: str) -> bool:
+def _is_http_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -266,11 +271,11 @@ def _is_http(url: str) -> bool:
         return False
 
 
-def _is_allowed_host_entry(entry: str) -> bool:
+def _is_allowed_hosts_entry(entry: str) -> bool:
     try:
         ipaddress.ip_network(entry, strict=False)
     except ValueError:
-        # what is all digits and dots was meant as an address, and is none
+        # digits, dots and slashes only: an invalid IP address and not a host name
         return re.fullmatch(
             r"(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.?", entry
         ) is not None and not re.fullmatch(r"[0-9./]+", entry)

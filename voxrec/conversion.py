@@ -1,84 +1,87 @@
-"""Untrusted mappings to typed fields, telling every fault and not the first only.
+"""Converts untrusted mappings to the typed fields of a struct, and reports every invalid field.
 
-msgspec stops at the first error of a struct, so each field is converted by itself.
+msgspec stops at the first invalid field of a struct; therefore each field is converted separately.
 """
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from voxrec.errors import FieldError
 
-_SHOWN = 60  # characters of a wrong value that an error repeats
+_VALUE_LIMIT: Final = 60  # characters of an invalid value that an error message repeats
 
 
-def fit(
-    kind: type[msgspec.Struct],
-    given: Mapping[str, object],
+def convert_fields(
+    struct_type: type[msgspec.Struct],
+    values: Mapping[str, object],
     *,
     path: str = "",
-    refuse: frozenset[str] = frozenset(),
+    read_only: frozenset[str] = frozenset(),
     secret: frozenset[str] = frozenset(),
     dec_hook: Callable[[type, Any], Any] | None = None,
 ) -> tuple[dict[str, Any], list[FieldError]]:
-    """Convert the values of ``given`` to the types of ``kind``'s fields.
+    """Convert ``values`` to the types of the fields of ``struct_type``.
 
-    Returns the converted values by attribute name, and a fault for each key that is unknown, in ``refuse`` (set by
-    voxrec alone) or of the wrong type or range. ``path`` is put before each key; a value of a key in ``secret`` is
-    never repeated in a message. What is missing is not a fault here.
+    Return the converted values by attribute name, and an error for each key that is unknown, in ``read_only``, or has
+    a value of the wrong type or outside its range. Missing fields are not reported.
+
+    ``path`` is the prefix of the field names in errors (``mail.``). The value of a key in ``secret`` is never part of
+    a message. ``dec_hook`` converts types that msgspec does not know (see `msgspec.convert`).
     """
-    fields = _fields(kind)
-    values: dict[str, Any] = {}
+    fields = _fields(struct_type)
+    converted: dict[str, Any] = {}
     field_errors: list[FieldError] = []
-    for key, value in given.items():
-        where = f"{path}{key}"
+    for key, value in values.items():
+        name = f"{path}{key}"
         if key not in fields:
-            field_errors.append(
-                FieldError(where, f"is not known; known here: {', '.join(sorted(fields.keys() - refuse))}")
-            )
-        elif key in refuse:
-            field_errors.append(FieldError(where, "is set by voxrec and cannot be given"))
+            expected = ", ".join(sorted(fields.keys() - read_only))
+            field_errors.append(FieldError(name, f"unknown field; expected one of {expected}"))
+        elif key in read_only:
+            field_errors.append(FieldError(name, "read-only field; voxrec sets it"))
         else:
             try:
-                values[fields[key].name] = msgspec.convert(_number(value), fields[key].type, dec_hook=dec_hook)
+                converted[fields[key].name] = msgspec.convert(
+                    _integral_to_int(value), fields[key].type, dec_hook=dec_hook
+                )
             except msgspec.ValidationError as error:
-                shown = "the value" if key in secret else _shown(value)
-                field_errors.append(FieldError(where, f"{shown} does not fit: {_reason(error, fields[key].type)}"))
-    return values, field_errors
+                invalid = "invalid value" if key in secret else f"invalid value {_abbreviate(value)}"
+                field_errors.append(FieldError(name, f"{invalid}: {_reason(error, fields[key].type)}"))
+    return converted, field_errors
 
 
-@cache
-def _fields(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
-    """A struct's fields by JSON key. To find them takes longer than to convert all of their values."""
-    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+@cache  # reading the fields takes longer than converting all their values
+def _fields(struct_type: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """Return the fields of a struct by JSON key."""
+    return {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
 
 
-def _number(value: object) -> object:
-    """To JSON Schema, and to clients that know one kind of number only, 5.0 is an integer."""
+def _integral_to_int(value: object) -> object:
+    """Convert 5.0 to 5: it is an integer in JSON Schema, and some clients have only one number type."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _shown(value: object) -> str:
+def _abbreviate(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _VALUE_LIMIT else f"{text[:_VALUE_LIMIT]}…"
 
 
-def _reason(error: msgspec.ValidationError, kind: Any) -> str:
-    """In msgspec's own words, and with the allowed values where they are few."""
+def _reason(error: msgspec.ValidationError, type_: Any) -> str:
+    """Return msgspec's message, and the allowed values of an enumeration."""
     text = str(error).replace(" - at `$", " - at `").replace("`", "")
-    allowed = [str(value) for value in _choices(msgspec.inspect.type_info(kind))]
-    return f"{text}; allowed: {', '.join(allowed)}" if allowed else text
+    allowed = [str(value) for value in _enumerated_values(msgspec.inspect.type_info(type_))]
+    return f"{text}; expected one of {', '.join(allowed)}" if allowed else text
 
 
-def _choices(info: msgspec.inspect.Type) -> list[Any]:
+def _enumerated_values(info: msgspec.inspect.Type) -> list[Any]:
     match info:
         case msgspec.inspect.LiteralType(values):
             return list(values)
         case msgspec.inspect.EnumType(cls):
             return [member.value for member in cls]
         case msgspec.inspect.UnionType(types):
-            return [value for kind in types for value in _choices(kind)]
+            return [value for member in types for value in _enumerated_values(member)]
         case _:
             return []

@@ -1,7 +1,7 @@
-"""What can go wrong, in few families.
+"""The exceptions of voxrec.
 
-Each error has a stable ``code`` for programs, a ``detail`` for people, and the HTTP ``status`` that the REST room
-answers with when the error reaches it.
+Each class has a stable ``code`` for programs and the HTTP ``status`` with which REST answers when the exception reaches
+it; each instance has a ``detail`` for people.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong field: where it stands (``remoteSipUri``, ``database.dsn``), and what is wrong and allowed."""
+    """An invalid field: its path (``remoteSipUri``, ``database.dsn``), what is wrong, and what is allowed."""
 
     field: str
     message: str
@@ -21,7 +21,7 @@ class FieldError:
 
 
 class VoxrecError(Exception):
-    """The root: everything that voxrec raises on purpose."""
+    """Base class of all exceptions that voxrec raises deliberately."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -32,7 +32,7 @@ class VoxrecError(Exception):
 
 
 class InvalidInput(VoxrecError):
-    """What was given does not fit; names every field at fault."""
+    """The input is invalid. ``field_errors`` contains every invalid field."""
 
     status = 422
     code = "invalid"
@@ -43,23 +43,23 @@ class InvalidInput(VoxrecError):
 
 
 class ConfigError(InvalidInput):
-    """The configuration cannot be used; the start stops."""
+    """The settings are invalid; the daemon does not start."""
 
     code = "config"
 
     def __str__(self) -> str:
-        return "\n".join([self.detail, *(f"  {fault}" for fault in self.field_errors)])
+        return "\n".join([self.detail, *(f"  {error}" for error in self.field_errors)])
 
 
 class NotFound(VoxrecError):
-    """No such thing."""
+    """The requested object does not exist."""
 
     status = 404
     code = "not-found"
 
 
 class Conflict(VoxrecError):
-    """It would break a rule that holds over several things: a number in use twice, say."""
+    """The change conflicts with another object, for example because a number must be unique."""
 
     status = 409
     code = "conflict"
@@ -70,32 +70,32 @@ class Conflict(VoxrecError):
 
 
 class Unavailable(VoxrecError):
-    """Something that voxrec depends on does not answer now; the same request may succeed later."""
+    """A service that voxrec depends on does not respond. The same request may succeed later."""
 
     status = 503
     code = "unavailable"
 
 
 class StoreUnavailable(Unavailable):
-    """PostgreSQL cannot be reached, or refused, or took too long."""
+    """PostgreSQL is unreachable, refused the connection, or exceeded a timeout."""
 
     code = "store-unavailable"
 
 
 class AsteriskUnavailable(Unavailable):
-    """Asterisk cannot be reached, or the connection was lost before it answered."""
+    """Asterisk is unreachable, or the connection was lost before it responded."""
 
     code = "asterisk-unavailable"
 
 
 class AudioError(VoxrecError):
-    """A file is not the audio that it should be: empty, cut inside its header, of an unknown format."""
+    """A file is not valid audio: it is empty, truncated inside its header, or has an unknown format."""
 
     code = "audio"
 
 
 class DeliveryError(VoxrecError):
-    """A message could not be handed over. ``permanent`` says that trying again cannot help."""
+    """A message could not be delivered. ``permanent`` is true if a retry cannot succeed."""
 
     code = "delivery"
 

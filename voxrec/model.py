@@ -1,7 +1,7 @@
-"""The shared vocabulary: what voxrec speaks about. Knows nobody.
+"""The domain types that all packages share: Profile, Recording, Call, Event, Job, Prompt, Token, AuditEntry.
 
-The structs are also what REST shows (``rename="camel"``) and what the JSON Schema is made from, so that a constraint
-stands in one place only: with the type.
+The REST API represents them as JSON with the same fields in camel case, and generates its JSON Schema and descriptions
+from them: docstrings use the JSON names of fields, and a constraint is declared once, in the type of the field.
 """
 
 import enum
@@ -17,13 +17,14 @@ from voxrec import sipuri
 from voxrec.errors import FieldError
 
 E164: Final = r"^\+[1-9][0-9]{1,14}$"  # ITU-T E.164: at most 15 digits
-PLAIN: Final = r"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$(?!\n)"  # no controls, trimmed
+# no control characters, no white space at the ends
+TRIMMED_TEXT: Final = r"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$(?!\n)"
 METADATA_LIMIT: Final = 8192  # bytes of JSON
-_WEB = re.compile(r"^https?://[!-~]+$")
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_HTTP_URL = re.compile(r"^https?://[!-~]+$")
+_MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
-# What ``faults()`` says of a Profile in words, JSON Schema says in ``extra_json_schema``.
-_NO_NUL: Final = r"^[^\u0000]*$"  # PostgreSQL stores every character but this one
+# ``extra_json_schema`` expresses in JSON Schema what ``field_errors()`` checks.
+_NO_NUL: Final = r"^[^\u0000]*$"  # PostgreSQL cannot store NUL
 Text255 = Annotated[str, Meta(max_length=255, extra_json_schema={"pattern": _NO_NUL})]
 Uuid4 = Annotated[
     UUID,
@@ -37,61 +38,66 @@ Email = Annotated[
     str,
     Meta(
         max_length=255,
-        description="One mail address, or several separated by commas.",
+        description="One email address, or several separated by commas.",
         examples=["desk@example.org, archive@example.org"],
-        extra_json_schema={"pattern": rf"^\s*{_ADDRESS.pattern}\s*(?:,\s*{_ADDRESS.pattern}\s*)*$"},
+        extra_json_schema={"pattern": rf"^\s*{_MAIL_ADDRESS.pattern}\s*(?:,\s*{_MAIL_ADDRESS.pattern}\s*)*$"},
     ),
 ]
 RemoteSipUri = Annotated[
     str,
     Meta(
         max_length=sipuri.MAX_LENGTH,
-        description="Whom to call: a SIP URI (RFC 3261 section 19.1.1), without headers.",
+        description="The SIP URI of the far end to call (RFC 3261 section 19.1.1), without headers.",
         examples=["sip:desk@pbx.example:5061;transport=tls"],
         extra_json_schema={"format": "sip-uri"},
     ),
 ]
 WebhookUrl = Annotated[
     str,
-    Meta(max_length=2048, examples=["https://crm.example/calls"], extra_json_schema={"pattern": _WEB.pattern}),
+    Meta(max_length=2048, examples=["https://crm.example/calls"], extra_json_schema={"pattern": _HTTP_URL.pattern}),
 ]
-Numbers = Annotated[
+PhoneNumbers = Annotated[
     tuple[Annotated[str, Meta(pattern=E164, examples=["+4930123456"])], ...],
     Meta(
-        description="Numbers (E.164) that also lead to this Profile, unique over all Profiles.",
+        description="Dialled numbers (E.164) that also select this Profile. A number belongs to one Profile only.",
         extra_json_schema={"uniqueItems": True},
     ),
 ]
 Metadata = Annotated[
     dict[str, Any],
-    Meta(description="Free, at most 8 KiB as JSON.", extra_json_schema={"examples": [{"customer": "42"}]}),
+    Meta(
+        description="Custom data of the client, at most 8 KiB as JSON.",
+        extra_json_schema={"examples": [{"customer": "42"}]},
+    ),
 ]
-Moment = Annotated[datetime, Meta(tz=True)]
+Timestamp = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
-Limit = Annotated[int, Meta(ge=1, le=86400)]
-KeyCode = Annotated[str, Meta(pattern=r"^[0-9*#]{1,8}$", description="Keys that a party presses.", examples=["*1"])]
+PositiveSeconds = Annotated[int, Meta(ge=1, le=86400)]
+DtmfCode = Annotated[
+    str, Meta(pattern=r"^[0-9*#]{1,8}$", description="DTMF digits that a party dials.", examples=["*1"])
+]
 Language = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$",
         max_length=20,
-        description="The language of what the parties are told, where Asterisk's sounds have it.",
+        description="Language of the announcements, if Asterisk has its sounds in this language.",
         examples=["de", "pt_BR"],
     ),
 ]
-Cause = Annotated[int, Meta(description="A cause of Q.850.", extra_json_schema={"minimum": 0, "maximum": 127})]
+Cause = Annotated[int, Meta(description="Q.850 cause code.", extra_json_schema={"minimum": 0, "maximum": 127})]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 class RecordChannels(enum.StrEnum):
-    """What is stored: both sides mixed, or the caller on the left and the far end on the right."""
+    """Audio channels of a Recording: both parties mixed, or the caller left and the far end right."""
 
     MONO = "mono"
     DUAL = "dual"
 
 
 class RecordPrompt(enum.StrEnum):
-    """The announcement that both parties hear."""
+    """The announcement that both parties hear before they are connected."""
 
     NONE = "none"
     DEFAULT = "default"
@@ -99,43 +105,44 @@ class RecordPrompt(enum.StrEnum):
 
 
 class RecordingState(enum.StrEnum):
-    """Where a Recording is on its way. The last three are final."""
+    """State of a Recording. ``completed``, ``failed`` and ``absent`` are final."""
 
-    PENDING = "pending"  # made by REST, its audio is still to come
+    PENDING = "pending"  # created by REST; its audio has not been uploaded yet
     RECORDING = "recording"
     PAUSED = "paused"
-    PROCESSING = "processing"  # the call has ended, the leg files are being finished
+    PROCESSING = "processing"  # the call has ended; the audio file is being produced
     COMPLETED = "completed"
     FAILED = "failed"
-    ABSENT = "absent"  # there is nothing worth keeping; the verdict says why
+    ABSENT = "absent"  # no audio is stored; the verdict contains the reason
 
     @property
     def live(self) -> bool:
-        """Whether a call is still feeding it."""
+        """Whether the call is in progress."""
         return self in (RecordingState.RECORDING, RecordingState.PAUSED)
 
 
 class Side(enum.StrEnum):
-    """Whose voice: the caller's (left), or the far end's (right)."""
+    """A party of a call: the caller (left channel) or the far end (right channel)."""
 
     CALLER = "caller"
     CALLEE = "callee"
 
 
-def addresses(email: str | None) -> tuple[str, ...]:
-    """The single addresses of a Profile's ``email``: one, or several separated by commas."""
+def mail_addresses(email: str | None) -> tuple[str, ...]:
+    """Split the ``email`` of a Profile, which may contain several addresses separated by commas."""
     return tuple(filter(None, (part.strip() for part in (email or "").split(","))))
 
 
-# gc=False: JSON makes no circles, and to look through every Profile in memory for some would stop everything
+# gc=False: fields from JSON cannot form reference cycles, and a full collection that visits every cached Profile would
+# block the reactor.
 class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Whom to call, and how to record, for one dialled id or number."""
+    """The far end to call, and the recording settings, for a dialled Profile id or number."""
 
     id: Uuid4
     name: Text255 | None = None
     email: Email | None = None
     remote_sip_uri: RemoteSipUri | None = None
-    numbers: Numbers = ()
+    numbers: PhoneNumbers = ()
     record: bool = False
     record_format: Annotated[str, Meta(min_length=1, max_length=12)] = "wav"
     record_channels: RecordChannels = RecordChannels.MONO
@@ -145,33 +152,32 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     record_prompt: RecordPrompt = RecordPrompt.NONE
     record_prompt_custom_id: Uuid4 | None = None
     record_prompt_required: bool = False
-    record_pause_code: KeyCode | None = None
-    record_resume_code: KeyCode | None = None
-    max_duration_seconds: Limit | None = None
+    record_pause_code: DtmfCode | None = None
+    record_resume_code: DtmfCode | None = None
+    max_duration_seconds: PositiveSeconds | None = None
     min_duration_seconds: Seconds = 0
-    max_call_seconds: Limit | None = None
+    max_call_seconds: PositiveSeconds | None = None
     ring_timeout_seconds: Annotated[int, Meta(ge=1, le=600)] | None = None
     max_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     language: Language | None = None
     webhook_url: WebhookUrl | None = None
     retention_days: Annotated[int, Meta(ge=1, le=36500)] | None = None
     metadata: Metadata = {}
-    created_at: Moment
-    updated_at: Moment
+    created_at: Timestamp
+    updated_at: Timestamp
 
     def field_errors(self) -> list[FieldError]:
-        """What the types alone cannot say; empty where the Profile is sound."""
-        return [fault for check in _PROFILE_CHECKS for fault in check(self)]
+        """Check what the types of the fields cannot express."""
+        return [error for check in _PROFILE_CHECKS for error in check(self)]
 
 
 def _check_email(profile: Profile) -> list[FieldError]:
     if profile.email is None:
         return []
-    given = [part.strip() for part in profile.email.split(",")]
     return [
-        FieldError("email", f"{part!r} is not a mail address; one, or several separated by commas, are allowed")
-        for part in given
-        if not _ADDRESS.fullmatch(part)
+        FieldError("email", f"invalid email address {address!r}; expected one address, or several separated by commas")
+        for address in map(str.strip, profile.email.split(","))
+        if not _MAIL_ADDRESS.fullmatch(address)
     ]
 
 
@@ -181,42 +187,42 @@ def _check_remote_sip_uri(profile: Profile) -> list[FieldError]:
     try:
         sipuri.parse(profile.remote_sip_uri)
     except sipuri.SipUriError as error:
-        return [FieldError("remoteSipUri", f"{profile.remote_sip_uri!r} is not a SIP URI: it {error}")]
+        return [FieldError("remoteSipUri", f"invalid SIP URI {profile.remote_sip_uri!r}: it {error}")]
     return []
 
 
 def _check_numbers(profile: Profile) -> list[FieldError]:
-    repeated = sorted({n for n in profile.numbers if profile.numbers.count(n) > 1})
+    duplicates = sorted({number for number in profile.numbers if profile.numbers.count(number) > 1})
     return [
-        *(FieldError("numbers", f"{number} stands in the list more than once") for number in repeated),
-        # to Python, though not to JSON Schema, "$" is also where a line ends
+        *(FieldError("numbers", f"duplicate number {number}") for number in duplicates),
+        # in Python, unlike in JSON Schema, "$" also matches before a trailing line feed
         *(FieldError("numbers", f"{number!r} ends with a line feed") for number in profile.numbers if "\n" in number),
     ]
 
 
 def _check_prompt(profile: Profile) -> list[FieldError]:
-    if (profile.record_prompt is RecordPrompt.CUSTOM) and profile.record_prompt_custom_id is None:
-        return [FieldError("recordPromptCustomId", "is required where recordPrompt is custom: the id of a prompt")]
+    if profile.record_prompt is RecordPrompt.CUSTOM and profile.record_prompt_custom_id is None:
+        return [FieldError("recordPromptCustomId", "required if recordPrompt is custom: the id of a prompt")]
     return []
 
 
 def _check_codes(profile: Profile) -> list[FieldError]:
     if profile.record_resume_code is not None and profile.record_pause_code is None:
-        return [FieldError("recordResumeCode", "resumes nothing without a recordPauseCode")]
+        return [FieldError("recordResumeCode", "requires recordPauseCode")]
     return []
 
 
-def _check_lengths(profile: Profile) -> list[FieldError]:
-    longest = profile.max_duration_seconds
-    if longest is not None and profile.min_duration_seconds > longest:
-        return [FieldError("minDurationSeconds", f"is more than maxDurationSeconds, which is {longest}")]
+def _check_durations(profile: Profile) -> list[FieldError]:
+    maximum = profile.max_duration_seconds
+    if maximum is not None and profile.min_duration_seconds > maximum:
+        return [FieldError("minDurationSeconds", f"is greater than maxDurationSeconds, which is {maximum}")]
     return []
 
 
 def _check_webhook(profile: Profile) -> list[FieldError]:
-    if profile.webhook_url is None or _WEB.fullmatch(profile.webhook_url):
+    if profile.webhook_url is None or _HTTP_URL.fullmatch(profile.webhook_url):
         return []
-    return [FieldError("webhookUrl", f"{profile.webhook_url!r} is not a URL; http:// or https:// is allowed")]
+    return [FieldError("webhookUrl", f"invalid URL {profile.webhook_url!r}; expected an http:// or https:// URL")]
 
 
 def _check_metadata(profile: Profile) -> list[FieldError]:
@@ -224,7 +230,7 @@ def _check_metadata(profile: Profile) -> list[FieldError]:
 
 
 def metadata_errors(metadata: dict[str, Any]) -> list[FieldError]:
-    """Whether free metadata is too large: at most 8 KiB as JSON."""
+    """Return an error if ``metadata`` is larger than `METADATA_LIMIT` bytes as JSON."""
     size = len(msgspec.json.encode(metadata))
     if size <= METADATA_LIMIT:
         return []
@@ -237,21 +243,21 @@ _PROFILE_CHECKS: Final = (
     _check_numbers,
     _check_prompt,
     _check_codes,
-    _check_lengths,
+    _check_durations,
     _check_webhook,
     _check_metadata,
 )
 
 
 class PauseBehavior(enum.StrEnum):
-    """What becomes of the time that a Recording is paused: nothing said in it is in any file."""
+    """How a Recording represents the time during which it was paused. No audio of that time is stored."""
 
-    SILENCE = "silence"  # it stays, silent: the length is the call's
-    SKIP = "skip"  # it is cut out
+    SILENCE = "silence"  # as silence: the Recording is as long as the call
+    SKIP = "skip"  # not at all: the Recording is shorter than the call
 
 
 class TimelineEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that happened in a call: ``at`` seconds after the answer, ``by`` whom where that is known."""
+    """An event of a call, ``at`` seconds after the answer. ``by`` is the party that caused it, if known."""
 
     at: float
     event: str
@@ -260,7 +266,11 @@ class TimelineEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SideVerdict(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One side's audio: seconds above the speech threshold, RMS level in dBFS (None: digital silence), clipping."""
+    """Analysis of the audio of one party.
+
+    ``speechSeconds`` is the time above the speech threshold; ``levelDbfs`` is the RMS level in dBFS, null for digital
+    silence; ``clipped`` is true if samples reached full scale.
+    """
 
     speech_seconds: float
     level_dbfs: float | None
@@ -268,7 +278,11 @@ class SideVerdict(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Verdict(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What the finished audio looks like. ``ok`` where ``reasons`` is empty."""
+    """Result of the checks of a finished Recording.
+
+    ``ok`` is true if there are no ``reasons``. ``repaired`` means that the header of an audio file had to be restored,
+    ``truncated`` that the audio of a party is shorter than the call.
+    """
 
     ok: bool
     reasons: tuple[str, ...] = ()
@@ -279,11 +293,11 @@ class Verdict(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One recorded call: where it stands, what it holds, and what came of it.
+    """The recording of one call, or imported audio.
 
-    ``from_`` and ``from_name`` are the caller's, ``to`` is what was dialled; ``duration`` in seconds, ``size`` in
-    bytes, ``hangup_cause`` a Q.850 cause code. ``min_duration_seconds`` is the Profile's as the call began: what is
-    shorter is not kept. ``path`` is relative to the archive and is not shown by REST.
+    ``from`` and ``fromName`` identify the caller, ``to`` is the dialled number or id. ``duration`` is in seconds,
+    ``size`` in bytes, ``hangupCause`` is a Q.850 cause code. ``minDurationSeconds`` is the value of the Profile when
+    the call began; shorter audio is not stored.
     """
 
     id: Uuid4
@@ -292,8 +306,8 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     state: RecordingState
     format: str = "wav"
     channels: Literal[1, 2] = 1
-    started_at: Moment | None = None
-    ended_at: Moment | None = None
+    started_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
     duration: float | None = None
     size: int | None = None
     sha256: Sha256 | None = None
@@ -306,42 +320,43 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     verdict: Verdict | None = None
     metadata: Metadata = {}
     legal_hold: bool = False
-    expires_at: Moment | None = None
+    expires_at: Timestamp | None = None
     min_duration_seconds: Seconds = 0
-    path: str | None = None
-    created_at: Moment
-    updated_at: Moment
+    path: str | None = None  # relative to the archive; not part of the REST representation
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
-LEG_SUFFIXES: Final = ("wav", "wav16")  # of the file behind it: 16-bit samples at 8 or at 16 kHz
+LEG_SUFFIXES: Final = ("wav", "wav16")  # of the files that Asterisk records: 16-bit samples at 8 kHz or 16 kHz
 
 
 def leg_name(recording_id: UUID, side: Side) -> str:
-    """The name under which Asterisk records one side, in its recording directory and without the suffix.
+    """Return the name of the file, without suffix, to which Asterisk records one party.
 
-    Derived and never stored, so that a file tells whose it is even where no row and no event survived.
+    It is derived from the id, so that a file can be attributed to its Recording without a row or an event.
     """
     return f"voxrec-{recording_id}-{side}"
 
 
 class CallState(enum.StrEnum):
-    """How far a live call is."""
+    """State of a live call."""
 
     NEW = "new"
-    PLACING = "placing"  # the far end's channel is being made
+    PLACING = "placing"  # the outgoing leg is being created
     RINGING = "ringing"  # the far end is being called
-    CONNECTING = "connecting"  # it has answered, and the recording begins
+    CONNECTING = "connecting"  # the far end has answered; the recording is being started
     ANNOUNCING = "announcing"
     TALKING = "talking"
-    CLEARING = "clearing"  # it has ended, and its channels and files are being closed
+    CLEARING = "clearing"  # the call has ended; its channels are being hung up and its files closed
     OVER = "over"
 
 
 class Call(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One call as it stands now; ``age`` in seconds since it came in.
+    """A live call.
 
-    ``from_`` and ``from_name`` are the caller's, ``to`` is what was dialled; ``answered_at`` is when the far end
-    answered. ``hangup_cause`` (Q.850) and ``hangup_by`` (caller, callee or voxrec) are known once it has ended.
+    ``age`` is the number of seconds since the call arrived. ``from`` and ``fromName`` identify the caller, ``to`` is
+    the dialled number or id; ``answeredAt`` is the time at which the far end answered. ``hangupCause`` (a Q.850 cause
+    code) and ``hangupBy`` (``caller``, ``callee`` or ``voxrec``) are set when the call has ended.
     """
 
     id: UUID
@@ -362,12 +377,12 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def created_at(self) -> datetime:
-        """When it came in: what lists go by."""
+        """The sort key of lists: the time at which the call arrived."""
         return self.started_at
 
 
 class EventType(enum.StrEnum):
-    """What can happen to a call or a Recording."""
+    """Type of an event of a call or a Recording."""
 
     CALL_STARTED = "call.started"
     CALL_RINGING = "call.ringing"
@@ -385,9 +400,10 @@ class EventType(enum.StrEnum):
 
 
 class Event(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Something that happened: to a Call, which ``data`` is, or to a Recording, of which ``data`` tells the essentials.
+    """An event of a call or a Recording.
 
-    Ids grow; ``at`` is when it happened, which for a call may be a moment before the event before it.
+    ``data`` is the Call, or a summary of the Recording. Ids increase in the order in which events are stored; ``at`` is
+    the time of the event, which can be slightly earlier than that of the preceding event.
     """
 
     id: int
@@ -398,27 +414,27 @@ class Event(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class JobKind(enum.StrEnum):
-    """What the durable queue knows how to do."""
+    """Kind of a job."""
 
-    FINISH = "finish"  # leg files to a completed Recording
-    MAIL = "mail"  # a completed Recording to the Profile's mailboxes
-    ERASE = "erase"  # the files of a Recording that was deleted
+    FINISH = "finish"  # produce the audio file of a Recording from the files of both parties
+    MAIL = "mail"  # send a completed Recording to the email addresses of its Profile
+    ERASE = "erase"  # delete the files of a deleted Recording
 
 
 class JobState(enum.StrEnum):
-    """How a job stands."""
+    """State of a job."""
 
-    PENDING = "pending"  # it waits for its time, or for somebody to take it
-    RUNNING = "running"  # somebody has it
-    DEAD = "dead"  # it was given up; lastError says why
+    PENDING = "pending"  # due now or later, not claimed
+    RUNNING = "running"  # claimed by a worker
+    DEAD = "dead"  # no further attempts; lastError contains the reason
     DONE = "done"
 
 
 class Job(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One step owed to a Recording. ``attempts`` counts those begun since it was last started by hand, if it was.
+    """A background task for a Recording: finish, mail or erase.
 
-    ``path`` is where the audio of a deleted Recording is, relative to the archive; None in other jobs. ``claims`` is
-    how often it was ever claimed: the fence that tells its holder from those who have lost it.
+    ``attempts`` is the number of attempts that were started since the job was created or last restarted. ``dueAt`` is
+    the time of the next attempt.
     """
 
     id: UUID
@@ -429,12 +445,15 @@ class Job(Struct, frozen=True, kw_only=True, rename="camel"):
     due_at: datetime
     last_error: str | None = None
     created_at: datetime
-    path: str | None = None
-    claims: int = 0
+    path: str | None = None  # of the audio of a deleted Recording, relative to the archive; None for other kinds
+    claims: int = 0  # the fencing token: a worker that lost its lease has an older value than the row
 
 
 class Prompt(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A custom announcement; ``duration`` (s), ``size`` (bytes) and ``sha256`` are null until its audio is uploaded."""
+    """A custom announcement.
+
+    ``duration`` (seconds), ``size`` (bytes) and ``sha256`` are null until its audio is uploaded.
+    """
 
     id: Uuid4
     name: Text255 | None = None
@@ -446,71 +465,75 @@ class Prompt(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Role(enum.StrEnum):
-    """What a token is for. Each role may do what the ones before it may."""
+    """Permissions of a token. ``provision`` includes ``read``; ``admin`` includes both."""
 
     READ = "read"
     PROVISION = "provision"
     ADMIN = "admin"
 
-    def covers(self, needed: "Role") -> bool:
-        """Whether what ``needed`` may do, this role may do."""
+    def includes(self, required: "Role") -> bool:
+        """Whether this role has all permissions of ``required``."""
         roles = tuple(Role)
-        return roles.index(self) >= roles.index(needed)
+        return roles.index(self) >= roles.index(required)
 
 
 class Token(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who may use REST, without the secret. ``profile_ids`` None: all Profiles; ``expires_at`` None: never."""
+    """An access token of the REST API, without its secret.
+
+    ``profileIds`` restricts it to these Profiles; null means all Profiles. ``expiresAt`` null means that it never
+    expires.
+    """
 
     id: UUID
-    name: Annotated[str, Meta(min_length=1, max_length=255, pattern=PLAIN)]
+    name: Annotated[str, Meta(min_length=1, max_length=255, pattern=TRIMMED_TEXT)]
     role: Role
     profile_ids: Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=1000)] | None = None
-    expires_at: Moment | None = None
-    created_at: Moment
-    revoked_at: Moment | None = None
+    expires_at: Timestamp | None = None
+    created_at: Timestamp
+    revoked_at: Timestamp | None = None
 
     def field_errors(self) -> list[FieldError]:
-        """What the types alone cannot say about a new one; empty where it makes sense."""
-        return [fault for check in _TOKEN_CHECKS for fault in check(self)]
+        """Check what the types of the fields of a new token cannot express."""
+        return [error for check in _TOKEN_CHECKS for error in check(self)]
 
 
 def _check_expiry(token: Token) -> list[FieldError]:
     if token.expires_at is None:
         return []
     if token.expires_at.tzinfo is None:
-        return [FieldError("expiresAt", "has no offset from UTC, such as Z")]
+        return [FieldError("expiresAt", "has no UTC offset, such as Z")]
     if token.expires_at <= token.created_at:
         return [FieldError("expiresAt", "is not in the future")]
     return []
 
 
-def _check_limit(token: Token) -> list[FieldError]:
-    given = token.profile_ids or ()
-    if given and token.role is Role.ADMIN:
-        return [FieldError("profileIds", "cannot limit a token of role admin, which makes tokens without a limit")]
-    repeated = sorted({str(one) for one in given if given.count(one) > 1})
-    return [FieldError("profileIds", f"{one} stands in the list more than once") for one in repeated]
+def _check_profile_ids(token: Token) -> list[FieldError]:
+    ids = token.profile_ids or ()
+    if ids and token.role is Role.ADMIN:
+        return [FieldError("profileIds", "not allowed for the role admin, which can create unrestricted tokens")]
+    duplicates = sorted({str(profile_id) for profile_id in ids if ids.count(profile_id) > 1})
+    return [FieldError("profileIds", f"duplicate id {profile_id}") for profile_id in duplicates]
 
 
-_TOKEN_CHECKS: Final = (_check_expiry, _check_limit)
+_TOKEN_CHECKS: Final = (_check_expiry, _check_profile_ids)
 
 
 class AuditOutcome(enum.StrEnum):
-    """What came of a change."""
+    """Outcome of an audited change."""
 
-    BEGUN = "begun"  # under way, or nobody knows
+    BEGUN = "begun"  # in progress, or interrupted with an unknown outcome
     DONE = "done"
-    REFUSED = "refused"  # nothing was changed
+    REFUSED = "refused"  # rejected; nothing was changed
     FAILED = "failed"
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One change: who did it from where, to what, and what came of it.
+    """An audited change: who made it, from which address, what it changed, and its outcome.
 
-    ``token_id`` is None for the configured administrator (``who`` is ``admin``) and for a command, whose ``who`` is
-    the user who ran it; ``method`` is then ``COMMAND`` and ``path`` the command. ``kind`` is the kind of thing that
-    was changed (``profile``), ``target_id`` which; ``fields`` are the names of those that an update changed, never
-    their values; ``status`` is the HTTP status that was answered.
+    ``who`` is the name of the token, ``admin`` for the configured administrator, or the operating system user that ran
+    a command; ``tokenId`` is null in the last two cases. For a command, ``method`` is ``COMMAND`` and ``path`` is the
+    command. ``kind`` is the type of the changed object, such as ``profile``, and ``targetId`` its id. ``fields`` are
+    the names of the fields that an update changed, without their values. ``status`` is the HTTP status of the response.
     """
 
     id: UUID

@@ -70,7 +70,7 @@ from voxrec.store.recording_lookup import RecordingLookup
 from voxrec.store.recordings import Recordings
 from voxrec.store.statistics import PendingJobs, read_statistics
 from voxrec.store.tokens import Tokens
-from voxrec.systemd import notify
+from voxrec.systemd import sd_notify
 from voxrec.web.auth import ChainAuthenticator, StaticTokens, StoredTokens
 from voxrec.web.site import RestSite
 from voxrec.web.uploads import discard_leftovers
@@ -122,7 +122,7 @@ class Voxrec(SequentialMultiService):
 
     def stopService(self) -> Deferred[None]:
         """Stop all: first the calls, which get their time, the database last."""
-        notify("STOPPING=1")
+        sd_notify("STOPPING=1")
         return super().stopService()
 
     def _up(self, _: None) -> None:
@@ -132,7 +132,7 @@ class Voxrec(SequentialMultiService):
         # and neither what the Profiles in memory consist of, which each look for garbage of all ages goes through
         gc.set_threshold(*gc.get_threshold()[:2], _FULL_LOOKS)
         self._log.info("voxrec is up")
-        notify("READY=1")
+        sd_notify("READY=1")
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):

@@ -1,11 +1,11 @@
-"""SIP URIs as RFC 3261 section 19.1 defines them, narrowed to what may safely become the target of a call."""
+"""Parses SIP URIs (RFC 3261 section 19.1), restricted to those that are safe in an Asterisk dial string."""
 
 import ipaddress
 import re
 from dataclasses import dataclass
 
-# RFC 3261 section 25.1. Of user-unreserved, "&" and "," are left out: Asterisk separates dial strings and arguments
-# with them, so that they could place a call that nobody meant. Percent-encoding carries them where they are needed.
+# RFC 3261 section 25.1, without the characters "&" and "," of user-unreserved: they separate dial strings and arguments
+# in Asterisk, so a URI with them could call a second destination. They can be percent-encoded.
 _USER = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()=+$;?/]|%[0-9A-Fa-f]{2})+")
 _PASSWORD = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()=+$]|%[0-9A-Fa-f]{2})*")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?")
@@ -15,7 +15,7 @@ MAX_LENGTH = 255
 
 
 class SipUriError(ValueError):
-    """Not a SIP URI that voxrec can call; the message says why and what is allowed."""
+    """The text is not a SIP URI that voxrec can call. The message completes the sentence "the URI ..."."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,19 @@ class SipUri:
 
 
 def parse(text: str) -> SipUri:
-    """Read ``text`` as a SIP URI (RFC 3261 section 19.1.1); raise `SipUriError` saying what does not fit.
+    """Parse a SIP URI (RFC 3261 section 19.1.1).
 
-    Headers (``?``) and the ``method`` parameter are refused: a call's target has no use for them (section 19.1.5
-    warns of both), nor are ``&``, ``,``, white space or control characters allowed, escaped or not.
+    Raises `SipUriError` if ``text`` is not a SIP URI, is longer than `MAX_LENGTH`, or contains headers (``?``), the
+    parameter ``method`` (section 19.1.5 describes the risks of both), ``&``, ``,``, white space, or a control
+    character, escaped or not.
     """
     if len(text) > MAX_LENGTH:
         raise SipUriError(f"is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
     scheme, colon, rest = text.partition(":")
     if not colon or scheme.lower() not in ("sip", "sips"):
         raise SipUriError("must begin with sip: or sips:")
-    if bad := next((c for c in rest if not "!" <= c <= "~" or c in '"<>\\^`{|}#&,'), None):
-        raise SipUriError(f"must not contain {bad!r}")
+    if forbidden := next((c for c in rest if not "!" <= c <= "~" or c in '"<>\\^`{|}#&,'), None):
+        raise SipUriError(f"must not contain {forbidden!r}")
     if _CONTROL_ESCAPE.search(rest):
         raise SipUriError("must not contain an escaped control character")
     userinfo, at, hostpart = rest.rpartition("@")
@@ -54,7 +55,7 @@ def parse(text: str) -> SipUri:
         if not _PASSWORD.fullmatch(password):
             raise SipUriError("has a password part with characters that RFC 3261 does not allow")
     if "?" in hostpart:
-        raise SipUriError("must not carry headers (?...)")
+        raise SipUriError("must not contain headers (?...)")
     hostport, *parameters = hostpart.split(";")
     host, port = _host_and_port(hostport)
     return SipUri(scheme.lower(), user if at else None, host, port, tuple(map(_parameter, parameters)))
@@ -90,7 +91,7 @@ def _is_host(host: str) -> bool:
             return False
         return True
     labels = host.removesuffix(".").split(".")
-    # toplabel begins with a letter, or "12345.0" would be a host
+    # RFC 3261: toplabel begins with a letter; otherwise "12345.0" would be a host name
     return all(map(_LABEL.fullmatch, labels)) and len(host) <= 253 and labels[-1][0].isalpha()
 
 
@@ -99,19 +100,20 @@ def _parameter(text: str) -> tuple[str, str | None]:
     if not _PARAMETER.fullmatch(name) or (equals and not _PARAMETER.fullmatch(value)):
         raise SipUriError(f"has no valid parameter: {text!r}; ;name or ;name=value is allowed")
     if name.lower() == "method":
-        raise SipUriError("must not carry the method parameter")
+        raise SipUriError("must not contain the method parameter")
     return name.lower(), value if equals else None
 
 
-def host_allowed(host: str, allowed: tuple[str, ...]) -> bool:
-    """Whether ``host`` may be called. An entry is a host name, ``*.domain`` for all below it, an address or a network.
+def is_host_allowed(host: str, allowed: tuple[str, ...]) -> bool:
+    """Return whether ``host`` matches an entry of ``allowed``.
 
-    An empty list allows every host.
+    An entry is a host name, ``*.domain`` for all its subdomains, an IP address, or a network (``10.0.0.0/8``). An empty
+    ``allowed`` matches every host.
     """
     if not allowed:
         return True
-    name = host.rstrip(".").lower()
-    return any(_matches(name, entry.rstrip(".").lower()) for entry in allowed)
+    normalized = host.rstrip(".").lower()
+    return any(_matches(normalized, entry.rstrip(".").lower()) for entry in allowed)
 
 
 def _matches(host: str, entry: str) -> bool:

@@ -1,18 +1,21 @@
-"""Tells systemd how far the start and the stop are (sd_notify(3))."""
+"""Notifies systemd of the state of the daemon, as described in sd_notify(3)."""
 
 import os
 import socket
 
 
-def notify(state: str) -> None:
-    """Send ``READY=1``, ``STOPPING=1`` or ``STATUS=...`` to systemd; does nothing where it did not start us."""
+def sd_notify(state: str) -> None:
+    """Send ``state``, such as ``READY=1`` or ``STOPPING=1``, to systemd.
+
+    Does nothing if systemd did not start the process (no ``NOTIFY_SOCKET``), or if its socket cannot be reached.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
         try:
-            # a leading @ stands for the abstract namespace
-            channel.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
-            channel.send(state.encode())
+            # a leading @ denotes the abstract namespace
+            sender.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
+            sender.send(state.encode())
         except OSError:
             return

@@ -1,7 +1,7 @@
-"""What may block runs in a thread; which one is settled where everything is wired."""
+"""The type of the function that runs blocking code in a thread; the composition root chooses the thread pool."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 DeferToThread = Callable[..., Awaitable[Any]]
-"""``twisted.internet.threads.deferToThread``, or what a test puts in its place: runs a function with its arguments."""
+"""Has the signature of ``twisted.internet.threads.deferToThread``: the function to run, then its arguments."""

@@ -121,7 +121,10 @@ class TokenCommands(CommandTestCase):
             (("--name", "a", "--role", "read", "--expires", "soon"), "'--expires'"),
             (("--name", "a", "--role", "read", "--profile", "x"), "'--profile'"),
             (("--name", "a", "--role", "read", "--profile", PROFILE), f"profileIds: there is no profile {PROFILE}"),
-            (("--name", "a", "--role", "admin", "--profile", str(uuid4())), "profileIds: cannot limit"),
+            (
+                ("--name", "a", "--role", "admin", "--profile", str(uuid4())),
+                "profileIds: not allowed for the role admin",
+            ),
         ):
             with subtest(arguments):
                 result = self.voxrec("create", *arguments)

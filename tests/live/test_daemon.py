@@ -57,8 +57,8 @@ class MissingTests(DaemonTestCase):
         stack.config_file.write_text("asterisk: {pasword: x}\nmail: {port: 99999}\n")
         stack.launch_voxrec()
         self.assertEqual(await stack.voxrec_ended(20), os.EX_CONFIG)
-        self.assertIn("asterisk.pasword: is not known", stack.voxrec_log())
-        self.assertIn("mail.port: 99999 does not fit: Expected int <= 65535", stack.voxrec_log())
+        self.assertIn("asterisk.pasword: unknown field", stack.voxrec_log())
+        self.assertIn("mail.port: invalid value 99999: Expected int <= 65535", stack.voxrec_log())
         self.assertNotIn("Traceback", stack.voxrec_log())
 
     async def test_a_wrong_ari_password_is_said_once_and_tried_again(self) -> None:

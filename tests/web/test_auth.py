@@ -18,7 +18,7 @@ HOME: Final = "192.0.2.1"
 
 class RoleTests(SynchronousTestCase):
     def test_each_covers_those_before_it(self) -> None:
-        covered = {(one, other) for one in Role for other in Role if one.covers(other)}
+        covered = {(one, other) for one in Role for other in Role if one.includes(other)}
         admin, provision, read = Role.ADMIN, Role.PROVISION, Role.READ
         self.assertEqual(
             covered,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from voxrec.conversion import fit
+from voxrec.conversion import convert_fields
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Call, CallState, PauseBehavior, Recording
@@ -95,7 +95,7 @@ class CallRoutes:
         query.read(request.query(), {})
         call = self._found(request)
         given = request.json_object()
-        _, field_errors = fit(_Change, given)
+        _, field_errors = convert_fields(_Change, given)
         if not given:
             field_errors = [FieldError("recording", "is required: true, to record the call from now on")]
         require(field_errors)

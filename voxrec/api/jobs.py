@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import fields
 
-from voxrec.conversion import fit
+from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, FieldError
 from voxrec.model import Job, JobKind, JobState
 from voxrec.store.jobs import JobFilter, Jobs
@@ -95,7 +95,7 @@ class JobRoutes:
         """Try a dead job, or one that waits, at once and as if for the first time; whoever refused a mail gets it."""
         query.read(request.query(), {})
         given = request.json_object()
-        _, field_errors = fit(_CHANGE, given)
+        _, field_errors = convert_fields(_CHANGE, given)
         if "state" not in given:
             field_errors.append(FieldError("state", "is required"))
         require(field_errors)

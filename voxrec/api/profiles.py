@@ -8,7 +8,7 @@ from uuid import uuid4
 import msgspec
 
 from voxrec.api.validation import ProfileRules, channel_errors
-from voxrec.conversion import fit
+from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, FieldError
 from voxrec.model import Profile
 from voxrec.store.profiles import ProfileFilter, Profiles
@@ -83,7 +83,7 @@ class ProfileRoutes:
 
     async def _create(self, request: Request) -> Response:
         query.read(request.query(), {})
-        values, field_errors = fit(Profile, request.json_object(), refuse=_OURS)
+        values, field_errors = convert_fields(Profile, request.json_object(), read_only=_OURS)
         field_errors += await self._rules.field_errors(values)
         now = self._now()
         profile = Profile(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})

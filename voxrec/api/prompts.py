@@ -12,7 +12,7 @@ import msgspec
 from voxrec.api.audio_uploads import TAKEN, NotAudio, audio_upload, examined
 from voxrec.api.validation import version_errors
 from voxrec.audio.formats import FORMATS, media_type
-from voxrec.conversion import fit
+from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Prompt
 from voxrec.store.prompts import ALL_PROMPTS, PromptAudio, PromptFilter, Prompts
@@ -95,7 +95,7 @@ class PromptRoutes:
 
     async def _create(self, request: Request) -> Response:
         query.read(request.query(), {})
-        values, field_errors = fit(Prompt, request.json_object(), refuse=_OURS)
+        values, field_errors = convert_fields(Prompt, request.json_object(), read_only=_OURS)
         now = self._now()
         require([*field_errors, *version_errors("id", values.get("id"))])
         prompt = Prompt(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})

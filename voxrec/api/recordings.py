@@ -11,7 +11,7 @@ from msgspec import Meta
 from msgspec.structs import fields
 
 from voxrec.api.validation import format_errors, version_errors
-from voxrec.conversion import fit
+from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import PauseBehavior, Recording, RecordingState, metadata_errors
 from voxrec.store.profiles import Profiles
@@ -90,7 +90,7 @@ class _Wish(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         keys = set(cls.__struct_encode_fields__)
         if given.get("state") not in _STEERED:
             keys.discard("state")  # as it was shown, perhaps
-        values, field_errors = fit(cls, {key: given.pop(key) for key in keys & given.keys()})
+        values, field_errors = convert_fields(cls, {key: given.pop(key) for key in keys & given.keys()})
         wish = cls(**values)
         if wish.state != "paused":
             field_errors += [
@@ -254,7 +254,7 @@ class RecordingRoutes:
     async def _made(self, request: Request, given: Mapping[str, Any]) -> Recording:
         """What an imported Recording's metadata describe; its audio is still to come."""
         query.read(request.query(), {})
-        values, field_errors = fit(Recording, given, refuse=_KEYS - _GIVEN)
+        values, field_errors = convert_fields(Recording, given, read_only=_KEYS - _GIVEN)
         field_errors += _value_errors(values)
         field_errors += format_errors("format", values.get("format"), self._formats)
         field_errors += await self._profile_errors(request, given, values.get("profile_id"))

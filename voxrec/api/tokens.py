@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import msgspec
 
-from voxrec.conversion import fit
+from voxrec.conversion import convert_fields
 from voxrec.errors import FieldError
 from voxrec.model import Token
 from voxrec.store.tokens import UNREVOKED_TOKENS, Tokens, generate_secret
@@ -68,7 +68,7 @@ class TokenRoutes:
     async def _create(self, request: Request) -> Response:
         query.read(request.query(), {})
         given = request.json_object()
-        values, field_errors = fit(Token, given, refuse=_OURS)
+        values, field_errors = convert_fields(Token, given, read_only=_OURS)
         field_errors += [FieldError(key, "is required") for key in sorted(_DEMANDED - given.keys())]
         made: dict[str, Any] = {"id": uuid4(), "name": "-", "role": Role.READ, "created_at": self._now()}
         token = Token(**{**made, **values})

@@ -39,7 +39,7 @@ class ProfileRules:
             host = sipuri.parse(values.get("remote_sip_uri") or "").host
         except sipuri.SipUriError:
             return  # the Profile itself says why
-        if not sipuri.host_allowed(host, self._allowed_hosts):
+        if not sipuri.is_host_allowed(host, self._allowed_hosts):
             yield FieldError("remoteSipUri", f"the host {host!r} may not be called; the configuration says which may")
 
 

@@ -248,7 +248,7 @@ class Router:
             call.cannot_transfer()
 
     def _may_call(self, uri: str) -> bool:
-        return sipuri.host_allowed(sipuri.parse(uri).host, self._allowed_hosts)
+        return sipuri.is_host_allowed(sipuri.parse(uri).host, self._allowed_hosts)
 
     def _incoming(self, channel: events.Channel, args: tuple[str, ...] = ()) -> None:
         if channel.id in self._by_caller:

@@ -37,7 +37,7 @@ def daemon_database(file: Path) -> Iterator[BlockingDatabase]:
         with blocking_transaction(dsn) as database:
             yield database
     except VoxrecError as error:
-        field_errors = getattr(error, "faults", ())
+        field_errors = getattr(error, "field_errors", ())
         raise click.ClickException("\n".join([error.detail, *(f"  {fault}" for fault in field_errors)])) from error
 
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import click
 
 from voxrec.cli.context import by_command, config_option, daemon_database, now
-from voxrec.conversion import fit
+from voxrec.conversion import convert_fields
 from voxrec.errors import InvalidInput
 from voxrec.model import Role, Token
 from voxrec.postgres.blocking_database import run_to_completion
@@ -76,7 +76,7 @@ def revoke(token_id: UUID, file: Path) -> None:
 
 def _checked(given: dict[str, object]) -> Token:
     """The Token, held to the same rules as one that REST makes."""
-    values, field_errors = fit(Token, given)
+    values, field_errors = convert_fields(Token, given)
     if not field_errors:
         made = Token(**values)
         field_errors = made.field_errors()

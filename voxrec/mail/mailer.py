@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from voxrec.errors import DeliveryError, NotFound
 from voxrec.mail.message import MessageDefaults, compose
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
-from voxrec.model import Job, Profile, Recording, RecordingState, addresses
+from voxrec.model import Job, Profile, Recording, RecordingState, mail_addresses
 from voxrec.store.deliveries import Delivery, DeliveryState
 from voxrec.threads import DeferToThread
 
@@ -94,7 +94,7 @@ class Mailer:
         if recording is None:
             return
         profile = await self._profile(recording)
-        recipients = addresses(profile.email)
+        recipients = mail_addresses(profile.email)
         if not recipients:
             return
         owed = await self._deliveries.pending_recipients(recording.id, recipients)

@@ -16,7 +16,7 @@ from voxrec.audio.formats import FORMATS
 from voxrec.audio.peaks import peaks
 from voxrec.audio.waveform import drawn
 from voxrec.errors import AudioError
-from voxrec.model import Profile, Recording, Verdict, addresses
+from voxrec.model import Profile, Recording, Verdict, mail_addresses
 from voxrec.sanitize import sanitize_line
 
 _POLICY: Final = SMTP.clone(cte_type="7bit")  # a relay need not offer 8BITMIME
@@ -52,7 +52,7 @@ def compose(
     # Python would decode an encoded word of the caller's (RFC 2047), and write out the line end that it may hold
     message["Subject"] = facts.subject.replace("=?", "= ?")
     message["From"] = Address("voxrec", addr_spec=stationery.sender)
-    message["To"] = ", ".join(addresses(profile.email))
+    message["To"] = ", ".join(mail_addresses(profile.email))
     message["Date"] = now
     message["Message-ID"] = f"<{recording.id}@{stationery.sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notices, please

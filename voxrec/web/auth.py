@@ -33,7 +33,7 @@ class Principal:
 
     def require(self, needed: Role) -> None:
         """Raise NotAllowed, naming the role that is needed, where this one's is too small."""
-        if not self.role.covers(needed):
+        if not self.role.includes(needed):
             raise NotAllowed(
                 f"This needs the role {needed}; {self.name!r} has the role {self.role}.",
                 {"WWW-Authenticate": 'Bearer realm="voxrec", error="insufficient_scope"'},

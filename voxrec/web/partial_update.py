@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from voxrec.conversion import fit
+from voxrec.conversion import convert_fields
 from voxrec.errors import FieldError, InvalidInput
 
 S = TypeVar("S", bound=Struct)
@@ -27,7 +27,9 @@ class PartialUpdate(Generic[S]):
     @classmethod
     def of(cls, kind: type[S], given: Mapping[str, Any], fixed: frozenset[str]) -> "PartialUpdate[S]":
         """Read a body; ``fixed`` are the keys of which clients may only repeat the value."""
-        values, field_errors = fit(kind, {key: value for key, value in given.items() if key not in fixed}, refuse=fixed)
+        values, field_errors = convert_fields(
+            kind, {key: value for key, value in given.items() if key not in fixed}, read_only=fixed
+        )
         return cls(values, tuple(field_errors), {key: value for key, value in given.items() if key in fixed})
 
     def apply(self, current: S, representation: bytes) -> tuple[S, list[FieldError]]:
