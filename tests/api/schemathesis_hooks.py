@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import strategies as st
 
 from voxrec.api.audio_uploads import TAKEN
-from voxrec.audio.convert import Channel
+from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS
 from voxrec.cursor import Cursor
 from voxrec.web.query import cursor_text
@@ -104,7 +104,7 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
             case.body.setdefault("recordFormat", "wav")  # or what is there already may hold one channel
         if case.body.get("role") == "admin" and case.body.get("profileIds"):
             case.body["role"] = "read"  # an admin has no limits
-    if case.query and case.query.get("channel") in tuple(Channel):
+    if case.query and case.query.get("channel") in tuple(AudioChannel):
         del case.query["channel"]  # the recordings that come of all this have one
     if case.query and "cursor" in case.query:
         case.query.setdefault("limit", 5)

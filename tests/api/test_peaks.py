@@ -7,7 +7,7 @@ import soundfile
 from PIL import Image
 
 from tests.api.rest_test_case import RestTestCase
-from tests.audio.tones import silence, tone
+from tests.audio.fixtures import silence, tone
 from tests.subtest import subtest
 from voxrec.api.audio import AudioDamaged
 

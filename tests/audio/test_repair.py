@@ -7,16 +7,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.audio.tones import AudioTestCase, silence, tone
+from tests.audio.fixtures import AudioTestCase, silence, tone
 from voxrec.audio.probe import probe
-from voxrec.audio.repair import needs_repair, repair
+from voxrec.audio.repair import needs_repair, repair_header
 
-HEADER = 44
+HEADER_SIZE = 44
 
 
 def with_sizes(content: bytes, riff: int, data: int) -> bytes:
-    """Put other sizes into a 44-byte WAV header."""
-    return content[:4] + struct.pack("<I", riff) + content[8:40] + struct.pack("<I", data) + content[HEADER:]
+    """Return a WAV file with other sizes in its 44-byte header."""
+    return content[:4] + struct.pack("<I", riff) + content[8:40] + struct.pack("<I", data) + content[HEADER_SIZE:]
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -24,98 +24,98 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 class RepairTests(AudioTestCase):
-    def given_file(self, content: bytes) -> Path:
+    def put(self, content: bytes) -> Path:
         path = self.directory / "leg.wav"
         path.write_bytes(content)
         return path
 
-    def sound(self, seconds: float = 1.0) -> bytes:
-        return self.write("sound.wav", tone(440, seconds)).read_bytes()
+    def valid_wav(self, seconds: float = 1.0) -> bytes:
+        return self.write("valid.wav", tone(440, seconds)).read_bytes()
 
-    def test_sizes_that_stayed_zero(self) -> None:
-        whole = self.sound()
-        path = self.given_file(with_sizes(whole, 0, 0))
-        self.assertTrue(repair(path))
-        self.assertEqual(path.read_bytes(), whole)
-        self.assertFalse(repair(path))
+    def test_zero_sizes_are_set(self) -> None:
+        valid = self.valid_wav()
+        path = self.put(with_sizes(valid, 0, 0))
+        self.assertTrue(repair_header(path))
+        self.assertEqual(path.read_bytes(), valid)
+        self.assertFalse(repair_header(path))
 
-    def test_silence_is_not_a_chain_of_empty_chunks(self) -> None:
-        whole = self.write("silent.wav", silence(1.0)).read_bytes()
-        path = self.given_file(with_sizes(whole, 0, 0))
-        self.assertTrue(repair(path))
-        self.assertEqual(path.read_bytes(), whole)
+    def test_silence_is_not_mistaken_for_empty_chunks(self) -> None:
+        valid = self.write("silent.wav", silence(1.0)).read_bytes()
+        path = self.put(with_sizes(valid, 0, 0))
+        self.assertTrue(repair_header(path))
+        self.assertEqual(path.read_bytes(), valid)
 
-    def test_more_was_appended_than_the_header_knows(self) -> None:
-        whole = self.sound()
-        path = self.given_file(with_sizes(whole, 36 + 8000, 8000))
-        self.assertTrue(repair(path))
-        self.assertEqual(path.read_bytes(), whole)
+    def test_sizes_of_a_file_that_was_appended_to_are_corrected(self) -> None:
+        valid = self.valid_wav()
+        path = self.put(with_sizes(valid, 36 + 8000, 8000))
+        self.assertTrue(repair_header(path))
+        self.assertEqual(path.read_bytes(), valid)
 
-    def test_the_file_ends_before_the_header_says(self) -> None:
-        path = self.given_file(self.sound()[:-1000])
-        self.assertTrue(repair(path))
+    def test_sizes_of_a_truncated_file_are_corrected(self) -> None:
+        path = self.put(self.valid_wav()[:-1000])
+        self.assertTrue(repair_header(path))
         self.assertEqual(probe(path).frames, 7500)
-        self.assertEqual(path.read_bytes(), self.sound(7500 / 8000))
+        self.assertEqual(path.read_bytes(), self.valid_wav(7500 / 8000))
 
-    def test_a_cut_sample_goes(self) -> None:
-        whole = self.sound()
-        path = self.given_file(with_sizes(whole[:-1], 0, 0))
-        self.assertTrue(repair(path))
+    def test_incomplete_last_sample_is_removed(self) -> None:
+        valid = self.valid_wav()
+        path = self.put(with_sizes(valid[:-1], 0, 0))
+        self.assertTrue(repair_header(path))
         self.assertEqual(probe(path).frames, 7999)
-        self.assertEqual(path.stat().st_size, len(whole) - 2)
-        self.assertFalse(repair(path))
+        self.assertEqual(path.stat().st_size, len(valid) - 2)
+        self.assertFalse(repair_header(path))
 
-    def test_only_the_riff_size_is_wrong(self) -> None:
-        whole = self.sound()
-        path = self.given_file(with_sizes(whole, 0, 16000))
-        self.assertTrue(repair(path))
-        self.assertEqual(path.read_bytes(), whole)
+    def test_wrong_riff_size_is_corrected(self) -> None:
+        valid = self.valid_wav()
+        path = self.put(with_sizes(valid, 0, 16000))
+        self.assertTrue(repair_header(path))
+        self.assertEqual(path.read_bytes(), valid)
 
-    def test_one_byte_samples_are_padded_to_even(self) -> None:
-        header = self.sound()[:HEADER]
+    def test_odd_data_size_is_padded(self) -> None:
+        header = self.valid_wav()[:HEADER_SIZE]
         header = header[:32] + struct.pack("<HH", 1, 8) + header[36:]
-        path = self.given_file(with_sizes(header + b"\x80" * 7, 0, 0))
-        self.assertTrue(repair(path))
+        path = self.put(with_sizes(header + b"\x80" * 7, 0, 0))
+        self.assertTrue(repair_header(path))
         self.assertEqual(path.read_bytes(), with_sizes(header, 36 + 8, 7) + b"\x80" * 7 + b"\0")
-        self.assertFalse(repair(path))
+        self.assertFalse(repair_header(path))
 
-    def test_chunks_behind_the_data_stay(self) -> None:
-        whole = self.sound()
-        more = chunk(b"LIST", b"INFOISFT\x05\0\0\0Lavf\0") + chunk(b"id3 ", b"ID3")
+    def test_file_with_chunks_after_the_data_is_unchanged(self) -> None:
+        valid = self.valid_wav()
+        chunks = chunk(b"LIST", b"INFOISFT\x05\0\0\0Lavf\0") + chunk(b"id3 ", b"ID3")
         for name, content in {
-            "right": with_sizes(whole + more, len(whole) + len(more) - 8, 16000),
-            "riff size wrong": with_sizes(whole + more, 0, 16000),
-            "last pad byte missing": with_sizes(whole + more[:-1], len(whole) + len(more) - 9, 16000),
+            "valid": with_sizes(valid + chunks, len(valid) + len(chunks) - 8, 16000),
+            "riff size wrong": with_sizes(valid + chunks, 0, 16000),
+            "last pad byte missing": with_sizes(valid + chunks[:-1], len(valid) + len(chunks) - 9, 16000),
         }.items():
             with self.subTest(name):
-                path = self.given_file(content)
-                self.assertFalse(repair(path))
+                path = self.put(content)
+                self.assertFalse(repair_header(path))
                 self.assertEqual(path.read_bytes(), content)
 
-    def test_chunks_before_the_data_do_not_matter(self) -> None:
-        whole = self.sound()
+    def test_chunks_before_the_data_are_kept(self) -> None:
+        valid = self.valid_wav()
         before = chunk(b"LIST", b"INFO\0")
-        right = whole[:36] + before + whole[36:]
-        right = right[:4] + struct.pack("<I", len(right) - 8) + right[8:]
-        size_at = 36 + len(before) + 4
-        path = self.given_file(right[:size_at] + b"\0\0\0\0" + right[size_at + 4 :])
-        self.assertTrue(repair(path))
-        self.assertEqual(path.read_bytes(), right)
+        expected = valid[:36] + before + valid[36:]
+        expected = expected[:4] + struct.pack("<I", len(expected) - 8) + expected[8:]
+        size_offset = 36 + len(before) + 4
+        path = self.put(expected[:size_offset] + b"\0\0\0\0" + expected[size_offset + 4 :])
+        self.assertTrue(repair_header(path))
+        self.assertEqual(path.read_bytes(), expected)
 
-    def test_what_is_not_a_whole_wav_stays(self) -> None:
-        whole = self.sound()
-        no_format = whole[:12] + whole[36:]
-        for content in (b"", b"RIFF", whole[:30], b"OggS" + whole[4:], whole[:8] + b"AVI " + whole[12:], no_format):
+    def test_file_without_complete_wav_header_is_unchanged(self) -> None:
+        valid = self.valid_wav()
+        without_fmt = valid[:12] + valid[36:]
+        for content in (b"", b"RIFF", valid[:30], b"OggS" + valid[4:], valid[:8] + b"AVI " + valid[12:], without_fmt):
             with self.subTest(content[:40]):
-                path = self.given_file(content)
-                self.assertFalse(repair(path))
+                path = self.put(content)
+                self.assertFalse(repair_header(path))
                 self.assertEqual(path.read_bytes(), content)
 
-    def test_right_files_are_not_even_written_to(self) -> None:
-        path = self.given_file(self.sound())
+    def test_valid_file_is_not_written_to(self) -> None:
+        path = self.put(self.valid_wav())
         path.chmod(0o400)
         before = path.stat()
-        self.assertFalse(repair(path))
+        self.assertFalse(repair_header(path))
         self.assertEqual(path.stat().st_mtime_ns, before.st_mtime_ns)
 
     @settings(deadline=None)  # it writes files
@@ -124,26 +124,26 @@ class RepairTests(AudioTestCase):
         subtype=st.sampled_from(["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "ULAW", "ALAW", "IMA_ADPCM"]),
         channels=st.integers(1, 2),
     )
-    def test_libsndfiles_own_files_are_right(self, frames: int, subtype: str, channels: int) -> None:
-        path = self.write("own.wav", np.ones((frames, channels), dtype=np.int16), subtype=subtype)
+    def test_files_of_libsndfile_need_no_repair(self, frames: int, subtype: str, channels: int) -> None:
+        path = self.write("libsndfile.wav", np.ones((frames, channels), dtype=np.int16), subtype=subtype)
         content = path.read_bytes()
-        self.assertFalse(repair(path))
+        self.assertFalse(repair_header(path))
         self.assertEqual(path.read_bytes(), content)
 
     @settings(deadline=None)  # it writes files
     @given(samples=st.binary(max_size=600), riff=st.integers(0, 2**32 - 1), data=st.integers(0, 2**32 - 1))
-    def test_any_sizes(self, samples: bytes, riff: int, data: int) -> None:
-        """Whatever the header says: afterwards every whole sample is there, and a second look finds nothing."""
-        path = self.given_file(with_sizes(self.sound(0)[:HEADER] + samples, riff, data))
+    def test_arbitrary_sizes(self, samples: bytes, riff: int, data: int) -> None:
+        """After the repair every complete sample is there, and no further repair is needed."""
+        path = self.put(with_sizes(self.valid_wav(0)[:HEADER_SIZE] + samples, riff, data))
         needed = needs_repair(path)
-        self.assertIs(repair(path), needed)
+        self.assertIs(repair_header(path), needed)
         self.assertEqual(probe(path).frames, len(samples) // 2)
-        self.assertEqual(path.read_bytes()[HEADER:], samples[: len(samples) // 2 * 2])
+        self.assertEqual(path.read_bytes()[HEADER_SIZE:], samples[: len(samples) // 2 * 2])
         self.assertFalse(needs_repair(path))
 
     @settings(deadline=None)  # it writes files
     @given(content=st.binary(max_size=200))
-    def test_any_bytes(self, content: bytes) -> None:
-        path = self.given_file(content)
-        self.assertFalse(repair(path))
+    def test_arbitrary_files(self, content: bytes) -> None:
+        path = self.put(content)
+        self.assertFalse(repair_header(path))
         self.assertEqual(path.read_bytes(), content)

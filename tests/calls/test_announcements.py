@@ -12,7 +12,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.audio.tones import tone
+from tests.audio.fixtures import tone
 from tests.calls.double import NOW, profile
 from voxrec.calls.announcements import Announcements
 from voxrec.errors import NotFound, StoreUnavailable

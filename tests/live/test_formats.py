@@ -8,11 +8,11 @@ import numpy as np
 import soundfile
 from twisted.internet.threads import deferToThread
 
-from tests.audio.tones import Samples, strength, tone
+from tests.audio.fixtures import Samples, amplitude_at, tone
 from tests.live.gateway import GatewayTestCase, shared_stack
-from voxrec.audio.formats import FORMATS, Format
+from voxrec.audio.formats import FORMATS, AudioFormat
 from voxrec.audio.join import join
-from voxrec.audio.source import blocks, opened
+from voxrec.audio.reader import open_audio, read_blocks
 from voxrec.model import RecordChannels
 from voxrec.sandbox.asterisk import SandboxAsterisk
 from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, Recipe
@@ -44,7 +44,7 @@ class FormatTests(GatewayTestCase):
             join(leg, None, given, RecordChannels.MONO, form)
             heard = await deferToThread(self.heard, asterisk, given, form)
             if not self.sounds_right(heard):
-                wrong[name] = len(heard), strength(heard, HERTZ)
+                wrong[name] = len(heard), amplitude_at(heard, HERTZ)
         self.assertEqual(wrong, {})
         await self.made_by_asterisk(asterisk, leg)
 
@@ -55,14 +55,14 @@ class FormatTests(GatewayTestCase):
         for name in ("gsm", "ulaw", "al", "sln", "sln16", "g722", "vox"):
             form = FORMATS[name]
             written = await deferToThread(self.file_convert, asterisk, source, f"asterisk-{name}.{form.suffix}")
-            with opened(written, form) as sound:
-                samples = np.concatenate(list(blocks(sound, written)))[:, 0]
+            with open_audio(written, form) as sound:
+                samples = np.concatenate(list(read_blocks(sound, written)))[:, 0]
             self.assertEqual(sound.samplerate, form.rate_for(8000))
             self.assertApproximates(len(samples) / sound.samplerate, SECONDS, 0.1, name)
             middle = samples[sound.samplerate // 2 : sound.samplerate * 3 // 2]
-            self.assertApproximates(strength(middle, HERTZ, sound.samplerate), AMPLITUDE, AMPLITUDE / 10, name)
+            self.assertApproximates(amplitude_at(middle, HERTZ, sound.samplerate), AMPLITUDE, AMPLITUDE / 10, name)
 
-    def heard(self, asterisk: SandboxAsterisk, given: Path, form: Format) -> Samples:
+    def heard(self, asterisk: SandboxAsterisk, given: Path, form: AudioFormat) -> Samples:
         """What Asterisk makes of a file: samples at 8 kHz."""
         return np.fromfile(self.file_convert(asterisk, given, f"heard-{form.name}.sln"), dtype="<i2")
 
@@ -78,6 +78,6 @@ class FormatTests(GatewayTestCase):
         if abs(len(samples) / 8000 - SECONDS) > 0.1:
             return False
         middle = samples[4000:12000].astype(np.float64)
-        found = strength(samples[4000:12000], HERTZ)
+        found = amplitude_at(samples[4000:12000], HERTZ)
         rest = np.mean(middle**2) - found**2 / 2
         return abs(found / AMPLITUDE - 1) < 0.08 and bool(rest < 0.02 * AMPLITUDE**2 / 2)

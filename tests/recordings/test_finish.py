@@ -23,7 +23,7 @@ from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import voxrec.recordings.finish as module
-from tests.audio.tones import constant, silence, tone
+from tests.audio.fixtures import constant, silence, tone
 from voxrec.archive.interface import ArchiveUnavailable
 from voxrec.archive.local import LocalArchive
 from voxrec.errors import AudioError, Conflict, InvalidInput, NotFound, Unavailable
@@ -519,7 +519,7 @@ class OvertakenTests(FinishTestCase):
     """An attempt whose lease ran out, and another that does all of the job while the first is at one of its steps."""
 
     def test_nobody_writes_into_the_others_file(self) -> None:
-        for owner, name in ((module, "join"), (module, "judge"), (LocalArchive, "put")):
+        for owner, name in ((module, "join"), (module, "make_verdict"), (LocalArchive, "put")):
             for other in (self.run_job, self.all_but_the_row):
                 with self.subTest(name, other=other.__name__):
                     self.house = House(self.base / f"{name}-{other.__name__}")
@@ -551,11 +551,11 @@ class OvertakenTests(FinishTestCase):
 
 STEPS: dict[str, object] = {
     "needs_repair": module,
-    "repair": module,
+    "repair_header": module,
     "probe": module,
     "new": module._WorkFiles,
     "join": module,
-    "judge": module,
+    "make_verdict": module,
     "put": LocalArchive,
     "mkdir": Path,
     "rename": Path,

@@ -15,7 +15,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from tests.audio.tones import tone
+from tests.audio.fixtures import tone
 from tests.database import DatabaseTestCase, reactor
 from tests.mail.relay import Mailbox, RelayTestCase
 from tests.mortal import STEPS, Place

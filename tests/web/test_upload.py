@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from tests.api.rest_test_case import AUDIO_LIMIT, ClientResponse, RestTestCase
-from tests.audio.tones import strength
+from tests.audio.fixtures import amplitude_at
 from tests.database import until
 from tests.subtest import subtest
 from tests.web.wire import connected
@@ -147,7 +147,7 @@ class ConversionTests(UploadTestCase):
                 response = await self.get(f"channel={channel}")
                 samples, rate = soundfile.read(io.BytesIO(response.body), dtype="int16", always_2d=True)
                 self.assertEqual(samples.shape[1], 1)
-                loud = [strength(samples[:, 0], hertz, rate) > 5000 for hertz in (440, 1000)]
+                loud = [amplitude_at(samples[:, 0], hertz, rate) > 5000 for hertz in (440, 1000)]
                 self.assertEqual(loud, [left, right])
                 self.assertIn(f"-{channel}.wav", response.headers["content-disposition"])
 
@@ -160,7 +160,7 @@ class ConversionTests(UploadTestCase):
                 self.recording = await self.add_audio(response.body, channels=1, duration=1.0, format=name)
                 back = await self.get("format=wav")
                 samples, rate = soundfile.read(io.BytesIO(back.body), dtype="int16")
-                self.assertGreater(strength(samples, 1000, rate), 5000)
+                self.assertGreater(amplitude_at(samples, 1000, rate), 5000)
                 self.recording = await self.add_audio(two_tones(), channels=2, duration=1.0)
 
     async def test_head_says_what_get_does(self) -> None:

@@ -12,8 +12,8 @@ from twisted.internet.defer import DeferredSemaphore
 from voxrec.api.audio_uploads import TAKEN, NotAudio, audio_upload, examined
 from voxrec.api.recordings import SHOWN
 from voxrec.archive.interface import Archive
-from voxrec.audio.convert import Channel, convert
-from voxrec.audio.formats import FORMATS, Format, recognised
+from voxrec.audio.convert import AudioChannel, convert
+from voxrec.audio.formats import FORMATS, AudioFormat, find_format
 from voxrec.errors import AudioError, Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Recording, RecordingState
 from voxrec.store.recordings import Recordings
@@ -118,7 +118,7 @@ class AudioRoutes:
         if channel is None and name == recording.format:
             return await self._as_it_is(request, recording, path)
         if name in FORMATS and channel is None and recording.channels > FORMATS[name].channels:
-            told = f"is needed here: {name} holds one channel; {', '.join(Channel)} can be chosen"
+            told = f"is needed here: {name} holds one channel; {', '.join(AudioChannel)} can be chosen"
             raise InvalidInput("Parameters of the query do not fit.", [FieldError("channel", told)])
         if name not in FORMATS:
             fault = FieldError("format", f"is needed here: {name!r} cannot be made; known are {', '.join(FORMATS)}")
@@ -126,7 +126,7 @@ class AudioRoutes:
         return await self._converted(request, recording, path, FORMATS[name], channel)
 
     async def _converted(
-        self, request: Request, recording: Recording, path: str, form: Format, channel: Channel | None
+        self, request: Request, recording: Recording, path: str, form: AudioFormat, channel: AudioChannel | None
     ) -> Response:
         """Something made of it for this answer alone.
 
@@ -153,7 +153,7 @@ class AudioRoutes:
         body = FilePart(descriptor, 0, size, self._defer_to_thread)
         return Response(200, {**headers, "Content-Length": str(size)}, body)
 
-    def _convert(self, path: str, recording: Recording, form: Format, channel: Channel | None) -> int:
+    def _convert(self, path: str, recording: Recording, form: AudioFormat, channel: AudioChannel | None) -> int:
         """Open a file that is nowhere else, and gone once it is closed."""
         os.close(self._open(path, recording))
         try:
@@ -178,7 +178,7 @@ class AudioRoutes:
         recordings = self._recordings.of(request.principal)
         self._require_pending(request, await recordings.get(request.id))
         info, seconds = await self._defer_to_thread(examined, upload.path, 2, LONGEST)
-        form = recognised(info.container, info.subtype)
+        form = find_format(info.container, info.subtype)
         if form is None:
             raise NotAudio(f"The audio is {info.container} ({info.subtype}), which is not one of {', '.join(FORMATS)}.")
         found = {"format": form.name, "channels": info.channels, "duration": seconds}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from voxrec.audio.convert import measured
+from voxrec.audio.convert import measure_duration
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.errors import AudioError, InvalidInput
 from voxrec.web.problems import UnsupportedMedia
@@ -42,7 +42,7 @@ def examined(path: Path, channels: int, most: float) -> tuple[AudioInfo, float]:
             raise NotAudio(f"The audio has {info.channels} channels; at most {channels} are allowed.")
         if not 4000 <= info.rate <= 192_000:
             raise NotAudio(f"The audio has {info.rate} samples a second; 4000 to 192000 are allowed.")
-        return info, measured(path, most)
+        return info, measure_duration(path, most)
     except AudioError as fault:
         reason = fault.detail.removeprefix(f"{path}: ")
         raise NotAudio(f"The body is not audio that can be read: it {_sentence(reason)}") from fault

@@ -10,8 +10,8 @@ from twisted.internet.defer import DeferredSemaphore
 from voxrec.api.audio import CACHING, AudioDamaged, NoAudioYet, path_of
 from voxrec.archive.interface import Archive
 from voxrec.audio.formats import FORMATS
-from voxrec.audio.peaks import peaks
-from voxrec.audio.waveform import drawn
+from voxrec.audio.peaks import compute_peaks
+from voxrec.audio.waveform import render_waveform
 from voxrec.errors import AudioError, NotFound
 from voxrec.model import Recording
 from voxrec.store.recordings import Recordings
@@ -92,7 +92,7 @@ class PeaksRoutes:
 
     def _made(self, recording: Recording, path: str, points: int, make: Callable[[Recording, Outline], bytes]) -> bytes:
         try:
-            pairs = peaks(self._archive.locate(path), points, FORMATS.get(recording.format))
+            pairs = compute_peaks(self._archive.locate(path), points, FORMATS.get(recording.format))
             found = [[list(pair) for pair in channel] for channel in pairs]
         except (NotFound, AudioError, OSError) as error:
             raise AudioDamaged(f"The archive does not give the audio of recording {recording.id}.") from error
@@ -106,4 +106,4 @@ def _encoded(recording: Recording, found: Outline) -> bytes:
 
 
 def _painted(_: Recording, found: Outline) -> bytes:
-    return drawn([[(low, high) for low, high in channel] for channel in found])
+    return render_waveform([[(low, high) for low, high in channel] for channel in found])

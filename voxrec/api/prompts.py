@@ -11,7 +11,7 @@ import msgspec
 
 from voxrec.api.audio_uploads import TAKEN, NotAudio, audio_upload, examined
 from voxrec.api.validation import version_errors
-from voxrec.audio.formats import FORMATS, media_type
+from voxrec.audio.formats import FORMATS, media_type_of
 from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Prompt
@@ -137,7 +137,7 @@ class PromptRoutes:
         request.conditions.require_readable(etag)
         if request.conditions.unchanged(etag):
             return Response(304, {"ETag": etag})
-        return Response(200, {"Content-Type": media_type(audio.container), "ETag": etag}, audio.content)
+        return Response(200, {"Content-Type": media_type_of(audio.container), "ETag": etag}, audio.content)
 
     async def _put_audio(self, request: Request) -> Response:
         query.read(request.query(), {})

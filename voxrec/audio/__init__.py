@@ -1,5 +1,5 @@
-"""Pure functions over audio files: probe, repair, join the legs, verdict, peaks.
+"""Pure functions over audio files: probe, repair, resample, join, convert, measure and draw.
 
-They block, so callers run them in a thread pool; they read in blocks, so that hours of audio need no more memory than
-a minute. libsndfile (through soundfile) does every format but the plainest, numpy the arithmetic.
+The functions block, so run them in a thread pool. They read files in blocks, so memory use does not depend on the
+length. soundfile (libsndfile) reads and writes every format except plain PCM and G.722; numpy does the arithmetic.
 """

@@ -1,4 +1,4 @@
-"""One audio file to another: other format, other rate, fewer channels. In blocks, whatever the length."""
+"""Convert one audio file to another format, sample rate or number of channels, and measure uploaded files."""
 
 import enum
 import os
@@ -8,19 +8,20 @@ from typing import Final
 
 import numpy as np
 
-from voxrec.audio.formats import WAV, Format
-from voxrec.audio.join import mixed
+from voxrec.audio.formats import WAV, AudioFormat
+from voxrec.audio.join import mix
 from voxrec.audio.probe import AudioInfo, probe
-from voxrec.audio.sink import resampled, write
-from voxrec.audio.source import BLOCK, Samples, Sound, blocks, opened
+from voxrec.audio.reader import BLOCK_FRAMES, AudioReader, Samples, open_audio, read_blocks
+from voxrec.audio.resample import resample_blocks
+from voxrec.audio.writer import write_audio
 from voxrec.errors import AudioError
 
-_MOST: Final = 1 << 31  # samples of 16 bits, which a WAV can hold: a few megabytes of FLAC can unfold to any number
-_SLACK: Final = 0.1  # seconds that a lossy codec may count otherwise than it gives
+_MAX_SAMPLES: Final = 1 << 31  # 4 GiB of 16-bit samples, the limit of WAV; a few megabytes of FLAC can decode to more
+_DURATION_TOLERANCE: Final = 0.1  # seconds by which the header of a lossy format may differ from the decoded length
 
 
-class Channel(enum.StrEnum):
-    """What of a two-channel recording is wanted."""
+class AudioChannel(enum.StrEnum):
+    """Which part of a two-channel recording to return."""
 
     CALLER = "caller"
     CALLEE = "callee"
@@ -28,43 +29,55 @@ class Channel(enum.StrEnum):
 
 
 def convert(
-    source: Path, output: Path, form: Format, channel: Channel | None = None, source_form: Format | None = None
+    source: Path,
+    output: Path,
+    audio_format: AudioFormat,
+    channel: AudioChannel | None = None,
+    source_format: AudioFormat | None = None,
 ) -> AudioInfo:
-    """Write ``source`` to ``output`` as ``form``, all of it or one ``channel`` of two, and say what was written.
+    """Write ``source`` to ``output`` in ``audio_format`` and return the properties of the new file.
 
-    ``source_form`` is what the source is, and needed where that is headerless. The rate stays where the format can have
-    it, is the next higher one where it cannot, and its highest where that is lower. Raises AudioFault where the source
-    is at fault, a channel is wanted of what has one, or ``form`` cannot hold both; OSError where the output cannot be
-    written. Then no part of it remains.
+    ``channel`` selects one side, or the mix, of a two-channel file; None keeps all channels. ``source_format`` is
+    required if the source has no header. The sample rate is kept if the format supports it; see
+    `AudioFormat.rate_for`.
+
+    Raises AudioError if the source is not valid audio, if ``channel`` is given for a file that has not two channels,
+    or if the format does not support the number of channels; OSError if the output cannot be written. ``output`` does
+    not exist then.
     """
-    info = probe(source, source_form)
+    info = probe(source, source_format)
     if channel is not None and info.channels != 2:
-        raise AudioError(f"{source}: has {info.channels} channels; a side can be told from two only")
+        raise AudioError(f"{source}: has {info.channels} channels; a side can only be selected from two channels")
     channels = 1 if channel else info.channels
-    if channels > form.channels:
-        raise AudioError(f"{source}: has {channels} channels; {form.name} holds {form.channels}")
-    rate = form.rate_for(info.rate)
+    if channels > audio_format.channels:
+        raise AudioError(
+            f"{source}: has {channels} channels; {audio_format.name} supports at most {audio_format.channels}"
+        )
+    rate = audio_format.rate_for(info.rate)
     try:
-        with opened(source, source_form) as sound:
-            wanted = (_chosen(block, channel) for block in blocks(sound, source))
-            write(resampled(wanted, info.rate, rate), output, rate, channels, form)
-        return probe(output, form)
+        with open_audio(source, source_format) as reader:
+            selected = (_select_channel(block, channel) for block in read_blocks(reader, source))
+            write_audio(resample_blocks(selected, info.rate, rate), output, rate, channels, audio_format)
+        return probe(output, audio_format)
     except BaseException:
         output.unlink(missing_ok=True)
         raise
 
 
-def telephone(source: Path, output: Path, rate: int) -> None:
-    """Write ``source`` to ``output`` as Asterisk plays it: a WAV of one channel, 16 bits and ``rate`` Hz.
+def convert_for_playback(source: Path, output: Path, rate: int) -> None:
+    """Write ``source`` to ``output`` as Asterisk plays it: a WAV file with one channel, 16 bits and ``rate`` Hz.
 
-    Channels are averaged. It is on the disk when this returns: Asterisk plays it for years, and nobody looks again
-    whether it is whole. Raises as `convert`.
+    Channels are averaged. The file is synchronized to disk before this returns, because Asterisk plays it for years and
+    nothing checks it again. Raises the same exceptions as `convert`.
     """
     info = probe(source)
     try:
-        with opened(source) as sound:
-            mono = (np.rint(block.mean(axis=1, keepdims=True)).astype(np.int16) for block in _small(sound, source))
-            write(resampled(mono, info.rate, rate), output, rate, 1, WAV)
+        with open_audio(source) as reader:
+            mono = (
+                np.rint(block.mean(axis=1, keepdims=True)).astype(np.int16)
+                for block in _read_limited_blocks(reader, source)
+            )
+            write_audio(resample_blocks(mono, info.rate, rate), output, rate, 1, WAV)
         with output.open("rb") as file:
             os.fsync(file.fileno())
     except BaseException:
@@ -72,42 +85,42 @@ def telephone(source: Path, output: Path, rate: int) -> None:
         raise
 
 
-def measured(path: Path, most: float) -> float:
-    """Read all of a file and return its seconds: what its header says is not believed.
+def measure_duration(path: Path, max_seconds: float) -> float:
+    """Decode the whole file and return its duration in seconds. The duration in its header is not trusted.
 
-    Raises AudioFault where it is not audio, is broken off or damaged on the way, is longer than ``most`` seconds, or
-    unfolds to more than a WAV could hold; it is read no further than that.
+    Raises AudioError if the file is not audio, is truncated or damaged, is longer than ``max_seconds``, or decodes to
+    more than a WAV file can hold. Decoding stops at that limit.
     """
     info = probe(path)
-    limit = min(round(most * info.rate), _MOST // info.channels)
-    too_long = AudioError(f"{path}: is longer than {min(most, limit / info.rate):g} seconds")
+    limit = min(round(max_seconds * info.rate), _MAX_SAMPLES // info.channels)
+    too_long = AudioError(f"{path}: is longer than {min(max_seconds, limit / info.rate):g} seconds")
     if info.frames > limit:
         raise too_long
     frames = 0
-    with opened(path) as sound:
-        for block in _small(sound, path):
+    with open_audio(path) as reader:
+        for block in _read_limited_blocks(reader, path):
             frames += len(block)
             if frames > limit:
                 raise too_long
     if frames == 0:
-        raise AudioError(f"{path}: holds no sound")
-    if frames < info.frames - _SLACK * info.rate:
-        raise AudioError(f"{path}: breaks off after {frames / info.rate:.1f} of {info.duration:.1f} seconds")
+        raise AudioError(f"{path}: contains no audio")
+    if frames < info.frames - _DURATION_TOLERANCE * info.rate:
+        raise AudioError(f"{path}: is truncated after {frames / info.rate:.1f} of {info.duration:.1f} seconds")
     return frames / info.rate
 
 
-def _small(sound: Sound, path: Path) -> Iterator[Samples]:
-    """Blocks that stay small also where there are many channels."""
-    return blocks(sound, path, max(1, BLOCK // sound.channels))
+def _read_limited_blocks(reader: AudioReader, path: Path) -> Iterator[Samples]:
+    """Yield blocks of at most BLOCK_FRAMES samples, whatever the number of channels."""
+    return read_blocks(reader, path, max(1, BLOCK_FRAMES // reader.channels))
 
 
-def _chosen(block: Samples, channel: Channel | None) -> Samples:
+def _select_channel(block: Samples, channel: AudioChannel | None) -> Samples:
     match channel:
         case None:
             return block
-        case Channel.MIX:
+        case AudioChannel.MIX:
             left, right = block[:, 0].astype(np.int32), block[:, 1].astype(np.int32)
-            return mixed(left, right).astype(np.int16)[:, np.newaxis]
+            return mix(left, right).astype(np.int16)[:, np.newaxis]
         case _:
-            side = 0 if channel is Channel.CALLER else 1
-            return block[:, side : side + 1]
+            index = 0 if channel is AudioChannel.CALLER else 1
+            return block[:, index : index + 1]

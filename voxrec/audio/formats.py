@@ -1,7 +1,7 @@
-"""The values of ``recordFormat``: every name that Asterisk can record a G.711 call under, and a few of the wider world.
+"""The values of ``recordFormat``: the formats in which Asterisk can record a G.711 call, and common others.
 
-A name of Asterisk's means the very file that Asterisk would have written, suffix included (``core show file formats``).
-The table holds what the installed libsndfile can write (MP3 came with 1.1), so a name found here is a promise.
+A format named as in Asterisk (``core show file formats``) is the file that Asterisk would write, including the suffix.
+The table has only formats that the installed libsndfile can write (MP3 since 1.1).
 """
 
 from collections.abc import Mapping
@@ -13,18 +13,17 @@ import soundfile
 
 from voxrec.errors import FieldError, InvalidInput
 
-RAW: Final = "RAW"  # libsndfile's word for samples without a header
-G722: Final = "G722"
-G726: Final = "G721_32"  # libsndfile's word: G.726 at 32 kbit/s was G.721 before
-_OWN: Final = frozenset({G722, G726})  # see voxrec.audio.raw_codecs
+RAW: Final = "RAW"  # libsndfile's container for samples without a header
+G722: Final = "G722"  # not in libsndfile
+G726: Final = "G721_32"  # libsndfile's subtype for G.726 at 32 kbit/s, which was G.721 before
+_IMPLEMENTED_HERE: Final = frozenset({G722, G726})  # see voxrec.audio.raw_codecs
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """One kind of file: its name in a Profile, libsndfile's container and subtype, and how the world calls it.
+class AudioFormat:
+    """A file format: its name in a Profile, libsndfile's container and subtype, file name suffix and media type.
 
-    ``rates`` are those that it can have, in Hz and rising; without any it can have every rate. ``channels`` is how many
-    it can hold.
+    ``rates`` are the supported sample rates in Hz, in ascending order; empty means any. ``channels`` is the maximum.
     """
 
     name: str
@@ -37,87 +36,89 @@ class Format:
 
     @property
     def headerless(self) -> bool:
-        """Whether a file of it does not say what it is, so that its reader must be told."""
+        """Whether files have no header, so that a reader needs to know the format."""
         return self.container == RAW
 
     def rate_for(self, rate: int) -> int:
-        """Return ``rate`` where it can have it, else the next higher one, else its highest."""
+        """Return ``rate`` if it is supported, else the next higher supported rate, else the highest."""
         rates = self.rates or (rate,)
-        return next((known for known in rates if known >= rate), rates[-1])
+        return next((supported for supported in rates if supported >= rate), rates[-1])
 
 
-def _telephone(
-    name: str, subtype: str, kind: str, *, container: str = RAW, suffix: str = "", rate: int = 8000
-) -> Format:
-    """One channel at one rate."""
-    return Format(name, container, subtype, suffix or name, f"audio/{kind}", (rate,), 1)
+def _mono(
+    name: str, subtype: str, media_subtype: str, *, container: str = RAW, suffix: str = "", rate: int = 8000
+) -> AudioFormat:
+    """Return a format with one channel and one sample rate."""
+    return AudioFormat(name, container, subtype, suffix or name, f"audio/{media_subtype}", (rate,), 1)
 
 
-WAV: Final = Format("wav", "WAV", "PCM_16", "wav", "audio/wav")
+WAV: Final = AudioFormat("wav", "WAV", "PCM_16", "wav", "audio/wav")
 
-# Asterisk has more names, which it can only play (spx), or has no codec for (g723, g729, ilbc, siren7, siren14, g719).
-# Under g726-16, -24 and -40 it writes and reads the 32 kbit/s of g726-32: such files are noise to everybody else.
-_KNOWN: Final = (
+# Asterisk has more formats, which it can only play (spx) or has no codec for (g723, g729, ilbc, siren7, siren14, g719).
+# As g726-16, -24 and -40 it writes and reads the 32 kbit/s of g726-32: to other programs such files are noise.
+_ALL_FORMATS: Final = (
     WAV,
-    Format("wav16", "WAV", "PCM_16", "wav16", "audio/wav", (16000,)),
-    _telephone("WAV", "GSM610", "wav", container="WAV"),  # Microsoft's GSM, not 16 bits: that is wav
-    _telephone("wav49", "GSM610", "wav", container="WAV", suffix="WAV"),
-    _telephone("gsm", "GSM610", "x-gsm"),
-    *(_telephone(name, "ULAW", "basic") for name in ("ulaw", "ul", "mu", "ulw", "pcm")),  # RFC 2046 section 4.3
-    *(_telephone(name, "ALAW", "x-alaw-basic") for name in ("alaw", "al", "alw")),
-    _telephone("au", "ULAW", "x-au", container="AU"),
-    *(_telephone(name, "PCM_16", "x-sln") for name in ("sln", "slin", "raw")),
+    AudioFormat("wav16", "WAV", "PCM_16", "wav16", "audio/wav", (16000,)),
+    _mono("WAV", "GSM610", "wav", container="WAV"),  # Microsoft GSM; 16-bit PCM is "wav"
+    _mono("wav49", "GSM610", "wav", container="WAV", suffix="WAV"),
+    _mono("gsm", "GSM610", "x-gsm"),
+    *(_mono(name, "ULAW", "basic") for name in ("ulaw", "ul", "mu", "ulw", "pcm")),  # RFC 2046 section 4.3
+    *(_mono(name, "ALAW", "x-alaw-basic") for name in ("alaw", "al", "alw")),
+    _mono("au", "ULAW", "x-au", container="AU"),
+    *(_mono(name, "PCM_16", "x-sln") for name in ("sln", "slin", "raw")),
     *(
-        _telephone(f"sln{rate // 1000}", "PCM_16", "x-sln", rate=rate)
+        _mono(f"sln{rate // 1000}", "PCM_16", "x-sln", rate=rate)
         for rate in (12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000)
     ),
-    _telephone("g722", G722, "G722", rate=16000),
-    _telephone("g726-32", G726, "G726-32"),  # RFC 3551 section 4.5.4
-    _telephone("vox", "VOX_ADPCM", "x-vox"),
-    Format("ogg", "OGG", "VORBIS", "ogg", "audio/ogg"),  # RFC 5334
-    Format("vorbis", "OGG", "VORBIS", "ogg", "audio/ogg"),
+    _mono("g722", G722, "G722", rate=16000),
+    _mono("g726-32", G726, "G726-32"),  # RFC 3551 section 4.5.4
+    _mono("vox", "VOX_ADPCM", "x-vox"),
+    AudioFormat("ogg", "OGG", "VORBIS", "ogg", "audio/ogg"),  # RFC 5334
+    AudioFormat("vorbis", "OGG", "VORBIS", "ogg", "audio/ogg"),
     # RFC 7845 section 9; the rates of RFC 6716 section 2
-    Format("opus", "OGG", "OPUS", "opus", "audio/ogg; codecs=opus", (8000, 12000, 16000, 24000, 48000)),
-    Format("flac", "FLAC", "PCM_16", "flac", "audio/flac"),  # RFC 9639
-    Format(  # RFC 3003; the rates of MPEG-1, 2 and 2.5 layer III
+    AudioFormat("opus", "OGG", "OPUS", "opus", "audio/ogg; codecs=opus", (8000, 12000, 16000, 24000, 48000)),
+    AudioFormat("flac", "FLAC", "PCM_16", "flac", "audio/flac"),  # RFC 9639
+    AudioFormat(  # RFC 3003; the rates of MPEG-1, 2 and 2.5 layer III
         *("mp3", "MP3", "MPEG_LAYER_III", "mp3", "audio/mpeg"),
         rates=(8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     ),
 )
 
-FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
+FORMATS: Final[Mapping[str, AudioFormat]] = MappingProxyType(
     {
-        known.name: known
-        for known in _KNOWN
-        if known.subtype in _OWN or soundfile.check_format(known.container, known.subtype)
+        audio_format.name: audio_format
+        for audio_format in _ALL_FORMATS
+        if audio_format.subtype in _IMPLEMENTED_HERE
+        or soundfile.check_format(audio_format.container, audio_format.subtype)
     }
 )
 
+_FORMAT_NAME_OF_CONTAINER: Final = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "MP3": "mp3"}
 
-_FAMILIES: Final = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "MP3": "mp3"}
 
+def find_format(container: str, subtype: str) -> AudioFormat | None:
+    """Return the format with this libsndfile container and subtype, or None if it is not in the table.
 
-def recognised(container: str, subtype: str) -> Format | None:
-    """The format of a file that libsndfile describes so; None where it is none of those known here.
-
-    A WAV file is one whatever its samples are.
+    Every WAV file is ``wav``, whatever the encoding of its samples.
     """
-    for known in FORMATS.values():
-        if (known.container, known.subtype) == (container, subtype):
-            return known
-    return FORMATS.get(_FAMILIES.get(container, ""))
+    for audio_format in FORMATS.values():
+        if (audio_format.container, audio_format.subtype) == (container, subtype):
+            return audio_format
+    return FORMATS.get(_FORMAT_NAME_OF_CONTAINER.get(container, ""))
 
 
-def media_type(container: str) -> str:
-    """How the world calls libsndfile's ``container``."""
-    known = next((form for form in _KNOWN if form.container == container), None)
-    return "application/octet-stream" if known is None else known.media_type.partition(";")[0]
+def media_type_of(container: str) -> str:
+    """Return the media type of a libsndfile container, without parameters."""
+    for audio_format in _ALL_FORMATS:
+        if audio_format.container == container:
+            return audio_format.media_type.partition(";")[0]
+    return "application/octet-stream"
 
 
-def named(name: str) -> Format:
-    """Return the format that a Profile means by ``name``; InvalidInput, listing those known, where there is none."""
+def get_format(name: str) -> AudioFormat:
+    """Return the format with this ``recordFormat`` name. Raises InvalidInput, with the allowed names, for others."""
     try:
         return FORMATS[name]
     except KeyError:
-        fault = FieldError("recordFormat", f"{name!r} is not known; allowed: {', '.join(FORMATS)}")
-        raise InvalidInput(str(fault), [fault]) from None
+        error = FieldError("recordFormat", f"unknown format {name!r}; expected one of {', '.join(FORMATS)}")
+        raise InvalidInput(str(error), [error]) from None

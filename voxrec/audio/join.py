@@ -1,4 +1,4 @@
-"""Two legs to one file: side by side, or mixed."""
+"""Join the two legs of a call into one file: caller left and callee right, or mixed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -10,18 +10,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voxrec.audio.formats import WAV, Format
-from voxrec.audio.meter import Meter, block_of
+from voxrec.audio.formats import WAV, AudioFormat
+from voxrec.audio.meter import Meter, frames_per_block
 from voxrec.audio.probe import AudioInfo, probe
-from voxrec.audio.sink import resampled, write
-from voxrec.audio.source import Samples, Sound, blocks, opened
+from voxrec.audio.reader import AudioReader, Samples, open_audio, read_blocks
+from voxrec.audio.resample import resample_blocks
+from voxrec.audio.writer import write_audio
 from voxrec.errors import AudioError
 from voxrec.model import RecordChannels, Side
 
-_SILENT: Final = np.zeros(0, dtype=np.int16)
+_NO_SAMPLES: Final = np.zeros(0, dtype=np.int16)
 _KNEE: Final = 16384  # half of full scale
-_CODEC_SLACK: Final = 0.1  # seconds that a lossy codec may count otherwise than the samples given to it
-_DEAF: Final[Mapping[Side, Meter]] = MappingProxyType({})
+_DURATION_TOLERANCE: Final = 0.1  # seconds by which the length of a lossy file may differ from the samples written
+_NO_METERS: Final[Mapping[Side, Meter]] = MappingProxyType({})
 
 
 def join(
@@ -29,72 +30,73 @@ def join(
     callee: Path | None,
     output: Path,
     channels: RecordChannels,
-    form: Format = WAV,
-    meters: Mapping[Side, Meter] = _DEAF,
+    audio_format: AudioFormat = WAV,
+    meters: Mapping[Side, Meter] = _NO_METERS,
 ) -> AudioInfo:
-    """Write both sides to ``output`` and say what was written.
+    """Write both legs to ``output`` and return the properties of the new file.
 
-    DUAL puts the caller on the left and the callee on the right, MONO mixes them (see ``mixed``). The shorter side is
-    silent to the end; a side that is None, missing or without a frame is silent throughout.
+    DUAL puts the caller on the left and the callee on the right channel, MONO mixes them (see `mix`). The shorter leg
+    is padded with silence; a leg that is None, missing or without frames is silent throughout. The sample rate is kept
+    if the format supports it; see `AudioFormat.rate_for`.
 
-    The rate stays where ``form`` can have it; see `Format.rate_for`.
+    ``meters`` are fed with the samples of their side on the way, so that each leg is read only once.
 
-    ``meters`` listen to the sides meanwhile, so that each is read once.
-
-    Raises AudioFault where neither side has a frame, a side is not one channel, the rates differ (see
-    `voxrec.audio.resample.at_one_rate`), or ``form`` cannot hold both sides apart and DUAL is wanted. Raises OSError
-    where the file cannot be written; then no part of it remains.
+    Raises AudioError if neither leg has a frame, a leg has more than one channel, the sample rates differ (see
+    `voxrec.audio.resample.resample_to_common_rate`), or DUAL is requested and the format supports one channel only.
+    Raises OSError if the output cannot be written. ``output`` does not exist then.
     """
     legs = {Side.CALLER: caller, Side.CALLEE: callee}
     with ExitStack() as stack:
-        audible = {side: sound for side, path in legs.items() if path and (sound := _audible(path, stack))}
-        rate = _common_rate(audible)
-        wanted = form.rate_for(rate)
+        readers = {side: reader for side, path in legs.items() if path and (reader := _open_leg(path, stack))}
+        rate = _common_rate(readers)
+        output_rate = audio_format.rate_for(rate)
         dual = channels is RecordChannels.DUAL
-        if dual and form.channels < 2:
-            raise AudioError(f"{output}: {form.name} holds one channel, so the sides cannot be kept apart in it")
-        left, right = (_samples(legs[side], audible.get(side), meters.get(side)) for side in legs)
+        if dual and audio_format.channels < 2:
+            raise AudioError(f"{output}: {audio_format.name} supports one channel only, so DUAL cannot be written")
+        left, right = (_read_leg(legs[side], readers.get(side), meters.get(side)) for side in legs)
         try:
-            write(resampled(_laid(left, right, dual), rate, wanted), output, wanted, 2 if dual else 1, form)
-            return _verified(output, form, max(sound.frames for sound in audible.values()) / rate)
+            joined = resample_blocks(_join_blocks(left, right, dual), rate, output_rate)
+            write_audio(joined, output, output_rate, 2 if dual else 1, audio_format)
+            return _verify(output, audio_format, max(reader.frames for reader in readers.values()) / rate)
         except BaseException:
             output.unlink(missing_ok=True)
             raise
 
 
-def mixed(caller: NDArray[np.int32], callee: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Mix 16-bit samples, given as int32: their sum, bent where it would leave the range.
+def mix(caller: NDArray[np.int32], callee: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Mix 16-bit samples, passed as int32: their sum, compressed where it would exceed the range.
 
-    Up to half scale the sum stays as it is; what passes it counts a third, so that two voices at full scale end at full
-    scale instead of clipping; and the mix is never softer than the louder voice. So a single talker passes unchanged to
-    the bit, without the 6 dB that halving would take, and two at usual levels (-26 dBov, ITU-T P.56) are a pure sum.
-    Each sample stands for itself: blocks need no overlap, and nothing pumps as a limiter's gain would.
+    A sum up to half of full scale is unchanged; above that it grows by a third of the excess, so that two voices at
+    full scale do not clip; and the result is never softer than the louder voice. A single talker is unchanged to the
+    bit, without the 6 dB that halving would cost, and two talkers at usual levels (-26 dBov, ITU-T P.56) are a pure
+    sum. Each sample is computed independently: blocks need no overlap, and the gain does not pump as a limiter's does.
     """
     total = caller + callee
-    # usually few samples, or none, and the bending takes longer than all the rest
-    high = np.flatnonzero(np.abs(total) > _KNEE)
-    if len(high):
-        total[high] = _bent(total[high], np.maximum(np.abs(caller[high]), np.abs(callee[high])))
+    # few samples or none are above the knee, and compressing takes longer than all the rest
+    above_knee = np.flatnonzero(np.abs(total) > _KNEE)
+    if len(above_knee):
+        louder = np.maximum(np.abs(caller[above_knee]), np.abs(callee[above_knee]))
+        total[above_knee] = _compress(total[above_knee], louder)
     return total
 
 
-def _bent(total: NDArray[np.int32], louder: NDArray[np.int32]) -> NDArray[np.int32]:
-    size = np.abs(total)
-    bent = np.maximum(_KNEE + (size - _KNEE) // 3, louder)
-    mix = np.sign(total) * np.minimum(size, bent)
-    # +32768 is one more than a sample can say, -32768 is not
-    result: NDArray[np.int32] = np.minimum(mix, np.iinfo(np.int16).max)
+def _compress(total: NDArray[np.int32], louder: NDArray[np.int32]) -> NDArray[np.int32]:
+    magnitude = np.abs(total)
+    compressed = np.maximum(_KNEE + (magnitude - _KNEE) // 3, louder)
+    mixed = np.sign(total) * np.minimum(magnitude, compressed)
+    # +32768 exceeds int16, -32768 does not
+    result: NDArray[np.int32] = np.minimum(mixed, np.iinfo(np.int16).max)
     return result
 
 
-def _audible(path: Path, stack: ExitStack) -> Sound | None:
-    """Open a side for as long as the stack is; None where there is nothing to hear."""
+def _open_leg(path: Path, stack: ExitStack) -> AudioReader | None:
+    """Open a leg until ``stack`` is closed. Return None if it has no frame."""
     if not _has_content(path):
         return None
-    sound = stack.enter_context(opened(path))
-    if sound.channels != 1:
-        raise AudioError(f"{path}: has {sound.channels} channels; one side of a call has one")
-    return sound if sound.frames else None
+    reader = stack.enter_context(open_audio(path))
+    if reader.channels != 1:
+        raise AudioError(f"{path}: has {reader.channels} channels; a leg must have one")
+    return reader if reader.frames else None
 
 
 def _has_content(path: Path) -> bool:
@@ -104,29 +106,29 @@ def _has_content(path: Path) -> bool:
         return False
 
 
-def _common_rate(audible: Mapping[Side, Sound]) -> int:
-    rates = {sound.samplerate for sound in audible.values()}
+def _common_rate(readers: Mapping[Side, AudioReader]) -> int:
+    rates = {reader.samplerate for reader in readers.values()}
     if not rates:
-        raise AudioError("neither side of the call has a sample: nothing to join")
+        raise AudioError("neither leg of the call contains audio")
     if len(rates) > 1:
-        told = ", ".join(f"{side} {sound.samplerate} Hz" for side, sound in audible.items())
-        raise AudioError(f"the sides of one call differ in their rate: {told}")
+        sides = ", ".join(f"{side} {reader.samplerate} Hz" for side, reader in readers.items())
+        raise AudioError(f"the legs have different sample rates: {sides}")
     return rates.pop()
 
 
-def _samples(path: Path | None, sound: Sound | None, meter: Meter | None) -> Iterator[Samples]:
-    if path is None or sound is None:
+def _read_leg(path: Path | None, reader: AudioReader | None, meter: Meter | None) -> Iterator[Samples]:
+    if path is None or reader is None:
         return
-    for block in blocks(sound, path, block_of(sound.samplerate)):
+    for block in read_blocks(reader, path, frames_per_block(reader.samplerate)):
         samples = block[:, 0]
         if meter is not None:
             meter.feed(samples)
         yield samples
 
 
-def _laid(callers: Iterator[Samples], callees: Iterator[Samples], dual: bool) -> Iterator[Samples]:
-    """Caller and callee side by side, or mixed: shaped (frames, channels)."""
-    for caller, callee in zip_longest(callers, callees, fillvalue=_SILENT):
+def _join_blocks(callers: Iterator[Samples], callees: Iterator[Samples], dual: bool) -> Iterator[Samples]:
+    """Yield blocks shaped (frames, channels): both sides next to each other, or mixed."""
+    for caller, callee in zip_longest(callers, callees, fillvalue=_NO_SAMPLES):
         frames = max(len(caller), len(callee))
         if dual:
             block = np.zeros((frames, 2), dtype=np.int16)
@@ -134,19 +136,19 @@ def _laid(callers: Iterator[Samples], callees: Iterator[Samples], dual: bool) ->
             block[: len(callee), 1] = callee
             yield block
         else:
-            mix = mixed(_padded(caller, frames), _padded(callee, frames))
-            yield mix.astype(np.int16)[:, np.newaxis]
+            mixed = mix(_pad(caller, frames), _pad(callee, frames))
+            yield mixed.astype(np.int16)[:, np.newaxis]
 
 
-def _padded(block: Samples, frames: int) -> NDArray[np.int32]:
-    wide = np.zeros(frames, dtype=np.int32)
-    wide[: len(block)] = block
-    return wide
+def _pad(block: Samples, frames: int) -> NDArray[np.int32]:
+    padded = np.zeros(frames, dtype=np.int32)
+    padded[: len(block)] = block
+    return padded
 
 
-def _verified(output: Path, form: Format, seconds: float) -> AudioInfo:
-    """Read the file's length back: an error while libsndfile closes a file is told to nobody."""
-    written = probe(output, form)
-    if written.duration < seconds - _CODEC_SLACK:
-        raise AudioError(f"{output}: {written.duration:.2f} of {seconds:.2f} seconds were written")
+def _verify(output: Path, audio_format: AudioFormat, seconds: float) -> AudioInfo:
+    """Check the length of the file written, because libsndfile does not report an error while closing it."""
+    written = probe(output, audio_format)
+    if written.duration < seconds - _DURATION_TOLERANCE:
+        raise AudioError(f"{output}: only {written.duration:.2f} of {seconds:.2f} seconds were written")
     return written

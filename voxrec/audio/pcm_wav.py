@@ -1,7 +1,7 @@
-"""16-bit samples as they lie in a file, without libsndfile: the WAV files that Asterisk writes, and headerless ones.
+"""Read and write 16-bit PCM without libsndfile: the WAV files that Asterisk writes, and files without a header.
 
-Nearly every file here is one of these, and to finish a short call libsndfile took as long as all the rest: not for the
-samples, but to open and close its files.
+Nearly every file here is one of these. For a short call, opening and closing files with libsndfile takes as long as all
+the rest of finishing (see ``bench/finish.py``).
 """
 
 import os
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 
 from voxrec.errors import AudioError
 
-_LAYOUT: Final = struct.Struct("<4sI4s4sIHHIIHH4sI")  # RIFF, a fmt chunk of 16 bytes, and data to the end
-_MEASURES: Final = struct.Struct("<22xHI")  # of these: the channels and the rate
-HEADER: Final = _LAYOUT.size  # bytes
-LONGEST: Final = 0xFFFFFFFF - (HEADER - 8)  # bytes of samples: the RIFF size counts all but the first 8
-_SAMPLE: Final = 2  # bytes
+_HEADER: Final = struct.Struct("<4sI4s4sIHHIIHH4sI")  # RIFF, a fmt chunk of 16 bytes, and the header of the data chunk
+_CHANNELS_AND_RATE: Final = struct.Struct("<22xHI")  # these two fields of the header
+HEADER_SIZE: Final = _HEADER.size  # bytes
+MAX_DATA_SIZE: Final = 0xFFFFFFFF - (HEADER_SIZE - 8)  # bytes of samples: the RIFF size counts all but the first 8
+_SAMPLE_SIZE: Final = 2  # bytes
 _PCM: Final = 1  # WAVE_FORMAT_PCM
-_CHANNELS: Final = 2  # at most
-_RATE: Final = 192_000  # at most
+_MAX_CHANNELS: Final = 2
+_MAX_RATE: Final = 192_000  # Hz
 
 
-class PlainSource:
-    """Reads such a WAV file as `soundfile.SoundFile` reads others."""
+class PcmWavReader:
+    """Reads a 16-bit PCM WAV file, with the interface of `soundfile.SoundFile`. Made by `open_pcm_wav`."""
 
     format: Final = "WAV"
     subtype: Final = "PCM_16"
@@ -37,82 +37,81 @@ class PlainSource:
         self.channels = channels
         self.frames = frames
         self._file = file
-        self._left = frames
+        self._frames_left = frames
         self.seek(0)
 
     def seek(self, frame: int) -> None:
-        """Let ``frame``, up to the last, be the next one that is read."""
-        self._file.seek(HEADER + frame * self.channels * _SAMPLE)
-        self._left = self.frames - frame
+        """Set the position to ``frame``, which must not be beyond the end."""
+        self._file.seek(HEADER_SIZE + frame * self.channels * _SAMPLE_SIZE)
+        self._frames_left = self.frames - frame
 
     def read(self, frames: int, dtype: str = "int16", always_2d: bool = True) -> NDArray[np.int16]:  # noqa: ARG002
-        """Return up to ``frames`` more, shaped (frames, channels)."""
-        samples = np.empty((min(frames, self._left), self.channels), dtype="<i2")
-        # a part of a frame, of a file that was cut just now, is none
-        read = _filled(self._file, samples) // (self.channels * _SAMPLE)
-        self._left -= read
-        return samples[:read].astype(np.int16, copy=False)
+        """Return up to ``frames`` frames, shaped (frames, channels)."""
+        samples = np.empty((min(frames, self._frames_left), self.channels), dtype="<i2")
+        # an incomplete last frame, of a file that was truncated after it was opened, is dropped
+        count = _read_into(self._file, samples) // (self.channels * _SAMPLE_SIZE)
+        self._frames_left -= count
+        return samples[:count].astype(np.int16, copy=False)
 
 
-def plain_source(file: FileIO, header: bytes) -> PlainSource | None:
-    """Return the reader of an open WAV file that begins with ``header`` (HEADER bytes); None where it needs another.
+def open_pcm_wav(file: FileIO, header: bytes) -> PcmWavReader | None:
+    """Return a reader for an open file that starts with ``header`` (HEADER_SIZE bytes), or None if it needs libsndfile.
 
-    It is one if its header could not be any other: one or two channels of 16-bit PCM that end where the file does, as
-    both its sizes say, and no other chunk.
+    A file qualifies if it has one or two channels of 16-bit PCM, both of its sizes match the size of the file, and it
+    has no other chunk.
     """
-    if len(header) < HEADER:
+    if len(header) < HEADER_SIZE:
         return None
-    channels, rate = _MEASURES.unpack_from(header)
-    size = os.fstat(file.fileno()).st_size - HEADER
-    if not (1 <= channels <= _CHANNELS and 1 <= rate <= _RATE and size <= LONGEST):
+    channels, rate = _CHANNELS_AND_RATE.unpack_from(header)
+    size = os.fstat(file.fileno()).st_size - HEADER_SIZE
+    if not (1 <= channels <= _MAX_CHANNELS and 1 <= rate <= _MAX_RATE and size <= MAX_DATA_SIZE):
         return None
-    frames, part = divmod(size, channels * _SAMPLE)
-    if part or header != _header(rate, channels, size):
+    frames, remainder = divmod(size, channels * _SAMPLE_SIZE)
+    if remainder or header != _pack_header(rate, channels, size):
         return None
-    return PlainSource(file, rate, channels, frames)
+    return PcmWavReader(file, rate, channels, frames)
 
 
-def write_wav(given: Iterable[NDArray[np.int16]], output: Path, rate: int, channels: int) -> None:
-    """Write blocks shaped (frames, channels) as such a WAV file: what libsndfile would write, to the byte.
+def write_wav(blocks: Iterable[NDArray[np.int16]], output: Path, rate: int, channels: int) -> None:
+    """Write blocks shaped (frames, channels) as a 16-bit PCM WAV file, byte for byte as libsndfile would.
 
-    The header comes last. Raises AudioFault where a WAV file cannot hold them all (RIFF has 32 bits for a size), and
-    OSError.
+    The header is written last. Raises AudioError if the samples exceed the 4 GiB of a WAV file, and OSError.
     """
     with output.open("wb") as file:
-        file.seek(HEADER)
+        file.seek(HEADER_SIZE)
         size = 0
-        for block in given:
-            size += block.size * _SAMPLE
-            if size > LONGEST:
-                raise AudioError(f"{output}: is longer than a WAV file can be, which is 4 GiB")
-            _write(block, file)
+        for block in blocks:
+            size += block.size * _SAMPLE_SIZE
+            if size > MAX_DATA_SIZE:
+                raise AudioError(f"{output}: exceeds the maximum size of a WAV file, 4 GiB")
+            _write_block(block, file)
         file.seek(0)
-        file.write(_header(rate, channels, size))
+        file.write(_pack_header(rate, channels, size))
 
 
-def write_raw(given: Iterable[NDArray[np.int16]], output: Path) -> None:
-    """Write blocks as samples alone, little-endian. Raises OSError."""
+def write_raw(blocks: Iterable[NDArray[np.int16]], output: Path) -> None:
+    """Write blocks as little-endian samples without a header. Raises OSError."""
     with output.open("wb") as file:
-        for block in given:
-            _write(block, file)
+        for block in blocks:
+            _write_block(block, file)
 
 
-def _write(block: NDArray[np.int16], file: BinaryIO) -> None:
+def _write_block(block: NDArray[np.int16], file: BinaryIO) -> None:
     file.write(np.ascontiguousarray(block, dtype="<i2").data)
 
 
-def _header(rate: int, channels: int, size: int) -> bytes:
-    frame = channels * _SAMPLE
-    form = (16, _PCM, channels, rate, rate * frame, frame, 8 * _SAMPLE)
-    return _LAYOUT.pack(b"RIFF", HEADER - 8 + size, b"WAVE", b"fmt ", *form, b"data", size)
+def _pack_header(rate: int, channels: int, size: int) -> bytes:
+    frame_size = channels * _SAMPLE_SIZE
+    fmt = (16, _PCM, channels, rate, rate * frame_size, frame_size, 8 * _SAMPLE_SIZE)
+    return _HEADER.pack(b"RIFF", HEADER_SIZE - 8 + size, b"WAVE", b"fmt ", *fmt, b"data", size)
 
 
-def _filled(file: FileIO, samples: NDArray[np.int16]) -> int:
-    """Read as many bytes as there is room for, or are left; a single read(2) may give fewer."""
+def _read_into(file: FileIO, samples: NDArray[np.int16]) -> int:
+    """Fill ``samples`` from the file and return the number of bytes read, which is only less at the end of the file."""
     if samples.size == 0:
         return 0
-    room = samples.data.cast("B")
+    buffer = samples.data.cast("B")
     filled = 0
-    while filled < len(room) and (count := file.readinto(room[filled:])):
+    while filled < len(buffer) and (count := file.readinto(buffer[filled:])):  # read(2) may return less
         filled += count
     return filled

@@ -1,39 +1,39 @@
-"""The outline of a recording, small enough to draw."""
+"""Compute the peaks of a recording, from which its waveform is drawn."""
 
 from pathlib import Path
 
 import numpy as np
 
-from voxrec.audio.formats import Format
-from voxrec.audio.source import blocks, opened
+from voxrec.audio.formats import AudioFormat
+from voxrec.audio.reader import open_audio, read_blocks
 
 
-def peaks(path: Path, buckets: int, form: Format | None = None) -> list[list[tuple[int, int]]]:
-    """Return, for each channel, the lowest and highest sample of ``buckets`` equal stretches, in -128 to 127.
+def compute_peaks(path: Path, buckets: int, audio_format: AudioFormat | None = None) -> list[list[tuple[int, int]]]:
+    """Return, for each channel, the lowest and the highest sample of each of ``buckets`` equal parts, in -128 to 127.
 
-    There are fewer buckets where the file has fewer frames, and none where it has no frame. ``form`` is needed where
-    the file is headerless. Raises AudioFault as ``probe`` does.
+    A file with fewer frames than ``buckets`` has one bucket for each frame. ``audio_format`` is required if the file
+    has no header. Raises the same exceptions as `probe`.
     """
-    with opened(path, form) as sound:
-        count = min(buckets, sound.frames)
-        # the first frame of every bucket, and the end; count <= frames keeps them strictly rising
-        edges = np.arange(count + 1, dtype=np.int64) * sound.frames // max(count, 1)
-        low = np.full((count, sound.channels), np.iinfo(np.int16).max, dtype=np.int16)
-        high = np.full((count, sound.channels), np.iinfo(np.int16).min, dtype=np.int16)
+    with open_audio(path, audio_format) as reader:
+        count = min(buckets, reader.frames)
+        # the first frame of each bucket, and the end; strictly ascending, because count <= frames
+        edges = np.arange(count + 1, dtype=np.int64) * reader.frames // max(count, 1)
+        low = np.full((count, reader.channels), np.iinfo(np.int16).max, dtype=np.int16)
+        high = np.full((count, reader.channels), np.iinfo(np.int16).min, dtype=np.int16)
         start = 0
-        for block in blocks(sound, path):
+        for block in read_blocks(reader, path):
             stop = start + len(block)
             first = int(np.searchsorted(edges, start, side="right")) - 1
-            # a lossy file may hold a little more, or less, than its header counted
+            # a lossy file may decode to slightly more or fewer frames than its header says
             last = min(int(np.searchsorted(edges, stop, side="left")), count)
-            # a bucket that began in an earlier block goes on at this one's beginning
+            # a bucket that began in an earlier block continues at the start of this one
             starts = np.maximum(edges[first:last] - start, 0)
-            touched = slice(first, last)
-            low[touched] = np.minimum(low[touched], np.minimum.reduceat(block, starts))
-            high[touched] = np.maximum(high[touched], np.maximum.reduceat(block, starts))
+            in_block = slice(first, last)
+            low[in_block] = np.minimum(low[in_block], np.minimum.reduceat(block, starts))
+            high[in_block] = np.maximum(high[in_block], np.maximum.reduceat(block, starts))
             start = stop
-        unheard = low > high
-        low[unheard] = high[unheard] = 0
+        empty = low > high
+        low[empty] = high[empty] = 0
     return [
         list(zip((low[:, channel] >> 8).tolist(), (high[:, channel] >> 8).tolist(), strict=True))
         for channel in range(low.shape[1])

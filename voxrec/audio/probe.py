@@ -1,15 +1,15 @@
-"""What an audio file says about itself."""
+"""Read the properties of an audio file."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxrec.audio.formats import Format
-from voxrec.audio.source import opened
+from voxrec.audio.formats import AudioFormat
+from voxrec.audio.reader import open_audio
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """A file's measures. ``rate`` in frames per second; ``container`` and ``subtype`` in libsndfile's words."""
+    """Properties of an audio file. ``rate`` is in Hz; ``container`` and ``subtype`` are libsndfile's names."""
 
     frames: int
     rate: int
@@ -19,21 +19,21 @@ class AudioInfo:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         return self.frames / self.rate
 
 
-def probe(path: Path, form: Format | None = None) -> AudioInfo:
-    """Read the header of ``path``, or count its bytes where it is headerless, as ``form`` then says.
+def probe(path: Path, audio_format: AudioFormat | None = None) -> AudioInfo:
+    """Return the properties of ``path`` from its header, or, without one, from its size and ``audio_format``.
 
-    A whole header without a frame behind it is not a fault. Raises AudioFault, naming file and reason, where the file
-    is missing, empty, cut in its header or unknown.
+    A file may have a valid header and no frame. Raises AudioError, with the path and the reason, if the file is
+    missing, empty, truncated within its header, or of unknown format.
     """
-    with opened(path, form) as sound:
+    with open_audio(path, audio_format) as reader:
         return AudioInfo(
-            frames=sound.frames,
-            rate=sound.samplerate,
-            channels=sound.channels,
-            container=sound.format,
-            subtype=sound.subtype,
+            frames=reader.frames,
+            rate=reader.samplerate,
+            channels=reader.channels,
+            container=reader.format,
+            subtype=reader.subtype,
         )

@@ -1,7 +1,7 @@
-"""WAV headers that were never finished.
+"""Repair WAV headers whose sizes were not written.
 
-Asterisk writes the two sizes of a WAV header when it closes the file (formats/format_wav.c): after a crash they are 0,
-or, where the recording was appended to an older one, those of the older one. The samples are all there.
+Asterisk writes the two sizes of a WAV header when it closes the file (formats/format_wav.c). After a crash they are 0,
+or, if the recording was appended to an existing file, those of that file. The samples are complete.
 """
 
 import os
@@ -10,126 +10,128 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from voxrec.audio.pcm_wav import HEADER, plain_source
+from voxrec.audio.pcm_wav import HEADER_SIZE, open_pcm_wav
 
-_CHUNK: Final = struct.Struct("<4sI")
-_SIZE: Final = struct.Struct("<I")
-_LARGEST: Final = 0xFFFFFFFF  # what a RIFF size can say
-_RIFF_SIZE_AT: Final = 4
+_CHUNK_HEADER: Final = struct.Struct("<4sI")
+_SIZE_FIELD: Final = struct.Struct("<I")
+_MAX_RIFF_SIZE: Final = 0xFFFFFFFF
+_RIFF_SIZE_OFFSET: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the samples begin, what the header says, and how long the file really is; all in bytes."""
+    """The offset of the samples, the sizes in the header, and the size of the file; all in bytes."""
 
-    samples_at: int
-    frame: int
+    samples_offset: int
+    frame_size: int
     riff_size: int
     data_size: int
-    length: int
+    file_size: int
 
     @property
-    def held(self) -> int:
-        return self.length - self.samples_at
+    def available(self) -> int:
+        """The number of bytes after the header of the data chunk."""
+        return self.file_size - self.samples_offset
 
     @property
-    def data_fits(self) -> bool:
-        # a chunk of odd length is padded to an even one, which many writers forget; none holds a part of a frame
-        return self.data_size % self.frame == 0 and self.held in (self.data_size, _even(self.data_size))
+    def data_size_valid(self) -> bool:
+        # a chunk of odd length is padded to an even one, which many writers forget; a partial frame is not valid
+        return self.data_size % self.frame_size == 0 and self.available in (self.data_size, _padded(self.data_size))
 
     @property
-    def riff_fits(self) -> bool:
-        return self.riff_size in (self.length - 8, self.samples_at + self.data_size - 8)
+    def riff_size_valid(self) -> bool:
+        return self.riff_size in (self.file_size - 8, self.samples_offset + self.data_size - 8)
 
 
 def needs_repair(path: Path) -> bool:
-    """Whether ``repair`` would change the file."""
-    return _wrong_layout(path) is not None
+    """Return whether `repair_header` would change the file."""
+    return _find_invalid_layout(path) is not None
 
 
-def repair(path: Path) -> bool:
-    """Set the RIFF and data sizes of a WAV file from its length; True where something was changed.
+def repair_header(path: Path) -> bool:
+    """Set the RIFF and data sizes of a WAV file from the size of the file. Return whether the file was changed.
 
-    A sample that was cut in its middle goes. What is right stays untouched to the byte, as does a file with more chunks
-    behind its data, and anything that is not a WAV file with a whole header (probe says why). May be repeated.
+    An incomplete last frame is removed. Not changed at all: a valid file, a file with other chunks after its data, and
+    anything that is not a WAV file with a complete header (`probe` reports why). Idempotent.
     """
-    layout = _wrong_layout(path)
+    layout = _find_invalid_layout(path)
     if layout is None:
         return False
     _write_sizes(path, layout)
     return True
 
 
-def _wrong_layout(path: Path) -> _Layout | None:
+def _find_invalid_layout(path: Path) -> _Layout | None:
+    """Return the layout of a WAV file whose sizes are wrong, or None."""
     with path.open("rb", buffering=0) as file:
-        if plain_source(file, file.read(HEADER)):
+        if open_pcm_wav(file, file.read(HEADER_SIZE)):
             return None
         layout = _read_layout(file)
-        if layout is None or layout.length - 8 > _LARGEST:
+        if layout is None or layout.file_size - 8 > _MAX_RIFF_SIZE:
             return None
-        if (layout.data_fits and layout.riff_fits) or _chunks_follow(file, layout):
+        if (layout.data_size_valid and layout.riff_size_valid) or _has_trailing_chunks(file, layout):
             return None
         return layout
 
 
-def _even(size: int) -> int:
+def _padded(size: int) -> int:
     return size + (size & 1)
 
 
 def _read_layout(file: BinaryIO) -> _Layout | None:
-    """None where the file is not a WAV file, or ends before its first sample could stand."""
-    length = file.seek(0, os.SEEK_END)
+    """Return None if the file is not a WAV file, or ends before its first sample."""
+    file_size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    head = file.read(12)
-    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    riff_header = file.read(12)
+    if len(riff_header) < 12 or riff_header[:4] != b"RIFF" or riff_header[8:] != b"WAVE":
         return None
-    frame = 0
-    at = 12
-    while at + _CHUNK.size <= length:
-        file.seek(at)
-        name, size = _CHUNK.unpack(file.read(_CHUNK.size))
-        at += _CHUNK.size
+    frame_size = 0
+    offset = 12
+    while offset + _CHUNK_HEADER.size <= file_size:
+        file.seek(offset)
+        name, size = _CHUNK_HEADER.unpack(file.read(_CHUNK_HEADER.size))
+        offset += _CHUNK_HEADER.size
         if name == b"data":
-            riff_size = _SIZE.unpack_from(head, _RIFF_SIZE_AT)[0]
-            return _Layout(at, frame, riff_size, size, length) if frame else None
+            riff_size = _SIZE_FIELD.unpack_from(riff_header, _RIFF_SIZE_OFFSET)[0]
+            return _Layout(offset, frame_size, riff_size, size, file_size) if frame_size else None
         if name == b"fmt ":
             fmt = file.read(16)
-            frame = int.from_bytes(fmt[12:14], "little") if len(fmt) == 16 else 0  # nBlockAlign
-        at += _even(size)
+            frame_size = int.from_bytes(fmt[12:14], "little") if len(fmt) == 16 else 0  # nBlockAlign
+        offset += _padded(size)
     return None
 
 
-def _chunks_follow(file: BinaryIO, layout: _Layout) -> bool:
-    """Whether what stands behind the data is a chain of chunks that ends with the file, and not samples.
+def _has_trailing_chunks(file: BinaryIO, layout: _Layout) -> bool:
+    """Return whether the data is followed by chunks up to the end of the file, and not by samples.
 
-    Chunk names are printable: without that rule digital silence would read as a chain of empty chunks.
+    Chunk names must be printable, because digital silence would otherwise be a sequence of empty chunks.
     """
-    at = layout.samples_at + _even(layout.data_size)
-    while at + _CHUNK.size <= layout.length:
-        file.seek(at)
-        name, size = _CHUNK.unpack(file.read(_CHUNK.size))
+    offset = layout.samples_offset + _padded(layout.data_size)
+    while offset + _CHUNK_HEADER.size <= layout.file_size:
+        file.seek(offset)
+        name, size = _CHUNK_HEADER.unpack(file.read(_CHUNK_HEADER.size))
         if not all(0x20 <= byte < 0x7F for byte in name):
             return False
-        at += _CHUNK.size + size
-        if at == layout.length:
+        offset += _CHUNK_HEADER.size + size
+        if offset == layout.file_size:
             return True
-        at += size & 1
-        if at == layout.length:
+        offset += size & 1
+        if offset == layout.file_size:
             return True
     return False
 
 
 def _write_sizes(path: Path, layout: _Layout) -> None:
-    whole = layout.held - layout.held % layout.frame
-    if layout.data_fits:
-        # only the RIFF size is wrong; the pad byte, where there is one, is not a sample
-        whole = layout.data_size
+    data_size = layout.available - layout.available % layout.frame_size
+    if layout.data_size_valid:
+        # only the RIFF size is wrong; a pad byte, if there is one, is not part of a sample
+        data_size = layout.data_size
     with path.open("r+b") as file:
-        length = file.truncate(layout.samples_at + whole)
-        if whole & 1:
-            file.seek(length)
-            length += file.write(b"\0")
-        file.seek(layout.samples_at - _SIZE.size)
-        file.write(_SIZE.pack(whole))
-        file.seek(_RIFF_SIZE_AT)
-        file.write(_SIZE.pack(length - 8))
+        file_size = file.truncate(layout.samples_offset + data_size)
+        if data_size & 1:
+            file.seek(file_size)
+            file_size += file.write(b"\0")
+        file.seek(layout.samples_offset - _SIZE_FIELD.size)
+        file.write(_SIZE_FIELD.pack(data_size))
+        file.seek(_RIFF_SIZE_OFFSET)
+        file.write(_SIZE_FIELD.pack(file_size - 8))

@@ -16,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from voxrec.audio.convert import telephone
+from voxrec.audio.convert import convert_for_playback
 from voxrec.deferreds import Backoff, SingleFlight, retry
 from voxrec.errors import NotFound, Unavailable, VoxrecError
 from voxrec.model import Profile, Prompt, RecordPrompt
@@ -223,7 +223,7 @@ def _write_files(directory: Path, sound: _Sound, content: bytes) -> None:
             # `_list` looks for the .wav file, which therefore comes last
             for extension, rate in sorted(_RATES.items(), reverse=True):
                 target = directory / f"{sound.name}.{extension}"
-                _write_atomically(target, lambda temporary, rate=rate: telephone(source, temporary, rate))  # type: ignore[misc]
+                _write_atomically(target, lambda temporary, rate=rate: convert_for_playback(source, temporary, rate))  # type: ignore[misc]
     except OSError as error:
         raise SoundsUnavailable(f"cannot write an announcement into {directory}: {error}") from error
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from voxrec.audio.formats import FORMATS
-from voxrec.audio.peaks import peaks
-from voxrec.audio.waveform import drawn
+from voxrec.audio.peaks import compute_peaks
+from voxrec.audio.waveform import render_waveform
 from voxrec.errors import AudioError
 from voxrec.model import Profile, Recording, Verdict, mail_addresses
 from voxrec.sanitize import sanitize_line
@@ -87,7 +87,7 @@ def _cid(recording: Recording) -> str:
 def _picture(recording: Recording, audio: Path) -> bytes | None:
     """The outline of the audio as PNG. A mail without it is better than none."""
     try:
-        return drawn(peaks(audio, _PICTURE_WIDTH, FORMATS.get(recording.format)))
+        return render_waveform(compute_peaks(audio, _PICTURE_WIDTH, FORMATS.get(recording.format)))
     except AudioError:
         return None
 

@@ -23,11 +23,11 @@ from voxrec.archive.interface import Archive
 from voxrec.audio import formats
 from voxrec.audio.join import join
 from voxrec.audio.meter import Meter
-from voxrec.audio.pause_cuts import cuts, skipped, without
+from voxrec.audio.pause_cuts import find_cuts, remove_cuts, skipped_spans
 from voxrec.audio.probe import AudioInfo, probe
-from voxrec.audio.repair import needs_repair, repair
-from voxrec.audio.resample import at_one_rate
-from voxrec.audio.verdict import EMPTY, judge, one_way, too_short, unreadable
+from voxrec.audio.repair import needs_repair, repair_header
+from voxrec.audio.resample import resample_to_common_rate
+from voxrec.audio.verdict import EMPTY, make_verdict, one_way_reason, too_short_reason, unreadable_reason
 from voxrec.errors import AudioError, Conflict, NotFound, Unavailable
 from voxrec.model import (
     LEG_SUFFIXES,
@@ -172,7 +172,7 @@ class Finisher:
             # of a leg that nobody can read nobody knows how short it is
             whole = not any(leg.unreadable for leg in legs.values())
             if whole and heard.seconds < recording.min_duration_seconds:
-                return self._absent(recording, (too_short(recording.min_duration_seconds),))
+                return self._absent(recording, (too_short_reason(recording.min_duration_seconds),))
             return self._stamped(self._archived(recording, legs, heard, files))
 
     def _clear_work(self, recording_id: UUID) -> None:
@@ -217,7 +217,7 @@ class Finisher:
             # a copy, so that the next attempt, if there must be one, finds what this one found and says so
             audio = files.new(path.name)
             shutil.copyfile(path, audio)
-            repair(audio)
+            repair_header(audio)
         try:
             info = probe(audio)
         except AudioError as fault:
@@ -226,7 +226,7 @@ class Finisher:
         return _Leg(audio if info.frames else None, info, repaired)
 
     def _archived(self, recording: Recording, legs: Mapping[Side, _Leg], heard: _Heard, files: _WorkFiles) -> Recording:
-        form = formats.named(recording.format)
+        form = formats.get_format(recording.format)
         # a Profile can be older than its format's rules: both sides in one channel are better than none
         dual = recording.channels == 2 and form.channels == 2
         output = files.new(f"joined.{form.suffix}")
@@ -236,7 +236,7 @@ class Finisher:
         written = join(caller, callee, output, channels, form, meters)
         call_seconds = _call_seconds(recording)
         expected = None if call_seconds is None else call_seconds - heard.cut_seconds
-        verdict = _with_findings(judge(meters.get(Side.CALLER), meters.get(Side.CALLEE), expected), legs)
+        verdict = _with_findings(make_verdict(meters.get(Side.CALLER), meters.get(Side.CALLEE), expected), legs)
         began = recording.started_at or recording.created_at
         stored = self._archive.put(output, recording.id, began, form.suffix)
         return msgspec.structs.replace(
@@ -261,7 +261,7 @@ class Finisher:
         reasons = recording.verdict.reasons if recording.verdict else ()
         replaced = recording.path is not None or _unwanted(recording)
         for side in Side:
-            if unreadable(side) in reasons:
+            if unreadable_reason(side) in reasons:
                 continue
             for path in self._leg_paths(recording, side):
                 if replaced or not _holds_something(path):
@@ -278,15 +278,15 @@ def _heard(recording: Recording, legs: Mapping[Side, _Leg], files: _WorkFiles) -
     found = {side: leg.audio for side, leg in legs.items() if leg.audio is not None}
     infos = [leg.info for leg in legs.values() if leg.audio is not None and leg.info is not None]
     if len({info.rate for info in infos}) > 1:
-        found = at_one_rate(found, files.new)
+        found = resample_to_common_rate(found, files.new)
         infos = [probe(leg) for leg in found.values()]
     rate, frames = infos[0].rate, max(info.frames for info in infos)
-    pauses = skipped(recording.timeline)
-    gone = cuts(found, pauses) if pauses else []
+    pauses = skipped_spans(recording.timeline)
+    gone = find_cuts(found, pauses) if pauses else []
     if gone:
         shorter = {side: files.new(f"cut-{side}.wav") for side in found}
         for side, output in shorter.items():
-            without(found[side], output, gone)
+            remove_cuts(found[side], output, gone)
         found = shorter
     less = sum(cut.end - cut.start for cut in gone)
     return _Heard(found, rate, (frames - less) / rate, less / rate)
@@ -310,7 +310,7 @@ def _holds_something(path: Path) -> bool:
 
 def _nothing(legs: Mapping[Side, _Leg]) -> dict[str, object]:
     """How a Recording without a frame ends: absent, or failed where there are bytes that nobody can read."""
-    unread = tuple(unreadable(side) for side, leg in legs.items() if leg.unreadable)
+    unread = tuple(unreadable_reason(side) for side, leg in legs.items() if leg.unreadable)
     return {
         "state": RecordingState.FAILED if unread else RecordingState.ABSENT,
         "duration": 0.0,
@@ -323,7 +323,7 @@ def _with_findings(verdict: Verdict, legs: Mapping[Side, _Leg]) -> Verdict:
     reasons = list(verdict.reasons)
     for side, leg in legs.items():
         if leg.unreadable:
-            reasons = [unreadable(side), *(r for r in reasons if r != one_way(side, EMPTY))]
+            reasons = [unreadable_reason(side), *(r for r in reasons if r != one_way_reason(side, EMPTY))]
     repaired = any(leg.repaired for leg in legs.values())
     return msgspec.structs.replace(verdict, ok=not reasons, reasons=tuple(reasons), repaired=repaired)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from voxrec.audio.convert import Channel
+from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS
 from voxrec.cursor import Cursor
 from voxrec.errors import FieldError, InvalidInput
@@ -84,13 +84,13 @@ def audio_format(given: str) -> str:
     return given
 
 
-@shaped(type="string", enum=list(Channel))
-def channel(given: str) -> Channel:
+@shaped(type="string", enum=list(AudioChannel))
+def channel(given: str) -> AudioChannel:
     """What of two channels is wanted."""
     try:
-        return Channel(given)
+        return AudioChannel(given)
     except ValueError:
-        raise ValueError(f"must be one of {', '.join(Channel)}") from None
+        raise ValueError(f"must be one of {', '.join(AudioChannel)}") from None
 
 
 @shaped(type="integer", minimum=1, maximum=MOST_POINTS)
