@@ -1,65 +1,110 @@
-"""Parts start one after the other, and stop in reverse, however far the start came."""
+"""Tests of voxrec.service_tree."""
+
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.errors import StoreUnavailable
-from voxrec.service_tree import CoroutineService, SequentialMultiService
+from voxrec.service_tree import CoroutineService, RetryingServerService, SequentialMultiService
 
 
-class InOrderTests(SynchronousTestCase):
+class SequentialMultiServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.told: list[str] = []
+        self.log: list[str] = []
         self.tree = SequentialMultiService()
-        self.waits: dict[str, Deferred[None]] = {}
+        self.started: dict[str, Deferred[None]] = {}
 
-    def part(self, name: str, *, waits: bool = False, fails: bool = False) -> None:
+    def add_service(self, name: str, *, waits: bool = False, fails: bool = False) -> None:
+        """Add a service whose start waits for ``self.started[name]``, or that fails to start and to stop."""
+
         def start() -> Deferred[None]:
-            self.told.append(f"start {name}")
-            self.waits[name] = Deferred()
+            self.log.append(f"start {name}")
+            self.started[name] = Deferred()
             if fails:
                 raise StoreUnavailable("no")
-            return self.waits[name] if waits else succeed(None)
+            return self.started[name] if waits else succeed(None)
 
         def stop() -> Deferred[None]:
-            self.told.append(f"stop {name}")
+            self.log.append(f"stop {name}")
             if fails:
                 raise ZeroDivisionError
             return succeed(None)
 
         CoroutineService(name, start, stop).setServiceParent(self.tree)
 
-    def test_each_waits_for_the_one_before(self) -> None:
-        self.part("a", waits=True)
-        self.part("b")
-        started = self.tree.startService()
-        self.assertEqual(self.told, ["start a"])
-        self.waits["a"].callback(None)
-        self.successResultOf(started)
-        self.assertEqual(self.told, ["start a", "start b"])
+    def test_each_start_waits_for_the_one_before(self) -> None:
+        self.add_service("a", waits=True)
+        self.add_service("b")
+        starting = self.tree.startService()
+        self.assertEqual(self.log, ["start a"])
+        self.started["a"].callback(None)
+        self.successResultOf(starting)
+        self.assertEqual(self.log, ["start a", "start b"])
 
-    def test_they_stop_in_reverse(self) -> None:
-        self.part("a")
-        self.part("b")
+    def test_services_stop_in_reverse_order(self) -> None:
+        self.add_service("a")
+        self.add_service("b")
         self.successResultOf(self.tree.startService())
-        self.told.clear()
+        self.log.clear()
         self.successResultOf(self.tree.stopService())
-        self.assertEqual(self.told, ["stop b", "stop a"])
+        self.assertEqual(self.log, ["stop b", "stop a"])
 
-    def test_what_was_not_started_is_not_stopped(self) -> None:
-        self.part("a")
-        self.part("b", waits=True)
-        self.part("c")
+    def test_a_stop_during_the_start_stops_only_started_services(self) -> None:
+        self.add_service("a")
+        self.add_service("b", waits=True)
+        self.add_service("c")
         starting = self.tree.startService()
         self.successResultOf(self.tree.stopService())
         self.failureResultOf(starting)
-        self.assertEqual(self.told, ["start a", "start b", "stop b", "stop a"])
+        self.assertEqual(self.log, ["start a", "start b", "stop b", "stop a"])
 
-    def test_one_that_fails_ends_the_start_and_does_not_keep_the_others_from_stopping(self) -> None:
-        self.part("a")
-        self.part("b", fails=True)
-        self.part("c")
+    def test_a_failure_ends_the_start_and_does_not_prevent_the_stop_of_others(self) -> None:
+        self.add_service("a")
+        self.add_service("b", fails=True)
+        self.add_service("c")
         self.failureResultOf(self.tree.startService(), StoreUnavailable)
         self.successResultOf(self.tree.stopService())
-        self.assertEqual(self.told, ["start a", "start b", "stop b", "stop a"])
+        self.assertEqual(self.log, ["start a", "start b", "stop b", "stop a"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class _BusyReactor(MemoryReactorClock):
+    """A reactor whose port is in use until ``busy`` is false."""
+
+    busy = True
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:  # noqa: N802
+        if self.busy:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        return super().listenTCP(port, factory, backlog, interface)
+
+
+class RetryingServerServiceTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = _BusyReactor()
+        self.service = RetryingServerService(self.reactor, "tcp:8080", Factory(), "REST")
+
+    def test_a_port_in_use_is_retried_and_logged_once(self) -> None:
+        with capturedLogs() as logs:
+            self.service.startService()
+            self.reactor.advance(5)
+        self.assertEqual(len(logs), 1)
+        self.reactor.busy = False
+        self.reactor.advance(5)
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080])
+
+    def test_a_stop_ends_the_retries(self) -> None:
+        self.service.startService()
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_stop_closes_the_port(self) -> None:
+        self.reactor.busy = False
+        self.service.startService()
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])

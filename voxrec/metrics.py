@@ -1,4 +1,4 @@
-"""What voxrec counts of itself, for Prometheus. Knows nobody: whoever counts is handed a method of `Metrics`."""
+"""The Prometheus metrics of the daemon. Other packages receive single methods of `Metrics` as callbacks."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -9,157 +9,194 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from voxrec.model import Call, EventType, RecordingState
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-_QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_SET_UP: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
-# Other methods can be invented at will, and each would be a new time series.
+_REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_CALL_SETUP_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+# Clients can invent other methods; each would create new time series.
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"})
+# Most Recordings are in these states; counting them takes too long.
+_UNCOUNTED_STATES: Final = (RecordingState.COMPLETED, RecordingState.ABSENT)
 
 
 class Metrics:
-    """The numbers of one daemon; times in seconds."""
+    """The metrics of one daemon, in a registry of their own. Durations are in seconds.
+
+    ``version`` is the label of ``voxrec_build_info``.
+    """
 
     def __init__(self, version: str) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        Gauge("voxrec_build_info", "Which voxrec this is.", ["version"], registry=registry).labels(version).set(1)
+        Gauge("voxrec_build_info", "Version of voxrec; always 1.", ["version"], registry=registry).labels(version).set(
+            1
+        )
         self._calls = Counter(
             "voxrec_calls",
-            "Callers whose call has ended: answered, unanswered, or refused before there was a call; by Q.850 cause.",
+            "Calls that ended, by outcome (answered, unanswered, or refused before the far end was called) and Q.850 "
+            "cause code.",
             ["outcome", "cause"],
             registry=registry,
         )
-        self._set_up = Histogram(
+        self._call_setup_seconds = Histogram(
             "voxrec_call_setup_seconds",
-            "From a caller's coming in to the command that answers it, the far end's ringing included.",
+            "Time from the arrival of a call to its answer, including the ringing of the far end.",
             registry=registry,
-            buckets=_SET_UP,
+            buckets=_CALL_SETUP_BUCKETS,
         )
-        self._ari = Histogram(
+        self._ari_request_seconds = Histogram(
             "voxrec_ari_request_seconds",
-            "From a command to Asterisk to its answer.",
+            "Response time of ARI requests, by transport (http, websocket) and outcome (ok, refused, lost).",
             ["way", "outcome"],
             registry=registry,
-            buckets=_QUICK,
+            buckets=_REQUEST_BUCKETS,
         )
-        self._asked: dict[tuple[str, str], Histogram] = {}  # to look one up takes its time
-        self._requests = Counter(
-            "voxrec_rest_requests", "REST's answers.", ["route", "method", "status"], registry=registry
+        self._rest_requests = Counter(
+            "voxrec_rest_requests",
+            "REST requests, by route template, method and response status.",
+            ["route", "method", "status"],
+            registry=registry,
         )
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._request_seconds = Histogram(
+        self._rest_request_seconds = Histogram(
             "voxrec_rest_request_seconds",
-            "From a request to the head of its answer.",
+            "Time from a REST request to the head of its response, by route template and method.",
             ["route", "method"],
             registry=registry,
-            buckets=_QUICK,
+            buckets=_REQUEST_BUCKETS,
         )
-        self._jobs_ended = Counter(
+        # looking up a time series by its labels takes longer than updating it
+        self._ari_series: dict[tuple[str, str], Histogram] = {}
+        self._rest_series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._job_attempts = Counter(
             "voxrec_jobs_ended",
-            "Attempts at jobs: done, to be tried again, or given up.",
+            "Attempts of jobs, by kind and outcome (done, retry, dead).",
             ["kind", "outcome"],
             registry=registry,
         )
-        self._mailed = Counter(
+        self._mail_recipients = Counter(
             "voxrec_mail_recipients",
-            "What the mail relay said about recipients: accepted, deferred or refused.",
+            "Responses of the mail relay to recipients, by state (accepted, deferred, refused).",
             ["state"],
             registry=registry,
         )
-        self._events_dropped = Counter(
-            "voxrec_events_dropped", "Events of calls that could not be written down.", registry=registry
+        self._dropped_events = Counter(
+            "voxrec_events_dropped",
+            "Events of calls that were discarded because they could not be stored in PostgreSQL.",
+            registry=registry,
         )
         self._recordings = Gauge(
             "voxrec_recordings",
-            "Recordings in the database by state, without those completed or absent.",
+            "Recordings in the database, by state; the states completed and absent are not counted.",
             ["state"],
             registry=registry,
         )
-        self._all_recordings = Gauge(
-            "voxrec_recordings_estimate", "About how many Recordings the database has.", registry=registry
+        self._recordings_estimate = Gauge(
+            "voxrec_recordings_estimate",
+            "Approximate number of Recordings in the database, from the statistics of PostgreSQL.",
+            registry=registry,
         )
-        self._waiting = Gauge("voxrec_jobs_waiting", "Jobs that are to be done.", ["kind"], registry=registry)
-        self._due = Gauge("voxrec_jobs_due", "Jobs whose time has come.", ["kind"], registry=registry)
-        self._dead = Gauge("voxrec_jobs_dead", "Jobs that were given up.", ["kind"], registry=registry)
-        self._oldest = Gauge(
-            "voxrec_jobs_oldest_seconds", "Age of the oldest job that is to be done.", ["kind"], registry=registry
+        self._waiting_jobs = Gauge(
+            "voxrec_jobs_waiting", "Jobs that are not done and not dead, by kind.", ["kind"], registry=registry
         )
-        self._archive_free = Gauge("voxrec_archive_free_bytes", "Room where the archive is.", registry=registry)
+        self._due_jobs = Gauge(
+            "voxrec_jobs_due", "Waiting jobs whose due time has passed, by kind.", ["kind"], registry=registry
+        )
+        self._dead_jobs = Gauge(
+            "voxrec_jobs_dead",
+            "Jobs that failed permanently; see `voxrec jobs list --state dead`.",
+            ["kind"],
+            registry=registry,
+        )
+        self._oldest_job_seconds = Gauge(
+            "voxrec_jobs_oldest_seconds", "Age of the oldest waiting job, by kind.", ["kind"], registry=registry
+        )
+        self._archive_free_bytes = Gauge(
+            "voxrec_archive_free_bytes", "Free space of the file system of the archive.", registry=registry
+        )
 
-    def watch(self, name: str, help_: str, value: Callable[[], float]) -> None:
-        """Ask for a number whenever somebody looks."""
+    def add_gauge(self, name: str, help_: str, value: Callable[[], float]) -> None:
+        """Add a gauge whose value is computed by ``value`` at each scrape."""
         Gauge(name, help_, registry=self._registry).set_function(value)
 
     def exposition(self) -> bytes:
-        """All numbers as Prometheus's text."""
+        """Return all metrics in the Prometheus text format (`CONTENT_TYPE`)."""
         return generate_latest(self._registry)
 
-    # Who counts.
+    # Updated by the code that is measured
 
     def call_changed(self, happened: EventType, call: Call) -> None:
-        """Something happened to a call."""
+        """Count an event of a call; a listener of the router calls this."""
         if happened is EventType.CALL_ANSWERED and call.answered_at is not None:
-            self._set_up.observe((call.answered_at - call.started_at).total_seconds())
+            self._call_setup_seconds.observe((call.answered_at - call.started_at).total_seconds())
         if happened is EventType.CALL_ENDED:
             outcome = "unanswered" if call.answered_at is None else "answered"
             self._calls.labels(outcome, str(call.hangup_cause)).inc()
 
     def call_refused(self, cause: int) -> None:
-        """A caller was sent away before there was a call."""
+        """Count a call that was refused with a Q.850 cause before the far end was called."""
         self._calls.labels("refused", str(int(cause))).inc()
 
-    def asterisk_answered(self, way: str, outcome: str, seconds: float) -> None:
-        """Asterisk answered a command (ok, refused) or did not (lost); ``way``: http or websocket."""
-        series = self._asked.get((way, outcome))
+    def observe_ari_request(self, transport: str, outcome: str, seconds: float) -> None:
+        """Record the response time of an ARI request (see `voxrec.ari.transport.TimedTransport`)."""
+        series = self._ari_series.get((transport, outcome))
         if series is None:
-            series = self._asked[way, outcome] = self._ari.labels(way, outcome)
+            series = self._ari_series[transport, outcome] = self._ari_request_seconds.labels(transport, outcome)
         series.observe(seconds)
 
-    def rest_answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """REST answered; ``route`` is the template of the path."""
-        series = self._answers.get((route, method, status))
+    def observe_rest_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Record a REST response. ``route`` is the template of the path, such as ``/profiles/<id>``."""
+        series = self._rest_series.get((route, method, status))
         if series is None:
-            known = method if method in _METHODS else "other"
-            series = self._requests.labels(route, known, str(status)), self._request_seconds.labels(route, known)
-            if known == method:
-                self._answers[route, method, status] = series
-        series[0].inc()
-        series[1].observe(seconds)
+            label = method if method in _METHODS else "other"
+            series = (
+                self._rest_requests.labels(route, label, str(status)),
+                self._rest_request_seconds.labels(route, label),
+            )
+            if label == method:
+                self._rest_series[route, method, status] = series
+        requests, request_seconds = series
+        requests.inc()
+        request_seconds.observe(seconds)
 
-    def job_ended(self, kind: str, outcome: str) -> None:
-        """An attempt at a job ended."""
-        self._jobs_ended.labels(kind, outcome).inc()
+    def count_job_attempt(self, kind: str, outcome: str) -> None:
+        """Count an attempt of a job."""
+        self._job_attempts.labels(kind, outcome).inc()
 
-    def mailed(self, state: str) -> None:
-        """The relay said something about a recipient."""
-        self._mailed.labels(state).inc()
+    def count_mail_recipient(self, state: str) -> None:
+        """Count the response of the mail relay to one recipient."""
+        self._mail_recipients.labels(state).inc()
 
-    def events_dropped(self, count: int) -> None:
-        """Events of calls are lost."""
-        self._events_dropped.inc(count)
+    def count_dropped_events(self, count: int) -> None:
+        """Count events of calls that are discarded."""
+        self._dropped_events.inc(count)
 
-    # What is looked up now and then.
+    # Updated at each scrape, from the database and the file system
 
     def set_recordings(self, by_state: Mapping[str, int], estimate: int) -> None:
-        """What the database has; states that are not named have none."""
+        """Set the number of Recordings by state (0 if missing in ``by_state``), and the estimate of all."""
         for state in RecordingState:
-            if state not in (RecordingState.COMPLETED, RecordingState.ABSENT):
+            if state not in _UNCOUNTED_STATES:
                 self._recordings.labels(state.value).set(by_state.get(state.value, 0))
-        self._all_recordings.set(estimate)
+        self._recordings_estimate.set(estimate)
 
-    def set_jobs(self, kind: str, *, waiting: int = 0, due: int = 0, dead: int = 0, oldest: float = 0.0) -> None:
-        """How the queue is for one kind of job."""
-        self._waiting.labels(kind).set(waiting)
-        self._due.labels(kind).set(due)
-        self._dead.labels(kind).set(dead)
-        self._oldest.labels(kind).set(oldest)
+    def set_jobs(self, kind: str, *, waiting: int = 0, due: int = 0, dead: int = 0, oldest_age: float = 0.0) -> None:
+        """Set the number of jobs of one kind, and the age of the oldest waiting job."""
+        self._waiting_jobs.labels(kind).set(waiting)
+        self._due_jobs.labels(kind).set(due)
+        self._dead_jobs.labels(kind).set(dead)
+        self._oldest_job_seconds.labels(kind).set(oldest_age)
 
-    def forget_database(self) -> None:
-        """The database cannot be asked: rather no numbers than old ones."""
-        for gauge in (self._recordings, self._waiting, self._due, self._dead, self._oldest):
+    def clear_database_metrics(self) -> None:
+        """Remove the values that come from the database: it does not respond, and they would be outdated."""
+        for gauge in (
+            self._recordings,
+            self._waiting_jobs,
+            self._due_jobs,
+            self._dead_jobs,
+            self._oldest_job_seconds,
+        ):
             gauge.clear()
-        self._all_recordings.set(float("nan"))
+        self._recordings_estimate.set(float("nan"))
 
-    def set_archive_free(self, free: float) -> None:
-        """Bytes that are free where the archive is; NaN where nobody can tell."""
-        self._archive_free.set(free)
+    def set_archive_free_bytes(self, free: float) -> None:
+        """Set the free space of the archive; NaN if it cannot be determined."""
+        self._archive_free_bytes.set(free)

@@ -56,7 +56,7 @@ from voxrec.recordings.erase import Eraser
 from voxrec.recordings.finish import Finisher
 from voxrec.recordings.orphans import Orphans
 from voxrec.recordings.retention import Retention
-from voxrec.service_tree import AGAIN, CoroutineService, RetryingServerService, SequentialMultiService
+from voxrec.service_tree import RETRY_BACKOFF, CoroutineService, RetryingServerService, SequentialMultiService
 from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.events import EVENTS_CHANNEL, EventQueue, Events
@@ -171,7 +171,7 @@ class Voxrec(SequentialMultiService):
                 if error.detail != complained:
                     complained = error.detail
                     self._log.error("{complaint}, trying on: {error}", complaint=complaint, error=error)
-            await deferLater(self._reactor, AGAIN)
+            await deferLater(self._reactor, RETRY_BACKOFF.first)
 
 
 class _Gateway(SequentialMultiService):
@@ -200,7 +200,7 @@ class _Gateway(SequentialMultiService):
         self._event_listener = Listener(
             reactor, dsn, {EVENTS_CHANNEL: lambda _: self._feed.refresh()}, on_recovered=self._feed.refresh
         )
-        news = EventQueue(reactor, self._events, metrics.events_dropped)
+        news = EventQueue(reactor, self._events, metrics.count_dropped_events)
         tokens = Tokens(self._pool)
         self._stored_tokens = StoredTokens(reactor, tokens)
         prompts = Prompts(self._pool)
@@ -220,7 +220,7 @@ class _Gateway(SequentialMultiService):
             archive=archive,
             audio_url=partial(_audio_url, config.rest.public_url),
             defer_to_thread=self._defer_to_thread,
-            told=metrics.mailed,
+            told=metrics.count_mail_recipient,
         )
         finisher = Finisher(
             reactor,
@@ -240,7 +240,7 @@ class _Gateway(SequentialMultiService):
             lease=lease,
             backoff=Backoff(first=config.queue.retry_first, limit=config.queue.retry_limit),
             max_attempts=config.queue.attempts,
-            on_attempt_ended=metrics.job_ended,
+            on_attempt_ended=metrics.count_job_attempt,
         )
         journal = RecordingJournal(
             reactor,
@@ -283,7 +283,7 @@ class _Gateway(SequentialMultiService):
         self._asterisk = AriClient(
             _http(reactor, config),
             config.asterisk.app,
-            partial(TimedTransport, reactor, metrics.asterisk_answered),
+            partial(TimedTransport, reactor, metrics.observe_ari_request),
         )
         self._router = Router(
             reactor,
@@ -351,7 +351,7 @@ class _Gateway(SequentialMultiService):
             metrics=MetricsRoutes(
                 metrics, self._look_up, reactor, None if config.rest.metrics == "open" else Role.READ
             ),
-            answered=metrics.rest_answered,
+            answered=metrics.observe_rest_request,
             cors_origins=config.rest.cors_origins,
         )
         site = RestSite(
@@ -362,18 +362,18 @@ class _Gateway(SequentialMultiService):
             connections=config.rest.connections,
             access_log=config.rest.access_log,
         )
-        metrics.watch("voxrec_calls_live", "Calls of this daemon now.", lambda: len(tuple(self._router.calls)))
-        metrics.watch("voxrec_journal_pending", "What calls said and PostgreSQL lacks.", lambda: journal.pending)
-        metrics.watch("voxrec_orphaned_files", "Audio files that belong to no Recording.", lambda: orphans.count)
-        metrics.watch("voxrec_events_pending", "Events of calls that PostgreSQL lacks.", lambda: len(news))
-        metrics.watch("voxrec_event_clients", "Clients that follow /events.", lambda: self._feed.subscriber_count)
-        metrics.watch("voxrec_rest_connections", "Open connections of REST's.", lambda: site.open)
-        metrics.watch("voxrec_postgresql_ready", "Whether PostgreSQL answers.", lambda: self._pool.ready)
-        metrics.watch(
+        metrics.add_gauge("voxrec_calls_live", "Calls of this daemon now.", lambda: len(tuple(self._router.calls)))
+        metrics.add_gauge("voxrec_journal_pending", "What calls said and PostgreSQL lacks.", lambda: journal.pending)
+        metrics.add_gauge("voxrec_orphaned_files", "Audio files that belong to no Recording.", lambda: orphans.count)
+        metrics.add_gauge("voxrec_events_pending", "Events of calls that PostgreSQL lacks.", lambda: len(news))
+        metrics.add_gauge("voxrec_event_clients", "Clients that follow /events.", lambda: self._feed.subscriber_count)
+        metrics.add_gauge("voxrec_rest_connections", "Open connections of REST's.", lambda: site.open)
+        metrics.add_gauge("voxrec_postgresql_ready", "Whether PostgreSQL answers.", lambda: self._pool.ready)
+        metrics.add_gauge(
             "voxrec_spool_low", "Whether calls are not recorded: no room.", lambda: not self._disk_space.sufficient
         )
-        metrics.watch("voxrec_spool_free_bytes", "Room where Asterisk records.", lambda: self._disk_space.free)
-        metrics.watch("voxrec_asterisk_connected", "Whether Asterisk does.", lambda: self._link.version is not None)
+        metrics.add_gauge("voxrec_spool_free_bytes", "Room where Asterisk records.", lambda: self._disk_space.free)
+        metrics.add_gauge("voxrec_asterisk_connected", "Whether Asterisk does.", lambda: self._link.version is not None)
 
         for part in (
             CoroutineService("pool", self._start_pool, self._stop_pool),
@@ -382,7 +382,7 @@ class _Gateway(SequentialMultiService):
             CoroutineService("worker", self._start_worker, self._worker.stopService),
             CoroutineService("news", _nothing, news.stop),
             CoroutineService("events", _nothing, self._stop_events),
-            RetryingServerService(reactor, config.rest.listen, site),
+            RetryingServerService(reactor, config.rest.listen, site, "REST"),
             self._announcements,
             CoroutineService("calls", self._start_calls, self._stop_calls),
             self._disk_space,
@@ -417,21 +417,21 @@ class _Gateway(SequentialMultiService):
         try:
             statistics = await read_statistics(self._pool)
         except VoxrecError:
-            self._metrics.forget_database()
+            self._metrics.clear_database_metrics()
             return
         self._metrics.set_recordings(statistics.recordings, statistics.total_recordings)
         for kind in JobKind:
             owed = statistics.pending.get(kind, PendingJobs())
             dead = statistics.dead.get(kind, 0)
-            self._metrics.set_jobs(kind, waiting=owed.count, due=owed.due, oldest=owed.oldest_age, dead=dead)
+            self._metrics.set_jobs(kind, waiting=owed.count, due=owed.due, oldest_age=owed.oldest_age, dead=dead)
 
     async def _look_up_room(self) -> None:
         try:
             usage = await self._defer_to_thread(shutil.disk_usage, self._config.archive_directory)
         except OSError:
-            self._metrics.set_archive_free(math.nan)
+            self._metrics.set_archive_free_bytes(math.nan)
         else:
-            self._metrics.set_archive_free(usage.free)
+            self._metrics.set_archive_free_bytes(usage.free)
 
     async def _start_pool(self) -> None:
         """Nobody waits for PostgreSQL: what needs it says so until it is there."""
@@ -448,7 +448,7 @@ class _Gateway(SequentialMultiService):
                 if error.detail != complained:
                     complained = error.detail
                     self._log.error("PostgreSQL: {error}; trying on", error=error)
-            await deferLater(self._reactor, AGAIN)
+            await deferLater(self._reactor, RETRY_BACKOFF.first)
         self._pool.start()
 
     def _not_brought_up(self, failure: Failure) -> None:

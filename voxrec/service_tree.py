@@ -1,56 +1,64 @@
-"""What a service tree is built of: parts that start one after the other and stop in reverse."""
+"""Service classes of the service tree: services that start one after the other, and a server that retries to listen."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
-from twisted.web.server import Site
 
-AGAIN = 5.0  # seconds until what could not be had is asked for again: a port, a database
+from voxrec.deferreds import Backoff, retry
 
-Start = Callable[[], Awaitable[object] | None]
+RETRY_BACKOFF: Final = Backoff(first=5.0, limit=5.0, jitter=0.0)
+"""Constant delay between attempts to listen on a port, or to reach the database, while the daemon starts."""
+
+Action: TypeAlias = Callable[[], Awaitable[object] | None]
 
 
 class CoroutineService(Service):
-    """A collaborator in the tree: coroutines that start and stop it."""
+    """A service that is started and stopped by two functions, which may return an awaitable."""
 
-    def __init__(self, name: str, start: Start, stop: Start) -> None:
+    def __init__(self, name: str, start: Action, stop: Action) -> None:
         self.name = name
         self._start = start
         self._stop = stop
 
     def startService(self) -> Deferred[object]:
-        """Start it; done when it has started."""
+        """Start; the Deferred fires when the start is complete."""
         super().startService()
         return maybeDeferred(self._start)
 
     def stopService(self) -> Deferred[object]:
-        """Stop it; done when it has stopped."""
+        """Stop; the Deferred fires when the stop is complete."""
         super().stopService()
         return maybeDeferred(self._stop)
 
 
 class SequentialMultiService(MultiService):
-    """Starts its services one after the other, each when the one before is there; stops them in reverse."""
+    """Starts its services one after the other, in the order in which they were added, and stops them in reverse order.
+
+    `MultiService` starts all of them at once, and does not wait.
+    """
 
     _log = Logger()
 
     def __init__(self) -> None:
         super().__init__()
-        self._starting: Deferred[None] | None = None
+        self._start_in_progress: Deferred[None] | None = None
         self._started: list[IService] = []
 
     def startService(self) -> Deferred[None]:
-        """Start all; done when all have started, failed with the first that cannot."""
+        """Start all services.
+
+        The Deferred fires when all have started, and fails with the first error; the remaining services are then not
+        started.
+        """
         Service.startService(self)
-        self._starting = Deferred.fromCoroutine(self._start_all())
-        return self._starting
+        self._start_in_progress = Deferred.fromCoroutine(self._start_all())
+        return self._start_in_progress
 
     async def _start_all(self) -> None:
         for service in self:
@@ -58,61 +66,70 @@ class SequentialMultiService(MultiService):
             await maybeDeferred(service.startService)
 
     def stopService(self) -> Deferred[None]:
-        """Stop what was started, however far that came; done when all have stopped."""
+        """Cancel a start in progress, and stop the services that were started; the Deferred never fails."""
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop_all())
 
     async def _stop_all(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
+        if self._start_in_progress is not None:
+            self._start_in_progress.cancel()
         while self._started:
             service = self._started.pop()
             try:
                 await maybeDeferred(service.stopService)
             except Exception:
-                self._log.failure("{name} did not stop cleanly", name=service.name)
+                self._log.failure("the service {name} failed to stop; stopping the others", name=service.name)
 
 
 class RetryingServerService(Service):
-    """REST's port; one that is taken is asked for again, since its owner may be about to end."""
+    """Listens on a Twisted server endpoint; while the port is in use, it retries.
 
-    name = "rest"
+    The process that has the port may be the previous voxrec, which is about to stop.
+
+    Parameters: ``description`` is the server endpoint string; ``label`` is the prefix of the log messages.
+    """
+
     _log = Logger()
 
-    def __init__(self, reactor: Any, description: str, site: Site) -> None:
+    def __init__(self, reactor: Any, description: str, factory: IProtocolFactory, label: str) -> None:
         self._reactor = reactor
         self._description = description
-        self._site = site
+        self._factory = factory
+        self._label = label
         self._port: IListeningPort | None = None
-        self._again: Deferred[None] | None = None
-
-    async def _listen(self) -> None:
-        complained = False
-        while True:
-            try:
-                self._port = await serverFromString(self._reactor, self._description).listen(self._site)
-            except (CannotListenError, OSError) as error:
-                if not complained:
-                    complained = True
-                    self._log.error("REST: cannot listen, trying on: {error}", error=error)
-            else:
-                self._log.info("REST: listening on {address}", address=self._port.getHost())
-                return
-            await deferLater(self._reactor, AGAIN)
+        self._listening: Deferred[None] | None = None
 
     def startService(self) -> None:
-        """Begin to listen, or to try."""
+        """Start to listen; does not wait until that succeeds."""
         super().startService()
-        self._again = Deferred.fromCoroutine(self._listen())
-        self._again.addErrback(lambda failure: failure.trap(CancelledError) and None)
-
-    async def _stop(self) -> None:
-        if self._again is not None:
-            self._again.cancel()
-        if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
+        self._listening = Deferred.fromCoroutine(self._listen())
+        self._listening.addErrback(lambda failure: failure.trap(CancelledError) and None)
 
     def stopService(self) -> Deferred[None]:
-        """Listen no more."""
+        """Stop listening."""
         super().stopService()
-        return Deferred.fromCoroutine(self._stop())
+        return Deferred.fromCoroutine(self._stop_listening())
+
+    async def _listen(self) -> None:
+        self._port = port = await retry(
+            self._reactor,
+            lambda: serverFromString(self._reactor, self._description).listen(self._factory),
+            on=(CannotListenError, OSError),
+            backoff=RETRY_BACKOFF,
+            report=self._log_error,
+        )
+        self._log.info("{label}: listening on {address}", label=self._label, address=port.getHost())
+
+    def _log_error(self, error: Exception, delay: float) -> None:
+        self._log.error(
+            "{label}: cannot listen; retrying every {delay:g} s: {error}",
+            label=self._label,
+            delay=delay,
+            error=error,
+        )
+
+    async def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)

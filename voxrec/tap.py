@@ -1,4 +1,4 @@
-"""What ``twistd voxrec`` runs: read the settings, build the service tree, do nothing yet."""
+"""The ``twistd voxrec`` plugin: reads the settings and builds the service tree."""
 
 import os
 import sys
@@ -12,14 +12,17 @@ from voxrec.errors import ConfigError
 
 
 class Options(usage.Options):
-    """The command line of ``twistd voxrec``."""
+    """The command line options of ``twistd voxrec``."""
 
     synopsis = "[options]"
-    optParameters = [["config", "c", "/etc/voxrec/voxrec.yaml", "The file with the settings."]]  # noqa: RUF012 - Twisted's own form
+    optParameters = [["config", "c", "/etc/voxrec/voxrec.yaml", "Path of the settings file."]]  # noqa: RUF012 - Twisted's own form
     settings: config.Config
 
     def postOptions(self) -> None:
-        """Read the settings now: bad ones end the start at once, with the status that systemd does not start again."""
+        """Read the settings.
+
+        If they are invalid, the process exits with status 78 (EX_CONFIG), with which systemd does not restart it.
+        """
         try:
             self.settings = config.load(Path(self["config"]))
         except ConfigError as error:
@@ -28,7 +31,7 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """Build the tree."""
+    """Build the service tree; twistd starts it."""
     from twisted.internet import reactor
 
     from voxrec.service import Voxrec

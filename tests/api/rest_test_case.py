@@ -210,7 +210,7 @@ class RestTestCase(DatabaseTestCase):
             switchboard=self.call_control,
             feed=self.broadcaster,
             metrics=MetricsRoutes(self.metrics, no_statistics, reactor, Role.READ),
-            answered=self.metrics.rest_answered,
+            answered=self.metrics.observe_rest_request,
             cors_origins=self.cors_origins,
         )
         self.intake = app.intake

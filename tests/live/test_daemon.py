@@ -97,7 +97,7 @@ class MissingTests(DaemonTestCase):
         taken.bind(("127.0.0.1", int(stack.url.rpartition(":")[2])))
         taken.listen()
         stack.launch_voxrec()
-        await self.says(stack, "REST: cannot listen, trying on")
+        await self.says(stack, "REST: cannot listen; retrying every 5 s")
         taken.close()
         await stack.ready()
         self.assertEqual(stack.logged("REST: cannot listen"), 1)

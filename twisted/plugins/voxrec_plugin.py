@@ -1,4 +1,4 @@
-"""Makes ``twistd voxrec`` known."""
+"""Registers ``twistd voxrec``."""
 
 from twisted.application.service import ServiceMaker
 
