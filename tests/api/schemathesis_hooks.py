@@ -13,7 +13,7 @@ import schemathesis
 import soundfile
 from hypothesis import strategies as st
 
-from voxrec.api.audio_uploads import TAKEN
+from voxrec.api.audio_uploads import ACCEPTED_TYPES
 from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS
 from voxrec.cursor import Cursor
@@ -53,7 +53,7 @@ def _audio(samples: list[float]) -> bytes:
     return file.getvalue()
 
 
-for media_type in ("application/octet-stream", *TAKEN):
+for media_type in ("application/octet-stream", *ACCEPTED_TYPES):
     schemathesis.openapi.media_type(media_type, st.lists(st.floats(-1, 1), min_size=1, max_size=50).map(_audio))
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from tests.api.rest_test_case import CREATED_AT, ClientResponse, RestTestCase
 from tests.subtest import subtest
 from tests.web.wire import raw
-from voxrec.api.audio import AudioDamaged
+from voxrec.api.audio_files import AudioDamaged
 from voxrec.model import Recording, RecordingState
 
 CONTENT: Final = bytes(range(256)) * 2000

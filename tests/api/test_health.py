@@ -1,4 +1,4 @@
-"""Liveness and readiness, in memory and on a Clock."""
+"""Liveness and readiness, in memory and with a Clock."""
 
 from pathlib import Path
 from typing import Any
@@ -9,24 +9,24 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.rest_test_case import RoleTokens, call_handler
-from voxrec.api.health import PATIENCE, HealthRoutes, Probe
+from voxrec.api.health import PROBE_TIMEOUT, HealthRoutes, Probe
 from voxrec.web.auth import AccessControl, LoginThrottle
 from voxrec.web.dispatcher import Dispatcher
 
 
-async def well() -> str | None:
+async def ready() -> str | None:
     return None
 
 
-async def ill() -> str | None:
-    return "does not answer"
+async def not_ready() -> str | None:
+    return "does not respond"
 
 
-async def broken() -> str | None:
+async def failing() -> str | None:
     raise RuntimeError("a secret")
 
 
-async def silent() -> str | None:
+async def blocked() -> str | None:
     await Deferred()
     return None
 
@@ -35,7 +35,7 @@ class HealthTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
 
-    def start(self, path: str, **probes: Probe) -> tuple[Any, Deferred[Any]]:
+    def start_request(self, path: str, **probes: Probe) -> tuple[Any, Deferred[Any]]:
         dispatcher = Dispatcher(
             AccessControl(RoleTokens(), LoginThrottle(self.clock)),
             self.clock,
@@ -48,33 +48,35 @@ class HealthTests(SynchronousTestCase):
         return stub, stub.get(f"http://voxrec{path}")
 
     def get(self, path: str, **probes: Probe) -> tuple[int, Any]:
-        stub, asked = self.start(path, **probes)
-        response = self.successResultOf(asked)
+        stub, requesting = self.start_request(path, **probes)
+        response = self.successResultOf(requesting)
         return response.code, self.successResultOf(stub.json_content(response))
 
-    def test_live(self) -> None:
-        self.assertEqual(self.get("/health/live", database=ill), (200, {"live": True}))
+    def test_live_even_if_a_dependency_is_not_ready(self) -> None:
+        self.assertEqual(self.get("/health/live", database=not_ready), (200, {"live": True}))
 
-    def test_ready(self) -> None:
-        everything = {"ready": True, "dependencies": {"asterisk": {"ready": True}, "database": {"ready": True}}}
-        self.assertEqual(self.get("/health/ready", asterisk=well, database=well), (200, everything))
+    def test_ready_if_all_dependencies_are(self) -> None:
+        expected = {"ready": True, "dependencies": {"asterisk": {"ready": True}, "database": {"ready": True}}}
+        self.assertEqual(self.get("/health/ready", asterisk=ready, database=ready), (200, expected))
 
-    def test_one_is_down(self) -> None:
-        status, told = self.get("/health/ready", asterisk=well, database=ill)
-        self.assertEqual((status, told["ready"]), (503, False))
-        self.assertEqual(told["dependencies"]["database"], {"ready": False, "detail": "does not answer"})
-        self.assertEqual(told["dependencies"]["asterisk"], {"ready": True})
+    def test_not_ready_if_one_dependency_is_not(self) -> None:
+        status, readiness = self.get("/health/ready", asterisk=ready, database=not_ready)
+        self.assertEqual((status, readiness["ready"]), (503, False))
+        self.assertEqual(readiness["dependencies"]["database"], {"ready": False, "detail": "does not respond"})
+        self.assertEqual(readiness["dependencies"]["asterisk"], {"ready": True})
 
-    def test_a_probe_fails(self) -> None:
-        status, told = self.get("/health/ready", database=broken)
-        self.assertEqual((status, told["dependencies"]["database"]["detail"]), (503, "cannot be asked"))
+    def test_not_ready_if_a_probe_fails(self) -> None:
+        status, readiness = self.get("/health/ready", database=failing)
+        self.assertEqual((status, readiness["dependencies"]["database"]["detail"]), (503, "the readiness probe failed"))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_a_probe_never_answers(self) -> None:
-        stub, asked = self.start("/health/ready", database=silent, asterisk=well)
-        self.assertNoResult(asked)
-        self.clock.advance(PATIENCE)
+    def test_not_ready_if_a_probe_times_out(self) -> None:
+        stub, requesting = self.start_request("/health/ready", database=blocked, asterisk=ready)
+        self.assertNoResult(requesting)
+        self.clock.advance(PROBE_TIMEOUT)
         stub.flush()
-        response = self.successResultOf(asked)
-        told = self.successResultOf(stub.json_content(response))
-        self.assertEqual((response.code, told["dependencies"]["database"]["detail"]), (503, "no answer within 3 s"))
+        response = self.successResultOf(requesting)
+        readiness = self.successResultOf(stub.json_content(response))
+        self.assertEqual(
+            (response.code, readiness["dependencies"]["database"]["detail"]), (503, "no response within 3 s")
+        )

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.api.rest_test_case import RestTestCase
 from tests.audio.fixtures import silence, tone
 from tests.subtest import subtest
-from voxrec.api.audio import AudioDamaged
+from voxrec.api.audio_files import AudioDamaged
 
 
 def two_sides() -> bytes:

@@ -11,6 +11,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 
 from voxrec.api.audio import AudioRoutes
+from voxrec.api.audio_conversion import AudioConverter
 from voxrec.api.audit import AuditMiddleware, AuditRoutes
 from voxrec.api.calls import CallControl, CallRoutes
 from voxrec.api.event_broadcaster import EventBroadcaster
@@ -23,7 +24,7 @@ from voxrec.api.profiles import ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
 from voxrec.api.recordings import RecordingRoutes
 from voxrec.api.tokens import TokenRoutes
-from voxrec.api.validation import ProfileRules, PromptExists
+from voxrec.api.validation import ProfileValidator, PromptExists
 from voxrec.archive.interface import Archive
 from voxrec.errors import NotFound
 from voxrec.store.audit import Audit
@@ -96,7 +97,7 @@ class RestApp:
         self._cors = Cors(cors_origins)
         url = public_url.rstrip("/")
         seen_profiles, seen_recordings = Scoped(profiles), Scoped(recordings)
-        rules = ProfileRules(allowed_hosts, formats, prompt_exists)
+        rules = ProfileValidator(allowed_hosts, formats, prompt_exists)
         handled = IdempotencyMiddleware(idempotency, AuditMiddleware(audit, now).handled).handled
         self._dispatcher = Dispatcher(
             AccessControl(authenticator, LoginThrottle(clock)), clock, handled, body_limit, work, answered
@@ -107,7 +108,15 @@ class RestApp:
         self._dispatcher.register(PromptRoutes(prompts, url, now, defer_to_thread).routes())
         show = recording_routes.representation
         self._dispatcher.register(
-            AudioRoutes(seen_recordings, archive, show, now, work, audio_limit, defer_to_thread).routes()
+            AudioRoutes(
+                seen_recordings,
+                archive,
+                AudioConverter(archive, work, defer_to_thread),
+                show,
+                now,
+                audio_limit,
+                defer_to_thread,
+            ).routes()
         )
         self._dispatcher.register(PeaksRoutes(seen_recordings, archive, defer_to_thread).routes())
         self._dispatcher.register(TokenRoutes(tokens, url, now).routes())

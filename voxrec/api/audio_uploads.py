@@ -1,4 +1,4 @@
-"""Uploaded audio: what it is said to be, and what it is."""
+"""Validation of uploaded audio: its declared media type, and its content."""
 
 from pathlib import Path
 from typing import Final
@@ -9,47 +9,48 @@ from voxrec.errors import AudioError, InvalidInput
 from voxrec.web.problems import UnsupportedMedia
 from voxrec.web.request import Request, Upload
 
-TAKEN: Final = ("application/octet-stream", "audio/*")
-_ACCEPT: Final = {"Accept": ", ".join(TAKEN)}
+ACCEPTED_TYPES: Final = ("application/octet-stream", "audio/*")
+_ACCEPT: Final = {"Accept": ", ".join(ACCEPTED_TYPES)}
+_MIN_RATE: Final = 4000  # samples per second
+_MAX_RATE: Final = 192_000
 
 
 class NotAudio(InvalidInput):
-    """The body cannot be read as audio, or not to its end, or is longer than it may be."""
+    """The body is not complete audio in a supported format, within the permitted duration and number of channels."""
 
     code = "not-audio"
 
 
-def audio_upload(request: Request) -> Upload:
-    """The body of a request that brings audio; UnsupportedMedia where it says that it is something else."""
-    kind = request.headers.get("content-type", TAKEN[0]).partition(";")[0].strip().lower()
-    if kind != TAKEN[0] and not kind.startswith("audio/"):
-        raise UnsupportedMedia("The body must be audio, and Content-Type must say so.", _ACCEPT)
+def require_audio_upload(request: Request) -> Upload:
+    """Return the uploaded file. Raises UnsupportedMedia if its headers declare anything but uncompressed audio."""
+    media_type = request.headers.get("content-type", ACCEPTED_TYPES[0]).partition(";")[0].strip().lower()
+    if media_type != ACCEPTED_TYPES[0] and not media_type.startswith("audio/"):
+        raise UnsupportedMedia(f"Content-Type must be one of {', '.join(ACCEPTED_TYPES)}.", _ACCEPT)
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMedia("The body must not be compressed.", {"Accept-Encoding": "identity"})
-    assert request.upload is not None, "the route takes files"
+        raise UnsupportedMedia("The body must not have a Content-Encoding.", {"Accept-Encoding": "identity"})
+    assert request.upload is not None, "the route declares an upload"
     return request.upload
 
 
-def examined(path: Path, channels: int, most: float) -> tuple[AudioInfo, float]:
-    """What libsndfile finds in a file, and its seconds; it is read to its end. Blocks: run it in a thread.
+def inspect_audio(path: Path, max_channels: int, max_duration: float) -> tuple[AudioInfo, float]:
+    """Decode a whole file and return its properties and its duration in seconds. Blocks: run it in a thread.
 
-    NotAudio where it cannot be read, has more than so many channels, a rate that no sound has, or more than ``most``
-    seconds.
+    Raises NotAudio if the file cannot be decoded, or exceeds ``max_channels``, ``max_duration`` in seconds, or the
+    range of sample rates.
     """
     try:
         info = probe(path)
-        if info.channels > channels:
-            raise NotAudio(f"The audio has {info.channels} channels; at most {channels} are allowed.")
-        if not 4000 <= info.rate <= 192_000:
-            raise NotAudio(f"The audio has {info.rate} samples a second; 4000 to 192000 are allowed.")
-        return info, measure_duration(path, most)
-    except AudioError as fault:
-        reason = fault.detail.removeprefix(f"{path}: ")
-        raise NotAudio(f"The body is not audio that can be read: it {_sentence(reason)}") from fault
+        if info.channels > max_channels:
+            raise NotAudio(f"The audio has {info.channels} channels; at most {max_channels} are allowed.")
+        if not _MIN_RATE <= info.rate <= _MAX_RATE:
+            raise NotAudio(f"The audio has a sample rate of {info.rate} Hz; {_MIN_RATE} to {_MAX_RATE} are allowed.")
+        return info, measure_duration(path, max_duration)
+    except AudioError as error:
+        raise NotAudio(
+            f"The uploaded audio cannot be used: {_clause(error.detail.removeprefix(f'{path}: '))}"
+        ) from error
 
 
-def _sentence(reason: str) -> str:
-    """The reasons of the audio room are predicates; libsndfile's are sentences of their own."""
-    if reason[:1].islower():
-        return f"{reason}."
-    return f"was refused: {reason}."
+def _clause(reason: str) -> str:
+    """Return a reason as a clause. Those of voxrec.audio are predicates; those of libsndfile are sentences."""
+    return f"it {reason}." if reason[:1].islower() else reason.rstrip(".") + "."

@@ -1,7 +1,7 @@
-"""/metrics: what the daemon counts of itself, as Prometheus reads it."""
+"""GET /metrics: the daemon's metrics in the Prometheus text format."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004
 from twisted.internet.interfaces import IReactorTime
@@ -14,47 +14,49 @@ from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import Route
 
-PATIENCE = 3.0  # seconds that numbers which have to be looked up may take
-_log = Logger()
+_REFRESH_TIMEOUT: Final = 3.0  # seconds
 
-LookUp = Callable[[], Awaitable[None]]
-"""Brings the numbers up to date that are kept elsewhere; sees to its own failures."""
+RefreshStatistics = Callable[[], Coroutine[Any, Any, None]]
+"""Updates the metrics that are computed from PostgreSQL and the disk. Handles the errors it expects."""
 
 
-class Exposition(Protocol):
-    """Who has the numbers."""
+class MetricsRegistry(Protocol):
+    """The metrics of the daemon."""
 
     def exposition(self) -> bytes:
-        """All of them, in Prometheus's text format 0.0.4."""
+        """Return all metrics in the Prometheus text format 0.0.4."""
 
 
 class MetricsRoutes:
-    """The route of the numbers; ``role`` None: open to everybody."""
+    """Metrics for monitoring systems."""
 
-    def __init__(self, numbers: Exposition, look_up: LookUp, clock: IReactorTime, role: Role | None) -> None:
-        self._numbers = numbers
-        self._look_up = look_up
+    def __init__(
+        self, registry: MetricsRegistry, refresh_statistics: RefreshStatistics, clock: IReactorTime, role: Role | None
+    ) -> None:
+        self._registry = registry
+        self._refresh_statistics = refresh_statistics
         self._clock = clock
         self._role = role
 
+    _log = Logger()
+
     def routes(self) -> tuple[Route, ...]:
-        """The route table."""
+        """Return the route; without ``role``, it needs no token."""
         return (
             Route(
-                *("GET", "/metrics", self._role, self._show, "text/plain"),
+                *("GET", "/metrics", self._role, self._get, "text/plain"),
                 response_model=("text/plain",),
-                summary="Numbers for Prometheus",
+                summary="Get metrics in the Prometheus text format",
             ),
         )
 
-    async def _show(self, request: Request) -> Response:
+    async def _get(self, request: Request) -> Response:
         query.read(request.query(), {})
         try:
-            await Deferred.fromCoroutine(_awaited(self._look_up)).addTimeout(PATIENCE, self._clock)
+            await Deferred.fromCoroutine(self._refresh_statistics()).addTimeout(_REFRESH_TIMEOUT, self._clock)
         except TimeoutError:
-            _log.warn("numbers for /metrics were not there in {seconds:g} s; it shows those before", seconds=PATIENCE)
-        return Response(200, {"Content-Type": CONTENT_TYPE}, self._numbers.exposition())
-
-
-async def _awaited(look_up: LookUp) -> None:
-    await look_up()
+            self._log.warn(
+                "Refreshing the statistics for /metrics took more than {seconds:g} s; returning the previous values",
+                seconds=_REFRESH_TIMEOUT,
+            )
+        return Response(200, {"Content-Type": CONTENT_TYPE}, self._registry.exposition())

@@ -1,4 +1,4 @@
-"""/recordings/:id/peaks: the outline of what was said, to draw it."""
+"""/recordings/<id>/peaks: the waveform of a Recording, as numbers and as an image."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 from twisted.internet.defer import DeferredSemaphore
 
-from voxrec.api.audio import CACHING, AudioDamaged, NoAudioYet, path_of
+from voxrec.api.audio_files import REVALIDATED, AudioDamaged, NoAudioYet, require_audio
 from voxrec.archive.interface import Archive
 from voxrec.audio.formats import FORMATS
 from voxrec.audio.peaks import compute_peaks
@@ -23,38 +23,41 @@ from voxrec.web.response import JSON, Response
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 PNG: Final = "image/png"
-_USUAL: Final = 800  # points, about as many as a page has room for
-_AT_ONCE: Final = 2  # each reads a whole file
+_DEFAULT_POINTS: Final = 800
+_MAX_CONCURRENT: Final = 2  # each reads a whole audio file
 _PARAMETERS: Final = {"points": query.points}
 
-Peak = Annotated[int, Meta(ge=-128, le=127)]
-Pair = Annotated[list[Peak], Meta(min_length=2, max_length=2)]
-Outline = list[list[Pair]]
+Sample = Annotated[int, Meta(ge=-128, le=127)]
+MinMax = Annotated[list[Sample], Meta(min_length=2, max_length=2)]
+Waveform = list[list[MinMax]]
+"""For each channel, the minimum and maximum of consecutive intervals of equal length."""
+Encode = Callable[[Recording, Waveform], bytes]
 
 
 class Peaks(Struct, frozen=True, kw_only=True):
-    """The outline of a Recording's audio: ``rate`` pairs a second, in ``peaks`` by channel, the caller's first.
+    """The waveform of a recording.
 
-    Each pair is the lowest and the highest sample of its stretch, from -128 to 127. ``rate`` is null where the audio
-    has no length.
+    ``peaks`` has one array for each channel, the caller's first, of pairs: the minimum and the maximum sample of
+    consecutive intervals of equal length, from -128 to 127. ``rate`` is the number of pairs per second, or null if the
+    audio is empty.
     """
 
     channels: Literal[1, 2]
     rate: float | None
-    peaks: Annotated[Outline, Meta(examples=[[[[-3, 4], [-90, 87]]]])]
+    peaks: Annotated[Waveform, Meta(examples=[[[[-3, 4], [-90, 87]]]])]
 
 
 class PeaksRoutes:
-    """The outlines of Recordings."""
+    """The routes of a Recording's waveform."""
 
     def __init__(self, recordings: Scoped[Recordings], archive: Archive, defer_to_thread: DeferToThread) -> None:
         self._recordings = recordings
         self._archive = archive
-        self._few = DeferredSemaphore(_AT_ONCE)
+        self._semaphore = DeferredSemaphore(_MAX_CONCURRENT)
         self._defer_to_thread = defer_to_thread
 
     def routes(self) -> tuple[Route, ...]:
-        """The route table."""
+        """Return the routes."""
         common: dict[str, Any] = {
             "profile_scoped": True,
             "query": _PARAMETERS,
@@ -64,46 +67,55 @@ class PeaksRoutes:
             "tag": "recordings",
         }
         return (
-            Route("GET", "/recordings/<id>/peaks", Role.READ, self._json, response_model=Peaks, **common),
-            Route("GET", "/recordings/<id>/peaks.png", Role.READ, self._png, None, response_model=(PNG,), **common),
+            Route(
+                *("GET", "/recordings/<id>/peaks", Role.READ, self._numbers),
+                response_model=Peaks,
+                summary="Get the waveform of a recording",
+                **common,
+            ),
+            Route(
+                *("GET", "/recordings/<id>/peaks.png", Role.READ, self._image, None),
+                response_model=(PNG,),
+                summary="Get the waveform of a recording as an image",
+                **common,
+            ),
         )
 
-    async def _json(self, request: Request) -> Response:
-        """The outline as numbers."""
-        return await self._told(request, JSON, _encoded)
+    async def _numbers(self, request: Request) -> Response:
+        """Minimum and maximum samples, for drawing the waveform."""
+        return await self._respond(request, JSON, _encode_json)
 
-    async def _png(self, request: Request) -> Response:
-        """The outline as a picture, one pixel wide for each point."""
-        return await self._told(request, PNG, _painted)
+    async def _image(self, request: Request) -> Response:
+        """A PNG image of the waveform, one pixel wide for each point, with a row for each channel."""
+        return await self._respond(request, PNG, _encode_png)
 
-    async def _told(self, request: Request, kind: str, make: Callable[[Recording, Outline], bytes]) -> Response:
-        points = query.read(request.query(), _PARAMETERS).get("points", _USUAL)
+    async def _respond(self, request: Request, media_type: str, encode: Encode) -> Response:
+        points = query.read(request.query(), _PARAMETERS).get("points", _DEFAULT_POINTS)
         recording = await self._recordings.of(request.principal).get(request.id)
-        path = path_of(recording)
-        # the audio's own tag, and what is made of it
-        etag = f'"{recording.sha256 or recording.id}-{kind.rpartition("/")[2]}-{points}"'
+        path = require_audio(recording)
+        etag = f'"{recording.sha256 or recording.id}-{media_type.rpartition("/")[2]}-{points}"'
         request.conditions.require_readable(etag)
-        headers = {**CACHING, "ETag": etag}
+        headers = {**REVALIDATED, "ETag": etag}
         if request.conditions.unchanged(etag):
             return Response(304, headers)
-        async with self._few:
-            body: bytes = await self._defer_to_thread(self._made, recording, path, points, make)
-        return Response(200, {**headers, "Content-Type": kind}, body)
+        async with self._semaphore:
+            body: bytes = await self._defer_to_thread(self._encoded_waveform, recording, path, points, encode)
+        return Response(200, {**headers, "Content-Type": media_type}, body)
 
-    def _made(self, recording: Recording, path: str, points: int, make: Callable[[Recording, Outline], bytes]) -> bytes:
+    def _encoded_waveform(self, recording: Recording, path: str, points: int, encode: Encode) -> bytes:
+        """Compute the waveform from the archived file. Blocks: run it in a thread."""
         try:
-            pairs = compute_peaks(self._archive.locate(path), points, FORMATS.get(recording.format))
-            found = [[list(pair) for pair in channel] for channel in pairs]
+            channels = compute_peaks(self._archive.locate(path), points, FORMATS.get(recording.format))
         except (NotFound, AudioError, OSError) as error:
-            raise AudioDamaged(f"The archive does not give the audio of recording {recording.id}.") from error
-        return make(recording, found)
+            raise AudioDamaged(f"The archived audio of recording {recording.id} cannot be read.") from error
+        return encode(recording, [[list(pair) for pair in channel] for channel in channels])
 
 
-def _encoded(recording: Recording, found: Outline) -> bytes:
-    count = len(found[0])
+def _encode_json(recording: Recording, waveform: Waveform) -> bytes:
+    count = len(waveform[0])
     rate = count / recording.duration if recording.duration else None
-    return msgspec.json.encode(Peaks(channels=2 if len(found) == 2 else 1, rate=rate, peaks=found))
+    return msgspec.json.encode(Peaks(channels=2 if len(waveform) == 2 else 1, rate=rate, peaks=waveform))
 
 
-def _painted(_: Recording, found: Outline) -> bytes:
-    return render_waveform([[(low, high) for low, high in channel] for channel in found])
+def _encode_png(_: Recording, waveform: Waveform) -> bytes:
+    return render_waveform([[(low, high) for low, high in channel] for channel in waveform])

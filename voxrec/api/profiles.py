@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import msgspec
 
-from voxrec.api.validation import ProfileRules, channel_errors
+from voxrec.api.validation import ProfileValidator, channel_errors
 from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, FieldError
 from voxrec.model import Profile
@@ -28,9 +28,9 @@ _FILTERS: Final = {"number": query.text, "email": query.text, "remoteSipUri": qu
 class ProfileRoutes:
     """The routes of Profiles, and their collection."""
 
-    def __init__(self, profiles: Scoped[Profiles], rules: ProfileRules, public_url: str, now: Now) -> None:
+    def __init__(self, profiles: Scoped[Profiles], validator: ProfileValidator, public_url: str, now: Now) -> None:
         self._profiles = profiles
-        self._rules = rules
+        self._validator = validator
         self._public_url = public_url
         self._now = now
 
@@ -84,7 +84,7 @@ class ProfileRoutes:
     async def _create(self, request: Request) -> Response:
         query.read(request.query(), {})
         values, field_errors = convert_fields(Profile, request.json_object(), read_only=_OURS)
-        field_errors += await self._rules.field_errors(values)
+        field_errors += await self._validator.field_errors(values)
         now = self._now()
         profile = Profile(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})
         require([*field_errors, *profile.field_errors(), *channel_errors(values, profile)])
@@ -104,7 +104,7 @@ class ProfileRoutes:
     async def _change(self, request: Request) -> Response:
         query.read(request.query(), {})
         edit = PartialUpdate.of(Profile, request.json_object(), _OURS | {"id"})
-        broken = await self._rules.field_errors(edit.values)
+        broken = await self._validator.field_errors(edit.values)
         stored = await self._profiles.of(request.principal).update(
             request.id, lambda current: self._edited(request, edit, broken, current), request.transaction_hook(_changed)
         )

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import msgspec
 
-from voxrec.api.audio_uploads import TAKEN, NotAudio, audio_upload, examined
-from voxrec.api.validation import version_errors
+from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, inspect_audio, require_audio_upload
+from voxrec.api.validation import uuid4_errors
 from voxrec.audio.formats import FORMATS, media_type_of
 from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, NotFound
@@ -86,7 +86,12 @@ class PromptRoutes:
                 request_headers=CONDITIONAL,
                 response_headers=ETAG,
             ),
-            changing(*("PUT", audio, Role.PROVISION, self._put_audio), upload=LARGEST, body=TAKEN, errors=(NotAudio,)),
+            changing(
+                *("PUT", audio, Role.PROVISION, self._put_audio),
+                upload=LARGEST,
+                body=ACCEPTED_TYPES,
+                errors=(NotAudio,),
+            ),
             Route("DELETE", audio, Role.PROVISION, self._delete_audio, request_headers=CONDITIONAL, errors=(Conflict,)),
         )
 
@@ -97,7 +102,7 @@ class PromptRoutes:
         query.read(request.query(), {})
         values, field_errors = convert_fields(Prompt, request.json_object(), read_only=_OURS)
         now = self._now()
-        require([*field_errors, *version_errors("id", values.get("id"))])
+        require([*field_errors, *uuid4_errors("id", values.get("id"))])
         prompt = Prompt(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})
         return self._told(await self._prompts.create(prompt, request.transaction_hook(self._told)))
 
@@ -141,7 +146,7 @@ class PromptRoutes:
 
     async def _put_audio(self, request: Request) -> Response:
         query.read(request.query(), {})
-        upload = audio_upload(request)
+        upload = require_audio_upload(request)
         _require_version(request, await self._prompts.get(request.id))
         audio, seconds = await self._defer_to_thread(_read, upload.path)
         stored = await self._prompts.put_audio(request.id, audio, partial(self._given_audio, request, seconds))
@@ -172,7 +177,7 @@ def representation(prompt: Prompt) -> bytes:
 
 
 def _read(path: Path) -> tuple[PromptAudio, float]:
-    info, seconds = examined(path, _CHANNELS, LONGEST)
+    info, seconds = inspect_audio(path, _CHANNELS, LONGEST)
     content = path.read_bytes()
     return PromptAudio(info.container, sha256(content).hexdigest(), content), seconds
 

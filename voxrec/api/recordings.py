@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import fields
 
-from voxrec.api.validation import format_errors, version_errors
+from voxrec.api.validation import format_errors, uuid4_errors
 from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import PauseBehavior, Recording, RecordingState, metadata_errors
@@ -269,7 +269,7 @@ class RecordingRoutes:
         if "profileId" not in given:
             return [FieldError("profileId", "is required: the Profile that the recording belongs to")]
         if profile_id is None:
-            return []  # it does not fit, which is told already
+            return []  # reported already
         if profile_id != request.ids.get("profileId", profile_id):
             return [FieldError("profileId", "is another Profile than the path says")]
         try:
@@ -319,7 +319,7 @@ def _require_own(request: Request, recording: Recording) -> None:
 
 def _value_errors(values: Mapping[str, Any]) -> list[FieldError]:
     """What the types of a Recording alone cannot say about values that a client gives."""
-    field_errors = version_errors("id", values.get("id"))
+    field_errors = uuid4_errors("id", values.get("id"))
     field_errors += metadata_errors(values.get("metadata", {}))
     started, ended = values.get("started_at"), values.get("ended_at")
     if not field_errors and started and ended and ended < started:

@@ -1,4 +1,4 @@
-"""What a Profile must satisfy beyond its types: what this installation allows and has."""
+"""Validation of request values beyond their types: against the settings of this installation and the stored data."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -12,10 +12,10 @@ from voxrec.model import Profile, RecordChannels
 PromptExists = Callable[[UUID], Awaitable[bool]]
 
 
-class ProfileRules:
-    """The rules of one installation.
+class ProfileValidator:
+    """Validates fields of Profiles.
 
-    They hold for what is given now: a Profile that was made under other settings can still be changed elsewhere.
+    Only the fields of a request are validated, so that a Profile stored under other settings can still be changed.
     """
 
     def __init__(self, allowed_hosts: tuple[str, ...], formats: Collection[str], prompt_exists: PromptExists) -> None:
@@ -24,47 +24,63 @@ class ProfileRules:
         self._prompt_exists = prompt_exists
 
     async def field_errors(self, values: Mapping[str, Any]) -> list[FieldError]:
-        """What is wrong with fields of a Profile, by attribute, whose types are right."""
-        field_errors = [*self._uri(values), *format_errors("recordFormat", values.get("record_format"), self._formats)]
-        field_errors += version_errors("id", values.get("id"))
-        prompt = values.get("record_prompt_custom_id")
-        if wrong := version_errors("recordPromptCustomId", prompt):
-            return [*field_errors, *wrong]
-        if prompt is not None and not await self._prompt_exists(prompt):
-            field_errors.append(FieldError("recordPromptCustomId", f"there is no prompt {prompt}"))
+        """Return the errors in ``values``, which are of the right types, by attribute name."""
+        field_errors = [
+            *self._remote_sip_uri_errors(values),
+            *format_errors("recordFormat", values.get("record_format"), self._formats),
+            *uuid4_errors("id", values.get("id")),
+        ]
+        prompt_id = values.get("record_prompt_custom_id")
+        if prompt_id_errors := uuid4_errors("recordPromptCustomId", prompt_id):
+            return [*field_errors, *prompt_id_errors]
+        if prompt_id is not None and not await self._prompt_exists(prompt_id):
+            field_errors.append(FieldError("recordPromptCustomId", f"prompt {prompt_id} does not exist"))
         return field_errors
 
-    def _uri(self, values: Mapping[str, Any]) -> Iterator[FieldError]:
+    def _remote_sip_uri_errors(self, values: Mapping[str, Any]) -> Iterator[FieldError]:
         try:
             host = sipuri.parse(values.get("remote_sip_uri") or "").host
         except sipuri.SipUriError:
-            return  # the Profile itself says why
+            return  # Profile.field_errors reports it
         if not sipuri.is_host_allowed(host, self._allowed_hosts):
-            yield FieldError("remoteSipUri", f"the host {host!r} may not be called; the configuration says which may")
+            yield FieldError("remoteSipUri", f"host {host!r} is not one of the allowed hosts in the settings")
 
 
-def channel_errors(given: Collection[str], profile: Profile) -> list[FieldError]:
-    """Whether what is given, by attribute, makes a Profile want both sides apart in a format of one channel."""
-    form = FORMATS.get(profile.record_format)
-    wanted = {"record_format", "record_channels"}.intersection(given)
-    if not wanted or form is None or form.channels > 1 or profile.record_channels is not RecordChannels.DUAL:
+def channel_errors(names: Collection[str], profile: Profile) -> list[FieldError]:
+    """Return the errors of a Profile that records two channels in a format that holds one.
+
+    Nothing is reported unless ``names``, the attributes in the request, include one of the two fields.
+    """
+    audio_format = FORMATS.get(profile.record_format)
+    if (
+        not {"record_format", "record_channels"}.intersection(names)
+        or audio_format is None
+        or audio_format.channels > 1
+        or profile.record_channels is not RecordChannels.DUAL
+    ):
         return []
-    able = ", ".join(name for name, known in FORMATS.items() if known.channels > 1)
+    two_channels = ", ".join(name for name, other in FORMATS.items() if other.channels > 1)
     return [
-        FieldError("recordFormat", f"{form.name!r} holds one channel; with recordChannels dual it is one of {able}"),
-        FieldError("recordChannels", f"dual does not go with recordFormat {form.name!r}, which holds one channel"),
+        FieldError(
+            "recordFormat",
+            f"{audio_format.name!r} holds one channel; with recordChannels dual, expected one of {two_channels}",
+        ),
+        FieldError("recordChannels", f"dual is not supported by recordFormat {audio_format.name!r}; expected mono"),
     ]
 
 
-def format_errors(field: str, given: str | None, formats: Collection[str]) -> list[FieldError]:
-    """Whether a format has a name that is known here."""
-    if given is None or given in formats:
+def format_errors(field: str, name: str | None, formats: Collection[str]) -> list[FieldError]:
+    """Return an error if an audio format is not one of ``formats``."""
+    if name is None or name in formats:
         return []
-    return [FieldError(field, f"{given!r} is not known; known are {', '.join(formats)}")]
+    return [FieldError(field, f"unknown format {name!r}; expected one of {', '.join(formats)}")]
 
 
-def version_errors(field: str, given: UUID | None) -> list[FieldError]:
-    """Whether an id that a client chose is random (RFC 9562 section 5.4): others tell when and where they were made."""
-    if given is None or given.version == 4:
+def uuid4_errors(field: str, value: UUID | None) -> list[FieldError]:
+    """Return an error if a client-generated id is not random (RFC 9562 section 5.4).
+
+    Other versions reveal when and where they were generated.
+    """
+    if value is None or value.version == 4:
         return []
-    return [FieldError(field, f"{given} is not a UUID of version 4")]
+    return [FieldError(field, "must be a UUID of version 4")]
