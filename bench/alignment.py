@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from voxrec.sandbox import demo_call as scene
-from voxrec.sandbox import tones
+from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import asterisk_rootfs
 from voxrec.sandbox.stack import Stack
@@ -60,23 +59,28 @@ async def _main(reactor: Any, minutes: float) -> None:
         try:
             await stack.start(print)
             sound = make_clicks(directory / "clicks.wav")
-            desk = await Phone.answering(reactor, directory, name="desk", play=sound).start()
-            profile = await stack.ask(
-                *("PUT", "/profiles"), {"remoteSipUri": desk.uri, "record": True, "recordChannels": "dual"}
+            callee = await Phone.make_callee(reactor, directory, name="desk", play=sound).start()
+            profile = await stack.request_json(
+                *("PUT", "/profiles"), {"remoteSipUri": callee.uri, "record": True, "recordChannels": "dual"}
             )
-            caller = Phone.calling(
-                reactor, directory, f"sip:{profile['id']}@{stack.sip}", name="caller", play=sound, seconds=minutes * 60
+            caller = Phone.make_caller(
+                reactor,
+                directory,
+                f"sip:{profile['id']}@{stack.sip_host_port}",
+                name="caller",
+                play=sound,
+                seconds=minutes * 60,
             )
             await caller.start()
             print(f"a call of {minutes:g} minutes ...", flush=True)
-            await caller.ended(minutes * 60 + 60)
-            recording = await stack.recording_of(profile["id"], 120)
+            await caller.wait_until_ended(minutes * 60 + 60)
+            recording = await stack.wait_for_recording(profile["id"], 120)
             audio = directory / "recording.wav"
             audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
         finally:
             await stack.stop()
-        samples, rate = tones.load(audio)
-    left, right = clicks(samples[:, scene.LEFT], rate), clicks(samples[:, scene.RIGHT], rate)
+        samples, rate = tones.load_audio(audio)
+    left, right = clicks(samples[:, demo_call.LEFT], rate), clicks(samples[:, demo_call.RIGHT], rate)
     moved = drift(left, right)
     worst = float(np.abs(moved).max())
     print(f"{len(samples) / rate:.2f} s recorded; clicks: {len(left)} left, {len(right)} right")

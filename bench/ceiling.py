@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from bench.lab import EDGE, Lab, missing_milliseconds, run, say
 from bench.measure import Spread, cpu_seconds, interleaved, machine_seconds, percentile
 from bench.report import Bars, Reach, Section, Table
-from voxrec.sandbox.asterisk import plain_extension
+from voxrec.sandbox.asterisk import baseline_extension
 
 RATES: Final = (10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320)  # calls a second
 AT_ONCE: Final = (16, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320)  # recorded calls with sound
@@ -69,10 +69,10 @@ async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
     """The highest steps that hold, and voxrec's share of the CPU on its way there."""
     ours = await lab.profile()
     targets = {
-        Way("rate", DIALPLAN): plain_extension(lab.desk.port, way="recorded"),
+        Way("rate", DIALPLAN): baseline_extension(lab.callee.port, recording="mixed"),
         Way("rate", DUAL): ours,
         # each side in a file of its own, as voxrec's dual: in a mixed one a side's gap is hidden by the other
-        Way("at once", DIALPLAN): plain_extension(lab.desk.port, way="apart"),
+        Way("at once", DIALPLAN): baseline_extension(lab.callee.port, recording="split"),
         Way("at once", DUAL): ours,
     }
     ladders = {way: Ladder(RATES if way.kind == "rate" else AT_ONCE, FIRST[way.kind]) for way in targets}

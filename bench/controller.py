@@ -32,7 +32,7 @@ async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
                 # anew each time, since not all survive
                 rival = await lab.rival(rivals[way])
                 try:
-                    load = await _warm(lab, rival.extension(lab.desk.port))
+                    load = await _warm(lab, rival.extension(lab.callee.port))
                     used = load.cpu[way]
                 finally:
                     await lab.dismiss(rival)

@@ -117,9 +117,9 @@ async def _with_calls(lab: Lab, target: str, number: int) -> float:
     try:
 
         async def all_live() -> bool:
-            return len(await lab.stack.ask("GET", "/calls")) == CALLS
+            return len(await lab.stack.request_json("GET", "/calls")) == CALLS
 
-        if not await lab.stack.until(all_live, CALLS / rate + 3):
+        if not await lab.stack.wait_until(all_live, CALLS / rate + 3):
             raise RuntimeError(f"{CALLS} calls do not fit")
         memory = resident_megabytes(lab.stack.pid)
         await caller.finish()

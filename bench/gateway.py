@@ -18,7 +18,7 @@ from typing import Any, Final
 import yaml
 
 from voxrec.postgres.embedded import Cluster
-from voxrec.sandbox.process import dying_with_parent
+from voxrec.sandbox.process import with_parent_death_signal
 
 _START: Final = 60.0  # seconds until a server has to answer
 
@@ -32,7 +32,7 @@ class Server:
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                dying_with_parent(command),
+                with_parent_death_signal(command),
                 stdout=output,
                 stderr=output,
                 cwd=log.parent,

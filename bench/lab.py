@@ -32,14 +32,14 @@ class Load:
 
 
 class Lab:
-    """A stack, and a desk that answers at once and sends each caller's sound back."""
+    """A stack, and a callee that answers at once and sends each caller's sound back."""
 
     def __init__(self, reactor: Any, directory: Path, rootfs: Path | None) -> None:
         self.reactor = reactor
         self.directory = directory
         self.rootfs = rootfs
         self.stack = Stack(reactor, directory / "stack", rootfs)
-        self.desk = SippAnswerer(reactor, directory / "desk", rootfs)
+        self.callee = SippAnswerer(reactor, directory / "desk", rootfs)
         self.watched: dict[str, int] = {}
         """The processes whose CPU counts, by name; Asterisk and voxrec (without its PostgreSQL) from the start on."""
         self._rivals: list[Rival] = []
@@ -48,7 +48,7 @@ class Lab:
     async def start(self) -> None:
         """Start all of it."""
         await self.stack.start(say)
-        await self.desk.start()
+        await self.callee.start()
         self.watched = {"asterisk": self.stack.asterisk.pid, "voxrec": self.stack.pid}
 
     async def rival(self, recipe: Recipe) -> Rival:
@@ -69,19 +69,19 @@ class Lab:
         """Stop all of it."""
         for rival in self._rivals:
             await rival.stop()
-        await self.desk.stop()
+        await self.callee.stop()
         await self.stack.stop()
 
     async def profile(self, *, record: bool = True, channels: str = "dual") -> str:
-        """The number to dial for a Profile that leads to the desk, without announcement, beep and mail."""
+        """The number to dial for a Profile that leads to the callee, without announcement, beep and mail."""
         body = {
-            "remoteSipUri": self.desk.uri,
+            "remoteSipUri": self.callee.uri,
             "record": record,
             "recordChannels": channels,
             "recordPrompt": "none",
             "recordBeepAtStart": False,
         }
-        profile: str = (await self.stack.ask("PUT", "/profiles", body))["id"]
+        profile: str = (await self.stack.request_json("PUT", "/profiles", body))["id"]
         return profile
 
     async def calls(self, target: str, count: int, rate: float, seconds: float, *, media: bool = True) -> Load:
@@ -130,8 +130,11 @@ class Lab:
 
 def missing_milliseconds(recording: Path, until: float) -> float:
     """How much of the callers' tone is missing in a recording's worst channel, from `EDGE` to ``until`` (seconds)."""
-    samples, rate = tones.load(recording)
-    return max(tones.missing(samples[:, channel], rate, TONE_HZ, EDGE, until) for channel in range(samples.shape[1]))
+    samples, rate = tones.load_audio(recording)
+    return max(
+        tones.missing_milliseconds(samples[:, channel], rate, TONE_HZ, EDGE, until)
+        for channel in range(samples.shape[1])
+    )
 
 
 def say(line: str) -> None:

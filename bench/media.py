@@ -7,7 +7,7 @@ from bench.lab import EDGE, Lab, missing_milliseconds, run, say
 from bench.measure import Spread, interleaved
 from bench.report import Bars, Reach, Section, Table
 from bench.rivals import recipes
-from voxrec.sandbox.asterisk import plain_extension
+from voxrec.sandbox.asterisk import baseline_extension
 
 CALLS: Final = 40
 RATE: Final = 20.0  # calls a second
@@ -23,11 +23,11 @@ async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
     """CPU of Asterisk for each call-minute, and what is missing in the recordings."""
     ari_client, _ = recipes()
     rival = await lab.rival(ari_client)
-    port = lab.desk.port
+    port = lab.callee.port
     targets = {
-        DIAL: plain_extension(port),
-        MIXED: plain_extension(port, way="recorded"),
-        APART: plain_extension(port, way="apart"),
+        DIAL: baseline_extension(port),
+        MIXED: baseline_extension(port, recording="mixed"),
+        APART: baseline_extension(port, recording="split"),
         BRIDGE: rival.extension(port),
         MONO: await lab.profile(channels="mono"),
         DUAL: await lab.profile(),

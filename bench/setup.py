@@ -6,7 +6,7 @@ from typing import Final
 from bench.lab import Lab, run, say
 from bench.measure import Spread, interleaved, percentile
 from bench.report import Bars, Reach, Section, Table
-from voxrec.sandbox.asterisk import plain_extension
+from voxrec.sandbox.asterisk import baseline_extension
 
 RATES: Final = (10, 40, 60)  # calls a second
 SECONDS: Final = 5.0  # for which calls are placed, in each round
@@ -19,7 +19,7 @@ MEDIAN_MORE, P99_MORE = 4.0, 15.0  # milliseconds
 async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
     """Milliseconds of every call, by rate and way."""
     targets = {
-        DIALPLAN: plain_extension(lab.desk.port, way="recorded"),
+        DIALPLAN: baseline_extension(lab.callee.port, recording="mixed"),
         DUAL: await lab.profile(),
     }
     waited: dict[tuple[int, str], list[list[float]]] = {(rate, way): [] for rate in RATES for way in targets}

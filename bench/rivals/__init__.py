@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from voxrec.sandbox.asterisk import SandboxAsterisk, application_extension
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.process import Process, dying_with_parent, wait_until
+from voxrec.sandbox.process import Process, wait_until, with_parent_death_signal
 
 _HERE: Final = Path(__file__).parent
 _BUILD: Final = _HERE.parents[1] / "build" / "rivals"
@@ -39,7 +39,7 @@ class Rival:
         url = asterisk.ari_url.removesuffix("/ari")
         arguments = [url, asterisk.ari_user, asterisk.ari_password, recipe.app, _ENDPOINT]
         self._process = Process(
-            dying_with_parent([*recipe.command, *arguments]),
+            with_parent_death_signal([*recipe.command, *arguments]),
             directory / f"{recipe.app}.log",
             environment={**os.environ, **recipe.environment},
         )

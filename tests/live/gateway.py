@@ -99,5 +99,5 @@ class GatewayTestCase(TestCase):
             self.files = sorted(path.name for path in stack.asterisk.recording_directory.iterdir())
             return not channels and not bridges and not self.files
 
-        if not await stack.until(empty, 15):
+        if not await stack.wait_until(empty, 15):
             self.fail(f"left in Asterisk: {self.left}, {self.files}")

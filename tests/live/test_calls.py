@@ -10,8 +10,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from tests.live.gateway import GatewayTestCase, shared_stack
 from voxrec.ari.client import AriClient
 from voxrec.ari.transport import HttpTransport
-from voxrec.sandbox import demo_call as scene
-from voxrec.sandbox import tones
+from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_16, Recipe, asterisk_rootfs
 from voxrec.sandbox.sipp import SippAnswerer
@@ -33,7 +32,7 @@ def beep_of(recipe: Recipe) -> tones.Samples:
     root = asterisk_rootfs(lambda _: None, recipe) or Path("/")
     # "en" is a link that only leads somewhere inside that root
     beep = next(path for path in root.glob("usr/share/asterisk/sounds/*/beep.wav") if path.exists())
-    samples, _ = tones.load(beep)
+    samples, _ = tones.load_audio(beep)
     return samples[:, 0]
 
 
@@ -42,7 +41,7 @@ class RecordedCallTests(GatewayTestCase):
 
     async def test_a_whole_call(self) -> None:
         stack = await shared_stack(self.recipe)
-        profile, desk = await scene.set_up(
+        profile, callee = await demo_call.create_profile_and_callee(
             stack,
             self.reactor,
             self.directory,
@@ -53,9 +52,9 @@ class RecordedCallTests(GatewayTestCase):
             recordBeepAtStart=True,
             metadata={"case": 7},
         )
-        self.phone(desk)
-        call = await scene.converse(stack, self.reactor, self.directory, profile, desk, 6.0)
-        recording = await stack.recording_of(profile["id"])
+        self.phone(callee)
+        call = await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 6.0)
+        recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual(recording["state"], "completed", recording)
         self.check_row(recording, profile)
         self.check_far_end(call, recording)
@@ -90,35 +89,47 @@ class RecordedCallTests(GatewayTestCase):
             ],
         )
 
-    def check_far_end(self, call: scene.Conversation, recording: dict[str, Any]) -> None:
-        invite = call.desk.event("incoming")
+    def check_far_end(self, call: demo_call.CompletedCall, recording: dict[str, Any]) -> None:
+        invite = call.callee.event("incoming")
         self.assertEqual((invite.number, invite.name), ("+4930901820", "Alice Example"))
         headers = {name.lower(): value for name, value in invite.headers.items()}
         self.assertEqual(headers["x-voxrec-dialled"], recording["to"])
         self.assertEqual(headers["x-voxrec-profile"], recording["profileId"])
         self.assertEqual(headers["x-voxrec-call"], recording["callId"])
 
-    async def check_audio(self, stack: Stack, call: scene.Conversation, recording: dict[str, Any]) -> None:
+    async def check_audio(self, stack: Stack, call: demo_call.CompletedCall, recording: dict[str, Any]) -> None:
         answer = await stack.request("GET", f"/recordings/{recording['id']}/audio")
         path = self.directory / "recording.wav"
         path.write_bytes(answer.body)
-        heard = scene.listen(path)
-        self.assertEqual(heard.faults(), [])
+        heard = demo_call.measure_recording(path)
+        self.assertEqual(heard.problems(), [])
         talked = call.caller.event("disconnected").monotonic - call.caller.event("confirmed").monotonic
         self.assertApproximates(heard.seconds, talked, 0.3)
         self.assertApproximates(heard.seconds, recording["duration"], 0.001)
         beep = beep_of(self.recipe)
-        recorded, rate = tones.load(path)
-        self.assertLess(tones.find(beep, recorded[:, 1], rate).score, scene.FOUND, "the beep is in the recording")
-        for phone, hz in ((call.caller, scene.CALLEE_HZ), (call.desk, scene.CALLER_HZ)):
-            samples, rate = tones.load(phone.heard)
-            self.assertIsNotNone(scene.announced(phone.heard, 0), f"{phone.name} heard no announcement")
-            self.assertGreater(tones.find(beep, samples[:, 0], rate).score, scene.FOUND, f"{phone.name} heard no beep")
+        recorded, rate = tones.load_audio(path)
+        self.assertLess(
+            tones.find_sound(beep, recorded[:, 1], rate).score,
+            demo_call.MIN_MATCH_SCORE,
+            "the beep is in the recording",
+        )
+        for phone, hz in ((call.caller, demo_call.CALLEE_HZ), (call.callee, demo_call.CALLER_HZ)):
+            samples, rate = tones.load_audio(phone.received_audio)
+            self.assertIsNotNone(
+                demo_call.find_announcement(phone.received_audio, 0), f"{phone.name} heard no announcement"
+            )
+            self.assertGreater(
+                tones.find_sound(beep, samples[:, 0], rate).score,
+                demo_call.MIN_MATCH_SCORE,
+                f"{phone.name} heard no beep",
+            )
             self.assertGreater(len(samples) / rate, 5)
-            self.assertLess(tones.missing(samples[:, 0], rate, hz, 0.5, len(samples) / rate - 0.5), 60, phone.name)
+            self.assertLess(
+                tones.missing_milliseconds(samples[:, 0], rate, hz, 0.5, len(samples) / rate - 0.5), 60, phone.name
+            )
 
     async def check_mail(self, stack: Stack, recording: dict[str, Any]) -> None:
-        _, mail = await stack.mail_about(recording["id"])
+        _, mail = await stack.wait_for_mail(recording["id"])
         self.assertEqual(mail["To"], "a@example.test, b@example.test")
         (attachment,) = mail.iter_attachments()
         audio = await stack.request("GET", f"/recordings/{recording['id']}/audio")
@@ -142,46 +153,50 @@ class RecordedCallOnAsterisk16Tests(RecordedCallTests):
 class OtherCallTests(GatewayTestCase):
     async def test_mono_is_both_voices_in_one_channel(self) -> None:
         stack = await shared_stack(self.recipe)
-        profile, desk = await scene.set_up(
+        profile, callee = await demo_call.create_profile_and_callee(
             stack, self.reactor, self.directory, record=True, recordChannels="mono", recordBeepAtStart=False
         )
-        self.phone(desk)
-        await scene.converse(stack, self.reactor, self.directory, profile, desk, 3.0)
-        recording = await stack.recording_of(profile["id"])
+        self.phone(callee)
+        await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 3.0)
+        recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual((recording["state"], recording["channels"]), ("completed", 1))
         audio = await stack.request("GET", f"/recordings/{recording['id']}/audio")
         path = self.directory / "mono.wav"
         path.write_bytes(audio.body)
-        samples, rate = tones.load(path)
+        samples, rate = tones.load_audio(path)
         self.assertEqual(samples.shape[1], 1)
-        for hz in (scene.CALLER_HZ, scene.CALLEE_HZ):
-            self.assertLess(tones.missing(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), SLACK)
+        for hz in (demo_call.CALLER_HZ, demo_call.CALLEE_HZ):
+            self.assertLess(tones.missing_milliseconds(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), SLACK)
 
     async def test_a_profile_that_does_not_record_is_put_through(self) -> None:
         stack = await shared_stack(self.recipe)
-        profile, desk = await scene.set_up(stack, self.reactor, self.directory, record=False, recordPrompt="default")
-        self.phone(desk)
-        call = await scene.converse(stack, self.reactor, self.directory, profile, desk, 3.0)
-        for phone, hz in ((call.caller, scene.CALLEE_HZ), (call.desk, scene.CALLER_HZ)):
-            samples, rate = tones.load(phone.heard)
-            self.assertLess(tones.missing(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), SLACK)
-            self.assertIsNone(scene.announced(phone.heard, 0))
-        self.assertEqual(await stack.ask("GET", f"/profiles/{profile['id']}/recordings"), [])
+        profile, callee = await demo_call.create_profile_and_callee(
+            stack, self.reactor, self.directory, record=False, recordPrompt="default"
+        )
+        self.phone(callee)
+        call = await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 3.0)
+        for phone, hz in ((call.caller, demo_call.CALLEE_HZ), (call.callee, demo_call.CALLER_HZ)):
+            samples, rate = tones.load_audio(phone.received_audio)
+            self.assertLess(tones.missing_milliseconds(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), SLACK)
+            self.assertIsNone(demo_call.find_announcement(phone.received_audio, 0))
+        self.assertEqual(await stack.request_json("GET", f"/profiles/{profile['id']}/recordings"), [])
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
 
     async def test_what_is_said_while_paused_is_in_no_file(self) -> None:
         stack = await shared_stack(self.recipe)
-        profile, desk = await scene.set_up(
+        profile, callee = await demo_call.create_profile_and_callee(
             stack, self.reactor, self.directory, record=True, recordChannels="dual", recordBeepAtStart=False
         )
-        self.phone(desk)
-        tone = tones.make_tone(self.directory / "caller.tone.wav", scene.CALLER_HZ, 1.0)
-        caller = Phone.calling(self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip}", play=tone, seconds=6.0)
+        self.phone(callee)
+        tone = tones.write_tone(self.directory / "caller.tone.wav", demo_call.CALLER_HZ, 1.0)
+        caller = Phone.make_caller(
+            self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip_host_port}", play=tone, seconds=6.0
+        )
         self.phone(caller)
         await caller.start()
         await caller.wait_for("confirmed")
         await self.sleep(1.5)
-        (live,) = await stack.ask("GET", f"/profiles/{profile['id']}/recordings")
+        (live,) = await stack.request_json("GET", f"/profiles/{profile['id']}/recordings")
         path = f"/recordings/{live['id']}"
         paused = await stack.request("POST", path, {"state": "paused"})
         self.assertEqual((paused.status, paused.json()["state"]), (200, "paused"))
@@ -189,71 +204,79 @@ class OtherCallTests(GatewayTestCase):
         await self.sleep(2)
         resumed = await stack.request("POST", path, {"state": "recording"})
         self.assertEqual((resumed.status, resumed.json()["state"]), (200, "recording"))
-        await caller.ended(20)
-        recording = await stack.recording_of(profile["id"])
+        await caller.wait_until_ended(20)
+        recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual((await stack.request("POST", path, {"state": "paused"})).status, 409)
         at = {entry["event"]: entry["at"] for entry in recording["timeline"]}
         audio = self.directory / "paused.wav"
         audio.write_bytes((await stack.request("GET", f"{path}/audio")).body)
-        samples, rate = tones.load(audio)
+        samples, rate = tones.load_audio(audio)
         self.assertApproximates(len(samples) / rate, 6.0, 0.3)
         inside = samples[int((at["paused"] + 0.1) * rate) : int((at["resumed"] - 0.3) * rate)]
         self.assertEqual(abs(inside).max(), 0.0)
-        for channel, hz in ((scene.LEFT, scene.CALLER_HZ), (scene.RIGHT, scene.CALLEE_HZ)):
+        for channel, hz in ((demo_call.LEFT, demo_call.CALLER_HZ), (demo_call.RIGHT, demo_call.CALLEE_HZ)):
             for start, end in ((0.3, at["paused"] - 0.1), (at["resumed"] + 0.1, len(samples) / rate - 0.3)):
-                self.assertLess(tones.missing(samples[:, channel], rate, hz, start, end), scene.TOLERATED)
+                self.assertLess(
+                    tones.missing_milliseconds(samples[:, channel], rate, hz, start, end), demo_call.TOLERATED_GAP_MS
+                )
 
     async def test_the_far_end_hangs_up(self) -> None:
         stack = await shared_stack(self.recipe)
-        desk = self.phone(await Phone.answering(self.reactor, self.directory, hang_up_after=2.0).start())
-        profile = await stack.ask("PUT", "/profiles", {"remoteSipUri": desk.uri, "record": True})
-        caller = Phone.calling(self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip}")
+        callee = self.phone(await Phone.make_callee(self.reactor, self.directory, hang_up_after=2.0).start())
+        profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": callee.uri, "record": True})
+        caller = Phone.make_caller(self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip_host_port}")
         self.phone(caller)
         await caller.start()
-        end = await caller.ended(20)
+        end = await caller.wait_until_ended(20)
         self.assertEqual(end.code, 200)
-        recording = await stack.recording_of(profile["id"])
+        recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual(recording["timeline"][-1]["by"], "callee")
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
 
     async def test_ringing_and_early_media_reach_the_caller(self) -> None:
         stack = await shared_stack(self.recipe)
-        tone = tones.make_tone(self.directory / "early.wav", scene.CALLEE_HZ, 1.0)
-        desk = Phone.answering(self.reactor, self.directory, play=tone, ring_seconds=2.0, early_media=True)
-        self.phone(await desk.start())
-        profile = await stack.ask("PUT", "/profiles", {"remoteSipUri": desk.uri})
-        caller = Phone.calling(self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip}", seconds=1.0)
+        tone = tones.write_tone(self.directory / "early.wav", demo_call.CALLEE_HZ, 1.0)
+        callee = Phone.make_callee(self.reactor, self.directory, play=tone, ring_seconds=2.0, early_media=True)
+        self.phone(await callee.start())
+        profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": callee.uri})
+        caller = Phone.make_caller(
+            self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip_host_port}", seconds=1.0
+        )
         self.phone(caller)
         await caller.start()
-        await caller.ended(20)
+        await caller.wait_until_ended(20)
         early, confirmed = caller.event("early-media"), caller.event("confirmed")
         self.assertGreater(confirmed.monotonic - early.monotonic, 1.5)
-        samples, rate = tones.load(caller.heard)
-        first = tones.present(samples[:, 0], rate, scene.CALLEE_HZ)[0][0]
+        samples, rate = tones.load_audio(caller.received_audio)
+        first = tones.tone_intervals(samples[:, 0], rate, demo_call.CALLEE_HZ)[0][0]
         self.assertLess(first, 0.5)
 
     async def test_the_caller_gives_up_while_it_rings(self) -> None:
         stack = await shared_stack(self.recipe)
-        desk = self.phone(await Phone.answering(self.reactor, self.directory, ring_seconds=30).start())
-        profile = await stack.ask("PUT", "/profiles", {"remoteSipUri": desk.uri, "record": True})
-        caller = Phone.calling(self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip}", cancel_after=1.0)
+        callee = self.phone(await Phone.make_callee(self.reactor, self.directory, ring_seconds=30).start())
+        profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": callee.uri, "record": True})
+        caller = Phone.make_caller(
+            self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip_host_port}", cancel_after=1.0
+        )
         self.phone(caller)
         await caller.start()
-        self.assertEqual((await caller.ended(20)).code, 487)
-        self.assertEqual((await desk.ended(20)).code, 487)
-        self.assertEqual(await stack.ask("GET", f"/profiles/{profile['id']}/recordings"), [])
+        self.assertEqual((await caller.wait_until_ended(20)).code, 487)
+        self.assertEqual((await callee.wait_until_ended(20)).code, 487)
+        self.assertEqual(await stack.request_json("GET", f"/profiles/{profile['id']}/recordings"), [])
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
 
     async def test_a_number_leads_to_its_profile_with_and_without_the_plus(self) -> None:
         stack = await shared_stack(self.recipe)
-        desk = SippAnswerer(self.reactor, self.directory / "desk", asterisk_rootfs(lambda _: None))
-        await desk.start()
-        self.addCleanup(desk.stop)
+        callee = SippAnswerer(self.reactor, self.directory / "desk", asterisk_rootfs(lambda _: None))
+        await callee.start()
+        self.addCleanup(callee.stop)
         number = f"+4930{int.from_bytes(os.urandom(3)):09d}"
-        profile = await stack.ask("PUT", "/profiles", {"remoteSipUri": desk.uri, "numbers": [number], "record": True})
+        profile = await stack.request_json(
+            "PUT", "/profiles", {"remoteSipUri": callee.uri, "numbers": [number], "record": True}
+        )
         for dialled in (number, number[1:], profile["id"].upper()):
             self.assertEqual(await self.sipp_code(stack, dialled), 200, dialled)
-        recordings = await stack.ask("GET", f"/profiles/{profile['id']}/recordings")
+        recordings = await stack.request_json("GET", f"/profiles/{profile['id']}/recordings")
         self.assertEqual({each["to"] for each in recordings}, {number, number[1:], profile["id"].upper()})
 
 
@@ -267,16 +290,16 @@ class RefusalTests(GatewayTestCase):
     """Each way of not getting through, with the SIP status that the caller gets."""
 
     async def far_end(self, **how: Any) -> str:
-        desk = SippAnswerer(self.reactor, self.directory / "desk", asterisk_rootfs(lambda _: None), **how)
-        await desk.start()
-        self.addCleanup(desk.stop)
-        return desk.uri
+        callee = SippAnswerer(self.reactor, self.directory / "desk", asterisk_rootfs(lambda _: None), **how)
+        await callee.start()
+        self.addCleanup(callee.stop)
+        return callee.uri
 
     async def code_for(self, remote_sip_uri: str | None, **caller: Any) -> int:
         stack = await shared_stack(self.recipe)
-        profile = await stack.ask("PUT", "/profiles", {"remoteSipUri": remote_sip_uri, "record": True})
+        profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": remote_sip_uri, "record": True})
         code = await self.sipp_code(stack, profile["id"], **caller)
-        self.assertEqual(await stack.ask("GET", f"/profiles/{profile['id']}/recordings"), [])
+        self.assertEqual(await stack.request_json("GET", f"/profiles/{profile['id']}/recordings"), [])
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
         return code
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from tests.live.gateway import GatewayTestCase
 from voxrec.sandbox.chaos.faults import (
     Fault,
+    MailboxFault,
     MailDown,
-    MailMisbehaves,
     PostgresStopped,
     VoxrecKilled,
     VoxrecRestarted,
 )
-from voxrec.sandbox.chaos.ledger import START_SECONDS
-from voxrec.sandbox.chaos.run import Order, Run
-from voxrec.sandbox.chaos.schedule import Kind, plan_faults
+from voxrec.sandbox.chaos.run import ChaosRun, RunOptions
+from voxrec.sandbox.chaos.schedule import FaultKind, plan_faults
+from voxrec.sandbox.chaos.verification import START_SECONDS
 from voxrec.sandbox.rootfs import asterisk_rootfs
 
 FAULTS: tuple[Fault, ...] = (
@@ -24,7 +24,7 @@ FAULTS: tuple[Fault, ...] = (
     VoxrecRestarted(),
     PostgresStopped(),
     MailDown(),
-    MailMisbehaves(Kind("mail-greylists", "mail", 3, 20), "greylist"),
+    MailboxFault(FaultKind("mail-greylists", "mail", 3, 20), "greylist"),
 )
 DURATION = 40.0
 SHORTEST = 3.0
@@ -51,16 +51,16 @@ class ChaosTests(GatewayTestCase):
     async def test_nothing_is_lost_while_everything_around_goes_and_comes(self) -> None:
         directory = _directory()
         said: list[str] = []
-        order = Order(_seed(), DURATION, FAULTS, shortest=SHORTEST, longest=8.0)
-        run = Run(self.reactor, directory, asterisk_rootfs(said.append), order, said.append)
+        options = RunOptions(_seed(), DURATION, FAULTS, min_call_seconds=SHORTEST, max_call_seconds=8.0)
+        run = ChaosRun(self.reactor, directory, asterisk_rootfs(said.append), options, said.append)
         self.addCleanup(run.stop)
-        judgement = await run.run()
-        told = "\n".join([f"seed {order.seed}, logs in {directory}", *said, *judgement.violations])
+        report = await run.run()
+        told = "\n".join([f"seed {options.seed}, logs in {directory}", *said, *report.violations])
         # a machine that is busy with other tests begins a recording late now and then; not one side may be missing
-        self.assertLess(judgement.figures["seconds of audio lost"], SHORTEST - START_SECONDS, told)
-        self.assertEqual([each for each in judgement.violations if " lost, of " not in each], [], told)
+        self.assertLess(report.figures["seconds of audio lost"], SHORTEST - START_SECONDS, told)
+        self.assertEqual([each for each in report.violations if " lost, of " not in each], [], told)
         # the plan took place, and the phones did talk
-        self.assertEqual(judgement.figures["calls placed"], DURATION)
-        self.assertGreater(judgement.figures["recordings found"], DURATION / 4)
-        self.assertGreater(judgement.figures["seconds of audio found"], 2 * SHORTEST * DURATION / 4)
+        self.assertEqual(report.figures["calls placed"], DURATION)
+        self.assertGreater(report.figures["recordings found"], DURATION / 4)
+        self.assertGreater(report.figures["seconds of audio found"], 2 * SHORTEST * DURATION / 4)
         shutil.rmtree(directory, ignore_errors=True)

@@ -11,8 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from tests.live.gateway import GatewayTestCase, shared_stack
-from voxrec.sandbox import demo_call as scene
-from voxrec.sandbox import tones
+from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.stack import Stack
 
@@ -66,18 +65,18 @@ class EventsTests(GatewayTestCase):
 
     async def test_a_call_is_seen_and_hung_up(self) -> None:
         stack = await shared_stack()
-        profile, desk = await scene.set_up(stack, self.reactor, self.directory, record=True)
-        self.phone(desk)
+        profile, callee = await demo_call.create_profile_and_callee(stack, self.reactor, self.directory, record=True)
+        self.phone(callee)
         mine = f"/events?profileId={profile['id']}"
         stream = await self.follow(stack, mine)
         before = await self.numbers(stack)
         caller = self.phone(
-            Phone.calling(
+            Phone.make_caller(
                 self.reactor,
                 self.directory,
-                f"sip:{profile['id']}@{stack.sip}",
+                f"sip:{profile['id']}@{stack.sip_host_port}",
                 name="caller",
-                play=tones.make_tone(self.directory / "caller.wav", scene.CALLER_HZ, 1.0),
+                play=tones.write_tone(self.directory / "caller.wav", demo_call.CALLER_HZ, 1.0),
                 seconds=60,
                 number="+4930901820",
                 display_name="Alice Example",
@@ -89,29 +88,29 @@ class EventsTests(GatewayTestCase):
         self.assertEqual((await self.numbers(stack))["voxrec_calls_live"], before["voxrec_calls_live"] + 1)
         await self.sleep(1.5)
         self.assertEqual((await stack.request("DELETE", f"/calls/{call['id']}")).status, 204)
-        await caller.ended(20)
-        await desk.ended(20)
-        recording = await stack.recording_of(profile["id"])
+        await caller.wait_until_ended(20)
+        await callee.wait_until_ended(20)
+        recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual(recording["id"], call["recordingId"])
         self.check_events(await self.complete(stack, stream), call, recording)
         await self.check_resuming(stack, mine, stream)
         await self.check_numbers(stack, before)
         self.assertEqual((await stack.request("GET", f"/calls/{call['id']}")).status, 404)
-        self.assertEqual(stack.logged('"GET /metrics'), 0)
+        self.assertEqual(stack.count_log_lines('"GET /metrics'), 0)
 
     async def talking(self, stack: Stack, profile: dict[str, Any]) -> dict[str, Any]:
         found: list[dict[str, Any]] = []
 
         async def there() -> bool:
-            found[:] = await stack.ask("GET", f"/calls?profileId={profile['id']}&state=talking")
+            found[:] = await stack.request_json("GET", f"/calls?profileId={profile['id']}&state=talking")
             return bool(found)
 
-        self.assertTrue(await stack.until(there, 20))
+        self.assertTrue(await stack.wait_until(there, 20))
         (call,) = found
         self.assertEqual((call["from"], call["fromName"], call["to"]), ("+4930901820", "Alice Example", profile["id"]))
         self.assertEqual((call["remoteSipUri"], call["recordingState"]), (profile["remoteSipUri"], "recording"))
         self.assertLessEqual(call["startedAt"], call["answeredAt"])
-        shown = await stack.ask("GET", f"/calls/{call['id']}")
+        shown = await stack.request_json("GET", f"/calls/{call['id']}")
         self.assertGreaterEqual(shown["age"], call["age"])
         return call
 
@@ -119,7 +118,7 @@ class EventsTests(GatewayTestCase):
         async def told() -> bool:
             return "recording.completed" in stream.told()
 
-        self.assertTrue(await stack.until(told, 10), stream.told())
+        self.assertTrue(await stack.wait_until(told, 10), stream.told())
         return stream.events
 
     def check_events(self, events: list[dict[str, Any]], call: dict[str, Any], recording: dict[str, Any]) -> None:
@@ -144,7 +143,7 @@ class EventsTests(GatewayTestCase):
             async def caught_up(again: RetryingServerService = again, missing: int = len(known) - had - 1) -> bool:
                 return len(again.events) >= missing
 
-            self.assertTrue(await stack.until(caught_up, 10))
+            self.assertTrue(await stack.wait_until(caught_up, 10))
             self.assertEqual(again.events, known[had + 1 :])
 
     async def check_numbers(self, stack: Stack, before: dict[str, float]) -> None:
@@ -154,7 +153,7 @@ class EventsTests(GatewayTestCase):
             after.update(await self.numbers(stack))
             return after["voxrec_calls_live"] == before["voxrec_calls_live"]
 
-        self.assertTrue(await stack.until(cleared, 15))
+        self.assertTrue(await stack.wait_until(cleared, 15))
 
         def more(name: str) -> float:
             return after[name] - before.get(name, 0.0)

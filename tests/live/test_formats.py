@@ -68,7 +68,7 @@ class FormatTests(GatewayTestCase):
 
     def file_convert(self, asterisk: SandboxAsterisk, given: Path, name: str) -> Path:
         prefix = asterisk.sounds_prefix
-        told = asterisk.command_line(f"file convert {prefix}/{given.name} {prefix}/{name}")
+        told = asterisk.console_command_line(f"file convert {prefix}/{given.name} {prefix}/{name}")
         done = subprocess.run(told, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
         self.assertIn("Converted", done.stdout, f"{given.name} to {name}: {done.stderr}")
         return given.with_name(name)

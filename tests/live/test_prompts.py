@@ -11,8 +11,7 @@ from twisted.web.http_headers import Headers
 
 from tests.live.gateway import GatewayTestCase, shared_stack
 from tests.live.test_calls import asterisk_of
-from voxrec.sandbox import demo_call as scene
-from voxrec.sandbox import tones
+from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.stack import Stack
 
@@ -30,7 +29,7 @@ def chirp(rate: int, seconds: float = 1.5) -> tones.Samples:
 
 class PromptTests(GatewayTestCase):
     async def upload(self, stack: Stack) -> str:
-        prompt: dict[str, str] = await stack.ask("PUT", "/prompts", {"name": "chirp"})
+        prompt: dict[str, str] = await stack.request_json("PUT", "/prompts", {"name": "chirp"})
         file = io.BytesIO()
         soundfile.write(file, np.stack([chirp(RATE)] * 2, axis=1), RATE, format="FLAC")
         answer = await treq.put(
@@ -47,18 +46,18 @@ class PromptTests(GatewayTestCase):
         async def installed() -> bool:
             return (stack.asterisk.sounds_directory / name).exists()
 
-        self.assertTrue(await stack.until(installed, 10), "the announcement is not installed")
+        self.assertTrue(await stack.wait_until(installed, 10), "the announcement is not installed")
         return prompt["id"]
 
     def found(self, path: Path, channel: int) -> float:
         """How surely the announcement is on a channel."""
-        samples, rate = tones.load(path)
-        return tones.find(chirp(rate), samples[:, min(channel, samples.shape[1] - 1)], rate).score
+        samples, rate = tones.load_audio(path)
+        return tones.find_sound(chirp(rate), samples[:, min(channel, samples.shape[1] - 1)], rate).score
 
     async def test_it_is_heard_by_both_and_recorded(self) -> None:
         stack = await shared_stack(self.recipe)
         prompt = await self.upload(stack)
-        profile, desk = await scene.set_up(
+        profile, callee = await demo_call.create_profile_and_callee(
             stack,
             self.reactor,
             self.directory,
@@ -68,31 +67,35 @@ class PromptTests(GatewayTestCase):
             recordPromptCustomId=prompt,
             recordBeepAtStart=False,
         )
-        self.phone(desk)
+        self.phone(callee)
         refused = await stack.request("DELETE", f"/prompts/{prompt}")
         self.assertEqual(refused.status, 409)
         self.assertIn(profile["id"], refused.body.decode())
-        call = await scene.converse(stack, self.reactor, self.directory, profile, desk, 4.0)
-        recording = await stack.recording_of(profile["id"])
+        call = await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 4.0)
+        recording = await stack.wait_for_recording(profile["id"])
         events = [entry["event"] for entry in recording["timeline"]]
         self.assertIn("announcement.finished", events)
         answer = await stack.request("GET", f"/recordings/{recording['id']}/audio")
         path = self.directory / "recording.wav"
         path.write_bytes(answer.body)
         heard = {
-            "recording": self.found(path, scene.RIGHT),
-            "caller": self.found(call.caller.heard, 0),
-            "far end": self.found(call.desk.heard, 0),
+            "recording": self.found(path, demo_call.RIGHT),
+            "caller": self.found(call.caller.received_audio, 0),
+            "far end": self.found(call.callee.received_audio, 0),
         }
         for where, score in heard.items():
-            self.assertGreater(score, scene.FOUND, f"the announcement is not in what the {where} has: {heard}")
-        self.assertIsNone(scene.announced(path, scene.RIGHT), "the default announcement was played as well")
+            self.assertGreater(
+                score, demo_call.MIN_MATCH_SCORE, f"the announcement is not in what the {where} has: {heard}"
+            )
+        self.assertIsNone(
+            demo_call.find_announcement(path, demo_call.RIGHT), "the default announcement was played as well"
+        )
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
 
     async def test_one_without_audio_is_told(self) -> None:
         stack = await shared_stack(self.recipe)
-        prompt = await stack.ask("PUT", "/prompts", {"name": "silent"})
-        profile, desk = await scene.set_up(
+        prompt = await stack.request_json("PUT", "/prompts", {"name": "silent"})
+        profile, callee = await demo_call.create_profile_and_callee(
             stack,
             self.reactor,
             self.directory,
@@ -100,9 +103,9 @@ class PromptTests(GatewayTestCase):
             recordPrompt="custom",
             recordPromptCustomId=prompt["id"],
         )
-        self.phone(desk)
-        await scene.converse(stack, self.reactor, self.directory, profile, desk, 2.0)
-        recording = await stack.recording_of(profile["id"])
+        self.phone(callee)
+        await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 2.0)
+        recording = await stack.wait_for_recording(profile["id"])
         self.assertIn("announcement.failed", [entry["event"] for entry in recording["timeline"]])
         self.assertEqual(recording["state"], "completed")
 

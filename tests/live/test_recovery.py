@@ -5,8 +5,7 @@ from typing import Any
 
 from tests.live.gateway import GatewayTestCase, new_stack
 from tests.live.test_calls import asterisk_of
-from voxrec.sandbox import demo_call as scene
-from voxrec.sandbox import tones
+from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.stack import Stack
@@ -25,23 +24,25 @@ class TakeOverTests(GatewayTestCase):
         self, stack: Stack, seconds: float, *, ring: float = 0.2, **profile: Any
     ) -> tuple[str, Phone, Phone]:
         """Begin a call between two tones; give back the Profile's id, the caller and the far end."""
-        played = tones.make_tone(self.directory / "desk.tone.wav", scene.CALLEE_HZ, 1.0)
-        desk = await Phone.answering(self.reactor, self.directory, name="desk", play=played, ring_seconds=ring).start()
-        self.phone(desk)
-        given = {"remoteSipUri": desk.uri, "record": True, "recordChannels": "dual", "recordBeepAtStart": False}
-        made = await stack.ask("PUT", "/profiles", {**given, **profile})
-        tone = tones.make_tone(self.directory / "caller.tone.wav", scene.CALLER_HZ, 1.0)
-        caller = Phone.calling(
+        played = tones.write_tone(self.directory / "desk.tone.wav", demo_call.CALLEE_HZ, 1.0)
+        callee = await Phone.make_callee(
+            self.reactor, self.directory, name="desk", play=played, ring_seconds=ring
+        ).start()
+        self.phone(callee)
+        given = {"remoteSipUri": callee.uri, "record": True, "recordChannels": "dual", "recordBeepAtStart": False}
+        made = await stack.request_json("PUT", "/profiles", {**given, **profile})
+        tone = tones.write_tone(self.directory / "caller.tone.wav", demo_call.CALLER_HZ, 1.0)
+        caller = Phone.make_caller(
             self.reactor,
             self.directory,
-            f"sip:{made['id']}@{stack.sip}",
+            f"sip:{made['id']}@{stack.sip_host_port}",
             name="caller",
             play=tone,
             seconds=seconds,
         )
         self.phone(caller)
         await caller.start()
-        return made["id"], caller, desk
+        return made["id"], caller, callee
 
     async def replace(self, stack: Stack, *, away: float = 0.5) -> None:
         """Kill voxrec, and start another."""
@@ -51,16 +52,16 @@ class TakeOverTests(GatewayTestCase):
 
     async def assert_whole(self, stack: Stack, profile_id: str, caller: Phone, seconds: float) -> dict[str, Any]:
         """The call lasted as long as the caller wanted, and each of its seconds is in the recording."""
-        await caller.ended(30)
+        await caller.wait_until_ended(30)
         talked = caller.event("disconnected").monotonic - caller.event("confirmed").monotonic
         self.assertApproximates(talked, seconds, 0.5)
-        recording = await stack.recording_of(profile_id, 60)
+        recording = await stack.wait_for_recording(profile_id, 60)
         self.assertEqual(recording["state"], "completed", recording)
         audio = self.directory / "recording.wav"
         audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
-        heard = scene.listen(audio)
+        heard = demo_call.measure_recording(audio)
         self.assertApproximates(heard.seconds, talked, 0.3)
-        self.assertLess(max(heard.caller_missing, heard.callee_missing), scene.TOLERATED)
+        self.assertLess(max(heard.caller_missing, heard.callee_missing), demo_call.TOLERATED_GAP_MS)
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
         return recording
 
@@ -85,29 +86,29 @@ class TakeOverTests(GatewayTestCase):
         await caller.wait_for("confirmed")
         await self.sleep(2)
         stack.signal_voxrec(signal.SIGTERM)
-        self.assertEqual(await stack.voxrec_ended(20), -signal.SIGTERM)
+        self.assertEqual(await stack.wait_until_voxrec_ended(20), -signal.SIGTERM)
         await stack.start_voxrec()
         await self.assert_whole(stack, profile, caller, 10.0)
 
     async def test_killed_while_it_rings(self) -> None:
         stack = await self.stack()
-        profile, caller, desk = await self.call(stack, 4.0, ring=6.0)
-        await desk.wait_for("incoming")
+        profile, caller, callee = await self.call(stack, 4.0, ring=6.0)
+        await callee.wait_for("incoming")
         await self.replace(stack, away=0.1)
         await caller.wait_for("confirmed", 30)
         await self.assert_whole(stack, profile, caller, 4.0)
 
     async def test_the_far_end_leaves_while_nobody_is_there(self) -> None:
         stack = await self.stack()
-        profile, caller, desk = await self.call(stack, 30.0)
+        profile, caller, callee = await self.call(stack, 30.0)
         await caller.wait_for("confirmed")
         await self.sleep(2)
         stack.kill_voxrec()
-        await desk.hang_up()
+        await callee.hang_up()
         await self.sleep(0.5)
         await stack.start_voxrec()
-        await caller.ended(20)
-        recording = await stack.recording_of(profile, 60)
+        await caller.wait_until_ended(20)
+        recording = await stack.wait_for_recording(profile, 60)
         self.assertEqual(recording["state"], "completed")
         self.assertGreater(recording["duration"], 1.5)
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
@@ -117,25 +118,27 @@ class TakeOverTests(GatewayTestCase):
         profile, caller, _ = await self.call(stack, 16.0)
         await caller.wait_for("confirmed")
         await self.sleep(1)
-        (live,) = await stack.ask("GET", f"/profiles/{profile}/recordings")
+        (live,) = await stack.request_json("GET", f"/profiles/{profile}/recordings")
         path = f"/recordings/{live['id']}"
-        await stack.ask("POST", path, {"state": "paused", "resumeAfter": 8})
+        await stack.request_json("POST", path, {"state": "paused", "resumeAfter": 8})
         await self.replace(stack)
-        self.assertEqual((await stack.ask("GET", path))["state"], "paused")
-        await caller.ended(40)
-        recording = await stack.recording_of(profile, 60)
+        self.assertEqual((await stack.request_json("GET", path))["state"], "paused")
+        await caller.wait_until_ended(40)
+        recording = await stack.wait_for_recording(profile, 60)
         at = {entry["event"]: entry["at"] for entry in recording["timeline"]}
         self.assertApproximates(at["resumed"] - at["paused"], 8.0, 0.2)
         audio = self.directory / "paused.wav"
         audio.write_bytes((await stack.request("GET", f"{path}/audio")).body)
-        samples, rate = tones.load(audio)
+        samples, rate = tones.load_audio(audio)
         self.assertApproximates(len(samples) / rate, 16.0, 0.3)
         # a file begins a little after the answer, from which the timeline counts
         inside = samples[int((at["paused"] + 0.1) * rate) : int((at["resumed"] - 0.3) * rate)]
         self.assertEqual(abs(inside).max(), 0.0)
-        for channel, hz in ((scene.LEFT, scene.CALLER_HZ), (scene.RIGHT, scene.CALLEE_HZ)):
-            missing = tones.missing(samples[:, channel], rate, hz, at["resumed"] + 0.1, len(samples) / rate - 0.3)
-            self.assertLess(missing, scene.TOLERATED)
+        for channel, hz in ((demo_call.LEFT, demo_call.CALLER_HZ), (demo_call.RIGHT, demo_call.CALLEE_HZ)):
+            missing = tones.missing_milliseconds(
+                samples[:, channel], rate, hz, at["resumed"] + 0.1, len(samples) / rate - 0.3
+            )
+            self.assertLess(missing, demo_call.TOLERATED_GAP_MS)
 
     async def test_killed_while_the_announcement_is_played(self) -> None:
         stack = await self.stack()

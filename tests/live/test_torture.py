@@ -39,7 +39,7 @@ class Caller(DatagramProtocol):
     """A user agent that says each INVITE as it is given, answers 200 with ACK, and can hang up."""
 
     def __init__(self, stack: Stack) -> None:
-        host, _, port = stack.sip.rpartition(":")
+        host, _, port = stack.sip_host_port.rpartition(":")
         self._peer = (host, int(port))
         self._waiting: dict[bytes, Deferred[tuple[int, bytes]]] = {}
 
@@ -148,14 +148,14 @@ def _answer(request: bytes) -> bytes:
 class TortureTests(GatewayTestCase):
     async def test_odd_callers_are_recorded_like_any_other(self) -> None:
         stack = await shared_stack()
-        desk = SippAnswerer(self.reactor, self.directory / "desk", asterisk_rootfs(lambda _: None))
-        await desk.start()
-        self.addCleanup(desk.stop)
+        callee = SippAnswerer(self.reactor, self.directory / "desk", asterisk_rootfs(lambda _: None))
+        await callee.start()
+        self.addCleanup(callee.stop)
         # nobody sends a sound: what is heard is the announcement
-        profile = await stack.ask(
+        profile = await stack.request_json(
             "PUT",
             "/profiles",
-            {"remoteSipUri": desk.uri, "record": True, "recordPrompt": "default", "email": "a@example.test"},
+            {"remoteSipUri": callee.uri, "record": True, "recordPrompt": "default", "email": "a@example.test"},
         )
         before = stack.log_file.stat().st_size
         caller = Caller(stack)
@@ -169,17 +169,17 @@ class TortureTests(GatewayTestCase):
             caller.send(datagram)
         for number, (name, user) in enumerate(FROM, first + 1):
             status = await self.place(caller, number, profile["id"], name, user)
-            self.assertEqual(status, 200, f"{name!r}: {stack.voxrec_log(6)}")
+            self.assertEqual(status, 200, f"{name!r}: {stack.voxrec_log_tail(6)}")
         recordings: list[dict[str, Any]] = []
 
         async def all_kept() -> bool:
-            recordings[:] = await stack.ask("GET", f"/profiles/{profile['id']}/recordings")
+            recordings[:] = await stack.request_json("GET", f"/profiles/{profile['id']}/recordings")
             return len(recordings) == len(FROM) + 1 and all(one["state"] == "completed" for one in recordings)
 
-        if not await stack.until(all_kept, 40):
+        if not await stack.wait_until(all_kept, 40):
             self.fail(f"{len(recordings)} of {len(FROM) + 1}: {[one['state'] for one in recordings]}")
         for recording in recordings:
-            _, mail = await stack.mail_about(recording["id"])
+            _, mail = await stack.wait_for_mail(recording["id"])
             self.check_mail(mail)
         self.check_log(stack, before)
         await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))

@@ -1,1 +1,1 @@
-"""Tests of voxrec.sandbox that need no root file system; those that do are in tests.live."""
+"""Tests of voxrec.sandbox that need no root file system; tests.live has those that do."""

@@ -1,4 +1,4 @@
-"""Tests of voxrec.sandbox.asterisk that start none: where the shared lines come from, and what is added to them."""
+"""Tests of voxrec.sandbox.asterisk without a running Asterisk: the shared configuration and the additions to it."""
 
 import socket
 import sys
@@ -11,22 +11,22 @@ from voxrec.sandbox.asterisk import SNIPPETS, SandboxAsterisk, free_port, snippe
 from voxrec.sandbox.errors import SandboxError
 
 
-class Snippets(SynchronousTestCase):
-    def test_a_checkout_uses_its_own(self) -> None:
+class SharedConfigurationTests(SynchronousTestCase):
+    def test_a_checkout_uses_its_own_files(self) -> None:
         self.assertEqual(snippets_directory(), Path(asterisk.__file__).parents[2] / "etc" / "asterisk")
 
-    def test_an_installation_uses_what_was_installed_with_it(self) -> None:
-        place = Path(self.mktemp()).absolute()
-        self.patch(asterisk, "__file__", str(place / "lib" / "voxrec" / "sandbox" / "asterisk.py"))
-        self.patch(sys, "prefix", str(place))
+    def test_an_installation_uses_the_installed_files(self) -> None:
+        prefix = Path(self.mktemp()).absolute()
+        self.patch(asterisk, "__file__", str(prefix / "lib" / "voxrec" / "sandbox" / "asterisk.py"))
+        self.patch(sys, "prefix", str(prefix))
         self.assertRaises(SandboxError, snippets_directory)
-        installed = place / "share" / "voxrec" / "etc" / "asterisk"
+        installed = prefix / "share" / "voxrec" / "etc" / "asterisk"
         installed.mkdir(parents=True)
         for name in SNIPPETS:
             (installed / name).touch()
         self.assertEqual(snippets_directory(), installed)
 
-    def test_they_are_included_as_they_are(self) -> None:
+    def test_the_files_are_copied_unchanged_and_included(self) -> None:
         instance = SandboxAsterisk(Path(self.mktemp()), None)
         instance._write_configuration()
         written = instance.directory / "etc"
@@ -34,15 +34,15 @@ class Snippets(SynchronousTestCase):
             self.assertEqual((written / "voxrec" / name).read_text(), (snippets_directory() / name).read_text())
             self.assertTrue((written / name).read_text().startswith(f'#include "voxrec/{name}"\n'))
 
-    def test_nobody_else_reads_the_password(self) -> None:
+    def test_other_users_cannot_read_the_password(self) -> None:
         instance = SandboxAsterisk(Path(self.mktemp()), None)
         instance._write_configuration()
         self.assertIn(instance.ari_password, (instance.directory / "etc" / "ari.conf").read_text())
         self.assertEqual(instance.directory.stat().st_mode & 0o077, 0)
 
 
-class Modules(SynchronousTestCase):
-    def test_wherever_a_release_keeps_them(self) -> None:
+class UnneededModulesTests(SynchronousTestCase):
+    def test_modules_are_found_in_each_releases_directory(self) -> None:
         for libraries in ("usr/lib/asterisk/modules", "usr/lib/x86_64-linux-gnu/asterisk/modules"):
             root = Path(self.mktemp())
             modules = root / libraries
@@ -52,8 +52,8 @@ class Modules(SynchronousTestCase):
             self.assertEqual(unneeded_modules(root), ["cdr_csv.so", "chan_iax2.so", "pbx_lua.so"])
 
 
-class Ports(SynchronousTestCase):
-    def test_a_free_port_can_be_taken(self) -> None:
+class FreePortTests(SynchronousTestCase):
+    def test_a_free_port_can_be_bound(self) -> None:
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            with socket.socket(socket.AF_INET, kind) as taken:
-                taken.bind((asterisk.LOOPBACK, free_port(kind)))
+            with socket.socket(socket.AF_INET, kind) as bound:
+                bound.bind((asterisk.LOOPBACK, free_port(kind)))

@@ -1,4 +1,4 @@
-"""Tests of voxrec.sandbox.phone that ring none: what is run, and what is read from it."""
+"""Tests of voxrec.sandbox.phone without a running phone: its command line and the parsing of its events."""
 
 from pathlib import Path
 
@@ -8,62 +8,62 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.sandbox import tones
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.phone import CODECS, ENDLESS_SECONDS, Phone, PhoneEvent, codecs_named, encode_event
+from voxrec.sandbox.phone import CODECS, LOOPED_AUDIO_SECONDS, Phone, PhoneEvent, encode_event, parse_codec_list
 
 
-class Commands(SynchronousTestCase):
-    def test_it_dies_with_us(self) -> None:
-        phone = Phone.answering(Clock(), Path(self.mktemp()))
+class CommandLineTests(SynchronousTestCase):
+    def test_the_parent_death_signal_is_set(self) -> None:
+        phone = Phone.make_callee(Clock(), Path(self.mktemp()))
         self.assertEqual(phone.command[:4], ["setpriv", "--pdeathsig", "KILL", "--"])
 
-    def test_what_is_played_over_and_over_has_no_seam(self) -> None:
+    def test_a_looped_file_is_extended_to_the_maximum_length(self) -> None:
         directory = Path(self.mktemp())
-        tone = tones.make_tone(directory / "tone.wav", 440, 1)
-        phone = Phone.calling(Clock(), directory, "sip:desk@127.0.0.1", play=tone)
-        [played] = [word for word in phone.command if word.startswith("--play=")]
-        samples, rate = tones.load(Path(played.removeprefix("--play=")))
-        self.assertEqual(len(samples), ENDLESS_SECONDS * rate)
+        tone = tones.write_tone(directory / "tone.wav", 440, 1)
+        phone = Phone.make_caller(Clock(), directory, "sip:desk@127.0.0.1", play=tone)
+        [argument] = [word for word in phone.command if word.startswith("--play=")]
+        samples, rate = tones.load_audio(Path(argument.removeprefix("--play=")))
+        self.assertEqual(len(samples), LOOPED_AUDIO_SECONDS * rate)
 
-    def test_what_is_played_once_is_played_as_it_is(self) -> None:
-        tone = tones.make_tone(Path(self.mktemp()) / "tone.wav", 440, 1).absolute()
-        phone = Phone.calling(Clock(), tone.parent, "sip:desk@127.0.0.1", play=tone, once=True)
+    def test_a_file_played_once_is_not_changed(self) -> None:
+        tone = tones.write_tone(Path(self.mktemp()) / "tone.wav", 440, 1).absolute()
+        phone = Phone.make_caller(Clock(), tone.parent, "sip:desk@127.0.0.1", play=tone, play_once=True)
         self.assertIn(f"--play={tone}", phone.command)
-        self.assertIn("--once", phone.command)
+        self.assertIn("--play-once", phone.command)
 
-    def test_codecs_keep_the_order_of_preference(self) -> None:
-        self.assertEqual(codecs_named("g722,pcmu"), [CODECS["g722"], CODECS["pcmu"]])
-        self.assertRaises(KeyError, codecs_named, "g722,opus")
+    def test_codecs_keep_their_order_of_preference(self) -> None:
+        self.assertEqual(parse_codec_list("g722,pcmu"), [CODECS["g722"], CODECS["pcmu"]])
+        self.assertRaises(KeyError, parse_codec_list, "g722,opus")
 
 
-class Events(SynchronousTestCase):
+class EventTests(SynchronousTestCase):
     def phone(self, text: str) -> Phone:
         directory = Path(self.mktemp())
-        phone = Phone.calling(Clock(), directory, "sip:desk@127.0.0.1")
+        phone = Phone.make_caller(Clock(), directory, "sip:desk@127.0.0.1")
         (directory / "caller.log").write_text(text)
         return phone
 
-    def test_from_invite_to_answer(self) -> None:
-        told = [
+    def test_events_are_parsed_and_timed(self) -> None:
+        events = [
             PhoneEvent("invite-sent", 0, 5.0),
             PhoneEvent("ringing", 0, 5.1, 180),
             PhoneEvent("confirmed", 0, 5.25, 200),
         ]
-        phone = self.phone("".join(f"{encode_event(event)}\n" for event in told))
-        self.assertEqual(phone.events, told)
+        phone = self.phone("".join(f"{encode_event(event)}\n" for event in events))
+        self.assertEqual(phone.events, events)
         self.assertEqual(phone.setup_seconds, 0.25)
-        self.assertTrue(phone.happened("ringing"))
-        self.assertFalse(phone.happened("disconnected"))
+        self.assertTrue(phone.has_event("ringing"))
+        self.assertFalse(phone.has_event("disconnected"))
 
-    def test_a_line_still_being_written_and_words_of_the_program_are_no_events(self) -> None:
+    def test_incomplete_lines_and_other_output_are_ignored(self) -> None:
         event = PhoneEvent("ready", 1, 2)
         phone = self.phone(f'Warning: something\n{encode_event(event)}\n{{"event":"conf')
         self.assertEqual(phone.events, [event])
 
-    def test_an_event_that_did_not_come_is_told_with_what_did(self) -> None:
-        with self.assertRaisesRegex(SandboxError, "caller: no 'confirmed'"):
+    def test_a_missing_event_raises_an_error(self) -> None:
+        with self.assertRaisesRegex(SandboxError, "caller: no event 'confirmed'"):
             self.phone("").event("confirmed")
 
-    def test_a_phone_that_was_not_started_takes_no_orders(self) -> None:
-        phone = Phone.answering(Clock(), Path(self.mktemp()))
-        self.assertRaises(SandboxError, phone.freeze)
+    def test_a_phone_that_is_not_started_accepts_no_command(self) -> None:
+        phone = Phone.make_callee(Clock(), Path(self.mktemp()))
+        self.assertRaises(SandboxError, phone.suspend_process)
         self.failureResultOf(Deferred.fromCoroutine(phone.hold()), SandboxError)

@@ -1,29 +1,44 @@
-"""Tests of voxrec.sandbox.phone_commands: what is written at one end is read at the other."""
+"""Tests of voxrec.sandbox.phone_commands: encoding and decoding."""
 
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.sandbox.phone_commands import Consult, Dial, Join, Order, Reinvite, Transfer, decode_order, encode_order
+from voxrec.sandbox.phone_commands import (
+    CompleteTransfer,
+    PhoneCommand,
+    Reinvite,
+    SendDtmf,
+    StartConsultation,
+    Transfer,
+    decode_command,
+    encode_command,
+)
 
 
-class Orders(SynchronousTestCase):
-    def test_each_is_one_line_and_is_read_as_it_was_written(self) -> None:
-        orders: tuple[Order, ...] = (
+class EncodingTests(SynchronousTestCase):
+    def test_each_command_is_one_line_and_decodes_to_itself(self) -> None:
+        commands: tuple[PhoneCommand, ...] = (
             Reinvite(),
             Reinvite("inactive"),
-            Dial("*12#"),
+            SendDtmf("*12#"),
             Transfer("sip:third@127.0.0.1"),
-            Consult("sip:third@127.0.0.1"),
-            Join(),
+            StartConsultation("sip:third@127.0.0.1"),
+            CompleteTransfer(),
         )
-        for order in orders:
-            line = encode_order(order)
+        for command in commands:
+            line = encode_command(command)
             self.assertNotIn("\n", line)
-            self.assertEqual(decode_order(line), order)
+            self.assertEqual(decode_command(line), command)
 
-    def test_how_a_line_looks(self) -> None:
-        self.assertEqual(encode_order(Dial("*1")), '{"do":"dial","digits":"*1"}')
+    def test_the_encoding_is_tagged_json(self) -> None:
+        self.assertEqual(encode_command(SendDtmf("*1")), '{"command":"send-dtmf","digits":"*1"}')
 
-    def test_what_is_no_order_is_refused(self) -> None:
-        for line in ("", "hold", '{"do":"sing"}', '{"do":"reinvite","direction":"both"}', '{"do":"transfer"}'):
-            self.assertRaises(msgspec.DecodeError, decode_order, line)
+    def test_invalid_commands_are_rejected(self) -> None:
+        for line in (
+            "",
+            "hold",
+            '{"command":"sing"}',
+            '{"command":"reinvite","direction":"both"}',
+            '{"command":"transfer"}',
+        ):
+            self.assertRaises(msgspec.DecodeError, decode_command, line)

@@ -1,1 +1,1 @@
-"""A real Asterisk, phones and a mailbox in a box, for the demo, the tests and the benchmarks."""
+"""The sandbox: a real Asterisk, SIP phones and an SMTP server, for the demo, the tests and the benchmarks."""

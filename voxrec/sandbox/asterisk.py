@@ -1,7 +1,7 @@
-"""A private Asterisk for one test, demo or benchmark: its own directory, ports and password, the shared configuration.
+"""One private Asterisk with its own directory, ports and password, and the shared configuration of etc/asterisk.
 
-The lines that a real installation needs (etc/asterisk) are copied as they are and included; what is written here only
-adds ports, addresses and places. So whatever runs against the sandbox also proves those lines.
+The files in etc/asterisk that a real installation uses are copied unchanged and included; this module adds only ports,
+addresses and paths. Whatever runs against the sandbox therefore also tests those files.
 """
 
 import base64
@@ -21,7 +21,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed, readBo
 from twisted.web.http_headers import Headers
 
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.namespaces import Cell
+from voxrec.sandbox.namespaces import MountNamespace
 from voxrec.sandbox.process import POLL_SECONDS, Process
 
 LOOPBACK = "127.0.0.1"
@@ -29,11 +29,11 @@ SNIPPETS = ("http.conf", "ari.conf", "pjsip.conf", "extensions.conf")
 START_SECONDS = 30.0
 HTTP_OK = 200
 
-# Below the range that the kernel gives out for connections, so no phone's or SIPp's free port lies in it.
+# Below the kernel's range of ephemeral ports, so that a port from free_port is never an RTP port.
 RTP_PORTS = (20000, 29998)
 
-# What a gateway never uses. Each waits for a file, a database or a bus that a sandbox has not, and fills the log with
-# complaints about it. By pattern, since every release has its own.
+# Modules that a gateway does not use. Each waits for a file, a database or a bus that the sandbox lacks, and logs
+# errors about it. Patterns, because the set differs between releases.
 UNNEEDED_MODULES = (
     "app_ad*", "app_agent*", "app_alarm*", "app_amd*", "app_confbridge*", "app_festival*", "app_followme*",
     "app_getcpeid*", "app_jack*", "app_meetme*", "app_minivm*", "app_page*", "app_queue*", "app_voicemail*",
@@ -51,7 +51,7 @@ _LOGGER = """\
 messages.log => notice,warning,error
 """
 
-# ARI's tone:ring and its like are looked up here.
+# Asterisk plays tone: media (such as tone:ring) from these definitions.
 _INDICATIONS = """\
 [general]
 country = us
@@ -64,15 +64,15 @@ ring = 440+480/2000,0/4000
 congestion = 480+620/250,0/250
 """
 
-# What the benchmarks measure voxrec against, each with what listens on a loopback port: dial-5070 calls it and nothing
-# else, recorded-5070 records both sides in one file meanwhile, apart-5070 in two; app-NAME-5070 is a program's own.
+# Dialplan that the benchmarks compare voxrec with, for a phone on the given loopback port: dial-5070 dials it,
+# mixed-5070 also records both sides to one file, split-5070 to two; app-NAME-5070 enters the Stasis application NAME.
 _COMPARISONS = """\
 [from-trunk](+)
 exten => _dial-.,1,Dial(PJSIP/trunk/sip:desk@127.0.0.1:${EXTEN:5})
  same => n,Hangup(${HANGUPCAUSE})
-exten => _recorded-.,1,MixMonitor(${ASTSPOOLDIR}/recording/mixed-${UNIQUEID}.wav)
- same => n,Goto(dial-${EXTEN:9},1)
-exten => _apart-.,1,Set(side=${ASTSPOOLDIR}/recording/apart-${UNIQUEID})
+exten => _mixed-.,1,MixMonitor(${ASTSPOOLDIR}/recording/mixed-${UNIQUEID}.wav)
+ same => n,Goto(dial-${EXTEN:6},1)
+exten => _split-.,1,Set(side=${ASTSPOOLDIR}/recording/split-${UNIQUEID})
  same => n,MixMonitor(,r(${side}-caller.wav)t(${side}-callee.wav))
  same => n,Goto(dial-${EXTEN:6},1)
 exten => _app-.,1,Stasis(${CUT(EXTEN,-,2)},${CUT(EXTEN,-,3)})
@@ -81,21 +81,24 @@ exten => _app-.,1,Stasis(${CUT(EXTEN,-,2)},${CUT(EXTEN,-,3)})
 
 
 class SandboxReactor(IReactorTCP, IReactorTime):
-    """What the sandbox needs of a reactor: connections and time."""
+    """The reactor interfaces that the sandbox uses."""
 
 
 def snippets_directory() -> Path:
-    """Return where the shared Asterisk configuration lies: beside the package in a checkout, else where pip put it."""
+    """Return the directory of the shared Asterisk configuration: the checkout's, else the one that pip installed.
+
+    Raises SandboxError if neither exists.
+    """
     checkout = Path(__file__).resolve().parents[2] / "etc" / "asterisk"
     installed = Path(sys.prefix) / "share" / "voxrec" / "etc" / "asterisk"
     for directory in (checkout, installed):
         if all((directory / name).is_file() for name in SNIPPETS):
             return directory
-    raise SandboxError(f"voxrec's Asterisk configuration is neither in {checkout} nor in {installed}: reinstall voxrec")
+    raise SandboxError(f"voxrec's Asterisk configuration is neither in {checkout} nor in {installed}; reinstall voxrec")
 
 
 def free_port(kind: socket.SocketKind) -> int:
-    """Return a loopback port that nothing listens on: SOCK_STREAM for TCP, SOCK_DGRAM for UDP."""
+    """Return an unused loopback port: SOCK_STREAM for TCP, SOCK_DGRAM for UDP."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -103,30 +106,30 @@ def free_port(kind: socket.SocketKind) -> int:
 
 
 def unneeded_modules(root: Path) -> list[str]:
-    """Return the file names of the modules under ``root`` that a gateway can do without."""
+    """Return the file names of the Asterisk modules below ``root`` that a gateway does not need."""
     libraries = root / "usr" / "lib"
     found = [*libraries.glob("asterisk/modules/*.so"), *libraries.glob("*/asterisk/modules/*.so")]
     return sorted(path.name for path in found if any(fnmatch(path.name, pattern) for pattern in UNNEEDED_MODULES))
 
 
-def plain_extension(port: int, *, way: Literal["dial", "recorded", "apart"] = "dial") -> str:
-    """Return the number whose dialplan is nothing but a Dial of the phone on this loopback port.
+def baseline_extension(port: int, *, recording: Literal["none", "mixed", "split"] = "none") -> str:
+    """Return the extension that dials the phone on a loopback port by dialplan alone, without voxrec.
 
-    ``way``: nothing recorded; MixMonitor of both sides in one file; MixMonitor of each side in a file of its own.
+    ``recording``: none; "mixed" records both sides to one file with MixMonitor; "split" each side to its own file.
     """
-    return f"{way}-{port}"
+    return f"{'dial' if recording == 'none' else recording}-{port}"
 
 
 def application_extension(app: str, port: int) -> str:
-    """Return the number that enters a Stasis application, with the phone's loopback port as its argument."""
+    """Return the extension that enters the Stasis application ``app`` with a phone's loopback port as its argument."""
     return f"app-{app}-{port}"
 
 
 class SandboxAsterisk:
-    """One Asterisk on the loopback. Ports and password are chosen at construction and stay over restarts.
+    """One Asterisk on the loopback interface. Its ports and password are chosen by the constructor and never change.
 
-    ``rootfs`` is a root file system with Asterisk in it (voxrec.sandbox.rootfs); None means the one on PATH.
-    ``directory`` is the instance's own and is made when missing.
+    ``rootfs`` is a root file system that contains Asterisk (see voxrec.sandbox.rootfs); None uses the one on PATH.
+    ``directory`` belongs to this instance and is created if it is missing.
     """
 
     ari_user = "voxrec"
@@ -137,102 +140,104 @@ class SandboxAsterisk:
         self.version = ""
         self._http_port = free_port(socket.SOCK_STREAM)
         self._sip_port = free_port(socket.SOCK_DGRAM)
-        self._cell = Cell(rootfs, self.directory)
+        self._namespace = MountNamespace(rootfs, self.directory)
         self._process: Process | None = None
 
     @property
     def ari_url(self) -> str:
-        """Where ARI answers, without a slash at the end."""
+        """The base URL of ARI, without a trailing slash."""
         return f"http://{LOOPBACK}:{self._http_port}/ari"
 
     @property
     def sip_address(self) -> tuple[str, int]:
-        """Host and UDP port where calls come in."""
+        """Host and UDP port for incoming calls."""
         return LOOPBACK, self._sip_port
 
     @property
     def recording_directory(self) -> Path:
-        """Where Asterisk writes recordings, as the machine sees it."""
+        """Directory in which Asterisk stores recordings, as a path of the host."""
         return self.directory / "spool" / "recording"
 
     @property
     def sounds_directory(self) -> Path:
-        """A directory for sounds to play, as the machine sees it; ``sounds_prefix`` is what Asterisk calls it."""
+        """Directory for sounds to play, as a path of the host; see `sounds_prefix`."""
         return self.directory / "sounds"
 
     @property
     def sounds_prefix(self) -> str:
-        """What stands before a sound's name in ARI: ``sound:{sounds_prefix}/hello`` plays hello.wav from there."""
-        return self._cell.inside(self.sounds_directory)
+        """Path of `sounds_directory` in Asterisk: ``sound:{sounds_prefix}/hello`` plays hello.wav from it."""
+        return self._namespace.path_inside(self.sounds_directory)
 
     @property
     def pid(self) -> int:
-        """The process id of Asterisk itself."""
-        return self._running().pid
+        """The process id of Asterisk."""
+        return self._require_process().pid
 
     @property
     def running(self) -> bool:
-        """Whether the process runs; ARI may not answer yet."""
+        """Whether the process runs; ARI may not be available yet."""
         return self._process is not None and self._process.running
 
     async def start(self, reactor: SandboxReactor) -> None:
-        """Start it and wait until ARI answers, which sets ``version``; SandboxError when it does not."""
+        """Start Asterisk, wait until ARI responds, and set ``version``.
+
+        Raises SandboxError, with the end of the log, if it ends or does not respond within 30 s.
+        """
         self._write_configuration()
-        program = ["asterisk", "-f", "-C", self._cell.inside(self.directory / "etc" / "asterisk.conf")]
-        self._process = Process(self._cell.command(program), self.directory / "log" / "asterisk.log")
+        program = ["asterisk", "-f", "-C", self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")]
+        self._process = Process(self._namespace.command(program), self.directory / "log" / "asterisk.log")
         deadline = reactor.seconds() + START_SECONDS
-        while not (answer := await self._ask_version(reactor)):
+        while not (version := await self._request_version(reactor)):
             if not self._process.running:
-                raise SandboxError(f"Asterisk ended as it started:\n{self.log_tail()}")
+                raise SandboxError(f"Asterisk ended while starting:\n{self.log_tail()}")
             if reactor.seconds() > deadline:
                 self._process.kill()
-                raise SandboxError(f"ARI did not answer within {START_SECONDS:g} s:\n{self.log_tail()}")
+                raise SandboxError(f"ARI did not respond within {START_SECONDS:g} s:\n{self.log_tail()}")
             await deferLater(reactor, POLL_SECONDS)
-        self.version = answer
+        self.version = version
 
     async def stop(self, reactor: IReactorTime) -> None:
-        """Stop it in order; calls are hung up. Nothing happens when it does not run."""
+        """Stop Asterisk if it runs; its calls are hung up."""
         if self._process is not None:
             await self._process.stop(reactor)
 
     def kill(self) -> None:
-        """End it as a crash would: no BYE, no file closed."""
-        self._running().kill()
+        """Kill Asterisk (SIGKILL): it sends no BYE and closes no file."""
+        self._require_process().kill()
 
     async def restart(self, reactor: SandboxReactor) -> None:
-        """Stop it when it runs, and start it with the same ports, password and directory."""
+        """Stop Asterisk if it runs, and start it with the same ports, password and directory."""
         await self.stop(reactor)
         await self.start(reactor)
 
-    def command_line(self, command: str) -> list[str]:
-        """Return the program that has a running one do a command of its console, and prints what it says."""
-        configuration = self._cell.inside(self.directory / "etc" / "asterisk.conf")
-        return self._cell.command(["asterisk", "-C", configuration, "-rx", command])
+    def console_command_line(self, command: str) -> list[str]:
+        """Return the program that runs ``command`` on the console of the running Asterisk and prints its output."""
+        configuration = self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")
+        return self._namespace.command(["asterisk", "-C", configuration, "-rx", command])
 
-    async def console(self, reactor: IReactorTime, command: str) -> str:
-        """Return what its console answers to a command."""
-        program = ["asterisk", "-C", self._cell.inside(self.directory / "etc" / "asterisk.conf"), "-rx", command]
+    async def run_console_command(self, reactor: IReactorTime, command: str) -> str:
+        """Run ``command`` on Asterisk's console and return its output."""
         log = self.directory / "log" / f"console-{secrets.token_hex(4)}.log"
-        process = Process(self._cell.command(program), log)
-        await process.ended(reactor, START_SECONDS)
-        told = log.read_text(errors="replace")
+        process = Process(self.console_command_line(command), log)
+        await process.wait_until_ended(reactor, START_SECONDS)
+        output = log.read_text(errors="replace")
         log.unlink()
-        return told
+        return output
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the end of its console and of its log."""
+        """Return the last lines of its console output and of its log."""
         messages = self.directory / "log" / "messages.log"
         logged = messages.read_text(errors="replace").splitlines()[-lines:] if messages.exists() else []
         printed = self._process.log_tail(lines) if self._process is not None else ""
         return "\n".join([printed, *logged])
 
-    def _running(self) -> Process:
+    def _require_process(self) -> Process:
         if self._process is None:
-            raise SandboxError("this Asterisk was never started")
+            raise SandboxError("Asterisk has not been started")
         return self._process
 
-    async def _ask_version(self, reactor: SandboxReactor) -> str | None:
-        # No connection is kept: a test's reactor must be left as clean as it was found.
+    async def _request_version(self, reactor: SandboxReactor) -> str | None:
+        # No connection is kept open: a test must leave its reactor clean.
         agent = Agent(reactor, connectTimeout=1, pool=HTTPConnectionPool(reactor, persistent=False))
         credentials = base64.b64encode(f"{self.ari_user}:{self.ari_password}".encode())
         headers = Headers({b"Authorization": [b"Basic " + credentials]})
@@ -241,14 +246,14 @@ class SandboxAsterisk:
             body = await readBody(response)
         except (ConnectError, ResponseFailed):
             return None
-        # While its modules load Asterisk answers 404, then 503.
+        # Asterisk responds 404, then 503, while it loads its modules.
         if response.code != HTTP_OK:
             return None
         version: str = json.loads(body)["system"]["version"]
         return version
 
     def _write_configuration(self) -> None:
-        self._cell.prepare()
+        self._namespace.prepare()
         self.directory.chmod(0o700)
         directories = ["etc/voxrec", "db", "keys/keys", "log", "run", "sounds", "spool/recording"]
         for name in directories:
@@ -259,9 +264,9 @@ class SandboxAsterisk:
             (self.directory / "etc" / name).write_text(text)
 
     def _configuration(self) -> dict[str, str]:
-        """Return what is written beside the snippets. ``[section](+)`` adds to, or replaces in, an included section."""
-        inside = self._cell.inside
-        root = self._cell.rootfs or Path("/")
+        """Return the configuration files by name. ``[section](+)`` adds to, or replaces in, an included section."""
+        inside = self._namespace.path_inside
+        root = self._namespace.rootfs or Path("/")
         return {
             "asterisk.conf": (
                 "[directories]\n"
@@ -272,7 +277,7 @@ class SandboxAsterisk:
                 f"astrundir => {inside(self.directory / 'run')}\n"
                 f"astlogdir => {inside(self.directory / 'log')}\n"
                 "[options]\n"
-                # The default comes from the network card, which every instance on this machine shares.
+                # The default is derived from the network card, which all instances on this host share.
                 f"entityid = {_entity_id()}\n"
             ),
             "modules.conf": "\n".join(
@@ -287,7 +292,7 @@ class SandboxAsterisk:
                 '#include "voxrec/pjsip.conf"\n'
                 f"[transport-udp](+)\nbind = {LOOPBACK}:{self._sip_port}\n"
                 f"[trunk](+)\nmedia_address = {LOOPBACK}\nbind_rtp_to_media_address = yes\n"
-                # Any phone on this machine is the trunk.
+                # Every loopback address counts as the trunk.
                 "[trunk-identify](+)\nmatch = 127.0.0.0/8\n"
             ),
             "extensions.conf": f'#include "voxrec/extensions.conf"\n{_COMPARISONS}',
@@ -295,5 +300,5 @@ class SandboxAsterisk:
 
 
 def _entity_id() -> str:
-    # The second bit of the first byte marks an address as locally administered: no card has it.
+    # Bit 1 of the first octet marks a locally administered address, which no network card has.
     return ":".join(f"{byte:02x}" for byte in bytes([2, *secrets.token_bytes(5)]))

@@ -1,90 +1,88 @@
-"""``make demo``: one real call, from an empty machine to a mail with its recording, told to a person."""
+"""``make demo``: set up everything, record one real call, and show the stored file and the mail."""
 
 import hashlib
 import json
 import shutil
 import sys
 import time
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from voxrec.errors import VoxrecError
-from voxrec.sandbox import demo_call as scene
-from voxrec.sandbox import tones
+from voxrec.sandbox import demo_call, tones
+from voxrec.sandbox.console import console, print_error, print_step
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import asterisk_rootfs
 from voxrec.sandbox.stack import Stack
 
-TALK_SECONDS = 10.0
+CALL_SECONDS = 10.0
 KEPT_RUNS = 3
-MAILBOX = "records@example.test"
-
-console = Console(highlight=False)
-
-
-def step(text: str) -> None:
-    """Tell what is being done, and when it was."""
-    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim]  {text}", soft_wrap=True)
+MAIL_ADDRESS = "records@example.test"
 
 
 async def demo(reactor: Any, rootfs: Path | None, directory: Path) -> dict[str, Any]:
-    """Run the demo in ``directory``; give back what was observed. Raises where anything was not."""
+    """Run the demo in ``directory`` and return the observed results.
+
+    Raises SandboxError if any result differs from what is expected.
+    """
     stack = Stack(reactor, directory, rootfs)
     phones: list[Phone] = []
     try:
-        await stack.start(step)
-        return await _story(reactor, stack, phones, directory)
+        await stack.start(print_step)
+        return await _record_call(reactor, stack, phones, directory)
     finally:
-        step("stopping everything")
+        print_step("stopping all processes")
         for phone in phones:
             phone.kill()
         await stack.stop()
-        # a cluster of PostgreSQL is large, and of no use without its daemon
+        # The data directory of PostgreSQL is large, and of no use without its daemon.
         shutil.rmtree(directory / "data", ignore_errors=True)
 
 
-async def _story(reactor: Any, stack: Stack, phones: list[Phone], directory: Path) -> dict[str, Any]:
+async def _record_call(reactor: Any, stack: Stack, phones: list[Phone], directory: Path) -> dict[str, Any]:
     phone_directory = directory / "phones"
-    profile, desk = await scene.set_up(
+    profile, callee = await demo_call.create_profile_and_callee(
         stack,
         reactor,
         phone_directory,
         name="Demo",
-        email=MAILBOX,
+        email=MAIL_ADDRESS,
         record=True,
         recordChannels="dual",
         recordBeepAtStart=True,
         recordPrompt="default",
     )
-    phones.append(desk)
-    step(f"PUT /profiles: {profile['id']} leads to {profile['remoteSipUri']}")
-    step(f"a phone calls sip:{profile['id']}@{stack.sip}, and talks for {TALK_SECONDS:g} s")
-    call = await scene.converse(stack, reactor, phone_directory, profile, desk, TALK_SECONDS)
+    phones.append(callee)
+    print_step(f"PUT /profiles: created Profile {profile['id']} with far end {profile['remoteSipUri']}")
+    print_step(f"a phone calls sip:{profile['id']}@{stack.sip_host_port} for {CALL_SECONDS:g} s")
+    call = await demo_call.place_call(stack, reactor, phone_directory, profile, callee, CALL_SECONDS)
     phones.append(call.caller)
-    step("the caller has hung up; waiting for the recording")
-    recording = await stack.recording_of(profile["id"])
+    print_step("the caller has hung up; waiting for the recording")
+    recording = await stack.wait_for_recording(profile["id"])
     if recording["state"] != "completed":
-        raise SandboxError(f"the recording is {recording['state']}: {recording['verdict']}\n{stack.voxrec_log()}")
+        raise SandboxError(f"the recording is {recording['state']}: {recording['verdict']}\n{stack.voxrec_log_tail()}")
     audio = await stack.request("GET", f"/recordings/{recording['id']}/audio")
-    step(f"GET /recordings/{recording['id']}/audio: {audio.status}, {len(audio.body)} bytes")
-    step("reading the mailbox")
-    mail_file, mail = await stack.mail_about(recording["id"])
+    print_step(f"GET /recordings/{recording['id']}/audio: {audio.status}, {len(audio.body)} bytes")
+    print_step("waiting for the mail")
+    mail_file, mail = await stack.wait_for_mail(recording["id"])
     (attachment,) = mail.iter_attachments()
-    path = _stored(stack, recording["id"])
-    heard = scene.listen(path)
-    faults = [
-        *heard.faults(),
-        *_differences(path.read_bytes(), recording, audio.body, attachment.get_payload(decode=True)),
+    path = _stored_file(stack, recording["id"])
+    measurement = demo_call.measure_recording(path)
+    problems = [
+        *measurement.problems(),
+        *_content_differences(path.read_bytes(), recording, audio.body, attachment.get_payload(decode=True)),
     ]
-    _tell(call, recording, path, heard, mail_file, mail)
-    if faults:
-        raise SandboxError("; ".join(faults))
+    _print_call(call, recording)
+    _print_audio(path, measurement)
+    _print_mail(mail_file, mail)
+    if problems:
+        raise SandboxError("; ".join(problems))
     return {
         "profileId": profile["id"],
         "recordingId": recording["id"],
@@ -99,53 +97,59 @@ async def _story(reactor: Any, stack: Stack, phones: list[Phone], directory: Pat
     }
 
 
-def _stored(stack: Stack, recording_id: str) -> Path:
-    found = list(stack.archive_directory.glob(f"[0-9]*/[0-9]*/[0-9]*/{recording_id}.*"))
-    if len(found) != 1:
-        raise SandboxError(f"{len(found)} files of {recording_id} in {stack.archive_directory}")
-    return found[0]
+def _stored_file(stack: Stack, recording_id: str) -> Path:
+    files = list(stack.archive_directory.glob(f"[0-9]*/[0-9]*/[0-9]*/{recording_id}.*"))
+    if len(files) != 1:
+        raise SandboxError(
+            f"expected one file of recording {recording_id} in {stack.archive_directory}, found {len(files)}"
+        )
+    return files[0]
 
 
-def _differences(stored: bytes, recording: dict[str, Any], fetched: bytes, attached: object) -> list[str]:
-    told = []
+def _content_differences(stored: bytes, recording: dict[str, Any], fetched: bytes, attached: object) -> list[str]:
+    differences = []
     if hashlib.sha256(stored).hexdigest() != recording["sha256"]:
-        told.append("the stored file's SHA-256 is not the Recording's")
+        differences.append("the SHA-256 of the stored file differs from the Recording's sha256")
     if fetched != stored:
-        told.append("REST gave other audio than is stored")
+        differences.append("the audio from the REST API differs from the stored file")
     if attached != stored:
-        told.append("other audio was mailed than is stored")
-    return told
+        differences.append("the mail's attachment differs from the stored file")
+    return differences
 
 
-def _tell(
-    call: scene.Conversation, recording: dict[str, Any], path: Path, heard: scene.Heard, mail_file: Path, mail: Any
-) -> None:
-    console.rule("what happened")
-    invite = call.desk.event("incoming")
+def _print_call(call: demo_call.CompletedCall, recording: dict[str, Any]) -> None:
+    console.rule("result")
+    invite = call.callee.event("incoming")
     console.print(f'"{invite.name}" <{invite.number}> dialled {recording["to"]}')
-    console.print(f"and was put through to {recording['remoteSipUri']} in {call.caller.setup_seconds * 1000:.0f} ms.\n")
+    console.print(f"and was connected to {recording['remoteSipUri']} in {call.caller.setup_seconds * 1000:.0f} ms.\n")
     timeline = Table("seconds", "event", "by", box=None, pad_edge=False)
     for entry in recording["timeline"]:
         timeline.add_row(f"{entry['at']:7.3f}", entry["event"], entry.get("by") or "")
     console.print(timeline)
-    samples, _ = tones.load(path)
+
+
+def _print_audio(path: Path, measurement: demo_call.RecordingMeasurement) -> None:
+    samples, _ = tones.load_audio(path)
     caller, callee = tones.sparkline(samples, 60).splitlines()
     console.print(f"\ncaller  (left)   {caller}\nfar end (right)  {callee}")
     console.print(
-        f"\n{heard.seconds:.2f} s of audio. Missing: {heard.caller_missing:.0f} ms of the caller on the left, "
-        f"{heard.callee_missing:.0f} ms of the far end on the right."
+        f"\n{measurement.seconds:.2f} s of audio. Missing: {measurement.caller_missing:.0f} ms of the caller (left), "
+        f"{measurement.callee_missing:.0f} ms of the far end (right)."
     )
-    if heard.announcement_at is not None:
-        console.print(f"The announcement is heard from {heard.announcement_at:.2f} s on.")
+    if measurement.announcement_at is not None:
+        console.print(f"The announcement starts at {measurement.announcement_at:.2f} s.")
     console.print(f"\nstored: {path}", soft_wrap=True)
+
+
+def _print_mail(mail_file: Path, mail: EmailMessage) -> None:
     console.print(f"mailed: {mail_file}", soft_wrap=True)
     for name in ("From", "To", "Subject", "Date", "Message-ID"):
         console.print(f"        {name}: {mail[name]}", soft_wrap=True, markup=False)
     console.rule()
 
 
-def _directory() -> Path:
-    """A new directory for this run; of earlier ones the newest stay."""
+def _new_run_directory() -> Path:
+    """Create a directory for this run below ./demo, and delete all but the newest earlier ones."""
     runs = Path("demo")
     earlier = sorted(runs.glob("[0-9]*")) if runs.is_dir() else []
     for old in earlier[: max(0, len(earlier) - KEPT_RUNS + 1)]:
@@ -155,26 +159,22 @@ def _directory() -> Path:
     return directory.absolute()
 
 
-def _fail(error: VoxrecError) -> None:
-    console.print(f"[red]failed:[/red] {error.detail}", soft_wrap=True)
-
-
 def main() -> None:
-    """Run the demo; exit status 0 only if all of what its last line says was observed."""
+    """Run the demo and print the results as JSON; exit status 1 if any expected result was not observed."""
     observed: dict[str, Any] = {}
 
     async def run(reactor: Any) -> None:
         try:
-            observed.update(await demo(reactor, rootfs, _directory()))
+            observed.update(await demo(reactor, rootfs, _new_run_directory()))
         except VoxrecError as error:
-            _fail(error)
+            print_error(error.detail)
             raise SystemExit(1) from error
 
     try:
-        step("the root file system with Asterisk in it")
-        rootfs = asterisk_rootfs(step)
+        print_step("preparing the root file system with Asterisk")
+        rootfs = asterisk_rootfs(print_step)
     except VoxrecError as error:
-        _fail(error)
+        print_error(error.detail)
         sys.exit(1)
     try:
         react(lambda reactor: Deferred.fromCoroutine(run(reactor)))

@@ -1,6 +1,6 @@
-"""One telephone conversation between two phones through a running stack, and what can be heard of it.
+"""One call between two phones through a running stack, and measurements of its recording.
 
-The caller sounds at one frequency and the far end at another, so that every sample tells whose it is.
+The caller plays a tone of one frequency and the callee a tone of another, so that every sample can be attributed.
 """
 
 from dataclasses import dataclass
@@ -17,113 +17,133 @@ from voxrec.sandbox.stack import Stack
 CALLER_HZ = 440.0
 CALLEE_HZ = 1000.0
 LEFT, RIGHT = 0, 1
-EDGE = 0.3  # seconds at the ends of a recording that may belong to the set-up and the hang-up
-TOLERATED = 60.0  # milliseconds of tone: a busy machine costs a phone or Asterisk a packet of 20 ms now and then
-FOUND = 0.5  # a score of `tones.find` above which a sound was there
+EDGE_SECONDS = 0.3
+"""Seconds at each end of a recording that are not measured: call set-up and hang-up."""
+TOLERATED_GAP_MS = 60.0
+"""Milliseconds of tone that may be missing: on a busy machine a phone or Asterisk loses single packets of 20 ms."""
+MIN_MATCH_SCORE = 0.5
+"""Score of `tones.find_sound` above which the sound counts as present."""
+_MAX_LEAK = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
-    """A call that took place: its Profile, its two phones, and the seconds that the caller talked."""
+class CompletedCall:
+    """A call that has ended: its Profile, its two phones, and the seconds that the caller stayed connected."""
 
     profile: dict[str, Any]
     caller: Phone
-    desk: Phone
+    callee: Phone
     seconds: float
 
 
-class Heard(msgspec.Struct, frozen=True):
-    """What a two-channel recording holds; times in seconds, gaps in milliseconds.
+class RecordingMeasurement(msgspec.Struct, frozen=True):
+    """Measurement of a two-channel recording; lengths and positions in seconds, gaps in milliseconds.
 
-    ``caller_missing`` and ``callee_missing`` say for how long each side's tone is away on its own channel, and
-    ``caller_leaked`` and ``callee_leaked`` how loud it is on the other's, as a part of its own.
+    ``caller_missing`` and ``callee_missing`` are the total gaps in each side's tone on its own channel;
+    ``caller_leak`` and ``callee_leak`` are the amplitude of that tone on the other channel, relative to its own.
     """
 
     seconds: float
     caller_missing: float
     callee_missing: float
-    caller_leaked: float
-    callee_leaked: float
+    caller_leak: float
+    callee_leak: float
     announcement_at: float | None
 
-    def faults(self) -> list[str]:
-        """What is wrong with it, as a person would say it."""
-        found = []
-        if self.caller_missing > TOLERATED:
-            found.append(f"{self.caller_missing:.0f} ms of the caller are missing on the left")
-        if self.callee_missing > TOLERATED:
-            found.append(f"{self.callee_missing:.0f} ms of the far end are missing on the right")
-        if max(self.caller_leaked, self.callee_leaked) > 0.01:
-            found.append("one side is heard on the other's channel")
+    def problems(self) -> list[str]:
+        """Return a description of each deviation from a complete recording with an announcement."""
+        problems = []
+        if self.caller_missing > TOLERATED_GAP_MS:
+            problems.append(f"{self.caller_missing:.0f} ms of the caller are missing on the left channel")
+        if self.callee_missing > TOLERATED_GAP_MS:
+            problems.append(f"{self.callee_missing:.0f} ms of the far end are missing on the right channel")
+        if max(self.caller_leak, self.callee_leak) > _MAX_LEAK:
+            problems.append("the audio of one side is also on the other side's channel")
         if self.announcement_at is None:
-            found.append("the announcement is not there")
-        return found
+            problems.append("the announcement is not in the recording")
+        return problems
 
 
-async def set_up(stack: Stack, reactor: Any, directory: Path, **profile: Any) -> tuple[dict[str, Any], Phone]:
-    """Start a phone that answers, and make a Profile that leads to it."""
-    tone = tones.make_tone(directory / "desk.tone.wav", CALLEE_HZ, 1.0)
-    desk = await Phone.answering(reactor, directory, name="desk", play=tone, ring_seconds=0.2).start()
-    made: dict[str, Any] = await stack.ask("PUT", "/profiles", {"remoteSipUri": desk.uri, **profile})
-    return made, desk
+async def create_profile_and_callee(
+    stack: Stack, reactor: Any, directory: Path, **profile: Any
+) -> tuple[dict[str, Any], Phone]:
+    """Start a phone that answers after 0.2 s, and create a Profile with that phone as its far end.
+
+    ``profile`` are further fields of the Profile. Return the Profile and the phone.
+    """
+    tone = tones.write_tone(directory / "desk.tone.wav", CALLEE_HZ, 1.0)
+    callee = await Phone.make_callee(reactor, directory, name="desk", play=tone, ring_seconds=0.2).start()
+    created: dict[str, Any] = await stack.request_json("PUT", "/profiles", {"remoteSipUri": callee.uri, **profile})
+    return created, callee
 
 
-async def converse(
-    stack: Stack, reactor: Any, directory: Path, profile: dict[str, Any], desk: Phone, seconds: float, **caller: Any
-) -> Conversation:
-    """Call the Profile, talk for so many seconds, and hang up as the caller."""
-    tone = tones.make_tone(directory / "caller.tone.wav", CALLER_HZ, 1.0)
-    phone = Phone.calling(
+async def place_call(
+    stack: Stack,
+    reactor: Any,
+    directory: Path,
+    profile: dict[str, Any],
+    callee: Phone,
+    seconds: float,
+    **caller_options: Any,
+) -> CompletedCall:
+    """Call the Profile, stay connected for ``seconds``, hang up as the caller, and wait until both phones have ended.
+
+    ``caller_options`` are arguments of `Phone.make_caller`.
+    """
+    tone = tones.write_tone(directory / "caller.tone.wav", CALLER_HZ, 1.0)
+    caller = Phone.make_caller(
         reactor,
         directory,
-        f"sip:{profile['id']}@{stack.sip}",
+        f"sip:{profile['id']}@{stack.sip_host_port}",
         name="caller",
         play=tone,
         seconds=seconds,
-        **{"number": "+4930901820", "display_name": "Alice Example", **caller},
+        **{"number": "+4930901820", "display_name": "Alice Example", **caller_options},
     )
-    await phone.start()
-    await phone.wait_for("confirmed", 20)
-    await phone.ended(seconds + 20)
-    await desk.ended(20)
-    return Conversation(profile, phone, desk, seconds)
+    await caller.start()
+    await caller.wait_for("confirmed", 20)
+    await caller.wait_until_ended(seconds + 20)
+    await callee.wait_until_ended(20)
+    return CompletedCall(profile, caller, callee, seconds)
 
 
-def listen(recording: Path) -> Heard:
-    """Measure a two-channel recording of a `Conversation`."""
-    samples, rate = tones.load(recording)
+def measure_recording(recording: Path) -> RecordingMeasurement:
+    """Measure the two-channel recording of a `CompletedCall`."""
+    samples, rate = tones.load_audio(recording)
     seconds = len(samples) / rate
     left, right = samples[:, LEFT], samples[:, RIGHT]
-    span = (EDGE, seconds - EDGE)
-    return Heard(
+    measured = (EDGE_SECONDS, seconds - EDGE_SECONDS)
+    return RecordingMeasurement(
         seconds=seconds,
-        caller_missing=tones.missing(left, rate, CALLER_HZ, *span),
-        callee_missing=tones.missing(right, rate, CALLEE_HZ, *span),
-        caller_leaked=_leak(right, left, rate, CALLER_HZ),
-        callee_leaked=_leak(left, right, rate, CALLEE_HZ),
-        announcement_at=announced(recording, RIGHT),
+        caller_missing=tones.missing_milliseconds(left, rate, CALLER_HZ, *measured),
+        callee_missing=tones.missing_milliseconds(right, rate, CALLEE_HZ, *measured),
+        caller_leak=_leak(right, left, rate, CALLER_HZ),
+        callee_leak=_leak(left, right, rate, CALLEE_HZ),
+        announcement_at=find_announcement(recording, RIGHT),
     )
 
 
-def _leak(other: tones.Samples, own: tones.Samples, rate: int, hz: float) -> float:
-    # over a tenth of a second, so that the announcement's own sound at that frequency counts little
-    loud = tones.energy(own, rate, hz, 1.0).mean()
-    return float(tones.energy(other, rate, hz, 1.0).mean() / loud) if loud else 0.0
+def _leak(other_channel: tones.Samples, own_channel: tones.Samples, rate: int, hz: float) -> float:
+    # A window of 1 s, so that the announcement's own energy at that frequency counts little.
+    own_amplitude = tones.tone_amplitude(own_channel, rate, hz, 1.0).mean()
+    if not own_amplitude:
+        return 0.0
+    return float(tones.tone_amplitude(other_channel, rate, hz, 1.0).mean() / own_amplitude)
 
 
-def announced(recording: Path, channel: int) -> float | None:
-    """When voxrec's default announcement begins on a channel; None where it is not there."""
+def find_announcement(recording: Path, channel: int) -> float | None:
+    """Return the position in seconds of voxrec's default announcement on a channel, or None if it is not there."""
     with resources.as_file(resources.files("voxrec.calls").joinpath("sounds", "announcement.wav")) as path:
-        announcement, announcement_rate = tones.load(path)
-    samples, rate = tones.load(recording)
+        announcement, announcement_rate = tones.load_audio(path)
+    samples, rate = tones.load_audio(recording)
     if rate != announcement_rate:
-        samples = _resampled(samples, rate, announcement_rate)
-    match = tones.find(announcement[:, 0], samples[:, min(channel, samples.shape[1] - 1)], announcement_rate)
-    return match.seconds if match.score > FOUND else None
+        samples = _decimated(samples, rate, announcement_rate)
+    match = tones.find_sound(announcement[:, 0], samples[:, min(channel, samples.shape[1] - 1)], announcement_rate)
+    return match.seconds if match.score > MIN_MATCH_SCORE else None
 
 
-def _resampled(samples: tones.Samples, rate: int, wanted: int) -> tones.Samples:
-    """Every n-th sample: enough to recognise speech whose band is narrower than the lower rate's."""
-    if rate % wanted:
-        raise ValueError(f"{rate} Hz is no multiple of {wanted} Hz")
-    return samples[:: rate // wanted]
+def _decimated(samples: tones.Samples, rate: int, target_rate: int) -> tones.Samples:
+    """Return every n-th sample, without a filter: sufficient to find speech whose band fits the lower rate."""
+    if rate % target_rate:
+        raise ValueError(f"{rate} Hz is not a multiple of {target_rate} Hz")
+    return samples[:: rate // target_rate]

@@ -1,9 +1,9 @@
-"""The one family of errors that the sandbox raises."""
+"""The exception that the sandbox raises."""
 
 from voxrec.errors import VoxrecError
 
 
 class SandboxError(VoxrecError):
-    """Something of the sandbox cannot be built, started or understood; the detail says what to do about it."""
+    """A part of the sandbox cannot be built, started or read; ``detail`` says how to correct it where that is known."""
 
     code = "sandbox"

@@ -1,6 +1,6 @@
-"""A real SMTP server on the loopback that keeps each mail as a file, and misbehaves when told to.
+"""An SMTP server on the loopback interface that stores each mail as a file and can inject faults.
 
-``python -m voxrec.sandbox.mailbox DIRECTORY PORT`` runs it alone.
+``python -m voxrec.sandbox.mailbox DIRECTORY PORT`` runs it as a program.
 """
 
 import argparse
@@ -31,30 +31,33 @@ _NAME = re.compile(r"(\d+)\.eml")
 
 @dataclass
 class Faults:
-    """How a mailbox misbehaves. A number says how many times, from now on; after that it behaves."""
+    """Faults to inject. A number is the count of further times that the fault occurs."""
 
     reject: frozenset[str] = frozenset()
-    """Recipients that are refused for good (550)."""
+    """Recipients to reject permanently (550)."""
     greylist: int = 0
-    """Recipients to turn away for now (451)."""
+    """Number of recipients to reject temporarily (451)."""
     unavailable: int = 0
-    """Connections to greet with 421 and close."""
+    """Number of connections to greet with 421 and close."""
     drop: int = 0
-    """Messages to cut off by closing the connection in the middle of DATA."""
+    """Number of messages during whose DATA to abort the connection."""
     hang: int = 0
-    """Connections to accept and never say a word on."""
+    """Number of connections to accept without sending anything."""
 
-    def due(self, fault: str) -> bool:
-        """Whether the fault (greylist, unavailable, drop or hang) strikes now; counts it when it does."""
-        left: int = getattr(self, fault)
-        if left > 0:
-            setattr(self, fault, left - 1)
-        return left > 0
+    def consume(self, fault: str) -> bool:
+        """Return whether ``fault`` (greylist, unavailable, drop or hang) is to occur now, and count it if so."""
+        remaining: int = getattr(self, fault)
+        if remaining > 0:
+            setattr(self, fault, remaining - 1)
+        return remaining > 0
 
 
 @dataclass
 class Mailbox:
-    """Mails as ``1.eml``, ``2.eml``, ... in ``directory``: one for each recipient, complete as soon as it is there."""
+    """SMTP server that stores mails as ``1.eml``, ``2.eml``, ... in ``directory``, one file for each recipient.
+
+    A file appears under its name only when it is complete.
+    """
 
     directory: Path
     faults: Faults = field(default_factory=Faults)
@@ -62,52 +65,52 @@ class Mailbox:
     _sessions: set["_Session"] = field(default_factory=set)
 
     def listen(self, reactor: IReactorTCP, port: int = 0) -> None:
-        """Start to serve on a loopback port; 0 takes a free one."""
+        """Start to listen on a loopback port; 0 selects an unused one."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._listening = reactor.listenTCP(port, self.factory(), interface=LOOPBACK)
 
     @property
     def port(self) -> int:
-        """The TCP port that it serves on."""
+        """The TCP port on which the server listens. Raises RuntimeError if it does not listen."""
         if self._listening is None:
-            raise RuntimeError("this mailbox does not listen")
+            raise RuntimeError("the mailbox is not listening")
         address = self._listening.getHost()
         if not isinstance(address, IPv4Address):
-            raise TypeError(f"a loopback port is expected, not {address!r}")
+            raise TypeError(f"expected an IPv4 address, got {address!r}")
         return address.port
 
     async def stop(self) -> None:
-        """Stop to serve, and cut what is still connected."""
+        """Stop listening and abort all connections."""
         if self._listening is not None:
             await maybeDeferred(self._listening.stopListening)
             self._listening = None
         for session in list(self._sessions):
-            await session.cut()
+            await session.disconnect()
 
     def factory(self) -> SMTPFactory:
-        """Return the factory of its sessions, for a test that connects them itself."""
+        """Return the protocol factory, for a test that connects its own transports."""
         return _Factory(self)
 
     def paths(self) -> list[Path]:
-        """Return the mails' files, in the order in which they came."""
+        """Return the files of the mails in order of arrival."""
         numbered = [
-            (int(found[1]), path) for path in self.directory.glob("*.eml") if (found := _NAME.fullmatch(path.name))
+            (int(match[1]), path) for path in self.directory.glob("*.eml") if (match := _NAME.fullmatch(path.name))
         ]
         return [path for _, path in sorted(numbered)]
 
     def messages(self) -> list[EmailMessage]:
-        """Return the mails, in the order in which they came."""
+        """Return the parsed mails in order of arrival."""
         return [_parse(path.read_bytes()) for path in self.paths()]
 
     async def wait_for(self, reactor: IReactorTime, count: int = 1, seconds: float = 10.0) -> list[EmailMessage]:
-        """Wait until ``count`` mails are there and return all; fewer when they did not come in time."""
+        """Wait until ``count`` mails have arrived, at most ``seconds``, and return all that have."""
         await wait_until(reactor, lambda: len(self.paths()) >= count, seconds)
         return self.messages()
 
-    def keep(self, content: bytes) -> None:
-        """Write one mail under the next number, in one step."""
-        taken = self.paths()
-        number = int(taken[-1].stem) + 1 if taken else 1
+    def store(self, content: bytes) -> None:
+        """Store one mail atomically under the next number."""
+        stored = self.paths()
+        number = int(stored[-1].stem) + 1 if stored else 1
         unfinished = self.directory / f".{number}.eml.part"
         unfinished.write_bytes(content)
         unfinished.rename(self.directory / f"{number}.eml")
@@ -118,20 +121,20 @@ class _Message:
     def __init__(self, mailbox: Mailbox, session: "_Session", user: User) -> None:
         self._mailbox = mailbox
         self._session = session
-        # What a real server writes on top: the envelope, which the message itself need not show.
+        # The envelope, which a real server records on delivery and which the message itself need not contain.
         self._lines = [b"Return-Path: <%s>" % bytes(user.orig), b"Delivered-To: %s" % bytes(user.dest)]
-        self._cut = mailbox.faults.due("drop")
+        self._drop = mailbox.faults.consume("drop")
 
     def lineReceived(self, line: bytes) -> None:
         self._lines.append(line)
-        # The first line is our own Received header, written before the client is asked for its data.
-        if self._cut and len(self._lines) > ENVELOPE_LINES:
+        # The third line is this server's own Received header, added before the client sends any data.
+        if self._drop and len(self._lines) > ENVELOPE_LINES:
             self._session.abort()
 
     def eomReceived(self) -> Deferred[None]:
-        # What had arrived with the line at which we cut is still handed to us.
-        if not self._cut:
-            self._mailbox.keep(b"\r\n".join(self._lines) + b"\r\n")
+        # Lines that arrived together with the one at which the connection was aborted are still delivered here.
+        if not self._drop:
+            self._mailbox.store(b"\r\n".join(self._lines) + b"\r\n")
         return succeed(None)
 
     def connectionLost(self) -> None:
@@ -154,9 +157,9 @@ class _Delivery:
 
     def validateTo(self, user: User) -> Callable[[], IMessage]:
         if str(user.dest) in self._mailbox.faults.reject:
-            raise SMTPBadRcpt(user, REJECTED, "no such mailbox here")
-        if self._mailbox.faults.due("greylist"):
-            raise SMTPBadRcpt(user, GREYLISTED, "greylisted, come back later")
+            raise SMTPBadRcpt(user, REJECTED, "no such mailbox")
+        if self._mailbox.faults.consume("greylist"):
+            raise SMTPBadRcpt(user, GREYLISTED, "greylisted, try again later")
         return lambda: _Message(self._mailbox, self._session, user)
 
 
@@ -164,15 +167,15 @@ class _Session(ESMTP):
     def __init__(self, mailbox: Mailbox) -> None:
         super().__init__()
         self._mailbox = mailbox
-        self._gone: Deferred[None] = Deferred()
+        self._disconnected: Deferred[None] = Deferred()
         self.delivery = _Delivery(mailbox, self)
 
     def connectionMade(self) -> None:
         sessions, faults = self._mailbox._sessions, self._mailbox.faults  # noqa: SLF001
         sessions.add(self)
-        if faults.due("hang"):
+        if faults.consume("hang"):
             return
-        if faults.due("unavailable"):
+        if faults.consume("unavailable"):
             self.sendCode(UNAVAILABLE, b"closing for maintenance")
             self._transport().loseConnection()
             return
@@ -181,20 +184,20 @@ class _Session(ESMTP):
     def connectionLost(self, reason: object = None) -> None:
         self._mailbox._sessions.discard(self)  # noqa: SLF001
         super().connectionLost(reason)
-        self._gone.callback(None)
+        self._disconnected.callback(None)
 
     def abort(self) -> None:
         self._transport().abortConnection()
 
     def _transport(self) -> ITCPTransport:
         if not ITCPTransport.providedBy(self.transport):
-            raise TypeError("SMTP is spoken over TCP here")
+            raise TypeError("the transport is not TCP")
         transport: ITCPTransport = self.transport
         return transport
 
-    async def cut(self) -> None:
+    async def disconnect(self) -> None:
         self.abort()
-        await self._gone
+        await self._disconnected
 
 
 class _Factory(SMTPFactory):
@@ -217,25 +220,27 @@ class _Factory(SMTPFactory):
 def _parse(content: bytes) -> EmailMessage:
     message = email.message_from_bytes(content, policy=email.policy.default)
     if not isinstance(message, EmailMessage):
-        raise TypeError("the default policy makes an EmailMessage")
+        raise TypeError("expected an EmailMessage from the default policy")
     return message
 
 
 def main() -> None:
-    """Serve until a signal ends it."""
+    """Serve until a signal arrives."""
     parser = argparse.ArgumentParser(prog="python -m voxrec.sandbox.mailbox", description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("port", type=int)
-    parser.add_argument("--reject", action="append", default=[], metavar="ADDRESS", help="refuse this recipient (550)")
-    parser.add_argument("--greylist", type=int, default=0, metavar="N", help="451 for the first N recipients")
-    parser.add_argument("--unavailable", type=int, default=0, metavar="N", help="421 for the first N connections")
-    parser.add_argument("--drop", type=int, default=0, metavar="N", help="cut the first N messages off")
-    parser.add_argument("--hang", type=int, default=0, metavar="N", help="leave the first N connections without a word")
+    parser.add_argument("--reject", action="append", default=[], metavar="ADDRESS", help="reject this recipient (550)")
+    parser.add_argument("--greylist", type=int, default=0, metavar="N", help="reject the first N recipients with 451")
+    parser.add_argument(
+        "--unavailable", type=int, default=0, metavar="N", help="refuse the first N connections with 421"
+    )
+    parser.add_argument("--drop", type=int, default=0, metavar="N", help="abort the first N messages")
+    parser.add_argument("--hang", type=int, default=0, metavar="N", help="never respond on the first N connections")
     options = parser.parse_args()
     faults = Faults(frozenset(options.reject), options.greylist, options.unavailable, options.drop, options.hang)
     mailbox = Mailbox(options.directory, faults)
     mailbox.listen(IReactorTCP(global_reactor), options.port)
-    print(f"mail to {LOOPBACK}:{mailbox.port} lands in {options.directory}", flush=True)
+    print(f"SMTP server at {LOOPBACK}:{mailbox.port}, mails in {options.directory}", flush=True)
     global_reactor.run()
 
 

@@ -1,7 +1,7 @@
-"""How a program is run inside a root file system: another root, private mounts, and no way to outlive us.
+"""Run programs in a mount namespace with another root file system.
 
-Not a container: network and processes stay the machine's own, so loopback ports are shared and signals go straight to
-the program.
+This is not a container: network and process ids are those of the host, so loopback ports are shared and signals go
+directly to the program.
 """
 
 import os
@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from voxrec.sandbox.process import dying_with_parent
+from voxrec.sandbox.process import with_parent_death_signal
 
 MOUNT_POINT = PurePosixPath("/mnt")
-"""Where a program in another root finds its instance directory."""
+"""Path under which a program in another root sees its instance directory."""
 
-# No fork and no process namespace anywhere in this chain: each step execs the next, so the id that Popen knows is the
-# program's own. The death signal comes last because changing root and credentials clears it. The root is read-only,
-# so one instance cannot spoil what the others are started from.
-# chroot is in a directory that a normal user's PATH leaves out.
-_ENTER = """\
+# There is no fork and no process namespace in this chain: each step execs the next, so the process id that Popen knows
+# is that of the program. setpriv comes last because chroot and a change of credentials clear the death signal. The root
+# is mounted read-only, so that one instance cannot change what the others start from.
+# chroot is in /usr/sbin, which is not in a normal user's PATH.
+_ENTER_SCRIPT = """\
 set -e
 PATH=$PATH:/usr/sbin:/sbin
 root=$1 instance=$2
@@ -39,25 +39,25 @@ exec chroot "$root" setpriv --pdeathsig KILL -- "$@"
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A place to run programs in: another root (``rootfs``), or the machine's own when that is None.
+class MountNamespace:
+    """A mount namespace with the root file system ``rootfs``, or the host's own if ``rootfs`` is None.
 
-    ``directory`` is the instance's own; it is all that a program in the cell can write to.
+    ``directory`` belongs to one instance; a program in another root can write only there.
     """
 
     rootfs: Path | None
     directory: Path
 
-    def inside(self, path: Path) -> str:
-        """Return how a program in the cell names ``path``, which lies in the instance's directory."""
+    def path_inside(self, path: Path) -> str:
+        """Return the path under which a program in the namespace sees ``path``, a path below ``directory``."""
         if self.rootfs is None:
             return str(path)
         return str(MOUNT_POINT / path.relative_to(self.directory))
 
     def prepare(self) -> None:
-        """Make the directory, and the two files that answer every question about names without the network.
+        """Create the instance directory with the files ``hosts`` and ``resolv.conf``.
 
-        Asterisk looks up the machine's own name for every RTP session and would wait for a name server each time.
+        Asterisk looks up the host's own name for every RTP session, and would wait for a name server each time.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         names = dict.fromkeys(["localhost", socket.gethostname()])
@@ -65,10 +65,10 @@ class Cell:
         (self.directory / "resolv.conf").write_text("")
 
     def command(self, program: Sequence[str]) -> list[str]:
-        """Return the command line that runs ``program`` in the cell, under the process id that it is started with."""
+        """Return the command that runs ``program`` in the namespace and keeps the process id it is started with."""
         if self.rootfs is None:
-            return dying_with_parent(program)
-        # A user may mount only where it is root: in a user namespace of its own.
+            return with_parent_death_signal(program)
+        # An unprivileged user may mount only as root of a user namespace.
         namespaces = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
         values = [str(self.rootfs), str(self.directory)]
-        return ["unshare", *namespaces, "--", "sh", "-c", _ENTER, "voxrec-cell", *values, *program]
+        return ["unshare", *namespaces, "--", "sh", "-c", _ENTER_SCRIPT, "voxrec-namespace", *values, *program]

@@ -1,4 +1,4 @@
-"""SIP phones to call and to be called with: each a program of its own (voxrec.sandbox.softphone), steered from here."""
+"""SIP phones: each is a process of voxrec.sandbox.softphone that this module starts, commands and observes."""
 
 import signal
 import socket
@@ -12,17 +12,26 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.phone_commands import Consult, Dial, Direction, Join, Order, Reinvite, Transfer, encode_order
-from voxrec.sandbox.process import Process, dying_with_parent, wait_until
-from voxrec.sandbox.tones import repeat
+from voxrec.sandbox.phone_commands import (
+    CompleteTransfer,
+    Direction,
+    PhoneCommand,
+    Reinvite,
+    SendDtmf,
+    StartConsultation,
+    Transfer,
+    encode_command,
+)
+from voxrec.sandbox.process import Process, wait_until, with_parent_death_signal
+from voxrec.sandbox.tones import loop_to_length
 
 READY_SECONDS = 10.0
-ORDER_SECONDS = 10.0
-ENDLESS_SECONDS = 600.0
+COMMAND_TIMEOUT_SECONDS = 10.0
+LOOPED_AUDIO_SECONDS = 600.0
 
 
 class Codec(NamedTuple):
-    """How pjsip names a codec, and the rate of its sound in Hz."""
+    """Name of a codec in pjsip, and its sampling rate in Hz."""
 
     name: str
     rate: int
@@ -36,22 +45,24 @@ CODECS = {
 }
 
 
-def codecs_named(names: str) -> list[Codec]:
-    """Return the codecs of a list with commas ('g722,pcmu'), the preferred one first. KeyError."""
+def parse_codec_list(names: str) -> list[Codec]:
+    """Return the codecs in a comma-separated list such as 'g722,pcmu', the preferred one first.
+
+    Raises KeyError if a name is not in CODECS.
+    """
     return [CODECS[name] for name in names.split(",")]
 
 
 class PhoneEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that happened to a phone; ``unix`` and ``monotonic`` tell when, comparable over all phones.
+    """An event of a phone. ``unix`` and ``monotonic`` are its time on clocks that all phones share.
 
-    Events of the call: ready; invite-sent; incoming (number, name, request_uri, headers); ringing (code); early-media
-    and media (direction: sound flows that way from here on, and the heard file starts at the first of them; one for
-    each re-INVITE of either side); confirmed; disconnected (code, reason: the final response, or 200 after a BYE);
-    heard (path: what was heard is complete); digit (digits: a key that the other party pressed).
+    Call events: ready; invite-sent; incoming (number, name, request_uri, headers); ringing (code); early-media and
+    media (direction: from now on audio flows in it, and the received audio starts at the first of these events; one
+    event for each re-INVITE of either side); confirmed; disconnected (code, reason: of the final response, 200 after a
+    BYE); recorded (path: the file of received audio is complete); digit (digits: a DTMF digit from the other party).
 
-    Events that answer an order: media; dialling (digits); transferring and transferred (code, reason: how the transfer
-    goes, and how it ended); consulting (who is consulted has answered); consulted (code, reason: that call is over);
-    refused (reason: it cannot be done).
+    Command events: media; sending-dtmf (digits); transfer-progress and transfer-ended (code, reason);
+    consultation-answered; consultation-ended (code, reason); command-failed (reason).
     """
 
     event: str
@@ -69,15 +80,14 @@ class PhoneEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def encode_event(event: PhoneEvent) -> str:
-    """Return the event as one line."""
+    """Return the event as one line of JSON."""
     return msgspec.json.encode(event).decode()
 
 
 class Phone:
-    """One phone, one call. Make it with ``calling`` or ``answering``, then ``start`` it.
+    """One phone for one call. Construct it with `make_caller` or `make_callee`, then `start` it.
 
-    During its call it holds, resumes, presses keys and transfers when told to. In ``directory`` it leaves NAME.wav
-    (what it heard), NAME.log (its events) and NAME.sip.log (every SIP message).
+    It writes to ``directory``: NAME.wav (received audio), NAME.log (its events) and NAME.sip.log (all SIP messages).
     """
 
     def __init__(self, reactor: IReactorTime, directory: Path, name: str, role: str, arguments: Sequence[str]) -> None:
@@ -86,14 +96,16 @@ class Phone:
         self._process: Process | None = None
         self.name = name
         self.port = free_port(socket.SOCK_DGRAM)
-        self.heard = directory.absolute() / f"{name}.wav"
+        self.received_audio = directory.absolute() / f"{name}.wav"
         self._log = directory.absolute() / f"{name}.log"
         trace = directory.absolute() / f"{name}.sip.log"
         program = [sys.executable, "-m", "voxrec.sandbox.softphone", role, f"--port={self.port}"]
-        self.command = dying_with_parent([*program, f"--heard={self.heard}", f"--log={trace}", *arguments])
+        self.command = with_parent_death_signal(
+            [*program, f"--record={self.received_audio}", f"--log={trace}", *arguments]
+        )
 
     @classmethod
-    def calling(
+    def make_caller(
         cls,
         reactor: IReactorTime,
         directory: Path,
@@ -103,29 +115,30 @@ class Phone:
         number: str = "+15550100",
         display_name: str = "",
         play: Path | None = None,
-        once: bool = False,
+        play_once: bool = False,
         seconds: float | None = None,
         cancel_after: float | None = None,
         headers: Sequence[str] = (),
         codec: str = "pcmu",
         password: str = "",
     ) -> Self:
-        """Make a phone that calls the SIP URI ``to`` as it starts.
+        """Return a phone that calls the SIP URI ``to`` when it is started.
 
-        It plays ``play`` over and over (or ``once``), hangs up ``seconds`` after the answer, and gives up
-        ``cancel_after`` seconds after its INVITE. ``headers`` are 'Name: value' lines for the INVITE. ``codec`` is one
-        of CODECS, or several with commas between, the preferred one first; the widest one is the rate of what it hears.
-        With ``password`` it can answer a challenge (401, 407), with ``number`` as its user name.
+        It plays ``play`` in a loop, or once with ``play_once``, hangs up ``seconds`` after the answer, and cancels the
+        call ``cancel_after`` seconds after its INVITE. ``headers`` are 'Name: value' lines for the INVITE. ``codec`` is
+        a name from CODECS, or several separated by commas, the preferred one first; the highest sampling rate among
+        them is that of the received audio. With ``password`` the phone responds to authentication challenges (401,
+        407), with ``number`` as user name.
         """
         arguments = [f"--to={to}", *(f"--header={line}" for line in headers), f"--password={password}"]
         if cancel_after is not None:
             arguments.append(f"--cancel-after={cancel_after}")
         arguments += _shared_arguments(number, display_name, seconds, codec)
-        arguments += _playing(play, directory / f"{name}.play.wav", once=once)
+        arguments += _play_arguments(play, directory / f"{name}.play.wav", play_once=play_once)
         return cls(reactor, directory, name, "call", arguments)
 
     @classmethod
-    def answering(
+    def make_callee(
         cls,
         reactor: IReactorTime,
         directory: Path,
@@ -134,149 +147,166 @@ class Phone:
         number: str = "desk",
         display_name: str = "",
         play: Path | None = None,
-        once: bool = False,
+        play_once: bool = False,
         ring_seconds: float = 0.0,
         early_media: bool = False,
         answer_code: int = 200,
         hang_up_after: float | None = None,
         codec: str = "pcmu",
     ) -> Self:
-        """Make a phone that waits for a call, rings (180; with ``early_media`` 183 and sound) and answers.
+        """Return a phone that waits for a call, rings and answers.
 
-        ``answer_code`` other than 200 refuses the call with it. It hangs up ``hang_up_after`` seconds after the answer.
+        It rings with 180, or with ``early_media`` with 183 and audio. An ``answer_code`` other than 200 rejects the
+        call. The phone hangs up ``hang_up_after`` seconds after the answer. The other arguments are as for
+        `make_caller`.
         """
         arguments = [f"--ring-seconds={ring_seconds}", f"--answer-code={answer_code}"]
         if early_media:
             arguments.append("--early-media")
         arguments += _shared_arguments(number, display_name, hang_up_after, codec)
-        arguments += _playing(play, directory / f"{name}.play.wav", once=once)
+        arguments += _play_arguments(play, directory / f"{name}.play.wav", play_once=play_once)
         return cls(reactor, directory, name, "answer", arguments)
 
     @property
     def uri(self) -> str:
-        """The SIP URI to call this phone under."""
+        """The SIP URI of this phone."""
         return f"sip:{self.name}@{LOOPBACK}:{self.port}"
 
     @property
     def events(self) -> list[PhoneEvent]:
-        """Everything that has happened to it so far."""
+        """All events so far, oldest first."""
         text = self._log.read_text(errors="replace") if self._log.exists() else ""
-        # A line still being written has no end yet; what does not start as JSON is a complaint of the program's.
+        # A line that is still being written has no end yet; lines that are not JSON are error output of the program.
         lines = text[: text.rfind("\n") + 1].splitlines()
         return [msgspec.json.decode(line, type=PhoneEvent) for line in lines if line.startswith("{")]
 
     @property
     def setup_seconds(self) -> float:
-        """From INVITE to 200, as this caller saw it."""
+        """Seconds from this caller's INVITE to the 200 response."""
         return self.event("confirmed").monotonic - self.event("invite-sent").monotonic
 
     @property
     def running(self) -> bool:
-        """Whether the program runs."""
+        """Whether the process runs."""
         return self._process is not None and self._process.running
 
     def event(self, name: str) -> PhoneEvent:
-        """Return the first event of that name; SandboxError when there was none."""
+        """Return the first event with this name. Raises SandboxError if there is none."""
         for event in self.events:
             if event.event == name:
                 return event
-        raise SandboxError(f"{self.name}: no {name!r}; {self._story()}")
+        raise SandboxError(f"{self.name}: no event {name!r}; {self._log_summary()}")
 
-    def happened(self, name: str) -> bool:
-        """Whether there was an event of that name."""
+    def has_event(self, name: str) -> bool:
+        """Return whether an event with this name has occurred."""
         return any(event.event == name for event in self.events)
 
     async def start(self) -> Self:
-        """Start the program and wait until it is ready: listening, or about to send its INVITE."""
+        """Start the process and wait until it listens or is about to send its INVITE."""
         self._log.unlink(missing_ok=True)
-        # -m finds the package where this process found it, whatever directory this one was started in.
+        # So that -m imports the same package as this process, independent of the current directory.
         source = Path(__file__).parents[2]
-        self._process = Process(self.command, self._log, directory=source, listens=True)
+        self._process = Process(self.command, self._log, directory=source, stdin_pipe=True)
         await self.wait_for("ready", READY_SECONDS)
         return self
 
     async def wait_for(self, name: str, seconds: float = 10.0) -> PhoneEvent:
-        """Wait for an event; SandboxError, with all that happened, when it cannot come any more or is too late."""
-        await wait_until(self._reactor, lambda: self.happened(name) or not self.running, seconds)
+        """Wait for the first event with this name and return it.
+
+        Raises SandboxError, with the phone's log, if the process ends without it or after ``seconds``.
+        """
+        await wait_until(self._reactor, lambda: self.has_event(name) or not self.running, seconds)
         return self.event(name)
 
     async def hold(self, direction: Direction = "sendonly") -> None:
-        """Put the call on hold, and wait until the other side agreed.
+        """Put the call on hold and wait until the other side has accepted the re-INVITE.
 
-        With ``sendonly`` it plays on what it plays, as a phone with music of its own; with ``inactive`` it is silent,
-        and what it hears is not written: the heard file is shorter by that time.
+        With ``sendonly`` the phone continues to play, like music on hold; with ``inactive`` it is silent and records
+        nothing, so that the received audio is shorter by that time.
         """
-        await self._order(Reinvite(direction), "media")
+        await self._execute(Reinvite(direction), "media")
 
     async def resume(self) -> None:
-        """Take the call off hold, and wait until the other side agreed."""
-        await self._order(Reinvite("sendrecv"), "media")
+        """Take the call off hold and wait until the other side has accepted the re-INVITE."""
+        await self._execute(Reinvite("sendrecv"), "media")
 
     async def reinvite(self) -> None:
-        """Send a re-INVITE that changes nothing, and wait for its answer."""
-        await self._order(Reinvite(), "media")
+        """Send a re-INVITE that changes nothing, and wait for the response."""
+        await self._execute(Reinvite(), "media")
 
-    async def dial_digits(self, digits: str) -> None:
-        """Begin to press keys, a quarter of a second for each (RFC 4733)."""
-        await self._order(Dial(digits), "dialling")
+    async def send_dtmf(self, digits: str) -> None:
+        """Start to send DTMF digits (RFC 4733), a quarter of a second each."""
+        await self._execute(SendDtmf(digits), "sending-dtmf")
 
     async def transfer(self, to: str) -> PhoneEvent:
-        """Send the other party to the SIP URI ``to``; return how that ended (code). It hangs up if that went well."""
-        return await self._order(Transfer(to), "transferred")
+        """Transfer the other party to the SIP URI ``to`` and return the final event with its SIP ``code``.
 
-    async def consult(self, to: str) -> None:
-        """Call the SIP URI ``to`` beside the call on hold, and wait until somebody answers."""
-        await self._order(Consult(to), "consulting")
+        The phone hangs up if the transfer succeeded.
+        """
+        return await self._execute(Transfer(to), "transfer-ended")
 
-    async def transfer_to_consulted(self) -> PhoneEvent:
-        """Send the other party to the one consulted; return how that ended (code)."""
-        return await self._order(Join(), "transferred")
+    async def start_consultation(self, to: str) -> None:
+        """Call the SIP URI ``to`` while the current call is on hold, and wait for the answer."""
+        await self._execute(StartConsultation(to), "consultation-answered")
 
-    def freeze(self) -> None:
-        """Stop in the middle of everything, as a network that fails does: it neither sends nor hears until `thaw`."""
-        self._running().send(signal.SIGSTOP)
+    async def complete_attended_transfer(self) -> PhoneEvent:
+        """Transfer the other party to the consulted phone and return the final event with its SIP ``code``."""
+        return await self._execute(CompleteTransfer(), "transfer-ended")
 
-    def thaw(self) -> None:
-        """Go on after `freeze`."""
-        self._running().send(signal.SIGCONT)
+    def suspend_process(self) -> None:
+        """Suspend the process (SIGSTOP), as if the network failed; `continue_process` resumes it."""
+        self._require_process().send_signal(signal.SIGSTOP)
 
-    async def _order(self, order: Order, done: str) -> PhoneEvent:
+    def continue_process(self) -> None:
+        """Resume the process after `suspend_process`."""
+        self._require_process().send_signal(signal.SIGCONT)
+
+    async def _execute(self, command: PhoneCommand, success: str) -> PhoneEvent:
         seen = len(self.events)
-        self._running().tell(encode_order(order))
+        self._require_process().write_line(encode_command(command))
 
-        def answers() -> list[PhoneEvent]:
-            return [event for event in self.events[seen:] if event.event in (done, "refused", "disconnected")]
+        def outcomes() -> list[PhoneEvent]:
+            return [e for e in self.events[seen:] if e.event in (success, "command-failed", "disconnected")]
 
-        await wait_until(self._reactor, lambda: bool(answers()) or not self.running, ORDER_SECONDS)
-        for event in answers():
-            if event.event == done:
+        await wait_until(self._reactor, lambda: bool(outcomes()) or not self.running, COMMAND_TIMEOUT_SECONDS)
+        for event in outcomes():
+            if event.event == success:
                 return event
-            raise SandboxError(f"{self.name}: {order} came to nothing: {event.event} {event.code} {event.reason}")
-        raise SandboxError(f"{self.name}: {order} had no answer in {ORDER_SECONDS:g} s; {self._story()}")
+            raise SandboxError(f"{self.name}: {command} failed: {event.event} {event.code} {event.reason}")
+        raise SandboxError(
+            f"{self.name}: {command} had no result within {COMMAND_TIMEOUT_SECONDS:g} s; {self._log_summary()}"
+        )
 
     async def hang_up(self) -> None:
-        """End its call (BYE, CANCEL or refusal, whichever is due) and the program; what it heard is complete then."""
+        """End the call (with BYE, CANCEL or a rejection, as its state requires) and the process.
+
+        The file of received audio is complete afterwards.
+        """
         if self._process is not None:
             await self._process.stop(self._reactor)
 
-    async def ended(self, seconds: float = 30.0) -> PhoneEvent:
-        """Wait for the call's own end and return how it was: 'disconnected' with the code that the phone saw."""
-        await self._running().ended(self._reactor, seconds)
+    async def wait_until_ended(self, seconds: float = 30.0) -> PhoneEvent:
+        """Wait until call and process have ended, and return the event 'disconnected' with the final SIP ``code``.
+
+        Raises SandboxError after ``seconds``.
+        """
+        await self._require_process().wait_until_ended(self._reactor, seconds)
         return self.event("disconnected")
 
     def kill(self) -> None:
-        """End the program as a cut cable would: no BYE."""
+        """Kill the process without sending a BYE."""
         if self._process is not None:
             self._process.kill()
 
-    def _running(self) -> Process:
+    def _require_process(self) -> Process:
         if self._process is None:
-            raise SandboxError(f"{self.name} was never started")
+            raise SandboxError(f"{self.name} has not been started")
         return self._process
 
-    def _story(self) -> str:
-        told = self._process.log_tail() if self._process is not None else "it was never started"
-        return f"what happened:\n{told}"
+    def _log_summary(self) -> str:
+        if self._process is None:
+            return "it has not been started"
+        return f"its log:\n{self._process.log_tail()}"
 
 
 def _shared_arguments(number: str, display_name: str, seconds: float | None, codec: str) -> list[str]:
@@ -286,10 +316,10 @@ def _shared_arguments(number: str, display_name: str, seconds: float | None, cod
     return arguments
 
 
-def _playing(play: Path | None, endless: Path, *, once: bool) -> list[str]:
+def _play_arguments(play: Path | None, looped: Path, *, play_once: bool) -> list[str]:
     if play is None:
         return []
-    if once:
-        return [f"--play={play.absolute()}", "--once"]
-    # pjsip's player is silent for one packet (20 ms) at each start over, so it gets a file that is long enough.
-    return [f"--play={repeat(play, endless, ENDLESS_SECONDS).absolute()}"]
+    if play_once:
+        return [f"--play={play.absolute()}", "--play-once"]
+    # pjsip's player is silent for one packet (20 ms) whenever it loops, so it gets a file that is long enough.
+    return [f"--play={loop_to_length(play, looped, LOOPED_AUDIO_SECONDS).absolute()}"]

@@ -1,55 +1,55 @@
-"""What a phone can be told to do during its call: one JSON object a line on its program's standard input."""
+"""Commands to a running phone: one JSON object per line on the standard input of `voxrec.sandbox.softphone`."""
 
 from typing import Literal, TypeAlias
 
 import msgspec
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
-"""Which way sound is to flow, as the phone itself says it in its session description (RFC 3264, section 5.1)."""
+"""The media direction that the phone offers in its session description (RFC 3264, section 5.1)."""
 
 
-class _Order(msgspec.Struct, frozen=True, tag=str.lower, tag_field="do"):
+class _Command(msgspec.Struct, frozen=True, tag=True, tag_field="command"):
     pass
 
 
-class Reinvite(_Order, frozen=True):
-    """Send a re-INVITE: with a ``direction`` to hold or resume, without one to change nothing."""
+class Reinvite(_Command, frozen=True, tag="reinvite"):
+    """Send a re-INVITE. With a ``direction`` it holds or resumes the call; without one it changes nothing."""
 
     direction: Direction | None = None
 
 
-class Dial(_Order, frozen=True):
-    """Press keys: 0 to 9, A to D, * and #, as named events in the sound's own stream (RFC 4733)."""
+class SendDtmf(_Command, frozen=True, tag="send-dtmf"):
+    """Send digits (0 to 9, A to D, * and #) as telephone events in the audio stream (RFC 4733)."""
 
     digits: str
 
 
-class Transfer(_Order, frozen=True):
-    """Send the other party to the SIP URI ``to`` (REFER, RFC 3515)."""
+class Transfer(_Command, frozen=True, tag="transfer"):
+    """Transfer the other party to the SIP URI ``to`` without consultation (REFER, RFC 3515)."""
 
     to: str
 
 
-class Consult(_Order, frozen=True):
-    """Call the SIP URI ``to`` beside the call there is, which should be on hold."""
+class StartConsultation(_Command, frozen=True, tag="start-consultation"):
+    """Call the SIP URI ``to`` in addition to the current call, which should be on hold."""
 
     to: str
 
 
-class Join(_Order, frozen=True):
-    """Send the other party to the one consulted (REFER with Replaces, RFC 5589 section 7)."""
+class CompleteTransfer(_Command, frozen=True, tag="complete-transfer"):
+    """Transfer the other party to the consulted phone (REFER with Replaces, RFC 5589 section 7)."""
 
 
-Order: TypeAlias = Reinvite | Dial | Transfer | Consult | Join
+PhoneCommand: TypeAlias = Reinvite | SendDtmf | Transfer | StartConsultation | CompleteTransfer
 
-_decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
-
-
-def encode_order(order: Order) -> str:
-    """Return the order as one line, without its end."""
-    return msgspec.json.encode(order).decode()
+_decoder: msgspec.json.Decoder[PhoneCommand] = msgspec.json.Decoder(PhoneCommand)
 
 
-def decode_order(line: str | bytes) -> Order:
-    """Read one line; msgspec.ValidationError or DecodeError where it is no order."""
+def encode_command(command: PhoneCommand) -> str:
+    """Return the command as one line of JSON without a line end."""
+    return msgspec.json.encode(command).decode()
+
+
+def decode_command(line: str | bytes) -> PhoneCommand:
+    """Return the command in a line. Raises msgspec.DecodeError if the line is not a valid command."""
     return _decoder.decode(line)

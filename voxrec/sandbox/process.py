@@ -1,7 +1,8 @@
-"""Programs beside the reactor: started, watched and stopped without a signal handler of its own.
+"""Child processes that outlive a single test but never the process that started them.
 
-Twisted's own process support ties a child to the reactor of the test that started it. A sandbox's programs outlive
-single tests, and must die even when this process is killed: so ``Popen``, a log file, and the kernel's word.
+Twisted's process support ties a child to the reactor of the test that started it. The sandbox's programs are shared by
+several tests and must end even if this process is killed; therefore they are started with ``Popen``, log to a file, and
+receive SIGKILL from the kernel when their parent ends (prctl(2), PR_SET_PDEATHSIG).
 """
 
 import signal
@@ -18,7 +19,7 @@ POLL_SECONDS = 0.02
 
 
 async def wait_until(reactor: IReactorTime, condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until ``condition()`` holds; False when it did not within ``seconds``."""
+    """Wait until ``condition()`` is true; return False if it is still false after ``seconds``."""
     deadline = reactor.seconds() + seconds
     while not condition():
         if reactor.seconds() >= deadline:
@@ -27,17 +28,18 @@ async def wait_until(reactor: IReactorTime, condition: Callable[[], bool], secon
     return True
 
 
-def dying_with_parent(program: Sequence[str]) -> list[str]:
-    """Put ``program`` behind the kernel's promise to kill it when the thread that started it ends."""
+def with_parent_death_signal(program: Sequence[str]) -> list[str]:
+    """Return the command that runs ``program`` and lets the kernel kill it when the thread that started it ends."""
     return ["setpriv", "--pdeathsig", "KILL", "--", *program]
 
 
 class Process:
-    """One program, running from the moment of construction; what it prints goes to ``log``.
+    """A child process, started by the constructor; its output is appended to the file ``log``.
 
-    Construct it in the reactor's thread: the kernel ties the child's life to the thread that started it.
-    ``command`` must keep its process id over every exec (as voxrec.sandbox.namespaces does): signals go to that id.
-    One that ``listens`` is told things with ``tell``; the others have nothing on their standard input.
+    Construct it in the reactor's thread: the parent death signal is sent when the thread that started the child ends.
+    ``command`` must keep its process id over every exec, as the commands of voxrec.sandbox.namespaces do, because
+    signals are sent to that id. With ``stdin_pipe`` the program reads the lines of `write_line`; otherwise its standard
+    input is empty. Raises SandboxError if the program cannot be started.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Process:
         *,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
-        listens: bool = False,
+        stdin_pipe: bool = False,
     ) -> None:
         self.name = log.stem
         self.log = log
@@ -56,13 +58,13 @@ class Process:
             try:
                 self._popen = subprocess.Popen(
                     command,
-                    stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
+                    stdin=subprocess.PIPE if stdin_pipe else subprocess.DEVNULL,
                     bufsize=0,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=environment,
                     cwd=directory,
-                    # A Ctrl-C in the terminal is for us; we then end our programs in order.
+                    # Ctrl-C in the terminal must reach only this process, which then stops its children in order.
                     start_new_session=True,
                 )
             except OSError as error:
@@ -70,52 +72,58 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The id of the program itself: signals sent to it reach the program."""
+        """The process id of the program itself."""
         return self._popen.pid
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; then its exit code, or minus the signal that ended it."""
+        """None while the process runs; then its exit code, or the negative number of the signal that ended it."""
         return self._popen.poll()
 
     @property
     def running(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         return self.returncode is None
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the end of what it printed."""
+        """Return the last lines of the output."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
-    def tell(self, line: str) -> None:
-        """Write a line to its standard input; SandboxError when it has ended. A few kilobytes never block."""
+    def write_line(self, line: str) -> None:
+        """Write a line to the standard input; does not block for a few kilobytes.
+
+        Raises SandboxError if the process has ended or was started without ``stdin_pipe``.
+        """
         if self._popen.stdin is None or self._popen.stdin.closed:
-            raise SandboxError(f"{self.name} does not listen")
+            raise SandboxError(f"{self.name} has no open standard input")
         try:
             self._popen.stdin.write(f"{line}\n".encode())
         except OSError as error:
-            raise SandboxError(f"{self.name} has ended; it last printed:\n{self.log_tail()}") from error
+            raise SandboxError(f"{self.name} has ended; its last output was:\n{self.log_tail()}") from error
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal; one that has ended already does not mind."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal if the process still runs."""
         if self.running:
             self._popen.send_signal(number)
 
     def kill(self) -> int:
-        """End it now, with no chance to clean up, and return how it ended."""
-        self.send(signal.SIGKILL)
+        """Kill the process (SIGKILL) and return its exit code as in `returncode`."""
+        self.send_signal(signal.SIGKILL)
         return self._reap()
 
-    async def ended(self, reactor: IReactorTime, seconds: float) -> int:
-        """Wait for its own end and return its exit code; SandboxError when that takes longer than ``seconds``."""
+    async def wait_until_ended(self, reactor: IReactorTime, seconds: float) -> int:
+        """Wait until the process ends by itself and return its exit code.
+
+        Raises SandboxError if it still runs after ``seconds``.
+        """
         if await wait_until(reactor, lambda: not self.running, seconds):
             return self._reap()
-        raise SandboxError(f"{self.name} did not end within {seconds:g} s; it last printed:\n{self.log_tail()}")
+        raise SandboxError(f"{self.name} did not end within {seconds:g} s; its last output was:\n{self.log_tail()}")
 
     async def stop(self, reactor: IReactorTime, grace: float = 5.0) -> int:
-        """Ask it to end (SIGTERM), insist (SIGKILL) after ``grace`` seconds, and return how it ended."""
-        self.send(signal.SIGTERM)
+        """Send SIGTERM, after ``grace`` seconds SIGKILL, and return the exit code as in `returncode`."""
+        self.send_signal(signal.SIGTERM)
         if not await wait_until(reactor, lambda: not self.running, grace):
             return self.kill()
         return self._reap()

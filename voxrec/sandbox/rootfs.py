@@ -1,6 +1,6 @@
-"""Root file systems with a real Asterisk and SIPp in them, made by mmdebstrap from the machine's own Debian mirror.
+"""Root file systems that contain Asterisk and SIPp, built by mmdebstrap from the host's Debian mirror.
 
-Built once for each recipe and kept in the user's cache directory; the host gets no package and needs no root.
+Each is built once per recipe and kept in the user's cache directory. The host gets no package, and root is not needed.
 ``python -m voxrec.sandbox.rootfs`` builds the default one.
 """
 
@@ -14,25 +14,24 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxrec.sandbox.console import ReportProgress
 from voxrec.sandbox.errors import SandboxError
 
-Say = Callable[[str], None]
-
 OLDEST_ASTERISK = 16
-NEEDED_BYTES = 2_000_000_000
+REQUIRED_BYTES = 2_000_000_000
 LAYOUT = 1
-"""Counted up when root file systems are to be built anew although their recipes stay the same."""
+"""Version of the build procedure; increment it to rebuild all root file systems with unchanged recipes."""
 
-ANOTHER_WAY = "install Asterisk 16 or newer and SIPp yourself, and set VOXREC_ASTERISK=host"
+ALTERNATIVE = "install Asterisk 16 or newer and SIPp yourself, and set VOXREC_ASTERISK=host"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is in a root file system: a Debian suite and packages of it. Made anew when any of these changes."""
+    """Contents of a root file system: packages of a Debian suite. A change of either causes a new build."""
 
     name: str
     suite: str
@@ -40,7 +39,7 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """The name of its directory in the cache: readable, and different for everything that differs in content."""
+        """Name of the recipe's directory in the cache, unique for its contents."""
         content = "\n".join([str(LAYOUT), self.suite, *self.packages])
         return f"{self.name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
@@ -51,45 +50,48 @@ ASTERISK_16 = Recipe("asterisk-16", "bullseye", _PACKAGES)
 
 
 def cache_directory() -> Path:
-    """Return where root file systems are kept (XDG Base Directory Specification)."""
+    """Return the directory that holds the root file systems (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification tells programs to ignore a relative path.
+    # The specification requires that a relative path is ignored.
     home = Path(base) if base.startswith("/") else Path.home() / ".cache"
     return home / "voxrec" / "rootfs"
 
 
-def asterisk_rootfs(say: Say, recipe: Recipe = ASTERISK_22) -> Path | None:
-    """Return the root to run Asterisk and SIPp in: the recipe's, or None for the machine's own (VOXREC_ASTERISK=host).
+def asterisk_rootfs(report_progress: ReportProgress, recipe: Recipe = ASTERISK_22) -> Path | None:
+    """Return the root file system for Asterisk and SIPp: the recipe's, or None for the host's own.
 
-    Blocks, for half a minute where the root file system has yet to be built.
+    The environment variable VOXREC_ASTERISK=host selects the host's own. Blocks for about half a minute if the root
+    file system has to be built. Raises SandboxError if it cannot be, or if the variable has another value.
     """
     choice = os.environ.get("VOXREC_ASTERISK", "")
     if not choice:
-        return ensure_rootfs(recipe, say)
+        return ensure_rootfs(recipe, report_progress)
     if choice != "host":
-        raise SandboxError(f"VOXREC_ASTERISK is {choice!r}; it can be 'host', or unset for an Asterisk of our own")
+        raise SandboxError(f"VOXREC_ASTERISK is {choice!r}; set it to 'host', or unset it to build an own Asterisk")
     version = host_asterisk_version()
     if version < OLDEST_ASTERISK:
-        raise SandboxError(f"VOXREC_ASTERISK=host, but the Asterisk on PATH is {version}; {OLDEST_ASTERISK} is needed")
+        raise SandboxError(
+            f"VOXREC_ASTERISK=host, but the version of Asterisk on PATH is {version}; {OLDEST_ASTERISK} is the oldest "
+            "supported"
+        )
     return None
 
 
 def host_asterisk_version() -> int:
-    """Return the major version of the Asterisk on PATH."""
+    """Return the major version of the Asterisk on PATH. Raises SandboxError if there is none."""
     if shutil.which("asterisk") is None:
-        raise SandboxError("VOXREC_ASTERISK=host, but there is no asterisk on PATH: install it, or unset the variable")
-    answer = _output(["asterisk", "-V"])
-    found = re.match(r"Asterisk (?:certified/)?(\d+)", answer)
-    if found is None:
-        raise SandboxError(f"the asterisk on PATH does not tell its version: {answer!r}")
-    return int(found[1])
+        raise SandboxError("VOXREC_ASTERISK=host, but there is no asterisk on PATH; install it, or unset the variable")
+    output = _output(["asterisk", "-V"])
+    match = re.match(r"Asterisk (?:certified/)?(\d+)", output)
+    if match is None:
+        raise SandboxError(f"cannot read the version of the asterisk on PATH from {output!r}")
+    return int(match[1])
 
 
-def ensure_rootfs(recipe: Recipe, say: Say) -> Path:
-    """Return the recipe's root file system, building it (about half a minute, 400 MB) where the cache has none.
+def ensure_rootfs(recipe: Recipe, report_progress: ReportProgress) -> Path:
+    """Return the recipe's root file system; build it (about half a minute, 400 MB) if the cache does not have it.
 
-    Blocks. Progress goes to ``say``, a line at a time. Safe to call from several programs at once.
-    SandboxError tells what stands in the way and what to do about it.
+    Blocks. Several processes may call it at once. Raises SandboxError, with the remedy, if it cannot be built.
     """
     cache = cache_directory()
     root = cache / recipe.key
@@ -100,19 +102,19 @@ def ensure_rootfs(recipe: Recipe, say: Say) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Another program may have built it while we waited.
         if not root.is_dir():
-            _build(recipe, root, say)
+            _build(recipe, root, report_progress)
     return root
 
 
 def bootstrap_command(program: str, recipe: Recipe, mirror: str | None, apt_options: Sequence[str]) -> list[str]:
-    """Return the mmdebstrap line that prints the recipe's root file system as a tar archive."""
+    """Return the mmdebstrap command that writes the recipe's root file system to its output as a tar archive."""
     return [
         program,
         f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
         "--variant=minbase",
         "--format=tar",
         f"--include={','.join(recipe.packages)}",
-        # An old suite's, or a mirror's, Release file may be past its date; its signature is checked all the same.
+        # The Release file of an old suite or of a mirror may have expired; its signature is still verified.
         '--aptopt=Acquire::Check-Valid-Until "false"',
         *(f"--aptopt={option}" for option in apt_options),
         recipe.suite,
@@ -122,9 +124,9 @@ def bootstrap_command(program: str, recipe: Recipe, mirror: str | None, apt_opti
 
 
 def debian_mirror(targets: str) -> str | None:
-    """Return the Debian mirror named in what ``apt-get indextargets`` printed; None when it names none.
+    """Return the Debian mirror in the output of ``apt-get indextargets``, or None.
 
-    Repositories of other makers, and Debian's security and back-port ones, carry another origin or label.
+    Other repositories, including Debian's security and backports ones, have another origin or label.
     """
     for line in targets.splitlines():
         address, origin, label, *_ = [*line.split("|"), "", ""]
@@ -133,60 +135,62 @@ def debian_mirror(targets: str) -> str | None:
     return None
 
 
-def _build(recipe: Recipe, root: Path, say: Say) -> None:
-    _check_machine(root.parent)
-    # A plain sibling name: the lock is ours, so what lies there is a build that was cut off.
+def _build(recipe: Recipe, root: Path, report_progress: ReportProgress) -> None:
+    _check_host(root.parent)
+    # This process holds the lock, so an existing directory is left from an interrupted build.
     unfinished = root.with_name(f"{root.name}.building")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        with tempfile.TemporaryDirectory(dir=root.parent, prefix="apt-") as workshop:
-            apt = _Apt(Path(workshop), say)
+        with tempfile.TemporaryDirectory(dir=root.parent, prefix="apt-") as apt_directory:
+            apt = _Apt(Path(apt_directory), report_progress)
             command = bootstrap_command(apt.mmdebstrap(), recipe, apt.mirror(), apt.network_options())
-            say(f"Building {recipe.name} from Debian {recipe.suite} ...")
-            _unpack(command, unfinished, say)
-        # Where a cell mounts its own answers (voxrec.sandbox.namespaces).
+            report_progress(f"building {recipe.name} from Debian {recipe.suite}")
+            _unpack(command, unfinished, report_progress)
+        # Mount points for the instance's own files (see voxrec.sandbox.namespaces).
         for name in ("hosts", "resolv.conf"):
-            place = unfinished / "etc" / name
-            place.unlink(missing_ok=True)
-            place.touch()
+            mount_point = unfinished / "etc" / name
+            mount_point.unlink(missing_ok=True)
+            mount_point.touch()
         unfinished.rename(root)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    say(f"{recipe.name} is in {root}")
+    report_progress(f"built {recipe.name} in {root}")
 
 
-def _unpack(command: list[str], directory: Path, say: Say) -> None:
-    # Everything belongs to whoever builds, so that the cache can be removed like any other; no device nodes.
+def _unpack(command: list[str], directory: Path, report_progress: ReportProgress) -> None:
+    # All files belong to the current user, so that the cache can be removed like any other; no device nodes.
     unpack = ["tar", "--extract", "--no-same-owner", "--exclude=./dev/*", f"--directory={directory}"]
-    heard: deque[str] = deque(maxlen=25)
-    # Both complain into one pipe: what goes wrong last (a full disk, say) may be either's to tell.
-    listening, complaining = os.pipe()
+    last_lines: deque[str] = deque(maxlen=25)
+    # Both programs write errors to one pipe, because the decisive one (a full disk, for example) may come from either.
+    reading_end, writing_end = os.pipe()
     with (
-        os.fdopen(listening, errors="replace") as complaints,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaining) as bootstrap,
-        subprocess.Popen(unpack, stdin=bootstrap.stdout, stderr=complaining) as tar,
+        os.fdopen(reading_end, errors="replace") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writing_end) as bootstrap,
+        subprocess.Popen(unpack, stdin=bootstrap.stdout, stderr=writing_end) as tar,
     ):
-        # Only they hold these ends now: should tar fail, mmdebstrap must notice, and we when both have ended.
-        os.close(complaining)
+        # Close this process's copies: mmdebstrap then notices if tar fails, and the loop below ends when both have.
+        os.close(writing_end)
         if bootstrap.stdout is not None:
             bootstrap.stdout.close()
-        for line in complaints:
-            heard.append(line.rstrip())
-            say(f"  {line.rstrip()}")
+        for line in errors:
+            last_lines.append(line.rstrip())
+            report_progress(f"  {line.rstrip()}")
     if bootstrap.returncode or tar.returncode:
-        raise SandboxError("\n".join(["mmdebstrap could not build the root file system; its last words:", *heard]))
-
-
-def _check_machine(cache: Path) -> None:
-    if shutil.which("apt-get") is None:
-        raise SandboxError(f"the sandbox is built with apt, which this machine has not: {ANOTHER_WAY}")
-    free = shutil.disk_usage(cache).free
-    if free < NEEDED_BYTES:
         raise SandboxError(
-            f"{cache} has {free // 1_000_000} MB free and a root file system takes up to {NEEDED_BYTES // 1_000_000} "
-            "MB while it is built: make room, or set XDG_CACHE_HOME to a place with more"
+            "\n".join(["mmdebstrap could not build the root file system; its last output:", *last_lines])
+        )
+
+
+def _check_host(cache: Path) -> None:
+    if shutil.which("apt-get") is None:
+        raise SandboxError(f"apt, which builds the sandbox, is not installed on this host; {ALTERNATIVE}")
+    free = shutil.disk_usage(cache).free
+    if free < REQUIRED_BYTES:
+        raise SandboxError(
+            f"{cache} has {free // 1_000_000} MB free, but building a root file system needs up to "
+            f"{REQUIRED_BYTES // 1_000_000} MB; free some space, or set XDG_CACHE_HOME to a directory with more"
         )
     if os.geteuid() == 0:
         _check_mounting()
@@ -197,60 +201,60 @@ def _check_machine(cache: Path) -> None:
 def _check_mounting() -> None:
     if not _succeeds(["unshare", "--mount", "true"]):
         raise SandboxError(
-            "this root may not mount (a container without the right?): give it CAP_SYS_ADMIN (docker run "
-            f"--privileged), or {ANOTHER_WAY}"
+            "root may not mount file systems (in a container without the capability?); grant CAP_SYS_ADMIN (docker run "
+            f"--privileged), or {ALTERNATIVE}"
         )
 
 
 def _check_namespaces(user: str) -> None:
     if not _succeeds(["unshare", "--user", "--map-root-user", "--mount", "true"]):
         raise SandboxError(
-            "this machine gives normal users no user namespace: allow it (sysctl kernel.unprivileged_userns_clone=1 or "
-            "kernel.apparmor_restrict_unprivileged_userns=0, whichever the machine knows), build as root, or "
-            f"{ANOTHER_WAY}"
+            "unprivileged users may not create user namespaces; allow it (sysctl kernel.unprivileged_userns_clone=1 "
+            "or kernel.apparmor_restrict_unprivileged_userns=0, whichever exists), build as root, or "
+            f"{ALTERNATIVE}"
         )
     if shutil.which("newuidmap") is None:
-        raise SandboxError("building as a normal user needs newuidmap: apt-get install uidmap")
+        raise SandboxError("building as an unprivileged user needs newuidmap; run apt-get install uidmap")
     for name in ("/etc/subuid", "/etc/subgid"):
         table = Path(name)
         lines = table.read_text().splitlines() if table.exists() else []
         if not any(line.split(":")[0] in {user, str(os.getuid())} for line in lines):
             raise SandboxError(
-                f"{name} gives {user} no range of ids: "
+                f"{name} has no range of subordinate ids for {user}; run "
                 f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
             )
 
 
 class _Apt:
-    """The machine's apt, asked where packages come from; with lists of its own where the machine has none."""
+    """The host's apt, with private package lists if the host has none."""
 
-    def __init__(self, workshop: Path, say: Say) -> None:
-        self._workshop = workshop
-        self._say = say
+    def __init__(self, directory: Path, report_progress: ReportProgress) -> None:
+        self._directory = directory
+        self._report_progress = report_progress
         self._options: list[str] = []
 
     def mirror(self) -> str | None:
-        """Return the Debian mirror that this machine uses; None leaves the choice to mmdebstrap."""
+        """Return the Debian mirror that the host uses, or None to let mmdebstrap choose."""
         return debian_mirror(self._targets())
 
     def network_options(self) -> list[str]:
-        """Return how this machine's apt reaches the network (proxies, say), as lines of apt's configuration."""
+        """Return the network settings of the host's apt, such as proxies, as lines of apt configuration."""
         return [
             line for line in _output(["apt-config", "dump", "Acquire::http", "Acquire::https"]).splitlines() if line
         ]
 
     def mmdebstrap(self) -> str:
-        """Return the program: the one on PATH, or one fetched as a package and unpacked without installing it."""
+        """Return the path of mmdebstrap: from PATH, or downloaded as a package and unpacked without installation."""
         if (installed := shutil.which("mmdebstrap")) is not None:
             return installed
-        self._say("Fetching mmdebstrap ...")
+        self._report_progress("downloading mmdebstrap")
         self._download("mmdebstrap")
-        for package in self._workshop.glob("mmdebstrap_*.deb"):
-            _output(["dpkg-deb", "-x", str(package), str(self._workshop / "mmdebstrap")])
-        return str(self._workshop / "mmdebstrap" / "usr" / "bin" / "mmdebstrap")
+        for package in self._directory.glob("mmdebstrap_*.deb"):
+            _output(["dpkg-deb", "-x", str(package), str(self._directory / "mmdebstrap")])
+        return str(self._directory / "mmdebstrap" / "usr" / "bin" / "mmdebstrap")
 
     def _download(self, package: str) -> None:
-        # A fresh machine has no lists, an idle one has lists of versions that the mirror no longer keeps.
+        # A new host has no package lists; an old one may list versions that the mirror no longer has.
         try:
             self._apt_get("download", package)
         except SandboxError:
@@ -259,8 +263,8 @@ class _Apt:
 
     def _use_private_lists(self) -> None:
         for name in ("state/lists/partial", "cache/archives/partial"):
-            (self._workshop / name).mkdir(parents=True, exist_ok=True)
-        self._options = [f"--option=Dir::State={self._workshop}/state", f"--option=Dir::Cache={self._workshop}/cache"]
+            (self._directory / name).mkdir(parents=True, exist_ok=True)
+        self._options = [f"--option=Dir::State={self._directory}/state", f"--option=Dir::Cache={self._directory}/cache"]
         self._apt_get("update")
 
     def _targets(self) -> str:
@@ -271,14 +275,14 @@ class _Apt:
         return targets
 
     def _apt_get(self, *arguments: str) -> str:
-        return _output(["apt-get", "--quiet", *self._options, *arguments], self._workshop)
+        return _output(["apt-get", "--quiet", *self._options, *arguments], self._directory)
 
 
 def _user_name() -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        # A container's made-up user has a number and no name.
+        # In a container the user may have no entry in the password database.
         return str(os.getuid())
 
 
@@ -291,21 +295,21 @@ def _succeeds(command: list[str]) -> bool:
 
 def _output(command: list[str], directory: Path | None = None) -> str:
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=directory)
+        completed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=directory)
     except FileNotFoundError as error:
-        raise SandboxError(f"{command[0]} is missing on this machine; {ANOTHER_WAY}") from error
+        raise SandboxError(f"{command[0]} is not installed on this host; {ALTERNATIVE}") from error
     except subprocess.CalledProcessError as error:
         raise SandboxError(f"{' '.join(command)} failed:\n{error.stderr}{error.stdout}") from error
-    return done.stdout
+    return completed.stdout
 
 
 def main() -> None:
-    """Build the default root file system and print where it is; the recipes named on the command line instead."""
+    """Build the recipes named on the command line (default: asterisk-22), and print the paths."""
     recipes = {recipe.name: recipe for recipe in (ASTERISK_22, ASTERISK_16)}
     try:
         for name in sys.argv[1:] or [ASTERISK_22.name]:
             if name not in recipes:
-                raise SandboxError(f"there is no recipe {name!r}; there are {', '.join(recipes)}")
+                raise SandboxError(f"unknown recipe {name!r}; expected one of {', '.join(recipes)}")
             print(ensure_rootfs(recipes[name], lambda line: print(line, file=sys.stderr, flush=True)))
     except SandboxError as error:
         sys.exit(error.detail)

@@ -1,4 +1,4 @@
-"""``make run``: the whole stack in the foreground, to call, to ask by REST and to break. Ctrl-C ends all of it."""
+"""``make run``: run the complete stack in the foreground for manual calls and REST requests; Ctrl-C stops it."""
 
 import fcntl
 import json
@@ -11,61 +11,63 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from voxrec.errors import VoxrecError
-from voxrec.sandbox.demo import console, step
+from voxrec.sandbox.console import console, print_error, print_step
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.rootfs import asterisk_rootfs
 from voxrec.sandbox.sipp import SippAnswerer
 from voxrec.sandbox.stack import Stack
 
 DIRECTORY = Path("run")
-NOTE = DIRECTORY / "run.json"
-"""What is running: the line of JSON that ``make run`` prints, for ``make call`` to find."""
+STATE_FILE = DIRECTORY / "run.json"
+"""Addresses and ids of the running stack, as the line of JSON that ``make run`` prints; ``make call`` reads it."""
+_CHECK_SECONDS = 0.5
 
 
-class Run:
-    """The stack, a phone that answers, and a Profile that leads to it."""
+class ForegroundStack:
+    """The stack, a phone that answers, and a Profile with that phone as its far end."""
 
     def __init__(self, reactor: Any, rootfs: Path | None) -> None:
         self._reactor = reactor
         self._stack = Stack(reactor, DIRECTORY.absolute(), rootfs)
-        self._desk = SippAnswerer(reactor, DIRECTORY.absolute() / "phones", rootfs)
-        self._watch = LoopingCall(self._look)
-        self.status = 0
+        self._callee = SippAnswerer(reactor, DIRECTORY.absolute() / "phones", rootfs)
+        self._process_check = LoopingCall(self._check_processes)
+        self.exit_status = 0
 
     def start(self) -> None:
-        """Begin; what was started is stopped when the reactor stops, whyever it does."""
+        """Start everything; the reactor's shutdown stops it again."""
         self._reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(self._stop()))
-        Deferred.fromCoroutine(self._start()).addErrback(self._failed)
+        Deferred.fromCoroutine(self._start()).addErrback(self._fail)
 
     async def _start(self) -> None:
-        await self._stack.start(step)
-        await self._desk.start()
-        profile = await self._stack.ask(
+        await self._stack.start(print_step)
+        await self._callee.start()
+        profile = await self._stack.request_json(
             "PUT",
             "/profiles",
             {
-                "name": "a phone that repeats what it hears",
+                "name": "echo phone",
                 "email": "records@example.test",
-                "remoteSipUri": self._desk.uri,
+                "remoteSipUri": self._callee.uri,
                 "record": True,
                 "recordChannels": "dual",
                 "recordPrompt": "default",
             },
         )
-        self._tell(profile["id"])
-        self._watch.start(0.5)
+        self._print_instructions(profile["id"])
+        self._publish_state(profile["id"])
+        self._process_check.start(_CHECK_SECONDS).addErrback(self._fail)
 
-    def _tell(self, profile_id: str) -> None:
+    def _print_instructions(self, profile_id: str) -> None:
         stack = self._stack
         console.rule("voxrec is ready")
         for name, value in (
             ("REST", stack.url),
             ("token", stack.token),
-            ("SIP", f"sip:<Profile id or number>@{stack.sip}, from any loopback address"),
-            ("mailbox", f"{stack.mailbox_directory}, a file for each mail"),
+            ("SIP", f"sip:<Profile id or number>@{stack.sip_host_port}, from any loopback address"),
+            ("mailbox", f"{stack.mailbox_directory}, one file per mail"),
             ("archive", str(stack.archive_directory)),
             ("log", str(stack.log_file)),
-            ("a Profile", f"{profile_id}, leads to a phone that repeats what it hears ({self._desk.uri})"),
+            ("Profile", f"{profile_id}; its far end is a phone that echoes its caller ({self._callee.uri})"),
         ):
             console.print(f"{name:>10}  {value}", soft_wrap=True, markup=False)
         console.print("\nIn another terminal:", markup=False)
@@ -73,12 +75,15 @@ class Run:
         console.print(
             f"  curl -H 'Authorization: Bearer {stack.token}' {stack.url}/recordings", soft_wrap=True, markup=False
         )
-        console.print("Ctrl-C ends all of it.\n")
-        note = json.dumps(
+        console.print("Press Ctrl-C to stop.\n")
+
+    def _publish_state(self, profile_id: str) -> None:
+        stack = self._stack
+        state = json.dumps(
             {
                 "url": stack.url,
                 "token": stack.token,
-                "sip": stack.sip,
+                "sip": stack.sip_host_port,
                 "mailbox": str(stack.mailbox_directory),
                 "archive": str(stack.archive_directory),
                 "asterisk": stack.asterisk.version,
@@ -86,56 +91,56 @@ class Run:
                 "profileId": profile_id,
             }
         )
-        NOTE.touch(mode=0o600)
-        NOTE.write_text(note)
-        print(note, flush=True)
+        STATE_FILE.touch(mode=0o600)
+        STATE_FILE.write_text(state)
+        print(state, flush=True)
 
-    def _look(self) -> None:
+    def _check_processes(self) -> None:
         if not self._stack.running:
-            raise SandboxError(f"voxrec has ended by itself:\n{self._stack.voxrec_log()}")
+            raise SandboxError(f"voxrec has ended unexpectedly:\n{self._stack.voxrec_log_tail()}")
         if not self._stack.asterisk.running:
-            raise SandboxError(f"Asterisk has ended by itself:\n{self._stack.asterisk.log_tail()}")
+            raise SandboxError(f"Asterisk has ended unexpectedly:\n{self._stack.asterisk.log_tail()}")
 
-    def _failed(self, failure: Failure) -> None:
-        self.status = 1
+    def _fail(self, failure: Failure) -> None:
+        self.exit_status = 1
         if failure.check(VoxrecError):
-            console.print(f"failed: {failure.value}", style="red", soft_wrap=True, markup=False)
+            print_error(str(failure.value))
         else:
             failure.printTraceback()
         self._reactor.stop()
 
     async def _stop(self) -> None:
-        if self._watch.running:
-            self._watch.stop()
-        step("stopping everything")
-        NOTE.unlink(missing_ok=True)
-        await self._desk.stop()
+        if self._process_check.running:
+            self._process_check.stop()
+        print_step("stopping all processes")
+        STATE_FILE.unlink(missing_ok=True)
+        await self._callee.stop()
         await self._stack.stop()
 
 
-def _claimed(directory: Path) -> TextIO:
-    """Hold the directory for this process: two stacks in one would fight for it."""
+def _lock_directory(directory: Path) -> TextIO:
+    """Lock the directory until the returned file is closed. Raises SandboxError if another process holds the lock."""
     directory.mkdir(exist_ok=True)
     lock = (directory / "lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise SandboxError(f"'make run' runs already in {directory.absolute()}") from None
+        raise SandboxError(f"'make run' is already running in {directory.absolute()}") from None
     return lock
 
 
 def main() -> None:
-    """Run until a signal or until something ends by itself (exit status 1)."""
+    """Run until a signal arrives, or until a process ends unexpectedly (exit status 1)."""
     from twisted.internet import reactor
 
     try:
-        with _claimed(DIRECTORY):
-            run = Run(reactor, asterisk_rootfs(step))
-            reactor.callWhenRunning(run.start)
+        with _lock_directory(DIRECTORY):
+            stack = ForegroundStack(reactor, asterisk_rootfs(print_step))
+            reactor.callWhenRunning(stack.start)
             reactor.run()
     except VoxrecError as error:
         sys.exit(f"failed: {error.detail}")
-    sys.exit(run.status)
+    sys.exit(stack.exit_status)
 
 
 if __name__ == "__main__":

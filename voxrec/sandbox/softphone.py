@@ -1,8 +1,8 @@
-"""A SIP phone as a program: it places or answers one call with real media, plays a file and records what it hears.
+"""A SIP phone as a program: it places or answers one call with real media, plays a file and records what it receives.
 
-It tells what happens as one JSON object a line on its standard output, and does what each line on its standard input
-says (voxrec.sandbox.phone_commands); voxrec.sandbox.phone is the other end of both. A process of its own because the
-SIP stack (pjsip) knows one endpoint a process, and its audio clock must not wait for our reactor.
+Events go to standard output as one JSON object per line; standard input takes the commands of
+voxrec.sandbox.phone_commands. voxrec.sandbox.phone is the other end of both. It is a separate process because the SIP
+stack (pjsip) supports one endpoint per process, and because its audio clock must not wait for Twisted's reactor.
 """
 
 import argparse
@@ -20,15 +20,24 @@ import msgspec
 import pjsua2 as pj
 
 from voxrec.sandbox.asterisk import LOOPBACK
-from voxrec.sandbox.phone import CODECS, PhoneEvent, codecs_named, encode_event
-from voxrec.sandbox.phone_commands import Consult, Dial, Direction, Join, Order, Reinvite, Transfer, decode_order
+from voxrec.sandbox.phone import CODECS, PhoneEvent, encode_event, parse_codec_list
+from voxrec.sandbox.phone_commands import (
+    CompleteTransfer,
+    Direction,
+    PhoneCommand,
+    Reinvite,
+    SendDtmf,
+    StartConsultation,
+    Transfer,
+    decode_command,
+)
 
 EVENT_LOOP_MILLISECONDS = 10
 BYE_SECONDS = 2.0
-# Time for the last answers (the ACK of a refusal, the 200 of a BYE) to leave.
+# Time for the last messages (the ACK of a rejection, the 200 to a BYE) to be sent.
 LINGER_SECONDS = 0.1
-# Enough to ride out a busy machine. Nothing is ever discarded: both ends have one clock, so there is no drift to make
-# up for, while each discarded packet would be a gap in what a test measures.
+# Large enough for a busy machine. Nothing is ever discarded: both ends have one clock, so there is no drift to
+# compensate, while each discarded packet would be a gap in what a test measures.
 JITTER_MILLISECONDS = 80
 JITTER_DISCARD_NONE = 0  # PJMEDIA_JB_DISCARD_NONE
 LOG_LEVEL_WITH_MESSAGES = 4
@@ -48,13 +57,13 @@ _ADDRESS = re.compile(r'^\s*(?:"(?P<quoted>(?:\\.|[^"])*)"|(?P<plain>[^<"]*?))\s
 
 
 class Softphone:
-    """One endpoint, one account, at most one call, and one beside it while its user consults somebody."""
+    """One endpoint with one account, at most one call, and during a consultation a second call."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.call: _Call | None = None
         self.consultation: _Call | None = None
-        self.orders = b""
+        self.command_buffer = b""
         self.player: pj.AudioMediaPlayer | None = None
         self.recorder: pj.AudioMediaRecorder | None = None
         self.account: _Account | None = None
@@ -67,17 +76,17 @@ class Softphone:
         self._start_endpoint()
 
     def run(self) -> None:
-        """Place or await the call and live until it is over."""
+        """Place the call or wait for it, and return when it is over."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         os.set_blocking(STDIN, False)
-        self._tell("ready")
+        self._emit("ready")
         if self.options.role == "call":
             self._place_call()
         while not self.finished and time.monotonic() < self.give_up_at:
             self.endpoint.libHandleEvents(EVENT_LOOP_MILLISECONDS)
-            self._check_times()
-            self._read_orders()
+            self._check_timers()
+            self._read_commands()
         self._close()
 
     def _start_endpoint(self) -> None:
@@ -89,10 +98,10 @@ class Softphone:
         self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
         self.endpoint.libStart()
         self.endpoint.audDevManager().setNullDev()
-        wanted = codecs_named(self.options.codec)
+        enabled = parse_codec_list(self.options.codec)
         for codec in self.endpoint.codecEnum2():
-            places = [place for place, one in enumerate(wanted) if codec.codecId.startswith(one.name)]
-            self.endpoint.codecSetPriority(codec.codecId, 255 - places[0] if places else 0)
+            ranks = [rank for rank, one in enumerate(enabled) if codec.codecId.startswith(one.name)]
+            self.endpoint.codecSetPriority(codec.codecId, 255 - ranks[0] if ranks else 0)
         self.account = _Account(self)
         self.account.create(self._account_config())
 
@@ -101,9 +110,9 @@ class Softphone:
         name = self.options.name.replace("\\", "\\\\").replace('"', '\\"')
         config.idUri = f'"{name}" <sip:{self.options.number}@{LOOPBACK}:{self.options.port}>'
         if self.options.role == "call" and self.options.password:
-            known = pj.AuthCredInfo("digest", "*", self.options.number, 0, self.options.password)
-            config.sipConfig.authCreds.append(known)
-        # All of these repair addresses behind NAT; on the loopback they can only do harm.
+            credentials = pj.AuthCredInfo("digest", "*", self.options.number, 0, self.options.password)
+            config.sipConfig.authCreds.append(credentials)
+        # NAT traversal, which is wrong on the loopback interface.
         config.natConfig.contactRewriteUse = 0
         config.natConfig.viaRewriteUse = 0
         config.natConfig.sdpNatRewriteUse = 0
@@ -127,132 +136,132 @@ class Softphone:
             parameters.txOption.headers.append(header)
         if self.options.cancel_after is not None:
             self.hang_up_at = time.monotonic() + self.options.cancel_after
-        self._tell("invite-sent")
+        self._emit("invite-sent")
         self.call.makeCall(self.options.to, parameters)
 
     def on_incoming(self, call_id: int, message: str) -> None:
-        """Answer the first INVITE as the options say; another one finds the line busy."""
+        """Answer the first INVITE according to the options; reject further ones with 486."""
         call = _Call(self, self.account, call_id)
         if self.call is not None or self.options.role != "answer":
             self._answer(call, pj.PJSIP_SC_BUSY_HERE)
             return
         self.call = call
-        self._tell_incoming(message)
+        self._emit_incoming(message)
         if self.options.ring_seconds > 0:
             self._answer(call, SESSION_PROGRESS if self.options.early_media else RINGING)
         self.answer_at = time.monotonic() + self.options.ring_seconds
 
     def on_state(self, call: "_Call") -> None:
-        """Tell what has become of our call."""
+        """Report the new state of a call."""
         info = call.getInfo()
         if call is self.consultation:
             self._on_consultation_state(info)
         if call is not self.call:
             return
         if info.state == pj.PJSIP_INV_STATE_EARLY and info.role == pj.PJSIP_ROLE_UAC:
-            self._tell("ringing", code=info.lastStatusCode, reason=info.lastReason)
+            self._emit("ringing", code=info.lastStatusCode, reason=info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
-            self._tell("confirmed", code=info.lastStatusCode, reason=info.lastReason)
+            self._emit("confirmed", code=info.lastStatusCode, reason=info.lastReason)
             self.hang_up_at = time.monotonic() + self.options.seconds
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
-            self._tell("disconnected", code=info.lastStatusCode, reason=info.lastReason)
-            # The call to who was consulted is theirs to end, when the transfer reaches them (RFC 5589, section 7).
+            self._emit("disconnected", code=info.lastStatusCode, reason=info.lastReason)
+            # The consulted phone ends the consultation call when the transfer reaches it (RFC 5589, section 7).
             self.finished = self.consultation is None
             self.give_up_at = time.monotonic() + BYE_SECONDS
 
     def _on_consultation_state(self, info: pj.CallInfo) -> None:
         if info.state == pj.PJSIP_INV_STATE_CONFIRMED:
-            self._tell("consulting", code=info.lastStatusCode, reason=info.lastReason)
+            self._emit("consultation-answered", code=info.lastStatusCode, reason=info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
-            self._tell("consulted", code=info.lastStatusCode, reason=info.lastReason)
+            self._emit("consultation-ended", code=info.lastStatusCode, reason=info.lastReason)
             self.consultation = None
             self.finished = self.call is None or not self.call.isActive()
 
     def on_replaced(self, call: "_Call", call_id: int) -> None:
-        """Go on with whom the other party has left our call to (RFC 3891)."""
+        """Continue with the call that replaces the current one (RFC 3891)."""
         if call is self.call:
             self.call = _Call(self, self.account, call_id)
             self.on_media(self.call)
 
     def on_digit(self, digit: str) -> None:
-        """Tell what key the other party pressed."""
-        self._tell("digit", digits=digit)
+        """Report a DTMF digit from the other party."""
+        self._emit("digit", digits=digit)
 
     def on_transfer(self, call: "_Call", code: int, reason: str, *, final: bool) -> None:
-        """Tell what has become of a transfer that we asked for; leave when it succeeded, as telephones do."""
-        self._tell("transferred" if final else "transferring", code=code, reason=reason)
+        """Report the progress of a transfer that this phone requested; hang up when it succeeded, as telephones do."""
+        self._emit("transfer-ended" if final else "transfer-progress", code=code, reason=reason)
         if final and call is self.call and code // 100 == 2:
             self.hang_up_at = time.monotonic()
 
     def on_media(self, call: "_Call") -> None:
-        """Connect player and recorder to the call's audio, now that it flows; again after each re-INVITE."""
+        """Connect player and recorder to the call's audio, at the start and after each re-INVITE."""
         if call is not self.call and call is not self.consultation:
             return
         info = call.getInfo()
-        there = [
+        audio_streams = [
             media
             for media in info.media
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status != pj.PJSUA_CALL_MEDIA_NONE
         ]
-        if not there:
+        if not audio_streams:
             return
-        direction = _DIRECTION_NAMES[there[0].dir]
+        direction = _DIRECTION_NAMES[audio_streams[0].dir]
         if direction != "inactive":
-            self._connect(call.getAudioMedia(there[0].index))
+            self._connect(call.getAudioMedia(audio_streams[0].index))
         if call is self.call:
             early = info.state == pj.PJSIP_INV_STATE_EARLY
-            self._tell("early-media" if early else "media", direction=direction)
+            self._emit("early-media" if early else "media", direction=direction)
 
     def _connect(self, audio: pj.AudioMedia) -> None:
         if self.options.play:
             if self.player is None:
                 self.player = pj.AudioMediaPlayer()
-                self.player.createPlayer(self.options.play, pj.PJMEDIA_FILE_NO_LOOP if self.options.once else 0)
+                self.player.createPlayer(self.options.play, pj.PJMEDIA_FILE_NO_LOOP if self.options.play_once else 0)
             self.player.startTransmit(audio)
-        if self.options.heard:
+        if self.options.record:
             if self.recorder is None:
                 self.recorder = pj.AudioMediaRecorder()
-                self.recorder.createRecorder(self.options.heard)
+                self.recorder.createRecorder(self.options.record)
             audio.startTransmit(self.recorder)
 
-    def _read_orders(self) -> None:
+    def _read_commands(self) -> None:
         try:
-            self.orders += os.read(STDIN, READ_BYTES)
+            self.command_buffer += os.read(STDIN, READ_BYTES)
         except BlockingIOError:
             return
-        *lines, self.orders = self.orders.split(b"\n")
+        *lines, self.command_buffer = self.command_buffer.split(b"\n")
         for line in lines:
             try:
-                self._obey(decode_order(line))
-            except (pj.Error, msgspec.DecodeError, _NotNow) as error:
-                self._tell("refused", reason=error.info() if isinstance(error, pj.Error) else str(error))
+                self._execute(decode_command(line))
+            except (pj.Error, msgspec.DecodeError, _InvalidStateError) as error:
+                self._emit("command-failed", reason=error.info() if isinstance(error, pj.Error) else str(error))
 
-    def _obey(self, order: Order) -> None:
+    def _execute(self, command: PhoneCommand) -> None:
         if self.call is None or not self.call.isActive():
-            raise _NotNow("there is no call")
+            raise _InvalidStateError("there is no active call")
         parameters = pj.CallOpParam(True)
         parameters.opt.videoCount = 0
-        match order:
+        match command:
             case Reinvite(direction):
                 if direction is not None:
                     parameters.opt.flag |= pj.PJSUA_CALL_SET_MEDIA_DIR
-                    # In place: the binding cannot take a new one.
+                    # Appended, because the binding does not support assignment.
                     parameters.opt.mediaDir.append(DIRECTIONS[direction])
                 self.call.reinvite(parameters)
-            case Dial(digits):
+            case SendDtmf(digits):
                 self.call.dialDtmf(digits)
-                self._tell("dialling", digits=digits)
+                self._emit("sending-dtmf", digits=digits)
             case Transfer(to):
                 self.call.xfer(to, parameters)
-            case Consult(to):
+            case StartConsultation(to):
                 self.consultation = _Call(self, self.account)
                 self.consultation.makeCall(to, parameters)
-            case Join():
+            case CompleteTransfer():
                 if self.consultation is None:
-                    raise _NotNow("nobody is consulted")
+                    raise _InvalidStateError("there is no consultation call")
                 self.call.xferReplaces(self.consultation, parameters)
 
-    def _check_times(self) -> None:
+    def _check_timers(self) -> None:
         now = time.monotonic()
         if self.call is None or self.finished:
             return
@@ -270,7 +279,7 @@ class Softphone:
             self.hang_up_at = 0.0
 
     def _hang_up(self) -> None:
-        # BYE, CANCEL or a refusal, whichever the state of the call asks for.
+        # pjsip sends a BYE, a CANCEL or a rejection, depending on the state of the call.
         self.hang_up_at = self.answer_at = float("inf")
         self.give_up_at = time.monotonic() + BYE_SECONDS
         if self.call is not None:
@@ -287,20 +296,20 @@ class Softphone:
         linger = time.monotonic() + LINGER_SECONDS
         while time.monotonic() < linger:
             self.endpoint.libHandleEvents(EVENT_LOOP_MILLISECONDS)
-        # The stack must let go of them before it goes itself; a recorder writes its file's header only then.
+        # These must be released before the endpoint; a recorder writes its file's header only then.
         recorded = self.recorder is not None
         self.player = self.recorder = self.consultation = self.call = self.account = None
-        # Everything that had to be said is said: waiting for the network would only cost a second.
+        # All messages have been sent; waiting for the network would only take another second.
         self.endpoint.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
         if recorded:
-            self._tell("heard", path=self.options.heard)
+            self._emit("recorded", path=self.options.record)
 
-    def _tell_incoming(self, message: str) -> None:
+    def _emit_incoming(self, message: str) -> None:
         request, _, rest = message.partition("\r\n")
         headers = email.parser.HeaderParser().parsestr(rest.replace("\r\n", "\n"))
         found = _ADDRESS.match(headers.get("From", ""))
         name = (found["quoted"] or found["plain"] or "") if found else ""
-        self._tell(
+        self._emit(
             "incoming",
             request_uri=request.split(" ")[1],
             number=(found["user"] or "") if found else "",
@@ -309,7 +318,7 @@ class Softphone:
         )
 
     @staticmethod
-    def _tell(
+    def _emit(
         event: str,
         *,
         code: int = 0,
@@ -322,7 +331,7 @@ class Softphone:
         direction: str = "",
         digits: str = "",
     ) -> None:
-        told = PhoneEvent(
+        phone_event = PhoneEvent(
             event,
             time.time(),
             time.monotonic(),
@@ -336,20 +345,20 @@ class Softphone:
             direction=direction,
             digits=digits,
         )
-        print(encode_event(told), flush=True)
+        print(encode_event(phone_event), flush=True)
 
 
 def _endpoint_config(codec: str, log: str) -> pj.EpConfig:
-    # By way of JSON, since the binding knows no value for the jitter buffer's way of discarding.
+    # Through JSON, because the binding has no enumeration for the jitter buffer's discard algorithm.
     document = pj.JsonDocument()
     document.writeObject(pj.EpConfig())
     settings = json.loads(document.saveString())
-    # No thread of the stack ever enters Python: events are handled by our loop, audio stays in C.
+    # No thread of pjsip calls Python: run() handles the events, and audio stays in C.
     settings["EpConfig"]["UaConfig"].update(threadCnt=0, mainThreadOnly=True, userAgent="voxrec-sandbox-phone")
     settings["EpConfig"]["LogConfig"].update(level=LOG_LEVEL_WITH_MESSAGES, consoleLevel=0, filename=log)
     settings["EpConfig"]["MediaConfig"].update(
-        clockRate=max(one.rate for one in codecs_named(codec)),
-        # What is silent must stay a sound, and what is loud as loud: no voice detection, no echo canceller.
+        clockRate=max(one.rate for one in parse_codec_list(codec)),
+        # No voice activity detection and no echo canceller: the audio must arrive unchanged.
         noVad=True,
         ecOptions=0,
         ecTailLen=0,
@@ -367,8 +376,8 @@ def _endpoint_config(codec: str, log: str) -> pj.EpConfig:
     return config
 
 
-class _NotNow(Exception):
-    """What was ordered cannot be done as things stand."""
+class _InvalidStateError(Exception):
+    """A command is not possible in the current state of the call."""
 
 
 class _Account(pj.Account):  # type: ignore[misc]
@@ -407,32 +416,32 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--port", type=int, required=True, help="loopback UDP port to listen on")
-    shared.add_argument("--number", default="phone", help="the user part of our own address")
-    shared.add_argument("--name", default="", help="our display name")
-    shared.add_argument("--codec", default="pcmu", help=f"of {', '.join(sorted(CODECS))}; several: the best first")
+    shared.add_argument("--number", default="phone", help="user part of the phone's own address")
+    shared.add_argument("--name", default="", help="display name of the phone")
+    shared.add_argument("--codec", default="pcmu", help=f"comma-separated, by preference: {', '.join(sorted(CODECS))}")
     shared.add_argument("--play", default="", help="WAV file to play")
-    shared.add_argument("--once", action="store_true", help="play it once, then silence, instead of over and over")
-    shared.add_argument("--heard", default="", help="WAV file to write what we hear to")
+    shared.add_argument("--play-once", action="store_true", help="play the file once instead of in a loop")
+    shared.add_argument("--record", default="", help="WAV file for the received audio")
     shared.add_argument("--log", default="", help="file for the SIP trace")
-    shared.add_argument("--seconds", type=float, default=float("inf"), help="hang up this long after the answer")
+    shared.add_argument("--seconds", type=float, default=float("inf"), help="hang up so many seconds after the answer")
     top = argparse.ArgumentParser(prog="python -m voxrec.sandbox.softphone", description=__doc__)
     roles = top.add_subparsers(dest="role", required=True)
     call = roles.add_parser("call", parents=[shared], help="place a call")
     call.add_argument("--to", required=True, help="SIP URI to call")
-    call.add_argument("--cancel-after", type=float, help="give up this many seconds after the INVITE")
+    call.add_argument("--cancel-after", type=float, help="cancel the call this many seconds after the INVITE")
     call.add_argument("--header", action="append", default=[], help="'Name: value' to add to the INVITE")
-    call.add_argument("--password", default="", help="what to answer a challenge with")
+    call.add_argument("--password", default="", help="password for authentication challenges")
     answer = roles.add_parser("answer", parents=[shared], help="wait for a call")
     answer.add_argument("--ring-seconds", type=float, default=0.0)
-    answer.add_argument("--early-media", action="store_true", help="ring with sound (183) instead of 180")
-    answer.add_argument("--answer-code", type=int, default=200, help="200, or the refusal to send")
+    answer.add_argument("--early-media", action="store_true", help="ring with audio (183) instead of 180")
+    answer.add_argument("--answer-code", type=int, default=200, help="200, or the code with which to reject the call")
     return top
 
 
 def main() -> None:
-    """Be a phone until its call is over."""
+    """Run one phone until its call is over."""
     options = parser().parse_args()
-    for path in (options.heard, options.log):
+    for path in (options.record, options.log):
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:

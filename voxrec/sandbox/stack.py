@@ -1,4 +1,4 @@
-"""The whole of it in a box: Asterisk, a mailbox, and voxrec itself, started the way an administrator starts it."""
+"""A complete sandbox stack: Asterisk, an SMTP server, and voxrec run by twistd as in production."""
 
 import secrets
 import signal
@@ -19,33 +19,33 @@ from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed, ResponseNeverReceived
 
 from voxrec.sandbox.asterisk import LOOPBACK, SandboxAsterisk, free_port
+from voxrec.sandbox.console import ReportProgress
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.process import Process, dying_with_parent
+from voxrec.sandbox.process import Process, with_parent_death_signal
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.1
 STOP_SECONDS = 30.0
+FINAL_STATES = ("completed", "failed", "absent")
 
-Say = Callable[[str], None]
 
-
-class Answer(msgspec.Struct, frozen=True):
-    """What REST answered: its status, its headers by lower-case name, and its body."""
+class Response(msgspec.Struct, frozen=True):
+    """A response of the REST API; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body, read as JSON."""
+        """Return the body parsed as JSON."""
         return msgspec.json.decode(self.body)
 
 
 class Stack:
-    """One running voxrec with all that it needs, in ``directory``.
+    """One voxrec with everything it needs, in ``directory``.
 
-    ``settings`` are put over the sandbox's own, section by section. ``mail_port`` is where somebody else serves a
-    mailbox; without it the stack starts one.
+    ``settings`` override the sandbox's own settings, section by section. ``mail_port`` is the loopback port of an SMTP
+    server that the caller runs; without it the stack starts one.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Stack:
     ) -> None:
         self._reactor = reactor
         self._settings = settings or {}
-        self._mails_here = mail_port is None
+        self._owns_mailbox = mail_port is None
         self.directory = directory.absolute()
         self.asterisk = SandboxAsterisk(self.directory / "asterisk", rootfs)
         self.mailbox_directory = self.directory / "mailbox"
@@ -71,61 +71,64 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """REST's base URL."""
+        """The base URL of the REST API."""
         return f"http://{LOOPBACK}:{self._rest_port}"
 
     @property
-    def sip(self) -> str:
-        """Where the gateway takes calls, as host:port."""
+    def sip_host_port(self) -> str:
+        """The address for incoming calls, as host:port."""
         host, port = self.asterisk.sip_address
         return f"{host}:{port}"
 
     @property
     def config_file(self) -> Path:
-        """The settings that voxrec runs with."""
+        """voxrec's settings file."""
         return self.directory / "voxrec.yaml"
 
     @property
     def log_file(self) -> Path:
-        """What voxrec logs."""
+        """voxrec's log file."""
         return self.directory / "voxrec.log"
 
     @property
     def pid(self) -> int:
         """The process id of twistd."""
-        return self._running().pid
+        return self._require_process().pid
 
     @property
     def running(self) -> bool:
-        """Whether voxrec's process runs."""
+        """Whether voxrec's process runs; it may not be ready yet."""
         return self._voxrec is not None and self._voxrec.running
 
-    async def start(self, say: Say = lambda _: None) -> None:
-        """Start all and wait until voxrec is ready; SandboxError, with its log, where it does not become so."""
-        await self.start_surroundings(say)
-        await self.start_voxrec()
-        say(f"voxrec: REST on {self.url}, process {self.pid}")
+    async def start(self, report_progress: ReportProgress = lambda _: None) -> None:
+        """Start everything and wait until voxrec is ready.
 
-    async def start_surroundings(self, say: Say = lambda _: None) -> None:
-        """Start all that voxrec needs, and write its settings."""
+        Raises SandboxError, with the end of the log, if a program ends or does not become ready in time.
+        """
+        await self.start_dependencies(report_progress)
+        await self.start_voxrec()
+        report_progress(f"voxrec is ready: REST API at {self.url}, process {self.pid}")
+
+    async def start_dependencies(self, report_progress: ReportProgress = lambda _: None) -> None:
+        """Start what voxrec depends on, and write voxrec's settings file."""
         self.archive_directory.mkdir(parents=True, exist_ok=True)
-        say("Asterisk")
+        report_progress("starting Asterisk")
         await self.asterisk.start(self._reactor)
-        say(f"Asterisk {self.asterisk.version}: SIP on {self.sip}")
-        if self._mails_here:
+        report_progress(f"Asterisk {self.asterisk.version} is ready: SIP at {self.sip_host_port}")
+        if self._owns_mailbox:
             self._start_mailbox()
-        say(f"mailbox: SMTP on {LOOPBACK}:{self._mail_port}")
+        report_progress(f"SMTP server at {LOOPBACK}:{self._mail_port}")
         self.write_configuration()
 
     async def stop(self) -> None:
-        """Stop all, the last started first."""
+        """Stop everything, in reverse order of starting."""
         await self.stop_voxrec()
         if self._mailbox is not None:
             await self._mailbox.stop(self._reactor)
         await self.asterisk.stop(self._reactor)
 
     def kill(self) -> None:
-        """End all at once, without a reactor; PostgreSQL ends with voxrec by itself."""
+        """Kill everything at once; needs no reactor. Embedded PostgreSQL ends when voxrec does."""
         for process in (self._voxrec, self._mailbox):
             if process is not None:
                 process.kill()
@@ -135,10 +138,12 @@ class Stack:
     def _start_mailbox(self) -> None:
         self.mailbox_directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "voxrec.sandbox.mailbox", str(self.mailbox_directory), str(self._mail_port)]
-        self._mailbox = Process(dying_with_parent(command), self.directory / "mailbox.log", directory=_package_root())
+        self._mailbox = Process(
+            with_parent_death_signal(command), self.directory / "mailbox.log", directory=_package_root()
+        )
 
     def write_configuration(self) -> None:
-        """Write the settings to `config_file`."""
+        """Write voxrec's settings to `config_file`."""
         settings: dict[str, Any] = {
             "data_directory": str(self.directory / "data"),
             "asterisk": {
@@ -163,138 +168,147 @@ class Stack:
         self.config_file.write_text(yaml.safe_dump(settings))
 
     async def start_voxrec(self) -> None:
-        """Start voxrec alone and wait until it is ready."""
+        """Start voxrec only, and wait until it is ready."""
         self.launch_voxrec()
-        await self.ready()
+        await self.wait_until_ready()
 
     def launch_voxrec(self) -> None:
-        """Start voxrec alone."""
+        """Start voxrec only, without waiting."""
         command = self.daemon_command(self.config_file)
-        self._voxrec = Process(dying_with_parent(command), self.log_file, directory=self.directory)
+        self._voxrec = Process(with_parent_death_signal(command), self.log_file, directory=self.directory)
 
     def daemon_command(self, config_file: Path) -> list[str]:
-        """The command line of a voxrec with these settings: ``twistd --nodaemon voxrec --config ...``."""
+        """Return the command that runs a voxrec in the foreground with this settings file."""
         twistd = Path(sys.executable).with_name("twistd")
         return [str(twistd), "--nodaemon", "--pidfile=", "voxrec", "--config", str(config_file)]
 
-    async def ready(self) -> None:
-        """Wait until voxrec says that it is ready; SandboxError, with its log, where it does not become so."""
-        voxrec = self._running()
+    async def wait_until_ready(self) -> None:
+        """Wait until voxrec is ready. Raises SandboxError, with the end of the log, if it ends or takes 60 s."""
+        voxrec = self._require_process()
 
         async def ready_or_ended() -> bool:
-            return not voxrec.running or await self.health() == 200
+            return not voxrec.running or await self.readiness_status() == 200
 
-        in_time = await self.until(ready_or_ended, READY_SECONDS)
+        in_time = await self.wait_until(ready_or_ended, READY_SECONDS)
         if not voxrec.running:
-            raise SandboxError(f"voxrec ended as it started:\n{voxrec.log_tail(40)}")
+            raise SandboxError(f"voxrec ended while starting:\n{voxrec.log_tail(40)}")
         if not in_time:
-            raise SandboxError(f"voxrec was not ready in {READY_SECONDS:g} s:\n{voxrec.log_tail(40)}")
+            raise SandboxError(f"voxrec was not ready within {READY_SECONDS:g} s:\n{voxrec.log_tail(40)}")
 
-    async def health(self) -> int | None:
-        """The status of /health/ready; None while REST does not answer."""
+    async def readiness_status(self) -> int | None:
+        """Return the HTTP status of /health/ready, or None while the REST API does not respond."""
         try:
             return (await self.request("GET", "/health/ready")).status
         except (ConnectError, ResponseFailed, ResponseNeverReceived):
             return None
 
     async def stop_voxrec(self) -> int | None:
-        """Stop voxrec alone, as systemd would; give back how it ended."""
+        """Stop voxrec only, as systemd does (SIGTERM), and return its exit code (see `Process.returncode`)."""
         if self._voxrec is None:
             return None
         return await self._voxrec.stop(self._reactor, STOP_SECONDS)
 
-    async def voxrec_ended(self, seconds: float) -> int:
-        """Wait for voxrec's own end, and give back its exit status."""
-        return await self._running().ended(self._reactor, seconds)
+    async def wait_until_voxrec_ended(self, seconds: float) -> int:
+        """Wait until voxrec ends by itself, and return its exit code. Raises SandboxError after ``seconds``."""
+        return await self._require_process().wait_until_ended(self._reactor, seconds)
 
     def kill_voxrec(self) -> None:
-        """End voxrec as a crash would."""
-        self._running().kill()
+        """Kill voxrec (SIGKILL)."""
+        self._require_process().kill()
 
     def signal_voxrec(self, number: signal.Signals) -> None:
-        """Send voxrec a signal."""
-        self._running().send(number)
+        """Send a signal to voxrec."""
+        self._require_process().send_signal(number)
 
-    def logged(self, text: str) -> int:
-        """How many lines of voxrec's log hold a text."""
+    def count_log_lines(self, text: str) -> int:
+        """Return the number of lines in voxrec's log that contain ``text``."""
         log = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
         return sum(text in line for line in log.splitlines())
 
-    def voxrec_log(self, lines: int = 40) -> str:
-        """The end of what voxrec logged."""
-        return self._running().log_tail(lines)
+    def voxrec_log_tail(self, lines: int = 40) -> str:
+        """Return the last lines of voxrec's log."""
+        return self._require_process().log_tail(lines)
 
-    def _running(self) -> Process:
+    def _require_process(self) -> Process:
         if self._voxrec is None:
-            raise SandboxError("voxrec was never started")
+            raise SandboxError("voxrec has not been started")
         return self._voxrec
 
     async def request(
         self, method: str, path: str, body: object | None = None, *, headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        """Ask REST as the administrator; ``body`` is sent as JSON."""
-        # no connection is kept: a test's reactor must be left as clean as it was found
+    ) -> Response:
+        """Send a request to the REST API as administrator; ``body`` is sent as JSON."""
+        # No connection is kept open: a test must leave its reactor clean.
         http = HTTPClient(Agent(self._reactor, pool=HTTPConnectionPool(self._reactor, persistent=False)))
-        given = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        request_headers = {"Authorization": f"Bearer {self.token}", **(headers or {})}
         data = None
         if body is not None:
             data = msgspec.json.encode(body)
-            given = {"Content-Type": "application/json", **given}
+            request_headers = {"Content-Type": "application/json", **request_headers}
         response = await http.request(
             method,
             f"{self.url}{path}",
-            headers=cast("Any", given),
+            headers=cast("Any", request_headers),
             data=data,
             unbuffered=False,
             reactor=self._reactor,
             timeout=30,
         )
         content = await response.content()
-        shown = {
+        response_headers = {
             name.decode("latin-1").lower(): values[-1].decode("latin-1")
             for name, values in response.headers.getAllRawHeaders()
         }
-        return Answer(response.code, shown, content)
+        return Response(response.code, response_headers, content)
 
-    async def ask(self, method: str, path: str, body: object | None = None) -> Any:
-        """Ask REST for something that must succeed, and give back the JSON of its answer."""
-        answer = await self.request(method, path, body)
-        if not 200 <= answer.status < 300:
-            raise SandboxError(f"{method} {path}: {answer.status} {answer.body.decode(errors='replace')}")
-        return answer.json() if answer.body else None
+    async def request_json(self, method: str, path: str, body: object | None = None) -> Any:
+        """Send a request and return the JSON of its response, or None if the response is empty.
 
-    async def recording_of(self, profile_id: str, seconds: float = 30.0) -> dict[str, Any]:
-        """Wait for the Profile's newest Recording to reach a final state, and give it back."""
+        Raises SandboxError if the status is not 2xx.
+        """
+        response = await self.request(method, path, body)
+        if not 200 <= response.status < 300:
+            raise SandboxError(f"{method} {path}: {response.status} {response.body.decode(errors='replace')}")
+        return response.json() if response.body else None
+
+    async def wait_for_recording(self, profile_id: str, seconds: float = 30.0) -> dict[str, Any]:
+        """Wait until the Profile's newest Recording is in a final state, and return it.
+
+        Raises SandboxError after ``seconds``.
+        """
         recordings: list[dict[str, Any]] = []
 
         async def final() -> bool:
-            recordings[:] = await self.ask("GET", f"/profiles/{profile_id}/recordings")
-            return bool(recordings) and recordings[0]["state"] in ("completed", "failed", "absent")
+            recordings[:] = await self.request_json("GET", f"/profiles/{profile_id}/recordings")
+            return bool(recordings) and recordings[0]["state"] in FINAL_STATES
 
-        if not await self.until(final, seconds):
-            raise SandboxError(f"no finished recording in {seconds:g} s: {recordings}\n{self.voxrec_log()}")
+        if not await self.wait_until(final, seconds):
+            raise SandboxError(f"no finished recording within {seconds:g} s: {recordings}\n{self.voxrec_log_tail()}")
         return recordings[0]
 
-    async def mail_about(self, recording_id: str, seconds: float = 30.0) -> tuple[Path, EmailMessage]:
-        """Wait for the mail about a Recording, and give back its file and the mail."""
+    async def wait_for_mail(self, recording_id: str, seconds: float = 30.0) -> tuple[Path, EmailMessage]:
+        """Wait for the mail with a Recording, and return its file and the parsed mail.
+
+        Raises SandboxError after ``seconds``.
+        """
         found: list[tuple[Path, EmailMessage]] = []
 
         async def arrived() -> bool:
             found[:] = [each for each in self.mails() if each[1]["X-Voxrec-Recording"] == recording_id]
             return bool(found)
 
-        if not await self.until(arrived, seconds):
-            raise SandboxError(f"no mail about {recording_id} in {seconds:g} s\n{self.voxrec_log()}")
+        if not await self.wait_until(arrived, seconds):
+            raise SandboxError(f"no mail with recording {recording_id} within {seconds:g} s\n{self.voxrec_log_tail()}")
         return found[0]
 
     def mails(self) -> list[tuple[Path, EmailMessage]]:
-        """All mails in the mailbox, oldest first."""
+        """Return the file and the parsed content of each mail in the mailbox, oldest first."""
         files = sorted(self.mailbox_directory.glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)
         parser = BytesParser(policy=email_policy)
         return [(path, parser.parsebytes(path.read_bytes())) for path in files]
 
-    async def until(self, condition: Callable[[], Any], seconds: float) -> bool:
-        """Ask an async ``condition`` again and again until it holds; False where it did not in time."""
+    async def wait_until(self, condition: Callable[[], Any], seconds: float) -> bool:
+        """Wait until the coroutine function ``condition`` returns true; return False if it does not in time."""
         deadline = self._reactor.seconds() + seconds
         while not await condition():
             if self._reactor.seconds() > deadline:
@@ -304,5 +318,5 @@ class Stack:
 
 
 def _package_root() -> Path:
-    """From where ``-m voxrec...`` finds the same package as this process did."""
+    """Return the directory from which ``python -m voxrec...`` imports the same package as this process."""
     return Path(__file__).parents[2]

@@ -1,6 +1,6 @@
-"""Test tones and their measure: what the phones play, and the proof of what they heard. Pure functions over samples.
+"""Generate test tones and measure them in recordings. Pure functions over samples.
 
-Samples are floats in -1..1; one channel is an array of shape (frames,). Levels are amplitudes: 1.0 is full scale,
+Samples are floats from -1 to 1; one channel is an array of shape (frames,). Levels are amplitudes: 1.0 is full scale,
 0 dBFS.
 """
 
@@ -24,21 +24,21 @@ _SPARKLINE_FLOOR_DB = -48.0
 
 
 class Match(NamedTuple):
-    """Where a known sound was found: ``seconds`` from the start, and how sure (``score``, 0 to 1)."""
+    """Position of a known sound in ``seconds`` from the start, and the confidence ``score`` from 0 to 1."""
 
     seconds: float
     score: float
 
 
-def make_tone(path: Path, hz: float, seconds: float, *, rate: int = 8000, level_dbfs: float = -12.0) -> Path:
-    """Write a steady tone as a 16 bit mono WAV file and return its path."""
-    return make_tones(path, [hz], seconds, rate=rate, level_dbfs=level_dbfs)
+def write_tone(path: Path, hz: float, seconds: float, *, rate: int = 8000, level_dbfs: float = -12.0) -> Path:
+    """Write a steady tone to a 16-bit mono WAV file and return its path."""
+    return write_tones(path, [hz], seconds, rate=rate, level_dbfs=level_dbfs)
 
 
-def make_tones(
+def write_tones(
     path: Path, frequencies: Sequence[float], seconds: float, *, rate: int = 8000, level_dbfs: float = -12.0
 ) -> Path:
-    """Write several tones (Hz) at once, each of the given level, as a 16 bit mono WAV file and return its path."""
+    """Write a mix of tones (Hz), each at the given level, to a 16-bit mono WAV file and return its path."""
     time = np.arange(round(seconds * rate)) / rate
     level = 10 ** (level_dbfs / 20)
     samples = np.zeros(len(time))
@@ -49,39 +49,39 @@ def make_tones(
     return path
 
 
-def repeat(source: Path, target: Path, seconds: float) -> Path:
-    """Write ``source`` over and over, ``seconds`` long at least, to ``target`` and return that."""
+def loop_to_length(source: Path, target: Path, seconds: float) -> Path:
+    """Write ``source`` repeated to a length of at least ``seconds`` to ``target``, and return ``target``."""
     samples, rate = soundfile.read(source, dtype="int16")
-    times = max(1, int(np.ceil(seconds * rate / max(1, len(samples)))))
+    repetitions = max(1, int(np.ceil(seconds * rate / max(1, len(samples)))))
     target.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(target, np.concatenate([samples] * times), rate, subtype="PCM_16")
+    soundfile.write(target, np.concatenate([samples] * repetitions), rate, subtype="PCM_16")
     return target
 
 
-def load(path: Path) -> tuple[Samples, int]:
-    """Read an audio file: samples of shape (frames, channels), and the rate in Hz."""
+def load_audio(path: Path) -> tuple[Samples, int]:
+    """Return the samples of an audio file with shape (frames, channels), and its rate in Hz."""
     samples, rate = soundfile.read(path, dtype="float64", always_2d=True)
     return samples, int(rate)
 
 
-def energy(samples: Samples, rate: int, hz: float, window_seconds: float = WINDOW_SECONDS) -> Samples:
-    """Return the amplitude of the tone ``hz`` for every millisecond (STEP_SECONDS) of one channel.
+def tone_amplitude(samples: Samples, rate: int, hz: float, window_seconds: float = WINDOW_SECONDS) -> Samples:
+    """Return the amplitude of the tone ``hz`` in one channel, one value for each millisecond (STEP_SECONDS).
 
-    Each value is the projection on that tone (a single bin of a Fourier transform) over a window centred there. A
-    frequency further than 1/window away counts little: 50 Hz for the default of 20 ms.
+    Each value is the projection on that tone (a single bin of a Fourier transform) over a window centred there.
+    Frequencies further away than 1/window, 50 Hz for the default of 20 ms, contribute little.
     """
     window = max(1, round(window_seconds * rate))
-    turned = samples * np.exp(-2j * np.pi * hz / rate * np.arange(len(samples)))
-    padded = np.pad(turned, (window // 2, window - window // 2))
+    shifted = samples * np.exp(-2j * np.pi * hz / rate * np.arange(len(samples)))
+    padded = np.pad(shifted, (window // 2, window - window // 2))
     sums = np.concatenate([[0], np.cumsum(padded)])
     centres = np.arange(0, len(samples) / rate, STEP_SECONDS) * rate
     starts = centres.astype(np.int64)
-    # Twice: half of a real tone's energy lies at the negative frequency.
-    level: Samples = 2 * np.abs(sums[starts + window] - sums[starts]) / window
-    return level
+    # Doubled because half of a real tone's amplitude is at the negative frequency.
+    amplitude: Samples = 2 * np.abs(sums[starts + window] - sums[starts]) / window
+    return amplitude
 
 
-def present(
+def tone_intervals(
     samples: Samples,
     rate: int,
     hz: float,
@@ -89,14 +89,14 @@ def present(
     threshold_dbfs: float = AUDIBLE_DBFS,
     window_seconds: float = WINDOW_SECONDS,
 ) -> list[tuple[float, float]]:
-    """Return the spans (start, end in seconds) where the tone is heard; none is shorter than the window."""
-    heard = energy(samples, rate, hz, window_seconds) > 10 ** (threshold_dbfs / 20)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], heard, [False]]).astype(np.int8)))
-    spans = ((start * STEP_SECONDS, end * STEP_SECONDS) for start, end in edges.reshape(-1, 2).tolist())
-    return [(start, end) for start, end in spans if end - start >= window_seconds]
+    """Return the intervals (start, end in seconds) that contain the tone; none is shorter than the window."""
+    audible = tone_amplitude(samples, rate, hz, window_seconds) > 10 ** (threshold_dbfs / 20)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], audible, [False]]).astype(np.int8)))
+    intervals = ((start * STEP_SECONDS, end * STEP_SECONDS) for start, end in edges.reshape(-1, 2).tolist())
+    return [(start, end) for start, end in intervals if end - start >= window_seconds]
 
 
-def missing(
+def missing_milliseconds(
     samples: Samples,
     rate: int,
     hz: float,
@@ -106,48 +106,49 @@ def missing(
     threshold_dbfs: float = AUDIBLE_DBFS,
     window_seconds: float = WINDOW_SECONDS,
 ) -> float:
-    """Return for how many milliseconds between ``start`` and ``end`` (seconds) the tone is away.
+    """Return the total milliseconds between ``start`` and ``end`` (seconds) in which the tone is missing.
 
-    Away means below half its own usual level there. A gap longer than half the window is measured to the millisecond;
-    a shorter one does not show. What lies beyond the end of the samples is missing.
+    The tone is missing where its amplitude is less than half of its 90th percentile in that interval, or inaudible. A
+    gap longer than half the window is measured to the millisecond; shorter gaps are not detected. The part of the
+    interval after the last sample is missing.
     """
-    wanted = round((end - start) / STEP_SECONDS)
+    steps = round((end - start) / STEP_SECONDS)
     first = round(start / STEP_SECONDS)
-    level = energy(samples, rate, hz, window_seconds)[first : first + wanted]
-    usual = float(np.percentile(level, 90)) if len(level) else 0.0
+    amplitude = tone_amplitude(samples, rate, hz, window_seconds)[first : first + steps]
+    usual = float(np.percentile(amplitude, 90)) if len(amplitude) else 0.0
     floor = max(usual / 2, 10 ** (threshold_dbfs / 20))
-    return float(wanted - np.count_nonzero(level >= floor)) * STEP_SECONDS * 1000
+    return float(steps - np.count_nonzero(amplitude >= floor)) * STEP_SECONDS * 1000
 
 
-def find(sample: Samples, in_samples: Samples, rate: int) -> Match:
-    """Find a known sound in one channel of the same rate.
+def find_sound(sound: Samples, channel: Samples, rate: int) -> Match:
+    """Find the best match of a known sound in one channel of the same rate.
 
-    Steady tones and companding (G.711) in the channel do not hide it: the channel's own spectrum is flattened first,
-    so that what towers over it counts no more than the rest. Scores above 0.5 are a find, below 0.2 chance.
+    Steady tones and companding (G.711) in the channel do not hide the sound, because the channel's spectrum is
+    flattened first. A score above 0.5 means that the sound is there, one below 0.2 that it is not.
     """
-    if len(in_samples) < len(sample) or not np.any(sample):
+    if len(channel) < len(sound) or not np.any(sound):
         return Match(0.0, 0.0)
-    length = 1 << (len(in_samples) + len(sample)).bit_length()
-    where = np.fft.rfft(in_samples, length)
-    what = np.fft.rfft(sample, length)
-    flatten = _flattening(where, length, rate)
-    # Only where the sound itself has something to say: elsewhere the flattened spectrum is nothing but noise.
-    weight = np.abs(what) ** 2 > 1e-4 * np.max(np.abs(what) ** 2)
-    flat_where = np.fft.irfft(where * flatten * weight, length)
-    flat_what = what * flatten * weight
-    correlation = np.fft.irfft(np.fft.rfft(flat_where) * np.conj(flat_what), length)
-    offsets = len(in_samples) - len(sample) + 1
-    sums = np.concatenate([[0], np.cumsum(flat_where[: len(in_samples)] ** 2)])
-    local = np.sqrt(np.maximum(sums[len(sample) : len(sample) + offsets] - sums[:offsets], 0))
-    own = np.sqrt(np.sum(np.fft.irfft(flat_what, length) ** 2))
-    # Silence correlates with anything: it may not divide by (almost) nothing.
-    score = correlation[:offsets] / (own * np.maximum(local, 0.05 * np.max(local)) + 1e-12)
+    length = 1 << (len(channel) + len(sound)).bit_length()
+    channel_spectrum = np.fft.rfft(channel, length)
+    sound_spectrum = np.fft.rfft(sound, length)
+    flattening = _flattening(channel_spectrum, length, rate)
+    # Bins in which the sound has no energy hold only noise after flattening.
+    mask = np.abs(sound_spectrum) ** 2 > 1e-4 * np.max(np.abs(sound_spectrum) ** 2)
+    flat_channel = np.fft.irfft(channel_spectrum * flattening * mask, length)
+    flat_sound_spectrum = sound_spectrum * flattening * mask
+    correlation = np.fft.irfft(np.fft.rfft(flat_channel) * np.conj(flat_sound_spectrum), length)
+    offsets = len(channel) - len(sound) + 1
+    sums = np.concatenate([[0], np.cumsum(flat_channel[: len(channel)] ** 2)])
+    local_norm = np.sqrt(np.maximum(sums[len(sound) : len(sound) + offsets] - sums[:offsets], 0))
+    sound_norm = np.sqrt(np.sum(np.fft.irfft(flat_sound_spectrum, length) ** 2))
+    # The lower bound of the divisor keeps silence, which would correlate with anything, from scoring high.
+    score = correlation[:offsets] / (sound_norm * np.maximum(local_norm, 0.05 * np.max(local_norm)) + 1e-12)
     best = int(np.argmax(score))
     return Match(best / rate, float(np.clip(score[best], 0, 1)))
 
 
 def sparkline(samples: Samples, width: int = 60) -> str:
-    """Draw the loudness of an audio file over its time with ``width`` characters; one line for each channel."""
+    """Return the loudness over time as ``width`` block characters; one line for each channel."""
     channels = samples.T if samples.ndim > 1 else samples[np.newaxis]
     return "\n".join(_draw(channel, width) for channel in channels)
 

@@ -1,18 +1,18 @@
-"""Tests of voxrec.sandbox.chaos.soak: when a figure has ended where it began."""
+"""Tests of voxrec.sandbox.chaos.soak: the limits of the figures."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.sandbox.chaos.soak import BOUNDS, Change
+from voxrec.sandbox.chaos.soak import ALLOWED_GROWTH, Measurement
 
 
-class ChangeTests(SynchronousTestCase):
-    def test_what_has_no_bound_may_not_grow(self) -> None:
-        self.assertTrue(Change("Asterisk channels", 0, 0, 5000).holds)
-        self.assertFalse(Change("Asterisk channels", 0, 1, 5000).holds)
-        self.assertTrue(Change("Asterisk channels", 1, 0, 5000).holds)
+class MeasurementTests(SynchronousTestCase):
+    def test_a_figure_without_allowed_growth_may_not_increase(self) -> None:
+        self.assertTrue(Measurement("Asterisk channels", 0, 0, 5000).within_limit)
+        self.assertFalse(Measurement("Asterisk channels", 0, 1, 5000).within_limit)
+        self.assertTrue(Measurement("Asterisk channels", 1, 0, 5000).within_limit)
 
-    def test_a_leaked_call_object_of_ten_kibibytes_shows(self) -> None:
+    def test_a_leak_of_ten_kibibytes_per_call_exceeds_the_limit(self) -> None:
         name = "voxrec memory, MiB"
-        self.assertIn(name, BOUNDS)
-        self.assertTrue(Change(name, 100, 110, 5000).holds)
-        self.assertFalse(Change(name, 100, 100 + 5000 * 10 / 1024, 5000).holds)
+        self.assertIn(name, ALLOWED_GROWTH)
+        self.assertTrue(Measurement(name, 100, 110, 5000).within_limit)
+        self.assertFalse(Measurement(name, 100, 100 + 5000 * 10 / 1024, 5000).within_limit)

@@ -1,4 +1,4 @@
-"""``make chaos`` and ``make soak``: real calls while everything that can break breaks, or for very long.
+"""``make chaos`` and ``make soak``: real calls during injected faults, and thousands of calls in sequence.
 
-What is owed is told by the phones alone; what was found is measured in the archive's audio and in the mailbox.
+The expected results come from the phones only; the found ones are measured in the archived audio and in the mailbox.
 """

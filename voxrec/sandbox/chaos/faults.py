@@ -1,4 +1,4 @@
-"""What can break, each as one small thing with a beginning and an end. What was begun is always ended."""
+"""The faults that a chaos run injects. Each fault that was injected is always reverted."""
 
 import os
 import signal
@@ -16,25 +16,26 @@ from twisted.internet.threads import deferToThread
 
 from voxrec.postgres.embedded import Cluster
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
-from voxrec.sandbox.chaos.ledger import Excuses
-from voxrec.sandbox.chaos.schedule import Kind
+from voxrec.sandbox.chaos.schedule import FaultKind
+from voxrec.sandbox.chaos.verification import AllowedEffects
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.mailbox import Mailbox
-from voxrec.sandbox.process import Process, dying_with_parent
+from voxrec.sandbox.process import Process, with_parent_death_signal
 from voxrec.sandbox.stack import Stack
 
-ENDLESS: Final = 10**9
+UNTIL_REVERTED: Final = 10**9
+"""Count of a mailbox fault that lasts until `MailboxFault.recover`."""
 STOP_SECONDS: Final = 90.0
-"""What systemctl restart would wait at least: calls may end by themselves meanwhile."""
-WELL_SECONDS: Final = 120.0
-"""After so long without its faults voxrec has to be well."""
-ROOM: Final = "1g"
+"""Timeout of an orderly stop of voxrec."""
+READY_SECONDS: Final = 120.0
+"""Time within which voxrec must be ready again after a fault has ended."""
+FILESYSTEM_SIZE: Final = "1g"
 TABLES: Final = ("recordings", "jobs", "profiles")
 
 
 @dataclass
-class Rig:
-    """What faults befall. ``directory`` of the PostgreSQL ``cluster`` is told apart, since it keeps its own."""
+class Environment:
+    """The programs into which faults are injected; ``cluster_directory`` is the directory of ``cluster``."""
 
     reactor: Any
     stack: Stack
@@ -43,110 +44,112 @@ class Rig:
     mailbox: Mailbox
     mail_port: int
 
-    async def well(self) -> None:
-        """Wait until voxrec is ready; SandboxError where it does not become so."""
+    async def wait_until_ready(self) -> None:
+        """Wait until voxrec is ready. Raises SandboxError after 120 s."""
 
         async def ready() -> bool:
-            return await self.stack.health() == 200
+            return await self.stack.readiness_status() == 200
 
-        if not await self.stack.until(ready, WELL_SECONDS):
-            raise SandboxError(f"voxrec is not ready {WELL_SECONDS:g} s after a fault:\n{self.stack.voxrec_log()}")
+        if not await self.stack.wait_until(ready, READY_SECONDS):
+            raise SandboxError(
+                f"voxrec is not ready {READY_SECONDS:g} s after a fault:\n{self.stack.voxrec_log_tail()}"
+            )
 
     def database_processes(self) -> list[int]:
-        """The ids of PostgreSQL's processes, the postmaster's first: all work in its data directory."""
-        found = []
+        """Return the ids of the processes that run in PostgreSQL's data directory, the postmaster first."""
+        processes = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if (process / "cwd").readlink() == self.cluster_directory / "cluster":
-                    found.append(int(process.name))
-        return sorted(found)
+                    processes.append(int(process.name))
+        return sorted(processes)
 
     async def start_database(self) -> None:
-        """Start PostgreSQL and wait until it takes connections."""
+        """Start PostgreSQL and wait until it accepts connections."""
         await deferToThread(self.cluster.prepare)
         self.cluster.launch()
         await deferToThread(self.cluster.wait_until_ready)
 
 
 class Fault(Protocol):
-    """One kind of fault. ``end`` comes some time after ``begin``, surely, and leaves all as it was.
+    """One kind of fault. ``recover`` is always called some time after ``inject`` and restores the earlier state.
 
-    What follows is waited for with `Rig.well`, which is no part of the fault.
+    It does not wait until voxrec is ready again: the run does so with `Environment.wait_until_ready`.
     """
 
-    kind: Kind
+    kind: FaultKind
 
-    async def begin(self, rig: Rig) -> None:
-        """Break it."""
+    async def inject(self, environment: Environment) -> None:
+        """Start the fault."""
 
-    async def end(self, rig: Rig) -> None:
-        """Let it be mended."""
+    async def recover(self, environment: Environment) -> None:
+        """End the fault."""
 
 
 @dataclass
 class VoxrecKilled:
-    """Kill -9, and a start at once or some seconds later."""
+    """voxrec is killed (SIGKILL), and started again immediately or some seconds later."""
 
-    kind = Kind("voxrec-killed", "voxrec", 0, 8)
+    kind = FaultKind("voxrec-killed", "voxrec", 0, 8)
 
-    async def begin(self, rig: Rig) -> None:
-        """Kill it."""
-        rig.stack.kill_voxrec()
+    async def inject(self, environment: Environment) -> None:
+        """Kill voxrec."""
+        environment.stack.kill_voxrec()
 
-    async def end(self, rig: Rig) -> None:
-        """Start it again."""
-        rig.stack.launch_voxrec()
+    async def recover(self, environment: Environment) -> None:
+        """Start voxrec."""
+        environment.stack.launch_voxrec()
 
 
 @dataclass
 class VoxrecRestarted:
-    """A stop in order and a start at once, as by systemctl restart."""
+    """voxrec is stopped (SIGTERM) and started again immediately, as by systemctl restart."""
 
-    kind = Kind("voxrec-restarted", "voxrec", 0, 0)
+    kind = FaultKind("voxrec-restarted", "voxrec", 0, 0)
 
-    async def begin(self, rig: Rig) -> None:
-        """Stop it, and wait until it has ended."""
-        rig.stack.signal_voxrec(signal.SIGTERM)
-        await rig.stack.voxrec_ended(STOP_SECONDS)
+    async def inject(self, environment: Environment) -> None:
+        """Stop voxrec and wait until it has ended."""
+        environment.stack.signal_voxrec(signal.SIGTERM)
+        await environment.stack.wait_until_voxrec_ended(STOP_SECONDS)
 
-    async def end(self, rig: Rig) -> None:
-        """Start it again."""
-        rig.stack.launch_voxrec()
+    async def recover(self, environment: Environment) -> None:
+        """Start voxrec."""
+        environment.stack.launch_voxrec()
 
 
 @dataclass
 class AsteriskKilled:
-    """Kill -9 of Asterisk, with all of its calls, and a start some seconds later."""
+    """Asterisk is killed (SIGKILL) with all of its calls, and started again some seconds later."""
 
-    kind = Kind("asterisk-killed", "asterisk", 0, 4)
+    kind = FaultKind("asterisk-killed", "asterisk", 0, 4)
 
-    async def begin(self, rig: Rig) -> None:
-        """Kill it."""
-        rig.stack.asterisk.kill()
+    async def inject(self, environment: Environment) -> None:
+        """Kill Asterisk."""
+        environment.stack.asterisk.kill()
 
-    async def end(self, rig: Rig) -> None:
-        """Start it again."""
-        await rig.stack.asterisk.start(rig.reactor)
+    async def recover(self, environment: Environment) -> None:
+        """Start Asterisk."""
+        await environment.stack.asterisk.start(environment.reactor)
 
 
 @dataclass
-class Stalled:
-    """A process that stands still, as on a machine that swaps, and goes on."""
+class ProcessStalled:
+    """Processes are suspended (SIGSTOP) and resumed (SIGCONT), as on a machine that swaps."""
 
-    kind: Kind
-    who: Callable[[Rig], Iterable[int]]
+    kind: FaultKind
+    process_ids: Callable[[Environment], Iterable[int]]
     _stopped: list[int] = field(default_factory=list)
 
-    async def begin(self, rig: Rig) -> None:
-        """Stop it where it is."""
-        self._stopped = list(self.who(rig))
+    async def inject(self, environment: Environment) -> None:
+        """Suspend the processes."""
+        self._stopped = list(self.process_ids(environment))
         for process in self._stopped:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGSTOP)
 
-    async def end(self, rig: Rig) -> None:
-        """Let it go on."""
-        del rig
+    async def recover(self, environment: Environment) -> None:
+        """Resume the processes."""
+        del environment
         for process in self._stopped:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGCONT)
@@ -154,53 +157,53 @@ class Stalled:
 
 @dataclass
 class PostgresStopped:
-    """PostgreSQL stopped in order, connections refused meanwhile."""
+    """PostgreSQL is shut down, and refuses connections until it is started again."""
 
-    kind = Kind("postgresql-stopped", "postgresql", 3, 60)
+    kind = FaultKind("postgresql-stopped", "postgresql", 3, 60)
 
-    async def begin(self, rig: Rig) -> None:
-        """Stop it."""
-        await deferToThread(rig.cluster.stop)
+    async def inject(self, environment: Environment) -> None:
+        """Shut PostgreSQL down."""
+        await deferToThread(environment.cluster.stop)
 
-    async def end(self, rig: Rig) -> None:
-        """Start it again."""
-        await rig.start_database()
+    async def recover(self, environment: Environment) -> None:
+        """Start PostgreSQL."""
+        await environment.start_database()
 
 
 @dataclass
 class PostgresKilled:
-    """Kill -9 of the postmaster, whose children then end by themselves."""
+    """The postmaster is killed (SIGKILL); its child processes then end by themselves."""
 
-    kind = Kind("postgresql-killed", "postgresql", 0, 20)
+    kind = FaultKind("postgresql-killed", "postgresql", 0, 20)
 
-    async def begin(self, rig: Rig) -> None:
-        """Kill it."""
-        pid = (rig.cluster_directory / "cluster" / "postmaster.pid").read_text().splitlines()[0]
+    async def inject(self, environment: Environment) -> None:
+        """Kill the postmaster."""
+        pid = (environment.cluster_directory / "cluster" / "postmaster.pid").read_text().splitlines()[0]
         os.kill(int(pid), signal.SIGKILL)
 
-    async def end(self, rig: Rig) -> None:
-        """Start it again; it replays its log first."""
-        await rig.start_database()
+    async def recover(self, environment: Environment) -> None:
+        """Start PostgreSQL, which recovers from its write-ahead log first."""
+        await environment.start_database()
 
 
 @dataclass
 class TablesLocked:
-    """Somebody holds the tables, as a careless migration or a backup would: everything is slow, nothing refused."""
+    """Another session holds exclusive locks on tables, like a careless migration: statements wait, none fails."""
 
-    kind = Kind("postgresql-slow", "postgresql", 5, 5)
+    kind = FaultKind("postgresql-slow", "postgresql", 5, 5)
     _connection: Any = None
 
-    async def begin(self, rig: Rig) -> None:
-        """Lock them."""
-        self._connection = await deferToThread(_locked, rig.cluster.dsn())
+    async def inject(self, environment: Environment) -> None:
+        """Lock the tables."""
+        self._connection = await deferToThread(_connection_with_locks, environment.cluster.dsn())
 
-    async def end(self, rig: Rig) -> None:
-        """Let go."""
-        del rig
+    async def recover(self, environment: Environment) -> None:
+        """Release the locks."""
+        del environment
         self._connection.close()
 
 
-def _locked(dsn: str) -> Any:
+def _connection_with_locks(dsn: str) -> Any:
     connection = psycopg2.connect(dsn)
     with connection.cursor() as cursor:
         for table in TABLES:
@@ -210,135 +213,142 @@ def _locked(dsn: str) -> Any:
 
 @dataclass
 class MailDown:
-    """Nobody listens where the mail server was."""
+    """The SMTP server's port is closed."""
 
-    kind = Kind("mail-down", "mail", 3, 20)
+    kind = FaultKind("mail-down", "mail", 3, 20)
 
-    async def begin(self, rig: Rig) -> None:
-        """Stop it."""
-        await rig.mailbox.stop()
+    async def inject(self, environment: Environment) -> None:
+        """Stop the SMTP server."""
+        await environment.mailbox.stop()
 
-    async def end(self, rig: Rig) -> None:
-        """Listen again."""
-        rig.mailbox.listen(rig.reactor, rig.mail_port)
+    async def recover(self, environment: Environment) -> None:
+        """Start the SMTP server."""
+        environment.mailbox.listen(environment.reactor, environment.mail_port)
 
 
 @dataclass
-class MailMisbehaves:
-    """One of the mailbox's own faults, for a time."""
+class MailboxFault:
+    """The SMTP server shows one of the faults in `voxrec.sandbox.mailbox.Faults`."""
 
-    kind: Kind
+    kind: FaultKind
     fault: str
 
-    async def begin(self, rig: Rig) -> None:
-        """Misbehave from now on."""
-        setattr(rig.mailbox.faults, self.fault, ENDLESS)
+    async def inject(self, environment: Environment) -> None:
+        """Enable the fault."""
+        setattr(environment.mailbox.faults, self.fault, UNTIL_REVERTED)
 
-    async def end(self, rig: Rig) -> None:
-        """Behave."""
-        setattr(rig.mailbox.faults, self.fault, 0)
+    async def recover(self, environment: Environment) -> None:
+        """Disable the fault."""
+        setattr(environment.mailbox.faults, self.fault, 0)
 
 
 @dataclass
 class DiskFull:
-    """No byte of room is left on a file system of its own (see `give_room`)."""
+    """A file system has no free space; it must have been mounted by `mount_tmpfs`."""
 
-    kind: Kind
-    where: Callable[[Rig], Path]
+    kind: FaultKind
+    directory: Callable[[Environment], Path]
 
-    async def begin(self, rig: Rig) -> None:
-        """Shrink it to what is in it."""
-        path = self.where(rig)
+    async def inject(self, environment: Environment) -> None:
+        """Shrink the file system to its used size."""
+        path = self.directory(environment)
         usage = os.statvfs(path)
         _remount(path, f"{(usage.f_blocks - usage.f_bfree) * usage.f_frsize}")
 
-    async def end(self, rig: Rig) -> None:
-        """Give it back its room."""
-        _remount(self.where(rig), ROOM)
+    async def recover(self, environment: Environment) -> None:
+        """Restore the size of the file system."""
+        _remount(self.directory(environment), FILESYSTEM_SIZE)
 
 
-def give_room(path: Path) -> None:
-    """Make ``path`` a file system of its own, in memory, which `DiskFull` can fill. For root, in its own name space."""
+def mount_tmpfs(path: Path) -> None:
+    """Mount a tmpfs on ``path`` for use by `DiskFull`. Needs root, and should run in a mount namespace of its own."""
     path.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM},mode=0755", "tmpfs", str(path)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={FILESYSTEM_SIZE},mode=0755", "tmpfs", str(path)], check=True)
 
 
 def _remount(path: Path, size: str) -> None:
-    # 0 would mean no limit at all; what is a page more than there is fills up with the next write
+    # A size of 0 would mean no limit; at one page more than the used size, the next write fills the file system.
     subprocess.run(["mount", "-o", f"remount,size={max(int(size), 4096) if size.isdigit() else size}", str(path)],
                    check=True)  # fmt: skip
 
 
 @dataclass
 class SecondVoxrec:
-    """A second daemon with the same Stasis application and database, as after a careless failover."""
+    """A second voxrec starts with the same Stasis application and database, as after a faulty failover."""
 
-    kind = Kind("second-voxrec", "voxrec", 3, 10)
+    kind = FaultKind("second-voxrec", "voxrec", 3, 10)
     _process: Process | None = None
 
-    async def begin(self, rig: Rig) -> None:
-        """Start it, with its own data directory and REST port."""
-        settings = yaml.safe_load(rig.stack.config_file.read_text())
-        settings["data_directory"] = str(rig.stack.directory / "second")
-        settings["archive"]["directory"] = str(rig.stack.archive_directory)
+    async def inject(self, environment: Environment) -> None:
+        """Start the second voxrec with its own data directory and REST port."""
+        settings = yaml.safe_load(environment.stack.config_file.read_text())
+        settings["data_directory"] = str(environment.stack.directory / "second")
+        settings["archive"]["directory"] = str(environment.stack.archive_directory)
         settings["rest"]["listen"] = f"tcp:{free_port(socket.SOCK_STREAM)}:interface={LOOPBACK}"
-        config = rig.stack.config_file.with_name("second.yaml")
+        config = environment.stack.config_file.with_name("second.yaml")
         config.touch(mode=0o600)
         config.write_text(yaml.safe_dump(settings))
         self._process = Process(
-            dying_with_parent(rig.stack.daemon_command(config)),
-            rig.stack.directory / "second.log",
-            directory=rig.stack.directory,
+            with_parent_death_signal(environment.stack.daemon_command(config)),
+            environment.stack.directory / "second.log",
+            directory=environment.stack.directory,
         )
 
-    async def end(self, rig: Rig) -> None:
-        """Restart the first, which had to give way and takes over again; then stop the second, in order."""
+    async def recover(self, environment: Environment) -> None:
+        """Restart the first voxrec, which had to give way and now takes the calls over; then stop the second."""
         try:
-            rig.stack.signal_voxrec(signal.SIGTERM)
-            await rig.stack.voxrec_ended(STOP_SECONDS)
-            rig.stack.launch_voxrec()
-            await rig.well()
+            environment.stack.signal_voxrec(signal.SIGTERM)
+            await environment.stack.wait_until_voxrec_ended(STOP_SECONDS)
+            environment.stack.launch_voxrec()
+            await environment.wait_until_ready()
         finally:
             if self._process is not None:
-                await self._process.stop(rig.reactor, STOP_SECONDS)
+                await self._process.stop(environment.reactor, STOP_SECONDS)
 
 
-def every_fault(*, disks: bool) -> Sequence[Fault]:
-    """Return one of each kind; those of full ``disks`` need file systems of their own."""
+def all_faults(*, include_full_disks: bool) -> Sequence[Fault]:
+    """Return one fault of each kind. Full disks need root (see `mount_tmpfs`)."""
     faults: list[Fault] = [
         VoxrecKilled(),
         VoxrecRestarted(),
-        Stalled(Kind("voxrec-stalled", "voxrec", 2, 2), lambda rig: [rig.stack.pid]),
+        ProcessStalled(FaultKind("voxrec-stalled", "voxrec", 2, 2), lambda environment: [environment.stack.pid]),
         SecondVoxrec(),
         AsteriskKilled(),
-        Stalled(Kind("asterisk-stalled", "asterisk", 2, 2), lambda rig: [rig.stack.asterisk.pid]),
+        ProcessStalled(
+            FaultKind("asterisk-stalled", "asterisk", 2, 2), lambda environment: [environment.stack.asterisk.pid]
+        ),
         PostgresStopped(),
         PostgresKilled(),
-        Stalled(Kind("postgresql-stalled", "postgresql", 3, 60), Rig.database_processes),
+        ProcessStalled(FaultKind("postgresql-stalled", "postgresql", 3, 60), Environment.database_processes),
         TablesLocked(),
         MailDown(),
-        MailMisbehaves(Kind("mail-greylists", "mail", 3, 20), "greylist"),
-        MailMisbehaves(Kind("mail-refuses", "mail", 3, 20), "unavailable"),
-        MailMisbehaves(Kind("mail-hangs", "mail", 3, 20), "hang"),
-        MailMisbehaves(Kind("mail-drops", "mail", 3, 20), "drop"),
+        MailboxFault(FaultKind("mail-greylists", "mail", 3, 20), "greylist"),
+        MailboxFault(FaultKind("mail-refuses", "mail", 3, 20), "unavailable"),
+        MailboxFault(FaultKind("mail-hangs", "mail", 3, 20), "hang"),
+        MailboxFault(FaultKind("mail-drops", "mail", 3, 20), "drop"),
     ]
-    if disks:
+    if include_full_disks:
         faults += [
-            DiskFull(Kind("spool-full", "spool", 2, 8), lambda rig: rig.stack.asterisk.recording_directory),
-            DiskFull(Kind("archive-full", "archive", 3, 20), lambda rig: rig.stack.archive_directory),
+            DiskFull(
+                FaultKind("spool-full", "spool", 2, 8),
+                lambda environment: environment.stack.asterisk.recording_directory,
+            ),
+            DiskFull(
+                FaultKind("archive-full", "archive", 3, 20), lambda environment: environment.stack.archive_directory
+            ),
         ]
     return faults
 
 
-EXCUSES: Final = Excuses(
-    # the last of them ends with a restart too
-    refused=frozenset({"voxrec-killed", "voxrec-restarted", "second-voxrec"}),
-    cut=frozenset({"asterisk-killed"}),
-    unwritable=frozenset({"spool-full"}),
-    stalled=frozenset({"asterisk-stalled"}),
-    late=frozenset({"voxrec-stalled"}),
-    resend=frozenset({
+ALLOWED_EFFECTS: Final = AllowedEffects(
+    # second-voxrec ends with a restart of the first
+    call_rejected=frozenset({"voxrec-killed", "voxrec-restarted", "second-voxrec"}),
+    call_dropped=frozenset({"asterisk-killed"}),
+    recording_disk_full=frozenset({"spool-full"}),
+    asterisk_stalled=frozenset({"asterisk-stalled"}),
+    hangup_delayed=frozenset({"voxrec-stalled"}),
+    mail_duplicated=frozenset({
         "voxrec-killed", "postgresql-stopped", "postgresql-killed", "postgresql-stalled", "postgresql-slow",
     }),
 )  # fmt: skip
-"""What each kind of fault excuses; what is not named here excuses nothing."""
+"""Effects that faults may have on calls, recordings and mails; faults that are not listed may have none."""

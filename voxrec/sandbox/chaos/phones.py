@@ -1,7 +1,7 @@
-"""The phones of a run, which write down what happened to each call: the only witnesses of what is owed.
+"""The phones of a chaos run. Their logs of each call are the only source of the expected results.
 
-One SIPp calls and one is called; each call has its own caller's number and its own length. The caller sounds at
-``CALLER_HZ`` and the far end at ``CALLEE_HZ``.
+One SIPp places the calls and another one answers them; each call has its own caller's number and its own length. The
+callers play a tone of ``CALLER_HZ`` and the callees one of ``CALLEE_HZ``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,27 +12,35 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.chaos.schedule import PlannedCall
-from voxrec.sandbox.sipp import OTHER_RESPONSES, CallerMessages, Sipp, answer, play, response, send
+from voxrec.sandbox.sipp import (
+    OTHER_RESPONSES,
+    CallerMessages,
+    Sipp,
+    invite_ok_message,
+    play_step,
+    response_message,
+    send_step,
+)
 
 CALLER_HZ = 440.0
 CALLEE_HZ = 880.0
-# Below the ports of Asterisk (20000 up) and of the phones (10000 up).
+# Below the port ranges of Asterisk (from 20000) and of the phones (from 10000).
 CALLER_RTP = ("-min_rtp_port", "3000", "-max_rtp_port", "5998")
 CALLEE_RTP = ("-min_rtp_port", "6000", "-max_rtp_port", "9998")
 TICK_SECONDS = 0.25
-"""The grain of a call's length."""
-FORSAKEN_SECONDS = 30.0
-"""After so long without a BYE the called phone gives up: the longest call, and then some."""
-CALL_ENDS_SECONDS = 40.0
-"""After its planned length a call's signalling is over in so many seconds: RFC 3261's timer B, and then some."""
+"""Resolution of a call's length."""
+CALLEE_TIMEOUT_SECONDS = 30.0
+"""Time without a BYE after which a callee ends its call; longer than the longest call."""
+CALL_END_SECONDS = 40.0
+"""Maximum time from a call's planned end to the end of its signalling; longer than RFC 3261's timer B of 32 s."""
 
 
 @dataclass(frozen=True, slots=True)
-class Witnessed:
-    """One call as its phones saw it; moments are seconds since the epoch, None for what never came.
+class ObservedCall:
+    """One call as its phones observed it; times are seconds since the epoch, None for what did not happen.
 
-    ``code``: the final response to the INVITE, 0 where none came. ``ended``: when the caller hung up or, where
-    ``by_caller`` is false, when it was hung up on. ``far_ended``: when the called phone was hung up on.
+    ``code``: the final response to the INVITE, 0 if there was none. ``ended``: when the caller hung up or, if
+    ``by_caller`` is false, when it received a BYE. ``far_ended``: when the callee received a BYE.
     """
 
     number: str
@@ -45,12 +53,12 @@ class Witnessed:
 
     @property
     def answered(self) -> float | None:
-        """When the caller was answered."""
+        """When the caller received a 200."""
         return self.settled if self.code == 200 else None
 
 
-class Callers:
-    """Places the planned calls, ``rate`` a second, to ``target`` at ``to`` (host, port)."""
+class CallerPhones:
+    """Places the planned calls, ``rate`` per second, to the user ``target`` at the host and port ``to``."""
 
     def __init__(
         self,
@@ -69,81 +77,81 @@ class Callers:
         self._arguments = [
             *(f"{to[0]}:{to[1]}", "-s", target, "-m", str(len(calls)), "-l", str(len(calls))),
             *("-r", str(round(rate * 1000)), "-rp", "1000000", *CALLER_RTP),
-            *("-inf", self._sipp.inside("calls.csv")),
+            *("-inf", self._sipp.path_inside("calls.csv")),
         ]
 
     @property
     def seconds(self) -> float:
-        """How long it takes to place them all and to have them over."""
+        """Maximum time to place all calls and to wait for their end."""
         longest = max(call.seconds for call in self._calls)
-        return len(self._calls) / self._rate + longest + CALL_ENDS_SECONDS
+        return len(self._calls) / self._rate + longest + CALL_END_SECONDS
 
     def start(self) -> None:
-        """Start to call."""
+        """Start to place the calls."""
         self._directory.mkdir(parents=True, exist_ok=True)
         lines = (f"{call.number};{round(call.seconds / TICK_SECONDS)};" for call in self._calls)
         (self._directory / "calls.csv").write_text("\n".join(["SEQUENTIAL", *lines, ""]))
-        self._sipp.start(caller_scenario(self._sipp.inside("tone.ul")), self._arguments)
+        self._sipp.start(caller_scenario(self._sipp.path_inside("tone.ul")), self._arguments)
 
     async def finish(self) -> None:
-        """Wait until every call is over."""
-        await self._sipp.ended(self.seconds)
+        """Wait until all calls are over. Raises SandboxError if they take longer than `seconds`."""
+        await self._sipp.wait_until_ended(self.seconds)
 
     async def stop(self) -> None:
-        """End it, whatever its calls are at."""
+        """Stop SIPp without waiting for its calls."""
         await self._sipp.stop()
 
     @property
     def log(self) -> str:
-        """What it wrote down."""
+        """The log of all calls, for `parse_call_logs`."""
         return self._sipp.results()
 
 
-class Desks:
-    """The called phones: any number of calls at once, each answered immediately."""
+class CalleePhones:
+    """Answers any number of concurrent calls immediately."""
 
     def __init__(self, reactor: IReactorTime, directory: Path, rootfs: Path | None) -> None:
         self._sipp = Sipp(reactor, directory, rootfs, "answerer", CALLEE_HZ)
 
     @property
     def uri(self) -> str:
-        """The SIP URI to call them under."""
+        """The SIP URI of the callees."""
         return f"sip:desk@{LOOPBACK}:{self._sipp.port}"
 
     async def start(self) -> None:
-        """Start and wait until it listens."""
-        await self._sipp.listen(desk_scenario(self._sipp.inside("tone.ul")), [*CALLEE_RTP])
+        """Start SIPp and wait until it listens."""
+        await self._sipp.start_listening(callee_scenario(self._sipp.path_inside("tone.ul")), [*CALLEE_RTP])
 
     async def stop(self) -> None:
-        """End it, whatever its calls are at."""
+        """Stop SIPp without waiting for its calls."""
         await self._sipp.stop()
 
     @property
     def log(self) -> str:
-        """What it wrote down."""
+        """The log of all calls, for `parse_call_logs`."""
         return self._sipp.results()
 
 
 def caller_scenario(media_file: str) -> str:
-    """Return the scenario of a caller whose number and ticks to talk come from a CSV file."""
-    says = CallerMessages.of("[field0]", "", "[rtpstream_audio_port]")
+    """Return the scenario of a caller whose number and length in ticks come from a CSV file, and which logs."""
+    messages = CallerMessages.of("[field0]", "", "[rtpstream_audio_port]")
     return f"""\
 <?xml version="1.0" encoding="UTF-8"?>
-<scenario name="voxrec caller that writes down">
+<scenario name="voxrec chaos caller">
 <nop><action>
 <assignstr assign_to="ticks" value="[field1]"/><todouble assign_to="left" variable="ticks"/>
 </action></nop>
-{_write_down("[field0] invited")}
-{send(says.invite, 'retrans="500"')}
+{_log_step("[field0] invited")}
+{send_step(messages.invite, 'retrans="500"')}
 {OTHER_RESPONSES}
 <recv response="200" rrs="true"/>
-{_write_down("[field0] answered")}
-{send(says.ack)}
-{play(media_file)}
+{_log_step("[field0] answered")}
+{send_step(messages.ack)}
+{play_step(media_file)}
 <label id="talk"/>
 <recv request="BYE" timeout="{round(TICK_SECONDS * 1000)}" ontimeout="tick"/>
-{_write_down("[field0] cut")}
-{send(response(200, "OK", "[last_To:]"), 'next="done"')}
+{_log_step("[field0] dropped")}
+{send_step(response_message(200, "OK", "[last_To:]"), 'next="done"')}
 <label id="tick"/>
 <nop><action>
 <subtract assign_to="left" value="1"/><test assign_to="enough" variable="left" compare="less_than" value="1"/>
@@ -151,61 +159,61 @@ def caller_scenario(media_file: str) -> str:
 <nop test="enough" next="hang up"/>
 <nop next="talk"/>
 <label id="hang up"/>
-{_write_down("[field0] hung-up")}
-{send(says.bye, 'retrans="500"')}
+{_log_step("[field0] hung-up")}
+{send_step(messages.bye, 'retrans="500"')}
 <recv response="200" next="done"/>
-<label id="refused"/>
-{send(says.refusal_ack)}
-{_write_down("[field0] refused", "[$code]")}
+<label id="rejected"/>
+{send_step(messages.rejection_ack)}
+{_log_step("[field0] rejected", "[$code]")}
 <label id="done"/>
 </scenario>
 """
 
 
-def desk_scenario(media_file: str) -> str:
-    """Return the scenario of a called phone that writes down when it is hung up on, with the caller's number."""
+def callee_scenario(media_file: str) -> str:
+    """Return the scenario of a callee that logs the caller's number when it receives a BYE."""
     to = "[last_To:];tag=[pid]-[call_number]"
     return f"""\
 <?xml version="1.0" encoding="UTF-8"?>
-<scenario name="voxrec desk that writes down">
+<scenario name="voxrec chaos callee">
 <recv request="INVITE"><action>
 <ereg regexp="[+]4990[0-9]+" search_in="hdr" header="From:" assign_to="number"/>
 </action></recv>
-{send(answer(to, "[rtpstream_audio_port]"), 'retrans="500"')}
+{send_step(invite_ok_message(to, "[rtpstream_audio_port]"), 'retrans="500"')}
 <recv request="ACK"/>
-{play(media_file)}
-<recv request="BYE" timeout="{round(FORSAKEN_SECONDS * 1000)}" ontimeout="done"/>
-{_write_down("[$number] far-ended")}
-{send(response(200, "OK", "[last_To:]"))}
+{play_step(media_file)}
+<recv request="BYE" timeout="{round(CALLEE_TIMEOUT_SECONDS * 1000)}" ontimeout="done"/>
+{_log_step("[$number] far-ended")}
+{send_step(response_message(200, "OK", "[last_To:]"))}
 <label id="done"/>
 </scenario>
 """
 
 
-def _write_down(what: str, detail: str = "") -> str:
+def _log_step(event: str, detail: str = "") -> str:
     return (
         '<nop><action><gettimeofday assign_to="second,micro"/>'
-        f'<log message="{what} [$second] [$micro] {detail}"/></action></nop>'
+        f'<log message="{event} [$second] [$micro] {detail}"/></action></nop>'
     )
 
 
-def witnessed(callers: str, desks: str) -> list[Witnessed]:
-    """Read what the phones wrote down, one `Witnessed` for each INVITE."""
+def parse_call_logs(callers: str, callees: str) -> list[ObservedCall]:
+    """Parse the logs of `CallerPhones` and `CalleePhones` into one `ObservedCall` for each INVITE of a caller."""
     calls: dict[str, dict[str, float]] = {}
     codes: dict[str, int] = {}
-    for number, event, at, code in (*_lines(callers), *_lines(desks)):
-        # a far end that was told of twice was called twice: the first is the one that counts
+    for number, event, at, code in (*_parse_lines(callers), *_parse_lines(callees)):
+        # If the far end was called twice for one call, the first of its BYEs counts.
         calls.setdefault(number, {}).setdefault(event, at)
-        if event == "refused":
+        if event == "rejected":
             codes[number] = code
     return [
-        Witnessed(
+        ObservedCall(
             number=number,
             invited=at["invited"],
             code=200 if "answered" in at else codes.get(number, 0),
-            settled=at.get("answered", at.get("refused")),
-            ended=at.get("cut", at.get("hung-up")),
-            by_caller="cut" not in at,
+            settled=at.get("answered", at.get("rejected")),
+            ended=at.get("dropped", at.get("hung-up")),
+            by_caller="dropped" not in at,
             far_ended=at.get("far-ended"),
         )
         for number, at in calls.items()
@@ -213,7 +221,7 @@ def witnessed(callers: str, desks: str) -> list[Witnessed]:
     ]
 
 
-def _lines(log: str) -> Iterator[tuple[str, str, float, int]]:
+def _parse_lines(log: str) -> Iterator[tuple[str, str, float, int]]:
     for line in log.splitlines():
         number, event, second, micro, *code = line.split()
         yield number, event, float(second) + float(micro) / 1e6, int(code[0]) if code else 0

@@ -1,4 +1,4 @@
-"""``make soak``: thousands of short calls, and whether voxrec and Asterisk end where they began."""
+"""``make soak``: place thousands of short calls and verify that voxrec and Asterisk release all resources."""
 
 import argparse
 import json
@@ -11,49 +11,57 @@ from typing import Any, Final, NamedTuple
 from rich.table import Table
 from twisted.internet.task import deferLater
 
-from voxrec.sandbox.chaos.phones import Callers, Desks, witnessed
-from voxrec.sandbox.chaos.run import MAILBOX, left_in, looker_on, metrics
+from voxrec.sandbox.chaos.inspection import asterisk_leftovers, read_metrics
+from voxrec.sandbox.chaos.phones import CalleePhones, CallerPhones, parse_call_logs
+from voxrec.sandbox.chaos.run import MAIL_ADDRESS
 from voxrec.sandbox.chaos.schedule import PlannedCall
-from voxrec.sandbox.chaos.supervisor import endure
-from voxrec.sandbox.demo import console, step
+from voxrec.sandbox.chaos.supervisor import supervise
+from voxrec.sandbox.console import console, print_step
 from voxrec.sandbox.errors import SandboxError
+from voxrec.sandbox.observer import observe_asterisk
 from voxrec.sandbox.stack import Stack
 
-TALK_SECONDS: Final = 1.0
-WARM_UP: Final = 500
-"""Calls before the first look: thread pools, connections and allocators have their size by then."""
+CALL_SECONDS: Final = 1.0
+WARM_UP_CALLS: Final = 500
+"""Calls before the first measurement: thread pools, connections and allocators have reached their size by then."""
 SETTLE_SECONDS: Final = 600.0
-REST_SECONDS: Final = 40.0
-"""Until the last SIP transaction is forgotten (RFC 3261, timers B, H and J: 32 s), and idle connections too."""
+IDLE_SECONDS: Final = 40.0
+"""Wait before a measurement until SIP transactions (RFC 3261, timers B, H, J: 32 s) and idle connections have ended."""
+PENDING_METRICS: Final = (
+    "voxrec_jobs_waiting",
+    "voxrec_calls_live",
+    "voxrec_journal_pending",
+    "voxrec_events_pending",
+)
 
 
-class Bound(NamedTuple):
-    """How much more than at the beginning a figure may be at the end: ``fixed``, and so much for each call."""
+class Growth(NamedTuple):
+    """Allowed increase of a figure: ``fixed``, plus ``per_call`` for each call."""
 
     fixed: float
     per_call: float = 0.0
 
 
-NOTHING: Final = Bound(0)
-BOUNDS: Final[Mapping[str, Bound]] = {
-    # A leaked call would be its machine, its timers and its Recording: more than 10 KiB. What both programs may gain
-    # instead is what their allocators keep of a busier moment than the warm-up had.
-    "voxrec memory, MiB": Bound(16, 0.001),
-    "Asterisk memory, MiB": Bound(24, 0.001),
-    # a keep-alive connection to Asterisk or to PostgreSQL that was not open at that moment, and its thread
-    "voxrec files": Bound(4),
-    "voxrec threads": Bound(10),
-    "Asterisk files": Bound(4),
-    "Asterisk threads": Bound(8),
-    # its pools grow by 5 with load (pjsip.conf, threadpool_auto_increment), and shrink after a minute without
-    "Asterisk taskprocessors": Bound(12),
+NO_GROWTH: Final = Growth(0)
+ALLOWED_GROWTH: Final[Mapping[str, Growth]] = {
+    # A leaked call (state machine, timers, Recording) would be more than 10 KiB. The limits allow for what both
+    # programs' allocators keep after a higher load than during the warm-up.
+    "voxrec memory, MiB": Growth(16, 0.001),
+    "Asterisk memory, MiB": Growth(24, 0.001),
+    # a keep-alive connection to Asterisk or to PostgreSQL that was closed at the first measurement, and its thread
+    "voxrec files": Growth(4),
+    "voxrec threads": Growth(10),
+    "Asterisk files": Growth(4),
+    "Asterisk threads": Growth(8),
+    # its thread pools grow by 5 under load (pjsip.conf, threadpool_auto_increment), and shrink when idle for a minute
+    "Asterisk taskprocessors": Growth(12),
 }
-"""What is not named here has to be what it was."""
+"""Allowed increase by figure; all others must not increase."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One figure before and after so many calls."""
+class Measurement:
+    """One figure before and after a number of calls."""
 
     name: str
     before: float
@@ -62,18 +70,18 @@ class Change:
 
     @property
     def allowed(self) -> float:
-        """What ``after`` may be at most."""
-        bound = BOUNDS.get(self.name, NOTHING)
+        """Upper limit of ``after``."""
+        bound = ALLOWED_GROWTH.get(self.name, NO_GROWTH)
         return self.before + bound.fixed + bound.per_call * self.calls
 
     @property
-    def holds(self) -> bool:
-        """Whether it ended where it began."""
+    def within_limit(self) -> bool:
+        """Whether ``after`` is at most ``allowed``."""
         return self.after <= self.allowed
 
 
 class Soak:
-    """One soak in ``directory``."""
+    """One soak run in ``directory``; ``rate`` is in calls per second."""
 
     def __init__(self, reactor: Any, directory: Path, rootfs: Path | None, rate: float) -> None:
         self._reactor = reactor
@@ -81,38 +89,41 @@ class Soak:
         self._rootfs = rootfs
         self._rate = rate
         self._stack = Stack(reactor, directory / "stack", rootfs)
-        self._desks = Desks(reactor, directory / "desks", rootfs)
-        self._callers: Callers | None = None
+        self._callees = CalleePhones(reactor, directory / "callees", rootfs)
+        self._callers: CallerPhones | None = None
         self._placed = 0
 
-    async def run(self, calls: int) -> list[Change]:
-        """Warm up, look, place so many calls, and look again. SandboxError where a call failed or nothing settles."""
-        await self._stack.start(step)
-        await self._desks.start()
-        profile = await self._stack.ask(
+    async def run(self, calls: int) -> list[Measurement]:
+        """Place calls to warm up, measure, place ``calls`` more, and measure again.
+
+        Raises SandboxError if a call fails or if voxrec does not finish its work.
+        """
+        await self._stack.start(print_step)
+        await self._callees.start()
+        profile = await self._stack.request_json(
             "PUT",
             "/profiles",
-            {"remoteSipUri": self._desks.uri, "record": True, "recordChannels": "dual", "email": MAILBOX},
+            {"remoteSipUri": self._callees.uri, "record": True, "recordChannels": "dual", "email": MAIL_ADDRESS},
         )
-        step(f"{WARM_UP} calls to warm up")
-        await self._place(profile["id"], WARM_UP)
-        before = await self._look()
-        step(f"{calls} calls, {self._rate:g} a second: {calls / self._rate:.0f} s")
-        await self._place(profile["id"], calls)
-        after = await self._look()
-        return [Change(name, before[name], after[name], calls) for name in before]
+        print_step(f"{WARM_UP_CALLS} calls to warm up")
+        await self._place_calls(profile["id"], WARM_UP_CALLS)
+        before = await self._measure()
+        print_step(f"{calls} calls, {self._rate:g} per second: {calls / self._rate:.0f} s")
+        await self._place_calls(profile["id"], calls)
+        after = await self._measure()
+        return [Measurement(name, before[name], after[name], calls) for name in before]
 
     async def stop(self) -> None:
-        """Stop all that runs."""
+        """Stop all processes."""
         if self._callers is not None:
             await self._callers.stop()
-        await self._desks.stop()
+        await self._callees.stop()
         await self._stack.stop()
 
-    async def _place(self, target: str, count: int) -> None:
-        planned = [PlannedCall(f"+4990{self._placed + number:08d}", TALK_SECONDS) for number in range(1, count + 1)]
+    async def _place_calls(self, target: str, count: int) -> None:
+        planned = [PlannedCall(f"+4990{self._placed + number:08d}", CALL_SECONDS) for number in range(1, count + 1)]
         self._placed += count
-        self._callers = Callers(
+        self._callers = CallerPhones(
             self._reactor,
             self._directory / f"callers-{self._placed}",
             self._rootfs,
@@ -123,51 +134,54 @@ class Soak:
         )
         self._callers.start()
         await self._callers.finish()
-        failed = [call for call in witnessed(self._callers.log, "") if call.answered is None or not call.by_caller]
+        failed = [
+            call for call in parse_call_logs(self._callers.log, "") if call.answered is None or not call.by_caller
+        ]
         if failed:
             raise SandboxError(f"{len(failed)} of {count} calls failed; the first: {failed[0]}")
 
-    async def _look(self) -> dict[str, float]:
-        """Wait until nothing is owed any more, and count."""
-        owed: list[str] = [""]
+    async def _measure(self) -> dict[str, float]:
+        """Wait until voxrec has finished all work, and return the figures by name."""
+        pending: list[str] = [""]
 
         async def settled() -> bool:
-            figures = await metrics(self._stack)
-            owed[:] = [
-                *(f"{name} is {figures[name]:g}" for name in figures if name.startswith(_OWED) and figures[name]),
-                *await left_in(self._stack, self._reactor),
+            metrics = await read_metrics(self._stack)
+            pending[:] = [
+                *(
+                    f"{name} is {metrics[name]:g}"
+                    for name in metrics
+                    if name.startswith(PENDING_METRICS) and metrics[name]
+                ),
+                *await asterisk_leftovers(self._stack, self._reactor),
             ]
-            return not owed
+            return not pending
 
-        if not await self._stack.until(settled, SETTLE_SECONDS):
-            raise SandboxError(f"still owed {SETTLE_SECONDS:g} s after the last call: {'; '.join(owed[:10])}")
-        await deferLater(self._reactor, REST_SECONDS)
-        figures = await metrics(self._stack)
-        asterisk = looker_on(self._stack, self._reactor)
-        processors = await self._stack.asterisk.console(self._reactor, "core show taskprocessors")
+        if not await self._stack.wait_until(settled, SETTLE_SECONDS):
+            raise SandboxError(f"work pending {SETTLE_SECONDS:g} s after the last call: {'; '.join(pending[:10])}")
+        await deferLater(self._reactor, IDLE_SECONDS)
+        metrics = await read_metrics(self._stack)
+        asterisk = observe_asterisk(self._stack, self._reactor)
+        taskprocessors = await self._stack.asterisk.run_console_command(self._reactor, "core show taskprocessors")
         return {
-            **_of_process("voxrec", self._stack.pid),
-            "voxrec calls live": figures["voxrec_calls_live"],
-            "voxrec lines of the journal": figures["voxrec_journal_pending"],
-            "voxrec events unsaved": figures["voxrec_events_pending"],
+            **_process_figures("voxrec", self._stack.pid),
+            "voxrec live calls": metrics["voxrec_calls_live"],
+            "voxrec journal lines": metrics["voxrec_journal_pending"],
+            "voxrec events not stored": metrics["voxrec_events_pending"],
             "jobs waiting or dead": sum(
-                value for name, value in figures.items() if name.startswith(("voxrec_jobs_waiting", "voxrec_jobs_dead"))
+                value for name, value in metrics.items() if name.startswith(("voxrec_jobs_waiting", "voxrec_jobs_dead"))
             ),
             "recordings neither completed nor absent": sum(
-                value for name, value in figures.items() if name.startswith("voxrec_recordings{")
+                value for name, value in metrics.items() if name.startswith("voxrec_recordings{")
             ),
-            **_of_process("Asterisk", self._stack.asterisk.pid),
+            **_process_figures("Asterisk", self._stack.asterisk.pid),
             "Asterisk channels": float(len(await asterisk.list_channels())),
             "Asterisk bridges": float(len(await asterisk.list_bridges())),
-            "Asterisk files of recordings": float(len(list(self._stack.asterisk.recording_directory.iterdir()))),
-            "Asterisk taskprocessors": float(_taskprocessors(processors)),
+            "Asterisk recording files": float(len(list(self._stack.asterisk.recording_directory.iterdir()))),
+            "Asterisk taskprocessors": float(_parse_taskprocessor_count(taskprocessors)),
         }
 
 
-_OWED: Final = ("voxrec_jobs_waiting", "voxrec_calls_live", "voxrec_journal_pending", "voxrec_events_pending")
-
-
-def _of_process(name: str, pid: int) -> dict[str, float]:
+def _process_figures(name: str, pid: int) -> dict[str, float]:
     process = Path(f"/proc/{pid}")
     pages = int((process / "statm").read_text().split()[1])
     return {
@@ -177,45 +191,45 @@ def _of_process(name: str, pid: int) -> dict[str, float]:
     }
 
 
-def _taskprocessors(told: str) -> int:
-    """Read the last line of the table: ``123 taskprocessors``."""
-    for line in reversed(told.splitlines()):
+def _parse_taskprocessor_count(output: str) -> int:
+    """Return the count in the last line of the console command's output, ``123 taskprocessors``."""
+    for line in reversed(output.splitlines()):
         count, *rest = line.split() or [""]
         if rest == ["taskprocessors"]:
             return int(count)
-    raise SandboxError(f"Asterisk does not count its taskprocessors:\n{told}")
+    raise SandboxError(f"no count in the output of 'core show taskprocessors':\n{output}")
 
 
-def tell(changes: Sequence[Change]) -> None:
-    """Print the figures before and after, and as the last line the same as JSON."""
-    table = Table("", "before", "after", "at most", "", box=None)
-    for change in changes:
+def print_measurements(measurements: Sequence[Measurement]) -> None:
+    """Print the figures before and after as a table, and as the last line in JSON."""
+    table = Table("", "before", "after", "limit", "", box=None)
+    for measurement in measurements:
         table.add_row(
-            change.name,
-            f"{change.before:.1f}".removesuffix(".0"),
-            f"{change.after:.1f}".removesuffix(".0"),
-            f"{change.allowed:.1f}".removesuffix(".0"),
-            "" if change.holds else "too much",
+            measurement.name,
+            f"{measurement.before:.1f}".removesuffix(".0"),
+            f"{measurement.after:.1f}".removesuffix(".0"),
+            f"{measurement.allowed:.1f}".removesuffix(".0"),
+            "" if measurement.within_limit else "exceeded",
         )
     console.print(table)
-    print(json.dumps({change.name: [round(change.before, 1), round(change.after, 1)] for change in changes}))
+    print(json.dumps({each.name: [round(each.before, 1), round(each.after, 1)] for each in measurements}))
 
 
 def main() -> None:
-    """Soak; exit status 0 only if everything ended where it began."""
+    """Run the soak; exit status 0 only if no figure exceeds its limit."""
     parser = argparse.ArgumentParser(prog="python -m voxrec.sandbox.chaos.soak", description=__doc__)
-    parser.add_argument("--calls", type=int, default=5000)
-    parser.add_argument("--rate", type=float, default=10.0, metavar="CALLS", help="calls a second")
-    options = parser.parse_args()
+    parser.add_argument("--calls", type=int, default=5000, help="number of calls after the warm-up")
+    parser.add_argument("--rate", type=float, default=10.0, metavar="CALLS", help="calls per second")
+    arguments = parser.parse_args()
 
-    def made(reactor: Any, directory: Path, rootfs: Path | None) -> Soak:
-        return Soak(reactor, directory, rootfs, options.rate)
+    def make(reactor: Any, directory: Path, rootfs: Path | None) -> Soak:
+        return Soak(reactor, directory, rootfs, arguments.rate)
 
-    def complaint(changes: Sequence[Change]) -> str | None:
-        tell(changes)
-        return None if all(change.holds for change in changes) else "not everything ended where it began"
+    def evaluate(measurements: Sequence[Measurement]) -> str | None:
+        print_measurements(measurements)
+        return None if all(each.within_limit for each in measurements) else "a figure exceeds its limit"
 
-    endure("soak", made, lambda soak: soak.run(options.calls), complaint)
+    supervise("soak", make, lambda soak: soak.run(arguments.calls), evaluate)
 
 
 if __name__ == "__main__":

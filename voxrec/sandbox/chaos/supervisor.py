@@ -1,4 +1,4 @@
-"""A run over a sandbox of its own that ends in a judgement: what ``make chaos`` and ``make soak`` have in common."""
+"""Run a scenario in a temporary sandbox and evaluate its result; shared by ``make chaos`` and ``make soak``."""
 
 import shutil
 import sys
@@ -11,58 +11,55 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from voxrec.errors import VoxrecError
-from voxrec.sandbox.demo import console, step
+from voxrec.sandbox.console import print_error, print_step
 from voxrec.sandbox.rootfs import asterisk_rootfs
 
 
-class Ordeal(Protocol):
-    """What was started, and can be stopped."""
+class Scenario(Protocol):
+    """A scenario that starts processes and can stop them."""
 
     async def stop(self) -> None:
-        """End all that it runs."""
+        """Stop all processes."""
 
 
-R = TypeVar("R", bound=Ordeal)
-V = TypeVar("V")
+ScenarioT = TypeVar("ScenarioT", bound=Scenario)
+ResultT = TypeVar("ResultT")
 
 
-def endure(
+def supervise(
     name: str,
-    make: Callable[[Any, Path, Path | None], R],
-    run: Callable[[R], Awaitable[V]],
-    complaint: Callable[[V], str | None],
+    make: Callable[[Any, Path, Path | None], ScenarioT],
+    run: Callable[[ScenarioT], Awaitable[ResultT]],
+    evaluate: Callable[[ResultT], str | None],
 ) -> None:
-    """Make it (of reactor, directory and root file system), run it, and stop it. Its directory stays if it failed.
+    """Make a scenario (from reactor, directory and root file system), run it, stop it, and evaluate its result.
 
-    ``complaint`` tells the verdict to whoever watches; what it gives back, if anything, ends the process with status 1.
+    ``evaluate`` prints the result and returns an error message if the scenario failed. The process then exits with
+    status 1, and the scenario's directory is kept for inspection.
     """
     directory = Path(tempfile.mkdtemp(prefix=f"voxrec-{name}-"))
     directory.chmod(0o755)
-    verdicts: list[V] = []
+    results: list[ResultT] = []
 
-    async def whole(reactor: Any) -> None:
-        ordeal = make(reactor, directory, rootfs)
+    async def run_scenario(reactor: Any) -> None:
+        scenario = make(reactor, directory, rootfs)
         try:
-            verdicts.append(await run(ordeal))
+            results.append(await run(scenario))
         except VoxrecError as error:
-            _fail(error)
+            print_error(error.detail)
         finally:
-            step("stopping everything")
-            await ordeal.stop()
+            print_step("stopping all processes")
+            await scenario.stop()
 
     try:
-        rootfs = asterisk_rootfs(step)
-        react(lambda reactor: Deferred.fromCoroutine(whole(reactor)))
+        rootfs = asterisk_rootfs(print_step)
+        react(lambda reactor: Deferred.fromCoroutine(run_scenario(reactor)))
     except VoxrecError as error:
-        _fail(error)
+        print_error(error.detail)
     except SystemExit as end:
         if end.code:
             raise
-    trouble = complaint(verdicts[0]) if verdicts else "it did not come to its end"
-    if trouble is not None:
-        sys.exit(f"{trouble}; logs: {directory}")
+    error_message = evaluate(results[0]) if results else "the run did not finish"
+    if error_message is not None:
+        sys.exit(f"{error_message}; logs: {directory}")
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def _fail(error: VoxrecError) -> None:
-    console.print(f"failed: {error.detail}", style="red", soft_wrap=True, markup=False)

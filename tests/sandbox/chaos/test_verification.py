@@ -1,0 +1,177 @@
+"""Tests of voxrec.sandbox.chaos.verification: which deviations are violations, and which are allowed."""
+
+from collections import Counter
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.sandbox.chaos.phones import ObservedCall
+from voxrec.sandbox.chaos.verification import (
+    FULL,
+    KILLED,
+    STALLED,
+    START_SECONDS,
+    UNWRITTEN_SECONDS,
+    AllowedEffects,
+    FoundRecording,
+    Outage,
+    Report,
+    Verification,
+)
+
+ALLOWED_EFFECTS = AllowedEffects(
+    call_rejected=frozenset({"voxrec-down"}),
+    call_dropped=frozenset({"asterisk-killed"}),
+    recording_disk_full=frozenset({"disk-full"}),
+    asterisk_stalled=frozenset({"asterisk-stalled"}),
+    hangup_delayed=frozenset({"voxrec-stalled"}),
+    mail_duplicated=frozenset({"voxrec-down"}),
+)
+CALL = ObservedCall("1", 100.0, 200, 100.1, 110.1, by_caller=True, far_ended=110.2)
+COMPLETE = FoundRecording("r1", "1", "completed", 9.9, 9.9)
+
+
+def changed_call(call: ObservedCall = CALL, **fields: Any) -> ObservedCall:
+    return ObservedCall(**{**{name: getattr(call, name) for name in call.__slots__}, **fields})
+
+
+def verify(
+    call: ObservedCall = CALL,
+    *recordings: FoundRecording,
+    mails: Counter[str] | None = None,
+    outages: tuple[Outage, ...] = (),
+    mailed_at: dict[str, list[float]] | None = None,
+) -> Report:
+    found = {recording.id for recording in recordings if recording.state == "completed"}
+    return Verification(
+        90.0,
+        [call],
+        recordings,
+        Counter(found) if mails is None else mails,
+        outages,
+        ALLOWED_EFFECTS,
+        mailed_at or {},
+    ).report()
+
+
+def dropped(call: ObservedCall, outages: tuple[Outage, ...]) -> float:
+    return verify(call, COMPLETE, outages=outages).figures["calls dropped"]
+
+
+class CallTests(SynchronousTestCase):
+    def test_a_complete_call_has_no_violation(self) -> None:
+        report = verify(CALL, COMPLETE)
+        self.assertEqual(report.violations, [])
+        self.assertEqual(report.figures["recordings found"], 1)
+        self.assertAlmostEqual(report.figures["seconds of audio expected"], 20.0)
+        self.assertAlmostEqual(report.figures["seconds at call start and end, not counted"], 0.2)
+
+    def test_a_hangup_not_by_the_caller_is_a_violation(self) -> None:
+        report = verify(changed_call(by_caller=False), COMPLETE)
+        self.assertEqual(report.figures["calls dropped"], 1)
+        self.assertEqual(report.violations, ["call 1 at 10.0 s: dropped after 10.0 s (no fault near it)"])
+
+    def test_a_hangup_of_the_far_end_before_the_caller_is_a_violation(self) -> None:
+        self.assertEqual(verify(changed_call(far_ended=105.0), COMPLETE).figures["calls dropped"], 1)
+        self.assertEqual(verify(changed_call(far_ended=None), COMPLETE).figures["calls dropped"], 1)
+
+    def test_an_outage_of_voxrec_may_delay_the_far_ends_hangup(self) -> None:
+        down = (Outage("voxrec-down", 109.0, 115.0),)
+        self.assertEqual(dropped(changed_call(far_ended=118.0), down), 0)
+        self.assertEqual(dropped(changed_call(far_ended=121.0), down), 1)
+
+    def test_a_stall_of_voxrec_may_delay_the_far_ends_hangup(self) -> None:
+        late = changed_call(far_ended=112.0)
+        self.assertEqual(dropped(late, (Outage("voxrec-stalled", 109.0, 111.5),)), 0)
+        self.assertEqual(dropped(late, (Outage("disk-full", 109.0, 111.5),)), 1)
+
+    def test_a_kill_of_asterisk_may_end_a_call(self) -> None:
+        found = FoundRecording("r1", "1", "completed", 3.0, 3.0)
+        report = verify(changed_call(far_ended=None), found, outages=(Outage("asterisk-killed", 105.1, 111.0),))
+        self.assertEqual(report.violations, [])
+        self.assertEqual(report.figures["calls ended by a kill of Asterisk"], 1)
+        self.assertAlmostEqual(report.figures["seconds of audio expected"], 10.0)
+        self.assertAlmostEqual(report.figures[KILLED], 2 * (2.0 - START_SECONDS))
+
+    def test_a_rejection_needs_an_outage(self) -> None:
+        rejected = changed_call(code=503, settled=100.1, ended=None, far_ended=None)
+        self.assertIn("rejected with 503", verify(rejected).violations[0])
+        self.assertEqual(verify(rejected, outages=(Outage("voxrec-down", 95.0, 100.05),)).violations, [])
+        self.assertEqual(len(verify(rejected, outages=(Outage("disk-full", 95.0, 120.0),)).violations), 1)
+
+    def test_a_call_without_a_response_is_a_violation(self) -> None:
+        unanswered = changed_call(code=0, settled=None, ended=None, far_ended=None)
+        self.assertIn("rejected with no response", verify(unanswered).violations[0])
+
+
+class AudioTests(SynchronousTestCase):
+    def test_missing_audio_of_one_side_is_lost(self) -> None:
+        report = verify(CALL, COMPLETE._replace(callee=8.7))
+        self.assertEqual(
+            report.violations, ["call 1 at 10.0 s: 1.00 s of the callee lost, of 10.00 s (no fault near it)"]
+        )
+        self.assertAlmostEqual(report.figures["seconds of audio lost"], 1.0)
+
+    def test_a_kill_explains_only_what_asterisk_holds_in_memory(self) -> None:
+        kill = Outage("asterisk-killed", 110.0, 115.0)
+        expected = 9.9 - START_SECONDS
+        self.assertEqual(
+            verify(CALL, COMPLETE._replace(caller=expected - UNWRITTEN_SECONDS), outages=(kill,)).violations, []
+        )
+        lost = verify(CALL, COMPLETE._replace(caller=expected - UNWRITTEN_SECONDS - 0.5), outages=(kill,))
+        self.assertAlmostEqual(lost.figures["seconds of audio lost"], 0.5)
+
+    def test_a_full_disk_explains_the_loss_of_everything_after_it(self) -> None:
+        full = (Outage("disk-full", 105.1, 107.0),)
+        report = verify(CALL, COMPLETE._replace(caller=3.0, callee=3.0), outages=full)
+        self.assertEqual(report.violations, [])
+        self.assertAlmostEqual(report.figures[FULL], 2 * (7.0 - START_SECONDS))
+        self.assertAlmostEqual(
+            verify(CALL, COMPLETE._replace(caller=1.0), outages=full).figures["seconds of audio lost"], 1.6
+        )
+
+    def test_a_stall_of_asterisk_explains_a_loss_of_its_length(self) -> None:
+        report = verify(CALL, COMPLETE._replace(caller=7.0), outages=(Outage("asterisk-stalled", 103.0, 105.0),))
+        self.assertAlmostEqual(report.figures[STALLED], 2.0)
+        self.assertAlmostEqual(report.figures["seconds of audio lost"], 0.7)
+
+
+class RecordingTests(SynchronousTestCase):
+    def test_a_missing_recording_is_a_violation_that_names_other_states(self) -> None:
+        self.assertIn("no recording: none found", verify(CALL).violations[0])
+        self.assertIn("no recording: r1 absent", verify(CALL, COMPLETE._replace(state="absent")).violations[0])
+
+    def test_a_full_disk_allows_an_absent_recording(self) -> None:
+        self.assertEqual(verify(CALL, outages=(Outage("disk-full", 99.0, 120.0),)).violations, [])
+
+    def test_after_a_full_disk_a_recording_may_be_absent_but_not_partial(self) -> None:
+        full = (Outage("disk-full", 85.0, 92.0),)
+        self.assertEqual(
+            verify(CALL, COMPLETE._replace(state="absent", caller=0, callee=0), outages=full).violations, []
+        )
+        self.assertEqual(len(verify(CALL, COMPLETE._replace(caller=5.0), outages=full).violations), 1)
+        self.assertEqual(len(verify(CALL, outages=(Outage("disk-full", 80.0, 87.0),)).violations), 1)
+
+    def test_two_recordings_of_one_call_are_a_violation(self) -> None:
+        self.assertIn("2 recordings", verify(CALL, COMPLETE, COMPLETE._replace(id="r2")).violations[0])
+
+    def test_a_recording_without_a_call_is_a_violation(self) -> None:
+        self.assertIn(
+            "belongs to no call", verify(CALL, COMPLETE, FoundRecording("r2", "2", "completed")).violations[0]
+        )
+
+
+class MailTests(SynchronousTestCase):
+    def test_a_recording_without_a_mail_is_a_violation(self) -> None:
+        self.assertIn("no mail with recording r1", verify(CALL, COMPLETE, mails=Counter()).violations[0])
+
+    def test_a_second_mail_is_allowed_only_with_an_outage_at_the_first(self) -> None:
+        twice = Counter({"r1": 2})
+        times = {"r1": [120.0, 140.0]}
+        report = verify(CALL, COMPLETE, mails=twice, mailed_at=times)
+        self.assertEqual(report.figures["mails sent more than once"], 1)
+        self.assertIn("mailed 2 times", report.violations[0])
+        during_first = (Outage("voxrec-down", 119.0, 121.0),)
+        self.assertEqual(verify(CALL, COMPLETE, mails=twice, mailed_at=times, outages=during_first).violations, [])
+        during_last = (Outage("voxrec-down", 139.0, 141.0),)
+        self.assertEqual(len(verify(CALL, COMPLETE, mails=twice, mailed_at=times, outages=during_last).violations), 1)
