@@ -1,1 +1,1 @@
-"""The voxrec command."""
+"""The ``voxrec`` command."""

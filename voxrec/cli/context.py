@@ -1,4 +1,4 @@
-"""Where a command finds the daemon's settings and its database."""
+"""What the subcommands share: the --config option, the database of the daemon, and audit entries."""
 
 import getpass
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import click
 
 from voxrec import config
-from voxrec.errors import VoxrecError
+from voxrec.errors import FieldError, VoxrecError
 from voxrec.model import AuditEntry, AuditOutcome
 from voxrec.postgres.blocking_database import BlockingDatabase, blocking_transaction
 from voxrec.postgres.embedded import dsn_of_running_server
@@ -20,34 +20,41 @@ DEFAULT_CONFIG: Final = Path("/etc/voxrec/voxrec.yaml")
 
 config_option = click.option(
     "--config",
-    "file",
+    "config_file",
     type=click.Path(path_type=Path),
     default=DEFAULT_CONFIG,
     show_default=True,
-    help="The file with the daemon's settings.",
+    help="Path of the settings file of the daemon.",
 )
 
 
 @contextmanager
-def daemon_database(file: Path) -> Iterator[BlockingDatabase]:
-    """One transaction on the daemon's database; whatever goes wrong on purpose becomes a message."""
+def daemon_database(config_file: Path) -> Iterator[BlockingDatabase]:
+    """Run the block in one transaction on the database of the daemon.
+
+    Raises `click.ClickException` with the detail of any `VoxrecError`, and rolls the transaction back.
+    """
     try:
-        settings = config.load(file)
+        settings = config.load(config_file)
         dsn = str(settings.database.dsn) or dsn_of_running_server(Path(settings.data_directory, "postgres"))
         with blocking_transaction(dsn) as database:
             yield database
     except VoxrecError as error:
-        field_errors = getattr(error, "field_errors", ())
-        raise click.ClickException("\n".join([error.detail, *(f"  {fault}" for fault in field_errors)])) from error
+        field_errors: tuple[FieldError, ...] = getattr(error, "field_errors", ())
+        lines = [error.detail, *(f"  {field_error}" for field_error in field_errors)]
+        raise click.ClickException("\n".join(lines)) from error
 
 
 def now() -> datetime:
-    """What time it is, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
-def by_command(command: str, kind: str, target_id: UUID) -> AuditEntry:
-    """The audit entry for what a command does, to be written in the same transaction as that."""
+def audit_entry_for_command(command: str, kind: str, target_id: UUID) -> AuditEntry:
+    """Return the audit entry of a change by a command; insert it in the transaction of the change.
+
+    ``kind`` is the type of the changed object, such as ``token``.
+    """
     return AuditEntry(
         id=uuid4(),
         created_at=now(),

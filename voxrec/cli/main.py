@@ -1,4 +1,4 @@
-"""The ``voxrec`` command, for whoever runs the daemon."""
+"""The entry point of the ``voxrec`` command."""
 
 from pathlib import Path
 
@@ -13,18 +13,18 @@ from voxrec.errors import ConfigError
 @click.group()
 @click.version_option(package_name="voxrec")
 def main() -> None:
-    """Look after a voxrec daemon. The daemon itself is started with ``twistd voxrec``."""
+    """Administer a voxrec daemon. The daemon itself is started with ``twistd voxrec``."""
 
 
 @main.command("check-config")
 @click.argument("file", type=click.Path(path_type=Path))
 def check_config(file: Path) -> None:
-    """Say whether FILE can be used, and everything that is wrong with it where not."""
+    """Check the settings in FILE, and report every invalid one."""
     try:
         config.load(file)
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{file}: fine")
+    click.echo(f"{file}: valid")
 
 
 main.add_command(jobs)

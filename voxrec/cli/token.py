@@ -1,4 +1,4 @@
-"""``voxrec token``: who may use REST."""
+"""``voxrec token``: creates, lists and revokes the access tokens of the REST API."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import click
 
-from voxrec.cli.context import by_command, config_option, daemon_database, now
+from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, now
 from voxrec.conversion import convert_fields
 from voxrec.errors import InvalidInput
 from voxrec.model import Role, Token
@@ -15,49 +15,59 @@ from voxrec.store.audit import Audit
 from voxrec.store.tokens import ALL_TOKENS, Tokens, generate_secret
 
 
-def _moment(text: str) -> datetime:
-    """A date, which begins at midnight UTC, or a date and time with its offset."""
+def _parse_expiry(text: str) -> datetime:
+    """Parse a date, which means midnight UTC, or a date and time with a UTC offset."""
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
-        found = None
-    if found is not None and len(text) == len("2027-01-31"):
-        return found.replace(tzinfo=UTC)
-    if found is None or found.tzinfo is None:
-        raise click.BadParameter(f"{text!r} is no date such as 2027-01-31, nor 2027-01-31T18:00:00+01:00")
-    return found.astimezone(UTC)
+        parsed = None
+    if parsed is not None and len(text) == len("2027-01-31"):
+        return parsed.replace(tzinfo=UTC)
+    if parsed is None or parsed.tzinfo is None:
+        raise click.BadParameter(f"invalid date {text!r}; expected 2027-01-31 or 2027-01-31T18:00:00+01:00")
+    return parsed.astimezone(UTC)
 
 
 @click.group()
 def token() -> None:
-    """Tokens for REST, in the database of the daemon."""
+    """Access tokens of the REST API, in the database of the daemon."""
 
 
 @token.command()
-@click.option("--name", required=True, help="Who will use it; stands in the audit.")
-@click.option("--role", required=True, type=click.Choice([role.value for role in Role]), help="What it may do.")
-@click.option("--profile", "profiles", multiple=True, type=click.UUID, metavar="ID", help="Limit it to this Profile.")
-@click.option("--expires", type=_moment, metavar="DATE", help="When it ends; a date is its beginning, UTC.  [never]")
+@click.option("--name", required=True, help="Name of the client that uses it, for the audit log.")
+@click.option("--role", required=True, type=click.Choice([role.value for role in Role]), help="Its permissions.")
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    type=click.UUID,
+    metavar="ID",
+    help="Restrict it to this Profile; repeatable.",
+)
+@click.option(
+    "--expires", type=_parse_expiry, metavar="DATE", help="When it expires; a date means midnight UTC.  [never]"
+)
 @config_option
-def create(name: str, role: str, profiles: tuple[UUID, ...], expires: datetime | None, file: Path) -> None:
-    """Make a token and print its secret, which is shown this once only."""
+def create(name: str, role: str, profiles: tuple[UUID, ...], expires: datetime | None, config_file: Path) -> None:
+    """Create a token, and print its secret. The secret cannot be displayed again."""
     secret = generate_secret()
-    given = {"name": name, "role": role, "profileIds": profiles or None, "expiresAt": expires}
-    with daemon_database(file) as database:
-        made = _checked({"id": uuid4(), "createdAt": now(), **given})
-        run_to_completion(Audit(database).begin(by_command("voxrec token create", "token", made.id)))
-        run_to_completion(Tokens(database).create(made, secret))
-    click.echo(f"token {made.id}; its secret, which cannot be shown again:", err=True)
+    fields = {"name": name, "role": role, "profileIds": profiles or None, "expiresAt": expires}
+    with daemon_database(config_file) as database:
+        new = _validated_token({"id": uuid4(), "createdAt": now(), **fields})
+        run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec token create", "token", new.id)))
+        run_to_completion(Tokens(database).create(new, secret))
+    click.echo(f"Created token {new.id}. Its secret, which cannot be displayed again:", err=True)
     click.echo(secret)
 
 
 @token.command("list")
 @config_option
-def list_(file: Path) -> None:
-    """Show all tokens, newest first, also those that are no longer good. None shows its secret."""
-    with daemon_database(file) as database:
-        tokens = run_to_completion(_all(Tokens(database)))
-    rows = [("ID", "STATE", "ROLE", "PROFILES", "EXPIRES", "NAME"), *(_row(one, now()) for one in tokens)]
+def list_(config_file: Path) -> None:
+    """List all tokens, newest first, including expired and revoked ones. Secrets are not displayed."""
+    with daemon_database(config_file) as database:
+        tokens = run_to_completion(_all_tokens(Tokens(database)))
+    at = now()
+    rows = [("ID", "STATE", "ROLE", "PROFILES", "EXPIRES", "NAME"), *(_row(token_, at) for token_ in tokens)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -66,36 +76,36 @@ def list_(file: Path) -> None:
 @token.command()
 @click.argument("token_id", type=click.UUID, metavar="ID")
 @config_option
-def revoke(token_id: UUID, file: Path) -> None:
-    """End a token for good: within a second on every daemon."""
-    with daemon_database(file) as database:
-        run_to_completion(Audit(database).begin(by_command("voxrec token revoke", "token", token_id)))
+def revoke(token_id: UUID, config_file: Path) -> None:
+    """Revoke a token permanently. Every daemon rejects it within a second."""
+    with daemon_database(config_file) as database:
+        run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec token revoke", "token", token_id)))
         revoked = run_to_completion(Tokens(database).revoke(token_id))
     click.echo(f"token {token_id} ({revoked.name}) is revoked")
 
 
-def _checked(given: dict[str, object]) -> Token:
-    """The Token, held to the same rules as one that REST makes."""
-    values, field_errors = convert_fields(Token, given)
+def _validated_token(fields: dict[str, object]) -> Token:
+    """Build a Token under the same rules as the REST API. Raises `InvalidInput` if a field is invalid."""
+    values, field_errors = convert_fields(Token, fields)
     if not field_errors:
-        made = Token(**values)
-        field_errors = made.field_errors()
+        new = Token(**values)
+        field_errors = new.field_errors()
     if field_errors:
-        raise InvalidInput("This makes no token:", field_errors)
-    return made
+        raise InvalidInput("The token cannot be created:", field_errors)
+    return new
 
 
-async def _all(tokens: Tokens) -> list[Token]:
-    return [one async for page in tokens.pages(ALL_TOKENS) for one in page]
+async def _all_tokens(tokens: Tokens) -> list[Token]:
+    return [token_ async for page in tokens.pages(ALL_TOKENS) for token_ in page]
 
 
-def _row(one: Token, at: datetime) -> tuple[str, ...]:
-    if one.revoked_at is not None:
+def _row(token_: Token, at: datetime) -> tuple[str, ...]:
+    if token_.revoked_at is not None:
         state = "revoked"
-    elif one.expires_at is not None and one.expires_at <= at:
+    elif token_.expires_at is not None and token_.expires_at <= at:
         state = "expired"
     else:
-        state = "good"
-    limit = "all" if one.profile_ids is None else ",".join(map(str, one.profile_ids))
-    expires = "never" if one.expires_at is None else f"{one.expires_at:%Y-%m-%d %H:%M} UTC"
-    return (str(one.id), state, one.role.value, limit, expires, one.name)
+        state = "active"
+    profiles = "all" if token_.profile_ids is None else ",".join(map(str, token_.profile_ids))
+    expires = "never" if token_.expires_at is None else f"{token_.expires_at:%Y-%m-%d %H:%M} UTC"
+    return (str(token_.id), state, token_.role.value, profiles, expires, token_.name)
