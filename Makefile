@@ -1,4 +1,4 @@
-# Every command does all of its own set-up; a second run takes seconds for it.
+# Each target installs what it needs first; later runs find it installed and start within seconds.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,17 +9,19 @@ DURATION ?= 300
 SEED ?=
 CALLS ?= 5000
 
-.PHONY: help demo run call test check bench chaos soak clean
+.PHONY: help demo run call test check docs bench chaos soak clean
 
 help:
-	@echo "make demo             a real call, recorded, stored and mailed, on parts that it sets up itself"
-	@echo "make run              the same parts, to play with: Ctrl-C ends them"
-	@echo "make call PROFILE=ID  place a test call while 'make run' runs"
-	@echo "make test             ruff, mypy, unit tests and live tests"
-	@echo "make bench            what calls, lists and REST cost against other programs, into bench/RESULTS.md: QUICK=1 for one round"
-	@echo "make chaos            calls while all that can break breaks: DURATION=300 seconds, SEED= to have a run again"
-	@echo "make soak             CALLS=5000 short calls, and whether everything ends where it began"
-	@echo "make clean            remove what the above made in this directory"
+	@echo "make demo             place one call through a real Asterisk; record, store and mail it; show the result"
+	@echo "make run              start voxrec with Asterisk, a phone and a mailbox to experiment with; Ctrl-C stops them"
+	@echo "make call PROFILE=ID  place a test call to a Profile while 'make run' is running"
+	@echo "make test             run ruff, mypy, the unit tests and the live tests"
+	@echo "make check            run ruff and mypy only"
+	@echo "make docs             build the documentation into docs/_build/html; broken references are errors"
+	@echo "make bench            run the benchmarks and write bench/RESULTS.md; QUICK=1 runs one round of each"
+	@echo "make chaos            place calls while components fail; DURATION=seconds, SEED=number repeats a run"
+	@echo "make soak             place CALLS=5000 short calls and check that no resource leaks"
+	@echo "make clean            remove everything that the other targets created in this directory"
 
 demo: $(READY)
 	@$(VENV)/bin/python -m voxrec.sandbox.demo
@@ -42,6 +44,10 @@ test: check
 	@echo "== trial"
 	@$(VENV)/bin/trial --temp-directory=.trial tests
 
+docs: $(READY)
+	@$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 bench: $(READY)
 	@$(VENV)/bin/python -m bench $(if $(QUICK),--quick)
 
@@ -54,15 +60,15 @@ soak: $(READY)
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "== Python with its venv module, from Debian"; \
+			echo "== Installing Python and its venv module with apt-get"; \
 			apt-get -q update && DEBIAN_FRONTEND=noninteractive \
 				apt-get -q -y --no-install-recommends install python3 python3-venv; \
 		else \
-			echo "voxrec needs Python 3.11 or later with its venv module: apt install python3-venv" >&2; exit 1; \
+			echo "voxrec needs Python 3.11 or later with the venv module: apt install python3-venv" >&2; exit 1; \
 		fi; }
-	@echo "== Python environment in $(VENV): what setup.cfg names, from the package index of this machine"
+	@echo "== Installing the dependencies from setup.cfg into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@# compat: the checkout itself goes on the path, where Twisted looks for plugins
+	@# compat mode puts the checkout itself on sys.path, where Twisted finds its plugin
 	@$(VENV)/bin/pip --disable-pip-version-check install --progress-bar off \
 		--config-settings editable_mode=compat --editable '.[dev]' \
 		| sed -nE 's/^(Collecting [^ ]+|Successfully installed).*/   \1/p'
@@ -70,4 +76,4 @@ $(READY): setup.cfg pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .trial demo run build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .trial demo run build dist docs/_build docs/_generated *.egg-info .mypy_cache .ruff_cache .hypothesis

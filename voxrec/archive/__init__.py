@@ -1,4 +1,4 @@
-"""Storage of finished recordings.
+"""Where finished files live, and how they get there whole or not at all.
 
-The functions block, so run them in a thread pool.
+Everything here blocks: callers use a thread pool.
 """

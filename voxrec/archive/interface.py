@@ -1,4 +1,4 @@
-"""The interface of every archive, whatever its storage."""
+"""What every archive can do, whatever it is made of."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,14 +10,14 @@ from voxrec.errors import Unavailable
 
 
 class ArchiveUnavailable(Unavailable):
-    """The archive cannot be read or written now: a full disk, a missing mount, or a permission error."""
+    """The archive cannot take or give a file now: a full disk, a mount that is gone, a refused permission."""
 
     code = "archive-unavailable"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in the archive. ``path`` identifies it within the archive; ``size`` is in bytes, ``sha256`` in hex."""
+    """A file that the archive has taken. ``path`` is what the archive knows it by; ``size`` in bytes."""
 
     path: str
     size: int
@@ -25,22 +25,22 @@ class StoredFile:
 
 
 class Archive(Protocol):
-    """Storage for finished recordings. Every method is idempotent and raises `ArchiveUnavailable`."""
+    """A place for finished recordings. Every method may be repeated without harm."""
 
     def put(self, source: Path, recording_id: UUID, started_at: datetime, suffix: str) -> StoredFile:
-        """Move ``source`` into the archive. When this returns, the file is stored durably and ``source`` is gone."""
+        """Take ``source`` over: when this returns, the archive has it for good and ``source`` is gone."""
 
-    def locate(self, path: str) -> Path:
-        """Return a local file with the content. Raises NotFound if the archive has no such file."""
+    def locate(self, relative: str) -> Path:
+        """Return a local file with the content; NotFound where the archive has no such file."""
 
-    def delete(self, path: str) -> None:
-        """Delete the file, if it exists."""
+    def delete(self, relative: str) -> None:
+        """Forget the file, if it is there."""
 
-    def list_before(self, time: datetime) -> dict[str, UUID]:
-        """Return the paths of all files stored before ``time``, complete or not, and the Recordings in their names."""
+    def put_before(self, moment: datetime) -> dict[str, UUID]:
+        """Return each file put there before ``moment``, whole or not, with the Recording that it is named after."""
 
-    def quarantine(self, path: str) -> None:
-        """Move the file to the quarantine, if it exists."""
+    def set_aside(self, relative: str) -> None:
+        """Keep the file where it is in nobody's way; one that is gone is no fault."""
 
-    def count_quarantined(self) -> int:
-        """Return the number of files in the quarantine."""
+    def count_aside(self) -> int:
+        """Return how many files were set aside and are still there."""

@@ -1,1 +1,1 @@
-"""The life of a Recording after its call: finishing, erasing, orphaned files and retention."""
+"""A Recording after its call: finishing, erasing, orphaned files and retention."""

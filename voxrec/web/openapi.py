@@ -2,8 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, get_origin
 
@@ -12,7 +11,6 @@ from msgspec import Struct
 
 from voxrec.errors import InvalidInput, NotFound, StoreUnavailable, VoxrecError
 from voxrec.idempotency import RequestInProgress
-from voxrec.web.body import BodySchema, FileBody, JsonRequestBody
 from voxrec.web.idempotency import KeyReused
 from voxrec.web.problems import (
     PROBLEM_TYPE,
@@ -26,8 +24,9 @@ from voxrec.web.problems import (
     TooManyAttempts,
     UnsupportedMedia,
 )
+from voxrec.web.query import SHAPES
 from voxrec.web.response import JSON
-from voxrec.web.route import Route
+from voxrec.web.route import JsonBody, Route
 
 Json = dict[str, Any]
 
@@ -81,39 +80,36 @@ _PROBLEM_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
+_ABOUT: Final = """
+Profiles say whom to call and how to record; Recordings are what came of it.
+
+Everything is JSON with names in camelCase, every error is a problem document (RFC 9457) with a stable `code`, and HEAD
+goes wherever GET does. Lists are whole, or in pages where `limit` is given: then `Link` leads to the next page.
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiInfo:
-    """What the document says about the whole API. ``public_url`` is where clients reach it."""
-
-    title: str
-    version: str
-    description: str
-    public_url: str
-
-
-def document(routes: Sequence[Route], info: ApiInfo) -> Json:
-    """Return the OpenAPI document of the routes."""
-    return _Writer(routes).written(info)
+def document(routes: Sequence[Route], *, formats: Collection[str], public_url: str, version: str) -> Json:
+    """The document. ``formats``: what this installation takes for a format; ``public_url``: where it is reached."""
+    return _Writer(routes, formats).written(public_url, version)
 
 
 class _Writer:
     """Writes one document."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], formats: Collection[str]) -> None:
         self._routes = routes
+        self._formats = list(formats)
         self._schemas = _schemas([Problem, *_shown(routes)])
         self._problems: dict[str, Json] = {}
 
-    def written(self, info: ApiInfo) -> Json:
+    def written(self, public_url: str, version: str) -> Json:
         paths: dict[str, Json] = {}
         for route in self._routes:
             paths.setdefault(_path(route), {})[route.method.lower()] = self._operation(route)
         return {
             "openapi": "3.1.0",
-            "info": {"title": info.title, "version": info.version, "description": info.description},
-            "servers": [{"url": info.public_url or "/"}],
+            "info": {"title": "voxrec", "version": version, "description": _ABOUT.strip()},
+            "servers": [{"url": public_url or "/"}],
             "tags": [{"name": name, "description": text} for name, text in self._tags().items()],
             "paths": paths,
             "components": {
@@ -152,42 +148,40 @@ class _Writer:
             operation["parameters"] = parameters
         if route.body is not None:
             operation["requestBody"] = {"required": True, "content": self._body(route, route.body)}
-            if isinstance(route.body, FileBody):
-                operation["requestBody"]["description"] = f"At most {route.body.max_size} bytes."
+            if route.upload is not None:
+                operation["requestBody"]["description"] = f"At most {route.upload} bytes."
         return operation
 
-    def _body(self, route: Route, body: JsonRequestBody | FileBody) -> Json:
-        if isinstance(body, FileBody):
-            return {media_type: {} for media_type in body.media_types}
-        declared = body.schema
-        made = _schemas([declared.model])
-        schema = made.pop(declared.model.__name__)
+    def _body(self, route: Route, takes: JsonBody | tuple[str, ...]) -> Json:
+        if isinstance(takes, tuple):
+            return {media_type: {} for media_type in takes}
+        made = _schemas([takes.kind])
+        schema = made.pop(takes.kind.__name__)
         for name, other in made.items():
             self._schemas.setdefault(name, other)
-        properties = {key: dict(told) for key, told in schema["properties"].items() if key not in declared.excluded}
-        for key, keywords in declared.properties.items():
-            properties[key] |= keywords
+        properties = {key: dict(told) for key, told in schema["properties"].items() if key not in takes.refuse}
+        for key in properties.keys() & {"format", "recordFormat"}:
+            properties[key] |= {"enum": self._formats}
         change = route.path.endswith(">")
         if change:  # what is not given stays
             for told in properties.values():
                 told.pop("default", None)
-        model = declared.model.__name__
-        name = self._free_name(f"{model}Change" if change else f"New{model}", declared)
+        name = self._free_name(f"{takes.kind.__name__}Change" if change else f"New{takes.kind.__name__}", takes)
         self._schemas[name] = {
             "title": name,
             "description": "What to change; what is not given stays." if change else schema.get("description", ""),
             "type": "object",
             "properties": properties,
-            "required": sorted(declared.required),
+            "required": sorted(takes.require),
             "additionalProperties": False,
-            **declared.keywords,
+            **_conditions(properties, change=change),
         }
         return {JSON: {"schema": {"$ref": _REF.format(name=name)}, "example": self._example(self._schemas[name])}}
 
-    def _free_name(self, name: str, declared: BodySchema) -> str:
+    def _free_name(self, name: str, takes: JsonBody) -> str:
         """The name of a body; two bodies of one kind that demand different fields are two."""
         known = self._schemas.get(name)
-        same = known is None or known["required"] == sorted(declared.required)
+        same = known is None or known["required"] == sorted(takes.require)
         return name if same else f"{name}Here"
 
     def _responses(self, route: Route) -> Json:
@@ -344,6 +338,15 @@ def _errors(route: Route) -> dict[int, list[type[VoxrecError]]]:
     return dict(sorted(by_status.items()))
 
 
+def _conditions(properties: Mapping[str, Json], *, change: bool) -> Json:
+    """What one field demands of another, where JSON Schema can say it. A change may rely on what is there already."""
+    if change or "recordPromptCustomId" not in properties:
+        return {}
+    custom = {"properties": {"recordPrompt": {"const": "custom"}}, "required": ["recordPrompt"]}
+    named = {"properties": {"recordPromptCustomId": {"type": "string"}}, "required": ["recordPromptCustomId"]}
+    return {"if": custom, "then": named}
+
+
 def _needed(route: Route) -> str:
     if route.role is None:
         return ""
@@ -363,12 +366,12 @@ def _ids(route: Route) -> Iterator[Json]:
 
 
 def _query(route: Route) -> Iterator[Json]:
-    for name, parameter in (route.query or {}).items():
+    for name, reader in route.query.items():
         yield {
             "name": name,
             "in": "query",
-            "description": _prose(parameter.description),
-            "schema": dict(parameter.schema),
+            "description": _prose(inspect.getdoc(reader)),
+            "schema": dict(SHAPES.get(reader, {"type": "string"})),
         }
 
 

@@ -1,0 +1,1 @@
+"""Generators and checks for the documentation; `docs/conf.py` runs all of them at each build."""
