@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from tests.api.event_streams import decode_events
 from tests.api.rest_test_case import CREATED_AT, RestTestCase
-from tests.api.test_calls import call
+from tests.api.test_calls import make_call
 from tests.database import reactor, until
 from tests.web.wire import Wire, connected
 from voxrec.model import EventType
@@ -46,7 +46,7 @@ class EventStreamTests(RestTestCase):
             await wire.ended
 
     async def store_events(self, *types: EventType, profile_id: UUID | None = None) -> None:
-        data = call(profile_id=profile_id or uuid4())
+        data = make_call(profile_id=profile_id or uuid4())
         events = [
             CallEvent(type_, CREATED_AT + timedelta(seconds=n), data.profile_id, data) for n, type_ in enumerate(types)
         ]

@@ -1,4 +1,4 @@
-"""Profiles over REST: made, shown, changed, removed, and refused for what is wrong with them."""
+"""Profiles over REST: creation, validation, conditional updates, deletion, filters."""
 
 import json
 from typing import Any, Final
@@ -26,11 +26,11 @@ FULL: Final = {
     "metadata": {"z": [1, 2.5, None], "a": {"ä": "☎"}},
 }
 
-# what is given, and the fields that the answer must name
-WRONG: Final[tuple[tuple[dict[str, Any], set[str]], ...]] = (
+# the request body, and the fields that the problem document must name
+INVALID: Final[tuple[tuple[dict[str, Any], set[str]], ...]] = (
     ({"colour": "red"}, {"colour"}),
     ({"email": "x" * 256}, {"email"}),
-    ({"email": "nobody"}, {"email"}),
+    ({"email": "no-address"}, {"email"}),
     ({"email": "a@example.org,,b@example.org"}, {"email"}),
     ({"email": 5}, {"email"}),
     ({"remoteSipUri": "x" * 256}, {"remoteSipUri"}),
@@ -78,16 +78,16 @@ WRONG: Final[tuple[tuple[dict[str, Any], set[str]], ...]] = (
 
 
 class CreationTests(RestTestCase):
-    async def create(self, **given: Any) -> ClientResponse:
-        return await self.request("PUT", "/profiles", json=given)
+    async def create(self, **fields: Any) -> ClientResponse:
+        return await self.request("PUT", "/profiles", json=fields)
 
     async def test_defaults(self) -> None:
         response = await self.create()
-        made = response.json
+        profile = response.json
         self.assertEqual(response.status, 201)
-        self.assertEqual(UUID(made["id"]).version, 4)
-        self.assertEqual(response.headers["location"], f"{PUBLIC_URL}/profiles/{made['id']}")
-        self.assertEqual(made["createdAt"], made["updatedAt"])
+        self.assertEqual(UUID(profile["id"]).version, 4)
+        self.assertEqual(response.headers["location"], f"{PUBLIC_URL}/profiles/{profile['id']}")
+        self.assertEqual(profile["createdAt"], profile["updatedAt"])
         defaults: dict[str, Any] = {
             **dict.fromkeys(FULL),
             "numbers": [],
@@ -99,43 +99,43 @@ class CreationTests(RestTestCase):
             "recordPrompt": "none",
             "metadata": {},
         }
-        self.assertEqual({key: made[key] for key in FULL}, defaults)
+        self.assertEqual({key: profile[key] for key in FULL}, defaults)
 
     async def test_every_field(self) -> None:
-        chosen = str(uuid4())
-        response = await self.create(id=chosen, **FULL)
+        profile_id = str(uuid4())
+        response = await self.create(id=profile_id, **FULL)
         self.assertEqual(response.status, 201, response.body)
-        shown = await self.request("GET", f"/profiles/{chosen}")
-        self.assertEqual((shown.body, shown.etag), (response.body, response.etag))
-        self.assertEqual({key: shown.json[key] for key in FULL}, FULL)
+        retrieved = await self.request("GET", f"/profiles/{profile_id}")
+        self.assertEqual((retrieved.body, retrieved.etag), (response.body, response.etag))
+        self.assertEqual({key: retrieved.json[key] for key in FULL}, FULL)
 
     async def test_optional_fields_may_be_null(self) -> None:
         optional = ("name", "email", "remoteSipUri", "recordPromptCustomId", "webhookUrl", "retentionDays")
         self.assertEqual((await self.create(**dict.fromkeys(optional))).status, 201)
 
-    async def test_an_id_that_is_taken(self) -> None:
-        taken = await self.add_profile()
-        response = await self.create(id=str(taken.id))
+    async def test_duplicate_id_conflicts(self) -> None:
+        existing = await self.add_profile()
+        response = await self.create(id=str(existing.id))
         self.assertEqual((response.status, response.json["code"], response.error_fields), (409, "conflict", ["id"]))
 
-    async def test_a_number_that_is_taken(self) -> None:
+    async def test_number_of_another_profile_conflicts(self) -> None:
         await self.add_profile(numbers=("+4930123456",))
         response = await self.create(numbers=["+4930123457", "+4930123456"])
         self.assertEqual((response.status, response.error_fields), (409, ["numbers"]))
         self.assertEqual(len(await self.profiles.all()), 1)
 
-    async def test_what_is_wrong(self) -> None:
-        for given, fields in WRONG:
-            with subtest(given):
-                response = await self.create(**given)
-                self.assertEqual((response.status, set(response.error_fields)), (422, fields), response.body)
+    async def test_invalid_fields(self) -> None:
+        for body, error_fields in INVALID:
+            with subtest(body):
+                response = await self.create(**body)
+                self.assertEqual((response.status, set(response.error_fields)), (422, error_fields), response.body)
         self.assertEqual(await self.profiles.all(), [])
 
-    async def test_all_that_is_wrong_at_once(self) -> None:
-        given = {
+    async def test_all_invalid_fields_are_reported_at_once(self) -> None:
+        body = {
             "colour": 1,
             "id": UUID1,
-            "email": "nobody",
+            "email": "no-address",
             "remoteSipUri": "sip:a@elsewhere.test",
             "recordFormat": "xyz",
             "recordBeepInterval": -1,
@@ -143,29 +143,29 @@ class CreationTests(RestTestCase):
             "createdAt": 0,
             "webhookUrl": "no",
         }
-        response = await self.create(**given)
-        self.assertEqual(set(response.error_fields), {*given, "recordPromptCustomId"} - {"recordPrompt"})
+        response = await self.create(**body)
+        self.assertEqual(set(response.error_fields), {*body, "recordPromptCustomId"} - {"recordPrompt"})
         self.assertEqual(response.json["code"], "invalid")
 
-    async def test_known_formats_are_told(self) -> None:
+    async def test_error_of_an_unknown_format_names_the_known_ones(self) -> None:
         response = await self.create(recordFormat="xyz")
         self.assertIn("wav, mp3", response.json["errors"][0]["message"])
 
-    async def test_a_parameter_is_refused(self) -> None:
+    async def test_unknown_query_parameter(self) -> None:
         response = await self.request("PUT", "/profiles?dry=1", json={})
         self.assertEqual((response.status, response.error_fields), (422, ["dry"]))
 
 
-class ChangeTests(RestTestCase):
+class UpdateTests(RestTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
-        self.made = await self.request("PUT", "/profiles", json=FULL)
-        self.path = f"/profiles/{self.made.json['id']}"
+        self.created = await self.request("PUT", "/profiles", json=FULL)
+        self.path = f"/profiles/{self.created.json['id']}"
 
-    async def change(self, conditions: Any = None, /, **given: Any) -> ClientResponse:
-        return await self.request("POST", self.path, json=given, headers=conditions or {})
+    async def update(self, headers: Any = None, /, **fields: Any) -> ClientResponse:
+        return await self.request("POST", self.path, json=fields, headers=headers or {})
 
-    async def test_only_what_is_given(self) -> None:
+    async def test_only_the_given_fields_change(self) -> None:
         changes: dict[str, Any] = {
             "name": None,
             "recordBeepInterval": 3,
@@ -175,80 +175,80 @@ class ChangeTests(RestTestCase):
         for key, value in changes.items():
             with subtest(key):
                 before = (await self.request("GET", self.path)).json
-                response = await self.change(**{key: value})
+                response = await self.update(**{key: value})
                 self.assertEqual(response.status, 200, response.body)
                 after = response.json
                 self.assertGreaterEqual(after.pop("updatedAt"), before.pop("updatedAt"))
                 self.assertEqual(after, {**before, key: value})
 
-    async def test_what_was_shown_may_be_given_back(self) -> None:
-        response = await self.change(**{**self.made.json, "name": "other"})
+    async def test_a_whole_representation_may_be_sent_back(self) -> None:
+        response = await self.update(**{**self.created.json, "name": "other"})
         self.assertEqual((response.status, response.json["name"]), (200, "other"), response.body)
 
-    async def test_what_is_ours_stays(self) -> None:
+    async def test_read_only_fields(self) -> None:
         for key in ("id", "createdAt", "updatedAt"):
             with subtest(key):
-                response = await self.change(**{key: str(uuid4())})
+                response = await self.update(**{key: str(uuid4())})
                 self.assertEqual((response.status, response.error_fields), (422, [key]))
 
-    async def test_what_is_wrong(self) -> None:
-        for given, fields in WRONG:
-            if given != {"recordPrompt": "custom"}:  # it has an id already
-                with subtest(given):
-                    response = await self.change(**given)
-                    self.assertEqual((response.status, set(response.error_fields)), (422, fields), response.body)
-        self.assertEqual((await self.request("GET", self.path)).etag, self.made.etag)
+    async def test_invalid_fields(self) -> None:
+        for body, error_fields in INVALID:
+            if body != {"recordPrompt": "custom"}:  # valid here: the Profile has a recordPromptCustomId
+                with subtest(body):
+                    response = await self.update(**body)
+                    self.assertEqual((response.status, set(response.error_fields)), (422, error_fields), response.body)
+        self.assertEqual((await self.request("GET", self.path)).etag, self.created.etag)
 
-    async def test_rules_over_fields_see_the_whole(self) -> None:
-        response = await self.change(recordPromptCustomId=None)
+    async def test_rules_over_several_fields_see_the_stored_ones(self) -> None:
+        response = await self.update(recordPromptCustomId=None)
         self.assertEqual((response.status, response.error_fields), (422, ["recordPromptCustomId"]))
-        self.assertEqual((await self.change(recordPromptCustomId=None, recordPrompt="none")).status, 200)
+        self.assertEqual((await self.update(recordPromptCustomId=None, recordPrompt="none")).status, 200)
 
-    async def test_a_host_that_was_allowed_once_does_not_stop_other_changes(self) -> None:
+    async def test_stored_values_that_are_no_longer_allowed_do_not_prevent_other_changes(self) -> None:
         old = await self.add_profile(remote_sip_uri="sip:a@elsewhere.test", record_format="old")
         response = await self.request("POST", f"/profiles/{old.id}", json={"name": "x"})
         self.assertEqual(response.status, 200, response.body)
 
-    async def test_a_number_that_is_taken(self) -> None:
+    async def test_number_of_another_profile_conflicts(self) -> None:
         await self.add_profile(numbers=("+4940",))
-        response = await self.change(numbers=["+4940"])
+        response = await self.update(numbers=["+4940"])
         self.assertEqual((response.status, response.error_fields), (409, ["numbers"]))
-        self.assertEqual((await self.request("GET", self.path)).etag, self.made.etag)
+        self.assertEqual((await self.request("GET", self.path)).etag, self.created.etag)
 
     async def test_if_match(self) -> None:
-        first = self.made.etag
-        response = await self.change({"If-Match": first}, name="one")
+        first = self.created.etag
+        response = await self.update({"If-Match": first}, name="one")
         self.assertEqual(response.status, 200)
         self.assertNotEqual(response.etag, first)
-        lost = await self.change({"If-Match": first}, name="two")
-        self.assertEqual((lost.status, lost.json["code"], lost.etag), (412, "precondition-failed", response.etag))
+        stale = await self.update({"If-Match": first}, name="two")
+        self.assertEqual((stale.status, stale.json["code"], stale.etag), (412, "precondition-failed", response.etag))
         for header in ("*", f'"x", {response.etag}'):
             with subtest(header):
-                self.assertEqual((await self.change({"If-Match": header})).status, 200)
+                self.assertEqual((await self.update({"If-Match": header})).status, 200)
                 response = await self.request("GET", self.path)
         for header in (f"W/{response.etag}", "rubbish", '""'):
             with subtest(header):
-                self.assertEqual((await self.change({"If-Match": header}, name="x")).status, 412)
+                self.assertEqual((await self.update({"If-Match": header}, name="x")).status, 412)
         self.assertEqual((await self.request("GET", self.path)).json["name"], "one")
 
     async def test_if_none_match(self) -> None:
-        for header in (self.made.etag, f"W/{self.made.etag}", "*"):
+        for header in (self.created.etag, f"W/{self.created.etag}", "*"):
             for method in ("GET", "HEAD"):
                 with subtest((method, header)):
                     response = await self.request(method, self.path, headers={"If-None-Match": header})
-                    self.assertEqual((response.status, response.body, response.etag), (304, b"", self.made.etag))
+                    self.assertEqual((response.status, response.body, response.etag), (304, b"", self.created.etag))
             with subtest(("POST", header)):
-                self.assertEqual((await self.change({"If-None-Match": header}, name="x")).status, 412)
+                self.assertEqual((await self.update({"If-None-Match": header}, name="x")).status, 412)
         self.assertEqual((await self.request("GET", self.path, headers={"If-None-Match": '"x"'})).status, 200)
 
     async def test_delete(self) -> None:
-        refused = await self.request("DELETE", self.path, headers={"If-Match": '"x"'})
-        self.assertEqual(refused.status, 412)
-        done = await self.request("DELETE", self.path, headers={"If-Match": self.made.etag})
-        self.assertEqual((done.status, done.body), (204, b""))
+        stale = await self.request("DELETE", self.path, headers={"If-Match": '"x"'})
+        self.assertEqual(stale.status, 412)
+        deleted = await self.request("DELETE", self.path, headers={"If-Match": self.created.etag})
+        self.assertEqual((deleted.status, deleted.body), (204, b""))
         for method in ("GET", "DELETE"):
             self.assertEqual((await self.request(method, self.path)).status, 404)
-        self.assertEqual((await self.change(name="x")).status, 404)
+        self.assertEqual((await self.update(name="x")).status, 404)
 
     async def test_filters(self) -> None:
         await self.add_profile(numbers=("+12",), email="c@example.org", remote_sip_uri="sip:other@pbx.example")
@@ -259,6 +259,19 @@ class ChangeTests(RestTestCase):
         ):
             with subtest(name):
                 response = await self.request("GET", f"/profiles?{name}={value}")
-                self.assertEqual([one["id"] for one in response.json], [self.made.json["id"]])
-        nobody = await self.request("GET", "/profiles?number=%2B99")
-        self.assertEqual(json.loads(nobody.body), [])
+                self.assertEqual([item["id"] for item in response.json], [self.created.json["id"]])
+        none = await self.request("GET", "/profiles?number=%2B99")
+        self.assertEqual(json.loads(none.body), [])
+
+
+class ProfileFormatTests(RestTestCase):
+    async def test_one_channel_format_is_refused_for_two_channels(self) -> None:
+        response = await self.request("PUT", "/profiles", json={"recordFormat": "gsm", "recordChannels": "dual"})
+        self.assertEqual((response.status, sorted(response.error_fields)), (422, ["recordChannels", "recordFormat"]))
+        created = await self.request("PUT", "/profiles", json={"recordFormat": "gsm"})
+        self.assertEqual(created.status, 201)
+        path = f"/profiles/{created.json['id']}"
+        self.assertEqual((await self.request("POST", path, json={"recordChannels": "dual"})).status, 422)
+        self.assertEqual(
+            (await self.request("POST", path, json={"recordChannels": "dual", "recordFormat": "wav"})).status, 200
+        )

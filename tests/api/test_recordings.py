@@ -1,4 +1,4 @@
-"""Recordings over REST: imported, shown, held, removed, alone and below their Profile."""
+"""Recordings over REST: creation, updates, deletion and filters, also at the paths of their Profile."""
 
 from typing import Any, Final
 from urllib.parse import quote
@@ -26,8 +26,8 @@ FULL: Final = {
     "legalHold": True,
 }
 
-# what is given, and the fields that the answer must name
-WRONG: Final[tuple[tuple[dict[str, Any], set[str]], ...]] = (
+# the request body, and the fields that the problem document must name
+INVALID: Final[tuple[tuple[dict[str, Any], set[str]], ...]] = (
     ({"colour": "red"}, {"colour"}),
     ({"id": UUID1}, {"id"}),
     ({"profileId": "7"}, {"profileId"}),
@@ -63,56 +63,56 @@ class RecordingTestCase(RestTestCase):
 
 
 class CreationTests(RecordingTestCase):
-    async def create(self, **given: Any) -> ClientResponse:
-        return await self.request("PUT", "/recordings", json={"profileId": str(self.profile.id), **given})
+    async def create(self, **fields: Any) -> ClientResponse:
+        return await self.request("PUT", "/recordings", json={"profileId": str(self.profile.id), **fields})
 
-    async def test_little(self) -> None:
+    async def test_defaults(self) -> None:
         response = await self.create()
-        made = response.json
+        recording = response.json
         self.assertEqual(response.status, 201, response.body)
-        self.assertEqual(response.headers["location"], f"{PUBLIC_URL}/recordings/{made['id']}")
-        self.assertEqual((made["state"], made["format"], made["audioUrl"]), ("pending", "wav", None))
-        self.assertNotIn("path", made)
+        self.assertEqual(response.headers["location"], f"{PUBLIC_URL}/recordings/{recording['id']}")
+        self.assertEqual((recording["state"], recording["format"], recording["audioUrl"]), ("pending", "wav", None))
+        self.assertNotIn("path", recording)
 
     async def test_every_field(self) -> None:
-        chosen = str(uuid4())
-        response = await self.create(id=chosen, **FULL)
+        recording_id = str(uuid4())
+        response = await self.create(id=recording_id, **FULL)
         self.assertEqual(response.status, 201, response.body)
-        shown = await self.request("GET", f"/recordings/{chosen}")
-        self.assertEqual((shown.body, shown.etag), (response.body, response.etag))
-        self.assertEqual({key: shown.json[key] for key in FULL}, {**FULL, "endedAt": "2025-01-31T09:31:00.500000Z"})
+        retrieved = await self.request("GET", f"/recordings/{recording_id}")
+        self.assertEqual((retrieved.body, retrieved.etag), (response.body, response.etag))
+        self.assertEqual({key: retrieved.json[key] for key in FULL}, {**FULL, "endedAt": "2025-01-31T09:31:00.500000Z"})
 
-    async def test_what_is_wrong(self) -> None:
-        below = f"/profiles/{self.profile.id}/recordings"
-        for given, fields in WRONG:
-            with subtest(given):
-                for response in (await self.create(**given), await self.request("PUT", below, json=given)):
-                    self.assertEqual((response.status, set(response.error_fields)), (422, fields), response.body)
+    async def test_invalid_fields(self) -> None:
+        of_profile = f"/profiles/{self.profile.id}/recordings"
+        for body, error_fields in INVALID:
+            with subtest(body):
+                for response in (await self.create(**body), await self.request("PUT", of_profile, json=body)):
+                    self.assertEqual((response.status, set(response.error_fields)), (422, error_fields), response.body)
         self.assertEqual(await self.recordings.page(), [])
 
-    async def test_all_that_is_wrong_at_once(self) -> None:
-        given = {
+    async def test_all_invalid_fields_are_reported_at_once(self) -> None:
+        body = {
             "id": UUID1,
             "format": "xyz",
             "hangupCause": -1,
             "state": "completed",
             "startedAt": "2025-01-31T09:30:00",
         }
-        response = await self.create(profileId=str(uuid4()), **given)
-        self.assertEqual(set(response.error_fields), {"profileId", *given})
+        response = await self.create(profileId=str(uuid4()), **body)
+        self.assertEqual(set(response.error_fields), {"profileId", *body})
 
-    async def test_the_profile_is_needed_and_must_exist(self) -> None:
+    async def test_profile_is_required_and_must_exist(self) -> None:
         missing = await self.request("PUT", "/recordings", json={})
         self.assertEqual((missing.status, missing.error_fields), (422, ["profileId"]))
         unknown = await self.create(profileId=str(uuid4()))
         self.assertEqual((unknown.status, unknown.error_fields), (422, ["profileId"]))
 
-    async def test_an_id_that_is_taken(self) -> None:
-        taken = await self.add_recording()
-        response = await self.create(id=str(taken.id))
+    async def test_duplicate_id_conflicts(self) -> None:
+        existing = await self.add_recording()
+        response = await self.create(id=str(existing.id))
         self.assertEqual((response.status, response.error_fields), (409, ["id"]))
 
-    async def test_below_a_profile(self) -> None:
+    async def test_creation_at_the_path_of_a_profile(self) -> None:
         await self.add_recording()
         older = await self.add_recording(profile_id=self.profile.id)
         path = f"/profiles/{self.profile.id}/recordings"
@@ -126,13 +126,13 @@ class CreationTests(RecordingTestCase):
         self.assertEqual(same.status, 201)
         other = await self.request("PUT", path, json={"profileId": str((await self.add_profile()).id)})
         self.assertEqual((other.status, other.error_fields), (422, ["profileId"]))
-        nobody = await self.request("PUT", f"/profiles/{uuid4()}/recordings", json={})
-        self.assertEqual(nobody.status, 404)
+        unknown_profile = await self.request("PUT", f"/profiles/{uuid4()}/recordings", json={})
+        self.assertEqual(unknown_profile.status, 404)
 
 
-class ChangeTests(RecordingTestCase):
-    async def test_metadata_and_hold(self) -> None:
-        made = await self.add_recording(profile_id=self.profile.id)
+class UpdateTests(RecordingTestCase):
+    async def test_metadata_and_legal_hold(self) -> None:
+        recording = await self.add_recording(profile_id=self.profile.id)
         changes: tuple[dict[str, Any], ...] = (
             {"metadata": {"a": 1}},
             {"legalHold": True},
@@ -140,33 +140,33 @@ class ChangeTests(RecordingTestCase):
             {"legalHold": False},
             {},
         )
-        for path in (f"/recordings/{made.id}", f"/profiles/{self.profile.id}/recordings/{made.id}"):
-            for given in changes:
-                with subtest((path, given)):
+        for path in (f"/recordings/{recording.id}", f"/profiles/{self.profile.id}/recordings/{recording.id}"):
+            for change in changes:
+                with subtest((path, change)):
                     before = await self.request("GET", path)
-                    response = await self.request("POST", path, json=given, headers={"If-Match": before.etag})
+                    response = await self.request("POST", path, json=change, headers={"If-Match": before.etag})
                     self.assertEqual(response.status, 200, response.body)
                     after = {**response.json, "updatedAt": before.json["updatedAt"]}
-                    self.assertEqual(after, {**before.json, **given})
-                    lost = await self.request("POST", path, json={"metadata": {"b": 1}}, headers={"If-Match": '"x"'})
-                    self.assertEqual(lost.status, 412)
+                    self.assertEqual(after, {**before.json, **change})
+                    stale = await self.request("POST", path, json={"metadata": {"b": 1}}, headers={"If-Match": '"x"'})
+                    self.assertEqual(stale.status, 412)
 
-    async def test_the_rest_is_not_for_clients(self) -> None:
-        made = await self.add_recording(state=RecordingState.RECORDING)
-        path = f"/recordings/{made.id}"
-        shown = (await self.request("GET", path)).json
-        self.assertEqual((await self.request("POST", path, json=shown)).status, 200)
-        for key in shown.keys() - {"metadata", "legalHold"}:
+    async def test_read_only_fields(self) -> None:
+        recording = await self.add_recording(state=RecordingState.RECORDING)
+        path = f"/recordings/{recording.id}"
+        representation = (await self.request("GET", path)).json
+        self.assertEqual((await self.request("POST", path, json=representation)).status, 200)
+        for key in representation.keys() - {"metadata", "legalHold"}:
             with subtest(key):
                 response = await self.request("POST", path, json={key: "completed"})
                 self.assertEqual((response.status, response.error_fields), (422, [key]))
         response = await self.request("POST", path, json={"metadata": {"a": "x" * 8192}, "legalHold": 1, "path": "a"})
         self.assertEqual(set(response.error_fields), {"metadata", "legalHold", "path"})
 
-    async def test_a_live_one_is_paused_and_resumed(self) -> None:
-        made = await self.add_recording(state=RecordingState.RECORDING)
-        self.call_control.recorded[made.id] = made
-        path = f"/recordings/{made.id}"
+    async def test_live_recording_is_paused_and_resumed(self) -> None:
+        recording = await self.add_recording(state=RecordingState.RECORDING)
+        self.call_control.recorded[recording.id] = recording
+        path = f"/recordings/{recording.id}"
         for state in ("paused", "recording"):
             response = await self.request("POST", path, json={"state": state, "metadata": {"now": state}})
             self.assertEqual(
@@ -174,7 +174,7 @@ class ChangeTests(RecordingTestCase):
             )
             self.assertEqual(response.etag, (await self.request("GET", path)).etag)
 
-    async def test_one_that_cannot_be_paused_stays_as_it_is(self) -> None:
+    async def test_recording_that_is_not_live_here_cannot_be_paused(self) -> None:
         elsewhere = await self.add_recording(state=RecordingState.RECORDING)
         finished = await self.add_recording(state=RecordingState.COMPLETED)
         for recording in (elsewhere, finished):
@@ -182,53 +182,53 @@ class ChangeTests(RecordingTestCase):
             self.assertEqual(response.status, 409)
             self.assertEqual((await self.recordings.get(recording.id)).state, recording.state)
 
-    async def test_below_another_profile(self) -> None:
-        made = await self.add_recording(profile_id=self.profile.id)
+    async def test_path_of_another_profile_is_not_found(self) -> None:
+        recording = await self.add_recording(profile_id=self.profile.id)
         other = await self.add_profile()
-        path = f"/profiles/{other.id}/recordings/{made.id}"
+        path = f"/profiles/{other.id}/recordings/{recording.id}"
         for method in ("GET", "POST", "DELETE"):
             with subtest(method):
                 self.assertEqual((await self.request(method, path, json={})).status, 404)
-        self.assertEqual(await self.recordings.get(made.id), made)
+        self.assertEqual(await self.recordings.get(recording.id), recording)
 
     async def test_if_none_match(self) -> None:
-        made = await self.add_recording()
-        etag = (await self.request("GET", f"/recordings/{made.id}")).etag
-        response = await self.request("GET", f"/recordings/{made.id}", headers={"If-None-Match": etag})
+        recording = await self.add_recording()
+        etag = (await self.request("GET", f"/recordings/{recording.id}")).etag
+        response = await self.request("GET", f"/recordings/{recording.id}", headers={"If-None-Match": etag})
         self.assertEqual((response.status, response.body), (304, b""))
 
 
 class DeletionTests(RecordingTestCase):
-    async def test_the_row_goes_and_the_files_are_owed(self) -> None:
-        made = await self.add_audio(b"RIFF")
-        self.assertEqual((await self.request("DELETE", f"/recordings/{made.id}")).status, 204)
+    async def test_deletion_creates_a_job_to_erase_the_files(self) -> None:
+        recording = await self.add_audio(b"RIFF")
+        self.assertEqual((await self.request("DELETE", f"/recordings/{recording.id}")).status, 204)
         (job,) = await Jobs(self.pool).page()
-        self.assertEqual((job.kind, job.recording_id, job.path), (JobKind.ERASE, made.id, made.path))
-        self.assertEqual((await self.request("DELETE", f"/recordings/{made.id}")).status, 404)
+        self.assertEqual((job.kind, job.recording_id, job.path), (JobKind.ERASE, recording.id, recording.path))
+        self.assertEqual((await self.request("DELETE", f"/recordings/{recording.id}")).status, 404)
 
-    async def test_refused(self) -> None:
+    async def test_live_or_held_recordings_cannot_be_deleted(self) -> None:
         for fields in (
             {"state": RecordingState.RECORDING},
             {"state": RecordingState.PAUSED},
             {"legal_hold": True},
         ):
             with subtest(fields):
-                made = await self.add_audio(b"RIFF", **fields)
-                response = await self.request("DELETE", f"/recordings/{made.id}")
+                recording = await self.add_audio(b"RIFF", **fields)
+                response = await self.request("DELETE", f"/recordings/{recording.id}")
                 self.assertEqual((response.status, response.json["code"]), (409, "conflict"))
-                self.assertEqual((await self.request("GET", f"/recordings/{made.id}/audio")).body, b"RIFF")
+                self.assertEqual((await self.request("GET", f"/recordings/{recording.id}/audio")).body, b"RIFF")
 
     async def test_if_match(self) -> None:
-        made = await self.add_recording()
-        path = f"/recordings/{made.id}"
+        recording = await self.add_recording()
+        path = f"/recordings/{recording.id}"
         etag = (await self.request("GET", path)).etag
         self.assertEqual((await self.request("DELETE", path, headers={"If-Match": '"x"'})).status, 412)
         self.assertEqual((await self.request("DELETE", path, headers={"If-Match": etag})).status, 204)
 
 
 class FilterTests(RecordingTestCase):
-    async def test_each(self) -> None:
-        wanted = await self.add_recording(
+    async def test_each_filter(self) -> None:
+        expected = await self.add_recording(
             profile_id=self.profile.id,
             state=RecordingState.FAILED,
             from_="+4930",
@@ -251,8 +251,8 @@ class FilterTests(RecordingTestCase):
                 with subtest((path, query)):
                     response = await self.request("GET", f"{path}?{quote(query, safe='=&,:%')}")
                     self.assertEqual(response.status, 200, response.body)
-                    self.assertEqual([UUID(one["id"]) for one in response.json], [wanted.id])
+                    self.assertEqual([UUID(item["id"]) for item in response.json], [expected.id])
 
-    async def test_of_one_profile_only(self) -> None:
+    async def test_list_of_a_profile_has_only_its_recordings(self) -> None:
         await self.add_recording()
         self.assertEqual((await self.request("GET", f"/profiles/{self.profile.id}/recordings")).json, [])

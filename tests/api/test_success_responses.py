@@ -1,4 +1,4 @@
-"""The table of the contract, row by row: the route, the method, what a success says, and of what shape it is."""
+"""The successful response of every route: status, media type and type of the body."""
 
 import io
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
-from tests.api.test_calls import call
+from tests.api.test_calls import make_call
 from tests.database import until
 from tests.subtest import subtest
 from tests.web.wire import connected
@@ -20,15 +20,15 @@ from voxrec.api.peaks import Peaks
 from voxrec.api.recordings import SHOWN
 from voxrec.model import AuditEntry, Call, Profile, Prompt, RecordingState, Token
 
-P: Final = "11111111-1111-4111-8111-111111111111"
-R: Final = "22222222-2222-4222-8222-222222222222"
+PROFILE: Final = "11111111-1111-4111-8111-111111111111"
+RECORDING: Final = "22222222-2222-4222-8222-222222222222"
 PENDING: Final = "33333333-3333-4333-8333-333333333333"
 PROMPT_ID: Final = "44444444-4444-4444-8444-444444444444"
 JOB: Final = "66666666-6666-4666-8666-666666666666"
 CALL: Final = "55555555-5555-4555-8555-555555555555"
 
 
-def wav() -> bytes:
+def make_wav() -> bytes:
     file = io.BytesIO()
     soundfile.write(file, np.zeros(800), 8000, format="WAV", subtype="PCM_16")
     return file.getvalue()
@@ -36,40 +36,40 @@ def wav() -> bytes:
 
 @dataclass(frozen=True)
 class Row:
-    """``shape``: the type of JSON, the media type of other bodies, or None for no body."""
+    """One request. ``model``: the type of the JSON response, the media type of another body, or None for no body."""
 
     method: str
     path: str
     status: int
-    shape: Any
+    model: Any
     json: Any = None
     data: bytes | None = None
     location: str = ""
 
 
-TABLE: Final = (
+ROWS: Final = (
     Row("GET", "/profiles", 200, list[Profile]),
     Row("PUT", "/profiles", 201, Profile, json={}, location="/profiles/"),
-    Row("GET", f"/profiles/{P}", 200, Profile),
-    Row("POST", f"/profiles/{P}", 200, Profile, json={"record": True}),
+    Row("GET", f"/profiles/{PROFILE}", 200, Profile),
+    Row("POST", f"/profiles/{PROFILE}", 200, Profile, json={"record": True}),
     Row("GET", "/recordings", 200, list[SHOWN]),
-    Row("PUT", "/recordings", 201, SHOWN, json={"profileId": P}, location="/recordings/"),
-    Row("GET", f"/recordings/{R}", 200, SHOWN),
-    Row("POST", f"/recordings/{R}", 200, SHOWN, json={"metadata": {"a": 1}}),
-    Row("GET", f"/profiles/{P}/recordings", 200, list[SHOWN]),
-    Row("PUT", f"/profiles/{P}/recordings", 201, list[SHOWN], json={}, location="/recordings/"),
-    Row("GET", f"/profiles/{P}/recordings/{R}", 200, SHOWN),
-    Row("POST", f"/profiles/{P}/recordings/{R}", 200, SHOWN, json={"legalHold": False}),
-    Row("GET", f"/recordings/{R}/audio", 200, "audio/wav"),
-    Row("HEAD", f"/recordings/{R}/audio", 200, "audio/wav"),
-    Row("GET", f"/recordings/{R}/peaks", 200, Peaks),
-    Row("GET", f"/recordings/{R}/peaks.png", 200, "image/png"),
-    Row("PUT", f"/recordings/{PENDING}/audio", 200, SHOWN, data=wav()),
+    Row("PUT", "/recordings", 201, SHOWN, json={"profileId": PROFILE}, location="/recordings/"),
+    Row("GET", f"/recordings/{RECORDING}", 200, SHOWN),
+    Row("POST", f"/recordings/{RECORDING}", 200, SHOWN, json={"metadata": {"a": 1}}),
+    Row("GET", f"/profiles/{PROFILE}/recordings", 200, list[SHOWN]),
+    Row("PUT", f"/profiles/{PROFILE}/recordings", 201, list[SHOWN], json={}, location="/recordings/"),
+    Row("GET", f"/profiles/{PROFILE}/recordings/{RECORDING}", 200, SHOWN),
+    Row("POST", f"/profiles/{PROFILE}/recordings/{RECORDING}", 200, SHOWN, json={"legalHold": False}),
+    Row("GET", f"/recordings/{RECORDING}/audio", 200, "audio/wav"),
+    Row("HEAD", f"/recordings/{RECORDING}/audio", 200, "audio/wav"),
+    Row("GET", f"/recordings/{RECORDING}/peaks", 200, Peaks),
+    Row("GET", f"/recordings/{RECORDING}/peaks.png", 200, "image/png"),
+    Row("PUT", f"/recordings/{PENDING}/audio", 200, SHOWN, data=make_wav()),
     Row("GET", "/prompts", 200, list[Prompt]),
     Row("PUT", "/prompts", 201, Prompt, json={"id": PROMPT_ID, "name": "Welcome"}, location="/prompts/"),
     Row("GET", f"/prompts/{PROMPT_ID}", 200, Prompt),
     Row("PUT", f"/prompts/{PROMPT_ID}", 200, Prompt, json={"name": "Hello"}),
-    Row("PUT", f"/prompts/{PROMPT_ID}/audio", 200, Prompt, data=wav()),
+    Row("PUT", f"/prompts/{PROMPT_ID}/audio", 200, Prompt, data=make_wav()),
     Row("GET", f"/prompts/{PROMPT_ID}/audio", 200, "audio/wav"),
     Row("DELETE", f"/prompts/{PROMPT_ID}/audio", 204, None),
     Row("DELETE", f"/prompts/{PROMPT_ID}", 204, None),
@@ -88,30 +88,30 @@ TABLE: Final = (
     Row("GET", "/metrics", 200, "text/plain"),
     Row("GET", "/openapi.json", 200, dict[str, Any]),
     Row("GET", "/docs", 200, "text/html"),
-    # last, for what they leave behind
-    Row("DELETE", f"/profiles/{P}/recordings/{R}", 204, None),
+    # last, because other rows need these resources
+    Row("DELETE", f"/profiles/{PROFILE}/recordings/{RECORDING}", 204, None),
     Row("DELETE", f"/recordings/{PENDING}", 204, None),
-    Row("DELETE", f"/profiles/{P}", 204, None),
+    Row("DELETE", f"/profiles/{PROFILE}", 204, None),
 )
 
 
-class TableTests(RestTestCase):
+class SuccessResponseTests(RestTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
-        await self.add_profile(id=UUID(P))
-        await self.add_audio(wav(), id=UUID(R), profile_id=UUID(P))
-        await self.add_recording(id=UUID(PENDING), profile_id=UUID(P), state=RecordingState.PENDING)
+        await self.add_profile(id=UUID(PROFILE))
+        await self.add_audio(make_wav(), id=UUID(RECORDING), profile_id=UUID(PROFILE))
+        await self.add_recording(id=UUID(PENDING), profile_id=UUID(PROFILE), state=RecordingState.PENDING)
         await self.pool.execute(
-            "INSERT INTO jobs (id, kind, recording_id, dead) VALUES (%s, 'mail', %s, TRUE)", (JOB, R)
+            "INSERT INTO jobs (id, kind, recording_id, dead) VALUES (%s, 'mail', %s, TRUE)", (JOB, RECORDING)
         )
-        self.call_control.calls = [call(id=UUID(CALL))]
+        self.call_control.calls = [make_call(id=UUID(CALL))]
 
-    async def test_table(self) -> None:
-        for row in TABLE:
+    async def test_status_and_body(self) -> None:
+        for row in ROWS:
             with subtest(f"{row.method} {row.path}"):
-                self.check(row, await self.asked(row))
+                self.check(row, await self.send(row))
 
-    async def asked(self, row: Row) -> ClientResponse:
+    async def send(self, row: Row) -> ClientResponse:
         if row.data is not None:
             return await self.request(row.method, row.path, data=row.data, headers={"Content-Type": "audio/wav"})
         return await self.request(row.method, row.path, **({} if row.json is None else {"json": row.json}))
@@ -120,31 +120,31 @@ class TableTests(RestTestCase):
         self.assertEqual(response.status, row.status, response.body)
         if row.location:
             self.assertTrue(response.headers["location"].startswith(f"{PUBLIC_URL}{row.location}"))
-        if row.shape is None:
+        if row.model is None:
             self.assertEqual((response.body, response.headers.get("content-type")), (b"", None))
-        elif isinstance(row.shape, str):
-            self.assertEqual(response.headers["content-type"].partition(";")[0], row.shape)
+        elif isinstance(row.model, str):
+            self.assertEqual(response.headers["content-type"].partition(";")[0], row.model)
             self.assertEqual(bool(response.body), row.method != "HEAD")
         else:
             self.assertEqual(response.headers["content-type"], "application/json")
-            msgspec.json.decode(response.body, type=row.shape)
-            self.assertTrue(response.json or row.path == "/audit", "an empty list proves nothing")
+            msgspec.json.decode(response.body, type=row.model)
+            self.assertTrue(response.json or row.path == "/audit", "the list is empty, so its items are not checked")
 
-    async def test_one_token(self) -> None:
-        made = (await self.request("PUT", "/tokens", json={"name": "crm", "role": "read"})).json
+    async def test_token_until_its_deletion(self) -> None:
+        token = (await self.request("PUT", "/tokens", json={"name": "crm", "role": "read"})).json
         for method, status in (("GET", 200), ("DELETE", 204), ("GET", 404)):
-            self.assertEqual((await self.request(method, f"/tokens/{made['id']}")).status, status)
+            self.assertEqual((await self.request(method, f"/tokens/{token['id']}")).status, status)
 
-    async def test_what_is_created_is_where_location_says(self) -> None:
-        for row in TABLE:
-            if row.location and not row.path.startswith(f"/profiles/{P}"):
+    async def test_location_of_created_resources(self) -> None:
+        for row in ROWS:
+            if row.location and not row.path.startswith(f"/profiles/{PROFILE}"):
                 with subtest(row.path):
-                    response = await self.asked(row)
+                    response = await self.send(row)
                     path = response.headers["location"].removeprefix(PUBLIC_URL)
                     self.assertEqual(path, f"{row.location}{response.json['id']}")
                     self.assertEqual((await self.request("GET", path)).status, 200)
 
-    async def test_events(self) -> None:
+    async def test_event_stream(self) -> None:
         wire = await connected(self.port)
         wire.transport.write(b"GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
         await until(lambda: b"\r\n\r\n" in wire.received)
@@ -153,17 +153,22 @@ class TableTests(RestTestCase):
         wire.transport.abortConnection()
         await wire.ended
 
-    async def test_no_route_of_the_document_is_forgotten(self) -> None:
-        told = (await self.request("GET", "/openapi.json", token="")).json["paths"]
-        there = {(verb.upper(), path) for path, verbs in told.items() for verb in verbs}
-        named = {(row.method, self.template(row.path)) for row in TABLE if row.method != "HEAD"}
-        elsewhere = {("DELETE", "/jobs/{id}"), ("GET", "/events"), ("GET", "/tokens/{id}"), ("DELETE", "/tokens/{id}")}
+    async def test_every_documented_route_is_tested(self) -> None:
+        paths = (await self.request("GET", "/openapi.json", token="")).json["paths"]
+        documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+        in_table = {(row.method, self.template(row.path)) for row in ROWS if row.method != "HEAD"}
+        tested_elsewhere = {
+            ("DELETE", "/jobs/{id}"),
+            ("GET", "/events"),
+            ("GET", "/tokens/{id}"),
+            ("DELETE", "/tokens/{id}"),
+        }
         files = {("GET", "/docs/page.css"), ("GET", "/docs/page.js")}
-        self.assertEqual(there - named - elsewhere - files, set())
-        self.assertEqual(named - there, set())
+        self.assertEqual(documented - in_table - tested_elsewhere - files, set())
+        self.assertEqual(in_table - documented, set())
 
     def template(self, path: str) -> str:
-        below = path.replace(f"/profiles/{P}/recordings", "/profiles/{profileId}/recordings")
-        for known in (P, R, PENDING, PROMPT_ID, CALL, JOB):
-            below = below.replace(known, "{id}")
-        return below
+        template = path.replace(f"/profiles/{PROFILE}/recordings", "/profiles/{profileId}/recordings")
+        for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB):
+            template = template.replace(resource_id, "{id}")
+        return template

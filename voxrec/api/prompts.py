@@ -26,7 +26,7 @@ from voxrec.web.request import Now, Request
 from voxrec.web.response import Response, conditional_get, created, no_content, updated
 from voxrec.web.route import CONDITIONAL, ETAG, JsonBody, Route
 
-LARGEST: Final = 10 * 1024 * 1024  # bytes of an announcement as it is uploaded
+MAX_UPLOAD_SIZE: Final = 10 * 1024 * 1024  # bytes of an announcement as it is uploaded
 LONGEST: Final = 600.0  # seconds
 _CHANNELS: Final = 8
 _OURS: Final = frozenset({"createdAt", "updatedAt", "duration", "size", "sha256"})
@@ -88,7 +88,7 @@ class PromptRoutes:
             ),
             changing(
                 *("PUT", audio, Role.PROVISION, self._put_audio),
-                upload=LARGEST,
+                upload=MAX_UPLOAD_SIZE,
                 body=ACCEPTED_TYPES,
                 errors=(NotAudio,),
             ),
