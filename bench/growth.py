@@ -29,7 +29,7 @@ from voxrec.postgres.migrate import migrate
 from voxrec.store.metadata_index import MANY
 from voxrec.store.recordings import RecordingFilter, Recordings
 from voxrec.store.tokens import generate_secret, hash_secret
-from voxrec.web.query import cursor_text
+from voxrec.web.pagination import encode_cursor
 
 SIZES: Final = (1_000, 100_000, 3_000_000)
 FEW: Final = 60  # rows that a rare value has, at any size
@@ -104,7 +104,7 @@ class Question:
             "since": wanted.since and wanted.since.isoformat(),
             "until": wanted.until and wanted.until.isoformat(),
             "q": wanted.metadata and msgspec.json.encode(wanted.metadata).decode(),
-            "cursor": self.after and cursor_text(self.after),
+            "cursor": self.after and encode_cursor(self.after),
         }
         below = f"/profiles/{wanted.profile_id}" if wanted.profile_id else ""
         return f"{below}/recordings?{urlencode({name: value for name, value in given.items() if value})}"

@@ -54,8 +54,8 @@ from voxrec.postgres.migrate import migrate
 from voxrec.postgres.pool import Pool
 from voxrec.recordings.erase import Eraser
 from voxrec.recordings.finish import Finisher
-from voxrec.recordings.orphans import Orphans
-from voxrec.recordings.retention import Retention
+from voxrec.recordings.orphans import OrphanSweeper
+from voxrec.recordings.retention import RetentionSweeper
 from voxrec.service_tree import RETRY_BACKOFF, CoroutineService, RetryingServerService, SequentialMultiService
 from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries
@@ -251,7 +251,7 @@ class _Gateway(SequentialMultiService):
             lease=lease,
             on_claimed=lambda job, recording: self._worker.run_claimed(job, lambda _: finisher.finish(recording)),
         )
-        orphans = Orphans(
+        orphans = OrphanSweeper(
             reactor,
             recordings,
             archive,
@@ -389,8 +389,8 @@ class _Gateway(SequentialMultiService):
             TimerService(_SWEEP, self._link.sweep),
             TimerService(_KEEP, self._directory.keep),
             TimerService(_FORGET, self._forget, idempotency, jobs),
-            TimerService(_FORGET, Retention(reactor, recordings).sweep),
-            TimerService(_FORGET, orphans.sweep),
+            RetentionSweeper(reactor, recordings),
+            orphans,
         ):
             part.setServiceParent(self)
 

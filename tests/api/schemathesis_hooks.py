@@ -17,7 +17,7 @@ from voxrec.api.audio_uploads import ACCEPTED_TYPES
 from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS
 from voxrec.cursor import Cursor
-from voxrec.web.query import cursor_text
+from voxrec.web.pagination import encode_cursor
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _serial: Final = count(1)
@@ -39,7 +39,7 @@ schemathesis.openapi.format(
 schemathesis.openapi.format("idempotency-key", st.integers(0, 10**6).map("key-{}".format))
 schemathesis.openapi.format(
     "cursor",
-    st.builds(Cursor, st.datetimes(timezones=st.just(UTC)), st.uuids()).map(cursor_text),
+    st.builds(Cursor, st.datetimes(timezones=st.just(UTC)), st.uuids()).map(encode_cursor),
 )
 schemathesis.openapi.format(
     "json-object",

@@ -1,4 +1,4 @@
-"""The files of a deleted Recording go, whatever was in the way first."""
+"""Tests of voxrec.recordings.erase."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ KINDS = (JobKind.ERASE,)
 LEASE = timedelta(minutes=1)
 
 
-class ErasingTests(DatabaseTestCase):
+class EraserTests(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         base = Path(self.mktemp())
@@ -30,74 +30,74 @@ class ErasingTests(DatabaseTestCase):
         self.archive = LocalArchive(self.root)
         self.recordings = Recordings(self.pool)
         self.jobs = Jobs(self.pool)
-        self.erase = Eraser(self.recordings, self.archive, self.spool, maybeDeferred)
+        self.eraser = Eraser(self.recordings, self.archive, self.spool, maybeDeferred)
 
-    async def archived(self, **given: Any) -> Recording:
-        made = recording(**{"state": RecordingState.COMPLETED, **given})
+    async def create_archived(self, **fields: Any) -> Recording:
+        created = recording(**{"state": RecordingState.COMPLETED, **fields})
         source = self.spool / "source"
         source.write_bytes(b"sound")
-        stored = self.archive.put(source, made.id, NOON, "wav")
-        return await self.recordings.create(recording(id=made.id, state=made.state, path=stored.path))
+        stored = self.archive.put(source, created.id, NOON, "wav")
+        return await self.recordings.create(recording(id=created.id, state=created.state, path=stored.path))
 
-    async def owed(self) -> Job:
+    async def claim_job(self) -> Job:
         ((job,), _) = await self.jobs.claim(KINDS, LEASE)
         return job
 
-    async def test_the_deletion_owes_it(self) -> None:
-        made = await self.archived()
-        legs = [self.spool / f"{leg_name(made.id, side)}.wav" for side in Side]
+    async def test_files_of_a_deleted_recording_are_deleted(self) -> None:
+        deleted = await self.create_archived()
+        legs = [self.spool / f"{leg_name(deleted.id, side)}.wav" for side in Side]
         for leg in legs:
             leg.write_bytes(b"leg")
-        await self.recordings.delete(made.id)
-        job = await self.owed()
-        self.assertEqual((job.kind, job.recording_id, job.path), (JobKind.ERASE, made.id, made.path))
-        await self.erase(job)
+        await self.recordings.delete(deleted.id)
+        job = await self.claim_job()
+        self.assertEqual((job.kind, job.recording_id, job.path), (JobKind.ERASE, deleted.id, deleted.path))
+        await self.eraser(job)
         self.assertEqual([path for path in self.root.rglob("*") if path.is_file()], [])
         self.assertFalse(any(leg.exists() for leg in legs))
-        await self.erase(job)  # again does no harm
+        await self.eraser(job)  # idempotent
 
-    async def test_a_refused_deletion_owes_nothing(self) -> None:
-        made = await self.archived()
+    async def test_refused_deletion_enqueues_no_job(self) -> None:
+        deleted = await self.create_archived()
 
         def refuse(_: Recording) -> None:
             raise ValueError
 
         with self.assertRaises(ValueError):
-            await self.recordings.delete(made.id, refuse)
+            await self.recordings.delete(deleted.id, refuse)
         self.assertEqual((await self.jobs.claim(KINDS, LEASE)).jobs, [])
 
-    async def test_what_cannot_be_erased_now_is_tried_again(self) -> None:
-        made = await self.archived()
-        await self.recordings.delete(made.id)
+    async def test_job_fails_without_the_spool_and_can_be_repeated(self) -> None:
+        deleted = await self.create_archived()
+        await self.recordings.delete(deleted.id)
         self.spool.rmdir()
-        job = await self.owed()
+        job = await self.claim_job()
         with self.assertRaises(Unavailable):
-            await self.erase(job)
+            await self.eraser(job)
         self.spool.mkdir()
-        await self.erase(job)
+        await self.eraser(job)
         with self.assertRaises(NotFound):
-            self.archive.locate(made.path or "")
+            self.archive.locate(deleted.path or "")
 
-    async def test_the_audio_of_a_new_recording_of_the_same_id_stays(self) -> None:
-        made = await self.archived()
-        await self.recordings.delete(made.id)
-        await self.recordings.create(made)
-        await self.erase(await self.owed())
-        self.archive.locate(made.path or "")
+    async def test_audio_of_a_recreated_recording_is_not_deleted(self) -> None:
+        deleted = await self.create_archived()
+        await self.recordings.delete(deleted.id)
+        await self.recordings.create(deleted)
+        await self.eraser(await self.claim_job())
+        self.archive.locate(deleted.path or "")
 
-    async def test_an_id_that_is_deleted_twice_is_erased_twice(self) -> None:
-        made = await self.archived()
+    async def test_recording_deleted_twice_is_erased_twice(self) -> None:
+        deleted = await self.create_archived()
         for _ in range(2):
-            await self.recordings.delete(made.id)
-            job = await self.owed()
-            await self.erase(job)
+            await self.recordings.delete(deleted.id)
+            job = await self.claim_job()
+            await self.eraser(job)
             self.assertTrue(await self.jobs.mark_done(job))
-            await self.recordings.create(made)
+            await self.recordings.create(deleted)
 
-    async def test_a_path_out_of_the_archive_is_left_alone(self) -> None:
+    async def test_path_outside_the_archive_is_ignored(self) -> None:
         outside = self.root.parent / "outside"
         outside.write_bytes(b"x")
-        made = await self.recordings.create(recording(id=uuid4(), path="../outside"))
-        await self.recordings.delete(made.id)
-        await self.erase(await self.owed())
+        deleted = await self.recordings.create(recording(id=uuid4(), path="../outside"))
+        await self.recordings.delete(deleted.id)
+        await self.eraser(await self.claim_job())
         self.assertTrue(outside.exists())

@@ -2,18 +2,25 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
+from urllib.parse import quote
+from uuid import UUID, uuid4
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.rest_test_case import CREATED_AT, PUBLIC_URL, ClientResponse, RestTestCase
 from tests.database import reactor
 from tests.subtest import subtest
 from tests.web.wire import connected
+from voxrec.cursor import Cursor
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Profile
 from voxrec.store.profiles import ALL_PROFILES, ProfileFilter, Profiles
+from voxrec.web.pagination import cursor, encode_cursor
 
 NEXT: Final = re.compile(r'<([^>]*)>; rel="next"')
 
@@ -47,6 +54,27 @@ WRONG_RECORDINGS: Final = (
     ("from=%00", ["from"]),
     ("number=%2B49", ["number"]),
 )
+
+
+class CursorTests(SynchronousTestCase):
+    @given(st.datetimes(timezones=st.just(UTC)), st.uuids())
+    def test_there_and_back(self, moment: datetime, key: UUID) -> None:
+        text = encode_cursor(Cursor(moment, key))
+        self.assertEqual(cursor.parse(text), Cursor(moment, key))
+        self.assertEqual(quote(text, safe=""), text)
+
+    def test_other_offsets_are_the_same_moment(self) -> None:
+        moment = datetime.fromisoformat("2026-01-31T10:30:00.000001+01:00")
+        self.assertEqual(cursor.parse(encode_cursor(Cursor(moment, uuid4()))).created_at, moment)
+
+    @given(st.text(max_size=40) | st.from_regex(r"[A-Za-z0-9_-]{32}", fullmatch=True))
+    def test_rubbish(self, text: str) -> None:
+        try:
+            found = cursor.parse(text)
+        except ValueError as error:
+            self.assertIn("is not a cursor", str(error))
+        else:
+            self.assertEqual(encode_cursor(found), text)
 
 
 class PageTests(RestTestCase):

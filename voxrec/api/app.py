@@ -1,7 +1,7 @@
 """The whole REST face: its rooms composed into one resource."""
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from voxrec.api.audio import AudioRoutes
 from voxrec.api.audio_conversion import AudioConverter
 from voxrec.api.audit import AuditMiddleware, AuditRoutes
 from voxrec.api.calls import CallControl, CallRoutes
+from voxrec.api.clock import utc_now
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.events import EventRoutes
 from voxrec.api.health import HealthRoutes, Probe
@@ -36,10 +37,12 @@ from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
 from voxrec.threads import DeferToThread
 from voxrec.web.auth import AccessControl, Authenticator, LoginThrottle, Scoped
+from voxrec.web.binding import call_handler
 from voxrec.web.cors import Cors
 from voxrec.web.dispatcher import Answered, Dispatcher, problem_response
 from voxrec.web.docs import DocsRoutes
 from voxrec.web.idempotency import IdempotencyMiddleware
+from voxrec.web.openapi import ApiInfo
 from voxrec.web.problems import BadRequest
 from voxrec.web.site import UploadPolicy
 
@@ -52,6 +55,12 @@ _EVERYWHERE: Final = {
     b"X-Content-Type-Options": b"nosniff",
     b"X-Frame-Options": b"DENY",
 }
+_DESCRIPTION: Final = """\
+Profiles say whom to call and how to record; Recordings are what came of it.
+
+Everything is JSON with names in camelCase, every error is a problem document (RFC 9457) with a stable `code`, and HEAD
+goes wherever GET does. Lists are whole, or in pages where `limit` is given: then `Link` leads to the next page.\
+"""
 _ONLY_SECURE: Final = "max-age=31536000"  # seconds in which a browser comes by TLS alone
 
 
@@ -91,14 +100,13 @@ class RestApp:
         answered: Answered,
         cors_origins: Collection[str] = (),
     ) -> None:
-        def now() -> datetime:
-            return datetime.fromtimestamp(clock.seconds(), UTC)
-
+        now = utc_now(clock)
         self._cors = Cors(cors_origins)
         url = public_url.rstrip("/")
+        info = ApiInfo("voxrec", version("voxrec"), _DESCRIPTION, url)
         seen_profiles, seen_recordings = Scoped(profiles), Scoped(recordings)
         rules = ProfileValidator(allowed_hosts, formats, prompt_exists)
-        handled = IdempotencyMiddleware(idempotency, AuditMiddleware(audit, now).handled).handled
+        handled = IdempotencyMiddleware(idempotency, AuditMiddleware(audit, now, call_handler).handle).handle
         self._dispatcher = Dispatcher(
             AccessControl(authenticator, LoginThrottle(clock)), clock, handled, body_limit, work, answered
         )
@@ -126,7 +134,7 @@ class RestApp:
         self._dispatcher.register(EventRoutes(feed).routes())
         self._dispatcher.register(metrics.routes())
         self._dispatcher.register(HealthRoutes(probes, clock).routes())
-        self._dispatcher.register(DocsRoutes(lambda: self._dispatcher.routes, formats, url).routes())
+        self._dispatcher.register(DocsRoutes(lambda: self._dispatcher.routes, info).routes())
 
     @property
     def intake(self) -> UploadPolicy:

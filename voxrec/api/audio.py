@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from voxrec.api.audio_conversion import AudioConverter
 from voxrec.api.audio_files import REVALIDATED, AudioDamaged, FileSection, NoAudioYet, open_audio, require_audio
-from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, inspect_audio, require_audio_upload
+from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, inspect_audio
+from voxrec.api.clock import UtcNow
 from voxrec.api.recordings import SHOWN
 from voxrec.archive.interface import Archive
 from voxrec.audio.convert import AudioChannel
@@ -17,20 +18,24 @@ from voxrec.errors import Conflict, FieldError, InvalidInput
 from voxrec.model import Recording, RecordingState
 from voxrec.store.recordings import Recordings
 from voxrec.threads import DeferToThread
-from voxrec.web import query
 from voxrec.web.auth import Role, Scoped
+from voxrec.web.body import OCTET_STREAM, FileBody
 from voxrec.web.conditions import etag_of
+from voxrec.web.parameters import one_of
 from voxrec.web.problems import RangeNotSatisfiable
+from voxrec.web.query import QueryParameter
 from voxrec.web.ranges import Span, span_of
-from voxrec.web.request import Now, Request
+from voxrec.web.request import Request, Upload
 from voxrec.web.response import Response, updated
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _MAX_UPLOAD_DURATION: Final = 86400.0  # seconds
 _MAX_CHANNELS: Final = 2
-_OCTET_STREAM: Final = "application/octet-stream"
-AUDIO_TYPES: Final = tuple(sorted({*(known.media_type for known in FORMATS.values()), _OCTET_STREAM}))
-_PARAMETERS: Final = {"format": query.audio_format, "channel": query.channel}
+AUDIO_TYPES: Final = tuple(sorted({*(known.media_type for known in FORMATS.values()), OCTET_STREAM}))
+_PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
+    "format": one_of([*FORMATS], "The format to convert the audio to."),
+    "channel": one_of([*AudioChannel], "One channel of a recording that has two, or both mixed."),
+}
 
 
 class NotPending(Conflict):
@@ -48,7 +53,7 @@ class AudioRoutes:
         archive: Archive,
         converter: AudioConverter,
         represent: Callable[[Recording], bytes],
-        now: Now,
+        now: UtcNow,
         upload_limit: int,
         defer_to_thread: DeferToThread,
     ) -> None:
@@ -66,8 +71,7 @@ class AudioRoutes:
             Route(
                 *("PUT", "/recordings/<id>/audio", Role.PROVISION, self._upload),
                 profile_scoped=True,
-                upload=self._upload_limit,
-                body=ACCEPTED_TYPES,
+                body=FileBody(ACCEPTED_TYPES, self._upload_limit),
                 response_model=SHOWN,
                 request_headers=CONDITIONAL,
                 response_headers=ETAG,
@@ -92,10 +96,9 @@ class AudioRoutes:
 
         With `format` or `channel`, the audio is converted for this response; ranges are then not supported.
         """
-        parameters = query.read(request.query(), _PARAMETERS)
         recording = await self._recordings.of(request.principal).get(request.id)
         path = require_audio(recording)
-        channel, name = parameters.get("channel"), parameters.get("format", recording.format)
+        channel, name = request.query.get("channel"), request.query.get("format", recording.format)
         _require_channel(recording, channel)
         if channel is None and name == recording.format:
             return await self._stored(request, recording, path)
@@ -150,8 +153,7 @@ class AudioRoutes:
         The audio has one or two channels, in one of the formats in which it can be downloaded. If it has two, the
         caller is on the left.
         """
-        query.read(request.query(), {})
-        upload = require_audio_upload(request)
+        upload: Upload = request.body
         recordings = self._recordings.of(request.principal)
         self._require_pending(request, await recordings.get(request.id))
         info, duration = await self._defer_to_thread(inspect_audio, upload.path, _MAX_CHANNELS, _MAX_UPLOAD_DURATION)
@@ -217,7 +219,7 @@ def _file_headers(recording: Recording, etag: str, span: Span) -> dict[str, str]
     return {
         **REVALIDATED,
         "Accept-Ranges": "bytes",
-        "Content-Type": _OCTET_STREAM if stored_format is None else stored_format.media_type,
+        "Content-Type": OCTET_STREAM if stored_format is None else stored_format.media_type,
         "Content-Disposition": f'attachment; filename="{recording.id}.{suffix}"',
         "Content-Length": str(span.length),
         "ETag": etag,

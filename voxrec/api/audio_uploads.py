@@ -6,11 +6,9 @@ from typing import Final
 from voxrec.audio.convert import measure_duration
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.errors import AudioError, InvalidInput
-from voxrec.web.problems import UnsupportedMedia
-from voxrec.web.request import Request, Upload
+from voxrec.web.body import OCTET_STREAM
 
-ACCEPTED_TYPES: Final = ("application/octet-stream", "audio/*")
-_ACCEPT: Final = {"Accept": ", ".join(ACCEPTED_TYPES)}
+ACCEPTED_TYPES: Final = (OCTET_STREAM, "audio/*")
 _MIN_RATE: Final = 4000  # samples per second
 _MAX_RATE: Final = 192_000
 
@@ -19,17 +17,6 @@ class NotAudio(InvalidInput):
     """The body is not complete audio in a supported format, within the permitted duration and number of channels."""
 
     code = "not-audio"
-
-
-def require_audio_upload(request: Request) -> Upload:
-    """Return the uploaded file. Raises UnsupportedMedia if its headers declare anything but uncompressed audio."""
-    media_type = request.headers.get("content-type", ACCEPTED_TYPES[0]).partition(";")[0].strip().lower()
-    if media_type != ACCEPTED_TYPES[0] and not media_type.startswith("audio/"):
-        raise UnsupportedMedia(f"Content-Type must be one of {', '.join(ACCEPTED_TYPES)}.", _ACCEPT)
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMedia("The body must not have a Content-Encoding.", {"Accept-Encoding": "identity"})
-    assert request.upload is not None, "the route declares an upload"
-    return request.upload
 
 
 def inspect_audio(path: Path, max_channels: int, max_duration: float) -> tuple[AudioInfo, float]:

@@ -9,19 +9,20 @@ from uuid import UUID, uuid4
 import msgspec
 from twisted.logger import Logger
 
+from voxrec.api.clock import UtcNow
 from voxrec.errors import StoreUnavailable, VoxrecError
 from voxrec.idempotency import AlreadyProcessed
 from voxrec.model import AuditEntry, AuditOutcome
 from voxrec.store.audit import Audit, AuditFilter
-from voxrec.web import query
 from voxrec.web.auth import Role
-from voxrec.web.pagination import LINK, PAGED, Paginator
-from voxrec.web.request import Now, Request
+from voxrec.web.pagination import LINK, PAGINATION, Paginator
+from voxrec.web.parameters import text, timestamp
+from voxrec.web.request import Request
 from voxrec.web.response import Response
-from voxrec.web.route import Route
+from voxrec.web.route import RequestHandler, Route
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
-_FILTERS: Final = {"since": query.moment, "until": query.moment, "who": query.text, "path": query.text}
+_FILTERS: Final = {"since": timestamp, "until": timestamp, "who": text, "path": text}
 
 
 class AuditMiddleware:
@@ -35,14 +36,15 @@ class AuditMiddleware:
 
     _log = Logger()
 
-    def __init__(self, audit: Audit, now: Now) -> None:
+    def __init__(self, audit: Audit, now: UtcNow, handler: RequestHandler) -> None:
         self._audit = audit
+        self._handler = handler
         self._now = now
 
-    async def handled(self, route: Route, request: Request) -> Response:
+    async def handle(self, route: Route, request: Request) -> Response:
         """The handler's answer; what only reads leaves no entry."""
         if route.method in SAFE:
-            return await route.handler(request)
+            return await self._handler(route, request)
         entry = AuditEntry(
             id=uuid4(),
             created_at=self._now(),
@@ -58,7 +60,7 @@ class AuditMiddleware:
             return await self._as_one(route, request, entry)
         await self._audit.begin(entry)
         try:
-            answer = await route.handler(request)
+            answer = await self._handler(route, request)
         except Exception as error:
             await self._told(self._audit.end, _refused(entry, error))
             raise
@@ -67,7 +69,7 @@ class AuditMiddleware:
 
     async def _as_one(self, route: Route, request: Request, entry: AuditEntry) -> Response:
         try:
-            return await route.handler(replace(request, audit_entry=partial(_done, entry, request)))
+            return await self._handler(route, replace(request, make_audit_entry=partial(_done, entry, request)))
         except StoreUnavailable:  # who did not take the change takes no entry either; if it was done, so was its entry
             raise
         except Exception as error:
@@ -95,13 +97,13 @@ class AuditRoutes:
             Route(
                 *("GET", "/audit", Role.ADMIN, self._list),
                 response_model=list[AuditEntry],
-                query=_FILTERS | PAGED,
+                query=_FILTERS | PAGINATION,
                 response_headers=LINK,
             ),
         )
 
     async def _list(self, request: Request) -> Response:
-        return await self._listing.asked(request, _FILTERS, _wanted)
+        return await self._listing.respond(request, _filter(request.query))
 
 
 def _done(entry: AuditEntry, request: Request, answer: Response) -> AuditEntry:
@@ -122,8 +124,8 @@ def _refused(entry: AuditEntry, error: Exception) -> AuditEntry:
     return msgspec.structs.replace(entry, outcome=outcome, status=status)
 
 
-def _wanted(values: Mapping[str, Any]) -> AuditFilter:
-    return AuditFilter(**values)
+def _filter(query: Mapping[str, Any]) -> AuditFilter:
+    return AuditFilter(since=query.get("since"), until=query.get("until"), who=query.get("who"), path=query.get("path"))
 
 
 def _kind(path: str) -> str:

@@ -11,19 +11,18 @@ from uuid import UUID
 
 import msgspec
 
-from voxrec.conversion import convert_fields
+from voxrec.api.parameters import profile_ids
 from voxrec.cursor import Cursor
-from voxrec.errors import Conflict, FieldError, NotFound
+from voxrec.errors import Conflict, NotFound
 from voxrec.model import Call, CallState, PauseBehavior, Recording
-from voxrec.web import query
 from voxrec.web.auth import Principal, Role
-from voxrec.web.pagination import LINK, PAGED, Paginator
-from voxrec.web.partial_update import require
+from voxrec.web.body import JsonBody
+from voxrec.web.pagination import LINK, PAGINATION, Paginator
+from voxrec.web.parameters import some_of
+from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response, no_content
-from voxrec.web.route import JsonBody, Route
-
-_STATES: Final = "|".join(CallState)
+from voxrec.web.route import Route
 
 
 class CallControl(Protocol):
@@ -68,14 +67,15 @@ class CallRoutes:
             route(
                 *("GET", "/calls", Role.READ, self._list),
                 response_model=list[Call],
-                query=_FILTERS | PAGED,
+                query=_FILTERS | PAGINATION,
                 response_headers=LINK,
                 summary="List this daemon's live calls",
             ),
             route("GET", "/calls/<id>", Role.READ, self._show, response_model=Call, summary="Show a live call"),
             route(
                 *("POST", "/calls/<id>", Role.PROVISION, self._record),
-                body=JsonBody(_Change, require=frozenset({"recording"})),
+                guard=self._require_call,
+                body=JsonBody(_Change, required=frozenset({"recording"})),
                 response_model=Call,
                 errors=(Conflict,),
                 summary="Record a live call from now on",
@@ -85,24 +85,18 @@ class CallRoutes:
 
     async def _list(self, request: Request) -> Response:
         listing = Paginator(_Visible(self._switchboard, request.principal), msgspec.json.encode, self._public_url)
-        return await listing.asked(request, _FILTERS, _wanted)
+        return await listing.respond(request, _filter(request.query))
 
     async def _show(self, request: Request) -> Response:
-        query.read(request.query(), {})
         return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._found(request)))
 
     async def _record(self, request: Request) -> Response:
-        query.read(request.query(), {})
-        call = self._found(request)
-        given = request.json_object()
-        _, field_errors = convert_fields(_Change, given)
-        if not given:
-            field_errors = [FieldError("recording", "is required: true, to record the call from now on")]
-        require(field_errors)
-        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._switchboard.record(call.id)))
+        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._switchboard.record(request.id)))
+
+    async def _require_call(self, request: Request) -> None:
+        self._found(request)
 
     async def _hang_up(self, request: Request) -> Response:
-        query.read(request.query(), {})
         self._switchboard.release(self._found(request).id)
         return no_content()
 
@@ -154,17 +148,11 @@ def _may_see(principal: Principal, call: Call) -> bool:
     return principal.profile_ids is None or call.profile_id in principal.profile_ids
 
 
-@query.shaped(type="string", pattern=f"^({_STATES})(,({_STATES}))*$", examples=["ringing,talking"])
-def call_states(given: str) -> tuple[CallState, ...]:
-    """How far a call may be."""
-    try:
-        return tuple(CallState(one) for one in given.split(","))
-    except ValueError:
-        raise ValueError(f"must be one, or several separated by commas, of {', '.join(CallState)}") from None
+def _filter(query: Mapping[str, Any]) -> CallFilter:
+    return CallFilter(profiles=query.get("profileId"), states=query.get("state", ()))
 
 
-def _wanted(values: Mapping[str, Any]) -> CallFilter:
-    return CallFilter(profiles=values.get("profileId"), states=values.get("state", ()))
-
-
-_FILTERS: Final[dict[str, query.Reader]] = {"profileId": query.profile_ids, "state": call_states}
+_FILTERS: Final[dict[str, QueryParameter[Any]]] = {
+    "profileId": profile_ids,
+    "state": some_of([*CallState], "States of a call.", example="ringing,talking"),
+}

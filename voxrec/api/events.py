@@ -1,21 +1,21 @@
 """GET /events: the event stream of calls and Recordings, as Server-Sent Events (HTML standard, section 9.2)."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
 from voxrec.api.event_broadcaster import EventBroadcaster, EventFilter
+from voxrec.api.parameters import profile_ids
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.model import EventType
-from voxrec.web import query
 from voxrec.web.auth import Principal, Role
+from voxrec.web.parameters import some_of
+from voxrec.web.query import QueryParameter, query_parameter
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import Route
 
 EVENT_STREAM: Final = "text/event-stream"
 _MAX_ID_DIGITS: Final = 18  # any number of 18 digits fits into PostgreSQL's bigint
-_TYPES: Final = "|".join(EventType).replace(".", "[.]")
 _HEADERS: Final = {"Content-Type": EVENT_STREAM, "X-Accel-Buffering": "no"}  # nginx would buffer the stream
 
 
@@ -40,11 +40,9 @@ class EventRoutes:
 
     async def _stream(self, request: Request) -> Response:
         """Send events as they happen. After a disconnection, resume by Last-Event-ID without missing an event."""
-        parameters = query.read(request.query(), _PARAMETERS)
-        event_filter = EventFilter(
-            parameters.get("type", ()), _visible_profiles(request.principal, parameters.get("profileId"))
-        )
-        last_id = _last_event_id(request, parameters)
+        visible = _visible_profiles(request.principal, request.query.get("profileId"))
+        event_filter = EventFilter(request.query.get("type", ()), visible)
+        last_id = _last_event_id(request)
         return Response(200, _HEADERS, await self._broadcaster.subscribe(event_filter, last_id))
 
 
@@ -55,12 +53,12 @@ def _visible_profiles(principal: Principal, requested: frozenset[UUID] | None) -
     return principal.profile_ids & requested
 
 
-def _last_event_id(request: Request, parameters: Mapping[str, Any]) -> int | None:
+def _last_event_id(request: Request) -> int | None:
     """Return the id after which to resume.
 
     The header takes precedence over the query parameter: a browser that reconnects sends it with the original URL.
     """
-    last_id: int | None = parameters.get("lastEventId")
+    last_id: int | None = request.query.get("lastEventId")
     try:
         if header := request.headers.get("last-event-id", "").strip():
             last_id = event_id(header)
@@ -69,7 +67,7 @@ def _last_event_id(request: Request, parameters: Mapping[str, Any]) -> int | Non
     return last_id
 
 
-@query.shaped(type="string", pattern="^[0-9]{1,18}$", examples=["4711"])
+@query_parameter(type="string", pattern="^[0-9]{1,18}$", examples=["4711"])
 def event_id(value: str) -> int:
     """The id of the last event received; the stream resumes after it."""
     if not (value.isascii() and value.isdigit() and len(value) <= _MAX_ID_DIGITS):
@@ -77,17 +75,10 @@ def event_id(value: str) -> int:
     return int(value)
 
 
-@query.shaped(type="string", pattern=f"^({_TYPES})(,({_TYPES}))*$", examples=["call.answered,call.ended"])
-def event_types(value: str) -> frozenset[EventType]:
-    """Only events of these types, separated by commas."""
-    try:
-        return frozenset(EventType(name) for name in value.split(","))
-    except ValueError:
-        raise ValueError(f"must be one or several, separated by commas, of {', '.join(EventType)}") from None
-
-
-_PARAMETERS: Final[dict[str, query.Reader]] = {
+_PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
     "lastEventId": event_id,
-    "profileId": query.profile_ids,
-    "type": event_types,
+    "profileId": profile_ids,
+    "type": some_of(
+        [*EventType], "Only events of these types, separated by commas.", example="call.answered,call.ended"
+    ),
 }

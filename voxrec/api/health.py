@@ -54,11 +54,13 @@ class HealthRoutes:
         return (
             Route(
                 *("GET", "/health/live", None, self._live),
+                query=None,
                 response_model=Liveness,
                 summary="Check that the daemon is running",
             ),
             Route(
                 *("GET", "/health/ready", None, self._ready),
+                query=None,
                 response_model=Readiness,
                 responses={503: Readiness},
                 summary="Check that the daemon and its dependencies are ready",

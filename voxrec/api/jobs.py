@@ -3,27 +3,24 @@
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, Literal
-from uuid import UUID
 
 import msgspec
 from msgspec.structs import fields
 
-from voxrec.conversion import convert_fields
-from voxrec.errors import Conflict, FieldError
+from voxrec.errors import Conflict
 from voxrec.model import Job, JobKind, JobState
 from voxrec.store.jobs import JobFilter, Jobs
-from voxrec.web import query
 from voxrec.web.auth import Role, Scoped
+from voxrec.web.body import JsonBody
 from voxrec.web.conditions import etag_of
-from voxrec.web.pagination import LINK, PAGED, Paginator
-from voxrec.web.partial_update import require
+from voxrec.web.pagination import LINK, PAGINATION, Paginator
+from voxrec.web.parameters import some_of, uuid
+from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
 from voxrec.web.response import Response, conditional_get, no_content, updated
-from voxrec.web.route import CONDITIONAL, ETAG, JsonBody, Route
+from voxrec.web.route import CONDITIONAL, ETAG, Route
 
-_KINDS: Final = "|".join(JobKind)
 _UNDONE: Final = tuple(state for state in JobState if state is not JobState.DONE)
-_STATES: Final = "|".join(_UNDONE)
 _INTERNAL: Final = frozenset({"path", "claims"})
 _CHANGE: Final[Any] = msgspec.defstruct("Job", [("state", Literal["pending"])])
 SHOWN: Final[Any] = msgspec.defstruct(
@@ -52,7 +49,7 @@ class JobRoutes:
             route(
                 *("GET", "/jobs", Role.READ, self._list),
                 response_model=list[SHOWN],
-                query=_FILTERS | PAGED,
+                query=_FILTERS | PAGINATION,
                 response_headers=LINK,
             ),
             route(
@@ -66,7 +63,7 @@ class JobRoutes:
             ),
             route(
                 *("POST", "/jobs/<id>", Role.PROVISION, self._restart),
-                body=JsonBody(_CHANGE, require=frozenset({"state"})),
+                body=JsonBody(_CHANGE, required=frozenset({"state"})),
                 response_model=SHOWN,
                 request_headers=CONDITIONAL,
                 response_headers=ETAG,
@@ -83,29 +80,21 @@ class JobRoutes:
 
     async def _list(self, request: Request) -> Response:
         listing = Paginator(self._jobs.of(request.principal), _representation, self._public_url)
-        return await listing.asked(request, _FILTERS, _wanted)
+        return await listing.respond(request, _filter(request.query))
 
     async def _show(self, request: Request) -> Response:
-        query.read(request.query(), {})
         return conditional_get(
             request.conditions, _representation(await self._jobs.of(request.principal).get(request.id))
         )
 
     async def _restart(self, request: Request) -> Response:
         """Try a dead job, or one that waits, at once and as if for the first time; whoever refused a mail gets it."""
-        query.read(request.query(), {})
-        given = request.json_object()
-        _, field_errors = convert_fields(_CHANGE, given)
-        if "state" not in given:
-            field_errors.append(FieldError("state", "is required"))
-        require(field_errors)
         return updated(
             _representation(await self._jobs.of(request.principal).restart(request.id, partial(_require_same, request)))
         )
 
     async def _drop(self, request: Request) -> Response:
         """What it was to do stays undone. A Recording that is not finished yet cannot do without its job."""
-        query.read(request.query(), {})
         await self._jobs.of(request.principal).delete(request.id, partial(_require_same, request))
         return no_content()
 
@@ -119,35 +108,12 @@ def _require_same(request: Request, job: Job) -> None:
     request.conditions.require(etag_of(_representation(job)))
 
 
-@query.shaped(type="string", pattern=f"^({_STATES})(,({_STATES}))*$", examples=["dead"])
-def job_states(given: str) -> tuple[JobState, ...]:
-    """How a job stands."""
-    if not {*given.split(",")} <= {*_UNDONE}:
-        raise ValueError(f"must be one, or several separated by commas, of {', '.join(_UNDONE)}")
-    return tuple(map(JobState, given.split(",")))
+def _filter(query: Mapping[str, Any]) -> JobFilter:
+    return JobFilter(kinds=query.get("kind", ()), states=query.get("state", ()), recording_id=query.get("recordingId"))
 
 
-@query.shaped(type="string", pattern=f"^({_KINDS})(,({_KINDS}))*$", examples=["mail"])
-def job_kinds(given: str) -> tuple[JobKind, ...]:
-    """What is to be done."""
-    try:
-        return tuple(map(JobKind, given.split(",")))
-    except ValueError:
-        raise ValueError(f"must be one, or several separated by commas, of {', '.join(JobKind)}") from None
-
-
-@query.shaped(type="string", format="uuid")
-def recording_id(given: str) -> UUID:
-    """A Recording's id."""
-    if not query.ONE_UUID.fullmatch(given):
-        raise ValueError("must be a Recording's id")
-    return UUID(given)
-
-
-def _wanted(values: Mapping[str, Any]) -> JobFilter:
-    return JobFilter(
-        kinds=values.get("kind", ()), states=values.get("state", ()), recording_id=values.get("recordingId")
-    )
-
-
-_FILTERS: Final[dict[str, query.Reader]] = {"state": job_states, "kind": job_kinds, "recordingId": recording_id}
+_FILTERS: Final[dict[str, QueryParameter[Any]]] = {
+    "state": some_of(_UNDONE, "States of a job.", example="dead"),
+    "kind": some_of([*JobKind], "Kinds of work.", example="mail"),
+    "recordingId": uuid("Id of the Recording."),
+}

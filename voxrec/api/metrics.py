@@ -8,7 +8,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.metrics import CONTENT_TYPE
-from voxrec.web import query
 from voxrec.web.auth import Role
 from voxrec.web.request import Request
 from voxrec.web.response import Response
@@ -50,8 +49,7 @@ class MetricsRoutes:
             ),
         )
 
-    async def _get(self, request: Request) -> Response:
-        query.read(request.query(), {})
+    async def _get(self, _request: Request) -> Response:
         try:
             await Deferred.fromCoroutine(self._refresh_statistics()).addTimeout(_REFRESH_TIMEOUT, self._clock)
         except TimeoutError:

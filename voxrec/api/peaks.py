@@ -16,16 +16,17 @@ from voxrec.errors import AudioError, NotFound
 from voxrec.model import Recording
 from voxrec.store.recordings import Recordings
 from voxrec.threads import DeferToThread
-from voxrec.web import query
 from voxrec.web.auth import Role, Scoped
+from voxrec.web.parameters import integer
 from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 PNG: Final = "image/png"
+_MAX_POINTS: Final = 4000
 _DEFAULT_POINTS: Final = 800
 _MAX_CONCURRENT: Final = 2  # each reads a whole audio file
-_PARAMETERS: Final = {"points": query.points}
+_PARAMETERS: Final = {"points": integer(1, _MAX_POINTS, "Number of points in each channel.")}
 
 Sample = Annotated[int, Meta(ge=-128, le=127)]
 MinMax = Annotated[list[Sample], Meta(min_length=2, max_length=2)]
@@ -90,7 +91,7 @@ class PeaksRoutes:
         return await self._respond(request, PNG, _encode_png)
 
     async def _respond(self, request: Request, media_type: str, encode: Encode) -> Response:
-        points = query.read(request.query(), _PARAMETERS).get("points", _DEFAULT_POINTS)
+        points = request.query.get("points", _DEFAULT_POINTS)
         recording = await self._recordings.of(request.principal).get(request.id)
         path = require_audio(recording)
         etag = f'"{recording.sha256 or recording.id}-{media_type.rpartition("/")[2]}-{points}"'

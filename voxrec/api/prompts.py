@@ -1,30 +1,30 @@
 """/prompts: custom announcements, and the audio that they play."""
 
-from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
 import msgspec
 
-from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, inspect_audio, require_audio_upload
-from voxrec.api.validation import uuid4_errors
+from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, inspect_audio
+from voxrec.api.clock import UtcNow
+from voxrec.api.resources import initial_values
+from voxrec.api.transaction_hooks import transaction_hook
+from voxrec.api.validation import validate_id
 from voxrec.audio.formats import FORMATS, media_type_of
-from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Prompt
-from voxrec.store.prompts import ALL_PROMPTS, PromptAudio, PromptFilter, Prompts
+from voxrec.store.prompts import ALL_PROMPTS, PromptAudio, Prompts
 from voxrec.threads import DeferToThread
-from voxrec.web import query
 from voxrec.web.auth import Role
+from voxrec.web.body import FileBody, JsonBody, PartialUpdateBody
 from voxrec.web.conditions import etag_of
-from voxrec.web.pagination import LINK, PAGED, Paginator
-from voxrec.web.partial_update import PartialUpdate, require
-from voxrec.web.request import Now, Request
+from voxrec.web.pagination import LINK, PAGINATION, Paginator
+from voxrec.web.partial_update import PartialUpdate
+from voxrec.web.request import Request, Upload
 from voxrec.web.response import Response, conditional_get, created, no_content, updated
-from voxrec.web.route import CONDITIONAL, ETAG, JsonBody, Route
+from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 MAX_UPLOAD_SIZE: Final = 10 * 1024 * 1024  # bytes of an announcement as it is uploaded
 LONGEST: Final = 600.0  # seconds
@@ -35,7 +35,7 @@ _OURS: Final = frozenset({"createdAt", "updatedAt", "duration", "size", "sha256"
 class PromptRoutes:
     """The routes of Prompts, their collection and their audio."""
 
-    def __init__(self, prompts: Prompts, public_url: str, now: Now, defer_to_thread: DeferToThread) -> None:
+    def __init__(self, prompts: Prompts, public_url: str, now: UtcNow, defer_to_thread: DeferToThread) -> None:
         self._prompts = prompts
         self._public_url = public_url
         self._now = now
@@ -54,12 +54,17 @@ class PromptRoutes:
                 Role.READ,
                 self._list,
                 response_model=list[Prompt],
-                query=PAGED,
+                query=PAGINATION,
                 response_headers=LINK,
             ),
             Route(
                 *("PUT", "/prompts", Role.PROVISION, self._create),
-                body=JsonBody(Prompt, refuse=_OURS),
+                body=JsonBody(
+                    Prompt,
+                    read_only=_OURS,
+                    initial_values=partial(initial_values, self._now),
+                    value_validators=(validate_id,),
+                ),
                 response_model=Prompt,
                 idempotent=True,
                 response_headers=("ETag", "Location"),
@@ -74,7 +79,9 @@ class PromptRoutes:
                 request_headers=CONDITIONAL,
                 response_headers=ETAG,
             ),
-            changing("PUT", one, Role.PROVISION, self._change, body=JsonBody(Prompt, refuse=_OURS | {"id"})),
+            changing(
+                "PUT", one, Role.PROVISION, self._change, body=PartialUpdateBody(Prompt, read_only=_OURS | {"id"})
+            ),
             Route("DELETE", one, Role.PROVISION, self._delete, request_headers=CONDITIONAL, errors=(Conflict,)),
             Route(
                 "GET",
@@ -88,52 +95,42 @@ class PromptRoutes:
             ),
             changing(
                 *("PUT", audio, Role.PROVISION, self._put_audio),
-                upload=MAX_UPLOAD_SIZE,
-                body=ACCEPTED_TYPES,
+                body=FileBody(ACCEPTED_TYPES, MAX_UPLOAD_SIZE),
                 errors=(NotAudio,),
             ),
             Route("DELETE", audio, Role.PROVISION, self._delete_audio, request_headers=CONDITIONAL, errors=(Conflict,)),
         )
 
     async def _list(self, request: Request) -> Response:
-        return await self._listing.asked(request, {}, _wanted)
+        return await self._listing.respond(request, ALL_PROMPTS)
 
     async def _create(self, request: Request) -> Response:
-        query.read(request.query(), {})
-        values, field_errors = convert_fields(Prompt, request.json_object(), read_only=_OURS)
-        now = self._now()
-        require([*field_errors, *uuid4_errors("id", values.get("id"))])
-        prompt = Prompt(**{"id": uuid4(), "created_at": now, "updated_at": now, **values})
-        return self._told(await self._prompts.create(prompt, request.transaction_hook(self._told)))
+        prompt: Prompt = request.body
+        return self._told(await self._prompts.create(prompt, transaction_hook(request, self._told)))
 
     def _told(self, stored: Prompt) -> Response:
         return created(f"{self._public_url}/prompts/{stored.id}", representation(stored))
 
     async def _show(self, request: Request) -> Response:
-        query.read(request.query(), {})
         return conditional_get(request.conditions, representation(await self._prompts.get(request.id)))
 
     async def _change(self, request: Request) -> Response:
-        query.read(request.query(), {})
-        edit = PartialUpdate.of(Prompt, request.json_object(), _OURS | {"id"})
-        return updated(representation(await self._prompts.update(request.id, partial(self._edited, request, edit))))
+        return updated(representation(await self._prompts.update(request.id, partial(self._edited, request))))
 
-    def _edited(self, request: Request, edit: PartialUpdate[Prompt], current: Prompt) -> Prompt:
+    def _edited(self, request: Request, current: Prompt) -> Prompt:
         """What becomes of a Prompt that nobody else can change now. PUT replaces: no name given is no name."""
         before = representation(current)
         request.conditions.require(etag_of(before))
-        after, field_errors = edit.apply(msgspec.structs.replace(current, name=None), before)
-        require(field_errors)
+        update: PartialUpdate[Prompt] = request.body
+        after = update.apply(msgspec.structs.replace(current, name=None), before)
         request.audit_details.changed(current, after)
         return current if after == current else self._touched(after)
 
     async def _delete(self, request: Request) -> Response:
-        query.read(request.query(), {})
         await self._prompts.delete(request.id, partial(_require_version, request))
         return no_content()
 
     async def _listen(self, request: Request) -> Response:
-        query.read(request.query(), {})
         prompt = await self._prompts.get(request.id)
         if prompt.sha256 is None:
             raise NotFound(f"Prompt {prompt.id} has no audio yet.")
@@ -145,8 +142,7 @@ class PromptRoutes:
         return Response(200, {"Content-Type": media_type_of(audio.container), "ETag": etag}, audio.content)
 
     async def _put_audio(self, request: Request) -> Response:
-        query.read(request.query(), {})
-        upload = require_audio_upload(request)
+        upload: Upload = request.body
         _require_version(request, await self._prompts.get(request.id))
         audio, seconds = await self._defer_to_thread(_read, upload.path)
         stored = await self._prompts.put_audio(request.id, audio, partial(self._given_audio, request, seconds))
@@ -157,7 +153,6 @@ class PromptRoutes:
         return self._touched(msgspec.structs.replace(current, duration=seconds))
 
     async def _delete_audio(self, request: Request) -> Response:
-        query.read(request.query(), {})
         await self._prompts.delete_audio(request.id, partial(self._bared, request))
         return no_content()
 
@@ -184,7 +179,3 @@ def _read(path: Path) -> tuple[PromptAudio, float]:
 
 def _require_version(request: Request, current: Prompt) -> None:
     request.conditions.require(etag_of(representation(current)))
-
-
-def _wanted(_: Mapping[str, Any]) -> PromptFilter:
-    return ALL_PROMPTS

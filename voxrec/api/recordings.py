@@ -1,29 +1,35 @@
 """/recordings, and the same below the Profile that they belong to."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Final, Literal, Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import fields
 
+from voxrec.api.clock import UtcNow
+from voxrec.api.resources import initial_values
+from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import format_errors, uuid4_errors
 from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import PauseBehavior, Recording, RecordingState, metadata_errors
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
-from voxrec.web import query
 from voxrec.web.auth import Role, Scoped
+from voxrec.web.body import BodySchema, JsonBody, PartialUpdateBody, decode_json_object
 from voxrec.web.conditions import etag_of
-from voxrec.web.pagination import LINK, PAGED, Paginator
-from voxrec.web.partial_update import PartialUpdate, require
-from voxrec.web.request import Now, Request
+from voxrec.web.pagination import LINK, PAGINATION, Paginator
+from voxrec.web.parameters import some_of, text, timestamp
+from voxrec.web.partial_update import PartialUpdate, require_no_errors
+from voxrec.web.query import QueryParameter, query_parameter
+from voxrec.web.request import Request
 from voxrec.web.response import Response, conditional_get, created, no_content, updated
-from voxrec.web.route import CONDITIONAL, ETAG, JsonBody, Route
+from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _KEYS: Final = frozenset(field.encode_name for field in fields(Recording))
 ResumeAfter = Annotated[
@@ -46,13 +52,28 @@ _GIVEN: Final = _CHANGEABLE | {
     *("id", "profileId", "callId", "format", "channels", "startedAt", "endedAt"),
     *("from", "fromName", "to", "remoteSipUri", "hangupCause"),
 }
-_FILTERS: Final = {
-    "state": query.states,
-    "from": query.text,
-    "to": query.text,
-    "since": query.moment,
-    "until": query.moment,
-    "q": query.metadata,
+_MAX_METADATA_LENGTH: Final = 1000  # characters of JSON: percent-encoded, they must fit into the request line
+
+
+@query_parameter(type="string", format="json-object", maxLength=_MAX_METADATA_LENGTH, examples=['{"customer":"42"}'])
+def metadata_filter(given: str) -> dict[str, Any]:
+    """A JSON object that the metadata contain (PostgreSQL's operator `@>`)."""
+    try:
+        value = msgspec.json.decode(given)
+    except (msgspec.DecodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or len(given) > _MAX_METADATA_LENGTH or "\\u0000" in given:
+        raise ValueError('must be a JSON object that the metadata contain, such as {"customer":"42"}')
+    return value
+
+
+_FILTERS: Final[dict[str, QueryParameter[Any]]] = {
+    "state": some_of([*RecordingState], "States of a Recording.", example="pending,recording"),
+    "from": text,
+    "to": text,
+    "since": timestamp,
+    "until": timestamp,
+    "q": metadata_filter,
 }
 # What a client sees of a Recording: the way to its audio, and not where that lies.
 _SHARED: Final = tuple(field for field in fields(Recording) if field.name != "path")
@@ -77,33 +98,58 @@ class Steering(Protocol):
         """Resume a live Recording."""
 
 
-class _Wish(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a change wants of a live Recording."""
+class _Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The part of a change that pauses or resumes a live Recording."""
 
     state: Literal["paused", "recording"] | None = None
     pause_behavior: PauseBehavior | None = None
     resume_after: ResumeAfter | None = None
 
     @classmethod
-    def taken_from(cls, given: dict[str, Any]) -> "_Wish":
-        """Read it, and leave the rest. InvalidInput."""
+    def pop_from(cls, document: dict[str, Any]) -> "_Control":
+        """Remove the keys of this part from ``document`` and return their values. Raises InvalidInput."""
         keys = set(cls.__struct_encode_fields__)
-        if given.get("state") not in _STEERED:
-            keys.discard("state")  # as it was shown, perhaps
-        values, field_errors = convert_fields(cls, {key: given.pop(key) for key in keys & given.keys()})
-        wish = cls(**values)
-        if wish.state != "paused":
+        if document.get("state") not in _STEERED:
+            keys.discard("state")  # possibly the current state, repeated by the client
+        values, field_errors = convert_fields(cls, {key: document.pop(key) for key in keys & document.keys()})
+        control = cls(**values)
+        if control.state != "paused":
             field_errors += [
-                FieldError(key, 'goes with "state": "paused" only')
-                for key, value in (("pauseBehavior", wish.pause_behavior), ("resumeAfter", wish.resume_after))
+                FieldError(key, 'is allowed with "state": "paused" only')
+                for key, value in (("pauseBehavior", control.pause_behavior), ("resumeAfter", control.resume_after))
                 if value is not None
             ]
-        require(field_errors)
-        return wish
+        require_no_errors(field_errors)
+        return control
 
     def changes(self, recording: Recording) -> bool:
         """Whether anything is to be done for it."""
         return self.state is not None and (recording.state != self.state or self.resume_after is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A change of a Recording: of its fields, and of a live call's recording."""
+
+    control: _Control
+    update: PartialUpdate[Recording]
+
+
+class _ChangeBody:
+    """The body of a change."""
+
+    schema = BodySchema(_CHANGE)
+    _fields = PartialUpdateBody(
+        Recording,
+        read_only=(_KEYS - _CHANGEABLE) | {"audioUrl"},
+        validators=(lambda recording, _: metadata_errors(recording.metadata),),
+    )
+
+    async def bind(self, request: Request) -> _Change:
+        """Return the change."""
+        document = decode_json_object(request)
+        control = _Control.pop_from(document)
+        return _Change(control, await self._fields.bind_object(request, document))
 
 
 class RecordingRoutes:
@@ -116,7 +162,7 @@ class RecordingRoutes:
         steering: Steering,
         formats: Collection[str],
         public_url: str,
-        now: Now,
+        now: UtcNow,
     ) -> None:
         self._recordings = recordings
         self._profiles = profiles
@@ -129,7 +175,7 @@ class RecordingRoutes:
         """The route table."""
         below = "/profiles/<profileId>/recordings"
         listed = partial(
-            Route, profile_scoped=True, response_model=list[SHOWN], query=_FILTERS | PAGED, response_headers=LINK
+            Route, profile_scoped=True, response_model=list[SHOWN], query=_FILTERS | PAGINATION, response_headers=LINK
         )
         made = partial(
             Route,
@@ -140,18 +186,25 @@ class RecordingRoutes:
             errors=(Conflict,),
         )
         single = partial(Route, profile_scoped=True)
+        new_recording: dict[str, Any] = {
+            "read_only": _KEYS - _GIVEN,
+            "initial_values": self._initial_values,
+            "value_validators": (self._validate_values, self._validate_profile),
+            "properties": {"format": {"enum": list(self._formats)}},
+        }
         return (
             listed("GET", "/recordings", Role.READ, self._list),
             made(
                 *("PUT", "/recordings", Role.PROVISION, self._create),
-                body=JsonBody(Recording, refuse=_KEYS - _GIVEN, require=frozenset({"profileId"})),
+                body=JsonBody(Recording, required=frozenset({"profileId"}), **new_recording),
             ),
-            listed("GET", below, Role.READ, self._list_of_profile),
+            listed("GET", below, Role.READ, self._list_of_profile, guard=self._require_profile),
             made(
                 *("PUT", below, Role.PROVISION, self._create_for_profile),
-                body=JsonBody(Recording, refuse=_KEYS - _GIVEN),
+                guard=self._require_profile,
+                body=JsonBody(Recording, path_keys=frozenset({"profileId"}), **new_recording),
                 response_model=list[SHOWN],
-                replay=self._list_of_profile,
+                replay=self._complete_list_of_profile,
                 response_headers=("Location",),
             ),
             *(
@@ -169,7 +222,7 @@ class RecordingRoutes:
                     ),
                     single(
                         *("POST", path, Role.PROVISION, self._change),
-                        body=JsonBody(_CHANGE),
+                        body=_ChangeBody(),
                         response_model=SHOWN,
                         request_headers=CONDITIONAL,
                         response_headers=ETAG,
@@ -183,59 +236,59 @@ class RecordingRoutes:
         )
 
     async def _list(self, request: Request) -> Response:
-        return await self._listing(request).asked(request, _FILTERS, _wanted)
+        return await self._listing(request).respond(request, _filter(request.query))
 
     async def _list_of_profile(self, request: Request) -> Response:
-        await self._profiles.of(request.principal).get(request.profile_id)
-        return await self._listing(request).asked(request, _FILTERS, lambda values: _wanted(values, request.profile_id))
+        return await self._listing(request).respond(request, _filter(request.query, request.ids["profileId"]))
+
+    async def _complete_list_of_profile(self, request: Request) -> Response:
+        await self._require_profile(request)
+        return self._listing(request).complete_list(RecordingFilter(profile_id=request.ids["profileId"]))
+
+    async def _require_profile(self, request: Request) -> None:
+        await self._profiles.of(request.principal).get(request.ids["profileId"])
 
     async def _create(self, request: Request) -> Response:
-        made = await self._made(request, request.json_object())
-        return self._told(
-            await self._recordings.of(request.principal).create(made, request.transaction_hook(self._told))
-        )
+        recording: Recording = request.body
+        stored = await self._recordings.of(request.principal).create(recording, transaction_hook(request, self._told))
+        return self._told(stored)
 
     def _told(self, stored: Recording) -> Response:
         return created(self._url(stored), self.representation(stored))
 
     async def _create_for_profile(self, request: Request) -> Response:
-        await self._profiles.of(request.principal).get(request.profile_id)
-        given = {"profileId": str(request.profile_id), **request.json_object()}
-        made = await self._made(request, given)
-        told = partial(self._told_all, request)
-        return told(await self._recordings.of(request.principal).create(made, request.transaction_hook(told)))
+        recording: Recording = request.body
+        respond = partial(self._told_all, request)
+        hook = transaction_hook(request, respond)
+        return respond(await self._recordings.of(request.principal).create(recording, hook))
 
     def _told_all(self, request: Request, stored: Recording) -> Response:
-        wanted = RecordingFilter(profile_id=request.profile_id)
-        return self._listing(request).whole(wanted, 201, {"Location": self._url(stored)})
+        of_profile = RecordingFilter(profile_id=request.ids["profileId"])
+        return self._listing(request).complete_list(of_profile, 201, {"Location": self._url(stored)})
 
     async def _show(self, request: Request) -> Response:
-        query.read(request.query(), {})
         recording = await self._recordings.of(request.principal).get(request.id)
         _require_own(request, recording)
         return conditional_get(request.conditions, self.representation(recording))
 
     async def _change(self, request: Request) -> Response:
-        query.read(request.query(), {})
-        given = request.json_object()
-        wish = _Wish.taken_from(given)
-        edit = PartialUpdate.of(Recording, given, (_KEYS - _CHANGEABLE) | {"audioUrl"})
+        change: _Change = request.body
 
         def edited(current: Recording) -> Recording:
-            if wish.state is not None and not current.state.live:
+            if change.control.state is not None and not current.state.live:
                 raise Conflict(f"Recording {current.id} is {current.state}: only a live one can be paused or resumed.")
-            return self._edited(request, edit, current)
+            return self._edited(request, change.update, current)
 
         stored = await self._recordings.of(request.principal).update(request.id, edited)
-        if wish.changes(stored):
-            stored = await self._steered(request, stored, wish)
+        if change.control.changes(stored):
+            stored = await self._steered(request, stored, change.control)
         return updated(self.representation(stored))
 
-    async def _steered(self, request: Request, stored: Recording, wish: _Wish) -> Recording:
+    async def _steered(self, request: Request, stored: Recording, control: _Control) -> Recording:
         recordings = self._recordings.of(request.principal)
-        if wish.state == "paused":
-            behavior = wish.pause_behavior or PauseBehavior.SILENCE
-            steered = await self._steering.pause(stored.id, behavior, wish.resume_after)
+        if control.state == "paused":
+            behavior = control.pause_behavior or PauseBehavior.SILENCE
+            steered = await self._steering.pause(stored.id, behavior, control.resume_after)
         else:
             steered = await self._steering.resume(stored.id)
         # the call tells its ledger as well; saying it here makes the answer, and its ETag, what the next GET shows
@@ -245,31 +298,22 @@ class RecordingRoutes:
         return after
 
     async def _delete(self, request: Request) -> Response:
-        query.read(request.query(), {})
         await self._recordings.of(request.principal).delete(
             request.id, lambda current: self._require_deletable(request, current)
         )
         return no_content()
 
-    async def _made(self, request: Request, given: Mapping[str, Any]) -> Recording:
-        """What an imported Recording's metadata describe; its audio is still to come."""
-        query.read(request.query(), {})
-        values, field_errors = convert_fields(Recording, given, read_only=_KEYS - _GIVEN)
-        field_errors += _value_errors(values)
-        field_errors += format_errors("format", values.get("format"), self._formats)
-        field_errors += await self._profile_errors(request, given, values.get("profile_id"))
-        require(field_errors)
-        now = self._now()
-        made = {"id": uuid4(), "state": RecordingState.PENDING, "created_at": now, "updated_at": now}
-        return Recording(**{**made, **values})
+    def _initial_values(self) -> dict[str, Any]:
+        """Return the first state of an imported Recording: its audio is still to come."""
+        return {**initial_values(self._now), "state": RecordingState.PENDING}
 
-    async def _profile_errors(
-        self, request: Request, given: Mapping[str, Any], profile_id: UUID | None
-    ) -> list[FieldError]:
-        if "profileId" not in given:
-            return [FieldError("profileId", "is required: the Profile that the recording belongs to")]
+    async def _validate_values(self, _request: Request, values: Mapping[str, Any]) -> list[FieldError]:
+        return [*_value_errors(values), *format_errors("format", values.get("format"), self._formats)]
+
+    async def _validate_profile(self, request: Request, values: Mapping[str, Any]) -> list[FieldError]:
+        profile_id = values.get("profile_id")
         if profile_id is None:
-            return []  # reported already
+            return []  # not given, or not a UUID: that error is reported already
         if profile_id != request.ids.get("profileId", profile_id):
             return [FieldError("profileId", "is another Profile than the path says")]
         try:
@@ -278,13 +322,12 @@ class RecordingRoutes:
             return [FieldError("profileId", error.detail)]
         return []
 
-    def _edited(self, request: Request, edit: PartialUpdate[Recording], current: Recording) -> Recording:
+    def _edited(self, request: Request, update: PartialUpdate[Recording], current: Recording) -> Recording:
         """What becomes of a Recording that nobody else can change now."""
         _require_own(request, current)
         before = self.representation(current)
         request.conditions.require(etag_of(before))
-        after, field_errors = edit.apply(current, before)
-        require([*field_errors, *metadata_errors(after.metadata)])
+        after = update.apply(current, before)
         request.audit_details.changed(current, after)
         if after == current:
             return current
@@ -314,7 +357,7 @@ class RecordingRoutes:
 def _require_own(request: Request, recording: Recording) -> None:
     """Raise NotFound where the path lies below a Profile, and the Recording is not that Profile's."""
     if recording.profile_id != request.ids.get("profileId", recording.profile_id):
-        raise NotFound(f"There is no recording {recording.id} of profile {request.profile_id}.")
+        raise NotFound(f"There is no recording {recording.id} of profile {request.ids['profileId']}.")
 
 
 def _value_errors(values: Mapping[str, Any]) -> list[FieldError]:
@@ -329,13 +372,13 @@ def _value_errors(values: Mapping[str, Any]) -> list[FieldError]:
     return field_errors
 
 
-def _wanted(values: Mapping[str, Any], profile_id: UUID | None = None) -> RecordingFilter:
+def _filter(query: Mapping[str, Any], profile_id: UUID | None = None) -> RecordingFilter:
     return RecordingFilter(
         profile_id=profile_id,
-        states=values.get("state", ()),
-        from_=values.get("from"),
-        to=values.get("to"),
-        since=values.get("since"),
-        until=values.get("until"),
-        metadata=values.get("q"),
+        states=query.get("state", ()),
+        from_=query.get("from"),
+        to=query.get("to"),
+        since=query.get("since"),
+        until=query.get("until"),
+        metadata=query.get("q"),
     )

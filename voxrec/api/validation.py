@@ -8,6 +8,7 @@ from voxrec import sipuri
 from voxrec.audio.formats import FORMATS
 from voxrec.errors import FieldError
 from voxrec.model import Profile, RecordChannels
+from voxrec.web.request import Request
 
 PromptExists = Callable[[UUID], Awaitable[bool]]
 
@@ -20,14 +21,14 @@ class ProfileValidator:
 
     def __init__(self, allowed_hosts: tuple[str, ...], formats: Collection[str], prompt_exists: PromptExists) -> None:
         self._allowed_hosts = allowed_hosts
-        self._formats = formats
+        self.formats = formats
         self._prompt_exists = prompt_exists
 
-    async def field_errors(self, values: Mapping[str, Any]) -> list[FieldError]:
+    async def validate_values(self, _request: Request, values: Mapping[str, Any]) -> list[FieldError]:
         """Return the errors in ``values``, which are of the right types, by attribute name."""
         field_errors = [
             *self._remote_sip_uri_errors(values),
-            *format_errors("recordFormat", values.get("record_format"), self._formats),
+            *format_errors("recordFormat", values.get("record_format"), self.formats),
             *uuid4_errors("id", values.get("id")),
         ]
         prompt_id = values.get("record_prompt_custom_id")
@@ -44,6 +45,16 @@ class ProfileValidator:
             return  # Profile.field_errors reports it
         if not sipuri.is_host_allowed(host, self._allowed_hosts):
             yield FieldError("remoteSipUri", f"host {host!r} is not one of the allowed hosts in the settings")
+
+
+def validate_profile(profile: Profile, values: Mapping[str, Any]) -> list[FieldError]:
+    """Return the errors of a complete Profile; ``values`` are the attributes in the request."""
+    return [*profile.field_errors(), *channel_errors(values, profile)]
+
+
+async def validate_id(_request: Request, values: Mapping[str, Any]) -> list[FieldError]:
+    """Return an error if the client-generated id in a request is not random."""
+    return uuid4_errors("id", values.get("id"))
 
 
 def channel_errors(names: Collection[str], profile: Profile) -> list[FieldError]:

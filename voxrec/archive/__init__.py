@@ -1,4 +1,4 @@
-"""Where finished files live, and how they get there whole or not at all.
+"""Storage of finished recordings.
 
-Everything here blocks: callers use a thread pool.
+The functions block, so run them in a thread pool.
 """

@@ -1,4 +1,4 @@
-"""What every archive can do, whatever it is made of."""
+"""The interface of every archive, whatever its storage."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,14 +10,14 @@ from voxrec.errors import Unavailable
 
 
 class ArchiveUnavailable(Unavailable):
-    """The archive cannot take or give a file now: a full disk, a mount that is gone, a refused permission."""
+    """The archive cannot be read or written now: a full disk, a missing mount, or a permission error."""
 
     code = "archive-unavailable"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that the archive has taken. ``path`` is what the archive knows it by; ``size`` in bytes."""
+    """A file in the archive. ``path`` identifies it within the archive; ``size`` is in bytes, ``sha256`` in hex."""
 
     path: str
     size: int
@@ -25,22 +25,22 @@ class StoredFile:
 
 
 class Archive(Protocol):
-    """A place for finished recordings. Every method may be repeated without harm."""
+    """Storage for finished recordings. Every method is idempotent and raises `ArchiveUnavailable`."""
 
     def put(self, source: Path, recording_id: UUID, started_at: datetime, suffix: str) -> StoredFile:
-        """Take ``source`` over: when this returns, the archive has it for good and ``source`` is gone."""
+        """Move ``source`` into the archive. When this returns, the file is stored durably and ``source`` is gone."""
 
-    def locate(self, relative: str) -> Path:
-        """Return a local file with the content; NotFound where the archive has no such file."""
+    def locate(self, path: str) -> Path:
+        """Return a local file with the content. Raises NotFound if the archive has no such file."""
 
-    def delete(self, relative: str) -> None:
-        """Forget the file, if it is there."""
+    def delete(self, path: str) -> None:
+        """Delete the file, if it exists."""
 
-    def put_before(self, moment: datetime) -> dict[str, UUID]:
-        """Return each file put there before ``moment``, whole or not, with the Recording that it is named after."""
+    def list_before(self, time: datetime) -> dict[str, UUID]:
+        """Return the paths of all files stored before ``time``, complete or not, and the Recordings in their names."""
 
-    def set_aside(self, relative: str) -> None:
-        """Keep the file where it is in nobody's way; one that is gone is no fault."""
+    def quarantine(self, path: str) -> None:
+        """Move the file to the quarantine, if it exists."""
 
-    def count_aside(self) -> int:
-        """Return how many files were set aside and are still there."""
+    def count_quarantined(self) -> int:
+        """Return the number of files in the quarantine."""

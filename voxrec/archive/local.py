@@ -1,4 +1,4 @@
-"""An archive on a file system: YYYY/MM/DD/<recording>.<suffix>, by the UTC day on which the call began."""
+"""An archive on a local file system: YYYY/MM/DD/<recording>.<suffix>, by the UTC day on which the call started."""
 
 import errno
 import hashlib
@@ -13,95 +13,103 @@ from typing import BinaryIO, Final
 from uuid import UUID
 
 from voxrec.archive.interface import ArchiveUnavailable, StoredFile
-from voxrec.archive.quarantine import count_aside, set_aside, untouched_since
+from voxrec.archive.quarantine import count_quarantined_files, quarantine_file, unchanged_since
 from voxrec.errors import NotFound
 
 FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
-_BLOCK: Final = 1 << 20
-_DAYS: Final = "[0-9][0-9][0-9][0-9]/[0-9][0-9]/[0-9][0-9]/*"
-_NAMED: Final = re.compile(r"\.?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\..+")
+_BLOCK_SIZE: Final = 1 << 20  # bytes
+_FILES_OF_ALL_DAYS: Final = "[0-9][0-9][0-9][0-9]/[0-9][0-9]/[0-9][0-9]/*"
+_FILE_NAME: Final = re.compile(
+    r"\.?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\..+"
+)  # with a dot: an incomplete copy
 _SUFFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,11}")
 
 
 class LocalArchive:
-    """Finished files below ``root``, which must exist: a root that is missing is a mount that is missing."""
+    """Stores files below ``root``.
+
+    ``root`` must exist: a missing root is usually a missing mount, so it is not created.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def put(self, source: Path, recording_id: UUID, started_at: datetime, suffix: str) -> StoredFile:
-        """Move ``source`` into the archive and return what it is there.
+        """Move ``source`` into the archive and return the stored file.
 
-        The name appears only when the bytes are on the disk, by one rename, also over an earlier file of the same
-        recording. On the archive's file system nothing is copied. Raises ArchiveUnavailable; then ``source`` is still
-        there and nothing new stays behind.
+        The file is written to disk before its name appears, by one rename; an earlier file of the same recording is
+        replaced. If ``source`` is on the archive's file system, nothing is copied. Raises ArchiveUnavailable; then
+        ``source`` still exists and no new file remains. Raises ValueError if ``started_at`` has no time zone, or
+        ``suffix`` is not a file name suffix.
         """
         if started_at.tzinfo is None or not _SUFFIX.fullmatch(suffix):
-            raise ValueError(f"no place in the archive for {started_at!r}, {suffix!r}")
-        relative = f"{started_at.astimezone(UTC):%Y/%m/%d}/{recording_id}.{suffix}"
-        target = self._root / relative
-        with _unavailable(f"cannot archive {source} as {relative}"):
+            raise ValueError(f"cannot make a path from start time {started_at!r} and suffix {suffix!r}")
+        path = f"{started_at.astimezone(UTC):%Y/%m/%d}/{recording_id}.{suffix}"
+        target = self._root / path
+        with _translate_errors(f"cannot archive {source} as {path}"):
             self._make_directories(target.parent)
             try:
-                return StoredFile(relative, *_renamed(source, target))
+                return StoredFile(path, *_move(source, target))
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-            return StoredFile(relative, *_copied(source, target))
+            return StoredFile(path, *_copy(source, target))
 
-    def locate(self, relative: str) -> Path:
-        """Return where the file is; NotFound where there is none, or ``relative`` leads anywhere else.
+    def locate(self, path: str) -> Path:
+        """Return the file's location. Raises NotFound if there is none, or ``path`` is outside the archive.
 
-        The archive makes no symbolic links below its root, so one that is met there is not followed.
+        The archive creates no symbolic links below its root, so links are not followed.
         """
-        with _unavailable(f"cannot look for {relative} in the archive"):
-            path = self._inside(relative)
-            there = path.is_file()
-        if not there:
-            raise NotFound(f"the archive has no file {relative!r}")
-        return path
+        with _translate_errors(f"cannot locate {path} in the archive"):
+            location = self._resolve(path)
+            exists = location.is_file()
+        if not exists:
+            raise NotFound(f"the archive has no file {path!r}")
+        return location
 
-    def delete(self, relative: str) -> None:
-        """Remove the file; one that is gone already is no fault. NotFound where ``relative`` leaves the root."""
-        with _unavailable(f"cannot delete {relative} from the archive"):
-            path = self._inside(relative)
+    def delete(self, path: str) -> None:
+        """Delete the file, if it exists. Raises NotFound if ``path`` is outside the archive."""
+        with _translate_errors(f"cannot delete {path} from the archive"):
+            location = self._resolve(path)
             try:
-                path.unlink()
+                location.unlink()
             except FileNotFoundError:
                 return
-            _sync_directory(path.parent)
+            _sync_directory(location.parent)
 
-    def put_before(self, moment: datetime) -> dict[str, UUID]:
-        """Return the files of that age by their path, also those whose copying ended half way."""
-        with _unavailable("cannot look through the archive"):
+    def list_before(self, time: datetime) -> dict[str, UUID]:
+        """Return the paths of all files stored before ``time``, also incomplete copies, with their Recordings."""
+        with _translate_errors("cannot list the files of the archive"):
             _require_root(self._root)
             return {
-                str(path.relative_to(self._root)): UUID(named[1])
-                for path in self._root.glob(_DAYS)
-                if (named := _NAMED.fullmatch(path.name)) and path.is_file() and untouched_since(path, moment)
+                str(location.relative_to(self._root)): UUID(match[1])
+                for location in self._root.glob(_FILES_OF_ALL_DAYS)
+                if (match := _FILE_NAME.fullmatch(location.name))
+                and location.is_file()
+                and unchanged_since(location, time)
             }
 
-    def set_aside(self, relative: str) -> None:
-        """Move the file to the same place below ``orphans``."""
-        with _unavailable(f"cannot set {relative} aside"), suppress(FileNotFoundError):
-            set_aside(self._root, relative)
+    def quarantine(self, path: str) -> None:
+        """Move the file to the same path below ``orphans``, if it exists."""
+        with _translate_errors(f"cannot move {path} to the quarantine"), suppress(FileNotFoundError):
+            quarantine_file(self._root, path)
 
-    def count_aside(self) -> int:
-        """Count the files below ``orphans``."""
-        with _unavailable("cannot look through the archive"):
-            return count_aside(self._root)
+    def count_quarantined(self) -> int:
+        """Return the number of files below ``orphans``."""
+        with _translate_errors("cannot list the quarantined files of the archive"):
+            return count_quarantined_files(self._root)
 
-    def _inside(self, relative: str) -> Path:
-        parts = relative.split("/")
-        if "\0" not in relative and not {"", ".", ".."} & set(parts):
-            path = self._root.joinpath(*parts)
-            if not any(step.is_symlink() for step in (path, *path.parents[: len(parts) - 1])):
-                return path
-        raise NotFound(f"the archive has no file {relative!r}")
+    def _resolve(self, path: str) -> Path:
+        parts = path.split("/")
+        if "\0" not in path and not {"", ".", ".."} & set(parts):
+            location = self._root.joinpath(*parts)
+            if not any(step.is_symlink() for step in (location, *location.parents[: len(parts) - 1])):
+                return location
+        raise NotFound(f"the archive has no file {path!r}")
 
     def _make_directories(self, directory: Path) -> None:
-        """Make what is missing below the root, each with its mode whatever the umask, and on the disk."""
+        """Make missing directories below the root durably, with a mode that does not depend on the umask."""
         if directory.is_dir():
             return
         missing = [d for d in (directory, *directory.parents) if d.is_relative_to(self._root) and not d.exists()]
@@ -114,42 +122,43 @@ class LocalArchive:
 
 def _require_root(root: Path) -> None:
     if not root.exists():
-        raise FileNotFoundError(errno.ENOENT, "the archive's root is missing", str(root))
+        raise FileNotFoundError(errno.ENOENT, "the archive's root directory is missing", str(root))
 
 
 @contextmanager
-def _unavailable(what: str) -> Iterator[None]:
+def _translate_errors(message: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ArchiveUnavailable(f"{what}: {error}") from error
+        raise ArchiveUnavailable(f"{message}: {error}") from error
 
 
-def _renamed(source: Path, target: Path) -> tuple[int, str]:
-    """Move on one file system; OSError EXDEV, before anything has changed for the target, where there are two."""
+def _move(source: Path, target: Path) -> tuple[int, str]:
+    """Rename ``source`` and return size and SHA-256. Raises OSError EXDEV if the file systems differ."""
     if source.stat().st_dev != target.parent.stat().st_dev:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     digest = hashlib.sha256()
     with source.open("rb") as file:
-        for block in _blocks(file):
+        for block in _read_blocks(file):
             digest.update(block)
         os.fchmod(file.fileno(), FILE_MODE)
         os.fsync(file.fileno())
         size = file.tell()
-    # two mounts of one file system have the same st_dev and still refuse
+    # fails with EXDEV, too, between two mounts of one file system, which have the same st_dev
     source.rename(target)
     _sync_directory(target.parent)
     return size, digest.hexdigest()
 
 
-def _copied(source: Path, target: Path) -> tuple[int, str]:
-    _discard_leftovers(target)
+def _copy(source: Path, target: Path) -> tuple[int, str]:
+    """Copy ``source``, delete it, and return size and SHA-256."""
+    _delete_incomplete_copies(target)
     digest = hashlib.sha256()
-    descriptor, name = tempfile.mkstemp(prefix=_leftover_prefix(target), dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=_copy_prefix(target), dir=target.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as copy, source.open("rb") as file:
-            for block in _blocks(file):
+            for block in _read_blocks(file):
                 digest.update(block)
                 copy.write(block)
             os.fchmod(copy.fileno(), FILE_MODE)
@@ -165,23 +174,23 @@ def _copied(source: Path, target: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _leftover_prefix(target: Path) -> str:
+def _copy_prefix(target: Path) -> str:
     return f".{target.name}."
 
 
-def _discard_leftovers(target: Path) -> None:
-    """Remove what an earlier copy of the same recording left when its process died."""
-    for leftover in target.parent.glob(f"{_leftover_prefix(target)}*"):
-        leftover.unlink(missing_ok=True)
+def _delete_incomplete_copies(target: Path) -> None:
+    """Delete copies of the same recording that were left by a process that died."""
+    for copy in target.parent.glob(f"{_copy_prefix(target)}*"):
+        copy.unlink(missing_ok=True)
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    while block := file.read(_BLOCK):
+def _read_blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(_BLOCK_SIZE):
         yield block
 
 
 def _sync_directory(directory: Path) -> None:
-    """Put a directory's names on the disk: fsync of a file alone does not (fsync(2))."""
+    """Write the names in a directory to disk; fsync of a file does not (fsync(2))."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,1 +1,1 @@
-"""A Recording after its call: finishing, erasing, orphaned files and retention."""
+"""The life of a Recording after its call: finishing, erasing, orphaned files and retention."""

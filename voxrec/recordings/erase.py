@@ -1,4 +1,4 @@
-"""The files of a Recording that was deleted: one job, owed in the transaction that deletes the row."""
+"""The ``erase`` job: deletes the files of a deleted Recording. It is enqueued in the transaction of the deletion."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -12,14 +12,14 @@ from voxrec.threads import DeferToThread
 
 
 class Recordings(Protocol):
-    """What erasing needs of the store."""
+    """The repository methods that erasing needs."""
 
     async def get(self, recording_id: UUID, /) -> Recording:
-        """Return the Recording; NotFound where there is none."""
+        """Return the Recording. Raises NotFound if there is none."""
 
 
 class Eraser:
-    """Does the ``erase`` job. ``spool`` is Asterisk's recording directory as voxrec sees it."""
+    """Handles ``erase`` jobs. ``spool`` is Asterisk's recording directory, at the path at which voxrec sees it."""
 
     def __init__(self, recordings: Recordings, archive: Archive, spool: Path, defer_to_thread: DeferToThread) -> None:
         self._recordings = recordings
@@ -28,24 +28,24 @@ class Eraser:
         self._defer_to_thread = defer_to_thread
 
     async def __call__(self, job: Job) -> None:
-        """Delete the archived file and the leg files, as far as they are there.
+        """Delete the archived file and the leg files, if they exist.
 
-        Raises what another attempt may cure: Unavailable without the archive or the spool, OSError.
+        Raises Unavailable if the archive or the spool is unavailable, and OSError; the job is then retried.
         """
         try:
-            again = await self._recordings.get(job.recording_id)
+            recreated = await self._recordings.get(job.recording_id)
         except NotFound:
             path = job.path
-        else:  # a client gave the id to a new Recording, whose audio may have the old one's name
-            path = job.path if job.path != again.path else None
+        else:  # the id was used for a new Recording, whose audio may be at the same path
+            path = job.path if job.path != recreated.path else None
         await self._defer_to_thread(self._erase, job.recording_id, path)
 
     def _erase(self, recording_id: UUID, path: str | None) -> None:
         if path is not None:
-            with suppress(NotFound):  # a path that leads out of the archive is none of a file in it
+            with suppress(NotFound):  # the path is outside the archive, so there is no file to delete
                 self._archive.delete(path)
         if not self._spool.is_dir():
-            raise Unavailable(f"Asterisk's recording directory {self._spool} is not there")
+            raise Unavailable(f"Asterisk's recording directory {self._spool} does not exist")
         for side in Side:
             for suffix in LEG_SUFFIXES:
                 (self._spool / f"{leg_name(recording_id, side)}.{suffix}").unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Audio that belongs to no Recording: what a process left that died between a file and its row.
+"""Finds audio files that belong to no Recording and moves them to a quarantine directory.
 
-A finish or an upload that is tried again writes over what it left, for a Recording has one place in the archive. What
-nobody tries again is found here, a day later, and set aside: moved to ``orphans`` below the directory that it was in,
-never deleted, for it may be the only copy.
+Such a file is left if a process dies between storing a file and its row. A repeated finish or upload overwrites it,
+because each Recording has one path in the archive. Files that remain for a day are moved to ``orphans``, below the
+directory in which they are. They are never deleted, because they may be the only copy.
 """
 
 import re
@@ -13,38 +13,43 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
+from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.archive.interface import Archive
-from voxrec.archive.quarantine import count_aside, set_aside, untouched_since
+from voxrec.archive.quarantine import count_quarantined_files, quarantine_file, unchanged_since
 from voxrec.errors import Unavailable
 from voxrec.model import Side
 from voxrec.threads import DeferToThread
 
 T = TypeVar("T")
-AGE: Final = timedelta(days=1)  # of a file that is looked at: longer than anything takes that would still claim it
-_EVERY: Final = 86400.0  # seconds between two looks at a whole archive
-_AT_ONCE: Final = 1000  # files that PostgreSQL is asked about with one statement
-_LEG: Final = re.compile(rf"voxrec-([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-(?:{'|'.join(Side)})\..+")
+MIN_AGE: Final = timedelta(days=1)  # of a file that is checked; every operation that may still use a file is shorter
+_CHECK_INTERVAL: Final = 3600.0  # seconds until a sweep that could not be completed is retried
+_SWEEP_INTERVAL: Final = 86400.0  # seconds between two completed sweeps
+_BATCH_SIZE: Final = 1000  # files per query
+_LEG_NAME: Final = re.compile(rf"voxrec-([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-(?:{'|'.join(Side)})\..+")
 
 
 class Recordings(Protocol):
-    """What looking for orphans needs of the store."""
+    """The repository methods that the sweep needs."""
 
     async def unreferenced_paths(self, files: Mapping[str, UUID], /) -> Collection[str]:
-        """Which paths in the archive nobody knows, each given with the Recording that it is named after."""
+        """Return the archive paths that no Recording uses. Each path is passed with the Recording in its name."""
 
     async def missing_ids(self, recording_ids: Collection[UUID], /) -> Collection[UUID]:
-        """Which of these are no Recordings."""
+        """Return the ids that are not ids of Recordings."""
 
 
-class Orphans:
-    """Looks for them once a day. ``spool`` is Asterisk's recording directory as voxrec sees it.
+class OrphanSweeper(TimerService):
+    """Sweeps the archive and the spool once a day.
 
-    ``journal_pending`` says how much calls have said that PostgreSQL does not have yet: a Recording may be among it.
+    ``spool`` is Asterisk's recording directory, at the path at which voxrec sees it. ``journal_pending`` returns the
+    number of journal lines that are not applied to PostgreSQL yet; while there are any, nothing is decided, because
+    they may contain the Recording of a file.
     """
 
+    name = "orphans"
     _log = Logger()
 
     def __init__(
@@ -56,73 +61,90 @@ class Orphans:
         journal_pending: Callable[[], int],
         defer_to_thread: DeferToThread,
     ) -> None:
-        self._clock = clock
+        super().__init__(_CHECK_INTERVAL, self.sweep)
+        self.clock = self._clock = clock
         self._recordings = recordings
         self._archive = archive
         self._spool = spool
         self._journal_pending = journal_pending
         self._defer_to_thread = defer_to_thread
-        self._next = 0.0
-        self.count = 0  # files without a Recording as of the last look, set aside or not
+        self._next_sweep = 0.0
+        self.count = 0
+        """Files without a Recording as of the last sweep, in the quarantine or not."""
 
     async def sweep(self) -> None:
-        """Look, where that was not done for a day; what cannot be looked at now is looked at the next time."""
+        """Sweep if the last completed sweep was a day ago or earlier. On failure the next call tries again."""
         now = self._clock.seconds()
-        if now < self._next:
+        if now < self._next_sweep:
             return
         try:
-            await self._look(datetime.fromtimestamp(now, UTC) - AGE)
+            await self._sweep(datetime.fromtimestamp(now, UTC) - MIN_AGE)
         except (Unavailable, OSError) as error:
-            self._log.warn("could not look for files that belong to no Recording: {error}", error=error)
+            self._log.warn(
+                "could not check for files without a Recording; retrying in {interval:.0f} s: {error}",
+                interval=_CHECK_INTERVAL,
+                error=error,
+            )
 
-    async def _look(self, before: datetime) -> None:
-        files = await self._defer_to_thread(self._archive.put_before, before)
-        legs = await self._defer_to_thread(_legs_before, self._spool, before)
+    async def _sweep(self, before: datetime) -> None:
+        files = await self._defer_to_thread(self._archive.list_before, before)
+        legs = await self._defer_to_thread(_list_legs_before, self._spool, before)
         if self._journal_pending():
-            return  # in an hour, perhaps
-        orphans = [path for some in _parts(files) for path in await self._unclaimed(files, some)]
-        unknown = {one for some in _parts({*legs.values()}) for one in await self._recordings.missing_ids(some)}
-        orphaned_legs = [name for name, recording_id in legs.items() if recording_id in unknown]
-        self._next = self._clock.seconds() + _EVERY
+            return
+        orphans = await self._find_orphaned_files(files)
+        orphaned_legs = await self._find_orphaned_legs(legs)
+        self._next_sweep = self._clock.seconds() + _SWEEP_INTERVAL
         if 2 * len(orphans) > len(files):
             self._log.error(
-                "{count} of {all} files in the archive belong to no Recording, so this may be another archive's "
-                "database: nothing is moved",
+                "{count} of {all} files in the archive belong to no Recording, so archive and database may not belong "
+                "together; no file is moved, check archive.directory and database.dsn",
                 count=len(orphans),
                 all=len(files),
             )
-            unmoved = len(orphans) + len(orphaned_legs)
+            not_moved = len(orphans) + len(orphaned_legs)
         else:
-            unmoved = 0
-            await self._defer_to_thread(self._set_aside, orphans, orphaned_legs)
-        self.count = unmoved + await self._defer_to_thread(self._count_aside)
+            not_moved = 0
+            await self._defer_to_thread(self._quarantine, orphans, orphaned_legs)
+        self.count = not_moved + await self._defer_to_thread(self._count_quarantined)
 
-    async def _unclaimed(self, files: Mapping[str, UUID], some: Collection[str]) -> Collection[str]:
-        return await self._recordings.unreferenced_paths({path: files[path] for path in some})
+    async def _find_orphaned_files(self, files: Mapping[str, UUID]) -> list[str]:
+        orphans: list[str] = []
+        for batch in _batches(files):
+            orphans += await self._recordings.unreferenced_paths({path: files[path] for path in batch})
+        return orphans
 
-    def _set_aside(self, files: Collection[str], legs: Collection[str]) -> None:
+    async def _find_orphaned_legs(self, legs: Mapping[str, UUID]) -> list[str]:
+        missing: set[UUID] = set()
+        for batch in _batches({*legs.values()}):
+            missing.update(await self._recordings.missing_ids(batch))
+        return [name for name, recording_id in legs.items() if recording_id in missing]
+
+    def _quarantine(self, files: Collection[str], legs: Collection[str]) -> None:
         for path in files:
-            self._log.warn("{path} in the archive belongs to no Recording; it is set aside", path=path)
-            self._archive.set_aside(path)
+            self._log.warn("{path} in the archive belongs to no Recording; moving it to orphans/", path=path)
+            self._archive.quarantine(path)
         for name in legs:
-            self._log.warn("{name} in Asterisk's directory belongs to no Recording; it is set aside", name=name)
-            set_aside(self._spool, name)
+            self._log.warn(
+                "{name} in Asterisk's recording directory belongs to no Recording; moving it to orphans/", name=name
+            )
+            quarantine_file(self._spool, name)
 
-    def _count_aside(self) -> int:
-        return self._archive.count_aside() + count_aside(self._spool)
+    def _count_quarantined(self) -> int:
+        return self._archive.count_quarantined() + count_quarantined_files(self._spool)
 
 
-def _legs_before(spool: Path, moment: datetime) -> dict[str, UUID]:
+def _list_legs_before(spool: Path, time: datetime) -> dict[str, UUID]:
+    """Return the names of the leg files that are unchanged since ``time``, with their Recordings."""
     if not spool.is_dir():
-        raise Unavailable(f"Asterisk's recording directory {spool} is not there")
+        raise Unavailable(f"Asterisk's recording directory {spool} does not exist")
     return {
-        path.name: UUID(named[1])
+        path.name: UUID(match[1])
         for path in spool.iterdir()
-        if (named := _LEG.fullmatch(path.name)) and path.is_file() and untouched_since(path, moment)
+        if (match := _LEG_NAME.fullmatch(path.name)) and path.is_file() and unchanged_since(path, time)
     }
 
 
-def _parts(things: Iterable[T]) -> Iterator[list[T]]:
-    left = iter(things)
-    while some := list(islice(left, _AT_ONCE)):
-        yield some
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH_SIZE)):
+        yield batch

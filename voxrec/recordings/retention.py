@@ -1,7 +1,9 @@
-"""Recordings whose time is over go, row and files; a legal hold keeps them."""
+"""Deletes Recordings whose retention period has ended, unless they are under legal hold."""
 
 from datetime import UTC, datetime
+from typing import Final
 
+from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -9,40 +11,53 @@ from voxrec.errors import Conflict, NotFound, StoreUnavailable
 from voxrec.model import Recording
 from voxrec.store.recordings import Recordings
 
-_BATCH = 500  # Recordings looked at with one statement
+_INTERVAL: Final = 3600.0  # seconds between sweeps
+_BATCH_SIZE: Final = 500  # Recordings per query
 
 
-class Retention:
-    """Deletes what has expired; the files follow by the queue, as for every deletion."""
+class RetentionSweeper(TimerService):
+    """Deletes expired Recordings every hour. Their files are deleted by ``erase`` jobs, as for every deletion."""
 
+    name = "retention"
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, recordings: Recordings) -> None:
-        self._clock = clock
+        super().__init__(_INTERVAL, self.sweep)
+        self.clock = self._clock = clock
         self._recordings = recordings
 
     async def sweep(self) -> None:
-        """Delete all whose ``expires_at`` has passed; while PostgreSQL is away they stay until the next time."""
+        """Delete all Recordings whose ``expires_at`` has passed. If PostgreSQL is unavailable, the next sweep does."""
         now = datetime.fromtimestamp(self._clock.seconds(), UTC)
-
-        def still_expired(recording: Recording) -> None:
-            # it was read without a lock: somebody may have put it on hold since
-            if recording.legal_hold or recording.expires_at is None or recording.expires_at > now:
-                raise Conflict(f"recording {recording.id} is kept")
-
-        gone = 0
+        deleted = 0
         try:
-            while expired := await self._recordings.expired(now, _BATCH):
-                before = gone
-                for recording in expired:
-                    try:
-                        await self._recordings.delete(recording.id, still_expired)
-                        gone += 1
-                    except (Conflict, NotFound):
-                        continue
-                if gone == before:
+            while expired := await self._recordings.expired(now, _BATCH_SIZE):
+                deleted_in_batch = await self._delete(expired, now)
+                if not deleted_in_batch:
                     break
+                deleted += deleted_in_batch
         except StoreUnavailable as error:
-            self._log.warn("expired recordings stay for now: {error}", error=error)
-        if gone:
-            self._log.info("{count} recordings had expired and are deleted", count=gone)
+            self._log.warn(
+                "expired recordings could not be deleted; retrying in {interval:.0f} s: {error}",
+                interval=_INTERVAL,
+                error=error,
+            )
+        if deleted:
+            self._log.info("{count} expired recordings were deleted", count=deleted)
+
+    async def _delete(self, expired: list[Recording], now: datetime) -> int:
+        """Delete Recordings that are still expired, and return their number."""
+
+        def require_expired(recording: Recording) -> None:
+            # it was read without a lock: a legal hold may have been set since
+            if recording.legal_hold or recording.expires_at is None or recording.expires_at > now:
+                raise Conflict(f"recording {recording.id} has not expired or is under legal hold")
+
+        deleted = 0
+        for recording in expired:
+            try:
+                await self._recordings.delete(recording.id, require_expired)
+                deleted += 1
+            except (Conflict, NotFound):
+                continue
+        return deleted

@@ -5,7 +5,7 @@ so that no change is left half done and no query is torn off its connection.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, cast
 from uuid import UUID
@@ -20,15 +20,15 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from voxrec.errors import NotFound, VoxrecError
 from voxrec.web.auth import AccessControl, Principal, Role
+from voxrec.web.body import FileBody
 from voxrec.web.content_negotiation import accepts
 from voxrec.web.problems import PROBLEM_TYPE, NotAcceptable, TooLarge, allowed_methods, problem_of
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.response_writer import ResponseWriter
-from voxrec.web.route import Route
+from voxrec.web.route import RequestHandler, Route
 from voxrec.web.uploads import UploadFile
 
-RequestHandler = Callable[[Route, Request], Awaitable[Response]]
 Answered = Callable[[str, str, int, float], None]
 """Counts an answer: the route's path (UNMATCHED: none), the method, the status, and the seconds until its head."""
 UNMATCHED: Final = "unmatched"
@@ -85,7 +85,9 @@ class Dispatcher:
         if not any(method == bringing and shape.fullmatch(path) for bringing, shape in self._bringing):
             return None  # a look at all the routes, for each request with a body, would cost more
         route = self._route(method, path)
-        return None if route is None or route.upload is None else UploadFile(self._uploads, route.upload)
+        if route is None or not isinstance(route.body, FileBody):
+            return None
+        return UploadFile(self._uploads, route.body.max_size)
 
     async def admit(self, request: HTTPRequest, method: str, path: str) -> Principal:
         """Who asks; raises where they may not."""
@@ -113,7 +115,7 @@ class Dispatcher:
         # Klein names a route after its function, and one method of a path is one route
         endpoint = f"{route.method} {route.path}"
         self._routes[endpoint] = route
-        if route.upload is not None:
+        if isinstance(route.body, FileBody):
             self._bringing.append((route.method, re.compile(_SEGMENT.sub("[^/]*", route.path))))
 
         @self._klein.route(route.path, methods=[route.method], endpoint=endpoint)
@@ -154,15 +156,15 @@ class Dispatcher:
             raise NotAcceptable(f"There is {route.produces} here, and Accept excludes it.")
         if len(raw) > self._body_limit:
             raise TooLarge(f"The body may have {self._body_limit} bytes at most.")
-        if spool is not None:
-            _require_whole(spool, route.upload or 0)
+        if spool is not None and isinstance(route.body, FileBody):
+            _require_whole(spool, route.body.max_size)
         handler_request = Request(
             method=request.method.decode("ascii"),
             path=request.path.decode("ascii"),
             ids={name: _id(segment) for name, segment in segments.items()},
             headers=headers,
             raw_query=request.uri.partition(b"?")[2],
-            raw=raw,
+            raw_body=raw,
             principal=principal,
             address=address,
             upload=spool,

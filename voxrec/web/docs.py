@@ -1,16 +1,14 @@
 """/openapi.json and /docs: the contract for programs, and a page on which people read and try it."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import resources
-from importlib.metadata import version
 from typing import Final
 
 import msgspec
 
-from voxrec.web import query
 from voxrec.web.conditions import etag_of
-from voxrec.web.openapi import document
+from voxrec.web.openapi import ApiInfo, document
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import Route
@@ -29,10 +27,9 @@ _POLICY: Final = (
 class DocsRoutes:
     """The contract, for programs and for people. Open to everybody: it tells what can be asked, not what is there."""
 
-    def __init__(self, routes: Callable[[], Sequence[Route]], formats: Collection[str], public_url: str) -> None:
+    def __init__(self, routes: Callable[[], Sequence[Route]], info: ApiInfo) -> None:
         self._all_routes = routes
-        self._formats = formats
-        self._public_url = public_url
+        self._info = info
 
     def routes(self) -> tuple[Route, ...]:
         """The route table."""
@@ -46,18 +43,13 @@ class DocsRoutes:
     @cached_property
     def _document(self) -> bytes:
         # made when it is asked for, when all routes are there
-        told = document(
-            self._all_routes(), formats=self._formats, public_url=self._public_url, version=version("voxrec")
-        )
-        return msgspec.json.encode(told)
+        return msgspec.json.encode(document(self._all_routes(), self._info))
 
     async def _openapi(self, request: Request) -> Response:
-        query.read(request.query(), {})
         return _cached(request, "application/json", self._document)
 
     def _file(self, path: str, name: str, media_type: str, summary: str) -> Route:
         async def give(request: Request) -> Response:
-            query.read(request.query(), {})
             return _cached(request, media_type, resources.files(__package__).joinpath("docs_page", name).read_bytes())
 
         kind = media_type.partition(";")[0]

@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, get_origin
 
@@ -11,6 +12,7 @@ from msgspec import Struct
 
 from voxrec.errors import InvalidInput, NotFound, StoreUnavailable, VoxrecError
 from voxrec.idempotency import RequestInProgress
+from voxrec.web.body import BodySchema, FileBody, JsonRequestBody
 from voxrec.web.idempotency import KeyReused
 from voxrec.web.problems import (
     PROBLEM_TYPE,
@@ -24,9 +26,8 @@ from voxrec.web.problems import (
     TooManyAttempts,
     UnsupportedMedia,
 )
-from voxrec.web.query import SHAPES
 from voxrec.web.response import JSON
-from voxrec.web.route import JsonBody, Route
+from voxrec.web.route import Route
 
 Json = dict[str, Any]
 
@@ -80,36 +81,39 @@ _PROBLEM_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
-_ABOUT: Final = """
-Profiles say whom to call and how to record; Recordings are what came of it.
-
-Everything is JSON with names in camelCase, every error is a problem document (RFC 9457) with a stable `code`, and HEAD
-goes wherever GET does. Lists are whole, or in pages where `limit` is given: then `Link` leads to the next page.
-"""
 
 
-def document(routes: Sequence[Route], *, formats: Collection[str], public_url: str, version: str) -> Json:
-    """The document. ``formats``: what this installation takes for a format; ``public_url``: where it is reached."""
-    return _Writer(routes, formats).written(public_url, version)
+@dataclass(frozen=True, slots=True)
+class ApiInfo:
+    """What the document says about the whole API. ``public_url`` is where clients reach it."""
+
+    title: str
+    version: str
+    description: str
+    public_url: str
+
+
+def document(routes: Sequence[Route], info: ApiInfo) -> Json:
+    """Return the OpenAPI document of the routes."""
+    return _Writer(routes).written(info)
 
 
 class _Writer:
     """Writes one document."""
 
-    def __init__(self, routes: Sequence[Route], formats: Collection[str]) -> None:
+    def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = routes
-        self._formats = list(formats)
         self._schemas = _schemas([Problem, *_shown(routes)])
         self._problems: dict[str, Json] = {}
 
-    def written(self, public_url: str, version: str) -> Json:
+    def written(self, info: ApiInfo) -> Json:
         paths: dict[str, Json] = {}
         for route in self._routes:
             paths.setdefault(_path(route), {})[route.method.lower()] = self._operation(route)
         return {
             "openapi": "3.1.0",
-            "info": {"title": "voxrec", "version": version, "description": _ABOUT.strip()},
-            "servers": [{"url": public_url or "/"}],
+            "info": {"title": info.title, "version": info.version, "description": info.description},
+            "servers": [{"url": info.public_url or "/"}],
             "tags": [{"name": name, "description": text} for name, text in self._tags().items()],
             "paths": paths,
             "components": {
@@ -148,40 +152,42 @@ class _Writer:
             operation["parameters"] = parameters
         if route.body is not None:
             operation["requestBody"] = {"required": True, "content": self._body(route, route.body)}
-            if route.upload is not None:
-                operation["requestBody"]["description"] = f"At most {route.upload} bytes."
+            if isinstance(route.body, FileBody):
+                operation["requestBody"]["description"] = f"At most {route.body.max_size} bytes."
         return operation
 
-    def _body(self, route: Route, takes: JsonBody | tuple[str, ...]) -> Json:
-        if isinstance(takes, tuple):
-            return {media_type: {} for media_type in takes}
-        made = _schemas([takes.kind])
-        schema = made.pop(takes.kind.__name__)
+    def _body(self, route: Route, body: JsonRequestBody | FileBody) -> Json:
+        if isinstance(body, FileBody):
+            return {media_type: {} for media_type in body.media_types}
+        declared = body.schema
+        made = _schemas([declared.model])
+        schema = made.pop(declared.model.__name__)
         for name, other in made.items():
             self._schemas.setdefault(name, other)
-        properties = {key: dict(told) for key, told in schema["properties"].items() if key not in takes.refuse}
-        for key in properties.keys() & {"format", "recordFormat"}:
-            properties[key] |= {"enum": self._formats}
+        properties = {key: dict(told) for key, told in schema["properties"].items() if key not in declared.excluded}
+        for key, keywords in declared.properties.items():
+            properties[key] |= keywords
         change = route.path.endswith(">")
         if change:  # what is not given stays
             for told in properties.values():
                 told.pop("default", None)
-        name = self._free_name(f"{takes.kind.__name__}Change" if change else f"New{takes.kind.__name__}", takes)
+        model = declared.model.__name__
+        name = self._free_name(f"{model}Change" if change else f"New{model}", declared)
         self._schemas[name] = {
             "title": name,
             "description": "What to change; what is not given stays." if change else schema.get("description", ""),
             "type": "object",
             "properties": properties,
-            "required": sorted(takes.require),
+            "required": sorted(declared.required),
             "additionalProperties": False,
-            **_conditions(properties, change=change),
+            **declared.keywords,
         }
         return {JSON: {"schema": {"$ref": _REF.format(name=name)}, "example": self._example(self._schemas[name])}}
 
-    def _free_name(self, name: str, takes: JsonBody) -> str:
+    def _free_name(self, name: str, declared: BodySchema) -> str:
         """The name of a body; two bodies of one kind that demand different fields are two."""
         known = self._schemas.get(name)
-        same = known is None or known["required"] == sorted(takes.require)
+        same = known is None or known["required"] == sorted(declared.required)
         return name if same else f"{name}Here"
 
     def _responses(self, route: Route) -> Json:
@@ -338,15 +344,6 @@ def _errors(route: Route) -> dict[int, list[type[VoxrecError]]]:
     return dict(sorted(by_status.items()))
 
 
-def _conditions(properties: Mapping[str, Json], *, change: bool) -> Json:
-    """What one field demands of another, where JSON Schema can say it. A change may rely on what is there already."""
-    if change or "recordPromptCustomId" not in properties:
-        return {}
-    custom = {"properties": {"recordPrompt": {"const": "custom"}}, "required": ["recordPrompt"]}
-    named = {"properties": {"recordPromptCustomId": {"type": "string"}}, "required": ["recordPromptCustomId"]}
-    return {"if": custom, "then": named}
-
-
 def _needed(route: Route) -> str:
     if route.role is None:
         return ""
@@ -366,12 +363,12 @@ def _ids(route: Route) -> Iterator[Json]:
 
 
 def _query(route: Route) -> Iterator[Json]:
-    for name, reader in route.query.items():
+    for name, parameter in (route.query or {}).items():
         yield {
             "name": name,
             "in": "query",
-            "description": _prose(inspect.getdoc(reader)),
-            "schema": dict(SHAPES.get(reader, {"type": "string"})),
+            "description": _prose(parameter.description),
+            "schema": dict(parameter.schema),
         }
 
 

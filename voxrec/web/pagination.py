@@ -1,80 +1,112 @@
-"""Lists of any length: the whole as one array in bounded memory, or a page and the way to the next."""
+"""Lists: the complete list as one array in bounded memory, or one page and the link to the next."""
 
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from struct import Struct
 from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
+from uuid import UUID
 
 from voxrec.cursor import Cursor, PageItem
 from voxrec.errors import FieldError, InvalidInput
-from voxrec.web import query
+from voxrec.web.parameters import integer
+from voxrec.web.query import QueryParameter, query_items, query_parameter
 from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response
 
-AT_A_TIME: Final = 250  # rows that are in memory at once
-PAGED: Final[dict[str, query.Reader]] = {"limit": query.limit, "cursor": query.cursor}
-LINK: Final = ("Link",)  # what a page tells beside itself
+MAX_LIMIT: Final = 1000
+LINK: Final = ("Link",)
+"""The response headers of a list."""
+_BATCH_SIZE: Final = 250  # rows in memory while a complete list is sent
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CURSOR: Final = Struct(">q16s")  # microseconds since the epoch, UUID
+_CURSOR_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 
 T = TypeVar("T", bound=PageItem)
 F = TypeVar("F", contravariant=True)
 
+limit = integer(1, MAX_LIMIT, "Maximum number of items in a page.")
 
-class Source(Protocol[T, F]):
-    """What a list is read from, newest first."""
 
-    def pages(self, wanted: F, size: int, /) -> AsyncIterator[list[T]]:
-        """All that is wanted, ``size`` at a time."""
+@query_parameter(type="string", format="cursor", minLength=32, maxLength=32)
+def cursor(given: str) -> Cursor:
+    """The position where the page starts: opaque, and only obtained from the Link of the previous page."""
+    if _CURSOR_TEXT.fullmatch(given):
+        microseconds, key = _CURSOR.unpack(urlsafe_b64decode(given))
+        try:
+            return Cursor(_EPOCH + timedelta(microseconds=microseconds), UUID(bytes=key))
+        except OverflowError:
+            pass
+    raise ValueError('is not a cursor; follow the Link with rel="next" of the previous page unchanged')
 
-    async def page(self, wanted: F, limit: int, after: Cursor | None, /) -> list[T]:
-        """At most ``limit`` from behind ``after`` on."""
+
+def encode_cursor(position: Cursor) -> str:
+    """Return the text of a cursor, which the parameter ``cursor`` parses."""
+    microseconds = (position.created_at - _EPOCH) // timedelta(microseconds=1)
+    return urlsafe_b64encode(_CURSOR.pack(microseconds, position.id.bytes)).decode("ascii")
+
+
+PAGINATION: Final[dict[str, QueryParameter[Any]]] = {"limit": limit, "cursor": cursor}
+"""The query parameters of every list."""
+
+
+class PageSource(Protocol[T, F]):
+    """A repository that a list is read from, newest first."""
+
+    def pages(self, filter_: F, size: int, /) -> AsyncIterator[list[T]]:
+        """Iterate over all matching items in batches of ``size``."""
+
+    async def page(self, filter_: F, limit: int, after: Cursor | None, /) -> list[T]:
+        """Return at most ``limit`` matching items after a position."""
 
 
 class Paginator(Generic[T, F]):
-    """Lists of one kind of thing, each shown by ``show``."""
+    """Responds with lists of one resource. ``represent`` returns the JSON of an item."""
 
-    def __init__(self, source: Source[T, F], show: Callable[[T], bytes], public_url: str) -> None:
+    def __init__(self, source: PageSource[T, F], represent: Callable[[T], bytes], public_url: str) -> None:
         self._source = source
-        self._show = show
+        self._represent = represent
         self._public_url = public_url
 
-    async def asked(self, request: Request, readers: Mapping[str, query.Reader], wanted: Callable[..., F]) -> Response:
-        """Answer a GET: ``readers`` read the filters, by the parameters' names, and ``wanted`` makes one of them."""
-        values = query.read(request.query(), {**readers, **PAGED})
-        limit, after = values.pop("limit", None), values.pop("cursor", None)
-        if limit is not None:
-            return await self._page(request, wanted(values), limit, after)
+    async def respond(self, request: Request, filter_: F) -> Response:
+        """Return the page that ``limit`` and ``cursor`` of the query select, or the complete list without ``limit``."""
+        size, after = request.query.get("limit"), request.query.get("cursor")
+        if size is not None:
+            return await self._page(request, filter_, size, after)
         if after is not None:
-            raise InvalidInput(
-                "A parameter is missing.", [FieldError("limit", "is needed with cursor: how long the page may be")]
-            )
-        return self.whole(wanted(values))
+            raise InvalidInput("A parameter is missing.", [FieldError("limit", "is required with cursor")])
+        return self.complete_list(filter_)
 
-    def whole(self, wanted: F, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-        """Answer with all that is wanted, read while it is sent."""
-        return Response(status, {**(headers or {}), "Content-Type": JSON}, self._array(wanted))
+    def complete_list(self, filter_: F, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        """Return a response that streams all matching items."""
+        return Response(status, {**(headers or {}), "Content-Type": JSON}, self._stream(filter_))
 
-    async def _array(self, wanted: F) -> AsyncGenerator[bytes, None]:
-        before = b"["
-        async with aclosing(_generated(self._source.pages(wanted, AT_A_TIME))) as pages:
+    async def _stream(self, filter_: F) -> AsyncGenerator[bytes, None]:
+        separator = b"["
+        async with aclosing(_as_generator(self._source.pages(filter_, _BATCH_SIZE))) as pages:
             async for page in pages:
                 if page:
-                    yield before + b",\n".join(map(self._show, page))
-                    before = b",\n"
-        yield b"[]\n" if before == b"[" else b"]\n"
+                    yield separator + b",\n".join(map(self._represent, page))
+                    separator = b",\n"
+        yield b"[]\n" if separator == b"[" else b"]\n"
 
-    async def _page(self, request: Request, wanted: F, limit: int, after: Cursor | None) -> Response:
-        found = await self._source.page(wanted, limit + 1, after)  # one more tells whether there is a next page
-        page = found[:limit]
+    async def _page(self, request: Request, filter_: F, size: int, after: Cursor | None) -> Response:
+        items = await self._source.page(filter_, size + 1, after)  # one more item shows whether there is a next page
+        page = items[:size]
         headers = {"Content-Type": JSON}
-        if len(found) > limit:
-            headers["Link"] = f'<{self._next(request, Cursor.after(page[-1]))}>; rel="next"'
-        return Response(200, headers, b"[" + b",\n".join(map(self._show, page)) + b"]\n")
+        if len(items) > size:
+            headers["Link"] = f'<{self._next_url(request, Cursor.after(page[-1]))}>; rel="next"'
+        return Response(200, headers, b"[" + b",\n".join(map(self._represent, page)) + b"]\n")
 
-    def _next(self, request: Request, behind: Cursor) -> str:
-        parameters = [(name, value) for name, value in request.query() if name != "cursor"]
-        return f"{self._public_url}{request.path}?{urlencode([*parameters, ('cursor', query.cursor_text(behind))])}"
+    def _next_url(self, request: Request, position: Cursor) -> str:
+        parameters = [(name, value) for name, value in query_items(request.raw_query) if name != "cursor"]
+        return f"{self._public_url}{request.path}?{urlencode([*parameters, ('cursor', encode_cursor(position))])}"
 
 
-async def _generated(pages: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+async def _as_generator(pages: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """Make an async iterator closable."""
     async for page in pages:
         yield page

@@ -1,51 +1,57 @@
-"""A partial update: what is given replaces, what is not given stays, and what voxrec sets may be given back as it is.
+"""A partial update of a resource: given fields replace the current values, others stay.
 
-So a client can GET, change one field and POST the whole.
+Fields that voxrec sets may be repeated unchanged, so that a client can GET a resource, change a field and send it back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from voxrec.conversion import convert_fields
 from voxrec.errors import FieldError, InvalidInput
 
 S = TypeVar("S", bound=Struct)
 
+Validator = Callable[[S, Mapping[str, Any]], Iterable[FieldError]]
+"""Returns the errors of a complete instance, told which values (by attribute) the client gave."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartialUpdate(Generic[S]):
-    """The fields to replace, by attribute, what is wrong with them, and what must be as it is."""
+    """The new values by attribute, the read-only keys that the client repeated, and what is wrong with either."""
 
     values: Mapping[str, Any]
-    field_errors: tuple[FieldError, ...]
-    fixed: Mapping[str, Any]
+    conversion_errors: tuple[FieldError, ...]
+    read_only: Mapping[str, Any]
+    value_errors: tuple[FieldError, ...]
+    validators: tuple[Validator[S], ...]
 
-    @classmethod
-    def of(cls, kind: type[S], given: Mapping[str, Any], fixed: frozenset[str]) -> "PartialUpdate[S]":
-        """Read a body; ``fixed`` are the keys of which clients may only repeat the value."""
-        values, field_errors = convert_fields(
-            kind, {key: value for key, value in given.items() if key not in fixed}, read_only=fixed
-        )
-        return cls(values, tuple(field_errors), {key: value for key, value in given.items() if key in fixed})
+    def apply(self, current: S, representation: bytes) -> S:
+        """Return the changed resource; ``representation`` is the JSON that clients see of it now.
 
-    def apply(self, current: S, representation: bytes) -> tuple[S, list[FieldError]]:
-        """The edited struct and every fault, of which the caller may know more."""
-        shown = msgspec.json.decode(representation) if self.fixed else {}
+        Raises InvalidInput with every error of the update.
+        """
+        shown = msgspec.json.decode(representation) if self.read_only else {}
+        changed = msgspec.structs.replace(current, **self.values)
         field_errors = [
-            FieldError(key, "is set by voxrec and cannot be changed")
-            for key, value in self.fixed.items()
-            if key not in shown or shown[key] != value
+            *self.conversion_errors,
+            *(
+                FieldError(key, "is set by voxrec and cannot be changed")
+                for key, value in self.read_only.items()
+                if key not in shown or shown[key] != value
+            ),
+            *self.value_errors,
         ]
-        return msgspec.structs.replace(current, **self.values), [*self.field_errors, *field_errors]
+        for validator in self.validators:
+            field_errors += validator(changed, self.values)
+        require_no_errors(field_errors)
+        return changed
 
 
-def require(field_errors: list[FieldError]) -> None:
-    """Raise InvalidInput where there is any fault."""
+def require_no_errors(field_errors: list[FieldError]) -> None:
+    """Raise InvalidInput if there are errors."""
     if field_errors:
-        raise InvalidInput(
-            f"{len(field_errors)} {'field does' if len(field_errors) == 1 else 'fields do'} not fit.", field_errors
-        )
+        count = len(field_errors)
+        raise InvalidInput(f"{count} {'field is' if count == 1 else 'fields are'} invalid.", field_errors)

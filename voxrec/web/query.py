@@ -1,169 +1,82 @@
-"""The parameters of a list: filters, ``limit`` and ``cursor``, with every fault told and not the first only."""
+"""Query parameters: the declaration of one, and the parser of a query string that validates all of them."""
 
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from struct import Struct
-from typing import Any, Final
-from uuid import UUID
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import parse_qsl
 
-import msgspec
-
-from voxrec.audio.convert import AudioChannel
-from voxrec.audio.formats import FORMATS
-from voxrec.cursor import Cursor
 from voxrec.errors import FieldError, InvalidInput
-from voxrec.model import RecordingState
+from voxrec.web.problems import BadRequest
 
-LARGEST_PAGE: Final = 1000
-MOST_POINTS: Final = 4000
-NO_NUL: Final = r"^[^\u0000]*$"
-_LONGEST: Final = 255
-_LARGEST: Final = 1000  # characters of JSON: percent-encoded they must fit into the first line of a request
-_STATES: Final = "|".join(RecordingState)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CURSOR: Final = Struct(">q16s")  # microseconds since the epoch, and the id
-_UUID: Final = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-ONE_UUID: Final = re.compile(_UUID)
-_CURSOR_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
+MAX_PARAMETERS: Final = 100
 
-Reader = Callable[[str], Any]
-"""Reads one parameter's value; raises ValueError saying what is wrong and what is allowed. Its docstring is shown."""
-
-SHAPES: Final[dict[Reader, Mapping[str, Any]]] = {}
-"""What a reader takes, as JSON Schema; for the OpenAPI document."""
+T_co = TypeVar("T_co", covariant=True)
 
 
-def shaped(**schema: Any) -> Callable[[Reader], Reader]:
-    """Say what a reader takes, in the words of JSON Schema."""
+@dataclass(frozen=True, slots=True)
+class QueryParameter(Generic[T_co]):
+    """A query parameter.
 
-    def note(reader: Reader) -> Reader:
-        SHAPES[reader] = schema
-        return reader
+    ``parse`` returns the value of a text, or raises ValueError that says what is wrong and what is allowed.
+    ``description`` and ``schema`` (JSON Schema) are for the OpenAPI document.
+    """
 
-    return note
+    parse: Callable[[str], T_co]
+    description: str
+    schema: Mapping[str, Any]
+
+    def __call__(self, text: str) -> T_co:
+        """Parse ``text``."""
+        return self.parse(text)
 
 
-def read(given: Iterable[tuple[str, str]], readers: Mapping[str, Reader]) -> dict[str, Any]:
-    """The parameters by name, each read by its reader.
+QueryParameters = Mapping[str, QueryParameter[Any]]
 
-    Raises InvalidInput, naming each one that is unknown, stands twice or does not fit.
+
+def query_parameter(**schema: Any) -> Callable[[Callable[[str], T_co]], QueryParameter[T_co]]:
+    """Decorate a parser: make it a `QueryParameter` with this JSON Schema; its docstring is the description."""
+
+    def decorate(parse: Callable[[str], T_co]) -> QueryParameter[T_co]:
+        return QueryParameter(parse, parse.__doc__ or "", schema)
+
+    return decorate
+
+
+def query_items(raw_query: bytes) -> list[tuple[str, str]]:
+    """Return the decoded names and values in order. Raises BadRequest if they are not UTF-8 or too many."""
+    if not raw_query:
+        return []
+    try:
+        return parse_qsl(
+            raw_query.decode("utf-8"),
+            keep_blank_values=True,
+            encoding="utf-8",
+            errors="strict",
+            max_num_fields=MAX_PARAMETERS,
+        )
+    except ValueError as error:
+        raise BadRequest(f"The query is not UTF-8, or has more than {MAX_PARAMETERS} parameters.") from error
+
+
+def parse_query(items: list[tuple[str, str]], parameters: QueryParameters) -> dict[str, Any]:
+    """Return the parsed values by name.
+
+    Raises InvalidInput with an error for each parameter that is unknown, duplicate or invalid.
     """
     values: dict[str, Any] = {}
     field_errors: list[FieldError] = []
-    for name, text in given:
-        if name not in readers:
-            field_errors.append(FieldError(name, f"is not known; known here: {', '.join(sorted(readers)) or 'none'}"))
+    for name, text in items:
+        if name not in parameters:
+            expected = f"one of {', '.join(sorted(parameters))}" if parameters else "no parameters"
+            field_errors.append(FieldError(name, f"unknown parameter; expected {expected}"))
         elif name in values:
-            field_errors.append(FieldError(name, "is given more than once"))
+            field_errors.append(FieldError(name, "duplicate parameter"))
         else:
             try:
-                values[name] = readers[name](text)
+                values[name] = parameters[name].parse(text)
             except ValueError as error:
                 values[name] = None
                 field_errors.append(FieldError(name, str(error)))
     if field_errors:
-        raise InvalidInput("Parameters of the query do not fit.", field_errors)
+        raise InvalidInput("The query has invalid parameters.", field_errors)
     return values
-
-
-@shaped(type="string", minLength=1, maxLength=_LONGEST, pattern=NO_NUL)
-def text(given: str) -> str:
-    """Any text that can be stored, and so be found."""
-    if not given or len(given) > _LONGEST or "\0" in given:
-        raise ValueError(f"must have 1 to {_LONGEST} characters, without U+0000")
-    return given
-
-
-@shaped(type="string", enum=list(FORMATS))
-def audio_format(given: str) -> str:
-    """What the audio is to be converted to."""
-    if given not in FORMATS:
-        raise ValueError(f"must be one of {', '.join(FORMATS)}")
-    return given
-
-
-@shaped(type="string", enum=list(AudioChannel))
-def channel(given: str) -> AudioChannel:
-    """What of two channels is wanted."""
-    try:
-        return AudioChannel(given)
-    except ValueError:
-        raise ValueError(f"must be one of {', '.join(AudioChannel)}") from None
-
-
-@shaped(type="integer", minimum=1, maximum=MOST_POINTS)
-def points(given: str) -> int:
-    """How many pairs of peaks there may be, for each channel."""
-    if not re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) or not 1 <= int(given) <= MOST_POINTS:
-        raise ValueError(f"must be a number from 1 to {MOST_POINTS}")
-    return int(given)
-
-
-@shaped(type="integer", minimum=1, maximum=LARGEST_PAGE)
-def limit(given: str) -> int:
-    """How long a page may be."""
-    if not re.fullmatch(r"[0-9]{1,4}", given, re.ASCII) or not 1 <= int(given) <= LARGEST_PAGE:
-        raise ValueError(f"must be a number from 1 to {LARGEST_PAGE}")
-    return int(given)
-
-
-@shaped(type="string", format="date-time", examples=["2026-01-31T09:30:00Z"])
-def moment(given: str) -> datetime:
-    """A date and time with its offset, as RFC 3339 writes it."""
-    try:
-        found = datetime.fromisoformat(given)
-        if found.tzinfo is not None:
-            return found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise ValueError("must be a date and time with its offset, such as 2026-01-31T09:30:00Z (a + is written %2B)")
-
-
-@shaped(type="string", pattern=f"^({_STATES})(,({_STATES}))*$", examples=["pending,recording"])
-def states(given: str) -> tuple[RecordingState, ...]:
-    """Where a Recording may be on its way."""
-    try:
-        return tuple(RecordingState(one) for one in given.split(","))
-    except ValueError:
-        known = ", ".join(RecordingState)
-        raise ValueError(f"must be one, or several separated by commas, of {known}") from None
-
-
-@shaped(type="string", format="json-object", maxLength=_LARGEST, examples=['{"customer":"42"}'])
-def metadata(given: str) -> dict[str, Any]:
-    """What the metadata must contain: a JSON object, as PostgreSQL's ``@>`` understands it."""
-    try:
-        found = msgspec.json.decode(given)
-    except (msgspec.DecodeError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or len(given) > _LARGEST or "\\u0000" in given:
-        raise ValueError('must be a JSON object that the metadata contain, such as {"customer":"42"}')
-    return found
-
-
-@shaped(type="string", format="cursor", minLength=32, maxLength=32)
-def cursor(given: str) -> Cursor:
-    """What ``cursor_text`` made."""
-    if _CURSOR_TEXT.fullmatch(given):
-        micros, key = _CURSOR.unpack(urlsafe_b64decode(given))
-        try:
-            return Cursor(_EPOCH + timedelta(microseconds=micros), UUID(bytes=key))
-        except OverflowError:
-            pass
-    raise ValueError('is not a cursor; take the Link with rel="next" of the page before as it is')
-
-
-def cursor_text(behind: Cursor) -> str:
-    """A cursor for a URL. What is in it is nobody's business, so that it may change."""
-    micros = (behind.created_at - _EPOCH) // timedelta(microseconds=1)
-    return urlsafe_b64encode(_CURSOR.pack(micros, behind.id.bytes)).decode("ascii")
-
-
-@shaped(type="string", pattern=f"^{_UUID}(,{_UUID})*$")
-def profile_ids(given: str) -> frozenset[UUID]:
-    """One Profile's id, or several separated by commas."""
-    if not re.fullmatch(f"{_UUID}(,{_UUID})*", given):
-        raise ValueError("must be a Profile's id, or several separated by commas")
-    return frozenset(map(UUID, given.split(",")))

@@ -4,11 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
-from msgspec import Struct
-
 from voxrec.errors import VoxrecError
 from voxrec.web.auth import Role
-from voxrec.web.query import Reader
+from voxrec.web.body import FileBody, JsonRequestBody
+from voxrec.web.query import QueryParameters
 from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response
 
@@ -18,15 +17,11 @@ ETAG: Final = ("ETag",)
 """The response headers of such a route."""
 
 Handler = Callable[[Request], Awaitable[Response]]
+RequestHandler = Callable[["Route", Request], Awaitable[Response]]
+"""Handles a request of any route: `voxrec.web.binding.call_handler`, or a middleware around another RequestHandler."""
 
 
-@dataclass(frozen=True, slots=True)
-class JsonBody:
-    """A JSON object as request body, with the fields of ``kind`` except those in ``refuse``."""
-
-    kind: type[Struct]
-    refuse: frozenset[str] = frozenset()
-    require: frozenset[str] = frozenset()
+Guard = Callable[[Request], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +36,15 @@ class Route:
     - ``status``: the status of success, unless it is 201 for PUT of a collection, 204 for DELETE and 200 for others;
     - ``response_headers``: the names of its headers;
     - ``responses``: further responses that are not problems: their ``response_model`` by status;
-    - ``body``: the request body: a `JsonBody`, or the media types of other bodies;
-    - ``query``: the readers of the query parameters, by name;
+    - ``query``: the query parameters by name; None: the query is ignored;
+    - ``body``: the request body;
+    - ``guard``: called before the query and the body are validated, for example to raise NotFound if the resource that
+      the path is below does not exist;
     - ``request_headers``: the names of the request headers that the handler reads;
     - ``errors``: errors in addition to those that follow from the method, path, role and body;
     - ``idempotent``: accepts Idempotency-Key; ``replay`` then reads the body again if the response was streamed;
     - ``audit_in_transaction``: the change and its audit entry are one transaction: the handler passes
-      ``request.transaction_hook`` to the repository; otherwise the entry is written before and after the handler;
-    - ``upload``: maximum size of a file upload in bytes; None: the body is not a file;
+      a hook to the repository that stores both; otherwise the entry is written before and after the handler;
     - ``summary`` and ``tag``: for the OpenAPI document, if those derived from the path do not fit.
     """
 
@@ -63,13 +59,13 @@ class Route:
     status: int | None = None
     response_headers: tuple[str, ...] = ()
     responses: Mapping[int, Any] = field(default_factory=dict)
-    body: JsonBody | tuple[str, ...] | None = None
-    query: Mapping[str, Reader] = field(default_factory=dict)
+    query: QueryParameters | None = field(default_factory=dict)
+    body: JsonRequestBody | FileBody | None = None
+    guard: Guard | None = None
     request_headers: tuple[str, ...] = ()
     errors: tuple[type[VoxrecError], ...] = ()
     idempotent: bool = False
     replay: Handler | None = None
     audit_in_transaction: bool = False
-    upload: int | None = None
     summary: str = ""
     tag: str = ""

@@ -1,0 +1,54 @@
+"""Tests of voxrec.web.conditions."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.subtest import subtest
+from voxrec.web.conditions import Conditions, etag_of
+from voxrec.web.problems import PreconditionFailed
+
+TAG = etag_of(b"x")
+
+
+class ConditionTests(SynchronousTestCase):
+    def test_strong_tags(self) -> None:
+        self.assertEqual(etag_of(b"x"), etag_of(b"x"))
+        self.assertNotEqual(etag_of(b"x"), etag_of(b"y"))
+        self.assertRegex(TAG, r'^"[0-9a-f]{32}"$')
+
+    def test_if_match(self) -> None:
+        for header, holds in (
+            ("", True),
+            ("*", True),
+            (TAG, True),
+            (f'"a,b", {TAG}', True),
+            (f"W/{TAG}", False),
+            ('"other"', False),
+            (TAG.strip('"'), False),
+            (",", False),
+        ):
+            with subtest(header):
+                try:
+                    Conditions(if_match=header).require(TAG)
+                    held = True
+                except PreconditionFailed:
+                    held = False
+                self.assertEqual(held, holds)
+
+    def test_if_none_match(self) -> None:
+        for header, unchanged in (
+            ("", False),
+            ("*", True),
+            (TAG, True),
+            (f"W/{TAG}", True),
+            (f'"x",{TAG}', True),
+            ('"x"', False),
+        ):
+            with subtest(header):
+                self.assertEqual(Conditions(if_none_match=header).unchanged(TAG), unchanged)
+
+    @given(st.text(max_size=60))
+    def test_only_what_names_the_tag_matches(self, header: str) -> None:
+        conditions = Conditions(if_none_match=header)
+        self.assertEqual(conditions.unchanged(TAG), header.strip() == "*" or TAG in header)

@@ -1,0 +1,55 @@
+"""Tests of voxrec.web.query."""
+
+from typing import Any, Final
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.api.recordings import metadata_filter
+from voxrec.errors import InvalidInput
+from voxrec.model import RecordingState
+from voxrec.web.pagination import cursor, limit
+from voxrec.web.parameters import some_of, text, timestamp
+from voxrec.web.problems import BadRequest
+from voxrec.web.query import QueryParameter, parse_query, query_items
+
+
+class QueryTests(SynchronousTestCase):
+    PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
+        "limit": limit,
+        "cursor": cursor,
+        "state": some_of([*RecordingState], "", example="pending"),
+        "since": timestamp,
+        "q": metadata_filter,
+        "from": text,
+    }
+
+    @given(st.binary(max_size=60))
+    def test_arbitrary_bytes(self, raw: bytes) -> None:
+        try:
+            parse_query(query_items(raw), self.PARAMETERS)
+        except InvalidInput as error:
+            self.assertTrue(error.field_errors)
+        except BadRequest:
+            pass
+
+    @given(st.lists(st.tuples(st.sampled_from([*PARAMETERS, "other"]), st.text(max_size=20)), max_size=5))
+    def test_every_error_is_reported(self, items: list[tuple[str, str]]) -> None:
+        names = [name for name, _ in items]
+        try:
+            values: dict[str, Any] = parse_query(items, self.PARAMETERS)
+        except InvalidInput as error:
+            reported = {field_error.field for field_error in error.field_errors}
+            self.assertTrue(reported <= set(names))
+            expected = {name for name in names if name == "other" or names.count(name) > 1}
+            self.assertTrue(expected <= reported)
+        else:
+            self.assertEqual(set(values), set(names))
+
+    def test_too_many_parameters(self) -> None:
+        with self.assertRaises(BadRequest):
+            query_items(b"&".join(b"a%d=1" % n for n in range(101)))
+
+    def test_plus_is_a_space_and_utf8_is_decoded(self) -> None:
+        self.assertEqual(query_items("a=b+c&d=é&e=%C3%A9".encode()), [("a", "b c"), ("d", "é"), ("e", "é")])

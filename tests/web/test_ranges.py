@@ -1,0 +1,36 @@
+"""Tests of voxrec.web.ranges."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.web.problems import RangeNotSatisfiable
+from voxrec.web.ranges import span_of
+
+
+class RangeTests(SynchronousTestCase):
+    @given(st.text(max_size=40) | st.from_regex(r"bytes=[0-9]{0,4}-[0-9]{0,4}", fullmatch=True), st.integers(0, 3000))
+    def test_lies_within(self, header: str, size: int) -> None:
+        try:
+            span = span_of(header, size)
+        except RangeNotSatisfiable as error:
+            self.assertEqual(error.headers, {"Content-Range": f"bytes */{size}"})
+            return
+        if span is not None:
+            self.assertGreater(span.length, 0)
+            self.assertLessEqual(0, span.start)
+            self.assertLessEqual(span.start + span.length, size)
+
+    @given(st.integers(0, 5000), st.integers(0, 5000), st.integers(1, 3000))
+    def test_is_the_slice(self, first: int, last: int, size: int) -> None:
+        content = bytes(n % 256 for n in range(size))
+        wanted = content[first : last + 1]
+        try:
+            span = span_of(f"bytes={first}-{last}", size)
+        except RangeNotSatisfiable:
+            self.assertGreaterEqual(first, size)
+            return
+        if span is None:
+            self.assertGreater(first, last)
+        else:
+            self.assertEqual(content[span.start : span.start + span.length], wanted)

@@ -1,0 +1,104 @@
+"""Query parameters of common types, from which resources declare their own."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+from uuid import UUID
+
+from voxrec.web.query import QueryParameter, query_parameter
+
+MAX_TEXT_LENGTH: Final = 255
+_NO_NUL: Final = r"^[^\u0000]*$"
+_UUID: Final = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+_UUID_LIST: Final = f"{_UUID}(,{_UUID})*"
+
+E = TypeVar("E", bound=str)
+
+
+@query_parameter(type="string", minLength=1, maxLength=MAX_TEXT_LENGTH, pattern=_NO_NUL)
+def text(given: str) -> str:
+    """Text that PostgreSQL can store."""
+    if not given or len(given) > MAX_TEXT_LENGTH or "\0" in given:
+        raise ValueError(f"must have 1 to {MAX_TEXT_LENGTH} characters, without U+0000")
+    return given
+
+
+@query_parameter(type="string", format="date-time", examples=["2026-01-31T09:30:00Z"])
+def timestamp(given: str) -> datetime:
+    """A date and time with UTC offset (RFC 3339)."""
+    try:
+        parsed = datetime.fromisoformat(given)
+        if parsed.tzinfo is not None:
+            return parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a date and time with UTC offset, such as 2026-01-31T09:30:00Z (encode + as %2B)")
+
+
+def integer(minimum: int, maximum: int, description: str) -> QueryParameter[int]:
+    """Return a parameter for an integer from ``minimum`` (not negative) to ``maximum``."""
+    digits = re.compile(f"[0-9]{{1,{len(str(maximum))}}}")
+
+    def parse(given: str) -> int:
+        if not digits.fullmatch(given) or not minimum <= int(given) <= maximum:
+            raise ValueError(f"must be a number from {minimum} to {maximum}")
+        return int(given)
+
+    return QueryParameter(parse, description, {"type": "integer", "minimum": minimum, "maximum": maximum})
+
+
+def one_of(values: Sequence[E], description: str) -> QueryParameter[E]:
+    """Return a parameter for exactly one of ``values``, such as the members of a StrEnum."""
+    by_text = {str(value): value for value in values}
+
+    def parse(given: str) -> E:
+        if given not in by_text:
+            raise ValueError(f"must be one of {', '.join(by_text)}")
+        return by_text[given]
+
+    return QueryParameter(parse, description, {"type": "string", "enum": list(by_text)})
+
+
+def some_of(values: Sequence[E], description: str, *, example: str) -> QueryParameter[tuple[E, ...]]:
+    """Return a parameter for one or more of ``values``, separated by commas."""
+    by_text = {str(value): value for value in values}
+    choice = "|".join(by_text).replace(".", "[.]")
+
+    def parse(given: str) -> tuple[E, ...]:
+        try:
+            return tuple(by_text[part] for part in given.split(","))
+        except KeyError:
+            raise ValueError(f"must be one or more of {', '.join(by_text)}, separated by commas") from None
+
+    schema = {"type": "string", "pattern": f"^({choice})(,({choice}))*$", "examples": [example]}
+    return QueryParameter(parse, description, schema)
+
+
+def uuid(description: str) -> QueryParameter[UUID]:
+    """Return a parameter for one UUID with hyphens."""
+    return QueryParameter(
+        _matching(re.compile(_UUID), UUID, "must be a UUID"), description, {"type": "string", "format": "uuid"}
+    )
+
+
+def uuids(description: str) -> QueryParameter[frozenset[UUID]]:
+    """Return a parameter for one or more UUIDs with hyphens, separated by commas."""
+    parse = _matching(
+        re.compile(_UUID_LIST),
+        lambda given: frozenset(map(UUID, given.split(","))),
+        "must be one or more UUIDs, separated by commas",
+    )
+    return QueryParameter(parse, description, {"type": "string", "pattern": f"^{_UUID_LIST}$"})
+
+
+T = TypeVar("T")
+
+
+def _matching(pattern: re.Pattern[str], convert: Callable[[str], T], message: str) -> Callable[[str], T]:
+    def parse(given: str) -> T:
+        if not pattern.fullmatch(given):
+            raise ValueError(message)
+        return convert(given)
+
+    return parse
