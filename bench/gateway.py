@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import yaml
 
-from voxrec.postgres.embedded import Cluster
+from voxrec.postgres.cluster import Cluster
+from voxrec.sandbox.postgres_account import prepare_postgres_directory
 from voxrec.sandbox.process import with_parent_death_signal
 
 _START: Final = 60.0  # seconds until a server has to answer
@@ -117,7 +118,7 @@ def postgresql(settings: Mapping[str, str] | None = None) -> Iterator[tuple[Path
     with tempfile.TemporaryDirectory(prefix="voxrec-bench-") as place:
         directory = Path(place)
         directory.chmod(0o755)
-        (directory / "postgres").mkdir()
+        prepare_postgres_directory(directory / "postgres")
         cluster = Cluster(directory / "postgres", settings)
         cluster.prepare()
         cluster.launch()

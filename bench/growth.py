@@ -24,7 +24,7 @@ from bench.measure import ROUNDS, Spread, interleaved, percentile
 from bench.report import Reach, Section, Table, publish
 from voxrec.cursor import Cursor
 from voxrec.model import RecordingState
-from voxrec.postgres.embedded import Cluster
+from voxrec.postgres.cluster import Cluster
 from voxrec.postgres.migrate import migrate
 from voxrec.store.metadata_index import MANY
 from voxrec.store.recordings import RecordingFilter, Recordings

@@ -19,9 +19,10 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from voxrec.model import JobKind
-from voxrec.postgres.embedded import Cluster
+from voxrec.postgres.cluster import Cluster
 from voxrec.postgres.migrate import migrate
 from voxrec.postgres.pool import Pool
+from voxrec.sandbox.postgres_account import prepare_postgres_directory
 
 _TEMPLATE: Final = "template_of_tests"
 _HURRY: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "100"}
@@ -36,6 +37,7 @@ def cluster() -> Cluster:
     """The server of this process: started when the first test asks for it, gone when the process ends."""
     directory = Path(tempfile.mkdtemp(prefix="voxrec-test-", dir=_quick_place()))
     directory.chmod(0o755)
+    prepare_postgres_directory(directory)
     server = Cluster(directory, _HURRY)
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     atexit.register(server.stop)  # the last one registered is the first one called
@@ -78,11 +80,11 @@ class DatabaseTestCase(TestCase):
         self.dsn = cluster().dsn(name)
         administer(SQL("CREATE DATABASE {} TEMPLATE {}").format(self.database, Identifier(_TEMPLATE)))
         self.pool = Pool(reactor, self.dsn, size=4)
-        self.pool.start()
+        self.pool.startService()
         await self.pool.when_ready()
 
     async def tearDown(self) -> None:  # type: ignore[override]
-        await self.pool.stop()
+        await self.pool.stopService()
         administer(SQL("DROP DATABASE {} WITH (FORCE)").format(self.database))
 
     async def owe(self, *jobs: tuple[JobKind, UUID]) -> None:

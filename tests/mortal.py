@@ -120,9 +120,9 @@ STEPS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
     "settled": (Recordings, "complete", after),
     "first leg gone": (Path, "unlink", after),
     "both legs gone": (Finisher, "_clear_legs", after),
-    "finish done": (Jobs, "done", after),
+    "finish done": (Jobs, "mark_done", after),
     "mail claimed": (Mailer, "__call__", before),
-    "mail noted": (Deliveries, "note", after),
+    "mail noted": (Deliveries, "record_reply", after),
     "mail done": (Mailer, "__call__", after),
 }
 
@@ -132,9 +132,9 @@ def main(step: str, place: Place) -> None:
     owner, name, how = STEPS[step]
     setattr(owner, name, how(getattr(owner, name)))
     pool = Pool(reactor, place.dsn, size=4)
-    pool.start()
+    pool.startService()
     worker = place.worker(pool)
-    place.listener(worker).start()
+    place.listener(worker).startService()
     ready = Deferred.fromCoroutine(pool.when_ready())
     ready.addCallback(lambda _: worker.startService())
     reactor.run()

@@ -148,11 +148,12 @@ class Voxrec(SequentialMultiService):
     async def _start_database(self) -> None:
         if self._dsn:
             return
-        self._dsn = await self._insist("the embedded PostgreSQL does not start", self._postgres.start)
+        await self._insist("the embedded PostgreSQL does not start", self._postgres.startService)
+        self._dsn = self._postgres.dsn
 
     async def _stop_database(self) -> None:
         if not self._config.database.dsn:
-            await self._postgres.stop()
+            await self._postgres.stopService()
 
     async def _start_gateway(self) -> None:
         self._gateway = _Gateway(self._reactor, self._config, self._dsn)
@@ -162,7 +163,7 @@ class Voxrec(SequentialMultiService):
         if self._gateway is not None:
             await self._gateway.stopService()
 
-    async def _insist(self, complaint: str, attempt: Callable[[], Awaitable[str]]) -> str:
+    async def _insist(self, complaint: str, attempt: Callable[[], Awaitable[None]]) -> None:
         complained = ""
         while True:
             try:
@@ -273,7 +274,7 @@ class _Gateway(SequentialMultiService):
             reactor,
             dsn,
             {
-                PROFILES_CHANNEL: self._directory.changed,
+                PROFILES_CHANNEL: self._directory.invalidate,
                 PROMPTS_CHANNEL: self._announcements.prompt_changed,
                 TOKENS_CHANNEL: self._tokens_changed,
                 JOBS_CHANNEL: lambda _: self._worker.wake(),
@@ -291,7 +292,7 @@ class _Gateway(SequentialMultiService):
             self._directory,
             journal,
             _call_settings(config, self._announcements.media_for, lambda: self._disk_space.sufficient),
-            RecordingLookup(reactor, self._pool, journal, recordings),
+            RecordingLookup(reactor, self._pool, journal.when_applied, recordings),
             allowed_hosts=config.calls.allowed_hosts,
             max_calls=config.calls.max_calls,
             watchers=(metrics, news),
@@ -377,17 +378,17 @@ class _Gateway(SequentialMultiService):
 
         for part in (
             CoroutineService("pool", self._start_pool, self._stop_pool),
-            CoroutineService("journal", journal.start, journal.stop),
+            journal,
             CoroutineService("listener", self._start_listener, self._stop_listener),
             CoroutineService("worker", self._start_worker, self._worker.stopService),
-            CoroutineService("news", _nothing, news.stop),
+            news,
             CoroutineService("events", _nothing, self._stop_events),
             RetryingServerService(reactor, config.rest.listen, site, "REST"),
             self._announcements,
             CoroutineService("calls", self._start_calls, self._stop_calls),
             self._disk_space,
             TimerService(_SWEEP, self._link.sweep),
-            TimerService(_KEEP, self._directory.keep),
+            TimerService(_KEEP, self._directory.save_snapshot),
             TimerService(_FORGET, self._forget, idempotency, jobs),
             RetentionSweeper(reactor, recordings),
             orphans,
@@ -449,7 +450,7 @@ class _Gateway(SequentialMultiService):
                     complained = error.detail
                     self._log.error("PostgreSQL: {error}; trying on", error=error)
             await deferLater(self._reactor, RETRY_BACKOFF.first)
-        self._pool.start()
+        self._pool.startService()
 
     def _not_brought_up(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
@@ -457,29 +458,29 @@ class _Gateway(SequentialMultiService):
 
     async def _stop_pool(self) -> None:
         self._migrating.cancel()
-        await self._pool.stop()
+        await self._pool.stopService()
 
     async def _start_listener(self) -> None:
-        await self._directory.start()
-        self._listener.start()
+        await self._directory.startService()
+        self._listener.startService()
 
     async def _stop_listener(self) -> None:
-        await self._listener.stop()
-        await self._directory.stop()
+        await self._listener.stopService()
+        await self._directory.stopService()
 
     def _listen_to_events(self, anybody_follows: bool) -> None:
         if anybody_follows:
-            self._event_listener.start()
+            self._event_listener.startService()
         else:
-            Deferred.fromCoroutine(self._event_listener.stop())
+            self._event_listener.stopService()
 
     async def _stop_events(self) -> None:
         await self._feed.stop()
-        await self._event_listener.stop()
+        await self._event_listener.stopService()
 
     def _caught_up(self) -> None:
         self._tokens_changed()
-        self._directory.reload()
+        self._directory.invalidate_all()
         self._announcements.reload()
         if not self._worker.running:
             self._worker.startService()

@@ -185,7 +185,7 @@ class RouteTests(RestTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     async def test_postgresql_is_down(self) -> None:
-        await self.pool.stop()
+        await self.pool.stopService()
         for method, path in (
             ("GET", "/profiles"),
             ("GET", "/profiles?limit=5"),

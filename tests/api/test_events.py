@@ -22,12 +22,12 @@ class EventStreamTests(RestTestCase):
         listening: Deferred[None] = Deferred()
         callbacks = {EVENTS_CHANNEL: lambda _: self.broadcaster.refresh()}
         self.listener = Listener(reactor, self.dsn, callbacks, lambda: listening.callback(None))
-        self.listener.start()
+        self.listener.startService()
         await listening
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.broadcaster.stop()
-        await self.listener.stop()
+        await self.listener.stopService()
         await until(lambda: self.broadcaster.subscriber_count == 0)
         await super().tearDown()
 

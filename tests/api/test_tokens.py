@@ -210,13 +210,13 @@ class RevocationTests(DatabaseTestCase):
 
     async def tearDown(self) -> None:  # type: ignore[override]
         for daemon in self.daemons:
-            await daemon.listener.stop()
+            await daemon.listener.stopService()
         await super().tearDown()
 
     async def test_on_every_daemon_at_once(self) -> None:
         for daemon in self.daemons:
-            daemon.listener.start()
-        await until(lambda: all(daemon.listener._opening is None for daemon in self.daemons))
+            daemon.listener.startService()
+        await until(lambda: all(daemon.listener.listening for daemon in self.daemons))
         for daemon in self.daemons:
             self.assertTrue(await daemon.lets_in(self.secret))
         begun = reactor.seconds()
@@ -285,7 +285,7 @@ class StoredTokenTests(DatabaseTestCase):
         self.assertEqual(await self.refused(self.secret), "This token expired at 2026-01-31T09:30:00.500000Z.")
 
     async def test_what_is_no_token_of_ours_is_not_looked_for(self) -> None:
-        await self.pool.stop()
+        await self.pool.stopService()
         for secret in (
             "",
             "admin",
@@ -317,7 +317,7 @@ class StoredTokenTests(DatabaseTestCase):
         await self.add()
         both = ChainAuthenticator(StaticTokens({"admin": "configured"}), self.stored)
         self.assertEqual((await both.authenticate(self.secret)).name, "crm")
-        await self.pool.stop()
+        await self.pool.stopService()
         self.clock.advance(1.0)
         attempts = LoginThrottle(self.clock)
         gate = AccessControl(both, attempts)

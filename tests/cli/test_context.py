@@ -31,8 +31,8 @@ class DaemonDatabaseTests(CommandTestCase):
         administer(SQL("CREATE DATABASE {}").format(Identifier("empty")))
         for settings, message in (
             ({"data_directory": str(self.data_directory / "none")}, "does not run in"),
-            ({"database": {"dsn": "host=/nowhere dbname=x"}}, "PostgreSQL does not answer"),
-            ({"database": {"dsn": cluster().dsn("empty")}}, "start the daemon, which makes the tables"),
+            ({"database": {"dsn": "host=/nowhere dbname=x"}}, "PostgreSQL is unavailable"),
+            ({"database": {"dsn": cluster().dsn("empty")}}, "start the daemon, which creates them"),
             ({"databse": {}}, "databse"),
         ):
             with subtest(settings):

@@ -486,13 +486,13 @@ class SeveralWorkersTests(DatabaseTestCase):
         self.jobs = Jobs(self.pool)
         self.pools = [Pool(reactor, self.dsn, size=4) for _ in range(3)]
         for pool in self.pools:
-            pool.start()
+            pool.startService()
         self.workers: list[Worker] = []
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await gatherResults([worker.stopService() for worker in self.workers])
         for pool in self.pools:
-            await pool.stop()
+            await pool.stopService()
         await super().tearDown()
 
     def start_workers(self, handlers: list[JobHandler], **settings: Any) -> None:

@@ -24,13 +24,13 @@ class Journaling(DatabaseTestCase):
         self.recordings = Recordings(self.pool)
         self.directory = Path(self.mktemp())
         self.journal = self.another()
-        await self.journal.start()
+        await self.journal.startService()
 
     def another(self) -> RecordingJournal:
         return RecordingJournal(reactor, self.directory, self.recordings, self.pool)
 
     async def tearDown(self) -> None:  # type: ignore[override]
-        await self.journal.stop()
+        await self.journal.stopService()
         await super().tearDown()
 
     def call(self, n: int = 0) -> list[Recording]:
@@ -65,11 +65,11 @@ class Journaling(DatabaseTestCase):
         self.assertEqual(job.kind, JobKind.FINISH)
 
     async def test_before_it_is_started(self) -> None:
-        await self.journal.stop()
+        await self.journal.stopService()
         self.journal = self.another()
         said = recording()
         self.journal.append(said)
-        await self.journal.start()
+        await self.journal.startService()
         await self.applied()
         self.assertEqual(await self.stored(said), said)
 
@@ -83,14 +83,14 @@ class Journaling(DatabaseTestCase):
         self.assertEqual(await self.recordings.page(), [said[-1] for said in calls][::-1])
 
     async def test_whoever_has_room_finishes_at_once_what_has_ended(self) -> None:
-        await self.journal.stop()
+        await self.journal.stopService()
         taken: list[tuple[Job, Recording]] = []
         self.journal = RecordingJournal(
             *(reactor, self.directory, self.recordings, self.pool),
             available_slots=lambda: 3 - len(taken),
             on_claimed=lambda job, said: taken.append((job, said)),
         )
-        await self.journal.start()
+        await self.journal.startService()
         calls = [self.call(n) for n in range(5)]
         for snapshots in zip(*calls, strict=True):
             for snapshot in snapshots:
@@ -115,7 +115,7 @@ class Journaling(DatabaseTestCase):
                 await self.applied()
 
     async def test_more_than_is_remembered_is_read_from_the_disk(self) -> None:
-        with patch.object(room, "_REMEMBERED", 2):
+        with patch.object(room, "_MEMORY_LIMIT", 2):
             calls = [self.call(n) for n in range(30)]
             for step in range(3):
                 for call in calls:
@@ -154,9 +154,9 @@ class Journaling(DatabaseTestCase):
         cluster().stop()
         for snapshot in said:
             self.journal.append(snapshot)
-        await self.journal.stop()
+        await self.journal.stopService()
         self.journal = self.another()
-        await self.journal.start()
+        await self.journal.startService()
         self.assertEqual(self.journal.pending, 3)
         cluster().launch()
         await self.applied()
@@ -167,28 +167,28 @@ class Journaling(DatabaseTestCase):
         for snapshot in said:
             self.journal.append(snapshot)
         await self.applied()
-        await self.journal.stop()
+        await self.journal.stopService()
         (self.directory / "position").unlink()
         self.journal = self.another()
-        await self.journal.start()
+        await self.journal.startService()
         self.assertEqual(self.journal.pending, 3)
         await self.applied()
         self.assertEqual(await self.stored(said[0]), said[2])
 
     async def test_nothing_is_left_after_a_quiet_end(self) -> None:
         self.journal.append(recording())
-        await self.journal.stop()
+        await self.journal.stopService()
         self.journal = self.another()
-        await self.journal.start()
+        await self.journal.startService()
         self.assertEqual(self.journal.pending, 0)
 
     async def test_a_line_that_a_crash_cut_off(self) -> None:
-        await self.journal.stop()
+        await self.journal.stopService()
         said = recording()
         line = msgspec.json.encode(said)
         (self.directory / "00000098.jsonl").write_bytes(line + b"\n" + line[:50])
         self.journal = self.another()
-        await self.journal.start()
+        await self.journal.startService()
         self.journal.append(last := recording())
         await self.applied()
         self.assertEqual(await self.stored(said), said)
@@ -218,20 +218,20 @@ class Journaling(DatabaseTestCase):
             self.journal.append(first := recording())
             await deferLater(reactor, 0.05)
         self.journal.append(second := recording())
-        await until(lambda: self.journal._writer is None)
+        await until(lambda: not self.journal._writer.running)
         await self.applied()
         self.assertEqual(await self.stored(first), first)
         self.assertEqual(await self.stored(second), second)
 
     async def test_only_one_at_a_time(self) -> None:
         with self.assertRaises(ConfigError):
-            await self.another().start()
+            await self.another().startService()
 
     async def test_a_pool_that_is_gone_before_the_journal(self) -> None:
-        await self.pool.stop()
+        await self.pool.stopService()
         self.journal.append(recording())
         await deferLater(reactor, 0.3)
-        await self.journal.stop()
+        await self.journal.stopService()
         with self.assertRaises(StoreUnavailable):
             await self.pool.query("SELECT 1")
         self.assertEqual(self.journal.pending, 1)

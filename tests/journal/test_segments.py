@@ -27,7 +27,7 @@ SAVE = st.tuples(st.just("save"), st.none())
 
 @contextmanager
 def small_segments() -> Iterator[None]:
-    with patch.object(room, "_SEGMENT_LIMIT", 20):
+    with patch.object(room, "_SEGMENT_SIZE", 20):
         yield
 
 
@@ -56,11 +56,11 @@ class Crashing(SynchronousTestCase):
                 lines = journal.read(8)[:detail]
                 self.assertEqual([line.text for line in lines], kept[applied : applied + len(lines)])
                 if lines:
-                    journal.applied(lines[-1].end)
+                    journal.mark_applied(lines[-1].end)
                     applied += len(lines)
             elif what == "crash":
                 assert isinstance(detail, bytes)
-                os.write(journal._writing, detail)
+                os.write(journal._descriptor, detail)
                 journal.close()  # what a dead process does too
                 journal = Segments(directory)
                 left = journal.open()
@@ -68,7 +68,7 @@ class Crashing(SynchronousTestCase):
                 self.assertLessEqual(left, len(kept) - saved)
                 applied = len(kept) - left
             elif what == "save":
-                journal.save()
+                journal.save_position()
                 saved = applied
             else:
                 journal.close()
@@ -80,7 +80,7 @@ class Crashing(SynchronousTestCase):
         rest: list[Line] = []
         while lines := journal.read(8):
             rest += lines
-            journal.applied(lines[-1].end)
+            journal.mark_applied(lines[-1].end)
         self.assertEqual([line.text for line in rest], kept[applied:])
         journal.close()
 
@@ -114,14 +114,14 @@ class Files(SynchronousTestCase):
             for _ in range(10):
                 self.journal.append(b"x" * 30 + b"\n")
         while lines := self.journal.read(1000):
-            self.journal.applied(lines[-1].end)
-        self.journal.save()
+            self.journal.mark_applied(lines[-1].end)
+        self.journal.save_position()
         self.assertEqual(len(list(self.directory.glob("*.jsonl"))), 1)
 
     def test_a_position_that_cannot_be_read(self) -> None:
         self.journal.append(b"one\n")
-        self.journal.applied(self.journal.read(100)[-1].end)
-        self.journal.save()
+        self.journal.mark_applied(self.journal.read(100)[-1].end)
+        self.journal.save_position()
         self.journal.close()
         for damage in (b"", b"\0\0\0\0", b"1 2 3", b"99 1", b"1 99999"):
             (self.directory / "position").write_bytes(damage)
@@ -147,7 +147,7 @@ class Files(SynchronousTestCase):
         found = []
         while lines := self.journal.read(1000):
             found += [line.text for line in lines]
-            self.journal.applied(lines[-1].end)
+            self.journal.mark_applied(lines[-1].end)
         self.assertEqual(found, [b"one", b"two", b"three"])
 
     def test_setting_aside(self) -> None:

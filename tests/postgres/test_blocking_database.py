@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres.blocking_database import run_to_completion
-from voxrec.postgres.embedded import dsn_of_running_server
+from voxrec.postgres.cluster import dsn_of_running_server
 
 
 class RunToCompletionTests(SynchronousTestCase):

@@ -23,11 +23,11 @@ class RetryingServerService(DatabaseTestCase):
         self.recoveries += 1
 
     async def tearDown(self) -> None:  # type: ignore[override]
-        await self.listener.stop()
+        await self.listener.stopService()
         await super().tearDown()
 
     async def test_it_is_told(self) -> None:
-        self.listener.start()
+        self.listener.startService()
         await until(lambda: self.recoveries)
         await self.pool.execute("NOTIFY news, 'one'")
         await self.pool.execute("NOTIFY other, 'two'")
@@ -36,7 +36,7 @@ class RetryingServerService(DatabaseTestCase):
         self.assertEqual(self.told, ["one", "three"])
 
     async def test_one_that_cannot_be_taken_does_not_stop_the_others(self) -> None:
-        self.listener.start()
+        self.listener.startService()
         await until(lambda: self.recoveries)
         await self.pool.execute("NOTIFY news, 'bad'")
         await self.pool.execute("NOTIFY news, 'good'")
@@ -44,7 +44,7 @@ class RetryingServerService(DatabaseTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     async def test_it_listens_again_after_a_restart(self) -> None:
-        self.listener.start()
+        self.listener.startService()
         await until(lambda: self.recoveries == 1)
         cluster().stop()
         await deferLater(reactor, 0.3)
@@ -57,16 +57,16 @@ class RetryingServerService(DatabaseTestCase):
 
     async def test_it_may_start_before_the_server(self) -> None:
         cluster().stop()
-        self.listener.start()
+        self.listener.startService()
         await deferLater(reactor, 0.1)
         cluster().launch()
         await until(lambda: self.recoveries)
 
     async def test_it_may_stop_before_the_server_starts(self) -> None:
         cluster().stop()
-        self.listener.start()
+        self.listener.startService()
         await deferLater(reactor, 0.1)
-        await self.listener.stop()
+        await self.listener.stopService()
         cluster().launch()
         cluster().wait_until_ready()
         self.assertEqual(self.recoveries, 0)
@@ -78,7 +78,7 @@ class RetryingServerService(DatabaseTestCase):
                 raise KeyError
 
         self.listener = Listener(reactor, self.dsn, {"news": self.hear}, failing_once)
-        self.listener.start()
+        self.listener.startService()
         await until(lambda: self.recoveries == 2)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
@@ -88,7 +88,7 @@ class RetryingServerService(DatabaseTestCase):
             reactor,
             self.dsn,
             {"news": self.hear},
-            lambda: stopped.append(Deferred.fromCoroutine(self.listener.stop())),
+            lambda: stopped.append(self.listener.stopService()),
         )
-        self.listener.start()
+        self.listener.startService()
         await until(lambda: stopped)

@@ -13,8 +13,7 @@ from yoyo.migrations import MigrationList
 
 from tests.database import administer, cluster
 from voxrec.errors import StoreUnavailable
-from voxrec.postgres import migrate as room
-from voxrec.postgres.migrate import migrate
+from voxrec.postgres.migrate import MIGRATIONS, migrate, yoyo_uri
 
 
 class Migrating(TestCase):
@@ -49,23 +48,23 @@ class Migrating(TestCase):
         self.assertIn("jobs", self.tables())
 
     def test_a_lock_that_a_killed_process_left(self) -> None:
-        get_backend(room._for_yoyo(self.dsn)).connection.close()  # this makes the table, before anything else
+        get_backend(yoyo_uri(self.dsn)).connection.close()  # this makes the table, before anything else
         self.ask("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
         migrate(self.dsn)
         self.assertIn("jobs", self.tables())
 
     def test_there_is_a_way_back(self) -> None:
         migrate(self.dsn)
-        with get_backend(room._for_yoyo(self.dsn)) as backend:
-            backend.rollback_migrations(backend.to_rollback(read_migrations(str(room._FILES))))
+        with get_backend(yoyo_uri(self.dsn)) as backend:
+            backend.rollback_migrations(backend.to_rollback(read_migrations(str(MIGRATIONS))))
         self.assertNotIn("profiles", self.tables())
         self.assertEqual(self.ask("SELECT proname FROM pg_proc WHERE proname LIKE 'voxrec%'"), [])
 
     def test_recordings_of_before_are_found_by_their_metadata(self) -> None:
         def before(names: list[str]) -> MigrationList:
-            return MigrationList(each for each in read_migrations(str(room._FILES)) if each.id not in names)
+            return MigrationList(each for each in read_migrations(str(MIGRATIONS)) if each.id not in names)
 
-        with get_backend(room._for_yoyo(self.dsn)) as backend:
+        with get_backend(yoyo_uri(self.dsn)) as backend:
             backend.apply_migrations(backend.to_apply(before(["0013.pages"])))
         self.ask("""
             INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, legal_hold, created_at,

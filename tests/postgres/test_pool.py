@@ -16,8 +16,9 @@ from zope.interface import implementer
 from tests.database import DatabaseTestCase, cluster, reactor, until
 from voxrec.deferreds import shielded
 from voxrec.errors import InvalidInput, StoreUnavailable
-from voxrec.postgres.connection import Prepared, Row
-from voxrec.postgres.pool import Pool, Transaction
+from voxrec.postgres.pool import Pool
+from voxrec.postgres.statement import PreparedStatement, Row
+from voxrec.postgres.transaction import Transaction
 
 
 class Statements(DatabaseTestCase):
@@ -76,7 +77,7 @@ class Statements(DatabaseTestCase):
 
     async def test_a_prepared_statement(self) -> None:
         await self.pool.execute("CREATE TABLE things (name text UNIQUE, at timestamptz)")
-        add = Prepared("INSERT INTO things VALUES (%s, %s) RETURNING name")
+        add = PreparedStatement("INSERT INTO things VALUES (%s, %s) RETURNING name")
         at = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
         self.assertEqual(
             [await self.pool.returning(add, (name, at)) for name in ("100%", "'b'")], [[("100%",)], [("'b'",)]]
@@ -85,7 +86,7 @@ class Statements(DatabaseTestCase):
             await self.pool.returning(add, ("100%", at))
         with self.assertRaises(InvalidInput):
             await self.pool.returning(add, ("c", "never"))
-        look = Prepared("SELECT at FROM things WHERE name = %s")
+        look = PreparedStatement("SELECT at FROM things WHERE name = %s")
         self.assertEqual(await self.pool.query(look, ("100%",)), [(at,)])
 
         async def work(transaction: Transaction) -> list[Row]:
@@ -98,7 +99,7 @@ class Statements(DatabaseTestCase):
     async def test_a_prepared_statement_whose_table_has_changed(self) -> None:
         await self.pool.execute("CREATE TABLE things (name text)")
         await self.pool.execute("INSERT INTO things VALUES ('1')")
-        look = Prepared("SELECT name FROM things WHERE name = %s::text")
+        look = PreparedStatement("SELECT name FROM things WHERE name = %s::text")
         self.assertEqual(await self.pool.query(look, ("1",)), [("1",)])
         await self.pool.execute("ALTER TABLE things ALTER name TYPE varchar(9)")
         self.assertEqual(await self.pool.query(look, ("1",)), [("1",)])
@@ -115,12 +116,12 @@ class Statements(DatabaseTestCase):
             [Deferred.fromCoroutine(self.pool.query("SELECT %s, pg_sleep(0.01)", (n,))) for n in range(20)]
         )
         self.assertEqual([rows[0][0] for rows in answers], list(range(20)))
-        self.assertEqual(len(self.pool._links), 4)
+        self.assertEqual(len(self.pool._connections), 4)
         self.assertEqual(self.pool.busy, 0)
 
     async def test_who_waits_too_long_for_a_connection_is_told(self) -> None:
         pool = Pool(reactor, self.dsn, size=1, statement_timeout=0.2)
-        pool.start()
+        pool.startService()
         await pool.when_ready()
         unblock: Deferred[None] = Deferred()
 
@@ -133,11 +134,11 @@ class Statements(DatabaseTestCase):
         unblock.callback(None)
         await held
         self.assertEqual(await pool.query("SELECT 1"), [(1,)])
-        await pool.stop()
+        await pool.stopService()
 
     async def test_a_statement_that_takes_too_long(self) -> None:
         pool = Pool(reactor, self.dsn, size=1, statement_timeout=0.1)
-        pool.start()
+        pool.startService()
         await pool.when_ready()
 
         async def work(transaction: Transaction) -> None:
@@ -149,7 +150,7 @@ class Statements(DatabaseTestCase):
             await pool.transaction(work)
         self.assertEqual(await pool.query("SELECT 1"), [(1,)])
         self.assertEqual(pool.busy, 0)
-        await pool.stop()
+        await pool.stopService()
 
     async def test_a_caller_who_is_cancelled_breaks_nothing_off(self) -> None:
         await self.pool.execute("CREATE TABLE things (name text)")
@@ -168,15 +169,15 @@ class Statements(DatabaseTestCase):
 
     async def test_stop_lets_finish_what_is_under_way(self) -> None:
         slow = Deferred.fromCoroutine(self.pool.query("SELECT 1, pg_sleep(0.1)"))
-        await self.pool.stop()
+        await self.pool.stopService()
         self.assertEqual((await slow)[0][0], 1)
         with self.assertRaisesRegex(StoreUnavailable, "stopping"):
             await self.pool.query("SELECT 1")
 
     async def test_stop_does_not_wait_for_ever(self) -> None:
         slow = Deferred.fromCoroutine(self.pool.query("SELECT 1, pg_sleep(20)"))
-        with patch("voxrec.postgres.pool._DRAIN", 0.05):
-            await self.pool.stop()
+        with patch("voxrec.postgres.pool._DRAIN_TIMEOUT", 0.05):
+            await self.pool.stopService()
         with self.assertRaises(StoreUnavailable):
             await slow
 
@@ -193,12 +194,12 @@ class Losing(DatabaseTestCase):
 
     async def grow(self, size: int) -> None:
         await gatherResults([Deferred.fromCoroutine(self.pool.query("SELECT pg_sleep(0.05)")) for _ in range(size)])
-        self.assertEqual(len(self.pool._links), size)
+        self.assertEqual(len(self.pool._connections), size)
 
     async def test_idle_connections_are_lost_without_noise(self) -> None:
         await self.grow(3)
         await self.kill_the_others()
-        await until(lambda: len(self.pool._links) == 1)
+        await until(lambda: len(self.pool._connections) == 1)
         self.assertTrue(self.pool.ready)
         self.assertEqual(await self.pool.query("SELECT 1"), [(1,)])
         self.assertEqual(self.flushLoggedErrors(), [])
@@ -245,7 +246,7 @@ class Losing(DatabaseTestCase):
         await self.grow(3)
         cluster().stop()
         await until(lambda: not self.pool.ready)
-        with self.assertRaisesRegex(StoreUnavailable, "does not answer"):
+        with self.assertRaisesRegex(StoreUnavailable, "is unavailable"):
             await self.pool.query("SELECT 1")
         await deferLater(reactor, 0.5)  # several attempts, which are not worth a line each
         cluster().launch()
@@ -262,9 +263,9 @@ class Losing(DatabaseTestCase):
         self.assertEqual(await self.pool.execute("CREATE TABLE things (name text)"), -1)
 
     async def test_a_start_while_the_server_is_down(self) -> None:
-        await self.pool.stop()
+        await self.pool.stopService()
         cluster().stop()
-        self.pool.start()
+        self.pool.startService()
         self.assertFalse(self.pool.ready)
         waiting = Deferred.fromCoroutine(self.pool.when_ready())
         await deferLater(reactor, 0.2)
@@ -277,7 +278,7 @@ class Losing(DatabaseTestCase):
         cluster().stop()
         await until(lambda: not self.pool.ready)
         waiting = Deferred.fromCoroutine(self.pool.when_ready())
-        await self.pool.stop()
+        await self.pool.stopService()
         with self.assertRaises(StoreUnavailable):
             await waiting
         cluster().launch()
@@ -285,32 +286,32 @@ class Losing(DatabaseTestCase):
 
     async def test_a_server_that_does_not_answer_at_all(self) -> None:
         pool = Pool(reactor, self.dsn, size=1, statement_timeout=0.1)
-        pool.start()
+        pool.startService()
         await pool.when_ready()
-        pool._idle[0]._patience = 0.2
+        pool._idle[0]._response_timeout = 0.2
         await pool.execute("SET statement_timeout = 0")
         with self.assertRaises(StoreUnavailable):
             await pool.execute("SELECT pg_sleep(3)")
         self.assertEqual(await pool.query("SELECT 1"), [(1,)])
-        await pool.stop()
+        await pool.stopService()
 
 
 class Unreachable(TestCase):
     async def test_nobody_there(self) -> None:
         pool = Pool(reactor, "host=127.0.0.1 port=1 dbname=x")
-        pool.start()
-        await until(lambda: pool._answers is False)
+        pool.startService()
+        await until(lambda: pool._logged_state is False)
         with self.assertRaisesRegex(StoreUnavailable, "refused"):
             await pool.query("SELECT 1")
-        await pool.stop()
+        await pool.stopService()
 
     async def test_a_host_by_its_name(self) -> None:
         pool = Pool(reactor, "postgresql://localhost:1/x")
-        pool.start()
-        await until(lambda: pool._answers is False)
+        pool.startService()
+        await until(lambda: pool._logged_state is False)
         with self.assertRaisesRegex(StoreUnavailable, "refused"):
             await pool.query("SELECT 1")
-        await pool.stop()
+        await pool.stopService()
 
     async def test_a_name_with_several_addresses(self) -> None:
         class Closing(Protocol):
@@ -323,29 +324,29 @@ class Unreachable(TestCase):
         addresses = [(0, 0, 0, "", ("::1", 0, 0, 0)), (0, 0, 0, "", ("127.0.0.1", 0))]
         self.patch(socket, "getaddrinfo", lambda *_, **__: addresses)
         pool = Pool(reactor, f"host=database.example port={port.getHost().port} dbname=x")
-        pool.start()
-        await until(lambda: pool._answers is False)
+        pool.startService()
+        await until(lambda: pool._logged_state is False)
         with self.assertRaisesRegex(StoreUnavailable, "closed the connection unexpectedly"):
             await pool.query("SELECT 1")
-        await pool.stop()
+        await pool.stopService()
 
     async def test_somebody_who_never_says_a_word(self) -> None:
         port = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
         pool = Pool(reactor, f"host=127.0.0.1 port={port.getHost().port} dbname=x", connect_timeout=0.1)
-        pool.start()
-        await until(lambda: pool._answers is False)
+        pool.startService()
+        await until(lambda: pool._logged_state is False)
         with self.assertRaisesRegex(StoreUnavailable, r"no connection within 0\.1 s"):
             await pool.query("SELECT 1")
-        await pool.stop()
+        await pool.stopService()
 
     async def test_a_stop_in_the_middle_of_connecting(self) -> None:
         port = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
         pool = Pool(reactor, f"host=127.0.0.1 port={port.getHost().port} dbname=x")
-        pool.start()
+        pool.startService()
         await deferLater(reactor, 0.05)
-        await pool.stop()
+        await pool.stopService()
 
 
 class Shielded(TestCase):

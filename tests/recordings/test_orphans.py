@@ -174,6 +174,6 @@ class OrphanTests(DatabaseTestCase):
     async def test_nothing_is_moved_without_postgresql(self) -> None:
         await self.create_recording()
         orphan = self.put(uuid4())
-        await self.pool.stop()
+        await self.pool.stopService()
         await self.sweeper.sweep()
         self.assertTrue((self.root / orphan).exists())

@@ -88,13 +88,13 @@ class KilledTests(DatabaseTestCase, RelayTestCase):
         """Let another daemon do the rest."""
         worker = place.worker(self.pool)
         listener = place.listener(worker)
-        listener.start()
+        listener.startService()
         worker.startService()
         try:
             while await Jobs(self.pool).page(OWED):
                 await deferLater(reactor, 0.02)
         finally:
-            await listener.stop()
+            await listener.stopService()
             await worker.stopService()
 
     async def outcome(self, place: Place, recording_id: UUID) -> tuple[object, ...]:

@@ -73,7 +73,7 @@ class RetentionTests(DatabaseTestCase):
         self.assertTrue((await self.recordings.get(recording_id)).legal_hold)
 
     async def test_sweep_without_postgresql_deletes_nothing(self) -> None:
-        await self.pool.stop()
+        await self.pool.stopService()
         await RetentionSweeper(self.clock, self.recordings).sweep()
 
     async def test_service_sweeps_every_hour(self) -> None:

@@ -16,8 +16,8 @@ from tests.store.samples import NOON, recording
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Call, CallState, EventType, RecordingState
 from voxrec.postgres.listener import Listener
-from voxrec.postgres.pool import Transaction
-from voxrec.store.events import EVENTS_CHANNEL, GATHER, CallEvent, EventQueue, Events, RetainedRange
+from voxrec.postgres.transaction import Transaction
+from voxrec.store.events import EVENTS_CHANNEL, GATHER_DELAY, CallEvent, EventQueue, Events, RetainedRange
 from voxrec.store.recordings import Recordings
 
 
@@ -139,13 +139,13 @@ class EventsTests(DatabaseTestCase):
         heard: list[str] = []
         ready: Deferred[None] = Deferred()
         listener = Listener(reactor, self.dsn, {EVENTS_CHANNEL: heard.append}, lambda: ready.callback(None))
-        listener.start()
+        listener.startService()
         await ready
         await self.recordings.create(recording())
         await until(lambda: heard == [""])
         await self.events.append([news(), news()])
         await until(lambda: heard == ["", ""])
-        await listener.stop()
+        await listener.stopService()
 
 
 class ShakyEvents:
@@ -183,10 +183,10 @@ class EventQueueTests(SynchronousTestCase):
     def test_what_is_told_together_is_written_together(self) -> None:
         given = self.tell(3)
         self.assertEqual(self.events.batches, [])
-        self.clock.advance(GATHER)
+        self.clock.advance(GATHER_DELAY)
         self.assertEqual(self.events.batches, [given])
         later = self.tell(1)
-        self.clock.advance(GATHER)
+        self.clock.advance(GATHER_DELAY)
         self.assertEqual(self.events.batches, [given, later])
         self.assertEqual(len(self.queue), 0)
 
@@ -212,7 +212,7 @@ class EventQueueTests(SynchronousTestCase):
     def test_what_is_being_written_is_not_dropped(self) -> None:
         self.events.answer = Deferred()
         given = self.tell(2)
-        self.clock.advance(GATHER)
+        self.clock.advance(GATHER_DELAY)
         given += self.tell(3)
         self.assertEqual(self.dropped, [1, 1])
         answer, self.events.answer = self.events.answer, None
@@ -222,27 +222,27 @@ class EventQueueTests(SynchronousTestCase):
     def test_a_defect_does_not_last(self) -> None:
         self.events.broken = True
         self.tell(2)
-        self.clock.advance(GATHER)
+        self.clock.advance(GATHER_DELAY)
         self.assertEqual(self.dropped, [2])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.events.broken = False
         given = self.tell(1)
-        self.clock.advance(GATHER)
+        self.clock.advance(GATHER_DELAY)
         self.assertEqual(self.events.batches, [given])
 
     def test_stopping_writes_the_rest(self) -> None:
         given = self.tell(2)
-        stopped = Deferred.fromCoroutine(self.queue.stop())
-        self.clock.advance(GATHER)
+        stopped = self.queue.stopService()
+        self.clock.advance(GATHER_DELAY)
         self.successResultOf(stopped)
         self.assertEqual(self.events.batches, [given])
-        self.successResultOf(Deferred.fromCoroutine(self.queue.stop()))
+        self.successResultOf(self.queue.stopService())
 
     def test_stopping_does_not_wait_for_ever(self) -> None:
         self.events.down = True
         self.tell(2)
-        self.clock.advance(GATHER)
-        stopped = Deferred.fromCoroutine(self.queue.stop())
+        self.clock.advance(GATHER_DELAY)
+        stopped = self.queue.stopService()
         self.clock.pump([1] * 5)
         self.successResultOf(stopped)
         self.assertEqual(self.dropped, [2])

@@ -68,7 +68,7 @@ class Queue(DatabaseTestCase):
         for _ in range(20):
             await self.put(JobKind.FINISH)
         other_pool = Pool(reactor, self.dsn, size=4)
-        other_pool.start()
+        other_pool.startService()
         others = Jobs(other_pool)
         claims = [
             Deferred.fromCoroutine(queue.claim(BOTH, MINUTE, limit))
@@ -78,7 +78,7 @@ class Queue(DatabaseTestCase):
         claimed = [job for jobs, _ in await gatherResults(claims) for job in jobs]
         self.assertEqual(len({job.id for job in claimed}), len(claimed))
         self.assertEqual(len(claimed), 20)
-        await other_pool.stop()
+        await other_pool.stopService()
 
     async def test_the_oldest_first_and_no_more_than_wanted(self) -> None:
         owed = [await self.put(JobKind.FINISH) for _ in range(4)]
@@ -287,7 +287,7 @@ class Queue(DatabaseTestCase):
         told: list[str] = []
         listening: list[bool] = []
         listener = Listener(reactor, self.dsn, {JOBS_CHANNEL: told.append}, lambda: listening.append(True))
-        listener.start()
+        listener.startService()
         await until(lambda: listening)
         await self.put(JobKind.FINISH)
         await until(lambda: told == ["finish"])
@@ -298,4 +298,4 @@ class Queue(DatabaseTestCase):
         await Recordings(self.pool).record(recording(state=RecordingState.PROCESSING), claim_limit=1)
         await self.put(JobKind.MAIL)
         await until(lambda: told[2:] == ["mail"])  # and not of what was claimed as it came
-        await listener.stop()
+        await listener.stopService()

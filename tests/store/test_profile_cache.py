@@ -23,18 +23,20 @@ class Directory(DatabaseTestCase):
         self.profiles = Profiles(self.pool)
         self.file = Path(self.mktemp())
         self.directory = self.new_directory()
-        self.listener = Listener(reactor, self.dsn, {PROFILES_CHANNEL: self.directory.changed}, self.directory.reload)
+        self.listener = Listener(
+            reactor, self.dsn, {PROFILES_CHANNEL: self.directory.invalidate}, self.directory.invalidate_all
+        )
 
     async def tearDown(self) -> None:  # type: ignore[override]
-        await self.listener.stop()
-        await self.directory.stop()
+        await self.listener.stopService()
+        await self.directory.stopService()
         await super().tearDown()
 
     def new_directory(self) -> ProfileCache:
         return ProfileCache(reactor, self.profiles, self.pool, ProfileSnapshot(self.file), deferToThread)
 
     async def begin(self) -> None:
-        self.listener.start()
+        self.listener.startService()
         await until(lambda: self.directory.loaded)
 
     async def test_by_id_and_by_number(self) -> None:
@@ -89,7 +91,7 @@ class Directory(DatabaseTestCase):
         await self.begin()
         cluster().stop()
         await until(lambda: not self.pool.ready)
-        self.directory.reload()
+        self.directory.invalidate_all()
         await deferLater(reactor, 0.1)
         self.assertEqual(self.directory.find("+491"), known)
         self.assertTrue(self.directory.loaded)
@@ -101,53 +103,55 @@ class Directory(DatabaseTestCase):
     async def test_what_the_last_run_knew_is_known_before_postgresql_answers(self) -> None:
         known = await self.profiles.create(profile(numbers=("+491",), metadata={"customer": "ä"}))
         await self.begin()
-        await self.directory.stop()
+        await self.directory.stopService()
         self.assertEqual(self.file.stat().st_mode & 0o777, 0o600)
-        await self.listener.stop()
+        await self.listener.stopService()
         self.directory = self.new_directory()
         await self.directory.when_loaded(0.1)
         self.assertFalse(self.directory.loaded)
-        await self.directory.start()
+        await self.directory.startService()
         self.assertEqual(self.directory.find("+491"), known)
         self.assertTrue(self.directory.loaded)
         self.assertFalse(self.directory.confirmed)
         await self.profiles.delete(known.id)
-        self.listener = Listener(reactor, self.dsn, {PROFILES_CHANNEL: self.directory.changed}, self.directory.reload)
-        self.listener.start()
+        self.listener = Listener(
+            reactor, self.dsn, {PROFILES_CHANNEL: self.directory.invalidate}, self.directory.invalidate_all
+        )
+        self.listener.startService()
         await until(lambda: not self.directory.find("+491"))
 
     async def test_a_killed_run_leaves_what_it_knew_when_it_last_kept_it(self) -> None:
         await self.begin()
-        await self.directory.keep()
+        await self.directory.save_snapshot()
         known = await self.profiles.create(profile(numbers=("+491",)))
         await until(lambda: self.directory.find("+491"))
         while not self.file.read_bytes():
-            await self.directory.keep()
+            await self.directory.save_snapshot()
             await deferLater(reactor, 0.01)
         killed_now = self.new_directory()
-        await killed_now.start()
+        await killed_now.startService()
         self.assertEqual(killed_now.find("+491"), known)
 
     async def test_changes_are_added_to_what_is_kept_already(self) -> None:
         kept, gone = await self.profiles.create(profile()), await self.profiles.create(profile())
         await self.begin()
-        await self.directory.keep()
+        await self.directory.save_snapshot()
         whole = self.file.read_bytes()
         changed = await self.profiles.update(kept.id, lambda old: msgspec.structs.replace(old, numbers=("+491",)))
         await self.profiles.delete(gone.id)
         await until(lambda: self.directory.find("+491") and len(self.directory) == 1)
         while self.file.read_bytes().count(b"\n") < 4:
-            await self.directory.keep()
+            await self.directory.save_snapshot()
             await deferLater(reactor, 0.01)
         self.assertTrue(self.file.read_bytes().startswith(whole))
         self.assertEqual(ProfileSnapshot(self.file).read(), [changed])
 
     async def test_it_is_written_anew_once_there_are_more_changes_than_profiles(self) -> None:
-        self.patch(directory, "_ADDED", 2)
-        self.patch(directory, "_KEEPING", 1e9)
+        self.patch(directory, "_MIN_APPENDS", 2)
+        self.patch(directory, "_SAVE_TIME_SHARE", 1e9)
         known = await self.profiles.create(profile(name=""))
         await self.begin()
-        await self.directory.keep()
+        await self.directory.save_snapshot()
 
         def change(old: Profile) -> Profile:
             return msgspec.structs.replace(old, name=f"{old.name}I")
@@ -155,7 +159,7 @@ class Directory(DatabaseTestCase):
         async def lines_after_a_change() -> int:
             changed = await self.profiles.update(known.id, change)
             await until(lambda: self.directory.find(str(known.id)) == changed)
-            await self.directory.keep()
+            await self.directory.save_snapshot()
             self.assertEqual(ProfileSnapshot(self.file).read(), [changed])
             return self.file.read_bytes().count(b"\n")
 
@@ -170,28 +174,28 @@ class Directory(DatabaseTestCase):
         self.assertEqual(snapshot.read(), [known])
 
     async def test_a_file_that_cannot_be_added_to_is_written_anew(self) -> None:
-        self.patch(directory, "_KEEPING", 1e9)
+        self.patch(directory, "_SAVE_TIME_SHARE", 1e9)
         await self.begin()
-        await self.directory.keep()
+        await self.directory.save_snapshot()
         self.file.unlink()
         known = await self.profiles.create(profile())
         await until(lambda: len(self.directory) == 1)
-        await self.directory.keep()
+        await self.directory.save_snapshot()
         self.assertFalse(self.file.exists())
-        await self.directory.keep()
+        await self.directory.save_snapshot()
         self.assertEqual(ProfileSnapshot(self.file).read(), [known])
 
     async def test_a_file_that_is_not_one_is_passed_over(self) -> None:
         self.file.write_bytes(b"{rubbish")
-        await self.directory.start()
+        await self.directory.startService()
         self.assertFalse(self.directory.loaded)
 
     async def test_what_nobody_could_tell_is_read_after_a_restart(self) -> None:
         known = await self.profiles.create(profile(numbers=("+491",)))
         await self.begin()
-        await self.listener.stop()
+        await self.listener.stopService()
         await self.profiles.delete(known.id)
         await deferLater(reactor, 0.05)
         self.assertEqual(self.directory.find("+491"), known)
-        self.listener.start()
+        self.listener.startService()
         await until(lambda: not self.directory.find("+491"))

@@ -18,8 +18,8 @@ from tests.store.samples import NOON, later, profile, recording
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, InvalidInput, NotFound
 from voxrec.model import JobKind, Recording, RecordingState, SideVerdict, TimelineEntry, Verdict
-from voxrec.postgres.connection import Row
 from voxrec.postgres.pool import Pool
+from voxrec.postgres.statement import Row
 from voxrec.store import metadata_index as room
 from voxrec.store import recordings as ways
 from voxrec.store.jobs import JobFilter, Jobs

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from tests.api.rest_test_case import ClientResponse, RestTestCase
 from tests.subtest import subtest
 from voxrec.errors import StoreUnavailable
-from voxrec.postgres.pool import Transaction
+from voxrec.postgres.transaction import Transaction
 
 SAME = ("content-type", "etag", "location")
 

@@ -14,7 +14,7 @@ from voxrec import config
 from voxrec.errors import FieldError, VoxrecError
 from voxrec.model import AuditEntry, AuditOutcome
 from voxrec.postgres.blocking_database import BlockingDatabase, blocking_transaction
-from voxrec.postgres.embedded import dsn_of_running_server
+from voxrec.postgres.cluster import dsn_of_running_server
 
 DEFAULT_CONFIG: Final = Path("/etc/voxrec/voxrec.yaml")
 

@@ -1,1 +1,1 @@
-"""The local, durable log of what calls report about their Recordings."""
+"""The write-ahead journal: snapshots of Recordings on the local disk until PostgreSQL has stored them."""

@@ -1,58 +1,67 @@
-"""What the calls say, kept on the local disk until PostgreSQL has it: neither needs to be there when a call ends.
+"""Write-ahead journal of Recording snapshots, so that a call depends neither on PostgreSQL nor on the network.
 
-A line is written and synchronised in a thread, then applied through ``Recordings.record`` in the order of the lines;
-with PostgreSQL up that is a matter of milliseconds. How far that has got is written down now and then: after a crash
-some lines are applied again, which changes nothing.
+A snapshot is appended to a segment file and synced in a thread, then applied to PostgreSQL in the same order. While
+PostgreSQL is available that takes milliseconds. The applied position is saved about once a second: after a crash some
+snapshots are applied a second time, which has no effect.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 import msgspec
 import psycopg2
-from twisted.application.internet import backoffPolicy
+from twisted.application.service import Service
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError  # noqa: A004
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from voxrec.deferreds import shielded
+from voxrec.deferreds import Backoff, SingleFlight
 from voxrec.errors import StoreUnavailable
 from voxrec.journal.segments import Line, Segments
 from voxrec.model import Job, Recording
 from voxrec.postgres.pool import Pool
-from voxrec.store.recordings import Recordings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_CHUNK: Final = 65536  # bytes read at a time
-_REMEMBERED: Final = 1000  # lines that wait in memory; where there are more, they are read from the disk again
-_AT_ONCE: Final = 100  # lines that are one statement, at most
-_SAVE: Final = 1.0  # seconds until the disk, too, knows how far PostgreSQL has got
-_FLUSH: Final = 10.0  # seconds that stop() gives to each, the disk and PostgreSQL
+_READ_SIZE: Final = 65536  # bytes read from a segment at a time
+_MEMORY_LIMIT: Final = 1000  # lines kept in memory until they are applied; beyond, they are read from the disk
+_BATCH_SIZE: Final = 100  # lines applied with one statement, at most
+_SAVE_DELAY: Final = 1.0  # seconds after applying a line until the position is saved
+_FLUSH_TIMEOUT: Final = 10.0  # seconds that stopService waits for the disk, and for PostgreSQL
+_RETRY_BACKOFF: Final = Backoff(first=0.16, limit=5.0, factor=1.6, jitter=0.0)
 
 
-class RecordingJournal:
-    """One for each process, in a directory of its own. ``pending`` counts what PostgreSQL does not have yet.
+class SnapshotStore(Protocol):
+    """Where snapshots are applied: `voxrec.store.recordings.Recordings`."""
 
-    Where ``room`` says that this process has room for more jobs, the finish that a call's end owes is claimed in the
-    same statement, for ``lease``, and handed to ``take`` together with what the call said last: nobody has to ask the
-    queue and the table for what is at hand.
+    async def record(self, *snapshots: Recording, claim_limit: int, lease: timedelta) -> list[Job]:
+        """Store snapshots, and return the FINISH jobs that were claimed with them."""
+
+
+class RecordingJournal(Service):
+    """The journal of this process, in a directory of its own.
+
+    While ``available_slots`` returns a positive number, the FINISH job of a call that has ended is claimed for
+    ``lease`` in the statement that stores its last snapshot. ``on_claimed`` receives the job and that snapshot, which
+    saves the job worker from querying both. ``pending`` is the number of snapshots that PostgreSQL has not stored.
     """
 
+    name = "journal"
     _log = Logger()
 
     def __init__(
         self,
         reactor: ReactorBase,
         directory: Path,
-        recordings: Recordings,
+        recordings: SnapshotStore,
         pool: Pool,
         *,
         available_slots: Callable[[], int] = lambda: 0,
@@ -61,260 +70,271 @@ class RecordingJournal:
     ) -> None:
         self._reactor = reactor
         self._segments = Segments(directory)
-        self._threads = ThreadPool(0, 2, "journal")  # its own: the reactor's may be busy with audio for minutes
+        # A thread pool of its own: audio can keep the reactor's threads busy for minutes.
+        self._threads = ThreadPool(0, 2, "journal")
         self._recordings = recordings
         self._pool = pool
         self._available_slots = available_slots
         self._lease = lease
         self._on_claimed = on_claimed
-        self._pause = backoffPolicy(initialDelay=0.1, maxDelay=5.0, factor=1.6, jitter=lambda: 0.0)
-        self._queue: list[bytes] = []
-        self._writer: Deferred[None] | None = None
-        self._applier: Deferred[None] | None = None
-        self._break: Deferred[None] | None = None  # the applier's, while PostgreSQL does not take a line
-        self._behind = True  # the next line is to be read from the disk
-        self._fresh: list[Line] = []  # where not: the lines that come next, straight from the writer
-        self._more = False  # there may be lines that the applier has not seen
-        self._save = False  # the disk is to know how far PostgreSQL has got
+        self._queue: list[bytes] = []  # lines that are not on the disk
+        self._writer = SingleFlight(self._write_queue, self._writer_failed)
+        self._applier = SingleFlight(self._apply_lines, self._applier_failed)
+        self._retry_delay: Deferred[None] | None = None  # of the applier, until it tries again
+        self._read_from_disk = True  # the next lines to apply must be read from the disk
+        self._next_lines: list[Line] = []  # otherwise: the next lines to apply, as the writer wrote them
+        self._save_due = False
         self._save_timer: IDelayedCall | None = None
-        self._open = False
+        self._is_open = False
         self._stopping = False
         self.pending = 0
 
-    async def start(self) -> None:
-        """Open the directory and begin with what an earlier run left. ConfigError where another voxrec has it."""
+    def startService(self) -> Deferred[None]:
+        """Open the directory, and start with the snapshots that an earlier run left.
+
+        Fails with ConfigError if another process uses the directory.
+        """
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """Write everything to the disk and wait a few seconds for PostgreSQL; the next start applies the rest."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
         self._threads.start()
         try:
-            left = await self._defer_to_thread(self._segments.open)
+            remaining = await self._defer_to_thread(self._segments.open)
         except BaseException:
             self._threads.stop()
             raise
-        self._open = True
-        self.pending += left
-        if left:
-            self._log.info("{left} lines of an earlier run are still to be applied", left=left)
-        self._apply()
-        self._write()
+        self._is_open = True
+        self.pending += remaining
+        if remaining:
+            self._log.info("applying {count} lines of the journal that an earlier run left", count=remaining)
+        self._applier.request()
+        self._writer.request()
 
-    async def stop(self) -> None:
-        """Write down everything, and give PostgreSQL a moment to take it. The rest waits for the next start."""
-        if self._writer is not None and not await self._within(_FLUSH, self._writer):
+    async def _stop(self) -> None:
+        if not await self._finishes(self._writer):
             self._log.critical("the journal could not be written: {count} lines are lost", count=len(self._queue))
-        if self._applier is not None and self._pool.ready:
-            await self._within(_FLUSH, self._applier)
+        if self._pool.ready:
+            await self._finishes(self._applier)
         self._stopping = True
-        if self._break is not None:
-            self._break.cancel()
-        if self._applier is not None:
-            await self._within(_FLUSH, self._applier)
+        if self._retry_delay is not None:
+            self._retry_delay.cancel()
+        await self._finishes(self._applier)
         if self._save_timer is not None:
             self._save_timer.cancel()
             self._save_timer = None
-        if self._open:
-            self._open = False
+        if self._is_open:
+            self._is_open = False
             await self._defer_to_thread(self._save_and_close)
             self._threads.stop()
 
     def append(self, recording: Recording) -> None:
-        """Keep what a call says of its Recording. Returns at once."""
+        """Append a snapshot of a call's Recording. Return at once; the disk is written in the background."""
         self._queue.append(msgspec.json.encode(recording) + b"\n")
         self.pending += 1
-        self._write()
+        if self._is_open:
+            self._writer.request()
 
     async def when_applied(self) -> None:
-        """Wait until PostgreSQL has what was written so far."""
-        if self._applier is not None:
-            await shielded(self._applier)
+        """Wait until PostgreSQL has stored the snapshots that are on the disk now."""
+        await self._applier.wait()
 
-    # To the disk.
+    # Writing to the disk
 
-    def _write(self) -> None:
-        if self._open and self._writer is None and self._queue:
-            self._writer = writer = Deferred.fromCoroutine(self._write_all())
-            writer.addCallback(self._written)
-
-    async def _write_all(self) -> None:
+    async def _write_queue(self) -> None:
         failures = 0
         while self._queue:
             batch, self._queue = self._queue, []
             try:
                 lines = await self._defer_to_thread(self._segments.append, b"".join(batch))
             except OSError as error:
+                # Not deferreds.retry: the next attempt also writes the lines that were added meanwhile.
                 self._queue[:0] = batch
                 failures += 1
                 if failures == 1:
-                    self._log.critical("the journal cannot be written: {error}; trying again", error=error)
-                await deferLater(self._reactor, self._pause(failures))
+                    self._log.critical("the journal cannot be written, retrying: {error}", error=error)
+                await deferLater(self._reactor, _RETRY_BACKOFF.delay(failures))
             else:
                 failures = 0
-                self._remember(lines)
-                self._apply()
+                self._hold_in_memory(lines)
+                self._applier.request()
 
-    def _written(self, _: None) -> None:
-        self._writer = None
+    def _writer_failed(self, failure: Failure) -> None:
+        self._log.failure("writing the journal failed", failure)
 
-    # To PostgreSQL.
+    # Applying to PostgreSQL
 
-    def _apply(self) -> None:
-        self._more = True
-        self._go_on()
-
-    def _go_on(self) -> None:
-        if self._applier is None:
-            self._applier = applier = Deferred.fromCoroutine(self._apply_all())
-            applier.addCallback(self._applied)  # not in the coroutine: PostgreSQL can have answered before it waits
-
-    async def _apply_all(self) -> None:
+    async def _apply_lines(self) -> None:
+        """Apply lines until none is left, and save the position when that is due."""
         failures = 0
-        while (self._more or self._save) and not self._stopping:
+        while not self._stopping:
             try:
-                if self._save:
-                    self._save = False
-                    await self._defer_to_thread(self._segments.save)
-                self._more = False  # before the read: what is written meanwhile is more
-                lines = await self._next_lines()
-                self._more |= bool(lines)
-                await self._apply_lines(lines)
+                if self._save_due:
+                    self._save_due = False
+                    await self._defer_to_thread(self._segments.save_position)
+                lines = await self._take_next_lines()
+                if not lines:
+                    return
+                await self._apply(lines)
             except OSError as error:
-                self._more = self._behind = True
+                self._read_from_disk = True
                 failures += 1
-                self._log.error("the files of the journal: {error}; trying again", error=error)
-                await self._wait(failures)
+                self._log.error("reading the journal failed, retrying: {error}", error=error)
+                await self._wait_to_retry(failures)
             else:
                 failures = 0
 
-    def _applied(self, _: None) -> None:
-        self._applier = None
+    def _applier_failed(self, failure: Failure) -> None:
+        self._log.failure("applying the journal failed", failure)
 
-    def _remember(self, lines: Sequence[Line]) -> None:
-        """Spare the disk to read what was written just now, unless there is too much of it."""
-        if not self._behind:
-            self._fresh += lines
-            self._behind = len(self._fresh) > _REMEMBERED
+    def _hold_in_memory(self, lines: Sequence[Line]) -> None:
+        """Save the disk from reading the lines just written, unless there are too many of them."""
+        if not self._read_from_disk:
+            self._next_lines += lines
+            self._read_from_disk = len(self._next_lines) > _MEMORY_LIMIT
 
-    async def _next_lines(self) -> list[Line]:
-        fresh, self._fresh = self._fresh, []
-        if not self._behind:
-            return fresh
-        self._behind = False  # before the read: where it finds nothing, what is written meanwhile comes next
-        lines = await self._defer_to_thread(self._segments.read, _CHUNK)
-        self._behind = bool(lines)
+    async def _take_next_lines(self) -> list[Line]:
+        lines, self._next_lines = self._next_lines, []
+        if not self._read_from_disk:
+            return lines
+        self._read_from_disk = False  # before reading: if nothing is found, lines written meanwhile are the next
+        lines = await self._defer_to_thread(self._segments.read, _READ_SIZE)
+        self._read_from_disk = bool(lines)
         return lines
 
-    async def _apply_lines(self, lines: Sequence[Line]) -> None:
-        for some in _at_once(lines):
-            if self._stopping or not await self._apply_some(some):
+    async def _apply(self, lines: Sequence[Line]) -> None:
+        for batch in _batches(lines):
+            if self._stopping or not await self._apply_batch(batch):
                 break
-            self._segments.applied(some[-1].end)
-            self.pending = max(0, self.pending - len(some))  # a line that a failing disk kept may come twice
+            self._segments.mark_applied(batch[-1].end)
+            self.pending = max(
+                0, self.pending - len(batch)
+            )  # a failing disk may have made the writer write a line twice
             if self._save_timer is None:
-                self._save_timer = self._reactor.callLater(_SAVE, self._save_soon)
+                self._save_timer = self._reactor.callLater(_SAVE_DELAY, self._save_later)
 
-    def _save_soon(self) -> None:
+    def _save_later(self) -> None:
         self._save_timer = None
-        self._save = True
-        self._go_on()
+        self._save_due = True
+        self._applier.request()
 
     def _save_and_close(self) -> None:
         try:
-            self._segments.save()
+            self._segments.save_position()
         except OSError as error:
-            self._log.warn("the next start applies some lines of the journal again: {error}", error=error)
+            self._log.warn(
+                "the position in the journal could not be saved; the next start applies some lines again: {error}",
+                error=error,
+            )
         finally:
             self._segments.close()
 
-    async def _apply_some(self, some: Sequence[Line]) -> bool:
-        """Whether they are done with: PostgreSQL has them, or never will. If not, the journal is stopping."""
+    async def _apply_batch(self, batch: Sequence[Line]) -> bool:
+        """Store lines or reject them, and return True; return False if the journal is stopping.
+
+        Not deferreds.retry: each kind of error has its own consequence.
+        """
         failures = 0
         while True:
             try:
-                await self._record(some)
+                await self._record(batch)
             except StoreUnavailable:
-                failures += 1  # the pool has said it
+                failures += 1  # the pool logs it
             except psycopg2.Error as error:
                 if isinstance(error, psycopg2.IntegrityError):
-                    return await self._apply_each(some, error)
+                    return await self._apply_one_by_one(batch, error)
                 if not failures:
-                    self._log.error("PostgreSQL does not take what a call says: {error}; trying again", error=error)
-                failures += 1  # no line is at fault: a missing table, a missing right
+                    self._log.error("PostgreSQL rejects snapshots of recordings, retrying: {error}", error=error)
+                failures += 1  # not the fault of a line: a table or a privilege is missing
             except Exception as error:
-                return await self._apply_each(some, error)
+                return await self._apply_one_by_one(batch, error)
             else:
                 return True
-            if not await self._wait(failures):
+            if not await self._wait_to_retry(failures):
                 return False
 
-    async def _apply_each(self, some: Sequence[Line], error: Exception) -> bool:
-        """One of them can never be applied: the others are."""
-        if len(some) == 1:
-            return await self._reject(some[0], error)
-        for one in some:
-            if not await self._apply_some([one]):
+    async def _apply_one_by_one(self, batch: Sequence[Line], error: Exception) -> bool:
+        """Find the line that caused an error and reject it; store the others."""
+        if len(batch) == 1:
+            return await self._reject(batch[0], error)
+        for line in batch:
+            if not await self._apply_batch([line]):
                 return False
         return True
 
-    async def _record(self, some: Sequence[Line]) -> None:
-        said = [msgspec.json.decode(line.text, type=Recording) for line in some]
-        by_id = {recording.id: recording for recording in said}
-        for job in await self._recordings.record(*said, claim_limit=self._available_slots(), lease=self._lease):
+    async def _record(self, batch: Sequence[Line]) -> None:
+        snapshots = [msgspec.json.decode(line.text, type=Recording) for line in batch]
+        by_id = {snapshot.id: snapshot for snapshot in snapshots}
+        for job in await self._recordings.record(*snapshots, claim_limit=self._available_slots(), lease=self._lease):
             self._on_claimed(job, by_id[job.recording_id])
 
     async def _reject(self, line: Line, error: Exception) -> bool:
         path = await self._defer_to_thread(self._segments.reject, line.text)
-        self._log.error("a line that can never be applied was put into {path}: {error}", path=path, error=error)
+        self._log.error(
+            "a line of the journal can never be applied; moved it to {path}: {error}", path=path, error=error
+        )
         return True
 
-    async def _wait(self, failures: int) -> bool:
-        """Whether the pause passed and PostgreSQL answers. If not, the journal is stopping."""
+    async def _wait_to_retry(self, failures: int) -> bool:
+        """Wait until it is time to retry and PostgreSQL is available; return False if the journal is stopping."""
         if self._stopping:
             return False
-        self._break = Deferred.fromCoroutine(self._until_ready(failures))
+        self._retry_delay = Deferred.fromCoroutine(self._delay(failures))
         try:
-            await self._break
+            await self._retry_delay
         except (CancelledError, StoreUnavailable):
             return False
         finally:
-            self._break = None
+            self._retry_delay = None
         return True
 
-    async def _until_ready(self, failures: int) -> None:
-        await deferLater(self._reactor, self._pause(failures))
+    async def _delay(self, failures: int) -> None:
+        await deferLater(self._reactor, _RETRY_BACKOFF.delay(failures))
         await self._pool.when_ready()
 
-    # Waiting.
+    async def _defer_to_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await deferToThreadPool(self._reactor, self._threads, function, *args, **kwargs)
 
-    async def _defer_to_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await deferToThreadPool(self._reactor, self._threads, work, *args, **kwargs)
-
-    async def _within(self, seconds: float, task: Deferred[None]) -> bool:
+    async def _finishes(self, task: SingleFlight) -> bool:
+        """Wait for a task in progress; return whether it ended in time."""
+        if not task.running:
+            return True
         try:
-            await shielded(task).addTimeout(seconds, self._reactor)
+            await Deferred.fromCoroutine(task.wait()).addTimeout(_FLUSH_TIMEOUT, self._reactor)
         except TimeoutError:
             return False
         return True
 
 
-class _Named(msgspec.Struct):
+class _RecordingId(msgspec.Struct):
     id: str = ""
 
 
-def _at_once(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """The lines in order, in parts with no two of one Recording: a statement cannot change a row twice."""
-    part: list[Line] = []
-    told: set[str] = set()
+def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """Divide lines, in order, into batches with at most one line for each Recording.
+
+    A statement cannot change a row twice.
+    """
+    batch: list[Line] = []
+    ids: set[str] = set()
     for line in lines:
         recording_id = _recording_id(line)
-        if recording_id in told or len(part) == _AT_ONCE:
-            yield part
-            part, told = [], set()
-        part.append(line)
-        told.add(recording_id)
-    if part:
-        yield part
+        if recording_id in ids or len(batch) == _BATCH_SIZE:
+            yield batch
+            batch, ids = [], set()
+        batch.append(line)
+        ids.add(recording_id)
+    if batch:
+        yield batch
 
 
 def _recording_id(line: Line) -> str:
     try:
-        return msgspec.json.decode(line.text, type=_Named).id
+        return msgspec.json.decode(line.text, type=_RecordingId).id
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""  # what is wrong with it is told where it is applied
+        return ""  # the error is reported when the line is applied

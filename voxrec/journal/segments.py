@@ -1,8 +1,7 @@
-"""The files of the journal: numbered segments of lines, and how far they have been applied. Blocking.
+"""The files of the journal: numbered segments of lines, and the position up to which they have been applied. Blocking.
 
-A line is kept from the return of ``append`` on, whatever happens to the process or the machine; it may be read again
-after a crash, but never is one left out. A new run never writes behind what an old one left, so that a line that a
-crash has cut off can only be the last of its segment.
+A line is durable once ``append`` has returned. After a crash some lines may be read a second time, but none is left
+out. Each run writes new segments only, so a line that a crash has cut off is always the last one of its segment.
 """
 
 import fcntl
@@ -15,29 +14,29 @@ from twisted.logger import Logger
 
 from voxrec.errors import ConfigError
 
-_SEGMENT_LIMIT: Final = 4_000_000  # bytes, after which the next line begins a new segment
+_SEGMENT_SIZE: Final = 4_000_000  # bytes after which the next line starts a new segment
 _SUFFIX: Final = ".jsonl"
 
 
 class Position(NamedTuple):
-    """Where in the journal: a byte of a segment."""
+    """A position in the journal: a byte offset in a segment."""
 
     segment: int
     offset: int
 
 
 class Line(NamedTuple):
-    """A line, without its end, and the position behind it."""
+    """A line without its line feed, and the position after it."""
 
     text: bytes
     end: Position
 
 
 class Segments:
-    """The journal in a directory that one process has for itself.
+    """The journal's directory, locked by one process.
 
-    ``append`` may run in one thread while ``read`` and ``save`` run in another, and ``applied`` while neither of these
-    does; each in one at a time.
+    ``append`` may run in one thread while ``read`` or ``save_position`` runs in another. ``mark_applied`` may run while
+    neither of these two does.
     """
 
     _log = Logger()
@@ -45,16 +44,16 @@ class Segments:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._position_file = directory / "position"
-        self._rejected = directory / "journal.rejected"
+        self._rejected_file = directory / "journal.rejected"
         self._lock = -1
-        self._writing = -1  # file descriptor of the segment that grows
+        self._descriptor = -1  # of the segment that is appended to
         self._end = Position(0, 0)
         self._applied = self._saved = Position(0, 0)
 
     def open(self) -> int:
-        """Take the directory, and return how many lines are still to be applied.
+        """Lock the directory and return the number of lines that have not been applied.
 
-        ConfigError where another process has it.
+        Raises ConfigError if another process has locked it.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(self._directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -62,117 +61,122 @@ class Segments:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.close()
-            raise ConfigError(f"the journal {self._directory} is in use by another voxrec") from error
-        present = self._present()
-        self._applied = self._saved = self._last_position(present)
-        self._end = Position(max([self._applied.segment, *present]), 0)
-        self._begin_segment()
-        before = self._bytes(Position(self._applied.segment, 0), self._applied.offset).count(b"\n")
-        left = [segment for segment in present if segment >= self._applied.segment]
-        return -before + sum(self._bytes(Position(segment, 0)).count(b"\n") for segment in left)
+            raise ConfigError(f"the journal {self._directory} is in use by another voxrec process") from error
+        numbers = self._segment_numbers()
+        self._applied = self._saved = self._saved_position(numbers)
+        self._end = Position(max([self._applied.segment, *numbers]), 0)
+        self._start_segment()
+        applied_lines = self._read(Position(self._applied.segment, 0), self._applied.offset).count(b"\n")
+        remaining = [number for number in numbers if number >= self._applied.segment]
+        return sum(self._read(Position(number, 0)).count(b"\n") for number in remaining) - applied_lines
 
     def close(self) -> None:
-        """Give the directory back."""
-        self._leave_segment()
+        """Close the current segment and unlock the directory."""
+        self._close_segment()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def append(self, lines: bytes) -> list[Line]:
-        """Keep whole lines, each with its line feed, and return them as `read` would.
+        """Append complete lines, each with its line feed, and return them as `read` would.
 
-        OSError where that fails: then they have to be given again.
+        Raises OSError if that fails; the lines must then be appended again.
         """
-        if self._writing < 0 or self._end.offset > _SEGMENT_LIMIT:
-            self._begin_segment()
+        if self._descriptor < 0 or self._end.offset > _SEGMENT_SIZE:
+            self._start_segment()
         try:
             written = 0
             while written < len(lines):
-                written += os.write(self._writing, lines[written:])
-            os.fdatasync(self._writing)
+                written += os.write(self._descriptor, lines[written:])
+            os.fdatasync(self._descriptor)
         except OSError:
-            # What of it has reached the disk is unknown, and no further write would tell: leave this segment.
+            # How much of it reached the disk is unknown, and a later fdatasync would not report it: abandon the
+            # segment.
             with suppress(OSError):
-                os.ftruncate(self._writing, self._end.offset)
-            self._leave_segment()
+                os.ftruncate(self._descriptor, self._end.offset)
+            self._close_segment()
             raise
         start, self._end = self._end, Position(self._end.segment, self._end.offset + len(lines))
-        return _lines(lines, start)
+        return _split_lines(lines, start)
 
     def read(self, limit: int) -> list[Line]:
-        """The next lines that are to be applied, about ``limit`` bytes of them. None: all have been."""
+        """Return the next lines to apply, about ``limit`` bytes of them; an empty list if all have been applied."""
         while True:
-            growing, synchronised = self._end
-            data = self._bytes(self._applied, limit)
-            cut = len(data) == limit
-            if self._applied.segment == growing:
-                data = data[: synchronised - self._applied.offset]
-            if whole := data.rfind(b"\n") + 1:
-                return _lines(data[:whole], self._applied)
-            if cut:
-                limit *= 2  # a line longer than that
-            elif self._applied.segment >= growing:
+            current, synced = self._end
+            data = self._read(self._applied, limit)
+            truncated = len(data) == limit
+            if self._applied.segment == current:
+                data = data[: synced - self._applied.offset]
+            if length := data.rfind(b"\n") + 1:
+                return _split_lines(data[:length], self._applied)
+            if truncated:
+                limit *= 2  # the line is longer than the limit
+            elif self._applied.segment >= current:
                 return []
             else:
                 if data:
-                    self._log.warn("a line that was cut off by a crash is dropped: {data!r}", data=data[:200])
-                self.applied(Position(self._next_after(self._applied.segment), 0))
-                self.save()
+                    self._log.warn(
+                        "journal segment {segment} ends with a line that a crash cut off; skipping it: {data!r}",
+                        segment=self._applied.segment,
+                        data=data[:200],
+                    )
+                self.mark_applied(Position(self._next_segment(self._applied.segment), 0))
+                self.save_position()
 
-    def applied(self, position: Position) -> None:
-        """Take it that everything before ``position`` has been applied. Does not touch the disk: see `save`."""
+    def mark_applied(self, position: Position) -> None:
+        """Set the position up to which lines have been applied, in memory only; `save_position` writes it."""
         self._applied = position
 
-    def save(self) -> None:
-        """Write down how far the lines have been applied; remove the segments that are done with."""
+    def save_position(self) -> None:
+        """Write the applied position to the disk, and delete the segments before it."""
         position = self._applied
         if position == self._saved:
             return
         if position.segment > self._saved.segment:
-            for segment in self._present():
-                if segment < position.segment:
-                    self._path(segment).unlink()
+            for number in self._segment_numbers():
+                if number < position.segment:
+                    self._path(number).unlink()
         new = self._position_file.with_suffix(".new")
-        # Not synchronised: an older position, or none, costs nothing but applying some lines again.
+        # Not synced: after a power failure, an older position only means that some lines are applied again.
         new.write_text(f"{position.segment} {position.offset}\n")
         new.replace(self._position_file)
         self._saved = position
 
     def reject(self, line: bytes) -> Path:
-        """Set a line aside that can never be applied; returns the file that has it now."""
-        with self._rejected.open("ab") as file:
+        """Append a line that can never be applied to the file of rejected lines, and return the path of that file."""
+        with self._rejected_file.open("ab") as file:
             file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        return self._rejected
+        return self._rejected_file
 
-    def _begin_segment(self) -> None:
-        self._leave_segment()
+    def _start_segment(self) -> None:
+        self._close_segment()
         number = self._end.segment + 1
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        self._writing = os.open(self._path(number), flags, 0o600)
+        self._descriptor = os.open(self._path(number), flags, 0o600)
         self._end = Position(number, 0)
         try:
-            _synchronise(self._directory)
+            _sync_directory(self._directory)
         except OSError:
-            self._leave_segment()
+            self._close_segment()
             raise
 
-    def _leave_segment(self) -> None:
-        if self._writing >= 0:
-            os.close(self._writing)
-            self._writing = -1
+    def _close_segment(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def _path(self, segment: int) -> Path:
         return self._directory / f"{segment:08}{_SUFFIX}"
 
-    def _present(self) -> list[int]:
+    def _segment_numbers(self) -> list[int]:
         return sorted(int(path.stem) for path in self._directory.glob(f"*{_SUFFIX}"))
 
-    def _next_after(self, segment: int) -> int:
-        return min(later for later in self._present() if later > segment)
+    def _next_segment(self, segment: int) -> int:
+        return min(number for number in self._segment_numbers() if number > segment)
 
-    def _bytes(self, position: Position, limit: int = -1) -> bytes:
+    def _read(self, position: Position, limit: int = -1) -> bytes:
         try:
             with self._path(position.segment).open("rb") as file:
                 file.seek(position.offset)
@@ -180,30 +184,30 @@ class Segments:
         except FileNotFoundError:
             return b""
 
-    def _last_position(self, present: list[int]) -> Position:
-        """Where the last run got to. Where that cannot be told, the beginning: applying again does no harm."""
+    def _saved_position(self, numbers: list[int]) -> Position:
+        """Return the position that the last run saved; if it is unusable, the start: applying twice is harmless."""
         try:
             position = Position(*map(int, self._position_file.read_text().split()))
         except (OSError, ValueError, TypeError):
-            return Position(present[0] if present else 0, 0)
-        if not present:
+            return Position(numbers[0] if numbers else 0, 0)
+        if not numbers:
             return Position(position.segment, 0)
-        if position.segment in present and position.offset <= self._path(position.segment).stat().st_size:
+        if position.segment in numbers and position.offset <= self._path(position.segment).stat().st_size:
             return position
-        return Position(present[0], 0)
+        return Position(numbers[0], 0)
 
 
-def _lines(data: bytes, start: Position) -> list[Line]:
-    found = []
+def _split_lines(data: bytes, start: Position) -> list[Line]:
+    lines = []
     offset = start.offset
     for text in data.splitlines(keepends=True):
         offset += len(text)
-        found.append(Line(text[:-1], Position(start.segment, offset)))
-    return found
+        lines.append(Line(text[:-1], Position(start.segment, offset)))
+    return lines
 
 
-def _synchronise(directory: Path) -> None:
-    """A new file outlives a power failure only when its directory has been written too."""
+def _sync_directory(directory: Path) -> None:
+    """Sync a directory: a new file survives a power failure only once its directory entry is on the disk."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,25 +1,25 @@
-"""What a store needs of PostgreSQL: the daemon's Pool gives it, and so does the one connection of a command."""
+"""What a repository needs of PostgreSQL: the daemon passes its Pool, a command a BlockingDatabase."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from voxrec.postgres.connection import Params, Row
-from voxrec.postgres.pool import Transaction
+from voxrec.postgres.statement import Params, Row
+from voxrec.postgres.transaction import Transaction
 
 T = TypeVar("T")
 
 
 class Database(Protocol):
-    """See `voxrec.postgres.pool.Pool`, which says what each of these promises."""
+    """Statements and transactions; `voxrec.postgres.pool.Pool` documents each method and its errors."""
 
     async def query(self, sql: str, params: Params = ()) -> list[Row]:
-        """The rows of one statement that only reads."""
+        """Run a read-only statement and return its rows."""
 
     async def execute(self, sql: str, params: Params = ()) -> int:
-        """How many rows one statement touched."""
+        """Run a statement and return the number of rows that it changed."""
 
     async def returning(self, sql: str, params: Params = ()) -> list[Row]:
-        """The rows of one statement that writes."""
+        """Run a statement that changes rows and return those that it returns."""
 
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Commit what ``work`` does, or nothing of it where it raises."""
+        """Call ``work`` in a transaction; commit, or roll back if it raises."""

@@ -1,35 +1,42 @@
-"""What PostgreSQL tells by itself: a connection of its own that listens, and listens again after it was lost."""
+"""LISTEN/NOTIFY: a dedicated connection that dispatches notifications and is reopened when it is lost."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from psycopg2.extensions import quote_ident
-from twisted.application.internet import backoffPolicy
+from twisted.application.service import Service
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from voxrec.deferreds import shielded
 from voxrec.errors import StoreUnavailable
-from voxrec.postgres.connection import Connection
+from voxrec.postgres.connection import RECONNECT_BACKOFF, Connection
 
-PROFILES_CHANNEL: Final = "voxrec_profiles"  # carries the id of a Profile that came, changed or went
-PROMPTS_CHANNEL: Final = "voxrec_prompts"  # carries the id of a Prompt that came, changed or went
-TOKENS_CHANNEL: Final = "voxrec_tokens"  # carries the id of a Token that came, changed or went
-JOBS_CHANNEL: Final = "voxrec_jobs"  # carries the kind of a job that came, or became due at another time
+PROFILES_CHANNEL: Final = "voxrec_profiles"
+"""Notified when a Profile is created, changed or deleted; the payload is its id."""
+PROMPTS_CHANNEL: Final = "voxrec_prompts"
+"""Notified when a Prompt is created, changed or deleted; the payload is its id."""
+TOKENS_CHANNEL: Final = "voxrec_tokens"
+"""Notified when a Token is created, changed or deleted; the payload is its id."""
+JOBS_CHANNEL: Final = "voxrec_jobs"
+"""Notified when a job is inserted or its due time changes; the payload is its kind."""
 
-_TIMEOUT: Final = 10.0  # seconds, to connect and for LISTEN
+T = TypeVar("T")
+
+_TIMEOUT: Final = 10.0  # seconds, to connect and for each LISTEN
 
 
-class Listener:
+class Listener(Service):
     """Calls ``channels[name](payload)`` for each notification.
 
-    ``on_recovered`` is called each time that listening has begun, the first time included: nobody knows what was told
-    before, so whoever follows a table reads it again.
+    ``on_recovered`` is called each time the connection has started to listen, including the first time. Notifications
+    sent before are lost, so a subscriber that follows a table must read it again. ``listening`` is true meanwhile.
     """
 
+    name = "listener"
     _log = Logger()
 
     def __init__(
@@ -43,72 +50,74 @@ class Listener:
         self._dsn = dsn
         self._channels = channels
         self._on_recovered = on_recovered
-        self._pause = backoffPolicy(initialDelay=0.1, maxDelay=5.0, factor=1.6, jitter=lambda: 0.0)
-        self._running = False
-        self._link: Connection | None = None
-        self._opening: Deferred[None] | None = None
-        self._retry: IDelayedCall | None = None
-        self._failures = 0
+        self.listening = False
+        self._generation = 0  # changes at each start and stop, which ends the loop of an earlier start
+        self._awaiting: Deferred[Any] | None = None  # what the loop waits for; None while callbacks run
 
-    def start(self) -> None:
-        """Begin to listen, and go on trying."""
-        self._running = True
-        self._try()
+    def startService(self) -> None:
+        """Start to listen. Failed attempts are repeated until the service is stopped."""
+        super().startService()
+        self._generation += 1
+        listening = Deferred.fromCoroutine(self._keep_listening(self._generation))
+        listening.addErrback(lambda failure: self._log.failure("the listener has failed", failure))
 
-    async def stop(self) -> None:
-        """Close the connection."""
-        self._running = False
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if self._opening is not None:
-            self._opening.cancel()
-        if self._link is not None:
-            self._link.shut()
+    def stopService(self) -> Deferred[None]:
+        """Close the connection. May be called from a callback."""
+        super().stopService()
+        self._generation += 1
+        if self._awaiting is not None:
+            self._awaiting.cancel()
+        return succeed(None)
 
-    def _try(self) -> None:
-        self._retry = None
-        self._link = Connection(self._reactor, self._lost)
-        self._opening = Deferred.fromCoroutine(self._listen(self._link))
-        self._opening.addCallbacks(self._listening, self._not_listening)
+    async def _keep_listening(self, generation: int) -> None:
+        failures = 0
+        while generation == self._generation:
+            lost: Deferred[str] = Deferred()
+            connection = Connection(self._reactor, partial(_report_lost, lost))
+            try:
+                await self._wait(Deferred.fromCoroutine(self._listen(connection)))
+                self.listening = True
+                self._on_recovered()
+                failures = 0
+                if generation != self._generation:
+                    return
+                reason = await self._wait(lost)
+                self._log.warn("no longer listening to PostgreSQL: {reason}; reconnecting", reason=reason)
+            except CancelledError:
+                return
+            except StoreUnavailable:
+                pass  # the pool uses the same server, and logs it
+            except Exception:
+                self._log.failure("listening to PostgreSQL failed; reconnecting")
+            finally:
+                self.listening = False
+                connection.disconnect()
+            failures += 1
+            try:
+                await self._wait(deferLater(self._reactor, RECONNECT_BACKOFF.delay(failures)))
+            except CancelledError:
+                return
 
-    async def _listen(self, link: Connection) -> None:
-        await link.open(self._dsn, connect_timeout=_TIMEOUT, statement_timeout=_TIMEOUT)
-        link.addNotifyObserver(self._told)
-        for channel in self._channels:
-            await shielded(Deferred.fromCoroutine(link.run(f"LISTEN {quote_ident(channel, link.pollable())}")))
-
-    def _listening(self, _: None) -> None:
-        self._opening = None
+    async def _wait(self, operation: Deferred[T]) -> T:
+        self._awaiting = operation
         try:
-            self._on_recovered()
-        except Exception:
-            self._log.failure("what PostgreSQL tells could not be taken up; beginning again")
-            self._begin_again()
-        else:
-            self._failures = 0
+            return await operation
+        finally:
+            self._awaiting = None
 
-    def _not_listening(self, failure: Failure) -> None:
-        self._opening = None
-        if self._running and not failure.check(StoreUnavailable):  # that, the pool has said: it is the same server
-            self._log.failure("listening to PostgreSQL failed", failure)
-        self._begin_again()
+    async def _listen(self, connection: Connection) -> None:
+        await connection.open(self._dsn, connect_timeout=_TIMEOUT, statement_timeout=_TIMEOUT)
+        connection.addNotifyObserver(self._dispatch)
+        for channel in self._channels:
+            statement = f"LISTEN {quote_ident(channel, connection.pollable())}"
+            await shielded(Deferred.fromCoroutine(connection.run(statement)))
 
-    def _lost(self, _: Connection, why: str) -> None:
-        if self._opening is None:  # otherwise _listen fails
-            self._log.warn("no longer listening to PostgreSQL: {why}", why=why)
-            self._begin_again()
-
-    def _begin_again(self) -> None:
-        if self._link is not None:
-            self._link.shut()
-            self._link = None
-        if self._running:
-            self._failures += 1
-            self._retry = self._reactor.callLater(self._pause(self._failures), self._try)
-
-    def _told(self, notification: Any) -> None:
+    def _dispatch(self, notification: Any) -> None:
         try:
             self._channels[notification.channel](notification.payload)
         except Exception:
-            self._log.failure("{notification} could not be taken", notification=notification)
+            self._log.failure("the handler of {notification} failed", notification=notification)
+
+
+def _report_lost(lost: Deferred[str], _connection: Connection, reason: str) -> None:
+    lost.callback(reason)

@@ -1,4 +1,4 @@
-"""Bringing the tables up to date. Blocking: run it in a thread."""
+"""Schema migrations. Blocking: call from a thread."""
 
 from contextlib import closing
 from pathlib import Path
@@ -11,30 +11,34 @@ from yoyo import get_backend, read_migrations
 
 from voxrec.errors import StoreUnavailable
 
-_FILES: Final = Path(__file__).parent / "migrations"
-_LOCK: Final = 0x766F78726563  # "voxrec": an advisory lock is known by a number
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_ADVISORY_LOCK: Final = 0x766F78726563  # "voxrec" in ASCII
 
 
 def migrate(dsn: str) -> None:
-    """Apply what has not been applied yet. Several daemons may do so at once: one works, the others wait for it.
+    """Apply the pending migrations. If several daemons start at once, one applies them and the others wait.
 
-    StoreUnavailable where PostgreSQL cannot be reached.
+    Raises StoreUnavailable if PostgreSQL cannot be reached.
     """
     try:
         with closing(psycopg2.connect(dsn)) as connection:
             connection.autocommit = True
-            connection.cursor().execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+            connection.cursor().execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
             _apply(dsn)
     except psycopg2.OperationalError as error:
-        raise StoreUnavailable(f"the tables could not be brought up to date: {error}") from error
+        raise StoreUnavailable(f"the schema migrations could not be applied: {error}") from error
 
 
 def _apply(dsn: str) -> None:
-    with get_backend(_for_yoyo(dsn)) as backend:
-        backend.break_lock()  # yoyo's own lock outlives a killed process; ours does not, and we hold it
-        backend.apply_migrations(backend.to_apply(read_migrations(str(_FILES))))
+    with get_backend(yoyo_uri(dsn)) as backend:
+        # yoyo's own lock is a row that a killed process leaves behind; the advisory lock ends with its session.
+        backend.break_lock()
+        backend.apply_migrations(backend.to_apply(read_migrations(str(MIGRATIONS))))
 
 
-def _for_yoyo(dsn: str) -> str:
-    """Yoyo parses URLs by itself, without libpq's forms; but what stands in the query goes to psycopg2 as it is."""
+def yoyo_uri(dsn: str) -> str:
+    """Return a connection string as yoyo needs it.
+
+    yoyo parses URIs itself and does not know all of libpq's forms, but passes the query part to psycopg2 unchanged.
+    """
     return f"postgresql:///?{urlencode(parse_dsn(dsn))}"

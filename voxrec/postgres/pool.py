@@ -1,72 +1,40 @@
-"""The connections to PostgreSQL that everybody shares: opened as they are needed, replaced when they are lost.
+"""The connection pool that the whole daemon shares: connections are opened on demand and replaced when they are lost.
 
-txpostgres's own ConnectionPool neither starts nor heals without its server and hands out dead connections. Here one
-keeper opens one connection after the other, with a growing pause while PostgreSQL is down, and only live ones are
-handed out.
+txpostgres's own ConnectionPool does not start without its server, does not recover, and hands out dead connections.
 """
 
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from psycopg2.extensions import parse_dsn
-from twisted.application.internet import backoffPolicy
+from twisted.application.service import Service
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed  # noqa: A004
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from voxrec.deferreds import shielded
+from voxrec.deferreds import SingleFlight, shielded
 from voxrec.errors import StoreUnavailable
-from voxrec.postgres.connection import Connection, Params, Result, Row
+from voxrec.postgres.connection import RECONNECT_BACKOFF, Connection
+from voxrec.postgres.dsn import describe_dsn
+from voxrec.postgres.statement import Params, Result, Row
+from voxrec.postgres.transaction import Transaction
 
 T = TypeVar("T")
 
-_DRAIN: Final = 10.0  # seconds that stop() gives to what is under way
+_DRAIN_TIMEOUT: Final = 10.0  # seconds that stopService waits for statements in progress
 
 
-class Transaction:
-    """Statements that are done all together or not at all. Good until the ``work`` that got it returns."""
+class Pool(Service):
+    """A pool of at most ``size`` connections. Timeouts are seconds.
 
-    def __init__(self, link: Connection) -> None:
-        self._link = link
-        self._last_sql: list[str] = []
-        self._last_params: list[object] = []
-
-    async def query(self, sql: str, params: Params = ()) -> list[Row]:
-        """The rows that a statement gives; of several, separated by semicolons, those of the last."""
-        return (await self._run(sql, params)).rows
-
-    async def execute(self, sql: str, params: Params = ()) -> int:
-        """How many rows a statement touched."""
-        return (await self._run(sql, params)).row_count
-
-    async def execute_at_commit(self, sql: str, params: Params = ()) -> None:
-        """Have a statement done as the last one, whatever comes of it: it goes to the server with the COMMIT."""
-        self._last_sql.append(sql)
-        self._last_params += params
-
-    async def commit(self) -> None:
-        """End it, where it has begun. RuntimeError where a statement had failed and the work went on all the same."""
-        if not self._last_sql and not self._link.in_transaction:
-            return
-        # ROLLBACK is PostgreSQL's quiet answer to a COMMIT of a failed transaction
-        if (await self._run("; ".join([*self._last_sql, "COMMIT"]), self._last_params)).command_tag != "COMMIT":
-            raise RuntimeError("the work went on after a statement had failed: nothing was committed")
-
-    async def _run(self, sql: str, params: Params) -> Result:
-        # it begins with its first statement, which saves a way to the server and back
-        return await self._link.run(sql if self._link.in_transaction else f"BEGIN; {sql}", params)
-
-
-class Pool:
-    """At most ``size`` connections, times in seconds.
-
-    Everything raises StoreUnavailable while PostgreSQL is known to be down, at once and without waiting; and nothing
-    is broken off because its caller was cancelled.
+    While PostgreSQL is known to be down, every method raises StoreUnavailable at once. Cancelling the Deferred of a
+    statement or transaction does not interrupt it.
     """
 
+    name = "pool"
     _log = Logger()
 
     def __init__(
@@ -83,245 +51,250 @@ class Pool:
         self._size = size
         self._statement_timeout = statement_timeout
         self._connect_timeout = connect_timeout
-        self._pause = backoffPolicy(initialDelay=0.1, maxDelay=5.0, factor=1.6, jitter=lambda: 0.0)
-        self._links: set[Connection] = set()
+        self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
-        self._waiting: deque[tuple[float, Deferred[Connection]]] = deque()  # and until when
-        self._overdue: IDelayedCall | None = None
+        self._queue: deque[tuple[float, Deferred[Connection]]] = deque()  # requests for a connection, by deadline
+        self._queue_timer: IDelayedCall | None = None
         self._ready_waiters: list[Deferred[None]] = []
-        self._running = False
-        self._opening: Deferred[None] | None = None
-        self._retry: IDelayedCall | None = None
-        self._failures = 0
+        self._opener = SingleFlight(self._open_connections, self._opener_failed)
+        self._failures = 0  # consecutive attempts to connect that failed
         self._drained: Deferred[None] | None = None
-        self._down = "it has not been reached yet"
-        self._answers: bool | None = None  # what the log says last
+        self._unavailable_reason = "not connected yet"
+        self._logged_state: bool | None = None  # whether the log says last that PostgreSQL is available
 
-    # The life of the pool.
-
-    def start(self) -> None:
-        """Begin to connect, and go on trying."""
-        self._running = True
+    def startService(self) -> None:
+        """Start to connect. Failed attempts are repeated until the pool is stopped."""
+        super().startService()
         self._failures = 0
-        self._keep()
+        self._open_if_needed()
 
-    async def stop(self) -> None:
-        """Let what is under way finish, for ten seconds at most, and close every connection."""
-        if not self._running:
-            return
-        self._running = False
-        self._down = "this program is stopping"
-        if self._opening is not None:
-            self._opening.cancel()
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
-        self._refuse_the_waiting()
+    def stopService(self) -> Deferred[None]:
+        """Wait up to 10 s for statements in progress, then close every connection."""
+        if not self.running:
+            return succeed(None)
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._unavailable_reason = "this program is stopping"
+        self._opener.cancel()
+        if self._queue_timer is not None:
+            self._queue_timer.cancel()
+            self._queue_timer = None
+        self._reject_queue()
         waiters, self._ready_waiters = self._ready_waiters, []
         for waiter in waiters:
-            waiter.errback(StoreUnavailable(self._down))
+            waiter.errback(StoreUnavailable(self._unavailable_reason))
         if self.busy:
             self._drained = Deferred()
             try:
-                await self._drained.addTimeout(_DRAIN, self._reactor)
+                await self._drained.addTimeout(_DRAIN_TIMEOUT, self._reactor)
             except TimeoutError:
-                self._log.warn("{busy} statements were still under way after {time:g} s", busy=self.busy, time=_DRAIN)
-        for link in tuple(self._links):
-            link.shut()
-        self._links.clear()
+                self._log.warn(
+                    "{busy} statements are still in progress after {timeout:g} s; closing their connections",
+                    busy=self.busy,
+                    timeout=_DRAIN_TIMEOUT,
+                )
+        for connection in tuple(self._connections):
+            connection.disconnect()
+        self._connections.clear()
         self._idle.clear()
 
     @property
     def ready(self) -> bool:
-        """Whether PostgreSQL can be asked now."""
-        return self._running and bool(self._links)
+        """Whether a connection is open."""
+        return bool(self.running and self._connections)
 
     @property
     def busy(self) -> int:
-        """How many connections have something to do."""
-        return len(self._links) - len(self._idle)
+        """The number of connections in use."""
+        return len(self._connections) - len(self._idle)
 
     async def when_ready(self) -> None:
-        """Wait until PostgreSQL can be asked. StoreUnavailable where the pool is stopped meanwhile."""
+        """Wait until a connection is open. Raises StoreUnavailable if the pool is stopped meanwhile."""
         if not self.ready:
             waiter: Deferred[None] = Deferred(self._ready_waiters.remove)
             self._ready_waiters.append(waiter)
             await waiter
 
-    # What it is for.
+    # Statements and transactions
 
     async def query(self, sql: str, params: Params = ()) -> list[Row]:
-        """The rows of one statement that only reads: it may be sent again when its connection is lost."""
+        """Run a read-only statement and return its rows. It is repeated once if its connection is lost."""
         return (await shielded(Deferred.fromCoroutine(self._read(sql, params)))).rows
 
     async def execute(self, sql: str, params: Params = ()) -> int:
-        """How many rows one statement touched. Sent once: where its connection is lost, nobody knows if it was done."""
+        """Run a statement and return the number of rows that it changed.
+
+        It is never repeated: after StoreUnavailable it may have been committed.
+        """
         return (await shielded(Deferred.fromCoroutine(self._write(sql, params)))).row_count
 
     async def returning(self, sql: str, params: Params = ()) -> list[Row]:
-        """The rows of one statement that writes (``RETURNING``), sent once like ``execute``."""
+        """Run a statement that changes rows and returns some (``RETURNING``). It is never repeated, see `execute`."""
         return (await shielded(Deferred.fromCoroutine(self._write(sql, params)))).rows
 
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Commit what ``work`` does, or nothing of it where it raises.
+        """Call ``work`` in a transaction, commit, and return its result; roll back if it raises.
 
-        Inside, use the Transaction alone: the pool may have no further connection to give.
+        ``work`` must use the Transaction only, since the pool may have no second connection to lend.
         """
         return await shielded(Deferred.fromCoroutine(self._transact(work)))
 
     async def _read(self, sql: str, params: Params) -> Result:
-        link = await self._borrow()
+        connection = await self._borrow()
         try:
-            return await link.run(sql, params)
+            return await connection.run(sql, params)
         except StoreUnavailable:
-            if link.usable:
+            if connection.is_usable:
                 raise
         finally:
-            self._give_back(link)
+            self._release(connection)
         return await self._write(sql, params)
 
     async def _write(self, sql: str, params: Params) -> Result:
-        link = await self._borrow()
+        connection = await self._borrow()
         try:
-            return await link.run(sql, params)
+            return await connection.run(sql, params)
         finally:
-            self._give_back(link)
+            self._release(connection)
 
     async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        link = await self._borrow()
+        connection = await self._borrow()
         try:
             try:
-                transaction = Transaction(link)
+                transaction = Transaction(connection)
                 result = await work(transaction)
                 await transaction.commit()
             except Exception:
-                await self._roll_back(link)
+                await self._roll_back(connection)
                 raise
             return result
         finally:
-            self._give_back(link)
+            self._release(connection)
 
-    async def _roll_back(self, link: Connection) -> None:
+    async def _roll_back(self, connection: Connection) -> None:
         try:
-            if link.usable and link.in_transaction:
-                await link.run("ROLLBACK")
+            if connection.is_usable and connection.in_transaction:
+                await connection.run("ROLLBACK")
         except StoreUnavailable:
-            link.shut()  # the server rolls back when its side sees the end
+            connection.disconnect()  # the server rolls back when its side of the connection ends
 
-    # Lending.
+    # Lending connections
 
     async def _borrow(self) -> Connection:
-        if not self._running or (self._failures and not self._links):
-            raise StoreUnavailable(f"PostgreSQL does not answer: {self._down}")
+        if not self.running or (self._failures and not self._connections):
+            raise self._unavailable()
         while self._idle:
-            link = self._idle.pop()
-            if link.usable:
-                return link
-        waiter: Deferred[Connection] = Deferred()
-        self._waiting.append((self._reactor.seconds() + self._statement_timeout, waiter))
-        if self._overdue is None:
-            self._overdue = self._reactor.callLater(self._statement_timeout, self._refuse_overdue)
-        self._keep()
-        return await waiter
+            connection = self._idle.pop()
+            if connection.is_usable:
+                return connection
+        request: Deferred[Connection] = Deferred()
+        self._queue.append((self._reactor.seconds() + self._statement_timeout, request))
+        if self._queue_timer is None:
+            self._queue_timer = self._reactor.callLater(self._statement_timeout, self._reject_overdue)
+        self._open_if_needed()
+        return await request
 
-    def _give_back(self, link: Connection) -> None:
-        # a farewell that nobody has read yet is read before it is lent again
-        if not link.live or link.in_transaction or (self._waiting and not link.usable):
-            link.shut()
-            self._forget(link, "the connection was lost")
-        elif self._waiting:
-            _, waiter = self._waiting.popleft()
-            waiter.callback(link)
+    def _release(self, connection: Connection) -> None:
+        # A shutdown message of the server that has not been read is read before the connection is lent again.
+        if not connection.is_open or connection.in_transaction or (self._queue and not connection.is_usable):
+            connection.disconnect()
+            self._remove(connection, "the connection was lost")
+        elif self._queue:
+            _, request = self._queue.popleft()
+            request.callback(connection)
         else:
-            self._idle.append(link)
-        self._tell_the_stopping()
+            self._idle.append(connection)
+        self._check_drained()
 
-    def _refuse_overdue(self) -> None:
-        """Tell those who have waited too long. One timer for all: each of them waits as long as the others."""
-        self._overdue = None
+    def _reject_overdue(self) -> None:
+        """Fail the requests that have waited too long. One timer serves all, since all wait equally long."""
+        self._queue_timer = None
         now = self._reactor.seconds()
-        while self._waiting and self._waiting[0][0] <= now:
-            _, waiter = self._waiting.popleft()
+        while self._queue and self._queue[0][0] <= now:
+            _, request = self._queue.popleft()
             detail = f"all {self._size} connections were busy for {self._statement_timeout:g} s"
-            waiter.errback(StoreUnavailable(detail))
-        if self._waiting:
-            self._overdue = self._reactor.callLater(self._waiting[0][0] - now, self._refuse_overdue)
+            request.errback(StoreUnavailable(detail))
+        if self._queue:
+            self._queue_timer = self._reactor.callLater(self._queue[0][0] - now, self._reject_overdue)
 
-    # Keeping.
+    def _reject_queue(self) -> None:
+        queue, self._queue = self._queue, deque()
+        for _, request in queue:
+            request.errback(self._unavailable())
 
-    def _keep(self) -> None:
-        """Open one more connection where one is missing, unless that is under way already."""
-        enough = bool(self._links) and (not self._waiting or len(self._links) >= self._size)
-        if enough or not self._running or self._opening is not None or self._retry is not None:
+    def _unavailable(self) -> StoreUnavailable:
+        return StoreUnavailable(f"PostgreSQL is unavailable: {self._unavailable_reason}")
+
+    # Opening and removing connections
+
+    @property
+    def _needs_connection(self) -> bool:
+        return not self._connections or (bool(self._queue) and len(self._connections) < self._size)
+
+    def _open_if_needed(self) -> None:
+        if self.running and self._needs_connection:
+            self._opener.request()
+
+    async def _open_connections(self) -> None:
+        """Open connections, one after the other, while one is needed."""
+        while self.running and self._needs_connection:
+            connection = Connection(self._reactor, self._remove)
+            try:
+                await connection.open(
+                    self._dsn, connect_timeout=self._connect_timeout, statement_timeout=self._statement_timeout
+                )
+            except CancelledError:
+                raise
+            except Exception as error:
+                self._failures += 1
+                if not self._connections:
+                    self._set_unavailable(str(error))
+                await deferLater(self._reactor, RECONNECT_BACKOFF.delay(self._failures))
+            else:
+                self._failures = 0
+                self._add(connection)
+
+    def _opener_failed(self, failure: Failure) -> None:
+        self._log.failure("opening connections to PostgreSQL failed", failure)
+
+    def _add(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        self._release(connection)
+        if len(self._connections) == 1:
+            self._set_available()
+
+    def _remove(self, connection: Connection, reason: str) -> None:
+        if connection not in self._connections:
             return
-        link = Connection(self._reactor, self._forget)
-        opening = link.open(self._dsn, connect_timeout=self._connect_timeout, statement_timeout=self._statement_timeout)
-        self._opening = Deferred.fromCoroutine(opening)
-        self._opening.addCallbacks(self._opened, self._not_opened, callbackArgs=(link,))
+        self._connections.remove(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._log.debug("a connection to PostgreSQL was lost: {reason}", reason=reason)
+        self._open_if_needed()
+        self._check_drained()
 
-    def _opened(self, _: None, link: Connection) -> None:
-        self._opening = None
-        self._failures = 0
-        self._links.add(link)
-        self._give_back(link)
-        if len(self._links) == 1:
-            self._is_up()
-        self._keep()
-
-    def _not_opened(self, failure: Failure) -> None:
-        self._opening = None
-        if not self._running:
-            return
-        self._failures += 1
-        self._retry = self._reactor.callLater(self._pause(self._failures), self._try_again)
-        if not self._links:
-            self._is_down(failure.getErrorMessage())
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._keep()
-
-    def _forget(self, link: Connection, why: str) -> None:
-        if link not in self._links:
-            return
-        self._links.remove(link)
-        if link in self._idle:
-            self._idle.remove(link)
-        self._log.debug("a connection to PostgreSQL was lost: {why}", why=why)
-        self._keep()
-        self._tell_the_stopping()
-
-    def _tell_the_stopping(self) -> None:
+    def _check_drained(self) -> None:
         if self._drained is not None and not self.busy:
             drained, self._drained = self._drained, None
             drained.callback(None)
 
-    def _is_up(self) -> None:
-        if not self._answers:
-            self._answers = True
-            self._log.info("PostgreSQL answers: {where}", where=self._where)
+    def _set_available(self) -> None:
+        if not self._logged_state:
+            self._logged_state = True
+            self._log.info("connected to PostgreSQL: {server}", server=describe_dsn(self._dsn))
         waiters, self._ready_waiters = self._ready_waiters, []
         for waiter in waiters:
             waiter.callback(None)
 
-    def _is_down(self, why: str) -> None:
-        self._down = why
-        if self._answers is not False:
-            self._answers = False
+    def _set_unavailable(self, reason: str) -> None:
+        self._unavailable_reason = reason
+        if self._logged_state is not False:
+            self._logged_state = False
             self._log.error(
-                "PostgreSQL does not answer: {where}: {why}; trying again until it does", where=self._where, why=why
+                "PostgreSQL is unavailable: {server}: {reason}; retrying until it is available",
+                server=describe_dsn(self._dsn),
+                reason=reason,
             )
-        self._refuse_the_waiting()
-
-    @property
-    def _where(self) -> str:
-        given = parse_dsn(self._dsn)
-        return " ".join(f"{key}={given[key]}" for key in ("host", "port", "dbname") if key in given)
-
-    def _refuse_the_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        for _, waiter in waiting:
-            waiter.errback(StoreUnavailable(f"PostgreSQL does not answer: {self._down}"))
+        self._reject_queue()

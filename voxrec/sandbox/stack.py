@@ -21,6 +21,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed, Respon
 from voxrec.sandbox.asterisk import LOOPBACK, SandboxAsterisk, free_port
 from voxrec.sandbox.console import ReportProgress
 from voxrec.sandbox.errors import SandboxError
+from voxrec.sandbox.postgres_account import prepare_postgres_directory
 from voxrec.sandbox.process import Process, with_parent_death_signal
 
 READY_SECONDS = 60.0
@@ -118,6 +119,7 @@ class Stack:
         if self._owns_mailbox:
             self._start_mailbox()
         report_progress(f"SMTP server at {LOOPBACK}:{self._mail_port}")
+        prepare_postgres_directory(self.directory / "data" / "postgres")
         self.write_configuration()
 
     async def stop(self) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from voxrec.cursor import Cursor
 from voxrec.model import AuditEntry
 from voxrec.postgres.database import Database
-from voxrec.postgres.pool import Transaction
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, iterate_pages, newest
 

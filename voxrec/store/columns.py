@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from voxrec.postgres.connection import Row
+from voxrec.postgres.statement import Row
 
 S = TypeVar("S", bound=msgspec.Struct)
 

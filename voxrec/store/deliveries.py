@@ -7,7 +7,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from voxrec.postgres.pool import Pool, Transaction
+from voxrec.postgres.pool import Pool
+from voxrec.postgres.transaction import Transaction
 
 
 class DeliveryState(enum.StrEnum):

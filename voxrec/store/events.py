@@ -1,7 +1,8 @@
-"""What happens, in order: written with the change itself for Recordings, and from a queue for calls.
+"""Repository of events, and the queue through which calls append to it.
 
-A Recording's events are made by triggers, in the transaction that changes it. A call must not wait for PostgreSQL, so
-what it tells is queued here and written by and by. The migration says why ids are seen in order.
+Events of Recordings are inserted by triggers, in the transaction that changes the Recording. A call must not wait for
+PostgreSQL, so its events are queued in memory and inserted in the background. Events become visible in the order of
+their ids; migration 0008 explains how.
 """
 
 from collections import deque
@@ -13,35 +14,38 @@ from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from voxrec.deferreds import SingleFlight
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Call, Event, EventType
-from voxrec.postgres.connection import Prepared
 from voxrec.postgres.pool import Pool
+from voxrec.postgres.statement import PreparedStatement
 
-EVENTS_CHANNEL: Final = "voxrec_events"  # says that there are new ones
-QUEUED: Final = 10_000  # events of calls that wait for PostgreSQL at most
-GATHER: Final = 0.05  # seconds in which what happens is written with one statement
-_AT_ONCE: Final = 200  # with one statement at most
-_PAUSE: Final = 1.0  # seconds after PostgreSQL has failed
-_FLUSH: Final = 5.0  # seconds that stop() gives to the rest
+EVENTS_CHANNEL: Final = "voxrec_events"
+"""Notified when events were inserted; the payload is empty."""
+QUEUE_LIMIT: Final = 10_000  # events of calls that wait for PostgreSQL, at most
+GATHER_DELAY: Final = 0.05  # seconds in which events are collected for one statement
+_BATCH_SIZE: Final = 200  # events inserted with one statement, at most
+_RETRY_DELAY: Final = 1.0  # seconds after PostgreSQL was unavailable
+_FLUSH_TIMEOUT: Final = 5.0  # seconds that stopService waits for PostgreSQL
 
-_TELL: Final = Prepared("""
+_APPEND: Final = PreparedStatement("""
     SELECT voxrec_event(type, at, profile_id, data)
-    FROM jsonb_to_recordset(%s::jsonb) AS told (type text, at timestamptz, profile_id uuid, data jsonb)
+    FROM jsonb_to_recordset(%s::jsonb) AS new (type text, at timestamptz, profile_id uuid, data jsonb)
 """)
-# The last one that is too old stays, so that the oldest id tells whether something was removed behind a given one.
-_FORGET: Final = "DELETE FROM events WHERE id < (SELECT max(id) FROM events WHERE stored_at < now() - %s)"
+# The newest of the expired events is retained: the oldest id then shows whether events after a given one were deleted.
+_DELETE_OLD: Final = "DELETE FROM events WHERE id < (SELECT max(id) FROM events WHERE stored_at < now() - %s)"
 
 
 @dataclass(frozen=True, slots=True)
 class CallEvent:
-    """An event that is not yet written down."""
+    """An event of a call that has not been inserted yet."""
 
     type: EventType
     at: datetime
@@ -50,126 +54,134 @@ class CallEvent:
 
 
 class RetainedRange(NamedTuple):
-    """The ids of the oldest and the newest event that there are; both 0 where there was none yet."""
+    """The ids of the oldest and the newest event in the table; both are 0 if there never was one."""
 
     oldest: int
     newest: int
 
 
 class Events:
-    """The events in PostgreSQL. Everything raises StoreUnavailable while it does not answer."""
+    """The table of events. Methods raise StoreUnavailable while PostgreSQL cannot be reached."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def append(self, news: Sequence[CallEvent]) -> None:
-        """Write down what happened, in this order."""
-        await self._pool.execute(_TELL, (msgspec.json.encode(news).decode(),))
+    async def append(self, events: Sequence[CallEvent]) -> None:
+        """Insert events in this order."""
+        await self._pool.execute(_APPEND, (msgspec.json.encode(events).decode(),))
 
     async def retained_range(self) -> RetainedRange:
-        """What there is."""
+        """Return the range of ids in the table."""
         (row,) = await self._pool.query("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM events")
         return RetainedRange(*row)
 
-    async def after(self, last: int, limit: int) -> list[Event]:
-        """At most ``limit`` of those behind the one with the id ``last``, oldest first."""
+    async def after(self, last_id: int, limit: int) -> list[Event]:
+        """Return at most ``limit`` events after the one with the id ``last_id``, oldest first."""
         rows = await self._pool.query(
-            "SELECT id, type, at, profile_id, data FROM events WHERE id > %s ORDER BY id LIMIT %s", (last, limit)
+            "SELECT id, type, at, profile_id, data FROM events WHERE id > %s ORDER BY id LIMIT %s", (last_id, limit)
         )
         return [
-            Event(id=number, type=EventType(type_), at=at, profile_id=profile_id, data=data)
-            for number, type_, at, profile_id, data in rows
+            Event(id=id_, type=EventType(type_), at=at, profile_id=profile_id, data=data)
+            for id_, type_, at, profile_id, data in rows
         ]
 
     async def delete_older_than(self, age: timedelta) -> int:
-        """Remove those that are older than ``age``, but for the last one of them; how many they were."""
-        return await self._pool.execute(_FORGET, (age,))
+        """Delete the events older than ``age`` except for the newest of them, and return how many were deleted."""
+        return await self._pool.execute(_DELETE_OLD, (age,))
 
 
 class EventSink(Protocol):
-    """Where a queue's events go: `Events`, or what a test puts in its place."""
+    """Where an EventQueue inserts: `Events`."""
 
-    async def append(self, news: Sequence[CallEvent], /) -> None:
-        """Write down what happened, in this order."""
+    async def append(self, events: Sequence[CallEvent], /) -> None:
+        """Insert events in this order."""
 
 
-class EventQueue:
-    """What calls tell, until PostgreSQL has it. Never blocks: where it is full, the oldest is dropped, and counted."""
+class EventQueue(Service):
+    """Events of calls until PostgreSQL has them.
 
+    `append` never blocks. While the queue holds ``limit`` events, each new one replaces the oldest that is not being
+    inserted. ``on_dropped`` receives the number of events lost.
+    """
+
+    name = "event queue"
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, events: EventSink, dropped: Callable[[int], None], limit: int = QUEUED
+        self, clock: IReactorTime, events: EventSink, on_dropped: Callable[[int], None], limit: int = QUEUE_LIMIT
     ) -> None:
         self._clock = clock
         self._events = events
-        self._dropped = dropped
+        self._on_dropped = on_dropped
         self._limit = limit
-        self._waiting: deque[CallEvent] = deque()
-        self._writer: Deferred[None] | None = None
-        self._writing = 0  # how many of the first ones are under way
-        self._full = False
+        self._queue: deque[CallEvent] = deque()
+        self._writer = SingleFlight(self._write, self._write_failed)
+        self._inserting = 0  # events at the head of the queue that are being inserted
+        self._overflow_logged = False
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._queue)
 
-    def append(self, news: CallEvent) -> None:
-        """Have it written down soon."""
-        self._waiting.append(news)
-        if len(self._waiting) > self._limit:
-            self._drop()
-        if self._writer is None:
-            self._writer = Deferred.fromCoroutine(self._write())
-            self._writer.addErrback(self._failed).addCallback(self._rest)
+    def append(self, event: CallEvent) -> None:
+        """Queue an event; it is inserted soon."""
+        self._queue.append(event)
+        if len(self._queue) > self._limit:
+            self._drop_oldest()
+        if not self._writer.running:  # a run in progress also inserts what is queued meanwhile
+            self._writer.request()
 
     def call_changed(self, happened: EventType, call: Call) -> None:
-        """Something happened to a call, just now."""
+        """Queue an event of a call with the current time."""
         self.append(CallEvent(happened, datetime.fromtimestamp(self._clock.seconds(), UTC), call.profile_id, call))
 
     def call_refused(self, cause: int) -> None:
-        """There was no call, so there is no event."""
+        """Ignore a refused call: it has no events."""
 
-    async def stop(self) -> None:
-        """Write down what is left, for a few seconds at most."""
-        if self._writer is None:
-            return
-        over: Deferred[None] = Deferred()
-        self._writer.addBoth(lambda _: over.callback(None))
-        timer = self._clock.callLater(_FLUSH, self._writer.cancel)
-        await over
+    def stopService(self) -> Deferred[None]:
+        """Insert the remaining events, for a few seconds at most; drop those that are left then."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        timer = self._clock.callLater(_FLUSH_TIMEOUT, self._writer.cancel)
+        await self._writer.wait()
         if timer.active():
             timer.cancel()
+        self._drop_all()
 
-    def _drop(self) -> None:
-        # not one that may have been written already
-        del self._waiting[self._writing]
-        self._dropped(1)
-        if not self._full:
-            self._full = True
-            self._log.error("{count} events of calls wait for PostgreSQL; further ones are lost", count=self._limit)
+    def _drop_oldest(self) -> None:
+        # Those being inserted may be in PostgreSQL already.
+        del self._queue[self._inserting]
+        self._on_dropped(1)
+        if not self._overflow_logged:
+            self._overflow_logged = True
+            self._log.error("{count} events of calls wait for PostgreSQL; dropping the oldest", count=self._limit)
+
+    def _drop_all(self) -> None:
+        if self._queue:
+            self._on_dropped(len(self._queue))
+            self._queue.clear()
+        self._inserting = 0
 
     async def _write(self) -> None:
-        await deferLater(self._clock, GATHER)
-        while self._waiting:
-            batch = list(islice(self._waiting, _AT_ONCE))
-            self._writing = len(batch)
+        """Insert what is queued. Not deferreds.retry: the batch may have changed when it tries again."""
+        await deferLater(self._clock, GATHER_DELAY)
+        while self._queue:
+            batch = list(islice(self._queue, _BATCH_SIZE))
+            self._inserting = len(batch)
             try:
                 await self._events.append(batch)
             except StoreUnavailable:
-                self._writing = 0
-                await deferLater(self._clock, _PAUSE)
+                self._inserting = 0
+                await deferLater(self._clock, _RETRY_DELAY)
                 continue
             for _ in batch:
-                self._waiting.popleft()
-            self._writing = 0
-            self._full = False
+                self._queue.popleft()
+            self._inserting = 0
+            self._overflow_logged = False
 
-    def _failed(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self._log.failure("events of calls could not be written down, and are lost", failure)
-        self._dropped(len(self._waiting))
-        self._waiting.clear()
-        self._writing = 0
-
-    def _rest(self, _: None) -> None:
-        self._writer = None
+    def _write_failed(self, failure: Failure) -> None:
+        self._log.failure(
+            "{count} events of calls could not be inserted; dropping them", failure, count=len(self._queue)
+        )
+        self._drop_all()

@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from voxrec.idempotency import AlreadyProcessed, IdempotencyKey, IdempotencyRecord, RequestInProgress
-from voxrec.postgres.pool import Pool, Transaction
+from voxrec.postgres.pool import Pool
+from voxrec.postgres.transaction import Transaction
 
 RETENTION: Final = timedelta(hours=24)
 """Age at which an outcome expires: the key may then be used for a new request."""

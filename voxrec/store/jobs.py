@@ -17,9 +17,9 @@ import msgspec
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Job, JobKind, JobState
-from voxrec.postgres.connection import Prepared, Row
 from voxrec.postgres.database import Database
-from voxrec.postgres.pool import Transaction
+from voxrec.postgres.statement import PreparedStatement, Row
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.deliveries import reopen_refused
 from voxrec.store.keyset import Conditions, iterate_pages, newest
 
@@ -32,7 +32,7 @@ _COLUMNS: Final = {"state": _STATE}
 JOB_COLUMNS: Final = ", ".join(_COLUMNS.get(field.name, field.name) for field in msgspec.structs.fields(Job))
 _MINE: Final = "id = %s AND claims = %s AND leased_until IS NOT NULL"
 # What is still to come is looked for only where all that is due was taken: a long queue is not read for each few of it.
-_CLAIM: Final = Prepared(f"""
+_CLAIM: Final = PreparedStatement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM jobs
         WHERE done_at IS NULL AND NOT dead AND kind = ANY(%s) AND due_at <= now()
@@ -48,7 +48,9 @@ _CLAIM: Final = Prepared(f"""
     )
     SELECT next_due, {JOB_COLUMNS} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
 """)
-_DONE: Final = Prepared(f"UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL WHERE {_MINE}")
+_DONE: Final = PreparedStatement(
+    f"UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL WHERE {_MINE}"
+)
 _OWE_ERASING: Final = """
     INSERT INTO jobs (kind, recording_id, path) VALUES ('erase', %s, %s)
     ON CONFLICT (recording_id, kind) DO UPDATE

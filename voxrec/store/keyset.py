@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Final, TypeVar
 
 from voxrec.cursor import Cursor, PageItem
-from voxrec.postgres.connection import Row
 from voxrec.postgres.database import Database
+from voxrec.postgres.statement import Row
 
 _NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from voxrec.cursor import Cursor
-from voxrec.postgres.connection import Row
 from voxrec.postgres.database import Database
+from voxrec.postgres.statement import Row
 from voxrec.store.keyset import Conditions
 
 MANY: Final = 3000

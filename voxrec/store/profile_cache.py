@@ -1,14 +1,16 @@
-"""Every Profile in memory, so that a call finds its own without PostgreSQL; kept current by what PostgreSQL tells."""
+"""Every Profile in memory, so that a call finds its Profile without PostgreSQL; kept current by notifications."""
 
 from typing import Final
 from uuid import UUID
 
+from twisted.application.service import Service
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from voxrec.deferreds import SingleFlight
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Profile
 from voxrec.postgres.pool import Pool
@@ -16,21 +18,25 @@ from voxrec.store.profile_snapshot import ProfileSnapshot, SnapshotUnreadable
 from voxrec.store.profiles import Profiles
 from voxrec.threads import DeferToThread
 
-_AT_A_TIME: Final = 500  # Profiles read with one statement
-_GATHER: Final = 0.01  # seconds in which what is told is read at once: Profiles may be made by the thousand
-_LOOK: Final = 0.05  # seconds between looks whether they are known
-_PAUSE: Final = 0.5  # seconds after a failed read
-_KEEPING: Final = 0.05  # share of the time that may go into writing the snapshot: Profiles may be there by the 100,000
-_ADDED: Final = 10_000  # changes, at least, that are added to the snapshot before it is written anew
+_BATCH_SIZE: Final = 500  # Profiles read with one statement
+_GATHER_DELAY: Final = 0.01  # seconds in which notifications are collected: Profiles may be created by the thousand
+_LOADED_POLL_INTERVAL: Final = 0.05  # seconds
+_RETRY_DELAY: Final = 0.5  # seconds after a failed read
+_SAVE_TIME_SHARE: Final = 0.05  # largest share of the time spent on writing snapshots: there may be 100,000 Profiles
+_MIN_APPENDS: Final = 10_000  # changes that are at least appended to the snapshot before it is rewritten
 
 
-class ProfileCache:
-    """Wire ``changed`` to PROFILES_CHANNEL of a Listener, and ``reload`` to its ``on_recovered``.
+class ProfileCache(Service):
+    """A cache of all Profiles.
 
-    While PostgreSQL is down, what is known stays in place; a voxrec that starts then knows what the last one kept in
-    ``snapshot``, which `keep`, called every second or so, brings up to date.
+    `invalidate` handles notifications of PROFILES_CHANNEL, `invalidate_all` the recovery of the Listener. While
+    PostgreSQL is down, the cache keeps its contents. At start it is filled from ``snapshot``, which `save_snapshot`,
+    called about once a second, keeps up to date.
+
+    ``loaded`` is true once the cache has contents, if only from the snapshot; ``confirmed`` once PostgreSQL was read.
     """
 
+    name = "profile cache"
     _log = Logger()
 
     def __init__(
@@ -46,38 +52,49 @@ class ProfileCache:
         self._pool = pool
         self._snapshot = snapshot
         self._defer_to_thread = defer_to_thread
-        # What is known and the snapshot does not hold. To write all of it for each change would take the time of
-        # requests and calls, and the disk's from PostgreSQL.
-        self._unkept: set[UUID] = set()
-        self._all_unkept = False
-        self._added = 0  # changes since the snapshot was written as a whole
-        self._keep_from = 0.0  # not before that
-        self._known = _Index()
+        # Changes that the snapshot lacks. Rewriting it for each change would take time from requests and calls, and
+        # disk bandwidth from PostgreSQL.
+        self._unsaved: set[UUID] = set()
+        self._all_unsaved = False
+        self._appended = 0  # changes appended since the snapshot was last rewritten
+        self._next_save_at = 0.0
+        self._index = _ProfileIndex()
         self._all_stale = False
         self._stale: set[UUID] = set()
-        self._reader: Deferred[None] | None = None
-        self.loaded = False  # something is known, if only from the last run
-        self.confirmed = False  # PostgreSQL has said so
+        self._refresher = SingleFlight(self._refresh, self._refresh_failed)
+        self.loaded = False
+        self.confirmed = False
 
     def __len__(self) -> int:
-        return len(self._known.profiles)
+        return len(self._index.profiles)
 
     def find(self, dialled: str) -> Profile | None:
-        """The Profile that a dialled user part means: its id in any letter case, or a number with or without ``+``."""
-        return self._known.find(dialled)
+        """Return the Profile for a dialled user part: its id in any letter case, or a number with or without ``+``."""
+        return self._index.find(dialled)
 
-    def changed(self, profile_id: str) -> None:
-        """Take it that a Profile came, changed or went."""
+    def invalidate(self, profile_id: str) -> None:
+        """Read a Profile again: it was created, changed or deleted."""
         self._stale.add(UUID(profile_id))
-        self._read()
+        self._request_refresh()
 
-    def reload(self) -> None:
-        """Take it that anything may have changed."""
+    def invalidate_all(self) -> None:
+        """Read all Profiles again: notifications may have been lost."""
         self._all_stale = True
-        self._read()
+        self._request_refresh()
 
-    async def start(self) -> None:
-        """Know what the last run knew, until PostgreSQL says how things are."""
+    def startService(self) -> Deferred[None]:
+        """Fill the cache from the snapshot, unless PostgreSQL was read before that."""
+        super().startService()
+        return Deferred.fromCoroutine(self._load_snapshot())
+
+    def stopService(self) -> Deferred[None]:
+        """Stop reading, and save the snapshot."""
+        super().stopService()
+        self._refresher.cancel()
+        self._next_save_at = 0.0
+        return Deferred.fromCoroutine(self.save_snapshot())
+
+    async def _load_snapshot(self) -> None:
         try:
             profiles = await self._defer_to_thread(self._snapshot.read)
         except SnapshotUnreadable as error:
@@ -86,119 +103,113 @@ class ProfileCache:
         if self.loaded:
             return
         for profile in profiles:
-            self._known.put(profile)
+            self._index.put(profile)
         self.loaded = True
-        self._log.info("{count} profiles known from the last run", count=len(self))
+        self._log.info("loaded {count} profiles from the snapshot of the last run", count=len(self))
 
-    async def stop(self) -> None:
-        """Read no more, and keep what is known."""
-        if self._reader is not None:
-            self._reader.cancel()
-        self._keep_from = 0.0
-        await self.keep()
-
-    async def keep(self) -> None:
-        """Bring the snapshot up to what is known now, where it is not, and it is not too soon after the last time."""
-        began = self._reactor.seconds()
-        if not (self._unkept or self._all_unkept) or began < self._keep_from:
+    async def save_snapshot(self) -> None:
+        """Save what has changed since the last call, unless the last write was too recent for the time it took."""
+        started = self._reactor.seconds()
+        if not (self._unsaved or self._all_unsaved) or started < self._next_save_at:
             return
-        changed, self._unkept = self._unkept, set()
-        anew, self._all_unkept = self._all_unkept or self._added > max(_ADDED, len(self)), False
+        changed, self._unsaved = self._unsaved, set()
+        rewrite, self._all_unsaved = self._all_unsaved or self._appended > max(_MIN_APPENDS, len(self)), False
         try:
-            if anew:
-                self._added = 0
-                await self._defer_to_thread(self._snapshot.write, list(self._known.profiles.values()))
+            if rewrite:
+                self._appended = 0
+                await self._defer_to_thread(self._snapshot.write, list(self._index.profiles.values()))
             else:
-                self._added += len(changed)
-                found = {one: self._known.profiles.get(str(one)) for one in changed}
-                gone = [one for one, profile in found.items() if profile is None]
+                self._appended += len(changed)
+                current = {profile_id: self._index.profiles.get(str(profile_id)) for profile_id in changed}
+                deleted = [profile_id for profile_id, profile in current.items() if profile is None]
                 await self._defer_to_thread(
-                    self._snapshot.add, [one for one in found.values() if one is not None], gone
+                    self._snapshot.append, [profile for profile in current.values() if profile is not None], deleted
                 )
         except OSError as error:
-            self._all_unkept = True
-            self._log.warn("the profiles cannot be kept for the next start: {error}", error=error)
+            self._all_unsaved = True
+            self._log.warn("the snapshot of the profiles cannot be saved, retrying: {error}", error=error)
         ended = self._reactor.seconds()
-        self._keep_from = ended + (ended - began) / _KEEPING
+        self._next_save_at = ended + (ended - started) / _SAVE_TIME_SHARE
 
-    async def when_loaded(self, seconds: float) -> None:
-        """Wait until they are known, though no longer than that."""
-        until = self._reactor.seconds() + seconds
-        while not self.loaded and self._reactor.seconds() < until:
-            await deferLater(self._reactor, _LOOK)
+    async def when_loaded(self, timeout: float) -> None:
+        """Return when the cache has contents, or after ``timeout`` seconds."""
+        deadline = self._reactor.seconds() + timeout
+        while not self.loaded and self._reactor.seconds() < deadline:
+            await deferLater(self._reactor, _LOADED_POLL_INTERVAL)
 
-    def _read(self) -> None:
-        if self._reader is None:
-            self._reader = reader = Deferred.fromCoroutine(self._refresh())
-            reader.addErrback(self._ended).addCallback(self._rest)
-
-    def _rest(self, _: None) -> None:
-        self._reader = None
+    def _request_refresh(self) -> None:
+        if not self._refresher.running:  # a run in progress reads what becomes stale meanwhile
+            self._refresher.request()
 
     async def _refresh(self) -> None:
-        await deferLater(self._reactor, _GATHER)
+        """Read what is stale, retrying while PostgreSQL is unavailable.
+
+        Not deferreds.retry: more may have become stale when it tries again.
+        """
+        await deferLater(self._reactor, _GATHER_DELAY)
         while self._all_stale or self._stale:
             try:
                 await self._pool.when_ready()
                 if self._all_stale:
-                    await self._refresh_all()
+                    await self._read_all()
                 else:
-                    await self._refresh_some()
+                    await self._read_stale()
             except StoreUnavailable:
-                await deferLater(self._reactor, _PAUSE)
+                await deferLater(self._reactor, _RETRY_DELAY)
 
-    async def _refresh_all(self) -> None:
+    def _refresh_failed(self, failure: Failure) -> None:
+        self._log.failure("the profiles could not be read; the next change of a profile reads them again", failure)
+
+    async def _read_all(self) -> None:
         self._all_stale = False
         self._stale.clear()
-        fresh = _Index()
+        index = _ProfileIndex()
         try:
-            async for page in self._profiles.pages(size=_AT_A_TIME):
+            async for page in self._profiles.pages(size=_BATCH_SIZE):
                 for profile in page:
-                    fresh.put(profile)
+                    index.put(profile)
         except BaseException:
             self._all_stale = True
             raise
-        self._known = fresh
-        self._all_unkept = True
+        self._index = index
+        self._all_unsaved = True
         if not self.confirmed:
             self.confirmed = self.loaded = True
-            self._log.info("{count} profiles known", count=len(self))
+            self._log.info("loaded {count} profiles from PostgreSQL", count=len(self))
 
-    async def _refresh_some(self) -> None:
-        wanted = set(list(self._stale)[:_AT_A_TIME])
-        self._stale -= wanted
+    async def _read_stale(self) -> None:
+        profile_ids = set(list(self._stale)[:_BATCH_SIZE])
+        self._stale -= profile_ids
         try:
-            profiles = await self._profiles.get_many(wanted)
+            profiles = await self._profiles.get_many(profile_ids)
         except BaseException:
-            self._stale |= wanted
+            self._stale |= profile_ids
             raise
-        for profile_id in wanted:
-            self._known.drop(str(profile_id))
+        for profile_id in profile_ids:
+            self._index.remove(str(profile_id))
         for profile in profiles:
-            self._known.put(profile)
-        self._unkept |= wanted
-
-    def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self._log.failure("the profiles could not be read", failure)
+            self._index.put(profile)
+        self._unsaved |= profile_ids
 
 
-class _Index:
+class _ProfileIndex:
+    """Profiles by id and by number."""
+
     def __init__(self) -> None:
         self.profiles: dict[str, Profile] = {}
-        self._ids: dict[str, str] = {}  # by number
+        self._id_by_number: dict[str, str] = {}
 
     def find(self, dialled: str) -> Profile | None:
         number = dialled if dialled.startswith("+") else f"+{dialled}"
-        return self.profiles.get(self._ids.get(number, dialled.lower()))
+        return self.profiles.get(self._id_by_number.get(number, dialled.lower()))
 
     def put(self, profile: Profile) -> None:
         key = str(profile.id)
         self.profiles[key] = profile
-        self._ids.update(dict.fromkeys(profile.numbers, key))
+        self._id_by_number.update(dict.fromkeys(profile.numbers, key))
 
-    def drop(self, key: str) -> None:
-        old = self.profiles.pop(key, None)
-        for number in old.numbers if old is not None else ():
-            if self._ids.get(number) == key:  # it may belong to another Profile already
-                del self._ids[number]
+    def remove(self, key: str) -> None:
+        profile = self.profiles.pop(key, None)
+        for number in profile.numbers if profile is not None else ():
+            if self._id_by_number.get(number) == key:  # the number may have been moved to another Profile
+                del self._id_by_number[number]

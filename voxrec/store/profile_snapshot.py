@@ -1,4 +1,4 @@
-"""The Profiles on the local disk: what a voxrec that starts while PostgreSQL is away knows of whom to call."""
+"""A copy of all Profiles on the local disk, so that voxrec can accept calls if it starts while PostgreSQL is down."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -12,69 +12,69 @@ import msgspec
 from voxrec.errors import Unavailable
 from voxrec.model import Profile
 
-_AT_A_TIME: Final = 50  # lines encoded without a chance for other threads
+_BATCH_SIZE: Final = 50  # lines that are encoded without releasing the GIL
 
 
 class SnapshotUnreadable(Unavailable):
-    """There is none, or it cannot be read."""
+    """The snapshot does not exist or cannot be read."""
 
     code = "snapshot-unreadable"
 
 
 class ProfileSnapshot:
-    """One file, a Profile a line as JSON; what comes later in it counts, and an id alone is a Profile that went.
+    """A file of JSON lines: a Profile, or the id of a Profile that was deleted. Later lines override earlier ones.
 
-    All methods block: run them in a thread, one at a time.
+    All methods block: call them from a thread, one at a time.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def write(self, profiles: Iterable[Profile]) -> None:
-        """Replace what is there; OSError."""
+        """Replace the file. Raises OSError."""
         temporary = self._path.with_suffix(".new")
-        # addresses and metadata are in it
-        _fill(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), profiles)
+        # Only the owner may read it: it holds addresses and metadata.
+        _write_lines(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), profiles)
         temporary.replace(self._path)
 
-    def add(self, changed: Iterable[Profile], gone: Iterable[UUID]) -> None:
-        """Put what changed behind what is there. OSError; after one, only `write` makes it whole again."""
-        _fill(os.open(self._path, os.O_WRONLY | os.O_APPEND), chain(changed, gone))
+    def append(self, changed: Iterable[Profile], deleted: Iterable[UUID]) -> None:
+        """Append changes. Raises OSError; the file may then end with an incomplete line until the next `write`."""
+        _write_lines(os.open(self._path, os.O_WRONLY | os.O_APPEND), chain(changed, deleted))
 
     def read(self) -> list[Profile]:
-        """What was written last. SnapshotUnreadable."""
+        """Return the Profiles. Raises SnapshotUnreadable."""
         decoder: msgspec.json.Decoder[Profile | UUID] = msgspec.json.Decoder(Profile | UUID)
-        known: dict[UUID, Profile] = {}
+        profiles: dict[UUID, Profile] = {}
         lines = 0
         try:
             with self._path.open("rb") as file:
                 for line in file:
-                    told = decoder.decode(line)
+                    entry = decoder.decode(line)
                     lines += 1
-                    if isinstance(told, UUID):
-                        known.pop(told, None)
+                    if isinstance(entry, UUID):
+                        profiles.pop(entry, None)
                     else:
-                        known[told.id] = told
+                        profiles[entry.id] = entry
         except OSError as error:
-            raise SnapshotUnreadable(f"the Profiles of the last run cannot be read: {error}") from error
+            raise SnapshotUnreadable(f"the snapshot of the profiles cannot be read: {error}") from error
         except msgspec.DecodeError as error:
-            # a machine that lost its power may leave half of what was added last; what stands before it was true
+            # A power failure may cut off the last lines; those before are valid.
             if not lines:
-                raise SnapshotUnreadable(f"the Profiles of the last run cannot be read: {error}") from error
-        return list(known.values())
+                raise SnapshotUnreadable(f"the snapshot of the profiles cannot be read: {error}") from error
+        return list(profiles.values())
 
 
-def _fill(descriptor: int, lines: Iterable[Profile | UUID]) -> None:
-    """Write and sync a file, and close it."""
+def _write_lines(descriptor: int, lines: Iterable[Profile | UUID]) -> None:
+    """Write and sync lines, and close the file."""
     encoder = msgspec.json.Encoder()
     with os.fdopen(descriptor, "wb") as file:
-        for some in _batches(lines):
-            file.write(encoder.encode_lines(some))
+        for batch in _batches(lines):
+            file.write(encoder.encode_lines(batch))
         file.flush()
         os.fsync(file.fileno())
 
 
 def _batches(lines: Iterable[Profile | UUID]) -> Iterator[list[Profile | UUID]]:
-    rest = iter(lines)
-    while some := list(islice(rest, _AT_A_TIME)):
-        yield some
+    remaining = iter(lines)
+    while batch := list(islice(remaining, _BATCH_SIZE)):
+        yield batch

@@ -14,8 +14,9 @@ from psycopg2.errors import ForeignKeyViolation
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Profile
-from voxrec.postgres.connection import Prepared, Row
-from voxrec.postgres.pool import Pool, Transaction
+from voxrec.postgres.pool import Pool
+from voxrec.postgres.statement import PreparedStatement, Row
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.audit import INSERT_ENTRY_FROM, entry_values
 from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, iterate_pages, newest
@@ -33,15 +34,15 @@ _INSERT: Final = f"""
 """
 _SET: Final = f"UPDATE profiles SET ({_COLUMNS.listed}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s"
 _UPDATE: Final = f"{_SET} RETURNING {_COLUMNS.listed}"
-_GET: Final = Prepared(f"{_SELECT} WHERE id = %s")
-_SOME: Final = Prepared(f"{_SELECT} WHERE id = ANY(%s)")
+_GET: Final = PreparedStatement(f"{_SELECT} WHERE id = %s")
+_SOME: Final = PreparedStatement(f"{_SELECT} WHERE id = ANY(%s)")
 # A row's xmin names the transaction that wrote this version of it (PostgreSQL, System Columns): where it is the same,
 # nobody has changed the row, and no lock was needed to know. Each change of the numbers writes the row as well.
-_READ: Final = Prepared(f"SELECT xmin::text, {_WHOLE} WHERE id = %s")
-_CREATE: Final = Prepared(
+_READ: Final = PreparedStatement(f"SELECT xmin::text, {_WHOLE} WHERE id = %s")
+_CREATE: Final = PreparedStatement(
     f"WITH stored AS ({_INSERT}), noted AS ({INSERT_ENTRY_FROM} FROM stored) SELECT * FROM stored"
 )
-_CHANGE: Final = Prepared(f"""
+_CHANGE: Final = PreparedStatement(f"""
     WITH stored AS ({_SET} AND xmin = %s::xid RETURNING {_COLUMNS.listed}), noted AS ({INSERT_ENTRY_FROM} FROM stored)
     SELECT * FROM stored
 """)

@@ -12,7 +12,8 @@ import msgspec
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Prompt
-from voxrec.postgres.pool import Pool, Transaction
+from voxrec.postgres.pool import Pool
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, iterate_pages, newest
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook

@@ -13,8 +13,9 @@ import msgspec
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Job, JobKind, JobState, Recording, RecordingState
-from voxrec.postgres.connection import Prepared, Row
-from voxrec.postgres.pool import Pool, Transaction
+from voxrec.postgres.pool import Pool
+from voxrec.postgres.statement import PreparedStatement, Row
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
 from voxrec.store.jobs import JOB_COLUMNS, enqueue_erase, job_from_row
 from voxrec.store.keyset import Conditions, iterate_pages, newest
@@ -24,7 +25,7 @@ from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 _JSONB: Final = frozenset({"timeline", "verdict", "metadata"})
 _COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
 _SELECT: Final = f"SELECT {_COLUMNS.listed} FROM recordings"
-_GET: Final = Prepared(f"{_SELECT} WHERE id = %s")
+_GET: Final = PreparedStatement(f"{_SELECT} WHERE id = %s")
 _INSERT: Final = f"""
     INSERT INTO recordings ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
     RETURNING {_COLUMNS.listed}
@@ -35,7 +36,7 @@ _UPDATE: Final = f"""
 """
 # Once FINISH is owed the call has said its last word, even where the row was deleted since. Before that, a later
 # snapshot goes before an earlier one, and the end of the call before all, whatever the clock did meanwhile.
-_RECORD: Final = Prepared(f"""
+_RECORD: Final = PreparedStatement(f"""
     WITH told AS (
         INSERT INTO recordings AS old ({_COLUMNS.listed}, snapshot_at)
         SELECT {_COLUMNS.listed}, updated_at FROM jsonb_populate_recordset(NULL::recordings, %s) AS said
@@ -64,7 +65,7 @@ _RESULT: Final = Columns(
     elsewhere=frozenset({"id", "metadata", "legal_hold", "created_at", "updated_at"}),
 )
 # Whose Profile has no address is mailed to nobody; of a Profile that is gone the job has to say so.
-_SETTLE: Final = Prepared(f"""
+_SETTLE: Final = PreparedStatement(f"""
     WITH settled AS (
         UPDATE recordings AS old
         SET ({_RESULT.listed}) = ROW ({_RESULT.placeholders}), updated_at = greatest(old.updated_at, %s)

@@ -13,7 +13,7 @@ from voxrec.cursor import Cursor
 from voxrec.errors import FieldError, InvalidInput, NotFound
 from voxrec.model import Token
 from voxrec.postgres.database import Database
-from voxrec.postgres.pool import Transaction
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, iterate_pages, newest
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from voxrec.idempotency import IdempotencyKey, IdempotencyRecord
 from voxrec.model import AuditEntry
-from voxrec.postgres.pool import Transaction
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.audit import insert_entry
 from voxrec.store.idempotency import insert_record
 

@@ -14,7 +14,7 @@ import psycopg2
 import yaml
 from twisted.internet.threads import deferToThread
 
-from voxrec.postgres.embedded import Cluster
+from voxrec.postgres.cluster import Cluster
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.chaos.schedule import FaultKind
 from voxrec.sandbox.chaos.verification import AllowedEffects

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.internet.task import deferLater
 
 from voxrec.errors import VoxrecError
-from voxrec.postgres.embedded import Cluster
+from voxrec.postgres.cluster import Cluster
 from voxrec.sandbox.chaos.faults import ALLOWED_EFFECTS, DiskFull, Environment, Fault, mount_tmpfs
 from voxrec.sandbox.chaos.inspection import asterisk_leftovers, read_metrics
 from voxrec.sandbox.chaos.phones import CalleePhones, CallerPhones, parse_call_logs
@@ -23,6 +23,7 @@ from voxrec.sandbox.chaos.tone_detection import tone_seconds_by_side
 from voxrec.sandbox.chaos.verification import FoundRecording, Outage, Report, Verification
 from voxrec.sandbox.console import ReportProgress
 from voxrec.sandbox.mailbox import Mailbox
+from voxrec.sandbox.postgres_account import prepare_postgres_directory
 from voxrec.sandbox.stack import Stack
 
 SETTLE_SECONDS: Final = 240.0
@@ -87,6 +88,7 @@ class ChaosRun:
         self._began = time.time()
         mailbox = Mailbox(directory / "mailbox")
         mailbox.listen(reactor)
+        prepare_postgres_directory(directory / "postgresql")
         cluster = Cluster(directory / "postgresql")
         self._callees = CalleePhones(reactor, directory / "callees", rootfs)
         self._callers: CallerPhones | None = None
