@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxrec.api.app import RestApp
+from voxrec.api.authentication import StaticTokens, StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.metrics import MetricsRoutes
 from voxrec.archive.local import LocalArchive
@@ -71,7 +72,7 @@ from voxrec.store.recordings import Recordings
 from voxrec.store.statistics import PendingJobs, read_statistics
 from voxrec.store.tokens import Tokens
 from voxrec.systemd import sd_notify
-from voxrec.web.auth import ChainAuthenticator, StaticTokens, StoredTokens
+from voxrec.web.auth import ChainAuthenticator
 from voxrec.web.site import RestSite
 from voxrec.web.uploads import discard_leftovers
 
@@ -488,7 +489,7 @@ class _Gateway(SequentialMultiService):
         Deferred.fromCoroutine(self._link.sweep())
 
     def _tokens_changed(self, token_id: str = "") -> None:
-        self._stored_tokens.changed(token_id)
+        self._stored_tokens.invalidate(token_id)
         self._feed.disconnect_all()
 
     async def _start_worker(self) -> None:

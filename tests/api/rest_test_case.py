@@ -19,6 +19,7 @@ from twisted.web.resource import Resource
 
 from tests.database import DatabaseTestCase, reactor
 from voxrec.api.app import RestApp
+from voxrec.api.authentication import StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.health import Probe
 from voxrec.api.metrics import MetricsRoutes
@@ -36,7 +37,7 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
-from voxrec.web.auth import Authenticator, ChainAuthenticator, Principal, Role, StoredTokens
+from voxrec.web.auth import Authenticator, ChainAuthenticator, Principal, Role
 from voxrec.web.problems import NotAuthenticated
 from voxrec.web.request import Request
 from voxrec.web.response import Response

@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.rest_test_case import RoleTokens, call_handler
 from voxrec.api.health import PROBE_TIMEOUT, HealthRoutes, Probe
-from voxrec.web.auth import AccessControl, LoginThrottle
+from voxrec.web.auth import AccessControl
 from voxrec.web.dispatcher import Dispatcher
+from voxrec.web.login_throttle import LoginThrottle
 
 
 async def ready() -> str | None:

@@ -10,7 +10,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.api.rest_test_case import PROMPT_ID, RestTestCase
 from tests.database import reactor
-from voxrec.web.auth import LoginThrottle
+from voxrec.web.login_throttle import LoginThrottle
 
 JOB: Final = UUID("66666666-6666-4666-8666-666666666666")
 SETTINGS: Final = """
@@ -41,7 +41,7 @@ class ContractTests(RestTestCase):
     timeout = 180
 
     async def test_all_checks_of_schemathesis(self) -> None:
-        self.patch(LoginThrottle, "FREE", 10**9)  # wrong tokens come from the same address by the hundred
+        self.patch(LoginThrottle, "FREE_FAILURES", 10**9)  # wrong tokens come from the same address by the hundred
         directory = self.make_directory()
         settings = directory / "schemathesis.toml"
         settings.write_text(SETTINGS)

@@ -9,12 +9,14 @@ from twisted.internet.task import Clock, deferLater
 from tests.api.rest_test_case import CREATED_AT, PUBLIC_URL, ClientResponse, RestTestCase
 from tests.database import DatabaseTestCase, reactor, until
 from tests.subtest import subtest
+from voxrec.api.authentication import StaticTokens, StoredTokens
 from voxrec.errors import StoreUnavailable
 from voxrec.model import RecordingState, Role, Token
 from voxrec.postgres.listener import TOKENS_CHANNEL, Listener
 from voxrec.store.tokens import SECRET_PREFIX, Tokens, generate_secret, hash_secret
-from voxrec.web.auth import AccessControl, ChainAuthenticator, LoginThrottle, StaticTokens, StoredTokens
+from voxrec.web.auth import AccessControl, ChainAuthenticator
 from voxrec.web.dispatcher import Dispatcher
+from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.problems import NotAuthenticated
 
 HOME: Final = "192.0.2.1"
@@ -184,11 +186,11 @@ class Daemon:
         self.stored = StoredTokens(reactor, tokens)
         self.gate = AccessControl(self.stored, LoginThrottle(reactor))
         self.heard = 0
-        self.listener = Listener(reactor, dsn, {TOKENS_CHANNEL: self.hear}, self.stored.changed)
+        self.listener = Listener(reactor, dsn, {TOKENS_CHANNEL: self.hear}, self.stored.invalidate)
 
     def hear(self, payload: str) -> None:
         self.heard += 1
-        self.stored.changed(payload)
+        self.stored.invalidate(payload)
 
     async def lets_in(self, secret: str) -> bool:
         try:
@@ -242,7 +244,7 @@ class RevocationTests(DatabaseTestCase):
         async def overtaken(secret_digest: bytes) -> Token | None:
             found = await find(secret_digest)
             await self.tokens.revoke(self.token.id)
-            daemon.stored.changed()
+            daemon.stored.invalidate()
             return found
 
         self.patch(self.tokens, "find", overtaken)

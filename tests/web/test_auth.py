@@ -1,4 +1,4 @@
-"""Tokens, roles, and who has to wait."""
+"""Tests of voxrec.web.auth."""
 
 from typing import Final
 
@@ -10,18 +10,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.rest_test_case import RoleTokens
 from tests.subtest import subtest
-from voxrec.web.auth import AccessControl, Authenticator, LoginThrottle, Principal, Role, StaticTokens, bearer
+from voxrec.web.auth import AccessControl, Authenticator, Principal, Role, bearer_token
+from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.problems import NotAllowed, NotAuthenticated, RestError, TooManyAttempts
 
-HOME: Final = "192.0.2.1"
+ADDRESS: Final = "192.0.2.1"
 
 
 class RoleTests(SynchronousTestCase):
-    def test_each_covers_those_before_it(self) -> None:
-        covered = {(one, other) for one in Role for other in Role if one.includes(other)}
+    def test_each_role_includes_the_lesser_ones(self) -> None:
+        included = {(one, other) for one in Role for other in Role if one.includes(other)}
         admin, provision, read = Role.ADMIN, Role.PROVISION, Role.READ
         self.assertEqual(
-            covered,
+            included,
             {
                 (admin, admin),
                 (admin, provision),
@@ -32,28 +33,28 @@ class RoleTests(SynchronousTestCase):
             },
         )
 
-    def test_the_refusal_names_what_is_needed(self) -> None:
-        error = self.assertRaises(NotAllowed, Principal("crm", Role.READ).require, Role.ADMIN)
-        self.assertEqual(error.detail, "This needs the role admin; 'crm' has the role read.")
+    def test_error_names_the_required_role(self) -> None:
+        error = self.assertRaises(NotAllowed, Principal("crm", Role.READ).require_role, Role.ADMIN)
+        self.assertEqual(error.detail, "This request requires the role admin; 'crm' has the role read.")
         self.assertIn("insufficient_scope", error.headers["WWW-Authenticate"])
 
 
-class BearerTests(SynchronousTestCase):
+class BearerTokenTests(SynchronousTestCase):
     def test_token(self) -> None:
         for header in ("Bearer abc", "bearer  abc ", "BEARER abc"):
             with subtest(header):
-                self.assertEqual(bearer(header), "abc")
+                self.assertEqual(bearer_token(header), "abc")
 
-    def test_none(self) -> None:
+    def test_no_token(self) -> None:
         for header in ("", "Bearer", "Bearer ", "Basic abc", "abc", "Bearerabc"):
             with subtest(header):
-                error = self.assertRaises(NotAuthenticated, bearer, header)
+                error = self.assertRaises(NotAuthenticated, bearer_token, header)
                 self.assertEqual(error.headers, {"WWW-Authenticate": 'Bearer realm="voxrec"'})
 
     @given(st.text(max_size=80))
-    def test_never_anything_else(self, header: str) -> None:
+    def test_arbitrary_header(self, header: str) -> None:
         try:
-            token = bearer(header)
+            token = bearer_token(header)
         except NotAuthenticated:
             return
         self.assertTrue(token)
@@ -62,217 +63,115 @@ class BearerTests(SynchronousTestCase):
         self.assertEqual(header.strip()[:7].lower(), "bearer ")
 
     @given(st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Zs")), min_size=1), st.integers(1, 4))
-    def test_every_token_comes_through(self, token: str, spaces: int) -> None:
-        self.assertEqual(bearer(f"Bearer{' ' * spaces}{token}"), token)
+    def test_arbitrary_token(self, token: str, spaces: int) -> None:
+        self.assertEqual(bearer_token(f"Bearer{' ' * spaces}{token}"), token)
 
 
-class StaticTokensTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.tokens = StaticTokens({"one": "first", "two": "sécond", "unset": ""})
-
-    def request(self, token: str) -> Principal:
-        return self.successResultOf(Deferred.fromCoroutine(self.tokens.authenticate(token)))
-
-    def test_known(self) -> None:
-        self.assertEqual(self.request("first"), Principal("one", Role.ADMIN))
-        self.assertEqual(self.request("sécond"), Principal("two", Role.ADMIN))
-
-    def test_unknown(self) -> None:
-        for token in ("", "firs", "first ", "FIRST", "one", "\udcff"):
-            with subtest(token):
-                failed = Deferred.fromCoroutine(self.tokens.authenticate(token))
-                error = self.failureResultOf(failed, NotAuthenticated).value
-                assert isinstance(error, NotAuthenticated)
-                self.assertIn('error="invalid_token"', error.headers["WWW-Authenticate"])
-
-
-class AttemptsTests(SynchronousTestCase):
+class AccessControlTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.attempts = LoginThrottle(self.clock)
+        authenticator: Authenticator = RoleTokens()
+        self.access_control = AccessControl(authenticator, LoginThrottle(self.clock))
 
-    def fail_from(self, address: str, times: int) -> None:
-        for n in range(times):
-            self.attempts.wrong(address, f"guess {n}")
+    def outcome(self, authorization: str, role: Role = Role.READ) -> str:
+        """Return "admitted" or the error code."""
+        admission = Deferred.fromCoroutine(self.access_control.admit(ADDRESS, authorization, role))
+        result = self.successResultOf(admission.addErrback(lambda failure: failure.value))
+        return result.code if isinstance(result, RestError) else "admitted"
 
-    def waiting(self, address: str = HOME, token: str = "next") -> int:
-        try:
-            self.attempts.admit(address, token)
-        except TooManyAttempts as error:
-            return int(error.headers["Retry-After"])
-        return 0
-
-    def test_a_few_are_free(self) -> None:
-        self.fail_from(HOME, LoginThrottle.FREE)
-        self.assertEqual(self.waiting(), 0)
-
-    def test_then_twice_as_long_each_time(self) -> None:
-        self.fail_from(HOME, LoginThrottle.FREE)
-        waits = []
-        for _ in range(9):
-            self.fail_from(HOME, 1)
-            waits.append(self.waiting() - 1)
-        self.assertEqual(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60])
-
-    def test_the_wait_ends(self) -> None:
-        self.fail_from(HOME, LoginThrottle.FREE + 3)
-        self.clock.advance(3.9)
-        self.assertEqual(self.waiting(), 1)
-        self.clock.advance(0.2)
-        self.assertEqual(self.waiting(), 0)
-
-    def test_an_address_is_forgotten(self) -> None:
-        self.fail_from(HOME, 50)
-        self.clock.advance(LoginThrottle.FORGET + 1)
-        self.fail_from(HOME, 1)
-        self.assertEqual(self.waiting(), 0)
-
-    def test_other_addresses_do_not_wait(self) -> None:
-        self.fail_from(HOME, 50)
-        self.assertEqual(self.waiting("192.0.2.2"), 0)
-
-    def test_one_ipv6_network_is_one_client(self) -> None:
-        self.fail_from("2001:db8::1", 50)
-        self.assertGreater(self.waiting("2001:db8::ffff:2"), 0)
-        self.assertEqual(self.waiting("2001:db8:0:1::1"), 0)
-
-    def test_ipv4_in_ipv6_is_ipv4(self) -> None:
-        self.fail_from(f"::ffff:{HOME}", 50)
-        self.assertGreater(self.waiting(), 0)
-        self.assertEqual(self.waiting("::ffff:192.0.2.2"), 0)
-
-    def test_what_is_no_address_is_one_client(self) -> None:
-        self.fail_from("unix", 50)
-        self.assertGreater(self.waiting("unix"), 0)
-
-    def test_a_good_token_goes_on_working(self) -> None:
-        self.attempts.right(HOME, "good")
-        self.fail_from(HOME, 50)
-        self.assertEqual(self.waiting(token="good"), 0)
-        self.assertGreater(self.waiting(token="bad"), 0)
-        self.assertGreater(self.waiting("192.0.2.1", "good "), 0)
-
-    def test_a_good_token_forgives_nothing(self) -> None:
-        self.fail_from(HOME, 50)
-        self.attempts.right(HOME, "good")
-        self.assertGreater(self.waiting(), 0)
-
-    def test_a_token_that_was_revoked_waits_like_others(self) -> None:
-        self.attempts.right(HOME, "good")
-        self.fail_from(HOME, 50)
-        self.attempts.wrong(HOME, "good")
-        self.assertGreater(self.waiting(token="good"), 0)
-
-    def test_memory_is_bounded(self) -> None:
-        for n in range(LoginThrottle.LIMIT + 100):
-            self.attempts.wrong(f"host {n}", "x")
-            self.attempts.right(f"host {n}", "x")
-        self.assertEqual(
-            (len(self.attempts._wrong), len(self.attempts._right)), (LoginThrottle.LIMIT, LoginThrottle.LIMIT)
-        )
-
-
-class GateTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        known: Authenticator = RoleTokens()
-        self.gate = AccessControl(known, LoginThrottle(self.clock))
-
-    def knock(self, authorization: str, needed: Role = Role.READ) -> str:
-        admitted = Deferred.fromCoroutine(self.gate.admit(HOME, authorization, needed))
-        result = self.successResultOf(admitted.addErrback(lambda failure: failure.value))
-        return result.code if isinstance(result, RestError) else "in"
-
-    def test_in(self) -> None:
-        self.assertEqual(self.knock("Bearer admin", Role.ADMIN), "in")
+    def test_admitted(self) -> None:
+        self.assertEqual(self.outcome("Bearer admin", Role.ADMIN), "admitted")
 
     def test_refused(self) -> None:
-        self.assertEqual(self.knock("Bearer nobody"), "not-authenticated")
-        self.assertEqual(self.knock(""), "not-authenticated")
-        self.assertEqual(self.knock("Bearer read", Role.ADMIN), "not-allowed")
+        self.assertEqual(self.outcome("Bearer nobody"), "not-authenticated")
+        self.assertEqual(self.outcome(""), "not-authenticated")
+        self.assertEqual(self.outcome("Bearer read", Role.ADMIN), "not-allowed")
 
-    def test_guessing_is_slowed(self) -> None:
-        answers = [self.knock(f"Bearer guess{n}") for n in range(8)]
-        self.assertEqual(answers, ["not-authenticated"] * 6 + ["too-many-attempts"] * 2)
-        self.assertEqual(self.knock("Bearer admin"), "too-many-attempts")
+    def test_guessing_is_delayed(self) -> None:
+        outcomes = [self.outcome(f"Bearer guess{n}") for n in range(8)]
+        self.assertEqual(outcomes, ["not-authenticated"] * 6 + ["too-many-attempts"] * 2)
+        self.assertEqual(self.outcome("Bearer admin"), "too-many-attempts")
         self.clock.advance(1.1)
-        self.assertEqual(self.knock("Bearer admin"), "in")
+        self.assertEqual(self.outcome("Bearer admin"), "admitted")
 
-    def test_neither_no_token_nor_a_small_role_counts(self) -> None:
+    def test_missing_token_and_insufficient_role_are_no_failures(self) -> None:
         for _ in range(20):
-            self.knock("")
-            self.knock("Bearer read", Role.ADMIN)
-        self.assertEqual(self.knock("Bearer read"), "in")
+            self.outcome("")
+            self.outcome("Bearer read", Role.ADMIN)
+        self.assertEqual(self.outcome("Bearer read"), "admitted")
 
     def test_errors_are_problems(self) -> None:
-        for kind, status in ((NotAuthenticated, 401), (NotAllowed, 403), (TooManyAttempts, 429)):
-            self.assertTrue(issubclass(kind, RestError))
-            self.assertEqual(kind.status, status)
+        for error, status in ((NotAuthenticated, 401), (NotAllowed, 403), (TooManyAttempts, 429)):
+            self.assertTrue(issubclass(error, RestError))
+            self.assertEqual(error.status, status)
 
 
-class SlowTokens:
-    """An authenticator that answers when it is told to."""
+class SlowAuthenticator:
+    """An authenticator that responds when a test says so."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, Deferred[Principal]]] = []
+        self.pending: list[tuple[str, Deferred[Principal]]] = []
 
     async def authenticate(self, token: str) -> Principal:
-        answer: Deferred[Principal] = Deferred()
-        self.asked.append((token, answer))
-        return await answer
+        result: Deferred[Principal] = Deferred()
+        self.pending.append((token, result))
+        return await result
 
-    def answer(self) -> None:
-        """Each token is wrong, but the ones that are named good."""
-        asked, self.asked = self.asked, []
-        for token, answer in asked:
+    def respond(self) -> None:
+        """Accept the tokens that begin with "good", and reject the others."""
+        pending, self.pending = self.pending, []
+        for token, result in pending:
             if token.startswith("good"):
-                answer.callback(Principal(token, Role.ADMIN))
+                result.callback(Principal(token, Role.ADMIN))
             else:
-                answer.errback(NotAuthenticated("no"))
+                result.errback(NotAuthenticated("no"))
 
 
-class ParallelTests(SynchronousTestCase):
-    """Who guesses many tokens at once."""
+class ParallelAttemptsTests(SynchronousTestCase):
+    """A client that tries many tokens at the same time."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.tokens = SlowTokens()
-        self.attempts = LoginThrottle(self.clock)
-        self.gate = AccessControl(self.tokens, self.attempts)
+        self.authenticator = SlowAuthenticator()
+        self.throttle = LoginThrottle(self.clock)
+        self.access_control = AccessControl(self.authenticator, self.throttle)
 
-    def knock(self, tokens: list[str], address: str = HOME) -> list[str]:
-        """What each is answered, all of them being sent before the first answer."""
-        results: list[str] = []
+    def outcomes(self, tokens: list[str], address: str = ADDRESS) -> list[str]:
+        """Try all tokens before the first response; return each outcome."""
+        outcomes: list[str] = []
         for token in tokens:
-            admitted = Deferred.fromCoroutine(self.gate.admit(address, f"Bearer {token}", Role.READ))
-            admitted.addCallbacks(lambda _: results.append("in"), lambda failure: results.append(failure.value.code))
-        self.tokens.answer()
-        return results
+            admission = Deferred.fromCoroutine(self.access_control.admit(address, f"Bearer {token}", Role.READ))
+            admission.addCallbacks(
+                lambda _: outcomes.append("admitted"), lambda failure: outcomes.append(failure.value.code)
+            )
+        self.authenticator.respond()
+        return outcomes
 
-    def test_no_more_are_looked_at_than_one_after_the_other(self) -> None:
-        answers = self.knock([f"guess {n}" for n in range(50)])
-        self.assertEqual(answers.count("not-authenticated"), LoginThrottle.FREE + 1)
-        self.assertEqual(answers.count("too-many-attempts"), 50 - LoginThrottle.FREE - 1)
+    def test_as_many_are_tried_as_one_after_another(self) -> None:
+        outcomes = self.outcomes([f"guess {n}" for n in range(50)])
+        self.assertEqual(outcomes.count("not-authenticated"), LoginThrottle.FREE_FAILURES + 1)
+        self.assertEqual(outcomes.count("too-many-attempts"), 50 - LoginThrottle.FREE_FAILURES - 1)
 
-    def test_after_a_wait_one_is_looked_at(self) -> None:
-        self.knock([f"guess {n}" for n in range(50)])
+    def test_one_is_tried_after_a_delay(self) -> None:
+        self.outcomes([f"guess {n}" for n in range(50)])
         self.clock.advance(1.1)
-        self.assertEqual(self.knock([f"again {n}" for n in range(50)]).count("not-authenticated"), 1)
+        self.assertEqual(self.outcomes([f"again {n}" for n in range(50)]).count("not-authenticated"), 1)
 
-    def test_one_token_many_times_is_one_attempt(self) -> None:
-        self.assertEqual(self.knock(["good"] * 50), ["in"] * 50)
-        self.assertEqual(self.knock(["good"] * 50), ["in"] * 50)
+    def test_parallel_attempts_with_one_token_count_once(self) -> None:
+        self.assertEqual(self.outcomes(["good"] * 50), ["admitted"] * 50)
+        self.assertEqual(self.outcomes(["good"] * 50), ["admitted"] * 50)
 
-    def test_a_good_one_that_is_known_does_not_wait_for_guesses(self) -> None:
-        self.knock(["good"])
-        answers = self.knock([*(f"guess {n}" for n in range(20)), "good"])
-        self.assertEqual(answers[-1], "in")
+    def test_accepted_token_is_not_delayed_by_guesses(self) -> None:
+        self.outcomes(["good"])
+        outcomes = self.outcomes([*(f"guess {n}" for n in range(20)), "good"])
+        self.assertEqual(outcomes[-1], "admitted")
 
-    def test_other_addresses_are_not_concerned(self) -> None:
+    def test_other_addresses_are_not_delayed(self) -> None:
         for n in range(20):
-            Deferred.fromCoroutine(self.gate.admit(HOME, f"Bearer {n}", Role.READ)).addErrback(lambda _: None)
-        self.assertEqual(self.knock(["good"], "192.0.2.2")[-1:], ["in"])
+            admission = Deferred.fromCoroutine(self.access_control.admit(ADDRESS, f"Bearer {n}", Role.READ))
+            admission.addErrback(lambda _: None)
+        self.assertEqual(self.outcomes(["good"], "192.0.2.2")[-1:], ["admitted"])
 
-    def test_nothing_is_left(self) -> None:
-        self.knock([f"{kind} {n}" for n in range(5) for kind in ("good", "guess")])
-        self.assertEqual(self.attempts._pending, {})
+    def test_pending_attempts_are_removed(self) -> None:
+        self.outcomes([f"{kind} {n}" for n in range(5) for kind in ("good", "guess")])
+        self.assertEqual(self.throttle._pending, {})

@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
 from tests.api.rest_test_case import RoleTokens, call_handler
-from voxrec.web.auth import AccessControl, LoginThrottle
+from voxrec.web.auth import AccessControl
 from voxrec.web.dispatcher import Dispatcher
+from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.response_writer import STALL

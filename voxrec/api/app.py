@@ -36,12 +36,13 @@ from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
 from voxrec.threads import DeferToThread
-from voxrec.web.auth import AccessControl, Authenticator, LoginThrottle, Scoped
+from voxrec.web.auth import AccessControl, Authenticator, Scoped
 from voxrec.web.binding import call_handler
 from voxrec.web.cors import Cors
 from voxrec.web.dispatcher import Answered, Dispatcher, problem_response
 from voxrec.web.docs import DocsRoutes
 from voxrec.web.idempotency import IdempotencyMiddleware
+from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.openapi import ApiInfo
 from voxrec.web.problems import BadRequest
 from voxrec.web.site import UploadPolicy

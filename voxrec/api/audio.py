@@ -96,7 +96,7 @@ class AudioRoutes:
 
         With `format` or `channel`, the audio is converted for this response; ranges are then not supported.
         """
-        recording = await self._recordings.of(request.principal).get(request.id)
+        recording = await self._recordings.visible_to(request.principal).get(request.id)
         path = require_audio(recording)
         channel, name = request.query.get("channel"), request.query.get("format", recording.format)
         _require_channel(recording, channel)
@@ -154,7 +154,7 @@ class AudioRoutes:
         caller is on the left.
         """
         upload: Upload = request.body
-        recordings = self._recordings.of(request.principal)
+        recordings = self._recordings.visible_to(request.principal)
         self._require_pending(request, await recordings.get(request.id))
         info, duration = await self._defer_to_thread(inspect_audio, upload.path, _MAX_CHANNELS, _MAX_UPLOAD_DURATION)
         audio_format = find_format(info.container, info.subtype)

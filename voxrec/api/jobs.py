@@ -79,23 +79,25 @@ class JobRoutes:
         )
 
     async def _list(self, request: Request) -> Response:
-        listing = Paginator(self._jobs.of(request.principal), _representation, self._public_url)
+        listing = Paginator(self._jobs.visible_to(request.principal), _representation, self._public_url)
         return await listing.respond(request, _filter(request.query))
 
     async def _show(self, request: Request) -> Response:
         return conditional_get(
-            request.conditions, _representation(await self._jobs.of(request.principal).get(request.id))
+            request.conditions, _representation(await self._jobs.visible_to(request.principal).get(request.id))
         )
 
     async def _restart(self, request: Request) -> Response:
         """Try a dead job, or one that waits, at once and as if for the first time; whoever refused a mail gets it."""
         return updated(
-            _representation(await self._jobs.of(request.principal).restart(request.id, partial(_require_same, request)))
+            _representation(
+                await self._jobs.visible_to(request.principal).restart(request.id, partial(_require_same, request))
+            )
         )
 
     async def _drop(self, request: Request) -> Response:
         """What it was to do stays undone. A Recording that is not finished yet cannot do without its job."""
-        await self._jobs.of(request.principal).delete(request.id, partial(_require_same, request))
+        await self._jobs.visible_to(request.principal).delete(request.id, partial(_require_same, request))
         return no_content()
 
 

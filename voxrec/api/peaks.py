@@ -92,7 +92,7 @@ class PeaksRoutes:
 
     async def _respond(self, request: Request, media_type: str, encode: Encode) -> Response:
         points = request.query.get("points", _DEFAULT_POINTS)
-        recording = await self._recordings.of(request.principal).get(request.id)
+        recording = await self._recordings.visible_to(request.principal).get(request.id)
         path = require_audio(recording)
         etag = f'"{recording.sha256 or recording.id}-{media_type.rpartition("/")[2]}-{points}"'
         request.conditions.require_readable(etag)

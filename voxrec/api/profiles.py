@@ -101,13 +101,13 @@ class ProfileRoutes:
         )
 
     async def _list(self, request: Request) -> Response:
-        listing = Paginator(self._profiles.of(request.principal), representation, self._public_url)
+        listing = Paginator(self._profiles.visible_to(request.principal), representation, self._public_url)
         return await listing.respond(request, _filter(request.query))
 
     async def _create(self, request: Request) -> Response:
         profile: Profile = request.body
         return self._told(
-            await self._profiles.of(request.principal).create(profile, transaction_hook(request, self._told))
+            await self._profiles.visible_to(request.principal).create(profile, transaction_hook(request, self._told))
         )
 
     def _told(self, stored: Profile) -> Response:
@@ -115,11 +115,11 @@ class ProfileRoutes:
 
     async def _show(self, request: Request) -> Response:
         return conditional_get(
-            request.conditions, representation(await self._profiles.of(request.principal).get(request.id))
+            request.conditions, representation(await self._profiles.visible_to(request.principal).get(request.id))
         )
 
     async def _change(self, request: Request) -> Response:
-        stored = await self._profiles.of(request.principal).update(
+        stored = await self._profiles.visible_to(request.principal).update(
             request.id, partial(self._edited, request), transaction_hook(request, _changed)
         )
         return _changed(stored)
@@ -136,7 +136,7 @@ class ProfileRoutes:
         return msgspec.structs.replace(after, updated_at=max(current.updated_at, self._now()))
 
     async def _delete(self, request: Request) -> Response:
-        await self._profiles.of(request.principal).delete(
+        await self._profiles.visible_to(request.principal).delete(
             request.id, lambda current: request.conditions.require(etag_of(representation(current)))
         )
         return no_content()

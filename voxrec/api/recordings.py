@@ -246,11 +246,13 @@ class RecordingRoutes:
         return self._listing(request).complete_list(RecordingFilter(profile_id=request.ids["profileId"]))
 
     async def _require_profile(self, request: Request) -> None:
-        await self._profiles.of(request.principal).get(request.ids["profileId"])
+        await self._profiles.visible_to(request.principal).get(request.ids["profileId"])
 
     async def _create(self, request: Request) -> Response:
         recording: Recording = request.body
-        stored = await self._recordings.of(request.principal).create(recording, transaction_hook(request, self._told))
+        stored = await self._recordings.visible_to(request.principal).create(
+            recording, transaction_hook(request, self._told)
+        )
         return self._told(stored)
 
     def _told(self, stored: Recording) -> Response:
@@ -260,14 +262,14 @@ class RecordingRoutes:
         recording: Recording = request.body
         respond = partial(self._told_all, request)
         hook = transaction_hook(request, respond)
-        return respond(await self._recordings.of(request.principal).create(recording, hook))
+        return respond(await self._recordings.visible_to(request.principal).create(recording, hook))
 
     def _told_all(self, request: Request, stored: Recording) -> Response:
         of_profile = RecordingFilter(profile_id=request.ids["profileId"])
         return self._listing(request).complete_list(of_profile, 201, {"Location": self._url(stored)})
 
     async def _show(self, request: Request) -> Response:
-        recording = await self._recordings.of(request.principal).get(request.id)
+        recording = await self._recordings.visible_to(request.principal).get(request.id)
         _require_own(request, recording)
         return conditional_get(request.conditions, self.representation(recording))
 
@@ -279,13 +281,13 @@ class RecordingRoutes:
                 raise Conflict(f"Recording {current.id} is {current.state}: only a live one can be paused or resumed.")
             return self._edited(request, change.update, current)
 
-        stored = await self._recordings.of(request.principal).update(request.id, edited)
+        stored = await self._recordings.visible_to(request.principal).update(request.id, edited)
         if change.control.changes(stored):
             stored = await self._steered(request, stored, change.control)
         return updated(self.representation(stored))
 
     async def _steered(self, request: Request, stored: Recording, control: _Control) -> Recording:
-        recordings = self._recordings.of(request.principal)
+        recordings = self._recordings.visible_to(request.principal)
         if control.state == "paused":
             behavior = control.pause_behavior or PauseBehavior.SILENCE
             steered = await self._steering.pause(stored.id, behavior, control.resume_after)
@@ -298,7 +300,7 @@ class RecordingRoutes:
         return after
 
     async def _delete(self, request: Request) -> Response:
-        await self._recordings.of(request.principal).delete(
+        await self._recordings.visible_to(request.principal).delete(
             request.id, lambda current: self._require_deletable(request, current)
         )
         return no_content()
@@ -317,7 +319,7 @@ class RecordingRoutes:
         if profile_id != request.ids.get("profileId", profile_id):
             return [FieldError("profileId", "is another Profile than the path says")]
         try:
-            await self._profiles.of(request.principal).get(profile_id)
+            await self._profiles.visible_to(request.principal).get(profile_id)
         except NotFound as error:
             return [FieldError("profileId", error.detail)]
         return []
@@ -343,7 +345,7 @@ class RecordingRoutes:
             raise Conflict(f"A legal hold keeps recording {current.id}.")
 
     def _listing(self, request: Request) -> Paginator[Recording, RecordingFilter]:
-        return Paginator(self._recordings.of(request.principal), self.representation, self._public_url)
+        return Paginator(self._recordings.visible_to(request.principal), self.representation, self._public_url)
 
     def _url(self, recording: Recording) -> str:
         return f"{self._public_url}/recordings/{recording.id}"

@@ -106,7 +106,7 @@ class Dispatcher:
             return _ANYBODY
         principal = await self._gate.admit(address, headers.get("authorization", ""), route.role)
         if not route.profile_scoped:
-            principal.require_unlimited()
+            principal.require_all_profiles()
         return principal
 
     def _register(self, route: Route) -> None:
