@@ -1,0 +1,136 @@
+"""Tests of the rules of the architecture: imports point downwards, SQL is in two packages, modules are small.
+
+A package of ``voxrec`` and a module directly below it are both called a component here.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Final
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT: Final = Path(__file__).parents[1] / "voxrec"
+# Highest level first. A component may import only from lower levels; what it needs from its own level or from a higher
+# one is passed to its constructor.
+LEVELS: Final = (
+    ("tap",),
+    ("service",),
+    ("api", "calls", "jobs", "cli", "sandbox"),
+    ("recordings", "mail"),
+    ("web", "store", "ari", "audio", "archive", "journal"),
+    ("postgres",),
+    ("config", "metrics", "service_tree"),
+    ("model", "conversion", "cursor", "idempotency"),
+    ("errors", "sipuri", "deferreds", "sanitize", "systemd", "threads"),
+)
+# Imports within one level or upwards, with the reason why they exist.
+IMPORT_EXCEPTIONS: Final[dict[tuple[str, str], str]] = {
+    ("journal", "store"): "the journal writes Recordings to PostgreSQL",
+    ("store", "journal"): "the lookup of Recordings after a restart reads the journal first",
+    ("web", "store"): "authentication and idempotency keys use their repositories directly",
+    ("web", "audio"): "query parameters for audio",
+}
+SQL_COMPONENTS: Final = ("store", "postgres", "service")
+_SQL: Final = re.compile(
+    r"\s*(SELECT\s|INSERT INTO\s|UPDATE \w+\s+SET\s|DELETE FROM\s|WITH \w+ AS|CREATE (TABLE|INDEX|DATABASE)\s|"
+    r"(LISTEN|NOTIFY) \w)"
+)
+MAX_LINES: Final = 400
+# Modules that are longer, with the reason.
+LENGTH_EXCEPTIONS: Final[dict[str, str]] = {
+    "calls/core.py": "to be divided",
+    "calls/router.py": "to be divided",
+    "sandbox/sipp.py": "to be divided",
+    "sandbox/softphone.py": "to be divided",
+    "service.py": "to be divided",
+    "web/openapi.py": "to be divided",
+}
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return the syntax tree of every module of ``voxrec`` by its dotted name."""
+    return {_module_name(path): ast.parse(path.read_text(), str(path)) for path in sorted(ROOT.rglob("*.py"))}
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def component(module: str) -> str:
+    """Return ``api`` for ``voxrec.api.app``; the package ``voxrec`` itself is the component ``voxrec``."""
+    return [*module.split("."), module][1]
+
+
+def imports(module: str) -> Iterator[str]:
+    """Return the modules of ``voxrec`` that a module imports, wherever in it the import is."""
+    for node in ast.walk(modules()[module]):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in modules() else node.module for name in submodules]
+        yield from {name for name in names if name in modules() and name not in ("voxrec", module)}
+
+
+def level(name: str) -> int:
+    """Return the index of a component in `LEVELS`."""
+    return next(number for number, components in enumerate(LEVELS) if name in components)
+
+
+class ImportTests(SynchronousTestCase):
+    def test_every_component_has_a_level(self) -> None:
+        components = {component(module) for module in modules()} - {"voxrec"}
+        listed = {name for components_ in LEVELS for name in components_}
+        self.assertEqual(components - listed, set(), "add these components to a level of LEVELS")
+        self.assertEqual(listed - components, set(), "remove these components, which do not exist, from LEVELS")
+
+    def test_imports_point_downwards(self) -> None:
+        violations, used = [], set()
+        for module in modules():
+            for imported in imports(module):
+                importing, target = component(module), component(imported)
+                if importing == target or "voxrec" in (importing, target) or level(importing) < level(target):
+                    continue
+                if (importing, target) in IMPORT_EXCEPTIONS:
+                    used.add((importing, target))
+                else:
+                    violations.append(f"{module} imports {imported}: {importing} is not above {target}")
+        self.assertEqual(violations, [], "\n" + "\n".join(violations))
+        self.assertEqual(set(IMPORT_EXCEPTIONS) - used, set(), "remove these exceptions, which are no longer needed")
+
+    def test_modules_do_not_import_each_other_in_a_cycle(self) -> None:
+        graph = {module: set(imports(module)) for module in modules()}
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            self.fail(f"import cycle: {' -> '.join(error.args[1])}")
+
+
+class SqlTests(SynchronousTestCase):
+    def test_sql_is_only_in_store_and_postgres(self) -> None:
+        statements = [
+            f"{module}:{node.lineno}: {node.value.strip()[:60]!r}"
+            for module, tree in modules().items()
+            if component(module) not in SQL_COMPONENTS
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _SQL.match(node.value)
+        ]
+        self.assertEqual(statements, [], "SQL statements belong to repositories:\n" + "\n".join(statements))
+
+
+class LengthTests(SynchronousTestCase):
+    def test_modules_are_short(self) -> None:
+        lengths = {
+            str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sorted(ROOT.rglob("*.py"))
+        }
+        long = {name: lines for name, lines in lengths.items() if lines > MAX_LINES}
+        unexpected = {name: lines for name, lines in long.items() if name not in LENGTH_EXCEPTIONS}
+        self.assertEqual(unexpected, {}, f"these modules have more than {MAX_LINES} lines; divide them")
+        self.assertEqual(set(LENGTH_EXCEPTIONS) - set(long), set(), "remove these exceptions, which are not needed")

@@ -1,0 +1,54 @@
+"""The domain types that all packages share.
+
+The REST API represents them as JSON with the same fields in camel case, and generates its JSON Schema and descriptions
+from them: docstrings use the JSON names of fields, and a constraint is declared once, in the type of the field.
+"""
+
+from voxrec.model.audit import AuditEntry, AuditOutcome
+from voxrec.model.call import Call, CallState
+from voxrec.model.event import Event, EventType
+from voxrec.model.fields import metadata_errors
+from voxrec.model.job import Job, JobKind, JobState
+from voxrec.model.profile import Profile, RecordChannels, RecordPrompt, mail_addresses
+from voxrec.model.prompt import Prompt
+from voxrec.model.recording import (
+    LEG_SUFFIXES,
+    PauseBehavior,
+    Recording,
+    RecordingState,
+    Side,
+    SideVerdict,
+    TimelineEntry,
+    Verdict,
+    leg_name,
+)
+from voxrec.model.token import Role, Token
+
+__all__ = [
+    "LEG_SUFFIXES",
+    "AuditEntry",
+    "AuditOutcome",
+    "Call",
+    "CallState",
+    "Event",
+    "EventType",
+    "Job",
+    "JobKind",
+    "JobState",
+    "PauseBehavior",
+    "Profile",
+    "Prompt",
+    "RecordChannels",
+    "RecordPrompt",
+    "Recording",
+    "RecordingState",
+    "Role",
+    "Side",
+    "SideVerdict",
+    "TimelineEntry",
+    "Token",
+    "Verdict",
+    "leg_name",
+    "mail_addresses",
+    "metadata_errors",
+]

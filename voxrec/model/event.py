@@ -1,0 +1,40 @@
+"""Events of calls and Recordings."""
+
+import enum
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class EventType(enum.StrEnum):
+    """Type of an event of a call or a Recording."""
+
+    CALL_STARTED = "call.started"
+    CALL_RINGING = "call.ringing"
+    CALL_ANSWERED = "call.answered"
+    CALL_ENDED = "call.ended"
+    RECORDING_PENDING = "recording.pending"
+    RECORDING_STARTED = "recording.started"
+    RECORDING_PAUSED = "recording.paused"
+    RECORDING_RESUMED = "recording.resumed"
+    RECORDING_PROCESSING = "recording.processing"
+    RECORDING_COMPLETED = "recording.completed"
+    RECORDING_FAILED = "recording.failed"
+    RECORDING_ABSENT = "recording.absent"
+    RECORDING_DELETED = "recording.deleted"
+
+
+class Event(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An event of a call or a Recording.
+
+    ``data`` is the Call, or a summary of the Recording. Ids increase in the order in which events are stored; ``at`` is
+    the time of the event, which can be slightly earlier than that of the preceding event.
+    """
+
+    id: int
+    type: EventType
+    at: datetime
+    profile_id: UUID | None
+    data: dict[str, Any]

@@ -1,0 +1,92 @@
+"""The constrained field types that several domain types share. JSON Schema is generated from the same constraints."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from voxrec import sipuri
+from voxrec.errors import FieldError
+
+E164: Final = r"^\+[1-9][0-9]{1,14}$"  # ITU-T E.164: at most 15 digits
+# no control characters, no white space at the ends
+TRIMMED_TEXT: Final = r"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$(?!\n)"
+METADATA_LIMIT: Final = 8192  # bytes of JSON
+HTTP_URL = re.compile(r"^https?://[!-~]+$")
+MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+# ``extra_json_schema`` expresses in JSON Schema what ``field_errors()`` checks.
+_NO_NUL: Final = r"^[^\u0000]*$"  # PostgreSQL cannot store NUL
+Text255 = Annotated[str, Meta(max_length=255, extra_json_schema={"pattern": _NO_NUL})]
+Uuid4 = Annotated[
+    UUID,
+    Meta(
+        extra_json_schema={
+            "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$"
+        }
+    ),
+]
+Email = Annotated[
+    str,
+    Meta(
+        max_length=255,
+        description="One email address, or several separated by commas.",
+        examples=["desk@example.org, archive@example.org"],
+        extra_json_schema={"pattern": rf"^\s*{MAIL_ADDRESS.pattern}\s*(?:,\s*{MAIL_ADDRESS.pattern}\s*)*$"},
+    ),
+]
+RemoteSipUri = Annotated[
+    str,
+    Meta(
+        max_length=sipuri.MAX_LENGTH,
+        description="The SIP URI of the far end to call (RFC 3261 section 19.1.1), without headers.",
+        examples=["sip:desk@pbx.example:5061;transport=tls"],
+        extra_json_schema={"format": "sip-uri"},
+    ),
+]
+WebhookUrl = Annotated[
+    str,
+    Meta(max_length=2048, examples=["https://crm.example/calls"], extra_json_schema={"pattern": HTTP_URL.pattern}),
+]
+PhoneNumbers = Annotated[
+    tuple[Annotated[str, Meta(pattern=E164, examples=["+4930123456"])], ...],
+    Meta(
+        description="Dialled numbers (E.164) that also select this Profile. A number belongs to one Profile only.",
+        extra_json_schema={"uniqueItems": True},
+    ),
+]
+Metadata = Annotated[
+    dict[str, Any],
+    Meta(
+        description="Custom data of the client, at most 8 KiB as JSON.",
+        extra_json_schema={"examples": [{"customer": "42"}]},
+    ),
+]
+Timestamp = Annotated[datetime, Meta(tz=True)]
+Seconds = Annotated[int, Meta(ge=0, le=86400)]
+PositiveSeconds = Annotated[int, Meta(ge=1, le=86400)]
+DtmfCode = Annotated[
+    str, Meta(pattern=r"^[0-9*#]{1,8}$", description="DTMF digits that a party dials.", examples=["*1"])
+]
+Language = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$",
+        max_length=20,
+        description="Language of the announcements, if Asterisk has its sounds in this language.",
+        examples=["de", "pt_BR"],
+    ),
+]
+Cause = Annotated[int, Meta(description="Q.850 cause code.", extra_json_schema={"minimum": 0, "maximum": 127})]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+def metadata_errors(metadata: dict[str, Any]) -> list[FieldError]:
+    """Return an error if ``metadata`` is larger than `METADATA_LIMIT` bytes as JSON."""
+    size = len(msgspec.json.encode(metadata))
+    if size <= METADATA_LIMIT:
+        return []
+    return [FieldError("metadata", f"is {size} bytes as JSON; at most {METADATA_LIMIT} are allowed")]
