@@ -24,13 +24,13 @@ from voxrec.deferreds import AsyncEvent, SingleFlight
 from voxrec.errors import StoreUnavailable, Unavailable
 from voxrec.model import Event, EventType
 from voxrec.store.events import RetainedRange
+from voxrec.web.sse import HEARTBEAT, encode_event, encode_retry
 
 HEARTBEAT_INTERVAL: Final = 15.0  # seconds of silence before a comment is sent, so that proxies keep the connection
 BUFFER_SIZE: Final = 1000  # events
 _BATCH_SIZE: Final = 100  # events read, or sent, at once
 _RETRY_DELAY: Final = 1.0  # seconds after PostgreSQL failed
-_RECONNECTION_TIME: Final = b"retry: 2000\n\n"  # milliseconds before a disconnected client reconnects
-_HEARTBEAT: Final = b":\n\n"
+_RECONNECTION_TIME: Final = 2000  # milliseconds before a disconnected client reconnects
 
 
 class EventRepository(Protocol):
@@ -67,9 +67,7 @@ class BufferedEvent:
     @classmethod
     def of(cls, event: Event) -> "BufferedEvent":
         """Encode an event."""
-        return cls(
-            event, b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, event.type.encode(), msgspec.json.encode(event))
-        )
+        return cls(event, encode_event(event.type, msgspec.json.encode(event), event.id))
 
 
 class EventBroadcaster:
@@ -113,7 +111,7 @@ class EventBroadcaster:
         retained = await self._repository.retained_range()
         if self._stopped:
             raise Unavailable("voxrec is stopping")
-        preamble = [_RECONNECTION_TIME]
+        preamble = [encode_retry(_RECONNECTION_TIME)]
         if last_id is None:
             last_id = retained.newest
         elif not retained.oldest - 1 <= last_id <= retained.newest:
@@ -221,7 +219,7 @@ class Subscriber:
             if frames := await self._next_frames():
                 return frames
             if (remaining := deadline - self._clock.seconds()) <= 0:
-                return _HEARTBEAT
+                return HEARTBEAT
             await self._notified.wait(remaining)
         raise StopAsyncIteration
 
@@ -257,4 +255,4 @@ def _event_id(buffered: BufferedEvent) -> int:
 
 def _reset_frame(last_id: int) -> bytes:
     """Encode a `reset` event. It has no id, so that a client that is disconnected now resumes from the same id."""
-    return b'event: reset\ndata: {"type":"reset","lastEventId":%d}\n\n' % last_id
+    return encode_event("reset", b'{"type":"reset","lastEventId":%d}' % last_id)

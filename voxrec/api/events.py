@@ -13,10 +13,9 @@ from voxrec.web.query import QueryParameter, query_parameter
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import Route
+from voxrec.web.sse import EVENT_STREAM, HEADERS
 
-EVENT_STREAM: Final = "text/event-stream"
 _MAX_ID_DIGITS: Final = 18  # any number of 18 digits fits into PostgreSQL's bigint
-_HEADERS: Final = {"Content-Type": EVENT_STREAM, "X-Accel-Buffering": "no"}  # nginx would buffer the stream
 
 
 class EventRoutes:
@@ -43,7 +42,7 @@ class EventRoutes:
         visible = _visible_profiles(request.principal, request.query.get("profileId"))
         event_filter = EventFilter(request.query.get("type", ()), visible)
         last_id = _last_event_id(request)
-        return Response(200, _HEADERS, await self._broadcaster.subscribe(event_filter, last_id))
+        return Response(200, HEADERS, await self._broadcaster.subscribe(event_filter, last_id))
 
 
 def _visible_profiles(principal: Principal, requested: frozenset[UUID] | None) -> frozenset[UUID] | None:
