@@ -1,4 +1,4 @@
-"""What schemathesis has to know beyond the OpenAPI document: it runs in a process of its own and imports this."""
+"""Hooks for schemathesis, which imports this module in its own process: what the OpenAPI document cannot express."""
 
 import json
 import os
@@ -20,8 +20,8 @@ from voxrec.cursor import Cursor
 from voxrec.web.pagination import encode_cursor
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
-_serial: Final = count(1)
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:\d\d)")
+_key_numbers: Final = count(1)
+_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:\d\d)")
 _LABELS = st.from_regex(r"[a-z][a-z0-9]{0,9}(-[a-z0-9]{1,9})?", fullmatch=True)
 _HOSTS = st.builds("{}.example".format, _LABELS) | st.sampled_from(["192.0.2.7", "192.0.2.7:5062"])
 schemathesis.openapi.format(
@@ -47,41 +47,41 @@ schemathesis.openapi.format(
 )
 
 
-def _audio(samples: list[float]) -> bytes:
+def _encode_wav(samples: list[float]) -> bytes:
     file = BytesIO()
     soundfile.write(file, samples, 8000, format="WAV")
     return file.getvalue()
 
 
 for media_type in ("application/octet-stream", *ACCEPTED_TYPES):
-    schemathesis.openapi.media_type(media_type, st.lists(st.floats(-1, 1), min_size=1, max_size=50).map(_audio))
+    schemathesis.openapi.media_type(media_type, st.lists(st.floats(-1, 1), min_size=1, max_size=50).map(_encode_wav))
 
 
 @schemathesis.hook
 def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any], _kwargs: dict[str, Any]) -> None:
-    """Say what the document cannot: which things there are, that a cursor needs a limit, and what is still to come."""
+    """Replace valid generated values that would be refused: ids of unknown resources, and conflicting fields."""
     path = case.path_parameters or {}
     if case.method == "DELETE" and path.get("id") in (os.environ["CONTRACT_PROFILE"], os.environ["CONTRACT_PROMPT"]):
-        path["id"] = str(uuid4())  # those are needed still
-    if case.path.startswith("/jobs/") and case.method in ("GET", "POST") and _fits(path.get("id")):
-        path["id"] = os.environ["CONTRACT_JOB"]  # nobody can make one
+        path["id"] = str(uuid4())  # the other tests need them
+    if case.path.startswith("/jobs/") and case.method in ("GET", "POST") and _is_valid(path.get("id")):
+        path["id"] = os.environ["CONTRACT_JOB"]  # jobs cannot be created by REST
     if case.headers and case.headers.get("Idempotency-Key", "").startswith("key-"):
-        case.headers["Idempotency-Key"] = f"key-{next(_serial)}"  # a new request needs a new key
+        case.headers["Idempotency-Key"] = f"key-{next(_key_numbers)}"  # a key must not be reused for another request
     if isinstance(case.body, dict):
-        below = path.get("profileId", "")
-        profile = below if _fits(below) else os.environ["CONTRACT_PROFILE"]
+        profile_in_path = path.get("profileId", "")
+        profile = profile_in_path if _is_valid(profile_in_path) else os.environ["CONTRACT_PROFILE"]
         for key, value in (
             ("profileId", profile),
             ("profileIds", [profile]),
             ("recordPromptCustomId", os.environ["CONTRACT_PROMPT"]),
             ("expiresAt", "2999-01-01T00:00:00Z"),
         ):
-            if key in case.body and _fits(case.body[key]):
+            if key in case.body and _is_valid(case.body[key]):
                 case.body[key] = value
-        if _fits(case.body.get("startedAt")) and _fits(case.body.get("endedAt")):
-            case.body["endedAt"] = case.body["startedAt"]  # an end is not before its beginning
+        if _is_valid(case.body.get("startedAt")) and _is_valid(case.body.get("endedAt")):
+            case.body["endedAt"] = case.body["startedAt"]  # must not be earlier than startedAt
         if "recordPromptCustomId" in case.body and case.method == "POST":
-            case.body.setdefault("recordPrompt", "none")  # or what is there already may need the id
+            case.body.setdefault("recordPrompt", "none")  # the stored value may require the id
         if case.body.get("recordPrompt") == "custom" and case.body.get("recordPromptCustomId") is None:
             case.body["recordPromptCustomId"] = os.environ["CONTRACT_PROMPT"]
         if "recordResumeCode" in case.body:
@@ -91,27 +91,31 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
         if isinstance(case.body.get("minDurationSeconds"), int | float):
             case.body["maxDurationSeconds"] = None
         elif isinstance(case.body.get("maxDurationSeconds"), int) and case.method == "POST":
-            case.body.setdefault("minDurationSeconds", 0)  # or what is there already may be more
+            case.body.setdefault("minDurationSeconds", 0)  # the stored value may be greater
         if {"pauseBehavior", "resumeAfter"} & case.body.keys() and "state" not in case.body:
             case.body["state"] = "paused"
         if case.body.get("state") == "recording":
             case.body.pop("pauseBehavior", None)
             case.body.pop("resumeAfter", None)
-        form = FORMATS.get(str(case.body.get("recordFormat")))
-        if form is not None and form.channels == 1 and case.body.get("recordChannels", "dual") == "dual":
+        audio_format = FORMATS.get(str(case.body.get("recordFormat")))
+        if (
+            audio_format is not None
+            and audio_format.channels == 1
+            and case.body.get("recordChannels", "dual") == "dual"
+        ):
             case.body["recordChannels"] = "mono"
         elif case.body.get("recordChannels") == "dual" and case.method == "POST":
-            case.body.setdefault("recordFormat", "wav")  # or what is there already may hold one channel
+            case.body.setdefault("recordFormat", "wav")  # the stored format may hold one channel only
         if case.body.get("role") == "admin" and case.body.get("profileIds"):
-            case.body["role"] = "read"  # an admin has no limits
+            case.body["role"] = "read"  # an admin token cannot be limited to Profiles
     if case.query and case.query.get("channel") in tuple(AudioChannel):
-        del case.query["channel"]  # the recordings that come of all this have one
+        del case.query["channel"]  # the generated recordings have one channel
     if case.query and "cursor" in case.query:
         case.query.setdefault("limit", 5)
 
 
-def _fits(value: object) -> bool:
-    """Whether it is a UUID, several of them, or a date and time: what is wrong on purpose has to stay wrong."""
+def _is_valid(value: object) -> bool:
+    """Return whether a value is a UUID, a list of UUIDs, or a timestamp; deliberately invalid values must stay so."""
     if isinstance(value, list):
-        return bool(value) and len(value) < 1000 and all(map(_fits, value))
-    return isinstance(value, str) and bool(_UUID.fullmatch(value) or _MOMENT.fullmatch(value))
+        return bool(value) and len(value) < 1000 and all(map(_is_valid, value))
+    return isinstance(value, str) and bool(_UUID.fullmatch(value) or _TIMESTAMP.fullmatch(value))

@@ -1,4 +1,4 @@
-"""The route table, row by row, and what holds for every route."""
+"""The composed REST application: roles, common headers, methods and errors of every route."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tests.subtest import subtest
 from tests.web.wire import raw
 from voxrec.model import RecordingState
 
-NOBODY: Final = "00000000-0000-4000-8000-000000000000"
+UNKNOWN: Final = "00000000-0000-4000-8000-000000000000"
 PROFILE: Final = "11111111-1111-4111-8111-111111111111"
 RECORDING: Final = "22222222-2222-4222-8222-222222222222"
 PENDING: Final = "33333333-3333-4333-8333-333333333333"
@@ -19,17 +19,17 @@ TOKENS: Final = ("read", "provision", "admin")
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the contract: the smallest role that may, and what it is answered."""
+    """One request: the lowest role that is allowed (empty: none), and the status and media type of the response."""
 
     method: str
     path: str
     role: str
     status: int
     json: Any = None
-    kind: str = "application/json"
+    media_type: str = "application/json"
 
 
-TABLE: Final = (
+ROWS: Final = (
     Row("GET", "/profiles", "read", 200),
     Row("HEAD", "/profiles", "read", 200),
     Row("PUT", "/profiles", "provision", 201, {}),
@@ -48,18 +48,18 @@ TABLE: Final = (
     Row("GET", f"/profiles/{PROFILE}/recordings/{RECORDING}", "read", 200),
     Row("HEAD", f"/profiles/{PROFILE}/recordings/{RECORDING}", "read", 200),
     Row("POST", f"/profiles/{PROFILE}/recordings/{RECORDING}", "provision", 200, {"legalHold": False}),
-    Row("GET", f"/recordings/{RECORDING}/audio", "read", 200, kind="audio/wav"),
-    Row("HEAD", f"/recordings/{RECORDING}/audio", "read", 200, kind="audio/wav"),
+    Row("GET", f"/recordings/{RECORDING}/audio", "read", 200, media_type="audio/wav"),
+    Row("HEAD", f"/recordings/{RECORDING}/audio", "read", 200, media_type="audio/wav"),
     Row("GET", "/health/live", "", 200),
     Row("HEAD", "/health/live", "", 200),
     Row("GET", "/health/ready", "", 200),
     Row("HEAD", "/health/ready", "", 200),
-    # last, for what they leave behind
-    Row("DELETE", f"/profiles/{PROFILE}/recordings/{PENDING}", "provision", 204, kind=""),
-    Row("DELETE", f"/recordings/{RECORDING}", "provision", 204, kind=""),
-    Row("DELETE", f"/profiles/{PROFILE}", "provision", 204, kind=""),
+    # last, because other rows need these resources
+    Row("DELETE", f"/profiles/{PROFILE}/recordings/{PENDING}", "provision", 204, media_type=""),
+    Row("DELETE", f"/recordings/{RECORDING}", "provision", 204, media_type=""),
+    Row("DELETE", f"/profiles/{PROFILE}", "provision", 204, media_type=""),
 )
-EVERYWHERE: Final = {
+COMMON_HEADERS: Final = {
     "server": "voxrec",
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -74,18 +74,18 @@ class RouteTests(RestTestCase):
         await self.add_audio(b"RIFF", id=UUID(RECORDING), profile_id=UUID(PROFILE))
         await self.add_recording(id=UUID(PENDING), profile_id=UUID(PROFILE), state=RecordingState.PENDING)
 
-    async def test_table(self) -> None:
-        for row in TABLE:
+    async def test_roles_status_and_media_type(self) -> None:
+        for row in ROWS:
             for token in ("", *TOKENS):
-                with subtest(f"{row.method} {row.path} as {token or 'nobody'}"):
+                with subtest(f"{row.method} {row.path} as {token or 'anonymous'}"):
                     await self._check(row, token)
 
     async def _check(self, row: Row, token: str) -> None:
         if row.method == "DELETE" and token == "admin":
-            return  # it was deleted by the smaller role
-        given = {} if row.json is None else {"json": row.json}
-        response = await self.request(row.method, row.path, token=token, **given)
-        for name, value in EVERYWHERE.items():
+            return  # already deleted with the lower role
+        options = {} if row.json is None else {"json": row.json}
+        response = await self.request(row.method, row.path, token=token, **options)
+        for name, value in COMMON_HEADERS.items():
             self.assertEqual(response.headers.get(name), value)
         if row.role and not token:
             self.assertEqual(response.status, 401)
@@ -95,23 +95,23 @@ class RouteTests(RestTestCase):
             self.assertIn(f"needs the role {row.role}", response.json["detail"])
         else:
             self.assertEqual(response.status, row.status, response.body)
-            self.assertEqual(response.headers.get("content-type", ""), row.kind)
+            self.assertEqual(response.headers.get("content-type", ""), row.media_type)
             return
         self.assertEqual(response.headers["content-type"], "application/problem+json")
 
-    async def test_head_is_get_without_body(self) -> None:
-        for row in TABLE:
+    async def test_head_has_the_headers_of_get_and_no_body(self) -> None:
+        for row in ROWS:
             if row.method == "HEAD":
                 with subtest(row.path):
-                    got, headed = await self.request("GET", row.path), await self.request("HEAD", row.path)
-                    self.assertEqual(headed.body, b"")
-                    self.assertEqual(got.headers.get("etag"), headed.headers.get("etag"))
+                    get, head = await self.request("GET", row.path), await self.request("HEAD", row.path)
+                    self.assertEqual(head.body, b"")
+                    self.assertEqual(get.headers.get("etag"), head.headers.get("etag"))
 
-    async def test_other_methods(self) -> None:
+    async def test_options_and_methods_that_are_not_allowed(self) -> None:
         allowed: dict[str, set[str]] = {}
-        for row in TABLE:
+        for row in ROWS:
             allowed.setdefault(row.path, {"OPTIONS"}).add(row.method)
-        # one path holds a Recording that only its DELETE row names
+        # only DELETE is in the table for this Recording
         del allowed[f"/profiles/{PROFILE}/recordings/{PENDING}"]
         for path, methods in allowed.items():
             with subtest(path):
@@ -122,18 +122,18 @@ class RouteTests(RestTestCase):
                 for response in (refused, options):
                     self.assertLessEqual(methods, set(response.headers["allow"].split(", ")))
 
-    async def test_nothing_there(self) -> None:
+    async def test_not_found(self) -> None:
         paths = (
             "/",
             "/nothing",
             "/profiles/",
             "//profiles",
             f"/profiles/{PROFILE}/",
-            f"/profiles/{NOBODY}",
-            f"/recordings/{NOBODY}",
-            f"/recordings/{NOBODY}/audio",
-            f"/profiles/{NOBODY}/recordings",
-            f"/profiles/{NOBODY}/recordings/{RECORDING}",
+            f"/profiles/{UNKNOWN}",
+            f"/recordings/{UNKNOWN}",
+            f"/recordings/{UNKNOWN}/audio",
+            f"/profiles/{UNKNOWN}/recordings",
+            f"/profiles/{UNKNOWN}/recordings/{RECORDING}",
             "/profiles/1",
             f"/profiles/{{{PROFILE}}}",
             f"/profiles/{PROFILE.replace('-', '')}",
@@ -150,11 +150,11 @@ class RouteTests(RestTestCase):
                 )
                 self.assertEqual(response.headers["content-type"], "application/problem+json")
 
-    async def test_an_id_in_upper_case_is_the_same(self) -> None:
-        some = await self.add_profile(id=UUID("abcdefab-cdef-4bcd-8bcd-abcdefabcdef"))
-        self.assertEqual((await self.request("GET", f"/profiles/{str(some.id).upper()}")).status, 200)
+    async def test_ids_are_case_insensitive(self) -> None:
+        profile = await self.add_profile(id=UUID("abcdefab-cdef-4bcd-8bcd-abcdefabcdef"))
+        self.assertEqual((await self.request("GET", f"/profiles/{str(profile.id).upper()}")).status, 200)
 
-    async def test_what_cannot_be_read_is_no_html(self) -> None:
+    async def test_undecodable_requests(self) -> None:
         requests = {
             "path": b"GET /profiles/%ff HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
             "host": b"GET /profiles HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (b"a" * 300),
@@ -162,18 +162,18 @@ class RouteTests(RestTestCase):
             "query": b"GET /profiles?number=%ff HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n"
             b"Connection: close\r\n\r\n",
         }
-        for what, request in requests.items():
-            with subtest(what):
+        for name, request in requests.items():
+            with subtest(name):
                 head, _, body = (await raw(self.port, request)).partition(b"\r\n\r\n")
                 self.assertTrue(head.startswith(b"HTTP/1.1 400 "), head)
                 self.assertIn(b"application/problem+json", head)
                 self.assertEqual(json.loads(body)["status"], 400)
 
-    async def test_an_unexpected_error_tells_a_reference_and_nothing_else(self) -> None:
-        async def broken(_prompt: UUID) -> bool:
+    async def test_unexpected_error_is_reported_by_reference_only(self) -> None:
+        async def failing(_prompt_id: UUID) -> bool:
             raise RuntimeError("a secret")
 
-        self.prompt_exists = broken
+        self.prompt_exists = failing
         self.site.resource = self.make_resource()
         response = await self.request(
             "PUT", "/profiles", json={"recordPrompt": "custom", "recordPromptCustomId": str(uuid4())}
@@ -184,7 +184,7 @@ class RouteTests(RestTestCase):
         self.assertEqual(len(response.json["reference"]), 12)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    async def test_postgresql_is_down(self) -> None:
+    async def test_postgresql_unavailable(self) -> None:
         await self.pool.stopService()
         for method, path in (
             ("GET", "/profiles"),
@@ -201,7 +201,7 @@ class RouteTests(RestTestCase):
                 self.assertIn("retry-after", response.headers)
                 self.assertNotIn("PostgreSQL", response.json["detail"])
 
-    async def test_a_prompt_that_exists(self) -> None:
+    async def test_profile_with_an_existing_prompt(self) -> None:
         response = await self.request(
             "PUT", "/profiles", json={"recordPrompt": "custom", "recordPromptCustomId": str(PROMPT_ID)}
         )

@@ -1,4 +1,4 @@
-"""A Recording's audio over REST: whole, in part, not at all, and never half of it for the whole."""
+"""Download of a Recording's audio: whole files, ranges, conditions, and missing or damaged files."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from voxrec.model import Recording, RecordingState
 CONTENT: Final = bytes(range(256)) * 2000
 SIZE: Final = len(CONTENT)
 
-# the Range, and what of the content comes; None: it is ignored; (): it cannot be satisfied
+# the Range header, and the part of the content that is sent; None: ignored; (): not satisfiable
 RANGES: Final[tuple[tuple[str, tuple[int, ...] | None], ...]] = (
     ("bytes=0-0", (0, 1)),
     ("bytes=0-99", (0, 100)),
@@ -23,7 +23,7 @@ RANGES: Final[tuple[tuple[str, tuple[int, ...] | None], ...]] = (
     (f"bytes={SIZE - 1}-", (SIZE - 1, SIZE)),
     (f"bytes=1-{SIZE * 2}", (1, SIZE)),
     ("bytes=131071-131072", (131071, 131073)),
-    ("bytes=0-", None),  # all of it is the whole
+    ("bytes=0-", None),  # the whole file
     (f"bytes=-{SIZE}", None),
     (f"bytes=-{SIZE + 1}", None),
     (f"bytes={SIZE}-", ()),
@@ -43,7 +43,7 @@ RANGES: Final[tuple[tuple[str, tuple[int, ...] | None], ...]] = (
 )
 
 
-class AudioTests(RestTestCase):
+class AudioDownloadTests(RestTestCase):
     recording: Recording
 
     async def setUp(self) -> None:  # type: ignore[override]
@@ -51,12 +51,12 @@ class AudioTests(RestTestCase):
         self.recording = await self.add_audio(CONTENT)
         self.etag = f'"{self.recording.sha256}"'
 
-    async def listen(self, method: str = "GET", **headers: str) -> ClientResponse:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.request(method, f"/recordings/{self.recording.id}/audio", headers=named, token="read")
+    async def download(self, method: str = "GET", **headers: str) -> ClientResponse:
+        http_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.request(method, f"/recordings/{self.recording.id}/audio", headers=http_headers, token="read")
 
-    async def test_whole(self) -> None:
-        response = await self.listen()
+    async def test_whole_file(self) -> None:
+        response = await self.download()
         self.assertEqual(response.status, 200)
         self.assertTrue(response.body == CONTENT)
         expected = {
@@ -72,7 +72,7 @@ class AudioTests(RestTestCase):
     async def test_ranges(self) -> None:
         for header, part in RANGES:
             with subtest(header):
-                response = await self.listen(Range=header)
+                response = await self.download(Range=header)
                 if part is None:
                     self.assertEqual((response.status, response.headers.get("content-range")), (200, None))
                     self.assertTrue(response.body == CONTENT)
@@ -93,18 +93,18 @@ class AudioTests(RestTestCase):
             ("Sat, 31 Jan 2026 09:30:00 GMT", 200),
         ):
             with subtest(value):
-                self.assertEqual((await self.listen(Range="bytes=0-1", If_Range=value)).status, status)
-        beyond = await self.listen(Range=f"bytes={SIZE}-", If_Range='"other"')
+                self.assertEqual((await self.download(Range="bytes=0-1", If_Range=value)).status, status)
+        beyond = await self.download(Range=f"bytes={SIZE}-", If_Range='"other"')
         self.assertEqual(beyond.status, 200)
 
-    async def test_conditions(self) -> None:
+    async def test_conditional_requests(self) -> None:
         for method in ("GET", "HEAD"):
             with subtest(method):
-                known = await self.listen(method, If_None_Match=f'"x", W/{self.etag}')
-                self.assertEqual((known.status, known.body, known.etag), (304, b"", self.etag))
-                self.assertEqual((await self.listen(method, If_None_Match='"x"')).status, 200)
-                self.assertEqual((await self.listen(method, If_Match='"x"')).status, 412)
-        self.assertEqual((await self.listen(Range="bytes=0-1", If_None_Match=self.etag)).status, 304)
+                unchanged = await self.download(method, If_None_Match=f'"x", W/{self.etag}')
+                self.assertEqual((unchanged.status, unchanged.body, unchanged.etag), (304, b"", self.etag))
+                self.assertEqual((await self.download(method, If_None_Match='"x"')).status, 200)
+                self.assertEqual((await self.download(method, If_Match='"x"')).status, 412)
+        self.assertEqual((await self.download(Range="bytes=0-1", If_None_Match=self.etag)).status, 304)
 
     async def test_head(self) -> None:
         request = (
@@ -116,8 +116,8 @@ class AudioTests(RestTestCase):
         self.assertIn(b"200 OK", head)
         self.assertIn(b"content-length: %d" % SIZE, head.lower())
 
-    async def test_formats(self) -> None:
-        for name, kind, suffix in (
+    async def test_media_type_and_file_name_by_format(self) -> None:
+        for name, media_type, suffix in (
             ("mp3", "audio/mpeg", "mp3"),
             ("opus", "audio/ogg; codecs=opus", "opus"),
             ("ulaw", "audio/basic", "ulaw"),
@@ -125,24 +125,24 @@ class AudioTests(RestTestCase):
         ):
             with subtest(name):
                 self.recording = await self.add_audio(b"x", format=name)
-                response = await self.listen()
-                self.assertEqual(response.headers["content-type"], kind)
+                response = await self.download()
+                self.assertEqual(response.headers["content-type"], media_type)
                 self.assertIn(f'{self.recording.id}.{suffix}"', response.headers["content-disposition"])
 
-    async def test_none(self) -> None:
+    async def test_recordings_without_audio(self) -> None:
         for state in RecordingState:
             with subtest(state):
                 self.recording = await self.add_recording(state=state)
-                response = await self.listen()
+                response = await self.download()
                 final = state in (RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT)
                 expected = (404, "not-found") if final else (409, "no-audio-yet")
                 self.assertEqual((response.status, response.json["code"]), expected)
 
-    async def test_a_parameter_is_refused(self) -> None:
+    async def test_unknown_query_parameter(self) -> None:
         response = await self.request("GET", f"/recordings/{self.recording.id}/audio?speed=2")
         self.assertEqual((response.status, response.error_fields), (422, ["speed"]))
 
-    async def test_damaged(self) -> None:
+    async def test_missing_or_damaged_files(self) -> None:
         stored = self.put_in_archive(b"short", self.recording.id, "wav")
         fields: tuple[dict[str, Any], ...] = (
             {"path": stored.path, "size": stored.size + 1, "sha256": stored.sha256},
@@ -150,32 +150,32 @@ class AudioTests(RestTestCase):
             {"path": "../../etc/passwd", "size": 5},
             {"path": stored.path, "size": None},
         )
-        for one in fields:
-            with subtest(one):
-                self.recording = await self.add_recording(**one, created_at=CREATED_AT)
+        for file_fields in fields:
+            with subtest(file_fields):
+                self.recording = await self.add_recording(**file_fields, created_at=CREATED_AT)
                 for method in ("GET", "HEAD"):
-                    response = await self.listen(method)
+                    response = await self.download(method)
                     self.assertEqual(response.status, 500)
                     self.assertNotIn(b"passwd", response.body)
                     self.assertEqual(len(self.flushLoggedErrors(AudioDamaged)), 1)
-                self.assertEqual((await self.listen()).json["code"], "audio-damaged")
+                self.assertEqual((await self.download()).json["code"], "audio-damaged")
                 self.flushLoggedErrors(AudioDamaged)
 
-    async def test_empty(self) -> None:
+    async def test_empty_file(self) -> None:
         self.recording = await self.add_audio(b"")
-        response = await self.listen()
+        response = await self.download()
         self.assertEqual((response.status, response.body), (200, b""))
-        self.assertEqual((await self.listen(Range="bytes=0-")).status, 416)
+        self.assertEqual((await self.download(Range="bytes=0-")).status, 416)
 
-    async def test_no_descriptor_stays_open(self) -> None:
-        before = open_descriptors()
+    async def test_file_descriptors_are_closed(self) -> None:
+        before = count_open_descriptors()
         for _ in range(5):
-            await self.listen()
-            await self.listen("HEAD")
-            await self.listen(Range="bytes=0-1")
-            await self.listen(Range=f"bytes={SIZE}-")
-        self.assertLess(open_descriptors(), before + 5)
+            await self.download()
+            await self.download("HEAD")
+            await self.download(Range="bytes=0-1")
+            await self.download(Range=f"bytes={SIZE}-")
+        self.assertLess(count_open_descriptors(), before + 5)
 
 
-def open_descriptors() -> int:
+def count_open_descriptors() -> int:
     return len([*Path("/proc/self/fd").iterdir()])

@@ -1,4 +1,4 @@
-"""/jobs: what is owed can be seen, started again and given up, by those who may."""
+"""/jobs: representation, filters, restart, deletion and access."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -11,8 +11,8 @@ from voxrec.model import AuditOutcome, JobKind, Role, Token
 from voxrec.store.deliveries import Deliveries, DeliveryState
 from voxrec.store.tokens import generate_secret
 
-AGAIN: Final = {"state": "pending"}
-WRONG: Final = (
+RESTART: Final = {"state": "pending"}
+INVALID_QUERIES: Final = (
     ("state=done", ["state"]),
     ("state=", ["state"]),
     ("state=dead,", ["state"]),
@@ -26,139 +26,147 @@ WRONG: Final = (
 
 
 class JobTestCase(RestTestCase):
-    async def add(self, kind: JobKind = JobKind.MAIL, of: UUID | None = None, **fields: Any) -> UUID:
-        """A dead job, unless ``fields`` say something else."""
-        told = {"kind": kind.value, "recording_id": of or uuid4(), "dead": True, "last_error": "550 never", **fields}
-        names, places = ", ".join(told), ", ".join(["%s"] * len(told))
+    async def add_job(self, kind: JobKind = JobKind.MAIL, recording_id: UUID | None = None, **fields: Any) -> UUID:
+        """Insert a dead-lettered job, or one with other columns."""
+        columns = {
+            "kind": kind.value,
+            "recording_id": recording_id or uuid4(),
+            "dead": True,
+            "last_error": "550 never",
+            **fields,
+        }
+        names, placeholders = ", ".join(columns), ", ".join(["%s"] * len(columns))
         rows = await self.pool.returning(
-            f"INSERT INTO jobs ({names}) VALUES ({places}) RETURNING id",  # noqa: S608 - names of columns
-            tuple(told.values()),
+            f"INSERT INTO jobs ({names}) VALUES ({placeholders}) RETURNING id",  # noqa: S608 - only column names
+            tuple(columns.values()),
         )
         job_id: UUID = rows[0][0]
         return job_id
 
-    async def secret(self, role: Role, *profile_ids: UUID) -> str:
+    async def create_token(self, role: Role, *profile_ids: UUID) -> str:
         secret = generate_secret()
-        limit = profile_ids or None
         await self.tokens.create(
-            Token(id=uuid4(), name="t", role=role, profile_ids=limit, created_at=CREATED_AT), secret
+            Token(id=uuid4(), name="t", role=role, profile_ids=profile_ids or None, created_at=CREATED_AT), secret
         )
         return secret
 
 
-class SeeingTests(JobTestCase):
-    async def test_what_it_says(self) -> None:
-        made = await self.add_recording()
-        job_id = await self.add(of=made.id, attempts=3)
-        shown = await self.request("GET", f"/jobs/{job_id}", token="read")
-        told = shown.json
+class JobRetrievalTests(JobTestCase):
+    async def test_representation(self) -> None:
+        recording = await self.add_recording()
+        job_id = await self.add_job(recording_id=recording.id, attempts=3)
+        response = await self.request("GET", f"/jobs/{job_id}", token="read")
+        job = response.json
         self.assertEqual(
-            {key: told[key] for key in told if not key.endswith("At")},
+            {key: job[key] for key in job if not key.endswith("At")},
             {
                 "id": str(job_id),
                 "kind": "mail",
-                "recordingId": str(made.id),
+                "recordingId": str(recording.id),
                 "state": "dead",
                 "attempts": 3,
                 "lastError": "550 never",
             },
         )
-        self.assertEqual((await self.request("GET", "/jobs", token="read")).json, [told])
-        unchanged = await self.request("GET", f"/jobs/{job_id}", headers={"If-None-Match": shown.etag})
+        self.assertEqual((await self.request("GET", "/jobs", token="read")).json, [job])
+        unchanged = await self.request("GET", f"/jobs/{job_id}", headers={"If-None-Match": response.etag})
         self.assertEqual(unchanged.status, 304)
 
     async def test_filters(self) -> None:
-        made = await self.add_recording()
-        dead = await self.add(of=made.id)
-        waiting = await self.add(JobKind.FINISH, dead=False)
-        running = await self.add(JobKind.ERASE, dead=False, leased_until=CREATED_AT + timedelta(days=36500))
-        done = await self.add(JobKind.FINISH, of=made.id, dead=False, done_at=CREATED_AT)
-        for query, wanted in (
+        recording = await self.add_recording()
+        dead = await self.add_job(recording_id=recording.id)
+        waiting = await self.add_job(JobKind.FINISH, dead=False)
+        running = await self.add_job(JobKind.ERASE, dead=False, leased_until=CREATED_AT + timedelta(days=36500))
+        done = await self.add_job(JobKind.FINISH, recording_id=recording.id, dead=False, done_at=CREATED_AT)
+        for query, expected in (
             ("", {dead, waiting, running}),
             ("?state=dead", {dead}),
             ("?state=pending,running", {waiting, running}),
             ("?kind=mail", {dead}),
             ("?kind=finish,erase", {waiting, running}),
-            (f"?recordingId={made.id}", {dead}),
-            (f"?recordingId={made.id}&state=pending", set()),
+            (f"?recordingId={recording.id}", {dead}),
+            (f"?recordingId={recording.id}&state=pending", set()),
         ):
             with subtest(query):
                 response = await self.request("GET", f"/jobs{query}")
-                self.assertEqual({UUID(one["id"]) for one in response.json}, wanted)
+                self.assertEqual({UUID(item["id"]) for item in response.json}, expected)
         self.assertEqual((await self.request("GET", f"/jobs/{done}")).json["state"], "done")
 
-    async def test_wrong_parameters(self) -> None:
-        for query, fields in WRONG:
+    async def test_invalid_parameters(self) -> None:
+        for query, error_fields in INVALID_QUERIES:
             with subtest(query):
                 response = await self.request("GET", f"/jobs?{query}")
-                self.assertEqual((response.status, response.error_fields), (422, fields), response.body)
+                self.assertEqual((response.status, response.error_fields), (422, error_fields), response.body)
 
     async def test_pages(self) -> None:
-        made = [await self.add(created_at=CREATED_AT - timedelta(seconds=n)) for n in range(5)]
+        job_ids = [await self.add_job(created_at=CREATED_AT - timedelta(seconds=n)) for n in range(5)]
         found: list[str] = []
-        following: str | None = "/jobs?state=dead&limit=2"
-        while following:
-            response = await self.request("GET", following)
-            found += [one["id"] for one in response.json]
+        next_page: str | None = "/jobs?state=dead&limit=2"
+        while next_page:
+            response = await self.request("GET", next_page)
+            found += [item["id"] for item in response.json]
             link = NEXT.fullmatch(response.headers.get("link", ""))
-            following = link[1].removeprefix(PUBLIC_URL) if link else None
-        self.assertEqual(found, [str(one) for one in made])
+            next_page = link[1].removeprefix(PUBLIC_URL) if link else None
+        self.assertEqual(found, [str(job_id) for job_id in job_ids])
 
 
-class StartingAgainTests(JobTestCase):
-    async def again(self, job_id: UUID, **given: Any) -> ClientResponse:
-        return await self.request("POST", f"/jobs/{job_id}", **{"json": AGAIN, **given})
+class JobRestartTests(JobTestCase):
+    async def restart(self, job_id: UUID, **options: Any) -> ClientResponse:
+        return await self.request("POST", f"/jobs/{job_id}", **{"json": RESTART, **options})
 
-    async def test_a_dead_mail(self) -> None:
-        made = await self.add_recording()
+    async def test_dead_lettered_mail_is_sent_again_to_refused_recipients(self) -> None:
+        recording = await self.add_recording()
         deliveries = Deliveries(self.pool)
-        await deliveries.record_reply(made.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
-        job_id = await self.add(of=made.id, attempts=40)
-        response = await self.again(job_id)
+        await deliveries.record_reply(recording.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
+        job_id = await self.add_job(recording_id=recording.id, attempts=40)
+        response = await self.restart(job_id)
         self.assertEqual((response.status, response.json["state"], response.json["attempts"]), (200, "pending", 0))
         self.assertEqual(response.etag, (await self.request("GET", f"/jobs/{job_id}")).etag)
-        self.assertEqual(await deliveries.pending_recipients(made.id, ["eve@example.org"]), ["eve@example.org"])
+        self.assertEqual(await deliveries.pending_recipients(recording.id, ["eve@example.org"]), ["eve@example.org"])
         ((job,), _) = await self.jobs.claim([JobKind.MAIL], timedelta(minutes=1))
         self.assertEqual((job.id, job.attempts), (job_id, 1))
-        self.assertEqual((await self.again(job_id)).status, 409, "it is running")
+        self.assertEqual((await self.restart(job_id)).status, 409, "it is running")
 
-    async def test_what_is_done_is_not_done_again(self) -> None:
-        self.assertEqual((await self.again(await self.add(dead=False, done_at=CREATED_AT))).status, 409)
+    async def test_completed_job_cannot_be_restarted(self) -> None:
+        self.assertEqual((await self.restart(await self.add_job(dead=False, done_at=CREATED_AT))).status, 409)
 
-    async def test_only_that_can_be_asked(self) -> None:
-        job_id = await self.add()
-        for body, fields in (
+    async def test_invalid_bodies(self) -> None:
+        job_id = await self.add_job()
+        for body, error_fields in (
             ({}, ["state"]),
             ({"state": "dead"}, ["state"]),
             ({"state": None}, ["state"]),
             ({"state": "pending", "attempts": 7}, ["attempts"]),
         ):
             with subtest(body):
-                response = await self.again(job_id, json=body)
-                self.assertEqual((response.status, response.error_fields), (422, fields), response.body)
+                response = await self.restart(job_id, json=body)
+                self.assertEqual((response.status, response.error_fields), (422, error_fields), response.body)
         self.assertEqual((await self.request("GET", f"/jobs/{job_id}")).json["state"], "dead")
 
-    async def test_somebody_was_quicker(self) -> None:
-        job_id = await self.add()
-        seen = (await self.request("GET", f"/jobs/{job_id}")).etag
-        self.assertEqual((await self.again(job_id, headers={"If-Match": seen})).status, 200)
+    async def test_if_match(self) -> None:
+        job_id = await self.add_job()
+        etag = (await self.request("GET", f"/jobs/{job_id}")).etag
+        self.assertEqual((await self.restart(job_id, headers={"If-Match": etag})).status, 200)
         for method in ("POST", "DELETE"):
-            response = await self.request(method, f"/jobs/{job_id}", json=AGAIN, headers={"If-Match": seen})
+            response = await self.request(method, f"/jobs/{job_id}", json=RESTART, headers={"If-Match": etag})
             self.assertEqual(response.status, 412)
 
-    async def test_given_up(self) -> None:
-        job_id = await self.add()
+    async def test_deletion_of_dead_lettered_jobs(self) -> None:
+        job_id = await self.add_job()
         self.assertEqual((await self.request("DELETE", f"/jobs/{job_id}")).status, 204)
         self.assertEqual((await self.request("GET", f"/jobs/{job_id}")).status, 404)
-        for refused in (await self.add(JobKind.FINISH), await self.add(dead=False)):
-            self.assertEqual((await self.request("DELETE", f"/jobs/{refused}")).status, 409)
+        for undeletable in (await self.add_job(JobKind.FINISH), await self.add_job(dead=False)):
+            self.assertEqual((await self.request("DELETE", f"/jobs/{undeletable}")).status, 409)
 
-    async def test_both_are_in_the_audit(self) -> None:
-        job_id = await self.add()
-        await self.again(job_id)
+    async def test_restart_and_deletion_are_audited(self) -> None:
+        job_id = await self.add_job()
+        await self.restart(job_id)
         await self.request("DELETE", f"/jobs/{job_id}")
         self.assertEqual(
-            [(one.method, one.kind, one.target_id, one.outcome, one.status) for one in await self.audit.page()],
+            [
+                (entry.method, entry.kind, entry.target_id, entry.outcome, entry.status)
+                for entry in await self.audit.page()
+            ],
             [
                 ("DELETE", "job", job_id, AuditOutcome.REFUSED, 409),
                 ("POST", "job", job_id, AuditOutcome.DONE, 200),
@@ -166,29 +174,31 @@ class StartingAgainTests(JobTestCase):
         )
 
 
-class WhoMayTests(JobTestCase):
+class JobAccessTests(JobTestCase):
     async def test_roles(self) -> None:
-        for token, seeing, changing in (("", 401, 401), ("read", 200, 403), ("provision", 200, 200)):
+        for token, read_status, change_status in (("", 401, 401), ("read", 200, 403), ("provision", 200, 200)):
             with subtest(token):
-                job_id = await self.add()
-                self.assertEqual((await self.request("GET", "/jobs", token=token)).status, seeing)
-                self.assertEqual((await self.request("GET", f"/jobs/{job_id}", token=token)).status, seeing)
-                response = await self.request("POST", f"/jobs/{job_id}", token=token, json=AGAIN)
-                self.assertEqual(response.status, changing)
-        self.assertEqual((await self.request("DELETE", f"/jobs/{await self.add()}", token="read")).status, 403)
+                job_id = await self.add_job()
+                self.assertEqual((await self.request("GET", "/jobs", token=token)).status, read_status)
+                self.assertEqual((await self.request("GET", f"/jobs/{job_id}", token=token)).status, read_status)
+                response = await self.request("POST", f"/jobs/{job_id}", token=token, json=RESTART)
+                self.assertEqual(response.status, change_status)
+        self.assertEqual((await self.request("DELETE", f"/jobs/{await self.add_job()}", token="read")).status, 403)
 
-    async def test_limited_to_some_profiles(self) -> None:
+    async def test_scoped_token_has_access_to_jobs_of_its_profiles_only(self) -> None:
         profile = await self.add_profile()
-        mine = await self.add(of=(await self.add_recording(profile_id=profile.id)).id)
-        others = [await self.add(of=(await self.add_recording()).id), await self.add(JobKind.ERASE)]
-        secret = await self.secret(Role.PROVISION, profile.id)
+        own = await self.add_job(recording_id=(await self.add_recording(profile_id=profile.id)).id)
+        others = [await self.add_job(recording_id=(await self.add_recording()).id), await self.add_job(JobKind.ERASE)]
+        secret = await self.create_token(Role.PROVISION, profile.id)
         for query in ("", "?limit=9"):
             self.assertEqual(
-                [one["id"] for one in (await self.request("GET", f"/jobs{query}", token=secret)).json], [str(mine)]
+                [item["id"] for item in (await self.request("GET", f"/jobs{query}", token=secret)).json], [str(own)]
             )
         for other in others:
             for method in ("GET", "POST", "DELETE"):
                 with subtest((method, other)):
-                    given = {"json": AGAIN} if method == "POST" else {}
-                    self.assertEqual((await self.request(method, f"/jobs/{other}", token=secret, **given)).status, 404)
-        self.assertEqual((await self.request("POST", f"/jobs/{mine}", token=secret, json=AGAIN)).status, 200)
+                    options = {"json": RESTART} if method == "POST" else {}
+                    self.assertEqual(
+                        (await self.request(method, f"/jobs/{other}", token=secret, **options)).status, 404
+                    )
+        self.assertEqual((await self.request("POST", f"/jobs/{own}", token=secret, json=RESTART)).status, 200)

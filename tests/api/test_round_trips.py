@@ -1,4 +1,4 @@
-"""Whatever fits a Profile or a Recording comes back unchanged, through REST and PostgreSQL."""
+"""Property tests: every valid Profile or Recording is returned unchanged, through REST and PostgreSQL."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ T = TypeVar("T")
 EXAMPLES: Final = 60
 TEXTS: Final = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=255)
 UUIDS: Final = st.uuids(version=4).map(str)
-MOMENTS: Final = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(
+TIMESTAMPS: Final = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(
     lambda moment: moment.isoformat().replace("+00:00", "Z")
 )
 JSON: Final = st.recursive(
@@ -57,7 +57,7 @@ RECORDINGS: Final = st.fixed_dictionaries(
         "callId": st.none() | st.uuids().map(str),
         "format": st.sampled_from(["wav", "mp3"]),
         "channels": st.sampled_from([1, 2]),
-        "startedAt": st.none() | MOMENTS,
+        "startedAt": st.none() | TIMESTAMPS,
         "from": st.none() | TEXTS,
         "fromName": st.none() | TEXTS,
         "to": st.none() | TEXTS,
@@ -67,12 +67,15 @@ RECORDINGS: Final = st.fixed_dictionaries(
         "legalHold": st.booleans(),
     },
 )
-# JSON numbers that jsonb writes in another way, or that need more than a float to be told exactly
+# JSON numbers that jsonb writes differently, or that a float cannot represent exactly
 NUMBERS: Final = ("1e22", "-0.0", "1e2", "1.50", "5e-324", "1.7976931348623157e308", "0.1", "-0", "9007199254740993")
 
 
 def examples(strategy: st.SearchStrategy[T]) -> Iterator[T]:
-    """Always the same ones. They are collected before they are used: hypothesis cannot wait for the reactor."""
+    """Generate the same examples in every run.
+
+    They are collected first, because hypothesis cannot wait for Deferreds.
+    """
     found: list[T] = []
 
     @seed(20260131)
@@ -84,87 +87,92 @@ def examples(strategy: st.SearchStrategy[T]) -> Iterator[T]:
         suppress_health_check=list(HealthCheck),
     )
     @given(strategy)
-    def collect(one: T) -> None:
-        found.append(one)
+    def collect(example: T) -> None:
+        found.append(example)
 
     collect()
     return iter(found)
 
 
-def as_numbers_are(value: Any) -> Any:
-    """JSON knows one kind of number, with the precision of a double (RFC 8259 section 6): 1e22 may come as digits."""
+def normalize_numbers(value: Any) -> Any:
+    """Convert all numbers to float.
+
+    JSON has one kind of number, with the precision of a double (RFC 8259 section 6), so 1e22 may be sent as digits.
+    """
     match value:
         case bool():
             return value
         case int() | float():
             return float(value)
         case list():
-            return [as_numbers_are(one) for one in value]
+            return [normalize_numbers(item) for item in value]
         case dict():
-            return {key: as_numbers_are(one) for key, one in value.items()}
+            return {key: normalize_numbers(item) for key, item in value.items()}
     return value
 
 
 class RoundTripTests(RestTestCase):
-    async def same(self, path: str, body: dict[str, Any], etag: str) -> None:
-        """What was answered is what is shown, in every way, and its tag holds."""
-        for way in (path, f"{path.rpartition('/')[0]}?limit=1000"):
-            shown = (await self.request("GET", way)).json
-            self.assertIn(body, [shown] if isinstance(shown, dict) else shown)
-        shown_again = await self.request("GET", path)
-        self.assertEqual(shown_again.etag, etag)
+    async def check_retrieval(self, path: str, body: dict[str, Any], etag: str) -> None:
+        """Check that the resource and its list have the same representation, and that the ETag is valid."""
+        for url in (path, f"{path.rpartition('/')[0]}?limit=1000"):
+            json_ = (await self.request("GET", url)).json
+            self.assertIn(body, [json_] if isinstance(json_, dict) else json_)
+        retrieved = await self.request("GET", path)
+        self.assertEqual(retrieved.etag, etag)
         unchanged = await self.request("GET", path, headers={"If-None-Match": etag})
         self.assertEqual(unchanged.status, 304)
         changed = await self.request("POST", path, json={}, headers={"If-Match": etag})
         self.assertEqual((changed.status, changed.etag), (200, etag), changed.body)
 
-    async def goes_round(self, collection: str, given_: dict[str, Any], given_raw: bytes) -> None:
-        made = await self.request("PUT", collection, data=given_raw, headers={"Content-Type": "application/json"})
-        self.assertEqual(made.status, 201, made.body)
-        for key, value in given_.items():
-            self.assertEqual(as_numbers_are(made.json[key]), as_numbers_are(value), key)
-        path = f"{collection}/{made.json['id']}"
-        await self.same(path, made.json, made.etag)
-        whole = await self.request("POST", path, json=made.json)  # all of it may be given back
-        self.assertEqual((whole.status, whole.etag), (200, made.etag), whole.body)
-        if made.json.get("legalHold"):
+    async def check_round_trip(self, collection: str, fields: dict[str, Any], raw: bytes) -> None:
+        created = await self.request("PUT", collection, data=raw, headers={"Content-Type": "application/json"})
+        self.assertEqual(created.status, 201, created.body)
+        for key, value in fields.items():
+            self.assertEqual(normalize_numbers(created.json[key]), normalize_numbers(value), key)
+        path = f"{collection}/{created.json['id']}"
+        await self.check_retrieval(path, created.json, created.etag)
+        updated = await self.request("POST", path, json=created.json)  # the whole representation may be sent back
+        self.assertEqual((updated.status, updated.etag), (200, created.etag), updated.body)
+        if created.json.get("legalHold"):
             await self.request("POST", path, json={"legalHold": False})
         self.assertEqual((await self.request("DELETE", path)).status, 204)
 
     async def test_profiles(self) -> None:
-        for one in examples(PROFILES):
-            with subtest(one):
-                await self.goes_round("/profiles", one, json.dumps(one).encode())
+        for fields in examples(PROFILES):
+            with subtest(fields):
+                await self.check_round_trip("/profiles", fields, json.dumps(fields).encode())
 
     async def test_recordings(self) -> None:
         profile = await self.add_profile()
-        for one in examples(RECORDINGS):
-            given_ = {**one, "profileId": str(profile.id)}
-            with subtest(given_):
-                await self.goes_round("/recordings", given_, json.dumps(given_).encode())
+        for example in examples(RECORDINGS):
+            fields = {**example, "profileId": str(profile.id)}
+            with subtest(fields):
+                await self.check_round_trip("/recordings", fields, json.dumps(fields).encode())
 
-    async def test_changes_are_what_was_given(self) -> None:
+    async def test_profile_updates(self) -> None:
         profile = await self.add_profile()
-        for one in examples(PROFILES):
-            change = {key: value for key, value in one.items() if key != "id"}
+        for example in examples(PROFILES):
+            change = {key: value for key, value in example.items() if key != "id"}
             with subtest(change):
                 changed = await self.request("POST", f"/profiles/{profile.id}", json=change)
                 self.assertEqual(changed.status, 200, changed.body)
-                self.assertEqual(as_numbers_are({key: changed.json[key] for key in change}), as_numbers_are(change))
-                await self.same(f"/profiles/{profile.id}", changed.json, changed.etag)
+                self.assertEqual(
+                    normalize_numbers({key: changed.json[key] for key in change}), normalize_numbers(change)
+                )
+                await self.check_retrieval(f"/profiles/{profile.id}", changed.json, changed.etag)
 
-    async def test_numbers_that_jsonb_writes_in_its_own_way(self) -> None:
+    async def test_numbers_that_jsonb_writes_differently(self) -> None:
         profile = await self.add_profile()
         for number in NUMBERS:
-            metadata = f'{{"metadata": {{"n": {number}}}}}'.encode()
-            below = f'{{"profileId": "{profile.id}", "metadata": {{"n": {number}}}}}'.encode()
+            profile_body = f'{{"metadata": {{"n": {number}}}}}'.encode()
+            recording_body = f'{{"profileId": "{profile.id}", "metadata": {{"n": {number}}}}}'.encode()
             with subtest(number):
-                await self.goes_round("/profiles", {"metadata": {"n": json.loads(number)}}, metadata)
-                await self.goes_round("/recordings", {"metadata": {"n": json.loads(number)}}, below)
+                await self.check_round_trip("/profiles", {"metadata": {"n": json.loads(number)}}, profile_body)
+                await self.check_round_trip("/recordings", {"metadata": {"n": json.loads(number)}}, recording_body)
 
-    async def test_a_whole_number_may_be_written_with_a_fraction(self) -> None:
-        made = await self.request(
+    async def test_integer_with_a_decimal_point(self) -> None:
+        created = await self.request(
             "PUT", "/profiles", data=b'{"recordBeepInterval": 15.0}', headers={"Content-Type": "application/json"}
         )
-        self.assertEqual((made.status, made.json["recordBeepInterval"]), (201, 15))
-        self.assertEqual(UUID(made.json["id"]).version, 4)
+        self.assertEqual((created.status, created.json["recordBeepInterval"]), (201, 15))
+        self.assertEqual(UUID(created.json["id"]).version, 4)
