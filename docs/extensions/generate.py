@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import voxrec.calls
+from docs.extensions.log_messages import log_messages_page
 from docs.extensions.metrics import metrics_page
 from docs.extensions.settings import settings_page
 from docs.extensions.state_machines import machines_in, pages, write_diagram
@@ -13,6 +14,7 @@ def generate(root: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     (target / "settings.md").write_text(settings_page(root / "etc" / "voxrec.yaml"), encoding="utf-8")
     (target / "metrics.md").write_text(metrics_page(root / "voxrec"), encoding="utf-8")
+    (target / "log_messages.md").write_text(log_messages_page(root), encoding="utf-8")
     machines = machines_in(voxrec.calls)
     for machine in machines:
         write_diagram(machine, target / f"{machine.label}.svg")

@@ -72,6 +72,11 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
+def code_spans(line: str) -> list[str]:
+    """Return the contents of the inline code spans of a line."""
+    return [span[2].strip() for span in _SPAN.finditer(line)]
+
+
 class ReferenceChecker:
     """Checks references against one checkout."""
 
@@ -85,10 +90,10 @@ class ReferenceChecker:
     def _broken_in(self, file: Path) -> Iterator[BrokenReference]:
         name = file.relative_to(self._root)
         for number, line in prose(file.read_text(encoding="utf-8")):
-            for span in _SPAN.finditer(line):
-                reason = self.fault(span[2].strip())
+            for span in code_spans(line):
+                reason = self.fault(span)
                 if reason:
-                    yield BrokenReference(name, number, span[2], reason)
+                    yield BrokenReference(name, number, span, reason)
             for link in _LINK.finditer(_SPAN.sub("", line)):
                 target = unquote(link[1].partition("#")[0])
                 if target and not re.match(r"[a-z]+:", target) and not (file.parent / target).exists():
