@@ -6,8 +6,9 @@ from typing import Protocol
 from uuid import UUID
 
 from voxrec.archive.interface import Archive
-from voxrec.errors import NotFound, Unavailable
-from voxrec.model import LEG_SUFFIXES, Job, Recording, Side, leg_name
+from voxrec.errors import NotFound
+from voxrec.model import Job, Recording, Side
+from voxrec.recordings.legs import leg_paths, require_spool
 from voxrec.threads import DeferToThread
 
 
@@ -44,8 +45,7 @@ class Eraser:
         if path is not None:
             with suppress(NotFound):  # the path is outside the archive, so there is no file to delete
                 self._archive.delete(path)
-        if not self._spool.is_dir():
-            raise Unavailable(f"Asterisk's recording directory {self._spool} does not exist")
+        require_spool(self._spool)
         for side in Side:
-            for suffix in LEG_SUFFIXES:
-                (self._spool / f"{leg_name(recording_id, side)}.{suffix}").unlink(missing_ok=True)
+            for leg in leg_paths(self._spool, recording_id, side):
+                leg.unlink(missing_ok=True)

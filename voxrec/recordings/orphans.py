@@ -21,6 +21,7 @@ from voxrec.archive.interface import Archive
 from voxrec.archive.quarantine import count_quarantined_files, quarantine_file, unchanged_since
 from voxrec.errors import Unavailable
 from voxrec.model import Side
+from voxrec.recordings.legs import require_spool
 from voxrec.threads import DeferToThread
 
 T = TypeVar("T")
@@ -135,8 +136,7 @@ class OrphanSweeper(TimerService):
 
 def _list_legs_before(spool: Path, time: datetime) -> dict[str, UUID]:
     """Return the names of the leg files that are unchanged since ``time``, with their Recordings."""
-    if not spool.is_dir():
-        raise Unavailable(f"Asterisk's recording directory {spool} does not exist")
+    require_spool(spool)
     return {
         path.name: UUID(match[1])
         for path in spool.iterdir()

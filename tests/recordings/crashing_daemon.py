@@ -1,6 +1,6 @@
-"""A daemon's queue with all that is real about it, and a process of its own that dies at a step that it is told.
+"""Fixtures: the job queue of a daemon with real parts, and a process that kills itself at a given step.
 
-``python -m tests.mortal STEP PLACE`` works like any daemon, until it comes to that step and kills itself.
+``python -m tests.recordings.crashing_daemon STEP ENVIRONMENT`` runs jobs until it reaches the step.
 """
 
 import os
@@ -34,8 +34,8 @@ from voxrec.store.recordings import Recordings
 LEASE: Final = timedelta(seconds=1)
 
 
-class Place(msgspec.Struct, frozen=True):
-    """Where the daemons of one test meet."""
+class Environment(msgspec.Struct, frozen=True):
+    """What the daemons of one test share."""
 
     dsn: str
     base: str
@@ -43,16 +43,16 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def spool(self) -> Path:
-        """Asterisk's recording directory."""
+        """Return Asterisk's recording directory."""
         return Path(self.base, "spool")
 
     @property
     def root(self) -> Path:
-        """The archive's."""
+        """Return the root of the archive."""
         return Path(self.base, "archive")
 
     def handlers(self, pool: Pool) -> dict[JobKind, JobHandler]:
-        """What the daemon does for a finish and for a mail."""
+        """Return the handlers of ``finish`` and ``mail`` jobs."""
         recordings, archive = Recordings(pool), LocalArchive(self.root)
         return {
             JobKind.FINISH: Finisher(reactor, recordings, archive, self.spool, self.root / ".work", deferToThread),
@@ -64,13 +64,13 @@ class Place(msgspec.Struct, frozen=True):
                 profiles=Profiles(pool),
                 deliveries=Deliveries(pool),
                 archive=archive,
-                audio_url=lambda wanted: f"https://voxrec.example.org/recordings/{wanted}/audio",
+                audio_url=lambda recording_id: f"https://voxrec.example.org/recordings/{recording_id}/audio",
                 defer_to_thread=deferToThread,
             ),
         }
 
     def worker(self, pool: Pool, **settings: Any) -> Worker:
-        """The daemon's worker, in haste."""
+        """Return a worker with short delays."""
         backoff = Backoff(first=0.1, limit=0.5)
         return Worker(
             reactor,
@@ -84,61 +84,61 @@ class Place(msgspec.Struct, frozen=True):
         )
 
     def listener(self, worker: Worker) -> Listener:
-        """What tells the worker of a job: of the mail, above all, that follows the finish."""
+        """Return a listener that wakes the worker when a job is enqueued, such as the ``mail`` job after ``finish``."""
         return Listener(reactor, self.dsn, {JOBS_CHANNEL: lambda _: worker.wake()}, worker.wake)
 
 
 def die(*_: object) -> NoReturn:
-    """As ``kill -9`` has it: nothing is cleaned up."""
+    """Kill this process without any cleanup."""
     os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("nobody survives this")
+    raise AssertionError("the process was not killed")
 
 
 def before(_step: Callable[..., Any]) -> Callable[..., Any]:
-    """Instead of the step, death."""
+    """Return a function that kills the process instead of running the step."""
     return die
 
 
 def after(step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step, and then death."""
+    """Return a function that runs the step and then kills the process."""
 
-    def last(*args: Any, **kwargs: Any) -> Any:
+    def run_and_die(*args: Any, **kwargs: Any) -> Any:
         result = step(*args, **kwargs)
-        return _then_die(result) if isinstance(result, Awaitable) else die()
+        return _await_and_die(result) if isinstance(result, Awaitable) else die()
 
-    return last
+    return run_and_die
 
 
-async def _then_die(work: Awaitable[Any]) -> None:
-    await work
+async def _await_and_die(step: Awaitable[Any]) -> None:
+    await step
     die()
 
 
-STEPS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
-    "claimed": (Finisher, "__call__", before),
+CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
+    "finish claimed": (Finisher, "__call__", before),
     "archived": (LocalArchive, "put", after),
-    "settled": (Recordings, "complete", after),
-    "first leg gone": (Path, "unlink", after),
-    "both legs gone": (Finisher, "_clear_legs", after),
+    "row stored": (Recordings, "complete", after),
+    "first file deleted": (Path, "unlink", after),
+    "both legs deleted": (Finisher, "_delete_legs", after),
     "finish done": (Jobs, "mark_done", after),
     "mail claimed": (Mailer, "__call__", before),
-    "mail noted": (Deliveries, "record_reply", after),
+    "mail reply recorded": (Deliveries, "record_reply", after),
     "mail done": (Mailer, "__call__", after),
 }
 
 
-def main(step: str, place: Place) -> None:
-    """Work until death."""
-    owner, name, how = STEPS[step]
+def main(step: str, environment: Environment) -> None:
+    """Run jobs until the process kills itself."""
+    owner, name, how = CRASH_POINTS[step]
     setattr(owner, name, how(getattr(owner, name)))
-    pool = Pool(reactor, place.dsn, size=4)
+    pool = Pool(reactor, environment.dsn, size=4)
     pool.startService()
-    worker = place.worker(pool)
-    place.listener(worker).startService()
+    worker = environment.worker(pool)
+    environment.listener(worker).startService()
     ready = Deferred.fromCoroutine(pool.when_ready())
     ready.addCallback(lambda _: worker.startService())
     reactor.run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], msgspec.json.decode(sys.argv[2], type=Place))
+    main(sys.argv[1], msgspec.json.decode(sys.argv[2], type=Environment))

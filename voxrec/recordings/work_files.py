@@ -1,0 +1,54 @@
+"""Temporary files of one attempt to finish a Recording."""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Self
+from uuid import UUID
+
+from voxrec.errors import Unavailable
+
+
+class WorkFiles:
+    """Creates files with unique names in ``directory`` and deletes them on exit, unless they were moved.
+
+    Attempts therefore never write to the same file, even if one continues after its lease has expired. Entering also
+    deletes the files of earlier attempts at the same Recording whose process died.
+    """
+
+    def __init__(self, directory: Path, recording_id: UUID) -> None:
+        self._directory = directory
+        self._recording_prefix = f"{recording_id}-"
+        self._attempt_prefix = f"{directory}/{self._recording_prefix}{secrets.token_hex(8)}-"
+        self._created: list[Path] = []
+
+    def new(self, name: str) -> Path:
+        """Create an empty file that only this user can read, and return its path."""
+        path = Path(self._attempt_prefix + name)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        self._created.append(path)
+        return path
+
+    def __enter__(self) -> Self:
+        """Create the directory and delete leftovers. Raises Unavailable if the parent directory does not exist."""
+        try:
+            self._directory.mkdir(mode=0o750, exist_ok=True)
+        except FileNotFoundError as error:
+            raise Unavailable(f"the work directory {self._directory} cannot be created: {error}") from error
+        self._delete_leftovers()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Delete the files that were created and not moved."""
+        for path in self._created:
+            path.unlink(missing_ok=True)
+
+    def _delete_leftovers(self) -> None:
+        for leftover in self._directory.iterdir():
+            if not leftover.name.startswith(self._recording_prefix):
+                continue
+            if leftover.is_dir():  # created by an earlier version of voxrec
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
