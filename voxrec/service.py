@@ -23,10 +23,9 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from voxrec.api.app import RestApp
+from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
 from voxrec.api.authentication import StaticTokens, StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
-from voxrec.api.metrics import MetricsRoutes
 from voxrec.archive.local import LocalArchive
 from voxrec.ari.client import AriClient
 from voxrec.ari.command_connection import CommandConnection
@@ -328,39 +327,44 @@ class _Gateway(SequentialMultiService):
         )
         rest = RestApp(
             reactor,
-            profiles,
-            recordings,
-            archive,
-            ChainAuthenticator(
-                StaticTokens({"admin": config.rest.admin_token} if config.rest.admin_token else {}), self._stored_tokens
+            Repositories(
+                profiles=profiles,
+                recordings=recordings,
+                prompts=prompts,
+                tokens=tokens,
+                audit=Audit(self._pool),
+                idempotency=idempotency,
+                jobs=jobs,
             ),
-            tokens,
-            Audit(self._pool),
-            prompts,
-            idempotency,
-            jobs,
-            public_url=config.rest.public_url,
-            allowed_hosts=config.calls.allowed_hosts,
-            formats=FORMATS,
-            prompt_exists=prompts.exists,
-            probes={"postgresql": self._database_state, "asterisk": self._asterisk_state},
-            body_limit=config.rest.body_limit,
-            audio_limit=config.rest.audio_limit,
-            work=self._work,
-            defer_to_thread=self._defer_to_thread,
-            switchboard=self._router,
-            feed=self._feed,
-            metrics=MetricsRoutes(
-                metrics, self._look_up, reactor, None if config.rest.metrics == "open" else Role.READ
+            RestSettings(
+                public_url=config.rest.public_url,
+                allowed_hosts=config.calls.allowed_hosts,
+                formats=FORMATS,
+                body_limit=config.rest.body_limit,
+                audio_limit=config.rest.audio_limit,
+                upload_directory=self._work,
+                metrics_role=None if config.rest.metrics == "open" else Role.READ,
+                cors_origins=config.rest.cors_origins,
             ),
-            answered=metrics.observe_rest_request,
-            cors_origins=config.rest.cors_origins,
+            RestDependencies(
+                archive=archive,
+                authenticator=ChainAuthenticator(
+                    StaticTokens({"admin": config.rest.admin_token} if config.rest.admin_token else {}),
+                    self._stored_tokens,
+                ),
+                broadcaster=self._feed,
+                call_control=self._router,
+                metrics=metrics,
+                refresh_statistics=self._look_up,
+                probes={"postgresql": self._database_state, "asterisk": self._asterisk_state},
+                defer_to_thread=self._defer_to_thread,
+            ),
         )
         site = RestSite(
             rest.resource(),
             body_limit=config.rest.body_limit,
             reactor=reactor,
-            intake=rest.intake,
+            intake=rest.upload_policy,
             connections=config.rest.connections,
             access_log=config.rest.access_log,
         )

@@ -18,12 +18,9 @@ from twisted.web.client import Agent
 from twisted.web.resource import Resource
 
 from tests.database import DatabaseTestCase, reactor
-from voxrec.api.app import RestApp
+from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
 from voxrec.api.authentication import StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
-from voxrec.api.health import Probe
-from voxrec.api.metrics import MetricsRoutes
-from voxrec.api.validation import PromptExists
 from voxrec.archive.interface import StoredFile
 from voxrec.archive.local import LocalArchive
 from voxrec.errors import Conflict, NotFound
@@ -87,10 +84,6 @@ class ClientResponse:
 async def call_handler(route: Route, request: Request) -> Response:
     """A request handler without middleware."""
     return await route.handler(request)
-
-
-async def only_known_prompt(prompt_id: UUID) -> bool:
-    return prompt_id == PROMPT_ID
 
 
 async def no_statistics() -> None:
@@ -167,15 +160,13 @@ class RestTestCase(DatabaseTestCase):
         self.audit = Audit(self.pool)
         self.authenticator: Authenticator = ChainAuthenticator(RoleTokens(), StoredTokens(reactor, self.tokens))
         self.archive = LocalArchive(self.make_directory())
-        self.prompt_exists: PromptExists = only_known_prompt
-        self.probes: dict[str, Probe] = {}
         self.upload_directory = self.make_directory() / ".work"
         self.call_control = FakeCallControl()
         self.events = Events(self.pool)
         self.broadcaster = EventBroadcaster(reactor, self.events)
         self.metrics = Metrics("1.2.3")
         self.resource = self.make_resource()
-        self.site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, intake=self.intake)
+        self.site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, intake=self.app.upload_policy)
         self.listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.site)
         address = self.listening.getHost()
         if not isinstance(address, IPv4Address):
@@ -188,34 +179,38 @@ class RestTestCase(DatabaseTestCase):
         return directory
 
     def make_resource(self) -> Resource:
-        app = RestApp(
+        self.app = RestApp(
             reactor,
-            self.profiles,
-            self.recordings,
-            self.archive,
-            self.authenticator,
-            self.tokens,
-            self.audit,
-            self.prompts,
-            self.idempotency,
-            self.jobs,
-            public_url=f"{PUBLIC_URL}/",
-            allowed_hosts=("*.example", "192.0.2.0/24"),
-            formats=("wav", "mp3", "gsm"),
-            prompt_exists=self.prompt_exists,
-            probes=self.probes,
-            body_limit=BODY_LIMIT,
-            audio_limit=AUDIO_LIMIT,
-            work=self.upload_directory,
-            defer_to_thread=deferToThread,
-            switchboard=self.call_control,
-            feed=self.broadcaster,
-            metrics=MetricsRoutes(self.metrics, no_statistics, reactor, Role.READ),
-            answered=self.metrics.observe_rest_request,
-            cors_origins=self.cors_origins,
+            Repositories(
+                profiles=self.profiles,
+                recordings=self.recordings,
+                prompts=self.prompts,
+                tokens=self.tokens,
+                audit=self.audit,
+                idempotency=self.idempotency,
+                jobs=self.jobs,
+            ),
+            RestSettings(
+                public_url=f"{PUBLIC_URL}/",
+                allowed_hosts=("*.example", "192.0.2.0/24"),
+                formats=("wav", "mp3", "gsm"),
+                body_limit=BODY_LIMIT,
+                audio_limit=AUDIO_LIMIT,
+                upload_directory=self.upload_directory,
+                cors_origins=self.cors_origins,
+            ),
+            RestDependencies(
+                archive=self.archive,
+                authenticator=self.authenticator,
+                broadcaster=self.broadcaster,
+                call_control=self.call_control,
+                metrics=self.metrics,
+                refresh_statistics=no_statistics,
+                probes={},
+                defer_to_thread=deferToThread,
+            ),
         )
-        self.intake = app.intake
-        return app.resource()
+        return self.app.resource()
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.listening.stopListening()

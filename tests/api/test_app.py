@@ -173,7 +173,7 @@ class RouteTests(RestTestCase):
         async def failing(_prompt_id: UUID) -> bool:
             raise RuntimeError("a secret")
 
-        self.prompt_exists = failing
+        self.patch(self.prompts, "exists", failing)
         self.site.resource = self.make_resource()
         response = await self.request(
             "PUT", "/profiles", json={"recordPrompt": "custom", "recordPromptCustomId": str(uuid4())}

@@ -15,7 +15,6 @@ from voxrec.model import RecordingState, Role, Token
 from voxrec.postgres.listener import TOKENS_CHANNEL, Listener
 from voxrec.store.tokens import SECRET_PREFIX, Tokens, generate_secret, hash_secret
 from voxrec.web.auth import AccessControl, ChainAuthenticator
-from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.problems import NotAuthenticated
 
@@ -167,9 +166,7 @@ class LimitedTokenTests(RestTestCase):
 
     async def test_what_does_not_honour_the_limit_is_closed(self) -> None:
         """Whoever adds a route and does not think of limited tokens has shut them out."""
-        dispatcher = self.intake
-        assert isinstance(dispatcher, Dispatcher)
-        closed = [route for route in dispatcher.routes if route.role is not None and not route.profile_scoped]
+        closed = [route for route in self.app.routes if route.role is not None and not route.profile_scoped]
         self.assertLessEqual({"/tokens", "/audit"}, {route.path for route in closed})
         await self.pool.execute("UPDATE tokens SET role = 'admin'")
         for route in closed:

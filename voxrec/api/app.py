@@ -1,14 +1,13 @@
-"""The whole REST face: its rooms composed into one resource."""
+"""The composition of the REST API: middleware, routes, and what they depend on."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from klein.resource import KleinResource
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
-from twisted.web.server import Request as HTTPRequest
 
 from voxrec.api.audio import AudioRoutes
 from voxrec.api.audio_conversion import AudioConverter
@@ -19,15 +18,16 @@ from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.events import EventRoutes
 from voxrec.api.health import HealthRoutes, Probe
 from voxrec.api.jobs import JobRoutes
-from voxrec.api.metrics import MetricsRoutes
+from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.peaks import PeaksRoutes
 from voxrec.api.profiles import ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
 from voxrec.api.recordings import RecordingRoutes
 from voxrec.api.tokens import TokenRoutes
-from voxrec.api.validation import ProfileValidator, PromptExists
+from voxrec.api.validation import ProfileValidator
 from voxrec.archive.interface import Archive
-from voxrec.errors import NotFound
+from voxrec.metrics import Metrics
+from voxrec.model import Role
 from voxrec.store.audit import Audit
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
@@ -39,153 +39,147 @@ from voxrec.threads import DeferToThread
 from voxrec.web.auth import AccessControl, Authenticator, Scoped
 from voxrec.web.binding import call_handler
 from voxrec.web.cors import Cors
-from voxrec.web.dispatcher import Answered, Dispatcher, problem_response
+from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.docs import DocsRoutes
 from voxrec.web.idempotency import IdempotencyMiddleware
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.openapi import ApiInfo
-from voxrec.web.problems import BadRequest
+from voxrec.web.root_resource import RootResource
+from voxrec.web.route import Route
 from voxrec.web.site import UploadPolicy
 
-_EVERYWHERE: Final = {
-    b"Server": b"voxrec",
-    b"Cache-Control": b"no-store",
-    b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
-    b"Cross-Origin-Resource-Policy": b"same-origin",
-    b"Referrer-Policy": b"no-referrer",
-    b"X-Content-Type-Options": b"nosniff",
-    b"X-Frame-Options": b"DENY",
-}
 _DESCRIPTION: Final = """\
-Profiles say whom to call and how to record; Recordings are what came of it.
+voxrec answers calls from a SIP trunk, calls a remote SIP URI, connects both parties, and records the call.
 
-Everything is JSON with names in camelCase, every error is a problem document (RFC 9457) with a stable `code`, and HEAD
-goes wherever GET does. Lists are whole, or in pages where `limit` is given: then `Link` leads to the next page.\
+- **Profiles** define whom to call and how to record, for a dialled id or number.
+- **Recordings** describe recorded and imported calls, and lead to their audio.
+- **Prompts** are custom announcements that Profiles refer to.
+- **Calls** are the live calls of this daemon; **events** report calls and recordings as they happen.
+- **Jobs** are the pending work for recordings, such as sending a mail, and show what failed and why.
+
+Requests and responses are JSON with names in camelCase. HEAD is supported wherever GET is. Every error is a problem
+document (RFC 9457) with a stable `code`; invalid input names each field in `errors`. Responses with an `ETag` support
+`If-None-Match` for retrieval and `If-Match` for conditional changes. Lists are complete unless `limit` is given; the
+`Link` header then leads to the next page.\
 """
-_ONLY_SECURE: Final = "max-age=31536000"  # seconds in which a browser comes by TLS alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repositories:
+    """The stored data."""
+
+    profiles: Profiles
+    recordings: Recordings
+    prompts: Prompts
+    tokens: Tokens
+    audit: Audit
+    idempotency: Idempotency
+    jobs: Jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestSettings:
+    """The settings of the REST API.
+
+    - ``public_url``: the URL under which clients reach the API;
+    - ``allowed_hosts``: the hosts that a Profile's remoteSipUri may name;
+    - ``formats``: the audio formats that a Profile may record in;
+    - ``body_limit``, ``audio_limit``: maximum size of a JSON body and of uploaded audio, in bytes;
+    - ``upload_directory``: for uploads and converted audio, preferably on the file system of the archive;
+    - ``metrics_role``: the role that /metrics requires; None: no token is required;
+    - ``cors_origins``: the origins of web pages that may use the API.
+    """
+
+    public_url: str
+    allowed_hosts: tuple[str, ...]
+    formats: Collection[str]
+    body_limit: int
+    audio_limit: int
+    upload_directory: Path
+    metrics_role: Role | None = Role.READ
+    cors_origins: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestDependencies:
+    """The other parts of the daemon that the REST API uses; ``probes`` are the readiness probes by dependency."""
+
+    archive: Archive
+    authenticator: Authenticator
+    broadcaster: EventBroadcaster
+    call_control: CallControl
+    metrics: Metrics
+    refresh_statistics: RefreshStatistics
+    probes: Mapping[str, Probe]
+    defer_to_thread: DeferToThread
 
 
 class RestApp:
-    """REST over its collaborators.
-
-    ``public_url`` is where clients reach it; ``formats`` are the known values of ``recordFormat``; ``probes`` ask each
-    dependency how it is; ``body_limit`` and ``audio_limit`` are in bytes; ``work`` is a directory for files on their
-    way, best on the archive's file system; ``answered`` counts answers; pages of ``cors_origins`` may use it all.
-    """
+    """The REST API."""
 
     def __init__(
         self,
         clock: IReactorTime,
-        profiles: Profiles,
-        recordings: Recordings,
-        archive: Archive,
-        authenticator: Authenticator,
-        tokens: Tokens,
-        audit: Audit,
-        prompts: Prompts,
-        idempotency: Idempotency,
-        jobs: Jobs,
-        *,
-        public_url: str,
-        allowed_hosts: tuple[str, ...],
-        formats: Collection[str],
-        prompt_exists: PromptExists,
-        probes: Mapping[str, Probe],
-        body_limit: int,
-        audio_limit: int,
-        work: Path,
-        defer_to_thread: DeferToThread,
-        switchboard: CallControl,
-        feed: EventBroadcaster,
-        metrics: MetricsRoutes,
-        answered: Answered,
-        cors_origins: Collection[str] = (),
+        repositories: Repositories,
+        settings: RestSettings,
+        dependencies: RestDependencies,
     ) -> None:
         now = utc_now(clock)
-        self._cors = Cors(cors_origins)
-        url = public_url.rstrip("/")
-        info = ApiInfo("voxrec", version("voxrec"), _DESCRIPTION, url)
-        seen_profiles, seen_recordings = Scoped(profiles), Scoped(recordings)
-        rules = ProfileValidator(allowed_hosts, formats, prompt_exists)
-        handled = IdempotencyMiddleware(idempotency, AuditMiddleware(audit, now, call_handler).handle).handle
+        url = settings.public_url.rstrip("/")
+        archive, calls = dependencies.archive, dependencies.call_control
+        defer_to_thread = dependencies.defer_to_thread
+
+        profiles, recordings = Scoped(repositories.profiles), Scoped(repositories.recordings)
+        validator = ProfileValidator(settings.allowed_hosts, settings.formats, repositories.prompts.exists)
+        converter = AudioConverter(archive, settings.upload_directory, defer_to_thread)
+        recording_routes = RecordingRoutes(recordings, profiles, calls, settings.formats, url, now)
+
+        auditing = AuditMiddleware(repositories.audit, now, call_handler)
+        idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle)
+        self._cors = Cors(settings.cors_origins)
         self._dispatcher = Dispatcher(
-            AccessControl(authenticator, LoginThrottle(clock)), clock, handled, body_limit, work, answered
+            AccessControl(dependencies.authenticator, LoginThrottle(clock)),
+            clock,
+            idempotency.handle,
+            settings.body_limit,
+            settings.upload_directory,
+            dependencies.metrics.observe_rest_request,
         )
-        self._dispatcher.register(ProfileRoutes(seen_profiles, rules, url, now).routes())
-        recording_routes = RecordingRoutes(seen_recordings, seen_profiles, switchboard, formats, url, now)
-        self._dispatcher.register(recording_routes.routes())
-        self._dispatcher.register(PromptRoutes(prompts, url, now, defer_to_thread).routes())
-        show = recording_routes.representation
-        self._dispatcher.register(
+        for routes in (
+            ProfileRoutes(profiles, validator, url, now).routes(),
+            recording_routes.routes(),
+            PromptRoutes(repositories.prompts, url, now, defer_to_thread).routes(),
             AudioRoutes(
-                seen_recordings,
+                recordings,
                 archive,
-                AudioConverter(archive, work, defer_to_thread),
-                show,
+                converter,
+                recording_routes.representation,
                 now,
-                audio_limit,
+                settings.audio_limit,
                 defer_to_thread,
-            ).routes()
-        )
-        self._dispatcher.register(PeaksRoutes(seen_recordings, archive, defer_to_thread).routes())
-        self._dispatcher.register(TokenRoutes(tokens, url, now).routes())
-        self._dispatcher.register(AuditRoutes(audit, url).routes())
-        self._dispatcher.register(CallRoutes(switchboard, url).routes())
-        self._dispatcher.register(JobRoutes(Scoped(jobs), url).routes())
-        self._dispatcher.register(EventRoutes(feed).routes())
-        self._dispatcher.register(metrics.routes())
-        self._dispatcher.register(HealthRoutes(probes, clock).routes())
-        self._dispatcher.register(DocsRoutes(lambda: self._dispatcher.routes, info).routes())
+            ).routes(),
+            PeaksRoutes(recordings, archive, defer_to_thread).routes(),
+            TokenRoutes(repositories.tokens, url, now).routes(),
+            AuditRoutes(repositories.audit, url).routes(),
+            CallRoutes(calls, url).routes(),
+            JobRoutes(Scoped(repositories.jobs), url).routes(),
+            EventRoutes(dependencies.broadcaster).routes(),
+            MetricsRoutes(dependencies.metrics, dependencies.refresh_statistics, clock, settings.metrics_role).routes(),
+            HealthRoutes(dependencies.probes, clock).routes(),
+            DocsRoutes(lambda: self.routes, ApiInfo("voxrec", version("voxrec"), _DESCRIPTION, url)).routes(),
+        ):
+            self._dispatcher.register(routes)
 
     @property
-    def intake(self) -> UploadPolicy:
-        """What a Site asks before it takes a file."""
+    def routes(self) -> list[Route]:
+        """All routes, in the order of the OpenAPI document."""
+        return self._dispatcher.routes
+
+    @property
+    def upload_policy(self) -> UploadPolicy:
+        """Decides, for the site, which request bodies are stored in files, and whose."""
         return self._dispatcher
 
     def resource(self) -> Resource:
-        """What a Site serves."""
+        """Return the resource that a site serves."""
         return RootResource(self._dispatcher.resource(), self._cors)
-
-
-class RootResource(Resource):
-    """Sees to what Klein would answer before any route is looked for, and gives every answer its headers."""
-
-    isLeaf = True  # noqa: N815 - Twisted's name
-
-    def __init__(self, inner: KleinResource, cors: Cors) -> None:
-        super().__init__()
-        self._inner = inner
-        self._cors = cors
-
-    def render(self, request: HTTPRequest) -> object:
-        """Hand over to Klein."""
-        for name, value in _EVERYWHERE.items():
-            request.setHeader(name, value)
-        if request.isSecure():
-            request.setHeader("Strict-Transport-Security", _ONLY_SECURE)
-        if self._cors.admit(request):
-            request.setResponseCode(204)
-            return b""
-        try:
-            _require_address(request)
-            return self._inner.render(request)
-        except Exception as error:  # a Host that is none, say: Twisted would make a page of HTML of it
-            answer = problem_response(error)
-            request.setResponseCode(answer.status)
-            for header, told in answer.headers.items():
-                request.setHeader(header, told)
-            return answer.body
-
-
-def _require_address(request: HTTPRequest) -> None:
-    if request.path.startswith(b"//"):  # Klein would drop the first slash, and one resource has one address
-        raise NotFound("There is no such resource. Paths begin with one slash.")
-    try:
-        request.method.decode("ascii")
-        request.path.decode("ascii")
-        b"/".join(request.postpath or []).decode("utf-8")
-        request.getRequestHostname().decode("ascii")
-    except UnicodeDecodeError as error:
-        raise BadRequest(
-            "The method, the path or the host cannot be read: they are not UTF-8, percent-encoded."
-        ) from error

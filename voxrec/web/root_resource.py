@@ -1,0 +1,66 @@
+"""The root of the REST API's resource tree: what applies to every response, and requests that Klein cannot route."""
+
+from typing import Final
+
+from klein.resource import KleinResource
+from twisted.web.resource import Resource
+from twisted.web.server import Request as HTTPRequest
+
+from voxrec.errors import NotFound
+from voxrec.web.cors import Cors
+from voxrec.web.dispatcher import problem_response
+from voxrec.web.problems import BadRequest
+
+_COMMON_HEADERS: Final = {
+    b"Server": b"voxrec",
+    b"Cache-Control": b"no-store",
+    b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"Cross-Origin-Resource-Policy": b"same-origin",
+    b"Referrer-Policy": b"no-referrer",
+    b"X-Content-Type-Options": b"nosniff",
+    b"X-Frame-Options": b"DENY",
+}
+_STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000"  # one year in seconds
+
+
+class RootResource(Resource):
+    """Sets the headers of every response, answers CORS preflight requests, and passes other requests to Klein."""
+
+    isLeaf = True  # noqa: N815 - Twisted's name
+
+    def __init__(self, inner: KleinResource, cors: Cors) -> None:
+        super().__init__()
+        self._inner = inner
+        self._cors = cors
+
+    def render(self, request: HTTPRequest) -> object:
+        """Render the response, or return NOT_DONE_YET."""
+        for name, value in _COMMON_HEADERS.items():
+            request.setHeader(name, value)
+        if request.isSecure():
+            request.setHeader("Strict-Transport-Security", _STRICT_TRANSPORT_SECURITY)
+        if self._cors.admit(request):
+            request.setResponseCode(204)
+            return b""
+        try:
+            _require_routable(request)
+            return self._inner.render(request)
+        except Exception as error:  # such as an invalid Host; Twisted would respond with an HTML page
+            response = problem_response(error)
+            request.setResponseCode(response.status)
+            for header, text in response.headers.items():
+                request.setHeader(header, text)
+            return response.body
+
+
+def _require_routable(request: HTTPRequest) -> None:
+    """Raise NotFound or BadRequest for a request that Klein would misinterpret or fail on."""
+    if request.path.startswith(b"//"):  # Klein would remove the first slash, so a resource would have two URLs
+        raise NotFound("There is no such resource. Paths begin with a single slash.")
+    try:
+        request.method.decode("ascii")
+        request.path.decode("ascii")
+        b"/".join(request.postpath or []).decode("utf-8")
+        request.getRequestHostname().decode("ascii")
+    except UnicodeDecodeError as error:
+        raise BadRequest("The method, path or Host header is not percent-encoded UTF-8.") from error
