@@ -1,45 +1,23 @@
-"""Real calls through a real Asterisk: what the parties hear, what is recorded, and what callers are told."""
+"""Calls through a real Asterisk: the audio of both parties, the recording and its mail, and the codes of rejections."""
 
 import os
-from pathlib import Path
 from typing import Any
 
-from treq.client import HTTPClient
-from twisted.web.client import Agent, HTTPConnectionPool
-
-from tests.live.gateway import GatewayTestCase, shared_stack
-from voxrec.ari.client import AriClient
-from voxrec.ari.transport import HttpTransport
+from tests.live.live_test_case import LiveTestCase, load_beep, rootfs_of, shared_stack
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.phone import Phone
-from voxrec.sandbox.rootfs import ASTERISK_16, Recipe, asterisk_rootfs
+from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.sipp import SippAnswerer
 from voxrec.sandbox.stack import Stack
 
-# Milliseconds of a tone that may be missing: a machine that is busy with the other tests may lose a packet of 20 ms.
-SLACK = 50
+# Milliseconds of a tone that may be missing: on a busy machine single packets of 20 ms are lost.
+MAX_GAP_MS = 50
 
 
-def asterisk_of(stack: Stack, reactor: Any) -> AriClient:
-    """A second client of the stack's Asterisk, to look at it beside voxrec."""
-    http = HTTPClient(Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False)))
-    asterisk = stack.asterisk
-    way = HttpTransport(reactor, http, asterisk.ari_url, asterisk.ari_user, asterisk.ari_password, 10)
-    return AriClient(way, "looker-on")
+class RecordedCallTests(LiveTestCase):
+    """One call with announcement and beep, recorded in two channels and mailed."""
 
-
-def beep_of(recipe: Recipe) -> tones.Samples:
-    root = asterisk_rootfs(lambda _: None, recipe) or Path("/")
-    # "en" is a link that only leads somewhere inside that root
-    beep = next(path for path in root.glob("usr/share/asterisk/sounds/*/beep.wav") if path.exists())
-    samples, _ = tones.load_audio(beep)
-    return samples[:, 0]
-
-
-class RecordedCallTests(GatewayTestCase):
-    """One conversation of two tones, with all that a Profile can ask for today."""
-
-    async def test_a_whole_call(self) -> None:
+    async def test_a_call_with_all_options(self) -> None:
         stack = await shared_stack(self.recipe)
         profile, callee = await demo_call.create_profile_and_callee(
             stack,
@@ -52,20 +30,20 @@ class RecordedCallTests(GatewayTestCase):
             recordBeepAtStart=True,
             metadata={"case": 7},
         )
-        self.phone(callee)
+        self.kill_at_end(callee)
         call = await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 6.0)
         recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual(recording["state"], "completed", recording)
-        self.check_row(recording, profile)
-        self.check_far_end(call, recording)
-        await self.check_audio(stack, call, recording)
-        await self.check_mail(stack, recording)
-        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+        self.assert_representation(recording, profile)
+        self.assert_invite(call, recording)
+        await self.assert_audio(stack, call, recording)
+        await self.assert_mail(stack, recording)
+        await self.assert_asterisk_is_idle(stack)
 
-    def check_row(self, recording: dict[str, Any], profile: dict[str, Any]) -> None:
-        shown = {name: recording[name] for name in ("from", "fromName", "to", "channels", "format", "hangupCause")}
+    def assert_representation(self, recording: dict[str, Any], profile: dict[str, Any]) -> None:
+        fields = {name: recording[name] for name in ("from", "fromName", "to", "channels", "format", "hangupCause")}
         self.assertEqual(
-            shown,
+            fields,
             {
                 "from": "+4930901820",
                 "fromName": "Alice Example",
@@ -89,7 +67,7 @@ class RecordedCallTests(GatewayTestCase):
             ],
         )
 
-    def check_far_end(self, call: demo_call.CompletedCall, recording: dict[str, Any]) -> None:
+    def assert_invite(self, call: demo_call.CompletedCall, recording: dict[str, Any]) -> None:
         invite = call.callee.event("incoming")
         self.assertEqual((invite.number, invite.name), ("+4930901820", "Alice Example"))
         headers = {name.lower(): value for name, value in invite.headers.items()}
@@ -97,16 +75,16 @@ class RecordedCallTests(GatewayTestCase):
         self.assertEqual(headers["x-voxrec-profile"], recording["profileId"])
         self.assertEqual(headers["x-voxrec-call"], recording["callId"])
 
-    async def check_audio(self, stack: Stack, call: demo_call.CompletedCall, recording: dict[str, Any]) -> None:
-        answer = await stack.request("GET", f"/recordings/{recording['id']}/audio")
+    async def assert_audio(self, stack: Stack, call: demo_call.CompletedCall, recording: dict[str, Any]) -> None:
+        response = await stack.request("GET", f"/recordings/{recording['id']}/audio")
         path = self.directory / "recording.wav"
-        path.write_bytes(answer.body)
-        heard = demo_call.measure_recording(path)
-        self.assertEqual(heard.problems(), [])
-        talked = call.caller.event("disconnected").monotonic - call.caller.event("confirmed").monotonic
-        self.assertApproximates(heard.seconds, talked, 0.3)
-        self.assertApproximates(heard.seconds, recording["duration"], 0.001)
-        beep = beep_of(self.recipe)
+        path.write_bytes(response.body)
+        measurement = demo_call.measure_recording(path)
+        self.assertEqual(measurement.problems(), [])
+        connected = call.caller.event("disconnected").monotonic - call.caller.event("confirmed").monotonic
+        self.assertApproximates(measurement.seconds, connected, 0.3)
+        self.assertApproximates(measurement.seconds, recording["duration"], 0.001)
+        beep = load_beep(self.recipe)
         recorded, rate = tones.load_audio(path)
         self.assertLess(
             tones.find_sound(beep, recorded[:, 1], rate).score,
@@ -116,19 +94,19 @@ class RecordedCallTests(GatewayTestCase):
         for phone, hz in ((call.caller, demo_call.CALLEE_HZ), (call.callee, demo_call.CALLER_HZ)):
             samples, rate = tones.load_audio(phone.received_audio)
             self.assertIsNotNone(
-                demo_call.find_announcement(phone.received_audio, 0), f"{phone.name} heard no announcement"
+                demo_call.find_announcement(phone.received_audio, 0), f"{phone.name} received no announcement"
             )
             self.assertGreater(
                 tones.find_sound(beep, samples[:, 0], rate).score,
                 demo_call.MIN_MATCH_SCORE,
-                f"{phone.name} heard no beep",
+                f"{phone.name} received no beep",
             )
             self.assertGreater(len(samples) / rate, 5)
             self.assertLess(
                 tones.missing_milliseconds(samples[:, 0], rate, hz, 0.5, len(samples) / rate - 0.5), 60, phone.name
             )
 
-    async def check_mail(self, stack: Stack, recording: dict[str, Any]) -> None:
+    async def assert_mail(self, stack: Stack, recording: dict[str, Any]) -> None:
         _, mail = await stack.wait_for_mail(recording["id"])
         self.assertEqual(mail["To"], "a@example.test, b@example.test")
         (attachment,) = mail.iter_attachments()
@@ -141,22 +119,22 @@ class RecordedCallTests(GatewayTestCase):
 
 
 class RecordedCallOnAsterisk16Tests(RecordedCallTests):
-    """The same on an Asterisk that takes commands over HTTP only."""
+    """The same tests on Asterisk 16, which accepts ARI commands over HTTP only."""
 
     recipe = ASTERISK_16
 
-    async def test_commands_go_over_http(self) -> None:
+    async def test_the_version_is_16(self) -> None:
         stack = await shared_stack(self.recipe)
         self.assertTrue(stack.asterisk.version.startswith("16."))
 
 
-class OtherCallTests(GatewayTestCase):
-    async def test_mono_is_both_voices_in_one_channel(self) -> None:
+class OtherCallTests(LiveTestCase):
+    async def test_a_mono_recording_has_both_sides_in_one_channel(self) -> None:
         stack = await shared_stack(self.recipe)
         profile, callee = await demo_call.create_profile_and_callee(
             stack, self.reactor, self.directory, record=True, recordChannels="mono", recordBeepAtStart=False
         )
-        self.phone(callee)
+        self.kill_at_end(callee)
         await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 3.0)
         recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual((recording["state"], recording["channels"]), ("completed", 1))
@@ -166,33 +144,37 @@ class OtherCallTests(GatewayTestCase):
         samples, rate = tones.load_audio(path)
         self.assertEqual(samples.shape[1], 1)
         for hz in (demo_call.CALLER_HZ, demo_call.CALLEE_HZ):
-            self.assertLess(tones.missing_milliseconds(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), SLACK)
+            self.assertLess(
+                tones.missing_milliseconds(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), MAX_GAP_MS
+            )
 
-    async def test_a_profile_that_does_not_record_is_put_through(self) -> None:
+    async def test_a_call_that_is_not_recorded_is_connected(self) -> None:
         stack = await shared_stack(self.recipe)
         profile, callee = await demo_call.create_profile_and_callee(
             stack, self.reactor, self.directory, record=False, recordPrompt="default"
         )
-        self.phone(callee)
+        self.kill_at_end(callee)
         call = await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 3.0)
         for phone, hz in ((call.caller, demo_call.CALLEE_HZ), (call.callee, demo_call.CALLER_HZ)):
             samples, rate = tones.load_audio(phone.received_audio)
-            self.assertLess(tones.missing_milliseconds(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), SLACK)
+            self.assertLess(
+                tones.missing_milliseconds(samples[:, 0], rate, hz, 0.3, len(samples) / rate - 0.3), MAX_GAP_MS
+            )
             self.assertIsNone(demo_call.find_announcement(phone.received_audio, 0))
         self.assertEqual(await stack.request_json("GET", f"/profiles/{profile['id']}/recordings"), [])
-        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+        await self.assert_asterisk_is_idle(stack)
 
-    async def test_what_is_said_while_paused_is_in_no_file(self) -> None:
+    async def test_a_pause_is_silent_in_the_recording(self) -> None:
         stack = await shared_stack(self.recipe)
         profile, callee = await demo_call.create_profile_and_callee(
             stack, self.reactor, self.directory, record=True, recordChannels="dual", recordBeepAtStart=False
         )
-        self.phone(callee)
+        self.kill_at_end(callee)
         tone = tones.write_tone(self.directory / "caller.tone.wav", demo_call.CALLER_HZ, 1.0)
         caller = Phone.make_caller(
             self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip_host_port}", play=tone, seconds=6.0
         )
-        self.phone(caller)
+        self.kill_at_end(caller)
         await caller.start()
         await caller.wait_for("confirmed")
         await self.sleep(1.5)
@@ -207,13 +189,13 @@ class OtherCallTests(GatewayTestCase):
         await caller.wait_until_ended(20)
         recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual((await stack.request("POST", path, {"state": "paused"})).status, 409)
-        at = {entry["event"]: entry["at"] for entry in recording["timeline"]}
+        at = self.event_times(recording)
         audio = self.directory / "paused.wav"
         audio.write_bytes((await stack.request("GET", f"{path}/audio")).body)
         samples, rate = tones.load_audio(audio)
         self.assertApproximates(len(samples) / rate, 6.0, 0.3)
-        inside = samples[int((at["paused"] + 0.1) * rate) : int((at["resumed"] - 0.3) * rate)]
-        self.assertEqual(abs(inside).max(), 0.0)
+        paused_samples = samples[int((at["paused"] + 0.1) * rate) : int((at["resumed"] - 0.3) * rate)]
+        self.assertEqual(abs(paused_samples).max(), 0.0)
         for channel, hz in ((demo_call.LEFT, demo_call.CALLER_HZ), (demo_call.RIGHT, demo_call.CALLEE_HZ)):
             for start, end in ((0.3, at["paused"] - 0.1), (at["resumed"] + 0.1, len(samples) / rate - 0.3)):
                 self.assertLess(
@@ -222,27 +204,27 @@ class OtherCallTests(GatewayTestCase):
 
     async def test_the_far_end_hangs_up(self) -> None:
         stack = await shared_stack(self.recipe)
-        callee = self.phone(await Phone.make_callee(self.reactor, self.directory, hang_up_after=2.0).start())
+        callee = self.kill_at_end(await Phone.make_callee(self.reactor, self.directory, hang_up_after=2.0).start())
         profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": callee.uri, "record": True})
         caller = Phone.make_caller(self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip_host_port}")
-        self.phone(caller)
+        self.kill_at_end(caller)
         await caller.start()
         end = await caller.wait_until_ended(20)
         self.assertEqual(end.code, 200)
         recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual(recording["timeline"][-1]["by"], "callee")
-        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+        await self.assert_asterisk_is_idle(stack)
 
     async def test_ringing_and_early_media_reach_the_caller(self) -> None:
         stack = await shared_stack(self.recipe)
         tone = tones.write_tone(self.directory / "early.wav", demo_call.CALLEE_HZ, 1.0)
         callee = Phone.make_callee(self.reactor, self.directory, play=tone, ring_seconds=2.0, early_media=True)
-        self.phone(await callee.start())
+        self.kill_at_end(await callee.start())
         profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": callee.uri})
         caller = Phone.make_caller(
             self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip_host_port}", seconds=1.0
         )
-        self.phone(caller)
+        self.kill_at_end(caller)
         await caller.start()
         await caller.wait_until_ended(20)
         early, confirmed = caller.event("early-media"), caller.event("confirmed")
@@ -251,23 +233,23 @@ class OtherCallTests(GatewayTestCase):
         first = tones.tone_intervals(samples[:, 0], rate, demo_call.CALLEE_HZ)[0][0]
         self.assertLess(first, 0.5)
 
-    async def test_the_caller_gives_up_while_it_rings(self) -> None:
+    async def test_the_caller_cancels_while_the_far_end_rings(self) -> None:
         stack = await shared_stack(self.recipe)
-        callee = self.phone(await Phone.make_callee(self.reactor, self.directory, ring_seconds=30).start())
+        callee = self.kill_at_end(await Phone.make_callee(self.reactor, self.directory, ring_seconds=30).start())
         profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": callee.uri, "record": True})
         caller = Phone.make_caller(
             self.reactor, self.directory, f"sip:{profile['id']}@{stack.sip_host_port}", cancel_after=1.0
         )
-        self.phone(caller)
+        self.kill_at_end(caller)
         await caller.start()
         self.assertEqual((await caller.wait_until_ended(20)).code, 487)
         self.assertEqual((await callee.wait_until_ended(20)).code, 487)
         self.assertEqual(await stack.request_json("GET", f"/profiles/{profile['id']}/recordings"), [])
-        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+        await self.assert_asterisk_is_idle(stack)
 
-    async def test_a_number_leads_to_its_profile_with_and_without_the_plus(self) -> None:
+    async def test_a_profile_is_found_by_id_and_by_number_with_and_without_plus(self) -> None:
         stack = await shared_stack(self.recipe)
-        callee = SippAnswerer(self.reactor, self.directory / "desk", asterisk_rootfs(lambda _: None))
+        callee = SippAnswerer(self.reactor, self.directory / "desk", rootfs_of())
         await callee.start()
         self.addCleanup(callee.stop)
         number = f"+4930{int.from_bytes(os.urandom(3)):09d}"
@@ -275,53 +257,53 @@ class OtherCallTests(GatewayTestCase):
             "PUT", "/profiles", {"remoteSipUri": callee.uri, "numbers": [number], "record": True}
         )
         for dialled in (number, number[1:], profile["id"].upper()):
-            self.assertEqual(await self.sipp_code(stack, dialled), 200, dialled)
+            self.assertEqual(await self.place_sipp_call(stack, dialled), 200, dialled)
         recordings = await stack.request_json("GET", f"/profiles/{profile['id']}/recordings")
         self.assertEqual({each["to"] for each in recordings}, {number, number[1:], profile["id"].upper()})
 
 
-class OtherCallOn16Tests(OtherCallTests):
-    """The same on the older Asterisk."""
+class OtherCallOnAsterisk16Tests(OtherCallTests):
+    """The same tests on Asterisk 16."""
 
     recipe = ASTERISK_16
 
 
-class RefusalTests(GatewayTestCase):
-    """Each way of not getting through, with the SIP status that the caller gets."""
+class RejectionTests(LiveTestCase):
+    """The SIP status that the caller receives for each reason of a rejection."""
 
-    async def far_end(self, **how: Any) -> str:
-        callee = SippAnswerer(self.reactor, self.directory / "desk", asterisk_rootfs(lambda _: None), **how)
+    async def start_callee(self, **options: Any) -> str:
+        callee = SippAnswerer(self.reactor, self.directory / "desk", rootfs_of(), **options)
         await callee.start()
         self.addCleanup(callee.stop)
         return callee.uri
 
-    async def code_for(self, remote_sip_uri: str | None, **caller: Any) -> int:
+    async def status_for(self, remote_sip_uri: str | None, **caller: Any) -> int:
         stack = await shared_stack(self.recipe)
         profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": remote_sip_uri, "record": True})
-        code = await self.sipp_code(stack, profile["id"], **caller)
+        status = await self.place_sipp_call(stack, profile["id"], **caller)
         self.assertEqual(await stack.request_json("GET", f"/profiles/{profile['id']}/recordings"), [])
-        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
-        return code
+        await self.assert_asterisk_is_idle(stack)
+        return status
 
-    async def test_the_far_ends_refusal_is_passed_back(self) -> None:
-        for refused, told in ((486, 486), (480, 480), (404, 404), (503, 503), (403, 403), (603, 403)):
-            uri = await self.far_end(code=refused)
-            self.assertEqual(await self.code_for(uri), told, f"the far end said {refused}")
+    async def test_the_far_ends_rejection_is_passed_to_the_caller(self) -> None:
+        for rejection, expected in ((486, 486), (480, 480), (404, 404), (503, 503), (403, 403), (603, 403)):
+            uri = await self.start_callee(code=rejection)
+            self.assertEqual(await self.status_for(uri), expected, f"the far end sent {rejection}")
 
     async def test_no_answer_is_480(self) -> None:
-        self.assertEqual(await self.code_for(await self.far_end(ring_seconds=None)), 480)
+        self.assertEqual(await self.status_for(await self.start_callee(ring_seconds=None)), 480)
 
     async def test_an_unknown_profile_is_404(self) -> None:
         stack = await shared_stack(self.recipe)
-        self.assertEqual(await self.sipp_code(stack, "6f1f4f7e-1111-4222-8333-444444444444"), 404)
-        self.assertEqual(await self.sipp_code(stack, "+4999999999999"), 404)
-        self.assertEqual(await self.sipp_code(stack, "nobody"), 404)
+        self.assertEqual(await self.place_sipp_call(stack, "6f1f4f7e-1111-4222-8333-444444444444"), 404)
+        self.assertEqual(await self.place_sipp_call(stack, "+4999999999999"), 404)
+        self.assertEqual(await self.place_sipp_call(stack, "nobody"), 404)
 
-    async def test_a_profile_that_leads_nowhere_is_480(self) -> None:
-        self.assertEqual(await self.code_for(None), 480)
+    async def test_a_profile_without_a_far_end_is_480(self) -> None:
+        self.assertEqual(await self.status_for(None), 480)
 
 
-class RefusalOn16Tests(RefusalTests):
-    """The same on the older Asterisk."""
+class RejectionOnAsterisk16Tests(RejectionTests):
+    """The same tests on Asterisk 16."""
 
     recipe = ASTERISK_16

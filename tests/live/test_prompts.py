@@ -1,4 +1,4 @@
-"""A custom announcement, from its upload to both parties' ears."""
+"""A custom announcement from its upload to the audio of both parties and of the recording."""
 
 import io
 from pathlib import Path
@@ -9,8 +9,7 @@ import soundfile
 import treq
 from twisted.web.http_headers import Headers
 
-from tests.live.gateway import GatewayTestCase, shared_stack
-from tests.live.test_calls import asterisk_of
+from tests.live.live_test_case import LiveTestCase, shared_stack
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.stack import Stack
@@ -20,41 +19,41 @@ SOUND_RATE = 8000
 
 
 def chirp(rate: int, seconds: float = 1.5) -> tones.Samples:
-    """A sound unlike any other here: up and down between 500 and 2500 Hz, away from the phones' tones for the most."""
+    """Return a sound that differs from all others here: between 500 and 2500 Hz, mostly away from the phones' tones."""
     time = np.arange(round(seconds * rate)) / rate
     frequency = 1500 + 1000 * np.sin(2 * np.pi * 1.7 * time)
     wave: tones.Samples = 0.4 * np.sin(2 * np.pi * np.cumsum(frequency) / rate)
     return wave
 
 
-class PromptTests(GatewayTestCase):
+class PromptTests(LiveTestCase):
     async def upload(self, stack: Stack) -> str:
         prompt: dict[str, str] = await stack.request_json("PUT", "/prompts", {"name": "chirp"})
         file = io.BytesIO()
         soundfile.write(file, np.stack([chirp(RATE)] * 2, axis=1), RATE, format="FLAC")
-        answer = await treq.put(
+        response = await treq.put(
             f"{stack.url}/prompts/{prompt['id']}/audio",
             data=file.getvalue(),
             headers=Headers({"Authorization": [f"Bearer {stack.token}"], "Content-Type": ["audio/flac"]}),
             persistent=False,
         )
-        told = msgspec.json.decode(await answer.content())
-        self.assertEqual(answer.code, 200, told)
-        self.assertAlmostEqual(told["duration"], 1.5, places=2)
-        name = f"prompt-{prompt['id']}-{told['sha256'][:16]}.wav"
+        uploaded = msgspec.json.decode(await response.content())
+        self.assertEqual(response.code, 200, uploaded)
+        self.assertAlmostEqual(uploaded["duration"], 1.5, places=2)
+        name = f"prompt-{prompt['id']}-{uploaded['sha256'][:16]}.wav"
 
         async def installed() -> bool:
             return (stack.asterisk.sounds_directory / name).exists()
 
-        self.assertTrue(await stack.wait_until(installed, 10), "the announcement is not installed")
+        self.assertTrue(await stack.wait_until(installed, 10), "the announcement was not installed")
         return prompt["id"]
 
-    def found(self, path: Path, channel: int) -> float:
-        """How surely the announcement is on a channel."""
+    def chirp_score(self, path: Path, channel: int) -> float:
+        """Return the match score of the announcement on a channel."""
         samples, rate = tones.load_audio(path)
         return tones.find_sound(chirp(rate), samples[:, min(channel, samples.shape[1] - 1)], rate).score
 
-    async def test_it_is_heard_by_both_and_recorded(self) -> None:
+    async def test_both_parties_and_the_recording_have_the_announcement(self) -> None:
         stack = await shared_stack(self.recipe)
         prompt = await self.upload(stack)
         profile, callee = await demo_call.create_profile_and_callee(
@@ -67,32 +66,32 @@ class PromptTests(GatewayTestCase):
             recordPromptCustomId=prompt,
             recordBeepAtStart=False,
         )
-        self.phone(callee)
-        refused = await stack.request("DELETE", f"/prompts/{prompt}")
-        self.assertEqual(refused.status, 409)
-        self.assertIn(profile["id"], refused.body.decode())
+        self.kill_at_end(callee)
+        deletion = await stack.request("DELETE", f"/prompts/{prompt}")
+        self.assertEqual(deletion.status, 409)
+        self.assertIn(profile["id"], deletion.body.decode())
         call = await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 4.0)
         recording = await stack.wait_for_recording(profile["id"])
-        events = [entry["event"] for entry in recording["timeline"]]
+        events = self.events(recording)
         self.assertIn("announcement.finished", events)
-        answer = await stack.request("GET", f"/recordings/{recording['id']}/audio")
+        response = await stack.request("GET", f"/recordings/{recording['id']}/audio")
         path = self.directory / "recording.wav"
-        path.write_bytes(answer.body)
-        heard = {
-            "recording": self.found(path, demo_call.RIGHT),
-            "caller": self.found(call.caller.received_audio, 0),
-            "far end": self.found(call.callee.received_audio, 0),
+        path.write_bytes(response.body)
+        scores = {
+            "recording": self.chirp_score(path, demo_call.RIGHT),
+            "caller": self.chirp_score(call.caller.received_audio, 0),
+            "far end": self.chirp_score(call.callee.received_audio, 0),
         }
-        for where, score in heard.items():
+        for where, score in scores.items():
             self.assertGreater(
-                score, demo_call.MIN_MATCH_SCORE, f"the announcement is not in what the {where} has: {heard}"
+                score, demo_call.MIN_MATCH_SCORE, f"the announcement is not in the audio of the {where}: {scores}"
             )
         self.assertIsNone(
             demo_call.find_announcement(path, demo_call.RIGHT), "the default announcement was played as well"
         )
-        await self.assert_nothing_left(stack, asterisk_of(stack, self.reactor))
+        await self.assert_asterisk_is_idle(stack)
 
-    async def test_one_without_audio_is_told(self) -> None:
+    async def test_a_prompt_without_audio_is_a_failed_announcement(self) -> None:
         stack = await shared_stack(self.recipe)
         prompt = await stack.request_json("PUT", "/prompts", {"name": "silent"})
         profile, callee = await demo_call.create_profile_and_callee(
@@ -103,14 +102,14 @@ class PromptTests(GatewayTestCase):
             recordPrompt="custom",
             recordPromptCustomId=prompt["id"],
         )
-        self.phone(callee)
+        self.kill_at_end(callee)
         await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 2.0)
         recording = await stack.wait_for_recording(profile["id"])
-        self.assertIn("announcement.failed", [entry["event"] for entry in recording["timeline"]])
+        self.assertIn("announcement.failed", self.events(recording))
         self.assertEqual(recording["state"], "completed")
 
 
-class PromptOn16Tests(PromptTests):
-    """The same on the older Asterisk."""
+class PromptOnAsterisk16Tests(PromptTests):
+    """The same tests on Asterisk 16."""
 
     recipe = ASTERISK_16

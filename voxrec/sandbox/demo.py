@@ -134,7 +134,8 @@ def _print_audio(path: Path, measurement: demo_call.RecordingMeasurement) -> Non
     console.print(f"\ncaller  (left)   {caller}\nfar end (right)  {callee}")
     console.print(
         f"\n{measurement.seconds:.2f} s of audio. Missing: {measurement.caller_missing:.0f} ms of the caller (left), "
-        f"{measurement.callee_missing:.0f} ms of the far end (right)."
+        f"{measurement.callee_missing:.0f} ms of the far end (right).",
+        soft_wrap=True,
     )
     if measurement.announcement_at is not None:
         console.print(f"The announcement starts at {measurement.announcement_at:.2f} s.")

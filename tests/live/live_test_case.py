@@ -1,0 +1,177 @@
+"""Base classes of the live tests: a running voxrec with a real Asterisk, and phones that end with their test.
+
+Tests that only place calls share one stack per Asterisk version; tests that stop or break something start their own.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from voxrec.sandbox import demo_call, tones
+from voxrec.sandbox.observer import observe_asterisk
+from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.rootfs import ASTERISK_22, Recipe, asterisk_rootfs
+from voxrec.sandbox.sipp import SippCaller
+from voxrec.sandbox.stack import Stack
+
+SHARED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "calls": {"ring_timeout": 3, "allowed_hosts": ["127.0.0.1", "localhost"]},
+}
+_shared_stacks: dict[Recipe, Stack] = {}
+
+
+def rootfs_of(recipe: Recipe = ASTERISK_22) -> Path | None:
+    """Return the root file system of an Asterisk version without reporting progress."""
+    return asterisk_rootfs(lambda _line: None, recipe)
+
+
+def make_stack(settings: Mapping[str, Mapping[str, Any]] | None = None, recipe: Recipe = ASTERISK_22) -> Stack:
+    """Return a stack that is not started; it is killed when this process ends, at the latest."""
+    # Not below trial's temporary directory: the path of a Unix socket may have 107 bytes at most.
+    directory = Path(tempfile.mkdtemp(prefix="voxrec-live-"))
+    directory.chmod(0o755)
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    stack = Stack(reactor, directory, rootfs_of(recipe), settings)
+    atexit.register(stack.kill)
+    return stack
+
+
+async def shared_stack(recipe: Recipe = ASTERISK_22) -> Stack:
+    """Return the running stack that the tests share; the first call starts it."""
+    if recipe not in _shared_stacks:
+        stack = make_stack(SHARED_SETTINGS, recipe)
+        await stack.start()
+        _shared_stacks[recipe] = stack
+    return _shared_stacks[recipe]
+
+
+def load_beep(recipe: Recipe) -> tones.Samples:
+    """Return the samples of Asterisk's beep."""
+    root = rootfs_of(recipe) or Path("/")
+    # "en" is a symbolic link that is valid only inside that root.
+    beep = next(path for path in root.glob("usr/share/asterisk/sounds/*/beep.wav") if path.exists())
+    samples, _ = tones.load_audio(beep)
+    return samples[:, 0]
+
+
+class LiveTestCase(TestCase):
+    """A test with ``self.directory`` for the files of its phones.
+
+    ``recipe`` is the version of Asterisk; a subclass with another one runs the same tests on that.
+    """
+
+    timeout = 180
+    recipe: ClassVar[Recipe] = ASTERISK_22
+
+    def setUp(self) -> None:
+        self.reactor: Any = reactor
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir(parents=True)
+
+    def kill_at_end(self, phone: Phone) -> Phone:
+        """Kill a phone when the test ends, and return it."""
+        self.addCleanup(phone.kill)
+        return phone
+
+    def events(self, recording: Mapping[str, Any]) -> list[str]:
+        """Return the names of the events in a Recording's timeline."""
+        return [entry["event"] for entry in recording["timeline"]]
+
+    def event_times(self, recording: Mapping[str, Any]) -> dict[str, float]:
+        """Return the time in seconds of the last event of each name in a Recording's timeline."""
+        return {entry["event"]: entry["at"] for entry in recording["timeline"]}
+
+    async def sleep(self, seconds: float) -> None:
+        await deferLater(self.reactor, seconds)
+
+    async def place_sipp_call(self, stack: Stack, target: str, **arguments: Any) -> int:
+        """Place one call with SIPp and return its final status code."""
+        caller = SippCaller(
+            self.reactor,
+            self.directory / f"sipp-{os.urandom(3).hex()}",
+            rootfs_of(),
+            stack.asterisk.sip_address,
+            target,
+            **{"talk_seconds": 1.0, **arguments},
+        )
+        self.addCleanup(caller.stop)
+        result = await caller.run()
+        (call,) = result.calls
+        return call.code
+
+    async def assert_asterisk_is_idle(self, stack: Stack) -> None:
+        """Assert that Asterisk has no channels, bridges and recording files, within 15 s."""
+        asterisk = observe_asterisk(stack, self.reactor)
+        left: list[Any] = []
+
+        async def idle() -> bool:
+            channels = await asterisk.list_channels()
+            bridges = await asterisk.list_bridges()
+            files = sorted(path.name for path in stack.asterisk.recording_directory.iterdir())
+            left[:] = [channel.name for channel in channels], [bridge.id for bridge in bridges], files
+            return not channels and not bridges and not files
+
+        if not await stack.wait_until(idle, 15):
+            self.fail(f"channels, bridges and files left in Asterisk: {left}")
+
+
+class RecordedCallTestCase(LiveTestCase):
+    """Calls on the shared stack between a caller and a callee that each play a tone."""
+
+    async def start_call(self, seconds: float, **profile: Any) -> tuple[Stack, str, Phone, Phone]:
+        """Start a call of ``seconds`` to a new Profile and wait for the answer.
+
+        Return the stack, the Profile's id, the caller and the callee.
+        """
+        stack = await shared_stack(self.recipe)
+        defaults = {"record": True, "recordChannels": "dual", "recordBeepAtStart": False}
+        created, callee = await demo_call.create_profile_and_callee(
+            stack, self.reactor, self.directory, **{**defaults, **profile}
+        )
+        self.kill_at_end(callee)
+        tone = tones.write_tone(self.directory / "caller.tone.wav", demo_call.CALLER_HZ, 1.0)
+        uri = f"sip:{created['id']}@{stack.sip_host_port}"
+        caller = Phone.make_caller(self.reactor, self.directory, uri, name="caller", play=tone, seconds=seconds)
+        self.kill_at_end(caller)
+        await caller.start()
+        await caller.wait_for("confirmed")
+        return stack, created["id"], caller, callee
+
+    async def live_recording_path(self, stack: Stack, profile_id: str) -> str:
+        """Wait for the row of the Profile's live Recording and return the path of its resource."""
+        recordings: list[dict[str, Any]] = []
+
+        async def stored() -> bool:
+            recordings[:] = await stack.request_json("GET", f"/profiles/{profile_id}/recordings")
+            return bool(recordings)
+
+        self.assertTrue(await stack.wait_until(stored, 5), "no Recording")
+        return f"/recordings/{recordings[0]['id']}"
+
+    async def finished_recording(
+        self, stack: Stack, profile_id: str, caller: Phone
+    ) -> tuple[dict[str, Any], tones.Samples, int]:
+        """Wait for the end of the call, and return the completed Recording, its samples and their rate in Hz."""
+        await caller.wait_until_ended(60)
+        recording = await stack.wait_for_recording(profile_id)
+        self.assertEqual(recording["state"], "completed", recording)
+        audio = self.directory / "recording.wav"
+        audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
+        samples, rate = tones.load_audio(audio)
+        await self.assert_asterisk_is_idle(stack)
+        return recording, samples, rate
+
+    def assert_tones(self, samples: tones.Samples, rate: int, intervals: Iterable[tuple[float, float]]) -> None:
+        """Assert that both sides' tones have no gap in each interval (start and end in seconds)."""
+        for start, end in intervals:
+            for channel, hz in ((demo_call.LEFT, demo_call.CALLER_HZ), (demo_call.RIGHT, demo_call.CALLEE_HZ)):
+                missing = tones.missing_milliseconds(samples[:, channel], rate, hz, start, end)
+                self.assertLess(missing, demo_call.TOLERATED_GAP_MS, f"{hz} Hz from {start} to {end}")

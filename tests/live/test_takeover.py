@@ -1,0 +1,154 @@
+"""Live calls continue when voxrec is killed or restarted: the next process takes them over without loss of audio."""
+
+import signal
+from typing import Any
+
+from tests.live.live_test_case import LiveTestCase, make_stack
+from voxrec.sandbox import demo_call, tones
+from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.rootfs import ASTERISK_16
+from voxrec.sandbox.stack import Stack
+
+
+class TakeoverTests(LiveTestCase):
+    """Each test stops or replaces the voxrec of its own stack in another phase of a call."""
+
+    async def start_stack(self, **settings: dict[str, Any]) -> Stack:
+        stack = make_stack(settings, self.recipe)
+        self.addCleanup(stack.stop)
+        await stack.start()
+        return stack
+
+    async def start_call(
+        self, stack: Stack, seconds: float, *, ring_seconds: float = 0.2, **profile: Any
+    ) -> tuple[str, Phone, Phone]:
+        """Start a call between two tones; return the Profile's id, the caller and the callee."""
+        callee_tone = tones.write_tone(self.directory / "desk.tone.wav", demo_call.CALLEE_HZ, 1.0)
+        callee = await Phone.make_callee(
+            self.reactor, self.directory, name="desk", play=callee_tone, ring_seconds=ring_seconds
+        ).start()
+        self.kill_at_end(callee)
+        defaults = {"remoteSipUri": callee.uri, "record": True, "recordChannels": "dual", "recordBeepAtStart": False}
+        created = await stack.request_json("PUT", "/profiles", {**defaults, **profile})
+        tone = tones.write_tone(self.directory / "caller.tone.wav", demo_call.CALLER_HZ, 1.0)
+        caller = Phone.make_caller(
+            self.reactor,
+            self.directory,
+            f"sip:{created['id']}@{stack.sip_host_port}",
+            name="caller",
+            play=tone,
+            seconds=seconds,
+        )
+        self.kill_at_end(caller)
+        await caller.start()
+        return created["id"], caller, callee
+
+    async def replace_voxrec(self, stack: Stack, *, pause: float = 0.5) -> None:
+        """Kill voxrec, and start it again after ``pause`` seconds."""
+        stack.kill_voxrec()
+        await self.sleep(pause)
+        await stack.start_voxrec()
+
+    async def assert_complete(self, stack: Stack, profile_id: str, caller: Phone, seconds: float) -> dict[str, Any]:
+        """Assert that the call lasted ``seconds``, that all of it was recorded, and return the Recording."""
+        await caller.wait_until_ended(30)
+        connected = caller.event("disconnected").monotonic - caller.event("confirmed").monotonic
+        self.assertApproximates(connected, seconds, 0.5)
+        recording = await stack.wait_for_recording(profile_id, 60)
+        self.assertEqual(recording["state"], "completed", recording)
+        audio = self.directory / "recording.wav"
+        audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
+        measurement = demo_call.measure_recording(audio)
+        self.assertApproximates(measurement.seconds, connected, 0.3)
+        self.assertLess(max(measurement.caller_missing, measurement.callee_missing), demo_call.TOLERATED_GAP_MS)
+        await self.assert_asterisk_is_idle(stack)
+        return recording
+
+    async def test_killed_during_a_conversation(self) -> None:
+        stack = await self.start_stack()
+        profile, caller, _ = await self.start_call(stack, 10.0, recordBeepInterval=3)
+        await caller.wait_for("confirmed")
+        await self.sleep(2)
+        await self.replace_voxrec(stack)
+        recording = await self.assert_complete(stack, profile, caller, 10.0)
+        events = self.events(recording)
+        self.assertEqual((events[0], events[-1]), ("answered", "hangup"))
+        self.assertIn("taken-over", events)
+        beeps = [entry["at"] for entry in recording["timeline"] if entry["event"] == "beep"]
+        self.assertTrue(any(at > 5 for at in beeps), f"no beep after the restart: {recording['timeline']}")
+        for at in beeps:
+            self.assertLess(abs(at - 3 * round(at / 3)), 0.3, beeps)
+
+    async def test_restarted_during_a_conversation(self) -> None:
+        stack = await self.start_stack()
+        profile, caller, _ = await self.start_call(stack, 10.0)
+        await caller.wait_for("confirmed")
+        await self.sleep(2)
+        stack.signal_voxrec(signal.SIGTERM)
+        self.assertEqual(await stack.wait_until_voxrec_ended(20), -signal.SIGTERM)
+        await stack.start_voxrec()
+        await self.assert_complete(stack, profile, caller, 10.0)
+
+    async def test_killed_while_the_far_end_rings(self) -> None:
+        stack = await self.start_stack()
+        profile, caller, callee = await self.start_call(stack, 4.0, ring_seconds=6.0)
+        await callee.wait_for("incoming")
+        await self.replace_voxrec(stack, pause=0.1)
+        await caller.wait_for("confirmed", 30)
+        await self.assert_complete(stack, profile, caller, 4.0)
+
+    async def test_the_far_end_hangs_up_while_voxrec_is_down(self) -> None:
+        stack = await self.start_stack()
+        profile, caller, callee = await self.start_call(stack, 30.0)
+        await caller.wait_for("confirmed")
+        await self.sleep(2)
+        stack.kill_voxrec()
+        await callee.hang_up()
+        await self.sleep(0.5)
+        await stack.start_voxrec()
+        await caller.wait_until_ended(20)
+        recording = await stack.wait_for_recording(profile, 60)
+        self.assertEqual(recording["state"], "completed")
+        self.assertGreater(recording["duration"], 1.5)
+        await self.assert_asterisk_is_idle(stack)
+
+    async def test_a_pause_continues_and_ends_in_time(self) -> None:
+        stack = await self.start_stack()
+        profile, caller, _ = await self.start_call(stack, 16.0)
+        await caller.wait_for("confirmed")
+        await self.sleep(1)
+        (live,) = await stack.request_json("GET", f"/profiles/{profile}/recordings")
+        path = f"/recordings/{live['id']}"
+        await stack.request_json("POST", path, {"state": "paused", "resumeAfter": 8})
+        await self.replace_voxrec(stack)
+        self.assertEqual((await stack.request_json("GET", path))["state"], "paused")
+        await caller.wait_until_ended(40)
+        recording = await stack.wait_for_recording(profile, 60)
+        at = self.event_times(recording)
+        self.assertApproximates(at["resumed"] - at["paused"], 8.0, 0.2)
+        audio = self.directory / "paused.wav"
+        audio.write_bytes((await stack.request("GET", f"{path}/audio")).body)
+        samples, rate = tones.load_audio(audio)
+        self.assertApproximates(len(samples) / rate, 16.0, 0.3)
+        # a file begins a little after the answer, from which the timeline counts
+        paused_samples = samples[int((at["paused"] + 0.1) * rate) : int((at["resumed"] - 0.3) * rate)]
+        self.assertEqual(abs(paused_samples).max(), 0.0)
+        for channel, hz in ((demo_call.LEFT, demo_call.CALLER_HZ), (demo_call.RIGHT, demo_call.CALLEE_HZ)):
+            missing = tones.missing_milliseconds(
+                samples[:, channel], rate, hz, at["resumed"] + 0.1, len(samples) / rate - 0.3
+            )
+            self.assertLess(missing, demo_call.TOLERATED_GAP_MS)
+
+    async def test_killed_during_the_announcement(self) -> None:
+        stack = await self.start_stack()
+        profile, caller, _ = await self.start_call(stack, 10.0, recordPrompt="default", recordBeepAtStart=True)
+        await caller.wait_for("confirmed")
+        await self.sleep(0.5)
+        await self.replace_voxrec(stack, pause=0.0)
+        await self.assert_complete(stack, profile, caller, 10.0)
+
+
+class TakeoverOnAsterisk16Tests(TakeoverTests):
+    """The same tests on Asterisk 16."""
+
+    recipe = ASTERISK_16
