@@ -73,7 +73,7 @@ from voxrec.store.tokens import Tokens
 from voxrec.systemd import sd_notify
 from voxrec.web.auth import ChainAuthenticator
 from voxrec.web.site import RestSite
-from voxrec.web.uploads import discard_leftovers
+from voxrec.web.uploads import remove_stale_files
 
 _SWITCH = 0.0005  # seconds; Python's own 5 ms are as long as all of a call's set-up
 _FULL_LOOKS = 50  # of the middle generation before one at everything; Python's own 10 made one each second under load
@@ -364,8 +364,8 @@ class _Gateway(SequentialMultiService):
             rest.resource(),
             body_limit=config.rest.body_limit,
             reactor=reactor,
-            intake=rest.upload_policy,
-            connections=config.rest.connections,
+            upload_policy=rest.upload_policy,
+            max_connections=config.rest.connections,
             access_log=config.rest.access_log,
         )
         metrics.add_gauge("voxrec_calls_live", "Calls of this daemon now.", lambda: len(tuple(self._router.calls)))
@@ -373,7 +373,7 @@ class _Gateway(SequentialMultiService):
         metrics.add_gauge("voxrec_orphaned_files", "Audio files that belong to no Recording.", lambda: orphans.count)
         metrics.add_gauge("voxrec_events_pending", "Events of calls that PostgreSQL lacks.", lambda: len(news))
         metrics.add_gauge("voxrec_event_clients", "Clients that follow /events.", lambda: self._feed.subscriber_count)
-        metrics.add_gauge("voxrec_rest_connections", "Open connections of REST's.", lambda: site.open)
+        metrics.add_gauge("voxrec_rest_connections", "Open connections of REST's.", lambda: site.connection_count)
         metrics.add_gauge("voxrec_postgresql_ready", "Whether PostgreSQL answers.", lambda: self._pool.ready)
         metrics.add_gauge(
             "voxrec_spool_low", "Whether calls are not recorded: no room.", lambda: not self._disk_space.sufficient
@@ -406,7 +406,7 @@ class _Gateway(SequentialMultiService):
     async def _forget(self, idempotency: Idempotency, jobs: Jobs) -> None:
         """Clear away what nobody needs any more."""
         try:
-            await self._defer_to_thread(discard_leftovers, self._work)
+            await self._defer_to_thread(remove_stale_files, self._work)
             await idempotency.delete_expired()
             await jobs.purge_erased(_ERASED)
             await self._events.delete_older_than(timedelta(days=self._config.rest.event_days))

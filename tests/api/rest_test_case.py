@@ -35,7 +35,7 @@ from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
 from voxrec.web.auth import Authenticator, ChainAuthenticator, Principal, Role
-from voxrec.web.problems import NotAuthenticated
+from voxrec.web.errors import NotAuthenticated
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import Route
@@ -166,7 +166,9 @@ class RestTestCase(DatabaseTestCase):
         self.broadcaster = EventBroadcaster(reactor, self.events)
         self.metrics = Metrics("1.2.3")
         self.resource = self.make_resource()
-        self.site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, intake=self.app.upload_policy)
+        self.site = RestSite(
+            self.resource, body_limit=BODY_LIMIT, reactor=reactor, upload_policy=self.app.upload_policy
+        )
         self.listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.site)
         address = self.listening.getHost()
         if not isinstance(address, IPv4Address):

@@ -92,7 +92,7 @@ class RouteTests(RestTestCase):
             self.assertEqual(response.headers["www-authenticate"], 'Bearer realm="voxrec"')
         elif row.role and TOKENS.index(token) < TOKENS.index(row.role):
             self.assertEqual(response.status, 403)
-            self.assertIn(f"needs the role {row.role}", response.json["detail"])
+            self.assertIn(f"requires the role {row.role}", response.json["detail"])
         else:
             self.assertEqual(response.status, row.status, response.body)
             self.assertEqual(response.headers.get("content-type", ""), row.media_type)

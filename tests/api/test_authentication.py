@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.subtest import subtest
 from voxrec.api.authentication import StaticTokens
 from voxrec.web.auth import Principal, Role
-from voxrec.web.problems import NotAuthenticated
+from voxrec.web.errors import NotAuthenticated
 
 
 class StaticTokensTests(SynchronousTestCase):

@@ -42,7 +42,7 @@ class HealthTests(SynchronousTestCase):
             self.clock,
             call_handler,
             body_limit=1000,
-            uploads=Path("uploads"),
+            upload_directory=Path("uploads"),
         )
         dispatcher.register(HealthRoutes(probes, self.clock).routes())
         stub: Any = StubTreq(dispatcher.resource())

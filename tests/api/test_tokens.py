@@ -15,8 +15,8 @@ from voxrec.model import RecordingState, Role, Token
 from voxrec.postgres.listener import TOKENS_CHANNEL, Listener
 from voxrec.store.tokens import SECRET_PREFIX, Tokens, generate_secret, hash_secret
 from voxrec.web.auth import AccessControl, ChainAuthenticator
+from voxrec.web.errors import NotAuthenticated
 from voxrec.web.login_throttle import LoginThrottle
-from voxrec.web.problems import NotAuthenticated
 
 HOME: Final = "192.0.2.1"
 LATER: Final = "2099-01-01T00:00:00Z"

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.api.rest_test_case import RoleTokens
 from tests.subtest import subtest
 from voxrec.web.auth import AccessControl, Authenticator, Principal, Role, bearer_token
+from voxrec.web.errors import NotAllowed, NotAuthenticated, RestError, TooManyAttempts
 from voxrec.web.login_throttle import LoginThrottle
-from voxrec.web.problems import NotAllowed, NotAuthenticated, RestError, TooManyAttempts
 
 ADDRESS: Final = "192.0.2.1"
 

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.subtest import subtest
 from voxrec.web.conditions import Conditions, etag_of
-from voxrec.web.problems import PreconditionFailed
+from voxrec.web.errors import PreconditionFailed
 
 TAG = etag_of(b"x")
 

@@ -5,8 +5,8 @@ from typing import Final
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from voxrec.web.errors import TooManyAttempts
 from voxrec.web.login_throttle import LoginThrottle
-from voxrec.web.problems import TooManyAttempts
 
 ADDRESS: Final = "192.0.2.1"
 

@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from voxrec.api.recordings import metadata_filter
 from voxrec.errors import InvalidInput
 from voxrec.model import RecordingState
+from voxrec.web.errors import BadRequest
 from voxrec.web.pagination import cursor, limit
 from voxrec.web.parameters import some_of, text, timestamp
-from voxrec.web.problems import BadRequest
 from voxrec.web.query import QueryParameter, parse_query, query_items
 
 

@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.web.problems import RangeNotSatisfiable
-from voxrec.web.ranges import span_of
+from voxrec.web.errors import RangeNotSatisfiable
+from voxrec.web.ranges import parse_range
 
 
 class RangeTests(SynchronousTestCase):
     @given(st.text(max_size=40) | st.from_regex(r"bytes=[0-9]{0,4}-[0-9]{0,4}", fullmatch=True), st.integers(0, 3000))
     def test_lies_within(self, header: str, size: int) -> None:
         try:
-            span = span_of(header, size)
+            span = parse_range(header, size)
         except RangeNotSatisfiable as error:
             self.assertEqual(error.headers, {"Content-Range": f"bytes */{size}"})
             return
@@ -26,7 +26,7 @@ class RangeTests(SynchronousTestCase):
         content = bytes(n % 256 for n in range(size))
         wanted = content[first : last + 1]
         try:
-            span = span_of(f"bytes={first}-{last}", size)
+            span = parse_range(f"bytes={first}-{last}", size)
         except RangeNotSatisfiable:
             self.assertGreaterEqual(first, size)
             return

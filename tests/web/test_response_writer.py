@@ -19,7 +19,7 @@ from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.request import Request
 from voxrec.web.response import Response
-from voxrec.web.response_writer import STALL
+from voxrec.web.response_writer import STALL_TIMEOUT
 from voxrec.web.route import Route
 
 Parts = Callable[[], AsyncGenerator[bytes, None]]
@@ -71,7 +71,7 @@ class StreamTests(SynchronousTestCase):
             self.clock,
             call_handler,
             body_limit=1000,
-            uploads=Path("uploads"),
+            upload_directory=Path("uploads"),
         )
         dispatcher.register([Route("GET", "/", None, handler, produces=None)])
         return dispatcher.resource()
@@ -135,7 +135,7 @@ class StreamTests(SynchronousTestCase):
         line = self.request(self.slow)
         line.full()
         self.go_on()
-        self.clock.advance(STALL - 1)
+        self.clock.advance(STALL_TIMEOUT - 1)
         self.assertFalse(line.aborted)
         self.clock.advance(1)
         self.assertTrue(line.aborted)

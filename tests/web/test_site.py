@@ -26,7 +26,7 @@ class Echo(Resource):
 class SiteTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        site = RestSite(Echo(), body_limit=10, reactor=self.clock, idle=60)
+        site = RestSite(Echo(), body_limit=10, reactor=self.clock, idle_timeout=60)
         self.transport = StringTransport()
         self.protocol: Any = site.buildProtocol(None)
         self.protocol.makeConnection(self.transport)

@@ -149,27 +149,27 @@ class LimitsTests(RestTestCase):
 
 class ConnectionsTests(RestTestCase):
     async def test_no_more_than_so_many(self) -> None:
-        site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, connections=3)
+        site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, max_connections=3)
         listening: Any = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
         self.addCleanup(listening.stopListening)
         port = listening.getHost().port
         kept = [await connected(port) for _ in range(3)]
-        await until(lambda: site.open == 3)
+        await until(lambda: site.connection_count == 3)
         for _ in range(5):
             refused = await connected(port)
             self.assertEqual(await refused.ended, b"")
-        await until(lambda: site.open == 3)
+        await until(lambda: site.connection_count == 3)
         kept[0].transport.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
         await until(lambda: b"200 OK" in kept[0].received)
         kept[1].transport.loseConnection()
-        await until(lambda: site.open == 2)
+        await until(lambda: site.connection_count == 2)
         again = await connected(port)
         again.transport.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
         await until(lambda: b"200 OK" in again.received)
         for wire in (kept[0], kept[2], again):
             wire.transport.loseConnection()
             await wire.ended
-        await until(lambda: site.open == 0)
+        await until(lambda: site.connection_count == 0)
 
 
 class AccessLogTests(SynchronousTestCase):

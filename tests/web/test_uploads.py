@@ -8,7 +8,7 @@ from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.web.uploads import discard_leftovers
+from voxrec.web.uploads import remove_stale_files
 
 
 class LeftoverTests(SynchronousTestCase):
@@ -22,8 +22,8 @@ class LeftoverTests(SynchronousTestCase):
                 path = Path(held.name, f"{name}-{age}")
                 path.touch()
                 os.utime(path, times=(0, time.time() - age))
-        discard_leftovers(Path(held.name))
+        remove_stale_files(Path(held.name))
         self.assertEqual({path.name for path in Path(held.name).iterdir()}, {f"{name}-86000" for name in names})
 
     def test_a_directory_that_is_not_there_yet(self) -> None:
-        discard_leftovers(Path("/nowhere/at/all"))
+        remove_stale_files(Path("/nowhere/at/all"))

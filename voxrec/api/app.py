@@ -141,9 +141,9 @@ class RestApp:
             AccessControl(dependencies.authenticator, LoginThrottle(clock)),
             clock,
             idempotency.handle,
-            settings.body_limit,
-            settings.upload_directory,
-            dependencies.metrics.observe_rest_request,
+            body_limit=settings.body_limit,
+            upload_directory=settings.upload_directory,
+            on_response=dependencies.metrics.observe_rest_request,
         )
         for routes in (
             ProfileRoutes(profiles, validator, url, now).routes(),

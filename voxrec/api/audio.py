@@ -21,10 +21,10 @@ from voxrec.threads import DeferToThread
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import OCTET_STREAM, FileBody
 from voxrec.web.conditions import etag_of
+from voxrec.web.errors import RangeNotSatisfiable
 from voxrec.web.parameters import one_of
-from voxrec.web.problems import RangeNotSatisfiable
 from voxrec.web.query import QueryParameter
-from voxrec.web.ranges import Span, span_of
+from voxrec.web.ranges import ByteRange, parse_range
 from voxrec.web.request import Request, Upload
 from voxrec.web.response import Response, updated
 from voxrec.web.route import CONDITIONAL, ETAG, Route
@@ -137,15 +137,15 @@ class AudioRoutes:
             return Response(304, {**REVALIDATED, "ETag": etag})
         descriptor: int = await self._defer_to_thread(open_audio, self._archive, recording, path)
         try:
-            span = _requested_span(request, etag, recording.size or 0)
+            byte_range = _requested_range(request, etag, recording.size or 0)
         except BaseException:
             os.close(descriptor)
             raise
-        body = FileSection(descriptor, span.start, span.length, self._defer_to_thread)
-        headers = _file_headers(recording, etag, span)
-        if span.length == span.size:
+        body = FileSection(descriptor, byte_range.start, byte_range.length, self._defer_to_thread)
+        headers = _file_headers(recording, etag, byte_range)
+        if byte_range.length == byte_range.size:
             return Response(200, headers, body)
-        return Response(206, {**headers, "Content-Range": span.content_range}, body)
+        return Response(206, {**headers, "Content-Range": byte_range.content_range}, body)
 
     async def _upload(self, request: Request) -> Response:
         """Store the audio unchanged. The recording must be `pending`; it is `completed` afterwards.
@@ -213,7 +213,7 @@ def _invalid_parameter(name: str, message: str) -> InvalidInput:
     return InvalidInput("The request has an invalid query parameter.", [FieldError(name, message)])
 
 
-def _file_headers(recording: Recording, etag: str, span: Span) -> dict[str, str]:
+def _file_headers(recording: Recording, etag: str, byte_range: ByteRange) -> dict[str, str]:
     stored_format = FORMATS.get(recording.format)
     suffix = recording.format if stored_format is None else stored_format.suffix
     return {
@@ -221,7 +221,7 @@ def _file_headers(recording: Recording, etag: str, span: Span) -> dict[str, str]
         "Accept-Ranges": "bytes",
         "Content-Type": OCTET_STREAM if stored_format is None else stored_format.media_type,
         "Content-Disposition": f'attachment; filename="{recording.id}.{suffix}"',
-        "Content-Length": str(span.length),
+        "Content-Length": str(byte_range.length),
         "ETag": etag,
     }
 
@@ -232,13 +232,13 @@ async def _unsent_body() -> AsyncGenerator[bytes, None]:
     yield b""
 
 
-def _requested_span(request: Request, etag: str, size: int) -> Span:
+def _requested_range(request: Request, etag: str, size: int) -> ByteRange:
     """Return the requested range, or the whole file.
 
     Range applies to GET only, and only while If-Range, if any, names this version (RFC 9110 section 13.1.5). Raises
     RangeNotSatisfiable.
     """
-    whole = Span(0, size, size)
+    whole = ByteRange(0, size, size)
     if request.method != "GET" or request.headers.get("if-range", etag) != etag:
         return whole
-    return span_of(request.headers.get("range", ""), size) or whole
+    return parse_range(request.headers.get("range", ""), size) or whole

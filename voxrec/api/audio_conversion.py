@@ -14,7 +14,7 @@ from voxrec.audio.formats import FORMATS, AudioFormat
 from voxrec.errors import AudioError
 from voxrec.model import Recording
 from voxrec.threads import DeferToThread
-from voxrec.web.uploads import PREFIX, SpoolUnavailable
+from voxrec.web.uploads import PREFIX, UploadUnavailable
 
 _MAX_CONCURRENT: Final = 2  # each conversion occupies one processor
 
@@ -37,7 +37,7 @@ class AudioConverter:
     ) -> tuple[FileSection, int]:
         """Return the converted audio and its size in bytes.
 
-        Raises AudioDamaged if the archived file cannot be read, SpoolUnavailable if the result cannot be written.
+        Raises AudioDamaged if the archived file cannot be read, UploadUnavailable if the result cannot be written.
         """
         async with self._semaphore:
             descriptor: int = await self._defer_to_thread(self._convert, recording, path, target, channel)
@@ -62,4 +62,4 @@ class AudioConverter:
                 f"The archived audio of recording {recording.id} cannot be decoded: {error.detail}."
             ) from error
         except OSError as error:
-            raise SpoolUnavailable(f"cannot write converted audio in {self._directory}: {error}") from error
+            raise UploadUnavailable(f"cannot write converted audio in {self._directory}: {error}") from error

@@ -7,7 +7,7 @@ from voxrec.archive.interface import Archive
 from voxrec.errors import NotFound
 from voxrec.model import Recording, RecordingState
 from voxrec.threads import DeferToThread
-from voxrec.web.problems import RestError
+from voxrec.web.errors import RestError
 
 REVALIDATED: Final = {"Cache-Control": "private, no-cache"}
 """Response headers: only the client may cache the audio, and has to revalidate it."""

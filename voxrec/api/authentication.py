@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from voxrec.model import Role, Token
 from voxrec.store.tokens import SECRET_PREFIX, Tokens, hash_secret
 from voxrec.web.auth import Principal
-from voxrec.web.problems import NotAuthenticated
+from voxrec.web.errors import NotAuthenticated
 
 _SECRET: Final = re.compile(re.escape(SECRET_PREFIX) + r"[A-Za-z0-9_-]{43}")
 

@@ -5,8 +5,8 @@ from typing import Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
 from voxrec.model import Role as Role
+from voxrec.web.errors import NotAllowed, NotAuthenticated
 from voxrec.web.login_throttle import LoginThrottle
-from voxrec.web.problems import NotAllowed, NotAuthenticated
 
 _INSUFFICIENT_SCOPE = {"WWW-Authenticate": 'Bearer realm="voxrec", error="insufficient_scope"'}  # RFC 6750 section 3.1
 

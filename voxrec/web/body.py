@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from voxrec.conversion import convert_fields
 from voxrec.errors import FieldError, InvalidInput
+from voxrec.web.errors import BadRequest, UnsupportedMedia
 from voxrec.web.partial_update import PartialUpdate, Validator, require_no_errors
-from voxrec.web.problems import BadRequest, UnsupportedMedia
 from voxrec.web.request import Request, Upload
 from voxrec.web.response import JSON
 

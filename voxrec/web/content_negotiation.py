@@ -1,28 +1,27 @@
-"""Whether a client accepts what there is to give (RFC 9110 section 12.5.1)."""
+"""Content negotiation by the Accept header (RFC 9110 section 12.5.1)."""
 
 from typing import Final
 
-_NONE: Final = (-1, 0.0)
+_NO_MATCH: Final = (-1, 0.0)
 
 
 def accepts(header: str, media_type: str) -> bool:
-    """Whether ``media_type`` may be sent to a client with this Accept header; without one, anything may."""
+    """Return whether an Accept header permits ``media_type``. An empty header permits everything."""
     if not header.strip():
         return True
-    return max((_weigh(part, media_type) for part in header.split(",")), key=_specific, default=_NONE)[1] > 0
+    return max((_match(part, media_type) for part in header.split(",")), key=_specificity, default=_NO_MATCH)[1] > 0
 
 
-def _specific(weighed: tuple[int, float]) -> int:
-    return weighed[0]
+def _specificity(match: tuple[int, float]) -> int:
+    return match[0]
 
 
-def _weigh(part: str, media_type: str) -> tuple[int, float]:
-    """How exactly one media range names the type (-1: not at all), and its quality."""
-    given, *parameters = (piece.strip().lower() for piece in part.split(";"))
-    kind = media_type.partition("/")[0]
-    ranges = ("*/*", f"{kind}/*", media_type)
+def _match(media_range: str, media_type: str) -> tuple[int, float]:
+    """Return how specific the range is (-1: it does not include the type), and its quality value."""
+    given, *parameters = (part.strip().lower() for part in media_range.split(";"))
+    ranges = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
     if given not in ranges:
-        return _NONE
+        return _NO_MATCH
     quality = next((value for name, _, value in (p.partition("=") for p in parameters) if name.strip() == "q"), "1")
     try:
         return ranges.index(given), float(quality)

@@ -1,41 +1,42 @@
-"""Which web pages of other origins may use REST (the Fetch standard's CORS protocol). Tokens, no cookies."""
+"""Cross-origin requests of web pages (CORS protocol of the Fetch standard), with tokens and without cookies."""
 
 from collections.abc import Collection
 from typing import Final
 
 from twisted.web.server import Request as HTTPRequest
 
-ANY: Final = "*"
-_EXPOSED: Final = (
+ANY_ORIGIN: Final = "*"
+_EXPOSED_HEADERS: Final = (
     "ETag, Link, Location, Content-Disposition, Content-Range, Accept-Ranges, Retry-After, WWW-Authenticate"
 )
 _METHODS: Final = "GET, HEAD, PUT, POST, DELETE"
-_HEADERS: Final = (
+_REQUEST_HEADERS: Final = (
     "Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range, Idempotency-Key, Last-Event-ID"
 )
-_REMEMBER: Final = "600"  # seconds
+_MAX_AGE: Final = "600"  # seconds for which browsers may cache the response to a preflight
 
 
 class Cors:
-    """Lets pages in whose origin is one of ``origins`` exactly, or all where "*" is; without any it does nothing."""
+    """Allows requests from pages of these origins, which are compared exactly; "*" allows all origins."""
 
     def __init__(self, origins: Collection[str]) -> None:
         self._origins = frozenset(origins)
 
-    def admit(self, request: HTTPRequest) -> bool:
-        """Put the headers where they belong; True where that is all there is to answer: a preflight."""
+    def set_headers(self, http_request: HTTPRequest) -> bool:
+        """Set the response headers. Return True if the request is a preflight, whose response has no body."""
         if not self._origins:
             return False
-        if ANY not in self._origins:
-            request.setHeader("Vary", "Origin")
-        origin = request.getHeader("origin")
-        if origin is None or not self._origins & {ANY, origin}:
+        if ANY_ORIGIN not in self._origins:
+            http_request.setHeader("Vary", "Origin")
+        origin = http_request.getHeader("origin")
+        if origin is None or not self._origins & {ANY_ORIGIN, origin}:
             return False
-        request.setHeader("Access-Control-Allow-Origin", ANY if ANY in self._origins else origin)
-        request.setHeader("Access-Control-Expose-Headers", _EXPOSED)
-        if request.method != b"OPTIONS" or request.getHeader("access-control-request-method") is None:
+        allowed = ANY_ORIGIN if ANY_ORIGIN in self._origins else origin
+        http_request.setHeader("Access-Control-Allow-Origin", allowed)
+        http_request.setHeader("Access-Control-Expose-Headers", _EXPOSED_HEADERS)
+        if http_request.method != b"OPTIONS" or http_request.getHeader("access-control-request-method") is None:
             return False
-        request.setHeader("Access-Control-Allow-Methods", _METHODS)
-        request.setHeader("Access-Control-Allow-Headers", _HEADERS)
-        request.setHeader("Access-Control-Max-Age", _REMEMBER)
+        http_request.setHeader("Access-Control-Allow-Methods", _METHODS)
+        http_request.setHeader("Access-Control-Allow-Headers", _REQUEST_HEADERS)
+        http_request.setHeader("Access-Control-Max-Age", _MAX_AGE)
         return True

@@ -1,7 +1,7 @@
-"""Between Klein and the handlers: all that is the same for every route.
+"""Dispatch of HTTP requests from Klein to the handlers of the registered routes.
 
-A handler is never cancelled. Klein cancels what it waits for when a client vanishes; here that ends the waiting only,
-so that no change is left half done and no query is torn off its connection.
+Klein cancels a Deferred that it waits for when the client disconnects. Handlers are not cancelled, so that a change is
+either completed or not begun: `serve` returns a Deferred of its own, and the handler goes on without it.
 """
 
 import re
@@ -18,214 +18,204 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request as HTTPRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from voxrec.errors import NotFound, VoxrecError
+from voxrec.errors import NotFound
 from voxrec.web.auth import AccessControl, Principal, Role
 from voxrec.web.body import FileBody
 from voxrec.web.content_negotiation import accepts
-from voxrec.web.problems import PROBLEM_TYPE, NotAcceptable, TooLarge, allowed_methods, problem_of
+from voxrec.web.errors import NotAcceptable, TooLarge
+from voxrec.web.problems import allowed_methods, problem_response
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.response_writer import ResponseWriter
 from voxrec.web.route import RequestHandler, Route
 from voxrec.web.uploads import UploadFile
 
-Answered = Callable[[str, str, int, float], None]
-"""Counts an answer: the route's path (UNMATCHED: none), the method, the status, and the seconds until its head."""
-UNMATCHED: Final = "unmatched"
+ResponseObserver = Callable[[str, str, int, float], None]
+"""Called when a response begins: path of the route or UNMATCHED_PATH, method, status, seconds since the request."""
+UNMATCHED_PATH: Final = "unmatched"
 
-_SEGMENT: Final = re.compile("<[^>]*>")  # what a route leaves open; its paths have nothing else that means anything
-_ANYBODY: Final = Principal("anybody", Role.READ)
+_PARAMETER: Final = re.compile("<[^>]*>")  # of a path; the rest of our paths has no special characters
+_ANONYMOUS: Final = Principal("anybody", Role.READ)
 
 
-def _uncounted(_route: str, _method: str, _status: int, _seconds: float) -> None:
+def _ignore_response(_path: str, _method: str, _status: int, _seconds: float) -> None:
     pass
 
 
 class Dispatcher:
-    """Where requests come in. ``handled`` lets a route's handler answer; ``body_limit`` in bytes.
+    """Authenticates requests, passes them to the handlers of their routes, and sends the responses.
 
-    Bodies that are files are kept in the directory ``uploads`` until their request is answered.
+    ``handler`` is the chain of middlewares that ends in `voxrec.web.binding.call_handler`. ``body_limit`` is the
+    maximum size of a body in bytes. It does not apply to routes that accept files: these bodies are stored in
+    ``upload_directory`` until the response is known.
     """
 
     def __init__(
         self,
-        gate: AccessControl,
+        access_control: AccessControl,
         clock: IReactorTime,
-        handled: RequestHandler,
+        handler: RequestHandler,
+        *,
         body_limit: int,
-        uploads: Path,
-        answered: Answered = _uncounted,
+        upload_directory: Path,
+        on_response: ResponseObserver = _ignore_response,
     ) -> None:
-        self._gate = gate
-        self._answered = answered
-        self._handled = handled
+        self._access_control = access_control
         self._clock = clock
+        self._handler = handler
         self._body_limit = body_limit
-        self._uploads = uploads
-        self._routes: dict[str, Route] = {}
-        self._bringing: list[tuple[str, re.Pattern[str]]] = []  # the methods and paths that may bring a file
-        self.routes: list[Route] = []  # all of them, as they came in
+        self._upload_directory = upload_directory
+        self._on_response = on_response
+        self.routes: list[Route] = []
+        self._routes_by_endpoint: dict[str, Route] = {}
+        self._upload_paths: list[tuple[str, re.Pattern[str]]] = []  # methods and paths of routes that accept files
         self._klein = Klein()
-        self._klein.url_map.merge_slashes = False  # "//profiles" is not found, and not redirected by a page of HTML
-        self._klein.handle_errors(HTTPException)(self._refuse)  # type: ignore[arg-type] # Klein means IRequest
+        self._klein.url_map.merge_slashes = False  # "//profiles" is 404; werkzeug would redirect with an HTML page
+        self._klein.handle_errors(HTTPException)(self._send_routing_error)  # type: ignore[arg-type] # typed for IRequest
 
     def register(self, routes: Iterable[Route]) -> None:
-        """Take in a room's routes."""
+        """Add routes."""
         for route in routes:
             self._register(route)
 
     def resource(self) -> KleinResource:
-        """What a Site serves."""
+        """Return the resource that serves all routes."""
         return self._klein.resource()
 
-    # What a Site asks before the body comes.
+    # UploadPolicy, which the Site consults before it receives a body
 
-    def spool_for(self, method: str, path: str) -> UploadFile | None:
-        """Where the body of an upload goes; None where it is none."""
-        if not any(method == bringing and shape.fullmatch(path) for bringing, shape in self._bringing):
-            return None  # a look at all the routes, for each request with a body, would cost more
-        route = self._route(method, path)
+    def upload_for(self, method: str, path: str) -> UploadFile | None:
+        """Return a file for the body of a request, or None if the route does not accept files."""
+        if not any(method == of_route and pattern.fullmatch(path) for of_route, pattern in self._upload_paths):
+            return None  # matching these few patterns is faster than matching all routes
+        route = self._route_of(method, path)
         if route is None or not isinstance(route.body, FileBody):
             return None
-        return UploadFile(self._uploads, route.body.max_size)
+        return UploadFile(self._upload_directory, route.body.max_size)
 
-    async def admit(self, request: HTTPRequest, method: str, path: str) -> Principal:
-        """Who asks; raises where they may not."""
-        route = self._route(method, path)
-        return _ANYBODY if route is None else await self._admitted(route, _address(request), _headers(request))
+    async def admit(self, http_request: HTTPRequest, method: str, path: str) -> Principal:
+        """Return the principal of a request. Raises NotAuthenticated, NotAllowed or TooManyAttempts."""
+        route = self._route_of(method, path)
+        if route is None:
+            return _ANONYMOUS
+        return await self._admit(route, _client_address(http_request), _headers(http_request))
 
-    def _route(self, method: str, path: str) -> Route | None:
+    def _route_of(self, method: str, path: str) -> Route | None:
         try:
             endpoint, _ = self._klein.url_map.bind("").match(path, method=method)
         except HTTPException:
             return None
-        return self._routes.get(str(endpoint))
+        return self._routes_by_endpoint.get(str(endpoint))
 
-    async def _admitted(self, route: Route, address: str, headers: Mapping[str, str]) -> Principal:
+    async def _admit(self, route: Route, address: str, headers: Mapping[str, str]) -> Principal:
         if route.role is None:
-            return _ANYBODY
-        principal = await self._gate.admit(address, headers.get("authorization", ""), route.role)
+            return _ANONYMOUS
+        principal = await self._access_control.admit(address, headers.get("authorization", ""), route.role)
         if not route.profile_scoped:
             principal.require_all_profiles()
         return principal
 
     def _register(self, route: Route) -> None:
-        self.routes.append(route)
-
-        # Klein names a route after its function, and one method of a path is one route
         endpoint = f"{route.method} {route.path}"
-        self._routes[endpoint] = route
+        self.routes.append(route)
+        self._routes_by_endpoint[endpoint] = route
         if isinstance(route.body, FileBody):
-            self._bringing.append((route.method, re.compile(_SEGMENT.sub("[^/]*", route.path))))
+            self._upload_paths.append((route.method, re.compile(_PARAMETER.sub("[^/]*", route.path))))
 
         @self._klein.route(route.path, methods=[route.method], endpoint=endpoint)
-        def serve(request: HTTPRequest, **segments: str) -> Deferred[None]:
-            waiting: Deferred[None] = Deferred()
-            Deferred.fromCoroutine(self._serve(route, request, segments)).chainDeferred(waiting)
-            return waiting
+        def serve(http_request: HTTPRequest, **parameters: str) -> Deferred[None]:
+            served: Deferred[None] = Deferred()
+            Deferred.fromCoroutine(self._serve(route, http_request, parameters)).chainDeferred(served)
+            return served
 
-    async def _serve(self, route: Route, request: HTTPRequest, segments: Mapping[str, str]) -> None:
-        way_out = self._way_out(request, route.path)
+    async def _serve(self, route: Route, http_request: HTTPRequest, parameters: Mapping[str, str]) -> None:
+        writer = self._writer(http_request, route.path)
         try:
-            await way_out.send(await self._answer(route, request, segments))
-        except Exception as error:  # whatever it is, the client is told of it as a problem
-            await way_out.send(problem_response(error))
+            await writer.send(await self._receive(route, http_request, parameters))
+        except Exception as error:
+            await writer.send(problem_response(error))
 
-    async def _answer(self, route: Route, request: HTTPRequest, segments: Mapping[str, str]) -> Response:
-        # before any waiting: it is closed when the client leaves
-        raw = b"" if request.content is None else request.content.read(self._body_limit + 1)
-        if not isinstance(request.content, UploadFile):
-            return await self._answer_to(route, request, segments, raw, None)
-        spool = request.content
-        spool.take()
-        try:
-            return await self._answer_to(route, request, segments, raw, spool)
-        finally:
-            spool.discard()
+    async def _receive(self, route: Route, http_request: HTTPRequest, parameters: Mapping[str, str]) -> Response:
+        content = http_request.content
+        if isinstance(content, UploadFile):
+            content.detach()
+            try:
+                return await self._handle(route, http_request, parameters, b"", content)
+            finally:
+                content.discard()
+        # read before anything is awaited: Twisted closes the content when the client disconnects
+        raw_body = b"" if content is None else content.read(self._body_limit + 1)
+        return await self._handle(route, http_request, parameters, raw_body, None)
 
-    async def _answer_to(
-        self, route: Route, request: HTTPRequest, segments: Mapping[str, str], raw: bytes, spool: UploadFile | None
+    async def _handle(
+        self,
+        route: Route,
+        http_request: HTTPRequest,
+        parameters: Mapping[str, str],
+        raw_body: bytes,
+        upload: UploadFile | None,
     ) -> Response:
-        headers = _headers(request)
-        address = _address(request)
-        if spool is None:
-            principal = await self._admitted(route, address, headers)
+        headers = _headers(http_request)
+        address = _client_address(http_request)
+        if upload is None:
+            principal = await self._admit(route, address, headers)
         else:
-            principal = await _sender(spool)
+            principal = await upload.principal()
         if route.produces is not None and not accepts(headers.get("accept", ""), route.produces):
-            raise NotAcceptable(f"There is {route.produces} here, and Accept excludes it.")
-        if len(raw) > self._body_limit:
-            raise TooLarge(f"The body may have {self._body_limit} bytes at most.")
-        if spool is not None and isinstance(route.body, FileBody):
-            _require_whole(spool, route.body.max_size)
-        handler_request = Request(
-            method=request.method.decode("ascii"),
-            path=request.path.decode("ascii"),
-            ids={name: _id(segment) for name, segment in segments.items()},
+            raise NotAcceptable(f"This resource is {route.produces}, which the Accept header excludes.")
+        if len(raw_body) > self._body_limit:
+            raise TooLarge(f"The body must have at most {self._body_limit} bytes.")
+        if upload is not None:
+            upload.require_complete()
+        request = Request(
+            method=http_request.method.decode("ascii"),
+            path=http_request.path.decode("ascii"),
+            ids={name: _parse_id(text) for name, text in parameters.items()},
             headers=headers,
-            raw_query=request.uri.partition(b"?")[2],
-            raw_body=raw,
+            raw_query=http_request.uri.partition(b"?")[2],
+            raw_body=raw_body,
             principal=principal,
             address=address,
-            upload=spool,
+            upload=upload,
         )
-        return await self._handled(route, handler_request)
+        return await self._handler(route, request)
 
-    async def _refuse(self, request: HTTPRequest, failure: Failure) -> None:
+    async def _send_routing_error(self, http_request: HTTPRequest, failure: Failure) -> None:
         error = cast("HTTPException", failure.value)
-        way_out = self._way_out(request, UNMATCHED)
-        if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
-            await way_out.send(Response(204, {"Allow": allowed_methods(error)}))
+        writer = self._writer(http_request, UNMATCHED_PATH)
+        if isinstance(error, MethodNotAllowed) and http_request.method == b"OPTIONS":
+            await writer.send(Response(204, {"Allow": allowed_methods(error)}))
         else:
-            await way_out.send(problem_response(error))
+            await writer.send(problem_response(error))
 
-    def _way_out(self, request: HTTPRequest, route: str) -> ResponseWriter:
-        began = self._clock.seconds()
+    def _writer(self, http_request: HTTPRequest, path: str) -> ResponseWriter:
+        started_at = self._clock.seconds()
 
-        def begun(status: int) -> None:
-            self._answered(route, request.method.decode("ascii"), status, max(0.0, self._clock.seconds() - began))
+        def on_status(status: int) -> None:
+            seconds = max(0.0, self._clock.seconds() - started_at)
+            self._on_response(path, http_request.method.decode("ascii"), status, seconds)
 
-        return ResponseWriter(request, self._clock, begun)
-
-
-async def _sender(spool: UploadFile) -> Principal:
-    verdict = await spool.verdict
-    if isinstance(verdict, VoxrecError):
-        raise verdict
-    return verdict
+        return ResponseWriter(http_request, self._clock, on_status)
 
 
-def _require_whole(spool: UploadFile, limit: int) -> None:
-    if spool.size > limit:
-        raise TooLarge(f"The file may have {limit} bytes at most.")
-    if spool.fault is not None:
-        raise spool.fault
-
-
-def problem_response(error: BaseException) -> Response:
-    """The problem that a client is told about an error."""
-    problem, headers = problem_of(error)
-    return Response(problem.status, {**headers, "Content-Type": PROBLEM_TYPE}, problem.encode())
-
-
-def _headers(request: HTTPRequest) -> dict[str, str]:
-    """By lower-case name; those that came more than once as one list (RFC 9110 section 5.3)."""
+def _headers(http_request: HTTPRequest) -> dict[str, str]:
+    """Return the headers by lower-case name; repeated headers are joined to a list (RFC 9110 section 5.3)."""
     return {
         name.decode("latin-1").lower(): b", ".join(values).decode("utf-8", "surrogateescape")
-        for name, values in request.requestHeaders.getAllRawHeaders()
+        for name, values in http_request.requestHeaders.getAllRawHeaders()
     }
 
 
-def _address(request: HTTPRequest) -> str:
-    return str(getattr(request.getClientAddress(), "host", "unix"))
+def _client_address(http_request: HTTPRequest) -> str:
+    return str(getattr(http_request.getClientAddress(), "host", "unix"))
 
 
-def _id(segment: str) -> UUID:
+def _parse_id(text: str) -> UUID:
     try:
-        found = UUID(segment)
+        parsed = UUID(text)
     except ValueError:
-        found = None
-    # UUID() also takes braces, urn: and no hyphens; one resource has one address
-    if found is None or str(found) != segment.lower():
-        raise NotFound(f"{segment!r} is not a UUID, so there is nothing by this name.")
-    return found
+        parsed = None
+    # UUID() also accepts braces, "urn:uuid:" and no hyphens; a resource has only one URL
+    if parsed is None or str(parsed) != text.lower():
+        raise NotFound(f"{text!r} is not a UUID.")
+    return parsed

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from voxrec.errors import Conflict, InvalidInput
 from voxrec.idempotency import AlreadyProcessed, IdempotencyKey, IdempotencyRecord, RequestInProgress
-from voxrec.web.problems import BadRequest
+from voxrec.web.errors import BadRequest
 from voxrec.web.request import Request
 from voxrec.web.response import BodyStream, Response
 from voxrec.web.route import RequestHandler, Route

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
-from voxrec.web.problems import NotAuthenticated, TooManyAttempts
+from voxrec.web.errors import NotAuthenticated, TooManyAttempts
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -13,19 +13,18 @@ from msgspec import Struct
 from voxrec.errors import InvalidInput, NotFound, StoreUnavailable, VoxrecError
 from voxrec.idempotency import RequestInProgress
 from voxrec.web.body import BodySchema, FileBody, JsonRequestBody
-from voxrec.web.idempotency import KeyReused
-from voxrec.web.problems import (
-    PROBLEM_TYPE,
+from voxrec.web.errors import (
     BadRequest,
     NotAcceptable,
     NotAllowed,
     NotAuthenticated,
     PreconditionFailed,
-    Problem,
     TooLarge,
     TooManyAttempts,
     UnsupportedMedia,
 )
+from voxrec.web.idempotency import KeyReused
+from voxrec.web.problems import PROBLEM_TYPE, Problem
 from voxrec.web.response import JSON
 from voxrec.web.route import Route
 

@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457): one shape for programs, one sentence for people, never HTML."""
+"""Errors as problem details (RFC 9457), for every error including those of Klein and of unexpected exceptions."""
 
 import re
 from collections.abc import Mapping
@@ -13,89 +13,16 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from voxrec.errors import Conflict, FieldError, InvalidInput, Unavailable, VoxrecError
+from voxrec.web.errors import RestError
+from voxrec.web.response import Response
 
 PROBLEM_TYPE: Final = "application/problem+json"
-_RETRY: Final = "2"  # seconds after which a dependency that was lost may well be back
+_RETRY_AFTER: Final = "2"  # seconds
 _log = Logger()
 
 
-class RestError(VoxrecError):
-    """What only HTTP can get wrong. ``headers`` go out with the answer."""
-
-    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.headers = dict(headers or {})
-
-
-class BadRequest(RestError):
-    """The request cannot be read: the body is not JSON, say."""
-
-    status = 400
-    code = "bad-request"
-
-
-class NotAuthenticated(RestError):
-    """No token, or one that is not valid. ``error`` is RFC 6750's word for it (section 3.1)."""
-
-    status = 401
-    code = "not-authenticated"
-
-    def __init__(self, detail: str, error: str = "") -> None:
-        challenge = 'Bearer realm="voxrec"' + (f', error="{error}"' if error else "")
-        super().__init__(detail, {"WWW-Authenticate": challenge})
-
-
-class NotAllowed(RestError):
-    """The token is valid, and its role is too small for this."""
-
-    status = 403
-    code = "not-allowed"
-
-
-class NotAcceptable(RestError):
-    """The client accepts nothing that there is to give."""
-
-    status = 406
-    code = "not-acceptable"
-
-
-class PreconditionFailed(RestError):
-    """If-Match or If-None-Match says that the client has another version in mind."""
-
-    status = 412
-    code = "precondition-failed"
-
-
-class TooLarge(RestError):
-    """The body is larger than the configured limit."""
-
-    status = 413
-    code = "too-large"
-
-
-class UnsupportedMedia(RestError):
-    """The body's Content-Type or Content-Encoding is not one that is read here."""
-
-    status = 415
-    code = "unsupported-media-type"
-
-
-class RangeNotSatisfiable(RestError):
-    """The range asked for lies beyond the audio's end."""
-
-    status = 416
-    code = "range-not-satisfiable"
-
-
-class TooManyAttempts(RestError):
-    """Too many wrong tokens came from this address."""
-
-    status = 429
-    code = "too-many-attempts"
-
-
 class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The document. ``reference`` names the log entry where there is one."""
+    """Problem details. ``reference`` identifies the log entry of an error that is not the client's."""
 
     media_type: ClassVar[str] = PROBLEM_TYPE
 
@@ -107,50 +34,54 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     errors: tuple[FieldError, ...] = ()
     reference: str | None = None
 
-    def encode(self) -> bytes:
-        """The document as JSON."""
-        return msgspec.json.encode(self)
 
+def problem_response(error: BaseException) -> Response:
+    """Return the response for an exception.
 
-def problem_of(error: BaseException) -> tuple[Problem, dict[str, str]]:
-    """What the client is told about an error, and the headers that belong to it.
-
-    What is no fault of the client's is logged here, once, under the reference that the client sees: its detail may
-    name hosts and paths that are none of the client's business.
+    Errors that are not the client's are logged with a reference, which the response repeats. Their details are not
+    sent, because they may contain names of hosts and paths.
     """
+    problem, headers = _problem_of(error)
+    return Response(problem.status, {**headers, "Content-Type": PROBLEM_TYPE}, msgspec.json.encode(problem))
+
+
+def allowed_methods(error: MethodNotAllowed) -> str:
+    """Return the value of the Allow header."""
+    return ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
+
+
+def _problem_of(error: BaseException) -> tuple[Problem, Mapping[str, str]]:
     match error:
         case HTTPException():
-            return _of_routing(error)
+            return _routing_problem(error)
         case VoxrecError(status=status) if status < 500:
             field_errors = error.field_errors if isinstance(error, InvalidInput | Conflict) else ()
             headers = error.headers if isinstance(error, RestError) else {}
             return _problem(status, error.code, error.detail, errors=tuple(field_errors)), headers
         case RestError():
-            reference = _logged(error)
+            reference = _log_failure(error)
             return _problem(error.status, error.code, error.detail, reference=reference), error.headers
         case Unavailable():
-            reference = _reference()
-            _log.warn("REST answers 503, reference {reference}: {detail}", reference=reference, detail=error.detail)
-            detail = "Something that this needs does not answer now. The same request may succeed later."
-            return _problem(503, error.code, detail, reference=reference), {"Retry-After": _RETRY}
+            reference = _new_reference()
+            _log.warn(
+                "REST: responding with 503, reference {reference}: {detail}", reference=reference, detail=error.detail
+            )
+            detail = "A service that voxrec depends on is unavailable. Retry the request later."
+            return _problem(503, error.code, detail, reference=reference), {"Retry-After": _RETRY_AFTER}
         case _:
             code = error.code if isinstance(error, VoxrecError) else VoxrecError.code
-            return _problem(500, code, "Something went wrong here. It is logged.", reference=_logged(error)), {}
+            detail = "An internal error occurred. It is logged under the reference."
+            return _problem(500, code, detail, reference=_log_failure(error)), {}
 
 
-def _of_routing(error: HTTPException) -> tuple[Problem, dict[str, str]]:
+def _routing_problem(error: HTTPException) -> tuple[Problem, Mapping[str, str]]:
     status = error.code or 500
     if isinstance(error, MethodNotAllowed):
-        allow = allowed_methods(error)
-        return _problem(405, "method-not-allowed", f"Allowed here: {allow}."), {"Allow": allow}
+        methods = allowed_methods(error)
+        return _problem(405, "method-not-allowed", f"Allowed methods: {methods}."), {"Allow": methods}
     if status == 404:
-        return _problem(404, "not-found", "There is no such resource. Paths have no slash at their end."), {}
-    return _problem(status, _kebab(HTTPStatus(status).phrase), "The request cannot be read."), {}
-
-
-def allowed_methods(error: MethodNotAllowed) -> str:
-    """What Allow says where the method is none of the resource's."""
-    return ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
+        return _problem(404, "not-found", "This resource does not exist. Paths have no trailing slash."), {}
+    return _problem(status, _kebab_case(HTTPStatus(status).phrase), "The request cannot be parsed."), {}
 
 
 def _problem(
@@ -167,15 +98,15 @@ def _problem(
     )
 
 
-def _logged(error: BaseException) -> str:
-    reference = _reference()
-    _log.failure("REST failed, reference {reference}", Failure(error), reference=reference)
+def _log_failure(error: BaseException) -> str:
+    reference = _new_reference()
+    _log.failure("REST: request failed, reference {reference}", Failure(error), reference=reference)
     return reference
 
 
-def _reference() -> str:
+def _new_reference() -> str:
     return uuid4().hex[:12]
 
 
-def _kebab(phrase: str) -> str:
+def _kebab_case(phrase: str) -> str:
     return re.sub(r"[^a-z]+", "-", phrase.lower())

@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 from voxrec.errors import FieldError, InvalidInput
-from voxrec.web.problems import BadRequest
+from voxrec.web.errors import BadRequest
 
 MAX_PARAMETERS: Final = 100
 

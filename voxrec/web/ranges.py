@@ -1,17 +1,18 @@
-"""Byte ranges (RFC 9110 section 14): one range of a representation, or all of it."""
+"""Range requests (RFC 9110 section 14): one byte range of a representation."""
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
-from voxrec.web.problems import RangeNotSatisfiable
+from voxrec.web.errors import RangeNotSatisfiable
 
-# more digits than any file is long; the limit keeps int() cheap
-_SINGLE = re.compile(r"bytes=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.IGNORECASE)
+# 19 digits suffice for any file, and bound the cost of int()
+_SINGLE_RANGE: Final = re.compile(r"bytes=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """The bytes from ``start`` on, ``length`` of them, of a whole that has ``size``."""
+class ByteRange:
+    """``length`` bytes from ``start`` on, of a representation with ``size`` bytes."""
 
     start: int
     length: int
@@ -23,13 +24,13 @@ class Span:
         return f"bytes {self.start}-{self.start + self.length - 1}/{self.size}"
 
 
-def span_of(header: str, size: int) -> Span | None:
-    """The span that a Range header asks for, of ``size`` bytes.
+def parse_range(header: str, size: int) -> ByteRange | None:
+    """Return the range that a Range header requests of a representation with ``size`` bytes.
 
-    None where there is no Range, where it does not parse, or where it names several ranges: a server may then send
-    the whole (section 14.2). Raises RangeNotSatisfiable where the range begins beyond the end.
+    Returns None if the header is empty, invalid, or has several ranges: the whole representation may then be sent
+    (section 14.2). Raises RangeNotSatisfiable if the range begins after the end.
     """
-    match = _SINGLE.fullmatch(header.strip())
+    match = _SINGLE_RANGE.fullmatch(header.strip())
     if match is None:
         return None
     first, last = match.groups()
@@ -40,5 +41,5 @@ def span_of(header: str, size: int) -> Span | None:
     start = int(first) if first else max(0, size - int(last))
     end = min(size, int(last) + 1) if first and last else size
     if start >= end:
-        raise RangeNotSatisfiable(f"The audio has {size} bytes.", {"Content-Range": f"bytes */{size}"})
-    return Span(start, end - start, size)
+        raise RangeNotSatisfiable(f"The representation has {size} bytes.", {"Content-Range": f"bytes */{size}"})
+    return ByteRange(start, end - start, size)

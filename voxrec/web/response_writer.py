@@ -1,4 +1,4 @@
-"""The way out of an answer: a body of any length, sent as fast as the client takes it and no faster."""
+"""Sends a response over Twisted's request, with back-pressure for streamed bodies."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from http import HTTPStatus
@@ -12,130 +12,131 @@ from zope.interface import implementer
 
 from voxrec.web.response import BodyStream, Response
 
-STALL: Final = 300.0  # seconds for which a client may take nothing before it is dropped
-_BODILESS: Final = (204, 304)
+STALL_TIMEOUT: Final = 300.0  # seconds without progress after which the client is disconnected
+_WITHOUT_BODY: Final = (204, 304)
 _log = Logger()
 
 
 @runtime_checkable
 class ClosableBody(Protocol):
-    """A body that may wait for long before its next part."""
+    """A streamed body whose next part may take long."""
 
     def close(self) -> None:
-        """End the wait, and the body: nobody takes it any more."""
+        """End the body now, because the client has disconnected."""
 
 
 @implementer(IPushProducer)
 class ResponseWriter:
-    """The way out of one request's answer.
+    """Writes one response.
 
-    It lives beside a handler that nobody cancels, so it is the one that notices when the client has gone. ``begun`` is
-    told the status as the head goes out.
+    The handler is not cancelled when the client disconnects, so the writer observes it. ``on_status`` is called with
+    the status when the response begins.
     """
 
     def __init__(
-        self, request: HTTPRequest, clock: IReactorTime, begun: Callable[[int], None] = lambda _: None
+        self, http_request: HTTPRequest, clock: IReactorTime, on_status: Callable[[int], None] = lambda _: None
     ) -> None:
-        self._request = request
+        self._http_request = http_request
         self._clock = clock
-        self._begun = begun
-        self._gone = False
-        self._gate: Deferred[None] | None = None
-        self._body: object = None
-        self._over: Deferred[None] = Deferred()
-        request.notifyFinish().addBoth(self._ended)
+        self._on_status = on_status
+        self._disconnected = False
+        self._resumed: Deferred[None] | None = None  # set while the transport's buffers are full
+        self._streamed_body: object = None
+        self._finished: Deferred[None] = Deferred()
+        http_request.notifyFinish().addBoth(self._request_finished)
 
-    async def send(self, answer: Response) -> None:
-        """Send head and body; to a client that has gone, nothing.
+    async def send(self, response: Response) -> None:
+        """Send the response; do nothing if the client has disconnected.
 
-        Raises what the body raises, as long as nothing is sent and another answer is possible. Later the connection
-        is cut, for nothing else tells the client that there should be more.
+        Raises the error of a streamed body if nothing was sent yet, so that another response can be sent. If it fails
+        later, the connection is aborted: otherwise the client would take the body for complete.
         """
-        if isinstance(answer.body, bytes):
-            self._send_whole(answer, answer.body)
+        if isinstance(response.body, bytes):
+            self._send_complete(response, response.body)
             return
         try:
-            await self._send_parts(answer, answer.body)
+            await self._send_stream(response, response.body)
         finally:
-            await answer.body.aclose()
+            await response.body.aclose()
 
-    def _send_whole(self, answer: Response, body: bytes) -> None:
-        self._begin(answer)
-        if answer.status not in _BODILESS:
-            self._request.setHeader("Content-Length", str(len(body)))
-            self._request.write(body)
+    def _send_complete(self, response: Response, body: bytes) -> None:
+        self._begin(response)
+        if response.status not in _WITHOUT_BODY:
+            self._http_request.setHeader("Content-Length", str(len(body)))
+            self._http_request.write(body)
 
-    async def _send_parts(self, answer: Response, body: BodyStream | AsyncGenerator[bytes, None]) -> None:
-        if self._request.method == b"HEAD":
-            self._begin(answer)
+    async def _send_stream(self, response: Response, body: BodyStream | AsyncGenerator[bytes, None]) -> None:
+        if self._http_request.method == b"HEAD":
+            self._begin(response)
             return
         parts = aiter(body)
         try:
-            first = await anext(parts)  # not anext(parts, b""), which leaves a generator "already running" (3.11)
+            first = await anext(parts)  # anext(parts, b"") leaves a generator "already running" in Python 3.11
         except StopAsyncIteration:
             first = b""
-        self._begin(answer)
-        if self._gone:
+        self._begin(response)
+        if self._disconnected:
             return
-        self._body = body
-        self._request.registerProducer(self, True)
+        self._streamed_body = body
+        self._http_request.registerProducer(self, True)
         try:
-            await self._pour(first, parts)
+            await self._write_parts(first, parts)
         except TimeoutError:
-            _log.info("A client took nothing for {seconds:g} s and is dropped", seconds=STALL)
-            await self._cut()
+            _log.info("A client received nothing for {seconds:g} s; closing its connection", seconds=STALL_TIMEOUT)
+            await self._abort()
         except Exception:
-            _log.failure("A body ends half-way, and so does its connection")
-            await self._cut()
+            _log.failure("A streamed response body failed; aborting its connection")
+            await self._abort()
         finally:
-            if not self._gone:
-                self._request.unregisterProducer()
+            if not self._disconnected:
+                self._http_request.unregisterProducer()
 
-    async def _pour(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
-        self._request.write(first)
-        await self._room()
+    async def _write_parts(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        self._http_request.write(first)
+        await self._wait_until_resumed()
         async for part in rest:
-            if self._gone:
+            if self._disconnected:
                 return
-            self._request.write(part)
-            await self._room()
+            self._http_request.write(part)
+            await self._wait_until_resumed()
 
-    def _begin(self, answer: Response) -> None:
-        self._begun(answer.status)
-        self._request.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
-        for name, value in answer.headers.items():
-            self._request.setHeader(name, value)
+    def _begin(self, response: Response) -> None:
+        self._on_status(response.status)
+        self._http_request.setResponseCode(response.status, HTTPStatus(response.status).phrase.encode())
+        for name, value in response.headers.items():
+            self._http_request.setHeader(name, value)
 
-    async def _room(self) -> None:
-        if self._gate is not None:
-            await self._gate.addTimeout(STALL, self._clock)
+    async def _wait_until_resumed(self) -> None:
+        if self._resumed is not None:
+            await self._resumed.addTimeout(STALL_TIMEOUT, self._clock)
 
-    async def _cut(self) -> None:
-        if not self._gone:
-            self._request.transport.abortConnection()  # type: ignore[union-attr] # it is a TCP or TLS one
-            await self._over  # or the answer would be ended as if it were whole
+    async def _abort(self) -> None:
+        if not self._disconnected:
+            self._http_request.transport.abortConnection()  # type: ignore[union-attr] # TCP or TLS
+            await self._finished  # Klein finishes the request after this, which must not end the body properly
 
-    def _ended(self, _result: object) -> None:
+    def _request_finished(self, _result: object) -> None:
         self.stopProducing()
-        self._over.callback(None)
+        self._finished.callback(None)
 
-    # What the transport calls.
+    # IPushProducer
 
     def pauseProducing(self) -> None:  # noqa: N802
-        """The buffers are full."""
-        if self._gate is None:
-            self._gate = Deferred()
+        """Stop writing: the transport's buffers are full."""
+        if self._resumed is None:
+            self._resumed = Deferred()
 
     def resumeProducing(self) -> None:  # noqa: N802
-        """There is room again."""
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.callback(None)
+        """Go on writing."""
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None:
+            resumed.callback(None)
 
     def stopProducing(self) -> None:
-        """Nobody takes any more."""
-        self._gone = True
+        """End the body: the client has disconnected."""
+        self._disconnected = True
         self.resumeProducing()
-        body, self._body = self._body, None
-        if body is not None and isinstance(body, ClosableBody):  # to ask a Protocol takes its time
-            self._clock.callLater(0, body.close)  # Klein has to know first, or it would finish the request
+        body, self._streamed_body = self._streamed_body, None
+        # isinstance() of a Protocol is slow, so it is not used for complete bodies
+        if body is not None and isinstance(body, ClosableBody):
+            self._clock.callLater(0, body.close)  # after Klein was notified too; otherwise it would finish the request

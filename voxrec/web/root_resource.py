@@ -8,8 +8,8 @@ from twisted.web.server import Request as HTTPRequest
 
 from voxrec.errors import NotFound
 from voxrec.web.cors import Cors
-from voxrec.web.dispatcher import problem_response
-from voxrec.web.problems import BadRequest
+from voxrec.web.errors import BadRequest
+from voxrec.web.problems import problem_response
 
 _COMMON_HEADERS: Final = {
     b"Server": b"voxrec",
@@ -39,7 +39,7 @@ class RootResource(Resource):
             request.setHeader(name, value)
         if request.isSecure():
             request.setHeader("Strict-Transport-Security", _STRICT_TRANSPORT_SECURITY)
-        if self._cors.admit(request):
+        if self._cors.set_headers(request):
             request.setResponseCode(204)
             return b""
         try:

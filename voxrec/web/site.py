@@ -1,4 +1,4 @@
-"""The HTTP server in front of the resource: what a client may use up before anybody looks at its request."""
+"""The HTTP server in front of the resource: limits on what clients use before they are authenticated."""
 
 from collections import deque
 from functools import partial
@@ -13,38 +13,39 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Request as ServerRequest
+from twisted.web.server import Site
 
 from voxrec.errors import VoxrecError
 from voxrec.web.auth import Principal
 from voxrec.web.uploads import UploadFile
 
-CONNECTIONS: Final = 1000  # open at once
-AT_ONCE: Final = 2  # requests begun in one turn of the reactor
-IDLE: Final = 60.0  # seconds of silence after which a connection is closed, between requests or within one
+MAX_CONNECTIONS: Final = 1000
+REQUESTS_PER_TURN: Final = 2  # requests that are processed in one iteration of the reactor
+IDLE_TIMEOUT: Final = 60.0  # seconds without data after which a connection is closed, within a request or between two
 
 
 class UploadPolicy(Protocol):
-    """Knows which requests bring files, and who may."""
+    """Decides which requests upload files, and who may."""
 
-    def spool_for(self, method: str, path: str) -> UploadFile | None:
-        """Where the body goes; None where it is no file."""
+    def upload_for(self, method: str, path: str) -> UploadFile | None:
+        """Return the file that the body is written to, or None for other requests."""
 
-    async def admit(self, request: Request, method: str, path: str) -> Principal:
-        """Who asks; raises where they may not, before the body comes."""
+    async def admit(self, http_request: ServerRequest, method: str, path: str) -> Principal:
+        """Return the principal. Raises VoxrecError if the request is refused before its body is received."""
 
 
 class RestSite(Site):
-    """Serves ``resource``; keeps no more than ``body_limit`` bytes (and one) of a body, whatever is sent.
+    """Serves ``resource`` within limits.
 
-    Uploads, of which ``intake`` knows, may be longer and go into files; but only once it is known who sends them.
+    - Of a body, at most ``body_limit`` + 1 bytes are kept in memory. Uploads, which ``upload_policy`` recognises, are
+      written to files, and only received after the client is authenticated.
+    - At most ``max_connections`` are open at the same time; further ones are aborted.
+    - Each iteration of the reactor starts at most REQUESTS_PER_TURN requests, in the order of their arrival. Otherwise
+      a burst of requests would delay the signalling of calls and the responses to earlier requests.
+    - The request line and the headers are limited by Twisted (16 KiB and 500 headers, see `HTTPChannel`).
 
-    However many requests come at once, a turn of the reactor begins a few of them, in the order in which they came:
-    what calls wait for, and the requests that were begun before, goes on in between. Else the latest request would hold
-    up the earliest one's answer.
-
-    At most ``connections`` are open at once. ``access_log``: whether each request is a line in the log. A request's
-    line and headers may have 16 KiB and 500 headers, which are Twisted's own limits (`HTTPChannel`).
+    ``idle_timeout`` is in seconds. With ``access_log``, each request is logged.
     """
 
     displayTracebacks = False  # noqa: N815 - Twisted's name
@@ -56,150 +57,157 @@ class RestSite(Site):
         *,
         body_limit: int,
         reactor: IReactorTime,
-        intake: UploadPolicy | None = None,
-        idle: float = IDLE,
-        connections: int = CONNECTIONS,
+        upload_policy: UploadPolicy | None = None,
+        idle_timeout: float = IDLE_TIMEOUT,
+        max_connections: int = MAX_CONNECTIONS,
         access_log: bool = False,
     ) -> None:
-        request_factory = partial(_Bounded, body_limit, intake)
+        request_factory = partial(_LimitedRequest, body_limit, upload_policy)
         super().__init__(
-            resource, requestFactory=request_factory, timeout=idle, reactor=reactor, parsePOSTFormSubmission=False
+            resource,
+            requestFactory=request_factory,
+            timeout=idle_timeout,
+            reactor=reactor,
+            parsePOSTFormSubmission=False,
         )
-        self.protocol = _Counted  # type: ignore[assignment] # Twisted's own one only switches to HTTP/2
+        self.protocol = _CountedChannel  # type: ignore[assignment] # Twisted's default only negotiates HTTP/2
         self._reactor = reactor
-        self._begun = 0  # requests, in this turn
-        self._coming: deque[_Bounded] = deque()
-        self._connections = connections
+        self._queue: deque[_LimitedRequest] = deque()
+        self._started_in_turn = 0
+        self._max_connections = max_connections
         self._access_log = access_log
-        self._open = 0
-        self._full = False
+        self._connection_count = 0
+        self._refusing = False
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802
-        """HTTP/1.1 alone, also where Twisted could do HTTP/2: that has other limits, which nobody has looked at."""
+        """Offer HTTP/1.1 only: the limits of this class do not apply to Twisted's HTTP/2."""
         return [b"http/1.1"]
 
     def log(self, request: HTTPRequest) -> None:
-        """Log one request, where that is wanted."""
+        """Log a request if the access log is enabled."""
         if self._access_log:
             super().log(request)
 
-    def begin(self, request: "_Bounded") -> None:
-        """Have a request answered, now or in one of the next turns."""
-        self._coming.append(request)
-        if not self._begun:
-            self._reactor.callLater(0, self._turn)
-        if self._begun < AT_ONCE:
-            self._begin_next()
+    def enqueue(self, http_request: "_LimitedRequest") -> None:
+        """Process a request now, or in one of the next iterations of the reactor."""
+        self._queue.append(http_request)
+        if not self._started_in_turn:
+            self._reactor.callLater(0, self._next_turn)
+        if self._started_in_turn < REQUESTS_PER_TURN:
+            self._start_next()
 
-    def _turn(self) -> None:
-        self._begun = 0
-        while self._coming and self._begun < AT_ONCE:
-            self._begin_next()
-        if self._begun:
-            self._reactor.callLater(0, self._turn)
+    def _next_turn(self) -> None:
+        self._started_in_turn = 0
+        while self._queue and self._started_in_turn < REQUESTS_PER_TURN:
+            self._start_next()
+        if self._started_in_turn:
+            self._reactor.callLater(0, self._next_turn)
 
-    def _begin_next(self) -> None:
-        self._begun += 1
-        self._coming.popleft().begin()
+    def _start_next(self) -> None:
+        self._started_in_turn += 1
+        self._queue.popleft().start()
 
     @property
-    def open(self) -> int:
-        """How many connections there are."""
-        return self._open
+    def connection_count(self) -> int:
+        """The number of open connections."""
+        return self._connection_count
 
-    def opened(self) -> bool:
-        """Count a connection; False where it is one too many."""
-        self._open += 1
-        full, self._full = self._full, self._open > self._connections
-        if self._full and not full:
-            self._log.warn("REST: more than {limit} connections: refusing further ones", limit=self._connections)
-        return not self._full
+    def connection_opened(self) -> bool:
+        """Count a connection. Return False if it exceeds the maximum."""
+        self._connection_count += 1
+        was_refusing, self._refusing = self._refusing, self._connection_count > self._max_connections
+        if self._refusing and not was_refusing:
+            self._log.warn(
+                "REST: more than {limit} connections; closing new ones until others end", limit=self._max_connections
+            )
+        return not self._refusing
 
-    def closed(self) -> None:
-        """It is gone."""
-        self._open -= 1
+    def connection_closed(self) -> None:
+        """Count a connection that has ended."""
+        self._connection_count -= 1
 
 
-class _Counted(HTTPChannel):
-    """A connection that counts."""
+class _CountedChannel(HTTPChannel):
+    """A connection."""
 
     site: RestSite
     transport: ITCPTransport
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        if not self.site.opened():
+        if not self.site.connection_opened():
             self.transport.abortConnection()
 
     def requestDone(self, request: HTTPRequest) -> None:  # noqa: N802
-        """Send what is left of the answer now: the reactor would do it in its next turn, behind other requests."""
+        """Write the rest of the response now, not in the next iteration of the reactor, after other requests."""
         super().requestDone(request)
         transport = self.transport
         if isinstance(transport, Server) and not transport.disconnecting and not transport.disconnected:
-            # where it fails, the reactor tries again, and ends the connection
-            transport.doWrite()
+            transport.doWrite()  # the reactor handles an error when it calls this itself
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.closed()
+        self.site.connection_closed()
         super().connectionLost(reason)
 
 
-class _Bounded(Request):
-    """A request whose body is dropped from where it is too long: the rest is read, so that the refusal arrives."""
+class _LimitedRequest(ServerRequest):
+    """A request that drops its body beyond the limit, but reads it, so that the client receives the response."""
 
     channel: Any
 
-    def __init__(self, body_limit: int, intake: UploadPolicy | None, channel: HTTPChannel, queued: object) -> None:
+    def __init__(
+        self, body_limit: int, upload_policy: UploadPolicy | None, channel: HTTPChannel, queued: object
+    ) -> None:
         super().__init__(channel, queued)
-        self._room = body_limit + 1
-        self._intake = intake
+        self._remaining = body_limit + 1  # one byte more shows that the body is too large
+        self._upload_policy = upload_policy
 
     def process(self) -> None:
-        """Wait for its turn."""
-        self.channel.site.begin(self)
+        """Queue the request, which has been received."""
+        self.channel.site.enqueue(self)
 
-    def begin(self) -> None:
-        """Have it answered, unless its client has gone meanwhile."""
+    def start(self) -> None:
+        """Process the request, unless the client has disconnected."""
         if self.channel is not None:
             super().process()
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802
-        """The head is there, and the body comes."""
-        # a request learns these after its body; the channel has them already, as it has the headers
+        """Prepare for the body: the headers have been received."""
+        # The request itself learns its method and path after the body; the channel knows them, as it does the headers.
         method, target = (part.decode("latin-1") for part in (self.channel._command, self.channel._path))  # noqa: SLF001
         path = target.partition("?")[0]
-        spool = None if self._intake is None else self._intake.spool_for(method, path)
-        if self._intake is None or spool is None:
-            super().gotLength(None if length is None else min(length, self._room))
+        upload = None if self._upload_policy is None else self._upload_policy.upload_for(method, path)
+        if self._upload_policy is None or upload is None:
+            super().gotLength(None if length is None else min(length, self._remaining))
             return
-        self.content = spool  # all of a file that Twisted asks of it
+        self.content = upload
         if length is not None:
-            spool.announce(length)
+            upload.set_content_length(length)
         self.channel.transport.pauseProducing()
-        Deferred.fromCoroutine(self._admit(self._intake, spool, method, path))
+        Deferred.fromCoroutine(self._admit(self._upload_policy, upload, method, path))
 
-    async def _admit(self, intake: UploadPolicy, spool: UploadFile, method: str, path: str) -> None:
+    async def _admit(self, policy: UploadPolicy, upload: UploadFile, method: str, path: str) -> None:
         try:
-            spool.decide(await intake.admit(self, method, path))
+            upload.set_admission(await policy.admit(self, method, path))
         except VoxrecError as error:
-            spool.decide(error)
+            upload.set_admission(error)
         except Exception as error:
-            spool.decide(_Defect(error))
+            upload.set_admission(_UnexpectedError(error))
         if getattr(self, "channel", None) is not None:
             self.channel.transport.resumeProducing()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        """A part of the body."""
+        """Keep a part of the body."""
         if isinstance(self.content, UploadFile):
             self.content.write(data)
             return
-        kept = data[: self._room]
-        self._room -= len(kept)
+        kept = data[: self._remaining]
+        self._remaining -= len(kept)
         super().handleContentChunk(kept)
 
 
-class _Defect(VoxrecError):
-    """Something that nobody foresaw."""
+class _UnexpectedError(VoxrecError):
+    """An error that is a defect of voxrec."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(f"{type(error).__name__}: {error}")

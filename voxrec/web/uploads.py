@@ -1,4 +1,4 @@
-"""Bodies that are files: on their way into a file of their own, and nothing of them left when their request is over."""
+"""Request bodies that are stored in a temporary file while they are received."""
 
 import tempfile
 import time
@@ -10,107 +10,128 @@ from twisted.internet.defer import Deferred
 
 from voxrec.errors import Unavailable, VoxrecError
 from voxrec.web.auth import Principal
+from voxrec.web.errors import TooLarge
 
 PREFIX: Final = "upload-"
-_STALE: Final = 86400.0  # seconds without a byte, after which the process that wrote it is not there any more
+"""The prefix of the names of temporary files."""
+_MAX_AGE: Final = 86400.0  # seconds since the last write after which no process can still be using a file
 
 
-class SpoolUnavailable(Unavailable):
-    """There is no room for an upload, or its directory cannot be written to."""
+class UploadUnavailable(Unavailable):
+    """An upload cannot be stored, for example because the disk is full."""
 
     code = "no-room"
 
 
 class UploadFile:
-    """One upload, for Twisted the file that a request's body goes into.
+    """The body of an upload. Twisted uses it as the ``content`` of a request.
 
-    It keeps ``limit`` bytes and one; then ``size`` tells that there were more. ``verdict`` fires with who uploads, or
-    with why nobody may. Whoever ``take``s it says when it is over (``discard``); else the request's end does.
+    At most ``max_size`` bytes are stored; ``size`` exceeds it if there were more. The file is removed by ``discard``
+    after ``detach`` was called, and otherwise when Twisted closes the content.
     """
 
-    def __init__(self, directory: Path, limit: int) -> None:
-        self.verdict: Deferred[Principal | VoxrecError] = Deferred()
-        self.fault: VoxrecError | None = None
+    def __init__(self, directory: Path, max_size: int) -> None:
         self.size = 0
         self.path = directory
-        self._room = limit + 1
-        self._taken = False
+        self._max_size = max_size
+        self._remaining = max_size + 1  # one byte more shows that the body is too large
+        self._admission: Deferred[Principal | VoxrecError] = Deferred()
+        self._error: VoxrecError | None = None
+        self._detached = False
         try:
             directory.mkdir(mode=0o750, exist_ok=True)
             self._file = tempfile.NamedTemporaryFile(prefix=PREFIX, dir=directory, delete=False)  # noqa: SIM115
         except OSError as error:
-            self._refuse(SpoolUnavailable(f"an upload cannot be taken in {directory}: {error}"))
+            self._fail(UploadUnavailable(f"cannot create a file for an upload in {directory}: {error}"))
         else:
             self.path = Path(self._file.name)
 
-    def announce(self, length: int) -> None:
-        """The client says how long it is: where that is too long, none of it is kept."""
-        if length >= self._room:
+    def set_content_length(self, length: int) -> None:
+        """Store nothing if the declared length exceeds the maximum size."""
+        if length > self._max_size:
             self.size = length
-            self._room = 0
+            self._remaining = 0
 
-    def decide(self, verdict: Principal | VoxrecError) -> None:
-        """Say who uploads, or why nobody may: then no more is kept."""
-        if isinstance(verdict, VoxrecError):
-            self._room = 0
-        self.verdict.callback(verdict)
+    def set_admission(self, admission: Principal | VoxrecError) -> None:
+        """Set the principal of the request, or the error that refuses it; then nothing more is stored."""
+        if isinstance(admission, VoxrecError):
+            self._remaining = 0
+        self._admission.callback(admission)
 
-    def take(self) -> None:
-        """Close the file; it stays until ``discard``."""
-        self._taken = True
+    async def principal(self) -> Principal:
+        """Return the principal of the request. Raises the error that refuses it."""
+        admission = await self._admission
+        if isinstance(admission, VoxrecError):
+            raise admission
+        return admission
+
+    def require_complete(self) -> None:
+        """Raise TooLarge or UploadUnavailable unless the body was stored completely."""
+        if self.size > self._max_size:
+            raise TooLarge(f"The file must have at most {self._max_size} bytes.")
+        if self._error is not None:
+            raise self._error
+
+    def detach(self) -> None:
+        """Flush the file, and keep it until ``discard`` is called."""
+        self._detached = True
         try:
             if self.path.is_file():
                 self._file.close()
         except OSError as error:
-            self._refuse(SpoolUnavailable(f"an upload cannot be written: {error}"))
+            self._fail(_write_error(error))
 
     def discard(self) -> None:
-        """Remove the file, unless somebody moved it."""
+        """Remove the file, unless it was moved."""
         if self.path.is_file():
-            with suppress(OSError):  # what could not be written is not wanted any more
+            with suppress(OSError):  # a buffered write may fail, but the file is removed anyway
                 self._file.close()
             self.path.unlink(missing_ok=True)
 
-    def _refuse(self, fault: VoxrecError) -> None:
-        self.fault = fault
-        self._room = 0
+    def _fail(self, error: VoxrecError) -> None:
+        self._error = error
+        self._remaining = 0
 
-    # What Twisted calls.
+    # The part of a file that Twisted uses
 
     def write(self, data: bytes) -> None:
-        """Keep what there is room for."""
-        kept = data[: self._room]
-        if not kept:
+        """Store data up to the maximum size."""
+        stored = data[: self._remaining]
+        if not stored:
             return
-        self._room -= len(kept)
-        self.size += len(kept)
+        self._remaining -= len(stored)
+        self.size += len(stored)
         try:
-            self._file.write(kept)
+            self._file.write(stored)
         except OSError as error:
-            self._refuse(SpoolUnavailable(f"an upload cannot be written: {error}"))
+            self._fail(_write_error(error))
 
     def tell(self) -> int:
-        """How long it is."""
+        """Return the size."""
         return self.size
 
     def seek(self, *_: int) -> None:
-        """Nobody reads it here."""
+        """Do nothing."""
 
     def read(self, *_: int) -> bytes:
-        """Nobody reads it here."""
+        """Return nothing: handlers read the file itself."""
         return b""
 
     def close(self) -> None:
-        """The request is over."""
-        if not self._taken:
+        """Remove the file, unless it was detached."""
+        if not self._detached:
             self.discard()
 
 
-def discard_leftovers(directory: Path) -> None:
-    """Remove what processes left behind that died with a file on its way. Blocks: run it in a thread."""
-    for leftover in directory.glob("*"):
+def remove_stale_files(directory: Path) -> None:
+    """Remove the temporary files of processes that were killed. Blocks: run it in a thread."""
+    for path in directory.glob("*"):
         try:
-            if leftover.is_file() and time.time() - leftover.stat().st_mtime > _STALE:
-                leftover.unlink()
+            if path.is_file() and time.time() - path.stat().st_mtime > _MAX_AGE:
+                path.unlink()
         except FileNotFoundError:
             continue
+
+
+def _write_error(error: OSError) -> UploadUnavailable:
+    return UploadUnavailable(f"cannot write an upload: {error}")
