@@ -7,19 +7,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from voxrec.sanitize import sanitize_line
 
 
-class OneLine(SynchronousTestCase):
-    def test_plain_words_stay(self) -> None:
+class SanitizeLineTests(SynchronousTestCase):
+    def test_printable_text_is_unchanged(self) -> None:
         self.assertEqual(sanitize_line("250 2.0.0 Ok: queued as 4ZgÜ"), "250 2.0.0 Ok: queued as 4ZgÜ")
 
     def test_white_space_and_control_characters(self) -> None:
         self.assertEqual(sanitize_line(" a\r\n\tb\u00a0c\x1b[2J\0\ud800\u202e "), r"a b c\x1b[2J\x00\ud800\u202e")
 
-    def test_too_long(self) -> None:
+    def test_long_text_is_shortened(self) -> None:
         self.assertEqual(sanitize_line("x" * 11, 10), "x" * 9 + "…")
         self.assertEqual(sanitize_line("x" * 10, 10), "x" * 10)
 
     @given(st.text(st.characters()), st.integers(1, 50))
-    def test_anything(self, text: str, limit: int) -> None:
+    def test_arbitrary_text(self, text: str, limit: int) -> None:
         line = sanitize_line(text, limit)
         self.assertTrue(line.isprintable())
         self.assertLessEqual(len(line), limit)

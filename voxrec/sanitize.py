@@ -1,16 +1,17 @@
-"""Foreign words (a mail server's reply, a caller's name, an exception's text) made fit for one line of ours."""
+"""Makes text from outside (a mail server's reply, a caller's name, an exception) safe for a log line or a header."""
 
 
 def sanitize_line(text: str, limit: int = 500) -> str:
-    """Return ``text`` on one line, at most ``limit`` characters long, with nothing in it that a terminal would obey.
+    """Return ``text`` as one printable line of at most ``limit`` characters.
 
-    White space runs become one space; control characters, directional overrides and lone surrogates become visible
-    escapes. So it can neither forge a second log line or mail header, nor be refused by PostgreSQL for a NUL.
+    Runs of white space become one space; control characters, directional overrides and lone surrogates become visible
+    escape sequences. The result can therefore not forge a second log line or mail header, does not control a terminal,
+    and has no NUL, which PostgreSQL refuses.
     """
-    cut = text[: 4 * limit]  # no need to look at megabytes for a line's worth
-    shown = "".join(c if c.isprintable() else _escaped(c) for c in " ".join(cut.split()))
-    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+    start = text[: 4 * limit]  # bounds the work for very long texts
+    line = "".join(c if c.isprintable() else _escape(c) for c in " ".join(start.split()))
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

@@ -221,7 +221,7 @@ class _Gateway(SequentialMultiService):
             archive=archive,
             audio_url=partial(_audio_url, config.rest.public_url),
             defer_to_thread=self._defer_to_thread,
-            told=metrics.count_mail_recipient,
+            on_reply=metrics.count_mail_recipient,
         )
         finisher = Finisher(
             reactor,

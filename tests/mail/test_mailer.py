@@ -1,4 +1,4 @@
-"""Tests of voxrec.mail.mailer: from the queue's job to what lies in the mailbox."""
+"""Tests of voxrec.mail.mailer, with a real SMTP server."""
 
 import email
 import email.policy
@@ -10,8 +10,8 @@ from uuid import UUID
 from msgspec.structs import replace
 from twisted.internet.threads import deferToThread
 
-from tests.mail.relay import Mailbox, RelayTestCase, reactor
-from tests.mail.test_message import AUDIO, BEGAN, PROFILE, RECORDING
+from tests.mail.smtp_servers import Mailbox, RelayTestCase, reactor
+from tests.mail.test_message import AUDIO, PROFILE, RECORDING, STARTED_AT
 from voxrec.errors import DeliveryError, NotFound
 from voxrec.mail.mailer import Mailer
 from voxrec.mail.message import MessageDefaults
@@ -26,57 +26,61 @@ JOB = Job(
     recording_id=RECORDING.id,
     state=JobState.RUNNING,
     attempts=1,
-    due_at=BEGAN,
-    created_at=BEGAN,
+    due_at=STARTED_AT,
+    created_at=STARTED_AT,
 )
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Shelf:
-    """One thing, found by its id."""
+class FakeRepository:
+    """Resources by id."""
 
-    def __init__(self, *things: Any) -> None:
-        self.things = {thing.id: thing for thing in things}
+    def __init__(self, *resources: Any) -> None:
+        self.resources = {resource.id: resource for resource in resources}
 
-    async def get(self, wanted: UUID, /) -> Any:
-        if wanted not in self.things:
-            raise NotFound(f"there is no {wanted}")
-        return self.things[wanted]
+    async def get(self, resource_id: UUID, /) -> Any:
+        if resource_id not in self.resources:
+            raise NotFound(f"there is no {resource_id}")
+        return self.resources[resource_id]
 
 
-class RecordingSink:
-    """The deliveries table in memory."""
+class FakeDeliveries:
+    """The deliveries repository in memory."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Delivery] = {}
 
     async def pending_recipients(self, _: UUID, recipients: Sequence[str]) -> list[str]:
-        return [one for one in recipients if one not in self.rows or self.rows[one].state is DeliveryState.DEFERRED]
+        return [
+            recipient
+            for recipient in recipients
+            if recipient not in self.rows or self.rows[recipient].state is DeliveryState.DEFERRED
+        ]
 
     async def record_reply(self, _: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
         attempts = self.rows[recipient].attempts + 1 if recipient in self.rows else 1
         self.rows[recipient] = Delivery(
-            recipient=recipient, state=state, attempts=attempts, last_reply=reply, updated_at=BEGAN
+            recipient=recipient, state=state, attempts=attempts, last_reply=reply, updated_at=STARTED_AT
         )
 
     async def of_recording(self, _: UUID) -> list[Delivery]:
-        return [self.rows[one] for one in sorted(self.rows)]
+        return [self.rows[recipient] for recipient in sorted(self.rows)]
 
     @property
-    def told(self) -> dict[str, tuple[str, int, str]]:
-        return {one.recipient: (one.state.value, one.attempts, one.last_reply) for one in self.rows.values()}
+    def states(self) -> dict[str, tuple[str, int, str]]:
+        return {recipient: (row.state.value, row.attempts, row.last_reply) for recipient, row in self.rows.items()}
 
 
-class Files:
-    """An archive of one file."""
+class FakeArchive:
+    """An archive with one file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def locate(self, relative: str) -> Path:
-        if relative != RECORDING.path:
-            raise NotFound(f"the archive has no file {relative!r}")
+    def locate(self, path: str) -> Path:
+        if path != RECORDING.path:
+            raise NotFound(f"the archive has no file {path!r}")
         return self.path
 
 
@@ -87,112 +91,112 @@ def defer_to_thread(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
 class MailerTestCase(RelayTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         audio = Path(self.mktemp())
-        audio.write_bytes(AUDIO)  # noqa: ASYNC240 - a few bytes
-        self.files = Files(audio)
+        audio.write_bytes(AUDIO)  # noqa: ASYNC240 - a small file
+        self.archive = FakeArchive(audio)
         self.mailbox = Mailbox()
-        self.ledger = RecordingSink()
-        self.counted: list[str] = []
+        self.deliveries = FakeDeliveries()
+        self.replies: list[str] = []
         self.port = await self.start_relay(self.mailbox)
 
-    def mailer(self, recording: Recording | None = RECORDING, profile: Profile | None = PROFILE) -> Mailer:
+    def make_mailer(self, recording: Recording | None = RECORDING, profile: Profile | None = PROFILE) -> Mailer:
         return Mailer(
             reactor,
             Relay("127.0.0.1", self.port, timeout=5),
             MessageDefaults("voxrec@example.org", 1_000_000),
-            recordings=Shelf(*filter(None, [recording])),
-            profiles=Shelf(*filter(None, [profile])),
-            deliveries=self.ledger,
-            archive=self.files,
-            audio_url=lambda wanted: f"https://voxrec.example.org/recordings/{wanted}/audio",
+            recordings=FakeRepository(*filter(None, [recording])),
+            profiles=FakeRepository(*filter(None, [profile])),
+            deliveries=self.deliveries,
+            archive=self.archive,
+            audio_url=lambda recording_id: f"https://voxrec.example.org/recordings/{recording_id}/audio",
             defer_to_thread=defer_to_thread,
-            told=self.counted.append,
+            on_reply=self.replies.append,
         )
 
-    async def fault(self, mailer: Mailer) -> DeliveryError:
+    async def run_failing_job(self, mailer: Mailer) -> DeliveryError:
         try:
             await mailer(JOB)
-        except DeliveryError as fault:
-            return fault
-        raise self.failureException("no fault")
+        except DeliveryError as error:
+            return error
+        raise self.failureException("no DeliveryError was raised")
 
     @property
-    def got(self) -> list[str]:
-        return [recipient for recipient, _ in self.mailbox.letters]
+    def received(self) -> list[str]:
+        return [recipient for recipient, _ in self.mailbox.messages]
 
 
-class Sending(MailerTestCase):
-    async def test_what_lies_in_the_mailbox(self) -> None:
-        await self.mailer()(JOB)
-        self.assertEqual(self.got, [ANN, BOB])
-        message: Any = email.message_from_bytes(self.mailbox.letters[0][1], policy=email.policy.default)
+class SendTests(MailerTestCase):
+    async def test_message_is_delivered_to_all_recipients(self) -> None:
+        await self.make_mailer()(JOB)
+        self.assertEqual(self.received, [ANN, BOB])
+        message: Any = email.message_from_bytes(self.mailbox.messages[0][1], policy=email.policy.default)
         (attached,) = message.iter_attachments()
         self.assertEqual(attached.get_content(), AUDIO)
         self.assertEqual(message["X-Voxrec-Recording"], str(RECORDING.id))
         self.assertIn(f"https://voxrec.example.org/recordings/{RECORDING.id}/audio", message.get_body().get_content())
-        self.assertEqual(self.ledger.told[ANN], ("accepted", 1, "250 Delivery in progress"))
+        self.assertEqual(self.deliveries.states[ANN], ("accepted", 1, "250 Delivery in progress"))
 
-    async def test_what_the_relay_says_is_counted(self) -> None:
+    async def test_replies_are_reported(self) -> None:
         self.mailbox.refusals[BOB] = (550, "no such user")
-        await self.fault(self.mailer())
-        self.assertEqual(self.counted, ["accepted", "refused"])
+        await self.run_failing_job(self.make_mailer())
+        self.assertEqual(self.replies, ["accepted", "refused"])
 
-    async def test_a_job_done_twice_sends_once(self) -> None:
-        await self.mailer()(JOB)
-        await self.mailer()(JOB)
-        self.assertEqual(self.got, [ANN, BOB])
+    async def test_repeated_job_sends_no_second_message(self) -> None:
+        await self.make_mailer()(JOB)
+        await self.make_mailer()(JOB)
+        self.assertEqual(self.received, [ANN, BOB])
 
-    async def test_who_is_deferred_is_asked_again_alone(self) -> None:
+    async def test_only_deferred_recipients_are_retried(self) -> None:
         self.mailbox.refusals[BOB] = (451, "greylisted")
-        fault = await self.fault(self.mailer())
-        self.assertFalse(fault.permanent)
-        self.assertEqual(fault.detail, "the relay did not take it for bob@example.org: 451 greylisted")
+        error = await self.run_failing_job(self.make_mailer())
+        self.assertFalse(error.permanent)
+        self.assertEqual(error.detail, "the relay did not accept the mail for bob@example.org: 451 greylisted")
         self.mailbox.refusals.clear()
-        await self.mailer()(JOB)
-        self.assertEqual(self.got, [ANN, BOB])
-        self.assertEqual(self.ledger.told[BOB], ("accepted", 2, "250 Delivery in progress"))
+        await self.make_mailer()(JOB)
+        self.assertEqual(self.received, [ANN, BOB])
+        self.assertEqual(self.deliveries.states[BOB], ("accepted", 2, "250 Delivery in progress"))
 
-    async def test_a_refusal_is_told_when_nobody_is_left_to_ask(self) -> None:
+    async def test_refusal_is_reported_when_no_recipient_is_deferred(self) -> None:
         self.mailbox.refusals = {ANN: (550, "no such user"), BOB: (451, "greylisted")}
-        self.assertFalse((await self.fault(self.mailer())).permanent)
-        self.mailbox.refusals = {ANN: (551, "must not be asked again")}
-        fault = await self.fault(self.mailer())
-        self.assertTrue(fault.permanent)
-        self.assertEqual(fault.detail, "the relay did not take it for ann@example.org: 550 no such user")
-        self.assertEqual(self.got, [BOB])
-        self.assertTrue((await self.fault(self.mailer())).permanent)
+        self.assertFalse((await self.run_failing_job(self.make_mailer())).permanent)
+        self.mailbox.refusals = {ANN: (551, "must not be used")}
+        error = await self.run_failing_job(self.make_mailer())
+        self.assertTrue(error.permanent)
+        self.assertEqual(error.detail, "the relay did not accept the mail for ann@example.org: 550 no such user")
+        self.assertEqual(self.received, [BOB])
+        self.assertTrue((await self.run_failing_job(self.make_mailer())).permanent)
 
-    async def test_who_was_refused_but_is_no_longer_wanted(self) -> None:
+    async def test_refused_recipient_removed_from_the_profile_is_ignored(self) -> None:
         self.mailbox.refusals[ANN] = (550, "no such user")
-        self.assertTrue((await self.fault(self.mailer())).permanent)
-        await self.mailer(profile=replace(PROFILE, email=BOB))(JOB)
+        self.assertTrue((await self.run_failing_job(self.make_mailer())).permanent)
+        await self.make_mailer(profile=replace(PROFILE, email=BOB))(JOB)
 
-    async def test_no_relay(self) -> None:
+    async def test_relay_unavailable(self) -> None:
         self.port = 1
-        fault = await self.fault(self.mailer())
-        self.assertFalse(fault.permanent)
-        self.assertEqual(self.ledger.rows, {})
+        error = await self.run_failing_job(self.make_mailer())
+        self.assertFalse(error.permanent)
+        self.assertEqual(self.deliveries.rows, {})
 
 
-class NotSending(MailerTestCase):
-    async def test_nobody_to_send_to(self) -> None:
-        await self.mailer(profile=replace(PROFILE, email=None))(JOB)
-        self.assertEqual(self.got, [])
+class NoMailTests(MailerTestCase):
+    async def test_profile_without_mail_address(self) -> None:
+        await self.make_mailer(profile=replace(PROFILE, email=None))(JOB)
+        self.assertEqual(self.received, [])
 
-    async def test_no_recording(self) -> None:
-        await self.mailer(None)(JOB)
-        self.assertEqual(self.got, [])
+    async def test_deleted_recording(self) -> None:
+        await self.make_mailer(None)(JOB)
+        self.assertEqual(self.received, [])
 
-    async def test_a_recording_that_is_not_completed(self) -> None:
+    async def test_recording_that_is_not_completed(self) -> None:
         for state in (RecordingState.ABSENT, RecordingState.FAILED, RecordingState.PROCESSING):
-            await self.mailer(replace(RECORDING, state=state))(JOB)
-        self.assertEqual(self.got, [])
+            await self.make_mailer(replace(RECORDING, state=state))(JOB)
+        self.assertEqual(self.received, [])
 
-    async def test_the_profile_was_deleted(self) -> None:
-        fault = await self.fault(self.mailer(profile=None))
-        self.assertTrue(fault.permanent)
-        self.assertIn("was deleted, so nobody knows whom to mail the recording to", fault.detail)
+    async def test_deleted_profile(self) -> None:
+        error = await self.run_failing_job(self.make_mailer(profile=None))
+        self.assertTrue(error.permanent)
+        self.assertIn("was deleted, so the mail has no recipients", error.detail)
 
-    async def test_no_file(self) -> None:
+    async def test_missing_file(self) -> None:
         with self.assertRaises(NotFound):
-            await self.mailer(replace(RECORDING, path="elsewhere.wav"))(JOB)
-        self.assertEqual(self.got, [])
+            await self.make_mailer(replace(RECORDING, path="elsewhere.wav"))(JOB)
+        self.assertEqual(self.received, [])

@@ -1,4 +1,4 @@
-"""Tests of voxrec.mail.smtp, against real servers on loopback."""
+"""Tests of voxrec.mail.smtp, with servers on loopback."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from twisted.mail.imap4 import PLAINCredentials
 from twisted.mail.smtp import LOGINCredentials
 from zope.interface import directlyProvides
 
-from tests.mail.relay import PASSWORD, USER, Mailbox, RelayTestCase, identity, reactor
+from tests.mail.smtp_servers import PASSWORD, USER, Mailbox, RelayTestCase, make_certificate, reactor
 from voxrec.errors import DeliveryError
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
 
@@ -22,7 +22,7 @@ BROKEN_CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE---
 
 
 class ClockedReactor:
-    """The real network under a Clock, so that waiting costs nothing."""
+    """The reactor's network with a Clock, so that timeouts need no time."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -35,84 +35,86 @@ class ClockedReactor:
 
 
 class SmtpTestCase(RelayTestCase):
-    async def fault(self, relay: Relay, *recipients: str, using: Any = reactor) -> DeliveryError:
+    async def send_and_fail(self, relay: Relay, *recipients: str, clock_reactor: Any = reactor) -> DeliveryError:
         try:
-            result = await send(using, relay, SENDER, list(recipients or [ANN]), MESSAGE)
-        except DeliveryError as fault:
-            return fault
-        raise self.failureException(f"no fault, but {result}")
+            result = await send(clock_reactor, relay, SENDER, list(recipients or [ANN]), MESSAGE)
+        except DeliveryError as error:
+            return error
+        raise self.failureException(f"no DeliveryError was raised, but {result} returned")
 
-    async def scripted(self, **answers: bytes | None) -> Relay:
-        return Relay("127.0.0.1", await self.start_script(answers), timeout=5)
+    async def scripted_relay(self, **replies: bytes | None) -> Relay:
+        return Relay("127.0.0.1", await self.start_scripted_server(replies), timeout=5)
 
 
-class Accepted(SmtpTestCase):
-    async def test_one_letter_for_two(self) -> None:
+class AcceptedTests(SmtpTestCase):
+    async def test_two_recipients(self) -> None:
         mailbox = Mailbox()
         relay = Relay("127.0.0.1", await self.start_relay(mailbox))
         result = await send(reactor, relay, SENDER, [ANN, BOB], MESSAGE)
         self.assertEqual(result, SendResult((ANN, BOB), (), "250 Delivery in progress"))
-        self.assertEqual(mailbox.letters, [(ANN, MESSAGE), (BOB, MESSAGE)])
+        self.assertEqual(mailbox.messages, [(ANN, MESSAGE), (BOB, MESSAGE)])
         self.assertEqual(mailbox.secure, [False])
 
-    async def test_every_line_arrives_whatever_ends_it_and_however_it_is_cut(self) -> None:
+    async def test_line_ends_and_dots_at_chunk_borders(self) -> None:
         mailbox = Mailbox()
         relay = Relay("127.0.0.1", await self.start_relay(mailbox))
-        # Lines of three bytes (two on disk) put dots and line ends on every side of a 16 KiB chunk's border.
+        # lines of two to four bytes have dots and line ends on both sides of the borders of 16 KiB chunks
         for line in (b".\n", b"..\n", b".\r\n", b".x\r\n", b"\r\n"):
             await send(reactor, relay, SENDER, [ANN], b"A: b\n\n" + line * 40_000)
-            sent = (b"A: b\n\n" + line * 40_000).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-            self.assertEqual(mailbox.letters.pop()[1], sent)
+            expected = (b"A: b\n\n" + line * 40_000).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+            self.assertEqual(mailbox.messages.pop()[1], expected)
 
-    async def test_a_last_line_without_an_end_gets_one(self) -> None:
+    async def test_last_line_without_line_end(self) -> None:
         mailbox = Mailbox()
         relay = Relay("127.0.0.1", await self.start_relay(mailbox))
         await send(reactor, relay, SENDER, [ANN], b"A: b\n\nend")
-        self.assertEqual(mailbox.letters, [(ANN, b"A: b\r\n\r\nend\r\n")])
+        self.assertEqual(mailbox.messages, [(ANN, b"A: b\r\n\r\nend\r\n")])
 
-    async def test_who_hangs_up_at_quit_has_the_letter_all_the_same(self) -> None:
-        result = await send(reactor, await self.scripted(QUIT=None), SENDER, [ANN], MESSAGE)
+    async def test_connection_closed_at_quit_is_success(self) -> None:
+        result = await send(reactor, await self.scripted_relay(QUIT=None), SENDER, [ANN], MESSAGE)
         self.assertEqual(result.accepted, (ANN,))
 
 
-class Refused(SmtpTestCase):
-    async def test_one_of_three(self) -> None:
+class RefusedTests(SmtpTestCase):
+    async def test_one_of_three_recipients(self) -> None:
         mailbox = Mailbox()
         mailbox.refusals[BOB] = (550, "no such user")
         relay = Relay("127.0.0.1", await self.start_relay(mailbox))
         result = await send(reactor, relay, SENDER, [ANN, BOB, EVE], MESSAGE)
         self.assertEqual(result.accepted, (ANN, EVE))
         self.assertEqual(result.refused, (Refusal(BOB, "550 no such user", permanent=True),))
-        self.assertEqual([recipient for recipient, _ in mailbox.letters], [ANN, EVE])
+        self.assertEqual([recipient for recipient, _ in mailbox.messages], [ANN, EVE])
 
-    async def test_all(self) -> None:
+    async def test_all_recipients(self) -> None:
         mailbox = Mailbox()
         mailbox.refusals = {ANN: (550, "no such user"), BOB: (451, "greylisted, come back")}
         relay = Relay("127.0.0.1", await self.start_relay(mailbox))
         result = await send(reactor, relay, SENDER, [ANN, BOB], MESSAGE)
         self.assertEqual(result.accepted, ())
-        self.assertEqual([(one.recipient, one.permanent) for one in result.refused], [(ANN, True), (BOB, False)])
-        self.assertEqual(mailbox.letters, [])
+        self.assertEqual(
+            [(refusal.recipient, refusal.permanent) for refusal in result.refused], [(ANN, True), (BOB, False)]
+        )
+        self.assertEqual(mailbox.messages, [])
 
-    async def test_too_many_recipients_is_no_refusal_for_ever(self) -> None:
-        result = await send(reactor, await self.scripted(RCPT=b"552 too many\r\n"), SENDER, [ANN], MESSAGE)
+    async def test_too_many_recipients_is_temporary(self) -> None:
+        result = await send(reactor, await self.scripted_relay(RCPT=b"552 too many\r\n"), SENDER, [ANN], MESSAGE)
         self.assertEqual(result.refused, (Refusal(ANN, "552 too many", permanent=False),))
 
-    async def test_who_is_not_let_in_is_not_refused_for_ever(self) -> None:
-        for word in ("MAIL", "RCPT", "DATA"):
-            answers = {word: b"530 5.7.0 authentication required\r\n"}
-            result = await send(reactor, await self.scripted(**answers), SENDER, [ANN], MESSAGE)
-            self.assertEqual([one.permanent for one in result.refused], [False])
+    async def test_missing_authentication_is_temporary(self) -> None:
+        for command in ("MAIL", "RCPT", "DATA"):
+            replies = {command: b"530 5.7.0 authentication required\r\n"}
+            result = await send(reactor, await self.scripted_relay(**replies), SENDER, [ANN], MESSAGE)
+            self.assertEqual([refusal.permanent for refusal in result.refused], [False])
 
-    async def test_the_sender(self) -> None:
-        relay = await self.scripted(MAIL=b"550 not you\r\n")
+    async def test_refused_sender(self) -> None:
+        relay = await self.scripted_relay(MAIL=b"550 not you\r\n")
         result = await send(reactor, relay, SENDER, [ANN, BOB], MESSAGE)
         self.assertEqual(result.refused, tuple(Refusal(one, "550 not you", permanent=True) for one in (ANN, BOB)))
 
-    async def test_the_letter_after_it_was_sent(self) -> None:
+    async def test_message_refused_after_the_data(self) -> None:
         mailbox = Mailbox()
         mailbox.refusals[BOB] = (550, "no such user")
-        mailbox.after_data = (451, b"disk full")
+        mailbox.reply_to_data_end = (451, b"disk full")
         relay = Relay("127.0.0.1", await self.start_relay(mailbox))
         result = await send(reactor, relay, SENDER, [ANN, BOB], MESSAGE)
         self.assertEqual(result.accepted, ())
@@ -121,240 +123,261 @@ class Refused(SmtpTestCase):
             (Refusal(BOB, "550 no such user", permanent=True), Refusal(ANN, "451 disk full", permanent=False)),
         )
 
-    async def test_the_letter_before_it_was_sent(self) -> None:
-        result = await send(reactor, await self.scripted(DATA=b"554 no\r\n"), SENDER, [ANN], MESSAGE)
+    async def test_message_refused_before_the_data(self) -> None:
+        result = await send(reactor, await self.scripted_relay(DATA=b"554 no\r\n"), SENDER, [ANN], MESSAGE)
         self.assertEqual(result.refused, (Refusal(ANN, "554 no", permanent=True),))
 
-    async def test_the_letter_in_the_middle(self) -> None:
-        relay = await self.scripted(line=b"552 too large\r\n")
+    async def test_message_refused_during_the_data(self) -> None:
+        relay = await self.scripted_relay(line=b"552 too large\r\n")
         result = await send(reactor, relay, SENDER, [ANN], b"A: b\n\n" + b"x" * 70 * 1000 + b"\n" * 3_000_000)
         self.assertEqual(result.refused, (Refusal(ANN, "552 too large", permanent=True),))
 
-    async def test_what_no_relay_could_take_is_not_asked_for(self) -> None:
-        odd = ["b\u00fccher@example.org", "a b@example.org", "a@b@c", "<a@b>", "a@b\r\nRCPT TO:<eve@example.org>", ""]
-        heard: list[str] = []
-        relay = Relay("127.0.0.1", await self.start_script({}, heard))
-        result = await send(reactor, relay, SENDER, [*odd, ANN], MESSAGE)
+    async def test_invalid_addresses_are_not_sent(self) -> None:
+        invalid = [
+            "b\u00fccher@example.org",
+            "a b@example.org",
+            "a@b@c",
+            "<a@b>",
+            "a@b\r\nRCPT TO:<eve@example.org>",
+            "",
+        ]
+        commands: list[str] = []
+        relay = Relay("127.0.0.1", await self.start_scripted_server({}, commands))
+        result = await send(reactor, relay, SENDER, [*invalid, ANN], MESSAGE)
         self.assertEqual(result.accepted, (ANN,))
-        self.assertEqual([(one.recipient, one.permanent) for one in result.refused], [(one, True) for one in odd])
-        self.assertEqual(heard.count("RCPT"), 1)
-        nobody = await send(reactor, Relay("127.0.0.1", 1), SENDER, odd, MESSAGE)
-        self.assertEqual(nobody.accepted, ())
+        self.assertEqual(
+            [(refusal.recipient, refusal.permanent) for refusal in result.refused],
+            [(address, True) for address in invalid],
+        )
+        self.assertEqual(commands.count("RCPT"), 1)
+        result = await send(reactor, Relay("127.0.0.1", 1), SENDER, invalid, MESSAGE)
+        self.assertEqual(result.accepted, ())
 
-    async def test_a_sender_that_cannot_be_one(self) -> None:
+    async def test_invalid_sender(self) -> None:
         with self.assertRaises(DeliveryError) as caught:
             await send(reactor, Relay("127.0.0.1", 1), "a@b\r\nDATA", [ANN], MESSAGE)
         self.assertTrue(caught.exception.permanent)
         self.assertNotIn("\n", caught.exception.detail)
 
-    async def test_what_the_relay_says_is_shown_and_not_obeyed(self) -> None:
+    async def test_control_characters_in_replies_are_escaped(self) -> None:
         reply = b"550-first\r\n550 \x1b[2Jsecond\x00 \xff \xe2\x80\xae third " + b"x" * 5000 + b"\r\n"
-        result = await send(reactor, await self.scripted(RCPT=reply), SENDER, [ANN], MESSAGE)
-        told = result.refused[0].reply
-        self.assertTrue(told.startswith("550 first \\x1b[2Jsecond\\x00 \\xff \\u202e third xxx"), told)
-        self.assertEqual(len(told), 500)
+        result = await send(reactor, await self.scripted_relay(RCPT=reply), SENDER, [ANN], MESSAGE)
+        reason = result.refused[0].reply
+        self.assertTrue(reason.startswith("550 first \\x1b[2Jsecond\\x00 \\xff \\u202e third xxx"), reason)
+        self.assertEqual(len(reason), 500)
 
 
-class Broken(SmtpTestCase):
-    async def test_nobody_there(self) -> None:
-        fault = await self.fault(Relay("127.0.0.1", 1))
-        self.assertFalse(fault.permanent)
-        self.assertTrue(fault.detail.startswith("127.0.0.1:1 cannot be reached: Connection"), fault.detail)
+class FailedSessionTests(SmtpTestCase):
+    async def test_connection_refused(self) -> None:
+        error = await self.send_and_fail(Relay("127.0.0.1", 1))
+        self.assertFalse(error.permanent)
+        self.assertTrue(error.detail.startswith("127.0.0.1:1: connection failed: Connection"), error.detail)
 
-    async def test_the_greeting_turns_us_away(self) -> None:
+    async def test_negative_greeting(self) -> None:
         for greeting in (b"421 busy\r\n", b"554 not here\r\n"):
-            fault = await self.fault(await self.scripted(greeting=greeting))
-            self.assertFalse(fault.permanent)
-            self.assertIn(f"answered {greeting.decode().strip()}", fault.detail)
+            error = await self.send_and_fail(await self.scripted_relay(greeting=greeting))
+            self.assertFalse(error.permanent)
+            self.assertIn(f"replied {greeting.decode().strip()}", error.detail)
 
-    async def test_the_connection_ends(self) -> None:
-        for moment in ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "line", "end"):
-            fault = await self.fault(await self.scripted(**{moment: None}))
-            self.assertFalse(fault.permanent)
-            self.assertIn("closed the connection", fault.detail, moment)
+    async def test_connection_lost(self) -> None:
+        for command in ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "line", "end"):
+            error = await self.send_and_fail(await self.scripted_relay(**{command: None}))
+            self.assertFalse(error.permanent)
+            self.assertIn("closed the connection", error.detail, command)
 
-    async def test_the_connection_ends_while_much_is_still_to_be_sent(self) -> None:
-        relay = await self.scripted(line=None)
+    async def test_connection_lost_while_sending_a_large_message(self) -> None:
+        relay = await self.scripted_relay(line=None)
         with self.assertRaises(DeliveryError) as caught:
             await send(reactor, relay, SENDER, [ANN], b"A: b\n\n" + (b"x" * 70 + b"\n") * 300_000)
         self.assertFalse(caught.exception.permanent)
 
-    async def test_yes_before_the_letter_was_sent_is_no_yes(self) -> None:
-        for answers in ({"DATA": b"250 done\r\n"}, {"DATA": b"354 go\r\n250 done\r\n"}):
+    async def test_success_reply_before_the_end_of_the_data_is_an_error(self) -> None:
+        for replies in ({"DATA": b"250 done\r\n"}, {"DATA": b"354 go\r\n250 done\r\n"}):
             with self.assertRaises(DeliveryError) as caught:
-                await send(reactor, await self.scripted(**answers), SENDER, [ANN], b"A: b\n\n" + b"x" * 100_000)
+                await send(reactor, await self.scripted_relay(**replies), SENDER, [ANN], b"A: b\n\n" + b"x" * 100_000)
             self.assertFalse(caught.exception.permanent)
 
-    async def test_what_is_not_smtp(self) -> None:
-        for answer in (b"SSH-2.0-OpenSSH\r\n", b"x" * 40_000, b"\x15\x03\x01\x00\x02\x02\x50\r\n"):
-            fault = await self.fault(await self.scripted(greeting=answer))
-            self.assertFalse(fault.permanent)
-            self.assertTrue(fault.detail.isprintable())
+    async def test_other_protocols(self) -> None:
+        for greeting in (b"SSH-2.0-OpenSSH\r\n", b"x" * 40_000, b"\x15\x03\x01\x00\x02\x02\x50\r\n"):
+            error = await self.send_and_fail(await self.scripted_relay(greeting=greeting))
+            self.assertFalse(error.permanent)
+            self.assertTrue(error.detail.isprintable())
 
-    async def test_silence_at_any_moment(self) -> None:
-        for moment in ("greeting", "EHLO", "MAIL", "RCPT", "DATA"):
-            fault = await self.silent(moment, 61)
-            self.assertIn("did not answer in time", fault.detail)
+    async def test_idle_timeout(self) -> None:
+        for command in ("greeting", "EHLO", "MAIL", "RCPT", "DATA"):
+            error = await self.run_into_timeout(command, 61)
+            self.assertIn("did not answer in time", error.detail)
 
-    async def test_the_end_is_waited_for_longer(self) -> None:
-        fault = await self.silent("end", 301, 300)
-        self.assertIn("did not answer in time", fault.detail)
+    async def test_timeout_after_the_data_is_longer(self) -> None:
+        error = await self.run_into_timeout("end", 301, 300)
+        self.assertIn("did not answer in time", error.detail)
 
-    async def test_always_busy_but_never_done(self) -> None:
-        relay = await self.scripted(greeting=b"220-wait\r\n")
-        using = ClockedReactor()
-        waiting = Deferred.fromCoroutine(self.fault(replace(relay, timeout=60, deadline=50), using=using))
+    async def test_deadline(self) -> None:
+        relay = replace(await self.scripted_relay(greeting=b"220-wait\r\n"), timeout=60, deadline=50)
+        clock_reactor = ClockedReactor()
+        sending = Deferred.fromCoroutine(
+            self.send_and_fail(replace(relay, timeout=60, deadline=50), clock_reactor=clock_reactor)
+        )
         await deferLater(reactor, 0.05)
-        using.clock.advance(51)
-        fault = await waiting
-        self.assertIn("took too long altogether", fault.detail)
-        self.assertEqual(using.clock.getDelayedCalls(), [])
+        clock_reactor.clock.advance(51)
+        error = await sending
+        self.assertIn("session exceeded its deadline of 50 s", error.detail)
+        self.assertEqual(clock_reactor.clock.getDelayedCalls(), [])
 
-    async def silent(self, moment: str, *steps: float) -> DeliveryError:
-        heard: list[str] = []
-        port = await self.start_script({moment: b""}, heard)
-        using = ClockedReactor()
-        waiting = Deferred.fromCoroutine(self.fault(Relay("127.0.0.1", port, timeout=60), using=using))
-        while moment not in heard:
+    async def run_into_timeout(self, command: str, *steps: float) -> DeliveryError:
+        commands: list[str] = []
+        port = await self.start_scripted_server({command: b""}, commands)
+        clock_reactor = ClockedReactor()
+        sending = Deferred.fromCoroutine(
+            self.send_and_fail(Relay("127.0.0.1", port, timeout=60), clock_reactor=clock_reactor)
+        )
+        while command not in commands:
             await deferLater(reactor, 0.01)
         for step in steps:
-            self.assertFalse(waiting.called, moment)
-            using.clock.advance(step)
-        fault = await waiting
-        self.assertEqual(using.clock.getDelayedCalls(), [])
-        self.assertFalse(fault.permanent)
-        return fault
+            self.assertFalse(sending.called, command)
+            clock_reactor.clock.advance(step)
+        error = await sending
+        self.assertEqual(clock_reactor.clock.getDelayedCalls(), [])
+        self.assertFalse(error.permanent)
+        return error
 
-    async def test_silence_after_quit_costs_a_few_seconds_and_no_letter(self) -> None:
-        heard: list[str] = []
-        using = ClockedReactor()
-        relay = Relay("127.0.0.1", await self.start_script({"QUIT": b""}, heard))
-        sending = Deferred.fromCoroutine(send(using, relay, SENDER, [ANN], MESSAGE))
-        while "QUIT" not in heard:
+    async def test_timeout_after_quit_is_short_and_success(self) -> None:
+        commands: list[str] = []
+        clock_reactor = ClockedReactor()
+        relay = Relay("127.0.0.1", await self.start_scripted_server({"QUIT": b""}, commands))
+        sending = Deferred.fromCoroutine(send(clock_reactor, relay, SENDER, [ANN], MESSAGE))
+        while "QUIT" not in commands:
             await deferLater(reactor, 0.01)
-        using.clock.advance(5.1)
+        clock_reactor.clock.advance(5.1)
         self.assertEqual((await sending).accepted, (ANN,))
-        self.assertEqual(using.clock.getDelayedCalls(), [])
+        self.assertEqual(clock_reactor.clock.getDelayedCalls(), [])
 
-    async def test_cancelled(self) -> None:
-        heard: list[str] = []
-        relay = Relay("127.0.0.1", await self.start_script({"MAIL": b""}, heard))
+    async def test_cancel(self) -> None:
+        commands: list[str] = []
+        relay = Relay("127.0.0.1", await self.start_scripted_server({"MAIL": b""}, commands))
         sending = Deferred.fromCoroutine(send(reactor, relay, SENDER, [ANN], MESSAGE))
-        while "MAIL" not in heard:
+        while "MAIL" not in commands:
             await deferLater(reactor, 0.01)
         sending.cancel()
         await self.assertFailure(sending, CancelledError)
 
 
-class Authenticated(SmtpTestCase):
-    async def test_by_each_mechanism(self) -> None:
+class AuthenticationTests(SmtpTestCase):
+    async def test_each_mechanism(self) -> None:
         for name, credentials in ((b"PLAIN", PLAINCredentials), (b"LOGIN", LOGINCredentials)):
             mailbox = Mailbox()
             port = await self.start_relay(mailbox, mechanisms={name: credentials})
             relay = Relay("127.0.0.1", port, username=USER, password=PASSWORD)
             self.assertEqual((await send(reactor, relay, SENDER, [ANN], MESSAGE)).accepted, (ANN,))
-            self.assertEqual(mailbox.letters, [(ANN, MESSAGE)])
+            self.assertEqual(mailbox.messages, [(ANN, MESSAGE)])
 
-    async def test_a_wrong_password_can_be_put_right(self) -> None:
+    async def test_wrong_password_is_temporary(self) -> None:
         for name, credentials in ((b"PLAIN", PLAINCredentials), (b"LOGIN", LOGINCredentials)):
             port = await self.start_relay(Mailbox(), mechanisms={name: credentials})
-            fault = await self.fault(Relay("127.0.0.1", port, username=USER, password="wrong"))
-            self.assertFalse(fault.permanent)
-            self.assertIn("answered 535 Authentication failed", fault.detail)
+            error = await self.send_and_fail(Relay("127.0.0.1", port, username=USER, password="wrong"))
+            self.assertFalse(error.permanent)
+            self.assertIn("replied 535 Authentication failed", error.detail)
 
-    async def test_a_relay_without_authentication_does_not_get_the_letter(self) -> None:
-        heard: list[str] = []
-        for answers in ({}, {"EHLO": b"500 what?\r\n"}):
-            port = await self.start_script(answers, heard)
-            fault = await self.fault(Relay("127.0.0.1", port, username=USER, password=PASSWORD))
-            self.assertFalse(fault.permanent)
-        self.assertNotIn("MAIL", heard)
+    async def test_relay_without_authentication_gets_no_message(self) -> None:
+        commands: list[str] = []
+        for replies in ({}, {"EHLO": b"500 what?\r\n"}):
+            port = await self.start_scripted_server(replies, commands)
+            error = await self.send_and_fail(Relay("127.0.0.1", port, username=USER, password=PASSWORD))
+            self.assertFalse(error.permanent)
+        self.assertNotIn("MAIL", commands)
 
-    async def test_no_fault_and_no_repr_tells_the_password(self) -> None:
-        port = await self.start_script({"EHLO": b"250-x\r\n250 AUTH PLAIN\r\n", "AUTH": None})
+    async def test_password_is_in_no_error_and_no_repr(self) -> None:
+        port = await self.start_scripted_server({"EHLO": b"250-x\r\n250 AUTH PLAIN\r\n", "AUTH": None})
         relay = Relay("127.0.0.1", port, username=USER, password=PASSWORD)
-        fault = await self.fault(relay)
-        self.assertNotIn(PASSWORD, fault.detail + repr(relay) + repr(fault.__cause__))
-        self.assertNotIn("AUTH PLAIN", fault.detail)
+        error = await self.send_and_fail(relay)
+        self.assertNotIn(PASSWORD, error.detail + repr(relay) + repr(error.__cause__))
+        self.assertNotIn("AUTH PLAIN", error.detail)
 
 
-class Encrypted(SmtpTestCase):
+class TLSTests(SmtpTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
-        self.identity = identity(self.directory)
-        self.stranger = identity(self.directory, "elsewhere.example")
+        self.certificate = make_certificate(self.directory)
+        self.other_certificate = make_certificate(self.directory, "elsewhere.example")
         self.mailbox = Mailbox()
 
-    async def relay(self, **server: Any) -> Relay:
+    async def start_tls_relay(self, **server: Any) -> Relay:
         port = await self.start_relay(self.mailbox, **server)
         tls = "implicit" if "implicit" in server else "starttls"
-        return Relay("localhost", port, cast("Any", tls), ca_file=self.identity.ca_file, timeout=5)
+        return Relay("localhost", port, cast("Any", tls), ca_file=self.certificate.ca_file, timeout=5)
 
-    async def test_both_ways(self) -> None:
-        for way in ("starttls", "implicit"):
-            self.mailbox.letters.clear()
-            relay = await self.relay(**{way: self.identity.context})
+    async def test_starttls_and_implicit_tls(self) -> None:
+        for mode in ("starttls", "implicit"):
+            self.mailbox.messages.clear()
+            relay = await self.start_tls_relay(**{mode: self.certificate.context})
             self.assertEqual((await send(reactor, relay, SENDER, [ANN], MESSAGE)).accepted, (ANN,))
-            self.assertEqual(self.mailbox.letters, [(ANN, MESSAGE)])
+            self.assertEqual(self.mailbox.messages, [(ANN, MESSAGE)])
         self.assertEqual(self.mailbox.secure, [True, True])
 
-    async def test_much_data_and_authentication(self) -> None:
+    async def test_large_message_with_authentication(self) -> None:
         message = b"A: b\r\n\r\n" + (b"x" * 70 + b"\r\n") * 20_000
-        for way in ("starttls", "implicit"):
-            relay = await self.relay(**{way: self.identity.context}, mechanisms={b"PLAIN": PLAINCredentials})
+        for mode in ("starttls", "implicit"):
+            relay = await self.start_tls_relay(
+                **{mode: self.certificate.context}, mechanisms={b"PLAIN": PLAINCredentials}
+            )
             relay = replace(relay, username=USER, password=PASSWORD)
             self.assertEqual((await send(reactor, relay, SENDER, [ANN], message)).accepted, (ANN,))
-            self.assertEqual(self.mailbox.letters.pop()[1], message)
+            self.assertEqual(self.mailbox.messages.pop()[1], message)
 
-    async def test_an_unknown_authority(self) -> None:
-        for way in ("starttls", "implicit"):
-            relay = replace(await self.relay(**{way: self.identity.context}), ca_file=None)
-            fault = await self.fault(relay)
-            self.assertFalse(fault.permanent)
-            self.assertIn("certificate verify failed", fault.detail)
+    async def test_unknown_certificate_authority(self) -> None:
+        for mode in ("starttls", "implicit"):
+            relay = replace(await self.start_tls_relay(**{mode: self.certificate.context}), ca_file=None)
+            error = await self.send_and_fail(relay)
+            self.assertFalse(error.permanent)
+            self.assertIn("certificate verify failed", error.detail)
         self.assertEqual(self.mailbox.secure, [])
 
-    async def test_a_certificate_for_another_host(self) -> None:
-        for way in ("starttls", "implicit"):
-            relay = replace(await self.relay(**{way: self.stranger.context}), ca_file=self.stranger.ca_file)
-            fault = await self.fault(relay)
-            self.assertFalse(fault.permanent)
-            self.assertIn("VerificationError", fault.detail)
+    async def test_certificate_of_another_host(self) -> None:
+        for mode in ("starttls", "implicit"):
+            relay = replace(
+                await self.start_tls_relay(**{mode: self.other_certificate.context}),
+                ca_file=self.other_certificate.ca_file,
+            )
+            error = await self.send_and_fail(relay)
+            self.assertFalse(error.permanent)
+            self.assertIn("VerificationError", error.detail)
         self.assertEqual(self.mailbox.secure, [])
 
-    async def test_starttls_that_is_not_offered(self) -> None:
-        fault = await self.fault(await self.relay())
-        self.assertFalse(fault.permanent)
-        self.assertIn("does not offer STARTTLS", fault.detail)
+    async def test_starttls_not_offered(self) -> None:
+        error = await self.send_and_fail(await self.start_tls_relay())
+        self.assertFalse(error.permanent)
+        self.assertIn("does not offer STARTTLS", error.detail)
         self.assertEqual(self.mailbox.secure, [])
 
-    async def test_starttls_that_is_refused(self) -> None:
-        heard: list[str] = []
-        port = await self.start_script({"EHLO": b"250-x\r\n250 STARTTLS\r\n", "STARTTLS": b"454 later\r\n"}, heard)
-        fault = await self.fault(Relay("localhost", port, "starttls", ca_file=self.identity.ca_file))
-        self.assertFalse(fault.permanent)
-        self.assertNotIn("MAIL", heard)
+    async def test_starttls_refused(self) -> None:
+        commands: list[str] = []
+        port = await self.start_scripted_server(
+            {"EHLO": b"250-x\r\n250 STARTTLS\r\n", "STARTTLS": b"454 later\r\n"}, commands
+        )
+        error = await self.send_and_fail(Relay("localhost", port, "starttls", ca_file=self.certificate.ca_file))
+        self.assertFalse(error.permanent)
+        self.assertNotIn("MAIL", commands)
 
-    async def test_words_smuggled_in_before_tls(self) -> None:
-        answers = {"EHLO": b"250-x\r\n250 STARTTLS\r\n", "STARTTLS": b"220 go\r\n250 AUTH PLAIN\r\n"}
-        port = await self.start_script(answers)
-        fault = await self.fault(Relay("localhost", port, "starttls", ca_file=self.identity.ca_file))
-        self.assertIn("in clear", fault.detail)
+    async def test_data_injected_before_tls(self) -> None:
+        replies = {"EHLO": b"250-x\r\n250 STARTTLS\r\n", "STARTTLS": b"220 go\r\n250 AUTH PLAIN\r\n"}
+        port = await self.start_scripted_server(replies)
+        error = await self.send_and_fail(Relay("localhost", port, "starttls", ca_file=self.certificate.ca_file))
+        self.assertIn("unencrypted data", error.detail)
 
-    async def test_no_tls_where_it_is_implied(self) -> None:
+    async def test_implicit_tls_with_a_server_without_tls(self) -> None:
         port = await self.start_relay(self.mailbox)
-        fault = await self.fault(Relay("localhost", port, "implicit", ca_file=self.identity.ca_file))
-        self.assertFalse(fault.permanent)
-        self.assertTrue(fault.detail.isprintable())
+        error = await self.send_and_fail(Relay("localhost", port, "implicit", ca_file=self.certificate.ca_file))
+        self.assertFalse(error.permanent)
+        self.assertTrue(error.detail.isprintable())
 
-    async def test_a_ca_file_that_is_none(self) -> None:
+    async def test_invalid_ca_file(self) -> None:
         for name, content in (("missing", None), ("empty", ""), ("broken", BROKEN_CERTIFICATE)):
-            fault = await self.fault(Relay("localhost", 1, "implicit", ca_file=self.file(name, content)))
-            self.assertFalse(fault.permanent)
-            self.assertIn(name, fault.detail)
+            error = await self.send_and_fail(Relay("localhost", 1, "implicit", ca_file=self.write_file(name, content)))
+            self.assertFalse(error.permanent)
+            self.assertIn(name, error.detail)
 
-    def file(self, name: str, content: str | None) -> Path:
+    def write_file(self, name: str, content: str | None) -> Path:
         path = self.directory / name
         if content is not None:
             path.write_text(content)

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from tests.audio.fixtures import tone
 from tests.database import DatabaseTestCase, reactor
-from tests.mail.relay import Mailbox, RelayTestCase
+from tests.mail.smtp_servers import Mailbox, RelayTestCase
 from tests.recordings.crashing_daemon import CRASH_POINTS, Environment
 from tests.store.samples import NOON, later, profile, recording
 from voxrec.model import JobState, Recording, RecordingState, Side, leg_name
@@ -117,8 +117,8 @@ class CrashRecoveryTests(DatabaseTestCase, RelayTestCase):
         deliveries = await self.pool.query(
             "SELECT recipient, state, attempts FROM deliveries WHERE recording_id = %s", (recording_id,)
         )
-        letters = [to for to, letter in self.mailbox.letters if str(recording_id).encode() in letter]
-        return (self.result(row), self.files(environment, recording_id), jobs, deliveries, letters)
+        recipients = [to for to, message in self.mailbox.messages if str(recording_id).encode() in message]
+        return (self.result(row), self.files(environment, recording_id), jobs, deliveries, recipients)
 
     def files(self, environment: Environment, recording_id: UUID) -> dict[str, str]:
         return {

@@ -1,1 +1,1 @@
-"""Mail delivery: messages and the SMTP client."""
+"""Sends finished recordings by mail: content, templates, message, SMTP client and the ``mail`` job."""

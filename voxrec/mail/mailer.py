@@ -1,4 +1,4 @@
-"""A completed recording to its profile's mailboxes: the queue's handler for mail."""
+"""The ``mail`` job: sends a completed recording to the mail addresses of its Profile."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,47 +17,47 @@ from voxrec.threads import DeferToThread
 
 
 class Recordings(Protocol):
-    """Where recordings are looked up."""
+    """The repository method that mailing needs."""
 
     async def get(self, recording_id: UUID, /) -> Recording:
-        """Return it; raise `NotFound` where there is none."""
+        """Return the Recording. Raises `NotFound` if there is none."""
 
 
 class Profiles(Protocol):
-    """Where profiles are looked up."""
+    """The repository method that mailing needs."""
 
     async def get(self, profile_id: UUID, /) -> Profile:
-        """Return it; raise `NotFound` where there is none."""
+        """Return the Profile. Raises `NotFound` if there is none."""
 
 
 class Deliveries(Protocol):
-    """What the relay said about each recipient, as voxrec.store keeps it."""
+    """The repository of the relay's replies, by Recording and recipient."""
 
     async def pending_recipients(self, recording_id: UUID, recipients: Sequence[str]) -> list[str]:
-        """Return those of ``recipients`` about whom nothing final is known."""
+        """Return those of ``recipients`` without a final reply."""
 
     async def record_reply(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
-        """Write down one more attempt."""
+        """Store a reply about a recipient."""
 
     async def of_recording(self, recording_id: UUID) -> list[Delivery]:
-        """Return everything that is known about a recording's deliveries."""
+        """Return the deliveries of a Recording."""
 
 
 class Archive(Protocol):
-    """Where the audio is."""
+    """The archive method that mailing needs."""
 
-    def locate(self, relative: str) -> Path:
-        """Return a local file with the content; `NotFound` where there is none."""
+    def locate(self, path: str) -> Path:
+        """Return a local file with the content. Raises `NotFound` if the archive has no such file."""
 
 
 class Mailer:
-    """Handler for `JobKind.MAIL`: sends the recording's letter to everyone of the profile who is still owed it."""
+    """Handles ``mail`` jobs: sends the message to all recipients that have not received it."""
 
     def __init__(
         self,
         reactor: Any,
         relay: Relay,
-        stationery: MessageDefaults,
+        defaults: MessageDefaults,
         *,
         recordings: Recordings,
         profiles: Profiles,
@@ -65,52 +65,53 @@ class Mailer:
         archive: Archive,
         audio_url: Callable[[UUID], str],
         defer_to_thread: DeferToThread,
-        told: Callable[[str], None] = lambda _state: None,
+        on_reply: Callable[[str], None] = lambda _state: None,
         logger: Logger | None = None,
     ) -> None:
-        """``audio_url`` returns where a recording's audio can be fetched, by its id.
+        """Create a handler.
 
-        ``told`` is called with what the relay said about each recipient: accepted, deferred or refused.
+        ``audio_url`` returns the URL of a Recording's audio. ``on_reply`` is called for each recipient with the
+        relay's reply: accepted, deferred or refused.
         """
         self._reactor = reactor
         self._relay = relay
-        self._stationery = stationery
+        self._defaults = defaults
         self._recordings = recordings
         self._profiles = profiles
         self._deliveries = deliveries
         self._archive = archive
         self._audio_url = audio_url
         self._defer_to_thread = defer_to_thread
-        self._told = told
+        self._on_reply = on_reply
         self._log = logger or Logger()
 
     async def __call__(self, job: Job) -> None:
-        """Send what is owed.
+        """Send the message to the pending recipients. Recipients that accepted it earlier do not receive it again.
 
-        Raises `DeliveryError`: permanent once there is nobody left whom it makes sense to ask again, but somebody did
-        not get the letter. Those who got it never get it again on account of the others.
+        Raises `DeliveryError` if a recipient did not accept it; it is permanent if no recipient is deferred.
         """
-        recording = await self._completed(job.recording_id)
+        recording = await self._completed_recording(job.recording_id)
         if recording is None:
             return
         profile = await self._profile(recording)
         recipients = mail_addresses(profile.email)
         if not recipients:
             return
-        owed = await self._deliveries.pending_recipients(recording.id, recipients)
-        if owed:
-            letter = await self._defer_to_thread(self._compose, recording, profile)
-            await self._note(recording, await send(self._reactor, self._relay, self._stationery.sender, owed, letter))
-        await self._require_all(recording, recipients)
+        pending = await self._deliveries.pending_recipients(recording.id, recipients)
+        if pending:
+            message = await self._defer_to_thread(self._compose, recording, profile)
+            result = await send(self._reactor, self._relay, self._defaults.sender, pending, message)
+            await self._record(recording, result)
+        await self._require_accepted(recording, recipients)
 
-    async def _completed(self, recording_id: UUID) -> Recording | None:
+    async def _completed_recording(self, recording_id: UUID) -> Recording | None:
         try:
             recording = await self._recordings.get(recording_id)
         except NotFound:
-            self._log.info("recording {id} was deleted before it was mailed", id=recording_id)
+            self._log.info("recording {id} was deleted before it was mailed; no mail is sent", id=recording_id)
             return None
         if recording.state is not RecordingState.COMPLETED or recording.path is None:
-            self._log.info("recording {id} is {state}: nothing to mail", id=recording_id, state=recording.state)
+            self._log.info("recording {id} is {state}; no mail is sent", id=recording_id, state=recording.state)
             return None
         return recording
 
@@ -119,39 +120,39 @@ class Mailer:
             return await self._profiles.get(recording.profile_id)
         except NotFound as error:
             raise DeliveryError(
-                f"profile {recording.profile_id} was deleted, so nobody knows whom to mail the recording to",
-                permanent=True,
+                f"profile {recording.profile_id} was deleted, so the mail has no recipients", permanent=True
             ) from error
 
     def _compose(self, recording: Recording, profile: Profile) -> bytes:
         audio = self._archive.locate(recording.path or "")
         now = datetime.fromtimestamp(self._reactor.seconds(), UTC)
-        return compose(recording, profile, audio, self._audio_url(recording.id), self._stationery, now)
+        return compose(recording, profile, audio, self._audio_url(recording.id), self._defaults, now)
 
-    async def _note(self, recording: Recording, result: SendResult) -> None:
-        # Whoever accepted comes first: should the database fail in between, a refusal is the cheaper one to forget.
+    async def _record(self, recording: Recording, result: SendResult) -> None:
+        # accepted recipients first: if the database fails in between, a lost refusal causes no duplicate mail
         for recipient in result.accepted:
-            self._told(DeliveryState.ACCEPTED)
+            self._on_reply(DeliveryState.ACCEPTED)
             await self._deliveries.record_reply(recording.id, recipient, DeliveryState.ACCEPTED, result.reply)
         for refusal in result.refused:
-            self._told(_state(refusal))
+            self._on_reply(_state(refusal))
             await self._deliveries.record_reply(recording.id, refusal.recipient, _state(refusal), refusal.reply)
         if result.accepted:
             self._log.info(
-                "recording {id} was mailed to {count} of {asked} recipients: {reply}",
+                "recording {id} was mailed to {count} of {total} recipients: {reply}",
                 id=recording.id,
                 count=len(result.accepted),
-                asked=len(result.accepted) + len(result.refused),
+                total=len(result.accepted) + len(result.refused),
                 reply=result.reply,
             )
 
-    async def _require_all(self, recording: Recording, recipients: Sequence[str]) -> None:
-        known = [one for one in await self._deliveries.of_recording(recording.id) if one.recipient in recipients]
-        deferred = [one for one in known if one.state is DeliveryState.DEFERRED]
-        refused = [one for one in known if one.state is DeliveryState.REFUSED]
+    async def _require_accepted(self, recording: Recording, recipients: Sequence[str]) -> None:
+        stored = await self._deliveries.of_recording(recording.id)
+        deliveries = [delivery for delivery in stored if delivery.recipient in recipients]
+        deferred = [delivery for delivery in deliveries if delivery.state is DeliveryState.DEFERRED]
+        refused = [delivery for delivery in deliveries if delivery.state is DeliveryState.REFUSED]
         if deferred or refused:
-            told = "; ".join(f"{one.recipient}: {one.last_reply}" for one in deferred or refused)
-            raise DeliveryError(f"the relay did not take it for {told}", permanent=not deferred)
+            replies = "; ".join(f"{delivery.recipient}: {delivery.last_reply}" for delivery in deferred or refused)
+            raise DeliveryError(f"the relay did not accept the mail for {replies}", permanent=not deferred)
 
 
 def _state(refusal: Refusal) -> DeliveryState:

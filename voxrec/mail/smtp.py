@@ -1,4 +1,4 @@
-"""One conversation with the mail relay, and what it said about each recipient. Never tries again by itself."""
+"""The SMTP client: sends one message to the mail relay and returns the reply for each recipient. It does not retry."""
 
 import io
 import re
@@ -19,27 +19,30 @@ from twisted.python.failure import Failure
 from voxrec.errors import DeliveryError
 from voxrec.sanitize import sanitize_line
 
-_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.:\[\]-]{1,189}")  # RFC 5321 section 4.5.3.1
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-_AFTER_DATA: Final = 600.0  # RFC 5321 section 4.5.3.2.6: giving up earlier makes duplicates
-_MISSING: Final[dict[type[object], str]] = {  # for these Twisted makes up a code and a reply
-    smtp.AUTHRequiredError: "authentication that we know",
-    smtp.EHLORequiredError: "ESMTP, and so neither TLS nor authentication",
+_MAILBOX: Final = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.:\[\]-]{1,189}"
+)  # RFC 5321 section 4.5.3.1
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_DATA_END_TIMEOUT: Final = 600.0  # seconds; a shorter one causes duplicates (RFC 5321 section 4.5.3.2.6)
+_MISSING_EXTENSIONS: Final[dict[type[object], str]] = {  # Twisted invents a code and a reply for these errors
+    smtp.AUTHRequiredError: "a supported authentication mechanism",
+    smtp.EHLORequiredError: "ESMTP, which TLS and authentication require",
     smtp.TLSRequiredError: "STARTTLS",
 }
-_DONE: Final = Failure(ConnectionDone())
-_GOODBYE: Final = 5.0  # seconds for the relay to answer QUIT; nothing depends on it any more
-_ABOUT_ACCESS: Final = frozenset((530, 534, 535, 538))  # RFC 4954: who we are, not what we send
-_TOO_MANY: Final = 552  # to RCPT, RFC 5321 section 4.5.3.1.10: to be read as 452
+_CONNECTION_DONE: Final = Failure(ConnectionDone())
+_QUIT_TIMEOUT: Final = 5.0  # seconds; the result is known by then
+_AUTHENTICATION_CODES: Final = frozenset((530, 534, 535, 538))  # RFC 4954; not about the message
+_TOO_MANY_RECIPIENTS: Final = 552  # in reply to RCPT temporary, as 452 (RFC 5321 section 4.5.3.1.10)
 
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """The mail server that takes what voxrec sends.
+    """The SMTP server that accepts mail from voxrec.
 
-    ``timeout``: seconds of silence after which it counts as gone; ``deadline``: seconds for a whole conversation.
-    Certificates are always verified: against ``ca_file`` (PEM, one or more) where given, which may be the relay's own
-    self-signed one, else against the system's authorities. An empty ``username`` means no authentication.
+    ``timeout`` is the idle timeout: the session fails when the relay sends nothing for that many seconds. ``deadline``
+    limits the whole session, in seconds. An empty ``username`` means no authentication. Certificates are always
+    verified: against ``ca_file`` (one or more PEM certificates, which may be self-signed) if set, otherwise against the
+    system's certificate authorities.
     """
 
     host: str
@@ -55,7 +58,7 @@ class Relay:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A recipient that the relay did not take, and its reply; ``permanent`` says that asking again cannot help."""
+    """A recipient that the relay did not accept, with its reply. If ``permanent``, a retry cannot succeed."""
 
     recipient: str
     reply: str
@@ -64,7 +67,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """What became of each recipient; ``reply`` is the relay's last word (its queue id, mostly)."""
+    """The result for each recipient. ``reply`` is the relay's last reply, which usually has its queue id."""
 
     accepted: tuple[str, ...]
     refused: tuple[Refusal, ...]
@@ -72,24 +75,24 @@ class SendResult:
 
 
 async def send(reactor: Any, relay: Relay, sender: str, recipients: list[str], message: bytes) -> SendResult:
-    """Hand ``message`` (7 bit, any line ends) to the relay for ``recipients``; ``sender`` is the envelope's.
+    """Send ``message`` (7 bit, any line ends) with these envelope addresses.
 
-    Raises a `DeliveryError` where the relay said nothing about the message itself: not reached, silent, gone in the
-    middle, TLS missing or failing, access denied. That is never permanent, since all of it can be put right at the
-    relay or in the settings while the message waits. Only a ``sender`` that cannot be one is.
+    Raises `DeliveryError` if the relay made no decision about the message: connection failed, timeout, connection lost,
+    TLS not offered or failed, authentication failed. These errors are temporary, because they can be corrected at the
+    relay or in the settings while the message waits. Only an invalid ``sender`` is a permanent error.
     """
     if not _MAILBOX.fullmatch(sender):
-        raise DeliveryError(f"{sanitize_line(sender)!r} cannot be a sender's address", permanent=True)
-    impossible = tuple(
-        Refusal(one, "not an address that SMTP can carry", permanent=True)
-        for one in recipients
-        if not _MAILBOX.fullmatch(one)
+        raise DeliveryError(f"invalid sender address {sanitize_line(sender)!r}", permanent=True)
+    valid = [recipient for recipient in recipients if _MAILBOX.fullmatch(recipient)]
+    refused = tuple(
+        Refusal(recipient, "not a valid SMTP address", permanent=True)
+        for recipient in recipients
+        if recipient not in valid
     )
-    possible = [one for one in recipients if _MAILBOX.fullmatch(one)]
-    if not possible:
-        return SendResult((), impossible, "")
-    result = await _converse(reactor, relay, _Envelope(sender, possible, message))
-    return SendResult(result.accepted, impossible + result.refused, result.reply)
+    if not valid:
+        return SendResult((), refused, "")
+    result = await _run_session(reactor, relay, _Envelope(sender, valid, message))
+    return SendResult(result.accepted, refused + result.refused, result.reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,9 @@ class _Envelope:
     message: bytes = field(repr=False)
 
 
-async def _converse(reactor: Any, relay: Relay, envelope: _Envelope) -> SendResult:
-    where = f"{relay.host}:{relay.port}"
-    context = _context(relay)
+async def _run_session(reactor: Any, relay: Relay, envelope: _Envelope) -> SendResult:
+    address = f"{relay.host}:{relay.port}"
+    context = _tls_context(relay)
     session = _Session(reactor, relay, envelope, context if relay.tls == "starttls" else None)
     endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, relay.host, relay.port, timeout=relay.timeout)
     if relay.tls == "implicit":
@@ -111,72 +114,72 @@ async def _converse(reactor: Any, relay: Relay, envelope: _Envelope) -> SendResu
     except CancelledError:
         raise
     except Exception as error:
-        raise DeliveryError(f"{where} cannot be reached: {_told(error)}", permanent=False) from error
-    deadline: IDelayedCall = reactor.callLater(relay.deadline, session.give_up, "took too long altogether")
+        raise DeliveryError(f"{address}: connection failed: {_describe(error)}", permanent=False) from error
+    deadline: IDelayedCall = reactor.callLater(
+        relay.deadline, session.fail, f"session exceeded its deadline of {relay.deadline:g} s"
+    )
     try:
         return await session.outcome
-    except DeliveryError as fault:
-        raise DeliveryError(f"{where}: {fault.detail}", permanent=fault.permanent) from fault
+    except DeliveryError as error:
+        raise DeliveryError(f"{address}: {error.detail}", permanent=error.permanent) from error
     finally:
         if deadline.active():
             deadline.cancel()
 
 
-def _context(relay: Relay) -> Any:
-    """Who is believed to be the relay: the holder of a certificate for its host name, from a trusted authority."""
+def _tls_context(relay: Relay) -> Any:
+    """Return a TLS context that verifies the relay's certificate and host name, or None without TLS."""
     if relay.tls == "none":
         return None
     if relay.ca_file is None:
         return ssl.optionsForClientTLS(relay.host)
     try:
-        found = _CERTIFICATE.findall(relay.ca_file.read_bytes())
-        authorities = [ssl.Certificate.loadPEM(one) for one in found]
+        certificates = _CERTIFICATE.findall(relay.ca_file.read_bytes())
+        authorities = [ssl.Certificate.loadPEM(certificate) for certificate in certificates]
     except (OSError, CertificateError) as error:
-        raise DeliveryError(f"{relay.ca_file} cannot be read: {_told(error)}", permanent=False) from error
+        raise DeliveryError(f"{relay.ca_file} cannot be read: {_describe(error)}", permanent=False) from error
     if not authorities:
-        raise DeliveryError(f"{relay.ca_file} holds no certificate", permanent=False)
+        raise DeliveryError(f"{relay.ca_file} contains no certificate", permanent=False)
     return ssl.optionsForClientTLS(relay.host, trustRoot=ssl.trustRootFromCertificates(authorities))
 
 
 class _Session(smtp.ESMTPClient):
-    """The client's side of one conversation about one message.
+    """The protocol of a session that sends one message. ``outcome`` fires when the connection is closed.
 
-    Twisted's ready-made sender loses the result when the connection drops in the middle, keeps the credentials in the
-    log that it puts into every error, takes a 2xx before the end of the data for success, and does not say what the
-    relay answered. So the protocol is Twisted's and the judgement is ours. ``outcome`` fires when the connection is
-    gone.
+    Twisted's ESMTPSender is not used, because it loses the result if the connection is lost, puts a log with the
+    credentials into every error, takes a 2xx reply before the end of the data for success, and does not return the
+    relay's replies. The commands are sent by ESMTPClient, and this class decides about the result.
     """
 
-    debug = False  # the log would hold the credentials
+    debug = False  # the protocol log would contain the credentials
 
     def __init__(self, clock: IReactorTime, relay: Relay, envelope: _Envelope, context: Any) -> None:
         secret = relay.password.encode() if relay.username else None
         super().__init__(secret, context, relay.helo_domain)
         self.outcome: Deferred[SendResult] = Deferred(lambda _: self._abort())
-        self._patience = relay.timeout
+        self._idle_timeout = relay.timeout
         self.requireAuthentication = bool(relay.username)
         self.requireTransportSecurity = relay.tls != "none"
-        self.heloFallback = True  # Twisted itself does not where either of the two is required
+        self.heloFallback = True  # Twisted sets it to False if authentication or TLS is required
         self._clock = clock
         self._envelope = envelope
-        self._begun = False
-        self._transferring = False
-        self._sent_whole = False
+        self._sending_data = False
+        self._data_sent = False
         self._at_line_start = True
-        self._verdict: SendResult | DeliveryError | None = None
+        self._result: SendResult | DeliveryError | None = None
         for authenticator in _authenticators(relay):
             self.registerAuthenticator(authenticator)
 
-    # What Twisted asks for.
+    # Called by ESMTPClient for input.
 
     def connectionMade(self) -> None:
-        """Begin to wait for the greeting."""
+        """Wait for the greeting."""
         super().connectionMade()
-        self.setTimeout(self._patience)
-        self.transport.setTcpNoDelay(True)  # type: ignore[union-attr] # else 40 ms at each short letter's end
+        self.setTimeout(self._idle_timeout)
+        self.transport.setTcpNoDelay(True)  # type: ignore[union-attr] # saves 40 ms at the end of a short message
 
     def callLater(self, period: float, func: Any) -> IDelayedCall:  # noqa: N802 - Twisted's name
-        """Let the inherited timeout run on the clock that we were given."""
+        """Run the inherited timeout on the clock that was passed in."""
         return self._clock.callLater(period, func)
 
     def getMailFrom(self) -> str:
@@ -189,130 +192,134 @@ class _Session(smtp.ESMTPClient):
 
     def getMailData(self) -> io.BytesIO:
         """Return the message, to be read in chunks."""
-        self._transferring = True
+        self._sending_data = True
         return io.BytesIO(self._envelope.message)
 
     def transformChunk(self, chunk: bytes) -> bytes:  # noqa: N802 - Twisted's name
-        """Put the chunk on the wire: CRLF, and a second dot before one that begins a line (RFC 5321 section 4.5.2).
+        """Return the chunk with CRLF line ends and dot-stuffing (RFC 5321 section 4.5.2).
 
-        Twisted's own does not see a dot at the start of a chunk, and makes CRCRLF of CRLF.
+        The inherited method misses a dot at the start of a chunk, and turns CRLF into CRCRLF.
         """
         self.resetTimeout()
-        wire = chunk.replace(b"\r", b"").replace(b"\n", b"\r\n").replace(b"\n.", b"\n..")
-        if self._at_line_start and wire.startswith(b"."):
-            wire = b"." + wire
-        if wire:
-            self._at_line_start = wire.endswith(b"\n")
-        return wire
+        encoded = chunk.replace(b"\r", b"").replace(b"\n", b"\r\n").replace(b"\n.", b"\n..")
+        if self._at_line_start and encoded.startswith(b"."):
+            encoded = b"." + encoded
+        if encoded:
+            self._at_line_start = encoded.endswith(b"\n")
+        return encoded
 
     def finishedFileTransfer(self, _lastsent: object) -> None:  # noqa: N802 - Twisted's name
-        """End the data; from here on the relay may have the message whatever else happens."""
-        self._transferring = False
-        self._sent_whole = True
-        self.setTimeout(max(_AFTER_DATA, self._patience))
+        """Send the end of the data. From here on the relay may have accepted the message, whatever else happens."""
+        self._sending_data = False
+        self._data_sent = True
+        self.setTimeout(max(_DATA_END_TIMEOUT, self._idle_timeout))
         self.sendLine(b"." if self._at_line_start else b"\r\n.")
 
-    # What Twisted tells.
+    # Called by ESMTPClient for output.
 
     def esmtpState_starttls(self, code: int, resp: bytes) -> None:  # noqa: N802 - Twisted's name
-        """Refuse words that came in clear behind the relay's consent: they would be taken as said under TLS."""
+        """Fail if unencrypted data follows the relay's reply: it would be taken for data received under TLS."""
         if self.clearLineBuffer():
-            self._settle(DeliveryError("sent more in clear after agreeing to STARTTLS", permanent=False))
+            self._set_result(DeliveryError("sent unencrypted data after its reply to STARTTLS", permanent=False))
             self._abort()
             return
         super().esmtpState_starttls(code, resp)
 
     def smtpState_msgSent(self, code: int, resp: bytes | str) -> None:
-        """Judge: Twisted comes here with the relay's last word about the message, good or bad."""
-        self._settle(self._judge(code, _text(code, resp)))
-        self._hang_up()
+        """Handle the relay's last reply about the message, positive or negative."""
+        self._set_result(self._make_result(code, _format_reply(code, resp)))
+        self._quit()
 
     def sendError(self, exc: Exception) -> None:
-        """Note what went wrong before the relay said anything about the message."""
-        self._settle(DeliveryError(_told(exc), permanent=False))
-        self._hang_up()
+        """Handle an error before the relay made a decision about the message."""
+        self._set_result(DeliveryError(_describe(exc), permanent=False))
+        self._quit()
 
     def timeoutConnection(self) -> None:
-        """Stop waiting for the relay."""
-        self.give_up("did not answer in time")
+        """Fail because the relay sent nothing within the idle timeout."""
+        self.fail("did not answer in time")
 
     def lineLengthExceeded(self, _line: bytes) -> None:
-        """Stop listening to what is not SMTP."""
-        self.give_up("answered with a line too long for SMTP")
+        """Fail because the server does not speak SMTP."""
+        self.fail("sent a line that is too long for SMTP")
 
-    def connectionLost(self, reason: Failure = _DONE) -> None:
-        """Hand over the verdict; a connection that ends without one was dropped."""
+    def connectionLost(self, reason: Failure = _CONNECTION_DONE) -> None:
+        """Fire ``outcome`` with the result; without one, the relay closed the connection."""
         super().connectionLost(reason)
-        self._settle(DeliveryError(f"closed the connection: {_told(reason.value)}", permanent=False))
+        self._set_result(DeliveryError(f"closed the connection: {_describe(reason.value)}", permanent=False))
         if not self.outcome.called:
-            if isinstance(self._verdict, SendResult):
-                self.outcome.callback(self._verdict)
-            elif self._verdict is not None:
-                self.outcome.errback(self._verdict)
+            if isinstance(self._result, SendResult):
+                self.outcome.callback(self._result)
+            elif self._result is not None:
+                self.outcome.errback(self._result)
 
-    # Ours.
+    # The result.
 
-    def give_up(self, why: str) -> None:
-        """End the conversation now. A verdict already there stands."""
-        self._settle(DeliveryError(why, permanent=False))
+    def fail(self, reason: str) -> None:
+        """Abort the connection. If there is no result yet, it is a temporary error with this reason."""
+        self._set_result(DeliveryError(reason, permanent=False))
         self._abort()
 
-    def _settle(self, verdict: SendResult | DeliveryError) -> None:
-        if self._verdict is None:  # the first word counts: what follows comes from taking the conversation down
-            self._verdict = verdict
+    def _set_result(self, result: SendResult | DeliveryError) -> None:
+        if self._result is None:  # later errors are consequences of closing the connection
+            self._result = result
 
-    def _judge(self, code: int, reply: str) -> SendResult | DeliveryError:
+    def _make_result(self, code: int, reply: str) -> SendResult | DeliveryError:
         refused = tuple(
-            Refusal(recipient, _text(said, resp), permanent=_permanent(said) and said != _TOO_MANY)
-            for recipient, said, resp in self.toAddressesResult
-            if said not in smtp.SUCCESS
+            Refusal(
+                recipient,
+                _format_reply(rcpt_code, resp),
+                permanent=_is_permanent(rcpt_code) and rcpt_code != _TOO_MANY_RECIPIENTS,
+            )
+            for recipient, rcpt_code, resp in self.toAddressesResult
+            if rcpt_code not in smtp.SUCCESS
         )
         if not self.successAddresses and refused:
             return SendResult((), refused, refused[-1].reply)
-        if code in smtp.SUCCESS and self._sent_whole:
+        if code in smtp.SUCCESS and self._data_sent:
             return SendResult(tuple(self.successAddresses), refused, reply)
         if not 400 <= code <= 599:
-            return DeliveryError(f"lost its place in the conversation: {reply}", permanent=False)
-        # MAIL FROM (then nobody has been named yet) or the data was refused: it holds for everyone left.
-        left = self.successAddresses or self._envelope.recipients
-        everyone = tuple(Refusal(one, reply, permanent=_permanent(code)) for one in left)
-        return SendResult((), refused + everyone, reply)
+            return DeliveryError(f"sent an unexpected reply: {reply}", permanent=False)
+        # the reply to MAIL FROM, before any RCPT, or to the data: it applies to all recipients not refused before
+        others = self.successAddresses or self._envelope.recipients
+        permanent = _is_permanent(code)
+        return SendResult((), refused + tuple(Refusal(other, reply, permanent) for other in others), reply)
 
-    def _hang_up(self) -> None:
-        if self._transferring:  # QUIT would become part of the message
+    def _quit(self) -> None:
+        if self._sending_data:  # QUIT would be part of the message
             self._abort()
             return
-        self.setTimeout(_GOODBYE)
+        self.setTimeout(_QUIT_TIMEOUT)
         self._failresponse = self.smtpState_disconnect
         self._disconnectFromServer()
 
     def _abort(self) -> None:
         if self.transport is not None:
-            self.transport.abortConnection()  # type: ignore[attr-defined] # TCP's and TLS's have it
+            self.transport.abortConnection()  # type: ignore[attr-defined] # the transports of TCP and TLS have it
 
 
 def _authenticators(relay: Relay) -> list[Any]:
     user = relay.username.encode()
     plain = [smtp.PLAINAuthenticator(user), smtp.LOGINAuthenticator(user)]
     digest = smtp.CramMD5ClientAuthenticator(user)
-    # Under TLS the plain ones work everywhere; without it a digest at least hides the password.
+    # under TLS the plain mechanisms are most widely supported; without it CRAM-MD5 hides the password
     return [digest, *plain] if relay.tls == "none" else [*plain, digest]
 
 
-def _permanent(code: int) -> bool:
-    return 500 <= code <= 599 and code not in _ABOUT_ACCESS
+def _is_permanent(code: int) -> bool:
+    return 500 <= code <= 599 and code not in _AUTHENTICATION_CODES
 
 
-def _text(code: int, resp: bytes | str) -> str:
-    said = resp.decode("utf-8", "backslashreplace") if isinstance(resp, bytes) else resp
-    return sanitize_line(f"{code} {said}" if code > 0 else said)
+def _format_reply(code: int, resp: bytes | str) -> str:
+    text = resp.decode("utf-8", "backslashreplace") if isinstance(resp, bytes) else resp
+    return sanitize_line(f"{code} {text}" if code > 0 else text)
 
 
-def _told(error: BaseException | None) -> str:
-    """One line about an error, for the log and the person who reads it; str() of Twisted's would tell too much."""
-    if missing := _MISSING.get(type(error)):
-        return f"does not offer {missing}"
+def _describe(error: BaseException | None) -> str:
+    """Return one line about an error. str() of Twisted's SMTP errors would include the protocol log."""
+    if extension := _MISSING_EXTENSIONS.get(type(error)):
+        return f"does not offer {extension}"
     if isinstance(error, smtp.SMTPClientError):
-        text = _text(error.code, error.resp)
-        return f"answered {text}" if error.code > 0 else text
+        reply = _format_reply(error.code, error.resp)
+        return f"replied {reply}" if error.code > 0 else reply
     return sanitize_line(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Mail relays for the tests, on loopback: a real one (twisted.mail's), and one that says what it is told to say."""
+"""Fixtures: SMTP servers on loopback: the one of twisted.mail, and one with scripted replies."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,17 +31,20 @@ USER, PASSWORD = "voxrec", "s3cret-\u00fc"
 
 
 class Mailbox:
-    """What arrived: (envelope recipients, message with CRLF) for each message; and how the clients came."""
+    """The messages received, as (envelope recipient, message with CRLF), and the replies to give.
+
+    ``secure`` has an entry for each MAIL command: whether it was received under TLS.
+    """
 
     def __init__(self) -> None:
-        self.letters: list[tuple[str, bytes]] = []
+        self.messages: list[tuple[str, bytes]] = []
         self.secure: list[bool] = []
         self.refusals: dict[str, tuple[int, str]] = {}
-        self.after_data: tuple[int, bytes] | None = None
+        self.reply_to_data_end: tuple[int, bytes] | None = None
 
 
 @implementer(smtp.IMessage)
-class _Letter:
+class _Message:
     def __init__(self, mailbox: Mailbox, recipient: str) -> None:
         self._mailbox = mailbox
         self._recipient = recipient
@@ -51,7 +54,7 @@ class _Letter:
         self._lines.append(line)
 
     def eomReceived(self) -> Deferred[None]:
-        self._mailbox.letters.append((self._recipient, b"".join(line + b"\r\n" for line in self._lines)))
+        self._mailbox.messages.append((self._recipient, b"".join(line + b"\r\n" for line in self._lines)))
         return succeed(None)
 
     def connectionLost(self) -> None:
@@ -69,11 +72,11 @@ class _Delivery:
     def validateFrom(self, _helo: object, origin: smtp.Address) -> smtp.Address:
         return origin
 
-    def validateTo(self, user: smtp.User) -> Callable[[], _Letter]:
+    def validateTo(self, user: smtp.User) -> Callable[[], _Message]:
         recipient = str(user.dest)
         if recipient in self._mailbox.refusals:
             raise smtp.SMTPServerError(*self._mailbox.refusals[recipient])
-        return lambda: _Letter(self._mailbox, recipient)
+        return lambda: _Message(self._mailbox, recipient)
 
 
 @implementer(IRealm)
@@ -94,56 +97,60 @@ class _Server(smtp.ESMTP):
         super().do_MAIL(rest)
 
     def _messageHandled(self, results: Any) -> None:  # noqa: N802
-        if self.mailbox.after_data is None:
+        if self.mailbox.reply_to_data_end is None:
             super()._messageHandled(results)
         else:
-            self.sendCode(*self.mailbox.after_data)
+            self.sendCode(*self.mailbox.reply_to_data_end)
 
 
-class _Script(LineOnlyReceiver):
-    """Answers each command by its first word from ``answers``; an empty answer is silence, None hangs up."""
+class _ScriptedServer(LineOnlyReceiver):
+    """Replies to each command, by its first word, with an entry of ``replies``.
+
+    An empty reply sends nothing, and None closes the connection. Further entries are ``greeting``, ``line`` (each line
+    of the message) and ``end`` (of the message). The commands are appended to ``commands``.
+    """
 
     delimiter = b"\r\n"
     MAX_LENGTH = 1 << 20
 
-    def __init__(self, answers: Mapping[str, bytes | None], heard: list[str]) -> None:
-        self._answers = answers
-        self._heard = heard
+    def __init__(self, replies: Mapping[str, bytes | None], commands: list[str]) -> None:
+        self._replies = replies
+        self._commands = commands
         self._in_data = False
 
     def connectionMade(self) -> None:
-        self._answer("greeting", b"220 scripted\r\n")
+        self._reply("greeting", b"220 scripted\r\n")
 
     def lineReceived(self, line: bytes) -> None:
         if self._in_data:
             self._in_data = line != b"."
             if not self._in_data:
-                self._answer("end", b"250 queued\r\n")
-            elif "line" in self._answers:
-                self._answer("line", b"")
+                self._reply("end", b"250 queued\r\n")
+            elif "line" in self._replies:
+                self._reply("line", b"")
             return
-        word = line.split(b" ")[0].split(b":")[0].decode().upper()
-        self._in_data = word == "DATA" and (self._answers.get("DATA", b"354") or b"").startswith(b"354")
-        self._answer(word, {"DATA": b"354 go on\r\n", "QUIT": b"221 bye\r\n"}.get(word, b"250 fine\r\n"))
+        command = line.split(b" ")[0].split(b":")[0].decode().upper()
+        self._in_data = command == "DATA" and (self._replies.get("DATA", b"354") or b"").startswith(b"354")
+        self._reply(command, {"DATA": b"354 go on\r\n", "QUIT": b"221 bye\r\n"}.get(command, b"250 fine\r\n"))
 
-    def _answer(self, word: str, usual: bytes) -> None:
-        self._heard.append(word)
-        answer = self._answers.get(word, usual)
+    def _reply(self, command: str, default: bytes) -> None:
+        self._commands.append(command)
+        reply = self._replies.get(command, default)
         assert self.transport is not None
-        if answer is None:
+        if reply is None:
             self.transport.loseConnection()
         else:
-            self.transport.write(answer)
+            self.transport.write(reply)
 
 
-class _Tracking(WrappingFactory):
-    """Knows its connections, so that a test can wait for them to end."""
+class _TrackingFactory(WrappingFactory):
+    """Tracks its connections, so that a test can wait until they are closed."""
 
     def __init__(self, wrapped: Factory[Any]) -> None:
         super().__init__(wrapped)
         self.noisy = False
 
-    async def emptied(self) -> None:
+    async def close_connections(self) -> None:
         for connection in list(self.protocols):
             connection.transport.abortConnection()
         while self.protocols:
@@ -151,14 +158,14 @@ class _Tracking(WrappingFactory):
 
 
 @dataclass(frozen=True)
-class Identity:
-    """A certificate for localhost, self-made, and where it is as a CA file."""
+class ServerCertificate:
+    """A self-signed certificate: the server's TLS context, and the CA file for clients."""
 
     context: ssl.CertificateOptions
     ca_file: Path
 
 
-def identity(directory: Path, host: str = "localhost") -> Identity:
+def make_certificate(directory: Path, host: str = "localhost") -> ServerCertificate:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
@@ -178,23 +185,23 @@ def identity(directory: Path, host: str = "localhost") -> Identity:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     ca_file = directory / f"{host}.pem"
-    ca_file.write_bytes(b"the relay's own:\n" + public)
-    return Identity(ssl.PrivateCertificate.loadPEM(public + private).options(), ca_file)
+    ca_file.write_bytes(b"text before the certificate\n" + public)
+    return ServerCertificate(ssl.PrivateCertificate.loadPEM(public + private).options(), ca_file)
 
 
 class RelayTestCase(TestCase):
-    """Starts relays on loopback, and sees to it that nothing of them is left."""
+    """Starts SMTP servers on loopback and stops them after the test."""
 
     async def listen(self, factory: Factory[Any], tls: ssl.CertificateOptions | None = None) -> int:
-        """Return the port."""
-        tracking = _Tracking(factory)
+        """Listen on a free port and return it."""
+        tracking = _TrackingFactory(factory)
         endpoint: IStreamServerEndpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         if tls is not None:
             endpoint = SSL4ServerEndpoint(reactor, 0, tls, interface="127.0.0.1")
         port = await endpoint.listen(tracking)
-        self.addCleanup(lambda: Deferred.fromCoroutine(tracking.emptied()))
+        self.addCleanup(lambda: Deferred.fromCoroutine(tracking.close_connections()))
         self.addCleanup(port.stopListening)
-        return cast("int", port.getHost().port)  # type: ignore[attr-defined] # it is TCP
+        return cast("int", port.getHost().port)  # type: ignore[attr-defined] # it is a TCP address
 
     async def start_relay(
         self,
@@ -204,7 +211,7 @@ class RelayTestCase(TestCase):
         implicit: ssl.CertificateOptions | None = None,
         mechanisms: Mapping[bytes, Any] = MappingProxyType({}),
     ) -> int:
-        """Start twisted.mail's server; where there are ``mechanisms``, it takes mail only from who uses one."""
+        """Start the server of twisted.mail. With ``mechanisms`` it requires authentication by one of them."""
         portal = Portal(_Realm(mailbox))
         if mechanisms:
             users = InMemoryUsernamePasswordDatabaseDontUse()
@@ -220,9 +227,13 @@ class RelayTestCase(TestCase):
 
         factory = smtp.SMTPFactory(portal)
         factory.domain = b"relay.test"
-        factory.protocol = protocol  # type: ignore[assignment] # any callable will do
+        factory.protocol = protocol  # type: ignore[assignment] # any callable can be used
         return await self.listen(factory, implicit)
 
-    async def start_script(self, answers: Mapping[str, bytes | None], heard: list[str] | None = None) -> int:
-        """Start a relay that answers as told."""
-        return await self.listen(Factory.forProtocol(lambda: _Script(answers, [] if heard is None else heard)))
+    async def start_scripted_server(
+        self, replies: Mapping[str, bytes | None], commands: list[str] | None = None
+    ) -> int:
+        """Start a server with scripted replies."""
+        return await self.listen(
+            Factory.forProtocol(lambda: _ScriptedServer(replies, [] if commands is None else commands))
+        )
