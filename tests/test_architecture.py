@@ -28,12 +28,7 @@ LEVELS: Final = (
     ("errors", "sipuri", "deferreds", "sanitize", "systemd", "threads"),
 )
 # Imports within one level or upwards, with the reason why they exist.
-IMPORT_EXCEPTIONS: Final[dict[tuple[str, str], str]] = {
-    ("journal", "store"): "the journal writes Recordings to PostgreSQL",
-    ("store", "journal"): "the lookup of Recordings after a restart reads the journal first",
-    ("web", "store"): "authentication and idempotency keys use their repositories directly",
-    ("web", "audio"): "query parameters for audio",
-}
+IMPORT_EXCEPTIONS: Final[dict[tuple[str, str], str]] = {}
 SQL_COMPONENTS: Final = ("store", "postgres", "service")
 _SQL: Final = re.compile(
     r"\s*(SELECT\s|INSERT INTO\s|UPDATE \w+\s+SET\s|DELETE FROM\s|WITH \w+ AS|CREATE (TABLE|INDEX|DATABASE)\s|"
