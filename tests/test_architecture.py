@@ -19,17 +19,18 @@ ROOT: Final = Path(__file__).parents[1] / "voxrec"
 LEVELS: Final = (
     ("tap",),
     ("service",),
+    ("composition",),
     ("api", "calls", "jobs", "cli", "sandbox"),
     ("recordings", "mail"),
     ("web", "store", "ari", "audio", "archive", "journal"),
     ("postgres",),
     ("config", "metrics", "service_tree"),
     ("model", "conversion", "cursor", "idempotency"),
-    ("errors", "sipuri", "deferreds", "sanitize", "systemd", "threads"),
+    ("errors", "sipuri", "deferreds", "sanitize", "systemd", "threads", "interpreter_tuning"),
 )
 # Imports within one level or upwards, with the reason why they exist.
 IMPORT_EXCEPTIONS: Final[dict[tuple[str, str], str]] = {}
-SQL_COMPONENTS: Final = ("store", "postgres", "service")
+SQL_COMPONENTS: Final = ("store", "postgres")
 _SQL: Final = re.compile(
     r"\s*(SELECT\s|INSERT INTO\s|UPDATE \w+\s+SET\s|DELETE FROM\s|WITH \w+ AS|CREATE (TABLE|INDEX|DATABASE)\s|"
     r"(LISTEN|NOTIFY) \w)"
@@ -41,7 +42,6 @@ LENGTH_EXCEPTIONS: Final[dict[str, str]] = {
     "calls/router.py": "to be divided",
     "sandbox/sipp.py": "to be divided",
     "sandbox/softphone.py": "to be divided",
-    "service.py": "to be divided",
     "web/openapi.py": "to be divided",
 }
 

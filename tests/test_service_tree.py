@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.errors import StoreUnavailable
-from voxrec.service_tree import CoroutineService, RetryingServerService, SequentialMultiService
+from voxrec.service_tree import CoroutineService, OnDemandService, RetryingServerService, SequentialMultiService
 
 
 class SequentialMultiServiceTests(SynchronousTestCase):
@@ -71,6 +71,53 @@ class SequentialMultiServiceTests(SynchronousTestCase):
         self.successResultOf(self.tree.stopService())
         self.assertEqual(self.log, ["start a", "start b", "stop b", "stop a"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class OnDemandServiceTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.log: list[str] = []
+        self.stopping: Deferred[None] = Deferred()
+        self.inner = CoroutineService("inner", lambda: self.log.append("start"), self.stop)
+        self.service = OnDemandService("on demand", self.inner)
+
+    def stop(self) -> Deferred[None]:
+        self.log.append("stop")
+        return self.stopping
+
+    def test_the_tree_does_not_start_it(self) -> None:
+        self.service.startService()
+        self.assertEqual(self.log, [])
+        self.service.ensure_started()
+        self.service.ensure_started()
+        self.assertEqual(self.log, ["start"])
+
+    def test_the_tree_stops_it_and_waits(self) -> None:
+        self.service.startService()
+        self.service.ensure_started()
+        stopping = self.service.stopService()
+        self.assertNoResult(stopping)
+        self.stopping.callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual(self.log, ["start", "stop"])
+
+    def test_a_service_that_was_not_started_is_not_stopped(self) -> None:
+        self.service.startService()
+        self.service.ensure_stopped()
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.log, [])
+
+    def test_it_does_not_start_after_the_tree_has_stopped(self) -> None:
+        self.service.startService()
+        self.successResultOf(self.service.stopService())
+        self.service.ensure_started()
+        self.assertEqual(self.log, [])
+
+    def test_it_can_be_stopped_and_started_again(self) -> None:
+        self.service.startService()
+        for _ in range(2):
+            self.service.ensure_started()
+            self.service.ensure_stopped()
+        self.assertEqual(self.log, ["start", "stop"] * 2)
 
 
 class _BusyReactor(MemoryReactorClock):

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
@@ -81,6 +81,29 @@ class SequentialMultiService(MultiService):
                 self._log.failure("the service {name} failed to stop; stopping the others", name=service.name)
 
 
+class OnDemandService(Service):
+    """Holds a service that something else starts after the tree has started; stops it with the tree."""
+
+    def __init__(self, name: str, service: Service) -> None:
+        self.name = name
+        self._service = service
+
+    def ensure_started(self) -> None:
+        """Start the service, unless it is running, or the tree is not."""
+        if self.running and not self._service.running:
+            self._service.startService()
+
+    def ensure_stopped(self) -> None:
+        """Stop the service if it is running, without waiting for it."""
+        if self._service.running:
+            self._service.stopService()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop the service if it is running; the Deferred fires when it has stopped."""
+        super().stopService()
+        return maybeDeferred(self._service.stopService) if self._service.running else succeed(None)
+
+
 class RetryingServerService(Service):
     """Listens on a Twisted server endpoint; while the port is in use, it retries.
 
@@ -95,7 +118,7 @@ class RetryingServerService(Service):
         self._reactor = reactor
         self._description = description
         self._factory = factory
-        self._label = label
+        self.name = self._label = label
         self._port: IListeningPort | None = None
         self._listening: Deferred[None] | None = None
 

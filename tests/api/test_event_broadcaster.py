@@ -47,7 +47,8 @@ class EventBroadcasterTests(SynchronousTestCase):
         self.clock = Clock()
         self.repository = FakeEventRepository()
         self.active_changes: list[bool] = []
-        self.broadcaster = EventBroadcaster(self.clock, self.repository, self.active_changes.append)
+        self.broadcaster = EventBroadcaster(self.clock, self.repository)
+        self.broadcaster.set_activity_callback(self.active_changes.append)
 
     def subscribe(self, last_id: int | None = None, **criteria: Any) -> Subscriber:
         subscribing = Deferred.fromCoroutine(self.broadcaster.subscribe(EventFilter(**criteria), last_id))
@@ -221,6 +222,6 @@ class EventBroadcasterTests(SynchronousTestCase):
 
     def test_stop_ends_all_streams(self) -> None:
         reading = self.start_reading(self.subscribe())
-        self.successResultOf(Deferred.fromCoroutine(self.broadcaster.stop()))
+        self.broadcaster.stopService()
         self.failureResultOf(reading, StopAsyncIteration)
         self.assertEqual(self.clock.getDelayedCalls(), [])

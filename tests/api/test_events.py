@@ -26,7 +26,7 @@ class EventStreamTests(RestTestCase):
         await listening
 
     async def tearDown(self) -> None:  # type: ignore[override]
-        await self.broadcaster.stop()
+        self.broadcaster.stopService()
         await self.listener.stopService()
         await until(lambda: self.broadcaster.subscriber_count == 0)
         await super().tearDown()

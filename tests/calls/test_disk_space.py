@@ -26,9 +26,8 @@ class DiskSpaceMonitorTests(SynchronousTestCase):
             return Usage
 
         clock = Clock()
-        monitor = DiskSpaceMonitor(
-            clock, Path("/spool"), 1000, defer_to_thread, on_low=lambda: low.append(monitor.free)
-        )
+        monitor = DiskSpaceMonitor(clock, Path("/spool"), 1000, defer_to_thread)
+        monitor.set_low_space_callback(lambda: low.append(monitor.free))
         monitor.startService()
         while True:
             sufficient.append(monitor.sufficient)

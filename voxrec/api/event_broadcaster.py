@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
+from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -70,31 +71,34 @@ class BufferedEvent:
         return cls(event, encode_event(event.type, msgspec.json.encode(event), event.id))
 
 
-class EventBroadcaster:
+class EventBroadcaster(Service):
     """Reads new events once and passes them to all subscribers.
 
-    ``on_active_change`` is called with True before the first subscriber is added, and with False after the last one was
-    removed. In between, call `refresh` on every notification of EVENTS_CHANNEL, and whenever its Listener recovers.
-    Without subscribers the daemon need not listen to that channel.
+    While there are subscribers, call `refresh` on every notification of EVENTS_CHANNEL, and whenever its Listener
+    recovers. Without subscribers the daemon need not listen to that channel; see `set_activity_callback`.
     """
 
+    name = "event broadcaster"
     _log = Logger()
 
     def __init__(
         self,
         clock: IReactorTime,
         repository: EventRepository,
-        on_active_change: Callable[[bool], object] = lambda _active: None,
     ) -> None:
         self._clock = clock
         self._repository = repository
-        self._on_active_change = on_active_change
+        self._on_active_change: Callable[[bool], object] = lambda _active: None
         self._buffer: deque[BufferedEvent] = deque()  # all events with ids in (_buffer_start, _newest]
         self._buffer_start = 0
         self._newest = 0
         self._subscribers: set[Subscriber] = set()
         self._fetching = SingleFlight(self._fetch, self._fetch_failed)
         self._stopped = False
+
+    def set_activity_callback(self, callback: Callable[[bool], object]) -> None:
+        """Set the function to call before the first subscriber is added (True) and after the last has left (False)."""
+        self._on_active_change = callback
 
     @property
     def subscriber_count(self) -> int:
@@ -136,8 +140,9 @@ class EventBroadcaster:
         for subscriber in tuple(self._subscribers):
             subscriber.close()
 
-    async def stop(self) -> None:
+    def stopService(self) -> None:
         """End all streams and refuse new ones. Clients reconnect, to this daemon or to another."""
+        super().stopService()
         self._stopped = True
         self.disconnect_all()
         self._fetching.cancel()

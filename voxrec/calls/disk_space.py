@@ -20,7 +20,7 @@ _INTERVAL: Final = 2.0  # seconds between checks
 
 
 class DiskSpaceMonitor(TimerService):
-    """Checks every 2 s; calls ``on_low`` at every check that finds fewer than ``floor`` bytes free."""
+    """Checks every 2 s whether at least ``floor`` bytes are free; see `set_low_space_callback`."""
 
     name = "disk-space"
     _log = Logger()
@@ -31,19 +31,21 @@ class DiskSpaceMonitor(TimerService):
         directory: Path,
         floor: int,
         defer_to_thread: DeferToThread,
-        *,
-        on_low: Callable[[], object],
     ) -> None:
         super().__init__(_INTERVAL, self.check)
         self.clock = clock
         self._directory = directory
         self._floor = floor
         self._defer_to_thread = defer_to_thread
-        self._on_low = on_low
+        self._on_low: Callable[[], object] = lambda: None
         self.sufficient = True
         """Whether there is free space to record. True if it cannot be read: Asterisk may run on another host."""
         self.free = math.nan
         """Free bytes at the last check; NaN if they could not be read."""
+
+    def set_low_space_callback(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` at every check that finds fewer than ``floor`` bytes free."""
+        self._on_low = callback
 
     async def check(self) -> None:
         """Read the free space and act on it."""

@@ -119,6 +119,10 @@ class Pool(Service):
 
     # Statements and transactions
 
+    async def ping(self) -> None:
+        """Check that PostgreSQL responds. Raises StoreUnavailable if it does not."""
+        await self.query("SELECT 1")
+
     async def query(self, sql: str, params: Params = ()) -> list[Row]:
         """Run a read-only statement and return its rows. It is repeated once if its connection is lost."""
         return (await shielded(Deferred.fromCoroutine(self._read(sql, params)))).rows

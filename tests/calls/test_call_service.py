@@ -1,0 +1,101 @@
+"""Tests of voxrec.calls.call_service."""
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.calls.call_service import CallService, DetachAtStop, DrainAtStop
+
+
+class FakeProfiles:
+    def __init__(self) -> None:
+        self.loaded: Deferred[None] = Deferred()
+
+    async def when_loaded(self, timeout: float, /) -> None:
+        await self.loaded
+
+
+class FakeConnection(Service):
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def startService(self) -> None:
+        super().startService()
+        self.log.append("connect")
+
+    def stopService(self) -> None:
+        super().stopService()
+        self.log.append("disconnect")
+
+
+class FakeRouter:
+    """A router with live calls until ``empty`` fires."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+        self.waiting: list[Deferred[None]] = []
+
+    def let_go_all(self) -> None:
+        self.log.append("detach")
+
+    def refuse_new_calls(self) -> None:
+        self.log.append("refuse new calls")
+
+    def release_all(self) -> None:
+        self.log.append("hang up")
+
+    def when_empty(self) -> Deferred[None]:
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+
+class CallServiceTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.log: list[str] = []
+        self.connection = FakeConnection(self.log)
+        self.router: Any = FakeRouter(self.log)
+        self.profiles = FakeProfiles()
+
+
+class CallServiceTests(CallServiceTestCase):
+    def test_it_connects_once_the_profiles_are_loaded(self) -> None:
+        service = CallService(self.connection, self.profiles, DetachAtStop(self.connection, self.router))
+        starting = service.startService()
+        self.assertEqual(self.log, [])
+        self.profiles.loaded.callback(None)
+        self.successResultOf(starting)
+        self.assertEqual(self.log, ["connect"])
+
+    def test_it_applies_the_stop_policy(self) -> None:
+        service = CallService(self.connection, self.profiles, DetachAtStop(self.connection, self.router))
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.log, ["disconnect", "detach"])
+
+
+class DrainAtStopTests(CallServiceTestCase):
+    def stop(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(DrainAtStop(self.clock, self.connection, self.router, 30).stop())
+
+    def test_calls_that_end_within_the_grace_time(self) -> None:
+        stopping = self.stop()
+        self.clock.advance(29)
+        self.router.waiting[0].callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual(self.log, ["refuse new calls", "disconnect"])
+
+    def test_calls_that_do_not_end_are_hung_up(self) -> None:
+        stopping = self.stop()
+        self.clock.advance(30)
+        self.assertEqual(self.log, ["refuse new calls", "hang up"])
+        self.router.waiting[1].callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual(self.log[2:], ["disconnect"])
+
+    def test_calls_that_cannot_be_hung_up_do_not_prevent_the_stop(self) -> None:
+        stopping = self.stop()
+        self.clock.pump([30, 15])
+        self.successResultOf(stopping)

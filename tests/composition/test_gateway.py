@@ -1,0 +1,42 @@
+"""Tests of voxrec.composition.gateway. tests/live/test_daemon.py starts and stops the whole daemon."""
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.database import reactor
+from voxrec.composition.gateway import build_gateway
+from voxrec.config import parse
+
+
+class BuildGatewayTests(SynchronousTestCase):
+    def test_the_order_of_the_services(self) -> None:
+        """The database starts first and stops last; calls are accepted once everything they need has started."""
+        gateway = build_gateway(reactor, parse(f"data_directory: {Path(self.mktemp())}"), "host=/nowhere")
+        self.assertEqual(
+            [service.name for service in gateway],
+            [
+                "database",
+                "journal",
+                "profile cache",
+                "listener",
+                "worker",
+                "event queue",
+                "event listener",
+                "event broadcaster",
+                "REST",
+                "announcements",
+                "calls",
+                "disk-space",
+                "unfinished recordings",
+                "profile snapshot",
+                "housekeeping",
+                "retention",
+                "orphans",
+            ],
+        )
+
+    def test_building_starts_nothing(self) -> None:
+        gateway = build_gateway(reactor, parse("calls: {on_stop: end}"), "host=/nowhere")
+        self.assertEqual([service.name for service in gateway if service.running], [])
+        self.assertEqual(reactor.getDelayedCalls(), [])

@@ -1,0 +1,68 @@
+"""Tests of voxrec.composition.housekeeping."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.composition.housekeeping import Housekeeping
+from voxrec.errors import StoreUnavailable
+
+
+class FakeRepository:
+    """All three repositories; ``error`` is raised by the first deletion."""
+
+    def __init__(self) -> None:
+        self.deleted: list[object] = []
+        self.error: Exception | None = None
+
+    async def delete_expired(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.deleted.append("idempotency keys")
+
+    async def purge_erased(self, age: timedelta, /) -> None:
+        self.deleted.append(("jobs", age))
+
+    async def delete_older_than(self, age: timedelta, /) -> None:
+        self.deleted.append(("events", age))
+
+
+async def call_directly(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+class HousekeepingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.repository = FakeRepository()
+        self.service = Housekeeping(
+            self.clock,
+            self.repository,
+            self.repository,
+            self.repository,
+            event_retention=timedelta(days=7),
+            work_directory=Path("/nowhere"),
+            defer_to_thread=call_directly,
+        )
+        self.addCleanup(self.service.stopService)
+
+    def test_it_runs_at_the_start_and_every_hour(self) -> None:
+        self.service.startService()
+        everything = ["idempotency keys", ("jobs", timedelta(days=30)), ("events", timedelta(days=7))]
+        self.assertEqual(self.repository.deleted, everything)
+        self.clock.advance(3600)
+        self.assertEqual(self.repository.deleted, everything * 2)
+
+    def test_an_unavailable_database_is_logged_and_retried(self) -> None:
+        self.repository.error = StoreUnavailable("no connection")
+        with capturedLogs() as logs:
+            self.service.startService()
+        self.assertEqual(len(logs), 1)
+        self.repository.error = None
+        self.clock.advance(3600)
+        self.assertEqual(len(self.repository.deleted), 3)

@@ -1,0 +1,109 @@
+"""Tests of voxrec.service. tests/live/test_daemon.py starts and stops the whole daemon."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec import service
+from voxrec.config import Config, parse
+from voxrec.errors import ConfigError, StoreUnavailable
+from voxrec.service import DatabaseServer, Voxrec
+
+
+class FakeReactor(Clock):
+    """A reactor that stores what happens at its shutdown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped = False
+        self.triggers: list[tuple[object, ...]] = []
+
+    def addSystemEventTrigger(self, phase: str, event: str, function: Callable[..., Any], *args: Any) -> None:  # noqa: N802
+        self.triggers.append((phase, event, function, *args))
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class FakeEmbeddedPostgres(Service):
+    """An embedded server whose first starts fail with ``errors``."""
+
+    def __init__(self, errors: list[Exception]) -> None:
+        self.errors = errors
+        self.dsn = "host=embedded"
+
+    def startService(self) -> Deferred[None]:
+        if self.errors:
+            raise self.errors.pop(0)
+        super().startService()
+        return succeed(None)
+
+
+class DatabaseServerTests(SynchronousTestCase):
+    def test_a_configured_server_is_not_started(self) -> None:
+        server = DatabaseServer(FakeReactor(), parse("database: {dsn: 'host=db'}"))
+        self.successResultOf(server.startService())
+        self.assertEqual(server.dsn, "host=db")
+        self.successResultOf(server.stopService())
+
+    def test_the_start_of_the_embedded_server_is_retried_and_logged_once(self) -> None:
+        reactor = FakeReactor()
+        server = DatabaseServer(reactor, Config())
+        server._embedded = FakeEmbeddedPostgres([StoreUnavailable("disk full")] * 2)  # type: ignore[assignment]
+        with capturedLogs() as logs:
+            starting = server.startService()
+            self.assertNoResult(starting)
+            reactor.pump([5, 5])
+        self.successResultOf(starting)
+        self.assertEqual(len(logs), 1)
+        self.assertEqual(server.dsn, "host=embedded")
+
+
+class VoxrecTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        self.patch(service, "freeze_startup_objects", lambda: None)
+        self.notified: list[str] = []
+        self.patch(service, "sd_notify", self.notified.append)
+        self.reactor = FakeReactor()
+        self.data_directory = Path(self.mktemp())
+
+    def daemon(self, build_gateway: Callable[..., Service], **archive: str) -> Voxrec:
+        self.patch(service, "build_gateway", build_gateway)
+        settings = {"data_directory": str(self.data_directory), "database": {"dsn": "host=db"}, "archive": archive}
+        return Voxrec(self.reactor, parse(str(settings)))
+
+    def test_systemd_is_notified_of_start_and_stop(self) -> None:
+        gateway = Service()
+        daemon = self.daemon(lambda *_: gateway)
+        self.successResultOf(daemon.startService())
+        self.assertEqual((bool(gateway.running), self.notified), (True, ["READY=1"]))
+        self.successResultOf(daemon.stopService())
+        self.assertEqual((bool(gateway.running), self.notified), (False, ["READY=1", "STOPPING=1"]))
+
+    def test_an_error_that_cannot_be_resolved_stops_the_process_with_78(self) -> None:
+        def fail(*_: object) -> Service:
+            raise ConfigError("another process uses the directory")
+
+        with capturedLogs() as logs:
+            self.daemon(fail).startService()
+        self.assertIn("another process uses the directory", str(logs[-1]["error"]))
+        self.assertTrue(self.reactor.stopped)
+        self.assertEqual(self.reactor.triggers, [("after", "shutdown", os._exit, os.EX_CONFIG)])
+
+    def test_the_data_directory_and_its_archive_are_created(self) -> None:
+        self.daemon(lambda *_: Service()).privilegedStartService()
+        self.assertTrue((self.data_directory / "archive").is_dir())
+
+    def test_a_configured_archive_is_not_created(self) -> None:
+        archive = self.data_directory / "mount"
+        self.daemon(lambda *_: Service(), directory=str(archive)).privilegedStartService()
+        self.assertEqual(list(self.data_directory.iterdir()), [])

@@ -1,0 +1,99 @@
+"""Starts to accept calls, and ends or detaches from the live calls at the stop."""
+
+from collections.abc import Awaitable
+from typing import Final, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred  # noqa: A004
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from voxrec.calls.router import Router
+
+# Calls that were live before a restart are not controlled meanwhile, so the wait must be short.
+_PROFILES_TIMEOUT: Final = 5.0  # seconds to wait for the Profiles before connecting to Asterisk
+_RELEASE_TIMEOUT: Final = 15.0  # seconds for calls to end after voxrec has hung up
+
+
+class Profiles(Protocol):
+    """The cache of the Profiles."""
+
+    async def when_loaded(self, timeout: float, /) -> None:
+        """Return when Profiles are in memory, or after ``timeout`` seconds."""
+
+
+class StopPolicy(Protocol):
+    """What happens to the live calls when the service stops."""
+
+    async def stop(self) -> None:
+        """Disconnect from Asterisk, and leave or end the live calls."""
+
+
+class CallService(Service):
+    """Connects to Asterisk once the Profiles are loaded, and applies ``stop_policy`` when it stops."""
+
+    name = "calls"
+
+    def __init__(self, connection: Service, profiles: Profiles, stop_policy: StopPolicy) -> None:
+        self._connection = connection
+        self._profiles = profiles
+        self._stop_policy = stop_policy
+
+    def startService(self) -> Deferred[None]:
+        """Start to connect to Asterisk, which then sends the calls; without Profiles they would be refused."""
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """Apply the stop policy; the Deferred fires when the connection is closed."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop_policy.stop())
+
+    async def _start(self) -> None:
+        await self._profiles.when_loaded(_PROFILES_TIMEOUT)
+        self._connection.startService()
+
+
+class DetachAtStop:
+    """Leaves the live calls, and their recordings, to the next process (``calls.on_stop: keep``)."""
+
+    def __init__(self, connection: Service, router: Router) -> None:
+        self._connection = connection
+        self._router = router
+
+    async def stop(self) -> None:
+        """See `StopPolicy.stop`."""
+        await _stopped(self._connection)
+        self._router.let_go_all()
+
+
+class DrainAtStop:
+    """Gives the live calls ``grace`` seconds to end, then hangs up (``calls.on_stop: end``)."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, connection: Service, router: Router, grace: float) -> None:
+        self._clock = clock
+        self._connection = connection
+        self._router = router
+        self._grace = grace
+
+    async def stop(self) -> None:
+        """See `StopPolicy.stop`."""
+        self._router.refuse_new_calls()
+        if not await self._calls_end_within(self._grace):
+            self._log.warn("calls are still live {grace:g} s after the stop began; hanging up", grace=self._grace)
+            self._router.release_all()
+            await self._calls_end_within(_RELEASE_TIMEOUT)
+        await _stopped(self._connection)
+
+    async def _calls_end_within(self, seconds: float) -> bool:
+        try:
+            await self._router.when_empty().addTimeout(seconds, self._clock)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _stopped(service: Service) -> Awaitable[object]:
+    return maybeDeferred(service.stopService)

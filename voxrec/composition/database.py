@@ -1,0 +1,63 @@
+"""The database: connection pool, schema migrations and repositories."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from voxrec.composition.environment import Environment
+from voxrec.postgres.migrate import migrate
+from voxrec.postgres.migrated_pool import MigratedPool
+from voxrec.postgres.pool import Pool
+from voxrec.service_tree import RETRY_BACKOFF
+from voxrec.store.audit import Audit
+from voxrec.store.deliveries import Deliveries
+from voxrec.store.events import Events
+from voxrec.store.idempotency import Idempotency
+from voxrec.store.jobs import Jobs
+from voxrec.store.profiles import Profiles
+from voxrec.store.prompts import Prompts
+from voxrec.store.recordings import Recordings
+from voxrec.store.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Database:
+    """The pool, the service that starts it, and the repositories that use it. ``dsn`` is the connection string."""
+
+    dsn: str
+    pool: Pool
+    service: MigratedPool
+    audit: Audit
+    deliveries: Deliveries
+    events: Events
+    idempotency: Idempotency
+    jobs: Jobs
+    profiles: Profiles
+    prompts: Prompts
+    recordings: Recordings
+    tokens: Tokens
+
+
+def build_database(env: Environment, dsn: str) -> Database:
+    """Build the pool for the PostgreSQL at ``dsn``, and the repositories."""
+    settings = env.config.database
+    pool = Pool(
+        env.reactor,
+        dsn,
+        size=settings.pool_size,
+        statement_timeout=settings.statement_timeout,
+        connect_timeout=settings.connect_timeout,
+    )
+    return Database(
+        dsn=dsn,
+        pool=pool,
+        service=MigratedPool(env.reactor, pool, partial(env.defer_to_thread, migrate, dsn), RETRY_BACKOFF),
+        audit=Audit(pool),
+        deliveries=Deliveries(pool),
+        events=Events(pool),
+        idempotency=Idempotency(pool),
+        jobs=Jobs(pool),
+        profiles=Profiles(pool),
+        prompts=Prompts(pool),
+        recordings=Recordings(pool),
+        tokens=Tokens(pool),
+    )

@@ -1,0 +1,112 @@
+"""The gateway: everything above the database server, in the order in which it starts."""
+
+from datetime import timedelta
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from voxrec.composition.calls import Calls, build_calls
+from voxrec.composition.database import Database, build_database
+from voxrec.composition.environment import Environment, build_environment
+from voxrec.composition.housekeeping import Housekeeping
+from voxrec.composition.mail import build_mailer
+from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges
+from voxrec.composition.profiles import build_profile_cache, build_snapshot_timer
+from voxrec.composition.queue import Queue, build_queue
+from voxrec.composition.recordings import RecordingFiles, build_recording_files
+from voxrec.composition.rest import RestApi, build_rest_api
+from voxrec.config import Config
+from voxrec.postgres.listener import JOBS_CHANNEL, PROFILES_CHANNEL, PROMPTS_CHANNEL, TOKENS_CHANNEL, Listener
+from voxrec.recordings.orphans import OrphanSweeper
+from voxrec.service_tree import SequentialMultiService
+from voxrec.store.profile_cache import ProfileCache
+
+
+def build_gateway(reactor: Any, config: Config, dsn: str) -> SequentialMultiService:
+    """Build all subsystems on the PostgreSQL at ``dsn``.
+
+    The services start in the order of the list below, each when the one before has started, and stop in reverse order.
+    """
+    env = build_environment(reactor, config)
+    database = build_database(env, dsn)
+    profiles = build_profile_cache(env, database)
+    files = build_recording_files(env, database)
+    mailer = build_mailer(env, database, files)
+    queue = build_queue(env, database, files, mailer)
+    orphans = _build_orphan_sweeper(env, database, files, queue)
+    calls = build_calls(env, database, profiles, files, queue)
+    rest = build_rest_api(env, database, profiles, files, calls)
+    add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
+    add_call_gauges(env.metrics, calls)
+    add_rest_gauges(env.metrics, rest.broadcaster, rest.site)
+
+    gateway = SequentialMultiService()
+    for service in (
+        database.service,
+        queue.journal,
+        profiles,
+        _build_listener(env, database, profiles, queue, calls, rest),
+        queue.worker_service,
+        calls.event_queue,
+        rest.event_listener,
+        rest.broadcaster,
+        rest.server,
+        calls.announcements,
+        calls.service,
+        calls.disk_space,
+        calls.unfinished_sweep,
+        build_snapshot_timer(profiles),
+        _build_housekeeping(env, database, files),
+        files.retention,
+        orphans,
+    ):
+        service.setServiceParent(gateway)
+    return gateway
+
+
+def _build_listener(
+    env: Environment, database: Database, profiles: ProfileCache, queue: Queue, calls: Calls, rest: RestApi
+) -> Listener:
+    """Build the listener that keeps the caches of this daemon equal to the tables in PostgreSQL."""
+
+    def recovered() -> None:  # notifications may have been lost
+        rest.token_changed()
+        profiles.invalidate_all()
+        calls.announcements.reload()
+        queue.database_recovered()
+        Deferred.fromCoroutine(calls.session.sweep())
+
+    return Listener(
+        env.reactor,
+        database.dsn,
+        {
+            PROFILES_CHANNEL: profiles.invalidate,
+            PROMPTS_CHANNEL: calls.announcements.prompt_changed,
+            TOKENS_CHANNEL: rest.token_changed,
+            JOBS_CHANNEL: queue.job_changed,
+        },
+        recovered,
+    )
+
+
+def _build_orphan_sweeper(env: Environment, database: Database, files: RecordingFiles, queue: Queue) -> OrphanSweeper:
+    return OrphanSweeper(
+        env.reactor,
+        database.recordings,
+        files.archive,
+        files.spool,
+        lambda: queue.journal.pending,
+        env.defer_to_thread,
+    )
+
+
+def _build_housekeeping(env: Environment, database: Database, files: RecordingFiles) -> Housekeeping:
+    return Housekeeping(
+        env.reactor,
+        database.idempotency,
+        database.jobs,
+        database.events,
+        event_retention=timedelta(days=env.config.rest.event_days),
+        work_directory=files.work_directory,
+        defer_to_thread=env.defer_to_thread,
+    )

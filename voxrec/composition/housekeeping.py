@@ -1,0 +1,80 @@
+"""Hourly removal of expired rows and abandoned files."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Protocol
+
+from twisted.application.internet import TimerService
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from voxrec.errors import VoxrecError
+from voxrec.threads import DeferToThread
+from voxrec.web.uploads import remove_stale_files
+
+_INTERVAL: Final = 3600.0  # seconds
+# A done erase job is the record that a Recording existed. A journal that an old daemon left must not create the
+# Recording again, and no journal is older than this.
+_ERASED_JOBS_AGE: Final = timedelta(days=30)
+
+
+class IdempotencyKeys(Protocol):
+    """The repository of idempotency keys."""
+
+    async def delete_expired(self) -> object:
+        """Delete the expired keys."""
+
+
+class Jobs(Protocol):
+    """The repository of jobs."""
+
+    async def purge_erased(self, age: timedelta, /) -> object:
+        """Delete the done jobs of Recordings that were erased longer than ``age`` ago."""
+
+
+class Events(Protocol):
+    """The repository of events."""
+
+    async def delete_older_than(self, age: timedelta, /) -> object:
+        """Delete the events that are older than ``age``."""
+
+
+class Housekeeping(TimerService):
+    """Deletes expired idempotency keys, jobs of erased Recordings, old events and abandoned uploads every hour."""
+
+    name = "housekeeping"
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        idempotency: IdempotencyKeys,
+        jobs: Jobs,
+        events: Events,
+        *,
+        event_retention: timedelta,
+        work_directory: Path,
+        defer_to_thread: DeferToThread,
+    ) -> None:
+        super().__init__(_INTERVAL, self.clean_up)
+        self.clock = clock
+        self._idempotency = idempotency
+        self._jobs = jobs
+        self._events = events
+        self._event_retention = event_retention
+        self._work_directory = work_directory
+        self._defer_to_thread = defer_to_thread
+
+    async def clean_up(self) -> None:
+        """Delete everything that has expired. After an error, the rest is deleted an hour later."""
+        try:
+            await self._defer_to_thread(remove_stale_files, self._work_directory)
+            await self._idempotency.delete_expired()
+            await self._jobs.purge_erased(_ERASED_JOBS_AGE)
+            await self._events.delete_older_than(self._event_retention)
+        except (VoxrecError, OSError) as error:
+            self._log.warn(
+                "expired data could not be deleted; retrying in {interval:g} s: {error}",
+                interval=_INTERVAL,
+                error=error,
+            )

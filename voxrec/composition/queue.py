@@ -1,0 +1,63 @@
+"""The durable queue: the job worker, and the journal, which passes the finish jobs of ended calls to it directly."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from voxrec.composition.database import Database
+from voxrec.composition.environment import Environment
+from voxrec.composition.recordings import RecordingFiles
+from voxrec.deferreds import Backoff
+from voxrec.jobs.worker import Worker
+from voxrec.journal.recording_journal import RecordingJournal
+from voxrec.mail.mailer import Mailer
+from voxrec.model import Job, JobKind, Recording
+from voxrec.service_tree import OnDemandService
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The job worker, which ``worker_service`` starts once PostgreSQL is available, and the journal of Recordings."""
+
+    worker: Worker
+    worker_service: OnDemandService
+    journal: RecordingJournal
+
+    def database_recovered(self) -> None:
+        """Claim due jobs: PostgreSQL is available (again), and notifications may have been lost."""
+        self.worker_service.ensure_started()
+        self.worker.wake()
+
+    def job_changed(self, _kind: str) -> None:
+        """Claim due jobs: PostgreSQL notified of a new or changed job."""
+        self.worker.wake()
+
+
+def build_queue(env: Environment, database: Database, files: RecordingFiles, mailer: Mailer) -> Queue:
+    """Build the worker and the journal."""
+    settings = env.config.queue
+    lease = timedelta(seconds=settings.lease)
+    worker = Worker(
+        env.reactor,
+        database.jobs,
+        {JobKind.FINISH: files.finisher, JobKind.MAIL: mailer, JobKind.ERASE: files.eraser},
+        concurrency=settings.concurrency,
+        lease=lease,
+        backoff=Backoff(first=settings.retry_first, limit=settings.retry_limit),
+        max_attempts=settings.attempts,
+        on_attempt_ended=env.metrics.count_job_attempt,
+    )
+
+    def finish_claimed(job: Job, recording: Recording) -> None:
+        worker.run_claimed(job, lambda _job: files.finisher.finish(recording))
+
+    journal = RecordingJournal(
+        env.reactor,
+        Path(env.config.data_directory, "journal"),
+        database.recordings,
+        database.pool,
+        available_slots=lambda: worker.available_slots,
+        lease=lease,
+        on_claimed=finish_claimed,
+    )
+    return Queue(worker, OnDemandService("worker", worker), journal)

@@ -1,0 +1,42 @@
+"""Recordings after the call: the archive, finishing, erasing and retention."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxrec.archive.local import LocalArchive
+from voxrec.composition.database import Database
+from voxrec.composition.environment import Environment
+from voxrec.recordings.erase import Eraser
+from voxrec.recordings.finish import Finisher
+from voxrec.recordings.retention import RetentionSweeper
+
+
+@dataclass(frozen=True)
+class RecordingFiles:
+    """The archive, and the job handlers and services that work on the files of Recordings.
+
+    ``work_directory`` contains files in progress; it is on the file system of the archive, so that archiving a file is
+    a rename. ``spool`` is the directory to which Asterisk records.
+    """
+
+    archive: LocalArchive
+    work_directory: Path
+    spool: Path
+    finisher: Finisher
+    eraser: Eraser
+    retention: RetentionSweeper
+
+
+def build_recording_files(env: Environment, database: Database) -> RecordingFiles:
+    """Build the archive and what works on it."""
+    archive = LocalArchive(env.config.archive_directory)
+    work_directory = env.config.archive_directory / ".work"
+    spool = Path(env.config.asterisk.recordings)
+    return RecordingFiles(
+        archive=archive,
+        work_directory=work_directory,
+        spool=spool,
+        finisher=Finisher(env.reactor, database.recordings, archive, spool, work_directory, env.defer_to_thread),
+        eraser=Eraser(database.recordings, archive, spool, env.defer_to_thread),
+        retention=RetentionSweeper(env.reactor, database.recordings),
+    )

@@ -1,0 +1,137 @@
+"""The REST API: authentication, routes, the HTTP server and the broadcast of events."""
+
+from dataclasses import dataclass
+
+from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
+from voxrec.api.authentication import StaticTokens, StoredTokens
+from voxrec.api.event_broadcaster import EventBroadcaster
+from voxrec.audio.formats import FORMATS
+from voxrec.composition.calls import Calls
+from voxrec.composition.database import Database
+from voxrec.composition.environment import Environment
+from voxrec.composition.monitoring import StatisticsRefresher
+from voxrec.composition.readiness import AsteriskProbe, DatabaseProbe
+from voxrec.composition.recordings import RecordingFiles
+from voxrec.model import Role
+from voxrec.postgres.listener import Listener
+from voxrec.service_tree import OnDemandService, RetryingServerService
+from voxrec.store.events import EVENTS_CHANNEL
+from voxrec.store.profile_cache import ProfileCache
+from voxrec.web.auth import Authenticator, ChainAuthenticator
+from voxrec.web.site import RestSite
+
+
+@dataclass(frozen=True)
+class RestApi:
+    """The HTTP server, and the services of /events.
+
+    ``event_listener`` has a connection to PostgreSQL only while there are subscribers of /events.
+    """
+
+    server: RetryingServerService
+    site: RestSite
+    broadcaster: EventBroadcaster
+    event_listener: OnDemandService
+    stored_tokens: StoredTokens
+
+    def token_changed(self, token_id: str = "") -> None:
+        """Authenticate all clients again: tokens were created or revoked, or such notifications may have been lost."""
+        self.stored_tokens.invalidate(token_id)
+        self.broadcaster.disconnect_all()
+
+
+def build_rest_api(
+    env: Environment, database: Database, profiles: ProfileCache, files: RecordingFiles, calls: Calls
+) -> RestApi:
+    """Build the routes, and the server that serves them."""
+    settings = env.config.rest
+    broadcaster = EventBroadcaster(env.reactor, database.events)
+    stored_tokens = StoredTokens(env.reactor, database.tokens)
+    app = _build_app(env, database, profiles, files, calls, broadcaster, stored_tokens)
+    site = RestSite(
+        app.resource(),
+        body_limit=settings.body_limit,
+        reactor=env.reactor,
+        upload_policy=app.upload_policy,
+        max_connections=settings.connections,
+        access_log=settings.access_log,
+    )
+    return RestApi(
+        server=RetryingServerService(env.reactor, settings.listen, site, "REST"),
+        site=site,
+        broadcaster=broadcaster,
+        event_listener=_build_event_listener(env, database, broadcaster),
+        stored_tokens=stored_tokens,
+    )
+
+
+def _build_app(
+    env: Environment,
+    database: Database,
+    profiles: ProfileCache,
+    files: RecordingFiles,
+    calls: Calls,
+    broadcaster: EventBroadcaster,
+    stored_tokens: StoredTokens,
+) -> RestApp:
+    statistics = StatisticsRefresher(env.metrics, database.pool, env.config.archive_directory, env.defer_to_thread)
+    return RestApp(
+        env.reactor,
+        Repositories(
+            profiles=database.profiles,
+            recordings=database.recordings,
+            prompts=database.prompts,
+            tokens=database.tokens,
+            audit=database.audit,
+            idempotency=database.idempotency,
+            jobs=database.jobs,
+        ),
+        _rest_settings(env, files),
+        RestDependencies(
+            archive=files.archive,
+            authenticator=_build_authenticator(env, stored_tokens),
+            broadcaster=broadcaster,
+            call_control=calls.router,
+            metrics=env.metrics,
+            refresh_statistics=statistics.refresh,
+            probes={"postgresql": DatabaseProbe(database.pool, profiles), "asterisk": AsteriskProbe(calls.session)},
+            defer_to_thread=env.defer_to_thread,
+        ),
+    )
+
+
+def _rest_settings(env: Environment, files: RecordingFiles) -> RestSettings:
+    settings = env.config.rest
+    return RestSettings(
+        public_url=settings.public_url,
+        allowed_hosts=env.config.calls.allowed_hosts,
+        formats=FORMATS,
+        body_limit=settings.body_limit,
+        audio_limit=settings.audio_limit,
+        upload_directory=files.work_directory,
+        metrics_role=None if settings.metrics == "open" else Role.READ,
+        cors_origins=settings.cors_origins,
+    )
+
+
+def _build_authenticator(env: Environment, stored_tokens: StoredTokens) -> Authenticator:
+    admin_token = env.config.rest.admin_token
+    return ChainAuthenticator(StaticTokens({"admin": admin_token} if admin_token else {}), stored_tokens)
+
+
+def _build_event_listener(env: Environment, database: Database, broadcaster: EventBroadcaster) -> OnDemandService:
+    def event_stored(_event_id: str) -> None:
+        broadcaster.refresh()
+
+    def activity_changed(active: bool) -> None:
+        if active:
+            listener.ensure_started()
+        else:
+            listener.ensure_stopped()
+
+    listener = OnDemandService(
+        "event listener",
+        Listener(env.reactor, database.dsn, {EVENTS_CHANNEL: event_stored}, broadcaster.refresh),
+    )
+    broadcaster.set_activity_callback(activity_changed)
+    return listener
