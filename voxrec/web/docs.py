@@ -1,4 +1,4 @@
-"""/openapi.json and /docs: the contract for programs, and a page on which people read and try it."""
+"""/openapi.json and /docs: the OpenAPI document, and a page that shows it and sends requests."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -8,16 +8,16 @@ from typing import Final
 import msgspec
 
 from voxrec.web.conditions import etag_of
-from voxrec.web.openapi import ApiInfo, document
+from voxrec.web.openapi import ApiInfo, openapi_document
 from voxrec.web.request import Request
-from voxrec.web.response import Response
+from voxrec.web.response import JSON, Response
 from voxrec.web.route import Route
 
 _HTML: Final = "text/html; charset=utf-8"
 _CSS: Final = "text/css; charset=utf-8"
-_SCRIPT: Final = "text/javascript; charset=utf-8"
-# Nothing but what is served here, and nothing inline: what a text of the document says can never run.
-_POLICY: Final = (
+_JAVASCRIPT: Final = "text/javascript; charset=utf-8"
+# Only files of this server and nothing inline, so that text in the document can never run as a script.
+_CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
@@ -25,40 +25,42 @@ _POLICY: Final = (
 
 
 class DocsRoutes:
-    """The contract, for programs and for people. Open to everybody: it tells what can be asked, not what is there."""
+    """The documentation of the API. No token is required, because it contains no data."""
 
-    def __init__(self, routes: Callable[[], Sequence[Route]], info: ApiInfo) -> None:
-        self._all_routes = routes
+    def __init__(self, all_routes: Callable[[], Sequence[Route]], info: ApiInfo) -> None:
+        self._all_routes = all_routes
         self._info = info
 
     def routes(self) -> tuple[Route, ...]:
-        """The route table."""
+        """Return the routes."""
         return (
-            Route("GET", "/openapi.json", None, self._openapi, tag="docs", summary="This document"),
-            self._file("/docs", "page.html", _HTML, "A page to read and try all this"),
-            self._file("/docs/page.css", "page.css", _CSS, "How the page looks"),
-            self._file("/docs/page.js", "page.js", _SCRIPT, "What the page does"),
+            Route("GET", "/openapi.json", None, self._openapi, tag="docs", summary="Get this document"),
+            self._file_route("/docs", "page.html", _HTML, "Get a page that shows this document"),
+            self._file_route("/docs/page.css", "page.css", _CSS, "Get the style sheet of the page"),
+            self._file_route("/docs/page.js", "page.js", _JAVASCRIPT, "Get the script of the page"),
         )
 
     @cached_property
     def _document(self) -> bytes:
-        # made when it is asked for, when all routes are there
-        return msgspec.json.encode(document(self._all_routes(), self._info))
+        # built by the first request, when all routes are registered
+        return msgspec.json.encode(openapi_document(self._all_routes(), self._info))
 
     async def _openapi(self, request: Request) -> Response:
-        return _cached(request, "application/json", self._document)
+        return _revalidated(request, JSON, self._document)
 
-    def _file(self, path: str, name: str, media_type: str, summary: str) -> Route:
-        async def give(request: Request) -> Response:
-            return _cached(request, media_type, resources.files(__package__).joinpath("docs_page", name).read_bytes())
+    def _file_route(self, path: str, name: str, content_type: str, summary: str) -> Route:
+        async def get_file(request: Request) -> Response:
+            content = resources.files(__package__).joinpath("docs_page", name).read_bytes()
+            return _revalidated(request, content_type, content)
 
-        kind = media_type.partition(";")[0]
-        return Route("GET", path, None, give, kind, response_model=(kind,), tag="docs", summary=summary)
+        media_type = content_type.partition(";")[0]
+        return Route("GET", path, None, get_file, media_type, response_model=(media_type,), tag="docs", summary=summary)
 
 
-def _cached(request: Request, media_type: str, body: bytes) -> Response:
+def _revalidated(request: Request, content_type: str, body: bytes) -> Response:
+    """Return a response that browsers may cache, but revalidate before each use."""
     etag = etag_of(body)
-    headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": _CONTENT_SECURITY_POLICY}
     if request.conditions.unchanged(etag):
         return Response(304, headers)
-    return Response(200, {**headers, "Content-Type": media_type}, body)
+    return Response(200, {**headers, "Content-Type": content_type}, body)

@@ -1,8 +1,7 @@
-"""Idempotency-Key: a creation that is asked for again is answered as the first time, and done once.
+"""Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): a repeated creation gets the response to the first one.
 
-After draft-ietf-httpapi-idempotency-key-header. The answer is stored in the transaction that creates (see
-``voxrec.store.idempotency``), so that there is no moment at which a crash leaves the one without the other. What was
-refused changed nothing and leaves the key free.
+The handler stores its response in the transaction of the change, so that a crash leaves either both or neither. A
+request that failed changed nothing, and its key can be used again.
 """
 
 import re
@@ -18,73 +17,77 @@ from voxrec.web.request import Request
 from voxrec.web.response import BodyStream, Response
 from voxrec.web.route import RequestHandler, Route
 
-# the draft writes a string in quotation marks (RFC 9651 section 3.3.3); nearly all clients leave them out
-_KEY: Final = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"|([!-~]{1,255})')
+# the draft requires a quoted string (RFC 9651 section 3.3.3), but most clients send the key without quotation marks
+_HEADER: Final = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"|([!-~]{1,255})')
 
 
 class KeyReused(InvalidInput):
-    """The Idempotency-Key came before with another request."""
+    """The Idempotency-Key was used for a different request before."""
 
     code = "idempotency-key-reused"
 
 
 class IdempotencyRecords(Protocol):
-    """The stored outcomes of requests, such as `voxrec.store.idempotency.Idempotency`."""
+    """The stored responses, such as `voxrec.store.idempotency.Idempotency`."""
 
     async def find(self, key: IdempotencyKey, /) -> IdempotencyRecord | None:
-        """Return the outcome stored for a key, or None if the key is unused or its outcome has expired."""
+        """Return the record of a key, or None if the key is unused or its record has expired."""
 
 
 class IdempotencyMiddleware:
-    """Lets a route that is to be done ``once`` answer through ``handled``, or gives the first answer again."""
+    """Passes the first request with a key to ``handler``, and repeats the stored response to others."""
 
     def __init__(self, records: IdempotencyRecords, handler: RequestHandler) -> None:
         self._records = records
         self._handler = handler
-        self._under_way: set[tuple[str, str]] = set()
+        self._in_progress: set[tuple[str, str]] = set()
 
     async def handle(self, route: Route, request: Request) -> Response:
-        """Answer one request."""
+        """Return the response.
+
+        Raises BadRequest if the key is invalid, KeyReused if it belongs to a different request, RequestInProgress while
+        the first request is being processed, and what the handler raises.
+        """
         header = request.headers.get("idempotency-key")
         if header is None or not route.idempotent:
             return await self._handler(route, request)
-        claim = _claim(request, header)
-        place = (claim.scope, claim.key)
-        if place in self._under_way:
-            raise RequestInProgress("The first request with this Idempotency-Key is still being worked on.")
-        self._under_way.add(place)
+        key = _parse_key(request, header)
+        scoped_key = (key.scope, key.key)
+        if scoped_key in self._in_progress:
+            raise RequestInProgress("The first request with this Idempotency-Key is still being processed.")
+        self._in_progress.add(scoped_key)
         try:
-            return await self._first_or_again(route, request, claim)
+            return await self._process_or_replay(route, request, key)
         finally:
-            self._under_way.discard(place)
+            self._in_progress.discard(scoped_key)
 
-    async def _first_or_again(self, route: Route, request: Request, claim: IdempotencyKey) -> Response:
-        first = await self._records.find(claim)
-        if first is None:
+    async def _process_or_replay(self, route: Route, request: Request, key: IdempotencyKey) -> Response:
+        record = await self._records.find(key)
+        if record is None:
             try:
-                return await self._handler(route, replace(request, idempotency_key=claim))
+                return await self._handler(route, replace(request, idempotency_key=key))
             except (AlreadyProcessed, Conflict):
-                # by another daemon, meanwhile: what collides may be what it made
-                first = await self._records.find(claim)
-                if first is None:
+                # Another daemon may have processed the request since; a conflict may be with what it created.
+                record = await self._records.find(key)
+                if record is None:
                     raise
-        if first.fingerprint != claim.fingerprint:
-            raise KeyReused("This Idempotency-Key came with another body before. A new request needs a new key.")
-        return Response(first.status, first.headers, await self._body(route, request, first))
+        if record.fingerprint != key.fingerprint:
+            raise KeyReused("This Idempotency-Key was used for a different request. Use a new key for a new request.")
+        return Response(record.status, record.headers, await self._replayed_body(route, request, record))
 
-    async def _body(
-        self, route: Route, request: Request, first: IdempotencyRecord
+    async def _replayed_body(
+        self, route: Route, request: Request, record: IdempotencyRecord
     ) -> bytes | BodyStream | AsyncGenerator[bytes, None]:
-        if first.body is not None:
-            return first.body
-        assert route.replay is not None, "a route whose answer is a list says how to read it again"
+        if record.body is not None:
+            return record.body
+        assert route.replay is not None, "an idempotent route with a streamed response must declare replay"
         return (await route.replay(request)).body
 
 
-def _claim(request: Request, header: str) -> IdempotencyKey:
-    match = _KEY.fullmatch(header.strip())
+def _parse_key(request: Request, header: str) -> IdempotencyKey:
+    match = _HEADER.fullmatch(header.strip())
     if match is None:
-        raise BadRequest("Idempotency-Key must be one string of 1 to 255 visible characters, such as a UUID.")
-    who = request.principal.token_id or request.principal.name
+        raise BadRequest("Idempotency-Key must have 1 to 255 visible ASCII characters, for example a UUID.")
+    client = request.principal.token_id or request.principal.name
     fingerprint = sha256(request.raw_query + b"\n" + request.raw_body).hexdigest()
-    return IdempotencyKey(f"{who} {request.method} {request.path}", match[1] or match[2], fingerprint)
+    return IdempotencyKey(f"{client} {request.method} {request.path}", match[1] or match[2], fingerprint)

@@ -69,3 +69,12 @@ class Route:
     audit_in_transaction: bool = False
     summary: str = ""
     tag: str = ""
+
+    @property
+    def success_status(self) -> int:
+        """The status of a successful response."""
+        if self.status is not None:
+            return self.status
+        if self.method == "PUT" and self.path.endswith("s"):
+            return 201
+        return 204 if self.method == "DELETE" else 200
