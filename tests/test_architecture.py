@@ -42,7 +42,6 @@ LENGTH_EXCEPTIONS: Final[dict[str, str]] = {
     "calls/router.py": "to be divided",
     "sandbox/sipp.py": "to be divided",
     "sandbox/softphone.py": "to be divided",
-    "web/openapi.py": "to be divided",
 }
 
 
