@@ -1,5 +1,6 @@
 """Tests of voxrec.postgres.cluster, with real servers."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -7,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg2
@@ -48,7 +48,7 @@ class ClusterTestCase(TestCase):
         return cluster
 
     def assert_answers(self, cluster: Cluster) -> None:
-        with closing(psycopg2.connect(cluster.dsn())) as connection, connection.cursor() as cursor:
+        with contextlib.closing(psycopg2.connect(cluster.dsn())) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1")
             self.assertEqual(cursor.fetchone(), (1,))
 
@@ -104,7 +104,7 @@ class AccountTests(ClusterTestCase):
     def server_users(self, directory: Path) -> set[str]:
         users = set()
         for process in processes_in(directory / "cluster"):
-            with suppress(FileNotFoundError):  # a short-lived process, such as one of autovacuum
+            with contextlib.suppress(FileNotFoundError):  # a short-lived process, such as one of autovacuum
                 users.add(pwd.getpwuid(Path(f"/proc/{process}").stat().st_uid).pw_name)
         return users
 

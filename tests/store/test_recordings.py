@@ -175,7 +175,7 @@ class Listing(RecordingsTestCase):
             (None, later(-10)),
         )
         for number, (profile_id, only, wanted_states, from_, metadata, until) in enumerate(choices):
-            self.patch(ways, "_LOOKED_AT", (10_000, 6)[number % 2])
+            self.patch(ways, "_MAX_INDEX_ENTRIES", (10_000, 6)[number % 2])
             wanted = RecordingFilter(
                 profile_id=profile_id, states=wanted_states, from_=from_, metadata=metadata, until=until
             )
@@ -302,7 +302,7 @@ class Metadata(RecordingsTestCase):
         self.assertEqual(await self.marks(), 0)
 
     async def test_of_several_the_rarest_leads(self) -> None:
-        self.patch(room, "MANY", 3)
+        self.patch(room, "COMMON_TERM_ROWS", 3)
         desk = uuid4()
         for n in range(5):
             await self.recordings.create(recording(profile_id=desk, metadata={"site": "Hamburg", "case": n}))
@@ -314,7 +314,7 @@ class Metadata(RecordingsTestCase):
             ({}, True, None),
         ):
             marks = room.MetadataIndex(self.pool, cast("dict[str, Any]", wanted), None, None, None)
-            self.assertEqual(await marks.leading(otherwise), leading)
+            self.assertEqual(await marks.rarest_term(has_alternative=otherwise), leading)
         of_desk = RecordingFilter(profile_id=desk, metadata={"site": "Hamburg"})
         self.assertEqual(len(await self.recordings.page(of_desk)), 5)
 

@@ -19,7 +19,7 @@ from tests.web.wire import connected
 from voxrec.cursor import Cursor
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Profile
-from voxrec.store.profiles import ALL_PROFILES, ProfileFilter, Profiles
+from voxrec.store.profiles import ProfileFilter, Profiles
 from voxrec.web.pagination import cursor, encode_cursor
 
 NEXT: Final = re.compile(r'<([^>]*)>; rel="next"')
@@ -174,8 +174,8 @@ class CountedProfiles(Profiles):
     read = 0
     fail_after = 10**9
 
-    async def pages(self, wanted: ProfileFilter = ALL_PROFILES, size: int = 500) -> AsyncIterator[list[Profile]]:
-        async for page in super().pages(wanted, size):
+    async def pages(self, filters: ProfileFilter | None = None, size: int = 500) -> AsyncIterator[list[Profile]]:
+        async for page in super().pages(filters, size):
             self.read += 1
             if self.read > self.fail_after:
                 raise StoreUnavailable("gone")

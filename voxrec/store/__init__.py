@@ -1,1 +1,1 @@
-"""PostgreSQL: every SQL statement of voxrec stands in this room."""
+"""Repositories: every SQL statement about voxrec's resources."""

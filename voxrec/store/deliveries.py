@@ -1,4 +1,4 @@
-"""What the mail relay said about each recipient of a Recording, so that nobody is sent the same mail twice."""
+"""Repository of mail deliveries: the relay's reply for each recipient, so that none gets the same mail twice."""
 
 import enum
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from voxrec.postgres.transaction import Transaction
 
 
 class DeliveryState(enum.StrEnum):
-    """How far a mail got with one recipient."""
+    """State of the delivery to one recipient."""
 
     ACCEPTED = "accepted"
-    DEFERRED = "deferred"  # not yet: to be asked again
-    REFUSED = "refused"  # never, unless somebody puts it right and reopens
+    DEFERRED = "deferred"  # the relay refused temporarily; the delivery is retried
+    REFUSED = "refused"  # the relay refused permanently; the delivery is retried only after `reopen_refused`
 
 
 class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One recipient of one Recording's mail; ``attempts`` counts the relay's answers, ``last_reply`` is the last."""
+    """Delivery of a Recording's mail to one recipient: the number of replies of the relay, and the last one."""
 
     recipient: str
     state: DeliveryState
@@ -30,22 +30,22 @@ class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Deliveries:
-    """The table of them. Everything raises StoreUnavailable while PostgreSQL does not answer."""
+    """The table of deliveries. Methods raise StoreUnavailable while PostgreSQL cannot be reached."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def pending_recipients(self, recording_id: UUID, recipients: Sequence[str]) -> list[str]:
-        """Those of ``recipients``, each once, about whom nothing final is known."""
+        """Return those of ``recipients``, without duplicates, that the relay has neither accepted nor refused."""
         rows = await self._pool.query(
             "SELECT recipient FROM deliveries WHERE recording_id = %s AND state IN ('accepted', 'refused')",
             (recording_id,),
         )
-        settled = {recipient for (recipient,) in rows}
-        return [one for one in dict.fromkeys(recipients) if one not in settled]
+        final = {recipient for (recipient,) in rows}
+        return [recipient for recipient in dict.fromkeys(recipients) if recipient not in final]
 
     async def record_reply(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
-        """Write down one more answer. What was accepted once stays so; a Recording that is gone needs no note."""
+        """Store a reply of the relay. Accepted deliveries stay accepted; for a deleted Recording nothing is stored."""
         await self._pool.execute(
             """
             INSERT INTO deliveries AS old (recording_id, recipient, state, last_reply)
@@ -59,7 +59,7 @@ class Deliveries:
         )
 
     async def of_recording(self, recording_id: UUID) -> list[Delivery]:
-        """Every recipient that the relay was asked about, by address."""
+        """Return the deliveries of a Recording, by recipient."""
         rows = await self._pool.query(
             """
             SELECT recipient, state, attempts, last_reply, updated_at FROM deliveries
@@ -80,7 +80,7 @@ class Deliveries:
 
 
 async def reopen_refused(transaction: Transaction, recording_id: UUID) -> None:
-    """Let those who were refused be asked again, as part of what starts the mail's job again."""
+    """Let refused deliveries be retried, as part of the transaction that restarts the MAIL job."""
     await transaction.execute(
         """
         UPDATE deliveries SET state = 'deferred', updated_at = now()

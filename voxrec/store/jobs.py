@@ -1,12 +1,12 @@
-"""The durable queue: what is owed to a Recording. Several daemons share it; each job is done by one of them.
+"""The durable job queue in PostgreSQL, shared by several daemons.
 
-A job is claimed for a lease. A daemon that dies lets its lease run out, and then the job is claimed again. All times
-are PostgreSQL's own, so that the daemons' clocks need not agree.
+A job is claimed for the time of a lease. If a daemon dies, its leases expire and the jobs are claimed by others. All
+times are PostgreSQL's, so the daemons' clocks need not agree.
 """
 
-# ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
+# ruff: noqa: S608 - only names of columns are formatted into statements; values are parameters
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -15,23 +15,27 @@ from uuid import UUID
 import msgspec
 
 from voxrec.cursor import Cursor
-from voxrec.errors import Conflict, NotFound
+from voxrec.errors import Conflict
 from voxrec.model import Job, JobKind, JobState
-from voxrec.postgres.database import Database
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.deliveries import reopen_refused
-from voxrec.store.keyset import Conditions, iterate_pages, newest
+from voxrec.store.keyset import Conditions, fetch_page
+from voxrec.store.repository import ScopedRepository, no_check
 
-_KEYS: Final = tuple(field.encode_name for field in msgspec.structs.fields(Job))
+_FIELDS: Final = msgspec.structs.fields(Job)
+_JSON_KEYS: Final = tuple(field.encode_name for field in _FIELDS)
 _STATE: Final = """
     CASE WHEN done_at IS NOT NULL THEN 'done' WHEN dead THEN 'dead'
          WHEN leased_until > now() THEN 'running' ELSE 'pending' END
 """
-_COLUMNS: Final = {"state": _STATE}
-JOB_COLUMNS: Final = ", ".join(_COLUMNS.get(field.name, field.name) for field in msgspec.structs.fields(Job))
-_MINE: Final = "id = %s AND claims = %s AND leased_until IS NOT NULL"
-# What is still to come is looked for only where all that is due was taken: a long queue is not read for each few of it.
+
+JOB_COLUMNS: Final = ", ".join(_STATE if field.name == "state" else field.name for field in _FIELDS)
+"""The select list for `job_from_row`."""
+
+# A claim is counted in ``claims``, which identifies its holder. Unlike ``attempts``, it is never reset.
+_HELD_BY_CLAIM: Final = "id = %s AND claims = %s AND leased_until IS NOT NULL"
+# The next due time is computed only if all due jobs were claimed, so that not every claim reads a long queue.
 _CLAIM: Final = PreparedStatement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM jobs
@@ -48,200 +52,175 @@ _CLAIM: Final = PreparedStatement(f"""
     )
     SELECT next_due, {JOB_COLUMNS} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
 """)
-_DONE: Final = PreparedStatement(
-    f"UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL WHERE {_MINE}"
-)
-_OWE_ERASING: Final = """
+_MARK_DONE: Final = PreparedStatement(f"""
+    UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL WHERE {_HELD_BY_CLAIM}
+""")
+_CLOSE_OTHER_JOBS: Final = """
+    UPDATE jobs SET done_at = now(), leased_until = NULL, dead = FALSE
+    WHERE recording_id = %s AND kind <> 'erase' AND done_at IS NULL
+"""
+_ENQUEUE_ERASE: Final = """
     INSERT INTO jobs (kind, recording_id, path) VALUES ('erase', %s, %s)
     ON CONFLICT (recording_id, kind) DO UPDATE
     SET path = coalesce(excluded.path, jobs.path), due_at = now(), leased_until = NULL, dead = FALSE, done_at = NULL,
         attempts = 0
 """
-_EXCUSE: Final = """
-    UPDATE jobs SET done_at = now(), leased_until = NULL, dead = FALSE
-    WHERE recording_id = %s AND kind <> 'erase' AND done_at IS NULL
-"""
 _SELECT: Final = f"SELECT {JOB_COLUMNS} FROM jobs"
-_SELECT_UNDONE: Final = f"SELECT {JOB_COLUMNS} FROM (SELECT * FROM jobs WHERE done_at IS NULL) AS jobs"
+_SELECT_NOT_DONE: Final = f"SELECT {JOB_COLUMNS} FROM (SELECT * FROM jobs WHERE done_at IS NULL) AS jobs"
 _RESTART: Final = f"""
     UPDATE jobs SET dead = FALSE, attempts = 0, due_at = now(), leased_until = NULL WHERE id = %s
     RETURNING {JOB_COLUMNS}
 """
-_FORGET: Final = """
+_PURGE_ERASED: Final = """
     DELETE FROM jobs
     WHERE recording_id IN (SELECT recording_id FROM jobs WHERE kind = 'erase' AND done_at < now() - %s)
       AND done_at IS NOT NULL
       AND NOT EXISTS (SELECT FROM recordings WHERE recordings.id = jobs.recording_id)
 """
-# What belongs to these Profiles. The files of a deleted Recording belong to nobody any more.
+# Jobs of a deleted Recording belong to no Profile.
 _OF_PROFILES: Final = "EXISTS (SELECT FROM recordings WHERE recordings.id = jobs.recording_id AND profile_id = ANY(%s))"
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobFilter:
-    """Which jobs are wanted, of those that are not done: all where nothing is given."""
+    """Filters of a list of the jobs that are not done; an empty one matches everything."""
 
     kinds: Collection[JobKind] = ()
     states: Collection[JobState] = ()
     recording_id: UUID | None = None
 
     def conditions(self) -> Conditions:
-        """The same, for PostgreSQL."""
-        where = Conditions()
-        where.add("kind = ANY(%s)", [kind.value for kind in self.kinds] or None)
-        where.add(f"{_STATE} = ANY(%s)", [state.value for state in self.states] or None)
-        where.add("recording_id = %s", self.recording_id)
-        return where
+        """Return the filters as SQL."""
+        conditions = Conditions()
+        conditions.add("kind = ANY(%s)", [kind.value for kind in self.kinds] or None)
+        conditions.add(f"{_STATE} = ANY(%s)", [state.value for state in self.states] or None)
+        conditions.add("recording_id = %s", self.recording_id)
+        return conditions
 
 
 ALL_JOBS: Final = JobFilter()
 
 
 class ClaimedJobs(NamedTuple):
-    """What was taken, and when there is more.
+    """The result of a claim.
 
-    ``next_due`` is when one of the others can be claimed, in the past where somebody else is about to; None: when one
-    is put in, or, where as many were taken as were wanted, perhaps at once.
+    ``next_due`` is when another job can be claimed; it is in the past if another daemon is claiming that job now. It is
+    None if there is no other job, and also if the claim reached its limit: then more jobs may be due.
     """
 
     jobs: list[Job]
     next_due: datetime | None
 
 
-def _unchecked(_job: Job) -> None:
-    pass
+class Jobs(ScopedRepository[Job, JobFilter]):
+    """The queue.
 
-
-async def enqueue_erase(transaction: Transaction, recording_id: UUID, path: str | None) -> None:
-    """Put the job into the queue that deletes a Recording's files, as part of the Recording's own deletion.
-
-    Nothing else is owed to it any more. An id that was deleted, given again and deleted again is erased again.
-    """
-    await transaction.execute(_EXCUSE, (recording_id,))
-    await transaction.execute(_OWE_ERASING, (recording_id, path))
-
-
-class Jobs:
-    """The queue in PostgreSQL. Everything raises StoreUnavailable while it does not answer.
-
-    ``extend``, ``done``, ``retry`` and ``dead_letter`` return whether the job was still the caller's: its lease may
-    have run out, and somebody else may have claimed it since.
+    A scope limits what users see and change, not what a worker claims. ``extend_lease``, ``mark_done``, ``retry`` and
+    ``dead_letter`` return False if the job is not held by this claim any more: its lease has expired, and it was
+    claimed again or restarted.
     """
 
-    def __init__(self, database: Database, only: frozenset[UUID] | None = None) -> None:
-        self._database = database
-        self._only = only
-
-    def scoped_to(self, profile_ids: frozenset[UUID] | None) -> "Jobs":
-        """The same queue as if there were no other Profiles than these; None: all of it.
-
-        It is about what people see and do, and not about what a worker takes.
-        """
-        return self if profile_ids is None else Jobs(self._database, profile_ids)
+    _resource = "job"
+    _no_filters = ALL_JOBS
 
     async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int = 1) -> ClaimedJobs:
-        """Take the jobs that are due the longest, at most ``limit`` of them, for the time of the lease."""
-        wanted = [kind.value for kind in kinds]
-        rows = await self._database.returning(_CLAIM, (wanted, limit, lease, limit, wanted))
+        """Claim at most ``limit`` jobs for the time of the lease: those that have been due for longest."""
+        names = [kind.value for kind in kinds]
+        rows = await self._database.returning(_CLAIM, (names, limit, lease, limit, names))
         return ClaimedJobs([job_from_row(tuple(row)) for _, *row in rows if row[0] is not None], rows[0][0])
 
     async def extend_lease(self, job: Job, lease: timedelta) -> bool:
-        """Go on with it: the lease begins anew."""
-        return await self._settle("leased_until = now() + %s", (lease,), job)
+        """Let the lease end ``lease`` from now."""
+        return await self._update_claimed("leased_until = now() + %s", (lease,), job)
 
     async def mark_done(self, job: Job) -> bool:
-        """It is done, for good."""
-        return bool(await self._database.execute(_DONE, (job.id, job.claims)))
+        """Mark a job as done. It remains in the table, so that it is never enqueued again."""
+        return bool(await self._database.execute(_MARK_DONE, (job.id, job.claims)))
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
-        """It failed, and is to be tried again at ``due_at``."""
-        return await self._settle("leased_until = NULL, last_error = %s, due_at = %s", (error, due_at), job)
+        """Release a job that failed; it can be claimed again from ``due_at`` on."""
+        return await self._update_claimed("leased_until = NULL, last_error = %s, due_at = %s", (error, due_at), job)
 
     async def dead_letter(self, job: Job, error: str) -> bool:
-        """It failed, and trying again makes no sense unless somebody revives it."""
-        return await self._settle("leased_until = NULL, last_error = %s, dead = TRUE", (error,), job)
+        """Release a job that failed permanently; it is not claimed again unless it is restarted."""
+        return await self._update_claimed("leased_until = NULL, last_error = %s, dead = TRUE", (error,), job)
 
-    async def _settle(self, assignments: str, values: tuple[object, ...], job: Job) -> bool:
-        sql = f"UPDATE jobs SET {assignments} WHERE {_MINE}"
-        return bool(await self._database.execute(sql, (*values, job.id, job.claims)))
+    async def _update_claimed(self, assignments: str, params: tuple[object, ...], job: Job) -> bool:
+        sql = f"UPDATE jobs SET {assignments} WHERE {_HELD_BY_CLAIM}"
+        return bool(await self._database.execute(sql, (*params, job.id, job.claims)))
 
-    async def get(self, job_id: UUID) -> Job:
-        """One job, also where it is done. NotFound."""
-        where = self._visible()
-        where.add("id = %s", job_id)
-        return _only(await self._database.query(f"{_SELECT} WHERE {where}", where.params), job_id)
+    async def restart(self, job_id: UUID, check: Callable[[Job], None] = no_check) -> Job:
+        """Make a dead or pending job due now, with its attempts reset, unless ``check`` raises; return it.
 
-    def pages(self, wanted: JobFilter = ALL_JOBS, size: int = 500) -> AsyncIterator[list[Job]]:
-        """Every wanted job that is not done, newest first, ``size`` of them at a time."""
-        return iterate_pages(lambda after: self.page(wanted, size, after), size)
-
-    async def page(self, wanted: JobFilter = ALL_JOBS, limit: int = 500, after: Cursor | None = None) -> list[Job]:
-        """At most ``limit`` of the wanted jobs that are not done, newest first, from behind ``after`` on."""
-        where = wanted.conditions()
-        where.add(_OF_PROFILES, self._limit())
-        return [job_from_row(row) for row in await newest(self._database, _SELECT_UNDONE, where, limit, after)]
-
-    async def restart(self, job_id: UUID, check: Callable[[Job], None] = _unchecked) -> Job:
-        """Try it at once and as if for the first time, unless ``check`` raises: a dead one, or one that waits.
-
-        Of a mail, whoever was refused is asked again. NotFound; Conflict where it is running or done.
+        A restarted MAIL job also retries the recipients that were refused. Raises NotFound, and Conflict if the job is
+        running or done.
         """
 
         async def work(transaction: Transaction) -> Job:
-            job = await self._locked(transaction, job_id)
+            job = await self._lock(transaction, job_id)
             check(job)
             if job.state not in (JobState.DEAD, JobState.PENDING):
-                raise Conflict(f"Job {job_id} is {job.state}: there is nothing to start again.")
+                raise Conflict(f"Job {job_id} is {job.state}: only a dead or pending job can be restarted.")
             if job.kind is JobKind.MAIL:
                 await reopen_refused(transaction, job.recording_id)
-            return _only(await transaction.query(_RESTART, (job_id,)), job_id)
+            return self._require_found(await transaction.query(_RESTART, (job_id,)), job_id)
 
         return await self._database.transaction(work)
 
-    async def delete(self, job_id: UUID, check: Callable[[Job], None] = _unchecked) -> None:
-        """Give a dead one up for good, unless ``check`` raises.
+    async def delete(self, job_id: UUID, check: Callable[[Job], None] = no_check) -> None:
+        """Delete a dead job unless ``check`` raises.
 
-        NotFound; Conflict where it is not dead, and for FINISH: its Recording would never come to an end.
+        Raises NotFound, and Conflict if the job is not dead or its kind is FINISH: the Recording would never be
+        completed.
         """
 
         async def work(transaction: Transaction) -> None:
-            job = await self._locked(transaction, job_id)
+            job = await self._lock(transaction, job_id)
             check(job)
             if job.state is not JobState.DEAD:
-                raise Conflict(f"Job {job_id} is {job.state}: only a dead one can be given up.")
+                raise Conflict(f"Job {job_id} is {job.state}: only a dead job can be deleted.")
             if job.kind is JobKind.FINISH:
-                raise Conflict(f"Recording {job.recording_id} needs job {job_id}: start it again, or delete both.")
+                raise Conflict(
+                    f"Recording {job.recording_id} needs job {job_id}: restart the job, or delete the recording."
+                )
             await transaction.execute("DELETE FROM jobs WHERE id = %s", (job_id,))
 
         await self._database.transaction(work)
 
-    async def _locked(self, transaction: Transaction, job_id: UUID) -> Job:
-        where = self._visible()
-        where.add("id = %s", job_id)
-        return _only(await transaction.query(f"{_SELECT} WHERE {where} FOR UPDATE", where.params), job_id)
-
-    def _visible(self) -> Conditions:
-        where = Conditions()
-        where.add(_OF_PROFILES, self._limit())
-        return where
-
-    def _limit(self) -> list[UUID] | None:
-        return None if self._only is None else list(self._only)
-
     async def purge_erased(self, age: timedelta) -> int:
-        """Remove what was done for Recordings that were erased longer than ``age`` ago; how many jobs they were.
+        """Delete the done jobs of Recordings erased longer than ``age`` ago, and return their number.
 
-        Other jobs that are done stay, so that nothing is done twice.
+        Other done jobs remain, so that they are never enqueued again.
         """
-        return await self._database.execute(_FORGET, (age,))
+        return await self._database.execute(_PURGE_ERASED, (age,))
+
+    async def _fetch_page(self, filters: JobFilter, limit: int, after: Cursor | None) -> list[Row]:
+        conditions = filters.conditions()
+        conditions.add(_OF_PROFILES, self._scope())
+        return await fetch_page(self._database, _SELECT_NOT_DONE, conditions, limit, after)
+
+    def _select_by_id(self, resource_id: UUID) -> tuple[str, tuple[object, ...]]:
+        conditions = Conditions()
+        conditions.add(_OF_PROFILES, self._scope())
+        conditions.add("id = %s", resource_id)
+        return f"{_SELECT} WHERE {conditions}", tuple(conditions.params)
+
+    def _scope(self) -> list[UUID] | None:
+        return None if self._profile_ids is None else list(self._profile_ids)
+
+    def _from_row(self, row: Row) -> Job:
+        return job_from_row(row)
 
 
-def _only(rows: list[Row], job_id: UUID) -> Job:
-    if not rows:
-        raise NotFound(f"There is no job {job_id}.")
-    return job_from_row(rows[0])
+async def enqueue_erase(transaction: Transaction, recording_id: UUID, path: str | None) -> None:
+    """Enqueue the job that deletes a Recording's files, as part of the transaction that deletes the Recording.
+
+    Its other jobs are closed. If the id was deleted before and reused, its ERASE job is enqueued again.
+    """
+    await transaction.execute(_CLOSE_OTHER_JOBS, (recording_id,))
+    await transaction.execute(_ENQUEUE_ERASE, (recording_id, path))
 
 
 def job_from_row(row: Row) -> Job:
-    """The Job that a row of `JOB_COLUMNS` tells."""
-    return msgspec.convert(dict(zip(_KEYS, row, strict=True)), Job)
+    """Return the Job for a row of JOB_COLUMNS."""
+    return msgspec.convert(dict(zip(_JSON_KEYS, row, strict=True)), Job)

@@ -1,4 +1,4 @@
-"""Pages of what is newest first, by keyset: as quick at the end as at the beginning, and steady while rows come in."""
+"""Keyset pagination, newest first: the cost of a page does not depend on its position, and new rows do not shift it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Final, TypeVar
@@ -7,69 +7,73 @@ from voxrec.cursor import Cursor, PageItem
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
 
+T = TypeVar("T", bound=PageItem)
+
 _NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 
 
-D = TypeVar("D", bound=PageItem)
-
-
 class Conditions:
-    """A WHERE that grows: each condition with a value for its ``%s``, joined by AND."""
+    """A WHERE clause under construction: conditions joined by AND, and ``params`` with the values of their ``%s``."""
 
     def __init__(self) -> None:
-        self._parts = ["TRUE"]
-        self._each: list[str] = []
-        self._values: list[object] = []
+        self._conditions = ["TRUE"]
+        self._unnests: list[str] = []
+        self._unnest_params: list[object] = []
         self.params: list[object] = []
 
     def add(self, sql: str, *values: object) -> None:
-        """One more condition, unless there is no value to hold it against."""
+        """Add a condition, unless one of its values is None."""
         if None not in values:
-            self._parts.append(sql)
+            self._conditions.append(sql)
             self.params += values
 
-    def among(self, column: str, values: Collection[object], kind: str) -> None:
-        """A column is one of these values, which are of PostgreSQL's type ``kind``.
+    def add_any_of(self, column: str, values: Collection[object], sql_type: str) -> None:
+        """Add the condition that a column has one of some values of PostgreSQL's type ``sql_type``.
 
-        An index that begins with the column tells the newest rows of one value, not of several. So each of several is
-        looked up apart, and what that costs depends on how many they are and on nothing else.
+        An index that starts with the column yields the newest rows of one value, but not of several. So `newest_first`
+        looks up each value separately, and the cost of a page depends on the number of values only.
         """
-        apart = list(dict.fromkeys(values))  # one that is given twice would fill the page twice
-        if len(apart) == 1:
-            self.add(f"{column} = %s", *apart)
+        distinct = list(dict.fromkeys(values))  # a repeated value would return its rows twice
+        if len(distinct) == 1:
+            self.add(f"{column} = %s", *distinct)
         else:
             self.add(f"{column} = each_{column}")
-            self._each.append(f"unnest(%s::{kind}[]) AS each_{column}")
-            self._values.append(apart)
+            self._unnests.append(f"unnest(%s::{sql_type}[]) AS each_{column}")
+            self._unnest_params.append(distinct)
 
-    def read(self, select: str, limit: int) -> tuple[str, list[object]]:
-        """The statement, and what it takes, that gives the newest rows of what ``select`` begins."""
+    def newest_first(self, select: str, limit: int) -> tuple[str, list[object]]:
+        """Complete ``select``, a SELECT without WHERE, to a statement for the ``limit`` newest rows.
+
+        Return the statement and its parameters.
+        """
         newest = f"WHERE {self} {_NEWEST_FIRST} LIMIT %s"
-        if not self._each:
+        if not self._unnests:
             return f"{select} {newest}", [*self.params, limit]
-        # one after the other, the keys alone: an index gives them without the rows
+        # The keys of each value are read first: index-only scans return them.
         keys = f"SELECT created_at, id {select[select.rindex('FROM ') :]} {newest}"
-        found = f"SELECT id FROM {' CROSS JOIN '.join(self._each)} CROSS JOIN LATERAL ({keys}) AS found"  # noqa: S608 - all ours
+        ids = f"SELECT id FROM {' CROSS JOIN '.join(self._unnests)} CROSS JOIN LATERAL ({keys}) AS newest"  # noqa: S608 - no user input
         return (
-            f"{select} WHERE id = ANY (ARRAY({found} {_NEWEST_FIRST} LIMIT %s)) {_NEWEST_FIRST}",
-            [*self._values, *self.params, limit, limit],
+            f"{select} WHERE id = ANY (ARRAY({ids} {_NEWEST_FIRST} LIMIT %s)) {_NEWEST_FIRST}",
+            [*self._unnest_params, *self.params, limit, limit],
         )
 
     def __str__(self) -> str:
-        return " AND ".join(self._parts)
+        return " AND ".join(self._conditions)
 
 
-async def newest(database: Database, select: str, where: Conditions, limit: int, after: Cursor | None) -> list[Row]:
-    """At most ``limit`` rows of what ``select`` begins, newest first, from behind ``after`` on."""
-    where.add("(created_at, id) < %s", after)
-    return await database.query(*where.read(select, limit))
+async def fetch_page(
+    database: Database, select: str, conditions: Conditions, limit: int, after: Cursor | None
+) -> list[Row]:
+    """Return at most ``limit`` rows of ``select`` after a cursor, newest first."""
+    conditions.add("(created_at, id) < %s", after)
+    return await database.query(*conditions.newest_first(select, limit))
 
 
-async def iterate_pages(page: Callable[[Cursor | None], Awaitable[list[D]]], size: int) -> AsyncIterator[list[D]]:
-    """All pages, one after the other; ``page`` gives the one behind a cursor, of ``size`` where it is not the last."""
+async def iterate_pages(page: Callable[[Cursor | None], Awaitable[list[T]]], size: int) -> AsyncIterator[list[T]]:
+    """Iterate over all pages. ``page`` returns the one after a cursor; only the last has less than ``size`` items."""
     after = None
-    while got := await page(after):
-        yield got
-        if len(got) < size:
+    while items := await page(after):
+        yield items
+        if len(items) < size:
             return
-        after = Cursor.after(got[-1])
+        after = Cursor.after(items[-1])

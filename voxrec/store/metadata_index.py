@@ -1,10 +1,10 @@
-"""Recordings by what is in their metadata: each value there has left a mark, and those are in the order of time.
+"""Search of Recordings by metadata, by an inverted index in the table ``recording_marks``.
 
-An index of the metadata themselves (GIN) knows no order: it gives all rows that contain something, to be sorted for
-each page.
+Triggers insert a row with the time of the Recording for each term of its metadata: a value and the keys that lead to
+it. A GIN index of the metadata column would not help, since it has no order: every page would have to sort all matches.
 """
 
-# ruff: noqa: S608 - what is put into the statements is our own; values are parameters
+# ruff: noqa: S608 - only constants and conditions of this package are formatted into statements; values are parameters
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -17,78 +17,80 @@ from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
 from voxrec.store.keyset import Conditions
 
-MANY: Final = 3000
-"""So many rows of a value are looked through rather than those of an index of another column."""
-_CONSIDERED: Final = 4  # values of those that are looked for; the others are only compared
+COMMON_TERM_ROWS: Final = 3000
+"""A term with at least this number of Recordings is common: the index of another column is preferred."""
+_MAX_TERMS: Final = 4  # terms that are considered for the search; the rows found are compared with all of them
 
 
 class MetadataIndex:
-    """The Recordings whose metadata contain ``wanted``, of a span of time and behind ``after``."""
+    """The index entries of Recordings whose metadata contain ``metadata``, in a range of time and after a cursor."""
 
     def __init__(
         self,
         database: Database,
-        wanted: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         since: datetime | None,
         until: datetime | None,
         after: Cursor | None,
     ) -> None:
         self._database = database
-        self._marks = marks_of(wanted)[:_CONSIDERED]
-        self._times = (("at >= %s", since), ("at < %s", until), ("(at, recording_id) < %s", after))
+        self._terms = index_terms(metadata)[:_MAX_TERMS]
+        self._range = (("at >= %s", since), ("at < %s", until), ("(at, recording_id) < %s", after))
 
-    async def leading(self, otherwise: bool) -> str | None:
-        """The mark to go by, which is the rarest.
+    async def rarest_term(self, *, has_alternative: bool) -> str | None:
+        """Return the term with the fewest Recordings, or None if there is no term.
 
-        None where there is none, or where there are many of each and an index to go by ``otherwise``.
+        With ``has_alternative``, the index of another column can be used: return None if all terms are common.
         """
-        if len(self._marks) < 2 and not otherwise:
-            return next(iter(self._marks), None)
-        if not self._marks:
+        if len(self._terms) < 2 and not has_alternative:
+            return next(iter(self._terms), None)
+        if not self._terms:
             return None
-        found = [self._where(mark) for mark in self._marks]
+        conditions = [self._conditions(term) for term in self._terms]
         counts = ", ".join(
-            f"(SELECT count(*) FROM (SELECT FROM recording_marks WHERE {where} ORDER BY at LIMIT {MANY}) AS seen)"
-            for where in found
+            f"(SELECT count(*) FROM (SELECT FROM recording_marks WHERE {condition} ORDER BY at "
+            f"LIMIT {COMMON_TERM_ROWS}) AS entries)"
+            for condition in conditions
         )
-        (row,) = await self._database.query(f"SELECT {counts}", [each for where in found for each in where.params])
-        count, mark = min(zip(row, self._marks, strict=True))
-        return None if otherwise and count == MANY else mark
+        params = [param for condition in conditions for param in condition.params]
+        (row,) = await self._database.query(f"SELECT {counts}", params)
+        count, term = min(zip(row, self._terms, strict=True))
+        return None if has_alternative and count == COMMON_TERM_ROWS else term
 
-    async def newest(self, mark: str, columns: str, where: Conditions, limit: int) -> list[Row]:
-        """At most ``limit`` rows that have this mark and comply with ``where``, newest first."""
-        marked = self._where(mark)
-        # looked up one by one, so that it never seems better to sort them all
+    async def fetch_page(self, term: str, columns: str, conditions: Conditions, limit: int) -> list[Row]:
+        """Return at most ``limit`` rows of Recordings with a term that meet ``conditions``, newest first."""
+        entries = self._conditions(term)
+        # LATERAL with LIMIT 1 makes PostgreSQL look up one row at a time, and never sort all of them.
         return await self._database.query(
-            f"SELECT {columns} FROM (SELECT at, recording_id FROM recording_marks WHERE {marked}) AS marked"
-            f" CROSS JOIN LATERAL (SELECT * FROM recordings WHERE id = recording_id AND {where} LIMIT 1) AS recordings"
-            " ORDER BY at DESC, recording_id DESC LIMIT %s",
-            [*marked.params, *where.params, limit],
+            f"SELECT {columns} FROM (SELECT at, recording_id FROM recording_marks WHERE {entries}) AS entries"
+            f" CROSS JOIN LATERAL (SELECT * FROM recordings WHERE id = recording_id AND {conditions} LIMIT 1)"
+            " AS recordings ORDER BY at DESC, recording_id DESC LIMIT %s",
+            [*entries.params, *conditions.params, limit],
         )
 
-    def _where(self, mark: str) -> Conditions:
-        where = Conditions()
-        where.add("mark = jsonb_hash_extended(%s::jsonb, 0)", mark)
-        for sql, value in self._times:
-            where.add(sql, value)
-        return where
+    def _conditions(self, term: str) -> Conditions:
+        conditions = Conditions()
+        conditions.add("mark = jsonb_hash_extended(%s::jsonb, 0)", term)
+        for sql, value in self._range:
+            conditions.add(sql, value)
+        return conditions
 
 
-def marks_of(wanted: Mapping[str, Any]) -> list[str]:
-    """What leaves a mark: each value with the keys on the way to it, as a JSON array.
+def index_terms(metadata: Mapping[str, Any]) -> list[str]:
+    """Return the terms of metadata: each value with the keys that lead to it, as a JSON array.
 
-    Metadata that contain ``wanted`` have them all; those that have them all nearly always contain it. Arrays on the way
-    leave no trace: to ``@>`` it does not matter where in them something is.
+    Metadata that contain ``metadata`` have all of its terms; the converse nearly always holds too. Positions in arrays
+    are not part of a term, since ``@>`` ignores them.
     """
-    return [msgspec.json.encode(mark).decode() for mark in _marks((), wanted)]
+    return [msgspec.json.encode(term).decode() for term in _terms((), metadata)]
 
 
-def _marks(way: tuple[str, ...], value: Any) -> Iterator[tuple[Any, ...]]:
-    if isinstance(value, Mapping) and (value or not way):
-        for key, each in value.items():
-            yield from _marks((*way, key), each)
+def _terms(keys: tuple[str, ...], value: Any) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, Mapping) and (value or not keys):
+        for key, item in value.items():
+            yield from _terms((*keys, key), item)
     elif isinstance(value, list) and value:
-        for each in value:
-            yield from _marks(way, each)
+        for item in value:
+            yield from _terms(keys, item)
     else:
-        yield (*way, value)
+        yield (*keys, value)

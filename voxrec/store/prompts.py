@@ -1,8 +1,8 @@
-"""Prompts: custom announcements with their audio, and that none goes away while a Profile needs it."""
+"""Repository of Prompts: custom announcements with their audio. One that a Profile plays cannot be deleted."""
 
-# ruff: noqa: S608 - what is put into the statements are names of columns, all our own; values are parameters
+# ruff: noqa: S608 - only names of columns are formatted into statements; values are parameters
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -10,34 +10,38 @@ from uuid import UUID
 import msgspec
 
 from voxrec.cursor import Cursor
-from voxrec.errors import Conflict, FieldError, NotFound
+from voxrec.errors import Conflict, NotFound
 from voxrec.model import Prompt
-from voxrec.postgres.pool import Pool
+from voxrec.postgres.statement import Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
-from voxrec.store.keyset import Conditions, iterate_pages, newest
+from voxrec.store.keyset import Conditions, fetch_page
+from voxrec.store.repository import Repository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 _COLUMNS: Final = Columns(Prompt, jsonb=frozenset())
-_SELECT: Final = f"SELECT {_COLUMNS.listed} FROM prompts"
+_SELECT: Final = f"SELECT {_COLUMNS.column_list} FROM prompts"
 _INSERT: Final = f"""
-    INSERT INTO prompts ({_COLUMNS.listed}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
-    RETURNING {_COLUMNS.listed}
+    INSERT INTO prompts ({_COLUMNS.column_list}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
+    RETURNING {_COLUMNS.column_list}
 """
-_UPDATE: Final = f"UPDATE prompts SET ({_COLUMNS.listed}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s"
+_UPDATE: Final = f"UPDATE prompts SET ({_COLUMNS.column_list}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s"
 _UPDATE_WITH_AUDIO: Final = f"""
-    UPDATE prompts SET ({_COLUMNS.listed}, container, audio) = ROW ({_COLUMNS.placeholders}, %s, %s) WHERE id = %s
+    UPDATE prompts SET ({_COLUMNS.column_list}, container, audio) = ROW ({_COLUMNS.placeholders}, %s, %s)
+    WHERE id = %s
 """
-_USERS: Final = "SELECT id FROM profiles WHERE record_prompt_custom_id = %s ORDER BY created_at DESC, id DESC LIMIT %s"
-_NAMED: Final = 10  # Profiles that an error names
+_SELECT_PROFILES: Final = """
+    SELECT id FROM profiles WHERE record_prompt_custom_id = %s ORDER BY created_at DESC, id DESC LIMIT %s
+"""
+_MAX_LISTED_PROFILES: Final = 10  # in an error message
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFilter:
-    """Which Prompts are wanted: all."""
+    """Filters of a list; there are none."""
 
     def conditions(self) -> Conditions:
-        """The same, for PostgreSQL."""
+        """Return the filters as SQL."""
         return Conditions()
 
 
@@ -45,135 +49,117 @@ ALL_PROMPTS: Final = PromptFilter()
 
 
 class PromptAudio(NamedTuple):
-    """An announcement as it was uploaded; ``container`` is libsndfile's word for what it is."""
+    """The uploaded audio file of a Prompt; ``container`` is libsndfile's name of its format."""
 
     container: str
     sha256: str
     content: bytes
 
 
-def _unchecked(_: Prompt) -> None:
-    """Nothing stands against it."""
+class Prompts(Repository[Prompt, PromptFilter]):
+    """The table of Prompts."""
 
-
-class Prompts:
-    """The Prompts in PostgreSQL. Everything raises StoreUnavailable while it does not answer."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def get(self, prompt_id: UUID) -> Prompt:
-        """One Prompt. NotFound."""
-        rows = await self._pool.query(f"{_SELECT} WHERE id = %s", (prompt_id,))
-        if not rows:
-            raise NotFound(f"There is no prompt {prompt_id}.")
-        return _COLUMNS.struct(rows[0])
+    _resource = "prompt"
+    _no_filters = ALL_PROMPTS
 
     async def exists(self, prompt_id: UUID) -> bool:
-        """Whether there is one with this id."""
-        return bool(await self._pool.query("SELECT 1 FROM prompts WHERE id = %s", (prompt_id,)))
+        """Return whether a Prompt exists."""
+        return bool(await self._database.query("SELECT 1 FROM prompts WHERE id = %s", (prompt_id,)))
 
     async def audio(self, prompt_id: UUID) -> PromptAudio:
-        """What was uploaded. NotFound where there is no such Prompt, or it has no audio yet."""
-        rows = await self._pool.query("SELECT container, sha256, audio FROM prompts WHERE id = %s", (prompt_id,))
+        """Return the audio of a Prompt. Raises NotFound if the Prompt does not exist or has no audio."""
+        rows = await self._database.query("SELECT container, sha256, audio FROM prompts WHERE id = %s", (prompt_id,))
         if not rows:
-            raise NotFound(f"There is no prompt {prompt_id}.")
+            raise self._not_found(prompt_id)
         container, sha256, content = rows[0]
         if content is None:
             raise NotFound(f"Prompt {prompt_id} has no audio yet.")
         return PromptAudio(container, sha256, bytes(content))
 
     async def all(self) -> list[Prompt]:
-        """Every Prompt, newest first."""
+        """Return every Prompt, newest first."""
         return [prompt async for page in self.pages() for prompt in page]
 
-    def pages(self, wanted: PromptFilter = ALL_PROMPTS, size: int = 500) -> AsyncIterator[list[Prompt]]:
-        """Every Prompt, newest first, ``size`` of them at a time."""
-        return iterate_pages(lambda after: self.page(wanted, size, after), size)
-
-    async def page(
-        self, wanted: PromptFilter = ALL_PROMPTS, limit: int = 500, after: Cursor | None = None
-    ) -> list[Prompt]:
-        """At most ``limit`` Prompts, newest first, from behind ``after`` on."""
-        where = wanted.conditions()
-        rows = await newest(self._pool, _SELECT, where, limit, after)
-        return [_COLUMNS.struct(row) for row in rows]
-
     async def create(self, prompt: Prompt, hook: TransactionHook[Prompt] = NO_HOOK) -> Prompt:
-        """Add one without audio, and do ``hook``. Conflict where its id is in use."""
+        """Insert a Prompt without audio, run ``hook``, and return the Prompt as stored.
+
+        Raises Conflict if its id is in use.
+        """
 
         async def work(transaction: Transaction) -> Prompt:
-            rows = await transaction.query(_INSERT, _COLUMNS.values(prompt))
+            rows = await transaction.query(_INSERT, _COLUMNS.params(prompt))
             if not rows:
-                fault = FieldError("id", f"{prompt.id} is in use by another prompt")
-                raise Conflict("The prompt collides with another one.", [fault])
-            stored = _COLUMNS.struct(rows[0])
+                raise self._collision([self._id_in_use(prompt.id)])
+            stored = self._from_row(rows[0])
             await hook(transaction, stored)
             return stored
 
-        return await self._pool.transaction(work)
+        return await self._database.transaction(work)
 
     async def update(self, prompt_id: UUID, change: Callable[[Prompt], Prompt]) -> Prompt:
-        """Put what ``change`` makes of it in the place of a Prompt, whose audio stays. NotFound."""
+        """Replace a Prompt by ``change(old)``, except for its audio, and return it. Raises NotFound."""
 
         async def work(transaction: Transaction) -> Prompt:
-            old = await _locked(transaction, prompt_id)
-            new = msgspec.structs.replace(change(old), id=old.id, created_at=old.created_at)
-            await transaction.execute(_UPDATE, (*_COLUMNS.values(new), old.id))
+            new = apply_change(change, await self._lock(transaction, prompt_id))
+            await transaction.execute(_UPDATE, (*_COLUMNS.params(new), new.id))
             return new
 
-        return await self._pool.transaction(work)
+        return await self._database.transaction(work)
 
     async def put_audio(self, prompt_id: UUID, audio: PromptAudio, change: Callable[[Prompt], Prompt]) -> Prompt:
-        """Give a Prompt its audio, in the place of any that it had. NotFound."""
+        """Replace a Prompt by ``change(old)``, and its audio. Raises NotFound."""
 
         async def work(transaction: Transaction) -> Prompt:
-            old = await _locked(transaction, prompt_id)
-            told = msgspec.structs.replace(
-                change(old), id=old.id, created_at=old.created_at, size=len(audio.content), sha256=audio.sha256
-            )
-            stored = (*_COLUMNS.values(told), audio.container, audio.content, old.id)
-            await transaction.execute(_UPDATE_WITH_AUDIO, stored)
-            return told
+            changed = apply_change(change, await self._lock(transaction, prompt_id))
+            new = msgspec.structs.replace(changed, size=len(audio.content), sha256=audio.sha256)
+            params = (*_COLUMNS.params(new), audio.container, audio.content, new.id)
+            await transaction.execute(_UPDATE_WITH_AUDIO, params)
+            return new
 
-        return await self._pool.transaction(work)
+        return await self._database.transaction(work)
 
     async def delete_audio(self, prompt_id: UUID, change: Callable[[Prompt], Prompt]) -> Prompt:
-        """Take a Prompt's audio away. NotFound; Conflict, naming them, where Profiles play it."""
+        """Replace a Prompt by ``change(old)``, and delete its audio.
+
+        Raises NotFound, and Conflict, naming them, if Profiles play the Prompt.
+        """
 
         async def work(transaction: Transaction) -> Prompt:
-            old = await _locked(transaction, prompt_id)
+            old = await self._lock(transaction, prompt_id)
             await _require_unused(transaction, old)
-            bare = msgspec.structs.replace(
-                change(old), id=old.id, created_at=old.created_at, duration=None, size=None, sha256=None
-            )
-            await transaction.execute(_UPDATE_WITH_AUDIO, (*_COLUMNS.values(bare), None, None, old.id))
-            return bare
+            new = msgspec.structs.replace(apply_change(change, old), duration=None, size=None, sha256=None)
+            await transaction.execute(_UPDATE_WITH_AUDIO, (*_COLUMNS.params(new), None, None, new.id))
+            return new
 
-        return await self._pool.transaction(work)
+        return await self._database.transaction(work)
 
-    async def delete(self, prompt_id: UUID, check: Callable[[Prompt], None] = _unchecked) -> None:
-        """Remove one, unless ``check`` raises. NotFound; Conflict, naming them, where Profiles play it."""
+    async def delete(self, prompt_id: UUID, check: Callable[[Prompt], None] = no_check) -> None:
+        """Delete a Prompt unless ``check`` raises. Raises NotFound, and Conflict, naming them, if Profiles play it."""
 
         async def work(transaction: Transaction) -> None:
-            old = await _locked(transaction, prompt_id)
+            old = await self._lock(transaction, prompt_id)
             check(old)
             await _require_unused(transaction, old)
             await transaction.execute("DELETE FROM prompts WHERE id = %s", (prompt_id,))
 
-        await self._pool.transaction(work)
+        await self._database.transaction(work)
 
+    async def _fetch_page(self, filters: PromptFilter, limit: int, after: Cursor | None) -> list[Row]:
+        return await fetch_page(self._database, _SELECT, filters.conditions(), limit, after)
 
-async def _locked(transaction: Transaction, prompt_id: UUID) -> Prompt:
-    """The Prompt; until the transaction ends no Profile can begin to refer to it."""
-    rows = await transaction.query(f"{_SELECT} WHERE id = %s FOR UPDATE", (prompt_id,))
-    if not rows:
-        raise NotFound(f"There is no prompt {prompt_id}.")
-    return _COLUMNS.struct(rows[0])
+    def _select_by_id(self, resource_id: UUID) -> tuple[str, tuple[object, ...]]:
+        return f"{_SELECT} WHERE id = %s", (resource_id,)
+
+    def _from_row(self, row: Row) -> Prompt:
+        return _COLUMNS.from_row(row)
 
 
 async def _require_unused(transaction: Transaction, prompt: Prompt) -> None:
-    users = [user for (user,) in await transaction.query(_USERS, (prompt.id, _NAMED + 1))]
-    if users:
-        named = ", ".join(map(str, users[:_NAMED])) + (" and more" if len(users) > _NAMED else "")
-        raise Conflict(f"Prompt {prompt.id} is in use by the {'profile' if len(users) == 1 else 'profiles'} {named}.")
+    """Raise Conflict if a Profile plays a Prompt. While the Prompt is locked, no further Profile can refer to it."""
+    rows = await transaction.query(_SELECT_PROFILES, (prompt.id, _MAX_LISTED_PROFILES + 1))
+    profile_ids = [profile_id for (profile_id,) in rows]
+    if profile_ids:
+        listed = ", ".join(map(str, profile_ids[:_MAX_LISTED_PROFILES]))
+        more = " and more" if len(profile_ids) > _MAX_LISTED_PROFILES else ""
+        noun = "profile" if len(profile_ids) == 1 else "profiles"
+        raise Conflict(f"Prompt {prompt.id} is in use by the {noun} {listed}{more}.")

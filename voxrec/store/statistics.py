@@ -1,4 +1,4 @@
-"""How much there is of what: a few numbers for whoever watches over voxrec."""
+"""Statistics of the database, for the metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,22 +6,23 @@ from typing import Final
 
 from voxrec.postgres.database import Database
 
-# Those that are completed or absent would have to be read one by one, and they are millions; the others have an index.
-_UNFINISHED: Final = """
+# Completed and absent Recordings are not counted: there are millions, and counting reads each of them. The other states
+# have an index.
+_RECORDINGS_BY_STATE: Final = """
     SELECT state, count(*) FROM recordings WHERE state NOT IN ('completed', 'absent') GROUP BY state
 """
-_ALL: Final = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'recordings'::regclass"
-_OWED: Final = """
+_TOTAL_RECORDINGS: Final = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'recordings'::regclass"
+_PENDING_JOBS: Final = """
     SELECT kind, count(*), count(*) FILTER (WHERE due_at <= now()),
            extract(epoch FROM now() - min(created_at))::float8
     FROM jobs WHERE done_at IS NULL AND NOT dead GROUP BY kind
 """
-_DEAD: Final = "SELECT kind, count(*) FROM jobs WHERE dead GROUP BY kind"
+_DEAD_JOBS: Final = "SELECT kind, count(*) FROM jobs WHERE dead GROUP BY kind"
 
 
 @dataclass(frozen=True, slots=True)
 class PendingJobs:
-    """Jobs of one kind that are to be done: how many, how many are due, and the age of the oldest in seconds."""
+    """Jobs of one kind that are not done: their number, how many are due, and the age of the oldest in seconds."""
 
     count: int = 0
     due: int = 0
@@ -30,7 +31,11 @@ class PendingJobs:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Recordings by state, without those completed or absent; about how many there are in all; jobs by kind."""
+    """Numbers of Recordings and jobs.
+
+    ``recordings`` is by state, without completed and absent ones; ``total_recordings`` is the planner's estimate;
+    ``pending`` and ``dead`` are by kind of job.
+    """
 
     recordings: Mapping[str, int]
     total_recordings: int
@@ -39,9 +44,9 @@ class Statistics:
 
 
 async def read_statistics(database: Database) -> Statistics:
-    """The figures of the whole database. StoreUnavailable."""
-    unfinished = await database.query(_UNFINISHED)
-    ((estimate,),) = await database.query(_ALL)
-    owed = await database.query(_OWED)
-    dead = await database.query(_DEAD)
-    return Statistics(dict(unfinished), estimate, {kind: PendingJobs(*rest) for kind, *rest in owed}, dict(dead))
+    """Read the statistics. Raises StoreUnavailable."""
+    recordings = await database.query(_RECORDINGS_BY_STATE)
+    ((total,),) = await database.query(_TOTAL_RECORDINGS)
+    pending = await database.query(_PENDING_JOBS)
+    dead = await database.query(_DEAD_JOBS)
+    return Statistics(dict(recordings), total, {kind: PendingJobs(*rest) for kind, *rest in pending}, dict(dead))
