@@ -76,7 +76,8 @@ NOTES: Final = f"""
 What still grows: two things that are each frequent and hardly ever meet, such as a Profile and a caller's number with a
 hundred thousand Recordings each and a handful in common. All rows of one of them may have to be gone through for a
 page. So it is for `from` together with `to`, for either together with a Profile or a state, for `q` together with any
-of these where {COMMON_TERM_ROWS:,} Recordings or more contain it, and for `q` of several values that so many contain; also for
+of these where {COMMON_TERM_ROWS:,} Recordings or more contain it, and for `q` of several values that so many
+contain; also for
 `state=completed` where hardly any are, and for a token that is limited to 200 Profiles or more, all of them without
 calls for long. One that is limited to fewer looks into each, which with 190 takes PostgreSQL about 4 ms, however many
 Recordings there are.
