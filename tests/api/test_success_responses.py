@@ -15,9 +15,9 @@ from tests.database import until
 from tests.subtest import subtest
 from tests.web.wire import connected
 from voxrec.api.health import Liveness, Readiness
-from voxrec.api.jobs import SHOWN as JOB_SHOWN
+from voxrec.api.jobs import JobModel
 from voxrec.api.peaks import Peaks
-from voxrec.api.recordings import SHOWN
+from voxrec.api.recording_representation import RecordingModel
 from voxrec.model import AuditEntry, Call, Profile, Prompt, RecordingState, Token
 
 PROFILE: Final = "11111111-1111-4111-8111-111111111111"
@@ -52,19 +52,19 @@ ROWS: Final = (
     Row("PUT", "/profiles", 201, Profile, json={}, location="/profiles/"),
     Row("GET", f"/profiles/{PROFILE}", 200, Profile),
     Row("POST", f"/profiles/{PROFILE}", 200, Profile, json={"record": True}),
-    Row("GET", "/recordings", 200, list[SHOWN]),
-    Row("PUT", "/recordings", 201, SHOWN, json={"profileId": PROFILE}, location="/recordings/"),
-    Row("GET", f"/recordings/{RECORDING}", 200, SHOWN),
-    Row("POST", f"/recordings/{RECORDING}", 200, SHOWN, json={"metadata": {"a": 1}}),
-    Row("GET", f"/profiles/{PROFILE}/recordings", 200, list[SHOWN]),
-    Row("PUT", f"/profiles/{PROFILE}/recordings", 201, list[SHOWN], json={}, location="/recordings/"),
-    Row("GET", f"/profiles/{PROFILE}/recordings/{RECORDING}", 200, SHOWN),
-    Row("POST", f"/profiles/{PROFILE}/recordings/{RECORDING}", 200, SHOWN, json={"legalHold": False}),
+    Row("GET", "/recordings", 200, list[RecordingModel]),
+    Row("PUT", "/recordings", 201, RecordingModel, json={"profileId": PROFILE}, location="/recordings/"),
+    Row("GET", f"/recordings/{RECORDING}", 200, RecordingModel),
+    Row("POST", f"/recordings/{RECORDING}", 200, RecordingModel, json={"metadata": {"a": 1}}),
+    Row("GET", f"/profiles/{PROFILE}/recordings", 200, list[RecordingModel]),
+    Row("PUT", f"/profiles/{PROFILE}/recordings", 201, list[RecordingModel], json={}, location="/recordings/"),
+    Row("GET", f"/profiles/{PROFILE}/recordings/{RECORDING}", 200, RecordingModel),
+    Row("POST", f"/profiles/{PROFILE}/recordings/{RECORDING}", 200, RecordingModel, json={"legalHold": False}),
     Row("GET", f"/recordings/{RECORDING}/audio", 200, "audio/wav"),
     Row("HEAD", f"/recordings/{RECORDING}/audio", 200, "audio/wav"),
     Row("GET", f"/recordings/{RECORDING}/peaks", 200, Peaks),
     Row("GET", f"/recordings/{RECORDING}/peaks.png", 200, "image/png"),
-    Row("PUT", f"/recordings/{PENDING}/audio", 200, SHOWN, data=make_wav()),
+    Row("PUT", f"/recordings/{PENDING}/audio", 200, RecordingModel, data=make_wav()),
     Row("GET", "/prompts", 200, list[Prompt]),
     Row("PUT", "/prompts", 201, Prompt, json={"id": PROMPT_ID, "name": "Welcome"}, location="/prompts/"),
     Row("GET", f"/prompts/{PROMPT_ID}", 200, Prompt),
@@ -77,9 +77,9 @@ ROWS: Final = (
     Row("GET", f"/calls/{CALL}", 200, Call),
     Row("POST", f"/calls/{CALL}", 200, Call, json={"recording": True}),
     Row("DELETE", f"/calls/{CALL}", 204, None),
-    Row("GET", "/jobs", 200, list[JOB_SHOWN]),
-    Row("GET", f"/jobs/{JOB}", 200, JOB_SHOWN),
-    Row("POST", f"/jobs/{JOB}", 200, JOB_SHOWN, json={"state": "pending"}),
+    Row("GET", "/jobs", 200, list[JobModel]),
+    Row("GET", f"/jobs/{JOB}", 200, JobModel),
+    Row("POST", f"/jobs/{JOB}", 200, JobModel, json={"state": "pending"}),
     Row("PUT", "/tokens", 201, Token, json={"name": "crm", "role": "read"}, location="/tokens/"),
     Row("GET", "/tokens", 200, list[Token]),
     Row("GET", "/audit", 200, list[AuditEntry]),

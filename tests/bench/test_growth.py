@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from bench.growth import Explaining, explained, fill, indexes, questions
 from tests.database import administer, cluster
-from voxrec.api.recordings import _FILTERS, _filter
+from voxrec.api.recordings import FILTERS, recording_filter
 from voxrec.store.recordings import Recordings
 from voxrec.web.pagination import PAGINATION
 from voxrec.web.query import parse_query
@@ -36,10 +36,10 @@ class GrowthTests(TestCase):
     def test_rest_is_asked_for_the_same(self) -> None:
         for question in questions(SIZE):
             address = urlsplit(question.path)
-            values = parse_query(parse_qsl(address.query), {**_FILTERS, **PAGINATION})
+            values = parse_query(parse_qsl(address.query), {**FILTERS, **PAGINATION})
             self.assertEqual((values.pop("limit"), values.pop("cursor", None)), (50, question.after))
             below = address.path.split("/")[2:-1]
-            asked = _filter(values, UUID(below[0]) if below else None)
+            asked = recording_filter(values, UUID(below[0]) if below else None)
             wanted = replace(question.wanted, states=tuple(question.wanted.states))
             self.assertEqual(replace(asked, states=tuple(asked.states)), wanted)
 

@@ -11,7 +11,8 @@ from twisted.web.resource import Resource
 
 from voxrec.api.audio import AudioRoutes
 from voxrec.api.audio_conversion import AudioConverter
-from voxrec.api.audit import AuditMiddleware, AuditRoutes
+from voxrec.api.audit import AuditRoutes
+from voxrec.api.audit_middleware import AuditMiddleware
 from voxrec.api.calls import CallControl, CallRoutes
 from voxrec.api.clock import utc_now
 from voxrec.api.event_broadcaster import EventBroadcaster
@@ -22,6 +23,7 @@ from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.peaks import PeaksRoutes
 from voxrec.api.profiles import ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
+from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
 from voxrec.api.tokens import TokenRoutes
 from voxrec.api.validation import ProfileValidator
@@ -132,7 +134,6 @@ class RestApp:
         profiles, recordings = Scoped(repositories.profiles), Scoped(repositories.recordings)
         validator = ProfileValidator(settings.allowed_hosts, settings.formats, repositories.prompts.exists)
         converter = AudioConverter(archive, settings.upload_directory, defer_to_thread)
-        recording_routes = RecordingRoutes(recordings, profiles, calls, settings.formats, url, now)
 
         auditing = AuditMiddleware(repositories.audit, now, call_handler)
         idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle)
@@ -147,13 +148,13 @@ class RestApp:
         )
         for routes in (
             ProfileRoutes(profiles, validator, url, now).routes(),
-            recording_routes.routes(),
+            RecordingRoutes(recordings, profiles, calls, settings.formats, url, now).routes(),
             PromptRoutes(repositories.prompts, url, now, defer_to_thread).routes(),
             AudioRoutes(
                 recordings,
                 archive,
                 converter,
-                recording_routes.representation,
+                recording_representation(url),
                 now,
                 settings.audio_limit,
                 defer_to_thread,

@@ -1,16 +1,25 @@
 """/recordings/<id>/audio: download of a Recording's audio, and its upload for imported Recordings."""
 
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import msgspec
 
 from voxrec.api.audio_conversion import AudioConverter
-from voxrec.api.audio_files import REVALIDATED, AudioDamaged, FileSection, NoAudioYet, open_audio, require_audio
+from voxrec.api.audio_files import (
+    AUDIO_TYPES,
+    REVALIDATED,
+    AudioDamaged,
+    FileSection,
+    NoAudioYet,
+    open_audio,
+    require_audio,
+)
 from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, inspect_audio
 from voxrec.api.clock import UtcNow
-from voxrec.api.recordings import SHOWN
+from voxrec.api.recording_representation import RecordingModel
+from voxrec.api.resources import Representation, touched
 from voxrec.archive.interface import Archive
 from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS, AudioFormat, find_format
@@ -20,18 +29,16 @@ from voxrec.store.recordings import Recordings
 from voxrec.threads import DeferToThread
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import OCTET_STREAM, FileBody
-from voxrec.web.conditions import etag_of
 from voxrec.web.errors import RangeNotSatisfiable
 from voxrec.web.parameters import one_of
 from voxrec.web.query import QueryParameter
 from voxrec.web.ranges import ByteRange, parse_range
 from voxrec.web.request import Request, Upload
-from voxrec.web.response import Response, updated
+from voxrec.web.response import Response
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _MAX_UPLOAD_DURATION: Final = 86400.0  # seconds
 _MAX_CHANNELS: Final = 2
-AUDIO_TYPES: Final = tuple(sorted({*(known.media_type for known in FORMATS.values()), OCTET_STREAM}))
 _PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
     "format": one_of([*FORMATS], "The format to convert the audio to."),
     "channel": one_of([*AudioChannel], "One channel of a recording that has two, or both mixed."),
@@ -45,14 +52,14 @@ class NotPending(Conflict):
 
 
 class AudioRoutes:
-    """The routes of a Recording's audio. ``upload_limit`` is in bytes; ``represent`` encodes a Recording as JSON."""
+    """The audio of Recordings. ``upload_limit`` is in bytes."""
 
     def __init__(
         self,
         recordings: Scoped[Recordings],
         archive: Archive,
         converter: AudioConverter,
-        represent: Callable[[Recording], bytes],
+        representation: Representation[Recording],
         now: UtcNow,
         upload_limit: int,
         defer_to_thread: DeferToThread,
@@ -60,7 +67,7 @@ class AudioRoutes:
         self._recordings = recordings
         self._archive = archive
         self._converter = converter
-        self._represent = represent
+        self._representation = representation
         self._now = now
         self._upload_limit = upload_limit
         self._defer_to_thread = defer_to_thread
@@ -72,7 +79,7 @@ class AudioRoutes:
                 *("PUT", "/recordings/<id>/audio", Role.PROVISION, self._upload),
                 profile_scoped=True,
                 body=FileBody(ACCEPTED_TYPES, self._upload_limit),
-                response_model=SHOWN,
+                response_model=RecordingModel,
                 request_headers=CONDITIONAL,
                 response_headers=ETAG,
                 errors=(NotPending, NotAudio),
@@ -169,7 +176,7 @@ class AudioRoutes:
             stored = await self._defer_to_thread(
                 self._archive.put, upload.path, current.id, started_at, audio_format.suffix
             )
-            return msgspec.structs.replace(
+            completed = msgspec.structs.replace(
                 current,
                 state=RecordingState.COMPLETED,
                 format=audio_format.name,
@@ -178,13 +185,13 @@ class AudioRoutes:
                 path=stored.path,
                 size=stored.size,
                 sha256=stored.sha256,
-                updated_at=max(current.updated_at, self._now()),
             )
+            return touched(completed, self._now)
 
-        return updated(self._represent(await recordings.update_async(request.id, complete)))
+        return self._representation.updated(await recordings.update_async(request.id, complete))
 
     def _require_pending(self, request: Request, recording: Recording) -> None:
-        request.conditions.require(etag_of(self._represent(recording)))
+        self._representation.require_version(request, recording)
         if recording.state is not RecordingState.PENDING:
             raise NotPending(
                 f"Recording {recording.id} is {recording.state}; audio can be uploaded only while pending."

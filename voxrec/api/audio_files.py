@@ -4,11 +4,15 @@ import os
 from typing import Final
 
 from voxrec.archive.interface import Archive
+from voxrec.audio.formats import FORMATS
 from voxrec.errors import NotFound
 from voxrec.model import Recording, RecordingState
 from voxrec.threads import DeferToThread
+from voxrec.web.body import OCTET_STREAM
 from voxrec.web.errors import RestError
 
+AUDIO_TYPES: Final = tuple(sorted({*(each.media_type for each in FORMATS.values()), OCTET_STREAM}))
+"""The media types of audio in responses."""
 REVALIDATED: Final = {"Cache-Control": "private, no-cache"}
 """Response headers: only the client may cache the audio, and has to revalidate it."""
 _BLOCK_SIZE: Final = 1 << 17  # bytes

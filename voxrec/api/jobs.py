@@ -1,121 +1,114 @@
-"""/jobs: what is still owed to Recordings, and what was given up and why."""
+"""/jobs: retrieval, restart and deletion of jobs."""
 
 from collections.abc import Mapping
 from functools import partial
+from inspect import getdoc
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import fields
 
+from voxrec.api.resources import Representation
 from voxrec.errors import Conflict
 from voxrec.model import Job, JobKind, JobState
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
-from voxrec.web.conditions import etag_of
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import some_of, uuid
 from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
-from voxrec.web.response import Response, conditional_get, no_content, updated
+from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
-_UNDONE: Final = tuple(state for state in JobState if state is not JobState.DONE)
-_INTERNAL: Final = frozenset({"path", "claims"})
-_CHANGE: Final[Any] = msgspec.defstruct("Job", [("state", Literal["pending"])])
-SHOWN: Final[Any] = msgspec.defstruct(
+_INTERNAL_FIELDS: Final = frozenset({"path", "claims"})
+_LISTED_STATES: Final = tuple(state for state in JobState if state is not JobState.DONE)
+_UpdateModel: Final[Any] = msgspec.defstruct("Job", [("state", Literal["pending"])])
+JobModel: Final[Any] = msgspec.defstruct(
     "Job",
-    [(f.name, f.type, msgspec.field(name=f.encode_name)) for f in fields(Job) if f.name not in _INTERNAL],
-    namespace={
-        "__doc__": """One step owed to a Recording: finishing its files, mailing it, erasing what was deleted.
-
-        ``attempts`` counts those begun since it came, or was started again; ``lastError`` is why the last one failed.
-        """
-    },
+    [
+        (field.name, field.type, msgspec.field(name=field.encode_name))
+        for field in fields(Job)
+        if field.name not in _INTERNAL_FIELDS
+    ],
+    namespace={"__doc__": f"{getdoc(Job)} ``lastError`` is the reason why the last attempt failed."},
 )
+"""The type of a Job in responses."""
+_FILTERS: Final[dict[str, QueryParameter[Any]]] = {
+    "state": some_of(_LISTED_STATES, "Only jobs in these states, separated by commas.", example="dead"),
+    "kind": some_of([*JobKind], "Only jobs of these kinds, separated by commas.", example="mail"),
+    "recordingId": uuid("Only jobs of this recording."),
+}
+
+
+def _encode(job: Job) -> bytes:
+    document = msgspec.to_builtins(job, order="deterministic")
+    return msgspec.json.encode({key: value for key, value in document.items() if key not in _INTERNAL_FIELDS})
+
+
+_REPRESENTATION: Final = Representation(_encode)
 
 
 class JobRoutes:
-    """What is owed to Recordings. What is done is in no list, and can be looked at by its id."""
+    """Jobs: the pending and failed work for recordings. Completed jobs are not listed."""
 
     def __init__(self, jobs: Scoped[Jobs], public_url: str) -> None:
         self._jobs = jobs
         self._public_url = public_url
 
     def routes(self) -> tuple[Route, ...]:
-        """The route table."""
+        """Return the routes."""
         route = partial(Route, profile_scoped=True)
+        with_representation = partial(
+            route, response_model=JobModel, request_headers=CONDITIONAL, response_headers=ETAG
+        )
         return (
             route(
                 *("GET", "/jobs", Role.READ, self._list),
-                response_model=list[SHOWN],
+                response_model=list[JobModel],
                 query=_FILTERS | PAGINATION,
                 response_headers=LINK,
             ),
-            route(
-                "GET",
-                "/jobs/<id>",
-                Role.READ,
-                self._show,
-                response_model=SHOWN,
-                request_headers=CONDITIONAL,
-                response_headers=ETAG,
-            ),
-            route(
+            with_representation("GET", "/jobs/<id>", Role.READ, self._get),
+            with_representation(
                 *("POST", "/jobs/<id>", Role.PROVISION, self._restart),
-                body=JsonBody(_CHANGE, required=frozenset({"state"})),
-                response_model=SHOWN,
-                request_headers=CONDITIONAL,
-                response_headers=ETAG,
+                body=JsonBody(_UpdateModel, required=frozenset({"state"})),
                 errors=(Conflict,),
-                summary="Start a job again",
+                summary="Restart a job",
             ),
             route(
-                *("DELETE", "/jobs/<id>", Role.PROVISION, self._drop),
+                *("DELETE", "/jobs/<id>", Role.PROVISION, self._delete),
                 request_headers=CONDITIONAL,
                 errors=(Conflict,),
-                summary="Give up a dead job for good",
+                summary="Delete a dead job",
             ),
         )
 
     async def _list(self, request: Request) -> Response:
-        listing = Paginator(self._jobs.visible_to(request.principal), _representation, self._public_url)
-        return await listing.respond(request, _filter(request.query))
+        jobs = self._jobs.visible_to(request.principal)
+        return await Paginator(jobs, _encode, self._public_url).respond(request, _job_filter(request.query))
 
-    async def _show(self, request: Request) -> Response:
-        return conditional_get(
-            request.conditions, _representation(await self._jobs.visible_to(request.principal).get(request.id))
-        )
+    async def _get(self, request: Request) -> Response:
+        return _REPRESENTATION.retrieved(request, await self._jobs.visible_to(request.principal).get(request.id))
 
     async def _restart(self, request: Request) -> Response:
-        """Try a dead job, or one that waits, at once and as if for the first time; whoever refused a mail gets it."""
-        return updated(
-            _representation(
-                await self._jobs.visible_to(request.principal).restart(request.id, partial(_require_same, request))
-            )
-        )
+        """Attempt a dead or pending job again now, with all its attempts.
 
-    async def _drop(self, request: Request) -> Response:
-        """What it was to do stays undone. A Recording that is not finished yet cannot do without its job."""
-        await self._jobs.visible_to(request.principal).delete(request.id, partial(_require_same, request))
+        A mail is sent again to recipients that the mail server refused.
+        """
+        jobs = self._jobs.visible_to(request.principal)
+        job = await jobs.restart(request.id, partial(_REPRESENTATION.require_version, request))
+        return _REPRESENTATION.updated(job)
+
+    async def _delete(self, request: Request) -> Response:
+        """Delete a dead job. Its work is not done.
+
+        A job of the kind `finish` cannot be deleted, because its recording would remain unfinished.
+        """
+        jobs = self._jobs.visible_to(request.principal)
+        await jobs.delete(request.id, partial(_REPRESENTATION.require_version, request))
         return no_content()
 
 
-def _representation(job: Job) -> bytes:
-    told = msgspec.to_builtins(job, order="deterministic")
-    return msgspec.json.encode({key: value for key, value in told.items() if key not in _INTERNAL})
-
-
-def _require_same(request: Request, job: Job) -> None:
-    request.conditions.require(etag_of(_representation(job)))
-
-
-def _filter(query: Mapping[str, Any]) -> JobFilter:
+def _job_filter(query: Mapping[str, Any]) -> JobFilter:
     return JobFilter(kinds=query.get("kind", ()), states=query.get("state", ()), recording_id=query.get("recordingId"))
-
-
-_FILTERS: Final[dict[str, QueryParameter[Any]]] = {
-    "state": some_of(_UNDONE, "States of a job.", example="dead"),
-    "kind": some_of([*JobKind], "Kinds of work.", example="mail"),
-    "recordingId": uuid("Id of the Recording."),
-}

@@ -1,4 +1,4 @@
-"""/profiles: whom to call, and how to record."""
+"""/profiles: creation, retrieval, update and deletion of Profiles."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from voxrec.api.clock import UtcNow
-from voxrec.api.resources import initial_values
+from voxrec.api.resources import Representation, apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import ProfileValidator, validate_profile
 from voxrec.errors import Conflict
@@ -15,26 +15,31 @@ from voxrec.model import Profile
 from voxrec.store.profiles import ProfileFilter, Profiles
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody, PartialUpdateBody
-from voxrec.web.conditions import etag_of
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import text
 from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.request import Request
-from voxrec.web.response import Response, conditional_get, created, no_content, updated
+from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
-_OURS: Final = frozenset({"createdAt", "updatedAt"})
+_READ_ONLY: Final = frozenset({"createdAt", "updatedAt"})
 _FILTERS: Final = {"number": text, "email": text, "remoteSipUri": text}
-
 _CUSTOM_PROMPT_SCHEMA: Final[Mapping[str, Any]] = {
     "if": {"properties": {"recordPrompt": {"const": "custom"}}, "required": ["recordPrompt"]},
     "then": {"properties": {"recordPromptCustomId": {"type": "string"}}, "required": ["recordPromptCustomId"]},
 }
-"""JSON Schema: a new Profile with a custom prompt names it."""
+"""JSON Schema: a new Profile with recordPrompt "custom" requires recordPromptCustomId."""
+
+
+def _encode(profile: Profile) -> bytes:
+    return msgspec.json.encode(profile, order="deterministic")  # PostgreSQL does not keep the order of metadata keys
+
+
+_REPRESENTATION: Final = Representation(_encode)
 
 
 class ProfileRoutes:
-    """The routes of Profiles, and their collection."""
+    """Profiles: whom to call and how to record, for a dialled id or number."""
 
     def __init__(self, profiles: Scoped[Profiles], validator: ProfileValidator, public_url: str, now: UtcNow) -> None:
         self._profiles = profiles
@@ -43,15 +48,17 @@ class ProfileRoutes:
         self._now = now
 
     def routes(self) -> tuple[Route, ...]:
-        """The route table."""
-        seen = partial(Route, profile_scoped=True)
-        properties = {"recordFormat": {"enum": list(self._validator.formats)}}
+        """Return the routes."""
+        route = partial(Route, profile_scoped=True)
+        with_representation = partial(route, response_model=Profile, request_headers=CONDITIONAL, response_headers=ETAG)
+        validation: dict[str, Any] = {
+            "value_validators": (self._validator.validate_values,),
+            "validators": (validate_profile,),
+            "properties": {"recordFormat": {"enum": list(self._validator.formats)}},
+        }
         return (
-            seen(
-                "GET",
-                "/profiles",
-                Role.READ,
-                self._list,
+            route(
+                *("GET", "/profiles", Role.READ, self._list),
                 response_model=list[Profile],
                 query=_FILTERS | PAGINATION,
                 response_headers=LINK,
@@ -60,12 +67,10 @@ class ProfileRoutes:
                 *("PUT", "/profiles", Role.PROVISION, self._create),
                 body=JsonBody(
                     Profile,
-                    read_only=_OURS,
+                    read_only=_READ_ONLY,
                     initial_values=partial(initial_values, self._now),
-                    value_validators=(self._validator.validate_values,),
-                    validators=(validate_profile,),
-                    properties=properties,
                     keywords=_CUSTOM_PROMPT_SCHEMA,
+                    **validation,
                 ),
                 response_model=Profile,
                 idempotent=True,
@@ -73,83 +78,48 @@ class ProfileRoutes:
                 response_headers=("ETag", "Location"),
                 errors=(Conflict,),
             ),
-            seen(
-                "GET",
-                "/profiles/<id>",
-                Role.READ,
-                self._show,
-                response_model=Profile,
-                request_headers=CONDITIONAL,
-                response_headers=ETAG,
-            ),
-            seen(
-                *("POST", "/profiles/<id>", Role.PROVISION, self._change),
-                body=PartialUpdateBody(
-                    Profile,
-                    read_only=_OURS | {"id"},
-                    value_validators=(self._validator.validate_values,),
-                    validators=(validate_profile,),
-                    properties=properties,
-                ),
-                response_model=Profile,
-                request_headers=CONDITIONAL,
+            with_representation("GET", "/profiles/<id>", Role.READ, self._get),
+            with_representation(
+                *("POST", "/profiles/<id>", Role.PROVISION, self._update),
+                body=PartialUpdateBody(Profile, read_only=_READ_ONLY | {"id"}, **validation),
                 audit_in_transaction=True,
-                response_headers=ETAG,
                 errors=(Conflict,),
             ),
-            seen("DELETE", "/profiles/<id>", Role.PROVISION, self._delete, request_headers=CONDITIONAL),
+            route("DELETE", "/profiles/<id>", Role.PROVISION, self._delete, request_headers=CONDITIONAL),
         )
 
     async def _list(self, request: Request) -> Response:
-        listing = Paginator(self._profiles.visible_to(request.principal), representation, self._public_url)
-        return await listing.respond(request, _filter(request.query))
+        profiles = self._profiles.visible_to(request.principal)
+        return await Paginator(profiles, _encode, self._public_url).respond(request, _profile_filter(request.query))
 
     async def _create(self, request: Request) -> Response:
-        profile: Profile = request.body
-        return self._told(
-            await self._profiles.visible_to(request.principal).create(profile, transaction_hook(request, self._told))
-        )
+        """Create a profile. A client may choose its `id`, a UUID of version 4."""
+        profiles = self._profiles.visible_to(request.principal)
+        return self._created(await profiles.create(request.body, transaction_hook(request, self._created)))
 
-    def _told(self, stored: Profile) -> Response:
-        return created(f"{self._public_url}/profiles/{stored.id}", representation(stored))
+    def _created(self, stored: Profile) -> Response:
+        return _REPRESENTATION.created(stored, f"{self._public_url}/profiles/{stored.id}")
 
-    async def _show(self, request: Request) -> Response:
-        return conditional_get(
-            request.conditions, representation(await self._profiles.visible_to(request.principal).get(request.id))
-        )
+    async def _get(self, request: Request) -> Response:
+        profile = await self._profiles.visible_to(request.principal).get(request.id)
+        return _REPRESENTATION.retrieved(request, profile)
 
-    async def _change(self, request: Request) -> Response:
-        stored = await self._profiles.visible_to(request.principal).update(
-            request.id, partial(self._edited, request), transaction_hook(request, _changed)
-        )
-        return _changed(stored)
+    async def _update(self, request: Request) -> Response:
+        """Change a profile. Fields that are not given are not changed."""
+        profiles = self._profiles.visible_to(request.principal)
+        hook = transaction_hook(request, _REPRESENTATION.updated)
+        return _REPRESENTATION.updated(await profiles.update(request.id, partial(self._apply_update, request), hook))
 
-    def _edited(self, request: Request, current: Profile) -> Profile:
-        """What becomes of a Profile that nobody else can change now."""
-        before = representation(current)
-        request.conditions.require(etag_of(before))
+    def _apply_update(self, request: Request, current: Profile) -> Profile:
         update: PartialUpdate[Profile] = request.body
-        after = update.apply(current, before)
-        request.audit_details.changed(current, after)
-        if after == current:
-            return current
-        return msgspec.structs.replace(after, updated_at=max(current.updated_at, self._now()))
+        return apply_update(request, update, current, _REPRESENTATION, self._now)
 
     async def _delete(self, request: Request) -> Response:
-        await self._profiles.visible_to(request.principal).delete(
-            request.id, lambda current: request.conditions.require(etag_of(representation(current)))
-        )
+        """Delete a profile. Its recordings are kept."""
+        profiles = self._profiles.visible_to(request.principal)
+        await profiles.delete(request.id, partial(_REPRESENTATION.require_version, request))
         return no_content()
 
 
-def representation(profile: Profile) -> bytes:
-    """A Profile as REST shows it: equal Profiles give equal bytes, in whatever order their metadata came."""
-    return msgspec.json.encode(profile, order="deterministic")
-
-
-def _changed(stored: Profile) -> Response:
-    return updated(representation(stored))
-
-
-def _filter(query: Mapping[str, Any]) -> ProfileFilter:
+def _profile_filter(query: Mapping[str, Any]) -> ProfileFilter:
     return ProfileFilter(number=query.get("number"), email=query.get("email"), remote_sip_uri=query.get("remoteSipUri"))

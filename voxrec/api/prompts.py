@@ -1,5 +1,6 @@
-"""/prompts: custom announcements, and the audio that they play."""
+"""/prompts: custom announcements, and their audio."""
 
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -7,52 +8,56 @@ from typing import Final
 
 import msgspec
 
+from voxrec.api.audio_files import AUDIO_TYPES
 from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, inspect_audio
 from voxrec.api.clock import UtcNow
-from voxrec.api.resources import initial_values
+from voxrec.api.resources import Representation, apply_update, initial_values, touched
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import validate_id
-from voxrec.audio.formats import FORMATS, media_type_of
+from voxrec.audio.formats import media_type_of
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Prompt
 from voxrec.store.prompts import ALL_PROMPTS, PromptAudio, Prompts
 from voxrec.threads import DeferToThread
 from voxrec.web.auth import Role
 from voxrec.web.body import FileBody, JsonBody, PartialUpdateBody
-from voxrec.web.conditions import etag_of
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.request import Request, Upload
-from voxrec.web.response import Response, conditional_get, created, no_content, updated
+from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
-MAX_UPLOAD_SIZE: Final = 10 * 1024 * 1024  # bytes of an announcement as it is uploaded
-LONGEST: Final = 600.0  # seconds
-_CHANNELS: Final = 8
-_OURS: Final = frozenset({"createdAt", "updatedAt", "duration", "size", "sha256"})
+MAX_UPLOAD_SIZE: Final = 10 * 1024 * 1024  # bytes
+_MAX_DURATION: Final = 600.0  # seconds
+_MAX_CHANNELS: Final = 8
+_READ_ONLY: Final = frozenset({"createdAt", "updatedAt", "duration", "size", "sha256"})
+
+
+def _encode(prompt: Prompt) -> bytes:
+    return msgspec.json.encode(prompt, order="deterministic")
+
+
+_REPRESENTATION: Final = Representation(_encode)
 
 
 class PromptRoutes:
-    """The routes of Prompts, their collection and their audio."""
+    """Prompts: custom announcements that Profiles refer to by `recordPromptCustomId`."""
 
     def __init__(self, prompts: Prompts, public_url: str, now: UtcNow, defer_to_thread: DeferToThread) -> None:
         self._prompts = prompts
         self._public_url = public_url
         self._now = now
         self._defer_to_thread = defer_to_thread
-        self._listing = Paginator(prompts, representation, public_url)
+        self._paginator = Paginator(prompts, _encode, public_url)
 
     def routes(self) -> tuple[Route, ...]:
-        """The route table."""
-        one, audio = "/prompts/<id>", "/prompts/<id>/audio"
-        kinds = tuple(sorted({*(known.media_type for known in FORMATS.values()), "application/octet-stream"}))
-        changing = partial(Route, response_model=Prompt, request_headers=CONDITIONAL, response_headers=ETAG)
+        """Return the routes."""
+        prompt_path, audio_path = "/prompts/<id>", "/prompts/<id>/audio"
+        conditional = partial(Route, request_headers=CONDITIONAL)
+        with_representation = partial(conditional, response_model=Prompt, response_headers=ETAG)
         return (
             Route(
-                "GET",
-                "/prompts",
-                Role.READ,
-                self._list,
+                *("GET", "/prompts", Role.READ, self._list),
                 response_model=list[Prompt],
                 query=PAGINATION,
                 response_headers=LINK,
@@ -61,7 +66,7 @@ class PromptRoutes:
                 *("PUT", "/prompts", Role.PROVISION, self._create),
                 body=JsonBody(
                     Prompt,
-                    read_only=_OURS,
+                    read_only=_READ_ONLY,
                     initial_values=partial(initial_values, self._now),
                     value_validators=(validate_id,),
                 ),
@@ -70,70 +75,58 @@ class PromptRoutes:
                 response_headers=("ETag", "Location"),
                 errors=(Conflict,),
             ),
-            Route(
-                "GET",
-                one,
-                Role.READ,
-                self._show,
-                response_model=Prompt,
-                request_headers=CONDITIONAL,
+            with_representation("GET", prompt_path, Role.READ, self._get),
+            with_representation(
+                *("PUT", prompt_path, Role.PROVISION, self._replace),
+                body=PartialUpdateBody(Prompt, read_only=_READ_ONLY | {"id"}),
+            ),
+            conditional("DELETE", prompt_path, Role.PROVISION, self._delete, errors=(Conflict,)),
+            conditional(
+                *("GET", audio_path, Role.READ, self._download_audio, None),
+                response_model=AUDIO_TYPES,
                 response_headers=ETAG,
+                summary="Download the audio of a prompt",
             ),
-            changing(
-                "PUT", one, Role.PROVISION, self._change, body=PartialUpdateBody(Prompt, read_only=_OURS | {"id"})
-            ),
-            Route("DELETE", one, Role.PROVISION, self._delete, request_headers=CONDITIONAL, errors=(Conflict,)),
-            Route(
-                "GET",
-                audio,
-                Role.READ,
-                self._listen,
-                None,
-                response_model=kinds,
-                request_headers=CONDITIONAL,
-                response_headers=ETAG,
-            ),
-            changing(
-                *("PUT", audio, Role.PROVISION, self._put_audio),
+            with_representation(
+                *("PUT", audio_path, Role.PROVISION, self._upload_audio),
                 body=FileBody(ACCEPTED_TYPES, MAX_UPLOAD_SIZE),
                 errors=(NotAudio,),
+                summary="Upload the audio of a prompt",
             ),
-            Route("DELETE", audio, Role.PROVISION, self._delete_audio, request_headers=CONDITIONAL, errors=(Conflict,)),
+            conditional("DELETE", audio_path, Role.PROVISION, self._delete_audio, errors=(Conflict,)),
         )
 
     async def _list(self, request: Request) -> Response:
-        return await self._listing.respond(request, ALL_PROMPTS)
+        return await self._paginator.respond(request, ALL_PROMPTS)
 
     async def _create(self, request: Request) -> Response:
-        prompt: Prompt = request.body
-        return self._told(await self._prompts.create(prompt, transaction_hook(request, self._told)))
+        """Create a prompt. Upload its audio afterwards. A client may choose its `id`, a UUID of version 4."""
+        return self._created(await self._prompts.create(request.body, transaction_hook(request, self._created)))
 
-    def _told(self, stored: Prompt) -> Response:
-        return created(f"{self._public_url}/prompts/{stored.id}", representation(stored))
+    def _created(self, stored: Prompt) -> Response:
+        return _REPRESENTATION.created(stored, f"{self._public_url}/prompts/{stored.id}")
 
-    async def _show(self, request: Request) -> Response:
-        return conditional_get(request.conditions, representation(await self._prompts.get(request.id)))
+    async def _get(self, request: Request) -> Response:
+        return _REPRESENTATION.retrieved(request, await self._prompts.get(request.id))
 
-    async def _change(self, request: Request) -> Response:
-        return updated(representation(await self._prompts.update(request.id, partial(self._edited, request))))
+    async def _replace(self, request: Request) -> Response:
+        """Replace the name of a prompt; without `name`, it has none. The audio is not changed."""
+        return _REPRESENTATION.updated(await self._prompts.update(request.id, partial(self._apply_update, request)))
 
-    def _edited(self, request: Request, current: Prompt) -> Prompt:
-        """What becomes of a Prompt that nobody else can change now. PUT replaces: no name given is no name."""
-        before = representation(current)
-        request.conditions.require(etag_of(before))
+    def _apply_update(self, request: Request, current: Prompt) -> Prompt:
         update: PartialUpdate[Prompt] = request.body
-        after = update.apply(msgspec.structs.replace(current, name=None), before)
-        request.audit_details.changed(current, after)
-        return current if after == current else self._touched(after)
+        replacement = replace(update, values={"name": None, **update.values})
+        return apply_update(request, replacement, current, _REPRESENTATION, self._now)
 
     async def _delete(self, request: Request) -> Response:
-        await self._prompts.delete(request.id, partial(_require_version, request))
+        """Delete a prompt that no profile uses."""
+        await self._prompts.delete(request.id, partial(_REPRESENTATION.require_version, request))
         return no_content()
 
-    async def _listen(self, request: Request) -> Response:
+    async def _download_audio(self, request: Request) -> Response:
         prompt = await self._prompts.get(request.id)
         if prompt.sha256 is None:
-            raise NotFound(f"Prompt {prompt.id} has no audio yet.")
+            raise NotFound(f"Prompt {prompt.id} has no audio.")
         audio = await self._prompts.audio(request.id)
         etag = f'"{audio.sha256}"'
         request.conditions.require_readable(etag)
@@ -141,41 +134,32 @@ class PromptRoutes:
             return Response(304, {"ETag": etag})
         return Response(200, {"Content-Type": media_type_of(audio.container), "ETag": etag}, audio.content)
 
-    async def _put_audio(self, request: Request) -> Response:
+    async def _upload_audio(self, request: Request) -> Response:
+        """Store the audio of a prompt, in place of any earlier audio. New calls use it."""
         upload: Upload = request.body
-        _require_version(request, await self._prompts.get(request.id))
-        audio, seconds = await self._defer_to_thread(_read, upload.path)
-        stored = await self._prompts.put_audio(request.id, audio, partial(self._given_audio, request, seconds))
-        return updated(representation(stored))
+        _REPRESENTATION.require_version(request, await self._prompts.get(request.id))
+        audio, duration = await self._defer_to_thread(_read_audio, upload.path)
+        stored = await self._prompts.put_audio(request.id, audio, partial(self._with_duration, request, duration))
+        return _REPRESENTATION.updated(stored)
 
-    def _given_audio(self, request: Request, seconds: float, current: Prompt) -> Prompt:
-        _require_version(request, current)
-        return self._touched(msgspec.structs.replace(current, duration=seconds))
+    def _with_duration(self, request: Request, duration: float, current: Prompt) -> Prompt:
+        _REPRESENTATION.require_version(request, current)
+        return touched(msgspec.structs.replace(current, duration=duration), self._now)
 
     async def _delete_audio(self, request: Request) -> Response:
-        await self._prompts.delete_audio(request.id, partial(self._bared, request))
+        """Delete the audio of a prompt that no profile uses."""
+        await self._prompts.delete_audio(request.id, partial(self._without_audio, request))
         return no_content()
 
-    def _bared(self, request: Request, current: Prompt) -> Prompt:
-        _require_version(request, current)
+    def _without_audio(self, request: Request, current: Prompt) -> Prompt:
+        _REPRESENTATION.require_version(request, current)
         if current.sha256 is None:
             raise NotFound(f"Prompt {current.id} has no audio.")
-        return self._touched(current)
-
-    def _touched(self, prompt: Prompt) -> Prompt:
-        return msgspec.structs.replace(prompt, updated_at=max(prompt.updated_at, self._now()))
+        return touched(current, self._now)
 
 
-def representation(prompt: Prompt) -> bytes:
-    """A Prompt as REST shows it."""
-    return msgspec.json.encode(prompt, order="deterministic")
-
-
-def _read(path: Path) -> tuple[PromptAudio, float]:
-    info, seconds = inspect_audio(path, _CHANNELS, LONGEST)
+def _read_audio(path: Path) -> tuple[PromptAudio, float]:
+    """Return the audio of a file and its duration in seconds. Blocks: run it in a thread. Raises NotAudio."""
+    info, duration = inspect_audio(path, _MAX_CHANNELS, _MAX_DURATION)
     content = path.read_bytes()
-    return PromptAudio(info.container, sha256(content).hexdigest(), content), seconds
-
-
-def _require_version(request: Request, current: Prompt) -> None:
-    request.conditions.require(etag_of(representation(current)))
+    return PromptAudio(info.container, sha256(content).hexdigest(), content), duration

@@ -1,54 +1,39 @@
-"""/recordings, and the same below the Profile that they belong to."""
+"""/recordings and /profiles/<profileId>/recordings: import, retrieval, update and deletion of Recordings."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
-from msgspec.structs import fields
 
+from voxrec.api.calls import CallControl
 from voxrec.api.clock import UtcNow
-from voxrec.api.resources import initial_values
+from voxrec.api.recording_representation import RecordingModel, recording_representation, recording_url
+from voxrec.api.recording_updates import (
+    CHANGEABLE_KEYS,
+    RECORDING_KEYS,
+    PauseRequest,
+    RecordingUpdate,
+    RecordingUpdateBody,
+)
+from voxrec.api.resources import apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import format_errors, uuid4_errors
-from voxrec.conversion import convert_fields
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import PauseBehavior, Recording, RecordingState, metadata_errors
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 from voxrec.web.auth import Role, Scoped
-from voxrec.web.body import BodySchema, JsonBody, PartialUpdateBody, decode_json_object
-from voxrec.web.conditions import etag_of
+from voxrec.web.body import JsonBody
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import some_of, text, timestamp
-from voxrec.web.partial_update import PartialUpdate, require_no_errors
 from voxrec.web.query import QueryParameter, query_parameter
 from voxrec.web.request import Request
-from voxrec.web.response import Response, conditional_get, created, no_content, updated
+from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
-_KEYS: Final = frozenset(field.encode_name for field in fields(Recording))
-ResumeAfter = Annotated[
-    int, Meta(ge=1, le=86400, description="Seconds after which a paused recording resumes by itself.")
-]
-_CHANGEABLE: Final = frozenset({"metadata", "legalHold"})
-_STEERED: Final = (RecordingState.PAUSED, RecordingState.RECORDING)
-# What may be said of an existing one; the state is steered, and not written like the rest.
-_CHANGE: Final[Any] = msgspec.defstruct(
-    "Recording",
-    [
-        ("metadata", dict[str, Any]),
-        ("legal_hold", bool, msgspec.field(name="legalHold")),
-        ("state", Literal["paused", "recording"]),
-        ("pause_behavior", PauseBehavior, msgspec.field(name="pauseBehavior")),
-        ("resume_after", ResumeAfter, msgspec.field(name="resumeAfter")),
-    ],
-)
-_GIVEN: Final = _CHANGEABLE | {
+_IMPORTABLE_KEYS: Final = CHANGEABLE_KEYS | {
     *("id", "profileId", "callId", "format", "channels", "startedAt", "endedAt"),
     *("from", "fromName", "to", "remoteSipUri", "hangupCause"),
 }
@@ -56,257 +41,194 @@ _MAX_METADATA_LENGTH: Final = 1000  # characters of JSON: percent-encoded, they 
 
 
 @query_parameter(type="string", format="json-object", maxLength=_MAX_METADATA_LENGTH, examples=['{"customer":"42"}'])
-def metadata_filter(given: str) -> dict[str, Any]:
+def metadata_filter(value: str) -> dict[str, Any]:
     """A JSON object that the metadata contain (PostgreSQL's operator `@>`)."""
     try:
-        value = msgspec.json.decode(given)
+        metadata = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        value = None
-    if not isinstance(value, dict) or len(given) > _MAX_METADATA_LENGTH or "\\u0000" in given:
+        metadata = None
+    if not isinstance(metadata, dict) or len(value) > _MAX_METADATA_LENGTH or "\\u0000" in value:
         raise ValueError('must be a JSON object that the metadata contain, such as {"customer":"42"}')
-    return value
+    return metadata
 
 
-_FILTERS: Final[dict[str, QueryParameter[Any]]] = {
-    "state": some_of([*RecordingState], "States of a Recording.", example="pending,recording"),
+FILTERS: Final[dict[str, QueryParameter[Any]]] = {
+    "state": some_of(
+        [*RecordingState], "Only recordings in these states, separated by commas.", example="pending,recording"
+    ),
     "from": text,
     "to": text,
     "since": timestamp,
     "until": timestamp,
     "q": metadata_filter,
 }
-# What a client sees of a Recording: the way to its audio, and not where that lies.
-_SHARED: Final = tuple(field for field in fields(Recording) if field.name != "path")
-_shared: Final = attrgetter(*(field.name for field in _SHARED))
-SHOWN: Final[Any] = msgspec.defstruct(
-    "Recording",
-    [
-        *((field.name, field.type, msgspec.field(name=field.encode_name)) for field in _SHARED),
-        ("audio_url", str | None, msgspec.field(name="audioUrl")),
-    ],
-    namespace={"__doc__": Recording.__doc__},
-)
-
-
-class Steering(Protocol):
-    """Who can pause and resume what is being recorded. Both give it back as it stands then, or raise Conflict."""
-
-    async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None, /) -> Recording:
-        """Pause a live Recording, for so many seconds or until somebody resumes it."""
-
-    async def resume(self, recording_id: UUID, /) -> Recording:
-        """Resume a live Recording."""
-
-
-class _Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The part of a change that pauses or resumes a live Recording."""
-
-    state: Literal["paused", "recording"] | None = None
-    pause_behavior: PauseBehavior | None = None
-    resume_after: ResumeAfter | None = None
-
-    @classmethod
-    def pop_from(cls, document: dict[str, Any]) -> "_Control":
-        """Remove the keys of this part from ``document`` and return their values. Raises InvalidInput."""
-        keys = set(cls.__struct_encode_fields__)
-        if document.get("state") not in _STEERED:
-            keys.discard("state")  # possibly the current state, repeated by the client
-        values, field_errors = convert_fields(cls, {key: document.pop(key) for key in keys & document.keys()})
-        control = cls(**values)
-        if control.state != "paused":
-            field_errors += [
-                FieldError(key, 'is allowed with "state": "paused" only')
-                for key, value in (("pauseBehavior", control.pause_behavior), ("resumeAfter", control.resume_after))
-                if value is not None
-            ]
-        require_no_errors(field_errors)
-        return control
-
-    def changes(self, recording: Recording) -> bool:
-        """Whether anything is to be done for it."""
-        return self.state is not None and (recording.state != self.state or self.resume_after is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A change of a Recording: of its fields, and of a live call's recording."""
-
-    control: _Control
-    update: PartialUpdate[Recording]
-
-
-class _ChangeBody:
-    """The body of a change."""
-
-    schema = BodySchema(_CHANGE)
-    _fields = PartialUpdateBody(
-        Recording,
-        read_only=(_KEYS - _CHANGEABLE) | {"audioUrl"},
-        validators=(lambda recording, _: metadata_errors(recording.metadata),),
-    )
-
-    async def bind(self, request: Request) -> _Change:
-        """Return the change."""
-        document = decode_json_object(request)
-        control = _Control.pop_from(document)
-        return _Change(control, await self._fields.bind_object(request, document))
 
 
 class RecordingRoutes:
-    """The routes of Recordings, and their collections."""
+    """Recordings of calls, and imported recordings."""
 
     def __init__(
         self,
         recordings: Scoped[Recordings],
         profiles: Scoped[Profiles],
-        steering: Steering,
+        call_control: CallControl,
         formats: Collection[str],
         public_url: str,
         now: UtcNow,
     ) -> None:
         self._recordings = recordings
         self._profiles = profiles
-        self._steering = steering
+        self._call_control = call_control
         self._formats = formats
         self._public_url = public_url
         self._now = now
+        self._representation = recording_representation(public_url)
 
     def routes(self) -> tuple[Route, ...]:
-        """The route table."""
-        below = "/profiles/<profileId>/recordings"
-        listed = partial(
-            Route, profile_scoped=True, response_model=list[SHOWN], query=_FILTERS | PAGINATION, response_headers=LINK
+        """Return the routes."""
+        all_recordings, of_profile = "/recordings", "/profiles/<profileId>/recordings"
+        return (
+            *self._collection_routes(all_recordings, of_profile),
+            *self._item_routes(f"{all_recordings}/<id>"),
+            *self._item_routes(f"{of_profile}/<id>"),
         )
-        made = partial(
+
+    def _collection_routes(self, all_recordings: str, of_profile: str) -> tuple[Route, ...]:
+        list_route = partial(
             Route,
             profile_scoped=True,
-            response_model=SHOWN,
-            idempotent=True,
-            response_headers=("ETag", "Location"),
-            errors=(Conflict,),
+            response_model=list[RecordingModel],
+            query=FILTERS | PAGINATION,
+            response_headers=LINK,
         )
-        single = partial(Route, profile_scoped=True)
-        new_recording: dict[str, Any] = {
-            "read_only": _KEYS - _GIVEN,
+        create_route = partial(Route, profile_scoped=True, idempotent=True, errors=(Conflict,))
+        body: dict[str, Any] = {
+            "read_only": RECORDING_KEYS - _IMPORTABLE_KEYS,
             "initial_values": self._initial_values,
             "value_validators": (self._validate_values, self._validate_profile),
             "properties": {"format": {"enum": list(self._formats)}},
         }
         return (
-            listed("GET", "/recordings", Role.READ, self._list),
-            made(
-                *("PUT", "/recordings", Role.PROVISION, self._create),
-                body=JsonBody(Recording, required=frozenset({"profileId"}), **new_recording),
+            list_route("GET", all_recordings, Role.READ, self._list),
+            create_route(
+                *("PUT", all_recordings, Role.PROVISION, self._create),
+                body=JsonBody(Recording, required=frozenset({"profileId"}), **body),
+                response_model=RecordingModel,
+                response_headers=("ETag", "Location"),
             ),
-            listed("GET", below, Role.READ, self._list_of_profile, guard=self._require_profile),
-            made(
-                *("PUT", below, Role.PROVISION, self._create_for_profile),
+            list_route("GET", of_profile, Role.READ, self._list_of_profile, guard=self._require_profile),
+            create_route(
+                *("PUT", of_profile, Role.PROVISION, self._create_for_profile),
                 guard=self._require_profile,
-                body=JsonBody(Recording, path_keys=frozenset({"profileId"}), **new_recording),
-                response_model=list[SHOWN],
+                body=JsonBody(Recording, path_keys=frozenset({"profileId"}), **body),
+                response_model=list[RecordingModel],
                 replay=self._complete_list_of_profile,
                 response_headers=("Location",),
             ),
-            *(
-                route
-                for path in ("/recordings/<id>", f"{below}/<id>")
-                for route in (
-                    single(
-                        "GET",
-                        path,
-                        Role.READ,
-                        self._show,
-                        response_model=SHOWN,
-                        request_headers=CONDITIONAL,
-                        response_headers=ETAG,
-                    ),
-                    single(
-                        *("POST", path, Role.PROVISION, self._change),
-                        body=_ChangeBody(),
-                        response_model=SHOWN,
-                        request_headers=CONDITIONAL,
-                        response_headers=ETAG,
-                        errors=(Conflict,),
-                    ),
-                    single(
-                        "DELETE", path, Role.PROVISION, self._delete, request_headers=CONDITIONAL, errors=(Conflict,)
-                    ),
-                )
+        )
+
+    def _item_routes(self, path: str) -> tuple[Route, ...]:
+        route = partial(Route, profile_scoped=True, request_headers=CONDITIONAL)
+        with_representation = partial(route, response_model=RecordingModel, response_headers=ETAG)
+        return (
+            with_representation("GET", path, Role.READ, self._get),
+            with_representation(
+                *("POST", path, Role.PROVISION, self._update), body=RecordingUpdateBody(), errors=(Conflict,)
             ),
+            route("DELETE", path, Role.PROVISION, self._delete, errors=(Conflict,)),
         )
 
     async def _list(self, request: Request) -> Response:
-        return await self._listing(request).respond(request, _filter(request.query))
+        return await self._paginator(request).respond(request, recording_filter(request.query))
 
     async def _list_of_profile(self, request: Request) -> Response:
-        return await self._listing(request).respond(request, _filter(request.query, request.ids["profileId"]))
+        profile_id = request.ids["profileId"]
+        return await self._paginator(request).respond(request, recording_filter(request.query, profile_id))
 
     async def _complete_list_of_profile(self, request: Request) -> Response:
         await self._require_profile(request)
-        return self._listing(request).complete_list(RecordingFilter(profile_id=request.ids["profileId"]))
+        return self._paginator(request).complete_list(RecordingFilter(profile_id=request.ids["profileId"]))
 
     async def _require_profile(self, request: Request) -> None:
         await self._profiles.visible_to(request.principal).get(request.ids["profileId"])
 
     async def _create(self, request: Request) -> Response:
-        recording: Recording = request.body
-        stored = await self._recordings.visible_to(request.principal).create(
-            recording, transaction_hook(request, self._told)
-        )
-        return self._told(stored)
+        """Create a recording to import: its state is `pending` until its audio is uploaded."""
+        recordings = self._recordings.visible_to(request.principal)
+        return self._created(await recordings.create(request.body, transaction_hook(request, self._created)))
 
-    def _told(self, stored: Recording) -> Response:
-        return created(self._url(stored), self.representation(stored))
+    def _created(self, stored: Recording) -> Response:
+        return self._representation.created(stored, recording_url(self._public_url, stored))
 
     async def _create_for_profile(self, request: Request) -> Response:
-        recording: Recording = request.body
-        respond = partial(self._told_all, request)
-        hook = transaction_hook(request, respond)
-        return respond(await self._recordings.visible_to(request.principal).create(recording, hook))
-
-    def _told_all(self, request: Request, stored: Recording) -> Response:
-        of_profile = RecordingFilter(profile_id=request.ids["profileId"])
-        return self._listing(request).complete_list(of_profile, 201, {"Location": self._url(stored)})
-
-    async def _show(self, request: Request) -> Response:
-        recording = await self._recordings.visible_to(request.principal).get(request.id)
-        _require_own(request, recording)
-        return conditional_get(request.conditions, self.representation(recording))
-
-    async def _change(self, request: Request) -> Response:
-        change: _Change = request.body
-
-        def edited(current: Recording) -> Recording:
-            if change.control.state is not None and not current.state.live:
-                raise Conflict(f"Recording {current.id} is {current.state}: only a live one can be paused or resumed.")
-            return self._edited(request, change.update, current)
-
-        stored = await self._recordings.visible_to(request.principal).update(request.id, edited)
-        if change.control.changes(stored):
-            stored = await self._steered(request, stored, change.control)
-        return updated(self.representation(stored))
-
-    async def _steered(self, request: Request, stored: Recording, control: _Control) -> Recording:
+        """Create a recording to import. The response is the list of the profile's recordings."""
         recordings = self._recordings.visible_to(request.principal)
-        if control.state == "paused":
-            behavior = control.pause_behavior or PauseBehavior.SILENCE
-            steered = await self._steering.pause(stored.id, behavior, control.resume_after)
+        respond = partial(self._created_in_list, request)
+        return respond(await recordings.create(request.body, transaction_hook(request, respond)))
+
+    def _created_in_list(self, request: Request, stored: Recording) -> Response:
+        of_profile = RecordingFilter(profile_id=request.ids["profileId"])
+        location = {"Location": recording_url(self._public_url, stored)}
+        return self._paginator(request).complete_list(of_profile, 201, location)
+
+    async def _get(self, request: Request) -> Response:
+        recording = await self._recordings.visible_to(request.principal).get(request.id)
+        _require_in_path(request, recording)
+        return self._representation.retrieved(request, recording)
+
+    async def _update(self, request: Request) -> Response:
+        """Change `metadata` and `legalHold`; pause or resume a live recording.
+
+        Fields that are not given are not changed. `"state": "paused"` pauses a live recording, `"state": "recording"`
+        resumes it. `pauseBehavior` selects whether the pause becomes silence or is skipped.
+        """
+        update: RecordingUpdate = request.body
+        recordings = self._recordings.visible_to(request.principal)
+        stored = await recordings.update(request.id, partial(self._apply_update, request, update))
+        if update.pause.changes(stored):
+            stored = await self._pause_or_resume(request, stored, update.pause)
+        return self._representation.updated(stored)
+
+    def _apply_update(self, request: Request, update: RecordingUpdate, current: Recording) -> Recording:
+        if update.pause.state is not None and not current.state.live:
+            raise Conflict(
+                f"Recording {current.id} is {current.state}; only a live recording can be paused or resumed."
+            )
+        _require_in_path(request, current)
+        return apply_update(request, update.fields, current, self._representation, self._now)
+
+    async def _pause_or_resume(self, request: Request, stored: Recording, pause: PauseRequest) -> Recording:
+        if pause.state == "paused":
+            behavior = pause.pause_behavior or PauseBehavior.SILENCE
+            changed = await self._call_control.pause(stored.id, behavior, pause.resume_after)
         else:
-            steered = await self._steering.resume(stored.id)
-        # the call tells its ledger as well; saying it here makes the answer, and its ETag, what the next GET shows
-        await recordings.record(steered)
+            changed = await self._call_control.resume(stored.id)
+        # The call stores this too, but later; the response and its ETag have to be those of the next GET.
+        recordings = self._recordings.visible_to(request.principal)
+        await recordings.record(changed)
         after = await recordings.get(stored.id)
         request.audit_details.changed(stored, after)
         return after
 
     async def _delete(self, request: Request) -> Response:
-        await self._recordings.visible_to(request.principal).delete(
-            request.id, lambda current: self._require_deletable(request, current)
-        )
+        """Delete a recording. Its files are erased afterwards.
+
+        A recording cannot be deleted while its call is in progress, or under a legal hold.
+        """
+        recordings = self._recordings.visible_to(request.principal)
+        await recordings.delete(request.id, partial(self._require_deletable, request))
         return no_content()
 
+    def _require_deletable(self, request: Request, current: Recording) -> None:
+        """Raise NotFound, PreconditionFailed or Conflict if the Recording must not be deleted."""
+        _require_in_path(request, current)
+        self._representation.require_version(request, current)
+        if current.state.live:
+            raise Conflict(f"Recording {current.id} cannot be deleted: its call is in progress.")
+        if current.legal_hold:
+            raise Conflict(f"Recording {current.id} cannot be deleted: it is under a legal hold.")
+
     def _initial_values(self) -> dict[str, Any]:
-        """Return the first state of an imported Recording: its audio is still to come."""
         return {**initial_values(self._now), "state": RecordingState.PENDING}
 
     async def _validate_values(self, _request: Request, values: Mapping[str, Any]) -> list[FieldError]:
@@ -315,66 +237,40 @@ class RecordingRoutes:
     async def _validate_profile(self, request: Request, values: Mapping[str, Any]) -> list[FieldError]:
         profile_id = values.get("profile_id")
         if profile_id is None:
-            return []  # not given, or not a UUID: that error is reported already
+            return []  # missing, or not a UUID; that is reported already
         if profile_id != request.ids.get("profileId", profile_id):
-            return [FieldError("profileId", "is another Profile than the path says")]
+            return [FieldError("profileId", "differs from the Profile in the path")]
         try:
             await self._profiles.visible_to(request.principal).get(profile_id)
         except NotFound as error:
             return [FieldError("profileId", error.detail)]
         return []
 
-    def _edited(self, request: Request, update: PartialUpdate[Recording], current: Recording) -> Recording:
-        """What becomes of a Recording that nobody else can change now."""
-        _require_own(request, current)
-        before = self.representation(current)
-        request.conditions.require(etag_of(before))
-        after = update.apply(current, before)
-        request.audit_details.changed(current, after)
-        if after == current:
-            return current
-        return msgspec.structs.replace(after, updated_at=max(current.updated_at, self._now()))
-
-    def _require_deletable(self, request: Request, current: Recording) -> None:
-        """Raise where it must stay."""
-        _require_own(request, current)
-        request.conditions.require(etag_of(self.representation(current)))
-        if current.state.live:
-            raise Conflict(f"The call of recording {current.id} is still going on.")
-        if current.legal_hold:
-            raise Conflict(f"A legal hold keeps recording {current.id}.")
-
-    def _listing(self, request: Request) -> Paginator[Recording, RecordingFilter]:
-        return Paginator(self._recordings.visible_to(request.principal), self.representation, self._public_url)
-
-    def _url(self, recording: Recording) -> str:
-        return f"{self._public_url}/recordings/{recording.id}"
-
-    def representation(self, recording: Recording) -> bytes:
-        """A Recording as REST shows it: with the way to its audio, and without where that lies."""
-        audio_url = f"{self._url(recording)}/audio" if recording.path is not None else None
-        return msgspec.json.encode(SHOWN(*_shared(recording), audio_url), order="deterministic")
+    def _paginator(self, request: Request) -> Paginator[Recording, RecordingFilter]:
+        recordings = self._recordings.visible_to(request.principal)
+        return Paginator(recordings, self._representation.encode, self._public_url)
 
 
-def _require_own(request: Request, recording: Recording) -> None:
-    """Raise NotFound where the path lies below a Profile, and the Recording is not that Profile's."""
+def _require_in_path(request: Request, recording: Recording) -> None:
+    """Raise NotFound if the path names a Profile, and the Recording belongs to another one."""
     if recording.profile_id != request.ids.get("profileId", recording.profile_id):
-        raise NotFound(f"There is no recording {recording.id} of profile {request.ids['profileId']}.")
+        raise NotFound(f"Profile {request.ids['profileId']} has no recording {recording.id}.")
 
 
 def _value_errors(values: Mapping[str, Any]) -> list[FieldError]:
-    """What the types of a Recording alone cannot say about values that a client gives."""
+    """Return the errors that the types of a Recording's fields cannot express."""
     field_errors = uuid4_errors("id", values.get("id"))
     field_errors += metadata_errors(values.get("metadata", {}))
-    started, ended = values.get("started_at"), values.get("ended_at")
-    if not field_errors and started and ended and ended < started:
-        field_errors.append(FieldError("endedAt", "is before startedAt"))
+    started_at, ended_at = values.get("started_at"), values.get("ended_at")
+    if not field_errors and started_at and ended_at and ended_at < started_at:
+        field_errors.append(FieldError("endedAt", "is earlier than startedAt"))
     if not 0 <= (values.get("hangup_cause") or 0) <= 127:
-        field_errors.append(FieldError("hangupCause", "is no cause of Q.850: 0 to 127 are allowed"))
+        field_errors.append(FieldError("hangupCause", "must be a Q.850 cause code from 0 to 127"))
     return field_errors
 
 
-def _filter(query: Mapping[str, Any], profile_id: UUID | None = None) -> RecordingFilter:
+def recording_filter(query: Mapping[str, Any], profile_id: UUID | None = None) -> RecordingFilter:
+    """Return the filter for validated query parameters."""
     return RecordingFilter(
         profile_id=profile_id,
         states=query.get("state", ()),

@@ -1,12 +1,70 @@
-"""What resources that clients create have in common."""
+"""What the resources of the REST API have in common: creation, representation, versions, conditional updates."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
+import msgspec
+from msgspec import Struct
+
 from voxrec.api.clock import UtcNow
+from voxrec.model import Profile, Prompt, Recording
+from voxrec.web.conditions import etag_of
+from voxrec.web.partial_update import PartialUpdate
+from voxrec.web.request import Request
+from voxrec.web.response import Response, conditional_get, created, updated
+
+R = TypeVar("R", bound=Struct)
+U = TypeVar("U", Profile, Prompt, Recording)
 
 
 def initial_values(now: UtcNow) -> dict[str, Any]:
     """Return the id and the timestamps of a new resource, by attribute."""
     created_at = now()
     return {"id": uuid4(), "created_at": created_at, "updated_at": created_at}
+
+
+def touched(resource: U, now: UtcNow) -> U:
+    """Return the resource with ``updated_at`` set to the current time, or unchanged if that is later already."""
+    return msgspec.structs.replace(resource, updated_at=max(resource.updated_at, now()))
+
+
+@dataclass(frozen=True, slots=True)
+class Representation(Generic[R]):
+    """The JSON representation of one kind of resource, and the responses that contain it.
+
+    ``encode`` returns the JSON. Equal resources must have equal JSON, because their ETag is derived from it.
+    """
+
+    encode: Callable[[R], bytes]
+
+    def retrieved(self, request: Request, resource: R) -> Response:
+        """Return the response to a GET: 200, or 304 if the client has this version. Raises PreconditionFailed."""
+        return conditional_get(request.conditions, self.encode(resource))
+
+    def created(self, resource: R, location: str) -> Response:
+        """Return the response to a creation: 201 with the URL of the resource."""
+        return created(location, self.encode(resource))
+
+    def updated(self, resource: R) -> Response:
+        """Return the response to a change."""
+        return updated(self.encode(resource))
+
+    def require_version(self, request: Request, current: R) -> None:
+        """Raise PreconditionFailed if If-Match or If-None-Match of a change excludes the current version."""
+        request.conditions.require(etag_of(self.encode(current)))
+
+
+def apply_update(
+    request: Request, update: PartialUpdate[U], current: U, representation: Representation[U], now: UtcNow
+) -> U:
+    """Return ``current`` with the update applied, and record the names of the changed fields for the audit log.
+
+    Call it in the transaction that locks the resource. Raises PreconditionFailed, or InvalidInput with all errors.
+    """
+    before = representation.encode(current)
+    request.conditions.require(etag_of(before))
+    changed = update.apply(current, before)
+    request.audit_details.changed(current, changed)
+    return current if changed == current else touched(changed, now)

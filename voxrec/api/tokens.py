@@ -1,48 +1,47 @@
-"""/tokens: who may use REST."""
+"""/tokens: creation, retrieval and revocation of access tokens."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
 
 from voxrec.api.clock import UtcNow
+from voxrec.api.resources import Representation
 from voxrec.model import Token
 from voxrec.store.tokens import UNREVOKED_TOKENS, Tokens, generate_secret
 from voxrec.web.auth import Role
 from voxrec.web.body import JsonBody
-from voxrec.web.conditions import etag_of
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.request import Request
-from voxrec.web.response import Response, conditional_get, created, no_content
+from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
-_OURS: Final = frozenset({"id", "createdAt", "revokedAt"})
+_READ_ONLY: Final = frozenset({"id", "createdAt", "revokedAt"})
+_REPRESENTATION: Final[Representation[Token]] = Representation(msgspec.json.encode)
 
 
-class MadeToken(Token, frozen=True, kw_only=True, rename="camel"):
-    """A Token that was just made: only this once, with its secret."""
+class NewToken(Token, frozen=True, kw_only=True, rename="camel"):
+    """A new access token. ``token`` is its secret, which is returned only once and not stored."""
 
     token: str
 
 
 class TokenRoutes:
-    """The routes of Tokens, and their collection. What is revoked is gone for whoever looks here."""
+    """Access tokens of this API. Revoked tokens are not listed."""
 
     def __init__(self, tokens: Tokens, public_url: str, now: UtcNow) -> None:
         self._tokens = tokens
         self._public_url = public_url
         self._now = now
-        self._listing = Paginator(tokens, msgspec.json.encode, public_url)
+        self._paginator = Paginator(tokens, msgspec.json.encode, public_url)
 
     def routes(self) -> tuple[Route, ...]:
-        """The route table."""
+        """Return the routes."""
         return (
             Route(
-                "GET",
-                "/tokens",
-                Role.ADMIN,
-                self._list,
+                *("GET", "/tokens", Role.ADMIN, self._list),
                 response_model=list[Token],
                 query=PAGINATION,
                 response_headers=LINK,
@@ -51,47 +50,47 @@ class TokenRoutes:
                 *("PUT", "/tokens", Role.ADMIN, self._create),
                 body=JsonBody(
                     Token,
-                    read_only=_OURS,
+                    read_only=_READ_ONLY,
                     required=frozenset({"name", "role"}),
                     initial_values=self._initial_values,
                     validators=(lambda token, _: token.field_errors(),),
                 ),
-                response_model=MadeToken,
+                response_model=NewToken,
                 response_headers=("ETag", "Location"),
             ),
             Route(
-                "GET",
-                "/tokens/<id>",
-                Role.ADMIN,
-                self._show,
+                *("GET", "/tokens/<id>", Role.ADMIN, self._get),
                 response_model=Token,
                 request_headers=CONDITIONAL,
                 response_headers=ETAG,
             ),
-            Route("DELETE", "/tokens/<id>", Role.ADMIN, self._revoke, request_headers=CONDITIONAL),
+            Route(
+                *("DELETE", "/tokens/<id>", Role.ADMIN, self._revoke),
+                request_headers=CONDITIONAL,
+                summary="Revoke a token",
+            ),
         )
 
     async def _list(self, request: Request) -> Response:
-        return await self._listing.respond(request, UNREVOKED_TOKENS)
+        return await self._paginator.respond(request, UNREVOKED_TOKENS)
 
     async def _create(self, request: Request) -> Response:
-        token: Token = request.body
+        """Create a token. The response contains its secret, which cannot be retrieved later."""
         secret = generate_secret()
-        stored = await self._tokens.create(token, secret)
-        answer = created(f"{self._public_url}/tokens/{stored.id}", msgspec.json.encode(stored))
-        # its tag is that of the Token, which every later GET shows
-        return replace(answer, body=msgspec.json.encode(MadeToken(**msgspec.structs.asdict(stored), token=secret)))
+        stored = await self._tokens.create(request.body, secret)
+        response = _REPRESENTATION.created(stored, f"{self._public_url}/tokens/{stored.id}")
+        # The ETag is that of the Token without its secret, which later GETs return.
+        return replace(response, body=msgspec.json.encode(NewToken(**msgspec.structs.asdict(stored), token=secret)))
 
     def _initial_values(self) -> dict[str, Any]:
         # placeholders for required fields, so that a token without them can be checked for other errors too
         placeholders = {"name": "-", "role": Role.READ}
         return {"id": uuid4(), "created_at": self._now(), **placeholders}
 
-    async def _show(self, request: Request) -> Response:
-        return conditional_get(request.conditions, msgspec.json.encode(await self._tokens.get(request.id)))
+    async def _get(self, request: Request) -> Response:
+        return _REPRESENTATION.retrieved(request, await self._tokens.get(request.id))
 
     async def _revoke(self, request: Request) -> Response:
-        await self._tokens.revoke(
-            request.id, lambda token: request.conditions.require(etag_of(msgspec.json.encode(token)))
-        )
+        """Revoke a token. It is rejected within a second, by all daemons."""
+        await self._tokens.revoke(request.id, partial(_REPRESENTATION.require_version, request))
         return no_content()
