@@ -170,7 +170,7 @@ class _Session(smtp.ESMTPClient):
         for authenticator in _authenticators(relay):
             self.registerAuthenticator(authenticator)
 
-    # Called by ESMTPClient for input.
+    # Input for ESMTPClient.
 
     def connectionMade(self) -> None:
         """Wait for the greeting."""
@@ -215,7 +215,7 @@ class _Session(smtp.ESMTPClient):
         self.setTimeout(max(_DATA_END_TIMEOUT, self._idle_timeout))
         self.sendLine(b"." if self._at_line_start else b"\r\n.")
 
-    # Called by ESMTPClient for output.
+    # Events from ESMTPClient.
 
     def esmtpState_starttls(self, code: int, resp: bytes) -> None:  # noqa: N802 - Twisted's name
         """Fail if unencrypted data follows the relay's reply: it would be taken for data received under TLS."""
