@@ -79,8 +79,11 @@ class Server:
             self._process.wait()
 
 
-def voxrec(directory: Path, dsn: str, **sections: Mapping[str, Any]) -> Server:
-    """A voxrec without an Asterisk: REST, queue and all the rest are there. Its archive is ``directory``/archive."""
+def voxrec(directory: Path, dsn: str, preparation: str = "", **sections: Mapping[str, Any]) -> Server:
+    """A voxrec without an Asterisk: REST, queue and all the rest are there. Its archive is ``directory``/archive.
+
+    ``preparation`` is Python code that it executes before it starts.
+    """
     directory.mkdir(exist_ok=True)
     (directory / "archive").mkdir(exist_ok=True)
     port = free_port()
@@ -99,8 +102,8 @@ def voxrec(directory: Path, dsn: str, **sections: Mapping[str, Any]) -> Server:
         settings.setdefault(name, {}).update(section)
     config = directory / "voxrec.yaml"
     config.write_text(yaml.safe_dump(settings))
-    twistd = str(Path(sys.executable).with_name("twistd"))
-    command = [twistd, "--nodaemon", "--pidfile=", "voxrec", "--config", str(config)]
+    twistd = f"{preparation}\nfrom twisted.scripts.twistd import run\nrun()"
+    command = [sys.executable, "-c", twistd, "--nodaemon", "--pidfile=", "voxrec", "--config", str(config)]
     return Server(command, port, directory / "voxrec.log", "admin")
 
 

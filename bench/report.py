@@ -17,7 +17,10 @@ from bench.measure import Spread
 HERE: Final = Path(__file__).parent
 EXPLAINED: Final = HERE / "explained.md"
 """Written by hand, and the report's end: why what was missed was missed, and what each optimisation brought."""
-PARTS: Final = ("setup", "media", "controller", "calls", "ceiling", "footprint", "rest", "growth", "lists", "finish")
+PARTS: Final = (
+    *("setup", "media", "controller", "calls", "ceiling", "footprint"),
+    *("rest", "growth", "lists", "finish", "micro"),
+)
 """Every part, in the order in which RESULTS.md shows them; ``python -m bench.<part>`` runs one."""
 
 _WIDTH, _LABELS, _BAR, _GAP = 760, 270, 18, 8  # of a chart, in pixels
