@@ -99,20 +99,20 @@ class FakeCallControl:
         self.pauses: list[tuple[PauseBehavior, float | None]] = []
         self.recorded: dict[UUID, Recording] = {}
 
-    def shown(self) -> list[Call]:
+    def list_calls(self) -> list[Call]:
         return list(self.calls)
 
-    def find(self, call_id: UUID) -> Call:
+    def get_call(self, call_id: UUID) -> Call:
         for call in self.calls:
             if call.id == call_id:
                 return call
         raise NotFound(f"There is no live call {call_id} here.")
 
     def release(self, call_id: UUID) -> None:
-        self.released.append(self.find(call_id).id)
+        self.released.append(self.get_call(call_id).id)
 
     def record(self, call_id: UUID) -> Call:
-        call = self.find(call_id)
+        call = self.get_call(call_id)
         if call.recording_id is not None:
             raise Conflict(f"Call {call_id} was recorded already.")
         return msgspec.structs.replace(call, recording_id=UUID(int=7), recording_state=RecordingState.RECORDING)

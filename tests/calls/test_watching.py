@@ -70,7 +70,7 @@ class WatchingTests(SynchronousTestCase):
 
     def ringing(self) -> Call:
         self.router.handle(caller("1700.1"))
-        (call,) = self.router.shown()
+        (call,) = self.router.list_calls()
         self.router.handle(events.StasisStart(self.leg(call, "Down"), ("leg",)))
         return call
 
@@ -115,10 +115,10 @@ class WatchingTests(SynchronousTestCase):
         self.router.handle(caller("1700.1"))
         self.clock.advance(5)
         self.router.handle(caller("1700.2"))
-        newer, older = self.router.shown()
+        newer, older = self.router.list_calls()
         self.assertEqual((newer.age, older.age), (0.0, 5.0))
-        self.assertEqual(self.router.find(older.id), older)
-        self.assertRaises(NotFound, self.router.find, uuid4())
+        self.assertEqual(self.router.get_call(older.id), older)
+        self.assertRaises(NotFound, self.router.get_call, uuid4())
 
     def test_hanging_up(self) -> None:
         call = self.ringing()

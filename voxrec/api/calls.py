@@ -1,6 +1,7 @@
-"""/calls: the live calls of this daemon, which alone knows them and can end them.
+"""/calls: the live calls of this daemon.
 
-Where several daemons share a database, each has the calls of its own Asterisk; /events tells about those of all.
+If several daemons share a database, each of them knows only the calls of its own Asterisk. /events reports the calls of
+all daemons.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -24,44 +25,49 @@ from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response, no_content
 from voxrec.web.route import Route
 
+_FILTERS: Final[dict[str, QueryParameter[Any]]] = {
+    "profileId": profile_ids,
+    "state": some_of([*CallState], "Only calls in these states, separated by commas.", example="ringing,talking"),
+}
+
 
 class CallControl(Protocol):
-    """Who has the live calls."""
+    """Access to the live calls of this daemon."""
 
-    def shown(self) -> list[Call]:
-        """All as they stand now, newest first."""
+    def list_calls(self) -> list[Call]:
+        """Return the live calls, newest first."""
 
-    def find(self, call_id: UUID, /) -> Call:
-        """One as it stands now; NotFound."""
+    def get_call(self, call_id: UUID, /) -> Call:
+        """Return one live call. Raises NotFound."""
 
     def release(self, call_id: UUID, /) -> None:
-        """End one; NotFound."""
+        """Hang up a live call. Raises NotFound."""
 
     def record(self, call_id: UUID, /) -> Call:
-        """Record one from now on, and give it back as it stands then; NotFound, Conflict."""
+        """Record a live call from now on, and return it. Raises NotFound, and Conflict if it cannot be recorded."""
 
     async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None, /) -> Recording:
-        """Pause a live Recording, and give it back as it stands then; Conflict."""
+        """Pause a live Recording until it is resumed, or for ``seconds``, and return it. Raises Conflict."""
 
     async def resume(self, recording_id: UUID, /) -> Recording:
-        """Resume a live Recording, and give it back as it stands then; Conflict."""
+        """Resume a live Recording, and return it. Raises Conflict."""
 
 
-class _Change(msgspec.Struct, frozen=True):
-    """What may be asked of a live call."""
+class _CallUpdate(msgspec.Struct, frozen=True):
+    """An update of a live call."""
 
     recording: Literal[True]
 
 
 class CallRoutes:
-    """The routes of live calls."""
+    """The live calls of this daemon."""
 
-    def __init__(self, switchboard: CallControl, public_url: str) -> None:
-        self._switchboard = switchboard
+    def __init__(self, call_control: CallControl, public_url: str) -> None:
+        self._call_control = call_control
         self._public_url = public_url
 
     def routes(self) -> tuple[Route, ...]:
-        """The route table."""
+        """Return the routes."""
         route = partial(Route, profile_scoped=True)
         return (
             route(
@@ -69,13 +75,13 @@ class CallRoutes:
                 response_model=list[Call],
                 query=_FILTERS | PAGINATION,
                 response_headers=LINK,
-                summary="List this daemon's live calls",
+                summary="List the live calls of this daemon",
             ),
-            route("GET", "/calls/<id>", Role.READ, self._show, response_model=Call, summary="Show a live call"),
+            route(*("GET", "/calls/<id>", Role.READ, self._get), response_model=Call, summary="Show a live call"),
             route(
                 *("POST", "/calls/<id>", Role.PROVISION, self._record),
                 guard=self._require_call,
-                body=JsonBody(_Change, required=frozenset({"recording"})),
+                body=JsonBody(_CallUpdate, required=frozenset({"recording"})),
                 response_model=Call,
                 errors=(Conflict,),
                 summary="Record a live call from now on",
@@ -84,75 +90,80 @@ class CallRoutes:
         )
 
     async def _list(self, request: Request) -> Response:
-        listing = Paginator(_Visible(self._switchboard, request.principal), msgspec.json.encode, self._public_url)
-        return await listing.respond(request, _filter(request.query))
+        calls = _VisibleCalls(self._call_control, request.principal)
+        paginator = Paginator(calls, msgspec.json.encode, self._public_url)
+        return await paginator.respond(request, _call_filter(request.query))
 
-    async def _show(self, request: Request) -> Response:
-        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._found(request)))
+    async def _get(self, request: Request) -> Response:
+        return _call_response(self._visible_call(request))
 
     async def _record(self, request: Request) -> Response:
-        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(self._switchboard.record(request.id)))
-
-    async def _require_call(self, request: Request) -> None:
-        self._found(request)
+        """Start recording a call that is not recorded. A call can be recorded once."""
+        return _call_response(self._call_control.record(request.id))
 
     async def _hang_up(self, request: Request) -> Response:
-        self._switchboard.release(self._found(request).id)
+        self._call_control.release(self._visible_call(request).id)
         return no_content()
 
-    def _found(self, request: Request) -> Call:
-        call = self._switchboard.find(request.id)
-        if not _may_see(request.principal, call):
-            raise NotFound(f"There is no live call {request.id} here.")
+    async def _require_call(self, request: Request) -> None:
+        self._visible_call(request)
+
+    def _visible_call(self, request: Request) -> Call:
+        """Return the call in the path. Raises NotFound if there is none, or the token gives no access to it."""
+        call = self._call_control.get_call(request.id)
+        if not _is_visible(request.principal, call):
+            raise NotFound(f"There is no live call {request.id}.")
         return call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFilter:
-    """Which calls are wanted: all where nothing is given."""
+    """Criteria for live calls. ``profile_ids`` None: all Profiles; no ``states``: all states."""
 
-    profiles: Collection[UUID] | None = None
+    profile_ids: Collection[UUID] | None = None
     states: Collection[CallState] = ()
 
-    def takes(self, call: Call) -> bool:
-        """Whether this one is."""
-        return (self.profiles is None or call.profile_id in self.profiles) and (
+    def matches(self, call: Call) -> bool:
+        """Return whether a call meets the criteria."""
+        return (self.profile_ids is None or call.profile_id in self.profile_ids) and (
             not self.states or call.state in self.states
         )
 
 
-class _Visible:
-    """The calls that somebody may see, as a list's source."""
+class _VisibleCalls:
+    """The calls that a token gives access to, as the source of a paginated list."""
 
-    def __init__(self, switchboard: CallControl, principal: Principal) -> None:
-        self._switchboard = switchboard
+    def __init__(self, call_control: CallControl, principal: Principal) -> None:
+        self._call_control = call_control
         self._principal = principal
 
-    async def pages(self, wanted: CallFilter, size: int) -> AsyncIterator[list[Call]]:
-        """They are in memory anyway."""
-        found = self._found(wanted)
-        for begin in range(0, len(found), size):
-            yield found[begin : begin + size]
+    async def pages(self, filter_: CallFilter, size: int) -> AsyncIterator[list[Call]]:
+        """Iterate over all matching calls in batches of ``size``."""
+        calls = self._matching(filter_)
+        for start in range(0, len(calls), size):
+            yield calls[start : start + size]
 
-    async def page(self, wanted: CallFilter, limit: int, after: Cursor | None) -> list[Call]:
-        """A page."""
-        found = [call for call in self._found(wanted) if after is None or Cursor.after(call) < after]
-        return found[:limit]
+    async def page(self, filter_: CallFilter, limit: int, after: Cursor | None) -> list[Call]:
+        """Return at most ``limit`` matching calls after a position."""
+        calls = [call for call in self._matching(filter_) if after is None or Cursor.after(call) < after]
+        return calls[:limit]
 
-    def _found(self, wanted: CallFilter) -> list[Call]:
-        calls = [call for call in self._switchboard.shown() if wanted.takes(call) and _may_see(self._principal, call)]
-        return sorted(calls, key=Cursor.after, reverse=True)  # two may have come at the same moment
+    def _matching(self, filter_: CallFilter) -> list[Call]:
+        calls = [
+            call
+            for call in self._call_control.list_calls()
+            if filter_.matches(call) and _is_visible(self._principal, call)
+        ]
+        return sorted(calls, key=Cursor.after, reverse=True)  # by id, if two calls arrived at the same time
 
 
-def _may_see(principal: Principal, call: Call) -> bool:
+def _is_visible(principal: Principal, call: Call) -> bool:
     return principal.profile_ids is None or call.profile_id in principal.profile_ids
 
 
-def _filter(query: Mapping[str, Any]) -> CallFilter:
-    return CallFilter(profiles=query.get("profileId"), states=query.get("state", ()))
+def _call_response(call: Call) -> Response:
+    return Response(200, {"Content-Type": JSON}, msgspec.json.encode(call))
 
 
-_FILTERS: Final[dict[str, QueryParameter[Any]]] = {
-    "profileId": profile_ids,
-    "state": some_of([*CallState], "States of a call.", example="ringing,talking"),
-}
+def _call_filter(query: Mapping[str, Any]) -> CallFilter:
+    return CallFilter(profile_ids=query.get("profileId"), states=query.get("state", ()))

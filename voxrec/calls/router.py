@@ -110,11 +110,11 @@ class Router:
 
     # what others may know and ask for
 
-    def shown(self) -> list[Call]:
+    def list_calls(self) -> list[Call]:
         """The live calls as they stand now, newest first."""
         return [call.shown() for call in reversed(self._calls.values())]
 
-    def find(self, call_id: UUID) -> Call:
+    def get_call(self, call_id: UUID) -> Call:
         """A live call as it stands now. NotFound."""
         return self._live(call_id).shown()
 
