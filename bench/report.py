@@ -19,7 +19,7 @@ EXPLAINED: Final = HERE / "explained.md"
 """Written by hand, and the report's end: why what was missed was missed, and what each optimisation brought."""
 PARTS: Final = (
     *("setup", "media", "controller", "calls", "ceiling", "footprint"),
-    *("rest", "growth", "lists", "finish", "micro"),
+    *("rest", "postgres", "growth", "lists", "finish", "micro"),
 )
 """Every part, in the order in which RESULTS.md shows them; ``python -m bench.<part>`` runs one."""
 
