@@ -147,7 +147,7 @@ class DirectConnectionTests(DatabaseTestCase):
     async def test_notifications_between_statements(self) -> None:
         received: list[str] = []
         self.connection.addNotifyObserver(lambda notification: received.append(notification.payload))
-        cursor, listening = self.connection.send("LISTEN news", ())
+        _, listening = self.connection.send("LISTEN news", ())
         await listening
         await self.pool.execute("NOTIFY news, 'one'")
         await self.pool.execute("NOTIFY news, 'two'")
