@@ -36,9 +36,6 @@ from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
 from voxrec.web.auth import Authenticator, ChainAuthenticator, Principal, Role
 from voxrec.web.errors import NotAuthenticated
-from voxrec.web.request import Request
-from voxrec.web.response import Response
-from voxrec.web.route import Route
 from voxrec.web.site import RestSite
 
 PUBLIC_URL: Final = "https://rec.example"
@@ -79,11 +76,6 @@ class ClientResponse:
     @property
     def etag(self) -> str:
         return self.headers["etag"]
-
-
-async def call_handler(route: Route, request: Request) -> Response:
-    """A request handler without middleware."""
-    return await route.handler(request)
 
 
 async def no_statistics() -> None:

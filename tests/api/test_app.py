@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from tests.api.rest_test_case import PROMPT_ID, RestTestCase
 from tests.subtest import subtest
-from tests.web.wire import raw
+from tests.web.raw_connection import send_raw
 from voxrec.model import RecordingState
 
 UNKNOWN: Final = "00000000-0000-4000-8000-000000000000"
@@ -164,7 +164,7 @@ class RouteTests(RestTestCase):
         }
         for name, request in requests.items():
             with subtest(name):
-                head, _, body = (await raw(self.port, request)).partition(b"\r\n\r\n")
+                head, _, body = (await send_raw(self.port, request)).partition(b"\r\n\r\n")
                 self.assertTrue(head.startswith(b"HTTP/1.1 400 "), head)
                 self.assertIn(b"application/problem+json", head)
                 self.assertEqual(json.loads(body)["status"], 400)

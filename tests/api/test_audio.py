@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from tests.api.rest_test_case import CREATED_AT, ClientResponse, RestTestCase
 from tests.subtest import subtest
-from tests.web.wire import raw
+from tests.web.raw_connection import send_raw
 from voxrec.api.audio_files import AudioDamaged
 from voxrec.model import Recording, RecordingState
 
@@ -111,7 +111,7 @@ class AudioDownloadTests(RestTestCase):
             f"HEAD /recordings/{self.recording.id}/audio HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n"
             "Range: bytes=0-1\r\nConnection: close\r\n\r\n"
         )
-        head, _, body = (await raw(self.port, request.encode())).partition(b"\r\n\r\n")
+        head, _, body = (await send_raw(self.port, request.encode())).partition(b"\r\n\r\n")
         self.assertEqual(body, b"")
         self.assertIn(b"200 OK", head)
         self.assertIn(b"content-length: %d" % SIZE, head.lower())

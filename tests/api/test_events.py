@@ -1,6 +1,7 @@
 """GET /events over a real connection and a real database."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,7 +11,7 @@ from tests.api.event_streams import decode_events
 from tests.api.rest_test_case import CREATED_AT, RestTestCase
 from tests.api.test_calls import make_call
 from tests.database import reactor, until
-from tests.web.wire import Wire, connected
+from tests.web.raw_connection import RawConnection, open_connection
 from voxrec.model import EventType
 from voxrec.postgres.listener import Listener
 from voxrec.store.events import EVENTS_CHANNEL, CallEvent
@@ -31,19 +32,19 @@ class EventStreamTests(RestTestCase):
         await until(lambda: self.broadcaster.subscriber_count == 0)
         await super().tearDown()
 
-    async def subscribe(self, path: str = "/events", token: str = "read", **headers: str) -> Wire:
-        wire = await connected(self.port)
-        self.addCleanup(self.disconnect, wire)
+    async def subscribe(self, path: str = "/events", token: str = "read", **headers: str) -> RawConnection:
+        connection = await open_connection(self.port)
+        self.addCleanup(self.disconnect, connection)
         lines = [f"GET {path} HTTP/1.1", "Host: a", f"Authorization: Bearer {token}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        wire.transport.write("\r\n".join([*lines, "", ""]).encode())
-        await until(lambda: b"retry: 2000" in wire.received)
-        return wire
+        connection.transport.write("\r\n".join([*lines, "", ""]).encode())
+        await until(lambda: b"retry: 2000" in connection.received)
+        return connection
 
-    async def disconnect(self, wire: Wire) -> None:
-        if not wire.ended.called:
-            wire.transport.abortConnection()
-            await wire.ended
+    async def disconnect(self, connection: RawConnection) -> None:
+        if not connection.closed.called:
+            connection.transport.abortConnection()
+            await connection.closed
 
     async def store_events(self, *types: EventType, profile_id: UUID | None = None) -> None:
         data = make_call(profile_id=profile_id or uuid4())
@@ -53,12 +54,12 @@ class EventStreamTests(RestTestCase):
         await self.events.append(events)
 
     async def test_events_of_calls_and_recordings(self) -> None:
-        wire = await self.subscribe()
+        connection = await self.subscribe()
         await self.store_events(EventType.CALL_STARTED, EventType.CALL_ENDED)
         recording = await self.add_recording()
         await self.recordings.delete(recording.id)
-        await until(lambda: len(decode_events(wire.received)) == 4)
-        events = decode_events(wire.received)
+        await until(lambda: len(decode_events(connection.received)) == 4)
+        events = decode_events(connection.received)
         types = ["call.started", "call.ended", "recording.completed", "recording.deleted"]
         self.assertEqual([event["type"] for event in events], types)
         self.assertEqual([event["event"] for event in events], types)
@@ -67,9 +68,12 @@ class EventStreamTests(RestTestCase):
         self.assertEqual(events[0]["data"]["to"], "+4930222")
         self.assertEqual(events[2]["data"]["id"], str(recording.id))
         self.assertEqual(events[2]["profileId"], str(recording.profile_id))
-        head = wire.received.partition(b"\r\n\r\n")[0].lower()
+        head = connection.received.partition(b"\r\n\r\n")[0].lower()
         for header in (b"content-type: text/event-stream", b"cache-control: no-store", b"x-accel-buffering: no"):
             self.assertIn(header, head)
+
+    def received_ids(self, connection: RawConnection, ids: list[int]) -> bool:
+        return [event["id"] for event in decode_events(connection.received)] == ids
 
     async def test_resume_by_header_or_query_parameter(self) -> None:
         await self.store_events(*[EventType.CALL_STARTED] * 5)
@@ -77,17 +81,17 @@ class EventStreamTests(RestTestCase):
         by_header = await self.subscribe(Last_Event_ID=str(ids[2]))
         by_query = await self.subscribe(f"/events?lastEventId={ids[1]}")
         by_both = await self.subscribe(f"/events?lastEventId={ids[1]}", Last_Event_ID=str(ids[3]))
-        for wire, missed in ((by_header, ids[3:]), (by_query, ids[2:]), (by_both, ids[4:])):
-            await until(lambda wire=wire, missed=missed: [e["id"] for e in decode_events(wire.received)] == missed)  # type: ignore[misc]
+        for connection, missed in ((by_header, ids[3:]), (by_query, ids[2:]), (by_both, ids[4:])):
+            await until(partial(self.received_ids, connection, missed))
 
     async def test_filters(self) -> None:
         profile_id = uuid4()
-        wire = await self.subscribe(f"/events?profileId={profile_id}&type=call.answered,call.ended")
+        connection = await self.subscribe(f"/events?profileId={profile_id}&type=call.answered,call.ended")
         await self.store_events(EventType.CALL_ENDED)
         await self.store_events(EventType.CALL_STARTED, EventType.CALL_ENDED, profile_id=profile_id)
-        await until(lambda: decode_events(wire.received))
+        await until(lambda: decode_events(connection.received))
         self.assertEqual(
-            [(event["type"], event["profileId"]) for event in decode_events(wire.received)],
+            [(event["type"], event["profileId"]) for event in decode_events(connection.received)],
             [("call.ended", str(profile_id))],
         )
 
@@ -115,20 +119,20 @@ class EventStreamTests(RestTestCase):
         filtered = await self.subscribe(f"/events?profileId={own},{other}", token=token)
         await self.store_events(EventType.CALL_STARTED, profile_id=other)
         await self.store_events(EventType.CALL_ENDED, profile_id=own)
-        for wire in (unfiltered, filtered):
-            await until(lambda wire=wire: decode_events(wire.received))  # type: ignore[misc]
-            self.assertEqual([event["profileId"] for event in decode_events(wire.received)], [str(own)])
+        for connection in (unfiltered, filtered):
+            await until(lambda connection=connection: decode_events(connection.received))  # type: ignore[misc]
+            self.assertEqual([event["profileId"] for event in decode_events(connection.received)], [str(own)])
 
     async def test_disconnected_clients_are_unsubscribed_at_once(self) -> None:
-        wires = [await self.subscribe() for _ in range(20)]
+        connections = [await self.subscribe() for _ in range(20)]
         self.assertEqual(self.broadcaster.subscriber_count, 20)
-        for wire in wires:
-            await self.disconnect(wire)
+        for connection in connections:
+            await self.disconnect(connection)
         await until(lambda: self.broadcaster.subscriber_count == 0, within=2)
 
     async def test_client_that_stops_reading_uses_little_memory_and_misses_no_event(self) -> None:
-        wire = await self.subscribe()
-        wire.transport.pauseProducing()
+        connection = await self.subscribe()
+        connection.transport.pauseProducing()
         await self.pool.execute(
             "INSERT INTO events (type, at, data, stored_at) "
             "SELECT 'call.started', now(), jsonb_build_object('pad', repeat('x', 2000)), now() "
@@ -138,12 +142,12 @@ class EventStreamTests(RestTestCase):
         last = (await self.events.retained_range()).newest
         fast = await self.subscribe(f"/events?lastEventId={last - 1}")
         await until(lambda: decode_events(fast.received))
-        (channel,) = (c for c in self.channels() if c.transport.getPeer().port == wire.transport.getHost().port)
+        (channel,) = (c for c in self.channels() if c.transport.getPeer().port == connection.transport.getHost().port)
         buffered = len(channel.transport.dataBuffer) + sum(map(len, channel.transport._tempDataBuffer))
         self.assertLess(buffered, 1_000_000)
-        wire.transport.resumeProducing()
-        await until(lambda: wire.received.count(b"\nid: ") >= 5000, within=30)
-        ids = [event["id"] for event in decode_events(wire.received)]
+        connection.transport.resumeProducing()
+        await until(lambda: connection.received.count(b"\nid: ") >= 5000, within=30)
+        ids = [event["id"] for event in decode_events(connection.received)]
         self.assertEqual(ids, list(range(last - 4999, last + 1)))
 
     def channels(self) -> list[Any]:

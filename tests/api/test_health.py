@@ -8,9 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.rest_test_case import RoleTokens, call_handler
+from tests.api.rest_test_case import RoleTokens
 from voxrec.api.health import PROBE_TIMEOUT, HealthRoutes, Probe
 from voxrec.web.auth import AccessControl
+from voxrec.web.binding import call_handler
 from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.login_throttle import LoginThrottle
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from tests.api.rest_test_case import CREATED_AT, PUBLIC_URL, ClientResponse, RestTestCase
 from tests.subtest import subtest
-from tests.web.test_pagination import NEXT
+from tests.web.test_pagination import NEXT_LINK
 from voxrec.model import AuditOutcome, JobKind, Role, Token
 from voxrec.store.deliveries import Deliveries, DeliveryState
 from voxrec.store.tokens import generate_secret
@@ -105,7 +105,7 @@ class JobRetrievalTests(JobTestCase):
         while next_page:
             response = await self.request("GET", next_page)
             found += [item["id"] for item in response.json]
-            link = NEXT.fullmatch(response.headers.get("link", ""))
+            link = NEXT_LINK.fullmatch(response.headers.get("link", ""))
             next_page = link[1].removeprefix(PUBLIC_URL) if link else None
         self.assertEqual(found, [str(job_id) for job_id in job_ids])
 

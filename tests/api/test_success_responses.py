@@ -13,7 +13,7 @@ from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
 from tests.api.test_calls import make_call
 from tests.database import until
 from tests.subtest import subtest
-from tests.web.wire import connected
+from tests.web.raw_connection import open_connection
 from voxrec.api.health import Liveness, Readiness
 from voxrec.api.jobs import JobModel
 from voxrec.api.peaks import Peaks
@@ -145,13 +145,13 @@ class SuccessResponseTests(RestTestCase):
                     self.assertEqual((await self.request("GET", path)).status, 200)
 
     async def test_event_stream(self) -> None:
-        wire = await connected(self.port)
-        wire.transport.write(b"GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
-        await until(lambda: b"\r\n\r\n" in wire.received)
-        self.assertTrue(wire.received.startswith(b"HTTP/1.1 200 "))
-        self.assertIn(b"text/event-stream", wire.received)
-        wire.transport.abortConnection()
-        await wire.ended
+        connection = await open_connection(self.port)
+        connection.transport.write(b"GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        await until(lambda: b"\r\n\r\n" in connection.received)
+        self.assertTrue(connection.received.startswith(b"HTTP/1.1 200 "))
+        self.assertIn(b"text/event-stream", connection.received)
+        connection.transport.abortConnection()
+        await connection.closed
 
     async def test_every_documented_route_is_tested(self) -> None:
         paths = (await self.request("GET", "/openapi.json", token="")).json["paths"]

@@ -1,4 +1,4 @@
-"""Idempotency-Key: a creation asked for again gets the first answer, whatever dies in between."""
+"""Tests of voxrec.web.idempotency, over REST."""
 
 from typing import Any
 from uuid import uuid4
@@ -10,14 +10,14 @@ from tests.subtest import subtest
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres.transaction import Transaction
 
-SAME = ("content-type", "etag", "location")
+REPEATED_HEADERS = ("content-type", "etag", "location")
 
 
-class OnceTests(RestTestCase):
+class IdempotencyTests(RestTestCase):
     async def put(self, path: str, key: str, body: dict[str, Any], token: str = "admin") -> ClientResponse:
         return await self.request("PUT", path, json=body, headers={"Idempotency-Key": key}, token=token)
 
-    async def test_every_route_that_creates(self) -> None:
+    async def test_repeated_request_to_every_route_that_creates(self) -> None:
         profile = await self.add_profile()
         rows: tuple[tuple[str, dict[str, Any]], ...] = (
             ("/profiles", {"name": "once", "numbers": ["+4930"]}),
@@ -32,11 +32,11 @@ class OnceTests(RestTestCase):
                 count = len((await self.request("GET", path)).json)
                 again = await self.put(path, '"the-key"', body)
                 self.assertEqual((again.status, again.body), (201, first.body))
-                for name in SAME:
+                for name in REPEATED_HEADERS:
                     self.assertEqual(again.headers.get(name), first.headers.get(name))
                 self.assertEqual(len((await self.request("GET", path)).json), count)
 
-    async def test_other_requests(self) -> None:
+    async def test_different_requests_with_one_key(self) -> None:
         first = await self.put("/profiles", "k", {"name": "a"})
         other = await self.put("/profiles", "k", {"name": "b"})
         self.assertEqual((other.status, other.json["code"]), (422, "idempotency-key-reused"))
@@ -51,14 +51,14 @@ class OnceTests(RestTestCase):
             with subtest(key):
                 self.assertEqual((await self.put("/profiles", key, {"name": "a"})).status, 400)
 
-    async def test_a_refusal_leaves_the_key_free(self) -> None:
+    async def test_key_of_a_failed_request_can_be_used_again(self) -> None:
         self.assertEqual((await self.put("/profiles", "k", {"email": "nobody"})).status, 422)
         self.assertEqual((await self.put("/profiles", "k", {"email": "a@example.org"})).status, 201)
 
-    async def test_all_at_once(self) -> None:
+    async def test_concurrent_requests(self) -> None:
         body = {"id": str(uuid4()), "numbers": ["+4931"]}
-        asked = [Deferred.fromCoroutine(self.put("/profiles", "k", body)) for _ in range(8)]
-        responses = [response for _, response in await DeferredList(asked)]
+        requests = [Deferred.fromCoroutine(self.put("/profiles", "k", body)) for _ in range(8)]
+        responses = [response for _, response in await DeferredList(requests)]
         self.assertEqual({response.status for response in responses} - {201, 409}, set())
         self.assertIn(201, {response.status for response in responses})
         for response in responses:
@@ -66,41 +66,41 @@ class OnceTests(RestTestCase):
                 self.assertEqual(response.json["code"], "under-way")
         self.assertEqual(len(await self.profiles.all()), 1)
 
-    async def test_two_daemons_at_once(self) -> None:
-        other = self.make_resource()
-        mine, self.site.resource = self.site.resource, other
+    async def test_concurrent_requests_to_two_daemons(self) -> None:
+        second_resource = self.make_resource()
+        first_resource, self.site.resource = self.site.resource, second_resource
         body = {"profileId": str((await self.add_profile()).id)}
         statuses = []
         for turn in range(10):
             second = Deferred.fromCoroutine(self.put("/recordings", f"k{turn}", body))
-            self.site.resource = mine if turn % 2 else other
+            self.site.resource = first_resource if turn % 2 else second_resource
             first = Deferred.fromCoroutine(self.put("/recordings", f"k{turn}", body))
             statuses += [response.status for _, response in await DeferredList([first, second])]
         self.assertEqual(set(statuses) - {201, 409}, set())
         self.assertEqual(len(await self.recordings.page()), 10)
 
-    async def test_a_crash_before_the_commit_leaves_nothing_and_after_it_everything(self) -> None:
-        """The answer and the profile are one transaction: there is no third case."""
-        real = Transaction.execute
+    async def test_response_is_committed_with_the_change(self) -> None:
+        """A crash before the commit leaves neither; after the commit, a repeated request gets the stored response."""
+        execute = Transaction.execute
 
-        async def dies(transaction: Transaction, sql: str, params: Any = ()) -> int:
-            done = await real(transaction, sql, params)
+        async def crash(transaction: Transaction, sql: str, params: Any = ()) -> int:
+            row_count = await execute(transaction, sql, params)
             if "INSERT INTO idempotency" in sql:
-                raise StoreUnavailable("the process died here, before the commit")
-            return done
+                raise StoreUnavailable("simulated crash before the commit")
+            return row_count
 
         body = {"name": "once"}
-        self.patch(Transaction, "execute", dies)
+        self.patch(Transaction, "execute", crash)
         self.assertEqual((await self.put("/profiles", "k", body)).status, 503)
-        self.patch(Transaction, "execute", real)
+        self.patch(Transaction, "execute", execute)
         self.assertEqual(await self.pool.query("SELECT 1 FROM idempotency"), [])
         self.assertEqual(await self.profiles.all(), [])
-        committed = await self.put("/profiles", "k", body)  # whose answer never arrives, say
+        committed = await self.put("/profiles", "k", body)  # the response may have been lost
         again = await self.put("/profiles", "k", body)
         self.assertEqual((again.status, again.body), (201, committed.body))
         self.assertEqual(len(await self.profiles.all()), 1)
 
-    async def test_after_a_day_a_key_is_new(self) -> None:
+    async def test_key_expires_after_a_day(self) -> None:
         first = await self.put("/profiles", "k", {"name": "a"})
         await self.pool.execute("UPDATE idempotency SET created_at = created_at - interval '25 hours'")
         second = await self.put("/profiles", "k", {"name": "b"})
@@ -109,7 +109,7 @@ class OnceTests(RestTestCase):
         await self.pool.execute("UPDATE idempotency SET created_at = created_at - interval '25 hours'")
         self.assertEqual(await self.idempotency.delete_expired(), 1)
 
-    async def test_what_is_done_to_the_resource_later_is_not_in_the_first_answer(self) -> None:
+    async def test_repeated_response_does_not_reflect_later_changes(self) -> None:
         first = await self.put("/profiles", "k", {"name": "a"})
         await self.request("DELETE", f"/profiles/{first.json['id']}")
         self.assertEqual((await self.put("/profiles", "k", {"name": "a"})).body, first.body)

@@ -1,4 +1,4 @@
-"""Lists over REST: whole and in pages, while rows come and go, and however long they are."""
+"""Tests of voxrec.web.pagination, over REST."""
 
 import re
 from collections.abc import AsyncIterator
@@ -15,38 +15,38 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.api.rest_test_case import CREATED_AT, PUBLIC_URL, ClientResponse, RestTestCase
 from tests.database import reactor
 from tests.subtest import subtest
-from tests.web.wire import connected
+from tests.web.raw_connection import open_connection
 from voxrec.cursor import Cursor
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Profile
 from voxrec.store.profiles import ProfileFilter, Profiles
 from voxrec.web.pagination import cursor, encode_cursor
 
-NEXT: Final = re.compile(r'<([^>]*)>; rel="next"')
+NEXT_LINK: Final = re.compile(r'<([^>]*)>; rel="next"')
 
-WRONG: Final = (
+INVALID: Final = (
     ("limit=0", ["limit"]),
     ("limit=1001", ["limit"]),
     ("limit=-1", ["limit"]),
     ("limit=", ["limit"]),
     ("limit=5x", ["limit"]),
-    ("limit=%D9%A5", ["limit"]),  # an Arabic five
+    ("limit=%D9%A5", ["limit"]),  # a five in Arabic-Indic digits
     ("limit=1&limit=2", ["limit"]),
     ("limit=5&cursor=", ["cursor"]),
-    ("limit=5&cursor=rubbish", ["cursor"]),
+    ("limit=5&cursor=invalid", ["cursor"]),
     ("limit=5&cursor=Q" + "A" * 31, ["cursor"]),
     ("limit=5&cursor=" + "A" * 33, ["cursor"]),
     ("cursor=" + "A" * 32, ["limit"]),
     ("offset=3", ["offset"]),
     ("colour=red&limit=0", ["colour", "limit"]),
 )
-WRONG_PROFILES: Final = (("number=%00", ["number"]), ("email=", ["email"]), ("state=failed", ["state"]))
-WRONG_RECORDINGS: Final = (
+INVALID_PROFILES: Final = (("number=%00", ["number"]), ("email=", ["email"]), ("state=failed", ["state"]))
+INVALID_RECORDINGS: Final = (
     ("state=lost", ["state"]),
     ("state=", ["state"]),
     ("since=yesterday", ["since"]),
     ("since=2026-01-31T09:30:00", ["since"]),
-    ("until=2026-01-31T09:30:00+01:00", ["until"]),  # the + is a space
+    ("until=2026-01-31T09:30:00+01:00", ["until"]),  # + is decoded as a space
     ("until=9999-12-31T23:59:59-12:00", ["until"]),
     ("q=customer", ["q"]),
     ("q=[]", ["q"]),
@@ -58,23 +58,23 @@ WRONG_RECORDINGS: Final = (
 
 class CursorTests(SynchronousTestCase):
     @given(st.datetimes(timezones=st.just(UTC)), st.uuids())
-    def test_there_and_back(self, moment: datetime, key: UUID) -> None:
+    def test_round_trip(self, moment: datetime, key: UUID) -> None:
         text = encode_cursor(Cursor(moment, key))
         self.assertEqual(cursor.parse(text), Cursor(moment, key))
         self.assertEqual(quote(text, safe=""), text)
 
-    def test_other_offsets_are_the_same_moment(self) -> None:
+    def test_offset_of_the_time_zone_does_not_matter(self) -> None:
         moment = datetime.fromisoformat("2026-01-31T10:30:00.000001+01:00")
         self.assertEqual(cursor.parse(encode_cursor(Cursor(moment, uuid4()))).created_at, moment)
 
     @given(st.text(max_size=40) | st.from_regex(r"[A-Za-z0-9_-]{32}", fullmatch=True))
-    def test_rubbish(self, text: str) -> None:
+    def test_arbitrary_text(self, text: str) -> None:
         try:
-            found = cursor.parse(text)
+            position = cursor.parse(text)
         except ValueError as error:
             self.assertIn("is not a cursor", str(error))
         else:
-            self.assertEqual(encode_cursor(found), text)
+            self.assertEqual(encode_cursor(position), text)
 
 
 class PageTests(RestTestCase):
@@ -82,68 +82,69 @@ class PageTests(RestTestCase):
         self.assertEqual(response.status, 200, response.body)
         return [one["name"] for one in response.json]
 
-    def next(self, response: ClientResponse) -> str | None:
-        found = NEXT.fullmatch(response.headers.get("link", ""))
-        if found is None:
+    def next_path(self, response: ClientResponse) -> str | None:
+        link = NEXT_LINK.fullmatch(response.headers.get("link", ""))
+        if link is None:
             return None
-        self.assertTrue(found[1].startswith(f"{PUBLIC_URL}/profiles?"))
-        return found[1].removeprefix(PUBLIC_URL)
+        self.assertTrue(link[1].startswith(f"{PUBLIC_URL}/profiles?"))
+        return link[1].removeprefix(PUBLIC_URL)
 
-    async def walk(self, path: str) -> list[list[str]]:
+    async def follow_links(self, path: str) -> list[list[str]]:
+        """Return the names on each page."""
         pages = []
-        following: str | None = path
-        while following is not None:
-            response = await self.request("GET", following)
+        next_path: str | None = path
+        while next_path is not None:
+            response = await self.request("GET", next_path)
             pages.append(self.names(response))
-            following = self.next(response)
+            next_path = self.next_path(response)
         return pages
 
     async def test_pages(self) -> None:
         names = [one.name for one in await self.add_profiles(7)]
         for limit in (1, 2, 3, 6, 7, 8, 1000):
             with subtest(limit):
-                pages = await self.walk(f"/profiles?limit={limit}")
+                pages = await self.follow_links(f"/profiles?limit={limit}")
                 self.assertEqual([name for page in pages for name in page], names)
                 self.assertEqual(len(pages), -(-7 // limit))
         self.assertEqual(self.names(await self.request("GET", "/profiles")), names)
 
-    async def test_nothing(self) -> None:
+    async def test_empty_list(self) -> None:
         self.assertEqual((await self.request("GET", "/profiles")).json, [])
-        self.assertEqual(await self.walk("/profiles?limit=5"), [[]])
+        self.assertEqual(await self.follow_links("/profiles?limit=5"), [[]])
 
-    async def test_filters_stay(self) -> None:
+    async def test_links_keep_the_filters(self) -> None:
         for n in range(3):
             await self.add_profile(name=str(n), email="a+b@example.org", created_at=CREATED_AT - timedelta(seconds=n))
         await self.add_profile(name="other")
-        self.assertEqual(await self.walk("/profiles?email=a%2Bb@example.org&limit=2"), [["0", "1"], ["2"]])
+        self.assertEqual(await self.follow_links("/profiles?email=a%2Bb@example.org&limit=2"), [["0", "1"], ["2"]])
 
-    async def test_rows_come_and_go(self) -> None:
+    async def test_rows_are_created_and_deleted_between_pages(self) -> None:
         made = await self.add_profiles(6)
         first = await self.request("GET", "/profiles?limit=2")
         await self.add_profile(name="newest", created_at=CREATED_AT + timedelta(seconds=1))
-        await self.profiles.delete(made[1].id)  # the one that the cursor stands on
+        await self.profiles.delete(made[1].id)  # the row that the cursor points to
         await self.profiles.delete(made[2].id)
-        following = self.next(first)
-        assert following is not None
-        second = await self.request("GET", following)
+        next_path = self.next_path(first)
+        assert next_path is not None
+        second = await self.request("GET", next_path)
         self.assertEqual(self.names(second), ["number 3", "number 4"])
-        last = self.next(second)
+        last = self.next_path(second)
         assert last is not None
         self.assertEqual(self.names(await self.request("GET", last)), ["number 5"])
 
-    async def test_rows_of_one_moment(self) -> None:
+    async def test_rows_with_the_same_creation_time(self) -> None:
         for n in range(5):
             await self.add_profile(name=str(n))
-        pages = await self.walk("/profiles?limit=2")
+        pages = await self.follow_links("/profiles?limit=2")
         self.assertEqual(sorted(name for page in pages for name in page), ["0", "1", "2", "3", "4"])
 
-    async def test_wrong_parameters(self) -> None:
+    async def test_invalid_parameters(self) -> None:
         profile = await self.add_profile()
-        below = f"/profiles/{profile.id}/recordings"
+        of_profile = f"/profiles/{profile.id}/recordings"
         tables: tuple[tuple[str, tuple[tuple[str, list[str]], ...]], ...] = (
-            ("/profiles", WRONG + WRONG_PROFILES),
-            ("/recordings", WRONG + WRONG_RECORDINGS),
-            (below, WRONG + WRONG_RECORDINGS),
+            ("/profiles", INVALID + INVALID_PROFILES),
+            ("/recordings", INVALID + INVALID_RECORDINGS),
+            (of_profile, INVALID + INVALID_RECORDINGS),
         )
         for path, table in tables:
             for query, fields in table:
@@ -151,7 +152,7 @@ class PageTests(RestTestCase):
                     response = await self.request("GET", f"{path}?{query}")
                     self.assertEqual((response.status, response.error_fields), (422, fields), response.body)
 
-    async def test_the_cursor_of_a_page_below_a_profile(self) -> None:
+    async def test_pages_of_the_recordings_of_a_profile(self) -> None:
         profile = await self.add_profile()
         made = [
             await self.add_recording(profile_id=profile.id, created_at=CREATED_AT - timedelta(seconds=n))
@@ -160,7 +161,7 @@ class PageTests(RestTestCase):
         await self.add_recording()
         path = f"/profiles/{profile.id}/recordings"
         first = await self.request("GET", f"{path}?limit=2")
-        link = NEXT.fullmatch(first.headers["link"])
+        link = NEXT_LINK.fullmatch(first.headers["link"])
         assert link is not None
         self.assertTrue(link[1].startswith(f"{PUBLIC_URL}{path}?limit=2&cursor="))
         second = await self.request("GET", link[1].removeprefix(PUBLIC_URL))
@@ -169,20 +170,20 @@ class PageTests(RestTestCase):
 
 
 class CountedProfiles(Profiles):
-    """The store, telling how many pages were read, and failing after some."""
+    """A repository that counts the batches read, and fails after ``fail_after`` of them."""
 
-    read = 0
+    batches_read = 0
     fail_after = 10**9
 
     async def pages(self, filters: ProfileFilter | None = None, size: int = 500) -> AsyncIterator[list[Profile]]:
         async for page in super().pages(filters, size):
-            self.read += 1
-            if self.read > self.fail_after:
+            self.batches_read += 1
+            if self.batches_read > self.fail_after:
                 raise StoreUnavailable("gone")
             yield page
 
 
-class LongListTests(RestTestCase):
+class CompleteListTests(RestTestCase):
     ROWS: Final = 6000
 
     async def setUp(self) -> None:  # type: ignore[override]
@@ -199,50 +200,50 @@ class LongListTests(RestTestCase):
             (self.ROWS - 1,),
         )
 
-    async def test_whole(self) -> None:
+    async def test_complete_list(self) -> None:
         response = await self.request("GET", "/profiles")
         self.assertEqual(len(response.json), self.ROWS)
         self.assertEqual(len({one["id"] for one in response.json}), self.ROWS)
 
-    async def test_no_further_than_the_client_reads(self) -> None:
-        wire = await connected(self.port)
-        wire.transport.write(b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
-        while not wire.received:
+    async def test_rows_are_read_as_fast_as_the_client_receives(self) -> None:
+        connection = await open_connection(self.port)
+        connection.transport.write(b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        while not connection.received:
             await deferLater(reactor, 0.01)
-        wire.transport.pauseProducing()
-        read = -1
-        while read != self.counted.read:
-            read = self.counted.read
+        connection.transport.pauseProducing()
+        batches_read = -1
+        while batches_read != self.counted.batches_read:
+            batches_read = self.counted.batches_read
             await deferLater(reactor, 0.3)
-        self.assertLess(read, self.ROWS // 250 - 4)
-        wire.transport.resumeProducing()
-        while not wire.received.endswith(b"0\r\n\r\n"):
+        self.assertLess(batches_read, self.ROWS // 250 - 4)
+        connection.transport.resumeProducing()
+        while not connection.received.endswith(b"0\r\n\r\n"):
             await deferLater(reactor, 0.01)
-        self.assertEqual(self.counted.read, self.ROWS // 250)
-        wire.transport.loseConnection()
-        await wire.ended
+        self.assertEqual(self.counted.batches_read, self.ROWS // 250)
+        connection.transport.loseConnection()
+        await connection.closed
 
-    async def test_the_client_leaves(self) -> None:
-        wire = await connected(self.port)
-        wire.transport.write(b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
-        while not wire.received:
+    async def test_client_that_disconnects(self) -> None:
+        connection = await open_connection(self.port)
+        connection.transport.write(b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        while not connection.received:
             await deferLater(reactor, 0.01)
-        wire.transport.abortConnection()
-        await wire.ended
+        connection.transport.abortConnection()
+        await connection.closed
         await deferLater(reactor, 0.3)
-        self.assertLess(self.counted.read, self.ROWS // 250)
+        self.assertLess(self.counted.batches_read, self.ROWS // 250)
         self.assertEqual(self.pool.busy, 0)
 
-    async def test_the_store_fails_half_way(self) -> None:
+    async def test_store_fails_while_the_list_is_sent(self) -> None:
         self.counted.fail_after = 3
-        wire = await connected(self.port)
-        wire.transport.write(b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
-        answer = await wire.ended
-        self.assertTrue(answer.startswith(b"HTTP/1.1 200 "))
-        self.assertFalse(answer.endswith(b"0\r\n\r\n"))  # so that no client takes it for the whole
+        connection = await open_connection(self.port)
+        connection.transport.write(b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        response = await connection.closed
+        self.assertTrue(response.startswith(b"HTTP/1.1 200 "))
+        self.assertFalse(response.endswith(b"0\r\n\r\n"))  # so that the client does not take the list for complete
         self.assertEqual(len(self.flushLoggedErrors(StoreUnavailable)), 1)
 
-    async def test_the_store_fails_at_once(self) -> None:
+    async def test_store_fails_before_the_list_is_sent(self) -> None:
         self.counted.fail_after = 0
         response = await self.request("GET", "/profiles")
         self.assertEqual((response.status, response.json["code"]), (503, "store-unavailable"))

@@ -1,4 +1,4 @@
-"""The way out: back-pressure, clients that leave or stall, bodies that fail; in memory and on a Clock."""
+"""Tests of voxrec.web.response_writer: back-pressure, disconnected and stalled clients, and bodies that fail."""
 
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -13,8 +13,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
-from tests.api.rest_test_case import RoleTokens, call_handler
+from tests.api.rest_test_case import RoleTokens
 from voxrec.web.auth import AccessControl
+from voxrec.web.binding import call_handler
 from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.request import Request
@@ -22,25 +23,25 @@ from voxrec.web.response import Response
 from voxrec.web.response_writer import STALL_TIMEOUT
 from voxrec.web.route import Route
 
-Parts = Callable[[], AsyncGenerator[bytes, None]]
+Body = Callable[[], AsyncGenerator[bytes, None]]
 
 
 class StreamTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.made: list[int] = []
+        self.generated: list[int] = []
         self.closed = False
-        self.waiting: Deferred[None] | None = None
+        self.blocked: Deferred[None] | None = None
 
     async def numbers(self) -> AsyncGenerator[bytes, None]:
         try:
             for n in range(5):
-                self.made.append(n)
+                self.generated.append(n)
                 yield b"%d" % n
         finally:
             self.closed = True
 
-    async def failing(self) -> AsyncGenerator[bytes, None]:
+    async def failing_later(self) -> AsyncGenerator[bytes, None]:
         yield b"begun"
         raise RuntimeError("half-way")
 
@@ -48,23 +49,23 @@ class StreamTests(SynchronousTestCase):
         raise RuntimeError("at once")
         yield b""
 
-    async def nothing(self) -> AsyncGenerator[bytes, None]:
+    async def empty(self) -> AsyncGenerator[bytes, None]:
         return
         yield b""
 
-    async def slow(self) -> AsyncGenerator[bytes, None]:
+    async def blocking(self) -> AsyncGenerator[bytes, None]:
         try:
             yield b"begun"
-            self.waiting = Deferred()
-            await self.waiting
-            self.made.append(1)
+            self.blocked = Deferred()
+            await self.blocked
+            self.generated.append(1)
             yield b"more"
         finally:
             self.closed = True
 
-    def resource(self, parts: Parts) -> Any:
-        async def handler(_ask: Request) -> Response:
-            return Response(200, {"Content-Type": "text/plain"}, parts())
+    def resource(self, body: Body) -> Any:
+        async def handler(_request: Request) -> Response:
+            return Response(200, {"Content-Type": "text/plain"}, body())
 
         dispatcher = Dispatcher(
             AccessControl(RoleTokens(), LoginThrottle(self.clock)),
@@ -76,99 +77,99 @@ class StreamTests(SynchronousTestCase):
         dispatcher.register([Route("GET", "/", None, handler, produces=None)])
         return dispatcher.resource()
 
-    def request(self, parts: Parts, version: bytes = b"1.1") -> "Line":
-        line = Line(Site(self.resource(parts), reactor=self.clock))
-        line.protocol.dataReceived(b"GET / HTTP/%b\r\nHost: a\r\n\r\n" % version)
-        return line
+    def request(self, body: Body, version: bytes = b"1.1") -> "FakeTransport":
+        transport = FakeTransport(Site(self.resource(body), reactor=self.clock))
+        transport.protocol.dataReceived(b"GET / HTTP/%b\r\nHost: a\r\n\r\n" % version)
+        return transport
 
-    def test_whole(self) -> None:
+    def test_complete_body(self) -> None:
         stub: Any = StubTreq(self.resource(self.numbers))
         response = self.successResultOf(stub.get("http://voxrec/"))
         self.assertEqual(self.successResultOf(stub.content(response)), b"01234")
         self.assertTrue(self.closed)
 
-    def test_head_reads_nothing(self) -> None:
+    def test_head_does_not_read_the_body(self) -> None:
         stub: Any = StubTreq(self.resource(self.numbers))
         response = self.successResultOf(stub.head("http://voxrec/"))
-        self.assertEqual((response.code, self.made), (200, []))
+        self.assertEqual((response.code, self.generated), (200, []))
 
-    def test_nothing(self) -> None:
-        stub: Any = StubTreq(self.resource(self.nothing))
+    def test_empty_body(self) -> None:
+        stub: Any = StubTreq(self.resource(self.empty))
         response = self.successResultOf(stub.get("http://voxrec/"))
         self.assertEqual((response.code, self.successResultOf(stub.content(response))), (200, b""))
 
-    def test_what_fails_before_the_first_part_is_a_problem(self) -> None:
+    def test_failure_before_the_first_part_is_a_problem(self) -> None:
         stub: Any = StubTreq(self.resource(self.failing_at_once))
         response = self.successResultOf(stub.get("http://voxrec/"))
         self.assertEqual(response.code, 500)
         self.assertEqual(self.successResultOf(stub.json_content(response))["code"], "internal")
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_what_fails_later_cuts_the_connection(self) -> None:
-        line = self.request(self.failing)
-        self.assertTrue(line.aborted)
-        self.assertIn(b"begun", line.value())
-        self.assertFalse(line.value().endswith(b"0\r\n\r\n"))
+    def test_later_failure_aborts_the_connection(self) -> None:
+        transport = self.request(self.failing_later)
+        self.assertTrue(transport.aborted)
+        self.assertIn(b"begun", transport.value())
+        self.assertFalse(transport.value().endswith(b"0\r\n\r\n"))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_no_further_than_the_client_takes(self) -> None:
-        line = self.request(self.slow)
-        line.full()
-        self.go_on()
-        self.assertEqual(self.made, [1])
+    def test_body_is_read_as_fast_as_the_client_receives(self) -> None:
+        transport = self.request(self.blocking)
+        transport.fill_buffer()
+        self.unblock()
+        self.assertEqual(self.generated, [1])
         self.assertFalse(self.closed)
-        line.room()
+        transport.drain_buffer()
         self.assertTrue(self.closed)
-        self.assertTrue(line.value().endswith(b"4\r\nmore\r\n0\r\n\r\n"), line.value())
+        self.assertTrue(transport.value().endswith(b"4\r\nmore\r\n0\r\n\r\n"), transport.value())
 
-    def test_paused_and_resumed_more_than_once(self) -> None:
-        line = self.request(self.slow)
+    def test_repeated_pause_and_resume(self) -> None:
+        transport = self.request(self.blocking)
         for _ in range(3):
-            line.full()
-            line.full()
-            line.room()
-            line.room()
-        self.go_on()
-        self.assertTrue(line.value().endswith(b"0\r\n\r\n"))
+            transport.fill_buffer()
+            transport.fill_buffer()
+            transport.drain_buffer()
+            transport.drain_buffer()
+        self.unblock()
+        self.assertTrue(transport.value().endswith(b"0\r\n\r\n"))
 
-    def test_a_client_that_takes_nothing_is_dropped(self) -> None:
-        line = self.request(self.slow)
-        line.full()
-        self.go_on()
+    def test_stalled_client_is_disconnected(self) -> None:
+        transport = self.request(self.blocking)
+        transport.fill_buffer()
+        self.unblock()
         self.clock.advance(STALL_TIMEOUT - 1)
-        self.assertFalse(line.aborted)
+        self.assertFalse(transport.aborted)
         self.clock.advance(1)
-        self.assertTrue(line.aborted)
+        self.assertTrue(transport.aborted)
         self.assertTrue(self.closed)
 
-    def test_a_client_that_leaves_while_a_part_is_made(self) -> None:
-        line = self.request(self.slow)
-        line.abortConnection()
-        self.assertFalse(self.closed)  # what is being done is done, then the body is closed
-        self.go_on()
+    def test_client_that_disconnects_while_a_part_is_generated(self) -> None:
+        transport = self.request(self.blocking)
+        transport.abortConnection()
+        self.assertFalse(self.closed)  # the generator is not cancelled; it is closed afterwards
+        self.unblock()
         self.assertTrue(self.closed)
-        self.assertNotIn(b"more", line.value())
+        self.assertNotIn(b"more", transport.value())
 
-    def test_a_client_that_leaves_while_it_takes_nothing(self) -> None:
-        line = self.request(self.slow)
-        line.full()
-        self.go_on()
-        line.abortConnection()
+    def test_client_that_disconnects_while_it_is_stalled(self) -> None:
+        transport = self.request(self.blocking)
+        transport.fill_buffer()
+        self.unblock()
+        transport.abortConnection()
         self.assertTrue(self.closed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_http_1_0_ends_with_its_connection(self) -> None:
-        line = self.request(self.numbers, b"1.0")
-        self.assertTrue(line.value().endswith(b"\r\n\r\n01234"))
-        self.assertTrue(line.disconnecting)
+    def test_http_1_0_body_ends_with_the_connection(self) -> None:
+        transport = self.request(self.numbers, b"1.0")
+        self.assertTrue(transport.value().endswith(b"\r\n\r\n01234"))
+        self.assertTrue(transport.disconnecting)
 
-    def go_on(self) -> None:
-        assert self.waiting is not None
-        self.waiting.callback(None)
+    def unblock(self) -> None:
+        assert self.blocked is not None
+        self.blocked.callback(None)
 
 
-class Line(StringTransport):
-    """The server's end of a connection whose buffer is full when the test says so."""
+class FakeTransport(StringTransport):
+    """The server's end of a connection. A test decides when its buffer is full."""
 
     aborted = False
     producer: Any
@@ -178,10 +179,10 @@ class Line(StringTransport):
         self.protocol: Any = site.buildProtocol(None)
         self.protocol.makeConnection(self)
 
-    def full(self) -> None:
+    def fill_buffer(self) -> None:
         self.producer.pauseProducing()
 
-    def room(self) -> None:
+    def drain_buffer(self) -> None:
         self.producer.resumeProducing()
 
     def abortConnection(self) -> None:  # noqa: N802

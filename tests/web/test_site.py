@@ -1,46 +1,63 @@
-"""What a client may use up before anybody looks at its request."""
+"""Tests of voxrec.web.site."""
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from twisted.internet.endpoints import SSL4ClientEndpoint, connectProtocol, serverFromString
+from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python import log
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 
+from tests.api.rest_test_case import BODY_LIMIT, RestTestCase
+from tests.database import reactor, until
+from tests.web.raw_connection import RawConnection, open_connection, send_raw
+from voxrec import config
+from voxrec.errors import ConfigError
 from voxrec.web.site import RestSite
 
 
-class Echo(Resource):
-    """Answers with the body that was kept."""
+class BodySizeResource(Resource):
+    """Responds with the size of the body that was kept."""
 
     isLeaf = True  # noqa: N815
 
     def render_PUT(self, request: HTTPRequest) -> bytes:
-        kept: bytes = request.content.read() if request.content is not None else b""
-        return b"%d kept" % len(kept)
+        body: bytes = request.content.read() if request.content is not None else b""
+        return b"%d kept" % len(body)
 
     render_POST = render_PUT
 
 
-class SiteTests(SynchronousTestCase):
+class InMemoryTests(SynchronousTestCase):
+    """A site on a Clock, with a connection in memory."""
+
     def setUp(self) -> None:
         self.clock = Clock()
-        site = RestSite(Echo(), body_limit=10, reactor=self.clock, idle_timeout=60)
+        site = RestSite(BodySizeResource(), body_limit=10, reactor=self.clock, idle_timeout=60)
         self.transport = StringTransport()
         self.protocol: Any = site.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
         self.addCleanup(self.protocol.connectionLost, None)
 
-    def test_silence_ends_a_connection(self) -> None:
-        for begun in (b"", b"PUT / HTTP/1.1\r\nHost: a\r\n", b"Content-Length: 5\r\n\r\nab"):
-            self.protocol.dataReceived(begun)
+    def test_idle_connection_is_closed(self) -> None:
+        for data in (b"", b"PUT / HTTP/1.1\r\nHost: a\r\n", b"Content-Length: 5\r\n\r\nab"):
+            self.protocol.dataReceived(data)
             self.clock.advance(59)
             self.assertFalse(self.transport.disconnecting)
         self.clock.advance(1)
         self.assertTrue(self.transport.disconnecting)
 
-    def test_no_more_than_the_limit_is_kept(self) -> None:
+    def test_body_is_kept_up_to_one_byte_more_than_the_limit(self) -> None:
         for length in (9, 10, 11, 12, 100):
             self.transport.clear()
             self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
@@ -49,24 +66,24 @@ class SiteTests(SynchronousTestCase):
             self.clock.advance(0)
             self.assertIn(b"%d kept" % min(length, 11), self.transport.value())
 
-    def test_few_are_begun_in_one_turn_and_in_the_order_in_which_they_came(self) -> None:
+    def test_requests_are_spread_over_turns_in_the_order_of_arrival(self) -> None:
         site: Any = self.protocol.factory
         others: list[tuple[Any, StringTransport]] = [(site.buildProtocol(None), StringTransport()) for _ in range(5)]
 
-        def answered() -> list[bool]:
+        def responded() -> list[bool]:
             return [bool(transport.value()) for _, transport in others]
 
         for protocol, transport in others:
             protocol.makeConnection(transport)
             protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        self.assertEqual(answered(), [True, True, False, False, False])
-        others[3][0].connectionLost(None)  # its client has gone before its turn
+        self.assertEqual(responded(), [True, True, False, False, False])
+        others[3][0].connectionLost(None)  # the client disconnects before its request is started
         self.clock.advance(0)
-        self.assertEqual(answered(), [True, True, True, False, True])
+        self.assertEqual(responded(), [True, True, True, False, True])
         for protocol, _ in (*others[:3], others[4]):
             protocol.connectionLost(None)
 
-    def test_chunks_without_end(self) -> None:
+    def test_chunked_body_beyond_the_limit(self) -> None:
         self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(20):
             self.protocol.dataReceived(b"3\r\nxxx\r\n")
@@ -79,3 +96,119 @@ class SiteTests(SynchronousTestCase):
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--"
         )
         self.assertIn(b"2 kept", self.transport.value())
+
+
+class HeaderLimitTests(RestTestCase):
+    async def test_too_large_or_too_many_headers(self) -> None:
+        for headers in (b"X-Long: %s\r\n" % (b"a" * 17_000), b"X: 1\r\n" * 600, b"X-Many: 1234567890\r\n" * 1000):
+            response = await send_raw(self.port, b"GET /health/live HTTP/1.1\r\nHost: a\r\n" + headers + b"\r\n")
+            self.assertNotIn(b"200 OK", response)
+        response = await send_raw(self.port, b"GET /" + b"a" * 17_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertNotIn(b"200 OK", response)
+
+    async def test_large_header_within_the_limit(self) -> None:
+        response = await self.request("GET", "/health/live", headers={"X-Long": "a" * 15_000})
+        self.assertEqual(response.status, 200)
+
+
+class ConnectionLimitTests(RestTestCase):
+    async def test_connections_beyond_the_limit_are_closed(self) -> None:
+        site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, max_connections=3)
+        listening: Any = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
+        self.addCleanup(listening.stopListening)
+        port = listening.getHost().port
+        connections = [await open_connection(port) for _ in range(3)]
+        await until(lambda: site.connection_count == 3)
+        for _ in range(5):
+            refused = await open_connection(port)
+            self.assertEqual(await refused.closed, b"")
+        await until(lambda: site.connection_count == 3)
+        connections[0].transport.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        await until(lambda: b"200 OK" in connections[0].received)
+        connections[1].transport.loseConnection()
+        await until(lambda: site.connection_count == 2)
+        another = await open_connection(port)
+        another.transport.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        await until(lambda: b"200 OK" in another.received)
+        for connection in (connections[0], connections[2], another):
+            connection.transport.loseConnection()
+            await connection.closed
+        await until(lambda: site.connection_count == 0)
+
+
+class AccessLogTests(SynchronousTestCase):
+    def logged_requests(self, **options: Any) -> list[str]:
+        site = RestSite(BodySizeResource(), body_limit=10, reactor=reactor, **options)
+        site.startFactory()
+        self.addCleanup(site.stopFactory)
+        lines: list[str] = []
+        log.addObserver(observer := lambda event: lines.append(log.textFromEventDict(event) or ""))
+        self.addCleanup(log.removeObserver, observer)
+        site._logFile = log.StdioOnnaStick() if hasattr(log, "StdioOnnaStick") else site._logFile
+        transport = StringTransport()
+        protocol: Any = site.buildProtocol(None)
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        protocol.connectionLost(None)
+        self.assertIn(b"0 kept", transport.value())
+        return [line for line in lines if "PUT /x" in line]
+
+    def test_disabled(self) -> None:
+        self.assertEqual(self.logged_requests(), [])
+
+    def test_enabled(self) -> None:
+        self.assertEqual(len(self.logged_requests(access_log=True)), 1)
+
+
+def write_certificate(directory: Path) -> tuple[Path, Path]:
+    """Write a private key and a self-signed certificate for localhost, and return their paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    key_file, certificate_file = directory / "key.pem", directory / "certificate.pem"
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    return key_file, certificate_file
+
+
+class TlsTests(RestTestCase):
+    async def test_https_with_the_setting_rest_listen(self) -> None:
+        key, certificate = write_certificate(self.make_directory())
+        listen = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
+        settings = config.parse(f"rest: {{listen: '{listen}'}}")
+        port: Any = await serverFromString(reactor, settings.rest.listen).listen(self.site)
+        self.addCleanup(port.stopListening)
+        context = optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(certificate.read_bytes()))
+        connection = RawConnection()
+        endpoint = SSL4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port, context)
+        await connectProtocol(endpoint, connection)
+        connection.transport.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        await until(lambda: b'{"live":true}' in connection.received)
+        self.assertIn(b"HTTP/1.1 200", connection.received)
+        self.assertIn(b"strict-transport-security: max-age=31536000\r\n", connection.received.lower())
+        await connection.closed
+
+    async def test_http_without_strict_transport_security(self) -> None:
+        response = await self.request("GET", "/health/live")
+        self.assertNotIn("strict-transport-security", response.headers)
+
+    def test_invalid_private_key(self) -> None:
+        directory = self.make_directory()
+        (directory / "key.pem").write_text("not a key")
+        listen = f"ssl:0:privateKey={directory / 'key.pem'}"
+        for invalid in (listen, "ssl:0:privateKey=/no/such/file"):
+            with self.assertRaises(ConfigError) as caught:
+                config.parse(f"rest: {{listen: '{invalid}'}}")
+            self.assertEqual([error.field for error in caught.exception.field_errors], ["rest.listen"])

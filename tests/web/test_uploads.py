@@ -8,22 +8,58 @@ from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.api.audio_test_case import AudioTestCase
+from tests.database import until
+from tests.web.raw_connection import open_connection
+from voxrec.model import RecordingState
 from voxrec.web.uploads import remove_stale_files
 
 
-class LeftoverTests(SynchronousTestCase):
-    def test_what_nobody_wrote_to_for_a_day_goes(self) -> None:
-        """Of an upload and of a finish alike: also where no further attempt comes, since its Recording is gone."""
-        held = tempfile.TemporaryDirectory()
-        self.addCleanup(held.cleanup)
+class InterruptedUploadTests(AudioTestCase):
+    async def test_client_that_disconnects_during_the_upload(self) -> None:
+        recording = await self.add_pending()
+        connection = await open_connection(self.port)
+        connection.transport.write(
+            f"PUT /recordings/{recording.id}/audio HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer admin\r\n"
+            "Content-Type: audio/wav\r\nContent-Length: 500000\r\n\r\n".encode()
+            + b"\0" * 200_000
+        )
+        await until(self.files)
+        connection.transport.abortConnection()
+        await connection.closed
+        await until(lambda: not self.files())
+        self.assertEqual((await self.recordings.get(recording.id)).state, RecordingState.PENDING)
+
+    async def test_unauthenticated_upload_is_not_stored(self) -> None:
+        recording = await self.add_pending()
+        connection = await open_connection(self.port)
+        connection.transport.write(
+            f"PUT /recordings/{recording.id}/audio HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer wrong\r\n"
+            "Content-Type: audio/wav\r\nContent-Length: 1000000\r\nConnection: close\r\n\r\n".encode()
+        )
+        await until(self.files)
+        (path,) = self.upload_directory.iterdir()
+        for _ in range(9):
+            connection.transport.write(b"\0" * 100_000)
+        connection.transport.write(b"\0" * 100_000)
+        await connection.closed
+        self.assertIn(b"401", connection.received)
+        self.assertFalse(path.exists())
+
+
+class StaleFilesTests(SynchronousTestCase):
+    def test_files_without_a_write_for_a_day_are_removed(self) -> None:
+        """The directory has uploads and unfinished recordings. The latter stay if their Recording was deleted."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
         names = "upload-x7k2", f"{UUID(int=1)}-0123456789abcdef-joined.wav"
         for age in (86000, 87000):
             for name in names:
-                path = Path(held.name, f"{name}-{age}")
+                path = Path(directory.name, f"{name}-{age}")
                 path.touch()
                 os.utime(path, times=(0, time.time() - age))
-        remove_stale_files(Path(held.name))
-        self.assertEqual({path.name for path in Path(held.name).iterdir()}, {f"{name}-86000" for name in names})
+        remove_stale_files(Path(directory.name))
+        self.assertEqual({path.name for path in Path(directory.name).iterdir()}, {f"{name}-86000" for name in names})
 
-    def test_a_directory_that_is_not_there_yet(self) -> None:
+    def test_missing_directory(self) -> None:
         remove_stale_files(Path("/nowhere/at/all"))

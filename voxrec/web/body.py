@@ -148,7 +148,8 @@ class FileBody:
     async def bind(self, request: Request) -> Upload:
         """Return the upload. Raises UnsupportedMedia."""
         given = request.headers.get("content-type", OCTET_STREAM).partition(";")[0].strip().lower()
-        if given not in self.media_types and f"{given.partition('/')[0]}/*" not in self.media_types:
+        type_, slash, _ = given.partition("/")
+        if given not in self.media_types and f"{type_}{slash}*" not in self.media_types:
             allowed = ", ".join(self.media_types)
             raise UnsupportedMedia(f"Content-Type must be one of {allowed}.", {"Accept": allowed})
         _require_uncompressed(request)
