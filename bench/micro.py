@@ -48,7 +48,7 @@ _PROFILE: Final = b'{"record": true, "remoteSipUri": "sip:desk@pbx.example"}'
 # What the daemon executes before it starts, to be as it would be without an optimisation.
 _ALL_AT_ONCE: Final = "import voxrec.web.site as site; site.REQUESTS_PER_TURN = 10**9"
 _WRITE_IN_NEXT_TURN: Final = "import voxrec.web.site as site; del site._CountedChannel.requestDone"
-_FREQUENT_COLLECTIONS: Final = "import voxrec.service as service; service._FULL_LOOKS = 10"
+_FREQUENT_COLLECTIONS: Final = "import voxrec.interpreter_tuning as tuning; tuning._FULL_COLLECTION_THRESHOLD = 10"
 
 
 class Comparison(NamedTuple):

@@ -119,7 +119,8 @@ class Stack:
         if self._owns_mailbox:
             self._start_mailbox()
         report_progress(f"SMTP server at {LOOPBACK}:{self._mail_port}")
-        prepare_postgres_directory(self.directory / "data" / "postgres")
+        if not self._settings.get("database", {}).get("dsn"):
+            prepare_postgres_directory(self.directory / "data" / "postgres")
         self.write_configuration()
 
     async def stop(self) -> None:
