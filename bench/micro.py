@@ -98,7 +98,7 @@ def _compute(done: threading.Event) -> None:
 
 def full_collection(frozen: bool) -> float:
     """Return how many milliseconds a full garbage collection stops the process, with voxrec's modules loaded."""
-    import voxrec.service  # noqa: F401 - what the daemon has loaded
+    import voxrec.composition.gateway  # noqa: F401 - what the daemon has loaded
 
     gc.collect()
     if frozen:
