@@ -114,11 +114,23 @@ async def _await_and_die(step: Awaitable[Any]) -> None:
     die()
 
 
+def after_leg(unlink: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that deletes a file and then kills the process if it was a leg file."""
+
+    def unlink_and_die(path: Path, *args: Any, **kwargs: Any) -> None:
+        unlink(path, *args, **kwargs)
+        if path.name.startswith("voxrec-"):
+            die()
+
+    return unlink_and_die
+
+
 CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
     "finish claimed": (Finisher, "__call__", before),
     "archived": (LocalArchive, "put", after),
     "row stored": (Recordings, "complete", after),
     "first file deleted": (Path, "unlink", after),
+    "first leg deleted": (Path, "unlink", after_leg),
     "both legs deleted": (Finisher, "_delete_legs", after),
     "finish done": (Jobs, "mark_done", after),
     "mail claimed": (Mailer, "__call__", before),
