@@ -8,6 +8,7 @@ QUICK ?=
 DURATION ?= 300
 SEED ?=
 CALLS ?= 5000
+JOBS ?= 2
 
 .PHONY: help demo run call test check docs bench chaos soak clean
 
@@ -15,7 +16,8 @@ help:
 	@echo "make demo             place one call through a real Asterisk; record, store and mail it; show the result"
 	@echo "make run              start voxrec with Asterisk, a phone and a mailbox to experiment with; Ctrl-C stops them"
 	@echo "make call PROFILE=ID  place a test call to a Profile while 'make run' is running"
-	@echo "make test             run ruff, mypy, the unit tests and the live tests"
+	@echo "make test             run ruff, mypy, the unit tests and the live tests; JOBS=2 processes at a time"
+	@echo "make test PACKAGE=..  run the tests of one package, module, class or method: PACKAGE=tests.web"
 	@echo "make check            run ruff and mypy only"
 	@echo "make docs             build the documentation into docs/_build/html; broken references are errors"
 	@echo "make bench            run the benchmarks and write bench/RESULTS.md; QUICK=1 runs one round of each"
@@ -39,10 +41,14 @@ check: $(READY)
 	@echo "== mypy"
 	@$(VENV)/bin/mypy
 
+ifdef PACKAGE
+test: $(READY)
+	@$(VENV)/bin/trial --temp-directory=.trial $(PACKAGE)
+else
 test: check
 	@$(VENV)/bin/python -m voxrec.sandbox.rootfs asterisk-22 asterisk-16
-	@echo "== trial"
-	@$(VENV)/bin/trial --temp-directory=.trial tests
+	@$(VENV)/bin/python -m tests.run --jobs "$(JOBS)"
+endif
 
 docs: $(READY)
 	@$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build/html
