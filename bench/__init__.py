@@ -1,1 +1,1 @@
-"""Benchmarks: voxrec against something else, in the same run."""
+"""Benchmarks: voxrec compared with other programs in the same session."""

@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, each in a process of its own: what one finds stands even if the next one fails.
+"""Run all benchmarks, each in its own process, so that results are kept even if a later benchmark fails.
 
 python -m bench [--quick]
 """
@@ -10,15 +10,15 @@ from bench.report import HERE, PARTS
 
 
 def main() -> None:
-    """Run every part; fail where one could not be run. A missed reach is a finding, not a failure."""
+    """Run every part; exit status 1 if one could not be run. A missed target is a result, not a failure."""
     failed = [
         part
         for part in PARTS
         if subprocess.run([sys.executable, "-m", f"bench.{part}", *sys.argv[1:]], check=False).returncode
     ]
-    print(f"what was found is in {HERE / 'RESULTS.md'}")
+    print(f"results: {HERE / 'RESULTS.md'}")
     if failed:
-        sys.exit(f"could not be run: {', '.join(failed)}")
+        sys.exit(f"these parts failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Whether the two sides of a long recording stay together: a click a second from each phone, minutes long.
+"""Drift between the two channels of a long recording: each phone plays a click every second for some minutes.
 
-Both phones have the clock of this machine, so the time from the caller's click to the far end's must stay what it was
-at the beginning; by how much it moves is how far the legs drift apart.
+Both phones use the clock of this machine, so that the time from the caller's click to the callee's must stay constant;
+its change is the drift between the leg files.
 
 python -m bench.alignment [--minutes 10]
 """
@@ -23,14 +23,14 @@ from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import asterisk_rootfs
 from voxrec.sandbox.stack import Stack
 
-_ALLOWED: Final = 20.0  # milliseconds
+_MAX_DRIFT_MS: Final = 20.0
 _RATE: Final = 8000
-_LOUD: Final = 0.05  # of full scale
-_REST: Final = 0.5  # seconds of silence before a click
+_THRESHOLD: Final = 0.05  # of full scale
+_SILENCE_SECONDS: Final = 0.5  # before a click
 
 
 def make_clicks(path: Path) -> Path:
-    """A second of sound that begins with 50 ms of 1 kHz."""
+    """Write one second of audio that starts with 50 ms of a 1 kHz tone, and return the path."""
     samples = np.zeros(_RATE, dtype=np.float32)
     time = np.arange(int(0.05 * _RATE)) / _RATE
     samples[: len(time)] = 0.5 * np.sin(2 * np.pi * 1000 * time)
@@ -38,23 +38,23 @@ def make_clicks(path: Path) -> Path:
     return path
 
 
-def clicks(channel: NDArray[Any], rate: int) -> NDArray[np.float64]:
-    """When each click of a channel begins, in seconds."""
-    loud = np.flatnonzero(np.abs(channel) > _LOUD)
-    first = np.r_[True, np.diff(loud) > _REST * rate] if len(loud) else np.array([], dtype=bool)
+def find_clicks(channel: NDArray[Any], rate: int) -> NDArray[np.float64]:
+    """Return the start of each click of a channel in seconds."""
+    loud = np.flatnonzero(np.abs(channel) > _THRESHOLD)
+    first = np.r_[True, np.diff(loud) > _SILENCE_SECONDS * rate] if len(loud) else np.array([], dtype=bool)
     return np.asarray(loud[first] / rate, dtype=np.float64)
 
 
 def drift(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each click on the left, how far the nearest one on the right moved since the beginning, in milliseconds."""
-    nearest = right[np.abs(right[None, :] - left[:, None]).argmin(axis=1)] - left
-    return np.asarray((nearest - np.median(nearest[:10])) * 1000)
+    """Return the drift in milliseconds at each click on the left, against the offset at the start."""
+    offsets = right[np.abs(right[None, :] - left[:, None]).argmin(axis=1)] - left
+    return np.asarray((offsets - np.median(offsets[:10])) * 1000)
 
 
 async def _main(reactor: Any, minutes: float) -> None:
     with tempfile.TemporaryDirectory(prefix="voxrec-alignment-") as name:
         directory = Path(name)
-        directory.chmod(0o755)  # noqa: ASYNC240 - nothing else runs yet
+        directory.chmod(0o755)  # noqa: ASYNC240 - before the reactor has work
         stack = Stack(reactor, directory / "stack", asterisk_rootfs(print))
         try:
             await stack.start(print)
@@ -72,7 +72,7 @@ async def _main(reactor: Any, minutes: float) -> None:
                 seconds=minutes * 60,
             )
             await caller.start()
-            print(f"a call of {minutes:g} minutes ...", flush=True)
+            print(f"placing a call of {minutes:g} minutes", flush=True)
             await caller.wait_until_ended(minutes * 60 + 60)
             recording = await stack.wait_for_recording(profile["id"], 120)
             audio = directory / "recording.wav"
@@ -80,12 +80,12 @@ async def _main(reactor: Any, minutes: float) -> None:
         finally:
             await stack.stop()
         samples, rate = tones.load_audio(audio)
-    left, right = clicks(samples[:, demo_call.LEFT], rate), clicks(samples[:, demo_call.RIGHT], rate)
-    moved = drift(left, right)
-    worst = float(np.abs(moved).max())
+    left, right = find_clicks(samples[:, demo_call.LEFT], rate), find_clicks(samples[:, demo_call.RIGHT], rate)
+    drift_ms = drift(left, right)
+    worst = float(np.abs(drift_ms).max())
     print(f"{len(samples) / rate:.2f} s recorded; clicks: {len(left)} left, {len(right)} right")
-    print(f"apart by at most {worst:.2f} ms, {abs(float(moved[-1])):.2f} ms at the end (allowed: {_ALLOWED:g})")
-    if worst > _ALLOWED:
+    print(f"drift: at most {worst:.2f} ms, at the end {abs(float(drift_ms[-1])):.2f} ms (limit: {_MAX_DRIFT_MS:g} ms)")
+    if worst > _MAX_DRIFT_MS:
         sys.exit(1)
 
 

@@ -1,6 +1,6 @@
-"""What a call costs the process that steers it, without Asterisk: websocket and call machine, in memory.
+"""CPU for the ARI messages of a call in voxrec's process, without Asterisk: websocket and call machine, in memory.
 
-Against the same messages, to the byte, going through Autobahn alone: what no program on it can do without.
+Compared with Autobahn alone handling the same messages, byte by byte: the minimum for any program that uses it.
 """
 
 import base64
@@ -36,8 +36,16 @@ from voxrec.metrics import Metrics
 from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt
 
 CALLS: Final = 300  # in each round
-PAUSE: Final = 0.02  # seconds between two calls, for other programs to take the processor's caches
+PAUSE: Final = 0.02  # seconds between two calls, in which other programs displace this one from the CPU's caches
 AUTOBAHN, VOXREC = "Autobahn alone", "voxrec"
+TITLE: Final = "CPU for the messages of a call"
+INTRO: Final = (
+    "A recorded call consists of {commands} commands to Asterisk and {received} messages from it. The figures are "
+    "milliseconds of CPU for them in one process, with a scripted Asterisk in memory (which is included in voxrec's "
+    "figure): no socket, no database, no log. Autobahn alone reads and sends the same messages and does nothing else. "
+    f"With a pause of {PAUSE * 1e3:.0f} ms between two calls the CPU's caches have lost most of the program; calls "
+    "arrive with such pauses, which is why a call costs less at a higher rate."
+)
 _ADDRESS: Final = IPv4Address("TCP", "127.0.0.1", 8088)
 _NEVER: Final = 1e6  # seconds
 _NOW: Final = "2026-11-23T12:00:00.000+0000"
@@ -54,8 +62,8 @@ _PROFILE: Final = Profile(
 )
 
 
-class Wire:
-    """A connection in memory, seen from the client: what it writes is kept, a frame a write."""
+class MemoryTransport:
+    """A connection in memory from the client's point of view; stores what the client writes, one frame per write."""
 
     disconnecting = False
 
@@ -65,46 +73,46 @@ class Wire:
         self.protocol: Any = None
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """Connect at once, and a turn later open the websocket as a server does (RFC 6455, section 4.2.2)."""
+        """Connect, and in the next reactor turn open the websocket as a server does (RFC 6455, section 4.2.2)."""
         self.protocol = factory.buildProtocol(_ADDRESS)
         self.protocol.makeConnection(self)
-        head = b"".join(self.taken())
+        head = b"".join(self.take_written())
         (key,) = (line[18:].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
         accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324
         answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         self._clock.callLater(0, self.protocol.dataReceived, answer + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
         return succeed(self.protocol)
 
-    def taken(self) -> list[bytes]:
-        """What was written since the last look."""
+    def take_written(self) -> list[bytes]:
+        """Return what was written since the last call."""
         written, self.written = self.written, []
         return written
 
-    def heard(self) -> list[bytes]:
-        """The messages among it, unmasked (RFC 6455, section 5.3)."""
-        return [_unmasked(frame) for frame in self.taken()]
+    def take_messages(self) -> list[bytes]:
+        """Return the messages that were written since the last call, unmasked (RFC 6455, section 5.3)."""
+        return [_unmasked(frame) for frame in self.take_written()]
 
-    def say(self, message: bytes) -> None:
-        """Send the client a message, as it would come in one piece."""
+    def send_message(self, message: bytes) -> None:
+        """Deliver a message to the client in one piece."""
         size = len(message)
         head = bytes([0x81, size]) if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")
         self.protocol.dataReceived(head + message)
 
     def write(self, data: bytes) -> None:
-        """As a transport."""
+        """Store data; as ITransport."""
         self.written.append(data)
 
     def getPeer(self) -> IPv4Address:
-        """As a transport."""
+        """Return a constant address; as ITransport."""
         return _ADDRESS
 
     getHost = getPeer
 
     def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
-        """As a transport."""
+        """Do nothing; as ITCPTransport."""
 
     def loseConnection(self) -> None:  # noqa: N802
-        """As a transport."""
+        """Do nothing; as ITCPTransport."""
 
 
 def _unmasked(frame: bytes) -> bytes:
@@ -113,73 +121,74 @@ def _unmasked(frame: bytes) -> bytes:
     return bytes(byte ^ mask[place % 4] for place, byte in enumerate(masked))
 
 
-class Asterisk:
-    """Does what it is asked, and tells what Asterisk 22 tells of a call that is recorded by two snoops.
+class ScriptedAsterisk:
+    """Executes commands, and sends the messages of Asterisk 22 for a call that is recorded by two snoop channels.
 
-    ``exchanged`` are the messages of the last call in their order: True, and what was said to the client, or False, and
-    what it said.
+    ``exchanged`` are the messages of the last call in order: pairs of True for a message to the client, or False for
+    one from it, and the message.
     """
 
-    def __init__(self, events: Wire, commands: Wire) -> None:
+    def __init__(self, events: MemoryTransport, commands: MemoryTransport) -> None:
         self._events = events
-        self._wires = (events, commands)
+        self._transports = (events, commands)
         self._leg = ""
         self._recordings: dict[str, str] = {}  # the channel that each is made of
         self.exchanged: list[tuple[bool, bytes]] = []
 
-    def calls(self, caller: str) -> None:
-        """A caller comes in."""
+    def start_call(self, caller: str) -> None:
+        """Send the events of an inbound call."""
         self.exchanged.clear()
         self._recordings.clear()
-        self._tell("StasisStart", channel=_channel(caller, "Ring"), args=["incoming"])
+        self._send_event("StasisStart", channel=_channel(caller, "Ring"), args=["incoming"])
 
-    def hangs_up(self, caller: str) -> None:
-        """A caller goes."""
-        self._gone(caller)
+    def hang_up(self, caller: str) -> None:
+        """Send the events of the caller's hangup."""
+        self._destroy_channel(caller)
 
-    def answer(self) -> bool:
-        """Do what was asked since the last time; whether there was anything."""
-        asked = [(wire, message) for wire in self._wires for message in wire.heard()]
-        for wire, message in asked:
+    def execute_commands(self) -> bool:
+        """Execute the commands since the last call; return whether there were any."""
+        commands = [(transport, message) for transport in self._transports for message in transport.take_messages()]
+        for transport, message in commands:
             self.exchanged.append((False, message))
             request = json.loads(message)
-            answer = {"type": "RESTResponse", "request_id": request["request_id"], "status_code": 204}
-            self._say(wire, {**answer, "reason_phrase": "No Content", "uri": request["uri"], "message_body": ""})
+            response = {"type": "RESTResponse", "request_id": request["request_id"], "status_code": 204}
+            response |= {"reason_phrase": "No Content", "uri": request["uri"], "message_body": ""}
+            self._send(transport, response)
             self._do(request)
-        return bool(asked)
+        return bool(commands)
 
     def _do(self, request: dict[str, Any]) -> None:
         query = {each["name"]: each["value"] for each in request.get("query_strings", ())}
         match [request["method"], *request["uri"].split("/")]:
             case ["POST", "channels", "create"]:
                 self._leg = query["channelId"]
-                self._tell("StasisStart", channel=_channel(self._leg, "Down"), args=["leg"])
+                self._send_event("StasisStart", channel=_channel(self._leg, "Down"), args=["leg"])
             case ["POST", "channels", channel, "dial"]:
-                self._tell("ChannelStateChange", channel=_channel(channel, "Up"))
+                self._send_event("ChannelStateChange", channel=_channel(channel, "Up"))
             case ["POST", "channels", channel, "answer"]:
-                self._tell("ChannelStateChange", channel=_channel(channel, "Up"))
+                self._send_event("ChannelStateChange", channel=_channel(channel, "Up"))
             case ["POST", "channels", _, "snoop", snoop]:
-                self._tell("StasisStart", channel=_channel(snoop, "Up"), args=["snoop"])
+                self._send_event("StasisStart", channel=_channel(snoop, "Up"), args=["snoop"])
             case ["POST", "channels", snoop, "record"]:
                 self._recordings[query["name"]] = snoop
-                self._tell("RecordingStarted", recording=_recording(query["name"], "recording"))
+                self._send_event("RecordingStarted", recording=_recording(query["name"], "recording"))
             case ["DELETE", "channels", leg] if leg == self._leg:
                 for name, snoop in self._recordings.items():
-                    self._tell("RecordingFinished", recording=_recording(name, "done"))
-                    self._gone(snoop)
-                self._gone(leg)
+                    self._send_event("RecordingFinished", recording=_recording(name, "done"))
+                    self._destroy_channel(snoop)
+                self._destroy_channel(leg)
 
-    def _gone(self, channel: str) -> None:
-        self._tell("StasisEnd", channel=_channel(channel, "Up"))
-        self._tell("ChannelDestroyed", channel=_channel(channel, "Up"), cause=16, cause_txt="Normal Clearing")
+    def _destroy_channel(self, channel: str) -> None:
+        self._send_event("StasisEnd", channel=_channel(channel, "Up"))
+        self._send_event("ChannelDestroyed", channel=_channel(channel, "Up"), cause=16, cause_txt="Normal Clearing")
 
-    def _tell(self, type_: str, **fields: object) -> None:
-        self._say(self._events, {"type": type_, "timestamp": _NOW, "application": "voxrec", **fields})
+    def _send_event(self, type_: str, **fields: object) -> None:
+        self._send(self._events, {"type": type_, "timestamp": _NOW, "application": "voxrec", **fields})
 
-    def _say(self, wire: Wire, message: dict[str, object]) -> None:
+    def _send(self, transport: MemoryTransport, message: dict[str, object]) -> None:
         text = json.dumps(message).encode()
         self.exchanged.append((True, text))
-        wire.say(text)
+        transport.send_message(text)
 
 
 def _channel(identity: str, state: str) -> dict[str, object]:
@@ -201,12 +210,12 @@ def _recording(name: str, state: str) -> dict[str, object]:
 
 
 class Gateway:
-    """voxrec's websocket and call machine, with all that they need in memory: nothing is stored, nothing is logged."""
+    """voxrec's websocket and call machine with their collaborators in memory: nothing is stored or logged."""
 
     def __init__(self) -> None:
         self._clock = clock = Clock()
         clock.advance(1_700_000_000)
-        txaio.config.loop = clock  # type: ignore[attr-defined] # made at run time
+        txaio.config.loop = clock  # type: ignore[attr-defined] # created at run time
         metrics = Metrics("bench")
         self._asterisk = AriClient(_NoHttp(), "voxrec", partial(TimedTransport, clock, metrics.observe_ari_request))
         settings = CallSettings(
@@ -217,21 +226,21 @@ class Gateway:
             announcement=lambda _profile: None,
             beep="sound:beep",
         )
-        self._router = Router(clock, self._asterisk, self, self, settings, _nothing_known, watchers=(metrics,))
-        events, commands = Wire(clock), Wire(clock)
+        self._router = Router(clock, self._asterisk, self, self, settings, _no_recordings, watchers=(metrics,))
+        events, commands = MemoryTransport(clock), MemoryTransport(clock)
         self._open(events, self, "voxrec")
         self._open(commands, CommandConnection(self._asterisk), "voxrec-commands")
-        self.asterisk = Asterisk(events, commands)
+        self.asterisk = ScriptedAsterisk(events, commands)
         self._calls = 0
 
-    def _open(self, wire: Wire, owner: EventStreamListener, app: str) -> None:
+    def _open(self, transport: MemoryTransport, owner: EventStreamListener, app: str) -> None:
         EventStream(
             self._clock,
-            wire,  # type: ignore[arg-type] # all of an endpoint that is used
+            transport,  # type: ignore[arg-type] # has the part of IStreamClientEndpoint that is used
             owner,
             url=_URL,
             user="voxrec",
-            password="none is asked for",  # noqa: S106
+            password="not verified",  # noqa: S106
             app=app,
             request_timeout=5,
             ping_interval=_NEVER,
@@ -241,22 +250,22 @@ class Gateway:
         self._clock.advance(0)
 
     def call(self) -> None:
-        """One call, from its INVITE until nothing is left of it."""
+        """Run one call from its INVITE to the end of all its state."""
         self._calls += 1
         caller = f"1700000000.{self._calls}"
-        self.asterisk.calls(caller)
+        self.asterisk.start_call(caller)
         self._settle()
         self._clock.advance(1)
-        self.asterisk.hangs_up(caller)
+        self.asterisk.hang_up(caller)
         self._settle()
         if tuple(self._router.calls):
-            raise RuntimeError("a call is left")
+            raise RuntimeError("the call has not ended")
 
     def _settle(self) -> None:
-        while self.asterisk.answer():
+        while self.asterisk.execute_commands():
             self._clock.advance(0)
 
-    # what the stream, the router and the recorder need
+    # The interfaces that the event stream, the router and the recorder expect.
 
     confirmed = True
 
@@ -287,39 +296,39 @@ class _NoHttp:
         return fail(AsteriskUnavailable(f"{method} {path} {query} {body}"))
 
 
-async def _nothing_known(_: Collection[UUID]) -> Mapping[UUID, Recording]:
+async def _no_recordings(_: Collection[UUID]) -> Mapping[UUID, Recording]:
     return {}
 
 
-class _Reader(WebSocketClientProtocol):
+class _JsonReader(WebSocketClientProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: ARG002, N803 - Autobahn's names
         json.loads(payload)
 
 
-class Alone:
-    """A client of Autobahn's that reads and sends the messages of a call, and does nothing else."""
+class AutobahnClient:
+    """A client that uses Autobahn alone to read and send the messages of a call, and does nothing else."""
 
     def __init__(self, exchanged: Sequence[tuple[bool, bytes]]) -> None:
         clock = Clock()
         factory = WebSocketClientFactory(f"{_URL.replace('http', 'ws')}/events", reactor=clock)
-        factory.protocol = _Reader
-        self._wire = Wire(clock)
-        self._wire.connect(factory)
+        factory.protocol = _JsonReader
+        self._transport = MemoryTransport(clock)
+        self._transport.connect(factory)
         clock.advance(0)
         self._exchanged = tuple(exchanged)
 
     def call(self) -> None:
-        """One call's messages."""
-        for heard, message in self._exchanged:
-            if heard:
-                self._wire.say(message)
+        """Exchange the messages of one call."""
+        for received, message in self._exchanged:
+            if received:
+                self._transport.send_message(message)
             else:
-                self._wire.protocol.sendMessage(message)
-        self._wire.taken()
+                self._transport.protocol.sendMessage(message)
+        self._transport.take_written()
 
 
 def milliseconds(call: Callable[[], None], pause: float) -> float:
-    """CPU for each of many calls, in milliseconds, with a pause before each."""
+    """Return the milliseconds of CPU per call, with a pause in seconds before each."""
     used = 0.0
     for _ in range(CALLS):
         time.sleep(pause)
@@ -330,42 +339,35 @@ def milliseconds(call: Callable[[], None], pause: float) -> float:
 
 
 def measure(rounds: int) -> Sequence[Section]:
-    """Each way with and without pauses, in turn."""
+    """Measure each variant with and without pauses, in alternation."""
     gateway = Gateway()
     gateway.call()
     exchanged = tuple(gateway.asterisk.exchanged)
-    ways = {AUTOBAHN: Alone(exchanged).call, VOXREC: gateway.call}
-    cost: dict[tuple[str, float], list[float]] = {(way, pause): [] for way in ways for pause in (0.0, PAUSE)}
-    for _, (way, pause) in interleaved(list(cost), rounds):
-        cost[way, pause].append(milliseconds(ways[way], pause))
+    variants = {AUTOBAHN: AutobahnClient(exchanged).call, VOXREC: gateway.call}
+    cost: dict[tuple[str, float], list[float]] = {(name, pause): [] for name in variants for pause in (0.0, PAUSE)}
+    for _, (name, pause) in interleaved(list(cost), rounds):
+        cost[name, pause].append(milliseconds(variants[name], pause))
     median = {key: Spread.of(values).median for key, values in cost.items()}
     rows = [
         (
-            way,
-            *(Spread.of(cost[way, pause]).shown(2) for pause in (0.0, PAUSE)),
-            f"{median[way, PAUSE] / median[way, 0.0]:.1f} x",
+            name,
+            *(Spread.of(cost[name, pause]).text(2) for pause in (0.0, PAUSE)),
+            f"{median[name, PAUSE] / median[name, 0.0]:.1f} x",
         )
-        for way in ways
+        for name in variants
     ]
-    heard = sum(each for each, _ in exchanged)
+    received = sum(each for each, _ in exchanged)
     return [
         Section(
-            title="What the messages of a call cost",
-            intro=(
-                f"A recorded call is {len(exchanged) - heard} commands to Asterisk and {heard} messages from it. "
-                "Milliseconds of CPU for them in one process, with an Asterisk that is a script in memory (and part of "
-                "what voxrec's figure holds): no socket, no database, no log. Autobahn alone reads and sends the same "
-                f"messages and does nothing else. With a pause of {PAUSE * 1e3:.0f} ms between two calls a processor "
-                "has forgotten most of the program: that is how calls come, and why a call costs less where there are "
-                "more of them."
-            ),
-            tables=(Table(("way", "one after the other", "with pauses", "pauses cost"), tuple(rows)),),
+            title=TITLE,
+            intro=INTRO.format(commands=len(exchanged) - received, received=received),
+            tables=(Table(("variant", "without pauses, ms", "with pauses, ms", "ratio"), tuple(rows)),),
         )
     ]
 
 
 if __name__ == "__main__":
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
-    txaio.set_global_log_level("critical")  # type: ignore[attr-defined] # Autobahn puts it there
+    txaio.set_global_log_level("critical")  # type: ignore[attr-defined] # set by Autobahn
     number = 1 if "--quick" in sys.argv[1:] else ROUNDS
     publish("calls", measure(number), number)

@@ -1,36 +1,47 @@
-"""How many calls a second, and how many at once, before callers or recordings suffer: voxrec against the dialplan."""
+"""Maximum call rate and maximum number of concurrent recorded calls, compared with the dialplan."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from bench.lab import EDGE, Lab, missing_milliseconds, run, say
-from bench.measure import Spread, cpu_seconds, interleaved, machine_seconds, percentile
-from bench.report import Bars, Reach, Section, Table
+from bench.call_environment import EDGE_SECONDS, CallEnvironment, Load, missing_milliseconds, print_progress, run
+from bench.measure import Spread, cpu_seconds, interleaved, machine_cpu_seconds, percentile
+from bench.report import BarChart, Section, Table, Target
 from voxrec.sandbox.asterisk import baseline_extension
 
-RATES: Final = (10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320)  # calls a second
-AT_ONCE: Final = (16, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320)  # recorded calls with sound
-FIRST: Final = {"rate": 63, "at once": 50}
-SECONDS: Final = 3.0  # for which calls are placed
-TALK: Final = 1.0
-LISTEN: Final = 4.0  # seconds of sound that are listened to
-RAMP: Final = 25.0  # calls a second, until all are there
-SLOWEST: Final = 100.0  # milliseconds from INVITE to 200, p99
-FAILING: Final = 1 / 1000
-GAP: Final = 40.0  # milliseconds of a recording's tone that may be missing: two packets
+RATES: Final = (10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320)  # calls per second
+CONCURRENT: Final = (16, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320)  # recorded calls with audio
+FIRST: Final = {"calls per second": 63, "concurrent calls": 50}
+SECONDS: Final = 3.0  # during which calls are placed
+CALL_SECONDS: Final = 1.0
+MEASURED_SECONDS: Final = 4.0  # of each recording
+RAMP: Final = 25.0  # calls per second, until all are live
+MAX_P99_MS: Final = 100.0  # from INVITE to 200
+MAX_FAILED: Final = 1 / 1000
+MAX_GAP_MS: Final = 40.0  # two packets
 DIALPLAN, DUAL = "dialplan MixMonitor + Dial", "voxrec dual"
-OF_DIALPLAN, SHARE = 0.5, 0.2
+MIN_RATIO, MAX_CPU_SHARE = 0.5, 0.2
+RATE_TITLE: Final = "Maximum call rate"
+RATE_INTRO: Final = (
+    f"The highest rate at which at most one call in {round(1 / MAX_FAILED)} fails and 99 % are answered within "
+    f"{MAX_P99_MS:g} ms, in steps of about 25 %, with calls of {CALL_SECONDS:g} s without audio."
+)
+CONCURRENT_TITLE: Final = "Maximum number of concurrent recorded calls"
+CONCURRENT_INTRO: Final = (
+    f"The highest number of calls with audio in both directions at which no recording misses more than {MAX_GAP_MS:g} "
+    "ms of the test tone. Both ends of SIPp run on the same machine, and send and receive every packet: a gateway on "
+    "its own machine can carry more."
+)
 
 
-class Way(NamedTuple):
-    """Whose ceiling, and which."""
+class Variant(NamedTuple):
+    """A quantity whose maximum is measured (a key of FIRST), and the program."""
 
-    kind: str
+    quantity: str
     name: str
 
 
 class Budget(NamedTuple):
-    """Milliseconds of CPU for each call, of Asterisk, of voxrec, of its PostgreSQL, and of the whole machine."""
+    """Milliseconds of CPU per call of Asterisk, of voxrec, of its PostgreSQL, and of the whole machine."""
 
     asterisk: float
     voxrec: float
@@ -38,140 +49,175 @@ class Budget(NamedTuple):
     machine: float
 
 
-class Ladder:
-    """Finds the highest step that holds, beginning where it was last time."""
+class StepSearch:
+    """The position in a list of load steps; a search starts at the last round's result."""
 
     def __init__(self, steps: Sequence[int], first: int) -> None:
         self._steps = steps
-        self._at = steps.index(first)
-        self.found: list[float] = []
+        self._position = steps.index(first)
+        self.results: list[float] = []
 
-    def next(self) -> int:
-        """The step to begin with."""
-        return self._steps[self._at]
+    def current(self) -> int:
+        """Return the current step."""
+        return self._steps[self._position]
 
-    def up(self) -> int | None:
-        """The step above the last one; None where there is none."""
+    def increase(self) -> int | None:
+        """Move to the next higher step and return it, or None at the end."""
         return self._move(+1)
 
-    def down(self) -> int | None:
-        """The step below the last one; None where there is none."""
+    def decrease(self) -> int | None:
+        """Move to the next lower step and return it, or None at the end."""
         return self._move(-1)
 
     def _move(self, by: int) -> int | None:
-        if not 0 <= self._at + by < len(self._steps):
+        if not 0 <= self._position + by < len(self._steps):
             return None
-        self._at += by
-        return self._steps[self._at]
+        self._position += by
+        return self._steps[self._position]
 
 
-async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
-    """The highest steps that hold, and voxrec's share of the CPU on its way there."""
-    ours = await lab.profile()
-    targets = {
-        Way("rate", DIALPLAN): baseline_extension(lab.callee.port, recording="mixed"),
-        Way("rate", DUAL): ours,
-        # each side in a file of its own, as voxrec's dual: in a mixed one a side's gap is hidden by the other
-        Way("at once", DIALPLAN): baseline_extension(lab.callee.port, recording="split"),
-        Way("at once", DUAL): ours,
-    }
-    ladders = {way: Ladder(RATES if way.kind == "rate" else AT_ONCE, FIRST[way.kind]) for way in targets}
-    share: list[float] = []
-    budgets: dict[str, dict[float, Budget]] = {DIALPLAN: {}, DUAL: {}}
+class Measurement:
+    """Finds the highest steps that the variants sustain, and records the CPU that they use."""
 
-    async def holds(way: Way, step: int) -> bool:
-        before, machine = cpu_seconds(lab.stack.pid), machine_seconds()
-        if way.kind == "rate":
-            load = await lab.calls(targets[way], round(step * SECONDS), step, TALK, media=False)
-            good = bool(load.result.response_seconds) and (
-                load.result.failed <= FAILING * load.result.placed
-                and percentile(load.result.response_seconds, 99) * 1e3 <= SLOWEST
+    def __init__(self, environment: CallEnvironment, targets: Mapping[Variant, str]) -> None:
+        self._environment = environment
+        self._targets = targets
+        self.searches = {
+            variant: StepSearch(
+                RATES if variant.quantity == "calls per second" else CONCURRENT, FIRST[variant.quantity]
             )
-            tree = cpu_seconds(lab.stack.pid) - before
-            spent = (load.cpu["asterisk"], load.cpu["voxrec"], tree - load.cpu["voxrec"], machine_seconds() - machine)
-            budgets[way.name][step] = Budget(*(seconds * 1e3 / load.result.placed for seconds in spent))
+            for variant in targets
+        }
+        self.cpu_shares: list[float] = []
+        self.budgets: dict[str, dict[float, Budget]] = {DIALPLAN: {}, DUAL: {}}
+
+    async def sustains(self, variant: Variant, step: int) -> bool:
+        """Place the calls of one step, and return whether all requirements are met."""
+        if variant.quantity == "calls per second":
+            sustained = await self._sustains_rate(variant, step)
         else:
-            load = await lab.calls(targets[way], step, RAMP, step / RAMP + LISTEN)
-            until = LISTEN + step / RAMP - EDGE
-            recordings = lab.recordings()
-            good = len(recordings) >= step and all(missing_milliseconds(each, until) <= GAP for each in recordings)
-            if way.name == DUAL:
-                # the whole tree this time: PostgreSQL belongs to what the calls cost
-                whole = cpu_seconds(lab.stack.pid) - before
-                share.append(load.cpu["voxrec"] / (whole + load.cpu["asterisk"]))
-        for recording in lab.recordings():
+            sustained = await self._sustains_concurrent(variant, step)
+        for recording in self._environment.recordings():
             recording.unlink()
-        say(f"  {way.name}, {step} {way.kind}: {'holds' if good else 'too much'}")
-        return good
+        print_progress(f"  {variant.name}, {step} {variant.quantity}: {'sustained' if sustained else 'too many'}")
+        return sustained
 
-    for number, way in interleaved(list(ladders), rounds):
-        say(f"round {number + 1} of {rounds}: {way.name}, {way.kind}")
-        ladders[way].found.append(await _climb(ladders[way], way, holds))
-    return [_calls_a_second(ladders, budgets), _at_once(ladders, share)]
+    async def _sustains_rate(self, variant: Variant, step: int) -> bool:
+        environment = self._environment
+        before, machine = cpu_seconds(environment.stack.pid), machine_cpu_seconds()
+        count = round(step * SECONDS)
+        load = await environment.place_calls(self._targets[variant], count, step, CALL_SECONDS, media=False)
+        tree = cpu_seconds(environment.stack.pid) - before
+        self.budgets[variant.name][step] = _budget(load, tree, machine_cpu_seconds() - machine)
+        times = load.result.response_seconds
+        few_failures = load.result.failed <= MAX_FAILED * load.result.placed
+        return bool(times) and few_failures and percentile(times, 99) * 1e3 <= MAX_P99_MS
+
+    async def _sustains_concurrent(self, variant: Variant, step: int) -> bool:
+        environment = self._environment
+        before = cpu_seconds(environment.stack.pid)
+        seconds = step / RAMP + MEASURED_SECONDS
+        load = await environment.place_calls(self._targets[variant], step, RAMP, seconds)
+        recordings = environment.recordings()
+        if variant.name == DUAL:
+            # With its descendants: PostgreSQL is part of what the calls cost.
+            tree = cpu_seconds(environment.stack.pid) - before
+            self.cpu_shares.append(load.cpu["voxrec"] / (tree + load.cpu["asterisk"]))
+        return len(recordings) >= step and all(
+            missing_milliseconds(each, seconds - EDGE_SECONDS) <= MAX_GAP_MS for each in recordings
+        )
 
 
-async def _climb(ladder: Ladder, way: Way, holds: Callable[[Way, int], Awaitable[bool]]) -> float:
-    """Go up from the last round's step until one does not hold, or down until one does; 0 where none does."""
-    step: int | None = ladder.next()
-    assert step is not None, "a ladder has steps"
-    if await holds(way, step):
+def _budget(load: Load, tree: float, machine: float) -> Budget:
+    spent = (load.cpu["asterisk"], load.cpu["voxrec"], tree - load.cpu["voxrec"], machine)
+    return Budget(*(seconds * 1e3 / load.result.placed for seconds in spent))
+
+
+async def measure(environment: CallEnvironment, rounds: int) -> Sequence[Section]:
+    """Measure both maxima of both programs, and voxrec's share of the CPU."""
+    profile_id = await environment.create_profile()
+    port = environment.callee.port
+    measurement = Measurement(
+        environment,
+        {
+            Variant("calls per second", DIALPLAN): baseline_extension(port, recording="mixed"),
+            Variant("calls per second", DUAL): profile_id,
+            # One file per side, as in voxrec's dual recordings: in a mixed file one side hides a gap in the other.
+            Variant("concurrent calls", DIALPLAN): baseline_extension(port, recording="split"),
+            Variant("concurrent calls", DUAL): profile_id,
+        },
+    )
+    for number, variant in interleaved(list(measurement.searches), rounds):
+        print_progress(f"round {number + 1} of {rounds}: {variant.name}, {variant.quantity}")
+        search = measurement.searches[variant]
+        search.results.append(await _find_maximum(search, variant, measurement.sustains))
+    return [
+        _rate_section(measurement.searches, measurement.budgets),
+        _concurrent_section(measurement.searches, measurement.cpu_shares),
+    ]
+
+
+async def _find_maximum(
+    search: StepSearch, variant: Variant, sustains: Callable[[Variant, int], Awaitable[bool]]
+) -> float:
+    """Return the highest sustained step, starting at the last round's, or 0 if none is sustained."""
+    step: int | None = search.current()
+    assert step is not None, "a search has steps"
+    if await sustains(variant, step):
         best = step
-        while (step := ladder.up()) is not None and await holds(way, step):
+        while (step := search.increase()) is not None and await sustains(variant, step):
             best = step
         if step is not None:
-            ladder.down()
+            search.decrease()
         return float(best)
-    while (step := ladder.down()) is not None:
-        if await holds(way, step):
+    while (step := search.decrease()) is not None:
+        if await sustains(variant, step):
             return float(step)
     return 0.0
 
 
-def _calls_a_second(ladders: Mapping[Way, Ladder], budgets: Mapping[str, Mapping[float, Budget]]) -> Section:
-    found = {name: ladders[Way("rate", name)].found for name in (DIALPLAN, DUAL)}
-    ratio = Spread.of(found[DUAL]).median / max(1.0, Spread.of(found[DIALPLAN]).median)
+def _rate_section(searches: Mapping[Variant, StepSearch], budgets: Mapping[str, Mapping[float, Budget]]) -> Section:
+    results = {name: searches[Variant("calls per second", name)].results for name in (DIALPLAN, DUAL)}
+    ratio = Spread.of(results[DUAL]).median / max(1.0, Spread.of(results[DIALPLAN]).median)
     return Section(
-        title="Calls a second",
-        intro=(
-            f"The highest rate at which no call in {round(1 / FAILING)} fails and 99 % are answered within "
-            f"{SLOWEST:g} ms; steps of about a quarter, calls of {TALK:g} s without sound."
-        ),
-        tables=(_table(found, "calls a second"), _spent(found, budgets)),
-        reaches=(Reach.at_least("voxrec dual against the dialplan", ratio, OF_DIALPLAN),),
-        bars=Bars.of("Calls a second", "calls/s", found),
+        title=RATE_TITLE,
+        intro=RATE_INTRO,
+        tables=(_result_table(results, "calls per second"), _budget_table(results, budgets)),
+        targets=(Target.at_least("voxrec dual relative to the dialplan", ratio, MIN_RATIO),),
+        chart=BarChart.of(RATE_TITLE, "calls/s", results),
     )
 
 
-def _spent(found: Mapping[str, Sequence[float]], budgets: Mapping[str, Mapping[float, Budget]]) -> Table:
+def _budget_table(results: Mapping[str, Sequence[float]], budgets: Mapping[str, Mapping[float, Budget]]) -> Table:
     rows = []
-    for name, rates in found.items():
+    for name, rates in results.items():
         rate = min(budgets[name], key=lambda step: abs(step - Spread.of(rates).median))
         spent = budgets[name][rate]
         rest = spent.machine - spent.asterisk - spent.voxrec - spent.postgresql
         rows.append((name, f"{rate:.0f}", *(f"{each:.1f}" for each in (*spent[:3], rest, spent.machine))))
-    columns = ("CPU for each call, ms", "at calls/s", "Asterisk", "voxrec", "PostgreSQL", "SIPp and the rest", "all")
+    columns = ("CPU per call, ms", "at calls/s", "Asterisk", "voxrec", "PostgreSQL", "SIPp and others", "total")
     return Table(columns, tuple(rows))
 
 
-def _at_once(ladders: Mapping[Way, Ladder], share: Sequence[float]) -> Section:
-    found = {name: ladders[Way("at once", name)].found for name in (DIALPLAN, DUAL)}
+def _concurrent_section(searches: Mapping[Variant, StepSearch], cpu_shares: Sequence[float]) -> Section:
+    results = {name: searches[Variant("concurrent calls", name)].results for name in (DIALPLAN, DUAL)}
     return Section(
-        title="Recorded calls at once",
-        intro=(
-            f"The highest number of calls with sound both ways at which no recording lacks more than {GAP:g} ms of "
-            "the test tone. SIPp's two ends run on the same machine and send and take every packet: a gateway of its "
-            "own machine carries more."
+        title=CONCURRENT_TITLE,
+        intro=CONCURRENT_INTRO,
+        tables=(_result_table(results, "concurrent calls"),),
+        targets=(
+            Target.at_most(
+                "voxrec's share of the CPU of Asterisk, PostgreSQL and itself", max(cpu_shares), MAX_CPU_SHARE
+            ),
         ),
-        tables=(_table(found, "calls at once"),),
-        reaches=(Reach.at_most("voxrec's share of the CPU of Asterisk, PostgreSQL and itself", max(share), SHARE),),
-        bars=Bars.of("Recorded calls at once", "calls", found),
+        chart=BarChart.of("Concurrent recorded calls", "calls", results),
     )
 
 
-def _table(found: Mapping[str, Sequence[float]], unit: str) -> Table:
-    base = max(1.0, Spread.of(found[DIALPLAN]).median)
-    rows = [(name, Spread.of(each).shown(0), f"{Spread.of(each).median / base:.2f}") for name, each in found.items()]
-    return Table(("way", unit, "ratio"), tuple(rows))
+def _result_table(results: Mapping[str, Sequence[float]], unit: str) -> Table:
+    base = max(1.0, Spread.of(results[DIALPLAN]).median)
+    rows = [(name, Spread.of(each).text(0), f"{Spread.of(each).median / base:.2f}") for name, each in results.items()]
+    return Table(("variant", unit, "ratio"), tuple(rows))
 
 
 if __name__ == "__main__":

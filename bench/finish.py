@@ -1,7 +1,7 @@
-"""Finishing: CPU for an hour of audio by format, how many calls the queue keeps up with, memory for a long recording.
+"""Finishing of Recordings: CPU per hour of audio by format, the queue's throughput, and memory for a long recording.
 
-The legs are noise with the rise and fall of speech, which no encoder can make light of. ``--quick`` does a single
-round.
+The leg files contain noise whose level changes like that of speech, which encoders cannot compress well. ``--quick``
+runs one round only.
 """
 
 import os
@@ -19,9 +19,9 @@ import numpy as np
 import psycopg2
 import soundfile
 
-from bench.gateway import Server, postgresql, say, voxrec
 from bench.measure import ROUNDS, Spread, interleaved
-from bench.report import Bars, Reach, Section, Table, publish
+from bench.report import BarChart, Section, Table, Target, publish
+from bench.servers import Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.archive.local import LocalArchive
 from voxrec.audio.formats import FORMATS
 from voxrec.model import Job, JobKind, JobState, Recording, RecordingState, Side, leg_name
@@ -29,12 +29,28 @@ from voxrec.postgres.migrate import migrate
 from voxrec.recordings.finish import Finisher
 
 RATE: Final = 8000
-MINUTES: Final = 10  # of the call whose finishing is timed in each format
-BATCH: Final = 200  # Recordings of a minute that wait in the queue
-LONG: Final = 3 * 3600  # seconds
-GROWTH_AIM: Final = 32.0  # MB that the long one may take beyond the short one
-CALLS_AIM: Final = 200.0  # calls at once that the queue has to keep up with, at the least
-_PATIENCE: Final = 300.0  # seconds for a batch
+MINUTES: Final = 10  # length of the call whose finishing is measured in each format
+BATCH: Final = 200  # Recordings of a minute in the queue
+LONG_SECONDS: Final = 3 * 3600
+MAX_GROWTH_MB: Final = 32.0  # of the memory for a long recording beyond that for a short one
+MIN_CONCURRENT_CALLS: Final = 200.0
+_BATCH_TIMEOUT: Final = 300.0  # seconds
+_COUNT_COMPLETED: Final = "SELECT count(*) FROM recordings WHERE id = ANY(%s::uuid[]) AND state = 'completed'"
+FORMATS_TITLE: Final = "Finishing one hour of audio"
+FORMATS_CHART: Final = "CPU to finish one hour of a call"
+FORMATS_INTRO: Final = (
+    "Seconds of CPU from two leg files to the archived, checked and hashed Recording, for an hour of a call with both "
+    f"sides at {RATE} Hz; measured with {MINUTES} minutes."
+)
+QUEUE_TITLE: Final = "Throughput of the queue"
+QUEUE_INTRO: Final = (
+    f"{BATCH} calls of a minute, with both sides, end at the same time: the number that voxrec finishes per second, "
+    "with PostgreSQL, fsync and the archive. If calls take a minute, the number that end per second is that of "
+    "concurrent calls divided by 60; longer calls end less often, and the cost of finishing is proportional to their "
+    "length."
+)
+MEMORY_TITLE: Final = "Memory for a long recording"
+MEMORY_INTRO: Final = "The peak of resident memory (RSS) of voxrec while it finishes one Recording."
 _ROWS: Final = """
     INSERT INTO recordings (id, profile_id, state, format, channels, started_at, ended_at, timeline, metadata,
                             legal_hold, created_at, updated_at)
@@ -45,45 +61,45 @@ _ROWS: Final = """
 
 
 def write_leg(path: Path, seconds: int) -> None:
-    """One side of a call."""
-    source = np.random.default_rng(1)
-    rise = (np.sin(np.arange(10 * RATE) * 2 * np.pi / (2.5 * RATE)) + 1) / 2
-    block = (source.normal(0, 2500, 10 * RATE) * rise).clip(-32768, 32767).astype(np.int16)
+    """Write a leg file: one side of a call."""
+    random = np.random.default_rng(1)
+    envelope = (np.sin(np.arange(10 * RATE) * 2 * np.pi / (2.5 * RATE)) + 1) / 2
+    block = (random.normal(0, 2500, 10 * RATE) * envelope).clip(-32768, 32767).astype(np.int16)
     with soundfile.SoundFile(path, "w", RATE, 1, subtype="PCM_16", format="WAV") as sound:
         for _ in range(seconds // 10):
             sound.write(block)
 
 
-class Ended:
-    """Takes the place of the store: a Recording that has just ended, in one format after the other."""
+class SingleRecordingStore:
+    """A test double of the repository that holds one Recording."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
 
     async def get(self, _recording_id: UUID, /) -> Recording:
-        """The Recording."""
+        """Return the Recording."""
         return self.recording
 
     async def complete(self, recording: Recording, _follow_up: object, /) -> None:
-        """Keep what came of it."""
+        """Store the finished Recording."""
         self.recording = recording
 
 
-class Now:
-    """The clock that finishing asks."""
+class SystemClock:
+    """A clock with the system's time."""
 
     def seconds(self) -> float:
-        """Since the epoch."""
+        """Return the seconds since the epoch."""
         return time.time()
 
 
-async def at_once(function: Any, *arguments: Any) -> Any:
-    """In place of a thread."""
+async def call_directly(function: Any, *arguments: Any) -> Any:
+    """Call the function in this thread, in place of defer_to_thread."""
     return function(*arguments)
 
 
 def cpu_per_hour(directory: Path, leg: Path, format_: str) -> tuple[float, float]:
-    """Seconds of CPU that finishing takes for an hour of a call, and megabytes that the hour is then."""
+    """Return the seconds of CPU to finish an hour of a call, and the megabytes of the result."""
     ended = datetime.now(UTC)
     recording = Recording(
         id=uuid4(),
@@ -98,10 +114,10 @@ def cpu_per_hour(directory: Path, leg: Path, format_: str) -> tuple[float, float
     )
     for side in Side:
         os.link(leg, directory / f"{leg_name(recording.id, side)}.wav")
-    store = Ended(recording)
+    store = SingleRecordingStore(recording)
     archive = LocalArchive(directory)
-    clock: Any = Now()
-    finisher = Finisher(clock, store, archive, directory, directory / ".work", at_once)
+    clock: Any = SystemClock()
+    finisher = Finisher(clock, store, archive, directory, directory / ".work", call_directly)
     job = Job(
         id=uuid4(),
         kind=JobKind.FINISH,
@@ -122,37 +138,37 @@ def cpu_per_hour(directory: Path, leg: Path, format_: str) -> tuple[float, float
     return used * 60 / MINUTES, done.size / 1e6 * 60 / MINUTES
 
 
-def queue(cursor: Any, spool: Path, leg: Path, seconds: int, count: int) -> float:
-    """Give the daemon so many Recordings at once; gives the seconds until all are finished."""
+def finish_batch(cursor: Any, spool: Path, leg: Path, seconds: int, count: int) -> float:
+    """Insert ``count`` Recordings with finish jobs, and return the seconds until voxrec has finished all of them."""
     ids = [uuid4() for _ in range(count)]
     for recording_id in ids:
         for side in Side:
             os.link(leg, spool / f"{leg_name(recording_id, side)}.wav")
-    given = [str(recording_id) for recording_id in ids]
-    cursor.execute(_ROWS, (timedelta(seconds=seconds), given, given))
+    id_strings = [str(recording_id) for recording_id in ids]
+    cursor.execute(_ROWS, (timedelta(seconds=seconds), id_strings, id_strings))
     began = time.monotonic()
-    while time.monotonic() - began < _PATIENCE:
-        cursor.execute("SELECT count(*) FROM recordings WHERE id = ANY(%s::uuid[]) AND state = 'completed'", (given,))
+    while time.monotonic() - began < _BATCH_TIMEOUT:
+        cursor.execute(_COUNT_COMPLETED, (id_strings,))
         if cursor.fetchone()[0] == count:
             return time.monotonic() - began
         time.sleep(0.02)
-    raise AssertionError(f"{count} Recordings were not finished within {_PATIENCE:g} s")
+    raise AssertionError(f"{count} Recordings were not finished within {_BATCH_TIMEOUT:g} s")
 
 
-def peak(server: Server) -> float:
-    """The most memory that a daemon had since ``forget_peak``, in MB."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.pid}/status").read_text())
-    return int(found[1]) * 1024 / 1e6 if found else 0.0
+def peak_memory(server: Server) -> float:
+    """Return a process's peak of resident memory in MB since `reset_peak_memory`."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.pid}/status").read_text())
+    return int(match[1]) * 1024 / 1e6 if match else 0.0
 
 
-def forget_peak(server: Server) -> None:
-    """Let the peak be what there is now (proc(5), clear_refs)."""
+def reset_peak_memory(server: Server) -> None:
+    """Reset the peak of resident memory to the current value (proc(5), clear_refs)."""
     Path(f"/proc/{server.pid}/clear_refs").write_text("5")
 
 
-def by_format(rounds: int) -> Section:
-    """What an hour costs in each format."""
-    used: dict[str, list[float]] = {name: [] for name in FORMATS}
+def measure_formats(rounds: int) -> Section:
+    """Measure the CPU per hour of audio in each format."""
+    cpu: dict[str, list[float]] = {name: [] for name in FORMATS}
     size: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="voxrec-bench-") as place:
         directory = Path(place)
@@ -160,72 +176,71 @@ def by_format(rounds: int) -> Section:
         write_leg(leg, MINUTES * 60)
         for _, name in interleaved(tuple(FORMATS), rounds):
             seconds, size[name] = cpu_per_hour(directory, leg, name)
-            used[name].append(seconds)
-    rows = tuple((name, Spread.of(used[name]).shown(2), f"{size[name]:.0f}") for name in FORMATS)
+            cpu[name].append(seconds)
+    rows = tuple((name, Spread.of(cpu[name]).text(2), f"{size[name]:.0f}") for name in FORMATS)
     return Section(
-        "Finishing an hour",
-        "Seconds of CPU from two leg files to the archived, checked and hashed Recording: an hour of a call, both "
-        f"sides, at {RATE} Hz; measured with {MINUTES} minutes.",
-        (Table(("format", "CPU, s for an hour", "MB for an hour"), rows),),
+        FORMATS_TITLE,
+        FORMATS_INTRO,
+        (Table(("format", "CPU, s per hour", "MB per hour"), rows),),
         (),
-        Bars.of("Finishing an hour of a call", "seconds of CPU", {f"voxrec: {name}": used[name] for name in FORMATS}),
+        BarChart.of(FORMATS_CHART, "seconds of CPU", {f"voxrec: {name}": cpu[name] for name in FORMATS}),
     )
 
 
-def under_load(rounds: int) -> list[Section]:
-    """How many calls the queue keeps up with, and what a long recording takes."""
-    rates, short, long = [], [], []
-    with postgresql() as (directory, cluster):
+def measure_queue(rounds: int) -> list[Section]:
+    """Measure the throughput of the queue, and the peak memory for a long recording."""
+    rates: list[float] = []
+    short: list[float] = []
+    long: list[float] = []
+    with temporary_postgresql() as (directory, cluster):
         cluster.create_database("finish")
         dsn = cluster.dsn("finish")
         migrate(dsn)
         spool = directory / "voxrec"
-        server = voxrec(spool, dsn)
+        server = start_voxrec(spool, dsn)
         try:
             minute, hours = spool / "minute", spool / "hours"
             write_leg(minute, 60)
-            write_leg(hours, LONG)
-            server.wait("/recordings?limit=1")
+            write_leg(hours, LONG_SECONDS)
+            server.wait_until_ready("/recordings?limit=1")
             with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
                 connection.autocommit = True
-                queue(cursor, spool, minute, 60, 20)
+                finish_batch(cursor, spool, minute, 60, 20)
                 for _ in range(rounds):
-                    rates.append(BATCH / queue(cursor, spool, minute, 60, BATCH))
-                    say(f"{rates[-1]:.1f} finishes a second")
+                    rates.append(BATCH / finish_batch(cursor, spool, minute, 60, BATCH))
+                    print_progress(f"{rates[-1]:.1f} Recordings finished per second")
                 for _ in range(rounds):
-                    for found, leg, seconds in ((short, minute, 60), (long, hours, LONG)):
-                        forget_peak(server)
-                        queue(cursor, spool, leg, seconds, 1)
-                        found.append(peak(server))
-                    say(f"peak of memory: a minute {short[-1]:.0f} MB, three hours {long[-1]:.0f} MB")
+                    for peaks, leg, seconds in ((short, minute, 60), (long, hours, LONG_SECONDS)):
+                        reset_peak_memory(server)
+                        finish_batch(cursor, spool, leg, seconds, 1)
+                        peaks.append(peak_memory(server))
+                    print_progress(f"peak memory: one minute {short[-1]:.0f} MB, three hours {long[-1]:.0f} MB")
         finally:
             server.stop()
     rate = Spread.of(rates)
     growth = Spread.of(long).median - Spread.of(short).median
     return [
         Section(
-            "The queue keeps up",
-            f"{BATCH} calls of a minute, both sides, end at once: how many the daemon finishes in a second, with "
-            "PostgreSQL, fsync and the archive. Where calls take a minute, as many end in a second as are live divided "
-            "by 60; longer calls end more seldom, and cost finishing in proportion to their length.",
+            QUEUE_TITLE,
+            QUEUE_INTRO,
             (
                 Table(
-                    ("finishes a second", "calls at once that it keeps up with"),
-                    ((rate.shown(1), f"{rate.median * 60:.0f}"),),
+                    ("finished per second", "concurrent calls"),
+                    ((rate.text(1), f"{rate.median * 60:.0f}"),),
                 ),
             ),
-            (Reach.at_least("calls at once", rate.median * 60, CALLS_AIM),),
+            (Target.at_least("concurrent calls", rate.median * 60, MIN_CONCURRENT_CALLS),),
         ),
         Section(
-            "Memory for a long recording",
-            "The most memory (RSS) that the daemon had while it finished one Recording.",
+            MEMORY_TITLE,
+            MEMORY_INTRO,
             (
                 Table(
-                    ("one call of", "peak, MB"),
-                    (("a minute", Spread.of(short).shown(0)), ("three hours", Spread.of(long).shown(0))),
+                    ("length of the call", "peak, MB"),
+                    (("one minute", Spread.of(short).text(0)), ("three hours", Spread.of(long).text(0))),
                 ),
             ),
-            (Reach.at_most("three hours beyond a minute", growth, GROWTH_AIM, " MB"),),
+            (Target.at_most("peak for three hours above that for one minute", growth, MAX_GROWTH_MB, " MB"),),
         ),
     ]
 
@@ -233,7 +248,7 @@ def under_load(rounds: int) -> list[Section]:
 def main() -> None:
     """Measure and publish."""
     rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
-    publish("finish", [by_format(rounds), *under_load(rounds)], rounds)
+    publish("finish", [measure_formats(rounds), *measure_queue(rounds)], rounds)
 
 
 if __name__ == "__main__":

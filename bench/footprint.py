@@ -1,4 +1,4 @@
-"""How soon voxrec is ready, what it keeps in memory, and how long its reactor is ever deaf."""
+"""Start-up time, memory, and the longest time for which the reactor does not respond."""
 
 import socket
 import threading
@@ -9,124 +9,125 @@ from typing import Final
 
 from twisted.internet.task import deferLater
 
-from bench.lab import Lab, run, say
+from bench.call_environment import CallEnvironment, print_progress, run
 from bench.measure import Spread, percentile, resident_megabytes
-from bench.report import Reach, Section, Table
+from bench.report import Section, Table, Target
 from voxrec.sandbox.sipp import SippCaller
 
-CALLS: Final = 100  # live at once, for their memory
-RATE: Final = 25.0  # calls a second, while stalls are looked for: about half of what the ceiling is
-SECONDS: Final = 6.0  # for which calls are placed
-TALK: Final = 2.0
-LIMIT: Final = 20.0  # milliseconds at p99.9
-_EVERY: Final = 0.005  # seconds between two questions
+LIVE_CALLS: Final = 100  # for the memory of live calls
+RATE: Final = 25.0  # calls per second during the measurement of stalls: about half of what the ceiling is
+SECONDS: Final = 6.0  # during which calls are placed
+CALL_SECONDS: Final = 2.0
+MAX_STALL_MS: Final = 20.0  # at p99.9
+_PROBE_SECONDS: Final = 0.005
+TITLE: Final = "Start-up, memory and reactor stalls"
+INTRO: Final = (
+    "voxrec's own process. Stalls are measured from outside: `/health/live` is requested every "
+    f"{_PROBE_SECONDS * 1e3:g} ms while recorded calls start, end and are finished; whatever occupies the reactor at "
+    "that time delays the response."
+)
 
 
-class Stalls:
-    """Asks voxrec something trivial every few milliseconds over one connection, and keeps how long each answer took.
+class StallProbe:
+    """Sends a trivial request every few milliseconds on one connection, and stores how long each response takes.
 
-    An answer waits for whatever the reactor does at that moment. The kernel's own delays count too, so this is an upper
-    bound of the reactor's stalls.
+    A response waits for whatever the reactor does at that moment. It includes delays of the kernel, so that it is an
+    upper bound of the reactor's stalls.
     """
 
     def __init__(self, url: str) -> None:
         self._host, _, port = url.rpartition("/")[2].partition(":")
         self._port = int(port)
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self.milliseconds: list[float] = []
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Ask for as long as this lasts."""
-        thread = threading.Thread(target=self._ask)
+    def running(self) -> Iterator[None]:
+        """Send requests, from a thread, inside this context."""
+        thread = threading.Thread(target=self._run)
         thread.start()
         try:
             yield
         finally:
-            self._over.set()
+            self._stopped.set()
             thread.join()
 
-    def _ask(self) -> None:
-        question = f"GET /health/live HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
+    def _run(self) -> None:
+        request = f"GET /health/live HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
         with socket.create_connection((self._host, self._port)) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while not self._over.wait(_EVERY):
+            while not self._stopped.wait(_PROBE_SECONDS):
                 began = time.perf_counter()
-                connection.sendall(question)
+                connection.sendall(request)
                 if not connection.recv(65536).startswith(b"HTTP/1.1 200"):
-                    raise RuntimeError("voxrec is not alive")
+                    raise RuntimeError("/health/live did not respond with 200")
                 self.milliseconds.append((time.perf_counter() - began) * 1e3)
 
 
-async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
-    """Start, memory and stalls, each round on a voxrec that was started anew."""
-    target = await lab.profile()
-    ready, idle, loaded, longest, worst = [], [], [], [], []
+async def measure(environment: CallEnvironment, rounds: int) -> Sequence[Section]:
+    """Measure start-up, memory and stalls; each round restarts voxrec."""
+    target = await environment.create_profile()
+    ready, idle, loaded, p999, longest = [], [], [], [], []
     for number in range(rounds):
-        await lab.stack.stop_voxrec()
+        await environment.stack.stop_voxrec()
         began = time.monotonic()
-        await lab.stack.start_voxrec()
+        await environment.stack.start_voxrec()
         ready.append(time.monotonic() - began)
-        lab.watched["voxrec"] = lab.stack.pid
-        await lab.settled()
-        idle.append(resident_megabytes(lab.stack.pid))
-        loaded.append(await _with_calls(lab, target, number))
-        stalls = Stalls(lab.stack.url)
-        with stalls.watching():
-            await lab.calls(target, round(RATE * SECONDS), RATE, TALK, media=False)
-        longest.append(percentile(stalls.milliseconds, 99.9))
-        worst.append(max(stalls.milliseconds))
-        say(f"round {number + 1} of {rounds}: ready in {ready[-1]:.1f} s, p99.9 {longest[-1]:.1f} ms")
+        environment.measured["voxrec"] = environment.stack.pid
+        await environment.wait_until_idle()
+        idle.append(resident_megabytes(environment.stack.pid))
+        loaded.append(await _memory_with_live_calls(environment, target, number))
+        probe = StallProbe(environment.stack.url)
+        with probe.running():
+            await environment.place_calls(target, round(RATE * SECONDS), RATE, CALL_SECONDS, media=False)
+        p999.append(percentile(probe.milliseconds, 99.9))
+        longest.append(max(probe.milliseconds))
+        print_progress(f"round {number + 1} of {rounds}: ready in {ready[-1]:.1f} s, p99.9 {p999[-1]:.1f} ms")
     growth = [more - less for more, less in zip(loaded, idle, strict=True)]
     rows = (
-        ("from start to ready, with its own PostgreSQL, s", Spread.of(ready).shown()),
-        ("memory idle, MB", Spread.of(idle).shown(0)),
-        (f"memory for {CALLS} live recorded calls more, MB", Spread.of(growth).shown()),
-        (f"a trivial answer at {RATE:g} calls/s, p99.9, ms", Spread.of(longest).shown()),
-        ("the same, longest, ms", Spread.of(worst).shown()),
+        ("from start to ready, with embedded PostgreSQL, s", Spread.of(ready).text()),
+        ("memory when idle, MB", Spread.of(idle).text(0)),
+        (f"additional memory for {LIVE_CALLS} live recorded calls, MB", Spread.of(growth).text()),
+        (f"response to a trivial request at {RATE:g} calls/s, p99.9, ms", Spread.of(p999).text()),
+        ("the longest such response, ms", Spread.of(longest).text()),
     )
     return [
         Section(
-            title="Start, memory, and the reactor's stalls",
-            intro=(
-                "voxrec's own process. Stalls are seen from outside: `/health/live` is asked every "
-                f"{_EVERY * 1e3:g} ms while recorded calls come, end and are finished; whatever the reactor does "
-                "meanwhile delays the answer."
-            ),
-            tables=(Table(("what", "median of the rounds"), rows),),
-            reaches=(Reach.at_most("stall at p99.9", Spread.of(longest).median, LIMIT, " ms"),),
+            title=TITLE,
+            intro=INTRO,
+            tables=(Table(("measurement", "median of the rounds"), rows),),
+            targets=(Target.at_most("stall at p99.9", Spread.of(p999).median, MAX_STALL_MS, " ms"),),
         )
     ]
 
 
-async def _with_calls(lab: Lab, target: str, number: int) -> float:
-    """The memory with all calls live."""
-    rate = 25.0
+async def _memory_with_live_calls(environment: CallEnvironment, target: str, number: int) -> float:
+    """Return the megabytes that voxrec uses while all calls are live."""
     caller = SippCaller(
-        lab.reactor,
-        lab.directory / f"live-{number}",
-        lab.rootfs,
-        lab.stack.asterisk.sip_address,
+        environment.reactor,
+        environment.directory / f"live-{number}",
+        environment.rootfs,
+        environment.stack.asterisk.sip_address,
         target,
-        count=CALLS,
-        rate=rate,
-        talk_seconds=CALLS / rate + 2,
+        count=LIVE_CALLS,
+        rate=RATE,
+        talk_seconds=LIVE_CALLS / RATE + 2,
         media=False,
     )
     await caller.start()
     try:
 
         async def all_live() -> bool:
-            return len(await lab.stack.request_json("GET", "/calls")) == CALLS
+            return len(await environment.stack.request_json("GET", "/calls")) == LIVE_CALLS
 
-        if not await lab.stack.wait_until(all_live, CALLS / rate + 3):
-            raise RuntimeError(f"{CALLS} calls do not fit")
-        memory = resident_megabytes(lab.stack.pid)
+        if not await environment.stack.wait_until(all_live, LIVE_CALLS / RATE + 3):
+            raise RuntimeError(f"fewer than {LIVE_CALLS} calls became live")
+        memory = resident_megabytes(environment.stack.pid)
         await caller.finish()
     finally:
         await caller.stop()
-    await deferLater(lab.reactor, 0)
-    await lab.settled()
+    await deferLater(environment.reactor, 0)
+    await environment.wait_until_idle()
     return memory
 
 

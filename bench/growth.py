@@ -1,7 +1,8 @@
-"""How lists of Recordings grow: pages and filters over 1,000, 100,000 and 3,000,000 rows, by the same requests.
+"""Response time of Recording lists with 1,000, 100,000 and 3,000,000 rows, for the same requests.
 
-Each size has a database and a daemon of its own, so that they are asked in turn. What is looked for has 60 rows, spread
-over all or all of them the oldest; or a fifth; or nearly all: a page is always full. ``--quick`` does a single round.
+Each size has its own database and voxrec, so that they are measured in alternation. A rare value has 60 rows, either
+spread evenly or all the oldest; others have a fifth of the rows or nearly all: a page is always full. ``--quick`` runs
+one round only.
 """
 
 import http.client
@@ -19,9 +20,9 @@ from uuid import UUID
 import msgspec
 import psycopg2
 
-from bench.gateway import Server, postgresql, say, voxrec
 from bench.measure import ROUNDS, Spread, interleaved, percentile
-from bench.report import Reach, Section, Table, publish
+from bench.report import Section, Table, Target, publish
+from bench.servers import Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.cursor import Cursor
 from voxrec.model import RecordingState
 from voxrec.postgres.cluster import Cluster
@@ -32,15 +33,15 @@ from voxrec.store.tokens import generate_secret, hash_secret
 from voxrec.web.pagination import encode_cursor
 
 SIZES: Final = (1_000, 100_000, 3_000_000)
-FEW: Final = 60  # rows that a rare value has, at any size
-ASKED: Final = 200  # requests of each kind in a round
-AIM: Final = 1.5  # p99 against that of the smallest size
-SET_UP_AIM: Final = 180.0  # seconds
-_NO_MATTER: Final = 0.5  # milliseconds by which p99 may differ whatever the ratio: a page takes a few in any case
+RARE_ROWS: Final = 60  # rows with a rare value, at any size
+REQUESTS: Final = 200  # for each query in a round
+MAX_RATIO: Final = 1.5  # of p99 to that of the smallest size
+MAX_FILL_SECONDS: Final = 180.0
+_IGNORED_MS: Final = 0.5  # difference of p99 that is ignored whatever its ratio: a page takes some milliseconds anyway
 NEWEST: Final = datetime.fromisoformat("2026-02-01T00:00:00Z")
 RARE, OLD, FIFTH = (UUID(f"{digit * 8}-1111-4111-8111-111111111111") for digit in "123")
-# Rows are a second apart. Every ``size / 60``-th one is of the rare Profile, state, caller and so on; the last 60 are
-# of the old one; every fifth is of another. The rest share a thousand Profiles.
+# The rows' times are one second apart. Every ``size / 60``-th row belongs to the rare Profile, state, caller and so on;
+# the last 60 to the old one; every fifth to a third one. The others share a thousand Profiles.
 FILL: Final = f"""
     INSERT INTO recordings (id, profile_id, state, format, channels, started_at, ended_at, "from", "to", duration, size,
                             timeline, metadata, legal_hold, path, created_at, updated_at)
@@ -56,12 +57,12 @@ FILL: Final = f"""
            '[{{"at": 0.0, "event": "answered"}}, {{"at": 61.5, "event": "hangup", "by": "caller"}}]',
            jsonb_build_object('customer', coalesce(kind, n::text), 'site', 'Hamburg'), false, 'one.wav', at, at
     FROM (SELECT n, timestamptz '{NEWEST}' - n * interval '1 second' AS at,
-                 CASE WHEN n %% (%(size)s / {FEW}) = 0 THEN 'rare'
-                      WHEN n > %(size)s - {FEW} THEN 'old'
+                 CASE WHEN n %% (%(size)s / {RARE_ROWS}) = 0 THEN 'rare'
+                      WHEN n > %(size)s - {RARE_ROWS} THEN 'old'
                       WHEN n %% 5 = 1 THEN 'fifth' END AS kind
-          FROM generate_series(1, %(size)s) AS n) AS made
-"""  # noqa: S608 - nothing of it comes from elsewhere
-# The same that a trigger does row by row: the metadata are flat here.
+          FROM generate_series(1, %(size)s) AS n) AS generated
+"""  # noqa: S608 - constants only
+# The same as the trigger's result for each row; the metadata here are flat.
 MARK: Final = """
     INSERT INTO recording_marks SELECT jsonb_hash_extended(jsonb_build_array(key, value), 0), created_at, id
     FROM recordings CROSS JOIN LATERAL jsonb_each(metadata)
@@ -73,98 +74,113 @@ PROFILES: Final = """
 """
 
 NOTES: Final = f"""
-What still grows: two things that are each frequent and hardly ever meet, such as a Profile and a caller's number with a
-hundred thousand Recordings each and a handful in common. All rows of one of them may have to be gone through for a
-page. So it is for `from` together with `to`, for either together with a Profile or a state, for `q` together with any
-of these where {COMMON_TERM_ROWS:,} Recordings or more contain it, and for `q` of several values that so many
-contain; also for
-`state=completed` where hardly any are, and for a token that is limited to 200 Profiles or more, all of them without
-calls for long. One that is limited to fewer looks into each, which with 190 takes PostgreSQL about 4 ms, however many
-Recordings there are.
+These queries still depend on the number of Recordings: two conditions that each match many rows and rarely the same
+one, for example a Profile and a caller's number with a hundred thousand Recordings each and a handful in common. To
+fill a page, all rows of one condition may have to be read. This applies to `from` together with `to`; to either
+together with a Profile or a state; to `q` together with any of these if at least {COMMON_TERM_ROWS:,} Recordings
+contain its value; to `q` with several values that each have so many; to `state=completed` if hardly any Recording is;
+and to a token that is limited to 200 Profiles or more if none of them has had calls for a long time. For a token with
+fewer Profiles each one is searched: with 190 Profiles that takes PostgreSQL about 4 ms, whatever the number of
+Recordings.
 """.strip()
 
 
+LISTS_TITLE: Final = "Recording lists by size of the table"
+LISTS_INTRO: Final = (
+    "The 99th percentile of the response time of pages over REST in milliseconds, by the number of Recordings. A rare "
+    f"value has {RARE_ROWS} Recordings, spread evenly; an old one has {RARE_ROWS}, all the oldest; a middle page "
+    f"starts after half of all rows. A ratio above {MAX_RATIO:g} counts only if the difference is above "
+    f"{_IGNORED_MS:g} ms."
+)
+PLANS_TITLE: Final = f"PostgreSQL's plans for pages of {SIZES[-1]:,} Recordings"
+PLANS_INTRO: Final = (
+    "From EXPLAIN ANALYZE; no list reads the whole table. Pages are of 8 KiB, for this size and, for comparison, for "
+    f"{SIZES[0]:,} Recordings; ms is the time in PostgreSQL. With two statements, the first counts the Recordings with "
+    "the requested metadata to choose the plan of the second."
+)
+
+
 @dataclass(frozen=True)
-class Question:
-    """One list: what is wanted, from behind ``after`` on, by a token that is limited to these Profiles, if to any."""
+class PageQuery:
+    """A list request: its filters, the cursor ``after``, and the Profiles to which the token is limited, if any."""
 
     name: str
-    wanted: RecordingFilter
+    filters: RecordingFilter
     after: Cursor | None = None
-    limited: frozenset[UUID] | None = None
+    profile_ids: frozenset[UUID] | None = None
 
     @property
     def path(self) -> str:
-        """How REST is asked for it."""
-        wanted = self.wanted
-        given = {
+        """The path and query string of the request."""
+        filters = self.filters
+        parameters = {
             "limit": 50,
-            "state": ",".join(wanted.states),
-            "from": wanted.from_,
-            "to": wanted.to,
-            "since": wanted.since and wanted.since.isoformat(),
-            "until": wanted.until and wanted.until.isoformat(),
-            "q": wanted.metadata and msgspec.json.encode(wanted.metadata).decode(),
+            "state": ",".join(filters.states),
+            "from": filters.from_,
+            "to": filters.to,
+            "since": filters.since and filters.since.isoformat(),
+            "until": filters.until and filters.until.isoformat(),
+            "q": filters.metadata and msgspec.json.encode(filters.metadata).decode(),
             "cursor": self.after and encode_cursor(self.after),
         }
-        below = f"/profiles/{wanted.profile_id}" if wanted.profile_id else ""
-        return f"{below}/recordings?{urlencode({name: value for name, value in given.items() if value})}"
+        parent = f"/profiles/{filters.profile_id}" if filters.profile_id else ""
+        return f"{parent}/recordings?{urlencode({name: value for name, value in parameters.items() if value})}"
 
 
-def questions(size: int) -> tuple[Question, ...]:
-    """What is asked of so many."""
+def page_queries(size: int) -> tuple[PageQuery, ...]:
+    """Return the queries for a table of ``size`` rows."""
     failed, absent, completed = ([RecordingState(state)] for state in ("failed", "absent", "completed"))
-    middle = Cursor(_moment(size // 2), UUID(int=0))
-    span = {"since": _moment(size * 3 // 4), "until": _moment(size // 4)}
+    middle = Cursor(_time_before_newest(size // 2), UUID(int=0))
+    interval: dict[str, Any] = {"since": _time_before_newest(size * 3 // 4), "until": _time_before_newest(size // 4)}
     hamburg, fifth = {"site": "Hamburg"}, {"customer": "fifth"}
-    every = RecordingFilter
+    filters = RecordingFilter
     return (
-        Question("the newest", every()),
-        Question("the newest, deep", every(), middle),
-        Question("a span of time", every(**span)),
-        Question("a Profile, rare", every(profile_id=RARE)),
-        Question("a Profile, old", every(profile_id=OLD)),
-        Question("a Profile, a fifth", every(profile_id=FIFTH)),
-        Question("a Profile, a fifth, deep", every(profile_id=FIFTH), middle),
-        Question("a Profile in a span", every(profile_id=FIFTH, **span)),
-        Question("a Profile and a state", every(profile_id=RARE, states=failed)),
-        Question("state, rare", every(states=failed)),
-        Question("state, old", every(states=absent)),
-        Question("state, nearly all", every(states=completed)),
-        Question("two states", every(states=[*failed, *absent])),
-        Question("from, rare", every(from_="+4930")),
-        Question("from, old", every(from_="+4931")),
-        Question("from, a fifth, in a span", every(from_="+4932", **span)),
-        Question("to, rare", every(to="+4940")),
-        Question("from and to", every(from_="+4932", to="+4942")),
-        Question("q, rare", every(metadata={"customer": "rare"})),
-        Question("q, old", every(metadata={"customer": "old"})),
-        Question("q, a fifth", every(metadata=fifth)),
-        Question("q, a fifth, deep", every(metadata=fifth), middle),
-        Question("q, nearly all", every(metadata=hamburg)),
-        Question("q, nearly all, in a span", every(metadata=hamburg, **span)),
-        Question("q of two values", every(metadata={**hamburg, "customer": "rare"})),
-        Question("q and from", every(metadata=hamburg, from_="+4930")),
-        Question("q and a Profile", every(metadata=fifth, profile_id=FIFTH)),
-        Question("limited token", every(), limited=frozenset([RARE])),
-        Question("limited to three", every(), limited=frozenset([RARE, OLD, FIFTH])),
-        Question("limited to three, q", every(metadata=hamburg), limited=frozenset([RARE, OLD, FIFTH])),
+        PageQuery("newest", filters()),
+        PageQuery("newest, middle", filters(), middle),
+        PageQuery("time interval", filters(**interval)),
+        PageQuery("Profile, rare", filters(profile_id=RARE)),
+        PageQuery("Profile, old", filters(profile_id=OLD)),
+        PageQuery("Profile, a fifth", filters(profile_id=FIFTH)),
+        PageQuery("Profile, a fifth, middle", filters(profile_id=FIFTH), middle),
+        PageQuery("Profile, time interval", filters(profile_id=FIFTH, **interval)),
+        PageQuery("Profile and state", filters(profile_id=RARE, states=failed)),
+        PageQuery("state, rare", filters(states=failed)),
+        PageQuery("state, old", filters(states=absent)),
+        PageQuery("state, nearly all", filters(states=completed)),
+        PageQuery("two states", filters(states=[*failed, *absent])),
+        PageQuery("from, rare", filters(from_="+4930")),
+        PageQuery("from, old", filters(from_="+4931")),
+        PageQuery("from, a fifth, time interval", filters(from_="+4932", **interval)),
+        PageQuery("to, rare", filters(to="+4940")),
+        PageQuery("from and to", filters(from_="+4932", to="+4942")),
+        PageQuery("q, rare", filters(metadata={"customer": "rare"})),
+        PageQuery("q, old", filters(metadata={"customer": "old"})),
+        PageQuery("q, a fifth", filters(metadata=fifth)),
+        PageQuery("q, a fifth, middle", filters(metadata=fifth), middle),
+        PageQuery("q, nearly all", filters(metadata=hamburg)),
+        PageQuery("q, nearly all, time interval", filters(metadata=hamburg, **interval)),
+        PageQuery("q with two values", filters(metadata={**hamburg, "customer": "rare"})),
+        PageQuery("q and from", filters(metadata=hamburg, from_="+4930")),
+        PageQuery("q and Profile", filters(metadata=fifth, profile_id=FIFTH)),
+        PageQuery("token for one Profile", filters(), profile_ids=frozenset([RARE])),
+        PageQuery("token for three Profiles", filters(), profile_ids=frozenset([RARE, OLD, FIFTH])),
+        PageQuery("token for three Profiles, q", filters(metadata=hamburg), profile_ids=frozenset([RARE, OLD, FIFTH])),
     )
 
 
-def _moment(second: int) -> datetime:
+def _time_before_newest(second: int) -> datetime:
     return NEWEST - timedelta(seconds=second)
 
 
 def fill(cluster: Cluster, size: int, secrets: dict[frozenset[UUID], str]) -> float:
-    """A database of so many Recordings; gives the seconds that it took to make."""
+    """Create a database with ``size`` Recordings and the tokens, and return the seconds that this fill_seconds."""
     began = time.monotonic()
     name = f"growth_{size}"
     cluster.create_database(name)
     migrate(cluster.dsn(name))
     with closing(psycopg2.connect(cluster.dsn(name))) as connection, connection.cursor() as cursor:
         connection.autocommit = True
-        cursor.execute("SET session_replication_role = replica")  # nobody needs to be told of each row
+        cursor.execute("SET session_replication_role = replica")  # no triggers and notifications
         cursor.execute("SET maintenance_work_mem = '1GB'")
         cursor.execute(PROFILES, ([RARE, OLD, FIFTH],))
         for profile_ids, secret in secrets.items():
@@ -173,7 +189,7 @@ def fill(cluster: Cluster, size: int, secrets: dict[frozenset[UUID], str]) -> fl
                 " VALUES (gen_random_uuid(), 'limited', %s, 'read', %s::uuid[], now())",
                 (hash_secret(secret), list(profile_ids)),
             )
-        # tables that were emptied in the same transaction need no write-ahead log (wal_level minimal)
+        # With wal_level minimal, tables that were truncated in the same transaction need no write-ahead log.
         cursor.execute("BEGIN")
         cursor.execute("TRUNCATE recordings, deliveries, recording_marks")
         with _without_indexes(cursor):
@@ -186,72 +202,73 @@ def fill(cluster: Cluster, size: int, secrets: dict[frozenset[UUID], str]) -> fl
 
 @contextmanager
 def _without_indexes(cursor: Any) -> Iterator[None]:
-    """Indexes are made quicker at once than row by row."""
+    """Drop the indexes and create them again afterwards, which is faster than updating them for each row."""
     cursor.execute(
         "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'recordings' AND indexname <> 'recordings_pkey'"
     )
-    known = cursor.fetchall()
-    for name, _ in known:
+    definitions = cursor.fetchall()
+    for name, _ in definitions:
         cursor.execute(f"DROP INDEX {name}")
     cursor.execute("ALTER TABLE recording_marks DROP CONSTRAINT recording_marks_pkey")
     yield
-    for _, definition in known:
+    for _, definition in definitions:
         cursor.execute(definition)
     cursor.execute("ALTER TABLE recording_marks ADD PRIMARY KEY (mark, at, recording_id)")
 
 
-def milliseconds(server: Server, path: str, token: str, times: int) -> list[float]:
-    """Ask so many times, one after the other, and time each answer; all are full pages."""
-    found = []
+def request_times(server: Server, path: str, token: str, count: int) -> list[float]:
+    """Request a page ``count`` times in sequence and return the milliseconds. Raises AssertionError if not full."""
+    times = []
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
-        for _ in range(times):
+        for _ in range(count):
             began = time.perf_counter()
             connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
             response = connection.getresponse()
             body = response.read()
-            found.append((time.perf_counter() - began) * 1e3)
+            times.append((time.perf_counter() - began) * 1e3)
     rows = len(json.loads(body))
     if response.status != 200 or rows != 50:
         raise AssertionError(f"{path}: {response.status}, {rows} rows")
-    return found
+    return times
 
 
 class Plan(NamedTuple):
-    """How PostgreSQL does a statement, or two: what it does, how many pages of tables and indexes it sees, and ms."""
+    """The plan of one or more statements: its nodes, the pages of tables and indexes read, and the milliseconds."""
 
     shape: str
     pages: int
     ms: float
 
 
-class Explaining:
-    """Takes the place of a pool, and tells of each statement how it is done."""
+class ExplainingDatabase:
+    """A test double of a pool that also stores the plan of each statement."""
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
         self.plans: list[Plan] = []
 
     async def query(self, sql: str, params: Any) -> list[Any]:
-        """The rows."""
+        """Return the rows and append the plan to ``plans``. Raises AssertionError for a sequential scan."""
         self._cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", tuple(params))
-        told = self._cursor.fetchone()[0][0]
-        if any(name == "Seq Scan on recordings" for name in _nodes(told["Plan"])):
-            raise AssertionError(f"the whole table is read: {sql}")
-        pages = told["Plan"]["Shared Hit Blocks"] + told["Plan"]["Shared Read Blocks"]
-        self.plans.append(Plan(_shape(told["Plan"]), pages, told["Execution Time"]))
+        explanation = self._cursor.fetchone()[0][0]
+        plan = explanation["Plan"]
+        if any(name == "Seq Scan on recordings" for name in _nodes(plan)):
+            raise AssertionError(f"sequential scan of recordings: {sql}")
+        pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        self.plans.append(Plan(_shape(plan), pages, explanation["Execution Time"]))
         self._cursor.execute(sql, tuple(params))
         rows: list[Any] = self._cursor.fetchall()
         return rows
 
 
-def explained(cursor: Any, question: Question) -> Plan:
-    """How PostgreSQL finds a page."""
-    explaining: Any = Explaining(cursor)
-    store = Recordings(explaining).scoped_to(question.limited)
-    for _ in range(2):  # the second time all is in memory
-        explaining.plans.clear()
-        _run(store.page(question.wanted, 51, question.after))
-    shapes, pages, ms = zip(*explaining.plans, strict=True)
+def explain_page(cursor: Any, query: PageQuery) -> Plan:
+    """Return PostgreSQL's plan for a page."""
+    database: Any = ExplainingDatabase(cursor)
+    store = Recordings(database).scoped_to(query.profile_ids)
+    for _ in range(2):  # the second time everything is in the buffer cache
+        database.plans.clear()
+        _run(store.page(query.filters, 51, query.after))
+    shapes, pages, ms = zip(*database.plans, strict=True)
     return Plan("; ".join(shapes), sum(pages), sum(ms))
 
 
@@ -260,28 +277,28 @@ def _run(coroutine: Any) -> None:
         coroutine.send(None)
     except StopIteration:
         return
-    raise RuntimeError("it waits")
+    raise RuntimeError("the coroutine did not finish synchronously")
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[str]:
     yield f"{plan['Node Type']} on {plan.get('Index Name') or plan.get('Relation Name')}"
-    for below in plan.get("Plans", ()):
-        yield from _nodes(below)
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
 
 
 def _shape(plan: dict[str, Any]) -> str:
-    """A plan in a line: what stands above goes before."""
+    """Return a plan as one line, parent nodes first."""
     loops = f" x {plan['Actual Loops']:.0f}" if plan["Actual Loops"] > 1 else ""
-    read = plan.get("Index Name")
-    own = f"{plan['Node Type']}{f' {read}' if read else ''}{loops}"
-    below = [_shape(each) for each in plan.get("Plans", ())]
-    if len(below) > 1:
-        return f"{own} ({', '.join(below)})"
-    return " > ".join([own, *below])
+    index = plan.get("Index Name")
+    own = f"{plan['Node Type']}{f' {index}' if index else ''}{loops}"
+    children = [_shape(each) for each in plan.get("Plans", ())]
+    if len(children) > 1:
+        return f"{own} ({', '.join(children)})"
+    return " > ".join([own, *children])
 
 
-def indexes(cursor: Any) -> list[tuple[str, str]]:
-    """Each table and index, with their megabytes."""
+def index_sizes(cursor: Any) -> list[tuple[str, str]]:
+    """Return the size in megabytes of each table and index, largest first."""
     cursor.execute("""
         SELECT 'table ' || oid::regclass, pg_table_size(oid) / 1e6 FROM pg_class
         WHERE oid IN ('recordings'::regclass, 'recording_marks'::regclass)
@@ -296,82 +313,79 @@ def indexes(cursor: Any) -> list[tuple[str, str]]:
 def main() -> None:
     """Measure and publish."""
     rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
-    secrets = {each.limited: generate_secret() for each in questions(SIZES[0]) if each.limited}
-    slowest: dict[tuple[str, int], list[float]] = {}
-    with postgresql({"fsync": "off", "max_wal_size": "4GB", "shared_buffers": "512MB"}) as (directory, cluster):
-        took = 0.0
+    secrets = {each.profile_ids: generate_secret() for each in page_queries(SIZES[0]) if each.profile_ids}
+    p99: dict[tuple[str, int], list[float]] = {}
+    settings = {"fsync": "off", "max_wal_size": "4GB", "shared_buffers": "512MB"}
+    with temporary_postgresql(settings) as (directory, cluster):
+        fill_seconds = 0.0
         servers = {}
         for size in SIZES:
-            took += fill(cluster, size, secrets)
-            say(f"{size} Recordings are there after {took:.0f} s")
-            servers[size] = voxrec(directory / str(size), cluster.dsn(f"growth_{size}"))
+            fill_seconds += fill(cluster, size, secrets)
+            print_progress(f"created {size} Recordings, {fill_seconds:.0f} s in total")
+            servers[size] = start_voxrec(directory / str(size), cluster.dsn(f"growth_{size}"))
         try:
             for server in servers.values():
-                server.wait("/recordings?limit=1")
-            for asked in zip(*map(questions, SIZES), strict=True):
-                each = dict(zip(SIZES, asked, strict=True))
+                server.wait_until_ready("/recordings?limit=1")
+            for queries in zip(*map(page_queries, SIZES), strict=True):
+                each = dict(zip(SIZES, queries, strict=True))
                 for number, size in interleaved(SIZES, rounds):
-                    token = secrets.get(each[size].limited or frozenset(), "admin")
+                    token = secrets.get(each[size].profile_ids or frozenset(), "admin")
                     if number == 0:
-                        milliseconds(servers[size], each[size].path, token, 20)
-                    times = milliseconds(servers[size], each[size].path, token, ASKED)
-                    slowest.setdefault((each[size].name, size), []).append(percentile(times, 99))
-                name = asked[0].name
-                say(f"{name}: " + ", ".join(f"{Spread.of(slowest[name, size]).median:.1f} ms" for size in SIZES))
+                        request_times(servers[size], each[size].path, token, 20)
+                    times = request_times(servers[size], each[size].path, token, REQUESTS)
+                    p99.setdefault((each[size].name, size), []).append(percentile(times, 99))
+                name = queries[0].name
+                print_progress(f"{name}: " + ", ".join(f"{Spread.of(p99[name, size]).median:.1f} ms" for size in SIZES))
         finally:
             for server in servers.values():
                 server.stop()
-        plans = {size: list(_explained(cluster, size)) for size in (SIZES[0], SIZES[-1])}
+        plans = {size: list(_explain_pages(cluster, size)) for size in (SIZES[0], SIZES[-1])}
         with closing(psycopg2.connect(cluster.dsn(f"growth_{SIZES[-1]}"))) as connection:
-            kept = indexes(connection.cursor())
-    publish("growth", sections(slowest, plans, kept, took), rounds)
+            sizes = index_sizes(connection.cursor())
+    publish("growth", sections(p99, plans, sizes, fill_seconds), rounds)
 
 
-def _explained(cluster: Cluster, size: int) -> Iterable[Plan]:
+def _explain_pages(cluster: Cluster, size: int) -> Iterable[Plan]:
     with closing(psycopg2.connect(cluster.dsn(f"growth_{size}"))) as connection:
         cursor = connection.cursor()
         cursor.execute("SET TimeZone = 'UTC'")
-        for question in questions(size):
-            yield explained(cursor, question)
+        for query in page_queries(size):
+            yield explain_page(cursor, query)
 
 
 def sections(
-    slowest: dict[tuple[str, int], list[float]],
+    p99: dict[tuple[str, int], list[float]],
     plans: dict[int, list[Plan]],
-    kept: list[tuple[str, str]],
-    took: float,
+    sizes: list[tuple[str, str]],
+    fill_seconds: float,
 ) -> list[Section]:
-    """What came of it, in words."""
-    rows, reaches, read = [], [], []
-    names = [question.name for question in questions(SIZES[0])]
+    """Return the sections of the report."""
+    rows, targets, plan_rows = [], [], []
+    names = [query.name for query in page_queries(SIZES[0])]
     for name in names:
-        found = {size: Spread.of(slowest[name, size]) for size in SIZES}
-        least = found[SIZES[0]].median
-        worst = max(found[size].median for size in SIZES[1:])
-        ratio = 1.0 if worst - least <= _NO_MATTER else worst / least
-        rows.append((name, *(spread.shown(1) for spread in found.values()), f"{worst / least:.2f}"))
-        reaches.append(Reach.at_most(f"{name}: p99, larger to smallest", ratio, AIM, " x"))
-    reaches.append(Reach.at_most(f"rows made, {sum(SIZES):,} of them", took, SET_UP_AIM, " s"))
+        spreads = {size: Spread.of(p99[name, size]) for size in SIZES}
+        smallest = spreads[SIZES[0]].median
+        worst = max(spreads[size].median for size in SIZES[1:])
+        ratio = 1.0 if worst - smallest <= _IGNORED_MS else worst / smallest
+        rows.append((name, *(spread.text(1) for spread in spreads.values()), f"{worst / smallest:.2f}"))
+        targets.append(Target.at_most(f"{name}: p99, larger to smallest size", ratio, MAX_RATIO, " x"))
+    targets.append(Target.at_most(f"creation of {sum(SIZES):,} rows", fill_seconds, MAX_FILL_SECONDS, " s"))
     for name, small, large in zip(names, plans[SIZES[0]], plans[SIZES[-1]], strict=True):
-        read.append((name, large.shape, f"{small.pages}", f"{large.pages}", f"{large.ms:.2f}"))
+        plan_rows.append((name, large.shape, f"{small.pages}", f"{large.pages}", f"{large.ms:.2f}"))
     columns = ("page of 50", *(f"{size:,}" for size in SIZES), "ratio")
     return [
         Section(
-            "Lists that grow",
-            "The milliseconds that 99 % of pages took at most over REST, by the number of Recordings. What is rare has "
-            f"{FEW} of them, spread evenly; what is old has {FEW}, all the oldest; deep is behind half of all. A ratio "
-            f"above {AIM:g} counts where the difference is above {_NO_MATTER:g} ms.",
+            LISTS_TITLE,
+            LISTS_INTRO,
             (Table(columns, tuple(rows)),),
-            tuple(reaches),
+            tuple(targets),
         ),
         Section(
-            f"How PostgreSQL finds a page of {SIZES[-1]:,} Recordings",
-            "As EXPLAIN ANALYZE tells; no list reads the whole table. Pages are of 8 KiB, here and, for comparison, in "
-            f"{SIZES[0]:,} Recordings; ms are PostgreSQL's own. Where two statements are told of, the first one counts "
-            "the rows that have what is looked for in the metadata, to choose the way of the second.",
+            PLANS_TITLE,
+            PLANS_INTRO,
             (
-                Table(("page", "plan", f"pages of {SIZES[0]:,}", "pages", "ms"), tuple(read)),
-                Table(("on the disk", "MB"), tuple(kept)),
+                Table(("query", "plan", f"pages, {SIZES[0]:,} rows", "pages", "ms"), tuple(plan_rows)),
+                Table(("size on disk", "MB"), tuple(sizes)),
             ),
             notes=NOTES,
         ),

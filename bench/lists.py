@@ -1,6 +1,6 @@
-"""Whole lists and long walks: the daemon's memory for 100,000 rows at once, and pages while rows come and go.
+"""Complete lists and pagination: voxrec's memory for a list of 100,000 rows, and pages during inserts and deletes.
 
-``--quick`` changes nothing: it is one round in any case.
+``--quick`` has no effect: there is only one round.
 """
 
 import json
@@ -15,14 +15,14 @@ from uuid import uuid4
 
 import psycopg2
 
-from bench.gateway import Server, postgresql, say, voxrec
 from bench.measure import resident_megabytes
-from bench.report import Reach, Section, Table, publish
+from bench.report import Section, Table, Target, publish
+from bench.servers import Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.postgres.migrate import migrate
 
 ROWS: Final = 100_000
-PAGE: Final = 1000
-AIM: Final = 50.0  # MB by which the daemon may grow for a whole list
+PAGE_ROWS: Final = 1000
+MAX_GROWTH_MB: Final = 50.0  # of voxrec's memory for a complete list
 FILL_PROFILES: Final = f"""
     INSERT INTO profiles (id, name, email, remote_sip_uri, record, record_format, record_channels, record_beep_at_start,
                           record_beep_interval, record_prompt, retention_days, metadata, created_at, updated_at)
@@ -33,7 +33,7 @@ FILL_PROFILES: Final = f"""
     FROM generate_series(1, {ROWS}) AS n;
     INSERT INTO profile_numbers SELECT '+49301' || row_number() OVER (), id, 1 FROM profiles;
     ANALYZE
-"""  # noqa: S608 - nothing of it comes from elsewhere
+"""  # noqa: S608 - constants only
 FILL_RECORDINGS: Final = f"""
     INSERT INTO recordings (id, profile_id, state, format, channels, "from", "to", duration, size, timeline, metadata,
                             legal_hold, created_at, updated_at)
@@ -43,12 +43,19 @@ FILL_RECORDINGS: Final = f"""
            timestamptz '2026-02-01' - n * interval '1 second', timestamptz '2026-02-01'
     FROM generate_series(1, {ROWS}) AS n;
     ANALYZE
-"""  # noqa: S608 - nothing of it comes from elsewhere
+"""  # noqa: S608 - constants only
+
+
+TITLE: Final = "Complete lists, and pages during inserts and deletes"
+INTRO: Final = (
+    f"A list without `limit` is streamed: {ROWS:,} rows must not be in memory at once. Pages of {PAGE_ROWS:,} are read "
+    "while, before each of them, one row is inserted at the front and one is deleted in the middle."
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """One whole list: its size, how long it took, and what the daemon had in memory before, and how much more."""
+class CompleteList:
+    """One complete list: its size, the duration, and voxrec's memory in MB before, and the growth at its peak."""
 
     path: str
     megabytes: float
@@ -58,19 +65,19 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """All pages of a table, in milliseconds; ``missed`` and ``twice`` count rows that were there from first to last."""
+class PageSequence:
+    """All pages of a table, times in ms; ``missed`` and ``duplicates`` count rows that existed all the time."""
 
     table: str
     pages: int
     first: float
     last: float
     missed: int
-    twice: int
+    duplicates: int
 
 
-def settle(daemon: Server) -> None:
-    """Wait until all of its start is over."""
+def wait_until_memory_is_steady(daemon: Server) -> None:
+    """Wait until the process's memory changes by less than 0.5 MB for 2 s."""
     steady, last = 0, 0.0
     while steady < 10:
         now = resident_megabytes(daemon.pid)
@@ -80,78 +87,77 @@ def settle(daemon: Server) -> None:
 
 
 @contextmanager
-def highest(daemon: Server) -> Iterator[list[float]]:
-    """The most memory that the daemon had meanwhile."""
-    found, over = [resident_megabytes(daemon.pid)], threading.Event()
+def peak_memory(daemon: Server) -> Iterator[list[float]]:
+    """Measure the peak of resident memory inside this context; the list's only item is updated from a thread."""
+    peak, stopped = [resident_megabytes(daemon.pid)], threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.02):
-            found[0] = max(found[0], resident_megabytes(daemon.pid))
+        while not stopped.wait(0.02):
+            peak[0] = max(peak[0], resident_megabytes(daemon.pid))
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield found
+        yield peak
     finally:
-        over.set()
+        stopped.set()
         thread.join()
 
 
-def whole(daemon: Server, path: str) -> Whole:
-    """Read one whole list."""
+def read_complete_list(daemon: Server, path: str) -> CompleteList:
+    """Request a complete list. Raises AssertionError if rows are missing."""
     before, began = resident_megabytes(daemon.pid), time.monotonic()
-    with highest(daemon) as most:
-        body = daemon.ask(path)[2]
+    with peak_memory(daemon) as peak:
+        body = daemon.request(path)[2]
     seconds = time.monotonic() - began
-    if (found := len({row["id"] for row in json.loads(body)})) != ROWS:
-        raise AssertionError(f"{path}: {found} rows of {ROWS}")
-    return Whole(path, len(body) / 1e6, seconds, before, most[0] - before)
+    if (rows := len({row["id"] for row in json.loads(body)})) != ROWS:
+        raise AssertionError(f"{path}: {rows} rows of {ROWS}")
+    return CompleteList(path, len(body) / 1e6, seconds, before, peak[0] - before)
 
 
-def walk(daemon: Server, cursor: Any, table: str) -> Walk:
-    """Read page by page, while before each one a row comes at the front and another goes in the middle."""
+def read_pages(daemon: Server, cursor: Any, table: str) -> PageSequence:
+    """Request all pages; before each one a row is inserted at the front and another one deleted in the middle."""
     cursor.execute(f"SELECT id::text FROM {table}")  # noqa: S608
-    steady = {row[0] for row in cursor.fetchall()}
+    existing = {row[0] for row in cursor.fetchall()}
     seen: list[str] = []
     seconds: list[float] = []
-    path = f"/{table}?limit={PAGE}"
+    path = f"/{table}?limit={PAGE_ROWS}"
     while path:
         began = time.monotonic()
-        status, headers, body = daemon.ask(path)
+        status, headers, body = daemon.request(path)
         seconds.append(time.monotonic() - began)
         if status != 200:
             raise AssertionError(f"{path}: {status} {body!r}")
         seen += [row["id"] for row in json.loads(body)]
         cursor.execute(f"SELECT id::text FROM {table} ORDER BY random() LIMIT 1")  # noqa: S608
-        gone = cursor.fetchone()[0]
-        steady.discard(gone)
-        cursor.execute(f"DELETE FROM {table} WHERE id = %s", (gone,))  # noqa: S608
+        deleted = cursor.fetchone()[0]
+        existing.discard(deleted)
+        cursor.execute(f"DELETE FROM {table} WHERE id = %s", (deleted,))  # noqa: S608
         cursor.execute(
             f"""INSERT INTO {table} SELECT (jsonb_populate_record({table}, jsonb_build_object(
                 'id', %s, 'created_at', now()))).* FROM {table} LIMIT 1""",  # noqa: S608
             (str(uuid4()),),
         )
-        following = re.search(r"<http://[^/]+([^>]+)>", headers.get("link", ""))
-        path = following[1] if following else ""
-    return Walk(
+        next_link = re.search(r"<http://[^/]+([^>]+)>", headers.get("link", ""))
+        path = next_link[1] if next_link else ""
+    return PageSequence(
         table=table,
         pages=len(seconds),
         first=seconds[0] * 1000,
         last=max(seconds[-5:]) * 1000,
-        missed=len(steady - set(seen)),
-        twice=len(seen) - len(set(seen)),
+        missed=len(existing - set(seen)),
+        duplicates=len(seen) - len(set(seen)),
     )
 
 
-def section(lists: list[Whole], walks: list[Walk]) -> Section:
-    """Both tables, and what was aimed at."""
+def section(lists: list[CompleteList], sequences: list[PageSequence]) -> Section:
+    """Return the section of the report."""
     return Section(
-        title="Whole lists, and pages while rows come and go",
-        intro=f"A list without `limit` is streamed: {ROWS:,} rows must not pass through memory at once. Pages of "
-        f"{PAGE:,} are read while a row is added at the front and one is deleted in the middle before each.",
+        title=TITLE,
+        intro=INTRO,
         tables=(
             Table(
-                ("list", "MB", "seconds", "daemon before, MB", "growth, MB"),
+                ("list", "MB", "seconds", "voxrec before, MB", "growth, MB"),
                 tuple(
                     (f"`{one.path}`", f"{one.megabytes:.1f}", f"{one.seconds:.2f}", f"{one.before:.1f}",
                      f"{one.growth:.1f}")
@@ -159,44 +165,45 @@ def section(lists: list[Whole], walks: list[Walk]) -> Section:
                 ),
             ),
             Table(
-                ("pages of", "pages", "first, ms", "slowest of the last five, ms", "rows missed", "rows twice"),
+                ("pages of", "pages", "first, ms", "slowest of the last five, ms", "rows missed", "duplicates"),
                 tuple(
-                    (one.table, str(one.pages), f"{one.first:.1f}", f"{one.last:.1f}", str(one.missed), str(one.twice))
-                    for one in walks
+                    (one.table, str(one.pages), f"{one.first:.1f}", f"{one.last:.1f}", str(one.missed),
+                     str(one.duplicates))
+                    for one in sequences
                 ),
             ),
         ),
-        reaches=(
-            Reach.at_most("growth for a whole list", max(one.growth for one in lists), AIM, " MB"),
-            Reach.at_most("rows missed or seen twice", sum(one.missed + one.twice for one in walks), 0),
+        targets=(
+            Target.at_most("growth for a complete list", max(one.growth for one in lists), MAX_GROWTH_MB, " MB"),
+            Target.at_most("rows missed or duplicated", sum(one.missed + one.duplicates for one in sequences), 0),
         ),
     )  # fmt: skip
 
 
 def main() -> None:
-    """Measure, and put it into the report."""
-    with postgresql({"fsync": "off"}) as (directory, cluster):
+    """Measure and publish."""
+    with temporary_postgresql({"fsync": "off"}) as (directory, cluster):
         cluster.create_database("lists")
         dsn = cluster.dsn("lists")
         migrate(dsn)
         with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
             connection.autocommit = True
-            cursor.execute("SET session_replication_role = replica")  # nobody needs to be told of each row
+            cursor.execute("SET session_replication_role = replica")  # no triggers and notifications
             cursor.execute(FILL_RECORDINGS)
-            daemon = voxrec(directory / "voxrec", dsn)
+            daemon = start_voxrec(directory / "voxrec", dsn)
             try:
-                daemon.wait("/profiles?limit=1")
-                settle(daemon)
-                say("whole lists")
-                lists = [whole(daemon, "/recordings")]
-                # only now, so that the daemon does not take them into its own memory, whose leavings would be used
+                daemon.wait_until_ready("/profiles?limit=1")
+                wait_until_memory_is_steady(daemon)
+                print_progress("complete lists")
+                lists = [read_complete_list(daemon, "/recordings")]
+                # Inserted after the first list: loaded into the cache at start-up, they would leave free memory behind.
                 cursor.execute(FILL_PROFILES)
-                lists += [whole(daemon, "/profiles"), whole(daemon, "/recordings")]
-                say("pages")
-                walks = [walk(daemon, cursor, table) for table in ("recordings", "profiles")]
+                lists += [read_complete_list(daemon, "/profiles"), read_complete_list(daemon, "/recordings")]
+                print_progress("pages")
+                sequences = [read_pages(daemon, cursor, table) for table in ("recordings", "profiles")]
             finally:
                 daemon.stop()
-    publish("lists", [section(lists, walks)], 1)
+    publish("lists", [section(lists, sequences)], 1)
 
 
 if __name__ == "__main__":

@@ -1,84 +1,87 @@
-"""What a recorded call costs Asterisk while people talk, with sound both ways, and whether all of it is recorded."""
+"""CPU of Asterisk during recorded calls with audio, and the completeness of the recordings."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from bench.lab import EDGE, Lab, missing_milliseconds, run, say
+from bench.call_environment import EDGE_SECONDS, CallEnvironment, missing_milliseconds, print_progress, run
 from bench.measure import Spread, interleaved
-from bench.report import Bars, Reach, Section, Table
+from bench.report import BarChart, Section, Table, Target
 from bench.rivals import recipes
 from voxrec.sandbox.asterisk import baseline_extension
 
 CALLS: Final = 40
-RATE: Final = 20.0  # calls a second
-TALK: Final = 10.0  # seconds
-GAP: Final = 40.0  # milliseconds of a recording's tone that may be missing: two packets
-MINUTES: Final = CALLS * TALK / 60
-DIAL, MIXED, APART = "dialplan Dial, not recorded", "dialplan MixMonitor", "dialplan MixMonitor, each side apart"
+RATE: Final = 20.0  # calls per second
+CALL_SECONDS: Final = 10.0
+MAX_GAP_MS: Final = 40.0  # two packets
+CALL_MINUTES: Final = CALLS * CALL_SECONDS / 60
+DIAL, MIXED, SPLIT = "dialplan Dial, not recorded", "dialplan MixMonitor", "dialplan MixMonitor, one file per side"
 BRIDGE, MONO, DUAL = "ARI bridge recording", "voxrec mono", "voxrec dual"
-LIMIT: Final = 1.35
+MAX_RATIO: Final = 1.35
+TITLE: Final = "CPU of Asterisk for a recorded call"
+INTRO: Final = (
+    f"Seconds of CPU of the Asterisk process per call-minute, including set-up and hangup: {CALLS} concurrent calls of "
+    f"{CALL_SECONDS:g} s with G.711 in both directions. A recording has a gap if more than {MAX_GAP_MS:g} ms of the "
+    "test tone are missing in any of its channels."
+)
+NOTES: Final = (
+    "ARI has no command for MixMonitor: only the dialplan and AMI can start, mute or stop one. voxrec records through "
+    "two snoop channels, whose recordings ARI can mute. Each snoop channel has its own thread and timer, which causes "
+    "the additional cost."
+)
 
 
-async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
-    """CPU of Asterisk for each call-minute, and what is missing in the recordings."""
+async def measure(environment: CallEnvironment, rounds: int) -> Sequence[Section]:
+    """Measure Asterisk's CPU per call-minute, and count the recordings with gaps."""
     ari_client, _ = recipes()
-    rival = await lab.rival(ari_client)
-    port = lab.callee.port
+    rival = await environment.start_rival(ari_client)
+    port = environment.callee.port
     targets = {
         DIAL: baseline_extension(port),
         MIXED: baseline_extension(port, recording="mixed"),
-        APART: baseline_extension(port, recording="split"),
+        SPLIT: baseline_extension(port, recording="split"),
         BRIDGE: rival.extension(port),
-        MONO: await lab.profile(channels="mono"),
-        DUAL: await lab.profile(),
+        MONO: await environment.create_profile(channels="mono"),
+        DUAL: await environment.create_profile(),
     }
-    cost: dict[str, list[float]] = {way: [] for way in targets}
-    recorded = dict.fromkeys(targets, 0)
+    cpu: dict[str, list[float]] = {name: [] for name in targets}
+    files = dict.fromkeys(targets, 0)
     gaps = dict.fromkeys(targets, 0)
-    for number, way in interleaved(list(targets), rounds):
-        load = await lab.calls(targets[way], CALLS, RATE, TALK)
-        cost[way].append(load.cpu["asterisk"] / MINUTES)
-        for recording in lab.recordings():
-            recorded[way] += 1
-            gaps[way] += missing_milliseconds(recording, TALK - EDGE) > GAP
+    for number, name in interleaved(list(targets), rounds):
+        load = await environment.place_calls(targets[name], CALLS, RATE, CALL_SECONDS)
+        cpu[name].append(load.cpu["asterisk"] / CALL_MINUTES)
+        for recording in environment.recordings():
+            files[name] += 1
+            gaps[name] += missing_milliseconds(recording, CALL_SECONDS - EDGE_SECONDS) > MAX_GAP_MS
             recording.unlink()
-        say(f"round {number + 1} of {rounds}: {way}: {cost[way][-1]:.2f} s of CPU a minute, {gaps[way]} with gaps")
-    base = Spread.of(cost[MIXED]).median
+        print_progress(
+            f"round {number + 1} of {rounds}: {name}: {cpu[name][-1]:.2f} s of CPU per call-minute, "
+            f"{gaps[name]} recordings with gaps"
+        )
+    return [_section(cpu, files, gaps, rounds * CALLS)]
+
+
+def _section(cpu: dict[str, list[float]], files: dict[str, int], gaps: dict[str, int], calls: int) -> Section:
+    base = Spread.of(cpu[MIXED]).median
     rows = [
-        (
-            way,
-            Spread.of(values).shown(3),
-            f"{Spread.of(values).median / base:.2f}",
-            str(recorded[way]),
-            str(gaps[way]),
-        )
-        for way, values in cost.items()
+        (name, Spread.of(values).text(3), f"{Spread.of(values).median / base:.2f}", str(files[name]), str(gaps[name]))
+        for name, values in cpu.items()
     ]
-    ours = rounds * CALLS
-    return [
-        Section(
-            title="What a recorded call costs Asterisk",
-            intro=(
-                f"Seconds of CPU of the Asterisk process for a minute of a call, set-up and end included: {CALLS} "
-                f"calls of {TALK:g} s at once, G.711 both ways. A recording has a gap where more than {GAP:g} ms of "
-                "the test tone is missing in any of its channels."
+    return Section(
+        title=TITLE,
+        intro=INTRO,
+        tables=(
+            Table(("variant", "CPU, s per call-minute", "relative to MixMonitor", "files", "with a gap"), tuple(rows)),
+        ),
+        targets=(
+            Target.at_most("voxrec dual relative to MixMonitor", Spread.of(cpu[DUAL]).median / base, MAX_RATIO),
+            Target.at_most(
+                "recordings with a gap, dual compared with MixMonitor", gaps[DUAL], max(gaps[MIXED], gaps[SPLIT])
             ),
-            tables=(Table(("way", "CPU s a minute", "against MixMonitor", "files", "with a gap"), tuple(rows)),),
-            reaches=(
-                Reach.at_most("voxrec dual against MixMonitor", Spread.of(cost[DUAL]).median / base, LIMIT),
-                Reach.at_most(
-                    "recordings with a gap, dual against MixMonitor's", gaps[DUAL], max(gaps[MIXED], gaps[APART])
-                ),
-                Reach.at_least("voxrec's recordings", recorded[DUAL] + recorded[MONO], 2 * ours),
-            ),
-            bars=Bars.of("CPU of Asterisk for a minute of a call", "s", cost),
-            notes=(
-                "ARI has no command for MixMonitor: only the dialplan and AMI can start, mute or stop one. voxrec "
-                "listens with two snoops, whose recordings ARI can mute. Each is a channel with a thread and a timer "
-                "of its own: that is what they cost more."
-            ),
-        )
-    ]
+            Target.at_least("voxrec's recordings", files[DUAL] + files[MONO], 2 * calls),
+        ),
+        chart=BarChart.of("CPU of Asterisk per call-minute", "s", cpu),
+        notes=NOTES,
+    )
 
 
 if __name__ == "__main__":

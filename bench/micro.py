@@ -1,6 +1,6 @@
 """The optimisations that make code less obvious, each measured alone: with it, and as the code would be without it.
 
-docs/performance.md lists them all, also those that other parts measure. ``--quick`` does a single round.
+docs/performance.md lists all of them, including those that other parts measure. ``--quick`` runs one round only.
 """
 
 import gc
@@ -32,11 +32,11 @@ from twisted.logger import globalLogBeginner
 from werkzeug.routing import Map, Rule
 
 from bench import calls
-from bench.gateway import postgresql, voxrec
 from bench.measure import ROUNDS, Spread, interleaved, percentile
 from bench.report import Section, Table, publish
-from bench.rest import request
-from bench.wrk import load, wrk
+from bench.rest import encode_request
+from bench.servers import start_voxrec, temporary_postgresql
+from bench.wrk import run_wrk, wrk_command
 from voxrec.ari import event_stream
 from voxrec.audio.pcm_wav import open_pcm_wav, write_wav
 from voxrec.model import Profile
@@ -166,8 +166,8 @@ def autobahn_messages(validate: bool) -> Callable[[], object]:
     """Return a function that passes a call's messages through Autobahn alone, with or without checking their UTF-8."""
     gateway = calls.Gateway()
     gateway.call()
-    alone = calls.Alone(gateway.asterisk.exchanged)
-    alone._wire.protocol.utf8validateIncoming = validate  # noqa: SLF001 - what is measured
+    alone = calls.AutobahnClient(gateway.asterisk.exchanged)
+    alone._transport.protocol.utf8validateIncoming = validate  # noqa: SLF001 - what is measured
     return alone.call
 
 
@@ -220,14 +220,14 @@ class Daemon:
         ``preparation`` is Python code that the daemon executes before it starts.
         """
         self._started += 1
-        server = voxrec(self._directory / str(self._started), self._dsn, preparation)
+        server = start_voxrec(self._directory / str(self._started), self._dsn, preparation)
         try:
-            server.wait("/profiles?limit=1")
-            _, _, body = server.ask("/profiles", "PUT", _PROFILE, {"Content-Type": "application/json"})
-            get = request(server.token, "GET", f"/profiles/{json.loads(body)['id']}")
+            server.wait_until_ready("/profiles?limit=1")
+            _, _, body = server.request("/profiles", "PUT", _PROFILE, {"Content-Type": "application/json"})
+            get = encode_request(server.token, "GET", f"/profiles/{json.loads(body)['id']}")
             script = self._directory / "script.lua"
-            load(wrk(), server.port, [get], 1.0, script)
-            return load(wrk(), server.port, [get], _SECONDS, script).p99
+            run_wrk(wrk_command(), server.port, [get], 1.0, script)
+            return run_wrk(wrk_command(), server.port, [get], _SECONDS, script).p99
         finally:
             server.stop()
 
@@ -399,15 +399,15 @@ def wall_microseconds(function: Callable[[], object], times: int) -> float:
 
 
 def measure(rounds: int) -> Sequence[Section]:
-    """Measure everything with and without, in turn."""
-    with postgresql() as (directory, cluster):
+    """Measure each optimisation with and without it, in alternation."""
+    with temporary_postgresql() as (directory, cluster):
         rows = [_row(each, rounds) for each in comparisons(directory, Daemon(directory, cluster))]
     return [
         Section(
             title="Optimisations, each alone",
             intro=(
-                "What each optimisation that makes code less obvious is worth by itself: with it, and as the code "
-                "would be without it. docs/performance.md says where each is."
+                "The effect of each optimisation that makes code less obvious: with it, and as the code would be "
+                "without it. docs/performance.md lists where each is."
             ),
             tables=(Table(("optimisation, and what is measured", "with", "without", "unit"), tuple(rows)),),
         )
@@ -415,15 +415,15 @@ def measure(rounds: int) -> Sequence[Section]:
 
 
 def _row(comparison: Comparison, rounds: int) -> tuple[str, ...]:
-    ways = (comparison.with_it, comparison.without_it)
-    found: dict[Callable[[], float], list[float]] = {way: [] for way in ways}
-    for _, way in interleaved(ways, rounds):
-        found[way].append(way())
-    return (comparison.name, *(Spread.of(found[way]).shown(2) for way in ways), comparison.unit)
+    variants = (comparison.with_it, comparison.without_it)
+    results: dict[Callable[[], float], list[float]] = {variant: [] for variant in variants}
+    for _, variant in interleaved(variants, rounds):
+        results[variant].append(variant())
+    return (comparison.name, *(Spread.of(results[variant]).text(2) for variant in variants), comparison.unit)
 
 
 if __name__ == "__main__":
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
-    txaio.set_global_log_level("critical")  # type: ignore[attr-defined] # Autobahn puts it there
+    txaio.set_global_log_level("critical")  # type: ignore[attr-defined] # set by Autobahn
     number = 1 if "--quick" in sys.argv[1:] else ROUNDS
     publish("micro", measure(number), number)

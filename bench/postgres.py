@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from txpostgres.txpostgres import Connection as TxConnection
 
-from bench.gateway import postgresql, say
 from bench.measure import ROUNDS, Spread, interleaved
-from bench.report import Bars, Reach, Section, Table, publish
+from bench.report import BarChart, Section, Table, Target, publish
+from bench.servers import print_progress, temporary_postgresql
 from voxrec.postgres.connection import Connection
 
 STATEMENTS: Final = 5000  # in each round
@@ -51,17 +51,19 @@ async def compare(reactor: Any, dsn: str, rounds: int) -> dict[str, list[Cost]]:
     await direct.open(dsn, connect_timeout=10, statement_timeout=30)
     plain = TxConnection(reactor)
     await plain.connect(dsn)
-    ways: Mapping[str, RunStatement] = {
+    variants: Mapping[str, RunStatement] = {
         DIRECT: lambda number: direct.run(_SQL, (number,)),
         CURSOR: lambda number: plain.runQuery(_SQL, (number,)),
     }
-    for run in ways.values():
+    for run in variants.values():
         for number in range(WARM_UP):
             await run(number)
-    costs: dict[str, list[Cost]] = {name: [] for name in ways}
-    for number, name in interleaved(tuple(ways), rounds):
-        costs[name].append(cost := await measure(ways[name]))
-        say(f"round {number + 1}: {name}: {cost.per_second:.0f} statements/s, {cost.cpu_microseconds:.0f} µs of CPU")
+    costs: dict[str, list[Cost]] = {name: [] for name in variants}
+    for number, name in interleaved(tuple(variants), rounds):
+        costs[name].append(cost := await measure(variants[name]))
+        print_progress(
+            f"round {number + 1}: {name}: {cost.per_second:.0f} statements/s, {cost.cpu_microseconds:.0f} µs of CPU"
+        )
     direct.disconnect()
     plain.close()
     return costs
@@ -74,7 +76,7 @@ def section(costs: Mapping[str, list[Cost]]) -> Section:
     # Of the same round, so that a slow moment of the machine does not count.
     cpu_ratio = Spread.of([plain / direct for plain, direct in zip(cpu[CURSOR], cpu[DIRECT], strict=True)])
     rate_ratio = Spread.of([direct / plain for plain, direct in zip(rate[CURSOR], rate[DIRECT], strict=True)])
-    rows = [(name, Spread.of(rate[name]).shown(0), Spread.of(cpu[name]).shown(0)) for name in (DIRECT, CURSOR)]
+    rows = [(name, Spread.of(rate[name]).text(0), Spread.of(cpu[name]).text(0)) for name in (DIRECT, CURSOR)]
     return Section(
         title="A statement without txpostgres's cursors",
         intro=(
@@ -84,12 +86,12 @@ def section(costs: Mapping[str, list[Cost]]) -> Section:
         tables=(
             Table(("connection", "statements/s", "CPU of a statement, µs"), tuple(rows)),
             Table(
-                ("txpostgres's cursor against voxrec's connection", "ratio"),
-                (("CPU of a statement", cpu_ratio.shown(2)), ("time of a statement", rate_ratio.shown(2))),
+                ("txpostgres's cursor relative to voxrec's connection", "ratio"),
+                (("CPU of a statement", cpu_ratio.text(2)), ("time of a statement", rate_ratio.text(2))),
             ),
         ),
-        reaches=(Reach.at_least("CPU of a statement with a cursor, relative", cpu_ratio.median, MIN_CPU_RATIO),),
-        bars=Bars.of("CPU of a statement", "µs", cpu),
+        targets=(Target.at_least("CPU of a statement with a cursor, relative", cpu_ratio.median, MIN_CPU_RATIO),),
+        chart=BarChart.of("CPU of a statement", "µs", cpu),
     )
 
 
@@ -98,7 +100,7 @@ def main() -> None:
     rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
 
     async def measured(reactor: Any) -> None:
-        with postgresql({"fsync": "off"}) as (_, cluster):
+        with temporary_postgresql({"fsync": "off"}) as (_, cluster):
             publish("postgres", [section(await compare(reactor, cluster.dsn(), rounds))], rounds)
 
     react(lambda reactor: Deferred.fromCoroutine(measured(reactor)))

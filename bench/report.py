@@ -1,6 +1,6 @@
-"""What the benchmarks report: sections with tables, charts and reaches, kept as JSON and shown as bench/RESULTS.md.
+"""The report: sections with tables, charts and targets, stored as JSON in results/ and rendered to RESULTS.md.
 
-A part measures, makes its Sections, and calls `publish`. Parts can be run alone: what the others found stays.
+A part measures, makes its `Section` objects, and calls `publish`. A part that runs alone keeps the others' results.
 """
 
 import platform
@@ -16,62 +16,62 @@ from bench.measure import Spread
 
 HERE: Final = Path(__file__).parent
 EXPLAINED: Final = HERE / "explained.md"
-"""Written by hand, and the report's end: why what was missed was missed, and what each optimisation brought."""
+"""The end of the report, written by hand: why targets were missed, and the effect of each optimisation."""
 PARTS: Final = (
     *("setup", "media", "controller", "calls", "ceiling", "footprint"),
     *("rest", "postgres", "growth", "lists", "finish", "micro"),
 )
-"""Every part, in the order in which RESULTS.md shows them; ``python -m bench.<part>`` runs one."""
+"""All parts in the order of RESULTS.md; ``python -m bench.<part>`` runs one."""
 
 _WIDTH, _LABELS, _BAR, _GAP = 760, 270, 18, 8  # of a chart, in pixels
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Cells as they are to be shown; the first column holds names, the others figures."""
+    """A table of formatted cells; the first column contains names, the others figures."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
-class Reach(msgspec.Struct, frozen=True):
-    """What was aimed at, what came, and whether that is good enough."""
+class Target(msgspec.Struct, frozen=True):
+    """A target, the measured value, and whether it meets the target."""
 
-    aim: str
-    found: str
-    held: bool
-
-    @classmethod
-    def at_most(cls, aim: str, found: float, limit: float, unit: str = "") -> "Reach":
-        """Held where ``found`` is not above ``limit``."""
-        return cls(f"{aim}: at most {limit:g}{unit}", f"{found:.3g}{unit}", found <= limit)
+    goal: str
+    measured: str
+    met: bool
 
     @classmethod
-    def at_least(cls, aim: str, found: float, limit: float, unit: str = "") -> "Reach":
-        """Held where ``found`` is not below ``limit``."""
-        return cls(f"{aim}: at least {limit:g}{unit}", f"{found:.3g}{unit}", found >= limit)
+    def at_most(cls, name: str, measured: float, limit: float, unit: str = "") -> "Target":
+        """Return a target that is met if ``measured`` is at most ``limit``."""
+        return cls(f"{name}: at most {limit:g}{unit}", f"{measured:.3g}{unit}", measured <= limit)
+
+    @classmethod
+    def at_least(cls, name: str, measured: float, limit: float, unit: str = "") -> "Target":
+        """Return a target that is met if ``measured`` is at least ``limit``."""
+        return cls(f"{name}: at least {limit:g}{unit}", f"{measured:.3g}{unit}", measured >= limit)
 
 
-class Bars(msgspec.Struct, frozen=True):
-    """A chart: one bar for each name, as long as the median, with a whisker from the lowest to the highest."""
+class BarChart(msgspec.Struct, frozen=True):
+    """A chart: one bar per name with the length of the median, and a whisker from the lowest to the highest value."""
 
     title: str
     unit: str
     bars: dict[str, Spread]
 
     @classmethod
-    def of(cls, title: str, unit: str, values: Mapping[str, Sequence[float]]) -> "Bars":
-        """A chart of what was measured for each name."""
+    def of(cls, title: str, unit: str, values: Mapping[str, Sequence[float]]) -> "BarChart":
+        """Return a chart of the measurements of each name."""
         return cls(title, unit, {name: Spread.of(each) for name, each in values.items()})
 
 
 class Section(msgspec.Struct, frozen=True):
-    """One question and its answer. ``intro`` and ``notes`` are Markdown; ``bars`` becomes an SVG file."""
+    """One benchmark with its results. ``intro`` and ``notes`` are Markdown; ``chart`` is rendered to an SVG file."""
 
     title: str
     intro: str
     tables: tuple[Table, ...] = ()
-    reaches: tuple[Reach, ...] = ()
-    bars: Bars | None = None
+    targets: tuple[Target, ...] = ()
+    chart: BarChart | None = None
     notes: str = ""
 
 
@@ -83,40 +83,40 @@ class _Part(msgspec.Struct, frozen=True):
 
 
 def publish(part: str, sections: Sequence[Section], rounds: int, directory: Path = HERE) -> None:
-    """Keep what a part found, and show all that is known anew in ``directory``/RESULTS.md and its charts."""
+    """Store the results of a part and render ``directory``/RESULTS.md and its charts. Raises ValueError if unknown."""
     if part not in PARTS:
-        raise ValueError(f"{part!r} is none of {', '.join(PARTS)}")
+        raise ValueError(f"unknown part {part!r}; expected one of {', '.join(PARTS)}")
     results = directory / "results"
     results.mkdir(parents=True, exist_ok=True)
-    found = _Part(datetime.now(UTC).replace(microsecond=0), machine(), rounds, tuple(sections))
-    (results / f"{part}.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    stored = _Part(datetime.now(UTC).replace(microsecond=0), describe_machine(), rounds, tuple(sections))
+    (results / f"{part}.json").write_bytes(msgspec.json.format(msgspec.json.encode(stored)) + b"\n")
     render(directory)
 
 
 def render(directory: Path = HERE) -> None:
-    """Write RESULTS.md and the charts from what is kept."""
+    """Write RESULTS.md and the charts from the stored results."""
     results = directory / "results"
-    known = {
+    parts = {
         name: msgspec.json.decode(path.read_bytes(), type=_Part)
         for name in PARTS
         if (path := results / f"{name}.json").exists()
     }
-    reaches = [reach for part in known.values() for section in part.sections for reach in section.reaches]
+    targets = [target for part in parts.values() for section in part.sections for target in section.targets]
     lines = [
-        "# What voxrec costs",
+        "# Benchmark results",
         "",
-        "Written by `make bench`. Ways that are compared were measured in turn, in one session, on one machine; "
-        "figures are medians, with the lowest and the highest round.",
+        "Generated by `make bench`. Variants that are compared were measured in alternation, in one session on one "
+        "machine. Figures are medians, with the lowest and the highest round in parentheses.",
         "",
-        f"**{sum(reach.held for reach in reaches)} of {len(reaches)} reaches held.**",
+        f"**{sum(target.met for target in targets)} of {len(targets)} targets met.**",
         "",
     ]
-    for name, part in known.items():
+    for name, part in parts.items():
         for number, section in enumerate(part.sections, 1):
             chart = f"{name}-{number}.svg"
-            if section.bars is not None:
-                (results / chart).write_text(_svg(section.bars))
-            lines += _shown(section, f"results/{chart}")
+            if section.chart is not None:
+                (results / chart).write_text(_svg(section.chart))
+            lines += _section_lines(section, f"results/{chart}")
         rounds = f"{part.rounds} round{'s' if part.rounds != 1 else ''}"
         lines += [f"<sub>`python -m bench.{name}`, {part.measured:%Y-%m-%d %H:%M} UTC, {rounds}, {part.machine}</sub>"]
         lines += [""]
@@ -125,8 +125,8 @@ def render(directory: Path = HERE) -> None:
     (directory / "RESULTS.md").write_text("\n".join(lines))
 
 
-def machine() -> str:
-    """Processor, cores, memory, kernel and Python, in a line."""
+def describe_machine() -> str:
+    """Return the number and model of the cores, memory, kernel and Python version in one line."""
     cpu = Path("/proc/cpuinfo").read_text()
     models = [line.partition(":")[2].strip() for line in cpu.splitlines() if line.startswith("model name")]
     cores = max(1, sum(line.startswith("processor") for line in cpu.splitlines()))
@@ -138,27 +138,27 @@ def machine() -> str:
 
 
 def markdown_table(table: Table) -> list[str]:
-    """The lines of a table."""
+    """Return the lines of a Markdown table."""
     rule = ["---", *["---:"] * (len(table.columns) - 1)]
     return [f"| {' | '.join(cells)} |" for cells in (table.columns, rule, *table.rows)]
 
 
-def _shown(section: Section, chart: str) -> list[str]:
+def _section_lines(section: Section, chart: str) -> list[str]:
     lines = [f"## {section.title}", "", section.intro, ""]
     for table in section.tables:
         lines += [*markdown_table(table), ""]
-    if section.bars is not None:
-        lines += [f"![{section.bars.title}]({chart})", ""]
-    for reach in section.reaches:
-        lines.append(f"- {'held' if reach.held else '**missed**'}: {reach.aim}. Found: {reach.found}.")
-    if section.reaches:
+    if section.chart is not None:
+        lines += [f"![{section.chart.title}]({chart})", ""]
+    for target in section.targets:
+        lines.append(f"- {'met' if target.met else '**missed**'}: {target.goal}; measured: {target.measured}")
+    if section.targets:
         lines.append("")
     if section.notes:
         lines += [section.notes, ""]
     return lines
 
 
-def _svg(chart: Bars) -> str:
+def _svg(chart: BarChart) -> str:
     longest = max((high for _, _, high in chart.bars.values()), default=0.0) or 1.0
     scale = (_WIDTH - _LABELS - 130) / longest
     height = 40 + len(chart.bars) * (_BAR + _GAP)

@@ -1,65 +1,70 @@
-"""How long a caller waits from INVITE to 200, against a plain dialplan that records."""
+"""Call set-up time: from INVITE to 200, compared with a dialplan that records."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from bench.lab import Lab, run, say
+from bench.call_environment import CallEnvironment, print_progress, run
 from bench.measure import Spread, interleaved, percentile
-from bench.report import Bars, Reach, Section, Table
+from bench.report import BarChart, Section, Table, Target
 from voxrec.sandbox.asterisk import baseline_extension
 
-RATES: Final = (10, 40, 60)  # calls a second
-SECONDS: Final = 5.0  # for which calls are placed, in each round
-TALK: Final = 1.0
+RATES: Final = (10, 40, 60)  # calls per second
+SECONDS: Final = 5.0  # during which calls are placed, in each round
+CALL_SECONDS: Final = 1.0
 DIALPLAN, DUAL = "dialplan MixMonitor + Dial", "voxrec dual"
-AT: Final = 40  # calls a second, at which the reaches stand
-MEDIAN_MORE, P99_MORE = 4.0, 15.0  # milliseconds
+TARGET_RATE: Final = 40  # calls per second
+MAX_MEDIAN_DIFFERENCE, MAX_P99_DIFFERENCE = 4.0, 15.0  # milliseconds
+TITLE: Final = "Call set-up time"
+INTRO: Final = "Milliseconds from INVITE to 200, with audio, to a phone that answers immediately."
 
 
-async def measure(lab: Lab, rounds: int) -> Sequence[Section]:
-    """Milliseconds of every call, by rate and way."""
+async def measure(environment: CallEnvironment, rounds: int) -> Sequence[Section]:
+    """Measure the set-up time of every call, by rate and variant."""
     targets = {
-        DIALPLAN: baseline_extension(lab.callee.port, recording="mixed"),
-        DUAL: await lab.profile(),
+        DIALPLAN: baseline_extension(environment.callee.port, recording="mixed"),
+        DUAL: await environment.create_profile(),
     }
-    waited: dict[tuple[int, str], list[list[float]]] = {(rate, way): [] for rate in RATES for way in targets}
+    times: dict[tuple[int, str], list[list[float]]] = {(rate, name): [] for rate in RATES for name in targets}
     failed = 0
-    for number, (rate, way) in interleaved(list(waited), rounds):
-        load = await lab.calls(targets[way], round(rate * SECONDS), rate, TALK)
-        waited[rate, way].append([seconds * 1e3 for seconds in load.result.response_seconds])
+    for number, (rate, name) in interleaved(list(times), rounds):
+        load = await environment.place_calls(targets[name], round(rate * SECONDS), rate, CALL_SECONDS)
+        times[rate, name].append([seconds * 1e3 for seconds in load.result.response_seconds])
         failed += load.result.failed
-        say(f"round {number + 1} of {rounds}: {way} at {rate}/s: {percentile(waited[rate, way][-1], 50):.1f} ms")
-    return [_section(waited, failed)]
+        median = percentile(times[rate, name][-1], 50)
+        print_progress(f"round {number + 1} of {rounds}: {name} at {rate}/s: {median:.1f} ms")
+    return [_section(times, failed)]
 
 
-def _section(waited: dict[tuple[int, str], list[list[float]]], failed: int) -> Section:
-    medians = {key: Spread.of([percentile(calls, 50) for calls in rounds]) for key, rounds in waited.items()}
-    highest = {key: percentile([each for calls in rounds for each in calls], 99) for key, rounds in waited.items()}
+def _section(times: dict[tuple[int, str], list[list[float]]], failed: int) -> Section:
+    medians = {key: Spread.of([percentile(calls, 50) for calls in rounds]) for key, rounds in times.items()}
+    p99 = {key: percentile([each for calls in rounds for each in calls], 99) for key, rounds in times.items()}
     rows = [
         (
-            way,
+            name,
             str(rate),
-            medians[rate, way].shown(),
-            f"{highest[rate, way]:.1f}",
-            f"{medians[rate, way].median / medians[rate, DIALPLAN].median:.2f}",
+            medians[rate, name].text(),
+            f"{p99[rate, name]:.1f}",
+            f"{medians[rate, name].median / medians[rate, DIALPLAN].median:.2f}",
         )
-        for rate, way in waited
+        for rate, name in times
     ]
-    median_more = medians[AT, DUAL].median - medians[AT, DIALPLAN].median
-    p99_more = highest[AT, DUAL] - highest[AT, DIALPLAN]
+    median_difference = medians[TARGET_RATE, DUAL].median - medians[TARGET_RATE, DIALPLAN].median
+    p99_difference = p99[TARGET_RATE, DUAL] - p99[TARGET_RATE, DIALPLAN]
     return Section(
-        title="How long a caller waits",
-        intro="From INVITE to 200, in milliseconds, with media, to a phone that answers at once.",
-        tables=(Table(("way", "calls/s", "median of each round", "p99 of all calls", "ratio"), tuple(rows)),),
-        reaches=(
-            Reach.at_most(f"median over the dialplan's at {AT}/s", median_more, MEDIAN_MORE, " ms"),
-            Reach.at_most(f"p99 over the dialplan's at {AT}/s", p99_more, P99_MORE, " ms"),
-            Reach.at_most("failed calls", failed, 0),
+        title=TITLE,
+        intro=INTRO,
+        tables=(Table(("variant", "calls/s", "median by round", "p99 of all calls", "ratio"), tuple(rows)),),
+        targets=(
+            Target.at_most(
+                f"median above the dialplan's at {TARGET_RATE}/s", median_difference, MAX_MEDIAN_DIFFERENCE, " ms"
+            ),
+            Target.at_most(f"p99 above the dialplan's at {TARGET_RATE}/s", p99_difference, MAX_P99_DIFFERENCE, " ms"),
+            Target.at_most("failed calls", failed, 0),
         ),
-        bars=Bars(
-            f"INVITE to 200 at {AT} calls/s, median",
+        chart=BarChart(
+            f"INVITE to 200 at {TARGET_RATE} calls/s, median",
             "ms",
-            {way: spread for (rate, way), spread in medians.items() if rate == AT},
+            {name: spread for (rate, name), spread in medians.items() if rate == TARGET_RATE},
         ),
     )
 

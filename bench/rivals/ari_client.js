@@ -1,10 +1,10 @@
 /**
- * The recorded two-party call, written with npm's ari-client after the bridge and originate examples that come with it:
- * the caller is answered and the far end called; both go into a mixing bridge, which is recorded; whoever hangs up takes
- * the other along. No database, no finish: a WAV file is left in Asterisk's recording directory.
+ * A recorded call between two parties, written with npm's ari-client after its bridge and originate examples: the caller
+ * is answered and the far end called; both join a mixing bridge, which is recorded; when one party hangs up, so does the
+ * other. There is no database and no finishing: a WAV file remains in Asterisk's recording directory.
  *
  * node ari_client.js URL USER PASSWORD APP ENDPOINT
- *   ENDPOINT is the pjsip endpoint to call through; the port to call comes as the first argument of Stasis().
+ *   ENDPOINT is the PJSIP endpoint to call through; the port to call is the first argument of Stasis().
  */
 'use strict';
 
@@ -22,7 +22,7 @@ async function connect(ari, incoming, port) {
   const bridge = ari.Bridge();
   const outgoing = ari.Channel();
 
-  // whoever goes first takes the other one and the bridge along
+  // When one party hangs up, end the other channel and the bridge.
   incoming.once('StasisEnd', () => outgoing.hangup().catch(ignoreGone));
   outgoing.once('ChannelDestroyed', () => {
     incoming.hangup().catch(ignoreGone);

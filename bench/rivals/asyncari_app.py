@@ -1,12 +1,12 @@
-"""The recorded two-party call, written with asyncari after the originate example that comes with it.
+"""A recorded call between two parties, written with asyncari after the originate example that comes with it.
 
-The far end is called from the caller's own task and lands in a mixing bridge with the caller, who is answered when the
-far end is; the bridge is recorded; asyncari's HangupBridgeState ends what is left when one hangs up. No database, no
-finish: a WAV file is left in Asterisk's recording directory.
+The far end is called from the caller's own task and joins a mixing bridge with the caller, who is answered when the far
+end answers; the bridge is recorded; asyncari's HangupBridgeState ends the rest when one party hangs up. There is no
+database and no finishing: a WAV file remains in Asterisk's recording directory.
 
     python asyncari_app.py URL USER PASSWORD APP ENDPOINT
 
-ENDPOINT is the pjsip endpoint to call through; the port to call comes as the first argument of Stasis().
+ENDPOINT is the PJSIP endpoint to call through; the port to call is the first argument of Stasis().
 """
 
 import sys
@@ -29,7 +29,7 @@ class CallerState(ToplevelChannelState):
 
     @as_task
     async def on_start(self) -> None:
-        """Call the far end, record, and stay until one of the two hangs up."""
+        """Call the far end, record, and wait until one party hangs up."""
         async with HangupBridgeState.new(self.client) as bridge:
             await bridge.add(self.channel)
             await bridge.dial(endpoint=f"PJSIP/{ENDPOINT}/sip:desk@127.0.0.1:{self.port}", State=CallState)
@@ -39,7 +39,7 @@ class CallerState(ToplevelChannelState):
 
 
 async def take_calls(client: asyncari.Client) -> None:
-    """Start a task for each caller."""
+    """Start a task for each inbound call."""
     async with client.on_channel_event("StasisStart") as listener:
         print("ready", flush=True)
         async for objects, event in listener:
@@ -50,7 +50,7 @@ async def take_calls(client: asyncari.Client) -> None:
 
 
 async def main() -> None:
-    """Run until the end."""
+    """Run until the process is stopped."""
     async with asyncari.connect(URL, APP, USER, PASSWORD) as client:
         await take_calls(client)
 

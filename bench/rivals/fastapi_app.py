@@ -1,13 +1,14 @@
-"""The part of voxrec's REST that is compared, as somebody who knows FastAPI well would write it.
+"""The compared part of voxrec's REST API, as an experienced user of FastAPI would write it.
 
-The same tables, tokens, validation, problem documents, entity tags and audit, by FastAPI's own means: pydantic models,
-dependencies, exception handlers, FileResponse, a pool of asyncpg's. uvicorn runs it in one process, on uvloop and
-httptools. In its favour: no metrics, and an audit entry is one row in the change's own transaction.
+It has the same tables, tokens, validation, problem documents, entity tags and audit, by FastAPI's own means: pydantic
+models, dependencies, exception handlers, FileResponse, and asyncpg's connection pool. uvicorn runs it in one process
+with uvloop and httptools. In its favour, it counts no metrics, and an audit entry is one row in the transaction of the
+change.
 
-Settings come from the environment: DATABASE_URL, ARCHIVE (a directory), PUBLIC_URL.
+The settings are the environment variables DATABASE_URL, ARCHIVE (a directory) and PUBLIC_URL.
 """
 
-# ruff: noqa: ARG001, D101, D102, D103, PTH118, PTH119, S608 - an example of another way, not a module of voxrec's
+# ruff: noqa: ARG001, D101, D102, D103, PTH118, PTH119, S608 - another program for comparison, not a module of voxrec
 # mypy: ignore-errors
 
 import hashlib
@@ -36,13 +37,13 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 PUBLIC_URL = os.environ["PUBLIC_URL"]
 ARCHIVE = os.environ["ARCHIVE"]
-REMEMBER = 1.0  # seconds for which a token is not looked up again
+REMEMBER = 1.0  # seconds for which a token is cached
 ROLES = ("read", "provision", "admin")
 ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 SIP_URI = r"^sips?:([A-Za-z0-9_.!~*'()%&=+$,;?/-]+@)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(;[^?\s]*)?$"
 
 
-# What is spoken about.
+# Models.
 
 
 class Shape(BaseModel):
@@ -146,7 +147,7 @@ RECORDING_COLUMNS = ", ".join(
 RECORDINGS = TypeAdapter(list[Recording])
 
 
-# The application, and its database.
+# The application and its database.
 
 
 @asynccontextmanager
@@ -198,7 +199,7 @@ async def refused(request: Request, error: StarletteHTTPException) -> Response:
     return answer
 
 
-# Who asks.
+# Authentication.
 
 
 class Principal(BaseModel):
@@ -404,7 +405,7 @@ async def list_recordings(pool: Database, principal: Reader, page: Annotated[Pag
         last = found[-1]
         cursor = urlsafe_b64encode(f"{last.created_at.isoformat()} {last.id}".encode()).decode()
         given = page.model_dump(by_alias=True, exclude_none=True, exclude={"cursor"})
-        headers["Connection"] = f'<{PUBLIC_URL}/recordings?{urlencode({**given, "cursor": cursor})}>; rel="next"'
+        headers["Link"] = f'<{PUBLIC_URL}/recordings?{urlencode({**given, "cursor": cursor})}>; rel="next"'
     return Response(RECORDINGS.dump_json(found, by_alias=True), 200, headers, "application/json")
 
 

@@ -1,1 +1,1 @@
-"""Tests of the benchmarks' frame."""
+"""Tests of the parts that the benchmarks share."""

@@ -1,4 +1,4 @@
-"""The benchmark of lists that grow asks for full pages, of REST and of PostgreSQL alike."""
+"""Tests of bench.growth: every query returns a full page, and REST and PostgreSQL execute the same queries."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -9,7 +9,7 @@ import psycopg2
 from psycopg2.sql import SQL, Identifier
 from twisted.trial.unittest import TestCase
 
-from bench.growth import Explaining, explained, fill, indexes, questions
+from bench.growth import ExplainingDatabase, explain_page, fill, index_sizes, page_queries
 from tests.database import administer, cluster
 from voxrec.api.recordings import FILTERS, recording_filter
 from voxrec.store.recordings import Recordings
@@ -28,34 +28,34 @@ class GrowthTests(TestCase):
         self.cursor.execute("SET enable_seqscan = off")
 
     async def test_every_page_is_full(self) -> None:
-        for question in questions(SIZE):
-            store = Recordings(Explaining(self.cursor)).scoped_to(question.limited)  # type: ignore[arg-type]
-            found = await store.page(question.wanted, 50, question.after)
-            self.assertEqual(len(found), 50, question.name)
+        for query in page_queries(SIZE):
+            store = Recordings(ExplainingDatabase(self.cursor)).scoped_to(query.profile_ids)  # type: ignore[arg-type]
+            rows = await store.page(query.filters, 50, query.after)
+            self.assertEqual(len(rows), 50, query.name)
 
-    def test_rest_is_asked_for_the_same(self) -> None:
-        for question in questions(SIZE):
-            address = urlsplit(question.path)
+    def test_the_path_has_the_same_filters_as_the_query(self) -> None:
+        for query in page_queries(SIZE):
+            address = urlsplit(query.path)
             values = parse_query(parse_qsl(address.query), {**FILTERS, **PAGINATION})
-            self.assertEqual((values.pop("limit"), values.pop("cursor", None)), (50, question.after))
-            below = address.path.split("/")[2:-1]
-            asked = recording_filter(values, UUID(below[0]) if below else None)
-            wanted = replace(question.wanted, states=tuple(question.wanted.states))
-            self.assertEqual(replace(asked, states=tuple(asked.states)), wanted)
+            self.assertEqual((values.pop("limit"), values.pop("cursor", None)), (50, query.after))
+            parents = address.path.split("/")[2:-1]
+            parsed = recording_filter(values, UUID(parents[0]) if parents else None)
+            expected = replace(query.filters, states=tuple(query.filters.states))
+            self.assertEqual(replace(parsed, states=tuple(parsed.states)), expected)
 
-    def test_marks_are_those_of_the_trigger(self) -> None:
+    def test_the_metadata_index_is_the_same_as_the_triggers(self) -> None:
         self.cursor.execute("""
             SELECT count(*) FROM recording_marks FULL JOIN (
                 SELECT mark, created_at, id FROM recordings CROSS JOIN LATERAL voxrec_marks(metadata) AS mark
-            ) AS wanted ON wanted.mark = recording_marks.mark AND id = recording_id AND at = created_at
+            ) AS expected ON expected.mark = recording_marks.mark AND id = recording_id AND at = created_at
             WHERE id IS NULL OR recording_id IS NULL
         """)
         self.assertEqual(self.cursor.fetchone(), (0,))
 
-    def test_a_plan_in_a_line(self) -> None:
-        plan = explained(self.cursor, questions(SIZE)[0])
+    def test_a_plan_is_one_line(self) -> None:
+        plan = explain_page(self.cursor, page_queries(SIZE)[0])
         self.assertEqual(plan.shape, "Limit > Index Scan recordings_newest_first")
         self.assertGreater(plan.pages, 0)
         self.assertLessEqual(
-            {"recordings_profile", "table recording_marks"}, {name for name, _ in indexes(self.cursor)}
+            {"recordings_profile", "table recording_marks"}, {name for name, _ in index_sizes(self.cursor)}
         )

@@ -433,7 +433,7 @@ def challenging_scenario(media_file: str, status: int) -> str:
 {send_step(rejection)}
 <recv request="ACK"/>
 <recv request="INVITE"><action>{verification}</action></recv>
-<nop next="authenticated" test="known"/>
+<nop next="authenticated" test="valid"/>
 {send_step(response_message(403, "Forbidden", TO))}
 <recv request="ACK" next="done"/>
 <label id="authenticated"/>

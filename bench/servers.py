@@ -1,4 +1,4 @@
-"""A PostgreSQL and servers in front of it, each in a process of its own: where the parts about REST measure."""
+"""A temporary PostgreSQL and HTTP servers that use it, each in its own process, for the benchmarks of the REST API."""
 
 import http.client
 import json
@@ -18,14 +18,15 @@ from typing import Any, Final
 import yaml
 
 from voxrec.postgres.cluster import Cluster
-from voxrec.sandbox.postgres_account import prepare_postgres_directory
+from voxrec.sandbox.asterisk import free_port
 from voxrec.sandbox.process import with_parent_death_signal
 
-_START: Final = 60.0  # seconds until a server has to answer
+_START_TIMEOUT: Final = 60.0  # seconds
+_STOP_TIMEOUT: Final = 15.0  # seconds
 
 
 class Server:
-    """One HTTP server, running from the moment of construction. ``token`` opens it."""
+    """One HTTP server, started by the constructor; requests are authenticated with ``token``."""
 
     def __init__(self, command: list[str], port: int, log: Path, token: str, **environment: str) -> None:
         self.port = port
@@ -42,51 +43,51 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process id."""
         return self._process.pid
 
-    def ask(
+    def request(
         self, path: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers (by lower-case name) and body of an answer."""
-        sent = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        """Send a request; return the status, the headers by lower-case name, and the body of the response."""
+        all_headers = {"Authorization": f"Bearer {self.token}", **(headers or {})}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
-            connection.request(method, path, body, sent)
+            connection.request(method, path, body, all_headers)
             response = connection.getresponse()
             return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
 
-    def wait(self, path: str) -> None:
-        """Until it answers a GET with 200."""
-        deadline, last = time.monotonic() + _START, "nothing"
+    def wait_until_ready(self, path: str) -> None:
+        """Wait until a GET of ``path`` returns 200. Raises RuntimeError after 60 s or if the process ends."""
+        deadline, last = time.monotonic() + _START_TIMEOUT, "no response"
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                status, _, body = self.ask(path)
+                status, _, body = self.request(path)
                 if status == 200:
                     return
                 last = f"{status} {body!r}"
             except OSError as error:
                 last = str(error)
             time.sleep(0.05)
-        raise RuntimeError(f"a server does not answer ({last}):\n{self._log.read_text()}")
+        raise RuntimeError(f"the server did not become ready ({last}):\n{self._log.read_text()}")
 
     def stop(self) -> None:
-        """End it in order."""
+        """Stop the server (SIGTERM, SIGKILL after 15 s)."""
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(15)
+            self._process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
 
-def voxrec(directory: Path, dsn: str, preparation: str = "", **sections: Mapping[str, Any]) -> Server:
-    """A voxrec without an Asterisk: REST, queue and all the rest are there. Its archive is ``directory``/archive.
+def start_voxrec(directory: Path, dsn: str, preparation: str = "", **sections: Mapping[str, Any]) -> Server:
+    """Start voxrec without an Asterisk. Its archive is ``directory``/archive.
 
-    ``preparation`` is Python code that it executes before it starts.
+    ``preparation`` is Python code that the process executes before it starts voxrec; ``sections`` are further settings.
     """
     directory.mkdir(exist_ok=True)
     (directory / "archive").mkdir(exist_ok=True)
-    port = free_port()
+    port = free_port(socket.SOCK_STREAM)
     settings: dict[str, Any] = {
         "data_directory": str(directory / "data"),
         "asterisk": {"url": "http://127.0.0.1:9/ari", "recordings": str(directory), "sounds": str(directory)},
@@ -107,21 +108,13 @@ def voxrec(directory: Path, dsn: str, preparation: str = "", **sections: Mapping
     return Server(command, port, directory / "voxrec.log", "admin")
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens to."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
 @contextmanager
-def postgresql(settings: Mapping[str, str] | None = None) -> Iterator[tuple[Path, Cluster]]:
-    """A directory for all that a part needs, and a PostgreSQL in it."""
-    with tempfile.TemporaryDirectory(prefix="voxrec-bench-") as place:
-        directory = Path(place)
+def temporary_postgresql(settings: Mapping[str, str] | None = None) -> Iterator[tuple[Path, Cluster]]:
+    """Run a PostgreSQL in a temporary directory; yield that directory, for other files too, and the cluster."""
+    with tempfile.TemporaryDirectory(prefix="voxrec-bench-") as name:
+        directory = Path(name)
         directory.chmod(0o755)
-        prepare_postgres_directory(directory / "postgres")
+        (directory / "postgres").mkdir()
         cluster = Cluster(directory / "postgres", settings)
         cluster.prepare()
         cluster.launch()
@@ -132,29 +125,29 @@ def postgresql(settings: Mapping[str, str] | None = None) -> Iterator[tuple[Path
             cluster.stop()
 
 
-def environment(name: str, requirements: Path) -> Path:
-    """A virtual environment with what is required, made once for each content; gives its directory for programs."""
+def ensure_environment(name: str, requirements: Path) -> Path:
+    """Return the bin directory of a virtual environment with the requirements; create it if they have changed."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxrec" / "rivals" / name
-    wanted = requirements.read_text()
-    noted = home / "requirements.txt"
-    if not noted.exists() or noted.read_text() != wanted:
-        say(f"making a Python environment with {name} in {home}")
+    content = requirements.read_text()
+    installed = home / "requirements.txt"
+    if not installed.exists() or installed.read_text() != content:
+        print_progress(f"creating a Python environment with {name} in {home}")
         shutil.rmtree(home, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
         pip = [str(home / "bin" / "pip"), "--quiet", "--disable-pip-version-check", "install"]
         subprocess.run([*pip, "--requirement", str(requirements)], check=True)
-        noted.write_text(wanted)
+        installed.write_text(content)
     return home / "bin"
 
 
-def shown(answer: bytes) -> Any:
-    """An answer's JSON; None where it is none."""
+def parse_json(body: bytes) -> Any:
+    """Return the parsed JSON of a body, or None if it is not JSON."""
     try:
-        return json.loads(answer)
+        return json.loads(body)
     except ValueError:
         return None
 
 
-def say(line: str) -> None:
-    """Tell whoever waits how far it is."""
+def print_progress(line: str) -> None:
+    """Print a line to standard error."""
     print(line, file=sys.stderr, flush=True)
