@@ -40,8 +40,6 @@ MAX_LINES: Final = 400
 LENGTH_EXCEPTIONS: Final[dict[str, str]] = {
     "calls/core.py": "to be divided",
     "calls/router.py": "to be divided",
-    "sandbox/sipp.py": "to be divided",
-    "sandbox/softphone.py": "to be divided",
 }
 
 

@@ -12,7 +12,8 @@ from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.phone import Phone, PhoneEvent
 from voxrec.sandbox.rootfs import ASTERISK_16
-from voxrec.sandbox.sipp import Sipp, invite_ok_message, play_step, response_message, send_step
+from voxrec.sandbox.sipp import Sipp
+from voxrec.sandbox.sipp_scenario import invite_ok_message, play_step, response_message, send_step
 from voxrec.sandbox.stack import Stack
 
 HIGH_HZ, OTHER_HIGH_HZ, THIRD_HZ = 6000.0, 5500.0, 1500.0

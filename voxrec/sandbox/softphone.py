@@ -7,7 +7,6 @@ stack (pjsip) supports one endpoint per process, and because its audio clock mus
 
 import argparse
 import email.parser
-import json
 import os
 import re
 import signal
@@ -20,7 +19,7 @@ import msgspec
 import pjsua2 as pj
 
 from voxrec.sandbox.asterisk import LOOPBACK
-from voxrec.sandbox.phone import CODECS, PhoneEvent, encode_event, parse_codec_list
+from voxrec.sandbox.phone import PhoneEvent, encode_event, parse_codec_list
 from voxrec.sandbox.phone_commands import (
     CompleteTransfer,
     Direction,
@@ -31,16 +30,13 @@ from voxrec.sandbox.phone_commands import (
     Transfer,
     decode_command,
 )
+from voxrec.sandbox.softphone_endpoint import endpoint_config
+from voxrec.sandbox.softphone_options import option_parser
 
 EVENT_LOOP_MILLISECONDS = 10
 BYE_SECONDS = 2.0
 # Time for the last messages (the ACK of a rejection, the 200 to a BYE) to be sent.
 LINGER_SECONDS = 0.1
-# Large enough for a busy machine. Nothing is ever discarded: both ends have one clock, so there is no drift to
-# compensate, while each discarded packet would be a gap in what a test measures.
-JITTER_MILLISECONDS = 80
-JITTER_DISCARD_NONE = 0  # PJMEDIA_JB_DISCARD_NONE
-LOG_LEVEL_WITH_MESSAGES = 4
 RINGING, SESSION_PROGRESS = 180, 183
 STDIN = 0
 READ_BYTES = 4096
@@ -90,7 +86,7 @@ class Softphone:
         self._close()
 
     def _start_endpoint(self) -> None:
-        self.endpoint.libInit(_endpoint_config(self.options.codec, self.options.log))
+        self.endpoint.libInit(endpoint_config(self.options.codec, self.options.log))
         transport = pj.TransportConfig()
         transport.port = self.options.port
         transport.boundAddress = LOOPBACK
@@ -348,34 +344,6 @@ class Softphone:
         print(encode_event(phone_event), flush=True)
 
 
-def _endpoint_config(codec: str, log: str) -> pj.EpConfig:
-    # Through JSON, because the binding has no enumeration for the jitter buffer's discard algorithm.
-    document = pj.JsonDocument()
-    document.writeObject(pj.EpConfig())
-    settings = json.loads(document.saveString())
-    # No thread of pjsip calls Python: run() handles the events, and audio stays in C.
-    settings["EpConfig"]["UaConfig"].update(threadCnt=0, mainThreadOnly=True, userAgent="voxrec-sandbox-phone")
-    settings["EpConfig"]["LogConfig"].update(level=LOG_LEVEL_WITH_MESSAGES, consoleLevel=0, filename=log)
-    settings["EpConfig"]["MediaConfig"].update(
-        clockRate=max(one.rate for one in parse_codec_list(codec)),
-        # No voice activity detection and no echo canceller: the audio must arrive unchanged.
-        noVad=True,
-        ecOptions=0,
-        ecTailLen=0,
-        jbInit=JITTER_MILLISECONDS,
-        jbMinPre=JITTER_MILLISECONDS,
-        jbMaxPre=2 * JITTER_MILLISECONDS,
-        jbMax=10 * JITTER_MILLISECONDS,
-        jbDiscardAlgo=JITTER_DISCARD_NONE,
-        sndAutoCloseTime=-1,
-    )
-    changed = pj.JsonDocument()
-    changed.loadString(json.dumps(settings))
-    config = pj.EpConfig()
-    changed.readObject(config)
-    return config
-
-
 class _InvalidStateError(Exception):
     """A command is not possible in the current state of the call."""
 
@@ -412,35 +380,9 @@ class _Call(pj.Call):  # type: ignore[misc]
         self._phone.on_transfer(self, prm.statusCode, prm.reason, final=prm.finalNotify)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--port", type=int, required=True, help="loopback UDP port to listen on")
-    shared.add_argument("--number", default="phone", help="user part of the phone's own address")
-    shared.add_argument("--name", default="", help="display name of the phone")
-    shared.add_argument("--codec", default="pcmu", help=f"comma-separated, by preference: {', '.join(sorted(CODECS))}")
-    shared.add_argument("--play", default="", help="WAV file to play")
-    shared.add_argument("--play-once", action="store_true", help="play the file once instead of in a loop")
-    shared.add_argument("--record", default="", help="WAV file for the received audio")
-    shared.add_argument("--log", default="", help="file for the SIP trace")
-    shared.add_argument("--seconds", type=float, default=float("inf"), help="hang up so many seconds after the answer")
-    top = argparse.ArgumentParser(prog="python -m voxrec.sandbox.softphone", description=__doc__)
-    roles = top.add_subparsers(dest="role", required=True)
-    call = roles.add_parser("call", parents=[shared], help="place a call")
-    call.add_argument("--to", required=True, help="SIP URI to call")
-    call.add_argument("--cancel-after", type=float, help="cancel the call this many seconds after the INVITE")
-    call.add_argument("--header", action="append", default=[], help="'Name: value' to add to the INVITE")
-    call.add_argument("--password", default="", help="password for authentication challenges")
-    answer = roles.add_parser("answer", parents=[shared], help="wait for a call")
-    answer.add_argument("--ring-seconds", type=float, default=0.0)
-    answer.add_argument("--early-media", action="store_true", help="ring with audio (183) instead of 180")
-    answer.add_argument("--answer-code", type=int, default=200, help="200, or the code with which to reject the call")
-    return top
-
-
 def main() -> None:
     """Run one phone until its call is over."""
-    options = parser().parse_args()
+    options = option_parser(__doc__).parse_args()
     for path in (options.record, options.log):
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)

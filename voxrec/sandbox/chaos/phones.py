@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.chaos.schedule import PlannedCall
-from voxrec.sandbox.sipp import (
+from voxrec.sandbox.sipp import Sipp
+from voxrec.sandbox.sipp_scenario import (
     OTHER_RESPONSES,
     CallerMessages,
-    Sipp,
     invite_ok_message,
     play_step,
     response_message,
