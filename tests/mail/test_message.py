@@ -163,7 +163,7 @@ class HeaderTests(MessageTestCase):
     def test_caller_without_number_or_name(self) -> None:
         self.assertTrue(str(self.message(from_=None)["Subject"]).startswith("Erna M\u00fcller called"))
         subject = str(self.message(from_=None, from_name="")["Subject"])
-        self.assertTrue(subject.startswith("Anonymous caller called"), subject)
+        self.assertTrue(subject.startswith("Caller with withheld number called"), subject)
         self.assertTrue(str(self.message(from_name="+49123")["Subject"]).startswith("+49123 called"))
 
 

@@ -94,7 +94,7 @@ def _caller(recording: Recording) -> str:
     number = sanitize_line(recording.from_ or "", _MAX_VALUE)
     if name and number and name != number:
         return f"{name} ({number})"
-    return name or number or "Anonymous caller"
+    return name or number or "Caller with withheld number"
 
 
 def _format_time(time: datetime, time_zone: tzinfo) -> str:
