@@ -13,13 +13,17 @@ from uuid import UUID, uuid4
 
 import msgspec
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.rest_test_case import CREATED_AT, PUBLIC_URL, ClientResponse, RestTestCase, send_request
+from tests.database import until
+from tests.web.raw_connection import open_connection
 from voxrec.model import Call, CallState, JobKind, RecordingState, TimelineEntry
 
 GUIDE: Final = Path(__file__).parents[2] / "docs" / "api.md"
 _PART: Final = re.compile(r"^```(sh|http)\n(.*?)^```$|^% capture (\w+) (\S+)$", re.MULTILINE | re.DOTALL)
 _ANYTHING: Final = "..."
+_CHUNK_SIZE: Final = re.compile(r"[0-9a-f]*\r\n")
 _CURL: Final = """curl() { printf '%s\\0' "$@"; }\n"""  # a shell function that prints its arguments
 
 
@@ -31,6 +35,7 @@ class Curl:
     url: str
     headers: Mapping[str, str]
     body: bytes
+    endless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,12 @@ def parse_curl(command: str, variables: Mapping[str, str], directory: Path) -> C
     expanded = subprocess.run(
         ["bash", "-euc", _CURL + command], env=variables, cwd=directory, capture_output=True, check=True, text=True
     )
-    method, url, headers, body = "GET", "", dict[str, str](), b""
+    method, url, headers, body, endless = "GET", "", dict[str, str](), b"", False
     arguments = iter(expanded.stdout.split("\0")[:-1])
     for argument in arguments:
         match argument:
+            case "-N":
+                endless = True
             case "-X":
                 method = next(arguments)
             case "-H":
@@ -71,7 +78,7 @@ def parse_curl(command: str, variables: Mapping[str, str], directory: Path) -> C
                 url = argument
             case _:
                 raise ValueError(f"the guide's test does not know curl {argument}")
-    return Curl(method, url, headers, body)
+    return Curl(method, url, headers, body, endless)
 
 
 def parse_response(text: str, variables: Mapping[str, str]) -> Expected:
@@ -103,7 +110,7 @@ def matches(expected: Any, found: Any) -> bool:
             return bool(expected == found)
 
 
-class MatchingTests(RestTestCase):
+class MatchingTests(SynchronousTestCase):
     """The comparison itself."""
 
     def test_values(self) -> None:
@@ -143,14 +150,36 @@ class GuideTests(RestTestCase):
     async def execute(self, curl: Curl) -> ClientResponse:
         path = curl.url.removeprefix(PUBLIC_URL)
         self.assertNotEqual(path, curl.url)
+        if curl.endless:
+            return await self.receive_stream(path, curl.headers)
         return await send_request(self.port, curl.method, path, headers=dict(curl.headers), data=curl.body or None)
+
+    async def receive_stream(self, path: str, headers: Mapping[str, str]) -> ClientResponse:
+        """Return the beginning of a response that does not end, up to its first event."""
+        connection = await open_connection(self.port)
+        lines = [f"GET {path} HTTP/1.1", "Host: a", *(f"{name}: {value}" for name, value in headers.items())]
+        connection.transport.write("\r\n".join([*lines, "", ""]).encode())
+        await until(lambda: connection.received.count(b"\n\n") >= 2)
+        connection.transport.abortConnection()
+        await connection.closed
+        head, _, chunks = connection.received.decode().partition("\r\n\r\n")
+        status_line, *lines = head.split("\r\n")
+        shown = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        body = "".join(line for line in chunks.splitlines(keepends=True) if not _CHUNK_SIZE.fullmatch(line))
+        return ClientResponse(int(status_line.split()[1]), shown, body.encode())
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        self.broadcaster.stopService()
+        await super().tearDown()
 
     def compare(self, command: str, expected: Expected, reply: ClientResponse) -> None:
         shown = f"{command}\n{reply.status} {dict(reply.headers)}\n{reply.body[:2000]!r}"
         self.assertEqual(expected.status, reply.status, shown)
         for name, value in expected.headers.items():
             self.assertTrue(matches(value, reply.headers.get(name.lower())), f"{name}: {shown}")
-        if expected.body:
+        if expected.headers.get("Content-Type") == "text/event-stream":
+            self.assertTrue(matches(f"{expected.body}...", reply.body.decode()), shown)
+        elif expected.body:
             self.assertTrue(matches(msgspec.json.decode(expected.body), reply.json), shown)
 
     async def add_contents(self, profile_id: UUID) -> None:
