@@ -3,17 +3,69 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import DatabaseTestCase
 from tests.test_metrics import samples
-from voxrec.composition.monitoring import StatisticsRefresher
+from voxrec.composition.monitoring import (
+    StatisticsRefresher,
+    add_call_gauges,
+    add_rest_gauges,
+    add_storage_gauges,
+)
 from voxrec.metrics import Metrics
 from voxrec.model import JobKind
 
 
 async def call_directly(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
+
+
+class GaugeTests(SynchronousTestCase):
+    """The gauges read the services at each scrape."""
+
+    def setUp(self) -> None:
+        self.metrics = Metrics("1.2.3")
+
+    def value(self, name: str) -> float:
+        return samples(self.metrics, name)[()]
+
+    def test_calls(self) -> None:
+        calls: Any = SimpleNamespace(
+            router=SimpleNamespace(calls=iter(["a", "b"])),
+            session=SimpleNamespace(version=None),
+            disk_space=SimpleNamespace(sufficient=True, free=1000.0),
+            event_queue=[1, 2, 3],
+        )
+        add_call_gauges(self.metrics, calls)
+        self.assertEqual(self.value("voxrec_asterisk_connected"), 0)
+        calls.router.calls = ["a", "b"]
+        calls.session.version = "22.10.0"
+        calls.disk_space.sufficient = False
+        self.assertEqual(self.value("voxrec_calls_live"), 2)
+        self.assertEqual(self.value("voxrec_asterisk_connected"), 1)
+        self.assertEqual(self.value("voxrec_spool_low"), 1)
+        self.assertEqual(self.value("voxrec_spool_free_bytes"), 1000)
+        self.assertEqual(self.value("voxrec_events_pending"), 3)
+
+    def test_storage(self) -> None:
+        pool: Any = SimpleNamespace(ready=True)
+        journal: Any = SimpleNamespace(pending=4)
+        orphans: Any = SimpleNamespace(count=5)
+        add_storage_gauges(self.metrics, pool, journal, orphans)
+        self.assertEqual(self.value("voxrec_postgresql_ready"), 1)
+        self.assertEqual(self.value("voxrec_journal_pending"), 4)
+        self.assertEqual(self.value("voxrec_orphaned_files"), 5)
+
+    def test_rest(self) -> None:
+        broadcaster: Any = SimpleNamespace(subscriber_count=6)
+        site: Any = SimpleNamespace(connection_count=7)
+        add_rest_gauges(self.metrics, broadcaster, site)
+        self.assertEqual(self.value("voxrec_event_clients"), 6)
+        self.assertEqual(self.value("voxrec_rest_connections"), 7)
 
 
 class StatisticsRefresherTests(DatabaseTestCase):

@@ -1,0 +1,30 @@
+"""Tests of voxrec.composition.rest."""
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.composition.rest import RestApi
+
+
+class FakeTokensAndBroadcaster:
+    """The cache of tokens, and the broadcaster of events."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def invalidate(self, token_id: str) -> None:
+        self.log.append(f"invalidate {token_id!r}")
+
+    def disconnect_all(self) -> None:
+        self.log.append("disconnect all")
+
+
+class RestApiTests(SynchronousTestCase):
+    def test_a_changed_token_invalidates_the_cache_before_clients_reconnect(self) -> None:
+        fake: Any = FakeTokensAndBroadcaster()
+        unused: Any = None
+        rest = RestApi(server=unused, site=unused, broadcaster=fake, event_listener=unused, stored_tokens=fake)
+        rest.token_changed("7")
+        rest.token_changed()
+        self.assertEqual(fake.log, ["invalidate '7'", "disconnect all", "invalidate ''", "disconnect all"])
