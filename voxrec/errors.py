@@ -32,7 +32,7 @@ class VoxrecError(Exception):
 
 
 class InvalidInput(VoxrecError):
-    """The input is invalid. ``field_errors`` contains every invalid field."""
+    """The input is invalid. Every invalid field is reported, not only the first one."""
 
     status = 422
     code = "invalid"

@@ -40,8 +40,8 @@ from voxrec.web.route import CONDITIONAL, ETAG, Route
 _MAX_UPLOAD_DURATION: Final = 86400.0  # seconds
 _MAX_CHANNELS: Final = 2
 _PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
-    "format": one_of([*FORMATS], "The format to convert the audio to."),
-    "channel": one_of([*AudioChannel], "One channel of a recording that has two, or both mixed."),
+    "format": one_of([*FORMATS], "Convert the audio to this format."),
+    "channel": one_of([*AudioChannel], "Only this channel of a recording that has two, or both channels mixed."),
 }
 
 
@@ -99,9 +99,9 @@ class AudioRoutes:
         )
 
     async def _download(self, request: Request) -> Response:
-        """Without parameters, the stored file, of which byte ranges may be requested.
+        """Without parameters, the response is the stored file, and byte ranges are supported.
 
-        With `format` or `channel`, the audio is converted for this response; ranges are then not supported.
+        With `format` or `channel`, the audio is converted for this response, and byte ranges are not supported.
         """
         recording = await self._recordings.visible_to(request.principal).get(request.id)
         path = require_audio(recording)

@@ -14,7 +14,12 @@ from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import Route
 
-_FILTERS: Final = {"since": timestamp, "until": timestamp, "who": text, "path": text}
+_FILTERS: Final = {
+    "since": timestamp.described_as("Only changes made at this time or later."),
+    "until": timestamp.described_as("Only changes made before this time."),
+    "who": text.described_as("Only changes made with the token of this name, or by this user."),
+    "path": text.described_as("Only changes whose path begins with this text."),
+}
 
 
 class AuditRoutes:
@@ -36,7 +41,6 @@ class AuditRoutes:
         )
 
     async def _list(self, request: Request) -> Response:
-        """Entries, newest first. `path` selects entries whose path begins with it."""
         return await self._paginator.respond(request, _audit_filter(request.query))
 
 

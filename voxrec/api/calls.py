@@ -30,6 +30,8 @@ _FILTERS: Final[dict[str, QueryParameter[Any]]] = {
     "state": some_of([*CallState], "Only calls in these states, separated by commas.", example="ringing,talking"),
 }
 
+_UpdateModel: Final[Any] = msgspec.defstruct("Call", [("recording", Literal[True])])
+
 
 class CallControl(Protocol):
     """Access to the live calls of this daemon."""
@@ -53,12 +55,6 @@ class CallControl(Protocol):
         """Resume a live Recording, and return it. Raises Conflict."""
 
 
-class _CallUpdate(msgspec.Struct, frozen=True):
-    """An update of a live call."""
-
-    recording: Literal[True]
-
-
 class CallRoutes:
     """The live calls of this daemon."""
 
@@ -77,11 +73,11 @@ class CallRoutes:
                 response_headers=LINK,
                 summary="List the live calls of this daemon",
             ),
-            route(*("GET", "/calls/<id>", Role.READ, self._get), response_model=Call, summary="Show a live call"),
+            route(*("GET", "/calls/<id>", Role.READ, self._get), response_model=Call, summary="Get a live call"),
             route(
                 *("POST", "/calls/<id>", Role.PROVISION, self._record),
                 guard=self._require_call,
-                body=JsonBody(_CallUpdate, required=frozenset({"recording"})),
+                body=JsonBody(_UpdateModel, required=frozenset({"recording"})),
                 response_model=Call,
                 errors=(Conflict,),
                 summary="Record a live call from now on",
@@ -98,7 +94,7 @@ class CallRoutes:
         return _call_response(self._visible_call(request))
 
     async def _record(self, request: Request) -> Response:
-        """Start recording a call that is not recorded. A call can be recorded once."""
+        """A call can be recorded once."""
         return _call_response(self._call_control.record(request.id))
 
     async def _hang_up(self, request: Request) -> Response:

@@ -19,7 +19,7 @@ _MAX_ID_DIGITS: Final = 18  # any number of 18 digits fits into PostgreSQL's big
 
 
 class EventRoutes:
-    """The route of the event stream."""
+    """Events of calls and recordings, as they happen."""
 
     def __init__(self, broadcaster: EventBroadcaster) -> None:
         self._broadcaster = broadcaster
@@ -38,7 +38,11 @@ class EventRoutes:
         )
 
     async def _stream(self, request: Request) -> Response:
-        """Send events as they happen. After a disconnection, resume by Last-Event-ID without missing an event."""
+        """Server-Sent Events of all daemons. A client that reconnects with `Last-Event-ID` misses no event.
+
+        If that event is no longer stored, the stream begins with an event of the type `reset`, followed by all stored
+        events.
+        """
         visible = _visible_profiles(request.principal, request.query.get("profileId"))
         event_filter = EventFilter(request.query.get("type", ()), visible)
         last_id = _last_event_id(request)

@@ -92,7 +92,7 @@ class JobRoutes:
         return _REPRESENTATION.retrieved(request, await self._jobs.visible_to(request.principal).get(request.id))
 
     async def _restart(self, request: Request) -> Response:
-        """Attempt a dead or pending job again now, with all its attempts.
+        """Attempt a dead or pending job now, and count its attempts from zero.
 
         A mail is sent again to recipients that the mail server refused.
         """
@@ -101,7 +101,7 @@ class JobRoutes:
         return _REPRESENTATION.updated(job)
 
     async def _delete(self, request: Request) -> Response:
-        """Delete a dead job. Its work is not done.
+        """The work of the job is not done.
 
         A job of the kind `finish` cannot be deleted, because its recording would remain unfinished.
         """

@@ -2,4 +2,4 @@
 
 from voxrec.web.parameters import uuids
 
-profile_ids = uuids("One or more Profile ids, separated by commas.")
+profile_ids = uuids("Only items of these profiles: one or more ids, separated by commas.")

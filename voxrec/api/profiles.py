@@ -23,7 +23,11 @@ from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _READ_ONLY: Final = frozenset({"createdAt", "updatedAt"})
-_FILTERS: Final = {"number": text, "email": text, "remoteSipUri": text}
+_FILTERS: Final = {
+    "number": text.described_as("Only the profile with this number (E.164)."),
+    "email": text.described_as("Only profiles with this email address, in any letter case."),
+    "remoteSipUri": text.described_as("Only profiles with exactly this SIP URI."),
+}
 _CUSTOM_PROMPT_SCHEMA: Final[Mapping[str, Any]] = {
     "if": {"properties": {"recordPrompt": {"const": "custom"}}, "required": ["recordPrompt"]},
     "then": {"properties": {"recordPromptCustomId": {"type": "string"}}, "required": ["recordPromptCustomId"]},
@@ -93,7 +97,7 @@ class ProfileRoutes:
         return await Paginator(profiles, _encode, self._public_url).respond(request, _profile_filter(request.query))
 
     async def _create(self, request: Request) -> Response:
-        """Create a profile. A client may choose its `id`, a UUID of version 4."""
+        """A client may choose the `id`, which must be a UUID of version 4."""
         profiles = self._profiles.visible_to(request.principal)
         return self._created(await profiles.create(request.body, transaction_hook(request, self._created)))
 
@@ -105,7 +109,7 @@ class ProfileRoutes:
         return _REPRESENTATION.retrieved(request, profile)
 
     async def _update(self, request: Request) -> Response:
-        """Change a profile. Fields that are not given are not changed."""
+        """Fields that are not given are not changed."""
         profiles = self._profiles.visible_to(request.principal)
         hook = transaction_hook(request, _REPRESENTATION.updated)
         return _REPRESENTATION.updated(await profiles.update(request.id, partial(self._apply_update, request), hook))
@@ -115,7 +119,7 @@ class ProfileRoutes:
         return apply_update(request, update, current, _REPRESENTATION, self._now)
 
     async def _delete(self, request: Request) -> Response:
-        """Delete a profile. Its recordings are kept."""
+        """The recordings of the profile are kept."""
         profiles = self._profiles.visible_to(request.principal)
         await profiles.delete(request.id, partial(_REPRESENTATION.require_version, request))
         return no_content()

@@ -100,7 +100,7 @@ class PromptRoutes:
         return await self._paginator.respond(request, ALL_PROMPTS)
 
     async def _create(self, request: Request) -> Response:
-        """Create a prompt. Upload its audio afterwards. A client may choose its `id`, a UUID of version 4."""
+        """Upload the audio afterwards. A client may choose the `id`, which must be a UUID of version 4."""
         return self._created(await self._prompts.create(request.body, transaction_hook(request, self._created)))
 
     def _created(self, stored: Prompt) -> Response:
@@ -110,7 +110,7 @@ class PromptRoutes:
         return _REPRESENTATION.retrieved(request, await self._prompts.get(request.id))
 
     async def _replace(self, request: Request) -> Response:
-        """Replace the name of a prompt; without `name`, it has none. The audio is not changed."""
+        """Without `name`, the prompt has no name afterwards. The audio is not changed."""
         return _REPRESENTATION.updated(await self._prompts.update(request.id, partial(self._apply_update, request)))
 
     def _apply_update(self, request: Request, current: Prompt) -> Prompt:
@@ -119,7 +119,7 @@ class PromptRoutes:
         return apply_update(request, replacement, current, _REPRESENTATION, self._now)
 
     async def _delete(self, request: Request) -> Response:
-        """Delete a prompt that no profile uses."""
+        """A prompt that a profile uses cannot be deleted."""
         await self._prompts.delete(request.id, partial(_REPRESENTATION.require_version, request))
         return no_content()
 
@@ -135,7 +135,7 @@ class PromptRoutes:
         return Response(200, {"Content-Type": media_type_of(audio.container), "ETag": etag}, audio.content)
 
     async def _upload_audio(self, request: Request) -> Response:
-        """Store the audio of a prompt, in place of any earlier audio. New calls use it."""
+        """Earlier audio is replaced. New calls use the new audio."""
         upload: Upload = request.body
         _REPRESENTATION.require_version(request, await self._prompts.get(request.id))
         audio, duration = await self._defer_to_thread(_read_audio, upload.path)
@@ -147,7 +147,7 @@ class PromptRoutes:
         return touched(msgspec.structs.replace(current, duration=duration), self._now)
 
     async def _delete_audio(self, request: Request) -> Response:
-        """Delete the audio of a prompt that no profile uses."""
+        """The audio of a prompt that a profile uses cannot be deleted."""
         await self._prompts.delete_audio(request.id, partial(self._without_audio, request))
         return no_content()
 

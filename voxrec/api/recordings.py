@@ -42,7 +42,7 @@ _MAX_METADATA_LENGTH: Final = 1000  # characters of JSON: percent-encoded, they 
 
 @query_parameter(type="string", format="json-object", maxLength=_MAX_METADATA_LENGTH, examples=['{"customer":"42"}'])
 def metadata_filter(value: str) -> dict[str, Any]:
-    """A JSON object that the metadata contain (PostgreSQL's operator `@>`)."""
+    """Only recordings whose metadata contain this JSON object (PostgreSQL's operator `@>`)."""
     try:
         metadata = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
@@ -56,10 +56,10 @@ FILTERS: Final[dict[str, QueryParameter[Any]]] = {
     "state": some_of(
         [*RecordingState], "Only recordings in these states, separated by commas.", example="pending,recording"
     ),
-    "from": text,
-    "to": text,
-    "since": timestamp,
-    "until": timestamp,
+    "from": text.described_as("Only recordings of calls from this number."),
+    "to": text.described_as("Only recordings of calls to this dialled number or id."),
+    "since": timestamp.described_as("Only recordings created at this time or later."),
+    "until": timestamp.described_as("Only recordings created before this time."),
     "q": metadata_filter,
 }
 
@@ -153,7 +153,7 @@ class RecordingRoutes:
         await self._profiles.visible_to(request.principal).get(request.ids["profileId"])
 
     async def _create(self, request: Request) -> Response:
-        """Create a recording to import: its state is `pending` until its audio is uploaded."""
+        """For importing audio: the recording is `pending` until its audio is uploaded."""
         recordings = self._recordings.visible_to(request.principal)
         return self._created(await recordings.create(request.body, transaction_hook(request, self._created)))
 
@@ -161,7 +161,10 @@ class RecordingRoutes:
         return self._representation.created(stored, recording_url(self._public_url, stored))
 
     async def _create_for_profile(self, request: Request) -> Response:
-        """Create a recording to import. The response is the list of the profile's recordings."""
+        """For importing audio: the recording is `pending` until its audio is uploaded.
+
+        The response is the list of the profile's recordings.
+        """
         recordings = self._recordings.visible_to(request.principal)
         respond = partial(self._created_in_list, request)
         return respond(await recordings.create(request.body, transaction_hook(request, respond)))
@@ -177,10 +180,10 @@ class RecordingRoutes:
         return self._representation.retrieved(request, recording)
 
     async def _update(self, request: Request) -> Response:
-        """Change `metadata` and `legalHold`; pause or resume a live recording.
+        """Change `metadata` and `legalHold`, or pause or resume a live recording.
 
         Fields that are not given are not changed. `"state": "paused"` pauses a live recording, `"state": "recording"`
-        resumes it. `pauseBehavior` selects whether the pause becomes silence or is skipped.
+        resumes it. `pauseBehavior` selects whether the time of the pause becomes silence or is left out.
         """
         update: RecordingUpdate = request.body
         recordings = self._recordings.visible_to(request.principal)
@@ -211,7 +214,7 @@ class RecordingRoutes:
         return after
 
     async def _delete(self, request: Request) -> Response:
-        """Delete a recording. Its files are erased afterwards.
+        """The files of the recording are erased afterwards.
 
         A recording cannot be deleted while its call is in progress, or under a legal hold.
         """

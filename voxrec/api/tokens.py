@@ -22,8 +22,8 @@ _READ_ONLY: Final = frozenset({"id", "createdAt", "revokedAt"})
 _REPRESENTATION: Final[Representation[Token]] = Representation(msgspec.json.encode)
 
 
-class NewToken(Token, frozen=True, kw_only=True, rename="camel"):
-    """A new access token. ``token`` is its secret, which is returned only once and not stored."""
+class TokenWithSecret(Token, frozen=True, kw_only=True, rename="camel"):
+    """A new access token. ``token`` is its secret, which is returned only once: only a hash of it is stored."""
 
     token: str
 
@@ -55,7 +55,7 @@ class TokenRoutes:
                     initial_values=self._initial_values,
                     validators=(lambda token, _: token.field_errors(),),
                 ),
-                response_model=NewToken,
+                response_model=TokenWithSecret,
                 response_headers=("ETag", "Location"),
             ),
             Route(
@@ -75,12 +75,14 @@ class TokenRoutes:
         return await self._paginator.respond(request, UNREVOKED_TOKENS)
 
     async def _create(self, request: Request) -> Response:
-        """Create a token. The response contains its secret, which cannot be retrieved later."""
+        """The response contains the secret of the token, which cannot be retrieved later."""
         secret = generate_secret()
         stored = await self._tokens.create(request.body, secret)
         response = _REPRESENTATION.created(stored, f"{self._public_url}/tokens/{stored.id}")
         # The ETag is that of the Token without its secret, which later GETs return.
-        return replace(response, body=msgspec.json.encode(NewToken(**msgspec.structs.asdict(stored), token=secret)))
+        return replace(
+            response, body=msgspec.json.encode(TokenWithSecret(**msgspec.structs.asdict(stored), token=secret))
+        )
 
     def _initial_values(self) -> dict[str, Any]:
         # placeholders for required fields, so that a token without them can be checked for other errors too
@@ -91,6 +93,6 @@ class TokenRoutes:
         return _REPRESENTATION.retrieved(request, await self._tokens.get(request.id))
 
     async def _revoke(self, request: Request) -> Response:
-        """Revoke a token. It is rejected within a second, by all daemons."""
+        """All daemons reject the token within a second."""
         await self._tokens.revoke(request.id, partial(_REPRESENTATION.require_version, request))
         return no_content()

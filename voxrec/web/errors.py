@@ -13,6 +13,10 @@ class RestError(VoxrecError):
         self.headers = dict(headers or {})
 
 
+class InternalError(RestError):
+    """An unexpected error occurred. It is logged under the `reference` of the response."""
+
+
 class BadRequest(RestError):
     """The request cannot be parsed, for example because the body is not JSON."""
 

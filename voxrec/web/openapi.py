@@ -12,6 +12,7 @@ from voxrec.idempotency import RequestInProgress
 from voxrec.web.body import FileBody
 from voxrec.web.errors import (
     BadRequest,
+    InternalError,
     NotAcceptable,
     NotAllowed,
     NotAuthenticated,
@@ -235,7 +236,7 @@ def _response_types(routes: Iterable[Route]) -> Iterator[Any]:
 
 def _errors_by_status(route: Route) -> dict[int, list[type[VoxrecError]]]:
     """Return the possible errors: those that follow from the declarations of a route, and those it lists."""
-    errors: list[type[VoxrecError]] = [BadRequest, TooLarge, InvalidInput, VoxrecError]
+    errors: list[type[VoxrecError]] = [BadRequest, TooLarge, InvalidInput, InternalError]
     if route.role is not None:
         errors += [NotAuthenticated, NotAllowed, TooManyAttempts, StoreUnavailable]
     if route.produces is not None:

@@ -1,7 +1,7 @@
 """Query parameters: the declaration of one, and the parser of a query string that validates all of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
@@ -28,6 +28,10 @@ class QueryParameter(Generic[T_co]):
     def __call__(self, text: str) -> T_co:
         """Parse ``text``."""
         return self.parse(text)
+
+    def described_as(self, description: str) -> "QueryParameter[T_co]":
+        """Return the same parameter with another description."""
+        return replace(self, description=description)
 
 
 QueryParameters = Mapping[str, QueryParameter[Any]]
