@@ -5,13 +5,17 @@ from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from docs.extensions.log_messages import LogMessage, actions, log_messages_page, messages_in
+from docs.extensions.log_messages import LogMessage, actions, log_messages_page, messages_in, mismatches
 from docs.extensions.references import ReferenceChecker, code_spans
 
 ROOT: Final = Path(__file__).parents[2]
 
 
 class LogMessagesTests(SynchronousTestCase):
+    def test_every_message_has_an_action(self) -> None:
+        """If this fails, bring docs/log_messages.yaml up to date with the texts in the code."""
+        self.assertEqual(mismatches(ROOT), [])
+
     def test_references_in_actions_are_sound(self) -> None:
         checker = ReferenceChecker(ROOT)
         faults = [(span, checker.fault(span)) for action in actions(ROOT).values() for span in code_spans(action)]
