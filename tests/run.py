@@ -19,6 +19,8 @@ from typing import Final, NamedTuple
 TESTS: Final = Path(__file__).parent
 TEMPORARY: Final = Path(".trial")
 TIMEOUT_SECONDS: Final = 1200.0
+SLOWEST: Final = ("recording_options", "signalling", "takeover", "sandbox", "daemon", "calls")
+"""The live test modules that take longest, in that order; they start first, so that no run is left alone at the end."""
 _RAN: Final = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 _RESULT: Final = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", re.MULTILINE)
 _COUNT: Final = re.compile(r"(\w+)=(\d+)")
@@ -47,7 +49,10 @@ class Outcome(NamedTuple):
 
 def find_runs(tests: Path = TESTS) -> tuple[list[TestRun], list[TestRun]]:
     """Return the runs of the live tests, and those of all others: packages first, then the modules outside packages."""
-    live = [TestRun(f"tests.live.{path.stem}", (f"tests.live.{path.stem}",)) for path in _modules(tests / "live")]
+    names = [path.stem for path in _modules(tests / "live")]
+    slowest = [name for each in SLOWEST if (name := f"test_{each}") in names]
+    names = [*slowest, *(name for name in names if name not in slowest)]
+    live = [TestRun(f"tests.live.{name}", (f"tests.live.{name}",)) for name in names]
     packages = sorted(path.parent.name for path in tests.glob("*/__init__.py") if path.parent.name != "live")
     others = [TestRun(f"tests.{name}", (f"tests.{name}",)) for name in packages]
     modules = tuple(f"tests.{path.stem}" for path in _modules(tests))

@@ -1,0 +1,58 @@
+"""Tests of voxrec.sandbox.demo_call without a call: measurements of generated recordings."""
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.sandbox import tones
+from voxrec.sandbox.demo_call import CALLEE_HZ, CALLER_HZ, LEFT, RIGHT, find_announcement, measure_recording
+
+RATE = 8000
+SECONDS = 6
+
+
+class MeasureRecordingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        time = np.arange(SECONDS * RATE) / RATE
+        self.samples = 0.25 * np.stack([np.sin(2 * np.pi * hz * time) for hz in (CALLER_HZ, CALLEE_HZ)], axis=1)
+
+    def add_announcement(self, at: float) -> None:
+        with resources.as_file(resources.files("voxrec.calls").joinpath("sounds", "announcement.wav")) as path:
+            announcement, rate = tones.load_audio(path)
+        self.assertEqual(rate, RATE)
+        start = round(at * RATE)
+        self.samples[start : start + len(announcement), RIGHT] += 0.5 * announcement[:, 0]
+
+    def write(self) -> Path:
+        path = Path(self.mktemp() + ".wav")
+        soundfile.write(path, self.samples, RATE, subtype="PCM_16")
+        return path
+
+    def test_a_complete_recording_has_no_problems(self) -> None:
+        self.add_announcement(0.5)
+        measurement = measure_recording(self.write())
+        self.assertEqual(measurement.problems(), [])
+        self.assertEqual(measurement.seconds, SECONDS)
+        self.assertAlmostEqual(measurement.announcement_at or 0.0, 0.5, places=2)
+
+    def test_a_gap_of_one_side_is_a_problem(self) -> None:
+        self.add_announcement(0.5)
+        self.samples[4 * RATE : 4 * RATE + RATE // 10, LEFT] = 0
+        (problem,) = measure_recording(self.write()).problems()
+        self.assertRegex(problem, "^(99|100|101) ms of the caller are missing on the left channel$")
+
+    def test_audio_on_the_other_channel_is_a_problem(self) -> None:
+        self.add_announcement(0.5)
+        self.samples[:, RIGHT] += 0.1 * self.samples[:, LEFT]
+        self.assertEqual(
+            measure_recording(self.write()).problems(),
+            ["the audio of one side is also on the other side's channel"],
+        )
+
+    def test_a_missing_announcement_is_a_problem(self) -> None:
+        path = self.write()
+        self.assertEqual(measure_recording(path).problems(), ["the announcement is not in the recording"])
+        self.assertIsNone(find_announcement(path, RIGHT))
