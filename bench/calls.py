@@ -270,23 +270,23 @@ class Gateway:
     confirmed = True
 
     def find(self, _dialled: str) -> Profile:
-        """As a Directory."""
+        """Return a constant Profile; as a Directory."""
         return _PROFILE
 
     def append(self, recording: Recording) -> None:
-        """As a Ledger, which encodes what it is told."""
+        """Encode the Recording; as a RecordingSink."""
         msgspec.json.encode(recording)
 
     def stream_connected(self, transport: WebsocketTransport) -> None:
-        """As a EventStreamListener."""
+        """Follow the connection; as an EventStreamListener."""
         self._asterisk.use_transport(transport)
 
     def event_received(self, event: Event) -> None:
-        """As a EventStreamListener."""
+        """Follow the connection; as an EventStreamListener."""
         self._router.handle(event)
 
     def stream_disconnected(self) -> None:
-        """As a EventStreamListener."""
+        """Follow the connection; as an EventStreamListener."""
 
 
 class _NoHttp:
