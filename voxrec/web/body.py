@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cache
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -187,6 +188,7 @@ def decode_json_object(request: Request) -> dict[str, Any]:
     return document
 
 
+@cache
 def _required_attributes(model: type[Struct]) -> frozenset[str]:
     return frozenset(field.name for field in msgspec.structs.fields(model) if field.required)
 
