@@ -12,7 +12,8 @@ from tests.api.audio_test_case import AudioTestCase
 from tests.database import until
 from tests.web.raw_connection import open_connection
 from voxrec.model import RecordingState
-from voxrec.web.uploads import remove_stale_files
+from voxrec.web.errors import TooLarge
+from voxrec.web.uploads import UploadFile, UploadUnavailable, remove_stale_files
 
 
 class InterruptedUploadTests(AudioTestCase):
@@ -45,6 +46,49 @@ class InterruptedUploadTests(AudioTestCase):
         await connection.closed
         self.assertIn(b"401", connection.received)
         self.assertFalse(path.exists())
+
+
+class UploadFileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.upload = UploadFile(self.directory, 10)
+
+    def test_file_is_kept_until_it_is_discarded(self) -> None:
+        self.upload.write(b"12345")
+        self.upload.write(b"67890")
+        self.upload.detach()
+        self.upload.close()
+        self.upload.require_complete()
+        self.assertEqual((self.upload.size, self.upload.path.read_bytes()), (10, b"1234567890"))
+        self.upload.discard()
+        self.assertEqual(list(self.directory.iterdir()), [])
+
+    def test_file_is_removed_when_the_request_ends_early(self) -> None:
+        self.upload.write(b"12345")
+        self.upload.close()
+        self.assertEqual(list(self.directory.iterdir()), [])
+
+    def test_body_beyond_the_maximum_size(self) -> None:
+        self.addCleanup(self.upload.discard)
+        self.upload.write(b"x" * 100)
+        self.upload.detach()
+        self.assertEqual((self.upload.size, self.upload.path.stat().st_size), (11, 11))
+        self.assertRaises(TooLarge, self.upload.require_complete)
+
+    def test_nothing_is_stored_if_the_content_length_is_too_large(self) -> None:
+        self.addCleanup(self.upload.discard)
+        self.upload.set_content_length(11)
+        self.upload.write(b"x" * 11)
+        self.upload.detach()
+        self.assertEqual(self.upload.path.stat().st_size, 0)
+        self.assertRaises(TooLarge, self.upload.require_complete)
+
+    def test_directory_that_cannot_be_created(self) -> None:
+        upload = UploadFile(Path("/proc/no/such/directory"), 10)
+        upload.write(b"x")
+        upload.detach()
+        self.assertRaises(UploadUnavailable, upload.require_complete)
+        upload.discard()
 
 
 class StaleFilesTests(SynchronousTestCase):

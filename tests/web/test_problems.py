@@ -1,0 +1,69 @@
+"""Tests of voxrec.web.problems."""
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+
+from tests.subtest import subtest
+from voxrec.errors import Conflict, FieldError, InvalidInput, StoreUnavailable, VoxrecError
+from voxrec.web.errors import RangeNotSatisfiable, RestError
+from voxrec.web.problems import problem_response
+
+
+class ServerError(RestError):
+    status = 500
+    code = "server-error"
+
+
+class ProblemTests(SynchronousTestCase):
+    def problem(self, error: BaseException) -> dict[str, Any]:
+        response = problem_response(error)
+        assert isinstance(response.body, bytes)
+        document: dict[str, Any] = json.loads(response.body)
+        self.assertEqual(document["status"], response.status)
+        self.assertEqual(document["type"], f"urn:voxrec:problem:{document['code']}")
+        self.assertEqual(response.headers["Content-Type"], "application/problem+json")
+        return document
+
+    def test_errors_of_the_client(self) -> None:
+        field_errors = [FieldError("name", "is too long")]
+        for error in (InvalidInput("Invalid.", field_errors), Conflict("In use.", field_errors)):
+            with subtest(error):
+                problem = self.problem(error)
+                self.assertEqual((problem["status"], problem["detail"]), (error.status, error.detail))
+                self.assertEqual(problem["errors"], [{"field": "name", "message": "is too long"}])
+                self.assertNotIn("reference", problem)
+
+    def test_headers_of_an_error(self) -> None:
+        response = problem_response(RangeNotSatisfiable("Too far.", {"Content-Range": "bytes */3"}))
+        self.assertEqual((response.status, response.headers["Content-Range"]), (416, "bytes */3"))
+
+    def test_unavailable_dependency(self) -> None:
+        error = StoreUnavailable("connection to db.internal refused")
+        problem = self.problem(error)
+        self.assertEqual((problem["status"], problem["code"]), (503, "store-unavailable"))
+        self.assertNotIn("db.internal", problem["detail"])
+        self.assertTrue(problem["reference"])
+        self.assertEqual(problem_response(error).headers["Retry-After"], "2")
+
+    def test_unexpected_errors_are_logged_and_not_disclosed(self) -> None:
+        for error in (ValueError("/secret/path"), VoxrecError("/secret/path")):
+            with subtest(error):
+                problem = self.problem(error)
+                self.assertEqual((problem["status"], problem["code"]), (500, "internal"))
+                self.assertNotIn("secret", json.dumps(problem))
+                self.assertTrue(problem["reference"])
+                self.assertEqual(len(self.flushLoggedErrors(type(error))), 1)
+
+    def test_protocol_error_of_the_server_keeps_its_detail(self) -> None:
+        problem = self.problem(ServerError("The archive lacks the file."))
+        self.assertEqual(problem["detail"], "The archive lacks the file.")
+        self.assertEqual(len(self.flushLoggedErrors(ServerError)), 1)
+
+    def test_routing_errors(self) -> None:
+        self.assertEqual(self.problem(NotFound())["code"], "not-found")
+        self.assertEqual(self.problem(MethodNotAllowed(["PUT", "GET"]))["code"], "method-not-allowed")
+        response = problem_response(MethodNotAllowed(["PUT", "GET"]))
+        self.assertEqual(response.headers["Allow"], "GET, OPTIONS, PUT")
