@@ -51,18 +51,18 @@ from voxrec.web.route import Route
 from voxrec.web.site import UploadPolicy
 
 _DESCRIPTION: Final = """\
-voxrec answers calls from a SIP trunk, calls a remote SIP URI, connects both parties, and records the call.
+voxrec answers calls from a SIP trunk, calls a SIP URI, connects both parties, and records the call.
 
-- **Profiles** define whom to call and how to record, for a dialled id or number.
-- **Recordings** describe recorded and imported calls, and lead to their audio.
-- **Prompts** are custom announcements that Profiles refer to.
-- **Calls** are the live calls of this daemon; **events** report calls and recordings as they happen.
-- **Jobs** are the pending work for recordings, such as sending a mail, and show what failed and why.
+Profiles define whom to call and how to record, for a dialled id or number. Recordings describe recorded and imported
+calls, and lead to their audio. Prompts are custom announcements. Calls are the live calls of this daemon; events report
+calls and recordings as they happen. Jobs are the pending and failed work for recordings, such as sending a mail.
 
-Requests and responses are JSON with names in camelCase. HEAD is supported wherever GET is. Every error is a problem
-document (RFC 9457) with a stable `code`; invalid input names each field in `errors`. Responses with an `ETag` support
-`If-None-Match` for retrieval and `If-Match` for conditional changes. Lists are complete unless `limit` is given; the
-`Link` header then leads to the next page.\
+Requests and responses are JSON with names in camelCase. HEAD is supported wherever GET is. Responses with an `ETag`
+support `If-None-Match` for retrieval and `If-Match` for conditional changes. Lists are complete unless `limit` is
+given; the header `Link` then leads to the next page.
+
+Every error is a problem document (RFC 9457) with a stable `code` for programs and a `detail` for people. If the input
+is invalid, `errors` names every invalid field.\
 """
 
 
