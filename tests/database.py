@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: one server for each test process, a fresh database for each test."""
+"""A real PostgreSQL for tests: one server for each test process, and a new database for each test."""
 
 import atexit
 import shutil
@@ -25,8 +25,13 @@ from voxrec.postgres.pool import Pool
 from voxrec.sandbox.postgres_account import prepare_postgres_directory
 
 _TEMPLATE: Final = "template_of_tests"
-_HURRY: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "100"}
-_PLENTY: Final = 2**30  # bytes
+_FAST_SETTINGS: Final = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "100",
+}
+_MIN_FREE_MEMORY: Final = 2**30  # bytes
 _serial = count(1)
 
 reactor = cast("ReactorBase", installed_reactor)
@@ -34,13 +39,15 @@ reactor = cast("ReactorBase", installed_reactor)
 
 @cache
 def cluster() -> Cluster:
-    """The server of this process: started when the first test asks for it, gone when the process ends."""
-    directory = Path(tempfile.mkdtemp(prefix="voxrec-test-", dir=_quick_place()))
+    """Return the server of this process. The first call starts it; it stops when the process ends."""
+    directory = Path(tempfile.mkdtemp(prefix="voxrec-test-", dir=_memory_directory()))
     directory.chmod(0o755)
     prepare_postgres_directory(directory)
-    server = Cluster(directory, _HURRY)
+    server = Cluster(directory, _FAST_SETTINGS)
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    atexit.register(server.stop)  # the last one registered is the first one called
+    atexit.register(
+        server.stop
+    )  # runs before the removal of its directory: the last function registered is called first
     server.prepare()
     server.launch()
     server.wait_until_ready()
@@ -49,30 +56,30 @@ def cluster() -> Cluster:
     return server
 
 
-def _quick_place() -> Path | None:
-    """Memory, where there is plenty: a new database is hundreds of files, ten times as quick to make there."""
+def _memory_directory() -> Path | None:
+    """Return a directory in memory, if there is enough: creating a database writes hundreds of files."""
     memory = Path("/dev/shm")
-    return memory if memory.is_dir() and shutil.disk_usage(memory).free > _PLENTY else None
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > _MIN_FREE_MEMORY else None
 
 
 def administer(statement: Composable) -> None:
-    """Run a statement that belongs to no database of a test."""
+    """Run a statement that cannot run inside a transaction or in the database of a test, such as CREATE DATABASE."""
     with closing(psycopg2.connect(cluster().dsn("postgres"))) as connection:
         connection.autocommit = True
         connection.cursor().execute(statement)
 
 
-async def until(condition: Callable[[], object], within: float = 10.0) -> None:
-    """Wait for what only a real server can bring about."""
-    end = reactor.seconds() + within
+async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+    """Wait until a condition is true. For effects of a real server only; elsewhere tests advance a Clock."""
+    deadline = reactor.seconds() + timeout
     while not condition():
-        if reactor.seconds() > end:
-            raise AssertionError("it did not come about")
+        if reactor.seconds() > deadline:
+            raise AssertionError(f"the condition was not met within {timeout:g} s")
         await deferLater(reactor, 0.005)
 
 
 class DatabaseTestCase(TestCase):
-    """Each test has a database of its own with the tables in it, ``self.dsn``, and a started ``self.pool``."""
+    """Each test has a database of its own with voxrec's tables, ``self.dsn``, and a started ``self.pool``."""
 
     async def setUp(self) -> None:  # type: ignore[override]
         name = f"test_{next(_serial)}"
@@ -87,8 +94,8 @@ class DatabaseTestCase(TestCase):
         await self.pool.stopService()
         administer(SQL("DROP DATABASE {} WITH (FORCE)").format(self.database))
 
-    async def owe(self, *jobs: tuple[JobKind, UUID]) -> None:
-        """Put jobs into the queue, of Recordings that need not be. What is or was owed already stays as it is."""
+    async def enqueue(self, *jobs: tuple[JobKind, UUID]) -> None:
+        """Insert jobs, whose Recordings need not exist. A job that exists, even a done one, stays as it is."""
         kinds, recordings = [kind.value for kind, _ in jobs], [recording for _, recording in jobs]
         await self.pool.execute(
             "INSERT INTO jobs (kind, recording_id) SELECT * FROM unnest(%s::text[], %s::uuid[]) ON CONFLICT DO NOTHING",

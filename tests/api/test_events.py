@@ -128,7 +128,7 @@ class EventStreamTests(RestTestCase):
         self.assertEqual(self.broadcaster.subscriber_count, 20)
         for connection in connections:
             await self.disconnect(connection)
-        await until(lambda: self.broadcaster.subscriber_count == 0, within=2)
+        await until(lambda: self.broadcaster.subscriber_count == 0, timeout=2)
 
     async def test_client_that_stops_reading_uses_little_memory_and_misses_no_event(self) -> None:
         connection = await self.subscribe()
@@ -146,7 +146,7 @@ class EventStreamTests(RestTestCase):
         buffered = len(channel.transport.dataBuffer) + sum(map(len, channel.transport._tempDataBuffer))
         self.assertLess(buffered, 1_000_000)
         connection.transport.resumeProducing()
-        await until(lambda: connection.received.count(b"\nid: ") >= 5000, within=30)
+        await until(lambda: connection.received.count(b"\nid: ") >= 5000, timeout=30)
         ids = [event["id"] for event in decode_events(connection.received)]
         self.assertEqual(ids, list(range(last - 4999, last + 1)))
 

@@ -213,7 +213,7 @@ class GuideTests(RestTestCase):
             started_at=CREATED_AT,
         )
         self.call_control.calls.append(call)
-        await self.owe((JobKind.MAIL, completed.id))
+        await self.enqueue((JobKind.MAIL, completed.id))
         await self.pool.execute("UPDATE jobs SET dead = true, last_error = '550 mailbox unavailable'")
 
     def wav(self, path: Path) -> bytes:

@@ -451,7 +451,7 @@ class PostgresQueueTests(DatabaseTestCase):
                 raise DeliveryError("not yet", permanent=False)
             finished.callback(None)
 
-        await self.owe((JobKind.MAIL, recording_id))
+        await self.enqueue((JobKind.MAIL, recording_id))
         jobs = Jobs(self.pool)
         backoff = Backoff(first=0.1, jitter=0)
         worker = Worker(reactor, jobs, {JobKind.MAIL: handler}, **{**SETTINGS, "backoff": backoff})
@@ -468,7 +468,7 @@ class PostgresQueueTests(DatabaseTestCase):
         async def handler(_: Job) -> None:
             raise DeliveryError("no such user", permanent=True)
 
-        await self.owe((JobKind.MAIL, uuid4()))
+        await self.enqueue((JobKind.MAIL, uuid4()))
         jobs = Jobs(self.pool)
         worker = Worker(reactor, jobs, {JobKind.MAIL: handler}, **SETTINGS)
         worker.startService()
@@ -520,9 +520,9 @@ class SeveralWorkersTests(DatabaseTestCase):
             return handler
 
         expected = [uuid4() for _ in range(120)]
-        await self.owe(*((JobKind.MAIL, recording_id) for recording_id in expected))
+        await self.enqueue(*((JobKind.MAIL, recording_id) for recording_id in expected))
         self.start_workers([make_handler(number) for number in range(3)], concurrency=3)
-        await until(lambda: len(done) >= len(expected), within=30)
+        await until(lambda: len(done) >= len(expected), timeout=30)
         self.assertEqual(sorted(done), sorted(expected))
         self.assertEqual(used_workers, {0, 1, 2}, "not every worker ran a job")
 
@@ -534,7 +534,7 @@ class SeveralWorkersTests(DatabaseTestCase):
             started.append(job)
             await release
 
-        await self.owe((JobKind.MAIL, uuid4()))
+        await self.enqueue((JobKind.MAIL, uuid4()))
         self.start_workers([slow_handler] * 3, lease=timedelta(seconds=0.6))
         while not await self.pool.query("SELECT 1 FROM jobs WHERE now() > created_at + interval '2 seconds'"):
             await deferLater(reactor, 0.05)

@@ -1,4 +1,4 @@
-"""The files of the journal, through crashes at any byte: no line is left out, and the order stays."""
+"""Tests of voxrec.journal.segments, including crashes at any byte: no line is lost, and the order is retained."""
 
 import errno
 import os
@@ -13,103 +13,103 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.errors import ConfigError
-from voxrec.journal import segments as room
+from voxrec.journal import segments as module
 from voxrec.journal.segments import Line, Segments
 
-# What happens to a journal: lines are appended together; some are applied; the process dies, and what it was about to
-# write is cut off after some bytes; and the file with the position is as old as it can be, or lost.
+# Steps of a journal: append lines; apply some; crash, which cuts off the lines being written; restart without the file
+# of the position; save the position.
 APPEND = st.tuples(st.just("append"), st.integers(1, 4))
 APPLY = st.tuples(st.just("apply"), st.integers(0, 5))
-CRASH = st.tuples(st.just("crash"), st.binary(max_size=12).map(lambda torn: torn.replace(b"\n", b"")))
-FORGET = st.tuples(st.just("forget"), st.none())
+CRASH = st.tuples(st.just("crash"), st.binary(max_size=12).map(lambda partial: partial.replace(b"\n", b"")))
+LOSE_POSITION = st.tuples(st.just("lose position"), st.none())
 SAVE = st.tuples(st.just("save"), st.none())
 
 
 @contextmanager
 def small_segments() -> Iterator[None]:
-    with patch.object(room, "_SEGMENT_SIZE", 20):
+    with patch.object(module, "_SEGMENT_SIZE", 20):
         yield
 
 
-class Crashing(SynchronousTestCase):
+class CrashTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=200)
-    @given(st.lists(st.one_of(APPEND, APPLY, CRASH, FORGET, SAVE), max_size=25))
-    def test_nothing_is_left_out(self, story: list[tuple[str, object]]) -> None:
+    @given(st.lists(st.one_of(APPEND, APPLY, CRASH, LOSE_POSITION, SAVE), max_size=25))
+    def test_no_line_is_lost_in_any_sequence_of_steps(self, steps: list[tuple[str, object]]) -> None:
         directory = Path(self.mktemp())
         with small_segments():
-            self.live_through(story, directory)
+            self.run_steps(steps, directory)
         shutil.rmtree(directory)
 
-    def live_through(self, story: list[tuple[str, object]], directory: Path) -> None:
+    def run_steps(self, steps: list[tuple[str, object]], directory: Path) -> None:
         journal = Segments(directory)
         journal.open()
-        kept: list[bytes] = []
-        applied = saved = 0  # how many of kept
-        for what, detail in story:
-            if what == "append":
-                assert isinstance(detail, int)
-                new = [b"%d" % (len(kept) + n) for n in range(detail)]
+        lines_written: list[bytes] = []
+        applied = saved = 0  # numbers of lines
+        for step, argument in steps:
+            if step == "append":
+                assert isinstance(argument, int)
+                new = [b"%d" % (len(lines_written) + n) for n in range(argument)]
                 journal.append(b"".join(line + b"\n" for line in new))
-                kept += new
-            elif what == "apply":
-                assert isinstance(detail, int)
-                lines = journal.read(8)[:detail]
-                self.assertEqual([line.text for line in lines], kept[applied : applied + len(lines)])
+                lines_written += new
+            elif step == "apply":
+                assert isinstance(argument, int)
+                lines = journal.read(8)[:argument]
+                self.assertEqual([line.text for line in lines], lines_written[applied : applied + len(lines)])
                 if lines:
                     journal.mark_applied(lines[-1].end)
                     applied += len(lines)
-            elif what == "crash":
-                assert isinstance(detail, bytes)
-                os.write(journal._descriptor, detail)
-                journal.close()  # what a dead process does too
+            elif step == "crash":
+                assert isinstance(argument, bytes)
+                os.write(journal._descriptor, argument)
+                journal.close()  # as the end of a process does
                 journal = Segments(directory)
-                left = journal.open()
-                self.assertGreaterEqual(left, len(kept) - applied)
-                self.assertLessEqual(left, len(kept) - saved)
-                applied = len(kept) - left
-            elif what == "save":
+                remaining = journal.open()
+                self.assertGreaterEqual(remaining, len(lines_written) - applied)
+                self.assertLessEqual(remaining, len(lines_written) - saved)
+                applied = len(lines_written) - remaining
+            elif step == "save":
                 journal.save_position()
                 saved = applied
             else:
                 journal.close()
                 (directory / "position").unlink(missing_ok=True)
                 journal = Segments(directory)
-                left = journal.open()
-                self.assertGreaterEqual(left, len(kept) - applied)
-                saved = applied = len(kept) - left
+                remaining = journal.open()
+                self.assertGreaterEqual(remaining, len(lines_written) - applied)
+                saved = applied = len(lines_written) - remaining
         rest: list[Line] = []
         while lines := journal.read(8):
             rest += lines
             journal.mark_applied(lines[-1].end)
-        self.assertEqual([line.text for line in rest], kept[applied:])
+        self.assertEqual([line.text for line in rest], lines_written[applied:])
         journal.close()
 
 
-class Files(SynchronousTestCase):
+class SegmentsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
-        self.journal = self.reopened()
+        self.journal = self.reopen()
 
-    def reopened(self) -> Segments:
+    def reopen(self) -> Segments:
         journal = Segments(self.directory)
-        self.left = journal.open()
+        journal.open()
         self.addCleanup(journal.close)
         return journal
 
     def texts(self) -> list[bytes]:
         return [line.text for line in self.journal.read(1000)]
 
-    def test_only_one_at_a_time(self) -> None:
+    def test_directory_is_locked(self) -> None:
         with self.assertRaisesRegex(ConfigError, "in use"):
             Segments(self.directory).open()
         self.journal.close()
-        self.reopened()
+        self.reopen()
 
-    def test_a_line_longer_than_what_is_read_at_a_time(self) -> None:
+    def test_line_longer_than_the_read_limit(self) -> None:
         self.journal.append(b"x" * 100 + b"\n")
         self.assertEqual([line.text for line in self.journal.read(7)], [b"x" * 100])
 
-    def test_what_was_applied_is_removed_from_the_disk(self) -> None:
+    def test_applied_segments_are_deleted(self) -> None:
         with small_segments():
             for _ in range(10):
                 self.journal.append(b"x" * 30 + b"\n")
@@ -118,28 +118,28 @@ class Files(SynchronousTestCase):
         self.journal.save_position()
         self.assertEqual(len(list(self.directory.glob("*.jsonl"))), 1)
 
-    def test_a_position_that_cannot_be_read(self) -> None:
+    def test_unusable_position_file(self) -> None:
         self.journal.append(b"one\n")
         self.journal.mark_applied(self.journal.read(100)[-1].end)
         self.journal.save_position()
         self.journal.close()
-        for damage in (b"", b"\0\0\0\0", b"1 2 3", b"99 1", b"1 99999"):
-            (self.directory / "position").write_bytes(damage)
-            self.journal = self.reopened()
-            self.assertEqual(self.texts(), [b"one"], damage)
+        for content in (b"", b"\0\0\0\0", b"1 2 3", b"99 1", b"1 99999"):
+            (self.directory / "position").write_bytes(content)
+            self.journal = self.reopen()
+            self.assertEqual(self.texts(), [b"one"], content)
             self.journal.close()
 
-    def test_a_disk_that_fails(self) -> None:
+    def test_failing_disk(self) -> None:
         self.journal.append(b"one\n")
 
-        def half(descriptor: int, data: bytes) -> int:
+        def write_two_bytes(descriptor: int, data: bytes) -> int:
             if len(data) > 2:
-                return real(descriptor, data[:2])
-            raise OSError(errno.ENOSPC, "No space left on device")
+                return write(descriptor, data[:2])
+            raise OSError(errno.ENOSPC, "No space remaining on device")
 
-        real = os.write
+        write = os.write
         for _ in range(2):
-            with patch("os.write", half), self.assertRaises(OSError):
+            with patch("os.write", write_two_bytes), self.assertRaises(OSError):
                 self.journal.append(b"two\n")
         with patch("os.fdatasync", side_effect=OSError(errno.EIO, "Input/output error")), self.assertRaises(OSError):
             self.journal.append(b"three\n")
@@ -150,7 +150,7 @@ class Files(SynchronousTestCase):
             self.journal.mark_applied(lines[-1].end)
         self.assertEqual(found, [b"one", b"two", b"three"])
 
-    def test_setting_aside(self) -> None:
+    def test_rejected_lines_are_appended_to_a_file(self) -> None:
         self.assertEqual(self.journal.reject(b"bad").read_bytes(), b"bad\n")
         self.journal.reject(b"worse")
         self.assertEqual((self.directory / "journal.rejected").read_bytes(), b"bad\nworse\n")

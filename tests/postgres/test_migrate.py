@@ -1,4 +1,4 @@
-"""The tables come to be once, whoever begins, and by whatever form of DSN."""
+"""Tests of voxrec.postgres.migrate."""
 
 from contextlib import closing
 
@@ -16,7 +16,7 @@ from voxrec.errors import StoreUnavailable
 from voxrec.postgres.migrate import MIGRATIONS, migrate, yoyo_uri
 
 
-class Migrating(TestCase):
+class MigrateTests(TestCase):
     def setUp(self) -> None:
         self.database = Identifier("migrating")
         cluster()
@@ -24,59 +24,59 @@ class Migrating(TestCase):
         self.addCleanup(administer, SQL("DROP DATABASE {} WITH (FORCE)").format(self.database))
         self.dsn = cluster().dsn("migrating")
 
-    def ask(self, sql: str) -> list[tuple[object, ...]]:
+    def query(self, sql: str) -> list[tuple[object, ...]]:
         with closing(psycopg2.connect(self.dsn)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
     def tables(self) -> set[object]:
-        return {name for (name,) in self.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+        return {name for (name,) in self.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
 
-    def test_twice_is_as_good_as_once(self) -> None:
+    def test_second_run_changes_nothing(self) -> None:
         migrate(self.dsn)
         migrate(self.dsn)
         self.assertLessEqual({"profiles", "profile_numbers", "recordings", "jobs"}, self.tables())
 
-    async def test_several_at_once(self) -> None:
+    async def test_concurrent_runs(self) -> None:
         await gatherResults([deferToThread(migrate, self.dsn) for _ in range(4)])
         self.assertIn("recordings", self.tables())
 
-    def test_a_url(self) -> None:
+    def test_dsn_in_the_form_of_a_uri(self) -> None:
         given = parse_dsn(self.dsn)
         host = given["host"].replace("/", "%2F")
         migrate(f"postgresql://{given['user']}@{host}/{given['dbname']}")
         self.assertIn("jobs", self.tables())
 
-    def test_a_lock_that_a_killed_process_left(self) -> None:
-        get_backend(yoyo_uri(self.dsn)).connection.close()  # this makes the table, before anything else
-        self.ask("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
+    def test_lock_of_a_killed_process_is_broken(self) -> None:
+        get_backend(yoyo_uri(self.dsn)).connection.close()  # creates yoyo's tables
+        self.query("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
         migrate(self.dsn)
         self.assertIn("jobs", self.tables())
 
-    def test_there_is_a_way_back(self) -> None:
+    def test_rollback_of_all_migrations(self) -> None:
         migrate(self.dsn)
         with get_backend(yoyo_uri(self.dsn)) as backend:
             backend.rollback_migrations(backend.to_rollback(read_migrations(str(MIGRATIONS))))
         self.assertNotIn("profiles", self.tables())
-        self.assertEqual(self.ask("SELECT proname FROM pg_proc WHERE proname LIKE 'voxrec%'"), [])
+        self.assertEqual(self.query("SELECT proname FROM pg_proc WHERE proname LIKE 'voxrec%'"), [])
 
-    def test_recordings_of_before_are_found_by_their_metadata(self) -> None:
+    def test_metadata_of_existing_recordings_are_indexed(self) -> None:
         def before(names: list[str]) -> MigrationList:
             return MigrationList(each for each in read_migrations(str(MIGRATIONS)) if each.id not in names)
 
         with get_backend(yoyo_uri(self.dsn)) as backend:
             backend.apply_migrations(backend.to_apply(before(["0013.pages"])))
-        self.ask("""
+        self.query("""
             INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, legal_hold, created_at,
                                     updated_at)
             SELECT gen_random_uuid(), gen_random_uuid(), 'failed', 'wav', 1, '[]', given, false, now(), now()
             FROM (VALUES ('{}'::jsonb), ('{"a": [1, 2], "b": {"c": 1}}')) AS metadata (given)
         """)
         migrate(self.dsn)
-        kept = self.ask("SELECT DISTINCT metadata::text FROM recording_marks JOIN recordings ON id = recording_id")
+        kept = self.query("SELECT DISTINCT metadata::text FROM recording_marks JOIN recordings ON id = recording_id")
         self.assertEqual(kept, [('{"a": [1, 2], "b": {"c": 1}}',)])
-        self.assertEqual(self.ask("SELECT count(*) FROM recording_marks"), [(5,)])
+        self.assertEqual(self.query("SELECT count(*) FROM recording_marks"), [(5,)])
 
-    def test_nobody_there(self) -> None:
+    def test_unreachable_server(self) -> None:
         with self.assertRaises(StoreUnavailable):
             migrate("host=/nowhere dbname=x")

@@ -1,4 +1,4 @@
-"""Profiles and Recordings for tests, each complete and unlike the next."""
+"""Profiles and Recordings for tests, each with an id of its own."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,11 +13,11 @@ def later(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def profile(**given: Any) -> Profile:
-    return Profile(**{"id": uuid4(), "created_at": NOON, "updated_at": NOON, **given})
+def profile(**fields: Any) -> Profile:
+    return Profile(**{"id": uuid4(), "created_at": NOON, "updated_at": NOON, **fields})
 
 
-def recording(**given: Any) -> Recording:
+def recording(**fields: Any) -> Recording:
     defaults = {
         "id": uuid4(),
         "profile_id": uuid4(),
@@ -25,4 +25,4 @@ def recording(**given: Any) -> Recording:
         "created_at": NOON,
         "updated_at": NOON,
     }
-    return Recording(**{**defaults, **given})
+    return Recording(**{**defaults, **fields})

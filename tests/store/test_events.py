@@ -1,4 +1,4 @@
-"""What happens, in order: by triggers, from the queue, and under transactions that overtake each other."""
+"""Tests of voxrec.store.events: events of triggers, of the queue, and their order under concurrent transactions."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,7 +21,7 @@ from voxrec.store.events import EVENTS_CHANNEL, GATHER_DELAY, CallEvent, EventQu
 from voxrec.store.recordings import Recordings
 
 
-def news(type_: EventType = EventType.CALL_STARTED, seconds: float = 0, **fields: Any) -> CallEvent:
+def call_event(type_: EventType = EventType.CALL_STARTED, seconds: float = 0, **fields: Any) -> CallEvent:
     call = Call(
         id=uuid4(), profile_id=uuid4(), state=CallState.PLACING, age=0.0, to="+49301", started_at=NOON, **fields
     )
@@ -34,100 +34,103 @@ class EventsTests(DatabaseTestCase):
         self.events = Events(self.pool)
         self.recordings = Recordings(self.pool)
 
-    async def told(self) -> list[tuple[str, UUID]]:
+    async def types_and_ids(self) -> list[tuple[str, UUID]]:
         return [(event.type.value, UUID(event.data["id"])) for event in await self.events.after(0, 100)]
 
-    async def test_what_calls_tell(self) -> None:
-        given = [news(EventType.CALL_STARTED), news(EventType.CALL_ENDED, 3, hangup_cause=17, from_="+4930")]
-        await self.events.append(given)
+    async def test_appended_events(self) -> None:
+        events = [
+            call_event(EventType.CALL_STARTED),
+            call_event(EventType.CALL_ENDED, 3, hangup_cause=17, from_="+4930"),
+        ]
+        await self.events.append(events)
         first, second = await self.events.after(0, 10)
         self.assertLess(first.id, second.id)
-        self.assertEqual((first.type, first.at, first.profile_id), ("call.started", NOON, given[0].profile_id))
+        self.assertEqual((first.type, first.at, first.profile_id), ("call.started", NOON, events[0].profile_id))
         self.assertEqual(second.at, NOON + timedelta(seconds=3))
-        self.assertEqual(msgspec.convert(second.data, Call), given[1].data)
+        self.assertEqual(msgspec.convert(second.data, Call), events[1].data)
         self.assertEqual(await self.events.after(first.id, 10), [second])
         self.assertEqual(await self.events.after(0, 1), [first])
         self.assertEqual(await self.events.retained_range(), RetainedRange(first.id, second.id))
 
-    async def test_nothing_yet(self) -> None:
+    async def test_empty_table(self) -> None:
         self.assertEqual(await self.events.retained_range(), RetainedRange(0, 0))
         self.assertEqual(await self.events.after(0, 10), [])
 
-    async def test_the_way_of_a_recording(self) -> None:
+    async def test_events_of_a_recording(self) -> None:
         one = recording(call_id=uuid4(), started_at=NOON)
         await self.recordings.record(one)
         for state in (RecordingState.PAUSED, RecordingState.RECORDING, RecordingState.PROCESSING):
             one = msgspec.structs.replace(one, state=state, updated_at=one.updated_at + timedelta(seconds=1))
             await self.recordings.record(one)
-            await self.recordings.record(one)  # said again: nothing happens
+            await self.recordings.record(one)  # repeated: no event
         await self.recordings.complete(
             msgspec.structs.replace(one, state=RecordingState.COMPLETED, duration=2.5, size=7)
         )
         await self.recordings.delete(one.id)
-        told = await self.events.after(0, 100)
-        words = ("started", "paused", "resumed", "processing", "completed", "deleted")
-        self.assertEqual([event.type for event in told], [f"recording.{word}" for word in words])
-        self.assertEqual({event.profile_id for event in told}, {one.profile_id})
-        data = told[4].data
+        events = await self.events.after(0, 100)
+        names = ("started", "paused", "resumed", "processing", "completed", "deleted")
+        self.assertEqual([event.type for event in events], [f"recording.{name}" for name in names])
+        self.assertEqual({event.profile_id for event in events}, {one.profile_id})
+        data = events[4].data
         self.assertEqual((data["id"], data["callId"]), (str(one.id), str(one.call_id)))
         self.assertEqual((data["state"], data["duration"], data["size"]), ("completed", 2.5, 7))
         self.assertEqual(msgspec.convert(data["startedAt"], type(NOON)), one.started_at)
         self.assertNotIn("from", data)
 
-    async def test_other_ends_of_a_recording(self) -> None:
+    async def test_failed_and_absent_recordings(self) -> None:
         for state in (RecordingState.FAILED, RecordingState.ABSENT):
             one = await self.recordings.create(recording(state=RecordingState.PENDING))
             await self.recordings.complete(msgspec.structs.replace(one, state=state))
-        types = [type_ for type_, _ in await self.told()]
+        types = [type_ for type_, _ in await self.types_and_ids()]
         ends = ["recording.failed", "recording.pending", "recording.absent"]
         self.assertEqual(types, ["recording.pending", *ends])
 
-    async def test_what_changes_no_state_is_no_event(self) -> None:
+    async def test_change_of_other_fields_is_no_event(self) -> None:
         one = await self.recordings.create(recording(state=RecordingState.COMPLETED))
         await self.recordings.update(one.id, lambda old: msgspec.structs.replace(old, legal_hold=True))
-        self.assertEqual(await self.told(), [("recording.completed", one.id)])
+        self.assertEqual(await self.types_and_ids(), [("recording.completed", one.id)])
 
-    async def test_what_is_rolled_back_did_not_happen(self) -> None:
+    async def test_rolled_back_change_is_no_event(self) -> None:
         async def work(transaction: Transaction) -> None:
             await transaction.execute("DELETE FROM recordings")
             raise ZeroDivisionError
 
         one = await self.recordings.create(recording(state=RecordingState.COMPLETED))
         await self.assertFailure(Deferred.fromCoroutine(self.pool.transaction(work)), ZeroDivisionError)
-        self.assertEqual(await self.told(), [("recording.completed", one.id)])
+        self.assertEqual(await self.types_and_ids(), [("recording.completed", one.id)])
 
-    async def test_a_reader_never_meets_a_gap_that_is_filled_later(self) -> None:
-        """The first of two takes its id and dawdles; the second one's event must not be seen before it."""
+    async def test_ids_become_visible_in_order(self) -> None:
+        """While the transaction with the lower id is open, the event of the other one must not be visible."""
         first, second = psycopg2.connect(self.dsn), psycopg2.connect(self.dsn)
         self.addCleanup(first.close)
         self.addCleanup(second.close)
         tell = "SELECT voxrec_event('call.started', now(), NULL, %s::jsonb)"
         first.cursor().execute(tell, ('{"n": 1}',))
-        overtaking = Deferred.fromCoroutine(self.overtake(tell))
+        second_event = Deferred.fromCoroutine(self.append_second(tell))
         await deferLater(reactor, 0.3)
         self.assertEqual(await self.events.after(0, 10), [])
-        self.assertNoResult(overtaking)
+        self.assertNoResult(second_event)
         first.commit()
-        await overtaking
+        await second_event
         self.assertEqual([event.data["n"] for event in await self.events.after(0, 10)], [1, 2])
 
-    async def overtake(self, tell: str) -> None:
+    async def append_second(self, tell: str) -> None:
         await self.pool.execute(tell, ('{"n": 2}',))
 
-    async def test_a_change_holds_nobody_up_before_its_commit(self) -> None:
-        """A long transaction that has changed a Recording gets its event at the end, behind those told meanwhile."""
+    async def test_open_transaction_does_not_delay_others(self) -> None:
+        """A trigger inserts at the commit, after the events that were inserted during the transaction."""
         one = await self.recordings.create(recording(state=RecordingState.COMPLETED))
 
         async def work(transaction: Transaction) -> None:
             await transaction.execute("DELETE FROM recordings WHERE id = %s", (one.id,))
-            await self.events.append([news()])  # another connection, at once
+            await self.events.append([call_event()])  # on another connection, without waiting
 
         await self.pool.transaction(work)
-        types = [type_ for type_, _ in await self.told()]
+        types = [type_ for type_, _ in await self.types_and_ids()]
         self.assertEqual(types, ["recording.completed", "call.started", "recording.deleted"])
 
-    async def test_the_old_are_forgotten_but_for_the_last(self) -> None:
-        await self.events.append([news() for _ in range(5)])
+    async def test_deleting_old_events_retains_the_newest_of_them(self) -> None:
+        await self.events.append([call_event() for _ in range(5)])
         ids = [event.id for event in await self.events.after(0, 10)]
         self.assertEqual(await self.events.delete_older_than(timedelta(days=7)), 0)
         await self.pool.execute("UPDATE events SET stored_at = now() - interval '8 days' WHERE id <= %s", (ids[2],))
@@ -135,112 +138,112 @@ class EventsTests(DatabaseTestCase):
         self.assertEqual(await self.events.retained_range(), RetainedRange(ids[2], ids[4]))
         self.assertEqual(await self.events.delete_older_than(timedelta(days=7)), 0)
 
-    async def test_everybody_is_told(self) -> None:
-        heard: list[str] = []
+    async def test_notification(self) -> None:
+        payloads: list[str] = []
         ready: Deferred[None] = Deferred()
-        listener = Listener(reactor, self.dsn, {EVENTS_CHANNEL: heard.append}, lambda: ready.callback(None))
+        listener = Listener(reactor, self.dsn, {EVENTS_CHANNEL: payloads.append}, lambda: ready.callback(None))
         listener.startService()
         await ready
         await self.recordings.create(recording())
-        await until(lambda: heard == [""])
-        await self.events.append([news(), news()])
-        await until(lambda: heard == ["", ""])
+        await until(lambda: payloads == [""])
+        await self.events.append([call_event(), call_event()])
+        await until(lambda: payloads == ["", ""])
         await listener.stopService()
 
 
-class ShakyEvents:
-    """Takes what it is told, unless it is down."""
+class FakeEventSink:
+    """A sink that fails on demand."""
 
     def __init__(self) -> None:
-        self.down = False
-        self.broken = False
-        self.answer: Deferred[None] | None = None
+        self.unavailable = False
+        self.raises = False
+        self.delay: Deferred[None] | None = None
         self.batches: list[list[CallEvent]] = []
 
-    async def append(self, given: Sequence[CallEvent]) -> None:
-        if self.answer is not None:
-            await self.answer
-        if self.broken:
+    async def append(self, events: Sequence[CallEvent]) -> None:
+        if self.delay is not None:
+            await self.delay
+        if self.raises:
             raise ZeroDivisionError
-        if self.down:
-            raise StoreUnavailable("down")
-        self.batches.append(list(given))
+        if self.unavailable:
+            raise StoreUnavailable("unavailable")
+        self.batches.append(list(events))
 
 
 class EventQueueTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.events = ShakyEvents()
+        self.events = FakeEventSink()
         self.dropped: list[int] = []
         self.queue = EventQueue(self.clock, self.events, self.dropped.append, limit=3)
 
-    def tell(self, count: int) -> list[CallEvent]:
-        given = [news() for _ in range(count)]
-        for each in given:
+    def append(self, count: int) -> list[CallEvent]:
+        events = [call_event() for _ in range(count)]
+        for each in events:
             self.queue.append(each)
-        return given
+        return events
 
-    def test_what_is_told_together_is_written_together(self) -> None:
-        given = self.tell(3)
+    def test_events_are_inserted_together(self) -> None:
+        events = self.append(3)
         self.assertEqual(self.events.batches, [])
         self.clock.advance(GATHER_DELAY)
-        self.assertEqual(self.events.batches, [given])
-        later = self.tell(1)
+        self.assertEqual(self.events.batches, [events])
+        later = self.append(1)
         self.clock.advance(GATHER_DELAY)
-        self.assertEqual(self.events.batches, [given, later])
+        self.assertEqual(self.events.batches, [events, later])
         self.assertEqual(len(self.queue), 0)
 
-    def test_it_waits_for_postgresql(self) -> None:
-        self.events.down = True
-        given = self.tell(2)
+    def test_retry_while_postgresql_is_unavailable(self) -> None:
+        self.events.unavailable = True
+        events = self.append(2)
         self.clock.pump([0, 1, 1])
-        given += self.tell(1)
-        self.events.down = False
+        events += self.append(1)
+        self.events.unavailable = False
         self.clock.advance(1)
-        self.assertEqual(self.events.batches, [given])
+        self.assertEqual(self.events.batches, [events])
         self.assertEqual(self.dropped, [])
 
-    def test_it_is_bounded(self) -> None:
-        self.events.down = True
-        given = self.tell(5)
+    def test_full_queue_drops_the_oldest(self) -> None:
+        self.events.unavailable = True
+        events = self.append(5)
         self.clock.pump([0, 1])
         self.assertEqual((len(self.queue), sum(self.dropped)), (3, 2))
-        self.events.down = False
+        self.events.unavailable = False
         self.clock.advance(1)
-        self.assertEqual(self.events.batches, [given[2:]])
+        self.assertEqual(self.events.batches, [events[2:]])
 
-    def test_what_is_being_written_is_not_dropped(self) -> None:
-        self.events.answer = Deferred()
-        given = self.tell(2)
+    def test_events_being_inserted_are_not_dropped(self) -> None:
+        self.events.delay = Deferred()
+        events = self.append(2)
         self.clock.advance(GATHER_DELAY)
-        given += self.tell(3)
+        events += self.append(3)
         self.assertEqual(self.dropped, [1, 1])
-        answer, self.events.answer = self.events.answer, None
-        answer.callback(None)
-        self.assertEqual(self.events.batches, [given[:2], given[4:]])
+        delay, self.events.delay = self.events.delay, None
+        delay.callback(None)
+        self.assertEqual(self.events.batches, [events[:2], events[4:]])
 
-    def test_a_defect_does_not_last(self) -> None:
-        self.events.broken = True
-        self.tell(2)
+    def test_unexpected_error_drops_the_queue(self) -> None:
+        self.events.raises = True
+        self.append(2)
         self.clock.advance(GATHER_DELAY)
         self.assertEqual(self.dropped, [2])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.events.broken = False
-        given = self.tell(1)
+        self.events.raises = False
+        events = self.append(1)
         self.clock.advance(GATHER_DELAY)
-        self.assertEqual(self.events.batches, [given])
+        self.assertEqual(self.events.batches, [events])
 
-    def test_stopping_writes_the_rest(self) -> None:
-        given = self.tell(2)
+    def test_stop_inserts_the_rest(self) -> None:
+        events = self.append(2)
         stopped = self.queue.stopService()
         self.clock.advance(GATHER_DELAY)
         self.successResultOf(stopped)
-        self.assertEqual(self.events.batches, [given])
+        self.assertEqual(self.events.batches, [events])
         self.successResultOf(self.queue.stopService())
 
-    def test_stopping_does_not_wait_for_ever(self) -> None:
-        self.events.down = True
-        self.tell(2)
+    def test_stop_does_not_wait_forever(self) -> None:
+        self.events.unavailable = True
+        self.append(2)
         self.clock.advance(GATHER_DELAY)
         stopped = self.queue.stopService()
         self.clock.pump([1] * 5)

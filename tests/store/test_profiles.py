@@ -1,4 +1,4 @@
-"""Profiles: what is stored comes back, and a number belongs to one of them."""
+"""Tests of voxrec.store.profiles."""
 
 from functools import partial
 from uuid import UUID, uuid4
@@ -37,59 +37,59 @@ FULL = profile(
 
 
 async def add_prompt(pool: Pool) -> None:
-    """The announcement that FULL plays."""
+    """Create the prompt that FULL plays."""
     assert FULL.record_prompt_custom_id is not None
     await Prompts(pool).create(Prompt(id=FULL.record_prompt_custom_id, created_at=NOON, updated_at=NOON))
 
 
-def play_one_that_is_gone(old: Profile) -> Profile:
-    """As if the prompt were deleted after somebody had seen that it is there."""
+def play_deleted_prompt(old: Profile) -> Profile:
+    """Set a prompt that does not exist, as if it was deleted after it had been checked."""
     return msgspec.structs.replace(old, record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=uuid4())
 
 
-def noted(stored: Profile) -> AuditEntry:
-    """What REST has written down beside a change."""
+def audit_entry(stored: Profile) -> AuditEntry:
+    """Return the audit entry of a change."""
     return AuditEntry(
         id=uuid4(), created_at=NOON, who="somebody", token_id=None, address="", method="POST", path="/profiles",
         kind="profile", target_id=stored.id, outcome=AuditOutcome.DONE, status=200, fields=("name",),
     )  # fmt: skip
 
 
-class AtOnce(DatabaseTestCase):
-    """Changes that are a single statement, with their audit entry."""
+class SingleStatementTests(DatabaseTestCase):
+    """Changes that are a single statement with their audit entry."""
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = Profiles(self.pool)
-        self.along = TransactionHook(audit_entry=noted)
+        self.hook = TransactionHook(audit_entry=audit_entry)
 
     async def entries(self) -> list[UUID | None]:
         return [entry.target_id for entry in await Audit(self.pool).page()]
 
-    async def test_a_creation_and_its_entry(self) -> None:
-        given = profile(name="1", metadata={"a": 1e5})
-        self.assertEqual(await self.profiles.create(given, self.along), given)
-        self.assertEqual(await self.profiles.get(given.id), given)
-        self.assertEqual(await self.entries(), [given.id])
+    async def test_create_with_an_audit_entry(self) -> None:
+        new = profile(name="1", metadata={"a": 1e5})
+        self.assertEqual(await self.profiles.create(new, self.hook), new)
+        self.assertEqual(await self.profiles.get(new.id), new)
+        self.assertEqual(await self.entries(), [new.id])
         with self.assertRaises(Conflict) as caught:
-            await self.profiles.create(given, self.along)
+            await self.profiles.create(new, self.hook)
         self.assertEqual([fault.field for fault in caught.exception.field_errors], ["id"])
-        self.assertEqual(await self.entries(), [given.id])
+        self.assertEqual(await self.entries(), [new.id])
 
-    async def test_a_change_and_its_entry(self) -> None:
+    async def test_update_with_an_audit_entry(self) -> None:
         known = await self.profiles.create(profile(numbers=("+491",)))
         change = partial(msgspec.structs.replace, name="2")
-        changed = await self.profiles.update(known.id, change, self.along)
+        changed = await self.profiles.update(known.id, change, self.hook)
         self.assertEqual(changed, change(known))
         self.assertEqual(await self.profiles.get(known.id), changed)
         self.assertEqual(await self.entries(), [known.id])
         with self.assertRaises(NotFound):
-            await self.profiles.update(uuid4(), change, self.along)
+            await self.profiles.update(uuid4(), change, self.hook)
         with self.assertRaises(InvalidInput):
-            await self.profiles.update(known.id, play_one_that_is_gone, self.along)
+            await self.profiles.update(known.id, play_deleted_prompt, self.hook)
         self.assertEqual(await self.entries(), [known.id])
 
-    async def test_no_change_is_lost_where_many_come_at_once(self) -> None:
+    async def test_concurrent_updates_are_all_applied(self) -> None:
         known = await self.profiles.create(profile(name="", numbers=("+491",)))
 
         def change(old: Profile) -> Profile:
@@ -100,9 +100,7 @@ class AtOnce(DatabaseTestCase):
 
         await gatherResults(
             [
-                Deferred.fromCoroutine(
-                    self.profiles.update(known.id, change if number % 4 == 0 else rename, self.along)
-                )
+                Deferred.fromCoroutine(self.profiles.update(known.id, change if number % 4 == 0 else rename, self.hook))
                 for number in range(20)
             ]
         )
@@ -111,29 +109,29 @@ class AtOnce(DatabaseTestCase):
         self.assertEqual(await self.entries(), [known.id] * 20)
 
 
-class Storing(DatabaseTestCase):
+class ProfilesTests(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = Profiles(self.pool)
         await add_prompt(self.pool)
 
-    async def test_every_field_comes_back(self) -> None:
+    async def test_every_field_is_stored(self) -> None:
         least = profile()
-        for given in (FULL, least):
-            self.assertEqual(await self.profiles.create(given), given)
-            self.assertEqual(await self.profiles.get(given.id), given)
+        for new in (FULL, least):
+            self.assertEqual(await self.profiles.create(new), new)
+            self.assertEqual(await self.profiles.get(new.id), new)
 
-    async def test_an_unknown_one(self) -> None:
-        nobody = uuid4()
+    async def test_unknown_profile(self) -> None:
+        unknown = uuid4()
         for attempt in (
-            self.profiles.get(nobody),
-            self.profiles.delete(nobody),
-            self.profiles.update(nobody, lambda known: known),
+            self.profiles.get(unknown),
+            self.profiles.delete(unknown),
+            self.profiles.update(unknown, lambda known: known),
         ):
-            with self.assertRaisesRegex(NotFound, str(nobody)):
+            with self.assertRaisesRegex(NotFound, str(unknown)):
                 await attempt
 
-    async def test_everything_in_use_is_named_at_once(self) -> None:
+    async def test_all_collisions_are_reported(self) -> None:
         await self.profiles.create(FULL)
         other = msgspec.structs.replace(FULL, numbers=("+4930100", "+4930300", "+4930200"))
         with self.assertRaises(Conflict) as caught:
@@ -148,7 +146,7 @@ class Storing(DatabaseTestCase):
         )
         self.assertEqual(await self.profiles.all(), [FULL])
 
-    async def test_two_that_want_the_same_numbers_at_once(self) -> None:
+    async def test_concurrent_creations_with_the_same_numbers(self) -> None:
         one = profile(numbers=("+491", "+492", "+493"))
         two = profile(numbers=("+493", "+492", "+491"))
         results = await DeferredList(
@@ -156,11 +154,11 @@ class Storing(DatabaseTestCase):
         )
         self.assertEqual(sorted(success for success, _ in results), [False, True])
 
-    async def test_what_cannot_be_stored(self) -> None:
+    async def test_value_that_cannot_be_stored(self) -> None:
         with self.assertRaises(InvalidInput):
             await self.profiles.create(profile(name="\0"))
 
-    async def test_a_change(self) -> None:
+    async def test_update(self) -> None:
         await self.profiles.create(FULL)
 
         def change(old: Profile) -> Profile:
@@ -173,9 +171,9 @@ class Storing(DatabaseTestCase):
         self.assertEqual((changed.id, changed.created_at), (FULL.id, FULL.created_at))
         self.assertEqual(changed.numbers, ("+4930300", "+4930200"))
         self.assertEqual(await self.profiles.get(FULL.id), changed)
-        await self.profiles.create(profile(numbers=("+4930100",)))  # is free again
+        await self.profiles.create(profile(numbers=("+4930100",)))  # the number is free again
 
-    async def test_a_change_of_mind(self) -> None:
+    async def test_change_that_raises_stores_nothing(self) -> None:
         await self.profiles.create(FULL)
 
         def change(_: Profile) -> Profile:
@@ -187,7 +185,7 @@ class Storing(DatabaseTestCase):
             await self.profiles.delete(FULL.id, change)  # type: ignore[arg-type]
         self.assertEqual(await self.profiles.get(FULL.id), FULL)
 
-    async def test_a_change_to_a_number_in_use(self) -> None:
+    async def test_update_with_a_number_in_use(self) -> None:
         await self.profiles.create(FULL)
         other = await self.profiles.create(profile(numbers=("+4930900",)))
         with self.assertRaises(Conflict) as caught:
@@ -197,7 +195,7 @@ class Storing(DatabaseTestCase):
         self.assertEqual([fault.field for fault in caught.exception.field_errors], ["numbers"])
         self.assertEqual(await self.profiles.get(other.id), other)
 
-    async def test_changes_at_once_see_each_other(self) -> None:
+    async def test_concurrent_updates_see_each_other(self) -> None:
         await self.profiles.create(profile(id=FULL.id, retention_days=1))
 
         def count(old: Profile) -> Profile:
@@ -208,19 +206,19 @@ class Storing(DatabaseTestCase):
         final = await self.profiles.get(FULL.id)
         self.assertEqual((final.retention_days, final.numbers), (9, ("+499",)))
 
-    async def test_a_removal_frees_its_numbers(self) -> None:
+    async def test_delete_releases_the_numbers(self) -> None:
         await self.profiles.create(FULL)
         await self.profiles.delete(FULL.id)
         self.assertEqual(await self.profiles.all(), [])
         await self.profiles.create(profile(numbers=FULL.numbers))
 
 
-class Listing(DatabaseTestCase):
+class PageTests(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.profiles = Profiles(self.pool)
         await add_prompt(self.pool)
-        # Two of each moment, so that the id has to decide.
+        # Two were created at the same time, so that the id determines their order.
         self.ten = [profile(id=UUID(int=n), created_at=later(n // 2), numbers=(f"+4930{n}",)) for n in range(10)]
         for each in self.ten:
             await self.profiles.create(each)
@@ -235,7 +233,7 @@ class Listing(DatabaseTestCase):
             self.assertEqual([each for page in pages for each in page], self.newest_first)
             self.assertTrue(all(len(page) <= size for page in pages))
 
-    async def test_a_page_is_steady_while_others_come(self) -> None:
+    async def test_new_profiles_do_not_shift_a_page(self) -> None:
         first = await self.profiles.page(limit=4)
         await self.profiles.create(profile(created_at=later(100)))
         await self.profiles.delete(first[-1].id)
@@ -258,12 +256,12 @@ class Listing(DatabaseTestCase):
         ):
             self.assertEqual(await self.profiles.page(wanted), [])
 
-    async def test_some(self) -> None:
+    async def test_get_many(self) -> None:
         wanted = [self.ten[3].id, uuid4(), self.ten[7].id]
         found = await self.profiles.get_many(wanted)
         self.assertEqual({each.id for each in found}, {self.ten[3].id, self.ten[7].id})
         self.assertEqual(await self.profiles.get_many([]), [])
 
-    async def test_the_order_is_that_of_python(self) -> None:
+    async def test_microseconds_are_stored(self) -> None:
         self.assertEqual(NOON.microsecond, 123456)
         self.assertEqual((await self.profiles.get(UUID(int=1))).created_at, NOON)

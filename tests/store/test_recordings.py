@@ -1,4 +1,4 @@
-"""Recordings: what the calls say never goes backwards, and what users set is never overwritten."""
+"""Tests of voxrec.store.recordings."""
 
 import json
 import re
@@ -20,8 +20,8 @@ from voxrec.errors import Conflict, InvalidInput, NotFound
 from voxrec.model import JobKind, Recording, RecordingState, SideVerdict, TimelineEntry, Verdict
 from voxrec.postgres.pool import Pool
 from voxrec.postgres.statement import Row
-from voxrec.store import metadata_index as room
-from voxrec.store import recordings as ways
+from voxrec.store import metadata_index
+from voxrec.store import recordings as module
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
@@ -62,35 +62,35 @@ class RecordingsTestCase(DatabaseTestCase):
         self.recordings = Recordings(self.pool)
         self.jobs = Jobs(self.pool)
 
-    async def kinds_owed(self, of: UUID) -> list[JobKind]:
+    async def enqueued_kinds(self, of: UUID) -> list[JobKind]:
         return [job.kind for job in await self.jobs.page(JobFilter(recording_id=of))]
 
 
-class Storing(RecordingsTestCase):
-    async def test_every_field_comes_back(self) -> None:
-        for given in (FULL, recording()):
-            self.assertEqual(await self.recordings.create(given), given)
-            self.assertEqual(await self.recordings.get(given.id), given)
+class RecordingsTests(RecordingsTestCase):
+    async def test_every_field_is_stored(self) -> None:
+        for new in (FULL, recording()):
+            self.assertEqual(await self.recordings.create(new), new)
+            self.assertEqual(await self.recordings.get(new.id), new)
 
-    async def test_an_id_in_use(self) -> None:
+    async def test_id_in_use(self) -> None:
         await self.recordings.create(FULL)
         with self.assertRaises(Conflict) as caught:
             await self.recordings.create(recording(id=FULL.id))
         self.assertEqual([fault.field for fault in caught.exception.field_errors], ["id"])
 
-    async def test_an_unknown_one(self) -> None:
-        nobody = uuid4()
+    async def test_unknown_recording(self) -> None:
+        unknown = uuid4()
         for attempt in (
-            self.recordings.get(nobody),
-            self.recordings.delete(nobody),
-            self.recordings.update(nobody, lambda known: known),
-            self.recordings.complete(recording(id=nobody), [JobKind.MAIL]),
+            self.recordings.get(unknown),
+            self.recordings.delete(unknown),
+            self.recordings.update(unknown, lambda known: known),
+            self.recordings.complete(recording(id=unknown), [JobKind.MAIL]),
         ):
-            with self.assertRaisesRegex(NotFound, str(nobody)):
+            with self.assertRaisesRegex(NotFound, str(unknown)):
                 await attempt
-        self.assertEqual(await self.kinds_owed(nobody), [])
+        self.assertEqual(await self.enqueued_kinds(unknown), [])
 
-    async def test_a_change_and_a_removal(self) -> None:
+    async def test_update_and_delete(self) -> None:
         await self.recordings.create(FULL)
         changed = await self.recordings.update(
             FULL.id, lambda old: msgspec.structs.replace(old, legal_hold=False, updated_at=later(5))
@@ -107,7 +107,7 @@ class Storing(RecordingsTestCase):
         with self.assertRaises(NotFound):
             await self.recordings.get(FULL.id)
 
-    async def test_those_whose_time_is_over(self) -> None:
+    async def test_expired(self) -> None:
         over = await self.recordings.create(recording(expires_at=later(10)))
         await self.recordings.create(recording(expires_at=later(10), legal_hold=True))
         await self.recordings.create(recording(expires_at=later(11)))
@@ -115,7 +115,7 @@ class Storing(RecordingsTestCase):
         self.assertEqual(await self.recordings.expired(later(10)), [over])
 
 
-class Listing(RecordingsTestCase):
+class PageTests(RecordingsTestCase):
     async def test_pages(self) -> None:
         ten = [recording(id=UUID(int=n), created_at=later(n // 2)) for n in range(10)]
         for each in ten:
@@ -129,7 +129,7 @@ class Listing(RecordingsTestCase):
         await self.recordings.create(FULL)
         for n in range(3):
             await self.recordings.create(recording(created_at=later(-n - 1)))
-        for wanted in (
+        for filters in (
             RecordingFilter(profile_id=FULL.profile_id),
             RecordingFilter(states=[RecordingState.COMPLETED, RecordingState.FAILED]),
             RecordingFilter(from_="+493012345"),
@@ -139,17 +139,17 @@ class Listing(RecordingsTestCase):
             RecordingFilter(metadata={"case": 17}),
             RecordingFilter(metadata={"tags": ["b"]}, states=[RecordingState.COMPLETED]),
         ):
-            self.assertEqual(await self.recordings.page(wanted), [FULL], wanted)
-        for wanted in (
+            self.assertEqual(await self.recordings.page(filters), [FULL], filters)
+        for filters in (
             RecordingFilter(profile_id=uuid4()),
             RecordingFilter(metadata={"case": "17"}),
             RecordingFilter(since=NOON, until=NOON),
         ):
-            self.assertEqual(await self.recordings.page(wanted), [], wanted)
+            self.assertEqual(await self.recordings.page(filters), [], filters)
         self.assertEqual(len(await self.recordings.page(RecordingFilter(metadata={}))), 4)
 
-    async def test_filters_together_in_pages_of_any_length(self) -> None:
-        """Whichever way PostgreSQL is led, the list is the same."""
+    async def test_combined_filters(self) -> None:
+        """The result does not depend on the index that is used."""
         profiles = [uuid4() for _ in range(3)]
         states = (RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT)
         made = [
@@ -174,28 +174,28 @@ class Listing(RecordingsTestCase):
             ({}, {"tags": [3]}, {"site": {"city": "Hamburg"}, "tags": [3, "all"]}),
             (None, later(-10)),
         )
-        for number, (profile_id, only, wanted_states, from_, metadata, until) in enumerate(choices):
-            self.patch(ways, "_MAX_INDEX_ENTRIES", (10_000, 6)[number % 2])
-            wanted = RecordingFilter(
-                profile_id=profile_id, states=wanted_states, from_=from_, metadata=metadata, until=until
+        for number, (profile_id, only, filtered_states, from_, metadata, until) in enumerate(choices):
+            self.patch(module, "_MAX_INDEX_ENTRIES", (10_000, 6)[number % 2])
+            filters = RecordingFilter(
+                profile_id=profile_id, states=filtered_states, from_=from_, metadata=metadata, until=until
             )
             expected = [
                 each
                 for each in made
                 if (profile_id is None or each.profile_id == profile_id)
                 and (only is None or each.profile_id in only)
-                and (not wanted_states or each.state in wanted_states)
+                and (not filtered_states or each.state in filtered_states)
                 and (from_ is None or each.from_ == from_)
                 and ("tags" not in metadata or 3 in each.metadata["tags"])
                 and (until is None or each.created_at < until)
             ]
             store = self.recordings.scoped_to(only)
-            found = [each async for page in store.pages(wanted, 6) for each in page]
-            self.assertEqual(found, expected, (wanted, only))
+            found = [each async for page in store.pages(filters, 6) for each in page]
+            self.assertEqual(found, expected, (filters, only))
 
-    async def test_by_time_postgresql_goes_only_where_nothing_else_leads(self) -> None:
-        """So that it never passes by all of those that came since."""
-        for wanted, index in (
+    async def test_time_index_is_used_only_without_another_index(self) -> None:
+        """Otherwise it would scan all newer Recordings when the matches are old."""
+        for filters, index in (
             (RecordingFilter(), "recordings_newest_first"),
             (RecordingFilter(since=NOON, states=[RecordingState.COMPLETED]), "recordings_newest_first"),
             (RecordingFilter(profile_id=uuid4()), "recordings_profile"),
@@ -207,21 +207,21 @@ class Listing(RecordingsTestCase):
             (RecordingFilter(metadata={"a": 1}), "recording_marks_pkey"),
         ):
             explaining = Explaining(self.dsn)
-            await Recordings(cast("Pool", explaining)).page(wanted)
-            self.assertIn(index, explaining.indexes, wanted)
+            await Recordings(cast("Pool", explaining)).page(filters)
+            self.assertIn(index, explaining.indexes, filters)
             if index != "recordings_newest_first":
-                self.assertNotIn("recordings_newest_first", explaining.indexes, wanted)
+                self.assertNotIn("recordings_newest_first", explaining.indexes, filters)
 
 
 class Explaining:
-    """Asks PostgreSQL how it would find a page if there were too many Recordings to read or to sort them all."""
+    """A Database that explains statements as PostgreSQL would plan them with too many rows to read or sort all."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self.indexes: list[str] = []
 
     async def query(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
-        """Nothing, since it is only explained."""
+        """Explain a statement and return no rows."""
         with closing(psycopg2.connect(self._dsn)) as connection, connection.cursor() as cursor:
             for way in ("seqscan", "sort", "bitmapscan"):
                 cursor.execute(f"SET enable_{way} = off")
@@ -230,19 +230,19 @@ class Explaining:
         return []
 
 
-class Metadata(RecordingsTestCase):
-    """Recordings are found by what is in their metadata, however it came there."""
+class MetadataFilterTests(RecordingsTestCase):
+    """Filters by metadata."""
 
-    async def found(self, wanted: dict[str, Any]) -> list[UUID]:
-        return [each.id for each in await self.recordings.page(RecordingFilter(metadata=wanted))]
+    async def found(self, filters: dict[str, Any]) -> list[UUID]:
+        return [each.id for each in await self.recordings.page(RecordingFilter(metadata=filters))]
 
-    async def marks(self) -> int:
+    async def index_rows(self) -> int:
         ((count,),) = await self.pool.query("SELECT count(*) FROM recording_marks")
         return cast("int", count)
 
-    async def test_what_contains_what(self) -> None:
-        """As ``@>`` has it, which is asked as well: there the marks are nowhere used."""
-        things: list[dict[str, Any]] = [
+    async def test_containment(self) -> None:
+        """The result is that of ``@>``, which does not use the metadata index."""
+        documents: list[dict[str, Any]] = [
             {},
             {"a": 1},
             {"a": 1.5, "b": "1"},
@@ -255,10 +255,10 @@ class Metadata(RecordingsTestCase):
             {"a": {}},
             {"": "", "ü": 'quote"d'},
         ]
-        for thing in things:
+        for thing in documents:
             await self.recordings.create(recording(metadata=thing))
-        questions: list[dict[str, Any]] = [
-            *things,
+        queries: list[dict[str, Any]] = [
+            *documents,
             {"a": [1]},
             {"a": [[3]]},
             {"a": [{"b": "x"}]},
@@ -273,14 +273,14 @@ class Metadata(RecordingsTestCase):
             {"nowhere": 1},
             dict.fromkeys("abcdefgh", 1),
         ]
-        for wanted in questions:
+        for filters in queries:
             rows = await self.pool.query(
                 "SELECT id FROM recordings WHERE metadata @> %s::jsonb ORDER BY created_at DESC, id DESC",
-                (msgspec.json.encode(wanted).decode(),),
+                (msgspec.json.encode(filters).decode(),),
             )
-            self.assertEqual(await self.found(wanted), [row[0] for row in rows], wanted)
+            self.assertEqual(await self.found(filters), [row[0] for row in rows], filters)
 
-    async def test_they_are_changed(self) -> None:
+    async def test_update_of_metadata(self) -> None:
         made = await self.recordings.create(recording(metadata={"case": 1, "kept": True}))
         await self.recordings.update(
             made.id, lambda old: msgspec.structs.replace(old, metadata={"case": 2, "kept": True})
@@ -288,42 +288,42 @@ class Metadata(RecordingsTestCase):
         self.assertEqual([await self.found({"case": case}) for case in (1, 2)], [[], [made.id]])
         self.assertEqual(await self.found({"kept": True}), [made.id])
         await self.recordings.update(made.id, lambda old: msgspec.structs.replace(old, metadata={}))
-        self.assertEqual(await self.marks(), 0)
+        self.assertEqual(await self.index_rows(), 0)
 
-    async def test_a_call_says_them_once(self) -> None:
-        said = recording(metadata={"case": 1})
-        await self.recordings.record(said)
-        await self.recordings.record(msgspec.structs.replace(said, metadata={"case": 2}, updated_at=later(1)))
-        self.assertEqual([await self.found({"case": case}) for case in (1, 2)], [[said.id], []])
+    async def test_only_the_first_snapshot_stores_metadata(self) -> None:
+        snapshot = recording(metadata={"case": 1})
+        await self.recordings.record(snapshot)
+        await self.recordings.record(msgspec.structs.replace(snapshot, metadata={"case": 2}, updated_at=later(1)))
+        self.assertEqual([await self.found({"case": case}) for case in (1, 2)], [[snapshot.id], []])
 
-    async def test_nothing_is_left_of_a_deleted_one(self) -> None:
+    async def test_delete_removes_the_index_rows(self) -> None:
         made = await self.recordings.create(recording(metadata={"case": 1, "tags": ["a", {"b": None}]}))
         await self.recordings.delete(made.id)
-        self.assertEqual(await self.marks(), 0)
+        self.assertEqual(await self.index_rows(), 0)
 
-    async def test_of_several_the_rarest_leads(self) -> None:
-        self.patch(room, "COMMON_TERM_ROWS", 3)
-        desk = uuid4()
+    async def test_rarest_term_is_used(self) -> None:
+        self.patch(metadata_index, "COMMON_TERM_ROWS", 3)
+        profile_id = uuid4()
         for n in range(5):
-            await self.recordings.create(recording(profile_id=desk, metadata={"site": "Hamburg", "case": n}))
-        for wanted, otherwise, leading in (
+            await self.recordings.create(recording(profile_id=profile_id, metadata={"site": "Hamburg", "case": n}))
+        for metadata, has_alternative, term in (
             ({"site": "Hamburg"}, False, '["site","Hamburg"]'),
             ({"site": "Hamburg"}, True, None),
             ({"site": "Hamburg", "case": 2}, False, '["case",2]'),
             ({"site": "Hamburg", "case": 2}, True, '["case",2]'),
             ({}, True, None),
         ):
-            marks = room.MetadataIndex(self.pool, cast("dict[str, Any]", wanted), None, None, None)
-            self.assertEqual(await marks.rarest_term(has_alternative=otherwise), leading)
-        of_desk = RecordingFilter(profile_id=desk, metadata={"site": "Hamburg"})
-        self.assertEqual(len(await self.recordings.page(of_desk)), 5)
+            index = metadata_index.MetadataIndex(self.pool, cast("dict[str, Any]", metadata), None, None, None)
+            self.assertEqual(await index.rarest_term(has_alternative=has_alternative), term)
+        filters = RecordingFilter(profile_id=profile_id, metadata={"site": "Hamburg"})
+        self.assertEqual(len(await self.recordings.page(filters)), 5)
 
 
-class WhatACallSays(RecordingsTestCase):
-    """``record`` takes snapshots in any order and any number of times."""
+class RecordTests(RecordingsTestCase):
+    """`Recordings.record` accepts snapshots in any order and any number of times."""
 
-    def call(self) -> list[Recording]:
-        first = recording(metadata={"said": "by the call"})
+    def snapshots_of_call(self) -> list[Recording]:
+        first = recording(metadata={"from": "call"})
         return [
             first,
             msgspec.structs.replace(first, state=RecordingState.PAUSED, updated_at=later(1)),
@@ -333,138 +333,140 @@ class WhatACallSays(RecordingsTestCase):
             ),
         ]
 
-    async def test_a_call_from_its_beginning_to_its_end(self) -> None:
-        said = self.call()
-        for snapshot in said:
-            self.assertEqual(await self.kinds_owed(snapshot.id), [])
+    async def test_snapshots_in_order(self) -> None:
+        snapshots = self.snapshots_of_call()
+        for snapshot in snapshots:
+            self.assertEqual(await self.enqueued_kinds(snapshot.id), [])
             await self.recordings.record(snapshot)
             self.assertEqual(await self.recordings.get(snapshot.id), snapshot)
-        self.assertEqual(await self.kinds_owed(said[0].id), [JobKind.FINISH])
+        self.assertEqual(await self.enqueued_kinds(snapshots[0].id), [JobKind.FINISH])
 
-    async def test_any_order_comes_to_the_same(self) -> None:
-        for order in permutations(self.call()):
+    async def test_snapshots_in_any_order(self) -> None:
+        for order in permutations(self.snapshots_of_call()):
             for snapshot in order:
                 await self.recordings.record(snapshot)
             newest = max(order, key=lambda each: each.updated_at)
             self.assertEqual(await self.recordings.get(newest.id), newest)
-            self.assertEqual(await self.kinds_owed(newest.id), [JobKind.FINISH])
+            self.assertEqual(await self.enqueued_kinds(newest.id), [JobKind.FINISH])
             await self.recordings.delete(newest.id)
             await self.pool.execute("DELETE FROM jobs")
 
-    async def test_again_after_it_was_finished(self) -> None:
-        said = self.call()
-        for snapshot in said:
+    async def test_repetition_after_completion(self) -> None:
+        snapshots = self.snapshots_of_call()
+        for snapshot in snapshots:
             await self.recordings.record(snapshot)
         await self.recordings.complete(
-            msgspec.structs.replace(said[-1], state=RecordingState.COMPLETED, updated_at=later(4)), [JobKind.MAIL]
+            msgspec.structs.replace(snapshots[-1], state=RecordingState.COMPLETED, updated_at=later(4)), [JobKind.MAIL]
         )
-        settled = await self.recordings.get(said[-1].id)
-        self.assertEqual((settled.state, settled.updated_at), (RecordingState.COMPLETED, later(4)))
-        for snapshot in said:
+        completed = await self.recordings.get(snapshots[-1].id)
+        self.assertEqual((completed.state, completed.updated_at), (RecordingState.COMPLETED, later(4)))
+        for snapshot in snapshots:
             await self.recordings.record(snapshot)
-        self.assertEqual(await self.recordings.get(settled.id), settled)
-        self.assertEqual(sorted(await self.kinds_owed(settled.id)), [JobKind.FINISH, JobKind.MAIL])
+        self.assertEqual(await self.recordings.get(completed.id), completed)
+        self.assertEqual(sorted(await self.enqueued_kinds(completed.id)), [JobKind.FINISH, JobKind.MAIL])
 
-    async def test_several_at_once_and_all_or_none(self) -> None:
-        one, other = self.call(), self.call()
+    async def test_several_snapshots_are_stored_all_or_none(self) -> None:
+        one, other = self.snapshots_of_call(), self.snapshots_of_call()
         await self.recordings.record(one[0], other[-1])
         self.assertEqual((await self.recordings.get(one[0].id)).state, RecordingState.RECORDING)
-        self.assertEqual(await self.kinds_owed(other[0].id), [JobKind.FINISH])
+        self.assertEqual(await self.enqueued_kinds(other[0].id), [JobKind.FINISH])
         with self.assertRaises(InvalidInput):
             await self.recordings.record(one[-1], recording(from_name="\0"))
         self.assertEqual((await self.recordings.get(one[0].id)).state, RecordingState.RECORDING)
 
-    async def test_who_has_room_claims_what_is_owed_as_it_comes(self) -> None:
-        jobs, ended = Jobs(self.pool), [self.call()[-1] for _ in range(3)]
-        claimed = await self.recordings.record(self.call()[0], *ended, claim_limit=2, lease=timedelta(minutes=1))
+    async def test_new_finish_jobs_are_claimed_up_to_the_limit(self) -> None:
+        jobs, ended = Jobs(self.pool), [self.snapshots_of_call()[-1] for _ in range(3)]
+        claimed = await self.recordings.record(
+            self.snapshots_of_call()[0], *ended, claim_limit=2, lease=timedelta(minutes=1)
+        )
         self.assertEqual([(job.kind, job.state, job.attempts) for job in claimed], [("finish", "running", 1)] * 2)
         (rest,) = (await jobs.claim([JobKind.FINISH], timedelta(minutes=1), limit=9)).jobs
         self.assertEqual({job.recording_id for job in (*claimed, rest)}, {one.id for one in ended})
-        self.assertEqual(await self.recordings.record(*ended, claim_limit=2), [], "it was said before")
+        self.assertEqual(await self.recordings.record(*ended, claim_limit=2), [], "a repetition has no effect")
         self.assertTrue(await jobs.mark_done(claimed[0]))
         self.assertTrue(await jobs.retry(claimed[1], "not yet", later(0)))
 
-    async def test_again_after_it_was_deleted(self) -> None:
-        said = self.call()
-        for snapshot in said:
+    async def test_repetition_after_deletion(self) -> None:
+        snapshots = self.snapshots_of_call()
+        for snapshot in snapshots:
             await self.recordings.record(snapshot)
-        await self.recordings.delete(said[0].id)
-        for snapshot in said:
+        await self.recordings.delete(snapshots[0].id)
+        for snapshot in snapshots:
             await self.recordings.record(snapshot)
         with self.assertRaises(NotFound):
-            await self.recordings.get(said[0].id)
+            await self.recordings.get(snapshots[0].id)
 
-    async def test_a_user_who_changes_something_meanwhile_holds_nothing_up(self) -> None:
-        said = self.call()
-        await self.recordings.record(said[0])
-        # Later, by the clock, than what the call has said but PostgreSQL has not been told yet.
+    async def test_change_of_a_user_does_not_hide_snapshots(self) -> None:
+        snapshots = self.snapshots_of_call()
+        await self.recordings.record(snapshots[0])
+        # Later than the snapshots of the call that have not been stored yet.
         await self.recordings.update(
-            said[0].id,
+            snapshots[0].id,
             lambda old: msgspec.structs.replace(old, metadata={"by": "user"}, legal_hold=True, updated_at=later(60)),
         )
-        for snapshot in said[1:]:
+        for snapshot in snapshots[1:]:
             await self.recordings.record(snapshot)
-        stored = await self.recordings.get(said[0].id)
+        stored = await self.recordings.get(snapshots[0].id)
         self.assertEqual(stored.state, RecordingState.PROCESSING)
         self.assertEqual((stored.metadata, stored.legal_hold), ({"by": "user"}, True))
         self.assertEqual(stored.updated_at, later(60))
-        self.assertEqual(await self.kinds_owed(stored.id), [JobKind.FINISH])
+        self.assertEqual(await self.enqueued_kinds(stored.id), [JobKind.FINISH])
 
-    async def test_the_end_counts_even_where_the_clock_went_back(self) -> None:
-        said = self.call()
-        await self.recordings.record(said[2])
-        end = msgspec.structs.replace(said[3], updated_at=later(-3600))
+    async def test_snapshot_of_the_end_counts_after_the_clock_was_set_back(self) -> None:
+        snapshots = self.snapshots_of_call()
+        await self.recordings.record(snapshots[2])
+        end = msgspec.structs.replace(snapshots[3], updated_at=later(-3600))
         await self.recordings.record(end)
         stored = await self.recordings.get(end.id)
         self.assertEqual(stored.state, RecordingState.PROCESSING)
-        self.assertEqual(stored.updated_at, said[2].updated_at)
-        self.assertEqual(await self.kinds_owed(end.id), [JobKind.FINISH])
+        self.assertEqual(stored.updated_at, snapshots[2].updated_at)
+        self.assertEqual(await self.enqueued_kinds(end.id), [JobKind.FINISH])
 
-    async def test_one_that_rest_has_made_before(self) -> None:
+    async def test_recording_that_was_created_before_the_call(self) -> None:
         made = await self.recordings.create(
             recording(state=RecordingState.PENDING, metadata={"by": "user"}, updated_at=later(60))
         )
-        said = msgspec.structs.replace(
+        snapshot = msgspec.structs.replace(
             made, state=RecordingState.RECORDING, metadata={}, created_at=later(1), updated_at=later(1)
         )
-        await self.recordings.record(said)
+        await self.recordings.record(snapshot)
         stored = await self.recordings.get(made.id)
         self.assertEqual(stored.state, RecordingState.RECORDING)
         self.assertEqual((stored.metadata, stored.created_at), ({"by": "user"}, made.created_at))
 
-    async def test_a_call_that_failed_owes_nothing(self) -> None:
+    async def test_failed_call_enqueues_nothing(self) -> None:
         await self.recordings.record(recording(id=FULL.id, state=RecordingState.FAILED))
-        self.assertEqual(await self.kinds_owed(FULL.id), [])
+        self.assertEqual(await self.enqueued_kinds(FULL.id), [])
 
-    async def test_several_daemons_at_once(self) -> None:
-        said = self.call()
+    async def test_concurrent_daemons(self) -> None:
+        snapshots = self.snapshots_of_call()
         await gatherResults(
-            [Deferred.fromCoroutine(self.recordings.record(snapshot)) for snapshot in [*said, *said[::-1]]]
+            [Deferred.fromCoroutine(self.recordings.record(snapshot)) for snapshot in [*snapshots, *snapshots[::-1]]]
         )
-        self.assertEqual(await self.recordings.get(said[0].id), said[-1])
-        self.assertEqual(await self.kinds_owed(said[0].id), [JobKind.FINISH])
+        self.assertEqual(await self.recordings.get(snapshots[0].id), snapshots[-1])
+        self.assertEqual(await self.enqueued_kinds(snapshots[0].id), [JobKind.FINISH])
 
-    async def test_what_can_never_be_stored(self) -> None:
+    async def test_value_that_cannot_be_stored(self) -> None:
         with self.assertRaises(InvalidInput):
             await self.recordings.record(recording(from_name="\0"))
 
 
-class Settling(RecordingsTestCase):
-    async def test_what_users_set_stays(self) -> None:
-        begun = recording(state=RecordingState.PROCESSING, metadata={"by": "call"})
-        await self.recordings.record(begun)
+class CompleteTests(RecordingsTestCase):
+    async def test_values_of_users_are_kept(self) -> None:
+        started = recording(state=RecordingState.PROCESSING, metadata={"by": "call"})
+        await self.recordings.record(started)
         await self.recordings.update(
-            begun.id,
+            started.id,
             lambda old: msgspec.structs.replace(old, metadata={"by": "user"}, legal_hold=True, updated_at=later(9)),
         )
         await self.recordings.complete(
-            msgspec.structs.replace(begun, state=RecordingState.COMPLETED, size=1, updated_at=later(5))
+            msgspec.structs.replace(started, state=RecordingState.COMPLETED, size=1, updated_at=later(5))
         )
-        settled = await self.recordings.get(begun.id)
-        self.assertEqual((settled.metadata, settled.legal_hold), ({"by": "user"}, True))
-        self.assertEqual((settled.size, settled.updated_at), (1, later(9)))
+        completed = await self.recordings.get(started.id)
+        self.assertEqual((completed.metadata, completed.legal_hold), ({"by": "user"}, True))
+        self.assertEqual((completed.size, completed.updated_at), (1, later(9)))
 
-    async def test_what_follows_is_owed_once(self) -> None:
+    async def test_follow_up_jobs_are_enqueued_once(self) -> None:
         await self.recordings.create(FULL)
         await self.recordings.complete(FULL, [JobKind.MAIL])
         ((job,), _) = await self.jobs.claim([JobKind.MAIL], lease=timedelta(minutes=1))
@@ -472,13 +474,13 @@ class Settling(RecordingsTestCase):
         await self.recordings.complete(FULL, [JobKind.MAIL])
         self.assertEqual((await self.jobs.claim([JobKind.MAIL], lease=timedelta(minutes=1))).jobs, [])
 
-    async def test_mail_is_owed_where_the_profile_has_an_address(self) -> None:
-        """Or where it is gone: somebody has to be told that nobody could be mailed to."""
+    async def test_mail_is_enqueued_if_the_profile_has_an_address(self) -> None:
+        """It is also enqueued if the Profile was deleted: the job reports that."""
         profiles = Profiles(self.pool)
         for email, owed in (("a@example.org", [JobKind.MAIL]), (None, [])):
-            desk = await profiles.create(profile(email=email))
-            made = await self.recordings.create(recording(profile_id=desk.id))
+            owner = await profiles.create(profile(email=email))
+            made = await self.recordings.create(recording(profile_id=owner.id))
             await self.recordings.complete(
                 msgspec.structs.replace(made, state=RecordingState.COMPLETED), [JobKind.MAIL]
             )
-            self.assertEqual(await self.kinds_owed(made.id), owed)
+            self.assertEqual(await self.enqueued_kinds(made.id), owed)
