@@ -2,38 +2,45 @@
 
 import enum
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 from msgspec import Struct
 
+from voxrec.model.fields import doc
+
 
 class AuditOutcome(enum.StrEnum):
-    """Outcome of an audited change."""
+    """Outcome of an audited change.
 
-    BEGUN = "begun"  # in progress, or interrupted with an unknown outcome
+    - ``begun``: in progress, or interrupted with an unknown outcome
+    - ``done``: completed
+    - ``refused``: rejected; nothing was changed
+    - ``failed``: ended with an error
+    """
+
+    BEGUN = "begun"
     DONE = "done"
-    REFUSED = "refused"  # rejected; nothing was changed
+    REFUSED = "refused"
     FAILED = "failed"
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An audited change: who made it, from which address, what it changed, and its outcome.
+    """An audited change by a REST client or a command."""
 
-    ``who`` is the name of the token, ``admin`` for the configured administrator, or the operating system user that ran
-    a command; ``tokenId`` is null in the last two cases. For a command, ``method`` is ``COMMAND`` and ``path`` is the
-    command. ``kind`` is the type of the changed object, such as ``profile``, and ``targetId`` its id. ``fields`` are
-    the names of the fields that an update changed, without their values. ``status`` is the HTTP status of the response.
-    """
-
-    id: UUID
-    created_at: datetime
-    who: str
-    token_id: UUID | None = None
-    address: str
-    method: str
-    path: str
-    kind: str
-    target_id: UUID | None = None
+    id: Annotated[UUID, doc("Id of the entry.")]
+    created_at: Annotated[datetime, doc("Time of the change.")]
+    who: Annotated[
+        str, doc("Name of the token, admin for the configured administrator, or the user that ran a command.")
+    ]
+    token_id: Annotated[
+        UUID | None, doc("Id of the token. Null for the configured administrator and for commands.")
+    ] = None
+    address: Annotated[str, doc("IP address of the client, or local for commands.")]
+    method: Annotated[str, doc("HTTP method, or COMMAND.")]
+    path: Annotated[str, doc("Path of the request, or the command.")]
+    kind: Annotated[str, doc("Type of the changed object, such as profile.")]
+    target_id: Annotated[UUID | None, doc("Id of the changed object.")] = None
     outcome: AuditOutcome = AuditOutcome.BEGUN
-    status: int | None = None
-    fields: tuple[str, ...] = ()
+    status: Annotated[int | None, doc("HTTP status of the response.")] = None
+    fields: Annotated[tuple[str, ...], doc("Names of the fields that an update changed.")] = ()

@@ -2,50 +2,58 @@
 
 import enum
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
-from voxrec.model.fields import Text255
+from voxrec.model.fields import Text255, doc
 from voxrec.model.recording import RecordingState
 
 
 class CallState(enum.StrEnum):
-    """State of a live call."""
+    """State of a live call.
+
+    - ``new``: the call has arrived
+    - ``placing``: the outgoing leg is being created
+    - ``ringing``: the far end is being called
+    - ``connecting``: the far end has answered; the recording is being started
+    - ``announcing``: the announcement is being played
+    - ``talking``: the parties are connected
+    - ``clearing``: the call has ended; its channels are being hung up and its files closed
+    - ``over``: nothing of the call is left
+    """
 
     NEW = "new"
-    PLACING = "placing"  # the outgoing leg is being created
-    RINGING = "ringing"  # the far end is being called
-    CONNECTING = "connecting"  # the far end has answered; the recording is being started
+    PLACING = "placing"
+    RINGING = "ringing"
+    CONNECTING = "connecting"
     ANNOUNCING = "announcing"
     TALKING = "talking"
-    CLEARING = "clearing"  # the call has ended; its channels are being hung up and its files closed
+    CLEARING = "clearing"
     OVER = "over"
 
 
 class Call(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A live call.
+    """A live call."""
 
-    ``age`` is the number of seconds since the call arrived. ``from`` and ``fromName`` identify the caller, ``to`` is
-    the dialled number or id; ``answeredAt`` is the time at which the far end answered. ``hangupCause`` (a Q.850 cause
-    code) and ``hangupBy`` (``caller``, ``callee`` or ``voxrec``) are set when the call has ended.
-    """
-
-    id: UUID
-    profile_id: UUID
+    id: Annotated[UUID, doc("Id of the call.")]
+    profile_id: Annotated[UUID, doc("Id of the Profile that was dialled.")]
     state: CallState
-    age: float
+    age: Annotated[float, doc("Seconds since the call arrived.")]
     from_: Text255 | None = msgspec.field(default=None, name="from")
-    from_name: Text255 | None = None
-    to: Text255
-    remote_sip_uri: Text255 | None = None
-    started_at: datetime
-    answered_at: datetime | None = None
-    ended_at: datetime | None = None
-    hangup_cause: int | None = None
-    hangup_by: str | None = None
-    recording_id: UUID | None = None
+    from_name: Annotated[Text255 | None, doc("Display name of the caller.")] = None
+    to: Annotated[Text255, doc("Dialled number or id.")]
+    remote_sip_uri: Annotated[Text255 | None, doc("SIP URI of the far end.")] = None
+    started_at: Annotated[datetime, doc("Time at which the call arrived.")]
+    answered_at: Annotated[datetime | None, doc("Time at which the far end answered.")] = None
+    ended_at: Annotated[datetime | None, doc("Time at which the call ended.")] = None
+    hangup_cause: Annotated[int | None, doc("Q.850 cause code. Null until the call has ended.")] = None
+    hangup_by: Annotated[
+        str | None, doc("Who ended the call: caller, callee or voxrec. Null until the call has ended.")
+    ] = None
+    recording_id: Annotated[UUID | None, doc("Id of the Recording, if the call is recorded.")] = None
     recording_state: RecordingState | None = None
 
     @property

@@ -2,10 +2,12 @@
 
 import enum
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import Struct
+
+from voxrec.model.fields import doc
 
 
 class EventType(enum.StrEnum):
@@ -27,14 +29,10 @@ class EventType(enum.StrEnum):
 
 
 class Event(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An event of a call or a Recording.
+    """An event of a call or a Recording."""
 
-    ``data`` is the Call, or a summary of the Recording. Ids increase in the order in which events are stored; ``at`` is
-    the time of the event, which can be slightly earlier than that of the preceding event.
-    """
-
-    id: int
+    id: Annotated[int, doc("Id of the event. Ids increase in the order in which events are stored.")]
     type: EventType
-    at: datetime
-    profile_id: UUID | None
-    data: dict[str, Any]
+    at: Annotated[datetime, doc("Time of the event. It can be slightly earlier than that of the preceding event.")]
+    profile_id: Annotated[UUID | None, doc("Id of the Profile.")]
+    data: Annotated[dict[str, Any], doc("The Call, or a summary of the Recording.")]

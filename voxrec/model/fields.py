@@ -90,3 +90,8 @@ def metadata_errors(metadata: dict[str, Any]) -> list[FieldError]:
     if size <= METADATA_LIMIT:
         return []
     return [FieldError("metadata", f"is {size} bytes as JSON; at most {METADATA_LIMIT} are allowed")]
+
+
+def doc(text: str) -> Meta:
+    """Return the description of a field, for the JSON Schema."""
+    return Meta(description=text)

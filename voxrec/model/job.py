@@ -2,42 +2,52 @@
 
 import enum
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 from msgspec import Struct
 
+from voxrec.model.fields import doc
+
 
 class JobKind(enum.StrEnum):
-    """Kind of a job."""
+    """Kind of a job.
 
-    FINISH = "finish"  # produce the audio file of a Recording from the files of both parties
-    MAIL = "mail"  # send a completed Recording to the email addresses of its Profile
-    ERASE = "erase"  # delete the files of a deleted Recording
+    - ``finish``: produce the audio file of a Recording from the files of both parties
+    - ``mail``: send a completed Recording to the email addresses of its Profile
+    - ``erase``: delete the files of a deleted Recording
+    """
+
+    FINISH = "finish"
+    MAIL = "mail"
+    ERASE = "erase"
 
 
 class JobState(enum.StrEnum):
-    """State of a job."""
+    """State of a job.
 
-    PENDING = "pending"  # due now or later, not claimed
-    RUNNING = "running"  # claimed by a worker
-    DEAD = "dead"  # no further attempts; lastError contains the reason
+    - ``pending``: due now or later
+    - ``running``: a worker executes it
+    - ``dead``: failed permanently; ``lastError`` contains the reason
+    - ``done``: completed
+    """
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DEAD = "dead"
     DONE = "done"
 
 
 class Job(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A background task for a Recording: finish, mail or erase.
+    """A background task for a Recording."""
 
-    ``attempts`` is the number of attempts that were started since the job was created or last restarted. ``dueAt`` is
-    the time of the next attempt.
-    """
-
-    id: UUID
+    id: Annotated[UUID, doc("Id of the job.")]
     kind: JobKind
-    recording_id: UUID
+    recording_id: Annotated[UUID, doc("Id of the Recording.")]
     state: JobState
-    attempts: int
-    due_at: datetime
-    last_error: str | None = None
-    created_at: datetime
+    attempts: Annotated[int, doc("Attempts that were started since the job was created or last restarted.")]
+    due_at: Annotated[datetime, doc("Time of the next attempt.")]
+    last_error: Annotated[str | None, doc("Why the last attempt failed.")] = None
+    created_at: Annotated[datetime, doc("Time of creation.")]
     path: str | None = None  # of the audio of a deleted Recording, relative to the archive; None for other kinds
     claims: int = 0  # the fencing token: a worker that lost its lease has an older value than the row

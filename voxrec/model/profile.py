@@ -22,19 +22,29 @@ from voxrec.model.fields import (
     Timestamp,
     Uuid4,
     WebhookUrl,
+    doc,
     metadata_errors,
 )
 
 
 class RecordChannels(enum.StrEnum):
-    """Audio channels of a Recording: both parties mixed, or the caller left and the far end right."""
+    """Audio channels of a Recording.
+
+    - ``mono``: both parties mixed
+    - ``dual``: the caller left, the far end right
+    """
 
     MONO = "mono"
     DUAL = "dual"
 
 
 class RecordPrompt(enum.StrEnum):
-    """The announcement that both parties hear before they are connected."""
+    """The announcement that both parties hear before they are connected.
+
+    - ``none``: no announcement
+    - ``default``: the sound in the settings
+    - ``custom``: the Prompt ``recordPromptCustomId``
+    """
 
     NONE = "none"
     DEFAULT = "default"
@@ -51,33 +61,55 @@ def mail_addresses(email: str | None) -> tuple[str, ...]:
 class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """The far end to call, and the recording settings, for a dialled Profile id or number."""
 
-    id: Uuid4
-    name: Text255 | None = None
-    email: Email | None = None
-    remote_sip_uri: RemoteSipUri | None = None
+    id: Annotated[Uuid4, doc("Id of the Profile, a UUID of version 4. A caller can dial it.")]
+    name: Annotated[Text255 | None, doc("Name for people.")] = None
+    email: Annotated[Email | None, doc("Recipients of the mail with each completed Recording. Null: no mail.")] = None
+    remote_sip_uri: Annotated[
+        RemoteSipUri | None, doc("SIP URI of the far end that voxrec calls. Null: callers receive 480.")
+    ] = None
     numbers: PhoneNumbers = ()
-    record: bool = False
-    record_format: Annotated[str, Meta(min_length=1, max_length=12)] = "wav"
-    record_channels: RecordChannels = RecordChannels.MONO
-    record_beep_at_start: bool = True
-    record_beep_interval: Seconds = 0
-    record_beep_in_recording: bool = False
-    record_prompt: RecordPrompt = RecordPrompt.NONE
-    record_prompt_custom_id: Uuid4 | None = None
-    record_prompt_required: bool = False
-    record_pause_code: DtmfCode | None = None
-    record_resume_code: DtmfCode | None = None
-    max_duration_seconds: PositiveSeconds | None = None
-    min_duration_seconds: Seconds = 0
-    max_call_seconds: PositiveSeconds | None = None
-    ring_timeout_seconds: Annotated[int, Meta(ge=1, le=600)] | None = None
-    max_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    record: Annotated[bool, doc("Whether calls are recorded.")] = False
+    record_format: Annotated[Annotated[str, Meta(min_length=1, max_length=12)], doc("Format of the stored audio.")] = (
+        "wav"
+    )
+    record_channels: Annotated[RecordChannels, doc("Audio channels of the stored audio.")] = RecordChannels.MONO
+    record_beep_at_start: Annotated[bool, doc("Whether both parties hear a beep when the recording starts.")] = True
+    record_beep_interval: Annotated[Seconds, doc("Seconds between beeps during the recording. 0: none.")] = 0
+    record_beep_in_recording: Annotated[
+        bool, doc("Whether the beeps are also in the recorded audio of the far end.")
+    ] = False
+    record_prompt: Annotated[RecordPrompt, doc("Announcement before the parties are connected.")] = RecordPrompt.NONE
+    record_prompt_custom_id: Annotated[Uuid4 | None, doc("Id of the Prompt to play if recordPrompt is custom.")] = None
+    record_prompt_required: Annotated[
+        bool, doc("Whether audio is discarded if the announcement could not be played completely.")
+    ] = False
+    record_pause_code: Annotated[
+        DtmfCode | None, doc("DTMF code that pauses the recording, and resumes it if recordResumeCode is null.")
+    ] = None
+    record_resume_code: Annotated[DtmfCode | None, doc("DTMF code that resumes the recording.")] = None
+    max_duration_seconds: Annotated[
+        PositiveSeconds | None, doc("Duration after which the recording ends while the call continues. Null: no limit.")
+    ] = None
+    min_duration_seconds: Annotated[Seconds, doc("Duration below which audio is discarded.")] = 0
+    max_call_seconds: Annotated[
+        PositiveSeconds | None, doc("Duration after which voxrec ends a call. Null: the limit in the settings.")
+    ] = None
+    ring_timeout_seconds: Annotated[
+        Annotated[int, Meta(ge=1, le=600)] | None,
+        doc("Time that the far end may ring. Null: the limit in the settings."),
+    ] = None
+    max_calls: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000)] | None,
+        doc("Number of simultaneous calls; further callers receive 486. Null: no limit."),
+    ] = None
     language: Language | None = None
-    webhook_url: WebhookUrl | None = None
-    retention_days: Annotated[int, Meta(ge=1, le=36500)] | None = None
+    webhook_url: Annotated[WebhookUrl | None, doc("Stored, but not called in this version.")] = None
+    retention_days: Annotated[
+        Annotated[int, Meta(ge=1, le=36500)] | None, doc("Days after which a Recording is deleted. Null: never.")
+    ] = None
     metadata: Metadata = {}
-    created_at: Timestamp
-    updated_at: Timestamp
+    created_at: Annotated[Timestamp, doc("Time of creation.")]
+    updated_at: Annotated[Timestamp, doc("Time of the last change.")]
 
     def field_errors(self) -> list[FieldError]:
         """Check what the types of the fields cannot express."""

@@ -1,25 +1,34 @@
 """Recordings: their state, timeline and verdict, and the names of the files of both parties."""
 
 import enum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
-from voxrec.model.fields import Cause, Metadata, Seconds, Sha256, Text255, Timestamp, Uuid4
+from voxrec.model.fields import Cause, Metadata, Seconds, Sha256, Text255, Timestamp, Uuid4, doc
 
 
 class RecordingState(enum.StrEnum):
-    """State of a Recording. ``completed``, ``failed`` and ``absent`` are final."""
+    """State of a Recording. The last three are final.
 
-    PENDING = "pending"  # created by REST; its audio has not been uploaded yet
+    - ``pending``: created by REST; its audio has not been uploaded yet
+    - ``recording``: the call is in progress
+    - ``paused``: the call is in progress, and its audio is not recorded
+    - ``processing``: the call has ended; the audio file is being produced
+    - ``completed``: the audio is stored
+    - ``failed``: the audio could not be produced
+    - ``absent``: no audio is stored; the verdict contains the reason
+    """
+
+    PENDING = "pending"
     RECORDING = "recording"
     PAUSED = "paused"
-    PROCESSING = "processing"  # the call has ended; the audio file is being produced
+    PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"
-    ABSENT = "absent"  # no audio is stored; the verdict contains the reason
+    ABSENT = "absent"
 
     @property
     def live(self) -> bool:
@@ -35,81 +44,74 @@ class Side(enum.StrEnum):
 
 
 class PauseBehavior(enum.StrEnum):
-    """How a Recording represents the time during which it was paused. No audio of that time is stored."""
+    """How a Recording represents the time during which it was paused. No audio of that time is stored.
 
-    SILENCE = "silence"  # as silence: the Recording is as long as the call
-    SKIP = "skip"  # not at all: the Recording is shorter than the call
+    - ``silence``: as silence; the Recording is as long as the call
+    - ``skip``: not at all; the Recording is shorter than the call
+    """
+
+    SILENCE = "silence"
+    SKIP = "skip"
 
 
 class TimelineEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An event of a call, ``at`` seconds after the answer. ``by`` is the party that caused it, if known."""
+    """An event of a recorded call."""
 
-    at: float
-    event: str
-    by: str | None = None
-    detail: str | None = None
+    at: Annotated[float, doc("Seconds since the call was answered.")]
+    event: Annotated[str, doc("What happened, such as answered, beep, paused or hangup.")]
+    by: Annotated[str | None, doc("Party that caused the event, if known.")] = None
+    detail: Annotated[str | None, doc("Further information, such as the reason of a failure.")] = None
 
 
 class SideVerdict(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Analysis of the audio of one party.
+    """Analysis of the audio of one party."""
 
-    ``speechSeconds`` is the time above the speech threshold; ``levelDbfs`` is the RMS level in dBFS, null for digital
-    silence; ``clipped`` is true if samples reached full scale.
-    """
-
-    speech_seconds: float
-    level_dbfs: float | None
-    clipped: bool
+    speech_seconds: Annotated[float, doc("Time above the speech threshold, in seconds.")]
+    level_dbfs: Annotated[float | None, doc("RMS level in dBFS. Null: digital silence.")]
+    clipped: Annotated[bool, doc("Whether samples reached full scale.")]
 
 
 class Verdict(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Result of the checks of a finished Recording.
+    """Result of the checks of a finished Recording."""
 
-    ``ok`` is true if there are no ``reasons``. ``repaired`` means that the header of an audio file had to be restored,
-    ``truncated`` that the audio of a party is shorter than the call.
-    """
-
-    ok: bool
-    reasons: tuple[str, ...] = ()
+    ok: Annotated[bool, doc("Whether there are no reasons.")]
+    reasons: Annotated[tuple[str, ...], doc("What is wrong with the audio.")] = ()
     caller: SideVerdict | None = None
     callee: SideVerdict | None = None
-    repaired: bool = False
-    truncated: bool = False
+    repaired: Annotated[bool, doc("Whether the header of an audio file had to be restored.")] = False
+    truncated: Annotated[bool, doc("Whether the audio of a party is shorter than the call.")] = False
 
 
 class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The recording of one call, or imported audio.
+    """The recording of one call, or imported audio."""
 
-    ``from`` and ``fromName`` identify the caller, ``to`` is the dialled number or id. ``duration`` is in seconds,
-    ``size`` in bytes, ``hangupCause`` is a Q.850 cause code. ``minDurationSeconds`` is the value of the Profile when
-    the call began; shorter audio is not stored.
-    """
-
-    id: Uuid4
-    profile_id: UUID
-    call_id: UUID | None = None
+    id: Annotated[Uuid4, doc("Id of the Recording, a UUID of version 4.")]
+    profile_id: Annotated[UUID, doc("Id of the Profile of the call.")]
+    call_id: Annotated[UUID | None, doc("Id of the call. Null for imported audio.")] = None
     state: RecordingState
-    format: str = "wav"
-    channels: Literal[1, 2] = 1
-    started_at: Timestamp | None = None
-    ended_at: Timestamp | None = None
-    duration: float | None = None
-    size: int | None = None
-    sha256: Sha256 | None = None
+    format: Annotated[str, doc("Format of the stored audio.")] = "wav"
+    channels: Annotated[Literal[1, 2], doc("Number of audio channels.")] = 1
+    started_at: Annotated[Timestamp | None, doc("Time at which the recording started.")] = None
+    ended_at: Annotated[Timestamp | None, doc("Time at which the call ended.")] = None
+    duration: Annotated[float | None, doc("Duration of the audio in seconds. Null until it is stored.")] = None
+    size: Annotated[int | None, doc("Size of the audio file in bytes. Null until it is stored.")] = None
+    sha256: Annotated[Sha256 | None, doc("SHA-256 digest of the audio file. Null until it is stored.")] = None
     from_: Text255 | None = msgspec.field(default=None, name="from")
-    from_name: Text255 | None = None
-    to: Text255 | None = None
-    remote_sip_uri: Text255 | None = None
+    from_name: Annotated[Text255 | None, doc("Display name of the caller.")] = None
+    to: Annotated[Text255 | None, doc("Dialled number or id.")] = None
+    remote_sip_uri: Annotated[Text255 | None, doc("SIP URI of the far end.")] = None
     hangup_cause: Cause | None = None
-    timeline: tuple[TimelineEntry, ...] = ()
-    verdict: Verdict | None = None
+    timeline: Annotated[tuple[TimelineEntry, ...], doc("Events of the call, in chronological order.")] = ()
+    verdict: Annotated[Verdict | None, doc("Result of the checks of the audio. Null until it is finished.")] = None
     metadata: Metadata = {}
-    legal_hold: bool = False
-    expires_at: Timestamp | None = None
-    min_duration_seconds: Seconds = 0
+    legal_hold: Annotated[bool, doc("Whether the Recording must not be deleted.")] = False
+    expires_at: Annotated[Timestamp | None, doc("Time after which the Recording is deleted. Null: never.")] = None
+    min_duration_seconds: Annotated[
+        Seconds, doc("Value of the Profile when the call began; shorter audio is not stored.")
+    ] = 0
     path: str | None = None  # relative to the archive; not part of the REST representation
-    created_at: Timestamp
-    updated_at: Timestamp
+    created_at: Annotated[Timestamp, doc("Time of creation.")]
+    updated_at: Annotated[Timestamp, doc("Time of the last change.")]
 
 
 LEG_SUFFIXES: Final = ("wav", "wav16")  # of the files that Asterisk records: 16-bit samples at 8 kHz or 16 kHz

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from voxrec.errors import FieldError
-from voxrec.model.fields import TRIMMED_TEXT, Timestamp
+from voxrec.model.fields import TRIMMED_TEXT, Timestamp, doc
 
 
 class Role(enum.StrEnum):
@@ -24,19 +24,18 @@ class Role(enum.StrEnum):
 
 
 class Token(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An access token of the REST API, without its secret.
+    """An access token of the REST API, without its secret."""
 
-    ``profileIds`` restricts it to these Profiles; null means all Profiles. ``expiresAt`` null means that it never
-    expires.
-    """
-
-    id: UUID
+    id: Annotated[UUID, doc("Id of the token.")]
     name: Annotated[str, Meta(min_length=1, max_length=255, pattern=TRIMMED_TEXT)]
     role: Role
-    profile_ids: Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=1000)] | None = None
-    expires_at: Timestamp | None = None
-    created_at: Timestamp
-    revoked_at: Timestamp | None = None
+    profile_ids: Annotated[
+        Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=1000)] | None,
+        doc("Profiles to which the token is restricted. Null: all Profiles."),
+    ] = None
+    expires_at: Annotated[Timestamp | None, doc("Time at which the token expires. Null: never.")] = None
+    created_at: Annotated[Timestamp, doc("Time of creation.")]
+    revoked_at: Annotated[Timestamp | None, doc("Time at which the token was revoked.")] = None
 
     def field_errors(self) -> list[FieldError]:
         """Check what the types of the fields of a new token cannot express."""
