@@ -81,6 +81,8 @@ def _enumerated_values(info: msgspec.inspect.Type) -> list[Any]:
             return list(values)
         case msgspec.inspect.EnumType(cls):
             return [member.value for member in cls]
+        case msgspec.inspect.Metadata(type=annotated):
+            return _enumerated_values(annotated)
         case msgspec.inspect.UnionType(types):
             return [value for member in types for value in _enumerated_values(member)]
         case _:
