@@ -8,7 +8,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -29,7 +29,9 @@ from voxrec.ari.command_connection import CommandConnection
 from voxrec.ari.event_stream import EventStream, EventStreamListener
 from voxrec.ari.events import Event
 from voxrec.ari.transport import TimedTransport, WebsocketTransport
-from voxrec.calls.core import CallSettings
+from voxrec.calls.admission import Admission
+from voxrec.calls.call_data import CallSettings
+from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.router import Router
 from voxrec.errors import AsteriskUnavailable
 from voxrec.metrics import Metrics
@@ -226,7 +228,8 @@ class Gateway:
             announcement=lambda _profile: None,
             beep="sound:beep",
         )
-        self._router = Router(clock, self._asterisk, self, self, settings, _no_recordings, watchers=(metrics,))
+        self._live_calls = LiveCalls(clock, self._asterisk, self, settings, listeners=(metrics,))
+        self._router = Router(self._asterisk, self._live_calls, Admission(self, self._live_calls))
         events, commands = MemoryTransport(clock), MemoryTransport(clock)
         self._open(events, self, "voxrec")
         self._open(commands, CommandConnection(self._asterisk), "voxrec-commands")
@@ -258,7 +261,7 @@ class Gateway:
         self._clock.advance(1)
         self.asterisk.hang_up(caller)
         self._settle()
-        if tuple(self._router.calls):
+        if len(self._live_calls):
             raise RuntimeError("the call has not ended")
 
     def _settle(self) -> None:
@@ -294,10 +297,6 @@ class _NoHttp:
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
         return fail(AsteriskUnavailable(f"{method} {path} {query} {body}"))
-
-
-async def _no_recordings(_: Collection[UUID]) -> Mapping[UUID, Recording]:
-    return {}
 
 
 class _JsonReader(WebSocketClientProtocol):

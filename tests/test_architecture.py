@@ -37,10 +37,7 @@ _SQL: Final = re.compile(
 )
 MAX_LINES: Final = 400
 # Modules that are longer, with the reason.
-LENGTH_EXCEPTIONS: Final[dict[str, str]] = {
-    "calls/core.py": "to be divided",
-    "calls/router.py": "to be divided",
-}
+LENGTH_EXCEPTIONS: Final[dict[str, str]] = {}
 
 
 @cache

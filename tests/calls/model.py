@@ -1,7 +1,7 @@
-"""An Asterisk in memory: what voxrec makes there lives, dies, records and plays as in the real one.
+"""A model of Asterisk in memory: what voxrec creates in it lives, dies, records and plays as in the real one.
 
-Nothing happens by itself. A request changes what is there and is answered as `fates` says; what the real one does later
-waits in `works`; what it tells waits in `events`, in order for each object and in no order between objects.
+Nothing happens by itself. A request changes the model at once, and its response follows `ModelAsterisk.outcomes`; what
+the real Asterisk does later waits in `tasks`; what it reports waits in `events`, ordered for each object only.
 """
 
 import json
@@ -17,8 +17,8 @@ from voxrec.ari import events
 from voxrec.ari.transport import AriResponseError
 from voxrec.errors import AsteriskUnavailable
 
-Fate = Literal["done", "late", "refused", "lost before", "lost after"]
-"""What becomes of a request; after either ``lost`` one nobody tells whether it was done."""
+Outcome = Literal["done", "late", "refused", "lost before", "lost after"]
+"""The outcome of a request. For both ``lost`` ones the client sees the same error."""
 
 _APP: Final = "voxrec"
 _OK: Final = b"{}"
@@ -26,7 +26,7 @@ _OK: Final = b"{}"
 
 @dataclass(eq=False)
 class ModelChannel:
-    """A channel; ``spied`` is the one that a snoop belongs to, ``half`` the other end of a Local channel."""
+    """A channel. ``spied`` is the channel that a snoop channel observes, ``half`` the other half of a Local channel."""
 
     id: str
     name: str
@@ -40,8 +40,8 @@ class ModelChannel:
     half: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
 
-    def shown(self) -> dict[str, Any]:
-        """As ARI shows it."""
+    def as_resource(self) -> dict[str, Any]:
+        """Return it as in a response."""
         return {
             "id": self.id,
             "name": self.name,
@@ -51,8 +51,8 @@ class ModelChannel:
             "creationtime": "2023-11-14T22:13:20.000+0000",
         }
 
-    def told(self) -> events.Channel:
-        """As an event tells of it."""
+    def as_event(self) -> events.Channel:
+        """Return it as in an event."""
         return events.Channel(
             id=self.id,
             name=self.name,
@@ -64,7 +64,7 @@ class ModelChannel:
 
 @dataclass(eq=False)
 class ModelRecording:
-    """A recording that runs; ``muted`` is what Asterisk turns at each request, and never says."""
+    """A recording in progress. Each mute command toggles ``muted``, which Asterisk does not report."""
 
     name: str
     channel: str
@@ -80,51 +80,53 @@ class ModelAsterisk:
         self.recordings: dict[str, ModelRecording] = {}
         self.playbacks: dict[str, str] = {}
         self.files: dict[str, None] = {}
-        self.fates: deque[Fate] = deque()
-        self.late: list[Callable[[], None]] = []
-        self.works: list[Callable[[], None]] = []
+        self.outcomes: deque[Outcome] = deque()
+        self.late_responses: list[Callable[[], None]] = []
+        self.tasks: list[Callable[[], None]] = []
         self.events: dict[str, deque[events.Event]] = {}
-        self.listened_to = False
-        self._made = 0
+        self.connected = False
+        self.reported_gone: set[str] = set()  # channels whose end was reported
+        self.violations: list[str] = []  # commands about such channels
+        self._channel_count = 0
 
-    # what is asked
+    # Requests.
 
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
         """See `voxrec.ari.transport.Transport`."""
-        return Deferred.fromCoroutine(self.answered(method, path, query, body))
+        return Deferred.fromCoroutine(self._respond(method, path, query, body))
 
-    async def answered(
+    async def _respond(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
     ) -> bytes:
-        fate = self.fates.popleft() if self.fates else "done"
-        asked = f"{method} {'/'.join(path)}"
-        if fate == "lost before":
-            raise AsteriskUnavailable(f"{asked}: lost")
-        if fate == "refused" and method != "GET":
-            raise AriResponseError(asked, 500, "told to")
+        outcome = self.outcomes.popleft() if self.outcomes else "done"
+        request = f"{method} {'/'.join(path)}"
+        if outcome == "lost before":
+            raise AsteriskUnavailable(f"{request}: lost")
+        if outcome == "refused" and method != "GET":
+            raise AriResponseError(request, 500, "refused by the model")
         refusal: AriResponseError | None = None
         answer = _OK
         try:
-            answer = self._done(asked, method, path, query, body)
+            answer = self._execute(request, method, path, query, body)
         except AriResponseError as error:
             refusal = error
-        if fate == "late":
+        if outcome == "late":
             waiting: Deferred[None] = Deferred()
-            self.late.append(lambda: waiting.callback(None))
+            self.late_responses.append(lambda: waiting.callback(None))
             await waiting
-        if fate == "lost after":
-            raise AsteriskUnavailable(f"{asked}: lost")
+        if outcome == "lost after":
+            raise AsteriskUnavailable(f"{request}: lost")
         if refusal is not None:
             raise refusal
         return answer
 
-    def _done(
-        self, asked: str, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
+    def _execute(
+        self, request: str, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
     ) -> bytes:
         def no(status: int, reason: str) -> AriResponseError:
-            return AriResponseError(asked, status, reason)
+            return AriResponseError(request, status, reason)
 
         match method, *path:
             case ("GET", "asterisk", _) | ("PUT", "applications", *_):
@@ -132,7 +134,7 @@ class ModelAsterisk:
             case "GET", "api-docs", _:
                 return b'"reason_code"'
             case "GET", "channels":
-                return json.dumps([channel.shown() for channel in self.channels.values()]).encode()
+                return json.dumps([channel.as_resource() for channel in self.channels.values()]).encode()
             case "GET", "applications", _:
                 own = [channel.id for channel in self.channels.values() if channel.entered]
                 return json.dumps({"channel_ids": own}).encode()
@@ -144,15 +146,15 @@ class ModelAsterisk:
                 if query["originator"] not in self.channels:
                     raise no(400, "Provided originator channel was not found")
                 variables: Any = body
-                leg = self._made_channel(query["channelId"], "PJSIP/trunk", variables=dict(variables["variables"]))
-                self.works.append(lambda: self._enter(leg, (query["appArgs"],)))
+                leg = self._make_channel(query["channelId"], "PJSIP/trunk", variables=dict(variables["variables"]))
+                self.tasks.append(lambda: self._enter(leg, (query["appArgs"],)))
                 return _OK
             case "POST", "channels", id_, "snoop", snoop:
-                self._live(asked, id_)
+                self._channel(request, id_)
                 if snoop in self.channels:
                     raise no(500, "Snoop channel could not be created")
-                made = self._made_channel(snoop, "Snoop", state="Up", spied=id_)
-                self.works.append(lambda: self._enter(made, tuple(query["appArgs"].split(","))))
+                made = self._make_channel(snoop, "Snoop", state="Up", spied=id_)
+                self.tasks.append(lambda: self._enter(made, tuple(query["appArgs"].split(","))))
                 return _OK
             case "POST", "bridges", bridge:
                 self.bridges.setdefault(bridge, [])
@@ -162,20 +164,20 @@ class ModelAsterisk:
                     raise no(404, "Bridge not found")
                 return _OK
             case "POST", "bridges", bridge, "addChannel":
-                inside = self._bridge(asked, bridge)
+                inside = self._bridge(request, bridge)
                 for id_ in query["channel"].split(","):
                     if id_ not in self.channels:
                         raise no(400, "Channel not found")
-                    self._own(asked, id_)
+                    self._own(request, id_)
                     if id_ not in inside:
                         inside.append(id_)
                 return _OK
             case "POST", "bridges", bridge, "play", playback:
-                self._bridge(asked, bridge)
+                self._bridge(request, bridge)
                 self._play(playback, bridge)
                 return _OK
             case "POST", "channels", id_, "play", playback:
-                self._own(asked, id_)
+                self._own(request, id_)
                 self._play(playback, id_)
                 return _OK
             case "GET", "playbacks", playback:
@@ -183,13 +185,13 @@ class ModelAsterisk:
                     raise no(404, "Playback not found")
                 return _OK
             case "POST", "channels", id_, "record":
-                self._own(asked, id_)
+                self._own(request, id_)
                 if query["name"] in self.files:
                     raise no(409, "Recording already exists and can not be overwritten")
                 recording = ModelRecording(query["name"], id_)
                 self.recordings[recording.name] = recording
                 self.files[recording.name] = None
-                self.works.append(lambda: self._begin(recording))
+                self.tasks.append(lambda: self._begin(recording))
                 return _OK
             case "GET", "recordings", "live", name:
                 if name not in self.recordings:
@@ -201,113 +203,126 @@ class ModelAsterisk:
                 self.recordings[name].muted ^= True
                 return _OK
             case "POST", "channels", id_, "variable":
-                self._live(asked, id_).variables[query["variable"]] = query["value"]
+                self._channel(request, id_).variables[query["variable"]] = query["value"]
                 return _OK
             case "GET", "channels", id_, "variable":
-                found = self._live(asked, id_).variables.get(query["variable"])
+                found = self._channel(request, id_).variables.get(query["variable"])
                 if found is None:
                     raise no(404, "Provided variable was not found")
                 return json.dumps({"value": found}).encode()
             case "POST", "channels", id_, "dial":
-                leg = self._own(asked, id_)
+                leg = self._own(request, id_)
                 if leg.dialled:
                     raise no(409, "Channel is already dialled")
                 leg.dialled = True
                 return _OK
             case "POST", "channels", id_, "answer":
-                self._own(asked, id_).state = "Up"
+                self._own(request, id_).state = "Up"
                 return _OK
             case "DELETE", "channels", id_:
-                self.hang_up(self._live(asked, id_), int(query.get("reason_code", "16")))
+                self.hang_up(self._channel(request, id_), int(query.get("reason_code", "16")))
                 return _OK
             case _:
-                raise AssertionError(f"nobody told the model of {asked}")
+                raise AssertionError(f"the model does not implement {request}")
 
-    def _live(self, asked: str, id_: str) -> ModelChannel:
+    def _channel(self, request: str, id_: str) -> ModelChannel:
         if id_ not in self.channels:
-            raise AriResponseError(asked, 404, "Channel not found")
+            raise AriResponseError(request, 404, "Channel not found")
         return self.channels[id_]
 
-    def _own(self, asked: str, id_: str) -> ModelChannel:
-        channel = self._live(asked, id_)
+    def _own(self, request: str, id_: str) -> ModelChannel:
+        channel = self._channel(request, id_)
         if not channel.entered or channel.dying:
-            raise AriResponseError(asked, 409, "Channel not in Stasis application")
+            raise AriResponseError(request, 409, "Channel not in Stasis application")
         return channel
 
-    def _bridge(self, asked: str, bridge: str) -> list[str]:
+    def _bridge(self, request: str, bridge: str) -> list[str]:
         if bridge not in self.bridges:
-            raise AriResponseError(asked, 404, "Bridge not found")
+            raise AriResponseError(request, 404, "Bridge not found")
         return self.bridges[bridge]
 
-    def _made_channel(self, id_: str, kind: str, **fields: Any) -> ModelChannel:
-        self._made += 1
-        channel = self.channels[id_] = ModelChannel(id_, f"{kind}-{self._made:08x}", **fields)
+    def _make_channel(self, id_: str, kind: str, **fields: Any) -> ModelChannel:
+        self._channel_count += 1
+        half = id_[-2:] if ";" in id_ else ""
+        channel = self.channels[id_] = ModelChannel(id_, f"{kind}-{self._channel_count:08x}{half}", **fields)
         return channel
 
-    # what happens there
+    # What happens in Asterisk.
 
     def call(self, exten: str) -> ModelChannel:
-        """Somebody calls; without anybody who listens the dialplan goes on and says 503."""
-        caller = self._made_channel(f"1700.{self._made}", "PJSIP/trunk", state="Ring", number="+4930111", exten=exten)
-        if self.listened_to:
+        """Let a caller come in. While no websocket is connected, the dialplan refuses it with 503."""
+        caller = self._make_channel(
+            f"1700.{self._channel_count}", "PJSIP/trunk", state="Ring", number="+4930111", exten=exten
+        )
+        if self.connected:
             self._enter(caller, ("incoming",))
         else:
             self._die(caller, 34)
         return caller
 
     def legs(self) -> list[ModelChannel]:
-        """The outgoing channels that ring, or were answered."""
+        """Return the outgoing legs that were dialled and not hung up."""
         return [channel for channel in self.channels.values() if channel.dialled and not channel.dying]
 
     def callers(self) -> list[ModelChannel]:
-        """The incoming channels."""
-        return [channel for channel in self.channels.values() if channel.exten and not channel.dying]
+        """Return the channels of callers that have not hung up."""
+        return [
+            channel
+            for channel in self.channels.values()
+            if channel.name.startswith("PJSIP") and channel.exten and not channel.dying
+        ]
 
     def ring(self, leg: ModelChannel) -> None:
-        """The far end says that it rings."""
+        """Let the far end report that it rings."""
         if leg.state in ("Down", "Ringing"):
             leg.state = "Ringing"
-            self._tell(leg.id, events.ChannelStateChange(leg.told()))
+            self._report(leg.id, events.ChannelStateChange(leg.as_event()))
 
     def pick_up(self, leg: ModelChannel) -> None:
-        """The far end answers."""
+        """Let the far end answer."""
         if leg.state != "Up":
             leg.state = "Up"
-            self._tell(leg.id, events.ChannelStateChange(leg.told()))
+            self._report(leg.id, events.ChannelStateChange(leg.as_event()))
 
     def hang_up(self, channel: ModelChannel, cause: int) -> None:
-        """Somebody wants a channel to end."""
+        """Hang up a channel; it is gone when the task is done."""
         if not channel.dying:
             channel.dying = True
-            self.works.append(lambda: self._die(channel, cause))
+            self.tasks.append(lambda: self._die(channel, cause))
 
-    def press(self, channel: ModelChannel, key: str) -> None:
-        """A party presses a key."""
-        self._tell(channel.id, events.ChannelDtmfReceived(channel.told(), key))
+    def send_digit(self, channel: ModelChannel, digit: str) -> None:
+        """Let a party send a digit."""
+        self._report(channel.id, events.ChannelDtmfReceived(channel.as_event(), digit))
 
     def hold(self, channel: ModelChannel) -> None:
-        """A party puts the call on hold, and resumes it."""
-        self._tell(channel.id, events.ChannelHold(channel.told()))
-        self._tell(channel.id, events.ChannelUnhold(channel.told()))
+        """Let a party put the call on hold, and resume it."""
+        self._report(channel.id, events.ChannelHold(channel.as_event()))
+        self._report(channel.id, events.ChannelUnhold(channel.as_event()))
 
     def transfer(self, leg: ModelChannel, uri: str) -> None:
-        """The far end leaves its place to somebody else: a Local channel takes it, with its other half in Stasis."""
+        """Let the far end transfer the call: one half of a Local channel takes its place in the bridge."""
         bridge = next((inside for inside in self.bridges.values() if leg.id in inside), None)
         if bridge is None or leg.state != "Up":
             return
-        here = self._made_channel(f"local-{self._made};1", "Local", state="Up")
-        there = self._made_channel(f"local-{self._made};2", "Local", state="Up", half=here.id)
+        number = self._channel_count
+        # of the half with the arguments, Asterisk shows the same as of a caller that waits
+        here = self._make_channel(f"local-{number};1", "Local/100@voxrec-transfer", state="Up")
+        there = self._make_channel(
+            f"local-{number};2", "Local/100@voxrec-transfer", state="Ring", exten="100", half=here.id
+        )
         here.half = there.id
         bridge[bridge.index(leg.id)] = here.id
         here.entered = there.entered = True
-        self._tell(here.id, events.StasisStart(here.told(), (), leg.told()))
-        self._tell(there.id, events.StasisStart(there.told(), ("transferred", quote(f"<{uri}>"), quote(leg.name))))
+        self._report(here.id, events.StasisStart(here.as_event(), (), leg.as_event()))
+        self._report(
+            there.id, events.StasisStart(there.as_event(), ("transferred", quote(f"<{uri}>"), quote(leg.name)))
+        )
         self.hang_up(leg, 16)
 
     def _enter(self, channel: ModelChannel, args: tuple[str, ...]) -> None:
         if channel.id in self.channels:
             channel.entered = True
-            self._tell(channel.id, events.StasisStart(channel.told(), args))
+            self._report(channel.id, events.StasisStart(channel.as_event(), args))
 
     def _die(self, channel: ModelChannel, cause: int) -> None:
         if self.channels.pop(channel.id, None) is None:
@@ -317,54 +332,58 @@ class ModelAsterisk:
                 inside.remove(channel.id)
         for name in [name for name, one in self.recordings.items() if one.channel == channel.id]:
             del self.recordings[name]
-            self._tell_recording(events.RecordingFinished, name)
+            self._report_recording(events.RecordingFinished, name)
         for playback in [playback for playback, target in self.playbacks.items() if target == channel.id]:
             self._end_playback(playback, "failed")
         for other in list(self.channels.values()):
             if other.spied == channel.id or other.id == channel.half:
                 self.hang_up(other, 16)
         if channel.entered:
-            self._tell(channel.id, events.StasisEnd(channel.told()))
-        self._tell(channel.id, events.ChannelDestroyed(channel.told(), cause))
+            self._report(channel.id, events.StasisEnd(channel.as_event()))
+        self._report(channel.id, events.ChannelDestroyed(channel.as_event(), cause))
 
     def _begin(self, recording: ModelRecording) -> None:
         if recording.name in self.recordings:
-            self._tell_recording(events.RecordingStarted, recording.name)
+            self._report_recording(events.RecordingStarted, recording.name)
 
     def _play(self, playback: str, target: str) -> None:
         self.playbacks[playback] = target
-        self.works.append(lambda: self._end_playback(playback, "done"))
+        self.tasks.append(lambda: self._end_playback(playback, "done"))
 
     def _end_playback(self, playback: str, state: str) -> None:
         if self.playbacks.pop(playback, None) is not None:
-            self._tell(playback, events.PlaybackFinished(events.Playback(playback, state)))
+            self._report(playback, events.PlaybackFinished(events.Playback(playback, state)))
 
-    # what is told
+    # What Asterisk reports.
 
-    def _tell_recording(self, kind: type[events.RecordingStarted] | type[events.RecordingFinished], name: str) -> None:
-        self._tell(name, kind(events.LiveRecording(name)))
+    def _report_recording(
+        self, kind: type[events.RecordingStarted] | type[events.RecordingFinished], name: str
+    ) -> None:
+        self._report(name, kind(events.LiveRecording(name)))
 
-    def _tell(self, about: str, event: events.Event) -> None:
-        if self.listened_to:
+    def _report(self, about: str, event: events.Event) -> None:
+        if self.connected:
             self.events.setdefault(about, deque()).append(event)
 
-    def drop_line(self) -> None:
-        """The websocket is gone, and with it what it did not bring."""
-        self.listened_to = False
+    def disconnect(self) -> None:
+        """Disconnect the websocket, and lose the events that were not received."""
+        self.connected = False
         self.events.clear()
 
-    def next_event(self, which: int) -> events.Event | None:
-        """The oldest event about one object; None where there is none."""
+    def next_event(self, index: int) -> events.Event | None:
+        """Remove and return the oldest event about one object; None if there are no events."""
         if not self.events:
             return None
-        about = list(self.events)[which % len(self.events)]
+        about = list(self.events)[index % len(self.events)]
         event = self.events[about].popleft()
+        if isinstance(event, events.ChannelDestroyed):
+            self.reported_gone.add(event.channel.id)
         if not self.events[about]:
             del self.events[about]
         return event
 
-    def left(self) -> Iterator[str]:
-        """What is there, for who says that nothing may be."""
+    def existing(self) -> Iterator[str]:
+        """Return the ids of everything that exists."""
         yield from self.channels
         yield from self.bridges
         yield from self.recordings

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.audio.fixtures import tone
-from tests.calls.double import NOW, profile
+from tests.calls.fake_asterisk import NOW, make_profile
 from voxrec.calls.announcements import Announcements
 from voxrec.errors import NotFound, StoreUnavailable
 from voxrec.model import Prompt, RecordPrompt
@@ -94,12 +94,14 @@ class AnnouncementTests(SynchronousTestCase):
     @property
     def media(self) -> str | None:
         return self.announcements.media_for(
-            profile(record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=self.prompt_id)
+            make_profile(record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=self.prompt_id)
         )
 
     def test_default_announcement(self) -> None:
         self.assertTrue((self.directory / "announcement.wav").exists())
-        self.assertEqual(self.announcements.media_for(profile(record_prompt=RecordPrompt.DEFAULT)), "sound:default")
+        self.assertEqual(
+            self.announcements.media_for(make_profile(record_prompt=RecordPrompt.DEFAULT)), "sound:default"
+        )
 
     def test_prompt_is_installed_at_both_sampling_rates(self) -> None:
         self.assertIsNone(self.media)

@@ -31,14 +31,14 @@ class FakeConnection(Service):
         self.log.append("disconnect")
 
 
-class FakeRouter:
-    """A router with live calls until ``empty`` fires."""
+class FakeLiveCalls:
+    """Live calls and their admission; there are calls until ``waiting`` fires."""
 
     def __init__(self, log: list[str]) -> None:
         self.log = log
         self.waiting: list[Deferred[None]] = []
 
-    def let_go_all(self) -> None:
+    def detach_all(self) -> None:
         self.log.append("detach")
 
     def refuse_new_calls(self) -> None:
@@ -57,13 +57,13 @@ class CallServiceTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.log: list[str] = []
         self.connection = FakeConnection(self.log)
-        self.router: Any = FakeRouter(self.log)
+        self.live_calls: Any = FakeLiveCalls(self.log)
         self.profiles = FakeProfiles()
 
 
 class CallServiceTests(CallServiceTestCase):
     def test_it_connects_once_the_profiles_are_loaded(self) -> None:
-        service = CallService(self.connection, self.profiles, DetachAtStop(self.connection, self.router))
+        service = CallService(self.connection, self.profiles, DetachAtStop(self.connection, self.live_calls))
         starting = service.startService()
         self.assertEqual(self.log, [])
         self.profiles.loaded.callback(None)
@@ -71,19 +71,21 @@ class CallServiceTests(CallServiceTestCase):
         self.assertEqual(self.log, ["connect"])
 
     def test_it_applies_the_stop_policy(self) -> None:
-        service = CallService(self.connection, self.profiles, DetachAtStop(self.connection, self.router))
+        service = CallService(self.connection, self.profiles, DetachAtStop(self.connection, self.live_calls))
         self.successResultOf(service.stopService())
         self.assertEqual(self.log, ["disconnect", "detach"])
 
 
 class DrainAtStopTests(CallServiceTestCase):
     def stop(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(DrainAtStop(self.clock, self.connection, self.router, 30).stop())
+        return Deferred.fromCoroutine(
+            DrainAtStop(self.clock, self.connection, self.live_calls, self.live_calls, 30).stop()
+        )
 
     def test_calls_that_end_within_the_grace_time(self) -> None:
         stopping = self.stop()
         self.clock.advance(29)
-        self.router.waiting[0].callback(None)
+        self.live_calls.waiting[0].callback(None)
         self.successResultOf(stopping)
         self.assertEqual(self.log, ["refuse new calls", "disconnect"])
 
@@ -91,7 +93,7 @@ class DrainAtStopTests(CallServiceTestCase):
         stopping = self.stop()
         self.clock.advance(30)
         self.assertEqual(self.log, ["refuse new calls", "hang up"])
-        self.router.waiting[1].callback(None)
+        self.live_calls.waiting[1].callback(None)
         self.successResultOf(stopping)
         self.assertEqual(self.log[2:], ["disconnect"])
 

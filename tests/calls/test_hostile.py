@@ -1,4 +1,4 @@
-"""What comes from the network is anybody's: no event, name or number breaks the router, the log or a command."""
+"""Input from the network of any content: no event, name or number breaks the router, the log or a command."""
 
 import io
 import json
@@ -8,15 +8,13 @@ from typing import Any, Final
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher, textFileLogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, nothing_known, profile
+from tests.calls.fake_asterisk import ProcessFixture, make_profile
 from voxrec.ari import events
-from voxrec.ari.client import AriClient
-from voxrec.calls.router import Router
-from voxrec.calls.takeover_state import CALL, read_memory
+from voxrec.calls.stasis_args import display_name
+from voxrec.calls.takeover_state import CALL_VARIABLE, decode_takeover_state
 from voxrec.model import Profile, Side, leg_name
 
 FIXED = settings(derandomize=True, database=None, deadline=None, max_examples=150)
@@ -38,12 +36,12 @@ _CHANNEL: Final = {
     "creationtime": "2026-11-23T12:00:00.123+0000",
     "language": "en",
 }
-_OF_ALL: Final = {
+_COMMON_FIELDS: Final = {
     "timestamp": "2026-11-23T12:00:00.125+0000",
     "asterisk_id": "02:00:00:00:00:01",
     "application": "voxrec",
 }
-# As Asterisk 22.10 sends them; what stands in no other place is what each has of its own.
+# As Asterisk 22.10 sends them, without the fields that all events have.
 REAL: Final[dict[str, dict[str, Any]]] = {
     "StasisStart": {"channel": _CHANNEL, "args": ["incoming", "codecs=%28ulaw%29", "Diversion=%3Csip%3Aa%40b%3E"]},
     "StasisEnd": {"channel": _CHANNEL},
@@ -66,8 +64,8 @@ _SCALAR = (
 _JSON = st.recursive(
     _SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=6
 )
-_WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
-_ODD = st.sampled_from(
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+_SPECIAL = st.sampled_from(
     [
         "voxrec-",
         "voxrec-10000000-0000-4000-8000-000000000009-leg",
@@ -75,7 +73,7 @@ _ODD = st.sampled_from(
         "voxrec-10000000-0000-4000-8000-000000000009-legx",
         "voxrec-10000000-0000-4000-8000-000000000009-",
         "voxrec-10000000-0000-4000-8000-000000000009-caller",
-        "voxrec-10000000-0000-4000-8000-000000000009-nobody",
+        "voxrec-10000000-0000-4000-8000-000000000009-unassigned",
         "incoming",
         "transferred",
         "transferred,%3Csip%3Aa%40b%3E",
@@ -89,27 +87,27 @@ _ODD = st.sampled_from(
 )
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a JSON value."""
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of each place in a JSON value."""
     if path:
         yield path
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, one in inner:
-        yield from places(one, (*path, key))
+        yield from paths(one, (*path, key))
 
 
 @st.composite
-def mutants(draw: st.DrawFn) -> bytes:
-    """A real event with a few places taken out or filled with something else, and fields that nobody knows."""
+def mutated_events(draw: st.DrawFn) -> bytes:
+    """Draw a real event of which a few values are missing or replaced, and to which an unknown field may be added."""
     kind = draw(st.sampled_from(sorted(REAL)))
-    event = json.loads(json.dumps({"type": kind, **_OF_ALL, **REAL[kind]}))
+    event = json.loads(json.dumps({"type": kind, **_COMMON_FIELDS, **REAL[kind]}))
     for _ in range(draw(st.integers(0, 3))):
-        *above, last = draw(st.sampled_from([path for path in places(event) if path != ("type",)]))
+        *above, last = draw(st.sampled_from([path for path in paths(event) if path != ("type",)]))
         holder = event
         for step in above:
             holder = holder[step]
         if draw(st.booleans()):
-            holder[last] = draw(_ODD | _JSON)
+            holder[last] = draw(_SPECIAL | _JSON)
         else:
             del holder[last]
     if draw(st.booleans()):
@@ -118,57 +116,55 @@ def mutants(draw: st.DrawFn) -> bytes:
     return json.dumps(event).encode()
 
 
-class Everybody:
-    """A Directory in which every number leads to one Profile."""
+class AnyNumber:
+    """A ProfileDirectory in which every number but one leads to a Profile."""
 
     confirmed = True
 
     def find(self, dialled: str) -> Profile | None:
-        return profile(record_pause_code="*1") if dialled != "nobody" else None
+        return make_profile(record_pause_code="*1") if dialled != "unassigned" else None
 
 
 class HostileTestCase(SynchronousTestCase):
-    def new_router(self) -> Router:
-        self.asterisk = WillingAsterisk()
-        self.asterisk.refuse = {f"recordings/live/{role}": 404 for role in ("caller", "callee")}
-        self.ledger = Notebook()
-        self.clock = Clock()
-        return Router(self.clock, AriClient(self.asterisk, "voxrec"), Everybody(), self.ledger, SETTINGS, nothing_known)
+    def start_process(self) -> None:
+        self.process = ProcessFixture(AnyNumber())
+        self.process.asterisk.errors = {f"recordings/live/{role}": 404 for role in ("caller", "callee")}
 
     def logged(self, act: Any) -> list[str]:
-        """The lines that go to the log meanwhile, as twistd writes them."""
+        """Return the lines that ``act`` logs, as twistd writes them."""
         file = io.StringIO()
         observer = textFileLogObserver(file)
         failures: list[LogEvent] = []
 
-        def watch(event: LogEvent) -> None:
+        def observe(event: LogEvent) -> None:
             observer(event)
             if "log_failure" in event:
                 failures.append(event)
 
-        globalLogPublisher.addObserver(watch)  # type: ignore[arg-type] # any callable is one
+        globalLogPublisher.addObserver(observe)  # type: ignore[arg-type] # any callable is one
         try:
             act()
         finally:
-            globalLogPublisher.removeObserver(watch)  # type: ignore[arg-type]
+            globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
         self.assertEqual(failures, [])
         return file.getvalue().split("\n")[:-1]
 
 
 class EventTests(HostileTestCase):
-    def test_the_real_ones_are_read(self) -> None:
+    def test_real_events_are_decoded(self) -> None:
         for kind, fields in REAL.items():
-            event = events.decode_message(json.dumps({"type": kind, **_OF_ALL, **fields}).encode())
+            event = events.decode_message(json.dumps({"type": kind, **_COMMON_FIELDS, **fields}).encode())
             read = None if event is None else event.__struct_config__.tag
             self.assertEqual(read, kind if kind in events.handled_message_types() else None)
         self.assertEqual(
             events.handled_message_types() - set(REAL), {"ChannelHangupRequest"} & events.handled_message_types()
         )
 
-    @given(st.lists(mutants(), min_size=1, max_size=8))
+    @given(st.lists(mutated_events(), min_size=1, max_size=8))
     @FIXED
-    def test_whatever_asterisk_sends_the_router_goes_on(self, texts: list[bytes]) -> None:
-        router = self.new_router()
+    def test_router_handles_any_event(self, texts: list[bytes]) -> None:
+        self.start_process()
+        router = self.process.router
 
         def act() -> None:
             for text in texts:
@@ -178,7 +174,7 @@ class EventTests(HostileTestCase):
                     continue
                 if event is not None and not isinstance(event, events.RestResponse):
                     router.handle(event)
-            self.clock.advance(1)
+            self.process.clock.advance(1)
 
         self.logged(act)
 
@@ -186,24 +182,25 @@ class EventTests(HostileTestCase):
         st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | _JSON.map(lambda one: json.dumps(one).encode())
     )
     @FIXED
-    def test_what_is_no_event_is_told_so(self, text: bytes) -> None:
+    def test_text_that_is_no_event_is_rejected(self, text: bytes) -> None:
         try:
             self.assertIsNone(events.decode_message(text))
         except events.InvalidMessage as error:
             self.assertTrue(str(error))
 
-    def test_nothing_is_nested_too_deep_for_it(self) -> None:
+    def test_deep_nesting_is_rejected(self) -> None:
         for deep in (b'{"type": "StasisStart", "channel": ' + b"[" * 200_000, b"[" * 200_000):
             self.assertRaises(events.InvalidMessage, events.decode_message, deep)
 
 
 class NameTests(HostileTestCase):
-    @given(_WORDS, _WORDS, st.just("nobody") | _WORDS, _WORDS)
+    @given(_TEXT, _TEXT, st.just("unassigned") | _TEXT, _TEXT)
     @FIXED
-    def test_a_callers_words_are_one_line_of_the_log_and_whole_in_json(
+    def test_text_of_a_caller_is_one_line_of_the_log_and_unchanged_in_json(
         self, name: str, number: str, dialled: str, target: str
     ) -> None:
-        router = self.new_router()
+        self.start_process()
+        router = self.process.router
         caller = events.Channel(
             id="1700.1",
             name="PJSIP/trunk-1",
@@ -213,7 +210,7 @@ class NameTests(HostileTestCase):
 
         def act() -> None:
             router.handle(events.StasisStart(caller, ("incoming", f"Diversion={target}")))
-            for call in router.calls:
+            for call in self.process.calls:
                 leg = events.Channel(id=call.leg, name="PJSIP/trunk-2", state="Up")
                 router.handle(events.StasisStart(leg, ("leg",)))
                 router.handle(events.ChannelStateChange(leg))
@@ -224,18 +221,21 @@ class NameTests(HostileTestCase):
                 router.handle(events.StasisStart(local, ("transferred", target, "PJSIP/trunk-2")))
                 router.handle(events.ChannelDestroyed(caller, 16))
                 router.handle(events.ChannelDestroyed(leg, 16))
-            self.clock.advance(20)
+            self.process.clock.advance(20)
 
         for line in self.logged(act):
             self.assertTrue(line.isprintable(), line)
             self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\S+ \[\S+\] ")
-        for recording in self.ledger.entries:
-            shown = msgspec.json.decode(msgspec.json.encode(recording))
-            self.assertEqual((shown.get("fromName"), shown.get("to")), (name[:255] or None, dialled[:255]))
-        for body in self.asterisk.bodies.values():
+        for recording in self.process.sink.recordings:
+            representation = msgspec.json.decode(msgspec.json.encode(recording))
+            self.assertEqual(
+                (representation.get("fromName"), representation.get("to")),
+                (display_name(name)[:255] or None, dialled[:255]),
+            )
+        for body in self.process.asterisk.bodies.values():
             if isinstance(body, dict) and "variables" in body:
-                remembered = read_memory(body["variables"][CALL])
-                assert remembered is not None
-                self.assertEqual((remembered.name, remembered.number), (name[:255], number[:255]))
+                state = decode_takeover_state(body["variables"][CALL_VARIABLE])
+                assert state is not None
+                self.assertEqual((state.name, state.number), (display_name(name)[:255], number[:255]))
                 for variable in body["variables"]:
                     self.assertNotIn("\n", variable)

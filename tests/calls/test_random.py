@@ -1,11 +1,11 @@
-"""Random orders of events, answers and faults: a call ends whole, and nothing of it is left behind.
+"""Random sequences of events, responses and failures: every call ends, and nothing of it is left behind.
 
-A model of Asterisk stands in for the real one; hypothesis decides who does what next, which answers are late or lost,
-which event comes first, when the websocket drops, and when voxrec dies and another one goes on. In the end everybody
-hangs up, and nothing may be left: no channel, bridge, recording or timer, no call, and no Recording without an end.
+hypothesis decides what each party and Asterisk do next, which responses are late or lost, in which order events arrive,
+when the websocket disconnects, and when the process dies and another one continues. At the end all callers hang up, and
+nothing may be left: no channel, bridge, recording or timer, no call, and no Recording without an outcome.
 """
 
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,21 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.calls.double import Notebook, profile
-from tests.calls.model import Fate, ModelAsterisk
+from tests.calls.fake_asterisk import InMemorySink, make_profile
+from tests.calls.model import ModelAsterisk, ModelChannel, Outcome
 from voxrec.ari.client import AriClient
-from voxrec.calls import takeover_state as memory
-from voxrec.calls.core import CallSettings
+from voxrec.calls.admission import Admission
+from voxrec.calls.call_control import CallControl
+from voxrec.calls.call_data import CallSettings
 from voxrec.calls.ids import owner_of
+from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.reconciliation import Reconciler
 from voxrec.calls.router import Router
 from voxrec.calls.stasis_session import StasisSession
+from voxrec.calls.takeover_state import PAUSE_VARIABLE, decode_pause
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
 from voxrec.errors import NotFound, VoxrecError
-from voxrec.model import PauseBehavior, Profile, Recording, RecordingState, RecordPrompt, leg_name
+from voxrec.model import CallState, PauseBehavior, Profile, Recording, RecordPrompt, leg_name
 
 _PROFILES: Mapping[str, Mapping[str, Any]] = {
     "100": {},
@@ -51,112 +55,128 @@ _PROFILES: Mapping[str, Mapping[str, Any]] = {
     },
     "103": {"record": False, "record_beep_at_start": True, "max_call_seconds": 30, "ring_timeout_seconds": 5},
 }
-_WHICH = st.integers(0, 7)
-_TRUTH = frozenset({"lost before", "lost after", "refused"})
+_INDEX = st.integers(0, 7)
+_TARGETS = st.sampled_from(["sip:other@192.0.2.8", "sip:other@192.0.2.8", "not a URI"])
+_ENDING = (CallState.CLEARING, CallState.OVER)
 
 
-class Pages:
-    """A Directory with a Profile of each kind."""
+class Profiles:
+    """A ProfileDirectory with Profiles of each kind."""
 
     confirmed = True
 
     def __init__(self) -> None:
         self._profiles = {
-            exten: profile(id=UUID(int=number), **fields) for number, (exten, fields) in enumerate(_PROFILES.items(), 1)
+            exten: make_profile(id=UUID(int=number), **fields)
+            for number, (exten, fields) in enumerate(_PROFILES.items(), 1)
         }
 
     def find(self, dialled: str) -> Profile | None:
         return self._profiles.get(dialled)
 
 
-class Shelf(Notebook):
-    """A Ledger in memory that can be read: who writes and then dies has written."""
+class Recordings(InMemorySink):
+    """A sink that can be read, and that outlives a process."""
 
     def __init__(self) -> None:
         super().__init__()
         self.latest: dict[UUID, Recording] = {}
+        self.outcomes: dict[UUID, int] = {}
 
     def append(self, recording: Recording) -> None:
         super().append(recording)
+        before = self.latest.get(recording.id)
+        assert before is None or before.state.live, f"{recording} after its outcome"
+        if not recording.state.live:
+            self.outcomes[recording.id] = self.outcomes.get(recording.id, 0) + 1
         self.latest[recording.id] = recording
 
     async def get(self, recording_id: UUID) -> Recording:
         if recording_id not in self.latest:
-            raise NotFound("never heard of it")
+            raise NotFound("unknown")
         return self.latest[recording_id]
 
-    async def recall(self, recording_ids: Collection[UUID]) -> dict[UUID, Recording]:
+    async def find(self, recording_ids: Collection[UUID]) -> dict[UUID, Recording]:
         return {one: self.latest[one] for one in recording_ids if one in self.latest}
 
 
-class FilesOf(UnfinishedRecordings):
+class UnfinishedRecordingsOfModel(UnfinishedRecordings):
     """Finds the files of the model."""
 
-    def __init__(self, model: ModelAsterisk, client: AriClient, shelf: Shelf, router: Router, clock: Clock) -> None:
-        async def at_once(work: Any, *args: Any) -> Any:
-            return work(*args)
+    def __init__(
+        self, model: ModelAsterisk, client: AriClient, recordings: Recordings, live_calls: LiveCalls, clock: Clock
+    ) -> None:
+        async def run(function: Any, *args: Any) -> Any:
+            return function(*args)
 
-        super().__init__(client, shelf, shelf, Path("/nowhere"), router.owns, at_once)
+        super().__init__(client, recordings, recordings, Path("/nowhere"), live_calls.is_recording, run)
         self._model = model
         self._clock = clock
 
-    def _found(self) -> dict[UUID, Any]:
+    def _find_files(self) -> dict[UUID, Any]:
         now = datetime.fromtimestamp(self._clock.seconds(), UTC)
         return {owner[0]: now for name in self._model.files if (owner := owner_of(name)) is not None}
 
 
-class Line:
-    """What one process has of Asterisk; nothing goes over it once the process is dead."""
+class ProcessTransport:
+    """The connection of one process to the model. After `cut`, the process gets no responses: it is dead."""
 
-    def __init__(self, model: ModelAsterisk) -> None:
+    def __init__(self, model: ModelAsterisk, status_of: Callable[[UUID], CallState | None]) -> None:
         self._model = model
+        self._status_of = status_of
         self.cut = False
 
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
         """See `voxrec.ari.transport.Transport`."""
-        return Deferred.fromCoroutine(self.answered(method, path, query, body))
+        if path == ("channels", "create"):
+            owner = owner_of(query["channelId"])
+            assert owner is not None
+            if self._status_of(owner[0]) in (None, *_ENDING):
+                self._model.violations.append(f"a leg is created for call {owner[0]}, which ends")
+        return Deferred.fromCoroutine(self._respond(method, path, query, body))
 
-    async def answered(
+    async def _respond(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
     ) -> bytes:
         try:
-            answer = await self._model.request(method, path, query, body)
+            response = await self._model.request(method, path, query, body)
         except VoxrecError:
             if self.cut:
                 await Deferred()
             raise
         if self.cut:
             await Deferred()
-        return answer
+        return response
 
 
 @implementer(ILogObserver)
-class Failures:
-    """Listens to the log for what nobody expected."""
+class LoggedFailures:
+    """Collects unexpected exceptions from the log."""
 
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.failures: list[object] = []
 
     def __call__(self, event: LogEvent) -> None:
         if event.get("log_failure") is not None:
-            self.told.append(event["log_failure"])
+            self.failures.append(event["log_failure"])
 
 
 class Process:
-    """A voxrec, as far as calls go."""
+    """What a process has for its calls."""
 
-    def __init__(self, model: ModelAsterisk, shelf: Shelf, now: float, room: Any) -> None:
+    def __init__(
+        self, model: ModelAsterisk, recordings: Recordings, now: float, has_disk_space: Callable[[], bool]
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(now)
-        self.line = Line(model)
-        client = AriClient(self.line, "voxrec")
-        self.router = Router(
+        self.transport = ProcessTransport(model, self._status_of)
+        client = AriClient(self.transport, "voxrec")
+        self.live_calls = LiveCalls(
             self.clock,
             client,
-            Pages(),
-            shelf,
+            recordings,
             CallSettings(
                 endpoint="trunk",
                 ring_timeout=20,
@@ -164,267 +184,311 @@ class Process:
                 max_call=120,
                 announcement=lambda _: "sound:announcement",
                 beep="sound:beep",
-                has_disk_space=room,
+                has_disk_space=has_disk_space,
             ),
-            shelf.recall,
         )
-        files = FilesOf(model, client, shelf, self.router, self.clock)
-        self.link = StasisSession(self.clock, client, self.router, files, open_lane=lambda: None, give_way=lambda: None)
+        router = Router(client, self.live_calls, Admission(Profiles(), self.live_calls))
+        self.control = CallControl(self.live_calls)
+        self.session = StasisSession(
+            self.clock,
+            client,
+            self.live_calls,
+            router,
+            Reconciler(client, self.live_calls, router, recordings.find),
+            UnfinishedRecordingsOfModel(model, client, recordings, self.live_calls, self.clock),
+            close_stream=lambda: None,
+        )
+
+    def _status_of(self, call_id: UUID) -> CallState | None:
+        call = self.live_calls.get(call_id)
+        return None if call is None else call.status
 
 
 class Calls(RuleBasedStateMachine):
-    """Who may do what, and what must hold."""
+    """What can happen, and what must hold."""
 
     def __init__(self) -> None:
         super().__init__()
         self.model = ModelAsterisk()
-        self.shelf = Shelf()
-        self.room = True
+        self.recordings = Recordings()
+        self.has_disk_space = True
         self.now = 1_700_000_000.0
         self.kills = 0
-        self.asked: list[Deferred[Any]] = []
-        self.retired: list[Process] = []
-        self.failures = Failures()
-        globalLogPublisher.addObserver(self.failures)
-        self._new_process()
+        self.rest_requests: list[Deferred[Any]] = []
+        self.stopped_processes: list[Process] = []
+        self.logged = LoggedFailures()
+        globalLogPublisher.addObserver(self.logged)
+        self._start_process()
 
-    def _new_process(self) -> None:
-        self.process = Process(self.model, self.shelf, self.now, lambda: self.room)
+    def _start_process(self) -> None:
+        self.model.reported_gone.clear()
+        self.process = Process(self.model, self.recordings, self.now, lambda: self.has_disk_space)
         self._connect()
 
     def _connect(self) -> None:
-        self.model.listened_to = True
-        self.process.link.stream_connected(self.process.line)  # type: ignore[arg-type] # all of it that is asked for
+        self.model.connected = True
+        self.process.session.stream_connected(self.process.transport)  # type: ignore[arg-type] # all that is used
 
-    def _ask(self, step: Coroutine[Any, Any, Any]) -> None:
-        self.asked.append(Deferred.fromCoroutine(step).addErrback(lambda failure: failure.trap(VoxrecError)))
+    def _request(self, step: Coroutine[Any, Any, Any]) -> None:
+        self.rest_requests.append(Deferred.fromCoroutine(step).addErrback(lambda failure: failure.trap(VoxrecError)))
 
-    @property
-    def router(self) -> Router:
-        return self.process.router
+    def _leg(self, index: int) -> ModelChannel:
+        legs = self.model.legs()
+        return legs[index % len(legs)]
 
-    # who calls, and what the parties do
+    # The parties.
 
     @rule(exten=st.sampled_from([*_PROFILES, "100", "101"]))
-    def somebody_calls(self, exten: str) -> None:
+    def inbound_call(self, exten: str) -> None:
         if len(self.model.callers()) < 3:
             self.model.call(exten)
 
     @rule(exten=st.sampled_from([*_PROFILES, "101", "102"]))
-    def two_are_put_through(self, exten: str) -> None:
+    def answered_call(self, exten: str) -> None:
         if len(self.model.callers()) < 3:
             self.model.call(exten)
-            self.all_that_waits_comes()
+            self.everything_pending_happens()
             for leg in self.model.legs():
                 self.model.pick_up(leg)
-            self.all_that_waits_comes()
+            self.everything_pending_happens()
             self.time_passes(seconds=0.01)
-            self.all_that_waits_comes()
+            self.everything_pending_happens()
 
     @precondition(lambda self: self.model.legs())
-    @rule(which=_WHICH, how=st.sampled_from(["ring", "pick up", "pick up", "refuse", "hang up"]))
-    def the_far_end(self, which: int, how: str) -> None:
-        legs = self.model.legs()
-        leg = legs[which % len(legs)]
-        if how == "ring":
+    @rule(index=_INDEX, action=st.sampled_from(["ring", "pick up", "pick up", "refuse", "hang up"]))
+    def far_end_acts(self, index: int, action: str) -> None:
+        leg = self._leg(index)
+        if action == "ring":
             self.model.ring(leg)
-        elif how == "pick up":
+        elif action == "pick up":
             self.model.pick_up(leg)
         else:
-            self.model.hang_up(leg, 17 if how == "refuse" else 16)
+            self.model.hang_up(leg, 17 if action == "refuse" else 16)
 
     @precondition(lambda self: self.model.callers())
-    @rule(which=_WHICH)
-    def the_caller_hangs_up(self, which: int) -> None:
+    @rule(index=_INDEX)
+    def caller_hangs_up(self, index: int) -> None:
         callers = self.model.callers()
-        self.model.hang_up(callers[which % len(callers)], 16)
+        self.model.hang_up(callers[index % len(callers)], 16)
 
     @precondition(lambda self: self.model.legs())
-    @rule(which=_WHICH, uri=st.sampled_from(["sip:other@192.0.2.8", "nonsense"]))
-    def the_far_end_transfers(self, which: int, uri: str) -> None:
-        legs = self.model.legs()
-        self.model.transfer(legs[which % len(legs)], uri)
+    @rule(index=_INDEX, uri=_TARGETS)
+    def far_end_transfers(self, index: int, uri: str) -> None:
+        self.model.transfer(self._leg(index), uri)
+
+    @precondition(lambda self: self.model.legs())
+    @rule(index=_INDEX, uri=_TARGETS, action=st.sampled_from(["release", "caller hangs up", "far end hangs up"]))
+    def far_end_transfers_while_the_call_ends(self, index: int, uri: str, action: str) -> None:
+        leg = self._leg(index)
+        if action == "release":
+            self.rest_releases(index=index)
+        elif action == "caller hangs up" and self.model.callers():
+            self.caller_hangs_up(index=index)
+        self.model.transfer(leg, uri)
+        if action == "far end hangs up":
+            self.model.hang_up(leg, 16)
+
+    @precondition(lambda self: self.model.legs())
+    @rule(index=_INDEX, uri=_TARGETS)
+    def far_end_answers_and_transfers(self, index: int, uri: str) -> None:
+        """The events about the answer and about the transfer can arrive in any order."""
+        leg = self._leg(index)
+        self.model.pick_up(leg)
+        self.model.transfer(leg, uri)
 
     @precondition(lambda self: self.model.callers())
-    @rule(which=_WHICH, far=st.booleans(), keys=st.sampled_from(["*1", "1", "2", "*", "12", "hold"]))
-    def a_party_presses_keys(self, which: int, far: bool, keys: str) -> None:
+    @rule(index=_INDEX, far=st.booleans(), digits=st.sampled_from(["*1", "1", "2", "*", "12", "hold"]))
+    def party_sends_digits(self, index: int, far: bool, digits: str) -> None:
         parties = self.model.legs() if far else self.model.callers()
         if not parties:
             return
-        party = parties[which % len(parties)]
-        if keys == "hold":
+        party = parties[index % len(parties)]
+        if digits == "hold":
             self.model.hold(party)
         else:
-            for key in keys:
-                self.model.press(party, key)
+            for digit in digits:
+                self.model.send_digit(party, digit)
 
-    # what is asked by REST
+    # REST.
 
-    @precondition(lambda self: any(self.router.calls))
+    @precondition(lambda self: len(self.process.live_calls) > 0)
     @rule(
-        which=_WHICH, what=st.sampled_from(["pause", "pause", "resume", "record"]), seconds=st.sampled_from([None, 3])
+        index=_INDEX,
+        change=st.sampled_from(["pause", "pause", "resume", "record"]),
+        seconds=st.sampled_from([None, 3]),
     )
-    def rest_asks(self, which: int, what: str, seconds: float | None) -> None:
-        call = list(self.router.calls)[which % len(list(self.router.calls))]
-        if what == "pause":
-            self._ask(self.router.pause(call.recording_id, PauseBehavior.SILENCE, seconds))
-        elif what == "resume":
-            self._ask(self.router.resume(call.recording_id))
+    def rest_changes(self, index: int, change: str, seconds: float | None) -> None:
+        calls, control = list(self.process.live_calls), self.process.control
+        call = calls[index % len(calls)]
+        if change == "pause":
+            self._request(control.pause(call.recording_id, PauseBehavior.SILENCE, seconds))
+        elif change == "resume":
+            self._request(control.resume(call.recording_id))
         else:
-            self._ask(_now(lambda: self.router.record(call.id)))
+            self._request(_call(lambda: control.record(call.id)))
 
-    @precondition(lambda self: any(self.router.calls))
-    @rule(which=_WHICH)
-    def rest_hangs_up(self, which: int) -> None:
-        calls = list(self.router.calls)
-        self.router.release(calls[which % len(calls)].id)
+    @precondition(lambda self: len(self.process.live_calls) > 0)
+    @rule(index=_INDEX)
+    def rest_releases(self, index: int) -> None:
+        calls = list(self.process.live_calls)
+        if calls:
+            self.process.control.release(calls[index % len(calls)].id)
 
-    # what Asterisk does
+    # Asterisk.
 
-    @precondition(lambda self: self.model.works)
-    @rule(which=_WHICH)
-    def asterisk_works(self, which: int) -> None:
-        self.model.works.pop(which % len(self.model.works))()
+    @precondition(lambda self: self.model.tasks)
+    @rule(index=_INDEX)
+    def task_runs(self, index: int) -> None:
+        self.model.tasks.pop(index % len(self.model.tasks))()
 
     @precondition(lambda self: self.model.events)
-    @rule(which=_WHICH)
-    def an_event_comes(self, which: int) -> None:
-        event = self.model.next_event(which)
+    @rule(index=_INDEX)
+    def event_arrives(self, index: int) -> None:
+        event = self.model.next_event(index)
         if event is not None:
-            self.process.link.event_received(event)
+            self.process.session.event_received(event)
 
     @rule()
-    def all_that_waits_comes(self) -> None:
-        while self.model.works or self.model.events:
-            if self.model.works:
-                self.model.works.pop(0)()
+    def everything_pending_happens(self) -> None:
+        while self.model.tasks or self.model.events:
+            if self.model.tasks:
+                self.model.tasks.pop(0)()
             if (event := self.model.next_event(0)) is not None:
-                self.process.link.event_received(event)
+                self.process.session.event_received(event)
 
-    @precondition(lambda self: self.model.late)
-    @rule(which=_WHICH)
-    def a_late_answer_comes(self, which: int) -> None:
-        self.model.late.pop(which % len(self.model.late))()
+    @precondition(lambda self: self.model.late_responses)
+    @rule(index=_INDEX)
+    def late_response_arrives(self, index: int) -> None:
+        self.model.late_responses.pop(index % len(self.model.late_responses))()
 
-    @rule(fates=st.lists(st.sampled_from(["done", "late", "late", "refused", "lost before", "lost after"]), max_size=4))
-    def answers_will_be(self, fates: list[Fate]) -> None:
-        self.model.fates.extend(fates)
+    @rule(
+        outcomes=st.lists(st.sampled_from(["done", "late", "late", "refused", "lost before", "lost after"]), max_size=4)
+    )
+    def next_outcomes(self, outcomes: list[Outcome]) -> None:
+        self.model.outcomes.extend(outcomes)
 
-    # what breaks
+    # Failures.
 
-    @precondition(lambda self: self.model.listened_to)
+    @precondition(lambda self: self.model.connected)
     @rule()
-    def the_websocket_drops(self) -> None:
-        self.model.drop_line()
-        self.process.link.stream_disconnected()
+    def websocket_disconnects(self) -> None:
+        self.model.disconnect()
+        self.process.session.stream_disconnected()
 
-    @precondition(lambda self: not self.model.listened_to)
+    @precondition(lambda self: not self.model.connected)
     @rule()
-    def the_websocket_is_back(self) -> None:
+    def websocket_reconnects(self) -> None:
         self._connect()
 
     @rule()
-    def voxrec_is_killed(self) -> None:
+    def process_is_killed(self) -> None:
         self.kills += 1
-        self.process.line.cut = True
-        self.asked.clear()
-        self.model.drop_line()
-        self._new_process()
+        self.process.transport.cut = True
+        self.rest_requests.clear()
+        self.model.disconnect()
+        self._start_process()
 
     @rule()
-    def voxrec_is_restarted(self) -> None:
-        self.model.drop_line()
-        self.router.let_go_all()
-        self.retired.append(self.process)
-        self._new_process()
+    def process_is_restarted(self) -> None:
+        self.model.disconnect()
+        self.process.live_calls.detach_all()
+        self.stopped_processes.append(self.process)
+        self._start_process()
 
-    @rule(enough=st.booleans())
-    def the_disk(self, enough: bool) -> None:
-        self.room = enough
-        if not enough:
-            self.router.stop_recordings("disk-full")
+    @rule(has_disk_space=st.booleans())
+    def disk_space_changes(self, has_disk_space: bool) -> None:
+        self.has_disk_space = has_disk_space
+        if not has_disk_space:
+            self.process.live_calls.stop_recordings("disk-full")
 
     @rule(seconds=st.sampled_from([0.01, 0.5, 1.0, 2.0, 3.5, 6.0, 12.0, 25.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.process.clock.advance(seconds)
 
-    # what holds at all moments
+    # What always holds.
 
     @invariant()
-    def nothing_is_written_while_it_is_paused(self) -> None:
+    def paused_recordings_are_muted(self) -> None:
         for channel in self.model.channels.values():
-            pause = memory.read_pause(channel.variables.get(memory.PAUSE, ""))
+            pause = decode_pause(channel.variables.get(PAUSE_VARIABLE, ""))
             if pause is None or not pause.settled:
                 continue
             for recording in self.model.recordings.values():
                 snoop = self.model.channels.get(recording.channel)
                 if snoop is not None and snoop.spied == channel.id and not snoop.dying:
-                    assert recording.muted, f"{recording.name} is written while it is paused"
+                    assert recording.muted, f"{recording.name} is paused, but not muted"
 
     @invariant()
-    def nothing_is_silent_while_it_is_recorded(self) -> None:
-        if self.model.late:
+    def recordings_in_progress_are_not_muted(self) -> None:
+        if self.model.late_responses:
             return
-        for call in self.router.calls:
-            recorder = call._core.recorder
-            if recorder is None or recorder.recording.state is not RecordingState.RECORDING:
+        for call in self.process.live_calls:
+            recorder = call.recorder
+            if recorder is None or not recorder.is_audible or recorder.pause_in_progress:
                 continue
-            if recorder._steering.locked or any(
-                one.event == "recording.stopped" for one in recorder.recording.timeline
-            ):
+            if any(entry.event == "recording.stopped" for entry in recorder.recording.timeline):
                 continue
-            for side in recorder._open:
+            for side in recorder.open_sides:
                 recording = self.model.recordings.get(leg_name(call.recording_id, side))
-                assert recording is None or not recording.muted, f"{recording.name} is silent while it is recorded"
+                assert recording is None or not recording.muted, f"{recording.name} is not paused, but muted"
 
     @invariant()
-    def nothing_raised(self) -> None:
-        assert not self.failures.told, self.failures.told
+    def no_command_is_wrong(self) -> None:
+        assert not self.model.violations, self.model.violations
 
-    # the end
+    @invariant()
+    def no_exception_was_logged(self) -> None:
+        assert not self.logged.failures, self.logged.failures
+
+    # The end.
 
     def teardown(self) -> None:
         try:
-            self._settle()
+            self._end_everything()
         finally:
-            globalLogPublisher.removeObserver(self.failures)
+            globalLogPublisher.removeObserver(self.logged)
 
-    def _settle(self) -> None:
-        self.model.fates.clear()
-        self.room = True
-        if not self.model.listened_to:
+    def _end_everything(self) -> None:
+        self.model.outcomes.clear()
+        self.has_disk_space = True
+        if not self.model.connected:
             self._connect()
-        self._calm_down()
+        self._let_everything_happen()
         for caller in self.model.callers():
             self.model.hang_up(caller, 16)
-        self._calm_down()
-        # what could not be asked of Asterisk is made good when it connects anew
-        self.the_websocket_drops()
+        self._let_everything_happen()
+        # the next reconciliation ends what could not be ended before
+        self.websocket_disconnects()
         self._connect()
-        self._calm_down()
-        assert list(self.router.calls) == []
-        assert list(self.model.left()) == []
-        for process in (self.process, *self.retired):
+        self._let_everything_happen()
+        assert list(self.process.live_calls) == []
+        assert list(self.model.existing()) == []
+        for process in (self.process, *self.stopped_processes):
             process.clock.advance(200)
             assert process.clock.getDelayedCalls() == []
-        filed = {owner[0] for name in self.model.files if (owner := owner_of(name)) is not None}
-        for recording in self.shelf.latest.values():
-            # killed between the row and the file, it left nothing by which the next one could find it
-            assert not recording.state.live or (self.kills and recording.id not in filed), recording
-        assert all(one.called for one in self.asked)
-        self.nothing_raised()
+        with_file = {owner[0] for name in self.model.files if (owner := owner_of(name)) is not None}
+        for recording in self.recordings.latest.values():
+            if recording.state.live:
+                # a process that was killed between storing the Recording and opening its file left nothing to find
+                assert self.kills, recording
+                assert recording.id not in with_file, recording
+            else:
+                assert self.recordings.outcomes[recording.id] == 1, recording
+        assert all(request.called for request in self.rest_requests)
+        self.no_command_is_wrong()
+        self.no_exception_was_logged()
 
-    def _calm_down(self) -> None:
+    def _let_everything_happen(self) -> None:
         for _ in range(60):
-            while self.model.late:
-                self.a_late_answer_comes(which=0)
-            self.all_that_waits_comes()
+            while self.model.late_responses:
+                self.late_response_arrives(index=0)
+            self.everything_pending_happens()
             self.time_passes(seconds=1.0)
 
 
-async def _now(act: Any) -> Any:
-    return act()
+async def _call(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 class RandomTests(SynchronousTestCase):

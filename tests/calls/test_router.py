@@ -1,223 +1,147 @@
-"""From event to call: who is put through, who is refused with which status, and what is caught up after a gap."""
+"""Tests of voxrec.calls.router: which call an event concerns."""
 
-import json
-from collections.abc import Collection
 from typing import Any
-from uuid import UUID
+from urllib.parse import quote
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.double import SETTINGS, Notebook, WillingAsterisk, profile
+from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
+from tests.calls.test_admission import make_caller
 from voxrec.ari import events
-from voxrec.ari.client import AriClient
-from voxrec.calls.router import OrphanedChannels, Router
-from voxrec.model import Profile, Recording, RecordingState, Side, leg_name
+from voxrec.calls.live_call import LiveCall
+from voxrec.model import RecordingState, Side, leg_name
 
-CALLER = events.Channel(
-    id="1700.1",
-    name="PJSIP/trunk-1",
-    state="Ring",
-    caller=events.CallerId(name="Alice", number="+4930111"),
-    dialplan=events.Dialplan(exten="100"),
-)
-
-
-class Known:
-    """A Directory with one Profile, under 100."""
-
-    def __init__(self, found: Profile | None) -> None:
-        self.found = found
-        self.confirmed = True
-
-    def find(self, dialled: str) -> Profile | None:
-        return self.found if dialled == "100" else None
+CALLER = make_caller()
 
 
 class RouterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.clock = Clock()
-        self.asterisk = WillingAsterisk()
-        self.directory = Known(profile())
-        self.ledger = Notebook()
-        self.known: dict[UUID, Recording] = {}
-        self.router = self.new_router()
+        self.process = ProcessFixture(ProfileDirectory(make_profile()))
+        self.router = self.process.router
+        self.asterisk = self.process.asterisk
 
-    def new_router(self, *allowed_hosts: str) -> Router:
-        client = AriClient(self.asterisk, "voxrec")
-        return Router(
-            self.clock, client, self.directory, self.ledger, SETTINGS, self.recall, allowed_hosts=allowed_hosts
-        )
-
-    async def recall(self, recording_ids: Collection[UUID]) -> dict[UUID, Recording]:
-        return {one: self.known[one] for one in recording_ids if one in self.known}
-
-    def call(self, channel: events.Channel = CALLER) -> None:
-        self.router.handle(events.StasisStart(channel, ("incoming",)))
-
-    def talk(self) -> Any:
-        """Bring a call to where both talk and are recorded."""
-        self.call()
-        (call,) = self.router.calls
-        self.router.handle(events.StasisStart(events.Channel(id=call.leg), ("leg",)))
-        self.router.handle(events.ChannelStateChange(events.Channel(id=call.leg, state="Up")))
-        for side in Side:
-            self.router.handle(events.RecordingStarted(events.LiveRecording(leg_name(call.recording_id, side))))
+    def talk(self) -> LiveCall:
+        """Make a call in which both parties talk and are recorded."""
+        self.process.inbound_call(CALLER)
+        (call,) = self.process.calls
+        self.process.answer(call)
         self.assertEqual(call.status, "talking")
-        self.asterisk.taken()
+        self.asterisk.take_requests()
         return call
 
 
-class IncomingTests(RouterTestCase):
-    def assert_refused(self, reason: str) -> None:
-        self.call()
-        self.assertEqual(self.asterisk.taken(), ["DELETE channels/1700.1"])
-        self.assertEqual(self.asterisk.queries["DELETE channels/1700.1"], {"reason": reason})
-        self.assertEqual(list(self.router.calls), [])
-
-    def test_an_unknown_profile_is_404(self) -> None:
-        self.directory.found = None
-        self.assert_refused("unallocated")
-
-    def test_a_profile_without_a_far_end_is_480(self) -> None:
-        self.directory.found = profile(remote_sip_uri=None)
-        self.assert_refused("no_answer")
-
-    def test_a_far_end_that_is_not_allowed_is_403(self) -> None:
-        self.router = self.new_router("192.0.2.8")
-        self.assert_refused("rejected")
-
-    def test_an_unknown_profile_is_503_until_postgresql_has_confirmed_them(self) -> None:
-        self.directory.confirmed = False
-        self.directory.found = None
-        self.assert_refused("congestion")
-
-    def test_who_was_known_to_the_last_run_is_put_through_before_that(self) -> None:
-        self.directory.confirmed = False
-        self.call()
-        self.assertEqual(len(list(self.router.calls)), 1)
-
-    def test_while_voxrec_stops_it_is_503(self) -> None:
-        self.router.refuse_new_calls()
-        self.assert_refused("congestion")
-
-    def test_who_is_known_is_put_through(self) -> None:
-        self.call()
-        (call,) = self.router.calls
-        self.assertEqual(
-            (call.incoming.number, call.incoming.name, call.incoming.dialled), ("+4930111", "Alice", "100")
-        )
-        self.assertEqual(call.status, "placing")
-
-    def test_a_channel_that_belongs_to_no_call_is_ended(self) -> None:
-        leg = "voxrec-10000000-0000-4000-8000-000000000009-leg"
-        for channel in (leg, "somebody", "voxrec-nonsense-leg"):
-            self.router.handle(events.StasisStart(events.Channel(id=channel), ("leg",)))
-            self.assertEqual(self.asterisk.taken(), [f"DELETE channels/{channel}"])
-
-
 class EventTests(RouterTestCase):
-    def test_each_event_reaches_its_call_and_no_other(self) -> None:
+    def test_event_reaches_only_its_call(self) -> None:
         first = self.talk()
-        self.call(events.Channel(id="1700.2", dialplan=events.Dialplan(exten="100")))
-        _, second = self.router.calls
+        self.process.inbound_call(make_caller("1700.2"))
+        _, second = self.process.calls
         self.router.handle(events.ChannelDestroyed(events.Channel(id=first.leg), 16))
         self.assertEqual((first.status, second.status), ("clearing", "placing"))
 
-    def test_events_of_nobody_do_nothing(self) -> None:
-        channel = events.Channel(id="nobody", state="Up")
+    def test_event_that_concerns_no_call_is_ignored(self) -> None:
+        channel = events.Channel(id="unknown", state="Up")
         for event in (
             events.StasisEnd(channel),
             events.ChannelDestroyed(channel, 16),
             events.ChannelStateChange(channel),
             events.PlaybackFinished(events.Playback("beep")),
-            events.RecordingStarted(events.LiveRecording("theirs")),
+            events.RecordingStarted(events.LiveRecording("unknown")),
             events.RecordingFinished(events.LiveRecording("voxrec-10000000-0000-4000-8000-000000000009-caller")),
             events.ChannelHold(channel),
         ):
             self.router.handle(event)
-        self.assertEqual(self.asterisk.taken(), [])
+        self.assertEqual(self.asterisk.take_requests(), [])
 
-    def test_a_call_ends_with_its_last_file(self) -> None:
+    def test_channel_that_belongs_to_no_call_is_ended(self) -> None:
+        leg = "voxrec-10000000-0000-4000-8000-000000000009-leg"
+        for channel in (leg, "unknown", "voxrec-nonsense-leg"):
+            self.router.handle(events.StasisStart(events.Channel(id=channel), ("leg",)))
+            self.assertEqual(self.asterisk.take_requests(), [f"DELETE channels/{channel}"])
+
+    def test_call_is_over_when_its_last_file_is_closed(self) -> None:
         call = self.talk()
-        empty = self.router.when_empty()
+        empty = self.process.live_calls.when_empty()
         self.router.handle(events.StasisEnd(CALLER))
         self.router.handle(events.ChannelDestroyed(events.Channel(id=call.leg), 16))
         self.assertNoResult(empty)
         for side in Side:
             self.router.handle(events.RecordingFinished(events.LiveRecording(leg_name(call.recording_id, side))))
         self.successResultOf(empty)
-        self.assertEqual(list(self.router.calls), [])
-        self.assertEqual(self.ledger.entries[-1].state, RecordingState.PROCESSING)
+        self.assertEqual(self.process.calls, [])
+        self.assertEqual(self.process.sink.recordings[-1].state, RecordingState.PROCESSING)
 
-    def test_all_can_be_ended(self) -> None:
+    def test_release_all(self) -> None:
         call = self.talk()
-        self.router.release_all()
-        self.assertEqual(self.asterisk.taken(), ["DELETE channels/1700.1", f"DELETE channels/{call.leg}"])
+        self.process.live_calls.release_all()
+        self.assertEqual(self.asterisk.take_requests(), ["DELETE channels/1700.1", f"DELETE channels/{call.leg}"])
 
 
-class ReconcileTests(RouterTestCase):
-    def reconcile(
-        self, channels: dict[str, str], *, bridges: tuple[str, ...] = (), files: tuple[str, ...] = ()
-    ) -> OrphanedChannels:
-        """Catch up with an Asterisk that has these channels (and their states), bridges and recordings."""
-        answers = self.asterisk.answers
-        answers["GET channels"] = json.dumps([{"id": id_, "state": state} for id_, state in channels.items()]).encode()
-        answers["GET applications/voxrec"] = json.dumps({"channel_ids": list(channels)}).encode()
-        answers["GET bridges"] = json.dumps([{"id": bridge} for bridge in bridges]).encode()
-        self.asterisk.refuse = {leg_name(call.recording_id, side): 404 for call in self.router.calls for side in Side}
-        for name in files:
-            del self.asterisk.refuse[name]
-            answers[f"GET recordings/live/{name}"] = json.dumps({"name": name}).encode()
-        return self.successResultOf(Deferred.fromCoroutine(self.router.reconcile()))
+class TransferTests(RouterTestCase):
+    PLACEHOLDER = events.Channel(id="local;2", name="Local/x@voxrec-transfer-1;2", state="Ring")
 
-    def test_a_call_that_ended_unnoticed_is_over(self) -> None:
-        self.talk()
-        self.reconcile({})
-        self.assertEqual(list(self.router.calls), [])
-        self.assertEqual(self.ledger.entries[-1].state, RecordingState.PROCESSING)
+    def transfer(self, leg_channel_name: str, refer_to: str = "<sip:third@192.0.2.9>", replaces: str = "") -> None:
+        args = ("transferred", *(quote(value, safe="") for value in (refer_to, leg_channel_name, replaces)))
+        self.router.handle(events.StasisStart(self.PLACEHOLDER, args))
 
-    def test_a_call_that_goes_on_goes_on(self) -> None:
+    def created_legs(self) -> list[Any]:
+        return [request for request in self.asterisk.take_requests() if request == "POST channels/create"]
+
+    def test_transfer_of_the_current_leg(self) -> None:
         call = self.talk()
-        files = tuple(leg_name(call.recording_id, side) for side in Side)
-        strays = self.reconcile({"1700.1": "Up", call.leg: "Up"}, bridges=(f"voxrec-{call.id}-bridge",), files=files)
-        self.assertEqual(call.status, "talking")
-        self.assertEqual(strays, OrphanedChannels(frozenset(), frozenset()))
+        replaces = "a1@192.0.2.9;to-tag=b;from-tag=c"
+        self.transfer(call.leg_channel_name, replaces=replaces)
+        created: Any = self.asterisk.bodies["POST channels/create"]
+        self.assertEqual(created["variables"]["SIPREPLACESHDR"], replaces)
+        self.assertEqual(call.leg, f"voxrec-{call.id}-leg2")
 
-    def test_an_answer_that_was_missed_is_caught_up(self) -> None:
-        self.call()
-        (call,) = self.router.calls
-        self.reconcile({"1700.1": "Ring", call.leg: "Up"})
-        self.assertEqual(call.status, "connecting")
+    def test_half_of_the_placeholder_in_the_bridge_is_left_alone(self) -> None:
+        call = self.talk()
+        replaced = events.Channel(id=call.leg)
+        self.router.handle(events.StasisStart(events.Channel(id="local;1"), (), replaced))
+        self.assertEqual(self.asterisk.take_requests(), [])
 
-    def test_a_call_that_comes_while_asterisk_is_asked(self) -> None:
-        """The answer is older than the call."""
-        self.asterisk.meanwhile["GET channels"] = self.call
-        self.reconcile({})
-        (call,) = self.router.calls
-        self.assertEqual(call.status, "placing")
+    def test_transfer_of_an_unknown_leg_removes_the_placeholder(self) -> None:
+        for name in ("PJSIP/unknown-1", ""):
+            self.transfer(name)
+            self.assertEqual(self.asterisk.take_requests(), ["DELETE channels/local;2"])
 
-    def test_a_leg_that_comes_while_asterisk_is_asked(self) -> None:
-        self.call()
-        (call,) = self.router.calls
-        self.asterisk.meanwhile["GET channels"] = lambda: self.router.handle(
-            events.StasisStart(events.Channel(id=call.leg), ("leg",))
+    def test_transfer_to_a_target_that_is_not_allowed_ends_the_call(self) -> None:
+        self.process = ProcessFixture(ProfileDirectory(make_profile()), allowed_hosts=("192.0.2.7",))
+        self.router, self.asterisk = self.process.router, self.process.asterisk
+        call = self.talk()
+        self.transfer(call.leg_channel_name)
+        self.assertEqual(
+            self.asterisk.take_requests(),
+            ["DELETE channels/local;2", "DELETE channels/1700.1", f"DELETE channels/{call.leg}"],
         )
-        self.reconcile({CALLER.id: "Ring"})
-        self.assertEqual(call.status, "ringing")
+        assert call.recording is not None
+        self.assertEqual(
+            [(entry.event, entry.by) for entry in call.recording.timeline[-2:]],
+            [("transfer.refused", "callee"), ("hangup", "callee")],
+        )
 
-    def test_a_caller_who_left_while_one_half_was_recorded(self) -> None:
+    def test_transfer_of_a_call_that_is_over_removes_the_placeholder(self) -> None:
         call = self.talk()
-        self.reconcile({call.leg: "Up"})
-        self.assertEqual(call.status, "clearing")
-        self.assertIn(f"DELETE channels/{call.leg}", self.asterisk.taken())
+        name = call.leg_channel_name
+        self.router.handle(events.ChannelDestroyed(events.Channel(id=call.leg), 16))
+        self.router.handle(events.ChannelDestroyed(CALLER, 16))
+        for side in Side:
+            self.router.handle(events.RecordingFinished(events.LiveRecording(leg_name(call.recording_id, side))))
+        self.assertEqual(self.process.calls, [])
+        self.asterisk.take_requests()
+        self.transfer(name)
+        self.assertEqual(self.asterisk.take_requests(), ["DELETE channels/local;2"])
 
-    def test_what_belongs_to_nobody_is_told_and_removed(self) -> None:
-        bridge = "voxrec-10000000-0000-4000-8000-000000000009-bridge"
-        strays = self.reconcile({"1600.1": "Up"}, bridges=(bridge, "somebody else's"))
-        self.assertEqual(strays, OrphanedChannels(frozenset({"1600.1"}), frozenset({bridge})))
-        self.asterisk.taken()
-        still = strays.still(OrphanedChannels(frozenset({"1600.1", "other"}), frozenset({bridge})))
-        self.successResultOf(Deferred.fromCoroutine(self.router.clear_away(still)))
-        self.assertEqual(self.asterisk.taken()[1:], ["DELETE channels/1600.1", f"DELETE bridges/{bridge}"])
+    def test_events_of_a_replaced_leg_do_not_end_the_call(self) -> None:
+        call = self.talk()
+        former = call.leg
+        self.transfer(call.leg_channel_name)
+        self.router.handle(events.ChannelDestroyed(events.Channel(id=former), 16))
+        self.assertEqual((call.status, call.former_legs), ("talking", []))
+
+    def test_leg_that_is_not_in_use_is_ended(self) -> None:
+        """Another process created it for a transfer when this process had taken over the call."""
+        call = self.talk()
+        leg = f"voxrec-{call.id}-leg2"
+        self.router.handle(events.StasisStart(events.Channel(id=leg), ("leg",)))
+        self.assertEqual(self.asterisk.take_requests(), [f"DELETE channels/{leg}"])

@@ -1,13 +1,12 @@
-"""What the dialplan tells of a caller, and what is made of it, whatever a header holds."""
+"""Tests of voxrec.calls.stasis_args, with headers of any content."""
 
-from typing import Any
 from urllib.parse import quote
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.test_router import CALLER, RouterTestCase
 from voxrec.ari import events
-from voxrec.calls.stasis_args import display_name, headers_of, is_wideband, is_withheld, replaced_dialog
+from voxrec.calls.stasis_args import display_name, headers_of, is_wideband, is_withheld, refer_target, replaced_dialog
 
 
 def argument(name: str, value: str) -> str:
@@ -15,19 +14,19 @@ def argument(name: str, value: str) -> str:
 
 
 class HeaderTests(SynchronousTestCase):
-    def test_a_value_stays_as_it_is(self) -> None:
+    def test_value_is_not_changed(self) -> None:
         value = '"Smith, \\"Jo\\"; x" <sip:+4930123@pbx.example;user=phone>;reason=no-answer;text="100%20é"'
         self.assertEqual(headers_of((argument("Diversion", value),)), {"Diversion": value})
 
-    def test_several_of_one_name_become_one(self) -> None:
+    def test_headers_of_one_name_become_one(self) -> None:
         args = (argument("History-Info", "<sip:a@x>;index=1"), argument("History-Info", "<sip:b@x>;index=1.1"))
         self.assertEqual(headers_of(args), {"History-Info": "<sip:a@x>;index=1, <sip:b@x>;index=1.1"})
 
-    def test_what_is_too_long_is_left_out_and_never_cut(self) -> None:
+    def test_long_value_is_omitted_and_not_truncated(self) -> None:
         args = (argument("Diversion", "<sip:a@x>"), argument("Diversion", f"<sip:{1024 * 'b'}@x>"))
         self.assertEqual(headers_of(args), {"Diversion": "<sip:a@x>"})
 
-    def test_what_could_hide_another_header_is_left_out(self) -> None:
+    def test_value_that_could_inject_a_header_is_omitted(self) -> None:
         args = (
             argument("Diversion", "<sip:a@x>\r\nX-Voxrec-Call: 1"),
             argument("Diver sion", "<sip:a@x>"),
@@ -41,21 +40,21 @@ class HeaderTests(SynchronousTestCase):
 
 
 class CallerTests(SynchronousTestCase):
-    def test_the_first_codec_decides_about_the_band(self) -> None:
+    def test_first_codec_decides_about_wideband(self) -> None:
         for codecs, wide in (("(g722)", True), ("(ulaw|g722)", False), ("(opus|ulaw)", True), ("", False)):
             self.assertEqual(is_wideband((argument("codecs", codecs),)), wide, codecs)
 
-    def test_a_name_is_what_its_quoted_form_says(self) -> None:
+    def test_quoted_pairs_in_a_name(self) -> None:
         for quoted, name in (("Alice", "Alice"), (r"\"Jo\" \\ Smith", r'"Jo" \ Smith'), ("ends in \\", "ends in \\")):
             self.assertEqual(display_name(quoted), name)
 
-    def test_what_is_prohibited_is_withheld(self) -> None:
+    def test_prohibited_presentation_is_withheld(self) -> None:
         for presentation in ("prohib", "prohib_not_screened", "prohib_passed_screen", "prohib_failed_screen"):
             self.assertTrue(is_withheld((f"presentation={presentation}",)), presentation)
         for presentation in ("allowed", "allowed_passed_screen", "unavailable", ""):
             self.assertFalse(is_withheld((f"presentation={presentation}",)), presentation)
 
-    def test_a_dialog_to_replace(self) -> None:
+    def test_replaced_dialog(self) -> None:
         self.assertEqual(replaced_dialog("a1@host;to-tag=b;from-tag=c"), "a1@host;to-tag=b;from-tag=c")
         for hostile in (
             "",
@@ -68,19 +67,24 @@ class CallerTests(SynchronousTestCase):
 
 
 class WithheldTests(RouterTestCase):
-    def test_neither_number_nor_name_is_known_to_voxrec(self) -> None:
+    def test_number_and_name_are_not_used(self) -> None:
         self.router.handle(events.StasisStart(CALLER, ("incoming", "presentation=prohib_not_screened")))
-        (call,) = self.router.calls
-        self.assertEqual((call.shown().from_, call.shown().from_name), (None, None))
+        (call,) = self.process.calls
+        self.assertEqual((call.representation().from_, call.representation().from_name), (None, None))
         self.assertNotIn(CALLER.caller.number, str(self.asterisk.bodies))
 
 
-class ConsultedTests(RouterTestCase):
-    def test_the_leg_to_who_was_consulted_replaces_that_call(self) -> None:
-        call = self.talk()
-        call.leg_name = "PJSIP/trunk-7"
-        refer_to, replaces = "<sip:third@192.0.2.9>", "a1@192.0.2.9;to-tag=b;from-tag=c"
-        args = ("transferred", quote(refer_to, safe=""), quote(call.leg_name, safe=""), quote(replaces, safe=""))
-        self.router.handle(events.StasisStart(events.Channel(id="1700.5"), args))
-        made: Any = self.asterisk.bodies["POST channels/create"]
-        self.assertEqual(made["variables"]["SIPREPLACESHDR"], replaces)
+class TransferTests(SynchronousTestCase):
+    def test_refer_target(self) -> None:
+        for refer_to, target in (
+            ("<sip:a@192.0.2.1>", "sip:a@192.0.2.1"),
+            ('"A" <sip:a@192.0.2.1>;x=y', "sip:a@192.0.2.1"),
+            ("<sip:a@192.0.2.1?Replaces=x>", "sip:a@192.0.2.1"),
+            ("<sip:a@h&PJSIP/other>", None),
+            ("<sip:a,b@h>", None),
+            ("<sip:a%0d%0a@h>", None),
+            ("tel:+4930", None),
+            ("<", None),
+            ("", None),
+        ):
+            self.assertEqual(refer_target(refer_to), target, refer_to)

@@ -1,4 +1,4 @@
-"""Recordings that nobody ended are handed to the finish, and no others."""
+"""Tests of voxrec.calls.unfinished_recordings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,93 +8,94 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.double import NOW, Notebook, WillingAsterisk
+from tests.calls.fake_asterisk import NOW, FakeAsterisk, InMemorySink
 from voxrec.ari.client import AriClient
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
 from voxrec.errors import NotFound
 from voxrec.model import Recording, RecordingState, Side, leg_name
 
 
-class Rows:
-    """Recordings by id."""
+class InMemoryRecordings:
+    """A repository of Recordings in memory."""
 
     def __init__(self) -> None:
         self.rows: dict[UUID, Recording] = {}
 
     async def get(self, recording_id: UUID) -> Recording:
         if recording_id not in self.rows:
-            raise NotFound("no such Recording")
+            raise NotFound("unknown")
         return self.rows[recording_id]
 
 
-def at_once(work: Callable[..., Any], *args: Any) -> Deferred[Any]:
-    return execute(work, *args)
+def run_at_once(function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+    return execute(function, *args)
 
 
-class LeftoverTests(SynchronousTestCase):
+class UnfinishedRecordingsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
-        self.rows = Rows()
-        self.ledger = Notebook()
-        self.asterisk = WillingAsterisk()
-        self.asterisk.refuse = {"-caller": 404, "-callee": 404}
+        self.recordings = InMemoryRecordings()
+        self.sink = InMemorySink()
+        self.asterisk = FakeAsterisk()
+        self.asterisk.errors = {"-caller": 404, "-callee": 404}
         self.live: set[UUID] = set()
 
-    def file_of(self, state: RecordingState) -> UUID:
-        """A Recording in this state, with a file of the caller's."""
+    def make_recording(self, state: RecordingState) -> UUID:
+        """Make a Recording with this state and a file of the caller."""
         recording = Recording(
             id=uuid4(), profile_id=uuid4(), state=state, started_at=NOW, created_at=NOW, updated_at=NOW
         )
-        self.rows.rows[recording.id] = recording
+        self.recordings.rows[recording.id] = recording
         (self.directory / f"{leg_name(recording.id, Side.CALLER)}.wav").write_bytes(b"RIFF")
         return recording.id
 
-    def taken_up(self, directory: Path | None = None) -> list[UUID]:
-        leftovers = UnfinishedRecordings(
+    def finished(self, directory: Path | None = None) -> list[UUID]:
+        """Finish all unfinished Recordings, and return their ids."""
+        unfinished = UnfinishedRecordings(
             AriClient(self.asterisk, "voxrec"),
-            self.rows,
-            self.ledger,
+            self.recordings,
+            self.sink,
             directory or self.directory,
             self.live.__contains__,
-            at_once,
+            run_at_once,
         )
-        self.successResultOf(Deferred.fromCoroutine(leftovers.take_up()))
-        return [recording.id for recording in self.ledger.entries]
+        self.successResultOf(Deferred.fromCoroutine(unfinished.finish_all()))
+        return [recording.id for recording in self.sink.recordings]
 
-    def test_one_that_was_being_recorded_ended_when_its_file_was_last_written(self) -> None:
+    def test_recording_ended_when_its_file_was_last_written(self) -> None:
         for state in (RecordingState.RECORDING, RecordingState.PAUSED):
-            self.file_of(state)
-        self.assertEqual(sorted(self.taken_up()), sorted(self.rows.rows))
-        for recording in self.ledger.entries:
+            self.make_recording(state)
+        self.assertEqual(sorted(self.finished()), sorted(self.recordings.rows))
+        for recording in self.sink.recordings:
             self.assertEqual(recording.state, RecordingState.PROCESSING)
             path = self.directory / f"{leg_name(recording.id, Side.CALLER)}.wav"
             assert recording.ended_at is not None
             self.assertApproximates(recording.ended_at.timestamp(), path.stat().st_mtime, 0.001)
             self.assertGreater(recording.updated_at, NOW)
 
-    def test_one_that_was_ended_is_left_to_the_queue(self) -> None:
+    def test_recording_that_ended_is_not_changed(self) -> None:
         for state in (RecordingState.PROCESSING, RecordingState.COMPLETED, RecordingState.FAILED):
-            self.file_of(state)
-        self.assertEqual(self.taken_up(), [])
+            self.make_recording(state)
+        self.assertEqual(self.finished(), [])
 
-    def test_one_of_a_live_call_is_left_alone(self) -> None:
-        self.live.add(self.file_of(RecordingState.RECORDING))
-        self.assertEqual(self.taken_up(), [])
+    def test_recording_of_a_live_call_is_not_changed(self) -> None:
+        self.live.add(self.make_recording(RecordingState.RECORDING))
+        self.assertEqual(self.finished(), [])
 
-    def test_one_that_asterisk_still_records_is_left_alone(self) -> None:
-        recording = self.file_of(RecordingState.RECORDING)
-        self.asterisk.refuse = {"-callee": 404}
+    def test_recording_in_progress_is_not_changed(self) -> None:
+        recording = self.make_recording(RecordingState.RECORDING)
+        self.asterisk.errors = {"-callee": 404}
         name = leg_name(recording, Side.CALLER)
-        self.asterisk.answers[f"GET recordings/live/{name}"] = b'{"name": "x"}'
-        self.assertEqual(self.taken_up(), [])
+        self.asterisk.responses[f"GET recordings/live/{name}"] = b'{"name": "x"}'
+        self.assertEqual(self.finished(), [])
 
-    def test_files_without_a_row_and_other_files_stay(self) -> None:
-        self.rows.rows.pop(self.file_of(RecordingState.RECORDING))
+    def test_files_without_recording_and_other_files_are_kept(self) -> None:
+        self.recordings.rows.pop(self.make_recording(RecordingState.RECORDING))
         (self.directory / "voicemail.wav").write_bytes(b"")
         (self.directory / "voxrec-nonsense-caller.wav").write_bytes(b"")
-        self.assertEqual(self.taken_up(), [])
+        self.assertEqual(self.finished(), [])
         self.assertEqual(len(list(self.directory.iterdir())), 3)
 
-    def test_a_directory_that_is_not_there(self) -> None:
-        self.assertEqual(self.taken_up(self.directory / "nowhere"), [])
+    def test_missing_directory(self) -> None:
+        self.assertEqual(self.finished(self.directory / "missing"), [])

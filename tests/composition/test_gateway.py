@@ -28,7 +28,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "announcements",
                 "calls",
                 "disk-space",
-                "unfinished recordings",
+                "stasis-session",
                 "profile snapshot",
                 "housekeeping",
                 "retention",

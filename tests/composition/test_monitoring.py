@@ -35,14 +35,14 @@ class GaugeTests(SynchronousTestCase):
 
     def test_calls(self) -> None:
         calls: Any = SimpleNamespace(
-            router=SimpleNamespace(calls=iter(["a", "b"])),
+            live_calls=[],
             session=SimpleNamespace(version=None),
             disk_space=SimpleNamespace(sufficient=True, free=1000.0),
             event_queue=[1, 2, 3],
         )
         add_call_gauges(self.metrics, calls)
         self.assertEqual(self.value("voxrec_asterisk_connected"), 0)
-        calls.router.calls = ["a", "b"]
+        calls.live_calls[:] = ["a", "b"]
         calls.session.version = "22.10.0"
         calls.disk_space.sufficient = False
         self.assertEqual(self.value("voxrec_calls_live"), 2)

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.double import profile
+from tests.calls.fake_asterisk import make_profile
 from voxrec.model import RecordPrompt, mail_addresses
 
 
@@ -28,11 +28,13 @@ class ProfileFieldErrorsTests(SynchronousTestCase):
     def test_each_constraint(self) -> None:
         for fields, expected in self.ROWS:
             with self.subTest(expected):
-                (error,) = profile(**fields).field_errors()
+                (error,) = make_profile(**fields).field_errors()
                 self.assertIn(expected, str(error))
 
     def test_a_valid_profile_has_no_errors(self) -> None:
-        self.assertEqual(profile(email="a@b.example, c.d+e@f.example", numbers=("+4930", "+4931")).field_errors(), [])
+        self.assertEqual(
+            make_profile(email="a@b.example, c.d+e@f.example", numbers=("+4930", "+4931")).field_errors(), []
+        )
 
     def test_mail_addresses(self) -> None:
         self.assertEqual(mail_addresses(" a@b.example ,c@d.example"), ("a@b.example", "c@d.example"))

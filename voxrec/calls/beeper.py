@@ -1,27 +1,28 @@
-"""The beeps of a recorded call, heard by both parties.
+"""Plays the beeps of a recorded call to both parties.
 
-They are whispered by a channel of their own: into the caller's channel, where the snoops that record do not hear them,
-or into the far end's, from where they reach the recording as if the far end had made them.
+A snoop channel whispers them: into the caller's channel, where the snoop channels that record do not hear them, or into
+the current leg, from where they reach the recording as if the far end had sent them.
 """
 
 from collections.abc import Callable
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
 from voxrec.calls.causes import Cause
 from voxrec.calls.channel_ready import ChannelReady
+from voxrec.calls.deadline import Deadline
 from voxrec.calls.ids import WHISPER, owned_id
 from voxrec.errors import VoxrecError
 
 
 class Beeper:
-    """Beeps once, every ``interval`` seconds, or both, but not while ``silent``; ``channel`` is whispered into.
+    """Beeps at the start of a recording, every ``interval`` seconds, or both; never while it is not ``is_audible``.
 
-    ``beeped`` is called for each beep that Asterisk took.
+    ``channel`` returns the channel to whisper into. ``on_beep`` is called for each beep that Asterisk accepts.
     """
 
     _log = Logger()
@@ -36,8 +37,8 @@ class Beeper:
         media: str,
         language: str | None,
         interval: int,
-        silent: Callable[[], bool],
-        beeped: Callable[[], None],
+        is_audible: Callable[[], bool],
+        on_beep: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._asterisk = asterisk
@@ -47,83 +48,86 @@ class Beeper:
         self._media = media
         self._language = language
         self._interval = interval
-        self._silent = silent
-        self._beeped = beeped
-        self._open = False
-        self._arrival = ChannelReady(clock)
-        self._next = 0.0
-        self._timer: IDelayedCall | None = None
+        self._is_audible = is_audible
+        self._on_beep = on_beep
+        self._whisper_ready: ChannelReady | None = None  # None: there is no whisper channel
+        self._next_at = 0.0
+        self._timer = Deadline(clock)
 
     def start(self, *, at_start: bool) -> None:
-        """Begin. An interval counts from now, in step with the clock, however long a beep takes."""
-        self._next = self._clock.seconds()
-        self._wait()
+        """Start. Intervals count from now, however long the playback of a beep takes."""
+        self._next_at = self._clock.seconds()
+        self._schedule()
         if at_start:
             Deferred.fromCoroutine(self._beep())
 
-    def adopt(self, since_last: float, *, is_open: bool) -> None:
-        """Go on with what another process began: the last beep was so many seconds ago."""
-        self._open = is_open
-        self._arrival.came()
-        self._next = self._clock.seconds() - since_last
-        self._wait()
+    def take_over(self, since_last: float, *, whisper_exists: bool) -> None:
+        """Continue the beeps of another process, the last of which was ``since_last`` seconds ago."""
+        if whisper_exists:
+            self._whisper_ready = ChannelReady(self._clock)
+            self._whisper_ready.entered()
+        self._next_at = self._clock.seconds() - since_last
+        self._schedule()
 
     def stop(self) -> None:
-        """No more beeps. The whispering channel goes with the one that it whispers to."""
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        """Stop because the call ends. The whisper channel ends with the channel that it whispers into."""
+        self._timer.cancel()
 
     def end(self) -> None:
-        """No more beeps in a call that goes on."""
+        """Stop while the call continues."""
         self.stop()
-        if self._open:
-            Deferred.fromCoroutine(self._close())
+        if self._whisper_ready is not None:
+            Deferred.fromCoroutine(self._hang_up())
 
     def whisper_entered(self) -> None:
-        """The whispering channel is there."""
-        self._arrival.came()
+        """Handle the StasisStart of the whisper channel."""
+        if self._whisper_ready is not None:
+            self._whisper_ready.entered()
 
-    def moved(self) -> None:
-        """The far end's channel is another one: what whispered into the old one went with it."""
-        self._open = False
+    def leg_replaced(self) -> None:
+        """Create another whisper channel for the next beep: the one of the replaced leg ends with that leg."""
+        self._whisper_ready = None
 
-    def sounded(self) -> None:
-        """A beep was played to its end: without an interval the whispering channel has done its work."""
+    def playback_finished(self) -> None:
+        """Handle PlaybackFinished: without an interval, no other beep needs the whisper channel."""
         if not self._interval:
-            Deferred.fromCoroutine(self._close())
+            Deferred.fromCoroutine(self._hang_up())
 
-    def _wait(self) -> None:
+    def _schedule(self) -> None:
         if self._interval:
             now = self._clock.seconds()
-            while self._next <= now:
-                self._next += self._interval
-            self._timer = self._clock.callLater(self._next - now, self._due)
+            while self._next_at <= now:
+                self._next_at += self._interval
+            self._timer.start(self._next_at - now, self._due)
 
     def _due(self) -> None:
-        self._wait()
+        self._schedule()
         Deferred.fromCoroutine(self._beep())
 
     async def _beep(self) -> None:
-        if self._silent():
+        if not self._is_audible():
             return
-        # by its time: no beep of another process that this one took over from has the same
+        # the time makes the id differ from those of another process from which this one took over the call
         playback = owned_id(self._call_id, f"beep-{round(self._clock.seconds() * 1000)}")
         try:
-            if not self._open:
-                self._open = True
-                self._arrival = ChannelReady(self._clock)
+            ready = self._whisper_ready
+            if ready is None:
+                ready = self._whisper_ready = ChannelReady(self._clock)
                 await self._asterisk.snoop(self._channel(), self._whisper, "whisper", spy="none", whisper="both")
-            await self._arrival.there()
+            await ready.wait()
             await self._asterisk.play_to_channel(self._whisper, playback, self._media, language=self._language)
-            self._beeped()
+            self._on_beep()
         except VoxrecError as error:
-            self._open = False  # whatever became of it, the next one tries anew
-            self._log.warn("call {call}: no beep: {error}", call=self._call_id, error=error)
+            self._whisper_ready = None  # the next beep creates another whisper channel
+            self._log.warn("call {call}: beep failed: {error}", call=self._call_id, error=error)
 
-    async def _close(self) -> None:
-        self._open = False
+    async def _hang_up(self) -> None:
+        self._whisper_ready = None
         try:
             await self._asterisk.hang_up(self._whisper, Cause.NORMAL)
         except VoxrecError as error:
-            self._log.warn("call {call}: the beep's channel stays: {error}", call=self._call_id, error=error)
+            self._log.warn(
+                "call {call}: the channel that plays beeps could not be ended and stays until the call ends: {error}",
+                call=self._call_id,
+                error=error,
+            )

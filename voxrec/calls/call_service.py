@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred  # noqa
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from voxrec.calls.router import Router
+from voxrec.calls.admission import Admission
+from voxrec.calls.live_calls import LiveCalls
 
 # Calls that were live before a restart are not controlled meanwhile, so the wait must be short.
 _PROFILES_TIMEOUT: Final = 5.0  # seconds to wait for the Profiles before connecting to Asterisk
@@ -57,14 +58,14 @@ class CallService(Service):
 class DetachAtStop:
     """Leaves the live calls, and their recordings, to the next process (``calls.on_stop: keep``)."""
 
-    def __init__(self, connection: Service, router: Router) -> None:
+    def __init__(self, connection: Service, live_calls: LiveCalls) -> None:
         self._connection = connection
-        self._router = router
+        self._live_calls = live_calls
 
     async def stop(self) -> None:
         """See `StopPolicy.stop`."""
         await _stopped(self._connection)
-        self._router.let_go_all()
+        self._live_calls.detach_all()
 
 
 class DrainAtStop:
@@ -72,24 +73,27 @@ class DrainAtStop:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, connection: Service, router: Router, grace: float) -> None:
+    def __init__(
+        self, clock: IReactorTime, connection: Service, live_calls: LiveCalls, admission: Admission, grace: float
+    ) -> None:
         self._clock = clock
         self._connection = connection
-        self._router = router
+        self._live_calls = live_calls
+        self._admission = admission
         self._grace = grace
 
     async def stop(self) -> None:
         """See `StopPolicy.stop`."""
-        self._router.refuse_new_calls()
+        self._admission.refuse_new_calls()
         if not await self._calls_end_within(self._grace):
             self._log.warn("calls are still live {grace:g} s after the stop began; hanging up", grace=self._grace)
-            self._router.release_all()
+            self._live_calls.release_all()
             await self._calls_end_within(_RELEASE_TIMEOUT)
         await _stopped(self._connection)
 
     async def _calls_end_within(self, seconds: float) -> bool:
         try:
-            await self._router.when_empty().addTimeout(seconds, self._clock)
+            await self._live_calls.when_empty().addTimeout(seconds, self._clock)
         except TimeoutError:
             return False
         return True

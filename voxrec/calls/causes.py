@@ -1,10 +1,10 @@
-"""Q.850 causes, as Asterisk uses them to say which SIP status a caller gets (its ``hangup_cause2sip``)."""
+"""Q.850 cause codes with which voxrec ends calls."""
 
 from enum import IntEnum
 
 
 class Cause(IntEnum):
-    """Why a call ends. The comment is the SIP status of an unanswered call."""
+    """A Q.850 cause code. The comment is the SIP status of an unanswered call (Asterisk's ``hangup_cause2sip``)."""
 
     UNALLOCATED = 1  # 404
     NORMAL = 16  # BYE after the answer

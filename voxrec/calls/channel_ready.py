@@ -1,30 +1,30 @@
-"""Waits until a channel that was just created can be used."""
+"""Waits until a new snoop channel accepts commands."""
 
 from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-_TIMEOUT: Final = 2.0  # seconds after which a new channel is used even without its StasisStart
+_TIMEOUT: Final = 2.0  # seconds after which a channel is used even if its StasisStart did not arrive
 
 
 class ChannelReady:
-    """A channel that was just made, and cannot be used before Asterisk says that it is there.
+    """Whether one new channel has entered the application, after which it accepts commands.
 
-    Measured on 22.10: a command that follows at once is refused for most channels that snoop, and one that follows a
-    millisecond later for 1 of 100.
+    Asterisk 22.10 refuses the next command for most snoop channels if it follows at once, and for 1 of 100 channels if
+    it follows a millisecond later (measured).
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._came: Deferred[None] = Deferred()
+        self._entered: Deferred[None] = Deferred()
 
-    def came(self) -> None:
-        """Asterisk says that it is there."""
-        if not self._came.called:
-            self._came.callback(None)
+    def entered(self) -> None:
+        """Handle the StasisStart of the channel."""
+        if not self._entered.called:
+            self._entered.callback(None)
 
-    async def there(self) -> None:
-        """Wait until it came, or has had its time to."""
-        if not self._came.called:
-            await self._came.addTimeout(_TIMEOUT, self._clock, onTimeoutCancel=lambda _result, _seconds: None)
+    async def wait(self) -> None:
+        """Return when the channel has entered the application, or after 2 s."""
+        if not self._entered.called:
+            await self._entered.addTimeout(_TIMEOUT, self._clock, onTimeoutCancel=lambda _result, _seconds: None)

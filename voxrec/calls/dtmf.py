@@ -1,38 +1,39 @@
-"""Codes that a party keys in while it talks."""
+"""Recognizes the DTMF codes by which a party pauses and resumes a recording."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.model import Side
 
-_PATIENCE = 3.0  # seconds between two keys of one code
+_DIGIT_TIMEOUT: Final = 3.0  # seconds between two digits of one code
 
 
-class KeyCodes:
-    """Calls the action of a code once one party has pressed its keys, one after the other.
+class DtmfCodes:
+    """Calls the action of a code when one party has pressed its digits in sequence.
 
-    Where several codes end with the same keys, the longest counts.
+    If several codes end with the same digits, the longest one matches.
     """
 
     def __init__(self, clock: IReactorTime, actions: Mapping[str, Callable[[Side], None]]) -> None:
         self._clock = clock
         self._actions = sorted(actions.items(), key=lambda item: len(item[0]), reverse=True)
         longest = max((len(code) for code in actions), default=0)
-        self._pressed: dict[Side, deque[str]] = defaultdict(lambda: deque(maxlen=longest))
-        self._last: dict[Side, float] = {}
+        self._digits: dict[Side, deque[str]] = defaultdict(lambda: deque(maxlen=longest))
+        self._last_digit_at: dict[Side, float] = {}
 
-    def pressed(self, side: Side, key: str) -> None:
-        """One key."""
+    def digit_received(self, side: Side, digit: str) -> None:
+        """Handle one digit."""
         now = self._clock.seconds()
-        keys = self._pressed[side]
-        if now - self._last.get(side, now) > _PATIENCE:
-            keys.clear()
-        self._last[side] = now
-        keys.append(key)
+        digits = self._digits[side]
+        if now - self._last_digit_at.get(side, now) > _DIGIT_TIMEOUT:
+            digits.clear()
+        self._last_digit_at[side] = now
+        digits.append(digit)
         for code, action in self._actions:
-            if "".join(keys).endswith(code):
-                keys.clear()
+            if "".join(digits).endswith(code):
+                digits.clear()
                 action(side)
                 return

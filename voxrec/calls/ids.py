@@ -1,24 +1,32 @@
-"""The ids that voxrec gives to what it makes in Asterisk.
+"""The ids of the channels, bridges and playbacks that voxrec creates in Asterisk.
 
-Each tells the call and the role, so that an event, a leftover channel or a file says whose it is to any voxrec that
-meets it.
+An id contains the call and the role of the object, so that any voxrec process can tell from an event or an orphaned
+object to which call it belongs.
 """
 
+from typing import Final
 from uuid import UUID
 
 from voxrec.model import Side
 
-_PREFIX = "voxrec"
+ANNOUNCEMENT: Final = "announcement"
+"""Role of the announcement's playback."""
+BRIDGE: Final = "bridge"
+"""Role of the bridge."""
+WHISPER: Final = "whisper"
+"""Role of the snoop channel that plays beeps."""
+_PREFIX: Final = "voxrec"
+_LEG: Final = "leg"
 
 
 def owned_id(call_id: UUID, role: str) -> str:
-    """The id of a channel, bridge or playback of a call: ``voxrec-<call id>-<role>``."""
+    """Return the id of an object of a call: ``voxrec-<call id>-<role>``."""
     return f"{_PREFIX}-{call_id}-{role}"
 
 
-def owner_of(owned: str) -> tuple[UUID, str] | None:
-    """The call and the role behind an id made by `owned_id`; None where the id is not one."""
-    prefix, _, rest = owned.partition("-")
+def owner_of(object_id: str) -> tuple[UUID, str] | None:
+    """Return the call and the role in an id made by `owned_id`; None for any other id."""
+    prefix, _, rest = object_id.partition("-")
     if prefix != _PREFIX or rest[36:37] != "-":
         return None
     try:
@@ -28,25 +36,21 @@ def owner_of(owned: str) -> tuple[UUID, str] | None:
 
 
 def leg_role(number: int) -> str:
-    """The role of a call's first outgoing channel, or of a later one, to which it was transferred."""
-    return "leg" if number == 1 else f"leg{number}"
+    """Return the role of the outgoing leg with this number. The first leg is 1; every transfer adds another one."""
+    return _LEG if number == 1 else f"{_LEG}{number}"
 
 
 def is_leg(role: str) -> bool:
-    """Whether this is the role of an outgoing channel."""
-    return role == "leg" or (role.startswith("leg") and role[3:].isdecimal())
+    """Return whether a role is that of an outgoing leg."""
+    return role == _LEG or (role.startswith(_LEG) and role[len(_LEG) :].isdecimal())
 
 
 def leg_number(channel: str) -> int:
-    """Which of a call's outgoing channels this id names, the first being 1; 0 where it names none."""
+    """Return the number of the outgoing leg with this channel id; 0 if it is no outgoing leg."""
     owner = owner_of(channel)
-    return int(owner[1][3:] or 1) if owner is not None and is_leg(owner[1]) else 0
+    return int(owner[1][len(_LEG) :] or 1) if owner is not None and is_leg(owner[1]) else 0
 
 
 def snoop_role(side: Side) -> str:
-    """The role of the channel that one side is recorded from."""
+    """Return the role of the snoop channel from which one side is recorded."""
     return f"snoop-{side}"
-
-
-WHISPER = "whisper"
-"""The role of the channel that beeps."""

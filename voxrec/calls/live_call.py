@@ -1,325 +1,283 @@
-"""One live call, as the router and REST see it."""
+"""One live call, as the event router, REST and reconciliation see it."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
-from voxrec.calls.causes import Cause
-from voxrec.calls.core import CallInputs, CallSettings, Core, InboundCall
-from voxrec.calls.dtmf import KeyCodes
-from voxrec.calls.ids import WHISPER, leg_number, leg_role, owned_id
-from voxrec.calls.machine import machine
-from voxrec.calls.recorder import RecordingSink
-from voxrec.calls.takeover_state import Pause, TakeoverState
+from voxrec.calls.call_core import CallCore, CallInputs
+from voxrec.calls.call_data import CallData, CallSettings, InboundCall
+from voxrec.calls.call_machine import call_machine
+from voxrec.calls.call_recording import CallRecording
+from voxrec.calls.dtmf import DtmfCodes
+from voxrec.calls.ids import ANNOUNCEMENT
+from voxrec.calls.legs import Legs
+from voxrec.calls.recorder import Recorder
+from voxrec.calls.recording_log import RecordingSink
+from voxrec.calls.resources import Resources
+from voxrec.calls.steps import Steps
+from voxrec.calls.takeover_state import TakeoverState
+from voxrec.calls.transfer import TransferCore, TransferRequest, transfer_machine
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RecordingState, Side
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallSnapshot:
-    """How a call that another process left stands in Asterisk.
-
-    ``leg_there`` and ``caller_there`` say which channels are left, ``bridged`` that both are in the bridge,
-    ``recorded`` which sides Asterisk records now; ``recording`` is what is known of the Recording, and ``began`` when
-    Asterisk began with it.
-    """
-
-    leg_there: bool
-    caller_there: bool
-    leg_entered: bool
-    bridged: bool
-    leg_up: bool
-    caller_up: bool
-    recorded: frozenset[Side]
-    announcing: bool
-    whispering: bool
-    began: datetime | None
-    recording: Recording | None
-    pause: Pause | None
-
-
 class LiveCall:
-    """One call, from the caller's INVITE until nothing of it is left in Asterisk: then ``over`` is called with it.
+    """One call, from the caller's INVITE until nothing of it is left in Asterisk.
 
-    With ``memory`` it is one that another process began; `take_over` then tells it how it stands.
+    ``on_event`` is called for each event that listeners are notified of, ``on_over`` once, when the call is over. A
+    call with a ``takeover_state`` was begun by another process; `voxrec.calls.takeover` continues it.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
         clock: IReactorTime,
         asterisk: AriClient,
-        ledger: RecordingSink,
+        sink: RecordingSink,
         settings: CallSettings,
-        incoming: InboundCall,
+        inbound: InboundCall,
         profile: Profile,
-        over: Callable[["LiveCall"], None],
-        tell: Callable[[EventType, "LiveCall"], None] = lambda _type, _call: None,
-        memory: TakeoverState | None = None,
+        *,
+        on_over: Callable[["LiveCall"], None],
+        on_event: Callable[[EventType, "LiveCall"], None] = lambda _event, _call: None,
+        takeover_state: TakeoverState | None = None,
     ) -> None:
-        self.id = memory.call_id if memory is not None else uuid4()
-        self.incoming = incoming
+        taken = takeover_state
+        self.id = uuid4() if taken is None else taken.call_id
+        self.recording_id = uuid4() if taken is None else taken.recording_id
+        self.inbound = inbound
         self.profile = profile
-        self.recording_id = memory.recording_id if memory is not None else uuid4()
-        self._core = Core(
-            clock,
-            asterisk,
-            ledger,
-            settings,
-            self.id,
-            self.recording_id,
-            incoming,
-            profile,
-            over=lambda: over(self),
-            tell=lambda type_: tell(type_, self),
-            started_at=memory.started_at if memory is not None else datetime.fromtimestamp(clock.seconds(), UTC),
-            leg=memory.leg if memory is not None else owned_id(self.id, leg_role(1)),
-            callee=profile.remote_sip_uri or "",
-            legs=leg_number(memory.leg) if memory is not None else 1,
-            placeholder=memory.placeholder if memory is not None else "",
+        started_at = datetime.fromtimestamp(clock.seconds(), UTC) if taken is None else taken.started_at
+        self.data = data = CallData(
+            clock, settings, self.id, self.recording_id, inbound, profile, started_at, profile.remote_sip_uri or ""
         )
-        self._core.leg_there = memory is not None
-        self.leg_name = ""
-        """What Asterisk calls the outgoing channel once it is there."""
-        self.inputs: CallInputs = machine(self._core)
-        self._core.inputs = self.inputs
-        self._keys = KeyCodes(clock, self._codes())
+        self._resources = Resources([inbound.channel] if taken is None else [inbound.channel, taken.leg])
+        steps = Steps(self.id)
+        self._legs = legs = Legs(asterisk, data, self._resources, "" if taken is None else taken.leg)
+        self._call_recording = recording = CallRecording(asterisk, sink, data, legs)
+        self._transfer = TransferCore(
+            data,
+            legs,
+            steps,
+            note=lambda callee: recording.note("transferred", by=Side.CALLEE, detail=callee),
+            is_recorded=lambda: recording.recorder is not None,
+            leg_replaced=recording.leg_replaced,
+            failed=lambda: self.inputs.transfer_failed(),
+            placeholders=[] if taken is None or not taken.placeholder else [taken.placeholder],
+        )
+        self.core = CallCore(
+            data,
+            self._resources,
+            steps,
+            legs,
+            recording,
+            transfer_machine(self._transfer),
+            self._transfer,
+            publish=lambda event: on_event(event, self),
+            over=lambda: on_over(self),
+        )
+        self.inputs: CallInputs = call_machine(self.core)
+        self._dtmf = DtmfCodes(clock, self._dtmf_actions())
 
-    # what it is
+    # What it is.
 
     @property
     def status(self) -> CallState:
-        """The state of the call machine."""
-        return self._core.status
-
-    @property
-    def placeholder(self) -> str:
-        """The channel that a transfer left in the bridge; empty where there is none."""
-        return self._core.transfer or self._core.placeholder
-
-    @property
-    def recording(self) -> Recording | None:
-        """What is being recorded, as it stands now."""
-        return self._core.recorder.recording if self._core.recorder is not None else None
+        """The state of the call."""
+        return self.data.status
 
     @property
     def leg(self) -> str:
-        """The id of the outgoing channel."""
-        return self._core.leg
+        """The channel id of the current leg."""
+        return self._legs.current
 
-    def shown(self) -> Call:
-        """The call as it stands now."""
-        core, recording = self._core, self.recording
+    @property
+    def former_legs(self) -> list[str]:
+        """The channel ids of legs that transfers have replaced, and that still exist."""
+        return [leg for leg in self._resources.channels if leg not in (self._legs.current, self.inbound.channel)]
+
+    @property
+    def leg_channel_name(self) -> str:
+        """Asterisk's name for the channel of the current leg; empty before the leg has entered the application."""
+        return self._legs.channel_name
+
+    @leg_channel_name.setter
+    def leg_channel_name(self, name: str) -> None:
+        self._legs.channel_name = name
+
+    @property
+    def placeholders(self) -> list[str]:
+        """The ids of the channels that transfers have put into the bridge."""
+        return self._transfer.all_placeholders
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The recorder; None if the call is not recorded."""
+        return self._call_recording.recorder
+
+    @property
+    def recording(self) -> Recording | None:
+        """The Recording as it is now; None if the call is not recorded."""
+        recorder = self._call_recording.recorder
+        return None if recorder is None else recorder.recording
+
+    def representation(self) -> Call:
+        """Return the call as it is now."""
+        data, recording = self.data, self.recording
         return Call(
             id=self.id,
             profile_id=self.profile.id,
-            state=core.status,
-            age=round((core.now() - core.started_at).total_seconds(), 3),
-            from_=self.incoming.number or None,
-            from_name=self.incoming.name or None,
-            to=self.incoming.dialled,
-            remote_sip_uri=core.callee or None,
-            started_at=core.started_at,
-            answered_at=core.answered_at,
-            ended_at=core.ended_at,
-            hangup_cause=core.hangup_cause,
-            hangup_by=core.hangup_by,
+            state=data.status,
+            age=round((data.now() - data.started_at).total_seconds(), 3),
+            from_=self.inbound.number or None,
+            from_name=self.inbound.name or None,
+            to=self.inbound.dialled,
+            remote_sip_uri=data.callee or None,
+            started_at=data.started_at,
+            answered_at=data.answered_at,
+            ended_at=data.ended_at,
+            hangup_cause=data.hangup_cause,
+            hangup_by=data.hangup_by,
             recording_id=recording.id if recording is not None else None,
             recording_state=recording.state if recording is not None else None,
         )
 
-    # what others may ask for
+    # Control by REST and by DTMF.
 
     async def pause(self, behavior: PauseBehavior, seconds: float | None, *, by: str = "rest") -> Recording:
-        """Pause the recording, for so many ``seconds`` or until it is resumed, and give it back as it stands then.
+        """Pause the recording until it is resumed, or for ``seconds``, and return it as it is then.
 
-        Conflict where the call is not being recorded now, or the announcement is still being played.
+        Raises Conflict unless the parties talk and are recorded.
         """
-        recorder = self._core.recorder
-        if recorder is None or self.status is not CallState.TALKING or not recorder.recording.state.live:
-            raise Conflict(f"Recording {self.recording_id} is not at a point where it can be paused.")
+        recorder = self._require_recorder("paused")
         await recorder.pause(behavior, seconds, by=by)
         return recorder.recording
 
     async def resume(self, *, by: str = "rest") -> Recording:
-        """Resume the recording, and give it back as it stands then. Conflict as `pause`."""
-        recorder = self._core.recorder
-        if recorder is None or self.status is not CallState.TALKING or not recorder.recording.state.live:
-            raise Conflict(f"Recording {self.recording_id} is not at a point where it can be resumed.")
+        """Resume the recording, and return it as it is then. Raises Conflict as `pause`."""
+        recorder = self._require_recorder("resumed")
         await recorder.resume(by=by)
         return recorder.recording
 
-    def record(self) -> None:
-        """Record from now on a call that is not recorded; one that is stays as it is.
+    def _require_recorder(self, change: str) -> Recorder:
+        recorder = self._call_recording.recorder
+        if recorder is None or not recorder.is_live or self.status is not CallState.TALKING:
+            raise Conflict(
+                f"Recording {self.recording_id} cannot be {change} now: call {self.id} is {self.status}, and only a "
+                f"recording in progress of a call that is {CallState.TALKING} can be."
+            )
+        return recorder
 
-        Conflict where it is too early or too late for that, where it was recorded before, or the disk has no room.
+    def record(self) -> None:
+        """Record the call from now on; if it is being recorded, change nothing.
+
+        Raises Conflict if the parties do not talk, if a recording of the call has ended, or if the disk is full.
         """
-        core = self._core
-        if core.recorder is not None and core.recorder.recording.state.live:
+        recording = self._call_recording
+        if recording.is_live:
             return
-        if core.recorded:
+        if recording.has_recording:
             raise Conflict(f"Call {self.id} was recorded already, and its recording has ended.")
         if self.status is not CallState.TALKING:
-            raise Conflict(f"Call {self.id} is {self.status}: only one in which both talk can be recorded from now on.")
-        if not core.settings.has_disk_space():
-            raise Conflict("There is no room on the disk for another recording.")
+            raise Conflict(
+                f"Call {self.id} is {self.status}: recording can begin only while a call is {CallState.TALKING}."
+            )
+        if not self.data.settings.has_disk_space():
+            raise Conflict("There is no free disk space for another recording.")
         self.inputs.record()
 
     def stop_recording(self, reason: str) -> None:
-        """End its recording now; the call goes on."""
-        if self._core.recorder is not None and self._core.recorder.recording.state.live:
-            self._core.recorder.stop(reason)
+        """End the recording, if there is one; the call continues."""
+        recorder = self._call_recording.recorder
+        if recorder is not None and recorder.is_live:
+            recorder.stop(reason)
 
-    def let_go(self) -> None:
-        """Do nothing any more, and change nothing in Asterisk: another process goes on with it."""
-        self.inputs.let_go()
-
-    # what Asterisk tells
-
-    def leg_entered(self, name: str) -> None:
-        """The outgoing channel, or the one to which the call is transferred, is there under this name."""
-        self.leg_name = name
-        if self._core.transfer is not None:
-            self._core.transfer_entered()
-        else:
-            self.inputs.leg_entered()
-
-    def helper_entered(self, role: str) -> None:
-        """A channel that hears or whispers is there, and can be used."""
-        if self._core.recorder is not None:
-            self._core.recorder.snoop_entered(role)
-        if self._core.beeper is not None and role == WHISPER:
-            self._core.beeper.whisper_entered()
-
-    def transferred(self, callee: str, placeholder: str, replaces: str = "") -> None:
-        """The far end has transferred the call to a SIP URI, and left ``placeholder`` in its place.
-
-        ``replaces`` names the dialog (RFC 3891) in which the far end has consulted whom it transfers to.
-        """
-        self._core.transfer_to(callee, placeholder, replaces)
-
-    def cannot_transfer(self) -> None:
-        """The far end has left the call to somebody whom voxrec must not call."""
-        self._core.note("transfer.refused", by=Side.CALLEE)
-        self.inputs.leg_left(Cause.NORMAL)
-
-    def far_end_rings(self) -> None:
-        """The far end says that it rings; it may say so several times."""
-        if self._core.status is CallState.RINGING and not self._core.rang:
-            self._core.rang = True
-            self._core.tell(EventType.CALL_RINGING)
-
-    def recording_started(self, side: Side) -> None:
-        """Asterisk records one side."""
-        if self._core.recorder is not None:
-            self._core.recorder.started(side)
-
-    def recording_ended(self, side: Side) -> None:
-        """Asterisk has closed one side's file."""
-        if self._core.recorder is not None:
-            self._core.recorder.ended(side)
-
-    def playback_ended(self, role: str, *, complete: bool) -> None:
-        """The announcement, or a beep, was played to its end or not."""
-        if role == "announcement":
-            self.inputs.announcement_ended(complete=complete)
-        elif self._core.beeper is not None:
-            self._core.beeper.sounded()
-
-    def held(self, side: Side) -> None:
-        """A party put the call on hold."""
-        self._core.note("held", by=side)
-
-    def unheld(self, side: Side) -> None:
-        """A party resumed the call."""
-        self._core.note("unheld", by=side)
-
-    def key_pressed(self, side: Side, key: str) -> None:
-        """A party pressed a key. Which one is not written down: it may be a digit of a card or a password."""
-        self._core.note("dtmf", by=side)
-        self._keys.pressed(side, key)
-
-    def _codes(self) -> dict[str, Callable[[Side], None]]:
+    def _dtmf_actions(self) -> dict[str, Callable[[Side], None]]:
         pause, resume = self.profile.record_pause_code, self.profile.record_resume_code
         if pause is None:
             return {}
         if resume is None or resume == pause:
-            return {pause: self._toggle}
+            return {pause: self._toggle_pause}
         return {
-            pause: lambda side: self._steer_by_key(self.pause(PauseBehavior.SILENCE, None, by=side)),
-            resume: lambda side: self._steer_by_key(self.resume(by=side)),
+            pause: lambda side: self._run_dtmf_action(self.pause(PauseBehavior.SILENCE, None, by=side)),
+            resume: lambda side: self._run_dtmf_action(self.resume(by=side)),
         }
 
-    def _toggle(self, side: Side) -> None:
+    def _toggle_pause(self, side: Side) -> None:
         recording = self.recording
         if recording is not None and recording.state is RecordingState.PAUSED:
-            self._steer_by_key(self.resume(by=side))
+            self._run_dtmf_action(self.resume(by=side))
         else:
-            self._steer_by_key(self.pause(PauseBehavior.SILENCE, None, by=side))
+            self._run_dtmf_action(self.pause(PauseBehavior.SILENCE, None, by=side))
 
-    def _steer_by_key(self, steering: Coroutine[Any, Any, Recording]) -> None:
-        Deferred.fromCoroutine(steering).addErrback(
-            lambda failure: self._core.log.warn(
-                "call {call}: a key changed nothing: {error}", call=self.id, error=failure.value
+    def _run_dtmf_action(self, action: Coroutine[Any, Any, Recording]) -> None:
+        Deferred.fromCoroutine(action).addErrback(
+            lambda failure: self._log.warn(
+                "call {call}: a DTMF code was ignored: {error}", call=self.id, error=failure.value
             )
         )
 
-    # what another process left
+    # Events from Asterisk.
 
-    def take_over(self, situation: CallSnapshot) -> None:
-        """Go on from where the call stands."""
-        core, inputs = self._core, self.inputs
-        # what went while this was found out was told to a machine that could not act on it yet
-        leg_left = not (core.leg_there and situation.leg_there)
-        caller_left = not (core.caller_there and situation.caller_there)
-        answered = situation.leg_up and situation.caller_up
-        unrecorded = not situation.recorded and situation.recording is None
-        if not situation.leg_entered:
-            inputs.found_placing()
-        elif not situation.leg_up and not situation.bridged:
-            inputs.found_placing()
-            inputs.leg_entered()
-        elif not answered or (self.profile.record and unrecorded):
-            inputs.found_ringing()
-            if situation.leg_up:
-                inputs.leg_answered()
+    def leg_entered(self, channel: str, name: str) -> None:
+        """Handle the StasisStart of an outgoing leg; ``name`` is Asterisk's name for the channel."""
+        if channel == self._legs.current:
+            self._legs.channel_name = name
+            self.inputs.leg_entered()
+        elif channel not in self._resources:  # the process from which the call was taken over created it too late
+            self._log.warn("call {call}: ending leg {channel}, which is not in use", call=self.id, channel=channel)
+            self.core.steps.attempt(self._legs.hang_up(channel))
+
+    def leg_destroyed(self, channel: str, cause: int) -> None:
+        """Handle the ChannelDestroyed of an outgoing leg."""
+        if channel == self._legs.current:
+            self.inputs.leg_hung_up(cause)
         else:
-            self._take_over_answered(situation)
-        if caller_left:
-            inputs.caller_left(Cause.NORMAL)
-        if leg_left:
-            inputs.leg_left(Cause.NORMAL)
+            self._resources.gone(channel)
 
-    def _take_over_answered(self, situation: CallSnapshot) -> None:
-        core, recording = self._core, situation.recording
-        began = situation.began or core.started_at
-        core.answered_at = recording.started_at if recording is not None and recording.started_at else began
-        core.recorded = bool(situation.recorded) or recording is not None
-        if situation.recorded or (recording is not None and recording.state.live):
-            core.recorder = core.recorder_of(
-                recording if recording is not None and recording.state.live else core.new_recording(began)
-            )
-            core.recorder.adopt(situation.recorded, situation.pause)
-            core.limit_recording(core.since(core.answered_at))
-        if situation.announcing:
-            self.inputs.found_announcing()
+    def transferred(self, request: TransferRequest) -> None:
+        """Handle a transfer by the far end."""
+        self.inputs.transfer_requested(request)
+
+    def snoop_entered(self, role: str) -> None:
+        """Handle the StasisStart of a snoop channel with this role."""
+        self._call_recording.snoop_entered(role)
+
+    def recording_started(self, side: Side) -> None:
+        """Handle RecordingStarted of one side."""
+        recorder = self._call_recording.recorder
+        if recorder is not None:
+            recorder.file_opened(side)
+
+    def recording_ended(self, side: Side) -> None:
+        """Handle RecordingFinished or RecordingFailed of one side."""
+        recorder = self._call_recording.recorder
+        if recorder is not None:
+            recorder.file_closed(side)
+
+    def playback_finished(self, role: str, *, complete: bool) -> None:
+        """Handle PlaybackFinished of the announcement or of a beep."""
+        if role == ANNOUNCEMENT:
+            self.inputs.announcement_finished(complete=complete)
         else:
-            self.inputs.found_talking()
-            self._take_over_beeps(situation)
-        if core.recorder is not None and core.recorder.is_over:
-            core.recording_over()
+            self._call_recording.beep_finished()
 
-    def _take_over_beeps(self, situation: CallSnapshot) -> None:
-        core = self._core
-        core.beeper = core.make_beeper()
-        if core.beeper is None or core.recorder is None:
-            return
-        recording = core.recorder.recording
-        assert recording.started_at is not None, "a live Recording has begun"
-        last = max((entry.at for entry in recording.timeline if entry.event == "beep"), default=0.0)
-        core.beeper.adopt(core.since(recording.started_at) - last, is_open=situation.whispering)
+    def held(self, side: Side) -> None:
+        """Handle ChannelHold of a party."""
+        self._call_recording.note("held", by=side)
+
+    def unheld(self, side: Side) -> None:
+        """Handle ChannelUnhold of a party."""
+        self._call_recording.note("unheld", by=side)
+
+    def digit_received(self, side: Side, digit: str) -> None:
+        """Handle a DTMF digit. The timeline does not contain it: it may be part of a password or a card number."""
+        self._call_recording.note("dtmf", by=side)
+        self._dtmf.digit_received(side, digit)

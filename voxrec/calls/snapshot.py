@@ -1,7 +1,7 @@
-"""Finds the calls that another process left in Asterisk, and how each stands.
+"""Reads the state of Asterisk: all channels and bridges, and the state of each call of which no process takes care.
 
-A voxrec that was restarted, or took an application over, has no calls of its own; the channels say whose they are
-(`voxrec.calls.takeover_state`), and Asterisk says how far they came.
+After a restart, a process has no calls. The channels say to which call they belong (`voxrec.calls.takeover_state`), and
+Asterisk says how far each call has got.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -11,33 +11,71 @@ from uuid import UUID
 
 from voxrec.ari.client import AriClient
 from voxrec.ari.events import Channel
-from voxrec.calls import takeover_state as memory
-from voxrec.calls.ids import WHISPER, is_leg, leg_number, owned_id, owner_of, snoop_role
-from voxrec.calls.live_call import CallSnapshot
-from voxrec.calls.takeover_state import TakeoverState
+from voxrec.calls.ids import ANNOUNCEMENT, BRIDGE, WHISPER, is_leg, leg_number, owned_id, owner_of, snoop_role
+from voxrec.calls.takeover_state import (
+    CALL_VARIABLE,
+    PAUSE_VARIABLE,
+    Pause,
+    TakeoverState,
+    decode_pause,
+    decode_takeover_state,
+)
 from voxrec.deferreds import gather
 from voxrec.model import Recording, Side, leg_name
 
 RecordingLookup = Callable[[Collection[UUID]], Awaitable[Mapping[UUID, Recording]]]
-"""What is known of Recordings; those of which nothing is known, or can be found out in a moment, are left out."""
+"""Returns the Recordings that are known; omits those that are not known, or cannot be looked up quickly."""
 
 
 @dataclass(frozen=True, slots=True)
 class AsteriskSnapshot:
-    """All that is in Asterisk at one moment: channels by id, which of them are voxrec's, and who is in which bridge."""
+    """Asterisk at one moment: all channels by id, the ids of voxrec's channels, and the channels in each bridge."""
 
     channels: Mapping[str, Channel]
     own: frozenset[str]
     bridges: Mapping[str, frozenset[str]]
 
-    def up(self, channel: str) -> bool:
-        """Whether a channel is there and answered."""
+    def is_up(self, channel: str) -> bool:
+        """Return whether a channel exists and was answered."""
         return channel in self.channels and self.channels[channel].state == "Up"
 
+    def channel_name(self, channel: str) -> str:
+        """Return Asterisk's name for a channel; empty if it does not exist."""
+        return self.channels[channel].name if channel in self.channels else ""
 
-async def look(asterisk: AriClient) -> AsteriskSnapshot:
-    """Ask Asterisk for all that there is."""
-    # what is voxrec's first: what begins meanwhile is then no stray
+    def legs_of(self, call_id: UUID) -> list[str]:
+        """Return the ids of the outgoing legs of a call."""
+        owners = ((channel, owner_of(channel)) for channel in self.channels)
+        return [channel for channel, owner in owners if owner and owner[0] == call_id and is_leg(owner[1])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSnapshot:
+    """One call in Asterisk.
+
+    ``legs`` are all its outgoing legs that exist; ``leg_...`` is about the current one. ``bridged``: the current leg is
+    in the bridge. ``recorded``: the sides that Asterisk is recording. ``recording``: the Recording as last stored, if
+    it is known, and ``recording_began`` the time when Asterisk began to record.
+    """
+
+    legs: frozenset[str]
+    leg_exists: bool
+    leg_entered: bool
+    leg_up: bool
+    caller_exists: bool
+    caller_up: bool
+    bridged: bool
+    recorded: frozenset[Side]
+    announcing: bool
+    whisper_exists: bool
+    recording_began: datetime | None
+    recording: Recording | None
+    pause: Pause | None
+
+
+async def take_snapshot(asterisk: AriClient) -> AsteriskSnapshot:
+    """Read all channels and bridges."""
+    # voxrec's channels first: a channel that appears between the queries is then not taken for an orphan
     own = frozenset(await asterisk.application_channels())
     return AsteriskSnapshot(
         {channel.id: channel for channel in await asterisk.list_channels()},
@@ -46,48 +84,50 @@ async def look(asterisk: AriClient) -> AsteriskSnapshot:
     )
 
 
-async def left_calls(
-    asterisk: AriClient, scene: AsteriskSnapshot, known: Callable[[UUID], bool]
+async def abandoned_calls(
+    asterisk: AriClient, snapshot: AsteriskSnapshot, is_live: Callable[[UUID], bool]
 ) -> list[TakeoverState]:
-    """The calls in Asterisk that are not ``known`` here, and have a caller still."""
+    """Return the calls in Asterisk whose caller still exists and that are not ``is_live`` in this process."""
     legs = [
         channel
-        for channel in scene.channels
-        if (owner := owner_of(channel)) is not None and is_leg(owner[1]) and not known(owner[0])
+        for channel in snapshot.channels
+        if (owner := owner_of(channel)) is not None and is_leg(owner[1]) and not is_live(owner[0])
     ]
-    # a call that is just being transferred has two: the later one tells
-    found = await gather(*(asterisk.get_variable(leg, memory.CALL) for leg in sorted(legs, key=leg_number)))
-    memories = [memory.read_memory(value) for value in found]
-    return list({one.call_id: one for one in memories if one is not None and one.caller in scene.own}.values())
+    # during a transfer a call has two legs, of which the later one has the current state
+    values = await gather(*(asterisk.get_variable(leg, CALL_VARIABLE) for leg in sorted(legs, key=leg_number)))
+    states = (decode_takeover_state(value) for value in values)
+    calls = {state.call_id: state for state in states if state is not None and state.caller in snapshot.own}
+    return list(calls.values())
 
 
-async def situation_of(
-    asterisk: AriClient, call: TakeoverState, scene: AsteriskSnapshot, recording: Recording | None
+async def take_call_snapshot(
+    asterisk: AriClient, call: TakeoverState, snapshot: AsteriskSnapshot, recording: Recording | None
 ) -> CallSnapshot:
-    """How a call stands."""
-    leg, bridge = call.leg, owned_id(call.call_id, "bridge")
-    names = {leg_name(call.recording_id, side): side for side in Side}
-    live = {one.name for one in await asterisk.live_recordings(names)}
-    pause = memory.read_pause(await asterisk.get_variable(call.caller, memory.PAUSE)) if live else None
-    snoop = scene.channels.get(owned_id(call.call_id, snoop_role(Side.CALLER)))
+    """Read the state of one call; ``recording`` is its Recording as last stored, None if it is not known."""
+    leg, bridge = call.leg, owned_id(call.call_id, BRIDGE)
+    sides = {leg_name(call.recording_id, side): side for side in Side}
+    recorded = frozenset(sides[live.name] for live in await asterisk.live_recordings(sides) if live.name in sides)
+    pause = decode_pause(await asterisk.get_variable(call.caller, PAUSE_VARIABLE)) if recorded else None
+    snoop = snapshot.channels.get(owned_id(call.call_id, snoop_role(Side.CALLER)))
     return CallSnapshot(
-        leg_there=leg in scene.channels,
-        caller_there=call.caller in scene.own,
-        leg_entered=leg in scene.own,
-        bridged=leg in scene.bridges.get(bridge, frozenset()),
-        leg_up=scene.up(leg),
-        caller_up=scene.up(call.caller),
-        recorded=frozenset(side for name, side in names.items() if name in live),
-        announcing=await asterisk.playback_exists(owned_id(call.call_id, "announcement")),
-        whispering=owned_id(call.call_id, WHISPER) in scene.channels,
-        began=_moment(snoop.creationtime) if snoop is not None else None,
+        legs=frozenset(snapshot.legs_of(call.call_id)),
+        leg_exists=leg in snapshot.channels,
+        leg_entered=leg in snapshot.own,
+        leg_up=snapshot.is_up(leg),
+        caller_exists=call.caller in snapshot.own,
+        caller_up=snapshot.is_up(call.caller),
+        bridged=leg in snapshot.bridges.get(bridge, frozenset()),
+        recorded=recorded,
+        announcing=await asterisk.playback_exists(owned_id(call.call_id, ANNOUNCEMENT)),
+        whisper_exists=owned_id(call.call_id, WHISPER) in snapshot.channels,
+        recording_began=_parse_time(snoop.creationtime) if snoop is not None else None,
         recording=recording,
         pause=pause,
     )
 
 
-def _moment(text: str) -> datetime | None:
-    """Asterisk's ``2026-11-23T12:00:00.123+0000``."""
+def _parse_time(text: str) -> datetime | None:
+    """Parse Asterisk's format, ``2026-11-23T12:00:00.123+0000``; None if it is something else."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:

@@ -1,7 +1,8 @@
-"""What the dialplan tells of a caller: the arguments of Stasis behind ``incoming`` (etc/asterisk/extensions.conf).
+"""Reads the arguments that the dialplan passes to Stasis (etc/asterisk/extensions.conf).
 
-Each is ``Name=value`` with the value as URIENCODE writes it: a header of the INVITE that goes on to the far end,
-``codecs``, what the caller offers, or ``presentation``, whether its number may be shown.
+The first argument is `INBOUND` or `TRANSFERRED`. Behind `INBOUND`, each argument is ``Name=value``, with the value
+encoded by URIENCODE: a header of the INVITE that is copied to the far end, ``codecs`` (the caller's codecs), or
+``presentation`` (whether the caller's number may be shown).
 """
 
 import re
@@ -11,36 +12,40 @@ from urllib.parse import unquote
 
 from voxrec import sipuri
 
-CODECS: Final = "codecs"
-PRESENTATION: Final = "presentation"
-_HEADER: Final = re.compile(r"[A-Za-z0-9!%'*+_`~.-]{1,64}")
+INBOUND: Final = "incoming"
+"""First argument of a caller from the trunk."""
+TRANSFERRED: Final = "transferred"
+"""First argument of a transfer; behind it are Refer-To, the name of the transferring channel, and Replaces."""
+_CODECS: Final = "codecs"
+_PRESENTATION: Final = "presentation"
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!%'*+_`~.-]{1,64}")
 _REPLACES: Final = re.compile(r"[!-:<-~]+(;[!-:<-~]+)+")
-_ESCAPED: Final = re.compile(r"\\(.)")
-_LONGEST: Final = 1024  # characters of a header's value
-# What is no header, and what the far end's request has of its own, whatever a dialplan gives.
-_NO_HEADERS: Final = frozenset(
-    {CODECS, PRESENTATION, "via", "from", "to", "call-id", "cseq", "contact", "route", "record-route", "max-forwards",
+_QUOTED_PAIR: Final = re.compile(r"\\(.)")
+_MAX_VALUE: Final = 1024  # characters
+# Arguments that are not headers, and headers that the request to the far end has anyway.
+_NOT_COPIED: Final = frozenset(
+    {_CODECS, _PRESENTATION, "via", "from", "to", "call-id", "cseq", "contact", "route", "record-route", "max-forwards",
      "content-length", "content-type", "authorization", "proxy-authorization"}
 )  # fmt: skip
-_NARROW: Final = re.compile(r"(ulaw|alaw|gsm|g729|g723|g726\w*|ilbc|speex|adpcm|slin|lpc10|amr)$", re.IGNORECASE)
+_NARROWBAND: Final = re.compile(r"(ulaw|alaw|gsm|g729|g723|g726\w*|ilbc|speex|adpcm|slin|lpc10|amr)$", re.IGNORECASE)
 
 
 def headers_of(args: tuple[str, ...]) -> dict[str, str]:
-    """The headers that go on to the far end: those with a value, none that could hide another one.
+    """Return the headers that are copied to the far end: those that have a value and cannot inject another header.
 
-    What stands in several headers of one name goes on in one, with commas (RFC 3261, section 7.3.1).
+    Several headers of one name become one with comma-separated values (RFC 3261 section 7.3.1).
     """
     headers: dict[str, str] = {}
     for name, value in _pairs(args):
-        if value and name.lower() not in _NO_HEADERS and _HEADER.fullmatch(name):
+        if value and name.lower() not in _NOT_COPIED and _HEADER_NAME.fullmatch(name):
             joined = f"{headers[name]}, {value}" if name in headers else value
-            if len(joined) <= _LONGEST:
+            if len(joined) <= _MAX_VALUE:
                 headers[name] = joined
     return headers
 
 
 def refer_target(refer_to: str) -> str | None:
-    """The SIP URI of a Refer-To header (RFC 3515), without the headers that it may hold; None where it is none."""
+    """Return the SIP URI in a Refer-To header (RFC 3515), without its header parameters; None if there is none."""
     uri = refer_to.strip()
     if "<" in uri:
         uri = uri[uri.index("<") + 1 :].partition(">")[0]
@@ -54,27 +59,27 @@ def refer_target(refer_to: str) -> str | None:
 
 
 def replaced_dialog(replaces: str) -> str:
-    """The value of a Replaces header (RFC 3891) that can be sent on; empty where it is none."""
-    return replaces if len(replaces) <= _LONGEST and _REPLACES.fullmatch(replaces) else ""
+    """Return the value of a Replaces header (RFC 3891) if it is valid, else an empty string."""
+    return replaces if len(replaces) <= _MAX_VALUE and _REPLACES.fullmatch(replaces) else ""
 
 
 def is_wideband(args: tuple[str, ...]) -> bool:
-    """Whether the codec that the caller will be answered with, the first, carries more than 8 kHz."""
+    """Return whether the first codec, with which the caller will be answered, has more than 8 kHz."""
     for name, value in _pairs(args):
-        if name.lower() == CODECS:
+        if name.lower() == _CODECS:
             first = value.strip("() ").split("|")[0]
-            return bool(first) and not _NARROW.fullmatch(first)
+            return bool(first) and not _NARROWBAND.fullmatch(first)
     return False
 
 
 def display_name(quoted: str) -> str:
-    """A caller's name as it is read: Asterisk leaves the backslashes of a quoted one in it (RFC 3261, section 25.1)."""
-    return _ESCAPED.sub(r"\1", quoted)
+    """Return a caller's name without the backslashes of quoted pairs, which Asterisk keeps (RFC 3261 section 25.1)."""
+    return _QUOTED_PAIR.sub(r"\1", quoted)
 
 
 def is_withheld(args: tuple[str, ...]) -> bool:
-    """Whether the caller wants its number not to be shown (RFC 3323; CALLERID(num-pres) in Asterisk)."""
-    return any(name.lower() == PRESENTATION and value.startswith("prohib") for name, value in _pairs(args))
+    """Return whether the caller withholds its number (RFC 3323; CALLERID(num-pres) in Asterisk)."""
+    return any(name.lower() == _PRESENTATION and value.startswith("prohib") for name, value in _pairs(args))
 
 
 def _pairs(args: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,9 @@
-"""What happens when the event websocket opens and closes: learn what Asterisk can do, catch up, clean up."""
+"""The session of voxrec's Stasis application: what happens when its event websocket connects and disconnects."""
 
 from collections.abc import Callable
+from typing import Final
 
+from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -10,109 +12,125 @@ from twisted.logger import Logger
 from voxrec.ari.client import AriClient
 from voxrec.ari.events import ApplicationReplaced, Event, handled_message_types
 from voxrec.ari.transport import WebsocketTransport
-from voxrec.calls.router import OrphanedChannels, Router
+from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.reconciliation import OrphanedChannels, Reconciler
+from voxrec.calls.router import Router
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
 from voxrec.errors import VoxrecError
 
-# A caller may be in the application before the event that says so was read; only who is still a stranger after so many
-# seconds belongs to a voxrec that is no more.
-_STRANGER_TIME = 2.0
+# seconds; a new caller can be in the application before its StasisStart is read, and is then no orphan
+_ORPHAN_GRACE: Final = 2.0
+_UNFINISHED_INTERVAL: Final = 60.0  # seconds between searches for unfinished recordings
 
 
-class StasisSession:
-    """Owns the event stream's news: who is there, what was missed, what is left over from before."""
+class StasisSession(TimerService):
+    """Listens to the event stream: reconciles after each connect, and passes events to the router.
 
+    As a Service it also searches for unfinished recordings every 60 s.
+    """
+
+    name = "stasis-session"
     _log = Logger()
 
     def __init__(
         self,
         clock: IReactorTime,
         asterisk: AriClient,
+        live_calls: LiveCalls,
         router: Router,
-        leftovers: UnfinishedRecordings,
-        give_way: Callable[[], object],
-        open_lane: Callable[[], object] = lambda: None,
+        reconciler: Reconciler,
+        unfinished_recordings: UnfinishedRecordings,
+        *,
+        close_stream: Callable[[], object],
+        open_command_connection: Callable[[], object] = lambda: None,
     ) -> None:
-        """``give_way`` closes the event stream for good: another program has the application now.
+        """``close_stream`` closes the event stream for good, because another program has the application.
 
-        ``open_lane`` opens another websocket for commands, where Asterisk takes them.
+        ``open_command_connection`` opens a second websocket for commands; it is called if Asterisk accepts commands
+        over websockets.
         """
+        super().__init__(_UNFINISHED_INTERVAL, self.finish_recordings)
+        self.clock = clock
         self._clock = clock
         self._asterisk = asterisk
+        self._live_calls = live_calls
         self._router = router
-        self._leftovers = leftovers
-        self._open_lane = open_lane
-        self._give_way = give_way
-        self._connection = 0
+        self._reconciler = reconciler
+        self._unfinished_recordings = unfinished_recordings
+        self._close_stream = close_stream
+        self._open_command_connection = open_command_connection
+        self._connection = 0  # counts connects and disconnects
         self.replaced = False
-        """Whether another program took the application over."""
+        """Whether another program has taken over the application."""
         self.version: str | None = None
-        """Asterisk's version while it is connected."""
+        """The version of Asterisk; None while the websocket is not connected."""
 
     def stream_connected(self, transport: WebsocketTransport) -> None:
-        """The websocket is open."""
+        """Handle the opening of the websocket."""
         self._connection += 1
-        Deferred.fromCoroutine(self._came_up(transport, self._connection))
+        Deferred.fromCoroutine(self._start_session(transport, self._connection))
 
     def event_received(self, event: Event) -> None:
-        """Something happened in Asterisk."""
+        """Handle an event."""
         if isinstance(event, ApplicationReplaced):
-            self._lose(event.application)
+            self._yield_application(event.application)
             return
         self._router.handle(event)
 
-    def _lose(self, application: str) -> None:
-        """Two that fight for an application would lose calls; the one that came later has them all by now."""
-        self._log.critical(
-            "Asterisk: another program took over the application {app}, and with it the calls; no two may use one. "
-            "This voxrec takes no more calls until it is restarted.",
-            app=application,
-        )
-        self.replaced = True
-        self._router.let_go_all()
-        self._give_way()
-
     def stream_disconnected(self) -> None:
-        """The websocket is closed: live calls go on in Asterisk, and commands go over HTTP."""
+        """Handle the closing of the websocket: calls continue in Asterisk, and commands are sent over HTTP."""
         self.version = None
         self._connection += 1
         self._asterisk.use_http()
 
-    async def _came_up(self, transport: WebsocketTransport, connection: int) -> None:
+    def _yield_application(self, application: str) -> None:
+        """Leave all calls to the other program: two programs that compete for an application would lose calls."""
+        self._log.critical(
+            "another program has taken over the Stasis application {application} with all its calls; configure another"
+            " name for one of them and restart voxrec, which accepts no calls until then",
+            application=application,
+        )
+        self.replaced = True
+        self._live_calls.detach_all()
+        self._close_stream()
+
+    async def _start_session(self, transport: WebsocketTransport, connection: int) -> None:
         try:
             self.version = version = await self._asterisk.detect_capabilities()
-            Deferred.fromCoroutine(self._try_websocket(transport, connection))
+            Deferred.fromCoroutine(self._try_websocket_commands(transport, connection))
             await self._asterisk.set_event_filter(handled_message_types())
-            self._log.info("Asterisk {version}: connected", version=version)
-            await self._clean_up(await self._router.reconcile(), connection)
+            self._log.info("connected to Asterisk {version}", version=version)
+            await self._end_orphaned(await self._reconciler.reconcile())
+            if connection == self._connection:
+                await self._unfinished_recordings.finish_all()
         except VoxrecError as error:
-            self._log.error("Asterisk: could not catch up: {error}", error=error)
+            self._log.error(
+                "reconciliation with Asterisk failed, and is repeated at the next connect: {error}", error=error
+            )
         except Exception:
-            self._log.failure("Asterisk: could not catch up")
+            self._log.failure("reconciliation with Asterisk failed, and is repeated at the next connect")
 
-    async def _try_websocket(self, transport: WebsocketTransport, connection: int) -> None:
-        """Older ones never answer a request on the websocket, so commands go over HTTP until this one has."""
+    async def _try_websocket_commands(self, transport: WebsocketTransport, connection: int) -> None:
+        """Send commands over the websocket once it has answered one: older versions of Asterisk never answer."""
         try:
             await transport.request("GET", ("asterisk", "ping"), {})
         except VoxrecError:
-            self._log.info("Asterisk takes no requests over the websocket; commands go over HTTP")
+            self._log.info("Asterisk does not accept commands over the websocket; they are sent over HTTP")
             return
         if connection == self._connection:
             self._asterisk.use_transport(transport)
-            self._open_lane()
+            self._open_command_connection()
 
-    async def _clean_up(self, strays: OrphanedChannels, connection: int) -> None:
-        if strays.channels or strays.bridges:
-            await deferLater(self._clock, _STRANGER_TIME)
-            await self._router.clear_away(strays.still(await self._router.reconcile()))
-        if connection == self._connection:
-            await self._leftovers.take_up()
+    async def _end_orphaned(self, orphaned: OrphanedChannels) -> None:
+        if orphaned:
+            await deferLater(self._clock, _ORPHAN_GRACE)
+            await self._reconciler.end_orphaned(orphaned.still_orphaned(await self._reconciler.reconcile()))
 
-    async def sweep(self) -> None:
-        """Look for what nobody ended, as at every connect: for whoever calls this now and then."""
+    async def finish_recordings(self) -> None:
+        """Search for unfinished recordings while Asterisk is connected."""
         if self.version is None:
             return
         try:
-            await self._leftovers.take_up()
+            await self._unfinished_recordings.finish_all()
         except VoxrecError as error:
-            self._log.warn("could not look for leftover recordings: {error}", error=error)
+            self._log.warn("the search for unfinished recordings failed: {error}", error=error)

@@ -1,6 +1,6 @@
-"""What a call needs to be taken over by another process, kept where the call lives: in variables of its channels.
+"""What another process needs to take over a call, stored in variables of the call's channels.
 
-So neither a process nor a database has to survive for a call to go on.
+A call therefore survives the loss of its process, and of the database.
 """
 
 from datetime import datetime
@@ -11,16 +11,16 @@ import msgspec
 
 from voxrec.model import PauseBehavior, Profile
 
-CALL: Final = "VOXREC_CALL"
-"""On the outgoing channel, from its making on: a `TakeoverState`."""
-PAUSE: Final = "VOXREC_PAUSE"
-"""On the caller's channel, while its recording is paused: a `Pause`."""
+CALL_VARIABLE: Final = "VOXREC_CALL"
+"""Variable of the outgoing leg, set when the leg is created: a `TakeoverState`."""
+PAUSE_VARIABLE: Final = "VOXREC_PAUSE"
+"""Variable of the caller's channel while its recording is paused: a `Pause`."""
 
 
 class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who calls whom by which rules: ``caller`` and ``leg`` are channels, the Profile is the one of the beginning.
+    """One call: ``caller`` and ``leg`` are channel ids, ``profile`` is the Profile as it was when the call began.
 
-    ``placeholder`` is the channel that a transfer left in the bridge; empty where there was none.
+    ``placeholder`` is the channel that a transfer put into the bridge; empty if ``leg`` is the first leg.
     """
 
     call_id: UUID
@@ -37,9 +37,9 @@ class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A pause that lasts until somebody ends it, or until ``until``.
+    """A pause of the recording, until ``until`` or until it is resumed.
 
-    While it is not ``settled``, Asterisk is being asked to begin or to end it.
+    ``settled`` is false while Asterisk executes the commands that begin or end the pause.
     """
 
     behavior: PauseBehavior
@@ -47,21 +47,21 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     settled: bool = True
 
 
-def written(what: TakeoverState | Pause) -> str:
-    """The value of the variable."""
-    return msgspec.json.encode(what).decode()
+def encode(value: TakeoverState | Pause) -> str:
+    """Return the value of the channel variable."""
+    return msgspec.json.encode(value).decode()
 
 
-def read_memory(value: str) -> TakeoverState | None:
-    """What `written` made of a Memory; None where it is something else, or of a voxrec too different."""
+def decode_takeover_state(value: str) -> TakeoverState | None:
+    """Decode `CALL_VARIABLE`; None if it is something else, or from an incompatible version of voxrec."""
     try:
         return msgspec.json.decode(value, type=TakeoverState)
     except msgspec.DecodeError:
         return None
 
 
-def read_pause(value: str) -> Pause | None:
-    """What `written` made of a Pause; None where it is something else."""
+def decode_pause(value: str) -> Pause | None:
+    """Decode `PAUSE_VARIABLE`; None if it is something else."""
     try:
         return msgspec.json.decode(value, type=Pause)
     except msgspec.DecodeError:

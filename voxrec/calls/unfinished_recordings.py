@@ -1,7 +1,7 @@
-"""Recordings that nobody ended: this process or Asterisk was not there when their calls did.
+"""Finds Recordings whose end no process has seen, because voxrec or Asterisk was not running.
 
-What tells is the files in Asterisk's recording directory. A file whose Recording says that it is being recorded, though
-no call of ours and nothing in Asterisk feeds it, is handed to the finish as it is.
+They are found by the files in Asterisk's recording directory: a file whose Recording has not ended, although neither a
+live call nor Asterisk records to it, is passed to the finish job as it is.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,22 +15,25 @@ from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
 from voxrec.calls.ids import owner_of
-from voxrec.calls.recorder import RecordingSink
+from voxrec.calls.recording_log import RecordingSink
 from voxrec.errors import NotFound
 from voxrec.model import Recording, RecordingState, Side, leg_name
 from voxrec.threads import DeferToThread
 
 
 class Recordings(Protocol):
-    """Where Recordings are read."""
+    """The repository of Recordings."""
 
     async def get(self, recording_id: UUID) -> Recording:
-        """One Recording; `NotFound` where there is none."""
+        """Return one Recording. Raises NotFound."""
         ...
 
 
 class UnfinishedRecordings:
-    """Finds them; ``is_live`` says whether a live call of this process feeds a Recording."""
+    """Finds unfinished Recordings by the files in ``directory``.
+
+    ``is_live`` returns whether a live call of this process has a Recording.
+    """
 
     _log = Logger()
 
@@ -38,32 +41,32 @@ class UnfinishedRecordings:
         self,
         asterisk: AriClient,
         recordings: Recordings,
-        ledger: RecordingSink,
+        sink: RecordingSink,
         directory: Path,
         is_live: Callable[[UUID], bool],
         defer_to_thread: DeferToThread,
     ) -> None:
         self._asterisk = asterisk
         self._recordings = recordings
-        self._ledger = ledger
+        self._sink = sink
         self._directory = directory
         self._is_live = is_live
         self._defer_to_thread = defer_to_thread
 
-    async def take_up(self) -> None:
-        """Hand each Recording that nobody feeds any more to the finish."""
-        found = await self._defer_to_thread(self._found)
-        for recording_id, last_written in found.items():
-            if self._is_live(recording_id) or await self._is_fed(recording_id):
+    async def finish_all(self) -> None:
+        """Pass each unfinished Recording to the finish job. Raises a VoxrecError if one cannot be looked up."""
+        files = await self._defer_to_thread(self._find_files)
+        for recording_id, last_written in files.items():
+            if self._is_live(recording_id) or await self._is_in_progress(recording_id):
                 continue
             try:
                 recording = await self._recordings.get(recording_id)
             except NotFound:
-                self._log.warn("the files of Recording {id} have no row; they stay where they are", id=recording_id)
+                self._log.warn("Recording {id} does not exist; its files are left where they are", id=recording_id)
                 continue
             if recording.state.live:
-                self._log.warn("Recording {id} was left over: finishing it", id=recording_id)
-                self._ledger.append(
+                self._log.warn("Recording {id} was not ended by its call; finishing it now", id=recording_id)
+                self._sink.append(
                     msgspec.structs.replace(
                         recording,
                         state=RecordingState.PROCESSING,
@@ -72,13 +75,13 @@ class UnfinishedRecordings:
                     )
                 )
 
-    async def _is_fed(self, recording_id: UUID) -> bool:
+    async def _is_in_progress(self, recording_id: UUID) -> bool:
         return bool(await self._asterisk.live_recordings(leg_name(recording_id, side) for side in Side))
 
-    def _found(self) -> dict[UUID, datetime]:
-        """The Recordings that have files here, and when each was last written to."""
+    def _find_files(self) -> dict[UUID, datetime]:
+        """Return the ids of the Recordings that have files, and the time of the last write to them."""
         found: dict[UUID, datetime] = {}
-        for recording_id, path in _leg_files(self._directory):
+        for recording_id, path in _recording_files(self._directory):
             try:
                 written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
             except FileNotFoundError:
@@ -87,7 +90,7 @@ class UnfinishedRecordings:
         return found
 
 
-def _leg_files(directory: Path) -> Iterable[tuple[UUID, Path]]:
+def _recording_files(directory: Path) -> Iterable[tuple[UUID, Path]]:
     if not directory.is_dir():
         return
     for path in directory.iterdir():

@@ -1,4 +1,4 @@
-"""Calls: the connection to Asterisk, the router of live calls, and the take-over of calls after a restart."""
+"""Calls: the connection to Asterisk, the live calls and their control, and reconciliation after a connect."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from treq.client import HTTPClient
-from twisted.application.internet import TimerService
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxrec.ari.client import AriClient
@@ -14,10 +13,15 @@ from voxrec.ari.command_connection import CommandConnection
 from voxrec.ari.connection import AsteriskConnection
 from voxrec.ari.event_stream import EventStream, EventStreamListener, endpoint_for
 from voxrec.ari.transport import HttpTransport, TimedTransport
+from voxrec.calls.admission import Admission
 from voxrec.calls.announcements import DEFAULT, Announcements
+from voxrec.calls.call_control import CallControl
+from voxrec.calls.call_data import CallSettings
+from voxrec.calls.call_recording import DISK_FULL
 from voxrec.calls.call_service import CallService, DetachAtStop, DrainAtStop, StopPolicy
-from voxrec.calls.core import DISK_FULL, CallSettings
 from voxrec.calls.disk_space import DiskSpaceMonitor
+from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.reconciliation import Reconciler
 from voxrec.calls.router import Router
 from voxrec.calls.stasis_session import StasisSession
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
@@ -29,7 +33,6 @@ from voxrec.store.events import EventQueue
 from voxrec.store.profile_cache import ProfileCache
 from voxrec.store.recording_lookup import RecordingLookup
 
-_UNFINISHED_SWEEP_INTERVAL: Final = 60.0  # seconds between searches for recordings whose call has ended unnoticed
 _ANNOUNCEMENT_MARGIN: Final = 60.0  # seconds
 
 
@@ -40,10 +43,10 @@ class Calls:
     announcements: Announcements
     disk_space: DiskSpaceMonitor
     event_queue: EventQueue
-    router: Router
+    live_calls: LiveCalls
+    control: CallControl
     session: StasisSession
     service: CallService
-    unfinished_sweep: TimerService
 
 
 def build_calls(
@@ -55,24 +58,29 @@ def build_calls(
     announcements = _build_announcements(env, database)
     disk_space = DiskSpaceMonitor(reactor, files.spool, env.config.asterisk.recordings_floor, env.defer_to_thread)
     event_queue = EventQueue(reactor, database.events, env.metrics.count_dropped_events)
-    router = Router(
+    live_calls = LiveCalls(
         reactor,
         asterisk,
-        profiles,
         journal,
         _call_settings(env, announcements, disk_space),
-        RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings),
-        allowed_hosts=settings.allowed_hosts,
-        max_calls=settings.max_calls,
-        watchers=(env.metrics, event_queue),
+        listeners=(env.metrics, event_queue),
     )
-    disk_space.set_low_space_callback(partial(router.stop_recordings, DISK_FULL))
-    unfinished = UnfinishedRecordings(
-        asterisk, database.recordings, journal, files.spool, router.owns, env.defer_to_thread
-    )
+    disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
+    admission = Admission(profiles, live_calls, allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls)
+    router = Router(asterisk, live_calls, admission)
+    find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
     connection = AsteriskConnection()
     session = StasisSession(
-        reactor, asterisk, router, unfinished, connection.stopService, connection.open_command_stream
+        reactor,
+        asterisk,
+        live_calls,
+        router,
+        Reconciler(asterisk, live_calls, router, find_recordings),
+        UnfinishedRecordings(
+            asterisk, database.recordings, journal, files.spool, live_calls.is_recording, env.defer_to_thread
+        ),
+        close_stream=connection.stopService,
+        open_command_connection=connection.open_command_stream,
     )
     connection.set_streams(
         _build_stream(env, session, env.config.asterisk.app),
@@ -83,10 +91,10 @@ def build_calls(
         announcements=announcements,
         disk_space=disk_space,
         event_queue=event_queue,
-        router=router,
+        live_calls=live_calls,
+        control=CallControl(live_calls),
         session=session,
-        service=CallService(connection, profiles, _stop_policy(env, connection, router)),
-        unfinished_sweep=_build_unfinished_sweep(session),
+        service=CallService(connection, profiles, _stop_policy(env, connection, live_calls, admission)),
     )
 
 
@@ -147,13 +155,9 @@ def _call_settings(env: Environment, announcements: Announcements, disk_space: D
     )
 
 
-def _stop_policy(env: Environment, connection: AsteriskConnection, router: Router) -> StopPolicy:
+def _stop_policy(
+    env: Environment, connection: AsteriskConnection, live_calls: LiveCalls, admission: Admission
+) -> StopPolicy:
     if env.config.calls.on_stop == "keep":
-        return DetachAtStop(connection, router)
-    return DrainAtStop(env.reactor, connection, router, env.config.calls.grace)
-
-
-def _build_unfinished_sweep(session: StasisSession) -> TimerService:
-    timer = TimerService(_UNFINISHED_SWEEP_INTERVAL, session.sweep)
-    timer.name = "unfinished recordings"
-    return timer
+        return DetachAtStop(connection, live_calls)
+    return DrainAtStop(env.reactor, connection, live_calls, admission, env.config.calls.grace)

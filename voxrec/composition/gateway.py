@@ -54,7 +54,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> SequentialMultiServ
         calls.announcements,
         calls.service,
         calls.disk_space,
-        calls.unfinished_sweep,
+        calls.session,
         build_snapshot_timer(profiles),
         _build_housekeeping(env, database, files),
         files.retention,
@@ -74,7 +74,7 @@ def _build_listener(
         profiles.invalidate_all()
         calls.announcements.reload()
         queue.database_recovered()
-        Deferred.fromCoroutine(calls.session.sweep())
+        Deferred.fromCoroutine(calls.session.finish_recordings())
 
     return Listener(
         env.reactor,

@@ -21,7 +21,7 @@ from voxrec.web.site import RestSite
 
 def add_call_gauges(metrics: Metrics, calls: Calls) -> None:
     """Add the gauges of live calls and Asterisk."""
-    metrics.add_gauge("voxrec_calls_live", "Live calls of this daemon.", lambda: len(tuple(calls.router.calls)))
+    metrics.add_gauge("voxrec_calls_live", "Live calls of this daemon.", lambda: len(calls.live_calls))
     metrics.add_gauge(
         "voxrec_asterisk_connected",
         "1 while the ARI event websocket is connected.",

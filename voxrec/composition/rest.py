@@ -91,7 +91,7 @@ def _build_app(
             archive=files.archive,
             authenticator=_build_authenticator(env, stored_tokens),
             broadcaster=broadcaster,
-            call_control=calls.router,
+            call_control=calls.control,
             metrics=env.metrics,
             refresh_statistics=statistics.refresh,
             probes={"postgresql": DatabaseProbe(database.pool, profiles), "asterisk": AsteriskProbe(calls.session)},

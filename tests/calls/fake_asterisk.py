@@ -1,0 +1,239 @@
+"""Fakes and fixtures for tests of calls: an Asterisk that accepts every request, a sink, Profiles, and one call."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from voxrec.ari import events
+from voxrec.ari.client import AriClient
+from voxrec.ari.transport import AriResponseError
+from voxrec.calls import admission
+from voxrec.calls.call_control import CallControl
+from voxrec.calls.call_data import CallSettings, InboundCall
+from voxrec.calls.ids import owner_of
+from voxrec.calls.live_call import LiveCall
+from voxrec.calls.live_calls import CallListener, LiveCalls
+from voxrec.calls.reconciliation import Reconciler
+from voxrec.calls.router import Router
+from voxrec.calls.snapshot import RecordingLookup
+from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt, Side, leg_name
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+# media URIs by the id of the custom Prompt; None: it is not installed
+ANNOUNCEMENTS: dict[UUID | None, str | None] = {UUID(int=1): "sound:own", UUID(int=2): None}
+SETTINGS = CallSettings(
+    endpoint="trunk",
+    ring_timeout=20,
+    setup_timeout=5,
+    max_call=7200,
+    announcement=lambda profile: ANNOUNCEMENTS.get(profile.record_prompt_custom_id, "sound:announcement"),
+    beep="sound:beep",
+)
+INBOUND = InboundCall(channel="1700.1", number="+4930111", name="Alice", dialled="+4930222")
+
+
+class FakeAsterisk:
+    """A Transport that responds at once.
+
+    ``errors`` maps the end of a path to the status of an error. ``delayed`` is a set of last path segments: such a
+    request is executed at once, and its response is held back in ``responses_due``. ``before_response`` maps a request
+    to a function that is called once, before the response. ``on_snoop`` is called with the id of each snoop channel.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.queries: dict[str, Mapping[str, str]] = {}
+        self.bodies: dict[str, object] = {}
+        self.errors: dict[str, int] = {}
+        self.responses: dict[str, bytes] = {}
+        self.delayed: set[str] = set()
+        self.responses_due: list[Deferred[None]] = []
+        self.before_response: dict[str, Callable[[], object]] = {}
+        self.on_snoop: Callable[[str], object] = lambda _channel: None
+
+    def request(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
+    ) -> Deferred[bytes]:
+        """See `voxrec.ari.transport.Transport`."""
+        return Deferred.fromCoroutine(self._respond(method, path, query, body))
+
+    async def _respond(
+        self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
+    ) -> bytes:
+        request = f"{method} {'/'.join(path)}"
+        self.requests.append(request)
+        self.queries[request] = query
+        self.bodies[request] = body
+        self.before_response.pop(request, lambda: None)()
+        for end, status in self.errors.items():
+            if request.endswith(end):
+                raise AriResponseError(request, status, "refused by the test")
+        if path[2:3] == ("snoop",):
+            self.on_snoop(path[3])  # the event comes before the response as often as after it
+        if path[-1] in self.delayed:
+            due: Deferred[None] = Deferred()
+            self.responses_due.append(due)
+            await due
+        return self.responses.get(request, b"{}")
+
+    def take_requests(self) -> list[str]:
+        """Return the requests since the last call of this method."""
+        requests, self.requests[:] = list(self.requests), []
+        return requests
+
+    def respond(self) -> None:
+        """Send all delayed responses, and delay no more."""
+        self.delayed.clear()
+        due, self.responses_due = self.responses_due, []
+        for response in due:
+            response.callback(None)
+
+    def fail_response(self, error: Exception) -> None:
+        """Fail the oldest delayed request."""
+        self.responses_due.pop(0).errback(error)
+
+
+class InMemorySink:
+    """A RecordingSink in memory."""
+
+    def __init__(self) -> None:
+        self.recordings: list[Recording] = []
+
+    def append(self, recording: Recording) -> None:
+        self.recordings.append(recording)
+
+
+async def no_recordings(_: Collection[UUID]) -> dict[UUID, Recording]:
+    """A RecordingLookup while PostgreSQL is not available."""
+    return {}
+
+
+def make_profile(**fields: Any) -> Profile:
+    """Make a Profile that records, with ``fields`` changed."""
+    defaults: dict[str, Any] = {
+        "id": UUID("10000000-0000-4000-8000-000000000001"),
+        "remote_sip_uri": "sip:desk@192.0.2.7:5070",
+        "record": True,
+        "record_channels": RecordChannels.DUAL,
+        "record_prompt": RecordPrompt.NONE,
+        "record_beep_at_start": False,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Profile(**{**defaults, **fields})
+
+
+class CallFixture:
+    """One call with all that it depends on; ``over`` contains it once it is over."""
+
+    def __init__(self, **profile_fields: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.asterisk = FakeAsterisk()
+        self.sink = InMemorySink()
+        self.over: list[LiveCall] = []
+        self.call = LiveCall(
+            self.clock,
+            AriClient(self.asterisk, "voxrec"),
+            self.sink,
+            SETTINGS,
+            INBOUND,
+            make_profile(**profile_fields),
+            on_over=self.over.append,
+        )
+        self.asterisk.on_snoop = self.snoop_entered
+
+    def snoop_entered(self, channel: str) -> None:
+        """Send the StasisStart of a snoop channel."""
+        owner = owner_of(channel)
+        assert owner is not None
+        self.call.snoop_entered(owner[1])
+
+    def with_names(self, requests: list[str]) -> list[str]:
+        """Replace the ids in requests by names."""
+        return [
+            re.sub(r"beep-\d+", "beep", request)
+            .replace(str(self.call.recording_id), "REC")
+            .replace(str(self.call.id), "CALL")
+            .replace(INBOUND.channel, "CALLER")
+            for request in requests
+        ]
+
+    def take_requests(self) -> list[str]:
+        """Return the requests since the last call of this method, with names instead of ids."""
+        return self.with_names(self.asterisk.take_requests())
+
+    @property
+    def recording(self) -> Recording:
+        """The Recording of the call as it is now."""
+        recording = self.call.recording
+        assert recording is not None
+        return recording
+
+    @property
+    def stored_timeline(self) -> list[tuple[float, str]]:
+        """Time and event of each entry of the timeline as last stored."""
+        return [(entry.at, entry.event) for entry in self.sink.recordings[-1].timeline]
+
+
+class ProfileDirectory:
+    """A ProfileDirectory in which one number, or every number, leads to one Profile."""
+
+    def __init__(self, found: Profile | None, dialled: str | None = "100") -> None:
+        """``dialled`` None: every number."""
+        self.found = found
+        self.dialled = dialled
+        self.confirmed = True
+
+    def find(self, dialled: str) -> Profile | None:
+        return self.found if self.dialled in (None, dialled) else None
+
+
+class ProcessFixture:
+    """The calls of one process: registry, admission, router, reconciler and control."""
+
+    def __init__(
+        self,
+        directory: admission.ProfileDirectory,
+        *,
+        allowed_hosts: tuple[str, ...] = (),
+        max_calls: int = 0,
+        listeners: tuple[CallListener, ...] = (),
+        find_recordings: RecordingLookup = no_recordings,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.asterisk = FakeAsterisk()
+        self.sink = InMemorySink()
+        self.client = AriClient(self.asterisk, "voxrec")
+        self.live_calls = LiveCalls(self.clock, self.client, self.sink, SETTINGS, listeners)
+        self.admission = admission.Admission(
+            directory, self.live_calls, allowed_hosts=allowed_hosts, max_calls=max_calls
+        )
+        self.router = Router(self.client, self.live_calls, self.admission)
+        self.reconciler = Reconciler(self.client, self.live_calls, self.router, find_recordings)
+        self.control = CallControl(self.live_calls)
+
+    @property
+    def calls(self) -> list[LiveCall]:
+        """The live calls, oldest first."""
+        return list(self.live_calls)
+
+    def inbound_call(self, channel: events.Channel) -> None:
+        """Send the StasisStart of a caller."""
+        self.router.handle(events.StasisStart(channel, ("incoming",)))
+
+    def answer(self, call: LiveCall) -> None:
+        """Let the leg of a call enter the application and answer, and both sides be recorded."""
+        self.asterisk.on_snoop = lambda snoop: self.router.handle(events.StasisStart(events.Channel(id=snoop)))
+        leg = events.Channel(id=call.leg, name="PJSIP/trunk-2")
+        self.router.handle(events.StasisStart(leg, ("leg",)))
+        self.router.handle(events.ChannelStateChange(msgspec.structs.replace(leg, state="Up")))
+        for side in Side:
+            self.router.handle(events.RecordingStarted(events.LiveRecording(leg_name(call.recording_id, side))))

@@ -1,0 +1,269 @@
+"""Tests of voxrec.calls.call_recording: what a Profile requires of a recording."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.calls.fake_asterisk import SETTINGS, CallFixture
+from tests.calls.test_call_machine import (
+    ANNOUNCE,
+    ANSWER,
+    RECORD,
+    WHISPER,
+    answered,
+    placed,
+    ringing,
+    talking,
+)
+from voxrec.calls.call_recording import DISK_FULL
+from voxrec.calls.causes import Cause
+from voxrec.errors import Conflict
+from voxrec.model import RecordingState, RecordPrompt, Side
+
+STOP: Final = ["DELETE channels/voxrec-CALL-snoop-caller", "DELETE channels/voxrec-CALL-snoop-callee"]
+FULL_DISK: Final = replace(SETTINGS, has_disk_space=lambda: False)
+
+
+def timeline(fixture: CallFixture) -> list[tuple[str, str | None]]:
+    """Return event and detail of each entry of the timeline."""
+    return [(entry.event, entry.detail) for entry in fixture.recording.timeline]
+
+
+class RecordingTests(SynchronousTestCase):
+    def test_caller_is_answered_before_recording_begins(self) -> None:
+        fixture = ringing()
+        fixture.take_requests()
+        fixture.call.inputs.leg_answered()
+        self.assertEqual(fixture.take_requests(), ANSWER + RECORD)
+
+    def test_side_is_recorded_when_its_snoop_channel_is_ready_or_timed_out(self) -> None:
+        fixture = ringing()
+        fixture.asterisk.on_snoop = lambda _channel: None
+        fixture.call.inputs.leg_answered()
+        self.assertNotIn("record", " ".join(fixture.take_requests()))
+        fixture.call.snoop_entered("snoop-caller")
+        self.assertEqual(fixture.take_requests(), ["POST channels/voxrec-CALL-snoop-caller/record"])
+        fixture.clock.advance(2)
+        self.assertEqual(fixture.take_requests(), ["POST channels/voxrec-CALL-snoop-callee/record"])
+
+    def test_each_side_has_its_own_file(self) -> None:
+        fixture = answered()
+        for side, spy in (("caller", "in"), ("callee", "out")):
+            snoop = f"POST channels/1700.1/snoop/voxrec-{fixture.call.id}-snoop-{side}"
+            record = f"POST channels/voxrec-{fixture.call.id}-snoop-{side}/record"
+            self.assertEqual(fixture.asterisk.queries[snoop]["spy"], spy)
+            self.assertEqual(fixture.asterisk.queries[snoop]["whisper"], "none")
+            self.assertEqual(
+                fixture.asterisk.queries[record],
+                {"name": f"voxrec-{fixture.call.recording_id}-{side}", "format": "wav", "ifExists": "fail"},
+            )
+
+    def test_recording_is_stored_at_the_answer(self) -> None:
+        fixture = answered()
+        (recording,) = fixture.sink.recordings
+        self.assertEqual(recording.state, RecordingState.RECORDING)
+        self.assertEqual(
+            (recording.from_, recording.from_name, recording.to, recording.channels, recording.remote_sip_uri),
+            ("+4930111", "Alice", "+4930222", 2, "sip:desk@192.0.2.7:5070"),
+        )
+
+    def test_expiry(self) -> None:
+        self.assertIsNone(answered().sink.recordings[0].expires_at)
+        (recording,) = answered(retention_days=30).sink.recordings
+        assert recording.expires_at is not None
+        assert recording.started_at is not None
+        self.assertEqual((recording.expires_at - recording.started_at).days, 30)
+
+    def test_file_that_is_never_closed_is_finished_as_it_is(self) -> None:
+        fixture = talking()
+        fixture.call.inputs.caller_hung_up(Cause.NORMAL)
+        fixture.call.inputs.leg_hung_up(Cause.NORMAL)
+        fixture.clock.advance(10)
+        self.assertEqual(fixture.over, [fixture.call])
+        self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)
+
+    def test_call_continues_if_recording_is_refused(self) -> None:
+        fixture = ringing(record_prompt=RecordPrompt.DEFAULT)
+        fixture.asterisk.errors = {"record": 500}
+        fixture.call.inputs.leg_answered()
+        self.assertEqual(fixture.call.status, "announcing")
+        fixture.call.playback_finished("announcement", complete=True)
+        self.assertEqual(fixture.call.status, "talking")
+        recording = fixture.recording
+        self.assertEqual(
+            [(entry.event, entry.by) for entry in recording.timeline[1:3]],
+            [("recording.failed", "caller"), ("recording.failed", "callee")],
+        )
+
+    def test_call_continues_if_recording_is_not_confirmed(self) -> None:
+        fixture = answered()
+        fixture.clock.advance(3)
+        self.assertEqual(fixture.call.status, "talking")
+        recording = fixture.recording
+        self.assertEqual(recording.timeline[-1].event, "recording.unconfirmed")
+
+
+class DurationTests(SynchronousTestCase):
+    def test_recording_ends_at_its_maximum_duration(self) -> None:
+        fixture = talking(max_duration_seconds=30, record_beep_interval=20)
+        fixture.clock.advance(29)
+        fixture.take_requests()
+        fixture.clock.advance(1)
+        self.assertEqual(fixture.take_requests(), STOP)
+        self.assertEqual(timeline(fixture)[-1], ("recording.stopped", "max-duration"))
+        for side in Side:
+            fixture.call.recording_ended(side)
+        self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)
+        self.assertIsNone(fixture.sink.recordings[-1].hangup_cause)
+        fixture.take_requests()
+        fixture.clock.advance(60)
+        self.assertEqual((fixture.take_requests(), fixture.call.status), ([], "talking"))
+
+
+class OnDemandTests(SynchronousTestCase):
+    def test_recording_begins_on_demand(self) -> None:
+        fixture = talking(record=False, record_prompt=RecordPrompt.DEFAULT)
+        fixture.clock.advance(40)
+        fixture.call.record()
+        self.assertEqual(fixture.take_requests(), RECORD)
+        self.assertEqual(fixture.recording.started_at, fixture.call.representation().started_at + timedelta(seconds=40))
+        for side in Side:
+            fixture.call.recording_started(side)
+        self.assertEqual(fixture.take_requests(), ["POST bridges/voxrec-CALL-bridge/play/voxrec-CALL-announcement"])
+
+    def test_recorded_call_is_not_changed(self) -> None:
+        fixture = talking()
+        fixture.call.record()
+        self.assertEqual(fixture.take_requests(), [])
+
+    def test_states_that_conflict(self) -> None:
+        over = talking(max_duration_seconds=1)
+        over.clock.advance(1)
+        for side in Side:
+            over.call.recording_ended(side)
+        for fixture in (placed(record=False), ringing(record=False), over):
+            with self.assertRaises(Conflict):
+                fixture.call.record()
+
+    def test_full_disk(self) -> None:
+        fixture = CallFixture()
+        fixture.call.data.settings = FULL_DISK
+        fixture.call.inputs.begin()
+        fixture.call.inputs.leg_entered()
+        fixture.take_requests()
+        fixture.call.inputs.leg_answered()
+        self.assertEqual(fixture.take_requests(), ANSWER)
+        self.assertEqual(fixture.call.status, "talking")
+        absent = fixture.sink.recordings[-1]
+        assert absent.verdict is not None
+        self.assertEqual((absent.state, absent.verdict.reasons), (RecordingState.ABSENT, (DISK_FULL,)))
+        with self.assertRaises(Conflict):
+            fixture.call.record()
+
+    def test_full_disk_conflicts_on_demand(self) -> None:
+        fixture = talking(record=False)
+        fixture.call.data.settings = FULL_DISK
+        with self.assertRaisesRegex(Conflict, "no free disk space"):
+            fixture.call.record()
+        self.assertEqual(fixture.sink.recordings, [])
+
+
+class AnnouncementTests(SynchronousTestCase):
+    def test_announcement_waits_until_both_files_are_open(self) -> None:
+        fixture = answered(record_prompt=RecordPrompt.DEFAULT)
+        fixture.take_requests()
+        fixture.call.recording_started(Side.CALLER)
+        self.assertEqual(fixture.take_requests(), [])
+        fixture.call.recording_started(Side.CALLEE)
+        self.assertEqual(fixture.take_requests(), ANNOUNCE)
+
+    def test_call_continues_if_the_announcement_fails(self) -> None:
+        for how in ("refused", "failed", "forgotten"):
+            fixture = answered(record_prompt=RecordPrompt.DEFAULT)
+            fixture.asterisk.errors = {"announcement": 500} if how == "refused" else {}
+            for side in Side:
+                fixture.call.recording_started(side)
+            if how == "failed":
+                fixture.call.playback_finished("announcement", complete=False)
+            elif how == "forgotten":
+                fixture.clock.advance(120)
+            self.assertEqual(fixture.call.status, "talking", how)
+            recording = fixture.call.recording
+            assert recording is not None
+            self.assertEqual(recording.timeline[-1].event, "announcement.failed", how)
+
+    def test_custom_announcement(self) -> None:
+        fixture = answered(record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=UUID(int=1))
+        fixture.take_requests()
+        for side in Side:
+            fixture.call.recording_started(side)
+        self.assertEqual(fixture.take_requests(), ANNOUNCE)
+        (query,) = (query for request, query in fixture.asterisk.queries.items() if "announcement" in request)
+        self.assertEqual(query["media"], "sound:own")
+
+    def test_call_continues_if_the_announcement_is_not_installed(self) -> None:
+        fixture = answered(record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=UUID(int=2))
+        fixture.take_requests()
+        for side in Side:
+            fixture.call.recording_started(side)
+        self.assertEqual(fixture.take_requests(), [])
+        self.assertEqual(fixture.call.status, "talking")
+        recording = fixture.recording
+        self.assertEqual(recording.timeline[-1].event, "announcement.failed")
+
+    def test_recording_is_discarded_without_a_required_announcement(self) -> None:
+        fixture = talking(record_prompt=RecordPrompt.DEFAULT, record_prompt_required=True)
+        fixture.call.playback_finished("announcement", complete=False)
+        self.assertEqual(fixture.take_requests(), STOP)
+        for side in Side:
+            fixture.call.recording_ended(side)
+        last = fixture.sink.recordings[-1]
+        assert last.verdict is not None
+        self.assertEqual((last.verdict.ok, last.verdict.reasons), (False, ("announcement.failed",)))
+        self.assertEqual(fixture.call.status, "talking")
+
+    def test_recording_is_kept_after_a_complete_announcement(self) -> None:
+        fixture = talking(record_prompt=RecordPrompt.DEFAULT, record_prompt_required=True)
+        fixture.call.playback_finished("announcement", complete=True)
+        self.assertEqual(fixture.take_requests(), [])
+        self.assertIsNone(fixture.recording.verdict)
+
+
+class BeepTests(SynchronousTestCase):
+    def test_beep_follows_the_announcement(self) -> None:
+        fixture = talking(record_prompt=RecordPrompt.DEFAULT, record_beep_at_start=True)
+        fixture.clock.advance(2.5)
+        fixture.call.playback_finished("announcement", complete=True)
+        self.assertEqual(fixture.take_requests(), WHISPER)
+        fixture.call.playback_finished("beep-1", complete=True)
+        self.assertEqual(fixture.take_requests(), ["DELETE channels/voxrec-CALL-whisper"])
+        fixture.call.inputs.caller_hung_up(Cause.NORMAL)
+        fixture.call.inputs.leg_hung_up(Cause.NORMAL)
+        for side in Side:
+            fixture.call.recording_ended(side)
+        self.assertEqual(
+            fixture.stored_timeline,
+            [
+                (0.0, "answered"),
+                (0.0, "announcement.started"),
+                (2.5, "announcement.finished"),
+                (2.5, "beep"),
+                (2.5, "hangup"),
+            ],
+        )
+
+    def test_beeps_use_one_channel(self) -> None:
+        fixture = talking(record_beep_interval=15)
+        self.assertEqual(fixture.take_requests(), [])
+        fixture.clock.advance(15)
+        self.assertEqual(fixture.take_requests(), WHISPER)
+        fixture.call.playback_finished("beep-1", complete=True)
+        fixture.clock.advance(15)
+        self.assertEqual(fixture.take_requests(), ["POST channels/voxrec-CALL-whisper/play/voxrec-CALL-beep"])
+        fixture.call.inputs.caller_hung_up(Cause.NORMAL)
+        fixture.take_requests()
+        fixture.clock.advance(9)
+        self.assertEqual(fixture.take_requests(), [])

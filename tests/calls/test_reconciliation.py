@@ -1,0 +1,267 @@
+"""Tests of voxrec.calls.reconciliation: missed events, taken-over calls and orphaned channels."""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
+from tests.calls.test_admission import make_caller
+from voxrec.ari import events
+from voxrec.calls.live_call import LiveCall
+from voxrec.calls.reconciliation import OrphanedChannels
+from voxrec.calls.takeover_state import CALL_VARIABLE
+from voxrec.calls.transfer import TransferRequest
+from voxrec.model import Recording, RecordingState, Side, leg_name
+
+CALLER = make_caller()
+
+
+class ReconciliationTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.known: dict[UUID, Recording] = {}
+        self.during_lookup: Callable[[], object] = lambda: None
+        self.process = self.make_process()
+
+    def make_process(self) -> ProcessFixture:
+        return ProcessFixture(ProfileDirectory(make_profile()), find_recordings=self.find_recordings)
+
+    async def find_recordings(self, recording_ids: Collection[UUID]) -> Mapping[UUID, Recording]:
+        self.during_lookup()
+        return {one: self.known[one] for one in recording_ids if one in self.known}
+
+    def talk(self) -> LiveCall:
+        """Make a call in which both parties talk and are recorded."""
+        self.process.inbound_call(CALLER)
+        (call,) = self.process.calls
+        self.process.answer(call)
+        self.assertEqual(call.status, "talking")
+        self.process.asterisk.take_requests()
+        return call
+
+    def set_state(
+        self,
+        channels: Mapping[str, str],
+        *,
+        channel_names: Mapping[str, str] | None = None,
+        bridges: Mapping[str, list[str]] | None = None,
+        files: Collection[str] = (),
+    ) -> None:
+        """Set the channels in Asterisk with their states and names, the bridges, and the recordings in progress."""
+        asterisk = self.process.asterisk
+        listed = [
+            {"id": id_, "state": state, "name": (channel_names or {}).get(id_, "")} for id_, state in channels.items()
+        ]
+        listed_bridges = [{"id": id_, "channels": inside} for id_, inside in (bridges or {}).items()]
+        asterisk.responses["GET channels"] = json.dumps(listed).encode()
+        asterisk.responses["GET applications/voxrec"] = json.dumps({"channel_ids": list(channels)}).encode()
+        asterisk.responses["GET bridges"] = json.dumps(listed_bridges).encode()
+        recording_ids = {call.recording_id for call in self.process.calls} | set(self.known)
+        names = {leg_name(recording_id, side) for recording_id in recording_ids for side in Side}
+        asterisk.errors = dict.fromkeys(names - set(files), 404) | {"-announcement": 404}
+        for name in files:
+            asterisk.responses[f"GET recordings/live/{name}"] = json.dumps({"name": name}).encode()
+
+    def reconcile(self, channels: Mapping[str, str], **state: Any) -> OrphanedChannels:
+        """Reconcile with an Asterisk in a state; see `set_state`."""
+        self.set_state(channels, **state)
+        return self.successResultOf(Deferred.fromCoroutine(self.process.reconciler.reconcile()))
+
+
+class MissedEventTests(ReconciliationTestCase):
+    def test_call_that_ended_is_over(self) -> None:
+        self.talk()
+        self.reconcile({})
+        self.assertEqual(self.process.calls, [])
+        self.assertEqual(self.process.sink.recordings[-1].state, RecordingState.PROCESSING)
+
+    def test_call_that_continues(self) -> None:
+        call = self.talk()
+        files = tuple(leg_name(call.recording_id, side) for side in Side)
+        orphaned = self.reconcile(
+            {"1700.1": "Up", call.leg: "Up"}, bridges={f"voxrec-{call.id}-bridge": []}, files=files
+        )
+        assert call.recording is not None
+        self.assertEqual((call.status, call.recording.state), ("talking", RecordingState.RECORDING))
+        self.assertEqual(orphaned, OrphanedChannels(frozenset(), frozenset()))
+
+    def test_missed_answer(self) -> None:
+        self.process.inbound_call(CALLER)
+        (call,) = self.process.calls
+        self.reconcile({"1700.1": "Ring", call.leg: "Up"})
+        self.assertEqual(call.status, "connecting")
+
+    def test_call_that_begins_after_the_snapshot(self) -> None:
+        self.process.asterisk.before_response["GET channels"] = lambda: self.process.inbound_call(CALLER)
+        self.reconcile({})
+        (call,) = self.process.calls
+        self.assertEqual(call.status, "placing")
+
+    def test_leg_that_enters_after_the_snapshot(self) -> None:
+        self.process.inbound_call(CALLER)
+        (call,) = self.process.calls
+        self.process.asterisk.before_response["GET channels"] = lambda: self.process.router.handle(
+            events.StasisStart(events.Channel(id=call.leg), ("leg",))
+        )
+        self.reconcile({CALLER.id: "Ring"})
+        self.assertEqual(call.status, "ringing")
+
+    def test_caller_that_hung_up(self) -> None:
+        call = self.talk()
+        self.reconcile({call.leg: "Up"})
+        self.assertEqual(call.status, "clearing")
+        self.assertIn(f"DELETE channels/{call.leg}", self.process.asterisk.take_requests())
+
+    def test_replaced_leg_that_hung_up(self) -> None:
+        call = self.talk()
+        call.transferred(TransferRequest("sip:third@192.0.2.9", "local;2"))
+        former = call.former_legs
+        files = tuple(leg_name(call.recording_id, side) for side in Side)
+        self.reconcile({"1700.1": "Up", call.leg: "Down", "local;2": "Up"}, files=files)
+        self.assertEqual((len(former), call.former_legs, call.status), (1, [], "talking"))
+
+
+class OrphanTests(ReconciliationTestCase):
+    def end(self, orphaned: OrphanedChannels) -> list[str]:
+        self.process.asterisk.take_requests()
+        self.successResultOf(Deferred.fromCoroutine(self.process.reconciler.end_orphaned(orphaned)))
+        return self.process.asterisk.take_requests()[1:]
+
+    def test_orphans_are_found_and_ended(self) -> None:
+        bridge = "voxrec-10000000-0000-4000-8000-000000000009-bridge"
+        orphaned = self.reconcile({"1600.1": "Up"}, bridges={bridge: [], "of another program": []})
+        self.assertEqual(orphaned, OrphanedChannels(frozenset({"1600.1"}), frozenset({bridge})))
+        still = orphaned.still_orphaned(OrphanedChannels(frozenset({"1600.1", "other"}), frozenset({bridge})))
+        self.assertEqual(self.end(still), ["DELETE channels/1600.1", f"DELETE bridges/{bridge}"])
+
+    def test_placeholders_of_live_calls_are_not_orphans(self) -> None:
+        call = self.talk()
+        call.transferred(TransferRequest("sip:third@192.0.2.9", "local;2"))
+        names = {"local;1": "Local/x@voxrec-transfer-1;1", "local;2": "Local/x@voxrec-transfer-1;2"}
+        files = tuple(leg_name(call.recording_id, side) for side in Side)
+        channels = {"1700.1": "Up", call.leg: "Down", "local;1": "Up", "local;2": "Ring"}
+        self.assertFalse(self.reconcile(channels, channel_names=names, files=files))
+
+    def test_placeholder_without_a_call_is_no_caller(self) -> None:
+        """Like a caller that waits, it has the state Ring, and what it dialled may be the number of a Profile."""
+        channel = {
+            "id": "local;2",
+            "state": "Ring",
+            "name": "Local/100@voxrec-transfer-1;2",
+            "dialplan": {"exten": "100"},
+        }
+        self.process.asterisk.responses["GET channels"] = json.dumps([channel]).encode()
+        self.assertEqual(self.end(OrphanedChannels(frozenset({"local;2"}))), ["DELETE channels/local;2"])
+        self.assertEqual(self.process.calls, [])
+
+    def test_caller_that_waits_is_accepted(self) -> None:
+        channel = {"id": "1700.5", "state": "Ring", "name": "PJSIP/trunk-5", "dialplan": {"exten": "100"}}
+        self.process.asterisk.responses["GET channels"] = json.dumps([channel]).encode()
+        self.end(OrphanedChannels(frozenset({"1700.5"})))
+        self.assertEqual([call.status for call in self.process.calls], ["placing"])
+
+
+class TakeoverTests(ReconciliationTestCase):
+    """A process that is started while a call of another process is being transferred."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.former = self.talk()
+        assert self.former.recording is not None
+        self.known[self.former.recording_id] = self.former.recording
+        self.files = tuple(leg_name(self.former.recording_id, side) for side in Side)
+        self.leg = self.former.leg
+        self.name = self.former.leg_channel_name
+
+    def take_over(self, channels: Mapping[str, str], *, bridged: Collection[str] = ()) -> LiveCall:
+        """Start another process, and let it reconcile."""
+        created: Any = self.process.asterisk.bodies["POST channels/create"]
+        state = created["variables"][CALL_VARIABLE]
+        self.process = self.make_process()
+        for channel in channels:
+            variable = json.dumps({"value": state}).encode()
+            self.process.asterisk.responses[f"GET channels/{channel}/variable"] = variable
+        self.process.asterisk.responses["GET channels/1700.1/variable"] = b'{"value": ""}'
+        bridges = {f"voxrec-{self.former.id}-bridge": list(bridged)}
+        self.orphaned = self.reconcile(
+            {"1700.1": "Up", **channels}, channel_names={self.leg: self.name}, bridges=bridges, files=self.files
+        )
+        (call,) = self.process.calls
+        return call
+
+    def transfer(self) -> str:
+        """Let the far end transfer the call, and return the id of the new leg."""
+        self.former.transferred(TransferRequest("sip:third@192.0.2.9", "local;2"))
+        return self.former.leg
+
+    def requests(self, call: LiveCall) -> list[str]:
+        return [
+            request.replace(str(call.id), "CALL")
+            for request in self.process.asterisk.take_requests()
+            if not request.startswith("GET")
+        ]
+
+    def finish_transfer(self, call: LiveCall, leg: str) -> None:
+        self.process.router.handle(events.ChannelStateChange(events.Channel(id=leg, state="Up")))
+        self.process.clock.advance(60)
+        self.assertEqual((call.status, call.placeholders), ("talking", ["local;2"]))
+        recording = call.recording
+        assert recording is not None
+        self.assertEqual(recording.started_at, self.known[call.recording_id].started_at)
+
+    def test_while_the_new_leg_is_being_created(self) -> None:
+        leg = self.transfer()
+        call = self.take_over({leg: "Down", "local;2": "Up"})
+        # in this fake, every channel in the list has entered the application
+        self.assertEqual(
+            self.requests(call), ["POST bridges/voxrec-CALL-bridge/addChannel", "POST channels/voxrec-CALL-leg2/dial"]
+        )
+        self.finish_transfer(call, leg)
+
+    def test_while_the_target_rings(self) -> None:
+        leg = self.transfer()
+        call = self.take_over({leg: "Ringing", "local;2": "Up"}, bridged=[leg])
+        self.assertEqual(self.requests(call), [])
+        self.finish_transfer(call, leg)
+
+    def test_target_that_does_not_answer(self) -> None:
+        leg = self.transfer()
+        call = self.take_over({leg: "Ringing", "local;2": "Up"}, bridged=[leg])
+        self.process.clock.advance(25)
+        self.assertEqual(call.status, "clearing")
+        self.assertEqual(
+            self.requests(call),
+            ["DELETE channels/1700.1", "DELETE channels/voxrec-CALL-leg2", "DELETE channels/local;2"],
+        )
+
+    def test_replaced_leg_that_still_exists_is_ended_with_the_call(self) -> None:
+        leg = self.transfer()
+        call = self.take_over({leg: "Up", self.leg: "Up", "local;2": "Up"}, bridged=[leg])
+        call.inputs.release(16)
+        self.assertIn("DELETE channels/voxrec-CALL-leg", self.requests(call))
+
+    def take_over_during_a_transfer(self, *, leg_hangs_up: bool) -> LiveCall:
+        """Take over the call, and let the far end transfer it while the Recordings are looked up."""
+
+        def transfer() -> None:
+            (call,) = self.process.calls
+            args = ("transferred", "sip%3Athird%40192.0.2.9", self.name.replace("/", "%2F"))
+            self.process.router.handle(events.StasisStart(events.Channel(id="local;2"), args))
+            self.assertEqual(call.status, "new")
+            if leg_hangs_up:
+                self.process.router.handle(events.ChannelDestroyed(events.Channel(id=self.leg), 16))
+
+        self.during_lookup = transfer
+        return self.take_over({self.leg: "Up"}, bridged=[self.leg])
+
+    def test_transfer_that_is_requested_during_the_takeover(self) -> None:
+        call = self.take_over_during_a_transfer(leg_hangs_up=False)
+        self.assertEqual(self.requests(call), ["POST channels/create"])
+        self.assertEqual((call.leg, call.status), (f"voxrec-{call.id}-leg2", "talking"))
+
+    def test_transferring_leg_that_hangs_up_during_the_takeover(self) -> None:
+        call = self.take_over_during_a_transfer(leg_hangs_up=True)
+        self.assertEqual((call.leg, call.status, call.former_legs), (f"voxrec-{call.id}-leg2", "talking", []))

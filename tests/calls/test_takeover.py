@@ -1,0 +1,191 @@
+"""Tests of voxrec.calls.takeover: a call that another process left, in each of its states."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.calls.fake_asterisk import INBOUND, SETTINGS, FakeAsterisk, InMemorySink, make_profile
+from tests.calls.test_call_machine import ANSWER, END_CALLER, END_LEG, RECORD, WHISPER
+from tests.calls.test_call_recording import STOP
+from voxrec.ari.client import AriClient
+from voxrec.calls.call_data import InboundCall
+from voxrec.calls.ids import owned_id
+from voxrec.calls.live_call import LiveCall
+from voxrec.calls.recorder import PAUSE_UNDETERMINED
+from voxrec.calls.snapshot import CallSnapshot
+from voxrec.calls.takeover import take_over
+from voxrec.calls.takeover_state import Pause, TakeoverState
+from voxrec.errors import Conflict
+from voxrec.model import CallState, PauseBehavior, Recording, RecordingState, Side
+
+
+class TakeoverTests(SynchronousTestCase):
+    BOTH = frozenset(Side)
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_100)
+        self.asterisk = FakeAsterisk()
+        self.sink = InMemorySink()
+        self.over: list[LiveCall] = []
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.seconds(), UTC)
+
+    def take_over(self, fields: dict[str, Any] | None = None, **changes: Any) -> LiveCall:
+        """Take over a call in which the parties talk and are recorded.
+
+        ``fields`` change its Profile, ``changes`` its state in Asterisk.
+        """
+        call_id, recording_id = UUID(int=77), UUID(int=78)
+        state = TakeoverState(
+            call_id=call_id,
+            recording_id=recording_id,
+            caller=INBOUND.channel,
+            leg=owned_id(call_id, "leg"),
+            number="+4930111",
+            name="Alice",
+            dialled="+4930222",
+            started_at=self.now() - timedelta(seconds=100),
+            profile=make_profile(**(fields or {})),
+        )
+        self.call = LiveCall(
+            self.clock,
+            AriClient(self.asterisk, "voxrec"),
+            self.sink,
+            SETTINGS,
+            InboundCall(channel=INBOUND.channel, number="+4930111", name="Alice", dialled="+4930222"),
+            state.profile,
+            on_over=self.over.append,
+            takeover_state=state,
+        )
+        call = self.call
+        self.asterisk.on_snoop = lambda channel: call.snoop_entered(channel.split(f"{call_id}-")[1])
+        snapshot = {
+            "legs": frozenset({state.leg}),
+            "leg_exists": True,
+            "caller_exists": True,
+            "leg_entered": True,
+            "bridged": True,
+            "leg_up": True,
+            "caller_up": True,
+            "recorded": self.BOTH,
+            "announcing": False,
+            "whisper_exists": False,
+            "recording_began": None,
+            "recording": None,
+            "pause": None,
+        }
+        take_over(call.core, call.inputs, CallSnapshot(**{**snapshot, **changes}))
+        return self.call
+
+    def stored(self, **fields: Any) -> Recording:
+        """Return the Recording as last stored, with ``fields`` changed."""
+        began = self.now() - timedelta(seconds=90)
+        stored = Recording(
+            id=UUID(int=78),
+            profile_id=make_profile().id,
+            call_id=UUID(int=77),
+            state=RecordingState.RECORDING,
+            started_at=began,
+            created_at=began,
+            updated_at=began,
+        )
+        return msgspec.structs.replace(stored, **fields)
+
+    def take_requests(self) -> list[str]:
+        return [
+            request.replace(str(UUID(int=77)), "CALL").replace(INBOUND.channel, "CALLER")
+            for request in self.asterisk.take_requests()
+        ]
+
+    def test_leg_is_being_created(self) -> None:
+        call = self.take_over(leg_entered=False, leg_up=False, bridged=False, caller_up=False, recorded=frozenset())
+        self.assertEqual((call.status, self.take_requests()), ("placing", []))
+
+    def test_leg_is_not_dialled(self) -> None:
+        call = self.take_over(leg_up=False, bridged=False, caller_up=False, recorded=frozenset())
+        self.assertEqual(call.status, "ringing")
+        self.assertEqual(
+            self.take_requests(), ["POST bridges/voxrec-CALL-bridge/addChannel", "POST channels/voxrec-CALL-leg/dial"]
+        )
+
+    def test_far_end_rings(self) -> None:
+        call = self.take_over(leg_up=False, caller_up=False, recorded=frozenset())
+        self.assertEqual((call.status, self.take_requests()), ("ringing", []))
+        self.clock.advance(1)  # it has rung long enough
+        self.assertEqual(call.status, "clearing")
+
+    def test_caller_is_not_answered(self) -> None:
+        call = self.take_over(caller_up=False, recorded=frozenset())
+        self.assertEqual((call.status, self.take_requests()), ("connecting", ANSWER + RECORD))
+
+    def test_announcement_is_played(self) -> None:
+        call = self.take_over(announcing=True, recording=self.stored())
+        self.assertEqual((call.status, self.take_requests()), ("announcing", []))
+        call.playback_finished("announcement", complete=True)
+        self.assertEqual(call.status, "talking")
+
+    def test_parties_talk(self) -> None:
+        call = self.take_over(recording=self.stored())
+        self.assertEqual((call.status, self.take_requests()), ("talking", []))
+        assert call.recording is not None
+        self.assertEqual(call.recording.timeline[-1].event, "taken-over")
+
+    def test_unknown_recording_began_with_its_snoop_channel(self) -> None:
+        began = self.now() - timedelta(seconds=80)
+        call = self.take_over(recording_began=began)
+        assert call.recording is not None
+        self.assertEqual((call.recording.id, call.recording.started_at), (UUID(int=78), began))
+
+    def test_recording_is_paused(self) -> None:
+        pause = Pause(behavior=PauseBehavior.SILENCE, until=self.now() + timedelta(seconds=4))
+        call = self.take_over(recording=self.stored(state=RecordingState.PAUSED), pause=pause)
+        assert call.recording is not None
+        self.assertEqual((call.recording.state, self.take_requests()), (RecordingState.PAUSED, []))
+        self.clock.advance(4)
+        self.assertEqual(call.recording.state, RecordingState.RECORDING)
+        self.assertEqual(sum(request.startswith("DELETE recordings/live") for request in self.take_requests()), 2)
+
+    def test_recording_is_being_paused(self) -> None:
+        pause = Pause(behavior=PauseBehavior.SILENCE, settled=False)
+        call = self.take_over(recording=self.stored(), pause=pause)
+        assert call.recording is not None
+        self.assertEqual(call.recording.timeline[-1].detail, PAUSE_UNDETERMINED)
+        self.assertCountEqual(self.take_requests(), STOP)
+
+    def test_recording_ended_meanwhile(self) -> None:
+        call = self.take_over(recorded=frozenset(), recording=self.stored())
+        self.assertEqual(call.status, "talking")
+        self.assertEqual(self.sink.recordings[-1].state, RecordingState.PROCESSING)
+
+    def test_recording_had_ended_before(self) -> None:
+        call = self.take_over(recorded=frozenset(), recording=self.stored(state=RecordingState.PROCESSING))
+        self.assertEqual((call.status, self.sink.recordings), ("talking", []))
+        with self.assertRaises(Conflict):
+            call.record()
+
+    def test_beeps_continue_at_their_interval(self) -> None:
+        self.take_over({"record_beep_interval": 20}, recording=self.stored(), whisper_exists=False)
+        self.clock.advance(9)
+        self.assertEqual(self.take_requests(), [])
+        self.clock.advance(1)  # 100 s after the Recording began
+        beep = f"beep-{round(self.clock.seconds() * 1000)}"
+        self.assertEqual([request.replace(beep, "beep") for request in self.take_requests()], WHISPER)
+
+    def test_limits_count_from_the_beginning(self) -> None:
+        self.take_over({"max_duration_seconds": 100}, recording=self.stored())
+        self.clock.advance(10)
+        self.assertCountEqual(self.take_requests(), STOP)
+        self.take_over({"max_call_seconds": 95}, recording=self.stored(started_at=self.now() - timedelta(seconds=90)))
+        self.clock.advance(5)
+        self.assertEqual(self.call.status, CallState.CLEARING)
+
+    def test_party_hung_up_meanwhile(self) -> None:
+        for leg_exists, commands in ((False, END_CALLER), (True, END_LEG)):
+            call = self.take_over(recording=self.stored(), leg_exists=leg_exists, caller_exists=not leg_exists)
+            self.assertEqual((call.status, self.take_requests()), ("clearing", commands))

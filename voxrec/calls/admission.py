@@ -1,0 +1,83 @@
+"""Decides which inbound calls are accepted, and which far ends may be called."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from voxrec import sipuri
+from voxrec.calls.causes import Cause
+from voxrec.calls.live_calls import LiveCalls
+from voxrec.model import Profile
+
+
+class ProfileDirectory(Protocol):
+    """Finds Profiles in memory."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether all Profiles were loaded. Before that, it is not known that a Profile does not exist."""
+        ...
+
+    def find(self, dialled: str) -> Profile | None:
+        """Return the Profile with this id or number, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an inbound call is refused: the Q.850 cause for the caller, and the reason for the log."""
+
+    cause: Cause
+    reason: str
+
+
+class Admission:
+    """Accepts an inbound call if its Profile, the limits and the state of this process permit it.
+
+    ``allowed_hosts``: the hosts that may be called; empty: all. ``max_calls``: of this process; 0: unlimited.
+    """
+
+    def __init__(
+        self,
+        directory: ProfileDirectory,
+        live_calls: LiveCalls,
+        *,
+        allowed_hosts: tuple[str, ...] = (),
+        max_calls: int = 0,
+    ) -> None:
+        self._directory = directory
+        self._live_calls = live_calls
+        self._allowed_hosts = allowed_hosts
+        self._max_calls = max_calls
+        self._draining = False
+
+    def refuse_new_calls(self) -> None:
+        """Refuse all inbound calls from now on (503): the process stops."""
+        self._draining = True
+
+    def is_allowed(self, uri: str) -> bool:
+        """Return whether the host of a SIP URI may be called."""
+        return sipuri.is_host_allowed(sipuri.parse(uri).host, self._allowed_hosts)
+
+    def decide(self, dialled: str) -> Profile | Refusal:
+        """Return the Profile of an inbound call that is accepted, or why it is refused."""
+        if self._draining:
+            return Refusal(Cause.CONGESTION, "voxrec is stopping")
+        profile = self._directory.find(dialled)
+        if profile is None and not self._directory.confirmed:
+            return Refusal(Cause.CONGESTION, "the Profiles are not loaded yet")
+        if profile is None:
+            return Refusal(Cause.UNALLOCATED, "no Profile has this id or number")
+        if profile.remote_sip_uri is None:
+            return Refusal(Cause.NO_ANSWER, f"Profile {profile.id} has no remoteSipUri")
+        if not self.is_allowed(profile.remote_sip_uri):
+            return Refusal(Cause.REJECTED, f"the host in remoteSipUri of Profile {profile.id} is not allowed")
+        if self._max_calls and len(self._live_calls) >= self._max_calls:
+            return Refusal(Cause.CONGESTION, f"the maximum of {self._max_calls} live calls is reached")
+        if profile.max_calls is not None and self._calls_of(profile) >= profile.max_calls:
+            return Refusal(
+                Cause.BUSY, f"the maximum of {profile.max_calls} live calls of Profile {profile.id} is reached"
+            )
+        return profile
+
+    def _calls_of(self, profile: Profile) -> int:
+        return sum(call.profile.id == profile.id for call in self._live_calls)

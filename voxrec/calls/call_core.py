@@ -1,0 +1,185 @@
+"""The events of a call, and what its machine works with: one collaborator for each concern."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from twisted.logger import Logger
+
+from voxrec.calls.call_data import CallData
+from voxrec.calls.call_recording import CallRecording
+from voxrec.calls.causes import Cause
+from voxrec.calls.deadline import Deadline
+from voxrec.calls.legs import Legs
+from voxrec.calls.resources import RECORDING, Resources
+from voxrec.calls.steps import Steps
+from voxrec.calls.transfer import TransferCore, TransferInputs, TransferRequest
+from voxrec.model import CallState, EventType
+
+CLEARING_TIMEOUT: Final = 10.0  # seconds that Asterisk may take to end channels and close files
+
+
+class CallInputs(Protocol):
+    """The events of a call."""
+
+    def begin(self) -> None:
+        """The call was accepted: call the far end."""
+
+    def bridge_created(self) -> None:
+        """The bridge exists."""
+
+    def leg_joined(self) -> None:
+        """The caller and the first leg are in the bridge."""
+
+    def leg_entered(self) -> None:
+        """The current leg has entered the application: it can be put into the bridge and dialled."""
+
+    def leg_rings(self) -> None:
+        """The far end reports that it rings."""
+
+    def leg_answered(self) -> None:
+        """The far end has answered."""
+
+    def leg_hung_up(self, cause: int) -> None:
+        """The current leg is gone, or was never created."""
+
+    def caller_hung_up(self, cause: int) -> None:
+        """The caller's channel is gone."""
+
+    def channel_not_found(self, channel: str) -> None:
+        """A channel that was to be hung up does not exist."""
+
+    def timed_out(self) -> None:
+        """The current state has lasted as long as it may."""
+
+    def setup_failed(self) -> None:
+        """Asterisk did not execute a command without which there is no call."""
+
+    def recording_started(self) -> None:
+        """Asterisk records both sides, or all that it is going to record; also if the call is not recorded."""
+
+    def recording_closed(self) -> None:
+        """All files of the recording are closed."""
+
+    def announcement_finished(self, complete: bool) -> None:
+        """The announcement was played, completely or not; also if there is none."""
+
+    def record(self) -> None:
+        """A call that is not recorded is to be recorded from now on."""
+
+    def transfer_requested(self, request: TransferRequest) -> None:
+        """The far end has transferred the call."""
+
+    def transfer_forbidden(self) -> None:
+        """The far end has transferred the call to a party that voxrec must not call."""
+
+    def transfer_failed(self) -> None:
+        """The target of a transfer cannot be reached."""
+
+    def release(self, cause: int) -> None:
+        """voxrec ends the call."""
+
+    def cleared(self) -> None:
+        """Nothing of the call is left in Asterisk."""
+
+    def detach(self) -> None:
+        """Another process has the call now; the outcomes of commands that are in progress do not matter."""
+
+    def found_placing(self) -> None:
+        """Taken over from another process, which was creating the leg."""
+
+    def found_ringing(self) -> None:
+        """Taken over from another process, which had dialled the far end."""
+
+    def found_announcing(self) -> None:
+        """Taken over while the announcement is played."""
+
+    def found_talking(self) -> None:
+        """Taken over while the parties talk."""
+
+
+@dataclass
+class CallCore:
+    """What the call machine works with: one collaborator for each concern.
+
+    ``publish`` notifies the listeners of an event of the call; ``over`` is called once, when the call is over.
+    """
+
+    data: CallData
+    resources: Resources
+    steps: Steps
+    legs: Legs
+    recording: CallRecording
+    transfer: TransferInputs
+    transfer_core: TransferCore
+    publish: Callable[[EventType], None]
+    over: Callable[[], None]
+    deadline: Deadline = field(init=False)
+    log = Logger()
+
+    def __post_init__(self) -> None:
+        self.deadline = Deadline(self.data.clock)
+
+    def enter(self, inputs: CallInputs, status: CallState, timeout: float) -> None:
+        """Enter a state that lasts at most ``timeout`` seconds."""
+        self.data.status = status
+        self.deadline.start(timeout, inputs.timed_out)
+
+    def enter_talking(self, inputs: CallInputs) -> None:
+        """Enter the state that lasts until the call ends or has reached its maximum duration."""
+        self.enter(inputs, CallState.TALKING, self.data.remaining_duration)
+
+    def start_recording(self, inputs: CallInputs) -> None:
+        """Start the recording that was prepared, if any."""
+        self.watch_recording(inputs)
+        self.recording.begin()
+        self.steps.attempt(self.recording.when_started(), succeeded=lambda _: inputs.recording_started())
+
+    def watch_recording(self, inputs: CallInputs) -> None:
+        """Observe the end of the recording."""
+        recorder = self.recording.recorder
+        if recorder is not None:
+            self.resources.add(RECORDING)
+            self.steps.attempt(recorder.over, succeeded=lambda _: inputs.recording_closed())
+
+    def start_announcement(self, inputs: CallInputs) -> None:
+        """Start the announcement, if one is required and available."""
+
+        def started(playing: bool) -> None:
+            if not playing:
+                inputs.announcement_finished(complete=False)
+
+        self.steps.run(
+            self.recording.start_announcement(),
+            succeeded=started,
+            failed=lambda: inputs.announcement_finished(complete=False),
+        )
+
+    def clear(self, inputs: CallInputs, *, cause: int, by: str) -> None:
+        """Begin to end everything that is left of the call."""
+        data = self.data
+        self.enter(inputs, CallState.CLEARING, CLEARING_TIMEOUT)
+        data.ended_at, data.hangup_cause, data.hangup_by = data.now(), cause, by
+        self.recording.close(cause=cause, by=by)
+        for channel in self.resources.channels:
+            self.hang_up(inputs, channel, cause if channel == data.inbound.channel else Cause.NORMAL)
+        self.transfer.call_ended()
+        self.publish(EventType.CALL_ENDED)
+        self.steps.attempt(self.resources.when_gone(), succeeded=lambda _: inputs.cleared())
+
+    def hang_up(self, inputs: CallInputs, channel: str, cause: int = Cause.NORMAL) -> None:
+        """Hang up a channel of the call."""
+
+        def hung_up(existed: bool) -> None:
+            if not existed:
+                inputs.channel_not_found(channel)
+
+        self.steps.attempt(self.legs.hang_up(channel, cause), succeeded=hung_up)
+
+    def finish(self) -> None:
+        """End the call: nothing of it is left but its bridge."""
+        self.data.status = CallState.OVER
+        self.deadline.cancel()
+        self.steps.attempt(self.legs.destroy_bridge())
+        self.recording.release()
+        self.over()

@@ -1,0 +1,98 @@
+"""The data of one call: what came in, the settings of all calls, and the facts that REST and the store show."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from twisted.internet.interfaces import IReactorTime
+
+from voxrec.calls.takeover_state import TakeoverState
+from voxrec.model import CallState, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """The settings that all calls share. Times are in seconds; ``beep`` is a media URI.
+
+    ``announcement`` returns the media URI of a Profile's announcement, None if it cannot be played.
+    ``has_disk_space`` returns whether there is free space for another recording.
+    """
+
+    endpoint: str
+    ring_timeout: float
+    setup_timeout: float
+    max_call: float
+    announcement: Callable[[Profile], str | None]
+    beep: str
+    has_disk_space: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True, slots=True)
+class InboundCall:
+    """A call accepted from the trunk: the id of its channel, the caller's number and name, and the dialled number.
+
+    ``headers`` are the SIP headers of its INVITE that are copied to the far end; ``wideband`` says whether its audio
+    has more than 8 kHz.
+    """
+
+    channel: str
+    number: str
+    name: str
+    dialled: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    wideband: bool = False
+
+
+@dataclass
+class CallData:
+    """The facts about one call. ``status`` follows the call machine; ``callee`` is the SIP URI of the far end."""
+
+    clock: IReactorTime
+    settings: CallSettings
+    id: UUID
+    recording_id: UUID
+    inbound: InboundCall
+    profile: Profile
+    started_at: datetime
+    callee: str
+    status: CallState = CallState.NEW
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    hangup_cause: int | None = None
+    hangup_by: str | None = None
+
+    @property
+    def ring_timeout(self) -> float:
+        """Seconds for which the far end may ring."""
+        return self.profile.ring_timeout_seconds or self.settings.ring_timeout
+
+    @property
+    def remaining_duration(self) -> float:
+        """Seconds until the call has reached its maximum duration, which counts from the answer."""
+        longest = min(self.profile.max_call_seconds or self.settings.max_call, self.settings.max_call)
+        return max(0.0, longest - (0.0 if self.answered_at is None else self.seconds_since(self.answered_at)))
+
+    def now(self) -> datetime:
+        """Return the current time in UTC."""
+        return datetime.fromtimestamp(self.clock.seconds(), UTC)
+
+    def seconds_since(self, moment: datetime) -> float:
+        """Return the seconds from ``moment`` until now."""
+        return max(0.0, (self.now() - moment).total_seconds())
+
+    def takeover_state(self, leg: str, placeholder: str) -> TakeoverState:
+        """Return what another process needs to take over the call."""
+        return TakeoverState(
+            call_id=self.id,
+            recording_id=self.recording_id,
+            caller=self.inbound.channel,
+            leg=leg,
+            number=self.inbound.number,
+            name=self.inbound.name,
+            dialled=self.inbound.dialled,
+            wideband=self.inbound.wideband,
+            placeholder=placeholder,
+            started_at=self.started_at,
+            profile=self.profile,
+        )

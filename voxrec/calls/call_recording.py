@@ -1,0 +1,229 @@
+"""What the Profile of a call requires of its recording: whether there is one, its limit, announcement and beeps."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from voxrec.ari.client import AriClient
+from voxrec.calls.beeper import Beeper
+from voxrec.calls.call_data import CallData
+from voxrec.calls.ids import ANNOUNCEMENT, WHISPER, owned_id
+from voxrec.calls.legs import Legs
+from voxrec.calls.recorder import NARROWBAND, WIDEBAND, Recorder
+from voxrec.calls.recording_log import RecordingSink
+from voxrec.model import RecordChannels, Recording, RecordingState, RecordPrompt, Side
+
+ANNOUNCEMENT_FAILED: Final = "announcement.failed"
+DISK_FULL: Final = "disk-full"
+MAX_DURATION: Final = "max-duration"
+
+
+class CallRecording:
+    """The recording of one call. A call has at most one Recording."""
+
+    _log = Logger()
+
+    def __init__(self, asterisk: AriClient, sink: RecordingSink, call: CallData, legs: Legs) -> None:
+        self._asterisk = asterisk
+        self._sink = sink
+        self._call = call
+        self._legs = legs
+        self._beeper: Beeper | None = None
+        self.recorder: Recorder | None = None
+        """None while the call is not recorded. A recorder whose recording has ended stays here."""
+        self.has_recording = False
+        """Whether the call has a Recording, which may have ended or have the state ``absent``."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the call is being recorded, or its recording is paused."""
+        return self.recorder is not None and self.recorder.is_live
+
+    @property
+    def requires_announcement(self) -> bool:
+        """Whether the parties are to hear an announcement."""
+        return self.recorder is not None and self._call.profile.record_prompt is not RecordPrompt.NONE
+
+    # The beginning.
+
+    def prepare(self) -> None:
+        """Create the recorder. Without free disk space, store a Recording with the state ``absent`` instead."""
+        recorder = self._make_recorder(self._new_recording(self._call.now()))
+        self.has_recording = True
+        if not self._call.settings.has_disk_space():
+            self._log.error("call {call}: not recorded because the disk is full", call=self._call.id)
+            recorder.refuse(DISK_FULL)
+            return
+        recorder.log.note("answered", by=Side.CALLEE)
+        self.recorder = recorder
+        self._limit_duration(0.0)
+
+    def begin(self) -> None:
+        """Ask Asterisk to record, if there is a recorder."""
+        if self.recorder is not None:
+            self.recorder.begin()
+
+    def when_started(self) -> Deferred[None]:
+        """Return a Deferred that fires when Asterisk records, or at once if there is no recorder."""
+        return succeed(None) if self.recorder is None else self.recorder.started
+
+    def take_over(self, recording: Recording | None, began: datetime) -> Recorder:
+        """Create the recorder of a recording that another process began at ``began``.
+
+        ``recording`` is the live Recording as last stored, None if it is not known.
+        """
+        self.recorder = self._make_recorder(recording or self._new_recording(began))
+        return self.recorder
+
+    def limit_taken_over(self) -> None:
+        """Start the time limit of a recording that began with the answer."""
+        assert self._call.answered_at is not None, "a recorded call was answered"
+        self._limit_duration(self._call.seconds_since(self._call.answered_at))
+
+    def _limit_duration(self, elapsed: float) -> None:
+        limit = self._call.profile.max_duration_seconds
+        if limit is not None and self.recorder is not None:
+            self.recorder.stop_after(max(0.0, limit - elapsed), MAX_DURATION)
+
+    def _make_recorder(self, recording: Recording) -> Recorder:
+        inbound = self._call.inbound
+        format_ = WIDEBAND if inbound.wideband else NARROWBAND
+        return Recorder(self._call.clock, self._asterisk, self._sink, recording, inbound.channel, format_)
+
+    def _new_recording(self, began: datetime) -> Recording:
+        call, profile = self._call, self._call.profile
+        retention = profile.retention_days
+        return Recording(
+            id=call.recording_id,
+            profile_id=profile.id,
+            call_id=call.id,
+            state=RecordingState.RECORDING,
+            format=profile.record_format,
+            channels=2 if profile.record_channels is RecordChannels.DUAL else 1,
+            started_at=began,
+            from_=call.inbound.number or None,
+            from_name=call.inbound.name or None,
+            to=call.inbound.dialled,
+            remote_sip_uri=profile.remote_sip_uri,
+            metadata=profile.metadata,
+            expires_at=None if retention is None else began + timedelta(days=retention),
+            min_duration_seconds=profile.min_duration_seconds,
+            created_at=began,
+            updated_at=began,
+        )
+
+    # The announcement.
+
+    async def start_announcement(self) -> bool:
+        """Play the announcement in the bridge. Return False if none is required, or none is available."""
+        if not self.requires_announcement:
+            return False
+        self.note("announcement.started")
+        media = self._call.settings.announcement(self._call.profile)
+        if media is None:
+            self._log.error(
+                "call {call}: the announcement of Profile {profile} is not available; the call continues without it",
+                call=self._call.id,
+                profile=self._call.profile.id,
+            )
+            return False
+        playback = owned_id(self._call.id, ANNOUNCEMENT)
+        await self._asterisk.play_to_bridge(self._legs.bridge, playback, media, language=self._call.profile.language)
+        return True
+
+    def finish_announcement(self, *, complete: bool) -> None:
+        """Note the end of the announcement. If a required one was not played completely, discard the recording."""
+        if self.recorder is None or not self.requires_announcement:
+            return
+        self.note("announcement.finished" if complete else ANNOUNCEMENT_FAILED)
+        if not complete and self._call.profile.record_prompt_required:
+            self.recorder.discard(ANNOUNCEMENT_FAILED)
+
+    # Beeps.
+
+    def start_beeps(self) -> None:
+        """Start to beep, if the Profile requires beeps."""
+        self._beeper = self._make_beeper()
+        if self._beeper is not None:
+            self._beeper.start(at_start=self._call.profile.record_beep_at_start)
+
+    def take_over_beeps(self, *, whisper_exists: bool) -> None:
+        """Continue the beeps of another process; ``whisper_exists``: the channel that plays them exists."""
+        self._beeper = self._make_beeper()
+        if self._beeper is None or self.recorder is None:
+            return
+        recording = self.recorder.recording
+        assert recording.started_at is not None, "a live Recording has begun"
+        last = max((entry.at for entry in recording.timeline if entry.event == "beep"), default=0.0)
+        self._beeper.take_over(self._call.seconds_since(recording.started_at) - last, whisper_exists=whisper_exists)
+
+    def leg_replaced(self) -> None:
+        """Beep into another channel if the beeps go into the leg that a transfer has replaced."""
+        if self._beeper is not None and self._call.profile.record_beep_in_recording:
+            self._beeper.leg_replaced()
+
+    def _make_beeper(self) -> Beeper | None:
+        profile, recorder = self._call.profile, self.recorder
+        if recorder is None or not (profile.record_beep_at_start or profile.record_beep_interval):
+            return None
+        return Beeper(
+            self._call.clock,
+            self._asterisk,
+            self._call.id,
+            lambda: self._legs.current if profile.record_beep_in_recording else self._call.inbound.channel,
+            media=self._call.settings.beep,
+            language=profile.language,
+            interval=profile.record_beep_interval,
+            is_audible=lambda: recorder.is_audible,
+            on_beep=lambda: self.note("beep"),
+        )
+
+    # Events.
+
+    def note(self, event: str, *, by: str | None = None, detail: str | None = None) -> None:
+        """Add an entry to the timeline, if the call is recorded."""
+        if self.recorder is not None:
+            self.recorder.log.note(event, by=by, detail=detail)
+
+    def snoop_entered(self, role: str) -> None:
+        """Handle the StasisStart of a snoop channel with this role."""
+        if self.recorder is not None:
+            self.recorder.snoop_entered(role)
+        if self._beeper is not None and role == WHISPER:
+            self._beeper.whisper_entered()
+
+    def beep_finished(self) -> None:
+        """Handle PlaybackFinished of a beep."""
+        if self._beeper is not None:
+            self._beeper.playback_finished()
+
+    # The end.
+
+    def end_early(self) -> None:
+        """End the Recording while the call continues: both files are closed."""
+        if self._beeper is not None:
+            self._beeper.end()
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder.release()
+
+    def close(self, *, cause: int, by: str) -> None:
+        """End the Recording with the call. Asterisk closes the files when the caller's channel is gone."""
+        if self._beeper is not None:
+            self._beeper.stop()
+        if self.recorder is not None:
+            self.recorder.close(cause=cause, by=by)
+
+    def release(self) -> None:
+        """Pass the closed Recording to the finish job."""
+        if self.recorder is not None:
+            self.recorder.release()
+
+    def detach(self) -> None:
+        """Leave the recording to another process."""
+        if self._beeper is not None:
+            self._beeper.stop()
+        if self.recorder is not None:
+            self.recorder.detach()

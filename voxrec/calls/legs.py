@@ -1,0 +1,107 @@
+"""The bridge of one call and the outgoing legs to its far end."""
+
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from voxrec.ari.client import AriClient, CommandResult
+from voxrec.calls.call_data import CallData
+from voxrec.calls.causes import Cause
+from voxrec.calls.ids import BRIDGE, leg_number, leg_role, owned_id
+from voxrec.calls.resources import Resources
+from voxrec.calls.takeover_state import CALL_VARIABLE, encode
+
+_TRANSFER_CONTEXT: Final = "voxrec-transfer"  # etc/asterisk/extensions.conf
+_DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
+
+
+class Legs:
+    """Commands about the bridge, the caller's channel and the outgoing legs.
+
+    A call has one current leg. A transfer replaces it by a leg with the next number.
+    """
+
+    def __init__(self, asterisk: AriClient, call: CallData, resources: Resources, current: str = "") -> None:
+        """``current`` is the channel id of the current leg of a taken-over call."""
+        self._asterisk = asterisk
+        self._call = call
+        self._resources = resources
+        self.current = current or owned_id(call.id, leg_role(1))
+        """The channel id of the current leg."""
+        self.channel_name = ""
+        """Asterisk's name for the channel of the current leg; empty before the leg has entered the application."""
+
+    @property
+    def bridge(self) -> str:
+        """The id of the bridge."""
+        return owned_id(self._call.id, BRIDGE)
+
+    @property
+    def can_pipeline(self) -> bool:
+        """Whether a command can be sent before the response to the one on which it depends."""
+        return self._asterisk.executes_in_order
+
+    def create_bridge(self) -> CommandResult:
+        """Create the bridge."""
+        return self._asterisk.create_bridge(self.bridge, f"voxrec {self._call.id}")
+
+    def use_next_leg(self, callee: str) -> None:
+        """Make the leg with the next number the current one; it is to call ``callee``, a SIP URI."""
+        self._call.callee = callee
+        self.current = owned_id(self._call.id, leg_role(leg_number(self.current) + 1))
+
+    def create_leg(self, *, placeholder: str = "", replaces: str = "") -> CommandResult:
+        """Create the channel of the current leg, with all that another process needs to take over the call.
+
+        ``placeholder`` is the channel that holds the far end's place in the bridge during a transfer, ``replaces`` the
+        dialog that the leg is to replace (RFC 3891).
+        """
+        call = self._call
+        self._resources.add(self.current)
+        return self._asterisk.create_channel(
+            self.current,
+            f"PJSIP/{call.settings.endpoint}/{call.callee}",
+            "leg",
+            originator=call.inbound.channel,
+            variables={
+                **{f"PJSIP_HEADER(add,{name})": value for name, value in call.inbound.headers.items()},
+                "PJSIP_HEADER(add,X-Voxrec-Call)": str(call.id),
+                "PJSIP_HEADER(add,X-Voxrec-Profile)": str(call.profile.id),
+                "PJSIP_HEADER(add,X-Voxrec-Dialled)": call.inbound.dialled,
+                "TRANSFER_CONTEXT": _TRANSFER_CONTEXT,
+                # Asterisk sends it as the header Replaces
+                **({"SIPREPLACESHDR": replaces} if replaces else {}),
+                CALL_VARIABLE: encode(call.takeover_state(self.current, placeholder)),
+            },
+        )
+
+    def join_with_caller(self) -> CommandResult:
+        """Put the caller and the current leg into the bridge, so that ringing and early media pass."""
+        return self._asterisk.add_to_bridge(self.bridge, (self._call.inbound.channel, self.current))
+
+    def join(self) -> CommandResult:
+        """Put the current leg into the bridge."""
+        return self._asterisk.add_to_bridge(self.bridge, (self.current,))
+
+    def dial(self) -> CommandResult:
+        """Call the far end through the first leg. Asterisk gives up later than voxrec, in case voxrec is gone."""
+        return self._dial(round(self._call.ring_timeout) + _DIAL_TIMEOUT_MARGIN)
+
+    def dial_target(self) -> CommandResult:
+        """Call the target of a transfer through the current leg. Asterisk gives up after the ring timeout."""
+        return self._dial(round(self._call.ring_timeout))
+
+    def _dial(self, timeout: int) -> CommandResult:
+        return self._asterisk.dial(self.current, caller=self._call.inbound.channel, timeout=timeout)
+
+    def answer_caller(self) -> CommandResult:
+        """Answer the caller."""
+        return self._asterisk.answer(self._call.inbound.channel)
+
+    def hang_up(self, channel: str, cause: int = Cause.NORMAL) -> Deferred[bool]:
+        """Hang up any channel of the call. Return whether it existed."""
+        return self._asterisk.hang_up(channel, cause)
+
+    def destroy_bridge(self) -> Deferred[bool]:
+        """Destroy the bridge. Return whether it existed."""
+        return self._asterisk.destroy_bridge(self.bridge)

@@ -1,0 +1,165 @@
+"""All live calls of this process."""
+
+from collections.abc import Iterator
+from typing import Protocol
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from voxrec.ari.client import AriClient
+from voxrec.calls.call_data import CallSettings, InboundCall
+from voxrec.calls.causes import Cause
+from voxrec.calls.ids import is_leg, owner_of
+from voxrec.calls.live_call import LiveCall
+from voxrec.calls.recording_log import RecordingSink
+from voxrec.calls.takeover_state import TakeoverState
+from voxrec.model import Call, EventType, Profile
+
+
+class CallListener(Protocol):
+    """Is notified of the events of calls. Its methods never block and never fail."""
+
+    def call_changed(self, event: EventType, call: Call) -> None:
+        """Handle an event of a call."""
+        ...
+
+    def call_refused(self, cause: int) -> None:
+        """Handle the refusal of an inbound call with this Q.850 cause."""
+        ...
+
+
+class LiveCalls:
+    """Creates calls, and finds them by their ids, channels and recordings until they are over."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        asterisk: AriClient,
+        sink: RecordingSink,
+        settings: CallSettings,
+        listeners: tuple[CallListener, ...] = (),
+    ) -> None:
+        self._clock = clock
+        self._asterisk = asterisk
+        self._sink = sink
+        self._settings = settings
+        self._listeners = listeners
+        self._by_id: dict[UUID, LiveCall] = {}
+        self._by_caller: dict[str, LiveCall] = {}
+        self._by_recording: dict[UUID, LiveCall] = {}
+        self._waiting_until_empty: list[Deferred[None]] = []
+        self.detached = False
+        """Whether another process has the calls now."""
+
+    def __iter__(self) -> Iterator[LiveCall]:
+        """Iterate over the calls, oldest first. Calls may begin and end meanwhile."""
+        return iter(tuple(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, call_id: UUID) -> bool:
+        return call_id in self._by_id
+
+    def get(self, call_id: UUID) -> LiveCall | None:
+        """Return the call with this id, or None."""
+        return self._by_id.get(call_id)
+
+    def of_caller(self, channel: str) -> LiveCall | None:
+        """Return the call whose caller has this channel, or None."""
+        return self._by_caller.get(channel)
+
+    def of_recording(self, recording_id: UUID) -> LiveCall | None:
+        """Return the call with this recording id, or None."""
+        return self._by_recording.get(recording_id)
+
+    def of_leg(self, channel: str) -> LiveCall | None:
+        """Return the call to which this outgoing leg belongs, whether it is the current leg or not, or None."""
+        owner = owner_of(channel)
+        return self._by_id.get(owner[0]) if owner is not None and is_leg(owner[1]) else None
+
+    def of_leg_channel_name(self, name: str) -> LiveCall | None:
+        """Return the call whose current leg has this name in Asterisk, or None."""
+        return next((call for call in self._by_id.values() if name and call.leg_channel_name == name), None)
+
+    def owns(self, object_id: str) -> bool:
+        """Return whether a channel or bridge with this id was created for a live call."""
+        owner = owner_of(object_id)
+        return owner is not None and owner[0] in self._by_id
+
+    def is_recording(self, recording_id: UUID) -> bool:
+        """Return whether a Recording belongs to a live call."""
+        return recording_id in self._by_recording
+
+    def open(self, inbound: InboundCall, profile: Profile, takeover_state: TakeoverState | None = None) -> LiveCall:
+        """Create a call, which is found from now on."""
+        call = LiveCall(
+            self._clock,
+            self._asterisk,
+            self._sink,
+            self._settings,
+            inbound,
+            profile,
+            on_over=self._over,
+            on_event=self.publish,
+            takeover_state=takeover_state,
+        )
+        self._by_id[call.id] = call
+        self._by_caller[inbound.channel] = call
+        self._by_recording[call.recording_id] = call
+        return call
+
+    def publish(self, event: EventType, call: LiveCall) -> None:
+        """Notify the listeners of an event of a call."""
+        representation = call.representation()
+        for listener in self._listeners:
+            listener.call_changed(event, representation)
+
+    def publish_refusal(self, cause: int) -> None:
+        """Notify the listeners that an inbound call was refused."""
+        for listener in self._listeners:
+            listener.call_refused(cause)
+
+    def stop_recordings(self, reason: str) -> None:
+        """End all recordings; the calls continue."""
+        for call in self:
+            call.stop_recording(reason)
+
+    def release_all(self) -> None:
+        """End all calls."""
+        for call in self:
+            call.inputs.release(Cause.NORMAL)
+
+    def detach_all(self) -> None:
+        """Leave all calls to another process, as they are in Asterisk, and accept no more."""
+        self.detached = True
+        for call in self:
+            call.inputs.detach()
+        self._by_id.clear()
+        self._by_caller.clear()
+        self._by_recording.clear()
+        self._check_empty()
+
+    def when_empty(self) -> Deferred[None]:
+        """Return a Deferred that fires when there is no live call."""
+        empty: Deferred[None] = Deferred()
+        self._waiting_until_empty.append(empty)
+        self._check_empty()
+        return empty
+
+    def _over(self, call: LiveCall) -> None:
+        self._log.info("call {call}: over", call=call.id)
+        self._by_id.pop(call.id, None)
+        self._by_caller.pop(call.inbound.channel, None)
+        self._by_recording.pop(call.recording_id, None)
+        self._check_empty()
+
+    def _check_empty(self) -> None:
+        if not self._by_id:
+            waiting, self._waiting_until_empty = self._waiting_until_empty, []
+            for each in waiting:
+                each.callback(None)

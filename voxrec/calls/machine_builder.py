@@ -1,0 +1,28 @@
+"""Builds Automat machines that find a transition without searching for it.
+
+Automat 25.4 compares the state and the input with those of one transition after the other: 9 us for each input of a
+machine with 91 transitions. A dictionary takes less than 1 us; ``python -m bench.calls`` shows the difference.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from automat import TypeMachineBuilder
+
+Inputs = TypeVar("Inputs")
+Core = TypeVar("Core")
+
+
+def build(builder: TypeMachineBuilder[Inputs, Core]) -> Callable[[Core], Inputs]:
+    """Build the machine, and return the function that makes an instance in the first state of ``builder``."""
+    machine = builder.build()
+    automaton: Any = machine.__automat_automaton__
+    search = automaton.outputForInput
+    index = {(old.name, input_): (new, outputs) for old, input_, new, outputs in automaton.allTransitions()}
+
+    def find(state: Any, input_: str) -> Any:
+        found = index.get((state.name, input_))
+        return found if found is not None else search(state, input_)  # which raises NoTransition
+
+    automaton.outputForInput = find
+    return machine

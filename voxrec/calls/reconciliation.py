@@ -1,0 +1,209 @@
+"""Brings this process and Asterisk into agreement after the event websocket has connected.
+
+Calls of this process get the events that they have missed; calls that another process left are taken over; channels and
+bridges that belong to no call are ended.
+"""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from voxrec.ari import events
+from voxrec.ari.client import AriClient
+from voxrec.calls.call_data import InboundCall
+from voxrec.calls.causes import Cause
+from voxrec.calls.ids import owner_of
+from voxrec.calls.live_call import LiveCall
+from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.router import Router
+from voxrec.calls.snapshot import (
+    AsteriskSnapshot,
+    RecordingLookup,
+    abandoned_calls,
+    take_call_snapshot,
+    take_snapshot,
+)
+from voxrec.calls.takeover import take_over
+from voxrec.calls.takeover_state import TakeoverState
+from voxrec.errors import VoxrecError
+from voxrec.model import CallState, Side, leg_name
+
+_LOCAL_CHANNEL = "Local/"
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanedChannels:
+    """The ids of voxrec's channels and bridges in Asterisk that belong to no live call."""
+
+    channels: frozenset[str] = frozenset()
+    bridges: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.channels or self.bridges)
+
+    def still_orphaned(self, later: "OrphanedChannels") -> "OrphanedChannels":
+        """Return those that are orphaned ``later`` as well."""
+        return OrphanedChannels(self.channels & later.channels, self.bridges & later.bridges)
+
+
+class Reconciler:
+    """Compares the live calls with Asterisk.
+
+    ``find_recordings`` looks up the Recordings of calls that are taken over.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, asterisk: AriClient, live_calls: LiveCalls, router: Router, find_recordings: RecordingLookup
+    ) -> None:
+        self._asterisk = asterisk
+        self._live_calls = live_calls
+        self._router = router
+        self._find_recordings = find_recordings
+
+    async def reconcile(self) -> OrphanedChannels:
+        """Update the live calls, take over abandoned ones, and return what belongs to no call.
+
+        Raises a VoxrecError if Asterisk cannot be queried.
+        """
+        # the snapshot can be older than what has happened since: it is compared with the calls as they were before it
+        before = [(call, call.status, call.leg, call.former_legs) for call in self._live_calls]
+        snapshot = await take_snapshot(self._asterisk)
+        for call, status, leg, former_legs in before:
+            for former_leg in former_legs:
+                if former_leg not in snapshot.channels:
+                    call.leg_destroyed(former_leg, Cause.NORMAL)
+            await self._catch_up(call, status, leg, snapshot)
+        await self._take_over_abandoned(snapshot)
+        return self._orphaned(snapshot)
+
+    # Calls of this process.
+
+    async def _catch_up(self, call: LiveCall, status: CallState, leg: str, snapshot: AsteriskSnapshot) -> None:
+        """Feed a call the events that it missed; it had this ``status`` and current ``leg`` before the snapshot."""
+        if leg != call.leg:
+            pass  # it was transferred since
+        elif leg in snapshot.own:
+            call.leg_entered(leg, snapshot.channel_name(leg))
+            if snapshot.is_up(leg):
+                call.inputs.leg_answered()
+        elif leg not in snapshot.channels and status not in (CallState.NEW, CallState.PLACING):
+            call.inputs.leg_hung_up(Cause.NORMAL)
+        if call.inbound.channel not in snapshot.own:
+            call.inputs.caller_hung_up(Cause.NORMAL)
+        if call.recording is not None:
+            await self._catch_up_recording(call)
+
+    async def _catch_up_recording(self, call: LiveCall) -> None:
+        files = {leg_name(call.recording_id, side): side for side in Side}
+        may_have_ended = call.status is not CallState.CONNECTING
+        in_progress = {recording.name for recording in await self._asterisk.live_recordings(files)}
+        for name, side in files.items():
+            if name in in_progress:
+                call.recording_started(side)
+            elif may_have_ended:
+                call.recording_ended(side)
+
+    # Calls of another process.
+
+    async def _take_over_abandoned(self, snapshot: AsteriskSnapshot) -> None:
+        found = await abandoned_calls(self._asterisk, snapshot, self._live_calls.__contains__)
+        # a reconciliation that began earlier may have taken them over meanwhile
+        states = [state for state in found if state.call_id not in self._live_calls]
+        if not states or self._live_calls.detached:
+            return
+        # opened before anything else, so that events reach them from now on
+        calls = [self._open(state, snapshot) for state in states]
+        recordings = await self._find_recordings([state.recording_id for state in states])
+        current = await take_snapshot(self._asterisk)
+        for call, state in zip(calls, states, strict=True):
+            recording = recordings.get(state.recording_id)
+            call_snapshot = await take_call_snapshot(self._asterisk, state, current, recording)
+            if self._live_calls.detached:
+                return
+            if name := current.channel_name(call.leg):
+                call.leg_channel_name = name
+            take_over(call.core, call.inputs, call_snapshot)
+            self._log.info("call {call}: taken over, {status}", call=call.id, status=call.status)
+
+    def _open(self, state: TakeoverState, snapshot: AsteriskSnapshot) -> LiveCall:
+        inbound = InboundCall(
+            channel=state.caller,
+            number=state.number,
+            name=state.name,
+            dialled=state.dialled,
+            wideband=state.wideband,
+        )
+        call = self._live_calls.open(inbound, state.profile, state)
+        call.leg_channel_name = snapshot.channel_name(call.leg)
+        return call
+
+    # Channels and bridges without a call.
+
+    def _orphaned(self, snapshot: AsteriskSnapshot) -> OrphanedChannels:
+        placeholders = self._placeholders(snapshot)
+        return OrphanedChannels(
+            frozenset(
+                channel
+                for channel in snapshot.own
+                if channel in snapshot.channels
+                and self._live_calls.of_caller(channel) is None
+                and not self._live_calls.owns(channel)
+                and _without_half(snapshot.channel_name(channel)) not in placeholders
+            ),
+            frozenset(
+                bridge
+                for bridge in snapshot.bridges
+                if owner_of(bridge) is not None and not self._live_calls.owns(bridge)
+            ),
+        )
+
+    def _placeholders(self, snapshot: AsteriskSnapshot) -> set[str]:
+        """Return the names of the Local channels that transfers of live calls have put into bridges."""
+        channels = (channel for call in self._live_calls for channel in call.placeholders)
+        return {_without_half(snapshot.channel_name(channel)) for channel in channels if channel in snapshot.channels}
+
+    async def end_orphaned(self, orphaned: OrphanedChannels) -> None:
+        """End channels and bridges; a caller that still waits for voxrec is accepted or refused instead.
+
+        Raises a VoxrecError if Asterisk cannot be queried.
+        """
+        if self._live_calls.detached:
+            return
+        channels = {channel.id: channel for channel in await self._asterisk.list_channels()}
+        if self._live_calls.detached:
+            return
+        for channel in orphaned.channels:
+            if channel in channels and _is_waiting_caller(channels[channel]):
+                self._router.caller_entered(channels[channel])
+                continue
+            self._log.warn("ending channel {channel}, which belongs to no live call", channel=channel)
+            self._router.hang_up(channel, Cause.NORMAL)
+        for bridge in orphaned.bridges:
+            Deferred.fromCoroutine(self._attempt(bridge, self._asterisk.destroy_bridge(bridge)))
+
+    async def _attempt(self, bridge: str, command: Awaitable[object]) -> None:
+        try:
+            await command
+        except VoxrecError as error:
+            self._log.warn(
+                "bridge {bridge} could not be destroyed and stays until the next reconciliation: {error}",
+                bridge=bridge,
+                error=error,
+            )
+
+
+def _is_waiting_caller(channel: events.Channel) -> bool:
+    """Return whether a channel is an inbound call to which no process has reacted yet.
+
+    The placeholder of a transfer, a Local channel, has the same state.
+    """
+    return channel.state == "Ring" and owner_of(channel.id) is None and not channel.name.startswith(_LOCAL_CHANNEL)
+
+
+def _without_half(name: str) -> str:
+    """Return what the names of both halves of a Local channel have in common; the whole name of any other channel."""
+    return name.partition(";")[0]

@@ -1,0 +1,74 @@
+"""Continues a call that another process began, from the state that it has in Asterisk."""
+
+from voxrec.calls.call_core import CallCore, CallInputs
+from voxrec.calls.causes import Cause
+from voxrec.calls.snapshot import CallSnapshot
+
+
+def take_over(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> None:
+    """Put the machines of a new call into the states that correspond to ``snapshot``."""
+    leg, caller = call.legs.current, call.data.inbound.channel
+    # a channel can also have gone since the snapshot, which the resources know
+    leg_gone = not snapshot.leg_exists or leg not in call.resources
+    caller_gone = not snapshot.caller_exists or caller not in call.resources
+    for channel in snapshot.legs:
+        call.resources.add(channel)
+    if leg_gone:
+        call.resources.gone(leg)
+    if _is_answered(call, snapshot):
+        _continue_answered(call, inputs, snapshot)
+        if not snapshot.leg_up and leg == call.legs.current:
+            _continue_transfer(call, snapshot)
+    else:
+        _continue_unanswered(inputs, snapshot)
+    if caller_gone:
+        inputs.caller_hung_up(Cause.NORMAL)
+    if leg_gone and leg == call.legs.current:  # else a transfer that was requested meanwhile has replaced it
+        inputs.leg_hung_up(Cause.NORMAL)
+
+
+def _is_answered(call: CallCore, snapshot: CallSnapshot) -> bool:
+    """Return whether the call is beyond `connecting`."""
+    if snapshot.recorded or snapshot.recording is not None:
+        return True  # recording begins after the answer
+    return snapshot.caller_up and not call.data.profile.record
+
+
+def _continue_unanswered(inputs: CallInputs, snapshot: CallSnapshot) -> None:
+    if not snapshot.leg_entered:
+        inputs.found_placing()
+    elif not snapshot.leg_up and not snapshot.bridged:
+        inputs.found_placing()
+        inputs.leg_entered()
+    else:
+        inputs.found_ringing()
+        if snapshot.leg_up:
+            inputs.leg_answered()
+
+
+def _continue_answered(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> None:
+    data, recording, stored = call.data, call.recording, snapshot.recording
+    if snapshot.caller_exists and not snapshot.caller_up:
+        call.steps.attempt(call.legs.answer_caller())  # the other process may not have been able to
+    began = snapshot.recording_began or data.started_at
+    data.answered_at = stored.started_at if stored is not None and stored.started_at else began
+    recording.has_recording = bool(snapshot.recorded) or stored is not None
+    # a Recording that has ended has ended, even if Asterisk has not closed its files yet
+    if stored.state.live if stored is not None else snapshot.recorded:
+        recording.take_over(stored, began).take_over(snapshot.recorded, snapshot.pause)
+        recording.limit_taken_over()
+    if snapshot.announcing:
+        inputs.found_announcing()
+    else:
+        inputs.found_talking()
+        recording.take_over_beeps(whisper_exists=snapshot.whisper_exists)
+
+
+def _continue_transfer(call: CallCore, snapshot: CallSnapshot) -> None:
+    """Continue a transfer: the call was answered, but the current leg was not."""
+    if snapshot.bridged:
+        call.transfer.found_ringing()
+        return
+    call.transfer.found_creating()
+    if snapshot.leg_entered:
+        call.transfer.leg_entered()
