@@ -1,1 +1,1 @@
-"""The HTTP framework on Klein. It knows no resource."""
+"""An HTTP framework on Klein: dispatch, validation, problem details, streaming and OpenAPI. It knows no resource."""

@@ -14,6 +14,7 @@ _UUID: Final = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _UUID_LIST: Final = f"{_UUID}(,{_UUID})*"
 
 E = TypeVar("E", bound=str)
+T = TypeVar("T")
 
 
 @query_parameter(type="string", minLength=1, maxLength=MAX_TEXT_LENGTH, pattern=_NO_NUL)
@@ -90,9 +91,6 @@ def uuids(description: str) -> QueryParameter[frozenset[UUID]]:
         "must be one or more UUIDs, separated by commas",
     )
     return QueryParameter(parse, description, {"type": "string", "pattern": f"^{_UUID_LIST}$"})
-
-
-T = TypeVar("T")
 
 
 def _matching(pattern: re.Pattern[str], convert: Callable[[str], T], message: str) -> Callable[[str], T]:
