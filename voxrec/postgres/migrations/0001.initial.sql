@@ -1,4 +1,4 @@
--- Profiles, Recordings, and the queue of what is owed to a Recording.
+-- Profiles, Recordings, and the job queue.
 -- depends:
 
 CREATE TABLE profiles (
@@ -22,11 +22,11 @@ CREATE TABLE profiles (
 
 CREATE INDEX profiles_newest_first ON profiles (created_at DESC, id DESC);
 CREATE INDEX profiles_remote_sip_uri ON profiles (remote_sip_uri);
--- The single addresses of "one, or several separated by commas"; an address holds no white space.
+-- The addresses in email, which may hold several, separated by commas. An address has no white space.
 CREATE INDEX profiles_email ON profiles
     USING gin (string_to_array(lower(translate(email, E' \t\r\n', '')), ','));
 
--- A table of its own, so that a number is unique over all Profiles.
+-- A separate table, so that a number is unique among all Profiles.
 CREATE TABLE profile_numbers (
     number     text PRIMARY KEY,
     profile_id uuid NOT NULL REFERENCES profiles ON DELETE CASCADE,
@@ -35,9 +35,9 @@ CREATE TABLE profile_numbers (
 
 CREATE INDEX profile_numbers_profile ON profile_numbers (profile_id, position);
 
--- profile_id has no foreign key: a Recording outlives its Profile.
--- snapshot_at is updated_at of the last snapshot that the call itself gave. A change through REST moves updated_at but
--- not snapshot_at, so that it cannot make what the call says next look old.
+-- profile_id has no foreign key, since a Recording outlives its Profile.
+-- snapshot_at is the updated_at of the newest snapshot of the call. A change by a user changes updated_at but not
+-- snapshot_at, so that the next snapshot of the call is not mistaken for an old one.
 CREATE TABLE recordings (
     id             uuid PRIMARY KEY,
     profile_id     uuid NOT NULL,
@@ -73,11 +73,11 @@ CREATE INDEX recordings_from ON recordings ("from", created_at DESC, id DESC);
 CREATE INDEX recordings_to ON recordings ("to", created_at DESC, id DESC);
 CREATE INDEX recordings_metadata ON recordings USING gin (metadata jsonb_path_ops);
 CREATE INDEX recordings_expiring ON recordings (expires_at) WHERE expires_at IS NOT NULL AND NOT legal_hold;
--- Nearly all are completed or absent; those that are not are looked for after every start.
+-- Nearly all Recordings are completed or absent. The others are queried after every start.
 CREATE INDEX recordings_unfinished ON recordings (state, created_at DESC, id DESC)
     WHERE state NOT IN ('completed', 'absent');
 
--- A job that was done stays, so that asking for it again does not do it twice.
+-- Done jobs remain in the table, so that no job is enqueued twice.
 CREATE TABLE jobs (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind         text NOT NULL,
@@ -95,7 +95,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_due ON jobs (due_at, id) WHERE done_at IS NULL AND NOT dead;
 CREATE INDEX jobs_dead ON jobs (id) WHERE dead;
 
--- The daemons listen to these two.
+-- Notifications for the daemons.
 
 CREATE FUNCTION voxrec_tell_profile() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

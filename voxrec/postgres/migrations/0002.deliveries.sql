@@ -1,8 +1,8 @@
--- What the mail relay said about each recipient of a Recording.
+-- The reply of the mail relay for each recipient of a Recording.
 -- depends: 0001.initial
 
--- It goes with its Recording: who was to get it is as personal as who called. The Message-ID is not kept, since it is
--- made from the Recording's id.
+-- Deliveries are deleted with their Recording, since recipients are personal data too. The Message-ID is not stored,
+-- since it is derived from the id of the Recording.
 CREATE TABLE deliveries (
     recording_id uuid NOT NULL REFERENCES recordings ON DELETE CASCADE,
     recipient    text NOT NULL,

@@ -1,9 +1,9 @@
--- Bearer tokens of REST, without their secrets.
+-- Bearer tokens for the REST API, without their secrets.
 -- depends: 0002.deliveries
 
--- hash is the SHA-256 of the secret. A slow hash, such as one for passwords, would gain nothing: the secret is 256
--- random bits, which nobody finds by trying however quick a try is, and each request would have to wait for it.
--- A revoked token stays, so that what it did can still be told.
+-- hash is the SHA-256 hash of the secret. A slow password hash would gain nothing, since 256 random bits cannot be
+-- guessed however fast a guess is, and it would delay each request.
+-- A revoked token remains in the table, so that audit entries that refer to it can be explained.
 CREATE TABLE tokens (
     id          uuid PRIMARY KEY,
     name        text NOT NULL,

@@ -1,8 +1,8 @@
--- Who changed what.
+-- Audit entries.
 -- depends: 0003.tokens
 
--- An entry comes before the change that it tells of, as 'begun'; one that stays so belongs to a process that died on
--- the way. It refers to nothing: it outlives what it tells of, and whoever did it.
+-- An entry is inserted as 'begun' before its change. One that stays 'begun' is from a process that crashed. It has no
+-- foreign keys, since it outlives the resource and the token that it names.
 CREATE TABLE audit (
     id         uuid PRIMARY KEY,
     created_at timestamptz NOT NULL,

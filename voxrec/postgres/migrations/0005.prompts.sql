@@ -1,8 +1,8 @@
 -- Custom announcements.
 -- depends: 0001.initial
 
--- The audio lies here, as it was uploaded (10 MiB at most), so that every daemon has it. container is libsndfile's word
--- for what it is.
+-- The audio is stored as it was uploaded (10 MiB at most), so that every daemon has access to it. container is
+-- libsndfile's name of its format.
 CREATE TABLE prompts (
     id         uuid PRIMARY KEY,
     name       text,
@@ -17,10 +17,10 @@ CREATE TABLE prompts (
 );
 
 CREATE INDEX prompts_newest_first ON prompts (created_at DESC, id DESC);
--- Compressing audio again costs time and saves nothing.
+-- Compressing audio takes time and saves nothing.
 ALTER TABLE prompts ALTER COLUMN audio SET STORAGE EXTERNAL;
 
--- Until now no id could name a prompt. Who was to be told something is told the default.
+-- Existing ids cannot refer to a prompt. Their Profiles play the default announcement.
 UPDATE profiles SET record_prompt = 'default' WHERE record_prompt = 'custom';
 UPDATE profiles SET record_prompt_custom_id = NULL WHERE record_prompt_custom_id IS NOT NULL;
 ALTER TABLE profiles ADD CONSTRAINT profiles_prompt FOREIGN KEY (record_prompt_custom_id) REFERENCES prompts (id);

@@ -1,8 +1,8 @@
--- The first answers to requests that came with an Idempotency-Key.
+-- Responses to requests with an Idempotency-Key.
 -- depends: 0001.initial
 
--- A row is written in the transaction that does what it answers: there is never one without the other.
--- body NULL: it was a list of any length, which is read anew.
+-- A row is inserted in the transaction of the change, so that neither is committed without the other.
+-- body is NULL for a streamed response, which is generated again.
 CREATE TABLE idempotency (
     scope       text NOT NULL,
     key         text NOT NULL,

@@ -1,5 +1,5 @@
 -- Jobs that outlive their Recording.
 -- depends: 0001.initial
 
--- Where the audio of a Recording is that was deleted, relative to the archive: only its job still knows.
+-- path is the audio file of a deleted Recording, relative to the archive. It is recorded nowhere else.
 ALTER TABLE jobs ADD COLUMN path text;

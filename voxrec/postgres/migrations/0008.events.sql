@@ -1,7 +1,7 @@
--- What happens to calls and Recordings, in order, for whoever follows it.
+-- Events of calls and Recordings, in order.
 -- depends: 0001.initial
 
--- "at" is when it happened; "stored_at" grows with the id, which is what the sweep goes by.
+-- "at" is the time of the event. "stored_at" increases with the id; the deletion of old events relies on that.
 CREATE TABLE events (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     type       text NOT NULL,
@@ -13,10 +13,10 @@ CREATE TABLE events (
 
 CREATE INDEX events_stored ON events (stored_at);
 
--- An id is taken when a row is inserted, and the row is seen when its transaction commits. Without the lock a reader
--- could see 8, go on from there, and never meet 7, whose transaction commits later. With it ids are seen in order: the
--- next one is taken only once the transaction before has ended. It costs little, because a transaction that notifies
--- waits for the others at its commit anyway.
+-- An id is assigned when a row is inserted, but the row becomes visible when its transaction commits. Without the lock
+-- a reader could read id 8, continue from there, and miss id 7, whose transaction commits later. With the lock, ids
+-- become visible in order, since the next one is assigned only after the previous transaction has ended. This costs
+-- little, since transactions with a NOTIFY are serialised at their commit anyway.
 CREATE FUNCTION voxrec_event(type text, happened_at timestamptz, profile_id uuid, data jsonb)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -26,7 +26,7 @@ BEGIN
 END
 $$;
 
--- Who called whom is not told here: an event outlives the Recording, which may have been deleted for that very reason.
+-- The numbers of caller and callee are left out, since an event outlives a Recording that is deleted for privacy.
 CREATE FUNCTION voxrec_recording_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     told recordings%ROWTYPE;
@@ -49,7 +49,7 @@ BEGIN
 END
 $$;
 
--- Deferred to the commit, so that nobody holds the lock while other work is done.
+-- Deferred to the commit, so that the lock is held only briefly.
 CREATE CONSTRAINT TRIGGER recordings_event_new AFTER INSERT ON recordings
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION voxrec_recording_event();
 CREATE CONSTRAINT TRIGGER recordings_event_moved AFTER UPDATE OF state ON recordings

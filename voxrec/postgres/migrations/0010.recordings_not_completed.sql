@@ -1,4 +1,4 @@
--- Recordings that are absent are found by an index too: there may be few of them among very many.
+-- An index for absent Recordings too, since they may be few among very many.
 -- depends: 0001.initial
 
 DROP INDEX recordings_unfinished;

@@ -1,4 +1,4 @@
--- What a Profile says about beeps, announcements, pauses and limits, beyond the first version.
+-- Settings of Profiles for beeps, announcements, pauses and limits.
 -- depends: 0010.recordings_not_completed
 
 ALTER TABLE profiles

@@ -1,11 +1,11 @@
--- Jobs that people see and start again.
+-- Jobs as resources that users list and restart.
 -- depends: 0007.erasing
 
--- A job is a resource like the others: a UUID, and newest first by when it came. Nothing refers to the old numbers.
-ALTER TABLE jobs DROP COLUMN id;  -- with its indexes
+-- A job has a UUID and a creation time, as the other resources have. Nothing refers to the old numbers.
+ALTER TABLE jobs DROP COLUMN id;  -- and its indexes
 ALTER TABLE jobs ADD COLUMN id uuid PRIMARY KEY DEFAULT gen_random_uuid();
--- How often it was claimed. It only grows, while attempts begin anew with every restart: whoever has lost a job to
--- somebody else knows an older number.
+-- claims counts the claims of a job. Unlike attempts, it is never reset, so that it tells the current claim from an
+-- earlier one.
 ALTER TABLE jobs ADD COLUMN claims integer NOT NULL DEFAULT 0;
 UPDATE jobs SET claims = attempts;
 

@@ -1,18 +1,17 @@
--- A page of Recordings costs the same however many there are, whatever is looked for.
+-- The cost of a page of Recordings does not depend on their number, whatever the filters.
 -- depends: 0008.events 0012.jobs
 
--- Through all of them by time PostgreSQL goes only where a list asks for it, by naming this condition, which is true of
--- every row. It takes what is looked for as spread evenly over time, and would pass by millions of rows where all of it
--- lies far back: a Profile that has had no calls for months, say.
+-- The condition is true for every row, and PostgreSQL uses the index only in queries with that condition. Otherwise the
+-- planner, which assumes that matches are spread evenly over time, would scan millions of rows of this index when all
+-- matches are old, such as those of a Profile without calls for months.
 DROP INDEX recordings_newest_first;
 CREATE INDEX recordings_newest_first ON recordings (created_at DESC, id DESC) WHERE channels > 0;
 
 CREATE INDEX recordings_profile_not_completed ON recordings (profile_id, state, created_at DESC, id DESC)
     WHERE state <> 'completed';
 
--- What each value in the metadata was found in, in the order of time. An index of the metadata themselves knows no
--- order: it gives all rows that contain something, to be fetched and sorted for each page. No foreign key: it would need
--- one more index to check, and the triggers below do what it would.
+-- An inverted index of metadata, ordered by time. A GIN index has no order, so that each page would fetch and sort all
+-- matches. There is no foreign key, since checking it would need another index, and the triggers below replace it.
 CREATE TABLE recording_marks (
     mark         bigint NOT NULL,
     at           timestamptz NOT NULL,
@@ -20,8 +19,8 @@ CREATE TABLE recording_marks (
     PRIMARY KEY (mark, at, recording_id)
 );
 
--- A mark is the hash of a value behind the keys that lead to it. An array has a mark for each of its elements, as if
--- each stood in its place; an object and an array have one of their own, without what is in them.
+-- A mark is the hash of a value with the keys that lead to it. Each element of an array has a mark as if it stood in the
+-- place of the array. An object and an array also have a mark of their own, without their contents.
 CREATE FUNCTION voxrec_marks(metadata jsonb) RETURNS SETOF bigint LANGUAGE sql IMMUTABLE AS $$
     WITH RECURSIVE part (way, value) AS (
         SELECT '[]'::jsonb, metadata

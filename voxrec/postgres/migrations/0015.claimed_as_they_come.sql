@@ -1,4 +1,4 @@
--- Who puts a job in and claims it with the same statement need not be told of it, and nobody else can take it.
+-- No notification for a job that is inserted as claimed, since no other daemon can claim it.
 -- depends: 0012.jobs
 
 DROP TRIGGER jobs_tell_new ON jobs;
