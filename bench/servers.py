@@ -19,6 +19,7 @@ import yaml
 
 from voxrec.postgres.cluster import Cluster
 from voxrec.sandbox.asterisk import free_port
+from voxrec.sandbox.postgres_account import prepare_postgres_directory
 from voxrec.sandbox.process import with_parent_death_signal
 
 _START_TIMEOUT: Final = 60.0  # seconds
@@ -114,7 +115,7 @@ def temporary_postgresql(settings: Mapping[str, str] | None = None) -> Iterator[
     with tempfile.TemporaryDirectory(prefix="voxrec-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
-        (directory / "postgres").mkdir()
+        prepare_postgres_directory(directory / "postgres")
         cluster = Cluster(directory / "postgres", settings)
         cluster.prepare()
         cluster.launch()
