@@ -1,4 +1,4 @@
-"""Tests of voxrec.store.profile_cache and voxrec.store.profile_snapshot."""
+"""Tests of voxrec.store.profile_cache."""
 
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -164,14 +164,6 @@ class ProfileCacheTests(DatabaseTestCase):
             return self.file.read_bytes().count(b"\n")
 
         self.assertEqual([await lines_after_a_change() for _ in range(5)], [2, 3, 4, 1, 2])
-
-    async def test_incomplete_last_line_is_ignored(self) -> None:
-        known = await self.profiles.create(profile())
-        snapshot = ProfileSnapshot(self.file)
-        snapshot.write([known])
-        with self.file.open("ab") as file:
-            file.write(self.file.read_bytes()[:40])
-        self.assertEqual(snapshot.read(), [known])
 
     async def test_snapshot_is_rewritten_after_a_failed_append(self) -> None:
         self.patch(module, "_SAVE_TIME_SHARE", 1e9)

@@ -70,6 +70,7 @@ class Listener(Service):
         return succeed(None)
 
     async def _keep_listening(self, generation: int) -> None:
+        """Listen, and again whenever the connection is lost. Not deferreds.retry: success does not end the loop."""
         failures = 0
         while generation == self._generation:
             lost: Deferred[str] = Deferred()
