@@ -42,7 +42,9 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
     profile_id: Annotated[UUID, doc("Id of the Profile that was dialled.")]
     state: CallState
     age: Annotated[float, doc("Seconds since the call arrived.")]
-    from_: Text255 | None = msgspec.field(default=None, name="from")
+    from_: Annotated[Text255 | None, doc("Number of the caller, unless it is withheld.")] = msgspec.field(
+        default=None, name="from"
+    )
     from_name: Annotated[Text255 | None, doc("Display name of the caller.")] = None
     to: Annotated[Text255, doc("Dialled number or id.")]
     remote_sip_uri: Annotated[Text255 | None, doc("SIP URI of the far end.")] = None

@@ -96,7 +96,9 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     duration: Annotated[float | None, doc("Duration of the audio in seconds. Null until it is stored.")] = None
     size: Annotated[int | None, doc("Size of the audio file in bytes. Null until it is stored.")] = None
     sha256: Annotated[Sha256 | None, doc("SHA-256 digest of the audio file. Null until it is stored.")] = None
-    from_: Text255 | None = msgspec.field(default=None, name="from")
+    from_: Annotated[Text255 | None, doc("Number of the caller, unless it is withheld.")] = msgspec.field(
+        default=None, name="from"
+    )
     from_name: Annotated[Text255 | None, doc("Display name of the caller.")] = None
     to: Annotated[Text255 | None, doc("Dialled number or id.")] = None
     remote_sip_uri: Annotated[Text255 | None, doc("SIP URI of the far end.")] = None

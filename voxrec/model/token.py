@@ -27,7 +27,9 @@ class Token(Struct, frozen=True, kw_only=True, rename="camel"):
     """An access token of the REST API, without its secret."""
 
     id: Annotated[UUID, doc("Id of the token.")]
-    name: Annotated[str, Meta(min_length=1, max_length=255, pattern=TRIMMED_TEXT)]
+    name: Annotated[
+        str, Meta(min_length=1, max_length=255, pattern=TRIMMED_TEXT, description="Name of the client that uses it.")
+    ]
     role: Role
     profile_ids: Annotated[
         Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=1000)] | None,

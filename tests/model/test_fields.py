@@ -1,0 +1,54 @@
+"""Tests of voxrec.model.fields."""
+
+import re
+
+import msgspec
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.model.fields import (
+    E164,
+    HTTP_URL,
+    MAIL_ADDRESS,
+    METADATA_LIMIT,
+    TRIMMED_TEXT,
+    DtmfCode,
+    Language,
+    doc,
+    metadata_errors,
+)
+
+
+class PatternTests(SynchronousTestCase):
+    """Each row: a pattern, texts that match it, texts that do not."""
+
+    ROWS = (
+        (E164, ("+4930123456", "+10"), ("030123456", "+0123", "+1", "+1234567890123456")),
+        (TRIMMED_TEXT, ("crm", "a b", "ü"), ("", " a", "a ", "a\n", "a\x07b", "\u00a0a")),
+        (HTTP_URL.pattern, ("http://a", "https://a/b?c=d"), ("ftp://a", "http://a b", "https://")),
+        (rf"^{MAIL_ADDRESS.pattern}$", ("a@b.example", "a+b@c"), ("a", "@b", "a@-b", "a b@c")),
+    )
+
+    def test_patterns(self) -> None:
+        for pattern, matching, other in self.ROWS:
+            for text in matching:
+                self.assertIsNotNone(re.search(pattern, text), f"{pattern} {text!r}")
+            for text in other:
+                self.assertIsNone(re.search(pattern, text), f"{pattern} {text!r}")
+
+    def test_types(self) -> None:
+        for type_, valid, invalid in ((DtmfCode, "*1", "a"), (Language, "pt_BR", "portuguese")):
+            self.assertEqual(msgspec.convert(valid, type_), valid)
+            self.assertRaises(msgspec.ValidationError, msgspec.convert, invalid, type_)
+
+
+class MetadataErrorsTests(SynchronousTestCase):
+    def test_the_limit_is_the_size_as_json(self) -> None:
+        overhead = len('{"a":""}')
+        self.assertEqual(metadata_errors({"a": "x" * (METADATA_LIMIT - overhead)}), [])
+        [error] = metadata_errors({"a": "x" * (METADATA_LIMIT - overhead + 1)})
+        self.assertEqual(str(error), "metadata: is 8193 bytes as JSON; at most 8192 are allowed")
+
+
+class DocTests(SynchronousTestCase):
+    def test_it_is_the_description_of_the_field(self) -> None:
+        self.assertEqual(doc("Seconds."), msgspec.Meta(description="Seconds."))
