@@ -1,1 +1,1 @@
-"""The REST resources: one module for each."""
+"""The REST API: a module for each resource, what they share, and their composition (`voxrec.api.app`)."""
