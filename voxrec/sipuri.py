@@ -12,6 +12,16 @@ _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?")
 _PARAMETER = re.compile(r"(?:[A-Za-z0-9\-_.!~*'()\[\]/:+$]|%[0-9A-Fa-f]{2})+")
 _CONTROL_ESCAPE = re.compile(r"%(?:[01][0-9A-Fa-f]|7[Ff])")
 MAX_LENGTH = 255
+PERMITTED_PARAMETERS = frozenset(
+    {"transport", "user", "lr", "gr", "ob", "line", "rinstance", "cause", "target", "isub", "phone-context", "tgrp",
+     "trunk-context"}
+)  # fmt: skip
+"""URI parameters that have no influence on the host to which a request is sent, or only on the protocol.
+
+``maddr`` replaces the host (RFC 3261 section 19.1.1, and so does PJSIP), ``method`` the method; those not listed are
+unknown. Phones put ``ob``, ``gr``, ``line`` and ``rinstance`` into the address of an attended transfer.
+"""
+_TRANSPORTS = frozenset({"udp", "tcp", "tls", "ws", "wss", "sctp"})
 
 
 class SipUriError(ValueError):
@@ -32,9 +42,9 @@ class SipUri:
 def parse(text: str) -> SipUri:
     """Parse a SIP URI (RFC 3261 section 19.1.1).
 
-    Raises `SipUriError` if ``text`` is not a SIP URI, is longer than `MAX_LENGTH`, or contains headers (``?``), the
-    parameter ``method`` (section 19.1.5 describes the risks of both), ``&``, ``,``, white space, or a control
-    character, escaped or not.
+    Raises `SipUriError` if ``text`` is not a SIP URI, is longer than `MAX_LENGTH`, or contains headers (``?``; section
+    19.1.5 describes the risks), a parameter that is not in `PERMITTED_PARAMETERS`, ``&``, ``,``, white space, or a
+    control character, escaped or not.
     """
     if len(text) > MAX_LENGTH:
         raise SipUriError(f"is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
@@ -58,7 +68,10 @@ def parse(text: str) -> SipUri:
         raise SipUriError("must not contain headers (?...)")
     hostport, *parameters = hostpart.split(";")
     host, port = _host_and_port(hostport)
-    return SipUri(scheme.lower(), user if at else None, host, port, tuple(map(_parameter, parameters)))
+    pairs = tuple(map(_parameter, parameters))
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise SipUriError("contains a parameter more than once")
+    return SipUri(scheme.lower(), user if at else None, host, port, pairs)
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:
@@ -99,8 +112,11 @@ def _parameter(text: str) -> tuple[str, str | None]:
     name, equals, value = text.partition("=")
     if not _PARAMETER.fullmatch(name) or (equals and not _PARAMETER.fullmatch(value)):
         raise SipUriError(f"has no valid parameter: {text!r}; ;name or ;name=value is allowed")
-    if name.lower() == "method":
-        raise SipUriError("must not contain the method parameter")
+    if name.lower() not in PERMITTED_PARAMETERS:
+        permitted = ", ".join(sorted(PERMITTED_PARAMETERS))
+        raise SipUriError(f"must not contain the {name} parameter; permitted are {permitted}")
+    if name.lower() == "transport" and value.lower() not in _TRANSPORTS:
+        raise SipUriError(f"has no valid transport: {value!r}; one of {', '.join(sorted(_TRANSPORTS))} is allowed")
     return name.lower(), value if equals else None
 
 

@@ -43,6 +43,12 @@ class AdmissionTests(SynchronousTestCase):
         self.process = ProcessFixture(self.directory, allowed_hosts=("192.0.2.8",))
         self.assert_refused("rejected")
 
+    def test_stored_uri_that_asterisk_would_send_elsewhere_is_403(self) -> None:
+        self.process = ProcessFixture(self.directory, allowed_hosts=("192.0.2.8",))
+        for parameter in ("maddr=192.0.2.66", "MAddr=192.0.2.66", "%6daddr=192.0.2.66", "method=MESSAGE"):
+            self.directory.found = make_profile(remote_sip_uri=f"sip:100@192.0.2.8;{parameter}")
+            self.assert_refused("rejected")
+
     def test_unknown_number_is_503_until_all_profiles_are_loaded(self) -> None:
         self.directory.confirmed = False
         self.directory.found = None

@@ -55,8 +55,15 @@ class Admission:
         self._draining = True
 
     def is_allowed(self, uri: str) -> bool:
-        """Return whether the host of a SIP URI may be called."""
-        return sipuri.is_host_allowed(sipuri.parse(uri).host, self._allowed_hosts)
+        """Return whether a SIP URI may be called: Asterisk calls its host and no other, and that host is allowed.
+
+        A Profile that was stored by an earlier version may have a URI that `voxrec.sipuri.parse` rejects.
+        """
+        try:
+            host = sipuri.parse(uri).host
+        except sipuri.SipUriError:
+            return False
+        return sipuri.is_host_allowed(host, self._allowed_hosts)
 
     def decide(self, dialled: str) -> Profile | Refusal:
         """Return the Profile of an inbound call that is accepted, or why it is refused."""
@@ -70,7 +77,7 @@ class Admission:
         if profile.remote_sip_uri is None:
             return Refusal(Cause.NO_ANSWER, f"Profile {profile.id} has no remoteSipUri")
         if not self.is_allowed(profile.remote_sip_uri):
-            return Refusal(Cause.REJECTED, f"the host in remoteSipUri of Profile {profile.id} is not allowed")
+            return Refusal(Cause.REJECTED, f"remoteSipUri of Profile {profile.id} must not be called")
         if self._max_calls and len(self._live_calls) >= self._max_calls:
             return Refusal(Cause.CONGESTION, f"the maximum of {self._max_calls} live calls is reached")
         if profile.max_calls is not None and self._calls_of(profile) >= profile.max_calls:

@@ -292,8 +292,7 @@ class SandboxAsterisk:
                 '#include "voxrec/pjsip.conf"\n'
                 f"[transport-udp](+)\nbind = {LOOPBACK}:{self._sip_port}\n"
                 f"[trunk](+)\nmedia_address = {LOOPBACK}\nbind_rtp_to_media_address = yes\n"
-                # Every loopback address counts as the trunk.
-                "[trunk-identify](+)\nmatch = 127.0.0.0/8\n"
+                f"[trunk-identify](+)\nmatch = {LOOPBACK}\n"
             ),
             "extensions.conf": f'#include "voxrec/extensions.conf"\n{_COMPARISONS}',
         }

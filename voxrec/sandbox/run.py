@@ -63,7 +63,7 @@ class ForegroundStack:
         for name, value in (
             ("REST", stack.url),
             ("token", stack.token),
-            ("SIP", f"sip:<Profile id or number>@{stack.sip_host_port}, from any loopback address"),
+            ("SIP", f"sip:<Profile id or number>@{stack.sip_host_port}, from 127.0.0.1"),
             ("mailbox", f"{stack.mailbox_directory}, one file per mail"),
             ("archive", str(stack.archive_directory)),
             ("log", str(stack.log_file)),
