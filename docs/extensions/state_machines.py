@@ -52,13 +52,17 @@ class StateMachine:
 
     @property
     def states(self) -> list[str]:
-        """The states, the initial one first, the others by how soon an input can lead to them."""
+        """The states, the initial one first, the others by how soon an input can lead to them, final ones last."""
         found = [self.initial]
         for state in found:  # grows meanwhile
             found += dict.fromkeys(
                 t.next_state for t in self.transitions if t.state == state and t.next_state not in found
             )
-        return found + sorted({t.state for t in self.transitions}.difference(found))
+        found += sorted({t.state for t in self.transitions}.difference(found))
+        return sorted(found, key=self._is_final)  # a stable sort
+
+    def _is_final(self, state: str) -> bool:
+        return all(t.next_state == state for t in self.transitions if t.state == state)
 
 
 def machines_in(package: ModuleType) -> list[StateMachine]:
