@@ -42,9 +42,9 @@ class MigrateTests(TestCase):
         self.assertIn("recordings", self.tables())
 
     def test_dsn_in_the_form_of_a_uri(self) -> None:
-        given = parse_dsn(self.dsn)
-        host = given["host"].replace("/", "%2F")
-        migrate(f"postgresql://{given['user']}@{host}/{given['dbname']}")
+        parameters = parse_dsn(self.dsn)
+        host = parameters["host"].replace("/", "%2F")
+        migrate(f"postgresql://{parameters['user']}@{host}/{parameters['dbname']}")
         self.assertIn("jobs", self.tables())
 
     def test_lock_of_a_killed_process_is_broken(self) -> None:
@@ -69,8 +69,8 @@ class MigrateTests(TestCase):
         self.query("""
             INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, legal_hold, created_at,
                                     updated_at)
-            SELECT gen_random_uuid(), gen_random_uuid(), 'failed', 'wav', 1, '[]', given, false, now(), now()
-            FROM (VALUES ('{}'::jsonb), ('{"a": [1, 2], "b": {"c": 1}}')) AS metadata (given)
+            SELECT gen_random_uuid(), gen_random_uuid(), 'failed', 'wav', 1, '[]', parameters, false, now(), now()
+            FROM (VALUES ('{}'::jsonb), ('{"a": [1, 2], "b": {"c": 1}}')) AS metadata (parameters)
         """)
         migrate(self.dsn)
         kept = self.query("SELECT DISTINCT metadata::text FROM recording_marks JOIN recordings ON id = recording_id")

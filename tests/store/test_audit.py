@@ -28,11 +28,11 @@ class AuditTests(DatabaseTestCase):
         self.audit = Audit(self.pool)
 
     async def test_entry_before_and_after_its_change(self) -> None:
-        begun = entry()
-        await self.audit.begin(begun)
-        self.assertEqual(await self.audit.page(), [begun])
+        new = entry()
+        await self.audit.begin(new)
+        self.assertEqual(await self.audit.page(), [new])
         ended = msgspec.structs.replace(
-            begun, target_id=uuid4(), outcome=AuditOutcome.DONE, status=200, fields=("name", "email")
+            new, target_id=uuid4(), outcome=AuditOutcome.DONE, status=200, fields=("name", "email")
         )
         await self.audit.end(ended)
         self.assertEqual(await self.audit.page(), [ended])

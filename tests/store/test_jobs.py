@@ -171,16 +171,16 @@ class JobsTests(DatabaseTestCase):
         self.assertTrue(await self.jobs.mark_done(job))
 
     async def test_restart_of_mail_reopens_refused_deliveries(self) -> None:
-        made = await Recordings(self.pool).create(recording(state=RecordingState.COMPLETED))
+        stored = await Recordings(self.pool).create(recording(state=RecordingState.COMPLETED))
         deliveries = Deliveries(self.pool)
-        await deliveries.record_reply(made.id, "ann@example.org", DeliveryState.ACCEPTED, "250 queued")
-        await deliveries.record_reply(made.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
-        await self.enqueue_kinds(JobKind.MAIL, of=made.id)
+        await deliveries.record_reply(stored.id, "ann@example.org", DeliveryState.ACCEPTED, "250 queued")
+        await deliveries.record_reply(stored.id, "eve@example.org", DeliveryState.REFUSED, "550 never")
+        await self.enqueue_kinds(JobKind.MAIL, of=stored.id)
         job = await self.claim()
         await self.jobs.dead_letter(job, "550 never")
         await self.jobs.restart(job.id)
         self.assertEqual(
-            await deliveries.pending_recipients(made.id, ["ann@example.org", "eve@example.org"]), ["eve@example.org"]
+            await deliveries.pending_recipients(stored.id, ["ann@example.org", "eve@example.org"]), ["eve@example.org"]
         )
 
     async def test_check_that_raises_prevents_the_change(self) -> None:
@@ -228,9 +228,9 @@ class JobsTests(DatabaseTestCase):
 
     async def test_scoped_to_profiles(self) -> None:
         our_recording, other_recording = recording(), recording()
-        for made in (our_recording, other_recording):
-            await Recordings(self.pool).create(made)
-            await self.enqueue_kinds(JobKind.MAIL, of=made.id)
+        for stored in (our_recording, other_recording):
+            await Recordings(self.pool).create(stored)
+            await self.enqueue_kinds(JobKind.MAIL, of=stored.id)
         await self.enqueue_kinds(JobKind.ERASE)
         limited = self.jobs.scoped_to(frozenset({our_recording.profile_id}))
         (job,) = await limited.page()
@@ -245,21 +245,21 @@ class JobsTests(DatabaseTestCase):
 
     async def test_deleting_a_recording_closes_its_other_jobs(self) -> None:
         recordings = Recordings(self.pool)
-        made = await recordings.create(recording(state=RecordingState.FAILED))
-        await self.enqueue_kinds(*BOTH, of=made.id)
+        stored = await recordings.create(recording(state=RecordingState.FAILED))
+        await self.enqueue_kinds(*BOTH, of=stored.id)
         await self.jobs.dead_letter(await self.claim([JobKind.MAIL]), "no such mailbox")
         held = await self.claim([JobKind.FINISH])
-        await recordings.delete(made.id)
+        await recordings.delete(stored.id)
         self.assertEqual([job.kind for job in await self.jobs.page()], [JobKind.ERASE])
         self.assertFalse(await self.jobs.retry(held, "there is no recording", datetime.now(UTC)))
 
     async def test_erase_job_of_a_reused_id_starts_again(self) -> None:
         recordings = Recordings(self.pool)
-        made = await recordings.create(recording(state=RecordingState.FAILED))
-        await recordings.delete(made.id)
+        stored = await recordings.create(recording(state=RecordingState.FAILED))
+        await recordings.delete(stored.id)
         await self.jobs.dead_letter(await self.claim([JobKind.ERASE]), "the archive is away")
-        await recordings.create(made)
-        await recordings.delete(made.id)
+        await recordings.create(stored)
+        await recordings.delete(stored.id)
         self.assertEqual((await self.claim([JobKind.ERASE])).attempts, 1)
 
     async def test_pages(self) -> None:
@@ -272,16 +272,16 @@ class JobsTests(DatabaseTestCase):
 
     async def test_purge_erased(self) -> None:
         recordings = Recordings(self.pool)
-        kept, gone = [await recordings.create(recording(state=RecordingState.FAILED)) for _ in range(2)]
-        for made in (kept, gone):
-            await self.enqueue_kinds(JobKind.FINISH, of=made.id)
+        existing, deleted = [await recordings.create(recording(state=RecordingState.FAILED)) for _ in range(2)]
+        for stored in (existing, deleted):
+            await self.enqueue_kinds(JobKind.FINISH, of=stored.id)
             await self.jobs.mark_done(await self.claim())
-        await recordings.delete(gone.id)
+        await recordings.delete(deleted.id)
         self.assertEqual(await self.jobs.purge_erased(EXPIRED), 0, "its files have not been erased")
         await self.jobs.mark_done(await self.claim([JobKind.ERASE]))
         self.assertEqual(await self.jobs.purge_erased(MINUTE), 0)
         self.assertEqual(await self.jobs.purge_erased(EXPIRED), 2)
-        self.assertEqual(await self.pool.query("SELECT recording_id FROM jobs"), [(kept.id,)])
+        self.assertEqual(await self.pool.query("SELECT recording_id FROM jobs"), [(existing.id,)])
 
     async def test_notifications(self) -> None:
         kinds: list[str] = []

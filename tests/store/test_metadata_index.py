@@ -48,11 +48,11 @@ class IndexTermsTests(DatabaseTestCase):
 class MetadataIndexTests(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
-        self.made = [
+        self.recordings = [
             recording(created_at=later(-n), metadata={"site": "Hamburg", "case": n // 2}, from_=f"+{n % 2}")
             for n in range(8)
         ]
-        for each in self.made:
+        for each in self.recordings:
             await Recordings(self.pool).create(each)
 
     def index(self, metadata: dict[str, Any], after: Cursor | None = None) -> MetadataIndex:
@@ -74,13 +74,13 @@ class MetadataIndexTests(DatabaseTestCase):
         return [id_ for (id_,) in rows]
 
     async def test_page_in_a_range_of_time(self) -> None:
-        ids = [each.id for each in self.made]
+        ids = [each.id for each in self.recordings]
         self.assertEqual(await self.fetch(Conditions()), ids[1:4])
-        self.assertEqual(await self.fetch(Conditions(), Cursor.after(self.made[3])), ids[4:7])
+        self.assertEqual(await self.fetch(Conditions(), Cursor.after(self.recordings[3])), ids[4:7])
 
     async def test_page_with_further_conditions(self) -> None:
         conditions = Conditions()
         conditions.add('"from" = %s', "+0")
-        self.assertEqual(await self.fetch(conditions), [self.made[n].id for n in (2, 4, 6)])
+        self.assertEqual(await self.fetch(conditions), [self.recordings[n].id for n in (2, 4, 6)])
         conditions.add("profile_id = %s", uuid4())
         self.assertEqual(await self.fetch(conditions), [])

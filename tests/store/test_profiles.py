@@ -241,24 +241,24 @@ class PageTests(DatabaseTestCase):
 
     async def test_filters(self) -> None:
         await self.profiles.create(FULL)
-        for wanted in (
+        for filters in (
             ProfileFilter(number="+4930100"),
             ProfileFilter(email="b@EXAMPLE.org"),
             ProfileFilter(email="a@example.org"),
             ProfileFilter(remote_sip_uri="sip:desk@example.org"),
             ProfileFilter(number="+4930200", email="a@example.org", remote_sip_uri="sip:desk@example.org"),
         ):
-            self.assertEqual(await self.profiles.page(wanted), [FULL])
-        for wanted in (
+            self.assertEqual(await self.profiles.page(filters), [FULL])
+        for filters in (
             ProfileFilter(number="+1"),
             ProfileFilter(email="example.org"),
             ProfileFilter(number="+4930200", email="c@example.org"),
         ):
-            self.assertEqual(await self.profiles.page(wanted), [])
+            self.assertEqual(await self.profiles.page(filters), [])
 
     async def test_get_many(self) -> None:
-        wanted = [self.ten[3].id, uuid4(), self.ten[7].id]
-        found = await self.profiles.get_many(wanted)
+        ids = [self.ten[3].id, uuid4(), self.ten[7].id]
+        found = await self.profiles.get_many(ids)
         self.assertEqual({each.id for each in found}, {self.ten[3].id, self.ten[7].id})
         self.assertEqual(await self.profiles.get_many([]), [])
 

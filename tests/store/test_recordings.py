@@ -152,7 +152,7 @@ class PageTests(RecordingsTestCase):
         """The result does not depend on the index that is used."""
         profiles = [uuid4() for _ in range(3)]
         states = (RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT)
-        made = [
+        stored = [
             recording(
                 created_at=later(-(n // 2)),
                 profile_id=profiles[n % 3],
@@ -163,9 +163,9 @@ class PageTests(RecordingsTestCase):
             )
             for n in range(40)
         ]
-        for each in made:
+        for each in stored:
             await self.recordings.create(each)
-        made.sort(key=lambda each: (each.created_at, each.id), reverse=True)
+        stored.sort(key=lambda each: (each.created_at, each.id), reverse=True)
         choices = product(
             (None, profiles[0]),
             (None, frozenset(profiles[:1]), frozenset(profiles[:2]), frozenset[UUID]()),
@@ -181,7 +181,7 @@ class PageTests(RecordingsTestCase):
             )
             expected = [
                 each
-                for each in made
+                for each in stored
                 if (profile_id is None or each.profile_id == profile_id)
                 and (only is None or each.profile_id in only)
                 and (not filtered_states or each.state in filtered_states)
@@ -281,13 +281,13 @@ class MetadataFilterTests(RecordingsTestCase):
             self.assertEqual(await self.found(filters), [row[0] for row in rows], filters)
 
     async def test_update_of_metadata(self) -> None:
-        made = await self.recordings.create(recording(metadata={"case": 1, "kept": True}))
+        stored = await self.recordings.create(recording(metadata={"case": 1, "kept": True}))
         await self.recordings.update(
-            made.id, lambda old: msgspec.structs.replace(old, metadata={"case": 2, "kept": True})
+            stored.id, lambda old: msgspec.structs.replace(old, metadata={"case": 2, "kept": True})
         )
-        self.assertEqual([await self.found({"case": case}) for case in (1, 2)], [[], [made.id]])
-        self.assertEqual(await self.found({"kept": True}), [made.id])
-        await self.recordings.update(made.id, lambda old: msgspec.structs.replace(old, metadata={}))
+        self.assertEqual([await self.found({"case": case}) for case in (1, 2)], [[], [stored.id]])
+        self.assertEqual(await self.found({"kept": True}), [stored.id])
+        await self.recordings.update(stored.id, lambda old: msgspec.structs.replace(old, metadata={}))
         self.assertEqual(await self.index_rows(), 0)
 
     async def test_only_the_first_snapshot_stores_metadata(self) -> None:
@@ -297,8 +297,8 @@ class MetadataFilterTests(RecordingsTestCase):
         self.assertEqual([await self.found({"case": case}) for case in (1, 2)], [[snapshot.id], []])
 
     async def test_delete_removes_the_index_rows(self) -> None:
-        made = await self.recordings.create(recording(metadata={"case": 1, "tags": ["a", {"b": None}]}))
-        await self.recordings.delete(made.id)
+        stored = await self.recordings.create(recording(metadata={"case": 1, "tags": ["a", {"b": None}]}))
+        await self.recordings.delete(stored.id)
         self.assertEqual(await self.index_rows(), 0)
 
     async def test_rarest_term_is_used(self) -> None:
@@ -423,16 +423,16 @@ class RecordTests(RecordingsTestCase):
         self.assertEqual(await self.enqueued_kinds(end.id), [JobKind.FINISH])
 
     async def test_recording_that_was_created_before_the_call(self) -> None:
-        made = await self.recordings.create(
+        created = await self.recordings.create(
             recording(state=RecordingState.PENDING, metadata={"by": "user"}, updated_at=later(60))
         )
         snapshot = msgspec.structs.replace(
-            made, state=RecordingState.RECORDING, metadata={}, created_at=later(1), updated_at=later(1)
+            created, state=RecordingState.RECORDING, metadata={}, created_at=later(1), updated_at=later(1)
         )
         await self.recordings.record(snapshot)
-        stored = await self.recordings.get(made.id)
+        stored = await self.recordings.get(created.id)
         self.assertEqual(stored.state, RecordingState.RECORDING)
-        self.assertEqual((stored.metadata, stored.created_at), ({"by": "user"}, made.created_at))
+        self.assertEqual((stored.metadata, stored.created_at), ({"by": "user"}, created.created_at))
 
     async def test_failed_call_enqueues_nothing(self) -> None:
         await self.recordings.record(recording(id=FULL.id, state=RecordingState.FAILED))
@@ -477,10 +477,10 @@ class CompleteTests(RecordingsTestCase):
     async def test_mail_is_enqueued_if_the_profile_has_an_address(self) -> None:
         """It is also enqueued if the Profile was deleted: the job reports that."""
         profiles = Profiles(self.pool)
-        for email, owed in (("a@example.org", [JobKind.MAIL]), (None, [])):
+        for email, kinds in (("a@example.org", [JobKind.MAIL]), (None, [])):
             owner = await profiles.create(profile(email=email))
-            made = await self.recordings.create(recording(profile_id=owner.id))
+            stored = await self.recordings.create(recording(profile_id=owner.id))
             await self.recordings.complete(
-                msgspec.structs.replace(made, state=RecordingState.COMPLETED), [JobKind.MAIL]
+                msgspec.structs.replace(stored, state=RecordingState.COMPLETED), [JobKind.MAIL]
             )
-            self.assertEqual(await self.enqueued_kinds(made.id), owed)
+            self.assertEqual(await self.enqueued_kinds(stored.id), kinds)
