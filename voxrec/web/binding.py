@@ -1,7 +1,6 @@
 """Validation of the query and the body that a route declares, before its handler is called."""
 
 from collections.abc import Awaitable
-from dataclasses import replace
 
 from voxrec.web.query import parse_query, query_items
 from voxrec.web.request import Request
@@ -22,6 +21,8 @@ def call_handler(route: Route, request: Request) -> Awaitable[Response]:
 async def _bind(route: Route, request: Request) -> Response:
     if route.guard is not None:
         await route.guard(request)
-    query = {} if route.query is None else parse_query(query_items(request.raw_query), route.query)
-    body = None if route.body is None else await route.body.bind(request)
-    return await route.handler(replace(request, query=query, body=body))
+    if route.query is not None:
+        request.query = parse_query(query_items(request.raw_query), route.query)
+    if route.body is not None:
+        request.body = await route.body.bind(request)
+    return await route.handler(request)

@@ -6,7 +6,6 @@ request that failed changed nothing, and its key can be used again.
 
 import re
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from hashlib import sha256
 from typing import Final, Protocol
 
@@ -65,7 +64,8 @@ class IdempotencyMiddleware:
         record = await self._records.find(key)
         if record is None:
             try:
-                return await self._handler(route, replace(request, idempotency_key=key))
+                request.idempotency_key = key
+                return await self._handler(route, request)
             except (AlreadyProcessed, Conflict):
                 # Another daemon may have processed the request since; a conflict may be with what it created.
                 record = await self._records.find(key)

@@ -42,9 +42,9 @@ class AuditDetails:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
-    """A request.
+    """A request. Middlewares set ``idempotency_key`` and ``make_audit_entry``; binding sets ``query`` and ``body``.
 
     - ``ids``: the UUIDs of the path, by the names that the route gives them;
     - ``headers``: by lower-case name;
