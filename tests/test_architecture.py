@@ -26,7 +26,17 @@ LEVELS: Final = (
     ("postgres",),
     ("config", "metrics", "service_tree"),
     ("model", "conversion", "cursor", "idempotency"),
-    ("errors", "sipuri", "deferreds", "sanitize", "systemd", "threads", "interpreter_tuning"),
+    (
+        "errors",
+        "sipuri",
+        "mailaddress",
+        "loopback",
+        "deferreds",
+        "sanitize",
+        "systemd",
+        "threads",
+        "interpreter_tuning",
+    ),
 )
 # Imports within one level or upwards, with the reason why they exist.
 IMPORT_EXCEPTIONS: Final[dict[tuple[str, str], str]] = {}

@@ -40,6 +40,14 @@ class ValidSettingsTests(SynchronousTestCase):
         settings = config.parse("asterisk: {password_file: '${CREDENTIALS_DIRECTORY}/asterisk'}")
         self.assertEqual(settings.asterisk.password, "hush")
 
+    def test_a_password_may_be_sent_under_tls_or_to_this_machine(self) -> None:
+        for host, tls in (
+            *(("relay.example", tls) for tls in ("starttls", "implicit")),
+            *((host, "none") for host in ("localhost", "127.0.0.1", "::1", "relay.localhost")),
+        ):
+            settings = config.parse(f"mail: {{user: u, password: p, host: '{host}', tls: {tls}}}")
+            self.assertEqual((settings.mail.host, settings.mail.tls), (host, tls))
+
     def test_the_repr_of_a_secret_does_not_reveal_it(self) -> None:
         self.assertNotIn("hush", repr(config.parse("asterisk: {password: hush}")))
         self.assertEqual(repr(Secret("hush")), "'***'")
@@ -75,6 +83,18 @@ class InvalidSettingsTests(SynchronousTestCase):
         ),
         ("mail: {port: 99999}", "mail.port: invalid value 99999: Expected int <= 65535"),
         ("mail: {password: x}", "mail.user: required if mail.password is set"),
+        ("mail: {user: x}", "mail.password: required if mail.user is set"),
+        *(
+            (
+                f"mail: {{user: u, password: p, host: '{host}'}}",
+                f"mail.tls: invalid value 'none': the password would be sent unencrypted to {host}; expected starttls",
+            )
+            for host in ("relay.example", "192.0.2.1", "localhost.example", "198.51.100.1", "fe80::1")
+        ),
+        *(
+            (f"mail: {{sender: '{sender}'}}", f"mail.sender: invalid email address '{sender}': it ")
+            for sender in ("voxrec", "a..b@x", ".a@x", f"{'x' * 65}@x", "=?utf-8?q?a?=@x", "a@[127.0.0.1]", "a@b c")
+        ),
         ("mail: {password_file: /nowhere}", "mail.password_file: cannot read '/nowhere'"),
         ("a: 1\na: 2", "duplicate key 'a'"),
         ("a: [", "invalid YAML"),

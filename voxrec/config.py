@@ -22,6 +22,8 @@ from twisted.internet.endpoints import serverFromString
 
 from voxrec.conversion import convert_fields
 from voxrec.errors import ConfigError, FieldError
+from voxrec.loopback import is_loopback_host
+from voxrec.mailaddress import MailAddressError, check_mail_address
 
 Duration = Annotated[float, Meta(gt=0, le=86400)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -113,7 +115,7 @@ class Mail(Struct, frozen=True, kw_only=True):
     user: str = ""
     password: Secret = Secret("")
     password_file: str = ""
-    sender: Annotated[str, Meta(pattern=r"^[^\s<>@]+@[^\s<>@]+$")] = "voxrec@localhost"
+    sender: str = "voxrec@localhost"
     helo_domain: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.\[\]:-]+$")] = "localhost"
     timeout: Duration = 60.0
     attach_limit: Annotated[int, Meta(ge=0, le=1_073_741_824)] = 20_971_520
@@ -259,8 +261,24 @@ def _semantic_errors(config: Config) -> Iterator[FieldError]:
                 "calls.allowed_hosts",
                 f"invalid entry {entry!r}; expected a host name, *.domain, an IP address or a network",
             )
-    if config.mail.password and not config.mail.user:
+    yield from _mail_errors(config.mail)
+
+
+def _mail_errors(mail: Mail) -> Iterator[FieldError]:
+    try:
+        check_mail_address(mail.sender)
+    except MailAddressError as error:
+        yield FieldError("mail.sender", f"invalid email address {mail.sender!r}: it {error}")
+    if mail.password and not mail.user:
         yield FieldError("mail.user", "required if mail.password is set")
+    if mail.user and not mail.password:
+        yield FieldError("mail.password", "required if mail.user is set; or set mail.password_file")
+    if (mail.user or mail.password) and mail.tls == "none" and not is_loopback_host(mail.host):
+        yield FieldError(
+            "mail.tls",
+            f"invalid value 'none': the password would be sent unencrypted to {mail.host}; expected starttls or "
+            "implicit, no mail.user, or a mail.host on this machine (localhost, 127.0.0.1, ::1)",
+        )
 
 
 def _is_http_url(url: str) -> bool:

@@ -32,6 +32,19 @@ INVALID: Final[tuple[tuple[dict[str, Any], set[str]], ...]] = (
     ({"email": "x" * 256}, {"email"}),
     ({"email": "no-address"}, {"email"}),
     ({"email": "a@example.org,,b@example.org"}, {"email"}),
+    *(
+        ({"email": f"a@example.org, {address}"}, {"email"})
+        for address in (
+            "a..b@x",
+            ".a@x",
+            "a.@x",
+            f"{'x' * 65}@x",
+            "=?utf-8?q?a?=@x",
+            '"a b"@x',
+            "a@[192.0.2.1]",
+            "a@-x",
+        )
+    ),
     ({"email": 5}, {"email"}),
     ({"remoteSipUri": "x" * 256}, {"remoteSipUri"}),
     ({"remoteSipUri": "tel:+4930"}, {"remoteSipUri"}),

@@ -28,7 +28,8 @@ JSON: Final = st.recursive(
 METADATA: Final = st.dictionaries(TEXTS, JSON, max_size=4).filter(
     lambda metadata: len(json.dumps(metadata, ensure_ascii=False).encode()) <= 7000
 )
-ADDRESSES: Final = st.from_regex(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,20}@[a-z0-9]{1,20}\.example", fullmatch=True)
+_ATOM: Final = r"[a-z0-9!#$%&'*+/=^_`{|}~-]{1,10}"
+ADDRESSES: Final = st.from_regex(rf"{_ATOM}(\.{_ATOM})?@[a-z0-9]{{1,20}}\.example", fullmatch=True)
 PROFILES: Final = st.fixed_dictionaries(
     {},
     optional={

@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec.structs import replace
 from twisted.internet.threads import deferToThread
 
+from tests.mail.size_limited_relay import SizeLimitedRelay
 from tests.mail.smtp_servers import Mailbox, RelayTestCase, reactor
 from tests.mail.test_message import AUDIO, PROFILE, RECORDING, STARTED_AT
 from voxrec.errors import DeliveryError, NotFound
@@ -175,6 +176,98 @@ class SendTests(MailerTestCase):
         error = await self.run_failing_job(self.make_mailer())
         self.assertFalse(error.permanent)
         self.assertEqual(self.deliveries.rows, {})
+
+
+class SizeLimitTests(MailerTestCase):
+    """Recordings that are too large for the relay are mailed as a link, by aiosmtpd."""
+
+    LIMIT = 12_000  # bytes; the message with the audio has about 17,000, that with the link about 4,000
+
+    async def mail_through(self, relay: SizeLimitedRelay) -> None:
+        self.port = await deferToThread(relay.start)
+        self.addCleanup(deferToThread, relay.stop)
+        await self.make_mailer()(JOB)
+
+    def assert_mails(self, relay: SizeLimitedRelay, **attached: bool) -> None:
+        """Each recipient received one mail, with the audio attached or with the link only."""
+        for name, expected in attached.items():
+            (content,) = relay.messages[f"{name}@example.org"]
+            message: Any = email.message_from_bytes(content, policy=email.policy.default)
+            self.assertEqual([part.get_content() for part in message.iter_attachments()], [AUDIO] if expected else [])
+            text = message.get_body(("plain",)).get_content()
+            self.assertIn(f"https://voxrec.example.org/recordings/{RECORDING.id}/audio", text)
+            self.assertEqual("is too large to attach" in text, not expected)
+        self.assertEqual({state for state, _, _ in self.deliveries.states.values()}, {"accepted"})
+
+    async def test_the_size_is_declared(self) -> None:
+        relay = SizeLimitedRelay()
+        await self.mail_through(relay)
+        self.assert_mails(relay, ann=True, bob=True)
+        (content,) = relay.messages[ANN]
+        self.assertEqual(relay.mail_options, [[f"SIZE={len(content)}"]])
+
+    async def test_advertised_limit(self) -> None:
+        relay = SizeLimitedRelay(self.LIMIT)
+        await self.mail_through(relay)
+        self.assert_mails(relay, ann=False, bob=False)
+        self.assertEqual(len(relay.mail_options), 1, "the message with the audio was announced to the relay")
+
+    async def test_limit_that_is_not_advertised(self) -> None:
+        relay = SizeLimitedRelay(self.LIMIT, advertised=False)
+        await self.mail_through(relay)
+        self.assert_mails(relay, ann=False, bob=False)
+        self.assertEqual(relay.mail_options, [[], []], "SIZE was declared to a relay that does not support it")
+
+    async def test_refused_after_the_data(self) -> None:
+        for reply in (
+            "552 5.3.4 too big",
+            "552 too big",
+            "554 5.3.4 too big",
+            "550 5.2.3 too big",
+            "452 4.3.4 too big",
+        ):
+            self.deliveries.rows.clear()
+            relay = SizeLimitedRelay(self.LIMIT, advertised=False, replies={"DATA": reply})
+            await self.mail_through(relay)
+            self.assert_mails(relay, ann=False, bob=False)
+
+    async def test_refused_in_reply_to_mail(self) -> None:
+        relay = SizeLimitedRelay(self.LIMIT, replies={"MAIL": "552 5.3.4 too big"})
+        await self.mail_through(relay)
+        self.assert_mails(relay, ann=False, bob=False)
+        self.assertLess(relay.bytes_received, self.LIMIT)
+
+    async def test_refused_for_one_recipient(self) -> None:
+        for reply in ("552 5.2.3 too big for this mailbox", "552 too big"):
+            self.deliveries.rows.clear()
+            relay = SizeLimitedRelay(self.LIMIT, replies={BOB: reply})
+            await self.mail_through(relay)
+            self.assert_mails(relay, ann=True, bob=False)
+
+    async def test_link_is_refused_too(self) -> None:
+        self.mailbox.reply_to_data_end = (552, b"5.3.4 too big")
+        error = await self.run_failing_job(self.make_mailer())
+        self.assertTrue(error.permanent)
+        self.assertIn("552 5.3.4 too big", error.detail)
+        self.assertEqual(len(self.mailbox.secure), 2)
+
+
+class InvalidAddressTests(MailerTestCase):
+    async def test_one_bad_stored_address_does_not_block_the_others(self) -> None:
+        for bad in ("a..b@example.org", ".a@example.org", f"{'x' * 65}@example.org", "=?utf-8?q?a?=@example.org", "x"):
+            self.mailbox.messages.clear()
+            self.deliveries.rows.clear()
+            error = await self.run_failing_job(self.make_mailer(profile=replace(PROFILE, email=f"{ANN}, {bad}, {BOB}")))
+            self.assertTrue(error.permanent)
+            self.assertIn(f"{bad}: not sent: the address ", error.detail)
+            self.assertEqual(self.received, [ANN, BOB])
+            message: Any = email.message_from_bytes(self.mailbox.messages[0][1], policy=email.policy.default)
+            self.assertEqual(message["To"], f"{ANN}, {BOB}")
+
+    async def test_only_bad_stored_addresses(self) -> None:
+        error = await self.run_failing_job(self.make_mailer(profile=replace(PROFILE, email="a..b@example.org")))
+        self.assertTrue(error.permanent)
+        self.assertEqual(self.received, [])
 
 
 class NoMailTests(MailerTestCase):

@@ -1,18 +1,22 @@
 """Tests of voxrec.mail.smtp, with servers on loopback."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorPluggableNameResolver, IReactorTCP
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.mail.imap4 import PLAINCredentials
 from twisted.mail.smtp import LOGINCredentials
+from twisted.protocols.basic import LineOnlyReceiver
 from zope.interface import directlyProvides
 
 from tests.mail.smtp_servers import PASSWORD, USER, Mailbox, RelayTestCase, make_certificate, reactor
 from voxrec.errors import DeliveryError
+from voxrec.mail import smtp_session
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
 
 ANN, BOB, EVE = "ann@example.org", "bob@example.org", "eve@example.org"
@@ -98,7 +102,7 @@ class RefusedTests(SmtpTestCase):
 
     async def test_too_many_recipients_is_temporary(self) -> None:
         result = await send(reactor, await self.scripted_relay(RCPT=b"552 too many\r\n"), SENDER, [ANN], MESSAGE)
-        self.assertEqual(result.refused, (Refusal(ANN, "552 too many", permanent=False),))
+        self.assertEqual(result.refused, (Refusal(ANN, "552 too many", permanent=False, too_large=True),))
 
     async def test_missing_authentication_is_temporary(self) -> None:
         for command in ("MAIL", "RCPT", "DATA"):
@@ -130,7 +134,7 @@ class RefusedTests(SmtpTestCase):
     async def test_message_refused_during_the_data(self) -> None:
         relay = await self.scripted_relay(line=b"552 too large\r\n")
         result = await send(reactor, relay, SENDER, [ANN], b"A: b\n\n" + b"x" * 70 * 1000 + b"\n" * 3_000_000)
-        self.assertEqual(result.refused, (Refusal(ANN, "552 too large", permanent=True),))
+        self.assertEqual(result.refused, (Refusal(ANN, "552 too large", permanent=True, too_large=True),))
 
     async def test_invalid_addresses_are_not_sent(self) -> None:
         invalid = [
@@ -260,6 +264,122 @@ class FailedSessionTests(SmtpTestCase):
             await deferLater(reactor, 0.01)
         sending.cancel()
         await self.assertFailure(sending, CancelledError)
+
+
+class HostileRelayTests(SmtpTestCase):
+    async def test_endless_greeting(self) -> None:
+        for line in (b"220-more\r\n", b"000 more\r\n"):
+            error = await self.send_and_fail(await self.scripted_relay(greeting=line * 10_000))
+            self.assertIn("sent a reply of more than 100 lines", error.detail)
+            self.assertFalse(error.permanent)
+
+    async def test_endless_reply_to_ehlo(self) -> None:
+        error = await self.send_and_fail(await self.scripted_relay(EHLO=b"250-X\r\n" * 10_000))
+        self.assertIn("sent a reply of more than 100 lines", error.detail)
+
+    async def test_endless_line(self) -> None:
+        error = await self.send_and_fail(await self.scripted_relay(greeting=b"2" * 2_000_000))
+        self.assertIn("sent a line that is too long for SMTP", error.detail)
+
+    async def test_many_long_lines(self) -> None:
+        error = await self.send_and_fail(await self.scripted_relay(EHLO=(b"250-" + b"x" * 12_000 + b"\r\n") * 99))
+        self.assertIn("sent more than 1048576 bytes", error.detail)
+
+    async def test_endless_authentication(self) -> None:
+        port = await self.listen(Factory.forProtocol(_ChallengingServer))
+        error = await self.send_and_fail(Relay("127.0.0.1", port, username=USER, password=PASSWORD, timeout=5))
+        self.assertIn("sent more than 4 authentication challenges", error.detail)
+        self.assertFalse(error.permanent)
+
+    async def test_lines_of_a_reply_do_not_prolong_its_timeout(self) -> None:
+        for chunk in (b"220-more\r\n", b"2"):
+            dribbling = _DribblingServer(chunk)
+            factory: Factory[Any] = Factory.forProtocol(partial(_identity, dribbling))
+            relay = Relay("127.0.0.1", await self.listen(factory), timeout=60)
+            clock_reactor = ClockedReactor()
+            sending = Deferred.fromCoroutine(self.send_and_fail(relay, clock_reactor=clock_reactor))
+            await dribbling.accepted
+            for _ in range(7):
+                self.assertFalse(sending.called)
+                await dribbling.send()
+                clock_reactor.clock.advance(10)
+            error = await sending
+            self.assertIn("did not answer in time", error.detail)
+
+
+class _ChallengingServer(LineOnlyReceiver):
+    """Answers every line of an authentication with a challenge."""
+
+    def connectionMade(self) -> None:
+        self.sendLine(b"220 hello")
+
+    def lineReceived(self, line: bytes) -> None:
+        self.sendLine(b"250 AUTH LOGIN" if line.startswith(b"EHLO") else b"334 VXNlcm5hbWU6")
+
+
+def _identity(protocol: Protocol) -> Protocol:
+    return protocol
+
+
+class _DribblingServer(Protocol):
+    """Sends a chunk on request, and nothing else."""
+
+    def __init__(self, chunk: bytes) -> None:
+        self._chunk = chunk
+        self.accepted: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.accepted.callback(None)
+
+    async def send(self) -> None:
+        """Send the chunk, and wait until the client has probably read it."""
+        assert self.transport is not None
+        self.transport.write(self._chunk)
+        await deferLater(reactor, 0.02)
+
+
+class UnencryptedPasswordTests(SmtpTestCase):
+    async def test_password_is_not_sent_to_another_host(self) -> None:
+        commands: list[str] = []
+        port = await self.start_scripted_server({"EHLO": b"250-x\r\n250 AUTH PLAIN LOGIN CRAM-MD5\r\n"}, commands)
+        self.patch(smtp_session, "is_loopback_address", lambda _address: False)
+        error = await self.send_and_fail(Relay("127.0.0.1", port, username=USER, password=PASSWORD))
+        self.assertIn("is not encrypted, so the password is not sent", error.detail)
+        self.assertFalse(error.permanent)
+        self.assertEqual(commands, ["greeting", "EHLO", "QUIT"])
+
+    async def test_password_is_sent_under_tls(self) -> None:
+        certificate = make_certificate(Path(self.mktemp()).parent)
+        self.patch(smtp_session, "is_loopback_address", lambda _address: False)
+        for mode in ("starttls", "implicit"):
+            mailbox = Mailbox()
+            tls: Any = {mode: certificate.context}
+            port = await self.start_relay(mailbox, mechanisms={b"PLAIN": PLAINCredentials}, **tls)
+            relay = Relay("localhost", port, cast("Any", mode), USER, PASSWORD, 5, ca_file=certificate.ca_file)
+            self.assertEqual((await send(reactor, relay, SENDER, [ANN], MESSAGE)).accepted, (ANN,))
+
+
+class SizeTests(SmtpTestCase):
+    async def test_message_is_not_sent_if_it_exceeds_the_limit(self) -> None:
+        for extension in (b"SIZE 20", b"size 20", b"SIZE  20 more"):
+            commands: list[str] = []
+            port = await self.start_scripted_server({"EHLO": b"250-x\r\n250 " + extension + b"\r\n"}, commands)
+            result = await send(reactor, Relay("127.0.0.1", port), SENDER, [ANN, BOB], MESSAGE)
+            reply = f"the message has {len(MESSAGE)} bytes; the relay accepts at most 20"
+            self.assertEqual(
+                result.refused, tuple(Refusal(one, reply, permanent=True, too_large=True) for one in (ANN, BOB))
+            )
+            self.assertEqual(commands, ["greeting", "EHLO", "QUIT"])
+
+    async def test_no_limit(self) -> None:
+        for extension in (b"SIZE", b"SIZE 0", b"SIZE many", b"SIZE -1", b"SIZE " + b"9" * 300, b"PIPELINING"):
+            port = await self.start_scripted_server({"EHLO": b"250-x\r\n250 " + extension + b"\r\n"})
+            result = await send(reactor, Relay("127.0.0.1", port), SENDER, [ANN], MESSAGE)
+            self.assertEqual(result.accepted, (ANN,))
+
+    def test_size_of_a_message(self) -> None:
+        for message, size in ((b"a\r\nb\r\n", 6), (b"a\nb\n", 6), (b"a\nb", 6), (b".\n", 3), (b"", 2)):
+            self.assertEqual(smtp_session.Envelope(SENDER, [ANN], message).size, size)
 
 
 class AuthenticationTests(SmtpTestCase):

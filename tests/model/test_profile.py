@@ -10,7 +10,7 @@ from voxrec.model import RecordPrompt, mail_addresses
 
 class ProfileFieldErrorsTests(SynchronousTestCase):
     ROWS: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"email": "nobody"}, "email: invalid email address 'nobody'"),
+        ({"email": "nobody"}, "email: invalid email address 'nobody': it has no @; expected one"),
         ({"email": "a@b.c,"}, "email: invalid email address ''"),
         ({"email": "a@b.c\r\nBcc: x@y.z"}, "email: invalid email address 'a@b.c\\r\\nBcc: x@y.z'"),
         ({"remote_sip_uri": "sip:a&b@c"}, "remoteSipUri: invalid SIP URI 'sip:a&b@c': it must not contain '&'"),

@@ -1,6 +1,7 @@
 """The ``mail`` job: sends a completed recording to the mail addresses of its Profile."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,10 +100,29 @@ class Mailer:
             return
         pending = await self._deliveries.pending_recipients(recording.id, recipients)
         if pending:
-            message = await self._defer_to_thread(self._compose, recording, profile)
-            result = await send(self._reactor, self._relay, self._defaults.sender, pending, message)
-            await self._record(recording, result)
+            await self._deliver(recording, profile, pending)
         await self._require_accepted(recording, recipients)
+
+    async def _deliver(self, recording: Recording, profile: Profile, recipients: list[str]) -> None:
+        """Send the audio; to those for whom it is too large, the link."""
+        message = await self._defer_to_thread(self._compose, recording, profile, self._defaults)
+        result = await send(self._reactor, self._relay, self._defaults.sender, recipients, message)
+        too_large = {refusal.recipient: refusal for refusal in result.refused if refusal.too_large}
+        if not too_large or (recording.size or 0) > self._defaults.attach_limit:
+            await self._record(recording, result)
+            return
+        others = tuple(refusal for refusal in result.refused if not refusal.too_large)
+        await self._record(recording, SendResult(result.accepted, others, result.reply))
+        self._log.info(
+            "recording {id} is too large for {count} recipients; sending them the link: {reply}",
+            id=recording.id,
+            count=len(too_large),
+            reply=next(iter(too_large.values())).reply,
+        )
+        link_only = replace(self._defaults, attach_limit=-1)
+        message = await self._defer_to_thread(self._compose, recording, profile, link_only)
+        result = await send(self._reactor, self._relay, self._defaults.sender, list(too_large), message)
+        await self._record(recording, result)
 
     async def _completed_recording(self, recording_id: UUID) -> Recording | None:
         try:
@@ -123,10 +143,10 @@ class Mailer:
                 f"profile {recording.profile_id} was deleted, so the mail has no recipients", permanent=True
             ) from error
 
-    def _compose(self, recording: Recording, profile: Profile) -> bytes:
+    def _compose(self, recording: Recording, profile: Profile, defaults: MessageDefaults) -> bytes:
         audio = self._archive.locate(recording.path or "")
         now = datetime.fromtimestamp(self._reactor.seconds(), UTC)
-        return compose(recording, profile, audio, self._audio_url(recording.id), self._defaults, now)
+        return compose(recording, profile, audio, self._audio_url(recording.id), defaults, now)
 
     async def _record(self, recording: Recording, result: SendResult) -> None:
         # accepted recipients first: if the database fails in between, a lost refusal causes no duplicate mail

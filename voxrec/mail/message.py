@@ -17,6 +17,7 @@ from voxrec.audio.waveform import render_waveform
 from voxrec.errors import AudioError
 from voxrec.mail.content import Content, attachment_name, describe
 from voxrec.mail.rendering import render_html, render_text
+from voxrec.mailaddress import is_mail_address
 from voxrec.model import Profile, Recording, mail_addresses
 
 _POLICY: Final = SMTP.clone(cte_type="7bit")  # a relay need not support 8BITMIME
@@ -70,7 +71,7 @@ def _add_headers(
     # Python would decode an encoded word (RFC 2047) in the caller's name, and write a line end in it to the header
     message["Subject"] = content.subject.replace("=?", "= ?")
     message["From"] = Address("voxrec", addr_spec=defaults.sender)
-    message["To"] = ", ".join(mail_addresses(profile.email))
+    message["To"] = ", ".join(filter(is_mail_address, mail_addresses(profile.email)))
     message["Date"] = now
     message["Message-ID"] = f"<{recording.id}@{defaults.sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses automatic replies

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from voxrec import sipuri
+from voxrec import mailaddress, sipuri
 from voxrec.errors import FieldError
 
 E164: Final = r"^\+[1-9][0-9]{1,14}$"  # ITU-T E.164: at most 15 digits
@@ -16,7 +16,6 @@ E164: Final = r"^\+[1-9][0-9]{1,14}$"  # ITU-T E.164: at most 15 digits
 TRIMMED_TEXT: Final = r"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$(?!\n)"
 METADATA_LIMIT: Final = 8192  # bytes of JSON
 HTTP_URL = re.compile(r"^https?://[!-~]+$")
-MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 # ``extra_json_schema`` expresses in JSON Schema what ``field_errors()`` checks.
 _NO_NUL: Final = r"^[^\u0000]*$"  # PostgreSQL cannot store NUL
@@ -33,9 +32,10 @@ Email = Annotated[
     str,
     Meta(
         max_length=255,
-        description="One email address, or several separated by commas.",
+        description="One email address, or several separated by commas: ASCII without quotes, at most 64 characters "
+        "before the @ and labels of at most 63 after it.",
         examples=["desk@example.org, archive@example.org"],
-        extra_json_schema={"pattern": rf"^\s*{MAIL_ADDRESS.pattern}\s*(?:,\s*{MAIL_ADDRESS.pattern}\s*)*$"},
+        extra_json_schema={"pattern": rf"^\s*{mailaddress.PATTERN}\s*(?:,\s*{mailaddress.PATTERN}\s*)*$"},
     ),
 ]
 RemoteSipUri = Annotated[

@@ -7,9 +7,9 @@ from msgspec import Meta, Struct
 
 from voxrec import sipuri
 from voxrec.errors import FieldError
+from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model.fields import (
     HTTP_URL,
-    MAIL_ADDRESS,
     DtmfCode,
     Email,
     Language,
@@ -117,13 +117,19 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
 
 
 def _check_email(profile: Profile) -> list[FieldError]:
-    if profile.email is None:
-        return []
-    return [
-        FieldError("email", f"invalid email address {address!r}; expected one address, or several separated by commas")
-        for address in map(str.strip, profile.email.split(","))
-        if not MAIL_ADDRESS.fullmatch(address)
-    ]
+    errors = []
+    for address in map(str.strip, profile.email.split(",") if profile.email is not None else ()):
+        try:
+            check_mail_address(address)
+        except MailAddressError as error:
+            errors.append(
+                FieldError(
+                    "email",
+                    f"invalid email address {address!r}: it {error}; expected one address, or several separated by "
+                    "commas",
+                )
+            )
+    return errors
 
 
 def _check_remote_sip_uri(profile: Profile) -> list[FieldError]:
