@@ -59,4 +59,4 @@ class AsteriskProbeTests(SynchronousTestCase):
 
     def test_replaced(self) -> None:
         reason = self.check(FakeSession(version=None, replaced=True))
-        self.assertEqual(reason, "another program took over the application")
+        self.assertEqual(reason, "another program has taken over the Stasis application")

@@ -199,8 +199,8 @@ class StopTests(DaemonTestCase):
         stack = self.make_stack(database={"dsn": cluster().dsn(name)})
         profile, caller, _ = await self.start_recorded_call(stack, 8.0)
         second = self.start_second_voxrec(stack)
-        await self.wait_for_log(stack, "another program took over the application")
-        await self.assert_not_ready(stack, "another program took over")
+        await self.wait_for_log(stack, "another program has taken over the Stasis application")
+        await self.assert_not_ready(stack, "another program has taken over")
         await caller.wait_until_ended(20)
         connected = caller.event("disconnected").monotonic - caller.event("confirmed").monotonic
         self.assertApproximates(connected, 8.0, 0.5)

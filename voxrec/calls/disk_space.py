@@ -22,7 +22,7 @@ _INTERVAL: Final = 2.0  # seconds between checks
 class DiskSpaceMonitor(TimerService):
     """Checks every 2 s whether at least ``floor`` bytes are free; see `set_low_space_callback`."""
 
-    name = "disk-space"
+    name = "disk space"
     _log = Logger()
 
     def __init__(

@@ -29,7 +29,7 @@ class StasisSession(TimerService):
     As a Service it also searches for unfinished recordings every 60 s.
     """
 
-    name = "stasis-session"
+    name = "Stasis session"
     _log = Logger()
 
     def __init__(

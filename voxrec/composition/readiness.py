@@ -51,5 +51,5 @@ class AsteriskProbe:
     async def __call__(self) -> str | None:
         """Return None if ready, otherwise the reason."""
         if self._session.replaced:
-            return "another program took over the application"
+            return "another program has taken over the Stasis application"
         return None if self._session.version is not None else "the event websocket is not open"
