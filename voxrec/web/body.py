@@ -18,7 +18,7 @@ from voxrec.web.response import JSON
 S = TypeVar("S", bound=Struct)
 
 ValueValidator = Callable[[Request, Mapping[str, Any]], Awaitable[Iterable[FieldError]]]
-"""Returns the errors of the given values (by attribute), whose types are right. May query the database."""
+"""Returns the errors of the values in a request (by attribute), whose types are valid. May query the database."""
 
 OCTET_STREAM: Final = "application/octet-stream"
 
@@ -59,9 +59,9 @@ class JsonBody(Generic[S]):
     - ``required``: keys that a client must send;
     - ``path_keys``: keys that default to the path parameter of the same name;
     - ``initial_values``: returns attributes that the client's values replace, such as a new id;
-    - ``value_validators`` see the given values by attribute, ``validators`` the instance and the given values. All run
-      before anything is raised, so that the client learns of every error at once; ``validators`` do not run if the
-      model lacks an attribute without default.
+    - ``value_validators`` receive the client's values by attribute, ``validators`` the instance and these values. All
+      run before an error is raised, so that the response lists every error. Without an attribute that has no default,
+      there is no instance, and ``validators`` are not called.
     """
 
     model: type[S]
@@ -122,8 +122,8 @@ class PartialUpdateBody(Generic[S]):
 
     async def bind_object(self, request: Request, document: Mapping[str, Any]) -> PartialUpdate[S]:
         """Return the update that a decoded ``document`` describes."""
-        given = {key: value for key, value in document.items() if key not in self.read_only}
-        values, field_errors = convert_fields(self.model, given, read_only=self.read_only)
+        changes = {key: value for key, value in document.items() if key not in self.read_only}
+        values, field_errors = convert_fields(self.model, changes, read_only=self.read_only)
         value_errors: list[FieldError] = []
         for value_validator in self.value_validators:
             value_errors += await value_validator(request, values)
@@ -148,9 +148,9 @@ class FileBody:
 
     async def bind(self, request: Request) -> Upload:
         """Return the upload. Raises UnsupportedMedia."""
-        given = request.headers.get("content-type", OCTET_STREAM).partition(";")[0].strip().lower()
-        type_, slash, _ = given.partition("/")
-        if given not in self.media_types and f"{type_}{slash}*" not in self.media_types:
+        media_type = request.headers.get("content-type", OCTET_STREAM).partition(";")[0].strip().lower()
+        type_, slash, _ = media_type.partition("/")
+        if media_type not in self.media_types and f"{type_}{slash}*" not in self.media_types:
             allowed = ", ".join(self.media_types)
             raise UnsupportedMedia(f"Content-Type must be one of {allowed}.", {"Accept": allowed})
         _require_uncompressed(request)

@@ -18,12 +18,12 @@ def _specificity(match: tuple[int, float]) -> int:
 
 def _match(media_range: str, media_type: str) -> tuple[int, float]:
     """Return how specific the range is (-1: it does not include the type), and its quality value."""
-    given, *parameters = (part.strip().lower() for part in media_range.split(";"))
+    range_, *parameters = (part.strip().lower() for part in media_range.split(";"))
     ranges = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
-    if given not in ranges:
+    if range_ not in ranges:
         return _NO_MATCH
     quality = next((value for name, _, value in (p.partition("=") for p in parameters) if name.strip() == "q"), "1")
     try:
-        return ranges.index(given), float(quality)
+        return ranges.index(range_), float(quality)
     except ValueError:
-        return ranges.index(given), 0.0
+        return ranges.index(range_), 0.0

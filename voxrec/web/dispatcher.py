@@ -1,7 +1,7 @@
 """Dispatch of HTTP requests from Klein to the handlers of the registered routes.
 
 Klein cancels a Deferred that it waits for when the client disconnects. Handlers are not cancelled, so that a change is
-either completed or not begun: `serve` returns a Deferred of its own, and the handler goes on without it.
+either completed or not begun: `serve` returns a separate Deferred, and the handler continues when it is cancelled.
 """
 
 import re

@@ -32,7 +32,7 @@ class Schemas:
         return schema
 
     def add_body(self, body: BodySchema, *, update: bool) -> Json:
-        """Add the schema of a request body and return a reference to it. ``update``: fields not given do not change."""
+        """Add the schema of a request body and return a reference to it. ``update``: absent fields do not change."""
         components = _component_schemas([body.model])
         schema = components.pop(body.model.__name__)
         for name, component in components.items():

@@ -32,10 +32,10 @@ limit = integer(1, MAX_LIMIT, "Maximum number of items in a page.")
 
 
 @query_parameter(type="string", format="cursor", minLength=32, maxLength=32)
-def cursor(given: str) -> Cursor:
+def cursor(value: str) -> Cursor:
     """The position where the page starts: opaque, and only obtained from the Link of the previous page."""
-    if _CURSOR_TEXT.fullmatch(given):
-        microseconds, key = _CURSOR.unpack(urlsafe_b64decode(given))
+    if _CURSOR_TEXT.fullmatch(value):
+        microseconds, key = _CURSOR.unpack(urlsafe_b64decode(value))
         try:
             return Cursor(_EPOCH + timedelta(microseconds=microseconds), UUID(bytes=key))
         except OverflowError:

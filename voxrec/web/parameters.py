@@ -18,18 +18,18 @@ T = TypeVar("T")
 
 
 @query_parameter(type="string", minLength=1, maxLength=MAX_TEXT_LENGTH, pattern=_NO_NUL)
-def text(given: str) -> str:
+def text(value: str) -> str:
     """Text that PostgreSQL can store."""
-    if not given or len(given) > MAX_TEXT_LENGTH or "\0" in given:
+    if not value or len(value) > MAX_TEXT_LENGTH or "\0" in value:
         raise ValueError(f"must have 1 to {MAX_TEXT_LENGTH} characters, without U+0000")
-    return given
+    return value
 
 
 @query_parameter(type="string", format="date-time", examples=["2026-01-31T09:30:00Z"])
-def timestamp(given: str) -> datetime:
+def timestamp(value: str) -> datetime:
     """A date and time with UTC offset (RFC 3339)."""
     try:
-        parsed = datetime.fromisoformat(given)
+        parsed = datetime.fromisoformat(value)
         if parsed.tzinfo is not None:
             return parsed.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -41,34 +41,34 @@ def integer(minimum: int, maximum: int, description: str) -> QueryParameter[int]
     """Return a parameter for an integer from ``minimum`` (not negative) to ``maximum``."""
     digits = re.compile(f"[0-9]{{1,{len(str(maximum))}}}")
 
-    def parse(given: str) -> int:
-        if not digits.fullmatch(given) or not minimum <= int(given) <= maximum:
+    def parse(value: str) -> int:
+        if not digits.fullmatch(value) or not minimum <= int(value) <= maximum:
             raise ValueError(f"must be a number from {minimum} to {maximum}")
-        return int(given)
+        return int(value)
 
     return QueryParameter(parse, description, {"type": "integer", "minimum": minimum, "maximum": maximum})
 
 
 def one_of(values: Sequence[E], description: str) -> QueryParameter[E]:
     """Return a parameter for exactly one of ``values``, such as the members of a StrEnum."""
-    by_text = {str(value): value for value in values}
+    by_text = {str(member): member for member in values}
 
-    def parse(given: str) -> E:
-        if given not in by_text:
+    def parse(value: str) -> E:
+        if value not in by_text:
             raise ValueError(f"must be one of {', '.join(by_text)}")
-        return by_text[given]
+        return by_text[value]
 
     return QueryParameter(parse, description, {"type": "string", "enum": list(by_text)})
 
 
 def some_of(values: Sequence[E], description: str, *, example: str) -> QueryParameter[tuple[E, ...]]:
     """Return a parameter for one or more of ``values``, separated by commas."""
-    by_text = {str(value): value for value in values}
+    by_text = {str(member): member for member in values}
     choice = "|".join(by_text).replace(".", "[.]")
 
-    def parse(given: str) -> tuple[E, ...]:
+    def parse(value: str) -> tuple[E, ...]:
         try:
-            return tuple(by_text[part] for part in given.split(","))
+            return tuple(by_text[part] for part in value.split(","))
         except KeyError:
             raise ValueError(f"must be one or more of {', '.join(by_text)}, separated by commas") from None
 
@@ -87,16 +87,16 @@ def uuids(description: str) -> QueryParameter[frozenset[UUID]]:
     """Return a parameter for one or more UUIDs with hyphens, separated by commas."""
     parse = _matching(
         re.compile(_UUID_LIST),
-        lambda given: frozenset(map(UUID, given.split(","))),
+        lambda value: frozenset(map(UUID, value.split(","))),
         "must be one or more UUIDs, separated by commas",
     )
     return QueryParameter(parse, description, {"type": "string", "pattern": f"^{_UUID_LIST}$"})
 
 
 def _matching(pattern: re.Pattern[str], convert: Callable[[str], T], message: str) -> Callable[[str], T]:
-    def parse(given: str) -> T:
-        if not pattern.fullmatch(given):
+    def parse(value: str) -> T:
+        if not pattern.fullmatch(value):
             raise ValueError(message)
-        return convert(given)
+        return convert(value)
 
     return parse

@@ -1,4 +1,4 @@
-"""A partial update of a resource: given fields replace the current values, others stay.
+"""A partial update of a resource: the fields in the request replace the current values, others are not changed.
 
 Fields that voxrec sets may be repeated unchanged, so that a client can GET a resource, change a field and send it back.
 """
@@ -15,12 +15,19 @@ from voxrec.errors import FieldError, InvalidInput
 S = TypeVar("S", bound=Struct)
 
 Validator = Callable[[S, Mapping[str, Any]], Iterable[FieldError]]
-"""Returns the errors of a complete instance, told which values (by attribute) the client gave."""
+"""Returns the errors of a complete instance, given also the client's values by attribute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialUpdate(Generic[S]):
-    """The new values by attribute, the read-only keys that the client repeated, and what is wrong with either."""
+    """An update that is not applied yet, because that needs the current version of the resource.
+
+    - ``values``: the new values by attribute;
+    - ``conversion_errors``: errors of unknown keys and of values with a wrong type;
+    - ``read_only``: the keys in the request that cannot be changed, with their values;
+    - ``value_errors``: errors that the value validators found;
+    - ``validators``: are called with the changed resource.
+    """
 
     values: Mapping[str, Any]
     conversion_errors: tuple[FieldError, ...]
@@ -33,14 +40,14 @@ class PartialUpdate(Generic[S]):
 
         Raises InvalidInput with every error of the update.
         """
-        shown = msgspec.json.decode(representation) if self.read_only else {}
+        current_values = msgspec.json.decode(representation) if self.read_only else {}
         changed = msgspec.structs.replace(current, **self.values)
         field_errors = [
             *self.conversion_errors,
             *(
                 FieldError(key, "is set by voxrec and cannot be changed")
                 for key, value in self.read_only.items()
-                if key not in shown or shown[key] != value
+                if key not in current_values or current_values[key] != value
             ),
             *self.value_errors,
         ]

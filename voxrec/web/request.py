@@ -49,7 +49,7 @@ class Request:
     - ``ids``: the UUIDs of the path, by the names that the route gives them;
     - ``headers``: by lower-case name;
     - ``raw_query``, ``raw_body``: as received; ``raw_body`` is empty if the body is a file;
-    - ``query``: the values that the route's ``query`` declares, by parameter name; parameters not given are absent;
+    - ``query``: the values that the route's ``query`` declares, by parameter name; absent parameters have no entry;
     - ``body``: the value that the route's ``body`` declares;
     - ``upload``: the body of a route that accepts files;
     - ``address``: the client's IP address, or "unix";
