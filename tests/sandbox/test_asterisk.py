@@ -7,7 +7,15 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.sandbox import asterisk
-from voxrec.sandbox.asterisk import SNIPPETS, SandboxAsterisk, free_port, snippets_directory, unneeded_modules
+from voxrec.sandbox.asterisk import (
+    SNIPPETS,
+    SandboxAsterisk,
+    application_extension,
+    baseline_extension,
+    free_port,
+    snippets_directory,
+    unneeded_modules,
+)
 from voxrec.sandbox.errors import SandboxError
 
 
@@ -39,6 +47,20 @@ class SharedConfigurationTests(SynchronousTestCase):
         instance._write_configuration()
         self.assertIn(instance.ari_password, (instance.directory / "etc" / "ari.conf").read_text())
         self.assertEqual(instance.directory.stat().st_mode & 0o077, 0)
+
+
+class DialplanTests(SynchronousTestCase):
+    def test_prefixes_of_extensions_are_no_wildcards(self) -> None:
+        instance = SandboxAsterisk(Path(self.mktemp()), None)
+        dialplan = instance._configuration()["extensions.conf"]
+        extensions = [
+            *(baseline_extension(5070, recording=each) for each in ("none", "mixed", "split")),
+            application_extension("demo", 5070),
+        ]
+        for extension in extensions:
+            prefix = extension.partition("-")[0]
+            self.assertIn(f"exten => _{prefix}-.,1,", dialplan)
+            self.assertNotRegex(prefix, "[nxzNXZ]")
 
 
 class UnneededModulesTests(SynchronousTestCase):

@@ -65,19 +65,22 @@ congestion = 480+620/250,0/250
 """
 
 # Dialplan that the benchmarks compare voxrec with, for a phone on the given loopback port: dial-5070 dials it,
-# mixed-5070 also records both sides to one file, split-5070 to two; app-NAME-5070 enters the Stasis application NAME.
+# both-5070 also records both sides to one file, split-5070 to two; app-NAME-5070 enters the Stasis application NAME.
+# The prefixes must not contain N, X or Z in either case: these are wildcards of a pattern.
 _COMPARISONS = """\
 [from-trunk](+)
 exten => _dial-.,1,Dial(PJSIP/trunk/sip:desk@127.0.0.1:${EXTEN:5})
  same => n,Hangup(${HANGUPCAUSE})
-exten => _mixed-.,1,MixMonitor(${ASTSPOOLDIR}/recording/mixed-${UNIQUEID}.wav)
- same => n,Goto(dial-${EXTEN:6},1)
+exten => _both-.,1,MixMonitor(${ASTSPOOLDIR}/recording/mixed-${UNIQUEID}.wav)
+ same => n,Goto(dial-${EXTEN:5},1)
 exten => _split-.,1,Set(side=${ASTSPOOLDIR}/recording/split-${UNIQUEID})
  same => n,MixMonitor(,r(${side}-caller.wav)t(${side}-callee.wav))
  same => n,Goto(dial-${EXTEN:6},1)
 exten => _app-.,1,Stasis(${CUT(EXTEN,-,2)},${CUT(EXTEN,-,3)})
  same => n,Hangup()
 """
+
+_BASELINE_PREFIXES = {"none": "dial", "mixed": "both", "split": "split"}
 
 
 class SandboxReactor(IReactorTCP, IReactorTime):
@@ -117,7 +120,7 @@ def baseline_extension(port: int, *, recording: Literal["none", "mixed", "split"
 
     ``recording``: none; "mixed" records both sides to one file with MixMonitor; "split" each side to its own file.
     """
-    return f"{'dial' if recording == 'none' else recording}-{port}"
+    return f"{_BASELINE_PREFIXES[recording]}-{port}"
 
 
 def application_extension(app: str, port: int) -> str:
