@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from voxrec.ari import events
 from voxrec.ari.transport import AriResponseError
+from voxrec.calls.ids import leg_number
 from voxrec.errors import AsteriskUnavailable
 
 Outcome = Literal["done", "late", "refused", "lost before", "lost after"]
@@ -85,8 +86,8 @@ class ModelAsterisk:
         self.tasks: list[Callable[[], None]] = []
         self.events: dict[str, deque[events.Event]] = {}
         self.connected = False
-        self.reported_gone: set[str] = set()  # channels whose end was reported
-        self.violations: list[str] = []  # commands about such channels
+        self.reported_gone: set[str] = set()  # callers and legs whose end was reported
+        self.violations: list[str] = []  # commands that are wrong, such as those about these channels
         self._channel_count = 0
 
     # Requests.
@@ -102,6 +103,8 @@ class ModelAsterisk:
     ) -> bytes:
         outcome = self.outcomes.popleft() if self.outcomes else "done"
         request = f"{method} {'/'.join(path)}"
+        gone = [channel for channel in _commanded(method, path, query) if channel in self.reported_gone]
+        self.violations += [f"{request} after the end of {channel} was reported" for channel in gone]
         if outcome == "lost before":
             raise AsteriskUnavailable(f"{request}: lost")
         if outcome == "refused" and method != "GET":
@@ -372,11 +375,16 @@ class ModelAsterisk:
 
     def next_event(self, index: int) -> events.Event | None:
         """Remove and return the oldest event about one object; None if there are no events."""
-        if not self.events:
-            return None
-        about = list(self.events)[index % len(self.events)]
+        return self._next_event(list(self.events)[index % len(self.events)]) if self.events else None
+
+    def next_event_of_transfer(self) -> events.Event | None:
+        """Remove and return the oldest event about a Local channel; None if there is none."""
+        about = next((about for about in self.events if about.startswith("local")), None)
+        return None if about is None else self._next_event(about)
+
+    def _next_event(self, about: str) -> events.Event:
         event = self.events[about].popleft()
-        if isinstance(event, events.ChannelDestroyed):
+        if isinstance(event, events.ChannelDestroyed) and _is_party(event.channel.id):
             self.reported_gone.add(event.channel.id)
         if not self.events[about]:
             del self.events[about]
@@ -388,3 +396,20 @@ class ModelAsterisk:
         yield from self.bridges
         yield from self.recordings
         yield from self.playbacks
+
+
+def _commanded(method: str, path: tuple[str, ...], query: Mapping[str, str]) -> list[str]:
+    """Return the ids of the channels that a command concerns; variables can be set and read at any time."""
+    match method, *path:
+        case ("GET", *_) | ("POST", "channels", _, "variable"):
+            return []
+        case "POST", "bridges", _, "addChannel":
+            return query["channel"].split(",")
+        case _, "channels", channel, *_:
+            return [channel]
+        case _:
+            return []
+
+
+def _is_party(channel: str) -> bool:
+    return channel.startswith("1700.") or leg_number(channel) > 0

@@ -288,13 +288,72 @@ class Calls(RuleBasedStateMachine):
         if action == "far end hangs up":
             self.model.hang_up(leg, 16)
 
+    @rule(
+        exten=st.sampled_from([*_PROFILES]),
+        uri=_TARGETS,
+        order=st.lists(_INDEX, max_size=8),
+        transfer_first=st.booleans(),
+        then=st.sampled_from(["", "", "transfer again", "websocket disconnects", "killed", "restarted"]),
+    )
+    def call_is_transferred(self, exten: str, uri: str, order: list[int], transfer_first: bool, then: str) -> None:
+        """The far end answers, and transfers the call after some of what follows has happened, in any order.
+
+        ``transfer_first``: the events about the transfer arrive before all others.
+        """
+        if len(self.model.callers()) >= 3:
+            return
+        before = set(map(id, self.model.legs()))
+        self.model.call(exten)
+        self.everything_pending_happens()
+        for leg in self.model.legs():
+            if id(leg) not in before:
+                self.model.pick_up(leg)
+                self._let_something_happen(order[:4])
+                self.model.transfer(leg, uri)
+        if transfer_first:
+            self._deliver_events_of_transfers()
+        self._let_something_happen(order[4:])
+        if then == "transfer again":
+            self.everything_pending_happens()
+            for leg in self.model.legs():
+                self.model.pick_up(leg)
+                self.model.transfer(leg, uri)
+            if transfer_first:
+                self._deliver_events_of_transfers()
+        elif then == "websocket disconnects" and self.model.connected:
+            self.websocket_disconnects()
+        elif then == "killed":
+            self.process_is_killed()
+        elif then == "restarted":
+            self.process_is_restarted()
+
     @precondition(lambda self: self.model.legs())
-    @rule(index=_INDEX, uri=_TARGETS)
-    def far_end_answers_and_transfers(self, index: int, uri: str) -> None:
-        """The events about the answer and about the transfer can arrive in any order."""
-        leg = self._leg(index)
-        self.model.pick_up(leg)
-        self.model.transfer(leg, uri)
+    @rule(
+        index=_INDEX,
+        uri=_TARGETS,
+        how=st.sampled_from(["killed", "restarted"]),
+        responses=st.integers(0, 12),
+    )
+    def far_end_transfers_during_a_takeover(self, index: int, uri: str, how: str, responses: int) -> None:
+        self.model.outcomes.extend(["done"] * responses + ["late"])
+        if how == "killed":
+            self.process_is_killed()
+        else:
+            self.process_is_restarted()
+        if self.model.legs():
+            self.model.transfer(self._leg(index), uri)
+            self._deliver_events_of_transfers()
+
+    def _deliver_events_of_transfers(self) -> None:
+        while (event := self.model.next_event_of_transfer()) is not None:
+            self.process.session.event_received(event)
+
+    def _let_something_happen(self, order: list[int]) -> None:
+        for index in order:
+            if index % 2 and self.model.tasks:
+                self.task_runs(index=index)
+            elif self.model.events:
+                self.event_arrives(index=index)
 
     @precondition(lambda self: self.model.callers())
     @rule(index=_INDEX, far=st.booleans(), digits=st.sampled_from(["*1", "1", "2", "*", "12", "hold"]))
@@ -496,7 +555,7 @@ class RandomTests(SynchronousTestCase):
         run_state_machine_as_test(
             Calls,
             settings=settings(
-                max_examples=60,
+                max_examples=100,
                 stateful_step_count=50,
                 deadline=None,
                 derandomize=True,

@@ -131,9 +131,9 @@ class CallCore:
 
     def start_recording(self, inputs: CallInputs) -> None:
         """Start the recording that was prepared, if any."""
+        self.steps.attempt(self.recording.when_started(), succeeded=lambda _: inputs.recording_started())
         self.watch_recording(inputs)
         self.recording.begin()
-        self.steps.attempt(self.recording.when_started(), succeeded=lambda _: inputs.recording_started())
 
     def watch_recording(self, inputs: CallInputs) -> None:
         """Observe the end of the recording."""
@@ -175,11 +175,3 @@ class CallCore:
                 inputs.channel_not_found(channel)
 
         self.steps.attempt(self.legs.hang_up(channel, cause), succeeded=hung_up)
-
-    def finish(self) -> None:
-        """End the call: nothing of it is left but its bridge."""
-        self.data.status = CallState.OVER
-        self.deadline.cancel()
-        self.steps.attempt(self.legs.destroy_bridge())
-        self.recording.release()
-        self.over()

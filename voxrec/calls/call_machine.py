@@ -292,6 +292,14 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     def leg_entered_late(inputs: CallInputs, call: CallCore) -> None:
         call.hang_up(inputs, call.legs.current)
 
+    @pep614(clearing.upon(CallInputs.cleared).to(over))
+    def finish(inputs: CallInputs, call: CallCore) -> None:
+        call.data.status = CallState.OVER
+        call.deadline.cancel()
+        call.steps.attempt(call.legs.destroy_bridge())
+        call.recording.release()
+        call.over()
+
     @pep614(clearing.upon(CallInputs.timed_out).to(over))
     def clear_by_force(inputs: CallInputs, call: CallCore) -> None:
         call.log.warn(
@@ -299,11 +307,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
             call=call.data.id,
             timeout=CLEARING_TIMEOUT,
         )
-        call.finish()
-
-    @pep614(clearing.upon(CallInputs.cleared).to(over))
-    def finish(inputs: CallInputs, call: CallCore) -> None:
-        call.finish()
+        finish(inputs, call)
 
     def detach(inputs: CallInputs, call: CallCore) -> None:
         call.deadline.cancel()

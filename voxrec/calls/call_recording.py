@@ -207,7 +207,7 @@ class CallRecording:
             self._beeper.end()
         if self.recorder is not None:
             self.recorder.close()
-            self.recorder.release()
+            self.recorder.log.release()
 
     def close(self, *, cause: int, by: str) -> None:
         """End the Recording with the call. Asterisk closes the files when the caller's channel is gone."""
@@ -217,9 +217,9 @@ class CallRecording:
             self.recorder.close(cause=cause, by=by)
 
     def release(self) -> None:
-        """Pass the closed Recording to the finish job."""
+        """Pass the closed Recording to the finish job, which takes the files as they are."""
         if self.recorder is not None:
-            self.recorder.release()
+            self.recorder.log.release()
 
     def detach(self) -> None:
         """Leave the recording to another process."""

@@ -254,13 +254,13 @@ class LiveCall:
         """Handle RecordingStarted of one side."""
         recorder = self._call_recording.recorder
         if recorder is not None:
-            recorder.file_opened(side)
+            recorder.sides[side].opened()
 
     def recording_ended(self, side: Side) -> None:
         """Handle RecordingFinished or RecordingFailed of one side."""
         recorder = self._call_recording.recorder
         if recorder is not None:
-            recorder.file_closed(side)
+            recorder.sides[side].closed()
 
     def playback_finished(self, role: str, *, complete: bool) -> None:
         """Handle PlaybackFinished of the announcement or of a beep."""

@@ -52,7 +52,8 @@ class Recorder:
         """Fires when both files are closed, or those that were opened."""
         self._not_started = set(Side)
         self._open = set(Side)
-        self._sides: dict[Side, SideInputs] = {}
+        self.sides: dict[Side, SideInputs] = {}
+        """The machine of each side, which gets the events about its file."""
         self._snoops: dict[str, SideRecording] = {}
         for side in Side:
             core = self._snoops[snoop_role(side)] = SideRecording(
@@ -66,10 +67,10 @@ class Recorder:
                 self._side_started,
                 self._side_over,
             )
-            self._sides[side] = side_machine(core)
+            self.sides[side] = side_machine(core)
         self._limit = Deadline(clock)
         self._pause = PauseControl(
-            asterisk, channel, self._log, self.log, tuple(self._sides.values()), lambda: self.stop(PAUSE_UNDETERMINED)
+            asterisk, channel, self._log, self.log, tuple(self.sides.values()), lambda: self.stop(PAUSE_UNDETERMINED)
         )
 
     @property
@@ -102,7 +103,7 @@ class Recorder:
     def begin(self) -> None:
         """Ask Asterisk to record both sides."""
         self.log.begin()
-        for side in self._sides.values():
+        for side in self.sides.values():
             side.begin()
 
     def refuse(self, reason: str) -> None:
@@ -114,7 +115,7 @@ class Recorder:
         state = RecordingState.RECORDING if pause is None else RecordingState.PAUSED
         self._log.recording = msgspec.structs.replace(self._log.recording, state=state)
         self.log.note("taken-over", by="voxrec")
-        for side, inputs in self._sides.items():
+        for side, inputs in self.sides.items():
             if side not in running:
                 inputs.closed()
             elif pause is None:
@@ -144,7 +145,7 @@ class Recorder:
     def stop(self, reason: str) -> None:
         """End the recording; the call continues."""
         self.log.note("recording.stopped", by="voxrec", detail=reason)
-        for side in self._sides.values():
+        for side in self.sides.values():
             side.stop()
 
     def discard(self, reason: str) -> None:
@@ -158,14 +159,6 @@ class Recorder:
         """Handle the StasisStart of a snoop channel of the call."""
         if role in self._snoops:
             self._snoops[role].ready.entered()
-
-    def file_opened(self, side: Side) -> None:
-        """Handle RecordingStarted."""
-        self._sides[side].opened()
-
-    def file_closed(self, side: Side) -> None:
-        """Handle RecordingFinished or RecordingFailed."""
-        self._sides[side].closed()
 
     def _note_failure(self, side: Side, detail: str) -> None:
         self.log.note("recording.failed", by=side, detail=detail)
@@ -187,17 +180,13 @@ class Recorder:
         self.log.close(cause, by)
         self._limit.cancel()
         self._pause.inputs.end()
-        for side in self._sides.values():
+        for side in self.sides.values():
             side.call_ended()
-
-    def release(self) -> None:
-        """Pass the closed Recording to the finish job: the files are closed, or will be finished as they are."""
-        self.log.release()
 
     def detach(self) -> None:
         """Leave the recording to another process: change nothing in Asterisk any more."""
         self.log.detach()
         self._limit.cancel()
         self._pause.inputs.end()
-        for side in self._sides.values():
+        for side in self.sides.values():
             side.call_ended()

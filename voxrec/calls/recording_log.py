@@ -168,7 +168,7 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
     @pep614(closed.upon(RecordingLogInputs.release).to(released))
     def release(inputs: RecordingLogInputs, log: RecordingLog) -> None:
         log.recording = msgspec.structs.replace(log.recording, updated_at=log.now())
-        log.append()
+        log.sink.append(log.recording)
 
     @pep614(live.upon(RecordingLogInputs.detach).to(released))
     def detach(inputs: RecordingLogInputs, log: RecordingLog) -> None:
