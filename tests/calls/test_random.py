@@ -335,7 +335,9 @@ class Calls(RuleBasedStateMachine):
         responses=st.integers(0, 12),
     )
     def far_end_transfers_during_a_takeover(self, index: int, uri: str, how: str, responses: int) -> None:
-        self.model.outcomes.extend(["done"] * responses + ["late"])
+        for _ in range(responses):
+            self.model.outcomes.append("done")
+        self.model.outcomes.append("late")
         if how == "killed":
             self.process_is_killed()
         else:
