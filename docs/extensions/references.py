@@ -8,7 +8,8 @@ An inline code span is checked if it has one of these forms:
 - a metric: ``voxrec_jobs_dead``;
 - a command: ``make docs``, ``voxrec jobs list``.
 
-Other code spans, fenced code blocks and external links are not checked. Relative links must lead to a file.
+Modules of ``tests`` and ``bench``, and classes in them, are checked wherever they occur. Other code spans, fenced code
+blocks and external links are not checked. Relative links must lead to a file.
 """
 
 import re
@@ -36,6 +37,7 @@ _PATH: Final = re.compile(
 )
 _MODULE: Final = re.compile(r"voxrec(?:\.[a-z_]+)+")
 _FILE_SUFFIXES: Final = ("conf", "html", "yaml")  # `asterisk.conf` is a file, not a setting
+_TEST_OR_BENCHMARK: Final = re.compile(r"(?<![\w./])(?:tests|bench)(?:\.\w+)+")
 _METRIC: Final = re.compile(r"(voxrec_[a-z_]+?)(?:\{.*\})?")
 
 
@@ -94,6 +96,9 @@ class ReferenceChecker:
                 reason = self.fault(span)
                 if reason:
                     yield BrokenReference(name, number, span, reason)
+            for dotted in _TEST_OR_BENCHMARK.findall(line):
+                if not self._is_module_or_name(dotted):
+                    yield BrokenReference(name, number, dotted, "no such module, and no such name in one")
             for link in _LINK.finditer(_SPAN.sub("", line)):
                 target = unquote(link[1].partition("#")[0])
                 if target and not re.match(r"[a-z]+:", target) and not (file.parent / target).exists():

@@ -58,6 +58,15 @@ class ReferenceTests(SynchronousTestCase):
         (broken,) = ReferenceChecker(root).broken()
         self.assertEqual(str(broken), "docs/page.md:2: gone.md#here: no such file")
 
+    def test_a_broken_test_module_is_found_in_a_command(self) -> None:
+        root = Path(self.mktemp())
+        (root / "tests").mkdir(parents=True)
+        (root / "voxrec").mkdir()
+        (root / "tests" / "test_a.py").write_text("class ATests: ...\n")
+        (root / "README.md").write_text("    trial tests.test_a tests.test_a.ATests tests.test_b tests.test_a.BTests\n")
+        broken = [found.reference for found in ReferenceChecker(root).broken()]
+        self.assertEqual(broken, ["tests.test_b", "tests.test_a.BTests"])
+
     def test_fenced_blocks_are_skipped(self) -> None:
         text = "one\n```sh\ntwo\n```\n:::{note}\nthree\n:::\n"
         self.assertEqual(list(prose(text)), [(1, "one"), (5, ":::{note}"), (6, "three"), (7, ":::")])
