@@ -31,6 +31,7 @@ LEVELS: Final = (
         "sipuri",
         "mailaddress",
         "loopback",
+        "files",
         "deferreds",
         "sanitize",
         "systemd",

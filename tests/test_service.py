@@ -103,6 +103,18 @@ class VoxrecTests(SynchronousTestCase):
         self.daemon(lambda *_: Service()).privilegedStartService()
         self.assertTrue((self.data_directory / "archive").is_dir())
 
+    def test_the_modes_of_directories_do_not_depend_on_the_umask(self) -> None:
+        self.addCleanup(os.umask, os.umask(0o022))
+        for umask in (0o000, 0o027, 0o077):
+            os.umask(umask)
+            directory = Path(self.mktemp(), "lib", "voxrec")
+            Voxrec(self.reactor, Config(data_directory=str(directory))).privilegedStartService()
+            modes = {
+                path.name: f"{path.stat().st_mode & 0o7777:o}"
+                for path in (directory.parent, directory, directory / "archive")
+            }
+            self.assertEqual(modes, {"lib": "755", "voxrec": "755", "archive": "750"})
+
     def test_a_configured_archive_is_not_created(self) -> None:
         archive = self.data_directory / "mount"
         self.daemon(lambda *_: Service(), directory=str(archive)).privilegedStartService()

@@ -15,6 +15,7 @@ from voxrec.composition.gateway import build_gateway
 from voxrec.config import Config
 from voxrec.deferreds import retry
 from voxrec.errors import VoxrecError
+from voxrec.files import make_directory
 from voxrec.interpreter_tuning import freeze_startup_objects, set_thread_switch_interval
 from voxrec.postgres.embedded import EmbeddedPostgres
 from voxrec.service_tree import RETRY_BACKOFF, SequentialMultiService
@@ -101,9 +102,10 @@ class Voxrec(SequentialMultiService):
         A configured archive directory is not created: if it is missing, its file system is probably not mounted.
         """
         super().privilegedStartService()
-        Path(self._config.data_directory).mkdir(parents=True, exist_ok=True)
+        # Asterisk, which is another account, reads the announcements below the data directory
+        make_directory(Path(self._config.data_directory), 0o755)
         if not self._config.archive.directory:
-            self._config.archive_directory.mkdir(exist_ok=True)
+            make_directory(self._config.archive_directory, 0o750)
 
     def startService(self) -> Deferred[None]:
         """Start everything.

@@ -1,5 +1,6 @@
 """Tests of voxrec.archive.quarantine."""
 
+import os
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,36 @@ class QuarantineTests(SynchronousTestCase):
     def test_missing_file(self) -> None:
         self.assertRaises(FileNotFoundError, quarantine_file, self.root, "a.wav")
         self.assertEqual(count_quarantined_files(self.root), 0)
+
+    def test_new_directories_have_one_mode_whatever_the_umask(self) -> None:
+        for number, umask in enumerate((0o000, 0o027, 0o077)):
+            path = f"202{number}/05/04/a.wav"
+            self.write(path)
+            previous = os.umask(umask)
+            try:
+                quarantine_file(self.root, path)
+            finally:
+                os.umask(previous)
+            created = self.root / "orphans" / path
+            for directory in (*created.parents[:3], self.root / "orphans"):
+                self.assertEqual(f"{directory.stat().st_mode & 0o7777:o}", "750", directory)
+
+    def test_linked_quarantine_is_not_followed(self) -> None:
+        elsewhere = self.root / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "b.wav").write_bytes(b"other")
+        (self.root / "orphans").symlink_to(elsewhere)
+        file = self.write("a.wav")
+        self.assertRaises(OSError, quarantine_file, self.root, "a.wav")
+        self.assertTrue(file.exists())
+        self.assertEqual(count_quarantined_files(self.root), 0)
+
+    def test_link_is_moved_itself(self) -> None:
+        target = self.write("target")
+        (self.root / "a.wav").symlink_to(target)
+        quarantine_file(self.root, "a.wav")
+        self.assertTrue((self.root / "orphans/a.wav").is_symlink())
+        self.assertTrue(target.exists())
 
     def test_unchanged_since(self) -> None:
         file, now = self.write("a.wav"), datetime.now(UTC)

@@ -44,7 +44,7 @@ class CutTests(AudioTestCase):
         remaining = []
         for side, path in paths.items():
             output = self.directory / f"cut-{side}.wav"
-            remove_cuts(path, output, cuts)
+            remove_cuts(path, output, cuts, RATE)
             remaining.append(self.read(output)[:, 0])
         return cuts, remaining[0], remaining[1]
 

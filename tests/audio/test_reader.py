@@ -22,12 +22,12 @@ class ReaderTests(AudioTestCase):
     def test_permission_error_is_not_an_audio_error(self) -> None:
         """Otherwise an unreadable file would be taken for one without audio."""
         path = self.write("a.wav", tone(440, 0.1))
-        self.patch(Path, "open", self._refuse)
+        self.patch(os, "open", self._refuse)
         with self.assertRaises(PermissionError), open_audio(path):
             pass
 
     def test_error_of_the_operating_system_is_an_oserror(self) -> None:
-        with self.assertRaises(OSError) as caught, open_audio(self.directory):
+        with self.assertRaises(OSError) as caught, open_audio(self.directory / ("x" * 300)):
             pass
         self.assertNotIsInstance(caught.exception, AudioError)
 
@@ -38,5 +38,5 @@ class ReaderTests(AudioTestCase):
             self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before + 1)
         self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before)
 
-    def _refuse(self, *_: object, buffering: int = -1) -> None:
+    def _refuse(self, *_: object) -> None:
         raise PermissionError(13, os.strerror(13))

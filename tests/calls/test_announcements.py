@@ -1,6 +1,7 @@
 """Tests of voxrec.calls.announcements."""
 
 import io
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.audio.fixtures import tone
 from tests.calls.fake_asterisk import NOW, make_profile
-from voxrec.calls.announcements import Announcements
+from voxrec.calls.announcements import Announcements, _Sound, _write_files, install_default
 from voxrec.errors import NotFound, StoreUnavailable
 from voxrec.model import Prompt, RecordPrompt
 
@@ -102,6 +103,39 @@ class AnnouncementTests(SynchronousTestCase):
         self.assertEqual(
             self.announcements.media_for(make_profile(record_prompt=RecordPrompt.DEFAULT)), "sound:default"
         )
+
+    def test_other_accounts_can_read_the_announcements_whatever_the_umask(self) -> None:
+        self.addCleanup(os.umask, os.umask(0o022))
+        for umask in (0o000, 0o027, 0o077):
+            os.umask(umask)
+            directory = self.directory / f"{umask:o}" / "sounds"
+            install_default(directory)
+            _write_files(directory, _Sound(str(uuid4()), "0" * 16), self.flac())
+            self.assert_readable(directory)
+
+    def test_permissions_that_an_earlier_umask_prevented_are_added(self) -> None:
+        directory = self.directory / "sounds"
+        install_default(directory)
+        _write_files(directory, _Sound(str(uuid4()), "0" * 16), self.flac())
+        directory.chmod(0o750)
+        for path in directory.iterdir():
+            path.chmod(0o640)
+        install_default(directory)
+        self.assert_readable(directory)
+
+    def assert_readable(self, directory: Path) -> None:
+        for path, mode in (
+            (directory.parent, "755"),
+            (directory, "755"),
+            *((one, "644") for one in directory.iterdir()),
+        ):
+            self.assertEqual(f"{path.stat().st_mode & 0o7777:o}", mode, path)
+
+    def flac(self) -> bytes:
+        prompt_id = uuid4()
+        prompts = InMemoryPrompts()
+        prompts.put(prompt_id, 440)
+        return prompts.audios[prompt_id].content
 
     def test_prompt_is_installed_at_both_sampling_rates(self) -> None:
         self.assertIsNone(self.media)

@@ -63,6 +63,12 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(unfinished.finish_all()))
         return [recording.id for recording in self.sink.recordings]
 
+    def test_link_to_itself_does_not_prevent_the_others(self) -> None:
+        made = self.make_recording(RecordingState.RECORDING)
+        link = self.directory / f"{leg_name(uuid4(), Side.CALLER)}.wav"
+        link.symlink_to(link)
+        self.assertEqual(self.finished(), [made])
+
     def test_recording_ended_when_its_file_was_last_written(self) -> None:
         for state in (RecordingState.RECORDING, RecordingState.PAUSED):
             self.make_recording(state)

@@ -1,5 +1,6 @@
 """Tests of voxrec.recordings.erase."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,19 @@ class EraserTests(DatabaseTestCase):
         self.assertEqual([path for path in self.root.rglob("*") if path.is_file()], [])
         self.assertFalse(any(leg.exists() for leg in legs))
         await self.eraser(job)  # idempotent
+
+    async def test_links_are_deleted_and_not_what_they_refer_to(self) -> None:
+        deleted = await self.create_archived()
+        other = self.spool / "other"
+        other.write_bytes(b"other")
+        link, fifo = (self.spool / f"{leg_name(deleted.id, side)}.wav" for side in Side)
+        link.symlink_to(other)
+        os.mkfifo(fifo)
+        directory = self.spool / f"{leg_name(deleted.id, Side.CALLER)}.wav16"
+        directory.mkdir()
+        await self.recordings.delete(deleted.id)
+        await self.eraser(await self.claim_job())
+        self.assertEqual({path.name for path in self.spool.iterdir()}, {"other", directory.name})
 
     async def test_refused_deletion_enqueues_no_job(self) -> None:
         deleted = await self.create_archived()

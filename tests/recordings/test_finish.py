@@ -4,6 +4,7 @@ import os
 import tempfile
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -304,14 +305,14 @@ class TemporaryErrorTests(FinishTestCase):
 
     def test_permission_error(self) -> None:
         self.fixture.write_legs(tone(440, 3), tone(880, 3))
-        path_open = Path.open
+        os_open = os.open
 
-        def fail_for_caller(path: Path, mode: str = "r", buffering: int = -1) -> object:
+        def fail_for_caller(path: Any, *args: Any, **kwargs: Any) -> int:
             if path == self.fixture.leg(Side.CALLER):
                 raise PermissionError(13, os.strerror(13))
-            return path_open(path, mode, buffering)
+            return os_open(path, *args, **kwargs)
 
-        self.patch(Path, "open", fail_for_caller)
+        self.patch(os, "open", fail_for_caller)
         self.run_failing_job(PermissionError)
         self.assert_unchanged()
 

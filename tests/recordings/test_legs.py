@@ -1,16 +1,19 @@
 """Tests of voxrec.recordings.legs. The whole job is tested in tests.recordings.test_finish."""
 
+import os
 from pathlib import Path
+from unittest import SkipTest
 from uuid import UUID
 
 import numpy as np
 
-from tests.audio.fixtures import RATE, AudioTestCase, silence, tone
+from tests.audio.fixtures import RATE, AudioTestCase, Samples, silence, tone
 from voxrec.errors import Unavailable
 from voxrec.model import Side, TimelineEntry, leg_name
 from voxrec.recordings.legs import (
     Leg,
     align_legs,
+    delete_leg,
     examine_leg,
     find_leg,
     leg_paths,
@@ -20,6 +23,11 @@ from voxrec.recordings.legs import (
 from voxrec.recordings.work_files import WorkFiles
 
 ID = UUID(int=1)
+
+
+def speech(seconds: float, rate: int = RATE) -> Samples:
+    """Return samples without a zero."""
+    return np.where((samples := tone(440, seconds, rate=rate)) == 0, 1, samples).astype(np.int16)
 
 
 class LegTestCase(AudioTestCase):
@@ -50,6 +58,12 @@ class FindTests(LegTestCase):
         self.write_leg(bytes(45))
         self.assertIsNone(find_leg(self.directory, ID, Side.CALLER))
 
+    def test_regular_file_is_preferred(self) -> None:
+        narrow, wide = leg_paths(self.directory, ID, Side.CALLER)
+        narrow.write_bytes(bytes(46))
+        wide.symlink_to(narrow)
+        self.assertEqual(find_leg(self.directory, ID, Side.CALLER), narrow)
+
     def test_missing_spool(self) -> None:
         require_spool(self.directory)
         self.assertRaises(Unavailable, require_spool, self.directory / "missing")
@@ -78,6 +92,42 @@ class ExamineTests(LegTestCase):
         self.assertEqual(examine_leg(None, self.work_files), Leg())
         self.assertIsNone(examine_leg(self.write_leg(self.wav(0)), self.work_files).audio)
         self.assertEqual(examine_leg(self.write_leg(b"not audio" * 9), self.work_files), Leg(unreadable=True))
+
+    def test_what_is_not_a_regular_file_is_unreadable_and_kept(self) -> None:
+        """Another account can write to the spool: a link in it must not bring another file into a Recording."""
+        other = self.directory / "other.wav"
+        other.write_bytes(self.wav(1))
+        incomplete = self.directory / "incomplete.wav"
+        incomplete.write_bytes(other.read_bytes()[:40] + bytes(4) + other.read_bytes()[44:])
+        path = self.directory / f"{leg_name(ID, Side.CALLER)}.wav"
+        for make in (
+            lambda: path.symlink_to(other),
+            lambda: path.symlink_to(incomplete),
+            lambda: path.symlink_to(self.directory / "missing"),
+            lambda: path.symlink_to(path),
+            lambda: os.mkfifo(path),
+            lambda: path.mkdir(),
+        ):
+            make()
+            self.assertEqual(find_leg(self.directory, ID, Side.CALLER), path)
+            self.assertEqual(examine_leg(path, self.work_files), Leg(unreadable=True))
+            self.assertTrue(may_contain_audio(path))
+            delete_leg(path)
+            if path.is_dir():
+                self.flushLoggedErrors()
+                path.rmdir()
+            self.assertFalse(os.path.lexists(path))
+        self.assertTrue(other.exists())
+        self.assertTrue(incomplete.exists())
+
+    def test_hard_link_of_another_account_is_unreadable(self) -> None:
+        path = self.write_leg(self.wav(1))
+        os.link(path, self.directory / "backup")
+        self.assertEqual(examine_leg(path, self.work_files).audio, path)
+        if os.getuid() != 0:
+            raise SkipTest("only root can give a file to another account")
+        os.chown(path, 12345, -1)
+        self.assertEqual(examine_leg(path, self.work_files), Leg(unreadable=True))
 
     def test_may_contain_audio(self) -> None:
         header = self.wav(0)
@@ -113,6 +163,21 @@ class AlignTests(LegTestCase):
         self.assertEqual((aligned.rate, aligned.duration), (16000, 2.0))
         self.assertEqual(len(self.read(aligned.files[Side.CALLER])), 32000)
         self.assertEqual(aligned.files[Side.CALLEE], callee)
+
+    def test_skipped_pauses_are_cut_from_legs_of_two_rates(self) -> None:
+        """After resampling, the silence of a pause is not exactly zero, so the cuts are found before."""
+        low, high = speech(2), speech(2, 16000)
+        caller = self.write("caller.wav", np.concatenate((low, silence(3), low)))
+        # the border of the pause is between two samples of the other leg
+        callee = self.write("callee.wav", np.concatenate((high, silence(6), high[:1], high)), 16000)
+        legs = {side: examine_leg(path, self.work_files) for side, path in zip(Side, (caller, callee), strict=True)}
+        timeline = (TimelineEntry(at=2.0, event="paused", detail="skip"), TimelineEntry(at=5.0, event="resumed"))
+        aligned = align_legs(legs, timeline, self.work_files)
+        self.assertEqual((aligned.rate, aligned.cut_seconds), (16000, 3.0))
+        self.assertAlmostEqual(aligned.duration, 4.0, places=3)
+        remaining = {side: self.read(path)[:, 0] for side, path in aligned.files.items()}
+        np.testing.assert_array_equal(remaining[Side.CALLEE], np.concatenate((high, high[:1], high)))
+        self.assertEqual(len(remaining[Side.CALLER]), 4 * 16000)
 
     def test_skipped_pauses_are_cut(self) -> None:
         speech = np.where((samples := tone(440, 2)) == 0, 1, samples).astype(np.int16)

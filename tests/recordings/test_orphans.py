@@ -1,5 +1,6 @@
 """Tests of voxrec.recordings.orphans."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -62,6 +63,18 @@ class OrphanTests(DatabaseTestCase):
         self.assertEqual(self.files(self.root), sorted([*referenced, f"orphans/{orphan}"]))
         self.assertEqual((self.root / "orphans" / orphan).read_bytes(), content)
         self.assertEqual(self.sweeper.count, 1)
+
+    async def test_what_is_not_a_regular_file_is_quarantined_itself(self) -> None:
+        await self.create_recording()
+        link, fifo = (self.leg(uuid4(), side) for side in Side)
+        for path in (link, fifo):
+            path.unlink()
+        link.symlink_to("/etc/passwd")
+        os.mkfifo(fifo)
+        await self.sweeper.sweep()
+        self.assertEqual({path.name for path in self.spool.iterdir()}, {"orphans"})
+        self.assertEqual({path.name for path in (self.spool / "orphans").iterdir()}, {link.name, fifo.name})
+        self.assertTrue((self.spool / "orphans" / link.name).is_symlink())
 
     async def test_incomplete_copy_is_quarantined(self) -> None:
         referenced = await self.create_recording()

@@ -6,6 +6,7 @@ from typing import Final
 from voxrec.archive.interface import Archive
 from voxrec.audio.formats import FORMATS
 from voxrec.errors import NotFound
+from voxrec.files import open_regular
 from voxrec.model import Recording, RecordingState
 from voxrec.threads import DeferToThread
 from voxrec.web.body import OCTET_STREAM
@@ -54,7 +55,7 @@ def open_audio(archive: Archive, recording: Recording, path: str) -> int:
     never sent as if it were complete.
     """
     try:
-        descriptor = os.open(archive.locate(path), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_regular(archive.locate(path))
     except (NotFound, OSError) as error:
         raise AudioDamaged(f"The archived audio of recording {recording.id} cannot be opened.") from error
     size = os.fstat(descriptor).st_size

@@ -4,8 +4,9 @@ While a recording is paused both legs are muted, so they keep their lengths and 
 pause are only in the samples: recording starts some milliseconds after it was requested, and muting has a delay, too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from math import gcd
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -32,7 +33,7 @@ class Span(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A range of frames: ``start`` is included, ``end`` is not."""
+    """A range of frames at `cut_rate`: ``start`` is included, ``end`` is not."""
 
     start: int
     end: int
@@ -51,24 +52,51 @@ def skipped_spans(timeline: Sequence[TimelineEntry]) -> list[Span]:
     return spans if start is None else [*spans, Span(start, None)]
 
 
+def cut_pauses(
+    legs: Mapping[Side, Path], spans: Sequence[Span], new_file: Callable[[str], Path]
+) -> tuple[dict[Side, Path], float]:
+    """Return the legs without these pauses, and the seconds that were removed.
+
+    The legs must be as they were recorded: after resampling, the silence of a pause is not exactly zero. They may have
+    different sample rates. A leg from which something is removed is written to the path that ``new_file`` returns for
+    its name. Raises the same exceptions as `probe`, and OSError.
+    """
+    cuts = find_cuts(legs, spans) if spans else []
+    if not cuts:
+        return dict(legs), 0.0
+    rate = cut_rate(legs.values())
+    outputs = {side: new_file(f"cut-{side}.wav") for side in legs}
+    for side, output in outputs.items():
+        remove_cuts(legs[side], output, cuts, rate)
+    return outputs, sum(map(_length, cuts)) / rate
+
+
+def cut_rate(legs: Iterable[Path]) -> int:
+    """Return the highest rate (Hz) whose frames begin together with frames of every leg. Raises as `probe`."""
+    return gcd(*(probe(leg).rate for leg in legs))
+
+
 def find_cuts(legs: Mapping[Side, Path], spans: Iterable[Span]) -> list[Cut]:
     """Return the silence of these pauses in the legs, as ascending ranges that do not overlap.
 
-    The legs must have one sample rate. Each cut is the longest run of zeros that both legs share near its span; a leg
-    counts as silent after its end. A cut has the exact borders of the silence, except that silence which continues for
-    more than TIMELINE_TOLERANCE beyond a span, because nobody spoke, is only cut up to the span's border. A sample that
-    is not zero is never cut. Raises the same exceptions as `probe`.
+    The ranges are in frames at the `cut_rate` of the legs: their sample rate, if they have only one. Each cut is the
+    longest run of zeros that both legs share near its span; a leg counts as silent after its end. A cut has the exact
+    borders of the silence, except that silence which continues for more than TIMELINE_TOLERANCE beyond a span, because
+    nobody spoke, is only cut up to the span's border. A sample that is not zero is never cut.
+
+    Raises the same exceptions as `probe`.
     """
-    infos = [probe(leg) for leg in legs.values()]
-    if not infos:
+    if not legs:
         return []
-    rate, length = infos[0].rate, max(info.frames for info in infos)
+    rate = cut_rate(legs.values())
+    infos = [probe(leg) for leg in legs.values()]
+    length = max(-(-info.frames * rate // info.rate) for info in infos)  # rounded up
     cuts: list[Cut] = []
     for span in spans:
         limits = _to_frames(span, 0.0, rate, length)
         window = _to_frames(span, TIMELINE_TOLERANCE, rate, length)
         start = max(window.start, cuts[-1].end if cuts else 0)
-        silence = _longest_silence(legs.values(), Cut(start, window.end))
+        silence = _longest_silence(legs.values(), Cut(start, window.end), rate)
         if silence.start == window.start:
             silence = Cut(max(silence.start, limits.start), silence.end)
         if silence.end == window.end:
@@ -78,10 +106,14 @@ def find_cuts(legs: Mapping[Side, Path], spans: Iterable[Span]) -> list[Cut]:
     return cuts
 
 
-def remove_cuts(leg: Path, output: Path, cuts: Sequence[Cut]) -> None:
-    """Write ``leg`` without the frames of ``cuts`` to ``output``, a WAV file. Raises as `probe`, and OSError."""
+def remove_cuts(leg: Path, output: Path, cuts: Sequence[Cut], rate: int) -> None:
+    """Write ``leg`` without ``cuts``, which are at ``rate``, to ``output``, a WAV file.
+
+    Raises the same exceptions as `probe`, and OSError.
+    """
     with open_audio(leg) as reader:
-        remaining = _outside_cuts(read_blocks(reader, leg), cuts)
+        factor = reader.samplerate // rate
+        remaining = _outside_cuts(read_blocks(reader, leg), [Cut(start * factor, end * factor) for start, end in cuts])
         write_audio(remaining, output, reader.samplerate, reader.channels, WAV)
 
 
@@ -94,11 +126,11 @@ def _to_frames(span: Span, tolerance: float, rate: int, length: int) -> Cut:
     return Cut(min(max(round((span.start - tolerance) * rate), 0), length), min(max(end, 0), length))
 
 
-def _longest_silence(legs: Iterable[Path], window: Cut) -> Cut:
+def _longest_silence(legs: Iterable[Path], window: Cut, rate: int) -> Cut:
     """Return the longest range in ``window`` in which every leg is zero; the first of several."""
     longest = Cut(window.start, window.start)
     silence_start = position = window.start
-    for audible in _audible_blocks(legs, window):
+    for audible in _audible_blocks(legs, window, rate):
         audible_frames = np.flatnonzero(audible) + position
         position += len(audible)
         if len(audible_frames) == 0:
@@ -115,26 +147,33 @@ def _length(cut: Cut) -> int:
     return cut.end - cut.start
 
 
-def _audible_blocks(legs: Iterable[Path], window: Cut) -> Iterator[NDArray[np.bool_]]:
-    """Yield, block by block, whether any leg is not zero at each frame of ``window``."""
+def _audible_blocks(legs: Iterable[Path], window: Cut, rate: int) -> Iterator[NDArray[np.bool_]]:
+    """Yield, block by block, whether any leg is not zero at each frame, at ``rate``, of ``window``."""
     legs = tuple(legs)
     for start in range(window.start, window.end, BLOCK_FRAMES):
         count = min(BLOCK_FRAMES, window.end - start)
         audible = np.zeros(count, dtype=np.bool_)
         for leg in legs:
-            samples = _read(leg, start, count)
-            audible[: len(samples)] |= samples != 0
+            audible_in_leg = _audible_frames(leg, start, count, rate)
+            audible[: len(audible_in_leg)] |= audible_in_leg
         yield audible
 
 
-def _read(leg: Path, start: int, count: int) -> NDArray[np.int16]:
+def _audible_frames(leg: Path, start: int, count: int, rate: int) -> NDArray[np.bool_]:
+    """Return whether any sample of ``leg`` is not zero in each of up to ``count`` frames at ``rate``."""
     with open_audio(leg) as reader:
         assert isinstance(reader, PcmWavReader | soundfile.SoundFile), "legs are WAV files"
-        if start >= reader.frames:
-            return np.zeros(0, dtype=np.int16)
-        reader.seek(start)
-        samples: NDArray[np.int16] = reader.read(count, dtype="int16", always_2d=True)[:, 0]
-        return samples
+        factor = reader.samplerate // rate
+        if start * factor >= reader.frames:
+            return np.zeros(0, dtype=np.bool_)
+        reader.seek(start * factor)
+        audible: NDArray[np.bool_] = reader.read(count * factor, dtype="int16", always_2d=True)[:, 0] != 0
+    if factor == 1:
+        return audible
+    incomplete = -len(audible) % factor
+    frames: NDArray[np.bool_] = np.pad(audible, (0, incomplete)).reshape(-1, factor)
+    in_frame: NDArray[np.bool_] = np.logical_or.reduce(frames, axis=1)
+    return in_frame
 
 
 def _outside_cuts(blocks: Iterable[Samples], cuts: Sequence[Cut]) -> Iterator[Samples]:

@@ -15,6 +15,7 @@ from voxrec.audio.formats import G722, G726, RAW, AudioFormat
 from voxrec.audio.pcm_wav import HEADER_SIZE, open_pcm_wav
 from voxrec.audio.raw_codecs import AuHeaderFile, G722Reader
 from voxrec.errors import AudioError
+from voxrec.files import NotARegularFile, open_regular
 
 BLOCK_FRAMES: Final = 1 << 18  # about half a minute of telephone audio; a block needs a few megabytes while processed
 _SF_ERR_SYSTEM: Final = 2  # sndfile.h: the operating system reported the error
@@ -53,14 +54,16 @@ class AudioReader(Protocol):
 def open_audio(path: Path, audio_format: AudioFormat | None = None) -> Iterator[AudioReader]:
     """Open ``path`` for reading. ``audio_format`` is required for files without a header, and ignored for others.
 
-    Raises AudioError if the file is missing, empty or not valid audio. An error that may be temporary (permissions,
-    a failing disk) is an OSError, so that an unreadable file is not taken for one without audio.
+    Raises AudioError if the file is missing, empty, a link or not valid audio. An error that may be temporary
+    (permissions, a failing disk) is an OSError, so that an unreadable file is not taken for one without audio.
     """
     try:
         # not opened by libsndfile, because it does not report errno
-        file = path.open("rb", buffering=0)
+        file = FileIO(open_regular(path), "rb")
     except FileNotFoundError:
         raise AudioError(f"{path}: is missing") from None
+    except NotARegularFile:
+        raise AudioError(f"{path}: is not a regular file") from None
     with file:
         header = file.read(HEADER_SIZE)
         if not header:

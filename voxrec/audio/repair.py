@@ -7,10 +7,13 @@ or, if the recording was appended to an existing file, those of that file. The s
 import os
 import struct
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from voxrec.audio.pcm_wav import HEADER_SIZE, open_pcm_wav
+from voxrec.errors import AudioError
+from voxrec.files import NotARegularFile, open_regular
 
 _CHUNK_HEADER: Final = struct.Struct("<4sI")
 _SIZE_FIELD: Final = struct.Struct("<I")
@@ -44,7 +47,7 @@ class _Layout:
 
 
 def needs_repair(path: Path) -> bool:
-    """Return whether `repair_header` would change the file."""
+    """Return whether `repair_header` would change the file. Raises AudioError for a link, and OSError."""
     return _find_invalid_layout(path) is not None
 
 
@@ -63,7 +66,11 @@ def repair_header(path: Path) -> bool:
 
 def _find_invalid_layout(path: Path) -> _Layout | None:
     """Return the layout of a WAV file whose sizes are wrong, or None."""
-    with path.open("rb", buffering=0) as file:
+    try:
+        descriptor = open_regular(path)
+    except NotARegularFile:
+        raise AudioError(f"{path}: is not a regular file") from None
+    with FileIO(descriptor, "rb") as file:
         if open_pcm_wav(file, file.read(HEADER_SIZE)):
             return None
         layout = _read_layout(file)

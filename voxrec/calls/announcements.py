@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable
 from importlib import resources
@@ -19,12 +20,15 @@ from twisted.python.failure import Failure
 from voxrec.audio.convert import convert_for_playback
 from voxrec.deferreds import Backoff, SingleFlight, retry
 from voxrec.errors import NotFound, Unavailable, VoxrecError
+from voxrec.files import make_directory
 from voxrec.model import Profile, Prompt, RecordPrompt
 from voxrec.threads import DeferToThread
 
 DEFAULT = "announcement"
 # Asterisk's file name extension for PCM at each sampling rate (format_wav); it plays the file that suits the call.
 _RATES: Final = {"wav": 8000, "wav16": 16000}
+_DIRECTORY_MODE: Final = 0o755  # Asterisk runs as another account
+_FILE_MODE: Final = 0o644
 _FILE_NAME: Final = re.compile(r"prompt-([0-9a-f-]{36})-([0-9a-f]{16})")
 _RETRY: Final = Backoff(first=5.0, limit=5.0, jitter=0.0)
 _CLEAN_UP_INTERVAL: Final = 60.0  # seconds
@@ -159,6 +163,7 @@ class Announcements(Service):
         )
 
     async def _synchronize(self) -> None:
+        await self._defer_to_thread(install_default, self._directory)
         prompts = await self._prompts.all()
         installed = set(await self._defer_to_thread(_list, self._directory))
         required = {_Sound(str(prompt.id), prompt.sha256[:16]) for prompt in prompts if prompt.sha256 is not None}
@@ -204,7 +209,7 @@ def install_default(directory: Path) -> None:
     sound = resources.files("voxrec.calls").joinpath("sounds", f"{DEFAULT}.wav").read_bytes()
     target = directory / f"{DEFAULT}.wav"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        _prepare(directory)
         if target.is_file() and target.read_bytes() == sound:
             return
         _write_atomically(target, lambda temporary: temporary.write_bytes(sound))
@@ -215,7 +220,7 @@ def install_default(directory: Path) -> None:
 def _write_files(directory: Path, sound: _Sound, content: bytes) -> None:
     """Write one announcement at each sampling rate. Raises AudioFault or SoundsUnavailable."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        _prepare(directory)
         with tempfile.NamedTemporaryFile() as upload:
             upload.write(content)
             upload.flush()
@@ -228,13 +233,31 @@ def _write_files(directory: Path, sound: _Sound, content: bytes) -> None:
         raise SoundsUnavailable(f"cannot write an announcement into {directory}: {error}") from error
 
 
+def _prepare(directory: Path) -> None:
+    """Create the directory, and let other accounts read it and its announcements, whatever the umask is or was.
+
+    The modes of what belongs to another account or group were chosen by an administrator, and are not changed.
+    """
+    make_directory(directory, _DIRECTORY_MODE)
+    _add_permissions(directory, _DIRECTORY_MODE)
+    for path in (*directory.glob(f"{DEFAULT}.wav"), *directory.glob("prompt-*")):
+        _add_permissions(path, _FILE_MODE)
+
+
+def _add_permissions(path: Path, mode: int) -> None:
+    status = path.lstat()
+    ours = (status.st_uid, status.st_gid) == (os.geteuid(), os.getegid()) and not stat.S_ISLNK(status.st_mode)
+    if ours and status.st_mode & mode != mode:
+        path.chmod(stat.S_IMODE(status.st_mode) | mode)
+
+
 def _write_atomically(target: Path, write: Callable[[Path], object]) -> None:
     handle, name = tempfile.mkstemp(prefix=".", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
-        temporary.chmod(0o644)  # Asterisk runs as another user
+        temporary.chmod(_FILE_MODE)
         temporary.rename(target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -83,7 +83,7 @@ class UnfinishedRecordings:
         found: dict[UUID, datetime] = {}
         for recording_id, path in _recording_files(self._directory):
             try:
-                written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                written = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
             except FileNotFoundError:
                 continue
             found[recording_id] = max(written, found.get(recording_id, written))

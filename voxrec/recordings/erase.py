@@ -8,7 +8,7 @@ from uuid import UUID
 from voxrec.archive.interface import Archive
 from voxrec.errors import NotFound
 from voxrec.model import Job, Recording, Side
-from voxrec.recordings.legs import leg_paths, require_spool
+from voxrec.recordings.legs import delete_leg, leg_paths, require_spool
 from voxrec.threads import DeferToThread
 
 
@@ -48,4 +48,4 @@ class Eraser:
         require_spool(self._spool)
         for side in Side:
             for leg in leg_paths(self._spool, recording_id, side):
-                leg.unlink(missing_ok=True)
+                delete_leg(leg)

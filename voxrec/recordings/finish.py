@@ -26,6 +26,7 @@ from voxrec.recordings.legs import (
     AlignedLegs,
     Leg,
     align_legs,
+    delete_leg,
     examine_leg,
     find_leg,
     leg_paths,
@@ -183,7 +184,7 @@ class Finisher:
                 continue
             for path in leg_paths(self._spool, recording.id, side):
                 if not_needed or not may_contain_audio(path):
-                    path.unlink(missing_ok=True)
+                    delete_leg(path)
 
 
 def _must_not_be_kept(recording: Recording) -> bool:

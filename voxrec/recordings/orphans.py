@@ -140,7 +140,9 @@ def _list_legs_before(spool: Path, time: datetime) -> dict[str, UUID]:
     return {
         path.name: UUID(match[1])
         for path in spool.iterdir()
-        if (match := _LEG_NAME.fullmatch(path.name)) and path.is_file() and unchanged_since(path, time)
+        if (match := _LEG_NAME.fullmatch(path.name))
+        and (path.is_symlink() or not path.is_dir())
+        and unchanged_since(path, time)
     }
 
 

@@ -48,7 +48,7 @@ class WorkFiles:
         for leftover in self._directory.iterdir():
             if not leftover.name.startswith(self._recording_prefix):
                 continue
-            if leftover.is_dir():  # created by an earlier version of voxrec
+            if leftover.is_dir() and not leftover.is_symlink():  # created by an earlier version of voxrec
                 shutil.rmtree(leftover)
             else:
                 leftover.unlink(missing_ok=True)
