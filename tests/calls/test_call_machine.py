@@ -257,6 +257,8 @@ class DetachTests(SynchronousTestCase):
         fixture.call.inputs.detach()
         fixture.clock.advance(60)
         self.assertEqual(fixture.take_requests(), [])
+        # without a file, the next process could not find the Recording
+        self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)
 
     def test_refused_command_does_not_end_the_call(self) -> None:
         fixture = CallFixture()

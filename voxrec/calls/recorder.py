@@ -184,9 +184,16 @@ class Recorder:
             side.call_ended()
 
     def detach(self) -> None:
-        """Leave the recording to another process: change nothing in Asterisk any more."""
-        self.log.detach()
+        """Leave the recording to another process: change nothing in Asterisk any more.
+
+        If no file was opened, no process could find the Recording by its files, so it ends here.
+        """
         self._limit.cancel()
         self._pause.inputs.end()
         for side in self.sides.values():
             side.call_ended()
+        if self._open:
+            self.log.detach()
+        else:
+            self.log.close(None, None)
+            self.log.release()
