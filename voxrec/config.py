@@ -76,7 +76,7 @@ class Rest(Struct, frozen=True, kw_only=True):
     public_url: str = "http://127.0.0.1:8080"
     admin_token: Secret = Secret("")
     admin_token_file: str = ""
-    body_limit: Annotated[int, Meta(ge=1024, le=104_857_600)] = 1_048_576
+    body_limit: Annotated[int, Meta(ge=1024, le=8_388_608)] = 1_048_576
     audio_limit: Annotated[int, Meta(ge=1024, le=1_099_511_627_776)] = 536_870_912
     connections: Annotated[int, Meta(ge=10, le=100_000)] = 1000
     cors_origins: tuple[Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()

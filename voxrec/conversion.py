@@ -34,11 +34,11 @@ def convert_fields(
     fields = _fields(struct_type)
     converted: dict[str, Any] = {}
     field_errors: list[FieldError] = []
+    unknown = f"unknown field; expected one of {', '.join(sorted(fields.keys() - read_only))}"
     for key, value in values.items():
         name = f"{path}{key}"
         if key not in fields:
-            expected = ", ".join(sorted(fields.keys() - read_only))
-            field_errors.append(FieldError(name, f"unknown field; expected one of {expected}"))
+            field_errors.append(FieldError(name, unknown))
         elif key in read_only:
             field_errors.append(FieldError(name, "read-only field; voxrec sets it"))
         else:
@@ -64,7 +64,7 @@ def _integral_to_int(value: object) -> object:
 
 
 def _abbreviate(value: object) -> str:
-    text = repr(value)
+    text = repr(value[: _VALUE_LIMIT + 1] if isinstance(value, str) else value)
     return text if len(text) <= _VALUE_LIMIT else f"{text[:_VALUE_LIMIT]}…"
 
 

@@ -139,6 +139,7 @@ class RestTestCase(DatabaseTestCase):
 
     timeout = 60
     cors_origins: tuple[str, ...] = ()
+    body_limit = BODY_LIMIT
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
@@ -159,7 +160,7 @@ class RestTestCase(DatabaseTestCase):
         self.metrics = Metrics("1.2.3")
         self.resource = self.make_resource()
         self.site = RestSite(
-            self.resource, body_limit=BODY_LIMIT, reactor=reactor, upload_policy=self.app.upload_policy
+            self.resource, body_limit=self.body_limit, reactor=reactor, upload_policy=self.app.upload_policy
         )
         self.listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.site)
         address = self.listening.getHost()
@@ -188,7 +189,7 @@ class RestTestCase(DatabaseTestCase):
                 public_url=f"{PUBLIC_URL}/",
                 allowed_hosts=("*.example", "192.0.2.0/24"),
                 formats=("wav", "mp3", "gsm"),
-                body_limit=BODY_LIMIT,
+                body_limit=self.body_limit,
                 audio_limit=AUDIO_LIMIT,
                 upload_directory=self.upload_directory,
                 cors_origins=self.cors_origins,

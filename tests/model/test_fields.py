@@ -13,6 +13,7 @@ from voxrec.model.fields import (
     DtmfCode,
     Language,
     doc,
+    duplicates,
     metadata_errors,
 )
 
@@ -45,6 +46,17 @@ class MetadataErrorsTests(SynchronousTestCase):
         self.assertEqual(metadata_errors({"a": "x" * (METADATA_LIMIT - overhead)}), [])
         [error] = metadata_errors({"a": "x" * (METADATA_LIMIT - overhead + 1)})
         self.assertEqual(str(error), "metadata: is 8193 bytes as JSON; at most 8192 are allowed")
+
+    def test_numbers_count_as_they_are_read(self) -> None:
+        self.assertEqual(metadata_errors({"a": [1.5, 0.0, -2e10, 1e300], "b": {"c": 1e-300}}), [])
+        self.assertEqual(len(metadata_errors({"a": [{"b": 1e300}] * 30})), 1)
+        self.assertEqual(len(metadata_errors({"a": [-1e-300] * 30})), 1)
+
+
+class DuplicatesTests(SynchronousTestCase):
+    def test_each_once_in_order(self) -> None:
+        self.assertEqual(duplicates("cabacbb"), ["c", "a", "b"])
+        self.assertEqual(duplicates(range(100_000)), [])
 
 
 class DocTests(SynchronousTestCase):

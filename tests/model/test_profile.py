@@ -15,6 +15,7 @@ class ProfileFieldErrorsTests(SynchronousTestCase):
         ({"email": "a@b.c\r\nBcc: x@y.z"}, "email: invalid email address 'a@b.c\\r\\nBcc: x@y.z'"),
         ({"remote_sip_uri": "sip:a&b@c"}, "remoteSipUri: invalid SIP URI 'sip:a&b@c': it must not contain '&'"),
         ({"numbers": ("+4930", "+4930")}, "numbers: duplicate number +4930"),
+        ({"numbers": ("+4930",) * 1001}, "numbers: has 1001 numbers; at most 1000 are allowed"),
         ({"record_prompt": RecordPrompt.CUSTOM}, "recordPromptCustomId: required if recordPrompt is custom"),
         ({"webhook_url": "ftp://x"}, "webhookUrl: invalid URL 'ftp://x'"),
         ({"record_resume_code": "*1"}, "recordResumeCode: requires recordPauseCode"),

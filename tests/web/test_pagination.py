@@ -20,7 +20,8 @@ from voxrec.cursor import Cursor
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Profile
 from voxrec.store.profiles import ProfileFilter, Profiles
-from voxrec.web.pagination import cursor, encode_cursor
+from voxrec.web import pagination
+from voxrec.web.pagination import BATCH_SIZE, cursor, encode_cursor
 
 NEXT_LINK: Final = re.compile(r'<([^>]*)>; rel="next"')
 
@@ -107,6 +108,16 @@ class PageTests(RestTestCase):
                 self.assertEqual([name for page in pages for name in page], names)
                 self.assertEqual(len(pages), -(-7 // limit))
         self.assertEqual(self.names(await self.request("GET", "/profiles")), names)
+
+    async def test_a_page_is_read_in_batches(self) -> None:
+        names = [one.name for one in await self.add_profiles(7)]
+        for size in (1, 2, 3, 6, 7, 8):
+            self.patch(pagination, "BATCH_SIZE", size)
+            for limit in (1, 4, 6, 7, 8):
+                with subtest((size, limit)):
+                    pages = await self.follow_links(f"/profiles?limit={limit}")
+                    self.assertEqual([name for page in pages for name in page], names)
+                    self.assertEqual(len(pages), -(-7 // limit))
 
     async def test_empty_list(self) -> None:
         self.assertEqual((await self.request("GET", "/profiles")).json, [])
@@ -215,11 +226,11 @@ class CompleteListTests(RestTestCase):
         while batches_read != self.counted.batches_read:
             batches_read = self.counted.batches_read
             await deferLater(reactor, 0.3)
-        self.assertLess(batches_read, self.ROWS // 250 - 4)
+        self.assertLess(batches_read, self.ROWS // BATCH_SIZE - 4)
         connection.transport.resumeProducing()
         while not connection.received.endswith(b"0\r\n\r\n"):
             await deferLater(reactor, 0.01)
-        self.assertEqual(self.counted.batches_read, self.ROWS // 250)
+        self.assertEqual(self.counted.batches_read, self.ROWS // BATCH_SIZE)
         connection.transport.loseConnection()
         await connection.closed
 
@@ -231,7 +242,7 @@ class CompleteListTests(RestTestCase):
         connection.transport.abortConnection()
         await connection.closed
         await deferLater(reactor, 0.3)
-        self.assertLess(self.counted.batches_read, self.ROWS // 250)
+        self.assertLess(self.counted.batches_read, self.ROWS // BATCH_SIZE)
         self.assertEqual(self.pool.busy, 0)
 
     async def test_store_fails_while_the_list_is_sent(self) -> None:

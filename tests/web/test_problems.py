@@ -9,7 +9,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from tests.subtest import subtest
 from voxrec.errors import Conflict, FieldError, InvalidInput, StoreUnavailable, VoxrecError
 from voxrec.web.errors import RangeNotSatisfiable, RestError
-from voxrec.web.problems import problem_response
+from voxrec.web.problems import MAX_ERRORS, problem_response
 
 
 class ServerError(RestError):
@@ -35,6 +35,13 @@ class ProblemTests(SynchronousTestCase):
                 self.assertEqual((problem["status"], problem["detail"]), (error.status, error.detail))
                 self.assertEqual(problem["errors"], [{"field": "name", "message": "is too long"}])
                 self.assertNotIn("reference", problem)
+
+    def test_the_size_is_bounded(self) -> None:
+        field_errors = [FieldError("n" * 100_000, "m" * 100_000) for _ in range(MAX_ERRORS + 3)]
+        problem = self.problem(InvalidInput("Invalid.", field_errors))
+        self.assertEqual(len(problem["errors"]), MAX_ERRORS)
+        self.assertEqual(problem["detail"], "Invalid. The first 100 errors are listed; there are 3 more.")
+        self.assertLess(len(json.dumps(problem)), MAX_ERRORS * 3000)
 
     def test_headers_of_an_error(self) -> None:
         response = problem_response(RangeNotSatisfiable("Too far.", {"Content-Range": "bytes */3"}))

@@ -26,6 +26,7 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
+from voxrec.web.json_input import MAX_DEPTH, is_shallow
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import some_of, text, timestamp
 from voxrec.web.query import QueryParameter, query_parameter
@@ -44,10 +45,15 @@ _MAX_METADATA_LENGTH: Final = 1000  # characters of JSON: percent-encoded, they 
 def metadata_filter(value: str) -> dict[str, Any]:
     """Only recordings whose metadata contain this JSON object (PostgreSQL's operator `@>`)."""
     try:
-        metadata = msgspec.json.decode(value)
+        metadata = msgspec.json.decode(value[: _MAX_METADATA_LENGTH + 1])
     except (msgspec.DecodeError, RecursionError):
         metadata = None
-    if not isinstance(metadata, dict) or len(value) > _MAX_METADATA_LENGTH or "\\u0000" in value:
+    if (
+        not isinstance(metadata, dict)
+        or len(value) > _MAX_METADATA_LENGTH
+        or "\\u0000" in value
+        or not is_shallow(metadata, MAX_DEPTH)
+    ):
         raise ValueError('must be a JSON object that the metadata contain, such as {"customer":"42"}')
     return metadata
 

@@ -1,8 +1,11 @@
 """The constrained field types that several domain types share. JSON Schema is generated from the same constraints."""
 
+import math
 import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -11,10 +14,14 @@ from msgspec import Meta
 from voxrec import mailaddress, sipuri
 from voxrec.errors import FieldError
 
+T = TypeVar("T", bound=Hashable)
+
 E164: Final = r"^\+[1-9][0-9]{1,14}$"  # ITU-T E.164: at most 15 digits
 # no control characters, no white space at the ends
 TRIMMED_TEXT: Final = r"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$(?!\n)"
 METADATA_LIMIT: Final = 8192  # bytes of JSON
+MAX_NUMBERS: Final = 1000  # of one Profile
+_WITHOUT_EXPONENT: Final = 17  # digits of a float that JSON has no exponent for
 HTTP_URL = re.compile(r"^https?://[!-~]+$")
 
 # ``extra_json_schema`` expresses in JSON Schema what ``field_errors()`` checks.
@@ -55,7 +62,7 @@ PhoneNumbers = Annotated[
     tuple[Annotated[str, Meta(pattern=E164, examples=["+4930123456"])], ...],
     Meta(
         description="Dialled numbers (E.164) that also select this Profile. A number belongs to one Profile only.",
-        extra_json_schema={"uniqueItems": True},
+        extra_json_schema={"uniqueItems": True, "maxItems": MAX_NUMBERS},
     ),
 ]
 Metadata = Annotated[
@@ -85,11 +92,32 @@ Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 def metadata_errors(metadata: dict[str, Any]) -> list[FieldError]:
-    """Return an error if ``metadata`` is larger than `METADATA_LIMIT` bytes as JSON."""
-    size = len(msgspec.json.encode(metadata))
+    """Return an error if ``metadata`` is larger than `METADATA_LIMIT` bytes as JSON, as it is sent or as it is read.
+
+    PostgreSQL returns 1e300 as a number of 301 digits, so that small metadata could become large.
+    """
+    digits = (abs(math.log10(abs(number))) for number in _floats(metadata) if number)
+    size = len(msgspec.json.encode(metadata)) + int(sum(count for count in digits if count > _WITHOUT_EXPONENT))
     if size <= METADATA_LIMIT:
         return []
     return [FieldError("metadata", f"is {size} bytes as JSON; at most {METADATA_LIMIT} are allowed")]
+
+
+def _floats(metadata: dict[str, Any]) -> Iterator[float]:
+    pending: list[Any] = [metadata]
+    while pending:
+        match pending.pop():
+            case dict() as values:
+                pending += values.values()
+            case list() as values:
+                pending += values
+            case float() as number:
+                yield number
+
+
+def duplicates(values: Iterable[T]) -> list[T]:
+    """Return the values that occur more than once, in the order of their first occurrence."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def doc(text: str) -> Meta:

@@ -10,6 +10,7 @@ from voxrec.errors import FieldError
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model.fields import (
     HTTP_URL,
+    MAX_NUMBERS,
     DtmfCode,
     Email,
     Language,
@@ -23,6 +24,7 @@ from voxrec.model.fields import (
     Uuid4,
     WebhookUrl,
     doc,
+    duplicates,
     metadata_errors,
 )
 
@@ -143,9 +145,10 @@ def _check_remote_sip_uri(profile: Profile) -> list[FieldError]:
 
 
 def _check_numbers(profile: Profile) -> list[FieldError]:
-    duplicates = sorted({number for number in profile.numbers if profile.numbers.count(number) > 1})
+    if len(profile.numbers) > MAX_NUMBERS:
+        return [FieldError("numbers", f"has {len(profile.numbers)} numbers; at most {MAX_NUMBERS} are allowed")]
     return [
-        *(FieldError("numbers", f"duplicate number {number}") for number in duplicates),
+        *(FieldError("numbers", f"duplicate number {number}") for number in duplicates(profile.numbers)),
         # in Python, unlike in JSON Schema, "$" also matches before a trailing line feed
         *(FieldError("numbers", f"{number!r} ends with a line feed") for number in profile.numbers if "\n" in number),
     ]

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from voxrec.errors import FieldError
-from voxrec.model.fields import TRIMMED_TEXT, Timestamp, doc
+from voxrec.model.fields import TRIMMED_TEXT, Timestamp, doc, duplicates
 
 
 class Role(enum.StrEnum):
@@ -58,8 +58,7 @@ def _check_profile_ids(token: Token) -> list[FieldError]:
     ids = token.profile_ids or ()
     if ids and token.role is Role.ADMIN:
         return [FieldError("profileIds", "not allowed for the role admin, which can create unrestricted tokens")]
-    duplicates = sorted({str(profile_id) for profile_id in ids if ids.count(profile_id) > 1})
-    return [FieldError("profileIds", f"duplicate id {profile_id}") for profile_id in duplicates]
+    return [FieldError("profileIds", f"duplicate id {profile_id}") for profile_id in duplicates(ids)]
 
 
 _TOKEN_CHECKS: Final = (_check_expiry, _check_profile_ids)

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from voxrec.conversion import convert_fields
 from voxrec.errors import FieldError, InvalidInput
-from voxrec.web.errors import BadRequest, UnsupportedMedia
+from voxrec.web.errors import UnsupportedMedia
+from voxrec.web.json_input import decode_json, depth_errors
 from voxrec.web.partial_update import PartialUpdate, Validator, require_no_errors
 from voxrec.web.request import Request, Upload
 from voxrec.web.response import JSON
@@ -162,21 +163,17 @@ class FileBody:
 def decode_json_object(request: Request) -> dict[str, Any]:
     """Return the body as a JSON object.
 
-    Raises UnsupportedMedia if Content-Type is not JSON, BadRequest if the body cannot be parsed, InvalidInput if it is
-    another JSON type or contains U+0000, which PostgreSQL cannot store.
+    Raises UnsupportedMedia if Content-Type is not JSON, BadRequest if the body cannot be parsed or has too many values,
+    InvalidInput if it is another JSON type, is nested too deeply, or contains U+0000, which PostgreSQL cannot store.
     """
     media_type, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
     if media_type != JSON or not {part.replace('"', "") for part in parameters if part} <= {"charset=utf-8"}:
         raise UnsupportedMedia(f"Content-Type must be {JSON}.", {"Accept": JSON})
     _require_uncompressed(request)
-    try:
-        document = msgspec.json.decode(request.raw_body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.") from error
-    except RecursionError as error:
-        raise BadRequest("The body is nested too deeply.") from error
+    document = decode_json(request.raw_body)
     if not isinstance(document, dict):
         raise InvalidInput(f"The body must be a JSON object, not of type {_json_type(document)}.")
+    require_no_errors(depth_errors(document))
     if b"\\u0000" in request.raw_body:  # U+0000 cannot occur in JSON text unless escaped
         require_no_errors(
             [

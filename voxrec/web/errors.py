@@ -58,7 +58,7 @@ class PreconditionFailed(RestError):
 
 
 class TooLarge(RestError):
-    """The body exceeds the size limit."""
+    """The body exceeds the size limit, or has too many values."""
 
     status = 413
     code = "too-large"

@@ -20,7 +20,7 @@ from voxrec.web.response import JSON, Response
 MAX_LIMIT: Final = 1000
 LINK: Final = ("Link",)
 """The response headers of a list."""
-_BATCH_SIZE: Final = 250  # rows in memory while a complete list is sent
+BATCH_SIZE: Final = 100  # rows read and encoded at once, during which the reactor does nothing else
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR: Final = Struct(">q16s")  # microseconds since the epoch, UUID
 _CURSOR_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -86,7 +86,7 @@ class Paginator(Generic[T, F]):
 
     async def _stream(self, filter_: F) -> AsyncGenerator[bytes, None]:
         separator = b"["
-        async with aclosing(_as_generator(self._source.pages(filter_, _BATCH_SIZE))) as pages:
+        async with aclosing(_as_generator(self._source.pages(filter_, BATCH_SIZE))) as pages:
             async for page in pages:
                 if page:
                     yield separator + b",\n".join(map(self._represent, page))
@@ -94,12 +94,20 @@ class Paginator(Generic[T, F]):
         yield b"[]\n" if separator == b"[" else b"]\n"
 
     async def _page(self, request: Request, filter_: F, size: int, after: Cursor | None) -> Response:
-        items = await self._source.page(filter_, size + 1, after)  # one more item shows whether there is a next page
-        page = items[:size]
+        parts: list[bytes] = []
+        remaining, has_next = size, True
+        while remaining and has_next:
+            count = min(remaining, BATCH_SIZE)
+            items = await self._source.page(filter_, count + 1, after)  # one more item shows whether there are more
+            has_next, batch = len(items) > count, items[:count]
+            remaining -= count
+            if batch:
+                parts.append(b",\n".join(map(self._represent, batch)))
+                after = Cursor.after(batch[-1])
         headers = {"Content-Type": JSON}
-        if len(items) > size:
-            headers["Link"] = f'<{self._next_url(request, Cursor.after(page[-1]))}>; rel="next"'
-        return Response(200, headers, b"[" + b",\n".join(map(self._represent, page)) + b"]\n")
+        if has_next and after is not None:
+            headers["Link"] = f'<{self._next_url(request, after)}>; rel="next"'
+        return Response(200, headers, b"[" + b",\n".join(parts) + b"]\n")
 
     def _next_url(self, request: Request, position: Cursor) -> str:
         parameters = [(name, value) for name, value in query_items(request.raw_query) if name != "cursor"]

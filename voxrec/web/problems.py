@@ -1,7 +1,7 @@
 """Errors as problem details (RFC 9457), for every error including those of Klein and of unexpected exceptions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import ClassVar, Final
 from uuid import uuid4
@@ -17,6 +17,10 @@ from voxrec.web.errors import RestError
 from voxrec.web.response import Response
 
 PROBLEM_TYPE: Final = "application/problem+json"
+MAX_ERRORS: Final = 100
+"""Invalid fields that one response lists."""
+_MAX_FIELD_LENGTH: Final = 200  # characters of a name that the client chose
+_MAX_MESSAGE_LENGTH: Final = 2000  # characters; messages repeat values that the client chose
 _RETRY_AFTER: Final = "2"  # seconds
 _log = Logger()
 
@@ -57,7 +61,7 @@ def _problem_of(error: BaseException) -> tuple[Problem, Mapping[str, str]]:
         case VoxrecError(status=status) if status < 500:
             field_errors = error.field_errors if isinstance(error, InvalidInput | Conflict) else ()
             headers = error.headers if isinstance(error, RestError) else {}
-            return _problem(status, error.code, error.detail, errors=tuple(field_errors)), headers
+            return _client_problem(status, error.code, error.detail, field_errors), headers
         case RestError():
             reference = _log_failure(error)
             return _problem(error.status, error.code, error.detail, reference=reference), error.headers
@@ -72,6 +76,24 @@ def _problem_of(error: BaseException) -> tuple[Problem, Mapping[str, str]]:
             code = error.code if isinstance(error, VoxrecError) else VoxrecError.code
             detail = "An internal error occurred. It is logged under the reference."
             return _problem(500, code, detail, reference=_log_failure(error)), {}
+
+
+def _client_problem(status: int, code: str, detail: str, field_errors: Sequence[FieldError]) -> Problem:
+    """Return the problem of an error of the client, of a bounded size: a request must not cause a much larger response.
+
+    The detail says how many invalid fields are not listed.
+    """
+    if (more := len(field_errors) - MAX_ERRORS) > 0:
+        detail = f"{detail} The first {MAX_ERRORS} errors are listed; there are {more} more."
+    listed = tuple(
+        FieldError(_abbreviate(error.field, _MAX_FIELD_LENGTH), _abbreviate(error.message, _MAX_MESSAGE_LENGTH))
+        for error in field_errors[:MAX_ERRORS]
+    )
+    return _problem(status, code, _abbreviate(detail, _MAX_MESSAGE_LENGTH), errors=listed)
+
+
+def _abbreviate(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def _routing_problem(error: HTTPException) -> tuple[Problem, Mapping[str, str]]:

@@ -1,0 +1,64 @@
+"""Decoding of JSON that clients send, with a bound on the work that it causes.
+
+The reactor decodes and validates a body in one step, during which no call is served. A body of 1 MiB that consists of
+empty arrays takes 400 ms to decode; therefore the number of its values is bounded before it is decoded.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from voxrec.errors import FieldError
+from voxrec.web.errors import BadRequest, TooLarge
+
+MAX_VALUES: Final = 20_000
+"""Values and keys in a body. The largest valid resource has about 10,000."""
+MAX_DEPTH: Final = 100
+"""Levels of arrays and objects in a body, including the body itself."""
+_MAX_DIGITS: Final = 1000  # consecutive digits: the time to parse an integer is quadratic in their number
+_UNCHECKED_SIZE: Final = 16_384  # bytes; a smaller text is parsed quickly, whatever it contains
+_SEPARATORS: Final = b",:[{"  # each value and each key has one before it, except the first
+_DIGITS: Final = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
+
+
+def decode_json(text: bytes) -> Any:
+    """Decode JSON text. Raises BadRequest if it is invalid, TooLarge if it has too many values or digits.
+
+    Depth is only limited to what the decoder supports; see `depth_errors`.
+    """
+    if len(text) > _UNCHECKED_SIZE:
+        # an upper limit, because strings may contain these characters too
+        if sum(text.count(bytes([separator])) for separator in _SEPARATORS) > MAX_VALUES:
+            raise TooLarge(f"The body has too many values; at most {MAX_VALUES} are allowed.")
+        if b"0" * _MAX_DIGITS in text.translate(_DIGITS):
+            raise TooLarge(f"The body has a number that is too long; at most {_MAX_DIGITS} digits are allowed.")
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.") from error
+    except RecursionError as error:
+        raise BadRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are allowed.") from error
+
+
+def depth_errors(document: dict[str, Any]) -> list[FieldError]:
+    """Return an error for each key whose value is nested too deeply for encoders, which are recursive."""
+    return [
+        FieldError(key, f"is nested too deeply; at most {MAX_DEPTH} levels are allowed")
+        for key, value in document.items()
+        if isinstance(value, list | dict) and not is_shallow(value, MAX_DEPTH - 1)
+    ]
+
+
+def is_shallow(value: object, max_depth: int) -> bool:
+    """Return whether a decoded value has at most ``max_depth`` levels of arrays and objects."""
+    level = [value]
+    for _ in range(max_depth + 1):
+        containers = [item for item in level if isinstance(item, list | dict)]
+        if not containers:
+            return True
+        level = [
+            item
+            for container in containers
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+    return False
