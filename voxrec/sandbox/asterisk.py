@@ -25,7 +25,7 @@ from voxrec.sandbox.namespaces import MountNamespace
 from voxrec.sandbox.process import POLL_SECONDS, Process
 
 LOOPBACK = "127.0.0.1"
-SNIPPETS = ("http.conf", "ari.conf", "pjsip.conf", "extensions.conf")
+SNIPPETS = ("modules.conf", "http.conf", "ari.conf", "pjsip.conf", "extensions.conf")
 START_SECONDS = 30.0
 HTTP_OK = 200
 
@@ -284,13 +284,19 @@ class SandboxAsterisk:
                 f"entityid = {_entity_id()}\n"
             ),
             "modules.conf": "\n".join(
-                ["[modules]", "autoload = yes", *(f"noload = {name}" for name in unneeded_modules(root)), ""]
+                [
+                    "[modules]",
+                    "autoload = yes",
+                    *(f"noload = {name}" for name in unneeded_modules(root)),
+                    '#include "voxrec/modules.conf"',
+                    "",
+                ]
             ),
             "logger.conf": _LOGGER,
             "indications.conf": _INDICATIONS,
             "rtp.conf": f"[general]\nrtpstart = {RTP_PORTS[0]}\nrtpend = {RTP_PORTS[1]}\n",
-            "http.conf": f'#include "voxrec/http.conf"\n[general](+)\nbindport = {self._http_port}\n',
-            "ari.conf": f'#include "voxrec/ari.conf"\n[voxrec](+)\npassword = {self.ari_password}\n',
+            "http.conf": f'[general]\n#include "voxrec/http.conf"\n[general](+)\nbindport = {self._http_port}\n',
+            "ari.conf": f'[general]\n#include "voxrec/ari.conf"\n[voxrec](+)\npassword = {self.ari_password}\n',
             "pjsip.conf": (
                 '#include "voxrec/pjsip.conf"\n'
                 f"[transport-udp](+)\nbind = {LOOPBACK}:{self._sip_port}\n"
