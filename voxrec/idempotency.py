@@ -34,10 +34,15 @@ class IdempotencyRecord:
     """A stored outcome, and the fingerprint of the request that led to it.
 
     voxrec.web converts ``status``, ``headers`` and ``body`` to and from a response; ``body`` None: it was streamed, and
-    is read again for a repeated request.
+    is read again for a repeated request. After the created resource was deleted, only ``status`` remains.
     """
 
     fingerprint: str
     status: int
     headers: Mapping[str, str]
     body: bytes | None
+
+    @property
+    def erased(self) -> bool:
+        """Whether the resource that the request created was deleted, and its data with it."""
+        return not self.fingerprint

@@ -26,6 +26,7 @@ class AuditRouteTests(RestTestCase):
             ("path=/rec", [entry for entry in all_entries if entry["path"] == "/recordings"]),
             (f"since={timestamp}", all_entries[:3]),
             (f"until={timestamp}", all_entries[3:]),
+            (f"targetId={all_entries[3]['targetId']}", all_entries[3:4]),
         ):
             with subtest(query):
                 self.assertEqual((await self.request("GET", f"/audit?{query}")).json, expected)

@@ -25,10 +25,16 @@ class FakeEventRepository:
         self.unavailable = False
         self.query_count = 0
 
-    def add(self, count: int = 1, type_: EventType = EventType.CALL_STARTED, profile_id: UUID | None = None) -> None:
+    def add(
+        self,
+        count: int = 1,
+        type_: EventType = EventType.CALL_STARTED,
+        profile_id: UUID | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
         for _ in range(count):
             event_id = len(self.events) + 1
-            self.events.append(Event(id=event_id, type=type_, at=CREATED_AT, profile_id=profile_id, data={}))
+            self.events.append(Event(id=event_id, type=type_, at=CREATED_AT, profile_id=profile_id, data=data or {}))
 
     async def retained_range(self) -> RetainedRange:
         if self.unavailable:
@@ -80,6 +86,21 @@ class EventBroadcasterTests(SynchronousTestCase):
         self.repository.add(2)
         self.broadcaster.refresh()
         self.assertEqual(self.ids(self.successResultOf(reading)), [4, 5])
+
+    def test_buffered_events_of_a_call_lose_the_parties_with_its_recording(self) -> None:
+        subscriber = self.subscribe()
+        parties = {"from": "+4930", "fromName": "Alice", "to": "+49301", "remoteSipUri": "sip:bob@example.org"}
+        for call_id in ("one", "other"):
+            self.repository.add(data={"id": call_id, "state": "placing", **parties})
+        self.broadcaster.refresh()
+        self.assertIn(b"+4930", self.read(subscriber))
+        self.repository.add(type_=EventType.RECORDING_DELETED, data={"id": "recording", "callId": "one"})
+        self.broadcaster.refresh()
+        # the repository of this test still has the parties: these events come from the buffer
+        one, other, deleted = decode_events(self.read(self.subscribe(0)))
+        self.assertEqual(one["data"], {"id": "one", "state": "placing", **dict.fromkeys(parties)})
+        self.assertEqual(other["data"], {"id": "other", "state": "placing", **parties})
+        self.assertEqual(deleted["type"], "recording.deleted")
 
     def test_active_changes_with_first_and_last_subscriber(self) -> None:
         first, second = self.subscribe(), self.subscribe()

@@ -206,6 +206,15 @@ class DeletionTests(RecordingTestCase):
         self.assertEqual((job.kind, job.recording_id, job.path), (JobKind.ERASE, recording.id, recording.path))
         self.assertEqual((await self.request("DELETE", f"/recordings/{recording.id}")).status, 404)
 
+    async def test_reason_of_a_deletion_is_in_the_audit_log(self) -> None:
+        for query, reason in (("", None), ("?reason=request%204711", "request 4711")):
+            with subtest(query):
+                recording = await self.add_recording(from_="+49301")
+                self.assertEqual((await self.request("DELETE", f"/recordings/{recording.id}{query}")).status, 204)
+                (entry,) = (await self.request("GET", f"/audit?targetId={recording.id}")).json
+                self.assertEqual((entry["who"], entry["outcome"], entry["reason"]), ("the admin token", "done", reason))
+                self.assertEqual((entry["method"], entry["path"]), ("DELETE", f"/recordings/{recording.id}"))
+
     async def test_live_or_held_recordings_cannot_be_deleted(self) -> None:
         for fields in (
             {"state": RecordingState.RECORDING},

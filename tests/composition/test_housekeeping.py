@@ -1,9 +1,12 @@
 """Tests of voxrec.composition.housekeeping."""
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
@@ -11,6 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.composition.housekeeping import Housekeeping
 from voxrec.errors import StoreUnavailable
+from voxrec.journal.rejected import RejectedLines
+
+DELETED = uuid4()
 
 
 class FakeRepository:
@@ -24,6 +30,9 @@ class FakeRepository:
         if self.error is not None:
             raise self.error
         self.deleted.append("idempotency keys")
+
+    async def deleted_recordings(self, recording_ids: Collection[UUID], /) -> Collection[UUID]:
+        return {recording_id for recording_id in recording_ids if recording_id == DELETED}
 
     async def purge_erased(self, age: timedelta, /) -> None:
         self.deleted.append(("jobs", age))
@@ -40,16 +49,27 @@ class HousekeepingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.repository = FakeRepository()
+        self.directory = Path(self.mktemp())
+        self.rejected_lines = RejectedLines(self.directory)
         self.service = Housekeeping(
             self.clock,
             self.repository,
             self.repository,
             self.repository,
+            self.rejected_lines,
             event_retention=timedelta(days=7),
             work_directory=Path("/nowhere"),
             defer_to_thread=call_directly,
         )
         self.addCleanup(self.service.stopService)
+
+    def test_rejected_lines_of_deleted_recordings_and_old_ones_are_deleted(self) -> None:
+        self.rejected_lines.add(b'{"id":"%s","from":"+4930"}' % str(DELETED).encode())
+        kept = self.rejected_lines.add(b'{"id":"%s"}' % str(uuid4()).encode())
+        unreadable, old = self.rejected_lines.add(b"no JSON"), self.rejected_lines.add(b"no JSON either")
+        os.utime(old, (time.time() - 31 * 86400,) * 2)
+        self.service.startService()
+        self.assertEqual({*self.directory.iterdir()}, {kept, unreadable})
 
     def test_it_runs_at_the_start_and_every_hour(self) -> None:
         self.service.startService()

@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import msgspec
 from twisted.internet.task import deferLater
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from tests.database import DatabaseTestCase, cluster, reactor, until
 from tests.store.samples import later, recording
@@ -167,8 +168,12 @@ class RecordingJournalTests(DatabaseTestCase):
         for snapshot in snapshots:
             self.journal.append(snapshot)
         await self.wait_until_applied()
+        segments = {path: path.read_bytes() for path in self.directory.glob("*.jsonl")}
         await self.journal.stopService()
+        # as after a crash
         (self.directory / "position").unlink()
+        for path, content in segments.items():
+            path.write_bytes(content)
         self.journal = self.make_journal()
         await self.journal.startService()
         self.assertEqual(self.journal.pending, 3)
@@ -193,16 +198,52 @@ class RecordingJournalTests(DatabaseTestCase):
         await self.wait_until_applied()
         self.assertEqual(await self.get_stored(snapshot), snapshot)
         self.assertEqual(await self.get_stored(last), last)
-        self.assertFalse((self.directory / "journal.rejected").exists())
+        self.assertFalse((self.directory / "rejected").exists())
 
     async def test_lines_that_cannot_be_applied_are_rejected(self) -> None:
-        for snapshot in (recording(from_name="\0"), recording(from_name="x" * 300), recording()):
-            self.journal.append(snapshot)
-        self.journal._queue.append(b"no JSON\n")
-        await self.wait_until_applied()
+        refused, too_long, snapshot = recording(from_name="\0"), recording(from_name="x" * 300), recording()
+        with capturedLogs() as logs:
+            for each in (refused, too_long, snapshot):
+                self.journal.append(each)
+            self.journal._queue.append(b"no JSON\n")
+            await self.wait_until_applied()
         self.assertEqual(await self.recordings.page(), [snapshot])
-        rejected = (self.directory / "journal.rejected").read_bytes()
-        self.assertEqual(rejected.count(b"\n"), 3)
+        rejected = sorted((self.directory / "rejected").iterdir())
+        self.assertEqual(len(rejected), 3)
+        self.assertEqual(self.journal.rejected_lines.recording_ids(), {refused.id, too_long.id})
+        self.assertEqual({path.stat().st_mode & 0o777 for path in rejected}, {0o600})
+        messages = [formatEvent(event) for event in logs if event["log_level"] is LogLevel.error]
+        self.assertEqual(len(messages), 3)
+        self.assertNotIn("xxx", "".join(messages))
+
+    async def test_applied_snapshots_are_deleted_from_the_disk(self) -> None:
+        self.patch(module, "_ROTATION_DELAY", 0.3)
+        self.journal.append(recording(from_="+49305551234"))
+        await self.wait_until_applied()
+        self.assertIn(b"+49305551234", self.contents())
+        await until(lambda: b"+49305551234" not in self.contents())
+        self.journal.append(snapshot := recording(from_="+49305551235"))
+        await self.wait_until_applied()
+        self.assertEqual(await self.get_stored(snapshot), snapshot)
+        await self.journal.stopService()
+        self.assertNotIn(b"+49305551235", self.contents())
+
+    async def test_rotation_keeps_what_is_not_applied(self) -> None:
+        self.patch(module, "_ROTATION_DELAY", 0.05)
+        await self.pool.execute("ALTER TABLE recordings RENAME TO elsewhere")
+        snapshots = []
+        for _ in range(3):
+            self.journal.append(snapshot := recording())
+            snapshots.append(snapshot)
+            await deferLater(reactor, 0.1)
+        self.assertGreater(len([*self.directory.glob("*.jsonl")]), 2)
+        await self.pool.execute("ALTER TABLE elsewhere RENAME TO recordings")
+        await self.wait_until_applied()
+        for snapshot in snapshots:
+            self.assertEqual(await self.get_stored(snapshot), snapshot)
+
+    def contents(self) -> bytes:
+        return b"".join(path.read_bytes() for path in sorted(self.directory.rglob("*")) if path.is_file())
 
     async def test_schema_error_is_retried(self) -> None:
         await self.pool.execute("ALTER TABLE recordings RENAME TO elsewhere")

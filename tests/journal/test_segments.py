@@ -23,6 +23,7 @@ APPLY = st.tuples(st.just("apply"), st.integers(0, 5))
 CRASH = st.tuples(st.just("crash"), st.binary(max_size=12).map(lambda partial: partial.replace(b"\n", b"")))
 LOSE_POSITION = st.tuples(st.just("lose position"), st.none())
 SAVE = st.tuples(st.just("save"), st.none())
+ROTATE = st.tuples(st.just("rotate"), st.none())
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def small_segments() -> Iterator[None]:
 
 class CrashTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=200)
-    @given(st.lists(st.one_of(APPEND, APPLY, CRASH, LOSE_POSITION, SAVE), max_size=25))
+    @given(st.lists(st.one_of(APPEND, APPLY, CRASH, LOSE_POSITION, SAVE, ROTATE), max_size=25))
     def test_no_line_is_lost_in_any_sequence_of_steps(self, steps: list[tuple[str, object]]) -> None:
         directory = Path(self.mktemp())
         with small_segments():
@@ -67,6 +68,8 @@ class CrashTests(SynchronousTestCase):
                 self.assertGreaterEqual(remaining, len(lines_written) - applied)
                 self.assertLessEqual(remaining, len(lines_written) - saved)
                 applied = len(lines_written) - remaining
+            elif step == "rotate":
+                journal.rotate()
             elif step == "save":
                 journal.save_position()
                 saved = applied
@@ -150,7 +153,49 @@ class SegmentsTests(SynchronousTestCase):
             self.journal.mark_applied(lines[-1].end)
         self.assertEqual(found, [b"one", b"two", b"three"])
 
-    def test_rejected_lines_are_appended_to_a_file(self) -> None:
-        self.assertEqual(self.journal.reject(b"bad").read_bytes(), b"bad\n")
-        self.journal.reject(b"worse")
-        self.assertEqual((self.directory / "journal.rejected").read_bytes(), b"bad\nworse\n")
+    def apply_all(self) -> list[bytes]:
+        found = []
+        while lines := self.journal.read(1000):
+            found += [line.text for line in lines]
+            self.journal.mark_applied(lines[-1].end)
+        return found
+
+    def contents(self) -> bytes:
+        return b"".join(path.read_bytes() for path in sorted(self.directory.rglob("*")) if path.is_file())
+
+    def test_applied_lines_are_deleted_after_a_rotation(self) -> None:
+        self.journal.append(b"one\ntwo\n")
+        self.journal.rotate()
+        (first, _) = self.journal.read(1000)
+        self.journal.mark_applied(first.end)
+        self.journal.save_position()
+        self.assertIn(b"two", self.contents())
+        self.assertEqual(self.apply_all(), [b"two"])
+        self.assertNotIn(b"two", self.contents())
+        self.journal.append(b"three\n")
+        self.assertEqual(self.apply_all(), [b"three"])
+
+    def test_rotation_without_lines(self) -> None:
+        files = sorted(self.directory.iterdir())
+        self.journal.rotate()
+        self.assertEqual(sorted(self.directory.iterdir()), files)
+
+    def test_rotation_on_a_failing_disk(self) -> None:
+        self.journal.append(b"one\n")
+        with patch("os.fsync", side_effect=OSError(errno.EIO, "Input/output error")), self.assertRaises(OSError):
+            self.journal.rotate()
+        self.journal.append(b"two\n")
+        self.assertEqual(self.apply_all(), [b"one", b"two"])
+
+    def test_applied_lines_are_deleted_at_the_end(self) -> None:
+        self.journal.append(b"one\n")
+        self.journal.delete_applied()
+        self.assertIn(b"one", self.contents())
+        self.assertEqual(self.apply_all(), [b"one"])
+        self.journal.save_position()
+        self.journal.delete_applied()
+        self.journal.close()
+        self.assertNotIn(b"one", self.contents())
+        self.assertEqual(self.journal.open(), 0)
+        self.journal.append(b"two\n")
+        self.assertEqual(self.apply_all(), [b"two"])

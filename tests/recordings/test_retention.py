@@ -8,9 +8,10 @@ from twisted.internet.task import Clock
 
 from tests.database import DatabaseTestCase
 from voxrec.errors import NotFound
-from voxrec.model import JobKind, Recording, RecordingState
+from voxrec.model import AuditOutcome, JobKind, Recording, RecordingState
 from voxrec.recordings import retention as module
 from voxrec.recordings.retention import RetentionSweeper
+from voxrec.store.audit import Audit, AuditFilter
 from voxrec.store.jobs import Jobs
 from voxrec.store.recordings import Recordings
 
@@ -51,6 +52,10 @@ class RetentionTests(DatabaseTestCase):
             self.assertEqual((await self.recordings.get(recording_id)).id, recording_id)
         ((job,), _) = await Jobs(self.pool).claim([JobKind.ERASE], timedelta(minutes=1))
         self.assertEqual(job.recording_id, expired)
+        (entry,) = await Audit(self.pool).page(AuditFilter(target_id=expired))
+        self.assertEqual((entry.who, entry.method, entry.outcome), ("retention", "RULE", AuditOutcome.DONE))
+        self.assertEqual((entry.created_at, entry.reason), (NOON, "expiresAt 2026-11-23T12:00:00Z has passed"))
+        self.assertEqual(len(await Audit(self.pool).page()), 1)
 
     async def test_several_batches(self) -> None:
         for _ in range(7):

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.database import DatabaseTestCase, reactor, until
 from tests.store.samples import NOON, recording
 from voxrec.errors import StoreUnavailable
-from voxrec.model import Call, CallState, EventType, RecordingState
+from voxrec.model import Call, CallState, EventType, Recording, RecordingState
 from voxrec.postgres.listener import Listener
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.events import EVENTS_CHANNEL, GATHER_DELAY, CallEvent, EventQueue, Events, RetainedRange
@@ -136,7 +136,48 @@ class EventsTests(DatabaseTestCase):
         await self.pool.execute("UPDATE events SET stored_at = now() - interval '8 days' WHERE id <= %s", (ids[2],))
         self.assertEqual(await self.events.delete_older_than(timedelta(days=7)), 2)
         self.assertEqual(await self.events.retained_range(), RetainedRange(ids[2], ids[4]))
+        retained, *others = await self.events.after(0, 10)
+        self.assertIsNone(retained.data["to"])
+        self.assertEqual([event.data["to"] for event in others], ["+49301", "+49301"])
         self.assertEqual(await self.events.delete_older_than(timedelta(days=7)), 0)
+
+    async def test_events_of_a_call_lose_the_parties_with_its_recording(self) -> None:
+        one = await self.recordings.create(recording(call_id=uuid4(), state=RecordingState.COMPLETED))
+        other = await self.recordings.create(recording(call_id=uuid4(), state=RecordingState.COMPLETED))
+        for each in (one, other):
+            await self.events.append([self.event_of(each, EventType.CALL_STARTED)])
+        await self.recordings.delete(one.id)
+        # the events of a call are queued: the last ones can be inserted after the deletion
+        await self.events.append([self.event_of(each, EventType.CALL_ENDED) for each in (one, other)])
+        data = [event.data for event in await self.events.after(0, 10) if event.type.startswith("call.")]
+        self.assertEqual([entry["id"] for entry in data], [str(each.call_id) for each in (one, other, one, other)])
+        for entry in (data[0], data[2]):
+            self.assertEqual([entry[key] for key in ("from", "fromName", "to", "remoteSipUri")], [None] * 4)
+            self.assertEqual(entry["state"], "placing")
+        for entry in (data[1], data[3]):
+            self.assertEqual((entry["from"], entry["fromName"], entry["to"]), ("+4930", "Alice", "+49301"))
+
+    async def test_event_inserted_while_the_deletion_is_committed(self) -> None:
+        """Whichever transaction gets the lock second removes the parties."""
+        one = await self.recordings.create(recording(call_id=uuid4(), state=RecordingState.COMPLETED))
+        inserting = psycopg2.connect(self.dsn)
+        self.addCleanup(inserting.close)
+        data = msgspec.json.encode(self.event_of(one, EventType.CALL_ENDED).data).decode()
+        inserting.cursor().execute("SELECT voxrec_event('call.ended', now(), %s, %s)", (str(one.profile_id), data))
+        deletion = Deferred.fromCoroutine(self.recordings.delete(one.id))
+        await deferLater(reactor, 0.3)
+        self.assertNoResult(deletion)
+        inserting.commit()
+        await deletion
+        (event,) = [event for event in await self.events.after(0, 10) if event.type is EventType.CALL_ENDED]
+        self.assertEqual((event.data["id"], event.data["from"], event.data["to"]), (str(one.call_id), None, None))
+
+    def event_of(self, recorded: Recording, type_: EventType) -> CallEvent:
+        event = call_event(type_, from_="+4930", from_name="Alice", remote_sip_uri="sip:bob@example.org")
+        data = msgspec.structs.replace(
+            event.data, id=recorded.call_id, profile_id=recorded.profile_id, recording_id=recorded.id
+        )
+        return CallEvent(type_, NOON, recorded.profile_id, data)
 
     async def test_notification(self) -> None:
         payloads: list[str] = []

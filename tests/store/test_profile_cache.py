@@ -133,18 +133,42 @@ class ProfileCacheTests(DatabaseTestCase):
         self.assertEqual(restarted.find("+491"), known)
 
     async def test_changes_are_appended_to_the_snapshot(self) -> None:
-        changing, deleted = await self.profiles.create(profile()), await self.profiles.create(profile())
+        self.patch(module, "_SAVE_TIME_SHARE", 1e9)
+        changing = await self.profiles.create(profile())
         await self.start()
         await self.cache.save_snapshot()
         before = self.file.read_bytes()
         changed = await self.profiles.update(changing.id, lambda old: msgspec.structs.replace(old, numbers=("+491",)))
-        await self.profiles.delete(deleted.id)
-        await until(lambda: self.cache.find("+491") and len(self.cache) == 1)
-        while self.file.read_bytes().count(b"\n") < 4:
-            await self.cache.save_snapshot()
-            await deferLater(reactor, 0.01)
+        await until(lambda: self.cache.find("+491"))
+        await self.cache.save_snapshot()
+        self.assertEqual(self.file.read_bytes().count(b"\n"), 2)
         self.assertTrue(self.file.read_bytes().startswith(before))
         self.assertEqual(ProfileSnapshot(self.file).read(), [changed])
+
+    async def test_nothing_of_a_deleted_profile_remains_in_the_snapshot(self) -> None:
+        self.patch(module, "_SAVE_TIME_SHARE", 1e9)
+        kept, deleted = await self.profiles.create(profile()), await self.profiles.create(profile(numbers=("+491",)))
+        await self.start()
+        await self.cache.save_snapshot()
+        self.assertIn(b"+491", self.file.read_bytes())
+        await self.profiles.delete(deleted.id)
+        await until(lambda: len(self.cache) == 1)
+        await self.cache.save_snapshot()
+        self.assertNotIn(b"+491", self.file.read_bytes())
+        self.assertEqual(ProfileSnapshot(self.file).read(), [kept])
+
+    async def test_former_values_remain_in_the_snapshot_for_a_limited_time(self) -> None:
+        self.patch(module, "_SAVE_TIME_SHARE", 1e9)
+        changing = await self.profiles.create(profile(numbers=("+491",)))
+        await self.start()
+        await self.cache.save_snapshot()
+        await self.profiles.update(changing.id, lambda old: msgspec.structs.replace(old, numbers=("+492",)))
+        await until(lambda: self.cache.find("+492"))
+        await self.cache.save_snapshot()
+        self.assertIn(b"+491", self.file.read_bytes())
+        self.patch(module, "_MAX_APPENDED_AGE", 0.0)
+        await self.cache.save_snapshot()
+        self.assertNotIn(b"+491", self.file.read_bytes())
 
     async def test_snapshot_is_rewritten_after_many_changes(self) -> None:
         self.patch(module, "_MIN_APPENDS", 2)

@@ -29,12 +29,18 @@ class ProfileSnapshotTests(SynchronousTestCase):
         self.snapshot.write(self.profiles)
         first, second, third = self.profiles
         changed, new = msgspec.structs.replace(first, name="Changed"), profile()
-        self.snapshot.append([changed, new], [second.id])
-        self.assertEqual(self.snapshot.read(), [changed, third, new])
+        self.snapshot.append([changed, new])
+        self.assertEqual(self.snapshot.read(), [changed, second, third, new])
+
+    def test_id_of_a_deleted_profile_in_a_file_of_an_earlier_version(self) -> None:
+        self.snapshot.write(self.profiles)
+        with self.path.open("ab") as file:
+            file.write(msgspec.json.encode(self.profiles[1].id) + b"\n")
+        self.assertEqual(self.snapshot.read(), [self.profiles[0], self.profiles[2]])
 
     def test_append_needs_a_file(self) -> None:
         with self.assertRaises(FileNotFoundError):
-            self.snapshot.append(self.profiles, [])
+            self.snapshot.append(self.profiles)
 
     def test_incomplete_last_line_is_ignored(self) -> None:
         self.snapshot.write(self.profiles)

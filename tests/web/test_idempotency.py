@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from tests.api.rest_test_case import ClientResponse, RestTestCase
+from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
 from tests.subtest import subtest
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres.transaction import Transaction
@@ -111,5 +111,28 @@ class IdempotencyTests(RestTestCase):
 
     async def test_repeated_response_does_not_reflect_later_changes(self) -> None:
         first = await self.put("/profiles", "k", {"name": "a"})
-        await self.request("DELETE", f"/profiles/{first.json['id']}")
+        await self.request("POST", f"/profiles/{first.json['id']}", json={"name": "b"})
         self.assertEqual((await self.put("/profiles", "k", {"name": "a"})).body, first.body)
+
+    async def test_response_is_erased_with_the_resource(self) -> None:
+        profile = await self.add_profile()
+        rows: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("/profiles", {"name": "secret"}),
+            ("/recordings", {"profileId": str(profile.id), "fromName": "secret"}),
+            (f"/profiles/{profile.id}/recordings", {"fromName": "secret"}),
+            ("/prompts", {"name": "secret"}),
+        )
+        for path, body in rows:
+            with subtest(path):
+                created = await self.put(path, "k", body)
+                other = await self.put(path, "other", body)
+                location = created.headers["location"].removeprefix(PUBLIC_URL)
+                self.assertEqual((await self.request("DELETE", location)).status, 204)
+                again = await self.put(path, "k", body)
+                self.assertEqual((again.status, again.json["code"]), (409, "deleted-since"))
+                self.assertEqual((await self.request("GET", location)).status, 404)
+                other_location = other.headers["location"].removeprefix(PUBLIC_URL)
+                self.assertEqual((await self.put(path, "other", body)).status, 201)
+                self.assertEqual((await self.request("DELETE", other_location)).status, 204)
+        records = await self.pool.query("SELECT fingerprint, headers, body FROM idempotency")
+        self.assertEqual(records, [("", {}, None)] * 8)

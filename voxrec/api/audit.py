@@ -9,7 +9,7 @@ from voxrec.model import AuditEntry
 from voxrec.store.audit import Audit, AuditFilter
 from voxrec.web.auth import Role
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
-from voxrec.web.parameters import text, timestamp
+from voxrec.web.parameters import text, timestamp, uuid
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import Route
@@ -19,6 +19,7 @@ _FILTERS: Final = {
     "until": timestamp.described_as("Only changes made before this time."),
     "who": text.described_as("Only changes made with the token of this name, or by this user."),
     "path": text.described_as("Only changes whose path begins with this text."),
+    "targetId": uuid("Only changes of the object with this id, for example its deletion."),
 }
 
 
@@ -45,4 +46,10 @@ class AuditRoutes:
 
 
 def _audit_filter(query: Mapping[str, Any]) -> AuditFilter:
-    return AuditFilter(since=query.get("since"), until=query.get("until"), who=query.get("who"), path=query.get("path"))
+    return AuditFilter(
+        since=query.get("since"),
+        until=query.get("until"),
+        who=query.get("who"),
+        path=query.get("path"),
+        target_id=query.get("targetId"),
+    )

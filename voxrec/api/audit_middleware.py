@@ -97,6 +97,7 @@ def _done_entry(entry: AuditEntry, request: Request, response: Response) -> Audi
         outcome=AuditOutcome.DONE,
         status=response.status,
         fields=request.audit_details.fields,
+        reason=request.audit_details.reason,
     )
 
 

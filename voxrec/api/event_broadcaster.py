@@ -8,7 +8,7 @@ disconnects a client that stops reading; it can resume from its last event.
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Protocol
@@ -161,6 +161,8 @@ class EventBroadcaster(Service):
         if subscriber in self._subscribers:
             self._subscribers.discard(subscriber)
             if not self._subscribers:
+                self._buffer.clear()
+                self._buffer_start = self._newest
                 self._on_active_change(False)
 
     async def _fetch(self) -> None:
@@ -182,11 +184,23 @@ class EventBroadcaster(Service):
 
     def _append(self, events: list[Event]) -> None:
         self._buffer.extend(map(BufferedEvent.of, events))
+        self._erase_parties({event.data.get("callId") for event in events if event.type is EventType.RECORDING_DELETED})
         self._newest = events[-1].id
         while len(self._buffer) > BUFFER_SIZE:
             self._buffer_start = self._buffer.popleft().event.id
         for subscriber in tuple(self._subscribers):
             subscriber.notify()
+
+    def _erase_parties(self, call_ids: Set[str | None]) -> None:
+        """Erase personal data of calls from the buffer: their Recordings were deleted."""
+        if not call_ids - {None}:
+            return
+        self._buffer = deque(
+            BufferedEvent.of(buffered.event.without_parties())
+            if buffered.event.type.startswith("call.") and buffered.event.data.get("id") in call_ids
+            else buffered
+            for buffered in self._buffer
+        )
 
     def _fetch_failed(self, failure: Failure) -> None:
         self._log.failure("Reading events failed; retrying at the next notification", failure)

@@ -38,6 +38,7 @@ _IMPORTABLE_KEYS: Final = CHANGEABLE_KEYS | {
     *("id", "profileId", "callId", "format", "channels", "startedAt", "endedAt"),
     *("from", "fromName", "to", "remoteSipUri", "hangupCause"),
 }
+_REASON: Final = text.described_as("Why the recording is deleted, for the audit log; without personal data.")
 _MAX_METADATA_LENGTH: Final = 1000  # characters of JSON: percent-encoded, they must fit into the request line
 
 
@@ -141,7 +142,7 @@ class RecordingRoutes:
             with_representation(
                 *("POST", path, Role.PROVISION, self._update), body=RecordingUpdateBody(), errors=(Conflict,)
             ),
-            route("DELETE", path, Role.PROVISION, self._delete, errors=(Conflict,)),
+            route("DELETE", path, Role.PROVISION, self._delete, query={"reason": _REASON}, errors=(Conflict,)),
         )
 
     async def _list(self, request: Request) -> Response:
@@ -220,10 +221,11 @@ class RecordingRoutes:
         return after
 
     async def _delete(self, request: Request) -> Response:
-        """The files of the recording are erased afterwards.
+        """The files of the recording are erased afterwards. Only an entry in the audit log remains.
 
         A recording cannot be deleted while its call is in progress, or under a legal hold.
         """
+        request.audit_details.reason = request.query.get("reason")
         recordings = self._recordings.visible_to(request.principal)
         await recordings.delete(request.id, partial(self._require_deletable, request))
         return no_content()

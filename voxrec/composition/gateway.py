@@ -56,7 +56,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> SequentialMultiServ
         calls.disk_space,
         calls.session,
         build_snapshot_timer(profiles),
-        _build_housekeeping(env, database, files),
+        _build_housekeeping(env, database, files, queue),
         files.retention,
         orphans,
     ):
@@ -100,12 +100,13 @@ def _build_orphan_sweeper(env: Environment, database: Database, files: Recording
     )
 
 
-def _build_housekeeping(env: Environment, database: Database, files: RecordingFiles) -> Housekeeping:
+def _build_housekeeping(env: Environment, database: Database, files: RecordingFiles, queue: Queue) -> Housekeeping:
     return Housekeeping(
         env.reactor,
         database.idempotency,
         database.jobs,
         database.events,
+        queue.journal.rejected_lines,
         event_retention=timedelta(days=env.config.rest.event_days),
         work_directory=files.work_directory,
         defer_to_thread=env.defer_to_thread,

@@ -1,8 +1,10 @@
 """Hourly removal of expired rows and abandoned files."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Protocol
+from uuid import UUID
 
 from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IReactorTime
@@ -16,6 +18,7 @@ _INTERVAL: Final = 3600.0  # seconds
 # A done erase job is the record that a Recording existed. A journal that an old daemon left must not create the
 # Recording again, and no journal is older than this.
 _ERASED_JOBS_AGE: Final = timedelta(days=30)
+_REJECTED_LINES_AGE: Final = timedelta(days=30)
 
 
 class IdempotencyKeys(Protocol):
@@ -31,6 +34,22 @@ class Jobs(Protocol):
     async def purge_erased(self, age: timedelta, /) -> object:
         """Delete the done jobs of Recordings that were erased longer than ``age`` ago."""
 
+    async def deleted_recordings(self, recording_ids: Collection[UUID], /) -> Collection[UUID]:
+        """Return those of the ids whose Recording was deleted."""
+
+
+class RejectedLines(Protocol):
+    """The lines of the journal that can never be applied."""
+
+    def recording_ids(self) -> Collection[UUID]:
+        """Return the ids of their Recordings."""
+
+    def delete(self, recording_ids: Collection[UUID], /) -> object:
+        """Delete the lines of these Recordings."""
+
+    def delete_older_than(self, age: timedelta, /) -> object:
+        """Delete the lines that were rejected longer than ``age`` ago."""
+
 
 class Events(Protocol):
     """The repository of events."""
@@ -40,7 +59,11 @@ class Events(Protocol):
 
 
 class Housekeeping(TimerService):
-    """Deletes expired idempotency keys, jobs of erased Recordings, old events and abandoned uploads every hour."""
+    """Deletes what has expired every hour.
+
+    That is: abandoned uploads, idempotency keys, jobs of erased Recordings, old events, and rejected lines of the
+    journal, at once if their Recording was deleted.
+    """
 
     name = "housekeeping"
     _log = Logger()
@@ -51,6 +74,7 @@ class Housekeeping(TimerService):
         idempotency: IdempotencyKeys,
         jobs: Jobs,
         events: Events,
+        rejected_lines: RejectedLines,
         *,
         event_retention: timedelta,
         work_directory: Path,
@@ -61,6 +85,7 @@ class Housekeeping(TimerService):
         self._idempotency = idempotency
         self._jobs = jobs
         self._events = events
+        self._rejected_lines = rejected_lines
         self._event_retention = event_retention
         self._work_directory = work_directory
         self._defer_to_thread = defer_to_thread
@@ -69,7 +94,9 @@ class Housekeeping(TimerService):
         """Delete everything that has expired. After an error, the rest is deleted an hour later."""
         try:
             await self._defer_to_thread(remove_stale_files, self._work_directory)
+            await self._defer_to_thread(self._rejected_lines.delete_older_than, _REJECTED_LINES_AGE)
             await self._idempotency.delete_expired()
+            await self._delete_rejected_lines()
             await self._jobs.purge_erased(_ERASED_JOBS_AGE)
             await self._events.delete_older_than(self._event_retention)
         except (VoxrecError, OSError) as error:
@@ -78,3 +105,8 @@ class Housekeeping(TimerService):
                 interval=_INTERVAL,
                 error=error,
             )
+
+    async def _delete_rejected_lines(self) -> None:
+        if recording_ids := await self._defer_to_thread(self._rejected_lines.recording_ids):
+            deleted = await self._jobs.deleted_recordings(recording_ids)
+            await self._defer_to_thread(self._rejected_lines.delete, deleted)

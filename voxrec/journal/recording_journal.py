@@ -3,6 +3,9 @@
 A snapshot is appended to a segment file and synced in a thread, then applied to PostgreSQL in the same order. While
 PostgreSQL is available that takes milliseconds. The applied position is saved about once a second: after a crash some
 snapshots are applied a second time, which has no effect.
+
+Snapshots contain numbers and names. Each is deleted from the disk within a few seconds after it was applied: while
+snapshots are written, a new segment is started every 10 s, and segments that are applied completely are deleted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +27,10 @@ from twisted.python.threadpool import ThreadPool
 
 from voxrec.deferreds import Backoff, SingleFlight
 from voxrec.errors import StoreUnavailable
+from voxrec.journal.rejected import RejectedLines
 from voxrec.journal.segments import Line, Segments
 from voxrec.model import Job, Recording
+from voxrec.postgres.errors import describe_error
 from voxrec.postgres.pool import Pool
 
 P = ParamSpec("P")
@@ -34,6 +39,7 @@ T = TypeVar("T")
 _READ_SIZE: Final = 65536  # bytes read from a segment at a time
 _MEMORY_LIMIT: Final = 1000  # lines kept in memory until they are applied; beyond, they are read from the disk
 _BATCH_SIZE: Final = 100  # lines applied with one statement, at most
+_ROTATION_DELAY: Final = 10.0  # seconds after writing the first line of a segment until another segment is started
 _SAVE_DELAY: Final = 1.0  # seconds after applying a line until the position is saved
 _FLUSH_TIMEOUT: Final = 10.0  # seconds that stopService waits for the disk, and for PostgreSQL
 _RETRY_BACKOFF: Final = Backoff(first=0.16, limit=5.0, factor=1.6, jitter=0.0)
@@ -70,6 +76,8 @@ class RecordingJournal(Service):
     ) -> None:
         self._reactor = reactor
         self._segments = Segments(directory)
+        self.rejected_lines = RejectedLines(directory / "rejected")
+        """The snapshots that PostgreSQL refused for good."""
         # A thread pool of its own: audio can keep the reactor's threads busy for minutes.
         self._threads = ThreadPool(0, 2, "journal")
         self._recordings = recordings
@@ -85,6 +93,8 @@ class RecordingJournal(Service):
         self._next_lines: list[Line] = []  # otherwise: the next lines to apply, as the writer wrote them
         self._save_due = False
         self._save_timer: IDelayedCall | None = None
+        self._rotation_due = False
+        self._rotation_timer: IDelayedCall | None = None
         self._is_open = False
         self._stopping = False
         self.pending = 0
@@ -106,6 +116,7 @@ class RecordingJournal(Service):
         self._threads.start()
         try:
             remaining = await self._defer_to_thread(self._segments.open)
+            await self._defer_to_thread(self.rejected_lines.import_former_file)
         except BaseException:
             self._threads.stop()
             raise
@@ -125,9 +136,10 @@ class RecordingJournal(Service):
         if self._retry_delay is not None:
             self._retry_delay.cancel()
         await self._finishes(self._applier)
-        if self._save_timer is not None:
-            self._save_timer.cancel()
-            self._save_timer = None
+        for timer in (self._save_timer, self._rotation_timer):
+            if timer is not None:
+                timer.cancel()
+        self._save_timer = self._rotation_timer = None
         if self._is_open:
             self._is_open = False
             await self._defer_to_thread(self._save_and_close)
@@ -148,6 +160,9 @@ class RecordingJournal(Service):
 
     async def _write_queue(self) -> None:
         failures = 0
+        if self._rotation_due:
+            self._rotation_due = False
+            await self._rotate()
         while self._queue:
             batch, self._queue = self._queue, []
             try:
@@ -163,6 +178,29 @@ class RecordingJournal(Service):
                 failures = 0
                 self._hold_in_memory(lines)
                 self._applier.request()
+                self._schedule_rotation()
+
+    def _schedule_rotation(self) -> None:
+        if self._rotation_timer is None and not self._stopping:
+            self._rotation_timer = self._reactor.callLater(_ROTATION_DELAY, self._rotate_later)
+
+    def _rotate_later(self) -> None:
+        self._rotation_timer = None
+        if self.pending > _MEMORY_LIMIT:  # PostgreSQL is behind: many small segments would only slow down reading them
+            self._schedule_rotation()
+            return
+        self._rotation_due = True
+        self._writer.request()
+
+    async def _rotate(self) -> None:
+        """Start a new segment, and let the applier go on to it, which deletes those before it."""
+        try:
+            await self._defer_to_thread(self._segments.rotate)
+        except OSError as error:
+            self._log.error("a new segment of the journal cannot be started, retrying: {error}", error=error)
+            self._schedule_rotation()
+        self._read_from_disk = True
+        self._applier.request()
 
     def _writer_failed(self, failure: Failure) -> None:
         self._log.failure("writing the journal failed", failure)
@@ -226,6 +264,7 @@ class RecordingJournal(Service):
     def _save_and_close(self) -> None:
         try:
             self._segments.save_position()
+            self._segments.delete_applied()
         except OSError as error:
             self._log.warn(
                 "the position in the journal could not be saved; the next start applies some lines again: {error}",
@@ -249,7 +288,9 @@ class RecordingJournal(Service):
                 if isinstance(error, psycopg2.IntegrityError):
                     return await self._apply_one_by_one(batch, error)
                 if not failures:
-                    self._log.error("PostgreSQL rejects snapshots of recordings, retrying: {error}", error=error)
+                    self._log.error(
+                        "PostgreSQL rejects snapshots of recordings, retrying: {error}", error=describe_error(error)
+                    )
                 failures += 1  # not the fault of a line: a table or a privilege is missing
             except Exception as error:
                 return await self._apply_one_by_one(batch, error)
@@ -274,9 +315,11 @@ class RecordingJournal(Service):
             self._on_claimed(job, by_id[job.recording_id])
 
     async def _reject(self, line: Line, error: Exception) -> bool:
-        path = await self._defer_to_thread(self._segments.reject, line.text)
+        path = await self._defer_to_thread(self.rejected_lines.add, line.text)
         self._log.error(
-            "a line of the journal can never be applied; moved it to {path}: {error}", path=path, error=error
+            "a line of the journal can never be applied; moved it to {path}: {error}",
+            path=path,
+            error=describe_error(error),
         )
         return True
 

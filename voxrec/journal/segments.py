@@ -1,7 +1,9 @@
 """The files of the journal: numbered segments of lines, and the position up to which they have been applied. Blocking.
 
 A line is durable once ``append`` has returned. After a crash some lines may be read a second time, but none is left
-out. Each run writes new segments only, so a line that a crash has cut off is always the last one of its segment.
+out. A segment is deleted once all its lines have been applied and a later segment was started, by `Segments.rotate` or
+because the segment is full. Each run writes new segments only, so a line that a crash has cut off is always the last
+one of its segment.
 """
 
 import fcntl
@@ -44,7 +46,6 @@ class Segments:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._position_file = directory / "position"
-        self._rejected_file = directory / "journal.rejected"
         self._lock = -1
         self._descriptor = -1  # of the segment that is appended to
         self._end = Position(0, 0)
@@ -99,6 +100,14 @@ class Segments:
         start, self._end = self._end, Position(self._end.segment, self._end.offset + len(lines))
         return _split_lines(lines, start)
 
+    def rotate(self) -> None:
+        """Start a new segment if the current one has lines: it is deleted when all of them have been applied.
+
+        Runs in the thread of ``append``. Raises OSError; the next `append` then starts a segment.
+        """
+        if self._end.offset:
+            self._start_segment()
+
     def read(self, limit: int) -> list[Line]:
         """Return the next lines to apply, about ``limit`` bytes of them; an empty list if all have been applied."""
         while True:
@@ -116,9 +125,9 @@ class Segments:
             else:
                 if data:
                     self._log.warn(
-                        "journal segment {segment} ends with a line that a crash cut off; skipping it: {data!r}",
+                        "journal segment {segment} ends with a line of {size} bytes that a crash cut off; skipping it",
                         segment=self._applied.segment,
-                        data=data[:200],
+                        size=len(data),
                     )
                 self.mark_applied(Position(self._next_segment(self._applied.segment), 0))
                 self.save_position()
@@ -142,13 +151,11 @@ class Segments:
         new.replace(self._position_file)
         self._saved = position
 
-    def reject(self, line: bytes) -> Path:
-        """Append a line that can never be applied to the file of rejected lines, and return the path of that file."""
-        with self._rejected_file.open("ab") as file:
-            file.write(line + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        return self._rejected_file
+    def delete_applied(self) -> None:
+        """Delete the current segment if all its lines have been applied; nothing can be appended after that."""
+        if self._applied == self._end:
+            self._close_segment()
+            self._path(self._end.segment).unlink(missing_ok=True)
 
     def _start_segment(self) -> None:
         self._close_segment()

@@ -26,21 +26,28 @@ class AuditOutcome(enum.StrEnum):
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An audited change by a REST client or a command."""
+    """An audited change by a REST client, a command, or a rule such as the retention period."""
 
     id: Annotated[UUID, doc("Id of the entry.")]
     created_at: Annotated[datetime, doc("Time of the change.")]
     who: Annotated[
-        str, doc("Name of the token, admin for the configured administrator, or the user that ran a command.")
+        str,
+        doc(
+            "Name of the token, admin for the configured administrator, the user that ran a command, or the rule: "
+            "retention."
+        ),
     ]
     token_id: Annotated[
-        UUID | None, doc("Id of the token. Null for the configured administrator and for commands.")
+        UUID | None, doc("Id of the token. Null for the configured administrator, commands and rules.")
     ] = None
-    address: Annotated[str, doc("IP address of the client, or local for commands.")]
-    method: Annotated[str, doc("HTTP method, or COMMAND.")]
-    path: Annotated[str, doc("Path of the request, or the command.")]
+    address: Annotated[str, doc("IP address of the client, or local for commands and rules.")]
+    method: Annotated[str, doc("HTTP method, COMMAND, or RULE.")]
+    path: Annotated[str, doc("Path of the request, the command, or the path of the resource to which a rule applied.")]
     kind: Annotated[str, doc("Type of the changed object, such as profile.")]
     target_id: Annotated[UUID | None, doc("Id of the changed object.")] = None
     outcome: AuditOutcome = AuditOutcome.BEGUN
     status: Annotated[int | None, doc("HTTP status of the response.")] = None
     fields: Annotated[tuple[str, ...], doc("Names of the fields that an update changed.")] = ()
+    reason: Annotated[
+        str | None, doc("Why something was deleted: what the client gave as reason, or the condition of the rule.")
+    ] = None

@@ -2,9 +2,10 @@
 
 import enum
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 
 from voxrec.model.fields import doc
@@ -28,6 +29,9 @@ class EventType(enum.StrEnum):
     RECORDING_DELETED = "recording.deleted"
 
 
+_PARTIES: Final = ("from", "fromName", "to", "remoteSipUri")
+
+
 class Event(Struct, frozen=True, kw_only=True, rename="camel"):
     """An event of a call or a Recording."""
 
@@ -35,4 +39,14 @@ class Event(Struct, frozen=True, kw_only=True, rename="camel"):
     type: EventType
     at: Annotated[datetime, doc("Time of the event. It can be slightly earlier than that of the preceding event.")]
     profile_id: Annotated[UUID | None, doc("Id of the Profile.")]
-    data: Annotated[dict[str, Any], doc("The Call, or a summary of the Recording.")]
+    data: Annotated[
+        dict[str, Any],
+        doc(
+            "The Call, or a summary of the Recording. Numbers, names and SIP URIs of a Call are null once its "
+            "Recording was deleted."
+        ),
+    ]
+
+    def without_parties(self) -> "Event":
+        """Return the event of a Call without its numbers, names and SIP URIs, as the database does."""
+        return msgspec.structs.replace(self, data={**self.data, **dict.fromkeys(_PARTIES)})

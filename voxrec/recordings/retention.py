@@ -1,14 +1,16 @@
 """Deletes Recordings whose retention period has ended, unless they are under legal hold."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
+from uuid import uuid4
 
 from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.errors import Conflict, NotFound, StoreUnavailable
-from voxrec.model import Recording
+from voxrec.model import AuditEntry, AuditOutcome, Recording
 from voxrec.store.recordings import Recordings
 
 _INTERVAL: Final = 3600.0  # seconds between sweeps
@@ -56,8 +58,25 @@ class RetentionSweeper(TimerService):
         deleted = 0
         for recording in expired:
             try:
-                await self._recordings.delete(recording.id, require_expired)
+                await self._recordings.delete(recording.id, require_expired, partial(_audit_entry, now))
                 deleted += 1
             except (Conflict, NotFound):
                 continue
         return deleted
+
+
+def _audit_entry(now: datetime, recording: Recording) -> AuditEntry:
+    """Return the entry that remains of an expired Recording."""
+    assert recording.expires_at is not None, "an expired Recording has a time of expiry"
+    return AuditEntry(
+        id=uuid4(),
+        created_at=now,
+        who="retention",
+        address="local",
+        method="RULE",
+        path=f"/recordings/{recording.id}",
+        kind="recording",
+        target_id=recording.id,
+        outcome=AuditOutcome.DONE,
+        reason=f"expiresAt {recording.expires_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} has passed",
+    )

@@ -10,6 +10,7 @@ such as hanging up a call or deleting a file.
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from voxrec.cursor import Cursor
 from voxrec.model import AuditEntry
@@ -25,7 +26,7 @@ _INSERT: Final = f"INSERT INTO audit ({_COLUMNS.column_list}) VALUES ({_COLUMNS.
 # Without waiting for the disk: if PostgreSQL crashes, the entry may stay "begun", as after a crash of voxrec.
 _END: Final = """
     SET LOCAL synchronous_commit = off;
-    UPDATE audit SET target_id = %s, outcome = %s, status = %s, fields = %s WHERE id = %s
+    UPDATE audit SET target_id = %s, outcome = %s, status = %s, fields = %s, reason = %s WHERE id = %s
 """
 
 INSERT_ENTRY_FROM: Final = f"INSERT INTO audit ({_COLUMNS.column_list}) SELECT {_COLUMNS.placeholders}"
@@ -39,13 +40,15 @@ entry_params: Final = _COLUMNS.params
 class AuditFilter:
     """Filters of a list; None matches everything.
 
-    Creation times match from ``since`` on and before ``until``; ``path`` is a prefix; ``who`` is a name.
+    Creation times match from ``since`` on and before ``until``; ``path`` is a prefix; ``who`` is a name; ``target_id``
+    is the id of the changed object.
     """
 
     since: datetime | None = None
     until: datetime | None = None
     who: str | None = None
     path: str | None = None
+    target_id: UUID | None = None
 
     def conditions(self) -> Conditions:
         """Return the filters as SQL."""
@@ -54,6 +57,7 @@ class AuditFilter:
         conditions.add("created_at < %s", self.until)
         conditions.add("who = %s", self.who)
         conditions.add("starts_with(path, %s)", self.path)
+        conditions.add("target_id = %s", self.target_id)
         return conditions
 
 
@@ -68,7 +72,7 @@ class Audit(PagedTable[AuditEntry, AuditFilter]):
 
     async def end(self, entry: AuditEntry) -> None:
         """Store the outcome of a change whose entry was inserted by `begin`."""
-        params = (entry.target_id, entry.outcome, entry.status, list(entry.fields), entry.id)
+        params = (entry.target_id, entry.outcome, entry.status, list(entry.fields), entry.reason, entry.id)
         await self._database.execute(_END, params)
 
     async def _fetch_page(self, filters: AuditFilter, limit: int, after: Cursor | None) -> list[Row]:

@@ -39,8 +39,17 @@ _APPEND: Final = PreparedStatement("""
     SELECT voxrec_event(type, at, profile_id, data)
     FROM jsonb_to_recordset(%s::jsonb) AS new (type text, at timestamptz, profile_id uuid, data jsonb)
 """)
-# The newest of the expired events is retained: the oldest id then shows whether events after a given one were deleted.
-_DELETE_OLD: Final = "DELETE FROM events WHERE id < (SELECT max(id) FROM events WHERE stored_at < now() - %s)"
+# The newest of the expired events is retained, without the parties of its call: the oldest id then shows whether events
+# after a given one were deleted.
+_DELETE_OLD: Final = """
+    WITH newest_expired AS (SELECT max(id) AS id FROM events WHERE stored_at < now() - %s),
+    retained AS (
+        UPDATE events SET data = voxrec_without_parties(data)
+        FROM newest_expired
+        WHERE events.id = newest_expired.id AND type LIKE 'call.%%' AND data <> voxrec_without_parties(data)
+    )
+    DELETE FROM events USING newest_expired WHERE events.id < newest_expired.id
+"""
 
 
 @dataclass(frozen=True, slots=True)

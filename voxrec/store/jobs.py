@@ -56,8 +56,8 @@ _MARK_DONE: Final = PreparedStatement(f"""
     UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL WHERE {_HELD_BY_CLAIM}
 """)
 _CLOSE_OTHER_JOBS: Final = """
-    UPDATE jobs SET done_at = now(), leased_until = NULL, dead = FALSE
-    WHERE recording_id = %s AND kind <> 'erase' AND done_at IS NULL
+    UPDATE jobs SET done_at = coalesce(done_at, now()), leased_until = NULL, dead = FALSE, last_error = NULL
+    WHERE recording_id = %s AND kind <> 'erase' AND (done_at IS NULL OR last_error IS NOT NULL)
 """
 _ENQUEUE_ERASE: Final = """
     INSERT INTO jobs (kind, recording_id, path) VALUES ('erase', %s, %s)
@@ -187,6 +187,13 @@ class Jobs(ScopedRepository[Job, JobFilter]):
 
         await self._database.transaction(work)
 
+    async def deleted_recordings(self, recording_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the ids whose Recording was deleted, as far as that is still known (see `purge_erased`)."""
+        rows = await self._database.query(
+            "SELECT recording_id FROM jobs WHERE recording_id = ANY(%s) AND kind = 'erase'", (list(recording_ids),)
+        )
+        return {recording_id for (recording_id,) in rows}
+
     async def purge_erased(self, age: timedelta) -> int:
         """Delete the done jobs of Recordings erased longer than ``age`` ago, and return their number.
 
@@ -215,7 +222,8 @@ class Jobs(ScopedRepository[Job, JobFilter]):
 async def enqueue_erase(transaction: Transaction, recording_id: UUID, path: str | None) -> None:
     """Enqueue the job that deletes a Recording's files, as part of the transaction that deletes the Recording.
 
-    Its other jobs are closed. If the id was deleted before and reused, its ERASE job is enqueued again.
+    Its other jobs are closed, without their errors, which may name recipients. If the id was deleted before and reused,
+    its ERASE job is enqueued again.
     """
     await transaction.execute(_CLOSE_OTHER_JOBS, (recording_id,))
     await transaction.execute(_ENQUEUE_ERASE, (recording_id, path))

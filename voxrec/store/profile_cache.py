@@ -24,6 +24,7 @@ _LOADED_POLL_INTERVAL: Final = 0.05  # seconds
 _RETRY_DELAY: Final = 0.5  # seconds after a failed read
 _SAVE_TIME_SHARE: Final = 0.05  # largest share of the time spent on writing snapshots: there may be 100,000 Profiles
 _MIN_APPENDS: Final = 10_000  # changes that are at least appended to the snapshot before it is rewritten
+_MAX_APPENDED_AGE: Final = 86400.0  # seconds for which former values of changed Profiles remain in the snapshot
 
 
 class ProfileCache(Service):
@@ -57,6 +58,7 @@ class ProfileCache(Service):
         self._unsaved: set[UUID] = set()
         self._all_unsaved = False
         self._appended = 0  # changes appended since the snapshot was last rewritten
+        self._rewritten_at = 0.0
         self._next_save_at = 0.0
         self._index = _ProfileIndex()
         self._all_stale = False
@@ -110,21 +112,24 @@ class ProfileCache(Service):
     async def save_snapshot(self) -> None:
         """Save what has changed since the last call, unless the last write was too recent for the time it took."""
         started = self._reactor.seconds()
-        if not (self._unsaved or self._all_unsaved) or started < self._next_save_at:
+        outdated = self._appended > 0 and started >= self._rewritten_at + _MAX_APPENDED_AGE
+        if not (self._unsaved or self._all_unsaved or outdated) or started < self._next_save_at:
             return
         changed, self._unsaved = self._unsaved, set()
-        rewrite, self._all_unsaved = self._all_unsaved or self._appended > max(_MIN_APPENDS, len(self)), False
+        current = {profile_id: self._index.profiles.get(str(profile_id)) for profile_id in changed}
+        deleted = [profile_id for profile_id, profile in current.items() if profile is None]
+        # nothing may remain of a deleted profile, and appending leaves its earlier lines in the file
+        too_many = self._appended > max(_MIN_APPENDS, len(self))
+        rewrite = self._all_unsaved or bool(deleted) or outdated or too_many
+        self._all_unsaved = False
         try:
             if rewrite:
-                self._appended = 0
+                self._appended, self._rewritten_at = 0, started
                 await self._defer_to_thread(self._snapshot.write, list(self._index.profiles.values()))
             else:
                 self._appended += len(changed)
-                current = {profile_id: self._index.profiles.get(str(profile_id)) for profile_id in changed}
-                deleted = [profile_id for profile_id, profile in current.items() if profile is None]
-                await self._defer_to_thread(
-                    self._snapshot.append, [profile for profile in current.values() if profile is not None], deleted
-                )
+                profiles = [profile for profile in current.values() if profile is not None]
+                await self._defer_to_thread(self._snapshot.append, profiles)
         except OSError as error:
             self._all_unsaved = True
             self._log.warn("the snapshot of the profiles cannot be saved, retrying: {error}", error=error)

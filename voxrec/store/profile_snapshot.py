@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -22,7 +22,9 @@ class SnapshotUnreadable(Unavailable):
 
 
 class ProfileSnapshot:
-    """A file of JSON lines: a Profile, or the id of a Profile that was deleted. Later lines override earlier ones.
+    """A file of JSON lines, each a Profile. Later lines override earlier ones.
+
+    Files of earlier versions also have lines with the id of a Profile that was deleted.
 
     All methods block: call them from a thread, one at a time.
     """
@@ -37,9 +39,9 @@ class ProfileSnapshot:
         _write_lines(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), profiles)
         temporary.replace(self._path)
 
-    def append(self, changed: Iterable[Profile], deleted: Iterable[UUID]) -> None:
+    def append(self, changed: Iterable[Profile]) -> None:
         """Append changes. Raises OSError; the file may then end with an incomplete line until the next `write`."""
-        _write_lines(os.open(self._path, os.O_WRONLY | os.O_APPEND), chain(changed, deleted))
+        _write_lines(os.open(self._path, os.O_WRONLY | os.O_APPEND), changed)
 
     def read(self) -> list[Profile]:
         """Return the Profiles. Raises SnapshotUnreadable."""
@@ -64,7 +66,7 @@ class ProfileSnapshot:
         return list(profiles.values())
 
 
-def _write_lines(descriptor: int, lines: Iterable[Profile | UUID]) -> None:
+def _write_lines(descriptor: int, lines: Iterable[Profile]) -> None:
     """Write and sync lines, and close the file."""
     encoder = msgspec.json.Encoder()
     with os.fdopen(descriptor, "wb") as file:
@@ -74,7 +76,7 @@ def _write_lines(descriptor: int, lines: Iterable[Profile | UUID]) -> None:
         os.fsync(file.fileno())
 
 
-def _batches(lines: Iterable[Profile | UUID]) -> Iterator[list[Profile | UUID]]:
+def _batches(lines: Iterable[Profile]) -> Iterator[list[Profile]]:
     remaining = iter(lines)
     while batch := list(islice(remaining, _BATCH_SIZE)):
         yield batch

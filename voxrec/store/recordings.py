@@ -11,9 +11,10 @@ from uuid import UUID
 import msgspec
 
 from voxrec.cursor import Cursor
-from voxrec.model import Job, JobKind, JobState, Recording, RecordingState
+from voxrec.model import AuditEntry, Job, JobKind, JobState, Recording, RecordingState
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
+from voxrec.store.audit import insert_entry
 from voxrec.store.columns import Columns
 from voxrec.store.jobs import JOB_COLUMNS, enqueue_erase, job_from_row
 from voxrec.store.keyset import Conditions, fetch_page
@@ -236,14 +237,25 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
 
         return await self._database.transaction(work)
 
-    async def delete(self, recording_id: UUID, check: Callable[[Recording], None] = no_check) -> None:
-        """Delete a Recording unless ``check`` raises, and enqueue the job that deletes its files. Raises NotFound."""
+    async def delete(
+        self,
+        recording_id: UUID,
+        check: Callable[[Recording], None] = no_check,
+        audit_entry: Callable[[Recording], AuditEntry] | None = None,
+    ) -> None:
+        """Delete a Recording unless ``check`` raises, and enqueue the job that deletes its files. Raises NotFound.
+
+        Triggers remove its data from events and stored responses. ``audit_entry`` returns the entry that is inserted in
+        the same transaction.
+        """
 
         async def work(transaction: Transaction) -> None:
             old = await self._lock(transaction, recording_id)
             check(old)
             await transaction.execute("DELETE FROM recordings WHERE id = %s", (recording_id,))
             await enqueue_erase(transaction, recording_id, old.path)
+            if audit_entry is not None:
+                await insert_entry(transaction, audit_entry(old))
 
         await self._database.transaction(work)
 

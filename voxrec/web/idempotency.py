@@ -26,6 +26,12 @@ class KeyReused(InvalidInput):
     code = "idempotency-key-reused"
 
 
+class CreationDeleted(Conflict):
+    """The request with this Idempotency-Key created a resource that was deleted since; it is not created again."""
+
+    code = "deleted-since"
+
+
 class IdempotencyRecords(Protocol):
     """The stored responses, such as `voxrec.store.idempotency.Idempotency`."""
 
@@ -45,7 +51,8 @@ class IdempotencyMiddleware:
         """Return the response.
 
         Raises BadRequest if the key is invalid, KeyReused if it belongs to a different request, RequestInProgress while
-        the first request is being processed, and what the handler raises.
+        the first request is being processed, CreationDeleted if what it created was deleted, and what the handler
+        raises.
         """
         header = request.headers.get("idempotency-key")
         if header is None or not route.idempotent:
@@ -71,6 +78,8 @@ class IdempotencyMiddleware:
                 record = await self._records.find(key)
                 if record is None:
                     raise
+        if record.erased:
+            raise CreationDeleted("What the first request with this Idempotency-Key created was deleted since.")
         if record.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used for a different request. Use a new key for a new request.")
         return Response(record.status, record.headers, await self._replayed_body(route, request, record))

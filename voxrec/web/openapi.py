@@ -21,7 +21,7 @@ from voxrec.web.errors import (
     TooManyAttempts,
     UnsupportedMedia,
 )
-from voxrec.web.idempotency import KeyReused
+from voxrec.web.idempotency import CreationDeleted, KeyReused
 from voxrec.web.openapi_schemas import EXAMPLE_UUID, Json, Schemas, markdown
 from voxrec.web.problems import PROBLEM_TYPE, Problem
 from voxrec.web.response import JSON
@@ -246,7 +246,7 @@ def _errors_by_status(route: Route) -> dict[int, list[type[VoxrecError]]]:
     if route.body is not None:
         errors.append(UnsupportedMedia)
     if route.idempotent:
-        errors += [KeyReused, RequestInProgress]
+        errors += [KeyReused, RequestInProgress, CreationDeleted]
     if "If-Match" in route.request_headers:
         errors.append(PreconditionFailed)
     by_status: dict[int, list[type[VoxrecError]]] = {}

@@ -32,6 +32,7 @@ class AuditDetails:
     """What a handler adds to the audit entry of its request."""
 
     fields: tuple[str, ...] = ()
+    reason: str | None = None
 
     def changed(self, before: Struct, after: Struct) -> None:
         """Record the names of the changed fields, not their values, which may be secret or personal."""
