@@ -116,7 +116,13 @@ class ResponseWriter:
             await self._finished  # Klein finishes the request after this, which must not end the body properly
 
     def _request_finished(self, _result: object) -> None:
-        self.stopProducing()
+        """End the body, because the client has disconnected, or the response is complete."""
+        self._disconnected = True
+        self.resumeProducing()
+        body, self._streamed_body = self._streamed_body, None
+        # isinstance() of a Protocol is slow, so it is not used for complete bodies
+        if body is not None and isinstance(body, ClosableBody):
+            body.close()
         self._finished.callback(None)
 
     # IPushProducer
@@ -133,10 +139,8 @@ class ResponseWriter:
             resumed.callback(None)
 
     def stopProducing(self) -> None:
-        """End the body: the client has disconnected."""
-        self._disconnected = True
-        self.resumeProducing()
-        body, self._streamed_body = self._streamed_body, None
-        # isinstance() of a Protocol is slow, so it is not used for complete bodies
-        if body is not None and isinstance(body, ClosableBody):
-            self._clock.callLater(0, body.close)  # after Klein was notified too; otherwise it would finish the request
+        """Do nothing: the connection is lost, of which the request is notified next.
+
+        If the body ended here, Klein would finish a request that it does not know to be lost yet, and Twisted would log
+        that this producer is still registered.
+        """
