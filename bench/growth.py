@@ -22,7 +22,7 @@ import psycopg2
 
 from bench.measure import ROUNDS, Spread, interleaved, percentile
 from bench.report import Section, Table, Target, publish
-from bench.servers import Server, print_progress, start_voxrec, temporary_postgresql
+from bench.servers import ADMIN_TOKEN, Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.cursor import Cursor
 from voxrec.model import RecordingState
 from voxrec.postgres.cluster import Cluster
@@ -329,7 +329,7 @@ def main() -> None:
             for queries in zip(*map(page_queries, SIZES), strict=True):
                 each = dict(zip(SIZES, queries, strict=True))
                 for number, size in interleaved(SIZES, rounds):
-                    token = secrets.get(each[size].profile_ids or frozenset(), "admin")
+                    token = secrets.get(each[size].profile_ids or frozenset(), ADMIN_TOKEN)
                     if number == 0:
                         request_times(servers[size], each[size].path, token, 20)
                     times = request_times(servers[size], each[size].path, token, REQUESTS)

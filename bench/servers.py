@@ -25,6 +25,8 @@ from voxrec.sandbox.process import with_parent_death_signal
 _START_TIMEOUT: Final = 60.0  # seconds
 _STOP_TIMEOUT: Final = 15.0  # seconds
 
+ADMIN_TOKEN: Final = "token-of-the-benchmarks"  # noqa: S105 - of a temporary server
+
 
 class Server:
     """One HTTP server, started by the constructor; requests are authenticated with ``token``."""
@@ -97,7 +99,7 @@ def start_voxrec(directory: Path, dsn: str, preparation: str = "", **sections: M
         "rest": {
             "listen": f"tcp:{port}:interface=127.0.0.1",
             "public_url": f"http://127.0.0.1:{port}",
-            "admin_token": "admin",
+            "admin_token": ADMIN_TOKEN,
         },
     }
     for name, section in sections.items():
@@ -106,7 +108,7 @@ def start_voxrec(directory: Path, dsn: str, preparation: str = "", **sections: M
     config.write_text(yaml.safe_dump(settings))
     twistd = f"{preparation}\nfrom twisted.scripts.twistd import run\nrun()"
     command = [sys.executable, "-c", twistd, "--nodaemon", "--pidfile=", "voxrec", "--config", str(config)]
-    return Server(command, port, directory / "voxrec.log", "admin")
+    return Server(command, port, directory / "voxrec.log", ADMIN_TOKEN)
 
 
 @contextmanager

@@ -48,6 +48,10 @@ class ValidSettingsTests(SynchronousTestCase):
             settings = config.parse(f"mail: {{user: u, password: p, host: '{host}', tls: {tls}}}")
             self.assertEqual((settings.mail.host, settings.mail.tls), (host, tls))
 
+    def test_an_administrators_token(self) -> None:
+        for token in ("", "0123456789abcdef0123", "aZ9-_.~+/=aZ9-_.~+/=aZ9"):
+            self.assertEqual(config.parse(f"rest: {{admin_token: '{token}'}}").rest.admin_token, token)
+
     def test_the_repr_of_a_secret_does_not_reveal_it(self) -> None:
         self.assertNotIn("hush", repr(config.parse("asterisk: {password: hush}")))
         self.assertEqual(repr(Secret("hush")), "'***'")
@@ -73,6 +77,10 @@ class InvalidSettingsTests(SynchronousTestCase):
         ("database: {dsn: x, dsn_file: y}", "database.dsn_file: conflicts with database.dsn; set only one of them"),
         ("rest: {listen: 'tcp:x'}", "rest.listen: invalid value 'tcp:x'; expected a Twisted server endpoint such as"),
         ("rest: {listen: 'udp'}", "rest.listen: invalid value 'udp'; expected a Twisted server endpoint such as"),
+        ("rest: {admin_token: x}", "rest.admin_token: has 1 characters; at least 20 are required; generate one"),
+        ("rest: {admin_token: aabbccddaabbccddaabbccdd}", "rest.admin_token: has 4 different characters; at least 8"),
+        ("rest: {admin_token: 'abcdefgh ijklmnopqrstuvw'}", "rest.admin_token: must consist of visible ASCII"),
+        ("rest: {admin_token: 'äbcdefghijklmnopqrstuvw'}", "rest.admin_token: must consist of visible ASCII"),
         ("calls: {ring_timeout: 0}", "calls.ring_timeout: invalid value 0: Expected float > 0.0"),
         ("calls: {ring_timeout: .nan}", "calls.ring_timeout: invalid value nan"),
         ("calls: {allowed_hosts: ['1.2.3']}", "calls.allowed_hosts: invalid entry '1.2.3'; expected a host name"),
@@ -114,6 +122,13 @@ class InvalidSettingsTests(SynchronousTestCase):
     def test_the_value_of_a_secret_is_not_repeated(self) -> None:
         error = self.assertRaises(ConfigError, config.parse, "mail: {password: [hush]}")
         self.assertNotIn("hush", str(error))
+
+    def test_a_weak_token_is_not_repeated(self) -> None:
+        Path("weak").write_text("hush\n")
+        for setting in ("admin_token: hush", "admin_token_file: weak"):
+            error = self.assertRaises(ConfigError, config.parse, f"rest: {{{setting}}}")
+            self.assertIn("rest.admin_token: has 4 characters", str(error))
+            self.assertNotIn("hush", str(error))
 
     def test_an_empty_secret_file(self) -> None:
         Path("empty").write_text("\n")

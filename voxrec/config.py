@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -29,6 +29,9 @@ Duration = Annotated[float, Meta(gt=0, le=86400)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 T = TypeVar("T", bound=Struct)
+
+_MIN_TOKEN_LENGTH: Final = 20  # characters; 20 random hexadecimal digits have 80 bits of entropy
+_MIN_TOKEN_VARIETY: Final = 8  # different characters; random tokens of the minimum length nearly always have more
 
 
 class Secret(str):
@@ -242,6 +245,8 @@ def _semantic_errors(config: Config) -> Iterator[FieldError]:
     for setting, url in (("asterisk.url", config.asterisk.url), ("rest.public_url", config.rest.public_url)):
         if not _is_http_url(url):
             yield FieldError(setting, f"invalid URL {url!r}; expected http://host:port/path or https://host:port/path")
+    if problem := _weakness(config.rest.admin_token):
+        yield FieldError("rest.admin_token", problem)
     if config.database.dsn:
         try:
             psycopg2.extensions.parse_dsn(config.database.dsn)
@@ -279,6 +284,20 @@ def _mail_errors(mail: Mail) -> Iterator[FieldError]:
             f"invalid value 'none': the password would be sent unencrypted to {mail.host}; expected starttls or "
             "implicit, no mail.user, or a mail.host on this machine (localhost, 127.0.0.1, ::1)",
         )
+
+
+def _weakness(token: Secret) -> str | None:
+    """Return why an administrator's token is refused, or None. An empty one is not used."""
+    advice = "generate one, for example with: openssl rand -hex 32"
+    if not token:
+        return None
+    if not re.fullmatch(r"[!-~]+", token):
+        return f"must consist of visible ASCII characters, because clients send it in a header; {advice}"
+    if len(token) < _MIN_TOKEN_LENGTH:
+        return f"has {len(token)} characters; at least {_MIN_TOKEN_LENGTH} are required; {advice}"
+    if len(set(token)) < _MIN_TOKEN_VARIETY:
+        return f"has {len(set(token))} different characters; at least {_MIN_TOKEN_VARIETY} are required; {advice}"
+    return None
 
 
 def _is_http_url(url: str) -> bool:

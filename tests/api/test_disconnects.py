@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from zope.interface import implementer
 
 from tests.api.audio_test_case import two_tones
 from tests.api.rest_test_case import RestTestCase
@@ -23,6 +24,7 @@ def logged_problems() -> Iterator[list[str]]:
     """Context in which log messages of level warning or above are collected, with their text."""
     problems: list[str] = []
 
+    @implementer(ILogObserver)
     def observe(event: dict[str, Any]) -> None:
         if event["log_level"] >= LogLevel.warn:
             failure = event.get("log_failure")

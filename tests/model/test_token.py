@@ -6,6 +6,7 @@ from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.subtest import subtest
 from voxrec.model import Role, Token
 
 
@@ -45,3 +46,22 @@ class TokenFieldErrorsTests(SynchronousTestCase):
         self.assertIn(
             "profileIds: not allowed for the role admin", self.errors(role=Role.ADMIN, profile_ids=(profile_id,))[0]
         )
+
+    def test_names_that_resemble_the_administrators(self) -> None:
+        for name in (
+            *("admin", "Admin", "ADMIN", "a d m i n", "admin.", "[admin]", "adm1n", "@dmin", "admln", "adrnin"),
+            *("\uff41\uff44\uff4d\uff49\uff4e", "\u0430dmin", "adm\u0456n", "\u00e1dm\u00ed\u00f1", "\U0001d41admin"),
+        ):
+            with subtest(name):
+                (error,) = self.errors(name=name)
+                self.assertIn("could be confused with 'admin', the name of the configured administrator", error)
+
+    def test_names_with_invisible_characters(self) -> None:
+        for name in ("ad\u200bmin", "crm\u202e", "\u202enimda", "a\u2066b", "c\ufeffrm", "c\u00adrm"):
+            with subtest(name):
+                self.assertEqual(self.errors(name=name), ["name: must not contain invisible characters"])
+
+    def test_other_names(self) -> None:
+        for name in ("crm", "admin of the crm", "administrator", "admin-2", "\u00dcbersicht", "\u65e5\u672c", "dmin"):
+            with subtest(name):
+                self.assertEqual(self.errors(name=name), [])

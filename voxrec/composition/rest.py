@@ -13,6 +13,7 @@ from voxrec.composition.monitoring import StatisticsRefresher
 from voxrec.composition.readiness import AsteriskProbe, DatabaseProbe
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.model import Role
+from voxrec.model.token import ADMINISTRATOR
 from voxrec.postgres.listener import Listener
 from voxrec.service_tree import OnDemandService, RetryingServerService
 from voxrec.store.events import EVENTS_CHANNEL
@@ -116,7 +117,7 @@ def _rest_settings(env: Environment, files: RecordingFiles) -> RestSettings:
 
 def _build_authenticator(env: Environment, stored_tokens: StoredTokens) -> Authenticator:
     admin_token = env.config.rest.admin_token
-    return ChainAuthenticator(StaticTokens({"admin": admin_token} if admin_token else {}), stored_tokens)
+    return ChainAuthenticator(StaticTokens({ADMINISTRATOR: admin_token} if admin_token else {}), stored_tokens)
 
 
 def _build_event_listener(env: Environment, database: Database, broadcaster: EventBroadcaster) -> OnDemandService:

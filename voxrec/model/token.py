@@ -1,6 +1,8 @@
 """Access tokens of the REST API, and their roles."""
 
 import enum
+import re
+import unicodedata
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -8,6 +10,22 @@ from msgspec import Meta, Struct
 
 from voxrec.errors import FieldError
 from voxrec.model.fields import TRIMMED_TEXT, Timestamp, doc, duplicates
+
+ADMINISTRATOR: Final = "admin"
+"""Name of the user of `rest.admin_token` in the audit log."""
+
+# Letters that look like those of ADMINISTRATOR, after compatibility decomposition and case folding (Unicode UTS #39).
+_LOOK_ALIKES: Final = {
+    **dict.fromkeys("@4\u0251\u03b1\u0430", "a"),  # Latin alpha, Greek alpha, Cyrillic a
+    **dict.fromkeys("\u0111\u0256\u0257\u0501", "d"),  # d with stroke, tail, hook; Cyrillic komi de
+    **dict.fromkeys("\u0271\u043c", "m"),  # m with hook, Cyrillic em
+    **dict.fromkeys("!1l|\u0131\u0269\u03b9\u0456\u04cf", "i"),  # dotless i, Latin and Greek iota, Cyrillic i, palochka
+    **dict.fromkeys("\u014b\u0272\u0274\u03b7\u043f\u0578", "n"),  # eng, n with hook, small capital n, eta, pe, vo
+}
+_INVISIBLE: Final = (
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+)
+_INVISIBLE_CHARACTER: Final = re.compile(f"[{_INVISIBLE}]")  # or one that changes the direction of the text
 
 
 class Role(enum.StrEnum):
@@ -28,7 +46,14 @@ class Token(Struct, frozen=True, kw_only=True, rename="camel"):
 
     id: Annotated[UUID, doc("Id of the token.")]
     name: Annotated[
-        str, Meta(min_length=1, max_length=255, pattern=TRIMMED_TEXT, description="Name of the client that uses it.")
+        str,
+        Meta(
+            min_length=1,
+            max_length=255,
+            pattern=TRIMMED_TEXT,
+            description="Name of the client that uses it, in the audit log too. It must not resemble `admin`.",
+            extra_json_schema={"pattern": f"^(?!.*[{_INVISIBLE}]){TRIMMED_TEXT[1:]}"},
+        ),
     ]
     role: Role
     profile_ids: Annotated[
@@ -61,4 +86,25 @@ def _check_profile_ids(token: Token) -> list[FieldError]:
     return [FieldError("profileIds", f"duplicate id {profile_id}") for profile_id in duplicates(ids)]
 
 
-_TOKEN_CHECKS: Final = (_check_expiry, _check_profile_ids)
+def _check_name(token: Token) -> list[FieldError]:
+    if _INVISIBLE_CHARACTER.search(token.name):
+        return [FieldError("name", "must not contain invisible characters")]
+    if _skeleton(token.name) == ADMINISTRATOR:
+        return [
+            FieldError(
+                "name",
+                f"{token.name!r} could be confused with {ADMINISTRATOR!r}, the name of the configured administrator in "
+                "the audit log; use another name, such as that of the client",
+            )
+        ]
+    return []
+
+
+def _skeleton(name: str) -> str:
+    """Return a name as its reader perceives it: names with equal skeletons can be confused."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+    letters = [_LOOK_ALIKES.get(character, character) for character in decomposed]
+    return "".join(letter for letter in letters if letter.isalnum()).replace("rn", "m")
+
+
+_TOKEN_CHECKS: Final = (_check_expiry, _check_profile_ids, _check_name)

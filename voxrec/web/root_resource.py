@@ -1,5 +1,6 @@
 """The root of the REST API's resource tree: what applies to every response, and requests that Klein cannot route."""
 
+import re
 from typing import Final
 
 from klein.resource import KleinResource
@@ -20,6 +21,7 @@ _COMMON_HEADERS: Final = {
     b"X-Content-Type-Options": b"nosniff",
     b"X-Frame-Options": b"DENY",
 }
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?")
 _STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000"  # one year in seconds
 
 
@@ -55,12 +57,21 @@ class RootResource(Resource):
 
 def _require_routable(request: HTTPRequest) -> None:
     """Raise NotFound or BadRequest for a request that Klein would misinterpret or fail on."""
+    _require_host(request)
     if request.path.startswith(b"//"):  # Klein would remove the first slash, so a resource would have two URLs
         raise NotFound("There is no such resource. Paths begin with a single slash.")
     try:
         request.method.decode("ascii")
         request.path.decode("ascii")
         b"/".join(request.postpath or []).decode("utf-8")
-        request.getRequestHostname().decode("ascii")
     except UnicodeDecodeError as error:
-        raise BadRequest("The method, path or Host header is not percent-encoded UTF-8.") from error
+        raise BadRequest("The method or path is not percent-encoded UTF-8.") from error
+
+
+def _require_host(request: HTTPRequest) -> None:
+    """Raise BadRequest unless a request has one valid Host header (RFC 9112 section 3.2); HTTP/1.0 needs none."""
+    hosts = request.requestHeaders.getRawHeaders(b"host", [])
+    if not hosts and request.clientproto != b"HTTP/1.1":
+        return
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        raise BadRequest("The request must have one Host header, which is the host and the port of the request's URL.")
