@@ -1,8 +1,8 @@
 """Property tests: every valid Profile or Recording is returned unchanged, through REST and PostgreSQL."""
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.api.rest_test_case import PROMPT_ID, RestTestCase
 from tests.subtest import subtest
+from voxrec.model import SideVerdict, TimelineEntry, Verdict
 
 T = TypeVar("T")
 
@@ -110,6 +111,102 @@ def normalize_numbers(value: Any) -> Any:
         case dict():
             return {key: normalize_numbers(item) for key, item in value.items()}
     return value
+
+
+def as_python_writes(text: str) -> str:
+    """Return a time as a client in Python writes it after parsing it; other text is not changed."""
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except ValueError:
+        return text
+
+
+def as_javascript_writes(text: str) -> str:
+    """Return a time as JavaScript's Date.toISOString() writes it."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return text
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+
+
+def as_local_time(text: str) -> str:
+    """Return a time in another time zone."""
+    try:
+        return datetime.fromisoformat(text).astimezone(timezone(timedelta(hours=-3, minutes=-30))).isoformat()
+    except ValueError:
+        return text
+
+
+def as_upper_case_uuid(text: str) -> str:
+    """Return a UUID in upper case."""
+    try:
+        return text.upper() if str(UUID(text)) == text else text
+    except ValueError:
+        return text
+
+
+def convert_values(value: Any, convert_text: Callable[[str], str]) -> Any:
+    """Return decoded JSON with all strings converted, and without the fraction of integral numbers."""
+    match value:
+        case str():
+            return convert_text(value)
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [convert_values(item, convert_text) for item in value]
+        case dict():
+            return {key: convert_values(item, convert_text) for key, item in value.items()}
+    return value
+
+
+class ForeignNotationTests(RestTestCase):
+    """A client may GET a resource, parse it into types of its own, change one field and send everything back."""
+
+    async def check_sent_back(self, method: str, path: str, change: dict[str, Any]) -> None:
+        for convert_text in (as_python_writes, as_javascript_writes, as_local_time, as_upper_case_uuid):
+            with subtest(f"{method} {path} {convert_text.__name__}"):
+                current = await self.request("GET", path)
+                sent = {**convert_values(current.json, convert_text), **change}
+                response = await self.request(method, path, json=sent, headers={"If-Match": current.etag})
+                self.assertEqual(response.status, 200, response.body)
+                self.assertEqual(response.json["id"], current.json["id"])
+                refused = await self.request(method, path, json={**change, "createdAt": "2026-01-31T09:30:01Z"})
+                self.assertEqual((refused.status, refused.error_fields), (422, ["createdAt"]), refused.body)
+
+    async def test_profile(self) -> None:
+        profile = (await self.request("PUT", "/profiles", json={"name": "a", "numbers": ["+4930123"]})).json
+        await self.check_sent_back("POST", f"/profiles/{profile['id']}", {"name": "b"})
+
+    async def test_prompt(self) -> None:
+        prompt = (await self.request("PUT", "/prompts", json={"name": "a"})).json
+        await self.check_sent_back("PUT", f"/prompts/{prompt['id']}", {"name": "b"})
+
+    async def test_imported_recording(self) -> None:
+        profile = await self.add_profile()
+        times = {"startedAt": "2026-01-30T10:00:00.123456Z", "endedAt": "2026-01-30T10:00:01Z"}
+        fields = {"profileId": str(profile.id), "callId": str(PROMPT_ID), "from": "+4930", **times}
+        recording = (await self.request("PUT", "/recordings", json=fields)).json
+        await self.check_sent_back("POST", f"/recordings/{recording['id']}", {"metadata": {"a": 1}})
+
+    async def test_recorded_call(self) -> None:
+        side = SideVerdict(speech_seconds=3.0, level_dbfs=-20.0, clipped=False)
+        recording = await self.add_recording(
+            created_at=datetime(2026, 2, 1, 10, 0, 0, 987654, UTC),
+            started_at=datetime(2026, 2, 1, 10, 0, 0, 987654, UTC),
+            duration=4.0,
+            size=64044,
+            timeline=(TimelineEntry(at=0.0, event="answered", by="callee"), TimelineEntry(at=4.0, event="hangup")),
+            verdict=Verdict(ok=True, caller=side),
+        )
+        await self.check_sent_back("POST", f"/recordings/{recording.id}", {"legalHold": True})
+
+    async def test_job(self) -> None:
+        [[job_id]] = await self.pool.returning(
+            "INSERT INTO jobs (kind, recording_id, dead, last_error) VALUES ('mail', %s, TRUE, '550') RETURNING id",
+            (PROMPT_ID,),
+        )
+        await self.check_sent_back("POST", f"/jobs/{job_id}", {"state": "pending"})
 
 
 class RoundTripTests(RestTestCase):

@@ -13,9 +13,10 @@ from voxrec.errors import Conflict
 from voxrec.model import Job, JobKind, JobState
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.web.auth import Role, Scoped
-from voxrec.web.body import JsonBody
+from voxrec.web.body import PartialUpdateBody
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import some_of, uuid
+from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
 from voxrec.web.response import Response, no_content
@@ -34,6 +35,7 @@ JobModel: Final[Any] = msgspec.defstruct(
     namespace={"__doc__": f"{getdoc(Job)} ``lastError`` is the reason why the last attempt failed."},
 )
 """The type of a Job in responses."""
+_READ_ONLY: Final = frozenset(JobModel.__struct_encode_fields__) - {"state"}
 _FILTERS: Final[dict[str, QueryParameter[Any]]] = {
     "state": some_of(_LISTED_STATES, "Only jobs in these states, separated by commas.", example="dead"),
     "kind": some_of([*JobKind], "Only jobs of these kinds, separated by commas.", example="mail"),
@@ -72,7 +74,7 @@ class JobRoutes:
             with_representation("GET", "/jobs/<id>", Role.READ, self._get),
             with_representation(
                 *("POST", "/jobs/<id>", Role.PROVISION, self._restart),
-                body=JsonBody(_UpdateModel, required=frozenset({"state"})),
+                body=PartialUpdateBody(_UpdateModel, read_only=_READ_ONLY, required=frozenset({"state"})),
                 errors=(Conflict,),
                 summary="Restart a job",
             ),
@@ -97,8 +99,7 @@ class JobRoutes:
         A mail is sent again to recipients that the mail server refused.
         """
         jobs = self._jobs.visible_to(request.principal)
-        job = await jobs.restart(request.id, partial(_REPRESENTATION.require_version, request))
-        return _REPRESENTATION.updated(job)
+        return _REPRESENTATION.updated(await jobs.restart(request.id, partial(_require_restart, request)))
 
     async def _delete(self, request: Request) -> Response:
         """The work of the job is not done.
@@ -108,6 +109,13 @@ class JobRoutes:
         jobs = self._jobs.visible_to(request.principal)
         await jobs.delete(request.id, partial(_REPRESENTATION.require_version, request))
         return no_content()
+
+
+def _require_restart(request: Request, current: Job) -> None:
+    """Raise PreconditionFailed, or InvalidInput if the request changes anything but the state."""
+    update: PartialUpdate[Job] = request.body
+    _REPRESENTATION.require_version(request, current)
+    update.apply(current, _encode(current))
 
 
 def _job_filter(query: Mapping[str, Any]) -> JobFilter:

@@ -101,13 +101,15 @@ class JsonBody(Generic[S]):
 class PartialUpdateBody(Generic[S]):
     """A JSON object with the fields of ``model`` to change; the handler receives a `PartialUpdate`.
 
-    ``read_only`` are keys of which a client may only repeat the current value. Errors are raised by
-    `PartialUpdate.apply`, not earlier: whether the resource exists and whether If-Match holds is checked first.
+    ``read_only`` are keys of which a client may only repeat the current value, ``required`` those that it must send.
+    Errors are raised by `PartialUpdate.apply`, not earlier: whether the resource exists and whether If-Match holds is
+    checked first.
     """
 
     model: type[S]
     _: KW_ONLY
     read_only: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
     value_validators: Sequence[ValueValidator] = ()
     validators: Sequence[Validator[S]] = ()
     properties: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -115,7 +117,7 @@ class PartialUpdateBody(Generic[S]):
     @property
     def schema(self) -> BodySchema:
         """The JSON Schema of the body."""
-        return BodySchema(self.model, self.read_only, properties=self.properties)
+        return BodySchema(self.model, self.read_only, self.required, self.properties)
 
     async def bind(self, request: Request) -> PartialUpdate[S]:
         """Return the update, which knows its errors."""
@@ -125,7 +127,7 @@ class PartialUpdateBody(Generic[S]):
         """Return the update that a decoded ``document`` describes."""
         changes = {key: value for key, value in document.items() if key not in self.read_only}
         values, field_errors = convert_fields(self.model, changes, read_only=self.read_only)
-        value_errors: list[FieldError] = []
+        value_errors = [FieldError(key, "is required") for key in sorted(self.required - document.keys())]
         for value_validator in self.value_validators:
             value_errors += await value_validator(request, values)
         return PartialUpdate(

@@ -1,6 +1,7 @@
 """A partial update of a resource: the fields in the request replace the current values, others are not changed.
 
-Fields that voxrec sets may be repeated unchanged, so that a client can GET a resource, change a field and send it back.
+Fields that voxrec sets may be repeated with their current value, so that a client can GET a resource, change a field and
+send it back.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.errors import FieldError, InvalidInput
+from voxrec.web.read_only import is_repeated
 
 S = TypeVar("S", bound=Struct)
 
@@ -41,13 +43,14 @@ class PartialUpdate(Generic[S]):
         Raises InvalidInput with every error of the update.
         """
         current_values = msgspec.json.decode(representation) if self.read_only else {}
+        types = {field.encode_name: field.type for field in msgspec.structs.fields(current)} if self.read_only else {}
         changed = msgspec.structs.replace(current, **self.values)
         field_errors = [
             *self.conversion_errors,
             *(
                 FieldError(key, "is set by voxrec and cannot be changed")
                 for key, value in self.read_only.items()
-                if key not in current_values or current_values[key] != value
+                if key not in current_values or not is_repeated(value, current_values[key], types.get(key, Any))
             ),
             *self.value_errors,
         ]
