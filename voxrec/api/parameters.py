@@ -1,5 +1,57 @@
-"""Query parameters that several resources share."""
+"""Query parameters that several resources share, and those whose values follow the grammar of a field.
 
-from voxrec.web.parameters import uuids
+A "+" that is not percent-encoded arrives as a space (application/x-www-form-urlencoded). A value that can match nothing
+is refused, because a client would take the empty list for an answer.
+"""
+
+import re
+from typing import Final
+
+from voxrec import mailaddress, sipuri
+from voxrec.mailaddress import MailAddressError, check_mail_address
+from voxrec.model.fields import E164
+from voxrec.web.parameters import MAX_TEXT_LENGTH, text, uuids
+from voxrec.web.query import query_parameter
+
+_ENCODE_PLUS: Final = "; write + as %2B in a query"
+_NUMBER: Final = re.compile(E164)
+_UNENCODED_NUMBER: Final = re.compile(r"\s+[0-9]")
+_SIP_URI: Final = re.compile(r"[Ss][Ii][Pp][Ss]?:[!-~]+")
 
 profile_ids = uuids("Only items of these profiles: one or more ids, separated by commas.")
+
+
+@query_parameter(type="string", pattern=E164, examples=["+4930123456"])
+def phone_number(value: str) -> str:
+    """Only the profile with this number (E.164)."""
+    if not _NUMBER.fullmatch(value):
+        raise ValueError(f"must be a number in the format E.164, such as +4930123456{_ENCODE_PLUS}")
+    return value
+
+
+@query_parameter(type="string", pattern=rf"^{mailaddress.PATTERN}$", maxLength=mailaddress.MAX_LENGTH)
+def mail_address(value: str) -> str:
+    """Only profiles with this email address, in any letter case."""
+    try:
+        check_mail_address(value)
+    except MailAddressError as error:
+        hint = _ENCODE_PLUS if " " in value else ""
+        raise ValueError(f"must be one email address, such as desk@example.org: it {error}{hint}") from None
+    return value
+
+
+@query_parameter(type="string", pattern=f"^{_SIP_URI.pattern}$", maxLength=sipuri.MAX_LENGTH)
+def sip_uri(value: str) -> str:
+    """Only profiles with exactly this SIP URI."""
+    # not sipuri.parse: earlier versions stored URIs that it rejects, and an operator may look for these
+    if not _SIP_URI.fullmatch(value) or len(value) > sipuri.MAX_LENGTH:
+        raise ValueError(f"must be a SIP URI, such as sip:desk@pbx.example{_ENCODE_PLUS}")
+    return value
+
+
+@query_parameter(type="string", pattern=r"^(?!\s+[0-9])[^\u0000]+$", maxLength=MAX_TEXT_LENGTH)
+def party(value: str) -> str:
+    """A number or another user part of a SIP URI, as the other side sent it."""
+    if _UNENCODED_NUMBER.match(value):
+        raise ValueError(f"must not begin with a space{_ENCODE_PLUS}")
+    return text.parse(value)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from voxrec.api.clock import UtcNow
+from voxrec.api.parameters import mail_address, phone_number, sip_uri
 from voxrec.api.resources import Representation, apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import ProfileValidator, validate_profile
@@ -16,7 +17,6 @@ from voxrec.store.profiles import ProfileFilter, Profiles
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody, PartialUpdateBody
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
-from voxrec.web.parameters import text
 from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.request import Request
 from voxrec.web.response import Response, no_content
@@ -24,9 +24,9 @@ from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _READ_ONLY: Final = frozenset({"createdAt", "updatedAt"})
 _FILTERS: Final = {
-    "number": text.described_as("Only the profile with this number (E.164)."),
-    "email": text.described_as("Only profiles with this email address, in any letter case."),
-    "remoteSipUri": text.described_as("Only profiles with exactly this SIP URI."),
+    "number": phone_number,
+    "email": mail_address,
+    "remoteSipUri": sip_uri,
 }
 _CUSTOM_PROMPT_SCHEMA: Final[Mapping[str, Any]] = {
     "if": {"properties": {"recordPrompt": {"const": "custom"}}, "required": ["recordPrompt"]},

@@ -9,6 +9,7 @@ import msgspec
 
 from voxrec.api.calls import CallControl
 from voxrec.api.clock import UtcNow
+from voxrec.api.parameters import party
 from voxrec.api.recording_representation import RecordingModel, recording_representation, recording_url
 from voxrec.api.recording_updates import (
     CHANGEABLE_KEYS,
@@ -28,7 +29,7 @@ from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
 from voxrec.web.json_input import MAX_DEPTH, is_shallow
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
-from voxrec.web.parameters import some_of, text, timestamp
+from voxrec.web.parameters import some_of, timestamp
 from voxrec.web.query import QueryParameter, query_parameter
 from voxrec.web.request import Request
 from voxrec.web.response import Response, no_content
@@ -63,8 +64,8 @@ FILTERS: Final[dict[str, QueryParameter[Any]]] = {
     "state": some_of(
         [*RecordingState], "Only recordings in these states, separated by commas.", example="pending,recording"
     ),
-    "from": text.described_as("Only recordings of calls from this number."),
-    "to": text.described_as("Only recordings of calls to this dialled number or id."),
+    "from": party.described_as("Only recordings of calls from this number."),
+    "to": party.described_as("Only recordings of calls to this dialled number or id."),
     "since": timestamp.described_as("Only recordings created at this time or later."),
     "until": timestamp.described_as("Only recordings created before this time."),
     "q": metadata_filter,

@@ -1,7 +1,7 @@
 """A partial update of a resource: the fields in the request replace the current values, others are not changed.
 
-Fields that voxrec sets may be repeated with their current value, so that a client can GET a resource, change a field and
-send it back.
+Fields that voxrec sets may be repeated with their current value, so that a client can GET a resource, change a field
+and send it back.
 """
 
 from collections.abc import Callable, Iterable, Mapping
