@@ -31,7 +31,7 @@ schemathesis.openapi.format(
         st.sampled_from(["sip", "sips", "SIP"]),
         st.sampled_from(["", "desk@", "%22a%22:secret@", "+4930123@"]),
         _HOSTS,
-        st.sampled_from(["", ";transport=tls", ";lr;maddr=[::1]"]),
+        st.sampled_from(["", ";transport=tls", ";lr;user=phone"]),
     ),
 )
 

@@ -1,12 +1,123 @@
 """Tests of voxrec.api.audio_uploads, over REST."""
 
 import hashlib
+import io
+from datetime import timedelta
 from typing import Any
 
+import numpy as np
+import soundfile
+from twisted.internet.defer import Deferred, DeferredList
+
 from tests.api.audio_test_case import AudioTestCase, two_tones
-from tests.api.rest_test_case import AUDIO_LIMIT
+from tests.api.rest_test_case import AUDIO_LIMIT, CREATED_AT
 from tests.subtest import subtest
 from voxrec.model import RecordingState
+
+
+class RepeatedUploadTests(AudioTestCase):
+    """A client that did not receive the response sends the request again."""
+
+    async def test_repeated_upload_gets_the_first_response(self) -> None:
+        profile = await self.add_profile()
+        recording = await self.add_recording(profile_id=profile.id, state=RecordingState.PENDING)
+        prompt = (await self.request("PUT", "/prompts", json={})).json
+        for path in (f"/recordings/{recording.id}/audio", f"/prompts/{prompt['id']}/audio"):
+            with subtest(path):
+                current = await self.request("GET", path.removesuffix("/audio"))
+                headers = {"Content-Type": "audio/wav", "Idempotency-Key": "k", "If-Match": current.etag}
+                first = await self.request("PUT", path, data=two_tones(), headers=headers)
+                again = await self.request("PUT", path, data=two_tones(), headers=headers)
+                self.assertEqual((first.status, again.status, again.body), (200, 200, first.body), again.body)
+                self.assertEqual(again.etag, first.etag)
+                other = await self.request("PUT", path, data=two_tones(seconds=2), headers=headers)
+                self.assertEqual((other.status, other.json["code"]), (422, "idempotency-key-reused"))
+                for wrong in ({"Idempotency-Key": "k2"}, {"If-Match": '"x"', "Idempotency-Key": "k3"}):
+                    refused = await self.request("PUT", path, data=two_tones(), headers={**headers, **wrong})
+                    self.assertIn(refused.status, (409, 412))
+        self.assertEqual(len(self.files()), 1)
+
+    async def test_parallel_uploads(self) -> None:
+        recording = await self.add_pending()
+        uploads = [
+            Deferred.fromCoroutine(self.upload(recording, two_tones(), headers={"Idempotency-Key": "k"}))
+            for _ in range(4)
+        ]
+        responses = [response for _, response in await DeferredList(uploads)]
+        self.assertIn(200, {response.status for response in responses})
+        for response in responses:
+            if response.status != 200:
+                self.assertEqual((response.status, response.json["code"]), (409, "under-way"))
+        again = await self.upload(recording, two_tones(), headers={"Idempotency-Key": "k"})
+        self.assertEqual((again.status, again.json["state"]), (200, "completed"))
+
+
+class VerdictTests(AudioTestCase):
+    async def check_verdict(self, content: bytes, *reasons: str, truncated: bool = False, **fields: Any) -> Any:
+        recording = await self.add_recording(state=RecordingState.PENDING, **fields)
+        response = await self.upload(recording, content)
+        self.assertEqual((response.status, response.json["state"]), (200, "completed"), response.body)
+        verdict = response.json["verdict"]
+        self.assertEqual((verdict["reasons"], verdict["truncated"]), ([*reasons], truncated))
+        self.assertEqual(verdict["ok"], not reasons)
+        return verdict
+
+    async def test_complete_audio(self) -> None:
+        for form in ("WAV", "FLAC", "MP3", "OGG"):
+            with subtest(form):
+                verdict = await self.check_verdict(two_tones(form))
+                self.assertApproximates(verdict["caller"]["speechSeconds"], 1.0, 0.1)
+                self.assertApproximates(verdict["callee"]["levelDbfs"], -13.5, 0.5)
+        verdict = await self.check_verdict(two_tones(channels=1))
+        self.assertEqual((verdict["caller"], verdict["callee"]), (None, None))
+
+    async def test_truncated_file(self) -> None:
+        wav, mono = two_tones(), two_tones(channels=1)
+        au = io.BytesIO()
+        soundfile.write(au, np.frombuffer(mono[44:], "<i2"), 8000, format="AU", subtype="ULAW")
+        for name, content in (
+            ("half", wav[: len(wav) // 2]),
+            ("one byte", wav[:-1]),
+            ("almost everything", wav[:300]),
+            ("one channel", mono[:-4000]),
+            ("with a chunk before the audio", with_chunk(wav)[:-2000]),
+            ("au", au.getvalue()[:-4000]),
+            ("ogg", two_tones("OGG", seconds=30)[:-9000]),
+        ):
+            with subtest(name):
+                reasons = ("silent", "truncated") if len(content) == 300 else ("truncated",)
+                await self.check_verdict(content, *reasons, truncated=True)
+
+    async def test_size_that_a_pipe_left_open(self) -> None:
+        content = bytearray(two_tones())
+        for size in (0xFFFFFFFF, 0x7FFFF000):
+            content[40:44] = size.to_bytes(4, "little")
+            with subtest(hex(size)):
+                await self.check_verdict(bytes(content))
+
+    async def test_chunk_behind_the_audio(self) -> None:
+        await self.check_verdict(two_tones() + b"LIST\x04\0\0\0INFO")
+
+    async def test_shorter_than_the_call(self) -> None:
+        times = {"started_at": CREATED_AT, "ended_at": CREATED_AT + timedelta(seconds=3)}
+        await self.check_verdict(two_tones(), "truncated", truncated=True, **times)
+
+    async def test_speech(self) -> None:
+        file = io.BytesIO()
+        soundfile.write(file, np.zeros((8000, 2)), 8000, format="WAV")
+        await self.check_verdict(file.getvalue(), "silent")
+        file = io.BytesIO()
+        soundfile.write(file, np.zeros(8000), 8000, format="WAV")
+        await self.check_verdict(file.getvalue(), "silent")
+        left = np.frombuffer(two_tones()[44:], "<i2").reshape(-1, 2) * np.array([1, 0], "<i2")
+        file = io.BytesIO()
+        soundfile.write(file, left.astype("<i2"), 8000, format="WAV")
+        await self.check_verdict(file.getvalue(), "one-way audio: callee silent")
+
+
+def with_chunk(wav: bytes) -> bytes:
+    """Return a WAV file with a chunk of odd size before its audio."""
+    return wav[:12] + b"note\x03\0\0\0abc\0" + wav[12:]
 
 
 class UploadTests(AudioTestCase):
@@ -37,6 +148,7 @@ class UploadTests(AudioTestCase):
             ("text", b"x", {"content_type": "text/plain"}, 415, "unsupported-media-type"),
             ("not audio", b"RIFF" + b"\0" * 999, {}, 422, "not-audio"),
             ("truncated", two_tones("FLAC")[:-900], {}, 422, "not-audio"),
+            ("truncated MP3", two_tones("MP3", seconds=5)[:-9000], {}, 422, "not-audio"),
             ("three channels", two_tones(channels=3), {}, 422, "not-audio"),
             ("unsupported format", two_tones("AIFF"), {}, 422, "not-audio"),
             ("too large", b"\0" * (AUDIO_LIMIT + 1), {}, 413, "too-large"),

@@ -66,6 +66,24 @@ class PromptTests(RestTestCase):
         self.assertEqual((await self.request("GET", path)).status, 404)
         self.assert_no_uploads_left()
 
+    async def test_ranges(self) -> None:
+        content = make_audio()
+        etag = f'"{(await self.upload(content)).json["sha256"]}"'
+        for header, (start, end) in (
+            ("bytes=0-", (0, len(content))),
+            ("bytes=0-1", (0, 2)),
+            ("bytes=-3", (len(content) - 3, len(content))),
+        ):
+            with subtest(header):
+                response = await self.request("GET", self.path("/audio"), headers={"Range": header, "If-Range": etag})
+                self.assertEqual(response.status, 206)
+                self.assertEqual(response.headers["content-range"], f"bytes {start}-{end - 1}/{len(content)}")
+                self.assertTrue(response.body == content[start:end])
+        stale = await self.request("GET", self.path("/audio"), headers={"Range": "bytes=0-1", "If-Range": '"x"'})
+        self.assertEqual((stale.status, len(stale.body)), (200, len(content)))
+        beyond = await self.request("GET", self.path("/audio"), headers={"Range": f"bytes={len(content)}-"})
+        self.assertEqual(beyond.status, 416)
+
     async def test_invalid_uploads(self) -> None:
         rows: tuple[tuple[str, bytes, dict[str, Any], int, str], ...] = (
             ("text", b"hello", {"content_type": "text/plain"}, 415, "unsupported-media-type"),
@@ -74,6 +92,7 @@ class PromptTests(RestTestCase):
             ("empty", b"", {}, 422, "not-audio"),
             ("no samples", make_audio(0, container="WAV"), {}, 422, "not-audio"),
             ("truncated", make_audio(5)[:-3000], {}, 422, "not-audio"),
+            ("truncated WAV", make_audio(container="WAV")[:-1000], {}, 422, "not-audio"),
             ("nine channels", make_audio(0.1, channels=9, container="WAV"), {}, 422, "not-audio"),
             ("unsupported sample rate", make_audio(10, rate=1000, container="WAV"), {}, 422, "not-audio"),
             ("too large", b"\0" * (MAX_UPLOAD_SIZE + 1), {}, 413, "too-large"),

@@ -36,6 +36,22 @@ class IdempotencyTests(RestTestCase):
                     self.assertEqual(again.headers.get(name), first.headers.get(name))
                 self.assertEqual(len((await self.request("GET", path)).json), count)
 
+    async def test_repeated_change_is_not_made_twice(self) -> None:
+        """The response was lost: without the key, If-Match would refuse the repetition with 412."""
+        profile = (await self.request("PUT", "/profiles", json={"name": "a"})).json
+        prompt = (await self.request("PUT", "/prompts", json={"name": "a"})).json
+        for method, path in (("POST", f"/profiles/{profile['id']}"), ("PUT", f"/prompts/{prompt['id']}")):
+            with subtest(path):
+                etag = (await self.request("GET", path)).etag
+                options: dict[str, Any] = {
+                    "json": {"name": "b"},
+                    "headers": {"Idempotency-Key": "change", "If-Match": etag},
+                }
+                first = await self.request(method, path, **options)
+                again = await self.request(method, path, **options)
+                self.assertEqual((first.status, again.status, again.body), (200, 200, first.body))
+                self.assertEqual(again.etag, first.etag)
+
     async def test_different_requests_with_one_key(self) -> None:
         first = await self.put("/profiles", "k", {"name": "a"})
         other = await self.put("/profiles", "k", {"name": "b"})

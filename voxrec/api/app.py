@@ -136,7 +136,7 @@ class RestApp:
         converter = AudioConverter(archive, settings.upload_directory, defer_to_thread)
 
         auditing = AuditMiddleware(repositories.audit, now, call_handler)
-        idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle)
+        idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle, defer_to_thread)
         self._cors = Cors(settings.cors_origins)
         self._dispatcher = Dispatcher(
             AccessControl(dependencies.authenticator, LoginThrottle(clock)),

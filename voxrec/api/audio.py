@@ -16,13 +16,16 @@ from voxrec.api.audio_files import (
     open_audio,
     require_audio,
 )
-from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, inspect_audio
+from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, UploadedAudio, inspect_audio
 from voxrec.api.clock import UtcNow
 from voxrec.api.recording_representation import RecordingModel
 from voxrec.api.resources import Representation, touched
-from voxrec.archive.interface import Archive
+from voxrec.api.transaction_hooks import transaction_hook
+from voxrec.archive.interface import Archive, StoredFile
 from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS, AudioFormat, find_format
+from voxrec.audio.probe import AudioInfo
+from voxrec.audio.verdict import make_import_verdict
 from voxrec.errors import Conflict, FieldError, InvalidInput
 from voxrec.model import Recording, RecordingState
 from voxrec.store.recordings import Recordings
@@ -32,7 +35,7 @@ from voxrec.web.body import OCTET_STREAM, FileBody
 from voxrec.web.errors import RangeNotSatisfiable
 from voxrec.web.parameters import one_of
 from voxrec.web.query import QueryParameter
-from voxrec.web.ranges import ByteRange, parse_range
+from voxrec.web.ranges import ByteRange, requested_range
 from voxrec.web.request import Request, Upload
 from voxrec.web.response import Response
 from voxrec.web.route import CONDITIONAL, ETAG, Route
@@ -83,6 +86,7 @@ class AudioRoutes:
                 request_headers=CONDITIONAL,
                 response_headers=ETAG,
                 errors=(NotPending, NotAudio),
+                idempotent=True,
                 summary="Upload the audio of an imported recording",
             ),
             Route(
@@ -143,32 +147,33 @@ class AudioRoutes:
         if request.conditions.unchanged(etag):
             return Response(304, {**REVALIDATED, "ETag": etag})
         descriptor: int = await self._defer_to_thread(open_audio, self._archive, recording, path)
+        size = recording.size or 0
         try:
-            byte_range = _requested_range(request, etag, recording.size or 0)
+            requested = requested_range(request, etag, size)
         except BaseException:
             os.close(descriptor)
             raise
-        body = FileSection(descriptor, byte_range.start, byte_range.length, self._defer_to_thread)
-        headers = _file_headers(recording, etag, byte_range)
-        if byte_range.length == byte_range.size:
+        sent = requested or ByteRange(0, size, size)
+        body = FileSection(descriptor, sent.start, sent.length, self._defer_to_thread)
+        headers = _file_headers(recording, etag, sent)
+        if requested is None:
             return Response(200, headers, body)
-        return Response(206, {**headers, "Content-Range": byte_range.content_range}, body)
+        return Response(206, {**headers, "Content-Range": requested.content_range}, body)
 
     async def _upload(self, request: Request) -> Response:
         """Store the audio unchanged. The recording must be `pending`; it is `completed` afterwards.
 
         The audio has one or two channels, in one of the formats in which it can be downloaded. If it has two, the
-        caller is on the left.
+        caller is on the left. Its `verdict` is that of a recorded call; the reason `truncated` means that the file ends
+        before the end of its audio, or that it is shorter than the time from `startedAt` to `endedAt`.
         """
         upload: Upload = request.body
         recordings = self._recordings.visible_to(request.principal)
         self._require_pending(request, await recordings.get(request.id))
-        info, duration = await self._defer_to_thread(inspect_audio, upload.path, _MAX_CHANNELS, _MAX_UPLOAD_DURATION)
-        audio_format = find_format(info.container, info.subtype)
-        if audio_format is None:
-            raise NotAudio(
-                f"The format {info.container} ({info.subtype}) is not supported; expected one of {', '.join(FORMATS)}."
-            )
+        audio: UploadedAudio = await self._defer_to_thread(
+            inspect_audio, upload.path, _MAX_CHANNELS, _MAX_UPLOAD_DURATION
+        )
+        audio_format = _require_format(audio.info)
 
         async def complete(current: Recording) -> Recording:
             self._require_pending(request, current)
@@ -176,19 +181,10 @@ class AudioRoutes:
             stored = await self._defer_to_thread(
                 self._archive.put, upload.path, current.id, started_at, audio_format.suffix
             )
-            completed = msgspec.structs.replace(
-                current,
-                state=RecordingState.COMPLETED,
-                format=audio_format.name,
-                channels=info.channels,
-                duration=duration,
-                path=stored.path,
-                size=stored.size,
-                sha256=stored.sha256,
-            )
-            return touched(completed, self._now)
+            return touched(_completed(current, audio, audio_format, stored), self._now)
 
-        return self._representation.updated(await recordings.update_async(request.id, complete))
+        hook = transaction_hook(request, self._representation.updated)
+        return self._representation.updated(await recordings.update_async(request.id, complete, hook))
 
     def _require_pending(self, request: Request, recording: Recording) -> None:
         self._representation.require_version(request, recording)
@@ -196,6 +192,30 @@ class AudioRoutes:
             raise NotPending(
                 f"Recording {recording.id} is {recording.state}; audio can be uploaded only while pending."
             )
+
+
+def _require_format(info: AudioInfo) -> AudioFormat:
+    """Return the format of uploaded audio. Raises NotAudio if it is not one in which voxrec stores audio."""
+    audio_format = find_format(info.container, info.subtype)
+    if audio_format is None:
+        raise NotAudio(
+            f"The format {info.container} ({info.subtype}) is not supported; expected one of {', '.join(FORMATS)}."
+        )
+    return audio_format
+
+
+def _completed(recording: Recording, audio: UploadedAudio, audio_format: AudioFormat, stored: StoredFile) -> Recording:
+    return msgspec.structs.replace(
+        recording,
+        state=RecordingState.COMPLETED,
+        format=audio_format.name,
+        channels=audio.info.channels,
+        duration=audio.duration,
+        verdict=make_import_verdict(audio.meters, recording.call_seconds, truncated=audio.truncated),
+        path=stored.path,
+        size=stored.size,
+        sha256=stored.sha256,
+    )
 
 
 def _require_channel(recording: Recording, channel: AudioChannel | None) -> None:
@@ -237,15 +257,3 @@ async def _unsent_body() -> AsyncGenerator[bytes, None]:
     """A streamed body for HEAD, so that no Content-Length is sent."""
     return
     yield b""
-
-
-def _requested_range(request: Request, etag: str, size: int) -> ByteRange:
-    """Return the requested range, or the whole file.
-
-    Range applies to GET only, and only while If-Range, if any, names this version (RFC 9110 section 13.1.5). Raises
-    RangeNotSatisfiable.
-    """
-    whole = ByteRange(0, size, size)
-    if request.method != "GET" or request.headers.get("if-range", etag) != etag:
-        return whole
-    return parse_range(request.headers.get("range", ""), size) or whole

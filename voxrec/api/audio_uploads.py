@@ -1,9 +1,12 @@
 """Validation of uploaded audio: its declared media type, and its content."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from voxrec.audio.completeness import is_truncated
 from voxrec.audio.convert import measure_duration
+from voxrec.audio.meter import Meter
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.errors import AudioError, InvalidInput
 from voxrec.web.body import OCTET_STREAM
@@ -19,8 +22,21 @@ class NotAudio(InvalidInput):
     code = "not-audio"
 
 
-def inspect_audio(path: Path, max_channels: int, max_duration: float) -> tuple[AudioInfo, float]:
-    """Decode a whole file and return its properties and its duration in seconds. Blocks: run it in a thread.
+@dataclass(frozen=True, slots=True)
+class UploadedAudio:
+    """Audio that was decoded completely. ``duration`` is in seconds; ``meters`` measured the channels, in order.
+
+    ``truncated``: the file ends before the end of its audio.
+    """
+
+    info: AudioInfo
+    duration: float
+    meters: tuple[Meter, ...]
+    truncated: bool
+
+
+def inspect_audio(path: Path, max_channels: int, max_duration: float) -> UploadedAudio:
+    """Decode a whole file and return its properties. Blocks: run it in a thread.
 
     Raises NotAudio if the file cannot be decoded, or exceeds ``max_channels``, ``max_duration`` in seconds, or the
     range of sample rates.
@@ -31,7 +47,9 @@ def inspect_audio(path: Path, max_channels: int, max_duration: float) -> tuple[A
             raise NotAudio(f"The audio has {info.channels} channels; at most {max_channels} are allowed.")
         if not _MIN_RATE <= info.rate <= _MAX_RATE:
             raise NotAudio(f"The audio has a sample rate of {info.rate} Hz; {_MIN_RATE} to {_MAX_RATE} are allowed.")
-        return info, measure_duration(path, max_duration)
+        meters = tuple(Meter(info.rate) for _ in range(info.channels))
+        duration = measure_duration(path, max_duration, meters)
+        return UploadedAudio(info, duration, meters, truncated=is_truncated(path))
     except AudioError as error:
         raise NotAudio(
             f"The uploaded audio cannot be used: {_clause(error.detail.removeprefix(f'{path}: '))}"

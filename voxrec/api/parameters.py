@@ -29,7 +29,7 @@ def phone_number(value: str) -> str:
     return value
 
 
-@query_parameter(type="string", pattern=rf"^{mailaddress.PATTERN}$", maxLength=mailaddress.MAX_LENGTH)
+@query_parameter(type="string", pattern=rf"^{mailaddress.PATTERN}$", examples=["desk@example.org"])
 def mail_address(value: str) -> str:
     """Only profiles with this email address, in any letter case."""
     try:

@@ -86,6 +86,7 @@ class ProfileRoutes:
             with_representation(
                 *("POST", "/profiles/<id>", Role.PROVISION, self._update),
                 body=PartialUpdateBody(Profile, read_only=_READ_ONLY | {"id"}, **validation),
+                idempotent=True,
                 audit_in_transaction=True,
                 errors=(Conflict,),
             ),

@@ -21,8 +21,10 @@ from voxrec.store.prompts import ALL_PROMPTS, PromptAudio, Prompts
 from voxrec.threads import DeferToThread
 from voxrec.web.auth import Role
 from voxrec.web.body import FileBody, JsonBody, PartialUpdateBody
+from voxrec.web.errors import RangeNotSatisfiable
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.partial_update import PartialUpdate
+from voxrec.web.ranges import requested_range
 from voxrec.web.request import Request, Upload
 from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
@@ -79,18 +81,23 @@ class PromptRoutes:
             with_representation(
                 *("PUT", prompt_path, Role.PROVISION, self._replace),
                 body=PartialUpdateBody(Prompt, read_only=_READ_ONLY | {"id"}),
+                idempotent=True,
             ),
             conditional("DELETE", prompt_path, Role.PROVISION, self._delete, errors=(Conflict,)),
-            conditional(
+            Route(
                 *("GET", audio_path, Role.READ, self._download_audio, None),
                 response_model=AUDIO_TYPES,
-                response_headers=ETAG,
+                responses={206: None},
+                request_headers=(*CONDITIONAL, "Range", "If-Range"),
+                response_headers=("ETag", "Accept-Ranges"),
+                errors=(RangeNotSatisfiable,),
                 summary="Download the audio of a prompt",
             ),
             with_representation(
                 *("PUT", audio_path, Role.PROVISION, self._upload_audio),
                 body=FileBody(ACCEPTED_TYPES, MAX_UPLOAD_SIZE),
                 errors=(NotAudio,),
+                idempotent=True,
                 summary="Upload the audio of a prompt",
             ),
             conditional("DELETE", audio_path, Role.PROVISION, self._delete_audio, errors=(Conflict,)),
@@ -111,7 +118,9 @@ class PromptRoutes:
 
     async def _replace(self, request: Request) -> Response:
         """Without `name`, the prompt has no name afterwards. The audio is not changed."""
-        return _REPRESENTATION.updated(await self._prompts.update(request.id, partial(self._apply_update, request)))
+        hook = transaction_hook(request, _REPRESENTATION.updated)
+        stored = await self._prompts.update(request.id, partial(self._apply_update, request), hook)
+        return _REPRESENTATION.updated(stored)
 
     def _apply_update(self, request: Request, current: Prompt) -> Prompt:
         update: PartialUpdate[Prompt] = request.body
@@ -132,14 +141,21 @@ class PromptRoutes:
         request.conditions.require_readable(etag)
         if request.conditions.unchanged(etag):
             return Response(304, {"ETag": etag})
-        return Response(200, {"Content-Type": media_type_of(audio.container), "ETag": etag}, audio.content)
+        headers = {"Content-Type": media_type_of(audio.container), "ETag": etag, "Accept-Ranges": "bytes"}
+        sent = requested_range(request, etag, len(audio.content))
+        if sent is None:
+            return Response(200, headers, audio.content)
+        content = audio.content[sent.start : sent.start + sent.length]
+        return Response(206, {**headers, "Content-Range": sent.content_range}, content)
 
     async def _upload_audio(self, request: Request) -> Response:
         """Earlier audio is replaced. New calls use the new audio."""
         upload: Upload = request.body
         _REPRESENTATION.require_version(request, await self._prompts.get(request.id))
         audio, duration = await self._defer_to_thread(_read_audio, upload.path)
-        stored = await self._prompts.put_audio(request.id, audio, partial(self._with_duration, request, duration))
+        change = partial(self._with_duration, request, duration)
+        hook = transaction_hook(request, _REPRESENTATION.updated)
+        stored = await self._prompts.put_audio(request.id, audio, change, hook)
         return _REPRESENTATION.updated(stored)
 
     def _with_duration(self, request: Request, duration: float, current: Prompt) -> Prompt:
@@ -160,6 +176,8 @@ class PromptRoutes:
 
 def _read_audio(path: Path) -> tuple[PromptAudio, float]:
     """Return the audio of a file and its duration in seconds. Blocks: run it in a thread. Raises NotAudio."""
-    info, duration = inspect_audio(path, _MAX_CHANNELS, _MAX_DURATION)
+    audio = inspect_audio(path, _MAX_CHANNELS, _MAX_DURATION)
+    if audio.truncated:
+        raise NotAudio("The uploaded audio is truncated: the file ends before the end of its audio.")
     content = path.read_bytes()
-    return PromptAudio(info.container, sha256(content).hexdigest(), content), duration
+    return PromptAudio(audio.info.container, sha256(content).hexdigest(), content), audio.duration

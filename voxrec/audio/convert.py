@@ -2,7 +2,7 @@
 
 import enum
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from voxrec.audio.formats import WAV, AudioFormat
 from voxrec.audio.join import mix
+from voxrec.audio.meter import Meter, whole_windows
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.audio.reader import BLOCK_FRAMES, AudioReader, Samples, open_audio, read_blocks
 from voxrec.audio.resample import resample_blocks
@@ -85,11 +86,12 @@ def convert_for_playback(source: Path, output: Path, rate: int) -> None:
         raise
 
 
-def measure_duration(path: Path, max_seconds: float) -> float:
+def measure_duration(path: Path, max_seconds: float, meters: Sequence[Meter] = ()) -> float:
     """Decode the whole file and return its duration in seconds. The duration in its header is not trusted.
 
-    Raises AudioError if the file is not audio, is truncated or damaged, is longer than ``max_seconds``, or decodes to
-    more than a WAV file can hold. Decoding stops at that limit.
+    ``meters`` measure its channels, in order. Raises AudioError if the file is not audio, is damaged, is longer than
+    ``max_seconds``, or decodes to more than a WAV file can hold; decoding stops at that limit. A truncated file of a
+    compressed format is damaged; for others see `voxrec.audio.completeness`.
     """
     info = probe(path)
     limit = min(round(max_seconds * info.rate), _MAX_SAMPLES // info.channels)
@@ -102,6 +104,8 @@ def measure_duration(path: Path, max_seconds: float) -> float:
             frames += len(block)
             if frames > limit:
                 raise too_long
+            for channel, meter in enumerate(meters):
+                meter.feed(block[:, channel])
     if frames == 0:
         raise AudioError(f"{path}: contains no audio")
     if frames < info.frames - _DURATION_TOLERANCE * info.rate:
@@ -110,8 +114,8 @@ def measure_duration(path: Path, max_seconds: float) -> float:
 
 
 def _read_limited_blocks(reader: AudioReader, path: Path) -> Iterator[Samples]:
-    """Yield blocks of at most BLOCK_FRAMES samples, whatever the number of channels."""
-    return read_blocks(reader, path, max(1, BLOCK_FRAMES // reader.channels))
+    """Yield blocks of at most about BLOCK_FRAMES samples, whatever the number of channels, as a `Meter` needs them."""
+    return read_blocks(reader, path, whole_windows(BLOCK_FRAMES // reader.channels, reader.samplerate))
 
 
 def _select_channel(block: Samples, channel: AudioChannel | None) -> Samples:

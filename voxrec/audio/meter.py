@@ -23,8 +23,14 @@ _WINDOWS_PER_BLOCK: Final = 1600  # half a minute
 
 
 def frames_per_block(rate: int) -> int:
-    """Return the number of frames that `Meter.feed` expects in each block but the last: whole windows, 32 seconds."""
+    """Return a number of frames for the blocks of `Meter.feed`: whole windows, 32 seconds."""
     return _window_size(rate) * _WINDOWS_PER_BLOCK
+
+
+def whole_windows(frames: int, rate: int) -> int:
+    """Return ``frames`` rounded down to whole windows, but at least one."""
+    size = _window_size(rate)
+    return max(size, frames - frames % size)
 
 
 def _window_size(rate: int) -> int:
@@ -32,7 +38,7 @@ def _window_size(rate: int) -> int:
 
 
 class Meter:
-    """Measures one leg, block by block. Every block except the last has `frames_per_block` frames."""
+    """Measures one leg, block by block. Every block except the last consists of whole windows."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate

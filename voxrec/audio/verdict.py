@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from voxrec.audio.meter import Meter
 from voxrec.model import Side, SideVerdict, Verdict
 
@@ -48,6 +50,22 @@ def make_verdict(caller: Meter | None, callee: Meter | None, call_duration: floa
         callee=_side_verdict(meters[Side.CALLEE]),
         truncated=truncated,
     )
+
+
+def make_import_verdict(channels: Sequence[Meter], call_duration: float | None, *, truncated: bool) -> Verdict:
+    """Assess imported audio: of two channels the first is the caller; one channel contains both sides.
+
+    ``truncated``: the file ends before the end of its audio. Otherwise as `make_verdict`, but with one channel there is
+    no SideVerdict.
+    """
+    if len(channels) == 2:
+        verdict = make_verdict(channels[0], channels[1], call_duration)
+    else:
+        both_sides = make_verdict(channels[0], channels[0], call_duration)
+        verdict = msgspec.structs.replace(both_sides, caller=None, callee=None)
+    if not truncated or verdict.truncated:
+        return verdict
+    return msgspec.structs.replace(verdict, ok=False, reasons=(*verdict.reasons, TRUNCATED), truncated=True)
 
 
 def _side_verdict(meter: Meter | None) -> SideVerdict | None:

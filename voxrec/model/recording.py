@@ -115,6 +115,13 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     updated_at: Annotated[Timestamp, doc("Time of the last change.")]
 
+    @property
+    def call_seconds(self) -> float | None:
+        """The time from ``started_at`` to ``ended_at`` in seconds, if both are known."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
 
 LEG_SUFFIXES: Final = ("wav", "wav16")  # of the files that Asterisk records: 16-bit samples at 8 kHz or 16 kHz
 

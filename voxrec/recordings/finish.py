@@ -144,7 +144,7 @@ class Finisher:
         caller, callee = (aligned.files.get(side) for side in (Side.CALLER, Side.CALLEE))
         meters = {side: Meter(aligned.rate) for side in aligned.files}
         written = join(caller, callee, output, channels, audio_format, meters)
-        call_seconds = _call_seconds(recording)
+        call_seconds = recording.call_seconds
         expected = None if call_seconds is None else call_seconds - aligned.cut_seconds
         verdict = make_verdict(meters.get(Side.CALLER), meters.get(Side.CALLEE), expected)
         verdict = _add_leg_findings(verdict, legs)
@@ -207,9 +207,3 @@ def _may_be_audible(verdict: Verdict, legs: Mapping[Side, Leg]) -> bool:
     """Return whether a side is more than digital silence, or unreadable. Noise without speech is audible, too."""
     levels = [side.level_dbfs for side in (verdict.caller, verdict.callee) if side]
     return any(level is not None for level in levels) or any(leg.unreadable for leg in legs.values())
-
-
-def _call_seconds(recording: Recording) -> float | None:
-    if recording.started_at is None or recording.ended_at is None:
-        return None
-    return (recording.ended_at - recording.started_at).total_seconds()

@@ -96,24 +96,34 @@ class Prompts(Repository[Prompt, PromptFilter]):
 
         return await self._database.transaction(work)
 
-    async def update(self, prompt_id: UUID, change: Callable[[Prompt], Prompt]) -> Prompt:
-        """Replace a Prompt by ``change(old)``, except for its audio, and return it. Raises NotFound."""
+    async def update(
+        self, prompt_id: UUID, change: Callable[[Prompt], Prompt], hook: TransactionHook[Prompt] = NO_HOOK
+    ) -> Prompt:
+        """Replace a Prompt by ``change(old)``, except for its audio, run ``hook``, and return it. Raises NotFound."""
 
         async def work(transaction: Transaction) -> Prompt:
             new = apply_change(change, await self._lock(transaction, prompt_id))
             await transaction.execute(_UPDATE, (*_COLUMNS.params(new), new.id))
+            await hook(transaction, new)
             return new
 
         return await self._database.transaction(work)
 
-    async def put_audio(self, prompt_id: UUID, audio: PromptAudio, change: Callable[[Prompt], Prompt]) -> Prompt:
-        """Replace a Prompt by ``change(old)``, and its audio. Raises NotFound."""
+    async def put_audio(
+        self,
+        prompt_id: UUID,
+        audio: PromptAudio,
+        change: Callable[[Prompt], Prompt],
+        hook: TransactionHook[Prompt] = NO_HOOK,
+    ) -> Prompt:
+        """Replace a Prompt by ``change(old)``, and its audio; run ``hook``. Raises NotFound."""
 
         async def work(transaction: Transaction) -> Prompt:
             changed = apply_change(change, await self._lock(transaction, prompt_id))
             new = msgspec.structs.replace(changed, size=len(audio.content), sha256=audio.sha256)
             params = (*_COLUMNS.params(new), audio.container, audio.content, new.id)
             await transaction.execute(_UPDATE_WITH_AUDIO, params)
+            await hook(transaction, new)
             return new
 
         return await self._database.transaction(work)

@@ -227,13 +227,23 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
 
         return await self._database.transaction(work)
 
-    async def update_async(self, recording_id: UUID, change: Callable[[Recording], Awaitable[Recording]]) -> Recording:
-        """Do as `update` with a coroutine function. The lock and a connection are held until ``change`` returns."""
+    async def update_async(
+        self,
+        recording_id: UUID,
+        change: Callable[[Recording], Awaitable[Recording]],
+        hook: TransactionHook[Recording] = NO_HOOK,
+    ) -> Recording:
+        """Do as `update` with a coroutine function, and run ``hook``.
+
+        The lock and a connection are held until ``change`` returns.
+        """
 
         async def work(transaction: Transaction) -> Recording:
             old = await self._lock(transaction, recording_id)
             new = await change(old)
-            return await self._replace(transaction, apply_change(lambda _: new, old))
+            stored = await self._replace(transaction, apply_change(lambda _: new, old))
+            await hook(transaction, stored)
+            return stored
 
         return await self._database.transaction(work)
 

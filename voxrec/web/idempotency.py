@@ -1,4 +1,4 @@
-"""Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): a repeated creation gets the response to the first one.
+"""Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): a repeated request gets the response to the first one.
 
 The handler stores its response in the transaction of the change, so that a crash leaves either both or neither. A
 request that failed changed nothing, and its key can be used again.
@@ -6,11 +6,13 @@ request that failed changed nothing, and its key can be used again.
 
 import re
 from collections.abc import AsyncGenerator
-from hashlib import sha256
+from hashlib import file_digest, sha256
+from pathlib import Path
 from typing import Final, Protocol
 
 from voxrec.errors import Conflict, InvalidInput
 from voxrec.idempotency import AlreadyProcessed, IdempotencyKey, IdempotencyRecord, RequestInProgress
+from voxrec.threads import DeferToThread
 from voxrec.web.errors import BadRequest
 from voxrec.web.request import Request
 from voxrec.web.response import BodyStream, Response
@@ -42,9 +44,10 @@ class IdempotencyRecords(Protocol):
 class IdempotencyMiddleware:
     """Passes the first request with a key to ``handler``, and repeats the stored response to others."""
 
-    def __init__(self, records: IdempotencyRecords, handler: RequestHandler) -> None:
+    def __init__(self, records: IdempotencyRecords, handler: RequestHandler, defer_to_thread: DeferToThread) -> None:
         self._records = records
         self._handler = handler
+        self._defer_to_thread = defer_to_thread
         self._in_progress: set[tuple[str, str]] = set()
 
     async def handle(self, route: Route, request: Request) -> Response:
@@ -57,7 +60,10 @@ class IdempotencyMiddleware:
         header = request.headers.get("idempotency-key")
         if header is None or not route.idempotent:
             return await self._handler(route, request)
-        key = _parse_key(request, header)
+        body = request.raw_body
+        if request.upload is not None:
+            body = await self._defer_to_thread(_digest_of_file, request.upload.path)
+        key = _parse_key(request, header, body)
         scoped_key = (key.scope, key.key)
         if scoped_key in self._in_progress:
             raise RequestInProgress("The first request with this Idempotency-Key is still being processed.")
@@ -93,10 +99,15 @@ class IdempotencyMiddleware:
         return (await route.replay(request)).body
 
 
-def _parse_key(request: Request, header: str) -> IdempotencyKey:
+def _parse_key(request: Request, header: str, body: bytes) -> IdempotencyKey:
     match = _HEADER.fullmatch(header.strip())
     if match is None:
         raise BadRequest("Idempotency-Key must have 1 to 255 visible ASCII characters, for example a UUID.")
     client = request.principal.token_id or request.principal.name
-    fingerprint = sha256(request.raw_query + b"\n" + request.raw_body).hexdigest()
+    fingerprint = sha256(request.raw_query + b"\n" + body).hexdigest()
     return IdempotencyKey(f"{client} {request.method} {request.path}", match[1] or match[2], fingerprint)
+
+
+def _digest_of_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").digest()

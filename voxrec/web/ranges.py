@@ -1,10 +1,15 @@
-"""Range requests (RFC 9110 section 14): one byte range of a representation."""
+"""Range requests (RFC 9110 section 14): one byte range of a representation.
+
+A range that covers the whole representation is answered with 206 as well: players take 200 for a server that cannot
+seek.
+"""
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
 from voxrec.web.errors import RangeNotSatisfiable
+from voxrec.web.request import Request
 
 # 19 digits suffice for any file, and bound the cost of int()
 _SINGLE_RANGE: Final = re.compile(r"bytes=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.IGNORECASE)
@@ -43,3 +48,14 @@ def parse_range(header: str, size: int) -> ByteRange | None:
     if start >= end:
         raise RangeNotSatisfiable(f"The representation has {size} bytes.", {"Content-Range": f"bytes */{size}"})
     return ByteRange(start, end - start, size)
+
+
+def requested_range(request: Request, etag: str, size: int) -> ByteRange | None:
+    """Return the range that a request asks for, or None: the whole representation is to be sent with 200.
+
+    Range applies to GET only, and only while If-Range, if any, is the strong ETag of this version (RFC 9110 section
+    13.1.5). Raises RangeNotSatisfiable.
+    """
+    if request.method != "GET" or request.headers.get("if-range", etag) != etag:
+        return None
+    return parse_range(request.headers.get("range", ""), size)
