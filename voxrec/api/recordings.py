@@ -29,7 +29,7 @@ from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
 from voxrec.web.json_input import MAX_DEPTH, is_shallow
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
-from voxrec.web.parameters import some_of, timestamp
+from voxrec.web.parameters import some_of, text, timestamp
 from voxrec.web.query import QueryParameter, query_parameter
 from voxrec.web.request import Request
 from voxrec.web.response import Response, no_content
