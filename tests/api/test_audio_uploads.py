@@ -37,6 +37,17 @@ class RepeatedUploadTests(AudioTestCase):
                     self.assertIn(refused.status, (409, 412))
         self.assertEqual(len(self.files()), 1)
 
+    async def test_deletion_erases_the_stored_response(self) -> None:
+        """It contains the numbers of the parties. The path of the upload may have the id in another letter case."""
+        recording = await self.add_recording(state=RecordingState.PENDING, from_="+4930123")
+        path = f"/recordings/{str(recording.id).upper()}"
+        headers = {"Content-Type": "audio/wav", "Idempotency-Key": "k"}
+        self.assertEqual((await self.request("PUT", f"{path}/audio", data=two_tones(), headers=headers)).status, 200)
+        self.assertEqual((await self.request("DELETE", path)).status, 204)
+        self.assertEqual(await self.pool.query("SELECT fingerprint, body FROM idempotency"), [("", None)])
+        again = await self.request("PUT", f"{path}/audio", data=two_tones(), headers=headers)
+        self.assertEqual((again.status, again.json["code"]), (409, "deleted-since"))
+
     async def test_parallel_uploads(self) -> None:
         recording = await self.add_pending()
         uploads = [

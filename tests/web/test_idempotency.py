@@ -51,6 +51,8 @@ class IdempotencyTests(RestTestCase):
                 again = await self.request(method, path, **options)
                 self.assertEqual((first.status, again.status, again.body), (200, 200, first.body))
                 self.assertEqual(again.etag, first.etag)
+                self.assertEqual((await self.request("DELETE", path)).status, 204)
+        self.assertEqual(await self.pool.query("SELECT body FROM idempotency WHERE body IS NOT NULL"), [])
 
     async def test_different_requests_with_one_key(self) -> None:
         first = await self.put("/profiles", "k", {"name": "a"})

@@ -29,7 +29,7 @@ class KeyReused(InvalidInput):
 
 
 class CreationDeleted(Conflict):
-    """The request with this Idempotency-Key created a resource that was deleted since; it is not created again."""
+    """The resource that a request with this Idempotency-Key created or changed was deleted since."""
 
     code = "deleted-since"
 
@@ -85,7 +85,9 @@ class IdempotencyMiddleware:
                 if record is None:
                     raise
         if record.erased:
-            raise CreationDeleted("What the first request with this Idempotency-Key created was deleted since.")
+            raise CreationDeleted(
+                "What the first request with this Idempotency-Key created or changed was deleted since."
+            )
         if record.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used for a different request. Use a new key for a new request.")
         return Response(record.status, record.headers, await self._replayed_body(route, request, record))
