@@ -30,7 +30,8 @@ from voxrec.config import Config
 
 _FENCE: Final = re.compile(r"^\s*(```+|~~~+)")
 _SPAN: Final = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
-_LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+# a target has a letter: "[general](+)" is Asterisk's syntax
+_LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]*[A-Za-z][^)\s]*)\)")
 _PATH: Final = re.compile(
     r"((?:voxrec|tests|bench|docs|etc|systemd|twisted|\.ci)/[\w./-]*|[A-Z]+\.md|setup\.cfg|pyproject\.toml|Makefile)"
     r"(?::([A-Za-z_][\w.]*))?"

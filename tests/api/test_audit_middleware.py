@@ -55,7 +55,7 @@ class AuditMiddlewareTests(RestTestCase):
         p, r = f"/profiles/{profile.id}", f"/recordings/{recording.id}"
         rows: tuple[tuple[str, str, Any, AuditOutcome, int, tuple[str, ...]], ...] = (
             ("POST", p, {"record": True, "name": None}, AuditOutcome.DONE, 200, ("record",)),
-            ("POST", p, {"metadata": {"pin": "1234"}}, AuditOutcome.DONE, 200, ("metadata",)),
+            ("POST", p, {"metadata": {"pin": "secret-pin"}}, AuditOutcome.DONE, 200, ("metadata",)),
             ("POST", p, {}, AuditOutcome.DONE, 200, ()),
             ("POST", p, {"record": 1}, AuditOutcome.REFUSED, 422, ()),
             ("POST", f"/profiles/{recording.id}", {}, AuditOutcome.REFUSED, 404, ()),
@@ -72,7 +72,7 @@ class AuditMiddlewareTests(RestTestCase):
                 self.assertEqual(recorded, (method, path, outcome, status, fields))
         self.assertEqual(len(await self.entries()), len(rows))
         [(stored,)] = await self.pool.query("SELECT string_agg(audit::text, ' ') FROM audit")
-        self.assertNotIn("1234", stored)
+        self.assertNotIn("secret-pin", stored)
 
     async def test_secret_of_a_new_token_is_not_recorded(self) -> None:
         created = await self.request("PUT", "/tokens", json={"name": "crm", "role": "read"})
