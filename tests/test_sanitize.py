@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.sanitize import sanitize_line
+from voxrec.sanitize import hide_addresses, sanitize_line
 
 
 class SanitizeLineTests(SynchronousTestCase):
@@ -23,3 +23,15 @@ class SanitizeLineTests(SynchronousTestCase):
         line = sanitize_line(text, limit)
         self.assertTrue(line.isprintable())
         self.assertLessEqual(len(line), limit)
+
+
+class HideAddressesTests(SynchronousTestCase):
+    def test_addresses_are_replaced(self) -> None:
+        for text, expected in (
+            ("550 5.1.1 <ann@example.org>: user unknown", "550 5.1.1 <address>: user unknown"),
+            ("bob@example.org: 450 busy; carl+x@[192.0.2.1]: 550", "<address>: 450 busy; <address>: 550"),
+            ("sip:+49305551234@192.0.2.1:5060 refused", "sip:<address>:5060 refused"),
+            ("250 2.0.0 Ok: queued as 4ZgÜ", "250 2.0.0 Ok: queued as 4ZgÜ"),
+            ("a @ b", "a @ b"),
+        ):
+            self.assertEqual(hide_addresses(text), expected)

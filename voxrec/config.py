@@ -98,6 +98,7 @@ class Calls(Struct, frozen=True, kw_only=True):
     on_stop: Literal["keep", "end"] = "keep"
     grace: Annotated[float, Meta(ge=0, le=86400)] = 30.0
     allowed_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...] = ()
+    log_numbers: bool = False
     announcement: str = ""
     beep: Annotated[str, Meta(pattern=r"^(sound|tone|recording):[!-~]+$")] = "sound:beep"
 

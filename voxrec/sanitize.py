@@ -1,5 +1,10 @@
 """Makes text from outside (a mail server's reply, a caller's name, an exception) safe for a log line or a header."""
 
+import re
+from typing import Final
+
+_ADDRESS: Final = re.compile(r"<?[^\s<>@,;:\"']+@[^\s<>@,;:\"']+>?")
+
 
 def sanitize_line(text: str, limit: int = 500) -> str:
     """Return ``text`` as one printable line of at most ``limit`` characters.
@@ -15,3 +20,8 @@ def sanitize_line(text: str, limit: int = 500) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def hide_addresses(text: str) -> str:
+    """Return ``text`` with ``<address>`` in the place of each mail address and SIP address, for the log."""
+    return _ADDRESS.sub("<address>", text)

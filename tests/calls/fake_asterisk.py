@@ -206,6 +206,7 @@ class ProcessFixture:
         max_calls: int = 0,
         listeners: tuple[CallListener, ...] = (),
         find_recordings: RecordingLookup = no_recordings,
+        log_numbers: bool = False,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
@@ -216,7 +217,7 @@ class ProcessFixture:
         self.admission = admission.Admission(
             directory, self.live_calls, allowed_hosts=allowed_hosts, max_calls=max_calls
         )
-        self.router = Router(self.client, self.live_calls, self.admission)
+        self.router = Router(self.client, self.live_calls, self.admission, log_numbers=log_numbers)
         self.reconciler = Reconciler(self.client, self.live_calls, self.router, find_recordings)
         self.control = CallControl(self.live_calls)
 
@@ -227,7 +228,7 @@ class ProcessFixture:
 
     def inbound_call(self, channel: events.Channel) -> None:
         """Send the StasisStart of a caller."""
-        self.router.handle(events.StasisStart(channel, ("incoming",)))
+        self.router.handle(events.StasisStart(channel, ("incoming", "presentation=allowed_not_screened")))
 
     def answer(self, call: LiveCall) -> None:
         """Let the leg of a call enter the application and answer, and both sides be recorded."""

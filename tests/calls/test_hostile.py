@@ -209,7 +209,8 @@ class NameTests(HostileTestCase):
         )
 
         def act() -> None:
-            router.handle(events.StasisStart(caller, ("incoming", f"Diversion={target}")))
+            args = ("incoming", "presentation=allowed", f"Diversion={target}")
+            router.handle(events.StasisStart(caller, args))
             for call in self.process.calls:
                 leg = events.Channel(id=call.leg, name="PJSIP/trunk-2", state="Up")
                 router.handle(events.StasisStart(leg, ("leg",)))

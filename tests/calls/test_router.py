@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
@@ -74,6 +75,41 @@ class EventTests(RouterTestCase):
         call = self.talk()
         self.process.live_calls.release_all()
         self.assertEqual(self.asterisk.take_requests(), ["DELETE channels/1700.1", f"DELETE channels/{call.leg}"])
+
+
+class LogTests(RouterTestCase):
+    """Lines of the log outlive the Recordings, so they contain no numbers, names and SIP users."""
+
+    PERSONAL = ("4930111", "Alice", "desk", "third", "1001")
+
+    def messages(self, *, log_numbers: bool) -> str:
+        self.process = ProcessFixture(ProfileDirectory(make_profile()), log_numbers=log_numbers)
+        self.router, self.asterisk = self.process.router, self.process.asterisk
+        with capturedLogs() as logs:
+            call = self.talk()
+            self.process.inbound_call(make_caller("1700.2", dialled="1001"))
+            for leg_name in (call.leg_channel_name, call.leg_channel_name, "PJSIP/unknown-1"):
+                args = ("transferred", quote("<sip:third@192.0.2.9>"), quote(leg_name), "")
+                self.router.handle(events.StasisStart(events.Channel(id="local;2", name="Local/third@x"), args))
+            self.router.handle(events.StasisStart(events.Channel(id="local;1", name="Local/third@x"), ()))
+            self.process.live_calls.release_all()
+        return "\n".join(formatEvent(event) for event in logs).replace(str(call.id), "")
+
+    def test_numbers_are_not_logged(self) -> None:
+        messages = self.messages(log_numbers=False)
+        self.assertIn("to Profile 10000000-0000-4000-8000-000000000001", messages)
+        self.assertIn("refused a call: no Profile has this id or number", messages)
+        self.assertIn("transferred to 192.0.2.9", messages)
+        self.assertIn("refused the transfer of 'PJSIP/unknown-1' to 192.0.2.9", messages)
+        for personal in self.PERSONAL:
+            self.assertNotIn(
+                personal, messages.replace("10000000-0000-4000-8000-000000000001", "").replace("1700.", "")
+            )
+
+    def test_numbers_are_logged_on_demand(self) -> None:
+        messages = self.messages(log_numbers=True)
+        self.assertIn("from '+4930111' to '100'", messages)
+        self.assertIn("refused a call from '+4930111' to '1001'", messages)
 
 
 class TransferTests(RouterTestCase):

@@ -48,10 +48,13 @@ class CallerTests(SynchronousTestCase):
         for quoted, name in (("Alice", "Alice"), (r"\"Jo\" \\ Smith", r'"Jo" \ Smith'), ("ends in \\", "ends in \\")):
             self.assertEqual(display_name(quoted), name)
 
-    def test_prohibited_presentation_is_withheld(self) -> None:
-        for presentation in ("prohib", "prohib_not_screened", "prohib_passed_screen", "prohib_failed_screen"):
+    def test_a_number_is_withheld_unless_its_presentation_is_allowed(self) -> None:
+        for presentation in ("prohib", "prohib_not_screened", "prohib_passed_screen", "unavailable", "unknown", ""):
             self.assertTrue(is_withheld((f"presentation={presentation}",)), presentation)
-        for presentation in ("allowed", "allowed_passed_screen", "unavailable", ""):
+            self.assertTrue(is_withheld(("presentation=allowed", f"presentation={presentation}")), presentation)
+        self.assertTrue(is_withheld(()))
+        self.assertTrue(is_withheld(("Presentation-Of-Something=allowed",)))
+        for presentation in ("allowed", "allowed_passed_screen", "allowed_not_screened", "allowed_failed_screen"):
             self.assertFalse(is_withheld((f"presentation={presentation}",)), presentation)
 
     def test_replaced_dialog(self) -> None:
@@ -68,10 +71,12 @@ class CallerTests(SynchronousTestCase):
 
 class WithheldTests(RouterTestCase):
     def test_number_and_name_are_not_used(self) -> None:
-        self.router.handle(events.StasisStart(CALLER, ("incoming", "presentation=prohib_not_screened")))
-        (call,) = self.process.calls
-        self.assertEqual((call.representation().from_, call.representation().from_name), (None, None))
-        self.assertNotIn(CALLER.caller.number, str(self.asterisk.bodies))
+        for args in (("presentation=prohib_not_screened",), ()):
+            self.setUp()
+            self.router.handle(events.StasisStart(CALLER, ("incoming", *args)))
+            (call,) = self.process.calls
+            self.assertEqual((call.representation().from_, call.representation().from_name), (None, None))
+            self.assertNotIn(CALLER.caller.number, str(self.asterisk.bodies))
 
 
 class TransferTests(SynchronousTestCase):

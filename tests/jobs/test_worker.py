@@ -283,12 +283,12 @@ class RetryTests(WorkerTestCase):
     def test_permanent_error_makes_a_dead_letter(self) -> None:
         self.jobs.add()
         self.start_worker()
-        self.mail.fail(DeliveryError("no such user\nat all", permanent=True))
+        self.mail.fail(DeliveryError("no such user\nann@example.org", permanent=True))
         self.assertIs(self.jobs.rows[1].state, JobState.DEAD)
-        self.assertEqual(self.jobs.rows[1].last_error, "no such user at all")
+        self.assertEqual(self.jobs.rows[1].last_error, "no such user ann@example.org")
         job = f"job {UUID(int=1)} (mail of recording {UUID(int=1)})"
         self.assertEqual(
-            self.logged(LogLevel.error), [f"{job} failed after 1 attempt and is not retried: no such user at all"]
+            self.logged(LogLevel.error), [f"{job} failed after 1 attempt and is not retried: no such user <address>"]
         )
 
     def test_last_attempt_makes_a_dead_letter(self) -> None:

@@ -54,7 +54,7 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertRegex(endpoint, r"Match: 192\.0\.2\.10/32")
         self.assertRegex(self.asterisk.console("pjsip show settings"), r"endpoint_identifier_order +: ip\n")
         self.assertRegex(self.asterisk.console("pjsip show transports"), r"transport-udp +udp .* 0\.0\.0\.0:5060")
-        self.assertIn("Stasis(voxrec,incoming", self.asterisk.console("dialplan show 0123@from-trunk"))
+        self.assertIn("Stasis(voxrec,incoming,${VOXREC_ARGS})", self.asterisk.console("dialplan show 0123@from-trunk"))
         self.assertIn("Stasis(voxrec,transferred", self.asterisk.console("dialplan show 0123@voxrec-transfer"))
 
     def ari_status(self, password: str) -> str:

@@ -148,7 +148,8 @@ class AccessLogTests(SynchronousTestCase):
         transport = StringTransport()
         protocol: Any = site.buildProtocol(None)
         protocol.makeConnection(transport)
-        protocol.dataReceived(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        headers = b"Host: a\r\nReferer: http://b/list?from=%2B49305551234\r\nContent-Length: 0\r\n"
+        protocol.dataReceived(b"PUT /x?from=%2B49305551234 HTTP/1.1\r\n" + headers + b"\r\n")
         protocol.connectionLost(None)
         self.assertIn(b"0 kept", transport.value())
         return [line for line in lines if "PUT /x" in line]
@@ -157,7 +158,10 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(self.logged_requests(), [])
 
     def test_enabled(self) -> None:
-        self.assertEqual(len(self.logged_requests(access_log=True)), 1)
+        (line,) = self.logged_requests(access_log=True)
+        self.assertIn('"PUT /x HTTP/1.1" 200', line)
+        self.assertIn('"http://b/list"', line)
+        self.assertNotIn("49305551234", line)
 
 
 def write_certificate(directory: Path) -> tuple[Path, Path]:

@@ -292,7 +292,8 @@ class EventStream(Service):
         try:
             self._listener.event_received(event)
         except Exception:
-            self._log.failure("ARI: handling an event failed: {event}", event=event)
+            # without its fields, which contain numbers and names
+            self._log.failure("ARI: handling a {type} event failed", type=type(event).__name__)
 
 
 def endpoint_for(reactor: IReactorTCP, url: str, timeout: float) -> IStreamClientEndpoint:

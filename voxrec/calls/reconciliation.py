@@ -25,6 +25,7 @@ from voxrec.calls.snapshot import (
     take_call_snapshot,
     take_snapshot,
 )
+from voxrec.calls.stasis_args import ARGS_VARIABLE, split_args
 from voxrec.calls.takeover import take_over
 from voxrec.calls.takeover_state import TakeoverState
 from voxrec.errors import VoxrecError
@@ -173,12 +174,18 @@ class Reconciler:
         """
         if self._live_calls.detached:
             return
+        # the arguments of a StasisStart that went to a process that is gone; read first, since the caller may hang up
+        args = {
+            channel.id: split_args(await self._asterisk.get_variable(channel.id, ARGS_VARIABLE))
+            for channel in await self._asterisk.list_channels()
+            if channel.id in orphaned.channels and _is_waiting_caller(channel)
+        }
         channels = {channel.id: channel for channel in await self._asterisk.list_channels()}
         if self._live_calls.detached:
             return
         for channel in orphaned.channels:
-            if channel in channels and _is_waiting_caller(channels[channel]):
-                self._router.caller_entered(channels[channel])
+            if channel in args and channel in channels and _is_waiting_caller(channels[channel]):
+                self._router.caller_entered(channels[channel], args[channel])
                 continue
             self._log.warn("ending channel {channel}, which belongs to no live call", channel=channel)
             self._router.hang_up(channel, Cause.NORMAL)

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from voxrec import sipuri
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
 from voxrec.calls.admission import Admission, Refusal
@@ -34,10 +35,13 @@ class Router:
 
     _log = Logger()
 
-    def __init__(self, asterisk: AriClient, live_calls: LiveCalls, admission: Admission) -> None:
+    def __init__(
+        self, asterisk: AriClient, live_calls: LiveCalls, admission: Admission, *, log_numbers: bool = False
+    ) -> None:
         self._asterisk = asterisk
         self._live_calls = live_calls
         self._admission = admission
+        self._log_numbers = log_numbers
 
     def handle(self, event: events.Event) -> None:
         """Handle one event."""
@@ -83,7 +87,7 @@ class Router:
         elif replaced is not None and self._live_calls.of_leg(replaced.id) is not None:
             pass  # the half of a placeholder that Asterisk put into the bridge; the other half has the arguments
         elif owner is None or call is None:
-            self._log.warn("ending channel {channel}, which belongs to no live call", channel=channel.name)
+            self._log.warn("ending channel {channel}, which belongs to no live call", channel=channel.id)
             self.hang_up(channel.id, Cause.NORMAL)
         elif is_leg(owner[1]):
             call.leg_entered(channel.id, channel.name)
@@ -97,12 +101,7 @@ class Router:
         inbound = _inbound_call(channel, args)
         profile = self._admission.decide(inbound.dialled)
         if isinstance(profile, Refusal):
-            self._log.info(
-                "refused the call from {number!r} to {dialled!r}: {reason}",
-                number=inbound.number,
-                dialled=inbound.dialled,
-                reason=profile.reason,
-            )
+            self._log.info("refused a call{parties}: {reason}", parties=self._parties(inbound), reason=profile.reason)
             self.hang_up(channel.id, profile.cause)
             self._live_calls.publish_refusal(profile.cause)
             return
@@ -111,12 +110,15 @@ class Router:
         call.inputs.begin()
         # logged last: writing a line takes as long as beginning the call, and the caller waits
         self._log.info(
-            "call {call}: from {number!r} to {dialled!r}, Profile {profile}",
+            "call {call}: to Profile {profile}{parties}",
             call=call.id,
-            number=inbound.number,
-            dialled=inbound.dialled,
             profile=profile.id,
+            parties=self._parties(inbound),
         )
+
+    def _parties(self, inbound: InboundCall) -> str:
+        """Return the numbers of a call for the log, if they may be logged: a log outlives the Recordings."""
+        return f" from {inbound.number!r} to {inbound.dialled!r}" if self._log_numbers else ""
 
     def _transferred(self, placeholder: events.Channel, args: tuple[str, ...]) -> None:
         """Handle a transfer by the far end (etc/asterisk/extensions.conf, context voxrec-transfer)."""
@@ -127,9 +129,9 @@ class Router:
             call.transferred(TransferRequest(callee, placeholder.id, replaced_dialog(replaces)))
             return
         self._log.warn(
-            "refused the transfer of {leg!r} to {target!r}: {reason}",
+            "refused the transfer of {leg!r} to {host}: {reason}",
             leg=leg_name,
-            target=target,
+            host="an invalid URI" if callee is None else sipuri.parse(callee).host,
             reason="the target is not allowed" if call is not None else "the leg belongs to no live call",
         )
         self.hang_up(placeholder.id, Cause.REJECTED)

@@ -14,6 +14,8 @@ from voxrec import sipuri
 
 INBOUND: Final = "incoming"
 """First argument of a caller from the trunk."""
+ARGS_VARIABLE: Final = "VOXREC_ARGS"
+"""Variable of the caller's channel with the arguments behind `INBOUND`, separated by commas."""
 TRANSFERRED: Final = "transferred"
 """First argument of a transfer; behind it are Refer-To, the name of the transferring channel, and Replaces."""
 _CODECS: Final = "codecs"
@@ -28,6 +30,11 @@ _NOT_COPIED: Final = frozenset(
      "content-length", "content-type", "authorization", "proxy-authorization"}
 )  # fmt: skip
 _NARROWBAND: Final = re.compile(r"(ulaw|alaw|gsm|g729|g723|g726\w*|ilbc|speex|adpcm|slin|lpc10|amr)$", re.IGNORECASE)
+
+
+def split_args(variable: str) -> tuple[str, ...]:
+    """Return the arguments in the value of `ARGS_VARIABLE`, as Stasis passes them."""
+    return tuple(variable.split(",")) if variable else ()
 
 
 def headers_of(args: tuple[str, ...]) -> dict[str, str]:
@@ -78,8 +85,12 @@ def display_name(quoted: str) -> str:
 
 
 def is_withheld(args: tuple[str, ...]) -> bool:
-    """Return whether the caller withholds its number (RFC 3323; CALLERID(num-pres) in Asterisk)."""
-    return any(name.lower() == _PRESENTATION and value.startswith("prohib") for name, value in _pairs(args))
+    """Return whether the caller withholds its number (RFC 3323; CALLERID(num-pres) in Asterisk).
+
+    A number counts as withheld unless the arguments say that its presentation is allowed.
+    """
+    presentations = [value for name, value in _pairs(args) if name.lower() == _PRESENTATION]
+    return not presentations or not all(value.startswith("allowed") for value in presentations)
 
 
 def _pairs(args: tuple[str, ...]) -> Iterator[tuple[str, str]]:

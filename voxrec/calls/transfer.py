@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from automat import TypeMachineBuilder, pep614
 from twisted.logger import Logger
 
+from voxrec import sipuri
 from voxrec.calls.call_data import CallData
 from voxrec.calls.causes import Cause
 from voxrec.calls.deadline import Deadline
@@ -109,16 +110,16 @@ class TransferCore:
     def refuse(self, request: TransferRequest) -> None:
         """Remove the placeholder, and create no leg."""
         self.log.info(
-            "call {call}: transfer to {callee} refused: the call is {status} or being transferred already",
+            "call {call}: transfer to {host} refused: the call is {status} or being transferred already",
             call=self.call.id,
-            callee=request.callee,
+            host=sipuri.parse(request.callee).host,
             status=self.call.status,
         )
         self.steps.attempt(self.legs.hang_up(request.placeholder, Cause.REJECTED))
 
     def create_leg(self, inputs: TransferInputs, request: TransferRequest) -> None:
         """Create a leg to the target in place of the current leg."""
-        self.log.info("call {call}: transferred to {callee}", call=self.call.id, callee=request.callee)
+        self.log.info("call {call}: transferred to {host}", call=self.call.id, host=sipuri.parse(request.callee).host)
         self.note(request.callee)
         self.placeholders.append(request.placeholder)
         self.legs.use_next_leg(request.callee)

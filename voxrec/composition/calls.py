@@ -67,7 +67,7 @@ def build_calls(
     )
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
     admission = Admission(profiles, live_calls, allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls)
-    router = Router(asterisk, live_calls, admission)
+    router = Router(asterisk, live_calls, admission, log_numbers=settings.log_numbers)
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
     connection = AsteriskConnection()
     session = StasisSession(

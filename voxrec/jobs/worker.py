@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from voxrec.deferreds import AsyncEvent, Backoff
 from voxrec.errors import DeliveryError, StoreUnavailable, VoxrecError
 from voxrec.model import Job, JobKind
-from voxrec.sanitize import sanitize_line
+from voxrec.sanitize import hide_addresses, sanitize_line
 from voxrec.store.jobs import ClaimedJobs
 
 JobHandler = Callable[[Job], Awaitable[None]]
@@ -252,7 +252,7 @@ class Worker(Service):
                 "{job} failed after {attempts} and is not retried: {reason}",
                 job=_label(job),
                 attempts="1 attempt" if job.attempts == 1 else f"{job.attempts} attempts",
-                reason=reason,
+                reason=hide_addresses(reason),
                 recording_id=job.recording_id,
             )
         return lease_held

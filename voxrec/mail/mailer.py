@@ -13,6 +13,7 @@ from voxrec.errors import DeliveryError, NotFound
 from voxrec.mail.message import MessageDefaults, compose
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
 from voxrec.model import Job, Profile, Recording, RecordingState, mail_addresses
+from voxrec.sanitize import hide_addresses
 from voxrec.store.deliveries import Delivery, DeliveryState
 from voxrec.threads import DeferToThread
 
@@ -117,7 +118,7 @@ class Mailer:
             "recording {id} is too large for {count} recipients; sending them the link: {reply}",
             id=recording.id,
             count=len(too_large),
-            reply=next(iter(too_large.values())).reply,
+            reply=hide_addresses(next(iter(too_large.values())).reply),
         )
         link_only = replace(self._defaults, attach_limit=-1)
         message = await self._defer_to_thread(self._compose, recording, profile, link_only)
@@ -162,7 +163,7 @@ class Mailer:
                 id=recording.id,
                 count=len(result.accepted),
                 total=len(result.accepted) + len(result.refused),
-                reply=result.reply,
+                reply=hide_addresses(result.reply),
             )
 
     async def _require_accepted(self, recording: Recording, recipients: Sequence[str]) -> None:

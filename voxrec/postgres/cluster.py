@@ -39,6 +39,9 @@ _SETTINGS: Final = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
+    # Statements, and the details of errors, contain numbers and names.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     # The embedded server never has a standby.
     "wal_level": "minimal",
     "max_wal_senders": "0",

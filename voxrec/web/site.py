@@ -10,11 +10,13 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, combinedLogFormatter
 from twisted.web.http import Request as HTTPRequest
+from twisted.web.iweb import IAccessLogFormatter
 from twisted.web.resource import IResource
 from twisted.web.server import Request as ServerRequest
 from twisted.web.server import Site
+from zope.interface import provider
 
 from voxrec.errors import VoxrecError
 from voxrec.web.auth import Principal
@@ -23,6 +25,29 @@ from voxrec.web.uploads import UploadFile
 MAX_CONNECTIONS: Final = 1000
 REQUESTS_PER_TURN: Final = 2  # requests that are processed in one iteration of the reactor
 IDLE_TIMEOUT: Final = 60.0  # seconds without data after which a connection is closed, within a request or between two
+
+
+@provider(IAccessLogFormatter)
+def format_log_line(timestamp: str, request: HTTPRequest) -> str:
+    """Return the line of a request in the combined log format, without query strings: they contain numbers."""
+    line: str = combinedLogFormatter(timestamp, _RequestWithoutQuery(request))
+    return line
+
+
+class _RequestWithoutQuery:
+    """A request as the access log shows it."""
+
+    def __init__(self, request: HTTPRequest) -> None:
+        self._request = request
+        self.uri = request.uri.partition(b"?")[0]
+
+    def getHeader(self, name: bytes) -> bytes | None:
+        """Return a header; of the referrer, what precedes its query."""
+        value = self._request.getHeader(name)
+        return value.partition(b"?")[0] if value is not None and name == b"referer" else value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
 
 
 class UploadPolicy(Protocol):
@@ -66,6 +91,7 @@ class RestSite(Site):
         super().__init__(
             resource,
             requestFactory=request_factory,
+            logFormatter=format_log_line,
             timeout=idle_timeout,
             reactor=reactor,
             parsePOSTFormSubmission=False,
