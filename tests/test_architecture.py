@@ -25,6 +25,7 @@ LEVELS: Final = (
     ("web", "store", "ari", "audio", "archive", "journal"),
     ("postgres",),
     ("config", "metrics", "service_tree"),
+    ("certificate",),
     ("model", "conversion", "cursor", "idempotency"),
     (
         "errors",
@@ -32,6 +33,7 @@ LEVELS: Final = (
         "mailaddress",
         "loopback",
         "files",
+        "log_output",
         "deferreds",
         "sanitize",
         "systemd",

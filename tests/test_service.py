@@ -1,20 +1,22 @@
 """Tests of voxrec.service. tests/live/test_daemon.py starts and stops the whole daemon."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import Service
+from twisted.application.service import Application, Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import ILogObserver, Logger, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec import service
 from voxrec.config import Config, parse
 from voxrec.errors import ConfigError, StoreUnavailable
+from voxrec.log_output import LogOutput
 from voxrec.service import DatabaseServer, Voxrec
 
 
@@ -47,6 +49,16 @@ class FakeEmbeddedPostgres(Service):
         return succeed(None)
 
 
+class FakeGateway(Service):
+    """A gateway that stores the settings of reloads."""
+
+    def __init__(self) -> None:
+        self.applied: list[Config] = []
+
+    def reconfigure(self, config: Config) -> None:
+        self.applied.append(config)
+
+
 class DatabaseServerTests(SynchronousTestCase):
     def test_a_configured_server_is_not_started(self) -> None:
         server = DatabaseServer(FakeReactor(), parse("database: {dsn: 'host=db'}"))
@@ -75,6 +87,63 @@ class VoxrecTests(SynchronousTestCase):
         self.patch(service, "sd_notify", self.notified.append)
         self.reactor = FakeReactor()
         self.data_directory = Path(self.mktemp())
+
+    def reload(self, settings: str, gateway: Service) -> str:
+        """Start a daemon, let it reload ``settings``, and return the log."""
+        self.patch(service, "build_gateway", lambda *_: gateway)
+        before = f"data_directory: {self.data_directory}\ndatabase: {{dsn: host=db}}\n"
+        daemon = Voxrec(self.reactor, parse(before), lambda: parse(before + settings))
+        self.successResultOf(daemon.startService())
+        self.patch(service, "sd_notify_reloading", lambda: self.notified.append("RELOADING=1"))
+        with capturedLogs() as logs:
+            daemon.reload()
+        return "\n".join(str(formatEvent(event)) for event in logs)
+
+    def test_a_reload_applies_settings_and_notifies_systemd(self) -> None:
+        gateway = FakeGateway()
+        log = self.reload("calls: {max_calls: 7}", gateway)
+        self.assertEqual([config.calls.max_calls for config in gateway.applied], [7])
+        self.assertEqual(self.notified, ["READY=1", "RELOADING=1", "READY=1"])
+        self.assertEqual(log, "the settings were reloaded; changed: calls.max_calls")
+
+    def test_invalid_settings_are_not_applied(self) -> None:
+        gateway = FakeGateway()
+        log = self.reload("calls: {max_calls: -7, nonsense: 1}", gateway)
+        self.assertEqual(gateway.applied, [])
+        self.assertIn("calls.max_calls: invalid value -7", log)
+        self.assertIn("calls.nonsense: unknown field", log)
+        self.assertEqual(self.notified, ["READY=1", "RELOADING=1", "READY=1"])
+
+    def test_a_reload_before_the_start_is_complete(self) -> None:
+        built: list[Config] = []
+
+        def build(_reactor: object, config: Config, _dsn: str) -> Service:
+            built.append(config)
+            return Service()
+
+        self.patch(service, "build_gateway", build)
+        daemon = Voxrec(
+            self.reactor,
+            parse("database: {dsn: host=db}"),
+            lambda: parse("database: {dsn: host=db}\ncalls: {max_calls: 7}"),
+        )
+        daemon.reload()
+        self.successResultOf(daemon.startService())
+        self.assertEqual([config.calls.max_calls for config in built], [7])
+        self.assertEqual(self.notified, ["READY=1"])
+
+    def test_twistd_uses_the_log_output_whose_level_is_reloaded(self) -> None:
+        output = LogOutput(io.StringIO())
+        daemon = Voxrec(self.reactor, Config(), lambda: parse("log: {level: debug}"), output)
+        application = Application("voxrec")
+        daemon.setServiceParent(application)
+        self.assertIs(application.getComponent(ILogObserver), output)
+        log = Logger(observer=output)
+        log.debug("before")
+        daemon.reload()
+        log.debug("after")
+        self.assertIn("after", output._stream.getvalue())  # type: ignore[attr-defined]
+        self.assertNotIn("before", output._stream.getvalue())  # type: ignore[attr-defined]
 
     def daemon(self, build_gateway: Callable[..., Service], **archive: str) -> Voxrec:
         self.patch(service, "build_gateway", build_gateway)

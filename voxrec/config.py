@@ -13,15 +13,15 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-import OpenSSL.crypto
-import OpenSSL.SSL
 import psycopg2.extensions
 import yaml
 from msgspec import Meta, Struct
 from twisted.internet.endpoints import serverFromString
 
+from voxrec.certificate import INVALID_CERTIFICATE
 from voxrec.conversion import convert_fields
 from voxrec.errors import ConfigError, FieldError
+from voxrec.log_output import LevelName, LogFormat
 from voxrec.loopback import is_loopback_host
 from voxrec.mailaddress import MailAddressError, check_mail_address
 
@@ -135,6 +135,13 @@ class Queue(Struct, frozen=True, kw_only=True):
     retry_limit: Duration = 7200.0
 
 
+class Log(Struct, frozen=True, kw_only=True):
+    """The log on standard output."""
+
+    level: LevelName = "info"
+    format: LogFormat = "text"
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """All settings."""
 
@@ -146,6 +153,7 @@ class Config(Struct, frozen=True, kw_only=True):
     archive: Archive = Archive()
     mail: Mail = Mail()
     queue: Queue = Queue()
+    log: Log = Log()
 
     @property
     def archive_directory(self) -> Path:
@@ -255,7 +263,7 @@ def _semantic_errors(config: Config) -> Iterator[FieldError]:
             yield FieldError("database.dsn", f"invalid PostgreSQL connection string: {str(error).strip()}")
     try:
         serverFromString(None, config.rest.listen)
-    except (ValueError, KeyError, TypeError, OSError, IndexError, OpenSSL.crypto.Error, OpenSSL.SSL.Error) as error:
+    except (*INVALID_CERTIFICATE, KeyError, TypeError, IndexError) as error:
         yield FieldError(
             "rest.listen",
             f"invalid value {config.rest.listen!r}; expected a Twisted server endpoint such as "

@@ -1,6 +1,7 @@
 """The daemon: the embedded PostgreSQL, if it is used, and the gateway above it."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,21 @@ import txaio
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from voxrec.composition.gateway import build_gateway
+from voxrec.composition.gateway import GatewayServices, build_gateway
+from voxrec.composition.reload import Reloader
 from voxrec.config import Config
 from voxrec.deferreds import retry
 from voxrec.errors import VoxrecError
 from voxrec.files import make_directory
 from voxrec.interpreter_tuning import freeze_startup_objects, set_thread_switch_interval
+from voxrec.log_output import LogOutput
 from voxrec.postgres.embedded import EmbeddedPostgres
 from voxrec.service_tree import RETRY_BACKOFF, SequentialMultiService
-from voxrec.systemd import sd_notify
+from voxrec.systemd import sd_notify, sd_notify_reloading
 
 
 class DatabaseServer(Service):
@@ -69,13 +73,19 @@ class Gateway(Service):
         self._reactor = reactor
         self._config = config
         self._server = server
-        self._services: SequentialMultiService | None = None
+        self._services: GatewayServices | None = None
 
     def startService(self) -> Deferred[None]:
         """Build all services, and start them in their order."""
         super().startService()
         self._services = build_gateway(self._reactor, self._config, self._server.dsn)
         return self._services.startService()
+
+    def reconfigure(self, config: Config) -> None:
+        """Apply changed settings; if the services are not built yet, they are built with them."""
+        self._config = config
+        if self._services is not None:
+            self._services.reconfigure(config)
 
     def stopService(self) -> Deferred[None]:
         """Stop all services in reverse order."""
@@ -84,17 +94,52 @@ class Gateway(Service):
 
 
 class Voxrec(SequentialMultiService):
-    """The whole daemon. It notifies systemd of its start and stop."""
+    """The whole daemon. It notifies systemd of its start, reloads and stop.
 
-    def __init__(self, reactor: Any, config: Config) -> None:
+    ``load_config`` reads the settings again for a reload, and raises ConfigError. ``log_output``, if there is one,
+    becomes the log observer of the application.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: Config,
+        load_config: Callable[[], Config] | None = None,
+        log_output: LogOutput | None = None,
+    ) -> None:
         super().__init__()
         set_thread_switch_interval()
         _silence_libraries()
         self._reactor = reactor
         self._config = config
+        self._log_output = log_output
+        self._has_started = False
         server = DatabaseServer(reactor, config)
         server.setServiceParent(self)
-        Gateway(reactor, config, server).setServiceParent(self)
+        self._gateway = Gateway(reactor, config, server)
+        self._gateway.setServiceParent(self)
+        self._reloader = Reloader(config, load_config or (lambda: config), self._reconfigure)
+
+    def setServiceParent(self, parent: Any) -> None:  # noqa: N802
+        """Add the service to its parent. If that is twistd's application, the log goes to the log output."""
+        super().setServiceParent(parent)
+        if self._log_output is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._log_output)
+
+    def reload(self) -> None:
+        """Reload the settings and the TLS certificate (SIGHUP)."""
+        if self._has_started:  # before, systemd still waits for the start
+            sd_notify_reloading()
+        try:
+            self._reloader.reload()
+        finally:
+            if self._has_started:
+                sd_notify("READY=1")
+
+    def _reconfigure(self, config: Config) -> None:
+        if self._log_output is not None:
+            self._log_output.configure(config.log.level, config.log.format)
+        self._gateway.reconfigure(config)
 
     def privilegedStartService(self) -> None:
         """Create the data directory, and the archive if it is in the data directory.
@@ -119,12 +164,14 @@ class Voxrec(SequentialMultiService):
 
     def stopService(self) -> Deferred[None]:
         """Stop everything: first the calls, as ``calls.on_stop`` says, the database last."""
+        self._has_started = False
         sd_notify("STOPPING=1")
         return super().stopService()
 
     def _start_succeeded(self, _: None) -> None:
         freeze_startup_objects()
         self._log.info("voxrec has started")
+        self._has_started = True
         sd_notify("READY=1")
 
     def _start_failed(self, failure: Failure) -> None:

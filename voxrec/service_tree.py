@@ -5,11 +5,11 @@ from typing import Any, Final, TypeAlias
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
+from voxrec.certificate import CertificateError, ReloadableEndpoint
 from voxrec.deferreds import Backoff, retry
 
 RETRY_BACKOFF: Final = Backoff(first=5.0, limit=5.0, jitter=0.0)
@@ -116,7 +116,7 @@ class RetryingServerService(Service):
 
     def __init__(self, reactor: Any, description: str, factory: IProtocolFactory, label: str) -> None:
         self._reactor = reactor
-        self._description = description
+        self._endpoint = ReloadableEndpoint(reactor, description)
         self._factory = factory
         self.name = self._label = label
         self._port: IListeningPort | None = None
@@ -133,10 +133,18 @@ class RetryingServerService(Service):
         super().stopService()
         return Deferred.fromCoroutine(self._stop_listening())
 
+    def reload_certificate(self) -> None:
+        """Read the TLS certificate again, if there is one. If it is invalid, the previous one stays in use."""
+        try:
+            if self._endpoint.reload_certificate():
+                self._log.info("{label}: the TLS certificate was read again", label=self._label)
+        except CertificateError as error:
+            self._log.error("{label}: {error}; the previous certificate stays in use", label=self._label, error=error)
+
     async def _listen(self) -> None:
         self._port = port = await retry(
             self._reactor,
-            lambda: serverFromString(self._reactor, self._description).listen(self._factory),
+            lambda: self._endpoint.listen(self._factory),
             on=(CannotListenError, OSError),
             backoff=RETRY_BACKOFF,
             report=self._log_error,

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 
 def sd_notify(state: str) -> None:
@@ -19,3 +20,11 @@ def sd_notify(state: str) -> None:
             sender.send(state.encode())
         except OSError:
             return
+
+
+def sd_notify_reloading() -> None:
+    """Notify systemd that the settings are reloaded, until ``READY=1`` is sent.
+
+    ``MONOTONIC_USEC``, with which systemd tells this reload from an earlier one, is required by ``Type=notify-reload``.
+    """
+    sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -24,7 +24,15 @@ class RestApiTests(SynchronousTestCase):
     def test_a_changed_token_invalidates_the_cache_before_clients_reconnect(self) -> None:
         fake: Any = FakeTokensAndBroadcaster()
         unused: Any = None
-        rest = RestApi(server=unused, site=unused, broadcaster=fake, event_listener=unused, stored_tokens=fake)
+        rest = RestApi(
+            app=unused,
+            server=unused,
+            site=unused,
+            static_tokens=unused,
+            broadcaster=fake,
+            event_listener=unused,
+            stored_tokens=fake,
+        )
         rest.token_changed("7")
         rest.token_changed()
         self.assertEqual(fake.log, ["invalidate '7'", "disconnect all", "invalidate ''", "disconnect all"])

@@ -130,6 +130,42 @@ class ConfiguredDatabaseTests(DaemonTestCase):
         self.assertEqual([each["id"] for each in await stack.request_json("GET", "/profiles")], [profile["id"]])
 
 
+class ReloadTests(DaemonTestCase):
+    async def test_sighup_reloads_settings_and_an_invalid_file_changes_nothing(self) -> None:
+        stack = self.make_stack()
+        await stack.start()
+        old_token, pid = stack.token, stack.pid
+        stack.token = "replaced-" + os.urandom(16).hex()
+        self.change_settings(stack, "rest", admin_token=stack.token, public_url="http://other.example")
+        self.change_settings(stack, "calls", max_calls=1, allowed_hosts=["192.0.2.1"])
+        self.change_settings(stack, "log", level="debug")
+        stack.signal_voxrec(signal.SIGHUP)
+        await self.wait_for_log(stack, "changed: rest.admin_token, calls.max_calls, calls.allowed_hosts, log.level")
+        self.assertEqual(stack.count_log_lines("restart voxrec to apply the changed settings rest.public_url"), 1)
+        self.assertEqual((await stack.request("GET", "/profiles")).status, 200)
+        old = {"Authorization": f"Bearer {old_token}"}
+        self.assertEqual((await stack.request("GET", "/profiles", headers=old)).status, 401)
+        refused = await stack.request("PUT", "/profiles", {"remoteSipUri": "sip:x@127.0.0.1"})
+        self.assertEqual(refused.status, 422)
+        self.assertIn("not one of the allowed hosts", refused.body.decode())
+
+        self.change_settings(stack, "calls", max_calls=-1, ring_timeout="soon")
+        stack.signal_voxrec(signal.SIGHUP)
+        await self.wait_for_log(stack, "calls.max_calls: invalid value -1")
+        await self.wait_for_log(stack, "calls.ring_timeout: invalid value 'soon'")
+        self.assertEqual((await stack.request("GET", "/profiles")).status, 200)
+        self.assertEqual((stack.running, stack.pid), (True, pid))
+
+    async def test_sighup_during_the_start_does_not_end_the_process(self) -> None:
+        stack = self.make_stack()
+        await stack.start_dependencies()
+        stack.launch_voxrec()
+        await self.wait_for_log(stack, "starting up")  # from here on, twistd runs the plugin
+        stack.signal_voxrec(signal.SIGHUP)
+        await stack.wait_until_ready()
+        self.assertEqual(stack.count_log_lines("the settings were reloaded; changed: none"), 1)
+
+
 class StopTests(DaemonTestCase):
     async def start_recorded_call(self, stack: Stack, seconds: float) -> tuple[dict[str, Any], Phone, Phone]:
         """Start the stack and a recorded call of ``seconds``; return the Profile, the caller and the callee."""

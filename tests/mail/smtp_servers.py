@@ -165,7 +165,8 @@ class ServerCertificate:
     ca_file: Path
 
 
-def make_certificate(directory: Path, host: str = "localhost") -> ServerCertificate:
+def make_pem(host: str) -> tuple[bytes, bytes]:
+    """Return the private key and the self-signed certificate of a host in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
@@ -180,10 +181,14 @@ def make_certificate(directory: Path, host: str = "localhost") -> ServerCertific
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    public = certificate.public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    return private, certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def make_certificate(directory: Path, host: str = "localhost") -> ServerCertificate:
+    private, public = make_pem(host)
     ca_file = directory / f"{host}.pem"
     ca_file.write_bytes(b"text before the certificate\n" + public)
     return ServerCertificate(ssl.PrivateCertificate.loadPEM(public + private).options(), ca_file)

@@ -133,6 +133,7 @@ class RestApp:
 
         profiles, recordings = Scoped(repositories.profiles), Scoped(repositories.recordings)
         validator = ProfileValidator(settings.allowed_hosts, settings.formats, repositories.prompts.exists)
+        self._validator = validator
         converter = AudioConverter(archive, settings.upload_directory, defer_to_thread)
 
         auditing = AuditMiddleware(repositories.audit, now, call_handler)
@@ -170,6 +171,14 @@ class RestApp:
             DocsRoutes(lambda: self.routes, ApiInfo("voxrec", version("voxrec"), _DESCRIPTION, url)).routes(),
         ):
             self._dispatcher.register(routes)
+
+    def set_allowed_hosts(self, allowed_hosts: tuple[str, ...]) -> None:
+        """Change the hosts that a Profile's remoteSipUri may name."""
+        self._validator.set_allowed_hosts(allowed_hosts)
+
+    def set_cors_origins(self, origins: Collection[str]) -> None:
+        """Change the origins of web pages that may use the API."""
+        self._cors.set_origins(origins)
 
     @property
     def routes(self) -> list[Route]:

@@ -21,8 +21,18 @@ class StaticTokens:
     """Tokens from the settings: ``secrets`` maps names to secrets. All tokens have the same role."""
 
     def __init__(self, secrets: Mapping[str, str], role: Role = Role.ADMIN) -> None:
+        self._role = role
+        self._principals: list[tuple[Principal, bytes]] = []
+        self.replace(secrets)
+
+    def replace(self, secrets: Mapping[str, str]) -> bool:
+        """Accept these tokens from now on, and no others. Return whether they differ from those before."""
+        before = self._principals
         # an empty secret is a setting without value
-        self._principals = [(Principal(name, role), hash_secret(secret)) for name, secret in secrets.items() if secret]
+        self._principals = [
+            (Principal(name, self._role), hash_secret(secret)) for name, secret in secrets.items() if secret
+        ]
+        return self._principals != before
 
     async def authenticate(self, token: str) -> Principal:
         """See `voxrec.web.auth.Authenticator`. Takes the same time for every token, valid or not."""

@@ -24,6 +24,10 @@ class ProfileValidator:
         self.formats = formats
         self._prompt_exists = prompt_exists
 
+    def set_allowed_hosts(self, allowed_hosts: tuple[str, ...]) -> None:
+        """Change the hosts that the remoteSipUri of a request may name."""
+        self._allowed_hosts = allowed_hosts
+
     async def validate_values(self, _request: Request, values: Mapping[str, Any]) -> list[FieldError]:
         """Return the errors in ``values``, which are of the right types, by attribute name."""
         field_errors = [

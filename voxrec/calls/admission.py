@@ -50,6 +50,11 @@ class Admission:
         self._max_calls = max_calls
         self._draining = False
 
+    def set_limits(self, *, allowed_hosts: tuple[str, ...], max_calls: int) -> None:
+        """Change the limits for the following calls."""
+        self._allowed_hosts = allowed_hosts
+        self._max_calls = max_calls
+
     def refuse_new_calls(self) -> None:
         """Refuse all inbound calls from now on (503): the process stops."""
         self._draining = True

@@ -116,6 +116,11 @@ class Announcements(Service):
         sound = self._playable.get(str(profile.record_prompt_custom_id))
         return None if sound is None else f"sound:{self._in_asterisk}/{sound.name}"
 
+    def set_default(self, default: str, *, grace: float) -> None:
+        """Change the media URI for ``recordPrompt: default``, and the seconds for which obsolete files are kept."""
+        self._default = default
+        self._grace = grace
+
     def startService(self) -> Deferred[None]:
         """Install the default announcement and find the files of earlier runs, which do not need PostgreSQL."""
         super().startService()

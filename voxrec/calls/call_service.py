@@ -40,6 +40,10 @@ class CallService(Service):
         self._profiles = profiles
         self._stop_policy = stop_policy
 
+    def set_stop_policy(self, stop_policy: StopPolicy) -> None:
+        """Change what happens to the live calls when the service stops."""
+        self._stop_policy = stop_policy
+
     def startService(self) -> Deferred[None]:
         """Start to connect to Asterisk, which then sends the calls; without Profiles they would be refused."""
         super().startService()

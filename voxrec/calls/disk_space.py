@@ -47,6 +47,10 @@ class DiskSpaceMonitor(TimerService):
         """Call ``callback`` at every check that finds fewer than ``floor`` bytes free."""
         self._on_low = callback
 
+    def set_floor(self, floor: int) -> None:
+        """Require ``floor`` free bytes from the next check on."""
+        self._floor = floor
+
     async def check(self) -> None:
         """Read the free space and act on it."""
         try:

@@ -55,6 +55,10 @@ class LiveCalls:
         self.detached = False
         """Whether another process has the calls now."""
 
+    def set_settings(self, settings: CallSettings) -> None:
+        """Change the settings of the following calls; live calls keep theirs."""
+        self._settings = settings
+
     def __iter__(self) -> Iterator[LiveCall]:
         """Iterate over the calls, oldest first. Calls may begin and end meanwhile."""
         return iter(tuple(self._by_id.values()))

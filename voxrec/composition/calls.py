@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from treq.client import HTTPClient
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -29,6 +29,7 @@ from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.queue import Queue
 from voxrec.composition.recordings import RecordingFiles
+from voxrec.config import Config
 from voxrec.store.events import EventQueue
 from voxrec.store.profile_cache import ProfileCache
 from voxrec.store.recording_lookup import RecordingLookup
@@ -40,13 +41,27 @@ _ANNOUNCEMENT_MARGIN: Final = 60.0  # seconds
 class Calls:
     """The services that control calls."""
 
+    env: Environment
     announcements: Announcements
+    admission: Admission
+    connection: AsteriskConnection
     disk_space: DiskSpaceMonitor
     event_queue: EventQueue
     live_calls: LiveCalls
     control: CallControl
     session: StasisSession
     service: CallService
+
+    def reconfigure(self, config: Config) -> None:
+        """Apply changed settings to the following calls."""
+        settings = config.calls
+        self.announcements.set_default(_default_announcement(config), grace=_announcement_grace(config))
+        self.disk_space.set_floor(config.asterisk.recordings_floor)
+        self.live_calls.set_settings(_call_settings(config, self.announcements, self.disk_space))
+        self.admission.set_limits(allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls)
+        self.service.set_stop_policy(
+            _stop_policy(self.env.reactor, config, self.connection, self.live_calls, self.admission)
+        )
 
 
 def build_calls(
@@ -62,7 +77,7 @@ def build_calls(
         reactor,
         asterisk,
         journal,
-        _call_settings(env, announcements, disk_space),
+        _call_settings(env.config, announcements, disk_space),
         listeners=(env.metrics, event_queue),
     )
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
@@ -88,13 +103,16 @@ def build_calls(
         _build_stream(env, CommandConnection(asterisk), f"{env.config.asterisk.app}-commands"),
     )
     return Calls(
+        env=env,
         announcements=announcements,
+        admission=admission,
+        connection=connection,
         disk_space=disk_space,
         event_queue=event_queue,
         live_calls=live_calls,
         control=CallControl(live_calls),
         session=session,
-        service=CallService(connection, profiles, _stop_policy(env, connection, live_calls, admission)),
+        service=CallService(connection, profiles, _stop_policy(reactor, env.config, connection, live_calls, admission)),
     )
 
 
@@ -129,23 +147,31 @@ def _build_stream(env: Environment, listener: EventStreamListener, app: str) -> 
 
 
 def _build_announcements(env: Environment, database: Database) -> Announcements:
-    asterisk, calls = env.config.asterisk, env.config.calls
+    asterisk = env.config.asterisk
     return Announcements(
         env.reactor,
         database.prompts,
         Path(asterisk.sounds),
         env.defer_to_thread,
-        default=calls.announcement or f"sound:{asterisk.sounds_in_asterisk}/{DEFAULT}",
+        default=_default_announcement(env.config),
         in_asterisk=asterisk.sounds_in_asterisk,
-        # a call plays its announcement at the latest this time after it began
-        grace=calls.setup_timeout + calls.ring_timeout + _ANNOUNCEMENT_MARGIN,
+        grace=_announcement_grace(env.config),
     )
 
 
-def _call_settings(env: Environment, announcements: Announcements, disk_space: DiskSpaceMonitor) -> CallSettings:
-    settings = env.config.calls
+def _default_announcement(config: Config) -> str:
+    return config.calls.announcement or f"sound:{config.asterisk.sounds_in_asterisk}/{DEFAULT}"
+
+
+def _announcement_grace(config: Config) -> float:
+    # a call plays its announcement at the latest this time after it began
+    return config.calls.setup_timeout + config.calls.ring_timeout + _ANNOUNCEMENT_MARGIN
+
+
+def _call_settings(config: Config, announcements: Announcements, disk_space: DiskSpaceMonitor) -> CallSettings:
+    settings = config.calls
     return CallSettings(
-        endpoint=env.config.asterisk.endpoint,
+        endpoint=config.asterisk.endpoint,
         ring_timeout=settings.ring_timeout,
         setup_timeout=settings.setup_timeout,
         max_call=settings.max_call,
@@ -156,8 +182,8 @@ def _call_settings(env: Environment, announcements: Announcements, disk_space: D
 
 
 def _stop_policy(
-    env: Environment, connection: AsteriskConnection, live_calls: LiveCalls, admission: Admission
+    reactor: Any, config: Config, connection: AsteriskConnection, live_calls: LiveCalls, admission: Admission
 ) -> StopPolicy:
-    if env.config.calls.on_stop == "keep":
+    if config.calls.on_stop == "keep":
         return DetachAtStop(connection, live_calls)
-    return DrainAtStop(env.reactor, connection, live_calls, admission, env.config.calls.grace)
+    return DrainAtStop(reactor, connection, live_calls, admission, config.calls.grace)

@@ -9,20 +9,37 @@ from voxrec.composition.calls import Calls, build_calls
 from voxrec.composition.database import Database, build_database
 from voxrec.composition.environment import Environment, build_environment
 from voxrec.composition.housekeeping import Housekeeping
-from voxrec.composition.mail import build_mailer
+from voxrec.composition.mail import build_mailer, reconfigure_mailer
 from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges
 from voxrec.composition.profiles import build_profile_cache, build_snapshot_timer
 from voxrec.composition.queue import Queue, build_queue
 from voxrec.composition.recordings import RecordingFiles, build_recording_files
 from voxrec.composition.rest import RestApi, build_rest_api
 from voxrec.config import Config
+from voxrec.mail.mailer import Mailer
 from voxrec.postgres.listener import JOBS_CHANNEL, PROFILES_CHANNEL, PROMPTS_CHANNEL, TOKENS_CHANNEL, Listener
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.service_tree import SequentialMultiService
 from voxrec.store.profile_cache import ProfileCache
 
 
-def build_gateway(reactor: Any, config: Config, dsn: str) -> SequentialMultiService:
+class GatewayServices(SequentialMultiService):
+    """The services of the gateway, some of whose settings can change while they run."""
+
+    def __init__(self, calls: Calls, rest: RestApi, mailer: Mailer) -> None:
+        super().__init__()
+        self._calls = calls
+        self._rest = rest
+        self._mailer = mailer
+
+    def reconfigure(self, config: Config) -> None:
+        """Apply the settings that `voxrec.composition.reload.RELOADABLE` names."""
+        self._calls.reconfigure(config)
+        self._rest.reconfigure(config)
+        reconfigure_mailer(self._mailer, config.mail)
+
+
+def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     """Build all subsystems on the PostgreSQL at ``dsn``.
 
     The services start in the order of the list below, each when the one before has started, and stop in reverse order.
@@ -40,7 +57,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> SequentialMultiServ
     add_call_gauges(env.metrics, calls)
     add_rest_gauges(env.metrics, rest.broadcaster, rest.site)
 
-    gateway = SequentialMultiService()
+    gateway = GatewayServices(calls, rest, mailer)
     for service in (
         database.service,
         queue.journal,

@@ -19,7 +19,7 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
     return Mailer(
         env.reactor,
         _relay(settings),
-        MessageDefaults(sender=settings.sender, attach_limit=settings.attach_limit),
+        _defaults(settings),
         recordings=database.recordings,
         profiles=database.profiles,
         deliveries=database.deliveries,
@@ -28,6 +28,15 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
         defer_to_thread=env.defer_to_thread,
         on_reply=env.metrics.count_mail_recipient,
     )
+
+
+def reconfigure_mailer(mailer: Mailer, settings: Mail) -> None:
+    """Apply changed settings to the following messages."""
+    mailer.configure(_relay(settings), _defaults(settings))
+
+
+def _defaults(settings: Mail) -> MessageDefaults:
+    return MessageDefaults(sender=settings.sender, attach_limit=settings.attach_limit)
 
 
 def _relay(settings: Mail) -> Relay:

@@ -12,6 +12,7 @@ from voxrec.composition.environment import Environment
 from voxrec.composition.monitoring import StatisticsRefresher
 from voxrec.composition.readiness import AsteriskProbe, DatabaseProbe
 from voxrec.composition.recordings import RecordingFiles
+from voxrec.config import Config, Rest
 from voxrec.model import Role
 from voxrec.model.token import ADMINISTRATOR
 from voxrec.postgres.listener import Listener
@@ -29,8 +30,10 @@ class RestApi:
     ``event_listener`` has a connection to PostgreSQL only while there are subscribers of /events.
     """
 
+    app: RestApp
     server: RetryingServerService
     site: RestSite
+    static_tokens: StaticTokens
     broadcaster: EventBroadcaster
     event_listener: OnDemandService
     stored_tokens: StoredTokens
@@ -40,6 +43,16 @@ class RestApi:
         self.stored_tokens.invalidate(token_id)
         self.broadcaster.disconnect_all()
 
+    def reconfigure(self, config: Config) -> None:
+        """Apply changed settings, and read the TLS certificate again."""
+        settings = config.rest
+        if self.static_tokens.replace(_static_secrets(settings)):
+            self.token_changed()
+        self.app.set_allowed_hosts(config.calls.allowed_hosts)
+        self.app.set_cors_origins(settings.cors_origins)
+        self.site.configure(max_connections=settings.connections, access_log=settings.access_log)
+        self.server.reload_certificate()
+
 
 def build_rest_api(
     env: Environment, database: Database, profiles: ProfileCache, files: RecordingFiles, calls: Calls
@@ -48,7 +61,9 @@ def build_rest_api(
     settings = env.config.rest
     broadcaster = EventBroadcaster(env.reactor, database.events)
     stored_tokens = StoredTokens(env.reactor, database.tokens)
-    app = _build_app(env, database, profiles, files, calls, broadcaster, stored_tokens)
+    static_tokens = StaticTokens(_static_secrets(settings))
+    authenticator = ChainAuthenticator(static_tokens, stored_tokens)
+    app = _build_app(env, database, profiles, files, calls, broadcaster, authenticator)
     site = RestSite(
         app.resource(),
         body_limit=settings.body_limit,
@@ -58,8 +73,10 @@ def build_rest_api(
         access_log=settings.access_log,
     )
     return RestApi(
+        app=app,
         server=RetryingServerService(env.reactor, settings.listen, site, "REST"),
         site=site,
+        static_tokens=static_tokens,
         broadcaster=broadcaster,
         event_listener=_build_event_listener(env, database, broadcaster),
         stored_tokens=stored_tokens,
@@ -73,7 +90,7 @@ def _build_app(
     files: RecordingFiles,
     calls: Calls,
     broadcaster: EventBroadcaster,
-    stored_tokens: StoredTokens,
+    authenticator: Authenticator,
 ) -> RestApp:
     statistics = StatisticsRefresher(env.metrics, database.pool, env.config.archive_directory, env.defer_to_thread)
     return RestApp(
@@ -90,7 +107,7 @@ def _build_app(
         _rest_settings(env, files),
         RestDependencies(
             archive=files.archive,
-            authenticator=_build_authenticator(env, stored_tokens),
+            authenticator=authenticator,
             broadcaster=broadcaster,
             call_control=calls.control,
             metrics=env.metrics,
@@ -115,9 +132,8 @@ def _rest_settings(env: Environment, files: RecordingFiles) -> RestSettings:
     )
 
 
-def _build_authenticator(env: Environment, stored_tokens: StoredTokens) -> Authenticator:
-    admin_token = env.config.rest.admin_token
-    return ChainAuthenticator(StaticTokens({ADMINISTRATOR: admin_token} if admin_token else {}), stored_tokens)
+def _static_secrets(settings: Rest) -> dict[str, str]:
+    return {ADMINISTRATOR: settings.admin_token} if settings.admin_token else {}
 
 
 def _build_event_listener(env: Environment, database: Database, broadcaster: EventBroadcaster) -> OnDemandService:

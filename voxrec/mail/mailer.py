@@ -87,6 +87,11 @@ class Mailer:
         self._on_reply = on_reply
         self._log = logger or Logger()
 
+    def configure(self, relay: Relay, defaults: MessageDefaults) -> None:
+        """Change the settings of the following messages."""
+        self._relay = relay
+        self._defaults = defaults
+
     async def __call__(self, job: Job) -> None:
         """Send the message to the pending recipients. Recipients that accepted it earlier do not receive it again.
 
@@ -106,10 +111,11 @@ class Mailer:
 
     async def _deliver(self, recording: Recording, profile: Profile, recipients: list[str]) -> None:
         """Send the audio; to those for whom it is too large, the link."""
-        message = await self._defer_to_thread(self._compose, recording, profile, self._defaults)
-        result = await send(self._reactor, self._relay, self._defaults.sender, recipients, message)
+        relay, defaults = self._relay, self._defaults  # they may be changed meanwhile
+        message = await self._defer_to_thread(self._compose, recording, profile, defaults)
+        result = await send(self._reactor, relay, defaults.sender, recipients, message)
         too_large = {refusal.recipient: refusal for refusal in result.refused if refusal.too_large}
-        if not too_large or (recording.size or 0) > self._defaults.attach_limit:
+        if not too_large or (recording.size or 0) > defaults.attach_limit:
             await self._record(recording, result)
             return
         others = tuple(refusal for refusal in result.refused if not refusal.too_large)
@@ -120,9 +126,9 @@ class Mailer:
             count=len(too_large),
             reply=hide_addresses(next(iter(too_large.values())).reply),
         )
-        link_only = replace(self._defaults, attach_limit=-1)
+        link_only = replace(defaults, attach_limit=-1)
         message = await self._defer_to_thread(self._compose, recording, profile, link_only)
-        result = await send(self._reactor, self._relay, self._defaults.sender, list(too_large), message)
+        result = await send(self._reactor, relay, defaults.sender, list(too_large), message)
         await self._record(recording, result)
 
     async def _completed_recording(self, recording_id: UUID) -> Recording | None:

@@ -20,6 +20,10 @@ class Cors:
     """Allows requests from pages of these origins, which are compared exactly; "*" allows all origins."""
 
     def __init__(self, origins: Collection[str]) -> None:
+        self.set_origins(origins)
+
+    def set_origins(self, origins: Collection[str]) -> None:
+        """Allow requests from pages of these origins, and of no others."""
         self._origins = frozenset(origins)
 
     def set_headers(self, http_request: HTTPRequest) -> bool:

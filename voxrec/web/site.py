@@ -105,6 +105,11 @@ class RestSite(Site):
         self._connection_count = 0
         self._refusing = False
 
+    def configure(self, *, max_connections: int, access_log: bool) -> None:
+        """Change the maximum number of connections, and whether requests are logged. Open connections stay open."""
+        self._max_connections = max_connections
+        self._access_log = access_log
+
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802
         """Offer HTTP/1.1 only: the limits of this class do not apply to Twisted's HTTP/2."""
         return [b"http/1.1"]
