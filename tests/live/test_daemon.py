@@ -138,9 +138,11 @@ class ReloadTests(DaemonTestCase):
         stack.token = "replaced-" + os.urandom(16).hex()
         self.change_settings(stack, "rest", admin_token=stack.token, public_url="http://other.example")
         self.change_settings(stack, "calls", max_calls=1, allowed_hosts=["192.0.2.1"])
-        self.change_settings(stack, "log", level="debug")
+        self.change_settings(stack, "log", level="info", format="json")
         stack.signal_voxrec(signal.SIGHUP)
-        await self.wait_for_log(stack, "changed: rest.admin_token, calls.max_calls, calls.allowed_hosts, log.level")
+        await self.wait_for_log(
+            stack, "changed: rest.admin_token, calls.max_calls, calls.allowed_hosts, log.level, log.format"
+        )
         self.assertEqual(stack.count_log_lines("restart voxrec to apply the changed settings rest.public_url"), 1)
         self.assertEqual((await stack.request("GET", "/profiles")).status, 200)
         old = {"Authorization": f"Bearer {old_token}"}

@@ -163,6 +163,7 @@ class Stack:
                 "admin_token": self.token,
             },
             "archive": {"directory": str(self.archive_directory)},
+            "log": {"level": "debug"},
             "mail": {"host": LOOPBACK, "port": self._mail_port, "sender": "voxrec@voxrec.test"},
         }
         for section, values in self._settings.items():
