@@ -43,6 +43,10 @@ class Router:
         self._admission = admission
         self._log_numbers = log_numbers
 
+    def set_log_numbers(self, log_numbers: bool) -> None:
+        """Change whether the log contains the numbers of the following calls."""
+        self._log_numbers = log_numbers
+
     def handle(self, event: events.Event) -> None:
         """Handle one event."""
         if self._live_calls.detached:

@@ -44,6 +44,7 @@ class Calls:
     env: Environment
     announcements: Announcements
     admission: Admission
+    router: Router
     connection: AsteriskConnection
     disk_space: DiskSpaceMonitor
     event_queue: EventQueue
@@ -59,6 +60,7 @@ class Calls:
         self.disk_space.set_floor(config.asterisk.recordings_floor)
         self.live_calls.set_settings(_call_settings(config, self.announcements, self.disk_space))
         self.admission.set_limits(allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls)
+        self.router.set_log_numbers(settings.log_numbers)
         self.service.set_stop_policy(
             _stop_policy(self.env.reactor, config, self.connection, self.live_calls, self.admission)
         )
@@ -106,6 +108,7 @@ def build_calls(
         env=env,
         announcements=announcements,
         admission=admission,
+        router=router,
         connection=connection,
         disk_space=disk_space,
         event_queue=event_queue,
