@@ -155,6 +155,7 @@ class RestTestCase(DatabaseTestCase):
         self.archive = LocalArchive(self.make_directory())
         self.upload_directory = self.make_directory() / ".work"
         self.call_control = FakeCallControl()
+        self.stored_profiles: list[Profile] = []
         self.events = Events(self.pool)
         self.broadcaster = EventBroadcaster(reactor, self.events)
         self.metrics = Metrics("1.2.3")
@@ -202,6 +203,7 @@ class RestTestCase(DatabaseTestCase):
                 metrics=self.metrics,
                 refresh_statistics=no_statistics,
                 probes={},
+                profile_stored=self.stored_profiles.append,
                 defer_to_thread=deferToThread,
             ),
         )

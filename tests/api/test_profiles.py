@@ -254,6 +254,13 @@ class UpdateTests(RestTestCase):
                 self.assertEqual((await self.update({"If-None-Match": header}, name="x")).status, 412)
         self.assertEqual((await self.request("GET", self.path, headers={"If-None-Match": '"x"'})).status, 200)
 
+    async def test_calls_know_the_profile_before_the_response(self) -> None:
+        changed = await self.update(record=False)
+        self.assertEqual([profile.record for profile in self.stored_profiles], [True, False])
+        self.assertEqual(str(self.stored_profiles[-1].id), changed.json["id"])
+        self.assertEqual((await self.update(record="?")).status, 422)
+        self.assertEqual(len(self.stored_profiles), 2)
+
     async def test_delete(self) -> None:
         stale = await self.request("DELETE", self.path, headers={"If-Match": '"x"'})
         self.assertEqual(stale.status, 412)

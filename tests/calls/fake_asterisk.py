@@ -20,7 +20,7 @@ from voxrec.calls.ids import owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import CallListener, LiveCalls
 from voxrec.calls.reconciliation import Reconciler
-from voxrec.calls.router import Router
+from voxrec.calls.router import LookUp, Router, no_lookup
 from voxrec.calls.snapshot import RecordingLookup
 from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt, Side, leg_name
 
@@ -207,6 +207,7 @@ class ProcessFixture:
         listeners: tuple[CallListener, ...] = (),
         find_recordings: RecordingLookup = no_recordings,
         log_numbers: bool = False,
+        look_up: LookUp = no_lookup,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
@@ -217,7 +218,7 @@ class ProcessFixture:
         self.admission = admission.Admission(
             directory, self.live_calls, allowed_hosts=allowed_hosts, max_calls=max_calls
         )
-        self.router = Router(self.client, self.live_calls, self.admission, log_numbers=log_numbers)
+        self.router = Router(self.client, self.live_calls, self.admission, look_up, log_numbers=log_numbers)
         self.reconciler = Reconciler(self.client, self.live_calls, self.router, find_recordings)
         self.control = CallControl(self.live_calls)
 

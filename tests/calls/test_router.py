@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -181,3 +182,63 @@ class TransferTests(RouterTestCase):
         leg = f"voxrec-{call.id}-leg2"
         self.router.handle(events.StasisStart(events.Channel(id=leg), ("leg",)))
         self.assertEqual(self.asterisk.take_requests(), [f"DELETE channels/{leg}"])
+
+
+class LookupTests(SynchronousTestCase):
+    """A Profile that is not in the directory is looked up, for example because it was created a moment ago."""
+
+    def setUp(self) -> None:
+        self.directory = ProfileDirectory(None)
+        self.process = ProcessFixture(self.directory, look_up=self.look_up)
+        self.lookups: list[tuple[str, Deferred[None]]] = []
+
+    async def look_up(self, dialled: str) -> None:
+        waiting: Deferred[None] = Deferred()
+        self.lookups.append((dialled, waiting))
+        await waiting
+
+    def requests(self) -> list[str]:
+        return self.process.asterisk.take_requests()
+
+    def test_call_of_a_new_profile(self) -> None:
+        self.process.inbound_call(CALLER)
+        self.process.inbound_call(CALLER)  # reconciliation finds the channel too
+        self.assertEqual((self.requests(), self.process.calls, len(self.lookups)), ([], [], 1))
+        self.directory.found = make_profile()
+        self.lookups[0][1].callback(None)
+        self.assertIsNotNone(self.process.live_calls.of_caller(CALLER.id))
+
+    def test_call_of_an_unknown_number(self) -> None:
+        self.process.inbound_call(CALLER)
+        self.assertEqual(self.lookups[0][0], "100")
+        self.lookups[0][1].callback(None)
+        self.assertEqual(self.requests(), [f"DELETE channels/{CALLER.id}"])
+        self.assertEqual(self.process.asterisk.queries[f"DELETE channels/{CALLER.id}"], {"reason": "unallocated"})
+
+    def test_caller_who_hangs_up_meanwhile(self) -> None:
+        for event in (events.StasisEnd(CALLER), events.ChannelDestroyed(CALLER, 16)):
+            self.process.inbound_call(CALLER)
+            self.process.router.handle(event)
+            self.directory.found = make_profile()
+            self.lookups.pop()[1].callback(None)
+            self.assertEqual((self.requests(), self.process.calls), ([], []))
+            self.directory.found = None
+
+    def test_failed_lookup(self) -> None:
+        self.process.inbound_call(CALLER)
+        self.lookups[0][1].errback(ValueError("a defect"))
+        self.assertEqual(self.requests(), [f"DELETE channels/{CALLER.id}"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_process_that_left_its_calls_decides_nothing(self) -> None:
+        self.process.inbound_call(CALLER)
+        self.process.live_calls.detach_all()
+        self.lookups[0][1].callback(None)
+        self.assertEqual(self.requests(), [])
+
+    def test_known_profile_is_not_looked_up(self) -> None:
+        self.directory.found = make_profile(remote_sip_uri=None)
+        self.process.inbound_call(CALLER)
+        self.directory.confirmed, self.directory.found = False, None
+        self.process.inbound_call(make_caller("1700.2"))
+        self.assertEqual(self.lookups, [])

@@ -21,7 +21,7 @@ from voxrec.api.health import HealthRoutes, Probe
 from voxrec.api.jobs import JobRoutes
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.peaks import PeaksRoutes
-from voxrec.api.profiles import ProfileRoutes
+from voxrec.api.profiles import ProfileObserver, ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
 from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
@@ -104,7 +104,11 @@ class RestSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestDependencies:
-    """The other parts of the daemon that the REST API uses; ``probes`` are the readiness probes by dependency."""
+    """The other parts of the daemon that the REST API uses.
+
+    - ``probes``: the readiness probes by dependency;
+    - ``profile_stored``: makes a new or changed Profile known to calls.
+    """
 
     archive: Archive
     authenticator: Authenticator
@@ -113,6 +117,7 @@ class RestDependencies:
     metrics: Metrics
     refresh_statistics: RefreshStatistics
     probes: Mapping[str, Probe]
+    profile_stored: ProfileObserver
     defer_to_thread: DeferToThread
 
 
@@ -148,7 +153,7 @@ class RestApp:
             on_response=dependencies.metrics.observe_rest_request,
         )
         for routes in (
-            ProfileRoutes(profiles, validator, url, now).routes(),
+            ProfileRoutes(profiles, validator, url, now, dependencies.profile_stored).routes(),
             RecordingRoutes(recordings, profiles, calls, settings.formats, url, now).routes(),
             PromptRoutes(repositories.prompts, url, now, defer_to_thread).routes(),
             AudioRoutes(

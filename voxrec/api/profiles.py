@@ -1,6 +1,6 @@
 """/profiles: creation, retrieval, update and deletion of Profiles."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +21,9 @@ from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.request import Request
 from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
+
+ProfileObserver = Callable[[Profile], object]
+"""Called with a Profile that was created or changed, before the response is sent."""
 
 _READ_ONLY: Final = frozenset({"createdAt", "updatedAt"})
 _FILTERS: Final = {
@@ -45,11 +48,19 @@ _REPRESENTATION: Final = Representation(_encode)
 class ProfileRoutes:
     """Profiles: whom to call and how to record, for a dialled id or number."""
 
-    def __init__(self, profiles: Scoped[Profiles], validator: ProfileValidator, public_url: str, now: UtcNow) -> None:
+    def __init__(
+        self,
+        profiles: Scoped[Profiles],
+        validator: ProfileValidator,
+        public_url: str,
+        now: UtcNow,
+        on_stored: ProfileObserver,
+    ) -> None:
         self._profiles = profiles
         self._validator = validator
         self._public_url = public_url
         self._now = now
+        self._on_stored = on_stored
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes."""
@@ -100,7 +111,9 @@ class ProfileRoutes:
     async def _create(self, request: Request) -> Response:
         """A client may choose the `id`, which must be a UUID of version 4."""
         profiles = self._profiles.visible_to(request.principal)
-        return self._created(await profiles.create(request.body, transaction_hook(request, self._created)))
+        stored = await profiles.create(request.body, transaction_hook(request, self._created))
+        self._on_stored(stored)
+        return self._created(stored)
 
     def _created(self, stored: Profile) -> Response:
         return _REPRESENTATION.created(stored, f"{self._public_url}/profiles/{stored.id}")
@@ -113,7 +126,9 @@ class ProfileRoutes:
         """Fields that are not given are not changed."""
         profiles = self._profiles.visible_to(request.principal)
         hook = transaction_hook(request, _REPRESENTATION.updated)
-        return _REPRESENTATION.updated(await profiles.update(request.id, partial(self._apply_update, request), hook))
+        stored = await profiles.update(request.id, partial(self._apply_update, request), hook)
+        self._on_stored(stored)
+        return _REPRESENTATION.updated(stored)
 
     def _apply_update(self, request: Request, current: Profile) -> Profile:
         update: PartialUpdate[Profile] = request.body

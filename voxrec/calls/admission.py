@@ -24,10 +24,14 @@ class ProfileDirectory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an inbound call is refused: the Q.850 cause for the caller, and the reason for the log."""
+    """Why an inbound call is refused: the Q.850 cause for the caller, and the reason for the log.
+
+    ``unknown_profile``: no Profile is known for what was dialled, although all Profiles were loaded.
+    """
 
     cause: Cause
     reason: str
+    unknown_profile: bool = False
 
 
 class Admission:
@@ -78,7 +82,7 @@ class Admission:
         if profile is None and not self._directory.confirmed:
             return Refusal(Cause.CONGESTION, "the Profiles are not loaded yet")
         if profile is None:
-            return Refusal(Cause.UNALLOCATED, "no Profile has this id or number")
+            return Refusal(Cause.UNALLOCATED, "no Profile has this id or number", unknown_profile=True)
         if profile.remote_sip_uri is None:
             return Refusal(Cause.NO_ANSWER, f"Profile {profile.id} has no remoteSipUri")
         if not self.is_allowed(profile.remote_sip_uri):

@@ -1,6 +1,6 @@
 """Routes each event from Asterisk to the call that it concerns, and opens a call for each accepted caller."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred
@@ -27,7 +27,14 @@ from voxrec.calls.stasis_args import (
 )
 from voxrec.calls.transfer import TransferRequest
 from voxrec.errors import VoxrecError
-from voxrec.model import EventType, Side
+from voxrec.model import EventType, Profile, Side
+
+LookUp = Callable[[str], Awaitable[None]]
+"""Waits until the ProfileDirectory has the Profile for a dialled user part, if it can be found elsewhere."""
+
+
+async def no_lookup(_dialled: str) -> None:
+    """Find nothing."""
 
 
 class Router:
@@ -36,12 +43,20 @@ class Router:
     _log = Logger()
 
     def __init__(
-        self, asterisk: AriClient, live_calls: LiveCalls, admission: Admission, *, log_numbers: bool = False
+        self,
+        asterisk: AriClient,
+        live_calls: LiveCalls,
+        admission: Admission,
+        look_up: LookUp = no_lookup,
+        *,
+        log_numbers: bool = False,
     ) -> None:
         self._asterisk = asterisk
         self._live_calls = live_calls
         self._admission = admission
         self._log_numbers = log_numbers
+        self._look_up = look_up
+        self._undecided: set[str] = set()  # channels of callers whose Profile is being looked up
 
     def set_log_numbers(self, log_numbers: bool) -> None:
         """Change whether the log contains the numbers of the following calls."""
@@ -59,8 +74,10 @@ class Router:
             case events.ChannelStateChange(channel) if channel.state == "Ringing":
                 self._for_current_leg(channel.id, lambda call: call.inputs.leg_rings())
             case events.StasisEnd(channel):
+                self._undecided.discard(channel.id)
                 self._for_caller(channel.id, lambda call: call.inputs.caller_hung_up(Cause.NORMAL))
             case events.ChannelDestroyed(channel, cause):
+                self._undecided.discard(channel.id)
                 self._for_caller(channel.id, lambda call: call.inputs.caller_hung_up(cause))
                 if (of_leg := self._live_calls.of_leg(channel.id)) is not None:
                     of_leg.leg_destroyed(channel.id, cause)
@@ -100,13 +117,30 @@ class Router:
 
     def caller_entered(self, channel: events.Channel, args: tuple[str, ...] = ()) -> None:
         """Accept or refuse an inbound call; ``args`` are the arguments of Stasis behind ``incoming``."""
-        if self._live_calls.of_caller(channel.id) is not None:
+        if self._live_calls.of_caller(channel.id) is not None or channel.id in self._undecided:
             return  # reconciliation found it before
         inbound = _inbound_call(channel, args)
         profile = self._admission.decide(inbound.dialled)
+        if isinstance(profile, Refusal) and profile.unknown_profile:
+            self._undecided.add(channel.id)
+            Deferred.fromCoroutine(self._decide_after_lookup(inbound))
+        else:
+            self._decided(inbound, profile)
+
+    async def _decide_after_lookup(self, inbound: InboundCall) -> None:
+        """Decide again once the Profile was looked up, unless the caller has hung up."""
+        try:
+            await self._look_up(inbound.dialled)
+        except Exception:
+            self._log.failure("looking up a profile failed; the call is refused unless the profile is known now")
+        if inbound.channel in self._undecided and not self._live_calls.detached:
+            self._undecided.discard(inbound.channel)
+            self._decided(inbound, self._admission.decide(inbound.dialled))
+
+    def _decided(self, inbound: InboundCall, profile: Profile | Refusal) -> None:
         if isinstance(profile, Refusal):
             self._log.info("refused a call{parties}: {reason}", parties=self._parties(inbound), reason=profile.reason)
-            self.hang_up(channel.id, profile.cause)
+            self.hang_up(inbound.channel, profile.cause)
             self._live_calls.publish_refusal(profile.cause)
             return
         call = self._live_calls.open(inbound, profile)

@@ -32,6 +32,7 @@ from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Config
 from voxrec.store.events import EventQueue
 from voxrec.store.profile_cache import ProfileCache
+from voxrec.store.profile_lookup import ProfileLookup
 from voxrec.store.recording_lookup import RecordingLookup
 
 _ANNOUNCEMENT_MARGIN: Final = 60.0  # seconds
@@ -84,7 +85,8 @@ def build_calls(
     )
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
     admission = Admission(profiles, live_calls, allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls)
-    router = Router(asterisk, live_calls, admission, log_numbers=settings.log_numbers)
+    lookup = ProfileLookup(reactor, database.profiles, profiles)
+    router = Router(asterisk, live_calls, admission, lookup.look_up, log_numbers=settings.log_numbers)
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
     connection = AsteriskConnection()
     session = StasisSession(

@@ -113,6 +113,7 @@ def _build_app(
             metrics=env.metrics,
             refresh_statistics=statistics.refresh,
             probes={"postgresql": DatabaseProbe(database.pool, profiles), "asterisk": AsteriskProbe(calls.session)},
+            profile_stored=profiles.put,
             defer_to_thread=env.defer_to_thread,
         ),
     )

@@ -74,6 +74,15 @@ class ProfileCache(Service):
         """Return the Profile for a dialled user part: its id in any letter case, or a number with or without ``+``."""
         return self._index.find(dialled)
 
+    def put(self, profile: Profile) -> None:
+        """Add a Profile that was read from PostgreSQL a moment ago.
+
+        It is read again, in case it was changed meanwhile and the notification of that change was handled before.
+        """
+        self._index.remove(str(profile.id))
+        self._index.put(profile)
+        self.invalidate(str(profile.id))
+
     def invalidate(self, profile_id: str) -> None:
         """Read a Profile again: it was created, changed or deleted."""
         self._stale.add(UUID(profile_id))

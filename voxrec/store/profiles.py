@@ -35,6 +35,9 @@ _UPDATE_BY_ID: Final = f"UPDATE profiles SET ({_COLUMNS.column_list}) = ROW ({_C
 _UPDATE: Final = f"{_UPDATE_BY_ID} RETURNING {_COLUMNS.column_list}"
 _GET: Final = PreparedStatement(f"{_SELECT} WHERE id = %s")
 _GET_MANY: Final = PreparedStatement(f"{_SELECT} WHERE id = ANY(%s)")
+_FIND_DIALLED: Final = PreparedStatement(f"""
+    {_SELECT} WHERE id = ANY(%s) OR id IN (SELECT profile_id FROM profile_numbers WHERE number = ANY(%s))
+""")
 # xmin is the id of the transaction that wrote this version of the row (PostgreSQL, "System Columns"). If it is the same
 # when the row is updated, nothing else has changed the row meanwhile, although it was not locked. Every change of the
 # numbers updates the row too.
@@ -89,6 +92,11 @@ class Profiles(ScopedRepository[Profile, ProfileFilter]):
         """Return those of the Profiles that exist, in no particular order."""
         in_scope = [id_ for id_ in profile_ids if self._profile_ids is None or id_ in self._profile_ids]
         rows = await self._database.query(_GET_MANY, (in_scope,))
+        return [self._from_row(row) for row in rows]
+
+    async def find_dialled(self, profile_ids: Collection[UUID], numbers: Collection[str]) -> list[Profile]:
+        """Return the Profiles with one of these ids or numbers, in no particular order."""
+        rows = await self._database.query(_FIND_DIALLED, (list(profile_ids), list(numbers)))
         return [self._from_row(row) for row in rows]
 
     async def all(self) -> list[Profile]:
