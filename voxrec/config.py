@@ -82,6 +82,11 @@ class Rest(Struct, frozen=True, kw_only=True):
     body_limit: Annotated[int, Meta(ge=1024, le=8_388_608)] = 1_048_576
     audio_limit: Annotated[int, Meta(ge=1024, le=1_099_511_627_776)] = 536_870_912
     connections: Annotated[int, Meta(ge=10, le=100_000)] = 1000
+    connections_per_address: Annotated[int, Meta(ge=0, le=100_000)] = 200
+    requests_per_token: Annotated[int, Meta(ge=1, le=100_000)] = 200
+    head_timeout: Duration = 20.0
+    body_timeout: Duration = 60.0
+    upload_rate: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 4096
     cors_origins: tuple[Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
     metrics: Literal["open", "token"] = "token"
     access_log: bool = False

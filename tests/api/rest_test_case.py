@@ -35,6 +35,7 @@ from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
 from voxrec.web.auth import Authenticator, ChainAuthenticator, Principal, Role
+from voxrec.web.dispatcher import MAX_REQUESTS_PER_TOKEN
 from voxrec.web.errors import NotAuthenticated
 from voxrec.web.site import RestSite
 
@@ -193,6 +194,7 @@ class RestTestCase(DatabaseTestCase):
                 body_limit=self.body_limit,
                 audio_limit=AUDIO_LIMIT,
                 upload_directory=self.upload_directory,
+                requests_per_token=MAX_REQUESTS_PER_TOKEN,
                 cors_origins=self.cors_origins,
             ),
             RestDependencies(

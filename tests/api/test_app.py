@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from twisted.web.resource import Resource
+
+from tests.api import rest_test_case
 from tests.api.rest_test_case import PROMPT_ID, RestTestCase
+from tests.database import until
 from tests.subtest import subtest
-from tests.web.raw_connection import send_raw
+from tests.web.raw_connection import open_connection, send_raw
 from voxrec.model import RecordingState
 
 UNKNOWN: Final = "00000000-0000-4000-8000-000000000000"
@@ -206,3 +210,24 @@ class RouteTests(RestTestCase):
             "PUT", "/profiles", json={"recordPrompt": "custom", "recordPromptCustomId": str(PROMPT_ID)}
         )
         self.assertEqual(response.status, 201)
+
+
+class RequestsPerTokenTests(RestTestCase):
+    def make_resource(self) -> Resource:
+        self.patch(rest_test_case, "MAX_REQUESTS_PER_TOKEN", 2)
+        return super().make_resource()
+
+    async def test_further_requests_are_refused(self) -> None:
+        streams = [await open_connection(self.port) for _ in range(2)]
+        for stream in streams:
+            stream.transport.write(b"GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        await until(lambda: self.broadcaster.subscriber_count == 2)
+        refused = await self.request("GET", "/profiles", token="read")
+        self.assertEqual((refused.status, refused.json["code"]), (429, "too-many-requests"))
+        self.assertEqual(refused.headers["retry-after"], "1")
+        self.assertEqual((await self.request("GET", "/profiles", token="admin")).status, 200)
+        self.assertEqual((await self.request("GET", "/health/live", token="")).status, 200)
+        for stream in streams:
+            stream.transport.loseConnection()
+        await until(lambda: self.broadcaster.subscriber_count == 0)
+        self.assertEqual((await self.request("GET", "/profiles", token="read")).status, 200)

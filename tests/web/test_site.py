@@ -23,6 +23,9 @@ from tests.database import reactor, until
 from tests.web.raw_connection import RawConnection, open_connection, send_raw
 from voxrec import config
 from voxrec.errors import ConfigError
+from voxrec.model import RecordingState
+from voxrec.web.channel import Deadlines
+from voxrec.web.connections import RESERVED_CONNECTIONS, ConnectionLimits
 from voxrec.web.site import RestSite
 
 
@@ -50,9 +53,9 @@ class InMemoryTests(SynchronousTestCase):
         self.addCleanup(self.protocol.connectionLost, None)
 
     def test_idle_connection_is_closed(self) -> None:
-        for data in (b"", b"PUT / HTTP/1.1\r\nHost: a\r\n", b"Content-Length: 5\r\n\r\nab"):
-            self.protocol.dataReceived(data)
-            self.clock.advance(59)
+        for _ in range(3):
+            self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+            self.clock.pump([1] * 59)
             self.assertFalse(self.transport.disconnecting)
         self.clock.advance(1)
         self.assertTrue(self.transport.disconnecting)
@@ -111,29 +114,181 @@ class HeaderLimitTests(RestTestCase):
         self.assertEqual(response.status, 200)
 
 
-class ConnectionLimitTests(RestTestCase):
-    async def test_connections_beyond_the_limit_are_closed(self) -> None:
-        site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, max_connections=3)
+class DeadlineTests(SynchronousTestCase):
+    """Clients that send slowly, on a Clock: each byte arrives before the idle timeout."""
+
+    HEAD = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        deadlines = Deadlines(head=20, body=30, upload_rate=10)
+        site = RestSite(BodySizeResource(), body_limit=1000, reactor=self.clock, deadlines=deadlines)
+        self.transport = AbortableTransport()
+        self.protocol: Any = site.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+        self.addCleanup(self.protocol.connectionLost, None)
+
+    def seconds_until_closed(self, data: bytes, interval: int) -> int:
+        """Send ``data``, one byte each ``interval`` seconds."""
+        for second in range(1, 600):
+            self.clock.advance(1)
+            if self.transport.disconnecting:
+                return second
+            if second % interval == 0 and data:
+                self.protocol.dataReceived(data[:1])
+                data = data[1:]
+        return 600
+
+    def test_head(self) -> None:
+        self.assertApproximates(self.seconds_until_closed(self.HEAD, 5), 20, 1)
+        self.assertIn(b"HTTP/1.1 408 Request Timeout", self.transport.value())
+        self.assertIn(b"application/problem+json", self.transport.value())
+
+    def test_connection_without_a_byte(self) -> None:
+        self.assertApproximates(self.seconds_until_closed(b"", 5), 20, 1)
+        self.assertEqual(self.transport.value(), b"")
+
+    def test_body(self) -> None:
+        self.protocol.dataReceived(self.HEAD)
+        self.assertApproximates(self.seconds_until_closed(b"x" * 100, 5), 30, 1)
+        self.assertIn(b"HTTP/1.1 408 Request Timeout", self.transport.value())
+
+    def test_chunked_body(self) -> None:
+        self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.assertApproximates(self.seconds_until_closed(b"1\r\nx\r\n" * 30, 1), 30, 1)
+
+    def test_further_requests_have_their_own_time(self) -> None:
+        for _ in range(5):
+            self.clock.advance(0)
+            self.protocol.dataReceived(self.HEAD)
+            self.protocol.dataReceived(b"x" * 100)
+            self.clock.advance(15)
+            self.assertFalse(self.transport.disconnecting)
+        self.assertEqual(self.transport.value().count(b"100 kept"), 5)
+        self.protocol.dataReceived(b"G")
+        self.assertApproximates(self.seconds_until_closed(b"ET / HTTP", 5), 20, 1)
+
+    def test_a_pipelined_request_is_not_delayed_by_the_deadline(self) -> None:
+        self.protocol.dataReceived((self.HEAD + b"x" * 100) * 2 + b"PUT")
+        for _ in range(3):
+            self.clock.advance(0)
+        self.assertEqual(self.transport.value().count(b"100 kept"), 2)
+        self.assertApproximates(self.seconds_until_closed(b" / HTTP/1.1", 5), 20, 1)
+
+    def test_response_that_is_not_received(self) -> None:
+        self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.assertTrue(self.transport.disconnecting)
+        self.clock.pump([1] * 28)
+        self.assertFalse(self.transport.aborted)
+        self.clock.pump([1] * 3)
+        self.assertTrue(self.transport.aborted)
+
+    def test_nothing_is_scheduled_without_connections(self) -> None:
+        self.assertTrue(self.clock.getDelayedCalls())
+        self.protocol.connectionLost(None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class AbortableTransport(StringTransport):
+    aborted = False
+
+    def abortConnection(self) -> None:  # noqa: N802
+        self.aborted = self.disconnecting = True
+
+
+class SlowUploadTests(RestTestCase):
+    """Uploads of audio have time in proportion to what was received, after the client is authenticated."""
+
+    async def upload(self, token: bytes) -> tuple[Any, RawConnection]:
+        recording = await self.add_recording(state=RecordingState.PENDING)
+        deadlines = Deadlines(head=1, body=1, upload_rate=100)
+        site = RestSite(
+            self.resource,
+            body_limit=1000,
+            reactor=reactor,
+            upload_policy=self.app.upload_policy,
+            deadlines=deadlines,
+        )
         listening: Any = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
         self.addCleanup(listening.stopListening)
-        port = listening.getHost().port
-        connections = [await open_connection(port) for _ in range(3)]
-        await until(lambda: site.connection_count == 3)
-        for _ in range(5):
-            refused = await open_connection(port)
-            self.assertEqual(await refused.closed, b"")
-        await until(lambda: site.connection_count == 3)
-        connections[0].transport.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
-        await until(lambda: b"200 OK" in connections[0].received)
-        connections[1].transport.loseConnection()
-        await until(lambda: site.connection_count == 2)
-        another = await open_connection(port)
-        another.transport.write(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
-        await until(lambda: b"200 OK" in another.received)
-        for connection in (connections[0], connections[2], another):
-            connection.transport.loseConnection()
-            await connection.closed
+        connection = await open_connection(listening.getHost().port)
+        connection.transport.write(
+            b"PUT /recordings/%s/audio HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: audio/wav\r\n"
+            b"Content-Length: 2000\r\n\r\n" % (str(recording.id).encode(), token) + b"x" * 300
+        )
+        return site, connection
+
+    async def test_time_for_what_was_received(self) -> None:
+        site, connection = await self.upload(b"provision")
+        started = reactor.seconds()
+        received = await connection.closed
+        self.assertIn(b"408 Request Timeout", received)
+        self.assertGreater(reactor.seconds() - started, 3.5)  # 1 s, and 3 s for 300 bytes
         await until(lambda: site.connection_count == 0)
+        await until(lambda: [*self.upload_directory.glob("*")] == [])
+
+    async def test_no_additional_time_without_a_token(self) -> None:
+        _, connection = await self.upload(b"wrong")
+        started = reactor.seconds()
+        self.assertIn(b"408 Request Timeout", await connection.closed)
+        self.assertLess(reactor.seconds() - started, 3.5)
+
+
+class ConnectionLimitTests(RestTestCase):
+    HEALTH = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    async def listen(self, limits: ConnectionLimits) -> tuple[RestSite, int]:
+        site = RestSite(self.resource, body_limit=BODY_LIMIT, reactor=reactor, connection_limits=limits)
+        listening: Any = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
+        self.addCleanup(listening.stopListening)
+        return site, listening.getHost().port
+
+    async def assert_healthy(self, port: int) -> None:
+        response = await send_raw(port, self.HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        self.assertIn(b"200 OK", response)
+
+    async def close_all(self, site: RestSite, connections: list[RawConnection]) -> None:
+        for connection in connections:
+            connection.transport.abortConnection()
+        await until(lambda: site.connection_count == 0)
+
+    async def test_incomplete_requests_of_all_clients_give_way(self) -> None:
+        await self.assert_incomplete_requests_give_way(ConnectionLimits(5, 0))
+
+    async def test_incomplete_requests_of_one_client_give_way(self) -> None:
+        await self.assert_incomplete_requests_give_way(ConnectionLimits(100, 5))
+
+    async def assert_incomplete_requests_give_way(self, limits: ConnectionLimits) -> None:
+        """Open many more connections than 5 that are idle or send incomplete requests."""
+        site, port = await self.listen(limits)
+        slow = []
+        for data in (b"", b"G", b"PUT /profiles HTTP/1.1\r\nContent-Length: 9\r\n\r\nx", self.HEALTH, b"x: 1") * 4:
+            slow.append(await open_connection(port))
+            slow[-1].transport.write(data)
+            await until(lambda: site.connection_count <= 5)
+            await self.assert_healthy(port)
+        site.configure(ConnectionLimits(100, 0), Deadlines(), access_log=False)
+        more = [await open_connection(port) for _ in range(10)]
+        await until(lambda: site.connection_count >= 10)
+        await self.close_all(site, [*slow, *more])
+
+    async def test_health_is_answered_while_all_connections_wait_for_responses(self) -> None:
+        site, port = await self.listen(ConnectionLimits(3, 0))
+        subscribers = []
+        for _ in range(3):
+            subscribers.append(await open_connection(port))
+            subscribers[-1].transport.write(b"GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        await until(lambda: self.broadcaster.subscriber_count == 3)
+        others = []
+        for _ in range(2 * RESERVED_CONNECTIONS):
+            others.append(await open_connection(port))
+            await self.assert_healthy(port)
+        refused = await send_raw(port, b"GET /profiles HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer read\r\n\r\n")
+        self.assertIn(b"429 Too Many Requests", refused)
+        self.assertIn(b"too-many-requests", refused)
+        self.assertEqual(self.broadcaster.subscriber_count, 3)
+        await self.close_all(site, [*subscribers, *others])
+        await until(lambda: self.broadcaster.subscriber_count == 0)
 
 
 class AccessLogTests(SynchronousTestCase):

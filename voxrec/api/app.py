@@ -41,7 +41,7 @@ from voxrec.threads import DeferToThread
 from voxrec.web.auth import AccessControl, Authenticator, Scoped
 from voxrec.web.binding import call_handler
 from voxrec.web.cors import Cors
-from voxrec.web.dispatcher import Dispatcher
+from voxrec.web.dispatcher import MAX_REQUESTS_PER_TOKEN, Dispatcher
 from voxrec.web.docs import DocsRoutes
 from voxrec.web.idempotency import IdempotencyMiddleware
 from voxrec.web.login_throttle import LoginThrottle
@@ -89,6 +89,7 @@ class RestSettings:
     - ``body_limit``, ``audio_limit``: maximum size of a JSON body and of uploaded audio, in bytes;
     - ``upload_directory``: for uploads and converted audio, preferably on the file system of the archive;
     - ``metrics_role``: the role that /metrics requires; None: no token is required;
+    - ``requests_per_token``: the maximum number of requests in progress;
     - ``cors_origins``: the origins of web pages that may use the API.
     """
 
@@ -99,6 +100,7 @@ class RestSettings:
     audio_limit: int
     upload_directory: Path
     metrics_role: Role | None = Role.READ
+    requests_per_token: int = MAX_REQUESTS_PER_TOKEN
     cors_origins: Collection[str] = ()
 
 
@@ -150,6 +152,7 @@ class RestApp:
             idempotency.handle,
             body_limit=settings.body_limit,
             upload_directory=settings.upload_directory,
+            requests_per_token=settings.requests_per_token,
             on_response=dependencies.metrics.observe_rest_request,
         )
         for routes in (
@@ -180,6 +183,10 @@ class RestApp:
     def set_allowed_hosts(self, allowed_hosts: tuple[str, ...]) -> None:
         """Change the hosts that a Profile's remoteSipUri may name."""
         self._validator.set_allowed_hosts(allowed_hosts)
+
+    def set_requests_per_token(self, limit: int) -> None:
+        """Change the maximum number of requests of a token that are in progress."""
+        self._dispatcher.set_requests_per_token(limit)
 
     def set_cors_origins(self, origins: Collection[str]) -> None:
         """Change the origins of web pages that may use the API."""

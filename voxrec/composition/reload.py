@@ -36,8 +36,13 @@ RELOADABLE: Final = frozenset(
         "mail.user",
         "rest.access_log",
         "rest.admin_token",
+        "rest.body_timeout",
         "rest.connections",
+        "rest.connections_per_address",
         "rest.cors_origins",
+        "rest.head_timeout",
+        "rest.requests_per_token",
+        "rest.upload_rate",
     }
 )
 """The settings that take effect without a restart."""

@@ -20,6 +20,8 @@ from voxrec.service_tree import OnDemandService, RetryingServerService
 from voxrec.store.events import EVENTS_CHANNEL
 from voxrec.store.profile_cache import ProfileCache
 from voxrec.web.auth import Authenticator, ChainAuthenticator
+from voxrec.web.channel import Deadlines
+from voxrec.web.connections import ConnectionLimits
 from voxrec.web.site import RestSite
 
 
@@ -50,7 +52,8 @@ class RestApi:
             self.token_changed()
         self.app.set_allowed_hosts(config.calls.allowed_hosts)
         self.app.set_cors_origins(settings.cors_origins)
-        self.site.configure(max_connections=settings.connections, access_log=settings.access_log)
+        self.app.set_requests_per_token(settings.requests_per_token)
+        self.site.configure(_connection_limits(settings), _deadlines(settings), access_log=settings.access_log)
         self.server.reload_certificate()
 
 
@@ -69,7 +72,8 @@ def build_rest_api(
         body_limit=settings.body_limit,
         reactor=env.reactor,
         upload_policy=app.upload_policy,
-        max_connections=settings.connections,
+        connection_limits=_connection_limits(settings),
+        deadlines=_deadlines(settings),
         access_log=settings.access_log,
     )
     return RestApi(
@@ -81,6 +85,14 @@ def build_rest_api(
         event_listener=_build_event_listener(env, database, broadcaster),
         stored_tokens=stored_tokens,
     )
+
+
+def _connection_limits(settings: Rest) -> ConnectionLimits:
+    return ConnectionLimits(settings.connections, settings.connections_per_address)
+
+
+def _deadlines(settings: Rest) -> Deadlines:
+    return Deadlines(head=settings.head_timeout, body=settings.body_timeout, upload_rate=settings.upload_rate)
 
 
 def _build_app(
@@ -129,6 +141,7 @@ def _rest_settings(env: Environment, files: RecordingFiles) -> RestSettings:
         audio_limit=settings.audio_limit,
         upload_directory=files.work_directory,
         metrics_role=None if settings.metrics == "open" else Role.READ,
+        requests_per_token=settings.requests_per_token,
         cors_origins=settings.cors_origins,
     )
 

@@ -23,6 +23,11 @@ class Principal:
     profile_ids: frozenset[UUID] | None = None
     token_id: UUID | None = None
 
+    @property
+    def key(self) -> UUID | str:
+        """What distinguishes the token from others."""
+        return self.token_id or self.name
+
     def require_role(self, role: Role) -> None:
         """Raise NotAllowed unless the principal's role includes ``role``."""
         if not self.role.includes(role):

@@ -6,6 +6,7 @@ either completed or not begun: `serve` returns a separate Deferred, and the hand
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, cast
 from uuid import UUID
@@ -21,6 +22,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from voxrec.errors import NotFound
 from voxrec.web.auth import AccessControl, Principal, Role
 from voxrec.web.body import FileBody
+from voxrec.web.concurrency import ConcurrencyLimit
 from voxrec.web.content_negotiation import accepts
 from voxrec.web.errors import NotAcceptable, TooLarge
 from voxrec.web.problems import allowed_methods, problem_response
@@ -33,6 +35,8 @@ from voxrec.web.uploads import UploadFile
 ResponseObserver = Callable[[str, str, int, float], None]
 """Called when a response begins: path of the route or UNMATCHED_PATH, method, status, seconds since the request."""
 UNMATCHED_PATH: Final = "unmatched"
+MAX_REQUESTS_PER_TOKEN: Final = 200
+"""Requests in progress."""
 
 _PARAMETER: Final = re.compile("<[^>]*>")  # of a path; the rest of our paths has no special characters
 _ANONYMOUS: Final = Principal("anybody", Role.READ)
@@ -47,7 +51,7 @@ class Dispatcher:
 
     ``handler`` is the chain of middlewares that ends in `voxrec.web.binding.call_handler`. ``body_limit`` is the
     maximum size of a body in bytes. It does not apply to routes that accept files: these bodies are stored in
-    ``upload_directory`` until the response is known.
+    ``upload_directory`` until the response is known. ``requests_per_token`` is the maximum number in progress.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Dispatcher:
         *,
         body_limit: int,
         upload_directory: Path,
+        requests_per_token: int = MAX_REQUESTS_PER_TOKEN,
         on_response: ResponseObserver = _ignore_response,
     ) -> None:
         self._access_control = access_control
@@ -65,6 +70,7 @@ class Dispatcher:
         self._handler = handler
         self._body_limit = body_limit
         self._upload_directory = upload_directory
+        self._requests = ConcurrencyLimit(requests_per_token, "requests")
         self._on_response = on_response
         self.routes: list[Route] = []
         self._routes_by_endpoint: dict[str, Route] = {}
@@ -81,6 +87,10 @@ class Dispatcher:
     def resource(self) -> KleinResource:
         """Return the resource that serves all routes."""
         return self._klein.resource()
+
+    def set_requests_per_token(self, limit: int) -> None:
+        """Change the maximum number of requests of a token that are in progress."""
+        self._requests.limit = limit
 
     # UploadPolicy, which the Site consults before it receives a body
 
@@ -130,22 +140,25 @@ class Dispatcher:
 
     async def _serve(self, route: Route, http_request: HTTPRequest, parameters: Mapping[str, str]) -> None:
         writer = self._writer(http_request, route.path)
-        try:
-            await writer.send(await self._receive(route, http_request, parameters))
-        except Exception as error:
-            await writer.send(problem_response(error))
+        with ExitStack() as until_sent:
+            try:
+                await writer.send(await self._receive(route, http_request, parameters, until_sent))
+            except Exception as error:
+                await writer.send(problem_response(error))
 
-    async def _receive(self, route: Route, http_request: HTTPRequest, parameters: Mapping[str, str]) -> Response:
+    async def _receive(
+        self, route: Route, http_request: HTTPRequest, parameters: Mapping[str, str], until_sent: ExitStack
+    ) -> Response:
         content = http_request.content
         if isinstance(content, UploadFile):
             content.detach()
             try:
-                return await self._handle(route, http_request, parameters, b"", content)
+                return await self._handle(route, http_request, parameters, b"", content, until_sent)
             finally:
                 content.discard()
         # read before anything is awaited: Twisted closes the content when the client disconnects
         raw_body = b"" if content is None else content.read(self._body_limit + 1)
-        return await self._handle(route, http_request, parameters, raw_body, None)
+        return await self._handle(route, http_request, parameters, raw_body, None, until_sent)
 
     async def _handle(
         self,
@@ -154,6 +167,7 @@ class Dispatcher:
         parameters: Mapping[str, str],
         raw_body: bytes,
         upload: UploadFile | None,
+        until_sent: ExitStack,
     ) -> Response:
         headers = _headers(http_request)
         address = _client_address(http_request)
@@ -161,6 +175,8 @@ class Dispatcher:
             principal = await self._admit(route, address, headers)
         else:
             principal = await upload.principal()
+        if principal is not _ANONYMOUS:
+            until_sent.enter_context(self._requests.operation(principal.key))
         if route.produces is not None and not accepts(headers.get("accept", ""), route.produces):
             raise NotAcceptable(f"This resource is {route.produces}, which the Accept header excludes.")
         if len(raw_body) > self._body_limit:

@@ -57,6 +57,13 @@ class PreconditionFailed(RestError):
     code = "precondition-failed"
 
 
+class RequestTimeout(RestError):
+    """The request was not received in time."""
+
+    status = 408
+    code = "request-timeout"
+
+
 class TooLarge(RestError):
     """The body exceeds the size limit, or has too many values."""
 
@@ -83,3 +90,10 @@ class TooManyAttempts(RestError):
 
     status = 429
     code = "too-many-attempts"
+
+
+class TooManyRequests(RestError):
+    """Too many requests of the client are in progress. Retry later."""
+
+    status = 429
+    code = "too-many-requests"

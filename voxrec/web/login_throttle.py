@@ -45,7 +45,7 @@ class LoginThrottle:
         Raises TooManyAttempts on entry if the address has to wait. Attempts in progress count as failures until they
         succeed, so that parallel guesses have no advantage. Parallel attempts with one token count once.
         """
-        source, key = _source(address), _digest(token)
+        source, key = source_of(address), _digest(token)
         self._require_permitted(source, key)
         pending = self._pending.setdefault(source, Counter())
         pending[key] += 1
@@ -65,15 +65,15 @@ class LoginThrottle:
 
     def require_permitted(self, address: str, token: str) -> None:
         """Raise TooManyAttempts if this address has to wait before this token may be tried."""
-        self._require_permitted(_source(address), _digest(token))
+        self._require_permitted(source_of(address), _digest(token))
 
     def record_failure(self, address: str, token: str) -> None:
         """Count an invalid token, which loses its exemption if it had one."""
-        self._record_failure(_source(address), _digest(token))
+        self._record_failure(source_of(address), _digest(token))
 
     def record_success(self, address: str, token: str) -> None:
         """Exempt an accepted token from delays of this address."""
-        self._record_success(_source(address), _digest(token))
+        self._record_success(source_of(address), _digest(token))
 
     def _require_permitted(self, source: str, key: bytes) -> None:
         if (source, key) in self._accepted:
@@ -114,7 +114,7 @@ class LoginThrottle:
 
 
 @lru_cache(maxsize=LoginThrottle.MAX_ENTRIES)
-def _source(address: str) -> str:
+def source_of(address: str) -> str:
     """Return the IPv4 address, or the /64 network of an IPv6 address, whose addresses usually have one owner."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -19,6 +19,7 @@ from voxrec.web.errors import (
     PreconditionFailed,
     TooLarge,
     TooManyAttempts,
+    TooManyRequests,
     UnsupportedMedia,
 )
 from voxrec.web.idempotency import CreationDeleted, KeyReused
@@ -238,7 +239,7 @@ def _errors_by_status(route: Route) -> dict[int, list[type[VoxrecError]]]:
     """Return the possible errors: those that follow from the declarations of a route, and those it lists."""
     errors: list[type[VoxrecError]] = [BadRequest, TooLarge, InvalidInput, InternalError]
     if route.role is not None:
-        errors += [NotAuthenticated, NotAllowed, TooManyAttempts, StoreUnavailable]
+        errors += [NotAuthenticated, NotAllowed, TooManyAttempts, TooManyRequests, StoreUnavailable]
     if route.produces is not None:
         errors.append(NotAcceptable)
     if "<" in route.path:

@@ -5,11 +5,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime, ITCPTransport
-from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Server
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.http import HTTPChannel, combinedLogFormatter
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.iweb import IAccessLogFormatter
@@ -20,11 +16,13 @@ from zope.interface import provider
 
 from voxrec.errors import VoxrecError
 from voxrec.web.auth import Principal
+from voxrec.web.channel import Deadlines, LimitedChannel
+from voxrec.web.connections import Admission, Connection, ConnectionLimits, Connections
 from voxrec.web.uploads import UploadFile
 
-MAX_CONNECTIONS: Final = 1000
 REQUESTS_PER_TURN: Final = 2  # requests that are processed in one iteration of the reactor
 IDLE_TIMEOUT: Final = 60.0  # seconds without data after which a connection is closed, within a request or between two
+_DEADLINE_CHECK_INTERVAL: Final = 1.0  # seconds
 
 
 @provider(IAccessLogFormatter)
@@ -65,7 +63,8 @@ class RestSite(Site):
 
     - Of a body, at most ``body_limit`` + 1 bytes are kept in memory. Uploads, which ``upload_policy`` recognises, are
       written to files, and only received after the client is authenticated.
-    - At most ``max_connections`` are open at the same time; further ones are aborted.
+    - ``connection_limits`` limits how many connections are open, and ``deadlines`` the time that clients have to send a
+      request. Requests whose path begins with ``reserved_prefix`` are answered nevertheless.
     - Each iteration of the reactor starts at most REQUESTS_PER_TURN requests, in the order of their arrival. Otherwise
       a burst of requests would delay the signalling of calls and the responses to earlier requests.
     - The request line and the headers are limited by Twisted (16 KiB and 500 headers, see `HTTPChannel`).
@@ -74,7 +73,6 @@ class RestSite(Site):
     """
 
     displayTracebacks = False  # noqa: N815 - Twisted's name
-    _log = Logger()
 
     def __init__(
         self,
@@ -84,7 +82,9 @@ class RestSite(Site):
         reactor: IReactorTime,
         upload_policy: UploadPolicy | None = None,
         idle_timeout: float = IDLE_TIMEOUT,
-        max_connections: int = MAX_CONNECTIONS,
+        connection_limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - immutable
+        deadlines: Deadlines = Deadlines(),  # noqa: B008 - immutable
+        reserved_prefix: str = "/health/",
         access_log: bool = False,
     ) -> None:
         request_factory = partial(_LimitedRequest, body_limit, upload_policy)
@@ -96,18 +96,20 @@ class RestSite(Site):
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )
-        self.protocol = _CountedChannel  # type: ignore[assignment] # Twisted's default only negotiates HTTP/2
+        self.protocol = LimitedChannel  # type: ignore[assignment] # Twisted's default only negotiates HTTP/2
         self._reactor = reactor
         self._queue: deque[_LimitedRequest] = deque()
         self._started_in_turn = 0
-        self._max_connections = max_connections
         self._access_log = access_log
-        self._connection_count = 0
-        self._refusing = False
+        self._connections = Connections(connection_limits)
+        self._deadline_check: IDelayedCall | None = None
+        self.deadlines = deadlines
+        self.reserved_prefix = reserved_prefix
 
-    def configure(self, *, max_connections: int, access_log: bool) -> None:
-        """Change the maximum number of connections, and whether requests are logged. Open connections stay open."""
-        self._max_connections = max_connections
+    def configure(self, connection_limits: ConnectionLimits, deadlines: Deadlines, *, access_log: bool) -> None:
+        """Change the limits, and whether requests are logged. Open connections stay open."""
+        self._connections.limits = connection_limits
+        self.deadlines = deadlines
         self._access_log = access_log
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802
@@ -141,44 +143,30 @@ class RestSite(Site):
     @property
     def connection_count(self) -> int:
         """The number of open connections."""
-        return self._connection_count
+        return len(self._connections)
 
-    def connection_opened(self) -> bool:
-        """Count a connection. Return False if it exceeds the maximum."""
-        self._connection_count += 1
-        was_refusing, self._refusing = self._refusing, self._connection_count > self._max_connections
-        if self._refusing and not was_refusing:
-            self._log.warn(
-                "REST: more than {limit} connections; closing new ones until others end", limit=self._max_connections
-            )
-        return not self._refusing
+    def seconds(self) -> float:
+        """Return the time in seconds."""
+        return self._reactor.seconds()
 
-    def connection_closed(self) -> None:
+    def connection_opened(self, connection: Connection) -> Admission:
+        """Count a connection, unless there are too many."""
+        if self._deadline_check is None:
+            self._deadline_check = self._reactor.callLater(_DEADLINE_CHECK_INTERVAL, self._check_deadlines)
+        return self._connections.open(connection)
+
+    def connection_closed(self, connection: Connection) -> None:
         """Count a connection that has ended."""
-        self._connection_count -= 1
+        self._connections.close(connection)
+        if self._deadline_check is not None and not len(self._connections):
+            self._deadline_check.cancel()
+            self._deadline_check = None
 
-
-class _CountedChannel(HTTPChannel):
-    """A connection."""
-
-    site: RestSite
-    transport: ITCPTransport
-
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        if not self.site.connection_opened():
-            self.transport.abortConnection()
-
-    def requestDone(self, request: HTTPRequest) -> None:  # noqa: N802
-        """Write the rest of the response now, not in the next iteration of the reactor, after other requests."""
-        super().requestDone(request)
-        transport = self.transport
-        if isinstance(transport, Server) and not transport.disconnecting and not transport.disconnected:
-            transport.doWrite()  # the reactor handles an error when it calls this itself
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.connection_closed()
-        super().connectionLost(reason)
+    def _check_deadlines(self) -> None:
+        self._deadline_check = self._reactor.callLater(_DEADLINE_CHECK_INTERVAL, self._check_deadlines)
+        now = self.seconds()
+        for connection in tuple(self._connections):
+            connection.check_deadline(now)
 
 
 class _LimitedRequest(ServerRequest):
@@ -207,6 +195,8 @@ class _LimitedRequest(ServerRequest):
         # The request itself learns its method and path after the body; the channel knows them, as it does the headers.
         method, target = (part.decode("latin-1") for part in (self.channel._command, self.channel._path))  # noqa: SLF001
         path = target.partition("?")[0]
+        if not self.channel.is_permitted(path):
+            return
         upload = None if self._upload_policy is None else self._upload_policy.upload_for(method, path)
         if self._upload_policy is None or upload is None:
             super().gotLength(None if length is None else min(length, self._remaining))

@@ -1,0 +1,192 @@
+"""An HTTP connection with absolute deadlines: a client that sends slowly does not keep it open."""
+
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Server
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as HTTPRequest
+
+from voxrec.errors import VoxrecError
+from voxrec.web.connections import LOCAL, Admission, Connection, ConnectionState
+from voxrec.web.errors import RequestTimeout, TooManyRequests
+from voxrec.web.login_throttle import source_of
+from voxrec.web.problems import problem_response
+from voxrec.web.uploads import UploadFile
+
+HEAD_TIMEOUT: Final = 20.0  # seconds
+BODY_TIMEOUT: Final = 60.0  # seconds
+UPLOAD_RATE: Final = 4096  # bytes per second
+_CLOSE_TIMEOUT: Final = 30.0  # seconds in which a client has to receive the rest of a response before it is aborted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long a client may take to send a request.
+
+    - ``head``: seconds from the connection, or from the first byte of a further request, to the end of the headers;
+    - ``body``: seconds from there to the end of the body;
+    - ``upload_rate``: bytes per second for which the body of an authenticated upload has another second.
+    """
+
+    head: float = HEAD_TIMEOUT
+    body: float = BODY_TIMEOUT
+    upload_rate: float = UPLOAD_RATE
+
+
+class ChannelSite(Protocol):
+    """The site that a connection belongs to."""
+
+    deadlines: Deadlines
+    reserved_prefix: str
+    """The path prefix of requests that are answered even if there are too many connections."""
+
+    def seconds(self) -> float:
+        """Return the time in seconds."""
+
+    def connection_opened(self, connection: Connection, /) -> Admission:
+        """Count a connection, unless there are too many."""
+
+    def connection_closed(self, connection: Connection, /) -> None:
+        """Count a connection that has ended."""
+
+
+class LimitedChannel(HTTPChannel):
+    """A connection.
+
+    It has a state and a deadline, at which `check_deadline` ends it. The site calls that every second: starting a timer
+    for each request would take longer than routing it.
+    """
+
+    site: ChannelSite
+    transport: ITCPTransport
+    state = ConnectionState.RECEIVING_HEAD
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source = LOCAL
+        self._admission = Admission.GRANTED
+        self._state_since = 0.0
+        self._deadline = math.inf
+        self._received_anything = False
+
+    def connectionMade(self) -> None:
+        """Start, unless there are too many connections."""
+        super().connectionMade()
+        self.source = source_of(str(getattr(self.transport.getPeer(), "host", LOCAL)))
+        self._enter(ConnectionState.RECEIVING_HEAD, self.site.deadlines.head)
+        self._admission = self.site.connection_opened(self)
+        if self._admission is Admission.REFUSED:
+            self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Clean up."""
+        self._deadline = math.inf
+        self.site.connection_closed(self)
+        super().connectionLost(reason)
+
+    def abort(self) -> None:
+        """Close the connection now."""
+        self.transport.abortConnection()
+
+    def check_deadline(self, now: float) -> None:
+        """End a connection whose deadline has passed."""
+        if now < self._deadline:
+            return
+        if self.state is ConnectionState.RECEIVING_BODY:
+            self._deadline = self._state_since + self.site.deadlines.body + self._upload_allowance()
+            if now < self._deadline:
+                return
+        if self.state is ConnectionState.CLOSING or not self._received_anything:
+            self.abort()
+        else:
+            self.refuse(RequestTimeout("The request was not received in time."))
+
+    def refuse(self, error: VoxrecError) -> None:
+        """Respond with an error before the request is complete, and close the connection."""
+        self._enter(ConnectionState.CLOSING, _CLOSE_TIMEOUT)
+        response = problem_response(error)
+        body = response.body if isinstance(response.body, bytes) else b""
+        headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close", "Server": "voxrec"}
+        phrase = HTTPStatus(response.status).phrase
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.transport.write(f"HTTP/1.1 {response.status} {phrase}\r\n{head}\r\n".encode() + body)
+        self.loseConnection()
+
+    def is_permitted(self, path: str) -> bool:
+        """Return whether this connection may be used for a request, and refuse the request if not."""
+        if self._admission is Admission.RESERVED and not path.startswith(self.site.reserved_prefix):
+            self.refuse(TooManyRequests("There are too many connections. Retry later.", {"Retry-After": "5"}))
+        return self.state is not ConnectionState.CLOSING
+
+    def dataReceived(self, data: bytes) -> None:
+        """Receive a part of a request."""
+        if self.state is ConnectionState.CLOSING:
+            return
+        self._received_anything = True
+        if self.state is ConnectionState.IDLE:
+            self._enter(ConnectionState.RECEIVING_HEAD, self.site.deadlines.head)
+        super().dataReceived(data)
+
+    def allHeadersReceived(self) -> None:  # noqa: N802
+        """Wait for the body."""
+        self._enter(ConnectionState.RECEIVING_BODY, self.site.deadlines.body)
+        super().allHeadersReceived()
+
+    def checkPersistence(self, request: HTTPRequest, version: bytes) -> bool:  # noqa: N802
+        """Return whether another request may follow: not on a reserved connection."""
+        if self._admission is not Admission.RESERVED:
+            return bool(super().checkPersistence(request, version))
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+    def lineReceived(self, line: bytes) -> None:
+        """Receive a line of the headers, unless the request was refused."""
+        if self.state is not ConnectionState.CLOSING:
+            super().lineReceived(line)
+
+    def rawDataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Receive a part of the body, unless the request was refused."""
+        if self.state is not ConnectionState.CLOSING:
+            super().rawDataReceived(data)
+
+    def allContentReceived(self) -> None:  # noqa: N802
+        """Process the request, which is complete."""
+        if self.state is not ConnectionState.CLOSING:
+            self._enter(ConnectionState.RESPONDING, math.inf)
+            super().allContentReceived()
+
+    def requestDone(self, request: HTTPRequest) -> None:  # noqa: N802
+        """Write the rest of the response now, not in the next iteration of the reactor, after other requests."""
+        if self.persistent:
+            self._enter(ConnectionState.IDLE, math.inf)
+        else:
+            self._enter(ConnectionState.CLOSING, _CLOSE_TIMEOUT)
+        super().requestDone(request)
+        transport = self.transport
+        if isinstance(transport, Server) and not transport.disconnecting and not transport.disconnected:
+            transport.doWrite()  # the reactor handles an error when it calls this itself
+
+    def timeoutConnection(self) -> None:
+        """Close a connection that was idle for too long."""
+        self._enter(ConnectionState.CLOSING, _CLOSE_TIMEOUT)
+        super().timeoutConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802
+        self._enter(ConnectionState.CLOSING, _CLOSE_TIMEOUT)
+        super()._respondToBadRequestAndDisconnect()
+
+    def _enter(self, state: ConnectionState, timeout: float) -> None:
+        self.state = state
+        self._state_since = self.site.seconds()
+        self._deadline = self._state_since + timeout
+
+    def _upload_allowance(self) -> float:
+        """Return the additional seconds for the part of an upload that was received."""
+        content = self.requests[-1].content if self.requests else None
+        return content.size / self.site.deadlines.upload_rate if isinstance(content, UploadFile) else 0.0
