@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.servers import print_progress
-from voxrec.sandbox.rootfs import Recipe, ensure_rootfs
+from voxrec.sandbox.debian_program import program_command
+from voxrec.sandbox.rootfs import Recipe
 
 CONNECTIONS: Final = 16
 _PACKAGE: Final = Recipe("wrk", "bookworm", ("wrk",))
@@ -56,10 +56,7 @@ def wrk_command() -> list[str]:
     """Return the command that runs wrk: from PATH, or from a Debian package in its own root file system."""
     if (installed := shutil.which("wrk")) is not None:
         return [installed]
-    root = ensure_rootfs(_PACKAGE, print_progress)
-    loader = next(root.glob("lib*/ld-linux-*.so.*"), None) or next(root.glob("usr/lib*/ld-linux-*.so.*"))
-    libraries = ":".join(str(path) for path in (root / "usr/lib").glob("*-linux-gnu*"))
-    return [str(loader), "--library-path", libraries, str(root / "usr/bin/wrk")]
+    return program_command(_PACKAGE, "usr/bin/wrk")
 
 
 def _lua_string(content: bytes) -> str:

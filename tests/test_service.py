@@ -184,6 +184,26 @@ class VoxrecTests(SynchronousTestCase):
             }
             self.assertEqual(modes, {"lib": "755", "voxrec": "755", "archive": "750"})
 
+    def test_an_unusable_data_directory_ends_the_process_with_78_and_a_message(self) -> None:
+        self.data_directory.write_text("a file")
+        readonly = Path("/proc/voxrec")  # not even root can create it
+        for directory in (self.data_directory, self.data_directory / "below", readonly):
+            daemon = Voxrec(self.reactor, Config(data_directory=str(directory)))
+            with capturedLogs() as logs:
+                ended = self.assertRaises(SystemExit, daemon.privilegedStartService)
+            self.assertEqual(ended.code, os.EX_CONFIG)
+            self.assertEqual(logs[-1]["directory"], directory)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_an_error_of_the_operating_system_at_the_start_is_a_message_without_a_traceback(self) -> None:
+        def fail(*_: object) -> Service:
+            raise PermissionError(13, "Permission denied", "/var/lib/voxrec/journal")
+
+        with capturedLogs() as logs:
+            self.daemon(fail).startService()
+        self.assertIn("/var/lib/voxrec/journal", str(logs[-1]["error"]))
+        self.assertEqual(self.reactor.triggers, [("after", "shutdown", os._exit, os.EX_CONFIG)])
+
     def test_a_configured_archive_is_not_created(self) -> None:
         archive = self.data_directory / "mount"
         self.daemon(lambda *_: Service(), directory=str(archive)).privilegedStartService()

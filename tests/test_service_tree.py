@@ -1,5 +1,7 @@
 """Tests of voxrec.service_tree."""
 
+import errno
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -124,10 +126,11 @@ class _BusyReactor(MemoryReactorClock):
     """A reactor whose port is in use until ``busy`` is false."""
 
     busy = True
+    errno = errno.EADDRINUSE
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:  # noqa: N802
         if self.busy:
-            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+            raise CannotListenError(interface, port, OSError(self.errno, os.strerror(self.errno)))
         return super().listenTCP(port, factory, backlog, interface)
 
 
@@ -144,6 +147,20 @@ class RetryingServerServiceTests(SynchronousTestCase):
         self.reactor.busy = False
         self.reactor.advance(5)
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080])
+
+    def test_it_listens_when_the_port_is_open(self) -> None:
+        self.service.startService()
+        self.assertFalse(self.service.listening)
+        self.reactor.busy = False
+        self.reactor.advance(5)
+        self.assertEqual((self.service.listening, self.service.error), (True, None))
+
+    def test_a_missing_privilege_is_not_retried(self) -> None:
+        self.reactor.errno = errno.EACCES
+        self.service.startService()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertIn("CAP_NET_BIND_SERVICE", str(self.service.error))
+        self.assertIn("tcp:8080", str(self.service.error))
 
     def test_a_stop_ends_the_retries(self) -> None:
         self.service.startService()

@@ -1,6 +1,7 @@
 """The daemon: the embedded PostgreSQL, if it is used, and the gateway above it."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ class Gateway(Service):
 
 
 class Voxrec(SequentialMultiService):
-    """The whole daemon. It notifies systemd of its start, reloads and stop.
+    """The whole daemon. It notifies systemd of reloads and its stop, and of its start when dependencies work.
 
     ``load_config`` reads the settings again for a reload, and raises ConfigError. ``log_output``, if there is one,
     becomes the log observer of the application.
@@ -144,13 +145,28 @@ class Voxrec(SequentialMultiService):
     def privilegedStartService(self) -> None:
         """Create the data directory, and the archive if it is in the data directory.
 
-        A configured archive directory is not created: if it is missing, its file system is probably not mounted.
+        A configured archive directory is not created: if it is missing, its file system is probably not mounted. If the
+        data directory is not writable, the process ends with status 78 (EX_CONFIG).
         """
         super().privilegedStartService()
-        # Asterisk, which is another account, reads the announcements below the data directory
-        make_directory(Path(self._config.data_directory), 0o755)
-        if not self._config.archive.directory:
-            make_directory(self._config.archive_directory, 0o750)
+        data_directory = Path(self._config.data_directory)
+        try:
+            # Asterisk, which is another account, reads the announcements below the data directory
+            make_directory(data_directory, 0o755)
+            if not self._config.archive.directory:
+                make_directory(self._config.archive_directory, 0o750)
+            with tempfile.TemporaryFile(dir=data_directory):
+                pass
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self._log.critical(
+                "voxrec cannot start: data_directory {directory} is not writable: {reason}. Make the user "
+                "with id {user} its owner, or add it to ReadWritePaths= of the unit",
+                directory=data_directory,
+                reason=reason,
+                user=os.geteuid(),
+            )
+            raise SystemExit(os.EX_CONFIG) from error
 
     def startService(self) -> Deferred[None]:
         """Start everything.
@@ -177,7 +193,7 @@ class Voxrec(SequentialMultiService):
     def _start_failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return
-        if failure.check(VoxrecError):
+        if failure.check(VoxrecError, OSError):
             self._log.critical("voxrec cannot start; stopping: {error}", error=failure.value)
         else:
             self._log.failure("voxrec cannot start; stopping", failure)

@@ -1,5 +1,7 @@
 """Service classes of the service tree: services that start one after the other, and a server that retries to listen."""
 
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
@@ -8,9 +10,11 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succ
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from voxrec.certificate import CertificateError, ReloadableEndpoint
 from voxrec.deferreds import Backoff, retry
+from voxrec.errors import ConfigError
 
 RETRY_BACKOFF: Final = Backoff(first=5.0, limit=5.0, jitter=0.0)
 """Constant delay between attempts to listen on a port, or to reach the database, while the daemon starts."""
@@ -104,10 +108,17 @@ class OnDemandService(Service):
         return maybeDeferred(self._service.stopService) if self._service.running else succeed(None)
 
 
+class ListeningForbidden(ConfigError):
+    """This process lacks the privilege to listen on the configured address; a retry does not help."""
+
+    code = "listening-forbidden"
+
+
 class RetryingServerService(Service):
     """Listens on a Twisted server endpoint; while the port is in use, it retries.
 
-    The process that has the port may be the previous voxrec, which is about to stop.
+    The process that has the port may be the previous voxrec, which is about to stop. ``error`` is set if listening has
+    failed for good.
 
     Parameters: ``description`` is the server endpoint string; ``label`` is the prefix of the log messages.
     """
@@ -116,17 +127,29 @@ class RetryingServerService(Service):
 
     def __init__(self, reactor: Any, description: str, factory: IProtocolFactory, label: str) -> None:
         self._reactor = reactor
+        self._description = description
         self._endpoint = ReloadableEndpoint(reactor, description)
         self._factory = factory
         self.name = self._label = label
         self._port: IListeningPort | None = None
         self._listening: Deferred[None] | None = None
+        self.error: ConfigError | None = None
+
+    @property
+    def listening(self) -> bool:
+        """Whether clients can connect."""
+        return self._port is not None
+
+    @property
+    def address(self) -> str:
+        """The server endpoint string."""
+        return self._description
 
     def startService(self) -> None:
         """Start to listen; does not wait until that succeeds."""
         super().startService()
         self._listening = Deferred.fromCoroutine(self._listen())
-        self._listening.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        self._listening.addErrback(self._listening_failed)
 
     def stopService(self) -> Deferred[None]:
         """Stop listening."""
@@ -144,12 +167,32 @@ class RetryingServerService(Service):
     async def _listen(self) -> None:
         self._port = port = await retry(
             self._reactor,
-            lambda: self._endpoint.listen(self._factory),
+            self._try_to_listen,
             on=(CannotListenError, OSError),
             backoff=RETRY_BACKOFF,
             report=self._log_error,
         )
         self._log.info("{label}: listening on {address}", label=self._label, address=port.getHost())
+
+    async def _try_to_listen(self) -> IListeningPort:
+        try:
+            port: IListeningPort = await self._endpoint.listen(self._factory)
+        except (CannotListenError, PermissionError) as error:
+            cause = error.socketError if isinstance(error, CannotListenError) else error
+            if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM):
+                raise ListeningForbidden(
+                    f"{self._label}: this process may not listen on {self._description}: {os.strerror(cause.errno)}. "
+                    "Ports below 1024 need the capability CAP_NET_BIND_SERVICE (AmbientCapabilities= and "
+                    "CapabilityBoundingSet= in the unit), and the private key must be readable; or use a higher port"
+                ) from error
+            raise
+        return port
+
+    def _listening_failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, ListeningForbidden):
+            self.error = failure.value
+        else:
+            failure.trap(CancelledError)
 
     def _log_error(self, error: Exception, delay: float) -> None:
         self._log.error(
@@ -163,4 +206,5 @@ class RetryingServerService(Service):
         if self._listening is not None:
             self._listening.cancel()
         if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
+            port, self._port = self._port, None
+            await maybeDeferred(port.stopListening)

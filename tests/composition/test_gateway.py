@@ -33,6 +33,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "housekeeping",
                 "retention",
                 "orphans",
+                "startup gate",
             ],
         )
 

@@ -32,6 +32,7 @@ class RestApiTests(SynchronousTestCase):
             broadcaster=fake,
             event_listener=unused,
             stored_tokens=fake,
+            probes={},
         )
         rest.token_changed("7")
         rest.token_changed()

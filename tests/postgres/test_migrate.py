@@ -13,7 +13,8 @@ from yoyo.migrations import MigrationList
 
 from tests.database import administer, cluster
 from voxrec.errors import StoreUnavailable
-from voxrec.postgres.migrate import MIGRATIONS, migrate, yoyo_uri
+from voxrec.postgres.migrate import migrate, yoyo_uri
+from voxrec.postgres.requirements import MIGRATIONS
 
 
 class MigrateTests(TestCase):

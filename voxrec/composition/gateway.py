@@ -1,9 +1,11 @@
 """The gateway: everything above the database server, in the order in which it starts."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from voxrec.composition.calls import Calls, build_calls
 from voxrec.composition.database import Database, build_database
@@ -15,12 +17,16 @@ from voxrec.composition.profiles import build_profile_cache, build_snapshot_time
 from voxrec.composition.queue import Queue, build_queue
 from voxrec.composition.recordings import RecordingFiles, build_recording_files
 from voxrec.composition.rest import RestApi, build_rest_api
+from voxrec.composition.startup import StartupGate
 from voxrec.config import Config
+from voxrec.errors import StoreUnavailable
 from voxrec.mail.mailer import Mailer
 from voxrec.postgres.listener import JOBS_CHANNEL, PROFILES_CHANNEL, PROMPTS_CHANNEL, TOKENS_CHANNEL, Listener
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.service_tree import SequentialMultiService
 from voxrec.store.profile_cache import ProfileCache
+
+_log: Final = Logger()
 
 
 class GatewayServices(SequentialMultiService):
@@ -43,6 +49,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     """Build all subsystems on the PostgreSQL at ``dsn``.
 
     The services start in the order of the list below, each when the one before has started, and stop in reverse order.
+    The last one waits until REST listens and the dependencies work; calls are handled meanwhile.
     """
     env = build_environment(reactor, config)
     database = build_database(env, dsn)
@@ -76,6 +83,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         _build_housekeeping(env, database, files, queue),
         files.retention,
         orphans,
+        StartupGate(reactor, rest.server, rest.probes),
     ):
         service.setServiceParent(gateway)
     return gateway
@@ -86,12 +94,17 @@ def _build_listener(
 ) -> Listener:
     """Build the listener that keeps the caches of this daemon equal to the tables in PostgreSQL."""
 
-    def recovered() -> None:  # notifications may have been lost
+    def recovered() -> None:
+        Deferred.fromCoroutine(refresh()).addErrback(_refresh_failed)
+
+    async def refresh() -> None:  # notifications may have been lost
+        # the listener may connect before the pool does, and even before the schema is complete
+        await database.pool.when_ready()
         rest.token_changed()
         profiles.invalidate_all()
         calls.announcements.reload()
         queue.database_recovered()
-        Deferred.fromCoroutine(calls.session.finish_recordings())
+        await calls.session.finish_recordings()
 
     return Listener(
         env.reactor,
@@ -104,6 +117,11 @@ def _build_listener(
         },
         recovered,
     )
+
+
+def _refresh_failed(failure: Failure) -> None:
+    if not failure.check(StoreUnavailable):  # the pool has been stopped
+        _log.failure("reading the caches from PostgreSQL failed; they may be out of date until it reconnects", failure)
 
 
 def _build_orphan_sweeper(env: Environment, database: Database, files: RecordingFiles, queue: Queue) -> OrphanSweeper:

@@ -1,10 +1,12 @@
 """The REST API: authentication, routes, the HTTP server and the broadcast of events."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
 from voxrec.api.authentication import StaticTokens, StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
+from voxrec.api.health import Probe
 from voxrec.audio.formats import FORMATS
 from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
@@ -29,7 +31,8 @@ from voxrec.web.site import RestSite
 class RestApi:
     """The HTTP server, and the services of /events.
 
-    ``event_listener`` has a connection to PostgreSQL only while there are subscribers of /events.
+    ``event_listener`` has a connection to PostgreSQL only while there are subscribers of /events. ``probes`` are those
+    of /health/ready.
     """
 
     app: RestApp
@@ -39,6 +42,7 @@ class RestApi:
     broadcaster: EventBroadcaster
     event_listener: OnDemandService
     stored_tokens: StoredTokens
+    probes: Mapping[str, Probe]
 
     def token_changed(self, token_id: str = "") -> None:
         """Authenticate all clients again: tokens were created or revoked, or such notifications may have been lost."""
@@ -66,7 +70,8 @@ def build_rest_api(
     stored_tokens = StoredTokens(env.reactor, database.tokens)
     static_tokens = StaticTokens(_static_secrets(settings))
     authenticator = ChainAuthenticator(static_tokens, stored_tokens)
-    app = _build_app(env, database, profiles, files, calls, broadcaster, authenticator)
+    probes = _build_probes(database, profiles, calls)
+    app = _build_app(env, database, profiles, files, calls, broadcaster, authenticator, probes)
     site = RestSite(
         app.resource(),
         body_limit=settings.body_limit,
@@ -84,6 +89,7 @@ def build_rest_api(
         broadcaster=broadcaster,
         event_listener=_build_event_listener(env, database, broadcaster),
         stored_tokens=stored_tokens,
+        probes=probes,
     )
 
 
@@ -95,6 +101,10 @@ def _deadlines(settings: Rest) -> Deadlines:
     return Deadlines(head=settings.head_timeout, body=settings.body_timeout, upload_rate=settings.upload_rate)
 
 
+def _build_probes(database: Database, profiles: ProfileCache, calls: Calls) -> Mapping[str, Probe]:
+    return {"postgresql": DatabaseProbe(database.pool, profiles), "asterisk": AsteriskProbe(calls.session)}
+
+
 def _build_app(
     env: Environment,
     database: Database,
@@ -103,6 +113,7 @@ def _build_app(
     calls: Calls,
     broadcaster: EventBroadcaster,
     authenticator: Authenticator,
+    probes: Mapping[str, Probe],
 ) -> RestApp:
     statistics = StatisticsRefresher(env.metrics, database.pool, env.config.archive_directory, env.defer_to_thread)
     return RestApp(
@@ -124,7 +135,7 @@ def _build_app(
             call_control=calls.control,
             metrics=env.metrics,
             refresh_statistics=statistics.refresh,
-            probes={"postgresql": DatabaseProbe(database.pool, profiles), "asterisk": AsteriskProbe(calls.session)},
+            probes=probes,
             profile_stored=profiles.put,
             defer_to_thread=env.defer_to_thread,
         ),

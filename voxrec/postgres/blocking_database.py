@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Final, TypeVar
 
 import psycopg2
-from psycopg2.errors import ReadOnlySqlTransaction, UndefinedTable
+from psycopg2.errors import InsufficientPrivilege, ReadOnlySqlTransaction, UndefinedTable
 from psycopg2.extensions import connection as BlockingConnection
 
 from voxrec.errors import StoreUnavailable
@@ -29,12 +29,15 @@ def blocking_transaction(dsn: str) -> Iterator["BlockingDatabase"]:
     Raises StoreUnavailable if PostgreSQL cannot be reached, is read-only, or lacks voxrec's tables.
     """
     try:
-        with closing(psycopg2.connect(dsn, connect_timeout=_CONNECT_TIMEOUT)) as connection, connection:
+        with (
+            closing(psycopg2.connect(dsn, connect_timeout=_CONNECT_TIMEOUT, client_encoding="UTF8")) as connection,
+            connection,
+        ):
             connection.cursor().execute("SET TIME ZONE 'UTC'")
             yield BlockingDatabase(connection)
     except UndefinedTable as error:
         raise StoreUnavailable("the database has no voxrec tables: start the daemon, which creates them") from error
-    except (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction) as error:
+    except (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, InsufficientPrivilege) as error:
         raise StoreUnavailable(f"PostgreSQL is unavailable: {one_line(error)}") from error
 
 

@@ -25,7 +25,8 @@ async def complete_dsn(reactor: ReactorBase, dsn: str) -> str:
     libpq would resolve the name itself, and block the reactor meanwhile. Raises OSError if the name cannot be
     resolved.
     """
-    parameters = {**_DEFAULTS, **parse_dsn(dsn)}
+    # psycopg2 would use the encoding of the environment, the role or the database
+    parameters = {**_DEFAULTS, **parse_dsn(dsn), "client_encoding": "UTF8"}
     host = str(parameters.get("host", ""))
     if "hostaddr" not in parameters and _is_name(host):
         found = await deferToThreadPool(
