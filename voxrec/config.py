@@ -112,6 +112,7 @@ class Archive(Struct, frozen=True, kw_only=True):
     """Storage of finished Recordings."""
 
     directory: str = ""
+    orphan_days: Annotated[int, Meta(ge=0, le=36500)] = 30
 
 
 class Mail(Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -152,6 +152,21 @@ class UploadTests(AudioTestCase):
                 again = await self.upload(recording, content)
                 self.assertEqual((again.status, again.json["code"]), (409, "not-pending"))
         self.assertEqual(len(self.files()), 3)
+
+    async def test_profile_decides_when_a_recording_without_expiry_expires(self) -> None:
+        """It was created by an earlier version, or before the Profile had a retention period."""
+        profile = await self.add_profile(retention_days=30)
+        for expires_at, expected in (
+            (None, CREATED_AT + timedelta(days=30)),
+            (CREATED_AT + timedelta(days=7), CREATED_AT + timedelta(days=7)),
+        ):
+            recording = await self.add_recording(
+                profile_id=profile.id, state=RecordingState.PENDING, expires_at=expires_at
+            )
+            response = await self.upload(recording, two_tones())
+            self.assertEqual(datetime.fromisoformat(response.json["expiresAt"]), expected)
+        of_deleted_profile = await self.add_recording(state=RecordingState.PENDING)
+        self.assertIsNone((await self.upload(of_deleted_profile, two_tones())).json["expiresAt"])
 
     async def test_refused_uploads_leave_no_file(self) -> None:
         recording = await self.add_pending()

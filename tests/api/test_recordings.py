@@ -1,5 +1,6 @@
 """Recordings over REST: creation, updates, deletion and filters, also at the paths of their Profile."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -106,6 +107,37 @@ class CreationTests(RecordingTestCase):
         self.assertEqual((missing.status, missing.error_fields), (422, ["profileId"]))
         unknown = await self.create(profileId=str(uuid4()))
         self.assertEqual((unknown.status, unknown.error_fields), (422, ["profileId"]))
+
+    async def test_expiry_follows_from_the_profile_and_the_time_of_the_call(self) -> None:
+        kept = await self.add_profile()
+        profile = await self.add_profile(retention_days=30)
+        month = timedelta(days=30)
+        for path in ("/recordings", f"/profiles/{profile.id}/recordings"):
+            for age in (None, timedelta(days=29), timedelta(days=-5)):
+                with subtest((path, age)):
+                    body = {} if "profiles" in path else {"profileId": str(profile.id)}
+                    if age is not None:
+                        body["startedAt"] = (datetime.now(UTC) - age).isoformat()
+                    created = await self.request("PUT", path, json=body)
+                    self.assertEqual(created.status, 201, created.json)
+                    stored = (await self.request("GET", created.headers["location"].removeprefix(PUBLIC_URL))).json
+                    # a time in the future does not extend the period
+                    began = min(
+                        datetime.fromisoformat(stored[key] or stored["createdAt"]) for key in ("startedAt", "createdAt")
+                    )
+                    self.assertEqual(datetime.fromisoformat(stored["expiresAt"]), began + month)
+        unlimited = await self.request("PUT", "/recordings", json={"profileId": str(kept.id)})
+        self.assertIsNone(unlimited.json["expiresAt"])
+
+    async def test_expired_import_is_refused_unless_it_has_a_legal_hold(self) -> None:
+        profile = await self.add_profile(retention_days=30)
+        began = datetime.now(UTC) - timedelta(days=30)
+        expired = {"profileId": str(profile.id), "startedAt": began.isoformat()}
+        refused = await self.request("PUT", "/recordings", json=expired)
+        self.assertEqual((refused.status, refused.error_fields), (422, ["startedAt"]))
+        held = await self.request("PUT", "/recordings", json={**expired, "legalHold": True})
+        self.assertEqual(held.status, 201)
+        self.assertEqual(datetime.fromisoformat(held.json["expiresAt"]), began + timedelta(days=30))
 
     async def test_duplicate_id_conflicts(self) -> None:
         existing = await self.add_recording()

@@ -4,10 +4,17 @@ import os
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.archive.quarantine import count_quarantined_files, quarantine_file, unchanged_since
+from voxrec.archive.quarantine import (
+    count_quarantined_files,
+    delete_quarantined_file,
+    list_quarantined_files,
+    quarantine_file,
+    unchanged_since,
+)
 
 
 class QuarantineTests(SynchronousTestCase):
@@ -62,6 +69,33 @@ class QuarantineTests(SynchronousTestCase):
         self.assertRaises(OSError, quarantine_file, self.root, "a.wav")
         self.assertTrue(file.exists())
         self.assertEqual(count_quarantined_files(self.root), 0)
+
+    def test_files_are_listed_with_their_recordings_and_deleted(self) -> None:
+        one, other = uuid4(), uuid4()
+        for path in (f"2026/05/04/{one}.wav", f"voxrec-{other}-caller.wav", "notes.txt"):
+            self.write(path)
+            quarantine_file(self.root, path)
+        target = self.write(f"target-{other}")
+        (self.root / f"{other}.wav").symlink_to(target)
+        quarantine_file(self.root, f"{other}.wav")
+        listed = list_quarantined_files(self.root)
+        expected = {f"2026/05/04/{one}.wav": one, f"voxrec-{other}-caller.wav": other, f"{other}.wav": other}
+        self.assertEqual(listed, expected)
+        for path in (*listed, *listed):
+            delete_quarantined_file(self.root, path)
+        self.assertEqual(list_quarantined_files(self.root), {})
+        self.assertEqual(count_quarantined_files(self.root), 1)
+        self.assertTrue(target.exists())
+
+    def test_files_of_a_linked_quarantine_are_not_deleted(self) -> None:
+        elsewhere = self.root / "elsewhere"
+        elsewhere.mkdir()
+        file = elsewhere / f"{uuid4()}.wav"
+        file.write_bytes(b"other")
+        (self.root / "orphans").symlink_to(elsewhere)
+        self.assertEqual(list_quarantined_files(self.root), {})
+        self.assertRaises(OSError, delete_quarantined_file, self.root, file.name)
+        self.assertTrue(file.exists())
 
     def test_link_is_moved_itself(self) -> None:
         target = self.write("target")

@@ -31,7 +31,7 @@ class EraserTests(DatabaseTestCase):
         self.archive = LocalArchive(self.root)
         self.recordings = Recordings(self.pool)
         self.jobs = Jobs(self.pool)
-        self.eraser = Eraser(self.recordings, self.archive, self.spool, maybeDeferred)
+        self.eraser = Eraser(self.recordings, self.archive, self.spool, self.root / ".work", maybeDeferred)
 
     async def create_archived(self, **fields: Any) -> Recording:
         created = recording(**{"state": RecordingState.COMPLETED, **fields})
@@ -69,6 +69,27 @@ class EraserTests(DatabaseTestCase):
         await self.recordings.delete(deleted.id)
         await self.eraser(await self.claim_job())
         self.assertEqual({path.name for path in self.spool.iterdir()}, {"other", directory.name})
+
+    async def test_quarantined_and_temporary_files_are_deleted(self) -> None:
+        deleted, other = await self.create_archived(), await self.create_archived()
+        assert other.path is not None
+        kept = {self.root / other.path}
+        for recording_id in (deleted.id, other.id):
+            files = [
+                self.root / f"orphans/2026/05/04/{recording_id}.mp3",
+                self.root / f"orphans/2026/05/05/.{recording_id}.wav.x7_f3k",
+                self.spool / f"orphans/{leg_name(recording_id, Side.CALLER)}.wav.1",
+                self.root / f".work/{recording_id}-0011-joined.wav",
+            ]
+            for file in files:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"sound")
+            if recording_id == other.id:
+                kept.update(files)
+        await self.recordings.delete(deleted.id)
+        await self.eraser(await self.claim_job())
+        left = {path for root in (self.root, self.spool) for path in root.rglob("*") if path.is_file()}
+        self.assertEqual(left, kept)
 
     async def test_refused_deletion_enqueues_no_job(self) -> None:
         deleted = await self.create_archived()

@@ -31,8 +31,11 @@ class OrphanTests(DatabaseTestCase):
         self.pending = 0
         self.clock = Clock()
         self.clock.advance(reactor.seconds() + 2 * MIN_AGE.total_seconds())
-        self.sweeper = OrphanSweeper(
-            self.clock, self.recordings, self.archive, self.spool, lambda: self.pending, deferToThread
+        self.sweeper = self.make_sweeper()
+
+    def make_sweeper(self, retention: timedelta | None = None) -> OrphanSweeper:
+        return OrphanSweeper(
+            self.clock, self.recordings, self.archive, self.spool, lambda: self.pending, deferToThread, retention
         )
 
     def put(self, recording_id: UUID, suffix: str = "wav") -> str:
@@ -167,6 +170,36 @@ class OrphanTests(DatabaseTestCase):
             self.clock.advance(MIN_AGE.total_seconds())
         quarantine = self.spool / "orphans"
         self.assertEqual(sorted(path.read_bytes() for path in quarantine.iterdir()), [b"0", b"1", b"2"])
+
+    async def test_quarantined_files_are_deleted_after_the_retention_period(self) -> None:
+        sweeper = self.make_sweeper(retention=timedelta(days=30))
+        referenced = [await self.create_recording() for _ in range(3)]
+        held = await self.recordings.create(recording(state=RecordingState.FAILED, legal_hold=True))
+        (self.root / "orphans").mkdir()
+        foreign = self.root / "orphans" / "notes.txt"
+        foreign.write_text("of an operator")
+        orphans = [self.put(uuid4()), self.put(held.id)]
+        leg = self.leg(uuid4())
+        await sweeper.sweep()
+        self.assertFalse((self.root / orphans[0]).exists())
+        self.assertFalse(leg.exists())
+        self.assertEqual(sweeper.count, 4)
+        self.clock.advance(27 * 86400)
+        await sweeper.sweep()
+        self.assertEqual(sweeper.count, 4)
+        self.clock.advance(2 * 86400)
+        await sweeper.sweep()
+        self.assertEqual(self.files(self.root), sorted([*referenced, f"orphans/{orphans[1]}", "orphans/notes.txt"]))
+        self.assertEqual(self.files(self.spool), [])
+        self.assertEqual(sweeper.count, 2)
+
+    async def test_quarantined_files_are_kept_without_a_retention_period(self) -> None:
+        orphan = self.put(uuid4())
+        await self.create_recording()
+        await self.sweeper.sweep()
+        self.clock.advance(1000 * 86400)
+        await self.sweeper.sweep()
+        self.assertTrue((self.root / "orphans" / orphan).exists())
 
     async def test_sweep_is_daily_but_a_failed_one_is_repeated(self) -> None:
         await self.create_recording()

@@ -161,6 +161,7 @@ class RestApp:
             PromptRoutes(repositories.prompts, url, now, defer_to_thread).routes(),
             AudioRoutes(
                 recordings,
+                profiles,
                 archive,
                 converter,
                 recording_representation(url),

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from voxrec.api.audio_files import (
 from voxrec.api.audio_uploads import ACCEPTED_TYPES, NotAudio, UploadedAudio, inspect_audio
 from voxrec.api.clock import UtcNow
 from voxrec.api.recording_representation import RecordingModel
+from voxrec.api.recordings import import_expiry
 from voxrec.api.resources import Representation, touched
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.archive.interface import Archive, StoredFile
@@ -26,8 +28,9 @@ from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS, AudioFormat, find_format
 from voxrec.audio.probe import AudioInfo
 from voxrec.audio.verdict import make_import_verdict
-from voxrec.errors import Conflict, FieldError, InvalidInput
+from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Recording, RecordingState
+from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 from voxrec.threads import DeferToThread
 from voxrec.web.auth import Role, Scoped
@@ -60,6 +63,7 @@ class AudioRoutes:
     def __init__(
         self,
         recordings: Scoped[Recordings],
+        profiles: Scoped[Profiles],
         archive: Archive,
         converter: AudioConverter,
         representation: Representation[Recording],
@@ -68,6 +72,7 @@ class AudioRoutes:
         defer_to_thread: DeferToThread,
     ) -> None:
         self._recordings = recordings
+        self._profiles = profiles
         self._archive = archive
         self._converter = converter
         self._representation = representation
@@ -169,7 +174,9 @@ class AudioRoutes:
         """
         upload: Upload = request.body
         recordings = self._recordings.visible_to(request.principal)
-        self._require_pending(request, await recordings.get(request.id))
+        pending = await recordings.get(request.id)
+        self._require_pending(request, pending)
+        expires_at = await self._expiry(request, pending)
         audio: UploadedAudio = await self._defer_to_thread(
             inspect_audio, upload.path, _MAX_CHANNELS, _MAX_UPLOAD_DURATION
         )
@@ -181,10 +188,20 @@ class AudioRoutes:
             stored = await self._defer_to_thread(
                 self._archive.put, upload.path, current.id, started_at, audio_format.suffix
             )
-            return touched(_completed(current, audio, audio_format, stored), self._now)
+            completed = _completed(current, audio, audio_format, stored)
+            return touched(msgspec.structs.replace(completed, expires_at=expires_at), self._now)
 
         hook = transaction_hook(request, self._representation.updated)
         return self._representation.updated(await recordings.update_async(request.id, complete, hook))
+
+    async def _expiry(self, request: Request, pending: Recording) -> datetime | None:
+        """Return when a Recording expires. If it had no time of expiry when it was created, the Profile decides now."""
+        if pending.expires_at is not None:
+            return pending.expires_at
+        try:
+            return import_expiry(await self._profiles.visible_to(request.principal).get(pending.profile_id), pending)
+        except NotFound:  # the Profile was deleted
+            return None
 
     def _require_pending(self, request: Request, recording: Recording) -> None:
         self._representation.require_version(request, recording)

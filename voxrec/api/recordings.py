@@ -1,6 +1,7 @@
 """/recordings and /profiles/<profileId>/recordings: import, retrieval, update and deletion of Recordings."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -21,8 +22,8 @@ from voxrec.api.recording_updates import (
 from voxrec.api.resources import apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import format_errors, uuid4_errors
-from voxrec.errors import Conflict, FieldError, NotFound
-from voxrec.model import PauseBehavior, Recording, RecordingState, metadata_errors
+from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
+from voxrec.model import PauseBehavior, Profile, Recording, RecordingState, metadata_errors
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 from voxrec.web.auth import Role, Scoped
@@ -161,9 +162,13 @@ class RecordingRoutes:
         await self._profiles.visible_to(request.principal).get(request.ids["profileId"])
 
     async def _create(self, request: Request) -> Response:
-        """For importing audio: the recording is `pending` until its audio is uploaded."""
+        """For importing audio: the recording is `pending` until its audio is uploaded.
+
+        It expires when the profile's `retentionDays` have passed since `startedAt`.
+        """
         recordings = self._recordings.visible_to(request.principal)
-        return self._created(await recordings.create(request.body, transaction_hook(request, self._created)))
+        recording = await self._with_expiry(request)
+        return self._created(await recordings.create(recording, transaction_hook(request, self._created)))
 
     def _created(self, stored: Recording) -> Response:
         return self._representation.created(stored, recording_url(self._public_url, stored))
@@ -171,11 +176,29 @@ class RecordingRoutes:
     async def _create_for_profile(self, request: Request) -> Response:
         """For importing audio: the recording is `pending` until its audio is uploaded.
 
-        The response is the list of the profile's recordings.
+        It expires when the profile's `retentionDays` have passed since `startedAt`. The response is the list of the
+        profile's recordings.
         """
         recordings = self._recordings.visible_to(request.principal)
         respond = partial(self._created_in_list, request)
-        return respond(await recordings.create(request.body, transaction_hook(request, respond)))
+        return respond(await recordings.create(await self._with_expiry(request), transaction_hook(request, respond)))
+
+    async def _with_expiry(self, request: Request) -> Recording:
+        """Return the Recording to create with the time of its expiry.
+
+        Raises InvalidInput if that has passed already, unless the Recording has a legal hold: it would be deleted at
+        once.
+        """
+        recording: Recording = request.body
+        profile = await self._profiles.visible_to(request.principal).get(recording.profile_id)
+        expires_at = import_expiry(profile, recording)
+        if expires_at is not None and expires_at <= self._now() and not recording.legal_hold:
+            message = (
+                f"is more than {profile.retention_days} days ago, the retentionDays of the Profile: the Recording "
+                "would be deleted at once, unless legalHold is true"
+            )
+            raise InvalidInput("The recording has expired.", [FieldError("startedAt", message)])
+        return msgspec.structs.replace(recording, expires_at=expires_at)
 
     def _created_in_list(self, request: Request, stored: Recording) -> Response:
         of_profile = RecordingFilter(profile_id=request.ids["profileId"])
@@ -261,6 +284,14 @@ class RecordingRoutes:
     def _paginator(self, request: Request) -> Paginator[Recording, RecordingFilter]:
         recordings = self._recordings.visible_to(request.principal)
         return Paginator(recordings, self._representation.encode, self._public_url)
+
+
+def import_expiry(profile: Profile, recording: Recording) -> datetime | None:
+    """Return when an imported Recording expires; None: never.
+
+    The retention period begins with the call, as that of a recorded call does, and at the latest with the import.
+    """
+    return profile.expiry(min(recording.started_at or recording.created_at, recording.created_at))
 
 
 def _require_in_path(request: Request, recording: Recording) -> None:

@@ -42,5 +42,14 @@ class Archive(Protocol):
     def quarantine(self, path: str) -> None:
         """Move the file to the quarantine, if it exists."""
 
+    def list_quarantined(self) -> dict[str, UUID]:
+        """Return the paths of all files in the quarantine, and the Recordings in their names."""
+
+    def was_quarantined_before(self, path: str, time: datetime) -> bool:
+        """Return whether a file in the quarantine was moved there before ``time``."""
+
+    def delete_quarantined(self, path: str) -> None:
+        """Delete a file in the quarantine, if it exists."""
+
     def count_quarantined(self) -> int:
         """Return the number of files in the quarantine."""

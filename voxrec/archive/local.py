@@ -13,7 +13,14 @@ from typing import BinaryIO, Final
 from uuid import UUID
 
 from voxrec.archive.interface import ArchiveUnavailable, StoredFile
-from voxrec.archive.quarantine import count_quarantined_files, quarantine_file, unchanged_since
+from voxrec.archive.quarantine import (
+    count_quarantined_files,
+    delete_quarantined_file,
+    list_quarantined_files,
+    quarantine_file,
+    unchanged_since,
+    was_quarantined_before,
+)
 from voxrec.errors import NotFound
 
 FILE_MODE: Final = 0o640
@@ -94,6 +101,21 @@ class LocalArchive:
         """Move the file to the same path below ``orphans``, if it exists."""
         with _translate_errors(f"cannot move {path} to the quarantine"), suppress(FileNotFoundError):
             quarantine_file(self._root, path)
+
+    def list_quarantined(self) -> dict[str, UUID]:
+        """Return the paths of all files below ``orphans``, and the Recordings in their names."""
+        with _translate_errors("cannot list the quarantined files of the archive"):
+            return list_quarantined_files(self._root)
+
+    def was_quarantined_before(self, path: str, time: datetime) -> bool:
+        """Return whether a file below ``orphans`` was moved there before ``time``."""
+        with _translate_errors(f"cannot examine {path} in the quarantine"):
+            return was_quarantined_before(self._root, path, time)
+
+    def delete_quarantined(self, path: str) -> None:
+        """Delete a file below ``orphans``, if it exists."""
+        with _translate_errors(f"cannot delete {path} from the quarantine"):
+            delete_quarantined_file(self._root, path)
 
     def count_quarantined(self) -> int:
         """Return the number of files below ``orphans``."""

@@ -1,17 +1,21 @@
 """The quarantine for files that belong to no Recording: a subdirectory of the directory in which they were found.
 
-Nothing here deletes a file, because it may be the only copy.
+A file in it may be the only copy, so it is deleted only after a long time, or with the Recording of its name.
 """
 
 import os
+import re
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from voxrec.files import open_subdirectory
 
 QUARANTINE_DIRECTORY: Final = "orphans"
 _MODE: Final = 0o750
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def quarantine_file(root: Path, path: str) -> None:
@@ -45,6 +49,38 @@ def count_quarantined_files(root: Path) -> int:
     if (root / QUARANTINE_DIRECTORY).is_symlink():
         return 0
     return sum(len(files) for _, _, files in os.walk(root / QUARANTINE_DIRECTORY))
+
+
+def list_quarantined_files(root: Path) -> dict[str, UUID]:
+    """Return the paths of files in the quarantine below ``root``, relative to it, with the Recordings in their names.
+
+    Links are files; they are not followed. Files without an id in their name are left out.
+    """
+    quarantine = root / QUARANTINE_DIRECTORY
+    if quarantine.is_symlink():
+        return {}
+    return {
+        str(Path(directory, name).relative_to(quarantine)): UUID(match[0])
+        for directory, _, names in os.walk(quarantine)
+        for name in names
+        if (match := _ID.search(name))
+    }
+
+
+def delete_quarantined_file(root: Path, path: str) -> None:
+    """Delete a file of the quarantine, if it exists; no symbolic link is followed below ``root``. Raises OSError."""
+    *directories, name = path.split("/")
+    directory = open_subdirectory(root, (QUARANTINE_DIRECTORY, *directories), _MODE)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def was_quarantined_before(root: Path, path: str, time: datetime) -> bool:
+    """Return whether a file of the quarantine was moved there before ``time``."""
+    return unchanged_since(root / QUARANTINE_DIRECTORY / path, time)
 
 
 def unchanged_since(path: Path, time: datetime) -> bool:

@@ -1,6 +1,6 @@
 """What the Profile of a call requires of its recording: whether there is one, its limit, announcement and beeps."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -94,7 +94,6 @@ class CallRecording:
 
     def _new_recording(self, began: datetime) -> Recording:
         call, profile = self._call, self._call.profile
-        retention = profile.retention_days
         return Recording(
             id=call.recording_id,
             profile_id=profile.id,
@@ -108,7 +107,7 @@ class CallRecording:
             to=call.inbound.dialled,
             remote_sip_uri=profile.remote_sip_uri,
             metadata=profile.metadata,
-            expires_at=None if retention is None else began + timedelta(days=retention),
+            expires_at=profile.expiry(began),
             min_duration_seconds=profile.min_duration_seconds,
             created_at=began,
             updated_at=began,

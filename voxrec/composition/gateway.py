@@ -132,6 +132,7 @@ def _build_orphan_sweeper(env: Environment, database: Database, files: Recording
         files.spool,
         lambda: queue.journal.pending,
         env.defer_to_thread,
+        retention=timedelta(days=env.config.archive.orphan_days) if env.config.archive.orphan_days else None,
     )
 
 

@@ -37,6 +37,6 @@ def build_recording_files(env: Environment, database: Database) -> RecordingFile
         work_directory=work_directory,
         spool=spool,
         finisher=Finisher(env.reactor, database.recordings, archive, spool, work_directory, env.defer_to_thread),
-        eraser=Eraser(database.recordings, archive, spool, env.defer_to_thread),
+        eraser=Eraser(database.recordings, archive, spool, work_directory, env.defer_to_thread),
         retention=RetentionSweeper(env.reactor, database.recordings),
     )

@@ -1,6 +1,7 @@
 """Profiles: the far end of a call, and how the call is recorded."""
 
 import enum
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -116,6 +117,10 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     def field_errors(self) -> list[FieldError]:
         """Check what the types of the fields cannot express."""
         return [error for check in _PROFILE_CHECKS for error in check(self)]
+
+    def expiry(self, began: datetime) -> datetime | None:
+        """Return when the Recording of a call that began at this time expires; None: never."""
+        return None if self.retention_days is None else began + timedelta(days=self.retention_days)
 
 
 def _check_email(profile: Profile) -> list[FieldError]:

@@ -6,6 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from voxrec.archive.interface import Archive
+from voxrec.archive.quarantine import delete_quarantined_file, list_quarantined_files
 from voxrec.errors import NotFound
 from voxrec.model import Job, Recording, Side
 from voxrec.recordings.legs import delete_leg, leg_paths, require_spool
@@ -20,16 +21,28 @@ class Recordings(Protocol):
 
 
 class Eraser:
-    """Handles ``erase`` jobs. ``spool`` is Asterisk's recording directory, at the path at which voxrec sees it."""
+    """Handles ``erase`` jobs.
 
-    def __init__(self, recordings: Recordings, archive: Archive, spool: Path, defer_to_thread: DeferToThread) -> None:
+    ``spool`` is Asterisk's recording directory, at the path at which voxrec sees it; ``work_directory`` has the
+    temporary files of attempts to finish Recordings.
+    """
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        archive: Archive,
+        spool: Path,
+        work_directory: Path,
+        defer_to_thread: DeferToThread,
+    ) -> None:
         self._recordings = recordings
         self._archive = archive
         self._spool = spool
+        self._work_directory = work_directory
         self._defer_to_thread = defer_to_thread
 
     async def __call__(self, job: Job) -> None:
-        """Delete the archived file and the leg files, if they exist.
+        """Delete the archived file, the leg files, quarantined and temporary files of the Recording, if they exist.
 
         Raises Unavailable if the archive or the spool is unavailable, and OSError; the job is then retried.
         """
@@ -49,3 +62,11 @@ class Eraser:
         for side in Side:
             for leg in leg_paths(self._spool, recording_id, side):
                 delete_leg(leg)
+        for file, owner in self._archive.list_quarantined().items():
+            if owner == recording_id:
+                self._archive.delete_quarantined(file)
+        for file, owner in list_quarantined_files(self._spool).items():
+            if owner == recording_id:
+                delete_quarantined_file(self._spool, file)
+        for temporary in self._work_directory.glob(f"{recording_id}-*"):
+            temporary.unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 Such a file is left if a process dies between storing a file and its row. A repeated finish or upload overwrites it,
 because each Recording has one path in the archive. Files that remain for a day are moved to ``orphans``, below the
-directory in which they are. They are never deleted, because they may be the only copy.
+directory in which they are. They may be the only copy, so they are deleted only after the time in the settings, and not
+while their Recording has a legal hold.
 """
 
 import re
@@ -18,7 +19,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.archive.interface import Archive
-from voxrec.archive.quarantine import count_quarantined_files, quarantine_file, unchanged_since
+from voxrec.archive.quarantine import (
+    count_quarantined_files,
+    delete_quarantined_file,
+    list_quarantined_files,
+    quarantine_file,
+    unchanged_since,
+    was_quarantined_before,
+)
 from voxrec.errors import Unavailable
 from voxrec.model import Side
 from voxrec.recordings.legs import require_spool
@@ -41,13 +49,17 @@ class Recordings(Protocol):
     async def missing_ids(self, recording_ids: Collection[UUID], /) -> Collection[UUID]:
         """Return the ids that are not ids of Recordings."""
 
+    async def held_ids(self, recording_ids: Collection[UUID], /) -> Collection[UUID]:
+        """Return the ids of Recordings that have a legal hold."""
+
 
 class OrphanSweeper(TimerService):
     """Sweeps the archive and the spool once a day.
 
     ``spool`` is Asterisk's recording directory, at the path at which voxrec sees it. ``journal_pending`` returns the
     number of journal lines that are not applied to PostgreSQL yet; while there are any, nothing is decided, because
-    they may contain the Recording of a file.
+    they may contain the Recording of a file. Files are deleted ``retention`` after they were moved to the quarantine;
+    None: never.
     """
 
     name = "orphans"
@@ -61,6 +73,7 @@ class OrphanSweeper(TimerService):
         spool: Path,
         journal_pending: Callable[[], int],
         defer_to_thread: DeferToThread,
+        retention: timedelta | None = None,
     ) -> None:
         super().__init__(_CHECK_INTERVAL, self.sweep)
         self.clock = self._clock = clock
@@ -69,6 +82,7 @@ class OrphanSweeper(TimerService):
         self._spool = spool
         self._journal_pending = journal_pending
         self._defer_to_thread = defer_to_thread
+        self._retention = retention
         self._next_sweep = 0.0
         self.count = 0
         """Files without a Recording as of the last sweep, in the quarantine or not."""
@@ -106,6 +120,7 @@ class OrphanSweeper(TimerService):
         else:
             not_moved = 0
             await self._defer_to_thread(self._quarantine, orphans, orphaned_legs)
+            await self._delete_expired()
         self.count = not_moved + await self._defer_to_thread(self._count_quarantined)
 
     async def _find_orphaned_files(self, files: Mapping[str, UUID]) -> list[str]:
@@ -129,6 +144,40 @@ class OrphanSweeper(TimerService):
                 "{name} in Asterisk's recording directory belongs to no Recording; moving it to orphans/", name=name
             )
             quarantine_file(self._spool, name)
+
+    async def _delete_expired(self) -> None:
+        if self._retention is None:
+            return
+        before = datetime.fromtimestamp(self._clock.seconds(), UTC) - self._retention
+        files, legs = await self._defer_to_thread(self._list_quarantined_before, before)
+        held: set[UUID] = set()
+        for batch in _batches({*files.values(), *legs.values()}):
+            held.update(await self._recordings.held_ids(batch))
+        await self._defer_to_thread(
+            self._delete_quarantined,
+            [path for path, recording_id in files.items() if recording_id not in held],
+            [path for path, recording_id in legs.items() if recording_id not in held],
+        )
+
+    def _list_quarantined_before(self, time: datetime) -> tuple[dict[str, UUID], dict[str, UUID]]:
+        files, legs = self._archive.list_quarantined(), list_quarantined_files(self._spool)
+        return (
+            {path: files[path] for path in files if self._archive.was_quarantined_before(path, time)},
+            {path: legs[path] for path in legs if was_quarantined_before(self._spool, path, time)},
+        )
+
+    def _delete_quarantined(self, files: Collection[str], legs: Collection[str]) -> None:
+        for path in files:
+            self._archive.delete_quarantined(path)
+        for path in legs:
+            delete_quarantined_file(self._spool, path)
+        if files or legs:
+            assert self._retention is not None
+            self._log.warn(
+                "{count} files without a Recording were deleted: they were in orphans/ for {days} days",
+                count=len(files) + len(legs),
+                days=self._retention.days,
+            )
 
     def _count_quarantined(self) -> int:
         return self._archive.count_quarantined() + count_quarantined_files(self._spool)

@@ -201,6 +201,13 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         rows = await self._database.query(_MISSING_IDS, (list(recording_ids),))
         return {recording_id for (recording_id,) in rows}
 
+    async def held_ids(self, recording_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the ids whose Recordings have a legal hold."""
+        rows = await self._database.query(
+            "SELECT id FROM recordings WHERE id = ANY(%s) AND legal_hold", (list(recording_ids),)
+        )
+        return {recording_id for (recording_id,) in rows}
+
     async def create(self, recording: Recording, hook: TransactionHook[Recording] = NO_HOOK) -> Recording:
         """Insert a Recording, run ``hook``, and return the Recording as stored. Raises Conflict if its id is in use."""
         if not self._in_scope(recording):
