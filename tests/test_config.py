@@ -12,6 +12,12 @@ from voxrec.config import Config, Secret
 from voxrec.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[1]
+_SYSTEMD_SETTINGS = """
+data_directory: /srv/voxrec
+asterisk: {password_file: '${CREDENTIALS_DIRECTORY}/asterisk'}
+rest: {admin_token_file: '${CREDENTIALS_DIRECTORY}/rest', listen: 'systemd:domain=INET:index=0'}
+mail: {user: voxrec, tls: starttls, password_file: '${CREDENTIALS_DIRECTORY}/mail'}
+"""
 
 
 class ValidSettingsTests(SynchronousTestCase):
@@ -39,6 +45,33 @@ class ValidSettingsTests(SynchronousTestCase):
         self.patch(os, "environ", {"CREDENTIALS_DIRECTORY": "credentials"})
         settings = config.parse("asterisk: {password_file: '${CREDENTIALS_DIRECTORY}/asterisk'}")
         self.assertEqual(settings.asterisk.password, "hush")
+
+    def test_without_the_environment_of_the_unit_its_credentials_are_found(self) -> None:
+        Path("unit-credentials").mkdir()
+        Path("unit-credentials/asterisk").write_text("hush")
+        self.patch(os, "environ", {})
+        self.patch(config, "UNIT_CREDENTIALS", Path("unit-credentials"))
+        settings = config.parse("asterisk: {password_file: '${CREDENTIALS_DIRECTORY}/asterisk'}")
+        self.assertEqual(settings.asterisk.password, "hush")
+
+    def test_a_command_needs_only_the_sections_that_it_uses(self) -> None:
+        self.patch(os, "environ", {})
+        settings = config.parse(_SYSTEMD_SETTINGS + "database: {dsn: host=db}\n", sections={"database"})
+        self.assertEqual((settings.data_directory, settings.database.dsn), ("/srv/voxrec", "host=db"))
+        with self.assertRaises(ConfigError):
+            config.parse("database: {dns: x}", sections={"database"})
+
+    def test_what_only_the_unit_can_provide_is_listed_and_not_an_error(self) -> None:
+        self.patch(os, "environ", {})
+        unchecked: list[str] = []
+        config.parse(_SYSTEMD_SETTINGS, unchecked=unchecked)
+        self.assertEqual(
+            [each.partition(":")[0] for each in unchecked],
+            ["asterisk.password_file", "rest.admin_token_file", "mail.password_file", "rest.listen"],
+        )
+        with self.assertRaises(ConfigError) as caught:
+            config.parse(_SYSTEMD_SETTINGS)
+        self.assertIn("run this command as root while the unit voxrec.service runs", str(caught.exception))
 
     def test_a_password_may_be_sent_under_tls_or_to_this_machine(self) -> None:
         for host, tls in (

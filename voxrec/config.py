@@ -7,7 +7,7 @@ range is a `ConfigError` that names the setting, the value and what is allowed.
 import ipaddress
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -29,6 +29,11 @@ Duration = Annotated[float, Meta(gt=0, le=86400)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 T = TypeVar("T", bound=Struct)
+
+UNIT_CREDENTIALS = Path("/run/credentials/voxrec.service")
+"""Where systemd keeps the credentials of the running unit (systemd.exec(5), LoadCredential=)."""
+
+_CREDENTIALS_VARIABLE = "${CREDENTIALS_DIRECTORY}"
 
 _MIN_TOKEN_LENGTH: Final = 20  # characters; 20 random hexadecimal digits have 80 bits of entropy
 _MIN_TOKEN_VARIETY: Final = 8  # different characters; random tokens of the minimum length nearly always have more
@@ -180,34 +185,47 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(path: Path) -> Config:
-    """Read the settings from a file. Raises `ConfigError`, which names every invalid setting."""
+def load(path: Path, sections: Collection[str] | None = None, unchecked: list[str] | None = None) -> Config:
+    """Read the settings from a file; see `parse`. Raises `ConfigError`, which names every invalid setting."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the file: {error}") from error
-    return parse(text, str(path))
+    return parse(text, str(path), sections, unchecked)
 
 
-def parse(text: str, source: str = "configuration") -> Config:
+def parse(
+    text: str,
+    source: str = "configuration",
+    sections: Collection[str] | None = None,
+    unchecked: list[str] | None = None,
+) -> Config:
     """Read the settings from YAML text. ``source`` is the name of the text in errors.
 
-    Raises `ConfigError`, which names every invalid setting.
+    With ``sections``, only these and the settings outside of sections are read and checked, and the others have their
+    defaults: a command must not fail because of a secret that it does not need and may not read. If ``unchecked`` is a
+    list, settings that only the daemon's unit can provide (credentials and sockets of systemd) are added to it instead
+    of being errors. Raises `ConfigError`, which names every invalid setting.
     """
     try:
         document = yaml.load(text, _StrictLoader)  # noqa: S506 - derived from SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: invalid YAML: {error}") from error
-    config, field_errors = _convert_section(Config, {} if document is None else document, "")
+    if sections is not None and isinstance(document, Mapping):
+        unneeded = {*Config.__struct_fields__} - {*sections, "data_directory"}
+        document = {name: value for name, value in document.items() if name not in unneeded}
+    config, field_errors = _convert_section(Config, {} if document is None else document, "", unchecked)
     if not field_errors:
-        field_errors = [*_semantic_errors(config)]
+        field_errors = [*_semantic_errors(config, unchecked)]
     if field_errors:
         settings = "1 invalid setting" if len(field_errors) == 1 else f"{len(field_errors)} invalid settings"
         raise ConfigError(f"{source}: {settings}", field_errors)
     return config
 
 
-def _convert_section(section_type: type[T], section: object, path: str) -> tuple[T, list[FieldError]]:
+def _convert_section(
+    section_type: type[T], section: object, path: str, unchecked: list[str] | None
+) -> tuple[T, list[FieldError]]:
     """Convert a section and its subsections. ``path`` is its prefix in errors, such as ``mail.``."""
     if not isinstance(section, Mapping):
         name = path.rstrip(".") or "(top level)"
@@ -221,10 +239,12 @@ def _convert_section(section_type: type[T], section: object, path: str) -> tuple
     values, field_errors = convert_fields(section_type, settings, path=path, secret=secrets, dec_hook=_decode_secret)
     for name, subsection_type in subsections.items():
         if section.get(name) is not None:
-            values[name], subsection_errors = _convert_section(subsection_type, section[name], f"{path}{name}.")
+            values[name], subsection_errors = _convert_section(
+                subsection_type, section[name], f"{path}{name}.", unchecked
+            )
             field_errors += subsection_errors
     for name in secrets:
-        field_errors += _read_secret_file(values, name, path)
+        field_errors += _read_secret_file(values, name, path, unchecked)
     return section_type(**values), field_errors
 
 
@@ -234,11 +254,11 @@ def _decode_secret(type_: type, value: object) -> object:
     raise msgspec.ValidationError(f"Expected str, got {type(value).__name__}")
 
 
-def _read_secret_file(values: dict[str, Any], name: str, path: str) -> list[FieldError]:
+def _read_secret_file(values: dict[str, Any], name: str, path: str, unchecked: list[str] | None) -> list[FieldError]:
     """Set the secret ``name`` from the file that ``<name>_file`` names, and return the errors.
 
-    Environment variables in the file name are expanded; ``${CREDENTIALS_DIRECTORY}`` is the directory of systemd's
-    LoadCredential=.
+    Environment variables in the file name are expanded. ``${CREDENTIALS_DIRECTORY}`` is the directory of systemd's
+    LoadCredential=; outside of the unit, it is that of the running daemon, which root can read.
     """
     file = values.get(f"{name}_file")
     if not file:
@@ -246,16 +266,22 @@ def _read_secret_file(values: dict[str, Any], name: str, path: str) -> list[Fiel
     setting = f"{path}{name}_file"
     if values.get(name):
         return [FieldError(setting, f"conflicts with {path}{name}; set only one of them")]
+    is_credential = _CREDENTIALS_VARIABLE in file and "CREDENTIALS_DIRECTORY" not in os.environ
+    expanded = os.path.expandvars(file.replace(_CREDENTIALS_VARIABLE, str(UNIT_CREDENTIALS)) if is_credential else file)
     try:
-        values[name] = Secret(Path(os.path.expandvars(file)).read_text(encoding="utf-8").rstrip("\r\n"))
+        values[name] = Secret(Path(expanded).read_text(encoding="utf-8").rstrip("\r\n"))
     except (OSError, UnicodeDecodeError) as error:
-        return [FieldError(setting, f"cannot read {file!r}: {error}")]
+        if is_credential and unchecked is not None:
+            unchecked.append(f"{setting}: {file} exists only in the unit")
+            return []
+        advice = "; run this command as root while the unit voxrec.service runs" if is_credential else ""
+        return [FieldError(setting, f"cannot read {expanded!r}: {error}{advice}")]
     if not values[name]:
         return [FieldError(setting, f"{file!r} is empty; expected the secret in its first line")]
     return []
 
 
-def _semantic_errors(config: Config) -> Iterator[FieldError]:
+def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[FieldError]:
     """Check what the types cannot express."""
     for setting, url in (("asterisk.url", config.asterisk.url), ("rest.public_url", config.rest.public_url)):
         if not _is_http_url(url):
@@ -267,14 +293,7 @@ def _semantic_errors(config: Config) -> Iterator[FieldError]:
             psycopg2.extensions.parse_dsn(config.database.dsn)
         except psycopg2.ProgrammingError as error:
             yield FieldError("database.dsn", f"invalid PostgreSQL connection string: {str(error).strip()}")
-    try:
-        serverFromString(None, config.rest.listen)
-    except (*INVALID_CERTIFICATE, KeyError, TypeError, IndexError) as error:
-        yield FieldError(
-            "rest.listen",
-            f"invalid value {config.rest.listen!r}; expected a Twisted server endpoint such as "
-            f"tcp:8080:interface=127.0.0.1 ({type(error).__name__}: {error})",
-        )
+    yield from _listen_errors(config.rest.listen, unchecked)
     for entry in config.calls.allowed_hosts:
         if not _is_allowed_hosts_entry(entry):
             yield FieldError(
@@ -284,6 +303,25 @@ def _semantic_errors(config: Config) -> Iterator[FieldError]:
     yield from _mail_errors(config.mail)
 
 
+def _listen_errors(listen: str, unchecked: list[str] | None) -> Iterator[FieldError]:
+    if listen.startswith("systemd:") and unchecked is not None and "LISTEN_FDS" not in os.environ:
+        unchecked.append("rest.listen: the socket of systemd exists only in the unit")
+        return
+    try:
+        serverFromString(None, listen)
+    except PermissionError as error:
+        if unchecked is None:
+            yield FieldError("rest.listen", f"cannot read {error.filename!r}: {error.strerror}")
+        else:
+            unchecked.append(f"rest.listen: this user may not read {error.filename}")
+    except (*INVALID_CERTIFICATE, KeyError, TypeError, IndexError) as error:
+        yield FieldError(
+            "rest.listen",
+            f"invalid value {listen!r}; expected a Twisted server endpoint such as "
+            f"tcp:8080:interface=127.0.0.1 ({type(error).__name__}: {error})",
+        )
+
+
 def _mail_errors(mail: Mail) -> Iterator[FieldError]:
     try:
         check_mail_address(mail.sender)
@@ -291,7 +329,7 @@ def _mail_errors(mail: Mail) -> Iterator[FieldError]:
         yield FieldError("mail.sender", f"invalid email address {mail.sender!r}: it {error}")
     if mail.password and not mail.user:
         yield FieldError("mail.user", "required if mail.password is set")
-    if mail.user and not mail.password:
+    if mail.user and not mail.password and not mail.password_file:
         yield FieldError("mail.password", "required if mail.user is set; or set mail.password_file")
     if (mail.user or mail.password) and mail.tls == "none" and not is_loopback_host(mail.host):
         yield FieldError(

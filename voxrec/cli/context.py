@@ -35,7 +35,7 @@ def daemon_database(config_file: Path) -> Iterator[BlockingDatabase]:
     Raises `click.ClickException` with the detail of any `VoxrecError`, and rolls the transaction back.
     """
     try:
-        settings = config.load(config_file)
+        settings = config.load(config_file, sections={"database"})
         dsn = str(settings.database.dsn) or dsn_of_running_server(Path(settings.data_directory, "postgres"))
         with blocking_transaction(dsn) as database:
             yield database
