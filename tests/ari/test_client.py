@@ -1,5 +1,7 @@
 """Tests of voxrec.ari.client: the requests of each method, and the transport they use."""
 
+import json
+
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -133,6 +135,32 @@ class HangUpTests(AriClientTestCase):
     def test_other_errors_are_raised(self) -> None:
         self.http.responses["DELETE channels/1.1"] = 500
         self.failureResultOf(self.client.hang_up("1.1", 16), AriResponseError)
+
+
+class MuteTests(AriClientTestCase):
+    def mute_method(self, version: str) -> str:
+        """Return the method of the request that mutes a recording again."""
+        self.http.responses["GET asterisk/info"] = json.dumps({"system": {"version": version}}).encode()
+        self.http.responses["GET api-docs/channels.json"] = b"{}"
+        self.successResultOf(ensureDeferred(self.client.detect_capabilities()))
+        self.http.requests.clear()
+        self.client.mute_recording("name", muted_before=True)
+        [(request, _, _)] = self.http.requests
+        return request.split()[0]
+
+    def test_versions_in_which_a_recording_stays_marked_as_muted(self) -> None:
+        for version in ("13.38.3", "16.28.0~dfsg-0+deb11u4", "18.20.2", "19.8.1", "20.5.2", "21.0.2", "18.9-cert17"):
+            self.assertEqual(self.mute_method(version), "DELETE", version)
+
+    def test_versions_in_which_it_does_not(self) -> None:
+        for version in ("18.21.0", "20.6.0", "20.19.0", "certified-20.7-cert1", "21.1.0", "22.0.0", "23.1", "GIT-master"):
+            self.assertEqual(self.mute_method(version), "POST", version)
+
+    def test_a_recording_that_was_not_muted_before(self) -> None:
+        self.mute_method("16.28.0")
+        self.http.requests.clear()
+        self.client.mute_recording("name")
+        self.assertEqual([request for request, *_ in self.http.requests], ["POST recordings/live/name/mute"])
 
 
 class QueryTests(AriClientTestCase):

@@ -65,17 +65,30 @@ class ModelChannel:
 
 @dataclass(eq=False)
 class ModelRecording:
-    """A recording in progress. Each mute command toggles ``muted``, which Asterisk does not report."""
+    """A recording in progress. Each mute command toggles ``muted``, which Asterisk does not report.
+
+    In old versions it depends on ``flag``, which the first command to mute sets for good.
+    """
 
     name: str
     channel: str
     muted: bool = False
+    flag: bool = False
+
+    def mute(self, method: str, *, flag_is_kept: bool) -> None:
+        """Execute a command to mute (POST) or unmute (DELETE)."""
+        if not flag_is_kept:
+            self.muted ^= True
+        elif self.flag is (method == "DELETE"):
+            self.muted ^= True
+            self.flag = True
 
 
 class ModelAsterisk:
     """A Transport, and all that it stands for."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: str = "22.10.1") -> None:
+        self.version = version
         self.channels: dict[str, ModelChannel] = {}
         self.bridges: dict[str, list[str]] = {}
         self.recordings: dict[str, ModelRecording] = {}
@@ -133,7 +146,7 @@ class ModelAsterisk:
 
         match method, *path:
             case ("GET", "asterisk", _) | ("PUT", "applications", *_):
-                return b'{"system": {"version": "22.10.1"}}'
+                return json.dumps({"system": {"version": self.version}}).encode()
             case "GET", "api-docs", _:
                 return b'"reason_code"'
             case "GET", "channels":
@@ -203,7 +216,7 @@ class ModelAsterisk:
             case (("POST" | "DELETE"), "recordings", "live", name, "mute"):
                 if name not in self.recordings:
                     raise no(404, "Recording not found")
-                self.recordings[name].muted ^= True
+                self.recordings[name].mute(method, flag_is_kept=self.version.startswith("16."))
                 return _OK
             case "POST", "channels", id_, "variable":
                 self._channel(request, id_).variables[query["variable"]] = query["value"]

@@ -207,9 +207,11 @@ class Process:
 class Calls(RuleBasedStateMachine):
     """What can happen, and what must hold."""
 
+    version = "22.10.1"
+
     def __init__(self) -> None:
         super().__init__()
-        self.model = ModelAsterisk()
+        self.model = ModelAsterisk(self.version)
         self.recordings = Recordings()
         self.has_disk_space = True
         self.now = 1_700_000_000.0
@@ -552,12 +554,24 @@ async def _call(function: Callable[[], Any]) -> Any:
     return function()
 
 
+class CallsOnAsterisk16(Calls):
+    """The same on a version in which a recording stays marked as muted."""
+
+    version = "16.28.0"
+
+
 class RandomTests(SynchronousTestCase):
     def test_nothing_is_left_behind(self) -> None:
+        self.run_machine(Calls, 100)
+
+    def test_nothing_is_left_behind_on_asterisk_16(self) -> None:
+        self.run_machine(CallsOnAsterisk16, 40)
+
+    def run_machine(self, machine: type[Calls], examples: int) -> None:
         run_state_machine_as_test(
-            Calls,
+            machine,
             settings=settings(
-                max_examples=100,
+                max_examples=examples,
                 stateful_step_count=50,
                 deadline=None,
                 derandomize=True,

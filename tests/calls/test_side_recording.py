@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -89,6 +90,26 @@ class SideRecordingTests(SynchronousTestCase):
         for _ in range(2):
             self.successResultOf(self.side.unmute())
         self.assertEqual(self.asterisk.take_requests(), [f"DELETE recordings/live/{FILE}/mute"])
+
+    def test_old_asterisk_that_has_muted_once_is_muted_again_by_the_command_to_unmute(self) -> None:
+        self.asterisk.responses["GET asterisk/info"] = b'{"system": {"version": "16.28.0~dfsg-0+deb11u4"}}'
+        self.successResultOf(ensureDeferred(self.core.asterisk.detect_capabilities()))
+        self.begin()
+        self.side.opened()
+        for _ in range(3):
+            self.successResultOf(self.side.mute())
+            self.successResultOf(self.side.unmute())
+        methods = [request.split()[0] for request in self.asterisk.take_requests()]
+        self.assertEqual(methods, ["POST", *["DELETE"] * 5])
+
+    def test_old_asterisk_that_was_muted_when_the_call_was_taken_over(self) -> None:
+        self.asterisk.responses["GET asterisk/info"] = b'{"system": {"version": "20.5.2"}}'
+        self.successResultOf(ensureDeferred(self.core.asterisk.detect_capabilities()))
+        self.asterisk.take_requests()
+        self.side.found_silent()
+        self.successResultOf(self.side.unmute())
+        self.successResultOf(self.side.mute())
+        self.assertEqual(self.asterisk.take_requests(), [f"DELETE recordings/live/{FILE}/mute"] * 2)
 
     def test_refused_mute_can_be_repeated(self) -> None:
         self.begin()

@@ -89,6 +89,24 @@ class LiveTestCase(TestCase):
         """Return the time in seconds of the last event of each name in a Recording's timeline."""
         return {entry["event"]: entry["at"] for entry in recording["timeline"]}
 
+    def pauses(self, recording: Mapping[str, Any]) -> list[tuple[float, float]]:
+        """Return the begin and the end of each pause in a Recording's timeline, in seconds."""
+        times = {
+            name: [entry["at"] for entry in recording["timeline"] if entry["event"] == name]
+            for name in ("paused", "resumed")
+        }
+        return list(zip(times["paused"], times["resumed"], strict=True))
+
+    def assert_paused(self, recording: Mapping[str, Any], samples: tones.Samples, rate: int, count: int) -> None:
+        """Assert that a Recording has ``count`` pauses, and that nothing was recorded in any of them."""
+        pauses = self.pauses(recording)
+        self.assertEqual(len(pauses), count, recording["timeline"])
+        for paused, resumed in pauses:
+            # a file begins a little after the answer, from which the timeline counts
+            silence = samples[int((paused + 0.1) * rate) : int((resumed - 0.3) * rate)]
+            self.assertGreater(len(silence), 0)
+            self.assertEqual(abs(silence).max(), 0.0, f"audio was recorded from {paused} to {resumed}")
+
     async def sleep(self, seconds: float) -> None:
         await deferLater(self.reactor, seconds)
 

@@ -24,6 +24,21 @@ class PauseTests(RecordedCallTestCase):
         self.assert_tones(samples, rate, [(0.3, len(samples) / rate - 0.3)])
         self.assertTrue(recording["verdict"]["ok"], recording["verdict"])
 
+    async def test_every_pause_of_a_recording_is_silent(self) -> None:
+        stack, profile, caller, _ = await self.start_call(9.0)
+        await self.sleep(1)
+        path = await self.live_recording_path(stack, profile)
+        for _ in range(3):
+            await stack.request_json("POST", path, {"state": "paused"})
+            await self.sleep(1)
+            await stack.request_json("POST", path, {"state": "recording"})
+            await self.sleep(1)
+        recording, samples, rate = await self.finished_recording(stack, profile, caller)
+        self.assert_paused(recording, samples, rate, 3)
+        times = [0.2, *(moment for pause in self.pauses(recording) for moment in pause), len(samples) / rate - 0.2]
+        audible = zip(times[::2], times[1::2], strict=True)
+        self.assert_tones(samples, rate, [(start + 0.1, end - 0.3) for start, end in audible])
+
     async def test_a_pause_ends_after_resume_after_seconds(self) -> None:
         stack, profile, caller, _ = await self.start_call(6.0)
         await self.sleep(1)

@@ -49,16 +49,29 @@ class TakeoverTests(LiveTestCase):
         await self.sleep(pause)
         await stack.start_voxrec()
 
-    async def assert_complete(self, stack: Stack, profile_id: str, caller: Phone, seconds: float) -> dict[str, Any]:
-        """Assert that the call lasted ``seconds``, that all of it was recorded, and return the Recording."""
-        await caller.wait_until_ended(30)
-        connected = caller.event("disconnected").monotonic - caller.event("confirmed").monotonic
-        self.assertApproximates(connected, seconds, 0.5)
+    async def wait_until_talking(self, stack: Stack) -> None:
+        """Wait until voxrec has taken over the call, in which the parties talk."""
+
+        async def talking() -> bool:
+            return [call["state"] for call in await stack.request_json("GET", "/calls")] == ["talking"]
+
+        self.assertTrue(await stack.wait_until(talking, 10), "the call was not taken over")
+
+    async def assert_ended(self, stack: Stack, profile_id: str, caller: Phone) -> dict[str, Any]:
+        """Wait for the end of the call, save its audio as recording.wav, and return the completed Recording."""
+        await caller.wait_until_ended(40)
         recording = await stack.wait_for_recording(profile_id, 60)
         self.assertEqual(recording["state"], "completed", recording)
-        audio = self.directory / "recording.wav"
-        audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
-        measurement = demo_call.measure_recording(audio)
+        audio = await stack.request("GET", f"/recordings/{recording['id']}/audio")
+        (self.directory / "recording.wav").write_bytes(audio.body)
+        return recording
+
+    async def assert_complete(self, stack: Stack, profile_id: str, caller: Phone, seconds: float) -> dict[str, Any]:
+        """Assert that the call lasted ``seconds``, that all of it was recorded, and return the Recording."""
+        recording = await self.assert_ended(stack, profile_id, caller)
+        connected = caller.event("disconnected").monotonic - caller.event("confirmed").monotonic
+        self.assertApproximates(connected, seconds, 0.5)
+        measurement = demo_call.measure_recording(self.directory / "recording.wav")
         self.assertApproximates(measurement.seconds, connected, 0.3)
         self.assertLess(max(measurement.caller_missing, measurement.callee_missing), demo_call.TOLERATED_GAP_MS)
         await self.assert_asterisk_is_idle(stack)
@@ -138,6 +151,28 @@ class TakeoverTests(LiveTestCase):
                 samples[:, channel], rate, hz, at["resumed"] + 0.1, len(samples) / rate - 0.3
             )
             self.assertLess(missing, demo_call.TOLERATED_GAP_MS)
+
+    async def test_pauses_before_during_and_after_takeovers_are_silent(self) -> None:
+        stack = await self.start_stack()
+        profile, caller, _ = await self.start_call(stack, 22.0)
+        await caller.wait_for("confirmed")
+        await self.sleep(1)
+        (live,) = await stack.request_json("GET", f"/profiles/{profile}/recordings")
+        path = f"/recordings/{live['id']}"
+        for number in range(3):
+            await stack.request_json("POST", path, {"state": "paused"})
+            await self.sleep(1)
+            if number == 1:
+                await self.replace_voxrec(stack, pause=0.0)
+                await self.wait_until_talking(stack)
+            await stack.request_json("POST", path, {"state": "recording"})
+            await self.sleep(1)
+            if number == 0:
+                await self.replace_voxrec(stack, pause=0.0)
+                await self.wait_until_talking(stack)
+        recording = await self.assert_ended(stack, profile, caller)
+        samples, rate = tones.load_audio(self.directory / "recording.wav")
+        self.assert_paused(recording, samples, rate, 3)
 
     async def test_killed_during_the_announcement(self) -> None:
         stack = await self.start_stack()

@@ -8,6 +8,7 @@ Unless a method says otherwise, its Deferred fails with `AriResponseError` if As
 `AsteriskUnavailable` if it does not respond.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeAlias, TypeVar
 
@@ -44,6 +45,10 @@ _CAUSE_NAMES: Mapping[int, str] = {
     127: "interworking",
 }
 
+# The releases of each branch from which on unmuting a recording clears its muted flag (Asterisk issue 322). Branches that
+# are not listed ended without the correction, or have had it from their beginning.
+_UNMUTE_FIXED: Mapping[int, int] = {18: 21, 20: 6, 21: 1}
+
 
 class _System(msgspec.Struct, frozen=True):
     version: str = ""
@@ -78,6 +83,7 @@ class AriClient:
         self._transport = self._http
         self._recording_transport: Transport | None = None
         self._supports_cause_codes = False
+        self._unmute_keeps_flag = False
 
     @property
     def executes_in_order(self) -> bool:
@@ -86,6 +92,11 @@ class AriClient:
         True for requests over the websocket, false for HTTP, where they may use different connections.
         """
         return self._transport is not self._http
+
+    @property
+    def unmute_keeps_flag(self) -> bool:
+        """Whether a recording that was unmuted counts as muted, so that `mute_recording` needs ``muted_before``."""
+        return self._unmute_keeps_flag
 
     def use_transport(self, transport: Transport) -> None:
         """Send all further requests through ``transport``, normally the event websocket."""
@@ -104,6 +115,7 @@ class AriClient:
         info = await self._query(AsteriskInfo, "GET", ("asterisk", "info"), only="system")
         channels_api = await self._http.request("GET", ("api-docs", "channels.json"), {})
         self._supports_cause_codes = b'"reason_code"' in channels_api
+        self._unmute_keeps_flag = _keeps_flag_after_unmute(info.system.version)
         return info.system.version
 
     def set_event_filter(self, types: Iterable[str]) -> CommandResult:
@@ -199,9 +211,14 @@ class AriClient:
         transport = self._recording_transport or self._transport
         return transport.request("POST", ("channels", channel, "record"), query)
 
-    def mute_recording(self, name: str) -> CommandResult:
-        """Record silence from now on. The file keeps its length; pausing would shorten it (measured with 22.10)."""
-        return self._command("POST", ("recordings", "live", name, "mute"))
+    def mute_recording(self, name: str, *, muted_before: bool = False) -> CommandResult:
+        """Record silence from now on. The file keeps its length; pausing would shorten it (measured with 22.10).
+
+        ``muted_before`` says whether this recording was muted and unmuted before. In versions in which it then still
+        counts as muted, only the command to unmute it toggles.
+        """
+        method = "DELETE" if muted_before and self._unmute_keeps_flag else "POST"
+        return self._command(method, ("recordings", "live", name, "mute"))
 
     def unmute_recording(self, name: str) -> CommandResult:
         """Record audio again after `mute_recording`."""
@@ -258,6 +275,18 @@ def _false_if_not_found(failure: Failure) -> bool:
     if not (isinstance(failure.value, AriResponseError) and failure.value.not_found):
         failure.raiseException()
     return False
+
+
+def _keeps_flag_after_unmute(version: str) -> bool:
+    """Return whether a version such as ``16.28.0~dfsg`` or ``certified-20.7-cert1`` has Asterisk issue 322.
+
+    A version without numbers, such as a development version, counts as recent.
+    """
+    found = re.search(r"(\d+)\.(\d+)", version)
+    if found is None:
+        return False
+    branch, release = int(found[1]), int(found[2])
+    return release < _UNMUTE_FIXED[branch] if branch in _UNMUTE_FIXED else branch < max(_UNMUTE_FIXED)
 
 
 def _language_query(language: str | None) -> dict[str, str]:

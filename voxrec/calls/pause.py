@@ -1,6 +1,6 @@
 """The machine that pauses and resumes the recording of one call."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -15,10 +15,10 @@ from voxrec.calls.deadline import Deadline
 from voxrec.calls.machine_builder import build
 from voxrec.calls.recording_log import RecordingLog, RecordingLogInputs
 from voxrec.calls.side_recording import SideInputs
-from voxrec.calls.takeover_state import PAUSE_VARIABLE, Pause, encode
+from voxrec.calls.takeover_state import MUTED_VARIABLE, PAUSE_VARIABLE, Pause, encode, encode_sides
 from voxrec.deferreds import gather_failures
 from voxrec.errors import VoxrecError
-from voxrec.model import PauseBehavior, RecordingState
+from voxrec.model import PauseBehavior, RecordingState, Side
 
 _RETRY_INTERVAL: Final = 1.0  # seconds until a timed resume that failed is attempted again
 _RESUMING: Final = Pause(behavior=PauseBehavior.SILENCE, settled=False)
@@ -67,6 +67,7 @@ class PauseInputs(Protocol):
 class PauseCore:
     """What the pause machine works with. ``stop`` ends the recording when it is not known what Asterisk records.
 
+    ``muted_before`` returns the sides that were muted once; ``stored_muted`` are those that the channel variable names.
     A transition sets ``step``; `PauseControl` runs it and returns the outcome as an input.
     """
 
@@ -75,11 +76,13 @@ class PauseCore:
     log: RecordingLog
     log_inputs: RecordingLogInputs
     sides: tuple[SideInputs, ...]
+    muted_before: Callable[[], Collection[Side]]
     stop: Callable[[], None]
     resume_due: Callable[[], None]
     deadline: Deadline
     request: Pause = _RESUMING
     requested_by: str = ""
+    stored_muted: Collection[Side] = ()
     step: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     async def begin(self) -> None:
@@ -110,7 +113,16 @@ class PauseCore:
             raise _UndeterminedError(failures[0])
 
     async def _store(self, pause: Pause | None) -> None:
+        # while the variable says that the pause is not settled, another process ends the recording
+        if pause is None or pause.settled:
+            await self._store_muted_sides()
         await self.asterisk.set_variable(self.channel, PAUSE_VARIABLE, "" if pause is None else encode(pause))
+
+    async def _store_muted_sides(self) -> None:
+        muted = self.muted_before()
+        if self.asterisk.unmute_keeps_flag and muted != self.stored_muted:
+            await self.asterisk.set_variable(self.channel, MUTED_VARIABLE, encode_sides(muted))
+            self.stored_muted = muted
 
     def resume_at(self, moment: datetime | None) -> None:
         """Resume at a moment; None: not by a timer."""
@@ -234,12 +246,16 @@ class PauseControl:
         log: RecordingLog,
         log_inputs: RecordingLogInputs,
         sides: tuple[SideInputs, ...],
+        muted_before: Callable[[], Collection[Side]],
         stop: Callable[[], None],
     ) -> None:
-        """``channel`` is the caller's channel, which stores the pause; ``stop`` ends the recording."""
+        """``channel`` is the caller's channel, which stores the pause; ``stop`` ends the recording.
+
+        ``muted_before`` returns the sides that Asterisk has muted once.
+        """
         self._recording_log = log
         self._core = PauseCore(
-            asterisk, channel, log, log_inputs, sides, stop, self._resume_by_timer, Deadline(log.clock)
+            asterisk, channel, log, log_inputs, sides, muted_before, stop, self._resume_by_timer, Deadline(log.clock)
         )
         self.inputs: PauseInputs = pause_machine(self._core)
         self._lock = DeferredLock()

@@ -70,7 +70,13 @@ class Recorder:
             self.sides[side] = side_machine(core)
         self._limit = Deadline(clock)
         self._pause = PauseControl(
-            asterisk, channel, self._log, self.log, tuple(self.sides.values()), lambda: self.stop(PAUSE_UNDETERMINED)
+            asterisk,
+            channel,
+            self._log,
+            self.log,
+            tuple(self.sides.values()),
+            lambda: {side.side for side in self._snoops.values() if side.muted_before},
+            lambda: self.stop(PAUSE_UNDETERMINED),
         )
 
     @property
@@ -110,8 +116,13 @@ class Recorder:
         """Do not record, and give the Recording the state ``absent`` with this reason."""
         self.log.refuse(reason)
 
-    def take_over(self, running: Collection[Side], pause: Pause | None) -> None:
-        """Continue the recording of another process; Asterisk is recording the sides ``running``."""
+    def take_over(self, running: Collection[Side], pause: Pause | None, muted_before: Collection[Side] = ()) -> None:
+        """Continue the recording of another process; Asterisk is recording the sides ``running``.
+
+        ``muted_before``: the sides that the other process has muted once.
+        """
+        for core in self._snoops.values():
+            core.muted_before = core.side in muted_before
         state = RecordingState.RECORDING if pause is None else RecordingState.PAUSED
         self._log.recording = msgspec.structs.replace(self._log.recording, state=state)
         self.log.note("taken-over", by="voxrec")

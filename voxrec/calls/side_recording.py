@@ -1,7 +1,8 @@
 """The machine that records one side of a call: a snoop channel on the caller's channel, recorded to a file.
 
 Asterisk toggles between silence and audio at each mute command, does not report which one it records, and undoes a
-command that is repeated (measured with 16 and 22). So a side is muted once, and unmuted once.
+command that is repeated (measured with 16 and 22). So a side is muted once, and unmuted once. Before 18.21, 20.6 and 21.1
+it matters for the command whether the recording was muted before (`AriClient.mute_recording`).
 """
 
 from collections.abc import Callable
@@ -74,7 +75,8 @@ class SideRecording:
     """What the machine of one side works with.
 
     ``started`` is called once: when Asterisk has opened the file, or will not open it. ``over`` is called once: when
-    the file is closed, or will not be opened. ``note`` adds an error to the timeline.
+    the file is closed, or will not be opened. ``note`` adds an error to the timeline. ``muted_before``: Asterisk has
+    executed a command to mute this recording, in this process or another.
     """
 
     clock: IReactorTime
@@ -86,6 +88,7 @@ class SideRecording:
     note: Callable[[Side, str], None]
     started: Callable[[Side], None]
     over: Callable[[Side], None]
+    muted_before: bool = False
     ready: ChannelReady = field(init=False)
     log = Logger()
 
@@ -147,7 +150,6 @@ def _make_machine() -> Callable[[SideRecording], SideInputs]:
     # Transitions without behaviour.
 
     idle.upon(SideInputs.found_recording).to(recording).returns(None)
-    idle.upon(SideInputs.found_silent).to(silent).returns(None)
     for ignored in (SideInputs.opened, SideInputs.stop):
         idle.upon(ignored).loop().returns(None)
     for ignored in (SideInputs.snoop_ready, SideInputs.opened, SideInputs.muted, SideInputs.unmuted, SideInputs.stop):
@@ -162,8 +164,6 @@ def _make_machine() -> Callable[[SideRecording], SideInputs]:
     silent.upon(SideInputs.failed).loop().returns(None)
     for state in (opening, *started, closed):
         state.upon(SideInputs.call_ended).loop().returns(None)
-    for state in (*starting, recording):
-        state.upon(SideInputs.muted).to(silent).returns(None)
     silent.upon(SideInputs.unmuted).to(recording).returns(None)
 
     # Transitions with behaviour: the beginning.
@@ -192,7 +192,15 @@ def _make_machine() -> Callable[[SideRecording], SideInputs]:
     # Pauses.
 
     def mute(inputs: SideInputs, side: SideRecording) -> Deferred[None]:
-        return side.asterisk.mute_recording(side.file_name).addCallback(lambda _: inputs.muted())
+        command = side.asterisk.mute_recording(side.file_name, muted_before=side.muted_before)
+        return command.addCallback(lambda _: inputs.muted())
+
+    def muted(inputs: SideInputs, side: SideRecording) -> None:
+        side.muted_before = True
+
+    pep614(idle.upon(SideInputs.found_silent).to(silent))(muted)
+    for state in (*starting, recording):
+        pep614(state.upon(SideInputs.muted).to(silent))(muted)
 
     def do_nothing(inputs: SideInputs, side: SideRecording) -> Deferred[None]:
         return succeed(None)

@@ -14,10 +14,12 @@ from voxrec.ari.events import Channel
 from voxrec.calls.ids import ANNOUNCEMENT, BRIDGE, WHISPER, is_leg, leg_number, owned_id, owner_of, snoop_role
 from voxrec.calls.takeover_state import (
     CALL_VARIABLE,
+    MUTED_VARIABLE,
     PAUSE_VARIABLE,
     Pause,
     TakeoverState,
     decode_pause,
+    decode_sides,
     decode_takeover_state,
 )
 from voxrec.deferreds import gather
@@ -55,7 +57,8 @@ class CallSnapshot:
 
     ``legs`` are all its outgoing legs that exist; ``leg_...`` is about the current one. ``bridged``: the current leg is
     in the bridge. ``recorded``: the sides that Asterisk is recording. ``recording``: the Recording as last stored, if
-    it is known, and ``recording_began`` the time when Asterisk began to record.
+    it is known, and ``recording_began`` the time when Asterisk began to record. ``muted_before``: the sides that were
+    muted once.
     """
 
     legs: frozenset[str]
@@ -71,6 +74,7 @@ class CallSnapshot:
     recording_began: datetime | None
     recording: Recording | None
     pause: Pause | None
+    muted_before: frozenset[Side] = frozenset()
 
 
 async def take_snapshot(asterisk: AriClient) -> AsteriskSnapshot:
@@ -123,7 +127,12 @@ async def take_call_snapshot(
         recording_began=_parse_time(snoop.creationtime) if snoop is not None else None,
         recording=recording,
         pause=pause,
+        muted_before=await _muted_sides(asterisk, call.caller) if recorded else frozenset(),
     )
+
+
+async def _muted_sides(asterisk: AriClient, caller: str) -> frozenset[Side]:
+    return decode_sides(await asterisk.get_variable(caller, MUTED_VARIABLE)) if asterisk.unmute_keeps_flag else frozenset()
 
 
 def _parse_time(text: str) -> datetime | None:

@@ -55,7 +55,7 @@ def _continue_answered(call: CallCore, inputs: CallInputs, snapshot: CallSnapsho
     recording.has_recording = bool(snapshot.recorded) or stored is not None
     # a Recording that has ended has ended, even if Asterisk has not closed its files yet
     if stored.state.live if stored is not None else snapshot.recorded:
-        recording.take_over(stored, began).take_over(snapshot.recorded, snapshot.pause)
+        recording.take_over(stored, began).take_over(snapshot.recorded, snapshot.pause, snapshot.muted_before)
         recording.limit_taken_over()
     if snapshot.announcing:
         inputs.found_announcing()

@@ -3,18 +3,25 @@
 A call therefore survives the loss of its process, and of the database.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
-from voxrec.model import PauseBehavior, Profile
+from voxrec.model import PauseBehavior, Profile, Side
 
 CALL_VARIABLE: Final = "VOXREC_CALL"
 """Variable of the outgoing leg, set when the leg is created: a `TakeoverState`."""
 PAUSE_VARIABLE: Final = "VOXREC_PAUSE"
 """Variable of the caller's channel while its recording is paused: a `Pause`."""
+
+MUTED_VARIABLE: Final = "VOXREC_MUTED"
+"""Variable of the caller's channel: the sides whose recording was muted once, comma-separated.
+
+It is set only in versions of Asterisk in which this matters (`AriClient.unmute_keeps_flag`).
+"""
 
 
 class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -58,6 +65,16 @@ def decode_takeover_state(value: str) -> TakeoverState | None:
         return msgspec.json.decode(value, type=TakeoverState)
     except msgspec.DecodeError:
         return None
+
+
+def encode_sides(sides: Collection[Side]) -> str:
+    """Return the value of `MUTED_VARIABLE`."""
+    return ",".join(sorted(sides))
+
+
+def decode_sides(value: str) -> frozenset[Side]:
+    """Decode `MUTED_VARIABLE`."""
+    return frozenset(side for side in Side if side in value.split(","))
 
 
 def decode_pause(value: str) -> Pause | None:
