@@ -117,6 +117,8 @@ class InvalidSettingsTests(SynchronousTestCase):
         ("calls: {ring_timeout: 0}", "calls.ring_timeout: invalid value 0: Expected float > 0.0"),
         ("calls: {ring_timeout: .nan}", "calls.ring_timeout: invalid value nan"),
         ("calls: {allowed_hosts: ['1.2.3']}", "calls.allowed_hosts: invalid entry '1.2.3'; expected a host name"),
+        ("calls: {trusted_hosts: ['1.2.3']}", "calls.trusted_hosts: invalid entry '1.2.3'; expected a host name"),
+        ("calls: {max_passages: 0}", "calls.max_passages: invalid value 0"),
         ("calls: {allowed_hosts: a}", "calls.allowed_hosts: invalid value 'a': Expected array, got str"),
         (
             "mail: {tls: maybe}",

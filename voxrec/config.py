@@ -57,6 +57,7 @@ class Asterisk(Struct, frozen=True, kw_only=True):
     password_file: str = ""
     app: Name = "voxrec"
     endpoint: Name = "trunk"
+    trusted_endpoint: Name = "trusted"
     recordings: str = "/var/spool/asterisk/recording"
     recordings_floor: Annotated[int, Meta(ge=0)] = 268_435_456
     sounds: str = "/var/lib/voxrec/sounds"
@@ -107,7 +108,9 @@ class Calls(Struct, frozen=True, kw_only=True):
     max_calls: Annotated[int, Meta(ge=0, le=100_000)] = 0
     on_stop: Literal["keep", "end"] = "keep"
     grace: Annotated[float, Meta(ge=0, le=86400)] = 30.0
+    max_passages: Annotated[int, Meta(ge=1, le=20)] = 3
     allowed_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...] = ()
+    trusted_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...] = ()
     log_numbers: bool = False
     announcement: str = ""
     beep: Annotated[str, Meta(pattern=r"^(sound|tone|recording):[!-~]+$")] = "sound:beep"
@@ -294,12 +297,15 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
         except psycopg2.ProgrammingError as error:
             yield FieldError("database.dsn", f"invalid PostgreSQL connection string: {str(error).strip()}")
     yield from _listen_errors(config.rest.listen, unchecked)
-    for entry in config.calls.allowed_hosts:
-        if not _is_allowed_hosts_entry(entry):
-            yield FieldError(
-                "calls.allowed_hosts",
-                f"invalid entry {entry!r}; expected a host name, *.domain, an IP address or a network",
-            )
+    for setting, hosts in (
+        ("calls.allowed_hosts", config.calls.allowed_hosts),
+        ("calls.trusted_hosts", config.calls.trusted_hosts),
+    ):
+        for entry in hosts:
+            if not _is_host_entry(entry):
+                yield FieldError(
+                    setting, f"invalid entry {entry!r}; expected a host name, *.domain, an IP address or a network"
+                )
     yield from _mail_errors(config.mail)
 
 
@@ -361,7 +367,7 @@ def _is_http_url(url: str) -> bool:
         return False
 
 
-def _is_allowed_hosts_entry(entry: str) -> bool:
+def _is_host_entry(entry: str) -> bool:
     try:
         ipaddress.ip_network(entry, strict=False)
     except ValueError:

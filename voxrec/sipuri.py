@@ -126,10 +126,13 @@ def is_host_allowed(host: str, allowed: tuple[str, ...]) -> bool:
     An entry is a host name, ``*.domain`` for all its subdomains, an IP address, or a network (``10.0.0.0/8``). An empty
     ``allowed`` matches every host.
     """
-    if not allowed:
-        return True
+    return not allowed or is_host_listed(host, allowed)
+
+
+def is_host_listed(host: str, entries: tuple[str, ...]) -> bool:
+    """Return whether ``host`` matches one of ``entries``, which have the form described at `is_host_allowed`."""
     normalized = host.rstrip(".").lower()
-    return any(_matches(normalized, entry.rstrip(".").lower()) for entry in allowed)
+    return any(_matches(normalized, entry.rstrip(".").lower()) for entry in entries)
 
 
 def _matches(host: str, entry: str) -> bool:

@@ -153,7 +153,16 @@ class MuteTests(AriClientTestCase):
             self.assertEqual(self.mute_method(version), "DELETE", version)
 
     def test_versions_in_which_it_does_not(self) -> None:
-        for version in ("18.21.0", "20.6.0", "20.19.0", "certified-20.7-cert1", "21.1.0", "22.0.0", "23.1", "GIT-master"):
+        for version in (
+            "18.21.0",
+            "20.6.0",
+            "20.19.0",
+            "certified-20.7-cert1",
+            "21.1.0",
+            "22.0.0",
+            "23.1",
+            "GIT-master",
+        ):
             self.assertEqual(self.mute_method(version), "POST", version)
 
     def test_a_recording_that_was_not_muted_before(self) -> None:

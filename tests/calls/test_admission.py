@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
 from voxrec.ari import events
+from voxrec.calls.admission import is_trusted
 from voxrec.calls.causes import Cause
 from voxrec.model import Profile
 
@@ -48,6 +49,21 @@ class AdmissionTests(SynchronousTestCase):
         for parameter in ("maddr=192.0.2.66", "MAddr=192.0.2.66", "%6daddr=192.0.2.66", "method=MESSAGE"):
             self.directory.found = make_profile(remote_sip_uri=f"sip:100@192.0.2.8;{parameter}")
             self.assert_refused("rejected")
+
+    def test_loop_is_482(self) -> None:
+        args = ("incoming", "presentation=allowed", f"path={make_profile().id}", "max-forwards=69")
+        self.process.router.handle(events.StasisStart(make_caller(), args))
+        request = "POST channels/1700.1/continue"
+        self.assertEqual((self.process.calls, self.process.asterisk.take_requests()), ([], [request]))
+        query = self.process.asterisk.queries[request]
+        self.assertEqual(query, {"context": "voxrec-refuse", "extension": "482", "priority": "1"})
+
+    def test_loop_that_the_far_end_reports_is_482(self) -> None:
+        self.process.inbound_call(make_caller())
+        (call,) = self.process.calls
+        self.process.router.handle(events.ChannelDestroyed(events.Channel(id=call.leg), 127, 483))
+        self.assertEqual(self.process.asterisk.take_requests()[-1], "POST channels/1700.1/continue")
+        self.assertEqual(self.process.asterisk.queries["POST channels/1700.1/continue"]["extension"], "482")
 
     def test_unknown_number_is_503_until_all_profiles_are_loaded(self) -> None:
         self.directory.confirmed = False
@@ -101,3 +117,13 @@ class LimitTests(SynchronousTestCase):
         call.inputs.leg_hung_up(Cause.NORMAL)
         process.inbound_call(make_caller("1700.9", "1"))
         self.assertEqual(len(process.calls), 1)
+
+
+class TrustTests(SynchronousTestCase):
+    def test_only_listed_hosts_are_trusted(self) -> None:
+        hosts = ("192.0.2.0/24", "*.pbx.example")
+        for uri in ("sip:a@192.0.2.7:5070", "sips:a@one.PBX.example"):
+            self.assertTrue(is_trusted(uri, hosts), uri)
+        for uri in ("sip:a@192.0.3.7", "sip:192.0.2.7@evil.example", "sip:a@192.0.2.7;maddr=192.0.3.7", "nonsense", ""):
+            self.assertFalse(is_trusted(uri, hosts), uri)
+        self.assertFalse(is_trusted("sip:a@192.0.2.7", ()))

@@ -85,6 +85,8 @@ class PlacingTests(SynchronousTestCase):
                 "PJSIP_HEADER(add,X-Voxrec-Call)": str(fixture.call.id),
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(fixture.call.profile.id),
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": "+4930222",
+                "PJSIP_HEADER(add,X-Voxrec-Path)": str(fixture.call.profile.id),
+                "PJSIP_HEADER(add,Max-Forwards)": "69",
                 "TRANSFER_CONTEXT": "voxrec-transfer",
             },
         )

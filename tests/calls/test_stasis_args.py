@@ -33,6 +33,10 @@ class HeaderTests(SynchronousTestCase):
             argument("From", "<sip:somebody@else>"),
             argument("codecs", "(ulaw)"),
             argument("presentation", "allowed"),
+            argument("path", "1"),
+            argument("max-forwards", "70"),
+            argument("X-Voxrec-Call", "forged"),
+            argument("Privacy", "id"),
             argument("X-Empty", ""),
             "X-Nothing",
         )

@@ -22,8 +22,16 @@ from voxrec.sandbox.rootfs import ASTERISK_22, Recipe, asterisk_rootfs
 from voxrec.sandbox.sipp import SippCaller
 from voxrec.sandbox.stack import Stack
 
+UNTRUSTED_ADDRESS = "127.0.0.7"
+"""A loopback address that may be called, and that must not learn withheld numbers."""
+PROFILE_SECONDS = 0.3
+"""The time after which a new Profile can be called; phones take longer to start, user agents do not."""
 SHARED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "calls": {"ring_timeout": 3, "allowed_hosts": ["127.0.0.1", "localhost"]},
+    "calls": {
+        "ring_timeout": 3,
+        "allowed_hosts": ["127.0.0.1", "localhost", UNTRUSTED_ADDRESS],
+        "trusted_hosts": ["127.0.0.1"],
+    },
 }
 _shared_stacks: dict[Recipe, Stack] = {}
 

@@ -26,6 +26,7 @@ CommandResult: TypeAlias = Deferred[bytes]
 """Fires with the response body of a command, which contains nothing of interest."""
 Direction = Literal["none", "in", "out", "both"]
 
+_REFUSE_CONTEXT = "voxrec-refuse"  # etc/asterisk/extensions.conf
 # Q.850 cause codes that have a name in Asterisk 16 (parameter `reason`). Every other cause is sent as "normal", which
 # PJSIP maps to 603 if the channel was not answered.
 _CAUSE_NAMES: Mapping[int, str] = {
@@ -45,8 +46,8 @@ _CAUSE_NAMES: Mapping[int, str] = {
     127: "interworking",
 }
 
-# The releases of each branch from which on unmuting a recording clears its muted flag (Asterisk issue 322). Branches that
-# are not listed ended without the correction, or have had it from their beginning.
+# The releases of each branch from which on unmuting a recording clears its muted flag (Asterisk issue 322). Branches
+# that are not listed ended without the correction, or have had it from their beginning.
 _UNMUTE_FIXED: Mapping[int, int] = {18: 21, 20: 6, 21: 1}
 
 
@@ -178,6 +179,15 @@ class AriClient:
         else:
             query = {"reason": _CAUSE_NAMES.get(cause, "normal")}
         return self._request_if_exists("DELETE", ("channels", channel), query)
+
+    def refuse(self, channel: str, status: int) -> Deferred[bool]:
+        """Let the dialplan answer an inbound call with a SIP status that no Q.850 cause stands for: 482 or 483.
+
+        Asterisk can do so from 18.21, 20.6 and 21.1 on; before, the dialplan answers 403 (context voxrec-refuse of
+        etc/asterisk/extensions.conf). Return whether the channel existed.
+        """
+        query = {"context": _REFUSE_CONTEXT, "extension": str(status), "priority": "1"}
+        return self._request_if_exists("POST", ("channels", channel, "continue"), query)
 
     def create_bridge(self, bridge: str, name: str) -> CommandResult:
         """Create a mixing bridge."""

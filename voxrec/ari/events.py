@@ -9,6 +9,9 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
+_LOOP_STATUSES = frozenset({482, 483})
+_EXCHANGE_ROUTING_ERROR = 25
+
 
 class CallerId(Struct, frozen=True):
     """The name and number of a party; each is empty if Asterisk does not know it."""
@@ -88,10 +91,19 @@ class ChannelStateChange(_Event, frozen=True):
 
 
 class ChannelDestroyed(_Event, frozen=True):
-    """A channel was destroyed. ``cause`` is a Q.850 cause code."""
+    """A channel was destroyed. ``cause`` is a Q.850 cause code.
+
+    ``tech_cause`` is the SIP status with which the call was refused; 0 in versions of Asterisk that do not report it.
+    """
 
     channel: Channel
     cause: int = 0
+    tech_cause: int = 0
+
+    @property
+    def routing_cause(self) -> int:
+        """The Q.850 cause by RFC 3398: Asterisk reports 482 and 483 as causes of other statuses."""
+        return _EXCHANGE_ROUTING_ERROR if self.tech_cause in _LOOP_STATUSES else self.cause
 
 
 class ChannelDtmfReceived(_Event, frozen=True):

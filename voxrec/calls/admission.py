@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxrec import sipuri
+from voxrec.calls.call_data import InboundCall
 from voxrec.calls.causes import Cause
+from voxrec.calls.hops import DEFAULT_MAX_PASSAGES, check_hops
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.model import Profile
 
@@ -27,17 +29,20 @@ class Refusal:
     """Why an inbound call is refused: the Q.850 cause for the caller, and the reason for the log.
 
     ``unknown_profile``: no Profile is known for what was dialled, although all Profiles were loaded.
+    ``status`` is the SIP status for the caller; None: the one to which Asterisk maps the cause.
     """
 
     cause: Cause
     reason: str
     unknown_profile: bool = False
+    status: int | None = None
 
 
 class Admission:
     """Accepts an inbound call if its Profile, the limits and the state of this process permit it.
 
     ``allowed_hosts``: the hosts that may be called; empty: all. ``max_calls``: of this process; 0: unlimited.
+    ``max_passages``: the number of Profiles through which one call may pass.
     """
 
     def __init__(
@@ -47,17 +52,20 @@ class Admission:
         *,
         allowed_hosts: tuple[str, ...] = (),
         max_calls: int = 0,
+        max_passages: int = DEFAULT_MAX_PASSAGES,
     ) -> None:
         self._directory = directory
         self._live_calls = live_calls
         self._allowed_hosts = allowed_hosts
         self._max_calls = max_calls
+        self._max_passages = max_passages
         self._draining = False
 
-    def set_limits(self, *, allowed_hosts: tuple[str, ...], max_calls: int) -> None:
+    def set_limits(self, *, allowed_hosts: tuple[str, ...], max_calls: int, max_passages: int) -> None:
         """Change the limits for the following calls."""
         self._allowed_hosts = allowed_hosts
         self._max_calls = max_calls
+        self._max_passages = max_passages
 
     def refuse_new_calls(self) -> None:
         """Refuse all inbound calls from now on (503): the process stops."""
@@ -74,11 +82,11 @@ class Admission:
             return False
         return sipuri.is_host_allowed(host, self._allowed_hosts)
 
-    def decide(self, dialled: str) -> Profile | Refusal:
+    def decide(self, inbound: InboundCall) -> Profile | Refusal:
         """Return the Profile of an inbound call that is accepted, or why it is refused."""
         if self._draining:
             return Refusal(Cause.CONGESTION, "voxrec is stopping")
-        profile = self._directory.find(dialled)
+        profile = self._directory.find(inbound.dialled)
         if profile is None and not self._directory.confirmed:
             return Refusal(Cause.CONGESTION, "the Profiles are not loaded yet")
         if profile is None:
@@ -87,6 +95,8 @@ class Admission:
             return Refusal(Cause.NO_ANSWER, f"Profile {profile.id} has no remoteSipUri")
         if not self.is_allowed(profile.remote_sip_uri):
             return Refusal(Cause.REJECTED, f"remoteSipUri of Profile {profile.id} must not be called")
+        if (limit := check_hops(inbound.hops, profile.id, self._max_passages)) is not None:
+            return Refusal(Cause.ROUTING_ERROR, limit.reason, status=limit.status)
         if self._max_calls and len(self._live_calls) >= self._max_calls:
             return Refusal(Cause.CONGESTION, f"the maximum of {self._max_calls} live calls is reached")
         if profile.max_calls is not None and self._calls_of(profile) >= profile.max_calls:
@@ -97,3 +107,12 @@ class Admission:
 
     def _calls_of(self, profile: Profile) -> int:
         return sum(call.profile.id == profile.id for call in self._live_calls)
+
+
+def is_trusted(uri: str, trusted_hosts: tuple[str, ...]) -> bool:
+    """Return whether the host of a SIP URI is among ``trusted_hosts``: it may get numbers that callers withhold."""
+    try:
+        host = sipuri.parse(uri).host
+    except sipuri.SipUriError:
+        return False
+    return sipuri.is_host_listed(host, trusted_hosts)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from twisted.internet.interfaces import IReactorTime
 
+from voxrec.calls.hops import NO_HOPS, Hops
 from voxrec.calls.takeover_state import TakeoverState
 from voxrec.model import CallState, Profile
 
@@ -16,7 +17,8 @@ class CallSettings:
     """The settings that all calls share. Times are in seconds; ``beep`` is a media URI.
 
     ``announcement`` returns the media URI of a Profile's announcement, None if it cannot be played.
-    ``has_disk_space`` returns whether there is free space for another recording.
+    ``has_disk_space`` returns whether there is free space for another recording. ``endpoint`` and ``trusted_endpoint``
+    are the PJSIP endpoints for untrusted and for trusted far ends; ``is_trusted`` returns whether a SIP URI is trusted.
     """
 
     endpoint: str
@@ -26,14 +28,16 @@ class CallSettings:
     announcement: Callable[[Profile], str | None]
     beep: str
     has_disk_space: Callable[[], bool] = lambda: True
+    trusted_endpoint: str = ""
+    is_trusted: Callable[[str], bool] = lambda _uri: False
 
 
 @dataclass(frozen=True, slots=True)
 class InboundCall:
     """A call accepted from the trunk: the id of its channel, the caller's number and name, and the dialled number.
 
-    ``headers`` are the SIP headers of its INVITE that are copied to the far end; ``wideband`` says whether its audio
-    has more than 8 kHz.
+    ``headers`` are the SIP headers of its INVITE that are copied to the far end, but not to an untrusted one if the
+    caller's number is ``withheld``. ``wideband`` says whether its audio has more than 8 kHz. ``hops`` limits loops.
     """
 
     channel: str
@@ -42,6 +46,8 @@ class InboundCall:
     dialled: str
     headers: Mapping[str, str] = field(default_factory=dict)
     wideband: bool = False
+    withheld: bool = False
+    hops: Hops = NO_HOPS
 
 
 @dataclass
@@ -92,6 +98,8 @@ class CallData:
             name=self.inbound.name,
             dialled=self.inbound.dialled,
             wideband=self.inbound.wideband,
+            withheld=self.inbound.withheld,
+            hops=self.inbound.hops,
             placeholder=placeholder,
             started_at=self.started_at,
             profile=self.profile,

@@ -11,4 +11,5 @@ class Cause(IntEnum):
     BUSY = 17  # 486
     NO_ANSWER = 19  # 480
     REJECTED = 21  # 403
+    ROUTING_ERROR = 25  # 482, and 403 from versions of Asterisk that cannot send it (`AriClient.refuse`)
     CONGESTION = 34  # 503

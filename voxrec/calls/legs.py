@@ -1,5 +1,6 @@
 """The bridge of one call and the outgoing legs to its far end."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -13,6 +14,8 @@ from voxrec.calls.takeover_state import CALL_VARIABLE, encode
 
 _TRANSFER_CONTEXT: Final = "voxrec-transfer"  # etc/asterisk/extensions.conf
 _DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
+_LOOP_DETECTED: Final = 482  # the SIP status that a caller gets if the far end answers 482 or 483
+_IDENTITY_HEADERS: Final = frozenset({"p-asserted-identity", "p-preferred-identity", "remote-party-id"})
 
 
 class Legs:
@@ -56,15 +59,16 @@ class Legs:
         ``placeholder`` is the channel that holds the far end's place in the bridge during a transfer, ``replaces`` the
         dialog that the leg is to replace (RFC 3891).
         """
-        call = self._call
+        call, settings = self._call, self._call.settings
+        trusted = settings.is_trusted(call.callee)
         self._resources.add(self.current)
         return self._asterisk.create_channel(
             self.current,
-            f"PJSIP/{call.settings.endpoint}/{call.callee}",
+            f"PJSIP/{settings.trusted_endpoint if trusted else settings.endpoint}/{call.callee}",
             "leg",
             originator=call.inbound.channel,
             variables={
-                **{f"PJSIP_HEADER(add,{name})": value for name, value in call.inbound.headers.items()},
+                **{f"PJSIP_HEADER(add,{name})": value for name, value in self._headers(trusted=trusted).items()},
                 "PJSIP_HEADER(add,X-Voxrec-Call)": str(call.id),
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(call.profile.id),
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": call.inbound.dialled,
@@ -74,6 +78,20 @@ class Legs:
                 CALL_VARIABLE: encode(call.takeover_state(self.current, placeholder)),
             },
         )
+
+    def _headers(self, *, trusted: bool) -> Mapping[str, str]:
+        """Return the headers that are copied from the caller's INVITE, and those that limit loops.
+
+        An untrusted far end gets no asserted identity (RFC 3325 section 5), and nothing of a caller whose number is
+        withheld: any header may name it.
+        """
+        inbound = self._call.inbound
+        copied = {
+            name: value
+            for name, value in inbound.headers.items()
+            if trusted or not (inbound.withheld or name.lower() in _IDENTITY_HEADERS)
+        }
+        return {**copied, **inbound.hops.headers(self._call.profile.id)}
 
     def join_with_caller(self) -> CommandResult:
         """Put the caller and the current leg into the bridge, so that ringing and early media pass."""
@@ -100,6 +118,8 @@ class Legs:
 
     def hang_up(self, channel: str, cause: int = Cause.NORMAL) -> Deferred[bool]:
         """Hang up any channel of the call. Return whether it existed."""
+        if cause == Cause.ROUTING_ERROR and channel == self._call.inbound.channel:
+            return self._asterisk.refuse(channel, _LOOP_DETECTED)
         return self._asterisk.hang_up(channel, cause)
 
     def destroy_bridge(self) -> Deferred[bool]:

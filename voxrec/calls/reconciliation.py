@@ -137,6 +137,8 @@ class Reconciler:
             name=state.name,
             dialled=state.dialled,
             wideband=state.wideband,
+            withheld=state.withheld,
+            hops=state.hops,
         )
         call = self._live_calls.open(inbound, state.profile, state)
         call.leg_channel_name = snapshot.channel_name(call.leg)

@@ -20,6 +20,7 @@ from voxrec.calls.stasis_args import (
     TRANSFERRED,
     display_name,
     headers_of,
+    hops_of,
     is_wideband,
     is_withheld,
     refer_target,
@@ -76,8 +77,9 @@ class Router:
             case events.StasisEnd(channel):
                 self._undecided.discard(channel.id)
                 self._for_caller(channel.id, lambda call: call.inputs.caller_hung_up(Cause.NORMAL))
-            case events.ChannelDestroyed(channel, cause):
+            case events.ChannelDestroyed(channel):
                 self._undecided.discard(channel.id)
+                cause = event.routing_cause
                 self._for_caller(channel.id, lambda call: call.inputs.caller_hung_up(cause))
                 if (of_leg := self._live_calls.of_leg(channel.id)) is not None:
                     of_leg.leg_destroyed(channel.id, cause)
@@ -120,7 +122,7 @@ class Router:
         if self._live_calls.of_caller(channel.id) is not None or channel.id in self._undecided:
             return  # reconciliation found it before
         inbound = _inbound_call(channel, args)
-        profile = self._admission.decide(inbound.dialled)
+        profile = self._admission.decide(inbound)
         if isinstance(profile, Refusal) and profile.unknown_profile:
             self._undecided.add(channel.id)
             Deferred.fromCoroutine(self._decide_after_lookup(inbound))
@@ -135,12 +137,12 @@ class Router:
             self._log.failure("looking up a profile failed; the call is refused unless the profile is known now")
         if inbound.channel in self._undecided and not self._live_calls.detached:
             self._undecided.discard(inbound.channel)
-            self._decided(inbound, self._admission.decide(inbound.dialled))
+            self._decided(inbound, self._admission.decide(inbound))
 
     def _decided(self, inbound: InboundCall, profile: Profile | Refusal) -> None:
         if isinstance(profile, Refusal):
             self._log.info("refused a call{parties}: {reason}", parties=self._parties(inbound), reason=profile.reason)
-            self.hang_up(inbound.channel, profile.cause)
+            self.hang_up(inbound.channel, profile.cause, profile.status)
             self._live_calls.publish_refusal(profile.cause)
             return
         call = self._live_calls.open(inbound, profile)
@@ -200,16 +202,22 @@ class Router:
         if owner is not None and (call := self._live_calls.get(owner[0])) is not None:
             call.playback_finished(owner[1], complete=playback.state == "done")
 
-    def hang_up(self, channel: str, cause: Cause) -> None:
-        """Hang up a channel that belongs to no live call. Failure is logged only: reconciliation ends the channel."""
-        Deferred.fromCoroutine(self._hang_up(channel, cause))
+    def hang_up(self, channel: str, cause: Cause, status: int | None = None) -> None:
+        """Hang up a channel that belongs to no live call, with a SIP status or the one that Asterisk maps to ``cause``.
 
-    async def _hang_up(self, channel: str, cause: Cause) -> None:
+        Failure is logged only: the next search for stale channels ends the channel.
+        """
+        Deferred.fromCoroutine(self._hang_up(channel, cause, status))
+
+    async def _hang_up(self, channel: str, cause: Cause, status: int | None) -> None:
         try:
-            await self._asterisk.hang_up(channel, cause)
+            if status is None:
+                await self._asterisk.hang_up(channel, cause)
+            else:
+                await self._asterisk.refuse(channel, status)
         except VoxrecError as error:
             self._log.warn(
-                "channel {channel} could not be ended and stays until the next reconciliation: {error}",
+                "channel {channel} could not be ended and stays until the next search for stale channels: {error}",
                 channel=channel,
                 error=error,
             )
@@ -217,7 +225,8 @@ class Router:
 
 def _inbound_call(channel: events.Channel, args: tuple[str, ...]) -> InboundCall:
     # a withheld number stays in Asterisk, which passes it on only to parties that the trunk trusts
-    caller = events.CallerId() if is_withheld(args) else channel.caller
+    withheld = is_withheld(args)
+    caller = events.CallerId() if withheld else channel.caller
     return InboundCall(
         channel=channel.id,
         number=caller.number[:255],
@@ -225,4 +234,6 @@ def _inbound_call(channel: events.Channel, args: tuple[str, ...]) -> InboundCall
         dialled=channel.dialplan.exten[:255],
         headers=headers_of(args),
         wideband=is_wideband(args),
+        withheld=withheld,
+        hops=hops_of(args),
     )

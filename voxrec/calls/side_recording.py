@@ -1,8 +1,8 @@
 """The machine that records one side of a call: a snoop channel on the caller's channel, recorded to a file.
 
 Asterisk toggles between silence and audio at each mute command, does not report which one it records, and undoes a
-command that is repeated (measured with 16 and 22). So a side is muted once, and unmuted once. Before 18.21, 20.6 and 21.1
-it matters for the command whether the recording was muted before (`AriClient.mute_recording`).
+command that is repeated (measured with 16 and 22). So a side is muted once, and unmuted once. Before 18.21, 20.6 and
+21.1 it matters for the command whether the recording was muted before (`AriClient.mute_recording`).
 """
 
 from collections.abc import Callable

@@ -132,7 +132,9 @@ async def take_call_snapshot(
 
 
 async def _muted_sides(asterisk: AriClient, caller: str) -> frozenset[Side]:
-    return decode_sides(await asterisk.get_variable(caller, MUTED_VARIABLE)) if asterisk.unmute_keeps_flag else frozenset()
+    return (
+        decode_sides(await asterisk.get_variable(caller, MUTED_VARIABLE)) if asterisk.unmute_keeps_flag else frozenset()
+    )
 
 
 def _parse_time(text: str) -> datetime | None:

@@ -2,7 +2,7 @@
 
 The first argument is `INBOUND` or `TRANSFERRED`. Behind `INBOUND`, each argument is ``Name=value``, with the value
 encoded by URIENCODE: a header of the INVITE that is copied to the far end, ``codecs`` (the caller's codecs), or
-``presentation`` (whether the caller's number may be shown).
+``presentation`` (whether the caller's number may be shown), and ``path`` and ``max-forwards`` (`voxrec.calls.hops`).
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from voxrec import sipuri
+from voxrec.calls.hops import Hops, parse_hops
 
 INBOUND: Final = "incoming"
 """First argument of a caller from the trunk."""
@@ -20,14 +21,17 @@ TRANSFERRED: Final = "transferred"
 """First argument of a transfer; behind it are Refer-To, the name of the transferring channel, and Replaces."""
 _CODECS: Final = "codecs"
 _PRESENTATION: Final = "presentation"
+_PATH: Final = "path"
+_MAX_FORWARDS: Final = "max-forwards"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!%'*+_`~.-]{1,64}")
 _REPLACES: Final = re.compile(r"[!-:<-~]+(;[!-:<-~]+)+")
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
 _MAX_VALUE: Final = 1024  # characters
 # Arguments that are not headers, and headers that the request to the far end has anyway.
 _NOT_COPIED: Final = frozenset(
-    {_CODECS, _PRESENTATION, "via", "from", "to", "call-id", "cseq", "contact", "route", "record-route", "max-forwards",
-     "content-length", "content-type", "authorization", "proxy-authorization"}
+    {_CODECS, _PRESENTATION, _PATH, _MAX_FORWARDS, "via", "from", "to", "call-id", "cseq", "contact", "route",
+     "record-route", "content-length", "content-type", "authorization", "proxy-authorization", "privacy",
+     "x-voxrec-call", "x-voxrec-profile", "x-voxrec-dialled", "x-voxrec-path"}
 )  # fmt: skip
 _NARROWBAND: Final = re.compile(r"(ulaw|alaw|gsm|g729|g723|g726\w*|ilbc|speex|adpcm|slin|lpc10|amr)$", re.IGNORECASE)
 
@@ -91,6 +95,12 @@ def is_withheld(args: tuple[str, ...]) -> bool:
     """
     presentations = [value for name, value in _pairs(args) if name.lower() == _PRESENTATION]
     return not presentations or not all(value.startswith("allowed") for value in presentations)
+
+
+def hops_of(args: tuple[str, ...]) -> Hops:
+    """Return through which Profiles the call has passed, and its Max-Forwards."""
+    values = {name.lower(): value for name, value in _pairs(args)}
+    return parse_hops(values.get(_PATH, ""), values.get(_MAX_FORWARDS, ""))
 
 
 def _pairs(args: tuple[str, ...]) -> Iterator[tuple[str, str]]:

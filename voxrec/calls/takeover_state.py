@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from voxrec.calls.hops import NO_HOPS, Hops
 from voxrec.model import PauseBehavior, Profile, Side
 
 CALL_VARIABLE: Final = "VOXREC_CALL"
@@ -38,6 +39,8 @@ class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: str
     dialled: str
     wideband: bool = False
+    withheld: bool = True
+    hops: Hops = NO_HOPS
     placeholder: str = ""
     started_at: datetime
     profile: Profile

@@ -13,7 +13,7 @@ from voxrec.ari.command_connection import CommandConnection
 from voxrec.ari.connection import AsteriskConnection
 from voxrec.ari.event_stream import EventStream, EventStreamListener, endpoint_for
 from voxrec.ari.transport import HttpTransport, TimedTransport
-from voxrec.calls.admission import Admission
+from voxrec.calls.admission import Admission, is_trusted
 from voxrec.calls.announcements import DEFAULT, Announcements
 from voxrec.calls.call_control import CallControl
 from voxrec.calls.call_data import CallSettings
@@ -60,7 +60,9 @@ class Calls:
         self.announcements.set_default(_default_announcement(config), grace=_announcement_grace(config))
         self.disk_space.set_floor(config.asterisk.recordings_floor)
         self.live_calls.set_settings(_call_settings(config, self.announcements, self.disk_space))
-        self.admission.set_limits(allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls)
+        self.admission.set_limits(
+            allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls, max_passages=settings.max_passages
+        )
         self.router.set_log_numbers(settings.log_numbers)
         self.service.set_stop_policy(
             _stop_policy(self.env.reactor, config, self.connection, self.live_calls, self.admission)
@@ -84,7 +86,13 @@ def build_calls(
         listeners=(env.metrics, event_queue),
     )
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
-    admission = Admission(profiles, live_calls, allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls)
+    admission = Admission(
+        profiles,
+        live_calls,
+        allowed_hosts=settings.allowed_hosts,
+        max_calls=settings.max_calls,
+        max_passages=settings.max_passages,
+    )
     lookup = ProfileLookup(reactor, database.profiles, profiles)
     router = Router(asterisk, live_calls, admission, lookup.look_up, log_numbers=settings.log_numbers)
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
@@ -183,6 +191,8 @@ def _call_settings(config: Config, announcements: Announcements, disk_space: Dis
         announcement=announcements.media_for,
         beep=settings.beep,
         has_disk_space=lambda: disk_space.sufficient,
+        trusted_endpoint=config.asterisk.trusted_endpoint,
+        is_trusted=lambda uri: is_trusted(uri, settings.trusted_hosts),
     )
 
 

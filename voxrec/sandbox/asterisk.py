@@ -301,6 +301,7 @@ class SandboxAsterisk:
                 '#include "voxrec/pjsip.conf"\n'
                 f"[transport-udp](+)\nbind = {LOOPBACK}:{self._sip_port}\n"
                 f"[trunk](+)\nmedia_address = {LOOPBACK}\nbind_rtp_to_media_address = yes\n"
+                f"[trusted](+)\nmedia_address = {LOOPBACK}\nbind_rtp_to_media_address = yes\n"
                 f"[trunk-identify](+)\nmatch = {LOOPBACK}\n"
             ),
             "extensions.conf": f'#include "voxrec/extensions.conf"\n{_COMPARISONS}',

@@ -1,7 +1,7 @@
 """A SIP user agent over UDP that sends each request exactly as a test composes it.
 
 It has no media and no state machine: it is for requests that a well-behaved phone (`voxrec.sandbox.phone`) or SIPp
-would not send. Requests that it receives within a dialog are answered with 200.
+would not send. It answers all requests that it receives, with 200 unless it is told otherwise for INVITE.
 """
 
 import secrets
@@ -24,6 +24,7 @@ class SipMessage:
 
     start_line: str
     headers: tuple[tuple[str, str], ...]
+    raw: bytes = b""
 
     @classmethod
     def parse(cls, datagram: bytes) -> Self:
@@ -31,7 +32,7 @@ class SipMessage:
         head = datagram.partition(b"\r\n\r\n")[0].decode("utf-8", "replace")
         start_line, *lines = head.split("\r\n")
         pairs = (line.partition(":") for line in lines)
-        return cls(start_line, tuple((name.strip().lower(), value.strip()) for name, _, value in pairs))
+        return cls(start_line, tuple((name.strip().lower(), value.strip()) for name, _, value in pairs), datagram)
 
     @property
     def status(self) -> int | None:
@@ -45,13 +46,18 @@ class SipMessage:
 
 
 class SipUserAgent(DatagramProtocol):
-    """A user agent at a loopback ``address`` that sends its requests to ``peer`` (host, UDP port)."""
+    """A user agent at a loopback ``address`` that sends its requests to ``peer`` (host, UDP port).
 
-    def __init__(self, peer: tuple[str, int], address: str = LOOPBACK) -> None:
+    ``invite_status`` is the final status of its responses to INVITE.
+    """
+
+    def __init__(self, peer: tuple[str, int], address: str = LOOPBACK, *, invite_status: int = 200) -> None:
         self._peer = peer
         self._address = address
         self._port: IListeningPort | None = None
         self._final_responses: dict[str, Deferred[SipMessage]] = {}
+        self._invite_status = invite_status
+        self._tag = secrets.token_hex(4)
         self.received: list[SipMessage] = []
         """Everything that was received, in order."""
 
@@ -69,6 +75,10 @@ class SipUserAgent(DatagramProtocol):
         """The address and port of this user agent."""
         assert self._port is not None, "listen() comes first"
         return f"{self._address}:{self._port.getHost().port}"  # type: ignore[attr-defined] # IPv4Address
+
+    def requests(self, method: str) -> list[SipMessage]:
+        """Return the requests of a method that were received, in order."""
+        return [message for message in self.received if message.start_line.startswith(f"{method} ")]
 
     def send(self, datagram: bytes) -> None:
         """Send a datagram as it is."""
@@ -124,8 +134,24 @@ class SipUserAgent(DatagramProtocol):
         branch = f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}"
         self._send_message(f"BYE {uri} SIP/2.0", {**fields, "Via": branch, "CSeq": "2 BYE"})
 
+    def transfer(self, invite: SipMessage, target: str) -> None:
+        """Send REFER to the SIP URI ``target`` in the dialog of a received INVITE, which was answered."""
+        contact = invite.header("contact").partition("<")[2].partition(">")[0]
+        fields = {
+            "Via": f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}",
+            "From": f"{invite.header('to')};tag={self._tag}",
+            "To": invite.header("from"),
+            "Call-ID": invite.header("call-id"),
+            "CSeq": "1 REFER",
+            "Contact": f"<sip:tester@{self.host_port}>",
+            "Max-Forwards": "70",
+            "Refer-To": f"<{target}>",
+            "Content-Length": "0",
+        }
+        self._send_message(f"REFER {contact} SIP/2.0", fields)
+
     def sdp_offer(self) -> str:
-        """Return an SDP offer of G.711 at a port to which nobody listens."""
+        """Return an SDP offer, or answer, of G.711 at a port to which nobody listens."""
         lines = ["v=0", f"o=- 1 1 IN IP4 {self._address}", "s=-", f"c=IN IP4 {self._address}", "t=0 0"]
         return "\r\n".join([*lines, "m=audio 9 RTP/AVP 0 8", ""])
 
@@ -141,9 +167,19 @@ class SipUserAgent(DatagramProtocol):
     def _answer(self, request: SipMessage) -> None:
         if request.start_line.startswith("ACK "):
             return
-        copied = {"via", "v", "from", "f", "to", "t", "call-id", "i", "cseq"}
+        copied = {"via", "v", "from", "f", "call-id", "i", "cseq", "record-route"}
         lines = [f"{name}: {value}" for name, value in request.headers if name in copied]
-        self.send("\r\n".join(["SIP/2.0 200 OK", *lines, "Content-Length: 0", "", ""]).encode())
+        to = request.header("to")
+        lines.append(f"To: {to}" if ";tag=" in to else f"To: {to};tag={self._tag}")
+        status, body = 200, ""
+        if request.start_line.startswith("INVITE "):
+            status = self._invite_status
+            body = self.sdp_offer() if status == 200 else ""
+        lines.append(f"Contact: <sip:tester@{self.host_port}>")
+        if body:
+            lines.append("Content-Type: application/sdp")
+        lines.append(f"Content-Length: {len(body)}")
+        self.send("\r\n".join([f"SIP/2.0 {status} Test", *lines, "", body]).encode())
 
     def _send_message(self, start_line: str, fields: Mapping[str, str], body: str = "") -> None:
         lines = [start_line, *(f"{name}: {value}" for name, value in fields.items()), "", body]
