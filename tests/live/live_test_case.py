@@ -158,6 +158,7 @@ class RecordedCallTestCase(LiveTestCase):
         Return the stack, the Profile's id, the caller and the callee.
         """
         stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
         defaults = {"record": True, "recordChannels": "dual", "recordBeepAtStart": False}
         created, callee = await demo_call.create_profile_and_callee(
             stack, self.reactor, self.directory, **{**defaults, **profile}
@@ -169,7 +170,13 @@ class RecordedCallTestCase(LiveTestCase):
         self.kill_at_end(caller)
         await caller.start()
         await caller.wait_for("confirmed")
+        await callee.wait_for("confirmed")  # its ACK comes from Asterisk; before, it cannot send a re-INVITE
         return stack, created["id"], caller, callee
+
+    async def end_calls(self, stack: Stack) -> None:
+        """End the calls that a failed test leaves behind, so that the next test finds Asterisk idle."""
+        for call in await stack.request_json("GET", "/calls"):
+            await stack.request("DELETE", f"/calls/{call['id']}")
 
     async def live_recording_path(self, stack: Stack, profile_id: str) -> str:
         """Wait for the row of the Profile's live Recording and return the path of its resource."""
