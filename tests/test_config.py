@@ -119,6 +119,8 @@ class InvalidSettingsTests(SynchronousTestCase):
         ("calls: {allowed_hosts: ['1.2.3']}", "calls.allowed_hosts: invalid entry '1.2.3'; expected a host name"),
         ("calls: {trusted_hosts: ['1.2.3']}", "calls.trusted_hosts: invalid entry '1.2.3'; expected a host name"),
         ("calls: {max_passages: 0}", "calls.max_passages: invalid value 0"),
+        ("rest: {trusted_proxies: ['10.0.0.1/8']}", "rest.trusted_proxies: invalid entry '10.0.0.1/8'; expected an IP"),
+        ("rest: {trusted_proxies: [proxy.example]}", "rest.trusted_proxies: invalid entry 'proxy.example'"),
         ("calls: {allowed_hosts: a}", "calls.allowed_hosts: invalid value 'a': Expected array, got str"),
         (
             "mail: {tls: maybe}",

@@ -93,6 +93,8 @@ class Rest(Struct, frozen=True, kw_only=True):
     head_timeout: Duration = 20.0
     body_timeout: Duration = 60.0
     upload_rate: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 4096
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     cors_origins: tuple[Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
     metrics: Literal["open", "token"] = "token"
     access_log: bool = False
@@ -306,6 +308,12 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
                 yield FieldError(
                     setting, f"invalid entry {entry!r}; expected a host name, *.domain, an IP address or a network"
                 )
+    for entry in config.rest.trusted_proxies:
+        if entry != "unix" and not _is_network(entry):
+            yield FieldError(
+                "rest.trusted_proxies",
+                f"invalid entry {entry!r}; expected an IP address, a network such as 10.0.0.0/8 (host bits 0), or unix",
+            )
     yield from _mail_errors(config.mail)
 
 
@@ -365,6 +373,14 @@ def _is_http_url(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _is_network(entry: str) -> bool:
+    try:
+        ipaddress.ip_network(entry)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_host_entry(entry: str) -> bool:

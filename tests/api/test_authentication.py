@@ -193,4 +193,4 @@ class StoredTokensTests(DatabaseTestCase):
         self.assertEqual((await access_control.admit(HOME, "Bearer configured", Role.ADMIN)).name, "admin")
         with self.assertRaises(NotAuthenticated):
             await access_control.admit(HOME, "Bearer other", Role.READ)
-        self.assertEqual(throttle._pending, {})
+        self.assertEqual(throttle._checks, {})

@@ -1,5 +1,6 @@
 """EventBroadcaster and Subscriber, with a Clock and a fake repository."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -233,6 +234,41 @@ class EventBroadcasterTests(SynchronousTestCase):
         self.repository.add()
         self.broadcaster.refresh()
         self.assertEqual(self.ids(self.successResultOf(reading)), [2])
+
+    def test_stream_ends_when_the_token_expires(self) -> None:
+        expires_at = datetime.fromtimestamp(20.0, UTC)
+        subscribing = Deferred.fromCoroutine(self.broadcaster.subscribe(EventFilter(), None, expires_at))
+        subscriber = self.successResultOf(subscribing)
+        self.read(subscriber)
+        reading = self.start_reading(subscriber)
+        self.clock.advance(HEARTBEAT_INTERVAL)
+        self.assertEqual(self.successResultOf(reading), b":\n\n")
+        reading = self.start_reading(subscriber)
+        self.clock.advance(4.9)
+        self.assertNoResult(reading)
+        self.clock.advance(0.1)
+        self.failureResultOf(reading, StopAsyncIteration)
+
+    def test_no_event_is_sent_after_the_token_has_expired(self) -> None:
+        expires_at = datetime.fromtimestamp(20.0, UTC)
+        subscribing = Deferred.fromCoroutine(self.broadcaster.subscribe(EventFilter(), 0, expires_at))
+        subscriber = self.successResultOf(subscribing)
+        self.read(subscriber)
+        self.repository.add(3)
+        self.broadcaster.refresh()
+        self.clock.advance(20.0)  # meanwhile the client did not read
+        self.failureResultOf(self.start_reading(subscriber), StopAsyncIteration)
+
+    def test_tokens_that_change_during_the_subscription(self) -> None:
+        answer: Deferred[RetainedRange] = Deferred()
+        retained = self.successResultOf(Deferred.fromCoroutine(self.repository.retained_range()))
+        self.patch(self.repository, "retained_range", lambda: answer)
+        subscribing = Deferred.fromCoroutine(self.broadcaster.subscribe(EventFilter(), None))
+        self.broadcaster.disconnect_all()
+        answer.callback(retained)
+        subscriber = self.successResultOf(subscribing)
+        self.read(subscriber)
+        self.failureResultOf(self.start_reading(subscriber), StopAsyncIteration)
 
     def test_clients_may_reconnect_after_disconnect_all(self) -> None:
         reading = self.start_reading(self.subscribe())

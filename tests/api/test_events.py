@@ -1,6 +1,6 @@
 """GET /events over a real connection and a real database."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -122,6 +122,18 @@ class EventStreamTests(RestTestCase):
         for connection in (unfiltered, filtered):
             await until(lambda connection=connection: decode_events(connection.received))  # type: ignore[misc]
             self.assertEqual([event["profileId"] for event in decode_events(connection.received)], [str(own)])
+
+    async def test_stream_ends_when_the_token_expires(self) -> None:
+        expires_at = (datetime.now(UTC) + timedelta(seconds=1.5)).isoformat()
+        body = {"name": "short", "role": "read", "expiresAt": expires_at}
+        token = (await self.request("PUT", "/tokens", json=body)).json["token"]
+        connection = await self.subscribe(token=token)
+        await self.store_events(EventType.CALL_STARTED)
+        await until(lambda: decode_events(connection.received))
+        await until(lambda: self.broadcaster.subscriber_count == 0)
+        await self.store_events(EventType.CALL_ENDED)
+        self.assertEqual([event["type"] for event in decode_events(connection.received)], ["call.started"])
+        self.assertEqual((await self.request("GET", "/events", token=token)).status, 401)
 
     async def test_disconnected_clients_are_unsubscribed_at_once(self) -> None:
         connections = [await self.subscribe() for _ in range(20)]

@@ -26,6 +26,7 @@ from voxrec.errors import ConfigError
 from voxrec.model import RecordingState
 from voxrec.web.channel import Deadlines
 from voxrec.web.connections import RESERVED_CONNECTIONS, ConnectionLimits
+from voxrec.web.proxies import TrustedProxies
 from voxrec.web.site import RestSite
 
 
@@ -267,7 +268,7 @@ class ConnectionLimitTests(RestTestCase):
             slow[-1].transport.write(data)
             await until(lambda: site.connection_count <= 5)
             await self.assert_healthy(port)
-        site.configure(ConnectionLimits(100, 0), Deadlines(), access_log=False)
+        site.configure(ConnectionLimits(100, 0), Deadlines(), TrustedProxies(), access_log=False)
         more = [await open_connection(port) for _ in range(10)]
         await until(lambda: site.connection_count >= 10)
         await self.close_all(site, [*slow, *more])

@@ -93,7 +93,7 @@ class StoredTokens:
         if token is None:
             raise _invalid_token()
         profile_ids = None if token.profile_ids is None else frozenset(token.profile_ids)
-        principal = Principal(token.name, token.role, profile_ids, token.id)
+        principal = Principal(token.name, token.role, profile_ids, token.id, token.expires_at)
         entry = _CacheEntry(token, principal, started_at + self.CACHE_SECONDS)
         if invalidations == self._invalidations:  # otherwise the row may have been read before the change
             self._cache[digest] = entry

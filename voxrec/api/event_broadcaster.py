@@ -6,10 +6,12 @@ beyond the bytes in transit: once it falls behind the buffer, its events are rea
 disconnects a client that stops reading; it can resume from its last event.
 """
 
+import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Final, Protocol
 from uuid import UUID
@@ -95,6 +97,7 @@ class EventBroadcaster(Service):
         self._subscribers: set[Subscriber] = set()
         self._fetching = SingleFlight(self._fetch, self._fetch_failed)
         self._stopped = False
+        self._disconnections = 0
 
     def set_activity_callback(self, callback: Callable[[bool], object]) -> None:
         """Set the function to call before the first subscriber is added (True) and after the last has left (False)."""
@@ -105,13 +108,18 @@ class EventBroadcaster(Service):
         """The number of subscribers."""
         return len(self._subscribers)
 
-    async def subscribe(self, event_filter: EventFilter, last_id: int | None) -> "Subscriber":
+    async def subscribe(
+        self, event_filter: EventFilter, last_id: int | None, expires_at: datetime | None = None
+    ) -> "Subscriber":
         """Return a stream of the events after ``last_id``, or of new events only if it is None.
+
+        It ends at ``expires_at``, when the client's token expires, and whenever tokens change (`disconnect_all`).
 
         If ``last_id`` is older than the retained events, or was never assigned, the stream begins with a `reset` event,
         followed by all retained events. Raises Unavailable if the broadcaster is stopped, StoreUnavailable if
         PostgreSQL does not respond.
         """
+        disconnections = self._disconnections
         retained = await self._repository.retained_range()
         if self._stopped:
             raise Unavailable("voxrec is stopping")
@@ -125,8 +133,10 @@ class EventBroadcaster(Service):
             self._buffer.clear()
             self._buffer_start = self._newest = retained.newest
             self._on_active_change(True)
-        subscriber = Subscriber(self, self._clock, event_filter, last_id, b"".join(preamble))
+        subscriber = Subscriber(self, self._clock, event_filter, last_id, b"".join(preamble), expires_at)
         self._subscribers.add(subscriber)
+        if disconnections != self._disconnections:  # the client was authenticated before tokens changed
+            subscriber.close()
         self.refresh()  # an event may have been stored since the query
         return subscriber
 
@@ -137,6 +147,7 @@ class EventBroadcaster(Service):
 
     def disconnect_all(self) -> None:
         """End all streams, because tokens changed. Clients whose tokens are still valid reconnect and resume."""
+        self._disconnections += 1
         for subscriber in tuple(self._subscribers):
             subscriber.close()
 
@@ -216,12 +227,14 @@ class Subscriber:
         event_filter: EventFilter,
         last_id: int,
         preamble: bytes,
+        expires_at: datetime | None = None,
     ) -> None:
         self._broadcaster = broadcaster
         self._clock = clock
         self._filter = event_filter
         self._last_id = last_id
         self._preamble = preamble
+        self._expires_at = math.inf if expires_at is None else expires_at.timestamp()
         self._closed = False
         self._notified = AsyncEvent(clock)
 
@@ -234,13 +247,21 @@ class Subscriber:
         if preamble:
             return preamble
         deadline = self._clock.seconds() + HEARTBEAT_INTERVAL
-        while not self._closed:
-            if frames := await self._next_frames():
+        while not self._ended:
+            frames = await self._next_frames()
+            if self._ended:
+                break
+            if frames:
                 return frames
             if (remaining := deadline - self._clock.seconds()) <= 0:
                 return HEARTBEAT
-            await self._notified.wait(remaining)
+            await self._notified.wait(min(remaining, self._expires_at - self._clock.seconds()))
         raise StopAsyncIteration
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the stream was closed, or the client's token has expired."""
+        return self._closed or self._clock.seconds() >= self._expires_at
 
     async def aclose(self) -> None:
         """End the stream and unsubscribe."""
@@ -259,7 +280,7 @@ class Subscriber:
     async def _next_frames(self) -> bytes:
         """Return the next events that match the filter, or nothing once all events were seen."""
         try:
-            while not self._closed and (events := await self._broadcaster.events_after(self._last_id)):
+            while not self._ended and (events := await self._broadcaster.events_after(self._last_id)):
                 self._last_id = events[-1].event.id
                 if frames := [buffered.frame for buffered in events if self._filter.matches(buffered.event)]:
                     return b"".join(frames)

@@ -41,12 +41,13 @@ class EventRoutes:
         """Server-Sent Events of all daemons. A client that reconnects with `Last-Event-ID` misses no event.
 
         If that event is no longer stored, the stream begins with an event of the type `reset`, followed by all stored
-        events.
+        events. The stream ends when the token expires or is revoked.
         """
         visible = _visible_profiles(request.principal, request.query.get("profileId"))
         event_filter = EventFilter(request.query.get("type", ()), visible)
         last_id = _last_event_id(request)
-        return Response(200, HEADERS, await self._broadcaster.subscribe(event_filter, last_id))
+        expires_at = request.principal.expires_at
+        return Response(200, HEADERS, await self._broadcaster.subscribe(event_filter, last_id, expires_at))
 
 
 def _visible_profiles(principal: Principal, requested: frozenset[UUID] | None) -> frozenset[UUID] | None:

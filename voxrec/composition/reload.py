@@ -43,7 +43,9 @@ RELOADABLE: Final = frozenset(
         "rest.connections_per_address",
         "rest.cors_origins",
         "rest.head_timeout",
+        "rest.proxy_header",
         "rest.requests_per_token",
+        "rest.trusted_proxies",
         "rest.upload_rate",
     }
 )

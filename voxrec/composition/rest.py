@@ -24,6 +24,7 @@ from voxrec.store.profile_cache import ProfileCache
 from voxrec.web.auth import Authenticator, ChainAuthenticator
 from voxrec.web.channel import Deadlines
 from voxrec.web.connections import ConnectionLimits
+from voxrec.web.proxies import TrustedProxies
 from voxrec.web.site import RestSite
 
 
@@ -57,7 +58,12 @@ class RestApi:
         self.app.set_allowed_hosts(config.calls.allowed_hosts)
         self.app.set_cors_origins(settings.cors_origins)
         self.app.set_requests_per_token(settings.requests_per_token)
-        self.site.configure(_connection_limits(settings), _deadlines(settings), access_log=settings.access_log)
+        self.site.configure(
+            _connection_limits(settings),
+            _deadlines(settings),
+            _trusted_proxies(settings),
+            access_log=settings.access_log,
+        )
         self.server.reload_certificate()
 
 
@@ -79,6 +85,7 @@ def build_rest_api(
         upload_policy=app.upload_policy,
         connection_limits=_connection_limits(settings),
         deadlines=_deadlines(settings),
+        trusted_proxies=_trusted_proxies(settings),
         access_log=settings.access_log,
     )
     return RestApi(
@@ -95,6 +102,10 @@ def build_rest_api(
 
 def _connection_limits(settings: Rest) -> ConnectionLimits:
     return ConnectionLimits(settings.connections, settings.connections_per_address)
+
+
+def _trusted_proxies(settings: Rest) -> TrustedProxies:
+    return TrustedProxies.parse(settings.trusted_proxies, settings.proxy_header)
 
 
 def _deadlines(settings: Rest) -> Deadlines:

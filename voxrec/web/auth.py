@@ -1,6 +1,7 @@
 """Authentication of requests by bearer token, and what the role and the Profiles of a token permit."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
@@ -16,12 +17,14 @@ class Principal:
     """The client that a token identifies.
 
     ``profile_ids`` None: the token is not limited to some Profiles. ``token_id`` None: it is not stored in PostgreSQL.
+    ``expires_at`` None: it does not expire.
     """
 
     name: str
     role: Role
     profile_ids: frozenset[UUID] | None = None
     token_id: UUID | None = None
+    expires_at: datetime | None = None
 
     @property
     def key(self) -> UUID | str:
@@ -92,7 +95,7 @@ class ChainAuthenticator:
 
 
 class AccessControl:
-    """Authenticates requests and checks roles; slows down clients that guess tokens."""
+    """Authenticates requests and checks roles; clients that guess tokens are told to wait."""
 
     def __init__(self, authenticator: Authenticator, throttle: LoginThrottle) -> None:
         self._authenticator = authenticator
@@ -104,8 +107,7 @@ class AccessControl:
         Raises NotAuthenticated, TooManyAttempts, or NotAllowed if its role does not include ``role``.
         """
         token = bearer_token(authorization)
-        with self._throttle.attempt(address, token):
-            principal = await self._authenticator.authenticate(token)
+        principal = await self._throttle.attempt(address, token, self._authenticator.authenticate)
         principal.require_role(role)
         return principal
 

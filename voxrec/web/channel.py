@@ -15,8 +15,10 @@ from twisted.web.http import Request as HTTPRequest
 from voxrec.errors import VoxrecError
 from voxrec.web.connections import LOCAL, Admission, Connection, ConnectionState
 from voxrec.web.errors import RequestTimeout, TooManyRequests
+from voxrec.web.headers import peer_host
 from voxrec.web.login_throttle import source_of
 from voxrec.web.problems import problem_response
+from voxrec.web.proxies import TrustedProxies
 from voxrec.web.uploads import UploadFile
 
 HEAD_TIMEOUT: Final = 20.0  # seconds
@@ -45,6 +47,8 @@ class ChannelSite(Protocol):
     deadlines: Deadlines
     reserved_prefix: str
     """The path prefix of requests that are answered even if there are too many connections."""
+    trusted_proxies: TrustedProxies
+    """Their connections are not limited by address, because they have many clients."""
 
     def seconds(self) -> float:
         """Return the time in seconds."""
@@ -78,7 +82,8 @@ class LimitedChannel(HTTPChannel):
     def connectionMade(self) -> None:
         """Start, unless there are too many connections."""
         super().connectionMade()
-        self.source = source_of(str(getattr(self.transport.getPeer(), "host", LOCAL)))
+        peer = peer_host(self.transport.getPeer())
+        self.source = LOCAL if self.site.trusted_proxies.trust(peer) else source_of(peer)
         self._enter(ConnectionState.RECEIVING_HEAD, self.site.deadlines.head)
         self._admission = self.site.connection_opened(self)
         if self._admission is Admission.REFUSED:

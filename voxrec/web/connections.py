@@ -14,7 +14,7 @@ MAX_CONNECTIONS_PER_ADDRESS: Final = 200
 RESERVED_CONNECTIONS: Final = 16
 """Connections beyond the maximum, for requests that must always be answered, such as those of health checks."""
 LOCAL: Final = "unix"
-"""The address of clients of a UNIX socket, for example of a reverse proxy."""
+"""The source of connections over a UNIX socket, and from trusted reverse proxies."""
 
 
 class ConnectionState(enum.Enum):

@@ -25,6 +25,7 @@ from voxrec.web.body import FileBody
 from voxrec.web.concurrency import ConcurrencyLimit
 from voxrec.web.content_negotiation import accepts
 from voxrec.web.errors import NotAcceptable, TooLarge
+from voxrec.web.headers import headers_of, peer_host
 from voxrec.web.problems import allowed_methods, problem_response
 from voxrec.web.request import Request
 from voxrec.web.response import Response
@@ -108,7 +109,7 @@ class Dispatcher:
         route = self._route_of(method, path)
         if route is None:
             return _ANONYMOUS
-        return await self._admit(route, _client_address(http_request), _headers(http_request))
+        return await self._admit(route, peer_host(http_request.getClientAddress()), headers_of(http_request))
 
     def _route_of(self, method: str, path: str) -> Route | None:
         try:
@@ -169,8 +170,8 @@ class Dispatcher:
         upload: UploadFile | None,
         until_sent: ExitStack,
     ) -> Response:
-        headers = _headers(http_request)
-        address = _client_address(http_request)
+        headers = headers_of(http_request)
+        address = peer_host(http_request.getClientAddress())
         if upload is None:
             principal = await self._admit(route, address, headers)
         else:
@@ -212,18 +213,6 @@ class Dispatcher:
             self._on_response(path, http_request.method.decode("ascii"), status, seconds)
 
         return ResponseWriter(http_request, self._clock, on_status)
-
-
-def _headers(http_request: HTTPRequest) -> dict[str, str]:
-    """Return the headers by lower-case name; repeated headers are joined to a list (RFC 9110 section 5.3)."""
-    return {
-        name.decode("latin-1").lower(): b", ".join(values).decode("utf-8", "surrogateescape")
-        for name, values in http_request.requestHeaders.getAllRawHeaders()
-    }
-
-
-def _client_address(http_request: HTTPRequest) -> str:
-    return str(getattr(http_request.getClientAddress(), "host", "unix"))
 
 
 def _parse_id(text: str) -> UUID:

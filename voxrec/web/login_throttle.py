@@ -1,94 +1,83 @@
-"""Delays for clients that guess tokens, by network address, in bounded memory."""
+"""Limits for clients that guess tokens, by network address, in bounded memory."""
 
 import ipaddress
-from collections import Counter, OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final, TypeVar
 
+from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.web.errors import NotAuthenticated, TooManyAttempts
 
 K = TypeVar("K")
+T = TypeVar("T")
 V = TypeVar("V")
 
 
 class LoginThrottle:
-    """Limits the rate of failed authentications of each address.
+    """Limits what clients that guess tokens cost and learn.
 
-    FREE_FAILURES failures cause no delay. After each further one the address has to wait, twice as long each time, up
-    to MAX_DELAY. A token that was accepted from an address before is exempt: behind a NAT or a proxy, other clients'
-    invalid tokens must not lock it out.
+    Every token is checked, and a valid one is always accepted: behind a NAT or a proxy, other clients' invalid tokens
+    must not lock it out. Tokens that an address has not used successfully before are checked few at a time.
 
-    A failure stays counted until the address has had none for RESET_AFTER seconds. A success does not reset it.
+    An invalid token is answered with 401. FREE_FAILURES failures of an address cause no delay. After each further one,
+    invalid tokens are answered with 429 for a time, which doubles up to MAX_DELAY; these are not counted again. A
+    failure stays counted until the address has had none for RESET_AFTER seconds. A success does not reset it.
     """
 
     FREE_FAILURES: Final = 5
-    MIN_DELAY: Final = 0.5  # seconds
     MAX_DELAY: Final = 60.0  # seconds
     RESET_AFTER: Final = 900.0  # seconds
+    PARALLEL_CHECKS: Final = 4  # of tokens of an address that it has not used successfully
     MAX_ENTRIES: Final = 10_000  # failing addresses, and accepted tokens; the oldest entries are dropped
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._pending: dict[str, Counter[bytes]] = {}  # number of attempts in progress, by source and token
+        self._checks: dict[str, DeferredSemaphore] = {}  # by source, while checks are in progress
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()  # number and time of the last, by source
         self._accepted: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
-    @contextmanager
-    def attempt(self, address: str, token: str) -> Iterator[None]:
-        """Context of the authentication of a token: count it as a failure if it raises NotAuthenticated.
+    async def attempt(self, address: str, token: str, authenticate: Callable[[str], Awaitable[T]]) -> T:
+        """Return the result of ``authenticate``.
 
-        Raises TooManyAttempts on entry if the address has to wait. Attempts in progress count as failures until they
-        succeed, so that parallel guesses have no advantage. Parallel attempts with one token count once.
+        Raises what it raises; instead of NotAuthenticated, TooManyAttempts if the address has to wait.
         """
         source, key = source_of(address), _digest(token)
-        self._require_permitted(source, key)
-        pending = self._pending.setdefault(source, Counter())
-        pending[key] += 1
-        try:
-            yield
-        except NotAuthenticated:
-            self._record_failure(source, key)
-            raise
-        else:
-            self._record_success(source, key)
-        finally:
-            pending[key] -= 1
-            if not pending[key]:
-                del pending[key]
-            if not pending:
-                del self._pending[source]
-
-    def require_permitted(self, address: str, token: str) -> None:
-        """Raise TooManyAttempts if this address has to wait before this token may be tried."""
-        self._require_permitted(source_of(address), _digest(token))
-
-    def record_failure(self, address: str, token: str) -> None:
-        """Count an invalid token, which loses its exemption if it had one."""
-        self._record_failure(source_of(address), _digest(token))
-
-    def record_success(self, address: str, token: str) -> None:
-        """Exempt an accepted token from delays of this address."""
-        self._record_success(source_of(address), _digest(token))
-
-    def _require_permitted(self, source: str, key: bytes) -> None:
         if (source, key) in self._accepted:
-            return
-        delay = self._delay(source) or self._delay_for_pending(source, key)
-        if delay > 0:
+            return await self._check(source, key, token, authenticate)
+        checks = self._checks.setdefault(source, DeferredSemaphore(self.PARALLEL_CHECKS))
+        await checks.acquire()
+        try:
+            return await self._check(source, key, token, authenticate)
+        finally:
+            checks.release()
+            if checks.tokens == checks.limit:
+                self._checks.pop(source, None)
+
+    async def _check(self, source: str, key: bytes, token: str, authenticate: Callable[[str], Awaitable[T]]) -> T:
+        try:
+            result = await authenticate(token)
+        except NotAuthenticated:
+            self._accepted.pop((source, key), None)
+            self._require_no_delay(source)
+            self._record_failure(source)
+            raise
+        self._record_success(source, key)
+        return result
+
+    def _require_no_delay(self, source: str) -> None:
+        if (delay := self._delay(source)) > 0:
             raise TooManyAttempts(
                 "Too many invalid tokens were sent from this address.", {"Retry-After": str(int(delay) + 1)}
             )
 
-    def _record_failure(self, source: str, key: bytes) -> None:
+    def _record_failure(self, source: str) -> None:
         count = self._failure_count(source)
         self._failures.pop(source, None)
         self._failures[source] = (count + 1, self._clock.seconds())
-        self._accepted.pop((source, key), None)
         _drop_oldest(self._failures, self.MAX_ENTRIES)
 
     def _record_success(self, source: str, key: bytes) -> None:
@@ -106,11 +95,6 @@ class LoginThrottle:
             return 0.0
         doublings = min(count - self.FREE_FAILURES - 1, 10)
         return max(0.0, last + min(self.MAX_DELAY, 2.0**doublings) - self._clock.seconds())
-
-    def _delay_for_pending(self, source: str, key: bytes) -> float:
-        """Return MIN_DELAY while attempts in progress may use up the free failures; at least one may be in progress."""
-        others = len(self._pending.get(source, {}).keys() - {key})
-        return self.MIN_DELAY if others >= max(1, self.FREE_FAILURES + 1 - self._failure_count(source)) else 0.0
 
 
 @lru_cache(maxsize=LoginThrottle.MAX_ENTRIES)

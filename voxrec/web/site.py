@@ -4,8 +4,9 @@ from collections import deque
 from functools import partial
 from typing import Any, Final, Protocol
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.web.http import HTTPChannel, combinedLogFormatter
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.iweb import IAccessLogFormatter
@@ -18,6 +19,8 @@ from voxrec.errors import VoxrecError
 from voxrec.web.auth import Principal
 from voxrec.web.channel import Deadlines, LimitedChannel
 from voxrec.web.connections import Admission, Connection, ConnectionLimits, Connections
+from voxrec.web.headers import headers_of, peer_host
+from voxrec.web.proxies import TrustedProxies
 from voxrec.web.uploads import UploadFile
 
 REQUESTS_PER_TURN: Final = 2  # requests that are processed in one iteration of the reactor
@@ -69,7 +72,8 @@ class RestSite(Site):
       a burst of requests would delay the signalling of calls and the responses to earlier requests.
     - The request line and the headers are limited by Twisted (16 KiB and 500 headers, see `HTTPChannel`).
 
-    ``idle_timeout`` is in seconds. With ``access_log``, each request is logged.
+    ``idle_timeout`` is in seconds. ``trusted_proxies`` tell the address of the client. With ``access_log``, each
+    request is logged.
     """
 
     displayTracebacks = False  # noqa: N815 - Twisted's name
@@ -85,6 +89,7 @@ class RestSite(Site):
         connection_limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - immutable
         deadlines: Deadlines = Deadlines(),  # noqa: B008 - immutable
         reserved_prefix: str = "/health/",
+        trusted_proxies: TrustedProxies = TrustedProxies(),  # noqa: B008 - immutable
         access_log: bool = False,
     ) -> None:
         request_factory = partial(_LimitedRequest, body_limit, upload_policy)
@@ -105,9 +110,18 @@ class RestSite(Site):
         self._deadline_check: IDelayedCall | None = None
         self.deadlines = deadlines
         self.reserved_prefix = reserved_prefix
+        self.trusted_proxies = trusted_proxies
 
-    def configure(self, connection_limits: ConnectionLimits, deadlines: Deadlines, *, access_log: bool) -> None:
-        """Change the limits, and whether requests are logged. Open connections stay open."""
+    def configure(
+        self,
+        connection_limits: ConnectionLimits,
+        deadlines: Deadlines,
+        trusted_proxies: TrustedProxies,
+        *,
+        access_log: bool,
+    ) -> None:
+        """Change the limits, the proxies, and whether requests are logged. Open connections stay open."""
+        self.trusted_proxies = trusted_proxies
         self._connections.limits = connection_limits
         self.deadlines = deadlines
         self._access_log = access_log
@@ -178,6 +192,8 @@ class _LimitedRequest(ServerRequest):
         self, body_limit: int, upload_policy: UploadPolicy | None, channel: HTTPChannel, queued: object
     ) -> None:
         super().__init__(channel, queued)
+        self._site: RestSite = self.channel.site
+        self._client_address: IAddress | None = None
         self._remaining = body_limit + 1  # one byte more shows that the body is too large
         self._upload_policy = upload_policy
 
@@ -189,6 +205,30 @@ class _LimitedRequest(ServerRequest):
         """Process the request, unless the client has disconnected."""
         if self.channel is not None:
             super().process()
+
+    def getClientAddress(self) -> IAddress:
+        """Return the address of the client, which may be behind trusted proxies."""
+        if self._client_address is None:
+            self._client_address = self._find_client_address()
+        return self._client_address
+
+    def _find_client_address(self) -> IAddress:
+        peer: IAddress = super().getClientAddress()
+        before = peer_host(peer)
+        host = self._trusted_proxies.client_address(before, headers_of(self))
+        if host == before:
+            return peer
+        return IPv6Address("TCP", host, 0) if ":" in host else IPv4Address("TCP", host, 0)
+
+    def isSecure(self) -> bool:  # noqa: N802
+        """Return whether the client sent the request over TLS, to voxrec or to a trusted proxy."""
+        if super().isSecure():
+            return True
+        return self._trusted_proxies.is_secure(peer_host(super().getClientAddress()), headers_of(self))
+
+    @property
+    def _trusted_proxies(self) -> TrustedProxies:
+        return self._site.trusted_proxies
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802
         """Prepare for the body: the headers have been received."""
