@@ -21,7 +21,7 @@ LEVELS: Final = (
     ("service",),
     ("composition",),
     ("api", "calls", "jobs", "cli", "sandbox"),
-    ("recordings", "mail"),
+    ("recordings", "mail", "backup"),
     ("web", "store", "ari", "audio", "archive", "journal"),
     ("postgres",),
     ("config", "metrics", "service_tree"),

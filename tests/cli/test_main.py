@@ -38,6 +38,6 @@ class MainTests(SynchronousTestCase):
 
     def test_every_command_has_help(self) -> None:
         output = self.run_command("--help").stdout
-        for command in ("check-config", "jobs", "token"):
+        for command in ("backup", "check-config", "jobs", "restore", "token"):
             self.assertIn(command, output)
             self.assertEqual(self.run_command(command, "--help").exit_code, 0)

@@ -13,6 +13,20 @@ from voxrec.store.tokens import SECRET_PREFIX, Tokens, hash_secret
 PROFILE_ID: Final = "11111111-1111-4111-8111-111111111111"
 
 
+class NewerSchemaTests(CommandTestCase):
+    group = "token"
+
+    def test_a_command_reports_a_newer_schema(self) -> None:
+        self.assertEqual(self.voxrec("list").stderr, "")
+        self.query(
+            "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "
+            "VALUES ('x', '9999.later', now())"
+        )
+        result = self.voxrec("list")
+        self.assertEqual(result.exit_code, 0)
+        self.assertIn("warning: the schema of the database is newer than this version of voxrec", result.stderr)
+
+
 class TokenCommandTests(CommandTestCase):
     group = "token"
 

@@ -37,12 +37,16 @@ def daemon_database(config_file: Path) -> Iterator[BlockingDatabase]:
     try:
         settings = config.load(config_file, sections={"database"})
         dsn = str(settings.database.dsn) or dsn_of_running_server(Path(settings.data_directory, "postgres"))
-        with blocking_transaction(dsn) as database:
+        with blocking_transaction(dsn, _warn) as database:
             yield database
     except VoxrecError as error:
         field_errors: tuple[FieldError, ...] = getattr(error, "field_errors", ())
         lines = [error.detail, *(f"  {field_error}" for field_error in field_errors)]
         raise click.ClickException("\n".join(lines)) from error
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 def now() -> datetime:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from voxrec import config
+from voxrec.cli.backup import backup, restore
 from voxrec.cli.jobs import jobs
 from voxrec.cli.token import token
 from voxrec.errors import ConfigError
@@ -33,5 +34,7 @@ def check_config(file: Path) -> None:
     click.echo(f"{file}: valid")
 
 
+main.add_command(backup)
 main.add_command(jobs)
+main.add_command(restore)
 main.add_command(token)

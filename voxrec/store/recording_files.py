@@ -1,0 +1,32 @@
+"""The files of Recordings as the database knows them, for backups. Blocking."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg2.extensions import connection as BlockingConnection
+
+_ARCHIVED: Final = "SELECT path, size, sha256 FROM recordings WHERE path IS NOT NULL ORDER BY path"
+_UNFINISHED: Final = "SELECT id::text FROM recordings WHERE state NOT IN ('completed', 'absent')"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedFile:
+    """A file in the archive: its path, its size in bytes, and its SHA-256 in hexadecimal."""
+
+    path: str
+    size: int | None
+    sha256: str | None
+
+
+def archived_files(connection: BlockingConnection) -> list[ArchivedFile]:
+    """Return the archived files of all Recordings."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ARCHIVED)
+        return [ArchivedFile(*row) for row in cursor.fetchall()]
+
+
+def unfinished_recordings(connection: BlockingConnection) -> set[str]:
+    """Return the ids of the Recordings whose audio is still in Asterisk's recording directory."""
+    with connection.cursor() as cursor:
+        cursor.execute(_UNFINISHED)
+        return {recording_id for (recording_id,) in cursor.fetchall()}
