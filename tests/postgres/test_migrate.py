@@ -7,7 +7,6 @@ from psycopg2.extensions import parse_dsn
 from psycopg2.sql import SQL, Identifier
 from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
-from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from yoyo import get_backend, read_migrations
 from yoyo.migrations import MigrationList
@@ -78,22 +77,6 @@ class MigrateTests(TestCase):
         kept = self.query("SELECT DISTINCT metadata::text FROM recording_marks JOIN recordings ON id = recording_id")
         self.assertEqual(kept, [('{"a": [1, 2], "b": {"c": 1}}',)])
         self.assertEqual(self.query("SELECT count(*) FROM recording_marks"), [(5,)])
-
-    def test_a_newer_schema_is_reported(self) -> None:
-        migrate(self.dsn)
-        with capturedLogs() as logs:
-            migrate(self.dsn)
-        self.assertEqual(logs, [])
-        self.query(
-            "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "
-            "VALUES ('x', '9999.later', now())"
-        )
-        with capturedLogs() as logs:
-            migrate(self.dsn)
-        [text] = [str(formatEvent(event)) for event in logs]
-        self.assertIn("newer than this version of voxrec ", text)
-        self.assertIn("9999.later", text)
-        self.assertEqual(logs[0]["log_level"].name, "warn")
 
     def test_unreachable_server(self) -> None:
         with self.assertRaises(StoreUnavailable):
