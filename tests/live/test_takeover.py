@@ -104,7 +104,7 @@ class TakeoverTests(LiveTestCase):
 
     async def test_killed_while_the_far_end_rings(self) -> None:
         stack = await self.start_stack()
-        profile, caller, callee = await self.start_call(stack, 4.0, ring_seconds=6.0)
+        profile, caller, callee = await self.start_call(stack, 4.0, ring_seconds=12.0)
         await callee.wait_for("incoming")
         await self.replace_voxrec(stack, pause=0.1)
         await caller.wait_for("confirmed", 30)
