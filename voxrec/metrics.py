@@ -78,6 +78,11 @@ class Metrics:
             ["state"],
             registry=registry,
         )
+        self._failed_announcements = Counter(
+            "voxrec_announcements_failed",
+            "Announcements that were not played completely to the parties of a call.",
+            registry=registry,
+        )
         self._dropped_events = Counter(
             "voxrec_events_dropped",
             "Events of calls that were discarded because they could not be stored in PostgreSQL.",
@@ -164,6 +169,10 @@ class Metrics:
     def count_mail_recipient(self, state: str) -> None:
         """Count the response of the mail relay to one recipient."""
         self._mail_recipients.labels(state).inc()
+
+    def count_failed_announcement(self) -> None:
+        """Count an announcement that was not played completely."""
+        self._failed_announcements.inc()
 
     def count_dropped_events(self, count: int) -> None:
         """Count events of calls that are discarded."""

@@ -2,6 +2,8 @@
 
 import io
 import os
+import shutil
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.audio.fixtures import tone
 from tests.calls.fake_asterisk import NOW, make_profile
-from voxrec.calls.announcements import Announcements, _Sound, _write_files, install_default
+from voxrec.calls.announcements import Announcements, _Sound, _write_files, explain_unreadable, install_default
 from voxrec.errors import NotFound, StoreUnavailable
 from voxrec.model import Prompt, RecordPrompt
 
@@ -122,6 +124,27 @@ class AnnouncementTests(SynchronousTestCase):
             path.chmod(0o640)
         install_default(directory)
         self.assert_readable(directory)
+
+    def test_modes_that_an_administrator_chose_are_not_changed(self) -> None:
+        directory = self.directory / "sounds"
+        install_default(directory)
+        directory.chmod(0o750)
+        self.patch(os, "getegid", lambda: 12345)
+        install_default(directory)
+        self.assertEqual(directory.stat().st_mode & 0o777, 0o750)
+
+    def test_explanation_of_what_other_accounts_cannot_read(self) -> None:
+        root = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, root)
+        root.chmod(0o755)
+        directory = root / "a" / "sounds"
+        self.assertIn("No such file or directory", explain_unreadable(directory))
+        install_default(directory)
+        self.assertIn("is readable; check asterisk.sounds_in_asterisk", explain_unreadable(directory))
+        (directory / "announcement.wav").chmod(0o640)
+        self.assertIn(f"run chmod o+r {directory}/announcement.wav", explain_unreadable(directory))
+        directory.parent.chmod(0o750)
+        self.assertIn(f"run chmod o+x {directory.parent}", explain_unreadable(directory))
 
     def assert_readable(self, directory: Path) -> None:
         for path, mode in (

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from tests.calls.fake_asterisk import InMemorySink, make_profile
 from tests.calls.model import ModelAsterisk, ModelChannel, Outcome
 from voxrec.ari.client import AriClient
+from voxrec.ari.events import Playback
 from voxrec.calls.admission import Admission
 from voxrec.calls.call_control import CallControl
 from voxrec.calls.call_data import CallSettings
@@ -196,12 +197,26 @@ class Process:
             router,
             Reconciler(client, self.live_calls, router, recordings.find),
             UnfinishedRecordingsOfModel(model, client, recordings, self.live_calls, self.clock),
+            announcement_check=NoAnnouncementCheck(),
             close_stream=lambda: None,
         )
 
     def _status_of(self, call_id: UUID) -> CallState | None:
         call = self.live_calls.get(call_id)
         return None if call is None else call.status
+
+
+class NoAnnouncementCheck:
+    """Checks nothing."""
+
+    async def asterisk_connected(self) -> None:
+        pass
+
+    def asterisk_disconnected(self) -> None:
+        pass
+
+    def playback_finished(self, playback: Playback) -> None:
+        pass
 
 
 class Calls(RuleBasedStateMachine):

@@ -23,6 +23,7 @@ class StasisSessionTests(SynchronousTestCase):
             process.router,
             process.reconciler,
             unused,
+            announcement_check=unused,
             close_stream=lambda: closed.append(True),
         )
         session.event_received(events.StasisStart(make_caller(), ("incoming",)))

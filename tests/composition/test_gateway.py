@@ -26,6 +26,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "event broadcaster",
                 "REST",
                 "announcements",
+                "announcement check",
                 "calls",
                 "disk space",
                 "Stasis session",

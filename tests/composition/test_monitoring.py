@@ -37,6 +37,7 @@ class GaugeTests(SynchronousTestCase):
         calls: Any = SimpleNamespace(
             live_calls=[],
             session=SimpleNamespace(version=None),
+            announcement_check=SimpleNamespace(gauge=0.0),
             disk_space=SimpleNamespace(sufficient=True, free=1000.0),
             event_queue=[1, 2, 3],
         )
@@ -48,6 +49,7 @@ class GaugeTests(SynchronousTestCase):
         self.assertEqual(self.value("voxrec_calls_live"), 2)
         self.assertEqual(self.value("voxrec_asterisk_connected"), 1)
         self.assertEqual(self.value("voxrec_spool_low"), 1)
+        self.assertEqual(self.value("voxrec_announcement_playable"), 0)
         self.assertEqual(self.value("voxrec_spool_free_bytes"), 1000)
         self.assertEqual(self.value("voxrec_events_pending"), 3)
 

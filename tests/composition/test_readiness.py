@@ -1,9 +1,14 @@
 """Tests of voxrec.composition.readiness."""
 
-from twisted.internet.defer import ensureDeferred
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import ensureDeferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.composition.readiness import AsteriskProbe, DatabaseProbe
+from voxrec.composition.readiness import AnnouncementProbe, ArchiveProbe, AsteriskProbe, DatabaseProbe, SpoolProbe
 from voxrec.errors import StoreUnavailable
 
 
@@ -60,3 +65,79 @@ class AsteriskProbeTests(SynchronousTestCase):
     def test_replaced(self) -> None:
         reason = self.check(FakeSession(version=None, replaced=True))
         self.assertEqual(reason, "another program has taken over the Stasis application")
+
+
+class FakeCheck:
+    def __init__(self, playable: bool | None) -> None:
+        self.playable = playable
+
+
+class Usage(NamedTuple):
+    free: int
+
+
+def run_at_once(work: Any, /, *args: Any, **kwargs: Any) -> Any:
+    return execute(work, *args, **kwargs)
+
+
+class AnnouncementProbeTests(SynchronousTestCase):
+    def test_each_state(self) -> None:
+        for playable, expected in (
+            (True, None),
+            (False, "Asterisk cannot play the default"),
+            (None, "not been checked"),
+        ):
+            reason = self.successResultOf(ensureDeferred(AnnouncementProbe(FakeCheck(playable))()))
+            if expected is None:
+                self.assertIsNone(reason)
+            else:
+                self.assertIn(expected, str(reason))
+
+
+class ArchiveProbeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp())
+        self.root.mkdir()
+
+    def check(self) -> str:
+        probe = ArchiveProbe(self.root, self.root / ".work", run_at_once)
+        return str(self.successResultOf(ensureDeferred(probe())))
+
+    def test_ready(self) -> None:
+        self.assertEqual(self.check(), "None")
+        self.assertEqual([path.name for path in self.root.rglob("*")], [".work"])
+
+    def test_missing(self) -> None:
+        self.root.rmdir()
+        self.assertIn("does not exist; its file system may not be mounted", self.check())
+
+    def test_not_writable(self) -> None:
+        (self.root / ".work").write_text("a file in place of the directory")
+        self.assertEqual(self.check(), "the archive is not writable: Not a directory")
+
+    def test_full_file_system(self) -> None:
+        self.patch(shutil, "disk_usage", lambda _path: Usage(99_999_999))
+        self.assertEqual(self.check(), "the archive has 99999999 bytes free; at least 100000000 are required")
+
+
+class SpoolProbeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.spool = Path(self.mktemp())
+        self.spool.mkdir()
+
+    def check(self, floor: int = 0) -> str:
+        return str(self.successResultOf(ensureDeferred(SpoolProbe(self.spool, floor, run_at_once)())))
+
+    def test_ready(self) -> None:
+        self.assertEqual(self.check(), "None")
+
+    def test_missing(self) -> None:
+        self.spool.rmdir()
+        self.assertIn("does not exist; its file system may not be mounted", self.check())
+
+    def test_not_writable(self) -> None:
+        self.patch(os, "access", lambda path, mode: path != self.spool or mode != os.R_OK | os.W_OK | os.X_OK)
+        self.assertEqual(self.check(), "Asterisk's recording directory is not readable and writable for voxrec")
+
+    def test_too_little_space(self) -> None:
+        self.assertIn("bytes free; at least 1152921504606846976 are required", self.check(1 << 60))

@@ -40,7 +40,7 @@ class FormatTests(LiveTestCase):
                 continue
             if name in UNEVEN:
                 continue
-            path = asterisk.sounds_directory / f"made-{name}.{form.suffix}"
+            path = self.exchange_directory(asterisk) / f"made-{name}.{form.suffix}"
             join(leg, None, path, RecordChannels.MONO, form)
             samples = await deferToThread(self.convert_to_samples, asterisk, path, form)
             if not self.is_expected_tone(samples):
@@ -50,7 +50,7 @@ class FormatTests(LiveTestCase):
 
     async def assert_asterisks_files_are_readable(self, asterisk: SandboxAsterisk, leg: Path) -> None:
         """Assert that voxrec reads files that Asterisk has written."""
-        source = asterisk.sounds_directory / "leg.wav"
+        source = self.exchange_directory(asterisk) / "leg.wav"
         shutil.copyfile(leg, source)
         for name in ("gsm", "ulaw", "al", "sln", "sln16", "g722", "vox"):
             form = FORMATS[name]
@@ -62,12 +62,19 @@ class FormatTests(LiveTestCase):
             middle = samples[audio_file.samplerate // 2 : audio_file.samplerate * 3 // 2]
             self.assertApproximates(amplitude_at(middle, HERTZ, audio_file.samplerate), AMPLITUDE, AMPLITUDE / 10, name)
 
+    def exchange_directory(self, asterisk: SandboxAsterisk) -> Path:
+        """Return a directory to which this process and Asterisk, which has another account, can write."""
+        directory = asterisk.directory / "exchange"
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o777)
+        return directory
+
     def convert_to_samples(self, asterisk: SandboxAsterisk, path: Path, form: AudioFormat) -> Samples:
         """Return the samples at 8 kHz that Asterisk reads from a file."""
         return np.fromfile(self.file_convert(asterisk, path, f"converted-{form.name}.sln"), dtype="<i2")
 
     def file_convert(self, asterisk: SandboxAsterisk, path: Path, name: str) -> Path:
-        prefix = asterisk.sounds_prefix
+        prefix = asterisk.path_inside(path.parent)
         command = asterisk.console_command_line(f"file convert {prefix}/{path.name} {prefix}/{name}")
         completed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
         self.assertIn("Converted", completed.stdout, f"{path.name} to {name}: {completed.stderr}")

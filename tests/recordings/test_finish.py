@@ -29,6 +29,7 @@ from tests.recordings.finish_fixtures import (
 from voxrec.archive.interface import ArchiveUnavailable
 from voxrec.errors import Conflict, InvalidInput, NotFound, Unavailable
 from voxrec.model import (
+    ANNOUNCEMENT_FAILED,
     Recording,
     RecordingState,
     Side,
@@ -134,6 +135,20 @@ class CompletedTests(FinishTestCase):
         self.fixture.update_recording(started_at=None)
         self.fixture.write_legs(tone(440, 3), tone(880, 3))
         self.assertEqual(self.run_job().path, PATH)
+
+
+class AnnouncementTests(FinishTestCase):
+    def test_failed_announcement_is_a_reason(self) -> None:
+        timeline = (
+            TimelineEntry(at=0.1, event="announcement.started"),
+            TimelineEntry(at=0.2, event=ANNOUNCEMENT_FAILED),
+        )
+        self.fixture.update_recording(timeline=timeline)
+        self.fixture.write_legs(tone(440, 3), tone(880, 3))
+        done = self.run_job()
+        assert done.verdict is not None
+        self.assertEqual(done.state, RecordingState.COMPLETED)
+        self.assertEqual((done.verdict.ok, done.verdict.reasons), (False, ("announcement.failed",)))
 
 
 class AbsentTests(FinishTestCase):

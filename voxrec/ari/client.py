@@ -193,6 +193,10 @@ class AriClient:
         """Create a mixing bridge."""
         return self._command("POST", ("bridges", bridge), type="mixing", name=name)
 
+    def subscribe_to_bridge(self, bridge: str) -> CommandResult:
+        """Receive the events of a bridge without a channel in it; the subscription ends with the bridge."""
+        return self._command("POST", ("applications", self.app, "subscription"), eventSource=f"bridge:{bridge}")
+
     def add_to_bridge(self, bridge: str, channels: Iterable[str]) -> CommandResult:
         """Add channels to a bridge."""
         return self._command("POST", ("bridges", bridge, "addChannel"), channel=",".join(channels))

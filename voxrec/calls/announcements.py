@@ -100,7 +100,7 @@ class Announcements(Service):
         self._prompts = prompts
         self._directory = directory
         self._defer_to_thread = defer_to_thread
-        self._default = default
+        self.default = default
         self._in_asterisk = in_asterisk
         self._grace = grace
         self._playable: dict[str, _Sound] = {}
@@ -112,7 +112,7 @@ class Announcements(Service):
     def media_for(self, profile: Profile) -> str | None:
         """Return the ARI media URI of a Profile's announcement; None if it cannot be played."""
         if profile.record_prompt is not RecordPrompt.CUSTOM:
-            return self._default
+            return self.default
         sound = self._playable.get(str(profile.record_prompt_custom_id))
         return None if sound is None else f"sound:{self._in_asterisk}/{sound.name}"
 
@@ -236,6 +236,20 @@ def _write_files(directory: Path, sound: _Sound, content: bytes) -> None:
                 _write_atomically(target, lambda temporary, rate=rate: convert_for_playback(source, temporary, rate))  # type: ignore[misc]
     except OSError as error:
         raise SoundsUnavailable(f"cannot write an announcement into {directory}: {error}") from error
+
+
+def explain_unreadable(directory: Path) -> str:
+    """Return why another account on this host cannot read the default announcement. Blocks: run it in a thread."""
+    path = directory / f"{DEFAULT}.wav"
+    try:
+        for parent in reversed(path.absolute().parents):
+            if not parent.stat().st_mode & stat.S_IXOTH:
+                return f"other accounts may not enter {parent}; if Asterisk is not in its group, run chmod o+x {parent}"
+        if not path.stat().st_mode & stat.S_IROTH:
+            return f"other accounts may not read {path}; if Asterisk is not in its group, run chmod o+r {path}"
+    except OSError as error:
+        return f"{error}"
+    return f"{path} is readable; check asterisk.sounds_in_asterisk, and calls.announcement if it is set"
 
 
 def _prepare(directory: Path) -> None:

@@ -19,6 +19,7 @@ class CallSettings:
     ``announcement`` returns the media URI of a Profile's announcement, None if it cannot be played.
     ``has_disk_space`` returns whether there is free space for another recording. ``endpoint`` and ``trusted_endpoint``
     are the PJSIP endpoints for untrusted and for trusted far ends; ``is_trusted`` returns whether a SIP URI is trusted.
+    ``announcement_failed`` is called when an announcement was not played completely.
     """
 
     endpoint: str
@@ -30,6 +31,7 @@ class CallSettings:
     has_disk_space: Callable[[], bool] = lambda: True
     trusted_endpoint: str = ""
     is_trusted: Callable[[str], bool] = lambda _uri: False
+    announcement_failed: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from voxrec.calls.ids import ANNOUNCEMENT, WHISPER, owned_id
 from voxrec.calls.legs import Legs
 from voxrec.calls.recorder import NARROWBAND, WIDEBAND, Recorder
 from voxrec.calls.recording_log import RecordingSink
-from voxrec.model import RecordChannels, Recording, RecordingState, RecordPrompt, Side
+from voxrec.model import ANNOUNCEMENT_FAILED, RecordChannels, Recording, RecordingState, RecordPrompt, Side
 
-ANNOUNCEMENT_FAILED: Final = "announcement.failed"
 DISK_FULL: Final = "disk-full"
 MAX_DURATION: Final = "max-duration"
 
@@ -137,7 +136,17 @@ class CallRecording:
         if self.recorder is None or not self.requires_announcement:
             return
         self.note("announcement.finished" if complete else ANNOUNCEMENT_FAILED)
-        if not complete and self._call.profile.record_prompt_required:
+        if complete:
+            return
+        self._call.settings.announcement_failed()
+        required = self._call.profile.record_prompt_required
+        self._log.error(
+            "call {call}: the announcement of Profile {profile} was not played completely; the recording {consequence}",
+            call=self._call.id,
+            profile=self._call.profile.id,
+            consequence="is discarded" if required else "continues",
+        )
+        if required:
             self.recorder.discard(ANNOUNCEMENT_FAILED)
 
     # Beeps.

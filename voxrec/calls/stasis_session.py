@@ -1,7 +1,7 @@
 """The session of voxrec's Stasis application: what happens when its event websocket connects and disconnects."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
-from voxrec.ari.events import ApplicationReplaced, Event, handled_message_types
+from voxrec.ari.events import ApplicationReplaced, Event, Playback, PlaybackFinished, handled_message_types
 from voxrec.ari.transport import WebsocketTransport
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.reconciliation import OrphanedChannels, Reconciler
@@ -21,6 +21,19 @@ from voxrec.errors import VoxrecError
 # seconds; a new caller can be in the application before its StasisStart is read, and is then no orphan
 _ORPHAN_GRACE: Final = 2.0
 _UNFINISHED_INTERVAL: Final = 60.0  # seconds between searches for unfinished recordings
+
+
+class AnnouncementCheck(Protocol):
+    """The check whether Asterisk can play the announcement (`voxrec.calls.announcement_check`)."""
+
+    async def asterisk_connected(self) -> None:
+        """Check now, and from now on."""
+
+    def asterisk_disconnected(self) -> None:
+        """Wait for the next connect."""
+
+    def playback_finished(self, playback: Playback) -> None:
+        """Handle PlaybackFinished."""
 
 
 class StasisSession(TimerService):
@@ -41,6 +54,7 @@ class StasisSession(TimerService):
         reconciler: Reconciler,
         unfinished_recordings: UnfinishedRecordings,
         *,
+        announcement_check: AnnouncementCheck,
         close_stream: Callable[[], object],
         open_command_connection: Callable[[], object] = lambda: None,
     ) -> None:
@@ -57,6 +71,7 @@ class StasisSession(TimerService):
         self._router = router
         self._reconciler = reconciler
         self._unfinished_recordings = unfinished_recordings
+        self._announcement_check = announcement_check
         self._close_stream = close_stream
         self._open_command_connection = open_command_connection
         self._connection = 0  # counts connects and disconnects
@@ -75,6 +90,8 @@ class StasisSession(TimerService):
         if isinstance(event, ApplicationReplaced):
             self._yield_application(event.application)
             return
+        if isinstance(event, PlaybackFinished):
+            self._announcement_check.playback_finished(event.playback)
         self._router.handle(event)
 
     def stream_disconnected(self) -> None:
@@ -82,6 +99,7 @@ class StasisSession(TimerService):
         self.version = None
         self._connection += 1
         self._asterisk.use_http()
+        self._announcement_check.asterisk_disconnected()
 
     def _yield_application(self, application: str) -> None:
         """Leave all calls to the other program: two programs that compete for an application would lose calls."""
@@ -102,6 +120,7 @@ class StasisSession(TimerService):
             self._log.info("connected to Asterisk {version}", version=version)
             await self._end_orphaned(await self._reconciler.reconcile())
             if connection == self._connection:
+                await self._announcement_check.asterisk_connected()
                 await self._unfinished_recordings.finish_all()
         except VoxrecError as error:
             self._log.error(

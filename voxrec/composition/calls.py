@@ -14,7 +14,8 @@ from voxrec.ari.connection import AsteriskConnection
 from voxrec.ari.event_stream import EventStream, EventStreamListener, endpoint_for
 from voxrec.ari.transport import HttpTransport, TimedTransport
 from voxrec.calls.admission import Admission, is_trusted
-from voxrec.calls.announcements import DEFAULT, Announcements
+from voxrec.calls.announcement_check import AnnouncementCheck
+from voxrec.calls.announcements import DEFAULT, Announcements, explain_unreadable
 from voxrec.calls.call_control import CallControl
 from voxrec.calls.call_data import CallSettings
 from voxrec.calls.call_recording import DISK_FULL
@@ -47,6 +48,7 @@ class Calls:
     admission: Admission
     router: Router
     connection: AsteriskConnection
+    announcement_check: AnnouncementCheck
     disk_space: DiskSpaceMonitor
     event_queue: EventQueue
     live_calls: LiveCalls
@@ -76,6 +78,13 @@ def build_calls(
     reactor, settings, journal = env.reactor, env.config.calls, queue.journal
     asterisk = _build_client(env)
     announcements = _build_announcements(env, database)
+    announcement_check = AnnouncementCheck(
+        reactor,
+        asterisk,
+        announcements.default,
+        partial(explain_unreadable, Path(env.config.asterisk.sounds)),
+        env.defer_to_thread,
+    )
     disk_space = DiskSpaceMonitor(reactor, files.spool, env.config.asterisk.recordings_floor, env.defer_to_thread)
     event_queue = EventQueue(reactor, database.events, env.metrics.count_dropped_events)
     live_calls = LiveCalls(
@@ -106,6 +115,7 @@ def build_calls(
         UnfinishedRecordings(
             asterisk, database.recordings, journal, files.spool, live_calls.is_recording, env.defer_to_thread
         ),
+        announcement_check=announcement_check,
         close_stream=connection.stopService,
         open_command_connection=connection.open_command_stream,
     )
@@ -120,6 +130,7 @@ def build_calls(
         admission=admission,
         router=router,
         connection=connection,
+        announcement_check=announcement_check,
         disk_space=disk_space,
         event_queue=event_queue,
         live_calls=live_calls,
@@ -193,6 +204,7 @@ def _call_settings(config: Config, announcements: Announcements, disk_space: Dis
         has_disk_space=lambda: disk_space.sufficient,
         trusted_endpoint=config.asterisk.trusted_endpoint,
         is_trusted=lambda uri: is_trusted(uri, settings.trusted_hosts),
+        announcement_failed=env.metrics.count_failed_announcement,
     )
 
 

@@ -76,6 +76,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         rest.broadcaster,
         rest.server,
         calls.announcements,
+        calls.announcement_check,
         calls.service,
         calls.disk_space,
         calls.session,

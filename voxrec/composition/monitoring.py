@@ -28,6 +28,11 @@ def add_call_gauges(metrics: Metrics, calls: Calls) -> None:
         lambda: calls.session.version is not None,
     )
     metrics.add_gauge(
+        "voxrec_announcement_playable",
+        "1 if Asterisk could play the default announcement at the last check, 0 if not.",
+        lambda: calls.announcement_check.gauge,
+    )
+    metrics.add_gauge(
         "voxrec_spool_low",
         "1 while calls are not recorded because the recording directory has too little free space.",
         lambda: not calls.disk_space.sufficient,

@@ -1,6 +1,16 @@
 """The readiness probes of /health/ready."""
 
-from typing import Protocol
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final, Protocol
+
+from voxrec.files import make_directory
+from voxrec.threads import DeferToThread
+
+_MIN_ARCHIVE_SPACE: Final = 100_000_000  # bytes; below it, the next Recordings may not fit
+_BLOCK: Final = 4096  # bytes that are written to find out whether the archive is writable
 
 
 class Pool(Protocol):
@@ -53,3 +63,79 @@ class AsteriskProbe:
         if self._session.replaced:
             return "another program has taken over the Stasis application"
         return None if self._session.version is not None else "the event websocket is not open"
+
+
+class AnnouncementCheck(Protocol):
+    """The check of the default announcement."""
+
+    playable: bool | None
+
+
+class AnnouncementProbe:
+    """The announcement is ready if Asterisk could play it when that was last checked."""
+
+    def __init__(self, check: AnnouncementCheck) -> None:
+        self._check = check
+
+    async def __call__(self) -> str | None:
+        """Return None if ready, otherwise the reason."""
+        if self._check.playable is None:
+            return "whether Asterisk can play the default announcement has not been checked yet"
+        return None if self._check.playable else "Asterisk cannot play the default announcement; the log says why"
+
+
+class ArchiveProbe:
+    """The archive is ready if a file can be written to it, and there is free space for Recordings."""
+
+    def __init__(self, root: Path, work_directory: Path, defer_to_thread: DeferToThread) -> None:
+        self._root = root
+        self._work_directory = work_directory
+        self._defer_to_thread = defer_to_thread
+
+    async def __call__(self) -> str | None:
+        """Return None if ready, otherwise the reason."""
+        problem: str | None = await self._defer_to_thread(self._check)
+        return problem
+
+    def _check(self) -> str | None:
+        if not self._root.is_dir():
+            return "the archive directory does not exist; its file system may not be mounted"
+        try:
+            make_directory(self._work_directory, 0o750)
+            with tempfile.TemporaryFile(dir=self._work_directory, buffering=0) as file:
+                file.write(bytes(_BLOCK))
+            return _space_problem("the archive", self._root, _MIN_ARCHIVE_SPACE)
+        except OSError as error:
+            return f"the archive is not writable: {error.strerror}"
+
+
+class SpoolProbe:
+    """Asterisk's recording directory is ready if voxrec can read and delete files there, and Asterisk can record.
+
+    ``floor`` is the free space in bytes below which calls are not recorded.
+    """
+
+    def __init__(self, spool: Path, floor: int, defer_to_thread: DeferToThread) -> None:
+        self._spool = spool
+        self._floor = floor
+        self._defer_to_thread = defer_to_thread
+
+    async def __call__(self) -> str | None:
+        """Return None if ready, otherwise the reason."""
+        problem: str | None = await self._defer_to_thread(self._check)
+        return problem
+
+    def _check(self) -> str | None:
+        if not self._spool.is_dir():
+            return "Asterisk's recording directory does not exist; its file system may not be mounted"
+        if not os.access(self._spool, os.R_OK | os.W_OK | os.X_OK):
+            return "Asterisk's recording directory is not readable and writable for voxrec"
+        try:
+            return _space_problem("Asterisk's recording directory", self._spool, self._floor)
+        except OSError as error:
+            return f"Asterisk's recording directory cannot be examined: {error.strerror}"
+
+
+def _space_problem(name: str, directory: Path, minimum: int) -> str | None:
+    free = shutil.disk_usage(directory).free
+    return None if free >= minimum else f"{name} has {free} bytes free; at least {minimum} are required"

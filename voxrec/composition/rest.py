@@ -12,7 +12,7 @@ from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.monitoring import StatisticsRefresher
-from voxrec.composition.readiness import AsteriskProbe, DatabaseProbe
+from voxrec.composition.readiness import AnnouncementProbe, ArchiveProbe, AsteriskProbe, DatabaseProbe, SpoolProbe
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Config, Rest
 from voxrec.model import Role
@@ -76,7 +76,7 @@ def build_rest_api(
     stored_tokens = StoredTokens(env.reactor, database.tokens)
     static_tokens = StaticTokens(_static_secrets(settings))
     authenticator = ChainAuthenticator(static_tokens, stored_tokens)
-    probes = _build_probes(database, profiles, calls)
+    probes = _build_probes(env, database, profiles, files, calls)
     app = _build_app(env, database, profiles, files, calls, broadcaster, authenticator, probes)
     site = RestSite(
         app.resource(),
@@ -112,8 +112,16 @@ def _deadlines(settings: Rest) -> Deadlines:
     return Deadlines(head=settings.head_timeout, body=settings.body_timeout, upload_rate=settings.upload_rate)
 
 
-def _build_probes(database: Database, profiles: ProfileCache, calls: Calls) -> Mapping[str, Probe]:
-    return {"postgresql": DatabaseProbe(database.pool, profiles), "asterisk": AsteriskProbe(calls.session)}
+def _build_probes(
+    env: Environment, database: Database, profiles: ProfileCache, files: RecordingFiles, calls: Calls
+) -> Mapping[str, Probe]:
+    return {
+        "postgresql": DatabaseProbe(database.pool, profiles),
+        "asterisk": AsteriskProbe(calls.session),
+        "announcement": AnnouncementProbe(calls.announcement_check),
+        "archive": ArchiveProbe(env.config.archive_directory, files.work_directory, env.defer_to_thread),
+        "spool": SpoolProbe(files.spool, env.config.asterisk.recordings_floor, env.defer_to_thread),
+    }
 
 
 def _build_app(

@@ -12,6 +12,7 @@ from voxrec.model.job import Job, JobKind, JobState
 from voxrec.model.profile import Profile, RecordChannels, RecordPrompt, mail_addresses
 from voxrec.model.prompt import Prompt
 from voxrec.model.recording import (
+    ANNOUNCEMENT_FAILED,
     LEG_SUFFIXES,
     PauseBehavior,
     Recording,
@@ -25,6 +26,7 @@ from voxrec.model.recording import (
 from voxrec.model.token import Role, Token
 
 __all__ = [
+    "ANNOUNCEMENT_FAILED",
     "LEG_SUFFIXES",
     "AuditEntry",
     "AuditOutcome",

@@ -123,6 +123,9 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
         return (self.ended_at - self.started_at).total_seconds()
 
 
+ANNOUNCEMENT_FAILED: Final = "announcement.failed"
+"""An event of the timeline, and a reason of the verdict: the announcement was not played completely."""
+
 LEG_SUFFIXES: Final = ("wav", "wav16")  # of the files that Asterisk records: 16-bit samples at 8 kHz or 16 kHz
 
 

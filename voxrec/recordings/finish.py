@@ -21,7 +21,7 @@ from voxrec.audio.join import join
 from voxrec.audio.meter import Meter
 from voxrec.audio.verdict import EMPTY, make_verdict, one_way_reason, too_short_reason, unreadable_reason
 from voxrec.errors import Conflict, NotFound
-from voxrec.model import Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict
+from voxrec.model import ANNOUNCEMENT_FAILED, Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict
 from voxrec.recordings.legs import (
     AlignedLegs,
     Leg,
@@ -148,6 +148,7 @@ class Finisher:
         expected = None if call_seconds is None else call_seconds - aligned.cut_seconds
         verdict = make_verdict(meters.get(Side.CALLER), meters.get(Side.CALLEE), expected)
         verdict = _add_leg_findings(verdict, legs)
+        verdict = _add_announcement_finding(verdict, recording)
         started_at = recording.started_at or recording.created_at
         stored = self._archive.put(output, recording.id, started_at, audio_format.suffix)
         return self._finished(
@@ -201,6 +202,13 @@ def _add_leg_findings(verdict: Verdict, legs: Mapping[Side, Leg]) -> Verdict:
             reasons = [unreadable_reason(side), *(r for r in reasons if r != one_way_reason(side, EMPTY))]
     repaired = any(leg.repaired for leg in legs.values())
     return msgspec.structs.replace(verdict, ok=not reasons, reasons=tuple(reasons), repaired=repaired)
+
+
+def _add_announcement_finding(verdict: Verdict, recording: Recording) -> Verdict:
+    """Add to the verdict that the announcement was not played: the law may forbid to use the Recording."""
+    if all(entry.event != ANNOUNCEMENT_FAILED for entry in recording.timeline):
+        return verdict
+    return msgspec.structs.replace(verdict, ok=False, reasons=(*verdict.reasons, ANNOUNCEMENT_FAILED))
 
 
 def _may_be_audible(verdict: Verdict, legs: Mapping[Side, Leg]) -> bool:

@@ -6,6 +6,7 @@ addresses and paths. Whatever runs against the sandbox therefore also tests thos
 
 import base64
 import json
+import os
 import secrets
 import shutil
 import socket
@@ -27,6 +28,7 @@ from voxrec.sandbox.process import POLL_SECONDS, Process
 LOOPBACK = "127.0.0.1"
 SNIPPETS = ("modules.conf", "http.conf", "ari.conf", "pjsip.conf", "extensions.conf")
 START_SECONDS = 30.0
+ASTERISK_ACCOUNT = 64123  # user and group id that no system uses; the root file systems need not know it
 HTTP_OK = 200
 
 # Below the kernel's range of ephemeral ports, so that a port from free_port is never an RTP port.
@@ -163,13 +165,17 @@ class SandboxAsterisk:
 
     @property
     def sounds_directory(self) -> Path:
-        """Directory for sounds to play, as a path of the host; see `sounds_prefix`."""
+        """Directory for sounds to play, as a path of the host; see `sounds_prefix`. voxrec creates it."""
         return self.directory / "sounds"
 
     @property
     def sounds_prefix(self) -> str:
         """Path of `sounds_directory` in Asterisk: ``sound:{sounds_prefix}/hello`` plays hello.wav from it."""
-        return self._namespace.path_inside(self.sounds_directory)
+        return self.path_inside(self.sounds_directory)
+
+    def path_inside(self, path: Path) -> str:
+        """Return the path under which Asterisk sees ``path``, a path below ``directory``."""
+        return self._namespace.path_inside(path)
 
     @property
     def pid(self) -> int:
@@ -188,7 +194,7 @@ class SandboxAsterisk:
         """
         self._write_configuration()
         program = ["asterisk", "-f", "-C", self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")]
-        self._process = Process(self._namespace.command(program), self.directory / "log" / "asterisk.log")
+        self._process = Process(self._namespace.command(program, _account()), self.directory / "log" / "asterisk.log")
         deadline = reactor.seconds() + START_SECONDS
         while not (version := await self._request_version(reactor)):
             if not self._process.running:
@@ -216,7 +222,7 @@ class SandboxAsterisk:
     def console_command_line(self, command: str) -> list[str]:
         """Return the program that runs ``command`` on the console of the running Asterisk and prints its output."""
         configuration = self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")
-        return self._namespace.command(["asterisk", "-C", configuration, "-rx", command])
+        return self._namespace.command(["asterisk", "-C", configuration, "-rx", command], _account())
 
     async def run_console_command(self, reactor: IReactorTime, command: str) -> str:
         """Run ``command`` on Asterisk's console and return its output."""
@@ -257,14 +263,23 @@ class SandboxAsterisk:
 
     def _write_configuration(self) -> None:
         self._namespace.prepare()
-        self.directory.chmod(0o700)
-        directories = ["etc/voxrec", "db", "keys/keys", "log", "run", "sounds", "spool/recording"]
+        directories = ["etc/voxrec", "db", "keys/keys", "log", "run", "spool/recording"]
         for name in directories:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         for name in SNIPPETS:
             shutil.copyfile(snippets_directory() / name, self.directory / "etc" / "voxrec" / name)
         for name, text in self._configuration().items():
             (self.directory / "etc" / name).write_text(text)
+        self.directory.chmod(0o711)  # voxrec's sounds are below it
+        for name in ("etc", "db", "keys", "log", "run", "spool"):
+            self._give_to_asterisk(self.directory / name)
+
+    def _give_to_asterisk(self, directory: Path) -> None:
+        """Make a directory and its content Asterisk's own, and unreadable for others: there are passwords in it."""
+        directory.chmod(0o700)
+        if (account := _account()) is not None:
+            for path in (directory, *directory.rglob("*")):
+                os.chown(path, account, account, follow_symlinks=False)
 
     def _configuration(self) -> dict[str, str]:
         """Return the configuration files by name. ``[section](+)`` adds to, or replaces in, an included section."""
@@ -306,6 +321,11 @@ class SandboxAsterisk:
             ),
             "extensions.conf": f'#include "voxrec/extensions.conf"\n{_COMPARISONS}',
         }
+
+
+def _account() -> int | None:
+    """Return the id of the user and group that run Asterisk: as in an installation, not voxrec's, if this is root."""
+    return ASTERISK_ACCOUNT if os.geteuid() == 0 else None
 
 
 def _entity_id() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from voxrec.sandbox.process import with_parent_death_signal
+from voxrec.sandbox.process import credential_options, with_parent_death_signal
 
 MOUNT_POINT = PurePosixPath("/mnt")
 """Path under which a program in another root sees its instance directory."""
@@ -22,8 +22,8 @@ MOUNT_POINT = PurePosixPath("/mnt")
 _ENTER_SCRIPT = """\
 set -e
 PATH=$PATH:/usr/sbin:/sbin
-root=$1 instance=$2
-shift 2
+root=$1 instance=$2 credentials=$3
+shift 3
 mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
 mount --rbind /proc "$root/proc"
@@ -34,7 +34,7 @@ mount --bind "$instance/hosts" "$root/etc/hosts"
 mount --bind "$instance/resolv.conf" "$root/etc/resolv.conf"
 mount --rbind "$instance" "$root/mnt"
 cd "$root"
-exec chroot "$root" setpriv --pdeathsig KILL -- "$@"
+exec chroot "$root" setpriv $credentials --pdeathsig KILL -- "$@"
 """
 
 
@@ -64,11 +64,14 @@ class MountNamespace:
         (self.directory / "hosts").write_text(f"127.0.0.1 {' '.join(names)}\n")
         (self.directory / "resolv.conf").write_text("")
 
-    def command(self, program: Sequence[str]) -> list[str]:
-        """Return the command that runs ``program`` in the namespace and keeps the process id it is started with."""
+    def command(self, program: Sequence[str], account: int | None = None) -> list[str]:
+        """Return the command that runs ``program`` in the namespace and keeps the process id it is started with.
+
+        ``account`` is the id of the user and group that run it, by default those of this process; only root can choose.
+        """
         if self.rootfs is None:
-            return with_parent_death_signal(program)
+            return with_parent_death_signal(program, account)
         # An unprivileged user may mount only as root of a user namespace.
         namespaces = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
-        values = [str(self.rootfs), str(self.directory)]
+        values = [str(self.rootfs), str(self.directory), " ".join(credential_options(account))]
         return ["unshare", *namespaces, "--", "sh", "-c", _ENTER_SCRIPT, "voxrec-namespace", *values, *program]

@@ -28,9 +28,17 @@ async def wait_until(reactor: IReactorTime, condition: Callable[[], bool], secon
     return True
 
 
-def with_parent_death_signal(program: Sequence[str]) -> list[str]:
-    """Return the command that runs ``program`` and lets the kernel kill it when the thread that started it ends."""
-    return ["setpriv", "--pdeathsig", "KILL", "--", *program]
+def credential_options(account: int | None) -> list[str]:
+    """Return the options of setpriv(1) that change to the user and group with the id ``account``; None: no change."""
+    return [] if account is None else [f"--reuid={account}", f"--regid={account}", "--clear-groups"]
+
+
+def with_parent_death_signal(program: Sequence[str], account: int | None = None) -> list[str]:
+    """Return the command that runs ``program`` and lets the kernel kill it when the thread that started it ends.
+
+    See `credential_options` for ``account``.
+    """
+    return ["setpriv", *credential_options(account), "--pdeathsig", "KILL", "--", *program]
 
 
 class Process:
@@ -39,7 +47,7 @@ class Process:
     Construct it in the reactor's thread: the parent death signal is sent when the thread that started the child ends.
     ``command`` must keep its process id over every exec, as the commands of voxrec.sandbox.namespaces do, because
     signals are sent to that id. With ``stdin_pipe`` the program reads the lines of `write_line`; otherwise its standard
-    input is empty. Raises SandboxError if the program cannot be started.
+    input is empty. ``umask`` -1 is that of this process. Raises SandboxError if the program cannot be started.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
         stdin_pipe: bool = False,
+        umask: int = -1,
     ) -> None:
         self.name = log.stem
         self.log = log
@@ -64,6 +73,7 @@ class Process:
                     stderr=subprocess.STDOUT,
                     env=environment,
                     cwd=directory,
+                    umask=umask,
                     # Ctrl-C in the terminal must reach only this process, which then stops its children in order.
                     start_new_session=True,
                 )

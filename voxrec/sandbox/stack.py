@@ -25,6 +25,7 @@ from voxrec.sandbox.postgres_account import prepare_postgres_directory
 from voxrec.sandbox.process import Process, with_parent_death_signal
 
 READY_SECONDS = 60.0
+UMASK = 0o027  # that of the shipped systemd unit
 POLL_SECONDS = 0.1
 STOP_SECONDS = 30.0
 FINAL_STATES = ("completed", "failed", "absent")
@@ -179,7 +180,7 @@ class Stack:
     def launch_voxrec(self) -> None:
         """Start voxrec only, without waiting."""
         command = self.daemon_command(self.config_file)
-        self._voxrec = Process(with_parent_death_signal(command), self.log_file, directory=self.directory)
+        self._voxrec = Process(with_parent_death_signal(command), self.log_file, directory=self.directory, umask=UMASK)
 
     def daemon_command(self, config_file: Path) -> list[str]:
         """Return the command that runs a voxrec in the foreground with this settings file."""
