@@ -178,6 +178,14 @@ class SandboxAsterisk:
         return self._namespace.path_inside(path)
 
     @property
+    def _account(self) -> int | None:
+        """The id of the user and group that run Asterisk. If this is root, it is not voxrec's, as in an installation.
+
+        Without a root file system of its own, Asterisk may not be able to enter the directories above the instance.
+        """
+        return ASTERISK_ACCOUNT if os.geteuid() == 0 and self._namespace.rootfs is not None else None
+
+    @property
     def pid(self) -> int:
         """The process id of Asterisk."""
         return self._require_process().pid
@@ -194,7 +202,9 @@ class SandboxAsterisk:
         """
         self._write_configuration()
         program = ["asterisk", "-f", "-C", self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")]
-        self._process = Process(self._namespace.command(program, _account()), self.directory / "log" / "asterisk.log")
+        self._process = Process(
+            self._namespace.command(program, self._account), self.directory / "log" / "asterisk.log"
+        )
         deadline = reactor.seconds() + START_SECONDS
         while not (version := await self._request_version(reactor)):
             if not self._process.running:
@@ -222,7 +232,7 @@ class SandboxAsterisk:
     def console_command_line(self, command: str) -> list[str]:
         """Return the program that runs ``command`` on the console of the running Asterisk and prints its output."""
         configuration = self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")
-        return self._namespace.command(["asterisk", "-C", configuration, "-rx", command], _account())
+        return self._namespace.command(["asterisk", "-C", configuration, "-rx", command], self._account)
 
     async def run_console_command(self, reactor: IReactorTime, command: str) -> str:
         """Run ``command`` on Asterisk's console and return its output."""
@@ -277,7 +287,7 @@ class SandboxAsterisk:
     def _give_to_asterisk(self, directory: Path) -> None:
         """Make a directory and its content Asterisk's own, and unreadable for others: there are passwords in it."""
         directory.chmod(0o700)
-        if (account := _account()) is not None:
+        if (account := self._account) is not None:
             for path in (directory, *directory.rglob("*")):
                 os.chown(path, account, account, follow_symlinks=False)
 
@@ -321,11 +331,6 @@ class SandboxAsterisk:
             ),
             "extensions.conf": f'#include "voxrec/extensions.conf"\n{_COMPARISONS}',
         }
-
-
-def _account() -> int | None:
-    """Return the id of the user and group that run Asterisk: as in an installation, not voxrec's, if this is root."""
-    return ASTERISK_ACCOUNT if os.geteuid() == 0 else None
 
 
 def _entity_id() -> str:
