@@ -21,7 +21,7 @@ class AnnouncementCheckTests(SynchronousTestCase):
         self.check = AnnouncementCheck(
             self.clock,
             AriClient(self.asterisk, "voxrec"),
-            "sound:/sounds/announcement",
+            lambda: "sound:/sounds/announcement",
             lambda: "because",
             lambda work, /, *args, **kwargs: execute(work, *args, **kwargs),
         )

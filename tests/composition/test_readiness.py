@@ -126,7 +126,7 @@ class SpoolProbeTests(SynchronousTestCase):
         self.spool.mkdir()
 
     def check(self, floor: int = 0) -> str:
-        return str(self.successResultOf(ensureDeferred(SpoolProbe(self.spool, floor, run_at_once)())))
+        return str(self.successResultOf(ensureDeferred(SpoolProbe(self.spool, lambda: floor, run_at_once)())))
 
     def test_ready(self) -> None:
         self.assertEqual(self.check(), "None")

@@ -26,9 +26,10 @@ _NAME: Final = "voxrec-announcement-check"
 
 
 class AnnouncementCheck(TimerService):
-    """Plays ``media`` into an empty bridge after each connect to Asterisk, and every 60 s.
+    """Plays an announcement into an empty bridge after each connect to Asterisk, and every 60 s.
 
-    ``explain`` returns what may be wrong with the files, for the log; it blocks, and runs in a thread.
+    ``media`` returns its media URI. ``explain`` returns what may be wrong with the files, for the log; it blocks, and
+    runs in a thread.
     """
 
     name = "announcement check"
@@ -38,7 +39,7 @@ class AnnouncementCheck(TimerService):
         self,
         clock: IReactorTime,
         asterisk: AriClient,
-        media: str,
+        media: Callable[[], str],
         explain: Callable[[], str],
         defer_to_thread: DeferToThread,
     ) -> None:
@@ -99,7 +100,7 @@ class AnnouncementCheck(TimerService):
         await self._asterisk.create_bridge(bridge, _NAME)
         try:
             await self._asterisk.subscribe_to_bridge(bridge)
-            await self._asterisk.play_to_bridge(bridge, self._playback, self._media)
+            await self._asterisk.play_to_bridge(bridge, self._playback, self._media())
             return await self._finished.addTimeout(
                 _FAILURE_TIMEOUT, self._clock, onTimeoutCancel=lambda _result, _timeout: True
             )
@@ -111,12 +112,12 @@ class AnnouncementCheck(TimerService):
         before, self.playable = self.playable, playable
         if playable:
             if before is False:
-                self._log.warn("Asterisk can play the announcement {media} again", media=self._media)
+                self._log.warn("Asterisk can play the announcement {media} again", media=self._media())
             return
         if before is not False:
             self._log.critical(
                 "Asterisk cannot play the announcement {media}; calls are recorded without it, or not at all if their"
                 " Profile requires it: {reason}",
-                media=self._media,
+                media=self._media(),
                 reason=await self._defer_to_thread(self._explain),
             )

@@ -118,7 +118,7 @@ class Announcements(Service):
 
     def set_default(self, default: str, *, grace: float) -> None:
         """Change the media URI for ``recordPrompt: default``, and the seconds for which obsolete files are kept."""
-        self._default = default
+        self.default = default
         self._grace = grace
 
     def startService(self) -> Deferred[None]:

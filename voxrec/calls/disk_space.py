@@ -35,7 +35,8 @@ class DiskSpaceMonitor(TimerService):
         super().__init__(_INTERVAL, self.check)
         self.clock = clock
         self._directory = directory
-        self._floor = floor
+        self.floor = floor
+        """Free bytes that are required."""
         self._defer_to_thread = defer_to_thread
         self._on_low: Callable[[], object] = lambda: None
         self.sufficient = True
@@ -49,7 +50,7 @@ class DiskSpaceMonitor(TimerService):
 
     def set_floor(self, floor: int) -> None:
         """Require ``floor`` free bytes from the next check on."""
-        self._floor = floor
+        self.floor = floor
 
     async def check(self) -> None:
         """Read the free space and act on it."""
@@ -58,7 +59,7 @@ class DiskSpaceMonitor(TimerService):
         except OSError:
             self.free, sufficient = math.nan, True
         else:
-            self.free, sufficient = usage.free, usage.free >= self._floor
+            self.free, sufficient = usage.free, usage.free >= self.floor
         if sufficient != self.sufficient:
             self.sufficient = sufficient
             if sufficient:
@@ -72,7 +73,7 @@ class DiskSpaceMonitor(TimerService):
                     " there is more free space",
                     directory=str(self._directory),
                     free=int(self.free),
-                    floor=self._floor,
+                    floor=self.floor,
                 )
         if not sufficient:
             self._on_low()

@@ -31,6 +31,7 @@ from voxrec.composition.environment import Environment
 from voxrec.composition.queue import Queue
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Config
+from voxrec.metrics import Metrics
 from voxrec.store.events import EventQueue
 from voxrec.store.profile_cache import ProfileCache
 from voxrec.store.profile_lookup import ProfileLookup
@@ -61,7 +62,7 @@ class Calls:
         settings = config.calls
         self.announcements.set_default(_default_announcement(config), grace=_announcement_grace(config))
         self.disk_space.set_floor(config.asterisk.recordings_floor)
-        self.live_calls.set_settings(_call_settings(config, self.announcements, self.disk_space))
+        self.live_calls.set_settings(_call_settings(self.env.metrics, config, self.announcements, self.disk_space))
         self.admission.set_limits(
             allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls, max_passages=settings.max_passages
         )
@@ -81,7 +82,7 @@ def build_calls(
     announcement_check = AnnouncementCheck(
         reactor,
         asterisk,
-        announcements.default,
+        lambda: announcements.default,  # a reload can change it
         partial(explain_unreadable, Path(env.config.asterisk.sounds)),
         env.defer_to_thread,
     )
@@ -91,7 +92,7 @@ def build_calls(
         reactor,
         asterisk,
         journal,
-        _call_settings(env.config, announcements, disk_space),
+        _call_settings(env.metrics, env.config, announcements, disk_space),
         listeners=(env.metrics, event_queue),
     )
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
@@ -192,7 +193,9 @@ def _announcement_grace(config: Config) -> float:
     return config.calls.setup_timeout + config.calls.ring_timeout + _ANNOUNCEMENT_MARGIN
 
 
-def _call_settings(config: Config, announcements: Announcements, disk_space: DiskSpaceMonitor) -> CallSettings:
+def _call_settings(
+    metrics: Metrics, config: Config, announcements: Announcements, disk_space: DiskSpaceMonitor
+) -> CallSettings:
     settings = config.calls
     return CallSettings(
         endpoint=config.asterisk.endpoint,
@@ -204,7 +207,7 @@ def _call_settings(config: Config, announcements: Announcements, disk_space: Dis
         has_disk_space=lambda: disk_space.sufficient,
         trusted_endpoint=config.asterisk.trusted_endpoint,
         is_trusted=lambda uri: is_trusted(uri, settings.trusted_hosts),
-        announcement_failed=env.metrics.count_failed_announcement,
+        announcement_failed=metrics.count_failed_announcement,
     )
 
 

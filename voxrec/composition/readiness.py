@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -112,10 +113,10 @@ class ArchiveProbe:
 class SpoolProbe:
     """Asterisk's recording directory is ready if voxrec can read and delete files there, and Asterisk can record.
 
-    ``floor`` is the free space in bytes below which calls are not recorded.
+    ``floor`` returns the free space in bytes below which calls are not recorded.
     """
 
-    def __init__(self, spool: Path, floor: int, defer_to_thread: DeferToThread) -> None:
+    def __init__(self, spool: Path, floor: Callable[[], int], defer_to_thread: DeferToThread) -> None:
         self._spool = spool
         self._floor = floor
         self._defer_to_thread = defer_to_thread
@@ -131,7 +132,7 @@ class SpoolProbe:
         if not os.access(self._spool, os.R_OK | os.W_OK | os.X_OK):
             return "Asterisk's recording directory is not readable and writable for voxrec"
         try:
-            return _space_problem("Asterisk's recording directory", self._spool, self._floor)
+            return _space_problem("Asterisk's recording directory", self._spool, self._floor())
         except OSError as error:
             return f"Asterisk's recording directory cannot be examined: {error.strerror}"
 

@@ -120,7 +120,7 @@ def _build_probes(
         "asterisk": AsteriskProbe(calls.session),
         "announcement": AnnouncementProbe(calls.announcement_check),
         "archive": ArchiveProbe(env.config.archive_directory, files.work_directory, env.defer_to_thread),
-        "spool": SpoolProbe(files.spool, env.config.asterisk.recordings_floor, env.defer_to_thread),
+        "spool": SpoolProbe(files.spool, lambda: calls.disk_space.floor, env.defer_to_thread),
     }
 
 
