@@ -92,6 +92,9 @@ class Rest(Struct, frozen=True, kw_only=True):
     requests_per_token: Annotated[int, Meta(ge=1, le=100_000)] = 200
     head_timeout: Duration = 20.0
     body_timeout: Duration = 60.0
+    conversions: Annotated[int, Meta(ge=1, le=1000)] = 16
+    conversions_per_token: Annotated[int, Meta(ge=1, le=1000)] = 4
+    conversion_size: Annotated[int, Meta(ge=1_048_576, le=1_099_511_627_776)] = 268_435_456
     upload_rate: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 4096
     trusted_proxies: tuple[str, ...] = ()
     proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"

@@ -19,6 +19,7 @@ from twisted.web.resource import Resource
 
 from tests.database import DatabaseTestCase, reactor
 from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
+from voxrec.api.audio_conversion import ConversionBudget
 from voxrec.api.authentication import StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.archive.interface import StoredFile
@@ -141,6 +142,7 @@ class RestTestCase(DatabaseTestCase):
     timeout = 60
     cors_origins: tuple[str, ...] = ()
     body_limit = BODY_LIMIT
+    conversion_budget = ConversionBudget()
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
@@ -195,6 +197,7 @@ class RestTestCase(DatabaseTestCase):
                 audio_limit=AUDIO_LIMIT,
                 upload_directory=self.upload_directory,
                 requests_per_token=MAX_REQUESTS_PER_TOKEN,
+                conversion_budget=self.conversion_budget,
                 cors_origins=self.cors_origins,
             ),
             RestDependencies(
@@ -207,6 +210,7 @@ class RestTestCase(DatabaseTestCase):
                 probes={},
                 profile_stored=self.stored_profiles.append,
                 defer_to_thread=deferToThread,
+                defer_to_audio_thread=deferToThread,
             ),
         )
         return self.app.resource()

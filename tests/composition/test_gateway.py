@@ -24,6 +24,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "event queue",
                 "event listener",
                 "event broadcaster",
+                "REST audio",
                 "REST",
                 "announcements",
                 "announcement check",

@@ -28,6 +28,7 @@ class RestApiTests(SynchronousTestCase):
             app=unused,
             server=unused,
             site=unused,
+            audio_threads=unused,
             static_tokens=unused,
             broadcaster=fake,
             event_listener=unused,

@@ -8,7 +8,7 @@ from voxrec.web.errors import TooManyRequests
 
 class ConcurrencyLimitTests(SynchronousTestCase):
     def test_each_client_has_its_own_limit(self) -> None:
-        limit = ConcurrencyLimit(2, "conversions")
+        limit = ConcurrencyLimit(2, "conversions of this token")
         with limit.operation("a"), limit.operation("b"), limit.operation("a"):
             with self.assertRaises(TooManyRequests) as caught, limit.operation("a"):
                 self.fail("the operation was permitted")

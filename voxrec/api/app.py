@@ -1,7 +1,7 @@
 """The composition of the REST API: middleware, routes, and what they depend on."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 
 from voxrec.api.audio import AudioRoutes
-from voxrec.api.audio_conversion import AudioConverter
+from voxrec.api.audio_conversion import AudioConverter, ConversionBudget
 from voxrec.api.audit import AuditRoutes
 from voxrec.api.audit_middleware import AuditMiddleware
 from voxrec.api.calls import CallControl, CallRoutes
@@ -90,6 +90,7 @@ class RestSettings:
     - ``upload_directory``: for uploads and converted audio, preferably on the file system of the archive;
     - ``metrics_role``: the role that /metrics requires; None: no token is required;
     - ``requests_per_token``: the maximum number of requests in progress;
+    - ``conversion_budget``: what conversions of audio may use;
     - ``cors_origins``: the origins of web pages that may use the API.
     """
 
@@ -101,6 +102,7 @@ class RestSettings:
     upload_directory: Path
     metrics_role: Role | None = Role.READ
     requests_per_token: int = MAX_REQUESTS_PER_TOKEN
+    conversion_budget: ConversionBudget = field(default_factory=ConversionBudget)
     cors_origins: Collection[str] = ()
 
 
@@ -121,6 +123,8 @@ class RestDependencies:
     probes: Mapping[str, Probe]
     profile_stored: ProfileObserver
     defer_to_thread: DeferToThread
+    defer_to_audio_thread: DeferToThread
+    is_stopping: Callable[[], bool] = lambda: False
 
 
 class RestApp:
@@ -136,15 +140,21 @@ class RestApp:
         now = utc_now(clock)
         url = settings.public_url.rstrip("/")
         archive, calls = dependencies.archive, dependencies.call_control
-        defer_to_thread = dependencies.defer_to_thread
+        defer_to_thread, defer_to_audio_thread = dependencies.defer_to_thread, dependencies.defer_to_audio_thread
 
         profiles, recordings = Scoped(repositories.profiles), Scoped(repositories.recordings)
         validator = ProfileValidator(settings.allowed_hosts, settings.formats, repositories.prompts.exists)
         self._validator = validator
-        converter = AudioConverter(archive, settings.upload_directory, defer_to_thread)
+        converter = AudioConverter(
+            archive,
+            settings.upload_directory,
+            defer_to_audio_thread,
+            settings.conversion_budget,
+            dependencies.is_stopping,
+        )
 
         auditing = AuditMiddleware(repositories.audit, now, call_handler)
-        idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle, defer_to_thread)
+        idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle, defer_to_audio_thread)
         self._cors = Cors(settings.cors_origins)
         self._dispatcher = Dispatcher(
             AccessControl(dependencies.authenticator, LoginThrottle(clock)),
@@ -158,7 +168,7 @@ class RestApp:
         for routes in (
             ProfileRoutes(profiles, validator, url, now, dependencies.profile_stored).routes(),
             RecordingRoutes(recordings, profiles, calls, settings.formats, url, now).routes(),
-            PromptRoutes(repositories.prompts, url, now, defer_to_thread).routes(),
+            PromptRoutes(repositories.prompts, url, now, defer_to_audio_thread).routes(),
             AudioRoutes(
                 recordings,
                 profiles,
@@ -168,8 +178,9 @@ class RestApp:
                 now,
                 settings.audio_limit,
                 defer_to_thread,
+                defer_to_audio_thread,
             ).routes(),
-            PeaksRoutes(recordings, archive, defer_to_thread).routes(),
+            PeaksRoutes(recordings, archive, defer_to_audio_thread).routes(),
             TokenRoutes(repositories.tokens, url, now).routes(),
             AuditRoutes(repositories.audit, url).routes(),
             CallRoutes(calls, url).routes(),

@@ -70,6 +70,7 @@ class AudioRoutes:
         now: UtcNow,
         upload_limit: int,
         defer_to_thread: DeferToThread,
+        defer_to_audio_thread: DeferToThread,
     ) -> None:
         self._recordings = recordings
         self._profiles = profiles
@@ -79,6 +80,7 @@ class AudioRoutes:
         self._now = now
         self._upload_limit = upload_limit
         self._defer_to_thread = defer_to_thread
+        self._defer_to_audio_thread = defer_to_audio_thread
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes."""
@@ -142,8 +144,11 @@ class AudioRoutes:
         if request.method == "HEAD":
             await self._converter.check_source(recording, path)
             return Response(200, headers, _unsent_body())
-        body, size = await self._converter.convert(recording, path, target, channel)
-        return Response(200, {**headers, "Content-Length": str(size)}, body)
+        body, size = await self._converter.convert(
+            *(recording, path, target, channel), client=request.principal.key, disconnected=request.disconnected
+        )
+        length = {} if size is None else {"Content-Length": str(size)}
+        return Response(200, {**headers, **length}, body)
 
     async def _stored(self, request: Request, recording: Recording, path: str) -> Response:
         """Return the stored file, or the requested range of it."""
@@ -177,7 +182,7 @@ class AudioRoutes:
         pending = await recordings.get(request.id)
         self._require_pending(request, pending)
         expires_at = await self._expiry(request, pending)
-        audio: UploadedAudio = await self._defer_to_thread(
+        audio: UploadedAudio = await self._defer_to_audio_thread(
             inspect_audio, upload.path, _MAX_CHANNELS, _MAX_UPLOAD_DURATION
         )
         audio_format = _require_format(audio.info)

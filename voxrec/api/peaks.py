@@ -17,6 +17,7 @@ from voxrec.model import Recording
 from voxrec.store.recordings import Recordings
 from voxrec.threads import DeferToThread
 from voxrec.web.auth import Role, Scoped
+from voxrec.web.errors import ClientDisconnected
 from voxrec.web.parameters import integer
 from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response
@@ -100,6 +101,8 @@ class PeaksRoutes:
         if request.conditions.unchanged(etag):
             return Response(304, headers)
         async with self._semaphore:
+            if request.disconnected():  # while it waited
+                raise ClientDisconnected("The client has disconnected.")
             body: bytes = await self._defer_to_thread(self._encoded_waveform, recording, path, points, encode)
         return Response(200, {**headers, "Content-Type": media_type}, body)
 

@@ -2,7 +2,8 @@
 
 import enum
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,34 +36,63 @@ def convert(
     audio_format: AudioFormat,
     channel: AudioChannel | None = None,
     source_format: AudioFormat | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> AudioInfo:
     """Write ``source`` to ``output`` in ``audio_format`` and return the properties of the new file.
 
     ``channel`` selects one side, or the mix, of a two-channel file; None keeps all channels. ``source_format`` is
-    required if the source has no header. The sample rate is kept if the format supports it; see
-    `AudioFormat.rate_for`.
+    required if the source has no header. ``check`` is called for each block, and may raise to end the conversion. The
+    sample rate is kept if the format supports it; see `AudioFormat.rate_for`.
 
     Raises AudioError if the source is not valid audio, if ``channel`` is given for a file that has not two channels,
     or if the format does not support the number of channels; OSError if the output cannot be written. ``output`` does
     not exist then.
     """
-    info = probe(source, source_format)
-    if channel is not None and info.channels != 2:
-        raise AudioError(f"{source}: has {info.channels} channels; a side can only be selected from two channels")
-    channels = 1 if channel else info.channels
-    if channels > audio_format.channels:
-        raise AudioError(
-            f"{source}: has {channels} channels; {audio_format.name} supports at most {audio_format.channels}"
-        )
-    rate = audio_format.rate_for(info.rate)
+    conversion = Conversion.of(source, audio_format, channel, source_format)
     try:
-        with open_audio(source, source_format) as reader:
-            selected = (_select_channel(block, channel) for block in read_blocks(reader, source))
-            write_audio(resample_blocks(selected, info.rate, rate), output, rate, channels, audio_format)
+        blocks = conversion.blocks(BLOCK_FRAMES, check)
+        write_audio(blocks, output, conversion.rate, conversion.channels, audio_format)
         return probe(output, audio_format)
     except BaseException:
         output.unlink(missing_ok=True)
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What is converted to what: the part of ``source`` that ``channel`` selects to ``channels`` at ``rate`` (Hz)."""
+
+    source: Path
+    source_format: AudioFormat | None
+    source_rate: int
+    audio_format: AudioFormat
+    channel: AudioChannel | None
+    channels: int
+    rate: int
+
+    @classmethod
+    def of(
+        cls, source: Path, audio_format: AudioFormat, channel: AudioChannel | None, source_format: AudioFormat | None
+    ) -> "Conversion":
+        """Examine the source. For the parameters and exceptions, see `convert`."""
+        info = probe(source, source_format)
+        if channel is not None and info.channels != 2:
+            raise AudioError(f"{source}: has {info.channels} channels; a side can only be selected from two channels")
+        channels = 1 if channel else info.channels
+        if channels > audio_format.channels:
+            raise AudioError(
+                f"{source}: has {channels} channels; {audio_format.name} supports at most {audio_format.channels}"
+            )
+        rate = audio_format.rate_for(info.rate)
+        return cls(source, source_format, info.rate, audio_format, channel, channels, rate)
+
+    def blocks(self, frames: int, check: Callable[[], None] = lambda: None) -> Iterator[Samples]:
+        """Yield the converted samples, of blocks of at most ``frames`` of the source. ``check`` is called for each."""
+        with open_audio(self.source, self.source_format) as reader:
+            selected = (_select_channel(block, self.channel) for block in read_blocks(reader, self.source, frames))
+            for block in resample_blocks(selected, self.source_rate, self.rate):
+                check()
+                yield block
 
 
 def convert_for_playback(source: Path, output: Path, rate: int) -> None:

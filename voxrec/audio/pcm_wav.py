@@ -100,6 +100,13 @@ def _write_block(block: NDArray[np.int16], file: BinaryIO) -> None:
     file.write(np.ascontiguousarray(block, dtype="<i2").data)
 
 
+def make_header(rate: int, channels: int, size: int) -> bytes:
+    """Return the header of a file with ``size`` bytes of samples. Raises AudioError if that is more than 4 GiB."""
+    if size > MAX_DATA_SIZE:
+        raise AudioError(f"{size} bytes of samples exceed the maximum size of a WAV file, 4 GiB")
+    return _pack_header(rate, channels, size)
+
+
 def _pack_header(rate: int, channels: int, size: int) -> bytes:
     frame_size = channels * _SAMPLE_SIZE
     fmt = (16, _PCM, channels, rate, rate * frame_size, frame_size, 8 * _SAMPLE_SIZE)

@@ -74,6 +74,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         calls.event_queue,
         rest.event_listener,
         rest.broadcaster,
+        rest.audio_threads,
         rest.server,
         calls.announcements,
         calls.announcement_check,

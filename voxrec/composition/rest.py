@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
+from voxrec.api.audio_conversion import ConversionBudget
 from voxrec.api.authentication import StaticTokens, StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.health import Probe
@@ -21,11 +23,14 @@ from voxrec.postgres.listener import Listener
 from voxrec.service_tree import OnDemandService, RetryingServerService
 from voxrec.store.events import EVENTS_CHANNEL
 from voxrec.store.profile_cache import ProfileCache
+from voxrec.threads import WorkerThreads
 from voxrec.web.auth import Authenticator, ChainAuthenticator
 from voxrec.web.channel import Deadlines
 from voxrec.web.connections import ConnectionLimits
 from voxrec.web.proxies import TrustedProxies
 from voxrec.web.site import RestSite
+
+_AUDIO_THREADS: Final = 2  # each occupies one processor
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class RestApi:
     """
 
     app: RestApp
+    audio_threads: WorkerThreads
     server: RetryingServerService
     site: RestSite
     static_tokens: StaticTokens
@@ -77,7 +83,8 @@ def build_rest_api(
     static_tokens = StaticTokens(_static_secrets(settings))
     authenticator = ChainAuthenticator(static_tokens, stored_tokens)
     probes = _build_probes(env, database, profiles, files, calls)
-    app = _build_app(env, database, profiles, files, calls, broadcaster, authenticator, probes)
+    audio_threads = WorkerThreads(env.reactor, "REST audio", _AUDIO_THREADS)
+    app = _build_app(env, database, profiles, files, calls, broadcaster, authenticator, probes, audio_threads)
     site = RestSite(
         app.resource(),
         body_limit=settings.body_limit,
@@ -90,6 +97,7 @@ def build_rest_api(
     )
     return RestApi(
         app=app,
+        audio_threads=audio_threads,
         server=RetryingServerService(env.reactor, settings.listen, site, "REST"),
         site=site,
         static_tokens=static_tokens,
@@ -133,6 +141,7 @@ def _build_app(
     broadcaster: EventBroadcaster,
     authenticator: Authenticator,
     probes: Mapping[str, Probe],
+    audio_threads: WorkerThreads,
 ) -> RestApp:
     statistics = StatisticsRefresher(env.metrics, database.pool, env.config.archive_directory, env.defer_to_thread)
     return RestApp(
@@ -157,6 +166,8 @@ def _build_app(
             probes=probes,
             profile_stored=profiles.put,
             defer_to_thread=env.defer_to_thread,
+            defer_to_audio_thread=audio_threads.defer,
+            is_stopping=lambda: not audio_threads.running,
         ),
     )
 
@@ -172,6 +183,9 @@ def _rest_settings(env: Environment, files: RecordingFiles) -> RestSettings:
         upload_directory=files.work_directory,
         metrics_role=None if settings.metrics == "open" else Role.READ,
         requests_per_token=settings.requests_per_token,
+        conversion_budget=ConversionBudget(
+            total=settings.conversions, per_token=settings.conversions_per_token, file_size=settings.conversion_size
+        ),
         cors_origins=settings.cors_origins,
     )
 

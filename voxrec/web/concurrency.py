@@ -20,7 +20,7 @@ class ConcurrencyLimit:
         """Context of one operation. Raises TooManyRequests on entry if the client has too many in progress."""
         if self._in_progress[client] >= self.limit:
             raise TooManyRequests(
-                f"{self.limit} {self._operations} of this token are in progress, which is the maximum. Retry later.",
+                f"{self.limit} {self._operations} are in progress, which is the maximum. Retry later.",
                 {"Retry-After": "1"},
             )
         self._in_progress[client] += 1

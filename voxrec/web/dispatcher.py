@@ -71,7 +71,7 @@ class Dispatcher:
         self._handler = handler
         self._body_limit = body_limit
         self._upload_directory = upload_directory
-        self._requests = ConcurrencyLimit(requests_per_token, "requests")
+        self._requests = ConcurrencyLimit(requests_per_token, "requests of this token")
         self._on_response = on_response
         self.routes: list[Route] = []
         self._routes_by_endpoint: dict[str, Route] = {}
@@ -143,23 +143,28 @@ class Dispatcher:
         writer = self._writer(http_request, route.path)
         with ExitStack() as until_sent:
             try:
-                await writer.send(await self._receive(route, http_request, parameters, until_sent))
+                await writer.send(await self._receive(route, http_request, parameters, writer, until_sent))
             except Exception as error:
                 await writer.send(problem_response(error))
 
     async def _receive(
-        self, route: Route, http_request: HTTPRequest, parameters: Mapping[str, str], until_sent: ExitStack
+        self,
+        route: Route,
+        http_request: HTTPRequest,
+        parameters: Mapping[str, str],
+        writer: ResponseWriter,
+        until_sent: ExitStack,
     ) -> Response:
         content = http_request.content
         if isinstance(content, UploadFile):
             content.detach()
             try:
-                return await self._handle(route, http_request, parameters, b"", content, until_sent)
+                return await self._handle(route, http_request, parameters, b"", content, writer, until_sent)
             finally:
                 content.discard()
         # read before anything is awaited: Twisted closes the content when the client disconnects
         raw_body = b"" if content is None else content.read(self._body_limit + 1)
-        return await self._handle(route, http_request, parameters, raw_body, None, until_sent)
+        return await self._handle(route, http_request, parameters, raw_body, None, writer, until_sent)
 
     async def _handle(
         self,
@@ -168,6 +173,7 @@ class Dispatcher:
         parameters: Mapping[str, str],
         raw_body: bytes,
         upload: UploadFile | None,
+        writer: ResponseWriter,
         until_sent: ExitStack,
     ) -> Response:
         headers = headers_of(http_request)
@@ -194,6 +200,7 @@ class Dispatcher:
             principal=principal,
             address=address,
             upload=upload,
+            disconnected=writer.is_disconnected,
         )
         return await self._handler(route, request)
 

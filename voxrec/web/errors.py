@@ -97,3 +97,10 @@ class TooManyRequests(RestError):
 
     status = 429
     code = "too-many-requests"
+
+
+class ClientDisconnected(RestError):
+    """The client has disconnected, or voxrec is stopping, so that the response is not produced."""
+
+    status = 408
+    code = "client-disconnected"

@@ -54,6 +54,7 @@ class Request:
     - ``body``: the value that the route's ``body`` declares;
     - ``upload``: the body of a route that accepts files;
     - ``address``: the client's IP address, or "unix";
+    - ``disconnected``: returns whether the client has left; may be called in any thread;
     - ``idempotency_key``: set if the request has an Idempotency-Key and the route accepts it;
     - ``make_audit_entry``: returns the audit entry for a response, if it is stored in the transaction of the change.
     """
@@ -69,6 +70,7 @@ class Request:
     body: Any = None
     upload: Upload | None = None
     address: str = ""
+    disconnected: Callable[[], bool] = lambda: False
     audit_details: AuditDetails = field(default_factory=AuditDetails)
     idempotency_key: IdempotencyKey | None = None
     make_audit_entry: Callable[[Response], AuditEntry] | None = None

@@ -45,6 +45,10 @@ class ResponseWriter:
         self._finished: Deferred[None] = Deferred()
         http_request.notifyFinish().addBoth(self._request_finished)
 
+    def is_disconnected(self) -> bool:
+        """Return whether the client has left, or has received the response. May be called in any thread."""
+        return self._disconnected
+
     async def send(self, response: Response) -> None:
         """Send the response; do nothing if the client has disconnected.
 
