@@ -173,6 +173,7 @@ class ErasureTests(LiveTestCase):
         await self.assert_tombstones(deleted=deleted, imported=imported, expired=expired)
         self.assertTrue(await self.stack.wait_until(self.erased, 20))
         self.assertEqual(self.places(self.stack), {name: [] for name in self.PERSONAL})
+        self.assertEqual(self.stack.count_log_lines("could not be deleted"), 0)
 
     async def assert_gone_from_the_journal(self) -> None:
         journal = self.stack.directory / "data" / "journal"

@@ -1,5 +1,6 @@
 """The gateway: everything above the database server, in the order in which it starts."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from voxrec.errors import StoreUnavailable
 from voxrec.mail.mailer import Mailer
 from voxrec.postgres.listener import JOBS_CHANNEL, PROFILES_CHANNEL, PROMPTS_CHANNEL, TOKENS_CHANNEL, Listener
 from voxrec.recordings.orphans import OrphanSweeper
-from voxrec.service_tree import SequentialMultiService
+from voxrec.service_tree import OnDemandService, SequentialMultiService
 from voxrec.store.profile_cache import ProfileCache
 
 _log: Final = Logger()
@@ -64,13 +65,19 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     add_call_gauges(env.metrics, calls)
     add_rest_gauges(env.metrics, rest.broadcaster, rest.site)
 
+    # they need PostgreSQL: started with the tree they would fail, and only be repeated an hour later
+    sweepers = [
+        OnDemandService(str(sweeper.name), sweeper)
+        for sweeper in (_build_housekeeping(env, database, files, queue), files.retention, orphans)
+    ]
     gateway = GatewayServices(calls, rest, mailer)
     for service in (
         database.service,
         queue.journal,
         profiles,
-        _build_listener(env, database, profiles, queue, calls, rest),
+        _build_listener(env, database, profiles, queue, calls, rest, sweepers),
         queue.worker_service,
+        *sweepers,
         calls.event_queue,
         rest.event_listener,
         rest.broadcaster,
@@ -82,9 +89,6 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         calls.disk_space,
         calls.session,
         build_snapshot_timer(profiles),
-        _build_housekeeping(env, database, files, queue),
-        files.retention,
-        orphans,
         StartupGate(reactor, rest.server, rest.probes),
     ):
         service.setServiceParent(gateway)
@@ -92,9 +96,18 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
 
 
 def _build_listener(
-    env: Environment, database: Database, profiles: ProfileCache, queue: Queue, calls: Calls, rest: RestApi
+    env: Environment,
+    database: Database,
+    profiles: ProfileCache,
+    queue: Queue,
+    calls: Calls,
+    rest: RestApi,
+    sweepers: Sequence[OnDemandService],
 ) -> Listener:
-    """Build the listener that keeps the caches of this daemon equal to the tables in PostgreSQL."""
+    """Build the listener that keeps the caches of this daemon equal to the tables in PostgreSQL.
+
+    When PostgreSQL is available, it starts the job worker and the ``sweepers``.
+    """
 
     def recovered() -> None:
         Deferred.fromCoroutine(refresh()).addErrback(_refresh_failed)
@@ -106,6 +119,8 @@ def _build_listener(
         profiles.invalidate_all()
         calls.announcements.reload()
         queue.database_recovered()
+        for sweeper in sweepers:
+            sweeper.ensure_started()
         await calls.session.finish_recordings()
 
     return Listener(
