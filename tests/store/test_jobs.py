@@ -262,6 +262,17 @@ class JobsTests(DatabaseTestCase):
         await recordings.delete(stored.id)
         self.assertEqual((await self.claim([JobKind.ERASE])).attempts, 1)
 
+    async def test_errors_of_jobs_are_deleted_with_their_recording(self) -> None:
+        recordings = Recordings(self.pool)
+        deleted, other = [await recordings.create(recording(state=RecordingState.FAILED)) for _ in range(2)]
+        for stored in (deleted, other):
+            await self.enqueue_kinds(JobKind.MAIL, of=stored.id)
+            await self.jobs.dead_letter(await self.claim([JobKind.MAIL]), "550 ann@example.org")
+        await recordings.delete(deleted.id)
+        errors = await self.pool.query("SELECT recording_id FROM jobs WHERE last_error IS NOT NULL")
+        self.assertEqual(errors, [(other.id,)])
+        self.assertEqual(await self.jobs.deleted_recordings([deleted.id, other.id, uuid4()]), {deleted.id})
+
     async def test_pages(self) -> None:
         for _ in range(5):
             await self.enqueue_kinds(JobKind.FINISH)
