@@ -158,6 +158,20 @@ class VoxrecTests(SynchronousTestCase):
         self.successResultOf(daemon.stopService())
         self.assertEqual((bool(gateway.running), self.notified), (False, ["READY=1", "STOPPING=1"]))
 
+    def test_the_watchdog_is_served_by_the_reactor_also_while_the_services_stop(self) -> None:
+        class Draining(Service):
+            def stopService(self) -> Deferred[None]:
+                return Deferred()
+
+        self.patch(service, "watchdog_interval", lambda: 15.0)
+        daemon = self.daemon(lambda *_: Draining())
+        self.successResultOf(daemon.startService())
+        self.reactor.pump([15, 15])
+        self.assertEqual(self.notified.count("WATCHDOG=1"), 3)
+        self.assertNoResult(daemon.stopService())
+        self.reactor.advance(15)
+        self.assertEqual(self.notified.count("WATCHDOG=1"), 4)
+
     def test_an_error_that_cannot_be_resolved_stops_the_process_with_78(self) -> None:
         def fail(*_: object) -> Service:
             raise ConfigError("another process uses the directory")

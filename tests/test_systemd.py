@@ -1,11 +1,17 @@
 """Tests of voxrec.systemd, with a socket in place of systemd's."""
 
 import os
+import re
+import shutil
 import socket
+import subprocess
+from pathlib import Path
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.systemd import sd_notify
+from tests.test_config import REPOSITORY
+from voxrec.systemd import sd_notify, watchdog_interval
 
 
 class SdNotifyTests(SynchronousTestCase):
@@ -33,3 +39,52 @@ class SdNotifyTests(SynchronousTestCase):
         for environment in ({}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/at/all"}):
             self.patch(os, "environ", environment)
             sd_notify("READY=1")
+
+
+class WatchdogTests(SynchronousTestCase):
+    def test_half_of_the_time_of_the_unit(self) -> None:
+        self.assertEqual(watchdog_interval({"WATCHDOG_USEC": "30000000"}), 15.0)
+        self.assertEqual(watchdog_interval({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}), 15.0)
+
+    def test_no_watchdog(self) -> None:
+        for environ in (
+            {},
+            {"WATCHDOG_USEC": "0"},
+            {"WATCHDOG_USEC": "x"},
+            {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"},
+        ):
+            self.assertIsNone(watchdog_interval(environ), environ)
+
+
+class UnitTests(SynchronousTestCase):
+    """systemd's own analysis of the shipped unit, if this host has systemd-analyze."""
+
+    def setUp(self) -> None:
+        if shutil.which("systemd-analyze") is None:
+            raise SkipTest("systemd-analyze is not installed")
+        self.unit = Path(self.mktemp()).absolute() / "voxrec.service"
+        self.unit.parent.mkdir()
+        # the program and the accounts are not installed here
+        text = (REPOSITORY / "systemd" / "voxrec.service").read_text().replace("/opt/voxrec/bin/twistd", "/bin/true")
+        self.unit.write_text(text)
+
+    def analyze(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["systemd-analyze", *arguments, str(self.unit)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+
+    def exposure(self) -> float:
+        output = self.analyze("--offline=yes", "security").stdout
+        match = re.search(r"Overall exposure level for voxrec.service: ([0-9.]+)", output)
+        self.assertIsNotNone(match, output)
+        return float(match[1]) if match else 10.0
+
+    def test_systemd_understands_every_line(self) -> None:
+        output = self.analyze("verify").stderr
+        self.assertEqual([line for line in output.splitlines() if "voxrec.service" in line], [])
+
+    def test_exposure(self) -> None:
+        """1.5 with the capability for ports below 1024; 1.0 with the restrictions for those who do not need it."""
+        self.assertLessEqual(self.exposure(), 1.5)
+        with self.unit.open("a") as file:
+            file.write("\n" + (REPOSITORY / "systemd" / "hardened.conf").read_text())
+        self.assertLessEqual(self.exposure(), 1.0)

@@ -10,6 +10,7 @@ import txaio
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -24,7 +25,7 @@ from voxrec.interpreter_tuning import freeze_startup_objects, set_thread_switch_
 from voxrec.log_output import LogOutput
 from voxrec.postgres.embedded import EmbeddedPostgres
 from voxrec.service_tree import RETRY_BACKOFF, SequentialMultiService
-from voxrec.systemd import sd_notify, sd_notify_reloading
+from voxrec.systemd import sd_notify, sd_notify_reloading, watchdog_interval
 
 
 class DatabaseServer(Service):
@@ -174,9 +175,18 @@ class Voxrec(SequentialMultiService):
         After an error that a retry cannot resolve, the process stops with status 78 (EX_CONFIG), with which systemd
         does not restart it.
         """
+        self._start_watchdog()
         starting = super().startService()
         starting.addCallbacks(self._start_succeeded, self._start_failed)
         return starting
+
+    def _start_watchdog(self) -> None:
+        """Report to systemd that the reactor is responsive, until the process ends: also while the services stop."""
+        interval = watchdog_interval()
+        if interval is not None:
+            watchdog = LoopingCall(sd_notify, "WATCHDOG=1")
+            watchdog.clock = self._reactor
+            watchdog.start(interval)
 
     def stopService(self) -> Deferred[None]:
         """Stop everything: first the calls, as ``calls.on_stop`` says, the database last."""

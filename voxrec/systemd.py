@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections.abc import Mapping
 
 
 def sd_notify(state: str) -> None:
@@ -28,3 +29,15 @@ def sd_notify_reloading() -> None:
     ``MONOTONIC_USEC``, with which systemd tells this reload from an earlier one, is required by ``Type=notify-reload``.
     """
     sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_interval(environ: Mapping[str, str] = os.environ) -> float | None:
+    """Return the interval, in seconds, at which systemd expects ``WATCHDOG=1``; None if it does not.
+
+    It is half of the unit's ``WatchdogSec``, as sd_watchdog_enabled(3) recommends.
+    """
+    try:
+        microseconds, process = int(environ["WATCHDOG_USEC"]), int(environ.get("WATCHDOG_PID") or os.getpid())
+    except (KeyError, ValueError):
+        return None
+    return microseconds / 2_000_000 if microseconds > 0 and process == os.getpid() else None
