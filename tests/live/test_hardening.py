@@ -21,7 +21,7 @@ from voxrec.sandbox.stack import Stack
 # The numbers of @resources (systemd.exec(5)) on x86_64: sched_setparam, sched_setscheduler, setpriority, setrlimit,
 # sched_setaffinity, mbind, set_mempolicy, ioprio_set, migrate_pages, move_pages, sched_setattr.
 _RESOURCES: Final = "142,144,141,160,203,237,238,251,256,279,314"
-# PR_SET_NO_NEW_PRIVS (38), PR_SET_SECCOMP (22) and PR_SET_MDWE (65) are from linux/prctl.h. A kernel before 6.3 fails here.
+# PR_SET_NO_NEW_PRIVS (38), PR_SET_SECCOMP (22), PR_SET_MDWE (65): linux/prctl.h. A kernel before 6.3 fails here.
 _RESTRICT: Final = """
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
