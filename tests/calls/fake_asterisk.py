@@ -1,7 +1,7 @@
 """Fakes and fixtures for tests of calls: an Asterisk that accepts every request, a sink, Profiles, and one call."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -195,6 +195,11 @@ class ProfileDirectory:
         return self.found if self.dialled in (None, dialled) else None
 
 
+async def no_files() -> Collection[UUID]:
+    """Find no files of Recordings."""
+    return ()
+
+
 class ProcessFixture:
     """The calls of one process: registry, admission, router, reconciler and control."""
 
@@ -206,6 +211,7 @@ class ProcessFixture:
         max_calls: int = 0,
         listeners: tuple[CallListener, ...] = (),
         find_recordings: RecordingLookup = no_recordings,
+        find_files: Callable[[], Awaitable[Collection[UUID]]] = no_files,
         log_numbers: bool = False,
         look_up: LookUp = no_lookup,
     ) -> None:
@@ -219,7 +225,7 @@ class ProcessFixture:
             directory, self.live_calls, allowed_hosts=allowed_hosts, max_calls=max_calls
         )
         self.router = Router(self.client, self.live_calls, self.admission, look_up, log_numbers=log_numbers)
-        self.reconciler = Reconciler(self.client, self.live_calls, self.router, find_recordings)
+        self.reconciler = Reconciler(self.client, self.live_calls, self.router, find_recordings, find_files)
         self.control = CallControl(self.live_calls)
 
     @property

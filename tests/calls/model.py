@@ -238,6 +238,9 @@ class ModelAsterisk:
             case "DELETE", "channels", id_:
                 self.hang_up(self._channel(request, id_), int(query.get("reason_code", "16")))
                 return _OK
+            case "POST", "channels", id_, "continue":
+                self.hang_up(self._channel(request, id_), 16)  # the dialplan hangs up
+                return _OK
             case _:
                 raise AssertionError(f"the model does not implement {request}")
 

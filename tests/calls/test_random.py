@@ -190,13 +190,14 @@ class Process:
         )
         router = Router(client, self.live_calls, Admission(Profiles(), self.live_calls))
         self.control = CallControl(self.live_calls)
+        unfinished = UnfinishedRecordingsOfModel(model, client, recordings, self.live_calls, self.clock)
         self.session = StasisSession(
             self.clock,
             client,
             self.live_calls,
             router,
-            Reconciler(client, self.live_calls, router, recordings.find),
-            UnfinishedRecordingsOfModel(model, client, recordings, self.live_calls, self.clock),
+            Reconciler(client, self.live_calls, router, recordings.find, unfinished.find_files),
+            unfinished,
             announcement_check=NoAnnouncementCheck(),
             close_stream=lambda: None,
         )

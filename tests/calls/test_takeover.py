@@ -103,6 +103,15 @@ class TakeoverTests(SynchronousTestCase):
             for request in self.asterisk.take_requests()
         ]
 
+    def test_recording_that_has_ended_while_its_row_is_not_known_is_finished_from_its_files(self) -> None:
+        call = self.take_over(recorded=frozenset(), has_files=True)
+        self.assertEqual((call.status, self.take_requests()), (CallState.TALKING, []))
+        last = self.sink.recordings[-1]
+        self.assertEqual((last.id, last.state), (UUID(int=78), RecordingState.PROCESSING))
+        self.assertEqual(last.timeline[0].event, "taken-over")
+        with self.assertRaises(Conflict):
+            call.record()
+
     def test_leg_is_being_created(self) -> None:
         call = self.take_over(leg_entered=False, leg_up=False, bridged=False, caller_up=False, recorded=frozenset())
         self.assertEqual((call.status, self.take_requests()), ("placing", []))

@@ -34,6 +34,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "calls",
                 "disk space",
                 "Stasis session",
+                "orphaned channels",
                 "profile snapshot",
                 "startup gate",
             ],

@@ -189,6 +189,13 @@ class AriClient:
         query = {"context": _REFUSE_CONTEXT, "extension": str(status), "priority": "1"}
         return self._request_if_exists("POST", ("channels", channel, "continue"), query)
 
+    def leave_application(self, channel: str) -> Deferred[bool]:
+        """Let a channel continue in the dialplan, behind Stasis. Return whether it was in the application.
+
+        Unlike `hang_up`, it works for internal channels, which ARI does not list, such as that of SIP MESSAGE.
+        """
+        return self._request_if_exists("POST", ("channels", channel, "continue"), {})
+
     def create_bridge(self, bridge: str, name: str) -> CommandResult:
         """Create a mixing bridge."""
         return self._command("POST", ("bridges", bridge), type="mixing", name=name)

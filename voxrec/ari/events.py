@@ -38,6 +38,15 @@ class Channel(Struct, frozen=True):
     dialplan: Dialplan = Dialplan()
     creationtime: str = ""
 
+    @property
+    def is_inbound_call(self) -> bool:
+        """Whether it is a SIP call from outside that was not answered.
+
+        Others are the halves of Local channels, snoop channels, SIP MESSAGE requests (``Message/ast_msg_queue``), and
+        calls that Asterisk placed.
+        """
+        return self.name.startswith("PJSIP/") and self.state in ("Ring", "Ringing")
+
 
 class Bridge(Struct, frozen=True):
     """A bridge. ``channels`` are the ids of the channels in it."""

@@ -4,8 +4,9 @@ Calls of this process get the events that they have missed; calls that another p
 bridges that belong to no call are ended.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from uuid import UUID
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -31,8 +32,6 @@ from voxrec.calls.takeover_state import TakeoverState
 from voxrec.errors import VoxrecError
 from voxrec.model import CallState, Side, leg_name
 
-_LOCAL_CHANNEL = "Local/"
-
 
 @dataclass(frozen=True, slots=True)
 class OrphanedChannels:
@@ -52,18 +51,25 @@ class OrphanedChannels:
 class Reconciler:
     """Compares the live calls with Asterisk.
 
-    ``find_recordings`` looks up the Recordings of calls that are taken over.
+    ``find_recordings`` looks up the Recordings of calls that are taken over; ``find_files`` returns the ids of the
+    Recordings that have files in Asterisk's recording directory.
     """
 
     _log = Logger()
 
     def __init__(
-        self, asterisk: AriClient, live_calls: LiveCalls, router: Router, find_recordings: RecordingLookup
+        self,
+        asterisk: AriClient,
+        live_calls: LiveCalls,
+        router: Router,
+        find_recordings: RecordingLookup,
+        find_files: Callable[[], Awaitable[Collection[UUID]]],
     ) -> None:
         self._asterisk = asterisk
         self._live_calls = live_calls
         self._router = router
         self._find_recordings = find_recordings
+        self._find_files = find_files
 
     async def reconcile(self) -> OrphanedChannels:
         """Update the live calls, take over abandoned ones, and return what belongs to no call.
@@ -119,10 +125,13 @@ class Reconciler:
         # opened before anything else, so that events reach them from now on
         calls = [self._open(state, snapshot) for state in states]
         recordings = await self._find_recordings([state.recording_id for state in states])
+        with_files = await self._find_files()
         current = await take_snapshot(self._asterisk)
         for call, state in zip(calls, states, strict=True):
             recording = recordings.get(state.recording_id)
-            call_snapshot = await take_call_snapshot(self._asterisk, state, current, recording)
+            call_snapshot = await take_call_snapshot(
+                self._asterisk, state, current, recording, has_files=state.recording_id in with_files
+            )
             if self._live_calls.detached:
                 return
             if name := current.channel_name(call.leg):
@@ -146,14 +155,22 @@ class Reconciler:
 
     # Channels and bridges without a call.
 
+    async def find_orphaned(self) -> OrphanedChannels:
+        """Return what belongs to no call, without an effect on the live calls.
+
+        Raises a VoxrecError if Asterisk cannot be queried.
+        """
+        return self._orphaned(await take_snapshot(self._asterisk))
+
     def _orphaned(self, snapshot: AsteriskSnapshot) -> OrphanedChannels:
+        if self._live_calls.detached:
+            return OrphanedChannels()
         placeholders = self._placeholders(snapshot)
         return OrphanedChannels(
             frozenset(
                 channel
                 for channel in snapshot.own
-                if channel in snapshot.channels
-                and self._live_calls.of_caller(channel) is None
+                if self._live_calls.of_caller(channel) is None
                 and not self._live_calls.owns(channel)
                 and _without_half(snapshot.channel_name(channel)) not in placeholders
             ),
@@ -206,11 +223,8 @@ class Reconciler:
 
 
 def _is_waiting_caller(channel: events.Channel) -> bool:
-    """Return whether a channel is an inbound call to which no process has reacted yet.
-
-    The placeholder of a transfer, a Local channel, has the same state.
-    """
-    return channel.state == "Ring" and owner_of(channel.id) is None and not channel.name.startswith(_LOCAL_CHANNEL)
+    """Return whether a channel is an inbound call to which no process has reacted yet."""
+    return channel.is_inbound_call and owner_of(channel.id) is None
 
 
 def _without_half(name: str) -> str:

@@ -103,7 +103,7 @@ class Router:
     def _channel_entered(self, channel: events.Channel, args: tuple[str, ...], replaced: events.Channel | None) -> None:
         owner = owner_of(channel.id)
         call = None if owner is None else self._live_calls.get(owner[0])
-        if args[:1] == (INBOUND,):
+        if args[:1] == (INBOUND,) and channel.is_inbound_call and owner is None:
             self.caller_entered(channel, args[1:])
         elif args[:1] == (TRANSFERRED,):
             self._transferred(channel, args[1:])
@@ -211,10 +211,10 @@ class Router:
 
     async def _hang_up(self, channel: str, cause: Cause, status: int | None) -> None:
         try:
-            if status is None:
-                await self._asterisk.hang_up(channel, cause)
-            else:
+            if status is not None:
                 await self._asterisk.refuse(channel, status)
+            elif not await self._asterisk.hang_up(channel, cause):
+                await self._asterisk.leave_application(channel)
         except VoxrecError as error:
             self._log.warn(
                 "channel {channel} could not be ended and stays until the next search for stale channels: {error}",

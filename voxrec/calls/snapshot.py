@@ -56,9 +56,9 @@ class CallSnapshot:
     """One call in Asterisk.
 
     ``legs`` are all its outgoing legs that exist; ``leg_...`` is about the current one. ``bridged``: the current leg is
-    in the bridge. ``recorded``: the sides that Asterisk is recording. ``recording``: the Recording as last stored, if
-    it is known, and ``recording_began`` the time when Asterisk began to record. ``muted_before``: the sides that were
-    muted once.
+    in the bridge. ``recorded``: the sides that Asterisk is recording. ``has_files``: at least one side was recorded,
+    which may have ended. ``recording``: the Recording as last stored, if it is known, and ``recording_began`` the time
+    when Asterisk began to record. ``muted_before``: the sides that were muted once.
     """
 
     legs: frozenset[str]
@@ -75,6 +75,12 @@ class CallSnapshot:
     recording: Recording | None
     pause: Pause | None
     muted_before: frozenset[Side] = frozenset()
+    has_files: bool = False
+
+    @property
+    def was_recorded(self) -> bool:
+        """Whether recording has begun, in which case it must not begin again."""
+        return bool(self.recorded) or self.has_files or self.recording is not None
 
 
 async def take_snapshot(asterisk: AriClient) -> AsteriskSnapshot:
@@ -105,9 +111,17 @@ async def abandoned_calls(
 
 
 async def take_call_snapshot(
-    asterisk: AriClient, call: TakeoverState, snapshot: AsteriskSnapshot, recording: Recording | None
+    asterisk: AriClient,
+    call: TakeoverState,
+    snapshot: AsteriskSnapshot,
+    recording: Recording | None,
+    *,
+    has_files: bool,
 ) -> CallSnapshot:
-    """Read the state of one call; ``recording`` is its Recording as last stored, None if it is not known."""
+    """Read the state of one call; ``recording`` is its Recording as last stored, None if it is not known.
+
+    ``has_files`` says whether the Recording has files in Asterisk's recording directory.
+    """
     leg, bridge = call.leg, owned_id(call.call_id, BRIDGE)
     sides = {leg_name(call.recording_id, side): side for side in Side}
     recorded = frozenset(sides[live.name] for live in await asterisk.live_recordings(sides) if live.name in sides)
@@ -122,6 +136,7 @@ async def take_call_snapshot(
         caller_up=snapshot.is_up(call.caller),
         bridged=leg in snapshot.bridges.get(bridge, frozenset()),
         recorded=recorded,
+        has_files=has_files,
         announcing=await asterisk.playback_exists(owned_id(call.call_id, ANNOUNCEMENT)),
         whisper_exists=owned_id(call.call_id, WHISPER) in snapshot.channels,
         recording_began=_parse_time(snoop.creationtime) if snoop is not None else None,

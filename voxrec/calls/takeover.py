@@ -29,7 +29,7 @@ def take_over(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> Non
 
 def _is_answered(call: CallCore, snapshot: CallSnapshot) -> bool:
     """Return whether the call is beyond `connecting`."""
-    if snapshot.recorded or snapshot.recording is not None:
+    if snapshot.was_recorded:
         return True  # recording begins after the answer
     return snapshot.caller_up and not call.data.profile.record
 
@@ -52,9 +52,10 @@ def _continue_answered(call: CallCore, inputs: CallInputs, snapshot: CallSnapsho
         call.steps.attempt(call.legs.answer_caller())  # the other process may not have been able to
     began = snapshot.recording_began or data.started_at
     data.answered_at = stored.started_at if stored is not None and stored.started_at else began
-    recording.has_recording = bool(snapshot.recorded) or stored is not None
-    # a Recording that has ended has ended, even if Asterisk has not closed its files yet
-    if stored.state.live if stored is not None else snapshot.recorded:
+    recording.has_recording = snapshot.was_recorded
+    # A Recording that has ended has ended, even if Asterisk has not closed its files yet. If it is not known, but has
+    # files, it ends now, because Asterisk has ended it: a recorder without an open file passes it to the finish job.
+    if stored.state.live if stored is not None else snapshot.was_recorded:
         recording.take_over(stored, began).take_over(snapshot.recorded, snapshot.pause, snapshot.muted_before)
         recording.limit_taken_over()
     if snapshot.announcing:

@@ -4,7 +4,7 @@ They are found by the files in Asterisk's recording directory: a file whose Reco
 live call nor Asterisk records to it, is passed to the finish job as it is.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -74,6 +74,10 @@ class UnfinishedRecordings:
                         updated_at=max(last_written, recording.updated_at + timedelta(microseconds=1)),
                     )
                 )
+
+    async def find_files(self) -> Collection[UUID]:
+        """Return the ids of the Recordings that have files in the directory."""
+        return frozenset(await self._defer_to_thread(self._find_files))
 
     async def _is_in_progress(self, recording_id: UUID) -> bool:
         return bool(await self._asterisk.live_recordings(leg_name(recording_id, side) for side in Side))

@@ -22,6 +22,7 @@ from voxrec.calls.call_recording import DISK_FULL
 from voxrec.calls.call_service import CallService, DetachAtStop, DrainAtStop, StopPolicy
 from voxrec.calls.disk_space import DiskSpaceMonitor
 from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.orphan_sweep import OrphanSweep
 from voxrec.calls.reconciliation import Reconciler
 from voxrec.calls.router import Router
 from voxrec.calls.stasis_session import StasisSession
@@ -55,6 +56,7 @@ class Calls:
     live_calls: LiveCalls
     control: CallControl
     session: StasisSession
+    orphan_sweep: OrphanSweep
     service: CallService
 
     def reconfigure(self, config: Config) -> None:
@@ -107,15 +109,17 @@ def build_calls(
     router = Router(asterisk, live_calls, admission, lookup.look_up, log_numbers=settings.log_numbers)
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
     connection = AsteriskConnection()
+    unfinished_recordings = UnfinishedRecordings(
+        asterisk, database.recordings, journal, files.spool, live_calls.is_recording, env.defer_to_thread
+    )
+    reconciler = Reconciler(asterisk, live_calls, router, find_recordings, unfinished_recordings.find_files)
     session = StasisSession(
         reactor,
         asterisk,
         live_calls,
         router,
-        Reconciler(asterisk, live_calls, router, find_recordings),
-        UnfinishedRecordings(
-            asterisk, database.recordings, journal, files.spool, live_calls.is_recording, env.defer_to_thread
-        ),
+        reconciler,
+        unfinished_recordings,
         announcement_check=announcement_check,
         close_stream=connection.stopService,
         open_command_connection=connection.open_command_stream,
@@ -137,6 +141,7 @@ def build_calls(
         live_calls=live_calls,
         control=CallControl(live_calls),
         session=session,
+        orphan_sweep=OrphanSweep(reactor, reconciler, lambda: session.version is not None),
         service=CallService(connection, profiles, _stop_policy(reactor, env.config, connection, live_calls, admission)),
     )
 

@@ -88,6 +88,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         calls.service,
         calls.disk_space,
         calls.session,
+        calls.orphan_sweep,
         build_snapshot_timer(profiles),
         StartupGate(reactor, rest.server, rest.probes),
     ):
