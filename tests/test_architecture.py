@@ -26,7 +26,7 @@ LEVELS: Final = (
     ("postgres",),
     ("config", "metrics", "service_tree"),
     ("certificate",),
-    ("model", "conversion", "cursor", "idempotency"),
+    ("model", "conversion", "cursor", "environment", "idempotency", "strict_yaml"),
     (
         "errors",
         "sipuri",

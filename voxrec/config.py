@@ -1,4 +1,4 @@
-"""Reads the settings file (YAML) into typed sections.
+"""Reads the settings file (YAML), and environment variables that override it, into typed sections.
 
 Every setting is optional; etc/voxrec.yaml documents them. An unknown setting, a value of the wrong type or outside its
 range is a `ConfigError` that names the setting, the value and what is allowed.
@@ -7,8 +7,9 @@ range is a `ConfigError` that names the setting, the value and what is allowed.
 import ipaddress
 import os
 import re
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,15 +21,18 @@ from twisted.internet.endpoints import serverFromString
 
 from voxrec.certificate import INVALID_CERTIFICATE
 from voxrec.conversion import convert_fields
+from voxrec.environment import override_settings
 from voxrec.errors import ConfigError, FieldError
 from voxrec.log_output import LevelName, LogFormat
 from voxrec.loopback import is_loopback_host
 from voxrec.mailaddress import MailAddressError, check_mail_address
+from voxrec.strict_yaml import load_yaml
 
 Duration = Annotated[float, Meta(gt=0, le=86400)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 T = TypeVar("T", bound=Struct)
+_NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 
 UNIT_CREDENTIALS = Path("/run/credentials/voxrec.service")
 """Where systemd keeps the credentials of the running unit (systemd.exec(5), LoadCredential=)."""
@@ -180,26 +184,16 @@ class Config(Struct, frozen=True, kw_only=True):
         return Path(self.archive.directory or Path(self.data_directory, "archive"))
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Rejects duplicate keys, of which PyYAML would silently use the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path, sections: Collection[str] | None = None, unchecked: list[str] | None = None) -> Config:
-    """Read the settings from a file; see `parse`. Raises `ConfigError`, which names every invalid setting."""
+    """Read the settings from a file and from the environment; see `parse`.
+
+    Raises `ConfigError`, which names every invalid setting.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the file: {error}") from error
-    return parse(text, str(path), sections, unchecked)
+    return parse(text, str(path), sections, unchecked, os.environ)
 
 
 def parse(
@@ -207,22 +201,30 @@ def parse(
     source: str = "configuration",
     sections: Collection[str] | None = None,
     unchecked: list[str] | None = None,
+    variables: Mapping[str, str] = _NO_VARIABLES,
 ) -> Config:
     """Read the settings from YAML text. ``source`` is the name of the text in errors.
 
     With ``sections``, only these and the settings outside of sections are read and checked, and the others have their
     defaults: a command must not fail because of a secret that it does not need and may not read. If ``unchecked`` is a
     list, settings that only the daemon's unit can provide (credentials and sockets of systemd) are added to it instead
-    of being errors. Raises `ConfigError`, which names every invalid setting.
+    of being errors. ``variables`` are environment variables, which have precedence over the text (see
+    `voxrec.environment`). Raises `ConfigError`, which names every invalid setting.
     """
     try:
-        document = yaml.load(text, _StrictLoader)  # noqa: S506 - derived from SafeLoader
+        document = load_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: invalid YAML: {error}") from error
+    if document is None:
+        document = {}
+    unknown_variables: list[FieldError] = []
+    if isinstance(document, Mapping):
+        document, unknown_variables = override_settings(document, variables, Config)
     if sections is not None and isinstance(document, Mapping):
         unneeded = {*Config.__struct_fields__} - {*sections, "data_directory"}
         document = {name: value for name, value in document.items() if name not in unneeded}
-    config, field_errors = _convert_section(Config, {} if document is None else document, "", unchecked)
+    config, field_errors = _convert_section(Config, document, "", unchecked)
+    field_errors += unknown_variables
     if not field_errors:
         field_errors = [*_semantic_errors(config, unchecked)]
     if field_errors:

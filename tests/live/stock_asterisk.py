@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).parents[2]
 SECONDS: Final = 60.0
 _WRITABLE: Final = ("etc/asterisk", "var/lib/asterisk", "var/log/asterisk", "var/spool/asterisk")
 _EMPTY: Final = ("etc/voxrec", "run")
-_LOOPBACK_UP: Final = """\
+LOOPBACK_UP: Final = """\
 import fcntl, socket, struct
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
     fcntl.ioctl(link, 0x8914, struct.pack("16sh14x", b"lo", 1 | 64))  # SIOCSIFFLAGS: IFF_UP | IFF_RUNNING
@@ -86,7 +86,7 @@ class StockAsterisk:
         namespaces = ["--mount", "--net"]
         if os.geteuid() != 0:
             namespaces += ["--user", "--map-root-user", "--map-auto"]
-        arguments = [str(self._root), str(self._directory), sys.executable, _LOOPBACK_UP, *_WRITABLE, *_EMPTY]
+        arguments = [str(self._root), str(self._directory), sys.executable, LOOPBACK_UP, *_WRITABLE, *_EMPTY]
         return ["unshare", *namespaces, "--", "sh", "-c", _SCRIPT, "stock-asterisk", *arguments, "--", *program]
 
     def run_shell(self, commands: str) -> None:

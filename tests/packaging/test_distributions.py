@@ -45,7 +45,8 @@ def distributions() -> Path:
     # a copy, so that what setuptools leaves in a source tree is in none that a person works in
     source = directory / "source"
     copytree(ROOT, source, ignore=_NOT_SOURCES)
-    (source / ".pre-commit-config.yaml").write_bytes((ROOT / ".pre-commit-config.yaml").read_bytes())
+    for name in (".pre-commit-config.yaml", ".containerignore"):
+        (source / name).write_bytes((ROOT / name).read_bytes())
     run(sys.executable, "-m", "build", "--outdir", directory / "dist", source)
     return directory / "dist"
 
@@ -78,6 +79,9 @@ class SdistTests(SynchronousTestCase):
             *("docs/conf.py", "docs/index.md", "docs/extensions/references.py", "tests/docs/test_references.py"),
             *("tests/api/__init__.py", "tests/live/__init__.py", "bench/__main__.py", "bench/RESULTS.md"),
             *(
+                ".containerignore",
+                "containers/Containerfile",
+                "containers/asterisk-entrypoint",
                 "etc/voxrec.yaml",
                 "etc/asterisk/pjsip.conf",
                 "systemd/voxrec.service",
@@ -87,7 +91,7 @@ class SdistTests(SynchronousTestCase):
             self.assertIn(needed, names)
         unwanted = [name for name in names if "__pycache__" in name or "_build/" in name or "_generated/" in name]
         self.assertEqual(unwanted, [])
-        for directory in ("tests", "docs", "etc", "systemd"):
+        for directory in ("tests", "containers", "docs", "etc", "systemd"):
             sources = {str(path.relative_to(ROOT)) for path in (ROOT / directory).rglob("*.*") if path.is_file()}
             wanted = {name for name in sources if not {"__pycache__", "_build", "_generated"} & set(name.split("/"))}
             self.assertEqual(wanted - names, set())
