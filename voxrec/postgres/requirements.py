@@ -71,6 +71,18 @@ def unknown_migrations(dsn: str) -> list[str]:
         return sorted(_applied_migrations(connection) - _own_migrations())
 
 
+def pending_migrations(dsn: str) -> list[str]:
+    """Return the migrations of this version that have not been applied yet. Raises StoreUnavailable."""
+    with closing(connect(dsn)) as connection:
+        return sorted(_own_migrations() - _applied_migrations(connection))
+
+
+def server_time(connection: BlockingConnection) -> float:
+    """Return the clock of the server, in seconds since 1970."""
+    (seconds,) = _row(connection, "SELECT extract(epoch FROM clock_timestamp())")
+    return float(seconds)
+
+
 def _check_version(_dsn: str, connection: BlockingConnection) -> str:
     (version,) = _row(connection, "SHOW server_version")
     if connection.server_version < OLDEST_VERSION * 10_000:

@@ -1,0 +1,173 @@
+"""Checks of Asterisk, through ARI."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import quote
+
+from voxrec.config import Asterisk, Config
+from voxrec.doctor.finding import Finding, failed, ok, skipped, warning
+from voxrec.doctor.http import Reply, get
+
+_OLDEST: Final = 16
+_MODULES: Final = (
+    "chan_pjsip.so", "pbx_config.so", "res_ari_channels.so", "res_pjsip_endpoint_identifier_ip.so",
+    "res_stasis_playback.so", "res_stasis_recording.so", "res_stasis_snoop.so",
+)  # fmt: skip
+_CODECS: Final = frozenset(("ulaw", "alaw", "g722"))
+_CONTEXTS: Final = ("from-trunk", "voxrec-transfer")
+_INCLUDE: Final = "include voxrec/{file}.conf in /etc/asterisk/{file}.conf as the README says, and restart Asterisk"
+
+
+def check_asterisk(config: Config) -> Iterator[Finding]:
+    """Check that ARI responds and that Asterisk's configuration is voxrec's."""
+    client = _Client(config.asterisk)
+    try:
+        reply = client.get("asterisk/info")
+    except OSError as error:
+        yield failed(
+            "asterisk",
+            f"ARI does not respond at {config.asterisk.url}: {error}",
+            "start Asterisk, check asterisk.url, and " + _INCLUDE.format(file="http"),
+        )
+        return
+    if reply.status != 200:
+        yield _explain_refusal(config.asterisk, reply)
+        return
+    yield _check_version(str(reply.content["system"]["version"]))
+    yield _check_application(client, config.asterisk.app)
+    yield _check_modules(client)
+    yield from _check_endpoint(client, config.asterisk.endpoint)
+    yield _check_identify(client, config.asterisk.endpoint)
+    yield _check_dialplan()
+
+
+class _Client:
+    """Requests to ARI as voxrec."""
+
+    def __init__(self, settings: Asterisk) -> None:
+        self._settings = settings
+
+    def get(self, path: str) -> Reply:
+        return get(f"{self._settings.url.rstrip('/')}/{path}", self._settings.user, self._settings.password)
+
+    def get_object(self, kind: str, name: str) -> dict[str, str] | None:
+        """Return the attributes of an object of res_pjsip, or None if it does not exist."""
+        reply = self.get(f"asterisk/config/dynamic/res_pjsip/{kind}/{quote(name, safe='')}")
+        if reply.status != 200:
+            return None
+        return {str(each["attribute"]): str(each["value"]) for each in reply.content}
+
+
+def _explain_refusal(settings: Asterisk, reply: Reply) -> Finding:
+    if reply.status == 401:
+        return failed(
+            "asterisk",
+            f"ARI does not accept the user {settings.user} with asterisk.password",
+            f"set the same password in the section [{settings.user}] of /etc/asterisk/ari.conf, and reload res_ari.so",
+        )
+    return failed(
+        "asterisk",
+        f"ARI responds with status {reply.status}",
+        "ARI is disabled, or asterisk.url is not its address (it ends with /ari); " + _INCLUDE.format(file="ari"),
+    )
+
+
+def _check_version(version: str) -> Finding:
+    match = re.match(r"(?:certified/)?(\d+)", version)
+    if match is not None and int(match[1]) < _OLDEST:
+        return failed("asterisk", f"version {version} is too old", f"install Asterisk {_OLDEST} or later")
+    return ok("asterisk", f"version {version}, credentials accepted")
+
+
+def _check_application(client: _Client, app: str) -> Finding:
+    if client.get(f"applications/{quote(app, safe='')}").status == 200:
+        return ok("application", f"{app} is registered")
+    return failed(
+        "application",
+        f"no program has registered the Stasis application {app}; calls are refused",
+        "start voxrec, and see its log for messages of ARI",
+    )
+
+
+def _check_modules(client: _Client) -> Finding:
+    missing = []
+    for module in _MODULES:
+        reply = client.get(f"asterisk/modules/{module}")
+        if reply.status != 200 or reply.content.get("status") != "Running":
+            missing.append(module)
+    if missing:
+        return failed("modules", f"not running: {', '.join(missing)}", "load them in /etc/asterisk/modules.conf")
+    return ok("modules", "all that voxrec needs are running")
+
+
+def _check_endpoint(client: _Client, name: str) -> Iterator[Finding]:
+    endpoint = client.get_object("endpoint", name)
+    if endpoint is None:
+        yield failed(
+            "endpoint",
+            f"there is no PJSIP endpoint {name}",
+            _INCLUDE.format(file="pjsip") + "; Asterisk's log names errors in it (two sections of the same name)",
+        )
+        return
+    yield ok("endpoint", f"{name} exists, context {endpoint.get('context')}")
+    if endpoint.get("identify_by") == "ip":
+        yield ok("endpoint identify_by", "ip")
+    else:
+        yield failed(
+            "endpoint identify_by",
+            f"is {endpoint.get('identify_by')}: anyone who knows the name of the endpoint can call as the trunk",
+            f"set identify_by = ip in the section [{name}] of pjsip.conf, then module reload res_pjsip.so",
+        )
+    codecs = re.findall(r"[a-z0-9]+", endpoint.get("allow", ""))
+    if _CODECS.intersection(codecs):
+        yield ok("endpoint codecs", ", ".join(codecs))
+    else:
+        yield failed("endpoint codecs", f"allow is {codecs}", f"set allow = !all,ulaw,alaw,g722 in [{name}]")
+    for setting, value in (
+        ("direct_media", "false"),
+        ("message_context", "voxrec-nowhere"),
+        ("allow_subscribe", "false"),
+    ):
+        if endpoint.get(setting) != value:
+            yield warning(
+                f"endpoint {setting}",
+                f"is {endpoint.get(setting) or 'not set'}, not {value}",
+                f"set it in [{name}] of pjsip.conf as etc/asterisk/pjsip.conf does",
+            )
+
+
+def _check_identify(client: _Client, endpoint: str) -> Finding:
+    name, section = "trunk addresses", f"{endpoint}-identify"
+    identify: dict[str, Any] | None = client.get_object("identify", section)
+    if identify is None:
+        return failed(
+            name,
+            f"there is no section [{section}] with a line match = ... in pjsip.conf, so Asterisk rejects all calls",
+            f"add the addresses of the trunk: [{section}](+) with match = ...",
+        )
+    if not identify.get("match"):
+        return failed(name, f"[{section}] has no match", f"add the addresses of the trunk to [{section}]: match = ...")
+    return ok(name, str(identify["match"]))
+
+
+def _check_dialplan() -> Finding:
+    name = "dialplan"
+    command = "asterisk -rx 'dialplan show CONTEXT'"
+    program = shutil.which("asterisk")
+    if program is None:
+        return skipped(name, f"ARI cannot tell; contexts are needed: {', '.join(_CONTEXTS)} (see {command})")
+    missing = []
+    for context in _CONTEXTS:
+        done = subprocess.run(  # noqa: S603
+            [program, "-rx", f"dialplan show {context}"], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            return skipped(name, f"only root can ask the console of Asterisk: {command}")
+        if "Stasis(" not in done.stdout:
+            missing.append(context)
+    if missing:
+        return failed(name, f"no context {', '.join(missing)}", _INCLUDE.format(file="extensions"))
+    return ok(name, f"contexts {', '.join(_CONTEXTS)}")

@@ -1,0 +1,45 @@
+"""All checks in their order."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from voxrec import config
+from voxrec.config import Config
+from voxrec.doctor.asterisk import check_asterisk
+from voxrec.doctor.clock import check_clock
+from voxrec.doctor.daemon import check_daemon, check_unit
+from voxrec.doctor.database import check_database
+from voxrec.doctor.directories import check_directories
+from voxrec.doctor.finding import Finding, failed, guarded, ok, warning
+from voxrec.doctor.mail import check_mail
+from voxrec.errors import ConfigError
+
+_CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = (
+    ("directories", check_directories),
+    ("database", check_database),
+    ("asterisk", check_asterisk),
+    ("daemon", check_daemon),
+    ("mail", check_mail),
+    ("unit", check_unit),
+    ("clock", check_clock),
+)
+
+
+def diagnose(file: Path) -> Iterator[Finding]:
+    """Check the installation that a settings file describes. Without valid settings, nothing else is checked."""
+    unchecked: list[str] = []
+    try:
+        settings = config.load(file, unchecked=unchecked)
+    except ConfigError as error:
+        for problem in error.field_errors or (error.detail,):
+            yield failed("settings", str(problem), f"correct {file}; see docs/settings.md")
+        return
+    yield ok("settings", f"{file} is valid")
+    for setting in unchecked:
+        yield warning("secrets", f"not checked: {setting}", "run voxrec doctor as root while the unit runs")
+    if not unchecked:
+        yield ok("secrets", "all are readable")
+    for name, check in _CHECKS:
+        yield from guarded(name, partial(check, settings), "run voxrec doctor as root; report this if it persists")

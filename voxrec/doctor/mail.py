@@ -1,0 +1,68 @@
+"""Checks of the mail relay, without sending a mail."""
+
+import smtplib
+import ssl
+from collections.abc import Iterator
+from typing import Final
+
+from voxrec.config import Config, Mail
+from voxrec.doctor.finding import Finding, failed, ok
+
+_TIMEOUT: Final = 10.0  # seconds
+
+
+def check_mail(config: Config) -> Iterator[Finding]:
+    """Check that the relay is reachable, its TLS and authentication work, and that it accepts the sender."""
+    settings = config.mail
+    try:
+        relay = _connect(settings)
+    except ssl.SSLError as error:
+        yield failed("mail tls", f"{settings.host}: {error}", "check mail.tls, mail.port and mail.ca_file")
+        return
+    except (OSError, smtplib.SMTPException) as error:
+        yield failed(
+            "mail relay", f"{settings.host}:{settings.port}: {error}", "check mail.host, mail.port and the firewall"
+        )
+        return
+    try:
+        relay.ehlo(settings.helo_domain)
+        yield ok("mail relay", f"{settings.host}:{settings.port} responds")
+        yield from _check_session(relay, settings)
+    finally:
+        relay.close()
+
+
+def _check_session(relay: smtplib.SMTP, settings: Mail) -> Iterator[Finding]:
+    if settings.tls == "starttls":
+        try:
+            relay.starttls(context=_tls_context(settings))
+            relay.ehlo(settings.helo_domain)
+        except (ssl.SSLError, smtplib.SMTPException) as error:
+            yield failed("mail tls", str(error), "check mail.tls and mail.ca_file")
+            return
+    yield ok("mail tls", settings.tls)
+    if settings.user:
+        try:
+            relay.login(settings.user, settings.password)
+        except smtplib.SMTPException as error:
+            yield failed("mail authentication", str(error), "check mail.user and mail.password")
+            return
+        yield ok("mail authentication", f"{settings.user} is accepted")
+    code, reply = relay.mail(settings.sender)
+    relay.rset()
+    if code >= 400:
+        text = reply.decode("utf-8", "replace")
+        yield failed("mail sender", f"{settings.sender}: {code} {text}", "set mail.sender to an address of your domain")
+    else:
+        yield ok("mail sender", f"{settings.sender} is accepted")
+
+
+def _connect(settings: Mail) -> smtplib.SMTP:
+    if settings.tls == "implicit":
+        context = _tls_context(settings)
+        return smtplib.SMTP_SSL(settings.host, settings.port, settings.helo_domain, timeout=_TIMEOUT, context=context)
+    return smtplib.SMTP(settings.host, settings.port, settings.helo_domain, timeout=_TIMEOUT)
+
+
+def _tls_context(settings: Mail) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=settings.ca_file or None)
