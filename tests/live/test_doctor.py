@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -140,11 +141,10 @@ class BrokenInstallationTests(DoctorTestCase):
             self.skipTest("only root can act as other accounts")
         stack = await self.start_stack()
         recordings = self.directory_of_another_account()
-        sounds = stack.asterisk.sounds_directory
-        mode = sounds.stat().st_mode & 0o7777
+        sounds = self.directory / "sounds"
+        shutil.copytree(stack.asterisk.sounds_directory, sounds)
         sounds.chmod(0o700)
-        self.addCleanup(sounds.chmod, mode)
-        changes = {"asterisk": {"recordings": str(recordings)}}
+        changes = {"asterisk": {"recordings": str(recordings), "sounds": str(sounds)}}
         await self.assert_found("announcement file", f"{OTHER_ACCOUNT} may not read", changes)
         await self.assert_found("recording by Asterisk", "chmod 2770", changes, "warning")
 
@@ -223,6 +223,14 @@ class BrokenInstallationTests(DoctorTestCase):
             other.listen()
             listen = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
             await self.assert_found("REST port", "Address already in use", {"rest": {"listen": listen}})
+
+    async def test_the_daemon_is_not_ready(self) -> None:
+        stack = await self.start_stack()
+        archive = stack.archive_directory
+        hidden = archive.with_name("hidden")
+        archive.rename(hidden)
+        self.addCleanup(hidden.rename, archive)
+        await self.assert_found("daemon archive", "does not exist", {})
 
     async def test_an_unreachable_relay(self) -> None:
         await self.assert_found("mail relay", "refused", {"mail": {"port": free_port(socket.SOCK_STREAM)}})

@@ -120,6 +120,25 @@ class StartupTests(TestCase):
         administer(SQL("CREATE DATABASE {}").format(Identifier(self.database)))
         await self.wait_for("READY=1")
 
+    async def test_an_archive_that_is_not_mounted_is_waited_for(self) -> None:
+        self.create_database()
+        self.archive.rmdir()
+        self.launch()
+        await self.wait_for("archive")
+        await deferLater(_reactor, 1)
+        self.assert_not_started()
+        self.archive.mkdir()
+        await self.wait_for("READY=1")
+
+    async def test_a_recording_directory_that_does_not_exist_is_waited_for(self) -> None:
+        self.create_database()
+        self.recordings.rmdir()
+        self.launch()
+        await self.wait_for("spool")
+        self.assert_not_started()
+        self.recordings.mkdir()
+        await self.wait_for("READY=1")
+
     async def test_a_port_in_use_is_waited_for(self) -> None:
         self.create_database()
         with socket.socket() as blocker:

@@ -11,7 +11,8 @@ from voxrec.doctor.finding import Finding, failed, ok, warning
 from voxrec.errors import VoxrecError
 from voxrec.postgres.cluster import dsn_of_running_server
 from voxrec.postgres.dsn import describe_dsn
-from voxrec.postgres.requirements import REQUIREMENTS, connect, pending_migrations, server_time, unknown_migrations
+from voxrec.postgres.requirements import REQUIREMENTS, connect, pending_migrations, server_time
+from voxrec.postgres.schema_version import newer_migrations
 
 _MAX_CLOCK_DIFFERENCE: Final = 5.0  # seconds
 
@@ -36,7 +37,7 @@ def check_database(config: Config) -> Iterator[Finding]:
                 detail, _, remedy = error.detail.partition(": ")
                 yield failed(name, detail, remedy)
                 return
-        yield _check_migrations(dsn)
+        yield _check_migrations(dsn, newer_migrations(connection))
         difference = abs(server_time(connection) - time.time())
     if difference > _MAX_CLOCK_DIFFERENCE:
         yield failed("database clock", f"differs by {difference:.0f} s from this machine's", "synchronize both by NTP")
@@ -44,9 +45,9 @@ def check_database(config: Config) -> Iterator[Finding]:
         yield ok("database clock", "agrees with this machine's")
 
 
-def _check_migrations(dsn: str) -> Finding:
+def _check_migrations(dsn: str, newer: list[str]) -> Finding:
     name = "database migrations"
-    if newer := unknown_migrations(dsn):
+    if newer:
         return warning(name, f"the schema is newer than this version: {', '.join(newer)}", "install the newer version")
     if pending := pending_migrations(dsn):
         return warning(name, f"{len(pending)} are pending", "start this version of the daemon, which applies them")

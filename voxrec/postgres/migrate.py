@@ -17,8 +17,8 @@ from voxrec.postgres.requirements import (
     UnsuitableDatabase,
     check_requirements,
     connect,
-    unknown_migrations,
 )
+from voxrec.postgres.schema_version import newer_migrations
 
 _ADVISORY_LOCK: Final = 0x766F78726563  # "voxrec" in ASCII
 _log: Final = Logger()
@@ -32,7 +32,9 @@ def migrate(dsn: str) -> None:
     """
     # first of all: behind a pooler that assigns another session to each statement, the lock would never be released
     check_requirements(dsn)
-    if newer := unknown_migrations(dsn):
+    with closing(connect(dsn)) as connection:
+        newer = newer_migrations(connection)
+    if newer:
         _log.warn(
             "the schema of the database is newer than this version of voxrec: it contains {migrations}. A version works"
             " with the schema of the next one; install that one if statements fail",

@@ -65,12 +65,6 @@ def check_requirements(dsn: str) -> None:
         raise StoreUnavailable(f"the database could not be examined: {one_line(error)}") from error
 
 
-def unknown_migrations(dsn: str) -> list[str]:
-    """Return the migrations that a newer version of voxrec has applied. Raises StoreUnavailable."""
-    with closing(connect(dsn)) as connection:
-        return sorted(_applied_migrations(connection) - _own_migrations())
-
-
 def pending_migrations(dsn: str) -> list[str]:
     """Return the migrations of this version that have not been applied yet. Raises StoreUnavailable."""
     with closing(connect(dsn)) as connection:
