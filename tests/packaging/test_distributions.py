@@ -208,10 +208,13 @@ class WheelTests(SynchronousTestCase):
                 daemon.wait()
 
     def notified(self, systemd: socket.socket, daemon: subprocess.Popen[bytes], log: Path) -> bytes:
+        """Return the next state of the daemon that is not only a status text."""
         try:
-            return systemd.recv(1000)
+            while (state := systemd.recv(1000)).startswith((b"STATUS=", b"EXTEND_TIMEOUT_USEC=")):
+                pass
         except TimeoutError:
             raise AssertionError(f"not ready; status {daemon.poll()}:\n{log.read_text()}") from None
+        return state
 
 
 def _dependencies() -> Path:
