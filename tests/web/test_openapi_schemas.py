@@ -1,5 +1,6 @@
 """Tests of voxrec.web.openapi_schemas, with the schemas of the REST API."""
 
+import re
 from typing import Any
 
 from tests.api.rest_test_case import RestTestCase
@@ -21,7 +22,9 @@ class SchemaTests(RestTestCase):
 
     async def test_keywords_that_a_body_declares(self) -> None:
         schemas = await self.schemas()
-        self.assertEqual(schemas["NewProfile"]["properties"]["recordFormat"]["enum"], ["wav", "mp3", "gsm"])
+        self.assertEqual(
+            schemas["NewProfile"]["properties"]["recordFormat"]["$ref"], "#/components/schemas/RecordingFormat"
+        )
         self.assertEqual(schemas["NewProfile"]["then"]["required"], ["recordPromptCustomId"])
         self.assertNotIn("then", schemas["ProfileChange"])
 
@@ -29,3 +32,17 @@ class SchemaTests(RestTestCase):
         schemas = await self.schemas()
         self.assertNotIn("path", schemas["Recording"]["properties"])
         self.assertIn("audioUrl", schemas["Recording"]["required"])
+
+    async def test_names_are_those_of_the_model(self) -> None:
+        schemas = await self.schemas()
+        self.assertEqual([name for name in schemas if not re.fullmatch("([A-Z][a-z]+)+", name)], [])
+        self.assertIn("NewProfileRecording", schemas)
+
+    async def test_no_field_of_a_body_has_a_default(self) -> None:
+        """Generators of clients make such a field required, or send the default."""
+        schemas = await self.schemas()
+        for name in schemas:
+            if name.startswith("New") or name.endswith("Change"):
+                for field in schemas[name]["properties"].values():
+                    self.assertNotIn("default", field, name)
+        self.assertIn("Default: `true`.", schemas["NewProfile"]["properties"]["recordBeepAtStart"]["description"])

@@ -35,7 +35,7 @@ class ParameterTests(SynchronousTestCase):
                 self.assertRaises(ValueError, text.parse, wrong)
 
     def test_one_of(self) -> None:
-        parameter = one_of(["a", "b"], "")
+        parameter = one_of(["a", "b"], "", title="Letter")
         self.assertEqual(parameter.parse("a"), "a")
         self.assertEqual(str(self.assertRaises(ValueError, parameter.parse, "c")), "must be one of a, b")
 

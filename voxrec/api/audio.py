@@ -46,8 +46,10 @@ from voxrec.web.route import CONDITIONAL, ETAG, Route
 _MAX_UPLOAD_DURATION: Final = 86400.0  # seconds
 _MAX_CHANNELS: Final = 2
 _PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
-    "format": one_of([*FORMATS], "Convert the audio to this format."),
-    "channel": one_of([*AudioChannel], "Only this channel of a recording that has two, or both channels mixed."),
+    "format": one_of([*FORMATS], "Convert the audio to this format.", title="AudioFormat"),
+    "channel": one_of(
+        [*AudioChannel], "Only this channel of a recording that has two, or both channels mixed.", title="AudioChannel"
+    ),
 }
 
 

@@ -69,7 +69,7 @@ class ProfileRoutes:
         validation: dict[str, Any] = {
             "value_validators": (self._validator.validate_values,),
             "validators": (validate_profile,),
-            "properties": {"recordFormat": {"enum": list(self._validator.formats)}},
+            "properties": {"recordFormat": {"title": "RecordingFormat", "enum": list(self._validator.formats)}},
         }
         return (
             route(

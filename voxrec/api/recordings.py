@@ -115,7 +115,7 @@ class RecordingRoutes:
             "read_only": RECORDING_KEYS - _IMPORTABLE_KEYS,
             "initial_values": self._initial_values,
             "value_validators": (self._validate_values, self._validate_profile),
-            "properties": {"format": {"enum": list(self._formats)}},
+            "properties": {"format": {"title": "RecordingFormat", "enum": list(self._formats)}},
         }
         return (
             list_route("GET", all_recordings, Role.READ, self._list),

@@ -23,11 +23,13 @@ from voxrec.web.errors import (
     UnsupportedMedia,
 )
 from voxrec.web.idempotency import CreationDeleted, KeyReused
+from voxrec.web.openapi_enums import normalize_enums
 from voxrec.web.openapi_schemas import EXAMPLE_UUID, Json, Schemas, markdown
 from voxrec.web.problems import PROBLEM_TYPE, Problem
 from voxrec.web.response import JSON
 from voxrec.web.route import Route
 
+_BINARY: Final[Json] = {"type": "string", "format": "binary"}
 _PATH_PARAMETER: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 _REQUEST_HEADERS: Final[Mapping[str, Json]] = {
     "If-Match": {
@@ -102,7 +104,7 @@ class _DocumentBuilder:
         paths: dict[str, Json] = {}
         for route in self._routes:
             paths.setdefault(_openapi_path(route), {})[route.method.lower()] = self._operation(route)
-        return {
+        document: Json = {
             "openapi": "3.1.0",
             "info": {"title": info.title, "version": info.version, "description": info.description},
             "servers": [{"url": info.public_url or "/"}],
@@ -121,6 +123,8 @@ class _DocumentBuilder:
                 },
             },
         }
+        normalize_enums(document)
+        return document
 
     def _tags(self) -> dict[str, str]:
         """Return the description of each tag: the docstring of the class that the handlers belong to."""
@@ -149,9 +153,12 @@ class _DocumentBuilder:
     def _request_body(self, route: Route) -> Json:
         assert route.body is not None
         if isinstance(route.body, FileBody):
-            content: Json = {media_type: {} for media_type in route.body.media_types}
-            return {"required": True, "content": content, "description": f"At most {route.body.max_size} bytes."}
-        schema = self._schemas.add_body(route.body.schema, update=route.path.endswith(">"))
+            # generators of clients do not support ranges of media types
+            single = [media_type for media_type in route.body.media_types if "*" not in media_type]
+            description = f"At most {route.body.max_size} bytes, of the type {' or '.join(route.body.media_types)}."
+            content: Json = {media_type: {"schema": _BINARY} for media_type in single}
+            return {"required": True, "content": content, "description": description}
+        schema = self._schemas.add_body(route.body.schema, update=route.path.endswith(">"), owner=_owner(route))
         return {"required": True, "content": {JSON: {"schema": schema, "example": self._schemas.example(schema)}}}
 
     def _responses(self, route: Route) -> Json:
@@ -181,7 +188,10 @@ class _DocumentBuilder:
         if model is None and status != 204:
             response["content"] = {route.produces: {}} if route.produces else {}
         elif isinstance(model, tuple):
-            response["content"] = {media_type: {} for media_type in model}
+            response["content"] = {
+                media_type: {"schema": {"type": "string"} if media_type.startswith("text/") else _BINARY}
+                for media_type in model
+            }
         elif model is not None:
             schema = self._schemas.of_type(model)
             response["content"] = {JSON: {"schema": schema, "example": self._schemas.example(schema)}}
@@ -194,7 +204,6 @@ class _DocumentBuilder:
 
     def _problem_response(self, status: int, errors: Sequence[type[VoxrecError]]) -> Json:
         codes = list(dict.fromkeys(error.code for error in errors))
-        constraints: Json = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
         example = {
             "type": f"urn:voxrec:problem:{codes[0]}",
             "title": HTTPStatus(status).phrase,
@@ -202,14 +211,12 @@ class _DocumentBuilder:
             "detail": markdown(inspect.getdoc(errors[0])),
             "code": codes[0],
         }
+        described = {error.code: markdown(inspect.getdoc(error)) for error in errors}
         response: Json = {
-            "description": " Or: ".join(markdown(inspect.getdoc(error)) for error in errors),
-            "content": {
-                PROBLEM_TYPE: {
-                    "schema": {"allOf": [self._schemas.reference("Problem"), constraints]},
-                    "example": example,
-                }
-            },
+            "description": "\n".join(f"- `{code}`: {text}" for code, text in described.items()),
+            # no schema that also restricts status and code: generators of clients leave such a response out
+            "content": {PROBLEM_TYPE: {"schema": self._schemas.reference("Problem"), "example": example}},
+            "x-problem-codes": codes,
         }
         if names := _PROBLEM_HEADERS.get(status):
             response["headers"] = _response_headers(names)
@@ -291,6 +298,12 @@ def _header_parameters(route: Route) -> Iterator[Json]:
 
 def _response_headers(names: Iterable[str]) -> Json:
     return {name: {"description": _RESPONSE_HEADERS.get(name, name), "schema": {"type": "string"}} for name in names}
+
+
+def _owner(route: Route) -> str:
+    """Return the kind of resource that the path is below, such as "Profile"; empty if it is a top-level one."""
+    segments = _fixed_segments(route)
+    return segments[0].removesuffix("s").capitalize() if len(segments) > 1 else ""
 
 
 def _openapi_path(route: Route) -> str:

@@ -31,8 +31,11 @@ class Schemas:
         schema: Json = msgspec.json.schema_components([type_], ref_template=_REFERENCE)[0][0]
         return schema
 
-    def add_body(self, body: BodySchema, *, update: bool) -> Json:
-        """Add the schema of a request body and return a reference to it. ``update``: absent fields do not change."""
+    def add_body(self, body: BodySchema, *, update: bool, owner: str = "") -> Json:
+        """Add the schema of a request body and return a reference to it.
+
+        ``update``: absent fields do not change. ``owner``: the kind of resource that the path is below.
+        """
         components = _component_schemas([body.model])
         schema = components.pop(body.model.__name__)
         for name, component in components.items():
@@ -40,10 +43,9 @@ class Schemas:
         properties = {key: dict(value) for key, value in schema["properties"].items() if key not in body.excluded}
         for key, keywords in body.properties.items():
             properties[key] |= keywords
-        if update:
-            for value in properties.values():
-                value.pop("default", None)
-        name = self._body_name(body, update=update)
+        for value in properties.values():
+            _describe_default(value, update=update)
+        name = self._body_name(body, owner, update=update)
         self.components[name] = {
             "title": name,
             "description": "The fields to change." if update else schema.get("description", ""),
@@ -55,16 +57,18 @@ class Schemas:
         }
         return self.reference(name)
 
-    def _body_name(self, body: BodySchema, *, update: bool) -> str:
-        """Return a name. Bodies of one model that require different keys have different names."""
+    def _body_name(self, body: BodySchema, owner: str, *, update: bool) -> str:
+        """Return a name. It contains the owner if another body of the same model requires different keys."""
         model = body.model.__name__
         name = f"{model}Change" if update else f"New{model}"
         existing = self.components.get(name)
-        return name if existing is None or existing["required"] == sorted(body.required) else f"{name}Here"
+        return name if existing is None or existing["required"] == sorted(body.required) else f"New{owner}{model}"
 
     def example(self, schema: Json) -> Any:
         """Return a valid value."""
         match schema:
+            case {"$ref": _, "examples": [first, *_]}:
+                return first
             case {"$ref": str(reference)}:
                 return schema.get("default", self.example(self.components[reference.rpartition("/")[2]]))
             case {"examples": [first, *_]} | {"const": first} | {"anyOf": [{"examples": [first, *_]}, *_]}:
@@ -78,6 +82,19 @@ class Schemas:
             case {"type": "array"}:
                 return [self.example(schema["items"])] if schema.get("items") else []
         return schema.get("default", _scalar_example(schema))
+
+
+def _describe_default(schema: Json, *, update: bool) -> None:
+    """Move the default of a field in a request body to its description and example.
+
+    Generators of clients make a field with a default required, or send the default. In an update there is none.
+    """
+    default = schema.pop("default", None)
+    if update or default is None:
+        return
+    text = f"Default: `{msgspec.json.encode(default).decode()}`."
+    schema["description"] = " ".join(filter(None, [schema.get("description"), text]))
+    schema.setdefault("examples", [default])
 
 
 def markdown(docstring: str | None) -> str:

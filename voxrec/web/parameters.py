@@ -49,8 +49,8 @@ def integer(minimum: int, maximum: int, description: str) -> QueryParameter[int]
     return QueryParameter(parse, description, {"type": "integer", "minimum": minimum, "maximum": maximum})
 
 
-def one_of(values: Sequence[E], description: str) -> QueryParameter[E]:
-    """Return a parameter for exactly one of ``values``, such as the members of a StrEnum."""
+def one_of(values: Sequence[E], description: str, *, title: str) -> QueryParameter[E]:
+    """Return a parameter for exactly one of ``values``, such as the members of a StrEnum. ``title`` names the type."""
     by_text = {str(member): member for member in values}
 
     def parse(value: str) -> E:
@@ -58,7 +58,7 @@ def one_of(values: Sequence[E], description: str) -> QueryParameter[E]:
             raise ValueError(f"must be one of {', '.join(by_text)}")
         return by_text[value]
 
-    return QueryParameter(parse, description, {"type": "string", "enum": list(by_text)})
+    return QueryParameter(parse, description, {"title": title, "type": "string", "enum": list(by_text)})
 
 
 def some_of(values: Sequence[E], description: str, *, example: str) -> QueryParameter[tuple[E, ...]]:
