@@ -80,6 +80,8 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
                 case.body[key] = value
         if _is_valid(case.body.get("startedAt")) and _is_valid(case.body.get("endedAt")):
             case.body["endedAt"] = case.body["startedAt"]  # must not be earlier than startedAt
+        if _is_valid(case.body.get("startedAt")) and isinstance(case.body.get("legalHold", False), bool):
+            case.body["legalHold"] = True  # a recording must not have expired by the retentionDays of its Profile
         if "recordPromptCustomId" in case.body and case.method == "POST":
             case.body.setdefault("recordPrompt", "none")  # the stored value may require the id
         if case.body.get("recordPrompt") == "custom" and case.body.get("recordPromptCustomId") is None:

@@ -89,12 +89,16 @@ def _describe_default(schema: Json, *, update: bool) -> None:
 
     Generators of clients make a field with a default required, or send the default. In an update there is none.
     """
-    default = schema.pop("default", None)
-    if update or default is None:
+    if "default" not in schema:
         return
-    text = f"Default: `{msgspec.json.encode(default).decode()}`."
-    schema["description"] = " ".join(filter(None, [schema.get("description"), text]))
-    schema.setdefault("examples", [default])
+    default = schema.pop("default")
+    if update:
+        return
+    if default is not None:
+        text = f"Default: `{msgspec.json.encode(default).decode()}`."
+        schema["description"] = " ".join(filter(None, [schema.get("description"), text]))
+    if not any("examples" in alternative for alternative in schema.get("anyOf", ())):
+        schema.setdefault("examples", [default])
 
 
 def markdown(docstring: str | None) -> str:
