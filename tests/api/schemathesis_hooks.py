@@ -75,6 +75,7 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
             ("profileIds", [profile]),
             ("recordPromptCustomId", os.environ["CONTRACT_PROMPT"]),
             ("expiresAt", "2999-01-01T00:00:00Z"),
+            ("startedAt", "2999-01-01T00:00:00Z"),  # an import whose retention has passed is refused
         ):
             if key in case.body and _is_valid(case.body[key]):
                 case.body[key] = value
