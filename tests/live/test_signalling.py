@@ -330,6 +330,7 @@ class AuthenticatedTrunkTests(SignallingTestCase):
         settings.write_text(
             f"{before}[trunk-auth]{auth}password = {SECRET}\n"
             "[trunk](+)\nauth = trunk-auth\noutbound_auth = trunk-auth\n"
+            "[trusted](+)\noutbound_auth = trunk-auth\n"
         )
 
         async def restore() -> None:
