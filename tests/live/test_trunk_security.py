@@ -1,8 +1,8 @@
-"""Requests that must not become calls: from other addresses than the trunk's, or that are no INVITE."""
+"""Requests that must not become calls, and hosts that must not be called."""
 
 from typing import Any
 
-from tests.live.live_test_case import LiveTestCase, shared_stack
+from tests.live.live_test_case import LiveTestCase, RecordedCallTestCase, shared_stack
 from voxrec.sandbox.observer import observe_asterisk
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.sip_user_agent import SipMessage, SipUserAgent
@@ -90,6 +90,41 @@ class TrunkSecurityTests(LiveTestCase):
 
 
 class TrunkSecurityOnAsterisk16Tests(TrunkSecurityTests):
+    """The same on Asterisk 16."""
+
+    recipe = ASTERISK_16
+
+
+class CalledHostTests(RecordedCallTestCase):
+    """The host that is checked against calls.allowed_hosts is the host that is called."""
+
+    async def start_bystander(self) -> tuple[SipUserAgent, str]:
+        """Return a user agent at an address that must not be called, and a URI of an allowed host that leads to it."""
+        stack = await shared_stack(self.recipe)
+        bystander = SipUserAgent(stack.asterisk.sip_address, UNLISTED)
+        bystander.listen(self.reactor)
+        self.addCleanup(bystander.stop)
+        address, _, port = bystander.host_port.rpartition(":")
+        return bystander, f"sip:desk@127.0.0.1:{port};maddr={address}"
+
+    async def test_profile_with_maddr_is_refused(self) -> None:
+        stack = await shared_stack(self.recipe)
+        _, uri = await self.start_bystander()
+        response = await stack.request("PUT", "/profiles", {"remoteSipUri": uri, "record": True})
+        self.assertEqual(response.status, 422)
+        self.assertIn("maddr", response.body.decode())
+
+    async def test_transfer_with_maddr_is_refused(self) -> None:
+        bystander, uri = await self.start_bystander()
+        stack, profile, caller, callee = await self.start_call(20.0)
+        await self.sleep(1)
+        await callee.transfer(uri)
+        recording, _, _ = await self.finished_recording(stack, profile, caller)
+        self.assertIn("transfer.refused", self.events(recording))
+        self.assertEqual(bystander.received, [])
+
+
+class CalledHostOnAsterisk16Tests(CalledHostTests):
     """The same on Asterisk 16."""
 
     recipe = ASTERISK_16
