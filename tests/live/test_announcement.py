@@ -47,10 +47,16 @@ class AnnouncementTests(LiveTestCase):
 
         self.assertTrue(await stack.wait_until(checked, 60), stack.voxrec_log_tail())
         self.assertEqual(stack.count_log_lines(f"other accounts may not enter {stack.asterisk.sounds_directory}"), 1)
-        readiness = await stack.request("GET", "/health/ready")
-        self.assertEqual(readiness.status, 503)
-        not_ready = {name for name, state in readiness.json()["dependencies"].items() if not state["ready"]}
-        self.assertEqual(not_ready, {"announcement"})
+        not_ready: set[str] = set()
+
+        async def nothing_else_is_missing() -> bool:  # PostgreSQL may still be starting
+            readiness = await stack.request("GET", "/health/ready")
+            self.assertEqual(readiness.status, 503)
+            not_ready.clear()
+            not_ready.update(name for name, state in readiness.json()["dependencies"].items() if not state["ready"])
+            return not_ready == {"announcement"}
+
+        self.assertTrue(await stack.wait_until(nothing_else_is_missing, 20), not_ready)
 
         recording = await self.recorded_call(stack)
         self.assertEqual(recording["state"], "completed")
