@@ -46,7 +46,8 @@ class SharedConfigurationTests(SynchronousTestCase):
         instance = SandboxAsterisk(Path(self.mktemp()), None)
         instance._write_configuration()
         self.assertIn(instance.ari_password, (instance.directory / "etc" / "ari.conf").read_text())
-        self.assertEqual(instance.directory.stat().st_mode & 0o077, 0)
+        self.assertEqual((instance.directory / "etc").stat().st_mode & 0o077, 0)
+        self.assertEqual(instance.directory.stat().st_mode & 0o066, 0)
 
 
 class DialplanTests(SynchronousTestCase):

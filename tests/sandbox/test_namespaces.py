@@ -26,7 +26,7 @@ class MountNamespaceTests(SynchronousTestCase):
     def test_values_are_passed_as_arguments_not_in_the_shell_script(self) -> None:
         command = MountNamespace(Path("/a b;$(c)"), Path("/d'e")).command(["echo", "`f`"])
         shell = command.index("-c")
-        self.assertEqual(command[shell + 2 :], ["voxrec-namespace", "/a b;$(c)", "/d'e", "echo", "`f`"])
+        self.assertEqual(command[shell + 2 :], ["voxrec-namespace", "/a b;$(c)", "/d'e", "", "echo", "`f`"])
         for value in ("/a b", "/d'e", "`f`"):
             self.assertNotIn(value, command[shell + 1])
 

@@ -39,9 +39,8 @@ _SETTINGS: Final = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    # Statements, and the details of errors, contain numbers and names.
+    # Statements contain numbers and names.
     "log_min_error_statement": "panic",
-    "log_error_verbosity": "terse",
     # The embedded server never has a standby.
     "wal_level": "minimal",
     "max_wal_senders": "0",
@@ -144,11 +143,16 @@ class Cluster:
         return str(make_dsn(host=str(self._sockets), user=_ROLE, dbname=database))
 
     def create_database(self, name: str) -> None:
-        """Create a database if it does not exist."""
+        """Create a database if it does not exist.
+
+        The details of errors, which contain numbers and names, are not logged for its sessions. For the server itself
+        they are: they say why it does not start.
+        """
         with closing(psycopg2.connect(self.dsn("postgres"))) as connection, connection.cursor() as cursor:
             connection.autocommit = True
             with suppress(psycopg2.errors.DuplicateDatabase):
                 cursor.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+            cursor.execute(SQL("ALTER DATABASE {} SET log_error_verbosity = 'terse'").format(Identifier(name)))
 
     def log_tail(self) -> str:
         """Return the last lines of the server's log, on one line."""
