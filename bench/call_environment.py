@@ -40,7 +40,7 @@ class CallEnvironment:
         self.reactor = reactor
         self.directory = directory
         self.rootfs = rootfs
-        self.stack = Stack(reactor, directory / "stack", rootfs)
+        self.stack = Stack(reactor, directory / "stack", rootfs, {"log": {"level": "info"}})  # as installed
         self.callee = SippAnswerer(reactor, directory / "callee", rootfs)
         self.measured: dict[str, int] = {}
         """Process ids by name of the processes whose CPU is measured: Asterisk, voxrec (without PostgreSQL), rivals."""
