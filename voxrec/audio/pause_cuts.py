@@ -82,7 +82,7 @@ def find_cuts(legs: Mapping[Side, Path], spans: Iterable[Span]) -> list[Cut]:
     The ranges are in frames at the `cut_rate` of the legs: their sample rate, if they have only one. Each cut is the
     longest run of zeros that both legs share near its span; a leg counts as silent after its end. A cut has the exact
     borders of the silence, except that silence which continues for more than TIMELINE_TOLERANCE beyond a span, because
-    nobody spoke, is only cut up to the span's border. A sample that is not zero is never cut.
+    both parties were silent, is only cut up to the span's border. A sample that is not zero is never cut.
 
     Raises the same exceptions as `probe`.
     """

@@ -1,4 +1,4 @@
-"""Checks whether Asterisk can play the default announcement, by playing it where nobody hears it.
+"""Checks whether Asterisk can play the default announcement, by playing it into an empty bridge.
 
 Asterisk runs as another account, perhaps in a container, so only Asterisk itself can tell: it may not be allowed to
 read the file, or see another file system. It reports a file that it cannot open only when it plays it.

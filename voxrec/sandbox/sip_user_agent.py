@@ -151,7 +151,7 @@ class SipUserAgent(DatagramProtocol):
         self._send_message(f"REFER {contact} SIP/2.0", fields)
 
     def sdp_offer(self) -> str:
-        """Return an SDP offer, or answer, of G.711 at a port to which nobody listens."""
+        """Return an SDP offer, or answer, of G.711 at the discard port: there is no media."""
         lines = ["v=0", f"o=- 1 1 IN IP4 {self._address}", "s=-", f"c=IN IP4 {self._address}", "t=0 0"]
         return "\r\n".join([*lines, "m=audio 9 RTP/AVP 0 8", ""])
 

@@ -16,7 +16,7 @@ def option_parser(description: str | None) -> argparse.ArgumentParser:
     shared.add_argument("--play-once", action="store_true", help="play the file once instead of in a loop")
     shared.add_argument("--record", default="", help="WAV file for the received audio")
     shared.add_argument("--log", default="", help="file for the SIP trace")
-    shared.add_argument("--seconds", type=float, default=float("inf"), help="hang up so many seconds after the answer")
+    shared.add_argument("--seconds", type=float, default=float("inf"), help="seconds from the answer to the hang-up")
     top = argparse.ArgumentParser(prog="python -m voxrec.sandbox.softphone", description=description)
     roles = top.add_subparsers(dest="role", required=True)
     call = roles.add_parser("call", parents=[shared], help="place a call")

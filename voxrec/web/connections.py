@@ -72,7 +72,7 @@ class Connections:
 
     A connection that exceeds a limit takes the place of the oldest one whose request is incomplete, or that is idle; if
     all are waiting for responses, it is one of RESERVED_CONNECTIONS. Therefore clients that open connections without
-    sending requests shut out nobody but themselves.
+    sending requests shut out only themselves.
     """
 
     _log = Logger()
