@@ -14,7 +14,7 @@ CALLS: Final = 60
 RATE: Final = 5.0  # calls per second
 CALL_SECONDS: Final = 2.0
 DUAL: Final = "voxrec dual"
-MAX_RATIO: Final = 0.5
+MAX_RATIO: Final = 0.8
 TITLE: Final = "CPU of the controller for a recorded call"
 INTRO: Final = (
     f"Milliseconds of CPU of the controlling process for each of {CALLS} calls of {CALL_SECONDS:g} s at {RATE:g}/s, "

@@ -16,7 +16,7 @@ MAX_GAP_MS: Final = 40.0  # two packets
 CALL_MINUTES: Final = CALLS * CALL_SECONDS / 60
 DIAL, MIXED, SPLIT = "dialplan Dial, not recorded", "dialplan MixMonitor", "dialplan MixMonitor, one file per side"
 BRIDGE, MONO, DUAL = "ARI bridge recording", "voxrec mono", "voxrec dual"
-MAX_RATIO: Final = 1.35
+MAX_RATIO: Final = 1.08
 TITLE: Final = "CPU of Asterisk for a recorded call"
 INTRO: Final = (
     f"Seconds of CPU of the Asterisk process per call-minute, including set-up and hangup: {CALLS} concurrent calls of "
