@@ -98,7 +98,7 @@ class InvalidSettingsTests(SynchronousTestCase):
     ROWS = (
         ("nonsense: 1", "nonsense: unknown field; expected one of archive, asterisk, calls"),
         ("data_directory: 3", "data_directory: invalid value 3: Expected str, got int"),
-        ("asterisk: {pasword: x}", "asterisk.pasword: unknown field; expected one of app,"),
+        ("asterisk: {pasword: x}", "asterisk.pasword: unknown field; expected one of ami_password,"),
         ("asterisk: {event_queue: 1}", "asterisk.event_queue: invalid value 1: Expected int >= 100"),
         ("asterisk: {url: 'ftp://x'}", "asterisk.url: invalid URL 'ftp://x'; expected http://host:port/path or"),
         ("asterisk: {url: 'http://[x'}", "asterisk.url: invalid URL 'http://[x'"),

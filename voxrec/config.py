@@ -4,14 +4,12 @@ Every setting is optional; etc/voxrec.yaml documents them. An unknown setting, a
 range is a `ConfigError` that names the setting, the value and what is allowed.
 """
 
-import ipaddress
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import psycopg2.extensions
@@ -20,6 +18,7 @@ from msgspec import Meta, Struct
 from twisted.internet.endpoints import serverFromString
 
 from voxrec.certificate import INVALID_CERTIFICATE
+from voxrec.config_values import is_host_entry, is_network, is_url
 from voxrec.conversion import convert_fields
 from voxrec.environment import override_settings
 from voxrec.errors import ConfigError, FieldError
@@ -59,6 +58,10 @@ class Asterisk(Struct, frozen=True, kw_only=True):
     user: str = "voxrec"
     password: Secret = Secret("")
     password_file: str = ""
+    ami_url: str = "tcp://127.0.0.1:5038"
+    ami_user: Name = "voxrec"
+    ami_password: Secret = Secret("")
+    ami_password_file: str = ""
     app: Name = "voxrec"
     endpoint: Name = "trunk"
     trusted_endpoint: Name = "trusted"
@@ -70,6 +73,11 @@ class Asterisk(Struct, frozen=True, kw_only=True):
     ping_interval: Duration = 10.0
     ping_timeout: Duration = 5.0
     event_queue: Annotated[int, Meta(ge=100, le=1_000_000)] = 10_000
+
+    @property
+    def ami_secret(self) -> Secret:
+        """The password of the AMI user: by default that of ARI."""
+        return self.ami_password or self.password
 
 
 class Database(Struct, frozen=True, kw_only=True):
@@ -294,8 +302,11 @@ def _read_secret_file(values: dict[str, Any], name: str, path: str, unchecked: l
 def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[FieldError]:
     """Check what the types cannot express."""
     for setting, url in (("asterisk.url", config.asterisk.url), ("rest.public_url", config.rest.public_url)):
-        if not _is_http_url(url):
+        if not is_url(url, ("http", "https")):
             yield FieldError(setting, f"invalid URL {url!r}; expected http://host:port/path or https://host:port/path")
+    if not is_url(config.asterisk.ami_url, ("tcp", "tls")):
+        url = config.asterisk.ami_url
+        yield FieldError("asterisk.ami_url", f"invalid URL {url!r}; expected tcp://host:port or tls://host:port")
     if problem := _weakness(config.rest.admin_token):
         yield FieldError("rest.admin_token", problem)
     if config.database.dsn:
@@ -309,12 +320,12 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
         ("calls.trusted_hosts", config.calls.trusted_hosts),
     ):
         for entry in hosts:
-            if not _is_host_entry(entry):
+            if not is_host_entry(entry):
                 yield FieldError(
                     setting, f"invalid entry {entry!r}; expected a host name, *.domain, an IP address or a network"
                 )
     for entry in config.rest.trusted_proxies:
-        if entry != "unix" and not _is_network(entry):
+        if entry != "unix" and not is_network(entry):
             yield FieldError(
                 "rest.trusted_proxies",
                 f"invalid entry {entry!r}; expected an IP address, a network such as 10.0.0.0/8 (host bits 0), or unix",
@@ -370,30 +381,3 @@ def _weakness(token: Secret) -> str | None:
     if len(set(token)) < _MIN_TOKEN_VARIETY:
         return f"has {len(set(token))} different characters; at least {_MIN_TOKEN_VARIETY} are required; {advice}"
     return None
-
-
-def _is_http_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_network(entry: str) -> bool:
-    try:
-        ipaddress.ip_network(entry)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_host_entry(entry: str) -> bool:
-    try:
-        ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        # digits, dots and slashes only: an invalid IP address and not a host name
-        return re.fullmatch(
-            r"(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.?", entry
-        ) is not None and not re.fullmatch(r"[0-9./]+", entry)
-    return True

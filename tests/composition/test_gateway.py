@@ -31,6 +31,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "REST",
                 "announcements",
                 "announcement check",
+                "AMI connection",
                 "calls",
                 "disk space",
                 "Stasis session",

@@ -37,6 +37,7 @@ class GaugeTests(SynchronousTestCase):
         calls: Any = SimpleNamespace(
             live_calls=[],
             session=SimpleNamespace(version=None),
+            ami=SimpleNamespace(connection=SimpleNamespace(ready=False)),
             announcement_check=SimpleNamespace(gauge=0.0),
             disk_space=SimpleNamespace(sufficient=True, free=1000.0),
             event_queue=[1, 2, 3],
@@ -44,10 +45,13 @@ class GaugeTests(SynchronousTestCase):
         add_call_gauges(self.metrics, calls)
         self.assertEqual(self.value("voxrec_asterisk_connected"), 0)
         calls.live_calls[:] = ["a", "b"]
+        self.assertEqual(self.value("voxrec_ami_connected"), 0)
         calls.session.version = "22.10.0"
+        calls.ami.connection.ready = True
         calls.disk_space.sufficient = False
         self.assertEqual(self.value("voxrec_calls_live"), 2)
         self.assertEqual(self.value("voxrec_asterisk_connected"), 1)
+        self.assertEqual(self.value("voxrec_ami_connected"), 1)
         self.assertEqual(self.value("voxrec_spool_low"), 1)
         self.assertEqual(self.value("voxrec_announcement_playable"), 0)
         self.assertEqual(self.value("voxrec_spool_free_bytes"), 1000)

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import ensureDeferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.composition.readiness import AnnouncementProbe, ArchiveProbe, AsteriskProbe, DatabaseProbe, SpoolProbe
+from voxrec.composition.readiness import (
+    AmiProbe,
+    AnnouncementProbe,
+    ArchiveProbe,
+    AsteriskProbe,
+    DatabaseProbe,
+    SpoolProbe,
+)
 from voxrec.errors import StoreUnavailable
 
 
@@ -25,6 +32,11 @@ class FakePool:
 class FakeProfiles:
     def __init__(self, *, confirmed: bool = True) -> None:
         self.confirmed = confirmed
+
+
+class FakeAmi:
+    def __init__(self, problem: str | None) -> None:
+        self.problem = problem
 
 
 class FakeSession:
@@ -50,6 +62,17 @@ class DatabaseProbeTests(SynchronousTestCase):
     def test_a_database_that_does_not_respond(self) -> None:
         probe = DatabaseProbe(FakePool(responds=False), FakeProfiles())
         self.failureResultOf(ensureDeferred(probe()), StoreUnavailable)
+
+
+class AmiProbeTests(SynchronousTestCase):
+    def check(self, problem: str | None) -> str | None:
+        return self.successResultOf(ensureDeferred(AmiProbe(FakeAmi(problem))()))
+
+    def test_ready(self) -> None:
+        self.assertIsNone(self.check(None))
+
+    def test_not_ready(self) -> None:
+        self.assertEqual(self.check("the login was refused"), "calls cannot be recorded: the login was refused")
 
 
 class AsteriskProbeTests(SynchronousTestCase):

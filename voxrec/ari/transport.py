@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -12,13 +12,14 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 
 from voxrec.ari.events import RestResponse
 from voxrec.errors import AsteriskUnavailable, VoxrecError
+from voxrec.pending_requests import PendingRequests
 
 _JSON_HEADERS = Headers({"Content-Type": ["application/json"]})
 _UNRESERVED_PATH = re.compile(r"[A-Za-z0-9_.~/-]*")  # `quote` changes none of these characters
@@ -144,14 +145,6 @@ class HttpTransport:
         return _require_success(f"{method} {uri}", response.code, content, response.phrase.decode("latin-1"))
 
 
-class _PendingRequest(NamedTuple):
-    """A request without a response yet. ``deadline`` is in seconds of the reactor's clock."""
-
-    result: Deferred[bytes]
-    request: str
-    deadline: float
-
-
 class WebsocketTransport:
     """Sends requests over the event websocket (Asterisk 22.4 and later).
 
@@ -160,13 +153,9 @@ class WebsocketTransport:
     """
 
     def __init__(self, reactor: IReactorTime, send: Callable[[bytes], None], timeout: float) -> None:
-        self._reactor = reactor
         self._send = send
-        self._timeout = timeout
         self._request_ids = count(1)
-        self._pending: dict[str, _PendingRequest] = {}  # ordered by deadline
-        # one timer for all requests: nearly all of them complete long before the deadline
-        self._timer: IDelayedCall | None = None
+        self._pending: PendingRequests[bytes] = PendingRequests(reactor, timeout)
         self._closed = False
 
     def request(
@@ -179,14 +168,7 @@ class WebsocketTransport:
             return fail(AsteriskUnavailable(f"the websocket closed before {request} was sent"))
         request_id = str(next(self._request_ids))
 
-        def cancel(result: Deferred[bytes]) -> None:
-            self._pending.pop(request_id, None)
-            result.errback(AsteriskUnavailable(f"{request} was cancelled before Asterisk responded"))
-
-        result: Deferred[bytes] = Deferred(cancel)
-        self._pending[request_id] = _PendingRequest(result, request, self._reactor.seconds() + self._timeout)
-        if self._timer is None:
-            self._timer = self._reactor.callLater(self._timeout, self._expire_requests)
+        result = self._pending.add(request_id, request)
         message: dict[str, object] = {"type": "RESTRequest", "request_id": request_id, "method": method, "uri": uri}
         if query:
             message["query_strings"] = [{"name": name, "value": value} for name, value in query.items()]
@@ -196,45 +178,25 @@ class WebsocketTransport:
         try:
             self._send(msgspec.json.encode(message))
         except Disconnected:  # the closing handshake has begun, and `connection_lost` has not been called yet
-            del self._pending[request_id]
+            self._pending.pop(request_id)
             return fail(AsteriskUnavailable(f"the websocket was closing before {request} was sent"))
         return result
 
     def response_received(self, response: RestResponse) -> None:
         """Complete the request that ``response`` belongs to. A response after the timeout is ignored."""
-        pending = self._pending.pop(response.request_id, None)
+        pending = self._pending.pop(response.request_id)
         if pending is None:
             return
         try:
             body = _require_success(
-                pending.request, response.status_code, response.message_body.encode(), response.reason_phrase
+                pending.description, response.status_code, response.message_body.encode(), response.reason_phrase
             )
         except AriResponseError as error:
             pending.result.errback(error)
         else:
             pending.result.callback(body)
 
-    def _expire_requests(self) -> None:
-        """Fail the requests whose deadline has passed, and schedule the next check."""
-        self._timer = None
-        now = self._reactor.seconds()
-        for request_id, pending in tuple(self._pending.items()):
-            if pending.deadline > now:
-                self._timer = self._reactor.callLater(pending.deadline - now, self._expire_requests)
-                return
-            del self._pending[request_id]
-            pending.result.errback(
-                AsteriskUnavailable(f"no response from Asterisk to {pending.request} within {self._timeout:g} s")
-            )
-
     def connection_lost(self, reason: str) -> None:
         """Fail all pending requests, and every later one: the websocket closed."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        requests, self._pending = self._pending, {}
-        for pending in requests.values():
-            pending.result.errback(
-                AsteriskUnavailable(f"the websocket closed before Asterisk responded to {pending.request}: {reason}")
-            )
+        self._pending.fail_all(f"the websocket closed: {reason}")

@@ -27,6 +27,7 @@ from voxrec.calls.reconciliation import Reconciler
 from voxrec.calls.router import Router
 from voxrec.calls.stasis_session import StasisSession
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
+from voxrec.composition.ami import Ami, build_ami
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.queue import Queue
@@ -50,6 +51,7 @@ class Calls:
     admission: Admission
     router: Router
     connection: AsteriskConnection
+    ami: Ami
     announcement_check: AnnouncementCheck
     disk_space: DiskSpaceMonitor
     event_queue: EventQueue
@@ -135,6 +137,7 @@ def build_calls(
         admission=admission,
         router=router,
         connection=connection,
+        ami=build_ami(env),
         announcement_check=announcement_check,
         disk_space=disk_space,
         event_queue=event_queue,

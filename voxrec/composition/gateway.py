@@ -85,6 +85,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         rest.server,
         calls.announcements,
         calls.announcement_check,
+        calls.ami.connection,  # before calls are taken over, whose recordings it controls
         calls.service,
         calls.disk_space,
         calls.session,

@@ -28,6 +28,11 @@ def add_call_gauges(metrics: Metrics, calls: Calls) -> None:
         lambda: calls.session.version is not None,
     )
     metrics.add_gauge(
+        "voxrec_ami_connected",
+        "1 while the AMI connection, through which calls are recorded, is ready.",
+        lambda: calls.ami.connection.ready,
+    )
+    metrics.add_gauge(
         "voxrec_announcement_playable",
         "1 if Asterisk could play the default announcement at the last check, 0 if not.",
         lambda: calls.announcement_check.gauge,

@@ -66,6 +66,26 @@ class AsteriskProbe:
         return None if self._session.version is not None else "the event websocket is not open"
 
 
+class AmiConnection(Protocol):
+    """The AMI connection."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it is not ready."""
+
+
+class AmiProbe:
+    """AMI is ready while recordings can be started. Calls are connected without it."""
+
+    def __init__(self, connection: AmiConnection) -> None:
+        self._connection = connection
+
+    async def __call__(self) -> str | None:
+        """Return None if ready, otherwise the reason."""
+        problem = self._connection.problem
+        return None if problem is None else f"calls cannot be recorded: {problem}"
+
+
 class AnnouncementCheck(Protocol):
     """The check of the default announcement."""
 

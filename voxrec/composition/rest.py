@@ -14,7 +14,14 @@ from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.monitoring import StatisticsRefresher
-from voxrec.composition.readiness import AnnouncementProbe, ArchiveProbe, AsteriskProbe, DatabaseProbe, SpoolProbe
+from voxrec.composition.readiness import (
+    AmiProbe,
+    AnnouncementProbe,
+    ArchiveProbe,
+    AsteriskProbe,
+    DatabaseProbe,
+    SpoolProbe,
+)
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Config, Rest
 from voxrec.model import Role
@@ -126,6 +133,7 @@ def _build_probes(
     return {
         "postgresql": DatabaseProbe(database.pool, profiles),
         "asterisk": AsteriskProbe(calls.session),
+        "ami": AmiProbe(calls.ami.connection),
         "announcement": AnnouncementProbe(calls.announcement_check),
         "archive": ArchiveProbe(env.config.archive_directory, files.work_directory, env.defer_to_thread),
         "spool": SpoolProbe(files.spool, lambda: calls.disk_space.floor, env.defer_to_thread),

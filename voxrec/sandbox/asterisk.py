@@ -26,7 +26,7 @@ from voxrec.sandbox.namespaces import MountNamespace
 from voxrec.sandbox.process import POLL_SECONDS, Process
 
 LOOPBACK = "127.0.0.1"
-SNIPPETS = ("modules.conf", "http.conf", "ari.conf", "pjsip.conf", "extensions.conf")
+SNIPPETS = ("modules.conf", "http.conf", "ari.conf", "manager.conf", "pjsip.conf", "extensions.conf")
 START_SECONDS = 30.0
 ASTERISK_ACCOUNT = 64123  # user and group id that no system uses; the root file systems need not know it
 HTTP_OK = 200
@@ -138,12 +138,15 @@ class SandboxAsterisk:
     """
 
     ari_user = "voxrec"
+    ami_user = "voxrec"
 
     def __init__(self, directory: Path, rootfs: Path | None) -> None:
         self.directory = directory.absolute()
         self.ari_password = secrets.token_urlsafe(24)
         self.version = ""
+        self.ami_password = secrets.token_urlsafe(24)
         self._http_port = free_port(socket.SOCK_STREAM)
+        self._ami_port = free_port(socket.SOCK_STREAM)
         self._sip_port = free_port(socket.SOCK_DGRAM)
         self._namespace = MountNamespace(rootfs, self.directory)
         self._process: Process | None = None
@@ -152,6 +155,11 @@ class SandboxAsterisk:
     def ari_url(self) -> str:
         """The base URL of ARI, without a trailing slash."""
         return f"http://{LOOPBACK}:{self._http_port}/ari"
+
+    @property
+    def ami_url(self) -> str:
+        """The URL of AMI."""
+        return f"tcp://{LOOPBACK}:{self._ami_port}"
 
     @property
     def sip_address(self) -> tuple[str, int]:
@@ -322,6 +330,10 @@ class SandboxAsterisk:
             "rtp.conf": f"[general]\nrtpstart = {RTP_PORTS[0]}\nrtpend = {RTP_PORTS[1]}\n",
             "http.conf": f'[general]\n#include "voxrec/http.conf"\n[general](+)\nbindport = {self._http_port}\n',
             "ari.conf": f'[general]\n#include "voxrec/ari.conf"\n[voxrec](+)\npassword = {self.ari_password}\n',
+            "manager.conf": (
+                f'[general]\n#include "voxrec/manager.conf"\n[general](+)\nport = {self._ami_port}\n'
+                f"[voxrec](+)\nsecret = {self.ami_password}\n"
+            ),
             "pjsip.conf": (
                 '#include "voxrec/pjsip.conf"\n'
                 f"[transport-udp](+)\nbind = {LOOPBACK}:{self._sip_port}\n"

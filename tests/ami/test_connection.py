@@ -1,0 +1,321 @@
+"""Tests of voxrec.ami.connection and protocol: a real protocol over a connection in memory, driven by a Clock."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.ami.fakes import FakeNetwork, error
+from voxrec.ami.connection import AmiConnection, endpoint_for
+from voxrec.ami.protocol import AmiResponse, AmiResponseError
+from voxrec.deferreds import Backoff
+from voxrec.errors import AsteriskUnavailable, InvalidInput
+
+
+class RecordingListener:
+    def __init__(self) -> None:
+        self.states: list[str] = []
+
+    def ami_connected(self) -> None:
+        self.states.append("connected")
+
+    def ami_disconnected(self) -> None:
+        self.states.append("disconnected")
+
+
+class ConnectionTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.network = FakeNetwork(self.clock)
+        self.listener = RecordingListener()
+
+    def start(self, *, password: str = "secret") -> AmiConnection:
+        self.connection = AmiConnection(
+            self.clock,
+            self.network,  # type: ignore[arg-type] # implements only connect()
+            user="voxrec",
+            password=password,
+            request_timeout=5,
+            ping_interval=10,
+            ping_timeout=2,
+            backoff=Backoff(first=0.5, limit=8, jitter=0),
+        )
+        self.connection.set_listener(self.listener)
+        self.connection.startService()
+        self.addCleanup(self.stop)
+        self.network.flush()
+        return self.connection
+
+    def stop(self) -> None:
+        if self.connection.running:
+            stopping = self.connection.stopService()
+            self.network.flush()
+            assert stopping is not None
+            self.successResultOf(stopping)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.network.flush()
+
+    def request(self, action: str = "CoreStatus", **fields: str) -> Deferred[AmiResponse]:
+        result = self.connection.action(action, fields)
+        self.network.flush()
+        return result
+
+    def logged(self, logs: Sequence[dict[str, Any]]) -> list[str]:
+        return [str(event["log_format"]).format(**event) for event in logs if "log_format" in event]
+
+
+class LoginTests(ConnectionTestCase):
+    def test_the_login_does_not_send_the_password_and_asks_for_no_events(self) -> None:
+        connection = self.start()
+        self.assertTrue(connection.ready)
+        self.assertIsNone(connection.problem)
+        self.assertEqual(connection.version, 11)
+        self.assertEqual(self.listener.states, ["connected"])
+        self.assertEqual([each["Action"] for each in self.network.actions], ["Challenge", "Login", "ModuleCheck"])
+        self.assertEqual(self.network.actions[1]["Events"], "off")
+        self.assertNotIn("secret", str(self.network.actions))
+
+    def test_before_the_login_no_action_can_be_sent(self) -> None:
+        self.network.answers["Login"] = lambda _fields: None
+        self.start()
+        self.assertFalse(self.connection.ready)
+        self.assertEqual(self.connection.problem, "not connected yet")
+        self.failureResultOf(self.request(), AsteriskUnavailable)
+        self.assertEqual(len(self.network.actions), 2)
+
+    def test_a_wrong_password_is_retried_with_back_off_and_logged_once(self) -> None:
+        with capturedLogs() as logs:
+            self.start(password="wrong")
+            for _ in range(3):
+                self.advance(8)
+        reason = "Asterisk refuses the login of the AMI user voxrec: Authentication failed"
+        self.assertEqual(self.connection.problem, reason)
+        self.assertEqual(self.logged(logs), [f"AMI: cannot connect, so calls cannot be recorded; retrying: {reason}"])
+        self.assertEqual(len(self.network.attempts), 4)
+        self.assertEqual(self.listener.states, [])
+        self.assertNotIn("wrong", str(logs))
+
+    def test_a_missing_privilege(self) -> None:
+        self.network.answers["ModuleCheck"] = lambda _fields: error("Permission denied")
+        self.start()
+        self.assertEqual(
+            self.connection.problem,
+            "the AMI user voxrec may not use MixMonitor; expected write = system in manager.conf",
+        )
+
+    def test_a_missing_module(self) -> None:
+        self.network.answers["ModuleCheck"] = lambda _fields: error("Module not loaded")
+        self.start()
+        self.assertEqual(self.connection.problem, "app_mixmonitor.so is not loaded in Asterisk: Module not loaded")
+
+    def test_a_refused_connection(self) -> None:
+        self.network.refusing = True
+        self.start()
+        for _ in range(6):
+            self.advance(0.5)
+        self.assertEqual(self.network.attempts, [0, 1, 3])
+        self.network.refusing = False
+        self.advance(4)
+        self.assertTrue(self.connection.ready)
+        self.network.drop_connection()
+        self.network.refusing = True
+        self.advance(0.5)  # a ready connection has reset the delay
+        self.assertEqual(len(self.network.attempts), 5)
+
+
+class PeerTests(ConnectionTestCase):
+    """What a peer can do that is not Asterisk, or hangs."""
+
+    def test_a_banner_that_never_comes(self) -> None:
+        self.network.banner = b""
+        self.start()
+        self.advance(4.9)
+        self.assertEqual(self.connection.problem, "not connected yet")
+        self.advance(0.1)
+        self.assertEqual(self.connection.problem, "the peer sent no banner of AMI within 5 s")
+
+    def test_garbage_instead_of_the_banner(self) -> None:
+        for banner in (b"SSH-2.0-OpenSSH_9.2\r\n", b"\r\n", b"\x16\x03\x01\x02\r\n", b"Asterisk Call Manager/\r\n"):
+            self.network.banner = banner
+            self.start()
+            self.assertEqual(self.connection.problem, "the peer did not send the banner of AMI")
+            self.stop()
+
+    def test_a_line_without_an_end(self) -> None:
+        self.start()
+        for _ in range(20):
+            self.network.send(b"x" * 1000)
+        self.assertEqual(
+            self.connection.problem, "the connection closed: the peer sent a line of more than 16384 bytes"
+        )
+
+    def test_a_message_without_an_end(self) -> None:
+        self.start()
+        self.network.send(b"Output: x\r\n" * 300)
+        self.assertEqual(self.connection.problem, "the connection closed: AMI: a message has more than 256 lines")
+
+    def test_garbage_between_messages_changes_nothing(self) -> None:
+        self.start()
+        self.network.send(b"\x00\xff\xfe\r\n: \r\n:\r\n\r\n\r\nnonsense\r\n\r\nResponse\r\n\r\nResponse: \r\n\r\n")
+        self.network.send(b"Event: Hangup\r\nResponse: Success\r\nActionID: 1\r\n\r\n")
+        self.successResultOf(self.request())
+
+    def test_a_peer_that_answers_no_ping(self) -> None:
+        self.start()
+        self.network.answers["Ping"] = lambda _fields: None
+        pending = self.request("MixMonitor")
+        self.successResultOf(pending)
+        self.advance(10)
+        self.assertTrue(self.connection.ready)
+        self.advance(2)
+        self.assertFalse(self.connection.ready)
+        self.assertEqual(self.connection.problem, "the connection closed: no response to a ping in 2 s")
+        self.assertEqual(self.listener.states, ["connected", "disconnected"])
+        self.advance(0.5)
+        self.assertEqual(self.listener.states, ["connected", "disconnected", "connected"])
+
+    def test_pings_of_an_idle_connection(self) -> None:
+        self.start()
+        for _ in range(5):
+            self.advance(10)
+        self.assertTrue(self.connection.ready)
+        self.assertEqual([each["Action"] for each in self.network.actions[3:]], ["Ping"] * 5)
+
+
+class ActionTests(ConnectionTestCase):
+    def test_responses_are_matched_by_action_id(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        first, second = self.request("Slow", Number="1"), self.request("Slow", Number="2")
+        for fields in reversed(self.network.actions[-2:]):
+            answer = f"Response: Success\r\nActionID: {fields['ActionID']}\r\nNumber: {fields['Number']}\r\n\r\n"
+            self.network.send(answer.encode())
+        self.assertEqual(self.successResultOf(first).fields["Number"], "1")
+        self.assertEqual(self.successResultOf(second).fields["Number"], "2")
+
+    def test_a_response_in_pieces(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        result = self.request("Slow")
+        for byte in b"Response: Success\r\nActionID: %s\r\n\r\n" % self.network.actions[-1]["ActionID"].encode():
+            self.assertNoResult(result)
+            self.network.send(bytes([byte]))
+        self.successResultOf(result)
+
+    def test_a_refused_action(self) -> None:
+        self.start()
+        self.network.answers["StopMixMonitor"] = lambda _fields: error("No such channel")
+        failure = self.failureResultOf(self.request("StopMixMonitor"), AmiResponseError)
+        self.assertEqual(failure.value.message, "No such channel")
+
+    def test_a_time_limit_for_each_action(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        first = self.request("Slow")
+        self.advance(3)
+        second = self.request("Slow")
+        self.advance(2)
+        failure = self.failureResultOf(first, AsteriskUnavailable)
+        self.assertEqual(str(failure.value), "no response from Asterisk to Slow within 5 s")
+        self.assertNoResult(second)
+        late = self.network.actions[-2]["ActionID"]
+        self.network.send(f"Response: Success\r\nActionID: {late}\r\n\r\n".encode())
+        self.advance(3)
+        self.failureResultOf(second, AsteriskUnavailable)
+        self.assertTrue(self.connection.ready)
+
+    def test_a_cancelled_action_ignores_its_response(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        result = self.request("Slow")
+        result.cancel()
+        self.failureResultOf(result, AsteriskUnavailable)
+        self.network.send(f"Response: Success\r\nActionID: {self.network.actions[-1]['ActionID']}\r\n\r\n".encode())
+
+    def test_invalid_values_are_not_sent(self) -> None:
+        self.start()
+        sent = len(self.network.actions)
+        self.failureResultOf(self.request("Setvar", Value="1\r\n\r\nAction: Logoff\r\n\r\n"), InvalidInput)
+        self.failureResultOf(self.request("Set\r\nvar"), InvalidInput)
+        self.assertEqual(len(self.network.actions), sent)
+
+    def test_action_ids_cannot_be_guessed_from_those_of_another_connection(self) -> None:
+        self.start()
+        self.network.drop_connection()
+        self.advance(0.5)
+        prefixes = {each["ActionID"].rpartition("-")[0] for each in self.network.actions}
+        self.assertEqual(len(prefixes), 2)
+        self.assertEqual({len(prefix) for prefix in prefixes}, {16})
+
+
+class DisconnectionTests(ConnectionTestCase):
+    def test_pending_and_later_actions_fail(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        result = self.request("Slow")
+        with capturedLogs() as logs:
+            self.network.drop_connection()
+        self.assertIn("no response from Asterisk to Slow", str(self.failureResultOf(result, AsteriskUnavailable).value))
+        self.failureResultOf(self.request(), AsteriskUnavailable)
+        self.assertEqual(self.listener.states, ["connected", "disconnected"])
+        self.assertIn("the connection closed: Connection was closed cleanly", str(self.connection.problem))
+        self.assertEqual(len(self.logged(logs)), 1)
+
+    def test_it_reconnects_and_logs_in_again(self) -> None:
+        self.start()
+        self.network.drop_connection()
+        self.advance(0.5)
+        self.assertTrue(self.connection.ready)
+        self.successResultOf(self.request())
+        self.assertEqual(self.listener.states, ["connected", "disconnected", "connected"])
+
+    def test_it_stops_while_connected(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        result = self.request("Slow")
+        with capturedLogs() as logs:
+            self.stop()
+        self.failureResultOf(result, AsteriskUnavailable)
+        self.assertEqual(self.listener.states, ["connected", "disconnected"])
+        self.assertFalse(self.connection.ready)
+        self.assertEqual(self.logged(logs), [])
+
+    def test_it_stops_during_the_login_and_during_a_delay(self) -> None:
+        self.network.answers["Login"] = lambda _fields: None
+        self.start()
+        self.stop()
+        self.network.refusing = True
+        self.start()
+        self.stop()
+        self.assertEqual(self.listener.states, [])
+
+    def test_it_can_be_started_again(self) -> None:
+        self.start()
+        self.stop()
+        self.connection.startService()
+        self.network.flush()
+        self.assertTrue(self.connection.ready)
+
+
+class EndpointTests(SynchronousTestCase):
+    def test_addresses(self) -> None:
+        reactor = MemoryReactorClock()
+        for url, host, port in (
+            ("tcp://127.0.0.1:5038", "127.0.0.1", 5038),
+            ("tcp://[::1]", "::1", 5038),
+            ("tcp://asterisk.example", "asterisk.example", 5038),
+        ):
+            endpoint = endpoint_for(reactor, url, 3)
+            assert isinstance(endpoint, HostnameEndpoint)
+            self.assertEqual((endpoint._hostText, endpoint._port), (host, port))
+
+    def test_tls(self) -> None:
+        self.assertNotIsInstance(endpoint_for(MemoryReactorClock(), "tls://asterisk.example", 3), HostnameEndpoint)

@@ -1,0 +1,170 @@
+"""AMI: the shipped manager.conf and voxrec.ami against a real Asterisk 16 and 22."""
+
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from tests.live.live_test_case import make_stack
+from voxrec.ami.client import AmiClient, Direction
+from voxrec.ami.connection import AmiConnection, endpoint_for
+from voxrec.ami.protocol import AmiResponseError
+from voxrec.deferreds import Backoff
+from voxrec.errors import AsteriskUnavailable
+from voxrec.sandbox.asterisk import SandboxAsterisk
+from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, Recipe
+
+_ALLOWED_ACTIONS = ("MixMonitor", "StopMixMonitor", "MixMonitorMute", "ModuleCheck", "Ping")
+
+
+class AmiTests(TestCase):
+    """A started Asterisk, and a connection to it."""
+
+    timeout = 60
+    recipe: ClassVar[Recipe] = ASTERISK_22
+    asterisk: SandboxAsterisk
+    reactor: Any = reactor
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.asterisk = make_stack(recipe=self.recipe).asterisk
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.asterisk.stop(self.reactor)))
+        await self.asterisk.start(self.reactor)
+
+    def connect(self, password: str | None = None, user: str = "voxrec") -> AmiConnection:
+        connection = AmiConnection(
+            self.reactor,
+            endpoint_for(self.reactor, self.asterisk.ami_url, 5),
+            user=user,
+            password=self.asterisk.ami_password if password is None else password,
+            request_timeout=5,
+            ping_interval=1,
+            ping_timeout=1,
+            backoff=Backoff(first=0.1, limit=0.5),
+        )
+        connection.startService()
+        self.addCleanup(connection.stopService)
+        return connection
+
+    async def ready(self, connection: AmiConnection) -> AmiClient:
+        await self.wait_until(lambda: connection.ready, "the connection is ready")
+        return AmiClient(connection)
+
+    async def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 15) -> None:
+        deadline = self.reactor.seconds() + seconds
+        while not condition():
+            if self.reactor.seconds() > deadline:
+                self.fail(f"not within {seconds} s: {what}")
+            await deferLater(self.reactor, 0.05)
+
+    async def console(self, command: str) -> str:
+        return await self.asterisk.run_console_command(self.reactor, command)
+
+    async def start_channel(self) -> str:
+        """Start a channel with audio, and return its unique id."""
+        await self.console("dialplan add extension s,1,Answer, into ami-test")
+        await self.console("dialplan add extension s,2,Playback,demo-congrats into ami-test")
+        await self.console("channel originate Local/s@ami-test/n application Milliwatt")
+        lines = (await self.console("core show channels concise")).splitlines()
+        return next(line.split("!")[-1] for line in lines if ";2!" in line)
+
+    async def test_a_mix_monitor_is_started_muted_and_stopped(self) -> None:
+        client = await self.ready(self.connect())
+        channel = await self.start_channel()
+        files = [self.asterisk.recording_directory / f"a b-{side}.wav" for side in ("in", "out")]
+        inside = [self.asterisk.path_inside(path) for path in files]
+        mix_monitor = await client.mix_monitor(
+            channel, received=inside[0], transmitted=inside[1], id_variable="RECORDING_ID"
+        )
+        self.assertRegex(mix_monitor, "^0x[0-9a-f]+$")
+        await self.wait_until(lambda: all(path.exists() for path in files), "both files exist")
+        for muted in (True, True, False, True):  # it sets a state
+            self.assertTrue(await client.mute_mix_monitor(channel, mix_monitor, Direction.BOTH, muted=muted))
+        self.assertTrue(await client.stop_mix_monitor(channel, mix_monitor))
+        sizes = [path.stat().st_size for path in files]  # the files are closed
+        self.assertEqual(sizes[0], sizes[1])
+        self.assertFalse(await client.stop_mix_monitor(channel, mix_monitor))
+        self.assertFalse(await client.mute_mix_monitor("no-channel", mix_monitor, Direction.BOTH, muted=True))
+        with self.assertRaisesRegex(AmiResponseError, "No such channel"):
+            await client.mix_monitor("no-channel", received="a.wav", transmitted="b.wav", id_variable="X")
+
+    async def test_the_shipped_configuration_grants_what_is_needed_and_no_more(self) -> None:
+        connection = self.connect()
+        await self.ready(connection)
+        commands = (await connection.action("ListCommands", {})).fields
+        self.assertLessEqual(set(_ALLOWED_ACTIONS), set(commands))
+        for action in ("Command", "Originate", "UpdateConfig", "Setvar", "Redirect", "AGI", "MessageSend"):
+            self.assertNotIn(action, commands)
+            with self.assertRaisesRegex(AmiResponseError, "Permission denied"):
+                await connection.action(action, {})
+        shown = await self.console("manager show user voxrec")
+        self.assertRegex(shown, r"write perm: +system\n")
+        self.assertRegex(shown, r"read perm: +<none>\n")
+        self.assertIn("127.0.0.1", await self.console("manager show settings"))
+
+    async def test_no_event_is_sent(self) -> None:
+        connection = self.connect()
+        await self.ready(connection)
+        assert connection._protocol is not None
+        received: list[bytes] = []
+        self.patch(connection._protocol, "dataReceived", received.append)
+        self.patch(connection, "_ping_timeout", 60)
+        await self.start_channel()
+        await self.console("channel request hangup all")
+        await deferLater(self.reactor, 0.2)
+        self.assertNotIn(b"Event:", b"".join(received))
+
+    async def test_a_wrong_password_and_an_unknown_user(self) -> None:
+        for connection in (self.connect(password="wrong"), self.connect(user="other")):
+            refused = lambda connection=connection: "refuses the login" in str(connection.problem)  # noqa: E731
+            await self.wait_until(refused, "the login is refused")
+            await connection.stopService()  # type: ignore[misc]
+
+    async def test_a_module_that_is_not_loaded(self) -> None:
+        await self.console("module unload app_mixmonitor.so")
+        connection = self.connect()
+        await self.wait_until(lambda: "app_mixmonitor.so is not loaded" in str(connection.problem), "the reason")
+        await self.console("module load app_mixmonitor.so")
+        await self.ready(connection)
+
+    async def test_a_closed_connection_is_opened_again(self) -> None:
+        connection = self.connect()
+        await self.ready(connection)
+        for _ in range(2):
+            (session,) = [
+                line.split()[-4]
+                for line in (await self.console("manager show connected")).splitlines()
+                if "voxrec" in line
+            ]
+            await self.console(f"manager kick session {session}")
+            await self.wait_until(lambda: not connection.ready, "the connection is closed")
+            await self.ready(connection)
+
+    async def test_a_restart_of_asterisk(self) -> None:
+        connection = self.connect()
+        client = await self.ready(connection)
+        self.asterisk.kill()
+        await self.wait_until(lambda: not connection.ready, "the connection is closed")
+        with self.assertRaises(AsteriskUnavailable):
+            await client.stop_mix_monitor("c", "1")
+        await self.asterisk.restart(self.reactor)
+        await self.ready(connection)
+
+    async def test_an_asterisk_that_hangs(self) -> None:
+        connection = self.connect()
+        await self.ready(connection)
+        os.kill(self.asterisk.pid, 19)
+        try:
+            await self.wait_until(lambda: "no response to a ping" in str(connection.problem), "the ping times out")
+        finally:
+            os.kill(self.asterisk.pid, 18)
+        await self.ready(connection)
+
+
+class Asterisk16AmiTests(AmiTests):
+    """The same with Asterisk 16."""
+
+    recipe = ASTERISK_16

@@ -1,0 +1,229 @@
+"""The AMI connection as a service: connects, logs in, reconnects, and detects a peer that does not respond."""
+
+from collections.abc import Mapping
+from hashlib import md5
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IReactorTCP, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from voxrec.ami.protocol import AmiProtocol, AmiResponse, AmiResponseError
+from voxrec.deferreds import Backoff, shielded
+from voxrec.errors import AsteriskUnavailable
+
+_MODULE: Final = "app_mixmonitor.so"
+_PORT: Final = 5038
+_TLS_PORT: Final = 5039
+# as of the event websocket of ARI
+_RECONNECT_BACKOFF: Final = Backoff(first=0.15, limit=11.25, jitter=1 / 3)
+
+
+class AmiLoginError(AsteriskUnavailable):
+    """Asterisk does not accept the user, or the user may not use MixMonitor."""
+
+
+class AmiListener(Protocol):
+    """Receives the changes of an `AmiConnection`."""
+
+    def ami_connected(self) -> None:
+        """Handle that actions can be sent."""
+        ...
+
+    def ami_disconnected(self) -> None:
+        """Handle that actions fail from now on."""
+        ...
+
+
+class _Factory(Factory):
+    def __init__(self, clock: IReactorTime, timeout: float) -> None:
+        self._clock = clock
+        self._timeout = timeout
+
+    def buildProtocol(self, addr: object) -> AmiProtocol:  # noqa: ARG002
+        return AmiProtocol(self._clock, self._timeout)
+
+
+class AmiConnection(Service):
+    """Keeps one AMI connection open while the service runs.
+
+    The connection is ready when Asterisk has accepted the user, who may use MixMonitor, and has loaded its module. A
+    failed attempt is repeated after the delay of ``backoff``, which a ready connection resets.
+
+    Parameters: ``request_timeout``, ``ping_interval`` and ``ping_timeout`` are seconds. ``request_timeout`` limits each
+    action, the wait for the banner and the login.
+    """
+
+    name = "AMI connection"
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        *,
+        user: str,
+        password: str,
+        request_timeout: float,
+        ping_interval: float,
+        ping_timeout: float,
+        backoff: Backoff = _RECONNECT_BACKOFF,
+    ) -> None:
+        self._clock = clock
+        self._endpoint = endpoint
+        self._user = user
+        self._password = password
+        self._request_timeout = request_timeout
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._backoff = backoff
+        self._factory = _Factory(clock, request_timeout)
+        self._listener: AmiListener | None = None
+        self._protocol: AmiProtocol | None = None
+        self._connection_loop: Deferred[None] | None = None
+        self._failures = 0
+        self._problem = "not connected yet"
+        self._version = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether actions can be sent."""
+        return self._protocol is not None
+
+    @property
+    def version(self) -> int:
+        """The major version of AMI of the last connection: 5 for Asterisk 16, 7 for 18, 11 for 22."""
+        return self._version
+
+    @property
+    def problem(self) -> str | None:
+        """Why the connection is not ready; None if it is."""
+        return None if self.ready else self._problem
+
+    def set_listener(self, listener: AmiListener) -> None:
+        """Set the receiver of changes, before the service starts."""
+        self._listener = listener
+
+    def action(self, action: str, fields: Mapping[str, str]) -> Deferred[AmiResponse]:
+        """Send an action; see `AmiProtocol.action`. Fails with `AsteriskUnavailable` if the connection is not ready."""
+        if self._protocol is None:
+            return fail(AsteriskUnavailable(f"the AMI action {action} cannot be sent: {self._problem}"))
+        return self._protocol.action(action, fields)
+
+    def startService(self) -> None:
+        """Start to connect."""
+        super().startService()
+        self._connection_loop = Deferred.fromCoroutine(self._stay_connected())
+
+    def stopService(self) -> Deferred[None] | None:
+        """Close the connection and do not reconnect; the Deferred fires when it is closed."""
+        super().stopService()
+        connection_loop, self._connection_loop = self._connection_loop, None
+        if connection_loop is not None:
+            connection_loop.cancel()
+        return connection_loop
+
+    async def _stay_connected(self) -> None:
+        # not deferreds.retry: an attempt that succeeds lasts until the connection closes, and is repeated as well
+        while self.running:
+            try:
+                reason = await self._connect_until_closed()
+            except Exception as error:  # CancelledError after stopService
+                if self.running:
+                    self._failures += 1
+                    self._set_problem(str(error) or type(error).__name__)
+            else:
+                self._problem = f"the connection closed: {reason}"
+                self._log.warn("AMI: the connection closed; reconnecting: {reason}", reason=reason)
+            if self.running:
+                try:
+                    await deferLater(self._clock, self._backoff.delay(self._failures + 1))
+                except CancelledError:
+                    return
+
+    def _set_problem(self, problem: str) -> None:
+        """Log a problem, but only once while it stays the same."""
+        if problem != self._problem:
+            self._problem = problem
+            self._log.error("AMI: cannot connect, so calls cannot be recorded; retrying: {reason}", reason=problem)
+
+    async def _connect_until_closed(self) -> str:
+        """Connect, log in, wait until the connection closes, and return the reason."""
+        protocol = await self._endpoint.connect(self._factory)
+        assert isinstance(protocol, AmiProtocol)
+        try:
+            await self._log_in(protocol)
+            self._became_ready(protocol)
+            await self._wait_until_closed(protocol)
+        finally:
+            self._became_unavailable()
+            protocol.close("voxrec closed the connection")
+            await shielded(protocol.closed)
+        return protocol.close_reason
+
+    async def _log_in(self, protocol: AmiProtocol) -> None:
+        try:
+            self._version = await protocol.greeted.addTimeout(self._request_timeout, self._clock)
+        except DeferredTimeoutError:
+            raise AsteriskUnavailable(f"the peer sent no banner of AMI within {self._request_timeout:g} s") from None
+        challenge = await protocol.action("Challenge", {"AuthType": "MD5"})
+        response = challenge.fields.get("Challenge", "") + self._password
+        key = md5(response.encode(), usedforsecurity=False).hexdigest()  # Asterisk knows no other algorithm
+        login = {"Username": self._user, "AuthType": "MD5", "Key": key, "Events": "off"}
+        try:
+            await protocol.action("Login", login)
+        except AmiResponseError as error:
+            raise AmiLoginError(f"Asterisk refuses the login of the AMI user {self._user}: {error.message}") from None
+        try:
+            await protocol.action("ModuleCheck", {"Module": _MODULE})
+        except AmiResponseError as error:
+            raise AmiLoginError(self._explain_refusal(error.message)) from None
+
+    def _explain_refusal(self, message: str) -> str:
+        if message == "Permission denied":
+            return f"the AMI user {self._user} may not use MixMonitor; expected write = system in manager.conf"
+        return f"{_MODULE} is not loaded in Asterisk: {message}"
+
+    async def _wait_until_closed(self, protocol: AmiProtocol) -> None:
+        """Return when the connection has closed; close it if Asterisk does not respond to a ping."""
+
+        def ping() -> Deferred[AmiResponse | None]:
+            response = protocol.action("Ping", {}).addTimeout(self._ping_timeout, self._clock)
+            return response.addErrback(lambda _: protocol.close(f"no response to a ping in {self._ping_timeout:g} s"))
+
+        pings = LoopingCall(ping)
+        pings.clock = self._clock
+        pings.start(self._ping_interval, now=False)
+        try:
+            await shielded(protocol.closed)
+        finally:
+            pings.stop()
+
+    def _became_ready(self, protocol: AmiProtocol) -> None:
+        self._protocol = protocol
+        self._failures = 0
+        self._problem = ""
+        if self._listener is not None:
+            self._listener.ami_connected()
+
+    def _became_unavailable(self) -> None:
+        if self._protocol is not None:
+            self._protocol = None
+            if self._listener is not None:
+                self._listener.ami_disconnected()
+
+
+def endpoint_for(reactor: IReactorTCP, url: str, timeout: float) -> IStreamClientEndpoint:
+    """Return the client endpoint for ``url``: tcp://host:port or tls://host:port. ``timeout`` is in seconds."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    secure = parts.scheme == "tls"
+    endpoint = HostnameEndpoint(reactor, host, parts.port or (_TLS_PORT if secure else _PORT), timeout=timeout)
+    return wrapClientTLS(optionsForClientTLS(host), endpoint) if secure else endpoint
