@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.database import administer, cluster
 from voxrec.backup import backup as backup_module
 from voxrec.backup.backup import Backup, Source
-from voxrec.backup.manifest import BackupError, Manifest, read_manifest
+from voxrec.backup.manifest import BackupError, Manifest, read_manifest, verify
 from voxrec.backup.restore import Restore
 from voxrec.postgres import dump as postgres_dump
 from voxrec.postgres.migrate import migrate
@@ -111,6 +111,24 @@ class BackupTests(BackupTestCase):
         on_disk = {str(path.relative_to(self.backup)) for path in self.backup.rglob("*") if path.is_file()}
         self.assertEqual(on_disk, {"manifest.json", *(file.path for file in manifest.files)})
         self.assertEqual(manifest.missing, [])
+
+    def test_audio_before_the_end_of_a_required_announcement_is_left_out(self) -> None:
+        announced, unannounced = self.add_recording(state="recording"), self.add_recording(state="recording")
+        for recording_id, played in ((announced, True), (unannounced, False)):
+            self.execute("UPDATE recordings SET prompt_played = %s WHERE id = %s", played, str(recording_id))
+            (self.source.spool / f"voxrec-{recording_id}-caller.wav").write_bytes(b"speech")
+        manifest = self.make_backup()
+        legs = {file.path: (self.backup / file.path).read_bytes() for file in manifest.below("spool")}
+        self.assertEqual(
+            legs,
+            {
+                f"spool/voxrec-{announced}-caller.wav": b"speech",
+                # a daemon on the restored data finds the Recording by it, and makes it absent
+                f"spool/voxrec-{unannounced}-caller.wav": b"",
+            },
+        )
+        self.assertNotIn(b"speech", b"".join(path.read_bytes() for path in self.backup.rglob(f"*{unannounced}*")))
+        verify(self.backup, manifest, self.reports.append)
 
     def test_no_other_account_can_read_it(self) -> None:
         self.add_recording()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -138,11 +139,12 @@ class CallFixture:
         self.asterisk = FakeAsterisk()
         self.sink = InMemorySink()
         self.over: list[LiveCall] = []
+        self.failed_announcements: list[None] = []
         self.call = LiveCall(
             self.clock,
             AriClient(self.asterisk, "voxrec"),
             self.sink,
-            SETTINGS,
+            replace(SETTINGS, announcement_failed=lambda: self.failed_announcements.append(None)),
             INBOUND,
             make_profile(**profile_fields),
             on_over=self.over.append,

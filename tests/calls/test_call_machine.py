@@ -220,6 +220,27 @@ class DurationTests(SynchronousTestCase):
         fixture.clock.advance(1)
         self.assertEqual((fixture.call.status, fixture.call.representation().hangup_by), ("clearing", "voxrec"))
 
+    def test_maximum_duration_is_reached_before_the_parties_talk(self) -> None:
+        fixture = answered(max_call_seconds=2)
+        self.assertEqual(fixture.call.status, "connecting")
+        fixture.clock.advance(2)
+        self.assertEqual((fixture.call.status, fixture.call.representation().hangup_by), ("clearing", "voxrec"))
+        fixture = talking(max_call_seconds=60, record_prompt=RecordPrompt.DEFAULT)
+        fixture.clock.advance(59)
+        self.assertEqual(fixture.call.status, "announcing")
+        fixture.clock.advance(1)
+        self.assertEqual(fixture.call.status, "clearing")
+
+    def test_recording_on_demand_does_not_extend_the_maximum_duration(self) -> None:
+        fixture = answered(max_call_seconds=60, record=False, record_prompt=RecordPrompt.DEFAULT)
+        fixture.clock.advance(59)
+        fixture.call.record()
+        for side in Side:
+            fixture.call.recording_started(side)
+        self.assertEqual(fixture.call.status, "announcing")
+        fixture.clock.advance(1)
+        self.assertEqual(fixture.call.status, "clearing")
+
     def test_settings_limit_the_maximum_duration(self) -> None:
         fixture = talking(max_call_seconds=99_999)
         fixture.clock.advance(SETTINGS.max_call)
@@ -229,7 +250,8 @@ class DurationTests(SynchronousTestCase):
 class UnrecordedCallTests(SynchronousTestCase):
     def test_call_without_recording(self) -> None:
         fixture = answered(record=False, record_prompt=RecordPrompt.DEFAULT, record_beep_at_start=True)
-        self.assertEqual(fixture.take_requests(), PLACE + DIAL + ANSWER)
+        # the time of the answer is kept in Asterisk, because no recording says it
+        self.assertEqual(fixture.take_requests(), PLACE + DIAL + ANSWER + ["POST channels/CALLER/variable"])
         self.assertEqual(fixture.call.status, "talking")
         fixture.call.inputs.caller_hung_up(Cause.NORMAL)
         fixture.call.inputs.leg_hung_up(Cause.NORMAL)

@@ -1,8 +1,9 @@
 """Tests of voxrec.calls.call_recording: what a Profile requires of a recording."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,11 +21,30 @@ from tests.calls.test_call_machine import (
 )
 from voxrec.calls.call_recording import DISK_FULL
 from voxrec.calls.causes import Cause
+from voxrec.calls.live_call import LiveCall
 from voxrec.errors import Conflict
 from voxrec.model import RecordingState, RecordPrompt, Side
 
 STOP: Final = ["DELETE channels/voxrec-CALL-snoop-caller", "DELETE channels/voxrec-CALL-snoop-callee"]
 FULL_DISK: Final = replace(SETTINGS, has_disk_space=lambda: False)
+
+
+def connecting() -> CallFixture:
+    """Return a call whose files are about to be opened, with an announcement that its Profile requires."""
+    return answered(record_prompt=RecordPrompt.DEFAULT, record_prompt_required=True)
+
+
+def announcing(**fields: Any) -> CallFixture:
+    """Return a recorded call that plays an announcement that its Profile requires."""
+    return talking(record_prompt=RecordPrompt.DEFAULT, record_prompt_required=True, **fields)
+
+
+def end(fixture: CallFixture) -> None:
+    """Let Asterisk end everything that is left of a call."""
+    fixture.call.inputs.caller_hung_up(Cause.NORMAL)
+    fixture.call.inputs.leg_hung_up(Cause.NORMAL)
+    for side in Side:
+        fixture.call.recording_ended(side)
 
 
 def timeline(fixture: CallFixture) -> list[tuple[str, str | None]]:
@@ -189,6 +209,7 @@ class AnnouncementTests(SynchronousTestCase):
             if how == "failed":
                 fixture.call.playback_finished("announcement", complete=False)
             elif how == "forgotten":
+                fixture.asterisk.errors = {"-announcement": 404}
                 fixture.clock.advance(120)
             self.assertEqual(fixture.call.status, "talking", how)
             recording = fixture.call.recording
@@ -226,10 +247,103 @@ class AnnouncementTests(SynchronousTestCase):
         self.assertEqual(fixture.call.status, "talking")
 
     def test_recording_is_kept_after_a_complete_announcement(self) -> None:
-        fixture = talking(record_prompt=RecordPrompt.DEFAULT, record_prompt_required=True)
+        fixture = announcing()
+        stored = len(fixture.sink.recordings)
         fixture.call.playback_finished("announcement", complete=True)
-        self.assertEqual(fixture.take_requests(), [])
-        self.assertIsNone(fixture.recording.verdict)
+        # both let a process that takes over the call know
+        self.assertEqual(fixture.take_requests(), ["POST channels/CALLER/variable"])
+        self.assertEqual([one.prompt_played for one in fixture.sink.recordings[stored:]], [True])
+        fixture.call.inputs.caller_hung_up(Cause.NORMAL)
+        end(fixture)
+        last = fixture.sink.recordings[-1]
+        self.assertEqual((last.state, last.prompt_played, last.verdict), (RecordingState.PROCESSING, True, None))
+
+    def test_announcement_that_takes_longer_than_expected_is_awaited(self) -> None:
+        fixture = announcing()
+        fixture.clock.advance(500)
+        self.assertEqual(fixture.call.status, "announcing")
+        fixture.call.playback_finished("announcement", complete=True)
+        self.assertTrue(fixture.recording.prompt_played)
+
+
+class UnannouncedTests(SynchronousTestCase):
+    """Whatever ends a recording before the end of an announcement that its Profile requires: no audio is kept."""
+
+    ENDS: Final[dict[str, Callable[[LiveCall], object]]] = {
+        "caller": lambda call: call.inputs.caller_hung_up(Cause.NORMAL),
+        "callee": lambda call: call.inputs.leg_hung_up(Cause.NORMAL),
+        "REST": lambda call: call.inputs.release(Cause.NORMAL),
+        "failed transfer": lambda call: call.inputs.transfer_failed(),
+        "forbidden transfer": lambda call: call.inputs.transfer_forbidden(),
+        "maximum duration of the call": lambda call: call.inputs.duration_reached(),
+    }
+
+    def assert_not_kept(self, fixture: CallFixture, how: str, failures: int = 0) -> None:
+        last = fixture.sink.recordings[-1]
+        self.assertEqual((last.state, last.prompt_played), (RecordingState.PROCESSING, False), how)
+        assert last.verdict is not None
+        self.assertEqual(last.verdict.reasons, ("announcement.failed",), how)
+        events = [entry.event for entry in last.timeline]
+        self.assertEqual(events.count("announcement.failed"), 1, how)
+        self.assertEqual(len(fixture.failed_announcements), failures, how)
+
+    def test_call_ends_before_the_end_of_the_announcement(self) -> None:
+        for begin in (connecting, announcing):
+            for how, end_call in self.ENDS.items():
+                fixture = begin()
+                end_call(fixture.call)
+                # an end that is reported late changes nothing
+                fixture.call.playback_finished("announcement", complete=True)
+                end(fixture)
+                self.assert_not_kept(fixture, f"{how} while {begin.__name__}")
+
+    def test_recording_ends_before_the_end_of_the_announcement(self) -> None:
+        for reason, end_recording in {
+            "max-duration": lambda fixture: fixture.clock.advance(4),
+            "disk-full": lambda fixture: fixture.call.stop_recording(DISK_FULL),
+        }.items():
+            for finished in (False, True):
+                fixture = announcing(max_duration_seconds=4)
+                end_recording(fixture)
+                self.assertEqual(timeline(fixture)[-1], ("recording.stopped", reason))
+                if finished:  # before the files are closed: what they contain was said before
+                    fixture.call.playback_finished("announcement", complete=True)
+                for side in Side:
+                    fixture.call.recording_ended(side)
+                last = fixture.sink.recordings[-1]
+                self.assertEqual((last.state, last.prompt_played), (RecordingState.PROCESSING, False))
+                assert last.verdict is not None
+                self.assertEqual(last.verdict.reasons, ("announcement.failed",))
+
+    def test_process_stops_before_a_file_is_open(self) -> None:
+        fixture = ringing(record_prompt=RecordPrompt.DEFAULT, record_prompt_required=True)
+        fixture.asterisk.on_snoop = lambda _channel: None
+        fixture.call.inputs.leg_answered()
+        fixture.call.inputs.detach()
+        self.assertFalse(fixture.sink.recordings[-1].prompt_played)
+        self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)
+
+    def test_stored_from_the_beginning(self) -> None:
+        """A process that is killed leaves no audio either: the row forbids it until the announcement has ended."""
+        self.assertIs(connecting().sink.recordings[0].prompt_played, False)
+        self.assertIsNone(answered(record_prompt_required=True).sink.recordings[0].prompt_played)
+        self.assertIsNone(answered(record_prompt=RecordPrompt.DEFAULT).sink.recordings[0].prompt_played)
+
+    def test_recording_with_an_announcement_that_is_not_required_is_kept(self) -> None:
+        fixture = talking(record_prompt=RecordPrompt.DEFAULT)
+        fixture.call.inputs.caller_hung_up(Cause.NORMAL)
+        end(fixture)
+        self.assertIsNone(fixture.sink.recordings[-1].verdict)
+        # it becomes a reason of the verdict when the Recording is finished
+        self.assertIn(("announcement.failed", "the call ended"), timeline(fixture))
+        self.assertEqual(fixture.failed_announcements, [])
+
+    def test_failed_announcement_is_counted(self) -> None:
+        fixture = announcing()
+        fixture.call.playback_finished("announcement", complete=False)
+        for side in Side:
+            fixture.call.recording_ended(side)
+        self.assert_not_kept(fixture, "failed", failures=1)
 
 
 class BeepTests(SynchronousTestCase):

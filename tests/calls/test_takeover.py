@@ -9,10 +9,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import INBOUND, SETTINGS, FakeAsterisk, InMemorySink, make_profile
-from tests.calls.test_call_machine import ANSWER, END_CALLER, END_LEG, RECORD, WHISPER
+from tests.calls.test_call_machine import ANNOUNCE, ANSWER, END_CALLER, END_LEG, RECORD, WHISPER
 from tests.calls.test_call_recording import STOP
 from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import InboundCall
+from voxrec.calls.causes import Cause
 from voxrec.calls.ids import owned_id
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.recorder import PAUSE_UNDETERMINED
@@ -20,7 +21,7 @@ from voxrec.calls.snapshot import CallSnapshot
 from voxrec.calls.takeover import take_over
 from voxrec.calls.takeover_state import Pause, TakeoverState
 from voxrec.errors import Conflict
-from voxrec.model import CallState, PauseBehavior, Recording, RecordingState, Side
+from voxrec.model import CallState, PauseBehavior, Recording, RecordingState, RecordPrompt, Side, TimelineEntry
 
 
 class TakeoverTests(SynchronousTestCase):
@@ -139,6 +140,48 @@ class TakeoverTests(SynchronousTestCase):
         call.playback_finished("announcement", complete=True)
         self.assertEqual(call.status, "talking")
 
+    def test_announcement_of_which_the_end_is_not_known_is_played_again(self) -> None:
+        prompt = {"record_prompt": RecordPrompt.DEFAULT}
+        required = {**prompt, "record_prompt_required": True}
+        finished = self.stored(timeline=(TimelineEntry(at=5.0, event="announcement.finished"),))
+        for fields, stored, announced, again in (
+            (prompt, self.stored(), False, True),
+            (prompt, finished, False, False),
+            (prompt, None, False, False),
+            (required, self.stored(prompt_played=False), False, True),
+            (required, self.stored(prompt_played=True), True, False),
+            (required, finished, False, False),
+            (required, None, False, True),
+            (required, None, True, False),
+        ):
+            call = self.take_over(fields, recording=stored, announced=announced)
+            self.assertEqual(
+                (call.status, self.take_requests()), ("announcing", ANNOUNCE) if again else ("talking", [])
+            )
+            assert call.recording is not None
+            self.assertEqual(call.recording.prompt_played, not again if fields is required else None)
+            if again:
+                call.playback_finished("announcement", complete=True)
+                self.assertEqual((call.status, call.recording.prompt_played), ("talking", fields is required or None))
+            self.take_requests()
+
+    def test_recording_whose_required_announcement_has_failed_is_ended(self) -> None:
+        failed = self.stored(prompt_played=False, timeline=(TimelineEntry(at=5.0, event="announcement.failed"),))
+        call = self.take_over({"record_prompt": RecordPrompt.DEFAULT, "record_prompt_required": True}, recording=failed)
+        self.assertEqual(call.status, "talking")
+        self.assertCountEqual(self.take_requests(), STOP)
+
+    def test_call_ends_while_the_required_announcement_is_played(self) -> None:
+        required = {"record_prompt": RecordPrompt.DEFAULT, "record_prompt_required": True}
+        for stored in (self.stored(prompt_played=False), None):
+            call = self.take_over(required, announcing=True, recording=stored)
+            call.inputs.caller_hung_up(Cause.NORMAL)
+            call.inputs.leg_hung_up(Cause.NORMAL)
+            for side in Side:
+                call.recording_ended(side)
+            last = self.sink.recordings[-1]
+            self.assertEqual((last.state, last.prompt_played), (RecordingState.PROCESSING, False))
+
     def test_parties_talk(self) -> None:
         call = self.take_over(recording=self.stored())
         self.assertEqual((call.status, self.take_requests()), ("talking", []))
@@ -193,6 +236,29 @@ class TakeoverTests(SynchronousTestCase):
         self.take_over({"max_call_seconds": 95}, recording=self.stored(started_at=self.now() - timedelta(seconds=90)))
         self.clock.advance(5)
         self.assertEqual(self.call.status, CallState.CLEARING)
+
+    def test_maximum_duration_of_the_call_counts_from_the_answer(self) -> None:
+        """Not from the INVITE (100 s ago), nor from the beginning of a recording on demand (30 s ago)."""
+        for on_demand in (False, True):
+            answered_at = self.now() - timedelta(seconds=80)
+            recording = self.stored(started_at=self.now() - timedelta(seconds=30)) if on_demand else None
+            recorded = frozenset(Side) if on_demand else frozenset()
+            fields = {"max_call_seconds": 90, "max_duration_seconds": 60, "record": False}
+            call = self.take_over(fields, answered_at=answered_at, recording=recording, recorded=recorded)
+            self.assertEqual(call.representation().answered_at, answered_at)
+            self.clock.advance(9)
+            self.assertEqual(call.status, CallState.TALKING)
+            self.clock.advance(1)
+            self.assertEqual(call.status, CallState.CLEARING)
+
+    def test_maximum_duration_of_a_recording_on_demand_counts_from_its_beginning(self) -> None:
+        on_demand = self.stored(started_at=self.now() - timedelta(seconds=30))
+        fields = {"max_duration_seconds": 60, "record": False}
+        self.take_over(fields, answered_at=self.now() - timedelta(seconds=80), recording=on_demand)
+        self.clock.advance(29)
+        self.assertEqual(self.take_requests(), [])
+        self.clock.advance(1)
+        self.assertCountEqual(self.take_requests(), STOP)
 
     def test_party_hung_up_meanwhile(self) -> None:
         for leg_exists, commands in ((False, END_CALLER), (True, END_LEG)):

@@ -152,12 +152,16 @@ class LiveTestCase(TestCase):
 class RecordedCallTestCase(LiveTestCase):
     """Calls on the shared stack between a caller and a callee that each play a tone."""
 
+    async def stack_for_calls(self) -> Stack:
+        """Return the running stack on which `start_call` places calls."""
+        return await shared_stack(self.recipe)
+
     async def start_call(self, seconds: float, **profile: Any) -> tuple[Stack, str, Phone, Phone]:
         """Start a call of ``seconds`` to a new Profile and wait for the answer.
 
         Return the stack, the Profile's id, the caller and the callee.
         """
-        stack = await shared_stack(self.recipe)
+        stack = await self.stack_for_calls()
         self.addCleanup(self.end_calls, stack)
         defaults = {"record": True, "recordChannels": "dual", "recordBeepAtStart": False}
         created, callee = await demo_call.create_profile_and_callee(

@@ -209,6 +209,34 @@ class AbsentTests(FinishTestCase):
         self.assertEqual(self.verdict_reasons(), ("announcement.failed",))
         self.assert_all_files_deleted()
 
+    def test_recording_without_its_required_announcement_is_deleted(self) -> None:
+        """No process saw the end of the call, so that nothing but the row says that the audio must not be kept."""
+        self.fixture.update_recording(prompt_played=False)
+        self.fixture.write_legs(tone(440, 3), tone(880, 3))
+        quarantined = self.fixture.spool / "orphans" / self.fixture.leg(Side.CALLER).name
+        quarantined.parent.mkdir()
+        quarantined.write_bytes(b"speech")
+        (self.fixture.work / f"{ID}-earlier-attempt-joined.wav").write_bytes(b"speech")
+        done = self.run_job()
+        self.assertEqual((done.state, done.path), (RecordingState.ABSENT, None))
+        self.assertEqual(self.verdict_reasons(), ("announcement.failed",))
+        quarantined.parent.rmdir()
+        self.assert_all_files_deleted()
+
+    def test_audio_that_must_not_be_kept_is_deleted_once_the_spool_is_available(self) -> None:
+        self.fixture.update_recording(prompt_played=False)
+        self.fixture.write_legs(tone(440, 3), tone(880, 3))
+        elsewhere = self.fixture.spool.rename(self.fixture.spool.with_name("not-mounted"))
+        self.run_failing_job(Unavailable)
+        elsewhere.rename(self.fixture.spool)
+        self.assertEqual(self.run_job().state, RecordingState.ABSENT)
+        self.assert_all_files_deleted()
+
+    def test_recording_after_its_required_announcement_is_kept(self) -> None:
+        self.fixture.update_recording(prompt_played=True)
+        self.fixture.write_legs(tone(440, 3), tone(880, 3))
+        self.assertEqual(self.run_job().state, RecordingState.COMPLETED)
+
     def test_recording_below_the_minimum_duration_is_deleted(self) -> None:
         for min_seconds, kept in ((3, True), (4, False)):
             with self.subTest(min_seconds):

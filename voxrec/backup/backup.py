@@ -29,7 +29,12 @@ from voxrec.backup.manifest import (
 )
 from voxrec.postgres.dump import dump, snapshot
 from voxrec.postgres.schema_version import applied_migrations
-from voxrec.store.recording_files import ArchivedFile, archived_files, unfinished_recordings
+from voxrec.store.recording_files import (
+    ArchivedFile,
+    archived_files,
+    unannounced_recordings,
+    unfinished_recordings,
+)
 
 _DIRECTORY_MODE: Final = 0o700
 _MAX_DUMPS: Final = 5
@@ -96,8 +101,10 @@ class Backup:
                 self.report("dumping the database")
                 dump(self.source.dsn, identifier, self.target / DUMP)
                 migrations, unfinished = applied_migrations(connection), unfinished_recordings(connection)
+                unannounced = unannounced_recordings(connection)
             missing = self._copy_archive(archived)
-            self._copy_legs(unfinished)
+            self._copy_legs(unfinished - unannounced)
+            self._empty_legs(unannounced)
             if not missing or not self._erased_meanwhile(missing):
                 break
         (self.target / DUMP).chmod(0o600)
@@ -140,6 +147,18 @@ class Backup:
                     self._copy(path, f"{SPOOL}/{path.name}")
                 except FileNotFoundError:
                     continue  # it was finished meanwhile
+
+    def _empty_legs(self, unannounced: set[str]) -> None:
+        """Replace the copies of files that must not be kept unless their calls hear the announcement.
+
+        An empty file remains, by which a daemon on the restored data finds the Recording, and finishes it.
+        """
+        for path in list(self._files):
+            match = _LEG.fullmatch(path.removeprefix(f"{SPOOL}/"))
+            if match and match[1] in unannounced:
+                target = self.target / path
+                target.write_bytes(b"")
+                self._files[path] = BackupFile(path, *hash_file(target))
 
     def _erased_meanwhile(self, missing: list[str]) -> bool:
         with snapshot(self.source.dsn) as (connection, _):

@@ -52,6 +52,9 @@ class CallInputs(Protocol):
     def timed_out(self) -> None:
         """The current state has lasted as long as it may."""
 
+    def duration_reached(self) -> None:
+        """The call has reached its maximum duration."""
+
     def setup_failed(self) -> None:
         """Asterisk did not execute a command without which there is no call."""
 
@@ -63,6 +66,9 @@ class CallInputs(Protocol):
 
     def announcement_finished(self, complete: bool) -> None:
         """The announcement was played, completely or not; also if there is none."""
+
+    def announcement_lost(self) -> None:
+        """Asterisk does not play the announcement any more, and it is not known whether it was played completely."""
 
     def record(self) -> None:
         """A call that is not recorded is to be recorded from now on."""
@@ -94,6 +100,9 @@ class CallInputs(Protocol):
     def found_announcing(self) -> None:
         """Taken over while the announcement is played."""
 
+    def found_unannounced(self) -> None:
+        """Taken over after the answer; it is not known whether the parties have heard the announcement."""
+
     def found_talking(self) -> None:
         """Taken over while the parties talk."""
 
@@ -115,19 +124,31 @@ class CallCore:
     publish: Callable[[EventType], None]
     over: Callable[[], None]
     deadline: Deadline = field(init=False)
+    duration_limit: Deadline = field(init=False)
     log = Logger()
 
     def __post_init__(self) -> None:
         self.deadline = Deadline(self.data.clock)
+        self.duration_limit = Deadline(self.data.clock)
 
     def enter(self, inputs: CallInputs, status: CallState, timeout: float) -> None:
         """Enter a state that lasts at most ``timeout`` seconds."""
         self.data.status = status
         self.deadline.start(timeout, inputs.timed_out)
 
-    def enter_talking(self, inputs: CallInputs) -> None:
-        """Enter the state that lasts until the call ends or has reached its maximum duration."""
-        self.enter(inputs, CallState.TALKING, self.data.remaining_duration)
+    def enter_talking(self) -> None:
+        """Enter the state that lasts until the call ends."""
+        self.data.status = CallState.TALKING
+        self.deadline.cancel()
+
+    def limit_duration(self, inputs: CallInputs) -> None:
+        """Start the timer of the maximum duration, which counts from the answer and runs in all states after it."""
+        self.duration_limit.start(self.data.remaining_duration, inputs.duration_reached)
+
+    def cancel_timers(self) -> None:
+        """Stop all timers."""
+        self.deadline.cancel()
+        self.duration_limit.cancel()
 
     def start_recording(self, inputs: CallInputs) -> None:
         """Start the recording that was prepared, if any."""
@@ -155,9 +176,23 @@ class CallCore:
             failed=lambda: inputs.announcement_finished(complete=False),
         )
 
+    def check_announcement(self, inputs: CallInputs) -> None:
+        """Give up the announcement if Asterisk does not play it any more: its end was not reported."""
+
+        def checked(exists: bool) -> None:
+            if not exists:
+                inputs.announcement_finished(complete=False)
+
+        self.steps.run(
+            self.recording.announcement_exists(),
+            succeeded=checked,
+            failed=lambda: inputs.announcement_finished(complete=False),
+        )
+
     def clear(self, inputs: CallInputs, *, cause: int, by: str) -> None:
         """Begin to end everything that is left of the call."""
         data = self.data
+        self.duration_limit.cancel()
         self.enter(inputs, CallState.CLEARING, CLEARING_TIMEOUT)
         data.ended_at, data.hangup_cause, data.hangup_by = data.now(), cause, by
         self.recording.close(cause=cause, by=by)

@@ -18,7 +18,7 @@ from voxrec.calls.transfer import TransferRequest
 from voxrec.model import CallState, EventType, Side
 
 _RECORDING_TIMEOUT: Final = 3.0  # seconds that Asterisk may take to open both files before the call continues
-_ANNOUNCEMENT_TIMEOUT: Final = 120.0  # seconds after which the call continues although no end is reported
+_ANNOUNCEMENT_CHECK: Final = 120.0  # seconds after which Asterisk is asked whether it still plays the announcement
 _VOXREC: Final = "voxrec"  # as the party that ended a call
 
 
@@ -54,6 +54,9 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         state.upon(CallInputs.recording_started).loop().returns(None)
     for state in (new, *unanswered, connecting, talking, *ending):
         state.upon(CallInputs.announcement_finished).loop().returns(None)
+        state.upon(CallInputs.announcement_lost).loop().returns(None)
+    for state in (new, *unanswered, *ending):
+        state.upon(CallInputs.duration_reached).loop().returns(None)
     for state in (new, *unanswered, connecting, announcing, *ending):
         state.upon(CallInputs.record).loop().returns(None)
     for state in (new, *unanswered, over):
@@ -118,21 +121,27 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         call.steps.run(call.legs.answer_caller(), failed=inputs.setup_failed)
         call.enter(inputs, CallState.CONNECTING, _RECORDING_TIMEOUT)
         call.data.answered_at = call.data.now()
+        call.limit_duration(inputs)
         call.transfer.leg_answered()
         if call.data.profile.record:
             call.recording.prepare()
+        else:
+            call.steps.attempt(call.legs.store_answer())
         call.start_recording(inputs)
         call.publish(EventType.CALL_ANSWERED)
 
     @pep614(connecting.upon(CallInputs.recording_started).to(announcing))
     def announce(inputs: CallInputs, call: CallCore) -> None:
-        call.enter(inputs, CallState.ANNOUNCING, _ANNOUNCEMENT_TIMEOUT)
+        call.enter(inputs, CallState.ANNOUNCING, _ANNOUNCEMENT_CHECK)
         call.start_announcement(inputs)
+
+    pep614(announcing.upon(CallInputs.announcement_lost).loop())(announce)
 
     @pep614(announcing.upon(CallInputs.announcement_finished).to(talking))
     def talk(inputs: CallInputs, call: CallCore, complete: bool) -> None:
-        call.enter_talking(inputs)
+        call.enter_talking()
         call.recording.finish_announcement(complete=complete)
+        call.steps.attempt(call.recording.store_announced())
         call.recording.start_beeps()
 
     @pep614(talking.upon(CallInputs.record).to(connecting))
@@ -156,13 +165,20 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
 
     @pep614(new.upon(CallInputs.found_announcing).to(announcing))
     def continue_announcing(inputs: CallInputs, call: CallCore) -> None:
-        call.enter(inputs, CallState.ANNOUNCING, _ANNOUNCEMENT_TIMEOUT)
+        call.enter(inputs, CallState.ANNOUNCING, _ANNOUNCEMENT_CHECK)
+        call.limit_duration(inputs)
         call.watch_recording(inputs)
         call.transfer.taken_over()
 
+    @pep614(new.upon(CallInputs.found_unannounced).to(announcing))
+    def announce_again(inputs: CallInputs, call: CallCore) -> None:
+        continue_announcing(inputs, call)
+        call.start_announcement(inputs)
+
     @pep614(new.upon(CallInputs.found_talking).to(talking))
     def continue_talking(inputs: CallInputs, call: CallCore) -> None:
-        call.enter_talking(inputs)
+        call.enter_talking()
+        call.limit_duration(inputs)
         call.watch_recording(inputs)
         call.transfer.taken_over()
 
@@ -207,9 +223,10 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         call.recording.note("recording.unconfirmed")
         announce(inputs, call)
 
-    @pep614(announcing.upon(CallInputs.timed_out).to(talking))
-    def continue_unannounced(inputs: CallInputs, call: CallCore) -> None:
-        talk(inputs, call, complete=False)
+    @pep614(announcing.upon(CallInputs.timed_out).loop())
+    def check_announcement(inputs: CallInputs, call: CallCore) -> None:
+        call.enter(inputs, CallState.ANNOUNCING, _ANNOUNCEMENT_CHECK)
+        call.check_announcement(inputs)
 
     def end_recording(inputs: CallInputs, call: CallCore) -> None:
         call.resources.gone(RECORDING)
@@ -263,10 +280,12 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     def no_answer(inputs: CallInputs, call: CallCore) -> None:
         call.clear(inputs, cause=Cause.NO_ANSWER, by=_VOXREC)
 
-    @pep614(talking.upon(CallInputs.timed_out).to(clearing))
     def maximum_duration(inputs: CallInputs, call: CallCore) -> None:
         call.log.info("call {call}: maximum call duration reached; ending it", call=call.data.id)
         call.clear(inputs, cause=Cause.NORMAL, by=_VOXREC)
+
+    for state in answered:
+        pep614(state.upon(CallInputs.duration_reached).to(clearing))(maximum_duration)
 
     # Clearing: until the channels and the files are gone. A new call may lose a channel while it is being taken over.
 
@@ -295,7 +314,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     @pep614(clearing.upon(CallInputs.cleared).to(over))
     def finish(inputs: CallInputs, call: CallCore) -> None:
         call.data.status = CallState.OVER
-        call.deadline.cancel()
+        call.cancel_timers()
         call.steps.attempt(call.legs.destroy_bridge())
         call.recording.release()
         call.over()
@@ -310,7 +329,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         finish(inputs, call)
 
     def detach(inputs: CallInputs, call: CallCore) -> None:
-        call.deadline.cancel()
+        call.cancel_timers()
         call.transfer.detach()
         call.recording.detach()
 

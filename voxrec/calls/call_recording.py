@@ -1,8 +1,10 @@
 """What the Profile of a call requires of its recording: whether there is one, its limit, announcement and beeps."""
 
+import enum
 from datetime import datetime
 from typing import Final
 
+import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
@@ -13,10 +15,25 @@ from voxrec.calls.ids import ANNOUNCEMENT, WHISPER, owned_id
 from voxrec.calls.legs import Legs
 from voxrec.calls.recorder import NARROWBAND, WIDEBAND, Recorder
 from voxrec.calls.recording_log import RecordingSink
+from voxrec.calls.takeover_state import ANNOUNCED_VARIABLE
 from voxrec.model import ANNOUNCEMENT_FAILED, RecordChannels, Recording, RecordingState, RecordPrompt, Side
 
 DISK_FULL: Final = "disk-full"
 MAX_DURATION: Final = "max-duration"
+
+
+class Announcement(enum.Enum):
+    """How far the announcement of a recorded call has got."""
+
+    NOT_REQUIRED = enum.auto()
+    PENDING = enum.auto()
+    PLAYING = enum.auto()
+    FINISHED = enum.auto()
+    FAILED = enum.auto()
+
+
+UNFINISHED: Final = frozenset({Announcement.PENDING, Announcement.PLAYING})
+"""The states in which the parties have not heard the whole announcement, but may still do."""
 
 
 class CallRecording:
@@ -32,6 +49,7 @@ class CallRecording:
         self._beeper: Beeper | None = None
         self.recorder: Recorder | None = None
         """None while the call is not recorded. A recorder whose recording has ended stays here."""
+        self._announcement = Announcement.NOT_REQUIRED
         self.has_recording = False
         """Whether the call has a Recording, which may have ended or have the state ``absent``."""
 
@@ -43,7 +61,18 @@ class CallRecording:
     @property
     def requires_announcement(self) -> bool:
         """Whether the parties are to hear an announcement."""
-        return self.recorder is not None and self._call.profile.record_prompt is not RecordPrompt.NONE
+        return self.recorder is not None and self._announcement is not Announcement.NOT_REQUIRED
+
+    @property
+    def lacks_announcement(self) -> bool:
+        """Whether Asterisk has yet to play the announcement to the parties of a recording in progress."""
+        recorder = self.recorder
+        return recorder is not None and bool(recorder.open_sides) and self._announcement is Announcement.PENDING
+
+    @property
+    def is_announcing(self) -> bool:
+        """Whether Asterisk has begun to play the announcement, and has not reported its end."""
+        return self._announcement is Announcement.PLAYING
 
     # The beginning.
 
@@ -57,6 +86,8 @@ class CallRecording:
             return
         recorder.log.note("answered", by=Side.CALLEE)
         self.recorder = recorder
+        if self._call.profile.record_prompt is not RecordPrompt.NONE:
+            self._announcement = Announcement.PENDING
         self._limit_duration(0.0)
 
     def begin(self) -> None:
@@ -68,23 +99,35 @@ class CallRecording:
         """Return a Deferred that fires when Asterisk records, or at once if there is no recorder."""
         return succeed(None) if self.recorder is None else self.recorder.started
 
-    def take_over(self, recording: Recording | None, began: datetime) -> Recorder:
+    def take_over(self, recording: Recording | None, began: datetime, announcement: Announcement) -> Recorder:
         """Create the recorder of a recording that another process began at ``began``.
 
         ``recording`` is the live Recording as last stored, None if it is not known.
         """
-        self.recorder = self._make_recorder(recording or self._new_recording(began))
+        self._announcement = announcement
+        recording = recording or self._new_recording(began)
+        if self._requires_prompt:
+            played = announcement is Announcement.FINISHED
+            recording = msgspec.structs.replace(recording, prompt_played=played)
+        self.recorder = self._make_recorder(recording)
+        assert recording.started_at is not None, "a live Recording has begun"
+        self._limit_duration(self._call.seconds_since(recording.started_at))
         return self.recorder
 
-    def limit_taken_over(self) -> None:
-        """Start the time limit of a recording that began with the answer."""
-        assert self._call.answered_at is not None, "a recorded call was answered"
-        self._limit_duration(self._call.seconds_since(self._call.answered_at))
+    def stop_unannounced(self) -> None:
+        """End a recording whose required announcement has failed."""
+        if self.recorder is not None and self._announcement is Announcement.FAILED and self._requires_prompt:
+            self.recorder.stop(ANNOUNCEMENT_FAILED)
 
     def _limit_duration(self, elapsed: float) -> None:
         limit = self._call.profile.max_duration_seconds
         if limit is not None and self.recorder is not None:
             self.recorder.stop_after(max(0.0, limit - elapsed), MAX_DURATION)
+
+    @property
+    def _requires_prompt(self) -> bool:
+        profile = self._call.profile
+        return profile.record_prompt_required and profile.record_prompt is not RecordPrompt.NONE
 
     def _make_recorder(self, recording: Recording) -> Recorder:
         inbound = self._call.inbound
@@ -108,6 +151,7 @@ class CallRecording:
             metadata=profile.metadata,
             expires_at=profile.expiry(began),
             min_duration_seconds=profile.min_duration_seconds,
+            prompt_played=False if self._requires_prompt else None,
             created_at=began,
             updated_at=began,
         )
@@ -129,25 +173,45 @@ class CallRecording:
             return False
         playback = owned_id(self._call.id, ANNOUNCEMENT)
         await self._asterisk.play_to_bridge(self._legs.bridge, playback, media, language=self._call.profile.language)
+        if self._announcement is Announcement.PENDING:  # its end may have been reported before the response
+            self._announcement = Announcement.PLAYING
         return True
+
+    async def announcement_exists(self) -> bool:
+        """Return whether Asterisk is playing the announcement. Raises a VoxrecError."""
+        return await self._asterisk.playback_exists(owned_id(self._call.id, ANNOUNCEMENT))
 
     def finish_announcement(self, *, complete: bool) -> None:
         """Note the end of the announcement. If a required one was not played completely, discard the recording."""
-        if self.recorder is None or not self.requires_announcement:
+        if self.recorder is None or self._announcement not in UNFINISHED:
             return
-        self.note("announcement.finished" if complete else ANNOUNCEMENT_FAILED)
         if complete:
+            self._announcement = Announcement.FINISHED
+            self.recorder.log.announced()
             return
+        self._announcement = Announcement.FAILED
+        self.note(ANNOUNCEMENT_FAILED)
         self._call.settings.announcement_failed()
-        required = self._call.profile.record_prompt_required
+        required = self._requires_prompt
         self._log.error(
             "call {call}: the announcement of Profile {profile} was not played completely; the recording {consequence}",
             call=self._call.id,
             profile=self._call.profile.id,
             consequence="is discarded" if required else "continues",
         )
-        if required:
-            self.recorder.discard(ANNOUNCEMENT_FAILED)
+        self.stop_unannounced()
+
+    def store_announced(self) -> Deferred[bool]:
+        """Let a process that takes over the call know that a required announcement was played completely."""
+        if not self._requires_prompt or self._announcement is not Announcement.FINISHED:
+            return succeed(True)
+        return self._asterisk.set_variable(self._call.inbound.channel, ANNOUNCED_VARIABLE, "1")
+
+    def _end_announcement(self, reason: str) -> None:
+        """Note that the recording ends before the announcement has ended, which is not a failure of Asterisk."""
+        if self._announcement in UNFINISHED:
+            self._announcement = Announcement.FAILED
+            self.note(ANNOUNCEMENT_FAILED, detail=reason)
 
     # Beeps.
 
@@ -214,6 +278,7 @@ class CallRecording:
         if self._beeper is not None:
             self._beeper.end()
         if self.recorder is not None:
+            self._end_announcement("the recording ended")
             self.recorder.close()
             self.recorder.log.release()
 
@@ -222,6 +287,7 @@ class CallRecording:
         if self._beeper is not None:
             self._beeper.stop()
         if self.recorder is not None:
+            self._end_announcement("the call ended")
             self.recorder.close(cause=cause, by=by)
 
     def release(self) -> None:

@@ -10,7 +10,7 @@ from voxrec.calls.call_data import CallData
 from voxrec.calls.causes import Cause
 from voxrec.calls.ids import BRIDGE, leg_number, leg_role, owned_id
 from voxrec.calls.resources import Resources
-from voxrec.calls.takeover_state import CALL_VARIABLE, encode
+from voxrec.calls.takeover_state import ANSWERED_VARIABLE, CALL_VARIABLE, encode
 
 _TRANSFER_CONTEXT: Final = "voxrec-transfer"  # etc/asterisk/extensions.conf
 _DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
@@ -115,6 +115,12 @@ class Legs:
     def answer_caller(self) -> CommandResult:
         """Answer the caller."""
         return self._asterisk.answer(self._call.inbound.channel)
+
+    def store_answer(self) -> Deferred[bool]:
+        """Let a process that takes over the call know when it was answered; a recording says that otherwise."""
+        answered_at = self._call.answered_at
+        assert answered_at is not None, "the call was answered"
+        return self._asterisk.set_variable(self._call.inbound.channel, ANSWERED_VARIABLE, answered_at.isoformat())
 
     def hang_up(self, channel: str, cause: int = Cause.NORMAL) -> Deferred[bool]:
         """Hang up any channel of the call. Return whether it existed."""

@@ -128,6 +128,15 @@ class LiveCall:
         recorder = self._call_recording.recorder
         return None if recorder is None else recorder.recording
 
+    @property
+    def is_announcing(self) -> bool:
+        """Whether Asterisk plays the announcement, as far as this process knows."""
+        return self.status is CallState.ANNOUNCING and self._call_recording.is_announcing
+
+    async def announcement_exists(self) -> bool:
+        """Return whether Asterisk plays the announcement. Raises a VoxrecError."""
+        return await self._call_recording.announcement_exists()
+
     def representation(self) -> Call:
         """Return the call as it is now."""
         data, recording = self.data, self.recording

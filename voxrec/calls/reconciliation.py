@@ -78,12 +78,16 @@ class Reconciler:
         """
         # the snapshot can be older than what has happened since: it is compared with the calls as they were before it
         before = [(call, call.status, call.leg, call.former_legs) for call in self._live_calls]
+        announcing = [call for call in self._live_calls if call.is_announcing]
         snapshot = await take_snapshot(self._asterisk)
         for call, status, leg, former_legs in before:
             for former_leg in former_legs:
                 if former_leg not in snapshot.channels:
                     call.leg_destroyed(former_leg, Cause.NORMAL)
             await self._catch_up(call, status, leg, snapshot)
+        for call in announcing:
+            if not await call.announcement_exists() and call.is_announcing:
+                call.inputs.announcement_lost()
         await self._take_over_abandoned(snapshot)
         return self._orphaned(snapshot)
 

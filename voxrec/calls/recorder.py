@@ -155,14 +155,9 @@ class Recorder:
 
     def stop(self, reason: str) -> None:
         """End the recording; the call continues."""
-        self.log.note("recording.stopped", by="voxrec", detail=reason)
+        self.log.stop(reason)
         for side in self.sides.values():
             side.stop()
-
-    def discard(self, reason: str) -> None:
-        """End the recording, and do not keep its audio."""
-        self.log.reject(reason)
-        self.stop(reason)
 
     # Events.
 

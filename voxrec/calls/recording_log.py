@@ -14,7 +14,14 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.calls.deadline import Deadline
 from voxrec.calls.machine_builder import build
-from voxrec.model import Recording, RecordingState, TimelineEntry, Verdict
+from voxrec.model import (
+    ANNOUNCEMENT_FAILED,
+    ANNOUNCEMENT_FINISHED,
+    Recording,
+    RecordingState,
+    TimelineEntry,
+    Verdict,
+)
 
 _FLUSH_DELAY: Final = 2.0  # seconds for which an entry of the timeline may exist only in this process
 _MAX_ENTRIES: Final = 5000  # of a timeline: a party may press keys for hours
@@ -43,8 +50,11 @@ class RecordingLogInputs(Protocol):
     def change_state(self, state: RecordingState, event: str, by: str, detail: str | None = None) -> None:
         """The recording was paused or resumed."""
 
-    def reject(self, reason: str) -> None:
-        """The audio must not be kept, whatever it contains."""
+    def announced(self) -> None:
+        """The announcement was played completely."""
+
+    def stop(self, reason: str) -> None:
+        """Asterisk is asked to close the files, although the call continues."""
 
     def close(self, cause: int | None, by: str | None) -> None:
         """The recording ends: with the call, which ``by`` ended with this Q.850 ``cause``, or earlier (both None)."""
@@ -92,9 +102,11 @@ class RecordingLog:
 def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
     builder = TypeMachineBuilder(RecordingLogInputs, RecordingLog)
 
-    # States: a live Recording; one whose files are still open; one that belongs to the finish job or another process.
+    # States: a live Recording; one whose files are to be closed before its call ends; one that has ended, whose files
+    # are still open; one that belongs to the finish job or another process.
 
     live = builder.state("live")
+    stopping = builder.state("stopping")
     closed = builder.state("closed")
     released = builder.state("released")
 
@@ -106,10 +118,14 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
             RecordingLogInputs.refuse,
             RecordingLogInputs.note,
             RecordingLogInputs.change_state,
-            RecordingLogInputs.reject,
+            RecordingLogInputs.announced,
+            RecordingLogInputs.stop,
             RecordingLogInputs.close,
         ):
             state.upon(ignored).loop().returns(None)
+    stopping.upon(RecordingLogInputs.begin).loop().returns(None)
+    stopping.upon(RecordingLogInputs.refuse).loop().returns(None)
+    stopping.upon(RecordingLogInputs.stop).loop().returns(None)
     closed.upon(RecordingLogInputs.detach).to(released).returns(None)
     released.upon(RecordingLogInputs.release).loop().returns(None)
     released.upon(RecordingLogInputs.detach).loop().returns(None)
@@ -121,12 +137,14 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
         log.append()
 
     @pep614(live.upon(RecordingLogInputs.note).loop())
+    @pep614(stopping.upon(RecordingLogInputs.note).loop())
     def note(
         inputs: RecordingLogInputs, log: RecordingLog, event: str, by: str | None = None, detail: str | None = None
     ) -> None:
         log.add_entry(event, by, detail)
 
     @pep614(live.upon(RecordingLogInputs.change_state).loop())
+    @pep614(stopping.upon(RecordingLogInputs.change_state).loop())
     def change_state(
         inputs: RecordingLogInputs,
         log: RecordingLog,
@@ -139,9 +157,22 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
         log.recording = msgspec.structs.replace(log.recording, state=state)
         log.append()
 
-    @pep614(live.upon(RecordingLogInputs.reject).loop())
-    def reject(inputs: RecordingLogInputs, log: RecordingLog, reason: str) -> None:
-        log.recording = msgspec.structs.replace(log.recording, verdict=Verdict(ok=False, reasons=(reason,)))
+    @pep614(live.upon(RecordingLogInputs.announced).loop())
+    def announced(inputs: RecordingLogInputs, log: RecordingLog) -> None:
+        log.add_entry(ANNOUNCEMENT_FINISHED, None, None)
+        if log.recording.lacks_required_prompt:
+            log.recording = msgspec.structs.replace(log.recording, prompt_played=True)
+        # another process that takes over the call now must not play it again
+        log.flush.cancel()
+        log.append()
+
+    @pep614(stopping.upon(RecordingLogInputs.announced).loop())
+    def announced_too_late(inputs: RecordingLogInputs, log: RecordingLog) -> None:
+        log.add_entry(ANNOUNCEMENT_FINISHED, None, None)
+
+    @pep614(live.upon(RecordingLogInputs.stop).to(stopping))
+    def stop(inputs: RecordingLogInputs, log: RecordingLog, reason: str) -> None:
+        log.add_entry("recording.stopped", "voxrec", reason)
 
     @pep614(live.upon(RecordingLogInputs.refuse).to(released))
     def refuse(inputs: RecordingLogInputs, log: RecordingLog, reason: str) -> None:
@@ -156,6 +187,7 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
         log.append()
 
     @pep614(live.upon(RecordingLogInputs.close).to(closed))
+    @pep614(stopping.upon(RecordingLogInputs.close).to(closed))
     def close(inputs: RecordingLogInputs, log: RecordingLog, cause: int | None, by: str | None) -> None:
         if by is not None:
             log.add_entry("hangup", by, None)
@@ -163,6 +195,10 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
         log.recording = msgspec.structs.replace(
             log.recording, state=RecordingState.PROCESSING, ended_at=now, updated_at=now, hangup_cause=cause
         )
+        if log.recording.lacks_required_prompt:
+            log.recording = msgspec.structs.replace(
+                log.recording, verdict=Verdict(ok=False, reasons=(ANNOUNCEMENT_FAILED,))
+            )
         log.flush.cancel()
 
     @pep614(closed.upon(RecordingLogInputs.release).to(released))
@@ -171,6 +207,7 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
         log.sink.append(log.recording)
 
     @pep614(live.upon(RecordingLogInputs.detach).to(released))
+    @pep614(stopping.upon(RecordingLogInputs.detach).to(released))
     def detach(inputs: RecordingLogInputs, log: RecordingLog) -> None:
         if log.flush.pending:
             log.flush.cancel()

@@ -13,6 +13,8 @@ from voxrec.ari.client import AriClient
 from voxrec.ari.events import Channel
 from voxrec.calls.ids import ANNOUNCEMENT, BRIDGE, WHISPER, is_leg, leg_number, owned_id, owner_of, snoop_role
 from voxrec.calls.takeover_state import (
+    ANNOUNCED_VARIABLE,
+    ANSWERED_VARIABLE,
     CALL_VARIABLE,
     MUTED_VARIABLE,
     PAUSE_VARIABLE,
@@ -58,7 +60,8 @@ class CallSnapshot:
     ``legs`` are all its outgoing legs that exist; ``leg_...`` is about the current one. ``bridged``: the current leg is
     in the bridge. ``recorded``: the sides that Asterisk is recording. ``has_files``: at least one side was recorded,
     which may have ended. ``recording``: the Recording as last stored, if it is known, and ``recording_began`` the time
-    when Asterisk began to record. ``muted_before``: the sides that were muted once.
+    when Asterisk began to record. ``muted_before``: the sides that were muted once. ``announced``: it is known that a
+    required announcement was played completely. ``answered_at``: None if it is not known.
     """
 
     legs: frozenset[str]
@@ -76,6 +79,8 @@ class CallSnapshot:
     pause: Pause | None
     muted_before: frozenset[Side] = frozenset()
     has_files: bool = False
+    announced: bool = False
+    answered_at: datetime | None = None
 
     @property
     def was_recorded(self) -> bool:
@@ -143,6 +148,8 @@ async def take_call_snapshot(
         recording=recording,
         pause=pause,
         muted_before=await _muted_sides(asterisk, call.caller) if recorded else frozenset(),
+        announced=bool(await asterisk.get_variable(call.caller, ANNOUNCED_VARIABLE)) if recorded else False,
+        answered_at=_parse_time(await asterisk.get_variable(call.caller, ANSWERED_VARIABLE)),
     )
 
 

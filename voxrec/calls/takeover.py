@@ -1,8 +1,10 @@
 """Continues a call that another process began, from the state that it has in Asterisk."""
 
 from voxrec.calls.call_core import CallCore, CallInputs
+from voxrec.calls.call_recording import Announcement
 from voxrec.calls.causes import Cause
 from voxrec.calls.snapshot import CallSnapshot
+from voxrec.model import ANNOUNCEMENT_FAILED, ANNOUNCEMENT_FINISHED, Profile, RecordPrompt
 
 
 def take_over(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> None:
@@ -51,18 +53,38 @@ def _continue_answered(call: CallCore, inputs: CallInputs, snapshot: CallSnapsho
     if snapshot.caller_exists and not snapshot.caller_up:
         call.steps.attempt(call.legs.answer_caller())  # the other process may not have been able to
     began = snapshot.recording_began or data.started_at
-    data.answered_at = stored.started_at if stored is not None and stored.started_at else began
+    data.answered_at = snapshot.answered_at or (stored.started_at if stored is not None else None) or began
     recording.has_recording = snapshot.was_recorded
     # A Recording that has ended has ended, even if Asterisk has not closed its files yet. If it is not known, but has
     # files, it ends now, because Asterisk has ended it: a recorder without an open file passes it to the finish job.
     if stored.state.live if stored is not None else snapshot.was_recorded:
-        recording.take_over(stored, began).take_over(snapshot.recorded, snapshot.pause, snapshot.muted_before)
-        recording.limit_taken_over()
+        recorder = recording.take_over(stored, began, _announcement(data.profile, snapshot))
+        recorder.take_over(snapshot.recorded, snapshot.pause, snapshot.muted_before)
+        recording.stop_unannounced()
     if snapshot.announcing:
         inputs.found_announcing()
+    elif recording.lacks_announcement:
+        inputs.found_unannounced()
     else:
         inputs.found_talking()
         recording.take_over_beeps(whisper_exists=snapshot.whisper_exists)
+
+
+def _announcement(profile: Profile, snapshot: CallSnapshot) -> Announcement:
+    """Return how far the announcement has got; `PENDING`, so that it is played again, if that is not known."""
+    stored = snapshot.recording
+    events = {entry.event for entry in stored.timeline} if stored is not None else set()
+    if profile.record_prompt is RecordPrompt.NONE:
+        return Announcement.NOT_REQUIRED
+    if snapshot.announcing:
+        return Announcement.PLAYING
+    if snapshot.announced or ANNOUNCEMENT_FINISHED in events:
+        return Announcement.FINISHED
+    if ANNOUNCEMENT_FAILED in events:
+        return Announcement.FAILED
+    if stored is None and not profile.record_prompt_required:
+        return Announcement.NOT_REQUIRED  # most calls are beyond it, and do not need it
+    return Announcement.PENDING
 
 
 def _continue_transfer(call: CallCore, snapshot: CallSnapshot) -> None:

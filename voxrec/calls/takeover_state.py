@@ -18,6 +18,11 @@ CALL_VARIABLE: Final = "VOXREC_CALL"
 PAUSE_VARIABLE: Final = "VOXREC_PAUSE"
 """Variable of the caller's channel while its recording is paused: a `Pause`."""
 
+ANNOUNCED_VARIABLE: Final = "VOXREC_ANNOUNCED"
+"""Variable of the caller's channel: 1 if an announcement that the Profile requires was played completely."""
+ANSWERED_VARIABLE: Final = "VOXREC_ANSWERED"
+"""Variable of the caller's channel: the time of the answer in ISO 8601. Only for a call that is not recorded then."""
+
 MUTED_VARIABLE: Final = "VOXREC_MUTED"
 """Variable of the caller's channel: the sides whose recording was muted once, comma-separated.
 

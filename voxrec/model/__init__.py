@@ -13,6 +13,7 @@ from voxrec.model.profile import Profile, RecordChannels, RecordPrompt, mail_add
 from voxrec.model.prompt import Prompt
 from voxrec.model.recording import (
     ANNOUNCEMENT_FAILED,
+    ANNOUNCEMENT_FINISHED,
     LEG_SUFFIXES,
     PauseBehavior,
     Recording,
@@ -27,6 +28,7 @@ from voxrec.model.token import Role, Token
 
 __all__ = [
     "ANNOUNCEMENT_FAILED",
+    "ANNOUNCEMENT_FINISHED",
     "LEG_SUFFIXES",
     "AuditEntry",
     "AuditOutcome",

@@ -111,6 +111,13 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     min_duration_seconds: Annotated[
         Seconds, doc("Value of the Profile when the call began; shorter audio is not stored.")
     ] = 0
+    prompt_played: Annotated[
+        bool | None,
+        doc(
+            "Whether the announcement that the Profile requires was played completely; unless it was, no audio is "
+            "stored. Null: the Profile requires none."
+        ),
+    ] = None
     path: str | None = None  # relative to the archive; not part of the REST representation
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     updated_at: Annotated[Timestamp, doc("Time of the last change.")]
@@ -122,6 +129,14 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
             return None
         return (self.ended_at - self.started_at).total_seconds()
 
+    @property
+    def lacks_required_prompt(self) -> bool:
+        """Whether the Profile requires an announcement that the parties have not heard completely (so far)."""
+        return self.prompt_played is False
+
+
+ANNOUNCEMENT_FINISHED: Final = "announcement.finished"
+"""An event of the timeline: the announcement was played completely."""
 
 ANNOUNCEMENT_FAILED: Final = "announcement.failed"
 """An event of the timeline, and a reason of the verdict: the announcement was not played completely."""

@@ -58,15 +58,23 @@ class Eraser:
         if path is not None:
             with suppress(NotFound):  # the path is outside the archive, so there is no file to delete
                 self._archive.delete(path)
-        require_spool(self._spool)
-        for side in Side:
-            for leg in leg_paths(self._spool, recording_id, side):
-                delete_leg(leg)
-        for file, owner in self._archive.list_quarantined().items():
-            if owner == recording_id:
-                self._archive.delete_quarantined(file)
-        for file, owner in list_quarantined_files(self._spool).items():
-            if owner == recording_id:
-                delete_quarantined_file(self._spool, file)
-        for temporary in self._work_directory.glob(f"{recording_id}-*"):
-            temporary.unlink(missing_ok=True)
+        erase_legs(self._archive, self._spool, self._work_directory, recording_id)
+
+
+def erase_legs(archive: Archive, spool: Path, work_directory: Path, recording_id: UUID) -> None:
+    """Delete the leg files, quarantined and temporary files of a Recording, if they exist.
+
+    Raises Unavailable if the archive or the spool is unavailable, and OSError. Blocks: run it in a thread.
+    """
+    require_spool(spool)
+    for side in Side:
+        for leg in leg_paths(spool, recording_id, side):
+            delete_leg(leg)
+    for file, owner in archive.list_quarantined().items():
+        if owner == recording_id:
+            archive.delete_quarantined(file)
+    for file, owner in list_quarantined_files(spool).items():
+        if owner == recording_id:
+            delete_quarantined_file(spool, file)
+    for temporary in work_directory.glob(f"{recording_id}-*"):
+        temporary.unlink(missing_ok=True)

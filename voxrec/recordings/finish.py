@@ -22,6 +22,7 @@ from voxrec.audio.meter import Meter
 from voxrec.audio.verdict import EMPTY, make_verdict, one_way_reason, too_short_reason, unreadable_reason
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import ANNOUNCEMENT_FAILED, Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict
+from voxrec.recordings.erase import erase_legs
 from voxrec.recordings.legs import (
     AlignedLegs,
     Leg,
@@ -106,6 +107,8 @@ class Finisher:
         if recording.verdict is not None and recording.verdict.reasons:
             # the call decided that the audio must not be kept
             return self._absent(recording, recording.verdict.reasons)
+        if recording.lacks_required_prompt:  # no process saw the end of the call
+            return self._absent(recording, (ANNOUNCEMENT_FAILED,))
         require_spool(self._spool)
         with WorkFiles(self._work_directory, recording.id) as work_files:
             legs = {side: examine_leg(find_leg(self._spool, recording.id, side), work_files) for side in Side}
@@ -167,7 +170,10 @@ class Finisher:
         return msgspec.structs.replace(recording, updated_at=updated_at, **fields)
 
     def _delete_legs(self, recording: Recording) -> None:
-        """Delete the leg files that the archived file replaces, and those without audio."""
+        """Delete the leg files that the archived file replaces, and those without audio or that must not be kept."""
+        if _must_not_be_kept(recording):
+            erase_legs(self._archive, self._spool, self._work_directory, recording.id)
+            return
         if recording.path is not None:
             try:
                 self._archive.locate(recording.path)
@@ -179,19 +185,18 @@ class Finisher:
                 )
                 return
         reasons = recording.verdict.reasons if recording.verdict else ()
-        not_needed = recording.path is not None or _must_not_be_kept(recording)
         for side in Side:
             if unreadable_reason(side) in reasons:
                 continue
             for path in leg_paths(self._spool, recording.id, side):
-                if not_needed or not may_contain_audio(path):
+                if recording.path is not None or not may_contain_audio(path):
                     delete_leg(path)
 
 
 def _must_not_be_kept(recording: Recording) -> bool:
-    """Return whether the audio of an absent Recording must be deleted; otherwise no audio was found."""
+    """Return whether the audio of an absent Recording must be deleted; otherwise no audio was found, or silence."""
     reasons = recording.verdict.reasons if recording.verdict else ()
-    return recording.state is RecordingState.ABSENT and bool(set(reasons) - {EMPTY})
+    return recording.state is RecordingState.ABSENT and recording.path is None and bool(set(reasons) - {EMPTY})
 
 
 def _add_leg_findings(verdict: Verdict, legs: Mapping[Side, Leg]) -> Verdict:

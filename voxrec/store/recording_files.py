@@ -7,6 +7,7 @@ from psycopg2.extensions import connection as BlockingConnection
 
 _ARCHIVED: Final = "SELECT path, size, sha256 FROM recordings WHERE path IS NOT NULL ORDER BY path"
 _UNFINISHED: Final = "SELECT id::text FROM recordings WHERE state NOT IN ('completed', 'absent')"
+_UNANNOUNCED: Final = f"{_UNFINISHED} AND prompt_played = false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,13 @@ def archived_files(connection: BlockingConnection) -> list[ArchivedFile]:
     with connection.cursor() as cursor:
         cursor.execute(_ARCHIVED)
         return [ArchivedFile(*row) for row in cursor.fetchall()]
+
+
+def unannounced_recordings(connection: BlockingConnection) -> set[str]:
+    """Return the ids of unfinished Recordings whose audio may not be kept (yet), for want of an announcement."""
+    with connection.cursor() as cursor:
+        cursor.execute(_UNANNOUNCED)
+        return {recording_id for (recording_id,) in cursor.fetchall()}
 
 
 def unfinished_recordings(connection: BlockingConnection) -> set[str]:
