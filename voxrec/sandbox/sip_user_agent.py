@@ -1,7 +1,8 @@
 """A SIP user agent over UDP that sends each request exactly as a test composes it.
 
 It has no media and no state machine: it is for requests that a well-behaved phone (`voxrec.sandbox.phone`) or SIPp
-would not send. It answers all requests that it receives, with 200 unless it is told otherwise for INVITE.
+would not send; `voxrec.sandbox.scripted_peer` adds media. It answers all requests that it receives, with 200 unless it
+is told otherwise for INVITE.
 """
 
 import secrets
@@ -38,6 +39,16 @@ class SipMessage:
     def status(self) -> int | None:
         """The status code of a response; None for a request."""
         return int(self.start_line.split()[1]) if self.start_line.startswith("SIP/2.0 ") else None
+
+    @property
+    def method(self) -> str:
+        """The method of a request; empty for a response."""
+        return "" if self.start_line.startswith("SIP/2.0 ") else self.start_line.partition(" ")[0]
+
+    @property
+    def body(self) -> str:
+        """The body as text."""
+        return self.raw.partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
 
     def header(self, name: str) -> str:
         """Return the first value of a header, also if its name is in compact form; empty if there is none."""
@@ -119,20 +130,26 @@ class SipUserAgent(DatagramProtocol):
             "Content-Length": str(len(body.encode())),
         }
         final = self._final_responses[call_id] = Deferred()
-        self._send_message(f"{method} {uri} SIP/2.0", fields, body)
+        self.send_message(f"{method} {uri} SIP/2.0", fields, body)
         response = await final.addTimeout(timeout, clock)
         if method == "INVITE":
             in_dialog = {**fields, "To": response.header("to"), "Content-Length": "0"}
             in_dialog.pop("Content-Type", None)
-            self._send_message(f"ACK {uri} SIP/2.0", {**in_dialog, "CSeq": "1 ACK"})
+            answer = self.sdp_in_ack(response)
+            content = {"Content-Type": "application/sdp", "Content-Length": str(len(answer))} if answer else {}
+            self.send_message(f"ACK {uri} SIP/2.0", {**in_dialog, **content, "CSeq": "1 ACK"}, answer)
             self._dialog = (uri, in_dialog)
         return response
+
+    def sdp_in_ack(self, _response: SipMessage) -> str:
+        """Return the SDP of the ACK for a final response to INVITE; empty unless a subclass makes late offers."""
+        return ""
 
     def hang_up(self) -> None:
         """Send BYE in the dialog of the last INVITE."""
         uri, fields = self._dialog
         branch = f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}"
-        self._send_message(f"BYE {uri} SIP/2.0", {**fields, "Via": branch, "CSeq": "2 BYE"})
+        self.send_message(f"BYE {uri} SIP/2.0", {**fields, "Via": branch, "CSeq": "2 BYE"})
 
     def transfer(self, invite: SipMessage, target: str) -> None:
         """Send REFER to the SIP URI ``target`` in the dialog of a received INVITE, which was answered."""
@@ -148,7 +165,7 @@ class SipUserAgent(DatagramProtocol):
             "Refer-To": f"<{target}>",
             "Content-Length": "0",
         }
-        self._send_message(f"REFER {contact} SIP/2.0", fields)
+        self.send_message(f"REFER {contact} SIP/2.0", fields)
 
     def sdp_offer(self) -> str:
         """Return an SDP offer, or answer, of G.711 at the discard port: there is no media."""
@@ -156,31 +173,40 @@ class SipUserAgent(DatagramProtocol):
         return "\r\n".join([*lines, "m=audio 9 RTP/AVP 0 8", ""])
 
     def datagramReceived(self, datagram: bytes, _addr: Any) -> None:
-        """Pass a final response to its request, and answer requests with 200."""
+        """Pass a final response to its request, and answer requests."""
         message = SipMessage.parse(datagram)
         self.received.append(message)
         if message.status is None:
-            self._answer(message)
-        elif message.status >= 200 and (final := self._final_responses.pop(message.header("call-id"), None)):
-            final.callback(message)
+            self.request_received(message)
+        else:
+            self.response_received(message)
 
-    def _answer(self, request: SipMessage) -> None:
-        if request.start_line.startswith("ACK "):
+    def response_received(self, response: SipMessage) -> None:
+        """Pass a final response to its request."""
+        if (response.status or 0) >= 200 and (final := self._final_responses.pop(response.header("call-id"), None)):
+            final.callback(response)
+
+    def request_received(self, request: SipMessage) -> None:
+        """Answer a request with 200, and INVITE with the status of the constructor."""
+        if request.method == "ACK":
             return
+        status = self._invite_status if request.method == "INVITE" else 200
+        body = self.sdp_offer() if request.method == "INVITE" and status == 200 else ""
+        self.respond(request, status, body)
+
+    def respond(self, request: SipMessage, status: int, body: str = "") -> None:
+        """Send a response to a request; ``body`` is SDP."""
         copied = {"via", "v", "from", "f", "call-id", "i", "cseq", "record-route"}
         lines = [f"{name}: {value}" for name, value in request.headers if name in copied]
         to = request.header("to")
         lines.append(f"To: {to}" if ";tag=" in to else f"To: {to};tag={self._tag}")
-        status, body = 200, ""
-        if request.start_line.startswith("INVITE "):
-            status = self._invite_status
-            body = self.sdp_offer() if status == 200 else ""
         lines.append(f"Contact: <sip:tester@{self.host_port}>")
         if body:
             lines.append("Content-Type: application/sdp")
         lines.append(f"Content-Length: {len(body)}")
         self.send("\r\n".join([f"SIP/2.0 {status} Test", *lines, "", body]).encode())
 
-    def _send_message(self, start_line: str, fields: Mapping[str, str], body: str = "") -> None:
+    def send_message(self, start_line: str, fields: Mapping[str, str], body: str = "") -> None:
+        """Send a message with exactly these headers."""
         lines = [start_line, *(f"{name}: {value}" for name, value in fields.items()), "", body]
         self.send("\r\n".join(lines).encode())
