@@ -145,6 +145,8 @@ class SandboxAsterisk:
         self.ari_password = secrets.token_urlsafe(24)
         self.version = ""
         self.ami_password = secrets.token_urlsafe(24)
+        self.additions: dict[str, str] = {}
+        """Lines that an administrator would add to a configuration file, by the file's name; for the next start."""
         self._http_port = free_port(socket.SOCK_STREAM)
         self._ami_port = free_port(socket.SOCK_STREAM)
         self._sip_port = free_port(socket.SOCK_DGRAM)
@@ -287,7 +289,7 @@ class SandboxAsterisk:
         for name in SNIPPETS:
             shutil.copyfile(snippets_directory() / name, self.directory / "etc" / "voxrec" / name)
         for name, text in self._configuration().items():
-            (self.directory / "etc" / name).write_text(text)
+            (self.directory / "etc" / name).write_text(text + self.additions.get(name, ""))
         self.directory.chmod(0o711)  # voxrec's sounds are below it
         for name in ("etc", "db", "keys", "log", "run", "spool"):
             self._give_to_asterisk(self.directory / name)

@@ -4,8 +4,9 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
@@ -84,24 +85,65 @@ def encode_event(event: PhoneEvent) -> str:
     return msgspec.json.encode(event).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How a phone is connected: its SIP transport, its loopback address (IPv4 or IPv6), and whether its audio is SRTP.
+
+    The keys of SRTP are in the SDP (SDES, RFC 4568). ``certificate`` is a PEM file with the private key, for TLS; the
+    phone does not verify the other side's certificate.
+    """
+
+    transport: Literal["udp", "tcp", "tls"] = "udp"
+    address: str = LOOPBACK
+    srtp: bool = False
+    certificate: str = ""
+
+    def arguments(self) -> list[str]:
+        """Return the options of `voxrec.sandbox.softphone`."""
+        return [
+            f"--transport={self.transport}",
+            f"--address={self.address}",
+            f"--certificate={self.certificate}",
+            *(["--srtp"] if self.srtp else []),
+        ]
+
+    def uri(self, user: str, port: int) -> str:
+        """Return the SIP URI of a user at a port of this address, with this transport."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        transport = "" if self.transport == "udp" else f";transport={self.transport}"
+        return f"sip:{user}@{host}:{port}{transport}"
+
+
+UDP: Final = Network()
+
+
 class Phone:
     """One phone for one call. Construct it with `make_caller` or `make_callee`, then `start` it.
 
     It writes to ``directory``: NAME.wav (received audio), NAME.log (its events) and NAME.sip.log (all SIP messages).
     """
 
-    def __init__(self, reactor: IReactorTime, directory: Path, name: str, role: str, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        directory: Path,
+        name: str,
+        role: str,
+        arguments: Sequence[str],
+        network: Network,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._reactor = reactor
         self._process: Process | None = None
         self.name = name
-        self.port = free_port(socket.SOCK_DGRAM)
+        self.network = network
+        self.port = free_port(socket.SOCK_DGRAM if network.transport == "udp" else socket.SOCK_STREAM)
         self.received_audio = directory.absolute() / f"{name}.wav"
         self._log = directory.absolute() / f"{name}.log"
         trace = directory.absolute() / f"{name}.sip.log"
         program = [sys.executable, "-m", "voxrec.sandbox.softphone", role, f"--port={self.port}"]
         self.command = with_parent_death_signal(
-            [*program, f"--record={self.received_audio}", f"--log={trace}", *arguments]
+            [*program, f"--record={self.received_audio}", f"--log={trace}", *network.arguments(), *arguments]
         )
 
     @classmethod
@@ -121,6 +163,7 @@ class Phone:
         headers: Sequence[str] = (),
         codec: str = "pcmu",
         password: str = "",
+        network: Network = UDP,
     ) -> Self:
         """Return a phone that calls the SIP URI ``to`` when it is started.
 
@@ -135,7 +178,7 @@ class Phone:
             arguments.append(f"--cancel-after={cancel_after}")
         arguments += _shared_arguments(number, display_name, seconds, codec)
         arguments += _play_arguments(play, directory / f"{name}.play.wav", play_once=play_once)
-        return cls(reactor, directory, name, "call", arguments)
+        return cls(reactor, directory, name, "call", arguments, network)
 
     @classmethod
     def make_callee(
@@ -153,6 +196,7 @@ class Phone:
         answer_code: int = 200,
         hang_up_after: float | None = None,
         codec: str = "pcmu",
+        network: Network = UDP,
     ) -> Self:
         """Return a phone that waits for a call, rings and answers.
 
@@ -165,12 +209,12 @@ class Phone:
             arguments.append("--early-media")
         arguments += _shared_arguments(number, display_name, hang_up_after, codec)
         arguments += _play_arguments(play, directory / f"{name}.play.wav", play_once=play_once)
-        return cls(reactor, directory, name, "answer", arguments)
+        return cls(reactor, directory, name, "answer", arguments, network)
 
     @property
     def uri(self) -> str:
         """The SIP URI of this phone."""
-        return f"sip:{self.name}@{LOOPBACK}:{self.port}"
+        return self.network.uri(self.name, self.port)
 
     @property
     def events(self) -> list[PhoneEvent]:

@@ -18,7 +18,6 @@ from types import FrameType
 import msgspec
 import pjsua2 as pj
 
-from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.phone import PhoneEvent, encode_event, parse_codec_list
 from voxrec.sandbox.phone_commands import (
     CompleteTransfer,
@@ -30,7 +29,7 @@ from voxrec.sandbox.phone_commands import (
     Transfer,
     decode_command,
 )
-from voxrec.sandbox.softphone_endpoint import endpoint_config
+from voxrec.sandbox.softphone_endpoint import configure_media, endpoint_config, own_uri, transport_config
 from voxrec.sandbox.softphone_options import option_parser
 
 EVENT_LOOP_MILLISECONDS = 10
@@ -87,11 +86,7 @@ class Softphone:
 
     def _start_endpoint(self) -> None:
         self.endpoint.libInit(endpoint_config(self.options.codec, self.options.log))
-        transport = pj.TransportConfig()
-        transport.port = self.options.port
-        transport.boundAddress = LOOPBACK
-        transport.publicAddress = LOOPBACK
-        self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+        self.endpoint.transportCreate(*transport_config(self.options))
         self.endpoint.libStart()
         self.endpoint.audDevManager().setNullDev()
         enabled = parse_codec_list(self.options.codec)
@@ -104,7 +99,7 @@ class Softphone:
     def _account_config(self) -> pj.AccountConfig:
         config = pj.AccountConfig()
         name = self.options.name.replace("\\", "\\\\").replace('"', '\\"')
-        config.idUri = f'"{name}" <sip:{self.options.number}@{LOOPBACK}:{self.options.port}>'
+        config.idUri = f'"{name}" <{own_uri(self.options)}>'
         if self.options.role == "call" and self.options.password:
             credentials = pj.AuthCredInfo("digest", "*", self.options.number, 0, self.options.password)
             config.sipConfig.authCreds.append(credentials)
@@ -113,11 +108,7 @@ class Softphone:
         config.natConfig.viaRewriteUse = 0
         config.natConfig.sdpNatRewriteUse = 0
         config.callConfig.timerUse = pj.PJSUA_SIP_TIMER_INACTIVE
-        media = config.mediaConfig.transportConfig
-        media.boundAddress = LOOPBACK
-        media.port = 10000
-        media.portRange = 9998
-        media.randomizePort = True
+        configure_media(config.mediaConfig, self.options)
         return config
 
     def _place_call(self) -> None:

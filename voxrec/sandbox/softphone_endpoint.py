@@ -1,10 +1,11 @@
 """The configuration of the pjsip endpoint of `voxrec.sandbox.softphone`."""
 
+import argparse
 import json
 
 import pjsua2 as pj
 
-from voxrec.sandbox.phone import parse_codec_list
+from voxrec.sandbox.phone import Network, parse_codec_list
 
 # Large enough for a busy machine. Nothing is ever discarded: both ends have one clock, so there is no drift to
 # compensate, while each discarded packet would be a gap in what a test measures.
@@ -40,3 +41,43 @@ def endpoint_config(codec: str, log: str) -> pj.EpConfig:
     config = pj.EpConfig()
     changed.readObject(config)
     return config
+
+
+def network_of(options: argparse.Namespace) -> Network:
+    """Return the network of the command line."""
+    return Network(options.transport, options.address, options.srtp, options.certificate)
+
+
+def own_uri(options: argparse.Namespace) -> str:
+    """Return the SIP URI of the phone itself."""
+    return network_of(options).uri(options.number, options.port)
+
+
+def transport_config(options: argparse.Namespace) -> tuple[int, pj.TransportConfig]:
+    """Return the type and the configuration of the SIP transport."""
+    config = pj.TransportConfig()
+    config.port = options.port
+    config.boundAddress = config.publicAddress = options.address
+    config.tlsConfig.certFile = config.tlsConfig.privKeyFile = options.certificate
+    types = {
+        ("udp", False): pj.PJSIP_TRANSPORT_UDP,
+        ("tcp", False): pj.PJSIP_TRANSPORT_TCP,
+        ("tls", False): pj.PJSIP_TRANSPORT_TLS,
+        ("udp", True): pj.PJSIP_TRANSPORT_UDP6,
+        ("tcp", True): pj.PJSIP_TRANSPORT_TCP6,
+        ("tls", True): pj.PJSIP_TRANSPORT_TLS6,
+    }
+    return types[options.transport, ":" in options.address], config
+
+
+def configure_media(media: pj.AccountMediaConfig, options: argparse.Namespace) -> None:
+    """Set the address and ports of RTP, and whether it is encrypted."""
+    media.transportConfig.boundAddress = options.address
+    media.transportConfig.port = 10000
+    media.transportConfig.portRange = 9998
+    media.transportConfig.randomizePort = True
+    if ":" in options.address:
+        media.ipv6Use = pj.PJSUA_IPV6_ENABLED
+    if options.srtp:
+        media.srtpUse = pj.PJMEDIA_SRTP_MANDATORY
+        media.srtpSecureSignaling = 0  # a test may want SRTP without TLS
