@@ -82,6 +82,7 @@ class ProjectTests(ImageTestCase):
         variables = {name: value for name, value in service["environment"].items() if not name.endswith("_FILE")}
         settings = config.parse((DIRECTORY / "voxrec.yaml").read_text(), "voxrec.yaml", variables=variables)
         self.assertEqual(settings.asterisk.url, "http://asterisk:8088/ari")
+        self.assertEqual(settings.asterisk.ami_url, "tcp://asterisk:5038")
         self.assertEqual(settings.calls.allowed_hosts, ("pbx.example",))
         self.assertEqual((settings.mail.host, settings.mail.port, settings.mail.tls), ("relay", 587, "starttls"))
         self.assertEqual(settings.rest.public_url, "https://voxrec.example")
@@ -130,6 +131,7 @@ class ProjectTests(ImageTestCase):
             self.assertNotIn("networks", services[name])
         # loopback only: ARI, REST and the database
         self.assertEqual(services["asterisk"]["environment"]["ARI_BIND"], "127.0.0.1")
+        self.assertEqual(services["asterisk"]["environment"]["AMI_BIND"], "127.0.0.1")
         self.assertIn("interface=127.0.0.1", services["voxrec"]["environment"]["VOXREC__REST__LISTEN"])
         self.assertEqual({port["host_ip"] for port in services["postgres"]["ports"]}, {"127.0.0.1"})
 
@@ -181,6 +183,8 @@ class ServicesTests(ImageTestCase):
             ("TRUNK_ADDRESSES", "192.0.2.10\nmatch=0.0.0.0/0", "TRUNK_ADDRESSES: invalid value 'match=0.0.0.0/0'"),
             ("EXTERNAL_ADDRESS", "[trunk]", "EXTERNAL_ADDRESS: invalid value '[trunk]'; expected addresses"),
             ("ARI_BIND", "*", "ARI_BIND: invalid value '*'"),
+            ("AMI_BIND", "*", "AMI_BIND: invalid value '*'"),
+            ("AMI_PERMIT", "10.0.0.0/8\nwrite=all", "AMI_PERMIT: invalid value 'write=all'"),
             ("RTP_START", "80", "RTP_START: invalid value '80'; expected 1024 to 65535"),
             ("RTP_END", "10000", "RTP_END: invalid value '10000'; expected more than RTP_START (10000)"),
             ("ARI_PASSWORD_FILE", "/nowhere", "user 5060 cannot read '/nowhere'"),
@@ -241,6 +245,8 @@ class ServicesTests(ImageTestCase):
         self.assertRegex(self.console(asterisk, "rtp show settings"), r"Port start: +10000\n +Port end: +10199")
         self.assertRegex(self.console(asterisk, "ari show users"), r"No +voxrec")
         self.assertIn("0.0.0.0:8088", self.console(asterisk, "http show status"))
+        self.assertIn("0.0.0.0:5038", self.console(asterisk, "manager show settings"))
+        self.assertRegex(self.console(asterisk, "manager show user voxrec"), r"write perm: +system\n")
 
     def console(self, asterisk: Container, command: str) -> str:
         return asterisk.run("/usr/sbin/asterisk", "-rx", command).output

@@ -1,5 +1,6 @@
 """AMI: the shipped manager.conf and voxrec.ami against a real Asterisk 16 and 22."""
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from tests.live.live_test_case import make_stack
+from tests.live.live_test_case import PROFILE_SECONDS, SHARED_SETTINGS, LiveTestCase, make_stack, rootfs_of
 from voxrec.ami.client import AmiClient, Direction
 from voxrec.ami.connection import AmiConnection, endpoint_for
 from voxrec.ami.protocol import AmiResponseError
@@ -17,6 +18,7 @@ from voxrec.deferreds import Backoff
 from voxrec.errors import AsteriskUnavailable
 from voxrec.sandbox.asterisk import SandboxAsterisk
 from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, Recipe
+from voxrec.sandbox.sipp import SippAnswerer
 
 _ALLOWED_ACTIONS = ("MixMonitor", "StopMixMonitor", "MixMonitorMute", "ModuleCheck", "Ping")
 
@@ -168,3 +170,34 @@ class Asterisk16AmiTests(AmiTests):
     """The same with Asterisk 16."""
 
     recipe = ASTERISK_16
+
+
+class DaemonTests(LiveTestCase):
+    """The daemon while ARI is connected and AMI is not."""
+
+    async def test_calls_are_connected_and_the_readiness_names_ami(self) -> None:
+        stack = make_stack({**SHARED_SETTINGS, "asterisk": {"ami_password": "wrong"}})
+        self.addCleanup(lambda: Deferred.fromCoroutine(stack.stop()))
+        await stack.start_dependencies()
+        stack.launch_voxrec()
+        dependencies: dict[str, Any] = {}
+
+        async def only_ami_is_missing() -> bool:
+            if await stack.readiness_status() == 503:
+                dependencies.update(json.loads((await stack.request("GET", "/health/ready")).body)["dependencies"])
+            return [name for name, each in dependencies.items() if not each["ready"]] == ["ami"]
+
+        self.assertTrue(await stack.wait_until(only_ami_is_missing, 60), dependencies)
+        reason = "Asterisk refuses the login of the AMI user voxrec: Authentication failed"
+        self.assertEqual(dependencies["ami"]["detail"], f"calls cannot be recorded: {reason}")
+        self.assertEqual(stack.count_log_lines(reason), 1)
+        metrics = (await stack.request("GET", "/metrics")).body.decode()
+        self.assertIn("voxrec_ami_connected 0.0\n", metrics)
+        self.assertIn("voxrec_asterisk_connected 1.0\n", metrics)
+
+        callee = SippAnswerer(self.reactor, self.directory / "desk", rootfs_of())
+        self.addCleanup(callee.stop)
+        await callee.start()
+        profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": callee.uri, "record": False})
+        await self.sleep(PROFILE_SECONDS)
+        self.assertEqual(await self.place_sipp_call(stack, profile["id"]), 200)

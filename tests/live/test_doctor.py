@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import yaml
 from psycopg2.sql import SQL, Identifier
@@ -79,7 +80,8 @@ class GoodInstallationTests(DoctorTestCase):
             *("database", "database version", "database encoding", "database writable", "database schema"),
             *("database privileges", "database notifications", "database migrations", "database clock"),
             *("asterisk", "application", "modules", "endpoint", "endpoint identify_by", "endpoint codecs"),
-            *("trunk addresses", "daemon", "daemon postgresql", "daemon asterisk"),
+            *("trunk addresses", "ami", "ami module", "ami privileges"),
+            *("daemon", "daemon postgresql", "daemon asterisk", "daemon ami"),
             *("mail relay", "mail tls", "mail sender", "group"),
         ):
             self.assertIs(findings[check].status, Status.OK, findings[check])
@@ -211,6 +213,45 @@ class BrokenInstallationTests(DoctorTestCase):
         finally:
             configuration.write_text(text)
             await stack.asterisk.run_console_command(self.reactor, "module reload res_pjsip.so")
+
+    async def test_an_unreachable_ami(self) -> None:
+        url = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
+        await self.assert_found("ami", "does not respond", {"asterisk": {"ami_url": url}})
+
+    async def test_a_port_that_is_not_amis(self) -> None:
+        stack = await self.start_stack()
+        url = f"tcp://127.0.0.1:{urlsplit(stack.asterisk.ari_url).port}"  # it waits for a request
+        await self.assert_found("ami", "does not respond", {"asterisk": {"ami_url": url}})
+
+    async def test_a_wrong_secret_of_ami(self) -> None:
+        for changes, setting in (({"ami_password": "wrong"}, "ami_password"), ({"ami_password": ""}, "password")):
+            words = f"refuses the login of voxrec with asterisk.{setting}: Authentication failed"
+            await self.assert_found("ami", words, {"asterisk": changes})
+
+    async def test_privileges_of_ami_that_do_not_fit(self) -> None:
+        stack = await self.start_stack()
+        configuration = stack.asterisk.directory / "etc" / "manager.conf"
+        text = configuration.read_text()
+        secret = stack.asterisk.ami_password
+        configuration.write_text(
+            f"{text}\n[few]\nsecret = {secret}\nwrite = call\n[many]\nsecret = {secret}\nwrite = all\n"
+        )
+        await stack.asterisk.run_console_command(self.reactor, "manager reload")
+        try:
+            await self.assert_found("ami module", "does not have the class system", {"asterisk": {"ami_user": "few"}})
+            words = "many also has the classes originate, command, config, call, message"
+            await self.assert_found("ami privileges", words, {"asterisk": {"ami_user": "many"}}, "warning")
+        finally:
+            configuration.write_text(text)
+            await stack.asterisk.run_console_command(self.reactor, "manager reload")
+
+    async def test_the_module_of_ami_is_not_loaded(self) -> None:
+        stack = await self.start_stack()
+        await stack.asterisk.run_console_command(self.reactor, "module unload app_mixmonitor.so")
+        try:
+            await self.assert_found("ami module", "app_mixmonitor.so is not loaded", {})
+        finally:
+            await stack.asterisk.run_console_command(self.reactor, "module load app_mixmonitor.so")
 
     async def test_the_daemon_does_not_run(self) -> None:
         listen = f"tcp:{free_port(socket.SOCK_STREAM)}:interface=127.0.0.1"

@@ -1,7 +1,6 @@
 """The AMI connection as a service: connects, logs in, reconnects, and detects a peer that does not respond."""
 
 from collections.abc import Mapping
-from hashlib import md5
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -15,11 +14,14 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
+from voxrec.ami.messages import login_key
 from voxrec.ami.protocol import AmiProtocol, AmiResponse, AmiResponseError
 from voxrec.deferreds import Backoff, shielded
 from voxrec.errors import AsteriskUnavailable
 
-_MODULE: Final = "app_mixmonitor.so"
+MODULE: Final = "app_mixmonitor.so"
+"""The module of Asterisk that voxrec controls through AMI."""
+
 _PORT: Final = 5038
 _TLS_PORT: Final = 5039
 # as of the event websocket of ARI
@@ -174,22 +176,21 @@ class AmiConnection(Service):
         except DeferredTimeoutError:
             raise AsteriskUnavailable(f"the peer sent no banner of AMI within {self._request_timeout:g} s") from None
         challenge = await protocol.action("Challenge", {"AuthType": "MD5"})
-        response = challenge.fields.get("Challenge", "") + self._password
-        key = md5(response.encode(), usedforsecurity=False).hexdigest()  # Asterisk knows no other algorithm
+        key = login_key(challenge.fields.get("Challenge", ""), self._password)
         login = {"Username": self._user, "AuthType": "MD5", "Key": key, "Events": "off"}
         try:
             await protocol.action("Login", login)
         except AmiResponseError as error:
             raise AmiLoginError(f"Asterisk refuses the login of the AMI user {self._user}: {error.message}") from None
         try:
-            await protocol.action("ModuleCheck", {"Module": _MODULE})
+            await protocol.action("ModuleCheck", {"Module": MODULE})
         except AmiResponseError as error:
             raise AmiLoginError(self._explain_refusal(error.message)) from None
 
     def _explain_refusal(self, message: str) -> str:
         if message == "Permission denied":
             return f"the AMI user {self._user} may not use MixMonitor; expected write = system in manager.conf"
-        return f"{_MODULE} is not loaded in Asterisk: {message}"
+        return f"{MODULE} is not loaded in Asterisk: {message}"
 
     async def _wait_until_closed(self, protocol: AmiProtocol) -> None:
         """Return when the connection has closed; close it if Asterisk does not respond to a ping."""
@@ -220,10 +221,15 @@ class AmiConnection(Service):
                 self._listener.ami_disconnected()
 
 
+def default_port(url: str) -> int:
+    """Return the port of AMI for a URL that names none."""
+    return _TLS_PORT if urlsplit(url).scheme == "tls" else _PORT
+
+
 def endpoint_for(reactor: IReactorTCP, url: str, timeout: float) -> IStreamClientEndpoint:
     """Return the client endpoint for ``url``: tcp://host:port or tls://host:port. ``timeout`` is in seconds."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "tls"
-    endpoint = HostnameEndpoint(reactor, host, parts.port or (_TLS_PORT if secure else _PORT), timeout=timeout)
+    endpoint = HostnameEndpoint(reactor, host, parts.port or default_port(url), timeout=timeout)
     return wrapClientTLS(optionsForClientTLS(host), endpoint) if secure else endpoint

@@ -5,6 +5,7 @@ A message is a sequence of lines ``Name: value``, each ended by CR LF, and an em
 
 import re
 from collections.abc import Mapping
+from hashlib import md5
 from typing import Final
 
 from voxrec.errors import AsteriskUnavailable, FieldError, InvalidInput
@@ -12,6 +13,8 @@ from voxrec.errors import AsteriskUnavailable, FieldError, InvalidInput
 LINE_LIMIT: Final = 16_384
 """The longest line in bytes that is accepted from Asterisk. The lines of the responses that voxrec uses are shorter
 than 1 KiB."""
+BANNER: Final = re.compile(rb"Asterisk Call Manager/(\d+)\.[0-9.]+")
+"""The first line that Asterisk sends; the group is the major version of AMI."""
 _MESSAGE_LINES: Final = 256
 # Asterisk reads a line, with its end, into a buffer of 1024 bytes (get_input in main/manager.c of 16.28 and 22.10).
 _ACTION_LINE_LIMIT: Final = 1000
@@ -43,6 +46,11 @@ def _encode_field(name: str, value: str) -> bytes:
         problem = f"too long: {len(line)} bytes with the name; at most {_ACTION_LINE_LIMIT} are allowed"
         raise InvalidInput("invalid AMI action", [FieldError(name, problem)])
     return line
+
+
+def login_key(challenge: str, password: str) -> str:
+    """Return the ``Key`` with which the action Login answers a challenge (AuthType MD5, the only one)."""
+    return md5((challenge + password).encode(), usedforsecurity=False).hexdigest()
 
 
 class MessageDecoder:

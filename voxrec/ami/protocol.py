@@ -1,10 +1,9 @@
 """One AMI connection: sends actions and matches the responses to them by ActionID."""
 
-import re
 import secrets
 from collections.abc import Mapping
 from itertools import count
-from typing import Final, cast
+from typing import cast
 
 import msgspec
 from twisted.internet.defer import Deferred, fail
@@ -13,11 +12,9 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from voxrec.ami.messages import LINE_LIMIT, AmiProtocolError, MessageDecoder, encode_action
+from voxrec.ami.messages import BANNER, LINE_LIMIT, AmiProtocolError, MessageDecoder, encode_action
 from voxrec.errors import AsteriskUnavailable, VoxrecError
 from voxrec.pending_requests import PendingRequests
-
-_BANNER: Final = re.compile(rb"Asterisk Call Manager/(\d+)\.[0-9.]+")
 
 
 class AmiResponseError(VoxrecError):
@@ -93,7 +90,7 @@ class AmiProtocol(LineOnlyReceiver):
     def lineReceived(self, line: bytes) -> None:
         """Handle a line without its end."""
         if not self.greeted.called:
-            banner = _BANNER.fullmatch(line)
+            banner = BANNER.fullmatch(line)
             if banner is not None:
                 self.greeted.callback(int(banner[1]))
             else:

@@ -7,6 +7,7 @@ from typing import Final
 
 from voxrec import config
 from voxrec.config import Config
+from voxrec.doctor.ami import check_ami
 from voxrec.doctor.asterisk import check_asterisk
 from voxrec.doctor.clock import check_clock
 from voxrec.doctor.daemon import check_daemon, check_unit
@@ -20,6 +21,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = 
     ("directories", check_directories),
     ("database", check_database),
     ("asterisk", check_asterisk),
+    ("ami", check_ami),
     ("daemon", check_daemon),
     ("mail", check_mail),
     ("unit", check_unit),
