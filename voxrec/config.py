@@ -126,6 +126,7 @@ class Calls(Struct, frozen=True, kw_only=True):
     on_stop: Literal["keep", "end"] = "keep"
     grace: Annotated[float, Meta(ge=0, le=86400)] = 30.0
     max_passages: Annotated[int, Meta(ge=1, le=20)] = 3
+    max_redirects: Annotated[int, Meta(ge=0, le=20)] = 5
     allowed_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...] = ()
     trusted_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...] = ()
     log_numbers: bool = False

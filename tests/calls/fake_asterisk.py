@@ -133,7 +133,7 @@ def make_profile(**fields: Any) -> Profile:
 class CallFixture:
     """One call with all that it depends on; ``over`` contains it once it is over."""
 
-    def __init__(self, **profile_fields: Any) -> None:
+    def __init__(self, settings: CallSettings = SETTINGS, **profile_fields: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.asterisk = FakeAsterisk()
@@ -144,7 +144,7 @@ class CallFixture:
             self.clock,
             AriClient(self.asterisk, "voxrec"),
             self.sink,
-            replace(SETTINGS, announcement_failed=lambda: self.failed_announcements.append(None)),
+            replace(settings, announcement_failed=lambda: self.failed_announcements.append(None)),
             INBOUND,
             make_profile(**profile_fields),
             on_over=self.over.append,

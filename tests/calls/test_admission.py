@@ -56,14 +56,14 @@ class AdmissionTests(SynchronousTestCase):
         request = "POST channels/1700.1/continue"
         self.assertEqual((self.process.calls, self.process.asterisk.take_requests()), ([], [request]))
         query = self.process.asterisk.queries[request]
-        self.assertEqual(query, {"context": "voxrec-refuse", "extension": "482", "priority": "1"})
+        self.assertEqual(query, {"context": "voxrec-refuse", "extension": "482*25", "priority": "1"})
 
-    def test_loop_that_the_far_end_reports_is_482(self) -> None:
+    def test_status_of_the_far_end_is_passed(self) -> None:
         self.process.inbound_call(make_caller())
         (call,) = self.process.calls
         self.process.router.handle(events.ChannelDestroyed(events.Channel(id=call.leg), 127, 483))
         self.assertEqual(self.process.asterisk.take_requests()[-1], "POST channels/1700.1/continue")
-        self.assertEqual(self.process.asterisk.queries["POST channels/1700.1/continue"]["extension"], "482")
+        self.assertEqual(self.process.asterisk.queries["POST channels/1700.1/continue"]["extension"], "483*25")
 
     def test_unknown_number_is_503_until_all_profiles_are_loaded(self) -> None:
         self.directory.confirmed = False

@@ -143,11 +143,23 @@ class RefusalTests(SynchronousTestCase):
 
     def test_no_answer(self) -> None:
         fixture = ringing()
+        fixture.call.inputs.leg_rings()
         fixture.take_requests()
         fixture.clock.advance(19)
         self.assertEqual(fixture.take_requests(), [])
         fixture.clock.advance(1)
         self.assertEqual(fixture.take_requests(), END_CALLER + END_LEG)
+        self.assertEqual(fixture.asterisk.queries["DELETE channels/1700.1"], {"reason": "no_answer"})
+
+    def test_no_response(self) -> None:
+        fixture = ringing()
+        fixture.clock.advance(20)
+        self.assertEqual(fixture.asterisk.queries["DELETE channels/1700.1"], {"reason": "timeout"})
+
+    def test_announcement_without_answer(self) -> None:
+        fixture = ringing()
+        fixture.call.leg_progressed(fixture.call.leg)
+        fixture.clock.advance(20)
         self.assertEqual(fixture.asterisk.queries["DELETE channels/1700.1"], {"reason": "no_answer"})
 
     def test_caller_hangs_up_while_it_rings(self) -> None:

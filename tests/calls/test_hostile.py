@@ -47,6 +47,17 @@ REAL: Final[dict[str, dict[str, Any]]] = {
     "StasisEnd": {"channel": _CHANNEL},
     "ChannelStateChange": {"channel": {**_CHANNEL, "state": "Up"}},
     "ChannelDestroyed": {"channel": _CHANNEL, "cause": 16, "cause_txt": "Normal Clearing", "tech_cause": 0},
+    "ChannelUserevent": {
+        "channel": _CHANNEL,
+        "eventname": "voxrec-status",
+        "userevent": {"status": "486", "eventname": "voxrec-status"},
+    },
+    "Dial": {
+        "peer": _CHANNEL,
+        "dialstring": "",
+        "dialstatus": "CANCEL",
+        "forward": "PJSIP/trunk/sip:boss@192.0.2.8:5062",
+    },
     "ChannelDtmfReceived": {"channel": _CHANNEL, "digit": "5", "duration_ms": 100},
     "ChannelHold": {"channel": _CHANNEL, "musicclass": "default"},
     "ChannelUnhold": {"channel": _CHANNEL},

@@ -46,9 +46,25 @@ _CAUSE_NAMES: Mapping[int, str] = {
     127: "interworking",
 }
 
-# The releases of each branch from which on unmuting a recording clears its muted flag (Asterisk issue 322). Branches
-# that are not listed ended without the correction, or have had it from their beginning.
-_UNMUTE_FIXED: Mapping[int, int] = {18: 21, 20: 6, 21: 1}
+# The SIP status of an unanswered channel that is hung up with a Q.850 cause (hangup_cause2sip in chan_pjsip.c).
+_STATUSES: Mapping[int, int] = {
+    1: 404,
+    17: 486,
+    18: 408,
+    19: 480,
+    21: 403,
+    22: 410,
+    27: 502,
+    28: 484,
+    29: 501,
+    34: 503,
+    38: 500,
+    58: 488,
+}
+
+# The releases of each branch from which on unmuting a recording clears its muted flag (Asterisk issue 322), and
+# PJSIPHangup exists. Branches that are not listed ended before them, or have had them from their beginning.
+_RELEASES_OF_2023: Mapping[int, int] = {18: 21, 20: 6, 21: 1}
 
 
 class _System(msgspec.Struct, frozen=True):
@@ -84,7 +100,9 @@ class AriClient:
         self._transport = self._http
         self._recording_transport: Transport | None = None
         self._supports_cause_codes = False
+        self._supports_all_statuses = True
         self._unmute_keeps_flag = False
+        self._reports_status = True
 
     @property
     def executes_in_order(self) -> bool:
@@ -98,6 +116,11 @@ class AriClient:
     def unmute_keeps_flag(self) -> bool:
         """Whether a recording that was unmuted counts as muted, so that `mute_recording` needs ``muted_before``."""
         return self._unmute_keeps_flag
+
+    @property
+    def reports_status(self) -> bool:
+        """Whether `ChannelDestroyed` contains the SIP status; otherwise the dialplan has to report it."""
+        return self._reports_status
 
     def use_transport(self, transport: Transport) -> None:
         """Send all further requests through ``transport``, normally the event websocket."""
@@ -116,7 +139,10 @@ class AriClient:
         info = await self._query(AsteriskInfo, "GET", ("asterisk", "info"), only="system")
         channels_api = await self._http.request("GET", ("api-docs", "channels.json"), {})
         self._supports_cause_codes = b'"reason_code"' in channels_api
-        self._unmute_keeps_flag = _keeps_flag_after_unmute(info.system.version)
+        events_api = await self._http.request("GET", ("api-docs", "events.json"), {})
+        self._reports_status = b'"tech_cause"' in events_api
+        self._unmute_keeps_flag = _predates(info.system.version, _RELEASES_OF_2023)
+        self._supports_all_statuses = not _predates(info.system.version, _RELEASES_OF_2023)
         return info.system.version
 
     def set_event_filter(self, types: Iterable[str]) -> CommandResult:
@@ -180,13 +206,19 @@ class AriClient:
             query = {"reason": _CAUSE_NAMES.get(cause, "normal")}
         return self._request_if_exists("DELETE", ("channels", channel), query)
 
-    def refuse(self, channel: str, status: int) -> Deferred[bool]:
-        """Let the dialplan answer an inbound call with a SIP status that no Q.850 cause stands for: 482 or 483.
+    def refuse(self, channel: str, status: int, cause: int, *, nearest: int) -> Deferred[bool]:
+        """Answer an unanswered inbound call with a SIP status, 400 to 699, and the Q.850 cause in its Reason header.
 
-        Asterisk can do so from 18.21, 20.6 and 21.1 on; before, the dialplan answers 403 (context voxrec-refuse of
-        etc/asterisk/extensions.conf). Return whether the channel existed.
+        A status to which Asterisk does not map the cause is sent by the dialplan (context voxrec-refuse of
+        etc/asterisk/extensions.conf), from 18.21, 20.6 and 21.1 on. Before, the caller gets the status of the cause
+        ``nearest``. Return whether the channel existed.
         """
-        query = {"context": _REFUSE_CONTEXT, "extension": str(status), "priority": "1"}
+        if not self._supports_all_statuses:
+            cause = nearest
+        expressible = self._supports_cause_codes or cause in _CAUSE_NAMES
+        if expressible and _STATUSES.get(cause) == status:
+            return self.hang_up(channel, cause)
+        query = {"context": _REFUSE_CONTEXT, "extension": f"{status}*{int(cause)}", "priority": "1"}
         return self._request_if_exists("POST", ("channels", channel, "continue"), query)
 
     def leave_application(self, channel: str) -> Deferred[bool]:
@@ -298,16 +330,17 @@ def _false_if_not_found(failure: Failure) -> bool:
     return False
 
 
-def _keeps_flag_after_unmute(version: str) -> bool:
-    """Return whether a version such as ``16.28.0~dfsg`` or ``certified-20.7-cert1`` has Asterisk issue 322.
+def _predates(version: str, releases: Mapping[int, int]) -> bool:
+    """Return whether a version such as ``16.28.0~dfsg`` or ``certified-20.7-cert1`` is older than ``releases``.
 
-    A version without numbers, such as a development version, counts as recent.
+    ``releases`` maps each branch to the release; other branches are older than all of them, or newer. A version without
+    numbers, such as a development version, counts as recent.
     """
     found = re.search(r"(\d+)\.(\d+)", version)
     if found is None:
         return False
     branch, release = int(found[1]), int(found[2])
-    return release < _UNMUTE_FIXED[branch] if branch in _UNMUTE_FIXED else branch < max(_UNMUTE_FIXED)
+    return release < releases[branch] if branch in releases else branch < max(releases)
 
 
 def _language_query(language: str | None) -> dict[str, str]:

@@ -4,13 +4,14 @@ Names and fields are those of Asterisk's ``rest-api/api-docs/events.json``. Only
 are declared; the decoder ignores all others, so the definitions fit every Asterisk version from 16 on.
 """
 
-from typing import TypeAlias
+import re
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-_LOOP_STATUSES = frozenset({482, 483})
-_EXCHANGE_ROUTING_ERROR = 25
+STATUS_EVENT: Final = "voxrec-status"
+"""Name of the event with which the dialplan reports the SIP status of a leg that ends."""
 
 
 class CallerId(Struct, frozen=True):
@@ -109,10 +110,35 @@ class ChannelDestroyed(_Event, frozen=True):
     cause: int = 0
     tech_cause: int = 0
 
+
+class Dial(_Event, frozen=True):
+    """The call to ``peer`` has progressed to ``dialstatus``, for example ``PROGRESS`` (early media).
+
+    ``forward`` is the dial string to which the far end has redirected the call; Asterisk does not follow it.
+    """
+
+    peer: Channel
+    dialstatus: str = ""
+    forward: str = ""
+
+
+class UserEvent(Struct, frozen=True):
+    """The fields of an event of voxrec's dialplan. ``status`` is the SIP status with which a leg ended."""
+
+    status: str = ""
+
     @property
-    def routing_cause(self) -> int:
-        """The Q.850 cause by RFC 3398: Asterisk reports 482 and 483 as causes of other statuses."""
-        return _EXCHANGE_ROUTING_ERROR if self.tech_cause in _LOOP_STATUSES else self.cause
+    def status_code(self) -> int:
+        """The status as a number; 0 if there is none."""
+        return int(self.status) if re.fullmatch(r"[1-6][0-9]{2}", self.status) else 0
+
+
+class ChannelUserevent(_Event, frozen=True):
+    """The dialplan has sent an event (etc/asterisk/extensions.conf, context voxrec-report)."""
+
+    eventname: str = ""
+    userevent: UserEvent = UserEvent()
+    channel: Channel | None = None
 
 
 class ChannelDtmfReceived(_Event, frozen=True):
@@ -178,6 +204,8 @@ Event: TypeAlias = (
     | StasisEnd
     | ChannelStateChange
     | ChannelDestroyed
+    | ChannelUserevent
+    | Dial
     | ChannelDtmfReceived
     | ChannelHold
     | ChannelUnhold

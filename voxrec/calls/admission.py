@@ -72,15 +72,8 @@ class Admission:
         self._draining = True
 
     def is_allowed(self, uri: str) -> bool:
-        """Return whether a SIP URI may be called: Asterisk calls its host and no other, and that host is allowed.
-
-        A Profile that was stored by an earlier version may have a URI that `voxrec.sipuri.parse` rejects.
-        """
-        try:
-            host = sipuri.parse(uri).host
-        except sipuri.SipUriError:
-            return False
-        return sipuri.is_host_allowed(host, self._allowed_hosts)
+        """Return whether a SIP URI may be called (`is_allowed`)."""
+        return is_allowed(uri, self._allowed_hosts)
 
     def decide(self, inbound: InboundCall) -> Profile | Refusal:
         """Return the Profile of an inbound call that is accepted, or why it is refused."""
@@ -107,6 +100,19 @@ class Admission:
 
     def _calls_of(self, profile: Profile) -> int:
         return sum(call.profile.id == profile.id for call in self._live_calls)
+
+
+def is_allowed(uri: str, allowed_hosts: tuple[str, ...]) -> bool:
+    """Return whether a SIP URI may be called: Asterisk calls its host and no other, and that host is allowed.
+
+    A Profile that was stored by an earlier version may have a URI that `voxrec.sipuri.parse` rejects. An empty
+    ``allowed_hosts`` allows all hosts.
+    """
+    try:
+        host = sipuri.parse(uri).host
+    except sipuri.SipUriError:
+        return False
+    return sipuri.is_host_allowed(host, allowed_hosts)
 
 
 def is_trusted(uri: str, trusted_hosts: tuple[str, ...]) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from voxrec.calls.call_data import CallData
@@ -42,6 +43,9 @@ class CallInputs(Protocol):
 
     def leg_hung_up(self, cause: int) -> None:
         """The current leg is gone, or was never created."""
+
+    def leg_redirected(self, callee: str) -> None:
+        """The current leg is gone, because its far end has redirected the call to another SIP URI."""
 
     def caller_hung_up(self, cause: int) -> None:
         """The caller's channel is gone."""
@@ -189,24 +193,34 @@ class CallCore:
             failed=lambda: inputs.announcement_finished(complete=False),
         )
 
-    def clear(self, inputs: CallInputs, *, cause: int, by: str) -> None:
-        """Begin to end everything that is left of the call."""
+    def clear(self, inputs: CallInputs, *, cause: int, by: str, status: int = 0) -> None:
+        """Begin to end everything that is left of the call.
+
+        ``status`` is the SIP status for an unanswered caller; 0: the one to which Asterisk maps the Q.850 cause.
+        """
         data = self.data
         self.duration_limit.cancel()
         self.enter(inputs, CallState.CLEARING, CLEARING_TIMEOUT)
         data.ended_at, data.hangup_cause, data.hangup_by = data.now(), cause, by
         self.recording.close(cause=cause, by=by)
         for channel in self.resources.channels:
-            self.hang_up(inputs, channel, cause if channel == data.inbound.channel else Cause.NORMAL)
+            if channel != data.inbound.channel:
+                self.hang_up(inputs, channel)
+            elif status:
+                self._await_hangup(inputs, channel, self.legs.refuse_caller(status, cause))
+            else:
+                self.hang_up(inputs, channel, cause)
         self.transfer.call_ended()
         self.publish(EventType.CALL_ENDED)
         self.steps.attempt(self.resources.when_gone(), succeeded=lambda _: inputs.cleared())
 
     def hang_up(self, inputs: CallInputs, channel: str, cause: int = Cause.NORMAL) -> None:
         """Hang up a channel of the call."""
+        self._await_hangup(inputs, channel, self.legs.hang_up(channel, cause))
 
+    def _await_hangup(self, inputs: CallInputs, channel: str, command: Deferred[bool]) -> None:
         def hung_up(existed: bool) -> None:
             if not existed:
                 inputs.channel_not_found(channel)
 
-        self.steps.attempt(self.legs.hang_up(channel, cause), succeeded=hung_up)
+        self.steps.attempt(command, succeeded=hung_up)

@@ -19,7 +19,8 @@ class CallSettings:
     ``announcement`` returns the media URI of a Profile's announcement, None if it cannot be played.
     ``has_disk_space`` returns whether there is free space for another recording. ``endpoint`` and ``trusted_endpoint``
     are the PJSIP endpoints for untrusted and for trusted far ends; ``is_trusted`` returns whether a SIP URI is trusted.
-    ``announcement_failed`` is called when an announcement was not played completely.
+    ``announcement_failed`` is called when an announcement was not played completely. ``max_redirects`` is the number of
+    redirections that are followed in one call, and ``is_allowed`` returns whether a SIP URI may be called.
     """
 
     endpoint: str
@@ -32,6 +33,8 @@ class CallSettings:
     trusted_endpoint: str = ""
     is_trusted: Callable[[str], bool] = lambda _uri: False
     announcement_failed: Callable[[], object] = lambda: None
+    max_redirects: int = 0
+    is_allowed: Callable[[str], bool] = lambda _uri: True
 
 
 @dataclass(frozen=True, slots=True)

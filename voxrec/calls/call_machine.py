@@ -74,6 +74,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     for ignored in (
         CallInputs.leg_entered,
         CallInputs.leg_hung_up,
+        CallInputs.leg_redirected,
         CallInputs.caller_hung_up,
         CallInputs.channel_not_found,
         CallInputs.detach,
@@ -235,11 +236,23 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     for state in answered:
         pep614(state.upon(CallInputs.recording_closed).loop())(end_recording)
 
-    # The call ends. The caller gets the cause of an unanswered far end; cause 0 means that it could not be reached.
+    # The far end of the unanswered call redirects it.
+
+    def redirect(inputs: CallInputs, call: CallCore, callee: str) -> None:
+        call.resources.gone(call.legs.current)
+        call.enter(inputs, CallState.PLACING, call.data.settings.setup_timeout)
+        call.legs.use_next_leg(callee)
+        call.steps.run(call.legs.create_leg(), failed=inputs.setup_failed)
+
+    for state in unanswered:
+        pep614(state.upon(CallInputs.leg_redirected).to(placing))(redirect)
+
+    # The call ends. The caller gets the SIP status of an unanswered far end, as far as it is known, and its cause.
+    # Cause 0 means that it could not be reached.
 
     def refused(inputs: CallInputs, call: CallCore, cause: int) -> None:
         call.resources.gone(call.legs.current)
-        call.clear(inputs, cause=cause or Cause.CONGESTION, by=Side.CALLEE)
+        call.clear(inputs, cause=cause or Cause.CONGESTION, by=Side.CALLEE, status=call.legs.refusal_status)
 
     def callee_hung_up(inputs: CallInputs, call: CallCore, cause: int) -> None:
         call.resources.gone(call.legs.current)
@@ -275,10 +288,16 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         pep614(state.upon(CallInputs.transfer_forbidden).to(clearing))(transfer_forbidden)
     pep614(placing.upon(CallInputs.timed_out).to(clearing))(setup_failed)
 
-    @pep614(ringing.upon(CallInputs.timed_out).to(clearing))
     @pep614(alerting.upon(CallInputs.timed_out).to(clearing))
     def no_answer(inputs: CallInputs, call: CallCore) -> None:
         call.clear(inputs, cause=Cause.NO_ANSWER, by=_VOXREC)
+
+    @pep614(ringing.upon(CallInputs.timed_out).to(clearing))
+    def no_response(inputs: CallInputs, call: CallCore) -> None:
+        if call.legs.has_progressed:
+            no_answer(inputs, call)
+        else:
+            call.clear(inputs, cause=Cause.NO_RESPONSE, by=_VOXREC)
 
     def maximum_duration(inputs: CallInputs, call: CallCore) -> None:
         call.log.info("call {call}: maximum call duration reached; ending it", call=call.data.id)
@@ -295,7 +314,16 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     def caller_gone(inputs: CallInputs, call: CallCore, cause: int) -> None:
         call.resources.gone(call.data.inbound.channel)
 
+    def redirected_late(inputs: CallInputs, call: CallCore, callee: str) -> None:
+        call.resources.gone(call.legs.current)
+
+    def target_redirected(inputs: CallInputs, call: CallCore, callee: str) -> None:
+        callee_hung_up(inputs, call, cause=Cause.NORMAL)
+
+    for state in answered:
+        pep614(state.upon(CallInputs.leg_redirected).to(clearing))(target_redirected)
     for state in (new, clearing):
+        pep614(state.upon(CallInputs.leg_redirected).loop())(redirected_late)
         pep614(state.upon(CallInputs.leg_hung_up).loop())(leg_gone)
         pep614(state.upon(CallInputs.caller_hung_up).loop())(caller_gone)
 

@@ -147,7 +147,7 @@ class CallRecording:
             from_=call.inbound.number or None,
             from_name=call.inbound.name or None,
             to=call.inbound.dialled,
-            remote_sip_uri=profile.remote_sip_uri,
+            remote_sip_uri=call.callee or None,
             metadata=profile.metadata,
             expires_at=profile.expiry(began),
             min_duration_seconds=profile.min_duration_seconds,

@@ -9,7 +9,8 @@ class Cause(IntEnum):
     UNALLOCATED = 1  # 404
     NORMAL = 16  # BYE after the answer
     BUSY = 17  # 486
+    NO_RESPONSE = 18  # 408
     NO_ANSWER = 19  # 480
     REJECTED = 21  # 403
-    ROUTING_ERROR = 25  # 482, and 403 from versions of Asterisk that cannot send it (`AriClient.refuse`)
+    ROUTING_ERROR = 25  # 482 or 483 (`AriClient.refuse`)
     CONGESTION = 34  # 503

@@ -10,11 +10,13 @@ from voxrec.calls.call_data import CallData
 from voxrec.calls.causes import Cause
 from voxrec.calls.ids import BRIDGE, leg_number, leg_role, owned_id
 from voxrec.calls.resources import Resources
+from voxrec.calls.sip_status import nearest_cause
 from voxrec.calls.takeover_state import ANSWERED_VARIABLE, CALL_VARIABLE, encode
 
 _TRANSFER_CONTEXT: Final = "voxrec-transfer"  # etc/asterisk/extensions.conf
 _DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
-_LOOP_DETECTED: Final = 482  # the SIP status that a caller gets if the far end answers 482 or 483
+_HANGUP_HANDLER: Final = "CHANNEL(hangup_handler_push)"
+_REPORT_CONTEXT: Final = "voxrec-report"  # etc/asterisk/extensions.conf
 _IDENTITY_HEADERS: Final = frozenset({"p-asserted-identity", "p-preferred-identity", "remote-party-id"})
 
 
@@ -33,6 +35,10 @@ class Legs:
         """The channel id of the current leg."""
         self.channel_name = ""
         """Asterisk's name for the channel of the current leg; empty before the leg has entered the application."""
+        self.refusal_status = 0
+        """The SIP status for the caller of a leg that was refused; 0: the one to which Asterisk maps its cause."""
+        self.has_progressed = False
+        """Whether the far end has reported progress with media, such as an announcement."""
 
     @property
     def bridge(self) -> str:
@@ -73,6 +79,7 @@ class Legs:
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(call.profile.id),
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": call.inbound.dialled,
                 "TRANSFER_CONTEXT": _TRANSFER_CONTEXT,
+                **({} if self._asterisk.reports_status else {_HANGUP_HANDLER: f"{_REPORT_CONTEXT},s,1"}),
                 # Asterisk sends it as the header Replaces
                 **({"SIPREPLACESHDR": replaces} if replaces else {}),
                 CALL_VARIABLE: encode(call.takeover_state(self.current, placeholder)),
@@ -94,7 +101,12 @@ class Legs:
         return {**copied, **inbound.hops.headers(self._call.profile.id)}
 
     def join_with_caller(self) -> CommandResult:
-        """Put the caller and the current leg into the bridge, so that ringing and early media pass."""
+        """Put the caller and the current leg into the bridge, so that ringing and early media pass.
+
+        If the first leg was redirected, the caller is in the bridge already.
+        """
+        if leg_number(self.current) > 1:
+            return self.join()
         return self._asterisk.add_to_bridge(self.bridge, (self._call.inbound.channel, self.current))
 
     def join(self) -> CommandResult:
@@ -124,9 +136,11 @@ class Legs:
 
     def hang_up(self, channel: str, cause: int = Cause.NORMAL) -> Deferred[bool]:
         """Hang up any channel of the call. Return whether it existed."""
-        if cause == Cause.ROUTING_ERROR and channel == self._call.inbound.channel:
-            return self._asterisk.refuse(channel, _LOOP_DETECTED)
         return self._asterisk.hang_up(channel, cause)
+
+    def refuse_caller(self, status: int, cause: int) -> Deferred[bool]:
+        """Answer the caller with a SIP status of 400 or above. Return whether its channel existed."""
+        return self._asterisk.refuse(self._call.inbound.channel, status, cause, nearest=nearest_cause(status))
 
     def destroy_bridge(self) -> Deferred[bool]:
         """Destroy the bridge. Return whether it existed."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -19,12 +19,16 @@ from voxrec.calls.ids import ANNOUNCEMENT
 from voxrec.calls.legs import Legs
 from voxrec.calls.recorder import Recorder
 from voxrec.calls.recording_log import RecordingSink
+from voxrec.calls.redirects import Redirects
 from voxrec.calls.resources import Resources
+from voxrec.calls.sip_status import nearest_cause, refusal_cause, status_for_caller
 from voxrec.calls.steps import Steps
 from voxrec.calls.takeover_state import TakeoverState
 from voxrec.calls.transfer import TransferCore, TransferRequest, transfer_machine
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RecordingState, Side
+
+_UNANSWERED: Final = frozenset({CallState.PLACING, CallState.RINGING})
 
 
 class LiveCall:
@@ -61,6 +65,8 @@ class LiveCall:
         self._resources = Resources([inbound.channel] if taken is None else [inbound.channel, taken.leg])
         steps = Steps(self.id)
         self._legs = legs = Legs(asterisk, data, self._resources, "" if taken is None else taken.leg)
+        self._redirects = Redirects(data)
+        self._leg_status = 0  # the SIP status with which the current leg ends
         self._call_recording = recording = CallRecording(asterisk, sink, data, legs)
         self._transfer = TransferCore(
             data,
@@ -244,12 +250,37 @@ class LiveCall:
             self._log.warn("call {call}: ending leg {channel}, which is not in use", call=self.id, channel=channel)
             self.core.steps.attempt(self._legs.hang_up(channel))
 
+    def leg_redirected(self, channel: str, forward: str) -> None:
+        """Handle the report that the far end of an outgoing leg has redirected it to a dial string."""
+        if channel == self._legs.current:
+            self._redirects.reported(forward)
+
+    def leg_progressed(self, channel: str) -> None:
+        """Handle the report that the far end of an outgoing leg sends early media."""
+        if channel == self._legs.current:
+            self._legs.has_progressed = True
+
+    def leg_refused(self, channel: str, status: int) -> None:
+        """Handle the SIP status with which an outgoing leg ends; `leg_destroyed` follows."""
+        if channel == self._legs.current:
+            self._legs.refusal_status = status_for_caller(status)
+            self._leg_status = status
+
     def leg_destroyed(self, channel: str, cause: int) -> None:
         """Handle the ChannelDestroyed of an outgoing leg."""
-        if channel == self._legs.current:
-            self.inputs.leg_hung_up(cause)
-        else:
+        if channel != self._legs.current:
             self._resources.gone(channel)
+            return
+        status, self._leg_status = self._leg_status, 0
+        redirection = self._redirects.decide(status) if self.status in _UNANSWERED else 0
+        if isinstance(redirection, str):
+            self._legs.refusal_status = 0
+            self.inputs.leg_redirected(redirection)
+            return
+        if redirection:
+            self._legs.refusal_status = status = redirection
+            cause = nearest_cause(status)
+        self.inputs.leg_hung_up(refusal_cause(status, cause))
 
     def transferred(self, request: TransferRequest) -> None:
         """Handle a transfer by the far end."""

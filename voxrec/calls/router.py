@@ -15,6 +15,7 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.ids import is_leg, owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.sip_status import nearest_cause
 from voxrec.calls.stasis_args import (
     INBOUND,
     TRANSFERRED,
@@ -79,10 +80,11 @@ class Router:
                 self._for_caller(channel.id, lambda call: call.inputs.caller_hung_up(Cause.NORMAL))
             case events.ChannelDestroyed(channel):
                 self._undecided.discard(channel.id)
-                cause = event.routing_cause
-                self._for_caller(channel.id, lambda call: call.inputs.caller_hung_up(cause))
-                if (of_leg := self._live_calls.of_leg(channel.id)) is not None:
-                    of_leg.leg_destroyed(channel.id, cause)
+                self._channel_destroyed(event)
+            case events.ChannelUserevent(events.STATUS_EVENT, fields, events.Channel() as channel):
+                self._for_leg(channel.id, lambda call: call.leg_refused(channel.id, fields.status_code))
+            case events.Dial(peer, dialstatus, forward):
+                self._leg_progressed(peer, dialstatus, forward)
             case events.ChannelDtmfReceived(channel, digit):
                 self._for_party(channel.id, lambda call, side: call.digit_received(side, digit))
             case events.ChannelHold(channel):
@@ -97,6 +99,19 @@ class Router:
                 self._for_recording(recording.name, lambda call, side: call.recording_ended(side))
             case _:
                 pass
+
+    def _channel_destroyed(self, event: events.ChannelDestroyed) -> None:
+        channel, cause = event.channel.id, event.cause
+        self._for_caller(channel, lambda call: call.inputs.caller_hung_up(cause))
+        if event.tech_cause:
+            self._for_leg(channel, lambda call: call.leg_refused(channel, event.tech_cause))
+        self._for_leg(channel, lambda call: call.leg_destroyed(channel, cause))
+
+    def _leg_progressed(self, leg: events.Channel, status: str, forward: str) -> None:
+        if forward:
+            self._for_leg(leg.id, lambda call: call.leg_redirected(leg.id, forward))
+        elif status == "PROGRESS":
+            self._for_leg(leg.id, lambda call: call.leg_progressed(leg.id))
 
     # Channels that enter the application.
 
@@ -184,6 +199,10 @@ class Router:
         if (call := self._live_calls.of_caller(channel)) is not None:
             handle(call)
 
+    def _for_leg(self, channel: str, handle: Callable[[LiveCall], None]) -> None:
+        if (call := self._live_calls.of_leg(channel)) is not None:
+            handle(call)
+
     def _for_current_leg(self, channel: str, handle: Callable[[LiveCall], None]) -> None:
         if (call := self._live_calls.of_leg(channel)) is not None and call.leg == channel:
             handle(call)
@@ -212,7 +231,7 @@ class Router:
     async def _hang_up(self, channel: str, cause: Cause, status: int | None) -> None:
         try:
             if status is not None:
-                await self._asterisk.refuse(channel, status)
+                await self._asterisk.refuse(channel, status, cause, nearest=nearest_cause(status))
             elif not await self._asterisk.hang_up(channel, cause):
                 await self._asterisk.leave_application(channel)
         except VoxrecError as error:

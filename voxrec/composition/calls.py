@@ -13,7 +13,7 @@ from voxrec.ari.command_connection import CommandConnection
 from voxrec.ari.connection import AsteriskConnection
 from voxrec.ari.event_stream import EventStream, EventStreamListener, endpoint_for
 from voxrec.ari.transport import HttpTransport, TimedTransport
-from voxrec.calls.admission import Admission, is_trusted
+from voxrec.calls.admission import Admission, is_allowed, is_trusted
 from voxrec.calls.announcement_check import AnnouncementCheck
 from voxrec.calls.announcements import DEFAULT, Announcements, explain_unreadable
 from voxrec.calls.call_control import CallControl
@@ -216,6 +216,8 @@ def _call_settings(
         trusted_endpoint=config.asterisk.trusted_endpoint,
         is_trusted=lambda uri: is_trusted(uri, settings.trusted_hosts),
         announcement_failed=metrics.count_failed_announcement,
+        max_redirects=settings.max_redirects,
+        is_allowed=lambda uri: is_allowed(uri, settings.allowed_hosts),
     )
 
 

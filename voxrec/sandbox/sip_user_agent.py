@@ -6,9 +6,9 @@ is told otherwise for INVITE.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
@@ -56,18 +56,35 @@ class SipMessage:
         return next((value for key, value in self.headers if key in names), "")
 
 
+@dataclass(frozen=True)
+class SipResponse:
+    """A response to send: its status, further headers, and whether it has an SDP body."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    sdp: bool = False
+
+
+OK: Final = SipResponse(200, sdp=True)
+"""The response that answers a call."""
+
+
 class SipUserAgent(DatagramProtocol):
     """A user agent at a loopback ``address`` that sends its requests to ``peer`` (host, UDP port).
 
-    ``invite_status`` is the final status of its responses to INVITE.
+    ``invite_responses`` are its responses to each INVITE, in order; it can be changed between calls.
     """
 
-    def __init__(self, peer: tuple[str, int], address: str = LOOPBACK, *, invite_status: int = 200) -> None:
+    def __init__(
+        self, peer: tuple[str, int], address: str = LOOPBACK, *, invite_responses: Sequence[SipResponse] = (OK,)
+    ) -> None:
         self._peer = peer
         self._address = address
         self._port: IListeningPort | None = None
         self._final_responses: dict[str, Deferred[SipMessage]] = {}
-        self._invite_status = invite_status
+        self.invite_responses = invite_responses
+        self.sends_contact = True
+        """Whether responses without a Contact header of their own have the address of this user agent."""
         self._tag = secrets.token_hex(4)
         self.received: list[SipMessage] = []
         """Everything that was received, in order."""
@@ -131,6 +148,7 @@ class SipUserAgent(DatagramProtocol):
         }
         final = self._final_responses[call_id] = Deferred()
         self.send_message(f"{method} {uri} SIP/2.0", fields, body)
+        self._last_request = (uri, fields)
         response = await final.addTimeout(timeout, clock)
         if method == "INVITE":
             in_dialog = {**fields, "To": response.header("to"), "Content-Length": "0"}
@@ -144,6 +162,12 @@ class SipUserAgent(DatagramProtocol):
     def sdp_in_ack(self, _response: SipMessage) -> str:
         """Return the SDP of the ACK for a final response to INVITE; empty unless a subclass makes late offers."""
         return ""
+
+    def cancel(self) -> None:
+        """Cancel the last INVITE, which has no final response yet."""
+        uri, fields = self._last_request
+        copied = {name: fields[name] for name in ("Via", "From", "To", "Call-ID", "Max-Forwards")}
+        self.send_message(f"CANCEL {uri} SIP/2.0", {**copied, "CSeq": "1 CANCEL", "Content-Length": "0"})
 
     def hang_up(self) -> None:
         """Send BYE in the dialog of the last INVITE."""
@@ -183,24 +207,32 @@ class SipUserAgent(DatagramProtocol):
 
     def response_received(self, response: SipMessage) -> None:
         """Pass a final response to its request."""
-        if (response.status or 0) >= 200 and (final := self._final_responses.pop(response.header("call-id"), None)):
-            final.callback(response)
+        if (response.status or 0) >= 200 and "CANCEL" not in response.header("cseq"):
+            self._final_responses.pop(response.header("call-id"), Deferred()).callback(response)
 
     def request_received(self, request: SipMessage) -> None:
-        """Answer a request with 200, and INVITE with the status of the constructor."""
+        """Answer a request with 200, and INVITE as `responses_to` says."""
         if request.method == "ACK":
             return
-        status = self._invite_status if request.method == "INVITE" else 200
-        body = self.sdp_offer() if request.method == "INVITE" and status == 200 else ""
-        self.respond(request, status, body)
+        for response in self.responses_to(request) if request.method == "INVITE" else (SipResponse(200),):
+            body = self.sdp_offer() if response.sdp else ""
+            self.respond(request, response.status, body, response.headers)
 
-    def respond(self, request: SipMessage, status: int, body: str = "") -> None:
+    def responses_to(self, _invite: SipMessage) -> Sequence[SipResponse]:
+        """Return the responses to an INVITE; a subclass can choose them by its content."""
+        return self.invite_responses
+
+    def respond(
+        self, request: SipMessage, status: int, body: str = "", headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
         """Send a response to a request; ``body`` is SDP."""
         copied = {"via", "v", "from", "f", "call-id", "i", "cseq", "record-route"}
         lines = [f"{name}: {value}" for name, value in request.headers if name in copied]
         to = request.header("to")
         lines.append(f"To: {to}" if ";tag=" in to else f"To: {to};tag={self._tag}")
-        lines.append(f"Contact: <sip:tester@{self.host_port}>")
+        lines.extend(f"{name}: {value}" for name, value in headers)
+        if self.sends_contact and not any(name.lower() == "contact" for name, _ in headers):
+            lines.append(f"Contact: <sip:tester@{self.host_port}>")
         if body:
             lines.append("Content-Type: application/sdp")
         lines.append(f"Content-Length: {len(body)}")
