@@ -83,6 +83,13 @@ class Metrics:
             "Announcements that were not played completely to the parties of a call.",
             registry=registry,
         )
+        self._codes = Counter(
+            "voxrec_pause_codes",
+            "DTMF codes with which parties paused and resumed recordings, by action (pause, resume) and outcome (done, "
+            "not_recording, failed).",
+            ["action", "outcome"],
+            registry=registry,
+        )
         self._dropped_events = Counter(
             "voxrec_events_dropped",
             "Events of calls that were discarded because they could not be stored in PostgreSQL.",
@@ -169,6 +176,10 @@ class Metrics:
     def count_mail_recipient(self, state: str) -> None:
         """Count the response of the mail relay to one recipient."""
         self._mail_recipients.labels(state).inc()
+
+    def count_pause_code(self, action: str, outcome: str) -> None:
+        """Count a DTMF code of a party, by what it was to do and its outcome."""
+        self._codes.labels(action, outcome).inc()
 
     def count_failed_announcement(self) -> None:
         """Count an announcement that was not played completely."""

@@ -140,11 +140,16 @@ class CallFixture:
         self.sink = InMemorySink()
         self.over: list[LiveCall] = []
         self.failed_announcements: list[None] = []
+        self.codes: list[tuple[str, str]] = []
         self.call = LiveCall(
             self.clock,
             AriClient(self.asterisk, "voxrec"),
             self.sink,
-            replace(settings, announcement_failed=lambda: self.failed_announcements.append(None)),
+            replace(
+                settings,
+                announcement_failed=lambda: self.failed_announcements.append(None),
+                count_code=lambda change, outcome: self.codes.append((change, str(outcome))),
+            ),
             INBOUND,
             make_profile(**profile_fields),
             on_over=self.over.append,

@@ -1,12 +1,10 @@
-"""Tests of voxrec.calls.dtmf, and of what the codes do in a call."""
+"""Tests of voxrec.calls.dtmf: which digits are a code."""
 
 from collections.abc import Callable
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.test_call_machine import talking
-from tests.calls.test_call_recording import timeline
 from voxrec.calls.dtmf import DtmfCodes
 from voxrec.model import Side
 
@@ -54,24 +52,11 @@ class DtmfCodesTests(SynchronousTestCase):
             codes.digit_received(Side.CALLER, digit)
         self.assertEqual(len(self.matches), 1)
 
-
-class CallTests(SynchronousTestCase):
-    def test_same_code_toggles_the_pause(self) -> None:
-        for fields in ({}, {"record_resume_code": "*1"}):
-            fixture = talking(record_pause_code="*1", **fields)
-            states = []
-            for _ in range(3):
-                for digit in "*1":
-                    fixture.call.digit_received(Side.CALLEE, digit)
-                states.append(fixture.recording.state.value)
-            self.assertEqual(states, ["paused", "recording", "paused"])
-
-    def test_timeline_does_not_contain_the_digit(self) -> None:
-        fixture = talking(record_pause_code="*1")
-        fixture.call.digit_received(Side.CALLER, "7")
-        self.assertEqual(timeline(fixture)[-1], ("dtmf", None))
-
-    def test_code_without_recording_changes_nothing(self) -> None:
-        fixture = talking(record=False, record_pause_code="1")
-        fixture.call.digit_received(Side.CALLER, "1")
-        self.assertEqual(fixture.take_requests(), [])
+    def test_digits_of_a_party_that_has_left_are_forgotten(self) -> None:
+        codes = self.make_codes("*1")
+        for side in Side:
+            codes.digit_received(side, "*")
+        codes.forget(Side.CALLEE)
+        for side in Side:
+            codes.digit_received(side, "1")
+        self.assertEqual(self.matches, [("*1", Side.CALLER)])

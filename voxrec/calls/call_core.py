@@ -115,7 +115,8 @@ class CallInputs(Protocol):
 class CallCore:
     """What the call machine works with: one collaborator for each concern.
 
-    ``publish`` notifies the listeners of an event of the call; ``over`` is called once, when the call is over.
+    ``publish`` notifies the listeners of an event of the call; ``over`` is called once, when the call is over;
+    ``recording_started`` when Asterisk records.
     """
 
     data: CallData
@@ -127,6 +128,7 @@ class CallCore:
     transfer_core: TransferCore
     publish: Callable[[EventType], None]
     over: Callable[[], None]
+    recording_started: Callable[[], None]
     deadline: Deadline = field(init=False)
     duration_limit: Deadline = field(init=False)
     log = Logger()
@@ -156,7 +158,12 @@ class CallCore:
 
     def start_recording(self, inputs: CallInputs) -> None:
         """Start the recording that was prepared, if any."""
-        self.steps.attempt(self.recording.when_started(), succeeded=lambda _: inputs.recording_started())
+
+        def started(_: None) -> None:
+            inputs.recording_started()
+            self.recording_started()
+
+        self.steps.attempt(self.recording.when_started(), succeeded=started)
         self.watch_recording(inputs)
         self.recording.begin()
 

@@ -21,6 +21,8 @@ class CallSettings:
     are the PJSIP endpoints for untrusted and for trusted far ends; ``is_trusted`` returns whether a SIP URI is trusted.
     ``announcement_failed`` is called when an announcement was not played completely. ``max_redirects`` is the number of
     redirections that are followed in one call, and ``is_allowed`` returns whether a SIP URI may be called.
+    ``pause_sound`` and ``resume_sound`` are the media URIs that confirm DTMF codes, or empty; ``count_code`` is called with what each code
+    was to do and its outcome.
     """
 
     endpoint: str
@@ -35,6 +37,9 @@ class CallSettings:
     announcement_failed: Callable[[], object] = lambda: None
     max_redirects: int = 0
     is_allowed: Callable[[str], bool] = lambda _uri: True
+    pause_sound: str = ""
+    resume_sound: str = ""
+    count_code: Callable[[str, str], object] = lambda _change, _outcome: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,10 @@ class DtmfCodes:
         self._digits: dict[Side, deque[str]] = defaultdict(lambda: deque(maxlen=longest))
         self._last_digit_at: dict[Side, float] = {}
 
+    def forget(self, side: Side) -> None:
+        """Forget the digits of a party."""
+        self._digits.pop(side, None)
+
     def digit_received(self, side: Side, digit: str) -> None:
         """Handle one digit."""
         now = self._clock.seconds()

@@ -15,6 +15,7 @@ BRIDGE: Final = "bridge"
 """Role of the bridge."""
 WHISPER: Final = "whisper"
 """Role of the snoop channel that plays beeps."""
+_CONFIRMATION: Final = "confirm"
 _PREFIX: Final = "voxrec"
 _LEG: Final = "leg"
 
@@ -54,3 +55,13 @@ def leg_number(channel: str) -> int:
 def snoop_role(side: Side) -> str:
     """Return the role of the snoop channel from which one side is recorded."""
     return f"snoop-{side}"
+
+
+def confirmation_role(name: str) -> str:
+    """Return the role of a snoop channel that plays a confirmation, and of its playback; ``name`` is unique."""
+    return f"{_CONFIRMATION}-{name}"
+
+
+def is_confirmation(role: str) -> bool:
+    """Return whether a role is that of a confirmation."""
+    return role.startswith(f"{_CONFIRMATION}-")

@@ -1,11 +1,10 @@
 """One live call, as the event router, REST and reconciliation see it."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -14,9 +13,10 @@ from voxrec.calls.call_core import CallCore, CallInputs
 from voxrec.calls.call_data import CallData, CallSettings, InboundCall
 from voxrec.calls.call_machine import call_machine
 from voxrec.calls.call_recording import CallRecording
-from voxrec.calls.dtmf import DtmfCodes
-from voxrec.calls.ids import ANNOUNCEMENT
+from voxrec.calls.confirmations import Confirmations
+from voxrec.calls.ids import ANNOUNCEMENT, is_confirmation
 from voxrec.calls.legs import Legs
+from voxrec.calls.pause_codes import PauseCodes
 from voxrec.calls.recorder import Recorder
 from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.redirects import Redirects
@@ -26,7 +26,9 @@ from voxrec.calls.steps import Steps
 from voxrec.calls.takeover_state import TakeoverState
 from voxrec.calls.transfer import TransferCore, TransferRequest, transfer_machine
 from voxrec.errors import Conflict
-from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RecordingState, Side
+from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, Side
+
+_PAUSABLE: Final = (CallState.ANNOUNCING, CallState.TALKING)
 
 _UNANSWERED: Final = frozenset({CallState.PLACING, CallState.RINGING})
 
@@ -74,7 +76,7 @@ class LiveCall:
             steps,
             note=lambda callee: recording.note("transferred", by=Side.CALLEE, detail=callee),
             is_recorded=lambda: recording.recorder is not None,
-            leg_replaced=recording.leg_replaced,
+            leg_replaced=self._leg_replaced,
             failed=lambda: self.inputs.transfer_failed(),
             placeholders=[] if taken is None or not taken.placeholder else [taken.placeholder],
         )
@@ -87,10 +89,25 @@ class LiveCall:
             transfer_machine(self._transfer),
             self._transfer,
             publish=lambda event: on_event(event, self),
-            over=lambda: on_over(self),
+            over=lambda: self._end(on_over),
+            recording_started=lambda: self._codes.recording_started(),
         )
         self.inputs: CallInputs = call_machine(self.core)
-        self._dtmf = DtmfCodes(clock, self._dtmf_actions())
+        self._confirmations = Confirmations(
+            clock,
+            asterisk,
+            self.id,
+            lambda side: inbound.channel if side is Side.CALLER else legs.current,
+            language=profile.language,
+        )
+        self._codes = PauseCodes(
+            clock,
+            profile,
+            self,
+            note=lambda event, side, detail: recording.note(event, by=side, detail=detail),
+            confirm=self._confirm_code,
+            count=lambda change, outcome: data.settings.count_code(change, outcome),
+        )
 
     # What it is.
 
@@ -169,7 +186,7 @@ class LiveCall:
     async def pause(self, behavior: PauseBehavior, seconds: float | None, *, by: str = "rest") -> Recording:
         """Pause the recording until it is resumed, or for ``seconds``, and return it as it is then.
 
-        Raises Conflict unless the parties talk and are recorded.
+        Raises Conflict unless the parties are recorded, and talk or hear the announcement.
         """
         recorder = self._require_recorder("paused")
         await recorder.pause(behavior, seconds, by=by)
@@ -183,10 +200,10 @@ class LiveCall:
 
     def _require_recorder(self, change: str) -> Recorder:
         recorder = self._call_recording.recorder
-        if recorder is None or not recorder.is_live or self.status is not CallState.TALKING:
+        if recorder is None or not recorder.is_live or self.status not in _PAUSABLE:
             raise Conflict(
                 f"Recording {self.recording_id} cannot be {change} now: call {self.id} is {self.status}, and only a "
-                f"recording in progress of a call that is {CallState.TALKING} can be."
+                f"recording in progress of a call that is {' or '.join(_PAUSABLE)} can be."
             )
         return recorder
 
@@ -214,30 +231,25 @@ class LiveCall:
         if recorder is not None and recorder.is_live:
             recorder.stop(reason)
 
-    def _dtmf_actions(self) -> dict[str, Callable[[Side], None]]:
-        pause, resume = self.profile.record_pause_code, self.profile.record_resume_code
-        if pause is None:
-            return {}
-        if resume is None or resume == pause:
-            return {pause: self._toggle_pause}
-        return {
-            pause: lambda side: self._run_dtmf_action(self.pause(PauseBehavior.SILENCE, None, by=side)),
-            resume: lambda side: self._run_dtmf_action(self.resume(by=side)),
-        }
+    @property
+    def recording_is_to_begin(self) -> bool:
+        """Whether the call is going to be recorded, but Asterisk does not record it yet."""
+        if self.status in _UNANSWERED:
+            return self.profile.record
+        return self.status is CallState.CONNECTING and self._call_recording.is_live
 
-    def _toggle_pause(self, side: Side) -> None:
-        recording = self.recording
-        if recording is not None and recording.state is RecordingState.PAUSED:
-            self._run_dtmf_action(self.resume(by=side))
-        else:
-            self._run_dtmf_action(self.pause(PauseBehavior.SILENCE, None, by=side))
+    def _confirm_code(self, side: Side, paused: bool) -> None:
+        settings = self.data.settings
+        if sound := settings.pause_sound if paused else settings.resume_sound:
+            self._confirmations.play(side, sound)
 
-    def _run_dtmf_action(self, action: Coroutine[Any, Any, Recording]) -> None:
-        Deferred.fromCoroutine(action).addErrback(
-            lambda failure: self._log.warn(
-                "call {call}: a DTMF code was ignored: {error}", call=self.id, error=failure.value
-            )
-        )
+    def _leg_replaced(self) -> None:
+        self._codes.party_replaced(Side.CALLEE)
+        self._call_recording.leg_replaced()
+
+    def _end(self, on_over: Callable[["LiveCall"], None]) -> None:
+        self._confirmations.stop()
+        on_over(self)
 
     # Events from Asterisk.
 
@@ -288,7 +300,10 @@ class LiveCall:
 
     def snoop_entered(self, role: str) -> None:
         """Handle the StasisStart of a snoop channel with this role."""
-        self._call_recording.snoop_entered(role)
+        if is_confirmation(role):
+            self._confirmations.channel_entered(role)
+        else:
+            self._call_recording.snoop_entered(role)
 
     def recording_started(self, side: Side) -> None:
         """Handle RecordingStarted of one side."""
@@ -303,9 +318,11 @@ class LiveCall:
             recorder.sides[side].closed()
 
     def playback_finished(self, role: str, *, complete: bool) -> None:
-        """Handle PlaybackFinished of the announcement or of a beep."""
+        """Handle PlaybackFinished of the announcement, of a confirmation or of a beep."""
         if role == ANNOUNCEMENT:
             self.inputs.announcement_finished(complete=complete)
+        elif is_confirmation(role):
+            self._confirmations.playback_finished(role)
         else:
             self._call_recording.beep_finished()
 
@@ -320,4 +337,4 @@ class LiveCall:
     def digit_received(self, side: Side, digit: str) -> None:
         """Handle a DTMF digit. The timeline does not contain it: it may be part of a password or a card number."""
         self._call_recording.note("dtmf", by=side)
-        self._dtmf.digit_received(side, digit)
+        self._codes.digit_received(side, digit)

@@ -218,6 +218,9 @@ def _call_settings(
         announcement_failed=metrics.count_failed_announcement,
         max_redirects=settings.max_redirects,
         is_allowed=lambda uri: is_allowed(uri, settings.allowed_hosts),
+        pause_sound=settings.pause_sound,
+        resume_sound=settings.resume_sound,
+        count_code=metrics.count_pause_code,
     )
 
 

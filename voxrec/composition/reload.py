@@ -21,6 +21,8 @@ RELOADABLE: Final = frozenset(
         "calls.max_calls",
         "calls.max_passages",
         "calls.on_stop",
+        "calls.pause_sound",
+        "calls.resume_sound",
         "calls.ring_timeout",
         "calls.setup_timeout",
         "calls.trusted_hosts",

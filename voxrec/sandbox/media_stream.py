@@ -88,12 +88,16 @@ class MediaStream:
         self._prepare()
 
     def _prepare(self) -> None:
-        encoded = self.codec.encode(make_noise(self._seconds, self.codec.rate, self._seed))
+        encoded = self.codec.encode(self.make_audio())
         self.noise = self.codec.decode(encoded)
         """The audio as the other party can hear it at best: after encoding and decoding."""
         size = BYTES_PER_SECOND * self.ptime // 1000
         payloads = [encoded[start : start + size] for start in range(0, len(encoded), size)]
         self._schedule = schedule(payloads, self.codec, self.impairments)
+
+    def make_audio(self) -> Samples16:
+        """Return the audio to send, at the rate of the codec."""
+        return make_noise(self._seconds, self.codec.rate, self._seed)
 
     def use_codec(self, codec: Codec) -> None:
         """Use the codec that was agreed; before the stream begins."""

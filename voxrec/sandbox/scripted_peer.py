@@ -121,11 +121,17 @@ class ScriptedPeer(SipUserAgent):
             self.media.direct(rtp_address(response.body))
         return response
 
+    async def send_info(self, digit: str) -> SipMessage:
+        """Send a DTMF digit as INFO, and return the final response."""
+        return await self._request_in_dialog("INFO", f"Signal={digit}\r\nDuration=160\r\n", "application/dtmf-relay")
+
     async def hang_up_call(self) -> None:
         """Send BYE in the dialog, and wait for its response."""
         await self._request_in_dialog("BYE")
 
-    async def _request_in_dialog(self, method: str, body: str = "") -> SipMessage:
+    async def _request_in_dialog(
+        self, method: str, body: str = "", content_type: str = "application/sdp"
+    ) -> SipMessage:
         target, fields = self._dialog_fields()
         self._cseq += 1
         fields = {
@@ -135,7 +141,7 @@ class ScriptedPeer(SipUserAgent):
             "Contact": f"<sip:tester@{self.host_port}>",
             "Max-Forwards": "70",
             "Content-Length": str(len(body)),
-            **({"Content-Type": "application/sdp"} if body else {}),
+            **({"Content-Type": content_type} if body else {}),
         }
         final = self._final_responses[fields["Call-ID"]] = Deferred()
         self.send_message(f"{method} {target} SIP/2.0", fields, body)
