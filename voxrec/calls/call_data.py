@@ -21,8 +21,8 @@ class CallSettings:
     are the PJSIP endpoints for untrusted and for trusted far ends; ``is_trusted`` returns whether a SIP URI is trusted.
     ``announcement_failed`` is called when an announcement was not played completely. ``max_redirects`` is the number of
     redirections that are followed in one call, and ``is_allowed`` returns whether a SIP URI may be called.
-    ``pause_sound`` and ``resume_sound`` are the media URIs that confirm DTMF codes, or empty; ``count_code`` is called with what each code
-    was to do and its outcome.
+    ``pause_sound`` and ``resume_sound`` are the media URIs that confirm DTMF codes, or empty; ``count_code`` is called
+    with what each code was to do and its outcome.
     """
 
     endpoint: str

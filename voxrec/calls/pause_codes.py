@@ -7,7 +7,7 @@ from uuid import UUID
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voxrec.calls.dtmf import DtmfCodes
@@ -127,13 +127,12 @@ class PauseCodes:
             else:
                 await self._call.resume(by=side)
         except VoxrecError as error:
-            outcome = CodeOutcome.NOT_RECORDING if isinstance(error, Conflict) else CodeOutcome.FAILED
-            self._log.emit(
-                LogLevel.warn if outcome is CodeOutcome.FAILED else LogLevel.info,
-                "call {call}: a DTMF code was ignored: {error}",
-                call=self._call.id,
-                error=error,
-            )
+            if isinstance(error, Conflict):
+                outcome = CodeOutcome.NOT_RECORDING
+                self._log.debug("call {call}: a DTMF code has no effect: {error}", call=self._call.id, error=error)
+            else:
+                outcome = CodeOutcome.FAILED
+                self._log.warn("call {call}: a DTMF code was ignored: {error}", call=self._call.id, error=error)
             self._note(f"{name}.failed", side, error.detail)
         else:
             outcome = CodeOutcome.DONE
