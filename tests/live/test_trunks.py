@@ -21,6 +21,7 @@ from tests.live.live_test_case import LiveTestCase, make_stack, shared_stack
 from voxrec.deferreds import gather
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
+from voxrec.sandbox.impaired_call import ImpairedCall, Party
 from voxrec.sandbox.phone import Network, Phone
 from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, Recipe
 from voxrec.sandbox.sip_user_agent import SipUserAgent
@@ -148,6 +149,23 @@ class TrunkTests(LiveTestCase):
         self.kill_at_end(plain)
         await plain.start()
         self.assertEqual((await plain.wait_until_ended()).code, 488)
+
+    async def test_ipv6(self) -> None:
+        port = free_port(socket.SOCK_DGRAM)
+        stack = await self.start_stack(
+            documented_configuration("IPv6") + f"[trunk](+)\nmedia_address = {IPV6_LOOPBACK}\n",
+            {"[::]:5060": f"[{IPV6_LOOPBACK}]:{port}", "2001:db8::10": IPV6_LOOPBACK},
+        )
+        party = Party(address=IPV6_LOOPBACK)
+        call = ImpairedCall(
+            stack, self.reactor, self.directory, caller=party, callee=party, sip_address=(IPV6_LOOPBACK, port)
+        )
+        self.addCleanup(call.close)
+        fidelity = await call.run()
+        heard = (fidelity.heard_by_callee.track, fidelity.heard_by_caller.track)
+        for track in (*heard, fidelity.left, fidelity.right):
+            assert track is not None, "the call was recorded"
+            self.assertGreater(track.found, 380)  # of 400 pieces of 10 ms
 
 
 class TrunksOnAsterisk16Tests(TrunkTests):

@@ -110,6 +110,11 @@ def free_port(kind: socket.SocketKind) -> int:
         return port
 
 
+def uri_host(address: str) -> str:
+    """Return an IP address as the host of a URI: an IPv6 address in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
 def unneeded_modules(root: Path) -> list[str]:
     """Return the file names of the Asterisk modules below ``root`` that a gateway does not need."""
     libraries = root / "usr" / "lib"

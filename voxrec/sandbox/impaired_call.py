@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from twisted.internet.task import deferLater
 
-from voxrec.sandbox.asterisk import baseline_extension
+from voxrec.sandbox.asterisk import LOOPBACK, baseline_extension
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.fidelity import HeardTrack, Track, measure_heard, measure_track, offset_between
 from voxrec.sandbox.media_stream import MediaStream
@@ -38,6 +38,7 @@ class Party:
     late_offer: bool = False
     ack_delay: float = 0.0
     script: CalleeScript = field(default_factory=CalleeScript)
+    address: str = LOOPBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,8 @@ class CallFidelity:
 class ImpairedCall:
     """One call of ``seconds`` between two parties through a running stack.
 
-    ``profile`` are further fields of the Profile.
+    ``sip_address`` is where Asterisk listens, if it is not its usual address; ``profile`` are further fields of the
+    Profile.
     """
 
     def __init__(
@@ -73,9 +75,11 @@ class ImpairedCall:
         caller: Party | None = None,
         callee: Party | None = None,
         seconds: float = 4.0,
+        sip_address: tuple[str, int] | None = None,
         **profile: Any,
     ) -> None:
         self._stack, self._reactor, self._directory = stack, reactor, directory
+        self._sip_address = sip_address
         self._profile = profile
         self._seconds = seconds
         self.caller = self._make_peer(caller or Party(), seed=1)
@@ -90,11 +94,13 @@ class ImpairedCall:
             codec=party.codecs[0],
             ptime=party.ptime,
             impairments=party.impairments,
+            address=party.address,
         )
         return ScriptedPeer(
             self._reactor,
-            self._stack.asterisk.sip_address,
+            self._sip_address or self._stack.asterisk.sip_address,
             media,
+            address=party.address,
             codecs=party.codecs,
             late_offer=party.late_offer,
             ack_delay=party.ack_delay,

@@ -106,7 +106,8 @@ class MediaStream:
             self._prepare()
 
     def _bind(self) -> socket.socket:
-        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_DGRAM)
         opened.bind((self._address, 0))
         opened.settimeout(_RECEIVE_TIMEOUT)
         return opened

@@ -87,14 +87,14 @@ def encode_event(event: PhoneEvent) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How a phone is connected: its SIP transport, its loopback address (IPv4 or IPv6), and whether its audio is SRTP.
+    """How a phone is connected: its SIP transport, and whether its audio is SRTP.
 
-    The keys of SRTP are in the SDP (SDES, RFC 4568). ``certificate`` is a PEM file with the private key, for TLS; the
+    It uses IPv4: pjsua2 of PyPI is built without IPv6 for audio (`voxrec.sandbox.scripted_peer` has both). The keys of
+    SRTP are in the SDP (SDES, RFC 4568). ``certificate`` is a PEM file with the private key, for TLS; the
     phone does not verify the other side's certificate.
     """
 
     transport: Literal["udp", "tcp", "tls"] = "udp"
-    address: str = LOOPBACK
     srtp: bool = False
     certificate: str = ""
 
@@ -102,16 +102,14 @@ class Network:
         """Return the options of `voxrec.sandbox.softphone`."""
         return [
             f"--transport={self.transport}",
-            f"--address={self.address}",
             f"--certificate={self.certificate}",
             *(["--srtp"] if self.srtp else []),
         ]
 
     def uri(self, user: str, port: int) -> str:
-        """Return the SIP URI of a user at a port of this address, with this transport."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
+        """Return the SIP URI of a user at a loopback port, with this transport."""
         transport = "" if self.transport == "udp" else f";transport={self.transport}"
-        return f"sip:{user}@{host}:{port}{transport}"
+        return f"sip:{user}@{LOOPBACK}:{port}{transport}"
 
 
 UDP: Final = Network()

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.media_stream import MediaStream
 from voxrec.sandbox.rtp import CODECS, PCMU, Codec
-from voxrec.sandbox.sip_user_agent import SipMessage, SipUserAgent
+from voxrec.sandbox.sip_user_agent import SipMessage, SipUserAgent, sdp_address
 
 _REQUEST_TIMEOUT: Final = 10.0  # seconds
 
@@ -218,9 +218,9 @@ class ScriptedPeer(SipUserAgent):
         """Return an SDP offer; with the SDP of the other party, an answer with the codecs that both have."""
         offered = payload_types(remote) if remote else {codec.payload_type for codec in self._codecs}
         codecs = [codec for codec in self._codecs if codec.payload_type in offered] or list(self._codecs[:1])
-        lines = ["v=0", f"o=- 1 {self._session_version} IN IP4 {self._address}", "s=-"]
+        lines = ["v=0", f"o=- 1 {self._session_version} {sdp_address(self._address)}", "s=-"]
         self._session_version += 1
-        lines += [f"c=IN IP4 {self._address}", "t=0 0"]
+        lines += [f"c={sdp_address(self._address)}", "t=0 0"]
         lines.append(f"m=audio {self.media.port} RTP/AVP {' '.join(str(codec.payload_type) for codec in codecs)}")
         lines += [f"a=rtpmap:{codec.payload_type} {codec.name}/8000" for codec in codecs]
         direction = {"sendonly": "recvonly"}.get(_direction(remote), self._direction) if remote else self._direction
@@ -230,10 +230,10 @@ class ScriptedPeer(SipUserAgent):
 
 def rtp_address(sdp: str) -> tuple[str, int]:
     """Return the host and port of the audio of an SDP. Raises ValueError if it has none."""
-    host = re.search(r"^c=IN IP4 (\S+)", sdp, re.MULTILINE)
+    host = re.search(r"^c=IN IP[46] (\S+)", sdp, re.MULTILINE)
     port = re.search(r"^m=audio (\d+)", sdp, re.MULTILINE)
     if host is None or port is None:
-        raise ValueError(f"SDP without audio over IPv4: {sdp!r}")
+        raise ValueError(f"SDP without audio: {sdp!r}")
     return host[1], int(port[1])
 
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 
-from voxrec.sandbox.asterisk import LOOPBACK
+from voxrec.sandbox.asterisk import LOOPBACK, uri_host
 
 _COMPACT_NAMES = {"call-id": "i", "to": "t", "from": "f", "via": "v", "contact": "m"}
 
@@ -102,7 +102,7 @@ class SipUserAgent(DatagramProtocol):
     def host_port(self) -> str:
         """The address and port of this user agent."""
         assert self._port is not None, "listen() comes first"
-        return f"{self._address}:{self._port.getHost().port}"  # type: ignore[attr-defined] # IPv4Address
+        return f"{uri_host(self._address)}:{self._port.getHost().port}"  # type: ignore[attr-defined] # IP address
 
     def requests(self, method: str) -> list[SipMessage]:
         """Return the requests of a method that were received, in order."""
@@ -130,13 +130,13 @@ class SipUserAgent(DatagramProtocol):
         ``body`` defaults to an SDP offer of G.711 for INVITE. A final response to INVITE is acknowledged. Raises
         `twisted.internet.defer.TimeoutError` after ``timeout`` seconds without a final response.
         """
-        call_id = f"{secrets.token_hex(8)}@{self._address}"
-        uri = f"sip:{user}@{self._peer[0]}:{self._peer[1]}"
+        call_id = f"{secrets.token_hex(8)}@{uri_host(self._address)}"
+        uri = f"sip:{user}@{uri_host(self._peer[0])}:{self._peer[1]}"
         if body is None:
             body = self.sdp_offer() if method == "INVITE" else ""
         fields = {
             "Via": f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}",
-            "From": f"{from_ or f'<sip:tester@{self._address}>'};tag={secrets.token_hex(4)}",
+            "From": f"{from_ or f'<sip:tester@{uri_host(self._address)}>'};tag={secrets.token_hex(4)}",
             "To": f"<{uri}>",
             "Call-ID": call_id,
             "CSeq": f"1 {method}",
@@ -193,7 +193,8 @@ class SipUserAgent(DatagramProtocol):
 
     def sdp_offer(self) -> str:
         """Return an SDP offer, or answer, of G.711 at the discard port: there is no media."""
-        lines = ["v=0", f"o=- 1 1 IN IP4 {self._address}", "s=-", f"c=IN IP4 {self._address}", "t=0 0"]
+        network = sdp_address(self._address)
+        lines = ["v=0", f"o=- 1 1 {network}", "s=-", f"c={network}", "t=0 0"]
         return "\r\n".join([*lines, "m=audio 9 RTP/AVP 0 8", ""])
 
     def datagramReceived(self, datagram: bytes, _addr: Any) -> None:
@@ -242,3 +243,8 @@ class SipUserAgent(DatagramProtocol):
         """Send a message with exactly these headers."""
         lines = [start_line, *(f"{name}: {value}" for name, value in fields.items()), "", body]
         self.send("\r\n".join(lines).encode())
+
+
+def sdp_address(address: str) -> str:
+    """Return network type, address type and address, as in the lines o= and c= of an SDP."""
+    return f"IN {'IP6' if ':' in address else 'IP4'} {address}"

@@ -5,6 +5,7 @@ import json
 
 import pjsua2 as pj
 
+from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.phone import Network, parse_codec_list
 
 # Large enough for a busy machine. Nothing is ever discarded: both ends have one clock, so there is no drift to
@@ -45,7 +46,7 @@ def endpoint_config(codec: str, log: str) -> pj.EpConfig:
 
 def network_of(options: argparse.Namespace) -> Network:
     """Return the network of the command line."""
-    return Network(options.transport, options.address, options.srtp, options.certificate)
+    return Network(options.transport, options.srtp, options.certificate)
 
 
 def own_uri(options: argparse.Namespace) -> str:
@@ -57,27 +58,18 @@ def transport_config(options: argparse.Namespace) -> tuple[int, pj.TransportConf
     """Return the type and the configuration of the SIP transport."""
     config = pj.TransportConfig()
     config.port = options.port
-    config.boundAddress = config.publicAddress = options.address
+    config.boundAddress = config.publicAddress = LOOPBACK
     config.tlsConfig.certFile = config.tlsConfig.privKeyFile = options.certificate
-    types = {
-        ("udp", False): pj.PJSIP_TRANSPORT_UDP,
-        ("tcp", False): pj.PJSIP_TRANSPORT_TCP,
-        ("tls", False): pj.PJSIP_TRANSPORT_TLS,
-        ("udp", True): pj.PJSIP_TRANSPORT_UDP6,
-        ("tcp", True): pj.PJSIP_TRANSPORT_TCP6,
-        ("tls", True): pj.PJSIP_TRANSPORT_TLS6,
-    }
-    return types[options.transport, ":" in options.address], config
+    types = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP, "tls": pj.PJSIP_TRANSPORT_TLS}
+    return types[options.transport], config
 
 
 def configure_media(media: pj.AccountMediaConfig, options: argparse.Namespace) -> None:
     """Set the address and ports of RTP, and whether it is encrypted."""
-    media.transportConfig.boundAddress = options.address
+    media.transportConfig.boundAddress = LOOPBACK
     media.transportConfig.port = 10000
     media.transportConfig.portRange = 9998
     media.transportConfig.randomizePort = True
-    if ":" in options.address:
-        media.ipv6Use = pj.PJSUA_IPV6_ENABLED
     if options.srtp:
         media.srtpUse = pj.PJMEDIA_SRTP_MANDATORY
         media.srtpSecureSignaling = 0  # a test may want SRTP without TLS

@@ -2,15 +2,13 @@
 
 import argparse
 
-from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.phone import CODECS
 
 
 def option_parser(description: str | None) -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--port", type=int, required=True, help="port to listen on")
-    shared.add_argument("--address", default=LOOPBACK, help="loopback address, IPv4 or IPv6")
+    shared.add_argument("--port", type=int, required=True, help="loopback port to listen on")
     shared.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp", help="transport of SIP")
     shared.add_argument("--certificate", default="", help="PEM file with certificate and private key, for TLS")
     shared.add_argument("--srtp", action="store_true", help="offer and accept encrypted audio only (SDES)")
