@@ -475,7 +475,7 @@ class CompleteTests(RecordingsTestCase):
         self.assertEqual((await self.jobs.claim([JobKind.MAIL], lease=timedelta(minutes=1))).jobs, [])
 
     async def test_mail_is_enqueued_if_the_profile_has_an_address(self) -> None:
-        """It is also enqueued if the Profile was deleted: the job reports that."""
+        """It is also enqueued if the Profile was deleted: the job logs that."""
         profiles = Profiles(self.pool)
         for email, kinds in (("a@example.org", [JobKind.MAIL]), (None, [])):
             owner = await profiles.create(profile(email=email))

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from voxrec.ari.client import AriClient
 from voxrec.calls.beeper import Beeper
 from voxrec.calls.call_data import CallData
+from voxrec.calls.holds import HELD, UNHELD, Holds
 from voxrec.calls.ids import ANNOUNCEMENT, WHISPER, owned_id
 from voxrec.calls.legs import Legs
 from voxrec.calls.recorder import NARROWBAND, WIDEBAND, Recorder
@@ -50,6 +51,7 @@ class CallRecording:
         self.recorder: Recorder | None = None
         """None while the call is not recorded. A recorder whose recording has ended stays here."""
         self._announcement = Announcement.NOT_REQUIRED
+        self._holds = Holds()
         self.has_recording = False
         """Whether the call has a Recording, which may have ended or have the state ``absent``."""
 
@@ -85,6 +87,8 @@ class CallRecording:
             recorder.refuse(DISK_FULL)
             return
         recorder.log.note("answered", by=Side.CALLEE)
+        for side in self._holds.sides:  # since before the recording
+            recorder.log.note(HELD, by=side)
         self.recorder = recorder
         if self._call.profile.record_prompt is not RecordPrompt.NONE:
             self._announcement = Announcement.PENDING
@@ -106,6 +110,7 @@ class CallRecording:
         """
         self._announcement = announcement
         recording = recording or self._new_recording(began)
+        self._holds.take_over(recording.timeline)
         if self._requires_prompt:
             played = announcement is Announcement.FINISHED
             recording = msgspec.structs.replace(recording, prompt_played=played)
@@ -232,7 +237,8 @@ class CallRecording:
         self._beeper.take_over(self._call.seconds_since(recording.started_at) - last, whisper_exists=whisper_exists)
 
     def leg_replaced(self) -> None:
-        """Beep into another channel if the beeps go into the leg that a transfer has replaced."""
+        """Note that the party is gone that a transfer has replaced, and beep into another channel if necessary."""
+        self.unheld(Side.CALLEE)
         if self._beeper is not None and self._call.profile.record_beep_in_recording:
             self._beeper.leg_replaced()
 
@@ -258,6 +264,16 @@ class CallRecording:
         """Add an entry to the timeline, if the call is recorded."""
         if self.recorder is not None:
             self.recorder.log.note(event, by=by, detail=detail)
+
+    def held(self, side: Side) -> None:
+        """Handle ChannelHold of a party."""
+        if self._holds.hold(side):
+            self.note(HELD, by=side)
+
+    def unheld(self, side: Side) -> None:
+        """Handle ChannelUnhold of a party."""
+        if self._holds.release(side):
+            self.note(UNHELD, by=side)
 
     def snoop_entered(self, role: str) -> None:
         """Handle the StasisStart of a snoop channel with this role."""

@@ -328,11 +328,11 @@ class LiveCall:
 
     def held(self, side: Side) -> None:
         """Handle ChannelHold of a party."""
-        self._call_recording.note("held", by=side)
+        self._call_recording.held(side)
 
     def unheld(self, side: Side) -> None:
         """Handle ChannelUnhold of a party."""
-        self._call_recording.note("unheld", by=side)
+        self._call_recording.unheld(side)
 
     def digit_received(self, side: Side, digit: str) -> None:
         """Handle a DTMF digit. The timeline does not contain it: it may be part of a password or a card number."""

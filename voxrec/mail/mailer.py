@@ -101,8 +101,8 @@ class Mailer:
         if recording is None:
             return
         profile = await self._profile(recording)
-        recipients = mail_addresses(profile.email)
-        if not recipients:
+        recipients = mail_addresses(profile.email) if profile is not None else ()
+        if profile is None or not recipients:
             return
         pending = await self._deliveries.pending_recipients(recording.id, recipients)
         if pending:
@@ -142,13 +142,17 @@ class Mailer:
             return None
         return recording
 
-    async def _profile(self, recording: Recording) -> Profile:
+    async def _profile(self, recording: Recording) -> Profile | None:
+        """Return the Profile; None if it was deleted during the call or since, and the recipients with it."""
         try:
             return await self._profiles.get(recording.profile_id)
-        except NotFound as error:
-            raise DeliveryError(
-                f"profile {recording.profile_id} was deleted, so the mail has no recipients", permanent=True
-            ) from error
+        except NotFound:
+            self._log.info(
+                "the Profile {profile} of recording {id} was deleted, and with it the recipients; no mail is sent",
+                profile=recording.profile_id,
+                id=recording.id,
+            )
+            return None
 
     def _compose(self, recording: Recording, profile: Profile, defaults: MessageDefaults) -> bytes:
         audio = self._archive.locate(recording.path or "")

@@ -61,7 +61,7 @@ _RECORD: Final = PreparedStatement(f"""
     ON CONFLICT DO NOTHING
     RETURNING {JOB_COLUMNS}
 """)
-# No MAIL job if the Profile has no address. If the Profile was deleted, the job is enqueued, and reports that.
+# No MAIL job if the Profile has no address. If the Profile was deleted, the job is enqueued, and logs that.
 _COMPLETE: Final = PreparedStatement(f"""
     WITH completed AS (
         UPDATE recordings AS old
