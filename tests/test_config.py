@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,6 +142,11 @@ class InvalidSettingsTests(SynchronousTestCase):
             for sender in ("voxrec", "a..b@x", ".a@x", f"{'x' * 65}@x", "=?utf-8?q?a?=@x", "a@[127.0.0.1]", "a@b c")
         ),
         ("mail: {password_file: /nowhere}", "mail.password_file: cannot read '/nowhere'"),
+        *(
+            (f"node: {{name: '{name}'}}", f"node.name: invalid value '{name}'; expected 1 to 64 letters, digits")
+            for name in ("a b", "-a", "a.", "a/b", "ä", "x" * 65)
+        ),
+        ("node: {name: 5}", "node.name: invalid value 5: Expected str, got int"),
         ("a: 1\na: 2", "duplicate key 'a'"),
         ("a: [", "invalid YAML"),
     )
@@ -151,6 +157,17 @@ class InvalidSettingsTests(SynchronousTestCase):
                 error = self.assertRaises(ConfigError, config.parse, text, "voxrec.yaml")
                 self.assertIn(expected, str(error))
                 self.assertIn("voxrec.yaml", str(error))
+
+    def test_host_name_that_cannot_be_the_name_of_a_node(self) -> None:
+        with patch("socket.gethostname", return_value="my host"):
+            error = self.assertRaises(ConfigError, config.parse, "")
+            self.assertIn("node.name: required, because it cannot be the host name 'my host'; expected", str(error))
+            self.assertEqual(config.parse("node: {name: berlin}").node_name, "berlin")
+
+    def test_a_node_has_the_name_of_its_host(self) -> None:
+        for name in ("pbx-1.example", "0c1d2e3f4a5b", "my_host"):
+            with patch("socket.gethostname", return_value=name):
+                self.assertEqual(config.parse("").node_name, name)
 
     def test_all_invalid_settings_are_reported(self) -> None:
         error = self.assertRaises(ConfigError, config.parse, "x: 1\nmail: {port: 0, tls: 1}\nasterisk: {user: 2}")

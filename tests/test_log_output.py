@@ -141,3 +141,18 @@ class JsonTests(LogOutputTestCase):
         log.info("{a}", a=float("nan"))
         log.info("{a}", a="\udcff")
         self.assertEqual(len(self.entries()), 3)
+
+
+class NodeTests(LogOutputTestCase):
+    def test_text_has_the_node_after_the_time(self) -> None:
+        self.logger(node="berlin").info("call {call}: over", call=7)
+        line = r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} berlin \[voxrec\.test#info\] call 7: over\n\Z"
+        self.assertRegex(self.stream.getvalue(), line)
+
+    def test_text_for_the_journal_begins_with_the_node(self) -> None:
+        self.logger(node="berlin", journal=True).info("call {call}: over", call=7)
+        self.assertEqual(self.stream.getvalue(), "<6>berlin [voxrec.test#info] call 7: over\n")
+
+    def test_json_has_the_node(self) -> None:
+        self.logger(node="berlin", log_format="json").info("call {call}: over", call=7)
+        self.assertEqual(msgspec.json.decode(self.stream.getvalue())["node"], "berlin")

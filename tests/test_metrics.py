@@ -103,3 +103,14 @@ class MetricsTests(SynchronousTestCase):
         for family in text_string_to_metric_families(self.metrics.exposition().decode()):
             if family.name.startswith("voxrec_"):
                 self.assertRegex(family.documentation, r"^[A-Z].+\.$", family.name)
+
+
+class NodeTests(SynchronousTestCase):
+    def test_every_metric_has_the_node(self) -> None:
+        metrics = Metrics("1.2.3", "berlin")
+        metrics.add_gauge("voxrec_calls_live", "Live calls.", lambda: 3)
+        metrics.call_refused(1)
+        for _ in range(2):  # some collectors return the same objects each time
+            families = [*text_string_to_metric_families(metrics.exposition().decode())]
+            self.assertEqual({sample.labels.get("node") for each in families for sample in each.samples}, {"berlin"})
+        self.assertEqual(samples(metrics, "voxrec_calls_total"), {("1", "berlin", "refused"): 1})

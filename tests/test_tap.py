@@ -36,7 +36,7 @@ class OptionsTests(SynchronousTestCase):
 class LogOutputTests(SynchronousTestCase):
     def build(self, **twistd_options: object) -> LogOutput | None:
         self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
-        return _build_log_output(Log(), twistd_options)
+        return _build_log_output(Log(), twistd_options, "berlin")
 
     def test_standard_output_in_the_foreground(self) -> None:
         stdout = io.TextIOWrapper(io.BytesIO(), "utf-8")

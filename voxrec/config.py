@@ -5,7 +5,7 @@ range is a `ConfigError` that names the setting, the value and what is allowed.
 """
 
 import os
-import re
+import socket
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from twisted.internet.endpoints import serverFromString
 
 from voxrec.certificate import INVALID_CERTIFICATE
-from voxrec.config_values import is_host_entry, is_network, is_url
+from voxrec.config_values import NODE_NAME_RULE, is_host_entry, is_network, is_node_name, is_url, token_weakness
 from voxrec.conversion import convert_fields
 from voxrec.environment import override_settings
 from voxrec.errors import ConfigError, FieldError
@@ -37,9 +37,6 @@ UNIT_CREDENTIALS = Path("/run/credentials/voxrec.service")
 """Where systemd keeps the credentials of the running unit (systemd.exec(5), LoadCredential=)."""
 
 _CREDENTIALS_VARIABLE = "${CREDENTIALS_DIRECTORY}"
-
-_MIN_TOKEN_LENGTH: Final = 20  # characters; 20 random hexadecimal digits have 80 bits of entropy
-_MIN_TOKEN_VARIETY: Final = 8  # different characters; random tokens of the minimum length nearly always have more
 
 
 class Secret(str):
@@ -169,6 +166,12 @@ class Queue(Struct, frozen=True, kw_only=True):
     retry_limit: Duration = 7200.0
 
 
+class Node(Struct, frozen=True, kw_only=True):
+    """The name of this installation among those that share one PostgreSQL."""
+
+    name: str = ""
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """The log on standard output."""
 
@@ -187,7 +190,13 @@ class Config(Struct, frozen=True, kw_only=True):
     archive: Archive = Archive()
     mail: Mail = Mail()
     queue: Queue = Queue()
+    node: Node = Node()
     log: Log = Log()
+
+    @property
+    def node_name(self) -> str:
+        """The name of this node, by default the host name."""
+        return self.node.name or socket.gethostname()
 
     @property
     def archive_directory(self) -> Path:
@@ -310,7 +319,7 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
     if not is_url(config.asterisk.ami_url, ("tcp", "tls")):
         url = config.asterisk.ami_url
         yield FieldError("asterisk.ami_url", f"invalid URL {url!r}; expected tcp://host:port or tls://host:port")
-    if problem := _weakness(config.rest.admin_token):
+    if problem := token_weakness(config.rest.admin_token):
         yield FieldError("rest.admin_token", problem)
     if config.database.dsn:
         try:
@@ -334,6 +343,9 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
                 f"invalid entry {entry!r}; expected an IP address, a network such as 10.0.0.0/8 (host bits 0), or unix",
             )
     yield from _mail_errors(config.mail)
+    if not is_node_name(config.node_name):
+        origin = "invalid value" if config.node.name else "required, because it cannot be the host name"
+        yield FieldError("node.name", f"{origin} {config.node_name!r}; expected {NODE_NAME_RULE}")
 
 
 def _listen_errors(listen: str, unchecked: list[str] | None) -> Iterator[FieldError]:
@@ -370,17 +382,3 @@ def _mail_errors(mail: Mail) -> Iterator[FieldError]:
             f"invalid value 'none': the password would be sent unencrypted to {mail.host}; expected starttls or "
             "implicit, no mail.user, or a mail.host on this machine (localhost, 127.0.0.1, ::1)",
         )
-
-
-def _weakness(token: Secret) -> str | None:
-    """Return why an administrator's token is refused, or None. An empty one is not used."""
-    advice = "generate one, for example with: openssl rand -hex 32"
-    if not token:
-        return None
-    if not re.fullmatch(r"[!-~]+", token):
-        return f"must consist of visible ASCII characters, because clients send it in a header; {advice}"
-    if len(token) < _MIN_TOKEN_LENGTH:
-        return f"has {len(token)} characters; at least {_MIN_TOKEN_LENGTH} are required; {advice}"
-    if len(set(token)) < _MIN_TOKEN_VARIETY:
-        return f"has {len(set(token))} different characters; at least {_MIN_TOKEN_VARIETY} are required; {advice}"
-    return None

@@ -1,9 +1,17 @@
-"""Checks of single values in the settings: URLs, networks and hosts."""
+"""Checks of single values in the settings: URLs, networks, hosts, names of nodes, and tokens."""
 
 import ipaddress
 import re
 from collections.abc import Collection
+from typing import Final
 from urllib.parse import urlsplit
+
+_NODE_NAME: Final = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"
+NODE_NAME_RULE: Final = (
+    "1 to 64 letters, digits, dots, hyphens and underscores, with a letter or a digit at the beginning and the end"
+)
+_MIN_TOKEN_LENGTH: Final = 20  # characters; 20 random hexadecimal digits have 80 bits of entropy
+_MIN_TOKEN_VARIETY: Final = 8  # different characters; random tokens of the minimum length nearly always have more
 
 
 def is_url(url: str, schemes: Collection[str]) -> bool:
@@ -34,3 +42,22 @@ def is_host_entry(entry: str) -> bool:
             r"(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.?", entry
         ) is not None and not re.fullmatch(r"[0-9./]+", entry)
     return True
+
+
+def is_node_name(name: str) -> bool:
+    """Return whether ``name`` obeys `NODE_NAME_RULE`. Host names do (RFC 1123 section 2.1), unless they are longer."""
+    return re.fullmatch(_NODE_NAME, name) is not None
+
+
+def token_weakness(token: str) -> str | None:
+    """Return why an administrator's token is refused, or None. An empty one is not used."""
+    advice = "generate one, for example with: openssl rand -hex 32"
+    if not token:
+        return None
+    if not re.fullmatch(r"[!-~]+", token):
+        return f"must consist of visible ASCII characters, because clients send it in a header; {advice}"
+    if len(token) < _MIN_TOKEN_LENGTH:
+        return f"has {len(token)} characters; at least {_MIN_TOKEN_LENGTH} are required; {advice}"
+    if len(set(token)) < _MIN_TOKEN_VARIETY:
+        return f"has {len(set(token))} different characters; at least {_MIN_TOKEN_VARIETY} are required; {advice}"
+    return None

@@ -37,12 +37,19 @@ class LogOutput:
 
     ``log_format`` "text" writes what Twisted writes; "json" writes an object in one line. With ``journal``, the stream
     is read by systemd's journal: each line begins with its priority (sd-daemon(3)), and text has no timestamp, which
-    the journal adds itself.
+    the journal adds itself. ``node`` is the name of this node, which each event contains.
     """
 
     def __init__(
-        self, stream: TextIO, *, level: LevelName = "info", log_format: LogFormat = "text", journal: bool = False
+        self,
+        stream: TextIO,
+        *,
+        level: LevelName = "info",
+        log_format: LogFormat = "text",
+        journal: bool = False,
+        node: str = "",
     ) -> None:
+        self._node = node
         self._stream = stream
         self._journal = journal
         self.configure(level, log_format)
@@ -57,7 +64,7 @@ class LogOutput:
         level = event.get("log_level") or LogLevel.info
         if level < self._level:
             return
-        lines = [_json_line(event, level)] if self._format == "json" else self._text_lines(event)
+        lines = [_json_line(event, level, self._node)] if self._format == "json" else self._text_lines(event)
         if lines:
             prefix = f"<{_PRIORITIES[level]}>" if self._journal else ""
             self._stream.write("".join(f"{prefix}{line}\n" for line in lines))
@@ -68,6 +75,9 @@ class LogOutput:
         # an event without text is one that Twisted does not write either
         if not formatEvent(event) and "log_failure" not in event:
             return []
+        if self._node:
+            time, separator, rest = ("", "", text) if self._journal else text.partition(" ")
+            text = f"{time}{separator}{self._node} {rest}"
         return [line for line in text.replace("\n", "\n\t").split("\n") if line.strip()]
 
 
@@ -83,12 +93,13 @@ def is_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM", "") == f"{status.st_dev}:{status.st_ino}"
 
 
-def _json_line(event: LogEvent, level: Any) -> str:
+def _json_line(event: LogEvent, level: Any, node: str) -> str:
     """Return one JSON object. ``fields`` has the values that the message contains, and no others."""
     time = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
     entry: dict[str, object] = {
         "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": _NAMES.get(level, level.name),
+        **({"node": node} if node else {}),
         "logger": event.get("log_namespace", ""),
         "message": formatEvent(event),
         "fields": {name: _plain(event[name]) for name in _names_in(event) if name in event},

@@ -1,9 +1,9 @@
 """The Prometheus metrics of the daemon. Other packages receive single methods of `Metrics` as callbacks."""
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, cast
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from voxrec.model import Call, EventType, RecordingState
@@ -20,10 +20,11 @@ _UNCOUNTED_STATES: Final = (RecordingState.COMPLETED, RecordingState.ABSENT)
 class Metrics:
     """The metrics of one daemon, in a registry of their own. Durations are in seconds.
 
-    ``version`` is the label of ``voxrec_build_info``.
+    ``version`` is the label of ``voxrec_build_info``. ``node``, if it is not empty, is a label of every metric.
     """
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, node: str = "") -> None:
+        self._node = node
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -131,7 +132,16 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format (`CONTENT_TYPE`)."""
-        return generate_latest(self._registry)
+        return generate_latest(cast("CollectorRegistry", self))
+
+    def collect(self) -> Iterator[Metric]:
+        """Collect all metrics, with the label ``node``."""
+        for metric in self._registry.collect():
+            if self._node:
+                metric.samples = [
+                    sample._replace(labels={"node": self._node, **sample.labels}) for sample in metric.samples
+                ]
+            yield metric
 
     # Updated by the code that is measured
 

@@ -47,14 +47,14 @@ def makeService(options: Options) -> IService:
 
     # twistd changes the working directory later
     load_config = partial(config.load, Path(options["config"]).absolute())
-    log_output = _build_log_output(options.settings.log, options.parent or {})
+    log_output = _build_log_output(options.settings.log, options.parent or {}, options.settings.node_name)
     daemon = Voxrec(reactor, options.settings, load_config, log_output)
     # Without a handler, SIGHUP ends the process. A signal that arrives before the reactor runs is handled when it does.
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(daemon.reload))  # type: ignore[attr-defined]
     return daemon
 
 
-def _build_log_output(settings: config.Log, twistd_options: Mapping[str, Any]) -> LogOutput | None:
+def _build_log_output(settings: config.Log, twistd_options: Mapping[str, Any], node: str) -> LogOutput | None:
     """Return the log output for twistd's options, or None if they select another log observer (--syslog, --logger)."""
     if twistd_options.get("syslog") or twistd_options.get("logger"):
         return None
@@ -63,10 +63,12 @@ def _build_log_output(settings: config.Log, twistd_options: Mapping[str, Any]) -
     if file == "-" or (in_foreground and not file):
         # names of files, and what callers send, may contain bytes that are not UTF-8
         cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
-        return LogOutput(sys.stdout, level=settings.level, log_format=settings.format, journal=is_journal(sys.stdout))
+        return LogOutput(
+            sys.stdout, level=settings.level, log_format=settings.format, journal=is_journal(sys.stdout), node=node
+        )
     log_file = LogFile.fromFullPath(file or _DAEMON_LOG_FILE)
     _rotate_on_sigusr1(log_file)
-    return LogOutput(log_file, level=settings.level, log_format=settings.format)
+    return LogOutput(log_file, level=settings.level, log_format=settings.format, node=node)
 
 
 def _rotate_on_sigusr1(log_file: LogFile) -> None:

@@ -26,7 +26,7 @@ def make_call(**fields: Any) -> Call:
 
 class CallRouteTests(RestTestCase):
     async def test_representation(self) -> None:
-        live_call = make_call(recording_id=uuid4(), recording_state=RecordingState.RECORDING)
+        live_call = make_call(recording_id=uuid4(), recording_state=RecordingState.RECORDING, node="berlin")
         self.call_control.calls = [live_call]
         response = await self.request("GET", f"/calls/{live_call.id}", token="read")
         self.assertEqual(response.status, 200)
@@ -48,6 +48,7 @@ class CallRouteTests(RestTestCase):
                 "hangupBy": None,
                 "recordingId": str(live_call.recording_id),
                 "recordingState": "recording",
+                "node": "berlin",
             },
         )
 

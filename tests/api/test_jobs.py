@@ -66,6 +66,7 @@ class JobRetrievalTests(JobTestCase):
                 "state": "dead",
                 "attempts": 3,
                 "lastError": "550 never",
+                "node": None,
             },
         )
         self.assertEqual((await self.request("GET", "/jobs", token="read")).json, [job])

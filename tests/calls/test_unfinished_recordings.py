@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -50,7 +51,7 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
         (self.directory / f"{leg_name(recording.id, Side.CALLER)}.wav").write_bytes(b"RIFF")
         return recording.id
 
-    def finished(self, directory: Path | None = None) -> list[UUID]:
+    def finished(self, directory: Path | None = None, node: str | None = None) -> list[UUID]:
         """Finish all unfinished Recordings, and return their ids."""
         unfinished = UnfinishedRecordings(
             AriClient(self.asterisk, "voxrec"),
@@ -59,6 +60,7 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
             directory or self.directory,
             self.live.__contains__,
             run_at_once,
+            node,
         )
         self.successResultOf(Deferred.fromCoroutine(unfinished.finish_all()))
         return [recording.id for recording in self.sink.recordings]
@@ -105,3 +107,10 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
 
     def test_missing_directory(self) -> None:
         self.assertEqual(self.finished(self.directory / "missing"), [])
+
+    def test_recording_of_another_node_is_not_changed(self) -> None:
+        """The disk of a node that had another name: an operator decides (``voxrec nodes rename``)."""
+        of_other, own = (self.make_recording(RecordingState.RECORDING) for _ in range(2))
+        self.recordings.rows[of_other] = replace(self.recordings.rows[of_other], node="munich")
+        self.recordings.rows[own] = replace(self.recordings.rows[own], node="berlin")
+        self.assertEqual(self.finished(node="berlin"), [own])

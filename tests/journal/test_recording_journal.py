@@ -51,6 +51,15 @@ class RecordingJournalTests(DatabaseTestCase):
     async def wait_until_applied(self) -> None:
         await until(lambda: self.journal.pending == 0)
 
+    async def test_a_line_of_an_earlier_version_gets_the_node(self) -> None:
+        await self.journal.stopService()
+        self.journal = RecordingJournal(reactor, self.directory, self.recordings, self.pool, node="berlin")
+        await self.journal.startService()
+        *_, last = self.snapshots_of_call()
+        self.journal.append(last)
+        await self.wait_until_applied()
+        self.assertEqual((await self.recordings.get(last.id)).node, "berlin")
+
     async def test_snapshots_are_applied_at_once(self) -> None:
         durations = []
         for snapshot in self.snapshots_of_call():

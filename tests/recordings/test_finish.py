@@ -24,6 +24,7 @@ from tests.recordings.finish_fixtures import (
     STARTED_AT,
     FinishFixture,
     FinishTestCase,
+    call_directly,
     wav_header,
 )
 from voxrec.archive.interface import ArchiveUnavailable
@@ -426,3 +427,49 @@ class ThreadTests(TestCase):
             JOB
         )
         self.assertEqual(fixture.recordings.row.state, RecordingState.COMPLETED)
+
+
+class NodeTests(FinishTestCase):
+    """A node draws no conclusion from files that it does not have."""
+
+    def finish_on(self, node: str, *, peers: bool, of: str | None) -> FinishFixture:
+        async def has_peers() -> bool:
+            return peers
+
+        fixture = self.fixture
+        fixture.update_recording(node=of)
+        fixture.finisher = Finisher(
+            fixture.clock,
+            fixture.recordings,
+            fixture.archive,
+            fixture.spool,
+            fixture.work,
+            call_directly,
+            node=node,
+            has_peers=has_peers,
+        )
+        return fixture
+
+    def test_recording_of_another_node(self) -> None:
+        self.finish_on("munich", peers=True, of="berlin")
+        error = self.run_failing_job(Unavailable)
+        self.assertIn("on node berlin, not munich", str(error))
+        self.assertEqual(self.fixture.recordings.row.state, RecordingState.PROCESSING)
+
+    def test_own_recording_without_audio_is_empty(self) -> None:
+        self.finish_on("berlin", peers=True, of="berlin")
+        self.assertEqual(self.run_job().state, RecordingState.ABSENT)
+
+    def test_recording_of_an_earlier_version_is_not_empty_because_one_of_several_nodes_has_no_files(self) -> None:
+        self.finish_on("munich", peers=True, of=None)
+        error = self.run_failing_job(Unavailable)
+        self.assertIn("not known which of the nodes", str(error))
+
+    def test_recording_of_an_earlier_version_is_finished_where_its_files_are(self) -> None:
+        fixture = self.finish_on("munich", peers=True, of=None)
+        fixture.write_legs(tone(440, 3), tone(880, 3))
+        self.assertEqual(self.run_job().state, RecordingState.COMPLETED)
+
+    def test_recording_of_an_earlier_version_of_the_only_node(self) -> None:
+        self.finish_on("berlin", peers=False, of=None)
+        self.assertEqual(self.run_job().state, RecordingState.ABSENT)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.database import DatabaseTestCase, reactor, until
@@ -310,3 +311,86 @@ class JobsTests(DatabaseTestCase):
         await self.enqueue_kinds(JobKind.MAIL)
         await until(lambda: kinds[2:] == ["mail"])  # not of the job that was claimed when it was enqueued
         await listener.stopService()
+
+
+class NodeTests(DatabaseTestCase):
+    """Only the node that has the files can claim a job that needs them."""
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.berlin, self.munich, self.no_node = Jobs(self.pool), Jobs(self.pool), Jobs(self.pool)
+        self.berlin.node, self.munich.node = "berlin", "munich"
+        self.recordings = Recordings(self.pool)
+
+    async def end_call(self, node: str | None) -> UUID:
+        ended = recording(id=uuid4(), state=RecordingState.PROCESSING, node=node)
+        self.assertEqual(await self.recordings.record(ended), [])
+        return ended.id
+
+    async def claimed(self, jobs: Jobs, *kinds: JobKind) -> list[UUID]:
+        return [job.recording_id for job in (await jobs.claim(kinds or BOTH, MINUTE, 9)).jobs]
+
+    async def test_finish_jobs_are_claimed_by_the_node_that_recorded(self) -> None:
+        of_berlin, of_munich = await self.end_call("berlin"), await self.end_call("munich")
+        self.assertEqual(await self.claimed(self.no_node), [])
+        self.assertEqual(await self.claimed(self.munich), [of_munich])
+        self.assertEqual(await self.claimed(self.munich), [])
+        self.assertEqual(await self.claimed(self.berlin), [of_berlin])
+
+    async def test_jobs_of_another_node_do_not_determine_the_next_claim(self) -> None:
+        await self.end_call("berlin")
+        self.assertEqual(await self.munich.claim(BOTH, MINUTE, 9), ([], None))
+
+    async def test_any_node_claims_a_job_of_an_earlier_version(self) -> None:
+        recording_id = await self.end_call(None)
+        self.assertEqual(await self.claimed(self.munich), [recording_id])
+
+    async def test_a_claim_with_the_end_of_the_call_has_the_node(self) -> None:
+        ended = recording(id=uuid4(), state=RecordingState.PROCESSING, node="berlin")
+        (job,) = await self.recordings.record(ended, claim_limit=1)
+        self.assertEqual(job.node, "berlin")
+
+    async def test_the_node_of_a_recording_does_not_change(self) -> None:
+        """Lines of the journal of a lost node are applied after another node adopted the Recording."""
+        live = recording(id=uuid4(), state=RecordingState.RECORDING, node="berlin")
+        await self.recordings.record(live)
+        await self.recordings.record(replace(live, state=RecordingState.PROCESSING, node="munich"))
+        self.assertEqual((await self.recordings.get(live.id)).node, "berlin")
+        self.assertEqual(await self.claimed(self.berlin), [live.id])
+
+    async def test_a_call_that_an_earlier_version_began_gets_the_node_that_ends_it(self) -> None:
+        live = recording(id=uuid4(), state=RecordingState.RECORDING, node=None)
+        await self.recordings.record(live)
+        await self.recordings.record(replace(live, state=RecordingState.PROCESSING, node="berlin"))
+        self.assertEqual((await self.recordings.get(live.id)).node, "berlin")
+
+    async def test_files_in_the_archive_are_erased_by_any_node_and_legs_by_their_node(self) -> None:
+        recording_id = await self.end_call("berlin")
+        await self.recordings.delete(recording_id)
+        erase = (JobKind.ERASE, JobKind.ERASE_LEGS)
+        self.assertEqual([job.kind for job in (await self.munich.claim(erase, MINUTE, 9)).jobs], [JobKind.ERASE])
+        self.assertEqual([job.kind for job in (await self.berlin.claim(erase, MINUTE, 9)).jobs], [JobKind.ERASE_LEGS])
+
+    async def test_imported_audio_has_no_legs_to_erase(self) -> None:
+        imported = await self.recordings.create(recording(id=uuid4(), node=None))
+        await self.recordings.delete(imported.id)
+        self.assertEqual([job.kind for job in await self.berlin.page()], [JobKind.ERASE])
+
+    async def test_legs_that_wait_for_their_node_are_no_orphans(self) -> None:
+        recording_id = await self.end_call("berlin")
+        await self.recordings.delete(recording_id)
+        (job,) = (await self.munich.claim([JobKind.ERASE], MINUTE)).jobs
+        await self.munich.mark_done(job)
+        self.assertEqual(await self.recordings.missing_ids([recording_id]), set())
+
+    async def test_done_jobs_of_erased_recordings_are_purged(self) -> None:
+        recording_id = await self.end_call("berlin")
+        await self.recordings.delete(recording_id)
+        ((archive_job,), _) = await self.munich.claim([JobKind.ERASE], MINUTE)
+        await self.munich.mark_done(archive_job)
+        await self.munich.purge_erased(timedelta(0))
+        self.assertEqual([job.kind for job in await self.berlin.page()], [JobKind.ERASE_LEGS])
+        ((legs_job,), _) = await self.berlin.claim([JobKind.ERASE_LEGS], MINUTE)
+        await self.berlin.mark_done(legs_job)
+        await self.munich.purge_erased(timedelta(0))
+        self.assertEqual(await self.pool.query("SELECT FROM jobs"), [])

@@ -23,6 +23,7 @@ class CallSettings:
     redirections that are followed in one call, and ``is_allowed`` returns whether a SIP URI may be called.
     ``pause_sound`` and ``resume_sound`` are the media URIs that confirm DTMF codes, or empty; ``count_code`` is called
     with what each code was to do and its outcome.
+    ``node`` is the name of this node.
     """
 
     endpoint: str
@@ -40,6 +41,7 @@ class CallSettings:
     pause_sound: str = ""
     resume_sound: str = ""
     count_code: Callable[[str, str], object] = lambda _change, _outcome: None
+    node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,7 @@ class CallRecording:
             from_name=call.inbound.name or None,
             to=call.inbound.dialled,
             remote_sip_uri=call.callee or None,
+            node=call.settings.node,
             metadata=profile.metadata,
             expires_at=profile.expiry(began),
             min_duration_seconds=profile.min_duration_seconds,

@@ -179,6 +179,7 @@ class LiveCall:
             hangup_by=data.hangup_by,
             recording_id=recording.id if recording is not None else None,
             recording_state=recording.state if recording is not None else None,
+            node=data.settings.node,
         )
 
     # Control by REST and by DTMF.

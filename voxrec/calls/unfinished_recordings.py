@@ -32,7 +32,7 @@ class Recordings(Protocol):
 class UnfinishedRecordings:
     """Finds unfinished Recordings by the files in ``directory``.
 
-    ``is_live`` returns whether a live call of this process has a Recording.
+    ``is_live`` returns whether a live call of this process has a Recording. ``node`` is the name of this node.
     """
 
     _log = Logger()
@@ -45,6 +45,7 @@ class UnfinishedRecordings:
         directory: Path,
         is_live: Callable[[UUID], bool],
         defer_to_thread: DeferToThread,
+        node: str | None = None,
     ) -> None:
         self._asterisk = asterisk
         self._recordings = recordings
@@ -52,6 +53,7 @@ class UnfinishedRecordings:
         self._directory = directory
         self._is_live = is_live
         self._defer_to_thread = defer_to_thread
+        self._node = node
 
     async def finish_all(self) -> None:
         """Pass each unfinished Recording to the finish job. Raises a VoxrecError if one cannot be looked up."""
@@ -63,6 +65,13 @@ class UnfinishedRecordings:
                 recording = await self._recordings.get(recording_id)
             except NotFound:
                 self._log.warn("Recording {id} does not exist; its files are left where they are", id=recording_id)
+                continue
+            if recording.node not in (None, self._node):
+                self._log.debug(
+                    "Recording {id} belongs to node {node}; its files are left where they are",
+                    id=recording_id,
+                    node=recording.node,
+                )
                 continue
             if recording.state.live:
                 self._log.warn("Recording {id} was not ended by its call; finishing it now", id=recording_id)

@@ -112,7 +112,13 @@ def build_calls(
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
     connection = AsteriskConnection()
     unfinished_recordings = UnfinishedRecordings(
-        asterisk, database.recordings, journal, files.spool, live_calls.is_recording, env.defer_to_thread
+        asterisk,
+        database.recordings,
+        journal,
+        files.spool,
+        live_calls.is_recording,
+        env.defer_to_thread,
+        env.config.node_name,
     )
     reconciler = Reconciler(asterisk, live_calls, router, find_recordings, unfinished_recordings.find_files)
     session = StasisSession(
@@ -221,6 +227,7 @@ def _call_settings(
         pause_sound=settings.pause_sound,
         resume_sound=settings.resume_sound,
         count_code=metrics.count_pause_code,
+        node=config.node_name,
     )
 
 

@@ -47,6 +47,8 @@ def build_database(env: Environment, dsn: str) -> Database:
         statement_timeout=settings.statement_timeout,
         connect_timeout=settings.connect_timeout,
     )
+    jobs = Jobs(pool)
+    jobs.node = env.config.node_name
     return Database(
         dsn=dsn,
         pool=pool,
@@ -55,7 +57,7 @@ def build_database(env: Environment, dsn: str) -> Database:
         deliveries=Deliveries(pool),
         events=Events(pool),
         idempotency=Idempotency(pool),
-        jobs=Jobs(pool),
+        jobs=jobs,
         profiles=Profiles(pool),
         prompts=Prompts(pool),
         recordings=Recordings(pool),

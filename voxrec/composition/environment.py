@@ -25,4 +25,4 @@ class Environment:
 def build_environment(reactor: Any, config: Config) -> Environment:
     """Build the environment; blocking functions run in the thread pool of ``reactor``."""
     threads = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    return Environment(reactor, config, Metrics(metadata.version("voxrec")), threads)
+    return Environment(reactor, config, Metrics(metadata.version("voxrec"), config.node_name), threads)

@@ -40,7 +40,12 @@ def build_queue(env: Environment, database: Database, files: RecordingFiles, mai
     worker = Worker(
         env.reactor,
         database.jobs,
-        {JobKind.FINISH: files.finisher, JobKind.MAIL: mailer, JobKind.ERASE: files.eraser},
+        {
+            JobKind.FINISH: files.finisher,
+            JobKind.MAIL: mailer,
+            JobKind.ERASE: files.eraser,
+            JobKind.ERASE_LEGS: files.eraser.erase_from_spool,
+        },
         concurrency=settings.concurrency,
         lease=lease,
         backoff=Backoff(first=settings.retry_first, limit=settings.retry_limit),
@@ -59,5 +64,6 @@ def build_queue(env: Environment, database: Database, files: RecordingFiles, mai
         available_slots=lambda: worker.available_slots,
         lease=lease,
         on_claimed=finish_claimed,
+        node=env.config.node_name,
     )
     return Queue(worker, OnDemandService("worker", worker), journal)

@@ -36,7 +36,15 @@ def build_recording_files(env: Environment, database: Database) -> RecordingFile
         archive=archive,
         work_directory=work_directory,
         spool=spool,
-        finisher=Finisher(env.reactor, database.recordings, archive, spool, work_directory, env.defer_to_thread),
+        finisher=Finisher(
+            env.reactor,
+            database.recordings,
+            archive,
+            spool,
+            work_directory,
+            env.defer_to_thread,
+            node=env.config.node_name,
+        ),
         eraser=Eraser(database.recordings, archive, spool, work_directory, env.defer_to_thread),
         retention=RetentionSweeper(env.reactor, database.recordings),
     )

@@ -58,6 +58,7 @@ class RecordingJournal(Service):
     While ``available_slots`` returns a positive number, the FINISH job of a call that has ended is claimed for
     ``lease`` in the statement that stores its last snapshot. ``on_claimed`` receives the job and that snapshot, which
     saves the job worker from querying both. ``pending`` is the number of snapshots that PostgreSQL has not stored.
+    ``node`` is the name of this node, which has recorded the calls.
     """
 
     name = "journal"
@@ -73,6 +74,7 @@ class RecordingJournal(Service):
         available_slots: Callable[[], int] = lambda: 0,
         lease: timedelta = timedelta(minutes=10),
         on_claimed: Callable[[Job, Recording], object] = lambda _job, _recording: None,
+        node: str | None = None,
     ) -> None:
         self._reactor = reactor
         self._segments = Segments(directory)
@@ -85,6 +87,7 @@ class RecordingJournal(Service):
         self._available_slots = available_slots
         self._lease = lease
         self._on_claimed = on_claimed
+        self._node = node
         self._queue: list[bytes] = []  # lines that are not on the disk
         self._writer = SingleFlight(self._write_queue, self._writer_failed)
         self._applier = SingleFlight(self._apply_lines, self._applier_failed)
@@ -309,10 +312,15 @@ class RecordingJournal(Service):
         return True
 
     async def _record(self, batch: Sequence[Line]) -> None:
-        snapshots = [msgspec.json.decode(line.text, type=Recording) for line in batch]
+        snapshots = [self._decode(line.text) for line in batch]
         by_id = {snapshot.id: snapshot for snapshot in snapshots}
         for job in await self._recordings.record(*snapshots, claim_limit=self._available_slots(), lease=self._lease):
             self._on_claimed(job, by_id[job.recording_id])
+
+    def _decode(self, text: bytes) -> Recording:
+        snapshot = msgspec.json.decode(text, type=Recording)
+        # an earlier version wrote the line, or began the call
+        return snapshot if snapshot.node else msgspec.structs.replace(snapshot, node=self._node)
 
     async def _reject(self, line: Line, error: Exception) -> bool:
         path = await self._defer_to_thread(self.rejected_lines.add, line.text)

@@ -57,6 +57,7 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = None
     recording_id: Annotated[UUID | None, doc("Id of the Recording, if the call is recorded.")] = None
     recording_state: RecordingState | None = None
+    node: Annotated[Text255 | None, doc("Name of the node that handles the call.")] = None
 
     @property
     def created_at(self) -> datetime:

@@ -15,12 +15,14 @@ class JobKind(enum.StrEnum):
 
     - ``finish``: produce the audio file of a Recording from the files of both parties
     - ``mail``: send a completed Recording to the email addresses of its Profile
-    - ``erase``: delete the files of a deleted Recording
+    - ``erase``: delete the files of a deleted Recording from the archive
+    - ``erase-legs``: delete what a node recorded of a deleted Recording
     """
 
     FINISH = "finish"
     MAIL = "mail"
     ERASE = "erase"
+    ERASE_LEGS = "erase-legs"
 
 
 class JobState(enum.StrEnum):
@@ -48,6 +50,9 @@ class Job(Struct, frozen=True, kw_only=True, rename="camel"):
     attempts: Annotated[int, doc("Attempts that were started since the job was created or last restarted.")]
     due_at: Annotated[datetime, doc("Time of the next attempt.")]
     last_error: Annotated[str | None, doc("Why the last attempt failed.")] = None
+    node: Annotated[
+        str | None, doc("Name of the only node that can run the job, since it has the files. Null: any node.")
+    ] = None
     created_at: Annotated[datetime, doc("Time of creation.")]
     path: str | None = None  # of the audio of a deleted Recording, relative to the archive; None for other kinds
     claims: int = 0  # the fencing token: a worker that lost its lease has an older value than the row

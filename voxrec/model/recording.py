@@ -103,6 +103,7 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     to: Annotated[Text255 | None, doc("Dialled number or id.")] = None
     remote_sip_uri: Annotated[Text255 | None, doc("SIP URI of the far end.")] = None
     hangup_cause: Cause | None = None
+    node: Annotated[Text255 | None, doc("Name of the node that recorded the call. Null for imported audio.")] = None
     timeline: Annotated[tuple[TimelineEntry, ...], doc("Events of the call, in chronological order.")] = ()
     verdict: Annotated[Verdict | None, doc("Result of the checks of the audio. Null until it is finished.")] = None
     metadata: Metadata = {}

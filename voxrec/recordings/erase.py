@@ -1,4 +1,8 @@
-"""The ``erase`` job: deletes the files of a deleted Recording. It is enqueued in the transaction of the deletion."""
+"""The jobs ``erase`` and ``erase-legs``: delete the files of a deleted Recording.
+
+They are enqueued in the transaction of the deletion. Any node deletes what is in the archive; what a node has recorded
+is deleted by that node.
+"""
 
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +25,7 @@ class Recordings(Protocol):
 
 
 class Eraser:
-    """Handles ``erase`` jobs.
+    """Handles ``erase`` jobs, and with `erase_from_spool` those of the kind ``erase-legs``.
 
     ``spool`` is Asterisk's recording directory, at the path at which voxrec sees it; ``work_directory`` has the
     temporary files of attempts to finish Recordings.
@@ -53,6 +57,10 @@ class Eraser:
         else:  # the id was used for a new Recording, whose audio may be at the same path
             path = job.path if job.path != recreated.path else None
         await self._defer_to_thread(self._erase, job.recording_id, path)
+
+    async def erase_from_spool(self, job: Job) -> None:
+        """Delete what this node has of the Recording, if it exists. Raises as ``__call__``."""
+        await self._defer_to_thread(erase_legs, self._archive, self._spool, self._work_directory, job.recording_id)
 
     def _erase(self, recording_id: UUID, path: str | None) -> None:
         if path is not None:

@@ -5,7 +5,8 @@ and the row is committed before a leg file is deleted. If the process dies betwe
 finds everything that it needs.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -20,7 +21,7 @@ from voxrec.audio.formats import get_format
 from voxrec.audio.join import join
 from voxrec.audio.meter import Meter
 from voxrec.audio.verdict import EMPTY, make_verdict, one_way_reason, too_short_reason, unreadable_reason
-from voxrec.errors import Conflict, NotFound
+from voxrec.errors import Conflict, NotFound, Unavailable
 from voxrec.model import ANNOUNCEMENT_FAILED, Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict
 from voxrec.recordings.erase import erase_legs
 from voxrec.recordings.legs import (
@@ -50,11 +51,16 @@ class Recordings(Protocol):
         """Store the final Recording and enqueue follow-up jobs in one transaction. Raises NotFound as ``get``."""
 
 
+async def _has_no_peers() -> bool:
+    return False
+
+
 class Finisher:
     """Handles ``finish`` jobs.
 
     ``spool`` is Asterisk's recording directory, at the path at which voxrec sees it. ``work_directory`` is for
-    temporary files; on the archive's file system, archiving needs no copy.
+    temporary files; on the archive's file system, archiving needs no copy. ``node`` is the name of this node, and
+    ``has_peers`` returns whether other nodes use the same database.
     """
 
     _log = Logger()
@@ -67,6 +73,9 @@ class Finisher:
         spool: Path,
         work_directory: Path,
         defer_to_thread: DeferToThread,
+        *,
+        node: str | None = None,
+        has_peers: Callable[[], Awaitable[bool]] = _has_no_peers,
     ) -> None:
         self._clock = clock
         self._recordings = recordings
@@ -74,20 +83,42 @@ class Finisher:
         self._spool = spool
         self._work_directory = work_directory
         self._defer_to_thread = defer_to_thread
+        self._node = node
+        self._has_peers = has_peers
 
     async def __call__(self, job: Job) -> None:
         """Finish the job's Recording; see `finish`. Raises NotFound if the Recording was deleted."""
         await self.finish(await self._recordings.get(job.recording_id))
 
+    async def _require_own_files(self, recording: Recording) -> None:
+        """Raise Unavailable if the files of a Recording are, or may be, in the spool of another node.
+
+        Earlier versions did not store which node recorded a call.
+        """
+        if recording.node is None:
+            if await self._has_peers() and not await self._defer_to_thread(self._has_legs, recording.id):
+                raise Unavailable(
+                    f"there are no files of recording {recording.id} in {self._spool}, and it is not known which of "
+                    "the nodes recorded the call"
+                )
+        elif self._node is not None and recording.node != self._node:
+            raise Unavailable(f"the files of recording {recording.id} are on node {recording.node}, not {self._node}")
+
+    def _has_legs(self, recording_id: UUID) -> bool:
+        require_spool(self._spool)
+        return any(os.path.lexists(path) for side in Side for path in leg_paths(self._spool, recording_id, side))
+
     async def finish(self, recording: Recording) -> None:
         """Finish a Recording. If it is finished already, only delete its leg files.
 
         Raises an exception if another attempt may succeed, and keeps the leg files then: Conflict while the call is in
-        progress, Unavailable without the spool or the archive, OSError, and AudioError if the legs do not fit together.
+        progress, Unavailable without the spool or the archive, or if another node has the legs, OSError, and AudioError
+        if the legs do not fit together.
         """
         if recording.state not in _FINAL_STATES:
             if recording.ended_at is None:
                 raise Conflict(f"recording {recording.id} has not ended")
+            await self._require_own_files(recording)
             recording = await self._defer_to_thread(self._produce, recording)
             await self._store(recording)
         await self._defer_to_thread(self._delete_legs, recording)

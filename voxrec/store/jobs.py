@@ -41,6 +41,7 @@ _CLAIM: Final = PreparedStatement(f"""
         SELECT id FROM jobs
         WHERE done_at IS NULL AND NOT dead AND kind = ANY(%s) AND due_at <= now()
           AND (leased_until IS NULL OR leased_until <= now())
+          AND (node IS NULL OR node = %s)
         ORDER BY due_at, created_at LIMIT %s FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE jobs SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s::interval
@@ -49,6 +50,7 @@ _CLAIM: Final = PreparedStatement(f"""
         SELECT min(greatest(due_at, leased_until)) AS next_due FROM jobs
         WHERE (SELECT count(*) FROM due) < %s
           AND done_at IS NULL AND NOT dead AND kind = ANY(%s) AND id NOT IN (SELECT id FROM due)
+          AND (node IS NULL OR node = %s)
     )
     SELECT next_due, {JOB_COLUMNS} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
 """)
@@ -57,13 +59,15 @@ _MARK_DONE: Final = PreparedStatement(f"""
 """)
 _CLOSE_OTHER_JOBS: Final = """
     UPDATE jobs SET done_at = coalesce(done_at, now()), leased_until = NULL, dead = FALSE, last_error = NULL
-    WHERE recording_id = %s AND kind <> 'erase' AND (done_at IS NULL OR last_error IS NOT NULL)
+    WHERE recording_id = %s AND kind NOT IN ('erase', 'erase-legs') AND (done_at IS NULL OR last_error IS NOT NULL)
 """
 _ENQUEUE_ERASE: Final = """
-    INSERT INTO jobs (kind, recording_id, path) VALUES ('erase', %s, %s)
+    INSERT INTO jobs (kind, recording_id, path, node)
+    SELECT * FROM (VALUES ('erase', %s, %s, NULL), ('erase-legs', %s, NULL, %s)) AS new (kind, id, path, node)
+    WHERE kind = 'erase' OR node IS NOT NULL
     ON CONFLICT (recording_id, kind) DO UPDATE
-    SET path = coalesce(excluded.path, jobs.path), due_at = now(), leased_until = NULL, dead = FALSE, done_at = NULL,
-        attempts = 0
+    SET path = coalesce(excluded.path, jobs.path), node = excluded.node, due_at = now(), leased_until = NULL,
+        dead = FALSE, done_at = NULL, attempts = 0
 """
 _SELECT: Final = f"SELECT {JOB_COLUMNS} FROM jobs"
 _SELECT_NOT_DONE: Final = f"SELECT {JOB_COLUMNS} FROM (SELECT * FROM jobs WHERE done_at IS NULL) AS jobs"
@@ -73,8 +77,9 @@ _RESTART: Final = f"""
 """
 _PURGE_ERASED: Final = """
     DELETE FROM jobs
-    WHERE recording_id IN (SELECT recording_id FROM jobs WHERE kind = 'erase' AND done_at < now() - %s)
-      AND done_at IS NOT NULL
+    WHERE (recording_id IN (SELECT recording_id FROM jobs WHERE kind = 'erase' AND done_at < now() - %s)
+           OR kind = 'erase-legs')
+      AND done_at < now() - %s
       AND NOT EXISTS (SELECT FROM recordings WHERE recordings.id = jobs.recording_id)
 """
 # Jobs of a deleted Recording belong to no Profile.
@@ -122,11 +127,16 @@ class Jobs(ScopedRepository[Job, JobFilter]):
 
     _resource = "job"
     _no_filters = ALL_JOBS
+    node: str | None = None
+    """The node whose jobs can be claimed, apart from those of no node; None: only the latter."""
 
     async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int = 1) -> ClaimedJobs:
-        """Claim at most ``limit`` jobs for the time of the lease: those that have been due for longest."""
+        """Claim at most ``limit`` jobs for the time of the lease: those that have been due for longest.
+
+        Jobs of other nodes are not claimed, nor considered in ``next_due``.
+        """
         names = [kind.value for kind in kinds]
-        rows = await self._database.returning(_CLAIM, (names, limit, lease, limit, names))
+        rows = await self._database.returning(_CLAIM, (names, self.node, limit, lease, limit, names, self.node))
         return ClaimedJobs([job_from_row(tuple(row)) for _, *row in rows if row[0] is not None], rows[0][0])
 
     async def extend_lease(self, job: Job, lease: timedelta) -> bool:
@@ -199,7 +209,7 @@ class Jobs(ScopedRepository[Job, JobFilter]):
 
         Other done jobs remain, so that they are never enqueued again.
         """
-        return await self._database.execute(_PURGE_ERASED, (age,))
+        return await self._database.execute(_PURGE_ERASED, (age, age))
 
     async def _fetch_page(self, filters: JobFilter, limit: int, after: Cursor | None) -> list[Row]:
         conditions = filters.conditions()
@@ -219,14 +229,15 @@ class Jobs(ScopedRepository[Job, JobFilter]):
         return job_from_row(row)
 
 
-async def enqueue_erase(transaction: Transaction, recording_id: UUID, path: str | None) -> None:
-    """Enqueue the job that deletes a Recording's files, as part of the transaction that deletes the Recording.
+async def enqueue_erase(transaction: Transaction, recording_id: UUID, path: str | None, node: str | None) -> None:
+    """Enqueue the jobs that delete a Recording's files, as part of the transaction that deletes the Recording.
 
+    Any node deletes its file at ``path`` in the archive; only the one that recorded it has the files of the parties.
     Its other jobs are closed, without their errors, which may name recipients. If the id was deleted before and reused,
     its ERASE job is enqueued again.
     """
     await transaction.execute(_CLOSE_OTHER_JOBS, (recording_id,))
-    await transaction.execute(_ENQUEUE_ERASE, (recording_id, path))
+    await transaction.execute(_ENQUEUE_ERASE, (recording_id, path, recording_id, node))
 
 
 def job_from_row(row: Row) -> Job:

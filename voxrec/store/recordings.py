@@ -23,7 +23,7 @@ from voxrec.store.repository import ScopedRepository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 _JSONB: Final = frozenset({"timeline", "verdict", "metadata"})
-_KEPT: Final = frozenset({"id", "metadata", "legal_hold", "created_at", "updated_at"})
+_KEPT: Final = frozenset({"id", "metadata", "legal_hold", "node", "created_at", "updated_at"})
 """Columns that an existing row keeps: users change them, they never change, or they need an expression."""
 _COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
 _RESULT_COLUMNS: Final = Columns(Recording, jsonb=_JSONB, exclude=_KEPT)
@@ -46,18 +46,19 @@ _RECORD: Final = PreparedStatement(f"""
         WHERE NOT EXISTS (SELECT FROM jobs WHERE recording_id = snapshot.id AND kind = 'finish')
         ON CONFLICT (id) DO UPDATE
         SET {_COLUMNS.upsert_assignments(keep=_KEPT)},
+            node = coalesce(old.node, excluded.node),
             updated_at = greatest(old.updated_at, excluded.updated_at),
             snapshot_at = greatest(old.snapshot_at, excluded.snapshot_at)
         WHERE old.state IN ('pending', 'recording', 'paused')
           AND (old.snapshot_at IS NULL
                OR old.snapshot_at <= excluded.snapshot_at
                OR excluded.state NOT IN ('pending', 'recording', 'paused'))
-        RETURNING id, state
+        RETURNING id, state, node
     ), ended AS (
-        SELECT id, (row_number() OVER () <= %s)::integer AS claims FROM stored WHERE state = 'processing'
+        SELECT id, node, (row_number() OVER () <= %s)::integer AS claims FROM stored WHERE state = 'processing'
     )
-    INSERT INTO jobs (kind, recording_id, attempts, claims, leased_until)
-    SELECT 'finish', id, claims, claims, CASE claims WHEN 1 THEN now() + %s::interval END FROM ended
+    INSERT INTO jobs (kind, recording_id, node, attempts, claims, leased_until)
+    SELECT 'finish', id, node, claims, claims, CASE claims WHEN 1 THEN now() + %s::interval END FROM ended
     ON CONFLICT DO NOTHING
     RETURNING {JOB_COLUMNS}
 """)
@@ -78,7 +79,9 @@ _COMPLETE: Final = PreparedStatement(f"""
     SELECT id FROM completed
 """)
 _NOT_BEING_ERASED: Final = """
-    NOT EXISTS (SELECT FROM jobs WHERE recording_id = file.id AND kind = 'erase' AND done_at IS NULL)
+    NOT EXISTS (
+        SELECT FROM jobs WHERE recording_id = file.id AND kind IN ('erase', 'erase-legs') AND done_at IS NULL
+    )
 """
 _UNREFERENCED_PATHS: Final = f"""
     SELECT file.path FROM unnest(%s::text[], %s::uuid[]) AS file (path, id)
@@ -270,7 +273,7 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
             old = await self._lock(transaction, recording_id)
             check(old)
             await transaction.execute("DELETE FROM recordings WHERE id = %s", (recording_id,))
-            await enqueue_erase(transaction, recording_id, old.path)
+            await enqueue_erase(transaction, recording_id, old.path, old.node)
             if audit_entry is not None:
                 await insert_entry(transaction, audit_entry(old))
 

@@ -11,12 +11,12 @@ from voxrec.sandbox.stack import Stack
 
 
 async def read_metrics(stack: Stack) -> dict[str, float]:
-    """Return the samples of /metrics by name and labels, such as ``voxrec_jobs_waiting{kind=mail}``."""
+    """Return the samples of /metrics by name and labels but ``node``, such as ``voxrec_jobs_waiting{kind=mail}``."""
     response = await stack.request("GET", "/metrics")
     samples = {}
     for family in text_string_to_metric_families(response.body.decode()):
         for sample in family.samples:
-            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()) if name != "node")
             samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
     return samples
 
