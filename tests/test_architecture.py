@@ -23,7 +23,7 @@ LEVELS: Final = (
     ("cli",),
     ("doctor",),
     ("api", "calls", "jobs", "sandbox"),
-    ("recordings", "mail", "backup"),
+    ("recordings", "mail", "webhooks", "backup"),
     ("web", "store", "ami", "ari", "audio", "archive", "journal"),
     ("postgres",),
     ("config", "metrics", "service_tree"),

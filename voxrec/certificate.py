@@ -1,8 +1,11 @@
-"""A server endpoint whose TLS certificate can be reloaded while it listens."""
+"""TLS certificates: a server endpoint that can reload its own while it listens, and those that a client trusts."""
 
+import re
+from pathlib import Path
 from typing import Any, Final
 
 from OpenSSL import SSL, crypto
+from twisted.internet import ssl
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import VerifyError
@@ -15,11 +18,30 @@ from voxrec.errors import VoxrecError
 INVALID_CERTIFICATE: Final = (OSError, ValueError, VerifyError, crypto.Error, SSL.Error)
 """The exceptions of Twisted and OpenSSL for files that contain no valid certificate with its private key."""
 
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
 
 class CertificateError(VoxrecError):
-    """The files of a TLS endpoint contain no valid certificate with its private key."""
+    """The files of a TLS endpoint contain no valid certificate with its private key, or a CA file no certificate."""
 
     code = "certificate"
+
+
+def trust_root(ca_file: Path | None) -> Any:
+    """Return the certificates that a TLS client trusts: those in a PEM file, or those of the system.
+
+    Raises `CertificateError` if the file cannot be read, or contains none.
+    """
+    if ca_file is None:
+        return ssl.platformTrust()
+    try:
+        certificates = _CERTIFICATE.findall(ca_file.read_bytes())
+        authorities = [ssl.Certificate.loadPEM(certificate) for certificate in certificates]
+    except (OSError, crypto.Error) as error:
+        raise CertificateError(f"{ca_file} cannot be read: {type(error).__name__}: {error}") from error
+    if not authorities:
+        raise CertificateError(f"{ca_file} contains no certificate")
+    return ssl.trustRootFromCertificates(authorities)
 
 
 class ReloadableEndpoint:

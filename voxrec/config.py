@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from twisted.internet.endpoints import serverFromString
 
 from voxrec.certificate import INVALID_CERTIFICATE
-from voxrec.config_values import NODE_NAME_RULE, is_host_entry, is_network, is_node_name, is_url, token_weakness
+from voxrec.config_values import NODE_NAME_RULE, is_host_entry, is_node_name, is_url, network_errors, token_weakness
 from voxrec.conversion import convert_fields
 from voxrec.environment import override_settings
 from voxrec.errors import ConfigError, FieldError
@@ -172,6 +172,21 @@ class Node(Struct, frozen=True, kw_only=True):
     name: str = ""
 
 
+class Webhooks(Struct, frozen=True, kw_only=True):
+    """Requests to webhooks: limits, retries, and the addresses that they may be sent to."""
+
+    timeout: Annotated[float, Meta(gt=0, le=60)] = 15.0
+    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 64
+    concurrency_per_target: Annotated[int, Meta(ge=1, le=100)] = 4
+    attempts: Annotated[int, Meta(ge=1, le=1000)] = 21
+    retry_first: Duration = 5.0
+    retry_limit: Duration = 21600.0
+    disable_days: Annotated[int, Meta(ge=1, le=365)] = 5
+    history_days: Annotated[int, Meta(ge=4, le=3650)] = 30
+    allowed_networks: tuple[str, ...] = ()
+    ca_file: str = ""
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """The log on standard output."""
 
@@ -191,6 +206,7 @@ class Config(Struct, frozen=True, kw_only=True):
     mail: Mail = Mail()
     queue: Queue = Queue()
     node: Node = Node()
+    webhooks: Webhooks = Webhooks()
     log: Log = Log()
 
     @property
@@ -336,12 +352,8 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
                 yield FieldError(
                     setting, f"invalid entry {entry!r}; expected a host name, *.domain, an IP address or a network"
                 )
-    for entry in config.rest.trusted_proxies:
-        if entry != "unix" and not is_network(entry):
-            yield FieldError(
-                "rest.trusted_proxies",
-                f"invalid entry {entry!r}; expected an IP address, a network such as 10.0.0.0/8 (host bits 0), or unix",
-            )
+    yield from network_errors("rest.trusted_proxies", config.rest.trusted_proxies, also=("unix",))
+    yield from network_errors("webhooks.allowed_networks", config.webhooks.allowed_networks)
     yield from _mail_errors(config.mail)
     if not is_node_name(config.node_name):
         origin = "invalid value" if config.node.name else "required, because it cannot be the host name"

@@ -2,9 +2,11 @@
 
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final
 from urllib.parse import urlsplit
+
+from voxrec.errors import FieldError
 
 _NODE_NAME: Final = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"
 NODE_NAME_RULE: Final = (
@@ -30,6 +32,17 @@ def is_network(entry: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def network_errors(setting: str, entries: Collection[str], *, also: Collection[str] = ()) -> Iterator[FieldError]:
+    """Yield an error for each entry that is neither an IP address, nor a network, nor one of ``also``."""
+    words = "".join(f", or {word}" for word in also)
+    for entry in entries:
+        if entry not in also and not is_network(entry):
+            yield FieldError(
+                setting,
+                f"invalid entry {entry!r}; expected an IP address, a network such as 10.0.0.0/8 (host bits 0){words}",
+            )
 
 
 def is_host_entry(entry: str) -> bool:

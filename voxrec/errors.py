@@ -95,10 +95,15 @@ class AudioError(VoxrecError):
 
 
 class DeliveryError(VoxrecError):
-    """A message could not be delivered. ``permanent`` is true if a retry cannot succeed."""
+    """A message could not be delivered.
+
+    ``permanent`` is true if a retry cannot succeed. ``retry_after`` is the number of seconds before which the receiver
+    does not want a retry.
+    """
 
     code = "delivery"
 
-    def __init__(self, detail: str, *, permanent: bool) -> None:
+    def __init__(self, detail: str, *, permanent: bool, retry_after: float = 0.0) -> None:
         super().__init__(detail)
         self.permanent = permanent
+        self.retry_after = retry_after

@@ -79,6 +79,12 @@ class Metrics:
             ["state"],
             registry=registry,
         )
+        self._webhook_attempts = Counter(
+            "voxrec_webhook_attempts",
+            "Requests to webhooks, by outcome (delivered, refused by the HTTP status, or failed without a response).",
+            ["outcome"],
+            registry=registry,
+        )
         self._failed_announcements = Counter(
             "voxrec_announcements_failed",
             "Announcements that were not played completely to the parties of a call.",
@@ -121,6 +127,20 @@ class Metrics:
         )
         self._oldest_job_seconds = Gauge(
             "voxrec_jobs_oldest_seconds", "Age of the oldest waiting job, by kind.", ["kind"], registry=registry
+        )
+        self._webhooks_waiting = Gauge(
+            "voxrec_webhooks_waiting", "Deliveries to webhooks that are pending.", registry=registry
+        )
+        self._webhooks_due = Gauge(
+            "voxrec_webhooks_due", "Pending deliveries to webhooks whose due time has passed.", registry=registry
+        )
+        self._webhooks_oldest_seconds = Gauge(
+            "voxrec_webhooks_oldest_seconds", "Age of the oldest pending delivery to a webhook.", registry=registry
+        )
+        self._webhooks_disabled = Gauge(
+            "voxrec_webhooks_disabled",
+            "Webhooks that were disabled because their receiver failed for days, or answered 410.",
+            registry=registry,
         )
         self._archive_free_bytes = Gauge(
             "voxrec_archive_free_bytes", "Free space of the file system of the archive.", registry=registry
@@ -191,6 +211,10 @@ class Metrics:
         """Count a DTMF code of a party, by what it was to do and its outcome."""
         self._codes.labels(action, outcome).inc()
 
+    def count_webhook_attempt(self, outcome: str) -> None:
+        """Count a request to a webhook."""
+        self._webhook_attempts.labels(outcome).inc()
+
     def count_failed_announcement(self) -> None:
         """Count an announcement that was not played completely."""
         self._failed_announcements.inc()
@@ -215,6 +239,13 @@ class Metrics:
         self._dead_jobs.labels(kind).set(dead)
         self._oldest_job_seconds.labels(kind).set(oldest_age)
 
+    def set_webhooks(self, *, waiting: int, due: int, oldest_age: float, disabled: int) -> None:
+        """Set the number of pending deliveries to webhooks, the age of the oldest, and the number of disabled ones."""
+        self._webhooks_waiting.set(waiting)
+        self._webhooks_due.set(due)
+        self._webhooks_oldest_seconds.set(oldest_age)
+        self._webhooks_disabled.set(disabled)
+
     def clear_database_metrics(self) -> None:
         """Remove the values that come from the database: it does not respond, and they would be outdated."""
         for gauge in (
@@ -226,6 +257,14 @@ class Metrics:
         ):
             gauge.clear()
         self._recordings_estimate.set(float("nan"))
+        unknown = float("nan")
+        for gauge in (
+            self._webhooks_waiting,
+            self._webhooks_due,
+            self._webhooks_oldest_seconds,
+            self._webhooks_disabled,
+        ):
+            gauge.set(unknown)
 
     def set_archive_free_bytes(self, free: float) -> None:
         """Set the free space of the archive; NaN if it cannot be determined."""

@@ -28,6 +28,7 @@ from voxrec.errors import Conflict, NotFound
 from voxrec.metrics import Metrics
 from voxrec.model import Call, PauseBehavior, Profile, Prompt, Recording, RecordingState
 from voxrec.store.audit import Audit
+from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
@@ -35,6 +36,8 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
+from voxrec.store.webhook_queue import Attempt
+from voxrec.store.webhooks import Endpoint, Webhooks
 from voxrec.web.auth import Authenticator, ChainAuthenticator, Principal, Role
 from voxrec.web.dispatcher import MAX_REQUESTS_PER_TOKEN
 from voxrec.web.errors import NotAuthenticated
@@ -151,6 +154,8 @@ class RestTestCase(DatabaseTestCase):
         self.prompts = Prompts(self.pool)
         self.idempotency = Idempotency(self.pool)
         self.jobs = Jobs(self.pool)
+        self.webhooks = Webhooks(self.pool)
+        self.tested: list[Endpoint] = []
         await self.prompts.create(Prompt(id=PROMPT_ID, created_at=CREATED_AT, updated_at=CREATED_AT))
         self.tokens = Tokens(self.pool)
         self.audit = Audit(self.pool)
@@ -188,6 +193,8 @@ class RestTestCase(DatabaseTestCase):
                 audit=self.audit,
                 idempotency=self.idempotency,
                 jobs=self.jobs,
+                webhooks=self.webhooks,
+                delivery_history=DeliveryHistory(self.pool),
             ),
             RestSettings(
                 public_url=f"{PUBLIC_URL}/",
@@ -209,11 +216,16 @@ class RestTestCase(DatabaseTestCase):
                 refresh_statistics=no_statistics,
                 probes={},
                 profile_stored=self.stored_profiles.append,
+                send_test=self.send_test,
                 defer_to_thread=deferToThread,
                 defer_to_audio_thread=deferToThread,
             ),
         )
         return self.app.resource()
+
+    async def send_test(self, endpoint: Endpoint, _profile_id: UUID | None) -> Attempt:
+        self.tested.append(endpoint)
+        return Attempt(CREATED_AT, 0.25, 503, "maintenance")
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.listening.stopListening()

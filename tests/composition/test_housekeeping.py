@@ -41,6 +41,16 @@ class FakeRepository:
         self.deleted.append(("events", age))
 
 
+class FakeWebhookMessages:
+    """The repository of messages to webhooks."""
+
+    def __init__(self) -> None:
+        self.deleted: list[timedelta] = []
+
+    async def delete_older_than(self, age: timedelta, /) -> None:
+        self.deleted.append(age)
+
+
 async def call_directly(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
@@ -49,6 +59,7 @@ class HousekeepingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.repository = FakeRepository()
+        self.webhook_messages = FakeWebhookMessages()
         self.directory = Path(self.mktemp())
         self.rejected_lines = RejectedLines(self.directory)
         self.service = Housekeeping(
@@ -56,8 +67,10 @@ class HousekeepingTests(SynchronousTestCase):
             self.repository,
             self.repository,
             self.repository,
+            self.webhook_messages,
             self.rejected_lines,
             event_retention=timedelta(days=7),
+            webhook_retention=timedelta(days=30),
             work_directory=Path("/nowhere"),
             defer_to_thread=call_directly,
         )
@@ -70,6 +83,10 @@ class HousekeepingTests(SynchronousTestCase):
         os.utime(old, (time.time() - 31 * 86400,) * 2)
         self.service.startService()
         self.assertEqual({*self.directory.iterdir()}, {kept, unreadable})
+
+    def test_old_messages_to_webhooks_are_deleted(self) -> None:
+        self.service.startService()
+        self.assertEqual(self.webhook_messages.deleted, [timedelta(days=30)])
 
     def test_it_runs_at_the_start_and_every_hour(self) -> None:
         self.service.startService()

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import DatabaseTestCase
+from tests.store.samples import recording
 from tests.test_metrics import samples
 from voxrec.composition.monitoring import (
     StatisticsRefresher,
@@ -18,6 +19,8 @@ from voxrec.composition.monitoring import (
 )
 from voxrec.metrics import Metrics
 from voxrec.model import JobKind
+from voxrec.store.recordings import Recordings
+from voxrec.store.webhook_queue import WebhookQueue
 
 
 async def call_directly(function: Callable[..., Any], *args: Any) -> Any:
@@ -80,13 +83,28 @@ class StatisticsRefresherTests(DatabaseTestCase):
         self.metrics = Metrics("1.2.3")
 
     async def refresh(self, archive: Path) -> None:
-        await StatisticsRefresher(self.metrics, self.pool, archive, call_directly).refresh()
+        queue = WebhookQueue(self.pool)
+        await StatisticsRefresher(self.metrics, self.pool, queue, archive, call_directly).refresh()
 
     async def test_jobs_and_free_space(self) -> None:
         await self.pool.execute("INSERT INTO jobs (kind, recording_id) VALUES ('mail', gen_random_uuid())")
         await self.refresh(Path("/"))
         self.assertEqual(samples(self.metrics, "voxrec_jobs_waiting"), {**dict.fromkeys(self.kinds(), 0), ("mail",): 1})
         self.assertGreater(samples(self.metrics, "voxrec_archive_free_bytes")[()], 0)
+
+    async def test_webhooks(self) -> None:
+        await self.pool.execute("INSERT INTO webhooks (url) VALUES ('https://crm.example')")
+        await self.pool.execute(
+            "INSERT INTO webhooks (url, enabled, disabled_reason) VALUES ('https://x.example', FALSE, 'gone')"
+        )
+        await Recordings(self.pool).create(recording())
+        await self.refresh(Path("/"))
+        self.assertEqual(self.sample("voxrec_webhooks_waiting"), 1)
+        self.assertEqual(self.sample("voxrec_webhooks_due"), 1)
+        self.assertEqual(self.sample("voxrec_webhooks_disabled"), 1)
+        await self.pool.stopService()
+        await self.refresh(Path("/"))
+        self.assertTrue(math.isnan(self.sample("voxrec_webhooks_waiting")))
 
     async def test_a_missing_archive(self) -> None:
         await self.refresh(Path("/nowhere"))
@@ -97,6 +115,9 @@ class StatisticsRefresherTests(DatabaseTestCase):
         await self.pool.stopService()
         await self.refresh(Path("/"))
         self.assertEqual(samples(self.metrics, "voxrec_jobs_waiting"), {})
+
+    def sample(self, name: str) -> float:
+        return samples(self.metrics, name)[()]
 
     def kinds(self) -> list[tuple[str]]:
         return [(kind.value,) for kind in JobKind]

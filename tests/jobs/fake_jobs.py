@@ -46,7 +46,7 @@ class FakeJobs:
         self.rows[number] = claimed = msgspec.structs.replace(job, attempts=job.attempts + 1)
         return claimed
 
-    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int) -> ClaimedJobs:
+    async def claim(self, kinds: Collection[str], lease: timedelta, limit: int) -> ClaimedJobs:
         self._require_available()
         self.claims += 1
         alive = [job for job in self.rows.values() if job.kind in kinds and job.state is not JobState.DEAD]

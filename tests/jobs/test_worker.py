@@ -59,7 +59,7 @@ class WorkerTestCase(SynchronousTestCase):
         self.mail = ControlledHandler()
         self.events: list[LogEvent] = []
 
-    def start_worker(self, handlers: Mapping[JobKind, JobHandler] | None = None, **settings: Any) -> Worker:
+    def start_worker(self, handlers: Mapping[str, JobHandler[Job]] | None = None, **settings: Any) -> Worker[Job]:
         worker = Worker(
             self.clock,
             self.jobs,
@@ -71,7 +71,7 @@ class WorkerTestCase(SynchronousTestCase):
         self.addCleanup(self.stop_worker, worker)
         return worker
 
-    def stop_worker(self, worker: Worker) -> None:
+    def stop_worker(self, worker: Worker[Job]) -> None:
         if worker.running:
             stopped = worker.stopService()
             self.clock.advance(60)
@@ -487,7 +487,7 @@ class SeveralWorkersTests(DatabaseTestCase):
         self.pools = [Pool(reactor, self.dsn, size=4) for _ in range(3)]
         for pool in self.pools:
             pool.startService()
-        self.workers: list[Worker] = []
+        self.workers: list[Worker[Job]] = []
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await gatherResults([worker.stopService() for worker in self.workers])
@@ -495,7 +495,7 @@ class SeveralWorkersTests(DatabaseTestCase):
             await pool.stopService()
         await super().tearDown()
 
-    def start_workers(self, handlers: list[JobHandler], **settings: Any) -> None:
+    def start_workers(self, handlers: list[JobHandler[Job]], **settings: Any) -> None:
         self.workers = [
             Worker(reactor, Jobs(pool), {JobKind.MAIL: handler}, **{**SETTINGS, **settings})
             for pool, handler in zip(self.pools, handlers, strict=True)
@@ -508,7 +508,7 @@ class SeveralWorkersTests(DatabaseTestCase):
         done: list[UUID] = []
         used_workers: set[int] = set()
 
-        def make_handler(number: int) -> JobHandler:
+        def make_handler(number: int) -> JobHandler[Job]:
             async def handler(job: Job) -> None:
                 self.assertNotIn(job.recording_id, running)
                 running.add(job.recording_id)

@@ -51,6 +51,10 @@ class FakeDeliveries:
 
     def __init__(self) -> None:
         self.rows: dict[str, Delivery] = {}
+        self.requested: list[str] = []
+
+    async def requested_recipients(self, _: UUID) -> list[str]:
+        return self.requested
 
     async def pending_recipients(self, _: UUID, recipients: Sequence[str]) -> list[str]:
         return [
@@ -175,7 +179,10 @@ class SendTests(MailerTestCase):
         self.port = 1
         error = await self.run_failing_job(self.make_mailer())
         self.assertFalse(error.permanent)
-        self.assertEqual(self.deliveries.rows, {})
+        self.assertEqual(set(self.deliveries.states), {ANN, BOB})
+        for state, attempts, reply in self.deliveries.states.values():
+            self.assertEqual((state, attempts), ("deferred", 1))
+            self.assertIn("connection failed", reply)
 
 
 class SizeLimitTests(MailerTestCase):

@@ -22,7 +22,7 @@ from voxrec.jobs.worker import JobHandler, Worker
 from voxrec.mail.mailer import Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
-from voxrec.model import JobKind
+from voxrec.model import Job, JobKind
 from voxrec.postgres.listener import JOBS_CHANNEL, Listener
 from voxrec.postgres.pool import Pool
 from voxrec.recordings.finish import Finisher
@@ -51,7 +51,7 @@ class Environment(msgspec.Struct, frozen=True):
         """Return the root of the archive."""
         return Path(self.base, "archive")
 
-    def handlers(self, pool: Pool) -> dict[JobKind, JobHandler]:
+    def handlers(self, pool: Pool) -> dict[str, JobHandler[Job]]:
         """Return the handlers of ``finish`` and ``mail`` jobs."""
         recordings, archive = Recordings(pool), LocalArchive(self.root)
         return {
@@ -69,7 +69,7 @@ class Environment(msgspec.Struct, frozen=True):
             ),
         }
 
-    def worker(self, pool: Pool, **settings: Any) -> Worker:
+    def worker(self, pool: Pool, **settings: Any) -> Worker[Job]:
         """Return a worker with short delays."""
         backoff = Backoff(first=0.1, limit=0.5)
         return Worker(
@@ -83,7 +83,7 @@ class Environment(msgspec.Struct, frozen=True):
             **settings,
         )
 
-    def listener(self, worker: Worker) -> Listener:
+    def listener(self, worker: Worker[Job]) -> Listener:
         """Return a listener that wakes the worker when a job is enqueued, such as the ``mail`` job after ``finish``."""
         return Listener(reactor, self.dsn, {JOBS_CHANNEL: lambda _: worker.wake()}, worker.wake)
 

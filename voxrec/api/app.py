@@ -15,6 +15,7 @@ from voxrec.api.audit import AuditRoutes
 from voxrec.api.audit_middleware import AuditMiddleware
 from voxrec.api.calls import CallControl, CallRoutes
 from voxrec.api.clock import utc_now
+from voxrec.api.deliveries import DeliveryRoutes
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.events import EventRoutes
 from voxrec.api.health import HealthRoutes, Probe
@@ -27,16 +28,19 @@ from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
 from voxrec.api.tokens import TokenRoutes
 from voxrec.api.validation import ProfileValidator
+from voxrec.api.webhooks import SendTest, WebhookRoutes
 from voxrec.archive.interface import Archive
 from voxrec.metrics import Metrics
 from voxrec.model import Role
 from voxrec.store.audit import Audit
+from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
+from voxrec.store.webhooks import Webhooks
 from voxrec.threads import DeferToThread
 from voxrec.web.auth import AccessControl, Authenticator, Scoped
 from voxrec.web.binding import call_handler
@@ -55,7 +59,8 @@ voxrec answers calls from a SIP trunk, calls a SIP URI, connects both parties, a
 
 Profiles define whom to call and how to record, for a dialled id or number. Recordings describe recorded and imported
 calls, and lead to their audio. Prompts are custom announcements. Calls are the live calls of this daemon; events report
-calls and recordings as they happen. Jobs are the pending and failed work for recordings, such as sending a mail.
+calls and recordings as they happen, and webhooks send them to other systems, signed and with retries. Jobs are the
+pending and failed work for recordings, such as sending a mail.
 
 Requests and responses are JSON with names in camelCase. HEAD is supported wherever GET is. Responses with an `ETag`
 support `If-None-Match` for retrieval and `If-Match` for conditional changes. Lists are complete unless `limit` is
@@ -77,6 +82,8 @@ class Repositories:
     audit: Audit
     idempotency: Idempotency
     jobs: Jobs
+    webhooks: Webhooks
+    delivery_history: DeliveryHistory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +118,8 @@ class RestDependencies:
     """The other parts of the daemon that the REST API uses.
 
     - ``probes``: the readiness probes by dependency;
-    - ``profile_stored``: makes a new or changed Profile known to calls.
+    - ``profile_stored``: makes a new or changed Profile known to calls;
+    - ``send_test``: sends a test message to a webhook.
     """
 
     archive: Archive
@@ -122,6 +130,7 @@ class RestDependencies:
     refresh_statistics: RefreshStatistics
     probes: Mapping[str, Probe]
     profile_stored: ProfileObserver
+    send_test: SendTest
     defer_to_thread: DeferToThread
     defer_to_audio_thread: DeferToThread
     is_stopping: Callable[[], bool] = lambda: False
@@ -143,6 +152,7 @@ class RestApp:
         defer_to_thread, defer_to_audio_thread = dependencies.defer_to_thread, dependencies.defer_to_audio_thread
 
         profiles, recordings = Scoped(repositories.profiles), Scoped(repositories.recordings)
+        webhooks = Scoped(repositories.webhooks)
         validator = ProfileValidator(settings.allowed_hosts, settings.formats, repositories.prompts.exists)
         self._validator = validator
         converter = AudioConverter(
@@ -185,6 +195,8 @@ class RestApp:
             AuditRoutes(repositories.audit, url).routes(),
             CallRoutes(calls, url).routes(),
             JobRoutes(Scoped(repositories.jobs), url).routes(),
+            WebhookRoutes(webhooks, url, now, dependencies.send_test).routes(),
+            DeliveryRoutes(repositories.delivery_history, recordings, webhooks).routes(),
             EventRoutes(dependencies.broadcaster).routes(),
             MetricsRoutes(dependencies.metrics, dependencies.refresh_statistics, clock, settings.metrics_role).routes(),
             HealthRoutes(dependencies.probes, clock).routes(),

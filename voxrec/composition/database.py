@@ -10,6 +10,7 @@ from voxrec.postgres.pool import Pool
 from voxrec.service_tree import RETRY_BACKOFF
 from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries
+from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
@@ -17,6 +18,8 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import Tokens
+from voxrec.store.webhook_queue import WebhookQueue
+from voxrec.store.webhooks import Webhooks
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Database:
     service: MigratedPool
     audit: Audit
     deliveries: Deliveries
+    delivery_history: DeliveryHistory
     events: Events
     idempotency: Idempotency
     jobs: Jobs
@@ -35,6 +39,8 @@ class Database:
     prompts: Prompts
     recordings: Recordings
     tokens: Tokens
+    webhook_queue: WebhookQueue
+    webhooks: Webhooks
 
 
 def build_database(env: Environment, dsn: str) -> Database:
@@ -55,6 +61,7 @@ def build_database(env: Environment, dsn: str) -> Database:
         service=MigratedPool(env.reactor, pool, partial(env.defer_to_thread, migrate, dsn), RETRY_BACKOFF),
         audit=Audit(pool),
         deliveries=Deliveries(pool),
+        delivery_history=DeliveryHistory(pool),
         events=Events(pool),
         idempotency=Idempotency(pool),
         jobs=jobs,
@@ -62,4 +69,6 @@ def build_database(env: Environment, dsn: str) -> Database:
         prompts=Prompts(pool),
         recordings=Recordings(pool),
         tokens=Tokens(pool),
+        webhook_queue=WebhookQueue(pool, per_target=env.config.webhooks.concurrency_per_target),
+        webhooks=Webhooks(pool),
     )

@@ -19,10 +19,18 @@ from voxrec.composition.queue import Queue, build_queue
 from voxrec.composition.recordings import RecordingFiles, build_recording_files
 from voxrec.composition.rest import RestApi, build_rest_api
 from voxrec.composition.startup import StartupGate
+from voxrec.composition.webhooks import WebhookServices, build_webhooks
 from voxrec.config import Config
 from voxrec.errors import StoreUnavailable
 from voxrec.mail.mailer import Mailer
-from voxrec.postgres.listener import JOBS_CHANNEL, PROFILES_CHANNEL, PROMPTS_CHANNEL, TOKENS_CHANNEL, Listener
+from voxrec.postgres.listener import (
+    JOBS_CHANNEL,
+    PROFILES_CHANNEL,
+    PROMPTS_CHANNEL,
+    TOKENS_CHANNEL,
+    WEBHOOKS_CHANNEL,
+    Listener,
+)
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.service_tree import OnDemandService, SequentialMultiService
 from voxrec.store.profile_cache import ProfileCache
@@ -33,17 +41,19 @@ _log: Final = Logger()
 class GatewayServices(SequentialMultiService):
     """The services of the gateway, some of whose settings can change while they run."""
 
-    def __init__(self, calls: Calls, rest: RestApi, mailer: Mailer) -> None:
+    def __init__(self, calls: Calls, rest: RestApi, mailer: Mailer, webhooks: WebhookServices) -> None:
         super().__init__()
         self._calls = calls
         self._rest = rest
         self._mailer = mailer
+        self._webhooks = webhooks
 
     def reconfigure(self, config: Config) -> None:
         """Apply the settings that `voxrec.composition.reload.RELOADABLE` names."""
         self._calls.reconfigure(config)
         self._rest.reconfigure(config)
         reconfigure_mailer(self._mailer, config.mail)
+        self._webhooks.reconfigure(config.webhooks)
 
 
 def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
@@ -60,7 +70,8 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     queue = build_queue(env, database, files, mailer)
     orphans = _build_orphan_sweeper(env, database, files, queue)
     calls = build_calls(env, database, profiles, files, queue)
-    rest = build_rest_api(env, database, profiles, files, calls)
+    webhooks = build_webhooks(env, database)
+    rest = build_rest_api(env, database, profiles, files, calls, webhooks)
     add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
     add_call_gauges(env.metrics, calls)
     add_rest_gauges(env.metrics, rest.broadcaster, rest.site)
@@ -70,13 +81,15 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         OnDemandService(str(sweeper.name), sweeper)
         for sweeper in (_build_housekeeping(env, database, files, queue), files.retention, orphans)
     ]
-    gateway = GatewayServices(calls, rest, mailer)
+    gateway = GatewayServices(calls, rest, mailer, webhooks)
     for service in (
         database.service,
         queue.journal,
         profiles,
-        _build_listener(env, database, profiles, queue, calls, rest, sweepers),
+        webhooks.threads,
+        _build_listener(env, database, profiles, queue, calls, rest, webhooks, sweepers),
         queue.worker_service,
+        webhooks.worker_service,
         *sweepers,
         calls.event_queue,
         rest.event_listener,
@@ -104,6 +117,7 @@ def _build_listener(
     queue: Queue,
     calls: Calls,
     rest: RestApi,
+    webhooks: WebhookServices,
     sweepers: Sequence[OnDemandService],
 ) -> Listener:
     """Build the listener that keeps the caches of this daemon equal to the tables in PostgreSQL.
@@ -121,6 +135,7 @@ def _build_listener(
         profiles.invalidate_all()
         calls.announcements.reload()
         queue.database_recovered()
+        webhooks.database_recovered()
         for sweeper in sweepers:
             sweeper.ensure_started()
         await calls.session.finish_recordings()
@@ -133,6 +148,7 @@ def _build_listener(
             PROMPTS_CHANNEL: calls.announcements.prompt_changed,
             TOKENS_CHANNEL: rest.token_changed,
             JOBS_CHANNEL: queue.job_changed,
+            WEBHOOKS_CHANNEL: webhooks.delivery_due,
         },
         recovered,
     )
@@ -161,8 +177,10 @@ def _build_housekeeping(env: Environment, database: Database, files: RecordingFi
         database.idempotency,
         database.jobs,
         database.events,
+        database.webhook_queue,
         queue.journal.rejected_lines,
         event_retention=timedelta(days=env.config.rest.event_days),
+        webhook_retention=timedelta(days=env.config.webhooks.history_days),
         work_directory=files.work_directory,
         defer_to_thread=env.defer_to_thread,
     )

@@ -58,11 +58,18 @@ class Events(Protocol):
         """Delete the events that are older than ``age``."""
 
 
+class WebhookMessages(Protocol):
+    """The repository of messages to webhooks."""
+
+    async def delete_older_than(self, age: timedelta, /) -> object:
+        """Delete the messages that are older than ``age``, with their deliveries and attempts."""
+
+
 class Housekeeping(TimerService):
     """Deletes what has expired every hour.
 
-    That is: abandoned uploads, idempotency keys, jobs of erased Recordings, old events, and rejected lines of the
-    journal, at once if their Recording was deleted.
+    That is: abandoned uploads, idempotency keys, jobs of erased Recordings, old events, old messages to webhooks, and
+    rejected lines of the journal, at once if their Recording was deleted.
     """
 
     name = "housekeeping"
@@ -74,9 +81,11 @@ class Housekeeping(TimerService):
         idempotency: IdempotencyKeys,
         jobs: Jobs,
         events: Events,
+        webhook_messages: WebhookMessages,
         rejected_lines: RejectedLines,
         *,
         event_retention: timedelta,
+        webhook_retention: timedelta,
         work_directory: Path,
         defer_to_thread: DeferToThread,
     ) -> None:
@@ -87,6 +96,8 @@ class Housekeeping(TimerService):
         self._events = events
         self._rejected_lines = rejected_lines
         self._event_retention = event_retention
+        self._webhook_messages = webhook_messages
+        self._webhook_retention = webhook_retention
         self._work_directory = work_directory
         self._defer_to_thread = defer_to_thread
 
@@ -99,6 +110,7 @@ class Housekeeping(TimerService):
             await self._delete_rejected_lines()
             await self._jobs.purge_erased(_ERASED_JOBS_AGE)
             await self._events.delete_older_than(self._event_retention)
+            await self._webhook_messages.delete_older_than(self._webhook_retention)
         except (VoxrecError, OSError) as error:
             self._log.warn(
                 "expired data could not be deleted; retrying in {interval:g} s: {error}",

@@ -15,6 +15,7 @@ from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Pool
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.store.statistics import PendingJobs, read_statistics
+from voxrec.store.webhook_queue import WebhookQueue
 from voxrec.threads import DeferToThread
 from voxrec.web.site import RestSite
 
@@ -75,10 +76,16 @@ class StatisticsRefresher:
     """Updates the metrics that are computed from PostgreSQL, and the free space of the archive."""
 
     def __init__(
-        self, metrics: Metrics, database: Database, archive_directory: Path, defer_to_thread: DeferToThread
+        self,
+        metrics: Metrics,
+        database: Database,
+        webhook_queue: WebhookQueue,
+        archive_directory: Path,
+        defer_to_thread: DeferToThread,
     ) -> None:
         self._metrics = metrics
         self._database = database
+        self._webhook_queue = webhook_queue
         self._archive_directory = archive_directory
         self._defer_to_thread = defer_to_thread
 
@@ -89,6 +96,7 @@ class StatisticsRefresher:
     async def _refresh_database_metrics(self) -> None:
         try:
             statistics = await read_statistics(self._database)
+            webhooks = await self._webhook_queue.statistics()
         except VoxrecError:
             self._metrics.clear_database_metrics()
             return
@@ -102,6 +110,10 @@ class StatisticsRefresher:
                 oldest_age=pending.oldest_age,
                 dead=statistics.dead.get(kind, 0),
             )
+
+        self._metrics.set_webhooks(
+            waiting=webhooks.pending, due=webhooks.due, oldest_age=webhooks.oldest_age, disabled=webhooks.disabled
+        )
 
     async def _refresh_archive_metrics(self) -> None:
         try:

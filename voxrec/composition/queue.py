@@ -19,7 +19,7 @@ from voxrec.service_tree import OnDemandService
 class Queue:
     """The job worker, which ``worker_service`` starts once PostgreSQL is available, and the journal of Recordings."""
 
-    worker: Worker
+    worker: Worker[Job]
     worker_service: OnDemandService
     journal: RecordingJournal
 

@@ -49,6 +49,9 @@ RELOADABLE: Final = frozenset(
         "rest.requests_per_token",
         "rest.trusted_proxies",
         "rest.upload_rate",
+        "webhooks.allowed_networks",
+        "webhooks.ca_file",
+        "webhooks.timeout",
     }
 )
 """The settings that take effect without a restart."""

@@ -23,6 +23,7 @@ from voxrec.composition.readiness import (
     SpoolProbe,
 )
 from voxrec.composition.recordings import RecordingFiles
+from voxrec.composition.webhooks import WebhookServices
 from voxrec.config import Config, Rest
 from voxrec.model import Role
 from voxrec.model.token import ADMINISTRATOR
@@ -81,7 +82,12 @@ class RestApi:
 
 
 def build_rest_api(
-    env: Environment, database: Database, profiles: ProfileCache, files: RecordingFiles, calls: Calls
+    env: Environment,
+    database: Database,
+    profiles: ProfileCache,
+    files: RecordingFiles,
+    calls: Calls,
+    webhooks: WebhookServices,
 ) -> RestApi:
     """Build the routes, and the server that serves them."""
     settings = env.config.rest
@@ -91,7 +97,7 @@ def build_rest_api(
     authenticator = ChainAuthenticator(static_tokens, stored_tokens)
     probes = _build_probes(env, database, profiles, files, calls)
     audio_threads = WorkerThreads(env.reactor, "REST audio", _AUDIO_THREADS)
-    app = _build_app(env, database, profiles, files, calls, broadcaster, authenticator, probes, audio_threads)
+    app = _build_app(env, database, profiles, files, calls, webhooks, broadcaster, authenticator, probes, audio_threads)
     site = RestSite(
         app.resource(),
         body_limit=settings.body_limit,
@@ -146,12 +152,15 @@ def _build_app(
     profiles: ProfileCache,
     files: RecordingFiles,
     calls: Calls,
+    webhooks: WebhookServices,
     broadcaster: EventBroadcaster,
     authenticator: Authenticator,
     probes: Mapping[str, Probe],
     audio_threads: WorkerThreads,
 ) -> RestApp:
-    statistics = StatisticsRefresher(env.metrics, database.pool, env.config.archive_directory, env.defer_to_thread)
+    statistics = StatisticsRefresher(
+        env.metrics, database.pool, database.webhook_queue, env.config.archive_directory, env.defer_to_thread
+    )
     return RestApp(
         env.reactor,
         Repositories(
@@ -162,6 +171,8 @@ def _build_app(
             audit=database.audit,
             idempotency=database.idempotency,
             jobs=database.jobs,
+            webhooks=database.webhooks,
+            delivery_history=database.delivery_history,
         ),
         _rest_settings(env, files),
         RestDependencies(
@@ -173,6 +184,7 @@ def _build_app(
             refresh_statistics=statistics.refresh,
             probes=probes,
             profile_stored=profiles.put,
+            send_test=webhooks.sender.send_test,
             defer_to_thread=env.defer_to_thread,
             defer_to_audio_thread=audio_threads.defer,
             is_stopping=lambda: not audio_threads.running,

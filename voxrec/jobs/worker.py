@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from uuid import UUID
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -13,39 +14,66 @@ from twisted.logger import Logger
 
 from voxrec.deferreds import AsyncEvent, Backoff
 from voxrec.errors import DeliveryError, StoreUnavailable, VoxrecError
-from voxrec.model import Job, JobKind
 from voxrec.sanitize import hide_addresses, sanitize_line
-from voxrec.store.jobs import ClaimedJobs
-
-JobHandler = Callable[[Job], Awaitable[None]]
 
 _POLL_INTERVAL: Final = 30.0  # seconds; a notification is lost if its connection is
 _MIN_DELAY: Final = 1.0  # seconds between two claims; a job that is due but locked elsewhere must not cause a busy loop
 
 
-class Jobs(Protocol):
+class QueuedJob(Protocol):
+    """What the worker reads of a job."""
+
+    @property
+    def kind(self) -> str:
+        """The key of the handler."""
+
+    @property
+    def label(self) -> str:
+        """The job in log messages."""
+
+    @property
+    def recording_id(self) -> UUID | None:
+        """The Recording that the job is about."""
+
+    @property
+    def attempts(self) -> int:
+        """The number of attempts, including the current one."""
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the last attempt failed."""
+
+
+J = TypeVar("J", bound=QueuedJob)
+JobHandler: TypeAlias = Callable[[J], Awaitable[None]]
+
+
+class Jobs(Protocol[J]):
     """The queue's repository. Every method raises `StoreUnavailable` while PostgreSQL is unavailable.
 
     The last four return False if the lease has expired and another worker has claimed the job since.
     """
 
-    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int) -> ClaimedJobs:
-        """Claim up to ``limit`` due jobs, oldest first, for ``lease``, and count an attempt of each."""
+    async def claim(self, kinds: Collection[str], lease: timedelta, limit: int) -> tuple[list[J], datetime | None]:
+        """Claim up to ``limit`` due jobs for ``lease``, and count an attempt of each.
 
-    async def extend_lease(self, job: Job, lease: timedelta) -> bool:
+        Return also when the next job is due; None if there is none, or if the limit was reached.
+        """
+
+    async def extend_lease(self, job: J, lease: timedelta) -> bool:
         """Extend the lease to ``lease`` from now."""
 
-    async def mark_done(self, job: Job) -> bool:
+    async def mark_done(self, job: J) -> bool:
         """Mark the job as done."""
 
-    async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
+    async def retry(self, job: J, error: str, due_at: datetime) -> bool:
         """Release the job; it becomes due again at ``due_at``."""
 
-    async def dead_letter(self, job: Job, error: str) -> bool:
+    async def dead_letter(self, job: J, error: str) -> bool:
         """Mark the job as a dead letter, which is only retried on request."""
 
 
-class Worker(Service):
+class Worker(Service, Generic[J]):
     """Runs due jobs, a limited number of them concurrently.
 
     A job is done when its handler returns. When the handler raises, the job is retried after a back-off delay; if the
@@ -58,8 +86,8 @@ class Worker(Service):
     def __init__(
         self,
         clock: IReactorTime,
-        jobs: Jobs,
-        handlers: Mapping[JobKind, JobHandler],
+        jobs: Jobs[J],
+        handlers: Mapping[str, JobHandler[J]],
         *,
         concurrency: int,
         lease: timedelta,
@@ -86,7 +114,7 @@ class Worker(Service):
         self._stop_timeout = stop_timeout
         self._on_attempt_ended = on_attempt_ended
         self._log = logger or Logger()
-        self._running_jobs: set[_RunningJob] = set()
+        self._running_jobs: set[_RunningJob[J]] = set()
         self._store = _StoreStatus(self._log, Backoff(first=1.0, limit=_POLL_INTERVAL, random=backoff.random))
         self._claiming = False
         self._more_due = True  # the last claim may have left due jobs in the queue
@@ -126,7 +154,7 @@ class Worker(Service):
         """The number of jobs that `run_claimed` would start at once; 0 while the worker is stopped."""
         return max(0, self._concurrency - len(self._running_jobs)) if self.running else 0
 
-    def run_claimed(self, job: Job, handler: JobHandler) -> None:
+    def run_claimed(self, job: J, handler: JobHandler[J]) -> None:
         """Run a job that its creator has claimed already, with a handler that has the job's data at hand.
 
         If the worker is stopped, the job is released.
@@ -136,7 +164,7 @@ class Worker(Service):
         else:
             Deferred.fromCoroutine(self._release(job)).addErrback(
                 lambda failure: self._log.failure(
-                    "{job} could not be released; it is retried when its lease has expired", failure, job=_label(job)
+                    "{job} could not be released; it is retried when its lease has expired", failure, job=job.label
                 )
             )
 
@@ -161,7 +189,7 @@ class Worker(Service):
                     else:
                         await self._release(job)
                 if len(jobs) < slots:
-                    self._more_due = False
+                    self._more_due = next_due is not None and next_due.timestamp() <= self._clock.seconds()
                     return self._delay_until(next_due)
         except StoreUnavailable as error:
             return self._store.on_failure(error)
@@ -169,7 +197,7 @@ class Worker(Service):
             self._log.failure("claiming jobs failed; retrying in {delay:.0f} s", delay=_POLL_INTERVAL)
         return _POLL_INTERVAL  # all slots are taken: a job that ends wakes the worker earlier
 
-    async def _release(self, job: Job) -> None:
+    async def _release(self, job: J) -> None:
         await self._jobs.retry(job, job.last_error or "voxrec was stopped", self._time_in(0))
 
     def _delay_until(self, due_at: datetime | None) -> float:
@@ -182,7 +210,7 @@ class Worker(Service):
 
     # Running.
 
-    def _start(self, job: Job, handler: JobHandler) -> None:
+    def _start(self, job: J, handler: JobHandler[J]) -> None:
         running_job = _RunningJob(job, AsyncEvent(self._clock))
         self._running_jobs.add(running_job)
         ended = Deferred.fromCoroutine(self._run(running_job, handler))
@@ -190,12 +218,12 @@ class Worker(Service):
             lambda failure: self._log.failure(
                 "the outcome of {job} could not be stored; it runs again when its lease has expired",
                 failure,
-                job=_label(job),
+                job=job.label,
             )
         )
         ended.addBoth(lambda _: self._on_job_ended(running_job))
 
-    def _on_job_ended(self, running_job: "_RunningJob") -> None:
+    def _on_job_ended(self, running_job: "_RunningJob[J]") -> None:
         self._running_jobs.discard(running_job)
         if self._more_due:
             self._wake.set()
@@ -208,9 +236,9 @@ class Worker(Service):
             except StoreUnavailable:
                 return  # the next extension comes before any lease expires
             except Exception:
-                self._log.failure("the lease of {job} could not be extended; retrying", job=_label(running_job.job))
+                self._log.failure("the lease of {job} could not be extended; retrying", job=running_job.job.label)
 
-    async def _run(self, running_job: "_RunningJob", handler: JobHandler) -> None:
+    async def _run(self, running_job: "_RunningJob[J]", handler: JobHandler[J]) -> None:
         job = running_job.job
         if job.attempts > self._max_attempts:  # the process died in each attempt, before it could store an outcome
             reason = job.last_error or "the process died in each attempt"
@@ -225,7 +253,7 @@ class Worker(Service):
             self._on_attempt_ended(job.kind, "done")
             await self._store_outcome(running_job, lambda: self._jobs.mark_done(job))
 
-    async def _handle_failure(self, running_job: "_RunningJob", error: Exception) -> None:
+    async def _handle_failure(self, running_job: "_RunningJob[J]", error: Exception) -> None:
         job = running_job.job
         reason = self._failure_reason(job, error)
         permanent = isinstance(error, DeliveryError) and error.permanent
@@ -234,30 +262,31 @@ class Worker(Service):
             await self._store_outcome(running_job, lambda: self._dead_letter(job, reason))
         else:
             self._on_attempt_ended(job.kind, "retry")
-            due_at = self._time_in(self._backoff.delay(job.attempts))
+            retry_after = error.retry_after if isinstance(error, DeliveryError) else 0.0
+            due_at = self._time_in(max(self._backoff.delay(job.attempts), retry_after))
             await self._store_outcome(running_job, lambda: self._jobs.retry(job, reason, due_at))
             self._more_due = True
 
-    def _failure_reason(self, job: Job, error: Exception) -> str:
+    def _failure_reason(self, job: J, error: Exception) -> str:
         if isinstance(error, VoxrecError):
             return sanitize_line(error.detail)
         if job.attempts == 1:  # an error in the program: one traceback per job is enough
-            self._log.failure("{job} raised an unexpected exception", job=_label(job))
+            self._log.failure("{job} raised an unexpected exception", job=job.label)
         return sanitize_line(f"{type(error).__name__}: {error}")
 
-    async def _dead_letter(self, job: Job, reason: str) -> bool:
+    async def _dead_letter(self, job: J, reason: str) -> bool:
         lease_held = await self._jobs.dead_letter(job, reason)
         if lease_held:
             self._log.error(
                 "{job} failed after {attempts} and is not retried: {reason}",
-                job=_label(job),
+                job=job.label,
                 attempts="1 attempt" if job.attempts == 1 else f"{job.attempts} attempts",
                 reason=hide_addresses(reason),
                 recording_id=job.recording_id,
             )
         return lease_held
 
-    async def _store_outcome(self, running_job: "_RunningJob", store: Callable[[], Awaitable[bool]]) -> None:
+    async def _store_outcome(self, running_job: "_RunningJob[J]", store: Callable[[], Awaitable[bool]]) -> None:
         """Call ``store`` until PostgreSQL is available, so that a job that is done is not run again."""
         while True:
             try:
@@ -272,7 +301,7 @@ class Worker(Service):
                 if not lease_held:
                     self._log.warn(
                         "{job} ran longer than its lease and was claimed by another worker; its outcome is discarded",
-                        job=_label(running_job.job),
+                        job=running_job.job.label,
                     )
                 return
 
@@ -313,12 +342,8 @@ class _StoreStatus:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _RunningJob:
+class _RunningJob(Generic[J]):
     """A job whose handler runs, or whose outcome is being stored. ``wake`` ends the delay between two attempts."""
 
-    job: Job
+    job: J
     wake: AsyncEvent
-
-
-def _label(job: Job) -> str:
-    return f"job {job.id} ({job.kind} of recording {job.recording_id})"

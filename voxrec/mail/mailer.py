@@ -38,6 +38,9 @@ class Deliveries(Protocol):
     async def pending_recipients(self, recording_id: UUID, recipients: Sequence[str]) -> list[str]:
         """Return those of ``recipients`` without a final reply."""
 
+    async def requested_recipients(self, recording_id: UUID) -> list[str]:
+        """Return the recipients that a client has requested, in addition to those of the Profile."""
+
     async def record_reply(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
         """Store a reply about a recipient."""
 
@@ -101,8 +104,11 @@ class Mailer:
         if recording is None:
             return
         profile = await self._profile(recording)
-        recipients = mail_addresses(profile.email) if profile is not None else ()
-        if profile is None or not recipients:
+        if profile is None:
+            return
+        requested = await self._deliveries.requested_recipients(recording.id)
+        recipients = [*dict.fromkeys([*mail_addresses(profile.email), *requested])]
+        if not recipients:
             return
         pending = await self._deliveries.pending_recipients(recording.id, recipients)
         if pending:
@@ -113,7 +119,7 @@ class Mailer:
         """Send the audio; to those for whom it is too large, the link."""
         relay, defaults = self._relay, self._defaults  # they may be changed meanwhile
         message = await self._defer_to_thread(self._compose, recording, profile, defaults)
-        result = await send(self._reactor, relay, defaults.sender, recipients, message)
+        result = await self._send(recording, relay, defaults, recipients, message)
         too_large = {refusal.recipient: refusal for refusal in result.refused if refusal.too_large}
         if not too_large or (recording.size or 0) > defaults.attach_limit:
             await self._record(recording, result)
@@ -128,8 +134,19 @@ class Mailer:
         )
         link_only = replace(defaults, attach_limit=-1)
         message = await self._defer_to_thread(self._compose, recording, profile, link_only)
-        result = await send(self._reactor, relay, defaults.sender, list(too_large), message)
+        result = await self._send(recording, relay, defaults, list(too_large), message)
         await self._record(recording, result)
+
+    async def _send(
+        self, recording: Recording, relay: Relay, defaults: MessageDefaults, recipients: list[str], message: bytes
+    ) -> SendResult:
+        """Send a message. If the relay made no decision, store the error as an attempt for each recipient."""
+        try:
+            return await send(self._reactor, relay, defaults.sender, recipients, message)
+        except DeliveryError as error:
+            for recipient in recipients:
+                await self._deliveries.record_reply(recording.id, recipient, DeliveryState.DEFERRED, error.detail)
+            raise
 
     async def _completed_recording(self, recording_id: UUID) -> Recording | None:
         try:

@@ -1,23 +1,20 @@
 """Sends one message to the mail relay and returns the reply for each recipient. It does not retry."""
 
-import re
-from typing import Any, Final
+from typing import Any
 
-from OpenSSL.crypto import Error as CertificateError
 from twisted.internet import ssl
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
+from voxrec.certificate import CertificateError, trust_root
 from voxrec.errors import DeliveryError
 from voxrec.mail.smtp_session import Envelope, Refusal, Relay, SendResult, Session, describe_error
 from voxrec.mailaddress import MailAddressError, check_mail_address, is_mail_address
 from voxrec.sanitize import sanitize_line
 
 __all__ = ["Refusal", "Relay", "SendResult", "send"]
-
-_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 async def send(reactor: Any, relay: Relay, sender: str, recipients: list[str], message: bytes) -> SendResult:
@@ -80,13 +77,8 @@ def _tls_context(relay: Relay) -> Any:
     """Return a TLS context that verifies the relay's certificate and host name, or None without TLS."""
     if relay.tls == "none":
         return None
-    if relay.ca_file is None:
-        return ssl.optionsForClientTLS(relay.host)
     try:
-        certificates = _CERTIFICATE.findall(relay.ca_file.read_bytes())
-        authorities = [ssl.Certificate.loadPEM(certificate) for certificate in certificates]
-    except (OSError, CertificateError) as error:
-        raise DeliveryError(f"{relay.ca_file} cannot be read: {describe_error(error)}", permanent=False) from error
-    if not authorities:
-        raise DeliveryError(f"{relay.ca_file} contains no certificate", permanent=False)
-    return ssl.optionsForClientTLS(relay.host, trustRoot=ssl.trustRootFromCertificates(authorities))
+        authorities = trust_root(relay.ca_file)
+    except CertificateError as error:
+        raise DeliveryError(error.detail, permanent=False) from error
+    return ssl.optionsForClientTLS(relay.host, trustRoot=authorities)

@@ -6,6 +6,7 @@ from them: docstrings use the JSON names of fields, and a constraint is declared
 
 from voxrec.model.audit import AuditEntry, AuditOutcome
 from voxrec.model.call import Call, CallState
+from voxrec.model.delivery import DeliveryAttempt, DeliveryChannel, DeliveryStatus, RecordingDelivery
 from voxrec.model.event import Event, EventType
 from voxrec.model.fields import metadata_errors
 from voxrec.model.job import Job, JobKind, JobState
@@ -25,6 +26,7 @@ from voxrec.model.recording import (
     leg_name,
 )
 from voxrec.model.token import Role, Token
+from voxrec.model.webhook import Webhook, WebhookAttempt, WebhookEvent, WebhookSecret
 
 __all__ = [
     "ANNOUNCEMENT_FAILED",
@@ -34,6 +36,9 @@ __all__ = [
     "AuditOutcome",
     "Call",
     "CallState",
+    "DeliveryAttempt",
+    "DeliveryChannel",
+    "DeliveryStatus",
     "Event",
     "EventType",
     "Job",
@@ -45,6 +50,7 @@ __all__ = [
     "RecordChannels",
     "RecordPrompt",
     "Recording",
+    "RecordingDelivery",
     "RecordingState",
     "Role",
     "Side",
@@ -52,6 +58,10 @@ __all__ = [
     "TimelineEntry",
     "Token",
     "Verdict",
+    "Webhook",
+    "WebhookAttempt",
+    "WebhookEvent",
+    "WebhookSecret",
     "leg_name",
     "mail_addresses",
     "metadata_errors",

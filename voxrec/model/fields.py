@@ -22,7 +22,15 @@ TRIMMED_TEXT: Final = r"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x
 METADATA_LIMIT: Final = 8192  # bytes of JSON
 MAX_NUMBERS: Final = 1000  # of one Profile
 _WITHOUT_EXPONENT: Final = 17  # digits of a float that JSON has no exponent for
-HTTP_URL = re.compile(r"^https?://[!-~]+$")
+_HEX: Final = "[0-9A-Fa-f]{1,4}"
+_IPV6: Final = (
+    rf"(?:{_HEX}:){{7}}{_HEX}|(?:{_HEX}(?::{_HEX}){{0,4}})?::(?:{_HEX}(?::{_HEX})?)?|"
+    rf"(?:{_HEX}(?::{_HEX})?)?::(?:{_HEX}(?::{_HEX}){{0,4}})?"
+)
+_PORT: Final = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+HTTP_URL: Final = re.compile(
+    rf"^https?://(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|\[(?:{_IPV6})\])(?::{_PORT})?(?:[/?#][!-~]*)?$"
+)
 
 # ``extra_json_schema`` expresses in JSON Schema what ``field_errors()`` checks.
 _NO_NUL: Final = r"^[^\u0000]*$"  # PostgreSQL cannot store NUL
@@ -113,6 +121,15 @@ def _floats(metadata: dict[str, Any]) -> Iterator[float]:
                 pending += values
             case float() as number:
                 yield number
+
+
+def url_error(url: str) -> str | None:
+    """Return what is wrong with the URL of a webhook, or None."""
+    if HTTP_URL.fullmatch(url):
+        return None
+    if re.match(r"https?://[^/?#]*@", url):
+        return "must not contain a user or password; use a webhook with the header Authorization instead"
+    return f"invalid URL {url!r}; expected http:// or https:// with a host, and a port from 1 to 65535 if there is one"
 
 
 def duplicates(values: Iterable[T]) -> list[T]:

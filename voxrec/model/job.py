@@ -56,3 +56,8 @@ class Job(Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: Annotated[datetime, doc("Time of creation.")]
     path: str | None = None  # of the audio of a deleted Recording, relative to the archive; None for other kinds
     claims: int = 0  # the fencing token: a worker that lost its lease has an older value than the row
+
+    @property
+    def label(self) -> str:
+        """The job in log messages."""
+        return f"job {self.id} ({self.kind} of recording {self.recording_id})"

@@ -10,7 +10,6 @@ from voxrec import sipuri
 from voxrec.errors import FieldError
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model.fields import (
-    HTTP_URL,
     MAX_NUMBERS,
     DtmfCode,
     Email,
@@ -27,6 +26,7 @@ from voxrec.model.fields import (
     doc,
     duplicates,
     metadata_errors,
+    url_error,
 )
 
 
@@ -106,7 +106,9 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
         doc("Number of simultaneous calls; further callers receive 486. Null: no limit."),
     ] = None
     language: Language | None = None
-    webhook_url: Annotated[WebhookUrl | None, doc("Stored, but not called in this version.")] = None
+    webhook_url: Annotated[
+        WebhookUrl | None, doc("URL that receives the events of this Profile: a webhook, listed in /webhooks.")
+    ] = None
     retention_days: Annotated[
         Annotated[int, Meta(ge=1, le=36500)] | None, doc("Days after which a Recording is deleted. Null: never.")
     ] = None
@@ -179,9 +181,9 @@ def _check_durations(profile: Profile) -> list[FieldError]:
 
 
 def _check_webhook(profile: Profile) -> list[FieldError]:
-    if profile.webhook_url is None or HTTP_URL.fullmatch(profile.webhook_url):
+    if profile.webhook_url is None or (problem := url_error(profile.webhook_url)) is None:
         return []
-    return [FieldError("webhookUrl", f"invalid URL {profile.webhook_url!r}; expected an http:// or https:// URL")]
+    return [FieldError("webhookUrl", problem)]
 
 
 def _check_metadata(profile: Profile) -> list[FieldError]:

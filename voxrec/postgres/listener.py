@@ -23,6 +23,8 @@ TOKENS_CHANNEL: Final = "voxrec_tokens"
 """Notified when a Token is created, changed or deleted; the payload is its id."""
 JOBS_CHANNEL: Final = "voxrec_jobs"
 """Notified when a job is inserted or its due time changes; the payload is its kind."""
+WEBHOOKS_CHANNEL: Final = "voxrec_webhooks"
+"""Notified when deliveries to webhooks become due; the payload is empty."""
 
 T = TypeVar("T")
 

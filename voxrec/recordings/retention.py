@@ -58,7 +58,7 @@ class RetentionSweeper(TimerService):
         deleted = 0
         for recording in expired:
             try:
-                await self._recordings.delete(recording.id, require_expired, partial(_audit_entry, now))
+                await self._recordings.expire(recording.id, require_expired, partial(_audit_entry, now))
                 deleted += 1
             except (Conflict, NotFound):
                 continue

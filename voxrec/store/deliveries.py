@@ -44,6 +44,13 @@ class Deliveries:
         final = {recipient for (recipient,) in rows}
         return [recipient for recipient in dict.fromkeys(recipients) if recipient not in final]
 
+    async def requested_recipients(self, recording_id: UUID) -> list[str]:
+        """Return the recipients that a client has requested, in addition to those of the Profile."""
+        rows = await self._pool.query(
+            "SELECT recipient FROM deliveries WHERE recording_id = %s AND requested ORDER BY recipient", (recording_id,)
+        )
+        return [recipient for (recipient,) in rows]
+
     async def record_reply(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
         """Store a reply of the relay. Accepted deliveries stay accepted; for a deleted Recording nothing is stored."""
         await self._pool.execute(

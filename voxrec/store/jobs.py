@@ -130,12 +130,12 @@ class Jobs(ScopedRepository[Job, JobFilter]):
     node: str | None = None
     """The node whose jobs can be claimed, apart from those of no node; None: only the latter."""
 
-    async def claim(self, kinds: Collection[JobKind], lease: timedelta, limit: int = 1) -> ClaimedJobs:
+    async def claim(self, kinds: Collection[str], lease: timedelta, limit: int = 1) -> ClaimedJobs:
         """Claim at most ``limit`` jobs for the time of the lease: those that have been due for longest.
 
         Jobs of other nodes are not claimed, nor considered in ``next_due``.
         """
-        names = [kind.value for kind in kinds]
+        names = list(map(str, kinds))
         rows = await self._database.returning(_CLAIM, (names, self.node, limit, lease, limit, names, self.node))
         return ClaimedJobs([job_from_row(tuple(row)) for _, *row in rows if row[0] is not None], rows[0][0])
 

@@ -5,6 +5,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -265,19 +266,35 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
     ) -> None:
         """Delete a Recording unless ``check`` raises, and enqueue the job that deletes its files. Raises NotFound.
 
-        Triggers remove its data from events and stored responses. ``audit_entry`` returns the entry that is inserted in
-        the same transaction.
+        Triggers remove its data from events, stored responses and webhooks. ``audit_entry`` returns the entry that is
+        inserted in the same transaction.
         """
+        await self._database.transaction(partial(self._delete, recording_id, check, audit_entry))
+
+    async def expire(
+        self, recording_id: UUID, check: Callable[[Recording], None], audit_entry: Callable[[Recording], AuditEntry]
+    ) -> None:
+        """Do as `delete`, and report the deletion to webhooks as ``recording.expired``."""
 
         async def work(transaction: Transaction) -> None:
-            old = await self._lock(transaction, recording_id)
-            check(old)
-            await transaction.execute("DELETE FROM recordings WHERE id = %s", (recording_id,))
-            await enqueue_erase(transaction, recording_id, old.path, old.node)
-            if audit_entry is not None:
-                await insert_entry(transaction, audit_entry(old))
+            await transaction.query("SELECT set_config('voxrec.expired', 'on', TRUE)")
+            await self._delete(recording_id, check, audit_entry, transaction)
 
         await self._database.transaction(work)
+
+    async def _delete(
+        self,
+        recording_id: UUID,
+        check: Callable[[Recording], None],
+        audit_entry: Callable[[Recording], AuditEntry] | None,
+        transaction: Transaction,
+    ) -> None:
+        old = await self._lock(transaction, recording_id)
+        check(old)
+        await transaction.execute("DELETE FROM recordings WHERE id = %s", (recording_id,))
+        await enqueue_erase(transaction, recording_id, old.path, old.node)
+        if audit_entry is not None:
+            await insert_entry(transaction, audit_entry(old))
 
     async def record(
         self, *snapshots: Recording, claim_limit: int = 0, lease: timedelta = timedelta(minutes=1)
