@@ -27,7 +27,10 @@ _OK: Final = b"{}"
 
 @dataclass(eq=False)
 class ModelChannel:
-    """A channel. ``spied`` is the channel that a snoop channel observes, ``half`` the other half of a Local channel."""
+    """A channel. ``spied`` is the channel that a snoop channel observes, ``half`` the other half of a Local channel.
+
+    Of a channel that was ``replaced_by`` another one Asterisk reports nothing more but that it leaves the application.
+    """
 
     id: str
     name: str
@@ -39,6 +42,7 @@ class ModelChannel:
     dying: bool = False
     spied: str | None = None
     half: str | None = None
+    replaced_by: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
 
     def as_resource(self) -> dict[str, Any]:
@@ -156,6 +160,8 @@ class ModelAsterisk:
                 return json.dumps({"channel_ids": own}).encode()
             case "GET", "bridges":
                 return json.dumps([{"id": id_, "channels": inside} for id_, inside in self.bridges.items()]).encode()
+            case "GET", "bridges", bridge:
+                return json.dumps({"id": bridge, "channels": self._bridge(request, bridge)}).encode()
             case "POST", "channels", "create":
                 if query["channelId"] in self.channels:
                     raise no(409, "Channel with given unique ID already exists")
@@ -330,13 +336,53 @@ class ModelAsterisk:
             f"local-{number};2", "Local/100@voxrec-transfer", state="Ring", exten="100", half=here.id
         )
         here.half = there.id
-        bridge[bridge.index(leg.id)] = here.id
-        here.entered = there.entered = True
-        self._report(here.id, events.StasisStart(here.as_event(), (), leg.as_event()))
+        there.entered = True
+        self._exchange(leg, here, bridge)
         self._report(
             there.id, events.StasisStart(there.as_event(), ("transferred", quote(f"<{uri}>"), quote(leg.name)))
         )
         self.hang_up(leg, 16)
+
+    def replace(self, channel: ModelChannel) -> None:
+        """Let a party from the trunk take over a dialog (INVITE with Replaces)."""
+        if (bridge := self._bridge_of(channel)) is not None:
+            taker = self._make_channel(
+                f"1700.{self._channel_count}",
+                "PJSIP/trunk",
+                state="Up",
+                exten=channel.exten,
+                dialled=channel.dialled,
+                variables=dict(channel.variables) if channel.exten else {},
+            )
+            self._exchange(channel, taker, bridge)
+            self.hang_up(channel, 16)
+
+    def join(self, first: ModelChannel, second: ModelChannel) -> None:
+        """Let a party join its two calls: a Local channel takes its place in both bridges (REFER with Replaces)."""
+        bridges = [self._bridge_of(channel) for channel in (first, second)]
+        if None in bridges or bridges[0] is bridges[1] or first.state != "Up":
+            return
+        number = self._channel_count
+        halves = [
+            self._make_channel(
+                f"local-{number};{half}", "Local/_attended@transfer", state="Up", dialled=channel.dialled
+            )
+            for half, channel in ((1, first), (2, second))
+        ]
+        halves[0].half, halves[1].half = halves[1].id, halves[0].id
+        for half, channel, bridge in zip(halves, (first, second), bridges, strict=True):
+            assert bridge is not None, "checked above"
+            self._exchange(channel, half, bridge)
+            self.hang_up(channel, 16)
+
+    def _bridge_of(self, channel: ModelChannel) -> list[str] | None:
+        inside = [bridge for bridge in self.bridges.values() if channel.id in bridge]
+        return inside[0] if inside and not channel.dying else None
+
+    def _exchange(self, former: ModelChannel, channel: ModelChannel, bridge: list[str]) -> None:
+        bridge[bridge.index(former.id)] = channel.id
+        former.replaced_by, channel.entered = channel.id, True
+        self._report(channel.id, events.StasisStart(channel.as_event(), (), former.as_event()))
 
     def _enter(self, channel: ModelChannel, args: tuple[str, ...]) -> None:
         if channel.id in self.channels:
@@ -357,9 +403,10 @@ class ModelAsterisk:
         for other in list(self.channels.values()):
             if other.spied == channel.id or other.id == channel.half:
                 self.hang_up(other, 16)
-        if channel.entered:
-            self._report(channel.id, events.StasisEnd(channel.as_event()))
-        self._report(channel.id, events.ChannelDestroyed(channel.as_event(), cause))
+        if channel.entered:  # the replacement was reported before
+            self._report(channel.replaced_by or channel.id, events.StasisEnd(channel.as_event()))
+        if channel.replaced_by is None:
+            self._report(channel.id, events.ChannelDestroyed(channel.as_event(), cause))
 
     def _begin(self, recording: ModelRecording) -> None:
         if recording.name in self.recordings:

@@ -364,6 +364,65 @@ class Calls(RuleBasedStateMachine):
             self.model.transfer(self._leg(index), uri)
             self._deliver_events_of_transfers()
 
+    @precondition(lambda self: self._parties())
+    @rule(index=_INDEX, order=st.lists(_INDEX, max_size=4))
+    def party_is_replaced(self, index: int, order: list[int]) -> None:
+        parties = self._parties()
+        self.model.replace(parties[index % len(parties)])
+        self._let_something_happen(order)
+
+    @precondition(lambda self: len(self._parties()) > 1)
+    @rule(first=_INDEX, second=_INDEX, order=st.lists(_INDEX, max_size=4))
+    def calls_are_joined(self, first: int, second: int, order: list[int]) -> None:
+        parties = self._parties()
+        self.model.join(parties[first % len(parties)], parties[second % len(parties)])
+        self._let_something_happen(order)
+
+    @rule(
+        profiles=st.lists(st.sampled_from([*_PROFILES]), min_size=2, max_size=2),
+        legs=st.tuples(st.booleans(), st.booleans()),
+        order=st.lists(_INDEX, max_size=8),
+        then=st.sampled_from(["", "again", "websocket disconnects", "killed", "restarted"]),
+    )
+    def answered_calls_are_joined(
+        self, profiles: list[str], legs: tuple[bool, bool], order: list[int], then: str
+    ) -> None:
+        if self.model.callers():
+            return
+        for exten in profiles:
+            self.answered_call(exten=exten)
+        callers, far_ends = self.model.callers(), self.model.legs()
+        if len(callers) != len(far_ends) or len(callers) < len(profiles):
+            return
+        self.model.join(*((far_ends if leg else callers)[index] for index, leg in enumerate(legs)))
+        self._let_something_happen(order)
+        if not then:
+            self._assert_calls_continue(len(callers))
+        elif then == "again":
+            self.everything_pending_happens()
+            parties = self._parties()
+            if len(parties) > 1:
+                self.model.join(parties[0], parties[-1])
+        elif then == "websocket disconnects" and self.model.connected:
+            self.websocket_disconnects()
+        elif then == "killed":
+            self.process_is_killed()
+        elif then == "restarted":
+            self.process_is_restarted()
+
+    def _assert_calls_continue(self, count: int) -> None:
+        """Check that nothing ends by itself, unless commands fail or responses are late."""
+        if self.model.connected and not self.model.outcomes and not self.model.late_responses:
+            self.everything_pending_happens()
+            self.time_passes(seconds=1.0)
+            self.everything_pending_happens()
+            statuses = [call.status for call in self.process.live_calls]
+            assert statuses.count(CallState.CLEARING) == 0, statuses
+            assert len(statuses) == count, statuses
+
+    def _parties(self) -> list[ModelChannel]:
+        return [*self.model.callers(), *self.model.legs()]
+
     def _deliver_events_of_transfers(self) -> None:
         while (event := self.model.next_event_of_transfer()) is not None:
             self.process.session.event_received(event)
@@ -536,6 +595,9 @@ class Calls(RuleBasedStateMachine):
         self._let_everything_happen()
         for caller in self.model.callers():
             self.model.hang_up(caller, 16)
+        for channel in list(self.model.channels.values()):
+            if channel.name.startswith("Local/_attended"):  # of two calls whose callers have left
+                self.model.hang_up(channel, 16)
         self._let_everything_happen()
         # the next reconciliation ends what could not be ended before
         self.websocket_disconnects()

@@ -134,7 +134,8 @@ class TransferTests(RouterTestCase):
     def test_half_of_the_placeholder_in_the_bridge_is_left_alone(self) -> None:
         call = self.talk()
         replaced = events.Channel(id=call.leg)
-        self.router.handle(events.StasisStart(events.Channel(id="local;1"), (), replaced))
+        half = events.Channel(id="local;1", name="Local/x@voxrec-transfer-00000001;1")
+        self.router.handle(events.StasisStart(half, (), replaced))
         self.assertEqual(self.asterisk.take_requests(), [])
 
     def test_transfer_of_an_unknown_leg_removes_the_placeholder(self) -> None:

@@ -236,6 +236,15 @@ class AriClient:
         """Receive the events of a bridge without a channel in it; the subscription ends with the bridge."""
         return self._command("POST", ("applications", self.app, "subscription"), eventSource=f"bridge:{bridge}")
 
+    async def bridge_channels(self, bridge: str) -> frozenset[str]:
+        """Return the ids of the channels in a bridge; none if the bridge does not exist."""
+        try:
+            return frozenset((await self._query(Bridge, "GET", ("bridges", bridge))).channels)
+        except AriResponseError as error:
+            if not error.not_found:
+                raise
+            return frozenset()
+
     def add_to_bridge(self, bridge: str, channels: Iterable[str]) -> CommandResult:
         """Add channels to a bridge."""
         return self._command("POST", ("bridges", bridge, "addChannel"), channel=",".join(channels))

@@ -12,6 +12,7 @@ from voxrec.calls.call_recording import CallRecording
 from voxrec.calls.causes import Cause
 from voxrec.calls.deadline import Deadline
 from voxrec.calls.legs import Legs
+from voxrec.calls.replacements import Replacements, ReplacingChannel
 from voxrec.calls.resources import RECORDING, Resources
 from voxrec.calls.steps import Steps
 from voxrec.calls.transfer import TransferCore, TransferInputs, TransferRequest
@@ -77,8 +78,23 @@ class CallInputs(Protocol):
     def record(self) -> None:
         """A call that is not recorded is to be recorded from now on."""
 
+    def caller_replaced(self, channel: ReplacingChannel) -> None:
+        """Asterisk has put another channel in the place of the caller's."""
+
+    def leg_replaced(self, channel: ReplacingChannel) -> None:
+        """Asterisk has put a channel in the place of the current leg."""
+
+    def caller_left(self) -> None:
+        """The caller's channel has left the application: it hangs up, or another program uses it."""
+
+    def leg_left(self) -> None:
+        """The current leg has left the application: it hangs up, or another program uses it."""
+
     def transfer_requested(self, request: TransferRequest) -> None:
         """The far end has transferred the call."""
+
+    def replacement_failed(self) -> None:
+        """A channel that has replaced one of the call's cannot be put into the bridge."""
 
     def transfer_forbidden(self) -> None:
         """The far end has transferred the call to a party that voxrec must not call."""
@@ -126,16 +142,19 @@ class CallCore:
     recording: CallRecording
     transfer: TransferInputs
     transfer_core: TransferCore
+    replacements: Replacements
     publish: Callable[[EventType], None]
     over: Callable[[], None]
     recording_started: Callable[[], None]
     deadline: Deadline = field(init=False)
     duration_limit: Deadline = field(init=False)
+    departure: Deadline = field(init=False)
     log = Logger()
 
     def __post_init__(self) -> None:
         self.deadline = Deadline(self.data.clock)
         self.duration_limit = Deadline(self.data.clock)
+        self.departure = Deadline(self.data.clock)
 
     def enter(self, inputs: CallInputs, status: CallState, timeout: float) -> None:
         """Enter a state that lasts at most ``timeout`` seconds."""
@@ -155,6 +174,7 @@ class CallCore:
         """Stop all timers."""
         self.deadline.cancel()
         self.duration_limit.cancel()
+        self.departure.cancel()
 
     def start_recording(self, inputs: CallInputs) -> None:
         """Start the recording that was prepared, if any."""
@@ -207,6 +227,8 @@ class CallCore:
         """
         data = self.data
         self.duration_limit.cancel()
+        self.departure.cancel()
+        self.replacements.cancel()
         self.enter(inputs, CallState.CLEARING, CLEARING_TIMEOUT)
         data.ended_at, data.hangup_cause, data.hangup_by = data.now(), cause, by
         self.recording.close(cause=cause, by=by)

@@ -64,7 +64,10 @@ class InboundCall:
 
 @dataclass
 class CallData:
-    """The facts about one call. ``status`` follows the call machine; ``callee`` is the SIP URI of the far end."""
+    """The facts about one call. ``status`` follows the call machine; ``callee`` is the SIP URI of the far end.
+
+    The channel of ``inbound`` changes if Asterisk replaces it.
+    """
 
     clock: IReactorTime
     settings: CallSettings
@@ -99,7 +102,7 @@ class CallData:
         """Return the seconds from ``moment`` until now."""
         return max(0.0, (self.now() - moment).total_seconds())
 
-    def takeover_state(self, leg: str, placeholder: str) -> TakeoverState:
+    def takeover_state(self, leg: str, placeholder: str, generation: int) -> TakeoverState:
         """Return what another process needs to take over the call."""
         return TakeoverState(
             call_id=self.id,
@@ -113,6 +116,7 @@ class CallData:
             withheld=self.inbound.withheld,
             hops=self.inbound.hops,
             placeholder=placeholder,
+            generation=generation,
             started_at=self.started_at,
             profile=self.profile,
         )

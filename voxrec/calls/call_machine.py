@@ -10,6 +10,7 @@ from typing import Final
 
 from automat import TypeMachineBuilder, pep614
 
+from voxrec.calls import replacement_steps
 from voxrec.calls.call_core import CLEARING_TIMEOUT, CallCore, CallInputs
 from voxrec.calls.causes import Cause
 from voxrec.calls.machine_builder import build
@@ -67,6 +68,10 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         state.upon(CallInputs.leg_answered).loop().returns(None)
         state.upon(CallInputs.transfer_forbidden).loop().returns(None)
         state.upon(CallInputs.transfer_failed).loop().returns(None)
+    for state in (new, *ending):
+        state.upon(CallInputs.replacement_failed).loop().returns(None)
+    for state in (new, clearing):
+        state.upon(CallInputs.leg_left).loop().returns(None)
     # the state in Asterisk, which is read while the call is new, includes that the leg has entered
     new.upon(CallInputs.leg_entered).loop().returns(None)
     for state in (new, *ending):
@@ -75,7 +80,9 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         CallInputs.leg_entered,
         CallInputs.leg_hung_up,
         CallInputs.leg_redirected,
+        CallInputs.leg_left,
         CallInputs.caller_hung_up,
+        CallInputs.caller_left,
         CallInputs.channel_not_found,
         CallInputs.detach,
     ):
@@ -216,6 +223,18 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     for state in (placing, *ending):
         pep614(state.upon(CallInputs.transfer_requested).loop())(refuse_transfer)
 
+    # Channels that Asterisk itself has replaced. The current leg cannot be before it was dialled.
+
+    for state in (*unanswered, *answered):
+        pep614(state.upon(CallInputs.caller_replaced).loop())(replacement_steps.replace_caller)
+        pep614(state.upon(CallInputs.leg_left).loop())(replacement_steps.watch_departed_leg)
+    for state in (*dialled, *answered):
+        pep614(state.upon(CallInputs.leg_replaced).loop())(replacement_steps.replace_leg)
+    for state in (new, *ending):
+        pep614(state.upon(CallInputs.caller_replaced).loop())(replacement_steps.refuse_replacement)
+    for state in (new, placing, *ending):
+        pep614(state.upon(CallInputs.leg_replaced).loop())(replacement_steps.refuse_replacement)
+
     # Failures that do not end the call.
 
     @pep614(connecting.upon(CallInputs.timed_out).to(announcing))
@@ -262,6 +281,10 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         call.resources.gone(call.data.inbound.channel)
         call.clear(inputs, cause=cause or Cause.NORMAL, by=Side.CALLER)
 
+    def caller_left(inputs: CallInputs, call: CallCore) -> None:
+        caller_hung_up(inputs, call, Cause.NORMAL)
+        replacement_steps.watch_departed_caller(call)
+
     def release(inputs: CallInputs, call: CallCore, cause: int) -> None:
         call.clear(inputs, cause=cause, by=_VOXREC)
 
@@ -282,6 +305,8 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         pep614(state.upon(CallInputs.leg_hung_up).to(clearing))(callee_hung_up)
     for state in (*unanswered, *answered):
         pep614(state.upon(CallInputs.caller_hung_up).to(clearing))(caller_hung_up)
+        pep614(state.upon(CallInputs.caller_left).to(clearing))(caller_left)
+        pep614(state.upon(CallInputs.replacement_failed).to(clearing))(setup_failed)
         pep614(state.upon(CallInputs.release).to(clearing))(release)
     for state in (*dialled, *answered):
         pep614(state.upon(CallInputs.transfer_failed).to(clearing))(transfer_failed)
@@ -311,7 +336,8 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     def leg_gone(inputs: CallInputs, call: CallCore, cause: int) -> None:
         call.resources.gone(call.legs.current)
 
-    def caller_gone(inputs: CallInputs, call: CallCore, cause: int) -> None:
+    def caller_gone(inputs: CallInputs, call: CallCore, cause: int = Cause.NORMAL) -> None:
+        call.departure.cancel()
         call.resources.gone(call.data.inbound.channel)
 
     def redirected_late(inputs: CallInputs, call: CallCore, callee: str) -> None:
@@ -324,6 +350,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         pep614(state.upon(CallInputs.leg_redirected).to(clearing))(target_redirected)
     for state in (new, clearing):
         pep614(state.upon(CallInputs.leg_redirected).loop())(redirected_late)
+        pep614(state.upon(CallInputs.caller_left).loop())(caller_gone)
         pep614(state.upon(CallInputs.leg_hung_up).loop())(leg_gone)
         pep614(state.upon(CallInputs.caller_hung_up).loop())(caller_gone)
 
@@ -358,6 +385,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
 
     def detach(inputs: CallInputs, call: CallCore) -> None:
         call.cancel_timers()
+        call.replacements.cancel()
         call.transfer.detach()
         call.recording.detach()
 

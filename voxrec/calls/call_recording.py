@@ -243,6 +243,11 @@ class CallRecording:
         if self._beeper is not None and self._call.profile.record_beep_in_recording:
             self._beeper.leg_replaced()
 
+    def caller_replaced(self) -> None:
+        """Beep into another channel if the beeps go into the caller's channel, which was replaced."""
+        if self._beeper is not None and not self._call.profile.record_beep_in_recording:
+            self._beeper.leg_replaced()
+
     def _make_beeper(self) -> Beeper | None:
         profile, recorder = self._call.profile, self.recorder
         if recorder is None or not (profile.record_beep_at_start or profile.record_beep_interval):
@@ -306,6 +311,11 @@ class CallRecording:
         if self.recorder is not None:
             self._end_announcement("the call ended")
             self.recorder.close(cause=cause, by=by)
+
+    def close_files(self) -> None:
+        """Close the files although the caller's channel exists: another program uses it."""
+        if self.recorder is not None:
+            self.recorder.close_files()
 
     def release(self) -> None:
         """Pass the closed Recording to the finish job, which takes the files as they are."""

@@ -11,9 +11,14 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.ids import BRIDGE, leg_number, leg_role, owned_id
 from voxrec.calls.resources import Resources
 from voxrec.calls.sip_status import nearest_cause
-from voxrec.calls.takeover_state import ANSWERED_VARIABLE, CALL_VARIABLE, encode
+from voxrec.calls.takeover_state import ANSWERED_VARIABLE, CALL_VARIABLE, TakeoverState, encode, generation_of
 
-_TRANSFER_CONTEXT: Final = "voxrec-transfer"  # etc/asterisk/extensions.conf
+TRANSFER_CONTEXT_VARIABLE: Final = "TRANSFER_CONTEXT"
+"""Variable of a channel: the context of the targets to which its party can transfer the call."""
+TRANSFER_CONTEXT: Final = "voxrec-transfer"
+"""The context of transfers by the far end (etc/asterisk/extensions.conf)."""
+NO_TRANSFER_CONTEXT: Final = "voxrec-nowhere"
+"""A context that does not exist, so that Asterisk refuses transfers by the caller."""
 _DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
 _HANGUP_HANDLER: Final = "CHANNEL(hangup_handler_push)"
 _REPORT_CONTEXT: Final = "voxrec-report"  # etc/asterisk/extensions.conf
@@ -23,15 +28,16 @@ _IDENTITY_HEADERS: Final = frozenset({"p-asserted-identity", "p-preferred-identi
 class Legs:
     """Commands about the bridge, the caller's channel and the outgoing legs.
 
-    A call has one current leg. A transfer replaces it by a leg with the next number.
+    A call has one current leg. A transfer replaces it by a leg with a higher number, or by a channel that voxrec did
+    not create.
     """
 
-    def __init__(self, asterisk: AriClient, call: CallData, resources: Resources, current: str = "") -> None:
-        """``current`` is the channel id of the current leg of a taken-over call."""
+    def __init__(self, asterisk: AriClient, call: CallData, resources: Resources, taken: TakeoverState | None) -> None:
+        """``taken`` is the state of a taken-over call."""
         self._asterisk = asterisk
         self._call = call
         self._resources = resources
-        self.current = current or owned_id(call.id, leg_role(1))
+        self.current = owned_id(call.id, leg_role(1)) if taken is None else taken.leg
         """The channel id of the current leg."""
         self.channel_name = ""
         """Asterisk's name for the channel of the current leg; empty before the leg has entered the application."""
@@ -39,6 +45,7 @@ class Legs:
         """The SIP status for the caller of a leg that was refused; 0: the one to which Asterisk maps its cause."""
         self.has_progressed = False
         """Whether the far end has reported progress with media, such as an announcement."""
+        self._generation = 1 if taken is None else generation_of(taken)
 
     @property
     def bridge(self) -> str:
@@ -57,7 +64,19 @@ class Legs:
     def use_next_leg(self, callee: str) -> None:
         """Make the leg with the next number the current one; it is to call ``callee``, a SIP URI."""
         self._call.callee = callee
-        self.current = owned_id(self._call.id, leg_role(leg_number(self.current) + 1))
+        self._generation += 1
+        self.current = owned_id(self._call.id, leg_role(self._generation))
+
+    def use_channel(self, channel: str, name: str) -> None:
+        """Make a channel the current leg that voxrec did not create; ``name`` is Asterisk's name for it."""
+        self._resources.add(channel)
+        self.current, self.channel_name = channel, name
+
+    def store_state(self, placeholder: str) -> Deferred[bool]:
+        """Store in the current leg what another process needs, because the leg or the caller's channel was replaced."""
+        self._generation += 1
+        state = self._call.takeover_state(self.current, placeholder, self._generation)
+        return self._asterisk.set_variable(self.current, CALL_VARIABLE, encode(state))
 
     def create_leg(self, *, placeholder: str = "", replaces: str = "") -> CommandResult:
         """Create the channel of the current leg, with all that another process needs to take over the call.
@@ -78,11 +97,11 @@ class Legs:
                 "PJSIP_HEADER(add,X-Voxrec-Call)": str(call.id),
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(call.profile.id),
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": call.inbound.dialled,
-                "TRANSFER_CONTEXT": _TRANSFER_CONTEXT,
                 **({} if self._asterisk.reports_status else {_HANGUP_HANDLER: f"{_REPORT_CONTEXT},s,1"}),
+                TRANSFER_CONTEXT_VARIABLE: TRANSFER_CONTEXT,
                 # Asterisk sends it as the header Replaces
                 **({"SIPREPLACESHDR": replaces} if replaces else {}),
-                CALL_VARIABLE: encode(call.takeover_state(self.current, placeholder)),
+                CALL_VARIABLE: encode(call.takeover_state(self.current, placeholder, self._generation)),
             },
         )
 

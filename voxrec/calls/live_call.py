@@ -20,6 +20,7 @@ from voxrec.calls.pause_codes import PauseCodes
 from voxrec.calls.recorder import Recorder
 from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.redirects import Redirects
+from voxrec.calls.replacements import Replacements, ReplacingChannel
 from voxrec.calls.resources import Resources
 from voxrec.calls.sip_status import nearest_cause, refusal_cause, status_for_caller
 from voxrec.calls.steps import Steps
@@ -58,7 +59,6 @@ class LiveCall:
         taken = takeover_state
         self.id = uuid4() if taken is None else taken.call_id
         self.recording_id = uuid4() if taken is None else taken.recording_id
-        self.inbound = inbound
         self.profile = profile
         started_at = datetime.fromtimestamp(clock.seconds(), UTC) if taken is None else taken.started_at
         self.data = data = CallData(
@@ -66,9 +66,9 @@ class LiveCall:
         )
         self._resources = Resources([inbound.channel] if taken is None else [inbound.channel, taken.leg])
         steps = Steps(self.id)
-        self._legs = legs = Legs(asterisk, data, self._resources, "" if taken is None else taken.leg)
         self._redirects = Redirects(data)
         self._leg_status = 0  # the SIP status with which the current leg ends
+        self._legs = legs = Legs(asterisk, data, self._resources, taken)
         self._call_recording = recording = CallRecording(asterisk, sink, data, legs)
         self._transfer = TransferCore(
             data,
@@ -88,6 +88,7 @@ class LiveCall:
             recording,
             transfer_machine(self._transfer),
             self._transfer,
+            Replacements(asterisk, data, legs, self._resources, steps, recording),
             publish=lambda event: on_event(event, self),
             over=lambda: self._end(on_over),
             recording_started=lambda: self._codes.recording_started(),
@@ -117,13 +118,18 @@ class LiveCall:
         return self.data.status
 
     @property
+    def inbound(self) -> InboundCall:
+        """The call from the trunk, with the channel that the caller has now."""
+        return self.data.inbound
+
+    @property
     def leg(self) -> str:
         """The channel id of the current leg."""
         return self._legs.current
 
     @property
     def former_legs(self) -> list[str]:
-        """The channel ids of legs that transfers have replaced, and that still exist."""
+        """The channel ids of legs and callers that transfers have replaced, and that still exist."""
         return [leg for leg in self._resources.channels if leg not in (self._legs.current, self.inbound.channel)]
 
     @property
@@ -279,6 +285,16 @@ class LiveCall:
             self._legs.refusal_status = status_for_caller(status)
             self._leg_status = status
 
+    def leg_left(self, channel: str) -> None:
+        """Handle the StasisEnd of an outgoing leg, or of a channel that was replaced.
+
+        Asterisk does not report the end of a channel that was replaced.
+        """
+        if channel == self._legs.current:
+            self.inputs.leg_left()
+        else:
+            self._resources.gone(channel)
+
     def leg_destroyed(self, channel: str, cause: int) -> None:
         """Handle the ChannelDestroyed of an outgoing leg."""
         if channel != self._legs.current:
@@ -298,6 +314,13 @@ class LiveCall:
     def transferred(self, request: TransferRequest) -> None:
         """Handle a transfer by the far end."""
         self.inputs.transfer_requested(request)
+
+    def replaced(self, side: Side, channel: ReplacingChannel) -> None:
+        """Handle the replacement of a party's channel by another one."""
+        if side is Side.CALLER:
+            self.inputs.caller_replaced(channel)
+        else:
+            self.inputs.leg_replaced(channel)
 
     def snoop_entered(self, role: str) -> None:
         """Handle the StasisStart of a snoop channel with this role."""

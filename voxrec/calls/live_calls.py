@@ -14,8 +14,9 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.ids import is_leg, owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.recording_log import RecordingSink
+from voxrec.calls.replacements import ReplacingChannel
 from voxrec.calls.takeover_state import TakeoverState
-from voxrec.model import Call, EventType, Profile
+from voxrec.model import Call, EventType, Profile, Side
 
 
 class CallListener(Protocol):
@@ -51,6 +52,8 @@ class LiveCalls:
         self._by_id: dict[UUID, LiveCall] = {}
         self._by_caller: dict[str, LiveCall] = {}
         self._by_recording: dict[UUID, LiveCall] = {}
+        # former callers, and the channels that Asterisk has put in the place of legs
+        self._by_foreign_channel: dict[str, LiveCall] = {}
         self._waiting_until_empty: list[Deferred[None]] = []
         self.detached = False
         """Whether another process has the calls now."""
@@ -84,11 +87,27 @@ class LiveCalls:
     def of_leg(self, channel: str) -> LiveCall | None:
         """Return the call to which this outgoing leg belongs, whether it is the current leg or not, or None."""
         owner = owner_of(channel)
-        return self._by_id.get(owner[0]) if owner is not None and is_leg(owner[1]) else None
+        if owner is None:
+            return self._by_foreign_channel.get(channel)
+        return self._by_id.get(owner[0]) if is_leg(owner[1]) else None
 
     def of_leg_channel_name(self, name: str) -> LiveCall | None:
         """Return the call whose current leg has this name in Asterisk, or None."""
         return next((call for call in self._by_id.values() if name and call.leg_channel_name == name), None)
+
+    def replace_channel(self, former: str, channel: ReplacingChannel) -> bool:
+        """Replace the channel ``former`` of a party. Return False if it is not in use by any call."""
+        if (call := self.of_caller(former)) is not None:
+            side = Side.CALLER
+            self._by_foreign_channel[former] = self._by_caller[channel.id] = call
+            del self._by_caller[former]
+        elif (call := self.of_leg(former)) is not None and call.leg == former:
+            side = Side.CALLEE
+            self._by_foreign_channel[channel.id] = call
+        else:
+            return False
+        call.replaced(side, channel)
+        return True
 
     def owns(self, object_id: str) -> bool:
         """Return whether a channel or bridge with this id was created for a live call."""
@@ -115,6 +134,8 @@ class LiveCalls:
         self._by_id[call.id] = call
         self._by_caller[inbound.channel] = call
         self._by_recording[call.recording_id] = call
+        if owner_of(call.leg) is None:
+            self._by_foreign_channel[call.leg] = call
         return call
 
     def publish(self, event: EventType, call: LiveCall) -> None:
@@ -146,6 +167,7 @@ class LiveCalls:
         self._by_id.clear()
         self._by_caller.clear()
         self._by_recording.clear()
+        self._by_foreign_channel.clear()
         self._check_empty()
 
     def when_empty(self) -> Deferred[None]:
@@ -160,6 +182,8 @@ class LiveCalls:
         self._by_id.pop(call.id, None)
         self._by_caller.pop(call.inbound.channel, None)
         self._by_recording.pop(call.recording_id, None)
+        for channel in [channel for channel, owner in self._by_foreign_channel.items() if owner is call]:
+            del self._by_foreign_channel[channel]
         self._check_empty()
 
     def _check_empty(self) -> None:

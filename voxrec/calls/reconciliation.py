@@ -121,7 +121,7 @@ class Reconciler:
     # Calls of another process.
 
     async def _take_over_abandoned(self, snapshot: AsteriskSnapshot) -> None:
-        found = await abandoned_calls(self._asterisk, snapshot, self._live_calls.__contains__)
+        found = await abandoned_calls(self._asterisk, snapshot, self._belongs_to_live_call)
         # a reconciliation that began earlier may have taken them over meanwhile
         states = [state for state in found if state.call_id not in self._live_calls]
         if not states or self._live_calls.detached:
@@ -142,6 +142,10 @@ class Reconciler:
                 call.leg_channel_name = name
             take_over(call.core, call.inputs, call_snapshot)
             self._log.info("call {call}: taken over, {status}", call=call.id, status=call.status)
+
+    def _belongs_to_live_call(self, channel: str) -> bool:
+        calls = self._live_calls
+        return calls.owns(channel) or calls.of_caller(channel) is not None or calls.of_leg(channel) is not None
 
     def _open(self, state: TakeoverState, snapshot: AsteriskSnapshot) -> LiveCall:
         inbound = InboundCall(
@@ -175,6 +179,7 @@ class Reconciler:
                 channel
                 for channel in snapshot.own
                 if self._live_calls.of_caller(channel) is None
+                and self._live_calls.of_leg(channel) is None
                 and not self._live_calls.owns(channel)
                 and _without_half(snapshot.channel_name(channel)) not in placeholders
             ),

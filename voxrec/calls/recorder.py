@@ -159,6 +159,11 @@ class Recorder:
         for side in self.sides.values():
             side.stop()
 
+    def close_files(self) -> None:
+        """Close the files, whatever the state of the recording is."""
+        for side in self.sides.values():
+            side.stop()
+
     # Events.
 
     def snoop_entered(self, role: str) -> None:

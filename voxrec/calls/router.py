@@ -15,6 +15,7 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.ids import is_leg, owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.replacements import ReplacingChannel
 from voxrec.calls.sip_status import nearest_cause
 from voxrec.calls.stasis_args import (
     INBOUND,
@@ -27,7 +28,7 @@ from voxrec.calls.stasis_args import (
     refer_target,
     replaced_dialog,
 )
-from voxrec.calls.transfer import TransferRequest
+from voxrec.calls.transfer import TransferRequest, is_placeholder
 from voxrec.errors import VoxrecError
 from voxrec.model import EventType, Profile, Side
 
@@ -77,7 +78,9 @@ class Router:
                 self._for_current_leg(channel.id, lambda call: call.inputs.leg_rings())
             case events.StasisEnd(channel):
                 self._undecided.discard(channel.id)
-                self._for_caller(channel.id, lambda call: call.inputs.caller_hung_up(Cause.NORMAL))
+                self._for_caller(channel.id, lambda call: call.inputs.caller_left())
+                if (of_leg := self._live_calls.of_leg(channel.id)) is not None:
+                    of_leg.leg_left(channel.id)
             case events.ChannelDestroyed(channel):
                 self._undecided.discard(channel.id)
                 self._channel_destroyed(event)
@@ -122,8 +125,12 @@ class Router:
             self.caller_entered(channel, args[1:])
         elif args[:1] == (TRANSFERRED,):
             self._transferred(channel, args[1:])
-        elif replaced is not None and self._live_calls.of_leg(replaced.id) is not None:
-            pass  # the half of a placeholder that Asterisk put into the bridge; the other half has the arguments
+        elif replaced is not None and is_placeholder(channel.name):
+            pass  # the half that Asterisk put into the bridge; the other half has the arguments
+        elif replaced is not None and self._live_calls.replace_channel(
+            replaced.id, ReplacingChannel(channel.id, channel.name, answered=channel.state == "Up")
+        ):
+            pass
         elif owner is None or call is None:
             self._log.warn("ending channel {channel}, which belongs to no live call", channel=channel.id)
             self.hang_up(channel.id, Cause.NORMAL)

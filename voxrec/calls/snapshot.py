@@ -11,7 +11,7 @@ from uuid import UUID
 
 from voxrec.ari.client import AriClient
 from voxrec.ari.events import Channel
-from voxrec.calls.ids import ANNOUNCEMENT, BRIDGE, WHISPER, is_leg, leg_number, owned_id, owner_of, snoop_role
+from voxrec.calls.ids import ANNOUNCEMENT, BRIDGE, WHISPER, is_leg, owned_id, owner_of, snoop_role
 from voxrec.calls.takeover_state import (
     ANNOUNCED_VARIABLE,
     ANSWERED_VARIABLE,
@@ -23,6 +23,7 @@ from voxrec.calls.takeover_state import (
     decode_pause,
     decode_sides,
     decode_takeover_state,
+    generation_of,
 )
 from voxrec.deferreds import gather
 from voxrec.model import Recording, Side, leg_name
@@ -100,19 +101,25 @@ async def take_snapshot(asterisk: AriClient) -> AsteriskSnapshot:
 
 
 async def abandoned_calls(
-    asterisk: AriClient, snapshot: AsteriskSnapshot, is_live: Callable[[UUID], bool]
+    asterisk: AriClient, snapshot: AsteriskSnapshot, is_live: Callable[[str], bool]
 ) -> list[TakeoverState]:
-    """Return the calls in Asterisk whose caller still exists and that are not ``is_live`` in this process."""
-    legs = [
-        channel
-        for channel in snapshot.channels
-        if (owner := owner_of(channel)) is not None and is_leg(owner[1]) and not is_live(owner[0])
-    ]
+    """Return the calls in Asterisk whose caller still exists and that have no channel that is part of a live call.
+
+    ``is_live`` returns whether a channel is part of a live call of this process.
+    """
+    legs = [channel for channel in snapshot.channels if _may_be_leg(channel, snapshot) and not is_live(channel)]
+    values = await gather(*(asterisk.get_variable(leg, CALL_VARIABLE) for leg in legs))
+    states = [state for value in values if (state := decode_takeover_state(value)) is not None]
     # during a transfer a call has two legs, of which the later one has the current state
-    values = await gather(*(asterisk.get_variable(leg, CALL_VARIABLE) for leg in sorted(legs, key=leg_number)))
-    states = (decode_takeover_state(value) for value in values)
-    calls = {state.call_id: state for state in states if state is not None and state.caller in snapshot.own}
+    states.sort(key=generation_of)
+    calls = {state.call_id: state for state in states if state.caller in snapshot.own}
     return list(calls.values())
+
+
+def _may_be_leg(channel: str, snapshot: AsteriskSnapshot) -> bool:
+    """Return whether a channel was created as a leg, or may have replaced one."""
+    owner = owner_of(channel)
+    return channel in snapshot.own if owner is None else is_leg(owner[1])
 
 
 async def take_call_snapshot(

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from voxrec.calls.hops import NO_HOPS, Hops
+from voxrec.calls.ids import leg_number
 from voxrec.model import PauseBehavior, Profile, Side
 
 CALL_VARIABLE: Final = "VOXREC_CALL"
@@ -29,11 +30,16 @@ MUTED_VARIABLE: Final = "VOXREC_MUTED"
 It is set only in versions of Asterisk in which this matters (`AriClient.unmute_keeps_flag`).
 """
 
+CALLER_VARIABLES: Final = (PAUSE_VARIABLE, MUTED_VARIABLE, ANNOUNCED_VARIABLE, ANSWERED_VARIABLE)
+"""The variables of the caller's channel, which have to be copied if Asterisk replaces that channel."""
+
 
 class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One call: ``caller`` and ``leg`` are channel ids, ``profile`` is the Profile as it was when the call began.
 
-    ``placeholder`` is the channel that a transfer put into the bridge; empty if ``leg`` is the first leg.
+    ``placeholder`` is the channel that a transfer put into the bridge; empty if ``leg`` is the first leg. Each change
+    of ``caller`` or ``leg`` increases ``generation``, so that the latest of several states is known; it is 0 in states
+    of versions that do not follow replaced channels.
     """
 
     call_id: UUID
@@ -47,6 +53,7 @@ class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     withheld: bool = True
     hops: Hops = NO_HOPS
     placeholder: str = ""
+    generation: int = 0
     started_at: datetime
     profile: Profile
 
@@ -73,6 +80,11 @@ def decode_takeover_state(value: str) -> TakeoverState | None:
         return msgspec.json.decode(value, type=TakeoverState)
     except msgspec.DecodeError:
         return None
+
+
+def generation_of(state: TakeoverState) -> int:
+    """Return the generation of a state, also of one that another version of voxrec stored without it."""
+    return state.generation or leg_number(state.leg)
 
 
 def encode_sides(sides: Collection[Side]) -> str:

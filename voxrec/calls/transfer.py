@@ -5,6 +5,7 @@ other half enters the application with the target as argument. voxrec then creat
 bridge. The call machine decides whether a transfer is possible at all, and what follows if it fails.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -16,10 +17,11 @@ from voxrec import sipuri
 from voxrec.calls.call_data import CallData
 from voxrec.calls.causes import Cause
 from voxrec.calls.deadline import Deadline
-from voxrec.calls.legs import Legs
+from voxrec.calls.legs import TRANSFER_CONTEXT, Legs
 from voxrec.calls.machine_builder import build
 from voxrec.calls.steps import Steps
 
+_PLACEHOLDER_NAME: Final = re.compile(rf"Local/.*@{TRANSFER_CONTEXT}-[0-9a-f]+;[12]")
 _EVENT_MARGIN: Final = 5.0  # seconds that the event about Asterisk's own ring timeout may take
 
 
@@ -33,6 +35,11 @@ class TransferRequest:
     callee: str
     placeholder: str
     replaces: str = ""
+
+
+def is_placeholder(channel_name: str) -> bool:
+    """Return whether a name is that of a Local channel to the context of transfers."""
+    return _PLACEHOLDER_NAME.fullmatch(channel_name) is not None
 
 
 class TransferInputs(Protocol):
@@ -64,6 +71,9 @@ class TransferInputs(Protocol):
 
     def leg_answered(self) -> None:
         """The target has answered."""
+
+    def leg_replaced(self) -> None:
+        """Asterisk has put a channel in the place of the current leg, which needs not be dialled."""
 
     def command_failed(self) -> None:
         """Asterisk did not execute a command of the transfer."""
@@ -106,6 +116,11 @@ class TransferCore:
         """The placeholders of all transfers, including one that is postponed."""
         early = self.early_request
         return self.placeholders if early is None else [*self.placeholders, early.placeholder]
+
+    @property
+    def placeholder(self) -> str:
+        """The newest placeholder; empty if there is none."""
+        return self.placeholders[-1] if self.placeholders else ""
 
     def refuse(self, request: TransferRequest) -> None:
         """Remove the placeholder, and create no leg."""
@@ -181,6 +196,8 @@ def _make_machine() -> Callable[[TransferCore], TransferInputs]:
     for state in (postponed, *in_progress, ended):
         state.upon(TransferInputs.found_creating).loop().returns(None)
         state.upon(TransferInputs.found_ringing).loop().returns(None)
+    for state in (idle, postponed, ended):
+        state.upon(TransferInputs.leg_replaced).loop().returns(None)
     ended.upon(TransferInputs.call_ended).loop().returns(None)
     ended.upon(TransferInputs.detach).loop().returns(None)
 
@@ -200,6 +217,12 @@ def _make_machine() -> Callable[[TransferCore], TransferInputs]:
     def dial(inputs: TransferInputs, core: TransferCore) -> None:
         core.deadline.start(core.call.ring_timeout + _EVENT_MARGIN, inputs.timed_out)
         core.steps.run(core.legs.dial_target(), failed=inputs.command_failed)
+
+    for state in in_progress:  # call pick-up: somebody else answers for the target
+
+        @pep614(state.upon(TransferInputs.leg_replaced).to(idle))
+        def pick_up(inputs: TransferInputs, core: TransferCore) -> None:
+            core.deadline.cancel()
 
     @pep614(ringing.upon(TransferInputs.leg_answered).to(idle))
     def complete(inputs: TransferInputs, core: TransferCore) -> None:

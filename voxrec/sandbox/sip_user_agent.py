@@ -104,6 +104,11 @@ class SipUserAgent(DatagramProtocol):
         assert self._port is not None, "listen() comes first"
         return f"{uri_host(self._address)}:{self._port.getHost().port}"  # type: ignore[attr-defined] # IP address
 
+    @property
+    def tag(self) -> str:
+        """The tag in the To header of its responses."""
+        return self._tag
+
     def requests(self, method: str) -> list[SipMessage]:
         """Return the requests of a method that were received, in order."""
         return [message for message in self.received if message.start_line.startswith(f"{method} ")]
@@ -212,9 +217,13 @@ class SipUserAgent(DatagramProtocol):
             self._final_responses.pop(response.header("call-id"), Deferred()).callback(response)
 
     def request_received(self, request: SipMessage) -> None:
-        """Answer a request with 200, and INVITE as `responses_to` says."""
+        """Answer a request with 200, and INVITE as `responses_to` says; a cancelled INVITE gets 487."""
         if request.method == "ACK":
             return
+        if request.method == "CANCEL":
+            for invite in self.requests("INVITE"):
+                if invite.header("call-id") == request.header("call-id"):
+                    self.respond(invite, 487)
         for response in self.responses_to(request) if request.method == "INVITE" else (SipResponse(200),):
             body = self.sdp_offer() if response.sdp else ""
             self.respond(request, response.status, body, response.headers)

@@ -1,0 +1,271 @@
+"""Transfers that Asterisk completes itself: channels of a call are replaced by others that voxrec did not create."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from tests.live.live_test_case import PROFILE_SECONDS, shared_stack
+from tests.live.test_signalling import THIRD_HZ, RecordedCall, SignallingTestCase
+from voxrec.sandbox import demo_call, tones
+from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.rootfs import ASTERISK_16
+from voxrec.sandbox.sip_user_agent import OK, SipMessage, SipResponse, SipUserAgent
+from voxrec.sandbox.stack import Stack
+
+RINGING = SipResponse(180)
+JOIN_SECONDS = 1.2  # from the transfer until the new party is heard, with the re-INVITEs and 0.5 s in Asterisk
+_TAG = re.compile(r";tag=([^;\s]+)")
+
+
+def replaces_of(invite: SipMessage, own_tag: str) -> str:
+    """Return the Replaces that names the dialog of an INVITE from Asterisk; ``own_tag`` is the tag of the response."""
+    (their_tag,) = _TAG.findall(invite.header("from"))
+    return f"{invite.header('call-id')};to-tag={their_tag};from-tag={own_tag}"
+
+
+class ReplacedChannelTestCase(SignallingTestCase):
+    async def start_phone(self, name: str, hz: float, **options: Any) -> Phone:
+        """Start a phone that answers and plays a tone."""
+        tone = tones.write_tone(self.directory / f"{name}.tone.wav", hz, 1.0)
+        phone = Phone.make_callee(self.reactor, self.directory, name=name, play=tone, **options)
+        return await self.kill_at_end(phone).start()
+
+    async def start_agent(self, stack: Stack, **options: Any) -> SipUserAgent:
+        """Start a user agent without audio, which answers all calls unless the options say otherwise."""
+        agent = SipUserAgent(stack.asterisk.sip_address, **options)
+        agent.listen(self.reactor)
+        self.addCleanup(agent.stop)
+        return agent
+
+    async def add_profile(self, stack: Stack, remote_sip_uri: str, **fields: Any) -> str:
+        """Add a Profile that records both sides, and return its id."""
+        defaults = {"record": True, "recordChannels": "dual", "recordBeepAtStart": False}
+        created = await stack.request_json("PUT", "/profiles", {"remoteSipUri": remote_sip_uri, **defaults, **fields})
+        return str(created["id"])
+
+    async def take_over_with(self, stack: Stack, replaces: str, seconds: float, hz: float = THIRD_HZ) -> Phone:
+        """Start a phone that calls with Replaces."""
+        tone = tones.write_tone(self.directory / "taker.tone.wav", hz, 1.0)
+        taker = Phone.make_caller(
+            self.reactor,
+            self.directory,
+            f"sip:anything@{stack.sip_host_port}",
+            name="taker",
+            play=tone,
+            seconds=seconds,
+            headers=[f"Replaces: {replaces}"],
+        )
+        return await self.kill_at_end(taker).start()
+
+    def transfers(self, recording: Mapping[str, Any]) -> list[tuple[float, str]]:
+        """Return the time and the party of each transfer in the timeline."""
+        return [(entry["at"], entry["by"]) for entry in recording["timeline"] if entry["event"] == "transferred"]
+
+    def assert_tone(self, samples: tones.Samples, rate: int, channel: int, hz: float, start: float, end: float) -> None:
+        """Assert that one side of a recording has a tone without a gap."""
+        missing = tones.missing_milliseconds(samples[:, channel], rate, hz, start, end)
+        self.assertLess(missing, 2 * demo_call.TOLERATED_GAP_MS, f"{hz} Hz from {start} to {end}")
+
+    def assert_heard(self, phone: Phone, hz: float, seconds: float) -> None:
+        """Assert that a phone has received a tone for at least ``seconds``."""
+        received, rate = tones.load_audio(phone.received_audio)
+        heard = sum(end - start for start, end in tones.tone_intervals(received[:, 0], rate, hz))
+        self.assertGreater(heard, seconds, f"{phone.name}: {hz} Hz")
+
+    async def assert_calls_are_over(self, stack: Stack, seconds: float = 3.0) -> None:
+        """Assert that no call is left, much sooner than after the timeout for clearing."""
+
+        async def over() -> bool:
+            return not await stack.request_json("GET", "/calls")
+
+        self.assertTrue(await stack.wait_until(over, seconds), await stack.request_json("GET", "/calls"))
+
+
+class ConsultationTests(ReplacedChannelTestCase):
+    """A REFER whose Replaces names a dialog of the same Asterisk."""
+
+    async def test_the_far_end_consults_through_voxrec(self) -> None:
+        third = await self.start_phone("third", THIRD_HZ)
+        stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
+        consulted = await self.add_profile(stack, third.uri)
+        call = await self.start_recorded_call(7.0)
+        await call.callee.hold()
+        await call.callee.start_consultation(f"sip:{consulted}@{stack.sip_host_port}")
+        await self.sleep(1.5)
+        result = await call.callee.complete_attended_transfer()
+        self.assertEqual(result.code, 200)
+        recording, samples, rate = await self.finished_recording(stack, call.profile_id, call.caller)
+        await self.assert_calls_are_over(stack)
+        self.assertEqual((await third.wait_until_ended(5)).code, 200)
+        seconds = len(samples) / rate
+        self.assertApproximates(seconds, 7.0, 0.4)
+        ((at, by),) = self.transfers(recording)
+        self.assertEqual((by, recording["timeline"][-1]["by"]), ("callee", "caller"))
+        self.assert_tone(samples, rate, demo_call.LEFT, demo_call.CALLER_HZ, 0.3, seconds - 0.2)
+        self.assert_heard(third, demo_call.CALLER_HZ, seconds - at - JOIN_SECONDS - 0.5)
+        self.assert_heard(call.caller, THIRD_HZ, seconds - at - JOIN_SECONDS - 0.5)
+        consultation = await stack.wait_for_recording(consulted)
+        self.assertEqual(
+            (consultation["state"], [by for _, by in self.transfers(consultation)]), ("completed", ["caller"])
+        )
+
+    async def test_a_far_end_joins_two_callers(self) -> None:
+        stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
+        agent = await self.start_agent(stack)
+        profiles = [await self.add_profile(stack, f"sip:{user}@{agent.host_port}") for user in ("one", "two")]
+        callers = []
+        for profile, hz in zip(profiles, (demo_call.CALLER_HZ, THIRD_HZ), strict=True):
+            tone = tones.write_tone(self.directory / f"{hz}.wav", hz, 1.0)
+            callers.append(await self.start_caller(stack, profile, name=f"caller-{hz}", play=tone, seconds=7.0))
+            await callers[-1].wait_for("confirmed")
+        first, second = agent.requests("INVITE")
+        target = f"sip:two@{agent.host_port}?Replaces={quote(replaces_of(second, agent.tag), safe='')}"
+        await self.sleep(0.5)
+        agent.transfer(first, target)
+        recordings = [
+            await self.finished_recording(stack, profile, caller)
+            for profile, caller in zip(profiles, callers, strict=True)
+        ]
+        await self.assert_calls_are_over(stack)
+        # the transferor itself ends the dialog in which it has sent REFER, when NOTIFY has reported success
+        self.assertEqual([bye.header("call-id") for bye in agent.requests("BYE")], [second.header("call-id")])
+        self.assertIn(b"SIP/2.0 200 OK", agent.requests("NOTIFY")[-1].raw)
+        self.assertApproximates(len(recordings[0][1]) / recordings[0][2], 7.0, 0.4)
+        own = (demo_call.CALLER_HZ, THIRD_HZ)
+        for (recording, samples, rate), hz, other, caller in zip(recordings, own, reversed(own), callers, strict=True):
+            self.assertEqual([by for _, by in self.transfers(recording)], ["callee"])
+            seconds = len(samples) / rate
+            self.assertGreater(seconds, 4.0)  # the second call began later, and ends with the first one
+            self.assert_tone(samples, rate, demo_call.LEFT, hz, 0.3, seconds - 0.3)
+            self.assert_heard(caller, other, 3.0)
+
+
+class ConsultationOnAsterisk16Tests(ConsultationTests):
+    """The same tests on Asterisk 16."""
+
+    recipe = ASTERISK_16
+
+
+class ReplacesTests(ReplacedChannelTestCase):
+    """INVITE with Replaces (RFC 3891)."""
+
+    async def start_replaceable_call(self, response: SipResponse = OK) -> tuple[Stack, str, SipUserAgent, Phone]:
+        """Start a call to a far end without audio; return the stack, the Profile, the far end and the caller."""
+        stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
+        far_end = await self.start_agent(stack, invite_responses=(response,))
+        profile = await self.add_profile(stack, f"sip:desk@{far_end.host_port}")
+        caller = await self.start_caller(stack, profile, seconds=5.0)
+        await caller.wait_for("confirmed" if response is OK else "ringing")
+        return stack, profile, far_end, caller
+
+    async def test_the_far_end_is_replaced(self) -> None:
+        stack, profile, far_end, caller = await self.start_replaceable_call()
+        await self.sleep(0.5)
+        (invite,) = far_end.requests("INVITE")
+        taker = await self.take_over_with(stack, replaces_of(invite, far_end.tag), 10.0)
+        recording, samples, rate = await self.finished_recording(stack, profile, caller)
+        await self.assert_calls_are_over(stack)
+        self.assertEqual((await taker.wait_until_ended(5)).code, 200)
+        self.assertEqual(len(far_end.requests("BYE")), 1)
+        seconds = len(samples) / rate
+        self.assertApproximates(seconds, 5.0, 0.4)
+        ((at, by),) = self.transfers(recording)
+        self.assertEqual((by, recording["timeline"][-1]["by"]), ("callee", "caller"))
+        self.assert_tone(samples, rate, demo_call.LEFT, demo_call.CALLER_HZ, 0.3, seconds - 0.2)
+        self.assert_tone(samples, rate, demo_call.RIGHT, THIRD_HZ, at + 0.5, seconds - 0.2)
+        self.assert_heard(taker, demo_call.CALLER_HZ, 2.0)
+
+    async def test_the_caller_is_replaced(self) -> None:
+        stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
+        desk = await self.start_phone("desk", demo_call.CALLEE_HZ)
+        profile = await self.add_profile(stack, desk.uri)
+        await self.sleep(PROFILE_SECONDS)
+        caller = await self.start_agent(stack)
+        answer = await caller.request(self.reactor, "INVITE", profile)
+        await self.sleep(1.0)
+        tags = [_TAG.findall(answer.header(name))[0] for name in ("to", "from")]
+        replaces = f"{answer.header('call-id')};to-tag={tags[0]};from-tag={tags[1]}"
+        taker = await self.take_over_with(stack, replaces, 3.0)
+        recording, _, _ = await self.finished_recording(stack, profile, taker)
+        await self.assert_calls_are_over(stack)
+        self.assertEqual(len(caller.requests("BYE")), 1)
+        self.assertEqual((await desk.wait_until_ended(5)).code, 200)
+        self.assertEqual([by for _, by in self.transfers(recording)], ["caller"])
+        self.assert_heard(taker, demo_call.CALLEE_HZ, 2.0)
+        self.assert_heard(desk, THIRD_HZ, 2.0)
+
+    async def test_a_ringing_far_end_is_picked_up(self) -> None:
+        stack, profile, far_end, caller = await self.start_replaceable_call(RINGING)
+        (invite,) = far_end.requests("INVITE")
+        taker = await self.take_over_with(stack, replaces_of(invite, far_end.tag), 10.0)
+        _, samples, rate = await self.finished_recording(stack, profile, caller)
+        await self.assert_calls_are_over(stack)
+        self.assertEqual(len(far_end.requests("CANCEL")), 1)
+        self.assertEqual((await taker.wait_until_ended(5)).code, 200)
+        seconds = len(samples) / rate
+        self.assertApproximates(seconds, 5.0, 0.4)
+        self.assert_tone(samples, rate, demo_call.LEFT, demo_call.CALLER_HZ, 0.3, seconds - 0.2)
+        self.assert_tone(samples, rate, demo_call.RIGHT, THIRD_HZ, 0.5, seconds - 0.2)
+
+    async def test_an_unknown_dialog_is_481(self) -> None:
+        stack = await shared_stack(self.recipe)
+        taker = await self.take_over_with(stack, "unknown@127.0.0.1;to-tag=a;from-tag=b", 1.0)
+        self.assertEqual((await taker.wait_until_ended(5)).code, 481)
+        await self.assert_asterisk_is_idle(stack)
+
+
+class ReplacesOnAsterisk16Tests(ReplacesTests):
+    """The same tests on Asterisk 16."""
+
+    recipe = ASTERISK_16
+
+
+class OperatorTests(ReplacedChannelTestCase):
+    """An operator moves a channel elsewhere on Asterisk's console."""
+
+    async def start_recorded_call(self, *args: Any, **kwargs: Any) -> RecordedCall:
+        call = await super().start_recorded_call(*args, **kwargs)
+        self.addCleanup(self.end_calls, call.stack)
+        return call
+
+    async def redirect(self, call: RecordedCall, name: str) -> None:
+        """Redirect the channel whose name begins with ``name`` to a dialplan that voxrec does not know."""
+        asterisk = call.stack.asterisk
+        await asterisk.run_console_command(self.reactor, "dialplan add extension 1,1,Wait,1.5 into elsewhere")
+        listed = await asterisk.run_console_command(self.reactor, "core show channels concise")
+        (channel,) = [line.split("!")[0] for line in listed.splitlines() if line.startswith(name)]
+        await asterisk.run_console_command(self.reactor, f"channel redirect {channel} elsewhere,1,1")
+
+    async def test_a_redirected_caller_is_not_recorded_any_more(self) -> None:
+        call = await self.start_recorded_call(10.0)
+        await self.sleep(1.0)
+        await self.redirect(call, "PJSIP/trunk-")
+        recording = await call.stack.wait_for_recording(call.profile_id)
+        self.assertEqual((await call.callee.wait_until_ended(5)).code, 200)
+        self.assertTrue(call.caller.running)  # it still hears the operator's dialplan
+        await self.assert_calls_are_over(call.stack)
+        self.assertEqual(recording["state"], "completed")
+        await call.caller.wait_until_ended(5)
+        await self.assert_asterisk_is_idle(call.stack)
+
+    async def test_a_redirected_far_end_ends_the_call(self) -> None:
+        call = await self.start_recorded_call(10.0)
+        await self.sleep(1.0)
+        await self.redirect(call, "PJSIP/trusted-")
+        self.assertEqual((await call.caller.wait_until_ended(5)).code, 200)
+        recording = await call.stack.wait_for_recording(call.profile_id)
+        self.assertEqual(recording["state"], "completed")
+        await self.assert_calls_are_over(call.stack)
+        await call.callee.wait_until_ended(5)
+        await self.assert_asterisk_is_idle(call.stack)
+
+
+class OperatorOnAsterisk16Tests(OperatorTests):
+    """The same tests on Asterisk 16."""
+
+    recipe = ASTERISK_16
