@@ -32,6 +32,7 @@ SHARED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "allowed_hosts": ["127.0.0.1", "localhost", UNTRUSTED_ADDRESS],
         "trusted_hosts": ["127.0.0.1"],
     },
+    "webhooks": {"allowed_networks": ["127.0.0.1"]},
 }
 _shared_stacks: dict[Recipe, Stack] = {}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from standardwebhooks.webhooks import Webhook
 from twisted.internet import ssl
 from twisted.internet.defer import Deferred
@@ -40,6 +41,11 @@ class ReceivedRequest:
     @property
     def id(self) -> str:
         return self.headers["webhook-id"]
+
+    @property
+    def unverified(self) -> Any:
+        """The message, whatever its signature."""
+        return msgspec.json.decode(self.body)
 
     def verify(self, secret: str) -> Any:
         """Return the message, if its signature is valid. Raises WebhookVerificationError."""

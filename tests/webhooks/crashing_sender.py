@@ -1,0 +1,57 @@
+"""A process that sends pending webhooks and kills itself at a step, for tests of voxrec.webhooks.sender."""
+
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from tests.database import reactor
+from tests.recordings.crashing_daemon import after, before
+from voxrec.deferreds import Backoff
+from voxrec.jobs.worker import Worker
+from voxrec.postgres.pool import Pool
+from voxrec.store.webhook_queue import PendingDelivery, WebhookQueue
+from voxrec.webhooks.addresses import AddressPolicy
+from voxrec.webhooks.connection import resolver
+from voxrec.webhooks.http import HttpClient, HttpSettings
+from voxrec.webhooks.sender import SenderSettings, WebhookSender
+
+LEASE: Final = timedelta(seconds=1)
+CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
+    "claimed": (HttpClient, "post", before),
+    "sent": (HttpClient, "post", after),
+    "outcome not stored": (WebhookQueue, "succeeded", before),
+    "outcome stored": (WebhookQueue, "succeeded", after),
+}
+
+
+def make_worker(pool: Pool) -> Worker[PendingDelivery]:
+    """Return a worker with a short lease, whose receivers may be on loopback."""
+    settings = HttpSettings(5.0, AddressPolicy(["127.0.0.0/8"]))
+    sender = WebhookSender(
+        reactor,
+        WebhookQueue(pool),
+        HttpClient(reactor, settings, resolver(deferToThread)).post,
+        SenderSettings(public_url="https://rec.example", user_agent="test", give_up_after=timedelta(days=5)),
+    )
+    backoff = Backoff(first=0.1, limit=0.5)
+    handlers = {"webhook": sender.deliver}
+    return Worker(reactor, sender, handlers, concurrency=4, lease=LEASE, backoff=backoff, max_attempts=21)
+
+
+def main(step: str, dsn: str) -> None:
+    """Send until the process kills itself."""
+    owner, name, how = CRASH_POINTS[step]
+    setattr(owner, name, how(getattr(owner, name)))
+    pool = Pool(reactor, dsn, size=4)
+    pool.startService()
+    worker = make_worker(pool)
+    Deferred.fromCoroutine(pool.when_ready()).addCallback(lambda _: worker.startService())
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
