@@ -129,8 +129,8 @@ class Calls(Struct, frozen=True, kw_only=True):
     log_numbers: bool = False
     announcement: str = ""
     beep: Annotated[str, Meta(pattern=r"^(sound|tone|recording):[!-~]+$")] = "sound:beep"
-    pause_sound: Annotated[str, Meta(pattern=r"^((sound|tone|recording):[!-~]+)?$")] = "tone:!880/120,!0/40,!587/200"
-    resume_sound: Annotated[str, Meta(pattern=r"^((sound|tone|recording):[!-~]+)?$")] = "tone:!587/120,!0/40,!880/200"
+    pause_sound: Annotated[str, Meta(pattern=r"^((sound|tone|recording):[!-~]+)?$")] = "tone:!740/120,!0/40,!587/200"
+    resume_sound: Annotated[str, Meta(pattern=r"^((sound|tone|recording):[!-~]+)?$")] = "tone:!587/120,!0/40,!740/200"
 
 
 class Archive(Struct, frozen=True, kw_only=True):
