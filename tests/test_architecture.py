@@ -31,6 +31,7 @@ LEVELS: Final = (
     ("model", "pending_requests", "conversion", "cursor", "environment", "idempotency", "strict_yaml"),
     (
         "errors",
+        "clock",
         "sipuri",
         "mailaddress",
         "loopback",

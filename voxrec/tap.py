@@ -14,6 +14,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from voxrec import config
+from voxrec.clock import use_monotonic_timers
 from voxrec.errors import ConfigError
 from voxrec.log_output import LogOutput, is_journal
 
@@ -45,6 +46,7 @@ def makeService(options: Options) -> IService:
 
     from voxrec.service import Voxrec
 
+    use_monotonic_timers(reactor)
     # twistd changes the working directory later
     load_config = partial(config.load, Path(options["config"]).absolute())
     log_output = _build_log_output(options.settings.log, options.parent or {}, options.settings.node_name)

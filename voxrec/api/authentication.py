@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
+from voxrec.clock import utc_now
 from voxrec.model import Role, Token
 from voxrec.store.tokens import SECRET_PREFIX, Tokens, hash_secret
 from voxrec.web.auth import Principal
@@ -77,7 +78,7 @@ class StoredTokens:
         if entry is None or entry.valid_until <= self._clock.seconds():
             entry = await self._query(digest)
         expires_at = entry.token.expires_at
-        if expires_at is not None and expires_at.timestamp() <= self._clock.seconds():
+        if expires_at is not None and expires_at <= utc_now(self._clock):
             raise NotAuthenticated(f"This token expired at {_rfc3339(expires_at)}.", "invalid_token")
         return entry.principal
 

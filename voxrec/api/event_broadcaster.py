@@ -23,6 +23,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from voxrec.clock import utc_now
 from voxrec.deferreds import AsyncEvent, SingleFlight
 from voxrec.errors import StoreUnavailable, Unavailable
 from voxrec.model import Event, EventType
@@ -234,7 +235,7 @@ class Subscriber:
         self._filter = event_filter
         self._last_id = last_id
         self._preamble = preamble
-        self._expires_at = math.inf if expires_at is None else expires_at.timestamp()
+        self._expires_at = expires_at
         self._closed = False
         self._notified = AsyncEvent(clock)
 
@@ -255,13 +256,18 @@ class Subscriber:
                 return frames
             if (remaining := deadline - self._clock.seconds()) <= 0:
                 return HEARTBEAT
-            await self._notified.wait(min(remaining, self._expires_at - self._clock.seconds()))
+            await self._notified.wait(min(remaining, self._seconds_left))
         raise StopAsyncIteration
 
     @property
     def _ended(self) -> bool:
         """Whether the stream was closed, or the client's token has expired."""
-        return self._closed or self._clock.seconds() >= self._expires_at
+        return self._closed or self._seconds_left <= 0
+
+    @property
+    def _seconds_left(self) -> float:
+        """The time until the client's token expires."""
+        return math.inf if self._expires_at is None else (self._expires_at - utc_now(self._clock)).total_seconds()
 
     async def aclose(self) -> None:
         """End the stream and unsubscribe."""

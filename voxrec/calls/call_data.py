@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.calls.hops import NO_HOPS, Hops
 from voxrec.calls.takeover_state import TakeoverState
+from voxrec.clock import utc_now
 from voxrec.model import CallState, Profile
 
 
@@ -96,7 +97,7 @@ class CallData:
 
     def now(self) -> datetime:
         """Return the current time in UTC."""
-        return datetime.fromtimestamp(self.clock.seconds(), UTC)
+        return utc_now(self.clock)
 
     def seconds_since(self, moment: datetime) -> float:
         """Return the seconds from ``moment`` until now."""

@@ -1,7 +1,6 @@
 """One live call, as the event router, REST and reconciliation see it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
@@ -26,6 +25,7 @@ from voxrec.calls.sip_status import nearest_cause, refusal_cause, status_for_cal
 from voxrec.calls.steps import Steps
 from voxrec.calls.takeover_state import TakeoverState
 from voxrec.calls.transfer import TransferCore, TransferRequest, transfer_machine
+from voxrec.clock import SteadyClock, utc_now
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, Side
 
@@ -60,7 +60,8 @@ class LiveCall:
         self.id = uuid4() if taken is None else taken.call_id
         self.recording_id = uuid4() if taken is None else taken.recording_id
         self.profile = profile
-        started_at = datetime.fromtimestamp(clock.seconds(), UTC) if taken is None else taken.started_at
+        clock = SteadyClock(clock)
+        started_at = utc_now(clock) if taken is None else taken.started_at
         self.data = data = CallData(
             clock, settings, self.id, self.recording_id, inbound, profile, started_at, profile.remote_sip_uri or ""
         )

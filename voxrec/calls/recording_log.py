@@ -5,7 +5,7 @@ Every change is appended as a complete Recording, so that appending one twice do
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Protocol
 
 import msgspec
@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.calls.deadline import Deadline
 from voxrec.calls.machine_builder import build
+from voxrec.clock import utc_now
 from voxrec.model import (
     ANNOUNCEMENT_FAILED,
     ANNOUNCEMENT_FINISHED,
@@ -80,7 +81,7 @@ class RecordingLog:
 
     def now(self) -> datetime:
         """Return the current time in UTC."""
-        return datetime.fromtimestamp(self.clock.seconds(), UTC)
+        return utc_now(self.clock)
 
     def append(self) -> None:
         """Append the Recording to the sink."""

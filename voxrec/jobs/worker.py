@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from voxrec.clock import utc_now
 from voxrec.deferreds import AsyncEvent, Backoff
 from voxrec.errors import DeliveryError, StoreUnavailable, VoxrecError
 from voxrec.sanitize import hide_addresses, sanitize_line
@@ -203,10 +204,10 @@ class Worker(Service, Generic[J]):
     def _delay_until(self, due_at: datetime | None) -> float:
         if due_at is None:
             return _POLL_INTERVAL
-        return min(max(due_at.timestamp() - self._clock.seconds(), _MIN_DELAY), _POLL_INTERVAL)
+        return min(max((due_at - utc_now(self._clock)).total_seconds(), _MIN_DELAY), _POLL_INTERVAL)
 
     def _time_in(self, seconds: float) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds() + seconds, UTC)
+        return utc_now(self._clock) + timedelta(seconds=seconds)
 
     # Running.
 

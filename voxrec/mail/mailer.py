@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
 from twisted.logger import Logger
 
+from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError, NotFound
 from voxrec.mail.message import MessageDefaults, compose
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
@@ -173,7 +173,7 @@ class Mailer:
 
     def _compose(self, recording: Recording, profile: Profile, defaults: MessageDefaults) -> bytes:
         audio = self._archive.locate(recording.path or "")
-        now = datetime.fromtimestamp(self._reactor.seconds(), UTC)
+        now = utc_now(self._reactor)
         return compose(recording, profile, audio, self._audio_url(recording.id), defaults, now)
 
     async def _record(self, recording: Recording, result: SendResult) -> None:

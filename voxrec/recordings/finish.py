@@ -7,7 +7,6 @@ finds everything that it needs.
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
@@ -21,6 +20,7 @@ from voxrec.audio.formats import get_format
 from voxrec.audio.join import join
 from voxrec.audio.meter import Meter
 from voxrec.audio.verdict import EMPTY, make_verdict, one_way_reason, too_short_reason, unreadable_reason
+from voxrec.clock import utc_now
 from voxrec.errors import Conflict, NotFound, Unavailable
 from voxrec.model import ANNOUNCEMENT_FAILED, Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict
 from voxrec.recordings.erase import erase_legs
@@ -197,7 +197,7 @@ class Finisher:
         )
 
     def _finished(self, recording: Recording, **fields: object) -> Recording:
-        updated_at = datetime.fromtimestamp(self._clock.seconds(), UTC)
+        updated_at = utc_now(self._clock)
         return msgspec.structs.replace(recording, updated_at=updated_at, **fields)
 
     def _delete_legs(self, recording: Recording) -> None:

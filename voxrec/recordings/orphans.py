@@ -8,7 +8,7 @@ while their Recording has a legal hold.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -27,6 +27,7 @@ from voxrec.archive.quarantine import (
     unchanged_since,
     was_quarantined_before,
 )
+from voxrec.clock import utc_now
 from voxrec.errors import Unavailable
 from voxrec.model import Side
 from voxrec.recordings.legs import require_spool
@@ -93,7 +94,7 @@ class OrphanSweeper(TimerService):
         if now < self._next_sweep:
             return
         try:
-            await self._sweep(datetime.fromtimestamp(now, UTC) - MIN_AGE)
+            await self._sweep(utc_now(self._clock) - MIN_AGE)
         except (Unavailable, OSError) as error:
             self._log.warn(
                 "could not check for files without a Recording; retrying in {interval:.0f} s: {error}",
@@ -148,7 +149,7 @@ class OrphanSweeper(TimerService):
     async def _delete_expired(self) -> None:
         if self._retention is None:
             return
-        before = datetime.fromtimestamp(self._clock.seconds(), UTC) - self._retention
+        before = utc_now(self._clock) - self._retention
         files, legs = await self._defer_to_thread(self._list_quarantined_before, before)
         held: set[UUID] = set()
         for batch in _batches({*files.values(), *legs.values()}):

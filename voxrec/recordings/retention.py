@@ -9,6 +9,7 @@ from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from voxrec.clock import utc_now
 from voxrec.errors import Conflict, NotFound, StoreUnavailable
 from voxrec.model import AuditEntry, AuditOutcome, Recording
 from voxrec.store.recordings import Recordings
@@ -30,7 +31,7 @@ class RetentionSweeper(TimerService):
 
     async def sweep(self) -> None:
         """Delete all Recordings whose ``expires_at`` has passed. If PostgreSQL is unavailable, the next sweep does."""
-        now = datetime.fromtimestamp(self._clock.seconds(), UTC)
+        now = utc_now(self._clock)
         deleted = 0
         try:
             while expired := await self._recordings.expired(now, _BATCH_SIZE):

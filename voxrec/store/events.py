@@ -8,7 +8,7 @@ their ids; migration 0008 explains how.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
@@ -21,6 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from voxrec.clock import utc_now
 from voxrec.deferreds import SingleFlight
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Call, Event, EventType
@@ -141,7 +142,7 @@ class EventQueue(Service):
 
     def call_changed(self, happened: EventType, call: Call) -> None:
         """Queue an event of a call with the current time."""
-        self.append(CallEvent(happened, datetime.fromtimestamp(self._clock.seconds(), UTC), call.profile_id, call))
+        self.append(CallEvent(happened, utc_now(self._clock), call.profile_id, call))
 
     def call_refused(self, cause: int) -> None:
         """Ignore a refused call: it has no events."""

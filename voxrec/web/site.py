@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
-from twisted.web.http import HTTPChannel, combinedLogFormatter
+from twisted.web.http import HTTPChannel, combinedLogFormatter, datetimeToLogString
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.iweb import IAccessLogFormatter
 from twisted.web.resource import IResource
@@ -29,9 +29,10 @@ _DEADLINE_CHECK_INTERVAL: Final = 1.0  # seconds
 
 
 @provider(IAccessLogFormatter)
-def format_log_line(timestamp: str, request: HTTPRequest) -> str:
+def format_log_line(_timestamp: str, request: HTTPRequest) -> str:
     """Return the line of a request in the combined log format, without query strings: they contain numbers."""
-    line: str = combinedLogFormatter(timestamp, _RequestWithoutQuery(request))
+    # the timestamp comes from the reactor, whose clock is for intervals (voxrec.clock)
+    line: str = combinedLogFormatter(datetimeToLogString(), _RequestWithoutQuery(request))
     return line
 
 
