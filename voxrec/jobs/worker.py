@@ -190,7 +190,7 @@ class Worker(Service, Generic[J]):
                     else:
                         await self._release(job)
                 if len(jobs) < slots:
-                    self._more_due = next_due is not None and next_due.timestamp() <= self._clock.seconds()
+                    self._more_due = next_due is not None and next_due <= utc_now(self._clock)
                     return self._delay_until(next_due)
         except StoreUnavailable as error:
             return self._store.on_failure(error)

@@ -20,6 +20,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from voxrec.certificate import CertificateError, trust_root
+from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError
 from voxrec.sanitize import sanitize_line
 from voxrec.webhooks.addresses import AddressPolicy
@@ -87,7 +88,7 @@ class HttpClient:
             content = b""
         finally:
             endpoints.abort()
-        now = datetime.fromtimestamp(self._reactor.seconds(), UTC)
+        now = utc_now(self._reactor)
         text = sanitize_line(content.decode("utf-8", "replace"))
         return Reply(response.code, text, _retry_after(response, now))
 

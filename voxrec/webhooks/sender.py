@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
 import msgspec
 from twisted.logger import Logger
 
+from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError
 from voxrec.model.fields import url_error
 from voxrec.sanitize import sanitize_line
@@ -167,10 +168,10 @@ class WebhookSender:
 
     def _attempt(self, started: float, status: int | None, reply: str) -> Attempt:
         seconds = self._clock.seconds() - started
-        return Attempt(datetime.fromtimestamp(started, UTC), seconds, status, reply, gone=status == GONE)
+        return Attempt(self._now() - timedelta(seconds=seconds), seconds, status, reply, gone=status == GONE)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC)
+        return utc_now(self._clock)
 
 
 def _refusal(reply: Reply) -> DeliveryError | None:
