@@ -22,7 +22,7 @@ LEVELS: Final = (
     ("composition",),
     ("cli",),
     ("doctor",),
-    ("api", "calls", "jobs", "sandbox"),
+    ("api", "calls", "jobs", "nodes", "sandbox"),
     ("recordings", "mail", "webhooks", "backup"),
     ("web", "store", "ami", "ari", "audio", "archive", "journal"),
     ("postgres",),

@@ -88,6 +88,12 @@ class AsteriskUnavailable(Unavailable):
     code = "asterisk-unavailable"
 
 
+class NodeUnreachable(Unavailable):
+    """The node that has a call or a Recording does not respond. The detail names it, also for REST clients."""
+
+    code = "node-unreachable"
+
+
 class AudioError(VoxrecError):
     """A file is not valid audio: it is empty, truncated inside its header, or has an unknown format."""
 

@@ -32,6 +32,7 @@ from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
+from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
@@ -96,20 +97,20 @@ class FakeCallControl:
         self.pauses: list[tuple[PauseBehavior, float | None]] = []
         self.recorded: dict[UUID, Recording] = {}
 
-    def list_calls(self) -> list[Call]:
+    async def list_calls(self) -> list[Call]:
         return list(self.calls)
 
-    def get_call(self, call_id: UUID) -> Call:
+    async def get_call(self, call_id: UUID) -> Call:
         for call in self.calls:
             if call.id == call_id:
                 return call
         raise NotFound(f"There is no live call {call_id} here.")
 
-    def release(self, call_id: UUID) -> None:
-        self.released.append(self.get_call(call_id).id)
+    async def release(self, call_id: UUID) -> None:
+        self.released.append((await self.get_call(call_id)).id)
 
-    def record(self, call_id: UUID) -> Call:
-        call = self.get_call(call_id)
+    async def record(self, call_id: UUID) -> Call:
+        call = await self.get_call(call_id)
         if call.recording_id is not None:
             raise Conflict(f"Call {call_id} was recorded already.")
         return msgspec.structs.replace(call, recording_id=UUID(int=7), recording_state=RecordingState.RECORDING)
@@ -126,6 +127,16 @@ class FakeCallControl:
             raise Conflict(f"Recording {recording_id} belongs to no live call here.")
         recording = self.recorded[recording_id]
         return msgspec.structs.replace(recording, state=state, updated_at=recording.updated_at + timedelta(seconds=1))
+
+
+class FakeNodeControl:
+    """A record of the nodes that were to drain, or to accept calls again."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, bool]] = []
+
+    async def set_draining(self, name: str, draining: bool) -> None:
+        self.changes.append((name, draining))
 
 
 async def send_request(port: int, method: str, path: str, **options: Any) -> ClientResponse:
@@ -163,6 +174,7 @@ class RestTestCase(DatabaseTestCase):
         self.archive = LocalArchive(self.make_directory())
         self.upload_directory = self.make_directory() / ".work"
         self.call_control = FakeCallControl()
+        self.node_control = FakeNodeControl()
         self.stored_profiles: list[Profile] = []
         self.events = Events(self.pool)
         self.broadcaster = EventBroadcaster(reactor, self.events)
@@ -195,6 +207,7 @@ class RestTestCase(DatabaseTestCase):
                 jobs=self.jobs,
                 webhooks=self.webhooks,
                 delivery_history=DeliveryHistory(self.pool),
+                nodes=Nodes(self.pool),
             ),
             RestSettings(
                 public_url=f"{PUBLIC_URL}/",
@@ -212,6 +225,7 @@ class RestTestCase(DatabaseTestCase):
                 authenticator=self.authenticator,
                 broadcaster=self.broadcaster,
                 call_control=self.call_control,
+                node_control=self.node_control,
                 metrics=self.metrics,
                 refresh_statistics=no_statistics,
                 probes={},

@@ -142,7 +142,7 @@ class LiveTestCase(TestCase):
         async def idle() -> bool:
             channels = await asterisk.list_channels()
             bridges = await asterisk.list_bridges()
-            files = sorted(path.name for path in stack.asterisk.recording_directory.iterdir())
+            files = sorted(path.name for path in stack.asterisk.recording_directory.glob("[!.]*"))
             left[:] = [channel.name for channel in channels], [bridge.id for bridge in bridges], files
             return not channels and not bridges and not files
 

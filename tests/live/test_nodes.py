@@ -3,7 +3,7 @@
 from collections import Counter
 
 from tests.live.node_stacks import NodesTestCase
-from voxrec.sandbox.stack import FINAL_STATES
+from voxrec.sandbox.stack import FINAL_STATES, Stack
 
 
 class SharedDatabaseTests(NodesTestCase):
@@ -30,3 +30,78 @@ class SharedDatabaseTests(NodesTestCase):
         for node in nodes:
             files = [path.name for path in node.asterisk.recording_directory.glob("voxrec-*")]
             self.assertEqual(files, [], "files were left in the spool")
+
+
+class ControlTests(NodesTestCase):
+    """Calls of one node, controlled through another."""
+
+    async def test_calls_are_listed_and_controlled_through_any_node(self) -> None:
+        berlin, munich = [await self.start_node(name) for name in self.names]
+        answerer = await self.start_answerer(berlin)
+        fields = {"remoteSipUri": answerer.uri, "record": True, "recordBeepAtStart": False, "maxCalls": 1}
+        profile = await berlin.request_json("PUT", "/profiles", fields)
+        nodes = await munich.request_json("GET", "/nodes")
+        self.assertEqual([(node["name"], node["state"]) for node in nodes], [(n, "running") for n in self.names])
+        first = await self.start_calls(berlin, profile["id"], talk_seconds=30.0)
+
+        async def talking() -> bool:
+            calls = await munich.request_json("GET", "/calls")
+            return [(call["node"], call["state"]) for call in calls] == [("berlin", "talking")]
+
+        self.assertTrue(await munich.wait_until(talking, 15))
+        second = await (await self.start_calls(munich, profile["id"])).finish()
+        self.assertEqual(dict(second.codes), {486: 1}, "maxCalls does not count calls of other nodes")
+        (call,) = await munich.request_json("GET", "/calls")
+        path = f"/calls/{call['id']}"
+        self.assertEqual((await munich.request_json("GET", path))["state"], "talking")
+        recording = f"/recordings/{call['recordingId']}"
+        for state in ("paused", "recording"):
+            changed = await munich.request_json("POST", recording, {"state": state})
+            self.assertEqual((changed["state"], changed["node"]), (state, "berlin"))
+        seconds = []
+        for stack in (berlin, munich):
+            started = self.reactor.seconds()
+            for state in ("paused", "recording"):
+                await stack.request_json("POST", recording, {"state": state})
+            seconds.append((self.reactor.seconds() - started) / 2)
+        self.assertLess(seconds[1] - seconds[0], 0.1, seconds)
+        await self.assert_draining(berlin, munich, profile["id"])
+        self.assertEqual((await munich.request("DELETE", path)).status, 204)
+        self.assertEqual((await first.finish()).succeeded, 1)
+        finished = await munich.wait_for_recording(profile["id"])
+        self.assertEqual((finished["state"], finished["node"]), ("completed", "berlin"))
+        self.assertEqual(self.events(finished).count("paused"), 3)
+
+    async def assert_draining(self, berlin: Stack, munich: Stack, profile: str) -> None:
+        """Assert that a node that drains refuses a new call at once, and that its live call continues."""
+        drained = await munich.request_json("POST", "/nodes/berlin", {"draining": True})
+        self.assertEqual((drained["state"], drained["liveCalls"]), ("draining", 1))
+        refused = await (await self.start_calls(berlin, profile)).finish()
+        self.assertEqual(dict(refused.codes), {503: 1})
+        self.assertEqual(len(await munich.request_json("GET", "/calls")), 1)
+        await munich.request_json("POST", "/nodes/berlin", {"draining": False})
+
+    async def test_calls_of_a_node_that_fails(self) -> None:
+        berlin, munich = [await self.start_node(name) for name in self.names]
+        answerer = await self.start_answerer(berlin)
+        fields = {"remoteSipUri": answerer.uri, "record": True, "recordBeepAtStart": False}
+        profile = await berlin.request_json("PUT", "/profiles", fields)
+        caller = await self.start_calls(berlin, profile["id"], talk_seconds=20.0)
+
+        async def states(*expected: str) -> bool:
+            return tuple(call["state"] for call in await munich.request_json("GET", "/calls")) == expected
+
+        self.assertTrue(await munich.wait_until(lambda: states("talking"), 15))
+        berlin.kill_voxrec()
+        self.assertTrue(await munich.wait_until(lambda: states("lost"), 10), "the call is not lost within 10 s")
+        (call,) = await munich.request_json("GET", "/calls")
+        refused = await munich.request("DELETE", f"/calls/{call['id']}")
+        self.assertEqual((refused.status, refused.json()["code"]), (503, "node-unreachable"))
+        self.assertIn("berlin", refused.json()["detail"])
+        paused = await munich.request("POST", f"/recordings/{call['recordingId']}", {"state": "paused"})
+        self.assertEqual((paused.status, paused.json()["code"]), (503, "node-unreachable"))
+        await berlin.start_voxrec()
+        self.assertTrue(await munich.wait_until(lambda: states("talking"), 10), "the call is still lost")
+        self.assertEqual((await caller.finish()).succeeded, 1)
+        self.assertEqual((await munich.wait_for_recording(profile["id"]))["state"], "completed")
+        self.assertTrue(await munich.wait_until(states, 5))

@@ -21,6 +21,7 @@ from voxrec.api.events import EventRoutes
 from voxrec.api.health import HealthRoutes, Probe
 from voxrec.api.jobs import JobRoutes
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
+from voxrec.api.nodes import NodeControl, NodeRoutes
 from voxrec.api.peaks import PeaksRoutes
 from voxrec.api.profiles import ProfileObserver, ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
@@ -36,6 +37,7 @@ from voxrec.store.audit import Audit
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
+from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
@@ -58,7 +60,7 @@ _DESCRIPTION: Final = """\
 voxrec answers calls from a SIP trunk, calls a SIP URI, connects both parties, and records the call.
 
 Profiles define whom to call and how to record, for a dialled id or number. Recordings describe recorded and imported
-calls, and lead to their audio. Prompts are custom announcements. Calls are the live calls of this daemon; events report
+calls, and lead to their audio. Prompts are custom announcements. Calls are the live calls of all nodes; events report
 calls and recordings as they happen, and webhooks send them to other systems, signed and with retries. Jobs are the
 pending and failed work for recordings, such as sending a mail.
 
@@ -84,6 +86,7 @@ class Repositories:
     jobs: Jobs
     webhooks: Webhooks
     delivery_history: DeliveryHistory
+    nodes: Nodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +129,7 @@ class RestDependencies:
     authenticator: Authenticator
     broadcaster: EventBroadcaster
     call_control: CallControl
+    node_control: NodeControl
     metrics: Metrics
     refresh_statistics: RefreshStatistics
     probes: Mapping[str, Probe]
@@ -197,6 +201,7 @@ class RestApp:
             JobRoutes(Scoped(repositories.jobs), url).routes(),
             WebhookRoutes(webhooks, url, now, dependencies.send_test).routes(),
             DeliveryRoutes(repositories.delivery_history, recordings, webhooks).routes(),
+            NodeRoutes(repositories.nodes, dependencies.node_control).routes(),
             EventRoutes(dependencies.broadcaster).routes(),
             MetricsRoutes(dependencies.metrics, dependencies.refresh_statistics, clock, settings.metrics_role).routes(),
             HealthRoutes(dependencies.probes, clock).routes(),

@@ -14,7 +14,7 @@ import msgspec
 
 from voxrec.api.parameters import profile_ids
 from voxrec.cursor import Cursor
-from voxrec.errors import Conflict, NotFound
+from voxrec.errors import Conflict, NodeUnreachable, NotFound
 from voxrec.model import Call, CallState, PauseBehavior, Recording
 from voxrec.web.auth import Principal, Role
 from voxrec.web.body import JsonBody
@@ -34,18 +34,18 @@ _UpdateModel: Final[Any] = msgspec.defstruct("Call", [("recording", Literal[True
 
 
 class CallControl(Protocol):
-    """Access to the live calls of this daemon."""
+    """Access to the live calls of all nodes. Methods raise Unavailable if the node of a call does not respond."""
 
-    def list_calls(self) -> list[Call]:
-        """Return the live calls, newest first."""
+    async def list_calls(self) -> list[Call]:
+        """Return the live calls."""
 
-    def get_call(self, call_id: UUID, /) -> Call:
+    async def get_call(self, call_id: UUID, /) -> Call:
         """Return one live call. Raises NotFound."""
 
-    def release(self, call_id: UUID, /) -> None:
+    async def release(self, call_id: UUID, /) -> None:
         """Hang up a live call. Raises NotFound."""
 
-    def record(self, call_id: UUID, /) -> Call:
+    async def record(self, call_id: UUID, /) -> Call:
         """Record a live call from now on, and return it. Raises NotFound, and Conflict if it cannot be recorded."""
 
     async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None, /) -> Recording:
@@ -56,7 +56,10 @@ class CallControl(Protocol):
 
 
 class CallRoutes:
-    """The live calls of this daemon."""
+    """The live calls of all nodes.
+
+    The calls of a node that does not respond are ``lost``, and cannot be changed (503).
+    """
 
     def __init__(self, call_control: CallControl, public_url: str) -> None:
         self._call_control = call_control
@@ -71,7 +74,7 @@ class CallRoutes:
                 response_model=list[Call],
                 query=_FILTERS | PAGINATION,
                 response_headers=LINK,
-                summary="List the live calls of this daemon",
+                summary="List the live calls of all nodes",
             ),
             route(*("GET", "/calls/<id>", Role.READ, self._get), response_model=Call, summary="Get a live call"),
             route(
@@ -79,10 +82,17 @@ class CallRoutes:
                 guard=self._require_call,
                 body=JsonBody(_UpdateModel, required=frozenset({"recording"})),
                 response_model=Call,
-                errors=(Conflict,),
+                errors=(Conflict, NodeUnreachable),
                 summary="Record a live call from now on",
             ),
-            route("DELETE", "/calls/<id>", Role.PROVISION, self._hang_up, summary="Hang up a live call"),
+            route(
+                "DELETE",
+                "/calls/<id>",
+                Role.PROVISION,
+                self._hang_up,
+                errors=(NodeUnreachable,),
+                summary="Hang up a live call",
+            ),
         )
 
     async def _list(self, request: Request) -> Response:
@@ -91,22 +101,22 @@ class CallRoutes:
         return await paginator.respond(request, _call_filter(request.query))
 
     async def _get(self, request: Request) -> Response:
-        return _call_response(self._visible_call(request))
+        return _call_response(await self._visible_call(request))
 
     async def _record(self, request: Request) -> Response:
         """A call can be recorded once."""
-        return _call_response(self._call_control.record(request.id))
+        return _call_response(await self._call_control.record(request.id))
 
     async def _hang_up(self, request: Request) -> Response:
-        self._call_control.release(self._visible_call(request).id)
+        await self._call_control.release((await self._visible_call(request)).id)
         return no_content()
 
     async def _require_call(self, request: Request) -> None:
-        self._visible_call(request)
+        await self._visible_call(request)
 
-    def _visible_call(self, request: Request) -> Call:
+    async def _visible_call(self, request: Request) -> Call:
         """Return the call in the path. Raises NotFound if there is none, or the token gives no access to it."""
-        call = self._call_control.get_call(request.id)
+        call = await self._call_control.get_call(request.id)
         if not _is_visible(request.principal, call):
             raise NotFound(f"There is no live call {request.id}.")
         return call
@@ -135,19 +145,19 @@ class _VisibleCalls:
 
     async def pages(self, filter_: CallFilter, size: int) -> AsyncIterator[list[Call]]:
         """Iterate over all matching calls in batches of ``size``."""
-        calls = self._matching(filter_)
+        calls = await self._matching(filter_)
         for start in range(0, len(calls), size):
             yield calls[start : start + size]
 
     async def page(self, filter_: CallFilter, limit: int, after: Cursor | None) -> list[Call]:
         """Return at most ``limit`` matching calls after a position."""
-        calls = [call for call in self._matching(filter_) if after is None or Cursor.after(call) < after]
+        calls = [call for call in await self._matching(filter_) if after is None or Cursor.after(call) < after]
         return calls[:limit]
 
-    def _matching(self, filter_: CallFilter) -> list[Call]:
+    async def _matching(self, filter_: CallFilter) -> list[Call]:
         calls = [
             call
-            for call in self._call_control.list_calls()
+            for call in await self._call_control.list_calls()
             if filter_.matches(call) and _is_visible(self._principal, call)
         ]
         return sorted(calls, key=Cursor.after, reverse=True)  # by id, if two calls arrived at the same time

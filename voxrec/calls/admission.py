@@ -59,6 +59,7 @@ class Admission:
         self._allowed_hosts = allowed_hosts
         self._max_calls = max_calls
         self._max_passages = max_passages
+        self._stopping = False
         self._draining = False
 
     def set_limits(self, *, allowed_hosts: tuple[str, ...], max_calls: int, max_passages: int) -> None:
@@ -69,16 +70,23 @@ class Admission:
 
     def refuse_new_calls(self) -> None:
         """Refuse all inbound calls from now on (503): the process stops."""
-        self._draining = True
+        self._stopping = True
+
+    def set_draining(self, draining: bool) -> None:
+        """Refuse all inbound calls (503), or accept them again: an operator takes the node out of service."""
+        self._draining = draining
 
     def is_allowed(self, uri: str) -> bool:
         """Return whether a SIP URI may be called (`is_allowed`)."""
         return is_allowed(uri, self._allowed_hosts)
 
-    def decide(self, inbound: InboundCall) -> Profile | Refusal:
-        """Return the Profile of an inbound call that is accepted, or why it is refused."""
-        if self._draining:
-            return Refusal(Cause.CONGESTION, "voxrec is stopping")
+    def decide(self, inbound: InboundCall, calls_elsewhere: int = 0) -> Profile | Refusal:
+        """Return the Profile of an inbound call that is accepted, or why it is refused.
+
+        ``calls_elsewhere`` is the number of live calls of the Profile on other nodes.
+        """
+        if self._stopping or self._draining:
+            return Refusal(Cause.CONGESTION, "voxrec is stopping" if self._stopping else "the node is draining")
         profile = self._directory.find(inbound.dialled)
         if profile is None and not self._directory.confirmed:
             return Refusal(Cause.CONGESTION, "the Profiles are not loaded yet")
@@ -92,7 +100,7 @@ class Admission:
             return Refusal(Cause.ROUTING_ERROR, limit.reason, status=limit.status)
         if self._max_calls and len(self._live_calls) >= self._max_calls:
             return Refusal(Cause.CONGESTION, f"the maximum of {self._max_calls} live calls is reached")
-        if profile.max_calls is not None and self._calls_of(profile) >= profile.max_calls:
+        if profile.max_calls is not None and self._calls_of(profile) + calls_elsewhere >= profile.max_calls:
             return Refusal(
                 Cause.BUSY, f"the maximum of {profile.max_calls} live calls of Profile {profile.id} is reached"
             )

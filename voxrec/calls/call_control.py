@@ -41,6 +41,10 @@ class CallControl:
         """Resume a live Recording, and return it. Raises Conflict."""
         return await self._require_recording(recording_id).resume()
 
+    def is_recording(self, recording_id: UUID) -> bool:
+        """Return whether a live call has the Recording."""
+        return self._live_calls.is_recording(recording_id)
+
     def _require_call(self, call_id: UUID) -> LiveCall:
         call = self._live_calls.get(call_id)
         if call is None:

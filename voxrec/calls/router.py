@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
+from uuid import UUID
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -40,6 +41,10 @@ async def no_lookup(_dialled: str) -> None:
     """Find nothing."""
 
 
+async def _no_calls(_profile_id: UUID) -> int:
+    return 0
+
+
 class Router:
     """Passes events to `LiveCalls`; an event that concerns no live call is ignored."""
 
@@ -59,7 +64,9 @@ class Router:
         self._admission = admission
         self._log_numbers = log_numbers
         self._look_up = look_up
-        self._undecided: set[str] = set()  # channels of callers whose Profile is being looked up
+        self.count_elsewhere: Callable[[UUID], Awaitable[int]] = _no_calls
+        """Returns the number of live calls of a Profile on other nodes. Does not raise."""
+        self._undecided: set[str] = set()  # channels of callers whose Profile is being looked up, or its calls counted
 
     def set_log_numbers(self, log_numbers: bool) -> None:
         """Change whether the log contains the numbers of the following calls."""
@@ -148,8 +155,18 @@ class Router:
         if isinstance(profile, Refusal) and profile.unknown_profile:
             self._undecided.add(channel.id)
             Deferred.fromCoroutine(self._decide_after_lookup(inbound))
+        elif isinstance(profile, Profile) and profile.max_calls is not None:
+            self._undecided.add(channel.id)
+            Deferred.fromCoroutine(self._decide_after_count(inbound, profile))
         else:
             self._decided(inbound, profile)
+
+    async def _decide_after_count(self, inbound: InboundCall, profile: Profile) -> None:
+        """Decide again once the calls of the Profile on other nodes were counted, unless the caller has hung up."""
+        count = await self.count_elsewhere(profile.id)
+        if inbound.channel in self._undecided and not self._live_calls.detached:
+            self._undecided.discard(inbound.channel)
+            self._decided(inbound, self._admission.decide(inbound, count))
 
     async def _decide_after_lookup(self, inbound: InboundCall) -> None:
         """Decide again once the Profile was looked up, unless the caller has hung up."""

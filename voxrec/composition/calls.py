@@ -34,6 +34,7 @@ from voxrec.composition.queue import Queue
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Config
 from voxrec.metrics import Metrics
+from voxrec.nodes.call_directory import CallDirectory
 from voxrec.store.events import EventQueue
 from voxrec.store.profile_cache import ProfileCache
 from voxrec.store.profile_lookup import ProfileLookup
@@ -55,6 +56,7 @@ class Calls:
     announcement_check: AnnouncementCheck
     disk_space: DiskSpaceMonitor
     event_queue: EventQueue
+    call_directory: CallDirectory
     live_calls: LiveCalls
     control: CallControl
     session: StasisSession
@@ -91,13 +93,16 @@ def build_calls(
         env.defer_to_thread,
     )
     disk_space = DiskSpaceMonitor(reactor, files.spool, env.config.asterisk.recordings_floor, env.defer_to_thread)
+    call_directory = CallDirectory(
+        reactor, database.nodes, env.config.node_name, lambda: [call.representation() for call in live_calls]
+    )
     event_queue = EventQueue(reactor, database.events, env.metrics.count_dropped_events)
     live_calls = LiveCalls(
         reactor,
         asterisk,
         journal,
         _call_settings(env.metrics, env.config, announcements, disk_space),
-        listeners=(env.metrics, event_queue),
+        listeners=(env.metrics, event_queue, call_directory),
     )
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
     admission = Admission(
@@ -147,6 +152,7 @@ def build_calls(
         announcement_check=announcement_check,
         disk_space=disk_space,
         event_queue=event_queue,
+        call_directory=call_directory,
         live_calls=live_calls,
         control=CallControl(live_calls),
         session=session,

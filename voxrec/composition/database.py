@@ -14,6 +14,7 @@ from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
+from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
@@ -35,6 +36,7 @@ class Database:
     events: Events
     idempotency: Idempotency
     jobs: Jobs
+    nodes: Nodes
     profiles: Profiles
     prompts: Prompts
     recordings: Recordings
@@ -53,8 +55,6 @@ def build_database(env: Environment, dsn: str) -> Database:
         statement_timeout=settings.statement_timeout,
         connect_timeout=settings.connect_timeout,
     )
-    jobs = Jobs(pool)
-    jobs.node = env.config.node_name
     return Database(
         dsn=dsn,
         pool=pool,
@@ -64,7 +64,8 @@ def build_database(env: Environment, dsn: str) -> Database:
         delivery_history=DeliveryHistory(pool),
         events=Events(pool),
         idempotency=Idempotency(pool),
-        jobs=jobs,
+        jobs=Jobs(pool),
+        nodes=Nodes(pool),
         profiles=Profiles(pool),
         prompts=Prompts(pool),
         recordings=Recordings(pool),

@@ -14,6 +14,7 @@ from voxrec.composition.environment import Environment, build_environment
 from voxrec.composition.housekeeping import Housekeeping
 from voxrec.composition.mail import build_mailer, reconfigure_mailer
 from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges
+from voxrec.composition.nodes import NodeServices, build_nodes
 from voxrec.composition.profiles import build_profile_cache, build_snapshot_timer
 from voxrec.composition.queue import Queue, build_queue
 from voxrec.composition.recordings import RecordingFiles, build_recording_files
@@ -33,6 +34,7 @@ from voxrec.postgres.listener import (
 )
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.service_tree import OnDemandService, SequentialMultiService
+from voxrec.store.nodes import NODE_MESSAGES_CHANNEL, NODES_CHANNEL
 from voxrec.store.profile_cache import ProfileCache
 
 _log: Final = Logger()
@@ -71,7 +73,8 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     orphans = _build_orphan_sweeper(env, database, files, queue)
     calls = build_calls(env, database, profiles, files, queue)
     webhooks = build_webhooks(env, database)
-    rest = build_rest_api(env, database, profiles, files, calls, webhooks)
+    nodes = build_nodes(env, database, files, queue, calls)
+    rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes)
     add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
     add_call_gauges(env.metrics, calls)
     add_rest_gauges(env.metrics, rest.broadcaster, rest.site)
@@ -87,11 +90,13 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         queue.journal,
         profiles,
         webhooks.threads,
-        _build_listener(env, database, profiles, queue, calls, rest, webhooks, sweepers),
+        nodes.membership,
+        _build_listener(env, database, profiles, queue, calls, rest, webhooks, nodes, sweepers),
         queue.worker_service,
         webhooks.worker_service,
         *sweepers,
         calls.event_queue,
+        calls.call_directory,
         rest.event_listener,
         rest.broadcaster,
         rest.audio_threads,
@@ -118,6 +123,7 @@ def _build_listener(
     calls: Calls,
     rest: RestApi,
     webhooks: WebhookServices,
+    nodes: NodeServices,
     sweepers: Sequence[OnDemandService],
 ) -> Listener:
     """Build the listener that keeps the caches of this daemon equal to the tables in PostgreSQL.
@@ -136,6 +142,8 @@ def _build_listener(
         calls.announcements.reload()
         queue.database_recovered()
         webhooks.database_recovered()
+        calls.call_directory.resynchronize()
+        nodes.membership.refresh()
         for sweeper in sweepers:
             sweeper.ensure_started()
         await calls.session.finish_recordings()
@@ -149,6 +157,8 @@ def _build_listener(
             TOKENS_CHANNEL: rest.token_changed,
             JOBS_CHANNEL: queue.job_changed,
             WEBHOOKS_CHANNEL: webhooks.delivery_due,
+            NODES_CHANNEL: nodes.node_changed,
+            NODE_MESSAGES_CHANNEL: nodes.control.messages.received,
         },
         recovered,
     )

@@ -1,6 +1,7 @@
 """Recordings after the call: the archive, finishing, erasing and retention."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from voxrec.archive.local import LocalArchive
@@ -44,6 +45,7 @@ def build_recording_files(env: Environment, database: Database) -> RecordingFile
             work_directory,
             env.defer_to_thread,
             node=env.config.node_name,
+            has_peers=partial(database.nodes.has_peers, env.config.node_name),
         ),
         eraser=Eraser(database.recordings, archive, spool, work_directory, env.defer_to_thread),
         retention=RetentionSweeper(env.reactor, database.recordings),

@@ -14,6 +14,7 @@ from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.monitoring import StatisticsRefresher
+from voxrec.composition.nodes import NodeServices
 from voxrec.composition.readiness import (
     AmiProbe,
     AnnouncementProbe,
@@ -88,6 +89,7 @@ def build_rest_api(
     files: RecordingFiles,
     calls: Calls,
     webhooks: WebhookServices,
+    nodes: NodeServices,
 ) -> RestApi:
     """Build the routes, and the server that serves them."""
     settings = env.config.rest
@@ -97,7 +99,7 @@ def build_rest_api(
     authenticator = ChainAuthenticator(static_tokens, stored_tokens)
     probes = _build_probes(env, database, profiles, files, calls)
     audio_threads = WorkerThreads(env.reactor, "REST audio", _AUDIO_THREADS)
-    app = _build_app(env, database, profiles, files, calls, webhooks, broadcaster, authenticator, probes, audio_threads)
+    app = _build_app(env, database, profiles, files, webhooks, nodes, broadcaster, authenticator, probes, audio_threads)
     site = RestSite(
         app.resource(),
         body_limit=settings.body_limit,
@@ -151,8 +153,8 @@ def _build_app(
     database: Database,
     profiles: ProfileCache,
     files: RecordingFiles,
-    calls: Calls,
     webhooks: WebhookServices,
+    nodes: NodeServices,
     broadcaster: EventBroadcaster,
     authenticator: Authenticator,
     probes: Mapping[str, Probe],
@@ -173,13 +175,15 @@ def _build_app(
             jobs=database.jobs,
             webhooks=database.webhooks,
             delivery_history=database.delivery_history,
+            nodes=database.nodes,
         ),
         _rest_settings(env, files),
         RestDependencies(
             archive=files.archive,
             authenticator=authenticator,
             broadcaster=broadcaster,
-            call_control=calls.control,
+            call_control=nodes.control,
+            node_control=nodes.control,
             metrics=env.metrics,
             refresh_statistics=statistics.refresh,
             probes=probes,

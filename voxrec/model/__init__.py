@@ -10,6 +10,7 @@ from voxrec.model.delivery import DeliveryAttempt, DeliveryChannel, DeliveryStat
 from voxrec.model.event import Event, EventType
 from voxrec.model.fields import metadata_errors
 from voxrec.model.job import Job, JobKind, JobState
+from voxrec.model.node import Node, NodeState, NodeStatus
 from voxrec.model.profile import Profile, RecordChannels, RecordPrompt, mail_addresses
 from voxrec.model.prompt import Prompt
 from voxrec.model.recording import (
@@ -44,6 +45,9 @@ __all__ = [
     "Job",
     "JobKind",
     "JobState",
+    "Node",
+    "NodeState",
+    "NodeStatus",
     "PauseBehavior",
     "Profile",
     "Prompt",

@@ -23,6 +23,7 @@ class CallState(enum.StrEnum):
     - ``talking``: the parties are connected
     - ``clearing``: the call has ended; its channels are being hung up and its files closed
     - ``over``: nothing of the call is left
+    - ``lost``: the node of the call is unreachable, so that its state is not known
     """
 
     NEW = "new"
@@ -33,6 +34,7 @@ class CallState(enum.StrEnum):
     TALKING = "talking"
     CLEARING = "clearing"
     OVER = "over"
+    LOST = "lost"
 
 
 class Call(Struct, frozen=True, kw_only=True, rename="camel"):

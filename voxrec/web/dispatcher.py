@@ -193,7 +193,8 @@ class Dispatcher:
         request = Request(
             method=http_request.method.decode("ascii"),
             path=http_request.path.decode("ascii"),
-            ids={name: _parse_id(text) for name, text in parameters.items()},
+            ids={name: _parse_id(text) for name, text in parameters.items() if name != "name"},
+            name=parameters.get("name", ""),
             headers=headers,
             raw_query=http_request.uri.partition(b"?")[2],
             raw_body=raw_body,

@@ -276,8 +276,8 @@ def _path_parameters(route: Route) -> Iterator[Json]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "format": "uuid"},
-            "example": EXAMPLE_UUID,
+            "schema": {"type": "string"} if name == "name" else {"type": "string", "format": "uuid"},
+            "example": "berlin" if name == "name" else EXAMPLE_UUID,
         }
 
 

@@ -48,6 +48,7 @@ class Request:
     """A request. Middlewares set ``idempotency_key`` and ``make_audit_entry``; binding sets ``query`` and ``body``.
 
     - ``ids``: the UUIDs of the path, by the names that the route gives them;
+    - ``name``: the path parameter "name", which is a text and not a UUID; empty if the path has none;
     - ``headers``: by lower-case name;
     - ``raw_query``, ``raw_body``: as received; ``raw_body`` is empty if the body is a file;
     - ``query``: the values that the route's ``query`` declares, by parameter name; absent parameters have no entry;
@@ -71,6 +72,7 @@ class Request:
     upload: Upload | None = None
     address: str = ""
     disconnected: Callable[[], bool] = lambda: False
+    name: str = ""
     audit_details: AuditDetails = field(default_factory=AuditDetails)
     idempotency_key: IdempotencyKey | None = None
     make_audit_entry: Callable[[Response], AuditEntry] | None = None

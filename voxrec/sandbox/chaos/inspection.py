@@ -32,5 +32,5 @@ async def asterisk_leftovers(stack: Stack, reactor: Any) -> list[str]:
         bridges = [f"bridge {bridge.id}" for bridge in await asterisk.list_bridges()]
     except VoxrecError as error:
         raise SandboxError(f"cannot list Asterisk's channels and bridges: {error.detail}") from error
-    files = [f"file {path.name}" for path in stack.asterisk.recording_directory.iterdir()]
+    files = [f"file {path.name}" for path in stack.asterisk.recording_directory.glob("[!.]*")]
     return [f"left in Asterisk: {item}" for item in (*channels, *bridges, *sorted(files))]

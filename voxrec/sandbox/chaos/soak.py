@@ -176,7 +176,7 @@ class Soak:
             **_process_figures("Asterisk", self._stack.asterisk.pid),
             "Asterisk channels": float(len(await asterisk.list_channels())),
             "Asterisk bridges": float(len(await asterisk.list_bridges())),
-            "Asterisk recording files": float(len(list(self._stack.asterisk.recording_directory.iterdir()))),
+            "Asterisk recording files": float(len(list(self._stack.asterisk.recording_directory.glob("[!.]*")))),
             "Asterisk taskprocessors": float(_parse_taskprocessor_count(taskprocessors)),
         }
 

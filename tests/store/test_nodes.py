@@ -1,0 +1,158 @@
+"""Tests of voxrec.store.nodes."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from tests.database import DatabaseTestCase
+from tests.store.samples import recording
+from voxrec.errors import NotFound
+from voxrec.model import Call, CallState, NodeState, NodeStatus, RecordingState
+from voxrec.store.nodes import Nodes, Owner, Registration
+from voxrec.store.recordings import Recordings
+
+FIRST, SECOND, SPOOL, OTHER_SPOOL = (UUID(int=number) for number in range(1, 5))
+PROFILE = UUID(int=9)
+
+
+def call(**fields: Any) -> Call:
+    return Call(
+        **{
+            "id": uuid4(),
+            "profile_id": PROFILE,
+            "state": CallState.TALKING,
+            "age": 0.0,
+            "to": "+4930222",
+            "started_at": datetime.now(UTC),
+            "node": "berlin",
+            **fields,
+        }
+    )
+
+
+class NodesTestCase(DatabaseTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.nodes = Nodes(self.pool)
+
+    async def register(self, name: str = "berlin", instance: UUID = FIRST, spool: UUID | None = SPOOL) -> Any:
+        return await self.nodes.heartbeat(name, instance, spool, NodeStatus(version="1", live_calls=3))
+
+    async def expire(self, name: str) -> None:
+        """Let the last heartbeat of a node be 7 s old."""
+        await self.pool.execute("UPDATE nodes SET heartbeat_at = now() - interval '7 s' WHERE name = %s", (name,))
+
+    async def states(self) -> dict[str, NodeState]:
+        return {node.name: node.state for node in await self.nodes.list_all()}
+
+
+class HeartbeatTests(NodesTestCase):
+    async def test_a_node_is_listed_as_it_reports(self) -> None:
+        self.assertEqual(await self.register(), Registration(draining=False, spool_id=SPOOL))
+        (node,) = await self.nodes.list_all()
+        self.assertEqual((node.name, node.state, node.version, node.live_calls), ("berlin", "running", "1", 3))
+        self.assertLess(abs((node.last_heartbeat - datetime.now(UTC)).total_seconds()), 5)
+
+    async def test_a_name_has_one_process(self) -> None:
+        await self.register()
+        self.assertIsNone(await self.register(instance=SECOND))
+        self.assertIsNotNone(await self.register())
+        await self.expire("berlin")
+        self.assertIsNotNone(await self.register(instance=SECOND))
+        self.assertIsNone(await self.register())
+
+    async def test_the_next_process_of_a_stopped_node_does_not_wait(self) -> None:
+        await self.register()
+        await self.nodes.stop("berlin", FIRST)
+        self.assertEqual(await self.states(), {"berlin": NodeState.STOPPED})
+        self.assertIsNotNone(await self.register(instance=SECOND))
+
+    async def test_the_stop_of_a_process_that_lost_the_name_has_no_effect(self) -> None:
+        await self.register(instance=SECOND)
+        await self.nodes.stop("berlin", FIRST)
+        self.assertEqual(await self.states(), {"berlin": NodeState.RUNNING})
+
+    async def test_another_disk_does_not_replace_that_of_the_node(self) -> None:
+        await self.register(spool=None)
+        await self.register()
+        registration = await self.register(spool=OTHER_SPOOL)
+        self.assertEqual(registration.spool_id, SPOOL)
+        self.assertEqual(await self.nodes.other_name(SPOOL, "berlin"), None)
+        self.assertEqual(await self.nodes.other_name(SPOOL, "munich"), "berlin")
+
+    async def test_a_node_without_heartbeats_is_unreachable(self) -> None:
+        await self.register()
+        await self.register("munich")
+        await self.expire("berlin")
+        self.assertEqual(await self.states(), {"berlin": NodeState.UNREACHABLE, "munich": NodeState.RUNNING})
+        self.assertTrue(await self.nodes.has_peers("munich"))
+
+    async def test_draining_outlasts_a_restart(self) -> None:
+        await self.register()
+        await self.nodes.set_draining("berlin", True)
+        await self.nodes.stop("berlin", FIRST)
+        self.assertEqual((await self.register(instance=SECOND)).draining, True)
+        self.assertEqual(await self.states(), {"berlin": NodeState.DRAINING})
+        await self.nodes.set_draining("berlin", False)
+        self.assertEqual(await self.states(), {"berlin": NodeState.RUNNING})
+
+    async def test_unknown_node(self) -> None:
+        with self.assertRaisesRegex(NotFound, "no node nowhere"):
+            await self.nodes.set_draining("nowhere", True)
+
+    async def test_jobs_that_wait_for_a_node_are_counted(self) -> None:
+        await self.register()
+        ended = recording(id=uuid4(), state=RecordingState.PROCESSING, node="berlin")
+        await Recordings(self.pool).record(ended)
+        self.assertEqual([node.pending_jobs for node in await self.nodes.list_all()], [1])
+
+
+class CallTests(NodesTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        await self.register("berlin")
+        await self.register("munich")
+
+    async def test_calls_of_other_nodes(self) -> None:
+        first, second = call(), call(node="munich")
+        await self.nodes.store_calls("berlin", [first], [])
+        await self.nodes.store_calls("munich", [second], [])
+        (found,) = await self.nodes.calls_of_others("munich")
+        self.assertEqual((found.id, found.state, found.node), (first.id, CallState.TALKING, "berlin"))
+        self.assertTrue(0 <= found.age < 5, found.age)
+        self.assertEqual(await self.nodes.node_of_call(first.id), Owner("berlin", alive=True))
+        self.assertIsNone(await self.nodes.node_of_call(uuid4()))
+
+    async def test_changed_and_ended_calls(self) -> None:
+        ringing, ended = call(state=CallState.RINGING), call()
+        await self.nodes.store_calls("berlin", [ringing, ended], [])
+        talking = call(id=ringing.id)
+        await self.nodes.store_calls("berlin", [talking], [ended.id])
+        states = [(each.id, each.state) for each in await self.nodes.calls_of_others("munich")]
+        self.assertEqual(states, [(ringing.id, CallState.TALKING)])
+
+    async def test_calls_of_an_unreachable_node_are_lost(self) -> None:
+        live = call()
+        await self.nodes.store_calls("berlin", [live], [])
+        await self.expire("berlin")
+        self.assertEqual([each.state for each in await self.nodes.calls_of_others("munich")], [CallState.LOST])
+        self.assertEqual(await self.nodes.node_of_call(live.id), Owner("berlin", alive=False))
+        self.assertEqual(await self.nodes.count_calls_of_others("munich", PROFILE), 0)
+
+    async def test_calls_of_a_profile_are_counted(self) -> None:
+        await self.nodes.store_calls("berlin", [call(), call(), call(profile_id=uuid4())], [])
+        await self.nodes.store_calls("munich", [call(node="munich")], [])
+        self.assertEqual(await self.nodes.count_calls_of_others("munich", PROFILE), 2)
+
+    async def test_a_new_process_deletes_the_calls_that_ended_meanwhile(self) -> None:
+        live, ended, other = call(), call(), call(node="munich")
+        await self.nodes.store_calls("berlin", [live, ended], [])
+        await self.nodes.store_calls("munich", [other], [])
+        await self.nodes.delete_other_calls("berlin", [live.id])
+        self.assertEqual([each.id for each in await self.nodes.calls_of_others("munich")], [live.id])
+        self.assertEqual([each.id for each in await self.nodes.calls_of_others("berlin")], [other.id])
+
+    async def test_node_of_a_recording(self) -> None:
+        live = recording(id=uuid4(), state=RecordingState.RECORDING, node="berlin")
+        await Recordings(self.pool).record(live)
+        self.assertEqual(await self.nodes.node_of_recording(live.id), Owner("berlin", alive=True))

@@ -1,0 +1,109 @@
+"""The membership of this node, and the control of the calls of all nodes."""
+
+import math
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from uuid import UUID
+
+from twisted.logger import Logger
+
+from voxrec.composition.calls import Calls
+from voxrec.composition.database import Database
+from voxrec.composition.environment import Environment
+from voxrec.composition.queue import Queue
+from voxrec.composition.recordings import RecordingFiles
+from voxrec.errors import VoxrecError
+from voxrec.model import NodeStatus
+from voxrec.nodes.call_control import NodesCallControl
+from voxrec.nodes.membership import Membership
+from voxrec.nodes.spool_id import read_or_create_spool_id
+
+_log = Logger()
+
+
+@dataclass(frozen=True)
+class NodeServices:
+    """The membership of this node, and the control of all calls."""
+
+    membership: Membership
+    control: NodesCallControl
+
+    def node_changed(self, name: str) -> None:
+        """Read the row of this node: an operator has changed it."""
+        if name == self.membership.node:
+            self.membership.refresh()
+
+
+def build_nodes(
+    env: Environment, database: Database, files: RecordingFiles, queue: Queue, calls: Calls
+) -> NodeServices:
+    """Build the membership, and connect it with the job worker and the admission of calls."""
+
+    def status() -> NodeStatus:
+        free = calls.disk_space.free
+        return NodeStatus(
+            version=metadata.version("voxrec"),
+            asterisk_version=calls.session.version,
+            live_calls=len(calls.live_calls),
+            spool_free=None if math.isnan(free) else int(free),
+            journal_pending=queue.journal.pending,
+            problem=membership.problem,
+        )
+
+    def read_spool_id() -> Awaitable[UUID]:
+        return env.defer_to_thread(read_or_create_spool_id, files.spool)
+
+    def active(is_active: bool) -> None:
+        database.jobs.node = env.config.node_name if is_active else None
+        queue.worker.wake()
+
+    membership = Membership(
+        env.reactor,
+        database.nodes,
+        env.config.node_name,
+        status,
+        read_spool_id,
+        on_active=active,
+        on_draining=calls.admission.set_draining,
+    )
+    calls.call_directory.is_needed = lambda: membership.registered and bool(membership.peers)
+    calls.router.count_elsewhere = partial(_count_elsewhere, database, membership)
+    _add_gauges(env, membership)
+    return NodeServices(
+        membership,
+        NodesCallControl(env.reactor, calls.control, membership, database.nodes, database.recordings),
+    )
+
+
+async def _count_elsewhere(database: Database, membership: Membership, profile_id: UUID) -> int:
+    if not membership.peers:
+        return 0
+    try:
+        return await database.nodes.count_calls_of_others(membership.node, profile_id)
+    except VoxrecError as error:
+        _log.warn(
+            "the calls of profile {profile} on other nodes are not counted in maxCalls: {error}",
+            profile=profile_id,
+            error=error,
+        )
+        return 0
+
+
+def _add_gauges(env: Environment, membership: Membership) -> None:
+    env.metrics.add_gauge(
+        "voxrec_node_active",
+        "1 while this node does what needs its disk; 0 if another process has its name, or its disk is another one.",
+        lambda: membership.active,
+    )
+    env.metrics.add_gauge(
+        "voxrec_nodes_unreachable",
+        "Other nodes that have failed: they were not stopped, and do not report.",
+        lambda: len(membership.unreachable),
+    )
+    env.metrics.add_gauge(
+        "voxrec_nodes_unreachable_jobs",
+        "Jobs that only unreachable or stopped nodes can do.",
+        lambda: sum(node.pending_jobs for node in membership.peers if not node.alive),
+    )
