@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.api.rest_test_case import PROMPT_ID, RestTestCase
 from tests.subtest import subtest
 from voxrec.model import SideVerdict, TimelineEntry, Verdict
+from voxrec.model.fields import HTTP_URL
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ PROFILES: Final = st.fixed_dictionaries(
         "recordBeepInterval": st.integers(0, 86400),
         "recordPrompt": st.sampled_from(["none", "default"]),
         "recordPromptCustomId": st.sampled_from([None, str(PROMPT_ID)]),
-        "webhookUrl": st.none() | st.from_regex(r"https?://[!-~]{1,200}", fullmatch=True),
+        "webhookUrl": st.none() | st.from_regex(HTTP_URL, fullmatch=True),
         "retentionDays": st.none() | st.integers(1, 36500),
         "metadata": METADATA,
     },

@@ -175,6 +175,11 @@ class SendTests(MailerTestCase):
         self.assertTrue((await self.run_failing_job(self.make_mailer())).permanent)
         await self.make_mailer(profile=replace(PROFILE, email=BOB))(JOB)
 
+    async def test_a_requested_recipient_gets_the_mail_too(self) -> None:
+        self.deliveries.requested = ["boss@example.org"]
+        await self.make_mailer()(JOB)
+        self.assertEqual({to for to, _ in self.mailbox.messages}, {ANN, BOB, "boss@example.org"})
+
     async def test_relay_unavailable(self) -> None:
         self.port = 1
         error = await self.run_failing_job(self.make_mailer())
