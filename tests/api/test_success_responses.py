@@ -18,13 +18,26 @@ from voxrec.api.health import Liveness, Readiness
 from voxrec.api.jobs import JobModel
 from voxrec.api.peaks import Peaks
 from voxrec.api.recording_representation import RecordingModel
-from voxrec.model import AuditEntry, Call, Profile, Prompt, RecordingState, Token
+from voxrec.api.webhooks import WebhookTest
+from voxrec.model import (
+    AuditEntry,
+    Call,
+    Profile,
+    Prompt,
+    RecordingDelivery,
+    RecordingState,
+    Token,
+    Webhook,
+    WebhookAttempt,
+    WebhookSecret,
+)
 
 PROFILE: Final = "11111111-1111-4111-8111-111111111111"
 RECORDING: Final = "22222222-2222-4222-8222-222222222222"
 PENDING: Final = "33333333-3333-4333-8333-333333333333"
 PROMPT_ID: Final = "44444444-4444-4444-8444-444444444444"
 JOB: Final = "66666666-6666-4666-8666-666666666666"
+WEBHOOK: Final = "77777777-7777-4777-8777-777777777777"
 CALL: Final = "55555555-5555-4555-8555-555555555555"
 
 
@@ -80,6 +93,17 @@ ROWS: Final = (
     Row("GET", "/jobs", 200, list[JobModel]),
     Row("GET", f"/jobs/{JOB}", 200, JobModel),
     Row("POST", f"/jobs/{JOB}", 200, JobModel, json={"state": "pending"}),
+    Row("PUT", "/webhooks", 201, Webhook, json={"url": "https://crm.example/x"}, location="/webhooks/"),
+    Row("GET", "/webhooks", 200, list[Webhook]),
+    Row("GET", f"/webhooks/{WEBHOOK}", 200, Webhook),
+    Row("POST", f"/webhooks/{WEBHOOK}", 200, Webhook, json={"description": "CRM"}),
+    Row("GET", f"/webhooks/{WEBHOOK}/secret", 200, WebhookSecret),
+    Row("POST", f"/webhooks/{WEBHOOK}/secret", 200, WebhookSecret, json={}),
+    Row("POST", f"/webhooks/{WEBHOOK}/test", 200, WebhookTest),
+    Row("GET", f"/webhooks/{WEBHOOK}/attempts", 200, list[WebhookAttempt]),
+    Row("DELETE", f"/webhooks/{WEBHOOK}", 204, None),
+    Row("GET", f"/recordings/{RECORDING}/deliveries", 200, list[RecordingDelivery]),
+    Row("POST", f"/recordings/{RECORDING}/deliveries", 200, RecordingDelivery, json={"target": "desk@example.org"}),
     Row("PUT", "/tokens", 201, Token, json={"name": "crm", "role": "read"}, location="/tokens/"),
     Row("GET", "/tokens", 200, list[Token]),
     Row("GET", "/audit", 200, list[AuditEntry]),
@@ -103,6 +127,12 @@ class SuccessResponseTests(RestTestCase):
         await self.add_recording(id=UUID(PENDING), profile_id=UUID(PROFILE), state=RecordingState.PENDING)
         await self.pool.execute(
             "INSERT INTO jobs (id, kind, recording_id, dead) VALUES (%s, 'mail', %s, TRUE)", (JOB, RECORDING)
+        )
+        await self.pool.execute("INSERT INTO webhooks (id, url) VALUES (%s, 'https://crm.example')", (WEBHOOK,))
+        await self.add_recording(state=RecordingState.FAILED)
+        await self.pool.execute(
+            "INSERT INTO webhook_attempts (delivery_id, webhook_id, created_at, seconds, reply) "
+            "SELECT id, webhook_id, now(), 1, 'timeout' FROM webhook_deliveries"
         )
         self.call_control.calls = [make_call(id=UUID(CALL))]
 
@@ -169,6 +199,6 @@ class SuccessResponseTests(RestTestCase):
 
     def template(self, path: str) -> str:
         template = path.replace(f"/profiles/{PROFILE}/recordings", "/profiles/{profileId}/recordings")
-        for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB):
+        for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB, WEBHOOK):
             template = template.replace(resource_id, "{id}")
         return template
