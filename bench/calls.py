@@ -8,7 +8,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -24,18 +24,21 @@ from twisted.logger import globalLogBeginner
 
 from bench.measure import ROUNDS, Spread, interleaved
 from bench.report import Section, Table, publish
+from voxrec.ami.client import AmiClient
+from voxrec.ami.messages import encode_action
+from voxrec.ami.protocol import AmiResponse
 from voxrec.ari.client import AriClient
-from voxrec.ari.command_connection import CommandConnection
-from voxrec.ari.event_stream import EventStream, EventStreamListener
+from voxrec.ari.event_stream import EventStream
 from voxrec.ari.events import Event
 from voxrec.ari.transport import TimedTransport, WebsocketTransport
 from voxrec.calls.admission import Admission
 from voxrec.calls.call_data import CallSettings
 from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.router import Router
 from voxrec.errors import AsteriskUnavailable
 from voxrec.metrics import Metrics
-from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt
+from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt, Side
 
 CALLS: Final = 300  # in each round
 PAUSE: Final = 0.02  # seconds between two calls, in which other programs displace this one from the CPU's caches
@@ -124,23 +127,22 @@ def _unmasked(frame: bytes) -> bytes:
 
 
 class ScriptedAsterisk:
-    """Executes commands, and sends the messages of Asterisk 22 for a call that is recorded by two snoop channels.
+    """Executes commands, and sends the messages of Asterisk 22 for a call that is recorded by a MixMonitor.
 
     ``exchanged`` are the messages of the last call in order: pairs of True for a message to the client, or False for
     one from it, and the message.
     """
 
-    def __init__(self, events: MemoryTransport, commands: MemoryTransport) -> None:
+    version = 22  # of AMI; as an ActionSender
+
+    def __init__(self, events: MemoryTransport) -> None:
         self._events = events
-        self._transports = (events, commands)
         self._leg = ""
-        self._recordings: dict[str, str] = {}  # the channel that each is made of
         self.exchanged: list[tuple[bool, bytes]] = []
 
     def start_call(self, caller: str) -> None:
         """Send the events of an inbound call."""
         self.exchanged.clear()
-        self._recordings.clear()
         self._send_event("StasisStart", channel=_channel(caller, "Ring"), args=["incoming"])
 
     def hang_up(self, caller: str) -> None:
@@ -149,13 +151,13 @@ class ScriptedAsterisk:
 
     def execute_commands(self) -> bool:
         """Execute the commands since the last call; return whether there were any."""
-        commands = [(transport, message) for transport in self._transports for message in transport.take_messages()]
-        for transport, message in commands:
+        commands = self._events.take_messages()
+        for message in commands:
             self.exchanged.append((False, message))
             request = json.loads(message)
             response = {"type": "RESTResponse", "request_id": request["request_id"], "status_code": 204}
             response |= {"reason_phrase": "No Content", "uri": request["uri"], "message_body": ""}
-            self._send(transport, response)
+            self._send(response)
             self._do(request)
         return bool(commands)
 
@@ -169,15 +171,7 @@ class ScriptedAsterisk:
                 self._send_event("ChannelStateChange", channel=_channel(channel, "Up"))
             case ["POST", "channels", channel, "answer"]:
                 self._send_event("ChannelStateChange", channel=_channel(channel, "Up"))
-            case ["POST", "channels", _, "snoop", snoop]:
-                self._send_event("StasisStart", channel=_channel(snoop, "Up"), args=["snoop"])
-            case ["POST", "channels", snoop, "record"]:
-                self._recordings[query["name"]] = snoop
-                self._send_event("RecordingStarted", recording=_recording(query["name"], "recording"))
             case ["DELETE", "channels", leg] if leg == self._leg:
-                for name, snoop in self._recordings.items():
-                    self._send_event("RecordingFinished", recording=_recording(name, "done"))
-                    self._destroy_channel(snoop)
                 self._destroy_channel(leg)
 
     def _destroy_channel(self, channel: str) -> None:
@@ -185,12 +179,17 @@ class ScriptedAsterisk:
         self._send_event("ChannelDestroyed", channel=_channel(channel, "Up"), cause=16, cause_txt="Normal Clearing")
 
     def _send_event(self, type_: str, **fields: object) -> None:
-        self._send(self._events, {"type": type_, "timestamp": _NOW, "application": "voxrec", **fields})
+        self._send({"type": type_, "timestamp": _NOW, "application": "voxrec", **fields})
 
-    def _send(self, transport: MemoryTransport, message: dict[str, object]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         text = json.dumps(message).encode()
         self.exchanged.append((True, text))
-        transport.send_message(text)
+        self._events.send_message(text)
+
+    def action(self, action: str, fields: Mapping[str, str]) -> Deferred[AmiResponse]:
+        """Encode an action and respond to it; as an ActionSender."""
+        encode_action(action, "1", fields)
+        return succeed(AmiResponse({"MixMonitorID": "0x7f0000000001"}))
 
 
 def _channel(identity: str, state: str) -> dict[str, object]:
@@ -205,10 +204,6 @@ def _channel(identity: str, state: str) -> dict[str, object]:
         "creationtime": _NOW,
         "language": "en",
     }
-
-
-def _recording(name: str, state: str) -> dict[str, object]:
-    return {"name": name, "state": state, "format": "wav", "target_uri": "channel:snoop"}
 
 
 class Gateway:
@@ -228,23 +223,23 @@ class Gateway:
             announcement=lambda _profile: None,
             beep="sound:beep",
         )
-        self._live_calls = LiveCalls(clock, self._asterisk, self, settings, listeners=(metrics,))
+        events = MemoryTransport(clock)
+        self.asterisk = ScriptedAsterisk(events)
+        commands = RecordingCommands(self._asterisk, AmiClient(self.asterisk), self)
+        self._live_calls = LiveCalls(clock, self._asterisk, commands, self, settings, listeners=(metrics,))
         self._router = Router(self._asterisk, self._live_calls, Admission(self, self._live_calls))
-        events, commands = MemoryTransport(clock), MemoryTransport(clock)
-        self._open(events, self, "voxrec")
-        self._open(commands, CommandConnection(self._asterisk), "voxrec-commands")
-        self.asterisk = ScriptedAsterisk(events, commands)
+        self._open(events)
         self._calls = 0
 
-    def _open(self, transport: MemoryTransport, owner: EventStreamListener, app: str) -> None:
+    def _open(self, transport: MemoryTransport) -> None:
         EventStream(
             self._clock,
             transport,  # type: ignore[arg-type] # has the part of IStreamClientEndpoint that is used
-            owner,
+            self,
             url=_URL,
             user="voxrec",
             password="not verified",  # noqa: S106
-            app=app,
+            app="voxrec",
             request_timeout=5,
             ping_interval=_NEVER,
             ping_timeout=_NEVER,
@@ -275,6 +270,14 @@ class Gateway:
     def find(self, _dialled: str) -> Profile:
         """Return a constant Profile; as a Directory."""
         return _PROFILE
+
+    async def created(self, _recording_id: UUID) -> frozenset[Side]:
+        """Find both files; as LegFiles."""
+        return frozenset(Side)
+
+    async def closed(self, _recording_id: UUID, _expected: Collection[Side], _started: datetime | None) -> bool:
+        """Find that they are closed; as LegFiles."""
+        return True
 
     def append(self, recording: Recording) -> None:
         """Encode the Recording; as a RecordingSink."""

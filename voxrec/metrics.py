@@ -97,6 +97,11 @@ class Metrics:
             ["action", "outcome"],
             registry=registry,
         )
+        self._failed_recordings = Counter(
+            "voxrec_recordings_failed",
+            "Failures to record a call, or one party of it, when it was due (AMI not connected, file not opened).",
+            registry=registry,
+        )
         self._dropped_events = Counter(
             "voxrec_events_dropped",
             "Events of calls that were discarded because they could not be stored in PostgreSQL.",
@@ -218,6 +223,10 @@ class Metrics:
     def count_failed_announcement(self) -> None:
         """Count an announcement that was not played completely."""
         self._failed_announcements.inc()
+
+    def count_failed_recording(self) -> None:
+        """Count a call, or one party of it, that was not recorded when it was due."""
+        self._failed_recordings.inc()
 
     def count_dropped_events(self, count: int) -> None:
         """Count events of calls that are discarded."""

@@ -1,13 +1,10 @@
 """Tests of voxrec.ari.client: the requests of each method, and the transport they use."""
 
-import json
-
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.ari.fakes import FakeTransport
 from voxrec.ari.client import AriClient
-from voxrec.ari.events import LiveRecording
 from voxrec.ari.transport import AriResponseError, Transport
 
 
@@ -27,11 +24,7 @@ class AriClientTestCase(SynchronousTestCase):
 class TransportTests(AriClientTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.websocket, self.recording_websocket = FakeTransport(), FakeTransport()
-
-    def start_recording(self) -> None:
-        self.client.snoop("1.1", "snoop", "caller", spy="in")
-        self.client.record("snoop", "name", "wav")
+        self.websocket = FakeTransport()
 
     def test_requests_use_http_until_there_is_a_faster_transport(self) -> None:
         self.client.answer("1.1")
@@ -47,24 +40,6 @@ class TransportTests(AriClientTestCase):
             [request for request, *_ in self.http.requests], ["POST channels/1.1/answer", "POST channels/1.3/answer"]
         )
 
-    def test_only_requests_that_start_a_recording_use_the_recording_transport(self) -> None:
-        self.client.use_transport(self.websocket)
-        self.client.use_recording_transport(self.recording_websocket)
-        self.start_recording()
-        self.client.answer("1.1")
-        self.assertEqual(
-            [request for request, *_ in self.recording_websocket.requests],
-            ["POST channels/1.1/snoop/snoop", "POST channels/snoop/record"],
-        )
-        self.assertEqual([request for request, *_ in self.websocket.requests], ["POST channels/1.1/answer"])
-
-    def test_without_a_recording_transport_recordings_use_the_other(self) -> None:
-        self.client.use_transport(self.websocket)
-        self.client.use_recording_transport(self.recording_websocket)
-        self.client.use_recording_transport(None)
-        self.start_recording()
-        self.assertEqual((len(self.websocket.requests), len(self.recording_websocket.requests)), (2, 0))
-
     def test_each_transport_is_instrumented_once_with_its_name(self) -> None:
         names: list[str] = []
 
@@ -74,8 +49,7 @@ class TransportTests(AriClientTestCase):
 
         client = AriClient(self.http, "voxrec", instrument)
         client.use_transport(self.websocket)
-        client.use_recording_transport(self.recording_websocket)
-        self.assertEqual(names, ["http", "websocket", "websocket"])
+        self.assertEqual(names, ["http", "websocket"])
 
 
 class CommandTests(AriClientTestCase):
@@ -137,41 +111,6 @@ class HangUpTests(AriClientTestCase):
         self.failureResultOf(self.client.hang_up("1.1", 16), AriResponseError)
 
 
-class MuteTests(AriClientTestCase):
-    def mute_method(self, version: str) -> str:
-        """Return the method of the request that mutes a recording again."""
-        self.http.responses["GET asterisk/info"] = json.dumps({"system": {"version": version}}).encode()
-        self.http.responses["GET api-docs/channels.json"] = b"{}"
-        self.successResultOf(ensureDeferred(self.client.detect_capabilities()))
-        self.http.requests.clear()
-        self.client.mute_recording("name", muted_before=True)
-        [(request, _, _)] = self.http.requests
-        return request.split()[0]
-
-    def test_versions_in_which_a_recording_stays_marked_as_muted(self) -> None:
-        for version in ("13.38.3", "16.28.0~dfsg-0+deb11u4", "18.20.2", "19.8.1", "20.5.2", "21.0.2", "18.9-cert17"):
-            self.assertEqual(self.mute_method(version), "DELETE", version)
-
-    def test_versions_in_which_it_does_not(self) -> None:
-        for version in (
-            "18.21.0",
-            "20.6.0",
-            "20.19.0",
-            "certified-20.7-cert1",
-            "21.1.0",
-            "22.0.0",
-            "23.1",
-            "GIT-master",
-        ):
-            self.assertEqual(self.mute_method(version), "POST", version)
-
-    def test_a_recording_that_was_not_muted_before(self) -> None:
-        self.mute_method("16.28.0")
-        self.http.requests.clear()
-        self.client.mute_recording("name")
-        self.assertEqual([request for request, *_ in self.http.requests], ["POST recordings/live/name/mute"])
-
-
 class QueryTests(AriClientTestCase):
     def test_objects_that_do_not_exist(self) -> None:
         self.http.responses.update(
@@ -179,27 +118,18 @@ class QueryTests(AriClientTestCase):
                 "GET applications/voxrec": 404,
                 "GET channels/1.1/variable": 404,
                 "GET playbacks/playback": 404,
-                "GET recordings/live/a": 404,
-                "GET recordings/live/b": b'{"name": "b", "state": "recording"}',
             }
         )
         client = self.client
         self.assertEqual(self.successResultOf(ensureDeferred(client.application_channels())), [])
         self.assertEqual(self.successResultOf(ensureDeferred(client.get_variable("1.1", "A"))), "")
         self.assertFalse(self.successResultOf(client.playback_exists("playback")))
-        self.assertEqual(
-            self.successResultOf(ensureDeferred(client.live_recordings(["a", "b"]))),
-            [LiveRecording("b", "recording")],
-        )
 
     def test_other_errors_are_raised(self) -> None:
-        self.http.responses.update(
-            {"GET applications/voxrec": 500, "GET channels/1.1/variable": 500, "GET recordings/live/a": 500}
-        )
+        self.http.responses.update({"GET applications/voxrec": 500, "GET channels/1.1/variable": 500})
         for query in (
             self.client.application_channels(),
             self.client.get_variable("1.1", "A"),
-            self.client.live_recordings(["a"]),
         ):
             self.failureResultOf(ensureDeferred(query), AriResponseError)
 

@@ -11,6 +11,8 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from voxrec.ami.client import AmiClient
+from voxrec.ami.protocol import AmiResponse, AmiResponseError
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
 from voxrec.ari.transport import AriResponseError
@@ -21,9 +23,11 @@ from voxrec.calls.ids import owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import CallListener, LiveCalls
 from voxrec.calls.reconciliation import Reconciler
+from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.router import LookUp, Router, no_lookup
 from voxrec.calls.snapshot import RecordingLookup
-from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt, Side, leg_name
+from voxrec.errors import AsteriskUnavailable
+from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt, Side
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 # media URIs by the id of the custom Prompt; None: it is not installed
@@ -36,15 +40,19 @@ SETTINGS = CallSettings(
     announcement=lambda profile: ANNOUNCEMENTS.get(profile.record_prompt_custom_id, "sound:announcement"),
     beep="sound:beep",
 )
+MONITOR = "0x7f0000000001"
 INBOUND = InboundCall(channel="1700.1", number="+4930111", name="Alice", dialled="+4930222")
 
 
 class FakeAsterisk:
-    """A Transport that responds at once.
+    """A Transport, and an AMI connection, that respond at once.
 
-    ``errors`` maps the end of a path to the status of an error. ``delayed`` is a set of last path segments: such a
-    request is executed at once, and its response is held back in ``responses_due``. ``before_response`` maps a request
-    to a function that is called once, before the response. ``on_snoop`` is called with the id of each snoop channel.
+    An action is a request such as ``MixMonitor 1700.1``, with its fields as the query. ``errors`` maps the end of a
+    path to the status of an error, ``refusals`` the name of an action to a message. ``delayed`` is a set of last path
+    segments and names of actions: such a request is executed at once, and its response is held back in
+    ``responses_due``. ``variables`` are the channel variables, the same for each channel. ``before_response`` maps a
+    request to a function that is called once, before the response. ``on_snoop`` is called with the id of each snoop
+    channel.
     """
 
     def __init__(self) -> None:
@@ -57,12 +65,35 @@ class FakeAsterisk:
         self.responses_due: list[Deferred[None]] = []
         self.before_response: dict[str, Callable[[], object]] = {}
         self.on_snoop: Callable[[str], object] = lambda _channel: None
+        self.refusals: dict[str, str] = {}
+        self.variables: dict[str, str] = {}
+        self.version = 22
+        self.ready = True  # whether AMI is connected
 
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
     ) -> Deferred[bytes]:
         """See `voxrec.ari.transport.Transport`."""
         return Deferred.fromCoroutine(self._respond(method, path, query, body))
+
+    def action(self, action: str, fields: Mapping[str, str]) -> Deferred[AmiResponse]:
+        """See `voxrec.ami.client.ActionSender`."""
+        return Deferred.fromCoroutine(self._respond_to_action(action, fields))
+
+    async def _respond_to_action(self, action: str, fields: Mapping[str, str]) -> AmiResponse:
+        request = f"{action} {fields['Channel']}"
+        self.requests.append(request)
+        self.queries[request] = fields
+        self.before_response.pop(request, lambda: None)()
+        if not self.ready:
+            raise AsteriskUnavailable("AMI is not connected")
+        if action in self.refusals:
+            raise AmiResponseError(action, self.refusals[action])
+        if action in self.delayed:
+            due: Deferred[None] = Deferred()
+            self.responses_due.append(due)
+            await due
+        return AmiResponse({"MixMonitorID": MONITOR} if action == "MixMonitor" else {})
 
     async def _respond(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
@@ -81,6 +112,8 @@ class FakeAsterisk:
             due: Deferred[None] = Deferred()
             self.responses_due.append(due)
             await due
+        if (value := self.variables.get(query.get("variable", ""))) is not None and method == "GET":
+            return msgspec.json.encode({"value": value})
         return self.responses.get(request, b"{}")
 
     def take_requests(self) -> list[str]:
@@ -98,6 +131,48 @@ class FakeAsterisk:
     def fail_response(self, error: Exception) -> None:
         """Fail the oldest delayed request."""
         self.responses_due.pop(0).errback(error)
+
+
+class FakeLegFiles:
+    """LegFiles that know of a change when a test makes it: `create` and `close` answer the questions that wait."""
+
+    def __init__(self) -> None:
+        self._created: dict[UUID, frozenset[Side]] = {}
+        self._closed: set[UUID] = set()
+        self._waiting: list[Deferred[None]] = []
+
+    async def created(self, recording_id: UUID) -> frozenset[Side]:
+        """See `voxrec.calls.leg_files.LegFiles`."""
+        while recording_id not in self._created:
+            await self._change()
+        return self._created[recording_id]
+
+    async def closed(self, recording_id: UUID, expected: Collection[Side], asterisk_started: datetime | None) -> bool:
+        """See `voxrec.calls.leg_files.LegFiles`. A Recording that has no files has closed them."""
+        while (expected or recording_id in self._created) and recording_id not in self._closed:
+            await self._change()
+        return True
+
+    def create(self, call: LiveCall, sides: Collection[Side] = tuple(Side)) -> None:
+        """Let Asterisk open files of a call."""
+        self._created[call.recording_id] = frozenset(sides)
+        self._changed()
+
+    def close(self, call: LiveCall) -> None:
+        """Let Asterisk close the files of a call."""
+        self._closed.add(call.recording_id)
+        self._changed()
+
+    def _change(self) -> Deferred[None]:
+        changed: Deferred[None] = Deferred()
+        self._waiting.append(changed)
+        return changed
+
+    def _changed(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for changed in waiting:
+            if not changed.called:  # cancelled
+                changed.callback(None)
 
 
 class InMemorySink:
@@ -137,18 +212,23 @@ class CallFixture:
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.asterisk = FakeAsterisk()
+        self.files = FakeLegFiles()
         self.sink = InMemorySink()
         self.over: list[LiveCall] = []
         self.failed_announcements: list[None] = []
         self.codes: list[tuple[str, str]] = []
+        self.failed_recordings: list[None] = []
+        self.client = AriClient(self.asterisk, "voxrec")
         self.call = LiveCall(
             self.clock,
-            AriClient(self.asterisk, "voxrec"),
+            self.client,
+            RecordingCommands(self.client, AmiClient(self.asterisk), self.files),
             self.sink,
             replace(
                 settings,
                 announcement_failed=lambda: self.failed_announcements.append(None),
                 count_code=lambda change, outcome: self.codes.append((change, str(outcome))),
+                recording_failed=lambda: self.failed_recordings.append(None),
             ),
             INBOUND,
             make_profile(**profile_fields),
@@ -202,9 +282,9 @@ class ProfileDirectory:
         return self.found if self.dialled in (None, dialled) else None
 
 
-async def no_files() -> Collection[UUID]:
+async def no_files() -> Mapping[UUID, datetime]:
     """Find no files of Recordings."""
-    return ()
+    return {}
 
 
 class ProcessFixture:
@@ -218,16 +298,18 @@ class ProcessFixture:
         max_calls: int = 0,
         listeners: tuple[CallListener, ...] = (),
         find_recordings: RecordingLookup = no_recordings,
-        find_files: Callable[[], Awaitable[Collection[UUID]]] = no_files,
+        find_files: Callable[[], Awaitable[Mapping[UUID, datetime]]] = no_files,
         log_numbers: bool = False,
         look_up: LookUp = no_lookup,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.asterisk = FakeAsterisk()
+        self.files = FakeLegFiles()
         self.sink = InMemorySink()
         self.client = AriClient(self.asterisk, "voxrec")
-        self.live_calls = LiveCalls(self.clock, self.client, self.sink, SETTINGS, listeners)
+        commands = RecordingCommands(self.client, AmiClient(self.asterisk), self.files)
+        self.live_calls = LiveCalls(self.clock, self.client, commands, self.sink, SETTINGS, listeners)
         self.admission = admission.Admission(
             directory, self.live_calls, allowed_hosts=allowed_hosts, max_calls=max_calls
         )
@@ -246,9 +328,7 @@ class ProcessFixture:
 
     def answer(self, call: LiveCall) -> None:
         """Let the leg of a call enter the application and answer, and both sides be recorded."""
-        self.asterisk.on_snoop = lambda snoop: self.router.handle(events.StasisStart(events.Channel(id=snoop)))
         leg = events.Channel(id=call.leg, name="PJSIP/trunk-2")
         self.router.handle(events.StasisStart(leg, ("leg",)))
         self.router.handle(events.ChannelStateChange(msgspec.structs.replace(leg, state="Up")))
-        for side in Side:
-            self.router.handle(events.RecordingStarted(events.LiveRecording(leg_name(call.recording_id, side))))
+        self.files.create(call)

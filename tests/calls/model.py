@@ -5,6 +5,7 @@ the real Asterisk does later waits in `tasks`; what it reports waits in `events`
 """
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 
+from voxrec.ami.protocol import AmiResponse, AmiResponseError
 from voxrec.ari import events
 from voxrec.ari.transport import AriResponseError
 from voxrec.calls.ids import leg_number
@@ -68,36 +70,25 @@ class ModelChannel:
 
 
 @dataclass(eq=False)
-class ModelRecording:
-    """A recording in progress. Each mute command toggles ``muted``, which Asterisk does not report.
+class ModelMonitor:
+    """A MixMonitor in progress: its id, the channel that it records, and its files by side."""
 
-    In old versions it depends on ``flag``, which the first command to mute sets for good.
-    """
-
-    name: str
+    id: str
     channel: str
+    files: tuple[str, str]
     muted: bool = False
-    flag: bool = False
-
-    def mute(self, method: str, *, flag_is_kept: bool) -> None:
-        """Execute a command to mute (POST) or unmute (DELETE)."""
-        if not flag_is_kept:
-            self.muted ^= True
-        elif self.flag is (method == "DELETE"):
-            self.muted ^= True
-            self.flag = True
 
 
 class ModelAsterisk:
-    """A Transport, and all that it stands for."""
+    """A Transport and an AMI connection, and all that they stand for."""
 
-    def __init__(self, version: str = "22.10.1") -> None:
+    def __init__(self, version: int = 22) -> None:
         self.version = version
         self.channels: dict[str, ModelChannel] = {}
         self.bridges: dict[str, list[str]] = {}
-        self.recordings: dict[str, ModelRecording] = {}
+        self.monitors: dict[str, ModelMonitor] = {}
         self.playbacks: dict[str, str] = {}
-        self.files: dict[str, None] = {}
+        self.files: dict[str, bool] = {}  # by name; whether Asterisk has closed the file
         self.outcomes: deque[Outcome] = deque()
         self.late_responses: list[Callable[[], None]] = []
         self.tasks: list[Callable[[], None]] = []
@@ -105,6 +96,7 @@ class ModelAsterisk:
         self.connected = False
         self.reported_gone: set[str] = set()  # callers and legs whose end was reported
         self.violations: list[str] = []  # commands that are wrong, such as those about these channels
+        self.monitored: set[str] = set()  # channels on which a MixMonitor was started
         self._channel_count = 0
 
     # Requests.
@@ -142,6 +134,76 @@ class ModelAsterisk:
             raise refusal
         return answer
 
+    def action(self, action: str, fields: Mapping[str, str]) -> Deferred[AmiResponse]:
+        """See `voxrec.ami.client.ActionSender`."""
+        return Deferred.fromCoroutine(self._respond_to_action(action, fields))
+
+    async def _respond_to_action(self, action: str, fields: Mapping[str, str]) -> AmiResponse:
+        outcome = self.outcomes.popleft() if self.outcomes else "done"
+        if outcome == "lost before":
+            raise AsteriskUnavailable(f"{action}: lost")
+        if outcome == "refused":
+            raise AmiResponseError(action, "refused by the model")
+        response = self._execute_action(action, fields)
+        if outcome == "late":
+            waiting: Deferred[None] = Deferred()
+            self.late_responses.append(lambda: waiting.callback(None))
+            await waiting
+        if outcome == "lost after":
+            raise AsteriskUnavailable(f"{action}: lost")
+        if isinstance(response, str):
+            raise AmiResponseError(action, response)
+        return response
+
+    def _execute_action(self, action: str, fields: Mapping[str, str]) -> AmiResponse | str:
+        """Execute an action, and return its response, or the message of an error."""
+        channel = self.channels.get(fields["Channel"])
+        if channel is None:
+            return "No such channel"
+        if action == "MixMonitor":
+            return self._start_monitor(channel, fields["Options"])
+        monitor = self.monitor_of(channel.id, fields["MixMonitorID"])
+        if monitor is None:
+            return "Cannot set mute flag" if action == "MixMonitorMute" else "Could not stop monitoring channel"
+        if action == "MixMonitorMute":
+            monitor.muted = fields["State"] == "1"
+        else:
+            self._end_monitor(monitor)
+        return AmiResponse({})
+
+    def _start_monitor(self, channel: ModelChannel, options: str) -> AmiResponse:
+        found = re.match(r"r\(.*/(.*)\.wav\)t\(.*/(.*)\.wav\)i\((.*)\)", options)
+        assert found is not None, options
+        if channel.id in self.monitored:
+            self.violations.append(f"{channel.id} is recorded twice")
+        self.monitored.add(channel.id)
+        monitor = ModelMonitor(f"0x{len(self.monitored)}", channel.id, (found[1], found[2]))
+        channel.variables[found[3]] = monitor.id
+        if not channel.dying:
+            self.monitors[monitor.id] = monitor
+        self.tasks.append(lambda: self._open_files(monitor))
+        return AmiResponse({"MixMonitorID": monitor.id})
+
+    def dying(self) -> set[str]:
+        """Return the ids of the channels that are being hung up."""
+        return {channel.id for channel in self.channels.values() if channel.dying}
+
+    def monitor_of(self, channel: str, id_: str = "") -> ModelMonitor | None:
+        """Return the MixMonitor in progress on a channel; None if there is none, or it has another id."""
+        found = (monitor for monitor in self.monitors.values() if monitor.channel == channel)
+        return next((monitor for monitor in found if id_ in ("", monitor.id)), None)
+
+    def _open_files(self, monitor: ModelMonitor) -> None:
+        for name in monitor.files:
+            self.files[name] = monitor.id not in self.monitors
+
+    def _end_monitor(self, monitor: ModelMonitor) -> None:
+        """End a MixMonitor; its thread closes the files that it has opened, or will open."""
+        del self.monitors[monitor.id]
+        for name in monitor.files:
+            if name in self.files:
+                self.tasks.append(lambda name=name: self.files.update({name: True}))  # type: ignore[misc]
+
     def _execute(
         self, request: str, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
     ) -> bytes:
@@ -150,7 +212,7 @@ class ModelAsterisk:
 
         match method, *path:
             case ("GET", "asterisk", _) | ("PUT", "applications", *_):
-                return json.dumps({"system": {"version": self.version}}).encode()
+                return json.dumps({"system": {"version": str(self.version)}}).encode()
             case "GET", "api-docs", _:
                 return b'"reason_code"'
             case "GET", "channels":
@@ -205,24 +267,6 @@ class ModelAsterisk:
             case "GET", "playbacks", playback:
                 if playback not in self.playbacks:
                     raise no(404, "Playback not found")
-                return _OK
-            case "POST", "channels", id_, "record":
-                self._own(request, id_)
-                if query["name"] in self.files:
-                    raise no(409, "Recording already exists and can not be overwritten")
-                recording = ModelRecording(query["name"], id_)
-                self.recordings[recording.name] = recording
-                self.files[recording.name] = None
-                self.tasks.append(lambda: self._begin(recording))
-                return _OK
-            case "GET", "recordings", "live", name:
-                if name not in self.recordings:
-                    raise no(404, "Recording not found")
-                return json.dumps({"name": name}).encode()
-            case (("POST" | "DELETE"), "recordings", "live", name, "mute"):
-                if name not in self.recordings:
-                    raise no(404, "Recording not found")
-                self.recordings[name].mute(method, flag_is_kept=self.version.startswith("16."))
                 return _OK
             case "POST", "channels", id_, "variable":
                 self._channel(request, id_).variables[query["variable"]] = query["value"]
@@ -395,9 +439,8 @@ class ModelAsterisk:
         for inside in self.bridges.values():
             if channel.id in inside:
                 inside.remove(channel.id)
-        for name in [name for name, one in self.recordings.items() if one.channel == channel.id]:
-            del self.recordings[name]
-            self._report_recording(events.RecordingFinished, name)
+        if (monitor := self.monitor_of(channel.id)) is not None:
+            self._end_monitor(monitor)
         for playback in [playback for playback, target in self.playbacks.items() if target == channel.id]:
             self._end_playback(playback, "failed")
         for other in list(self.channels.values()):
@@ -408,10 +451,6 @@ class ModelAsterisk:
         if channel.replaced_by is None:
             self._report(channel.id, events.ChannelDestroyed(channel.as_event(), cause))
 
-    def _begin(self, recording: ModelRecording) -> None:
-        if recording.name in self.recordings:
-            self._report_recording(events.RecordingStarted, recording.name)
-
     def _play(self, playback: str, target: str) -> None:
         self.playbacks[playback] = target
         self.tasks.append(lambda: self._end_playback(playback, "done"))
@@ -421,11 +460,6 @@ class ModelAsterisk:
             self._report(playback, events.PlaybackFinished(events.Playback(playback, state)))
 
     # What Asterisk reports.
-
-    def _report_recording(
-        self, kind: type[events.RecordingStarted] | type[events.RecordingFinished], name: str
-    ) -> None:
-        self._report(name, kind(events.LiveRecording(name)))
 
     def _report(self, about: str, event: events.Event) -> None:
         if self.connected:
@@ -457,7 +491,7 @@ class ModelAsterisk:
         """Return the ids of everything that exists."""
         yield from self.channels
         yield from self.bridges
-        yield from self.recordings
+        yield from self.monitors
         yield from self.playbacks
 
 

@@ -15,12 +15,7 @@ from voxrec.model import RecordingState, RecordPrompt, Side
 PLACE = ["POST bridges/voxrec-CALL-bridge", "POST channels/create"]
 DIAL = ["POST bridges/voxrec-CALL-bridge/addChannel", "POST channels/voxrec-CALL-leg/dial"]
 ANSWER = ["POST channels/CALLER/answer"]
-RECORD = [
-    "POST channels/CALLER/snoop/voxrec-CALL-snoop-caller",
-    "POST channels/voxrec-CALL-snoop-caller/record",
-    "POST channels/CALLER/snoop/voxrec-CALL-snoop-callee",
-    "POST channels/voxrec-CALL-snoop-callee/record",
-]
+RECORD = ["MixMonitor CALLER"]
 END_CALLER = ["DELETE channels/CALLER"]
 END_LEG = ["DELETE channels/voxrec-CALL-leg"]
 END_BRIDGE = ["DELETE bridges/voxrec-CALL-bridge"]
@@ -57,8 +52,8 @@ def answered(**fields: Any) -> CallFixture:
 
 def talking(**fields: Any) -> CallFixture:
     fixture = answered(**fields)
-    for side in Side:
-        fixture.call.recording_started(side)
+    if fixture.call.recorder is not None:
+        fixture.files.create(fixture.call)
     fixture.take_requests()
     return fixture
 
@@ -186,9 +181,8 @@ class AnsweredTests(SynchronousTestCase):
         fixture.call.inputs.caller_hung_up(Cause.NORMAL)
         self.assertEqual(fixture.take_requests(), END_LEG)
         fixture.call.inputs.leg_hung_up(Cause.NORMAL)
-        fixture.call.recording_ended(Side.CALLER)
         self.assertEqual(fixture.over, [])
-        fixture.call.recording_ended(Side.CALLEE)
+        fixture.files.close(fixture.call)
         self.assertEqual(fixture.over, [fixture.call])
         self.assertEqual(fixture.take_requests(), END_BRIDGE)
         last = fixture.sink.recordings[-1]
@@ -247,8 +241,7 @@ class DurationTests(SynchronousTestCase):
         fixture = answered(max_call_seconds=60, record=False, record_prompt=RecordPrompt.DEFAULT)
         fixture.clock.advance(59)
         fixture.call.record()
-        for side in Side:
-            fixture.call.recording_started(side)
+        fixture.files.create(fixture.call)
         self.assertEqual(fixture.call.status, "announcing")
         fixture.clock.advance(1)
         self.assertEqual(fixture.call.status, "clearing")
@@ -283,17 +276,24 @@ class DetachTests(SynchronousTestCase):
             fixture.asterisk.respond()
             self.assertNotIn("POST channels/create", fixture.take_requests())
 
-    def test_snoop_channel_that_is_ready_later_is_not_recorded(self) -> None:
-        fixture = CallFixture()
-        fixture.asterisk.on_snoop = lambda _channel: None
-        fixture.call.inputs.begin()
-        fixture.call.leg_entered(fixture.call.leg, "")
+    def test_recording_that_was_started_is_left_to_the_next_process(self) -> None:
+        for delayed in (False, True):
+            fixture = ringing()
+            fixture.asterisk.delayed.update(["MixMonitor"] if delayed else [])
+            fixture.call.inputs.leg_answered()
+            fixture.take_requests()
+            fixture.call.inputs.detach()
+            fixture.asterisk.respond()
+            fixture.clock.advance(60)
+            self.assertEqual((fixture.take_requests(), fixture.clock.getDelayedCalls()), ([], []))
+            self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.RECORDING)
+
+    def test_recording_that_could_not_start_ends(self) -> None:
+        """Without a file, the next process could not find the Recording."""
+        fixture = ringing()
+        fixture.asterisk.ready = False
         fixture.call.inputs.leg_answered()
-        self.assertIn("POST channels/CALLER/snoop/voxrec-CALL-snoop-caller", fixture.take_requests())
         fixture.call.inputs.detach()
-        fixture.clock.advance(60)
-        self.assertEqual(fixture.take_requests(), [])
-        # without a file, the next process could not find the Recording
         self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)
 
     def test_refused_command_does_not_end_the_call(self) -> None:
@@ -316,10 +316,11 @@ class DuplicateInputTests(SynchronousTestCase):
         lambda fixture: fixture.call.inputs.caller_hung_up(16),
         lambda fixture: fixture.call.inputs.setup_failed(),
         lambda fixture: fixture.call.inputs.release(16),
-        lambda fixture: fixture.call.recording_started(Side.CALLER),
-        lambda fixture: fixture.call.recording_started(Side.CALLEE),
-        lambda fixture: fixture.call.recording_ended(Side.CALLER),
-        lambda fixture: fixture.call.recording_ended(Side.CALLEE),
+        lambda fixture: fixture.files.create(fixture.call),
+        lambda fixture: fixture.files.create(fixture.call, [Side.CALLER]),
+        lambda fixture: fixture.files.close(fixture.call),
+        lambda fixture: fixture.call.stop_recording("disk-full"),
+        lambda fixture: fixture.call.manager_connected(),
         lambda fixture: fixture.call.playback_finished("announcement", complete=True),
         lambda fixture: fixture.call.playback_finished("beep-1", complete=True),
     )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import SETTINGS, CallFixture
@@ -23,9 +24,9 @@ from voxrec.calls.call_recording import DISK_FULL
 from voxrec.calls.causes import Cause
 from voxrec.calls.live_call import LiveCall
 from voxrec.errors import Conflict
-from voxrec.model import RecordingState, RecordPrompt, Side
+from voxrec.model import RecordingState, RecordPrompt
 
-STOP: Final = ["DELETE channels/voxrec-CALL-snoop-caller", "DELETE channels/voxrec-CALL-snoop-callee"]
+STOP: Final = ["StopMixMonitor CALLER"]
 FULL_DISK: Final = replace(SETTINGS, has_disk_space=lambda: False)
 
 
@@ -43,8 +44,7 @@ def end(fixture: CallFixture) -> None:
     """Let Asterisk end everything that is left of a call."""
     fixture.call.inputs.caller_hung_up(Cause.NORMAL)
     fixture.call.inputs.leg_hung_up(Cause.NORMAL)
-    for side in Side:
-        fixture.call.recording_ended(side)
+    fixture.files.close(fixture.call)
 
 
 def timeline(fixture: CallFixture) -> list[tuple[str, str | None]]:
@@ -59,27 +59,18 @@ class RecordingTests(SynchronousTestCase):
         fixture.call.inputs.leg_answered()
         self.assertEqual(fixture.take_requests(), ANSWER + RECORD)
 
-    def test_side_is_recorded_when_its_snoop_channel_is_ready_or_timed_out(self) -> None:
-        fixture = ringing()
-        fixture.asterisk.on_snoop = lambda _channel: None
-        fixture.call.inputs.leg_answered()
-        self.assertNotIn("record", " ".join(fixture.take_requests()))
-        fixture.call.snoop_entered("snoop-caller")
-        self.assertEqual(fixture.take_requests(), ["POST channels/voxrec-CALL-snoop-caller/record"])
-        fixture.clock.advance(2)
-        self.assertEqual(fixture.take_requests(), ["POST channels/voxrec-CALL-snoop-callee/record"])
-
     def test_each_side_has_its_own_file(self) -> None:
-        fixture = answered()
-        for side, spy in (("caller", "in"), ("callee", "out")):
-            snoop = f"POST channels/1700.1/snoop/voxrec-{fixture.call.id}-snoop-{side}"
-            record = f"POST channels/voxrec-{fixture.call.id}-snoop-{side}/record"
-            self.assertEqual(fixture.asterisk.queries[snoop]["spy"], spy)
-            self.assertEqual(fixture.asterisk.queries[snoop]["whisper"], "none")
-            self.assertEqual(
-                fixture.asterisk.queries[record],
-                {"name": f"voxrec-{fixture.call.recording_id}-{side}", "format": "wav", "ifExists": "fail"},
-            )
+        fixture = ringing()
+        info = b'{"system": {"version": "22.10.1"}, "status": {"startup_time": "2026-11-23T11:00:00.000+0000"}}'
+        fixture.asterisk.responses["GET asterisk/info"] = info
+        fixture.asterisk.responses["GET asterisk/variable"] = b'{"value": "/var/spool/asterisk"}'
+        self.successResultOf(ensureDeferred(fixture.client.detect_capabilities()))
+        fixture.call.inputs.leg_answered()
+        file = f"/var/spool/asterisk/recording/voxrec-{fixture.call.recording_id}"
+        self.assertEqual(
+            fixture.asterisk.queries["MixMonitor 1700.1"],
+            {"Channel": "1700.1", "Options": f"r({file}-caller.wav)t({file}-callee.wav)i(VOXREC_MONITOR)"},
+        )
 
     def test_recording_is_stored_at_the_answer(self) -> None:
         fixture = answered()
@@ -107,7 +98,7 @@ class RecordingTests(SynchronousTestCase):
 
     def test_call_continues_if_recording_is_refused(self) -> None:
         fixture = ringing(record_prompt=RecordPrompt.DEFAULT)
-        fixture.asterisk.errors = {"record": 500}
+        fixture.asterisk.refusals = {"MixMonitor": "Could not start monitoring channel"}
         fixture.call.inputs.leg_answered()
         self.assertEqual(fixture.call.status, "announcing")
         fixture.call.playback_finished("announcement", complete=True)
@@ -115,8 +106,9 @@ class RecordingTests(SynchronousTestCase):
         recording = fixture.recording
         self.assertEqual(
             [(entry.event, entry.by) for entry in recording.timeline[1:3]],
-            [("recording.failed", "caller"), ("recording.failed", "callee")],
+            [("recording.failed", None), ("announcement.started", None)],
         )
+        self.assertEqual(len(fixture.failed_recordings), 1)
 
     def test_call_continues_if_recording_is_not_confirmed(self) -> None:
         fixture = answered()
@@ -134,8 +126,7 @@ class DurationTests(SynchronousTestCase):
         fixture.clock.advance(1)
         self.assertEqual(fixture.take_requests(), STOP)
         self.assertEqual(timeline(fixture)[-1], ("recording.stopped", "max-duration"))
-        for side in Side:
-            fixture.call.recording_ended(side)
+        fixture.files.close(fixture.call)
         self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)
         self.assertIsNone(fixture.sink.recordings[-1].hangup_cause)
         fixture.take_requests()
@@ -150,8 +141,7 @@ class OnDemandTests(SynchronousTestCase):
         fixture.call.record()
         self.assertEqual(fixture.take_requests(), RECORD)
         self.assertEqual(fixture.recording.started_at, fixture.call.representation().started_at + timedelta(seconds=40))
-        for side in Side:
-            fixture.call.recording_started(side)
+        fixture.files.create(fixture.call)
         self.assertEqual(fixture.take_requests(), ["POST bridges/voxrec-CALL-bridge/play/voxrec-CALL-announcement"])
 
     def test_recorded_call_is_not_changed(self) -> None:
@@ -162,8 +152,7 @@ class OnDemandTests(SynchronousTestCase):
     def test_states_that_conflict(self) -> None:
         over = talking(max_duration_seconds=1)
         over.clock.advance(1)
-        for side in Side:
-            over.call.recording_ended(side)
+        over.files.close(over.call)
         for fixture in (placed(record=False), ringing(record=False), over):
             with self.assertRaises(Conflict):
                 fixture.call.record()
@@ -195,17 +184,15 @@ class AnnouncementTests(SynchronousTestCase):
     def test_announcement_waits_until_both_files_are_open(self) -> None:
         fixture = answered(record_prompt=RecordPrompt.DEFAULT)
         fixture.take_requests()
-        fixture.call.recording_started(Side.CALLER)
         self.assertEqual(fixture.take_requests(), [])
-        fixture.call.recording_started(Side.CALLEE)
+        fixture.files.create(fixture.call)
         self.assertEqual(fixture.take_requests(), ANNOUNCE)
 
     def test_call_continues_if_the_announcement_fails(self) -> None:
         for how in ("refused", "failed", "forgotten"):
             fixture = answered(record_prompt=RecordPrompt.DEFAULT)
             fixture.asterisk.errors = {"announcement": 500} if how == "refused" else {}
-            for side in Side:
-                fixture.call.recording_started(side)
+            fixture.files.create(fixture.call)
             if how == "failed":
                 fixture.call.playback_finished("announcement", complete=False)
             elif how == "forgotten":
@@ -219,8 +206,7 @@ class AnnouncementTests(SynchronousTestCase):
     def test_custom_announcement(self) -> None:
         fixture = answered(record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=UUID(int=1))
         fixture.take_requests()
-        for side in Side:
-            fixture.call.recording_started(side)
+        fixture.files.create(fixture.call)
         self.assertEqual(fixture.take_requests(), ANNOUNCE)
         (query,) = (query for request, query in fixture.asterisk.queries.items() if "announcement" in request)
         self.assertEqual(query["media"], "sound:own")
@@ -228,8 +214,7 @@ class AnnouncementTests(SynchronousTestCase):
     def test_call_continues_if_the_announcement_is_not_installed(self) -> None:
         fixture = answered(record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=UUID(int=2))
         fixture.take_requests()
-        for side in Side:
-            fixture.call.recording_started(side)
+        fixture.files.create(fixture.call)
         self.assertEqual(fixture.take_requests(), [])
         self.assertEqual(fixture.call.status, "talking")
         recording = fixture.recording
@@ -239,8 +224,7 @@ class AnnouncementTests(SynchronousTestCase):
         fixture = talking(record_prompt=RecordPrompt.DEFAULT, record_prompt_required=True)
         fixture.call.playback_finished("announcement", complete=False)
         self.assertEqual(fixture.take_requests(), STOP)
-        for side in Side:
-            fixture.call.recording_ended(side)
+        fixture.files.close(fixture.call)
         last = fixture.sink.recordings[-1]
         assert last.verdict is not None
         self.assertEqual((last.verdict.ok, last.verdict.reasons), (False, ("announcement.failed",)))
@@ -308,8 +292,7 @@ class UnannouncedTests(SynchronousTestCase):
                 self.assertEqual(timeline(fixture)[-1], ("recording.stopped", reason))
                 if finished:  # before the files are closed: what they contain was said before
                     fixture.call.playback_finished("announcement", complete=True)
-                for side in Side:
-                    fixture.call.recording_ended(side)
+                fixture.files.close(fixture.call)
                 last = fixture.sink.recordings[-1]
                 self.assertEqual((last.state, last.prompt_played), (RecordingState.PROCESSING, False))
                 assert last.verdict is not None
@@ -317,7 +300,7 @@ class UnannouncedTests(SynchronousTestCase):
 
     def test_process_stops_before_a_file_is_open(self) -> None:
         fixture = ringing(record_prompt=RecordPrompt.DEFAULT, record_prompt_required=True)
-        fixture.asterisk.on_snoop = lambda _channel: None
+        fixture.asterisk.ready = False
         fixture.call.inputs.leg_answered()
         fixture.call.inputs.detach()
         self.assertFalse(fixture.sink.recordings[-1].prompt_played)
@@ -341,8 +324,7 @@ class UnannouncedTests(SynchronousTestCase):
     def test_failed_announcement_is_counted(self) -> None:
         fixture = announcing()
         fixture.call.playback_finished("announcement", complete=False)
-        for side in Side:
-            fixture.call.recording_ended(side)
+        fixture.files.close(fixture.call)
         self.assert_not_kept(fixture, "failed", failures=1)
 
 
@@ -356,8 +338,7 @@ class BeepTests(SynchronousTestCase):
         self.assertEqual(fixture.take_requests(), ["DELETE channels/voxrec-CALL-whisper"])
         fixture.call.inputs.caller_hung_up(Cause.NORMAL)
         fixture.call.inputs.leg_hung_up(Cause.NORMAL)
-        for side in Side:
-            fixture.call.recording_ended(side)
+        fixture.files.close(fixture.call)
         self.assertEqual(
             fixture.stored_timeline,
             [

@@ -15,7 +15,7 @@ from tests.calls.fake_asterisk import ProcessFixture, make_profile
 from voxrec.ari import events
 from voxrec.calls.stasis_args import display_name
 from voxrec.calls.takeover_state import CALL_VARIABLE, decode_takeover_state
-from voxrec.model import Profile, Side, leg_name
+from voxrec.model import Profile
 
 FIXED = settings(derandomize=True, database=None, deadline=None, max_examples=150)
 _CHANNEL: Final = {
@@ -63,9 +63,6 @@ REAL: Final[dict[str, dict[str, Any]]] = {
     "ChannelUnhold": {"channel": _CHANNEL},
     "PlaybackStarted": {"playback": {"id": "p", "media_uri": "sound:x", "target_uri": "channel:1", "state": "playing"}},
     "PlaybackFinished": {"playback": {"id": "p", "media_uri": "sound:x", "target_uri": "channel:1", "state": "done"}},
-    "RecordingStarted": {"recording": {"name": "r", "format": "wav", "state": "recording", "target_uri": "channel:1"}},
-    "RecordingFinished": {"recording": {"name": "r", "format": "wav", "state": "done", "duration": 3}},
-    "RecordingFailed": {"recording": {"name": "r", "format": "wav", "state": "failed", "cause": "no"}},
     "ApplicationReplaced": {},
     "RESTResponse": {"request_id": "1", "status_code": 200, "reason_phrase": "OK", "message_body": "{}"},
 }
@@ -226,8 +223,7 @@ class NameTests(HostileTestCase):
                 leg = events.Channel(id=call.leg, name="PJSIP/trunk-2", state="Up")
                 router.handle(events.StasisStart(leg, ("leg",)))
                 router.handle(events.ChannelStateChange(leg))
-                for side in Side:
-                    router.handle(events.RecordingStarted(events.LiveRecording(leg_name(call.recording_id, side))))
+                self.process.files.create(call)
                 router.handle(events.ChannelDtmfReceived(leg, name))
                 local = events.Channel(id="local;2", name=name)
                 router.handle(events.StasisStart(local, ("transferred", target, "PJSIP/trunk-2")))

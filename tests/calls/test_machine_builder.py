@@ -7,9 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.calls.call_machine import call_machine
 from voxrec.calls.machine_builder import build
+from voxrec.calls.monitor import monitor_machine
 from voxrec.calls.pause import pause_machine
 from voxrec.calls.recording_log import recording_log_machine
-from voxrec.calls.side_recording import side_machine
 from voxrec.calls.transfer import transfer_machine
 
 
@@ -54,12 +54,12 @@ class CompletenessTests(SynchronousTestCase):
     def test_inputs_that_any_state_of_a_recording_log_handles(self) -> None:
         self.assertEqual(self.missing(recording_log_machine, {"release"}), set())
 
-    def test_inputs_that_any_state_of_a_side_handles(self) -> None:
-        outcomes = {"begin", "found_recording", "found_silent", "snoop_ready", "failed", "muted", "unmuted"}
-        self.assertEqual(self.missing(side_machine, outcomes), set())
+    def test_inputs_that_any_state_of_a_monitor_handles(self) -> None:
+        outcomes = {"begun", "unavailable", "refused", "created", "lost", "stop_failed", "closed"}
+        self.assertEqual(self.missing(monitor_machine, {"begin", "found", "found_files"} | outcomes), set())
 
     def test_inputs_that_any_state_of_a_pause_handles(self) -> None:
-        requests = {"pause", "resume", "found_paused", "found_changing", "done", "failed", "undetermined"}
+        requests = {"pause", "resume", "found_paused", "done", "failed"}
         self.assertEqual(self.missing(pause_machine, requests), set())
 
     def missing(self, machine: Any, exceptions: set[str]) -> set[tuple[str, str]]:

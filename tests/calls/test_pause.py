@@ -5,15 +5,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import CallFixture, FakeAsterisk
 from tests.calls.test_call_machine import WHISPER, answered, ringing, talking
-from tests.calls.test_call_recording import STOP, timeline
+from tests.calls.test_call_recording import timeline
+from voxrec.ami.protocol import AmiResponseError
 from voxrec.ari.transport import AriResponseError
 from voxrec.calls.causes import Cause
-from voxrec.calls.recorder import PAUSE_UNDETERMINED
 from voxrec.errors import AsteriskUnavailable, Conflict
-from voxrec.model import PauseBehavior, Recording, RecordingState, Side
+from voxrec.model import PauseBehavior, Recording, RecordingState
 
 SET_VARIABLE = "POST channels/CALLER/variable"
-MUTE_PATHS = ("recordings/live/voxrec-REC-caller/mute", "recordings/live/voxrec-REC-callee/mute")
+MUTE = "MixMonitorMute CALLER"
 
 
 def pause(fixture: CallFixture, seconds: float | None = None) -> Deferred[Recording]:
@@ -24,21 +24,27 @@ def resume(fixture: CallFixture) -> Deferred[Recording]:
     return Deferred.fromCoroutine(fixture.call.resume())
 
 
+def muted(fixture: CallFixture) -> bool:
+    """Return what Asterisk was told last."""
+    return fixture.asterisk.queries["MixMonitorMute 1700.1"]["State"] == "1"
+
+
+def stored_pause(fixture: CallFixture) -> str:
+    """Return the value of the variable that another process reads."""
+    return fixture.asterisk.queries["POST channels/1700.1/variable"]["value"]
+
+
 class PauseTests(SynchronousTestCase):
     def test_pause_and_resume(self) -> None:
         fixture = talking()
         fixture.clock.advance(2)
         paused = self.successResultOf(pause(fixture))
-        self.assertCountEqual(
-            fixture.take_requests(), [SET_VARIABLE, SET_VARIABLE, *(f"POST {path}" for path in MUTE_PATHS)]
-        )
+        self.assertEqual((fixture.take_requests(), muted(fixture)), ([SET_VARIABLE, MUTE], True))
         self.assertEqual(paused.state, RecordingState.PAUSED)
         self.assertEqual(fixture.sink.recordings[-1], paused)
         fixture.clock.advance(3)
         resumed = self.successResultOf(resume(fixture))
-        self.assertCountEqual(
-            fixture.take_requests(), [SET_VARIABLE, SET_VARIABLE, *(f"DELETE {path}" for path in MUTE_PATHS)]
-        )
+        self.assertEqual((fixture.take_requests(), muted(fixture)), ([SET_VARIABLE, MUTE], False))
         self.assertEqual(resumed.state, RecordingState.RECORDING)
         self.assertEqual(fixture.stored_timeline[1:], [(2.0, "paused"), (5.0, "resumed")])
 
@@ -64,10 +70,25 @@ class PauseTests(SynchronousTestCase):
 
     def test_refused_pause_changes_nothing(self) -> None:
         fixture = talking()
-        fixture.asterisk.errors = {"mute": 500}
-        self.failureResultOf(pause(fixture), AriResponseError)
+        fixture.asterisk.refusals = {"MixMonitorMute": "refused by the test"}
+        self.failureResultOf(pause(fixture), AmiResponseError)
         recording = fixture.recording
-        self.assertEqual(recording.state, RecordingState.RECORDING)
+        self.assertEqual((recording.state, stored_pause(fixture)), (RecordingState.RECORDING, ""))
+
+    def test_refused_resume_changes_nothing(self) -> None:
+        fixture = talking()
+        self.successResultOf(pause(fixture))
+        fixture.asterisk.refusals = {"MixMonitorMute": "refused by the test"}
+        self.failureResultOf(resume(fixture), AmiResponseError)
+        self.assertEqual(fixture.recording.state, RecordingState.PAUSED)
+        self.assertIn("silence", stored_pause(fixture))
+
+    def test_recording_that_asterisk_has_ended(self) -> None:
+        fixture = talking()
+        fixture.asterisk.refusals = {"MixMonitorMute": "No such channel"}
+        self.failureResultOf(pause(fixture), Conflict)
+        fixture.files.close(fixture.call)
+        self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)
 
 
 class SlowResponseTests(SynchronousTestCase):
@@ -76,47 +97,50 @@ class SlowResponseTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.fixture = talking()
         self.asterisk: FakeAsterisk = self.fixture.asterisk
-        self.asterisk.delayed.add("mute")
+        self.asterisk.delayed.add("MixMonitorMute")
 
-    def test_concurrent_pauses_mute_each_side_once(self) -> None:
+    def test_concurrent_pauses_mute_once(self) -> None:
         fixture = self.fixture
         first, second = pause(fixture), pause(fixture, 5)
         self.assertNoResult(first)
         self.asterisk.respond()
         self.assertEqual(self.successResultOf(first).state, RecordingState.PAUSED)
         self.assertEqual(self.successResultOf(second).state, RecordingState.PAUSED)
-        self.assertEqual(sum(request.endswith("mute") for request in self.asterisk.requests), 2)
+        self.assertEqual(sum(request.startswith("MixMonitorMute") for request in self.asterisk.requests), 1)
         self.assertEqual([event for event, _ in timeline(fixture)].count("paused"), 1)
 
-    def test_lost_response_ends_the_recording(self) -> None:
+    def test_lost_response_of_a_pause_is_followed_by_the_command_to_record(self) -> None:
         fixture = self.fixture
         paused = pause(fixture)
         self.asterisk.fail_response(AsteriskUnavailable("lost"))
         self.asterisk.respond()
         self.failureResultOf(paused, AsteriskUnavailable)
-        self.assertEqual(timeline(fixture)[-1], ("recording.stopped", PAUSE_UNDETERMINED))
-        self.assertEqual(fixture.take_requests()[-2:], STOP)
+        self.assertEqual((fixture.recording.state, stored_pause(fixture)), (RecordingState.RECORDING, ""))
+        self.assertTrue(muted(fixture))
+        fixture.call.manager_connected()
+        self.assertFalse(muted(fixture))
 
-    def test_refusal_for_one_side_unmutes_the_other_side(self) -> None:
+    def test_lost_response_of_a_resume_is_followed_by_the_command_to_mute(self) -> None:
         fixture = self.fixture
         paused = pause(fixture)
-        _, refused = self.asterisk.responses_due
-        refused.errback(AriResponseError("POST mute", 500, "refused by the test"))
-        self.assertNoResult(paused)
-        self.asterisk.responses_due.remove(refused)
         self.asterisk.respond()
-        self.failureResultOf(paused, AriResponseError)
-        methods = [request.split()[0] for request in self.asterisk.requests if request.endswith("caller/mute")]
-        self.assertEqual(methods, ["POST", "DELETE"])
-        self.assertEqual(fixture.recording.state, RecordingState.RECORDING)
+        self.successResultOf(paused)
+        self.asterisk.delayed.add("MixMonitorMute")
+        resumed = resume(fixture)
+        self.asterisk.fail_response(AsteriskUnavailable("lost"))
+        self.asterisk.respond()
+        self.failureResultOf(resumed, AsteriskUnavailable)
+        self.assertEqual(fixture.recording.state, RecordingState.PAUSED)
+        self.assertFalse(muted(fixture))
+        fixture.clock.advance(2)  # without another connect
+        self.assertTrue(muted(fixture))
 
     def test_call_ends_while_it_is_being_paused(self) -> None:
         fixture = self.fixture
         paused = pause(fixture, 5)
         fixture.call.inputs.caller_hung_up(Cause.NORMAL)
         fixture.call.inputs.leg_hung_up(Cause.NORMAL)
-        for side in Side:
-            fixture.call.recording_ended(side)
+        fixture.files.close(fixture.call)
         self.asterisk.respond()
         self.successResultOf(paused)
         self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import CallFixture
 from tests.calls.test_call_machine import ANNOUNCE, answered, placed, ringing, talking
 from tests.calls.test_call_recording import announcing, end, timeline
-from tests.calls.test_pause import MUTE_PATHS
+from tests.calls.test_pause import MUTE
 from voxrec.calls.causes import Cause
 from voxrec.calls.transfer import TransferRequest
 from voxrec.errors import AsteriskUnavailable
@@ -24,7 +24,7 @@ def press(fixture: CallFixture, digits: str, side: Side = Side.CALLER) -> None:
 
 
 def mute_requests(fixture: CallFixture) -> list[str]:
-    return [request for request in fixture.take_requests() if request.endswith("/mute")]
+    return [request for request in fixture.take_requests() if request == MUTE]
 
 
 class CodeTests(SynchronousTestCase):
@@ -40,7 +40,7 @@ class CodeTests(SynchronousTestCase):
 
     def test_code_twice_before_asterisk_responds_toggles_twice(self) -> None:
         fixture = talking(**TOGGLE)
-        fixture.asterisk.delayed = {"mute"}
+        fixture.asterisk.delayed = {"MixMonitorMute"}
         press(fixture, "*1", Side.CALLER)
         press(fixture, "*1", Side.CALLEE)
         fixture.asterisk.respond()
@@ -76,14 +76,13 @@ class EarlyCodeTests(SynchronousTestCase):
     """Codes that are pressed before the parties talk."""
 
     def start(self, fixture: CallFixture) -> None:
-        for side in Side:
-            fixture.call.recording_started(side)
+        fixture.files.create(fixture.call)
         fixture.clock.advance(0)
 
     def test_code_during_the_announcement(self) -> None:
         fixture = announcing(**PAUSE_AND_RESUME)
         press(fixture, "*1")
-        self.assertCountEqual(mute_requests(fixture), [f"POST {path}" for path in MUTE_PATHS])
+        self.assertEqual(mute_requests(fixture), [MUTE])
         self.assertEqual((fixture.call.status, fixture.recording.state), ("announcing", RecordingState.PAUSED))
         fixture.call.playback_finished("announcement", complete=True)
         self.assertEqual((fixture.call.status, fixture.recording.state), ("talking", RecordingState.PAUSED))
@@ -101,8 +100,7 @@ class EarlyCodeTests(SynchronousTestCase):
             self.assertEqual((fixture.call.status, mute_requests(fixture)), ("connecting", []), begin)
             self.start(fixture)
             requests = fixture.take_requests()
-            mutes = [f"POST {path}" for path in MUTE_PATHS]
-            self.assertEqual([one for one in requests if one in (*mutes, *ANNOUNCE)], [*ANNOUNCE, *mutes], begin)
+            self.assertEqual([one for one in requests if one in (MUTE, *ANNOUNCE)], [*ANNOUNCE, MUTE], begin)
             self.assertEqual(fixture.recording.state, RecordingState.PAUSED, begin)
             self.assertEqual(fixture.codes, [("pause", "done")], begin)
 
@@ -142,7 +140,7 @@ class IgnoredCodeTests(SynchronousTestCase):
             fixture = talking(**PAUSE_AND_RESUME)
             if change == "resume":
                 press(fixture, "*1")
-            fixture.asterisk.errors = {"mute": 500}
+            fixture.asterisk.refusals = {"MixMonitorMute": "refused by the test"}
             press(fixture, code, Side.CALLEE)
             entry = next(entry for entry in fixture.recording.timeline if entry.event == f"{change}.failed")
             self.assertEqual(entry.by, Side.CALLEE)
@@ -151,10 +149,9 @@ class IgnoredCodeTests(SynchronousTestCase):
 
     def test_code_whose_outcome_is_not_known(self) -> None:
         fixture = talking(**TOGGLE)
-        fixture.asterisk.delayed = {"mute"}
+        fixture.asterisk.delayed = {"MixMonitorMute"}
         press(fixture, "*1")
-        for _ in Side:
-            fixture.asterisk.fail_response(AsteriskUnavailable("no response"))
+        fixture.asterisk.fail_response(AsteriskUnavailable("no response"))
         self.assertIn("pause.failed", [event for event, _ in timeline(fixture)])
         self.assertEqual(fixture.codes, [("pause", "failed")])
 
@@ -166,8 +163,7 @@ class IgnoredCodeTests(SynchronousTestCase):
     def test_code_after_the_end_of_the_recording(self) -> None:
         fixture = talking(max_duration_seconds=5, **TOGGLE)
         fixture.clock.advance(5)
-        for side in Side:
-            fixture.call.recording_ended(side)
+        fixture.files.close(fixture.call)
         press(fixture, "*1")
         self.assertEqual((mute_requests(fixture), fixture.codes), ([], [("pause", "not_recording")]))
 
@@ -207,7 +203,7 @@ class ConfirmationTests(SynchronousTestCase):
 
     def test_it_is_played_when_the_recording_is_paused(self) -> None:
         fixture = self.confirming()
-        fixture.asterisk.delayed = {"mute"}
+        fixture.asterisk.delayed = {"MixMonitorMute"}
         press(fixture, "*1")
         self.assertEqual(self.whispers(fixture), [])
         fixture.asterisk.respond()
@@ -215,7 +211,7 @@ class ConfirmationTests(SynchronousTestCase):
 
     def test_pause_that_failed_is_not_confirmed(self) -> None:
         fixture = self.confirming()
-        fixture.asterisk.errors = {"mute": 500}
+        fixture.asterisk.refusals = {"MixMonitorMute": "refused by the test"}
         press(fixture, "*1")
         self.assertEqual(self.whispers(fixture), [])
 

@@ -8,14 +8,15 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
+from tests.calls.fake_asterisk import MONITOR, ProcessFixture, ProfileDirectory, make_profile
 from tests.calls.test_admission import make_caller
 from voxrec.ari import events
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.reconciliation import OrphanedChannels
+from voxrec.calls.recording_commands import MONITOR_VARIABLE
 from voxrec.calls.takeover_state import CALL_VARIABLE
 from voxrec.calls.transfer import TransferRequest
-from voxrec.model import Recording, RecordingState, Side, leg_name
+from voxrec.model import Recording, RecordingState
 
 CALLER = make_caller()
 
@@ -48,9 +49,8 @@ class ReconciliationTestCase(SynchronousTestCase):
         *,
         channel_names: Mapping[str, str] | None = None,
         bridges: Mapping[str, list[str]] | None = None,
-        files: Collection[str] = (),
     ) -> None:
-        """Set the channels in Asterisk with their states and names, the bridges, and the recordings in progress."""
+        """Set the channels in Asterisk with their states and names, and the bridges."""
         asterisk = self.process.asterisk
         listed = [
             {"id": id_, "state": state, "name": (channel_names or {}).get(id_, "")} for id_, state in channels.items()
@@ -59,11 +59,7 @@ class ReconciliationTestCase(SynchronousTestCase):
         asterisk.responses["GET channels"] = json.dumps(listed).encode()
         asterisk.responses["GET applications/voxrec"] = json.dumps({"channel_ids": list(channels)}).encode()
         asterisk.responses["GET bridges"] = json.dumps(listed_bridges).encode()
-        recording_ids = {call.recording_id for call in self.process.calls} | set(self.known)
-        names = {leg_name(recording_id, side) for recording_id in recording_ids for side in Side}
-        asterisk.errors = dict.fromkeys(names - set(files), 404) | {"-announcement": 404}
-        for name in files:
-            asterisk.responses[f"GET recordings/live/{name}"] = json.dumps({"name": name}).encode()
+        asterisk.errors = {"-announcement": 404}
 
     def reconcile(self, channels: Mapping[str, str], **state: Any) -> OrphanedChannels:
         """Reconcile with an Asterisk in a state; see `set_state`."""
@@ -73,17 +69,15 @@ class ReconciliationTestCase(SynchronousTestCase):
 
 class MissedEventTests(ReconciliationTestCase):
     def test_call_that_ended_is_over(self) -> None:
-        self.talk()
+        call = self.talk()
         self.reconcile({})
+        self.process.files.close(call)
         self.assertEqual(self.process.calls, [])
         self.assertEqual(self.process.sink.recordings[-1].state, RecordingState.PROCESSING)
 
     def test_call_that_continues(self) -> None:
         call = self.talk()
-        files = tuple(leg_name(call.recording_id, side) for side in Side)
-        orphaned = self.reconcile(
-            {"1700.1": "Up", call.leg: "Up"}, bridges={f"voxrec-{call.id}-bridge": []}, files=files
-        )
+        orphaned = self.reconcile({"1700.1": "Up", call.leg: "Up"}, bridges={f"voxrec-{call.id}-bridge": []})
         assert call.recording is not None
         self.assertEqual((call.status, call.recording.state), ("talking", RecordingState.RECORDING))
         self.assertEqual(orphaned, OrphanedChannels(frozenset(), frozenset()))
@@ -119,8 +113,7 @@ class MissedEventTests(ReconciliationTestCase):
         call = self.talk()
         call.transferred(TransferRequest("sip:third@192.0.2.9", "local;2"))
         former = call.former_legs
-        files = tuple(leg_name(call.recording_id, side) for side in Side)
-        self.reconcile({"1700.1": "Up", call.leg: "Down", "local;2": "Up"}, files=files)
+        self.reconcile({"1700.1": "Up", call.leg: "Down", "local;2": "Up"})
         self.assertEqual((len(former), call.former_legs, call.status), (1, [], "talking"))
 
 
@@ -141,9 +134,8 @@ class OrphanTests(ReconciliationTestCase):
         call = self.talk()
         call.transferred(TransferRequest("sip:third@192.0.2.9", "local;2"))
         names = {"local;1": "Local/x@voxrec-transfer-1;1", "local;2": "Local/x@voxrec-transfer-1;2"}
-        files = tuple(leg_name(call.recording_id, side) for side in Side)
         channels = {"1700.1": "Up", call.leg: "Down", "local;1": "Up", "local;2": "Ring"}
-        self.assertFalse(self.reconcile(channels, channel_names=names, files=files))
+        self.assertFalse(self.reconcile(channels, channel_names=names))
 
     def test_placeholder_without_a_call_is_no_caller(self) -> None:
         """Like a caller that waits, it has the state Ring, and what it dialled may be the number of a Profile."""
@@ -196,7 +188,6 @@ class TakeoverTests(ReconciliationTestCase):
         self.former = self.talk()
         assert self.former.recording is not None
         self.known[self.former.recording_id] = self.former.recording
-        self.files = tuple(leg_name(self.former.recording_id, side) for side in Side)
         self.leg = self.former.leg
         self.name = self.former.leg_channel_name
 
@@ -209,9 +200,10 @@ class TakeoverTests(ReconciliationTestCase):
             variable = json.dumps({"value": state}).encode()
             self.process.asterisk.responses[f"GET channels/{channel}/variable"] = variable
         self.process.asterisk.responses["GET channels/1700.1/variable"] = b'{"value": ""}'
+        self.process.asterisk.variables[MONITOR_VARIABLE] = MONITOR
         bridges = {f"voxrec-{self.former.id}-bridge": list(bridged)}
         self.orphaned = self.reconcile(
-            {"1700.1": "Up", **channels}, channel_names={self.leg: self.name}, bridges=bridges, files=self.files
+            {"1700.1": "Up", **channels}, channel_names={self.leg: self.name}, bridges=bridges
         )
         (call,) = self.process.calls
         return call
@@ -225,7 +217,7 @@ class TakeoverTests(ReconciliationTestCase):
         return [
             request.replace(str(call.id), "CALL")
             for request in self.process.asterisk.take_requests()
-            if not request.startswith("GET")
+            if not request.startswith(("GET", "MixMonitorMute"))
         ]
 
     def finish_transfer(self, call: LiveCall, leg: str) -> None:

@@ -12,7 +12,7 @@ from voxrec.calls.live_call import LiveCall
 from voxrec.calls.replacements import ReplacingChannel
 from voxrec.calls.takeover_state import CALL_VARIABLE, PAUSE_VARIABLE, decode_takeover_state
 from voxrec.calls.transfer import TransferRequest, is_placeholder
-from voxrec.model import Side, leg_name
+from voxrec.model import Side
 
 TAKER = ReplacingChannel("1700.9", "PJSIP/trunk-9", answered=True)
 LINK = ReplacingChannel("1700.8", "Local/_attended@transfer-00000001;1", answered=True)
@@ -21,8 +21,7 @@ ADD = "POST bridges/voxrec-CALL-bridge/addChannel"
 
 
 def recorded_over(fixture: CallFixture) -> None:
-    for side in Side:
-        fixture.call.recording_ended(side)
+    fixture.files.close(fixture.call)
 
 
 class ReplacementTestCase(SynchronousTestCase):
@@ -208,8 +207,7 @@ class DepartureTests(ReplacementTestCase):
         fixture.call.inputs.caller_left()
         self.assertEqual(fixture.take_requests(), ["DELETE channels/voxrec-CALL-leg"])
         fixture.clock.advance(1)
-        snoops = [f"DELETE channels/voxrec-CALL-snoop-{side}" for side in Side]
-        self.assertCountEqual(fixture.take_requests(), snoops)
+        self.assertEqual(fixture.take_requests(), ["StopMixMonitor CALLER"])
 
     def test_a_caller_that_left_and_hung_up_needs_no_command(self) -> None:
         fixture = talking()
@@ -252,10 +250,7 @@ class RoutingTests(SynchronousTestCase):
         first, second = self.calls
         self.enter("1700.8", second.inbound.channel)
         for call, caller in ((first, "1700.1"), (second, "1700.8")):
-            for side in Side:
-                self.process.router.handle(
-                    events.RecordingFinished(events.LiveRecording(leg_name(call.recording_id, side)))
-                )
+            self.process.files.close(call)
             self.process.router.handle(events.StasisEnd(events.Channel(id=caller)))
             self.process.router.handle(events.StasisEnd(events.Channel(id="1700.2")))
             self.process.router.handle(events.ChannelDestroyed(events.Channel(id=call.leg), 16))

@@ -11,7 +11,7 @@ from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_pro
 from tests.calls.test_admission import make_caller
 from voxrec.ari import events
 from voxrec.calls.live_call import LiveCall
-from voxrec.model import RecordingState, Side, leg_name
+from voxrec.model import RecordingState
 
 CALLER = make_caller()
 
@@ -47,8 +47,6 @@ class EventTests(RouterTestCase):
             events.ChannelDestroyed(channel, 16),
             events.ChannelStateChange(channel),
             events.PlaybackFinished(events.Playback("beep")),
-            events.RecordingStarted(events.LiveRecording("unknown")),
-            events.RecordingFinished(events.LiveRecording("voxrec-10000000-0000-4000-8000-000000000009-caller")),
             events.ChannelHold(channel),
         ):
             self.router.handle(event)
@@ -66,8 +64,7 @@ class EventTests(RouterTestCase):
         self.router.handle(events.StasisEnd(CALLER))
         self.router.handle(events.ChannelDestroyed(events.Channel(id=call.leg), 16))
         self.assertNoResult(empty)
-        for side in Side:
-            self.router.handle(events.RecordingFinished(events.LiveRecording(leg_name(call.recording_id, side))))
+        self.process.files.close(call)
         self.successResultOf(empty)
         self.assertEqual(self.process.calls, [])
         self.assertEqual(self.process.sink.recordings[-1].state, RecordingState.PROCESSING)
@@ -163,8 +160,7 @@ class TransferTests(RouterTestCase):
         name = call.leg_channel_name
         self.router.handle(events.ChannelDestroyed(events.Channel(id=call.leg), 16))
         self.router.handle(events.ChannelDestroyed(CALLER, 16))
-        for side in Side:
-            self.router.handle(events.RecordingFinished(events.LiveRecording(leg_name(call.recording_id, side))))
+        self.process.files.close(call)
         self.assertEqual(self.process.calls, [])
         self.asterisk.take_requests()
         self.transfer(name)

@@ -1,32 +1,34 @@
 """Tests of voxrec.calls.takeover: a call that another process left, in each of its states."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.fake_asterisk import INBOUND, SETTINGS, FakeAsterisk, InMemorySink, make_profile
+from tests.calls.fake_asterisk import INBOUND, MONITOR, SETTINGS, FakeAsterisk, FakeLegFiles, InMemorySink, make_profile
 from tests.calls.test_call_machine import ANNOUNCE, ANSWER, END_CALLER, END_LEG, RECORD, WHISPER
 from tests.calls.test_call_recording import STOP
+from voxrec.ami.client import AmiClient
 from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import InboundCall
 from voxrec.calls.causes import Cause
 from voxrec.calls.ids import owned_id
 from voxrec.calls.live_call import LiveCall
-from voxrec.calls.recorder import PAUSE_UNDETERMINED
+from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.snapshot import CallSnapshot
 from voxrec.calls.takeover import take_over
 from voxrec.calls.takeover_state import Pause, TakeoverState
 from voxrec.errors import Conflict
-from voxrec.model import CallState, PauseBehavior, Recording, RecordingState, RecordPrompt, Side, TimelineEntry
+from voxrec.model import CallState, PauseBehavior, Recording, RecordingState, RecordPrompt, TimelineEntry
+
+NOT_RECORDED: Final[dict[str, Any]] = {"monitor": "", "files_began": None}
+ASSERT: Final = ["MixMonitorMute CALLER"]
 
 
 class TakeoverTests(SynchronousTestCase):
-    BOTH = frozenset(Side)
-
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_700_000_100)
@@ -43,7 +45,7 @@ class TakeoverTests(SynchronousTestCase):
         ``fields`` change its Profile, ``changes`` its state in Asterisk.
         """
         call_id, recording_id = UUID(int=77), UUID(int=78)
-        state = TakeoverState(
+        takeover_state = TakeoverState(
             call_id=call_id,
             recording_id=recording_id,
             caller=INBOUND.channel,
@@ -54,34 +56,40 @@ class TakeoverTests(SynchronousTestCase):
             started_at=self.now() - timedelta(seconds=100),
             profile=make_profile(**(fields or {})),
         )
+        client = AriClient(self.asterisk, "voxrec")
+        self.files = FakeLegFiles()
         self.call = LiveCall(
             self.clock,
-            AriClient(self.asterisk, "voxrec"),
+            client,
+            RecordingCommands(client, AmiClient(self.asterisk), self.files),
             self.sink,
             SETTINGS,
             InboundCall(channel=INBOUND.channel, number="+4930111", name="Alice", dialled="+4930222"),
-            state.profile,
+            takeover_state.profile,
             on_over=self.over.append,
-            takeover_state=state,
+            takeover_state=takeover_state,
         )
         call = self.call
         self.asterisk.on_snoop = lambda channel: call.snoop_entered(channel.split(f"{call_id}-")[1])
         snapshot = {
-            "legs": frozenset({state.leg}),
+            "legs": frozenset({takeover_state.leg}),
             "leg_exists": True,
             "caller_exists": True,
             "leg_entered": True,
             "bridged": True,
             "leg_up": True,
             "caller_up": True,
-            "recorded": self.BOTH,
+            "monitor": MONITOR,
             "announcing": False,
             "whisper_exists": False,
-            "recording_began": None,
+            "files_began": self.now() - timedelta(seconds=90),
             "recording": None,
             "pause": None,
         }
-        take_over(call.core, call.inputs, CallSnapshot(**{**snapshot, **changes}))
+        state = CallSnapshot(**{**snapshot, **changes})
+        if state.files_began is not None:
+            self.files.create(call)
+        take_over(call.core, call.inputs, state)
         return self.call
 
     def stored(self, **fields: Any) -> Recording:
@@ -105,7 +113,8 @@ class TakeoverTests(SynchronousTestCase):
         ]
 
     def test_recording_that_has_ended_while_its_row_is_not_known_is_finished_from_its_files(self) -> None:
-        call = self.take_over(recorded=frozenset(), has_files=True)
+        call = self.take_over(monitor="")
+        self.files.close(call)
         self.assertEqual((call.status, self.take_requests()), (CallState.TALKING, []))
         last = self.sink.recordings[-1]
         self.assertEqual((last.id, last.state), (UUID(int=78), RecordingState.PROCESSING))
@@ -114,29 +123,29 @@ class TakeoverTests(SynchronousTestCase):
             call.record()
 
     def test_leg_is_being_created(self) -> None:
-        call = self.take_over(leg_entered=False, leg_up=False, bridged=False, caller_up=False, recorded=frozenset())
+        call = self.take_over(leg_entered=False, leg_up=False, bridged=False, caller_up=False, **NOT_RECORDED)
         self.assertEqual((call.status, self.take_requests()), ("placing", []))
 
     def test_leg_is_not_dialled(self) -> None:
-        call = self.take_over(leg_up=False, bridged=False, caller_up=False, recorded=frozenset())
+        call = self.take_over(leg_up=False, bridged=False, caller_up=False, **NOT_RECORDED)
         self.assertEqual(call.status, "ringing")
         self.assertEqual(
             self.take_requests(), ["POST bridges/voxrec-CALL-bridge/addChannel", "POST channels/voxrec-CALL-leg/dial"]
         )
 
     def test_far_end_rings(self) -> None:
-        call = self.take_over(leg_up=False, caller_up=False, recorded=frozenset())
+        call = self.take_over(leg_up=False, caller_up=False, **NOT_RECORDED)
         self.assertEqual((call.status, self.take_requests()), ("ringing", []))
         self.clock.advance(1)  # it has rung long enough
         self.assertEqual(call.status, "clearing")
 
     def test_caller_is_not_answered(self) -> None:
-        call = self.take_over(caller_up=False, recorded=frozenset())
+        call = self.take_over(caller_up=False, **NOT_RECORDED)
         self.assertEqual((call.status, self.take_requests()), ("connecting", ANSWER + RECORD))
 
     def test_announcement_is_played(self) -> None:
         call = self.take_over(announcing=True, recording=self.stored())
-        self.assertEqual((call.status, self.take_requests()), ("announcing", []))
+        self.assertEqual((call.status, self.take_requests()), ("announcing", ASSERT))
         call.playback_finished("announcement", complete=True)
         self.assertEqual(call.status, "talking")
 
@@ -156,7 +165,7 @@ class TakeoverTests(SynchronousTestCase):
         ):
             call = self.take_over(fields, recording=stored, announced=announced)
             self.assertEqual(
-                (call.status, self.take_requests()), ("announcing", ANNOUNCE) if again else ("talking", [])
+                (call.status, self.take_requests()), ("announcing", ASSERT + ANNOUNCE) if again else ("talking", ASSERT)
             )
             assert call.recording is not None
             self.assertEqual(call.recording.prompt_played, not again if fields is required else None)
@@ -169,7 +178,7 @@ class TakeoverTests(SynchronousTestCase):
         failed = self.stored(prompt_played=False, timeline=(TimelineEntry(at=5.0, event="announcement.failed"),))
         call = self.take_over({"record_prompt": RecordPrompt.DEFAULT, "record_prompt_required": True}, recording=failed)
         self.assertEqual(call.status, "talking")
-        self.assertCountEqual(self.take_requests(), STOP)
+        self.assertEqual(self.take_requests(), ASSERT + STOP)
 
     def test_call_ends_while_the_required_announcement_is_played(self) -> None:
         required = {"record_prompt": RecordPrompt.DEFAULT, "record_prompt_required": True}
@@ -177,20 +186,19 @@ class TakeoverTests(SynchronousTestCase):
             call = self.take_over(required, announcing=True, recording=stored)
             call.inputs.caller_hung_up(Cause.NORMAL)
             call.inputs.leg_hung_up(Cause.NORMAL)
-            for side in Side:
-                call.recording_ended(side)
+            self.files.close(call)
             last = self.sink.recordings[-1]
             self.assertEqual((last.state, last.prompt_played), (RecordingState.PROCESSING, False))
 
     def test_parties_talk(self) -> None:
         call = self.take_over(recording=self.stored())
-        self.assertEqual((call.status, self.take_requests()), ("talking", []))
+        self.assertEqual((call.status, self.take_requests()), ("talking", ASSERT))
         assert call.recording is not None
         self.assertEqual(call.recording.timeline[-1].event, "taken-over")
 
-    def test_unknown_recording_began_with_its_snoop_channel(self) -> None:
+    def test_unknown_recording_began_with_its_files(self) -> None:
         began = self.now() - timedelta(seconds=80)
-        call = self.take_over(recording_began=began)
+        call = self.take_over(files_began=began)
         assert call.recording is not None
         self.assertEqual((call.recording.id, call.recording.started_at), (UUID(int=78), began))
 
@@ -198,25 +206,35 @@ class TakeoverTests(SynchronousTestCase):
         pause = Pause(behavior=PauseBehavior.SILENCE, until=self.now() + timedelta(seconds=4))
         call = self.take_over(recording=self.stored(state=RecordingState.PAUSED), pause=pause)
         assert call.recording is not None
-        self.assertEqual((call.recording.state, self.take_requests()), (RecordingState.PAUSED, []))
+        self.assertEqual((call.recording.state, self.take_requests()), (RecordingState.PAUSED, ASSERT))
+        self.assertEqual(self.asterisk.queries["MixMonitorMute 1700.1"]["State"], "1")
         self.clock.advance(4)
         self.assertEqual(call.recording.state, RecordingState.RECORDING)
-        self.assertEqual(sum(request.startswith("DELETE recordings/live") for request in self.take_requests()), 2)
+        self.assertEqual(self.take_requests()[-1:], ASSERT)
+        self.assertEqual(self.asterisk.queries["MixMonitorMute 1700.1"]["State"], "0")
 
-    def test_recording_is_being_paused(self) -> None:
-        pause = Pause(behavior=PauseBehavior.SILENCE, settled=False)
-        call = self.take_over(recording=self.stored(), pause=pause)
+    def test_recording_that_asterisk_has_ended(self) -> None:
+        self.asterisk.refusals = {"MixMonitorMute": "Cannot set mute flag"}
+        call = self.take_over(recording=self.stored())
+        self.files.close(call)
+        self.assertEqual(call.status, "talking")
+        self.assertEqual(self.sink.recordings[-1].state, RecordingState.PROCESSING)
+
+    def test_recording_that_was_due_begins(self) -> None:
+        call = self.take_over(recording=self.stored(), **NOT_RECORDED)
+        self.files.create(call)
         assert call.recording is not None
-        self.assertEqual(call.recording.timeline[-1].detail, PAUSE_UNDETERMINED)
-        self.assertCountEqual(self.take_requests(), STOP)
+        self.assertEqual(self.take_requests(), ["GET channels/CALLER/variable", *RECORD][1:])
+        self.assertEqual([entry.event for entry in call.recording.timeline], ["taken-over", "recording.started"])
 
     def test_recording_ended_meanwhile(self) -> None:
-        call = self.take_over(recorded=frozenset(), recording=self.stored())
+        call = self.take_over(monitor="", recording=self.stored())
+        self.files.close(call)
         self.assertEqual(call.status, "talking")
         self.assertEqual(self.sink.recordings[-1].state, RecordingState.PROCESSING)
 
     def test_recording_had_ended_before(self) -> None:
-        call = self.take_over(recorded=frozenset(), recording=self.stored(state=RecordingState.PROCESSING))
+        call = self.take_over(monitor="", recording=self.stored(state=RecordingState.PROCESSING))
         self.assertEqual((call.status, self.sink.recordings), ("talking", []))
         with self.assertRaises(Conflict):
             call.record()
@@ -224,7 +242,7 @@ class TakeoverTests(SynchronousTestCase):
     def test_beeps_continue_at_their_interval(self) -> None:
         self.take_over({"record_beep_interval": 20}, recording=self.stored(), whisper_exists=False)
         self.clock.advance(9)
-        self.assertEqual(self.take_requests(), [])
+        self.assertEqual(self.take_requests(), ASSERT)
         self.clock.advance(1)  # 100 s after the Recording began
         beep = f"beep-{round(self.clock.seconds() * 1000)}"
         self.assertEqual([request.replace(beep, "beep") for request in self.take_requests()], WHISPER)
@@ -232,7 +250,7 @@ class TakeoverTests(SynchronousTestCase):
     def test_limits_count_from_the_beginning(self) -> None:
         self.take_over({"max_duration_seconds": 100}, recording=self.stored())
         self.clock.advance(10)
-        self.assertCountEqual(self.take_requests(), STOP)
+        self.assertEqual(self.take_requests(), ASSERT + STOP)
         self.take_over({"max_call_seconds": 95}, recording=self.stored(started_at=self.now() - timedelta(seconds=90)))
         self.clock.advance(5)
         self.assertEqual(self.call.status, CallState.CLEARING)
@@ -242,9 +260,9 @@ class TakeoverTests(SynchronousTestCase):
         for on_demand in (False, True):
             answered_at = self.now() - timedelta(seconds=80)
             recording = self.stored(started_at=self.now() - timedelta(seconds=30)) if on_demand else None
-            recorded = frozenset(Side) if on_demand else frozenset()
+            recorded = {} if on_demand else NOT_RECORDED
             fields = {"max_call_seconds": 90, "max_duration_seconds": 60, "record": False}
-            call = self.take_over(fields, answered_at=answered_at, recording=recording, recorded=recorded)
+            call = self.take_over(fields, answered_at=answered_at, recording=recording, **recorded)
             self.assertEqual(call.representation().answered_at, answered_at)
             self.clock.advance(9)
             self.assertEqual(call.status, CallState.TALKING)
@@ -256,11 +274,11 @@ class TakeoverTests(SynchronousTestCase):
         fields = {"max_duration_seconds": 60, "record": False}
         self.take_over(fields, answered_at=self.now() - timedelta(seconds=80), recording=on_demand)
         self.clock.advance(29)
-        self.assertEqual(self.take_requests(), [])
+        self.assertEqual(self.take_requests(), ASSERT)
         self.clock.advance(1)
-        self.assertCountEqual(self.take_requests(), STOP)
+        self.assertEqual(self.take_requests(), STOP)
 
     def test_party_hung_up_meanwhile(self) -> None:
         for leg_exists, commands in ((False, END_CALLER), (True, END_LEG)):
             call = self.take_over(recording=self.stored(), leg_exists=leg_exists, caller_exists=not leg_exists)
-            self.assertEqual((call.status, self.take_requests()), ("clearing", commands))
+            self.assertEqual((call.status, self.take_requests()), ("clearing", ASSERT + commands))

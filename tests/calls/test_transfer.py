@@ -12,7 +12,7 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.takeover_state import CALL_VARIABLE, decode_takeover_state
 from voxrec.calls.transfer import TransferRequest
 from voxrec.errors import AsteriskUnavailable
-from voxrec.model import RecordPrompt, Side
+from voxrec.model import RecordPrompt
 
 REQUEST = TransferRequest("sip:third@192.0.2.9", "local;2")
 SECOND_REQUEST = TransferRequest("sip:fourth@192.0.2.9", "local-2;2")
@@ -27,8 +27,7 @@ ERROR = AriResponseError("POST", 500, "refused by the test")
 
 def announcing() -> CallFixture:
     fixture = answered(record_prompt=RecordPrompt.DEFAULT)
-    for side in Side:
-        fixture.call.recording_started(side)
+    fixture.files.create(fixture.call)
     return fixture
 
 
@@ -70,8 +69,7 @@ def over() -> CallFixture:
     fixture = ending()
     fixture.call.inputs.caller_hung_up(Cause.NORMAL)
     fixture.call.inputs.leg_hung_up(Cause.NORMAL)
-    for side in Side:
-        fixture.call.recording_ended(side)
+    fixture.files.close(fixture.call)
     return fixture
 
 
@@ -82,8 +80,7 @@ class TransferTestCase(SynchronousTestCase):
         for channel in [*call.former_legs, call.leg]:
             call.leg_destroyed(channel, Cause.NORMAL)
         call.inputs.caller_hung_up(Cause.NORMAL)
-        for side in Side:
-            call.recording_ended(side)
+        fixture.files.close(call)
         self.assertEqual((fixture.over, fixture.clock.getDelayedCalls()), ([call], []))
         self.assertEqual(fixture.take_requests()[-1], "DELETE bridges/voxrec-CALL-bridge")
 
@@ -257,8 +254,7 @@ class FailureTests(TransferTestCase):
         fixture.call.transferred(REQUEST)
         fixture.call.leg_destroyed(f"voxrec-{fixture.call.id}-leg", Cause.NORMAL)
         fixture.call.inputs.caller_hung_up(Cause.NORMAL)
-        for side in Side:
-            fixture.call.recording_ended(side)
+        fixture.files.close(fixture.call)
         self.assertEqual(fixture.over, [fixture.call])
 
     def test_response_is_lost(self) -> None:

@@ -1,12 +1,16 @@
 """Tests of voxrec.calls.unfinished_recordings."""
 
+import os
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import NOW, FakeAsterisk, InMemorySink
@@ -14,6 +18,10 @@ from voxrec.ari.client import AriClient
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
 from voxrec.errors import NotFound
 from voxrec.model import Recording, RecordingState, Side, leg_name
+
+HEADER = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\0\0\0\0"
+CLOSED = HEADER[:4] + b"\x44\0\0\0" + HEADER[8:40] + b"\x20\0\0\0" + b"\1" * 32
+OPEN = HEADER + b"\1" * 32
 
 
 class InMemoryRecordings:
@@ -38,8 +46,8 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
         self.directory.mkdir()
         self.recordings = InMemoryRecordings()
         self.sink = InMemorySink()
-        self.asterisk = FakeAsterisk()
-        self.asterisk.errors = {"-caller": 404, "-callee": 404}
+        self.client = AriClient(FakeAsterisk(), "voxrec")
+        self.later = 0.0  # seconds since the files were written
         self.live: set[UUID] = set()
 
     def make_recording(self, state: RecordingState) -> UUID:
@@ -48,13 +56,20 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
             id=uuid4(), profile_id=uuid4(), state=state, started_at=NOW, created_at=NOW, updated_at=NOW
         )
         self.recordings.rows[recording.id] = recording
-        (self.directory / f"{leg_name(recording.id, Side.CALLER)}.wav").write_bytes(b"RIFF")
+        (self.directory / f"{leg_name(recording.id, Side.CALLER)}.wav").write_bytes(CLOSED)
         return recording.id
 
     def finished(self, directory: Path | None = None, node: str | None = None) -> list[UUID]:
         """Finish all unfinished Recordings, and return their ids."""
-        unfinished = UnfinishedRecordings(
-            AriClient(self.asterisk, "voxrec"),
+        self.successResultOf(Deferred.fromCoroutine(self.unfinished(directory, node).finish_all()))
+        return [recording.id for recording in self.sink.recordings]
+
+    def unfinished(self, directory: Path | None = None, node: str | None = None) -> UnfinishedRecordings:
+        clock = Clock()
+        clock.advance(time.time() + self.later)
+        return UnfinishedRecordings(
+            clock,
+            self.client,
             self.recordings,
             self.sink,
             directory or self.directory,
@@ -62,8 +77,6 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
             run_at_once,
             node,
         )
-        self.successResultOf(Deferred.fromCoroutine(unfinished.finish_all()))
-        return [recording.id for recording in self.sink.recordings]
 
     def test_link_to_itself_does_not_prevent_the_others(self) -> None:
         made = self.make_recording(RecordingState.RECORDING)
@@ -91,12 +104,29 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
         self.live.add(self.make_recording(RecordingState.RECORDING))
         self.assertEqual(self.finished(), [])
 
-    def test_recording_in_progress_is_not_changed(self) -> None:
+    def test_file_that_is_being_written_is_not_finished(self) -> None:
         recording = self.make_recording(RecordingState.RECORDING)
-        self.asterisk.errors = {"-callee": 404}
-        name = leg_name(recording, Side.CALLER)
-        self.asterisk.responses[f"GET recordings/live/{name}"] = b'{"name": "x"}'
+        path = self.directory / f"{leg_name(recording, Side.CALLEE)}.wav"
+        path.write_bytes(OPEN)
         self.assertEqual(self.finished(), [])
+        self.later = 31
+        self.assertEqual(self.finished(), [recording])
+
+    def test_file_that_asterisk_left_when_it_ended_is_finished(self) -> None:
+        recording = self.make_recording(RecordingState.RECORDING)
+        path = self.directory / f"{leg_name(recording, Side.CALLEE)}.wav"
+        path.write_bytes(OPEN)
+        self.client.started_at = datetime.fromtimestamp(path.stat().st_mtime + 0.5, UTC)
+        self.assertEqual(self.finished(), [recording])
+
+    def test_beginning_of_the_files(self) -> None:
+        recording = uuid4()
+        for side, seconds in ((Side.CALLER, 3), (Side.CALLEE, 1)):
+            path = self.directory / f"{leg_name(recording, side)}.wav16"
+            path.write_bytes(OPEN[:44] + bytes(seconds * 32_000))
+            os.utime(path, (NOW.timestamp(), NOW.timestamp()))
+        found = self.successResultOf(Deferred.fromCoroutine(self.unfinished().find_files()))
+        self.assertEqual(found, {recording: NOW - timedelta(seconds=3)})
 
     def test_files_without_recording_and_other_files_are_kept(self) -> None:
         self.recordings.rows.pop(self.make_recording(RecordingState.RECORDING))

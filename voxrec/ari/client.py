@@ -10,13 +10,14 @@ Unless a method says otherwise, its Deferred fails with `AriResponseError` if As
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from voxrec.ari.events import Bridge, Channel, LiveRecording
+from voxrec.ari.events import Bridge, Channel
 from voxrec.ari.transport import AriResponseError, Transport
 
 T = TypeVar("T")
@@ -62,8 +63,8 @@ _STATUSES: Mapping[int, int] = {
     58: 488,
 }
 
-# The releases of each branch from which on unmuting a recording clears its muted flag (Asterisk issue 322), and
-# PJSIPHangup exists. Branches that are not listed ended before them, or have had them from their beginning.
+# The releases of each branch from which on PJSIPHangup exists. Branches that are not listed ended before them, or have
+# had it from their beginning.
 _RELEASES_OF_2023: Mapping[int, int] = {18: 21, 20: 6, 21: 1}
 
 
@@ -79,10 +80,15 @@ class _Variable(msgspec.Struct, frozen=True):
     value: str = ""
 
 
+class _Status(msgspec.Struct, frozen=True):
+    startup_time: datetime | None = None
+
+
 class AsteriskInfo(msgspec.Struct, frozen=True):
     """The response to ``GET /asterisk/info``."""
 
     system: _System = _System()
+    status: _Status = _Status()
 
 
 class AriClient:
@@ -98,11 +104,13 @@ class AriClient:
         self._instrument = instrument
         self._http = instrument("http", http)
         self._transport = self._http
-        self._recording_transport: Transport | None = None
         self._supports_cause_codes = False
         self._supports_all_statuses = True
-        self._unmute_keeps_flag = False
         self._reports_status = True
+        self.started_at: datetime | None = None
+        """When the connected Asterisk started; None if it is not known."""
+        self.spool_directory = ""
+        """The directory ``astspooldir`` of asterisk.conf, as Asterisk sees it."""
 
     @property
     def executes_in_order(self) -> bool:
@@ -113,11 +121,6 @@ class AriClient:
         return self._transport is not self._http
 
     @property
-    def unmute_keeps_flag(self) -> bool:
-        """Whether a recording that was unmuted counts as muted, so that `mute_recording` needs ``muted_before``."""
-        return self._unmute_keeps_flag
-
-    @property
     def reports_status(self) -> bool:
         """Whether `ChannelDestroyed` contains the SIP status; otherwise the dialplan has to report it."""
         return self._reports_status
@@ -126,23 +129,21 @@ class AriClient:
         """Send all further requests through ``transport``, normally the event websocket."""
         self._transport = self._instrument("websocket", transport)
 
-    def use_recording_transport(self, transport: Transport | None) -> None:
-        """Send the requests that start a recording through ``transport``; None: through the same one as all others."""
-        self._recording_transport = None if transport is None else self._instrument("websocket", transport)
-
     def use_http(self) -> None:
         """Send all further requests over HTTP: the websocket closed."""
         self._transport = self._http
 
     async def detect_capabilities(self) -> str:
         """Find out what this Asterisk version supports, and return its version string."""
-        info = await self._query(AsteriskInfo, "GET", ("asterisk", "info"), only="system")
+        info = await self._query(AsteriskInfo, "GET", ("asterisk", "info"))
+        spool = await self._query(_Variable, "GET", ("asterisk", "variable"), variable="ASTSPOOLDIR")
         channels_api = await self._http.request("GET", ("api-docs", "channels.json"), {})
         self._supports_cause_codes = b'"reason_code"' in channels_api
         events_api = await self._http.request("GET", ("api-docs", "events.json"), {})
         self._reports_status = b'"tech_cause"' in events_api
-        self._unmute_keeps_flag = _predates(info.system.version, _RELEASES_OF_2023)
         self._supports_all_statuses = not _predates(info.system.version, _RELEASES_OF_2023)
+        self.started_at = info.status.startup_time
+        self.spool_directory = spool.value
         return info.system.version
 
     def set_event_filter(self, types: Iterable[str]) -> CommandResult:
@@ -261,41 +262,7 @@ class AriClient:
         It enters the application; ``args`` are the arguments of its `StasisStart`.
         """
         query = {"app": self.app, "appArgs": args, "spy": spy, "whisper": whisper}
-        transport = self._recording_transport or self._transport
-        return transport.request("POST", ("channels", channel, "snoop", snoop), query)
-
-    def record(self, channel: str, name: str, format_: str) -> CommandResult:
-        """Record the audio that a channel receives to the file ``name``.
-
-        Asterisk refuses a name whose file exists. Only the event `RecordingStarted` proves that recording began.
-        """
-        query = {"name": name, "format": format_, "ifExists": "fail"}
-        transport = self._recording_transport or self._transport
-        return transport.request("POST", ("channels", channel, "record"), query)
-
-    def mute_recording(self, name: str, *, muted_before: bool = False) -> CommandResult:
-        """Record silence from now on. The file keeps its length; pausing would shorten it (measured with 22.10).
-
-        ``muted_before`` says whether this recording was muted and unmuted before. In versions in which it then still
-        counts as muted, only the command to unmute it toggles.
-        """
-        method = "DELETE" if muted_before and self._unmute_keeps_flag else "POST"
-        return self._command(method, ("recordings", "live", name, "mute"))
-
-    def unmute_recording(self, name: str) -> CommandResult:
-        """Record audio again after `mute_recording`."""
-        return self._command("DELETE", ("recordings", "live", name, "mute"))
-
-    async def live_recordings(self, names: Iterable[str]) -> list[LiveRecording]:
-        """Return those recordings among ``names`` that are in progress."""
-        live = []
-        for name in names:
-            try:
-                live.append(await self._query(LiveRecording, "GET", ("recordings", "live", name)))
-            except AriResponseError as error:
-                if not error.not_found:
-                    raise
-        return live
+        return self._transport.request("POST", ("channels", channel, "snoop", snoop), query)
 
     def play_to_bridge(self, bridge: str, playback: str, media: str, *, language: str | None = None) -> CommandResult:
         """Play ``media`` to all channels of a bridge, in ``language`` if Asterisk has the sound in it."""

@@ -65,14 +65,6 @@ class Playback(Struct, frozen=True):
     target_uri: str = ""
 
 
-class LiveRecording(Struct, frozen=True):
-    """A recording in progress. ``cause`` is the reason of a failure."""
-
-    name: str
-    state: str = ""
-    cause: str = ""
-
-
 class _Event(Struct, frozen=True, tag=True, tag_field="type"):
     pass
 
@@ -166,24 +158,6 @@ class PlaybackFinished(_Event, frozen=True):
     playback: Playback
 
 
-class RecordingStarted(_Event, frozen=True):
-    """A recording started. Only this event proves it; the response to the record request does not."""
-
-    recording: LiveRecording
-
-
-class RecordingFinished(_Event, frozen=True):
-    """The file of a recording was closed. The event does not say how much audio the file contains."""
-
-    recording: LiveRecording
-
-
-class RecordingFailed(_Event, frozen=True):
-    """A recording could not be started or continued."""
-
-    recording: LiveRecording
-
-
 class ApplicationReplaced(_Event, frozen=True):
     """Another websocket registered the same application. This websocket receives no more events."""
 
@@ -210,9 +184,6 @@ Event: TypeAlias = (
     | ChannelHold
     | ChannelUnhold
     | PlaybackFinished
-    | RecordingStarted
-    | RecordingFinished
-    | RecordingFailed
     | ApplicationReplaced
 )
 

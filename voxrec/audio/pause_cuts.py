@@ -19,7 +19,7 @@ from voxrec.audio.pcm_wav import PcmWavReader
 from voxrec.audio.probe import probe
 from voxrec.audio.reader import BLOCK_FRAMES, Samples, open_audio, read_blocks
 from voxrec.audio.writer import write_audio
-from voxrec.model import PauseBehavior, Side, TimelineEntry
+from voxrec.model import RECORDING_STARTED, PauseBehavior, Side, TimelineEntry
 
 TIMELINE_TOLERANCE: Final = 0.5  # seconds by which the timeline and the samples may differ
 _PAUSE_END_EVENTS: Final = frozenset({"resumed", "hangup"})
@@ -40,14 +40,18 @@ class Cut(NamedTuple):
 
 
 def skipped_spans(timeline: Sequence[TimelineEntry]) -> list[Span]:
-    """Return the pauses with behaviour ``skip``, in ascending order, each up to its ``resumed`` or ``hangup``."""
+    """Return the pauses with behaviour ``skip``, in ascending order, each up to its ``resumed`` or ``hangup``.
+
+    The times count from the beginning of the files: from the answer, or from the last ``recording.started``.
+    """
     spans = []
     start: float | None = None
+    began = max((entry.at for entry in timeline if entry.event == RECORDING_STARTED), default=0.0)
     for entry in sorted(timeline, key=_time_of):
         if start is None and entry.event == "paused" and entry.detail == PauseBehavior.SKIP:
-            start = entry.at
+            start = max(0.0, entry.at - began)
         elif start is not None and entry.event in _PAUSE_END_EVENTS:
-            spans.append(Span(start, entry.at))
+            spans.append(Span(start, max(0.0, entry.at - began)))
             start = None
     return spans if start is None else [*spans, Span(start, None)]
 

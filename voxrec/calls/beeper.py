@@ -1,7 +1,7 @@
 """Plays the beeps of a recorded call to both parties.
 
-A snoop channel whispers them: into the caller's channel, where the snoop channels that record do not hear them, or into
-the current leg, from where they reach the recording as if the far end had sent them.
+A snoop channel whispers them: into the caller's channel, where the MixMonitor does not hear them, or into the current
+leg, from where they reach the recording as if the far end had sent them.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The call machine: every path of a call from the caller's INVITE until nothing of it is left in Asterisk.
 
 Events from Asterisk, requests from REST and the outcomes of commands are its inputs. The machines of transfers
-(`voxrec.calls.transfer`), recordings (`voxrec.calls.side_recording`, `voxrec.calls.recording_log`) and pauses
+(`voxrec.calls.transfer`), recordings (`voxrec.calls.monitor`, `voxrec.calls.recording_log`) and pauses
 (`voxrec.calls.pause`) are subordinate to it.
 """
 

@@ -15,6 +15,7 @@ from voxrec.calls.holds import HELD, UNHELD, Holds
 from voxrec.calls.ids import ANNOUNCEMENT, WHISPER, owned_id
 from voxrec.calls.legs import Legs
 from voxrec.calls.recorder import NARROWBAND, WIDEBAND, Recorder
+from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.takeover_state import ANNOUNCED_VARIABLE
 from voxrec.model import ANNOUNCEMENT_FAILED, RecordChannels, Recording, RecordingState, RecordPrompt, Side
@@ -42,8 +43,11 @@ class CallRecording:
 
     _log = Logger()
 
-    def __init__(self, asterisk: AriClient, sink: RecordingSink, call: CallData, legs: Legs) -> None:
+    def __init__(
+        self, asterisk: AriClient, commands: RecordingCommands, sink: RecordingSink, call: CallData, legs: Legs
+    ) -> None:
         self._asterisk = asterisk
+        self._commands = commands
         self._sink = sink
         self._call = call
         self._legs = legs
@@ -69,7 +73,7 @@ class CallRecording:
     def lacks_announcement(self) -> bool:
         """Whether Asterisk has yet to play the announcement to the parties of a recording in progress."""
         recorder = self.recorder
-        return recorder is not None and bool(recorder.open_sides) and self._announcement is Announcement.PENDING
+        return recorder is not None and recorder.is_open and self._announcement is Announcement.PENDING
 
     @property
     def is_announcing(self) -> bool:
@@ -136,8 +140,16 @@ class CallRecording:
 
     def _make_recorder(self, recording: Recording) -> Recorder:
         inbound = self._call.inbound
-        format_ = WIDEBAND if inbound.wideband else NARROWBAND
-        return Recorder(self._call.clock, self._asterisk, self._sink, recording, inbound.channel, format_)
+        return Recorder(
+            self._call.clock,
+            self._asterisk,
+            self._commands,
+            self._sink,
+            recording,
+            inbound.channel,
+            WIDEBAND if inbound.wideband else NARROWBAND,
+            self._call.settings.recording_failed,
+        )
 
     def _new_recording(self, began: datetime) -> Recording:
         call, profile = self._call, self._call.profile
@@ -244,7 +256,9 @@ class CallRecording:
             self._beeper.leg_replaced()
 
     def caller_replaced(self) -> None:
-        """Beep into another channel if the beeps go into the caller's channel, which was replaced."""
+        """End the recording of the caller's channel, which was replaced, and beep into another one if necessary."""
+        if self.recorder is not None:
+            self.recorder.caller_replaced(self._call.inbound.channel)
         if self._beeper is not None and not self._call.profile.record_beep_in_recording:
             self._beeper.leg_replaced()
 
@@ -281,10 +295,13 @@ class CallRecording:
         if self._holds.release(side):
             self.note(UNHELD, by=side)
 
+    def manager_connected(self) -> None:
+        """Handle that AMI is connected again."""
+        if self.recorder is not None:
+            self.recorder.monitor.retry()
+
     def snoop_entered(self, role: str) -> None:
         """Handle the StasisStart of a snoop channel with this role."""
-        if self.recorder is not None:
-            self.recorder.snoop_entered(role)
         if self._beeper is not None and role == WHISPER:
             self._beeper.whisper_entered()
 

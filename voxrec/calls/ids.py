@@ -7,8 +7,6 @@ object to which call it belongs.
 from typing import Final
 from uuid import UUID
 
-from voxrec.model import Side
-
 ANNOUNCEMENT: Final = "announcement"
 """Role of the announcement's playback."""
 BRIDGE: Final = "bridge"
@@ -50,11 +48,6 @@ def leg_number(channel: str) -> int:
     """Return the number of the outgoing leg with this channel id; 0 if it is no outgoing leg."""
     owner = owner_of(channel)
     return int(owner[1][len(_LEG) :] or 1) if owner is not None and is_leg(owner[1]) else 0
-
-
-def snoop_role(side: Side) -> str:
-    """Return the role of the snoop channel from which one side is recorded."""
-    return f"snoop-{side}"
 
 
 def confirmation_role(name: str) -> str:

@@ -17,6 +17,7 @@ from voxrec.calls.ids import ANNOUNCEMENT, is_confirmation
 from voxrec.calls.legs import Legs
 from voxrec.calls.pause_codes import PauseCodes
 from voxrec.calls.recorder import Recorder
+from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.redirects import Redirects
 from voxrec.calls.replacements import Replacements, ReplacingChannel
@@ -47,6 +48,7 @@ class LiveCall:
         self,
         clock: IReactorTime,
         asterisk: AriClient,
+        commands: RecordingCommands,
         sink: RecordingSink,
         settings: CallSettings,
         inbound: InboundCall,
@@ -70,7 +72,7 @@ class LiveCall:
         self._redirects = Redirects(data)
         self._leg_status = 0  # the SIP status with which the current leg ends
         self._legs = legs = Legs(asterisk, data, self._resources, taken)
-        self._call_recording = recording = CallRecording(asterisk, sink, data, legs)
+        self._call_recording = recording = CallRecording(asterisk, commands, sink, data, legs)
         self._transfer = TransferCore(
             data,
             legs,
@@ -330,17 +332,9 @@ class LiveCall:
         else:
             self._call_recording.snoop_entered(role)
 
-    def recording_started(self, side: Side) -> None:
-        """Handle RecordingStarted of one side."""
-        recorder = self._call_recording.recorder
-        if recorder is not None:
-            recorder.sides[side].opened()
-
-    def recording_ended(self, side: Side) -> None:
-        """Handle RecordingFinished or RecordingFailed of one side."""
-        recorder = self._call_recording.recorder
-        if recorder is not None:
-            recorder.sides[side].closed()
+    def manager_connected(self) -> None:
+        """Handle that AMI is connected again."""
+        self._call_recording.manager_connected()
 
     def playback_finished(self, role: str, *, complete: bool) -> None:
         """Handle PlaybackFinished of the announcement, of a confirmation or of a beep."""

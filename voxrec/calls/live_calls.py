@@ -13,6 +13,7 @@ from voxrec.calls.call_data import CallSettings, InboundCall
 from voxrec.calls.causes import Cause
 from voxrec.calls.ids import is_leg, owner_of
 from voxrec.calls.live_call import LiveCall
+from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.replacements import ReplacingChannel
 from voxrec.calls.takeover_state import TakeoverState
@@ -40,12 +41,14 @@ class LiveCalls:
         self,
         clock: IReactorTime,
         asterisk: AriClient,
+        commands: RecordingCommands,
         sink: RecordingSink,
         settings: CallSettings,
         listeners: tuple[CallListener, ...] = (),
     ) -> None:
         self._clock = clock
         self._asterisk = asterisk
+        self._commands = commands
         self._sink = sink
         self._settings = settings
         self._listeners = listeners
@@ -115,14 +118,15 @@ class LiveCalls:
         return owner is not None and owner[0] in self._by_id
 
     def is_recording(self, recording_id: UUID) -> bool:
-        """Return whether a Recording belongs to a live call."""
-        return recording_id in self._by_recording
+        """Return whether a Recording belongs to a live call, or may belong to one that another process has now."""
+        return self.detached or recording_id in self._by_recording
 
     def open(self, inbound: InboundCall, profile: Profile, takeover_state: TakeoverState | None = None) -> LiveCall:
         """Create a call, which is found from now on."""
         call = LiveCall(
             self._clock,
             self._asterisk,
+            self._commands,
             self._sink,
             self._settings,
             inbound,
@@ -148,6 +152,14 @@ class LiveCalls:
         """Notify the listeners that an inbound call was refused."""
         for listener in self._listeners:
             listener.call_refused(cause)
+
+    def ami_connected(self) -> None:
+        """Do what could not be done while AMI was not connected."""
+        for call in self:
+            call.manager_connected()
+
+    def ami_disconnected(self) -> None:
+        """Do nothing: each command that is due fails, and is repeated at the next connect."""
 
     def stop_recordings(self, reason: str) -> None:
         """End all recordings; the calls continue."""

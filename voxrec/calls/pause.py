@@ -1,6 +1,12 @@
-"""The machine that pauses and resumes the recording of one call."""
+"""The machine that pauses and resumes the recording of one call.
 
-from collections.abc import Callable, Collection, Coroutine
+A variable of the caller's channel says whether the recording is to be paused. It is set before Asterisk is told to
+record silence, and cleared before Asterisk is told to record audio: a process that takes over the call repeats the
+command, which sets a state.
+"""
+
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -10,26 +16,15 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
-from voxrec.ari.transport import AriResponseError
 from voxrec.calls.deadline import Deadline
 from voxrec.calls.machine_builder import build
+from voxrec.calls.monitor_core import MonitorInputs
 from voxrec.calls.recording_log import RecordingLog, RecordingLogInputs
-from voxrec.calls.side_recording import SideInputs
-from voxrec.calls.takeover_state import MUTED_VARIABLE, PAUSE_VARIABLE, Pause, encode, encode_sides
-from voxrec.deferreds import gather_failures
+from voxrec.calls.takeover_state import PAUSE_VARIABLE, Pause, encode
 from voxrec.errors import VoxrecError
-from voxrec.model import PauseBehavior, RecordingState, Side
+from voxrec.model import PauseBehavior, RecordingState
 
 _RETRY_INTERVAL: Final = 1.0  # seconds until a timed resume that failed is attempted again
-_RESUMING: Final = Pause(behavior=PauseBehavior.SILENCE, settled=False)
-
-
-class _UndeterminedError(Exception):
-    """It is not known whether Asterisk records silence or audio; ``error`` is the error of the command."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class PauseInputs(Protocol):
@@ -45,16 +40,10 @@ class PauseInputs(Protocol):
         """The step is complete."""
 
     def failed(self) -> None:
-        """The step failed and changed nothing."""
-
-    def undetermined(self) -> None:
-        """The step failed, and it is not known what Asterisk records now."""
+        """The step failed."""
 
     def found_paused(self, pause: Pause) -> None:
-        """The recording was paused when this process took over the call."""
-
-    def found_changing(self) -> None:
-        """Another process was pausing or resuming the recording when this process took over the call."""
+        """The recording was to be paused when this process took over the call."""
 
     def retry_resume(self) -> None:
         """A timed resume failed."""
@@ -65,64 +54,52 @@ class PauseInputs(Protocol):
 
 @dataclass
 class PauseCore:
-    """What the pause machine works with. ``stop`` ends the recording when it is not known what Asterisk records.
+    """What the pause machine works with.
 
-    ``muted_before`` returns the sides that were muted once; ``stored_muted`` are those that the channel variable names.
-    A transition sets ``step``; `PauseControl` runs it and returns the outcome as an input.
+    ``request`` is the pause that was requested last. A transition sets ``step``; `PauseControl` runs it and returns the
+    outcome as an input.
     """
 
     asterisk: AriClient
     channel: str
     log: RecordingLog
     log_inputs: RecordingLogInputs
-    sides: tuple[SideInputs, ...]
-    muted_before: Callable[[], Collection[Side]]
-    stop: Callable[[], None]
+    monitor: MonitorInputs
     resume_due: Callable[[], None]
     deadline: Deadline
-    request: Pause = _RESUMING
+    request: Pause | None = None
     requested_by: str = ""
-    stored_muted: Collection[Side] = ()
     step: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     async def begin(self) -> None:
-        """Record silence on all sides, or on none."""
-        await self._store(_unsettled(self.request))
-        failures = await gather_failures(*(side.mute() for side in self.sides))
-        if not failures:
-            return
-        if not all(isinstance(failure, AriResponseError) for failure in failures):
-            raise _UndeterminedError(failures[0])
-        await self._unmute()
-        await self._store(None)
-        raise failures[0]
+        """Record silence. Raises a VoxrecError, after an attempt to record audio as before."""
+        await self._store(self.request)
+        try:
+            await self.monitor.mute()
+        except VoxrecError:
+            await self._attempt(self._store(None))
+            raise
 
-    async def settle(self) -> None:
-        """Store the pause for another process."""
+    async def change(self) -> None:
+        """Store another end of the pause."""
         await self._store(self.request)
 
     async def end(self) -> None:
-        """Record audio on all sides again."""
-        await self._store(_RESUMING)
-        await self._unmute()
+        """Record audio again. Raises a VoxrecError; the recording is still paused then."""
         await self._store(None)
-
-    async def _unmute(self) -> None:
-        failures = await gather_failures(*(side.unmute() for side in self.sides))
-        if failures:
-            raise _UndeterminedError(failures[0])
+        try:
+            await self.monitor.unmute()
+        except VoxrecError:
+            await self._attempt(self._store(self.request))
+            raise
 
     async def _store(self, pause: Pause | None) -> None:
-        # while the variable says that the pause is not settled, another process ends the recording
-        if pause is None or pause.settled:
-            await self._store_muted_sides()
         await self.asterisk.set_variable(self.channel, PAUSE_VARIABLE, "" if pause is None else encode(pause))
 
-    async def _store_muted_sides(self) -> None:
-        muted = self.muted_before()
-        if self.asterisk.unmute_keeps_flag and muted != self.stored_muted:
-            await self.asterisk.set_variable(self.channel, MUTED_VARIABLE, encode_sides(muted))
-            self.stored_muted = muted
+    async def _attempt(self, step: Coroutine[Any, Any, None]) -> None:
+        """Run a step that restores the state before the request; its failure adds nothing to the first one."""
+        with suppress(VoxrecError):
+            await step
 
     def resume_at(self, moment: datetime | None) -> None:
         """Resume at a moment; None: not by a timer."""
@@ -131,39 +108,29 @@ class PauseCore:
             self.deadline.start(max(0.0, (moment - self.log.now()).total_seconds()), self.resume_due)
 
 
-def _unsettled(pause: Pause) -> Pause:
-    return Pause(behavior=pause.behavior, until=pause.until, settled=False)
-
-
 def _make_machine() -> Callable[[PauseCore], PauseInputs]:
     builder = TypeMachineBuilder(PauseInputs, PauseCore)
 
-    # States. `settling` and `paused` differ in whether the channel variable has been set.
+    # States.
 
     recording = builder.state("recording")
     pausing = builder.state("pausing")
-    settling = builder.state("settling")
     paused = builder.state("paused")
+    changing = builder.state("changing")
     resuming = builder.state("resuming")
     ended = builder.state("ended")
-    changing = (pausing, settling, resuming)
+    in_progress = (pausing, changing, resuming)
 
-    # Transitions without behaviour. `PauseControl` runs one request at a time, so none arrives in a changing state.
+    # Transitions without behaviour. `PauseControl` runs one request at a time, so none arrives in these states.
 
     recording.upon(PauseInputs.resume).loop().returns(None)
     pausing.upon(PauseInputs.failed).to(recording).returns(None)
-    settling.upon(PauseInputs.done).to(paused).returns(None)
-    settling.upon(PauseInputs.failed).to(paused).returns(None)
+    changing.upon(PauseInputs.done).to(paused).returns(None)
+    changing.upon(PauseInputs.failed).to(paused).returns(None)
     resuming.upon(PauseInputs.failed).to(paused).returns(None)
-    for state in (recording, *changing, ended):
+    for state in (recording, *in_progress, ended):
         state.upon(PauseInputs.retry_resume).loop().returns(None)
-    for ignored in (
-        PauseInputs.done,
-        PauseInputs.failed,
-        PauseInputs.undetermined,
-        PauseInputs.found_changing,
-        PauseInputs.end,
-    ):
+    for ignored in (PauseInputs.done, PauseInputs.failed, PauseInputs.end):
         ended.upon(ignored).loop().returns(None)
     ended.upon(PauseInputs.pause).loop().returns(None)
     ended.upon(PauseInputs.resume).loop().returns(None)
@@ -176,19 +143,19 @@ def _make_machine() -> Callable[[PauseCore], PauseInputs]:
         core.request, core.requested_by = pause, by
         core.step = core.begin
 
-    @pep614(pausing.upon(PauseInputs.done).to(settling))
+    @pep614(pausing.upon(PauseInputs.done).to(paused))
     def silent(inputs: PauseInputs, core: PauseCore) -> None:
+        assert core.request is not None, "a pause was requested"
         core.log_inputs.change_state(
             RecordingState.PAUSED, "paused", by=core.requested_by, detail=core.request.behavior
         )
         core.resume_at(core.request.until)
-        core.step = core.settle
 
-    @pep614(paused.upon(PauseInputs.pause).to(settling))
+    @pep614(paused.upon(PauseInputs.pause).to(changing))
     def change_end(inputs: PauseInputs, core: PauseCore, pause: Pause, by: str) -> None:
         core.request = pause
         core.resume_at(pause.until)
-        core.step = core.settle
+        core.step = core.change
 
     @pep614(paused.upon(PauseInputs.resume).to(resuming))
     def resume(inputs: PauseInputs, core: PauseCore, by: str) -> None:
@@ -209,18 +176,10 @@ def _make_machine() -> Callable[[PauseCore], PauseInputs]:
         core.request = pause
         core.resume_at(pause.until)
 
-    def stop(inputs: PauseInputs, core: PauseCore) -> None:
-        core.deadline.cancel()
-        core.stop()
-
-    recording.upon(PauseInputs.found_changing).to(ended)(stop)
-    for state in (pausing, resuming):
-        state.upon(PauseInputs.undetermined).to(ended)(stop)
-
     def end(inputs: PauseInputs, core: PauseCore) -> None:
         core.deadline.cancel()
 
-    for state in (recording, paused, *changing):
+    for state in (recording, paused, *in_progress):
         state.upon(PauseInputs.end).to(ended)(end)
 
     return build(builder)
@@ -245,18 +204,11 @@ class PauseControl:
         channel: str,
         log: RecordingLog,
         log_inputs: RecordingLogInputs,
-        sides: tuple[SideInputs, ...],
-        muted_before: Callable[[], Collection[Side]],
-        stop: Callable[[], None],
+        monitor: MonitorInputs,
     ) -> None:
-        """``channel`` is the caller's channel, which stores the pause; ``stop`` ends the recording.
-
-        ``muted_before`` returns the sides that Asterisk has muted once.
-        """
+        """``channel`` is the caller's channel, which stores the pause; ``monitor`` is the machine that records."""
         self._recording_log = log
-        self._core = PauseCore(
-            asterisk, channel, log, log_inputs, sides, muted_before, stop, self._resume_by_timer, Deadline(log.clock)
-        )
+        self._core = PauseCore(asterisk, channel, log, log_inputs, monitor, self._resume_by_timer, Deadline(log.clock))
         self.inputs: PauseInputs = pause_machine(self._core)
         self._lock = DeferredLock()
 
@@ -268,8 +220,8 @@ class PauseControl:
     async def pause(self, behavior: PauseBehavior, seconds: float | None, *, by: str) -> None:
         """Pause until `resume`, or for ``seconds``. If it is paused already, only the time of its end changes.
 
-        Raises a VoxrecError if Asterisk does not execute it; the recording continues, or ends if it is not known
-        whether it is paused.
+        Raises a VoxrecError if Asterisk does not confirm it; the recording is not paused then. If Asterisk has executed
+        the command nevertheless, it is told to record audio when AMI is connected again.
         """
 
         def request() -> None:
@@ -291,9 +243,6 @@ class PauseControl:
             step, self._core.step = self._core.step, None
             try:
                 await step()
-            except _UndeterminedError as error:
-                self.inputs.undetermined()
-                raise error.error from None
             except VoxrecError:
                 self.inputs.failed()
                 raise

@@ -4,8 +4,9 @@ Calls of this process get the events that they have missed; calls that another p
 bridges that belong to no call are ended.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
@@ -30,7 +31,7 @@ from voxrec.calls.stasis_args import ARGS_VARIABLE, split_args
 from voxrec.calls.takeover import take_over
 from voxrec.calls.takeover_state import TakeoverState
 from voxrec.errors import VoxrecError
-from voxrec.model import CallState, Side, leg_name
+from voxrec.model import CallState
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Reconciler:
     """Compares the live calls with Asterisk.
 
     ``find_recordings`` looks up the Recordings of calls that are taken over; ``find_files`` returns the ids of the
-    Recordings that have files in Asterisk's recording directory.
+    Recordings that have files in Asterisk's recording directory, and when Asterisk began to write them.
     """
 
     _log = Logger()
@@ -63,7 +64,7 @@ class Reconciler:
         live_calls: LiveCalls,
         router: Router,
         find_recordings: RecordingLookup,
-        find_files: Callable[[], Awaitable[Collection[UUID]]],
+        find_files: Callable[[], Awaitable[Mapping[UUID, datetime]]],
     ) -> None:
         self._asterisk = asterisk
         self._live_calls = live_calls
@@ -84,7 +85,7 @@ class Reconciler:
             for former_leg in former_legs:
                 if former_leg not in snapshot.channels:
                     call.leg_destroyed(former_leg, Cause.NORMAL)
-            await self._catch_up(call, status, leg, snapshot)
+            self._catch_up(call, status, leg, snapshot)
         for call in announcing:
             if not await call.announcement_exists() and call.is_announcing:
                 call.inputs.announcement_lost()
@@ -93,7 +94,7 @@ class Reconciler:
 
     # Calls of this process.
 
-    async def _catch_up(self, call: LiveCall, status: CallState, leg: str, snapshot: AsteriskSnapshot) -> None:
+    def _catch_up(self, call: LiveCall, status: CallState, leg: str, snapshot: AsteriskSnapshot) -> None:
         """Feed a call the events that it missed; it had this ``status`` and current ``leg`` before the snapshot."""
         if leg != call.leg:
             pass  # it was transferred since
@@ -105,18 +106,6 @@ class Reconciler:
             call.inputs.leg_hung_up(Cause.NORMAL)
         if call.inbound.channel not in snapshot.own:
             call.inputs.caller_hung_up(Cause.NORMAL)
-        if call.recording is not None:
-            await self._catch_up_recording(call)
-
-    async def _catch_up_recording(self, call: LiveCall) -> None:
-        files = {leg_name(call.recording_id, side): side for side in Side}
-        may_have_ended = call.status is not CallState.CONNECTING
-        in_progress = {recording.name for recording in await self._asterisk.live_recordings(files)}
-        for name, side in files.items():
-            if name in in_progress:
-                call.recording_started(side)
-            elif may_have_ended:
-                call.recording_ended(side)
 
     # Calls of another process.
 
@@ -129,12 +118,12 @@ class Reconciler:
         # opened before anything else, so that events reach them from now on
         calls = [self._open(state, snapshot) for state in states]
         recordings = await self._find_recordings([state.recording_id for state in states])
-        with_files = await self._find_files()
+        files_began = await self._find_files()
         current = await take_snapshot(self._asterisk)
         for call, state in zip(calls, states, strict=True):
             recording = recordings.get(state.recording_id)
             call_snapshot = await take_call_snapshot(
-                self._asterisk, state, current, recording, has_files=state.recording_id in with_files
+                self._asterisk, state, current, recording, files_began=files_began.get(state.recording_id)
             )
             if self._live_calls.detached:
                 return

@@ -1,10 +1,10 @@
 """Records one call: both sides into files of their own, the Recording and its timeline, pauses and limits.
 
-Asterisk is asked to record, and counts as recording when it reports that it has opened a file. What a file contains is
-for the finish job to find out.
+Asterisk is asked to record, and counts as recording when it has created the files. What a file contains is for the
+finish job to find out.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -13,71 +13,62 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.ari.client import AriClient
 from voxrec.calls.deadline import Deadline
-from voxrec.calls.ids import snoop_role
+from voxrec.calls.monitor import monitor_machine
+from voxrec.calls.monitor_core import MonitorCore, MonitorInputs
 from voxrec.calls.pause import PauseControl
+from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.recording_log import RecordingLog, RecordingLogInputs, RecordingSink, recording_log_machine
-from voxrec.calls.side_recording import SideInputs, SideRecording, side_machine
 from voxrec.calls.takeover_state import Pause
-from voxrec.model import PauseBehavior, Recording, RecordingState, Side
+from voxrec.model import RECORDING_STARTED, PauseBehavior, Recording, RecordingState, Side
 
 # Linear PCM: lossless for G.711 and G.722, with a header that can be repaired, readable by libsndfile, and without work
-# for Asterisk, which has the audio of a snoop channel as PCM anyway.
+# for Asterisk, which has the audio of a MixMonitor as PCM anyway.
 NARROWBAND: Final = "wav"
 WIDEBAND: Final = "wav16"
-PAUSE_UNDETERMINED: Final = "pause-unsure"
-"""Why a recording was stopped: it was not known whether it was paused."""
 
 
 class Recorder:
     """The recording of one call, from the answer until both files are closed.
 
     ``format_`` is the format of the files in Asterisk, `NARROWBAND` or `WIDEBAND`; ``channel`` is the caller's channel.
+    ``failed`` is called when the call, or one side of it, is not recorded.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
         asterisk: AriClient,
+        commands: RecordingCommands,
         sink: RecordingSink,
         recording: Recording,
         channel: str,
         format_: str,
+        failed: Callable[[], object],
     ) -> None:
         self._log = RecordingLog(clock, sink, recording)
         self.log: RecordingLogInputs = recording_log_machine(self._log)
         """The timeline and the state of the Recording."""
         self.started: Deferred[None] = Deferred()
-        """Fires when Asterisk records both sides, or all that it is going to record."""
+        """Fires when Asterisk records, or cannot record now."""
         self.over: Deferred[None] = Deferred()
         """Fires when both files are closed, or those that were opened."""
-        self._not_started = set(Side)
-        self._open = set(Side)
-        self.sides: dict[Side, SideInputs] = {}
-        """The machine of each side, which gets the events about its file."""
-        self._snoops: dict[str, SideRecording] = {}
-        for side in Side:
-            core = self._snoops[snoop_role(side)] = SideRecording(
-                clock,
-                asterisk,
-                recording,
-                side,
-                channel,
-                format_,
-                self._note_failure,
-                self._side_started,
-                self._side_over,
-            )
-            self.sides[side] = side_machine(core)
-        self._limit = Deadline(clock)
-        self._pause = PauseControl(
-            asterisk,
+        self._failed = failed
+        self._ended_before = False
+        self._core = MonitorCore(
+            clock,
+            commands,
+            recording,
             channel,
-            self._log,
-            self.log,
-            tuple(self.sides.values()),
-            lambda: {side.side for side in self._snoops.values() if side.muted_before},
-            lambda: self.stop(PAUSE_UNDETERMINED),
+            format_,
+            note=self._note_failure,
+            started=self._started,
+            late=lambda: self.log.note(RECORDING_STARTED),
+            over=lambda: self.over.callback(None),
         )
+        self.monitor: MonitorInputs = monitor_machine(self._core)
+        """The machine of the MixMonitor."""
+        self._limit = Deadline(clock)
+        self._pause = PauseControl(asterisk, channel, self._log, self.log, self.monitor)
 
     @property
     def recording(self) -> Recording:
@@ -85,9 +76,9 @@ class Recorder:
         return self._log.recording
 
     @property
-    def open_sides(self) -> frozenset[Side]:
-        """The sides whose files are open, or about to be opened."""
-        return frozenset(self._open)
+    def is_open(self) -> bool:
+        """Whether Asterisk records, or is about to."""
+        return not (self.over.called or self._ended_before)
 
     @property
     def is_live(self) -> bool:
@@ -100,6 +91,11 @@ class Recorder:
         return self._log.recording.state is RecordingState.RECORDING
 
     @property
+    def retries(self) -> bool:
+        """Whether a command has failed and is to be repeated."""
+        return self._core.retry_timer.pending
+
+    @property
     def pause_in_progress(self) -> bool:
         """Whether the recording is being paused or resumed."""
         return self._pause.in_progress
@@ -107,37 +103,33 @@ class Recorder:
     # The beginning.
 
     def begin(self) -> None:
-        """Ask Asterisk to record both sides."""
+        """Ask Asterisk to record."""
         self.log.begin()
-        for side in self.sides.values():
-            side.begin()
+        self.monitor.begin()
 
     def refuse(self, reason: str) -> None:
         """Do not record, and give the Recording the state ``absent`` with this reason."""
         self.log.refuse(reason)
 
-    def take_over(self, running: Collection[Side], pause: Pause | None, muted_before: Collection[Side] = ()) -> None:
-        """Continue the recording of another process; Asterisk is recording the sides ``running``.
+    def take_over(self, monitor: str, pause: Pause | None, *, has_files: bool) -> None:
+        """Continue the recording of another process.
 
-        ``muted_before``: the sides that the other process has muted once.
+        ``monitor`` is the id of the MixMonitor that it has started, empty if none; ``has_files``: Asterisk has opened a
+        file. Without either the recording was due, and begins now.
         """
-        for core in self._snoops.values():
-            core.muted_before = core.side in muted_before
         state = RecordingState.RECORDING if pause is None else RecordingState.PAUSED
         self._log.recording = msgspec.structs.replace(self._log.recording, state=state)
         self.log.note("taken-over", by="voxrec")
-        for side, inputs in self.sides.items():
-            if side not in running:
-                inputs.closed()
-            elif pause is None:
-                inputs.found_recording()
-            else:
-                inputs.found_silent()
-        self._not_started.clear()
-        if pause is not None and pause.settled:
+        if monitor:
+            self.monitor.found(monitor, muted=pause is not None)
+        elif has_files:
+            self._ended_before = True
+            self.monitor.found_files()
+        else:
+            self._core.is_late = True
+            self.monitor.begin()
+        if pause is not None:
             self._pause.inputs.found_paused(pause)
-        elif pause is not None:
-            self._pause.inputs.found_changing()
 
     # Control.
 
@@ -156,33 +148,25 @@ class Recorder:
     def stop(self, reason: str) -> None:
         """End the recording; the call continues."""
         self.log.stop(reason)
-        for side in self.sides.values():
-            side.stop()
+        self.monitor.stop()
 
     def close_files(self) -> None:
         """Close the files, whatever the state of the recording is."""
-        for side in self.sides.values():
-            side.stop()
+        self.monitor.stop()
 
     # Events.
 
-    def snoop_entered(self, role: str) -> None:
-        """Handle the StasisStart of a snoop channel of the call."""
-        if role in self._snoops:
-            self._snoops[role].ready.entered()
+    def caller_replaced(self, channel: str) -> None:
+        """Handle that ``channel`` is the caller's now."""
+        self.monitor.channel_replaced(channel)
 
-    def _note_failure(self, side: Side, detail: str) -> None:
+    def _note_failure(self, side: Side | None, detail: str) -> None:
         self.log.note("recording.failed", by=side, detail=detail)
+        self._failed()
 
-    def _side_started(self, side: Side) -> None:
-        self._not_started.discard(side)
-        if not self._not_started and not self.started.called:
+    def _started(self) -> None:
+        if not self.started.called:
             self.started.callback(None)
-
-    def _side_over(self, side: Side) -> None:
-        self._open.discard(side)
-        if not self._open:
-            self.over.callback(None)
 
     # The end.
 
@@ -191,20 +175,18 @@ class Recorder:
         self.log.close(cause, by)
         self._limit.cancel()
         self._pause.inputs.end()
-        for side in self.sides.values():
-            side.call_ended()
+        self.monitor.call_ended()
 
     def detach(self) -> None:
         """Leave the recording to another process: change nothing in Asterisk any more.
 
-        If no file was opened, no process could find the Recording by its files, so it ends here.
+        If nothing was started, no process could find the Recording by its files, so it ends here.
         """
         self._limit.cancel()
         self._pause.inputs.end()
-        for side in self.sides.values():
-            side.call_ended()
-        if self._open:
-            self.log.detach()
-        else:
+        self.monitor.detach()
+        if self.over.called:
             self.log.close(None, None)
             self.log.release()
+        else:
+            self.log.detach()

@@ -103,10 +103,6 @@ class Router:
                 self._for_party(channel.id, lambda call, side: call.unheld(side))
             case events.PlaybackFinished(playback):
                 self._playback_finished(playback)
-            case events.RecordingStarted(recording):
-                self._for_recording(recording.name, lambda call, side: call.recording_started(side))
-            case events.RecordingFinished(recording) | events.RecordingFailed(recording):
-                self._for_recording(recording.name, lambda call, side: call.recording_ended(side))
             case _:
                 pass
 
@@ -234,11 +230,6 @@ class Router:
     def _for_party(self, channel: str, handle: Callable[[LiveCall, Side], None]) -> None:
         self._for_caller(channel, lambda call: handle(call, Side.CALLER))
         self._for_current_leg(channel, lambda call: handle(call, Side.CALLEE))
-
-    def _for_recording(self, name: str, handle: Callable[[LiveCall, Side], None]) -> None:
-        owner = owner_of(name)
-        if owner is not None and (call := self._live_calls.of_recording(owner[0])) is not None:
-            handle(call, Side(owner[1]))
 
     def _playback_finished(self, playback: events.Playback) -> None:
         owner = owner_of(playback.id)

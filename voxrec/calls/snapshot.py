@@ -11,22 +11,21 @@ from uuid import UUID
 
 from voxrec.ari.client import AriClient
 from voxrec.ari.events import Channel
-from voxrec.calls.ids import ANNOUNCEMENT, BRIDGE, WHISPER, is_leg, owned_id, owner_of, snoop_role
+from voxrec.calls.ids import ANNOUNCEMENT, BRIDGE, WHISPER, is_leg, owned_id, owner_of
+from voxrec.calls.recording_commands import MONITOR_VARIABLE
 from voxrec.calls.takeover_state import (
     ANNOUNCED_VARIABLE,
     ANSWERED_VARIABLE,
     CALL_VARIABLE,
-    MUTED_VARIABLE,
     PAUSE_VARIABLE,
     Pause,
     TakeoverState,
     decode_pause,
-    decode_sides,
     decode_takeover_state,
     generation_of,
 )
 from voxrec.deferreds import gather
-from voxrec.model import Recording, Side, leg_name
+from voxrec.model import Recording
 
 RecordingLookup = Callable[[Collection[UUID]], Awaitable[Mapping[UUID, Recording]]]
 """Returns the Recordings that are known; omits those that are not known, or cannot be looked up quickly."""
@@ -59,10 +58,10 @@ class CallSnapshot:
     """One call in Asterisk.
 
     ``legs`` are all its outgoing legs that exist; ``leg_...`` is about the current one. ``bridged``: the current leg is
-    in the bridge. ``recorded``: the sides that Asterisk is recording. ``has_files``: at least one side was recorded,
-    which may have ended. ``recording``: the Recording as last stored, if it is known, and ``recording_began`` the time
-    when Asterisk began to record. ``muted_before``: the sides that were muted once. ``announced``: it is known that a
-    required announcement was played completely. ``answered_at``: None if it is not known.
+    in the bridge. ``monitor``: the id of the MixMonitor that was started on the caller's channel, and which may have
+    ended; empty if none was. ``files_began``: when Asterisk began to write the files of the Recording, None if there
+    are none. ``recording``: the Recording as last stored, if it is known. ``announced``: it is known that a required
+    announcement was played completely. ``answered_at``: None if it is not known.
     """
 
     legs: frozenset[str]
@@ -72,21 +71,19 @@ class CallSnapshot:
     caller_exists: bool
     caller_up: bool
     bridged: bool
-    recorded: frozenset[Side]
+    monitor: str
     announcing: bool
     whisper_exists: bool
-    recording_began: datetime | None
+    files_began: datetime | None
     recording: Recording | None
     pause: Pause | None
-    muted_before: frozenset[Side] = frozenset()
-    has_files: bool = False
     announced: bool = False
     answered_at: datetime | None = None
 
     @property
     def was_recorded(self) -> bool:
         """Whether recording has begun, in which case it must not begin again."""
-        return bool(self.recorded) or self.has_files or self.recording is not None
+        return bool(self.monitor) or self.files_began is not None or self.recording is not None
 
 
 async def take_snapshot(asterisk: AriClient) -> AsteriskSnapshot:
@@ -128,17 +125,14 @@ async def take_call_snapshot(
     snapshot: AsteriskSnapshot,
     recording: Recording | None,
     *,
-    has_files: bool,
+    files_began: datetime | None,
 ) -> CallSnapshot:
     """Read the state of one call; ``recording`` is its Recording as last stored, None if it is not known.
 
-    ``has_files`` says whether the Recording has files in Asterisk's recording directory.
+    ``files_began`` is when Asterisk began to write the files of the Recording, None if there are none.
     """
     leg, bridge = call.leg, owned_id(call.call_id, BRIDGE)
-    sides = {leg_name(call.recording_id, side): side for side in Side}
-    recorded = frozenset(sides[live.name] for live in await asterisk.live_recordings(sides) if live.name in sides)
-    pause = decode_pause(await asterisk.get_variable(call.caller, PAUSE_VARIABLE)) if recorded else None
-    snoop = snapshot.channels.get(owned_id(call.call_id, snoop_role(Side.CALLER)))
+    monitor = await asterisk.get_variable(call.caller, MONITOR_VARIABLE)
     return CallSnapshot(
         legs=frozenset(snapshot.legs_of(call.call_id)),
         leg_exists=leg in snapshot.channels,
@@ -147,27 +141,19 @@ async def take_call_snapshot(
         caller_exists=call.caller in snapshot.own,
         caller_up=snapshot.is_up(call.caller),
         bridged=leg in snapshot.bridges.get(bridge, frozenset()),
-        recorded=recorded,
-        has_files=has_files,
+        monitor=monitor,
+        files_began=files_began,
         announcing=await asterisk.playback_exists(owned_id(call.call_id, ANNOUNCEMENT)),
         whisper_exists=owned_id(call.call_id, WHISPER) in snapshot.channels,
-        recording_began=_parse_time(snoop.creationtime) if snoop is not None else None,
         recording=recording,
-        pause=pause,
-        muted_before=await _muted_sides(asterisk, call.caller) if recorded else frozenset(),
-        announced=bool(await asterisk.get_variable(call.caller, ANNOUNCED_VARIABLE)) if recorded else False,
+        pause=decode_pause(await asterisk.get_variable(call.caller, PAUSE_VARIABLE)) if monitor else None,
+        announced=bool(await asterisk.get_variable(call.caller, ANNOUNCED_VARIABLE)) if monitor else False,
         answered_at=_parse_time(await asterisk.get_variable(call.caller, ANSWERED_VARIABLE)),
     )
 
 
-async def _muted_sides(asterisk: AriClient, caller: str) -> frozenset[Side]:
-    return (
-        decode_sides(await asterisk.get_variable(caller, MUTED_VARIABLE)) if asterisk.unmute_keeps_flag else frozenset()
-    )
-
-
 def _parse_time(text: str) -> datetime | None:
-    """Parse Asterisk's format, ``2026-11-23T12:00:00.123+0000``; None if it is something else."""
+    """Parse ISO 8601; None if it is something else."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:

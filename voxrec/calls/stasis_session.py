@@ -56,13 +56,8 @@ class StasisSession(TimerService):
         *,
         announcement_check: AnnouncementCheck,
         close_stream: Callable[[], object],
-        open_command_connection: Callable[[], object] = lambda: None,
     ) -> None:
-        """``close_stream`` closes the event stream for good, because another program has the application.
-
-        ``open_command_connection`` opens a second websocket for commands; it is called if Asterisk accepts commands
-        over websockets.
-        """
+        """``close_stream`` closes the event stream for good, because another program has the application."""
         super().__init__(_UNFINISHED_INTERVAL, self.finish_recordings)
         self.clock = clock
         self._clock = clock
@@ -73,7 +68,6 @@ class StasisSession(TimerService):
         self._unfinished_recordings = unfinished_recordings
         self._announcement_check = announcement_check
         self._close_stream = close_stream
-        self._open_command_connection = open_command_connection
         self._connection = 0  # counts connects and disconnects
         self.replaced = False
         """Whether another program has taken over the application."""
@@ -138,7 +132,6 @@ class StasisSession(TimerService):
             return
         if connection == self._connection:
             self._asterisk.use_transport(transport)
-            self._open_command_connection()
 
     async def _end_orphaned(self, orphaned: OrphanedChannels) -> None:
         if orphaned:

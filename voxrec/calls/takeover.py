@@ -52,14 +52,13 @@ def _continue_answered(call: CallCore, inputs: CallInputs, snapshot: CallSnapsho
     data, recording, stored = call.data, call.recording, snapshot.recording
     if snapshot.caller_exists and not snapshot.caller_up:
         call.steps.attempt(call.legs.answer_caller())  # the other process may not have been able to
-    began = snapshot.recording_began or data.started_at
+    began = snapshot.files_began or data.started_at
     data.answered_at = snapshot.answered_at or (stored.started_at if stored is not None else None) or began
     recording.has_recording = snapshot.was_recorded
-    # A Recording that has ended has ended, even if Asterisk has not closed its files yet. If it is not known, but has
-    # files, it ends now, because Asterisk has ended it: a recorder without an open file passes it to the finish job.
+    # A Recording that has ended has ended, even if Asterisk has not closed its files yet
     if stored.state.live if stored is not None else snapshot.was_recorded:
         recorder = recording.take_over(stored, began, _announcement(data.profile, snapshot))
-        recorder.take_over(snapshot.recorded, snapshot.pause, snapshot.muted_before)
+        recorder.take_over(snapshot.monitor, snapshot.pause, has_files=snapshot.files_began is not None)
         recording.stop_unannounced()
     if snapshot.announcing:
         inputs.found_announcing()

@@ -3,7 +3,6 @@
 A call therefore survives the loss of its process, and of the database.
 """
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -12,25 +11,18 @@ import msgspec
 
 from voxrec.calls.hops import NO_HOPS, Hops
 from voxrec.calls.ids import leg_number
-from voxrec.model import PauseBehavior, Profile, Side
+from voxrec.model import PauseBehavior, Profile
 
 CALL_VARIABLE: Final = "VOXREC_CALL"
 """Variable of the outgoing leg, set when the leg is created: a `TakeoverState`."""
 PAUSE_VARIABLE: Final = "VOXREC_PAUSE"
-"""Variable of the caller's channel while its recording is paused: a `Pause`."""
-
+"""Variable of the caller's channel while its recording is to be paused: a `Pause`."""
 ANNOUNCED_VARIABLE: Final = "VOXREC_ANNOUNCED"
 """Variable of the caller's channel: 1 if an announcement that the Profile requires was played completely."""
 ANSWERED_VARIABLE: Final = "VOXREC_ANSWERED"
 """Variable of the caller's channel: the time of the answer in ISO 8601. Only for a call that is not recorded then."""
 
-MUTED_VARIABLE: Final = "VOXREC_MUTED"
-"""Variable of the caller's channel: the sides whose recording was muted once, comma-separated.
-
-It is set only in versions of Asterisk in which this matters (`AriClient.unmute_keeps_flag`).
-"""
-
-CALLER_VARIABLES: Final = (PAUSE_VARIABLE, MUTED_VARIABLE, ANNOUNCED_VARIABLE, ANSWERED_VARIABLE)
+CALLER_VARIABLES: Final = (PAUSE_VARIABLE, ANNOUNCED_VARIABLE, ANSWERED_VARIABLE)
 """The variables of the caller's channel, which have to be copied if Asterisk replaces that channel."""
 
 
@@ -59,14 +51,10 @@ class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A pause of the recording, until ``until`` or until it is resumed.
-
-    ``settled`` is false while Asterisk executes the commands that begin or end the pause.
-    """
+    """A pause of the recording, until ``until`` or until it is resumed."""
 
     behavior: PauseBehavior
     until: datetime | None = None
-    settled: bool = True
 
 
 def encode(value: TakeoverState | Pause) -> str:
@@ -85,16 +73,6 @@ def decode_takeover_state(value: str) -> TakeoverState | None:
 def generation_of(state: TakeoverState) -> int:
     """Return the generation of a state, also of one that another version of voxrec stored without it."""
     return state.generation or leg_number(state.leg)
-
-
-def encode_sides(sides: Collection[Side]) -> str:
-    """Return the value of `MUTED_VARIABLE`."""
-    return ",".join(sorted(sides))
-
-
-def decode_sides(value: str) -> frozenset[Side]:
-    """Decode `MUTED_VARIABLE`."""
-    return frozenset(side for side in Side if side in value.split(","))
 
 
 def decode_pause(value: str) -> Pause | None:

@@ -1,24 +1,49 @@
 """Finds Recordings whose end no process has seen, because voxrec or Asterisk was not running.
 
-They are found by the files in Asterisk's recording directory: a file whose Recording has not ended, although neither a
-live call nor Asterisk records to it, is passed to the finish job as it is.
+They are found by the files in Asterisk's recording directory: a file whose Recording has not ended, although it belongs
+to no live call and Asterisk does not write to it any more, is passed to the finish job as it is.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
 from voxrec.calls.ids import owner_of
+from voxrec.calls.leg_files import is_closed
 from voxrec.calls.recording_log import RecordingSink
 from voxrec.errors import NotFound
-from voxrec.model import Recording, RecordingState, Side, leg_name
+from voxrec.model import Recording, RecordingState
 from voxrec.threads import DeferToThread
+
+_HEADER_SIZE: Final = 44  # bytes of the header that Asterisk writes
+_BYTES_PER_SECOND: Final = {".wav": 16_000, ".wav16": 32_000}
+# Asterisk writes to an open file about every 2 s, unless no party sends audio
+_OPEN_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """The files of one Recording: when Asterisk began to write them, and last wrote, and whether it closed them."""
+
+    began: datetime
+    written: datetime
+    closed: bool
+
+    def __or__(self, other: "FoundFiles") -> "FoundFiles":
+        """Return what holds for the files of both."""
+        return FoundFiles(min(self.began, other.began), max(self.written, other.written), self.closed and other.closed)
+
+    def in_progress(self, now: float) -> bool:
+        """Return whether Asterisk may still write to a file; ``now`` is the time in seconds since 1970."""
+        return not self.closed and now - self.written.timestamp() < _OPEN_SECONDS
 
 
 class Recordings(Protocol):
@@ -39,6 +64,7 @@ class UnfinishedRecordings:
 
     def __init__(
         self,
+        clock: IReactorTime,
         asterisk: AriClient,
         recordings: Recordings,
         sink: RecordingSink,
@@ -47,6 +73,7 @@ class UnfinishedRecordings:
         defer_to_thread: DeferToThread,
         node: str | None = None,
     ) -> None:
+        self._clock = clock
         self._asterisk = asterisk
         self._recordings = recordings
         self._sink = sink
@@ -57,9 +84,9 @@ class UnfinishedRecordings:
 
     async def finish_all(self) -> None:
         """Pass each unfinished Recording to the finish job. Raises a VoxrecError if one cannot be looked up."""
-        files = await self._defer_to_thread(self._find_files)
-        for recording_id, last_written in files.items():
-            if self._is_live(recording_id) or await self._is_in_progress(recording_id):
+        found = await self._defer_to_thread(self._find_files, self._asterisk.started_at)
+        for recording_id, files in found.items():
+            if self._is_live(recording_id) or files.in_progress(self._clock.seconds()):
                 continue
             try:
                 recording = await self._recordings.get(recording_id)
@@ -79,28 +106,33 @@ class UnfinishedRecordings:
                     msgspec.structs.replace(
                         recording,
                         state=RecordingState.PROCESSING,
-                        ended_at=last_written,
-                        updated_at=max(last_written, recording.updated_at + timedelta(microseconds=1)),
+                        ended_at=files.written,
+                        updated_at=max(files.written, recording.updated_at + timedelta(microseconds=1)),
                     )
                 )
 
-    async def find_files(self) -> Collection[UUID]:
-        """Return the ids of the Recordings that have files in the directory."""
-        return frozenset(await self._defer_to_thread(self._find_files))
+    async def find_files(self) -> Mapping[UUID, datetime]:
+        """Return the ids of the Recordings that have files in the directory, and when Asterisk began to write them."""
+        found = await self._defer_to_thread(self._find_files, self._asterisk.started_at)
+        return {recording_id: files.began for recording_id, files in found.items()}
 
-    async def _is_in_progress(self, recording_id: UUID) -> bool:
-        return bool(await self._asterisk.live_recordings(leg_name(recording_id, side) for side in Side))
-
-    def _find_files(self) -> dict[UUID, datetime]:
-        """Return the ids of the Recordings that have files, and the time of the last write to them."""
-        found: dict[UUID, datetime] = {}
+    def _find_files(self, asterisk_started: datetime | None) -> dict[UUID, FoundFiles]:
+        """Return the files of each Recording."""
+        found: dict[UUID, FoundFiles] = {}
         for recording_id, path in _recording_files(self._directory):
             try:
-                written = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
+                file = _examine(path, asterisk_started)
             except FileNotFoundError:
                 continue
-            found[recording_id] = max(written, found.get(recording_id, written))
+            found[recording_id] = found[recording_id] | file if recording_id in found else file
         return found
+
+
+def _examine(path: Path, asterisk_started: datetime | None) -> FoundFiles:
+    status = path.lstat()
+    written = datetime.fromtimestamp(status.st_mtime, UTC)
+    seconds = max(0, status.st_size - _HEADER_SIZE) / _BYTES_PER_SECOND.get(path.suffix, 16_000)
+    return FoundFiles(written - timedelta(seconds=seconds), written, is_closed(path, asterisk_started))
 
 
 def _recording_files(directory: Path) -> Iterable[tuple[UUID, Path]]:

@@ -9,7 +9,6 @@ from treq.client import HTTPClient
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxrec.ari.client import AriClient
-from voxrec.ari.command_connection import CommandConnection
 from voxrec.ari.connection import AsteriskConnection
 from voxrec.ari.event_stream import EventStream, EventStreamListener, endpoint_for
 from voxrec.ari.transport import HttpTransport, TimedTransport
@@ -21,9 +20,11 @@ from voxrec.calls.call_data import CallSettings
 from voxrec.calls.call_recording import DISK_FULL
 from voxrec.calls.call_service import CallService, DetachAtStop, DrainAtStop, StopPolicy
 from voxrec.calls.disk_space import DiskSpaceMonitor
+from voxrec.calls.leg_files import SpoolFiles
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.orphan_sweep import OrphanSweep
 from voxrec.calls.reconciliation import Reconciler
+from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.router import Router
 from voxrec.calls.stasis_session import StasisSession
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
@@ -83,7 +84,7 @@ def build_calls(
 ) -> Calls:
     """Build the connection to Asterisk, and everything that handles its events."""
     reactor, settings, journal = env.reactor, env.config.calls, queue.journal
-    asterisk = _build_client(env)
+    asterisk, ami = _build_client(env), build_ami(env)
     announcements = _build_announcements(env, database)
     announcement_check = AnnouncementCheck(
         reactor,
@@ -100,10 +101,12 @@ def build_calls(
     live_calls = LiveCalls(
         reactor,
         asterisk,
+        RecordingCommands(asterisk, ami.client, SpoolFiles(files.spool, env.defer_to_thread)),
         journal,
         _call_settings(env.metrics, env.config, announcements, disk_space),
         listeners=(env.metrics, event_queue, call_directory),
     )
+    ami.connection.set_listener(live_calls)
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
     admission = Admission(
         profiles,
@@ -117,6 +120,7 @@ def build_calls(
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
     connection = AsteriskConnection()
     unfinished_recordings = UnfinishedRecordings(
+        reactor,
         asterisk,
         database.recordings,
         journal,
@@ -135,20 +139,15 @@ def build_calls(
         unfinished_recordings,
         announcement_check=announcement_check,
         close_stream=connection.stopService,
-        open_command_connection=connection.open_command_stream,
     )
-    connection.set_streams(
-        _build_stream(env, session, env.config.asterisk.app),
-        # a Stasis application of its own, which receives no events
-        _build_stream(env, CommandConnection(asterisk), f"{env.config.asterisk.app}-commands"),
-    )
+    connection.set_stream(_build_stream(env, session))
     return Calls(
         env=env,
         announcements=announcements,
         admission=admission,
         router=router,
         connection=connection,
-        ami=build_ami(env),
+        ami=ami,
         announcement_check=announcement_check,
         disk_space=disk_space,
         event_queue=event_queue,
@@ -174,7 +173,7 @@ def _build_client(env: Environment) -> AriClient:
     return AriClient(transport, settings.app, partial(TimedTransport, env.reactor, env.metrics.observe_ari_request))
 
 
-def _build_stream(env: Environment, listener: EventStreamListener, app: str) -> EventStream:
+def _build_stream(env: Environment, listener: EventStreamListener) -> EventStream:
     settings = env.config.asterisk
     return EventStream(
         env.reactor,
@@ -183,7 +182,7 @@ def _build_stream(env: Environment, listener: EventStreamListener, app: str) -> 
         url=settings.url,
         user=settings.user,
         password=settings.password,
-        app=app,
+        app=settings.app,
         request_timeout=settings.request_timeout,
         ping_interval=settings.ping_interval,
         ping_timeout=settings.ping_timeout,
@@ -234,6 +233,7 @@ def _call_settings(
         resume_sound=settings.resume_sound,
         count_code=metrics.count_pause_code,
         node=config.node_name,
+        recording_failed=metrics.count_failed_recording,
     )
 
 

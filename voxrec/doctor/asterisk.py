@@ -14,7 +14,7 @@ from voxrec.doctor.http import Reply, get
 _OLDEST: Final = 16
 _MODULES: Final = (
     "chan_pjsip.so", "pbx_config.so", "res_ari_channels.so", "res_pjsip_endpoint_identifier_ip.so",
-    "res_stasis_playback.so", "res_stasis_recording.so", "res_stasis_snoop.so",
+    "res_stasis_playback.so", "res_stasis_snoop.so",
 )  # fmt: skip
 _CODECS: Final = frozenset(("ulaw", "alaw", "g722"))
 _CONTEXTS: Final = ("from-trunk", "voxrec-transfer")

@@ -142,6 +142,9 @@ ANNOUNCEMENT_FINISHED: Final = "announcement.finished"
 ANNOUNCEMENT_FAILED: Final = "announcement.failed"
 """An event of the timeline, and a reason of the verdict: the announcement was not played completely."""
 
+RECORDING_STARTED: Final = "recording.started"
+"""An event of the timeline: Asterisk began to record later than at the answer, because it could not before."""
+
 LEG_SUFFIXES: Final = ("wav", "wav16")  # of the files that Asterisk records: 16-bit samples at 8 kHz or 16 kHz
 
 

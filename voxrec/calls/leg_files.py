@@ -1,0 +1,101 @@
+"""What Asterisk has done with the files of a Recording: created them, and closed them.
+
+MixMonitor reports neither. It opens its files in a thread of its own after the response to the action, and closes them
+after the channel has been destroyed. But the size in the header of a WAV file is 0 until the file is closed
+(formats/format_wav.c of Asterisk 16.28 and 22.10: update_header is called by wav_close only, after all samples).
+"""
+
+import os
+import struct
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Protocol
+from uuid import UUID
+
+from voxrec.files import NotARegularFile, open_regular
+from voxrec.model import LEG_SUFFIXES, Side, leg_name
+from voxrec.threads import DeferToThread
+
+_RIFF: Final = struct.Struct("<4sI")
+_DATA: Final = struct.Struct("<4sI")
+_DATA_OFFSET: Final = 36  # in the header that Asterisk writes
+_HEADER_SIZE: Final = _DATA_OFFSET + _DATA.size
+
+
+class LegFiles(Protocol):
+    """The files of Recordings, as Asterisk leaves them."""
+
+    async def created(self, recording_id: UUID) -> frozenset[Side]:
+        """Return the sides that have a file."""
+        ...
+
+    async def closed(self, recording_id: UUID, expected: Collection[Side], asterisk_started: datetime | None) -> bool:
+        """Return whether Asterisk writes to no file of the Recording any more; see `SpoolFiles.closed`."""
+        ...
+
+
+class SpoolFiles:
+    """The files of Recordings in ``directory``, Asterisk's recording directory."""
+
+    def __init__(self, directory: Path, defer_to_thread: DeferToThread) -> None:
+        self._directory = directory
+        self._defer_to_thread = defer_to_thread
+
+    async def created(self, recording_id: UUID) -> frozenset[Side]:
+        """Return the sides that have a file. A directory that cannot be read has none."""
+        sides: frozenset[Side] = await self._defer_to_thread(self._created, recording_id)
+        return sides
+
+    async def closed(self, recording_id: UUID, expected: Collection[Side], asterisk_started: datetime | None) -> bool:
+        """Return whether all ``expected`` sides have files, and all files were closed.
+
+        A file that was last written before ``asterisk_started`` was left by an Asterisk that ended.
+        """
+        closed: bool = await self._defer_to_thread(self._closed, recording_id, expected, asterisk_started)
+        return closed
+
+    def _created(self, recording_id: UUID) -> frozenset[Side]:
+        return frozenset(side for side in Side if self._paths(recording_id, side))
+
+    def _closed(self, recording_id: UUID, expected: Collection[Side], asterisk_started: datetime | None) -> bool:
+        paths = {side: self._paths(recording_id, side) for side in Side}
+        if not all(paths[side] for side in expected):
+            return False
+        return all(is_closed(path, asterisk_started) for of_side in paths.values() for path in of_side)
+
+    def _paths(self, recording_id: UUID, side: Side) -> list[Path]:
+        candidates = (self._directory / f"{leg_name(recording_id, side)}.{suffix}" for suffix in LEG_SUFFIXES)
+        return [path for path in candidates if _exists(path)]
+
+
+def is_closed(path: Path, asterisk_started: datetime | None) -> bool:
+    """Return whether Asterisk has closed a file to which it recorded, or ended without closing it.
+
+    ``asterisk_started`` is when the running Asterisk started, None if it is not known. True for what is not a regular
+    file, or does not exist any more. Blocks: run it in a thread.
+    """
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            header = file.read(_HEADER_SIZE)
+            size = file.seek(0, 2)
+        written = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
+    except (FileNotFoundError, NotARegularFile):
+        return True
+    except OSError:
+        return False
+    if asterisk_started is not None and written < asterisk_started:
+        return True
+    if len(header) < _HEADER_SIZE:
+        return False
+    riff_size = _RIFF.unpack_from(header)[1]
+    data_size = _DATA.unpack_from(header, _DATA_OFFSET)[1]
+    return bool(riff_size) and size in (_HEADER_SIZE + data_size, _HEADER_SIZE + data_size + data_size % 2)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,235 @@
+"""The machine that records one call: from the start of the MixMonitor until Asterisk has closed both files.
+
+While AMI is not connected nothing can be started, muted or stopped. What is due then is done when AMI is connected
+again. A command whose outcome is not known is repeated: it sets a state, or it is found out first what it has done.
+"""
+
+from collections.abc import Callable
+
+from automat import TypeMachineBuilder, pep614
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from voxrec.calls.machine_builder import build
+from voxrec.calls.monitor_core import NOT_OPENED, MonitorCore, MonitorInputs, detail_of
+from voxrec.errors import AsteriskUnavailable
+from voxrec.model import Side
+
+
+def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
+    builder = TypeMachineBuilder(MonitorInputs, MonitorCore)
+
+    # States. In `waiting` and `stop_waiting` AMI is needed to start or to stop. In `cancelling` the recording, and in
+    # `ending` the call, has ended before Asterisk has responded to the command to start.
+
+    idle = builder.state("idle")
+    starting = builder.state("starting")
+    waiting = builder.state("waiting")
+    opening = builder.state("opening")
+    recording = builder.state("recording")
+    cancelling = builder.state("cancelling")
+    stopping = builder.state("stopping")
+    stop_waiting = builder.state("stop_waiting")
+    ending = builder.state("ending")
+    closing = builder.state("closing")
+    closed = builder.state("closed")
+    started = (opening, recording)
+    finishing = (cancelling, stopping, stop_waiting, ending, closing)
+
+    # Transitions without behaviour.
+
+    for state in (idle, starting, cancelling, stopping, ending, closing, closed):
+        state.upon(MonitorInputs.retry).loop().returns(None)
+    for state in (idle, cancelling, stopping, stop_waiting, ending, closed):
+        state.upon(MonitorInputs.stop).loop().returns(None)
+    for state in (idle, *finishing, closed):
+        state.upon(MonitorInputs.channel_replaced).loop().returns(None)
+    for state in (cancelling, stop_waiting, ending, closing, closed):
+        state.upon(MonitorInputs.lost).loop().returns(None)
+    for state in (ending, closing, closed):
+        state.upon(MonitorInputs.call_ended).loop().returns(None)
+        state.upon(MonitorInputs.stop_failed).loop().returns(None)
+    for state in (stopping, stop_waiting, closing, closed):
+        state.upon(MonitorInputs.created).loop().returns(None)
+    starting.upon(MonitorInputs.call_ended).to(ending).returns(None)
+    starting.upon(MonitorInputs.stop).to(cancelling).returns(None)
+    cancelling.upon(MonitorInputs.call_ended).to(ending).returns(None)
+    for outcome in (MonitorInputs.begun, MonitorInputs.unavailable, MonitorInputs.refused, MonitorInputs.detach):
+        closed.upon(outcome).loop().returns(None)
+    closed.upon(MonitorInputs.closed).loop().returns(None)
+
+    # The beginning.
+
+    def run_start(inputs: MonitorInputs, core: MonitorCore, *, again: bool) -> None:
+        def failed(failure: Failure) -> None:
+            (inputs.unavailable if failure.check(AsteriskUnavailable) else inputs.refused)(failure)
+
+        Deferred.fromCoroutine(core.start(again=again)).addCallbacks(inputs.begun, failed)
+
+    @pep614(idle.upon(MonitorInputs.begin).to(starting))
+    def begin(inputs: MonitorInputs, core: MonitorCore) -> None:
+        run_start(inputs, core, again=False)
+
+    @pep614(starting.upon(MonitorInputs.begun).to(opening))
+    def begun(inputs: MonitorInputs, core: MonitorCore, monitor: str) -> None:
+        core.monitor, core.expected = monitor, frozenset(Side)
+        core.watch_creation(inputs)
+
+    @pep614(opening.upon(MonitorInputs.created).to(recording))
+    def created(inputs: MonitorInputs, core: MonitorCore, sides: frozenset[Side]) -> None:
+        core.expected = sides
+        for side in Side:
+            if side not in sides:
+                core.report_failure(side, NOT_OPENED)
+        if core.is_late:
+            core.late()
+        core.started()
+        if not sides:
+            inputs.stop()
+
+    def refuse(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
+        core.report_failure(None, detail_of(failure))
+        core.started()
+        core.over()
+
+    for state in (starting, cancelling):
+        pep614(state.upon(MonitorInputs.refused).to(closed))(refuse)
+
+    # Without AMI.
+
+    @pep614(starting.upon(MonitorInputs.unavailable).to(waiting))
+    def wait(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
+        if not core.is_late:
+            core.is_late = True
+            core.report_failure(None, detail_of(failure))
+        core.started()
+        core.retry_later(inputs)
+
+    @pep614(waiting.upon(MonitorInputs.retry).to(starting))
+    def start_late(inputs: MonitorInputs, core: MonitorCore) -> None:
+        run_start(inputs, core, again=True)
+
+    def repeat(inputs: MonitorInputs, core: MonitorCore) -> None:
+        Deferred.fromCoroutine(core.assert_muted(inputs))
+
+    for state in started:
+        pep614(state.upon(MonitorInputs.retry).loop())(repeat)
+
+    # Channels that Asterisk replaces. A MixMonitor ends with its channel.
+
+    @pep614(waiting.upon(MonitorInputs.channel_replaced).loop())
+    def use_channel(inputs: MonitorInputs, core: MonitorCore, channel: str) -> None:
+        core.channel = channel
+
+    starting.upon(MonitorInputs.channel_replaced).to(ending).returns(None)
+
+    def watch_end_of_replaced(inputs: MonitorInputs, core: MonitorCore, channel: str) -> None:
+        core.watch_end(inputs)
+
+    for state in started:
+        pep614(state.upon(MonitorInputs.channel_replaced).to(closing))(watch_end_of_replaced)
+
+    # Calls that are taken over from another process.
+
+    @pep614(idle.upon(MonitorInputs.found).to(recording))
+    def found(inputs: MonitorInputs, core: MonitorCore, monitor: str, muted: bool) -> None:
+        core.monitor, core.muted = monitor, muted
+        repeat(inputs, core)
+
+    # Pauses.
+
+    def mute(inputs: MonitorInputs, core: MonitorCore) -> Deferred[None]:
+        return Deferred.fromCoroutine(core.set_muted(inputs, muted=True))
+
+    def unmute(inputs: MonitorInputs, core: MonitorCore) -> Deferred[None]:
+        return Deferred.fromCoroutine(core.set_muted(inputs, muted=False))
+
+    def cannot_change(inputs: MonitorInputs, core: MonitorCore) -> Deferred[None]:
+        return fail(core.not_recorded())
+
+    def do_nothing(inputs: MonitorInputs, core: MonitorCore) -> Deferred[None]:
+        return succeed(None)
+
+    for state in (starting, *started):
+        pep614(state.upon(MonitorInputs.mute).loop())(mute)
+        pep614(state.upon(MonitorInputs.unmute).loop())(unmute)
+    for state in (waiting, *finishing):
+        pep614(state.upon(MonitorInputs.mute).loop())(cannot_change)
+        pep614(state.upon(MonitorInputs.unmute).loop())(cannot_change)
+    for state in (idle, closed):
+        pep614(state.upon(MonitorInputs.mute).loop())(do_nothing)
+        pep614(state.upon(MonitorInputs.unmute).loop())(do_nothing)
+
+    # The end.
+
+    def stop(inputs: MonitorInputs, core: MonitorCore) -> None:
+        def failed(failure: Failure) -> None:
+            inputs.stop_failed(failure)
+
+        # the thread of a MixMonitor that has just started may still open its files: only they tell the end
+        core.commands.stop(core.channel, core.monitor).addCallbacks(lambda _: inputs.lost(), failed)
+
+    def stop_begun(inputs: MonitorInputs, core: MonitorCore, monitor: str) -> None:
+        core.monitor, core.expected = monitor, frozenset(Side)
+        stop(inputs, core)
+
+    for state in (waiting, *started):
+        pep614(state.upon(MonitorInputs.stop).to(stopping))(stop)
+    pep614(stop_waiting.upon(MonitorInputs.retry).to(stopping))(stop)
+    pep614(cancelling.upon(MonitorInputs.begun).to(stopping))(stop_begun)
+
+    @pep614(stopping.upon(MonitorInputs.stop_failed).to(stop_waiting))
+    @pep614(cancelling.upon(MonitorInputs.unavailable).to(stop_waiting))
+    def stop_failed(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
+        core.report_stop_failure(failure)
+        core.retry_later(inputs)
+
+    def watch_end(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.watch_end(inputs)
+
+    for state in (waiting, *started, stopping, stop_waiting):
+        pep614(state.upon(MonitorInputs.call_ended).to(closing))(watch_end)
+    for state in (*started, stopping):
+        pep614(state.upon(MonitorInputs.lost).to(closing))(watch_end)
+    pep614(idle.upon(MonitorInputs.found_files).to(closing))(watch_end)
+
+    @pep614(closing.upon(MonitorInputs.stop).loop())
+    def stop_closing(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.commands.stop(core.channel, core.monitor).addErrback(core.report_stop_failure)
+
+    @pep614(ending.upon(MonitorInputs.begun).to(closing))
+    def watch_end_of_begun(inputs: MonitorInputs, core: MonitorCore, monitor: str) -> None:
+        core.monitor, core.expected = monitor, frozenset(Side)
+        core.watch_end(inputs)
+
+    @pep614(ending.upon(MonitorInputs.unavailable).to(closing))
+    @pep614(ending.upon(MonitorInputs.refused).to(closing))
+    def watch_end_of_unconfirmed(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
+        core.watch_end(inputs)
+
+    def end(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.retry_timer.cancel()
+        core.started()
+        core.over()
+
+    for state in (idle, closing):
+        pep614(state.upon(MonitorInputs.closed).to(closed))(end)
+    pep614(idle.upon(MonitorInputs.call_ended).to(closed))(end)
+
+    # Another process continues. It finds a recording that has begun, but not one that is only due.
+
+    for state in (idle, waiting):
+        pep614(state.upon(MonitorInputs.detach).to(closed))(end)
+
+    def detach(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.polling.cancel()
+        core.retry_timer.cancel()
+
+    for state in (starting, *started, *finishing):
+        pep614(state.upon(MonitorInputs.detach).to(closed))(detach)
+
+    return build(builder)
+
+
+monitor_machine = _make_machine()
+"""Makes the machine of the recording of one call, with the state ``idle``."""
