@@ -275,7 +275,7 @@ class Gateway:
         """Find both files; as LegFiles."""
         return frozenset(Side)
 
-    async def closed(self, _recording_id: UUID, _expected: Collection[Side], _started: datetime | None) -> bool:
+    async def closed(self, _recording_id: UUID, _expected: Collection[Side]) -> bool:
         """Find that they are closed; as LegFiles."""
         return True
 

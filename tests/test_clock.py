@@ -14,11 +14,13 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.fake_asterisk import INBOUND, SETTINGS, FakeAsterisk, InMemorySink, make_profile
+from tests.calls.fake_asterisk import INBOUND, SETTINGS, FakeAsterisk, FakeLegFiles, InMemorySink, make_profile
+from voxrec.ami.client import AmiClient
 from voxrec.ari.client import AriClient
 from voxrec.calls.causes import Cause
 from voxrec.calls.ids import owner_of
 from voxrec.calls.live_call import LiveCall
+from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.clock import SteadyClock, use_monotonic_timers, utc_now
 from voxrec.model import PauseBehavior, RecordingState, RecordPrompt, Side
 
@@ -125,12 +127,15 @@ class CallTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = ClockWithWall()
         self.asterisk = FakeAsterisk()
+        self.files = FakeLegFiles()
         self.sink = InMemorySink()
 
     def talk(self, **fields: Any) -> LiveCall:
+        client = AriClient(self.asterisk, "voxrec")
         call = LiveCall(
             self.clock,
-            AriClient(self.asterisk, "voxrec"),
+            client,
+            RecordingCommands(client, AmiClient(self.asterisk), self.files),
             self.sink,
             SETTINGS,
             INBOUND,
@@ -147,15 +152,13 @@ class CallTests(SynchronousTestCase):
         call.inputs.begin()
         call.inputs.leg_entered()
         call.inputs.leg_answered()
-        for side in Side:
-            call.recording_started(side)
+        self.files.create(call)
         return call
 
     def end(self, call: LiveCall) -> None:
         call.inputs.caller_hung_up(Cause.NORMAL)
         call.inputs.leg_hung_up(Cause.NORMAL)
-        for side in Side:
-            call.recording_ended(side)
+        self.files.close(call)
 
     def with_each_step(self, test: Callable[[float], None]) -> None:
         for step in (HOUR, -HOUR, 0.5, -0.5):

@@ -147,7 +147,7 @@ class FakeLegFiles:
             await self._change()
         return self._created[recording_id]
 
-    async def closed(self, recording_id: UUID, expected: Collection[Side], asterisk_started: datetime | None) -> bool:
+    async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         """See `voxrec.calls.leg_files.LegFiles`. A Recording that has no files has closed them."""
         while (expected or recording_id in self._created) and recording_id not in self._closed:
             await self._change()

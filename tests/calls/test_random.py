@@ -116,7 +116,7 @@ class UnfinishedRecordingsOfModel(UnfinishedRecordings):
         super().__init__(clock, client, recordings, recordings, Path("/nowhere"), live_calls.is_recording, run)
         self._model = model
 
-    def _find_files(self, asterisk_started: datetime | None) -> dict[UUID, FoundFiles]:
+    def _find_files(self) -> dict[UUID, FoundFiles]:
         now = datetime.fromtimestamp(self._clock.seconds(), UTC)
         found: dict[UUID, FoundFiles] = {}
         for name, closed in self._model.files.items():
@@ -136,7 +136,7 @@ class FilesOfModel:
         """See `voxrec.calls.leg_files.LegFiles`."""
         return frozenset(side for side in Side if leg_name(recording_id, side) in self._model.files)
 
-    async def closed(self, recording_id: UUID, expected: Collection[Side], asterisk_started: datetime | None) -> bool:
+    async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         """See `voxrec.calls.leg_files.LegFiles`."""
         files = {side: self._model.files.get(leg_name(recording_id, side)) for side in Side}
         return all(closed if side in expected else closed is not False for side, closed in files.items())

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -110,13 +110,6 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
         path.write_bytes(OPEN)
         self.assertEqual(self.finished(), [])
         self.later = 31
-        self.assertEqual(self.finished(), [recording])
-
-    def test_file_that_asterisk_left_when_it_ended_is_finished(self) -> None:
-        recording = self.make_recording(RecordingState.RECORDING)
-        path = self.directory / f"{leg_name(recording, Side.CALLEE)}.wav"
-        path.write_bytes(OPEN)
-        self.client.started_at = datetime.fromtimestamp(path.stat().st_mtime + 0.5, UTC)
         self.assertEqual(self.finished(), [recording])
 
     def test_beginning_of_the_files(self) -> None:

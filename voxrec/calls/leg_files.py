@@ -8,7 +8,6 @@ after the channel has been destroyed. But the size in the header of a WAV file i
 import os
 import struct
 from collections.abc import Collection
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
@@ -30,8 +29,8 @@ class LegFiles(Protocol):
         """Return the sides that have a file."""
         ...
 
-    async def closed(self, recording_id: UUID, expected: Collection[Side], asterisk_started: datetime | None) -> bool:
-        """Return whether Asterisk writes to no file of the Recording any more; see `SpoolFiles.closed`."""
+    async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
+        """Return whether all ``expected`` sides have files, and Asterisk has closed all files of the Recording."""
         ...
 
 
@@ -47,45 +46,38 @@ class SpoolFiles:
         sides: frozenset[Side] = await self._defer_to_thread(self._created, recording_id)
         return sides
 
-    async def closed(self, recording_id: UUID, expected: Collection[Side], asterisk_started: datetime | None) -> bool:
-        """Return whether all ``expected`` sides have files, and all files were closed.
-
-        A file that was last written before ``asterisk_started`` was left by an Asterisk that ended.
-        """
-        closed: bool = await self._defer_to_thread(self._closed, recording_id, expected, asterisk_started)
+    async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
+        """Return whether all ``expected`` sides have files, and Asterisk has closed all files of the Recording."""
+        closed: bool = await self._defer_to_thread(self._closed, recording_id, expected)
         return closed
 
     def _created(self, recording_id: UUID) -> frozenset[Side]:
         return frozenset(side for side in Side if self._paths(recording_id, side))
 
-    def _closed(self, recording_id: UUID, expected: Collection[Side], asterisk_started: datetime | None) -> bool:
+    def _closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         paths = {side: self._paths(recording_id, side) for side in Side}
         if not all(paths[side] for side in expected):
             return False
-        return all(is_closed(path, asterisk_started) for of_side in paths.values() for path in of_side)
+        return all(is_closed(path) for of_side in paths.values() for path in of_side)
 
     def _paths(self, recording_id: UUID, side: Side) -> list[Path]:
         candidates = (self._directory / f"{leg_name(recording_id, side)}.{suffix}" for suffix in LEG_SUFFIXES)
         return [path for path in candidates if _exists(path)]
 
 
-def is_closed(path: Path, asterisk_started: datetime | None) -> bool:
-    """Return whether Asterisk has closed a file to which it recorded, or ended without closing it.
+def is_closed(path: Path) -> bool:
+    """Return whether Asterisk has closed a file to which it recorded. Blocks: run it in a thread.
 
-    ``asterisk_started`` is when the running Asterisk started, None if it is not known. True for what is not a regular
-    file, or does not exist any more. Blocks: run it in a thread.
+    True for what is not a regular file, or does not exist any more; False if it cannot be read.
     """
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             header = file.read(_HEADER_SIZE)
             size = file.seek(0, 2)
-        written = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
     except (FileNotFoundError, NotARegularFile):
         return True
     except OSError:
         return False
-    if asterisk_started is not None and written < asterisk_started:
-        return True
     if len(header) < _HEADER_SIZE:
         return False
     riff_size = _RIFF.unpack_from(header)[1]

@@ -332,6 +332,12 @@ class LiveCall:
         else:
             self._call_recording.snoop_entered(role)
 
+    def asterisk_ended(self) -> None:
+        """Handle that the Asterisk in which the call began has ended, whose files stay as they are."""
+        recorder = self._call_recording.recorder
+        if recorder is not None:
+            recorder.monitor.closed()
+
     def manager_connected(self) -> None:
         """Handle that AMI is connected again."""
         self._call_recording.manager_connected()

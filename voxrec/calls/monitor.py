@@ -212,8 +212,13 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
         core.started()
         core.over()
 
-    for state in (idle, closing):
-        pep614(state.upon(MonitorInputs.closed).to(closed))(end)
+    def end_everything(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.polling.cancel()
+        end(inputs, core)
+
+    pep614(idle.upon(MonitorInputs.closed).to(closed))(end)
+    for state in (starting, waiting, *started, *finishing):
+        pep614(state.upon(MonitorInputs.closed).to(closed))(end_everything)
     pep614(idle.upon(MonitorInputs.call_ended).to(closed))(end)
 
     # Another process continues. It finds a recording that has begun, but not one that is only due.

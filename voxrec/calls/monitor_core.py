@@ -69,7 +69,7 @@ class MonitorInputs(Protocol):
         """The call is being cleared."""
 
     def closed(self) -> None:
-        """Asterisk has closed all files, or never opened one."""
+        """Asterisk has closed all files, or never opened one, or has ended."""
 
     def detach(self) -> None:
         """Another process has the call now."""
@@ -164,11 +164,11 @@ class MonitorCore:
     def watch_end(self, inputs: MonitorInputs) -> None:
         """Look at the files until Asterisk has closed them, or has not even created them within 10 s."""
         self.retry_timer.cancel()
-        commands, deadline = self.commands, self.clock.seconds() + _OPEN_TIMEOUT
+        deadline = self.clock.seconds() + _OPEN_TIMEOUT
 
         async def closed() -> bool:
             expected = self.expected if self.clock.seconds() < deadline else ()
-            return await commands.files.closed(self.recording.id, expected, commands.asterisk_started)
+            return await self.commands.files.closed(self.recording.id, expected)
 
         self.polling.start(closed, inputs.closed)
 

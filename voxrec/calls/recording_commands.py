@@ -4,7 +4,6 @@ It writes what the caller says to one file, and all that the caller hears to ano
 moment: where one direction has no audio, Asterisk writes silence.
 """
 
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -27,11 +26,6 @@ class RecordingCommands:
         self._asterisk = asterisk
         self._manager = manager
         self.files = files
-
-    @property
-    def asterisk_started(self) -> datetime | None:
-        """When the connected Asterisk started; None if it is not known."""
-        return self._asterisk.started_at
 
     def start(self, channel: str, recording_id: UUID, format_: str) -> Deferred[str]:
         """Start to record, and return the id of the MixMonitor. Success does not prove that the files were opened.

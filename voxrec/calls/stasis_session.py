@@ -108,11 +108,16 @@ class StasisSession(TimerService):
 
     async def _start_session(self, transport: WebsocketTransport, connection: int) -> None:
         try:
+            started_before, calls = self._asterisk.started_at, list(self._live_calls)
             self.version = version = await self._asterisk.detect_capabilities()
             Deferred.fromCoroutine(self._try_websocket_commands(transport, connection))
             await self._asterisk.set_event_filter(handled_message_types())
             self._log.info("connected to Asterisk {version}", version=version)
-            await self._end_orphaned(await self._reconciler.reconcile())
+            orphaned = await self._reconciler.reconcile()
+            if started_before not in (None, self._asterisk.started_at):
+                for call in calls:
+                    call.asterisk_ended()
+            await self._end_orphaned(orphaned)
             if connection == self._connection:
                 await self._announcement_check.asterisk_connected()
                 await self._unfinished_recordings.finish_all()

@@ -19,6 +19,7 @@ from voxrec.ari.client import AriClient
 from voxrec.calls.ids import owner_of
 from voxrec.calls.leg_files import is_closed
 from voxrec.calls.recording_log import RecordingSink
+from voxrec.clock import utc_now
 from voxrec.errors import NotFound
 from voxrec.model import Recording, RecordingState
 from voxrec.threads import DeferToThread
@@ -26,7 +27,7 @@ from voxrec.threads import DeferToThread
 _HEADER_SIZE: Final = 44  # bytes of the header that Asterisk writes
 _BYTES_PER_SECOND: Final = {".wav": 16_000, ".wav16": 32_000}
 # Asterisk writes to an open file about every 2 s, unless no party sends audio
-_OPEN_SECONDS: Final = 30.0
+_OPEN_TIME: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,9 @@ class FoundFiles:
         """Return what holds for the files of both."""
         return FoundFiles(min(self.began, other.began), max(self.written, other.written), self.closed and other.closed)
 
-    def in_progress(self, now: float) -> bool:
-        """Return whether Asterisk may still write to a file; ``now`` is the time in seconds since 1970."""
-        return not self.closed and now - self.written.timestamp() < _OPEN_SECONDS
+    def in_progress(self, now: datetime) -> bool:
+        """Return whether Asterisk may still write to a file."""
+        return not self.closed and now - self.written < _OPEN_TIME
 
 
 class Recordings(Protocol):
@@ -84,9 +85,9 @@ class UnfinishedRecordings:
 
     async def finish_all(self) -> None:
         """Pass each unfinished Recording to the finish job. Raises a VoxrecError if one cannot be looked up."""
-        found = await self._defer_to_thread(self._find_files, self._asterisk.started_at)
+        found = await self._defer_to_thread(self._find_files)
         for recording_id, files in found.items():
-            if self._is_live(recording_id) or files.in_progress(self._clock.seconds()):
+            if self._is_live(recording_id) or files.in_progress(utc_now(self._clock)):
                 continue
             try:
                 recording = await self._recordings.get(recording_id)
@@ -113,26 +114,25 @@ class UnfinishedRecordings:
 
     async def find_files(self) -> Mapping[UUID, datetime]:
         """Return the ids of the Recordings that have files in the directory, and when Asterisk began to write them."""
-        found = await self._defer_to_thread(self._find_files, self._asterisk.started_at)
+        found = await self._defer_to_thread(self._find_files)
         return {recording_id: files.began for recording_id, files in found.items()}
 
-    def _find_files(self, asterisk_started: datetime | None) -> dict[UUID, FoundFiles]:
+    def _find_files(self) -> dict[UUID, FoundFiles]:
         """Return the files of each Recording."""
         found: dict[UUID, FoundFiles] = {}
         for recording_id, path in _recording_files(self._directory):
             try:
-                file = _examine(path, asterisk_started)
+                file = _examine(path)
             except FileNotFoundError:
                 continue
             found[recording_id] = found[recording_id] | file if recording_id in found else file
         return found
 
 
-def _examine(path: Path, asterisk_started: datetime | None) -> FoundFiles:
-    status = path.lstat()
-    written = datetime.fromtimestamp(status.st_mtime, UTC)
-    seconds = max(0, status.st_size - _HEADER_SIZE) / _BYTES_PER_SECOND.get(path.suffix, 16_000)
-    return FoundFiles(written - timedelta(seconds=seconds), written, is_closed(path, asterisk_started))
+def _examine(path: Path) -> FoundFiles:
+    written = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
+    seconds = max(0, path.lstat().st_size - _HEADER_SIZE) / _BYTES_PER_SECOND.get(path.suffix, 16_000)
+    return FoundFiles(written - timedelta(seconds=seconds), written, is_closed(path))
 
 
 def _recording_files(directory: Path) -> Iterable[tuple[UUID, Path]]:
