@@ -1,6 +1,6 @@
 """Routes each event from Asterisk to the call that it concerns, and opens a call for each accepted caller."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from voxrec.ari.client import AriClient
 from voxrec.calls.admission import Admission, Refusal
 from voxrec.calls.call_data import InboundCall
 from voxrec.calls.causes import Cause
+from voxrec.calls.identity import Identity
 from voxrec.calls.ids import is_leg, owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
@@ -21,9 +22,11 @@ from voxrec.calls.sip_status import nearest_cause
 from voxrec.calls.stasis_args import (
     INBOUND,
     TRANSFERRED,
+    dialled_of,
     display_name,
     headers_of,
     hops_of,
+    identity_of,
     is_wideband,
     is_withheld,
     refer_target,
@@ -146,33 +149,60 @@ class Router:
         """Accept or refuse an inbound call; ``args`` are the arguments of Stasis behind ``incoming``."""
         if self._live_calls.of_caller(channel.id) is not None or channel.id in self._undecided:
             return  # reconciliation found it before
-        inbound = _inbound_call(channel, args)
-        profile = self._admission.decide(inbound)
-        if isinstance(profile, Refusal) and profile.unknown_profile:
-            self._undecided.add(channel.id)
-            Deferred.fromCoroutine(self._decide_after_lookup(inbound))
-        elif isinstance(profile, Profile) and profile.max_calls is not None:
-            self._undecided.add(channel.id)
-            Deferred.fromCoroutine(self._decide_after_count(inbound, profile))
-        else:
+        known = Identity(channel.caller.number, channel.caller.name)
+        identity = identity_of(args) or Identity(known.number, display_name(known.name))
+        candidates = [
+            _inbound_call(channel, args, identity, dialled) for dialled in dialled_of(channel.dialplan.exten, args)
+        ]
+        inbound, profile = self._decide(candidates)
+        if identity == known and not _is_preliminary(profile):
             self._decided(inbound, profile)
+        else:
+            self._undecided.add(channel.id)
+            Deferred.fromCoroutine(self._prepare(candidates, profile, None if identity == known else identity))
 
-    async def _decide_after_count(self, inbound: InboundCall, profile: Profile) -> None:
-        """Decide again once the calls of the Profile on other nodes were counted, unless the caller has hung up."""
-        count = await self.count_elsewhere(profile.id)
-        if inbound.channel in self._undecided and not self._live_calls.detached:
-            self._undecided.discard(inbound.channel)
-            self._decided(inbound, self._admission.decide(inbound, count))
+    def _decide(
+        self, candidates: Sequence[InboundCall], calls_elsewhere: int = 0
+    ) -> tuple[InboundCall, Profile | Refusal]:
+        """Accept or refuse the first call whose Profile is known, or else the first one."""
+        decisions = [(inbound, self._admission.decide(inbound, calls_elsewhere)) for inbound in candidates]
+        known = (each for each in decisions if not (isinstance(each[1], Refusal) and each[1].unknown_profile))
+        return next(known, decisions[0])
 
-    async def _decide_after_lookup(self, inbound: InboundCall) -> None:
-        """Decide again once the Profile was looked up, unless the caller has hung up."""
+    async def _prepare(
+        self, candidates: Sequence[InboundCall], profile: Profile | Refusal, identity: Identity | None
+    ) -> None:
+        """Find out what a decision depends on, let Asterisk know the caller's identity, and decide again.
+
+        Looks the Profile up if it is not known, and counts its calls on other nodes if it has a maximum. Does not
+        decide if the caller has hung up meanwhile.
+        """
+        channel, calls_elsewhere = candidates[0].channel, 0
+        if isinstance(profile, Refusal) and profile.unknown_profile:
+            await self._look_up_all(candidates)
+            profile = self._decide(candidates)[1]
+        if isinstance(profile, Profile) and profile.max_calls is not None:
+            calls_elsewhere = await self.count_elsewhere(profile.id)
+        if identity is not None:
+            await self._set_identity(channel, identity)
+        if channel in self._undecided and not self._live_calls.detached:
+            self._undecided.discard(channel)
+            self._decided(*self._decide(candidates, calls_elsewhere))
+
+    async def _look_up_all(self, candidates: Sequence[InboundCall]) -> None:
+        for inbound in candidates:
+            try:
+                await self._look_up(inbound.dialled)
+            except Exception:
+                self._log.failure("looking up a profile failed; the call is refused unless the profile is known now")
+
+    async def _set_identity(self, channel: str, identity: Identity) -> None:
+        """Let Asterisk present an identity to the far end that it could not read, or a name without quoted pairs."""
         try:
-            await self._look_up(inbound.dialled)
-        except Exception:
-            self._log.failure("looking up a profile failed; the call is refused unless the profile is known now")
-        if inbound.channel in self._undecided and not self._live_calls.detached:
-            self._undecided.discard(inbound.channel)
-            self._decided(inbound, self._admission.decide(inbound))
+            await self._asterisk.set_variable(channel, "CALLERID(num)", identity.number)
+            await self._asterisk.set_variable(channel, "CALLERID(name)", identity.name)
+        except VoxrecError as error:
+            self._log.warn("the far end does not get the caller's asserted identity: {error}", error=error)
 
     def _decided(self, inbound: InboundCall, profile: Profile | Refusal) -> None:
         if isinstance(profile, Refusal):
@@ -257,15 +287,19 @@ class Router:
             )
 
 
-def _inbound_call(channel: events.Channel, args: tuple[str, ...]) -> InboundCall:
+def _is_preliminary(decision: Profile | Refusal) -> bool:
+    """Return whether a decision depends on what is not in memory: an unknown Profile, or calls on other nodes."""
+    return decision.unknown_profile if isinstance(decision, Refusal) else decision.max_calls is not None
+
+
+def _inbound_call(channel: events.Channel, args: tuple[str, ...], identity: Identity, dialled: str) -> InboundCall:
     # a withheld number stays in Asterisk, which passes it on only to parties that the trunk trusts
     withheld = is_withheld(args)
-    caller = events.CallerId() if withheld else channel.caller
     return InboundCall(
         channel=channel.id,
-        number=caller.number[:255],
-        name=display_name(caller.name)[:255],
-        dialled=channel.dialplan.exten[:255],
+        number="" if withheld else identity.number[:255],
+        name="" if withheld else identity.name[:255],
+        dialled=dialled[:255],
         headers=headers_of(args),
         wideband=is_wideband(args),
         withheld=withheld,

@@ -2,7 +2,8 @@
 
 The first argument is `INBOUND` or `TRANSFERRED`. Behind `INBOUND`, each argument is ``Name=value``, with the value
 encoded by URIENCODE: a header of the INVITE that is copied to the far end, ``codecs`` (the caller's codecs), or
-``presentation`` (whether the caller's number may be shown), and ``path`` and ``max-forwards`` (`voxrec.calls.hops`).
+``presentation`` (whether the caller's number may be shown), ``path`` and ``max-forwards`` (`voxrec.calls.hops`),
+``asserted`` (a P-Asserted-Identity of a trusted trunk), or ``request-uri`` (if it is a tel URI).
 """
 
 import re
@@ -11,7 +12,9 @@ from typing import Final
 from urllib.parse import unquote
 
 from voxrec import sipuri
+from voxrec.calls.dialled import dialled_numbers, subscriber_of
 from voxrec.calls.hops import Hops, parse_hops
+from voxrec.calls.identity import Identity, asserted_identity
 
 INBOUND: Final = "incoming"
 """First argument of a caller from the trunk."""
@@ -23,13 +26,16 @@ _CODECS: Final = "codecs"
 _PRESENTATION: Final = "presentation"
 _PATH: Final = "path"
 _MAX_FORWARDS: Final = "max-forwards"
+_ASSERTED: Final = "asserted"
+_REQUEST_URI: Final = "request-uri"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!%'*+_`~.-]{1,64}")
 _REPLACES: Final = re.compile(r"[!-:<-~]+(;[!-:<-~]+)+")
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
 _MAX_VALUE: Final = 1024  # characters
 # Arguments that are not headers, and headers that the request to the far end has anyway.
 _NOT_COPIED: Final = frozenset(
-    {_CODECS, _PRESENTATION, _PATH, _MAX_FORWARDS, "via", "from", "to", "call-id", "cseq", "contact", "route",
+    {_CODECS, _PRESENTATION, _PATH, _MAX_FORWARDS, _ASSERTED, _REQUEST_URI, "via", "from", "to", "call-id", "cseq",
+     "contact", "route",
      "record-route", "content-length", "content-type", "authorization", "proxy-authorization", "privacy",
      "x-voxrec-call", "x-voxrec-profile", "x-voxrec-dialled", "x-voxrec-path"}
 )  # fmt: skip
@@ -95,6 +101,17 @@ def is_withheld(args: tuple[str, ...]) -> bool:
     """
     presentations = [value for name, value in _pairs(args) if name.lower() == _PRESENTATION]
     return not presentations or not all(value.startswith("allowed") for value in presentations)
+
+
+def identity_of(args: tuple[str, ...]) -> Identity | None:
+    """Return the caller's asserted identity (`voxrec.calls.identity`); None if there is none, or none is trusted."""
+    return asserted_identity(value for name, value in _pairs(args) if name.lower() == _ASSERTED)
+
+
+def dialled_of(extension: str, args: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the ids or numbers that the caller may have dialled, the most likely one first."""
+    uris = (subscriber_of(value) for name, value in _pairs(args) if name.lower() == _REQUEST_URI)
+    return dialled_numbers(next((subscriber for subscriber in uris if subscriber is not None), extension))
 
 
 def hops_of(args: tuple[str, ...]) -> Hops:

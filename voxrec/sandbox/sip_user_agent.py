@@ -128,15 +128,16 @@ class SipUserAgent(DatagramProtocol):
         headers: Mapping[str, str] | None = None,
         body: str | None = None,
         timeout: float = 5.0,
+        request_uri: str = "",
     ) -> SipMessage:
-        """Send a request to ``sip:user@peer`` outside a dialog and return its final response.
+        """Send a request to ``sip:user@peer``, or ``request_uri``, outside a dialog and return its final response.
 
         ``from_`` is the value of the From header without its tag. ``headers`` are added to, or replace, the usual ones.
         ``body`` defaults to an SDP offer of G.711 for INVITE. A final response to INVITE is acknowledged. Raises
         `twisted.internet.defer.TimeoutError` after ``timeout`` seconds without a final response.
         """
         call_id = f"{secrets.token_hex(8)}@{uri_host(self._address)}"
-        uri = f"sip:{user}@{uri_host(self._peer[0])}:{self._peer[1]}"
+        uri = request_uri or f"sip:{user}@{uri_host(self._peer[0])}:{self._peer[1]}"
         if body is None:
             body = self.sdp_offer() if method == "INVITE" else ""
         fields = {
