@@ -9,10 +9,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import DatabaseTestCase, reactor, until
 from tests.store.samples import NOON, later, profile, recording
+from tests.test_clock import ClockWithWall
 from tests.webhooks.receivers import Receiver, ReceiverTestCase
 from voxrec.deferreds import Backoff
 from voxrec.jobs.worker import Worker
@@ -35,7 +37,8 @@ from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 from voxrec.store.webhook_queue import PendingDelivery, WebhookQueue
-from voxrec.store.webhooks import Webhooks
+from voxrec.store.webhooks import Endpoint, Webhooks
+from voxrec.webhooks.http import Reply
 from voxrec.webhooks.sender import SenderSettings, WebhookSender
 
 URL = "https://rec.example"
@@ -267,6 +270,25 @@ class EventTests(SenderTestCase):
             },
         )
         self.assertNotIn(b"desk@example.org", receiver.requests[0].body)
+
+
+class ClockTests(SynchronousTestCase):
+    def test_the_timestamp_is_that_of_the_wall_clock(self) -> None:
+        """The reactor of the daemon counts the seconds since the start of the machine."""
+        clock, sent = ClockWithWall(), []
+
+        async def post(_url: str, headers: dict[str, str], _body: bytes) -> Reply:
+            sent.append(headers)
+            clock.advance(2.5)
+            return Reply(200, "", 0.0)
+
+        settings = SenderSettings(public_url=URL, user_agent="test", give_up_after=timedelta(days=5))
+        queue: Any = None
+        sender = WebhookSender(clock, queue, post, settings)
+        endpoint = Endpoint(uuid4(), "https://crm.example", {}, ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",))
+        attempt = self.successResultOf(Deferred.fromCoroutine(sender.send_test(endpoint, None)))
+        self.assertEqual(sent[0]["webhook-timestamp"], "1700000000")
+        self.assertEqual((attempt.started_at.timestamp(), attempt.seconds), (1_700_000_000.0, 2.5))
 
 
 class RetryTests(SenderTestCase):

@@ -148,12 +148,12 @@ class WebhookSender:
 
     async def _send(self, endpoint: Endpoint, message_id: UUID, body: bytes) -> tuple[Attempt, DeliveryError | None]:
         """Send a request; return the attempt, and the error unless it was accepted."""
-        started = self._clock.seconds()
+        started, timestamp = self._clock.seconds(), int(self._now().timestamp())
         headers = {
             **endpoint.headers,
             "Content-Type": "application/json",
             "User-Agent": self._settings.user_agent,
-            **signature_headers(endpoint.secrets, message_id, int(started), body),
+            **signature_headers(endpoint.secrets, message_id, timestamp, body),
         }
         try:
             if problem := url_error(endpoint.url):
