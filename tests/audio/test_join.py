@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 import voxrec.audio.join as module
 from tests.audio.fixtures import AudioTestCase, constant, silence, tone
+from voxrec.audio import pcm_wav
 from voxrec.audio.formats import AudioFormat
 from voxrec.audio.join import join, mix
 from voxrec.audio.meter import Meter, frames_per_block
@@ -80,6 +82,21 @@ class JoinTests(AudioTestCase):
         path = self.write("a.wav", tone(440, 1))
         self.join(path, path, RecordChannels.MONO)
         self.assertEqual(probe(self.output), AudioInfo(8000, 8000, 1, "WAV", "PCM_16"))
+
+    def test_what_a_wav_file_cannot_hold_becomes_rf64(self) -> None:
+        """Two channels at 16 kHz reach 4 GiB after 18.6 hours, and a call may last a day; here the limit is lower."""
+        self.patch(pcm_wav, "MAX_DATA_SIZE", 100_000)
+        self.patch(module, "_RESAMPLING_MARGIN", 0)
+        for seconds, container in ((1.5, "WAV"), (1.6, "RF64")):
+            caller = self.write("caller.wav", tone(440, seconds, rate=16000), 16000)
+            callee = self.write("callee.wav", tone(880, 1.0, rate=16000), 16000)
+            output = self.directory / f"{container}.wav"
+            written = join(caller, callee, output, RecordChannels.DUAL)
+            with soundfile.SoundFile(output) as file:
+                self.assertEqual((file.format, file.subtype, file.samplerate), (container, "PCM_16", 16000))
+                samples = file.read(dtype="int16")
+            self.assertEqual((written.frames, written.channels), (round(seconds * 16000), 2))
+            np.testing.assert_array_equal(samples[:, 0], soundfile.read(caller, dtype="int16")[0])
 
     def test_mono_of_alternating_talkers_has_both_at_full_level(self) -> None:
         a = np.concatenate((tone(440, 0.5, 32767), silence(0.5)))

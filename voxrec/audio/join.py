@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from voxrec.audio import pcm_wav
 from voxrec.audio.formats import WAV, AudioFormat
 from voxrec.audio.meter import Meter, frames_per_block
 from voxrec.audio.probe import AudioInfo, probe
@@ -19,6 +21,7 @@ from voxrec.audio.writer import write_audio
 from voxrec.errors import AudioError
 from voxrec.model import RecordChannels, Side
 
+_RESAMPLING_MARGIN: Final = 1 << 20  # bytes
 _NO_SAMPLES: Final = np.zeros(0, dtype=np.int16)
 _KNEE: Final = 16384  # half of full scale
 _DURATION_TOLERANCE: Final = 0.1  # seconds by which the length of a lossy file may differ from the samples written
@@ -54,13 +57,28 @@ def join(
         if dual and audio_format.channels < 2:
             raise AudioError(f"{output}: {audio_format.name} supports one channel only, so DUAL cannot be written")
         left, right = (_read_leg(legs[side], readers.get(side), meters.get(side)) for side in legs)
+        channel_count = 2 if dual else 1
+        seconds = max(reader.frames for reader in readers.values()) / rate
+        audio_format = _format_for_length(audio_format, seconds * output_rate * channel_count)
         try:
             joined = resample_blocks(_join_blocks(left, right, dual), rate, output_rate)
-            write_audio(joined, output, output_rate, 2 if dual else 1, audio_format)
-            return _verify(output, audio_format, max(reader.frames for reader in readers.values()) / rate)
+            write_audio(joined, output, output_rate, channel_count, audio_format)
+            return _verify(output, audio_format, seconds)
         except BaseException:
             output.unlink(missing_ok=True)
             raise
+
+
+def _format_for_length(audio_format: AudioFormat, samples: float) -> AudioFormat:
+    """Return RF64 (EBU Tech 3306) instead of WAV for samples that a WAV file cannot hold, else the format itself.
+
+    Two channels at 16 kHz exceed the 4 GiB of a WAV file after 18.6 hours, at 8 kHz after 37 hours.
+    """
+    is_wav = (audio_format.container, audio_format.subtype) == (WAV.container, WAV.subtype)
+    # resampling may add a few frames
+    if is_wav and 2 * samples > pcm_wav.MAX_DATA_SIZE - _RESAMPLING_MARGIN:
+        return replace(audio_format, container="RF64")
+    return audio_format
 
 
 def mix(caller: NDArray[np.int32], callee: NDArray[np.int32]) -> NDArray[np.int32]:
