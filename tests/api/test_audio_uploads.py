@@ -123,7 +123,7 @@ class VerdictTests(AudioTestCase):
         left = np.frombuffer(two_tones()[44:], "<i2").reshape(-1, 2) * np.array([1, 0], "<i2")
         file = io.BytesIO()
         soundfile.write(file, left.astype("<i2"), 8000, format="WAV")
-        await self.check_verdict(file.getvalue(), "one-way audio: callee silent")
+        await self.check_verdict(file.getvalue(), "one-way audio: callee silent", "no signal: callee")
 
 
 def with_chunk(wav: bytes) -> bytes:

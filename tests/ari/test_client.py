@@ -69,6 +69,17 @@ class CommandTests(AriClientTestCase):
         }
         self.assertEqual(self.http.requests, [("POST channels/create", query, {"variables": {"A": "b"}})])
 
+    def test_a_bridge_whose_media_asterisk_may_forward_or_must_process(self) -> None:
+        self.client.create_bridge("a", "call a")
+        self.client.create_bridge("b", "call b", media="processed")
+        self.assertEqual(
+            self.http.requests,
+            [
+                ("POST bridges/a", {"type": "mixing", "name": "call a"}, None),
+                ("POST bridges/b", {"type": "mixing,proxy_media", "name": "call b"}, None),
+            ],
+        )
+
     def test_the_event_filter_names_the_allowed_types(self) -> None:
         self.client.set_event_filter(["StasisStart", "ChannelHold"])
         body = {"allowed": [{"type": "ChannelHold"}, {"type": "StasisStart"}]}

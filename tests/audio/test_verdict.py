@@ -44,8 +44,10 @@ class VerdictTests(SynchronousTestCase):
             (empty, empty, ["empty"]),
             (mute, mute, ["silent"]),
             (mute, None, ["silent"]),
-            (mute, speech, ["one-way audio: caller silent"]),
-            (speech, mute, ["one-way audio: callee silent"]),
+            (mute, speech, ["one-way audio: caller silent", "no signal: caller"]),
+            (speech, mute, ["one-way audio: callee silent", "no signal: callee"]),
+            (speech, constant(8, 3), ["one-way audio: callee silent"]),  # an idle line in A-law
+            (speech, constant(-8, 3), ["one-way audio: callee silent"]),
             (None, speech, ["one-way audio: caller empty"]),
             (speech, empty, ["one-way audio: callee empty"]),
         ):
@@ -86,7 +88,7 @@ class VerdictTests(SynchronousTestCase):
 
     def test_several_reasons(self) -> None:
         verdict = self.verdict(tone(440, 3, SPEECH_AMPLITUDE), silence(1), 3.0)
-        self.assertEqual(verdict.reasons, ("one-way audio: callee silent", "truncated"))
+        self.assertEqual(verdict.reasons, ("one-way audio: callee silent", "no signal: callee", "truncated"))
 
     def test_other_sample_rate(self) -> None:
         meter = measure(tone(440, 2, SPEECH_AMPLITUDE, rate=16000), 16000)

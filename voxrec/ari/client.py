@@ -26,7 +26,9 @@ InstrumentTransport = Callable[[str, Transport], Transport]
 CommandResult: TypeAlias = Deferred[bytes]
 """Fires with the response body of a command, which contains nothing of interest."""
 Direction = Literal["none", "in", "out", "both"]
+BridgeMedia = Literal["forwarded", "processed"]
 
+_BRIDGE_TYPES: Mapping[BridgeMedia, str] = {"forwarded": "mixing", "processed": "mixing,proxy_media"}
 _REFUSE_CONTEXT = "voxrec-refuse"  # etc/asterisk/extensions.conf
 # Q.850 cause codes that have a name in Asterisk 16 (parameter `reason`). Every other cause is sent as "normal", which
 # PJSIP maps to 603 if the channel was not answered.
@@ -229,9 +231,13 @@ class AriClient:
         """
         return self._request_if_exists("POST", ("channels", channel, "continue"), {})
 
-    def create_bridge(self, bridge: str, name: str) -> CommandResult:
-        """Create a mixing bridge."""
-        return self._command("POST", ("bridges", bridge), type="mixing", name=name)
+    def create_bridge(self, bridge: str, name: str, *, media: BridgeMedia = "forwarded") -> CommandResult:
+        """Create a mixing bridge.
+
+        ``media``: Asterisk may forward the RTP packets of two channels unchanged ("forwarded"), or always decodes and
+        sends them itself ("processed"; ``proxy_media`` in ARI), as it must for a recording.
+        """
+        return self._command("POST", ("bridges", bridge), type=_BRIDGE_TYPES[media], name=name)
 
     def subscribe_to_bridge(self, bridge: str) -> CommandResult:
         """Receive the events of a bridge without a channel in it; the subscription ends with the bridge."""

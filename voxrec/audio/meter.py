@@ -81,6 +81,11 @@ class Meter:
         return self.frames / self._rate
 
     @property
+    def has_signal(self) -> bool:
+        """Whether any sample differs from zero. Asterisk writes zeros where it has no audio of a party."""
+        return self._peak > 0
+
+    @property
     def speech_seconds(self) -> float:
         """Total duration of the windows that are loud enough to be speech, in seconds."""
         return self._speech_windows * self._window_size / self._rate

@@ -21,6 +21,11 @@ def one_way_reason(side: Side, reason: str) -> str:
     return f"one-way audio: {side} {reason}"
 
 
+def no_signal_reason(side: Side) -> str:
+    """Return the reason for a side of a call that consists of zeros only, while the other side speaks."""
+    return f"no signal: {side}"
+
+
 def too_short_reason(min_seconds: int) -> str:
     """Return the reason for a Recording that is shorter than ``min_seconds``, the minimum of its Profile."""
     return f"shorter than minDurationSeconds ({min_seconds} s)"
@@ -35,8 +40,9 @@ def make_verdict(caller: Meter | None, callee: Meter | None, call_duration: floa
     """Assess both sides of a call of ``call_duration`` seconds; None means the duration of the longer side.
 
     A side that is None or has no frame has no SideVerdict. Reasons, in this order: ``empty`` (neither side has a
-    frame), ``silent`` (neither has speech), ``one-way audio: caller|callee silent|empty``, ``truncated`` (a side is
-    more than a second shorter than the call). Clipping is reported for each side, but is not a reason: the recording of
+    frame), ``silent`` (neither has speech), ``one-way audio: caller|callee silent|empty``, ``no signal:
+    caller|callee`` (in addition, if the silent side is zeros from beginning to end: the party was muted, or its audio
+    did not reach the recording), ``truncated`` (a side is more than a second shorter than the call). Clipping is reported for each side, but is not a reason: the recording of
     a loud talker is usable.
     """
     sides = {Side.CALLER: caller, Side.CALLEE: callee}
@@ -93,4 +99,5 @@ def _speech_reasons(meters: Mapping[Side, Meter | None]) -> tuple[str, ...]:
     mute = {side: meter for side, meter in meters.items() if not meter or meter.speech_seconds < MIN_SPEECH_SECONDS}
     if len(mute) == len(meters):
         return (SILENT,)
-    return tuple(one_way_reason(side, SILENT if meter else EMPTY) for side, meter in mute.items())
+    reasons = [one_way_reason(side, SILENT if meter else EMPTY) for side, meter in mute.items()]
+    return (*reasons, *(no_signal_reason(side) for side, meter in mute.items() if meter and not meter.has_signal))

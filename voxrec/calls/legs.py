@@ -5,7 +5,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from voxrec.ari.client import AriClient, CommandResult
+from voxrec.ari.client import AriClient, BridgeMedia, CommandResult
 from voxrec.calls.call_data import CallData
 from voxrec.calls.causes import Cause
 from voxrec.calls.ids import BRIDGE, leg_number, leg_role, owned_id
@@ -58,8 +58,14 @@ class Legs:
         return self._asterisk.executes_in_order
 
     def create_bridge(self) -> CommandResult:
-        """Create the bridge."""
-        return self._asterisk.create_bridge(self.bridge, f"voxrec {self._call.id}")
+        """Create the bridge.
+
+        Without "processed", Asterisk forwards RTP packets until the recording begins: it changes the technology of the
+        bridge twice during the answer, and the sequence numbers that a far end sees jump, for which some versions of
+        Asterisk write silence (docs/asterisk.md).
+        """
+        media: BridgeMedia = "processed" if self._call.profile.record else "forwarded"
+        return self._asterisk.create_bridge(self.bridge, f"voxrec {self._call.id}", media=media)
 
     def use_next_leg(self, callee: str) -> None:
         """Make the leg with the next number the current one; it is to call ``callee``, a SIP URI."""
