@@ -42,8 +42,8 @@ def make_verdict(caller: Meter | None, callee: Meter | None, call_duration: floa
     A side that is None or has no frame has no SideVerdict. Reasons, in this order: ``empty`` (neither side has a
     frame), ``silent`` (neither has speech), ``one-way audio: caller|callee silent|empty``, ``no signal:
     caller|callee`` (in addition, if the silent side is zeros from beginning to end: the party was muted, or its audio
-    did not reach the recording), ``truncated`` (a side is more than a second shorter than the call). Clipping is reported for each side, but is not a reason: the recording of
-    a loud talker is usable.
+    did not reach the recording), ``truncated`` (a side is more than a second shorter than the call). Clipping is
+    reported for each side, but is not a reason: the recording of a loud talker is usable.
     """
     sides = {Side.CALLER: caller, Side.CALLEE: callee}
     meters = {side: meter if meter and meter.frames else None for side, meter in sides.items()}
