@@ -118,6 +118,11 @@ class Metrics:
             "Approximate number of Recordings in the database, from the statistics of PostgreSQL.",
             registry=registry,
         )
+        self._recordings_node_lost = Gauge(
+            "voxrec_recordings_node_lost",
+            "Recordings that failed because their node was lost with its disk.",
+            registry=registry,
+        )
         self._waiting_jobs = Gauge(
             "voxrec_jobs_waiting", "Jobs that are not done and not dead, by kind.", ["kind"], registry=registry
         )
@@ -241,6 +246,10 @@ class Metrics:
                 self._recordings.labels(state.value).set(by_state.get(state.value, 0))
         self._recordings_estimate.set(estimate)
 
+    def set_recordings_node_lost(self, count: int) -> None:
+        """Set the number of Recordings that were lost with their node."""
+        self._recordings_node_lost.set(count)
+
     def set_jobs(self, kind: str, *, waiting: int = 0, due: int = 0, dead: int = 0, oldest_age: float = 0.0) -> None:
         """Set the number of jobs of one kind, and the age of the oldest waiting job."""
         self._waiting_jobs.labels(kind).set(waiting)
@@ -266,6 +275,7 @@ class Metrics:
         ):
             gauge.clear()
         self._recordings_estimate.set(float("nan"))
+        self._recordings_node_lost.set(float("nan"))
         unknown = float("nan")
         for gauge in (
             self._webhooks_waiting,

@@ -1,6 +1,11 @@
 """Several nodes, each with its own Asterisk and spool, on one PostgreSQL and one archive."""
 
+import os
+import sys
 from collections import Counter
+from pathlib import Path
+
+from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.live.node_stacks import NodesTestCase
 from voxrec.sandbox.stack import FINAL_STATES, Stack
@@ -105,3 +110,44 @@ class ControlTests(NodesTestCase):
         self.assertEqual((await caller.finish()).succeeded, 1)
         self.assertEqual((await munich.wait_for_recording(profile["id"]))["state"], "completed")
         self.assertTrue(await munich.wait_until(states, 5))
+
+    async def test_a_node_that_does_not_return(self) -> None:
+        """Its machine has failed, and its disk is attached to another node."""
+        berlin, munich = [await self.start_node(name) for name in self.names]
+        answerer = await self.start_answerer(munich)
+        fields = {"remoteSipUri": answerer.uri, "record": True, "recordBeepAtStart": False}
+        profile = await berlin.request_json("PUT", "/profiles", fields)
+        await self.start_calls(berlin, profile["id"], talk_seconds=30.0)
+
+        async def state() -> str:
+            recordings = await munich.request_json("GET", f"/profiles/{profile['id']}/recordings")
+            return str(recordings[0]["state"]) if recordings else ""
+
+        async def recording() -> bool:
+            return await state() == "recording"
+
+        self.assertTrue(await munich.wait_until(recording, 15))
+        await self.sleep(3)
+        berlin.kill()
+
+        async def unreachable() -> bool:
+            nodes = await munich.request_json("GET", "/nodes")
+            return [node["state"] for node in nodes] == ["unreachable", "running"]
+
+        self.assertTrue(await munich.wait_until(unreachable, 10))
+        self.assertEqual(await state(), "recording", "a conclusion was drawn about another node")
+        output, code = await run_command(
+            str(Path(sys.executable).with_name("voxrec")),
+            *("nodes", "adopt", "berlin", "--config", str(munich.config_file)),
+            *("--spool", str(berlin.asterisk.recording_directory)),
+            *("--journal", str(berlin.directory / "data" / "journal")),
+        )
+        self.assertEqual(code, 0, output)
+        adopted = await munich.wait_for_recording(profile["id"])
+        self.assertEqual((adopted["state"], adopted["node"]), ("completed", "berlin"))
+        self.assertGreater(adopted["duration"], 2)
+
+
+async def run_command(program: str, *arguments: str) -> tuple[str, int]:
+    output, errors, code = await getProcessOutputAndValue(program, arguments, env=dict(os.environ))
+    return (output + errors).decode(), code

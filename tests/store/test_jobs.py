@@ -321,6 +321,7 @@ class NodeTests(DatabaseTestCase):
         self.berlin, self.munich, self.no_node = Jobs(self.pool), Jobs(self.pool), Jobs(self.pool)
         self.berlin.node, self.munich.node = "berlin", "munich"
         self.recordings = Recordings(self.pool)
+        await self.pool.execute("INSERT INTO nodes (name) VALUES ('berlin'), ('munich')")
 
     async def end_call(self, node: str | None) -> UUID:
         ended = recording(id=uuid4(), state=RecordingState.PROCESSING, node=node)
@@ -370,6 +371,12 @@ class NodeTests(DatabaseTestCase):
         erase = (JobKind.ERASE, JobKind.ERASE_LEGS)
         self.assertEqual([job.kind for job in (await self.munich.claim(erase, MINUTE, 9)).jobs], [JobKind.ERASE])
         self.assertEqual([job.kind for job in (await self.berlin.claim(erase, MINUTE, 9)).jobs], [JobKind.ERASE_LEGS])
+
+    async def test_legs_of_a_node_that_is_not_known_any_more_are_not_waited_for(self) -> None:
+        recording_id = await self.end_call("hamburg")
+        await self.recordings.delete(recording_id)
+        kinds = await self.pool.query("SELECT kind FROM jobs WHERE done_at IS NULL")
+        self.assertEqual(kinds, [("erase",)])
 
     async def test_imported_audio_has_no_legs_to_erase(self) -> None:
         imported = await self.recordings.create(recording(id=uuid4(), node=None))

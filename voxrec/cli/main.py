@@ -8,6 +8,7 @@ from voxrec import config
 from voxrec.cli.backup import backup, restore
 from voxrec.cli.doctor import doctor
 from voxrec.cli.jobs import jobs
+from voxrec.cli.nodes import nodes
 from voxrec.cli.token import token
 from voxrec.errors import ConfigError
 
@@ -38,5 +39,6 @@ def check_config(file: Path) -> None:
 main.add_command(backup)
 main.add_command(doctor)
 main.add_command(jobs)
+main.add_command(nodes)
 main.add_command(restore)
 main.add_command(token)

@@ -101,6 +101,7 @@ class StatisticsRefresher:
             self._metrics.clear_database_metrics()
             return
         self._metrics.set_recordings(statistics.recordings, statistics.total_recordings)
+        self._metrics.set_recordings_node_lost(statistics.node_lost)
         for kind in JobKind:
             pending = statistics.pending.get(kind, PendingJobs())
             self._metrics.set_jobs(

@@ -15,11 +15,13 @@ from voxrec.doctor.database import check_database
 from voxrec.doctor.directories import check_directories
 from voxrec.doctor.finding import Finding, failed, guarded, ok, warning
 from voxrec.doctor.mail import check_mail
+from voxrec.doctor.nodes import check_nodes
 from voxrec.errors import ConfigError
 
 _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = (
     ("directories", check_directories),
     ("database", check_database),
+    ("node", check_nodes),
     ("asterisk", check_asterisk),
     ("ami", check_ami),
     ("daemon", check_daemon),

@@ -9,12 +9,18 @@ from uuid import UUID, uuid4
 _FILE: Final = ".voxrec-node"
 
 
+def read_spool_id(spool: Path) -> UUID | None:
+    """Return the id in the directory, or None if it has none. Raises OSError."""
+    with suppress(FileNotFoundError, ValueError):
+        return UUID((spool / _FILE).read_text(encoding="ascii").strip())
+    return None
+
+
 def read_or_create_spool_id(spool: Path) -> UUID:
     """Return the id in the directory, which gets one if it has none. Raises OSError. Blocks: run it in a thread."""
-    path = spool / _FILE
-    with suppress(FileNotFoundError, ValueError):
-        return UUID(path.read_text(encoding="ascii").strip())
-    spool_id = uuid4()
+    if (found := read_spool_id(spool)) is not None:
+        return found
+    path, spool_id = spool / _FILE, uuid4()
     temporary = path.with_suffix(f".{spool_id}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)

@@ -38,7 +38,7 @@ MIN_AGE: Final = timedelta(days=1)  # of a file that is checked; every operation
 _CHECK_INTERVAL: Final = 3600.0  # seconds until a sweep that could not be completed is retried
 _SWEEP_INTERVAL: Final = 86400.0  # seconds between two completed sweeps
 _BATCH_SIZE: Final = 1000  # files per query
-_LEG_NAME: Final = re.compile(rf"voxrec-([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-(?:{'|'.join(Side)})\..+")
+LEG_NAME: Final = re.compile(rf"voxrec-([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-(?:{'|'.join(Side)})\..+")
 
 
 class Recordings(Protocol):
@@ -190,7 +190,7 @@ def _list_legs_before(spool: Path, time: datetime) -> dict[str, UUID]:
     return {
         path.name: UUID(match[1])
         for path in spool.iterdir()
-        if (match := _LEG_NAME.fullmatch(path.name))
+        if (match := LEG_NAME.fullmatch(path.name))
         and (path.is_symlink() or not path.is_dir())
         and unchanged_since(path, time)
     }

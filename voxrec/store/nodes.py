@@ -22,7 +22,8 @@ NODE_MESSAGES_CHANNEL: Final = "voxrec_node_messages"
 """Notified of messages between nodes; the payload is a message."""
 HEARTBEAT_TIMEOUT: Final = 6.0
 """Seconds without a heartbeat after which a node is unreachable."""
-_IS_FRESH: Final = f"heartbeat_at > now() - interval '{HEARTBEAT_TIMEOUT} s'"
+IS_FRESH: Final = f"heartbeat_at > now() - interval '{HEARTBEAT_TIMEOUT} s'"
+"""A condition in SQL: the node has reported recently."""
 
 # A name has one process: another one gets it once the former has stopped, or has not reported for some seconds.
 _HEARTBEAT: Final = f"""
@@ -30,14 +31,14 @@ _HEARTBEAT: Final = f"""
     ON CONFLICT (name) DO UPDATE
     SET instance = excluded.instance, spool_id = coalesce(nodes.spool_id, excluded.spool_id), heartbeat_at = now(),
         lost_at = NULL, status = excluded.status
-    WHERE nodes.instance IS NULL OR nodes.instance = excluded.instance OR NOT nodes.{_IS_FRESH}
+    WHERE nodes.instance IS NULL OR nodes.instance = excluded.instance OR NOT nodes.{IS_FRESH}
     RETURNING draining, spool_id
 """
 _STOP: Final = "UPDATE nodes SET instance = NULL WHERE name = %s AND instance = %s"
 _LIST: Final = f"""
     SELECT name, draining, heartbeat_at, status,
            CASE WHEN lost_at IS NOT NULL THEN 'lost' WHEN instance IS NULL THEN 'stopped'
-                WHEN NOT {_IS_FRESH} THEN 'unreachable' WHEN draining THEN 'draining' ELSE 'running' END,
+                WHEN NOT {IS_FRESH} THEN 'unreachable' WHEN draining THEN 'draining' ELSE 'running' END,
            (SELECT count(*) FROM jobs WHERE jobs.node = nodes.name AND done_at IS NULL)
     FROM nodes ORDER BY name
 """
@@ -51,19 +52,19 @@ _STORE_CALLS: Final = """
 """
 _DELETE_OTHER_CALLS: Final = "DELETE FROM calls WHERE node = %s AND NOT id = ANY(%s)"
 _CALLS_OF_OTHERS: Final = f"""
-    SELECT calls.data, nodes.instance IS NOT NULL AND nodes.{_IS_FRESH}, now()
+    SELECT calls.data, nodes.instance IS NOT NULL AND nodes.{IS_FRESH}, now()
     FROM calls JOIN nodes ON nodes.name = calls.node
     WHERE calls.node <> %s
 """
 _COUNT_CALLS: Final = f"""
     SELECT count(*) FROM calls JOIN nodes ON nodes.name = calls.node
-    WHERE calls.node <> %s AND calls.profile_id = %s AND nodes.instance IS NOT NULL AND nodes.{_IS_FRESH}
+    WHERE calls.node <> %s AND calls.profile_id = %s AND nodes.instance IS NOT NULL AND nodes.{IS_FRESH}
 """
 _NODE_OF_CALL: Final = f"""
-    SELECT node, instance IS NOT NULL AND {_IS_FRESH} FROM calls JOIN nodes ON name = node WHERE calls.id = %s
+    SELECT node, instance IS NOT NULL AND {IS_FRESH} FROM calls JOIN nodes ON name = node WHERE calls.id = %s
 """
 _NODE_OF_RECORDING: Final = f"""
-    SELECT node, instance IS NOT NULL AND {_IS_FRESH} FROM recordings JOIN nodes ON name = node
+    SELECT node, instance IS NOT NULL AND {IS_FRESH} FROM recordings JOIN nodes ON name = node
     WHERE recordings.id = %s
 """
 

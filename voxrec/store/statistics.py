@@ -17,6 +17,7 @@ _PENDING_JOBS: Final = """
            extract(epoch FROM now() - min(created_at))::float8
     FROM jobs WHERE done_at IS NULL AND NOT dead GROUP BY kind
 """
+_NODE_LOST: Final = "SELECT count(*) FROM recordings WHERE state = 'failed' AND verdict -> 'reasons' ? 'node-lost'"
 _DEAD_JOBS: Final = "SELECT kind, count(*) FROM jobs WHERE dead GROUP BY kind"
 
 
@@ -34,13 +35,14 @@ class Statistics:
     """Numbers of Recordings and jobs.
 
     ``recordings`` is by state, without completed and absent ones; ``total_recordings`` is the planner's estimate;
-    ``pending`` and ``dead`` are by kind of job.
+    ``pending`` and ``dead`` are by kind of job; ``node_lost`` is the number of Recordings that were lost with a node.
     """
 
     recordings: Mapping[str, int]
     total_recordings: int
     pending: Mapping[str, PendingJobs]
     dead: Mapping[str, int]
+    node_lost: int = 0
 
 
 async def read_statistics(database: Database) -> Statistics:
@@ -49,4 +51,7 @@ async def read_statistics(database: Database) -> Statistics:
     ((total,),) = await database.query(_TOTAL_RECORDINGS)
     pending = await database.query(_PENDING_JOBS)
     dead = await database.query(_DEAD_JOBS)
-    return Statistics(dict(recordings), total, {kind: PendingJobs(*rest) for kind, *rest in pending}, dict(dead))
+    ((node_lost,),) = await database.query(_NODE_LOST)
+    return Statistics(
+        dict(recordings), total, {kind: PendingJobs(*rest) for kind, *rest in pending}, dict(dead), node_lost
+    )
