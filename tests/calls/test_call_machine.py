@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import INBOUND, SETTINGS, CallFixture
@@ -156,6 +157,44 @@ class RefusalTests(SynchronousTestCase):
         fixture.call.leg_progressed(fixture.call.leg)
         fixture.clock.advance(20)
         self.assertEqual(fixture.asterisk.queries["DELETE channels/1700.1"], {"reason": "no_answer"})
+
+    def test_progress_without_media_is_a_ringing_tone_for_the_caller(self) -> None:
+        for response, rings in (("SIP 183 Session Progress", 1), ("SIP 182 Queued", 1), ("SIP 100 Trying", 0), ("", 0)):
+            fixture = ringing()
+            fixture.call.leg_entered(fixture.call.leg, "PJSIP/trunk-1")
+            variable = f"GET channels/{fixture.call.leg}/variable"
+            fixture.asterisk.responses[variable] = msgspec.json.encode({"value": response})
+            fixture.take_requests()
+            fixture.clock.advance(0.9)
+            self.assertEqual(fixture.take_requests(), [])
+            fixture.clock.advance(0.1)
+            self.assertEqual(fixture.take_requests().count("POST channels/CALLER/ring"), rings, response)
+            fixture.clock.pump([1.0] * 5)
+            self.assertEqual(fixture.take_requests().count("POST channels/CALLER/ring"), 0, response)
+
+    def test_progress_after_some_seconds(self) -> None:
+        fixture = ringing()
+        fixture.call.leg_entered(fixture.call.leg, "PJSIP/trunk-1")
+        fixture.clock.advance(1)
+        variable = f"GET channels/{fixture.call.leg}/variable"
+        fixture.asterisk.responses[variable] = b'{"value": "SIP 183 Session Progress"}'
+        fixture.clock.advance(2)
+        self.assertIn("POST channels/CALLER/ring", fixture.take_requests())
+
+    def test_early_media_are_no_silence(self) -> None:
+        fixture = ringing()
+        fixture.call.leg_entered(fixture.call.leg, "PJSIP/trunk-1")
+        fixture.call.leg_progressed(fixture.call.leg)
+        fixture.take_requests()
+        fixture.clock.pump([1.0] * 10)
+        self.assertEqual(fixture.take_requests(), [])
+
+    def test_far_end_that_rings_is_not_silent(self) -> None:
+        fixture = ringing()
+        fixture.call.inputs.leg_rings()
+        fixture.take_requests()
+        fixture.clock.pump([1.0] * 10)
+        self.assertEqual(fixture.take_requests(), [])
 
     def test_caller_hangs_up_while_it_rings(self) -> None:
         fixture = ringing()

@@ -198,6 +198,17 @@ class AriClient:
         """Answer an incoming channel."""
         return self._command("POST", ("channels", channel, "answer"))
 
+    def ring(self, channel: str) -> CommandResult:
+        """Let an incoming channel hear a ringing tone, which its own network plays (180 without SDP)."""
+        return self._command("POST", ("channels", channel, "ring"))
+
+    async def last_response(self, channel: str, name: str) -> int:
+        """Return the SIP status of the last response on an outgoing channel called ``name``; 0 if there was none."""
+        if not await self.get_variable(channel, "HANGUPCAUSE_KEYS()"):
+            return 0  # without this query, Asterisk would log a warning
+        found = re.match(r"SIP ([1-6][0-9]{2})", await self.get_variable(channel, f"HANGUPCAUSE({name},tech)"))
+        return int(found[1]) if found is not None else 0
+
     def hang_up(self, channel: str, cause: int) -> Deferred[bool]:
         """Hang up a channel with a Q.850 cause, which PJSIP maps to a SIP status.
 

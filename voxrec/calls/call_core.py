@@ -18,6 +18,7 @@ from voxrec.calls.steps import Steps
 from voxrec.calls.transfer import TransferCore, TransferInputs, TransferRequest
 from voxrec.model import CallState, EventType
 
+_SILENCE: Final = 1.0  # seconds in which a far end usually reports that it rings
 CLEARING_TIMEOUT: Final = 10.0  # seconds that Asterisk may take to end channels and close files
 
 
@@ -38,6 +39,9 @@ class CallInputs(Protocol):
 
     def leg_rings(self) -> None:
         """The far end reports that it rings."""
+
+    def leg_is_silent(self) -> None:
+        """The far end has reported progress, but neither that it rings nor with media."""
 
     def leg_answered(self) -> None:
         """The far end has answered."""
@@ -149,15 +153,18 @@ class CallCore:
     deadline: Deadline = field(init=False)
     duration_limit: Deadline = field(init=False)
     departure: Deadline = field(init=False)
+    silence_check: Deadline = field(init=False)
     log = Logger()
 
     def __post_init__(self) -> None:
         self.deadline = Deadline(self.data.clock)
         self.duration_limit = Deadline(self.data.clock)
         self.departure = Deadline(self.data.clock)
+        self.silence_check = Deadline(self.data.clock)
 
     def enter(self, inputs: CallInputs, status: CallState, timeout: float) -> None:
         """Enter a state that lasts at most ``timeout`` seconds."""
+        self.silence_check.cancel()
         self.data.status = status
         self.deadline.start(timeout, inputs.timed_out)
 
@@ -175,6 +182,20 @@ class CallCore:
         self.deadline.cancel()
         self.duration_limit.cancel()
         self.departure.cancel()
+        self.silence_check.cancel()
+
+    def watch_silence(self, inputs: CallInputs, delay: float = _SILENCE) -> None:
+        """Look after ``delay`` seconds, and then less and less often, whether the caller waits in silence."""
+
+        def checked(silent: bool) -> None:
+            if silent:
+                inputs.leg_is_silent()
+
+        def check() -> None:
+            self.watch_silence(inputs, 2 * delay)
+            self.steps.attempt(self.legs.is_silent(), succeeded=checked)
+
+        self.silence_check.start(delay, check)
 
     def start_recording(self, inputs: CallInputs) -> None:
         """Start the recording that was prepared, if any."""

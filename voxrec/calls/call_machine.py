@@ -64,6 +64,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         state.upon(CallInputs.recording_closed).loop().returns(None)
     for state in (new, placing, alerting, *answered, *ending):
         state.upon(CallInputs.leg_rings).loop().returns(None)
+        state.upon(CallInputs.leg_is_silent).loop().returns(None)
     for state in (new, placing, *ending):
         state.upon(CallInputs.leg_answered).loop().returns(None)
         state.upon(CallInputs.transfer_forbidden).loop().returns(None)
@@ -107,6 +108,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     @pep614(placing.upon(CallInputs.leg_entered).to(ringing))
     def join(inputs: CallInputs, call: CallCore) -> None:
         call.enter(inputs, CallState.RINGING, call.data.ring_timeout)
+        call.watch_silence(inputs)
         if call.legs.can_pipeline:
             call.steps.run(call.legs.join_with_caller(), failed=inputs.setup_failed)
             call.steps.run(call.legs.dial(), failed=inputs.setup_failed)
@@ -120,7 +122,13 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
 
     @pep614(ringing.upon(CallInputs.leg_rings).to(alerting))
     def alert(inputs: CallInputs, call: CallCore) -> None:
+        call.silence_check.cancel()
         call.publish(EventType.CALL_RINGING)
+
+    @pep614(ringing.upon(CallInputs.leg_is_silent).to(alerting))
+    def alert_caller(inputs: CallInputs, call: CallCore) -> None:
+        call.steps.attempt(call.legs.ring_caller())
+        alert(inputs, call)
 
     @pep614(ringing.upon(CallInputs.leg_answered).to(connecting))
     @pep614(alerting.upon(CallInputs.leg_answered).to(connecting))
@@ -169,6 +177,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     def continue_ringing(inputs: CallInputs, call: CallCore) -> None:
         rung = call.data.seconds_since(call.data.started_at)
         call.enter(inputs, CallState.RINGING, max(1.0, call.data.ring_timeout - rung))
+        call.watch_silence(inputs)
         call.transfer.taken_over()
 
     @pep614(new.upon(CallInputs.found_announcing).to(announcing))

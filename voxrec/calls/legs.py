@@ -20,6 +20,7 @@ TRANSFER_CONTEXT: Final = "voxrec-transfer"
 NO_TRANSFER_CONTEXT: Final = "voxrec-nowhere"
 """A context that does not exist, so that Asterisk refuses transfers by the caller."""
 _DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
+_SILENT_RESPONSES: Final = frozenset({182, 183})  # queued, and session progress
 _HANGUP_HANDLER: Final = "CHANNEL(hangup_handler_push)"
 _REPORT_CONTEXT: Final = "voxrec-report"  # etc/asterisk/extensions.conf
 _IDENTITY_HEADERS: Final = frozenset({"p-asserted-identity", "p-preferred-identity", "remote-party-id"})
@@ -71,6 +72,7 @@ class Legs:
         """Make the leg with the next number the current one; it is to call ``callee``, a SIP URI."""
         self._call.callee = callee
         self._generation += 1
+        self.refusal_status, self.has_progressed = 0, False
         self.current = owned_id(self._call.id, leg_role(self._generation))
 
     def use_channel(self, channel: str, name: str) -> None:
@@ -148,6 +150,19 @@ class Legs:
 
     def _dial(self, timeout: int) -> CommandResult:
         return self._asterisk.dial(self.current, caller=self._call.inbound.channel, timeout=timeout)
+
+    async def is_silent(self) -> bool:
+        """Return whether the last response of the far end promises an answer, but lets the caller hear nothing.
+
+        Asterisk reports neither 182 nor 183 without SDP.
+        """
+        if self.has_progressed or not self.channel_name:
+            return False
+        return await self._asterisk.last_response(self.current, self.channel_name) in _SILENT_RESPONSES
+
+    def ring_caller(self) -> CommandResult:
+        """Let the caller's network play a ringing tone."""
+        return self._asterisk.ring(self._call.inbound.channel)
 
     def answer_caller(self) -> CommandResult:
         """Answer the caller."""
