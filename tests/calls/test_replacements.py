@@ -35,7 +35,7 @@ class ReplacementTestCase(SynchronousTestCase):
         """Return the requests after the time that Asterisk may take to exchange the channels."""
         fixture.take_requests()
         fixture.clock.advance(0.5)
-        return fixture.take_requests()
+        return [request for request in fixture.take_requests() if "/play/" not in request]
 
 
 class LegTests(ReplacementTestCase):
@@ -50,8 +50,7 @@ class LegTests(ReplacementTestCase):
             self.assertEqual(self.settle(fixture), [BRIDGE, "DELETE channels/voxrec-CALL-leg"])
             fixture.call.leg_left(former)
             self.assertEqual(fixture.call.status, status)
-            entry = fixture.recording.timeline[-1]
-            self.assertEqual((entry.event, entry.by), ("transferred", "callee"))
+            self.assertIn(("transferred", "callee"), [(entry.event, entry.by) for entry in fixture.recording.timeline])
 
     def test_the_call_ends_with_the_new_channel(self) -> None:
         fixture = talking()

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import treq
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
+from twisted.web.http_headers import Headers
 
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.observer import observe_asterisk
@@ -118,6 +120,24 @@ class LiveTestCase(TestCase):
 
     async def sleep(self, seconds: float) -> None:
         await deferLater(self.reactor, seconds)
+
+    async def install_prompt(self, stack: Stack, hz: float, seconds: float) -> str:
+        """Store a Prompt that is a tone, wait until Asterisk can play it, and return its id."""
+        tone = tones.write_tone(self.directory / "prompt.wav", hz, seconds)
+        prompt = await stack.request_json("PUT", "/prompts", {"name": "tone"})
+        response = await treq.put(
+            f"{stack.url}/prompts/{prompt['id']}/audio",
+            data=tone.read_bytes(),
+            headers=Headers({"Authorization": [f"Bearer {stack.token}"], "Content-Type": ["audio/wav"]}),
+            persistent=False,
+        )
+        self.assertEqual((response.code, await response.content())[0], 200)
+
+        async def installed() -> bool:
+            return any(stack.asterisk.sounds_directory.glob(f"prompt-{prompt['id']}-*.wav"))
+
+        self.assertTrue(await stack.wait_until(installed, 5))
+        return str(prompt["id"])
 
     async def place_sipp_call(self, stack: Stack, target: str, **arguments: Any) -> int:
         """Place one call with SIPp and return its final status code."""

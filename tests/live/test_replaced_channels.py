@@ -14,6 +14,7 @@ from voxrec.sandbox.sip_user_agent import OK, SipMessage, SipResponse, SipUserAg
 from voxrec.sandbox.stack import Stack
 
 RINGING = SipResponse(180)
+PROMPT_HZ = 700.0
 JOIN_SECONDS = 1.2  # from the transfer until the new party is heard, with the re-INVITEs and 0.5 s in Asterisk
 _TAG = re.compile(r";tag=([^;\s]+)")
 
@@ -152,13 +153,34 @@ class ConsultationOnAsterisk16Tests(ConsultationTests):
 class ReplacesTests(ReplacedChannelTestCase):
     """INVITE with Replaces (RFC 3891)."""
 
-    async def start_replaceable_call(self, response: SipResponse = OK) -> tuple[Stack, str, SipUserAgent, Phone]:
+    async def test_the_new_party_hears_the_announcement(self) -> None:
+        prompt = await self.install_prompt(await shared_stack(self.recipe), PROMPT_HZ, 1.0)
+        stack, profile, far_end, caller = await self.start_replaceable_call(
+            seconds=8.0, recordPrompt="custom", recordPromptCustomId=prompt, recordPromptRequired=True
+        )
+        await self.sleep(1.5)
+        (invite,) = far_end.requests("INVITE")
+        taker = await self.take_over_with(stack, replaces_of(invite, far_end.tag), 10.0)
+        recording, samples, rate = await self.finished_recording(stack, profile, caller)
+        await taker.wait_until_ended(5)
+        details = [entry.get("detail") for entry in recording["timeline"] if entry["event"] == "announcement.finished"]
+        self.assertEqual(details, [None, "transfer"], recording["timeline"])
+        for phone, times in ((caller, 2), (taker, 1)):
+            received, received_rate = tones.load_audio(phone.received_audio)
+            heard = tones.tone_intervals(received[:, 0], received_rate, PROMPT_HZ)
+            self.assertApproximates(sum(end - start for start, end in heard), times, 0.2, phone.name)
+        recorded = tones.tone_intervals(samples[:, demo_call.RIGHT], rate, PROMPT_HZ)
+        self.assertApproximates(sum(end - start for start, end in recorded), 2, 0.2)
+
+    async def start_replaceable_call(
+        self, response: SipResponse = OK, seconds: float = 5.0, **fields: Any
+    ) -> tuple[Stack, str, SipUserAgent, Phone]:
         """Start a call to a far end without audio; return the stack, the Profile, the far end and the caller."""
         stack = await shared_stack(self.recipe)
         self.addCleanup(self.end_calls, stack)
         far_end = await self.start_agent(stack, invite_responses=(response,))
-        profile = await self.add_profile(stack, f"sip:desk@{far_end.host_port}")
-        caller = await self.start_caller(stack, profile, seconds=5.0)
+        profile = await self.add_profile(stack, f"sip:desk@{far_end.host_port}", **fields)
+        caller = await self.start_caller(stack, profile, seconds=seconds)
         await caller.wait_for("confirmed" if response is OK else "ringing")
         return stack, profile, far_end, caller
 

@@ -7,9 +7,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import treq
-from twisted.web.http_headers import Headers
-
 from tests.live.live_test_case import RecordedCallTestCase, make_stack, shared_stack
 from voxrec.sandbox import tones
 from voxrec.sandbox.phone import Phone
@@ -103,21 +100,8 @@ class LostAnnouncementTests(RequiredAnnouncementTestCase):
         """Start a call that is in its announcement when this returns."""
         self.stack = await self.stack_for_calls()
         self.patch(self, "stack_for_calls", self.existing_stack)
-        tone = tones.write_tone(self.directory / "prompt.wav", self.ANNOUNCEMENT_HZ, self.ANNOUNCEMENT_SECONDS)
-        prompt = await self.stack.request_json("PUT", "/prompts", {"name": "tone"})
-        response = await treq.put(
-            f"{self.stack.url}/prompts/{prompt['id']}/audio",
-            data=tone.read_bytes(),
-            headers=Headers({"Authorization": [f"Bearer {self.stack.token}"], "Content-Type": ["audio/wav"]}),
-            persistent=False,
-        )
-        self.assertEqual((response.code, await response.content())[0], 200)
-
-        async def installed() -> bool:
-            return any(self.stack.asterisk.sounds_directory.glob(f"prompt-{prompt['id']}-*.wav"))
-
-        self.assertTrue(await self.stack.wait_until(installed, 5))
-        custom = {"recordPrompt": "custom", "recordPromptCustomId": prompt["id"], "recordPromptRequired": True}
+        prompt = await self.install_prompt(self.stack, self.ANNOUNCEMENT_HZ, self.ANNOUNCEMENT_SECONDS)
+        custom = {"recordPrompt": "custom", "recordPromptCustomId": prompt, "recordPromptRequired": True}
         _, profile, caller, _ = await self.start_call(seconds, **custom)
         await self.wait_for_announcement(self.stack)
         return self.stack, profile, caller

@@ -80,6 +80,13 @@ class CallRecording:
         """Whether Asterisk has begun to play the announcement, and has not reported its end."""
         return self._announcement is Announcement.PLAYING
 
+    @property
+    def announces_transfers(self) -> bool:
+        """Whether a party that joins now is to hear the announcement, and would not hear it otherwise."""
+        profile = self._call.profile
+        required = profile.record_prompt is not RecordPrompt.NONE and profile.record_prompt_on_transfer
+        return required and self.is_live and self._announcement is not Announcement.PENDING
+
     # The beginning.
 
     def prepare(self) -> None:
@@ -256,7 +263,8 @@ class CallRecording:
             self._beeper.leg_replaced()
 
     def caller_replaced(self) -> None:
-        """End the recording of the caller's channel, which was replaced, and beep into another one if necessary."""
+        """Handle that another channel is the caller's, into which beeps go if necessary."""
+        self.unheld(Side.CALLER)
         if self.recorder is not None:
             self.recorder.caller_replaced(self._call.inbound.channel)
         if self._beeper is not None and not self._call.profile.record_beep_in_recording:
@@ -328,6 +336,11 @@ class CallRecording:
         if self.recorder is not None:
             self._end_announcement("the call ended")
             self.recorder.close(cause=cause, by=by)
+
+    def stop(self, reason: str) -> None:
+        """End the recording, and keep it; the call continues."""
+        if self.recorder is not None:
+            self.recorder.stop(reason)
 
     def close_files(self) -> None:
         """Close the files although the caller's channel exists: another program uses it."""

@@ -26,6 +26,7 @@ from voxrec.calls.sip_status import nearest_cause, refusal_cause, status_for_cal
 from voxrec.calls.steps import Steps
 from voxrec.calls.takeover_state import TakeoverState
 from voxrec.calls.transfer import TransferCore, TransferRequest, transfer_machine
+from voxrec.calls.transfer_announcements import TransferAnnouncements, is_transfer_announcement
 from voxrec.clock import SteadyClock, utc_now
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, Side
@@ -73,6 +74,7 @@ class LiveCall:
         self._leg_status = 0  # the SIP status with which the current leg ends
         self._legs = legs = Legs(asterisk, data, self._resources, taken)
         self._call_recording = recording = CallRecording(asterisk, commands, sink, data, legs)
+        self._announcements = TransferAnnouncements(asterisk, data, legs, steps, recording)
         self._transfer = TransferCore(
             data,
             legs,
@@ -80,6 +82,7 @@ class LiveCall:
             note=lambda callee: recording.note("transferred", by=Side.CALLEE, detail=callee),
             is_recorded=lambda: recording.recorder is not None,
             leg_replaced=self._leg_replaced,
+            joined=self._announcements.party_joined,
             failed=lambda: self.inputs.transfer_failed(),
             placeholders=[] if taken is None or not taken.placeholder else [taken.placeholder],
         )
@@ -91,7 +94,9 @@ class LiveCall:
             recording,
             transfer_machine(self._transfer),
             self._transfer,
-            Replacements(asterisk, data, legs, self._resources, steps, recording),
+            Replacements(
+                asterisk, data, legs, self._resources, steps, recording, joined=self._announcements.party_joined
+            ),
             publish=lambda event: on_event(event, self),
             over=lambda: self._end(on_over),
             recording_started=lambda: self._codes.recording_started(),
@@ -343,9 +348,11 @@ class LiveCall:
         self._call_recording.manager_connected()
 
     def playback_finished(self, role: str, *, complete: bool) -> None:
-        """Handle PlaybackFinished of the announcement, of a confirmation or of a beep."""
+        """Handle PlaybackFinished of an announcement, of a confirmation or of a beep."""
         if role == ANNOUNCEMENT:
             self.inputs.announcement_finished(complete=complete)
+        elif is_transfer_announcement(role):
+            self._announcements.finished(role, complete=complete)
         elif is_confirmation(role):
             self._confirmations.playback_finished(role)
         else:

@@ -61,13 +61,16 @@ class Replacements:
         resources: Resources,
         steps: Steps,
         recording: RecordedSides,
+        joined: Callable[[], None],
     ) -> None:
+        """``joined`` is called when a party has joined a call that was answered before."""
         self._asterisk = asterisk
         self._call = call
         self._legs = legs
         self._resources = resources
         self._steps = steps
         self._recording = recording
+        self._joined = joined
         self._settling: dict[str, Deadline] = {}
 
     def replace_caller(self, channel: ReplacingChannel, placeholder: str, failed: Callable[[], object]) -> None:
@@ -103,13 +106,18 @@ class Replacements:
         context = TRANSFER_CONTEXT if side is Side.CALLEE else NO_TRANSFER_CONTEXT
         self._steps.attempt(self._asterisk.set_variable(channel, TRANSFER_CONTEXT_VARIABLE, context))
         self._steps.attempt(self._legs.store_state(placeholder))
+        answered = self._call.answered_at is not None
         settling = self._settling[channel] = Deadline(self._call.clock)
-        settling.start(SETTLING_TIME, lambda: self._settle(channel, former, failed))
+        settling.start(SETTLING_TIME, lambda: self._settle(channel, former, failed, answered=answered))
 
-    def _settle(self, channel: str, former: str, failed: Callable[[], object]) -> None:
+    def _settle(self, channel: str, former: str, failed: Callable[[], object], *, answered: bool) -> None:
+        def joined() -> None:
+            if answered:
+                self._joined()
+
         del self._settling[channel]
         if channel in self._resources:
-            self._steps.run(self._join(channel), failed=failed)
+            self._steps.run(self._join(channel), succeeded=lambda _: joined(), failed=failed)
         if former in self._resources:
             self._steps.attempt(self._legs.hang_up(former), succeeded=lambda existed: self._ended(former, existed))
 

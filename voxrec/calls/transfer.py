@@ -93,7 +93,8 @@ class TransferCore:
     """What the transfer machine works with.
 
     ``note`` adds an entry with the new callee to the timeline, ``is_recorded`` returns whether the call is recorded,
-    ``leg_replaced`` is called when another leg is the current one, and ``failed`` when the target cannot be reached.
+    ``leg_replaced`` is called when another leg is the current one, ``joined`` when the target has answered, and
+    ``failed`` when it cannot be reached.
     """
 
     call: CallData
@@ -102,6 +103,7 @@ class TransferCore:
     note: Callable[[str], None]
     is_recorded: Callable[[], bool]
     leg_replaced: Callable[[], None]
+    joined: Callable[[], None]
     failed: Callable[[], None]
     placeholders: list[str] = field(default_factory=list)  # those in the bridge, the newest last
     early_request: TransferRequest | None = None
@@ -227,6 +229,7 @@ def _make_machine() -> Callable[[TransferCore], TransferInputs]:
     @pep614(ringing.upon(TransferInputs.leg_answered).to(idle))
     def complete(inputs: TransferInputs, core: TransferCore) -> None:
         core.deadline.cancel()
+        core.joined()
 
     # A call that is being taken over.
 

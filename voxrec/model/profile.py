@@ -86,6 +86,9 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     record_prompt_required: Annotated[
         bool, doc("Whether audio is discarded if the announcement could not be played completely.")
     ] = False
+    record_prompt_on_transfer: Annotated[
+        bool, doc("Whether parties that join a recorded call by a transfer hear the announcement, too.")
+    ] = True
     record_pause_code: Annotated[
         DtmfCode | None, doc("DTMF code that pauses the recording, and resumes it if recordResumeCode is null.")
     ] = None
