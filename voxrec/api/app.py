@@ -29,7 +29,7 @@ from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
 from voxrec.api.tokens import TokenRoutes
 from voxrec.api.validation import ProfileValidator
-from voxrec.api.webhooks import SendTest, WebhookRoutes
+from voxrec.api.webhooks import WEBHOOK_OPERATIONS, SendTest, WebhookRoutes
 from voxrec.archive.interface import Archive
 from voxrec.metrics import Metrics
 from voxrec.model import Role
@@ -205,7 +205,9 @@ class RestApp:
             EventRoutes(dependencies.broadcaster).routes(),
             MetricsRoutes(dependencies.metrics, dependencies.refresh_statistics, clock, settings.metrics_role).routes(),
             HealthRoutes(dependencies.probes, clock).routes(),
-            DocsRoutes(lambda: self.routes, ApiInfo("voxrec", version("voxrec"), _DESCRIPTION, url)).routes(),
+            DocsRoutes(
+                lambda: self.routes, ApiInfo("voxrec", version("voxrec"), _DESCRIPTION, url), WEBHOOK_OPERATIONS
+            ).routes(),
         ):
             self._dispatcher.register(routes)
 

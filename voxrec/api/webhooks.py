@@ -1,8 +1,10 @@
 """/webhooks: the endpoints that receive events by HTTP, their secrets, a test, and the list of attempts."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
+from inspect import getdoc
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -14,13 +16,14 @@ from voxrec.api.resources import Representation, apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import validate_id
 from voxrec.errors import Conflict, FieldError, InvalidInput
-from voxrec.model import Webhook, WebhookAttempt, WebhookSecret
+from voxrec.model import Webhook, WebhookAttempt, WebhookEvent, WebhookSecret
 from voxrec.model.fields import doc
-from voxrec.model.webhook import Secret, secret_errors
+from voxrec.model.webhook import CallMessage, DeliveryMessage, RecordingMessage, Secret, secret_errors
 from voxrec.store.webhook_queue import Attempt
 from voxrec.store.webhooks import Endpoint, WebhookFilter, Webhooks
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody, PartialUpdateBody
+from voxrec.web.openapi_webhooks import WebhookOperation
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import uuid
 from voxrec.web.partial_update import PartialUpdate
@@ -34,6 +37,16 @@ SendTest = Callable[[Endpoint, UUID | None], Awaitable[Attempt]]
 
 _SET_BY_VOXREC: Final = frozenset({"createdAt", "updatedAt", "disabledReason", "failingSince", "ofProfile"})
 _FILTERS: Final[dict[str, QueryParameter[Any]]] = {"profileId": uuid("Only webhooks of this profile.")}
+_MESSAGES: Final[Mapping[str, type[Struct]]] = {
+    "call": CallMessage,
+    "recording": RecordingMessage,
+    "delivery": DeliveryMessage,
+}
+WEBHOOK_OPERATIONS: Final = tuple(
+    WebhookOperation(name, _MESSAGES[name.partition(".")[0]], summary[0].upper() + summary[1:])
+    for name, summary in re.findall(r"``(\S+)``: (.+)", getdoc(WebhookEvent) or "")
+)
+"""The requests to webhooks, for the OpenAPI document."""
 
 
 class SecretRotation(Struct, frozen=True, kw_only=True, rename="camel"):

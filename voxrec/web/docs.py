@@ -9,6 +9,7 @@ import msgspec
 
 from voxrec.web.conditions import etag_of
 from voxrec.web.openapi import ApiInfo, openapi_document
+from voxrec.web.openapi_webhooks import WebhookOperation
 from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response
 from voxrec.web.route import Route
@@ -27,9 +28,12 @@ _CONTENT_SECURITY_POLICY: Final = (
 class DocsRoutes:
     """The documentation of the API. No token is required, because it contains no data."""
 
-    def __init__(self, all_routes: Callable[[], Sequence[Route]], info: ApiInfo) -> None:
+    def __init__(
+        self, all_routes: Callable[[], Sequence[Route]], info: ApiInfo, webhooks: Sequence[WebhookOperation] = ()
+    ) -> None:
         self._all_routes = all_routes
         self._info = info
+        self._webhooks = webhooks
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes."""
@@ -43,7 +47,7 @@ class DocsRoutes:
     @cached_property
     def _document(self) -> bytes:
         # built by the first request, when all routes are registered
-        return msgspec.json.encode(openapi_document(self._all_routes(), self._info))
+        return msgspec.json.encode(openapi_document(self._all_routes(), self._info, self._webhooks))
 
     async def _openapi(self, request: Request) -> Response:
         return _revalidated(request, JSON, self._document)

@@ -25,6 +25,7 @@ from voxrec.web.errors import (
 from voxrec.web.idempotency import CreationDeleted, KeyReused
 from voxrec.web.openapi_enums import normalize_enums
 from voxrec.web.openapi_schemas import EXAMPLE_UUID, Json, Schemas, markdown
+from voxrec.web.openapi_webhooks import WebhookOperation, webhook_items
 from voxrec.web.problems import PROBLEM_TYPE, Problem
 from voxrec.web.response import JSON
 from voxrec.web.route import Route
@@ -89,15 +90,16 @@ class ApiInfo:
     public_url: str
 
 
-def openapi_document(routes: Sequence[Route], info: ApiInfo) -> Json:
-    """Return the document."""
-    return _DocumentBuilder(routes).build(info)
+def openapi_document(routes: Sequence[Route], info: ApiInfo, webhooks: Sequence[WebhookOperation] = ()) -> Json:
+    """Return the document. ``webhooks`` are the requests that the API sends."""
+    return _DocumentBuilder(routes, webhooks).build(info)
 
 
 class _DocumentBuilder:
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], webhooks: Sequence[WebhookOperation]) -> None:
         self._routes = routes
-        self._schemas = Schemas([Problem, *_response_types(routes)])
+        self._webhooks = webhooks
+        self._schemas = Schemas([Problem, *_response_types(routes), *(webhook.model for webhook in webhooks)])
         self._problem_responses: dict[str, Json] = {}
 
     def build(self, info: ApiInfo) -> Json:
@@ -123,6 +125,8 @@ class _DocumentBuilder:
                 },
             },
         }
+        if self._webhooks:
+            document["webhooks"] = webhook_items(self._webhooks, self._schemas)
         normalize_enums(document)
         return document
 
