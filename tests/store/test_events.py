@@ -52,6 +52,13 @@ class EventsTests(DatabaseTestCase):
         self.assertEqual(await self.events.after(0, 1), [first])
         self.assertEqual(await self.events.retained_range(), RetainedRange(first.id, second.id))
 
+    async def test_a_repeated_event_is_inserted_once(self) -> None:
+        """After a crash, or if the response of PostgreSQL was lost, the queue inserts events a second time."""
+        first, second = call_event(), call_event(EventType.CALL_ENDED)
+        await self.events.append([first])
+        await self.events.append([first, second])
+        self.assertEqual(len(await self.events.after(0, 10)), 2)
+
     async def test_empty_table(self) -> None:
         self.assertEqual(await self.events.retained_range(), RetainedRange(0, 0))
         self.assertEqual(await self.events.after(0, 10), [])
@@ -211,12 +218,35 @@ class FakeEventSink:
         self.batches.append(list(events))
 
 
+class FakeEventFile:
+    """A file in memory. While ``full`` is true, it cannot be written."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.full = False
+
+    def load(self) -> list[bytes]:
+        return list(self.lines)
+
+    async def append(self, lines: Sequence[bytes]) -> None:
+        if self.full:
+            raise OSError("no space left on device")
+        self.lines += lines
+
+    async def clear(self) -> None:
+        self.lines.clear()
+
+
 class EventQueueTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.events = FakeEventSink()
+        self.file = FakeEventFile()
         self.dropped: list[int] = []
-        self.queue = EventQueue(self.clock, self.events, self.dropped.append, limit=3)
+        self.queue = self.make_queue()
+
+    def make_queue(self) -> EventQueue:
+        return EventQueue(self.clock, self.events, self.file, self.dropped.append, limit=3)
 
     def append(self, count: int) -> list[CallEvent]:
         events = [call_event() for _ in range(count)]
@@ -289,5 +319,49 @@ class EventQueueTests(SynchronousTestCase):
         stopped = self.queue.stopService()
         self.clock.pump([1] * 5)
         self.successResultOf(stopped)
-        self.assertEqual(self.dropped, [2])
+        self.assertEqual(self.dropped, [])
+        self.assertEqual(len(self.file.lines), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_next_run_inserts_what_postgresql_did_not_accept(self) -> None:
+        """The daemon is killed while PostgreSQL is unavailable."""
+        self.events.unavailable = True
+        events = self.append(2)
+        self.clock.advance(GATHER_DELAY)
+        events += self.append(1)
+        self.clock.advance(1)
+        self.assertEqual(len(self.file.lines), 3)
+        self.events.unavailable = False
+        self.file.lines.append(b'{"type":"call.started","at')  # of an incomplete disk
+        self.clock = Clock()
+        queue = self.make_queue()
+        queue.startService()
+        self.clock.advance(GATHER_DELAY)
+        self.assertEqual(self.events.batches, [events])
+        self.assertEqual((self.file.lines, len(queue)), ([], 0))
+
+    def test_the_file_is_deleted_when_postgresql_has_its_events(self) -> None:
+        self.events.unavailable = True
+        self.append(2)
+        self.clock.pump([GATHER_DELAY, 1])
+        self.assertEqual(len(self.file.lines), 2)
+        self.events.unavailable = False
+        self.clock.advance(1)
+        self.assertEqual(self.file.lines, [])
+
+    def test_events_are_not_lost_when_the_file_cannot_be_written(self) -> None:
+        self.events.unavailable = self.file.full = True
+        events = self.append(2)
+        self.clock.pump([GATHER_DELAY, 1])
+        self.events.unavailable = False
+        self.clock.advance(1)
+        self.assertEqual(self.events.batches, [events])
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+    def test_stop_drops_what_can_be_stored_nowhere(self) -> None:
+        self.events.unavailable = self.file.full = True
+        self.append(2)
+        stopped = self.queue.stopService()
+        self.clock.pump([GATHER_DELAY] + [1] * 6)
+        self.successResultOf(stopped)
+        self.assertEqual(self.dropped, [2])

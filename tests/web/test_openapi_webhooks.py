@@ -17,8 +17,8 @@ class OpenApiWebhooksTests(SynchronousTestCase):
         validate(msgspec.json.decode(msgspec.json.encode(self.document)))
 
     def test_every_event_is_a_webhook(self) -> None:
-        self.assertEqual(set(self.document["webhooks"]), {*WebhookEvent})
-        operation = self.document["webhooks"]["recording.completed"]["post"]
+        self.assertEqual(set(self.document["x-webhooks"]), {*WebhookEvent})
+        operation = self.document["x-webhooks"]["recording.completed"]["post"]
         self.assertEqual(operation["operationId"], "onRecordingCompleted")
         self.assertEqual(operation["summary"], "The audio is stored and can be downloaded")
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -26,4 +26,4 @@ class OpenApiWebhooksTests(SynchronousTestCase):
         self.assertIn("RecordingMessage", self.document["components"]["schemas"])
 
     def test_a_document_without_webhooks_has_no_such_field(self) -> None:
-        self.assertNotIn("webhooks", openapi_document([], ApiInfo("voxrec", "1", "text", "")))
+        self.assertNotIn("x-webhooks", openapi_document([], ApiInfo("voxrec", "1", "text", "")))

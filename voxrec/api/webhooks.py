@@ -147,6 +147,7 @@ class WebhookRoutes:
                 query=PAGINATION,
                 response_headers=LINK,
                 summary="List the requests to a webhook",
+                tag="webhooks",
             ),
         )
 

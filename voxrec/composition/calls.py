@@ -34,6 +34,7 @@ from voxrec.composition.environment import Environment
 from voxrec.composition.queue import Queue
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Config
+from voxrec.journal.call_events import CallEventFile
 from voxrec.metrics import Metrics
 from voxrec.nodes.call_directory import CallDirectory
 from voxrec.store.events import EventQueue
@@ -97,7 +98,12 @@ def build_calls(
     call_directory = CallDirectory(
         reactor, database.nodes, env.config.node_name, lambda: [call.representation() for call in live_calls]
     )
-    event_queue = EventQueue(reactor, database.events, env.metrics.count_dropped_events)
+    event_queue = EventQueue(
+        reactor,
+        database.events,
+        CallEventFile(Path(env.config.data_directory, "call-events.jsonl"), env.defer_to_thread),
+        env.metrics.count_dropped_events,
+    )
     live_calls = LiveCalls(
         reactor,
         asterisk,

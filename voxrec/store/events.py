@@ -36,9 +36,19 @@ _BATCH_SIZE: Final = 200  # events inserted with one statement, at most
 _RETRY_DELAY: Final = 1.0  # seconds after PostgreSQL was unavailable
 _FLUSH_TIMEOUT: Final = 5.0  # seconds that stopService waits for PostgreSQL
 
+# An event that was inserted before its daemon crashed, or before the response of PostgreSQL was lost, is not repeated.
 _APPEND: Final = PreparedStatement("""
-    SELECT voxrec_event(type, at, profile_id, data)
-    FROM jsonb_to_recordset(%s::jsonb) AS new (type text, at timestamptz, profile_id uuid, data jsonb)
+    SELECT voxrec_event(type, at, profile_id, data) FROM (
+        SELECT type, at, profile_id, data
+        FROM ROWS FROM (jsonb_to_recordset(%s::jsonb) AS (type text, at timestamptz, profile_id uuid, data jsonb))
+            WITH ORDINALITY AS new (type, at, profile_id, data, position)
+        WHERE NOT EXISTS (
+            SELECT FROM events
+            WHERE events.type LIKE 'call.%%' AND events.data ->> 'id' = new.data ->> 'id' AND events.type = new.type
+              AND events.at = new.at
+        )
+        ORDER BY position
+    ) AS in_order
 """)
 # The newest of the expired events is retained, without the parties of its call: the oldest id then shows whether events
 # after a given one were deleted.
@@ -107,21 +117,43 @@ class EventSink(Protocol):
         """Insert events in this order."""
 
 
+class EventFile(Protocol):
+    """Where an EventQueue stores what PostgreSQL does not accept: `voxrec.journal.call_events.CallEventFile`."""
+
+    def load(self) -> list[bytes]:
+        """Return the lines that an earlier run left. Raises OSError."""
+
+    async def append(self, lines: Sequence[bytes], /) -> None:
+        """Write lines. Raises OSError."""
+
+    async def clear(self) -> None:
+        """Delete all lines. Raises OSError."""
+
+
 class EventQueue(Service):
     """Events of calls until PostgreSQL has them.
 
     `append` never blocks. While the queue holds ``limit`` events, each new one replaces the oldest that is not being
-    inserted. ``on_dropped`` receives the number of events lost.
+    inserted. ``on_dropped`` receives the number of events lost. Events that PostgreSQL does not accept at once are
+    written to ``file``, from which the next run continues.
     """
 
     name = "event queue"
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, events: EventSink, on_dropped: Callable[[int], None], limit: int = QUEUE_LIMIT
+        self,
+        clock: IReactorTime,
+        events: EventSink,
+        file: EventFile,
+        on_dropped: Callable[[int], None],
+        limit: int = QUEUE_LIMIT,
     ) -> None:
         self._clock = clock
         self._events = events
+        self._file = file
+        self._in_file = 0  # events at the head of the queue that are in the file
+        self._file_used = False
         self._on_dropped = on_dropped
         self._limit = limit
         self._queue: deque[CallEvent] = deque()
@@ -147,8 +179,23 @@ class EventQueue(Service):
     def call_refused(self, cause: int) -> None:
         """Ignore a refused call: it has no events."""
 
+    def startService(self) -> None:
+        """Insert the events that an earlier run left in the file."""
+        super().startService()
+        try:
+            lines = self._file.load()
+        except OSError as error:
+            self._log.error("events of calls cannot be read from the disk; they are lost: {error}", error=error)
+            return
+        events = [event for line in lines if (event := _decode(line)) is not None]
+        if lines:
+            self._queue.extendleft(reversed(events))
+            self._in_file = len(events)
+            self._file_used = True
+            self._writer.request()
+
     def stopService(self) -> Deferred[None]:
-        """Insert the remaining events, for a few seconds at most; drop those that are left then."""
+        """Insert the remaining events, for a few seconds at most; write those that are left then to the file."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -157,11 +204,15 @@ class EventQueue(Service):
         await self._writer.wait()
         if timer.active():
             timer.cancel()
+        self._inserting = 0
+        if self._queue and await self._save():
+            self._queue.clear()
         self._drop_all()
 
     def _drop_oldest(self) -> None:
         # Those being inserted may be in PostgreSQL already.
         del self._queue[self._inserting]
+        self._in_file = max(0, self._in_file - 1)
         self._on_dropped(1)
         if not self._overflow_logged:
             self._overflow_logged = True
@@ -171,7 +222,7 @@ class EventQueue(Service):
         if self._queue:
             self._on_dropped(len(self._queue))
             self._queue.clear()
-        self._inserting = 0
+        self._inserting = self._in_file = 0
 
     async def _write(self) -> None:
         """Insert what is queued. Not deferreds.retry: the batch may have changed when it tries again."""
@@ -183,15 +234,53 @@ class EventQueue(Service):
                 await self._events.append(batch)
             except StoreUnavailable:
                 self._inserting = 0
+                await self._save()
                 await deferLater(self._clock, _RETRY_DELAY)
                 continue
             for _ in batch:
                 self._queue.popleft()
+            self._in_file = max(0, self._in_file - len(batch))
             self._inserting = 0
             self._overflow_logged = False
+        await self._clear_file()
+
+    async def _save(self) -> bool:
+        """Write the events that are not in the file; return whether that succeeded."""
+        events = list(islice(self._queue, self._in_file, None))
+        if not events:
+            return True
+        try:
+            await self._file.append([msgspec.json.encode(event) for event in events])
+        except OSError as error:
+            self._log.error(
+                "events of calls cannot be written to the disk; a crash would lose {count} of them: {error}",
+                count=len(events),
+                error=error,
+            )
+            return False
+        self._file_used = True
+        self._in_file = min(self._in_file + len(events), len(self._queue))
+        return True
+
+    async def _clear_file(self) -> None:
+        if not self._file_used:
+            return
+        try:
+            await self._file.clear()
+            self._file_used = False
+        except OSError as error:
+            self._log.error("the file of call events cannot be deleted; it contains numbers: {error}", error=error)
 
     def _write_failed(self, failure: Failure) -> None:
         self._log.failure(
             "{count} events of calls could not be inserted; dropping them", failure, count=len(self._queue)
         )
         self._drop_all()
+        Deferred.fromCoroutine(self._clear_file())  # the next run would fail too
+
+
+def _decode(line: bytes) -> CallEvent | None:
+    try:
+        return msgspec.json.decode(line, type=CallEvent)
+    except msgspec.MsgspecError:
+        return None

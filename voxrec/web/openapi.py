@@ -25,7 +25,7 @@ from voxrec.web.errors import (
 from voxrec.web.idempotency import CreationDeleted, KeyReused
 from voxrec.web.openapi_enums import normalize_enums
 from voxrec.web.openapi_schemas import EXAMPLE_UUID, Json, Schemas, markdown
-from voxrec.web.openapi_webhooks import WebhookOperation, webhook_items
+from voxrec.web.openapi_webhooks import FIELD, WebhookOperation, webhook_items
 from voxrec.web.problems import PROBLEM_TYPE, Problem
 from voxrec.web.response import JSON
 from voxrec.web.route import Route
@@ -126,7 +126,7 @@ class _DocumentBuilder:
             },
         }
         if self._webhooks:
-            document["webhooks"] = webhook_items(self._webhooks, self._schemas)
+            document[FIELD] = webhook_items(self._webhooks, self._schemas)
         normalize_enums(document)
         return document
 

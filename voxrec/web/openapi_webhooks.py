@@ -1,4 +1,4 @@
-"""The webhooks of an OpenAPI 3.1 document: the requests that the API sends (specification 3.1, section 4.8.1)."""
+"""The webhooks of an OpenAPI document: the requests that the API sends (OpenAPI 3.1, section 4.8.1)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from msgspec import Struct
 from voxrec.web.openapi_schemas import Json, Schemas
 from voxrec.web.response import JSON
 
+FIELD: Final = "x-webhooks"
+"""The field of the document: Redoc shows it. openapi-generator makes invalid Python of the standard field "webhooks"."""
 _HEADERS: Final = {
     "webhook-id": "Id of the message, the same for each attempt.",
     "webhook-timestamp": "Time of the attempt, in seconds since 1970.",
@@ -26,7 +28,7 @@ class WebhookOperation:
 
 
 def webhook_items(operations: Iterable[WebhookOperation], schemas: Schemas) -> Json:
-    """Return the field ``webhooks`` of the document."""
+    """Return the value of `FIELD`: the operation of each webhook by its name."""
     return {operation.name: {"post": _operation(operation, schemas)} for operation in operations}
 
 
@@ -38,11 +40,11 @@ def _operation(operation: WebhookOperation, schemas: Schemas) -> Json:
         "operationId": "on" + "".join(word.capitalize() for word in words),
         "tags": ["webhooks"],
         "summary": operation.summary,
-        "security": [],
         "parameters": [
             {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
             for name, text in _HEADERS.items()
         ],
+        "security": [],
         "requestBody": {"required": True, "content": content},
         "responses": {
             "2XX": {"description": "The message was accepted. Any other status is retried, or ends the webhook (410)."}
