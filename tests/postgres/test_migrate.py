@@ -78,6 +78,21 @@ class MigrateTests(TestCase):
         self.assertEqual(kept, [('{"a": [1, 2], "b": {"c": 1}}',)])
         self.assertEqual(self.query("SELECT count(*) FROM recording_marks"), [(5,)])
 
+    def test_existing_webhook_urls_become_webhooks(self) -> None:
+        with get_backend(yoyo_uri(self.dsn)) as backend:
+            former = MigrationList(each for each in read_migrations(str(MIGRATIONS)) if each.id < "0020")
+            backend.apply_migrations(backend.to_apply(former))
+        self.query("""
+            INSERT INTO profiles (id, webhook_url, record, record_format, record_channels, record_beep_at_start,
+                record_beep_interval, record_prompt, metadata, created_at, updated_at)
+            SELECT gen_random_uuid(), url, false, 'wav', 'mono', false, 0, 'none', '{}', now(), now()
+            FROM (VALUES ('https://crm.example/x'), (NULL), ('')) AS former (url)
+        """)
+        migrate(self.dsn)
+        stored = self.query("SELECT url, of_profile, enabled, secret FROM webhooks")
+        self.assertEqual([row[:3] for row in stored], [("https://crm.example/x", True, True)])
+        self.assertRegex(str(stored[0][3]), r"^whsec_[A-Za-z0-9+/]{43}=$")
+
     def test_unreachable_server(self) -> None:
         with self.assertRaises(StoreUnavailable):
             migrate("host=/nowhere dbname=x")

@@ -10,7 +10,7 @@ from voxrec.web.openapi_schemas import Json, Schemas
 from voxrec.web.response import JSON
 
 FIELD: Final = "x-webhooks"
-"""The field of the document: Redoc shows it. openapi-generator makes invalid Python of the standard field "webhooks"."""
+"""The field of the document, as in Redoc: of the standard field, openapi-generator makes invalid Python."""
 _HEADERS: Final = {
     "webhook-id": "Id of the message, the same for each attempt.",
     "webhook-timestamp": "Time of the attempt, in seconds since 1970.",
