@@ -1,9 +1,12 @@
 """Parties pause and resume a recording by DTMF, also during the announcement, and hear that it was done."""
 
 import secrets
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import soundfile
 
 from tests.live.live_test_case import RecordedCallTestCase, shared_stack
 from voxrec.sandbox import demo_call, tones
@@ -32,6 +35,16 @@ def dtmf(digits: str, rate: int = 8000) -> Samples16:
         for part in (np.sin(2 * np.pi * _ROWS[digit] * time) + np.sin(2 * np.pi * _COLUMNS[digit] * time), gap)
     ]
     return (np.concatenate(parts) * 6000).astype(np.int16)
+
+
+def write_tone_with_digits(path: Path, digits: Mapping[float, str], seconds: float, rate: int = 8000) -> Path:
+    """Write the caller's tone, with digits at the times (in seconds) that are the keys of ``digits``."""
+    audio = (6000 * np.sin(2 * np.pi * demo_call.CALLER_HZ / rate * np.arange(round(seconds * rate)))).astype(np.int16)
+    for at, pressed in digits.items():
+        keyed = dtmf(pressed, rate)
+        audio[round(at * rate) : round(at * rate) + len(keyed)] = keyed
+    soundfile.write(path, audio, rate)
+    return path
 
 
 class PauseCodeTests(RecordedCallTestCase):
@@ -71,6 +84,46 @@ class PauseCodeTests(RecordedCallTestCase):
         received, rate = tones.load_audio(phone.received_audio)
         intervals = tones.tone_intervals(received[:, 0], rate, hz, threshold_dbfs=_LEVEL_DBFS)
         return sum(end - start for start, end in intervals)
+
+
+class TonesAlthoughEventsWereAgreedTests(RecordedCallTestCase):
+    """A phone that agrees to events (RFC 4733), and sends tones: Asterisk does not look for them."""
+
+    async def test_nothing_of_the_pause_is_kept(self) -> None:
+        stack = await shared_stack(self.recipe)
+        profile, callee = await demo_call.create_profile_and_callee(
+            stack,
+            self.reactor,
+            self.directory,
+            **{"record": True, "recordChannels": "dual", "recordBeepAtStart": False, **_CODES},
+        )
+        self.kill_at_end(callee)
+        caller = Phone.make_caller(
+            self.reactor,
+            self.directory,
+            f"sip:{profile['id']}@{stack.sip_host_port}",
+            name="caller",
+            play=write_tone_with_digits(self.directory / "caller.wav", {1.5: "*1", 4.0: "*2"}, 7.0),
+            seconds=7.0,
+        )
+        self.kill_at_end(caller)
+        await caller.start()
+        recording, samples, rate = await self.finished_recording(stack, profile["id"], caller)
+        pauses = [(one["event"], one["by"], one["detail"]) for one in recording["timeline"] if "detail" in one]
+        self.assertEqual(pauses, [("paused", "caller", "in-band"), ("resumed", "caller", "in-band")])
+        ((paused, resumed),) = self.pauses(recording)
+        self.assertApproximates(resumed - paused, 2.8, 0.1)  # both codes included
+        silent = samples[int((paused + 0.03) * rate) : int((resumed - 0.03) * rate)]
+        self.assertEqual(abs(silent).max(), 0.0)
+        self.assert_tones(samples, rate, [(0.3, paused - 0.1), (resumed + 0.1, 6.5)])
+        for hz in (*_ROWS.values(), *_COLUMNS.values()):
+            self.assertEqual(tones.tone_intervals(samples[:, 0], rate, hz, threshold_dbfs=_LEVEL_DBFS), [], f"{hz} Hz")
+
+
+class TonesAlthoughEventsWereAgreedOnAsterisk16Tests(TonesAlthoughEventsWereAgreedTests):
+    """The same test on Asterisk 16."""
+
+    recipe = ASTERISK_16
 
 
 class PauseCodeOnAsterisk16Tests(PauseCodeTests):

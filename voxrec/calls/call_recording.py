@@ -177,6 +177,8 @@ class CallRecording:
             expires_at=profile.expiry(began),
             min_duration_seconds=profile.min_duration_seconds,
             prompt_played=False if self._requires_prompt else None,
+            pause_code=profile.record_pause_code,
+            resume_code=profile.record_resume_code,
             created_at=began,
             updated_at=began,
         )

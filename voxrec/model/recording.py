@@ -119,6 +119,8 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
             "stored. Null: the Profile requires none."
         ),
     ] = None
+    pause_code: str | None = None  # DTMF codes of the Profile when the call began; not part of the REST representation
+    resume_code: str | None = None
     path: str | None = None  # relative to the archive; not part of the REST representation
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     updated_at: Annotated[Timestamp, doc("Time of the last change.")]

@@ -24,6 +24,7 @@ from voxrec.clock import utc_now
 from voxrec.errors import Conflict, NotFound, Unavailable
 from voxrec.model import ANNOUNCEMENT_FAILED, Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict
 from voxrec.recordings.erase import erase_legs
+from voxrec.recordings.inband_codes import silence_inband_pauses
 from voxrec.recordings.legs import (
     AlignedLegs,
     Leg,
@@ -142,9 +143,12 @@ class Finisher:
             return self._absent(recording, (ANNOUNCEMENT_FAILED,))
         require_spool(self._spool)
         with WorkFiles(self._work_directory, recording.id) as work_files:
-            legs = {side: examine_leg(find_leg(self._spool, recording.id, side), work_files) for side in Side}
+            legs: Mapping[Side, Leg] = {
+                side: examine_leg(find_leg(self._spool, recording.id, side), work_files) for side in Side
+            }
             if not any(leg.audio for leg in legs.values()):
                 return self._without_audio(recording, legs)
+            recording, legs = silence_inband_pauses(recording, legs, work_files)
             aligned = align_legs(legs, recording.timeline, work_files)
             # the duration of an unreadable leg is unknown
             duration_known = not any(leg.unreadable for leg in legs.values())

@@ -1,0 +1,3 @@
+ALTER TABLE recordings
+    DROP COLUMN pause_code,
+    DROP COLUMN resume_code;
