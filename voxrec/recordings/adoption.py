@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.archive.interface import Archive
+from voxrec.clock import utc_now
 from voxrec.errors import Conflict, VoxrecError
 from voxrec.journal.segments import Segments
 from voxrec.model import Job, JobKind, Recording
@@ -118,7 +119,7 @@ class Adoption:
             reason = error.detail if isinstance(error, VoxrecError) else str(error)
             self.failed.append(f"{job.kind} of recording {job.recording_id}: {reason}")
             with self.database() as database:
-                due_at = datetime.fromtimestamp(self.clock.seconds(), UTC) + _LEASE
+                due_at = utc_now(self.clock) + _LEASE
                 run_to_completion(Jobs(database).retry(job, reason, due_at))
         else:
             self.report(f"{job.kind} of recording {job.recording_id}: done")
