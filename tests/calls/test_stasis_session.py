@@ -1,14 +1,21 @@
 """Tests of voxrec.calls.stasis_session."""
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
 from tests.calls.test_admission import make_caller
 from voxrec.ari import events
+from voxrec.ari.transport import WebsocketTransport
 from voxrec.calls.stasis_session import StasisSession
+from voxrec.errors import AsteriskUnavailable
 from voxrec.model import RecordingState, Side
+
+
+class ClosedTransport:
+    async def request(self, *_: object) -> bytes:
+        raise AsteriskUnavailable("closed")
 
 
 class StasisSessionTests(SynchronousTestCase):
@@ -40,3 +47,33 @@ class StasisSessionTests(SynchronousTestCase):
         self.assertEqual((last.state, process.clock.getDelayedCalls()), (RecordingState.RECORDING, []))
         session.event_received(events.StasisStart(make_caller("1700.2"), ("incoming",)))
         self.assertEqual(process.calls, [])
+
+    def test_another_voxrec_has_the_application_until_it_is_connected_again(self) -> None:
+        process = ProcessFixture(ProfileDirectory(make_profile()))
+        closed: list[bool] = []
+        unused: Any = None
+
+        async def stand_by() -> bool:
+            return True
+
+        session = StasisSession(
+            process.clock,
+            process.client,
+            process.live_calls,
+            process.router,
+            process.reconciler,
+            unused,
+            announcement_check=unused,
+            close_stream=lambda: closed.append(True),
+            stand_by=stand_by,
+        )
+        session.event_received(events.ApplicationReplaced("voxrec"))
+        session.yield_application("voxrec")  # the lease reports it, too
+        self.assertEqual((session.replaced, closed, process.live_calls.detached), (True, [], True))
+        session.event_received(events.StasisStart(make_caller(), ("incoming",)))
+        self.assertEqual(process.calls, [])
+        session.stream_connected(cast("WebsocketTransport", ClosedTransport()))
+        self.assertEqual((session.replaced, process.live_calls.detached), (False, False))
+        self.flushLoggedErrors()  # this Asterisk has no channels to reconcile
+        session.event_received(events.StasisStart(make_caller("1700.2"), ("incoming",)))
+        self.assertEqual(len([*process.calls]), 1)

@@ -302,6 +302,14 @@ class AriClient:
                 raise
             return ""
 
+    async def get_global_variable(self, name: str) -> str:
+        """Return a global variable; empty if it is not set."""
+        return (await self._query(_Variable, "GET", ("asterisk", "variable"), variable=name)).value
+
+    def set_global_variable(self, name: str, value: str) -> CommandResult:
+        """Set a global variable; an empty value unsets it."""
+        return self._transport.request("POST", ("asterisk", "variable"), {"variable": name, "value": value})
+
     def set_variable(self, channel: str, name: str, value: str) -> Deferred[bool]:
         """Set a channel variable. Return whether the channel exists."""
         return self._request_if_exists("POST", ("channels", channel, "variable"), {"variable": name, "value": value})

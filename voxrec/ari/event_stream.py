@@ -7,6 +7,7 @@ overflows, the connection is dropped and opened again, and the listener reconcil
 
 from base64 import b64encode
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -112,6 +113,10 @@ class _Factory(WebSocketClientFactory):
         return protocol
 
 
+async def _connect_at_once() -> None:
+    pass
+
+
 class EventStream(Service):
     """Keeps one event websocket open while the service runs.
 
@@ -120,7 +125,7 @@ class EventStream(Service):
 
     Parameters: ``url`` is the address of ARI (``http://host:8088/ari``); ``app`` the name of the Stasis application;
     ``request_timeout``, ``ping_interval`` and ``ping_timeout`` are seconds; ``queue_limit`` is the number of unhandled
-    events at which the connection is dropped.
+    events at which the connection is dropped. ``before_connect`` is awaited before each attempt to connect.
     """
 
     _log = Logger()
@@ -140,6 +145,7 @@ class EventStream(Service):
         ping_timeout: float,
         queue_limit: int,
         backoff: Backoff = _RECONNECT_BACKOFF,
+        before_connect: Callable[[], Awaitable[object]] = _connect_at_once,
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
@@ -147,6 +153,7 @@ class EventStream(Service):
         self._request_timeout = request_timeout
         self._queue_limit = queue_limit
         self._backoff = backoff
+        self._before_connect = before_connect
         self._queue: deque[Event] = deque()
         self._time_slice_end = 0.0
         self._protocol: _Protocol | None = None
@@ -211,6 +218,7 @@ class EventStream(Service):
 
     async def _connect_until_closed(self) -> str:
         """Connect, wait until the websocket closes, and return the reason."""
+        await self._before_connect()
         disconnected: Deferred[str] = Deferred()
         self._disconnected = disconnected
         protocol = await self._endpoint.connect(self._factory)
@@ -220,6 +228,11 @@ class EventStream(Service):
             self._disconnected = None
             cast("_Protocol", protocol).dropConnection(abort=True)
             raise
+
+    def drop_connection(self) -> None:
+        """Close the websocket, and connect again."""
+        if self._protocol is not None:
+            self._protocol.dropConnection(abort=True)
 
     def connection_opened(self, protocol: _Protocol) -> None:
         """Handle an opened websocket; the protocol calls this."""

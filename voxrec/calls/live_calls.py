@@ -182,6 +182,10 @@ class LiveCalls:
         self._by_foreign_channel.clear()
         self._check_empty()
 
+    def attach(self) -> None:
+        """Have calls again: this process has the application."""
+        self.detached = False
+
     def when_empty(self) -> Deferred[None]:
         """Return a Deferred that fires when there is no live call."""
         empty: Deferred[None] = Deferred()

@@ -1,6 +1,6 @@
 """The session of voxrec's Stasis application: what happens when its event websocket connects and disconnects."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from twisted.application.internet import TimerService
@@ -36,6 +36,10 @@ class AnnouncementCheck(Protocol):
         """Handle PlaybackFinished."""
 
 
+async def _cannot_stand_by() -> bool:
+    return False
+
+
 class StasisSession(TimerService):
     """Listens to the event stream: reconciles after each connect, and passes events to the router.
 
@@ -56,8 +60,12 @@ class StasisSession(TimerService):
         *,
         announcement_check: AnnouncementCheck,
         close_stream: Callable[[], object],
+        stand_by: Callable[[], Awaitable[bool]] = _cannot_stand_by,
     ) -> None:
-        """``close_stream`` closes the event stream for good, because another program has the application."""
+        """``close_stream`` closes the event stream for good, because another program has the application.
+
+        If that program is voxrec, ``stand_by`` lets this process wait for the application, and returns True.
+        """
         super().__init__(_UNFINISHED_INTERVAL, self.finish_recordings)
         self.clock = clock
         self._clock = clock
@@ -68,6 +76,7 @@ class StasisSession(TimerService):
         self._unfinished_recordings = unfinished_recordings
         self._announcement_check = announcement_check
         self._close_stream = close_stream
+        self._stand_by = stand_by
         self._connection = 0  # counts connects and disconnects
         self.replaced = False
         """Whether another program has taken over the application."""
@@ -77,12 +86,15 @@ class StasisSession(TimerService):
     def stream_connected(self, transport: WebsocketTransport) -> None:
         """Handle the opening of the websocket."""
         self._connection += 1
+        if self.replaced:  # this process stood by, and is active now
+            self.replaced = False
+            self._live_calls.attach()
         Deferred.fromCoroutine(self._start_session(transport, self._connection))
 
     def event_received(self, event: Event) -> None:
         """Handle an event."""
         if isinstance(event, ApplicationReplaced):
-            self._yield_application(event.application)
+            self.yield_application(event.application)
             return
         if isinstance(event, PlaybackFinished):
             self._announcement_check.playback_finished(event.playback)
@@ -95,15 +107,30 @@ class StasisSession(TimerService):
         self._asterisk.use_http()
         self._announcement_check.asterisk_disconnected()
 
-    def _yield_application(self, application: str) -> None:
+    def yield_application(self, application: str) -> None:
         """Leave all calls to the other program: two programs that compete for an application would lose calls."""
+        if not self.replaced:
+            self.replaced = True
+            self._live_calls.detach_all()
+            Deferred.fromCoroutine(self._wait_or_close(application))
+
+    async def _wait_or_close(self, application: str) -> None:
+        self._asterisk.use_http()
+        try:
+            if await self._stand_by():
+                self._log.warn(
+                    "another voxrec has taken over the Stasis application {application} with all its calls; this one "
+                    "stands by",
+                    application=application,
+                )
+                return
+        except VoxrecError as error:
+            self._log.debug("the lease of the application could not be read: {error}", error=error)
         self._log.critical(
             "another program has taken over the Stasis application {application} with all its calls; configure another"
             " name for one of them and restart voxrec, which accepts no calls until then",
             application=application,
         )
-        self.replaced = True
-        self._live_calls.detach_all()
         self._close_stream()
 
     async def _start_session(self, transport: WebsocketTransport, connection: int) -> None:

@@ -15,6 +15,7 @@ from voxrec.ari.transport import HttpTransport, TimedTransport
 from voxrec.calls.admission import Admission, is_allowed, is_trusted
 from voxrec.calls.announcement_check import AnnouncementCheck
 from voxrec.calls.announcements import DEFAULT, Announcements, explain_unreadable
+from voxrec.calls.application_lease import ApplicationLease, LocalHolder
 from voxrec.calls.call_control import CallControl
 from voxrec.calls.call_data import CallSettings
 from voxrec.calls.call_recording import DISK_FULL
@@ -62,6 +63,7 @@ class Calls:
     live_calls: LiveCalls
     control: CallControl
     session: StasisSession
+    lease: ApplicationLease
     orphan_sweep: OrphanSweep
     service: CallService
 
@@ -124,7 +126,16 @@ def build_calls(
     lookup = ProfileLookup(reactor, database.profiles, profiles)
     router = Router(asterisk, live_calls, admission, lookup.look_up, log_numbers=settings.log_numbers)
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
-    connection = AsteriskConnection()
+    holder = LocalHolder()
+    lease = ApplicationLease(
+        reactor,
+        asterisk,
+        env.config.asterisk.app,
+        lambda: session.yield_application(env.config.asterisk.app),
+        holder=holder.id,
+        is_dead=holder.is_dead,
+    )
+    connection = AsteriskConnection(when_closed=lease.release)
     unfinished_recordings = UnfinishedRecordings(
         reactor,
         asterisk,
@@ -145,8 +156,9 @@ def build_calls(
         unfinished_recordings,
         announcement_check=announcement_check,
         close_stream=connection.stopService,
+        stand_by=partial(_stand_by, lease, connection),
     )
-    connection.set_stream(_build_stream(env, session))
+    connection.set_stream(_build_stream(env, session, lease))
     return Calls(
         env=env,
         announcements=announcements,
@@ -161,9 +173,19 @@ def build_calls(
         live_calls=live_calls,
         control=CallControl(live_calls),
         session=session,
+        lease=lease,
         orphan_sweep=OrphanSweep(reactor, reconciler, lambda: session.version is not None),
         service=CallService(connection, profiles, _stop_policy(reactor, env.config, connection, live_calls, admission)),
     )
+
+
+async def _stand_by(lease: ApplicationLease, connection: AsteriskConnection) -> bool:
+    """Wait for the application if another voxrec has it; return False if another program has it."""
+    if not await lease.is_held_by_another():
+        return False
+    lease.stop_renewal()
+    connection.reconnect()
+    return True
 
 
 def _build_client(env: Environment) -> AriClient:
@@ -179,7 +201,7 @@ def _build_client(env: Environment) -> AriClient:
     return AriClient(transport, settings.app, partial(TimedTransport, env.reactor, env.metrics.observe_ari_request))
 
 
-def _build_stream(env: Environment, listener: EventStreamListener) -> EventStream:
+def _build_stream(env: Environment, listener: EventStreamListener, lease: ApplicationLease) -> EventStream:
     settings = env.config.asterisk
     return EventStream(
         env.reactor,
@@ -193,6 +215,7 @@ def _build_stream(env: Environment, listener: EventStreamListener) -> EventStrea
         ping_interval=settings.ping_interval,
         ping_timeout=settings.ping_timeout,
         queue_limit=settings.event_queue,
+        before_connect=lease.acquire,
     )
 
 

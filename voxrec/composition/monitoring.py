@@ -24,6 +24,11 @@ def add_call_gauges(metrics: Metrics, calls: Calls) -> None:
     """Add the gauges of live calls and Asterisk."""
     metrics.add_gauge("voxrec_calls_live", "Live calls of this daemon.", lambda: len(calls.live_calls))
     metrics.add_gauge(
+        "voxrec_standby",
+        "1 while another voxrec has the Stasis application of the same Asterisk, and this one waits.",
+        lambda: calls.lease.standby,
+    )
+    metrics.add_gauge(
         "voxrec_asterisk_connected",
         "1 while the ARI event websocket is connected.",
         lambda: calls.session.version is not None,

@@ -56,11 +56,14 @@ class DatabaseProbe:
 class AsteriskProbe:
     """Asterisk is ready while this daemon receives the events of the application."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, is_standby: Callable[[], bool] = lambda: False) -> None:
         self._session = session
+        self._is_standby = is_standby
 
     async def __call__(self) -> str | None:
         """Return None if ready, otherwise the reason."""
+        if self._is_standby():
+            return "standing by: another voxrec has the Stasis application"
         if self._session.replaced:
             return "another program has taken over the Stasis application"
         return None if self._session.version is not None else "the event websocket is not open"

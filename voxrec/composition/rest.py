@@ -140,7 +140,7 @@ def _build_probes(
 ) -> Mapping[str, Probe]:
     return {
         "postgresql": DatabaseProbe(database.pool, profiles),
-        "asterisk": AsteriskProbe(calls.session),
+        "asterisk": AsteriskProbe(calls.session, lambda: calls.lease.standby),
         "ami": AmiProbe(calls.ami.connection),
         "announcement": AnnouncementProbe(calls.announcement_check),
         "archive": ArchiveProbe(env.config.archive_directory, files.work_directory, env.defer_to_thread),
