@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 
 import voxrec.audio.pcm_wav as module
 from tests.audio.fixtures import AudioTestCase, silence, tone
-from voxrec.audio.formats import FORMATS, WAV
-from voxrec.audio.join import join
 from voxrec.audio.pcm_wav import HEADER_SIZE, MAX_DATA_SIZE, PcmWavReader, write_raw, write_wav
 from voxrec.audio.probe import AudioInfo, probe
 from voxrec.audio.reader import open_audio, read_blocks
 from voxrec.errors import AudioError
-from voxrec.model import RecordChannels
 
 EXTENSIBLE = 0xFFFE
 PCM_GUID = bytes.fromhex("0100000000001000800000aa00389b71")
@@ -168,10 +165,9 @@ class WriteTests(AudioTestCase):
         np.testing.assert_array_equal(self.read(self.directory / "out.wav"), stereo[:, 1:])
 
     def test_more_samples_than_a_wav_can_hold_are_refused(self) -> None:
-        leg, output = self.write("a.wav", tone(440, 1)), self.directory / "out"
-        self.patch(module, "MAX_DATA_SIZE", 31_999)
+        output, samples = self.directory / "out.wav", tone(440, 1)
+        self.patch(module, "MAX_DATA_SIZE", 2 * len(samples) - 1)
         with self.assertRaisesRegex(AudioError, "exceeds the maximum size of a WAV file"):
-            join(leg, leg, output, RecordChannels.DUAL, WAV)
-        self.assertFalse(output.exists())
-        self.assertEqual(join(leg, leg, output, RecordChannels.MONO, WAV).frames, 8000)
-        self.assertEqual(join(leg, leg, output, RecordChannels.MONO, FORMATS["sln"]).frames, 8000)
+            write_wav([samples.reshape(-1, 1)], output, 8000, 1)
+        write_raw([samples.reshape(-1, 1)], output)
+        self.assertEqual(output.stat().st_size, 2 * len(samples))
