@@ -1,5 +1,5 @@
 -- The DTMF codes of a call, which its Profile may have changed when the Recording is finished.
--- depends: 0022.required_prompts
+-- depends: 0023.prompts_of_transfers
 
 ALTER TABLE recordings
     ADD COLUMN pause_code  text,
