@@ -48,11 +48,11 @@ class FakeAsterisk:
     """A Transport, and an AMI connection, that respond at once.
 
     An action is a request such as ``MixMonitor 1700.1``, with its fields as the query. ``errors`` maps the end of a
-    path to the status of an error, ``refusals`` the name of an action to a message. ``delayed`` is a set of last path
-    segments and names of actions: such a request is executed at once, and its response is held back in
-    ``responses_due``. ``variables`` are the channel variables, the same for each channel. ``before_response`` maps a
-    request to a function that is called once, before the response. ``on_snoop`` is called with the id of each snoop
-    channel.
+    path to the status of an error, ``refusals`` the name of an action to a message. ``lost`` is a set of last path
+    segments: such a request gets no response. ``delayed`` is a set of last path segments and names of actions: such a
+    request is executed at once, and its response is held back in ``responses_due``. ``variables`` are the channel
+    variables, the same for each channel. ``before_response`` maps a request to a function that is called once, before
+    the response. ``on_snoop`` is called with the id of each snoop channel.
     """
 
     def __init__(self) -> None:
@@ -62,6 +62,7 @@ class FakeAsterisk:
         self.errors: dict[str, int] = {}
         self.responses: dict[str, bytes] = {}
         self.delayed: set[str] = set()
+        self.lost: set[str] = set()
         self.responses_due: list[Deferred[None]] = []
         self.before_response: dict[str, Callable[[], object]] = {}
         self.on_snoop: Callable[[str], object] = lambda _channel: None
@@ -106,6 +107,8 @@ class FakeAsterisk:
         for end, status in self.errors.items():
             if request.endswith(end):
                 raise AriResponseError(request, status, "refused by the test")
+        if path[-1] in self.lost:
+            raise AsteriskUnavailable(f"no response to {request}")
         if path[2:3] == ("snoop",):
             self.on_snoop(path[3])  # the event comes before the response as often as after it
         if path[-1] in self.delayed:

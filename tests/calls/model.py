@@ -282,6 +282,14 @@ class ModelAsterisk:
                     raise no(409, "Channel is already dialled")
                 leg.dialled = True
                 return _OK
+            case "POST", "channels", id_, "ring":
+                self._own(request, id_)
+                return _OK
+            case "DELETE", "playbacks", playback:
+                if playback not in self.playbacks:
+                    raise no(404, "Playback not found")
+                self._end_playback(playback, "done")
+                return _OK
             case "POST", "channels", id_, "answer":
                 self._own(request, id_).state = "Up"
                 return _OK
@@ -346,6 +354,11 @@ class ModelAsterisk:
         if leg.state in ("Down", "Ringing"):
             leg.state = "Ringing"
             self._report(leg.id, events.ChannelStateChange(leg.as_event()))
+
+    def progress(self, leg: ModelChannel) -> None:
+        """Let the far end send early media."""
+        if leg.state in ("Down", "Ringing"):
+            self._report(leg.id, events.Dial(leg.as_event(), "PROGRESS"))
 
     def pick_up(self, leg: ModelChannel) -> None:
         """Let the far end answer."""

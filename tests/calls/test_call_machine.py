@@ -15,7 +15,7 @@ from voxrec.model import RecordingState, RecordPrompt, Side
 
 PLACE = ["POST bridges/voxrec-CALL-bridge", "POST channels/create"]
 DIAL = ["POST bridges/voxrec-CALL-bridge/addChannel", "POST channels/voxrec-CALL-leg/dial"]
-ANSWER = ["POST channels/CALLER/answer"]
+ANSWER = ["POST channels/CALLER/answer", "POST bridges/voxrec-CALL-bridge/addChannel"]
 RECORD = ["MixMonitor CALLER"]
 END_CALLER = ["DELETE channels/CALLER"]
 END_LEG = ["DELETE channels/voxrec-CALL-leg"]

@@ -29,7 +29,7 @@ from voxrec.ari.events import Playback
 from voxrec.calls.admission import Admission
 from voxrec.calls.call_control import CallControl
 from voxrec.calls.call_data import CallSettings
-from voxrec.calls.ids import owner_of
+from voxrec.calls.ids import BRIDGE, owned_id, owner_of
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.reconciliation import Reconciler
 from voxrec.calls.recording_commands import RecordingCommands
@@ -309,11 +309,13 @@ class Calls(RuleBasedStateMachine):
             self.everything_pending_happens()
 
     @precondition(lambda self: self.model.legs())
-    @rule(index=_INDEX, action=st.sampled_from(["ring", "pick up", "pick up", "refuse", "hang up"]))
+    @rule(index=_INDEX, action=st.sampled_from(["ring", "progress", "pick up", "pick up", "refuse", "hang up"]))
     def far_end_acts(self, index: int, action: str) -> None:
         leg = self._leg(index)
         if action == "ring":
             self.model.ring(leg)
+        elif action == "progress":
+            self.model.progress(leg)
         elif action == "pick up":
             self.model.pick_up(leg)
         else:
@@ -624,6 +626,7 @@ class Calls(RuleBasedStateMachine):
         if not self.model.connected:
             self._connect()
         self._let_everything_happen()
+        self._parties_are_connected()
         for caller in self.model.callers():
             self.model.hang_up(caller, 16)
         for channel in list(self.model.channels.values()):
@@ -650,6 +653,12 @@ class Calls(RuleBasedStateMachine):
         assert all(request.called for request in self.rest_requests)
         self.no_command_is_wrong()
         self.no_exception_was_logged()
+
+    def _parties_are_connected(self) -> None:
+        for call in self.process.live_calls:
+            if call.status is CallState.TALKING:
+                inside = self.model.bridges[owned_id(call.id, BRIDGE)]
+                assert call.inbound.channel in inside, f"call {call.id}: the caller is not in the bridge"
 
     def _let_everything_happen(self) -> None:
         for _ in range(60):

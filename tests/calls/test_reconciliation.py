@@ -88,6 +88,35 @@ class MissedEventTests(ReconciliationTestCase):
         self.reconcile({"1700.1": "Ring", call.leg: "Up"})
         self.assertEqual(call.status, "connecting")
 
+    def lose_connection(self) -> LiveCall:
+        """Make a call whose caller Asterisk was told to connect, without a response."""
+        self.process.asterisk.lost.add("addChannel")
+        self.process.inbound_call(CALLER)
+        (call,) = self.process.calls
+        self.process.asterisk.lost.clear()
+        self.process.router.handle(events.StasisStart(events.Channel(id=call.leg), ("leg",)))
+        self.process.asterisk.lost.add("addChannel")
+        self.process.router.handle(events.ChannelStateChange(events.Channel(id=call.leg, state="Up")))
+        self.process.asterisk.lost.clear()
+        self.assertEqual(call.status, "connecting")
+        self.process.asterisk.take_requests()
+        return call
+
+    def test_caller_that_was_not_connected(self) -> None:
+        call = self.lose_connection()
+        bridge = f"voxrec-{call.id}-bridge"
+        self.reconcile({"1700.1": "Ring", call.leg: "Up"}, bridges={bridge: [call.leg]})
+        requests = self.process.asterisk.take_requests()
+        self.assertIn("POST channels/1700.1/answer", requests)
+        self.assertIn(f"POST bridges/{bridge}/addChannel", requests)
+
+    def test_caller_that_was_connected_nevertheless(self) -> None:
+        call = self.lose_connection()
+        bridge = f"voxrec-{call.id}-bridge"
+        self.reconcile({"1700.1": "Up", call.leg: "Up"}, bridges={bridge: [call.leg, "1700.1"]})
+        self.assertTrue(call.core.connection.is_connected)
+        self.assertNotIn(f"POST bridges/{bridge}/addChannel", self.process.asterisk.take_requests())
+
     def test_call_that_begins_after_the_snapshot(self) -> None:
         self.process.asterisk.before_response["GET channels"] = lambda: self.process.inbound_call(CALLER)
         self.reconcile({})
@@ -201,7 +230,7 @@ class TakeoverTests(ReconciliationTestCase):
             self.process.asterisk.responses[f"GET channels/{channel}/variable"] = variable
         self.process.asterisk.responses["GET channels/1700.1/variable"] = b'{"value": ""}'
         self.process.asterisk.variables[MONITOR_VARIABLE] = MONITOR
-        bridges = {f"voxrec-{self.former.id}-bridge": list(bridged)}
+        bridges = {f"voxrec-{self.former.id}-bridge": ["1700.1", *bridged]}
         self.orphaned = self.reconcile(
             {"1700.1": "Up", **channels}, channel_names={self.leg: self.name}, bridges=bridges
         )

@@ -77,6 +77,7 @@ class TakeoverTests(SynchronousTestCase):
             "caller_exists": True,
             "leg_entered": True,
             "bridged": True,
+            "caller_bridged": changes.get("caller_up", True),
             "leg_up": True,
             "caller_up": True,
             "monitor": MONITOR,
@@ -132,6 +133,24 @@ class TakeoverTests(SynchronousTestCase):
         self.assertEqual(
             self.take_requests(), ["POST bridges/voxrec-CALL-bridge/addChannel", "POST channels/voxrec-CALL-leg/dial"]
         )
+
+    def test_caller_that_is_not_in_the_bridge(self) -> None:
+        call = self.take_over(caller_bridged=False, recording=self.stored())
+        connect = ["POST channels/CALLER/answer", "POST bridges/voxrec-CALL-bridge/addChannel"]
+        self.assertEqual((call.status, self.take_requests()[:2]), (CallState.TALKING, connect))
+
+    def test_early_media(self) -> None:
+        call = self.take_over(leg_up=False, caller_up=False, caller_bridged=True, **NOT_RECORDED)
+        self.assertEqual((call.status, self.take_requests()), ("ringing", []))
+        call.inputs.leg_answered()
+        self.assertEqual(
+            self.take_requests()[:2], ["POST channels/CALLER/answer", "DELETE playbacks/voxrec-CALL-early"]
+        )
+
+    def test_leg_that_has_gone_is_not_dialled(self) -> None:
+        call = self.take_over(leg_exists=False, leg_up=False, bridged=False, caller_up=False, **NOT_RECORDED)
+        self.assertEqual(call.status, "clearing")
+        self.assertNotIn("POST bridges/voxrec-CALL-bridge/addChannel", self.take_requests())
 
     def test_far_end_rings(self) -> None:
         call = self.take_over(leg_up=False, caller_up=False, **NOT_RECORDED)

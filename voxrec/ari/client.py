@@ -195,7 +195,7 @@ class AriClient:
         return self._command("POST", ("channels", channel, "dial"), caller=caller, timeout=str(timeout))
 
     def answer(self, channel: str) -> CommandResult:
-        """Answer an incoming channel."""
+        """Answer an incoming channel, without waiting for its first packet."""
         return self._command("POST", ("channels", channel, "answer"))
 
     def ring(self, channel: str) -> CommandResult:
@@ -288,6 +288,10 @@ class AriClient:
     def play_to_channel(self, channel: str, playback: str, media: str, *, language: str | None = None) -> CommandResult:
         """Play ``media`` to one channel, in ``language`` if Asterisk has the sound in it."""
         return self._command("POST", ("channels", channel, "play", playback), media=media, **_language_query(language))
+
+    def stop_playback(self, playback: str) -> Deferred[bool]:
+        """Stop a playback. Return whether it was in progress or queued."""
+        return self._request_if_exists("DELETE", ("playbacks", playback), {})
 
     def playback_exists(self, playback: str) -> Deferred[bool]:
         """Return whether a playback is in progress or queued."""

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from voxrec.calls.call_data import CallData
 from voxrec.calls.call_recording import CallRecording
+from voxrec.calls.caller_connection import CallerConnection
 from voxrec.calls.causes import Cause
 from voxrec.calls.deadline import Deadline
 from voxrec.calls.legs import Legs
@@ -32,7 +33,7 @@ class CallInputs(Protocol):
         """The bridge exists."""
 
     def leg_joined(self) -> None:
-        """The caller and the first leg are in the bridge."""
+        """The first leg is in the bridge."""
 
     def leg_entered(self) -> None:
         """The current leg has entered the application: it can be put into the bridge and dialled."""
@@ -143,6 +144,7 @@ class CallCore:
     resources: Resources
     steps: Steps
     legs: Legs
+    connection: CallerConnection
     recording: CallRecording
     transfer: TransferInputs
     transfer_core: TransferCore
@@ -197,6 +199,15 @@ class CallCore:
 
         self.silence_check.start(delay, check)
 
+    def join_leg(self, inputs: CallInputs) -> None:
+        """Put the leg into the bridge; if commands can be pipelined, dial it at once."""
+        if self.legs.can_pipeline:
+            self.steps.run(self.legs.join(), failed=inputs.setup_failed)
+            self.steps.run(self.legs.dial(), failed=inputs.setup_failed)
+        else:
+            joined = inputs.leg_joined
+            self.steps.run(self.legs.join(), succeeded=lambda _: joined(), failed=inputs.setup_failed)
+
     def start_recording(self, inputs: CallInputs) -> None:
         """Start the recording that was prepared, if any."""
 
@@ -223,7 +234,7 @@ class CallCore:
                 inputs.announcement_finished(complete=False)
 
         self.steps.run(
-            self.recording.start_announcement(),
+            self._announce(),
             succeeded=started,
             failed=lambda: inputs.announcement_finished(complete=False),
         )
@@ -240,6 +251,15 @@ class CallCore:
             succeeded=checked,
             failed=lambda: inputs.announcement_finished(complete=False),
         )
+
+    async def _announce(self) -> bool:
+        """Play the announcement; the caller would not hear its beginning if it were not in the bridge yet."""
+        await self.connection.when_connected()
+        return await self.recording.start_announcement()
+
+    def connect_caller(self, inputs: CallInputs) -> None:
+        """Answer the caller, and put it into the bridge with the far end, which has answered."""
+        self.steps.run(self.connection.connect(), failed=lambda: inputs.release(Cause.NORMAL))
 
     def clear(self, inputs: CallInputs, *, cause: int, by: str, status: int = 0) -> None:
         """Begin to end everything that is left of the call.

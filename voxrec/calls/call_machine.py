@@ -49,6 +49,8 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         state.upon(CallInputs.bridge_created).loop().returns(None)
     for state in (new, placing, alerting, *answered, *ending):
         state.upon(CallInputs.leg_joined).loop().returns(None)
+        state.upon(CallInputs.leg_rings).loop().returns(None)
+        state.upon(CallInputs.leg_is_silent).loop().returns(None)
     for state in (*answered, *ending):
         state.upon(CallInputs.setup_failed).loop().returns(None)
     for state in (new, *unanswered, announcing, talking, *ending):
@@ -62,9 +64,6 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         state.upon(CallInputs.record).loop().returns(None)
     for state in (new, *unanswered, over):
         state.upon(CallInputs.recording_closed).loop().returns(None)
-    for state in (new, placing, alerting, *answered, *ending):
-        state.upon(CallInputs.leg_rings).loop().returns(None)
-        state.upon(CallInputs.leg_is_silent).loop().returns(None)
     for state in (new, placing, *ending):
         state.upon(CallInputs.leg_answered).loop().returns(None)
         state.upon(CallInputs.transfer_forbidden).loop().returns(None)
@@ -109,32 +108,24 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     def join(inputs: CallInputs, call: CallCore) -> None:
         call.enter(inputs, CallState.RINGING, call.data.ring_timeout)
         call.watch_silence(inputs)
-        if call.legs.can_pipeline:
-            call.steps.run(call.legs.join_with_caller(), failed=inputs.setup_failed)
-            call.steps.run(call.legs.dial(), failed=inputs.setup_failed)
-        else:
-            joined = inputs.leg_joined
-            call.steps.run(call.legs.join_with_caller(), succeeded=lambda _: joined(), failed=inputs.setup_failed)
+        call.join_leg(inputs)
 
     @pep614(ringing.upon(CallInputs.leg_joined).loop())
     def dial(inputs: CallInputs, call: CallCore) -> None:
         call.steps.run(call.legs.dial(), failed=inputs.setup_failed)
 
     @pep614(ringing.upon(CallInputs.leg_rings).to(alerting))
+    @pep614(ringing.upon(CallInputs.leg_is_silent).to(alerting))
     def alert(inputs: CallInputs, call: CallCore) -> None:
         call.silence_check.cancel()
-        call.publish(EventType.CALL_RINGING)
-
-    @pep614(ringing.upon(CallInputs.leg_is_silent).to(alerting))
-    def alert_caller(inputs: CallInputs, call: CallCore) -> None:
         call.steps.attempt(call.legs.ring_caller())
-        alert(inputs, call)
+        call.publish(EventType.CALL_RINGING)
 
     @pep614(ringing.upon(CallInputs.leg_answered).to(connecting))
     @pep614(alerting.upon(CallInputs.leg_answered).to(connecting))
     def connect(inputs: CallInputs, call: CallCore) -> None:
         # the caller waits for the answer, so it is sent before anything else
-        call.steps.run(call.legs.answer_caller(), failed=inputs.setup_failed)
+        call.connect_caller(inputs)
         call.enter(inputs, CallState.CONNECTING, _RECORDING_TIMEOUT)
         call.data.answered_at = call.data.now()
         call.limit_duration(inputs)

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from voxrec.ari.client import AriClient, BridgeMedia, CommandResult
 from voxrec.calls.call_data import CallData
 from voxrec.calls.causes import Cause
-from voxrec.calls.ids import BRIDGE, leg_number, leg_role, owned_id
+from voxrec.calls.ids import BRIDGE, leg_role, owned_id
 from voxrec.calls.resources import Resources
 from voxrec.calls.sip_status import nearest_cause
 from voxrec.calls.takeover_state import ANSWERED_VARIABLE, CALL_VARIABLE, TakeoverState, encode, generation_of
@@ -20,7 +20,7 @@ TRANSFER_CONTEXT: Final = "voxrec-transfer"
 NO_TRANSFER_CONTEXT: Final = "voxrec-nowhere"
 """A context that does not exist, so that Asterisk refuses transfers by the caller."""
 _DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
-_SILENT_RESPONSES: Final = frozenset({182, 183})  # queued, and session progress
+_SILENT_RESPONSES: Final = frozenset({181, 182, 183})  # forwarded, queued, and session progress
 _HANGUP_HANDLER: Final = "CHANNEL(hangup_handler_push)"
 _REPORT_CONTEXT: Final = "voxrec-report"  # etc/asterisk/extensions.conf
 _IDENTITY_HEADERS: Final = frozenset({"p-asserted-identity", "p-preferred-identity", "remote-party-id"})
@@ -127,14 +127,9 @@ class Legs:
         }
         return {**copied, **inbound.hops.headers(self._call.profile.id)}
 
-    def join_with_caller(self) -> CommandResult:
-        """Put the caller and the current leg into the bridge, so that ringing and early media pass.
-
-        If the first leg was redirected, the caller is in the bridge already.
-        """
-        if leg_number(self.current) > 1:
-            return self.join()
-        return self._asterisk.add_to_bridge(self.bridge, (self._call.inbound.channel, self.current))
+    def join_caller(self) -> CommandResult:
+        """Put the caller into the bridge."""
+        return self._asterisk.add_to_bridge(self.bridge, (self._call.inbound.channel,))
 
     def join(self) -> CommandResult:
         """Put the current leg into the bridge."""
@@ -154,7 +149,7 @@ class Legs:
     async def is_silent(self) -> bool:
         """Return whether the last response of the far end promises an answer, but lets the caller hear nothing.
 
-        Asterisk reports neither 182 nor 183 without SDP.
+        Asterisk reports neither 181 nor 182 nor 183 without SDP.
         """
         if self.has_progressed or not self.channel_name:
             return False
@@ -165,7 +160,7 @@ class Legs:
         return self._asterisk.ring(self._call.inbound.channel)
 
     def answer_caller(self) -> CommandResult:
-        """Answer the caller."""
+        """Answer the caller; see `voxrec.calls.caller_connection`."""
         return self._asterisk.answer(self._call.inbound.channel)
 
     def store_answer(self) -> Deferred[bool]:

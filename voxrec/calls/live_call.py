@@ -12,8 +12,9 @@ from voxrec.calls.call_core import CallCore, CallInputs
 from voxrec.calls.call_data import CallData, CallSettings, InboundCall
 from voxrec.calls.call_machine import call_machine
 from voxrec.calls.call_recording import CallRecording
+from voxrec.calls.caller_connection import CallerConnection
 from voxrec.calls.confirmations import Confirmations
-from voxrec.calls.ids import ANNOUNCEMENT, is_confirmation
+from voxrec.calls.ids import ANNOUNCEMENT, EARLY_MEDIA, PROGRESS, is_confirmation
 from voxrec.calls.legs import Legs
 from voxrec.calls.pause_codes import PauseCodes
 from voxrec.calls.recorder import Recorder
@@ -91,6 +92,7 @@ class LiveCall:
             self._resources,
             steps,
             legs,
+            CallerConnection(asterisk, data, legs),
             recording,
             transfer_machine(self._transfer),
             self._transfer,
@@ -286,6 +288,8 @@ class LiveCall:
         """Handle the report that the far end of an outgoing leg sends early media."""
         if channel == self._legs.current:
             self._legs.has_progressed = True
+            if self.status is CallState.RINGING:
+                self.core.connection.start_early_media()
 
     def leg_refused(self, channel: str, status: int) -> None:
         """Handle the SIP status with which an outgoing leg ends; `leg_destroyed` follows."""
@@ -355,7 +359,7 @@ class LiveCall:
             self._announcements.finished(role, complete=complete)
         elif is_confirmation(role):
             self._confirmations.playback_finished(role)
-        else:
+        elif role not in (EARLY_MEDIA, PROGRESS):
             self._call_recording.beep_finished()
 
     def held(self, side: Side) -> None:

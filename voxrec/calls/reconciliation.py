@@ -7,6 +7,7 @@ bridges that belong to no call are ended.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
@@ -32,6 +33,8 @@ from voxrec.calls.takeover import take_over
 from voxrec.calls.takeover_state import TakeoverState
 from voxrec.errors import VoxrecError
 from voxrec.model import CallState
+
+_ANSWERED: Final = frozenset({CallState.CONNECTING, CallState.ANNOUNCING, CallState.TALKING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,14 @@ class Reconciler:
             call.inputs.leg_hung_up(Cause.NORMAL)
         if call.inbound.channel not in snapshot.own:
             call.inputs.caller_hung_up(Cause.NORMAL)
+        elif status in _ANSWERED and not call.core.connection.is_connected:
+            self._catch_up_connection(call, snapshot)
+
+    def _catch_up_connection(self, call: LiveCall, snapshot: AsteriskSnapshot) -> None:
+        if snapshot.is_up(call.inbound.channel) and call.inbound.channel in snapshot.channels_in(call.id):
+            call.core.connection.found_connected()
+        else:
+            call.core.connect_caller(call.inputs)
 
     # Calls of another process.
 

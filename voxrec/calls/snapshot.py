@@ -47,6 +47,10 @@ class AsteriskSnapshot:
         """Return Asterisk's name for a channel; empty if it does not exist."""
         return self.channels[channel].name if channel in self.channels else ""
 
+    def channels_in(self, call_id: UUID) -> frozenset[str]:
+        """Return the ids of the channels in the bridge of a call."""
+        return self.bridges.get(owned_id(call_id, BRIDGE), frozenset())
+
     def legs_of(self, call_id: UUID) -> list[str]:
         """Return the ids of the outgoing legs of a call."""
         owners = ((channel, owner_of(channel)) for channel in self.channels)
@@ -58,10 +62,11 @@ class CallSnapshot:
     """One call in Asterisk.
 
     ``legs`` are all its outgoing legs that exist; ``leg_...`` is about the current one. ``bridged``: the current leg is
-    in the bridge. ``monitor``: the id of the MixMonitor that was started on the caller's channel, and which may have
-    ended; empty if none was. ``files_began``: when Asterisk began to write the files of the Recording, None if there
-    are none. ``recording``: the Recording as last stored, if it is known. ``announced``: it is known that a required
-    announcement was played completely. ``answered_at``: None if it is not known.
+    in the bridge; ``caller_bridged``: the caller is. ``monitor``: the id of the MixMonitor that was started on the
+    caller's channel, and which may have ended; empty if none was. ``files_began``: when Asterisk began to write the
+    files of the Recording, None if there are none. ``recording``: the Recording as last stored, if it is known.
+    ``announced``: it is known that a required announcement was played completely. ``answered_at``: None if it is not
+    known.
     """
 
     legs: frozenset[str]
@@ -71,6 +76,7 @@ class CallSnapshot:
     caller_exists: bool
     caller_up: bool
     bridged: bool
+    caller_bridged: bool
     monitor: str
     announcing: bool
     whisper_exists: bool
@@ -131,7 +137,7 @@ async def take_call_snapshot(
 
     ``files_began`` is when Asterisk began to write the files of the Recording, None if there are none.
     """
-    leg, bridge = call.leg, owned_id(call.call_id, BRIDGE)
+    leg, in_bridge = call.leg, snapshot.channels_in(call.call_id)
     monitor = await asterisk.get_variable(call.caller, MONITOR_VARIABLE)
     return CallSnapshot(
         legs=frozenset(snapshot.legs_of(call.call_id)),
@@ -140,7 +146,8 @@ async def take_call_snapshot(
         leg_up=snapshot.is_up(leg),
         caller_exists=call.caller in snapshot.own,
         caller_up=snapshot.is_up(call.caller),
-        bridged=leg in snapshot.bridges.get(bridge, frozenset()),
+        bridged=leg in in_bridge,
+        caller_bridged=call.caller in in_bridge,
         monitor=monitor,
         files_began=files_began,
         announcing=await asterisk.playback_exists(owned_id(call.call_id, ANNOUNCEMENT)),

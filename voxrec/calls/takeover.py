@@ -17,12 +17,14 @@ def take_over(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> Non
         call.resources.add(channel)
     if leg_gone:
         call.resources.gone(leg)
+    if snapshot.caller_bridged and not snapshot.caller_up:
+        call.connection.found_early_media()
     if _is_answered(call, snapshot):
         _continue_answered(call, inputs, snapshot)
-        if not snapshot.leg_up and leg == call.legs.current:
+        if not leg_gone and not snapshot.leg_up and leg == call.legs.current:
             _continue_transfer(call, snapshot)
     else:
-        _continue_unanswered(inputs, snapshot)
+        _continue_unanswered(inputs, snapshot, leg_gone=leg_gone)
     if caller_gone:
         inputs.caller_hung_up(Cause.NORMAL)
     if leg_gone and leg == call.legs.current:  # else a transfer that was requested meanwhile has replaced it
@@ -36,8 +38,8 @@ def _is_answered(call: CallCore, snapshot: CallSnapshot) -> bool:
     return snapshot.caller_up and not call.data.profile.record
 
 
-def _continue_unanswered(inputs: CallInputs, snapshot: CallSnapshot) -> None:
-    if not snapshot.leg_entered:
+def _continue_unanswered(inputs: CallInputs, snapshot: CallSnapshot, *, leg_gone: bool) -> None:
+    if leg_gone or not snapshot.leg_entered:
         inputs.found_placing()
     elif not snapshot.leg_up and not snapshot.bridged:
         inputs.found_placing()
@@ -50,8 +52,10 @@ def _continue_unanswered(inputs: CallInputs, snapshot: CallSnapshot) -> None:
 
 def _continue_answered(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> None:
     data, recording, stored = call.data, call.recording, snapshot.recording
-    if snapshot.caller_exists and not snapshot.caller_up:
-        call.steps.attempt(call.legs.answer_caller())  # the other process may not have been able to
+    if snapshot.caller_up and snapshot.caller_bridged:
+        call.connection.found_connected()
+    elif snapshot.caller_exists and data.inbound.channel in call.resources:
+        call.connect_caller(inputs)  # the other process may not have been able to
     began = snapshot.files_began or data.started_at
     data.answered_at = snapshot.answered_at or (stored.started_at if stored is not None else None) or began
     recording.has_recording = snapshot.was_recorded

@@ -14,6 +14,7 @@ from voxrec.sandbox.noise import FoundPiece, Samples16, find_pieces
 
 DISPLACED_SECONDS: Final = 0.02
 """A piece further than this from where the others are is displaced."""
+_FIRST: Final = 20  # pieces: the first 200 ms of what is heard
 _FEW: Final = 50  # pieces: half a second, at the beginning and at the end, for the drift
 
 
@@ -45,8 +46,9 @@ class Track:
 class HeardTrack:
     """What one party heard of the other one.
 
-    ``first_delay`` is the time in milliseconds from sending the first audible piece to its arrival; ``max_delay`` the
-    same for the piece with the longest delay.
+    The delay of a piece is the time in milliseconds from sending it to its arrival. ``first_delay`` is the median of
+    the first 200 ms of audio, so that a single packet that a busy machine delays does not count; ``max_delay`` is the
+    longest delay of a piece.
     """
 
     track: Track
@@ -64,7 +66,7 @@ def measure_heard(sender: MediaStream, listener: MediaStream) -> HeardTrack:
     heard = listener.heard()
     found = _found(sender, heard.samples, heard.rate)
     delays = [heard.arrival_of(piece.seconds) - sender.piece_times[piece.index] for piece in found]
-    first, longest = (delays[0], max(delays)) if delays else (float("nan"), float("nan"))
+    first, longest = (float(np.median(delays[:_FIRST])), max(delays)) if delays else (float("nan"), float("nan"))
     return HeardTrack(_track(sender, found), first * 1000, longest * 1000)
 
 

@@ -180,7 +180,8 @@ class MediaStream:
         if scheduled.index is None:
             return
         pieces = round(self.ptime / 1000 / PIECE_SECONDS)
-        for piece in range(scheduled.index * pieces, (scheduled.index + 1) * pieces):
+        total = round(len(self.noise) / self.codec.rate / PIECE_SECONDS)
+        for piece in range(scheduled.index * pieces, min(total, (scheduled.index + 1) * pieces)):
             seconds = piece * PIECE_SECONDS * (1 + self.impairments.clock_skew_ppm / 1e6)
             self.piece_times[piece] = begin + seconds
 

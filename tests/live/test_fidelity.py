@@ -1,0 +1,74 @@
+"""Fidelity of calls between scripted peers: what a party hears and what is recorded, whatever the network sends."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.live.live_test_case import LiveTestCase, shared_stack
+from voxrec.sandbox.impaired_call import CallFidelity, Handling, ImpairedCall, Party
+from voxrec.sandbox.rootfs import ASTERISK_16
+from voxrec.sandbox.rtp import Impairments
+from voxrec.sandbox.scripted_peer import CalleeScript
+
+MAX_FIRST_DELAY = 40.0  # milliseconds by which the first words may come later than with the dialplan's Dial
+ATTEMPTS = 3
+"""Attempts to pass: a busy machine delays single packets by more than the tolerances."""
+
+
+class FidelityTestCase(LiveTestCase):
+    """Tests that place calls on the shared stack."""
+
+    async def call(self, handling: Handling, **arguments: Any) -> CallFidelity:
+        """Place a call of `ImpairedCall` and measure it."""
+        call = ImpairedCall(
+            await shared_stack(self.recipe), self.reactor, self.directory, **{"seconds": 2.5, **arguments}
+        )
+        try:
+            return await call.run(handling)
+        finally:
+            await call.close()
+
+    async def assert_eventually(
+        self, check: Callable[[CallFidelity], None], handling: Handling, **arguments: Any
+    ) -> None:
+        """Assert that a call passes ``check``, in one of three attempts."""
+        for attempt in range(1, ATTEMPTS + 1):
+            fidelity = await self.call(handling, **arguments)
+            try:
+                check(fidelity)
+            except self.failureException:
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                return
+
+
+class FirstWordsTests(FidelityTestCase):
+    """The caller hears the far end at once, however late the caller's own first packet is."""
+
+    def assert_first_words(self, fidelity: CallFidelity) -> None:
+        self.assertLess(fidelity.heard_by_caller.first_delay, MAX_FIRST_DELAY)
+        self.assertLess(fidelity.heard_by_callee.first_delay, MAX_FIRST_DELAY)
+        self.assertGreaterEqual(fidelity.heard_by_callee.track.found, fidelity.heard_by_callee.track.sent)
+
+    async def test_first_packet_600_ms_after_the_answer(self) -> None:
+        late = Party(impairments=Impairments(first_packet_delay=0.6))
+        await self.assert_eventually(self.assert_first_words, Handling.UNRECORDED, caller=late)
+
+    async def test_comfort_noise_before_the_first_packet(self) -> None:
+        late = Party(impairments=Impairments(first_packet_delay=0.3, comfort_noise=5), ptime=30)
+        await self.assert_eventually(self.assert_first_words, Handling.UNRECORDED, caller=late)
+
+    async def test_early_media_then_answer(self) -> None:
+        def assert_early_media(fidelity: CallFidelity) -> None:
+            heard = fidelity.heard_by_caller
+            self.assertLess(heard.first_delay, MAX_FIRST_DELAY)
+            self.assertLess(heard.max_delay, 200.0)  # nothing was held back at the answer
+            self.assertLess(heard.track.missing, 25)  # a quarter of a second at the beginning of the early media
+
+        late = Party(impairments=Impairments(first_packet_delay=0.6))
+        early = Party(script=CalleeScript(early_media_seconds=0.7))
+        await self.assert_eventually(assert_early_media, Handling.UNRECORDED, caller=late, callee=early)
+
+
+class FirstWordsOnAsterisk16(FirstWordsTests):
+    recipe = ASTERISK_16
