@@ -38,7 +38,7 @@ max-steps = 6
 
 
 class OpenApiConformanceTests(RestTestCase):
-    timeout = 420
+    timeout = 600
 
     async def test_schemathesis(self) -> None:
         self.patch(LoginThrottle, "FREE_FAILURES", 10**9)  # schemathesis sends hundreds of invalid tokens
