@@ -191,7 +191,7 @@ def fill(cluster: Cluster, size: int, secrets: dict[frozenset[UUID], str]) -> fl
             )
         # With wal_level minimal, tables that were truncated in the same transaction need no write-ahead log.
         cursor.execute("BEGIN")
-        cursor.execute("TRUNCATE recordings, deliveries, recording_marks")
+        cursor.execute("TRUNCATE recordings, deliveries, recording_marks CASCADE")
         with _without_indexes(cursor):
             cursor.execute(FILL, {"size": size})
             cursor.execute(MARK)
