@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -172,6 +173,18 @@ class BackupTests(BackupTestCase):
         self.assertEqual(manifest.missing, sorted(f"2026/01/31/{name}.wav" for name in (lost, changed)))
         self.assertEqual(self.archived(manifest), {str(changed), str(kept)})
 
+    def test_unfinished_recordings_of_other_nodes_are_reported(self) -> None:
+        self.source = replace(self.source, node="berlin")
+        for node in ("berlin", "munich", "munich"):
+            recording_id = self.add_recording(state="processing")
+            self.execute("UPDATE recordings SET node = %s WHERE id = %s", node, recording_id)
+        self.make_backup()
+        reports = [line for line in self.reports if "unfinished" in line]
+        self.assertEqual(
+            reports,
+            ["2 unfinished recordings of node munich are not in this backup: run voxrec backup on that node, too"],
+        )
+
     def test_a_link_in_the_spool_is_not_followed(self) -> None:
         live = self.add_recording(state="recording")
         (self.source.spool / f"voxrec-{live}-caller.wav").symlink_to("/etc/passwd")
@@ -218,6 +231,16 @@ class RestoreTests(BackupTestCase):
     def test_into_an_empty_target(self) -> None:
         self.restore(self.target)
         self.assert_restored()
+
+    def test_nodes_begin_with_the_disks_that_they_have(self) -> None:
+        self.execute(
+            "INSERT INTO nodes (name, spool_id, instance) VALUES ('berlin', %s, %s)", str(uuid4()), str(uuid4())
+        )
+        second = self.directory / "second"
+        self.make_backup(second)
+        Restore(second, self.target, overwrite=False, report=self.reports.append).run()
+        nodes = self.execute("SELECT name, spool_id, instance FROM nodes", source=self.target)
+        self.assertEqual(nodes, [("berlin", None, None)])
 
     def test_the_modes_do_not_depend_on_the_umask(self) -> None:
         self.addCleanup(os.umask, os.umask(0o077))

@@ -33,6 +33,7 @@ from voxrec.store.recording_files import (
     ArchivedFile,
     archived_files,
     unannounced_recordings,
+    unfinished_on_other_nodes,
     unfinished_recordings,
 )
 
@@ -43,12 +44,16 @@ _LEG: Final = re.compile(r"voxrec-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is backed up: the database at ``dsn``, and the directories of archive, journal and Asterisk's recordings."""
+    """What is backed up: the database at ``dsn``, and the directories of archive, journal and Asterisk's recordings.
+
+    ``node`` is the name of this node, whose journal and recordings these are.
+    """
 
     dsn: str
     archive: Path
     journal: Path
     spool: Path
+    node: str = ""
 
 
 @dataclass
@@ -100,6 +105,7 @@ class Backup:
                     continue
                 self.report("dumping the database")
                 dump(self.source.dsn, identifier, self.target / DUMP)
+                elsewhere = unfinished_on_other_nodes(connection, self.source.node) if self.source.node else {}
                 migrations, unfinished = applied_migrations(connection), unfinished_recordings(connection)
                 unannounced = unannounced_recordings(connection)
             missing = self._copy_archive(archived)
@@ -107,6 +113,11 @@ class Backup:
             self._empty_legs(unannounced)
             if not missing or not self._erased_meanwhile(missing):
                 break
+        for node, count in elsewhere.items():
+            self.report(
+                f"{count} unfinished recordings of node {node} are not in this backup: run voxrec backup on that node, "
+                "too"
+            )
         (self.target / DUMP).chmod(0o600)
         self._files[DUMP] = BackupFile(DUMP, *hash_file(self.target / DUMP))
         self._prune({file.path for file in archived}, unfinished)

@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg2
 
 from voxrec.backup.backup import Source
 from voxrec.backup.manifest import (
@@ -21,6 +24,7 @@ from voxrec.backup.manifest import (
 from voxrec.files import make_directory
 from voxrec.postgres import dump
 from voxrec.postgres.schema_version import newer_than_known
+from voxrec.store.recording_files import forget_disks
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Restore:
             dump.drop_everything(self.target.dsn)
         self.report("restoring the database")
         dump.restore(self.target.dsn, self.backup / DUMP)
+        with closing(psycopg2.connect(self.target.dsn)) as connection, connection:
+            forget_disks(connection)
         self.report("copying the audio")
         self._copy_all(manifest.below(ARCHIVE), ARCHIVE, self.target.archive, 0o640, 0o750)
         for path in self.target.journal.glob("*"):

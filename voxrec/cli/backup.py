@@ -70,6 +70,7 @@ def _source(config_file: Path) -> Iterator[Source]:
             archive=settings.archive_directory,
             journal=Path(settings.data_directory, "journal"),
             spool=Path(settings.asterisk.recordings),
+            node=settings.node_name,
         )
 
 

@@ -103,7 +103,8 @@ class NodeFailures:
     async def rename(self, former: str, new: str) -> None:
         """Give everything of a node to its new name, under which it may be running already.
 
-        Raises Conflict if the new name is that of a node with another recording directory.
+        Raises Conflict if the new name is that of a node with another recording directory, unless that of the former is
+        not known, as after a restore.
         """
 
         async def work(transaction: Transaction) -> None:
@@ -111,7 +112,7 @@ class NodeFailures:
             rows = await transaction.query("SELECT spool_id FROM nodes WHERE name = %s FOR UPDATE", (new,))
             if not rows:
                 await transaction.execute("UPDATE nodes SET name = %s WHERE name = %s", (new, former))
-            elif rows[0][0] != spool_id:
+            elif spool_id is not None and rows[0][0] != spool_id:
                 raise Conflict(
                     f"Node {new} has another recording directory than {former}: {former} was not renamed. If it does "
                     "not return, see voxrec nodes adopt and voxrec nodes mark-lost."

@@ -7,6 +7,11 @@ from psycopg2.extensions import connection as BlockingConnection
 
 _ARCHIVED: Final = "SELECT path, size, sha256 FROM recordings WHERE path IS NOT NULL ORDER BY path"
 _UNFINISHED: Final = "SELECT id::text FROM recordings WHERE state NOT IN ('completed', 'absent')"
+_UNFINISHED_ELSEWHERE: Final = """
+    SELECT node, count(*) FROM recordings
+    WHERE state IN ('recording', 'paused', 'processing') AND node <> %s
+    GROUP BY node ORDER BY node
+"""
 _UNANNOUNCED: Final = f"{_UNFINISHED} AND prompt_played = false"
 
 
@@ -38,3 +43,19 @@ def unfinished_recordings(connection: BlockingConnection) -> set[str]:
     with connection.cursor() as cursor:
         cursor.execute(_UNFINISHED)
         return {recording_id for (recording_id,) in cursor.fetchall()}
+
+
+def unfinished_on_other_nodes(connection: BlockingConnection, node: str) -> dict[str, int]:
+    """Return the number of Recordings whose audio is in the recording directory of another node, by its name."""
+    with connection.cursor() as cursor:
+        cursor.execute(_UNFINISHED_ELSEWHERE, (node,))
+        return dict(cursor.fetchall())
+
+
+def forget_disks(connection: BlockingConnection) -> None:
+    """Let each node begin with the disk that it has: the database was restored, and the disks may be new."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('nodes') IS NOT NULL AND to_regclass('calls') IS NOT NULL")
+        if cursor.fetchone() == (True,):  # not in a backup of an earlier version
+            cursor.execute("DELETE FROM calls")
+            cursor.execute("UPDATE nodes SET spool_id = NULL, instance = NULL")
