@@ -34,11 +34,12 @@ from werkzeug.routing import Map, Rule
 from bench import calls
 from bench.measure import ROUNDS, Spread, interleaved, percentile
 from bench.report import Section, Table, publish
-from bench.rest import encode_request
+from bench.rest import PROFILE, encode_request
 from bench.servers import start_voxrec, temporary_postgresql
 from bench.wrk import run_wrk, wrk_command
 from voxrec.ari import event_stream
 from voxrec.audio.pcm_wav import open_pcm_wav, write_wav
+from voxrec.conversion import convert_fields
 from voxrec.model import Profile
 from voxrec.postgres.cluster import Cluster
 
@@ -47,7 +48,7 @@ _SECONDS: Final = 3.0  # of each run with wrk
 _PROFILE: Final = b'{"record": true, "remoteSipUri": "sip:desk@pbx.example"}'
 # What the daemon executes before it starts, to be as it would be without an optimisation.
 _ALL_AT_ONCE: Final = "import voxrec.web.site as site; site.REQUESTS_PER_TURN = 10**9"
-_WRITE_IN_NEXT_TURN: Final = "import voxrec.web.site as site; del site._CountedChannel.requestDone"
+_WRITE_IN_NEXT_TURN: Final = "import voxrec.web.channel as channel; del channel.LimitedChannel.requestDone"
 _FREQUENT_COLLECTIONS: Final = "import voxrec.interpreter_tuning as tuning; tuning._FULL_COLLECTION_THRESHOLD = 10"
 
 
@@ -299,6 +300,20 @@ class ShortFile:
             output.write(samples)
 
 
+_PROFILE_TYPES: Final = {field.encode_name: field.type for field in msgspec.structs.fields(Profile)}
+
+
+def fields_together() -> None:
+    """Convert the fields of a new Profile as REST does."""
+    convert_fields(Profile, PROFILE)
+
+
+def fields_one_by_one() -> None:
+    """Convert the same fields by one call of msgspec each, which looks up the type each time."""
+    for key, value in PROFILE.items():
+        msgspec.convert(value, _PROFILE_TYPES[key])
+
+
 def comparisons(directory: Path, daemon: Daemon) -> list[Comparison]:
     """Return everything that is measured here."""
     text = str(uuid.uuid4())
@@ -355,6 +370,12 @@ def comparisons(directory: Path, daemon: Daemon) -> list[Comparison]:
             "µs",
             lambda: microseconds(lambda: msgspec.convert(text, uuid.UUID), 20_000),
             lambda: microseconds(lambda: uuid.UUID(text), 20_000),
+        ),
+        Comparison(
+            "fields of a request converted together: CPU of a Profile",
+            "µs",
+            lambda: microseconds(fields_together, 5_000),
+            lambda: microseconds(fields_one_by_one, 5_000),
         ),
         *(
             Comparison(

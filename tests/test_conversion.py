@@ -29,6 +29,11 @@ class Example(Struct, rename="camel"):
     channels: Literal[1, 2] = 1
 
 
+class Required(Struct):
+    a: int
+    b: str
+
+
 class ConvertFieldsTests(SynchronousTestCase):
     def errors(self, **values: object) -> list[str]:
         return [str(error) for error in convert_fields(Example, values)[1]]
@@ -36,6 +41,26 @@ class ConvertFieldsTests(SynchronousTestCase):
     def test_values_are_returned_by_attribute_name(self) -> None:
         values, errors = convert_fields(Example, {"someText": "x", "colour": "red"})
         self.assertEqual((values, errors), ({"some_text": "x", "colour": Colour.RED}, []))
+
+    def test_only_the_given_fields_are_returned(self) -> None:
+        self.assertEqual(convert_fields(Example, {}), ({}, []))
+        self.assertEqual(
+            convert_fields(Example, {"colour": None, "channels": 2}), ({"colour": None, "channels": 2}, [])
+        )
+        missing = convert_fields(Required, {"b": "x"})
+        self.assertEqual(missing, ({"b": "x"}, []))
+
+    def test_the_valid_fields_are_returned_beside_invalid_ones(self) -> None:
+        values, errors = convert_fields(Example, {"someText": "x", "count": 0})
+        self.assertEqual(values, {"some_text": "x"})
+        self.assertEqual([error.field for error in errors], ["count"])
+
+    @given(st.dictionaries(st.sampled_from(sorted(FIELD_NAMES)), ANY_VALUE))
+    def test_all_fields_together_give_the_same_as_each_alone(self, values: dict[str, object]) -> None:
+        alone: dict[str, object] = {}
+        for key, value in values.items():
+            alone |= convert_fields(Profile, {key: value})[0]
+        self.assertEqual(convert_fields(Profile, values)[0], alone)
 
     def test_an_integral_float_is_an_integer(self) -> None:
         self.assertEqual(convert_fields(Example, {"count": 5.0}), ({"count": 5}, []))

@@ -1,6 +1,6 @@
 """Converts untrusted mappings to the typed fields of a struct, and reports every invalid field.
 
-msgspec stops at the first invalid field of a struct; therefore each field is converted separately.
+msgspec stops at the first invalid field of a struct; therefore, if any is invalid, each field is converted separately.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,6 +32,11 @@ def convert_fields(
     a message. ``dec_hook`` converts types that msgspec does not know (see `msgspec.convert`).
     """
     fields = _fields(struct_type)
+    if fields.keys() >= values.keys() and not read_only.intersection(values):
+        try:
+            return _convert_together(struct_type, values, dec_hook), []
+        except msgspec.ValidationError:
+            pass  # find out about each field
     converted: dict[str, Any] = {}
     field_errors: list[FieldError] = []
     unknown = f"unknown field; expected one of {', '.join(sorted(fields.keys() - read_only))}"
@@ -50,6 +55,26 @@ def convert_fields(
                 invalid = "invalid value" if key in secret else f"invalid value {_abbreviate(value)}"
                 field_errors.append(FieldError(name, f"{invalid}: {_reason(error, fields[key].type)}"))
     return converted, field_errors
+
+
+def _convert_together(
+    struct_type: type[msgspec.Struct], values: Mapping[str, object], dec_hook: Callable[[type, Any], Any] | None
+) -> dict[str, Any]:
+    """Convert all values at once, because msgspec looks up each type that it is called with."""
+    partial = msgspec.convert(
+        {key: _integral_to_int(value) for key, value in values.items()}, _partial(struct_type), dec_hook=dec_hook
+    )
+    return {name: value for name, value in msgspec.structs.asdict(partial).items() if value is not msgspec.UNSET}
+
+
+@cache
+def _partial(struct_type: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """Return a struct with the same fields, all of which may be missing."""
+    fields = [
+        (field.name, field.type | msgspec.UnsetType, msgspec.field(default=msgspec.UNSET, name=field.encode_name))
+        for field in msgspec.structs.fields(struct_type)
+    ]
+    return msgspec.defstruct(f"Partial{struct_type.__name__}", fields, kw_only=True)
 
 
 @cache  # reading the fields takes longer than converting all their values

@@ -70,6 +70,12 @@ class TrustedProxiesTests(SynchronousTestCase):
                 self.assertFalse(proxies.is_secure(peer, headers))
         self.assertEqual(TrustedProxies.parse(["10.0.0.1"]).client_address("unix", headers), "unix")
 
+    def test_without_proxies_no_address_is_trusted(self) -> None:
+        self.assertFalse(TrustedProxies())
+        self.assertFalse(TrustedProxies().trust(PROXY))
+        for entries in (["unix"], ["10.0.0.0/8"]):
+            self.assertTrue(TrustedProxies.parse(entries))
+
     def test_unix_socket(self) -> None:
         headers = {"x-forwarded-for": "192.0.2.1"}
         self.assertEqual(TrustedProxies.parse(["unix"]).client_address("unix", headers), "192.0.2.1")

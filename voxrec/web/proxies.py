@@ -40,10 +40,16 @@ class TrustedProxies:
         networks = tuple(ipaddress.ip_network(text) for text in texts if text != UNIX)
         return cls(networks, UNIX in texts, header)
 
+    def __bool__(self) -> bool:
+        """Whether there are any. Without, no request needs to be examined, which takes a tenth of its CPU time."""
+        return self.unix or bool(self.networks)
+
     def trust(self, address: str) -> bool:
         """Return whether this is the address of a trusted proxy."""
         if address == UNIX:
             return self.unix
+        if not self.networks:
+            return False
         parsed = _parse_address(address)
         return parsed is not None and any(parsed in network for network in self.networks)
 
@@ -53,8 +59,6 @@ class TrustedProxies:
         If a trusted proxy does not tell the address, it is that of the proxy.
         """
         address = peer
-        if not (self.networks or self.unix):
-            return address
         for hop in self._hops(headers.get(self.header, "")):
             parsed = _parse_address(hop)
             if parsed is None or not self.trust(address):

@@ -195,6 +195,7 @@ class _LimitedRequest(ServerRequest):
         super().__init__(channel, queued)
         self._site: RestSite = self.channel.site
         self._client_address: IAddress | None = None
+        self._is_secure: bool | None = None
         self._remaining = body_limit + 1  # one byte more shows that the body is too large
         self._upload_policy = upload_policy
 
@@ -215,6 +216,8 @@ class _LimitedRequest(ServerRequest):
 
     def _find_client_address(self) -> IAddress:
         peer: IAddress = super().getClientAddress()
+        if not self._trusted_proxies:
+            return peer
         before = peer_host(peer)
         host = self._trusted_proxies.client_address(before, headers_of(self))
         if host == before:
@@ -223,8 +226,13 @@ class _LimitedRequest(ServerRequest):
 
     def isSecure(self) -> bool:  # noqa: N802
         """Return whether the client sent the request over TLS, to voxrec or to a trusted proxy."""
-        if super().isSecure():
-            return True
+        if self._is_secure is None:  # Klein and voxrec ask several times
+            self._is_secure = super().isSecure() or self._is_proxied_securely()
+        return self._is_secure
+
+    def _is_proxied_securely(self) -> bool:
+        if not self._trusted_proxies:
+            return False
         return self._trusted_proxies.is_secure(peer_host(super().getClientAddress()), headers_of(self))
 
     @property
