@@ -425,7 +425,7 @@ class Calls(RuleBasedStateMachine):
     def answered_calls_are_joined(
         self, profiles: list[str], legs: tuple[bool, bool], order: list[int], then: str
     ) -> None:
-        if self.model.callers():
+        if self.model.callers() or len(self.process.live_calls):
             return
         for exten in profiles:
             self.answered_call(exten=exten)

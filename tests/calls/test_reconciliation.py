@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import MONITOR, ProcessFixture, ProfileDirectory, make_profile
 from tests.calls.test_admission import make_caller
 from voxrec.ari import events
+from voxrec.ari.transport import AriResponseError
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.reconciliation import OrphanedChannels
 from voxrec.calls.recording_commands import MONITOR_VARIABLE
@@ -310,3 +311,19 @@ class TakeoverTests(ReconciliationTestCase):
     def test_transferring_leg_that_hangs_up_during_the_takeover(self) -> None:
         call = self.take_over_during_a_transfer(leg_hangs_up=True)
         self.assertEqual((call.leg, call.status, call.former_legs), (f"voxrec-{call.id}-leg2", "talking", []))
+
+    def test_takeover_that_fails_is_repeated(self) -> None:
+        created: Any = self.process.asterisk.bodies["POST channels/create"]
+        state = created["variables"][CALL_VARIABLE]
+        self.process = self.make_process()
+        asterisk = self.process.asterisk
+        asterisk.responses[f"GET channels/{self.leg}/variable"] = json.dumps({"value": state}).encode()
+        self.set_state({"1700.1": "Up", self.leg: "Up"}, bridges={f"voxrec-{self.former.id}-bridge": [self.leg]})
+        asterisk.errors["1700.1/variable"] = 500
+        reconciled = Deferred.fromCoroutine(self.process.reconciler.reconcile())
+        self.failureResultOf(reconciled, AriResponseError)
+        self.assertEqual((self.process.calls, self.process.clock.getDelayedCalls()), ([], []))
+        asterisk.errors.pop("1700.1/variable")
+        asterisk.variables[MONITOR_VARIABLE] = MONITOR
+        self.successResultOf(Deferred.fromCoroutine(self.process.reconciler.reconcile()))
+        self.assertEqual([call.status for call in self.process.calls], ["talking"])

@@ -1,6 +1,6 @@
 """All live calls of this process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 from uuid import UUID
 
@@ -182,6 +182,12 @@ class LiveCalls:
         self._by_foreign_channel.clear()
         self._check_empty()
 
+    def forget(self, calls: Iterable[LiveCall]) -> None:
+        """Leave some calls as they are in Asterisk; they can be opened again."""
+        for call in calls:
+            call.inputs.detach()
+            self._remove(call)
+
     def attach(self) -> None:
         """Have calls again: this process has the application."""
         self.detached = False
@@ -195,12 +201,15 @@ class LiveCalls:
 
     def _over(self, call: LiveCall) -> None:
         self._log.info("call {call}: over", call=call.id)
+        self._remove(call)
+        self._check_empty()
+
+    def _remove(self, call: LiveCall) -> None:
         self._by_id.pop(call.id, None)
         self._by_caller.pop(call.inbound.channel, None)
         self._by_recording.pop(call.recording_id, None)
         for channel in [channel for channel, owner in self._by_foreign_channel.items() if owner is call]:
             del self._by_foreign_channel[channel]
-        self._check_empty()
 
     def _check_empty(self) -> None:
         if not self._by_id:

@@ -107,6 +107,7 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
 
     @pep614(waiting.upon(MonitorInputs.retry).to(starting))
     def start_late(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.retry_timer.cancel()
         run_start(inputs, core, again=True)
 
     def repeat(inputs: MonitorInputs, core: MonitorCore) -> None:
@@ -166,6 +167,7 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
         def failed(failure: Failure) -> None:
             inputs.stop_failed(failure)
 
+        core.retry_timer.cancel()
         # the thread of a MixMonitor that has just started may still open its files: only they tell the end
         core.commands.stop(core.channel, core.monitor).addCallbacks(lambda _: inputs.lost(), failed)
 

@@ -4,7 +4,7 @@ Calls of this process get the events that they have missed; calls that another p
 bridges that belong to no call are ended.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -128,6 +128,14 @@ class Reconciler:
             return
         # opened before anything else, so that events reach them from now on
         calls = [self._open(state, snapshot) for state in states]
+        try:
+            await self._continue(calls, states)
+        except VoxrecError:
+            self._live_calls.forget([call for call in calls if call.status is CallState.NEW])
+            raise
+
+    async def _continue(self, calls: Sequence[LiveCall], states: Sequence[TakeoverState]) -> None:
+        """Bring calls that were opened into the states that they have in Asterisk."""
         recordings = await self._find_recordings([state.recording_id for state in states])
         files_began = await self._find_files()
         current = await take_snapshot(self._asterisk)

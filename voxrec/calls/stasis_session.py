@@ -20,6 +20,7 @@ from voxrec.errors import VoxrecError
 
 # seconds; a new caller can be in the application before its StasisStart is read, and is then no orphan
 _ORPHAN_GRACE: Final = 2.0
+_RETRY_INTERVAL: Final = 2.0  # seconds until a reconciliation that failed is repeated
 _UNFINISHED_INTERVAL: Final = 60.0  # seconds between searches for unfinished recordings
 
 
@@ -150,8 +151,13 @@ class StasisSession(TimerService):
                 await self._unfinished_recordings.finish_all()
         except VoxrecError as error:
             self._log.error(
-                "reconciliation with Asterisk failed, and is repeated at the next connect: {error}", error=error
+                "reconciliation with Asterisk failed; repeating it in {delay:g} s: {error}",
+                delay=_RETRY_INTERVAL,
+                error=error,
             )
+            await deferLater(self._clock, _RETRY_INTERVAL)
+            if connection == self._connection:
+                await self._start_session(transport, connection)
         except Exception:
             self._log.failure("reconciliation with Asterisk failed, and is repeated at the next connect")
 
