@@ -7,10 +7,12 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import psycopg2
 import yaml
 from psycopg2.sql import SQL, Identifier
 from twisted.internet.threads import deferToThread
@@ -19,6 +21,7 @@ from tests.database import administer, cluster
 from tests.live.live_test_case import LiveTestCase, make_stack
 from voxrec.doctor.diagnosis import diagnose
 from voxrec.doctor.finding import Finding, Status
+from voxrec.postgres.migrate import migrate
 from voxrec.sandbox.asterisk import free_port
 from voxrec.sandbox.process import Process
 from voxrec.sandbox.rootfs import ASTERISK_16
@@ -176,6 +179,22 @@ class BrokenInstallationTests(DoctorTestCase):
         self.addCleanup(administer, SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
         changes = {"database": {"dsn": cluster().dsn(name)}}
         await self.assert_found("database migrations", "pending", changes, "warning")
+
+    async def test_certificates_of_webhooks_that_do_not_exist(self) -> None:
+        changes = {"webhooks": {"ca_file": "/nowhere/ca.pem"}}
+        await self.assert_found("webhooks ca_file", "/nowhere/ca.pem cannot be read", changes)
+
+    async def test_a_webhook_that_was_disabled(self) -> None:
+        name = f"doctor_{os.urandom(4).hex()}"
+        administer(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        self.addCleanup(administer, SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+        migrate(cluster().dsn(name))
+        with closing(psycopg2.connect(cluster().dsn(name))) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO webhooks (url, enabled, disabled_reason) VALUES ('https://crm.example', FALSE, 'gone')"
+            )
+        changes = {"database": {"dsn": cluster().dsn(name)}}
+        await self.assert_found("webhooks", "1 of 1 were disabled", changes, "warning")
 
     async def test_an_unreachable_asterisk(self) -> None:
         url = f"http://127.0.0.1:{free_port(socket.SOCK_STREAM)}/ari"
