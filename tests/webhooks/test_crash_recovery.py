@@ -74,7 +74,8 @@ class CrashRecoveryTests(DatabaseTestCase, ReceiverTestCase):
             receiver.release()
             with self.assertRaises(StoreUnavailable):
                 await self.pool.query("SELECT 1")
-            await deferToThread(_start_postgresql)
+            cluster().launch()  # in the main thread: the server ends with the thread that starts it
+            await deferToThread(cluster().wait_until_ready)
             await self.pool.when_ready()
             while (await self.state())[0] != "delivered":
                 await deferLater(reactor, 0.05)
@@ -83,8 +84,3 @@ class CrashRecoveryTests(DatabaseTestCase, ReceiverTestCase):
         # the lease may have expired meanwhile: the request is then repeated with its id
         self.assertEqual(len({request.id for request in receiver.requests}), 1)
         self.assertGreaterEqual((await self.state())[1], 1)
-
-
-def _start_postgresql() -> None:
-    cluster().launch()
-    cluster().wait_until_ready()
