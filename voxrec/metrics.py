@@ -90,6 +90,12 @@ class Metrics:
             "Announcements that were not played completely to the parties of a call.",
             registry=registry,
         )
+        self._unreachable_far_ends = Counter(
+            "voxrec_far_ends_unreachable",
+            "Calls whose far end Asterisk could not call, by reason: dns (no address) or transport (none configured).",
+            ["reason"],
+            registry=registry,
+        )
         self._codes = Counter(
             "voxrec_pause_codes",
             "DTMF codes with which parties paused and resumed recordings, by action (pause, resume) and outcome (done, "
@@ -228,6 +234,10 @@ class Metrics:
     def count_failed_announcement(self) -> None:
         """Count an announcement that was not played completely."""
         self._failed_announcements.inc()
+
+    def count_unreachable_far_end(self, reason: str) -> None:
+        """Count a call whose far end Asterisk could not call."""
+        self._unreachable_far_ends.labels(reason).inc()
 
     def count_failed_recording(self) -> None:
         """Count a call, or one party of it, that was not recorded when it was due."""

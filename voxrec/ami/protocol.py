@@ -27,6 +27,11 @@ class AmiResponseError(VoxrecError):
         super().__init__(f"Asterisk refused the AMI action {action}: {message}")
         self.message = message
 
+    @property
+    def channel_gone(self) -> bool:
+        """Whether the channel of the action has ended meanwhile: an ordinary race with a party that hangs up."""
+        return self.message == "No such channel"
+
 
 class AmiResponse(msgspec.Struct, frozen=True):
     """The response to an action. ``fields`` are all its fields."""

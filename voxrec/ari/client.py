@@ -78,6 +78,11 @@ class _Application(msgspec.Struct, frozen=True):
     channel_ids: tuple[str, ...] = ()
 
 
+class _ConfigField(msgspec.Struct, frozen=True):
+    attribute: str = ""
+    value: str = ""
+
+
 class _Variable(msgspec.Struct, frozen=True):
     value: str = ""
 
@@ -317,6 +322,11 @@ class AriClient:
     def set_variable(self, channel: str, name: str, value: str) -> Deferred[bool]:
         """Set a channel variable. Return whether the channel exists."""
         return self._request_if_exists("POST", ("channels", channel, "variable"), {"variable": name, "value": value})
+
+    async def pjsip_settings(self, type_: str, name: str) -> Mapping[str, str]:
+        """Return the settings of an object in Asterisk's PJSIP configuration, for example the ``endpoint`` ``name``."""
+        path = ("asterisk", "config", "dynamic", "res_pjsip", type_, name)
+        return {each.attribute: each.value for each in await self._query(list[_ConfigField], "GET", path)}
 
     def _command(self, method: str, path: tuple[str, ...], **query: str) -> CommandResult:
         return self._transport.request(method, path, query)

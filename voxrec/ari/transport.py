@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -26,6 +26,18 @@ _UNRESERVED_PATH = re.compile(r"[A-Za-z0-9_.~/-]*")  # `quote` changes none of t
 _CONNECTION_ERRORS = (ConnectError, ConnectionClosed, ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed)
 
 
+# Reasons with other statuses than 404, of addChannel, answer and snoop. A snoop can also fail because Asterisk has no file
+# descriptors left, but then so does everything else.
+_CHANNEL_GONE: Final = frozenset(
+    {
+        "Channel not found",
+        "Channel not in Stasis application",
+        "Failed to answer channel",
+        "Snoop channel could not be created",
+    }
+)
+
+
 class AriResponseError(VoxrecError):
     """Asterisk answered a request with an error status. ``ari_status`` is that HTTP status."""
 
@@ -41,6 +53,11 @@ class AriResponseError(VoxrecError):
     def not_found(self) -> bool:
         """Whether the channel, bridge, playback or recording of the request does not exist (any more)."""
         return self.ari_status == 404
+
+    @property
+    def channel_gone(self) -> bool:
+        """Whether a channel of the request has ended meanwhile: an ordinary race with a party that hangs up."""
+        return self.ari_status == 404 or self.reason in _CHANNEL_GONE
 
 
 class Transport(Protocol):

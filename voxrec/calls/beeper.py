@@ -16,6 +16,7 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.channel_ready import ChannelReady
 from voxrec.calls.deadline import Deadline
 from voxrec.calls.ids import WHISPER, owned_id
+from voxrec.calls.steps import is_channel_gone
 from voxrec.errors import VoxrecError
 
 
@@ -119,7 +120,10 @@ class Beeper:
             self._on_beep()
         except VoxrecError as error:
             self._whisper_ready = None  # the next beep creates another whisper channel
-            self._log.warn("call {call}: beep failed: {error}", call=self._call_id, error=error)
+            if is_channel_gone(error):
+                self._log.debug("call {call}: no beep, a party has hung up: {error}", call=self._call_id, error=error)
+            else:
+                self._log.warn("call {call}: beep failed: {error}", call=self._call_id, error=error)
 
     async def _hang_up(self) -> None:
         self._whisper_ready = None

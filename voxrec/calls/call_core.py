@@ -19,6 +19,7 @@ from voxrec.calls.steps import Steps
 from voxrec.calls.transfer import TransferCore, TransferInputs, TransferRequest
 from voxrec.model import CallState, EventType
 
+_UNREACHABLE: Final = frozenset({0, 408, 503})  # SIP statuses of Asterisk itself, and also of far ends
 _SILENCE: Final = 1.0  # seconds in which a far end usually reports that it rings
 CLEARING_TIMEOUT: Final = 10.0  # seconds that Asterisk may take to end channels and close files
 
@@ -185,6 +186,12 @@ class CallCore:
         self.duration_limit.cancel()
         self.departure.cancel()
         self.silence_check.cancel()
+
+    def explain_failure(self) -> None:
+        """Find out why the far end was not reached, unless it has certainly responded."""
+        unanswered = self.data.status in (CallState.PLACING, CallState.RINGING)
+        if unanswered and not self.legs.has_progressed and self.legs.refusal_status in _UNREACHABLE:
+            self.data.settings.far_end_unreachable(self.data.id, self.data.callee)
 
     def watch_silence(self, inputs: CallInputs, delay: float = _SILENCE) -> None:
         """Look after ``delay`` seconds, and then less and less often, whether the caller waits in silence."""

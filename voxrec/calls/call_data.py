@@ -26,6 +26,7 @@ class CallSettings:
     ``pause_sound`` and ``resume_sound`` are the media URIs that confirm DTMF codes, or empty; ``count_code`` is called
     with what each code was to do and its outcome.
     ``node`` is the name of this node.
+    ``far_end_unreachable`` is called with a call and the SIP URI of its far end, which Asterisk may not have called.
     """
 
     endpoint: str
@@ -40,6 +41,7 @@ class CallSettings:
     announcement_failed: Callable[[], object] = lambda: None
     max_redirects: int = 0
     is_allowed: Callable[[str], bool] = lambda _uri: True
+    far_end_unreachable: Callable[[UUID, str], object] = lambda _call_id, _uri: None
     pause_sound: str = ""
     resume_sound: str = ""
     count_code: Callable[[str, str], object] = lambda _change, _outcome: None

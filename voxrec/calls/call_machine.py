@@ -270,6 +270,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     # Cause 0 means that it could not be reached.
 
     def refused(inputs: CallInputs, call: CallCore, cause: int) -> None:
+        call.explain_failure()
         call.resources.gone(call.legs.current)
         call.clear(inputs, cause=cause or Cause.CONGESTION, by=Side.CALLEE, status=call.legs.refusal_status)
 
@@ -289,6 +290,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         call.clear(inputs, cause=cause, by=_VOXREC)
 
     def setup_failed(inputs: CallInputs, call: CallCore) -> None:
+        call.explain_failure()
         call.clear(inputs, cause=Cause.CONGESTION, by=_VOXREC)
 
     def transfer_failed(inputs: CallInputs, call: CallCore) -> None:
@@ -319,10 +321,8 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
 
     @pep614(ringing.upon(CallInputs.timed_out).to(clearing))
     def no_response(inputs: CallInputs, call: CallCore) -> None:
-        if call.legs.has_progressed:
-            no_answer(inputs, call)
-        else:
-            call.clear(inputs, cause=Cause.NO_RESPONSE, by=_VOXREC)
+        call.explain_failure()
+        call.clear(inputs, cause=Cause.NO_ANSWER if call.legs.has_progressed else Cause.NO_RESPONSE, by=_VOXREC)
 
     def maximum_duration(inputs: CallInputs, call: CallCore) -> None:
         call.log.info("call {call}: maximum call duration reached; ending it", call=call.data.id)

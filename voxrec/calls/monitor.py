@@ -88,7 +88,7 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
             inputs.stop()
 
     def refuse(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
-        core.report_failure(None, detail_of(failure))
+        core.report_refusal(failure)
         core.started()
         core.over()
 

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from voxrec.calls.deadline import Deadline
 from voxrec.calls.polling import Polling
 from voxrec.calls.recording_commands import RecordingCommands
+from voxrec.calls.steps import is_channel_gone
 from voxrec.errors import Conflict, VoxrecError
 from voxrec.model import Recording, Side
 
@@ -184,6 +185,14 @@ class MonitorCore:
             id=self.recording.id,
             error=failure.value,
         )
+
+    def report_refusal(self, failure: Failure) -> None:
+        """Log that Asterisk does not record the call, unless a party has hung up, and note it in the timeline."""
+        if is_channel_gone(failure.value):
+            self.log.debug("call {call}: not recorded, a party has hung up", call=self.recording.call_id)
+            self.note(None, detail_of(failure))
+        else:
+            self.report_failure(None, detail_of(failure))
 
     def report_failure(self, side: Side | None, detail: str) -> None:
         """Log that the call, or one side of it, is not recorded, and note it in the timeline."""

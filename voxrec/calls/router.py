@@ -137,6 +137,9 @@ class Router:
             replaced.id, ReplacingChannel(channel.id, channel.name, answered=channel.state == "Up")
         ):
             pass
+        elif owner is not None and call is None:
+            self._log.debug("ending channel {channel}: its call has ended meanwhile", channel=channel.id)
+            self.hang_up(channel.id, Cause.NORMAL)
         elif owner is None or call is None:
             self._log.warn("ending channel {channel}, which belongs to no live call", channel=channel.id)
             self.hang_up(channel.id, Cause.NORMAL)

@@ -12,10 +12,17 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from voxrec.ami.protocol import AmiResponseError
+from voxrec.ari.transport import AriResponseError
 from voxrec.deferreds import Operation
 from voxrec.errors import VoxrecError
 
 T = TypeVar("T")
+
+
+def is_channel_gone(error: BaseException | None) -> bool:
+    """Return whether Asterisk refused a command because a channel has ended: no fault, but a party that hangs up."""
+    return isinstance(error, AriResponseError | AmiResponseError) and error.channel_gone
 
 
 def _ignore(_result: object) -> None:
@@ -40,7 +47,9 @@ class Steps:
         """Run a step that the call requires; the outcome is an input."""
 
         def report(failure: Failure) -> None:
-            if failure.check(VoxrecError):
+            if is_channel_gone(failure.value):
+                self._log.debug("call {call}: a party has hung up: {error}", call=self._call_id, error=failure.value)
+            elif failure.check(VoxrecError):
                 self._log.error("call {call}: {error}", call=self._call_id, error=failure.value)
             else:
                 self._log.failure("call {call}: a step failed", failure, call=self._call_id)
@@ -52,7 +61,10 @@ class Steps:
         """Run a command whose failure does not change the call: reconciliation removes what it should have ended."""
 
         def report(failure: Failure) -> None:
-            self._log.warn("call {call}: {error}", call=self._call_id, error=failure.value)
+            if is_channel_gone(failure.value):
+                self._log.debug("call {call}: a party has hung up: {error}", call=self._call_id, error=failure.value)
+            else:
+                self._log.warn("call {call}: {error}", call=self._call_id, error=failure.value)
 
         self._start(command, succeeded, report)
 

@@ -1,5 +1,6 @@
 """Calls: the connection to Asterisk, the live calls and their control, and reconciliation after a connect."""
 
+import socket
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.router import Router
 from voxrec.calls.stasis_session import StasisSession
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
+from voxrec.calls.unreachable import UnreachableFarEnds
 from voxrec.composition.ami import Ami, build_ami
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
@@ -58,6 +60,7 @@ class Calls:
     ami: Ami
     announcement_check: AnnouncementCheck
     disk_space: DiskSpaceMonitor
+    unreachable: UnreachableFarEnds
     event_queue: EventQueue
     call_directory: CallDirectory
     live_calls: LiveCalls
@@ -72,7 +75,9 @@ class Calls:
         settings = config.calls
         self.announcements.set_default(_default_announcement(config), grace=_announcement_grace(config))
         self.disk_space.set_floor(config.asterisk.recordings_floor)
-        self.live_calls.set_settings(_call_settings(self.env.metrics, config, self.announcements, self.disk_space))
+        self.live_calls.set_settings(
+            _call_settings(self.env.metrics, config, self.announcements, self.disk_space, self.unreachable)
+        )
         self.admission.set_limits(
             allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls, max_passages=settings.max_passages
         )
@@ -106,12 +111,13 @@ def build_calls(
         CallEventFile(Path(env.config.data_directory, "call-events.jsonl"), env.defer_to_thread),
         env.metrics.count_dropped_events,
     )
+    unreachable = _build_unreachable(env, asterisk)
     live_calls = LiveCalls(
         reactor,
         asterisk,
         RecordingCommands(asterisk, ami.client, SpoolFiles(files.spool, env.defer_to_thread)),
         journal,
-        _call_settings(env.metrics, env.config, announcements, disk_space),
+        _call_settings(env.metrics, env.config, announcements, disk_space, unreachable),
         listeners=(env.metrics, event_queue, call_directory),
     )
     ami.connection.set_listener(live_calls)
@@ -168,6 +174,7 @@ def build_calls(
         ami=ami,
         announcement_check=announcement_check,
         disk_space=disk_space,
+        unreachable=unreachable,
         event_queue=event_queue,
         call_directory=call_directory,
         live_calls=live_calls,
@@ -241,8 +248,27 @@ def _announcement_grace(config: Config) -> float:
     return config.calls.setup_timeout + config.calls.ring_timeout + _ANNOUNCEMENT_MARGIN
 
 
+def _build_unreachable(env: Environment, asterisk: AriClient) -> UnreachableFarEnds:
+    settings = env.config
+
+    def endpoint_of(uri: str) -> str:
+        trusted = is_trusted(uri, settings.calls.trusted_hosts)
+        return settings.asterisk.trusted_endpoint if trusted else settings.asterisk.endpoint
+
+    return UnreachableFarEnds(
+        lambda host: env.defer_to_thread(socket.getaddrinfo, host, None),
+        asterisk.pjsip_settings,
+        endpoint_of,
+        env.metrics.count_unreachable_far_end,
+    )
+
+
 def _call_settings(
-    metrics: Metrics, config: Config, announcements: Announcements, disk_space: DiskSpaceMonitor
+    metrics: Metrics,
+    config: Config,
+    announcements: Announcements,
+    disk_space: DiskSpaceMonitor,
+    unreachable: UnreachableFarEnds,
 ) -> CallSettings:
     settings = config.calls
     return CallSettings(
@@ -258,6 +284,7 @@ def _call_settings(
         announcement_failed=metrics.count_failed_announcement,
         max_redirects=settings.max_redirects,
         is_allowed=lambda uri: is_allowed(uri, settings.allowed_hosts),
+        far_end_unreachable=unreachable.explain,
         pause_sound=settings.pause_sound,
         resume_sound=settings.resume_sound,
         count_code=metrics.count_pause_code,

@@ -20,6 +20,7 @@ RELOADABLE: Final = frozenset(
         "calls.max_call",
         "calls.max_calls",
         "calls.max_passages",
+        "calls.max_redirects",
         "calls.on_stop",
         "calls.pause_sound",
         "calls.resume_sound",

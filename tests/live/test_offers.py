@@ -1,0 +1,73 @@
+"""Offers with other media behind an audio line: an ordinary call with audio, of which the far end notices nothing.
+
+If another medium comes first, Asterisk sends the far end a re-INVITE with the lines in the caller's order.
+"""
+
+from typing import Final
+
+from tests.live.live_test_case import PROFILE_SECONDS, RecordedCallTestCase, shared_stack
+from voxrec.sandbox.rootfs import ASTERISK_16
+from voxrec.sandbox.sip_user_agent import OK, SipResponse, SipUserAgent
+from voxrec.sandbox.stack import Stack
+
+AUDIO: Final = ("m=audio 9 RTP/AVP 0 8",)
+VIDEO: Final = ("m=video 11 RTP/AVP 96", "a=rtpmap:96 H264/90000")
+DECLINED: Final = ("m=video 0 RTP/AVP 96",)
+TEXT: Final = ("m=text 13 RTP/AVP 98", "a=rtpmap:98 t140/1000")
+IMAGE: Final = ("m=image 15 udptl t38", "a=T38FaxVersion:0")
+APPLICATION: Final = ("m=application 17 UDP/BFCP *",)
+MESSAGES: Final = ("m=message 21 TCP/MSRP *", "a=path:msrp://127.0.0.1:21/x;tcp")
+OFFERS: Final = {
+    "video": AUDIO + VIDEO,
+    "declined video": AUDIO + DECLINED,
+    "text": AUDIO + TEXT,
+    "fax": AUDIO + IMAGE,
+    "application": AUDIO + APPLICATION,
+    "messages": AUDIO + MESSAGES,
+    "two audio lines": AUDIO + AUDIO,
+    "everything": AUDIO + VIDEO + TEXT + IMAGE + APPLICATION + AUDIO + MESSAGES,
+}
+SETTLED: Final = 0.7  # seconds after which a re-INVITE would have been sent
+
+
+class OfferTests(RecordedCallTestCase):
+    async def start_agent(self, stack: Stack) -> SipUserAgent:
+        agent = SipUserAgent(stack.asterisk.sip_address)
+        agent.listen(self.reactor)
+        self.addCleanup(agent.stop)
+        return agent
+
+    async def call(self, stack: Stack, far_end: SipUserAgent, profile: str, media: tuple[str, ...]) -> SipUserAgent:
+        """Place a call that is answered, and return the caller some time later."""
+        caller = await self.start_agent(stack)
+        far_end.received.clear()
+        session = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0"]
+        body = "\r\n".join([*session, *media, ""])
+        response = await caller.request(self.reactor, "INVITE", profile, body=body)
+        self.assertEqual(response.status, 200, media)
+        await self.sleep(SETTLED)
+        return caller
+
+    async def test_the_far_end_gets_one_invite(self) -> None:
+        stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
+        far_end = await self.start_agent(stack)
+        fields = {"remoteSipUri": f"sip:desk@{far_end.host_port}", "record": True, "recordBeepAtStart": False}
+        profile = await stack.request_json("PUT", "/profiles", fields)
+        await self.sleep(PROFILE_SECONDS)
+        for responses in ((OK,), (SipResponse(180), OK), (SipResponse(183, sdp=True), OK)):
+            far_end.invite_responses = responses
+            for name, media in OFFERS.items():
+                caller = await self.call(stack, far_end, profile["id"], media)
+                (invite, *further) = far_end.requests("INVITE")
+                self.assertEqual(invite.body.count("m="), 1, name)
+                self.assertEqual((further, caller.requests("INVITE")), ([], []), f"{name}, {responses}")
+                self.assertEqual((far_end.requests("BYE"), caller.requests("BYE")), ([], []), name)
+                caller.hang_up()
+        await self.assert_asterisk_is_idle(stack)
+
+
+class OfferOnAsterisk16Tests(OfferTests):
+    """The same on Asterisk 16."""
+
+    recipe = ASTERISK_16
