@@ -62,7 +62,9 @@ class OfferTests(RecordedCallTestCase):
                 (invite, *further) = far_end.requests("INVITE")
                 self.assertEqual(invite.body.count("m="), 1, name)
                 self.assertEqual((further, caller.requests("INVITE")), ([], []), f"{name}, {responses}")
-                self.assertEqual((far_end.requests("BYE"), caller.requests("BYE")), ([], []), name)
+                # the BYE of the call before may arrive late
+                ended = [bye for bye in far_end.requests("BYE") if bye.header("call-id") == invite.header("call-id")]
+                self.assertEqual((ended, caller.requests("BYE")), ([], []), name)
                 caller.hang_up()
         await self.assert_asterisk_is_idle(stack)
 

@@ -60,7 +60,11 @@ class OperatorsViewTests(RecordedCallTestCase):
             for answers in (False, True):
                 far_end.invite_responses = (SipResponse(180), OK) if answers else (SipResponse(180),)
                 await self.hang_up_after(stack, profile, moment, answers=answers)
-        await self.assert_asterisk_is_idle(stack)
+
+        async def over() -> bool:
+            return not await stack.request_json("GET", "/calls")
+
+        self.assertTrue(await stack.wait_until(over, 15))
         lines = stack.log_file.read_text().splitlines()
         self.assertEqual(
             [line for line in lines if any(f"#{level}]" in line for level in ("warn", "error", "critical"))], []

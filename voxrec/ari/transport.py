@@ -26,8 +26,8 @@ _UNRESERVED_PATH = re.compile(r"[A-Za-z0-9_.~/-]*")  # `quote` changes none of t
 _CONNECTION_ERRORS = (ConnectError, ConnectionClosed, ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed)
 
 
-# Reasons with other statuses than 404, of addChannel, answer and snoop. A snoop can also fail because Asterisk has no file
-# descriptors left, but then so does everything else.
+# Reasons with other statuses than 404, of addChannel, answer and snoop. A snoop can also fail because Asterisk has no
+# file descriptors left, but then so does everything else.
 _CHANNEL_GONE: Final = frozenset(
     {
         "Channel not found",
