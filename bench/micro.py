@@ -39,6 +39,7 @@ from bench.servers import start_voxrec, temporary_postgresql
 from bench.wrk import run_wrk, wrk_command
 from voxrec.ari import event_stream
 from voxrec.audio.pcm_wav import open_pcm_wav, write_wav
+from voxrec.calls import stasis_args
 from voxrec.conversion import convert_fields
 from voxrec.model import Profile
 from voxrec.postgres.cluster import Cluster
@@ -300,6 +301,10 @@ class ShortFile:
             output.write(samples)
 
 
+_ARGUMENTS: Final = (
+    *("codecs=%28ulaw%7Calaw%29", "presentation=allowed_not_screened", "path=", "max-forwards=70", "asserted="),
+    *("P-Asserted-Identity=", "Diversion=%3Csip%3Adesk%40pbx.example%3E", "History-Info=", "User-to-User=00a1b2c3"),
+)
 _PROFILE_TYPES: Final = {field.encode_name: field.type for field in msgspec.structs.fields(Profile)}
 
 
@@ -312,6 +317,23 @@ def fields_one_by_one() -> None:
     """Convert the same fields by one call of msgspec each, which looks up the type each time."""
     for key, value in PROFILE.items():
         msgspec.convert(value, _PROFILE_TYPES[key])
+
+
+def read_arguments(*, decoded_each_time: bool = False) -> None:
+    """Read all that voxrec needs from the arguments of a caller."""
+    stasis_args._pairs.cache_clear()  # noqa: SLF001 - those of the last caller
+    readers = (
+        stasis_args.headers_of,
+        stasis_args.is_wideband,
+        stasis_args.is_withheld,
+        stasis_args.identity_of,
+        partial(stasis_args.dialled_of, "100"),
+        stasis_args.hops_of,
+    )
+    for read in readers:
+        read(_ARGUMENTS)
+        if decoded_each_time:
+            stasis_args._pairs.cache_clear()  # noqa: SLF001
 
 
 def comparisons(directory: Path, daemon: Daemon) -> list[Comparison]:
@@ -376,6 +398,12 @@ def comparisons(directory: Path, daemon: Daemon) -> list[Comparison]:
             "µs",
             lambda: microseconds(fields_together, 5_000),
             lambda: microseconds(fields_one_by_one, 5_000),
+        ),
+        Comparison(
+            "arguments of a caller decoded once: CPU of reading them",
+            "µs",
+            lambda: microseconds(read_arguments, 1_000),
+            lambda: microseconds(partial(read_arguments, decoded_each_time=True), 1_000),
         ),
         *(
             Comparison(

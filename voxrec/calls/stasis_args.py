@@ -7,7 +7,7 @@ encoded by URIENCODE: a header of the INVITE that is copied to the far end, ``co
 """
 
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -31,6 +31,7 @@ _REQUEST_URI: Final = "request-uri"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!%'*+_`~.-]{1,64}")
 _REPLACES: Final = re.compile(r"[!-:<-~]+(;[!-:<-~]+)+")
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_VALUE: Final = 1024  # characters
 # Arguments that are not headers, and headers that the request to the far end has anyway.
 _NOT_COPIED: Final = frozenset(
@@ -120,9 +121,8 @@ def hops_of(args: tuple[str, ...]) -> Hops:
     return parse_hops(values.get(_PATH, ""), values.get(_MAX_FORWARDS, ""))
 
 
-def _pairs(args: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for arg in args:
-        name, equals, value = arg.partition("=")
-        text = unquote(value).strip()
-        if equals and not any(ord(character) < 32 or ord(character) == 127 for character in text):
-            yield name.strip(), text
+@lru_cache(maxsize=4)  # six functions read the arguments of a caller, one after the other
+def _pairs(args: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    parts = (arg.partition("=") for arg in args)
+    decoded = ((name.strip(), unquote(value).strip()) for name, equals, value in parts if equals)
+    return tuple((name, value) for name, value in decoded if not _CONTROL.search(value))
