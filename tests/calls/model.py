@@ -98,6 +98,7 @@ class ModelAsterisk:
         self.violations: list[str] = []  # commands that are wrong, such as those about these channels
         self.monitored: set[str] = set()  # channels on which a MixMonitor was started
         self._channel_count = 0
+        self._monitor_count = 0
 
     # Requests.
 
@@ -172,12 +173,16 @@ class ModelAsterisk:
         return AmiResponse({})
 
     def _start_monitor(self, channel: ModelChannel, options: str) -> AmiResponse:
-        found = re.match(r"r\(.*/(.*)\.wav\)t\(.*/(.*)\.wav\)i\((.*)\)", options)
+        found = re.match(r"r\(.*/(.*)\.wav\)t\(.*/(.*)\.wav\)i\((.*)\)S?(a?)", options)
         assert found is not None, options
-        if channel.id in self.monitored:
+        continued = found[4] == "a"
+        if self.monitor_of(channel.id) is not None or (channel.id in self.monitored and not continued):
             self.violations.append(f"{channel.id} is recorded twice")
+        if continued and not all(self.files.get(name, True) for name in (found[1], found[2])):
+            self.violations.append(f"{found[1]} is continued before it is closed")
         self.monitored.add(channel.id)
-        monitor = ModelMonitor(f"0x{len(self.monitored)}", channel.id, (found[1], found[2]))
+        self._monitor_count += 1
+        monitor = ModelMonitor(f"0x{self._monitor_count}", channel.id, (found[1], found[2]))
         channel.variables[found[3]] = monitor.id
         if not channel.dying:
             self.monitors[monitor.id] = monitor

@@ -211,10 +211,66 @@ class MonitorTests(SynchronousTestCase):
         self.asterisk.ready = False
         self.monitor.begin()
         self.requests()
-        self.monitor.channel_replaced("1700.2")
+        self.monitor.use_channel("1700.2")
         self.asterisk.ready = True
         self.monitor.retry()
         self.assertEqual(self.requests()[-1], "MixMonitor 1700.2")
+
+    def test_another_channel_continues_the_files_when_they_are_closed(self) -> None:
+        self.record()
+        self.requests()
+        self.monitor.use_channel("1700.2")
+        self.clock.advance(0)
+        self.assertEqual(self.requests(), [STOP])
+        self.files.complete = True
+        self.clock.advance(1)
+        self.assertEqual(self.requests(), ["MixMonitor 1700.2"])
+        self.assertTrue(self.asterisk.queries["MixMonitor 1700.2"]["Options"].endswith("a"))
+        self.clock.advance(1)
+        self.monitor.stop()
+        self.assertEqual(self.requests(), ["StopMixMonitor 1700.2"])
+
+    def test_another_decoder_continues_after_a_gap(self) -> None:
+        self.record()
+        self.requests()
+        self.monitor.use_channel("1700.1")
+        self.files.complete = True
+        self.clock.advance(0.09)
+        self.assertEqual(self.requests(), [STOP])
+        self.clock.advance(0.02)
+        self.assertEqual(self.requests(), [START])
+
+    def test_a_recording_that_is_paused_stays_paused(self) -> None:
+        self.record()
+        self.successResultOf(self.monitor.mute())
+        self.requests()
+        self.files.complete = True
+        self.monitor.use_channel("1700.2")
+        self.clock.advance(0)
+        self.assertEqual(self.requests(), [STOP, "MixMonitor 1700.2", "MixMonitorMute 1700.2"])
+
+    def test_what_cannot_be_stopped_continues(self) -> None:
+        self.record()
+        self.requests()
+        self.asterisk.ready = False
+        self.monitor.use_channel("1700.1")
+        self.clock.advance(5)
+        self.asterisk.ready = True
+        self.requests()
+        self.successResultOf(self.monitor.mute())
+        self.assertEqual(self.requests(), [MUTE])
+
+    def test_a_call_that_ends_meanwhile(self) -> None:
+        for advance in (0.0, 0.5):
+            self.setUp()
+            self.record()
+            self.monitor.use_channel("1700.2")
+            self.clock.advance(advance)
+            self.monitor.call_ended()
+            self.requests()
+            self.close()
+            self.assertEqual((self.requests(), self.reported[-1]), ([], "over"))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_channel_that_leaves_for_another_program(self) -> None:
         self.record()

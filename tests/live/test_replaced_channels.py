@@ -105,6 +105,7 @@ class ConsultationTests(ReplacedChannelTestCase):
         ((at, by),) = self.transfers(recording)
         self.assertEqual((by, recording["timeline"][-1]["by"]), ("callee", "caller"))
         self.assert_tone(samples, rate, demo_call.LEFT, demo_call.CALLER_HZ, 0.3, seconds - 0.2)
+        self.assert_tone(samples, rate, demo_call.RIGHT, THIRD_HZ, at + JOIN_SECONDS, seconds - 0.3)
         self.assert_heard(third, demo_call.CALLER_HZ, seconds - at - JOIN_SECONDS - 0.5)
         self.assert_heard(call.caller, THIRD_HZ, seconds - at - JOIN_SECONDS - 0.5)
         consultation = await stack.wait_for_recording(consulted)
@@ -141,6 +142,8 @@ class ConsultationTests(ReplacedChannelTestCase):
             seconds = len(samples) / rate
             self.assertGreater(seconds, 4.0)  # the second call began later, and ends with the first one
             self.assert_tone(samples, rate, demo_call.LEFT, hz, 0.3, seconds - 0.3)
+            joined = self.transfers(recording)[0][0] + JOIN_SECONDS
+            self.assert_tone(samples, rate, demo_call.RIGHT, other, joined, seconds - 0.4)
             self.assert_heard(caller, other, 3.0)
 
 
@@ -213,16 +216,21 @@ class ReplacesTests(ReplacedChannelTestCase):
         tags = [_TAG.findall(answer.header(name))[0] for name in ("to", "from")]
         replaces = f"{answer.header('call-id')};to-tag={tags[0]};from-tag={tags[1]}"
         taker = await self.take_over_with(stack, replaces, 3.0)
-        recording, _, _ = await self.finished_recording(stack, profile, taker)
+        recording, samples, rate = await self.finished_recording(stack, profile, taker)
         await self.assert_calls_are_over(stack)
         self.assertEqual(len(caller.requests("BYE")), 1)
         self.assertEqual((await desk.wait_until_ended(5)).code, 200)
-        self.assertEqual([by for _, by in self.transfers(recording)], ["caller"])
+        ((at, by),) = self.transfers(recording)
+        seconds = len(samples) / rate
+        self.assertEqual(by, "caller")
+        self.assertApproximates(seconds, at + 3.0, 0.4)
+        self.assert_tone(samples, rate, demo_call.RIGHT, demo_call.CALLEE_HZ, 0.3, seconds - 0.2)
+        self.assert_tone(samples, rate, demo_call.LEFT, THIRD_HZ, at + 0.3, seconds - 0.2)
         self.assert_heard(taker, demo_call.CALLEE_HZ, 2.0)
         self.assert_heard(desk, THIRD_HZ, 2.0)
 
     async def test_a_ringing_far_end_is_picked_up(self) -> None:
-        stack, profile, far_end, caller = await self.start_replaceable_call(RINGING)
+        stack, profile, far_end, caller = await self.start_replaceable_call(RINGING, ringTimeoutSeconds=20)
         (invite,) = far_end.requests("INVITE")
         taker = await self.take_over_with(stack, replaces_of(invite, far_end.tag), 10.0)
         _, samples, rate = await self.finished_recording(stack, profile, caller)

@@ -55,12 +55,15 @@ class AmiClient:
     def __init__(self, connection: ActionSender) -> None:
         self._connection = connection
 
-    def mix_monitor(self, channel: str, *, received: str, transmitted: str, id_variable: str) -> Deferred[str]:
+    def mix_monitor(
+        self, channel: str, *, received: str, transmitted: str, id_variable: str, append: bool = False
+    ) -> Deferred[str]:
         """Record what a channel receives and what it transmits, each to a file, and return the id of the MixMonitor.
 
-        The files are replaced if they exist; a path that is not absolute is below Asterisk's monitor directory, and
-        the extension decides the format. Both files have the same length at every moment. The id is also stored in the
-        channel variable ``id_variable``. Success does not mean that the files could be opened.
+        The files are replaced if they exist, or continued with ``append``; a path that is not absolute is below
+        Asterisk's monitor directory, and the extension decides the format. Both files have the same length at every
+        moment. The id is also stored in the channel variable ``id_variable``. Success does not mean that the files
+        could be opened.
         """
         errors = [
             FieldError(name, "invalid file name; allowed are letters, digits, spaces and / . _ @ : + = ~ -")
@@ -72,7 +75,7 @@ class AmiClient:
         if errors:
             return fail(InvalidInput("invalid arguments of MixMonitor", errors))
         silence = "S" if self._connection.version < _SILENCE_IS_DEFAULT else ""
-        options = f"r({received})t({transmitted})i({id_variable}){silence}"
+        options = f"r({received})t({transmitted})i({id_variable}){silence}{'a' if append else ''}"
         return self._connection.action("MixMonitor", {"Channel": channel, "Options": options}).addCallback(_started_id)
 
     def stop_mix_monitor(self, channel: str, mix_monitor: str) -> Deferred[bool]:

@@ -264,11 +264,22 @@ class CallRecording:
         if self._beeper is not None and self._call.profile.record_beep_in_recording:
             self._beeper.leg_replaced()
 
-    def caller_replaced(self) -> None:
-        """Handle that another channel is the caller's, into which beeps go if necessary."""
-        self.unheld(Side.CALLER)
+    def leg_joined(self) -> None:
+        """Handle that a leg which has replaced another one is in the bridge.
+
+        The recording continues with another decoder: that of Debian's Asterisk 22 drops audio whose RTP sequence
+        numbers are not later than those of the party before.
+        """
+        self._continue_recording()
+
+    def _continue_recording(self) -> None:
         if self.recorder is not None:
-            self.recorder.caller_replaced(self._call.inbound.channel)
+            self.recorder.party_replaced(self._call.inbound.channel)
+
+    def caller_replaced(self) -> None:
+        """Handle that another channel is the caller's: it is recorded, and beeps go into it if necessary."""
+        self.unheld(Side.CALLER)
+        self._continue_recording()
         if self._beeper is not None and not self._call.profile.record_beep_in_recording:
             self._beeper.leg_replaced()
 

@@ -26,6 +26,7 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
     starting = builder.state("starting")
     waiting = builder.state("waiting")
     opening = builder.state("opening")
+    moving = builder.state("moving")
     recording = builder.state("recording")
     cancelling = builder.state("cancelling")
     stopping = builder.state("stopping")
@@ -38,18 +39,21 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
 
     # Transitions without behaviour.
 
-    for state in (idle, starting, cancelling, stopping, ending, closing, closed):
+    for state in (idle, starting, moving, cancelling, stopping, ending, closing, closed):
         state.upon(MonitorInputs.retry).loop().returns(None)
     for state in (idle, cancelling, stopping, stop_waiting, ending, closed):
         state.upon(MonitorInputs.stop).loop().returns(None)
     for state in (idle, *finishing, closed):
-        state.upon(MonitorInputs.channel_replaced).loop().returns(None)
-    for state in (cancelling, stop_waiting, ending, closing, closed):
+        state.upon(MonitorInputs.use_channel).loop().returns(None)
+    for state in (idle, starting, waiting, *started, *finishing, closed):
+        for late in (MonitorInputs.left, MonitorInputs.not_left, MonitorInputs.moved):
+            state.upon(late).loop().returns(None)
+    for state in (moving, cancelling, stop_waiting, ending, closing, closed):
         state.upon(MonitorInputs.lost).loop().returns(None)
     for state in (ending, closing, closed):
         state.upon(MonitorInputs.call_ended).loop().returns(None)
         state.upon(MonitorInputs.stop_failed).loop().returns(None)
-    for state in (stopping, stop_waiting, closing, closed):
+    for state in (moving, stopping, stop_waiting, closing, closed):
         state.upon(MonitorInputs.created).loop().returns(None)
     starting.upon(MonitorInputs.call_ended).to(ending).returns(None)
     starting.upon(MonitorInputs.stop).to(cancelling).returns(None)
@@ -66,6 +70,9 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
 
         Deferred.fromCoroutine(core.start(again=again)).addCallbacks(inputs.begun, failed)
 
+    def repeat(inputs: MonitorInputs, core: MonitorCore) -> None:
+        Deferred.fromCoroutine(core.assert_muted(inputs))
+
     @pep614(idle.upon(MonitorInputs.begin).to(starting))
     def begin(inputs: MonitorInputs, core: MonitorCore) -> None:
         run_start(inputs, core, again=False)
@@ -73,6 +80,8 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
     @pep614(starting.upon(MonitorInputs.begun).to(opening))
     def begun(inputs: MonitorInputs, core: MonitorCore, monitor: str) -> None:
         core.monitor, core.expected = monitor, frozenset(Side)
+        if core.muted:
+            repeat(inputs, core)
         core.watch_creation(inputs)
 
     @pep614(opening.upon(MonitorInputs.created).to(recording))
@@ -110,25 +119,37 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
         core.retry_timer.cancel()
         run_start(inputs, core, again=True)
 
-    def repeat(inputs: MonitorInputs, core: MonitorCore) -> None:
-        Deferred.fromCoroutine(core.assert_muted(inputs))
-
     for state in started:
         pep614(state.upon(MonitorInputs.retry).loop())(repeat)
 
-    # Channels that Asterisk replaces. A MixMonitor ends with its channel.
+    # Another MixMonitor continues the files: Asterisk has replaced the caller's channel, with which a MixMonitor ends,
+    # or the far end, whose audio the decoder of the present one may drop.
 
-    @pep614(waiting.upon(MonitorInputs.channel_replaced).loop())
     def use_channel(inputs: MonitorInputs, core: MonitorCore, channel: str) -> None:
         core.channel = channel
 
-    starting.upon(MonitorInputs.channel_replaced).to(ending).returns(None)
+    for state in (waiting, moving):
+        pep614(state.upon(MonitorInputs.use_channel).loop())(use_channel)
 
-    def watch_end_of_replaced(inputs: MonitorInputs, core: MonitorCore, channel: str) -> None:
-        core.watch_end(inputs)
+    def leave(inputs: MonitorInputs, core: MonitorCore, channel: str) -> None:
+        core.retry_timer.cancel()
+        core.polling.cancel()
+        Deferred.fromCoroutine(core.leave(inputs, channel))
 
     for state in started:
-        pep614(state.upon(MonitorInputs.channel_replaced).to(closing))(watch_end_of_replaced)
+        pep614(state.upon(MonitorInputs.use_channel).to(moving))(leave)
+    moving.upon(MonitorInputs.not_left).to(recording).returns(None)
+
+    @pep614(moving.upon(MonitorInputs.left).loop())
+    def watch_former(inputs: MonitorInputs, core: MonitorCore, gap: float) -> None:
+        core.retry_timer.start(gap, lambda: core.watch_end(inputs.moved))
+
+    @pep614(moving.upon(MonitorInputs.moved).to(starting))
+    def start_next(inputs: MonitorInputs, core: MonitorCore) -> None:
+        run_start(inputs, core, again=False)
+
+    # a command to start a MixMonitor on a channel that was replaced meanwhile
+    starting.upon(MonitorInputs.use_channel).to(ending).returns(None)
 
     # Calls that are taken over from another process.
 
@@ -154,7 +175,7 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
     for state in (starting, *started):
         pep614(state.upon(MonitorInputs.mute).loop())(mute)
         pep614(state.upon(MonitorInputs.unmute).loop())(unmute)
-    for state in (waiting, *finishing):
+    for state in (waiting, moving, *finishing):
         pep614(state.upon(MonitorInputs.mute).loop())(cannot_change)
         pep614(state.upon(MonitorInputs.unmute).loop())(cannot_change)
     for state in (idle, closed):
@@ -187,10 +208,11 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
         core.retry_later(inputs)
 
     def watch_end(inputs: MonitorInputs, core: MonitorCore) -> None:
-        core.watch_end(inputs)
+        core.watch_end(inputs.closed)
 
-    for state in (waiting, *started, stopping, stop_waiting):
+    for state in (waiting, moving, *started, stopping, stop_waiting):
         pep614(state.upon(MonitorInputs.call_ended).to(closing))(watch_end)
+    pep614(moving.upon(MonitorInputs.stop).to(closing))(watch_end)
     for state in (*started, stopping):
         pep614(state.upon(MonitorInputs.lost).to(closing))(watch_end)
     pep614(idle.upon(MonitorInputs.found_files).to(closing))(watch_end)
@@ -202,12 +224,12 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
     @pep614(ending.upon(MonitorInputs.begun).to(closing))
     def watch_end_of_begun(inputs: MonitorInputs, core: MonitorCore, monitor: str) -> None:
         core.monitor, core.expected = monitor, frozenset(Side)
-        core.watch_end(inputs)
+        core.watch_end(inputs.closed)
 
     @pep614(ending.upon(MonitorInputs.unavailable).to(closing))
     @pep614(ending.upon(MonitorInputs.refused).to(closing))
     def watch_end_of_unconfirmed(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
-        core.watch_end(inputs)
+        core.watch_end(inputs.closed)
 
     def end(inputs: MonitorInputs, core: MonitorCore) -> None:
         core.retry_timer.cancel()
@@ -219,7 +241,7 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
         end(inputs, core)
 
     pep614(idle.upon(MonitorInputs.closed).to(closed))(end)
-    for state in (starting, waiting, *started, *finishing):
+    for state in (starting, waiting, moving, *started, *finishing):
         pep614(state.upon(MonitorInputs.closed).to(closed))(end_everything)
     pep614(idle.upon(MonitorInputs.call_ended).to(closed))(end)
 
@@ -232,7 +254,7 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
         core.polling.cancel()
         core.retry_timer.cancel()
 
-    for state in (starting, *started, *finishing):
+    for state in (starting, moving, *started, *finishing):
         pep614(state.upon(MonitorInputs.detach).to(closed))(detach)
 
     return build(builder)

@@ -18,6 +18,7 @@ from voxrec.model import Recording, Side
 
 _OPEN_TIMEOUT: Final = 10.0  # seconds that Asterisk may take to create the files
 _RETRY_INTERVAL: Final = 2.0  # seconds
+_DECODER_GAP: Final = 0.1  # seconds without a MixMonitor after which a channel has no decoder for it any more
 NOT_OPENED: Final = "Asterisk has not opened the file; its log says why"
 
 
@@ -57,8 +58,17 @@ class MonitorInputs(Protocol):
     def lost(self) -> None:
         """The MixMonitor does not record any more."""
 
-    def channel_replaced(self, channel: str) -> None:
-        """The caller has another channel, and the one that is recorded ends."""
+    def use_channel(self, channel: str) -> None:
+        """The recording is to continue with a new MixMonitor, on the same channel of the caller or another one."""
+
+    def left(self, gap: float) -> None:
+        """Asterisk was told to stop the former MixMonitor, or ends it with its channel; continue after ``gap`` s."""
+
+    def not_left(self) -> None:
+        """The former MixMonitor could not be stopped, and continues."""
+
+    def moved(self) -> None:
+        """Asterisk has closed the files of the former MixMonitor."""
 
     def stop(self) -> None:
         """The recording is to end, but not the call; or its channel is to continue without voxrec."""
@@ -83,7 +93,8 @@ class MonitorCore:
     ``started`` is called when both files are open, or what can be recorded now is; ``over`` is called once: when the
     files are closed, or will not be opened. ``note`` adds an error to the timeline; ``late`` is called when a recording
     starts that could not start when it was due (``is_late``). ``muted``: what Asterisk was told last. ``expected``: the
-    sides whose files Asterisk has opened, or is about to open.
+    sides whose files Asterisk has opened, or is about to open. ``former``: the id of a MixMonitor that has ended, whose
+    files the next one continues.
     """
 
     clock: IReactorTime
@@ -96,6 +107,7 @@ class MonitorCore:
     late: Callable[[], None]
     over: Callable[[], None]
     monitor: str = ""
+    former: str = ""
     muted: bool = False
     is_late: bool = False
     stop_reported: bool = False
@@ -112,9 +124,20 @@ class MonitorCore:
 
     async def start(self, *, again: bool = False) -> str:
         """Start the MixMonitor, unless an attempt before, whose outcome is not known, has started it."""
-        if again and (monitor := await self.commands.find(self.channel)):
+        if again and (monitor := await self.commands.find(self.channel)) not in ("", self.former):
             return monitor
-        return await self.commands.start(self.channel, self.recording.id, self.format_)
+        return await self.commands.start(self.channel, self.recording.id, self.format_, append=bool(self.former))
+
+    async def leave(self, inputs: MonitorInputs, channel: str) -> None:
+        """Stop the MixMonitor, which another one on ``channel`` is to continue."""
+        former, self.channel, self.former = self.channel, channel, self.monitor
+        try:
+            await self.commands.stop(former, self.former)
+        except VoxrecError:
+            if former == channel:
+                inputs.not_left()
+                return
+        inputs.left(_DECODER_GAP if former == channel else 0.0)
 
     async def set_muted(self, inputs: MonitorInputs, *, muted: bool) -> None:
         """Record silence or audio. Raises Conflict if the call is not being recorded any more."""
@@ -162,7 +185,7 @@ class MonitorCore:
 
         self.polling.start(complete, lambda: inputs.created(sides))
 
-    def watch_end(self, inputs: MonitorInputs) -> None:
+    def watch_end(self, succeeded: Callable[[], object]) -> None:
         """Look at the files until Asterisk has closed them, or has not even created them within 10 s."""
         self.retry_timer.cancel()
         deadline = self.clock.seconds() + _OPEN_TIMEOUT
@@ -171,7 +194,7 @@ class MonitorCore:
             expected = self.expected if self.clock.seconds() < deadline else ()
             return await self.commands.files.closed(self.recording.id, expected)
 
-        self.polling.start(closed, inputs.closed)
+        self.polling.start(closed, succeeded)
 
     # Reports.
 

@@ -217,6 +217,10 @@ class PauseControl:
         """Whether a request is being carried out."""
         return bool(self._lock.locked)
 
+    def use_channel(self, channel: str) -> None:
+        """Store the pauses in another channel: the caller's was replaced."""
+        self._core.channel = channel
+
     async def pause(self, behavior: PauseBehavior, seconds: float | None, *, by: str) -> None:
         """Pause until `resume`, or for ``seconds``. If it is paused already, only the time of its end changes.
 

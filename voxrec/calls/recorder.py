@@ -156,9 +156,10 @@ class Recorder:
 
     # Events.
 
-    def caller_replaced(self, channel: str) -> None:
-        """Handle that ``channel`` is the caller's now."""
-        self.monitor.channel_replaced(channel)
+    def party_replaced(self, channel: str) -> None:
+        """Handle that another party has joined; ``channel`` is the caller's now."""
+        self._pause.use_channel(channel)
+        self.monitor.use_channel(channel)
 
     def _note_failure(self, side: Side | None, detail: str) -> None:
         self.log.note("recording.failed", by=side, detail=detail)

@@ -27,9 +27,10 @@ class RecordingCommands:
         self._manager = manager
         self.files = files
 
-    def start(self, channel: str, recording_id: UUID, format_: str) -> Deferred[str]:
+    def start(self, channel: str, recording_id: UUID, format_: str, *, append: bool) -> Deferred[str]:
         """Start to record, and return the id of the MixMonitor. Success does not prove that the files were opened.
 
+        With ``append`` the files of the Recording, which must be closed, are continued.
         Fails with `AmiResponseError` if Asterisk refuses, and with `AsteriskUnavailable` if it is not known whether
         Asterisk has executed it.
         """
@@ -38,7 +39,11 @@ class RecordingCommands:
             for side in Side
         }
         return self._manager.mix_monitor(
-            channel, received=files[Side.CALLER], transmitted=files[Side.CALLEE], id_variable=MONITOR_VARIABLE
+            channel,
+            received=files[Side.CALLER],
+            transmitted=files[Side.CALLEE],
+            id_variable=MONITOR_VARIABLE,
+            append=append,
         )
 
     async def find(self, channel: str) -> str:

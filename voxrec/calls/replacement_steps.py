@@ -4,6 +4,7 @@ from typing import Final
 
 from voxrec.calls.call_core import CallCore, CallInputs
 from voxrec.calls.causes import Cause
+from voxrec.calls.ids import owner_of
 from voxrec.calls.replacements import ReplacingChannel
 
 DEPARTURE_TIMEOUT: Final = 1.0  # seconds that a channel may take to end after it has left the application
@@ -31,8 +32,14 @@ def refuse_replacement(_inputs: CallInputs, call: CallCore, channel: ReplacingCh
 
 
 def watch_departed_leg(inputs: CallInputs, call: CallCore) -> None:
-    """End the call if the current leg has left the application, but does not hang up."""
+    """End the call if the current leg has left the application, but does not hang up.
+
+    Asterisk reports the end of legs that voxrec has created only.
+    """
     leg = call.legs.current
+    if owner_of(leg) is None:
+        inputs.leg_hung_up(Cause.NORMAL)
+        return
 
     def departed() -> None:
         if call.legs.current == leg:
@@ -46,7 +53,7 @@ def watch_departed_caller(call: CallCore) -> None:
     """Close the files of the recording if the caller has left the application, but does not hang up."""
 
     def departed() -> None:
-        call.log.info("call {call}: another program has taken the caller's channel", call=call.data.id)
+        call.log.debug("call {call}: another program may have taken the caller's channel", call=call.data.id)
         call.recording.close_files()
 
     call.departure.start(DEPARTURE_TIMEOUT, departed)

@@ -49,6 +49,9 @@ class RecordedSides(Protocol):
     def leg_replaced(self) -> None:
         """Another leg is the current one."""
 
+    def leg_joined(self) -> None:
+        """The new leg is in the bridge."""
+
 
 class Replacements:
     """Makes channels that replace others part of one call, and ends the channels that they have replaced."""
@@ -112,6 +115,8 @@ class Replacements:
 
     def _settle(self, channel: str, former: str, failed: Callable[[], object], *, answered: bool) -> None:
         def joined() -> None:
+            if channel == self._legs.current:
+                self._recording.leg_joined()
             if answered:
                 self._joined()
 
@@ -123,7 +128,8 @@ class Replacements:
 
     async def _join(self, channel: str) -> None:
         """Put a channel into the bridge, unless it is there: Asterisk fails to if the old one hangs up meanwhile."""
-        if self._call.status in _NOT_BRIDGED:
+        unanswered = channel == self._call.inbound.channel and self._call.answered_at is None
+        if unanswered or self._call.status in _NOT_BRIDGED:  # it joins later
             return
         if channel not in await self._asterisk.bridge_channels(self._legs.bridge):
             await self._asterisk.add_to_bridge(self._legs.bridge, (channel,))

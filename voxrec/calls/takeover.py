@@ -24,7 +24,7 @@ def take_over(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> Non
         if not leg_gone and not snapshot.leg_up and leg == call.legs.current:
             _continue_transfer(call, snapshot)
     else:
-        _continue_unanswered(inputs, snapshot, leg_gone=leg_gone)
+        _continue_unanswered(inputs, snapshot, caller_gone=caller_gone, leg_gone=leg_gone)
     if caller_gone:
         inputs.caller_hung_up(Cause.NORMAL)
     if leg_gone and leg == call.legs.current:  # else a transfer that was requested meanwhile has replaced it
@@ -38,7 +38,7 @@ def _is_answered(call: CallCore, snapshot: CallSnapshot) -> bool:
     return snapshot.caller_up and not call.data.profile.record
 
 
-def _continue_unanswered(inputs: CallInputs, snapshot: CallSnapshot, *, leg_gone: bool) -> None:
+def _continue_unanswered(inputs: CallInputs, snapshot: CallSnapshot, *, caller_gone: bool, leg_gone: bool) -> None:
     if leg_gone or not snapshot.leg_entered:
         inputs.found_placing()
     elif not snapshot.leg_up and not snapshot.bridged:
@@ -46,7 +46,7 @@ def _continue_unanswered(inputs: CallInputs, snapshot: CallSnapshot, *, leg_gone
         inputs.leg_entered()
     else:
         inputs.found_ringing()
-        if snapshot.leg_up:
+        if snapshot.leg_up and not caller_gone:
             inputs.leg_answered()
 
 
