@@ -188,7 +188,7 @@ class ReplacesTests(ReplacedChannelTestCase):
         return stack, profile, far_end, caller
 
     async def test_the_far_end_is_replaced(self) -> None:
-        stack, profile, far_end, caller = await self.start_replaceable_call()
+        stack, profile, far_end, caller = await self.start_replaceable_call(seconds=7.0)
         await self.sleep(0.5)
         (invite,) = far_end.requests("INVITE")
         taker = await self.take_over_with(stack, replaces_of(invite, far_end.tag), 10.0)
@@ -197,7 +197,7 @@ class ReplacesTests(ReplacedChannelTestCase):
         self.assertEqual((await taker.wait_until_ended(5)).code, 200)
         self.assertEqual(len(far_end.requests("BYE")), 1)
         seconds = len(samples) / rate
-        self.assertApproximates(seconds, 5.0, 0.4)
+        self.assertApproximates(seconds, 7.0, 0.5)
         ((at, by),) = self.transfers(recording)
         self.assertEqual((by, recording["timeline"][-1]["by"]), ("callee", "caller"))
         self.assert_tone(samples, rate, demo_call.LEFT, demo_call.CALLER_HZ, 0.3, seconds - 0.2)
