@@ -121,6 +121,16 @@ class CrudTests(WebhookTestCase):
         refused = await self.request("PUT", "/profiles", json={"webhookUrl": "https://u:p@crm.example"})
         self.assertEqual((refused.status, refused.error_fields), (422, ["webhookUrl"]))
 
+    async def test_a_profile_whose_former_url_is_refused_now_can_be_changed(self) -> None:
+        profile = await self.add_profile()
+        await self.pool.execute(
+            "UPDATE profiles SET webhook_url = 'http://u:p@crm.example/' WHERE id = %s", (profile.id,)
+        )
+        path = f"/profiles/{profile.id}"
+        self.assertEqual((await self.request("POST", path, json={"name": "new"})).status, 200)
+        refused = await self.request("POST", path, json={"webhookUrl": "http://u:p@crm.example/"})
+        self.assertEqual((refused.status, refused.error_fields), (422, ["webhookUrl"]))
+
     async def test_idempotent_creation(self) -> None:
         options: Any = {"json": {"url": URL}, "headers": {"Idempotency-Key": "1"}}
         first, second = [await self.request("PUT", "/webhooks", **options) for _ in range(2)]

@@ -53,7 +53,12 @@ class ProfileValidator:
 
 def validate_profile(profile: Profile, values: Mapping[str, Any]) -> list[FieldError]:
     """Return the errors of a complete Profile; ``values`` are the attributes in the request."""
-    return [*profile.field_errors(), *channel_errors(values, profile)]
+    # earlier versions stored webhookUrls that are not called; they must not prevent other changes
+    unchanged = () if "webhook_url" in values else ("webhookUrl",)
+    return [
+        *(error for error in profile.field_errors() if error.field not in unchanged),
+        *channel_errors(values, profile),
+    ]
 
 
 async def validate_id(_request: Request, values: Mapping[str, Any]) -> list[FieldError]:
