@@ -30,7 +30,7 @@ class MembershipTestCase(DatabaseTestCase):
         directory.mkdir()
         return directory
 
-    async def start(self, name: str = "berlin", spool: Path | None = None) -> Membership:
+    async def start(self, name: str = "berlin", spool: Path | None = None, *, standby: bool = False) -> Membership:
         async def read_spool_id() -> UUID:
             return read_or_create_spool_id(spool or self.spool)
 
@@ -42,6 +42,7 @@ class MembershipTestCase(DatabaseTestCase):
             read_spool_id,
             on_active=lambda active: self.changes.append(f"{name} {active=}"),
             on_draining=lambda draining: self.changes.append(f"{name} {draining=}"),
+            is_standby=lambda: standby,
         )
         membership.startService()
         self.addCleanup(membership.stopService)
@@ -83,6 +84,17 @@ class MembershipTests(MembershipTestCase):
         await first.stopService()
         await self.beat(second)
         self.assertTrue(second.active)
+
+    async def test_a_standby_waits_for_the_name_without_an_error(self) -> None:
+        first = await self.start()
+        with capturedLogs() as events:
+            standby = await self.start(standby=True)
+            for _ in range(5):
+                await self.beat(first, standby)
+        self.assertEqual((standby.active, [e for e in events if e["log_level"].name == "error"]), (False, []))
+        await first.stopService()
+        await self.beat(standby)
+        self.assertTrue(standby.active)
 
     async def test_another_disk_is_not_taken_for_that_of_the_node(self) -> None:
         """As if its file system was not mounted: what is missing there is not without audio."""

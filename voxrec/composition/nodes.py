@@ -67,6 +67,7 @@ def build_nodes(
         read_spool_id,
         on_active=active,
         on_draining=calls.admission.set_draining,
+        is_standby=lambda: calls.lease.standby,
     )
     calls.call_directory.is_needed = lambda: membership.registered and bool(membership.peers)
     calls.router.count_elsewhere = partial(_count_elsewhere, database, membership)

@@ -26,7 +26,8 @@ class Membership(Service):
     ``status`` returns what is reported. ``read_spool_id`` returns the id of the recording directory, or raises OSError.
     ``on_active`` is called with whether this process may do what needs the disk of the node: not while another process
     has its name, nor if the directory is another one than that of the node, since files that are missing there would
-    be taken for calls without audio. ``on_draining`` is called with whether new calls are to be refused.
+    be taken for calls without audio. ``on_draining`` is called with whether new calls are to be refused. ``is_standby``
+    returns whether this process waits for another one of the same node.
     """
 
     name = "membership"
@@ -42,6 +43,7 @@ class Membership(Service):
         *,
         on_active: Callable[[bool], object],
         on_draining: Callable[[bool], object],
+        is_standby: Callable[[], bool] = lambda: False,
     ) -> None:
         self._nodes = nodes
         self.node = node
@@ -49,6 +51,7 @@ class Membership(Service):
         self._read_spool_id = read_spool_id
         self._on_active = on_active
         self._on_draining = on_draining
+        self._is_standby = is_standby
         self._instance = uuid4()
         self._spool_id: UUID | None = None
         self._draining = False
@@ -153,11 +156,13 @@ class Membership(Service):
             )
 
     def _name_in_use(self) -> None:
+        if self._is_standby():  # the active process of the same node has the name, as it should
+            self._refusals = 0
+            return
         self._refusals += 1
         if self._refusals * HEARTBEAT_INTERVAL > HEARTBEAT_TIMEOUT + HEARTBEAT_INTERVAL:
             self._set_problem(
-                f"another voxrec uses the name {self.node}: set node.name to another name on one of the two, unless "
-                "this one is its standby"
+                f"another voxrec uses the name {self.node}: set node.name to another name on one of the two"
             )
         elif self._refusals == 1:  # after a crash, the former process has the name for some seconds
             self._log.info("node {node}: waiting until the former process does not report any more", node=self.node)
