@@ -107,6 +107,11 @@ class ScheduleTests(SynchronousTestCase):
         steps = np.diff([each.packet.timestamp for each in packets]).tolist()
         self.assertEqual(steps, [160] * 4 + [8160] + [160] * 14)
 
+    def test_numbers_that_begin_again(self) -> None:
+        packets = [RtpPacket.parse(scheduled.packet.pack()) for scheduled in impaired(wraps_at=0.1)]
+        numbers = [(packet.sequence, packet.timestamp) for packet in packets if packet is not None]
+        self.assertEqual(numbers[4:6], [(0xFFFF, 2**32 - 160), (0, 0)])
+
     def test_new_source(self) -> None:
         packets = impaired(new_source_at=0.1)
         sources = [each.packet.ssrc for each in packets]

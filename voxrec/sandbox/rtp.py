@@ -93,6 +93,7 @@ class Impairments:
     greater. ``gaps``: start and end of each silence in which nothing is sent (DTX). ``new_source_at``: from then on
     SSRC, sequence numbers and timestamps are those of another source. ``clock_skew_ppm``: the sender's clock is slower
     by so many millionths. ``comfort_noise``: the number of packets of comfort noise that precede the audio.
+    ``wraps_at``: from then on sequence numbers and timestamps begin at 0 again, as they do in a call of hours.
     """
 
     first_packet_delay: float = 0.0
@@ -106,6 +107,7 @@ class Impairments:
     new_source_at: float | None = None
     clock_skew_ppm: float = 0.0
     comfort_noise: int = 0
+    wraps_at: float | None = None
     seed: int = 1
 
 
@@ -140,6 +142,9 @@ class _Scheduler:
         self._ssrc, self._sequence, self._offset = (
             int(self._random.integers(1, limit)) for limit in (2**32, 2**14, 2**30)
         )
+        if self._impairments.wraps_at is not None:
+            self._sequence = 2**16 - 1 - round(self._impairments.wraps_at / 0.02)  # packets of 20 ms
+            self._offset = 2**32 - round(self._impairments.wraps_at * _TIMESTAMPS_PER_SECOND)
 
     def schedule(self, payloads: Sequence[bytes]) -> list[ScheduledPacket]:
         """See the function `schedule`."""
