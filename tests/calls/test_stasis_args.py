@@ -6,7 +6,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.test_router import CALLER, RouterTestCase
 from voxrec.ari import events
-from voxrec.calls.stasis_args import display_name, headers_of, is_wideband, is_withheld, refer_target, replaced_dialog
+from voxrec.calls.stasis_args import (
+    display_name,
+    headers_of,
+    is_late_offer,
+    is_wideband,
+    is_withheld,
+    refer_target,
+    replaced_dialog,
+)
 
 
 def argument(name: str, value: str) -> str:
@@ -47,6 +55,11 @@ class CallerTests(SynchronousTestCase):
     def test_first_codec_decides_about_wideband(self) -> None:
         for codecs, wide in (("(g722)", True), ("(ulaw|g722)", False), ("(opus|ulaw)", True), ("", False)):
             self.assertEqual(is_wideband((argument("codecs", codecs),)), wide, codecs)
+
+    def test_several_codecs_are_a_late_offer(self) -> None:
+        for codecs, late in (("(g722)", False), ("(ulaw|alaw|g722)", True), ("", False)):
+            self.assertEqual(is_late_offer((argument("codecs", codecs),)), late, codecs)
+        self.assertFalse(is_late_offer(()))
 
     def test_quoted_pairs_in_a_name(self) -> None:
         for quoted, name in (("Alice", "Alice"), (r"\"Jo\" \\ Smith", r'"Jo" \ Smith'), ("ends in \\", "ends in \\")):

@@ -6,7 +6,7 @@ from typing import Any
 from tests.live.live_test_case import LiveTestCase, shared_stack
 from voxrec.sandbox.impaired_call import CallFidelity, Handling, ImpairedCall, Party
 from voxrec.sandbox.rootfs import ASTERISK_16
-from voxrec.sandbox.rtp import Impairments
+from voxrec.sandbox.rtp import G722_CODEC, PCMA, PCMU, Codec, Impairments
 from voxrec.sandbox.scripted_peer import CalleeScript
 
 MAX_FIRST_DELAY = 40.0  # milliseconds by which the first words may come later than with the dialplan's Dial
@@ -68,6 +68,56 @@ class FirstWordsTests(FidelityTestCase):
         late = Party(impairments=Impairments(first_packet_delay=0.6))
         early = Party(script=CalleeScript(early_media_seconds=0.7))
         await self.assert_eventually(assert_early_media, Handling.UNRECORDED, caller=late, callee=early)
+
+
+class RecordedTests(FidelityTestCase):
+    """What is recorded is what the parties heard, and both sides of it are aligned."""
+
+    def assert_recorded(self, fidelity: CallFidelity) -> None:
+        assert fidelity.left is not None
+        assert fidelity.right is not None
+        self.assertLess(abs(fidelity.offset), 20.0)
+        self.assertGreaterEqual(fidelity.left.found, 0.98 * fidelity.heard_by_callee.track.found)
+        self.assertGreaterEqual(fidelity.right.found, 0.98 * fidelity.heard_by_caller.track.found)
+        self.assertEqual(fidelity.left.displaced + fidelity.right.displaced, 0)
+
+    async def test_the_sides_are_aligned_although_the_caller_begins_late(self) -> None:
+        late = Party(impairments=Impairments(first_packet_delay=0.6))
+        await self.assert_eventually(self.assert_recorded, Handling.RECORDED, caller=late)
+
+    async def test_the_sides_are_aligned_although_the_callee_begins_late(self) -> None:
+        late = Party(impairments=Impairments(first_packet_delay=0.6))
+        await self.assert_eventually(self.assert_recorded, Handling.RECORDED, callee=late)
+
+    def late_offering(self, *codecs: Codec) -> Party:
+        """Return a caller whose ACK determines the codec, and whose media follow the ACK."""
+        return Party(late_offer=True, ack_delay=0.2, codecs=codecs, impairments=Impairments(first_packet_delay=0.3))
+
+    async def test_late_offer(self) -> None:
+        def assert_exact(fidelity: CallFidelity) -> None:
+            self.assert_recorded(fidelity)
+            assert fidelity.left is not None
+            self.assertGreaterEqual(fidelity.left.exact, 0.98 * fidelity.left.sent)
+            self.assertGreaterEqual(fidelity.heard_by_callee.track.exact, 0.98 * fidelity.heard_by_callee.track.sent)
+
+        caller = self.late_offering(PCMU, PCMA, G722_CODEC)
+        callee = Party(codecs=(PCMU, PCMA, G722_CODEC))
+        await self.assert_eventually(assert_exact, Handling.RECORDED, caller=caller, callee=callee)
+
+    async def test_late_offer_that_is_answered_with_wideband_audio_only(self) -> None:
+        def assert_wideband(fidelity: CallFidelity) -> None:
+            self.assert_recorded(fidelity)
+            assert fidelity.left is not None
+            self.assertGreater(fidelity.left.snr_db, 40.0)  # 18 dB if recorded with 8 kHz
+
+        caller = self.late_offering(G722_CODEC)
+        await self.assert_eventually(
+            assert_wideband, Handling.RECORDED, caller=caller, callee=Party(codecs=(G722_CODEC,))
+        )
+
+
+class RecordedOnAsterisk16(RecordedTests):
+    recipe = ASTERISK_16
 
 
 class FirstWordsOnAsterisk16(FirstWordsTests):

@@ -54,7 +54,8 @@ class InboundCall:
     """A call accepted from the trunk: the id of its channel, the caller's number and name, and the dialled number.
 
     ``headers`` are the SIP headers of its INVITE that are copied to the far end, but not to an untrusted one if the
-    caller's number is ``withheld``. ``wideband`` says whether its audio has more than 8 kHz. ``hops`` limits loops.
+    caller's number is ``withheld``. ``wideband`` says whether its audio has more than 8 kHz; with a ``late_offer``
+    that is known after the ACK only. ``hops`` limits loops.
     """
 
     channel: str
@@ -63,6 +64,7 @@ class InboundCall:
     dialled: str
     headers: Mapping[str, str] = field(default_factory=dict)
     wideband: bool = False
+    late_offer: bool = False
     withheld: bool = False
     hops: Hops = NO_HOPS
 

@@ -14,8 +14,8 @@ from voxrec.calls.call_data import CallData
 from voxrec.calls.holds import HELD, UNHELD, Holds
 from voxrec.calls.ids import ANNOUNCEMENT, WHISPER, owned_id
 from voxrec.calls.legs import Legs
-from voxrec.calls.recorder import NARROWBAND, WIDEBAND, Recorder
-from voxrec.calls.recording_commands import RecordingCommands
+from voxrec.calls.recorder import Recorder
+from voxrec.calls.recording_commands import NARROWBAND, WIDEBAND, RecordingCommands
 from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.takeover_state import ANNOUNCED_VARIABLE
 from voxrec.model import ANNOUNCEMENT_FAILED, RecordChannels, Recording, RecordingState, RecordPrompt, Side
@@ -155,6 +155,7 @@ class CallRecording:
             recording,
             inbound.channel,
             WIDEBAND if inbound.wideband else NARROWBAND,
+            inbound.late_offer,
             self._call.settings.recording_failed,
         )
 

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,6 +20,8 @@ from voxrec.model import Recording, Side
 _OPEN_TIMEOUT: Final = 10.0  # seconds that Asterisk may take to create the files
 _RETRY_INTERVAL: Final = 2.0  # seconds
 _DECODER_GAP: Final = 0.1  # seconds without a MixMonitor after which a channel has no decoder for it any more
+_ACK_TIMEOUT: Final = 2.0  # seconds, less than the call waits for the recording
+_ACK_INTERVAL: Final = 0.02  # seconds between two questions whether the ACK has arrived
 NOT_OPENED: Final = "Asterisk has not opened the file; its log says why"
 
 
@@ -90,6 +93,7 @@ class MonitorInputs(Protocol):
 class MonitorCore:
     """What the machine works with.
 
+    ``late_offer``: the ACK of the caller determines the format, and ``format_`` is what is expected.
     ``started`` is called when both files are open, or what can be recorded now is; ``over`` is called once: when the
     files are closed, or will not be opened. ``note`` adds an error to the timeline; ``late`` is called when a recording
     starts that could not start when it was due (``is_late``). ``muted``: what Asterisk was told last. ``expected``: the
@@ -106,6 +110,7 @@ class MonitorCore:
     started: Callable[[], None]
     late: Callable[[], None]
     over: Callable[[], None]
+    late_offer: bool = False
     monitor: str = ""
     former: str = ""
     muted: bool = False
@@ -126,6 +131,9 @@ class MonitorCore:
         """Start the MixMonitor, unless an attempt before, whose outcome is not known, has started it."""
         if again and (monitor := await self.commands.find(self.channel)) not in ("", self.former):
             return monitor
+        if self.late_offer:
+            self.format_ = await self._agreed_format()
+            self.late_offer = False
         return await self.commands.start(self.channel, self.recording.id, self.format_, append=bool(self.former))
 
     async def leave(self, inputs: MonitorInputs, channel: str) -> None:
@@ -138,6 +146,18 @@ class MonitorCore:
                 inputs.not_left()
                 return
         inputs.left(_DECODER_GAP if former == channel else 0.0)
+
+    async def _agreed_format(self) -> str:
+        """Wait for the ACK of a late offer, which determines the codec; until then nothing can be sent to the caller.
+
+        If it is not known after two seconds, record in the format of the first codec that was offered.
+        """
+        deadline = self.clock.seconds() + _ACK_TIMEOUT
+        while self.clock.seconds() < deadline:
+            if (format_ := await self.commands.agreed_format(self.channel)) is not None:
+                return format_
+            await deferLater(self.clock, _ACK_INTERVAL)
+        return self.format_
 
     async def set_muted(self, inputs: MonitorInputs, *, muted: bool) -> None:
         """Record silence or audio. Raises Conflict if the call is not being recorded any more."""

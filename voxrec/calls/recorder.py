@@ -5,7 +5,6 @@ finish job to find out.
 """
 
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -21,16 +20,12 @@ from voxrec.calls.recording_log import RecordingLog, RecordingLogInputs, Recordi
 from voxrec.calls.takeover_state import Pause
 from voxrec.model import RECORDING_STARTED, PauseBehavior, Recording, RecordingState, Side
 
-# Linear PCM: lossless for G.711 and G.722, with a header that can be repaired, readable by libsndfile, and without work
-# for Asterisk, which has the audio of a MixMonitor as PCM anyway.
-NARROWBAND: Final = "wav"
-WIDEBAND: Final = "wav16"
-
 
 class Recorder:
     """The recording of one call, from the answer until both files are closed.
 
-    ``format_`` is the format of the files in Asterisk, `NARROWBAND` or `WIDEBAND`; ``channel`` is the caller's channel.
+    ``format_`` is the format of the files in Asterisk, `NARROWBAND` or `WIDEBAND`, if there is no ``late_offer``, after
+    which the ACK determines it; ``channel`` is the caller's channel.
     ``failed`` is called when the call, or one side of it, is not recorded.
     """
 
@@ -43,6 +38,7 @@ class Recorder:
         recording: Recording,
         channel: str,
         format_: str,
+        late_offer: bool,
         failed: Callable[[], object],
     ) -> None:
         self._log = RecordingLog(clock, sink, recording)
@@ -60,6 +56,7 @@ class Recorder:
             recording,
             channel,
             format_,
+            late_offer=late_offer,
             note=self._note_failure,
             started=self._started,
             late=lambda: self.log.note(RECORDING_STARTED),

@@ -12,10 +12,15 @@ from twisted.internet.defer import Deferred
 from voxrec.ami.client import AmiClient, Direction
 from voxrec.ari.client import AriClient
 from voxrec.calls.leg_files import LegFiles
+from voxrec.calls.stasis_args import is_wideband_codec, split_codecs
 from voxrec.model import Side, leg_name
 
 MONITOR_VARIABLE: Final = "VOXREC_MONITOR"
 """Variable of the caller's channel: the id of its MixMonitor. Asterisk sets it when the MixMonitor starts."""
+# Linear PCM: lossless for G.711 and G.722, with a header that can be repaired, readable by libsndfile, and without work
+# for Asterisk, which has the audio of a MixMonitor as PCM anyway.
+NARROWBAND: Final = "wav"
+WIDEBAND: Final = "wav16"
 _DIRECTORY: Final = "recording"  # below astspooldir, as for recordings of ARI
 
 
@@ -45,6 +50,13 @@ class RecordingCommands:
             id_variable=MONITOR_VARIABLE,
             append=append,
         )
+
+    async def agreed_format(self, channel: str) -> str | None:
+        """Return the format for the codec that was agreed on a channel; None while several codecs are possible."""
+        codecs = split_codecs(await self._asterisk.get_variable(channel, "CHANNEL(audionativeformat)"))
+        if len(codecs) != 1:
+            return None
+        return WIDEBAND if is_wideband_codec(codecs[0]) else NARROWBAND
 
     async def find(self, channel: str) -> str:
         """Return the id of the MixMonitor that was started on a channel, which may have ended; empty if none was."""

@@ -27,6 +27,7 @@ from voxrec.calls.stasis_args import (
     headers_of,
     hops_of,
     identity_of,
+    is_late_offer,
     is_wideband,
     is_withheld,
     refer_target,
@@ -305,6 +306,7 @@ def _inbound_call(channel: events.Channel, args: tuple[str, ...], identity: Iden
         dialled=dialled[:255],
         headers=headers_of(args),
         wideband=is_wideband(args),
+        late_offer=is_late_offer(args),
         withheld=withheld,
         hops=hops_of(args),
     )

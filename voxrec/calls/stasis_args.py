@@ -83,11 +83,27 @@ def replaced_dialog(replaces: str) -> str:
 
 def is_wideband(args: tuple[str, ...]) -> bool:
     """Return whether the first codec, with which the caller will be answered, has more than 8 kHz."""
-    for name, value in _pairs(args):
-        if name.lower() == _CODECS:
-            first = value.strip("() ").split("|")[0]
-            return bool(first) and not _NARROWBAND.fullmatch(first)
-    return False
+    codecs = _codecs(args)
+    return bool(codecs) and is_wideband_codec(codecs[0])
+
+
+def is_late_offer(args: tuple[str, ...]) -> bool:
+    """Return whether the INVITE had no SDP, so that the codec is determined by the ACK: several codecs are possible."""
+    return len(_codecs(args)) > 1
+
+
+def is_wideband_codec(codec: str) -> bool:
+    """Return whether a codec, with its name in Asterisk, has more than 8 kHz."""
+    return not _NARROWBAND.fullmatch(codec)
+
+
+def split_codecs(value: str) -> list[str]:
+    """Return the codecs of ``CHANNEL(audionativeformat)``, for example ``(ulaw|alaw)``."""
+    return [codec for codec in value.strip("() ").split("|") if codec]
+
+
+def _codecs(args: tuple[str, ...]) -> list[str]:
+    return next((split_codecs(value) for name, value in _pairs(args) if name.lower() == _CODECS), [])
 
 
 def display_name(quoted: str) -> str:
