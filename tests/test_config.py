@@ -40,6 +40,12 @@ class ValidSettingsTests(SynchronousTestCase):
         Path("secret").write_text("hush\n")
         self.assertEqual(config.parse("mail: {user: me, password_file: secret}").mail.password, "hush")
 
+    def test_the_password_of_ami_is_that_of_ari_unless_it_is_set(self) -> None:
+        self.assertEqual(config.parse("asterisk: {password: a}").asterisk.ami_secret, "a")
+        settings = config.parse("asterisk: {password: a, ami_password: b}").asterisk
+        self.assertEqual((settings.password, settings.ami_secret), ("a", "b"))
+        self.assertNotIn("b", repr(settings.ami_secret))
+
     def test_a_secret_from_a_systemd_credential(self) -> None:
         Path("credentials").mkdir()
         Path("credentials/asterisk").write_text("hush")
@@ -103,6 +109,12 @@ class InvalidSettingsTests(SynchronousTestCase):
         ("asterisk: {event_queue: 1}", "asterisk.event_queue: invalid value 1: Expected int >= 100"),
         ("asterisk: {url: 'ftp://x'}", "asterisk.url: invalid URL 'ftp://x'; expected http://host:port/path or"),
         ("asterisk: {url: 'http://[x'}", "asterisk.url: invalid URL 'http://[x'"),
+        (
+            "asterisk: {ami_url: 'http://x'}",
+            "asterisk.ami_url: invalid URL 'http://x'; expected tcp://host:port or tls",
+        ),
+        ("asterisk: {ami_url: 'tcp://x:0'}", "asterisk.ami_url: invalid URL 'tcp://x:0'"),
+        ("asterisk: {ami_user: 'a b'}", "asterisk.ami_user: invalid value 'a b': Expected str matching regex"),
         ("asterisk: {endpoint: 'a/b'}", "asterisk.endpoint: invalid value 'a/b': Expected str matching regex"),
         ("asterisk: {password: 5}", "asterisk.password: invalid value: Expected str, got int"),
         ("asterisk: yes", "asterisk: invalid value True; expected a mapping of settings"),

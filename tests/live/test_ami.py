@@ -3,11 +3,14 @@
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.protocols.portforward import ProxyFactory
 from twisted.trial.unittest import TestCase
 
 from tests.live.live_test_case import PROFILE_SECONDS, SHARED_SETTINGS, LiveTestCase, make_stack, rootfs_of
@@ -16,11 +19,44 @@ from voxrec.ami.connection import AmiConnection, endpoint_for
 from voxrec.ami.protocol import AmiResponseError
 from voxrec.deferreds import Backoff
 from voxrec.errors import AsteriskUnavailable
-from voxrec.sandbox.asterisk import SandboxAsterisk
+from voxrec.sandbox.asterisk import LOOPBACK, SandboxAsterisk
 from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, Recipe
 from voxrec.sandbox.sipp import SippAnswerer
 
 _ALLOWED_ACTIONS = ("MixMonitor", "StopMixMonitor", "MixMonitorMute", "ModuleCheck", "Ping")
+
+
+class Network(ProxyFactory):
+    """Forwards connections to Asterisk, and can drop them."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host, port)
+        self._connections: list[Any] = []
+
+    def buildProtocol(self, addr: Any) -> Any:
+        connection = super().buildProtocol(addr)
+        self._connections.append(connection)
+        return connection
+
+    def drop_connections(self) -> None:
+        connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.transport.abortConnection()
+
+
+class Changes:
+    """An `AmiListener` that counts."""
+
+    opened = closed = 0
+
+    def has_opened(self, times: int) -> bool:
+        return self.opened == times
+
+    def ami_connected(self) -> None:
+        self.opened += 1
+
+    def ami_disconnected(self) -> None:
+        self.closed += 1
 
 
 class AmiTests(TestCase):
@@ -36,10 +72,10 @@ class AmiTests(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.asterisk.stop(self.reactor)))
         await self.asterisk.start(self.reactor)
 
-    def connect(self, password: str | None = None, user: str = "voxrec") -> AmiConnection:
+    def connect(self, password: str | None = None, user: str = "voxrec", url: str = "") -> AmiConnection:
         connection = AmiConnection(
             self.reactor,
-            endpoint_for(self.reactor, self.asterisk.ami_url, 5),
+            endpoint_for(self.reactor, url or self.asterisk.ami_url, 5),
             user=user,
             password=self.asterisk.ami_password if password is None else password,
             request_timeout=5,
@@ -133,17 +169,17 @@ class AmiTests(TestCase):
         await self.ready(connection)
 
     async def test_a_closed_connection_is_opened_again(self) -> None:
-        connection = self.connect()
+        network = Network(LOOPBACK, urlsplit(self.asterisk.ami_url).port or 0)
+        port = self.reactor.listenTCP(0, network, interface=LOOPBACK)
+        self.addCleanup(port.stopListening)
+        connection = self.connect(url=f"tcp://{LOOPBACK}:{port.getHost().port}")
+        changes = Changes()
+        connection.set_listener(changes)
         await self.ready(connection)
-        for _ in range(2):
-            (session,) = [
-                line.split()[-4]
-                for line in (await self.console("manager show connected")).splitlines()
-                if "voxrec" in line
-            ]
-            await self.console(f"manager kick session {session}")
-            await self.wait_until(lambda: not connection.ready, "the connection is closed")
-            await self.ready(connection)
+        for opened in (2, 3):
+            network.drop_connections()
+            await self.wait_until(partial(changes.has_opened, opened), "the connection is ready again")
+            self.assertEqual(changes.closed, opened - 1)
 
     async def test_a_restart_of_asterisk(self) -> None:
         connection = self.connect()
@@ -192,8 +228,8 @@ class DaemonTests(LiveTestCase):
         self.assertEqual(dependencies["ami"]["detail"], f"calls cannot be recorded: {reason}")
         self.assertEqual(stack.count_log_lines(reason), 1)
         metrics = (await stack.request("GET", "/metrics")).body.decode()
-        self.assertIn("voxrec_ami_connected 0.0\n", metrics)
-        self.assertIn("voxrec_asterisk_connected 1.0\n", metrics)
+        self.assertRegex(metrics, r"voxrec_ami_connected\{[^}]*\} 0\.0\n")
+        self.assertRegex(metrics, r"voxrec_asterisk_connected\{[^}]*\} 1\.0\n")
 
         callee = SippAnswerer(self.reactor, self.directory / "desk", rootfs_of())
         self.addCleanup(callee.stop)
