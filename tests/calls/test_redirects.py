@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import SETTINGS, CallFixture
 from voxrec.calls.causes import Cause
+from voxrec.calls.transfer import TransferRequest
 from voxrec.model import CallState
 
 LEG_NAME = "PJSIP/trunk-00000001"
@@ -135,6 +136,27 @@ class RedirectTests(SynchronousTestCase):
         self.call.inputs.caller_hung_up(Cause.NORMAL)
         self.redirect(BOSS)
         self.assertEqual(self.fixture.over, [self.call])
+
+    def test_target_of_a_transfer_redirects(self) -> None:
+        self.call.inputs.leg_answered()
+        self.call.transferred(TransferRequest("sip:third@192.0.2.9", "local;2"))
+        self.call.leg_entered(self.call.leg, "PJSIP/trunk-2")
+        self.fixture.take_requests()
+        self.redirect(BOSS)
+        self.assertEqual(self.fixture.take_requests(), ["POST channels/create"])
+        self.assertEqual(self.call.representation().remote_sip_uri, BOSS)
+        self.call.leg_entered(self.call.leg, "PJSIP/trunk-3")
+        requests = self.fixture.take_requests()
+        self.assertIn("POST channels/voxrec-CALL-leg3/dial", requests)
+        self.call.inputs.leg_answered()
+        self.assertNotEqual(self.call.status, CallState.CLEARING)
+
+    def test_target_of_a_transfer_redirects_to_a_forbidden_host(self) -> None:
+        self.call.inputs.leg_answered()
+        self.call.transferred(TransferRequest("sip:third@192.0.2.9", "local;2"))
+        self.call.leg_entered(self.call.leg, "PJSIP/trunk-2")
+        self.redirect("sip:boss@198.51.100.7")
+        self.assertEqual(self.call.status, CallState.CLEARING)
 
     def test_events_of_an_earlier_leg_change_nothing(self) -> None:
         former = self.call.leg

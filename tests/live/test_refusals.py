@@ -221,6 +221,23 @@ class RedirectionTests(RefusalTestCase):
         self.assertEqual(await self.call(caller, profile), self.loop_detected)
         await self.assert_asterisk_is_idle(stack)
 
+    async def test_the_target_of_a_transfer_redirects(self) -> None:
+        stack = await shared_stack(self.recipe)
+        far_end, third, fourth, caller = [await self.start_agent(stack) for _ in range(4)]
+        profile = await self.create_profile(stack, f"sip:desk@{far_end.host_port}", record=True)
+        third.invite_responses = redirection(f"<sip:boss@{fourth.host_port}>")
+        response = await caller.request(self.reactor, "INVITE", profile)
+        self.assertEqual(response.status, 200)
+        far_end.transfer(far_end.requests("INVITE")[0], f"sip:third@{third.host_port}")
+
+        async def redirected() -> bool:
+            return bool(fourth.requests("ACK"))
+
+        self.assertTrue(await stack.wait_until(redirected, 5), "the target of the redirection was not called")
+        self.assertEqual(caller.requests("BYE"), [])
+        caller.hang_up()
+        await self.assert_asterisk_is_idle(stack)
+
     async def test_the_caller_hangs_up_during_a_redirection(self) -> None:
         stack = await shared_stack(self.recipe)
         far_end, target, caller = [await self.start_agent(stack) for _ in range(3)]

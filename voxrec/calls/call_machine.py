@@ -340,16 +340,13 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         call.departure.cancel()
         call.resources.gone(call.data.inbound.channel)
 
-    def redirected_late(inputs: CallInputs, call: CallCore, callee: str) -> None:
-        call.resources.gone(call.legs.current)
-
     def target_redirected(inputs: CallInputs, call: CallCore, callee: str) -> None:
-        callee_hung_up(inputs, call, cause=Cause.NORMAL)
+        call.resources.gone(call.legs.current)
+        call.transfer.redirected(callee)
 
-    for state in answered:
-        pep614(state.upon(CallInputs.leg_redirected).to(clearing))(target_redirected)
+    for state in (new, *answered, clearing):
+        pep614(state.upon(CallInputs.leg_redirected).loop())(target_redirected)
     for state in (new, clearing):
-        pep614(state.upon(CallInputs.leg_redirected).loop())(redirected_late)
         pep614(state.upon(CallInputs.caller_left).loop())(caller_gone)
         pep614(state.upon(CallInputs.leg_hung_up).loop())(leg_gone)
         pep614(state.upon(CallInputs.caller_hung_up).loop())(caller_gone)

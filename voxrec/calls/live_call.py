@@ -34,6 +34,7 @@ from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Rec
 
 _PAUSABLE: Final = (CallState.ANNOUNCING, CallState.TALKING)
 
+_REDIRECTABLE: Final = frozenset(CallState) - {CallState.NEW, CallState.CLEARING, CallState.OVER}
 _UNANSWERED: Final = frozenset({CallState.PLACING, CallState.RINGING})
 
 
@@ -313,7 +314,7 @@ class LiveCall:
             self._resources.gone(channel)
             return
         status, self._leg_status = self._leg_status, 0
-        redirection = self._redirects.decide(status) if self.status in _UNANSWERED else 0
+        redirection = self._redirects.decide(status) if self.status in _REDIRECTABLE else 0
         if isinstance(redirection, str):
             self._legs.refusal_status = 0
             self.inputs.leg_redirected(redirection)

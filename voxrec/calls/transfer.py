@@ -63,6 +63,9 @@ class TransferInputs(Protocol):
     def found_ringing(self) -> None:
         """Another process had dialled the target when this process took over the call."""
 
+    def redirected(self, callee: str) -> None:
+        """The current leg is gone, because the target has redirected the call to another SIP URI."""
+
     def leg_entered(self) -> None:
         """The current leg has entered the application."""
 
@@ -146,6 +149,15 @@ class TransferCore:
             self.legs.create_leg(placeholder=request.placeholder, replaces=request.replaces),
             failed=inputs.command_failed,
         )
+
+    def redirect(self, inputs: TransferInputs, callee: str) -> None:
+        """Create a leg to another SIP URI in place of the current leg, which is gone."""
+        self.note(callee)
+        self.legs.use_next_leg(callee)
+        self.leg_replaced()
+        self.deadline.start(self.call.settings.setup_timeout, inputs.timed_out)
+        placeholder = self.placeholders[-1] if self.placeholders else ""
+        self.steps.run(self.legs.create_leg(placeholder=placeholder), failed=inputs.command_failed)
 
     def join(self, inputs: TransferInputs) -> None:
         """Put the current leg into the bridge, and remove the placeholders that are not needed any more.
@@ -272,6 +284,16 @@ def _make_machine() -> Callable[[TransferCore], TransferInputs]:
     def fail(inputs: TransferInputs, core: TransferCore) -> None:
         core.failed()
 
+    def fail_redirected(inputs: TransferInputs, core: TransferCore, callee: str) -> None:
+        core.failed()
+
+    @pep614(ringing.upon(TransferInputs.redirected).to(creating))
+    def redirect(inputs: TransferInputs, core: TransferCore, callee: str) -> None:
+        core.redirect(inputs, callee)
+
+    for state in everything:
+        if state is not ringing:  # no other leg of an answered call has been dialled and not answered
+            pep614(state.upon(TransferInputs.redirected).loop())(fail_redirected)
     for state in in_progress:
         pep614(state.upon(TransferInputs.command_failed).loop())(fail)
         pep614(state.upon(TransferInputs.timed_out).loop())(fail)
