@@ -128,6 +128,7 @@ class Calls(Struct, frozen=True, kw_only=True):
     trusted_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...] = ()
     log_numbers: bool = False
     announcement: str = ""
+    jitter_buffer: bool = False
     beep: Annotated[str, Meta(pattern=r"^(sound|tone|recording):[!-~]+$")] = "sound:beep"
     pause_sound: Annotated[str, Meta(pattern=r"^((sound|tone|recording):[!-~]+)?$")] = "tone:!740/120,!0/40,!587/200"
     resume_sound: Annotated[str, Meta(pattern=r"^((sound|tone|recording):[!-~]+)?$")] = "tone:!587/120,!0/40,!740/200"

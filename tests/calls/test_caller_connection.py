@@ -1,9 +1,11 @@
 """Tests of voxrec.calls.caller_connection: what the caller gets before and at the answer."""
 
+from dataclasses import replace
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import CallFixture
-from tests.calls.test_call_machine import ANNOUNCE, ANSWER, END_CALLER, END_LEG, RECORD, answered, ringing
+from tests.calls.test_call_machine import ANNOUNCE, ANSWER, END_CALLER, END_LEG, RECORD, answered, ringing, variables_of
 from voxrec.model import RecordPrompt
 
 RING = ["POST channels/CALLER/ring"]
@@ -88,6 +90,17 @@ class CallerConnectionTests(SynchronousTestCase):
         fixture.call.inputs.leg_answered()
         self.assertEqual(fixture.take_requests()[-2:], END_CALLER + END_LEG)
         self.assertEqual(fixture.call.representation().hangup_by, "voxrec")
+
+    def test_jitter_buffers(self) -> None:
+        for enabled, record in ((True, True), (True, False), (False, True)):
+            fixture = CallFixture(record=record)
+            fixture.call.data.settings = replace(fixture.call.data.settings, jitter_buffer=enabled)
+            fixture.call.inputs.begin()
+            fixture.call.inputs.leg_entered()
+            fixture.call.inputs.leg_answered()
+            self.assertEqual("JITTERBUFFER(adaptive)" in variables_of(fixture), enabled and record)
+            commands = fixture.asterisk.queries.get("POST channels/1700.1/variable", {})
+            self.assertEqual(commands.get("variable") == "JITTERBUFFER(adaptive)", enabled and record)
 
     def test_progress_after_the_answer_is_ignored(self) -> None:
         fixture = answered()

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.live.live_test_case import LiveTestCase, shared_stack
+from tests.live.live_test_case import LiveTestCase, make_stack, shared_stack
 from voxrec.sandbox.impaired_call import CallFidelity, Handling, ImpairedCall, Party
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.rtp import G722_CODEC, PCMA, PCMU, Codec, Impairments
 from voxrec.sandbox.scripted_peer import CalleeScript
+from voxrec.sandbox.stack import Stack
 
 MAX_FIRST_DELAY = 40.0  # milliseconds by which the first words may come later than with the dialplan's Dial
 ATTEMPTS = 3
@@ -17,11 +18,10 @@ ATTEMPTS = 3
 class FidelityTestCase(LiveTestCase):
     """Tests that place calls on the shared stack."""
 
-    async def call(self, handling: Handling, **arguments: Any) -> CallFidelity:
+    async def call(self, handling: Handling, *, stack: Stack | None = None, **arguments: Any) -> CallFidelity:
         """Place a call of `ImpairedCall` and measure it."""
-        call = ImpairedCall(
-            await shared_stack(self.recipe), self.reactor, self.directory, **{"seconds": 2.5, **arguments}
-        )
+        stack = stack or await shared_stack(self.recipe)
+        call = ImpairedCall(stack, self.reactor, self.directory, **{"seconds": 2.5, **arguments})
         try:
             return await call.run(handling)
         finally:
@@ -114,6 +114,27 @@ class RecordedTests(FidelityTestCase):
         await self.assert_eventually(
             assert_wideband, Handling.RECORDED, caller=caller, callee=Party(codecs=(G722_CODEC,))
         )
+
+
+class JitterBufferTests(FidelityTestCase):
+    """With calls.jitter_buffer, what arrives late or out of order is recorded as well."""
+
+    async def test_impairments(self) -> None:
+        stack = make_stack({"calls": {"jitter_buffer": True}}, self.recipe)
+        await stack.start()
+        self.addCleanup(stack.stop)
+
+        def assert_complete(fidelity: CallFidelity) -> None:
+            assert fidelity.left is not None
+            self.assertGreaterEqual(fidelity.left.found, 0.98 * fidelity.heard_by_callee.track.found)
+
+        for impairments in (Impairments(late_every=20), Impairments(jitter=0.04), Impairments(duplicate_every=1)):
+            caller = Party(impairments=impairments)
+            await self.assert_eventually(assert_complete, Handling.RECORDED, stack=stack, caller=caller, seconds=4.0)
+
+
+class JitterBufferOnAsterisk16Tests(JitterBufferTests):
+    recipe = ASTERISK_16
 
 
 class RecordedOnAsterisk16(RecordedTests):

@@ -266,6 +266,8 @@ class CallCore:
 
     def connect_caller(self, inputs: CallInputs) -> None:
         """Answer the caller, and put it into the bridge with the far end, which has answered."""
+        if self.legs.needs_jitter_buffer:
+            self.steps.attempt(self.legs.buffer_caller())
         self.steps.run(self.connection.connect(), failed=lambda: inputs.release(Cause.NORMAL))
 
     def clear(self, inputs: CallInputs, *, cause: int, by: str, status: int = 0) -> None:

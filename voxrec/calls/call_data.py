@@ -26,6 +26,7 @@ class CallSettings:
     ``pause_sound`` and ``resume_sound`` are the media URIs that confirm DTMF codes, or empty; ``count_code`` is called
     with what each code was to do and its outcome.
     ``node`` is the name of this node.
+    ``jitter_buffer``: both channels of a call that is to be recorded have a jitter buffer.
     ``far_end_unreachable`` is called with a call and the SIP URI of its far end, which Asterisk may not have called.
     """
 
@@ -35,6 +36,7 @@ class CallSettings:
     max_call: float
     announcement: Callable[[Profile], str | None]
     beep: str
+    jitter_buffer: bool = False
     has_disk_space: Callable[[], bool] = lambda: True
     trusted_endpoint: str = ""
     is_trusted: Callable[[str], bool] = lambda _uri: False

@@ -19,6 +19,8 @@ TRANSFER_CONTEXT: Final = "voxrec-transfer"
 """The context of transfers by the far end (etc/asterisk/extensions.conf)."""
 NO_TRANSFER_CONTEXT: Final = "voxrec-nowhere"
 """A context that does not exist, so that Asterisk refuses transfers by the caller."""
+_JITTER_BUFFER: Final = "JITTERBUFFER(adaptive)"
+_DEFAULT_SIZE: Final = "default"  # 200 ms at most, 40 ms more than the jitter
 _DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
 _SILENT_RESPONSES: Final = frozenset({181, 182, 183})  # forwarded, queued, and session progress
 _HANGUP_HANDLER: Final = "CHANNEL(hangup_handler_push)"
@@ -109,6 +111,7 @@ class Legs:
                 TRANSFER_CONTEXT_VARIABLE: TRANSFER_CONTEXT,
                 # Asterisk sends it as the header Replaces
                 **({"SIPREPLACESHDR": replaces} if replaces else {}),
+                **({_JITTER_BUFFER: _DEFAULT_SIZE} if self.needs_jitter_buffer else {}),
                 CALL_VARIABLE: encode(call.takeover_state(self.current, placeholder, self._generation)),
             },
         )
@@ -158,6 +161,15 @@ class Legs:
     def ring_caller(self) -> CommandResult:
         """Let the caller's network play a ringing tone."""
         return self._asterisk.ring(self._call.inbound.channel)
+
+    @property
+    def needs_jitter_buffer(self) -> bool:
+        """Whether what arrives late or out of order is to be put in order before it is recorded."""
+        return self._call.settings.jitter_buffer and self._call.profile.record
+
+    def buffer_caller(self) -> Deferred[bool]:
+        """Give the caller's channel a jitter buffer; the outgoing legs have one from the beginning."""
+        return self._asterisk.set_variable(self._call.inbound.channel, _JITTER_BUFFER, _DEFAULT_SIZE)
 
     def answer_caller(self) -> CommandResult:
         """Answer the caller; see `voxrec.calls.caller_connection`."""

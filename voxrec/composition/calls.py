@@ -278,6 +278,7 @@ def _call_settings(
         max_call=settings.max_call,
         announcement=announcements.media_for,
         beep=settings.beep,
+        jitter_buffer=settings.jitter_buffer,
         has_disk_space=lambda: disk_space.sufficient,
         trusted_endpoint=config.asterisk.trusted_endpoint,
         is_trusted=lambda uri: is_trusted(uri, settings.trusted_hosts),

@@ -16,6 +16,7 @@ RELOADABLE: Final = frozenset(
         "calls.announcement",
         "calls.beep",
         "calls.grace",
+        "calls.jitter_buffer",
         "calls.log_numbers",
         "calls.max_call",
         "calls.max_calls",
