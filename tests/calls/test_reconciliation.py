@@ -78,7 +78,8 @@ class MissedEventTests(ReconciliationTestCase):
 
     def test_call_that_continues(self) -> None:
         call = self.talk()
-        orphaned = self.reconcile({"1700.1": "Up", call.leg: "Up"}, bridges={f"voxrec-{call.id}-bridge": []})
+        bridges = {f"voxrec-{call.id}-bridge": ["1700.1", call.leg]}
+        orphaned = self.reconcile({"1700.1": "Up", call.leg: "Up"}, bridges=bridges)
         assert call.recording is not None
         self.assertEqual((call.status, call.recording.state), ("talking", RecordingState.RECORDING))
         self.assertEqual(orphaned, OrphanedChannels(frozenset(), frozenset()))
@@ -165,7 +166,19 @@ class OrphanTests(ReconciliationTestCase):
         call.transferred(TransferRequest("sip:third@192.0.2.9", "local;2"))
         names = {"local;1": "Local/x@voxrec-transfer-1;1", "local;2": "Local/x@voxrec-transfer-1;2"}
         channels = {"1700.1": "Up", call.leg: "Down", "local;1": "Up", "local;2": "Ring"}
-        self.assertFalse(self.reconcile(channels, channel_names=names))
+        bridges = {f"voxrec-{call.id}-bridge": ["1700.1", call.leg, "local;1"]}
+        self.assertFalse(self.reconcile(channels, bridges=bridges, channel_names=names))
+
+    def test_parties_that_an_operator_has_taken_out_of_the_bridge_are_put_back(self) -> None:
+        call = self.talk()
+        bridge = f"voxrec-{call.id}-bridge"
+        orphaned = self.reconcile({"1700.1": "Up", call.leg: "Up"}, bridges={bridge: [call.leg]})
+        self.assertEqual(orphaned, OrphanedChannels(unbridged=frozenset({(bridge, "1700.1")})))
+        self.assertFalse(orphaned.still_orphaned(OrphanedChannels()))
+        self.assertEqual(self.end(orphaned.still_orphaned(orphaned)), [f"POST bridges/{bridge}/addChannel"])
+        call.inputs.detach()
+        self.process.live_calls.detach_all()
+        self.assertEqual(self.end(orphaned), [])
 
     def test_placeholder_without_a_call_is_no_caller(self) -> None:
         """Like a caller that waits, it has the state Ring, and what it dialled may be the number of a Profile."""

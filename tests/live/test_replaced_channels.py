@@ -25,6 +25,12 @@ def replaces_of(invite: SipMessage, own_tag: str) -> str:
     return f"{invite.header('call-id')};to-tag={their_tag};from-tag={own_tag}"
 
 
+def replaces_of_caller(answer: SipMessage) -> str:
+    """Return the Replaces that names the dialog of an INVITE to Asterisk, by its response."""
+    tags = [_TAG.findall(answer.header(name))[0] for name in ("to", "from")]
+    return f"{answer.header('call-id')};to-tag={tags[0]};from-tag={tags[1]}"
+
+
 class ReplacedChannelTestCase(SignallingTestCase):
     async def start_phone(self, name: str, hz: float, **options: Any) -> Phone:
         """Start a phone that answers and plays a tone."""
@@ -58,6 +64,17 @@ class ReplacedChannelTestCase(SignallingTestCase):
             headers=[f"Replaces: {replaces}"],
         )
         return await self.kill_at_end(taker).start()
+
+    async def refer_in_dialog(self, caller: SipUserAgent, target: str) -> str:
+        """Send REFER in the dialog of a caller's last INVITE, and return the outcome that the last NOTIFY reports."""
+        before = len(caller.requests("NOTIFY"))
+        caller.refer(target)
+
+        async def ended() -> bool:
+            return len(caller.requests("NOTIFY")) >= before + 2  # 100 and the outcome
+
+        self.assertTrue(await (await shared_stack(self.recipe)).wait_until(ended, 5))
+        return caller.requests("NOTIFY")[-1].raw.decode().splitlines()[-1]
 
     def transfers(self, recording: Mapping[str, Any]) -> list[tuple[float, str]]:
         """Return the time and the party of each transfer in the timeline."""
@@ -146,6 +163,55 @@ class ConsultationTests(ReplacedChannelTestCase):
             self.assert_tone(samples, rate, demo_call.RIGHT, other, joined, seconds - 0.4)
             self.assert_heard(caller, other, 3.0)
 
+    async def test_a_caller_joins_its_two_calls(self) -> None:
+        stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
+        far_ends = [
+            await self.start_phone(name, hz) for name, hz in (("desk", demo_call.CALLEE_HZ), ("third", THIRD_HZ))
+        ]
+        profiles = [await self.add_profile(stack, far_end.uri) for far_end in far_ends]
+        await self.sleep(PROFILE_SECONDS)
+        callers = [await self.start_agent(stack) for _ in profiles]
+        answers = [
+            await caller.request(self.reactor, "INVITE", profile)
+            for caller, profile in zip(callers, profiles, strict=True)
+        ]
+        await self.sleep(1.0)
+        target = f"sip:third@127.0.0.1?Replaces={quote(replaces_of_caller(answers[1]), safe='')}"
+        self.assertEqual(await self.refer_in_dialog(callers[0], target), "SIP/2.0 200 OK")
+        await self.sleep(4.0)
+        callers[0].hang_up()
+        await self.end_calls(stack)
+        await self.assert_calls_are_over(stack)
+        for profile, own, other in zip(profiles, far_ends, reversed(far_ends), strict=True):
+            recording = await stack.wait_for_recording(profile)
+            self.assertEqual(
+                (recording["state"], [by for _, by in self.transfers(recording)]), ("completed", ["caller"])
+            )
+            self.assertEqual((await own.wait_until_ended(5)).code, 200)
+            self.assert_heard(own, THIRD_HZ if other.name == "third" else demo_call.CALLEE_HZ, 2.0)
+        await self.assert_asterisk_is_idle(stack)
+
+    async def test_what_a_caller_must_not_do_is_refused(self) -> None:
+        stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
+        far_end, caller = [await self.start_agent(stack) for _ in range(2)]
+        profile = await self.add_profile(stack, f"sip:desk@{far_end.host_port}")
+        await self.sleep(PROFILE_SECONDS)
+        outside = await caller.request(self.reactor, "REFER", profile, headers={"Refer-To": "<sip:x@127.0.0.1>"})
+        joining = {"Join": "a@b;to-tag=c;from-tag=d", "Require": "join"}
+        join = await caller.request(self.reactor, "INVITE", profile, headers=joining)
+        self.assertEqual((outside.status, join.status), (501, 420))
+        await caller.request(self.reactor, "INVITE", profile)
+        unknown = quote("a@b;to-tag=c;from-tag=d", safe="")
+        for target in ("sip:100@127.0.0.1", f"sip:100@127.0.0.1?Replaces={unknown}"):
+            self.assertEqual(await self.refer_in_dialog(caller, target), "SIP/2.0 404 Not Found")
+        (call,) = await stack.request_json("GET", "/calls")
+        self.assertEqual(call["state"], "talking")
+        caller.hang_up()
+        await self.assert_calls_are_over(stack)
+        await self.assert_asterisk_is_idle(stack)
+
 
 class ConsultationOnAsterisk16Tests(ConsultationTests):
     """The same tests on Asterisk 16."""
@@ -213,9 +279,7 @@ class ReplacesTests(ReplacedChannelTestCase):
         caller = await self.start_agent(stack)
         answer = await caller.request(self.reactor, "INVITE", profile)
         await self.sleep(1.0)
-        tags = [_TAG.findall(answer.header(name))[0] for name in ("to", "from")]
-        replaces = f"{answer.header('call-id')};to-tag={tags[0]};from-tag={tags[1]}"
-        taker = await self.take_over_with(stack, replaces, 3.0)
+        taker = await self.take_over_with(stack, replaces_of_caller(answer), 3.0)
         recording, samples, rate = await self.finished_recording(stack, profile, taker)
         await self.assert_calls_are_over(stack)
         self.assertEqual(len(caller.requests("BYE")), 1)
@@ -281,6 +345,24 @@ class OperatorTests(ReplacedChannelTestCase):
         await self.assert_calls_are_over(call.stack)
         self.assertEqual(recording["state"], "completed")
         await call.caller.wait_until_ended(5)
+        await self.assert_asterisk_is_idle(call.stack)
+
+    async def test_a_party_that_an_operator_takes_out_of_the_bridge_is_put_back(self) -> None:
+        call = await self.start_recorded_call(26.0)
+        await self.sleep(1.0)
+        (live,) = await call.stack.request_json("GET", "/calls")
+        bridge = f"voxrec-{live['id']}-bridge"
+        asterisk = call.stack.asterisk
+        await asterisk.run_console_command(self.reactor, f"bridge kick {bridge} all")
+
+        async def bridged() -> bool:
+            return (await asterisk.run_console_command(self.reactor, f"bridge show {bridge}")).count("Channel:") == 2
+
+        self.assertFalse(await bridged())
+        self.assertTrue(await call.stack.wait_until(bridged, 22))
+        await call.caller.hang_up()
+        recording = await call.stack.wait_for_recording(call.profile_id)
+        self.assertEqual(recording["state"], "completed")
         await self.assert_asterisk_is_idle(call.stack)
 
     async def test_a_redirected_far_end_ends_the_call(self) -> None:

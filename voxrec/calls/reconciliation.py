@@ -17,7 +17,7 @@ from voxrec.ari import events
 from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import InboundCall
 from voxrec.calls.causes import Cause
-from voxrec.calls.ids import owner_of
+from voxrec.calls.ids import BRIDGE, owned_id, owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.router import Router
@@ -39,17 +39,23 @@ _ANSWERED: Final = frozenset({CallState.CONNECTING, CallState.ANNOUNCING, CallSt
 
 @dataclass(frozen=True, slots=True)
 class OrphanedChannels:
-    """The ids of voxrec's channels and bridges in Asterisk that belong to no live call."""
+    """The ids of voxrec's channels and bridges in Asterisk that belong to no live call.
+
+    ``unbridged``: the bridge and the channel of parties that talk, but that an operator has taken out of the bridge.
+    """
 
     channels: frozenset[str] = frozenset()
     bridges: frozenset[str] = frozenset()
+    unbridged: frozenset[tuple[str, str]] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.channels or self.bridges)
+        return bool(self.channels or self.bridges or self.unbridged)
 
     def still_orphaned(self, later: "OrphanedChannels") -> "OrphanedChannels":
         """Return those that are orphaned ``later`` as well."""
-        return OrphanedChannels(self.channels & later.channels, self.bridges & later.bridges)
+        return OrphanedChannels(
+            self.channels & later.channels, self.bridges & later.bridges, self.unbridged & later.unbridged
+        )
 
 
 class Reconciler:
@@ -196,6 +202,20 @@ class Reconciler:
                 for bridge in snapshot.bridges
                 if owner_of(bridge) is not None and not self._live_calls.owns(bridge)
             ),
+            self._unbridged(snapshot),
+        )
+
+    def _unbridged(self, snapshot: AsteriskSnapshot) -> frozenset[tuple[str, str]]:
+        parties = (
+            (owned_id(call.id, BRIDGE), channel)
+            for call in self._live_calls
+            if call.status is CallState.TALKING
+            for channel in (call.inbound.channel, call.leg)
+        )
+        return frozenset(
+            (bridge, channel)
+            for bridge, channel in parties
+            if channel in snapshot.own and channel not in snapshot.bridges.get(bridge, frozenset())
         )
 
     def _placeholders(self, snapshot: AsteriskSnapshot) -> set[str]:
@@ -225,8 +245,23 @@ class Reconciler:
                 continue
             self._log.warn("ending channel {channel}, which belongs to no live call", channel=channel)
             self._router.hang_up(channel, Cause.NORMAL)
+        for bridge, channel in orphaned.unbridged:
+            if self._live_calls.owns(bridge):
+                self._log.warn("channel {channel} is not in the bridge of its call; putting it back", channel=channel)
+                Deferred.fromCoroutine(self._put_back(bridge, channel))
         for bridge in orphaned.bridges:
             Deferred.fromCoroutine(self._attempt(bridge, self._asterisk.destroy_bridge(bridge)))
+
+    async def _put_back(self, bridge: str, channel: str) -> None:
+        try:
+            await self._asterisk.add_to_bridge(bridge, (channel,))
+        except VoxrecError as error:
+            self._log.warn(
+                "channel {channel} could not be put into the bridge of its call, whose parties do not hear each other: "
+                "{error}",
+                channel=channel,
+                error=error,
+            )
 
     async def _attempt(self, bridge: str, command: Awaitable[object]) -> None:
         try:

@@ -85,6 +85,7 @@ class SipUserAgent(DatagramProtocol):
         self.invite_responses = invite_responses
         self.sends_contact = True
         """Whether responses without a Contact header of their own have the address of this user agent."""
+        self._refers = 0
         self._tag = secrets.token_hex(4)
         self.received: list[SipMessage] = []
         """Everything that was received, in order."""
@@ -179,7 +180,15 @@ class SipUserAgent(DatagramProtocol):
         """Send BYE in the dialog of the last INVITE."""
         uri, fields = self._dialog
         branch = f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}"
-        self.send_message(f"BYE {uri} SIP/2.0", {**fields, "Via": branch, "CSeq": "2 BYE"})
+        self.send_message(f"BYE {uri} SIP/2.0", {**fields, "Via": branch, "CSeq": f"{2 + self._refers} BYE"})
+
+    def refer(self, target: str) -> None:
+        """Send REFER to the SIP URI ``target`` in the dialog of the last INVITE."""
+        uri, fields = self._dialog
+        self._refers += 1
+        branch = f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}"
+        changed = {"Via": branch, "CSeq": f"{1 + self._refers} REFER", "Refer-To": f"<{target}>"}
+        self.send_message(f"REFER {uri} SIP/2.0", {**fields, **changed})
 
     def transfer(self, invite: SipMessage, target: str) -> None:
         """Send REFER to the SIP URI ``target`` in the dialog of a received INVITE, which was answered."""
