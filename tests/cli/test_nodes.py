@@ -1,5 +1,7 @@
 """Tests of ``voxrec nodes``, with a real PostgreSQL, a real journal, and real files."""
 
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,24 @@ class NodesCommandTests(NodesTestCase):
         self.assertEqual(self.open_jobs(), [])
         self.assertEqual([path.name for path in self.spool.glob("voxrec-*")], [])
         self.assertEqual(len(list(self.archive.rglob("*.wav"))), 3)
-        self.assertIn("0 jobs of berlin are done", self.adopt().output)
+        self.assertEqual(self.query("SELECT name FROM nodes"), [])
+        self.assert_fails(self.adopt(), "There is no node berlin")
+
+    def test_an_adoption_with_failures_is_repeated(self) -> None:
+        ended = self.store(state=RecordingState.PROCESSING, ended_at=later(3))
+        self.write_legs(ended.id)
+        self.archive.rename(self.data_directory / "away")
+        self.archive.mkdir()
+        self.archive.chmod(0o500)
+        if os.geteuid() == 0:  # root may write everywhere: let the work directory be a file
+            (self.archive / ".work").touch()
+        self.assert_fails(self.adopt(), "1 jobs failed")
+        self.assertEqual(self.state(ended.id)[0], "processing")
+        self.assertEqual(self.query("SELECT name FROM nodes"), [("berlin",)])
+        shutil.rmtree(self.archive)
+        self.archive.mkdir()
+        self.assertEqual(self.adopt().exit_code, 0)
+        self.assertEqual(self.state(ended.id)[0], "completed")
 
     def test_adopt_erases_what_was_deleted(self) -> None:
         deleted = self.store(state=RecordingState.PROCESSING)

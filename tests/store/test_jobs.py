@@ -372,11 +372,15 @@ class NodeTests(DatabaseTestCase):
         self.assertEqual([job.kind for job in (await self.munich.claim(erase, MINUTE, 9)).jobs], [JobKind.ERASE])
         self.assertEqual([job.kind for job in (await self.berlin.claim(erase, MINUTE, 9)).jobs], [JobKind.ERASE_LEGS])
 
-    async def test_legs_of_a_node_that_is_not_known_any_more_are_not_waited_for(self) -> None:
-        recording_id = await self.end_call("hamburg")
-        await self.recordings.delete(recording_id)
-        kinds = await self.pool.query("SELECT kind FROM jobs WHERE done_at IS NULL")
-        self.assertEqual(kinds, [("erase",)])
+    async def test_legs_of_a_node_that_is_lost_or_not_known_any_more_are_not_waited_for(self) -> None:
+        await self.pool.execute("UPDATE nodes SET lost_at = now() WHERE name = 'munich'")
+        for node in ("munich", "hamburg"):
+            recording_id = await self.end_call(node)
+            await self.recordings.delete(recording_id)
+            kinds = await self.pool.query(
+                "SELECT kind FROM jobs WHERE recording_id = %s AND done_at IS NULL", (recording_id,)
+            )
+            self.assertEqual(kinds, [("erase",)], node)
 
     async def test_imported_audio_has_no_legs_to_erase(self) -> None:
         imported = await self.recordings.create(recording(id=uuid4(), node=None))

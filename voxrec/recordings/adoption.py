@@ -67,6 +67,8 @@ class Adoption:
         done = 0
         while self._run_next_job():
             done += 1
+        with self.database() as database:
+            run_to_completion(NodeFailures(database).end_adoption(self.node))
         return done - len(self.failed)
 
     def _require_disk(self, spool_id: Callable[[Path], UUID | None]) -> None:

@@ -64,7 +64,7 @@ _CLOSE_OTHER_JOBS: Final = """
 _ENQUEUE_ERASE: Final = """
     INSERT INTO jobs (kind, recording_id, path, node)
     SELECT * FROM (VALUES ('erase', %s, %s, NULL), ('erase-legs', %s, NULL, %s)) AS new (kind, id, path, node)
-    WHERE kind = 'erase' OR node IN (SELECT name FROM nodes)
+    WHERE kind = 'erase' OR node IN (SELECT name FROM nodes WHERE lost_at IS NULL)
     ON CONFLICT (recording_id, kind) DO UPDATE
     SET path = coalesce(excluded.path, jobs.path), node = excluded.node, due_at = now(), leased_until = NULL,
         dead = FALSE, done_at = NULL, attempts = 0
@@ -233,7 +233,7 @@ async def enqueue_erase(transaction: Transaction, recording_id: UUID, path: str 
     """Enqueue the jobs that delete a Recording's files, as part of the transaction that deletes the Recording.
 
     Any node deletes its file at ``path`` in the archive; only the one that recorded it has the files of the parties,
-    unless that node is not known any more.
+    unless that node is lost, or not known any more.
     Its other jobs are closed, without their errors, which may name recipients. If the id was deleted before and reused,
     its ERASE job is enqueued again.
     """

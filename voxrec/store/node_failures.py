@@ -45,6 +45,9 @@ _ENQUEUE_FINISH: Final = """
     SET done_at = NULL, dead = FALSE, attempts = 0, due_at = now(), leased_until = NULL, last_error = NULL,
         node = excluded.node
 """
+_REMOVE: Final = """
+    DELETE FROM nodes WHERE name = %s AND NOT EXISTS (SELECT FROM jobs WHERE node = %s AND done_at IS NULL)
+"""
 _MAKE_DUE: Final = """
     UPDATE jobs SET due_at = now(), leased_until = NULL, dead = FALSE, attempts = 0 WHERE node = %s AND done_at IS NULL
 """
@@ -97,6 +100,15 @@ class NodeFailures:
             await transaction.execute(_ENQUEUE_FINISH, (node, recordings))
             await transaction.execute(_MAKE_DUE, (node,))
             await transaction.execute("DELETE FROM calls WHERE node = %s", (node,))
+
+        await self._database.transaction(work)
+
+    async def end_adoption(self, node: str) -> None:
+        """Remove a node that has no work left. If it returns after all, it is a node again."""
+
+        async def work(transaction: Transaction) -> None:
+            await _require_stopped(transaction, node)
+            await transaction.execute(_REMOVE, (node, node))
 
         await self._database.transaction(work)
 
