@@ -72,8 +72,7 @@ class LogOutput:
 
     def _text_lines(self, event: LogEvent) -> list[str]:
         text = eventAsText(event, includeTimestamp=not self._journal)
-        # an event without text is one that Twisted does not write either
-        if not formatEvent(event) and "log_failure" not in event:
+        if not text:  # an event without text, which Twisted does not write either
             return []
         if self._node:
             time, separator, rest = ("", "", text) if self._journal else text.partition(" ")
