@@ -22,6 +22,7 @@ from voxrec.api.webhooks import WebhookTest
 from voxrec.model import (
     AuditEntry,
     Call,
+    Node,
     Profile,
     Prompt,
     RecordingDelivery,
@@ -93,6 +94,9 @@ ROWS: Final = (
     Row("GET", "/jobs", 200, list[JobModel]),
     Row("GET", f"/jobs/{JOB}", 200, JobModel),
     Row("POST", f"/jobs/{JOB}", 200, JobModel, json={"state": "pending"}),
+    Row("GET", "/nodes", 200, list[Node]),
+    Row("GET", "/nodes/berlin", 200, Node),
+    Row("POST", "/nodes/berlin", 200, Node, json={"draining": True}),
     Row("PUT", "/webhooks", 201, Webhook, json={"url": "https://crm.example/x"}, location="/webhooks/"),
     Row("GET", "/webhooks", 200, list[Webhook]),
     Row("GET", f"/webhooks/{WEBHOOK}", 200, Webhook),
@@ -128,6 +132,7 @@ class SuccessResponseTests(RestTestCase):
         await self.pool.execute(
             "INSERT INTO jobs (id, kind, recording_id, dead) VALUES (%s, 'mail', %s, TRUE)", (JOB, RECORDING)
         )
+        await self.pool.execute("INSERT INTO nodes (name) VALUES ('berlin')")
         await self.pool.execute("INSERT INTO webhooks (id, url) VALUES (%s, 'https://crm.example')", (WEBHOOK,))
         await self.add_recording(state=RecordingState.FAILED)
         await self.pool.execute(
@@ -201,4 +206,4 @@ class SuccessResponseTests(RestTestCase):
         template = path.replace(f"/profiles/{PROFILE}/recordings", "/profiles/{profileId}/recordings")
         for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB, WEBHOOK):
             template = template.replace(resource_id, "{id}")
-        return template
+        return template.replace("/nodes/berlin", "/nodes/{name}")
