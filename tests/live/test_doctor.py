@@ -229,6 +229,7 @@ class BrokenInstallationTests(DoctorTestCase):
             await self.assert_found("endpoint identify_by", "anyone", changes)
             await self.assert_found("endpoint codecs", "gsm", changes)
             await self.assert_found("endpoint message_context", "not voxrec-nowhere", changes, "warning")
+            await self.assert_found("endpoint redirect_method", "not uri_core", changes, "warning")
         finally:
             configuration.write_text(text)
             await stack.asterisk.run_console_command(self.reactor, "module reload res_pjsip.so")

@@ -55,7 +55,8 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertRegex(self.asterisk.console("pjsip show settings"), r"endpoint_identifier_order +: ip\n")
         self.assertRegex(self.asterisk.console("pjsip show transports"), r"transport-udp +udp .* 0\.0\.0\.0:5060")
         self.assertIn("Stasis(voxrec,incoming,${VOXREC_ARGS})", self.asterisk.console("dialplan show 0123@from-trunk"))
-        self.assertIn("Stasis(voxrec,transferred", self.asterisk.console("dialplan show 0123@voxrec-transfer"))
+        self.assertIn("Goto(voxrec-transferred,target", self.asterisk.console("dialplan show 0123@voxrec-transfer"))
+        self.assertIn("Stasis(voxrec,transferred", self.asterisk.console("dialplan show target@voxrec-transferred"))
 
     def ari_status(self, password: str) -> str:
         """Return the HTTP status of an authenticated ARI request."""

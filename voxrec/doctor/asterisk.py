@@ -17,7 +17,15 @@ _MODULES: Final = (
     "res_stasis_playback.so", "res_stasis_snoop.so",
 )  # fmt: skip
 _CODECS: Final = frozenset(("ulaw", "alaw", "g722"))
-_CONTEXTS: Final = ("from-trunk", "voxrec-transfer")
+# The contexts of etc/asterisk/extensions.conf, and what they must contain
+_CONTEXTS: Final = {
+    "from-trunk": "Stasis(",
+    "voxrec-refuse": "hangup_handler_push",
+    "voxrec-status": "PJSIPHangup",
+    "voxrec-report": "UserEvent(",
+    "voxrec-transfer": "voxrec-transferred",
+    "voxrec-transferred": "Stasis(",
+}
 _INCLUDE: Final = "include voxrec/{file}.conf in /etc/asterisk/{file}.conf as the README says, and restart Asterisk"
 
 
@@ -130,6 +138,8 @@ def _check_endpoint(client: _Client, name: str) -> Iterator[Finding]:
         ("direct_media", "false"),
         ("message_context", "voxrec-nowhere"),
         ("allow_subscribe", "false"),
+        ("redirect_method", "uri_core"),  # with uri_pjsip, Asterisk would call any host to which a far end redirects
+        ("ignore_183_without_sdp", "true"),
     ):
         if endpoint.get(setting) != value:
             yield warning(
@@ -160,14 +170,14 @@ def _check_dialplan() -> Finding:
     if program is None:
         return skipped(name, f"ARI cannot tell; contexts are needed: {', '.join(_CONTEXTS)} (see {command})")
     missing = []
-    for context in _CONTEXTS:
+    for context, content in _CONTEXTS.items():
         done = subprocess.run(  # noqa: S603
             [program, "-rx", f"dialplan show {context}"], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             return skipped(name, f"only root can ask the console of Asterisk: {command}")
-        if "Stasis(" not in done.stdout:
+        if content not in done.stdout:
             missing.append(context)
     if missing:
-        return failed(name, f"no context {', '.join(missing)}", _INCLUDE.format(file="extensions"))
+        return failed(name, f"not up to date: {', '.join(missing)}", _INCLUDE.format(file="extensions"))
     return ok(name, f"contexts {', '.join(_CONTEXTS)}")
