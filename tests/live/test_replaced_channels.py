@@ -306,6 +306,26 @@ class ReplacesTests(ReplacedChannelTestCase):
         self.assert_tone(samples, rate, demo_call.LEFT, demo_call.CALLER_HZ, 0.3, seconds - 0.2)
         self.assert_tone(samples, rate, demo_call.RIGHT, THIRD_HZ, 0.5, seconds - 0.2)
 
+    async def test_a_ringing_far_end_is_picked_up_by_the_dialplan(self) -> None:
+        stack, profile, far_end, caller = await self.start_replaceable_call(RINGING, seconds=6.0, ringTimeoutSeconds=20)
+        asterisk = stack.asterisk
+        listed = await asterisk.run_console_command(self.reactor, "core show channels concise")
+        (ringing,) = [line.split("!")[0] for line in listed.splitlines() if line.startswith("PJSIP/trusted-")]
+        command = f"dialplan add extension 9999,1,PickupChan,{ringing} into from-trunk replace"
+        await asterisk.run_console_command(self.reactor, command)
+        tone = tones.write_tone(self.directory / "taker.tone.wav", THIRD_HZ, 1.0)
+        taker = Phone.make_caller(
+            self.reactor, self.directory, f"sip:9999@{stack.sip_host_port}", name="taker", play=tone, seconds=20.0
+        )
+        await self.kill_at_end(taker).start()
+        _, samples, rate = await self.finished_recording(stack, profile, caller)
+        await self.assert_calls_are_over(stack)
+        self.assertEqual(len(far_end.requests("CANCEL")), 1)
+        self.assertEqual((await taker.wait_until_ended(5)).code, 200)
+        seconds = len(samples) / rate
+        self.assert_tone(samples, rate, demo_call.LEFT, demo_call.CALLER_HZ, 0.3, seconds - 0.2)
+        self.assert_tone(samples, rate, demo_call.RIGHT, THIRD_HZ, 0.5, seconds - 0.2)
+
     async def test_an_unknown_dialog_is_481(self) -> None:
         stack = await shared_stack(self.recipe)
         taker = await self.take_over_with(stack, "unknown@127.0.0.1;to-tag=a;from-tag=b", 1.0)
