@@ -5,6 +5,7 @@ Tests that only place calls share one stack per Asterisk version; tests that sto
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -153,6 +154,12 @@ class LiveTestCase(TestCase):
         result = await caller.run()
         (call,) = result.calls
         return call.code
+
+    async def metric(self, stack: Stack, name: str) -> float:
+        """Return the value of a metric of voxrec that has one time series, whatever its labels are."""
+        metrics = (await stack.request("GET", "/metrics")).body.decode()
+        (value,) = re.findall(rf"(?m)^{name}(?:{{.*}})? (\S+)$", metrics)
+        return float(value)
 
     async def assert_asterisk_is_idle(self, stack: Stack) -> None:
         """Assert that Asterisk has no channels, bridges and recording files, within 15 s."""

@@ -28,7 +28,7 @@ class AnnouncementTests(LiveTestCase):
             self.assertEqual(owner(f"/proc/{stack.asterisk.pid}"), ASTERISK_ACCOUNT)
         sounds = stack.asterisk.sounds_directory
         self.assertEqual((mode(sounds), mode(sounds / "announcement.wav")), ("755", "644"))
-        self.assertEqual(await self.announcement_metrics(stack), {"playable": "1.0", "failed": "0.0"})
+        self.assertEqual(await self.announcement_metrics(stack), {"playable": 1.0, "failed": 0.0})
 
     async def test_unreadable_announcement_is_reported_everywhere(self) -> None:
         if owner("/proc/self") != 0:
@@ -64,7 +64,7 @@ class AnnouncementTests(LiveTestCase):
         self.assertEqual(recording["verdict"]["reasons"], ["announcement.failed"])
         self.assertIn("announcement.failed", self.events(recording))
         self.assertEqual(stack.count_log_lines("was not played completely; the recording continues"), 1)
-        self.assertEqual(await self.announcement_metrics(stack), {"playable": "0.0", "failed": "1.0"})
+        self.assertEqual(await self.announcement_metrics(stack), {"playable": 0.0, "failed": 1.0})
         await self.assert_asterisk_is_idle(stack)
 
     async def recorded_call(self, stack: Stack) -> Any:
@@ -81,12 +81,10 @@ class AnnouncementTests(LiveTestCase):
         await caller.wait_until_ended(60)
         return await stack.wait_for_recording(profile["id"])
 
-    async def announcement_metrics(self, stack: Stack) -> dict[str, str]:
-        lines = (await stack.request("GET", "/metrics")).body.decode().splitlines()
-        values = dict(line.split(" ") for line in lines if line.startswith("voxrec_announcement"))
+    async def announcement_metrics(self, stack: Stack) -> dict[str, float]:
         return {
-            "playable": values["voxrec_announcement_playable"],
-            "failed": values["voxrec_announcements_failed_total"],
+            "playable": await self.metric(stack, "voxrec_announcement_playable"),
+            "failed": await self.metric(stack, "voxrec_announcements_failed_total"),
         }
 
 

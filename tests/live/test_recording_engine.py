@@ -117,12 +117,6 @@ class FailureTests(RecordedCallTestCase):
     async def failures(self, stack: Stack) -> float:
         return await self.metric(stack, "voxrec_recordings_failed_total")
 
-    async def metric(self, stack: Stack, name: str) -> float:
-        metrics = (await stack.request("GET", "/metrics")).body.decode()
-        found = re.search(rf"(?m)^{name}(?:{{.*}})? (\S+)$", metrics)
-        assert found is not None, metrics
-        return float(found[1])
-
     async def test_asterisk_is_killed(self) -> None:
         stack = make_stack(recipe=self.recipe)
         self.addCleanup(stack.kill)
