@@ -24,9 +24,8 @@ INTRO: Final = (
     "test tone are missing in any of its channels."
 )
 NOTES: Final = (
-    "ARI has no command for MixMonitor: only the dialplan and AMI can start, mute or stop one. voxrec records through "
-    "two snoop channels, whose recordings ARI can mute. Each snoop channel has its own thread and timer, which causes "
-    "the additional cost."
+    "ARI has no command for MixMonitor: only the dialplan and AMI can start, mute or stop one. voxrec starts one on "
+    "the caller's channel of each recorded call through AMI, with a file for each side."
 )
 
 

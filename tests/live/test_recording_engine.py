@@ -57,7 +57,9 @@ class PauseOnAsterisk16Tests(PauseTests):
     recipe = ASTERISK_16
 
 
-class FailureTests(RecordedCallTestCase):
+class ManagerTests(RecordedCallTestCase):
+    """The connection to AMI is away; `tests.live.test_ami` has the versions of Asterisk."""
+
     async def test_a_call_is_recorded_from_when_ami_is_connected(self) -> None:
         stack = await shared_stack(self.recipe)
         await self.refuse_ami(stack)
@@ -99,6 +101,8 @@ class FailureTests(RecordedCallTestCase):
 
         self.assertTrue(await stack.wait_until(reached, 20), f"AMI connected: {not connected}")
 
+
+class FailureTests(RecordedCallTestCase):
     async def test_files_that_cannot_be_opened(self) -> None:
         stack = await shared_stack(self.recipe)
         directory = stack.asterisk.recording_directory

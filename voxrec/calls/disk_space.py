@@ -1,7 +1,8 @@
 """Watches the free space of the file system to which Asterisk records.
 
-Asterisk ends a recording silently when the disk is full, and a full system disk stops more than recordings. Below a
-floor voxrec therefore stops all recordings; calls continue, and new calls are recorded again once there is free space.
+When the disk is full, Asterisk discards what it cannot write and continues, so that audio would be missing in the
+middle of a file; and a full system disk stops more than recordings. Below a floor voxrec therefore stops all
+recordings; calls continue, and new calls are recorded again once there is free space.
 """
 
 import math

@@ -162,7 +162,7 @@ class TransferCore:
     def join(self, inputs: TransferInputs) -> None:
         """Put the current leg into the bridge, and remove the placeholders that are not needed any more.
 
-        The newest placeholder of a recorded call stays in the bridge: snoop channels drop frames whose RTP sequence
+        The newest placeholder of a recorded call stays in the bridge: a recording lacks frames whose RTP sequence
         number is not later than the one before, and the numbers of a new stream start anywhere (Asterisk 22.10: the
         target was silent in half of all recordings). Asterisk mixes a bridge of three channels, and mixed frames have
         no sequence numbers.
