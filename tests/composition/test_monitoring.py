@@ -44,6 +44,7 @@ class GaugeTests(SynchronousTestCase):
             announcement_check=SimpleNamespace(gauge=0.0),
             disk_space=SimpleNamespace(sufficient=True, free=1000.0),
             event_queue=[1, 2, 3],
+            lease=SimpleNamespace(standby=False),
         )
         add_call_gauges(self.metrics, calls)
         self.assertEqual(self.value("voxrec_asterisk_connected"), 0)
@@ -52,6 +53,9 @@ class GaugeTests(SynchronousTestCase):
         calls.session.version = "22.10.0"
         calls.ami.connection.ready = True
         calls.disk_space.sufficient = False
+        self.assertEqual(self.value("voxrec_standby"), 0)
+        calls.lease.standby = True
+        self.assertEqual(self.value("voxrec_standby"), 1)
         self.assertEqual(self.value("voxrec_calls_live"), 2)
         self.assertEqual(self.value("voxrec_asterisk_connected"), 1)
         self.assertEqual(self.value("voxrec_ami_connected"), 1)
