@@ -38,7 +38,7 @@ class MembershipTestCase(DatabaseTestCase):
             self.clock,
             self.nodes,
             name,
-            lambda: NodeStatus(version="1"),
+            lambda: NodeStatus(version="1", problem=membership.problem),
             read_spool_id,
             on_active=lambda active: self.changes.append(f"{name} {active=}"),
             on_draining=lambda draining: self.changes.append(f"{name} {draining=}"),
@@ -60,6 +60,7 @@ class MembershipTests(MembershipTestCase):
         membership = await self.start()
         self.assertEqual((membership.active, membership.problem, membership.peers), (True, None, []))
         self.assertEqual(self.changes, ["berlin active=True"])
+        self.assertEqual([node.problem for node in await self.nodes.list_all()], [None])
 
     async def test_nodes_know_each_other(self) -> None:
         berlin = await self.start()

@@ -172,7 +172,9 @@ class Membership(Service):
             self._log.error("node {node} does not finish recordings: {problem}", node=self.node, problem=problem)
         elif problem is None and not self.active:
             self._log.info("node {node} is active", node=self.node)
-        self.problem = problem
+        if problem != self.problem:
+            self.problem = problem
+            self.refresh()  # the other nodes are to know it now
         if self.active != (problem is None):
             self.active = problem is None
             self._on_active(self.active)
