@@ -293,8 +293,10 @@ class SandboxAsterisk:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         for name in SNIPPETS:
             shutil.copyfile(snippets_directory() / name, self.directory / "etc" / "voxrec" / name)
-        for name, text in self._configuration().items():
-            (self.directory / "etc" / name).write_text(text + self.additions.get(name, ""))
+        configuration = self._configuration()
+        for name in configuration.keys() | self.additions.keys():
+            text = configuration.get(name, "") + self.additions.get(name, "")
+            (self.directory / "etc" / name).write_text(text)
         self.directory.chmod(0o711)  # voxrec's sounds are below it
         for name in ("etc", "db", "keys", "log", "run", "spool"):
             self._give_to_asterisk(self.directory / name)
