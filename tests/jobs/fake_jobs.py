@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from twisted.internet.task import Clock
 
-from voxrec.errors import StoreUnavailable
+from voxrec.errors import InvalidInput, StoreUnavailable
 from voxrec.model import Job, JobKind, JobState
 from voxrec.store.jobs import ClaimedJobs
 
@@ -48,6 +48,8 @@ class FakeJobs:
 
     async def claim(self, kinds: Collection[str], lease: timedelta, limit: int) -> ClaimedJobs:
         self._require_available()
+        if limit < 0:
+            raise InvalidInput("PostgreSQL cannot store this: LIMIT must not be negative")
         self.claims += 1
         alive = [job for job in self.rows.values() if job.kind in kinds and job.state is not JobState.DEAD]
         due = [job for job in alive if job.due_at <= self.now and not self._is_leased(job)]

@@ -258,6 +258,53 @@ class RunClaimedTests(WorkerTestCase):
         self.assertEqual(self.jobs.completed, [1])
         self.assertEqual(self.jobs.rows[2].last_error, "not yet")
 
+    def start_with_more_claims_than_slots(self) -> tuple[Worker[Job], ControlledHandler]:
+        """Start two jobs of the queue and two that were claimed for `run_claimed` meanwhile, with two slots."""
+        for _ in range(2):
+            self.jobs.add()
+        claimed = [self.claimed_job() for _ in range(2)]
+        worker, handler = self.start_worker(concurrency=2), ControlledHandler()
+        for job in claimed:
+            worker.run_claimed(job, handler)
+        return worker, handler
+
+    def test_job_claimed_at_the_same_time_as_others_waits_for_a_slot(self) -> None:
+        worker, handler = self.start_with_more_claims_than_slots()
+        self.assertEqual((len(self.mail.jobs), len(handler.jobs)), (2, 0))
+        self.mail.finish()
+        self.assertEqual(len(handler.jobs), 1)
+        self.mail.finish()
+        self.assertEqual(len(handler.jobs), 2)
+        handler.finish()
+        handler.finish()
+        self.assertEqual(self.jobs.completed, [1, 2, 3, 4])
+        self.assertEqual(worker.available_slots, 2)
+
+    def test_nothing_is_claimed_while_jobs_wait_for_slots(self) -> None:
+        worker, _ = self.start_with_more_claims_than_slots()
+        self.jobs.add()
+        claims = self.jobs.claims
+        worker.wake()
+        self.mail.finish()  # three of the four are left, for two slots
+        self.assertEqual(self.jobs.claims, claims)
+        self.assertEqual(self.events, [])
+
+    def test_waiting_job_keeps_its_lease(self) -> None:
+        self.start_with_more_claims_than_slots()
+        self.clock.advance(SETTINGS["lease"].total_seconds() / 3)
+        leases = [self.seconds_until(self.jobs.leases[number]) for number in (3, 4)]
+        self.assertEqual(leases, [SETTINGS["lease"].total_seconds()] * 2)
+
+    def test_waiting_job_is_released_when_the_worker_stops(self) -> None:
+        worker, handler = self.start_with_more_claims_than_slots()
+        stopped = worker.stopService()
+        self.mail.finish()
+        self.mail.finish()
+        self.successResultOf(stopped)
+        self.assertEqual(handler.jobs, [])
+        self.assertEqual(self.jobs.completed, [1, 2])
+        self.assertEqual(self.jobs.leases, {})
+
     def test_job_is_released_if_the_worker_is_stopped(self) -> None:
         worker, handler = self.start_worker(), ControlledHandler()
         self.successResultOf(worker.stopService())

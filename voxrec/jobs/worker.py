@@ -7,7 +7,7 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -116,6 +116,7 @@ class Worker(Service, Generic[J]):
         self._on_attempt_ended = on_attempt_ended
         self._log = logger or Logger()
         self._running_jobs: set[_RunningJob[J]] = set()
+        self._handler_slots = DeferredSemaphore(concurrency)
         self._store = _StoreStatus(self._log, Backoff(first=1.0, limit=_POLL_INTERVAL, random=backoff.random))
         self._claiming = False
         self._more_due = True  # the last claim may have left due jobs in the queue
@@ -158,7 +159,8 @@ class Worker(Service, Generic[J]):
     def run_claimed(self, job: J, handler: JobHandler[J]) -> None:
         """Run a job that its creator has claimed already, with a handler that has the job's data at hand.
 
-        If the worker is stopped, the job is released.
+        It waits for a slot if the worker itself has claimed jobs since the creator looked at `available_slots`. If the
+        worker is stopped, the job is released.
         """
         if self.running:
             self._start(job, handler)
@@ -181,7 +183,7 @@ class Worker(Service, Generic[J]):
         """Start due jobs while slots are available, and return the seconds until the next claim."""
         self._more_due = True
         try:
-            while self.running and (slots := self._concurrency - len(self._running_jobs)):
+            while slots := self.available_slots:
                 jobs, next_due = await self._jobs.claim(tuple(self._handlers), self._lease, slots)
                 self._store.on_success()
                 for job in jobs:
@@ -214,7 +216,7 @@ class Worker(Service, Generic[J]):
     def _start(self, job: J, handler: JobHandler[J]) -> None:
         running_job = _RunningJob(job, AsyncEvent(self._clock))
         self._running_jobs.add(running_job)
-        ended = Deferred.fromCoroutine(self._run(running_job, handler))
+        ended = Deferred.fromCoroutine(self._run_in_slot(running_job, handler))
         ended.addErrback(
             lambda failure: self._log.failure(
                 "the outcome of {job} could not be stored; it runs again when its lease has expired",
@@ -238,6 +240,18 @@ class Worker(Service, Generic[J]):
                 return  # the next extension comes before any lease expires
             except Exception:
                 self._log.failure("the lease of {job} could not be extended; retrying", job=running_job.job.label)
+
+    async def _run_in_slot(self, running_job: "_RunningJob[J]", handler: JobHandler[J]) -> None:
+        # Two claims can be under way at the same time, each of them for all slots: the worker's, and one for
+        # `run_claimed`. Jobs for which there is no slot then keep their leases, and wait here.
+        await self._handler_slots.acquire()
+        try:
+            if self.running:
+                await self._run(running_job, handler)
+            else:
+                await self._release(running_job.job)
+        finally:
+            self._handler_slots.release()
 
     async def _run(self, running_job: "_RunningJob[J]", handler: JobHandler[J]) -> None:
         job = running_job.job
@@ -344,7 +358,10 @@ class _StoreStatus:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _RunningJob(Generic[J]):
-    """A job whose handler runs, or whose outcome is being stored. ``wake`` ends the delay between two attempts."""
+    """A job that waits for a slot, whose handler runs, or whose outcome is being stored.
+
+    ``wake`` ends the delay between two attempts to store it.
+    """
 
     job: J
     wake: AsyncEvent
