@@ -340,3 +340,57 @@ class TakeoverTests(ReconciliationTestCase):
         asterisk.variables[MONITOR_VARIABLE] = MONITOR
         self.successResultOf(Deferred.fromCoroutine(self.process.reconciler.reconcile()))
         self.assertEqual([call.status for call in self.process.calls], ["talking"])
+
+    def test_leg_whose_caller_has_hung_up_is_ended_at_once(self) -> None:
+        """Not only as an orphan after a second look, nor after the wait for PostgreSQL for the sake of other calls."""
+        looked_up: list[None] = []
+        self.during_lookup = lambda: looked_up.append(None)
+        self.leave(callers=())
+        self.reconcile({self.leg: "Up"})
+        self.assertEqual(self.deleted(), [f"channels/{self.leg}"])
+        self.assertEqual((self.process.calls, looked_up), ([], []))
+
+    def test_legs_of_a_transfer_whose_caller_has_hung_up_are_ended_at_once(self) -> None:
+        target = self.transfer()
+        self.leave(callers=(), legs=(self.leg, target))
+        self.reconcile({self.leg: "Up", target: "Ringing"})
+        self.assertCountEqual(self.deleted(), [f"channels/{self.leg}", f"channels/{target}"])
+
+    def test_leg_whose_caller_has_left_the_application_is_not_ended_at_once(self) -> None:
+        """Whoever took the caller out of the application may put it back."""
+        self.leave(callers=("1700.1",))
+        self.set_state({"1700.1": "Up", self.leg: "Up"})
+        applications = json.dumps({"channel_ids": [self.leg]}).encode()
+        self.process.asterisk.responses["GET applications/voxrec"] = applications
+        orphaned = self.successResultOf(Deferred.fromCoroutine(self.process.reconciler.reconcile()))
+        self.assertEqual(self.deleted(), [])
+        self.assertEqual(orphaned, OrphanedChannels(frozenset({self.leg})))
+
+    def test_caller_that_hangs_up_while_recordings_are_looked_up(self) -> None:
+        deleted: list[str] = []
+
+        def hang_up() -> None:
+            self.process.asterisk.take_requests()
+            self.process.router.handle(events.ChannelDestroyed(events.Channel(id="1700.1"), 16))
+            deleted.extend(self.deleted())
+
+        self.during_lookup = hang_up
+        call = self.take_over({self.leg: "Up"}, bridged=[self.leg])
+        self.assertEqual(deleted, [f"channels/{self.leg}"])
+        self.process.router.handle(events.ChannelDestroyed(events.Channel(id=self.leg), 16))
+        self.process.files.close(call)
+        self.assertEqual((self.process.calls, call.data.hangup_by), ([], "caller"))
+
+    def leave(self, *, callers: Collection[str], legs: Collection[str] = ()) -> None:
+        """Start another process, for which ``callers`` and the legs of the call are left in Asterisk."""
+        created: Any = self.process.asterisk.bodies["POST channels/create"]
+        state = json.dumps({"value": created["variables"][CALL_VARIABLE]}).encode()
+        self.process = self.make_process()
+        for leg in legs or (self.leg,):
+            self.process.asterisk.responses[f"GET channels/{leg}/variable"] = state
+        for caller in callers:
+            self.process.asterisk.responses[f"GET channels/{caller}/variable"] = b'{"value": ""}'
+
+    def deleted(self) -> list[str]:
+        requests = self.process.asterisk.take_requests()
+        return [request.removeprefix("DELETE ") for request in requests if request.startswith("DELETE ")]

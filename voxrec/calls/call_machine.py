@@ -349,7 +349,13 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     for state in (new, clearing):
         pep614(state.upon(CallInputs.caller_left).loop())(caller_gone)
         pep614(state.upon(CallInputs.leg_hung_up).loop())(leg_gone)
-        pep614(state.upon(CallInputs.caller_hung_up).loop())(caller_gone)
+    pep614(clearing.upon(CallInputs.caller_hung_up).loop())(caller_gone)
+
+    @pep614(new.upon(CallInputs.caller_hung_up).loop())
+    def caller_gone_early(inputs: CallInputs, call: CallCore, cause: int) -> None:
+        caller_gone(inputs, call)
+        # not only when the state of the call is known, for which it may wait for PostgreSQL
+        call.steps.attempt(call.legs.hang_up(call.legs.current))
 
     @pep614(clearing.upon(CallInputs.channel_not_found).loop())
     def channel_gone(inputs: CallInputs, call: CallCore, channel: str) -> None:

@@ -58,6 +58,14 @@ class OrphanedChannels:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What belongs to no call, and the calls of another process that were opened, with their states."""
+
+    orphaned: OrphanedChannels
+    opened: Sequence[tuple[LiveCall, TakeoverState]]
+
+
 class Reconciler:
     """Compares the live calls with Asterisk.
 
@@ -86,6 +94,15 @@ class Reconciler:
 
         Raises a VoxrecError if Asterisk cannot be queried.
         """
+        comparison = await self.compare()
+        await self.take_over(comparison)
+        return comparison.orphaned
+
+    async def compare(self) -> Comparison:
+        """Update the live calls, and return what else there is in Asterisk; pass it to `take_over`.
+
+        It does not wait for PostgreSQL. Raises a VoxrecError if Asterisk cannot be queried.
+        """
         # the snapshot can be older than what has happened since: it is compared with the calls as they were before it
         before = [(call, call.status, call.leg, call.former_legs) for call in self._live_calls]
         announcing = [call for call in self._live_calls if call.is_announcing]
@@ -98,8 +115,8 @@ class Reconciler:
         for call in announcing:
             if not await call.announcement_exists() and call.is_announcing:
                 call.inputs.announcement_lost()
-        await self._take_over_abandoned(snapshot)
-        return self._orphaned(snapshot)
+        opened = await self._open_abandoned(snapshot)
+        return Comparison(self._orphaned(snapshot), opened)
 
     # Calls of this process.
 
@@ -126,16 +143,25 @@ class Reconciler:
 
     # Calls of another process.
 
-    async def _take_over_abandoned(self, snapshot: AsteriskSnapshot) -> None:
+    async def _open_abandoned(self, snapshot: AsteriskSnapshot) -> list[tuple[LiveCall, TakeoverState]]:
+        """Open the calls of another process, so that events reach them from now on."""
         found = await abandoned_calls(self._asterisk, snapshot, self._belongs_to_live_call)
-        # a reconciliation that began earlier may have taken them over meanwhile
-        states = [state for state in found if state.call_id not in self._live_calls]
-        if not states or self._live_calls.detached:
+        if self._live_calls.detached:
+            return []
+        for leg in found.legs_without_caller:
+            self._log.info("channel {channel}: its caller has hung up meanwhile; ending it", channel=leg)
+            self._router.hang_up(leg, Cause.NORMAL)
+        # a reconciliation that began earlier may have opened them meanwhile
+        states = [state for state in found.with_caller if state.call_id not in self._live_calls]
+        return [(self._open(state, snapshot), state) for state in states]
+
+    async def take_over(self, comparison: Comparison) -> None:
+        """Continue the calls of another process. Raises a VoxrecError if Asterisk cannot be queried."""
+        if not comparison.opened:
             return
-        # opened before anything else, so that events reach them from now on
-        calls = [self._open(state, snapshot) for state in states]
+        calls = [call for call, _ in comparison.opened]
         try:
-            await self._continue(calls, states)
+            await self._continue(calls, [state for _, state in comparison.opened])
         except VoxrecError:
             self._live_calls.forget([call for call in calls if call.status is CallState.NEW])
             raise

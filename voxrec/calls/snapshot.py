@@ -4,7 +4,7 @@ After a restart, a process has no calls. The channels say to which call they bel
 Asterisk says how far each call has got.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -103,20 +103,40 @@ async def take_snapshot(asterisk: AriClient) -> AsteriskSnapshot:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class AbandonedCalls:
+    """The calls in Asterisk that have no channel that is part of a live call.
+
+    ``with_caller``: the calls whose caller is in the application. ``legs_without_caller``: the channel ids of the legs
+    of calls whose caller has hung up.
+    """
+
+    with_caller: Sequence[TakeoverState]
+    legs_without_caller: Sequence[str]
+
+
 async def abandoned_calls(
     asterisk: AriClient, snapshot: AsteriskSnapshot, is_live: Callable[[str], bool]
-) -> list[TakeoverState]:
-    """Return the calls in Asterisk whose caller still exists and that have no channel that is part of a live call.
+) -> AbandonedCalls:
+    """Return the calls that another process has left.
 
     ``is_live`` returns whether a channel is part of a live call of this process.
     """
     legs = [channel for channel in snapshot.channels if _may_be_leg(channel, snapshot) and not is_live(channel)]
     values = await gather(*(asterisk.get_variable(leg, CALL_VARIABLE) for leg in legs))
-    states = [state for value in values if (state := decode_takeover_state(value)) is not None]
+    states = [
+        (leg, state)
+        for leg, value in zip(legs, values, strict=True)
+        if (state := decode_takeover_state(value)) is not None
+    ]
     # during a transfer a call has two legs, of which the later one has the current state
-    states.sort(key=generation_of)
-    calls = {state.call_id: state for state in states if state.caller in snapshot.own}
-    return list(calls.values())
+    states.sort(key=lambda found: generation_of(found[1]))
+    calls = {state.call_id: state for _, state in states}
+    # The channels were read after ``own``: a caller that is not among them existed before its leg, and has gone.
+    return AbandonedCalls(
+        [state for state in calls.values() if state.caller in snapshot.own],
+        [leg for leg, state in states if calls[state.call_id].caller not in snapshot.channels],
+    )
 
 
 def _may_be_leg(channel: str, snapshot: AsteriskSnapshot) -> bool:

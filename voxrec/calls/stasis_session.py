@@ -16,6 +16,7 @@ from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.reconciliation import OrphanedChannels, Reconciler
 from voxrec.calls.router import Router
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
+from voxrec.deferreds import gather
 from voxrec.errors import VoxrecError
 
 # seconds; a new caller can be in the application before its StasisStart is read, and is then no orphan
@@ -141,11 +142,12 @@ class StasisSession(TimerService):
             Deferred.fromCoroutine(self._try_websocket_commands(transport, connection))
             await self._asterisk.set_event_filter(handled_message_types())
             self._log.info("connected to Asterisk {version}", version=version)
-            orphaned = await self._reconciler.reconcile()
+            comparison = await self._reconciler.compare()
             if started_before not in (None, self._asterisk.started_at):
                 for call in calls:
                     call.asterisk_ended()
-            await self._end_orphaned(orphaned)
+            # in parallel: calls that are taken over wait for PostgreSQL, and callers that wait for voxrec must not
+            await gather(self._reconciler.take_over(comparison), self._end_orphaned(comparison.orphaned))
             if connection == self._connection:
                 await self._announcement_check.asterisk_connected()
                 await self._unfinished_recordings.finish_all()
