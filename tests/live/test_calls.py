@@ -286,7 +286,7 @@ class RejectionTests(LiveTestCase):
         return status
 
     async def test_the_far_ends_rejection_is_passed_to_the_caller(self) -> None:
-        for rejection, expected in ((486, 486), (480, 480), (404, 404), (503, 503), (403, 403), (603, 403)):
+        for rejection, expected in ((486, 486), (480, 480), (404, 404), (503, 503), (403, 403), (603, 603)):
             uri = await self.start_callee(code=rejection)
             self.assertEqual(await self.status_for(uri), expected, f"the far end sent {rejection}")
 

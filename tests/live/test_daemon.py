@@ -16,9 +16,7 @@ from psycopg2.sql import SQL, Identifier
 from tests.database import administer, cluster
 from tests.live.live_test_case import LiveTestCase, make_stack
 from voxrec.sandbox import demo_call
-from voxrec.sandbox.asterisk import free_port
 from voxrec.sandbox.phone import Phone
-from voxrec.sandbox.process import Process, with_parent_death_signal
 from voxrec.sandbox.stack import Stack
 
 
@@ -68,7 +66,7 @@ class MissingDependencyTests(DaemonTestCase):
         await self.wait_for_log(stack, "cannot open the event websocket")
         await self.sleep(3)
         self.assertEqual(stack.count_log_lines("cannot open the event websocket"), 1)
-        self.assertEqual(stack.count_log_lines("[401]: Unauthorized"), 1, stack.voxrec_log_tail())
+        self.assertEqual(stack.count_log_lines("401 Authentication required"), 1, stack.voxrec_log_tail())
         self.assertTrue(stack.running)
         await self.assert_not_ready(stack, "asterisk")
 
@@ -230,35 +228,6 @@ class StopTests(DaemonTestCase):
         # Asterisk writes 32 KiB at a time: 2.05 s
         self.assertGreater(recording["duration"], 2)
         await self.assert_asterisk_is_idle(stack)
-
-    async def test_a_second_voxrec_takes_the_call_over_and_the_first_gives_way(self) -> None:
-        name = f"live_{os.urandom(4).hex()}"
-        administer(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        stack = self.make_stack(database={"dsn": cluster().dsn(name)})
-        profile, caller, _ = await self.start_recorded_call(stack, 8.0)
-        second = self.start_second_voxrec(stack)
-        await self.wait_for_log(stack, "another program has taken over the Stasis application")
-        await self.assert_not_ready(stack, "another program has taken over")
-        await caller.wait_until_ended(20)
-        connected = caller.event("disconnected").monotonic - caller.event("confirmed").monotonic
-        self.assertApproximates(connected, 8.0, 0.5)
-        recording = await stack.wait_for_recording(profile["id"])
-        self.assertEqual(recording["state"], "completed")
-        self.assertApproximates(recording["duration"], 8.0, 0.4)
-        self.assertIn("taken over, talking", second.log_tail(200))
-        self.assertEqual(stack.count_log_lines("Traceback"), 0)
-
-    def start_second_voxrec(self, stack: Stack) -> Process:
-        """Start another voxrec with the same database and Stasis application, as after a faulty failover."""
-        settings = yaml.safe_load(stack.config_file.read_text())
-        settings["data_directory"] = str(stack.directory / "second")
-        settings["rest"]["listen"] = f"tcp:{free_port(socket.SOCK_STREAM)}:interface=127.0.0.1"
-        config = stack.directory / "second.yaml"
-        config.write_text(yaml.safe_dump(settings))
-        command = with_parent_death_signal(stack.daemon_command(config))
-        second = Process(command, stack.directory / "second.log", directory=stack.directory)
-        self.addCleanup(second.kill)
-        return second
 
     async def test_postgresql_ends_when_voxrec_is_killed(self) -> None:
         stack = self.make_stack()
