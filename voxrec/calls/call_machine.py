@@ -1,8 +1,7 @@
 """The call machine: every path of a call from the caller's INVITE until nothing of it is left in Asterisk.
 
-Events from Asterisk, requests from REST and the outcomes of commands are its inputs. The machines of transfers
-(`voxrec.calls.transfer`), recordings (`voxrec.calls.monitor`, `voxrec.calls.recording_log`) and pauses
-(`voxrec.calls.pause`) are subordinate to it.
+Events from Asterisk, requests from REST and the outcomes of commands are its inputs. The machines of transfers,
+recordings and pauses (in the modules `transfer`, `monitor`, `recording_log` and `pause`) are subordinate to it.
 """
 
 from collections.abc import Callable
@@ -70,12 +69,11 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         state.upon(CallInputs.transfer_failed).loop().returns(None)
     for state in (new, *ending):
         state.upon(CallInputs.replacement_failed).loop().returns(None)
+        state.upon(CallInputs.release).loop().returns(None)
     for state in (new, clearing):
         state.upon(CallInputs.leg_left).loop().returns(None)
     # the state in Asterisk, which is read while the call is new, includes that the leg has entered
     new.upon(CallInputs.leg_entered).loop().returns(None)
-    for state in (new, *ending):
-        state.upon(CallInputs.release).loop().returns(None)
     for ignored in (
         CallInputs.leg_entered,
         CallInputs.leg_hung_up,
@@ -354,8 +352,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     @pep614(new.upon(CallInputs.caller_hung_up).loop())
     def caller_gone_early(inputs: CallInputs, call: CallCore, cause: int) -> None:
         caller_gone(inputs, call)
-        # not only when the state of the call is known, for which it may wait for PostgreSQL
-        call.steps.attempt(call.legs.hang_up(call.legs.current))
+        call.steps.attempt(call.legs.hang_up(call.legs.current))  # now: its state may have to wait for PostgreSQL
 
     @pep614(clearing.upon(CallInputs.channel_not_found).loop())
     def channel_gone(inputs: CallInputs, call: CallCore, channel: str) -> None:
