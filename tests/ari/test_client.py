@@ -13,12 +13,12 @@ class AriClientTestCase(SynchronousTestCase):
         self.http = FakeTransport()
         self.client = AriClient(self.http, "voxrec")
 
-    def detect_capabilities(self, channels_api: bytes = b"{}") -> str:
-        self.http.responses["GET asterisk/info"] = b'{"system": {"version": "22.10.0"}}'
+    def detect_capabilities(self, channels_api: bytes = b"{}", version: str = "22.10.0") -> str:
+        self.http.responses["GET asterisk/info"] = b'{"system": {"version": "%s"}}' % version.encode()
         self.http.responses["GET api-docs/channels.json"] = channels_api
-        version = self.successResultOf(ensureDeferred(self.client.detect_capabilities()))
+        detected = self.successResultOf(ensureDeferred(self.client.detect_capabilities()))
         self.http.requests.clear()
-        return version
+        return detected
 
 
 class TransportTests(AriClientTestCase):
@@ -120,6 +120,16 @@ class HangUpTests(AriClientTestCase):
     def test_other_errors_are_raised(self) -> None:
         self.http.responses["DELETE channels/1.1"] = 500
         self.failureResultOf(self.client.hang_up("1.1", 16), AriResponseError)
+
+
+class WakeUpTests(AriClientTestCase):
+    def test_versions_in_which_a_command_wakes_a_channel_without_a_bridge(self) -> None:
+        for version in ("18.25.0", "20.10.0", "20.20.1", "21.5.0", "22.0.0", "23.3.0", "GIT-master-a824a0c"):
+            self.detect_capabilities(version=version)
+            self.assertTrue(self.client.wakes_channels, version)
+        for version in ("16.28.0~dfsg", "18.24.3", "19.8.1", "20.9.3", "21.4.3", "certified-20.7-cert1"):
+            self.detect_capabilities(version=version)
+            self.assertFalse(self.client.wakes_channels, version)
 
 
 class QueryTests(AriClientTestCase):

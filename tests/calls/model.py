@@ -217,7 +217,7 @@ class ModelAsterisk:
 
         match method, *path:
             case ("GET", "asterisk", _) | ("PUT", "applications", *_):
-                return json.dumps({"system": {"version": str(self.version)}}).encode()
+                return json.dumps({"system": {"version": f"{self.version}.10.0"}}).encode()
             case "GET", "api-docs", _:
                 return b'"reason_code"'
             case "GET", "channels":
@@ -258,8 +258,10 @@ class ModelAsterisk:
                     if id_ not in self.channels:
                         raise no(400, "Channel not found")
                     self._own(request, id_)
-                    if id_ not in inside:
-                        inside.append(id_)
+                    for others in self.bridges.values():
+                        if id_ in others:
+                            others.remove(id_)  # it is in one bridge at a time
+                    inside.append(id_)
                 return _OK
             case "POST", "bridges", bridge, "play", playback:
                 self._bridge(request, bridge)

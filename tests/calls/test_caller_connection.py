@@ -1,11 +1,26 @@
 """Tests of voxrec.calls.caller_connection: what the caller gets before and at the answer."""
 
 from dataclasses import replace
+from typing import Any
 
+from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import CallFixture
-from tests.calls.test_call_machine import ANNOUNCE, ANSWER, END_CALLER, END_LEG, RECORD, answered, ringing, variables_of
+from tests.calls.test_call_machine import (
+    ANNOUNCE,
+    ANSWER,
+    DIAL,
+    END_BRIDGE,
+    END_CALLER,
+    END_LEG,
+    PLACE,
+    RECORD,
+    answered,
+    ringing,
+    variables_of,
+)
+from voxrec.calls.causes import Cause
 from voxrec.model import RecordPrompt
 
 RING = ["POST channels/CALLER/ring"]
@@ -16,6 +31,8 @@ EARLY_MEDIA = [
     *JOIN,
 ]
 STOP_EARLY_MEDIA = ["DELETE playbacks/voxrec-CALL-early"]
+WAIT = ["POST bridges/voxrec-CALL-waiting", "POST bridges/voxrec-CALL-waiting/addChannel"]
+END_WAITING = ["DELETE bridges/voxrec-CALL-waiting"]
 
 
 class CallerConnectionTests(SynchronousTestCase):
@@ -107,3 +124,97 @@ class CallerConnectionTests(SynchronousTestCase):
         fixture.take_requests()
         fixture.call.leg_progressed(fixture.call.leg)
         self.assertEqual(fixture.take_requests(), [])
+
+
+class WaitingCallerTests(SynchronousTestCase):
+    """Versions of Asterisk in which a channel that is in no bridge executes commands with a delay."""
+
+    def new_call(self, **profile: Any) -> CallFixture:
+        fixture = CallFixture(**profile)
+        fixture.asterisk.responses["GET asterisk/info"] = b'{"system": {"version": "16.28.0~dfsg"}}'
+        self.successResultOf(ensureDeferred(fixture.client.detect_capabilities()))
+        fixture.take_requests()
+        return fixture
+
+    def ringing(self, **profile: Any) -> CallFixture:
+        fixture = self.new_call(**profile)
+        fixture.call.inputs.begin()
+        fixture.call.inputs.leg_entered()
+        fixture.take_requests()
+        return fixture
+
+    def hang_up(self, fixture: CallFixture) -> None:
+        fixture.call.inputs.caller_hung_up(Cause.NORMAL)
+        fixture.call.leg_destroyed(fixture.call.leg, Cause.NORMAL)
+
+    def test_the_caller_waits_in_a_bridge_of_its_own(self) -> None:
+        fixture = self.new_call()
+        fixture.call.inputs.begin()
+        self.assertEqual(fixture.take_requests(), WAIT + PLACE)
+        inside = fixture.asterisk.queries[f"POST bridges/voxrec-{fixture.call.id}-waiting/addChannel"]
+        self.assertEqual(inside, {"channel": "1700.1"})
+
+    def test_the_bridge_is_destroyed_when_the_caller_has_left_it(self) -> None:
+        fixture = self.ringing()
+        fixture.asterisk.delayed.add("addChannel")
+        fixture.call.inputs.leg_answered()
+        self.assertEqual(fixture.take_requests(), ANSWER + RECORD)
+        fixture.asterisk.respond()
+        self.assertEqual(fixture.take_requests(), END_WAITING)
+
+    def test_the_bridge_is_destroyed_once(self) -> None:
+        fixture = self.ringing(record=False)
+        fixture.call.inputs.leg_answered()
+        fixture.take_requests()
+        self.hang_up(fixture)
+        self.assertEqual(fixture.take_requests(), END_LEG + END_BRIDGE)
+
+    def test_the_bridge_is_destroyed_with_a_call_that_is_not_answered(self) -> None:
+        fixture = self.ringing()
+        self.hang_up(fixture)
+        self.assertEqual(fixture.take_requests(), END_LEG + END_BRIDGE + END_WAITING)
+
+    def test_the_far_end_is_dialled_when_the_caller_waits(self) -> None:
+        fixture = self.new_call()
+        fixture.asterisk.delayed.add("addChannel")
+        fixture.call.inputs.begin()
+        fixture.call.inputs.leg_entered()
+        self.assertEqual(fixture.take_requests(), WAIT + PLACE + DIAL[:1])
+        fixture.asterisk.responses_due.pop().callback(None)  # the leg is in its bridge
+        self.assertEqual(fixture.take_requests(), [])
+        fixture.asterisk.respond()
+        self.assertEqual(fixture.take_requests(), DIAL[1:])
+
+    def test_a_call_that_ends_before_the_caller_waits(self) -> None:
+        fixture = self.new_call()
+        fixture.asterisk.delayed.add(f"voxrec-{fixture.call.id}-waiting")
+        fixture.call.inputs.begin()
+        self.hang_up(fixture)
+        self.assertNotIn(END_WAITING[0], fixture.take_requests())
+        fixture.asterisk.respond()
+        self.assertEqual(fixture.take_requests(), WAIT[1:] + END_WAITING)
+
+    def test_a_caller_that_cannot_wait_is_called_for_nevertheless(self) -> None:
+        fixture = self.new_call()
+        fixture.asterisk.errors = {"-waiting": 500}
+        fixture.call.inputs.begin()
+        fixture.call.inputs.leg_entered()
+        self.assertEqual(fixture.take_requests(), WAIT[:1] + PLACE + DIAL)
+        fixture.call.inputs.leg_answered()
+        self.assertEqual(fixture.take_requests()[:2], ANSWER)
+
+    def test_early_media(self) -> None:
+        fixture = self.ringing(record=False)
+        fixture.call.leg_progressed(fixture.call.leg)
+        self.assertEqual(fixture.take_requests(), EARLY_MEDIA)
+        fixture.call.inputs.leg_answered()
+        requests = [request for request in fixture.take_requests() if "variable" not in request]
+        self.assertEqual(requests, ANSWER[:1] + STOP_EARLY_MEDIA + END_WAITING)
+
+    def test_a_caller_whose_connection_is_not_known_stays_in_the_bridge(self) -> None:
+        fixture = self.ringing(record=False)
+        fixture.asterisk.lost.add("addChannel")
+        fixture.call.inputs.leg_answered()
+        self.assertNotIn(END_WAITING[0], fixture.take_requests())
+        self.hang_up(fixture)
+        self.assertEqual(fixture.take_requests(), END_LEG + END_BRIDGE + END_WAITING)

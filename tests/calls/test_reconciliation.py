@@ -161,6 +161,14 @@ class OrphanTests(ReconciliationTestCase):
         still = orphaned.still_orphaned(OrphanedChannels(frozenset({"1600.1", "other"}), frozenset({bridge})))
         self.assertEqual(self.end(still), ["DELETE channels/1600.1", f"DELETE bridges/{bridge}"])
 
+    def test_bridges_of_waiting_callers(self) -> None:
+        call = self.talk()
+        left = "voxrec-10000000-0000-4000-8000-000000000009-waiting"
+        bridges = {f"voxrec-{call.id}-bridge": ["1700.1", call.leg], f"voxrec-{call.id}-waiting": [], left: []}
+        orphaned = self.reconcile({"1700.1": "Up", call.leg: "Up"}, bridges=bridges)
+        self.assertEqual(orphaned, OrphanedChannels(bridges=frozenset({left})))
+        self.assertEqual(self.end(orphaned), [f"DELETE bridges/{left}"])
+
     def test_placeholders_of_live_calls_are_not_orphans(self) -> None:
         call = self.talk()
         call.transferred(TransferRequest("sip:third@192.0.2.9", "local;2"))

@@ -11,6 +11,7 @@ from voxrec.sandbox.scripted_peer import CalleeScript
 from voxrec.sandbox.stack import Stack
 
 MAX_FIRST_DELAY = 40.0  # milliseconds by which the first words may come later than with the dialplan's Dial
+MAX_LOST = 4  # pieces of 10 ms that a party sends before the other one is connected; dialplan's Dial loses up to 2
 ATTEMPTS = 3
 """Attempts to pass: a busy machine delays single packets by more than the tolerances."""
 
@@ -45,7 +46,26 @@ class FidelityTestCase(LiveTestCase):
 class FirstWordsTests(FidelityTestCase):
     """The caller hears the far end at once, however late the caller's own first packet is."""
 
+    def assert_nothing_lost(self, fidelity: CallFidelity) -> None:
+        self.assertLessEqual(fidelity.heard_by_caller.track.missing, MAX_LOST)
+        self.assertLessEqual(fidelity.heard_by_callee.track.missing, MAX_LOST)
+        if fidelity.recording is not None:
+            assert fidelity.left is not None
+            assert fidelity.right is not None
+            self.assertLessEqual(fidelity.left.missing, MAX_LOST)
+            self.assertLessEqual(fidelity.right.missing, MAX_LOST)
+
+    async def test_a_far_end_that_answers_at_once(self) -> None:
+        at_once = Party(script=CalleeScript(ring_seconds=0.0))
+        await self.assert_eventually(self.assert_nothing_lost, Handling.RECORDED, callee=at_once, seconds=1.5)
+
+    async def test_a_far_end_that_rings(self) -> None:
+        ringing = Party(script=CalleeScript(ring_seconds=0.53))
+        for handling in (Handling.UNRECORDED, Handling.RECORDED):
+            await self.assert_eventually(self.assert_nothing_lost, handling, callee=ringing, seconds=1.5)
+
     def assert_first_words(self, fidelity: CallFidelity) -> None:
+        self.assert_nothing_lost(fidelity)
         self.assertLess(fidelity.heard_by_caller.first_delay, MAX_FIRST_DELAY)
         self.assertLess(fidelity.heard_by_callee.first_delay, MAX_FIRST_DELAY)
         self.assertGreaterEqual(fidelity.heard_by_callee.track.found, fidelity.heard_by_callee.track.sent)

@@ -68,6 +68,8 @@ _STATUSES: Mapping[int, int] = {
 # The releases of each branch from which on PJSIPHangup exists. Branches that are not listed ended before them, or have
 # had it from their beginning.
 _RELEASES_OF_2023: Mapping[int, int] = {18: 21, 20: 6, 21: 1}
+# Those from which on a command wakes a channel that is in no bridge (`exec_command_on_condition`, stasis/control.c).
+_RELEASES_OF_2024: Mapping[int, int] = {18: 25, 20: 10, 21: 5}
 
 
 class _System(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ class AriClient:
         self._supports_cause_codes = False
         self._supports_all_statuses = True
         self._reports_status = True
+        self._wakes_channels = True
         self.started_at: datetime | None = None
         """When the connected Asterisk started; None if it is not known."""
         self.spool_directory = ""
@@ -132,6 +135,11 @@ class AriClient:
         """Whether `ChannelDestroyed` contains the SIP status; otherwise the dialplan has to report it."""
         return self._reports_status
 
+    @property
+    def wakes_channels(self) -> bool:
+        """Whether a channel that is in no bridge executes a command at once; otherwise it may take 200 ms."""
+        return self._wakes_channels
+
     def use_transport(self, transport: Transport) -> None:
         """Send all further requests through ``transport``, normally the event websocket."""
         self._transport = self._instrument("websocket", transport)
@@ -149,6 +157,7 @@ class AriClient:
         events_api = await self._http.request("GET", ("api-docs", "events.json"), {})
         self._reports_status = b'"tech_cause"' in events_api
         self._supports_all_statuses = not _predates(info.system.version, _RELEASES_OF_2023)
+        self._wakes_channels = not _predates(info.system.version, _RELEASES_OF_2024)
         self.started_at = info.status.startup_time
         self.spool_directory = spool.value
         return info.system.version

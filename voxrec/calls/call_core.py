@@ -17,6 +17,7 @@ from voxrec.calls.replacements import Replacements, ReplacingChannel
 from voxrec.calls.resources import RECORDING, Resources
 from voxrec.calls.steps import Steps
 from voxrec.calls.transfer import TransferCore, TransferInputs, TransferRequest
+from voxrec.deferreds import gather
 from voxrec.model import CallState, EventType
 
 _UNREACHABLE: Final = frozenset({0, 408, 503})  # SIP statuses of Asterisk itself, and also of far ends
@@ -213,7 +214,11 @@ class CallCore:
             self.steps.run(self.legs.dial(), failed=inputs.setup_failed)
         else:
             joined = inputs.leg_joined
-            self.steps.run(self.legs.join(), succeeded=lambda _: joined(), failed=inputs.setup_failed)
+            self.steps.run(
+                gather(self.legs.join(), self.connection.when_waiting()),
+                succeeded=lambda _: joined(),
+                failed=inputs.setup_failed,
+            )
 
     def start_recording(self, inputs: CallInputs) -> None:
         """Start the recording that was prepared, if any."""
@@ -268,7 +273,12 @@ class CallCore:
         """Answer the caller, and put it into the bridge with the far end, which has answered."""
         if self.legs.needs_jitter_buffer:
             self.steps.attempt(self.legs.buffer_caller())
-        self.steps.run(self.connection.connect(), failed=lambda: inputs.release(Cause.NORMAL))
+
+        def connected(_: None) -> None:
+            if self.connection.is_connected:
+                self.steps.attempt(self.connection.release())
+
+        self.steps.run(self.connection.connect(), succeeded=connected, failed=lambda: inputs.release(Cause.NORMAL))
 
     def clear(self, inputs: CallInputs, *, cause: int, by: str, status: int = 0) -> None:
         """Begin to end everything that is left of the call.

@@ -91,6 +91,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     @pep614(new.upon(CallInputs.begin).to(placing))
     def place(inputs: CallInputs, call: CallCore) -> None:
         call.enter(inputs, CallState.PLACING, call.data.settings.setup_timeout)
+        call.connection.let_caller_wait()
         if call.legs.can_pipeline:
             call.steps.run(call.legs.create_leg(), failed=inputs.setup_failed)
             call.steps.run(call.legs.create_bridge(), failed=inputs.setup_failed)
@@ -371,6 +372,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         call.data.status = CallState.OVER
         call.cancel_timers()
         call.steps.attempt(call.legs.destroy_bridge())
+        call.steps.attempt(call.connection.release())
         call.recording.release()
         call.over()
 

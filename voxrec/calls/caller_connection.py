@@ -8,6 +8,11 @@ does not wait.
 
 Early media can be heard in the bridge only. A silent tone is played to the bridge then: Asterisk mixes a bridge of
 three channels, and a bridge that mixes does not pass an answer to the other channels (bridges/bridge_softmix.c).
+
+Before 18.25, 20.10, 21.5 and 22, a channel that is in no bridge looks for commands only every 200 ms (`MAX_WAIT_MS` in
+res/res_stasis.c), and the first words of the far end would be lost. The thread of a channel in a bridge waits for
+commands and nothing else (`control_wait` in res/stasis/control.c): in these versions the caller waits alone in a bridge
+of its own, and the far end is dialled when it is there.
 """
 
 from typing import Final
@@ -19,6 +24,7 @@ from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import CallData
 from voxrec.calls.ids import EARLY_MEDIA, PROGRESS, owned_id
 from voxrec.calls.legs import Legs
+from voxrec.calls.steps import is_channel_gone
 from voxrec.deferreds import gather, shielded
 from voxrec.errors import AsteriskUnavailable, VoxrecError
 
@@ -35,8 +41,39 @@ class CallerConnection:
         self._asterisk = asterisk
         self._call = call
         self._legs = legs
+        self._waiting: Deferred[None] | None = None  # None: this process did not let the caller wait in a bridge
+        self._destroyed = False  # the bridge in which the caller has waited
         self._early_media: Deferred[None] | None = None  # None: there was none
         self._connected: Deferred[None] = Deferred()
+
+    def let_caller_wait(self) -> None:
+        """See to it that the caller's channel executes commands at once."""
+        if not self._asterisk.wakes_channels:
+            self._waiting = Deferred.fromCoroutine(self._let_caller_wait())
+
+    async def _let_caller_wait(self) -> None:
+        try:
+            await self._legs.let_caller_wait()
+        except VoxrecError as error:
+            if not is_channel_gone(error):  # else the caller has hung up
+                self._log.warn(
+                    "call {call}: the caller will be connected with a delay: {error}", call=self._call.id, error=error
+                )
+
+    async def when_waiting(self) -> None:
+        """Wait until the caller's channel executes commands at once, or is not going to."""
+        if self._waiting is not None:
+            await self._waiting
+
+    async def release(self) -> None:
+        """Destroy the bridge in which the caller has waited; the caller has left it, or is to leave it.
+
+        Raises a VoxrecError if Asterisk cannot be told to.
+        """
+        if not self._asterisk.wakes_channels and not self._destroyed:
+            await self.when_waiting()
+            await self._legs.destroy_waiting_bridge()
+            self._destroyed = True
 
     def start_early_media(self) -> None:
         """Let the caller hear what the far end sends before it answers."""
@@ -48,7 +85,7 @@ class CallerConnection:
             await self._asterisk.play_to_bridge(self._legs.bridge, self._playback(EARLY_MEDIA), _SILENCE)
             # Asterisk sends 183 when it plays to an unanswered channel; before 22.6 it has no other command for that
             await self._asterisk.play_to_channel(self._call.inbound.channel, self._playback(PROGRESS), _NOTHING)
-            await self._legs.join_caller()
+            await self._join_caller()
         except VoxrecError as error:
             self._log.warn(
                 "call {call}: the caller cannot hear the far end before the answer: {error}",
@@ -94,6 +131,10 @@ class CallerConnection:
             await self._early_media
             if await self._asterisk.stop_playback(self._playback(EARLY_MEDIA)):
                 return
+        await self._join_caller()
+
+    async def _join_caller(self) -> None:
+        await self.when_waiting()  # else it could be put into that bridge afterwards
         await self._legs.join_caller()
 
     def when_connected(self) -> Deferred[None]:

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from voxrec.ari.client import AriClient, BridgeMedia, CommandResult
 from voxrec.calls.call_data import CallData
 from voxrec.calls.causes import Cause
-from voxrec.calls.ids import BRIDGE, leg_role, owned_id
+from voxrec.calls.ids import BRIDGE, WAITING, leg_role, owned_id
 from voxrec.calls.resources import Resources
 from voxrec.calls.sip_status import nearest_cause
 from voxrec.calls.takeover_state import ANSWERED_VARIABLE, CALL_VARIABLE, TakeoverState, encode, generation_of
@@ -69,6 +69,19 @@ class Legs:
         """
         media: BridgeMedia = "processed" if self._call.profile.record else "forwarded"
         return self._asterisk.create_bridge(self.bridge, f"voxrec {self._call.id}", media=media)
+
+    async def let_caller_wait(self) -> None:
+        """Put the caller alone into a bridge of its own, in which it executes commands at once."""
+        await self._asterisk.create_bridge(self._waiting_bridge, f"voxrec {self._call.id} waiting", media="processed")
+        await self._asterisk.add_to_bridge(self._waiting_bridge, (self._call.inbound.channel,))
+
+    def destroy_waiting_bridge(self) -> Deferred[bool]:
+        """Destroy the bridge in which the caller has waited. Return whether it existed."""
+        return self._asterisk.destroy_bridge(self._waiting_bridge)
+
+    @property
+    def _waiting_bridge(self) -> str:
+        return owned_id(self._call.id, WAITING)
 
     def use_next_leg(self, callee: str) -> None:
         """Make the leg with the next number the current one; it is to call ``callee``, a SIP URI."""
