@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.protocols.portforward import ProxyFactory
 from twisted.trial.unittest import TestCase
 
 from tests.live.live_test_case import PROFILE_SECONDS, SHARED_SETTINGS, LiveTestCase, make_stack, rootfs_of
@@ -22,26 +21,9 @@ from voxrec.errors import AsteriskUnavailable
 from voxrec.sandbox.asterisk import LOOPBACK, SandboxAsterisk
 from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, Recipe
 from voxrec.sandbox.sipp import SippAnswerer
+from voxrec.sandbox.tcp_proxy import TcpProxy
 
 _ALLOWED_ACTIONS = ("MixMonitor", "StopMixMonitor", "MixMonitorMute", "ModuleCheck", "Ping")
-
-
-class Network(ProxyFactory):
-    """Forwards connections to Asterisk, and can drop them."""
-
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(host, port)
-        self._connections: list[Any] = []
-
-    def buildProtocol(self, addr: Any) -> Any:
-        connection = super().buildProtocol(addr)
-        self._connections.append(connection)
-        return connection
-
-    def drop_connections(self) -> None:
-        connections, self._connections = self._connections, []
-        for connection in connections:
-            connection.transport.abortConnection()
 
 
 class Changes:
@@ -169,15 +151,15 @@ class AmiTests(TestCase):
         await self.ready(connection)
 
     async def test_a_closed_connection_is_opened_again(self) -> None:
-        network = Network(LOOPBACK, urlsplit(self.asterisk.ami_url).port or 0)
-        port = self.reactor.listenTCP(0, network, interface=LOOPBACK)
-        self.addCleanup(port.stopListening)
-        connection = self.connect(url=f"tcp://{LOOPBACK}:{port.getHost().port}")
+        proxy = TcpProxy(urlsplit(self.asterisk.ami_url).port or 0)
+        proxy.listen(self.reactor)
+        self.addCleanup(lambda: Deferred.fromCoroutine(proxy.stop()))
+        connection = self.connect(url=f"tcp://{LOOPBACK}:{proxy.listening_port}")
         changes = Changes()
         connection.set_listener(changes)
         await self.ready(connection)
         for opened in (2, 3):
-            network.drop_connections()
+            proxy.drop_connections()
             await self.wait_until(partial(changes.has_opened, opened), "the connection is ready again")
             self.assertEqual(changes.closed, opened - 1)
 

@@ -1,4 +1,4 @@
-"""A short chaos run: 40 s of calls with faults of voxrec, PostgreSQL and the mail server."""
+"""A short chaos run: 40 s of calls with faults of voxrec, AMI, PostgreSQL and the mail server."""
 
 import secrets
 import shutil
@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 from tests.live.live_test_case import LiveTestCase
+from voxrec.sandbox.chaos.environment import Fault
 from voxrec.sandbox.chaos.faults import (
-    Fault,
+    AmiDown,
     MailboxFault,
     MailDown,
     PostgresStopped,
@@ -22,6 +23,7 @@ from voxrec.sandbox.rootfs import asterisk_rootfs
 FAULTS: tuple[Fault, ...] = (
     VoxrecKilled(),
     VoxrecRestarted(),
+    AmiDown(),
     PostgresStopped(),
     MailDown(),
     MailboxFault(FaultKind("mail-greylists", "mail", 3, 20), "greylist"),
@@ -48,7 +50,7 @@ def _directory() -> Path:
 class ChaosTests(LiveTestCase):
     timeout = 400
 
-    async def test_no_violation_with_faults_of_voxrec_postgresql_and_mail(self) -> None:
+    async def test_no_violation_with_faults_of_voxrec_ami_postgresql_and_mail(self) -> None:
         directory = _directory()
         progress: list[str] = []
         options = RunOptions(_seed(), DURATION, FAULTS, min_call_seconds=MIN_CALL_SECONDS, max_call_seconds=8.0)

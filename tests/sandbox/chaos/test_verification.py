@@ -7,10 +7,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.sandbox.chaos.phones import ObservedCall
 from voxrec.sandbox.chaos.verification import (
+    DELAYED,
     FULL,
     KILLED,
     STALLED,
     START_SECONDS,
+    TAKEOVER,
     UNWRITTEN_SECONDS,
     AllowedEffects,
     FoundRecording,
@@ -20,9 +22,10 @@ from voxrec.sandbox.chaos.verification import (
 )
 
 ALLOWED_EFFECTS = AllowedEffects(
-    call_rejected=frozenset({"voxrec-down"}),
+    call_rejected=frozenset({"voxrec-down", TAKEOVER}),
     call_dropped=frozenset({"asterisk-killed"}),
     recording_disk_full=frozenset({"disk-full"}),
+    recording_delayed=frozenset({"ami-down"}),
     asterisk_stalled=frozenset({"asterisk-stalled"}),
     hangup_delayed=frozenset({"voxrec-stalled"}),
     mail_duplicated=frozenset({"voxrec-down"}),
@@ -93,6 +96,14 @@ class CallTests(SynchronousTestCase):
         self.assertAlmostEqual(report.figures["seconds of audio expected"], 10.0)
         self.assertAlmostEqual(report.figures[KILLED], 2 * (2.0 - START_SECONDS))
 
+    def test_an_asterisk_killed_before_it_was_to_hang_up_the_far_end_sends_no_bye(self) -> None:
+        unended, down = changed_call(far_ended=None), Outage("voxrec-down", 109.0, 115.0)
+        for killed_at, expected in ((109.9, 0), (110.5, 0), (119.9, 0), (120.1, 1)):
+            kill = Outage("asterisk-killed", killed_at, killed_at + 3)
+            self.assertEqual(dropped(unended, (down, kill)), expected, killed_at)
+        self.assertEqual(dropped(unended, (Outage("asterisk-killed", 111.2, 114.0),)), 1)
+        self.assertEqual(dropped(unended, (down,)), 1)
+
     def test_a_rejection_needs_an_outage(self) -> None:
         rejected = changed_call(code=503, settled=100.1, ended=None, far_ended=None)
         self.assertIn("rejected with 503", verify(rejected).violations[0])
@@ -137,6 +148,26 @@ class AudioTests(SynchronousTestCase):
 
 
 class RecordingTests(SynchronousTestCase):
+    def test_a_loss_without_ami_must_be_in_the_timeline(self) -> None:
+        late = FoundRecording("r1", "1", "completed", 6.7, 6.7)
+        down = (Outage("ami-down", 99.0, 103.0),)
+        report = verify(CALL, late._replace(unrecorded=3.0), outages=down)
+        self.assertEqual((report.violations, report.figures["seconds of audio lost"]), ([], 0.0))
+        self.assertAlmostEqual(report.figures[DELAYED], 6.0)
+        self.assertEqual(len(verify(CALL, late, outages=down).violations), 2)
+        self.assertEqual(len(verify(CALL, late._replace(unrecorded=2.0), outages=down).violations), 2)
+        self.assertEqual(len(verify(CALL, late._replace(unrecorded=3.0)).violations), 2)
+        self.assertEqual(
+            len(verify(CALL, late._replace(unrecorded=3.0), outages=(down[0]._replace(begin=104),)).violations), 2
+        )
+
+    def test_a_call_that_was_never_recorded_without_ami_has_an_absent_recording_that_says_so(self) -> None:
+        down = (Outage("ami-down", 99.0, 111.0),)
+        absent = FoundRecording("r1", "1", "absent", unrecorded=float("inf"))
+        self.assertEqual(verify(CALL, absent, outages=down).violations, [])
+        self.assertEqual(len(verify(CALL, absent._replace(unrecorded=0.0), outages=down).violations), 1)
+        self.assertEqual(len(verify(CALL, outages=down).violations), 1)
+
     def test_a_missing_recording_is_a_violation_that_names_other_states(self) -> None:
         self.assertIn("no recording: none found", verify(CALL).violations[0])
         self.assertIn("no recording: r1 absent", verify(CALL, COMPLETE._replace(state="absent")).violations[0])
@@ -175,3 +206,17 @@ class MailTests(SynchronousTestCase):
         self.assertEqual(verify(CALL, COMPLETE, mails=twice, mailed_at=times, outages=during_first).violations, [])
         during_last = (Outage("voxrec-down", 139.0, 141.0),)
         self.assertEqual(len(verify(CALL, COMPLETE, mails=twice, mailed_at=times, outages=during_last).violations), 1)
+
+
+class TakeoverTests(SynchronousTestCase):
+    def test_a_standby_takes_over_within_two_seconds(self) -> None:
+        self.assertEqual(verify(CALL, COMPLETE, outages=(Outage(TAKEOVER, 105.0, 106.9),)).violations, [])
+        slow = Outage(TAKEOVER, 105.0, 107.5)
+        report = verify(CALL, COMPLETE, outages=(slow,))
+        self.assertEqual(report.violations, ["the standby took over after 2.50 s, at 15.0 s"])
+        self.assertEqual(report.figures["take-overs by a standby"], 1)
+        self.assertAlmostEqual(report.figures["seconds of the slowest one"], 2.5)
+
+    def test_an_asterisk_that_does_not_respond_delays_it(self) -> None:
+        outages = (Outage("asterisk-stalled", 104.0, 106.0), Outage(TAKEOVER, 105.0, 107.5))
+        self.assertEqual(verify(CALL, COMPLETE, outages=outages).violations, [])

@@ -2,88 +2,25 @@
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import psycopg2
-import yaml
 from twisted.internet.threads import deferToThread
 
-from voxrec.postgres.cluster import Cluster
-from voxrec.sandbox.asterisk import LOOPBACK, free_port
+from voxrec.sandbox.chaos.environment import STOP_SECONDS, Environment, Fault
 from voxrec.sandbox.chaos.schedule import FaultKind
-from voxrec.sandbox.chaos.verification import AllowedEffects
-from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.mailbox import Mailbox
-from voxrec.sandbox.process import Process, with_parent_death_signal
-from voxrec.sandbox.stack import Stack
+from voxrec.sandbox.chaos.standby import StandbyTakesOver
+from voxrec.sandbox.chaos.verification import TAKEOVER, AllowedEffects
 
 UNTIL_REVERTED: Final = 10**9
 """Count of a mailbox fault that lasts until `MailboxFault.recover`."""
-STOP_SECONDS: Final = 90.0
-"""Timeout of an orderly stop of voxrec."""
-READY_SECONDS: Final = 120.0
-"""Time within which voxrec must be ready again after a fault has ended."""
 FILESYSTEM_SIZE: Final = "1g"
 TABLES: Final = ("recordings", "jobs", "profiles")
-
-
-@dataclass
-class Environment:
-    """The programs into which faults are injected; ``cluster_directory`` is the directory of ``cluster``."""
-
-    reactor: Any
-    stack: Stack
-    cluster: Cluster
-    cluster_directory: Path
-    mailbox: Mailbox
-    mail_port: int
-
-    async def wait_until_ready(self) -> None:
-        """Wait until voxrec is ready. Raises SandboxError after 120 s."""
-
-        async def ready() -> bool:
-            return await self.stack.readiness_status() == 200
-
-        if not await self.stack.wait_until(ready, READY_SECONDS):
-            raise SandboxError(
-                f"voxrec is not ready {READY_SECONDS:g} s after a fault:\n{self.stack.voxrec_log_tail()}"
-            )
-
-    def database_processes(self) -> list[int]:
-        """Return the ids of the processes that run in PostgreSQL's data directory, the postmaster first."""
-        processes = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if (process / "cwd").readlink() == self.cluster_directory / "cluster":
-                    processes.append(int(process.name))
-        return sorted(processes)
-
-    async def start_database(self) -> None:
-        """Start PostgreSQL and wait until it accepts connections."""
-        await deferToThread(self.cluster.prepare)
-        self.cluster.launch()
-        await deferToThread(self.cluster.wait_until_ready)
-
-
-class Fault(Protocol):
-    """One kind of fault. ``recover`` is always called some time after ``inject`` and restores the earlier state.
-
-    It does not wait until voxrec is ready again: the run does so with `Environment.wait_until_ready`.
-    """
-
-    kind: FaultKind
-
-    async def inject(self, environment: Environment) -> None:
-        """Start the fault."""
-
-    async def recover(self, environment: Environment) -> None:
-        """End the fault."""
 
 
 @dataclass
@@ -273,37 +210,18 @@ def _remount(path: Path, size: str) -> None:
 
 
 @dataclass
-class SecondVoxrec:
-    """A second voxrec starts with the same Stasis application and database, as after a faulty failover."""
+class AmiDown:
+    """The AMI connections are dropped, and refused until the fault ends: calls that are answered are not recorded."""
 
-    kind = FaultKind("second-voxrec", "voxrec", 3, 10)
-    _process: Process | None = None
+    kind = FaultKind("ami-down", "ami", 0, 8)
 
     async def inject(self, environment: Environment) -> None:
-        """Start the second voxrec with its own data directory and REST port."""
-        settings = yaml.safe_load(environment.stack.config_file.read_text())
-        settings["data_directory"] = str(environment.stack.directory / "second")
-        settings["archive"]["directory"] = str(environment.stack.archive_directory)
-        settings["rest"]["listen"] = f"tcp:{free_port(socket.SOCK_STREAM)}:interface={LOOPBACK}"
-        config = environment.stack.config_file.with_name("second.yaml")
-        config.touch(mode=0o600)
-        config.write_text(yaml.safe_dump(settings))
-        self._process = Process(
-            with_parent_death_signal(environment.stack.daemon_command(config)),
-            environment.stack.directory / "second.log",
-            directory=environment.stack.directory,
-        )
+        """Drop the connections."""
+        await environment.ami_proxy.stop()
 
     async def recover(self, environment: Environment) -> None:
-        """Restart the first voxrec, which had to give way and now takes the calls over; then stop the second."""
-        try:
-            environment.stack.signal_voxrec(signal.SIGTERM)
-            await environment.stack.wait_until_voxrec_ended(STOP_SECONDS)
-            environment.stack.launch_voxrec()
-            await environment.wait_until_ready()
-        finally:
-            if self._process is not None:
-                await self._process.stop(environment.reactor, STOP_SECONDS)
+        """Accept connections."""
+        environment.ami_proxy.listen(environment.reactor, environment.ami_port)
 
 
 def all_faults(*, include_full_disks: bool) -> Sequence[Fault]:
@@ -312,7 +230,8 @@ def all_faults(*, include_full_disks: bool) -> Sequence[Fault]:
         VoxrecKilled(),
         VoxrecRestarted(),
         ProcessStalled(FaultKind("voxrec-stalled", "voxrec", 2, 2), lambda environment: [environment.stack.pid]),
-        SecondVoxrec(),
+        StandbyTakesOver(),
+        AmiDown(),
         AsteriskKilled(),
         ProcessStalled(
             FaultKind("asterisk-stalled", "asterisk", 2, 2), lambda environment: [environment.stack.asterisk.pid]
@@ -341,14 +260,14 @@ def all_faults(*, include_full_disks: bool) -> Sequence[Fault]:
 
 
 ALLOWED_EFFECTS: Final = AllowedEffects(
-    # second-voxrec ends with a restart of the first
-    call_rejected=frozenset({"voxrec-killed", "voxrec-restarted", "second-voxrec"}),
+    call_rejected=frozenset({"voxrec-killed", "voxrec-restarted", TAKEOVER}),
     call_dropped=frozenset({"asterisk-killed"}),
     recording_disk_full=frozenset({"spool-full"}),
+    recording_delayed=frozenset({"ami-down"}),
     asterisk_stalled=frozenset({"asterisk-stalled"}),
     hangup_delayed=frozenset({"voxrec-stalled"}),
     mail_duplicated=frozenset({
-        "voxrec-killed", "postgresql-stopped", "postgresql-killed", "postgresql-stalled", "postgresql-slow",
+        "voxrec-killed", TAKEOVER, "postgresql-stopped", "postgresql-killed", "postgresql-stalled", "postgresql-slow",
     }),
 )  # fmt: skip
 """Effects that faults may have on calls, recordings and mails; faults that are not listed may have none."""

@@ -1,5 +1,6 @@
 """One chaos run: steady calls, the scheduled faults, the wait until all work is done, and the verification."""
 
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,13 +10,17 @@ from email.parser import BytesHeaderParser
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.internet.task import deferLater
 
 from voxrec.errors import VoxrecError
+from voxrec.model import RECORDING_STARTED
 from voxrec.postgres.cluster import Cluster
-from voxrec.sandbox.chaos.faults import ALLOWED_EFFECTS, DiskFull, Environment, Fault, mount_tmpfs
+from voxrec.sandbox.asterisk import LOOPBACK, free_port
+from voxrec.sandbox.chaos.environment import Environment, Fault
+from voxrec.sandbox.chaos.faults import ALLOWED_EFFECTS, DiskFull, mount_tmpfs
 from voxrec.sandbox.chaos.inspection import asterisk_leftovers, read_metrics
 from voxrec.sandbox.chaos.phones import CalleePhones, CallerPhones, parse_call_logs
 from voxrec.sandbox.chaos.schedule import ScheduledFault, plan_calls, plan_faults
@@ -25,6 +30,7 @@ from voxrec.sandbox.console import ReportProgress
 from voxrec.sandbox.mailbox import Mailbox
 from voxrec.sandbox.postgres_account import prepare_postgres_directory
 from voxrec.sandbox.stack import Stack
+from voxrec.sandbox.tcp_proxy import TcpProxy
 
 SETTLE_SECONDS: Final = 240.0
 MAIL_ADDRESS: Final = "records@example.test"
@@ -93,6 +99,7 @@ class ChaosRun:
         self._callees = CalleePhones(reactor, directory / "callees", rootfs)
         self._callers: CallerPhones | None = None
         self._stack: Stack | None = None
+        self._ami_proxy: TcpProxy | None = None
         self._mailbox = mailbox
         self._cluster = cluster
 
@@ -131,15 +138,34 @@ class ChaosRun:
         await self._callees.stop()
         if self._stack is not None:
             await self._stack.stop()
+        if self._ami_proxy is not None:
+            await self._ami_proxy.stop()
         await self._mailbox.stop()
         self._cluster.stop()
 
     async def _start_environment(self) -> Environment:
         directory, reactor = self._directory, self._reactor
-        settings = {**SETTINGS, "database": {"dsn": self._cluster.dsn()}}
-        port = self._mailbox.port
-        self._stack = stack = Stack(reactor, directory / "stack", self._rootfs, settings, mail_port=port)
-        environment = Environment(reactor, stack, self._cluster, directory / "postgresql", self._mailbox, port)
+        ami_port = free_port(socket.SOCK_STREAM)
+        settings = {
+            **SETTINGS,
+            "database": {"dsn": self._cluster.dsn()},
+            "asterisk": {"ami_url": f"tcp://{LOOPBACK}:{ami_port}"},
+        }
+        mail_port = self._mailbox.port
+        self._stack = stack = Stack(reactor, directory / "stack", self._rootfs, settings, mail_port=mail_port)
+        self._ami_proxy = proxy = TcpProxy(urlsplit(stack.asterisk.ami_url).port or 0)
+        proxy.listen(reactor, ami_port)
+        environment = Environment(
+            reactor,
+            stack,
+            self._cluster,
+            directory / "postgresql",
+            self._mailbox,
+            mail_port,
+            proxy,
+            ami_port,
+            self._outages,
+        )
         if self._options.has_full_disks:
             mount_tmpfs(stack.archive_directory)
             mount_tmpfs(stack.asterisk.recording_directory)
@@ -250,4 +276,12 @@ async def _holding(lock: DeferredLock) -> AsyncIterator[None]:
 def _find_recording(stack: Stack, recording: Mapping[str, Any]) -> FoundRecording:
     paths = list(stack.archive_directory.glob(f"[0-9]*/[0-9]*/[0-9]*/{recording['id']}.*"))
     caller, callee = tone_seconds_by_side(paths[0]) if paths else (0.0, 0.0)
-    return FoundRecording(recording["id"], recording.get("from") or "", recording["state"], caller, callee)
+    unrecorded = _unrecorded_seconds(recording["timeline"])
+    return FoundRecording(recording["id"], recording.get("from") or "", recording["state"], caller, callee, unrecorded)
+
+
+def _unrecorded_seconds(timeline: Sequence[Mapping[str, Any]]) -> float:
+    """Return the seconds from the answer during which both sides were not recorded, as the timeline says."""
+    if not any(entry["event"] == "recording.failed" and "by" not in entry for entry in timeline):
+        return 0.0
+    return min((entry["at"] for entry in timeline if entry["event"] == RECORDING_STARTED), default=float("inf"))

@@ -21,6 +21,8 @@ HANGUP_SECONDS: Final = 1.0
 """Maximum time from the caller's hangup to the far end's."""
 TAKEOVER_SECONDS: Final = 5.0
 """Maximum time from the end of an outage to the far end's hangup: voxrec looks twice before it ends an orphaned leg."""
+STANDBY_SECONDS: Final = 2.0
+"""Maximum time in which a standby takes over (docs/scaling.md)."""
 DISK_CHECK_SECONDS: Final = 12.0
 """Time after the end of a full disk in which voxrec, which checks every 10 s, may still not record."""
 INVITE_SECONDS: Final = 32.0
@@ -31,7 +33,11 @@ NEAR_SECONDS: Final = 2.0
 KILLED: Final = "seconds not written when Asterisk was killed"
 FULL: Final = "seconds without disk space"
 STALLED: Final = "seconds while Asterisk was suspended"
-ALLOWED_LOSSES: Final = (KILLED, FULL, STALLED)
+DELAYED: Final = "seconds without AMI, as the timeline says"
+ALLOWED_LOSSES: Final = (KILLED, FULL, STALLED, DELAYED)
+
+TAKEOVER: Final = "standby-takeover"
+"""The outage from the end of the active voxrec until its standby is active."""
 
 
 class Outage(NamedTuple):
@@ -46,7 +52,8 @@ class AllowedEffects(NamedTuple):
     """The names of the faults that may have each effect.
 
     ``call_rejected``: no voxrec accepts the call. ``call_dropped``: Asterisk is killed, and the call with it.
-    ``recording_disk_full``: Asterisk cannot write recordings. ``asterisk_stalled``: Asterisk is suspended.
+    ``recording_disk_full``: Asterisk cannot write recordings. ``recording_delayed``: Asterisk cannot be told to record.
+    ``asterisk_stalled``: Asterisk is suspended.
     ``hangup_delayed``: the process that hangs up the far end is suspended.
     ``mail_duplicated``: the delivery of a mail cannot be stored, so that the mail is sent again.
     """
@@ -54,19 +61,24 @@ class AllowedEffects(NamedTuple):
     call_rejected: frozenset[str] = frozenset()
     call_dropped: frozenset[str] = frozenset()
     recording_disk_full: frozenset[str] = frozenset()
+    recording_delayed: frozenset[str] = frozenset()
     asterisk_stalled: frozenset[str] = frozenset()
     hangup_delayed: frozenset[str] = frozenset()
     mail_duplicated: frozenset[str] = frozenset()
 
 
 class FoundRecording(NamedTuple):
-    """A Recording: its id, its caller's number, its state, and the seconds of each side's tone in its file."""
+    """A Recording: its id, its caller's number, its state, and the seconds of each side's tone in its file.
+
+    ``unrecorded``: the seconds from the answer that were not recorded, as its timeline says.
+    """
 
     id: str
     number: str
     state: str
     caller: float = 0.0
     callee: float = 0.0
+    unrecorded: float = 0.0
 
 
 class SideAudio(NamedTuple):
@@ -139,7 +151,12 @@ class Verification:
         ]
         sides = [side for call in answered for side in self._sides(call, by_number.get(call.number, []))]
         recorded = [call for call in answered if any(r.state == "completed" for r in by_number.get(call.number, []))]
-        may_be_absent = {call.number for call in answered if call not in recorded and self._may_be_absent(call)}
+        may_be_absent = {
+            call.number
+            for call in answered
+            if call not in recorded and self._may_be_absent(call, by_number.get(call.number, []))
+        }
+        takeovers = [outage.end - outage.begin for outage in self.outages if outage.fault == TAKEOVER]
         figures = {
             "calls placed": len(self.calls),
             "calls answered": len(answered),
@@ -154,6 +171,8 @@ class Verification:
             "mails expected": len(recorded),
             "mails sent": len(self.mails),
             "mails sent more than once": sum(count > 1 for count in self.mails.values()),
+            "take-overs by a standby": len(takeovers),
+            "seconds of the slowest one": max(takeovers, default=0.0),
         }
         violations = [
             *(self._violation(call, f"rejected with {call.code or 'no response'}") for call in unexplained),
@@ -167,6 +186,7 @@ class Verification:
             *self._surplus_recordings(by_number, {call.number for call in answered}),
             *self._audio_losses(answered, sides, {call.number for call in recorded}),
             *self._mail_violations(by_number, recorded),
+            *self._slow_takeovers(),
             *self.other_violations,
         ]
         return Report(figures, violations)
@@ -176,11 +196,15 @@ class Verification:
     def _during(self, faults: frozenset[str], begin: float, end: float) -> Iterator[Outage]:
         return (each for each in self.outages if each.fault in faults and each.begin < end and begin < each.end)
 
+    def _is_kill(self, outage: Outage) -> bool:
+        """Return whether Asterisk was killed."""
+        return outage.fault in self.allowed_effects.call_dropped
+
     def _killed_at(self, call: ObservedCall) -> float | None:
         """Return when Asterisk was killed during a call, or None."""
         assert call.answered is not None, "the caller passes answered calls only"
         end = call.ended if call.ended is not None else float("inf")
-        kills = (each.begin for each in self.outages if each.fault in self.allowed_effects.call_dropped)
+        kills = (each.begin for each in self.outages if self._is_kill(each))
         return min((kill for kill in kills if call.invited <= kill <= end), default=None)
 
     def _connection_end(self, call: ObservedCall) -> float:
@@ -206,19 +230,21 @@ class Verification:
         delaying = effects.call_rejected | effects.asterisk_stalled | effects.hangup_delayed
         outages = self._during(delaying, call.ended - HANGUP_SECONDS, call.ended + 0.1)
         latest = max([call.ended + HANGUP_SECONDS, *(outage.end + TAKEOVER_SECONDS for outage in outages)])
-        return call.far_ended is None or not call.ended - HANGUP_SECONDS <= call.far_ended <= latest
+        if call.far_ended is None:  # an Asterisk that was killed before it was to hang up sends no BYE
+            return not any(call.ended <= each.begin <= latest for each in self.outages if self._is_kill(each))
+        return not call.ended - HANGUP_SECONDS <= call.far_ended <= latest
 
     # Audio.
 
     def _sides(self, call: ObservedCall, recordings: Sequence[FoundRecording]) -> Iterator[SideAudio]:
-        expected, allowed_losses = self._connected_seconds(call), self._allowed_losses(call)
+        expected, allowed_losses = self._connected_seconds(call), self._allowed_losses(call, recordings)
         if self._disk_seemed_full(call) and not any(recording.state == "completed" for recording in recordings):
             allowed_losses[FULL] = expected
         for side in ("caller", "callee"):
             found = max((getattr(recording, side) for recording in recordings), default=0.0)
             yield SideAudio(call.number, side, expected, found, allowed_losses)
 
-    def _allowed_losses(self, call: ObservedCall) -> dict[str, float]:
+    def _allowed_losses(self, call: ObservedCall, recordings: Sequence[FoundRecording]) -> dict[str, float]:
         """Return the seconds of each side that Asterisk cannot have written, by reason."""
         assert call.answered is not None, "the caller passes answered calls only"
         begin, end = call.answered, self._connection_end(call)
@@ -231,10 +257,18 @@ class Verification:
             # Asterisk stops writing a file at the first write that fails, even if there is space again later.
             FULL: end - min(full) + UNWRITTEN_SECONDS if full else 0.0,
             STALLED: sum(min(end, outage.end) - max(begin, outage.begin) for outage in stalls),
+            DELAYED: self._delay(call, recordings),
         }
 
-    def _may_be_absent(self, call: ObservedCall) -> bool:
-        written = self._connected_seconds(call) - sum(self._allowed_losses(call).values())
+    def _delay(self, call: ObservedCall, recordings: Sequence[FoundRecording]) -> float:
+        """Return the seconds from the answer that the timeline calls unrecorded, if an outage explains them."""
+        assert call.answered is not None, "the caller passes answered calls only"
+        delay = min(self._connected_seconds(call), max((each.unrecorded for each in recordings), default=0.0))
+        outages = self._during(self.allowed_effects.recording_delayed, call.answered - 0.1, call.answered + delay)
+        return delay if any(outages) else 0.0
+
+    def _may_be_absent(self, call: ObservedCall, recordings: Sequence[FoundRecording]) -> bool:
+        written = self._connected_seconds(call) - sum(self._allowed_losses(call, recordings).values())
         return written <= START_SECONDS or self._disk_seemed_full(call)
 
     def _disk_seemed_full(self, call: ObservedCall) -> bool:
@@ -274,6 +308,18 @@ class Verification:
         for recording_id, count in self.mails.items():
             if count > 1 and not self._duplicates_are_allowed(recording_id):
                 yield f"recording {recording_id}: mailed {count} times without an outage that explains it"
+
+    # Standbys.
+
+    def _slow_takeovers(self) -> Iterator[str]:
+        """Return the take-overs that took too long, unless Asterisk did not respond."""
+        effects = self.allowed_effects
+        for outage in self.outages:
+            seconds = outage.end - outage.begin
+            if outage.fault != TAKEOVER or seconds <= STANDBY_SECONDS:
+                continue
+            if not any(self._during(effects.call_dropped | effects.asterisk_stalled, outage.begin, outage.end)):
+                yield f"the standby took over after {seconds:.2f} s, at {outage.begin - self.began:.1f} s"
 
     def _duplicates_are_allowed(self, recording_id: str) -> bool:
         """Return whether, at each mail but the last, an outage could prevent that its delivery was stored."""

@@ -1,0 +1,106 @@
+"""The fault that the active one of two voxrec is killed: the other one, its standby, takes over."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from voxrec.sandbox.chaos.environment import READY_SECONDS, Environment
+from voxrec.sandbox.chaos.schedule import FaultKind
+from voxrec.sandbox.chaos.verification import TAKEOVER, Outage
+from voxrec.sandbox.errors import SandboxError
+from voxrec.sandbox.process import wait_until
+from voxrec.sandbox.stack import Stack
+
+_ACTIVE: Final = b"connected to Asterisk"
+_STANDING_BY: Final = b"standing by: another voxrec"
+_SHARED_SECTIONS: Final = ("asterisk", "database", "archive", "mail", "queue")
+
+
+class Role:
+    """The role of a process that is about to start, as its log says from now on."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._offset = log.stat().st_size if log.exists() else 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has the Stasis application, as far as it knows."""
+        active, standing_by = self._last_messages()
+        return active > standing_by
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is active, or stands by."""
+        active, standing_by = self._last_messages()
+        return active != standing_by
+
+    def _last_messages(self) -> tuple[int, int]:
+        if not self._log.exists():
+            return -1, -1
+        with self._log.open("rb") as log:
+            log.seek(self._offset)
+            text = log.read()
+        return text.rfind(_ACTIVE), text.rfind(_STANDING_BY)
+
+
+class StandbyTakesOver:
+    """A standby starts, and the active voxrec is killed. In the end that one starts again, and takes over in turn."""
+
+    kind = FaultKind("second-voxrec", "voxrec", 3, 10)
+
+    def __init__(self) -> None:
+        self._second: Stack | None = None
+
+    async def inject(self, environment: Environment) -> None:
+        """Start the standby with its own data directory and REST port, and kill the active voxrec."""
+        first = environment.stack
+        settings = yaml.safe_load(first.config_file.read_text())
+        shared = {section: settings[section] for section in _SHARED_SECTIONS}
+        port = environment.mail_port
+        self._second = second = Stack(environment.reactor, first.directory / "second", None, shared, mail_port=port)
+        second.directory.mkdir(exist_ok=True)
+        second.write_configuration()
+        role = Role(second.log_file)
+        second.launch_voxrec()
+        await _wait_until(environment, lambda: role.is_known, second, "neither is active nor stands by")
+        await _end(environment, first.kill_voxrec, second, role)
+
+    async def recover(self, environment: Environment) -> None:
+        """Start the first voxrec, which stands by, and stop the second one when it has stored everything."""
+        first, second = environment.stack, self._second
+        if second is None:
+            return
+        role = Role(first.log_file)
+        try:
+            if first.running:  # the fault was not injected completely
+                return
+            first.launch_voxrec()
+            await _wait_until(environment, lambda: role.is_known, first, "neither is active nor stands by")
+
+            async def ready() -> bool:
+                return role.is_active or await second.readiness_status() == 200
+
+            if not await second.wait_until(ready, READY_SECONDS):
+                raise SandboxError(f"the second voxrec is not ready:\n{second.voxrec_log_tail()}")
+            await _end(environment, lambda: second.signal_voxrec(signal.SIGTERM), first, role)
+        finally:
+            await second.stop_voxrec()
+
+
+async def _end(environment: Environment, end: Callable[[], object], other: Stack, role: Role) -> None:
+    """End a voxrec, and wait until ``other``, whose ``role`` is known, is active. Note how long that took."""
+    was_active, began = role.is_active, time.time()  # it is active already if Asterisk was restarted meanwhile
+    end()
+    await _wait_until(environment, lambda: role.is_active, other, "does not take over")
+    if not was_active:
+        environment.outages.append(Outage(TAKEOVER, began, time.time()))
+
+
+async def _wait_until(environment: Environment, condition: Callable[[], bool], stack: Stack, problem: str) -> None:
+    if not await wait_until(environment.reactor, condition, READY_SECONDS):
+        raise SandboxError(f"a voxrec {problem}:\n{stack.voxrec_log_tail()}")
