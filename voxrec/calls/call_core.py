@@ -23,6 +23,8 @@ from voxrec.model import CallState, EventType
 _UNREACHABLE: Final = frozenset({0, 408, 503})  # SIP statuses of Asterisk itself, and also of far ends
 _SILENCE: Final = 1.0  # seconds in which a far end usually reports that it rings
 CLEARING_TIMEOUT: Final = 10.0  # seconds that Asterisk may take to end channels and close files
+RECORDING_TIMEOUT: Final = 3.0  # seconds that Asterisk may take to open both files before the call continues
+ANNOUNCEMENT_CHECK: Final = 120.0  # seconds after which Asterisk is asked whether it still plays the announcement
 
 
 class CallInputs(Protocol):

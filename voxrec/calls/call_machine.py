@@ -10,15 +10,13 @@ from typing import Final
 from automat import TypeMachineBuilder, pep614
 
 from voxrec.calls import replacement_steps
-from voxrec.calls.call_core import CLEARING_TIMEOUT, CallCore, CallInputs
+from voxrec.calls.call_core import ANNOUNCEMENT_CHECK, CLEARING_TIMEOUT, RECORDING_TIMEOUT, CallCore, CallInputs
 from voxrec.calls.causes import Cause
 from voxrec.calls.machine_builder import build
 from voxrec.calls.resources import RECORDING
 from voxrec.calls.transfer import TransferRequest
 from voxrec.model import CallState, EventType, Side
 
-_RECORDING_TIMEOUT: Final = 3.0  # seconds that Asterisk may take to open both files before the call continues
-_ANNOUNCEMENT_CHECK: Final = 120.0  # seconds after which Asterisk is asked whether it still plays the announcement
 _VOXREC: Final = "voxrec"  # as the party that ended a call
 
 
@@ -125,7 +123,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     def connect(inputs: CallInputs, call: CallCore) -> None:
         # the caller waits for the answer, so it is sent before anything else
         call.connect_caller(inputs)
-        call.enter(inputs, CallState.CONNECTING, _RECORDING_TIMEOUT)
+        call.enter(inputs, CallState.CONNECTING, RECORDING_TIMEOUT)
         call.data.answered_at = call.data.now()
         call.limit_duration(inputs)
         call.transfer.leg_answered()
@@ -138,7 +136,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
 
     @pep614(connecting.upon(CallInputs.recording_started).to(announcing))
     def announce(inputs: CallInputs, call: CallCore) -> None:
-        call.enter(inputs, CallState.ANNOUNCING, _ANNOUNCEMENT_CHECK)
+        call.enter(inputs, CallState.ANNOUNCING, ANNOUNCEMENT_CHECK)
         call.start_announcement(inputs)
 
     pep614(announcing.upon(CallInputs.announcement_lost).loop())(announce)
@@ -152,7 +150,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
 
     @pep614(talking.upon(CallInputs.record).to(connecting))
     def record(inputs: CallInputs, call: CallCore) -> None:
-        call.enter(inputs, CallState.CONNECTING, _RECORDING_TIMEOUT)
+        call.enter(inputs, CallState.CONNECTING, RECORDING_TIMEOUT)
         call.recording.prepare()
         call.start_recording(inputs)
 
@@ -172,7 +170,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
 
     @pep614(new.upon(CallInputs.found_announcing).to(announcing))
     def continue_announcing(inputs: CallInputs, call: CallCore) -> None:
-        call.enter(inputs, CallState.ANNOUNCING, _ANNOUNCEMENT_CHECK)
+        call.enter(inputs, CallState.ANNOUNCING, ANNOUNCEMENT_CHECK)
         call.limit_duration(inputs)
         call.watch_recording(inputs)
         call.transfer.taken_over()
@@ -244,7 +242,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
 
     @pep614(announcing.upon(CallInputs.timed_out).loop())
     def check_announcement(inputs: CallInputs, call: CallCore) -> None:
-        call.enter(inputs, CallState.ANNOUNCING, _ANNOUNCEMENT_CHECK)
+        call.enter(inputs, CallState.ANNOUNCING, ANNOUNCEMENT_CHECK)
         call.check_announcement(inputs)
 
     def end_recording(inputs: CallInputs, call: CallCore) -> None:
