@@ -117,6 +117,14 @@ class DialledNumberOnAsterisk16Tests(DialledNumberTests):
 
 
 class TransferTargetTests(NumberTestCase):
+    async def wait_until_talking(self, stack: Stack) -> None:
+        """Wait until the parties are connected; Asterisk answers a REFER that arrives before with 400."""
+
+        async def talking() -> bool:
+            return [call["state"] for call in await stack.request_json("GET", "/calls")] == ["talking"]
+
+        self.assertTrue(await stack.wait_until(talking, 5))
+
     async def test_targets_of_any_form(self) -> None:
         stack = await shared_stack(self.recipe)
         far_end, target, caller = [await self.start_agent(stack) for _ in range(3)]
@@ -124,6 +132,7 @@ class TransferTargetTests(NumberTestCase):
         for user in ("a", "1", "h", "s", "*31%23", "%23", "*", "+49-30-555.123;npdi", "(030)555", "!", "9" * 100):
             response = await caller.request(self.reactor, "INVITE", profile)
             self.assertEqual(response.status, 200)
+            await self.wait_until_talking(stack)
             uri = f"sip:{user}@{target.host_port}"
             far_end.transfer(far_end.requests("INVITE")[-1], uri)
 
@@ -143,6 +152,7 @@ class TransferTargetTests(NumberTestCase):
         far_end, target, caller = [await self.start_agent(stack) for _ in range(3)]
         profile = await self.create_profile(stack, far_end)
         await caller.request(self.reactor, "INVITE", profile)
+        await self.wait_until_talking(stack)
         far_end.transfer(far_end.requests("INVITE")[-1], f"sip:%C3%BC@{target.host_port}")
 
         async def refused() -> bool:
