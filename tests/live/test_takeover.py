@@ -3,10 +3,14 @@
 import signal
 from typing import Any
 
-from tests.live.live_test_case import LiveTestCase, make_stack
+import yaml
+
+from tests.live.live_test_case import PROFILE_SECONDS, LiveTestCase, make_stack
+from tests.live.node_stacks import NodesTestCase
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_16
+from voxrec.sandbox.sip_user_agent import SipUserAgent
 from voxrec.sandbox.stack import Stack
 
 
@@ -181,6 +185,47 @@ class TakeoverTests(LiveTestCase):
         await self.sleep(0.5)
         await self.replace_voxrec(stack, pause=0.0)
         await self.assert_complete(stack, profile, caller, 10.0)
+
+
+class TakeoverWithoutDatabaseTests(NodesTestCase):
+    """voxrec is started again while PostgreSQL does not respond: the calls must not wait for it."""
+
+    async def start_agent(self, stack: Stack) -> SipUserAgent:
+        agent = SipUserAgent(stack.asterisk.sip_address)
+        agent.listen(self.reactor)
+        self.addCleanup(agent.stop)
+        return agent
+
+    async def assert_far_ends_hung_up(self, stack: Stack, far_end: SipUserAgent, count: int, seconds: float) -> None:
+        async def hung_up() -> bool:
+            return len(far_end.requests("BYE")) == count
+
+        self.assertTrue(await stack.wait_until(hung_up, seconds), stack.voxrec_log_tail())
+
+    async def test_callers_that_hang_up_before_and_during_the_takeover(self) -> None:
+        stack = await self.start_node("berlin")
+        far_end, first, second = [await self.start_agent(stack) for _ in range(3)]
+        fields = {"remoteSipUri": f"sip:desk@{far_end.host_port}", "record": True}
+        profile = await stack.request_json("PUT", "/profiles", fields)
+        await self.sleep(PROFILE_SECONDS)
+        for caller in (first, second):
+            self.assertEqual((await caller.request(self.reactor, "INVITE", profile["id"])).status, 200)
+        stack.kill_voxrec()
+        first.hang_up()
+        settings = yaml.safe_load(stack.config_file.read_text())
+        settings["database"]["dsn"] = f"host={self.directory} dbname=none"
+        stack.config_file.write_text(yaml.safe_dump(settings))
+        connections = stack.count_log_lines("connected to Asterisk")
+        stack.launch_voxrec()
+
+        async def connected() -> bool:
+            return stack.count_log_lines("connected to Asterisk") > connections
+
+        self.assertTrue(await stack.wait_until(connected, 20), stack.voxrec_log_tail())
+        await self.assert_far_ends_hung_up(stack, far_end, 1, 1.0)
+        second.hang_up()
+        await self.assert_far_ends_hung_up(stack, far_end, 2, 1.0)
+        self.assertEqual(stack.count_log_lines(": taken over, "), 0)  # it still waits for PostgreSQL
 
 
 class TakeoverOnAsterisk16Tests(TakeoverTests):
