@@ -155,6 +155,14 @@ class LiveTestCase(TestCase):
         (call,) = result.calls
         return call.code
 
+    async def wait_until_talking(self, stack: Stack) -> None:
+        """Wait until the parties of the only call are connected; Asterisk refuses a REFER that arrives before."""
+
+        async def talking() -> bool:
+            return [call["state"] for call in await stack.request_json("GET", "/calls")] == ["talking"]
+
+        self.assertTrue(await stack.wait_until(talking, 5), "the call is not talking")
+
     async def metric(self, stack: Stack, name: str) -> float:
         """Return the value of a metric of voxrec that has one time series, whatever its labels are."""
         metrics = (await stack.request("GET", "/metrics")).body.decode()

@@ -102,6 +102,7 @@ class LoopTests(LiveTestCase):
         before = await self.count_calls(stack)
         caller, response = await self.place_call(stack, profile)
         self.assertEqual(response.status, 200)
+        await self.wait_until_talking(stack)
         far_end.transfer(far_end.requests("INVITE")[0], f"sip:+4930700031@{stack.sip_host_port}")
 
         async def ended() -> bool:

@@ -117,14 +117,6 @@ class DialledNumberOnAsterisk16Tests(DialledNumberTests):
 
 
 class TransferTargetTests(NumberTestCase):
-    async def wait_until_talking(self, stack: Stack) -> None:
-        """Wait until the parties are connected; Asterisk answers a REFER that arrives before with 400."""
-
-        async def talking() -> bool:
-            return [call["state"] for call in await stack.request_json("GET", "/calls")] == ["talking"]
-
-        self.assertTrue(await stack.wait_until(talking, 5))
-
     async def test_targets_of_any_form(self) -> None:
         stack = await shared_stack(self.recipe)
         far_end, target, caller = [await self.start_agent(stack) for _ in range(3)]

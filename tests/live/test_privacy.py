@@ -78,6 +78,7 @@ class PrivacyTests(LiveTestCase):
         from_, headers = next(iter(WITHHELD.values()))
         trusted, untrusted = [await self.start_agent(stack, each) for each in ("127.0.0.1", UNTRUSTED_ADDRESS)]
         caller, invite = await self.call(stack, trusted, from_, {**COPIED, **headers})
+        await self.wait_until_talking(stack)
         trusted.transfer(invite, f"sip:other@{untrusted.host_port}")
 
         async def transferred() -> bool:

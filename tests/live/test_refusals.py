@@ -228,6 +228,7 @@ class RedirectionTests(RefusalTestCase):
         third.invite_responses = redirection(f"<sip:boss@{fourth.host_port}>")
         response = await caller.request(self.reactor, "INVITE", profile)
         self.assertEqual(response.status, 200)
+        await self.wait_until_talking(stack)
         far_end.transfer(far_end.requests("INVITE")[0], f"sip:third@{third.host_port}")
 
         async def redirected() -> bool:
