@@ -277,6 +277,23 @@ class DisconnectionTests(ConnectionTestCase):
         self.successResultOf(self.request())
         self.assertEqual(self.listener.states, ["connected", "disconnected", "connected"])
 
+    def test_it_reconnects_at_once_when_asterisk_is_known_to_respond(self) -> None:
+        self.network.refusing = True
+        self.start()
+        self.advance(1)
+        self.advance(0.5)
+        self.connection.retry_now()  # instead of at 3 s
+        self.assertEqual(self.network.attempts, [0, 1, 1.5])
+        self.advance(1)  # the back-off begins anew
+        self.assertEqual(self.network.attempts, [0, 1, 1.5, 2.5])
+        self.network.refusing = False
+        self.connection.retry_now()
+        self.network.flush()
+        self.assertTrue(self.connection.ready)
+        self.connection.retry_now()
+        self.assertEqual(len(self.network.attempts), 5)
+        self.assertTrue(self.connection.ready)
+
     def test_it_stops_while_connected(self) -> None:
         self.start()
         self.network.answers["Slow"] = lambda _fields: None

@@ -19,6 +19,7 @@ from voxrec.ami.protocol import AmiResponseError
 from voxrec.deferreds import Backoff
 from voxrec.errors import AsteriskUnavailable
 from voxrec.sandbox.asterisk import LOOPBACK, SandboxAsterisk
+from voxrec.sandbox.chaos.inspection import read_metrics
 from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, Recipe
 from voxrec.sandbox.sipp import SippAnswerer
 from voxrec.sandbox.tcp_proxy import TcpProxy
@@ -219,3 +220,22 @@ class DaemonTests(LiveTestCase):
         profile = await stack.request_json("PUT", "/profiles", {"remoteSipUri": callee.uri, "record": False})
         await self.sleep(PROFILE_SECONDS)
         self.assertEqual(await self.place_sipp_call(stack, profile["id"]), 200)
+
+    async def test_after_a_long_outage_of_asterisk_ami_is_back_with_ari(self) -> None:
+        """Each has a back-off of its own. Calls that come before AMI is back would not be recorded at first."""
+        stack = make_stack(recipe=self.recipe)
+        self.addCleanup(stack.stop)
+        await stack.start()
+        connections = stack.count_log_lines("connected to Asterisk")
+        stack.asterisk.kill()
+        await self.sleep(8)  # the delays are several seconds now
+        await stack.asterisk.start(self.reactor)
+
+        async def connected() -> bool:
+            return stack.count_log_lines("connected to Asterisk") > connections
+
+        async def ami_connected() -> bool:
+            return (await read_metrics(stack))["voxrec_ami_connected"] == 1
+
+        self.assertTrue(await stack.wait_until(connected, 20), stack.voxrec_log_tail())
+        self.assertTrue(await stack.wait_until(ami_connected, 0.5), stack.voxrec_log_tail())

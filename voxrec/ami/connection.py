@@ -11,12 +11,12 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IReactorTCP, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from voxrec.ami.messages import login_key
 from voxrec.ami.protocol import AmiProtocol, AmiResponse, AmiResponseError
-from voxrec.deferreds import Backoff, shielded
+from voxrec.deferreds import AsyncEvent, Backoff, shielded
 from voxrec.errors import AsteriskUnavailable
 
 MODULE: Final = "app_mixmonitor.so"
@@ -91,6 +91,7 @@ class AmiConnection(Service):
         self._protocol: AmiProtocol | None = None
         self._connection_loop: Deferred[None] | None = None
         self._failures = 0
+        self._retry = AsyncEvent(clock)
         self._problem = "not connected yet"
         self._version = 0
 
@@ -119,6 +120,12 @@ class AmiConnection(Service):
             return fail(AsteriskUnavailable(f"the AMI action {action} cannot be sent: {self._problem}"))
         return self._protocol.action(action, fields)
 
+    def retry_now(self) -> None:
+        """Attempt to connect at once, for Asterisk responds elsewhere; does nothing if the connection is ready."""
+        if not self.ready:
+            self._failures = 0
+            self._retry.set()
+
     def startService(self) -> None:
         """Start to connect."""
         super().startService()
@@ -146,7 +153,7 @@ class AmiConnection(Service):
                 self._log.warn("AMI: the connection closed; reconnecting: {reason}", reason=reason)
             if self.running:
                 try:
-                    await deferLater(self._clock, self._backoff.delay(self._failures + 1))
+                    await self._retry.wait(self._backoff.delay(self._failures + 1))
                 except CancelledError:
                     return
 

@@ -1,6 +1,7 @@
 """Calls: the connection to Asterisk, the live calls and their control, and reconciliation after a connect."""
 
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -164,7 +165,12 @@ def build_calls(
         close_stream=connection.stopService,
         stand_by=partial(_stand_by, lease, connection),
     )
-    connection.set_stream(_build_stream(env, session, lease))
+
+    async def before_connect() -> None:
+        await lease.acquire()
+        ami.connection.retry_now()  # Asterisk responds: the calls that it sends now are to be recorded
+
+    connection.set_stream(_build_stream(env, session, before_connect))
     return Calls(
         env=env,
         announcements=announcements,
@@ -208,7 +214,9 @@ def _build_client(env: Environment) -> AriClient:
     return AriClient(transport, settings.app, partial(TimedTransport, env.reactor, env.metrics.observe_ari_request))
 
 
-def _build_stream(env: Environment, listener: EventStreamListener, lease: ApplicationLease) -> EventStream:
+def _build_stream(
+    env: Environment, listener: EventStreamListener, before_connect: Callable[[], Awaitable[None]]
+) -> EventStream:
     settings = env.config.asterisk
     return EventStream(
         env.reactor,
@@ -222,7 +230,7 @@ def _build_stream(env: Environment, listener: EventStreamListener, lease: Applic
         ping_interval=settings.ping_interval,
         ping_timeout=settings.ping_timeout,
         queue_limit=settings.event_queue,
-        before_connect=lease.acquire,
+        before_connect=before_connect,
     )
 
 
