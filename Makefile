@@ -16,7 +16,7 @@ help:
 	@echo "make demo             place one call through a real Asterisk; record, store and mail it; show the result"
 	@echo "make run              start voxrec with Asterisk, a phone and a mailbox to experiment with; Ctrl-C stops them"
 	@echo "make call PROFILE=ID  place a test call to a Profile while 'make run' is running"
-	@echo "make test             run ruff, mypy, the unit tests and the live tests; JOBS=2 processes at a time"
+	@echo "make test             run ruff, mypy, the live tests and the unit tests, the latter in JOBS=2 processes"
 	@echo "make test PACKAGE=..  run the tests of one package, module, class or method: PACKAGE=tests.web"
 	@echo "make check            run ruff and mypy only"
 	@echo "make docs             build the documentation into docs/_build/html; broken references are errors"
