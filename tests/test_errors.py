@@ -37,6 +37,7 @@ class ErrorTests(SynchronousTestCase):
             {
                 "InvalidInput": (422, "invalid"),
                 "ConfigError": (422, "config"),
+                "NodeUnreachable": (503, "node-unreachable"),
                 "NotFound": (404, "not-found"),
                 "Conflict": (409, "conflict"),
                 "Unavailable": (503, "unavailable"),

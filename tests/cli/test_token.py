@@ -35,7 +35,8 @@ class TokenCommandTests(CommandTestCase):
             "INSERT INTO profiles SELECT (jsonb_populate_record(NULL::profiles, "
             f'\'{{"id": "{PROFILE_ID}", "record": true, "record_format": "wav", "record_channels": "mono", '
             '"record_beep_at_start": true, "record_beep_interval": 0, "record_beep_in_recording": false, '
-            '"record_prompt": "none", "record_prompt_required": false, "min_duration_seconds": 0, "metadata": {}, '
+            '"record_prompt": "none", "record_prompt_required": false, '
+            '"record_prompt_on_transfer": true, "min_duration_seconds": 0, "metadata": {}, '
             '"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}\')).*'
         )
 
