@@ -20,7 +20,7 @@ from voxrec.web.response import JSON, Response
 MAX_LIMIT: Final = 1000
 LINK: Final = ("Link",)
 """The response headers of a list."""
-BATCH_SIZE: Final = 100  # rows read and encoded at once, during which the reactor does nothing else
+BATCH_SIZE: Final = 50  # rows read and encoded at once, during which the reactor does nothing else
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR: Final = Struct(">q16s")  # microseconds since the epoch, UUID
 _CURSOR_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
