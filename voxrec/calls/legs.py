@@ -73,7 +73,8 @@ class Legs:
     async def let_caller_wait(self) -> None:
         """Put the caller alone into a bridge of its own, in which it executes commands at once."""
         await self._asterisk.create_bridge(self._waiting_bridge, f"voxrec {self._call.id} waiting", media="processed")
-        await self._asterisk.add_to_bridge(self._waiting_bridge, (self._call.inbound.channel,))
+        if self._call.inbound.channel in self._resources:  # the caller may have hung up meanwhile
+            await self._asterisk.add_to_bridge(self._waiting_bridge, (self._call.inbound.channel,))
 
     def destroy_waiting_bridge(self) -> Deferred[bool]:
         """Destroy the bridge in which the caller has waited. Return whether it existed."""
