@@ -1,6 +1,6 @@
 """Run all benchmarks, each in its own process, so that results are kept even if a later benchmark fails.
 
-python -m bench [--quick]
+python -m bench [--rounds N | --quick]
 """
 
 import subprocess

@@ -10,7 +10,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
-from bench.measure import ROUNDS, cpu_seconds
+from bench.measure import cpu_seconds, requested_rounds
 from bench.report import Section, publish
 from bench.rivals import Recipe, Rival
 from voxrec.sandbox import tones
@@ -146,7 +146,7 @@ def print_progress(line: str) -> None:
 
 def run(part: str, measure: Callable[[CallEnvironment, int], Awaitable[Sequence[Section]]]) -> None:
     """Run one part in its own environment and publish its sections; ``--quick`` runs one round only."""
-    rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
+    rounds = requested_rounds(sys.argv[1:])
     rootfs = asterisk_rootfs(print_progress)
 
     async def measure_and_publish(reactor: Any) -> None:

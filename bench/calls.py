@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import globalLogBeginner
 
-from bench.measure import ROUNDS, Spread, interleaved
+from bench.measure import Spread, interleaved, requested_rounds
 from bench.report import Section, Table, publish
 from voxrec.ami.client import AmiClient
 from voxrec.ami.messages import encode_action
@@ -371,5 +371,5 @@ def measure(rounds: int) -> Sequence[Section]:
 if __name__ == "__main__":
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
     txaio.set_global_log_level("critical")  # type: ignore[attr-defined] # set by Autobahn
-    number = 1 if "--quick" in sys.argv[1:] else ROUNDS
+    number = requested_rounds(sys.argv[1:])
     publish("calls", measure(number), number)

@@ -19,7 +19,7 @@ import numpy as np
 import psycopg2
 import soundfile
 
-from bench.measure import ROUNDS, Spread, interleaved
+from bench.measure import Spread, interleaved, requested_rounds
 from bench.report import BarChart, Section, Table, Target, publish
 from bench.servers import Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.archive.local import LocalArchive
@@ -247,7 +247,7 @@ def measure_queue(rounds: int) -> list[Section]:
 
 def main() -> None:
     """Measure and publish."""
-    rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
+    rounds = requested_rounds(sys.argv[1:])
     publish("finish", [measure_formats(rounds), *measure_queue(rounds)], rounds)
 
 

@@ -20,7 +20,7 @@ from uuid import UUID
 import msgspec
 import psycopg2
 
-from bench.measure import ROUNDS, Spread, interleaved, percentile
+from bench.measure import Spread, interleaved, percentile, requested_rounds
 from bench.report import Section, Table, Target, publish
 from bench.servers import ADMIN_TOKEN, Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.cursor import Cursor
@@ -312,7 +312,7 @@ def index_sizes(cursor: Any) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Measure and publish."""
-    rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
+    rounds = requested_rounds(sys.argv[1:])
     secrets = {each.profile_ids: generate_secret() for each in page_queries(SIZES[0]) if each.profile_ids}
     p99: dict[tuple[str, int], list[float]] = {}
     settings = {"fsync": "off", "max_wal_size": "4GB", "shared_buffers": "512MB"}

@@ -1,5 +1,6 @@
 """Measurement: interleaved rounds, medians with their spread, and the CPU time and memory of processes from /proc."""
 
+import argparse
 import math
 import os
 import statistics
@@ -49,6 +50,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """Return the smallest of the values that is at least as large as ``percent`` % of them (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def requested_rounds(arguments: Sequence[str]) -> int:
+    """Return the number of rounds that a command line requests: 5, ``--quick`` for 1, or ``--rounds N``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="number of rounds of each measurement")
+    parser.add_argument("--quick", dest="rounds", action="store_const", const=1, help="the same as --rounds 1")
+    return int(parser.parse_args(arguments).rounds)
 
 
 def process_tree(pid: int) -> list[int]:

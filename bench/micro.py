@@ -32,7 +32,7 @@ from twisted.logger import globalLogBeginner
 from werkzeug.routing import Map, Rule
 
 from bench import calls
-from bench.measure import ROUNDS, Spread, interleaved, percentile
+from bench.measure import Spread, interleaved, percentile, requested_rounds
 from bench.report import Section, Table, publish
 from bench.rest import PROFILE, encode_request
 from bench.servers import start_voxrec, temporary_postgresql
@@ -474,5 +474,5 @@ def _row(comparison: Comparison, rounds: int) -> tuple[str, ...]:
 if __name__ == "__main__":
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
     txaio.set_global_log_level("critical")  # type: ignore[attr-defined] # set by Autobahn
-    number = 1 if "--quick" in sys.argv[1:] else ROUNDS
+    number = requested_rounds(sys.argv[1:])
     publish("micro", measure(number), number)

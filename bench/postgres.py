@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from txpostgres.txpostgres import Connection as TxConnection
 
-from bench.measure import ROUNDS, Spread, interleaved
+from bench.measure import Spread, interleaved, requested_rounds
 from bench.report import BarChart, Section, Table, Target, publish
 from bench.servers import print_progress, temporary_postgresql
 from voxrec.postgres.connection import Connection
@@ -97,7 +97,7 @@ def section(costs: Mapping[str, list[Cost]]) -> Section:
 
 def main() -> None:
     """Measure and publish; ``--quick`` for a single round."""
-    rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
+    rounds = requested_rounds(sys.argv[1:])
 
     async def measured(reactor: Any) -> None:
         with temporary_postgresql({"fsync": "off"}) as (_, cluster):

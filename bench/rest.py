@@ -19,7 +19,7 @@ from uuid import UUID
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from bench.measure import ROUNDS, Spread, interleaved
+from bench.measure import Spread, interleaved, requested_rounds
 from bench.report import BarChart, Section, Table, Target, publish
 from bench.servers import (
     Server,
@@ -314,7 +314,7 @@ def sections(loads: dict[tuple[str, str], list[HttpLoad]], compared: int) -> lis
 
 def main() -> None:
     """Measure and publish."""
-    rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
+    rounds = requested_rounds(sys.argv[1:])
     loads, compared = measure(rounds)
     publish("rest", sections(loads, compared), rounds)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import psycopg2
 
-from bench.measure import ROUNDS, Spread, cpu_seconds, interleaved
+from bench.measure import Spread, cpu_seconds, interleaved, requested_rounds
 from bench.report import HERE, BarChart, Section, Table, Target, publish
 from bench.servers import ensure_environment, print_progress, start_voxrec, temporary_postgresql
 from voxrec.postgres.migrate import migrate
@@ -120,7 +120,7 @@ def measure(rounds: int) -> Section:
 
 def main() -> None:
     """Measure and publish."""
-    rounds = 1 if "--quick" in sys.argv[1:] else ROUNDS
+    rounds = requested_rounds(sys.argv[1:])
     publish("webhooks", [measure(rounds)], rounds)
 
 

@@ -6,7 +6,7 @@ import sys
 
 from twisted.trial.unittest import TestCase
 
-from bench.measure import Spread, cpu_seconds, interleaved, percentile, resident_megabytes
+from bench.measure import Spread, cpu_seconds, interleaved, percentile, requested_rounds, resident_megabytes
 
 # Uses a known amount of CPU in a child process, reports it, and waits to be killed.
 _BUSY_CHILD = """
@@ -25,6 +25,9 @@ class MeasureTests(TestCase):
             list(interleaved("abc", 4)),
             [(number, variant) for number, order in enumerate(["abc", "bca", "cab", "abc"]) for variant in order],
         )
+
+    def test_requested_rounds(self) -> None:
+        self.assertEqual([requested_rounds(each) for each in ([], ["--quick"], ["--rounds", "3"])], [5, 1, 3])
 
     def test_spread(self) -> None:
         self.assertEqual(Spread.of([9.0, 1.0, 2.0]), Spread(2.0, 1.0, 9.0))
