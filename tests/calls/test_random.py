@@ -100,6 +100,9 @@ class Recordings(InMemorySink):
             raise NotFound("unknown")
         return self.latest[recording_id]
 
+    async def live_since_before(self, time: datetime, node: str) -> list[Recording]:
+        return [one for one in self.latest.values() if one.state.live and one.updated_at < time and one.node == node]
+
     async def find(self, recording_ids: Collection[UUID]) -> dict[UUID, Recording]:
         return {one: self.latest[one] for one in recording_ids if one in self.latest}
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -34,6 +34,9 @@ class InMemoryRecordings:
         if recording_id not in self.rows:
             raise NotFound("unknown")
         return self.rows[recording_id]
+
+    async def live_since_before(self, time: datetime, node: str) -> list[Recording]:
+        return [each for each in self.rows.values() if each.state.live and each.updated_at < time and each.node == node]
 
 
 def run_at_once(function: Callable[..., Any], *args: Any) -> Deferred[Any]:
@@ -103,6 +106,20 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
     def test_recording_of_a_live_call_is_not_changed(self) -> None:
         self.live.add(self.make_recording(RecordingState.RECORDING))
         self.assertEqual(self.finished(), [])
+
+    def test_recording_without_a_file_is_finished_when_nothing_has_been_reported_for_a_minute(self) -> None:
+        abandoned, live, recent, of_another_node = [self.make_recording(RecordingState.RECORDING) for _ in range(4)]
+        self.live.add(live)
+        for id_ in self.recordings.rows:
+            (self.directory / f"{leg_name(id_, Side.CALLER)}.wav").unlink()
+            node = "b" if id_ == of_another_node else "a"
+            self.recordings.rows[id_] = replace(self.recordings.rows[id_], node=node)
+        now = datetime.fromtimestamp(time.time(), UTC)
+        self.recordings.rows[recent] = replace(self.recordings.rows[recent], updated_at=now - timedelta(seconds=50))
+        self.assertEqual(self.finished(node="a"), [abandoned])
+        (recording,) = self.sink.recordings
+        self.assertEqual((recording.state, recording.ended_at), (RecordingState.PROCESSING, NOW))
+        self.assertGreater(recording.updated_at, NOW)
 
     def test_file_that_is_being_written_is_not_finished(self) -> None:
         recording = self.make_recording(RecordingState.RECORDING)

@@ -107,6 +107,18 @@ class RecordingsTests(RecordingsTestCase):
         with self.assertRaises(NotFound):
             await self.recordings.get(FULL.id)
 
+    async def test_live_recordings_of_a_node_without_news(self) -> None:
+        quiet = recording(state=RecordingState.RECORDING, node="a", updated_at=later(1))
+        others = (
+            recording(state=RecordingState.RECORDING, node="a", updated_at=later(2)),
+            recording(state=RecordingState.RECORDING, node="b", updated_at=later(1)),
+            recording(state=RecordingState.PROCESSING, node="a", updated_at=later(1)),
+        )
+        for each in (quiet, *others):
+            await self.recordings.create(each)
+        found = await self.recordings.live_since_before(later(2), "a")
+        self.assertEqual([each.id for each in found], [quiet.id])
+
     async def test_expired(self) -> None:
         over = await self.recordings.create(recording(expires_at=later(10)))
         await self.recordings.create(recording(expires_at=later(10), legal_hold=True))

@@ -1,10 +1,11 @@
 """Finds Recordings whose end no process has seen, because voxrec or Asterisk was not running.
 
 They are found by the files in Asterisk's recording directory: a file whose Recording has not ended, although it belongs
-to no live call and Asterisk does not write to it any more, is passed to the finish job as it is.
+to no live call and Asterisk does not write to it any more, is passed to the finish job as it is. So is a Recording
+without a file, because Asterisk could not be told to record (AMI was not connected) before voxrec died.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,8 @@ _HEADER_SIZE: Final = 44  # bytes of the header that Asterisk writes
 _BYTES_PER_SECOND: Final = {".wav": 16_000, ".wav16": 32_000}
 # Asterisk writes to an open file about every 2 s, unless no party sends audio
 _OPEN_TIME: Final = timedelta(seconds=30)
+# Calls that are taken over are live long before, and the journal has applied what it contains.
+_ABANDONED_TIME: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,10 @@ class Recordings(Protocol):
 
     async def get(self, recording_id: UUID) -> Recording:
         """Return one Recording. Raises NotFound."""
+        ...
+
+    async def live_since_before(self, time: datetime, node: str) -> Sequence[Recording]:
+        """Return the live Recordings of a node of which nothing has been reported since ``time``."""
         ...
 
 
@@ -102,15 +109,27 @@ class UnfinishedRecordings:
                 )
                 continue
             if recording.state.live:
-                self._log.warn("Recording {id} was not ended by its call; finishing it now", id=recording_id)
-                self._sink.append(
-                    msgspec.structs.replace(
-                        recording,
-                        state=RecordingState.PROCESSING,
-                        ended_at=files.written,
-                        updated_at=max(files.written, recording.updated_at + timedelta(microseconds=1)),
-                    )
-                )
+                self._finish(recording, files.written)
+        await self._finish_without_files(found)
+
+    async def _finish_without_files(self, found: Mapping[UUID, FoundFiles]) -> None:
+        if self._node is None:
+            return
+        before = utc_now(self._clock) - _ABANDONED_TIME
+        for recording in await self._recordings.live_since_before(before, self._node):
+            if recording.id not in found and not self._is_live(recording.id):
+                self._finish(recording, recording.updated_at)
+
+    def _finish(self, recording: Recording, ended_at: datetime) -> None:
+        self._log.warn("Recording {id} was not ended by its call; finishing it now", id=recording.id)
+        self._sink.append(
+            msgspec.structs.replace(
+                recording,
+                state=RecordingState.PROCESSING,
+                ended_at=ended_at,
+                updated_at=max(ended_at, recording.updated_at + timedelta(microseconds=1)),
+            )
+        )
 
     async def find_files(self) -> Mapping[UUID, datetime]:
         """Return the ids of the Recordings that have files in the directory, and when Asterisk began to write them."""

@@ -192,6 +192,16 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         )
         return [self._from_row(row) for row in rows]
 
+    async def live_since_before(self, time: datetime, node: str) -> list[Recording]:
+        """Return the live Recordings of a node of which nothing has been reported since ``time``."""
+        rows = await self._database.query(
+            # the first condition is the predicate of the index
+            f"{_SELECT} WHERE state <> 'completed' AND state IN ('recording', 'paused') AND updated_at < %s "
+            "AND node = %s",
+            (time, node),
+        )
+        return [self._from_row(row) for row in rows]
+
     async def unreferenced_paths(self, files: Mapping[str, UUID]) -> list[str]:
         """Return the paths of archived files that nothing refers to. ``files`` maps paths to the ids in their names.
 
