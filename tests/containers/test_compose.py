@@ -266,8 +266,8 @@ class ServicesTests(ImageTestCase):
             far_end.wait()
         spool = self.directory / "volumes" / "spool"
         deadline = time.monotonic() + START_SECONDS
-        while (recording := self.only_recording())["state"] in UNFINISHED or list(spool.iterdir()):
-            assert time.monotonic() < deadline, f"{recording} {list(spool.iterdir())}"
+        while (recording := self.only_recording())["state"] in UNFINISHED or list(spool.glob("[!.]*")):
+            assert time.monotonic() < deadline, f"{recording} {list(spool.glob('[!.]*'))}"
             time.sleep(0.2)
         self.assertEqual(recording["state"], "completed", recording)
         self.assertIn("announcement", json.dumps(recording))
