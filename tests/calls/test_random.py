@@ -110,13 +110,11 @@ class Recordings(InMemorySink):
 class UnfinishedRecordingsOfModel(UnfinishedRecordings):
     """Finds the files of the model."""
 
-    def __init__(
-        self, model: ModelAsterisk, client: AriClient, recordings: Recordings, live_calls: LiveCalls, clock: Clock
-    ) -> None:
+    def __init__(self, model: ModelAsterisk, recordings: Recordings, live_calls: LiveCalls, clock: Clock) -> None:
         async def run(function: Any, *args: Any) -> Any:
             return function(*args)
 
-        super().__init__(clock, client, recordings, recordings, Path("/nowhere"), live_calls.is_recording, run)
+        super().__init__(clock, recordings, recordings, Path("/nowhere"), live_calls.is_recording, run)
         self._model = model
 
     def _find_files(self) -> dict[UUID, FoundFiles]:
@@ -229,7 +227,7 @@ class Process:
         )
         router = Router(client, self.live_calls, Admission(Profiles(), self.live_calls))
         self.control = CallControl(self.live_calls)
-        unfinished = UnfinishedRecordingsOfModel(model, client, recordings, self.live_calls, self.clock)
+        unfinished = UnfinishedRecordingsOfModel(model, recordings, self.live_calls, self.clock)
         self.session = StasisSession(
             self.clock,
             client,

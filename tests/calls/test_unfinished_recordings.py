@@ -13,8 +13,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.calls.fake_asterisk import NOW, FakeAsterisk, InMemorySink
-from voxrec.ari.client import AriClient
+from tests.calls.fake_asterisk import NOW, InMemorySink
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
 from voxrec.errors import NotFound
 from voxrec.model import Recording, RecordingState, Side, leg_name
@@ -49,7 +48,6 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
         self.directory.mkdir()
         self.recordings = InMemoryRecordings()
         self.sink = InMemorySink()
-        self.client = AriClient(FakeAsterisk(), "voxrec")
         self.later = 0.0  # seconds since the files were written
         self.live: set[UUID] = set()
 
@@ -72,7 +70,6 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
         clock.advance(time.time() + self.later)
         return UnfinishedRecordings(
             clock,
-            self.client,
             self.recordings,
             self.sink,
             directory or self.directory,

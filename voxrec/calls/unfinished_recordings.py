@@ -16,7 +16,6 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from voxrec.ari.client import AriClient
 from voxrec.calls.ids import owner_of
 from voxrec.calls.leg_files import is_closed
 from voxrec.calls.recording_log import RecordingSink
@@ -73,7 +72,6 @@ class UnfinishedRecordings:
     def __init__(
         self,
         clock: IReactorTime,
-        asterisk: AriClient,
         recordings: Recordings,
         sink: RecordingSink,
         directory: Path,
@@ -82,7 +80,6 @@ class UnfinishedRecordings:
         node: str | None = None,
     ) -> None:
         self._clock = clock
-        self._asterisk = asterisk
         self._recordings = recordings
         self._sink = sink
         self._directory = directory

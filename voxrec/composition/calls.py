@@ -145,7 +145,6 @@ def build_calls(
     connection = AsteriskConnection(when_closed=lease.release)
     unfinished_recordings = UnfinishedRecordings(
         reactor,
-        asterisk,
         database.recordings,
         journal,
         files.spool,
