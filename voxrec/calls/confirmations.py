@@ -1,4 +1,4 @@
-"""Plays a sound to one party of a call, and to nobody else: the answer to a DTMF code.
+"""Plays a sound that only one party of a call hears: the confirmation of a DTMF code.
 
 A snoop channel whispers it into what the party hears. The recording does not contain it: the frames of a channel are
 recorded before whispered audio is added to them (Asterisk, main/audiohook.c).

@@ -232,7 +232,7 @@ def _make_machine() -> Callable[[TransferCore], TransferInputs]:
         core.deadline.start(core.call.ring_timeout + _EVENT_MARGIN, inputs.timed_out)
         core.steps.run(core.legs.dial_target(), failed=inputs.command_failed)
 
-    for state in in_progress:  # call pick-up: somebody else answers for the target
+    for state in in_progress:  # call pick-up: another party answers for the target
 
         @pep614(state.upon(TransferInputs.leg_replaced).to(idle))
         def pick_up(inputs: TransferInputs, core: TransferCore) -> None:

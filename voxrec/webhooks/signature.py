@@ -11,7 +11,7 @@ from voxrec.model.webhook import SECRET_PREFIX
 def signature_headers(secrets: Sequence[str], message_id: UUID, timestamp: int, body: bytes) -> dict[str, str]:
     """Return the headers of a message: its id, the time of the attempt, and a signature with each secret.
 
-    ``timestamp`` is in seconds since 1970. A receiver refuses old ones, so that nobody can repeat a request.
+    ``timestamp`` is in seconds since 1970. A receiver refuses old ones, which prevents replay attacks.
     """
     content = b".".join([str(message_id).encode(), str(timestamp).encode(), body])
     return {
