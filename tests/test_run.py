@@ -6,10 +6,31 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.run import Outcome, TestRun, execute, find_runs, parse_counts, summarize
+from tests.run import MAX_REPEATED, Outcome, TestRun, execute, find_runs, parse_counts, repeat_failed, summarize
 
 PASSED = "Ran 3 tests in 0.5s\n\nPASSED (skips=1, successes=2)\n"
 FAILED = "Ran 4 tests in 1.5s\n\nFAILED (failures=1, errors=2, successes=1)\n"
+FAILURE = """\
+===============================================================================
+[FAIL]
+Traceback (most recent call last):
+  File "tests/example/test_example.py", line 1, in test_one
+twisted.trial.unittest.FailTest: 1 != 2
+
+tests.example.test_example.ExampleTests.test_one
+tests.example.test_example.ExampleTests.test_two
+===============================================================================
+[ERROR]
+Traceback (most recent call last):
+Failure: twisted.trial.util.DirtyReactorAggregateError: Reactor was unclean.
+
+tests.example.test_example.ExampleTests.test_one
+-------------------------------------------------------------------------------
+Ran 4 tests in 1.5s
+
+FAILED (failures=2, errors=1, successes=2)
+"""
+"""What trial prints at the end: two tests with the same failure, one of which left the reactor unclean as well."""
 RUN = TestRun("tests.example", ("tests.example",))
 
 
@@ -66,18 +87,74 @@ class ExecuteTests(SynchronousTestCase):
         self.assertIn("killed after 0.5 s", outcome.output)
 
 
-class SummarizeTests(SynchronousTestCase):
-    def outcome(self, output: str) -> Outcome:
-        return Outcome(RUN, output, 1.0, parse_counts(output))
+def outcome_of(output: str) -> Outcome:
+    return Outcome(RUN, output, 1.0, parse_counts(output))
 
+
+class RepeatFailedTests(SynchronousTestCase):
+    def repeat(self, first: str, second: str) -> tuple[list[TestRun], Outcome]:
+        """Return what is repeated after a run with the output ``first``, and the result if that prints ``second``."""
+        repeated: list[TestRun] = []
+
+        def run(each: TestRun) -> Outcome:
+            repeated.append(each)
+            return outcome_of(second)
+
+        (outcome,) = repeat_failed([outcome_of(first)], run)
+        return repeated, outcome
+
+    def test_each_failed_test_is_repeated_once(self) -> None:
+        repeated, outcome = self.repeat(FAILURE, "Ran 2 tests in 1s\n\nPASSED (successes=2)\n")
+        names = tuple(f"tests.example.test_example.ExampleTests.{name}" for name in ("test_one", "test_two"))
+        self.assertEqual(repeated, [TestRun("tests.example.repeated", names)])
+        self.assertTrue(outcome.passed)
+        self.assertEqual(outcome.counts, Counter(ran=4, successes=4))
+
+    def test_a_test_that_fails_again_fails_the_run(self) -> None:
+        _, outcome = self.repeat(FAILURE, "Ran 2 tests in 1s\n\nFAILED (failures=1, successes=1)\n")
+        self.assertFalse(outcome.passed)
+        self.assertEqual(outcome.counts, Counter(ran=4, failures=1, successes=3))
+
+    def test_a_crash_of_the_repetition_fails_the_run(self) -> None:
+        self.assertFalse(self.repeat(FAILURE, "Segmentation fault")[1].passed)
+
+    def test_what_passed_is_not_repeated(self) -> None:
+        self.assertEqual(self.repeat(PASSED, "")[0], [])
+
+    def test_a_crash_is_not_repeated(self) -> None:
+        self.assertEqual(self.repeat("Segmentation fault", PASSED)[0], [])
+
+    def test_a_module_that_cannot_be_imported_is_not_repeated(self) -> None:
+        output = FAILURE.replace(".test_example.ExampleTests.test_one\n-", "\n-")
+        self.assertEqual(self.repeat(output, PASSED)[0], [])
+
+    def test_many_failures_are_not_repeated(self) -> None:
+        names = "".join(f"tests.example.ExampleTests.test_{number}\n" for number in range(MAX_REPEATED + 1))
+        output = f"{'=' * 79}\n[FAIL]\nTraceback\n\n{names}{'-' * 79}\nRan 99 tests in 1s\n\nFAILED (failures=11)\n"
+        self.assertEqual(self.repeat(output, PASSED)[0], [])
+
+
+class SummarizeTests(SynchronousTestCase):
     def test_counts_are_added_up(self) -> None:
-        summary = summarize([self.outcome(PASSED), self.outcome(PASSED)], 2.0)
+        summary = summarize([outcome_of(PASSED), outcome_of(PASSED)], 2.0)
         self.assertEqual(summary.splitlines()[1:], ["Ran 6 tests in 2.000s", "", "PASSED (skips=2, successes=4)"])
 
     def test_one_failed_run_fails_the_whole(self) -> None:
-        summary = summarize([self.outcome(PASSED), self.outcome(FAILED)], 2.0)
+        summary = summarize([outcome_of(PASSED), outcome_of(FAILED)], 2.0)
         self.assertIn("failed: tests.example", summary)
         self.assertTrue(summary.endswith("FAILED (errors=2, failures=1, skips=1, successes=3)"))
 
     def test_a_crashed_run_fails_the_whole(self) -> None:
-        self.assertTrue(summarize([self.outcome("")], 2.0).endswith("FAILED (errors=1)"))
+        self.assertTrue(summarize([outcome_of("")], 2.0).endswith("FAILED (errors=1)"))
+
+    def test_failures_are_shown_at_the_end(self) -> None:
+        summary = summarize([outcome_of(FAILURE), outcome_of(PASSED)], 2.0)
+        self.assertIn("FailTest: 1 != 2", summary)
+        self.assertIn("failed: tests.example", summary)
+
+    def test_repeated_tests_are_named(self) -> None:
+        repeated = outcome_of(FAILURE).with_repetition(outcome_of("Ran 2 tests in 1s\n\nPASSED (successes=2)\n"))
+        summary = summarize([repeated], 2.0)
+        self.assertIn("FailTest: 1 != 2", summary)
+        self.assertIn("passed only when repeated alone: tests.example.test_example.ExampleTests.test_one", summary)
+        self.assertTrue(summary.endswith("PASSED (successes=4)"))
