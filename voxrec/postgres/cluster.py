@@ -140,7 +140,8 @@ class Cluster:
 
     def dsn(self, database: str = _ROLE) -> str:
         """Return the connection string of a database."""
-        return str(make_dsn(host=str(self._sockets), user=_ROLE, dbname=database))
+        port = {"port": self._settings["port"]} if "port" in self._settings else {}
+        return str(make_dsn(host=str(self._sockets), user=_ROLE, dbname=database, **port))
 
     def create_database(self, name: str) -> None:
         """Create a database if it does not exist.
@@ -189,7 +190,7 @@ class Cluster:
 
     def _can_enter(self, path: Path) -> bool:
         # A program that setpriv starts has to test it: setpriv itself still has root's privileges.
-        return self._run("test", "-x", str(path)).returncode == 0
+        return self.run_as_account("test", "-x", str(path)).returncode == 0
 
     def _create_socket_directory(self) -> None:
         if len(os.fsencode(self._sockets / _SOCKET)) > _SOCKET_PATH_LIMIT:
@@ -206,17 +207,26 @@ class Cluster:
         new = self._directory / "cluster.new"  # renamed when complete, so that an interrupted initdb does no harm
         shutil.rmtree(new, ignore_errors=True)
         self._create_private_directory(new)
-        # "trust" applies to those who can open the socket; its directory has mode 0700.
-        initdb = self._run(
-            str(self._programs / "initdb"), "--pgdata", str(new), "--username", _ROLE, "--encoding", "UTF8",
-            "--locale-provider", "builtin", "--locale", "C.UTF-8",
-            "--auth-local", "trust", "--auth-host", "reject",
-        )  # fmt: skip
-        if initdb.returncode != 0:
-            raise StoreUnavailable(f"initdb failed in {new}: {initdb.stdout.decode(errors='replace').strip()}")
+        created = self.run_as_account(*self.creation_command(new))
+        if created.returncode != 0:
+            raise StoreUnavailable(f"creating {new} failed: {created.stdout.decode(errors='replace').strip()}")
         new.rename(self._data)
 
-    def _run(self, *command: str) -> subprocess.CompletedProcess[bytes]:
+    def creation_command(self, directory: Path) -> list[str]:
+        """Return the command that creates the cluster in an empty directory; it runs as the account of the server."""
+        # "trust" applies to those who can open the socket; its directory has mode 0700.
+        return [
+            self.program("initdb"), "--pgdata", str(directory), "--username", _ROLE, "--encoding", "UTF8",
+            "--locale-provider", "builtin", "--locale", "C.UTF-8",
+            "--auth-local", "trust", "--auth-host", "reject",
+        ]  # fmt: skip
+
+    def program(self, name: str) -> str:
+        """Return the path of a program of PostgreSQL, once the cluster has been prepared."""
+        return str(self._programs / name)
+
+    def run_as_account(self, *command: str) -> subprocess.CompletedProcess[bytes]:
+        """Run a program as the account of the server, once the cluster has been prepared."""
         return subprocess.run(  # noqa: S603
             [*self._setpriv(), *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, cwd="/",
