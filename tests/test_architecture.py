@@ -27,8 +27,8 @@ LEVELS: Final = (
     ("web", "store", "ami", "ari", "audio", "archive", "journal"),
     ("postgres",),
     ("config", "metrics", "service_tree"),
-    ("certificate", "config_values"),
-    ("model", "pending_requests", "conversion", "cursor", "environment", "idempotency", "strict_yaml"),
+    ("certificate", "config_sections", "config_values"),
+    ("link_token", "model", "pending_requests", "conversion", "cursor", "environment", "idempotency", "strict_yaml"),
     (
         "errors",
         "clock",

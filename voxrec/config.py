@@ -9,27 +9,59 @@ import socket
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import psycopg2.extensions
 import yaml
-from msgspec import Meta, Struct
+from msgspec import Struct
 from twisted.internet.endpoints import serverFromString
 
 from voxrec.certificate import INVALID_CERTIFICATE
+from voxrec.config_sections import (
+    Archive as Archive,
+)
+from voxrec.config_sections import (
+    Asterisk as Asterisk,
+)
+from voxrec.config_sections import (
+    Calls as Calls,
+)
+from voxrec.config_sections import (
+    Database as Database,
+)
+from voxrec.config_sections import (
+    Links as Links,
+)
+from voxrec.config_sections import (
+    Log as Log,
+)
+from voxrec.config_sections import (
+    Mail as Mail,
+)
+from voxrec.config_sections import (
+    Node as Node,
+)
+from voxrec.config_sections import (
+    Queue as Queue,
+)
+from voxrec.config_sections import (
+    Rest as Rest,
+)
+from voxrec.config_sections import (
+    Secret as Secret,
+)
+from voxrec.config_sections import (
+    Webhooks as Webhooks,
+)
 from voxrec.config_values import NODE_NAME_RULE, is_host_entry, is_node_name, is_url, network_errors, token_weakness
 from voxrec.conversion import convert_fields
 from voxrec.environment import override_settings
 from voxrec.errors import ConfigError, FieldError
-from voxrec.log_output import LevelName, LogFormat
 from voxrec.loopback import is_loopback_host
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.strict_yaml import load_yaml
 
-Duration = Annotated[float, Meta(gt=0, le=86400)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 T = TypeVar("T", bound=Struct)
 _NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -37,162 +69,6 @@ UNIT_CREDENTIALS = Path("/run/credentials/voxrec.service")
 """Where systemd keeps the credentials of the running unit (systemd.exec(5), LoadCredential=)."""
 
 _CREDENTIALS_VARIABLE = "${CREDENTIALS_DIRECTORY}"
-
-
-class Secret(str):
-    """A string whose repr does not reveal it, for passwords and tokens in logs and tracebacks."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-
-class Asterisk(Struct, frozen=True, kw_only=True):
-    """Connection to Asterisk, and the directories that it shares with voxrec."""
-
-    url: str = "http://127.0.0.1:8088/ari"
-    user: str = "voxrec"
-    password: Secret = Secret("")
-    password_file: str = ""
-    ami_url: str = "tcp://127.0.0.1:5038"
-    ami_user: Name = "voxrec"
-    ami_password: Secret = Secret("")
-    ami_password_file: str = ""
-    app: Name = "voxrec"
-    endpoint: Name = "trunk"
-    trusted_endpoint: Name = "trusted"
-    recordings: str = "/var/spool/asterisk/recording"
-    recordings_floor: Annotated[int, Meta(ge=0)] = 268_435_456
-    sounds: str = "/var/lib/voxrec/sounds"
-    sounds_in_asterisk: str = "/var/lib/voxrec/sounds"
-    request_timeout: Duration = 10.0
-    ping_interval: Duration = 10.0
-    ping_timeout: Duration = 5.0
-    event_queue: Annotated[int, Meta(ge=100, le=1_000_000)] = 10_000
-
-    @property
-    def ami_secret(self) -> Secret:
-        """The password of the AMI user: by default that of ARI."""
-        return self.ami_password or self.password
-
-
-class Database(Struct, frozen=True, kw_only=True):
-    """Connection to PostgreSQL. Without ``dsn`` voxrec runs an embedded server in its data directory."""
-
-    dsn: Secret = Secret("")
-    dsn_file: str = ""
-    pool_size: Annotated[int, Meta(ge=2, le=100)] = 8
-    connect_timeout: Duration = 10.0
-    statement_timeout: Duration = 30.0
-
-
-class Rest(Struct, frozen=True, kw_only=True):
-    """The REST API: address, administrator, limits."""
-
-    listen: str = "tcp:8080:interface=127.0.0.1"
-    public_url: str = "http://127.0.0.1:8080"
-    admin_token: Secret = Secret("")
-    admin_token_file: str = ""
-    body_limit: Annotated[int, Meta(ge=1024, le=8_388_608)] = 1_048_576
-    audio_limit: Annotated[int, Meta(ge=1024, le=1_099_511_627_776)] = 536_870_912
-    connections: Annotated[int, Meta(ge=10, le=100_000)] = 1000
-    connections_per_address: Annotated[int, Meta(ge=0, le=100_000)] = 200
-    requests_per_token: Annotated[int, Meta(ge=1, le=100_000)] = 200
-    head_timeout: Duration = 20.0
-    body_timeout: Duration = 60.0
-    conversions: Annotated[int, Meta(ge=1, le=1000)] = 16
-    conversions_per_token: Annotated[int, Meta(ge=1, le=1000)] = 4
-    conversion_size: Annotated[int, Meta(ge=1_048_576, le=1_099_511_627_776)] = 268_435_456
-    upload_rate: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 4096
-    trusted_proxies: tuple[str, ...] = ()
-    proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
-    cors_origins: tuple[Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
-    metrics: Literal["open", "token"] = "token"
-    access_log: bool = False
-    event_days: Annotated[int, Meta(ge=1, le=3650)] = 7
-
-
-class Calls(Struct, frozen=True, kw_only=True):
-    """Limits and announcements of calls, and what happens to them when the daemon stops."""
-
-    ring_timeout: Duration = 60.0
-    setup_timeout: Duration = 10.0
-    max_call: Duration = 86400.0
-    max_calls: Annotated[int, Meta(ge=0, le=100_000)] = 0
-    on_stop: Literal["keep", "end"] = "keep"
-    grace: Annotated[float, Meta(ge=0, le=86400)] = 30.0
-    max_passages: Annotated[int, Meta(ge=1, le=20)] = 3
-    max_redirects: Annotated[int, Meta(ge=0, le=20)] = 5
-    allowed_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...] = ()
-    trusted_hosts: tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...] = ()
-    log_numbers: bool = False
-    announcement: str = ""
-    jitter_buffer: bool = False
-    beep: Annotated[str, Meta(pattern=r"^(sound|tone|recording):[!-~]+$")] = "sound:beep"
-    pause_sound: Annotated[str, Meta(pattern=r"^((sound|tone|recording):[!-~]+)?$")] = "tone:!740/120,!0/40,!587/200"
-    resume_sound: Annotated[str, Meta(pattern=r"^((sound|tone|recording):[!-~]+)?$")] = "tone:!587/120,!0/40,!740/200"
-
-
-class Archive(Struct, frozen=True, kw_only=True):
-    """Storage of finished Recordings."""
-
-    directory: str = ""
-    orphan_days: Annotated[int, Meta(ge=0, le=36500)] = 30
-
-
-class Mail(Struct, frozen=True, kw_only=True):
-    """The SMTP relay that voxrec sends mail through."""
-
-    host: str = "127.0.0.1"
-    port: Port = 25
-    tls: Literal["none", "starttls", "implicit"] = "none"
-    ca_file: str = ""
-    user: str = ""
-    password: Secret = Secret("")
-    password_file: str = ""
-    sender: str = "voxrec@localhost"
-    helo_domain: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.\[\]:-]+$")] = "localhost"
-    timeout: Duration = 60.0
-    attach_limit: Annotated[int, Meta(ge=0, le=1_073_741_824)] = 20_971_520
-
-
-class Queue(Struct, frozen=True, kw_only=True):
-    """Execution of the jobs in the durable queue."""
-
-    concurrency: Annotated[int, Meta(ge=1, le=64)] = 2
-    attempts: Annotated[int, Meta(ge=1, le=1000)] = 40
-    lease: Duration = 600.0
-    retry_first: Duration = 5.0
-    retry_limit: Duration = 7200.0
-
-
-class Node(Struct, frozen=True, kw_only=True):
-    """The name of this installation among those that share one PostgreSQL."""
-
-    name: str = ""
-
-
-class Webhooks(Struct, frozen=True, kw_only=True):
-    """Requests to webhooks: limits, retries, and the addresses that they may be sent to."""
-
-    timeout: Annotated[float, Meta(gt=0, le=60)] = 15.0
-    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 64
-    concurrency_per_target: Annotated[int, Meta(ge=1, le=100)] = 4
-    attempts: Annotated[int, Meta(ge=1, le=1000)] = 21
-    retry_first: Duration = 5.0
-    retry_limit: Duration = 21600.0
-    disable_days: Annotated[int, Meta(ge=1, le=365)] = 5
-    history_days: Annotated[int, Meta(ge=4, le=3650)] = 30
-    allowed_networks: tuple[str, ...] = ()
-    ca_file: str = ""
-
-
-class Log(Struct, frozen=True, kw_only=True):
-    """The log on standard output."""
-
-    level: LevelName = "info"
-    format: LogFormat = "text"
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -208,6 +84,7 @@ class Config(Struct, frozen=True, kw_only=True):
     queue: Queue = Queue()
     node: Node = Node()
     webhooks: Webhooks = Webhooks()
+    links: Links = Links()
     log: Log = Log()
 
     @property
@@ -353,6 +230,9 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
                 yield FieldError(
                     setting, f"invalid entry {entry!r}; expected a host name, *.domain, an IP address or a network"
                 )
+    if config.links.days > config.links.max_days:
+        problem = f"invalid value {config.links.days}; expected at most {config.links.max_days}, links.max_days"
+        yield FieldError("links.days", problem)
     yield from network_errors("rest.trusted_proxies", config.rest.trusted_proxies, also=("unix",))
     yield from network_errors("webhooks.allowed_networks", config.webhooks.allowed_networks)
     yield from _mail_errors(config.mail)

@@ -51,6 +51,16 @@ class FakeWebhookMessages:
         self.deleted.append(age)
 
 
+class FakeLinks:
+    """The repository of expiring links."""
+
+    def __init__(self) -> None:
+        self.deleted: list[timedelta] = []
+
+    async def delete_expired(self, age: timedelta, /) -> None:
+        self.deleted.append(age)
+
+
 async def call_directly(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
@@ -60,6 +70,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.clock = Clock()
         self.repository = FakeRepository()
         self.webhook_messages = FakeWebhookMessages()
+        self.links = FakeLinks()
         self.directory = Path(self.mktemp())
         self.rejected_lines = RejectedLines(self.directory)
         self.service = Housekeeping(
@@ -68,6 +79,7 @@ class HousekeepingTests(SynchronousTestCase):
             self.repository,
             self.repository,
             self.webhook_messages,
+            self.links,
             self.rejected_lines,
             event_retention=timedelta(days=7),
             webhook_retention=timedelta(days=30),
@@ -87,6 +99,10 @@ class HousekeepingTests(SynchronousTestCase):
     def test_old_messages_to_webhooks_are_deleted(self) -> None:
         self.service.startService()
         self.assertEqual(self.webhook_messages.deleted, [timedelta(days=30)])
+
+    def test_links_are_deleted_90_days_after_their_expiry(self) -> None:
+        self.service.startService()
+        self.assertEqual(self.links.deleted, [timedelta(days=90)])
 
     def test_it_runs_at_the_start_and_every_hour(self) -> None:
         self.service.startService()

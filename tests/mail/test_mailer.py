@@ -14,6 +14,7 @@ from tests.mail.size_limited_relay import SizeLimitedRelay
 from tests.mail.smtp_servers import Mailbox, RelayTestCase, reactor
 from tests.mail.test_message import AUDIO, PROFILE, RECORDING, STARTED_AT
 from voxrec.errors import DeliveryError, NotFound
+from voxrec.mail.content import ListeningLink
 from voxrec.mail.mailer import Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
@@ -93,6 +94,10 @@ def defer_to_thread(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     return deferToThread(work, *args, **kwargs)
 
 
+async def listening_link(recording_id: UUID) -> ListeningLink:
+    return ListeningLink(f"https://voxrec.example.org/recordings/{recording_id}/audio")
+
+
 class MailerTestCase(RelayTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         audio = Path(self.mktemp())
@@ -112,7 +117,7 @@ class MailerTestCase(RelayTestCase):
             profiles=FakeRepository(*filter(None, [profile])),
             deliveries=self.deliveries,
             archive=self.archive,
-            audio_url=lambda recording_id: f"https://voxrec.example.org/recordings/{recording_id}/audio",
+            listening_link=listening_link,
             defer_to_thread=defer_to_thread,
             on_reply=self.replies.append,
         )

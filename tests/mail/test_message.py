@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from voxrec.mail.content import ListeningLink
 from voxrec.mail.message import MessageDefaults, compose
 from voxrec.model import Profile, Recording, RecordingState, Verdict
 
@@ -25,6 +26,7 @@ NOW = datetime(2026, 11, 23, 19, 34, 5, tzinfo=UTC)
 AUDIO = b"RIFF....WAVE" + bytes(range(256)) * 40 + b"\n.\r\n..\r\n"
 DIGEST = sha256(AUDIO).hexdigest()
 URL = "https://voxrec.example.org/recordings/1?a=b&c=d"
+LINK = ListeningLink(URL)
 RECORDING = Recording(
     id=UUID("6f0c3f2e-95f5-4c2a-9d3c-0a6c8e3f7b11"),
     profile_id=UUID(int=7),
@@ -76,7 +78,7 @@ class MessageTestCase(SynchronousTestCase):
         self.audio.write_bytes(AUDIO)
 
     def compose(self, defaults: MessageDefaults = DEFAULTS, **changes: Any) -> bytes:
-        return compose(replace(RECORDING, **changes), PROFILE, self.audio, URL, defaults, NOW)
+        return compose(replace(RECORDING, **changes), PROFILE, self.audio, LINK, defaults, NOW)
 
     def message(self, defaults: MessageDefaults = DEFAULTS, **changes: Any) -> EmailMessage:
         return parse(self.compose(defaults, **changes))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.mail.test_message import PROFILE, RECORDING, URL
-from voxrec.mail.content import Content, describe
+from tests.mail.test_message import LINK, PROFILE, RECORDING
+from voxrec.mail.content import Content, ListeningLink, describe
 from voxrec.mail.rendering import render_html, render_text
 
 
@@ -27,7 +27,8 @@ def make_content(text: str = "") -> Content:
 
 class RenderTests(SynchronousTestCase):
     def test_every_value_is_in_both_bodies(self) -> None:
-        content = replace(describe(RECORDING, PROFILE, "https://example.org/1", 1, True), warning="A warning.")
+        link = ListeningLink("https://example.org/1")
+        content = replace(describe(RECORDING, PROFILE, link, 1, True), warning="A warning.")
         values = [content.title, content.summary, content.warning, content.introduction, content.url]
         values += [value for _, value in content.facts if "<" not in value]
         for rendered in (render_text(content), render_html(content)):
@@ -35,7 +36,7 @@ class RenderTests(SynchronousTestCase):
                 self.assertIn(value, rendered)
 
     def test_text_without_warning_has_no_empty_paragraph(self) -> None:
-        self.assertNotIn("\n\n\n", render_text(describe(RECORDING, PROFILE, URL, 1, True)))
+        self.assertNotIn("\n\n\n", render_text(describe(RECORDING, PROFILE, LINK, 1, True)))
 
     def test_image_is_referenced_only_if_there_is_one(self) -> None:
         self.assertNotIn("<img", render_html(make_content()))

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn
+from uuid import UUID
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -19,6 +20,7 @@ from tests.database import reactor
 from voxrec.archive.local import LocalArchive
 from voxrec.deferreds import Backoff
 from voxrec.jobs.worker import JobHandler, Worker
+from voxrec.mail.content import ListeningLink
 from voxrec.mail.mailer import Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
@@ -32,6 +34,10 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 
 LEASE: Final = timedelta(seconds=1)
+
+
+async def listening_link(recording_id: UUID) -> ListeningLink:
+    return ListeningLink(f"https://voxrec.example.org/recordings/{recording_id}/audio")
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -64,7 +70,7 @@ class Environment(msgspec.Struct, frozen=True):
                 profiles=Profiles(pool),
                 deliveries=Deliveries(pool),
                 archive=archive,
-                audio_url=lambda recording_id: f"https://voxrec.example.org/recordings/{recording_id}/audio",
+                listening_link=listening_link,
                 defer_to_thread=deferToThread,
             ),
         }

@@ -1,6 +1,7 @@
 """The database: connection pool, schema migrations and repositories."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from voxrec.composition.environment import Environment
@@ -14,6 +15,7 @@ from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
+from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
@@ -36,6 +38,7 @@ class Database:
     events: Events
     idempotency: Idempotency
     jobs: Jobs
+    links: Links
     nodes: Nodes
     profiles: Profiles
     prompts: Prompts
@@ -65,6 +68,7 @@ def build_database(env: Environment, dsn: str) -> Database:
         events=Events(pool),
         idempotency=Idempotency(pool),
         jobs=Jobs(pool),
+        links=Links(pool, env.config.rest.public_url.rstrip("/"), timedelta(days=env.config.links.key_days)),
         nodes=Nodes(pool),
         profiles=Profiles(pool),
         prompts=Prompts(pool),

@@ -188,6 +188,7 @@ def _build_housekeeping(env: Environment, database: Database, files: RecordingFi
         database.jobs,
         database.events,
         database.webhook_queue,
+        database.links,
         queue.journal.rejected_lines,
         event_retention=timedelta(days=env.config.rest.event_days),
         webhook_retention=timedelta(days=env.config.webhooks.history_days),

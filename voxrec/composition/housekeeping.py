@@ -18,6 +18,7 @@ _INTERVAL: Final = 3600.0  # seconds
 # A done erase job is the record that a Recording existed. A journal that an old daemon left must not create the
 # Recording again, and no journal is older than this.
 _ERASED_JOBS_AGE: Final = timedelta(days=30)
+_EXPIRED_LINKS_AGE: Final = timedelta(days=90)  # they are listed until then, with their uses
 _REJECTED_LINES_AGE: Final = timedelta(days=30)
 
 
@@ -65,11 +66,18 @@ class WebhookMessages(Protocol):
         """Delete the messages that are older than ``age``, with their deliveries and attempts."""
 
 
+class Links(Protocol):
+    """The repository of expiring links."""
+
+    async def delete_expired(self, age: timedelta, /) -> object:
+        """Delete the links that expired longer than ``age`` ago."""
+
+
 class Housekeeping(TimerService):
     """Deletes what has expired every hour.
 
-    That is: abandoned uploads, idempotency keys, jobs of erased Recordings, old events, old messages to webhooks, and
-    rejected lines of the journal, at once if their Recording was deleted.
+    That is: abandoned uploads, idempotency keys, jobs of erased Recordings, old events, old messages to webhooks,
+    expired links, and rejected lines of the journal, at once if their Recording was deleted.
     """
 
     name = "housekeeping"
@@ -82,6 +90,7 @@ class Housekeeping(TimerService):
         jobs: Jobs,
         events: Events,
         webhook_messages: WebhookMessages,
+        links: Links,
         rejected_lines: RejectedLines,
         *,
         event_retention: timedelta,
@@ -94,6 +103,7 @@ class Housekeeping(TimerService):
         self._idempotency = idempotency
         self._jobs = jobs
         self._events = events
+        self._links = links
         self._rejected_lines = rejected_lines
         self._event_retention = event_retention
         self._webhook_messages = webhook_messages
@@ -111,6 +121,7 @@ class Housekeeping(TimerService):
             await self._jobs.purge_erased(_ERASED_JOBS_AGE)
             await self._events.delete_older_than(self._event_retention)
             await self._webhook_messages.delete_older_than(self._webhook_retention)
+            await self._links.delete_expired(_EXPIRED_LINKS_AGE)
         except (VoxrecError, OSError) as error:
             self._log.warn(
                 "expired data could not be deleted; retrying in {interval:g} s: {error}",

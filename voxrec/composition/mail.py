@@ -1,16 +1,20 @@
 """Mail: the job handler that sends completed Recordings through the SMTP relay."""
 
-from functools import partial
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
+from voxrec.clock import utc_now
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Mail
+from voxrec.mail.content import ListeningLink
 from voxrec.mail.mailer import Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
+from voxrec.model import LinkOrigin
 
 
 def build_mailer(env: Environment, database: Database, files: RecordingFiles) -> Mailer:
@@ -24,7 +28,7 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
         profiles=database.profiles,
         deliveries=database.deliveries,
         archive=files.archive,
-        audio_url=partial(_audio_url, env.config.rest.public_url),
+        listening_link=_listening_link(env, database),
         defer_to_thread=env.defer_to_thread,
         on_reply=env.metrics.count_mail_recipient,
     )
@@ -52,5 +56,16 @@ def _relay(settings: Mail) -> Relay:
     )
 
 
-def _audio_url(public_url: str, recording_id: UUID) -> str:
-    return f"{public_url.rstrip('/')}/recordings/{recording_id}/audio"
+def _listening_link(env: Environment, database: Database) -> Callable[[UUID], Awaitable[ListeningLink]]:
+    """Return the function that returns an expiring link; or, by `links.in_mails`, the URL that needs a token."""
+    settings, public_url = env.config.links, env.config.rest.public_url.rstrip("/")
+
+    async def listening_link(recording_id: UUID) -> ListeningLink:
+        with_token = ListeningLink(f"{public_url}/recordings/{recording_id}/audio")
+        if not settings.in_mails:
+            return with_token
+        lifetime = timedelta(days=settings.delivery_days)
+        link = await database.links.for_delivery(recording_id, LinkOrigin.MAIL, lifetime, utc_now(env.reactor))
+        return with_token if link.url is None else ListeningLink(link.url, link.expires_at)
+
+    return listening_link

@@ -14,6 +14,14 @@ _MAX_VALUE: Final = 255  # characters
 
 
 @dataclass(frozen=True, slots=True)
+class ListeningLink:
+    """Where the readers of a mail can listen to the recording. ``expires_at`` None: the URL needs a token instead."""
+
+    url: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """The texts of a mail. ``facts`` are labels with their values; ``warning`` is empty if there is none."""
 
@@ -28,12 +36,12 @@ class Content:
 
 
 def describe(
-    recording: Recording, profile: Profile, audio_url: str, size: int, attached: bool, time_zone: tzinfo = UTC
+    recording: Recording, profile: Profile, link: ListeningLink, size: int, attached: bool, time_zone: tzinfo = UTC
 ) -> Content:
     """Return the content of the mail about a recording.
 
-    ``audio_url`` is where the audio can be fetched, ``size`` its size in bytes, ``attached`` whether the mail has it
-    attached, and ``time_zone`` that of the reader.
+    ``size`` is that of the audio in bytes, ``attached`` whether the mail has it attached, and ``time_zone`` that of the
+    reader.
     """
     caller = _caller(recording)
     called = sanitize_line(recording.to or "unknown number", _MAX_VALUE)
@@ -59,18 +67,21 @@ def describe(
         summary=f"{_format_date(local_start)}, {duration}",
         warning=_warning(recording.verdict),
         facts=tuple(facts),
-        introduction=(
-            "The recording is attached. You can also listen to it here:"
-            if attached
-            else f"The recording is too large to attach: {_format_size(size)}. You can listen to it here:"
-        ),
-        url=audio_url,
+        introduction=_introduction(link, size, attached, time_zone),
+        url=link.url,
         waveform_description=(
             "Waveform of the recording: the caller at the top, the other side at the bottom"
             if recording.channels == 2
             else "Waveform of the recording"
         ),
     )
+
+
+def _introduction(link: ListeningLink, size: int, attached: bool, time_zone: tzinfo) -> str:
+    until = "" if link.expires_at is None else f" until {_format_date(link.expires_at.astimezone(time_zone))}"
+    if attached:
+        return f"The recording is attached. You can also listen to it here{until}:"
+    return f"The recording is too large to attach: {_format_size(size)}. You can listen to it here{until}:"
 
 
 def attachment_name(recording: Recording) -> str:

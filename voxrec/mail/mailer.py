@@ -1,6 +1,6 @@
 """The ``mail`` job: sends a completed recording to the mail addresses of its Profile."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError, NotFound
+from voxrec.mail.content import ListeningLink
 from voxrec.mail.message import MessageDefaults, compose
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
 from voxrec.model import Job, Profile, Recording, RecordingState, mail_addresses
@@ -68,15 +69,15 @@ class Mailer:
         profiles: Profiles,
         deliveries: Deliveries,
         archive: Archive,
-        audio_url: Callable[[UUID], str],
+        listening_link: Callable[[UUID], Awaitable[ListeningLink]],
         defer_to_thread: DeferToThread,
         on_reply: Callable[[str], None] = lambda _state: None,
         logger: Logger | None = None,
     ) -> None:
         """Create a handler.
 
-        ``audio_url`` returns the URL of a Recording's audio. ``on_reply`` is called for each recipient with the
-        relay's reply: accepted, deferred or refused.
+        ``listening_link`` returns where the readers can listen to a Recording. ``on_reply`` is called for each
+        recipient with the relay's reply: accepted, deferred or refused.
         """
         self._reactor = reactor
         self._relay = relay
@@ -85,7 +86,7 @@ class Mailer:
         self._profiles = profiles
         self._deliveries = deliveries
         self._archive = archive
-        self._audio_url = audio_url
+        self._listening_link = listening_link
         self._defer_to_thread = defer_to_thread
         self._on_reply = on_reply
         self._log = logger or Logger()
@@ -118,7 +119,8 @@ class Mailer:
     async def _deliver(self, recording: Recording, profile: Profile, recipients: list[str]) -> None:
         """Send the audio; to those for whom it is too large, the link."""
         relay, defaults = self._relay, self._defaults  # they may be changed meanwhile
-        message = await self._defer_to_thread(self._compose, recording, profile, defaults)
+        link = await self._listening_link(recording.id)
+        message = await self._defer_to_thread(self._compose, recording, profile, link, defaults)
         result = await self._send(recording, relay, defaults, recipients, message)
         too_large = {refusal.recipient: refusal for refusal in result.refused if refusal.too_large}
         if not too_large or (recording.size or 0) > defaults.attach_limit:
@@ -133,7 +135,7 @@ class Mailer:
             reply=hide_addresses(next(iter(too_large.values())).reply),
         )
         link_only = replace(defaults, attach_limit=-1)
-        message = await self._defer_to_thread(self._compose, recording, profile, link_only)
+        message = await self._defer_to_thread(self._compose, recording, profile, link, link_only)
         result = await self._send(recording, relay, defaults, list(too_large), message)
         await self._record(recording, result)
 
@@ -171,10 +173,10 @@ class Mailer:
             )
             return None
 
-    def _compose(self, recording: Recording, profile: Profile, defaults: MessageDefaults) -> bytes:
+    def _compose(self, recording: Recording, profile: Profile, link: ListeningLink, defaults: MessageDefaults) -> bytes:
         audio = self._archive.locate(recording.path or "")
         now = utc_now(self._reactor)
-        return compose(recording, profile, audio, self._audio_url(recording.id), defaults, now)
+        return compose(recording, profile, audio, link, defaults, now)
 
     async def _record(self, recording: Recording, result: SendResult) -> None:
         # accepted recipients first: if the database fails in between, a lost refusal causes no duplicate mail

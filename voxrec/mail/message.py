@@ -15,7 +15,7 @@ from voxrec.audio.formats import FORMATS
 from voxrec.audio.peaks import compute_peaks
 from voxrec.audio.waveform import render_waveform
 from voxrec.errors import AudioError
-from voxrec.mail.content import Content, attachment_name, describe
+from voxrec.mail.content import Content, ListeningLink, attachment_name, describe
 from voxrec.mail.rendering import render_html, render_text
 from voxrec.mailaddress import is_mail_address
 from voxrec.model import Profile, Recording, mail_addresses
@@ -39,7 +39,7 @@ class MessageDefaults:
 
 
 def compose(
-    recording: Recording, profile: Profile, audio: Path, audio_url: str, defaults: MessageDefaults, now: datetime
+    recording: Recording, profile: Profile, audio: Path, link: ListeningLink, defaults: MessageDefaults, now: datetime
 ) -> bytes:
     """Return the message as sent by SMTP: 7 bit, with CRLF line ends. Reads ``audio``, so run it in a thread.
 
@@ -48,7 +48,7 @@ def compose(
     """
     size = audio.stat().st_size
     attached = size <= defaults.attach_limit
-    content = describe(recording, profile, audio_url, size, attached, defaults.time_zone)
+    content = describe(recording, profile, link, size, attached, defaults.time_zone)
     message = EmailMessage(policy=_POLICY)
     _add_headers(message, recording, profile, content, defaults, now)
     _add_body(message, recording, content, _waveform(recording, audio))

@@ -10,6 +10,7 @@ from voxrec.model.delivery import DeliveryAttempt, DeliveryChannel, DeliveryStat
 from voxrec.model.event import Event, EventType
 from voxrec.model.fields import metadata_errors
 from voxrec.model.job import Job, JobKind, JobState
+from voxrec.model.link import Link, LinkOrigin, LinkState, LinkUse
 from voxrec.model.node import Node, NodeState, NodeStatus
 from voxrec.model.profile import Profile, RecordChannels, RecordPrompt, mail_addresses
 from voxrec.model.prompt import Prompt
@@ -47,6 +48,10 @@ __all__ = [
     "Job",
     "JobKind",
     "JobState",
+    "Link",
+    "LinkOrigin",
+    "LinkState",
+    "LinkUse",
     "Node",
     "NodeState",
     "NodeStatus",

@@ -33,8 +33,8 @@ class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     who: Annotated[
         str,
         doc(
-            "Name of the token, admin for the configured administrator, the user that ran a command, or the rule: "
-            "retention."
+            "Name of the token, admin for the configured administrator, link for the opening of an expiring link, the "
+            "user that ran a command, or the rule: retention."
         ),
     ]
     token_id: Annotated[
@@ -48,6 +48,9 @@ class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     outcome: AuditOutcome = AuditOutcome.BEGUN
     status: Annotated[int | None, doc("HTTP status of the response.")] = None
     fields: Annotated[tuple[str, ...], doc("Names of the fields that an update changed.")] = ()
+    user_agent: Annotated[
+        str | None, doc("Beginning of the User-Agent header of the browser that opened a link. Null for other changes.")
+    ] = None
     reason: Annotated[
         str | None, doc("Why something was deleted: what the client gave as reason, or the condition of the rule.")
     ] = None
