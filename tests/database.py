@@ -69,7 +69,7 @@ def administer(statement: Composable) -> None:
         connection.cursor().execute(statement)
 
 
-async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
     """Wait until a condition is true. For effects of a real server only; elsewhere tests advance a Clock."""
     deadline = reactor.seconds() + timeout
     while not condition():

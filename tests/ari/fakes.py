@@ -10,12 +10,13 @@ from voxrec.ari.transport import AriResponseError
 class FakeTransport:
     """Stores every request, and answers it at once.
 
-    ``responses`` maps a request such as ``GET channels`` to a body, or to an error status. The default body is ``{}``.
+    ``responses`` maps a request such as ``GET channels`` to a body, an error status, or an error. The default body
+    is ``{}``.
     """
 
-    def __init__(self, **responses: bytes | int) -> None:
+    def __init__(self, **responses: bytes | int | AriResponseError) -> None:
         self.requests: list[tuple[str, dict[str, str], object | None]] = []
-        self.responses: dict[str, bytes | int] = responses
+        self.responses: dict[str, bytes | int | AriResponseError] = responses
 
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
@@ -23,6 +24,8 @@ class FakeTransport:
         request = f"{method} {'/'.join(path)}"
         self.requests.append((request, dict(query), body))
         response = self.responses.get(request, b"{}")
+        if isinstance(response, AriResponseError):
+            return fail(response)
         if isinstance(response, int):
             return fail(AriResponseError(request, response, "no such object"))
         return succeed(response)

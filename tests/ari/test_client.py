@@ -117,6 +117,11 @@ class HangUpTests(AriClientTestCase):
         self.http.responses["DELETE channels/1.1"] = 404
         self.assertFalse(self.successResultOf(self.client.hang_up("1.1", 16)))
 
+    def test_a_destroyed_bridge_that_asterisk_16_still_lists(self) -> None:
+        request = "DELETE bridges/b"
+        self.http.responses[request] = AriResponseError(request, 409, "Bridge not in Stasis application")
+        self.assertFalse(self.successResultOf(self.client.destroy_bridge("b")))
+
     def test_other_errors_are_raised(self) -> None:
         self.http.responses["DELETE channels/1.1"] = 500
         self.failureResultOf(self.client.hang_up("1.1", 16), AriResponseError)

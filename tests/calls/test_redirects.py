@@ -87,6 +87,21 @@ class RedirectTests(SynchronousTestCase):
 
     def test_without_contact(self) -> None:
         self.redirect("")
+        self.assert_followed("sip:desk@192.0.2.7:5070")
+        self.redirect("")
+        self.assert_refused(480)
+
+    def test_contact_that_is_not_reported(self) -> None:
+        """The far end is called once more, and that is neither a loop nor a redirection."""
+        self.redirect("")
+        self.assert_followed("sip:desk@192.0.2.7:5070")
+        self.redirect(BOSS)
+        self.assert_followed(BOSS)
+        self.redirect("")
+        self.assert_followed(BOSS)
+        self.redirect("sip:1@192.0.2.9")
+        self.assert_followed("sip:1@192.0.2.9")
+        self.redirect("sip:2@192.0.2.9")
         self.assert_refused(480)
 
     def test_setting_0(self) -> None:

@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.http_headers import Headers
 
 from voxrec.sandbox import demo_call, tones
-from voxrec.sandbox.observer import observe_asterisk
+from voxrec.sandbox.observer import existing_bridges, observe_asterisk
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_22, Recipe, asterisk_rootfs
 from voxrec.sandbox.sipp import SippCaller
@@ -176,9 +176,9 @@ class LiveTestCase(TestCase):
 
         async def idle() -> bool:
             channels = await asterisk.list_channels()
-            bridges = await asterisk.list_bridges()
+            bridges = await existing_bridges(asterisk)
             files = sorted(path.name for path in stack.asterisk.recording_directory.glob("[!.]*"))
-            left[:] = [channel.name for channel in channels], [bridge.id for bridge in bridges], files
+            left[:] = [channel.name for channel in channels], bridges, files
             return not channels and not bridges and not files
 
         if not await stack.wait_until(idle, 15):

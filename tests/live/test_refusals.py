@@ -23,9 +23,13 @@ UNREGISTERED: Final = (418, 499, 510, 599, 650, 699)
 NOT_FOLLOWED: Final = (305, 380, 399)
 
 
-def redirection(*contacts: str, status: int = 302) -> tuple[SipResponse, ...]:
-    """Return the responses of a far end that redirects to ``contacts``, values of the Contact header."""
-    return (SipResponse(status, tuple(("Contact", contact) for contact in contacts)),)
+def redirection(*contacts: str, status: int = 302, after: float = 0.05) -> tuple[SipResponse, ...]:
+    """Return the responses of a far end that redirects to ``contacts``, values of the Contact header.
+
+    Asterisk can lose a redirection that arrives at once (see `voxrec.calls.redirects.Redirects`).
+    """
+    headers = tuple(("Contact", contact) for contact in contacts)
+    return SipResponse(100), SipResponse(status, headers, after=after)
 
 
 class RedirectingAgent(SipUserAgent):
@@ -144,6 +148,7 @@ class RedirectionTests(RefusalTestCase):
             "300": redirection(f"<{at_target}>", status=300),
             "301": redirection(f"<{at_target}>", status=301),
             "302": redirection(f"<{at_target}>"),
+            "at once": redirection(f"<{at_target}>", after=0.0),
             "without brackets": redirection(at_target),
             "the contact of highest priority": redirection(f"<{at_other}>;q=0.2, <{at_target}>;q=0.9;expires=60"),
             "two header lines": redirection(f"<{at_other}>;q=0.5", f"<{at_target}>;q=1.0"),
@@ -154,17 +159,21 @@ class RedirectionTests(RefusalTestCase):
         for case, responses in cases.items():
             far_end.invite_responses = responses
             self.assertEqual(await self.call(caller, profile), 200, case)
-            self.assertEqual(len(target.requests("INVITE")), 1, case)
+            (invite,) = target.requests("INVITE")
             self.assertEqual(other.requests("INVITE"), [], case)
-            invite = target.received[0]
             self.assertEqual(invite.start_line.split()[1], at_target, case)
             self.assertEqual(invite.header("x-evil") + invite.header("replaces"), "", case)
             self.assertEqual(invite.header("x-voxrec-profile"), profile)
             await self.assert_asterisk_is_idle(stack)
             target.received.clear()
-        recordings = await stack.request_json("GET", f"/profiles/{profile}/recordings")
-        self.assertEqual({recording["remoteSipUri"] for recording in recordings}, {at_target})
-        self.assertEqual(len(recordings), len(cases))
+        recordings: list[Mapping[str, Any]] = []
+
+        async def stored() -> bool:  # the row of a call that ends at once may be stored after its channels are gone
+            recordings[:] = await stack.request_json("GET", f"/profiles/{profile}/recordings")
+            return len(recordings) >= len(cases)
+
+        await stack.wait_until(stored, 15)
+        self.assertEqual([recording["remoteSipUri"] for recording in recordings], [at_target] * len(cases))
 
     async def test_redirections_that_are_not_followed(self) -> None:
         stack = await shared_stack(self.recipe)
@@ -188,7 +197,9 @@ class RedirectionTests(RefusalTestCase):
                 far_end.sends_contact = False
             far_end.invite_responses = responses
             self.assertEqual(await self.call(caller, profile), status, case)
-            self.assertEqual(len(far_end.requests("INVITE")), 1, case)
+            # without a contact to call, the far end is called once more: Asterisk may have lost it
+            count = 2 if case in ("no contact", "a telephone number") else 1
+            self.assertEqual(len(far_end.requests("INVITE")), count, case)
             far_end.sends_contact = True
         self.assertEqual(forbidden.received, [])
         await self.assert_asterisk_is_idle(stack)

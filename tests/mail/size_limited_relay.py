@@ -7,6 +7,8 @@ from typing import Any, Final
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from voxrec.sandbox.asterisk import free_port
+
 UNLIMITED: Final = 1 << 30  # bytes
 
 
@@ -27,9 +29,7 @@ class SizeLimitedRelay:
 
     def start(self) -> int:
         """Start the server and return its port."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
+        port = free_port(socket.SOCK_STREAM)
         # replies in place of aiosmtpd's own limit need a server that accepts the message
         data_size_limit = UNLIMITED if self.replies else self.limit
         self._controller = Controller(self, hostname="127.0.0.1", port=port, data_size_limit=data_size_limit)

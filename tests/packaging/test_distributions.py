@@ -27,6 +27,7 @@ from psycopg2.sql import SQL, Identifier
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import administer, cluster
+from voxrec.sandbox.asterisk import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 _READY_WITHIN: Final = 60.0  # seconds
@@ -152,7 +153,7 @@ class WheelTests(SynchronousTestCase):
 
     def test_daemon(self) -> None:
         """It migrates an empty database, writes its announcement, serves its pages, and stops when told to."""
-        port = _free_port()
+        port = free_port(socket.SOCK_STREAM)
         sounds = self.directory / "sounds"
         settings = self.directory / "voxrec.yaml"
         with _empty_database() as dsn:
@@ -220,11 +221,6 @@ class WheelTests(SynchronousTestCase):
 def _dependencies() -> Path:
     """Return the directory of the tests' environment that holds the dependencies."""
     return Path(yaml.__file__).parents[1]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextmanager

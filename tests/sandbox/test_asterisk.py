@@ -1,6 +1,7 @@
 """Tests of voxrec.sandbox.asterisk without a running Asterisk: the shared configuration and the additions to it."""
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -80,3 +81,18 @@ class FreePortTests(SynchronousTestCase):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             with socket.socket(socket.AF_INET, kind) as bound:
                 bound.bind((asterisk.LOOPBACK, free_port(kind)))
+
+    def test_no_two_programs_get_the_same_port(self) -> None:
+        self.patch(asterisk, "LISTENING_PORTS", range(10000, 10020))
+        ports = [free_port(socket.SOCK_STREAM) for _ in range(3)]
+        program = "import socket; from voxrec.sandbox import asterisk; asterisk.LISTENING_PORTS = range(10000, 10020)\n"
+        program += "while True: print(asterisk.free_port(socket.SOCK_STREAM))"
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603
+        self.assertIn("SandboxError: no loopback port of 10000 to 10019 is free", result.stderr)
+        others = [int(line) for line in result.stdout.split()]
+        self.assertEqual(set(ports) & set(others), set())
+        self.assertEqual(len({*ports, *others}), len(ports) + len(others))
+
+    def test_a_port_is_never_that_of_an_outgoing_connection(self) -> None:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        self.assertLessEqual(asterisk.LISTENING_PORTS.stop, min(first, asterisk.RTP_PORTS[0]))

@@ -19,7 +19,10 @@ from voxrec.webhooks.connection import resolver
 from voxrec.webhooks.http import HttpClient, HttpSettings
 from voxrec.webhooks.sender import SenderSettings, WebhookSender
 
-LEASE: Final = timedelta(seconds=1)
+SHORT_LEASE: Final = timedelta(seconds=2)
+"""The lease of the process that dies: the test waits until it expires."""
+LONG_LEASE: Final = timedelta(minutes=1)
+"""The lease of the worker that survives: however slow the machine is, it sends nothing twice."""
 CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
     "claimed": (HttpClient, "post", before),
     "sent": (HttpClient, "post", after),
@@ -28,9 +31,9 @@ CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]
 }
 
 
-def make_worker(pool: Pool) -> Worker[PendingDelivery]:
-    """Return a worker with a short lease, whose receivers may be on loopback."""
-    settings = HttpSettings(5.0, AddressPolicy(["127.0.0.0/8"]))
+def make_worker(pool: Pool, lease: timedelta) -> Worker[PendingDelivery]:
+    """Return a worker whose receivers may be on loopback."""
+    settings = HttpSettings(30.0, AddressPolicy(["127.0.0.0/8"]))
     sender = WebhookSender(
         reactor,
         WebhookQueue(pool),
@@ -39,7 +42,7 @@ def make_worker(pool: Pool) -> Worker[PendingDelivery]:
     )
     backoff = Backoff(first=0.1, limit=0.5)
     handlers = {"webhook": sender.deliver}
-    return Worker(reactor, sender, handlers, concurrency=4, lease=LEASE, backoff=backoff, max_attempts=21)
+    return Worker(reactor, sender, handlers, concurrency=4, lease=lease, backoff=backoff, max_attempts=21)
 
 
 def main(step: str, dsn: str) -> None:
@@ -48,7 +51,7 @@ def main(step: str, dsn: str) -> None:
     setattr(owner, name, how(getattr(owner, name)))
     pool = Pool(reactor, dsn, size=4)
     pool.startService()
-    worker = make_worker(pool)
+    worker = make_worker(pool, SHORT_LEASE)
     Deferred.fromCoroutine(pool.when_ready()).addCallback(lambda _: worker.startService())
     reactor.run()
 

@@ -177,7 +177,7 @@ class ReceiverTestCase(TestCase):
     def client(
         self,
         *,
-        timeout: float = 5.0,
+        timeout: float = 50.0,
         policy: AddressPolicy = LOOPBACK,
         ca_file: Path | None = None,
         resolve: Any = None,

@@ -36,6 +36,9 @@ _CHANNEL_GONE: Final = frozenset(
         "Snoop channel could not be created",
     }
 )
+# Asterisk 16 can list a bridge for ever that was destroyed while a channel left it: a report of its state that is
+# published after that of its end stays in the cache (`ast_ari_bridges_list` and `find_bridge` in resource_bridges.c).
+_BRIDGE_GONE: Final = "Bridge not in Stasis application"
 
 
 class AriResponseError(VoxrecError):
@@ -52,7 +55,7 @@ class AriResponseError(VoxrecError):
     @property
     def not_found(self) -> bool:
         """Whether the channel, bridge, playback or recording of the request does not exist (any more)."""
-        return self.ari_status == 404
+        return self.ari_status == 404 or self.reason == _BRIDGE_GONE
 
     @property
     def channel_gone(self) -> bool:

@@ -314,6 +314,13 @@ class LiveCall:
             self._resources.gone(channel)
             return
         status, self._leg_status = self._leg_status, 0
+        self._log.debug(
+            "call {call}: leg {leg} ended: SIP status {status}, cause {cause}",
+            call=self.id,
+            leg=channel,
+            status=status or "unknown",
+            cause=cause,
+        )
         redirection = self._redirects.decide(status) if self.status in _REDIRECTABLE else 0
         if isinstance(redirection, str):
             self._legs.refusal_status = 0

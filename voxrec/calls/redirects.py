@@ -19,6 +19,11 @@ class Redirects:
 
     Asterisk does not follow them itself (``redirect_method = uri_core`` in etc/asterisk/pjsip.conf): it reports the
     contact with the highest priority (q), and the call then continues here.
+
+    The report can be missing: the thread of the leg's bridge sends it, and the thread that has dialled removes the leg
+    from the bridge if it finds it hung up first, which happens when the far end redirects at once and the machine is
+    busy (Asterisk 16 and 22: stasis_app_exec in res_stasis.c, bridge_handle_trip in bridge_channel.c). The same far
+    end is then called once more. It cannot be known whether the redirection had a contact.
     """
 
     _log = Logger()
@@ -27,6 +32,7 @@ class Redirects:
         self._call = call
         self._contact = ""
         self._called: set[tuple[str | None, str, int | None]] = set()
+        self._called_again: set[str] = set()
 
     def reported(self, forward: str) -> None:
         """Handle Asterisk's report that the current leg was redirected to ``PJSIP/<endpoint>/<URI>``."""
@@ -41,7 +47,17 @@ class Redirects:
         contact, self._contact = self._contact, ""
         if not 300 <= status < 400:
             return 0
-        self._called.add(_address(self._call.callee))
+        callee = self._call.callee
+        if not contact and status in _FOLLOWED and self._may_call_again(callee):
+            self._called_again.add(callee)
+            self._log.info(
+                "call {call}: redirected ({status}) to a contact that Asterisk has not reported; calling the same far "
+                "end once more",
+                call=self._call.id,
+                status=status,
+            )
+            return callee
+        self._called.add(_address(callee))
         refusal, reason = self._refusal(contact, status)
         if refusal:
             self._log.info(
@@ -58,6 +74,9 @@ class Redirects:
             host=sipuri.parse(contact).host,
         )
         return contact
+
+    def _may_call_again(self, callee: str) -> bool:
+        return self._call.settings.max_redirects > 0 and callee not in self._called_again
 
     def _refusal(self, contact: str, status: int) -> tuple[int, str]:
         """Return the status for the caller, and the reason for the log; 0 if the redirection is followed."""

@@ -7,10 +7,12 @@ addresses and paths. Whatever runs against the sandbox therefore also tests thos
 import base64
 import json
 import os
+import random
 import secrets
 import shutil
 import socket
 import sys
+from collections import deque
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
@@ -31,8 +33,10 @@ START_SECONDS = 30.0
 ASTERISK_ACCOUNT = 64123  # user and group id that no system uses; the root file systems need not know it
 HTTP_OK = 200
 
-# Below the kernel's range of ephemeral ports, so that a port from free_port is never an RTP port.
 RTP_PORTS = (20000, 29998)
+# Below RTP_PORTS, and below the ephemeral ports (32768 and above), which the kernel gives to outgoing connections.
+LISTENING_PORTS = range(10000, 20000)
+_RESERVED_PORTS = 100  # of each process; a program binds its port long before so many others are chosen
 
 # Modules that a gateway does not use. Each waits for a file, a database or a bus that the sandbox lacks, and logs
 # errors about it. Patterns, because the set differs between releases.
@@ -102,12 +106,30 @@ def snippets_directory() -> Path:
     raise SandboxError(f"voxrec's Asterisk configuration is neither in {checkout} nor in {installed}; reinstall voxrec")
 
 
+_reservations: deque[socket.socket] = deque(maxlen=_RESERVED_PORTS)
+
+
 def free_port(kind: socket.SocketKind) -> int:
-    """Return an unused loopback port: SOCK_STREAM for TCP, SOCK_DGRAM for UDP."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return an unused loopback port: SOCK_STREAM for TCP, SOCK_DGRAM for UDP.
+
+    No other process gets it from this function while this one runs, so that it is still unused when a program binds it
+    seconds later. A reservation is an abstract Unix socket, which ends with its process. Raises SandboxError if there
+    is no such port.
+    """
+    for port in random.sample(LISTENING_PORTS, len(LISTENING_PORTS)):
+        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(f"\0voxrec-port-{port}")
+            with socket.socket(socket.AF_INET, kind) as probe:
+                probe.bind((LOOPBACK, port))
+        except OSError:
+            reservation.close()
+        else:
+            if len(_reservations) == _RESERVED_PORTS:
+                _reservations[0].close()
+            _reservations.append(reservation)
+            return port
+    raise SandboxError(f"no loopback port of {LISTENING_PORTS.start} to {LISTENING_PORTS.stop - 1} is free")
 
 
 def uri_host(address: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 
 from voxrec.sandbox.asterisk import LOOPBACK, uri_host
@@ -46,6 +46,11 @@ class SipMessage:
         return "" if self.start_line.startswith("SIP/2.0 ") else self.start_line.partition(" ")[0]
 
     @property
+    def transaction(self) -> tuple[str, str]:
+        """What a request and its retransmissions have in common: the first Via, and the method (RFC 3261, 17.2.3)."""
+        return self.header("via"), self.header("cseq").rpartition(" ")[2]
+
+    @property
     def body(self) -> str:
         """The body as text."""
         return self.raw.partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
@@ -58,11 +63,15 @@ class SipMessage:
 
 @dataclass(frozen=True)
 class SipResponse:
-    """A response to send: its status, further headers, and whether it has an SDP body."""
+    """A response to send: its status, further headers, and whether it has an SDP body.
+
+    ``after`` is the time in seconds from the response before, or from the request, to this one.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     sdp: bool = False
+    after: float = 0.0
 
 
 OK: Final = SipResponse(200, sdp=True)
@@ -88,14 +97,18 @@ class SipUserAgent(DatagramProtocol):
         self._refers = 0
         self._tag = secrets.token_hex(4)
         self.received: list[SipMessage] = []
-        """Everything that was received, in order."""
+        """Everything that was received, in order, without retransmissions of requests."""
+        self._last_responses: dict[tuple[str, str], bytes | None] = {}
+        self._delayed: list[IDelayedCall] = []
 
     def listen(self, reactor: Any) -> None:
         """Bind a free UDP port."""
+        self._clock: IReactorTime = reactor
         self._port = reactor.listenUDP(0, self, interface=self._address)
 
     async def stop(self) -> None:
         """Close the port."""
+        self._cancel_delayed()
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
 
@@ -213,13 +226,21 @@ class SipUserAgent(DatagramProtocol):
         return "\r\n".join([*lines, "m=audio 9 RTP/AVP 0 8", ""])
 
     def datagramReceived(self, datagram: bytes, _addr: Any) -> None:
-        """Pass a final response to its request, and answer requests."""
+        """Pass a final response to its request, and answer requests.
+
+        A retransmission of a request, which arrives when this process was busy for longer than T1 (0.5 s), gets the
+        last response once more (RFC 3261, sections 17.2.1 and 17.2.2).
+        """
         message = SipMessage.parse(datagram)
-        self.received.append(message)
-        if message.status is None:
-            self.request_received(message)
-        else:
+        if message.status is not None:
+            self.received.append(message)
             self.response_received(message)
+        elif message.transaction not in self._last_responses:
+            self._last_responses[message.transaction] = None
+            self.received.append(message)
+            self.request_received(message)
+        elif (response := self._last_responses[message.transaction]) is not None:
+            self.send(response)
 
     def response_received(self, response: SipMessage) -> None:
         """Pass a final response to its request."""
@@ -231,12 +252,24 @@ class SipUserAgent(DatagramProtocol):
         if request.method == "ACK":
             return
         if request.method == "CANCEL":
+            self._cancel_delayed()
             for invite in self.requests("INVITE"):
                 if invite.header("call-id") == request.header("call-id"):
                     self.respond(invite, 487)
+        delay = 0.0
         for response in self.responses_to(request) if request.method == "INVITE" else (SipResponse(200),):
-            body = self.sdp_offer() if response.sdp else ""
-            self.respond(request, response.status, body, response.headers)
+            arguments = request, response.status, self.sdp_offer() if response.sdp else "", response.headers
+            delay += response.after
+            if delay:
+                self._delayed.append(self._clock.callLater(delay, self.respond, *arguments))
+            else:
+                self.respond(*arguments)
+
+    def _cancel_delayed(self) -> None:
+        delayed, self._delayed = self._delayed, []
+        for call in delayed:
+            if call.active():
+                call.cancel()
 
     def responses_to(self, _invite: SipMessage) -> Sequence[SipResponse]:
         """Return the responses to an INVITE; a subclass can choose them by its content."""
@@ -256,7 +289,9 @@ class SipUserAgent(DatagramProtocol):
         if body:
             lines.append("Content-Type: application/sdp")
         lines.append(f"Content-Length: {len(body)}")
-        self.send("\r\n".join([f"SIP/2.0 {status} Test", *lines, "", body]).encode())
+        datagram = "\r\n".join([f"SIP/2.0 {status} Test", *lines, "", body]).encode()
+        self._last_responses[request.transaction] = datagram
+        self.send(datagram)
 
     def send_message(self, start_line: str, fields: Mapping[str, str], body: str = "") -> None:
         """Send a message with exactly these headers."""

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from voxrec.errors import VoxrecError
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.observer import observe_asterisk
+from voxrec.sandbox.observer import existing_bridges, observe_asterisk
 from voxrec.sandbox.stack import Stack
 
 
@@ -29,7 +29,7 @@ async def asterisk_leftovers(stack: Stack, reactor: Any) -> list[str]:
     asterisk = observe_asterisk(stack, reactor)
     try:
         channels = [f"channel {channel.name}" for channel in await asterisk.list_channels()]
-        bridges = [f"bridge {bridge.id}" for bridge in await asterisk.list_bridges()]
+        bridges = [f"bridge {bridge}" for bridge in await existing_bridges(asterisk)]
     except VoxrecError as error:
         raise SandboxError(f"cannot list Asterisk's channels and bridges: {error.detail}") from error
     files = [f"file {path.name}" for path in stack.asterisk.recording_directory.glob("[!.]*")]
