@@ -17,6 +17,7 @@ from bench.measure import Spread, interleaved, requested_rounds
 from bench.report import BarChart, Section, Table, Target, publish
 from bench.servers import print_progress, temporary_postgresql
 from voxrec.postgres.connection import Connection
+from voxrec.postgres.dsn import server_dsn, servers
 
 STATEMENTS: Final = 5000  # in each round
 WARM_UP: Final = 500
@@ -48,7 +49,7 @@ async def measure(run: RunStatement) -> Cost:
 async def compare(reactor: Any, dsn: str, rounds: int) -> dict[str, list[Cost]]:
     """Measure both connections in turn, ``rounds`` times."""
     direct = Connection(reactor, lambda _connection, reason: sys.exit(f"the connection was lost: {reason}"))
-    await direct.open(dsn, connect_timeout=10, statement_timeout=30)
+    await direct.open(server_dsn(dsn, *servers(dsn)), connect_timeout=10, statement_timeout=30)
     plain = TxConnection(reactor)
     await plain.connect(dsn)
     variants: Mapping[str, RunStatement] = {

@@ -18,17 +18,21 @@ from twisted.internet.task import deferLater
 from voxrec.deferreds import Backoff, shielded
 from voxrec.errors import InvalidInput, StoreUnavailable
 from voxrec.postgres.direct_connection import DirectConnection, one_line
-from voxrec.postgres.dsn import complete_dsn
+from voxrec.postgres.dsn import addresses, server_dsn
+from voxrec.postgres.server_history import IDENTITY, ServerHistory, ServerIdentity
 from voxrec.postgres.statement import Params, PreparedStatement, Result
 
 RECONNECT_BACKOFF: Final = Backoff(first=0.16, limit=5.0, factor=1.6, jitter=0.0)
 
 _RESPONSE_GRACE: Final = 5.0  # seconds beyond statement_timeout after which the server counts as lost
 _SHUTDOWN_READS: Final = 8  # reads that reach the end of the stream: a notice, the reason and the end, each in parts
-_INITIALIZE_SESSION: Final = "SELECT set_config('TimeZone', 'UTC', false), set_config('statement_timeout', %s, false)"
-# The statement is valid but this server cannot run it now. A server is read-only while it is a standby, as just after a
-# failover.
-_UNAVAILABLE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError, ReadOnlySqlTransaction, ConnectionClosed)
+_INITIALIZE_SESSION: Final = """
+    SELECT set_config('TimeZone', 'UTC', false), set_config('statement_timeout', %s, false),
+           current_setting('transaction_read_only')
+"""
+# The statement is valid but this server cannot run it now.
+_UNAVAILABLE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError, ConnectionClosed)
+_READ_ONLY: Final = "the server is read-only: it is a standby, or default_transaction_read_only is on"
 
 
 class Connection(DirectConnection):
@@ -44,26 +48,41 @@ class Connection(DirectConnection):
         self._prepared: set[str] = set()
         self._response_timeout = 0.0
         self._response_timer: IDelayedCall | None = None
+        self.identity: ServerIdentity | None = None
+        """The server of the open connection, if it has revealed that."""
 
     async def open(self, dsn: str, *, connect_timeout: float, statement_timeout: float) -> None:
-        """Connect and initialize the session; both timeouts are seconds. Raises StoreUnavailable if that fails."""
+        """Connect and initialize the session; both timeouts are seconds.
+
+        ``dsn`` has one server, with its address. Raises StoreUnavailable if that fails, or the server is read-only.
+        """
         self._response_timeout = statement_timeout + _RESPONSE_GRACE
         try:
-            full_dsn = await complete_dsn(self.reactor, dsn)
-            await shielded(self.connect(full_dsn)).addTimeout(connect_timeout, self.reactor)
+            await shielded(self.connect(dsn)).addTimeout(connect_timeout, self.reactor)
             self.take_over_socket()
             timeout = f"{round(statement_timeout * 1000)}ms"
-            await shielded(Deferred.fromCoroutine(self.run(_INITIALIZE_SESSION, (timeout,))))
+            result = await shielded(Deferred.fromCoroutine(self.run(_INITIALIZE_SESSION, (timeout,))))
+            if result.rows[0][-1] == "on":
+                raise StoreUnavailable(_READ_ONLY)
+            self.identity = await shielded(Deferred.fromCoroutine(self._identify()))
         except TimeoutError as error:
             self.disconnect()
             raise StoreUnavailable(f"no connection within {connect_timeout:g} s") from error
-        except (psycopg2.Error, OSError) as error:
+        except psycopg2.Error as error:
             self.disconnect()
             raise StoreUnavailable(one_line(error)) from error
         except BaseException:
             self.disconnect()
             raise
         self._is_open = True
+
+    async def _identify(self) -> ServerIdentity | None:
+        """Return the identity of the server, or None if it does not reveal it, as some that are compatible."""
+        try:
+            ((system, timeline),) = (await self.run(IDENTITY)).rows
+        except psycopg2.Error:
+            return None
+        return ServerIdentity(system, timeline)
 
     @property
     def is_open(self) -> bool:
@@ -105,6 +124,9 @@ class Connection(DirectConnection):
                 self.on_closed("a prepared statement has become invalid")
                 raise StoreUnavailable(one_line(error)) from error
             raise
+        except ReadOnlySqlTransaction as error:  # since it was connected; another one may be the primary now
+            self.on_closed(_READ_ONLY)
+            raise StoreUnavailable(one_line(error)) from error
         except QueryCanceledError as error:
             raise StoreUnavailable("the statement took too long and was cancelled") from error
         except _UNAVAILABLE as error:
@@ -149,3 +171,41 @@ class Connection(DirectConnection):
         if self.is_executing:
             self.on_closed(f"no response within {self._response_timeout:g} s")
             self.disconnect()  # also if the connection is still being opened
+
+
+async def open_connection(
+    reactor: ReactorBase,
+    dsn: str,
+    on_lost: Callable[[Connection, str], None],
+    history: ServerHistory,
+    *,
+    connect_timeout: float,
+    statement_timeout: float,
+) -> Connection:
+    """Connect to the first of the servers of ``dsn`` that is the primary; both timeouts are seconds.
+
+    Each address gets an equal share of ``connect_timeout``. libpq would try the servers itself, but without a limit for
+    each of them, and would accept a former primary. Raises StoreUnavailable if there is no such server.
+    """
+    try:
+        candidates = await addresses(reactor, dsn)
+    except OSError as error:
+        raise StoreUnavailable(one_line(error)) from error
+    problems = []
+    for server in sorted(candidates, key=lambda each: each != history.last_server):
+        connection = Connection(reactor, on_lost)
+        try:
+            await connection.open(
+                server_dsn(dsn, server),
+                connect_timeout=connect_timeout / len(candidates),
+                statement_timeout=statement_timeout,
+            )
+            if connection.identity is not None:
+                history.connected(connection.identity)
+        except StoreUnavailable as error:
+            connection.disconnect()
+            problems.append(error.detail if len(candidates) == 1 else f"{server}: {error.detail}")
+        else:
+            history.last_server = server
+            return connection
+    raise StoreUnavailable("; ".join(problems))

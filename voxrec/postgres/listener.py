@@ -13,7 +13,8 @@ from twisted.logger import Logger
 
 from voxrec.deferreds import shielded
 from voxrec.errors import StoreUnavailable
-from voxrec.postgres.connection import RECONNECT_BACKOFF, Connection
+from voxrec.postgres.connection import RECONNECT_BACKOFF, Connection, open_connection
+from voxrec.postgres.server_history import ServerHistory
 
 PROFILES_CHANNEL: Final = "voxrec_profiles"
 """Notified when a Profile is created, changed or deleted; the payload is its id."""
@@ -47,11 +48,14 @@ class Listener(Service):
         dsn: str,
         channels: Mapping[str, Callable[[str], None]],
         on_recovered: Callable[[], None],
+        history: ServerHistory | None = None,
     ) -> None:
         self._reactor = reactor
         self._dsn = dsn
         self._channels = channels
         self._on_recovered = on_recovered
+        self._history = history or ServerHistory()
+        self._connection: Connection | None = None
         self.listening = False
         self._generation = 0  # changes at each start and stop, which ends the loop of an earlier start
         self._awaiting: Deferred[Any] | None = None  # what the loop waits for; None while callbacks run
@@ -76,9 +80,8 @@ class Listener(Service):
         failures = 0
         while generation == self._generation:
             lost: Deferred[str] = Deferred()
-            connection = Connection(self._reactor, partial(_report_lost, lost))
             try:
-                await self._wait(Deferred.fromCoroutine(self._listen(connection)))
+                await self._wait(Deferred.fromCoroutine(self._listen(partial(_report_lost, lost))))
                 self.listening = True
                 self._on_recovered()
                 failures = 0
@@ -94,7 +97,9 @@ class Listener(Service):
                 self._log.failure("listening to PostgreSQL failed; reconnecting")
             finally:
                 self.listening = False
-                connection.disconnect()
+                if self._connection is not None:
+                    self._connection.disconnect()
+                    self._connection = None
             failures += 1
             try:
                 await self._wait(deferLater(self._reactor, RECONNECT_BACKOFF.delay(failures)))
@@ -108,8 +113,22 @@ class Listener(Service):
         finally:
             self._awaiting = None
 
-    async def _listen(self, connection: Connection) -> None:
-        await connection.open(self._dsn, connect_timeout=_TIMEOUT, statement_timeout=_TIMEOUT)
+    def drop_former_primary(self) -> None:
+        """Reconnect if the server has turned out to be a former primary, which may still respond."""
+        connection = self._connection
+        identity = connection.identity if connection is not None else None
+        if connection is not None and identity is not None and self._history.is_former_primary(identity):
+            connection.on_closed("its server is a former primary")
+
+    async def _listen(self, on_lost: Callable[[Connection, str], None]) -> None:
+        connection = self._connection = await open_connection(
+            self._reactor,
+            self._dsn,
+            on_lost,
+            self._history,
+            connect_timeout=_TIMEOUT,
+            statement_timeout=_TIMEOUT,
+        )
         connection.addNotifyObserver(self._dispatch)
         for channel in self._channels:
             statement = f"LISTEN {quote_ident(channel, connection.pollable())}"

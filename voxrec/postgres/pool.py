@@ -17,8 +17,9 @@ from twisted.python.failure import Failure
 
 from voxrec.deferreds import SingleFlight, shielded
 from voxrec.errors import StoreUnavailable
-from voxrec.postgres.connection import RECONNECT_BACKOFF, Connection
+from voxrec.postgres.connection import RECONNECT_BACKOFF, Connection, open_connection
 from voxrec.postgres.dsn import describe_dsn
+from voxrec.postgres.server_history import ServerHistory
 from voxrec.postgres.statement import Params, Result, Row
 from voxrec.postgres.transaction import Transaction
 
@@ -31,7 +32,7 @@ class Pool(Service):
     """A pool of at most ``size`` connections. Timeouts are seconds.
 
     While PostgreSQL is known to be down, every method raises StoreUnavailable at once. Cancelling the Deferred of a
-    statement or transaction does not interrupt it.
+    statement or transaction does not interrupt it. ``history`` is shared by all that connect to the same servers.
     """
 
     name = "pool"
@@ -45,12 +46,14 @@ class Pool(Service):
         size: int = 10,
         statement_timeout: float = 30.0,
         connect_timeout: float = 10.0,
+        history: ServerHistory | None = None,
     ) -> None:
         self._reactor = reactor
         self._dsn = dsn
         self._size = size
         self._statement_timeout = statement_timeout
         self._connect_timeout = connect_timeout
+        self._history = history or ServerHistory()
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._queue: deque[tuple[float, Deferred[Connection]]] = deque()  # requests for a connection, by deadline
@@ -244,10 +247,14 @@ class Pool(Service):
     async def _open_connections(self) -> None:
         """Open connections, one after the other, while one is needed."""
         while self.running and self._needs_connection:
-            connection = Connection(self._reactor, self._remove)
             try:
-                await connection.open(
-                    self._dsn, connect_timeout=self._connect_timeout, statement_timeout=self._statement_timeout
+                connection = await open_connection(
+                    self._reactor,
+                    self._dsn,
+                    self._remove,
+                    self._history,
+                    connect_timeout=self._connect_timeout,
+                    statement_timeout=self._statement_timeout,
                 )
             except CancelledError:
                 raise
@@ -278,6 +285,12 @@ class Pool(Service):
         self._log.debug("a connection to PostgreSQL was lost: {reason}", reason=reason)
         self._open_if_needed()
         self._check_drained()
+
+    def drop_former_primary(self) -> None:
+        """Close the connections to a server that has turned out to be a former primary, which may still respond."""
+        for connection in tuple(self._connections):
+            if connection.identity is not None and self._history.is_former_primary(connection.identity):
+                connection.on_closed("its server is a former primary")
 
     def _check_drained(self) -> None:
         if self._drained is not None and not self.busy:

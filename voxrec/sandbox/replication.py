@@ -111,6 +111,10 @@ class Server(Cluster):
         """Let a COMMIT wait until the standby has it on its disk (synchronous replication), or no more."""
         names = Literal(_STANDBY_NAME if required else "")
         self.administer(SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(names))
+        self.reload()
+
+    def reload(self) -> None:
+        """Let the server read its settings again."""
         self._run_program("pg_ctl", "reload", "--pgdata", str(self._files))
 
     def wait_until_replicated(self) -> None:
