@@ -100,6 +100,20 @@ class ValidSettingsTests(SynchronousTestCase):
         self.assertEqual(config.parse("data_directory: /srv/v").archive_directory, Path("/srv/v/archive"))
         self.assertEqual(config.parse("archive: {directory: /mnt/a}").archive_directory, Path("/mnt/a"))
 
+    def test_connection_strings(self) -> None:
+        for dsn in (
+            "host=a",
+            "postgresql://u:p@a/x?target_session_attrs=read-write",
+            "postgresql://u:p@a:5432,b:5433/x?target_session_attrs=read-write",
+            "host=a,b port=5433 target_session_attrs=primary",
+            "host=a,b port=5432, hostaddr=192.0.2.1,192.0.2.2 target_session_attrs=read-write",
+            "host=/run/a,/run/b target_session_attrs=read-write",
+            "hostaddr=192.0.2.1,192.0.2.2 target_session_attrs=read-write",
+            "dbname=x",
+        ):
+            with self.subTest(dsn):
+                self.assertEqual(config.parse(f"database: {{dsn: '{dsn}'}}").database.dsn, dsn)
+
 
 class InvalidSettingsTests(SynchronousTestCase):
     ROWS = (
@@ -120,6 +134,24 @@ class InvalidSettingsTests(SynchronousTestCase):
         ("asterisk: yes", "asterisk: invalid value True; expected a mapping of settings"),
         ("- a", "(top level): invalid value ['a']; expected a mapping of settings"),
         ("database: {dsn: 'foo bar'}", "database.dsn: invalid PostgreSQL connection string"),
+        (
+            "database: {dsn: 'host=a,b'}",
+            "database.dsn: target_session_attrs=any, but voxrec needs the server",
+        ),
+        ("database: {dsn: 'host=a target_session_attrs=standby'}", "expected target_session_attrs=read-write, or none"),
+        ("database: {dsn: 'postgresql://a,b/x?target_session_attrs=prefer-standby'}", "expected target_session_attrs="),
+        ("database: {dsn: 'host=a,b,c port=1,2 target_session_attrs=primary'}", "database.dsn: 2 ports, but 3 hosts;"),
+        (
+            "database: {dsn: 'host=a,b hostaddr=::1 target_session_attrs=primary'}",
+            "1 addresses in hostaddr, but 2",
+        ),
+        ("database: {dsn: 'host=a hostaddr=::1,::2 target_session_attrs=primary'}", "1 hosts in host, but 2 addresses"),
+        (
+            "database: {dsn: 'host=a port=70000'}",
+            "invalid port '70000'; expected a number from 1 to 65535",
+        ),
+        ("database: {dsn: 'host=a port=x'}", "database.dsn: invalid port 'x'"),
+        ("database: {failover_replay: 3601}", "database.failover_replay: invalid value 3601: Expected float <= 3600"),
         ("database: {dsn: x, dsn_file: y}", "database.dsn_file: conflicts with database.dsn; set only one of them"),
         ("rest: {listen: 'tcp:x'}", "rest.listen: invalid value 'tcp:x'; expected a Twisted server endpoint such as"),
         ("rest: {listen: 'udp'}", "rest.listen: invalid value 'udp'; expected a Twisted server endpoint such as"),

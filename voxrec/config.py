@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
-import psycopg2.extensions
 import yaml
 from msgspec import Struct
 from twisted.internet.endpoints import serverFromString
@@ -54,7 +53,15 @@ from voxrec.config_sections import (
 from voxrec.config_sections import (
     Webhooks as Webhooks,
 )
-from voxrec.config_values import NODE_NAME_RULE, is_host_entry, is_node_name, is_url, network_errors, token_weakness
+from voxrec.config_values import (
+    NODE_NAME_RULE,
+    dsn_problem,
+    is_host_entry,
+    is_node_name,
+    is_url,
+    network_errors,
+    token_weakness,
+)
 from voxrec.conversion import convert_fields
 from voxrec.environment import override_settings
 from voxrec.errors import ConfigError, FieldError
@@ -215,11 +222,8 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
         yield FieldError("asterisk.ami_url", f"invalid URL {url!r}; expected tcp://host:port or tls://host:port")
     if problem := token_weakness(config.rest.admin_token):
         yield FieldError("rest.admin_token", problem)
-    if config.database.dsn:
-        try:
-            psycopg2.extensions.parse_dsn(config.database.dsn)
-        except psycopg2.ProgrammingError as error:
-            yield FieldError("database.dsn", f"invalid PostgreSQL connection string: {str(error).strip()}")
+    if config.database.dsn and (problem := dsn_problem(config.database.dsn)):
+        yield FieldError("database.dsn", problem)
     yield from _listen_errors(config.rest.listen, unchecked)
     for setting, hosts in (
         ("calls.allowed_hosts", config.calls.allowed_hosts),

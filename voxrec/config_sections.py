@@ -57,6 +57,7 @@ class Database(Struct, frozen=True, kw_only=True):
     pool_size: Annotated[int, Meta(ge=2, le=100)] = 8
     connect_timeout: Duration = 10.0
     statement_timeout: Duration = 30.0
+    failover_replay: Annotated[float, Meta(ge=0, le=3600)] = 300.0
 
 
 class Rest(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Checks of single values in the settings: URLs, networks, hosts, names of nodes, and tokens."""
+"""Checks of single values in the settings: URLs, connection strings, networks, hosts, names of nodes, and tokens."""
 
 import ipaddress
 import re
@@ -6,12 +6,17 @@ from collections.abc import Collection, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+import psycopg2
+from psycopg2.extensions import parse_dsn
+
 from voxrec.errors import FieldError
 
 _NODE_NAME: Final = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"
 NODE_NAME_RULE: Final = (
     "1 to 64 letters, digits, dots, hyphens and underscores, with a letter or a digit at the beginning and the end"
 )
+_PRIMARY: Final = ("read-write", "primary")
+_PORT_LIMIT: Final = 65536
 _MIN_TOKEN_LENGTH: Final = 20  # characters; 20 random hexadecimal digits have 80 bits of entropy
 _MIN_TOKEN_VARIETY: Final = 8  # different characters; random tokens of the minimum length nearly always have more
 
@@ -23,6 +28,32 @@ def is_url(url: str, schemes: Collection[str]) -> bool:
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def dsn_problem(dsn: str) -> str | None:
+    """Return what is wrong with a connection string of PostgreSQL, and what is allowed; None: nothing."""
+    try:
+        parameters = {name: str(value) for name, value in parse_dsn(dsn).items()}
+    except psycopg2.ProgrammingError as error:
+        return f"invalid PostgreSQL connection string: {str(error).strip()}"
+    hosts, addresses, ports = (parameters.get(name, "").split(",") for name in ("host", "hostaddr", "port"))
+    several = max(len(hosts), len(addresses))
+    if len(hosts) not in (1, several) or (len(hosts) == 1 and hosts[0] and several > 1):
+        return f"{len(hosts)} hosts in host, but {len(addresses)} addresses in hostaddr; expected the same number"
+    if "hostaddr" in parameters and len(addresses) != several:
+        return f"{len(addresses)} addresses in hostaddr, but {len(hosts)} hosts in host; expected the same number"
+    if len(ports) not in (1, several):
+        return f"{len(ports)} ports, but {several} hosts; expected one port, or one for each host"
+    for port in ports:
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < _PORT_LIMIT):
+            return f"invalid port {port!r}; expected a number from 1 to 65535"
+    wanted = parameters.get("target_session_attrs", "any")
+    if wanted not in _PRIMARY and (wanted != "any" or several > 1):
+        return (
+            f"target_session_attrs={wanted}, but voxrec needs the server that accepts writes; expected "
+            f"target_session_attrs=read-write{'' if several > 1 else ', or none with a single host'}"
+        )
+    return None
 
 
 def is_network(entry: str) -> bool:

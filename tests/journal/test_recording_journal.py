@@ -19,7 +19,7 @@ from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.recordings import Recordings
 
 
-class RecordingJournalTests(DatabaseTestCase):
+class JournalTestCase(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.recordings = Recordings(self.pool)
@@ -51,6 +51,8 @@ class RecordingJournalTests(DatabaseTestCase):
     async def wait_until_applied(self) -> None:
         await until(lambda: self.journal.pending == 0)
 
+
+class RecordingJournalTests(JournalTestCase):
     async def test_a_line_of_an_earlier_version_gets_the_node(self) -> None:
         await self.journal.stopService()
         self.journal = RecordingJournal(reactor, self.directory, self.recordings, self.pool, node="berlin")
@@ -285,3 +287,72 @@ class RecordingJournalTests(DatabaseTestCase):
         with self.assertRaises(StoreUnavailable):
             await self.pool.query("SELECT 1")
         self.assertEqual(self.journal.pending, 1)
+
+
+class ReplayTests(JournalTestCase):
+    """A standby was promoted that lacks the last commits; here, rows that disappear stand for it."""
+
+    def make_journal(self) -> RecordingJournal:
+        return RecordingJournal(reactor, self.directory, self.recordings, self.pool, retention=300.0)
+
+    async def lose(self, *statements: str) -> None:
+        for statement in statements:
+            await self.pool.execute(statement)
+
+    async def test_a_lost_recording_is_stored_again(self) -> None:
+        *_, last = snapshots = self.snapshots_of_call()
+        for snapshot in snapshots:
+            self.journal.append(snapshot)
+        await self.wait_until_applied()
+        await self.lose("DELETE FROM jobs", "DELETE FROM recordings")
+        await self.journal.replay()
+        self.assertEqual(await self.recordings.get(last.id), last)
+        (job,) = await Jobs(self.pool).page(JobFilter(recording_id=last.id))
+        self.assertEqual(job.kind, JobKind.FINISH)
+        self.assertEqual(self.journal.pending, 0)
+
+    async def test_a_lost_end_of_a_call(self) -> None:
+        *_, last = snapshots = self.snapshots_of_call()
+        for snapshot in snapshots:
+            self.journal.append(snapshot)
+        await self.wait_until_applied()
+        await self.lose("DELETE FROM jobs", "UPDATE recordings SET state = 'recording', ended_at = NULL")
+        await self.journal.replay()
+        self.assertEqual((await self.recordings.get(last.id)).state, RecordingState.PROCESSING)
+
+    async def test_what_is_stored_does_not_change(self) -> None:
+        *_, last = snapshots = self.snapshots_of_call()
+        for snapshot in snapshots:
+            self.journal.append(snapshot)
+        await self.wait_until_applied()
+        done = msgspec.structs.replace(last, state=RecordingState.COMPLETED, duration=1.0)
+        await self.recordings.complete(done, [JobKind.MAIL])
+        stored = await self.recordings.get(last.id)
+        await self.journal.replay()
+        self.assertEqual(await self.recordings.get(last.id), stored)
+        self.assertEqual(len(await Jobs(self.pool).page(JobFilter(recording_id=last.id))), 2)
+
+    async def test_a_deleted_recording_is_not_stored_again(self) -> None:
+        *_, last = snapshots = self.snapshots_of_call()
+        for snapshot in snapshots:
+            self.journal.append(snapshot)
+        await self.wait_until_applied()
+        await self.recordings.complete(msgspec.structs.replace(last, state=RecordingState.ABSENT), [])
+        await self.recordings.delete(last.id)
+        await self.journal.replay()
+        with self.assertRaises(NotFound):
+            await self.recordings.get(last.id)
+
+    async def test_after_a_restart(self) -> None:
+        """The failover is noticed by the next process: PostgreSQL was down when this one stopped."""
+        *_, last = snapshots = self.snapshots_of_call()
+        for snapshot in snapshots:
+            self.journal.append(snapshot)
+        await self.wait_until_applied()
+        await self.journal.stopService()
+        await self.lose("DELETE FROM jobs", "DELETE FROM recordings")
+        self.journal = self.make_journal()
+        await self.journal.startService()
+        self.assertEqual(self.journal.pending, 0)
+        await self.journal.replay()
+        self.assertEqual(await self.recordings.get(last.id), last)

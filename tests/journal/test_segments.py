@@ -199,3 +199,75 @@ class SegmentsTests(SynchronousTestCase):
         self.assertEqual(self.journal.open(), 0)
         self.journal.append(b"two\n")
         self.assertEqual(self.apply_all(), [b"two"])
+
+
+class RetentionTests(SynchronousTestCase):
+    """Lines that have been applied are kept for some time, and can be read again."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.now = 0.0
+        self.journal = self.open()
+
+    def open(self) -> Segments:
+        journal = Segments(self.directory, 300.0, lambda: self.now)
+        journal.open()
+        return journal
+
+    def apply_all(self) -> list[bytes]:
+        texts = []
+        while lines := self.journal.read(1000):
+            texts += [line.text for line in lines]
+            self.journal.mark_applied(lines[-1].end)
+            self.journal.save_position()
+        return texts
+
+    def write(self, text: bytes) -> None:
+        self.journal.append(text + b"\n")
+        self.journal.rotate()
+
+    def test_rewind(self) -> None:
+        for text in (b"1", b"2", b"3"):
+            self.write(text)
+        self.assertEqual(self.apply_all(), [b"1", b"2", b"3"])
+        self.journal.append(b"4\n")
+        self.assertEqual(self.journal.rewind(), 3)
+        self.assertEqual(self.apply_all(), [b"1", b"2", b"3", b"4"])
+
+    def test_a_crash_during_a_replay(self) -> None:
+        self.write(b"1")
+        self.write(b"2")
+        self.apply_all()
+        self.journal.rewind()
+        self.journal.mark_applied(self.journal.read(1)[0].end)
+        self.journal.close()
+        self.journal = self.open()
+        self.assertEqual(self.apply_all(), [b"1", b"2"])
+
+    def test_segments_are_deleted_some_time_after_they_were_applied(self) -> None:
+        self.write(b"1")
+        self.now = 1000.0  # PostgreSQL was down meanwhile
+        self.apply_all()
+        self.now += 299
+        self.write(b"2")
+        self.apply_all()
+        self.assertEqual(self.journal.rewind(), 2)
+        self.assertEqual(self.apply_all(), [b"1", b"2"])
+        self.now += 2
+        self.journal.save_position()
+        self.assertEqual(self.journal.rewind(), 1)
+        self.assertEqual(self.apply_all(), [b"2"])
+
+    def test_a_restart_keeps_them_for_the_whole_time(self) -> None:
+        self.write(b"1")
+        self.apply_all()
+        self.journal.append(b"2\n")
+        self.apply_all()
+        self.journal.save_position()
+        self.journal.delete_applied()
+        self.journal.close()
+        self.now += 10_000
+        self.journal = Segments(self.directory, 300.0, lambda: self.now)
+        self.assertEqual(self.journal.open(), 0)
+        self.journal.save_position()
+        self.assertEqual(self.journal.rewind(), 2)

@@ -33,7 +33,7 @@ class FailoverTests(TestCase):
         self.postgres.start()
         self.history = ServerHistory(self.directory / "timeline.json")
         self.failovers = 0
-        self.history.on_newer_timeline = self.failed_over
+        self.history.subscribe(self.failed_over)
         self.pool = Pool(reactor, self.postgres.dsn(), size=3, statement_timeout=2.0, history=self.history)
         self.addCleanup(self.pool.stopService)
         self.received: list[str] = []
@@ -52,8 +52,6 @@ class FailoverTests(TestCase):
     def failed_over(self) -> None:
         self.failovers += 1
         self.history.failover_handled()
-        self.pool.drop_former_primary()
-        self.listener.drop_former_primary()
 
     def recovered(self) -> None:
         self.recoveries += 1

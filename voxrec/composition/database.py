@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from voxrec.composition.environment import Environment
+from voxrec.postgres.dsn import servers
 from voxrec.postgres.migrate import migrate
 from voxrec.postgres.migrated_pool import MigratedPool
 from voxrec.postgres.pool import Pool
+from voxrec.postgres.server_history import ServerHistory
 from voxrec.service_tree import RETRY_BACKOFF
 from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries
@@ -27,9 +30,15 @@ from voxrec.store.webhooks import Webhooks
 
 @dataclass(frozen=True)
 class Database:
-    """The pool, the service that starts it, and the repositories that use it. ``dsn`` is the connection string."""
+    """The pool, the service that starts it, and the repositories that use it. ``dsn`` is the connection string.
+
+    ``replay`` is the time in seconds for which a node keeps what PostgreSQL has committed, to repeat it after a
+    failover; 0: not at all, since there is one server only.
+    """
 
     dsn: str
+    replay: float
+    history: ServerHistory
     pool: Pool
     service: MigratedPool
     audit: Audit
@@ -51,15 +60,19 @@ class Database:
 def build_database(env: Environment, dsn: str) -> Database:
     """Build the pool for the PostgreSQL at ``dsn``, and the repositories."""
     settings = env.config.database
+    history = ServerHistory(Path(env.config.data_directory, "postgres-timeline.json"))
     pool = Pool(
         env.reactor,
         dsn,
         size=settings.pool_size,
         statement_timeout=settings.statement_timeout,
         connect_timeout=settings.connect_timeout,
+        history=history,
     )
     return Database(
         dsn=dsn,
+        replay=settings.failover_replay if len(servers(dsn)) > 1 else 0.0,
+        history=history,
         pool=pool,
         service=MigratedPool(env.reactor, pool, partial(env.defer_to_thread, migrate, dsn), RETRY_BACKOFF),
         audit=Audit(pool),

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from voxrec.composition.calls import Calls, build_calls
 from voxrec.composition.database import Database, build_database
 from voxrec.composition.environment import Environment, build_environment
+from voxrec.composition.failover import FailoverHandler
 from voxrec.composition.housekeeping import Housekeeping
 from voxrec.composition.mail import build_mailer, reconfigure_mailer
 from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges
@@ -85,6 +86,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         for sweeper in (_build_housekeeping(env, database, files, queue), files.retention, orphans)
     ]
     gateway = GatewayServices(calls, rest, mailer, webhooks)
+    database.history.subscribe(FailoverHandler(database, queue.journal).failed_over)
     for service in (
         database.service,
         queue.journal,
@@ -161,6 +163,7 @@ def _build_listener(
             NODE_MESSAGES_CHANNEL: nodes.control.messages.received,
         },
         recovered,
+        database.history,
     )
 
 

@@ -65,5 +65,6 @@ def build_queue(env: Environment, database: Database, files: RecordingFiles, mai
         lease=lease,
         on_claimed=finish_claimed,
         node=env.config.node_name,
+        retention=database.replay,
     )
     return Queue(worker, OnDemandService("worker", worker), journal)

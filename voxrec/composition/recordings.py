@@ -9,6 +9,7 @@ from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.recordings.erase import Eraser
 from voxrec.recordings.finish import Finisher
+from voxrec.recordings.results import FinishedResults
 from voxrec.recordings.retention import RetentionSweeper
 
 
@@ -46,6 +47,11 @@ def build_recording_files(env: Environment, database: Database) -> RecordingFile
             env.defer_to_thread,
             node=env.config.node_name,
             has_peers=partial(database.nodes.has_peers, env.config.node_name),
+            results=FinishedResults(
+                Path(env.config.data_directory, "finished"),
+                # the claim of a finish job that was done may be the last that a standby has of it
+                database.replay + env.config.queue.lease if database.replay else 0.0,
+            ),
         ),
         eraser=Eraser(database.recordings, archive, spool, work_directory, env.defer_to_thread),
         retention=RetentionSweeper(env.reactor, database.recordings),

@@ -230,7 +230,7 @@ def _build_event_listener(env: Environment, database: Database, broadcaster: Eve
 
     listener = OnDemandService(
         "event listener",
-        Listener(env.reactor, database.dsn, {EVENTS_CHANNEL: event_stored}, broadcaster.refresh),
+        Listener(env.reactor, database.dsn, {EVENTS_CHANNEL: event_stored}, broadcaster.refresh, database.history),
     )
     broadcaster.set_activity_callback(activity_changed)
     return listener

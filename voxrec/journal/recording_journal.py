@@ -6,9 +6,12 @@ snapshots are applied a second time, which has no effect.
 
 Snapshots contain numbers and names. Each is deleted from the disk within a few seconds after it was applied: while
 snapshots are written, a new segment is started every 10 s, and segments that are applied completely are deleted.
+
+With asynchronous replication, a standby that is promoted lacks what the primary committed last. With ``retention``,
+snapshots are therefore kept for that time after they were applied, and `RecordingJournal.replay` applies them again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, ParamSpec, Protocol, TypeVar
@@ -19,7 +22,7 @@ from twisted.application.service import Service
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError  # noqa: A004
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,6 +30,7 @@ from twisted.python.threadpool import ThreadPool
 
 from voxrec.deferreds import Backoff, SingleFlight
 from voxrec.errors import StoreUnavailable
+from voxrec.journal.batches import batches
 from voxrec.journal.rejected import RejectedLines
 from voxrec.journal.segments import Line, Segments
 from voxrec.model import Job, Recording
@@ -38,8 +42,8 @@ T = TypeVar("T")
 
 _READ_SIZE: Final = 65536  # bytes read from a segment at a time
 _MEMORY_LIMIT: Final = 1000  # lines kept in memory until they are applied; beyond, they are read from the disk
-_BATCH_SIZE: Final = 100  # lines applied with one statement, at most
 _ROTATION_DELAY: Final = 10.0  # seconds after writing the first line of a segment until another segment is started
+_EXPIRY_INTERVAL: Final = 30.0  # seconds between two deletions of segments that were kept
 _SAVE_DELAY: Final = 1.0  # seconds after applying a line until the position is saved
 _FLUSH_TIMEOUT: Final = 10.0  # seconds that stopService waits for the disk, and for PostgreSQL
 _RETRY_BACKOFF: Final = Backoff(first=0.16, limit=5.0, factor=1.6, jitter=0.0)
@@ -58,7 +62,8 @@ class RecordingJournal(Service):
     While ``available_slots`` returns a positive number, the FINISH job of a call that has ended is claimed for
     ``lease`` in the statement that stores its last snapshot. ``on_claimed`` receives the job and that snapshot, which
     saves the job worker from querying both. ``pending`` is the number of snapshots that PostgreSQL has not stored.
-    ``node`` is the name of this node, which has recorded the calls.
+    ``node`` is the name of this node, which has recorded the calls. ``retention``: seconds for which snapshots are kept
+    after they were applied.
     """
 
     name = "journal"
@@ -75,9 +80,14 @@ class RecordingJournal(Service):
         lease: timedelta = timedelta(minutes=10),
         on_claimed: Callable[[Job, Recording], object] = lambda _job, _recording: None,
         node: str | None = None,
+        retention: float = 0.0,
     ) -> None:
         self._reactor = reactor
-        self._segments = Segments(directory)
+        self._segments = Segments(directory, retention)
+        self._retention = retention
+        self._expiry = LoopingCall(self._expire)
+        self._expiry.clock = reactor
+        self._replay_due = False
         self.rejected_lines = RejectedLines(directory / "rejected")
         """The snapshots that PostgreSQL refused for good."""
         # A thread pool of its own: audio can keep the reactor's threads busy for minutes.
@@ -129,6 +139,8 @@ class RecordingJournal(Service):
             self._log.info("applying {count} lines of the journal that an earlier run left", count=remaining)
         self._applier.request()
         self._writer.request()
+        if self._retention:
+            self._expiry.start(_EXPIRY_INTERVAL, now=False)
 
     async def _stop(self) -> None:
         if not await self._finishes(self._writer):
@@ -136,6 +148,8 @@ class RecordingJournal(Service):
         if self._pool.ready:
             await self._finishes(self._applier)
         self._stopping = True
+        if self._expiry.running:
+            self._expiry.stop()
         if self._retry_delay is not None:
             self._retry_delay.cancel()
         await self._finishes(self._applier)
@@ -158,6 +172,16 @@ class RecordingJournal(Service):
     async def when_applied(self) -> None:
         """Wait until PostgreSQL has stored the snapshots that are on the disk now."""
         await self._applier.wait()
+
+    async def replay(self) -> None:
+        """Apply all snapshots again that are kept, and wait until that is done or the journal stops.
+
+        Those that PostgreSQL has are ignored. Call it when a standby has been promoted.
+        """
+        if self._is_open:
+            self._replay_due = True
+            self._applier.request()
+            await self._applier.wait()
 
     # Writing to the disk
 
@@ -215,6 +239,9 @@ class RecordingJournal(Service):
         failures = 0
         while not self._stopping:
             try:
+                if self._replay_due:
+                    self._replay_due = False
+                    await self._rewind()
                 if self._save_due:
                     self._save_due = False
                     await self._defer_to_thread(self._segments.save_position)
@@ -249,7 +276,7 @@ class RecordingJournal(Service):
         return lines
 
     async def _apply(self, lines: Sequence[Line]) -> None:
-        for batch in _batches(lines):
+        for batch in batches(lines):
             if self._stopping or not await self._apply_batch(batch):
                 break
             self._segments.mark_applied(batch[-1].end)
@@ -258,6 +285,17 @@ class RecordingJournal(Service):
             )  # a failing disk may have made the writer write a line twice
             if self._save_timer is None:
                 self._save_timer = self._reactor.callLater(_SAVE_DELAY, self._save_later)
+
+    async def _rewind(self) -> None:
+        self._read_from_disk = True
+        self._next_lines = []
+        lines = await self._defer_to_thread(self._segments.rewind)
+        self.pending += lines
+        self._log.info("applying {count} lines of the journal again, because PostgreSQL has failed over", count=lines)
+
+    def _expire(self) -> None:
+        self._save_due = True
+        self._applier.request()
 
     def _save_later(self) -> None:
         self._save_timer = None
@@ -360,32 +398,3 @@ class RecordingJournal(Service):
         except TimeoutError:
             return False
         return True
-
-
-class _RecordingId(msgspec.Struct):
-    id: str = ""
-
-
-def _batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """Divide lines, in order, into batches with at most one line for each Recording.
-
-    A statement cannot change a row twice.
-    """
-    batch: list[Line] = []
-    ids: set[str] = set()
-    for line in lines:
-        recording_id = _recording_id(line)
-        if recording_id in ids or len(batch) == _BATCH_SIZE:
-            yield batch
-            batch, ids = [], set()
-        batch.append(line)
-        ids.add(recording_id)
-    if batch:
-        yield batch
-
-
-def _recording_id(line: Line) -> str:
-    try:
-        return msgspec.json.decode(line.text, type=_RecordingId).id
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""  # the error is reported when the line is applied

@@ -2,13 +2,14 @@
 
 A line is durable once ``append`` has returned. After a crash some lines may be read a second time, but none is left
 out. A segment is deleted once all its lines have been applied and a later segment was started, by `Segments.rotate` or
-because the segment is full. Each run writes new segments only, so a line that a crash has cut off is always the last
-one of its segment.
+because the segment is full; or some time after that, so that `Segments.rewind` can return to it. Each run writes new
+segments only, so a line that a crash has cut off is always the last one of its segment.
 """
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -63,13 +64,18 @@ class Segments:
     """The journal's directory, locked by one process.
 
     ``append`` may run in one thread while ``read`` or ``save_position`` runs in another. ``mark_applied`` may run while
-    neither of these two does.
+    neither of these two does. Segments that are applied completely are kept for ``retention`` seconds.
     """
 
     _log = Logger()
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, retention: float = 0.0, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._directory = directory
+        self._retention = retention
+        self._monotonic = monotonic
+        self._applied_at: dict[int, float] = {}  # when this process first knew that a segment is applied completely
         self._position_file = directory / "position"
         self._lock = -1
         self._descriptor = -1  # of the segment that is appended to
@@ -159,21 +165,39 @@ class Segments:
     def save_position(self) -> None:
         """Write the applied position to the disk, and delete the segments before it."""
         position = self._applied
+        if self._retention or position.segment > self._saved.segment:
+            self._delete_expired(position.segment)
         if position == self._saved:
             return
-        if position.segment > self._saved.segment:
-            for number in self._segment_numbers():
-                if number < position.segment:
-                    self._path(number).unlink()
         new = self._position_file.with_suffix(".new")
         # Not synced: after a power failure, an older position only means that some lines are applied again.
         new.write_text(f"{position.segment} {position.offset}\n")
         new.replace(self._position_file)
         self._saved = position
 
+    def _delete_expired(self, before: int) -> None:
+        """Delete the segments with lower numbers, whose lines are all applied, if that was long enough ago."""
+        now = self._monotonic()
+        for number in self._segment_numbers():
+            if number < before and now - self._applied_at.setdefault(number, now) >= self._retention:
+                self._path(number).unlink()
+                del self._applied_at[number]
+
+    def rewind(self) -> int:
+        """Let `read` return all lines again that are still there, and return how many more that are.
+
+        Runs when neither of ``read``, ``mark_applied`` and ``save_position`` does.
+        """
+        kept = [number for number in self._segment_numbers() if number < self._applied.segment]
+        lines = sum(self._read(Position(number, 0)).count(b"\n") for number in kept)
+        lines += self._read(Position(self._applied.segment, 0), self._applied.offset).count(b"\n")
+        self._applied = Position(min([*kept, self._applied.segment]), 0)
+        self.save_position()
+        return lines
+
     def delete_applied(self) -> None:
-        """Delete the current segment if all its lines have been applied; nothing can be appended after that."""
-        if self._applied == self._end:
+        """Delete the current segment if nothing in it is needed; nothing can be appended after that."""
+        if self._applied == self._end and not (self._retention and self._end.offset):
             self._close_segment()
             self._path(self._end.segment).unlink(missing_ok=True)
 

@@ -55,6 +55,7 @@ class Listener(Service):
         self._channels = channels
         self._on_recovered = on_recovered
         self._history = history or ServerHistory()
+        self._history.subscribe(self._drop_former_primary)
         self._connection: Connection | None = None
         self.listening = False
         self._generation = 0  # changes at each start and stop, which ends the loop of an earlier start
@@ -113,7 +114,7 @@ class Listener(Service):
         finally:
             self._awaiting = None
 
-    def drop_former_primary(self) -> None:
+    def _drop_former_primary(self) -> None:
         """Reconnect if the server has turned out to be a former primary, which may still respond."""
         connection = self._connection
         identity = connection.identity if connection is not None else None

@@ -54,6 +54,7 @@ class Pool(Service):
         self._statement_timeout = statement_timeout
         self._connect_timeout = connect_timeout
         self._history = history or ServerHistory()
+        self._history.subscribe(self._drop_former_primary)
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._queue: deque[tuple[float, Deferred[Connection]]] = deque()  # requests for a connection, by deadline
@@ -286,7 +287,7 @@ class Pool(Service):
         self._open_if_needed()
         self._check_drained()
 
-    def drop_former_primary(self) -> None:
+    def _drop_former_primary(self) -> None:
         """Close the connections to a server that has turned out to be a former primary, which may still respond."""
         for connection in tuple(self._connections):
             if connection.identity is not None and self._history.is_former_primary(connection.identity):

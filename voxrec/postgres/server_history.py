@@ -32,9 +32,7 @@ class ServerIdentity(NamedTuple):
 class ServerHistory:
     """The newest timeline that this node has seen, which outlasts a restart in the file ``path``.
 
-    ``on_newer_timeline`` is called when a connection shows that a standby has been promoted: now, or while this process
-    did not run. It is called again after a restart unless `failover_handled` has been called. Without ``path`` nothing
-    outlasts a restart.
+    Without ``path`` nothing outlasts a restart.
     """
 
     _log = Logger()
@@ -42,9 +40,16 @@ class ServerHistory:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._handled = self._newest = self._load()
-        self.on_newer_timeline: Callable[[], object] = lambda: None
+        self._callbacks: list[Callable[[], object]] = []
         self.last_server: Server | None = None
         """The server to which the last connection was opened. It is tried first."""
+
+    def subscribe(self, on_failover: Callable[[], object]) -> None:
+        """Call ``on_failover`` when a connection shows that a standby has been promoted: now, or during a restart.
+
+        It may be called several times for one failover, and is called again after a restart until `failover_handled`.
+        """
+        self._callbacks.append(on_failover)
 
     def is_former_primary(self, identity: ServerIdentity) -> bool:
         """Return whether a server of the same system with a newer timeline has been seen."""
@@ -69,9 +74,13 @@ class ServerHistory:
                 timeline=identity.timeline,
                 former=newest.timeline,
             )
-            self.on_newer_timeline()
+            self._notify()
         elif self._handled != identity:
-            self.on_newer_timeline()
+            self._notify()
+
+    def _notify(self) -> None:
+        for callback in self._callbacks:
+            callback()
 
     def failover_handled(self) -> None:
         """Remember the newest timeline: what a failover requires has been done."""

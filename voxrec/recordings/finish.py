@@ -36,6 +36,7 @@ from voxrec.recordings.legs import (
     may_contain_audio,
     require_spool,
 )
+from voxrec.recordings.results import FinishedResults
 from voxrec.recordings.work_files import WorkFiles
 from voxrec.threads import DeferToThread
 
@@ -61,7 +62,7 @@ class Finisher:
 
     ``spool`` is Asterisk's recording directory, at the path at which voxrec sees it. ``work_directory`` is for
     temporary files; on the archive's file system, archiving needs no copy. ``node`` is the name of this node, and
-    ``has_peers`` returns whether other nodes use the same database.
+    ``has_peers`` returns whether other nodes use the same database. ``results`` remembers what was committed.
     """
 
     _log = Logger()
@@ -77,6 +78,7 @@ class Finisher:
         *,
         node: str | None = None,
         has_peers: Callable[[], Awaitable[bool]] = _has_no_peers,
+        results: FinishedResults | None = None,
     ) -> None:
         self._clock = clock
         self._recordings = recordings
@@ -86,6 +88,7 @@ class Finisher:
         self._defer_to_thread = defer_to_thread
         self._node = node
         self._has_peers = has_peers
+        self._results = results
 
     async def __call__(self, job: Job) -> None:
         """Finish the job's Recording; see `finish`. Raises NotFound if the Recording was deleted."""
@@ -120,9 +123,20 @@ class Finisher:
             if recording.ended_at is None:
                 raise Conflict(f"recording {recording.id} has not ended")
             await self._require_own_files(recording)
-            recording = await self._defer_to_thread(self._produce, recording)
+            recording = await self._defer_to_thread(self._recall_or_produce, recording)
             await self._store(recording)
+            if self._results is not None:
+                await self._defer_to_thread(self._results.remember, recording)
         await self._defer_to_thread(self._delete_legs, recording)
+
+    def _recall_or_produce(self, recording: Recording) -> Recording:
+        """Return the Recording in its final state: as it was finished before, if a failover has lost that."""
+        if self._results is not None and not self._has_legs(recording.id):
+            finished = self._results.recall(recording)
+            if finished is not None:
+                self._log.info("recording {id} is as it was before PostgreSQL failed over", id=str(recording.id))
+                return self._finished(finished)
+        return self._produce(recording)
 
     async def _store(self, recording: Recording) -> None:
         follow_up = [JobKind.MAIL] if recording.state is RecordingState.COMPLETED else []

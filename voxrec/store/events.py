@@ -61,6 +61,11 @@ _DELETE_OLD: Final = """
     )
     DELETE FROM events USING newest_expired WHERE events.id < newest_expired.id
 """
+# A standby may not have received the last events of its former primary, nor the counter of their ids.
+_SKIP_IDS: Final = """
+    SELECT setval(sequence, nextval(sequence) + 100000)
+    FROM CAST(pg_get_serial_sequence('events', 'id') AS regclass) AS sequence
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,13 @@ class Events:
             Event(id=id_, type=EventType(type_), at=at, profile_id=profile_id, data=data)
             for id_, type_, at, profile_id, data in rows
         ]
+
+    async def skip_ids(self) -> None:
+        """Let the next ids be greater than any that a former primary has assigned.
+
+        Subscribers continue after the last id that they have received, and would miss events whose ids are lower.
+        """
+        await self._pool.returning(_SKIP_IDS)
 
     async def delete_older_than(self, age: timedelta) -> int:
         """Delete the events older than ``age`` except for the newest of them, and return how many were deleted."""

@@ -1,0 +1,42 @@
+"""What a node does when a standby of PostgreSQL has been promoted."""
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from voxrec.composition.database import Database
+from voxrec.deferreds import SingleFlight
+from voxrec.errors import StoreUnavailable
+from voxrec.journal.recording_journal import RecordingJournal
+
+
+class FailoverHandler:
+    """Repeats what the new primary may not have received: the last snapshots of this node's Recordings.
+
+    Results of finishing are repeated by the ``finish`` jobs themselves (`voxrec.recordings.results`). What follows
+    tables by notifications reads them again, because its connection is a new one.
+    """
+
+    _log = Logger()
+
+    def __init__(self, database: Database, journal: RecordingJournal) -> None:
+        self._database = database
+        self._journal = journal
+        self._flight = SingleFlight(self._handle, self._failed)
+
+    def failed_over(self) -> None:
+        """Begin, unless that is in progress."""
+        if not self._flight.running:
+            self._flight.request()
+
+    async def _handle(self) -> None:
+        try:
+            await self._database.pool.when_ready()
+            await self._database.events.skip_ids()
+            await self._journal.replay()
+        except StoreUnavailable:
+            return  # the next connection begins again
+        if self._journal.running:
+            self._database.history.failover_handled()
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("what follows a failover of PostgreSQL failed; it is repeated after the next one", failure)
