@@ -108,6 +108,11 @@ class Metrics:
             "Failures to record a call, or one party of it, when it was due (AMI not connected, file not opened).",
             registry=registry,
         )
+        self._restarted_decoders = Counter(
+            "voxrec_recordings_decoder_restarts",
+            "Restarts of the decoders of a recording because Asterisk recorded silence instead of a party.",
+            registry=registry,
+        )
         self._dropped_events = Counter(
             "voxrec_events_dropped",
             "Events of calls that were discarded because they could not be stored in PostgreSQL.",
@@ -242,6 +247,10 @@ class Metrics:
     def count_failed_recording(self) -> None:
         """Count a call, or one party of it, that was not recorded when it was due."""
         self._failed_recordings.inc()
+
+    def count_decoder_restart(self) -> None:
+        """Count a recording that contained silence instead of a party until its decoders were restarted."""
+        self._restarted_decoders.inc()
 
     def count_dropped_events(self, count: int) -> None:
         """Count events of calls that are discarded."""

@@ -137,7 +137,23 @@ class WakeUpTests(AriClientTestCase):
             self.assertFalse(self.client.wakes_channels, version)
 
 
+class DecoderTests(AriClientTestCase):
+    def test_versions_whose_decoders_drop_late_audio(self) -> None:
+        for version in ("22.10.1+dfsg+~cs6.17.60671434-1", "20.6.0~dfsg+~cs6.13.40431414-2build5"):
+            self.detect_capabilities(version=version)
+            self.assertTrue(self.client.drops_late_audio, version)
+        for version in ("22.10.1", "16.28.0~dfsg", "20.5.0~dfsg", "GIT-master-a824a0c"):
+            self.detect_capabilities(version=version)
+            self.assertFalse(self.client.drops_late_audio, version)
+
+
 class QueryTests(AriClientTestCase):
+    def test_packets_that_were_received(self) -> None:
+        self.http.responses["GET channels/1.1/rtp_statistics"] = b'{"txcount": 7, "rxcount": 250, "rxjitter": 0.004}'
+        self.assertEqual(self.successResultOf(ensureDeferred(self.client.received_packets("1.1"))), 250)
+        self.http.responses["GET channels/2.1/rtp_statistics"] = 404
+        self.assertEqual(self.successResultOf(ensureDeferred(self.client.received_packets("2.1"))), 0)
+
     def test_objects_that_do_not_exist(self) -> None:
         self.http.responses.update(
             {

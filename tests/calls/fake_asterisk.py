@@ -142,6 +142,7 @@ class FakeLegFiles:
     def __init__(self) -> None:
         self._created: dict[UUID, frozenset[Side]] = {}
         self._closed: set[UUID] = set()
+        self.silent_sides: Mapping[Side, bool] = {}
         self._waiting: list[Deferred[None]] = []
 
     async def created(self, recording_id: UUID) -> frozenset[Side]:
@@ -155,6 +156,10 @@ class FakeLegFiles:
         while (expected or recording_id in self._created) and recording_id not in self._closed:
             await self._change()
         return True
+
+    async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
+        """See `voxrec.calls.leg_files.LegFiles`."""
+        return self.silent_sides
 
     def create(self, call: LiveCall, sides: Collection[Side] = tuple(Side)) -> None:
         """Let Asterisk open files of a call."""
@@ -221,6 +226,7 @@ class CallFixture:
         self.failed_announcements: list[None] = []
         self.codes: list[tuple[str, str]] = []
         self.failed_recordings: list[None] = []
+        self.restarted_decoders: list[None] = []
         self.client = AriClient(self.asterisk, "voxrec")
         self.call = LiveCall(
             self.clock,
@@ -232,6 +238,7 @@ class CallFixture:
                 announcement_failed=lambda: self.failed_announcements.append(None),
                 count_code=lambda change, outcome: self.codes.append((change, str(outcome))),
                 recording_failed=lambda: self.failed_recordings.append(None),
+                decoder_restarted=lambda: self.restarted_decoders.append(None),
             ),
             INBOUND,
             make_profile(**profile_fields),

@@ -2,6 +2,7 @@
 
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -78,6 +79,9 @@ class SpoolTests(SynchronousTestCase):
     def closed(self, *expected: Side) -> bool:
         return self.successResultOf(Deferred.fromCoroutine(self.files.closed(RECORDING, expected)))
 
+    def silent(self) -> Mapping[Side, bool]:
+        return self.successResultOf(Deferred.fromCoroutine(self.files.silent(RECORDING)))
+
     def test_created(self) -> None:
         self.assertEqual(self.created(), frozenset())
         self.write(Side.CALLEE, b"", "wav16")
@@ -92,6 +96,22 @@ class SpoolTests(SynchronousTestCase):
         self.assertTrue(self.closed(Side.CALLER))
         self.write(Side.CALLEE, wav(0, 0, 0))
         self.assertFalse(self.closed(Side.CALLER))
+
+    def test_sides_that_end_with_a_second_of_zeros(self) -> None:
+        speech, silence = b"\1\0" * 8000, b"\0\0" * 8000
+        header = wav(0, 0, 0)
+        for content, expected in (
+            (silence, True),
+            (speech + silence, True),
+            (silence + speech, False),
+            (silence[:-1] + b"\1", False),
+            (silence[2:], False),  # too short
+            (speech + silence[2:], False),
+        ):
+            self.write(Side.CALLER, header + content)
+            self.assertEqual(self.silent(), {Side.CALLER: expected})
+        self.write(Side.CALLEE, header + silence, "wav16")
+        self.assertEqual(self.silent(), {Side.CALLER: False, Side.CALLEE: True})
 
     def test_missing_directory(self) -> None:
         self.spool.rmdir()

@@ -1,6 +1,6 @@
 """Tests of voxrec.calls.monitor: the recording of a call, also while AMI is not connected or Asterisk fails."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
 from twisted.internet.task import Clock
@@ -30,6 +30,9 @@ class Files:
 
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         return self.existing >= set(expected) and (self.complete or not self.existing)
+
+    async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
+        return {}
 
 
 class MonitorTests(SynchronousTestCase):
@@ -233,12 +236,28 @@ class MonitorTests(SynchronousTestCase):
     def test_another_decoder_continues_after_a_gap(self) -> None:
         self.record()
         self.requests()
-        self.monitor.use_channel("1700.1")
+        self.monitor.renew()
         self.files.complete = True
-        self.clock.advance(0.09)
+        self.clock.advance(0.05)
         self.assertEqual(self.requests(), [STOP])
         self.clock.advance(0.02)
         self.assertEqual(self.requests(), [START])
+
+    def test_what_is_about_to_start_has_new_decoders_anyway(self) -> None:
+        self.asterisk.ready = False
+        self.monitor.begin()
+        self.monitor.renew()
+        self.asterisk.ready = True
+        self.requests()
+        self.monitor.retry()
+        self.assertEqual(self.requests()[-1], START)
+        self.files.existing = set(Side)
+        self.clock.advance(1)
+        self.monitor.renew()
+        self.monitor.renew()
+        self.files.complete = True
+        self.clock.advance(1)
+        self.assertEqual(self.requests(), [STOP, START])
 
     def test_a_recording_that_is_paused_stays_paused(self) -> None:
         self.record()
@@ -253,7 +272,7 @@ class MonitorTests(SynchronousTestCase):
         self.record()
         self.requests()
         self.asterisk.ready = False
-        self.monitor.use_channel("1700.1")
+        self.monitor.renew()
         self.clock.advance(5)
         self.asterisk.ready = True
         self.requests()

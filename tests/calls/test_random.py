@@ -142,6 +142,10 @@ class FilesOfModel:
         files = {side: self._model.files.get(leg_name(recording_id, side)) for side in Side}
         return all(closed if side in expected else closed is not False for side, closed in files.items())
 
+    async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
+        """See `voxrec.calls.leg_files.LegFiles`."""
+        return {}
+
 
 class ProcessTransport:
     """The connections of one process to the model. After `cut`, the process gets no responses: it is dead."""

@@ -136,6 +136,34 @@ class RecordedTests(FidelityTestCase):
         )
 
 
+class DecoderTests(FidelityTestCase):
+    """Decoders of Debian's Asterisk 22 drop audio whose sequence numbers seem to be late; voxrec cures that."""
+
+    async def test_far_end_with_high_sequence_numbers_after_the_announcement(self) -> None:
+        def assert_recorded(fidelity: CallFidelity) -> None:
+            assert fidelity.right is not None
+            # the announcement, which is in both, hides some pieces
+            self.assertGreater(fidelity.right.found, 0.95 * fidelity.heard_by_caller.track.found)
+
+        high = Party(impairments=Impairments(first_sequence=40_000))
+        await self.assert_eventually(
+            assert_recorded, Handling.RECORDED, caller=high, callee=high, seconds=5.0, recordPrompt="default"
+        )
+
+    async def test_new_stream_within_the_call(self) -> None:
+        def assert_cured(fidelity: CallFidelity) -> None:
+            assert fidelity.left is not None
+            assert fidelity.right is not None
+            assert fidelity.recording is not None
+            self.assertGreater(fidelity.left.found, 400)  # 200 without a cure
+            self.assertGreater(fidelity.right.found, 0.98 * fidelity.heard_by_caller.track.found)
+            restarts = [entry for entry in fidelity.recording["timeline"] if entry["event"] == "decoder.restarted"]
+            self.assertEqual([entry["by"] for entry in restarts], ["caller"])
+
+        caller = Party(impairments=Impairments(new_source_at=2.0))
+        await self.assert_eventually(assert_cured, Handling.RECORDED, caller=caller, seconds=11.0)
+
+
 class JitterBufferTests(FidelityTestCase):
     """With calls.jitter_buffer, what arrives late or out of order is recorded as well."""
 

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from voxrec.ari.events import Bridge, Channel
 from voxrec.ari.transport import AriResponseError, Transport
+from voxrec.ari.versions import WITH_DEBIAN_PATCH, WITH_PJSIP_HANGUP, WITH_WAKE_UP, is_debian, predates
 
 T = TypeVar("T")
 InstrumentTransport = Callable[[str, Transport], Transport]
@@ -65,12 +66,6 @@ _STATUSES: Mapping[int, int] = {
     58: 488,
 }
 
-# The releases of each branch from which on PJSIPHangup exists. Branches that are not listed ended before them, or have
-# had it from their beginning.
-_RELEASES_OF_2023: Mapping[int, int] = {18: 21, 20: 6, 21: 1}
-# Those from which on a command wakes a channel that is in no bridge (`exec_command_on_condition`, stasis/control.c).
-_RELEASES_OF_2024: Mapping[int, int] = {18: 25, 20: 10, 21: 5}
-
 
 class _System(msgspec.Struct, frozen=True):
     version: str = ""
@@ -87,6 +82,10 @@ class _ConfigField(msgspec.Struct, frozen=True):
 
 class _Variable(msgspec.Struct, frozen=True):
     value: str = ""
+
+
+class _RtpStatistics(msgspec.Struct, frozen=True):
+    rxcount: int = 0
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -117,6 +116,7 @@ class AriClient:
         self._supports_all_statuses = True
         self._reports_status = True
         self._wakes_channels = True
+        self._drops_late_audio = False
         self.started_at: datetime | None = None
         """When the connected Asterisk started; None if it is not known."""
         self.spool_directory = ""
@@ -140,6 +140,16 @@ class AriClient:
         """Whether a channel that is in no bridge executes a command at once; otherwise it may take 200 ms."""
         return self._wakes_channels
 
+    @property
+    def drops_late_audio(self) -> bool:
+        """Whether its decoders drop audio whose RTP sequence numbers are not later than the last one, modulo 65,536.
+
+        Debian's Asterisk does, since it contains the patch 2016_opus_plc (in 20.6 and later). Frames without a number,
+        such as those of an announcement, have the number 0 for a decoder: afterwards it drops audio with numbers above
+        32,768. docs/asterisk.md tells more.
+        """
+        return self._drops_late_audio
+
     def use_transport(self, transport: Transport) -> None:
         """Send all further requests through ``transport``, normally the event websocket."""
         self._transport = self._instrument("websocket", transport)
@@ -156,8 +166,9 @@ class AriClient:
         self._supports_cause_codes = b'"reason_code"' in channels_api
         events_api = await self._http.request("GET", ("api-docs", "events.json"), {})
         self._reports_status = b'"tech_cause"' in events_api
-        self._supports_all_statuses = not _predates(info.system.version, _RELEASES_OF_2023)
-        self._wakes_channels = not _predates(info.system.version, _RELEASES_OF_2024)
+        self._supports_all_statuses = not predates(info.system.version, WITH_PJSIP_HANGUP)
+        self._wakes_channels = not predates(info.system.version, WITH_WAKE_UP)
+        self._drops_late_audio = is_debian(info.system.version) and not predates(info.system.version, WITH_DEBIAN_PATCH)
         self.started_at = info.status.startup_time
         self.spool_directory = spool.value
         return info.system.version
@@ -222,6 +233,16 @@ class AriClient:
             return 0  # without this query, Asterisk would log a warning
         found = re.match(r"SIP ([1-6][0-9]{2})", await self.get_variable(channel, f"HANGUPCAUSE({name},tech)"))
         return int(found[1]) if found is not None else 0
+
+    async def received_packets(self, channel: str) -> int:
+        """Return how many RTP packets Asterisk has received on a channel; 0 if it has none."""
+        try:
+            statistics = await self._query(_RtpStatistics, "GET", ("channels", channel, "rtp_statistics"))
+        except AriResponseError as error:
+            if not error.not_found:
+                raise
+            return 0
+        return statistics.rxcount
 
     def hang_up(self, channel: str, cause: int) -> Deferred[bool]:
         """Hang up a channel with a Q.850 cause, which PJSIP maps to a SIP status.
@@ -352,19 +373,6 @@ def _false_if_not_found(failure: Failure) -> bool:
     if not (isinstance(failure.value, AriResponseError) and failure.value.not_found):
         failure.raiseException()
     return False
-
-
-def _predates(version: str, releases: Mapping[int, int]) -> bool:
-    """Return whether a version such as ``16.28.0~dfsg`` or ``certified-20.7-cert1`` is older than ``releases``.
-
-    ``releases`` maps each branch to the release; other branches are older than all of them, or newer. A version without
-    numbers, such as a development version, counts as recent.
-    """
-    found = re.search(r"(\d+)\.(\d+)", version)
-    if found is None:
-        return False
-    branch, release = int(found[1]), int(found[2])
-    return release < releases[branch] if branch in releases else branch < max(releases)
 
 
 def _language_query(language: str | None) -> dict[str, str]:

@@ -21,8 +21,9 @@ class CallSettings:
     ``has_disk_space`` returns whether there is free space for another recording. ``endpoint`` and ``trusted_endpoint``
     are the PJSIP endpoints for untrusted and for trusted far ends; ``is_trusted`` returns whether a SIP URI is trusted.
     ``announcement_failed`` is called when an announcement was not played completely, ``recording_failed`` when a call
-    that is to be recorded, or one side of it, is not. ``max_redirects`` is the number of redirections that are followed
-    in one call, and ``is_allowed`` returns whether a SIP URI may be called.
+    that is to be recorded, or one side of it, is not, ``decoder_restarted`` when Asterisk had recorded silence
+    instead of a party that spoke. ``max_redirects`` is the number of redirections that are followed in one call, and
+    ``is_allowed`` returns whether a SIP URI may be called.
     ``pause_sound`` and ``resume_sound`` are the media URIs that confirm DTMF codes, or empty; ``count_code`` is called
     with what each code was to do and its outcome.
     ``node`` is the name of this node.
@@ -49,6 +50,7 @@ class CallSettings:
     count_code: Callable[[str, str], object] = lambda _change, _outcome: None
     node: str | None = None
     recording_failed: Callable[[], object] = lambda: None
+    decoder_restarted: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

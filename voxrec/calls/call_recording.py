@@ -1,6 +1,5 @@
 """What the Profile of a call requires of its recording: whether there is one, its limit, announcement and beeps."""
 
-import enum
 from datetime import datetime
 from typing import Final
 
@@ -9,8 +8,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
+from voxrec.calls.announcement_state import UNFINISHED, Announcement
 from voxrec.calls.beeper import Beeper
 from voxrec.calls.call_data import CallData
+from voxrec.calls.decoder_check import DecoderCheck
 from voxrec.calls.holds import HELD, UNHELD, Holds
 from voxrec.calls.ids import ANNOUNCEMENT, WHISPER, owned_id
 from voxrec.calls.legs import Legs
@@ -20,22 +21,10 @@ from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.takeover_state import ANNOUNCED_VARIABLE
 from voxrec.model import ANNOUNCEMENT_FAILED, RecordChannels, Recording, RecordingState, RecordPrompt, Side
 
+DECODER_RESTARTED: Final = "decoder.restarted"
+"""Entry of the timeline: until then Asterisk has recorded silence instead of a party."""
 DISK_FULL: Final = "disk-full"
 MAX_DURATION: Final = "max-duration"
-
-
-class Announcement(enum.Enum):
-    """How far the announcement of a recorded call has got."""
-
-    NOT_REQUIRED = enum.auto()
-    PENDING = enum.auto()
-    PLAYING = enum.auto()
-    FINISHED = enum.auto()
-    FAILED = enum.auto()
-
-
-UNFINISHED: Final = frozenset({Announcement.PENDING, Announcement.PLAYING})
-"""The states in which the parties have not heard the whole announcement, but may still do."""
 
 
 class CallRecording:
@@ -52,6 +41,7 @@ class CallRecording:
         self._call = call
         self._legs = legs
         self._beeper: Beeper | None = None
+        self._decoder_check: DecoderCheck | None = None
         self.recorder: Recorder | None = None
         """None while the call is not recorded. A recorder whose recording has ended stays here."""
         self._announcement = Announcement.NOT_REQUIRED
@@ -109,6 +99,7 @@ class CallRecording:
         """Ask Asterisk to record, if there is a recorder."""
         if self.recorder is not None:
             self.recorder.begin()
+            self._check_decoders(self.recorder)
 
     def when_started(self) -> Deferred[None]:
         """Return a Deferred that fires when Asterisk records, or at once if there is no recorder."""
@@ -128,7 +119,28 @@ class CallRecording:
         self.recorder = self._make_recorder(recording)
         assert recording.started_at is not None, "a live Recording has begun"
         self._limit_duration(self._call.seconds_since(recording.started_at))
+        self._check_decoders(self.recorder)
         return self.recorder
+
+    def _check_decoders(self, recorder: Recorder) -> None:
+        def restart(side: Side) -> None:
+            self.note(DECODER_RESTARTED, by=side)
+            self._call.settings.decoder_restarted()
+            recorder.renew_decoders()
+
+        self._decoder_check = DecoderCheck(
+            self._call.clock,
+            self._asterisk,
+            self._commands.files,
+            recorder.recording,
+            lambda side: self._call.inbound.channel if side is Side.CALLER else self._legs.current,
+            restart,
+        )
+        self._decoder_check.start()
+
+    def _stop_checking(self) -> None:
+        if self._decoder_check is not None:
+            self._decoder_check.stop()
 
     def stop_unannounced(self) -> None:
         """End a recording whose required announcement has failed."""
@@ -213,6 +225,7 @@ class CallRecording:
         """Note the end of the announcement. If a required one was not played completely, discard the recording."""
         if self.recorder is None or self._announcement not in UNFINISHED:
             return
+        self.sound_played()
         if complete:
             self._announcement = Announcement.FINISHED
             self.recorder.log.announced()
@@ -271,16 +284,22 @@ class CallRecording:
         The recording continues with another decoder: that of Debian's Asterisk 22 drops audio whose RTP sequence
         numbers are not later than those of the party before.
         """
-        self._continue_recording()
-
-    def _continue_recording(self) -> None:
         if self.recorder is not None:
-            self.recorder.party_replaced(self._call.inbound.channel)
+            self.recorder.renew_decoders()
+
+    def sound_played(self) -> None:
+        """Handle that a sound was played to the bridge, whose frames have no RTP sequence numbers.
+
+        Afterwards, a decoder that drops late audio would record nothing of a far end with numbers above 32,768.
+        """
+        if self._asterisk.drops_late_audio and self.recorder is not None:
+            self.recorder.renew_decoders()
 
     def caller_replaced(self) -> None:
         """Handle that another channel is the caller's: it is recorded, and beeps go into it if necessary."""
         self.unheld(Side.CALLER)
-        self._continue_recording()
+        if self.recorder is not None:
+            self.recorder.caller_replaced(self._call.inbound.channel)
         if self._beeper is not None and not self._call.profile.record_beep_in_recording:
             self._beeper.leg_replaced()
 
@@ -336,6 +355,7 @@ class CallRecording:
 
     def end_early(self) -> None:
         """End the Recording while the call continues: both files are closed."""
+        self._stop_checking()
         if self._beeper is not None:
             self._beeper.end()
         if self.recorder is not None:
@@ -345,6 +365,7 @@ class CallRecording:
 
     def close(self, *, cause: int, by: str) -> None:
         """End the Recording with the call. Asterisk closes the files when the caller's channel is gone."""
+        self._stop_checking()
         if self._beeper is not None:
             self._beeper.stop()
         if self.recorder is not None:
@@ -353,11 +374,13 @@ class CallRecording:
 
     def stop(self, reason: str) -> None:
         """End the recording, and keep it; the call continues."""
+        self._stop_checking()
         if self.recorder is not None:
             self.recorder.stop(reason)
 
     def close_files(self) -> None:
         """Close the files although the caller's channel exists: another program uses it."""
+        self._stop_checking()
         if self.recorder is not None:
             self.recorder.close_files()
 
@@ -368,6 +391,7 @@ class CallRecording:
 
     def detach(self) -> None:
         """Leave the recording to another process."""
+        self._stop_checking()
         if self._beeper is not None:
             self._beeper.stop()
         if self.recorder is not None:

@@ -7,7 +7,7 @@ after the channel has been destroyed. But the size in the header of a WAV file i
 
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
@@ -20,6 +20,7 @@ _RIFF: Final = struct.Struct("<4sI")
 _DATA: Final = struct.Struct("<4sI")
 _DATA_OFFSET: Final = 36  # in the header that Asterisk writes
 _HEADER_SIZE: Final = _DATA_OFFSET + _DATA.size
+_TAIL_SIZE: Final = 16_000  # bytes: one second of 16-bit samples at 8 kHz
 
 
 class LegFiles(Protocol):
@@ -31,6 +32,10 @@ class LegFiles(Protocol):
 
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         """Return whether all ``expected`` sides have files, and Asterisk has closed all files of the Recording."""
+        ...
+
+    async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
+        """Return for each side that has a file whether its last second consists of zeros."""
         ...
 
 
@@ -50,6 +55,15 @@ class SpoolFiles:
         """Return whether all ``expected`` sides have files, and Asterisk has closed all files of the Recording."""
         closed: bool = await self._defer_to_thread(self._closed, recording_id, expected)
         return closed
+
+    async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
+        """Return for each side that has a file whether its last second consists of zeros."""
+        silent: Mapping[Side, bool] = await self._defer_to_thread(self._silent, recording_id)
+        return silent
+
+    def _silent(self, recording_id: UUID) -> Mapping[Side, bool]:
+        paths = {side: self._paths(recording_id, side) for side in Side}
+        return {side: ends_with_zeros(of_side[0]) for side, of_side in paths.items() if of_side}
 
     def _created(self, recording_id: UUID) -> frozenset[Side]:
         return frozenset(side for side in Side if self._paths(recording_id, side))
@@ -83,6 +97,20 @@ def is_closed(path: Path) -> bool:
     riff_size = _RIFF.unpack_from(header)[1]
     data_size = _DATA.unpack_from(header, _DATA_OFFSET)[1]
     return bool(riff_size) and size in (_HEADER_SIZE + data_size, _HEADER_SIZE + data_size + data_size % 2)
+
+
+def ends_with_zeros(path: Path) -> bool:
+    """Return whether the last second (half a second at 16 kHz) of a file consists of zeros. Blocks.
+
+    False for a file that is shorter, cannot be read, or is not a regular file.
+    """
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(_HEADER_SIZE, size - _TAIL_SIZE))
+            return not any(file.read(_TAIL_SIZE)) and size >= _HEADER_SIZE + _TAIL_SIZE
+    except (OSError, NotARegularFile):
+        return False
 
 
 def _exists(path: Path) -> bool:

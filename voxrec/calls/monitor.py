@@ -45,6 +45,8 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
         state.upon(MonitorInputs.stop).loop().returns(None)
     for state in (idle, *finishing, closed):
         state.upon(MonitorInputs.use_channel).loop().returns(None)
+    for state in (idle, starting, waiting, moving, *finishing, closed):  # what is started next has new decoders
+        state.upon(MonitorInputs.renew).loop().returns(None)
     for state in (idle, starting, waiting, *started, *finishing, closed):
         for late in (MonitorInputs.left, MonitorInputs.not_left, MonitorInputs.moved):
             state.upon(late).loop().returns(None)
@@ -136,8 +138,12 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
         core.polling.cancel()
         Deferred.fromCoroutine(core.leave(inputs, channel))
 
+    def renew(inputs: MonitorInputs, core: MonitorCore) -> None:
+        leave(inputs, core, core.channel)
+
     for state in started:
         pep614(state.upon(MonitorInputs.use_channel).to(moving))(leave)
+        pep614(state.upon(MonitorInputs.renew).to(moving))(renew)
     moving.upon(MonitorInputs.not_left).to(recording).returns(None)
 
     @pep614(moving.upon(MonitorInputs.left).loop())

@@ -19,7 +19,7 @@ from voxrec.model import Recording, Side
 
 _OPEN_TIMEOUT: Final = 10.0  # seconds that Asterisk may take to create the files
 _RETRY_INTERVAL: Final = 2.0  # seconds
-_DECODER_GAP: Final = 0.1  # seconds without a MixMonitor after which a channel has no decoder for it any more
+_DECODER_GAP: Final = 0.06  # seconds without a MixMonitor after which a channel has no decoder for it any more
 _ACK_TIMEOUT: Final = 2.0  # seconds, less than the call waits for the recording
 _ACK_INTERVAL: Final = 0.02  # seconds between two questions whether the ACK has arrived
 NOT_OPENED: Final = "Asterisk has not opened the file; its log says why"
@@ -62,7 +62,10 @@ class MonitorInputs(Protocol):
         """The MixMonitor does not record any more."""
 
     def use_channel(self, channel: str) -> None:
-        """The recording is to continue with a new MixMonitor, on the same channel of the caller or another one."""
+        """The recording is to continue with a new MixMonitor on another channel of the caller."""
+
+    def renew(self) -> None:
+        """The recording is to continue with a new MixMonitor on the same channel, which has new decoders."""
 
     def left(self, gap: float) -> None:
         """Asterisk was told to stop the former MixMonitor, or ends it with its channel; continue after ``gap`` s."""

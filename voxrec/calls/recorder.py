@@ -153,10 +153,14 @@ class Recorder:
 
     # Events.
 
-    def party_replaced(self, channel: str) -> None:
-        """Handle that another party has joined; ``channel`` is the caller's now."""
+    def caller_replaced(self, channel: str) -> None:
+        """Handle that ``channel`` is the caller's now."""
         self._pause.use_channel(channel)
         self.monitor.use_channel(channel)
+
+    def renew_decoders(self) -> None:
+        """Continue with new decoders: the present ones may drop what a party says."""
+        self.monitor.renew()
 
     def _note_failure(self, side: Side | None, detail: str) -> None:
         self.log.note("recording.failed", by=side, detail=detail)

@@ -1,7 +1,7 @@
 """Continues a call that another process began, from the state that it has in Asterisk."""
 
+from voxrec.calls.announcement_state import Announcement
 from voxrec.calls.call_core import CallCore, CallInputs
-from voxrec.calls.call_recording import Announcement
 from voxrec.calls.causes import Cause
 from voxrec.calls.snapshot import CallSnapshot
 from voxrec.model import ANNOUNCEMENT_FAILED, ANNOUNCEMENT_FINISHED, Profile, RecordPrompt

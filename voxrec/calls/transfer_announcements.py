@@ -64,6 +64,7 @@ class TransferAnnouncements:
         self._playing.discard(role)
         if not self._recording.is_live:
             return
+        self._recording.sound_played()
         self._recording.note(ANNOUNCEMENT_FINISHED if complete else ANNOUNCEMENT_FAILED, detail=TRANSFER)
         if not complete:
             self._call.settings.announcement_failed()

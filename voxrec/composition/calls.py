@@ -298,6 +298,7 @@ def _call_settings(
         count_code=metrics.count_pause_code,
         node=config.node_name,
         recording_failed=metrics.count_failed_recording,
+        decoder_restarted=metrics.count_decoder_restart,
     )
 
 

@@ -94,6 +94,7 @@ class Impairments:
     SSRC, sequence numbers and timestamps are those of another source. ``clock_skew_ppm``: the sender's clock is slower
     by so many millionths. ``comfort_noise``: the number of packets of comfort noise that precede the audio.
     ``wraps_at``: from then on sequence numbers and timestamps begin at 0 again, as they do in a call of hours.
+    ``first_sequence``: the sequence number before the first packet; by default it is random, and less than 16,384.
     """
 
     first_packet_delay: float = 0.0
@@ -108,6 +109,7 @@ class Impairments:
     clock_skew_ppm: float = 0.0
     comfort_noise: int = 0
     wraps_at: float | None = None
+    first_sequence: int | None = None
     seed: int = 1
 
 
@@ -142,6 +144,8 @@ class _Scheduler:
         self._ssrc, self._sequence, self._offset = (
             int(self._random.integers(1, limit)) for limit in (2**32, 2**14, 2**30)
         )
+        if self._impairments.first_sequence is not None:
+            self._sequence = self._impairments.first_sequence
         if self._impairments.wraps_at is not None:
             self._sequence = 2**16 - 1 - round(self._impairments.wraps_at / 0.02)  # packets of 20 ms
             self._offset = 2**32 - round(self._impairments.wraps_at * _TIMESTAMPS_PER_SECOND)
