@@ -27,7 +27,7 @@ class SipStatusTests(SynchronousTestCase):
             400: 38, 416: 38, 418: 38, 505: 38,  # 500
             406: 58, 415: 58, 606: 58,  # 488
             487: 19, 491: 19, 305: 19,  # 480
-            504: 34, 580: 34, 599: 34,  # 503
+            503: 42, 504: 42, 580: 42, 599: 42,  # 503
             600: 17,  # 486
             603: 16, 607: 16, 699: 16,  # 603
             482: 21, 483: 21, 401: 21,  # 403
@@ -36,3 +36,8 @@ class SipStatusTests(SynchronousTestCase):
 
     def test_cause_of_routing_errors(self) -> None:
         self.assertEqual([refusal_cause(482, 127), refusal_cause(483, 19), refusal_cause(486, 17)], [25, 25, 17])
+
+    def test_cause_34_means_that_the_far_end_was_not_called(self) -> None:
+        """Kamailio calls another node then."""
+        self.assertEqual([refusal_cause(503, 34), refusal_cause(0, 34), refusal_cause(503, 42)], [42, 42, 42])
+        self.assertNotIn(34, {nearest_cause(status) for status in range(300, 700)})

@@ -42,6 +42,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "orphaned channels",
                 "profile snapshot",
                 "startup gate",
+                "SIP readiness",
             ],
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import ensureDeferred, execute
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.composition.readiness import (
@@ -14,6 +15,7 @@ from voxrec.composition.readiness import (
     ArchiveProbe,
     AsteriskProbe,
     DatabaseProbe,
+    RememberedProbe,
     SpoolProbe,
 )
 from voxrec.errors import StoreUnavailable
@@ -164,3 +166,18 @@ class SpoolProbeTests(SynchronousTestCase):
 
     def test_too_little_space(self) -> None:
         self.assertIn("bytes free; at least 1152921504606846976 are required", self.check(1 << 60))
+
+
+class RememberedProbeTests(SynchronousTestCase):
+    def test_the_probe_is_repeated_after_five_seconds(self) -> None:
+        clock, results = Clock(), iter(["full", None])
+
+        async def probe() -> str | None:
+            return next(results)
+
+        remembered = RememberedProbe(clock, probe)
+        self.assertEqual(self.successResultOf(ensureDeferred(remembered())), "full")
+        clock.advance(4.9)
+        self.assertEqual(self.successResultOf(ensureDeferred(remembered())), "full")
+        clock.advance(0.1)
+        self.assertIsNone(self.successResultOf(ensureDeferred(remembered())))

@@ -27,17 +27,17 @@ class NodesTestCase(LiveTestCase):
         self.dsn = cluster().dsn(name)
         self.archive = Path(tempfile.mkdtemp(prefix="voxrec-archive-"))
 
+    def settings(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the settings of the node ``name``: the shared database and archive."""
+        return {
+            "database": {"dsn": self.dsn},
+            "archive": {"directory": str(self.archive)},
+            "node": {"name": name},
+        }
+
     async def start_node(self, name: str, **settings: dict[str, Any]) -> Stack:
         """Start the node ``name`` with the shared database and archive, and return its stack."""
-        stack = make_stack(
-            {
-                "database": {"dsn": self.dsn},
-                "archive": {"directory": str(self.archive)},
-                "node": {"name": name},
-                **settings,
-            },
-            self.recipe,
-        )
+        stack = make_stack({**self.settings(name), **settings}, self.recipe)
         self.addCleanup(stack.stop)
         await stack.start()
         return stack

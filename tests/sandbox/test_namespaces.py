@@ -40,3 +40,9 @@ class MountNamespaceTests(SynchronousTestCase):
         MountNamespace(None, directory).prepare()
         self.assertIn(socket.gethostname(), (directory / "hosts").read_text().split())
         self.assertEqual((directory / "resolv.conf").read_text(), "")
+
+    def test_all_processes_of_a_program_end_with_the_one_that_is_started(self) -> None:
+        command = MountNamespace(Path("/root"), Path("/instance")).command(["true"], own_processes=True)
+        self.assertEqual(command[:5], ["setpriv", "--pdeathsig", "KILL", "--", "unshare"])
+        for option in ("--pid", "--fork", "--kill-child=KILL"):
+            self.assertIn(option, command[: command.index("sh")])

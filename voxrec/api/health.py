@@ -16,6 +16,8 @@ from voxrec.web.route import Route
 
 PROBE_TIMEOUT: Final = 3.0  # seconds
 
+_log: Final = Logger()
+
 Probe = Callable[[], Coroutine[Any, Any, str | None]]
 """Checks one dependency. Returns None if it is ready, otherwise the reason; the reason is public."""
 
@@ -43,8 +45,6 @@ class Liveness(Struct, frozen=True, kw_only=True):
 class HealthRoutes:
     """Health checks for orchestrators and load balancers."""
 
-    _log = Logger()
-
     def __init__(self, probes: Mapping[str, Probe], clock: IReactorTime) -> None:
         self._probes = probes
         self._clock = clock
@@ -71,18 +71,23 @@ class HealthRoutes:
         return Response(200, {"Content-Type": JSON}, msgspec.json.encode(Liveness()))
 
     async def _ready(self, _request: Request) -> Response:
-        states = await gather(*(self._check(name, probe) for name, probe in self._probes.items()))
-        dependencies = dict(zip(self._probes, states, strict=True))
-        ready = all(dependency.ready for dependency in dependencies.values())
-        body = msgspec.json.encode(Readiness(ready=ready, dependencies=dependencies))
-        return Response(200 if ready else 503, {"Content-Type": JSON}, body)
+        readiness = await check_readiness(self._probes, self._clock)
+        return Response(200 if readiness.ready else 503, {"Content-Type": JSON}, msgspec.json.encode(readiness))
 
-    async def _check(self, name: str, probe: Probe) -> Dependency:
-        try:
-            detail = await Deferred.fromCoroutine(probe()).addTimeout(PROBE_TIMEOUT, self._clock)
-        except TimeoutError:
-            detail = f"no response within {PROBE_TIMEOUT:g} s"
-        except Exception:
-            self._log.failure("The readiness probe of {name} failed; reporting it as not ready", name=name)
-            detail = "the readiness probe failed"
-        return Dependency(ready=detail is None, detail=detail)
+
+async def check_readiness(probes: Mapping[str, Probe], clock: IReactorTime) -> Readiness:
+    """Run the probes, all at the same time; one that takes longer than `PROBE_TIMEOUT` is not ready."""
+    states = await gather(*(_check(name, probe, clock) for name, probe in probes.items()))
+    dependencies = dict(zip(probes, states, strict=True))
+    return Readiness(ready=all(dependency.ready for dependency in states), dependencies=dependencies)
+
+
+async def _check(name: str, probe: Probe, clock: IReactorTime) -> Dependency:
+    try:
+        detail = await Deferred.fromCoroutine(probe()).addTimeout(PROBE_TIMEOUT, clock)
+    except TimeoutError:
+        detail = f"no response within {PROBE_TIMEOUT:g} s"
+    except Exception:
+        _log.failure("The readiness probe of {name} failed; reporting it as not ready", name=name)
+        detail = "the readiness probe failed"
+    return Dependency(ready=detail is None, detail=detail)

@@ -1,5 +1,6 @@
 """Decides which inbound calls are accepted, and which far ends may be called."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +62,8 @@ class Admission:
         self._max_passages = max_passages
         self._stopping = False
         self._draining = False
+        self.opened_or_closed: Callable[[], object] = lambda: None
+        """Called when `is_open` may have changed."""
 
     def set_limits(self, *, allowed_hosts: tuple[str, ...], max_calls: int, max_passages: int) -> None:
         """Change the limits for the following calls."""
@@ -71,10 +74,17 @@ class Admission:
     def refuse_new_calls(self) -> None:
         """Refuse all inbound calls from now on (503): the process stops."""
         self._stopping = True
+        self.opened_or_closed()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether inbound calls are considered: the process does not stop, and the node does not drain."""
+        return not (self._stopping or self._draining)
 
     def set_draining(self, draining: bool) -> None:
         """Refuse all inbound calls (503), or accept them again: an operator takes the node out of service."""
         self._draining = draining
+        self.opened_or_closed()
 
     def is_allowed(self, uri: str) -> bool:
         """Return whether a SIP URI may be called (`is_allowed`)."""

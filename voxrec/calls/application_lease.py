@@ -94,6 +94,11 @@ class ApplicationLease:
             self._log.warn("the voxrec that had the Stasis application does not respond; this one takes over")
         self._renewal.start(RENEW_INTERVAL, now=False)
 
+    @property
+    def held(self) -> bool:
+        """Whether this process has the lease, as far as it knows."""
+        return self._renewal.running
+
     async def is_held_by_another(self) -> bool:
         """Return whether another voxrec has the lease. Raises a VoxrecError."""
         value = await self._asterisk.get_global_variable(self._variable)

@@ -13,4 +13,5 @@ class Cause(IntEnum):
     NO_ANSWER = 19  # 480
     REJECTED = 21  # 403
     ROUTING_ERROR = 25  # 482 or 483 (`AriClient.refuse`)
-    CONGESTION = 34  # 503
+    CONGESTION = 34  # 503: this node does not accept the call; another one may (etc/kamailio/kamailio.cfg)
+    FAR_END_CONGESTION = 42  # 503 of the far end, which was called

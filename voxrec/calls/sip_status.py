@@ -32,12 +32,12 @@ _NEAREST_CAUSES: Final[Mapping[int, int]] = {
     **dict.fromkeys((406, 415, 488, 606), 58),  # 488
     **dict.fromkeys((405, 501), 29),  # 501
     502: 27,  # 502
-    **dict.fromkeys((503, 504), 34),  # 503
+    **dict.fromkeys((503, 504), Cause.FAR_END_CONGESTION),  # 503
 }
 _NEAREST_CAUSES_OF_CLASSES: Final[Mapping[int, int]] = {
     3: 19,  # 480
     4: 38,  # 500
-    5: 34,  # 503
+    5: Cause.FAR_END_CONGESTION,  # 503
     6: 16,  # 603
 }
 _SERVER_FAILURES: Final = frozenset({500, 505, 513})  # 500
@@ -66,6 +66,10 @@ def nearest_cause(status: int) -> int:
 def refusal_cause(status: int, cause: int) -> int:
     """Return the Q.850 cause of a leg that was refused with ``status``, for which Asterisk reports ``cause``.
 
-    Asterisk reports 482 and 483 as causes of other statuses; RFC 3398 section 8.2.6.1 maps them to 25.
+    Asterisk reports 482 and 483 as causes of other statuses; RFC 3398 section 8.2.6.1 maps them to 25. Cause 34 is left
+    to calls that a node does not accept: a SIP proxy in front of several nodes calls another node then, which must not
+    call the far end again.
     """
-    return Cause.ROUTING_ERROR if status in _ROUTING_ERRORS else cause
+    if status in _ROUTING_ERRORS:
+        return Cause.ROUTING_ERROR
+    return Cause.FAR_END_CONGESTION if cause == Cause.CONGESTION else cause

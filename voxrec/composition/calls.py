@@ -57,6 +57,7 @@ class Calls:
     announcements: Announcements
     admission: Admission
     router: Router
+    asterisk: AriClient
     connection: AsteriskConnection
     ami: Ami
     announcement_check: AnnouncementCheck
@@ -175,6 +176,7 @@ def build_calls(
         announcements=announcements,
         admission=admission,
         router=router,
+        asterisk=asterisk,
         connection=connection,
         ami=ami,
         announcement_check=announcement_check,

@@ -8,6 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from voxrec.api.health import check_readiness
+from voxrec.calls.sip_readiness import SipReadiness
 from voxrec.composition.calls import Calls, build_calls
 from voxrec.composition.database import Database, build_database
 from voxrec.composition.environment import Environment, build_environment
@@ -18,6 +20,7 @@ from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_
 from voxrec.composition.nodes import NodeServices, build_nodes
 from voxrec.composition.profiles import build_profile_cache, build_snapshot_timer
 from voxrec.composition.queue import Queue, build_queue
+from voxrec.composition.readiness import DISK_PROBES, RememberedProbe
 from voxrec.composition.recordings import RecordingFiles, build_recording_files
 from voxrec.composition.rest import RestApi, build_rest_api
 from voxrec.composition.startup import StartupGate
@@ -112,6 +115,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         calls.orphan_sweep,
         build_snapshot_timer(profiles),
         StartupGate(reactor, rest.server, rest.probes),
+        _build_sip_readiness(env, calls, rest),  # stops first, so that no new calls are routed to this node
     ):
         service.setServiceParent(gateway)
     return gateway
@@ -182,6 +186,20 @@ def _build_orphan_sweeper(env: Environment, database: Database, files: Recording
         env.defer_to_thread,
         retention=timedelta(days=env.config.archive.orphan_days) if env.config.archive.orphan_days else None,
     )
+
+
+def _build_sip_readiness(env: Environment, calls: Calls, rest: RestApi) -> SipReadiness:
+    probes = {
+        name: RememberedProbe(env.reactor, probe) if name in DISK_PROBES else probe
+        for name, probe in rest.probes.items()
+    }
+
+    async def is_ready() -> bool:
+        return calls.admission.is_open and (await check_readiness(probes, env.reactor)).ready
+
+    readiness = SipReadiness(env.reactor, calls.asterisk, env.config.asterisk.app, is_ready, lambda: calls.lease.held)
+    calls.admission.opened_or_closed = readiness.refresh
+    return readiness
 
 
 def _build_housekeeping(env: Environment, database: Database, files: RecordingFiles, queue: Queue) -> Housekeeping:

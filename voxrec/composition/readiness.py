@@ -1,17 +1,40 @@
 """The readiness probes of /health/ready."""
 
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
+
+from twisted.internet.interfaces import IReactorTime
 
 from voxrec.files import make_directory
 from voxrec.threads import DeferToThread
 
+DISK_PROBES: Final = ("archive", "spool")
+"""The probes that write or look at file systems, in a thread."""
+_REMEMBERED: Final = 5.0  # seconds
 _MIN_ARCHIVE_SPACE: Final = 100_000_000  # bytes; below it, the next Recordings may not fit
 _BLOCK: Final = 4096  # bytes that are written to find out whether the archive is writable
+
+
+class RememberedProbe:
+    """Repeats a probe only after 5 s, for a caller that asks every second."""
+
+    def __init__(self, clock: IReactorTime, probe: Callable[[], Awaitable[str | None]]) -> None:
+        self._clock = clock
+        self._probe = probe
+        self._result: str | None = None
+        self._expires = -math.inf
+
+    async def __call__(self) -> str | None:
+        """Return None if ready, otherwise the reason."""
+        if self._clock.seconds() >= self._expires:
+            self._result = await self._probe()
+            self._expires = self._clock.seconds() + _REMEMBERED
+        return self._result
 
 
 class Pool(Protocol):

@@ -28,7 +28,7 @@ from voxrec.sandbox.namespaces import MountNamespace
 from voxrec.sandbox.process import POLL_SECONDS, Process
 
 LOOPBACK = "127.0.0.1"
-SNIPPETS = ("modules.conf", "http.conf", "ari.conf", "manager.conf", "pjsip.conf", "extensions.conf")
+SNIPPETS = ("asterisk.conf", "modules.conf", "http.conf", "ari.conf", "manager.conf", "pjsip.conf", "extensions.conf")
 START_SECONDS = 30.0
 ASTERISK_ACCOUNT = 64123  # user and group id that no system uses; the root file systems need not know it
 HTTP_OK = 200
@@ -43,7 +43,7 @@ _RESERVED_PORTS = 100  # of each process; a program binds its port long before s
 UNNEEDED_MODULES = (
     "app_ad*", "app_agent*", "app_alarm*", "app_amd*", "app_confbridge*", "app_festival*", "app_followme*",
     "app_getcpeid*", "app_jack*", "app_meetme*", "app_minivm*", "app_page*", "app_queue*", "app_voicemail*",
-    "cdr_*", "cel_*", "chan_[!bpr]*", "func_odbc*", "pbx_[!c]*",
+    "cdr_*", "cel_*", "chan_[!bpr]*", "func_odbc*", "pbx_[!cl]*", "pbx_lua*",
     "res_adsi*", "res_ael*", "res_aeap*", "res_calendar*", "res_clialiases*", "res_config_*", "res_corosync*",
     "res_fax*", "res_hep*", "res_odbc*", "res_parking*", "res_phoneprov*", "res_pjsip_config_wizard*",
     "res_pjsip_notify*", "res_pjsip_phoneprov*", "res_pjsip_stir_shaken*", "res_pjsip_transport_websocket*",
@@ -343,7 +343,8 @@ class SandboxAsterisk:
                 f"astspooldir => {inside(self.directory / 'spool')}\n"
                 f"astrundir => {inside(self.directory / 'run')}\n"
                 f"astlogdir => {inside(self.directory / 'log')}\n"
-                "[options]\n"
+                # A relative path would be looked up in /etc/asterisk: astetcdir is not known yet.
+                f'[options]\n#include "{inside(self.directory / "etc" / "voxrec" / "asterisk.conf")}"\n[options](+)\n'
                 # The default is derived from the network card, which all instances on this host share.
                 f"entityid = {_entity_id()}\n"
             ),

@@ -64,14 +64,20 @@ class MountNamespace:
         (self.directory / "hosts").write_text(f"127.0.0.1 {' '.join(names)}\n")
         (self.directory / "resolv.conf").write_text("")
 
-    def command(self, program: Sequence[str], account: int | None = None) -> list[str]:
+    def command(self, program: Sequence[str], account: int | None = None, *, own_processes: bool = False) -> list[str]:
         """Return the command that runs ``program`` in the namespace and keeps the process id it is started with.
 
         ``account`` is the id of the user and group that run it, by default those of this process; only root can choose.
+        ``own_processes`` is for a program of several processes: they all end with the process that is started, which is
+        their parent instead of the program.
         """
         if self.rootfs is None:
             return with_parent_death_signal(program, account)
         # An unprivileged user may mount only as root of a user namespace.
         namespaces = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
         values = [str(self.rootfs), str(self.directory), " ".join(credential_options(account))]
-        return ["unshare", *namespaces, "--", "sh", "-c", _ENTER_SCRIPT, "voxrec-namespace", *values, *program]
+        enter = ["--", "sh", "-c", _ENTER_SCRIPT, "voxrec-namespace", *values, *program]
+        if own_processes:
+            # The kernel kills all processes of a process namespace when the first one of it, the program, ends.
+            return with_parent_death_signal(["unshare", *namespaces, "--pid", "--fork", "--kill-child=KILL", *enter])
+        return ["unshare", *namespaces, *enter]

@@ -47,6 +47,8 @@ class Recipe:
 _PACKAGES = ("asterisk", "asterisk-modules", "asterisk-core-sounds-en-wav", "sip-tester")
 ASTERISK_22 = Recipe("asterisk-22", "sid", _PACKAGES)
 ASTERISK_16 = Recipe("asterisk-16", "bullseye", _PACKAGES)
+KAMAILIO = Recipe("kamailio", "bookworm", ("kamailio",))
+"""Kamailio 5.6."""
 
 
 def cache_directory() -> Path:
@@ -305,7 +307,7 @@ def _output(command: list[str], directory: Path | None = None) -> str:
 
 def main() -> None:
     """Build the recipes named on the command line (default: asterisk-22), and print the paths."""
-    recipes = {recipe.name: recipe for recipe in (ASTERISK_22, ASTERISK_16)}
+    recipes = {recipe.name: recipe for recipe in (ASTERISK_22, ASTERISK_16, KAMAILIO)}
     try:
         for name in sys.argv[1:] or [ASTERISK_22.name]:
             if name not in recipes:

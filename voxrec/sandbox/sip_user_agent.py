@@ -60,6 +60,10 @@ class SipMessage:
         names = {name.lower(), _COMPACT_NAMES.get(name.lower(), name.lower())}
         return next((value for key, value in self.headers if key in names), "")
 
+    def routes(self) -> list[str]:
+        """Return the route set of the caller of the dialog that this response creates (RFC 3261 section 12.1.2)."""
+        return [value for name, value in self.headers if name == "record-route"][::-1]
+
 
 @dataclass(frozen=True)
 class SipResponse:
@@ -95,6 +99,7 @@ class SipUserAgent(DatagramProtocol):
         self.sends_contact = True
         """Whether responses without a Contact header of their own have the address of this user agent."""
         self._refers = 0
+        self._sources: dict[str, tuple[str, int]] = {}  # of requests, by Call-ID
         self._tag = secrets.token_hex(4)
         self.received: list[SipMessage] = []
         """Everything that was received, in order, without retransmissions of requests."""
@@ -127,10 +132,10 @@ class SipUserAgent(DatagramProtocol):
         """Return the requests of a method that were received, in order."""
         return [message for message in self.received if message.start_line.startswith(f"{method} ")]
 
-    def send(self, datagram: bytes) -> None:
-        """Send a datagram as it is."""
+    def send(self, datagram: bytes, to: tuple[str, int] | None = None) -> None:
+        """Send a datagram as it is, by default to ``peer``."""
         assert self.transport is not None, "listen() comes first"
-        self.transport.write(datagram, self._peer)
+        self.transport.write(datagram, to or self._peer)
 
     async def request(
         self,
@@ -173,10 +178,15 @@ class SipUserAgent(DatagramProtocol):
         if method == "INVITE":
             in_dialog = {**fields, "To": response.header("to"), "Content-Length": "0"}
             in_dialog.pop("Content-Type", None)
+            target = uri
+            if response.status == OK.status and (routes := response.routes()):
+                target = response.header("contact").partition("<")[2].partition(">")[0]
+                in_dialog["Route"] = ", ".join(routes)
+                in_dialog["Via"] = f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}"
             answer = self.sdp_in_ack(response)
             content = {"Content-Type": "application/sdp", "Content-Length": str(len(answer))} if answer else {}
-            self.send_message(f"ACK {uri} SIP/2.0", {**in_dialog, **content, "CSeq": "1 ACK"}, answer)
-            self._dialog = (uri, in_dialog)
+            self.send_message(f"ACK {target} SIP/2.0", {**in_dialog, **content, "CSeq": "1 ACK"}, answer)
+            self._dialog = (target, in_dialog)
         return response
 
     def sdp_in_ack(self, _response: SipMessage) -> str:
@@ -225,7 +235,7 @@ class SipUserAgent(DatagramProtocol):
         lines = ["v=0", f"o=- 1 1 {network}", "s=-", f"c={network}", "t=0 0"]
         return "\r\n".join([*lines, "m=audio 9 RTP/AVP 0 8", ""])
 
-    def datagramReceived(self, datagram: bytes, _addr: Any) -> None:
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Pass a final response to its request, and answer requests.
 
         A retransmission of a request, which arrives when this process was busy for longer than T1 (0.5 s), gets the
@@ -237,10 +247,11 @@ class SipUserAgent(DatagramProtocol):
             self.response_received(message)
         elif message.transaction not in self._last_responses:
             self._last_responses[message.transaction] = None
+            self._sources[message.header("call-id")] = addr
             self.received.append(message)
             self.request_received(message)
         elif (response := self._last_responses[message.transaction]) is not None:
-            self.send(response)
+            self.send(response, addr)
 
     def response_received(self, response: SipMessage) -> None:
         """Pass a final response to its request."""
@@ -278,7 +289,7 @@ class SipUserAgent(DatagramProtocol):
     def respond(
         self, request: SipMessage, status: int, body: str = "", headers: Sequence[tuple[str, str]] = ()
     ) -> None:
-        """Send a response to a request; ``body`` is SDP."""
+        """Send a response to where a request came from; ``body`` is SDP."""
         copied = {"via", "v", "from", "f", "call-id", "i", "cseq", "record-route"}
         lines = [f"{name}: {value}" for name, value in request.headers if name in copied]
         to = request.header("to")
@@ -291,7 +302,7 @@ class SipUserAgent(DatagramProtocol):
         lines.append(f"Content-Length: {len(body)}")
         datagram = "\r\n".join([f"SIP/2.0 {status} Test", *lines, "", body]).encode()
         self._last_responses[request.transaction] = datagram
-        self.send(datagram)
+        self.send(datagram, self._sources.get(request.header("call-id")))
 
     def send_message(self, start_line: str, fields: Mapping[str, str], body: str = "") -> None:
         """Send a message with exactly these headers."""

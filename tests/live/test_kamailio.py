@@ -1,0 +1,225 @@
+"""Calls through the shipped Kamailio configuration: to a ready node, once, and to another one if a node fails."""
+
+import atexit
+import os
+import signal
+import tempfile
+from collections import Counter
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+
+from tests.live.live_test_case import PROFILE_SECONDS, LiveTestCase, make_stack
+from tests.live.node_stacks import NodesTestCase
+from voxrec.deferreds import gather
+from voxrec.sandbox import tones
+from voxrec.sandbox.kamailio import READY_EXTENSION, SandboxKamailio
+from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.rootfs import ASTERISK_16, KAMAILIO, ensure_rootfs
+from voxrec.sandbox.sip_user_agent import SipMessage, SipResponse, SipUserAgent
+from voxrec.sandbox.stack import Stack
+
+NOTICE_SECONDS = 20.0
+"""Within which Kamailio must notice that a node is ready or not; it needs about 3 s on a machine without load."""
+
+
+class OptionsTests(LiveTestCase):
+    """Asterisk's answer to OPTIONS for voxrec-ready."""
+
+    async def test_options_are_answered_with_200_only_while_voxrec_is_ready(self) -> None:
+        stack = make_stack(recipe=self.recipe)
+        self.addCleanup(stack.stop)
+        await stack.start()
+        agent = SipUserAgent(stack.asterisk.sip_address)
+        agent.listen(self.reactor)
+        self.addCleanup(agent.stop)
+
+        async def status() -> int | None:
+            return (await agent.request(self.reactor, "OPTIONS", READY_EXTENSION)).status
+
+        async def ready() -> bool:
+            return await status() == 200
+
+        async def not_ready() -> bool:
+            return await status() == 404
+
+        self.assertTrue(await stack.wait_until(ready, 10))
+        self.assertEqual((await agent.request(self.reactor, "INVITE", READY_EXTENSION)).status, 404)
+        node = (await stack.request_json("GET", "/nodes"))[0]["name"]
+        await stack.request_json("POST", f"/nodes/{node}", {"draining": True})
+        self.assertTrue(await stack.wait_until(not_ready, 5))
+        await stack.request_json("POST", f"/nodes/{node}", {"draining": False})
+        self.assertTrue(await stack.wait_until(ready, 5))
+        stack.kill_voxrec()
+        self.assertTrue(await stack.wait_until(not_ready, 6), "the readiness of a process that was killed remains")
+        await stack.start_voxrec()
+        self.assertTrue(await stack.wait_until(ready, 10))
+        await stack.stop_voxrec()
+        self.assertEqual(await status(), 404, "voxrec has stopped, and is still called ready")
+
+
+class OptionsOnAsterisk16Tests(OptionsTests):
+    recipe = ASTERISK_16
+
+
+class Distributed:
+    """Two nodes behind Kamailio, which the tests of this module share."""
+
+    def __init__(self, names: tuple[str, ...], nodes: list[Stack]) -> None:
+        self.nodes = dict(zip(names, nodes, strict=True))
+        self.ports = {node.asterisk.sip_address[1]: name for name, node in self.nodes.items()}
+        self.kamailio = SandboxKamailio(
+            Path(tempfile.mkdtemp(prefix="voxrec-kamailio-")),
+            ensure_rootfs(KAMAILIO, lambda _line: None),
+            [node.asterisk.sip_address for node in nodes],
+        )
+        atexit.register(self.kamailio.kill)
+
+
+_shared: list[Distributed] = []
+_numbers = count(1000)  # of callers: each call has its own
+
+
+class KamailioTests(NodesTestCase):
+    async def distributed(self) -> Distributed:
+        """Return the nodes and Kamailio, to which calls are distributed evenly; the first call starts them."""
+        if not _shared:
+            nodes = [await self.start_shared_node(name) for name in self.names]
+            _shared.append(Distributed(self.names, nodes))
+            await _shared[0].kamailio.start(reactor)
+        self.cluster = _shared[0]
+        self.berlin, self.munich = self.cluster.nodes.values()
+        self.far_end = SipUserAgent(self.berlin.asterisk.sip_address)
+        self.far_end.listen(self.reactor)
+        self.addCleanup(self.far_end.stop)
+        self.profile = await self.put_profile(f"sip:desk@{self.far_end.host_port}")
+        await self.wait_for_distribution(*self.names)
+        return self.cluster
+
+    async def start_shared_node(self, name: str) -> Stack:
+        """Start a node that is killed when this process ends."""
+        stack = make_stack(self.settings(name))
+        await stack.start()
+        return stack
+
+    async def put_profile(self, uri: str) -> str:
+        """Create a Profile that all nodes know, and return its id."""
+        fields = {"remoteSipUri": uri, "record": True, "recordBeepAtStart": False}
+        profile: dict[str, Any] = await self.munich.request_json("PUT", "/profiles", fields)
+        await self.sleep(PROFILE_SECONDS)
+        return str(profile["id"])
+
+    async def call(self) -> SipMessage:
+        """Place a call, hang up if it is answered, and return the final response."""
+        caller = SipUserAgent(self.cluster.kamailio.sip_address)
+        caller.listen(self.reactor)
+        try:
+            number = f"<sip:+4930{next(_numbers)}@127.0.0.1>"
+            response = await caller.request(self.reactor, "INVITE", self.profile, from_=number, timeout=30)
+            if response.status == 200:
+                caller.hang_up()
+            return response
+        finally:
+            await caller.stop()
+
+    def invites(self, before: int) -> list[SipMessage]:
+        """Return the INVITEs to the far end after the first ``before`` ones, without retransmissions."""
+        received = self.far_end.requests("INVITE")[before:]
+        return list({invite.header("call-id"): invite for invite in received}.values())
+
+    async def distribution(self, calls: int = 2) -> Counter[str]:
+        """Return how many of ``calls`` calls in sequence each node has got. All must be answered, by one node."""
+        names: Counter[str] = Counter()
+        for _ in range(calls):
+            before = len(self.far_end.requests("INVITE"))
+            self.assertEqual((await self.call()).status, 200, self.cluster.kamailio.log_tail())
+            (invite,) = self.invites(before)
+            names[self.cluster.ports[int(invite.header("via").split(";")[0].rpartition(":")[2])]] += 1
+        return names
+
+    async def wait_for_distribution(self, *names: str) -> None:
+        """Wait until calls go to the nodes ``names`` and to no other."""
+
+        async def reached() -> bool:
+            return {*await self.distribution()} == {*names}
+
+        self.assertTrue(await self.munich.wait_until(reached, NOTICE_SECONDS), self.cluster.kamailio.log_tail())
+
+    async def test_failures_of_a_node(self) -> None:
+        """No call is refused that the other node can take, from the first moment on."""
+        await self.distributed()
+        self.berlin.kill_voxrec()
+        self.assertEqual(await self.distribution(), {"munich": 2})
+        await self.berlin.start_voxrec()
+        await self.wait_for_distribution(*self.names)
+        self.berlin.asterisk.kill()
+        self.assertEqual(await self.distribution(), {"munich": 2})
+        await self.berlin.asterisk.start(self.reactor)
+        await self.wait_for_distribution(*self.names)
+
+    async def test_the_far_end_is_called_once_although_a_node_responds_late(self) -> None:
+        """Asterisk is interrupted, and has the INVITE when it continues: Kamailio cancels that branch."""
+        await self.distributed()
+        berlin = self.berlin.asterisk.pid
+        os.kill(berlin, signal.SIGSTOP)
+        self.addCleanup(os.kill, berlin, signal.SIGCONT)
+        self.assertEqual([(await self.call()).status for _ in self.names], [200, 200])
+        os.kill(berlin, signal.SIGCONT)
+        await self.wait_for_distribution(*self.names)
+        callers = [invite.header("from").partition(";")[0] for invite in self.invites(0)]
+        self.assertEqual(len(callers), len(set(callers)), "a far end was called for one call by two nodes")
+
+    async def test_draining_nodes_get_no_calls(self) -> None:
+        await self.distributed()
+        await self.munich.request_json("POST", "/nodes/berlin", {"draining": True})
+        await self.wait_for_distribution("munich")
+        await self.munich.request_json("POST", "/nodes/munich", {"draining": True})
+        self.assertEqual((await self.call()).status, 503)
+        for name in self.names:
+            await self.munich.request_json("POST", f"/nodes/{name}", {"draining": False})
+        await self.wait_for_distribution(*self.names)
+
+    async def test_a_far_end_that_refuses_is_not_called_again(self) -> None:
+        """Not even if it refuses as a node does that is draining."""
+        await self.distributed()
+        for status in (503, 500, 486):
+            before = len(self.far_end.requests("INVITE"))
+            self.far_end.invite_responses = (SipResponse(status, (("Reason", "Q.850;cause=34"),)),)
+            self.assertEqual((await self.call()).status, status)
+            self.assertEqual(len(self.invites(before)), 1, f"the far end answered {status} and was called again")
+
+    async def test_requests_in_a_dialog_reach_its_node(self) -> None:
+        """re-INVITE and BYE of the caller, BYE of the far end, and CANCEL."""
+        await self.distributed()
+        tone = tones.write_tone(self.directory / "tone.wav", 440, 1.0)
+        await gather(*(self.hold_and_hang_up(name, tone) for name in self.names))
+        ringing = self.kill_at_end(Phone.make_callee(self.reactor, self.directory, name="ringing", ring_seconds=60))
+        await ringing.start()
+        caller = self.caller(await self.put_profile(ringing.uri), "canceller", cancel_after=2.0)
+        await caller.start()
+        self.assertEqual((await caller.wait_until_ended()).code, 487)
+        self.assertEqual((await ringing.wait_until_ended(10)).code, 487)
+
+    async def hold_and_hang_up(self, name: str, tone: Path) -> None:
+        """Hold a call and end it: as its far end if ``name`` is berlin, otherwise as its caller."""
+        desk = self.kill_at_end(Phone.make_callee(self.reactor, self.directory, name=f"desk-{name}", play=tone))
+        await desk.start()
+        profile = await self.put_profile(desk.uri)
+        caller = self.caller(profile, f"caller-{name}", play=tone)
+        await caller.start()
+        await caller.wait_for("confirmed", 20)
+        await caller.hold()
+        await caller.resume()
+        first, second = (desk, caller) if name == "berlin" else (caller, desk)
+        await first.hang_up()
+        await second.wait_until_ended(10)
+        recording = await self.munich.wait_for_recording(profile)
+        self.assertEqual(recording["state"], "completed")
+        self.assertEqual(self.events(recording).count("held"), 1, recording["timeline"])
+
+    def caller(self, profile: str, name: str, **options: Any) -> Phone:
+        host, port = self.cluster.kamailio.sip_address
+        uri = f"sip:{profile}@{host}:{port}"
+        return self.kill_at_end(Phone.make_caller(self.reactor, self.directory, uri, name=name, **options))
