@@ -16,6 +16,7 @@ class Asterisk:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.variables: dict[str, str] = {}
+        self.values: list[str] = []  # in the order in which they were set
         self.available = True
 
     async def get_global_variable(self, name: str) -> str:
@@ -25,6 +26,7 @@ class Asterisk:
 
     def set_global_variable(self, name: str, value: str) -> Deferred[None]:
         self.variables[name] = value
+        self.values.append(value)
         return succeed(None)
 
 
@@ -83,9 +85,10 @@ class SipReadinessTests(SynchronousTestCase):
         self.readiness.stopService()
         readiness.startService()
         self.addCleanup(readiness.stopService)
+        self.asterisk.values.clear()
         self.clock.advance(2.5)
         check.callback(True)
-        self.assertEqual(self.reported, "5000")
+        self.assertEqual(self.asterisk.values[0], "5000")
 
     def test_a_process_that_stands_by_changes_nothing(self) -> None:
         self.owner = False
