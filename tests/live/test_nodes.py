@@ -36,6 +36,27 @@ class SharedDatabaseTests(NodesTestCase):
             files = [path.name for path in node.asterisk.recording_directory.glob("voxrec-*")]
             self.assertEqual(files, [], "files were left in the spool")
 
+    async def test_max_calls_is_exact(self) -> None:
+        """Calls that begin on both nodes within a few milliseconds: exactly as many are accepted as are permitted."""
+        nodes = [await self.start_node(name) for name in self.names]
+        answerer = await self.start_answerer(nodes[0])
+        fields = {"remoteSipUri": answerer.uri, "record": False, "maxCalls": 5}
+        profile = await nodes[0].request_json("PUT", "/profiles", fields)
+
+        for name, node in zip(self.names, nodes, strict=True):  # lets it read the rows of all nodes
+            await node.request_json("POST", f"/nodes/{name}", {"draining": False})
+        callers = [await self.start_calls(node, profile["id"], count=10, rate=100, talk_seconds=6.0) for node in nodes]
+        results = [await caller.finish() for caller in callers]
+        self.assertEqual(sum(result.succeeded for result in results), 5, results)
+        self.assertEqual(sum(result.codes.get(486, 0) for result in results), 15, results)
+
+        async def no_calls() -> bool:
+            return not await nodes[1].request_json("GET", "/calls")
+
+        self.assertTrue(await nodes[1].wait_until(no_calls, 10))
+        again = await (await self.start_calls(nodes[1], profile["id"], talk_seconds=0.1)).finish()
+        self.assertEqual(again.succeeded, 1, "ended calls are counted")
+
 
 class ControlTests(NodesTestCase):
     """Calls of one node, controlled through another."""

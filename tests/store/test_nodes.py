@@ -1,13 +1,17 @@
 """Tests of voxrec.store.nodes."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.database import DatabaseTestCase
-from tests.store.samples import recording
+from twisted.internet.defer import Deferred, gatherResults
+
+from tests.database import DatabaseTestCase, reactor
+from tests.store.samples import profile, recording
 from voxrec.errors import NotFound
 from voxrec.model import Call, CallState, NodeState, NodeStatus, RecordingState
+from voxrec.postgres.pool import Pool
 from voxrec.store.nodes import Nodes, Owner, Registration
 from voxrec.store.recordings import Recordings
 
@@ -137,12 +141,75 @@ class CallTests(NodesTestCase):
         await self.expire("berlin")
         self.assertEqual([each.state for each in await self.nodes.calls_of_others("munich")], [CallState.LOST])
         self.assertEqual(await self.nodes.node_of_call(live.id), Owner("berlin", alive=False))
-        self.assertEqual(await self.nodes.count_calls_of_others("munich", PROFILE), 0)
+        self.assertTrue(await self.reserve(maximum=1))
+
+    async def reserve(
+        self,
+        reservation: UUID | None = None,
+        *,
+        node: str = "munich",
+        maximum: int,
+        own: int = 0,
+        known: Collection[UUID] | None = (),
+        settled: Collection[UUID] = (),
+    ) -> bool:
+        limited = profile(id=PROFILE, max_calls=maximum)
+        return await self.nodes.reserve_call(reservation or uuid4(), node, limited, own, known, settled)
 
     async def test_calls_of_a_profile_are_counted(self) -> None:
+        """Those of other nodes in the table, those of this one as it says."""
+        own = call(node="munich")
         await self.nodes.store_calls("berlin", [call(), call(), call(profile_id=uuid4())], [])
-        await self.nodes.store_calls("munich", [call(node="munich")], [])
-        self.assertEqual(await self.nodes.count_calls_of_others("munich", PROFILE), 2)
+        await self.nodes.store_calls("munich", [own], [])
+        self.assertFalse(await self.reserve(maximum=3, own=1, known=[own.id]))
+        self.assertTrue(await self.reserve(maximum=4, own=1, known=[own.id]))
+
+    async def test_calls_that_begin_at_the_same_time(self) -> None:
+        """Fifty requests of two nodes at once: exactly as many calls as the maximum permits."""
+        pools = [Pool(reactor, self.dsn, size=8) for _ in range(2)]
+        for pool in pools:
+            pool.startService()
+            self.addCleanup(pool.stopService)
+        limited = profile(id=PROFILE, max_calls=7)
+        requests = [
+            Deferred.fromCoroutine(Nodes(pool).reserve_call(uuid4(), node, limited, 0, (), ()))
+            for _ in range(25)
+            for pool, node in zip(pools, ("berlin", "munich"), strict=True)
+        ]
+        self.assertEqual(sum(await gatherResults(requests)), 7)
+
+    async def test_a_call_of_the_same_node_that_began_after_the_request_was_sent(self) -> None:
+        """Its reservation has been replaced by its row meanwhile; the request counted neither."""
+        newer = call(node="munich")
+        await self.nodes.store_calls("munich", [newer], [])
+        self.assertFalse(await self.reserve(maximum=1))
+        self.assertTrue(await self.reserve(maximum=1, known=None), "rows of an earlier process are counted")
+
+    async def test_a_reservation_becomes_a_call(self) -> None:
+        first, began = uuid4(), call(node="munich")
+        self.assertTrue(await self.reserve(first, maximum=2))
+        self.assertFalse(await self.reserve(node="berlin", maximum=1), "the reservation is not counted")
+        self.assertFalse(await self.reserve(maximum=1, own=1, known=[began.id], settled=[first]))
+        self.assertTrue(await self.reserve(maximum=2, own=1, known=[began.id], settled=[first]), "it is counted twice")
+        await self.pool.execute("DELETE FROM call_reservations WHERE id <> %s", (first,))
+        await self.nodes.store_calls("munich", [began], [], [first])
+        self.assertEqual(await self.pool.query("SELECT id FROM call_reservations"), [])
+        self.assertFalse(await self.reserve(node="berlin", maximum=1), "the call is not counted")
+        await self.nodes.store_calls("munich", [], [began.id])
+        self.assertTrue(await self.reserve(node="berlin", maximum=1), "the call has ended")
+
+    async def test_reservations_of_a_node_that_fails_are_released(self) -> None:
+        self.assertTrue(await self.reserve(maximum=1))
+        await self.expire("munich")
+        self.assertTrue(await self.reserve(node="berlin", maximum=1))
+
+    async def test_reservations_expire_and_a_new_process_deletes_its_own(self) -> None:
+        self.assertTrue(await self.reserve(maximum=1))
+        await self.pool.execute("UPDATE call_reservations SET reserved_at = now() - interval '11 s'")
+        kept = uuid4()
+        self.assertTrue(await self.reserve(kept, node="berlin", maximum=1))
+        await self.nodes.delete_other_calls("munich", [])
+        self.assertEqual(await self.pool.query("SELECT id FROM call_reservations"), [(kept,)])
 
     async def test_a_new_process_deletes_the_calls_that_ended_meanwhile(self) -> None:
         live, ended, other = call(), call(), call(node="munich")

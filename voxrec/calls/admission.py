@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 from voxrec import sipuri
 from voxrec.calls.call_data import InboundCall
@@ -90,10 +91,11 @@ class Admission:
         """Return whether a SIP URI may be called (`is_allowed`)."""
         return is_allowed(uri, self._allowed_hosts)
 
-    def decide(self, inbound: InboundCall, calls_elsewhere: int = 0) -> Profile | Refusal:
+    def decide(self, inbound: InboundCall, reserved: bool | None = None) -> Profile | Refusal:
         """Return the Profile of an inbound call that is accepted, or why it is refused.
 
-        ``calls_elsewhere`` is the number of live calls of the Profile on other nodes.
+        ``reserved`` is whether the Profile's maximum permits the call, counted over all nodes; None: that is not known,
+        and only the calls of this process are counted.
         """
         if self._stopping or self._draining:
             return Refusal(Cause.CONGESTION, "voxrec is stopping" if self._stopping else "the node is draining")
@@ -110,14 +112,18 @@ class Admission:
             return Refusal(Cause.ROUTING_ERROR, limit.reason, status=limit.status)
         if self._max_calls and len(self._live_calls) >= self._max_calls:
             return Refusal(Cause.CONGESTION, f"the maximum of {self._max_calls} live calls is reached")
-        if profile.max_calls is not None and self._calls_of(profile) + calls_elsewhere >= profile.max_calls:
+        if profile.max_calls is None:
+            return profile
+        within = reserved if reserved is not None else self.count_calls(profile.id) < profile.max_calls
+        if not within:
             return Refusal(
                 Cause.BUSY, f"the maximum of {profile.max_calls} live calls of Profile {profile.id} is reached"
             )
         return profile
 
-    def _calls_of(self, profile: Profile) -> int:
-        return sum(call.profile.id == profile.id for call in self._live_calls)
+    def count_calls(self, profile_id: UUID) -> int:
+        """Return the number of live calls of a Profile in this process."""
+        return sum(call.profile.id == profile_id for call in self._live_calls)
 
 
 def is_allowed(uri: str, allowed_hosts: tuple[str, ...]) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import unquote
-from uuid import UUID
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -45,8 +44,8 @@ async def no_lookup(_dialled: str) -> None:
     """Find nothing."""
 
 
-async def _no_calls(_profile_id: UUID) -> int:
-    return 0
+async def _no_reservation(_profile: Profile) -> bool | None:
+    return None
 
 
 class Router:
@@ -68,9 +67,9 @@ class Router:
         self._admission = admission
         self._log_numbers = log_numbers
         self._look_up = look_up
-        self.count_elsewhere: Callable[[UUID], Awaitable[int]] = _no_calls
-        """Returns the number of live calls of a Profile on other nodes. Does not raise."""
-        self._undecided: set[str] = set()  # channels of callers whose Profile is being looked up, or its calls counted
+        self.reserve: Callable[[Profile], Awaitable[bool | None]] = _no_reservation
+        """Returns whether the maximum of a Profile permits a call, or None if that is not known. Does not raise."""
+        self._undecided: set[str] = set()  # channels of callers whose Profile is looked up, or its calls are counted
 
     def set_log_numbers(self, log_numbers: bool) -> None:
         """Change whether the log contains the numbers of the following calls."""
@@ -166,10 +165,10 @@ class Router:
             Deferred.fromCoroutine(self._prepare(candidates, profile, None if identity == known else identity))
 
     def _decide(
-        self, candidates: Sequence[InboundCall], calls_elsewhere: int = 0
+        self, candidates: Sequence[InboundCall], reserved: bool | None = None
     ) -> tuple[InboundCall, Profile | Refusal]:
         """Accept or refuse the first call whose Profile is known, or else the first one."""
-        decisions = [(inbound, self._admission.decide(inbound, calls_elsewhere)) for inbound in candidates]
+        decisions = [(inbound, self._admission.decide(inbound, reserved)) for inbound in candidates]
         known = (each for each in decisions if not (isinstance(each[1], Refusal) and each[1].unknown_profile))
         return next(known, decisions[0])
 
@@ -178,20 +177,20 @@ class Router:
     ) -> None:
         """Find out what a decision depends on, let Asterisk know the caller's identity, and decide again.
 
-        Looks the Profile up if it is not known, and counts its calls on other nodes if it has a maximum. Does not
-        decide if the caller has hung up meanwhile.
+        Looks the Profile up if it is not known, and reserves a call if it has a maximum. Does not decide if the caller
+        has hung up meanwhile.
         """
-        channel, calls_elsewhere = candidates[0].channel, 0
+        channel, reserved = candidates[0].channel, None
         if isinstance(profile, Refusal) and profile.unknown_profile:
             await self._look_up_all(candidates)
             profile = self._decide(candidates)[1]
-        if isinstance(profile, Profile) and profile.max_calls is not None:
-            calls_elsewhere = await self.count_elsewhere(profile.id)
         if identity is not None:
             await self._set_identity(channel, identity)
+        if isinstance(profile, Profile) and profile.max_calls is not None:
+            reserved = await self.reserve(profile)
         if channel in self._undecided and not self._live_calls.detached:
             self._undecided.discard(channel)
-            self._decided(*self._decide(candidates, calls_elsewhere))
+            self._decided(*self._decide(candidates, reserved))
 
     async def _look_up_all(self, candidates: Sequence[InboundCall]) -> None:
         for inbound in candidates:

@@ -3,24 +3,19 @@
 import math
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from uuid import UUID
-
-from twisted.logger import Logger
 
 from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.queue import Queue
 from voxrec.composition.recordings import RecordingFiles
-from voxrec.errors import VoxrecError
 from voxrec.model import NodeStatus
 from voxrec.nodes.call_control import NodesCallControl
+from voxrec.nodes.call_limits import CallLimits
 from voxrec.nodes.membership import Membership
 from voxrec.nodes.spool_id import read_or_create_spool_id
-
-_log = Logger()
 
 
 @dataclass(frozen=True)
@@ -70,26 +65,14 @@ def build_nodes(
         is_standby=lambda: calls.lease.standby,
     )
     calls.call_directory.is_needed = lambda: membership.registered and bool(membership.peers)
-    calls.router.count_elsewhere = partial(_count_elsewhere, database, membership)
+    calls.router.reserve = CallLimits(
+        env.reactor, database.nodes, membership, calls.call_directory, calls.admission.count_calls
+    ).reserve
     _add_gauges(env, membership)
     return NodeServices(
         membership,
         NodesCallControl(env.reactor, calls.control, membership, database.nodes, database.recordings),
     )
-
-
-async def _count_elsewhere(database: Database, membership: Membership, profile_id: UUID) -> int:
-    if not membership.peers:
-        return 0
-    try:
-        return await database.nodes.count_calls_of_others(membership.node, profile_id)
-    except VoxrecError as error:
-        _log.warn(
-            "the calls of profile {profile} on other nodes are not counted in maxCalls: {error}",
-            profile=profile_id,
-            error=error,
-        )
-        return 0
 
 
 def _add_gauges(env: Environment, membership: Membership) -> None:

@@ -40,7 +40,10 @@ class CallDirectory(Service):
         self._live_calls = live_calls
         self.is_needed: Callable[[], bool] = lambda: False
         """Whether there are other nodes, and the row of this one exists, to which its calls refer."""
+        self.reservations: set[UUID] = set()
+        """Those of `voxrec.nodes.call_limits` whose calls are live, or have ended, which is not stored yet."""
         self._stored: dict[UUID, Call] = {}
+        self._being_stored: dict[UUID, Call] = {}
         self._complete = False  # whether PostgreSQL has no other calls of this node than those in _stored
         self._writer = SingleFlight(self._write, self._write_failed)
         self._timer = LoopingCall(self._request)
@@ -64,6 +67,13 @@ class CallDirectory(Service):
         self._stored.clear()
         self._complete = False
 
+    def known_calls(self, profile_id: UUID) -> set[UUID] | None:
+        """Return the calls of a Profile that are live, or of which there may be a row; None if that is not known."""
+        if not self._complete:
+            return None
+        calls = (*self._live_calls(), *self._stored.values(), *self._being_stored.values())
+        return {call.id for call in calls if call.profile_id == profile_id}
+
     def call_changed(self, _event: EventType, _call: Call) -> None:
         """Store the calls soon."""
         self._request()
@@ -82,16 +92,21 @@ class CallDirectory(Service):
         live = {call.id: msgspec.structs.replace(call, age=0.0) for call in self._live_calls()}
         changed = [call for call in live.values() if self._stored.get(call.id) != call]
         gone = self._stored.keys() - live.keys()
+        settled = frozenset(self.reservations)
+        self._being_stored = live
         try:
             if not self._complete:
-                await self._nodes.delete_other_calls(self._node, live.keys())
+                await self._nodes.delete_other_calls(self._node, live.keys(), settled)
                 self._complete = True
-            if changed or gone:
-                await self._nodes.store_calls(self._node, changed, gone)
+            if changed or gone or settled:
+                await self._nodes.store_calls(self._node, changed, gone, settled)
+                self.reservations -= settled
         except VoxrecError:
             self.resynchronize()  # the pool logs it
         else:
             self._stored = live
+        finally:
+            self._being_stored = {}
 
     def _write_failed(self, failure: Failure) -> None:
         self.resynchronize()

@@ -229,4 +229,4 @@ def _own_tables() -> tuple[str, ...]:
 def _created_tables() -> Iterator[str]:
     for name in sorted(_own_migrations()):
         text = (MIGRATIONS / f"{name}.sql").read_text(encoding="utf-8")
-        yield from re.findall(r"^\s*CREATE TABLE (?:IF NOT EXISTS )?(\w+)", text, re.MULTILINE)
+        yield from re.findall(r"^\s*CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(\w+)", text, re.MULTILINE)

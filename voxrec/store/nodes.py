@@ -13,8 +13,9 @@ from uuid import UUID
 import msgspec
 
 from voxrec.errors import NotFound
-from voxrec.model import Call, CallState, Node, NodeStatus
+from voxrec.model import Call, CallState, Node, NodeStatus, Profile
 from voxrec.postgres.database import Database
+from voxrec.postgres.statement import PreparedStatement
 
 NODES_CHANNEL: Final = "voxrec_nodes"
 """Notified when a node is to read its row again; the payload is its name."""
@@ -45,20 +46,21 @@ _LIST: Final = f"""
 _DRAIN: Final = "UPDATE nodes SET draining = %s WHERE name = %s RETURNING pg_notify(%s, name)"
 _OTHER_NAME: Final = "SELECT name FROM nodes WHERE spool_id = %s AND name <> %s"
 _STORE_CALLS: Final = """
-    WITH gone AS (DELETE FROM calls WHERE node = %s AND id = ANY(%s))
+    WITH gone AS (DELETE FROM calls WHERE node = %s AND id = ANY(%s)),
+    settled AS (DELETE FROM call_reservations WHERE id = ANY(%s))
     INSERT INTO calls (id, node, profile_id, data)
     SELECT id, %s, profile_id, data FROM jsonb_to_recordset(%s::jsonb) AS new (id uuid, profile_id uuid, data jsonb)
     ON CONFLICT (id) DO UPDATE SET node = excluded.node, data = excluded.data
 """
-_DELETE_OTHER_CALLS: Final = "DELETE FROM calls WHERE node = %s AND NOT id = ANY(%s)"
+_DELETE_OTHER_CALLS: Final = """
+    WITH former AS (DELETE FROM call_reservations WHERE node = %s AND NOT id = ANY(%s))
+    DELETE FROM calls WHERE node = %s AND NOT id = ANY(%s)
+"""
+_RESERVE_CALL: Final = PreparedStatement("SELECT voxrec_reserve_call(%s, %s, %s, %s, %s, %s::uuid[], %s::uuid[])")
 _CALLS_OF_OTHERS: Final = f"""
     SELECT calls.data, nodes.instance IS NOT NULL AND nodes.{IS_FRESH}, now()
     FROM calls JOIN nodes ON nodes.name = calls.node
     WHERE calls.node <> %s
-"""
-_COUNT_CALLS: Final = f"""
-    SELECT count(*) FROM calls JOIN nodes ON nodes.name = calls.node
-    WHERE calls.node <> %s AND calls.profile_id = %s AND nodes.instance IS NOT NULL AND nodes.{IS_FRESH}
 """
 _NODE_OF_CALL: Final = f"""
     SELECT node, instance IS NOT NULL AND {IS_FRESH} FROM calls JOIN nodes ON name = node WHERE calls.id = %s
@@ -132,24 +134,44 @@ class Nodes:
         rows = await self._database.query(_OTHER_NAME, (spool_id, name))
         return rows[0][0] if rows else None
 
-    async def store_calls(self, node: str, calls: Sequence[Call], gone: Collection[UUID]) -> None:
-        """Store the live calls of a node that are new or have changed, and delete those that are ``gone``."""
-        rows = [{"id": call.id, "profile_id": call.profile_id, "data": call} for call in calls]
-        await self._database.execute(_STORE_CALLS, (node, list(gone), node, msgspec.json.encode(rows).decode()))
+    async def store_calls(
+        self, node: str, calls: Sequence[Call], gone: Collection[UUID], settled: Collection[UUID] = ()
+    ) -> None:
+        """Store the live calls of a node that are new or have changed, and delete those that are ``gone``.
 
-    async def delete_other_calls(self, node: str, live: Collection[UUID]) -> None:
-        """Delete the calls of a node that are not ``live``."""
-        await self._database.execute(_DELETE_OTHER_CALLS, (node, list(live)))
+        The reservations ``settled`` are deleted with that: their calls are stored now, or have ended.
+        """
+        rows = [{"id": call.id, "profile_id": call.profile_id, "data": call} for call in calls]
+        data = msgspec.json.encode(rows).decode()
+        await self._database.execute(_STORE_CALLS, (node, list(gone), list(settled), node, data))
+
+    async def delete_other_calls(self, node: str, live: Collection[UUID], reserved: Collection[UUID] = ()) -> None:
+        """Delete the calls of a node that are not ``live``, and its reservations that are not ``reserved``."""
+        await self._database.execute(_DELETE_OTHER_CALLS, (node, list(reserved), node, list(live)))
+
+    async def reserve_call(
+        self,
+        reservation: UUID,
+        node: str,
+        profile: Profile,
+        own_calls: int,
+        known: Collection[UUID] | None,
+        settled: Collection[UUID],
+    ) -> bool:
+        """Reserve a call of a Profile, and return whether its maximum permits that (migration 0025).
+
+        ``own_calls`` is the number of its calls that the node has itself, and ``known`` are the ids of these and of the
+        stored ones. ``settled`` are the reservations that are among them, or whose calls have ended.
+        """
+        ids = None if known is None else list(known)
+        params = (reservation, node, profile.id, profile.max_calls, own_calls, ids, list(settled))
+        ((granted,),) = await self._database.returning(_RESERVE_CALL, params)
+        return bool(granted)
 
     async def calls_of_others(self, node: str) -> list[Call]:
         """Return the live calls of all other nodes; their state is ``lost`` if the node does not report."""
         rows = await self._database.query(_CALLS_OF_OTHERS, (node,))
         return [_call(data, alive, now) for data, alive, now in rows]
-
-    async def count_calls_of_others(self, node: str, profile_id: UUID) -> int:
-        """Return the number of live calls of a Profile on the other nodes that report."""
-        ((count,),) = await self._database.query(_COUNT_CALLS, (node, profile_id))
-        return int(count)
 
     async def node_of_call(self, call_id: UUID) -> Owner | None:
         """Return the node of a live call."""
