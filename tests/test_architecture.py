@@ -22,7 +22,7 @@ LEVELS: Final = (
     ("composition",),
     ("cli",),
     ("doctor",),
-    ("api", "calls", "jobs", "nodes", "sandbox"),
+    ("api", "calls", "jobs", "nodes", "profile_check", "sandbox"),
     ("recordings", "mail", "webhooks", "backup"),
     ("web", "store", "ami", "ari", "audio", "archive", "journal"),
     ("postgres",),

@@ -24,9 +24,23 @@ from voxrec.api.authentication import StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.archive.interface import StoredFile
 from voxrec.archive.local import LocalArchive
+from voxrec.config import Config
 from voxrec.errors import Conflict, NotFound
 from voxrec.metrics import Metrics
-from voxrec.model import Call, PauseBehavior, Profile, Prompt, Recording, RecordingState
+from voxrec.model import (
+    Call,
+    CheckName,
+    CheckState,
+    EffectiveProfile,
+    PauseBehavior,
+    Profile,
+    ProfileCheck,
+    ProfileCheckResult,
+    Prompt,
+    Recording,
+    RecordingState,
+)
+from voxrec.profile_check.effective import effective_settings
 from voxrec.store.audit import Audit
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
@@ -231,6 +245,8 @@ class RestTestCase(DatabaseTestCase):
                 probes={},
                 profile_stored=self.stored_profiles.append,
                 send_test=self.send_test,
+                check_profile=self.check_profile,
+                effective_settings=self.effective_settings,
                 defer_to_thread=deferToThread,
                 defer_to_audio_thread=deferToThread,
             ),
@@ -240,6 +256,15 @@ class RestTestCase(DatabaseTestCase):
     async def send_test(self, endpoint: Endpoint, _profile_id: UUID | None) -> Attempt:
         self.tested.append(endpoint)
         return Attempt(CREATED_AT, 0.25, 503, "maintenance")
+
+    async def check_profile(self, profile: Profile) -> ProfileCheckResult:
+        row = ProfileCheck(name=CheckName.ARCHIVE, state=CheckState.OK, detail="a file was written", seconds=0.5)
+        return ProfileCheckResult(
+            profile_id=profile.id, node="pbx-1", checked_at=CREATED_AT, state=CheckState.OK, checks=(row,)
+        )
+
+    def effective_settings(self, profile: Profile) -> EffectiveProfile:
+        return effective_settings(profile, Config(), None, trusted=False)
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.listening.stopListening()

@@ -66,6 +66,15 @@ class UnreachableTests(SynchronousTestCase):
         self.endpoint = "unknown"
         self.assertEqual(self.explain("sip:a@192.0.2.1;transport=tcp"), [])
 
+    def test_reason_for_a_person(self) -> None:
+        transport = "the URI requires tcp, but the endpoint trunk has a transport for udp"
+        for uri, reason in (
+            ("sip:a@far.invalid", "the host far.invalid has no address in the DNS"),
+            ("sip:a@192.0.2.1;transport=tcp", transport),
+            ("sip:a@far.example", None),
+        ):
+            self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.far_ends.reason(uri))), reason)
+
     def test_invalid_uri(self) -> None:
         self.assertEqual(self.explain("sip:a@192.0.2.1;maddr=192.0.2.2"), [])
 

@@ -33,6 +33,7 @@ class RestApiTests(SynchronousTestCase):
             broadcaster=fake,
             event_listener=unused,
             stored_tokens=fake,
+            profile_checks=unused,
             probes={},
         )
         rest.token_changed("7")

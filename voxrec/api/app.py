@@ -23,6 +23,7 @@ from voxrec.api.jobs import JobRoutes
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.nodes import NodeControl, NodeRoutes
 from voxrec.api.peaks import PeaksRoutes
+from voxrec.api.profile_checks import CheckProfile, EffectiveSettings, ProfileCheckRoutes
 from voxrec.api.profiles import ProfileObserver, ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
 from voxrec.api.recording_representation import recording_representation
@@ -122,7 +123,8 @@ class RestDependencies:
 
     - ``probes``: the readiness probes by dependency;
     - ``profile_stored``: makes a new or changed Profile known to calls;
-    - ``send_test``: sends a test message to a webhook.
+    - ``send_test``: sends a test message to a webhook;
+    - ``check_profile``, ``effective_settings``: see `voxrec.api.profile_checks`.
     """
 
     archive: Archive
@@ -135,6 +137,8 @@ class RestDependencies:
     probes: Mapping[str, Probe]
     profile_stored: ProfileObserver
     send_test: SendTest
+    check_profile: CheckProfile
+    effective_settings: EffectiveSettings
     defer_to_thread: DeferToThread
     defer_to_audio_thread: DeferToThread
     is_stopping: Callable[[], bool] = lambda: False
@@ -181,6 +185,7 @@ class RestApp:
         )
         for routes in (
             ProfileRoutes(profiles, validator, url, now, dependencies.profile_stored).routes(),
+            ProfileCheckRoutes(clock, profiles, dependencies.check_profile, dependencies.effective_settings).routes(),
             RecordingRoutes(recordings, profiles, calls, settings.formats, url, now).routes(),
             PromptRoutes(repositories.prompts, url, now, defer_to_audio_thread).routes(),
             AudioRoutes(

@@ -89,6 +89,10 @@ class _RtpStatistics(msgspec.Struct, frozen=True):
     rxcount: int = 0
 
 
+class _Endpoint(msgspec.Struct, frozen=True):
+    state: str = ""
+
+
 class _Status(msgspec.Struct, frozen=True):
     startup_time: datetime | None = None
 
@@ -358,6 +362,20 @@ class AriClient:
         """Return the settings of an object in Asterisk's PJSIP configuration, for example the ``endpoint`` ``name``."""
         path = ("asterisk", "config", "dynamic", "res_pjsip", type_, name)
         return {each.attribute: each.value for each in await self._query(list[_ConfigField], "GET", path)}
+
+    async def is_online(self, endpoint: str) -> bool:
+        """Return whether an address of record of a PJSIP endpoint has a contact that responds."""
+        return (await self._query(_Endpoint, "GET", ("endpoints", "PJSIP", endpoint))).state == "online"
+
+    def put_pjsip_settings(self, type_: str, name: str, settings: Mapping[str, str]) -> CommandResult:
+        """Create or change an object of PJSIP that Asterisk can store, such as a ``contact``."""
+        fields = [{"attribute": attribute, "value": value} for attribute, value in settings.items()]
+        path = ("asterisk", "config", "dynamic", "res_pjsip", type_, name)
+        return self._transport.request("PUT", path, {}, {"fields": fields})
+
+    def delete_pjsip_settings(self, type_: str, name: str) -> Deferred[bool]:
+        """Delete an object of PJSIP. Return whether it existed."""
+        return self._request_if_exists("DELETE", ("asterisk", "config", "dynamic", "res_pjsip", type_, name), {})
 
     def _command(self, method: str, path: tuple[str, ...], **query: str) -> CommandResult:
         return self._transport.request(method, path, query)

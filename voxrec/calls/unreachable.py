@@ -44,6 +44,17 @@ class UnreachableFarEnds:
             self._running += 1
             Deferred.fromCoroutine(self._explain(call_id, callee))
 
+    async def reason(self, callee: str) -> str | None:
+        """Return why the SIP URI ``callee`` cannot be called; None if no reason is known. Raises VoxrecError."""
+        uri = sipuri.parse(callee)
+        if not await self._resolves(uri.host):
+            return f"the host {uri.host} has no address in the DNS"
+        if (missing := await self._missing_transport(callee, uri)) is not None:
+            return "the URI requires {protocol}, but the endpoint {endpoint} has a transport for {configured}".format(
+                **missing
+            )
+        return None
+
     async def _explain(self, call_id: UUID, callee: str) -> None:
         try:
             uri = sipuri.parse(callee)

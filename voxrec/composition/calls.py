@@ -54,10 +54,10 @@ class Calls:
     """The services that control calls."""
 
     env: Environment
+    asterisk: AriClient
     announcements: Announcements
     admission: Admission
     router: Router
-    asterisk: AriClient
     connection: AsteriskConnection
     ami: Ami
     announcement_check: AnnouncementCheck
@@ -173,10 +173,10 @@ def build_calls(
     connection.set_stream(_build_stream(env, session, before_connect))
     return Calls(
         env=env,
+        asterisk=asterisk,
         announcements=announcements,
         admission=admission,
         router=router,
-        asterisk=asterisk,
         connection=connection,
         ami=ami,
         announcement_check=announcement_check,

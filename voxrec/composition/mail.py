@@ -22,7 +22,7 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
     settings = env.config.mail
     return Mailer(
         env.reactor,
-        _relay(settings),
+        make_relay(settings),
         _defaults(settings),
         recordings=database.recordings,
         profiles=database.profiles,
@@ -36,14 +36,15 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
 
 def reconfigure_mailer(mailer: Mailer, settings: Mail) -> None:
     """Apply changed settings to the following messages."""
-    mailer.configure(_relay(settings), _defaults(settings))
+    mailer.configure(make_relay(settings), _defaults(settings))
 
 
 def _defaults(settings: Mail) -> MessageDefaults:
     return MessageDefaults(sender=settings.sender, attach_limit=settings.attach_limit)
 
 
-def _relay(settings: Mail) -> Relay:
+def make_relay(settings: Mail) -> Relay:
+    """Return the SMTP server of the settings."""
     return Relay(
         host=settings.host,
         port=settings.port,

@@ -15,6 +15,7 @@ from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.monitoring import StatisticsRefresher
 from voxrec.composition.nodes import NodeServices
+from voxrec.composition.profile_check import ProfileChecks, build_profile_checks
 from voxrec.composition.readiness import (
     AmiProbe,
     AnnouncementProbe,
@@ -59,6 +60,7 @@ class RestApi:
     event_listener: OnDemandService
     stored_tokens: StoredTokens
     probes: Mapping[str, Probe]
+    profile_checks: ProfileChecks
 
     def token_changed(self, token_id: str = "") -> None:
         """Authenticate all clients again: tokens were created or revoked, or such notifications may have been lost."""
@@ -80,6 +82,7 @@ class RestApi:
             access_log=settings.access_log,
         )
         self.server.reload_certificate()
+        self.profile_checks.config = config
 
 
 def build_rest_api(
@@ -99,7 +102,20 @@ def build_rest_api(
     authenticator = ChainAuthenticator(static_tokens, stored_tokens)
     probes = _build_probes(env, database, profiles, files, calls)
     audio_threads = WorkerThreads(env.reactor, "REST audio", _AUDIO_THREADS)
-    app = _build_app(env, database, profiles, files, webhooks, nodes, broadcaster, authenticator, probes, audio_threads)
+    profile_checks = build_profile_checks(env, database, files, calls, webhooks, audio_threads.defer)
+    app = _build_app(
+        env,
+        database,
+        profiles,
+        files,
+        webhooks,
+        nodes,
+        broadcaster,
+        authenticator,
+        probes,
+        audio_threads,
+        profile_checks,
+    )
     site = RestSite(
         app.resource(),
         body_limit=settings.body_limit,
@@ -120,6 +136,7 @@ def build_rest_api(
         event_listener=_build_event_listener(env, database, broadcaster),
         stored_tokens=stored_tokens,
         probes=probes,
+        profile_checks=profile_checks,
     )
 
 
@@ -159,6 +176,7 @@ def _build_app(
     authenticator: Authenticator,
     probes: Mapping[str, Probe],
     audio_threads: WorkerThreads,
+    profile_checks: ProfileChecks,
 ) -> RestApp:
     statistics = StatisticsRefresher(
         env.metrics, database.pool, database.webhook_queue, env.config.archive_directory, env.defer_to_thread
@@ -189,6 +207,8 @@ def _build_app(
             probes=probes,
             profile_stored=profiles.put,
             send_test=webhooks.sender.send_test,
+            check_profile=profile_checks.checker.check,
+            effective_settings=profile_checks.effective,
             defer_to_thread=env.defer_to_thread,
             defer_to_audio_thread=audio_threads.defer,
             is_stopping=lambda: not audio_threads.running,

@@ -10,11 +10,19 @@ from twisted.internet.protocol import Factory
 
 from voxrec.certificate import CertificateError, trust_root
 from voxrec.errors import DeliveryError
-from voxrec.mail.smtp_session import Envelope, Refusal, Relay, SendResult, Session, describe_error
+from voxrec.mail.smtp_session import (
+    Envelope,
+    Refusal,
+    Relay,
+    SendResult,
+    Session,
+    VerifyingSession,
+    describe_error,
+)
 from voxrec.mailaddress import MailAddressError, check_mail_address, is_mail_address
 from voxrec.sanitize import sanitize_line
 
-__all__ = ["Refusal", "Relay", "SendResult", "send"]
+__all__ = ["Refusal", "Relay", "SendResult", "send", "verify"]
 
 
 async def send(reactor: Any, relay: Relay, sender: str, recipients: list[str], message: bytes) -> SendResult:
@@ -34,6 +42,20 @@ async def send(reactor: Any, relay: Relay, sender: str, recipients: list[str], m
     return SendResult(result.accepted, refused + result.refused, result.reply)
 
 
+async def verify(reactor: Any, relay: Relay, sender: str, recipients: list[str]) -> SendResult:
+    """Ask the relay by RCPT whether it accepts mail for these recipients, and end the session without a message.
+
+    A relay that accepts an address need not know whether its mailbox exists. Raises `DeliveryError` as `send` does.
+    """
+    if not is_mail_address(sender):
+        raise DeliveryError(f"invalid sender address {sanitize_line(sender)!r}", permanent=True)
+    valid, refused = _check_recipients(recipients)
+    if not valid:
+        return SendResult((), refused, "")
+    result = await _run_session(reactor, relay, Envelope(sender, valid, b""), VerifyingSession)
+    return SendResult(result.accepted, refused + result.refused, result.reply)
+
+
 def _check_recipients(recipients: list[str]) -> tuple[list[str], tuple[Refusal, ...]]:
     """Return the valid addresses, and refusals of the others, which an earlier version of voxrec may have stored."""
     valid, refused = [], []
@@ -47,10 +69,12 @@ def _check_recipients(recipients: list[str]) -> tuple[list[str], tuple[Refusal, 
     return valid, tuple(refused)
 
 
-async def _run_session(reactor: Any, relay: Relay, envelope: Envelope) -> SendResult:
+async def _run_session(
+    reactor: Any, relay: Relay, envelope: Envelope, session_type: type[Session] = Session
+) -> SendResult:
     address = f"{relay.host}:{relay.port}"
     context = _tls_context(relay)
-    session = Session(reactor, relay, envelope, context if relay.tls == "starttls" else None)
+    session = session_type(reactor, relay, envelope, context if relay.tls == "starttls" else None)
     endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, relay.host, relay.port, timeout=relay.timeout)
     if relay.tls == "implicit":
         endpoint = wrapClientTLS(context, endpoint)

@@ -322,6 +322,28 @@ class Session(smtp.ESMTPClient):
             self.transport.abortConnection()  # type: ignore[attr-defined] # the transports of TCP and TLS have it
 
 
+class VerifyingSession(Session):
+    """A session that ends after the replies to RCPT, without DATA: nothing is sent (RFC 5321 section 4.1.1.10)."""
+
+    def smtpState_toOrData(self, code: int, resp: bytes) -> None:
+        """Handle the reply to one RCPT; after the last one, finish."""
+        if self.lastAddress is not None:
+            self.toAddressesResult.append((self.lastAddress, code, resp))
+            if code in smtp.SUCCESS:
+                self.successAddresses.append(self.lastAddress)
+        try:
+            self.lastAddress = next(self.toAddresses)
+        except StopIteration:
+            refused = tuple(
+                _refusal(recipient, rcpt_code, _format_reply(rcpt_code, text), in_rcpt=True)
+                for recipient, rcpt_code, text in self.toAddressesResult
+                if rcpt_code not in smtp.SUCCESS
+            )
+            self._finish(SendResult(tuple(self.successAddresses), refused, _format_reply(code, resp)))
+        else:
+            self.sendLine(f"RCPT TO:<{self.lastAddress}>".encode("ascii"))
+
+
 def _authenticators(relay: Relay) -> list[Any]:
     user = relay.username.encode()
     plain = [smtp.PLAINAuthenticator(user), smtp.LOGINAuthenticator(user)]

@@ -13,6 +13,15 @@ from voxrec.model.job import Job, JobKind, JobState
 from voxrec.model.link import Link, LinkOrigin, LinkState, LinkUse
 from voxrec.model.node import Node, NodeState, NodeStatus
 from voxrec.model.profile import Profile, RecordChannels, RecordPrompt, mail_addresses
+from voxrec.model.profile_check import (
+    CheckName,
+    CheckState,
+    EffectiveProfile,
+    EffectiveSetting,
+    ProfileCheck,
+    ProfileCheckResult,
+    SettingSource,
+)
 from voxrec.model.prompt import Prompt
 from voxrec.model.recording import (
     ANNOUNCEMENT_FAILED,
@@ -40,9 +49,13 @@ __all__ = [
     "AuditOutcome",
     "Call",
     "CallState",
+    "CheckName",
+    "CheckState",
     "DeliveryAttempt",
     "DeliveryChannel",
     "DeliveryStatus",
+    "EffectiveProfile",
+    "EffectiveSetting",
     "Event",
     "EventType",
     "Job",
@@ -57,6 +70,8 @@ __all__ = [
     "NodeStatus",
     "PauseBehavior",
     "Profile",
+    "ProfileCheck",
+    "ProfileCheckResult",
     "Prompt",
     "RecordChannels",
     "RecordPrompt",
@@ -64,6 +79,7 @@ __all__ = [
     "RecordingDelivery",
     "RecordingState",
     "Role",
+    "SettingSource",
     "Side",
     "SideVerdict",
     "TimelineEntry",

@@ -93,7 +93,7 @@ class TooManyAttempts(RestError):
 
 
 class TooManyRequests(RestError):
-    """Too many requests of the client are in progress. Retry later."""
+    """Too many requests of the client are in progress, or were sent within a minute. Retry later."""
 
     status = 429
     code = "too-many-requests"
