@@ -97,6 +97,9 @@ class CommandTests(AriClientTestCase):
         )
 
 
+REFUSE_486 = {"context": "voxrec-refuse", "extension": "486*17", "priority": "1"}
+
+
 class HangUpTests(AriClientTestCase):
     def query_of_hang_up(self, cause: int) -> dict[str, str]:
         self.http.requests.clear()
@@ -112,6 +115,17 @@ class HangUpTests(AriClientTestCase):
         self.detect_capabilities()
         self.assertEqual(self.query_of_hang_up(17), {"reason": "busy"})
         self.assertEqual(self.query_of_hang_up(3), {"reason": "normal"})
+
+    def test_a_refused_channel_that_is_in_a_bridge_keeps_its_cause(self) -> None:
+        """Leaving the bridge may change it; the dialplan sets it afterwards."""
+        requests = {
+            False: ("DELETE channels/1.1", {"reason": "busy"}),
+            True: ("POST channels/1.1/continue", REFUSE_486),
+        }
+        for in_bridge, expected in requests.items():
+            self.http.requests.clear()
+            self.client.refuse("1.1", 486, 17, nearest=17, in_bridge=in_bridge)
+            self.assertEqual([request[:2] for request in self.http.requests], [expected])
 
     def test_a_channel_that_does_not_exist(self) -> None:
         self.http.responses["DELETE channels/1.1"] = 404

@@ -91,6 +91,17 @@ class CallerConnectionTests(SynchronousTestCase):
             fixture.call.playback_finished(role, complete=True)
         self.assertEqual(fixture.take_requests(), [])
 
+    def test_a_refused_caller_that_hears_early_media(self) -> None:
+        """Its cause would be lost in the bridge, so that the dialplan refuses it."""
+        for early_media in (False, True):
+            fixture = self.new_call(record=False)
+            if early_media:
+                fixture.call.leg_progressed(fixture.call.leg)
+            fixture.call.leg_refused(fixture.call.leg, 486)
+            fixture.call.leg_destroyed(fixture.call.leg, 17)
+            refusal = "POST channels/CALLER/continue" if early_media else "DELETE channels/CALLER"
+            self.assertIn(refusal, fixture.take_requests())
+
     def test_the_announcement_waits_for_the_caller(self) -> None:
         fixture = self.new_call(record_prompt=RecordPrompt.DEFAULT)
         fixture.asterisk.delayed.add("addChannel")
@@ -193,6 +204,13 @@ class WaitingCallerTests(SynchronousTestCase):
         self.assertNotIn(END_WAITING[0], fixture.take_requests())
         fixture.asterisk.respond()
         self.assertEqual(fixture.take_requests(), END_WAITING)  # the caller's channel does not exist any more
+
+    def test_a_waiting_caller_is_refused_by_the_dialplan(self) -> None:
+        fixture = self.ringing()
+        fixture.call.leg_refused(fixture.call.leg, 486)
+        fixture.call.leg_destroyed(fixture.call.leg, 17)
+        self.assertEqual(fixture.take_requests(), ["POST channels/CALLER/continue"])
+        self.assertEqual(fixture.asterisk.queries["POST channels/1700.1/continue"]["extension"], "486*17")
 
     def test_a_caller_that_cannot_wait_is_called_for_nevertheless(self) -> None:
         fixture = self.new_call()

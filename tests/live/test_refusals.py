@@ -95,7 +95,8 @@ class StatusTests(RefusalTestCase):
         stack = await shared_stack(self.recipe)
         far_end, caller = [await self.start_agent(stack) for _ in range(2)]
         profile = await self.create_profile(stack, f"sip:desk@{far_end.host_port}")
-        far_end.invite_responses = (SipResponse(486, (("Reason", "Q.850;cause=17"),)),)
+        busy = SipResponse(486, (("Reason", "Q.850;cause=17"),), after=0.05)
+        far_end.invite_responses = (SipResponse(100), busy)
         response = await caller.request(self.reactor, "INVITE", profile)
         self.assertEqual((response.status, response.header("reason")), (486, "Q.850;cause=17"))
 

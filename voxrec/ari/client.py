@@ -260,17 +260,21 @@ class AriClient:
             query = {"reason": _CAUSE_NAMES.get(cause, "normal")}
         return self._request_if_exists("DELETE", ("channels", channel), query)
 
-    def refuse(self, channel: str, status: int, cause: int, *, nearest: int) -> Deferred[bool]:
+    def refuse(self, channel: str, status: int, cause: int, *, nearest: int, in_bridge: bool = False) -> Deferred[bool]:
         """Answer an unanswered inbound call with a SIP status, 400 to 699, and the Q.850 cause in its Reason header.
 
         A status to which Asterisk does not map the cause is sent by the dialplan (context voxrec-refuse of
         etc/asterisk/extensions.conf), from 18.21, 20.6 and 21.1 on. Before, the caller gets the status of the cause
         ``nearest``. Return whether the channel existed.
+
+        A channel that is ``in_bridge`` is always refused by the dialplan. If it were hung up while its thread executes
+        another command, for example to ring, that thread would remove it from the bridge, and its cause would become
+        16, which is 603 (Asterisk 16 and 22: `ast_bridge_depart` in main/bridge.c).
         """
         if not self._supports_all_statuses:
             cause = nearest
         expressible = self._supports_cause_codes or cause in _CAUSE_NAMES
-        if expressible and _STATUSES.get(cause) == status:
+        if expressible and _STATUSES.get(cause) == status and not in_bridge:
             return self.hang_up(channel, cause)
         query = {"context": _REFUSE_CONTEXT, "extension": f"{status}*{int(cause)}", "priority": "1"}
         return self._request_if_exists("POST", ("channels", channel, "continue"), query)

@@ -298,7 +298,7 @@ class CallCore:
             if channel != data.inbound.channel:
                 self.hang_up(inputs, channel)
             elif status:
-                self._await_hangup(inputs, channel, self.legs.refuse_caller(status, cause))
+                self._await_hangup(inputs, channel, self.connection.refuse(status, cause))
             else:
                 self.hang_up(inputs, channel, cause)
         self.transfer.call_ended()

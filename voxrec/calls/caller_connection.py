@@ -137,6 +137,11 @@ class CallerConnection:
         await self.when_waiting()  # else it could be put into that bridge afterwards
         await self._legs.join_caller()
 
+    def refuse(self, status: int, cause: int) -> Deferred[bool]:
+        """Answer the caller, who was not answered, with a SIP status of 400 or above. Return whether it existed."""
+        in_bridge = not self._asterisk.wakes_channels or self._early_media is not None
+        return self._legs.refuse_caller(status, cause, in_bridge=in_bridge)
+
     def when_connected(self) -> Deferred[None]:
         """Return a Deferred that fires when the caller is in the bridge after the answer."""
         return shielded(self._connected)

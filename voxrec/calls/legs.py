@@ -199,9 +199,11 @@ class Legs:
         """Hang up any channel of the call. Return whether it existed."""
         return self._asterisk.hang_up(channel, cause)
 
-    def refuse_caller(self, status: int, cause: int) -> Deferred[bool]:
+    def refuse_caller(self, status: int, cause: int, *, in_bridge: bool) -> Deferred[bool]:
         """Answer the caller with a SIP status of 400 or above. Return whether its channel existed."""
-        return self._asterisk.refuse(self._call.inbound.channel, status, cause, nearest=nearest_cause(status))
+        return self._asterisk.refuse(
+            self._call.inbound.channel, status, cause, nearest=nearest_cause(status), in_bridge=in_bridge
+        )
 
     def destroy_bridge(self) -> Deferred[bool]:
         """Destroy the bridge. Return whether it existed."""
