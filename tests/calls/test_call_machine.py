@@ -327,13 +327,16 @@ class DetachTests(SynchronousTestCase):
             self.assertEqual((fixture.take_requests(), fixture.clock.getDelayedCalls()), ([], []))
             self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.RECORDING)
 
-    def test_recording_that_could_not_start_ends(self) -> None:
-        """Without a file, the next process could not find the Recording."""
+    def test_recording_that_could_not_start_is_left_to_the_next_process(self) -> None:
+        """There is no file, but the row: the next process begins to record as soon as AMI is connected."""
         fixture = ringing()
         fixture.asterisk.ready = False
         fixture.call.inputs.leg_answered()
         fixture.call.inputs.detach()
-        self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)
+        last = fixture.sink.recordings[-1]
+        self.assertEqual(last.state, RecordingState.RECORDING)
+        self.assertEqual([entry.event for entry in last.timeline], ["answered", "recording.failed"])
+        self.assertEqual(fixture.clock.getDelayedCalls(), [])
 
     def test_refused_command_does_not_end_the_call(self) -> None:
         fixture = CallFixture()

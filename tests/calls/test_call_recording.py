@@ -303,8 +303,12 @@ class UnannouncedTests(SynchronousTestCase):
         fixture.asterisk.ready = False
         fixture.call.inputs.leg_answered()
         fixture.call.inputs.detach()
-        self.assertFalse(fixture.sink.recordings[-1].prompt_played)
-        self.assertEqual(fixture.sink.recordings[-1].state, RecordingState.PROCESSING)
+        last = fixture.sink.recordings[-1]
+        self.assertFalse(last.prompt_played)
+        self.assertEqual(last.state, RecordingState.RECORDING)  # the next process records the rest
+        self.assertEqual(
+            [entry.event for entry in last.timeline], ["answered", "recording.failed", "announcement.started"]
+        )
 
     def test_stored_from_the_beginning(self) -> None:
         """A process that is killed leaves no audio either: the row forbids it until the announcement has ended."""

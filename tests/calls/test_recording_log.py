@@ -39,6 +39,12 @@ class RecordingLogTests(SynchronousTestCase):
         self.assertEqual(self.stored, [("recording", ["held", "unheld"])])
         self.assertEqual([entry.at for entry in self.log.recording.timeline], [0.0, 1.0])
 
+    def test_failure_is_stored_at_once(self) -> None:
+        self.inputs.note("held")
+        self.inputs.fail("recording.failed", detail="AMI")
+        self.assertEqual(self.stored, [("recording", ["held", "recording.failed"])])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_change_of_the_state_is_stored_at_once(self) -> None:
         self.inputs.change_state(RecordingState.PAUSED, "paused", by="rest")
         self.assertEqual(self.stored, [("paused", ["paused"])])

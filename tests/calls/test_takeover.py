@@ -244,7 +244,9 @@ class TakeoverTests(SynchronousTestCase):
         self.files.create(call)
         assert call.recording is not None
         self.assertEqual(self.take_requests(), ["GET channels/CALLER/variable", *RECORD][1:])
-        self.assertEqual([entry.event for entry in call.recording.timeline], ["taken-over", "recording.started"])
+        self.assertEqual(
+            [entry.event for entry in call.recording.timeline], ["taken-over", "recording.failed", "recording.started"]
+        )
 
     def test_recording_ended_meanwhile(self) -> None:
         call = self.take_over(monitor="", recording=self.stored())

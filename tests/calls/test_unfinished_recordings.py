@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import NOW, InMemorySink
 from voxrec.calls.unfinished_recordings import UnfinishedRecordings
 from voxrec.errors import NotFound
-from voxrec.model import Recording, RecordingState, Side, leg_name
+from voxrec.model import Recording, RecordingState, Side, TimelineEntry, leg_name
 
 HEADER = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\0\0\0\0"
 CLOSED = HEADER[:4] + b"\x44\0\0\0" + HEADER[8:40] + b"\x20\0\0\0" + b"\1" * 32
@@ -117,6 +117,18 @@ class UnfinishedRecordingsTests(SynchronousTestCase):
         (recording,) = self.sink.recordings
         self.assertEqual((recording.state, recording.ended_at), (RecordingState.PROCESSING, NOW))
         self.assertGreater(recording.updated_at, NOW)
+        (entry,) = recording.timeline
+        self.assertEqual((entry.event, entry.by), ("recording.failed", None))
+        assert recording.started_at is not None
+        self.assertEqual(entry.at, (NOW - recording.started_at).total_seconds())
+
+    def test_failure_that_was_reported_is_not_reported_twice(self) -> None:
+        abandoned = self.make_recording(RecordingState.RECORDING)
+        (self.directory / f"{leg_name(abandoned, Side.CALLER)}.wav").unlink()
+        reported = (TimelineEntry(at=0.1, event="recording.failed", detail="AMI is away"),)
+        self.recordings.rows[abandoned] = replace(self.recordings.rows[abandoned], node="a", timeline=reported)
+        self.assertEqual(self.finished(node="a"), [abandoned])
+        self.assertEqual(self.sink.recordings[0].timeline, reported)
 
     def test_file_that_is_being_written_is_not_finished(self) -> None:
         recording = self.make_recording(RecordingState.RECORDING)

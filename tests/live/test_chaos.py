@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.live.live_test_case import LiveTestCase
 from voxrec.sandbox.chaos.environment import Fault
 from voxrec.sandbox.chaos.faults import (
+    AmiDown,
     MailboxFault,
     MailDown,
     PostgresStopped,
@@ -19,11 +20,10 @@ from voxrec.sandbox.chaos.schedule import FaultKind, plan_faults
 from voxrec.sandbox.chaos.verification import START_SECONDS
 from voxrec.sandbox.rootfs import asterisk_rootfs
 
-# Without ami-down: if voxrec is killed while AMI is away, the timeline of a call that began then does not say
-# yet that it was not recorded. `make chaos` has that fault, and reports it.
 FAULTS: tuple[Fault, ...] = (
     VoxrecKilled(),
     VoxrecRestarted(),
+    AmiDown(),
     PostgresStopped(),
     MailDown(),
     MailboxFault(FaultKind("mail-greylists", "mail", 3, 20), "greylist"),
@@ -50,7 +50,7 @@ def _directory() -> Path:
 class ChaosTests(LiveTestCase):
     timeout = 400
 
-    async def test_no_violation_with_faults_of_voxrec_postgresql_and_mail(self) -> None:
+    async def test_no_violation_with_faults_of_voxrec_ami_postgresql_and_mail(self) -> None:
         directory = _directory()
         progress: list[str] = []
         options = RunOptions(_seed(), DURATION, FAULTS, min_call_seconds=MIN_CALL_SECONDS, max_call_seconds=8.0)

@@ -1,21 +1,25 @@
 """Live calls continue when voxrec is killed or restarted: the next process takes them over without loss of audio."""
 
 import signal
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from tests.live.live_test_case import PROFILE_SECONDS, LiveTestCase, make_stack
 from tests.live.node_stacks import NodesTestCase
 from voxrec.sandbox import demo_call, tones
+from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.sip_user_agent import SipUserAgent
 from voxrec.sandbox.stack import Stack
+from voxrec.sandbox.tcp_proxy import TcpProxy
 
 
-class TakeoverTests(LiveTestCase):
-    """Each test stops or replaces the voxrec of its own stack in another phase of a call."""
+class TakeoverTestCase(LiveTestCase):
+    """Calls on a stack whose voxrec is stopped or replaced."""
 
     async def start_stack(self, **settings: dict[str, Any]) -> Stack:
         stack = make_stack(settings, self.recipe)
@@ -80,6 +84,10 @@ class TakeoverTests(LiveTestCase):
         self.assertLess(max(measurement.caller_missing, measurement.callee_missing), demo_call.TOLERATED_GAP_MS)
         await self.assert_asterisk_is_idle(stack)
         return recording
+
+
+class TakeoverTests(TakeoverTestCase):
+    """Each test stops or replaces the voxrec of its own stack in another phase of a call."""
 
     async def test_killed_during_a_conversation(self) -> None:
         stack = await self.start_stack()
@@ -185,6 +193,66 @@ class TakeoverTests(LiveTestCase):
         await self.sleep(0.5)
         await self.replace_voxrec(stack, pause=0.0)
         await self.assert_complete(stack, profile, caller, 10.0)
+
+
+class TakeoverWithoutManagerTests(TakeoverTestCase):
+    """AMI is away when a call begins, and voxrec ends before it is back: the next process records the rest."""
+
+    async def start_stack_behind_proxy(self) -> tuple[Stack, TcpProxy]:
+        """Start a stack whose voxrec connects to AMI through a proxy."""
+        port = free_port(socket.SOCK_STREAM)
+        stack = make_stack({"asterisk": {"ami_url": f"tcp://{LOOPBACK}:{port}"}}, self.recipe)
+        proxy = TcpProxy(urlsplit(stack.asterisk.ami_url).port or 0)
+        proxy.listen(self.reactor, port)
+        self.addCleanup(proxy.stop)
+        self.addCleanup(stack.stop)
+        await stack.start()
+        return stack, proxy
+
+    async def test_a_recording_that_was_only_due(self) -> None:
+        stack, proxy = await self.start_stack_behind_proxy()
+        port = proxy.listening_port
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            await proxy.stop()
+            profile, caller, callee = await self.start_call(stack, 90.0)
+            await caller.wait_for("confirmed")
+            await self.wait_for_event(stack, profile, "answered")
+            stack.signal_voxrec(number)
+            self.assertEqual(await stack.wait_until_voxrec_ended(20), -number)
+            await self.launch_voxrec(stack)
+            proxy.listen(self.reactor, port)
+            await self.wait_for_event(stack, profile, "recording.started")
+            await self.sleep(2.0)
+            await caller.hang_up()
+            recording = await self.assert_ended(stack, profile, caller)
+            callee.kill()
+            events, at = self.events(recording), self.event_times(recording)
+            self.assertEqual(events[:2], ["answered", "recording.failed"], recording["timeline"])
+            self.assertLess(events.index("taken-over"), events.index("recording.started"), recording["timeline"])
+            samples, rate = tones.load_audio(self.directory / "recording.wav")
+            self.assertApproximates(len(samples) / rate, at["hangup"] - at["recording.started"], 0.4)
+            self.assertEqual(recording["verdict"]["reasons"], ["truncated"])
+
+    async def launch_voxrec(self, stack: Stack) -> None:
+        """Start voxrec, which is not ready without AMI, and wait until it has taken over the call."""
+        before = stack.count_log_lines(": taken over, ")
+        stack.launch_voxrec()
+
+        async def taken_over() -> bool:
+            return stack.count_log_lines(": taken over, ") > before
+
+        self.assertTrue(await stack.wait_until(taken_over, 30), stack.voxrec_log_tail())
+
+    async def wait_for_event(self, stack: Stack, profile: str, event: str) -> None:
+        """Wait until an event is in the timeline of the Profile's Recording, or until it has ended."""
+        recordings: list[dict[str, Any]] = []
+
+        async def stored() -> bool:
+            if await stack.readiness_status() is not None:
+                recordings[:] = await stack.request_json("GET", f"/profiles/{profile}/recordings")
+            return any(event in self.events(each) or each["state"] != "recording" for each in recordings)
+
+        self.assertTrue(await stack.wait_until(stored, 40), (event, recordings, stack.voxrec_log_tail()))
 
 
 class TakeoverWithoutDatabaseTests(NodesTestCase):

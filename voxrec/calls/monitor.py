@@ -251,16 +251,15 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
         pep614(state.upon(MonitorInputs.closed).to(closed))(end_everything)
     pep614(idle.upon(MonitorInputs.call_ended).to(closed))(end)
 
-    # Another process continues. It finds a recording that has begun, but not one that is only due.
+    # Another process continues, also with a recording that is only due, which it finds in the database.
 
-    for state in (idle, waiting):
-        pep614(state.upon(MonitorInputs.detach).to(closed))(end)
+    pep614(idle.upon(MonitorInputs.detach).to(closed))(end)
 
     def detach(inputs: MonitorInputs, core: MonitorCore) -> None:
         core.polling.cancel()
         core.retry_timer.cancel()
 
-    for state in (starting, moving, *started, *finishing):
+    for state in (starting, waiting, moving, *started, *finishing):
         pep614(state.upon(MonitorInputs.detach).to(closed))(detach)
 
     return build(builder)

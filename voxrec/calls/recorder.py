@@ -18,7 +18,7 @@ from voxrec.calls.pause import PauseControl
 from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.recording_log import RecordingLog, RecordingLogInputs, RecordingSink, recording_log_machine
 from voxrec.calls.takeover_state import Pause
-from voxrec.model import RECORDING_STARTED, PauseBehavior, Recording, RecordingState, Side
+from voxrec.model import NOT_BEGUN, RECORDING_FAILED, RECORDING_STARTED, PauseBehavior, Recording, RecordingState, Side
 
 
 class Recorder:
@@ -112,7 +112,7 @@ class Recorder:
         """Continue the recording of another process.
 
         ``monitor`` is the id of the MixMonitor that it has started, empty if none; ``has_files``: Asterisk has opened a
-        file. Without either the recording was due, and begins now.
+        file. Without either the recording was due, and begins now; the timeline says that it is late.
         """
         state = RecordingState.RECORDING if pause is None else RecordingState.PAUSED
         self._log.recording = msgspec.structs.replace(self._log.recording, state=state)
@@ -124,6 +124,8 @@ class Recorder:
             self.monitor.found_files()
         else:
             self._core.is_late = True
+            if not self._log.recording.reports_failure:
+                self._note_failure(None, NOT_BEGUN)
             self.monitor.begin()
         if pause is not None:
             self._pause.inputs.found_paused(pause)
@@ -163,7 +165,7 @@ class Recorder:
         self.monitor.renew()
 
     def _note_failure(self, side: Side | None, detail: str) -> None:
-        self.log.note("recording.failed", by=side, detail=detail)
+        self.log.fail(RECORDING_FAILED, by=side, detail=detail)
         self._failed()
 
     def _started(self) -> None:
@@ -182,7 +184,7 @@ class Recorder:
     def detach(self) -> None:
         """Leave the recording to another process: change nothing in Asterisk any more.
 
-        If nothing was started, no process could find the Recording by its files, so it ends here.
+        If Asterisk was not even asked to record, no process could find the Recording, so it ends here.
         """
         self._limit.cancel()
         self._pause.inputs.end()

@@ -48,6 +48,9 @@ class RecordingLogInputs(Protocol):
     def note(self, event: str, by: str | None = None, detail: str | None = None) -> None:
         """Something happened that belongs into the timeline."""
 
+    def fail(self, event: str, by: str | None = None, detail: str | None = None) -> None:
+        """Something failed that no other process could know: it must be stored at once."""
+
     def change_state(self, state: RecordingState, event: str, by: str, detail: str | None = None) -> None:
         """The recording was paused or resumed."""
 
@@ -118,6 +121,7 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
             RecordingLogInputs.begin,
             RecordingLogInputs.refuse,
             RecordingLogInputs.note,
+            RecordingLogInputs.fail,
             RecordingLogInputs.change_state,
             RecordingLogInputs.announced,
             RecordingLogInputs.stop,
@@ -143,6 +147,15 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
         inputs: RecordingLogInputs, log: RecordingLog, event: str, by: str | None = None, detail: str | None = None
     ) -> None:
         log.add_entry(event, by, detail)
+
+    @pep614(live.upon(RecordingLogInputs.fail).loop())
+    @pep614(stopping.upon(RecordingLogInputs.fail).loop())
+    def fail(
+        inputs: RecordingLogInputs, log: RecordingLog, event: str, by: str | None = None, detail: str | None = None
+    ) -> None:
+        log.add_entry(event, by, detail)
+        log.flush.cancel()
+        log.append()
 
     @pep614(live.upon(RecordingLogInputs.change_state).loop())
     @pep614(stopping.upon(RecordingLogInputs.change_state).loop())

@@ -21,7 +21,7 @@ from voxrec.calls.leg_files import is_closed
 from voxrec.calls.recording_log import RecordingSink
 from voxrec.clock import utc_now
 from voxrec.errors import NotFound
-from voxrec.model import Recording, RecordingState
+from voxrec.model import NOT_BEGUN, RECORDING_FAILED, Recording, RecordingState, TimelineEntry
 from voxrec.threads import DeferToThread
 
 _HEADER_SIZE: Final = 44  # bytes of the header that Asterisk writes
@@ -115,7 +115,7 @@ class UnfinishedRecordings:
         before = utc_now(self._clock) - _ABANDONED_TIME
         for recording in await self._recordings.live_since_before(before, self._node):
             if recording.id not in found and not self._is_live(recording.id):
-                self._finish(recording, recording.updated_at)
+                self._finish(_with_failure(recording), recording.updated_at)
 
     def _finish(self, recording: Recording, ended_at: datetime) -> None:
         self._log.warn("Recording {id} was not ended by its call; finishing it now", id=recording.id)
@@ -143,6 +143,15 @@ class UnfinishedRecordings:
                 continue
             found[recording_id] = found[recording_id] | file if recording_id in found else file
         return found
+
+
+def _with_failure(recording: Recording) -> Recording:
+    """Add to the timeline that nothing was recorded, unless the process that was to record has done so."""
+    if recording.reports_failure or recording.started_at is None:
+        return recording
+    at = round((recording.updated_at - recording.started_at).total_seconds(), 3)
+    entry = TimelineEntry(at=at, event=RECORDING_FAILED, detail=NOT_BEGUN)
+    return msgspec.structs.replace(recording, timeline=(*recording.timeline, entry))
 
 
 def _examine(path: Path) -> FoundFiles:

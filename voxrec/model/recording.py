@@ -133,6 +133,11 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
         return (self.ended_at - self.started_at).total_seconds()
 
     @property
+    def reports_failure(self) -> bool:
+        """Whether the timeline says that the call was not recorded, or not from its beginning."""
+        return any(entry.event == RECORDING_FAILED and entry.by is None for entry in self.timeline)
+
+    @property
     def lacks_required_prompt(self) -> bool:
         """Whether the Profile requires an announcement that the parties have not heard completely (so far)."""
         return self.prompt_played is False
@@ -146,6 +151,12 @@ ANNOUNCEMENT_FAILED: Final = "announcement.failed"
 
 RECORDING_STARTED: Final = "recording.started"
 """An event of the timeline: Asterisk began to record later than at the answer, because it could not before."""
+
+RECORDING_FAILED: Final = "recording.failed"
+"""An event of the timeline: the call, or the side ``by``, is not recorded; if ever, from `RECORDING_STARTED` on."""
+
+NOT_BEGUN: Final = "voxrec ended before Asterisk had begun to record"
+"""The detail of `RECORDING_FAILED` if the process that was to record could not say itself why it did not."""
 
 LEG_SUFFIXES: Final = ("wav", "wav16")  # of the files that Asterisk records: 16-bit samples at 8 kHz or 16 kHz
 
