@@ -46,6 +46,7 @@ from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
+from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
@@ -180,6 +181,7 @@ class RestTestCase(DatabaseTestCase):
         self.idempotency = Idempotency(self.pool)
         self.jobs = Jobs(self.pool)
         self.webhooks = Webhooks(self.pool)
+        self.links = Links(self.pool, PUBLIC_URL, timedelta(days=30))
         self.tested: list[Endpoint] = []
         await self.prompts.create(Prompt(id=PROMPT_ID, created_at=CREATED_AT, updated_at=CREATED_AT))
         self.tokens = Tokens(self.pool)
@@ -219,6 +221,7 @@ class RestTestCase(DatabaseTestCase):
                 audit=self.audit,
                 idempotency=self.idempotency,
                 jobs=self.jobs,
+                links=self.links,
                 webhooks=self.webhooks,
                 delivery_history=DeliveryHistory(self.pool),
                 nodes=Nodes(self.pool),

@@ -34,7 +34,7 @@ class DocumentTests(RestTestCase):
                 self.assertEqual(operation["security"], [{"token": [str(route.role)]}] if route.role else [])
                 self.assertTrue(operation["summary"])
                 codes = set(operation["responses"])
-                self.assertTrue(codes & {"200", "201", "204"})
+                self.assertTrue(codes & {"200", "201", "204", "303"})
                 self.assertLessEqual(
                     {"400", "422", "500"} | ({"401", "403", "429", "503"} if route.role else set()), codes
                 )

@@ -293,7 +293,7 @@ class ConnectionLimitTests(RestTestCase):
 
 
 class AccessLogTests(SynchronousTestCase):
-    def logged_requests(self, **options: Any) -> list[str]:
+    def logged_requests(self, path: bytes = b"/x", **options: Any) -> list[str]:
         site = RestSite(BodySizeResource(), body_limit=10, reactor=reactor, **options)
         site.startFactory()
         self.addCleanup(site.stopFactory)
@@ -305,10 +305,10 @@ class AccessLogTests(SynchronousTestCase):
         protocol: Any = site.buildProtocol(None)
         protocol.makeConnection(transport)
         headers = b"Host: a\r\nReferer: http://b/list?from=%2B49305551234\r\nContent-Length: 0\r\n"
-        protocol.dataReceived(b"PUT /x?from=%2B49305551234 HTTP/1.1\r\n" + headers + b"\r\n")
+        protocol.dataReceived(b"PUT " + path + b"?from=%2B49305551234 HTTP/1.1\r\n" + headers + b"\r\n")
         protocol.connectionLost(None)
         self.assertIn(b"0 kept", transport.value())
-        return [line for line in lines if "PUT /x" in line]
+        return [line for line in lines if "PUT /" in line]
 
     def test_disabled(self) -> None:
         self.assertEqual(self.logged_requests(), [])
@@ -318,6 +318,11 @@ class AccessLogTests(SynchronousTestCase):
         self.assertIn('"PUT /x HTTP/1.1" 200', line)
         self.assertIn('"http://b/list"', line)
         self.assertNotIn("49305551234", line)
+
+    def test_the_secret_of_a_link_is_not_logged(self) -> None:
+        for path, logged in ((b"/l/geheim/audio", "/l/***/audio"), (b"/l/geheim", "/l/***"), (b"/list", "/list")):
+            (line,) = self.logged_requests(path, access_log=True)
+            self.assertIn(f'"PUT {logged} HTTP/1.1"', line)
 
 
 def write_certificate(directory: Path) -> tuple[Path, Path]:

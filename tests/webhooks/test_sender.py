@@ -25,6 +25,7 @@ from voxrec.model import (
     CallState,
     EventType,
     JobKind,
+    LinkOrigin,
     Recording,
     RecordingState,
     Webhook,
@@ -35,12 +36,13 @@ from voxrec.postgres.pool import Pool
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import CallEvent, Events
 from voxrec.store.jobs import Jobs
+from voxrec.store.links import Links
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 from voxrec.store.webhook_queue import PendingDelivery, WebhookQueue
 from voxrec.store.webhooks import Endpoint, Webhooks
 from voxrec.webhooks.http import Reply
-from voxrec.webhooks.sender import SenderSettings, WebhookSender
+from voxrec.webhooks.sender import LinkUrl, SenderSettings, WebhookSender
 
 URL = "https://rec.example"
 PARTIES: Any = {"from_": "+4930111", "from_name": "Jörg", "to": "+4930222", "remote_sip_uri": "sip:desk@pbx.example"}
@@ -75,6 +77,7 @@ class SenderTestCase(DatabaseTestCase, ReceiverTestCase):
         give_up_after: timedelta = timedelta(days=5),
         lease: timedelta = timedelta(minutes=1),
         retry: float = 0.05,
+        link_url: LinkUrl | None = None,
         **settings: Any,
     ) -> Worker[PendingDelivery]:
         """Start a worker as the daemon does, with short delays between attempts."""
@@ -84,6 +87,7 @@ class SenderTestCase(DatabaseTestCase, ReceiverTestCase):
             WebhookQueue(used_pool, per_target=per_target),
             self.client(timeout=timeout).post,
             SenderSettings(public_url=URL, user_agent="voxrec/test", give_up_after=give_up_after),
+            link_url=link_url,
             on_attempt=self.outcomes.append,
         )
         worker = Worker(
@@ -197,6 +201,25 @@ class EventTests(SenderTestCase):
         self.assertEqual(request.headers["authorization"], "Bearer 1")
         self.assertEqual(request.headers["user-agent"], "voxrec/test")
         self.assertEqual(len({request.id for request in receiver.requests}), 7)
+
+    async def test_completed_has_an_expiring_link_if_the_settings_say_so(self) -> None:
+        links = Links(self.pool, URL, timedelta(days=30))
+        asked: list[UUID] = []
+
+        async def link_url(recording_id: UUID) -> str | None:
+            asked.append(recording_id)
+            lifetime = timedelta(days=30)
+            return (await links.for_delivery(recording_id, LinkOrigin.WEBHOOK, lifetime, datetime.now(UTC))).url
+
+        receiver, hook = await self.add_receiver()
+        self.start_worker(link_url=link_url)
+        await self.complete(await self.recordings.create(recording()))
+        started, completed = await self.messages(receiver, hook, 2)
+        self.assertIsNone(started["data"]["linkUrl"])
+        resolved = await links.resolve(completed["data"]["linkUrl"].removeprefix(f"{URL}/l/"))
+        assert resolved is not None
+        assert resolved.link is not None
+        self.assertEqual([resolved.link.recording_id], asked)
 
     async def test_webhooks_receive_what_they_want_of_their_profile(self) -> None:
         ours, theirs = await self.profiles.create(profile()), await self.profiles.create(profile())

@@ -9,7 +9,7 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 
-from voxrec.api.audio import AudioRoutes
+from voxrec.api.audio import AUDIO_PARAMETERS, AudioRoutes
 from voxrec.api.audio_conversion import AudioConverter, ConversionBudget
 from voxrec.api.audit import AuditRoutes
 from voxrec.api.audit_middleware import AuditMiddleware
@@ -20,6 +20,8 @@ from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.events import EventRoutes
 from voxrec.api.health import HealthRoutes, Probe
 from voxrec.api.jobs import JobRoutes
+from voxrec.api.link_opening import LinkOpeningRoutes
+from voxrec.api.links import LinkLifetimes, LinkRoutes
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.nodes import NodeControl, NodeRoutes
 from voxrec.api.peaks import PeaksRoutes
@@ -38,6 +40,7 @@ from voxrec.store.audit import Audit
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
+from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
@@ -85,6 +88,7 @@ class Repositories:
     audit: Audit
     idempotency: Idempotency
     jobs: Jobs
+    links: Links
     webhooks: Webhooks
     delivery_history: DeliveryHistory
     nodes: Nodes
@@ -102,7 +106,8 @@ class RestSettings:
     - ``metrics_role``: the role that /metrics requires; None: no token is required;
     - ``requests_per_token``: the maximum number of requests in progress;
     - ``conversion_budget``: what conversions of audio may use;
-    - ``cors_origins``: the origins of web pages that may use the API.
+    - ``cors_origins``: the origins of web pages that may use the API;
+    - ``link_lifetimes``: the time until expiring links expire.
     """
 
     public_url: str
@@ -115,6 +120,7 @@ class RestSettings:
     requests_per_token: int = MAX_REQUESTS_PER_TOKEN
     conversion_budget: ConversionBudget = field(default_factory=ConversionBudget)
     cors_origins: Collection[str] = ()
+    link_lifetimes: LinkLifetimes = field(default_factory=LinkLifetimes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +177,18 @@ class RestApp:
             dependencies.is_stopping,
         )
 
+        audio = AudioRoutes(
+            recordings,
+            profiles,
+            archive,
+            converter,
+            recording_representation(url),
+            now,
+            settings.audio_limit,
+            defer_to_thread,
+            defer_to_audio_thread,
+        )
+
         auditing = AuditMiddleware(repositories.audit, now, call_handler)
         idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle, defer_to_audio_thread)
         self._cors = Cors(settings.cors_origins)
@@ -188,17 +206,7 @@ class RestApp:
             ProfileCheckRoutes(clock, profiles, dependencies.check_profile, dependencies.effective_settings).routes(),
             RecordingRoutes(recordings, profiles, calls, settings.formats, url, now).routes(),
             PromptRoutes(repositories.prompts, url, now, defer_to_audio_thread).routes(),
-            AudioRoutes(
-                recordings,
-                profiles,
-                archive,
-                converter,
-                recording_representation(url),
-                now,
-                settings.audio_limit,
-                defer_to_thread,
-                defer_to_audio_thread,
-            ).routes(),
+            audio.routes(),
             PeaksRoutes(recordings, archive, defer_to_audio_thread).routes(),
             TokenRoutes(repositories.tokens, url, now).routes(),
             AuditRoutes(repositories.audit, url).routes(),
@@ -206,6 +214,17 @@ class RestApp:
             JobRoutes(Scoped(repositories.jobs), url).routes(),
             WebhookRoutes(webhooks, url, now, dependencies.send_test).routes(),
             DeliveryRoutes(repositories.delivery_history, recordings, webhooks).routes(),
+            LinkRoutes(repositories.links, recordings, settings.link_lifetimes, url, now).routes(),
+            LinkOpeningRoutes(
+                repositories.links,
+                repositories.recordings,
+                repositories.profiles,
+                audio.respond,
+                AUDIO_PARAMETERS,
+                LoginThrottle(clock),
+                url,
+                now,
+            ).routes(),
             NodeRoutes(repositories.nodes, dependencies.node_control).routes(),
             EventRoutes(dependencies.broadcaster).routes(),
             MetricsRoutes(dependencies.metrics, dependencies.refresh_statistics, clock, settings.metrics_role).routes(),

@@ -45,7 +45,7 @@ from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _MAX_UPLOAD_DURATION: Final = 86400.0  # seconds
 _MAX_CHANNELS: Final = 2
-_PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
+AUDIO_PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
     "format": one_of([*FORMATS], "Convert the audio to this format.", title="AudioFormat"),
     "channel": one_of(
         [*AudioChannel], "Only this channel of a recording that has two, or both channels mixed.", title="AudioChannel"
@@ -101,7 +101,7 @@ class AudioRoutes:
             Route(
                 *("GET", "/recordings/<id>/audio", Role.READ, self._download, None),
                 profile_scoped=True,
-                query=_PARAMETERS,
+                query=AUDIO_PARAMETERS,
                 response_model=AUDIO_TYPES,
                 responses={206: None},
                 request_headers=(*CONDITIONAL, "Range", "If-Range"),
@@ -116,7 +116,10 @@ class AudioRoutes:
 
         With `format` or `channel`, the audio is converted for this response, and byte ranges are not supported.
         """
-        recording = await self._recordings.visible_to(request.principal).get(request.id)
+        return await self.respond(request, await self._recordings.visible_to(request.principal).get(request.id))
+
+    async def respond(self, request: Request, recording: Recording) -> Response:
+        """Return the response to a request for the audio of a Recording. Its query is that of ``AUDIO_PARAMETERS``."""
         path = require_audio(recording)
         channel, name = request.query.get("channel"), request.query.get("format", recording.format)
         _require_channel(recording, channel)

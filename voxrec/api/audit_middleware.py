@@ -48,7 +48,7 @@ class AuditMiddleware:
             token_id=request.principal.token_id,
             address=request.address,
             method=request.method,
-            path=request.path,
+            path=route.path if route.secret_name else request.path,
             kind=resource_kind(route.path),
             target_id=request.ids.get("id"),
         )

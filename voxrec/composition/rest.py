@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
@@ -9,6 +10,7 @@ from voxrec.api.audio_conversion import ConversionBudget
 from voxrec.api.authentication import StaticTokens, StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.health import Probe
+from voxrec.api.links import LinkLifetimes
 from voxrec.audio.formats import FORMATS
 from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
@@ -191,6 +193,7 @@ def _build_app(
             audit=database.audit,
             idempotency=database.idempotency,
             jobs=database.jobs,
+            links=database.links,
             webhooks=database.webhooks,
             delivery_history=database.delivery_history,
             nodes=database.nodes,
@@ -231,6 +234,7 @@ def _rest_settings(env: Environment, files: RecordingFiles) -> RestSettings:
             total=settings.conversions, per_token=settings.conversions_per_token, file_size=settings.conversion_size
         ),
         cors_origins=settings.cors_origins,
+        link_lifetimes=LinkLifetimes(timedelta(days=env.config.links.days), timedelta(days=env.config.links.max_days)),
     )
 
 

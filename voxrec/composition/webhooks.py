@@ -5,19 +5,23 @@ from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
+from voxrec.clock import utc_now
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.config import Webhooks as WebhookConfig
 from voxrec.deferreds import Backoff
+from voxrec.errors import NotFound
 from voxrec.jobs.worker import Worker
+from voxrec.model import LinkOrigin
 from voxrec.service_tree import OnDemandService
 from voxrec.store.webhook_queue import PendingDelivery
 from voxrec.threads import WorkerThreads
 from voxrec.webhooks.addresses import AddressPolicy
 from voxrec.webhooks.connection import resolver
 from voxrec.webhooks.http import HttpClient, HttpSettings
-from voxrec.webhooks.sender import SenderSettings, WebhookSender
+from voxrec.webhooks.sender import LinkUrl, SenderSettings, WebhookSender
 
 _LEASE: Final = timedelta(minutes=2)  # longer than any request; after a crash, what was being sent waits this long
 _NAME_THREADS: Final = 16  # slow name servers must not delay the name look-ups of other targets
@@ -62,6 +66,7 @@ def build_webhooks(env: Environment, database: Database) -> WebhookServices:
             user_agent=f"voxrec/{metadata.version('voxrec')}",
             give_up_after=timedelta(days=settings.disable_days),
         ),
+        link_url=_link_url(env, database) if env.config.links.in_webhooks else None,
         on_attempt=env.metrics.count_webhook_attempt,
     )
     worker = Worker(
@@ -74,6 +79,19 @@ def build_webhooks(env: Environment, database: Database) -> WebhookServices:
         max_attempts=settings.attempts,
     )
     return WebhookServices(client, sender, worker, OnDemandService("webhook worker", worker), threads)
+
+
+def _link_url(env: Environment, database: Database) -> LinkUrl:
+    lifetime = timedelta(days=env.config.links.delivery_days)
+
+    async def link_url(recording_id: UUID) -> str | None:
+        try:
+            link = await database.links.for_delivery(recording_id, LinkOrigin.WEBHOOK, lifetime, utc_now(env.reactor))
+        except NotFound:  # deleted since the message was read
+            return None
+        return link.url
+
+    return link_url
 
 
 def _http_settings(settings: WebhookConfig) -> HttpSettings:

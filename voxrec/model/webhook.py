@@ -183,6 +183,13 @@ class WebhookRecording(Struct, frozen=True, kw_only=True, rename="camel"):
     expires_at: Annotated[datetime | None, doc("Time after which the Recording is deleted.")] = None
     url: Annotated[str | None, doc("URL of the Recording in the REST API. Null once it was deleted.")] = None
     audio_url: Annotated[str | None, doc("URL of the audio. Null until it can be downloaded.")] = None
+    link_url: Annotated[
+        str | None,
+        doc(
+            "Expiring link that opens in a browser without a token. Null unless links.in_webhooks is set and the "
+            "event is recording.completed."
+        ),
+    ] = None
 
 
 class DeliveryFailure(Struct, frozen=True, kw_only=True, rename="camel"):

@@ -67,6 +67,7 @@ _RESPONSE_HEADERS: Final[Mapping[str, str]] = {
     "ETag": "The version of the resource, for If-Match and If-None-Match.",
     "Link": 'The next page, as `<...>; rel="next"`; absent on the last page.',
     "Location": "The URL of the new resource.",
+    "Set-Cookie": "What the browser proves with that it has opened the link.",
     "Retry-After": "The number of seconds after which to retry.",
     "WWW-Authenticate": "How to authenticate (RFC 6750).",
 }

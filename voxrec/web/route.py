@@ -45,6 +45,7 @@ class Route:
     - ``idempotent``: accepts Idempotency-Key; ``replay`` then reads the body again if the response was streamed;
     - ``audit_in_transaction``: the change and its audit entry are one transaction: the handler passes
       a hook to the repository that stores both; otherwise the entry is written before and after the handler;
+    - ``secret_name``: the path parameter "name" is a secret, which must not be stored in the audit log;
     - ``summary`` and ``tag``: for the OpenAPI document, if those derived from the path do not fit.
     """
 
@@ -67,6 +68,7 @@ class Route:
     idempotent: bool = False
     replay: Handler | None = None
     audit_in_transaction: bool = False
+    secret_name: bool = False
     summary: str = ""
     tag: str = ""
 

@@ -1,5 +1,6 @@
 """The HTTP server in front of the resource: limits on what clients use before they are authenticated."""
 
+import re
 from collections import deque
 from functools import partial
 from typing import Any, Final, Protocol
@@ -25,23 +26,24 @@ from voxrec.web.uploads import UploadFile
 
 REQUESTS_PER_TURN: Final = 2  # requests that are processed in one iteration of the reactor
 IDLE_TIMEOUT: Final = 60.0  # seconds without data after which a connection is closed, within a request or between two
+_LINK_TOKEN: Final = re.compile(rb"(/l/)[^/]+")  # of an expiring link; it is as secret as a password
 _DEADLINE_CHECK_INTERVAL: Final = 1.0  # seconds
 
 
 @provider(IAccessLogFormatter)
 def format_log_line(_timestamp: str, request: HTTPRequest) -> str:
-    """Return the line of a request in the combined log format, without query strings: they contain numbers."""
+    """Return the line of a request in the combined log format, without queries, which have numbers, and secrets."""
     # the timestamp comes from the reactor, whose clock is for intervals (voxrec.clock)
-    line: str = combinedLogFormatter(datetimeToLogString(), _RequestWithoutQuery(request))
+    line: str = combinedLogFormatter(datetimeToLogString(), _LoggedRequest(request))
     return line
 
 
-class _RequestWithoutQuery:
+class _LoggedRequest:
     """A request as the access log shows it."""
 
     def __init__(self, request: HTTPRequest) -> None:
         self._request = request
-        self.uri = request.uri.partition(b"?")[0]
+        self.uri = _LINK_TOKEN.sub(rb"\1***", request.uri.partition(b"?")[0])
 
     def getHeader(self, name: bytes) -> bytes | None:
         """Return a header; of the referrer, what precedes its query."""

@@ -12,15 +12,18 @@ from voxrec.store.webhook_queue import WebhookMessage
 _TYPES: Final = {"call": CallMessage, "recording": RecordingMessage, "delivery": DeliveryMessage}
 
 
-def encode_message(message: WebhookMessage, public_url: str) -> bytes:
-    """Return the JSON body. ``public_url`` is the URL of the REST API, without a slash at its end."""
+def encode_message(message: WebhookMessage, public_url: str, link_url: str | None = None) -> bytes:
+    """Return the JSON body. ``public_url`` is the URL of the REST API, without a slash at its end.
+
+    ``link_url`` is an expiring link to the Recording.
+    """
     kind = message.type.partition(".")[0]
-    data = _recording_data(message, public_url) if kind == "recording" else message.data
+    data = _recording_data(message, public_url, link_url) if kind == "recording" else message.data
     document = {"type": message.type, "timestamp": message.at, "sequence": message.sequence, "data": data}
     return msgspec.json.encode(msgspec.convert(document, _TYPES[kind]))
 
 
-def _recording_data(message: WebhookMessage, public_url: str) -> Mapping[str, Any]:
+def _recording_data(message: WebhookMessage, public_url: str, link_url: str | None) -> Mapping[str, Any]:
     """Return the data of the event with those of the Recording, while it exists."""
     if message.recording is None:
         return message.data
@@ -28,4 +31,4 @@ def _recording_data(message: WebhookMessage, public_url: str) -> Mapping[str, An
     url = f"{public_url}/recordings/{message.data['id']}"
     has_audio = current.pop("hasAudio") and message.data["state"] == RecordingState.COMPLETED
     audio_url = f"{url}/audio" if has_audio else None
-    return {**current, **message.data, "url": url, "audioUrl": audio_url}
+    return {**current, **message.data, "url": url, "audioUrl": audio_url, "linkUrl": link_url if has_audio else None}

@@ -11,9 +11,10 @@ from twisted.logger import Logger
 
 from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError
+from voxrec.model import WebhookEvent
 from voxrec.model.fields import url_error
 from voxrec.sanitize import sanitize_line
-from voxrec.store.webhook_queue import Attempt, PendingDelivery
+from voxrec.store.webhook_queue import Attempt, PendingDelivery, WebhookMessage
 from voxrec.store.webhooks import Endpoint
 from voxrec.webhooks.http import Reply
 from voxrec.webhooks.message import encode_message
@@ -24,6 +25,10 @@ TEST_EVENT: Final = "webhook.test"
 
 Post = Callable[[str, dict[str, str], bytes], Awaitable[Reply]]
 """`voxrec.webhooks.http.HttpClient.post`."""
+
+
+LinkUrl = Callable[[UUID], Awaitable[str | None]]
+"""Returns an expiring link to a Recording; None if it was deleted."""
 
 
 class Queue(Protocol):
@@ -77,23 +82,33 @@ class WebhookSender:
         post: Post,
         settings: SenderSettings,
         *,
+        link_url: LinkUrl | None = None,
         on_attempt: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
-        """``on_attempt`` is called with the outcome of each request: delivered, refused (an HTTP status) or failed."""
+        """Create a sender. ``link_url`` None: messages have no expiring links.
+
+        ``on_attempt`` is called with the outcome of each request: delivered, refused (an HTTP status) or failed.
+        """
         self._clock = clock
         self._queue = queue
         self._post = post
         self._settings = settings
+        self._link_url = link_url
         self._on_attempt = on_attempt
         self._attempts: dict[tuple[UUID, int], Attempt] = {}
 
     async def deliver(self, delivery: PendingDelivery) -> None:
         """Send a delivery. Raises DeliveryError unless the receiver accepts it with a status of 2xx."""
-        body = encode_message(delivery.message, self._settings.public_url)
+        body = encode_message(delivery.message, self._settings.public_url, await self._link_to(delivery.message))
         attempt, error = await self._send(delivery.endpoint, delivery.message.id, body)
         self._attempts[delivery.id, delivery.claims] = attempt
         if error is not None:
             raise error
+
+    async def _link_to(self, message: WebhookMessage) -> str | None:
+        if self._link_url is None or message.recording is None or message.type != WebhookEvent.RECORDING_COMPLETED:
+            return None
+        return await self._link_url(UUID(str(message.data["id"])))
 
     async def send_test(self, endpoint: Endpoint, profile_id: UUID | None) -> Attempt:
         """Send a message of the type webhook.test, which is not retried, and return what happened."""

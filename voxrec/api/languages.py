@@ -1,0 +1,82 @@
+"""The languages of pages for people: texts in YAML files; the choice by Accept-Language (RFC 9110 section 12.5.4)."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from voxrec.strict_yaml import load_yaml
+
+DEFAULT: Final = "en"
+_SUFFIX: Final = ".yaml"
+
+
+class Language:
+    """The texts of a page in one language. ``code`` is that of the language, such as ``de``."""
+
+    def __init__(self, code: str, texts: Mapping[str, Any]) -> None:
+        self.code = code
+        self.texts = texts
+
+    def text(self, key: str, **values: object) -> str:
+        """Return a text with ``values`` in it. Raises KeyError if the language has no such text."""
+        return str(self.texts[key]).format_map(values)
+
+    def reason(self, reason: str) -> str:
+        """Return a reason of a verdict in words; unchanged if it has no translation, such as one with a number."""
+        return str(self.texts["reasons"].get(reason, reason))
+
+    def time(self, time: datetime) -> str:
+        """Return a time in UTC."""
+        utc = time.astimezone(UTC)
+        date = self.text("date", day=utc.day, month=self.texts["months"][utc.month - 1], year=utc.year)
+        return self.text("time", date=date, time=f"{utc:%H:%M}")
+
+    def duration(self, seconds: float | None) -> str:
+        """Return a duration."""
+        if seconds is None:
+            return self.text("unknown")
+        minutes, seconds_left = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        key = "hours" if hours else "minutes" if minutes else "seconds"
+        return self.text(key, hours=hours, minutes=minutes, seconds=seconds_left)
+
+    def size(self, size: int) -> str:
+        """Return a size in bytes."""
+        amount, unit = (size / 1e6, "MB") if size >= 1e6 else (size / 1e3, "kB")
+        return f"{amount:.1f} {unit}".replace(".", self.text("decimal_separator"))
+
+
+@cache
+def languages() -> Mapping[str, Language]:
+    """Return the languages for which there is a file, by code."""
+    directory = resources.files(__package__).joinpath("link_page")
+    return {
+        code: Language(code, load_yaml(file.read_text("utf-8")))
+        for file in directory.iterdir()
+        if (code := file.name.removesuffix(_SUFFIX)) != file.name
+    }
+
+
+def choose_language(accept_language: str) -> Language:
+    """Return the language that a client prefers; English if there is none of those that it accepts."""
+    available = languages()
+    best, best_quality = DEFAULT, 0.0
+    for part in accept_language.split(",")[:20]:
+        range_, _, parameters = part.partition(";")
+        code = range_.strip().lower().partition("-")[0]
+        quality = _quality(parameters)
+        if (code in available or code == "*") and quality > best_quality:
+            best, best_quality = (DEFAULT if code == "*" else code), quality
+    return available[best]
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    if name.strip().lower() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0
