@@ -22,6 +22,8 @@ from voxrec.api.webhooks import WebhookTest
 from voxrec.model import (
     AuditEntry,
     Call,
+    Link,
+    LinkUse,
     Node,
     Profile,
     Prompt,
@@ -39,6 +41,7 @@ PENDING: Final = "33333333-3333-4333-8333-333333333333"
 PROMPT_ID: Final = "44444444-4444-4444-8444-444444444444"
 JOB: Final = "66666666-6666-4666-8666-666666666666"
 WEBHOOK: Final = "77777777-7777-4777-8777-777777777777"
+LINK: Final = "88888888-8888-4888-8888-888888888888"
 CALL: Final = "55555555-5555-4555-8555-555555555555"
 
 
@@ -108,6 +111,11 @@ ROWS: Final = (
     Row("DELETE", f"/webhooks/{WEBHOOK}", 204, None),
     Row("POST", f"/recordings/{RECORDING}/deliveries", 200, RecordingDelivery, json={"target": "desk@example.org"}),
     Row("GET", f"/recordings/{RECORDING}/deliveries", 200, list[RecordingDelivery]),
+    Row("POST", f"/recordings/{RECORDING}/links", 201, Link, json={}, location=f"/recordings/{RECORDING}/links/"),
+    Row("GET", f"/recordings/{RECORDING}/links", 200, list[Link]),
+    Row("GET", f"/recordings/{RECORDING}/links/{LINK}", 200, Link),
+    Row("GET", f"/recordings/{RECORDING}/links/{LINK}/uses", 200, list[LinkUse]),
+    Row("DELETE", f"/recordings/{RECORDING}/links/{LINK}", 204, None),
     Row("PUT", "/tokens", 201, Token, json={"name": "crm", "role": "read"}, location="/tokens/"),
     Row("GET", "/tokens", 200, list[Token]),
     Row("GET", "/audit", 200, list[AuditEntry]),
@@ -138,6 +146,14 @@ class SuccessResponseTests(RestTestCase):
         await self.pool.execute(
             "INSERT INTO webhook_attempts (delivery_id, webhook_id, created_at, seconds, reply) "
             "SELECT id, webhook_id, now(), 1, 'timeout' FROM webhook_deliveries"
+        )
+        await self.pool.execute(
+            "INSERT INTO links (id, recording_id, origin, created_by, expires_at) "
+            "VALUES (%s, %s, 'rest', 'crm', now() + interval '1 h')",
+            (LINK, RECORDING),
+        )
+        await self.pool.execute(
+            "INSERT INTO link_uses (link_id, address, user_agent) VALUES (%s, '192.0.2.1', 'Firefox')", (LINK,)
         )
         self.call_control.calls = [make_call(id=UUID(CALL))]
 
@@ -199,11 +215,13 @@ class SuccessResponseTests(RestTestCase):
             ("DELETE", "/tokens/{id}"),
         }
         files = {("GET", "/docs/page.css"), ("GET", "/docs/page.js")}
+        tested_elsewhere |= {("GET", "/l/{name}"), ("POST", "/l/{name}"), ("GET", "/l/{name}/audio")}
         self.assertEqual(documented - in_table - tested_elsewhere - files, set())
         self.assertEqual(in_table - documented, set())
 
     def template(self, path: str) -> str:
         template = path.replace(f"/profiles/{PROFILE}/recordings", "/profiles/{profileId}/recordings")
+        template = template.replace(LINK, "{linkId}")
         for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB, WEBHOOK):
             template = template.replace(resource_id, "{id}")
         return template.replace("/nodes/berlin", "/nodes/{name}")

@@ -22,6 +22,7 @@ PLAYABLE: Final = frozenset({"wav", "wav16", "mp3", "ogg", "vorbis", "opus", "fl
 PLAYER_FORMAT: Final = "wav"
 """The format of the copy for the player, of a Recording in another format."""
 _MAX_VALUE: Final = 255  # characters
+_MAX_IN_TITLE: Final = 80  # characters of a party
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ def player_page(
     """Return the page with the player. ``profile`` None: it was deleted."""
     text = language.text
     caller, called = _caller(language, recording), _line(recording.to) or text("unknown")
-    title = text("title_parties", caller=caller, called=called)
+    title = text(
+        "title_parties", caller=sanitize_line(caller, _MAX_IN_TITLE), called=sanitize_line(called, _MAX_IN_TITLE)
+    )
     content = "".join(
         [
             *_warning(language, recording.verdict),

@@ -76,12 +76,18 @@ class WebhookEvent(enum.StrEnum):
 
 HeaderName = Annotated[str, Meta(pattern=_HEADER_NAME)]
 HeaderValue = Annotated[str, Meta(pattern=_HEADER_VALUE, max_length=1024)]
+_BASE64: Final = "[A-Za-z0-9+/]"
+_SECRET_PATTERN: Final = (  # 24 to 63 bytes in base64, or 64
+    rf"^whsec_(?:(?:{_BASE64}{{4}}){{8,20}}(?:{_BASE64}{{2}}==|{_BASE64}{{3}}=)?"
+    rf"|(?:{_BASE64}{{4}}){{21}}(?:{_BASE64}{{2}}==)?)$"
+)
 Secret = Annotated[
     str,
     Meta(
         pattern=r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}$",
         description="Secret of the signatures: whsec_ and 24 to 64 bytes in base64.",
         examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+        extra_json_schema={"pattern": _SECRET_PATTERN},  # what secret_errors() checks
     ),
 ]
 

@@ -1,0 +1,73 @@
+"""Debian's Chromium without a window, driven through chromedriver (WebDriver), for tests of pages."""
+
+import shutil
+import socket
+from pathlib import Path
+from typing import Final
+
+from selenium import webdriver
+from selenium.webdriver.remote.client_config import ClientConfig
+from twisted.internet.interfaces import IReactorTime
+
+from voxrec.sandbox.asterisk import LOOPBACK, free_port
+from voxrec.sandbox.errors import SandboxError
+from voxrec.sandbox.namespaces import MountNamespace
+from voxrec.sandbox.process import Process, wait_until
+from voxrec.sandbox.rootfs import Recipe, ensure_rootfs
+
+CHROMIUM: Final = Recipe("chromium", "trixie", ("chromium", "chromium-driver", "fonts-dejavu-core"))
+_START_TIMEOUT: Final = 60.0  # seconds
+_COMMAND_TIMEOUT: Final = 60  # seconds
+_ARGUMENTS: Final = (
+    "--headless=new",
+    # the sandbox of Chromium needs privileges that a container may not have; the pages are voxrec's own
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--autoplay-policy=no-user-gesture-required",
+    "--force-device-scale-factor=1",
+)
+
+
+class Browser:
+    """A chromedriver, which starts a Chromium for each session. ``directory`` has its files."""
+
+    def __init__(self, directory: Path) -> None:
+        self._namespace = MountNamespace(ensure_rootfs(CHROMIUM, lambda _line: None), directory)
+        self._directory = directory
+        self._port = free_port(socket.SOCK_STREAM)
+        self._process: Process | None = None
+
+    async def start(self, reactor: IReactorTime) -> None:
+        """Start chromedriver, and wait until it accepts connections. Raises SandboxError."""
+        self._namespace.prepare()
+        (self._directory / "home").mkdir(exist_ok=True)
+        home = self._namespace.path_inside(self._directory / "home")
+        command = ["env", f"HOME={home}", f"XDG_CONFIG_HOME={home}", "/usr/bin/chromedriver", f"--port={self._port}"]
+        process = Process(self._namespace.command(command), self._directory / "chromedriver.log")
+        self._process = process
+        if not await wait_until(reactor, lambda: not process.running or self._is_listening(), _START_TIMEOUT):
+            raise SandboxError(f"chromedriver does not listen; its last output was:\n{process.log_tail()}")
+        if not process.running:
+            raise SandboxError(f"chromedriver has ended; its last output was:\n{process.log_tail()}")
+
+    def open_session(self, language: str = "en") -> webdriver.Remote:
+        """Start a Chromium that prefers ``language``. Blocks: call it, and what it returns, in a thread."""
+        options = webdriver.ChromeOptions()
+        options.binary_location = "/usr/bin/chromium"
+        for argument in (*_ARGUMENTS, f"--lang={language}", f"--accept-lang={language}"):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        url = f"http://{LOOPBACK}:{self._port}"
+        config = ClientConfig(remote_server_addr=url, timeout=_COMMAND_TIMEOUT, ignore_certificates=True)
+        return webdriver.Remote(url, options=options, client_config=config)
+
+    def kill(self) -> None:
+        """Kill chromedriver, and with it its Chromium; delete its files."""
+        if self._process is not None:
+            self._process.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _is_listening(self) -> bool:
+        with socket.socket() as connection:
+            return connection.connect_ex((LOOPBACK, self._port)) == 0
