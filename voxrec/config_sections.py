@@ -84,6 +84,8 @@ class Rest(Struct, frozen=True, kw_only=True):
     metrics: Literal["open", "token"] = "token"
     access_log: bool = False
     event_days: Annotated[int, Meta(ge=1, le=3650)] = 7
+    session_idle_timeout: Annotated[float, Meta(ge=60, le=604_800)] = 1800.0
+    session_lifetime: Annotated[float, Meta(ge=60, le=7_776_000)] = 43200.0
 
 
 class Calls(Struct, frozen=True, kw_only=True):

@@ -51,7 +51,9 @@ from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
+from voxrec.store.sessions import Sessions
 from voxrec.store.tokens import Tokens
+from voxrec.store.users import Users
 from voxrec.store.webhook_queue import Attempt
 from voxrec.store.webhooks import Endpoint, Webhooks
 from voxrec.web.auth import Authenticator, ChainAuthenticator, Principal, Role
@@ -182,6 +184,8 @@ class RestTestCase(DatabaseTestCase):
         self.jobs = Jobs(self.pool)
         self.webhooks = Webhooks(self.pool)
         self.links = Links(self.pool, PUBLIC_URL, timedelta(days=30))
+        self.users = Users(self.pool)
+        self.sessions = Sessions(self.pool, timedelta(minutes=30))
         self.tested: list[Endpoint] = []
         await self.prompts.create(Prompt(id=PROMPT_ID, created_at=CREATED_AT, updated_at=CREATED_AT))
         self.tokens = Tokens(self.pool)
@@ -225,6 +229,8 @@ class RestTestCase(DatabaseTestCase):
                 webhooks=self.webhooks,
                 delivery_history=DeliveryHistory(self.pool),
                 nodes=Nodes(self.pool),
+                users=self.users,
+                sessions=self.sessions,
             ),
             RestSettings(
                 public_url=f"{PUBLIC_URL}/",
@@ -252,6 +258,7 @@ class RestTestCase(DatabaseTestCase):
                 effective_settings=self.effective_settings,
                 defer_to_thread=deferToThread,
                 defer_to_audio_thread=deferToThread,
+                defer_to_password_thread=deferToThread,
             ),
         )
         return self.app.resource()

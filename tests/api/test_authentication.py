@@ -58,7 +58,7 @@ class Daemon:
 
     async def accepts(self, secret: str) -> bool:
         try:
-            await self.access_control.admit(HOME, f"Bearer {secret}", Role.READ)
+            await self.access_control.admit(HOME, "GET", {"authorization": f"Bearer {secret}"}, Role.READ)
         except NotAuthenticated:
             return False
         return True
@@ -189,8 +189,10 @@ class StoredTokensTests(DatabaseTestCase):
         access_control = AccessControl(authenticator, throttle)
         for _ in range(20):  # the token is not known to be wrong, so it is not throttled
             with self.assertRaises(StoreUnavailable):
-                await access_control.admit(HOME, f"Bearer {self.secret}", Role.READ)
-        self.assertEqual((await access_control.admit(HOME, "Bearer configured", Role.ADMIN)).name, "admin")
+                await access_control.admit(HOME, "GET", {"authorization": f"Bearer {self.secret}"}, Role.READ)
+        self.assertEqual(
+            (await access_control.admit(HOME, "GET", {"authorization": "Bearer configured"}, Role.ADMIN)).name, "admin"
+        )
         with self.assertRaises(NotAuthenticated):
-            await access_control.admit(HOME, "Bearer other", Role.READ)
+            await access_control.admit(HOME, "GET", {"authorization": "Bearer other"}, Role.READ)
         self.assertEqual(throttle._checks, {})

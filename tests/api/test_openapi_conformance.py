@@ -11,6 +11,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from tests.api.rest_test_case import PROMPT_ID, RestTestCase
 from tests.database import reactor
 from voxrec.web.login_throttle import LoginThrottle
+from voxrec.web.password_throttle import PasswordThrottle
 
 JOB_ID: Final = UUID("66666666-6666-4666-8666-666666666666")
 SETTINGS: Final = """
@@ -42,6 +43,8 @@ class OpenApiConformanceTests(RestTestCase):
 
     async def test_schemathesis(self) -> None:
         self.patch(LoginThrottle, "FREE_FAILURES", 10**9)  # schemathesis sends hundreds of invalid tokens
+        self.patch(PasswordThrottle, "FREE_FAILURES", 10**9)  # and wrong passwords
+        self.patch(PasswordThrottle, "ACCOUNT_FAILURES", 10**9)
         directory = self.make_directory()
         settings = directory / "schemathesis.toml"
         settings.write_text(SETTINGS)

@@ -18,18 +18,23 @@ from voxrec.api.health import Liveness, Readiness
 from voxrec.api.jobs import JobModel
 from voxrec.api.peaks import Peaks
 from voxrec.api.recording_representation import RecordingModel
+from voxrec.api.sessions import Identity
 from voxrec.api.webhooks import WebhookTest
 from voxrec.model import (
     AuditEntry,
     Call,
+    EffectiveProfile,
     Link,
     LinkUse,
     Node,
     Profile,
+    ProfileCheckResult,
     Prompt,
     RecordingDelivery,
     RecordingState,
+    Session,
     Token,
+    User,
     Webhook,
     WebhookAttempt,
     WebhookSecret,
@@ -42,6 +47,9 @@ PROMPT_ID: Final = "44444444-4444-4444-8444-444444444444"
 JOB: Final = "66666666-6666-4666-8666-666666666666"
 WEBHOOK: Final = "77777777-7777-4777-8777-777777777777"
 LINK: Final = "88888888-8888-4888-8888-888888888888"
+USER: Final = "99999999-9999-4999-8999-999999999999"
+SESSION: Final = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+CREDENTIALS: Final = {"name": "ben", "password": "correct horse battery staple"}
 CALL: Final = "55555555-5555-4555-8555-555555555555"
 
 
@@ -69,6 +77,8 @@ ROWS: Final = (
     Row("PUT", "/profiles", 201, Profile, json={}, location="/profiles/"),
     Row("GET", f"/profiles/{PROFILE}", 200, Profile),
     Row("POST", f"/profiles/{PROFILE}", 200, Profile, json={"record": True}),
+    Row("POST", f"/profiles/{PROFILE}/test", 200, ProfileCheckResult, json={}),
+    Row("GET", f"/profiles/{PROFILE}/effective", 200, EffectiveProfile),
     Row("GET", "/recordings", 200, list[RecordingModel]),
     Row("PUT", "/recordings", 201, RecordingModel, json={"profileId": PROFILE}, location="/recordings/"),
     Row("GET", f"/recordings/{RECORDING}", 200, RecordingModel),
@@ -118,6 +128,15 @@ ROWS: Final = (
     Row("DELETE", f"/recordings/{RECORDING}/links/{LINK}", 204, None),
     Row("PUT", "/tokens", 201, Token, json={"name": "crm", "role": "read"}, location="/tokens/"),
     Row("GET", "/tokens", 200, list[Token]),
+    Row("PUT", "/users", 201, User, json={**CREDENTIALS, "role": "read"}, location="/users/"),
+    Row("GET", "/users", 200, list[User]),
+    Row("GET", f"/users/{USER}", 200, User),
+    Row("POST", f"/users/{USER}", 200, User, json={"role": "provision"}),
+    Row("PUT", "/session", 200, Session, json=CREDENTIALS),
+    Row("GET", "/session", 200, Identity),
+    Row("GET", "/sessions", 200, list[Session]),
+    Row("DELETE", f"/sessions/{SESSION}", 204, None),
+    Row("DELETE", f"/users/{USER}", 204, None),
     Row("GET", "/audit", 200, list[AuditEntry]),
     Row("GET", "/health/live", 200, Liveness),
     Row("GET", "/health/ready", 200, Readiness),
@@ -154,6 +173,11 @@ class SuccessResponseTests(RestTestCase):
         )
         await self.pool.execute(
             "INSERT INTO link_uses (link_id, address, user_agent) VALUES (%s, '192.0.2.1', 'Firefox')", (LINK,)
+        )
+        await self.pool.execute("INSERT INTO users VALUES (%s, 'anna', '-', 'read', NULL, TRUE, now(), now())", (USER,))
+        await self.pool.execute(
+            "INSERT INTO sessions VALUES (%s, %s, sha256('-'), now(), now(), now() + interval '1 hour', '::1', '')",
+            (SESSION, USER),
         )
         self.call_control.calls = [make_call(id=UUID(CALL))]
 
@@ -213,6 +237,8 @@ class SuccessResponseTests(RestTestCase):
             ("GET", "/events"),
             ("GET", "/tokens/{id}"),
             ("DELETE", "/tokens/{id}"),
+            ("DELETE", "/session"),
+            ("POST", "/session/password"),
         }
         files = {("GET", "/docs/page.css"), ("GET", "/docs/page.js")}
         tested_elsewhere |= {("GET", "/l/{name}"), ("POST", "/l/{name}"), ("GET", "/l/{name}/audio")}
@@ -222,6 +248,6 @@ class SuccessResponseTests(RestTestCase):
     def template(self, path: str) -> str:
         template = path.replace(f"/profiles/{PROFILE}/recordings", "/profiles/{profileId}/recordings")
         template = template.replace(LINK, "{linkId}")
-        for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB, WEBHOOK):
+        for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB, WEBHOOK, USER, SESSION):
             template = template.replace(resource_id, "{id}")
         return template.replace("/nodes/berlin", "/nodes/{name}")

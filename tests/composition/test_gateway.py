@@ -32,6 +32,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "event listener",
                 "event broadcaster",
                 "REST audio",
+                "REST passwords",
                 "REST",
                 "announcements",
                 "announcement check",

@@ -29,6 +29,7 @@ class RestApiTests(SynchronousTestCase):
             server=unused,
             site=unused,
             audio_threads=unused,
+            password_threads=unused,
             static_tokens=unused,
             broadcaster=fake,
             event_listener=unused,

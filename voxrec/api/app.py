@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from voxrec.api.audio import AUDIO_PARAMETERS, AudioRoutes
 from voxrec.api.audio_conversion import AudioConverter, ConversionBudget
 from voxrec.api.audit import AuditRoutes
 from voxrec.api.audit_middleware import AuditMiddleware
+from voxrec.api.authentication import StoredSessions
 from voxrec.api.calls import CallControl, CallRoutes
 from voxrec.api.clock import utc_now
 from voxrec.api.deliveries import DeliveryRoutes
@@ -24,13 +26,16 @@ from voxrec.api.link_opening import LinkOpeningRoutes
 from voxrec.api.links import LinkLifetimes, LinkRoutes
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.nodes import NodeControl, NodeRoutes
+from voxrec.api.passwords import Passwords
 from voxrec.api.peaks import PeaksRoutes
 from voxrec.api.profile_checks import CheckProfile, EffectiveSettings, ProfileCheckRoutes
 from voxrec.api.profiles import ProfileObserver, ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
 from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
+from voxrec.api.sessions import SessionRoutes
 from voxrec.api.tokens import TokenRoutes
+from voxrec.api.users import UserRoutes
 from voxrec.api.validation import ProfileValidator
 from voxrec.api.webhooks import WEBHOOK_OPERATIONS, SendTest, WebhookRoutes
 from voxrec.archive.interface import Archive
@@ -45,10 +50,12 @@ from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
+from voxrec.store.sessions import Sessions
 from voxrec.store.tokens import Tokens
+from voxrec.store.users import Users
 from voxrec.store.webhooks import Webhooks
 from voxrec.threads import DeferToThread
-from voxrec.web.auth import AccessControl, Authenticator, Scoped
+from voxrec.web.auth import AccessControl, Authenticator, CookieSessions, Scoped
 from voxrec.web.binding import call_handler
 from voxrec.web.cors import Cors
 from voxrec.web.dispatcher import MAX_REQUESTS_PER_TOKEN, Dispatcher
@@ -56,8 +63,10 @@ from voxrec.web.docs import DocsRoutes
 from voxrec.web.idempotency import IdempotencyMiddleware
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.openapi import ApiInfo
+from voxrec.web.password_throttle import PasswordThrottle
 from voxrec.web.root_resource import RootResource
 from voxrec.web.route import Route
+from voxrec.web.session_cookie import SessionCookie
 from voxrec.web.site import UploadPolicy
 
 _DESCRIPTION: Final = """\
@@ -66,7 +75,8 @@ voxrec answers calls from a SIP trunk, calls a SIP URI, connects both parties, a
 Profiles define whom to call and how to record, for a dialled id or number. Recordings describe recorded and imported
 calls, and lead to their audio. Prompts are custom announcements. Calls are the live calls of all nodes; events report
 calls and recordings as they happen, and webhooks send them to other systems, signed and with retries. Jobs are the
-pending and failed work for recordings, such as sending a mail.
+pending and failed work for recordings, such as sending a mail. Users are persons who sign in with a password; programs
+use tokens.
 
 Requests and responses are JSON with names in camelCase. HEAD is supported wherever GET is. Responses with an `ETag`
 support `If-None-Match` for retrieval and `If-Match` for conditional changes. Lists are complete unless `limit` is
@@ -92,6 +102,8 @@ class Repositories:
     webhooks: Webhooks
     delivery_history: DeliveryHistory
     nodes: Nodes
+    users: Users
+    sessions: Sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +119,8 @@ class RestSettings:
     - ``requests_per_token``: the maximum number of requests in progress;
     - ``conversion_budget``: what conversions of audio may use;
     - ``cors_origins``: the origins of web pages that may use the API;
-    - ``link_lifetimes``: the time until expiring links expire.
+    - ``link_lifetimes``: the time until expiring links expire;
+    - ``session_lifetime``: the time after which a user has to sign in again.
     """
 
     public_url: str
@@ -121,6 +134,7 @@ class RestSettings:
     conversion_budget: ConversionBudget = field(default_factory=ConversionBudget)
     cors_origins: Collection[str] = ()
     link_lifetimes: LinkLifetimes = field(default_factory=LinkLifetimes)
+    session_lifetime: timedelta = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +144,8 @@ class RestDependencies:
     - ``probes``: the readiness probes by dependency;
     - ``profile_stored``: makes a new or changed Profile known to calls;
     - ``send_test``: sends a test message to a webhook;
-    - ``check_profile``, ``effective_settings``: see `voxrec.api.profile_checks`.
+    - ``check_profile``, ``effective_settings``: see `voxrec.api.profile_checks`;
+    - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB.
     """
 
     archive: Archive
@@ -147,6 +162,7 @@ class RestDependencies:
     effective_settings: EffectiveSettings
     defer_to_thread: DeferToThread
     defer_to_audio_thread: DeferToThread
+    defer_to_password_thread: DeferToThread
     is_stopping: Callable[[], bool] = lambda: False
 
 
@@ -192,8 +208,13 @@ class RestApp:
         auditing = AuditMiddleware(repositories.audit, now, call_handler)
         idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle, defer_to_audio_thread)
         self._cors = Cors(settings.cors_origins)
+        cookie, passwords = SessionCookie(url), Passwords(dependencies.defer_to_password_thread)
         self._dispatcher = Dispatcher(
-            AccessControl(dependencies.authenticator, LoginThrottle(clock)),
+            AccessControl(
+                dependencies.authenticator,
+                LoginThrottle(clock),
+                CookieSessions(cookie, StoredSessions(repositories.sessions)),
+            ),
             clock,
             idempotency.handle,
             body_limit=settings.body_limit,
@@ -209,6 +230,18 @@ class RestApp:
             audio.routes(),
             PeaksRoutes(recordings, archive, defer_to_audio_thread).routes(),
             TokenRoutes(repositories.tokens, url, now).routes(),
+            UserRoutes(repositories.users, passwords, url, now).routes(),
+            SessionRoutes(
+                repositories.users,
+                repositories.sessions,
+                repositories.audit,
+                passwords,
+                PasswordThrottle(clock),
+                cookie,
+                url,
+                now,
+                settings.session_lifetime,
+            ).routes(),
             AuditRoutes(repositories.audit, url).routes(),
             CallRoutes(calls, url).routes(),
             JobRoutes(Scoped(repositories.jobs), url).routes(),

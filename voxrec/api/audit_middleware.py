@@ -39,13 +39,14 @@ class AuditMiddleware:
 
     async def handle(self, route: Route, request: Request) -> Response:
         """Return the response of the handler. Raises what the handler raises, or StoreUnavailable."""
-        if route.method in SAFE_METHODS:
+        if route.method in SAFE_METHODS or route.audited_by_handler:
             return await self._handler(route, request)
         entry = AuditEntry(
             id=uuid4(),
             created_at=self._now(),
             who=request.principal.name,
             token_id=request.principal.token_id,
+            user_id=request.principal.user_id,
             address=request.address,
             method=request.method,
             path=route.path if route.secret_name else request.path,

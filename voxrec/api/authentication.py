@@ -1,4 +1,4 @@
-"""Authenticators of the REST API: tokens in the settings, and tokens in PostgreSQL."""
+"""Authenticators of the REST API: tokens in the settings, tokens in PostgreSQL, and sessions of users."""
 
 import hmac
 import re
@@ -11,11 +11,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.clock import utc_now
 from voxrec.model import Role, Token
+from voxrec.store.sessions import SESSION_PREFIX, Sessions
 from voxrec.store.tokens import SECRET_PREFIX, Tokens, hash_secret
 from voxrec.web.auth import Principal
 from voxrec.web.errors import NotAuthenticated
 
 _SECRET: Final = re.compile(re.escape(SECRET_PREFIX) + r"[A-Za-z0-9_-]{43}")
+_SESSION_SECRET: Final = re.compile(re.escape(SESSION_PREFIX) + r"[A-Za-z0-9_-]{43}")
 
 
 class StaticTokens:
@@ -101,6 +103,22 @@ class StoredTokens:
             if len(self._cache) > self.MAX_ENTRIES:
                 self._cache.popitem(last=False)
         return entry
+
+
+class StoredSessions:
+    """Sessions of users in PostgreSQL, by the secret in their cookie."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def authenticate(self, token: str) -> Principal:
+        """See `voxrec.web.auth.Authenticator`. PostgreSQL is not queried for text that is not one of our secrets."""
+        found = await self._sessions.find(token) if _SESSION_SECRET.fullmatch(token) else None
+        if found is None:
+            raise NotAuthenticated("The session has ended. Sign in again.")
+        session, user = found
+        profile_ids = None if user.profile_ids is None else frozenset(user.profile_ids)
+        return Principal(user.name, user.role, profile_ids, expires_at=session.expires_at, user_id=user.id)
 
 
 def _invalid_token() -> NotAuthenticated:

@@ -78,7 +78,7 @@ class CallRoutes:
             ),
             route(*("GET", "/calls/<id>", Role.READ, self._get), response_model=Call, summary="Get a live call"),
             route(
-                *("POST", "/calls/<id>", Role.PROVISION, self._record),
+                *("POST", "/calls/<id>", Role.SUPERVISE, self._record),
                 guard=self._require_call,
                 body=JsonBody(_UpdateModel, required=frozenset({"recording"})),
                 response_model=Call,
@@ -88,7 +88,7 @@ class CallRoutes:
             route(
                 "DELETE",
                 "/calls/<id>",
-                Role.PROVISION,
+                Role.SUPERVISE,
                 self._hang_up,
                 errors=(NodeUnreachable,),
                 summary="Hang up a live call",

@@ -142,7 +142,7 @@ class RecordingRoutes:
         return (
             with_representation("GET", path, Role.READ, self._get),
             with_representation(
-                *("POST", path, Role.PROVISION, self._update), body=RecordingUpdateBody(), errors=(Conflict,)
+                *("POST", path, Role.SUPERVISE, self._update), body=RecordingUpdateBody(), errors=(Conflict,)
             ),
             route("DELETE", path, Role.PROVISION, self._delete, query={"reason": _REASON}, errors=(Conflict,)),
         )
@@ -214,9 +214,12 @@ class RecordingRoutes:
         """Change `metadata` and `legalHold`, or pause or resume a live recording.
 
         Fields that are not given are not changed. `"state": "paused"` pauses a live recording, `"state": "recording"`
-        resumes it. `pauseBehavior` selects whether the time of the pause becomes silence or is left out.
+        resumes it. `pauseBehavior` selects whether the time of the pause becomes silence or is left out. Other changes
+        require the role `provision`.
         """
         update: RecordingUpdate = request.body
+        if update.fields.values:
+            request.principal.require_role(Role.PROVISION)
         recordings = self._recordings.visible_to(request.principal)
         stored = await recordings.update(request.id, partial(self._apply_update, request, update))
         if update.pause.changes(stored):

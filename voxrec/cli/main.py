@@ -10,6 +10,7 @@ from voxrec.cli.doctor import doctor
 from voxrec.cli.jobs import jobs
 from voxrec.cli.nodes import nodes
 from voxrec.cli.token import token
+from voxrec.cli.user import user
 from voxrec.errors import ConfigError
 
 
@@ -42,3 +43,4 @@ main.add_command(jobs)
 main.add_command(nodes)
 main.add_command(restore)
 main.add_command(token)
+main.add_command(user)

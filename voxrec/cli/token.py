@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import click
 
 from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, now
+from voxrec.cli.table import echo_table
 from voxrec.conversion import convert_fields
 from voxrec.errors import InvalidInput
 from voxrec.model import Role, Token
@@ -67,10 +68,8 @@ def list_(config_file: Path) -> None:
     with daemon_database(config_file) as database:
         tokens = run_to_completion(_all_tokens(Tokens(database)))
     at = now()
-    rows = [("ID", "STATE", "ROLE", "PROFILES", "EXPIRES", "NAME"), *(_row(token_, at) for token_ in tokens)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    headings = ("ID", "STATE", "ROLE", "PROFILES", "EXPIRES", "NAME")
+    echo_table(headings, (_row(token_, at) for token_ in tokens))
 
 
 @token.command()

@@ -23,7 +23,9 @@ from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
+from voxrec.store.sessions import Sessions
 from voxrec.store.tokens import Tokens
+from voxrec.store.users import Users
 from voxrec.store.webhook_queue import WebhookQueue
 from voxrec.store.webhooks import Webhooks
 
@@ -52,7 +54,9 @@ class Database:
     profiles: Profiles
     prompts: Prompts
     recordings: Recordings
+    sessions: Sessions
     tokens: Tokens
+    users: Users
     webhook_queue: WebhookQueue
     webhooks: Webhooks
 
@@ -86,7 +90,9 @@ def build_database(env: Environment, dsn: str) -> Database:
         profiles=Profiles(pool),
         prompts=Prompts(pool),
         recordings=Recordings(pool),
+        sessions=Sessions(pool, timedelta(seconds=env.config.rest.session_idle_timeout)),
         tokens=Tokens(pool),
+        users=Users(pool),
         webhook_queue=WebhookQueue(pool, per_target=env.config.webhooks.concurrency_per_target),
         webhooks=Webhooks(pool),
     )

@@ -105,6 +105,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         rest.event_listener,
         rest.broadcaster,
         rest.audio_threads,
+        rest.password_threads,
         rest.server,
         calls.announcements,
         calls.announcement_check,

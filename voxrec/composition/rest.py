@@ -43,6 +43,7 @@ from voxrec.web.proxies import TrustedProxies
 from voxrec.web.site import RestSite
 
 _AUDIO_THREADS: Final = 2  # each occupies one processor
+_PASSWORD_THREADS: Final = 1  # occupies one processor and 64 MiB for each password
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class RestApi:
 
     app: RestApp
     audio_threads: WorkerThreads
+    password_threads: WorkerThreads
     server: RetryingServerService
     site: RestSite
     static_tokens: StaticTokens
@@ -105,17 +107,11 @@ def build_rest_api(
     probes = _build_probes(env, database, profiles, files, calls)
     audio_threads = WorkerThreads(env.reactor, "REST audio", _AUDIO_THREADS)
     profile_checks = build_profile_checks(env, database, files, calls, webhooks, audio_threads.defer)
+    password_threads = WorkerThreads(env.reactor, "REST passwords", _PASSWORD_THREADS)
     app = _build_app(
-        env,
-        database,
-        profiles,
-        files,
-        webhooks,
-        nodes,
-        broadcaster,
-        authenticator,
-        probes,
+        *(env, database, profiles, files, webhooks, nodes, broadcaster, authenticator, probes),
         audio_threads,
+        password_threads,
         profile_checks,
     )
     site = RestSite(
@@ -131,6 +127,7 @@ def build_rest_api(
     return RestApi(
         app=app,
         audio_threads=audio_threads,
+        password_threads=password_threads,
         server=RetryingServerService(env.reactor, settings.listen, site, "REST"),
         site=site,
         static_tokens=static_tokens,
@@ -178,6 +175,7 @@ def _build_app(
     authenticator: Authenticator,
     probes: Mapping[str, Probe],
     audio_threads: WorkerThreads,
+    password_threads: WorkerThreads,
     profile_checks: ProfileChecks,
 ) -> RestApp:
     statistics = StatisticsRefresher(
@@ -197,6 +195,8 @@ def _build_app(
             webhooks=database.webhooks,
             delivery_history=database.delivery_history,
             nodes=database.nodes,
+            users=database.users,
+            sessions=database.sessions,
         ),
         _rest_settings(env, files),
         RestDependencies(
@@ -214,6 +214,7 @@ def _build_app(
             effective_settings=profile_checks.effective,
             defer_to_thread=env.defer_to_thread,
             defer_to_audio_thread=audio_threads.defer,
+            defer_to_password_thread=password_threads.defer,
             is_stopping=lambda: not audio_threads.running,
         ),
     )
@@ -235,6 +236,7 @@ def _rest_settings(env: Environment, files: RecordingFiles) -> RestSettings:
         ),
         cors_origins=settings.cors_origins,
         link_lifetimes=LinkLifetimes(timedelta(days=env.config.links.days), timedelta(days=env.config.links.max_days)),
+        session_lifetime=timedelta(seconds=settings.session_lifetime),
     )
 
 

@@ -40,6 +40,7 @@ from voxrec.model.recording import (
     leg_name,
 )
 from voxrec.model.token import Role, Token
+from voxrec.model.user import Session, User
 from voxrec.model.webhook import Webhook, WebhookAttempt, WebhookEvent, WebhookSecret
 
 __all__ = [
@@ -83,11 +84,13 @@ __all__ = [
     "RecordingDelivery",
     "RecordingState",
     "Role",
+    "Session",
     "SettingSource",
     "Side",
     "SideVerdict",
     "TimelineEntry",
     "Token",
+    "User",
     "Verdict",
     "Webhook",
     "WebhookAttempt",

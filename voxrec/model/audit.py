@@ -33,13 +33,14 @@ class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     who: Annotated[
         str,
         doc(
-            "Name of the token, admin for the configured administrator, link for the opening of an expiring link, the "
-            "user that ran a command, or the rule: retention."
+            "Name of the token or of the user, admin for the configured administrator, link for the opening of an "
+            "expiring link, the user that ran a command, or the rule: retention."
         ),
     ]
     token_id: Annotated[
         UUID | None, doc("Id of the token. Null for the configured administrator, commands and rules.")
     ] = None
+    user_id: Annotated[UUID | None, doc("Id of the user, if the request belongs to a session.")] = None
     address: Annotated[str, doc("IP address of the client, or local for commands and rules.")]
     method: Annotated[str, doc("HTTP method, COMMAND, or RULE.")]
     path: Annotated[str, doc("Path of the request, the command, or the path of the resource to which a rule applied.")]

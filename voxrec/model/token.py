@@ -1,4 +1,4 @@
-"""Access tokens of the REST API, and their roles."""
+"""Access tokens of the REST API, and the roles of tokens and users."""
 
 import enum
 import re
@@ -29,9 +29,16 @@ _INVISIBLE_CHARACTER: Final = re.compile(f"[{_INVISIBLE}]")  # or one that chang
 
 
 class Role(enum.StrEnum):
-    """Permissions of a token. ``provision`` includes ``read``; ``admin`` includes both."""
+    """Permissions of a token or a user. Each role includes those before it.
+
+    - ``read``: retrieve
+    - ``supervise``: pause, resume and record live calls, and hang up
+    - ``provision``: create, change and delete Profiles, Recordings, prompts and webhooks
+    - ``admin``: tokens, users, nodes and the audit log
+    """
 
     READ = "read"
+    SUPERVISE = "supervise"
     PROVISION = "provision"
     ADMIN = "admin"
 
@@ -87,14 +94,19 @@ def _check_profile_ids(token: Token) -> list[FieldError]:
 
 
 def _check_name(token: Token) -> list[FieldError]:
-    if _INVISIBLE_CHARACTER.search(token.name):
+    return name_errors(token.name)
+
+
+def name_errors(name: str) -> list[FieldError]:
+    """Return what makes a name misleading in the audit log."""
+    if _INVISIBLE_CHARACTER.search(name):
         return [FieldError("name", "must not contain invisible characters")]
-    if _skeleton(token.name) == ADMINISTRATOR:
+    if _skeleton(name) == ADMINISTRATOR:
         return [
             FieldError(
                 "name",
-                f"{token.name!r} could be confused with {ADMINISTRATOR!r}, the name of the configured administrator in "
-                "the audit log; use another name, such as that of the client",
+                f"{name!r} could be confused with {ADMINISTRATOR!r}, the name of the configured administrator in "
+                "the audit log; use another name, such as that of the client or person",
             )
         ]
     return []

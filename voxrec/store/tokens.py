@@ -10,12 +10,12 @@ from typing import Final
 from uuid import UUID
 
 from voxrec.cursor import Cursor
-from voxrec.errors import FieldError, InvalidInput
 from voxrec.model import Token
 from voxrec.postgres.statement import Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, fetch_page
+from voxrec.store.profile_limits import require_profiles
 from voxrec.store.repository import Repository, no_check
 
 SECRET_PREFIX: Final = "vxr_"  # noqa: S105 - the public part of every secret
@@ -24,16 +24,11 @@ SECRET_PREFIX: Final = "vxr_"  # noqa: S105 - the public part of every secret
 _COLUMNS: Final = Columns(Token, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.column_list} FROM tokens"
 _INSERT: Final = f"INSERT INTO tokens ({_COLUMNS.column_list}, hash) VALUES ({_COLUMNS.placeholders}, %s)"
-_SELECT_UNKNOWN_PROFILES: Final = """
-    SELECT id FROM unnest(%s::uuid[]) WITH ORDINALITY AS requested (id, position)
-    WHERE NOT EXISTS (SELECT FROM profiles WHERE profiles.id = requested.id)
-    ORDER BY position
-"""
 
 
-def generate_secret() -> str:
+def generate_secret(prefix: str = SECRET_PREFIX) -> str:
     """Return a new secret with 256 random bits, in characters that are valid in a header."""
-    return f"{SECRET_PREFIX}{secrets.token_urlsafe(32)}"
+    return f"{prefix}{secrets.token_urlsafe(32)}"
 
 
 def hash_secret(secret: str) -> bytes:
@@ -77,10 +72,7 @@ class Tokens(Repository[Token, TokenFilter]):
         """Insert a Token. Raises InvalidInput, naming them, if it is limited to Profiles that do not exist."""
 
         async def work(transaction: Transaction) -> None:
-            rows = await transaction.query(_SELECT_UNKNOWN_PROFILES, (list(token.profile_ids or ()),))
-            if rows:
-                field_errors = [FieldError("profileIds", f"there is no profile {profile_id}") for (profile_id,) in rows]
-                raise InvalidInput("The token would be limited to profiles that do not exist.", field_errors)
+            await require_profiles(transaction, token.profile_ids, "token")
             await transaction.execute(_INSERT, (*_COLUMNS.params(token), hash_secret(secret)))
 
         await self._database.transaction(work)

@@ -1,5 +1,6 @@
-"""Authentication of requests by bearer token, and what the role and the Profiles of a token permit."""
+"""Authentication of requests by bearer token or session cookie, and what the role and the Profiles permit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, Self, TypeVar
@@ -8,16 +9,17 @@ from uuid import UUID
 from voxrec.model import Role as Role
 from voxrec.web.errors import NotAllowed, NotAuthenticated
 from voxrec.web.login_throttle import LoginThrottle
+from voxrec.web.session_cookie import SessionCookie
 
 _INSUFFICIENT_SCOPE = {"WWW-Authenticate": 'Bearer realm="voxrec", error="insufficient_scope"'}  # RFC 6750 section 3.1
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The client that a token identifies.
+    """The client that a token identifies, or the user of a session.
 
     ``profile_ids`` None: the token is not limited to some Profiles. ``token_id`` None: it is not stored in PostgreSQL.
-    ``expires_at`` None: it does not expire.
+    ``user_id``: the user, if this is a session. ``expires_at`` None: the token does not expire.
     """
 
     name: str
@@ -25,11 +27,12 @@ class Principal:
     profile_ids: frozenset[UUID] | None = None
     token_id: UUID | None = None
     expires_at: datetime | None = None
+    user_id: UUID | None = None
 
     @property
     def key(self) -> UUID | str:
-        """What distinguishes the token from others."""
-        return self.token_id or self.name
+        """What distinguishes the token or the user from others."""
+        return self.token_id or self.user_id or self.name
 
     def require_role(self, role: Role) -> None:
         """Raise NotAllowed unless the principal's role includes ``role``."""
@@ -42,7 +45,7 @@ class Principal:
         """Raise NotAllowed if the token is limited to some Profiles."""
         if self.profile_ids is not None:
             raise NotAllowed(
-                f"The token {self.name!r} is limited to some profiles; this request requires one for all profiles.",
+                f"{self.name!r} is limited to some profiles; this request requires access to all profiles.",
                 _INSUFFICIENT_SCOPE,
             )
 
@@ -94,22 +97,44 @@ class ChainAuthenticator:
         return await self._last.authenticate(token)
 
 
-class AccessControl:
-    """Authenticates requests and checks roles; clients that guess tokens are told to wait."""
+@dataclass(frozen=True, slots=True)
+class CookieSessions:
+    """The sessions of users: the cookie that contains their secret, and what identifies the user of a secret."""
 
-    def __init__(self, authenticator: Authenticator, throttle: LoginThrottle) -> None:
+    cookie: SessionCookie
+    authenticator: Authenticator
+
+
+class AccessControl:
+    """Authenticates requests and checks roles; clients that guess tokens are told to wait.
+
+    Without ``sessions``, only tokens are accepted.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, throttle: LoginThrottle, sessions: CookieSessions | None = None
+    ) -> None:
         self._authenticator = authenticator
         self._throttle = throttle
+        self._sessions = sessions
 
-    async def admit(self, address: str, authorization: str, role: Role) -> Principal:
-        """Return the principal of a request from ``address`` with this Authorization header.
+    async def admit(self, address: str, method: str, headers: Mapping[str, str], role: Role) -> Principal:
+        """Return the principal of a request from ``address``; a token has precedence over a cookie.
 
-        Raises NotAuthenticated, TooManyAttempts, or NotAllowed if its role does not include ``role``.
+        Raises NotAuthenticated, TooManyAttempts, or NotAllowed if its role does not include ``role``, or if the request
+        has a cookie, changes something, and comes from a page of another site.
         """
-        token = bearer_token(authorization)
-        principal = await self._throttle.attempt(address, token, self._authenticator.authenticate)
+        secret, authenticator = self._credentials(method, headers)
+        principal = await self._throttle.attempt(address, secret, authenticator.authenticate)
         principal.require_role(role)
         return principal
+
+    def _credentials(self, method: str, headers: Mapping[str, str]) -> tuple[str, Authenticator]:
+        authorization = headers.get("authorization", "")
+        if self._sessions is not None and not authorization and (secret := self._sessions.cookie.value(headers)):
+            self._sessions.cookie.require_same_origin(method, headers)
+            return secret, self._sessions.authenticator
+        return bearer_token(authorization), self._authenticator
 
 
 def bearer_token(authorization: str) -> str:

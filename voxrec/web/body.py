@@ -58,6 +58,7 @@ class JsonBody(Generic[S]):
 
     - ``read_only``: keys that voxrec sets and a client must not send;
     - ``required``: keys that a client must send;
+    - ``secret``: keys whose values no error message repeats;
     - ``path_keys``: keys that default to the path parameter of the same name;
     - ``initial_values``: returns attributes that the client's values replace, such as a new id;
     - ``value_validators`` receive the client's values by attribute, ``validators`` the instance and these values. All
@@ -69,6 +70,7 @@ class JsonBody(Generic[S]):
     _: KW_ONLY
     read_only: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
+    secret: frozenset[str] = frozenset()
     path_keys: frozenset[str] = frozenset()
     initial_values: Callable[[], Mapping[str, Any]] = dict
     value_validators: Sequence[ValueValidator] = ()
@@ -84,7 +86,7 @@ class JsonBody(Generic[S]):
     async def bind(self, request: Request) -> S:
         """Return the instance. Raises InvalidInput with every error."""
         document = {**{key: str(request.ids[key]) for key in self.path_keys}, **decode_json_object(request)}
-        values, field_errors = convert_fields(self.model, document, read_only=self.read_only)
+        values, field_errors = convert_fields(self.model, document, read_only=self.read_only, secret=self.secret)
         field_errors += [FieldError(key, "is required") for key in sorted(self.required - document.keys())]
         for value_validator in self.value_validators:
             field_errors += await value_validator(request, values)

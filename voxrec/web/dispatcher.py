@@ -109,7 +109,7 @@ class Dispatcher:
         route = self._route_of(method, path)
         if route is None:
             return _ANONYMOUS
-        return await self._admit(route, peer_host(http_request.getClientAddress()), headers_of(http_request))
+        return await self._admit(route, peer_host(http_request.getClientAddress()), method, headers_of(http_request))
 
     def _route_of(self, method: str, path: str) -> Route | None:
         try:
@@ -118,10 +118,10 @@ class Dispatcher:
             return None
         return self._routes_by_endpoint.get(str(endpoint))
 
-    async def _admit(self, route: Route, address: str, headers: Mapping[str, str]) -> Principal:
+    async def _admit(self, route: Route, address: str, method: str, headers: Mapping[str, str]) -> Principal:
         if route.role is None:
             return _ANONYMOUS
-        principal = await self._access_control.admit(address, headers.get("authorization", ""), route.role)
+        principal = await self._access_control.admit(address, method, headers, route.role)
         if not route.profile_scoped:
             principal.require_all_profiles()
         return principal
@@ -179,7 +179,7 @@ class Dispatcher:
         headers = headers_of(http_request)
         address = peer_host(http_request.getClientAddress())
         if upload is None:
-            principal = await self._admit(route, address, headers)
+            principal = await self._admit(route, address, route.method, headers)
         else:
             principal = await upload.principal()
         if principal is not _ANONYMOUS:

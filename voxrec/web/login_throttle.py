@@ -78,12 +78,12 @@ class LoginThrottle:
         count = self._failure_count(source)
         self._failures.pop(source, None)
         self._failures[source] = (count + 1, self._clock.seconds())
-        _drop_oldest(self._failures, self.MAX_ENTRIES)
+        drop_oldest(self._failures, self.MAX_ENTRIES)
 
     def _record_success(self, source: str, key: bytes) -> None:
         self._accepted[source, key] = None
         self._accepted.move_to_end((source, key))
-        _drop_oldest(self._accepted, self.MAX_ENTRIES)
+        drop_oldest(self._accepted, self.MAX_ENTRIES)
 
     def _failure_count(self, source: str) -> int:
         count, last = self._failures.get(source, (0, 0.0))
@@ -115,6 +115,7 @@ def _digest(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def _drop_oldest(entries: OrderedDict[K, V], limit: int) -> None:
+def drop_oldest(entries: OrderedDict[K, V], limit: int) -> None:
+    """Remove the oldest entries beyond ``limit``."""
     while len(entries) > limit:
         entries.popitem(last=False)

@@ -67,8 +67,8 @@ _RESPONSE_HEADERS: Final[Mapping[str, str]] = {
     "ETag": "The version of the resource, for If-Match and If-None-Match.",
     "Link": 'The next page, as `<...>; rel="next"`; absent on the last page.',
     "Location": "The URL of the new resource.",
-    "Set-Cookie": "What the browser proves with that it has opened the link.",
     "Retry-After": "The number of seconds after which to retry.",
+    "Set-Cookie": "The cookie of a session, or of the browser that opened a link.",
     "WWW-Authenticate": "How to authenticate (RFC 6750).",
 }
 _PROBLEM_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {

@@ -46,6 +46,7 @@ class Route:
     - ``audit_in_transaction``: the change and its audit entry are one transaction: the handler passes
       a hook to the repository that stores both; otherwise the entry is written before and after the handler;
     - ``secret_name``: the path parameter "name" is a secret, which must not be stored in the audit log;
+    - ``audited_by_handler``: the handler stores audit entries itself, and no others are stored;
     - ``summary`` and ``tag``: for the OpenAPI document, if those derived from the path do not fit.
     """
 
@@ -69,6 +70,7 @@ class Route:
     replay: Handler | None = None
     audit_in_transaction: bool = False
     secret_name: bool = False
+    audited_by_handler: bool = False
     summary: str = ""
     tag: str = ""
 

@@ -1,0 +1,77 @@
+"""Tests of ``voxrec user``."""
+
+from typing import Final
+
+from click.testing import CliRunner, Result
+
+from tests.cli.command_test_case import CommandTestCase
+from tests.subtest import subtest
+from voxrec.cli.main import main
+from voxrec.postgres.blocking_database import blocking_transaction, run_to_completion
+from voxrec.store.users import Users
+
+PASSWORD: Final = "correct horse battery staple"
+
+
+class UserCommandTests(CommandTestCase):
+    group = "user"
+
+    def create(self, name: str = "anna", role: str = "supervise", password: str = PASSWORD, *options: str) -> Result:
+        return self.voxrec("create", name, "--role", role, "--password", password, *options)
+
+    def stored_hash(self) -> object:
+        [(password,)] = self.query("SELECT password FROM users")
+        return password
+
+    def test_create_and_list(self) -> None:
+        result = self.create()
+        self.assertEqual((result.exit_code, result.output), (0, "user anna is created\n"))
+        [heading, line] = self.voxrec("list").output.splitlines()
+        self.assertEqual(heading.split(), ["ID", "STATE", "ROLE", "PROFILES", "NAME"])
+        self.assertEqual(line.split()[1:], ["enabled", "supervise", "all", "anna"])
+        with blocking_transaction(self.dsn) as database:
+            user, hashed = run_to_completion(Users(database).credentials("anna"))
+        self.assertEqual(user and user.name, "anna")
+        self.assertTrue(str(hashed).startswith("$argon2id$"))
+        self.assertEqual(self.audit_entries(), [("COMMAND", "voxrec user create", "user", line.split()[0], "done")])
+
+    def test_the_password_is_asked_for_twice(self) -> None:
+        arguments = ["user", "create", "anna", "--role", "read", "--config", str(self.config_file)]
+        result = CliRunner().invoke(main, arguments, input=f"{PASSWORD}\n{PASSWORD}\n")
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertNotIn(PASSWORD, result.output)
+
+    def test_invalid_values(self) -> None:
+        for arguments, text in (
+            (("Anna", "read", PASSWORD), "name: invalid value 'Anna'"),
+            (("admin", "read", PASSWORD), "could be confused"),
+            (("anna", "read", "short"), "password: invalid value: Expected `str` of length >= 12"),
+            (("anna", "read", "anna anna anna anna"), "password: must not contain the name of the user"),
+            (("anna", "root", PASSWORD), "'root' is not one of"),
+        ):
+            with subtest(arguments):
+                result = self.create(*arguments)
+                self.assertNotEqual(result.exit_code, 0)
+                self.assertIn(text.replace("`", ""), result.output)
+                self.assertEqual(self.query("SELECT name FROM users"), [])
+
+    def test_a_name_in_use(self) -> None:
+        self.create()
+        result = self.create()
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("name: anna is in use by another user", result.output)
+
+    def test_password(self) -> None:
+        self.create()
+        before = self.stored_hash()
+        result = self.voxrec("password", "anna", "--password", "another long password")
+        self.assertEqual((result.exit_code, result.output), (0, "the password of user anna is changed\n"))
+        self.assertNotEqual(self.stored_hash(), before)
+        for name, password, text in (
+            ("ben", PASSWORD, "There is no user ben."),
+            ("anna", "short", "password: invalid value"),
+        ):
+            with subtest(name):
+                result = self.voxrec("password", name, "--password", password)
+                self.assertEqual(result.exit_code, 1)
+                self.assertIn(text, result.output)

@@ -1,0 +1,119 @@
+"""Repository of the sessions of users. Of the secret in the cookie only the SHA-256 hash is stored, as of tokens."""
+
+# ruff: noqa: S608 - only names of columns are formatted into statements; values are parameters
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from voxrec.cursor import Cursor
+from voxrec.model import Session, User
+from voxrec.postgres.database import Database
+from voxrec.postgres.statement import Row
+from voxrec.postgres.transaction import Transaction
+from voxrec.store.columns import Columns
+from voxrec.store.keyset import Conditions, fetch_page
+from voxrec.store.repository import Repository, no_check
+from voxrec.store.tokens import hash_secret
+from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
+
+SESSION_PREFIX: Final = "vxs_"
+"""The prefix of every secret of a session."""
+
+_SESSION: Final = Columns(Session, jsonb=frozenset())
+_USER: Final = Columns(User, jsonb=frozenset())
+_SELECT: Final = f"SELECT {_SESSION.column_list} FROM sessions"
+_INSERT: Final = f"INSERT INTO sessions ({_SESSION.column_list}, hash) VALUES ({_SESSION.placeholders}, %s)"
+_VALID: Final = "sessions.expires_at > now() AND sessions.last_used_at > now() - %s"
+_SESSION_COLUMNS: Final = ", ".join(f"sessions.{name}" for name in _SESSION.names)
+_USER_COLUMNS: Final = ", ".join(f"users.{name}" for name in _USER.names)
+_FIND: Final = f"""
+    SELECT sessions.last_used_at < now() - interval '1 minute', {_SESSION_COLUMNS}, {_USER_COLUMNS}
+    FROM sessions JOIN users ON users.id = sessions.user_id
+    WHERE sessions.hash = %s AND users.enabled AND {_VALID}
+"""
+# Without waiting for the disk: if PostgreSQL crashes, a session may end a minute early.
+_TOUCH: Final = "SET LOCAL synchronous_commit = off; UPDATE sessions SET last_used_at = now() WHERE id = %s"
+_DELETE_ENDED: Final = f"DELETE FROM sessions WHERE NOT ({_VALID})"
+
+
+class AuthenticatedSession(NamedTuple):
+    """A session and its user."""
+
+    session: Session
+    user: User
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionFilter:
+    """Filter of a list; None matches everything."""
+
+    user_id: UUID | None = None
+
+    def conditions(self) -> Conditions:
+        """Return the filter as SQL."""
+        conditions = Conditions()
+        conditions.add("user_id = %s", self.user_id)
+        return conditions
+
+
+ALL_SESSIONS: Final = SessionFilter()
+
+
+class Sessions(Repository[Session, SessionFilter]):
+    """The table of sessions. A session ends at ``expires_at``, and earlier after ``idle_timeout`` without a request."""
+
+    _resource = "session"
+    _no_filters = ALL_SESSIONS
+
+    def __init__(self, database: Database, idle_timeout: timedelta) -> None:
+        super().__init__(database)
+        self._idle_timeout = idle_timeout
+
+    async def find(self, secret: str) -> AuthenticatedSession | None:
+        """Return the session with this secret and its user, or None if it has ended or the user is disabled.
+
+        The time of its last use is stored, at most once a minute.
+        """
+        rows = await self._database.query(_FIND, (hash_secret(secret), self._idle_timeout))
+        if not rows:
+            return None
+        touch_due, *values = rows[0]
+        size = len(_SESSION.names)
+        found = AuthenticatedSession(_SESSION.from_row(tuple(values[:size])), _USER.from_row(tuple(values[size:])))
+        if touch_due:
+            await self._database.execute(_TOUCH, (found.session.id,))
+        return found
+
+    async def create(self, session: Session, secret: str, hook: TransactionHook[Session] = NO_HOOK) -> Session:
+        """Insert a session, run ``hook``, and delete the sessions that have ended."""
+
+        async def work(transaction: Transaction) -> Session:
+            await transaction.execute(_DELETE_ENDED, (self._idle_timeout,))
+            await transaction.execute(_INSERT, (*_SESSION.params(session), hash_secret(secret)))
+            await hook(transaction, session)
+            return session
+
+        return await self._database.transaction(work)
+
+    async def delete(self, session_id: UUID, check: Callable[[Session], None] = no_check) -> None:
+        """End a session unless ``check`` raises. Raises NotFound."""
+
+        async def work(transaction: Transaction) -> None:
+            check(await self._lock(transaction, session_id))
+            await transaction.execute("DELETE FROM sessions WHERE id = %s", (session_id,))
+
+        await self._database.transaction(work)
+
+    async def _fetch_page(self, filters: SessionFilter, limit: int, after: Cursor | None) -> list[Row]:
+        conditions = filters.conditions()
+        conditions.add(_VALID, self._idle_timeout)
+        return await fetch_page(self._database, _SELECT, conditions, limit, after)
+
+    def _select_by_id(self, resource_id: UUID) -> tuple[str, tuple[object, ...]]:
+        return f"{_SELECT} WHERE id = %s AND {_VALID}", (resource_id, self._idle_timeout)
+
+    def _from_row(self, row: Row) -> Session:
+        return _SESSION.from_row(row)
