@@ -10,7 +10,7 @@ SEED ?=
 CALLS ?= 5000
 JOBS ?= 2
 
-.PHONY: help demo run call test check docs bench chaos soak clean
+.PHONY: help demo run call test check docs bench chaos cluster soak clean
 
 help:
 	@echo "make demo             place one call through a real Asterisk; record, store and mail it; show the result"
@@ -22,6 +22,7 @@ help:
 	@echo "make docs             build the documentation into docs/_build/html; broken references are errors"
 	@echo "make bench            run the benchmarks and write bench/RESULTS.md; QUICK=1 runs one round of each"
 	@echo "make chaos            place calls while components fail; DURATION=seconds, SEED=number repeats a run"
+	@echo "make cluster          the same with three nodes behind Kamailio and a PostgreSQL with a standby"
 	@echo "make soak             place CALLS=5000 short calls and check that no resource leaks"
 	@echo "make clean            remove everything that the other targets created in this directory"
 
@@ -59,6 +60,9 @@ bench: $(READY)
 
 chaos: $(READY)
 	@$(VENV)/bin/python -m voxrec.sandbox.chaos --duration "$(DURATION)" $(if $(SEED),--seed "$(SEED)")
+
+cluster: $(READY)
+	@$(VENV)/bin/python -m voxrec.sandbox.chaos.cluster --duration "$(DURATION)" $(if $(SEED),--seed "$(SEED)")
 
 soak: $(READY)
 	@$(VENV)/bin/python -m voxrec.sandbox.chaos.soak --calls "$(CALLS)"

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 from tests.live.live_test_case import LiveTestCase
-from voxrec.sandbox.chaos.environment import Fault
+from voxrec.sandbox.chaos.environment import Environment, Fault
+from voxrec.sandbox.chaos.fault_run import RunOptions
 from voxrec.sandbox.chaos.faults import (
     AmiDown,
     MailboxFault,
@@ -15,12 +16,12 @@ from voxrec.sandbox.chaos.faults import (
     VoxrecKilled,
     VoxrecRestarted,
 )
-from voxrec.sandbox.chaos.run import ChaosRun, RunOptions
+from voxrec.sandbox.chaos.run import ChaosRun
 from voxrec.sandbox.chaos.schedule import FaultKind, plan_faults
 from voxrec.sandbox.chaos.verification import START_SECONDS
 from voxrec.sandbox.rootfs import asterisk_rootfs
 
-FAULTS: tuple[Fault, ...] = (
+FAULTS: tuple[Fault[Environment], ...] = (
     VoxrecKilled(),
     VoxrecRestarted(),
     AmiDown(),

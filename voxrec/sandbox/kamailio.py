@@ -34,12 +34,21 @@ class SandboxKamailio:
     """One Kamailio. Its port is chosen by the constructor and never changes.
 
     ``rootfs`` is a root file system that contains Kamailio (`voxrec.sandbox.rootfs.KAMAILIO`). ``directory`` belongs to
-    this instance. ``nodes`` are the SIP addresses of the nodes, host and port.
+    this instance. ``nodes`` are the SIP addresses of the nodes, host and port. ``no_progress``: seconds that replace
+    NO_PROGRESS of kamailio.cfg.
     """
 
-    def __init__(self, directory: Path, rootfs: Path, nodes: Sequence[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        rootfs: Path,
+        nodes: Sequence[tuple[str, int]],
+        *,
+        no_progress: float | None = None,
+    ) -> None:
         self.directory = directory.absolute()
         self.nodes = tuple(nodes)
+        self._no_progress = no_progress
         self._port = free_port(socket.SOCK_DGRAM)
         self._namespace = MountNamespace(rootfs, self.directory)
         self._process: Process | None = None
@@ -59,9 +68,11 @@ class SandboxKamailio:
 
         Raises SandboxError, with the end of the log, if it ends or is not ready within 30 s.
         """
-        self._write_configuration()
+        self.write_configuration()
         etc = self._namespace.path_inside(self.directory / "etc")
         program = ["kamailio", "-DD", "-E", "-f", f"{etc}/{CONFIGURATION}", "-A", f'DIRECTORY="{etc}/"']
+        if self._no_progress is not None:
+            program += ["-A", f"NO_PROGRESS={round(self._no_progress * 1000)}"]
         self._process = Process(
             self._namespace.command([*program, "-m", "64", "-M", "8"], own_processes=True),
             self.directory / "kamailio.log",
@@ -85,7 +96,8 @@ class SandboxKamailio:
         sockets = Path("/proc/net/udp").read_text().splitlines()[1:]
         return any(line.split()[1].endswith(f":{self._port:04X}") for line in sockets)
 
-    def _write_configuration(self) -> None:
+    def write_configuration(self) -> None:
+        """Write the shipped file, and those that an administrator writes next to it."""
         self._namespace.prepare()
         etc = self.directory / "etc"
         etc.mkdir(exist_ok=True)

@@ -177,6 +177,11 @@ class ReplicatedPostgres:
         hosts, ports = f"{LOOPBACK},{LOOPBACK}", f"{first.port},{second.port}"
         return str(make_dsn(first.tcp_dsn(database), host=hosts, port=ports, target_session_attrs="read-write"))
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The TCP ports of both, in the order of `dsn`."""
+        return tuple(server.port for server in self._servers)
+
     def fail_over(self) -> None:
         """Kill the primary and promote the standby; `rejoin` makes the former primary the standby."""
         self.primary.kill()

@@ -24,6 +24,12 @@ CALLERS = """\
 """
 
 
+CALLEES = """\
++491 called 1700000000.000000 550000.000000 5070
++491 far-ended 1700000005.000000 10000.000000
+"""
+
+
 class ScenarioTests(SynchronousTestCase):
     def test_every_jump_has_a_label(self) -> None:
         for text in (caller_scenario("/mnt/tone.ul"), callee_scenario("/mnt/tone.ul")):
@@ -33,13 +39,18 @@ class ScenarioTests(SynchronousTestCase):
             self.assertEqual(jumps - labels, set())
 
     def test_logs_are_parsed(self) -> None:
-        calls = {
-            call.number: call for call in parse_call_logs(CALLERS, "+491 far-ended 1700000005.000000 10000.000000\n")
-        }
+        calls = {call.number: call for call in parse_call_logs(CALLERS, CALLEES)}
         self.assertEqual(
             calls["+491"],
             ObservedCall(
-                "+491", 1700000000.5, 200, 1700000000.6, 1700000005.0, by_caller=True, far_ended=1700000005.01
+                "+491",
+                1700000000.5,
+                200,
+                1700000000.6,
+                1700000005.0,
+                by_caller=True,
+                far_ended=1700000005.01,
+                node_port=5070,
             ),
         )
         self.assertEqual((calls["+492"].code, calls["+492"].answered), (503, None))

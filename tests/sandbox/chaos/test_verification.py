@@ -1,6 +1,7 @@
 """Tests of voxrec.sandbox.chaos.verification: which deviations are violations, and which are allowed."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -220,3 +221,51 @@ class TakeoverTests(SynchronousTestCase):
     def test_an_asterisk_that_does_not_respond_delays_it(self) -> None:
         outages = (Outage("asterisk-stalled", 104.0, 106.0), Outage(TAKEOVER, 105.0, 107.5))
         self.assertEqual(verify(CALL, COMPLETE, outages=outages).violations, [])
+
+
+class NodesTests(SynchronousTestCase):
+    """Two nodes, each of which can take any call."""
+
+    nodes: Mapping[int, str] = {5070: "berlin", 5080: "munich"}
+
+    def verify(self, call: ObservedCall, *outages: Outage, found: FoundRecording = COMPLETE) -> Report:
+        return Verification(
+            90.0, [call], [found], Counter([found.id]), outages, ALLOWED_EFFECTS, nodes=self.nodes
+        ).report()
+
+    def test_a_call_may_be_refused_only_if_no_node_can_take_it(self) -> None:
+        rejected = changed_call(code=503, settled=100.1, ended=None, far_ended=None)
+        berlin = Outage("voxrec-down", 95.0, 105.0, "berlin")
+        for outages, expected in (
+            ((), 1),
+            ((berlin,), 1),
+            ((berlin, berlin), 1),
+            ((berlin, Outage("voxrec-down", 99.0, 100.05, "munich")), 0),
+            ((berlin, Outage("voxrec-down", 100.5, 105.0, "munich")), 1),
+        ):
+            report = self.verify(rejected, *outages)
+            self.assertEqual(report.figures["calls rejected without an outage"], expected, outages)
+
+    def test_a_call_that_a_node_had_when_its_asterisk_was_killed_may_be_refused(self) -> None:
+        rejected = changed_call(code=408, settled=120.0, ended=None, far_ended=None)
+        for begin, expected in ((100.5, 0), (99.5, 1)):
+            report = self.verify(rejected, Outage("asterisk-killed", begin, 104.0, "berlin"))
+            self.assertEqual(report.figures["calls rejected without an outage"], expected, begin)
+
+    def test_a_kill_ends_only_the_calls_of_its_node(self) -> None:
+        call = changed_call(by_caller=False, node_port=5080)
+        for node, dropped_calls in (("berlin", 1), ("munich", 0)):
+            report = self.verify(call, Outage("asterisk-killed", 105.0, 111.0, node))
+            self.assertEqual(report.figures["calls dropped"], dropped_calls, node)
+            self.assertEqual(report.figures["calls ended by a kill of Asterisk"], 1 - dropped_calls, node)
+
+    def test_a_kill_explains_only_the_losses_of_its_node(self) -> None:
+        call, found = changed_call(node_port=5070), COMPLETE._replace(caller=4.0, callee=4.0)
+        for node, lost in (("berlin", False), ("munich", True)):
+            report = self.verify(call, Outage("asterisk-killed", 105.0, 111.0, node), found=found)
+            self.assertEqual(report.figures["seconds of audio lost"] > 0, lost, node)
+
+    def test_the_calls_of_each_node_are_counted_and_violations_name_it(self) -> None:
+        report = self.verify(changed_call(by_caller=False, node_port=5080))
+        self.assertEqual([report.figures[f"calls of node {name}"] for name in ("berlin", "munich")], [0, 1])
+        self.assertTrue(report.violations[0].startswith("call 1 of node munich at"), report.violations)

@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
+from voxrec.sandbox.chaos.fault_run import RunOptions
 from voxrec.sandbox.chaos.faults import all_faults
-from voxrec.sandbox.chaos.run import ChaosRun, RunOptions
+from voxrec.sandbox.chaos.run import ChaosRun
 from voxrec.sandbox.chaos.supervisor import supervise
 from voxrec.sandbox.chaos.verification import Report
 from voxrec.sandbox.console import console, print_step

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.threads import deferToThread
 
@@ -66,16 +66,19 @@ class Environment:
         await deferToThread(self.cluster.wait_until_ready)
 
 
-class Fault(Protocol):
+EnvironmentT_contra = TypeVar("EnvironmentT_contra", contravariant=True)
+
+
+class Fault(Protocol[EnvironmentT_contra]):
     """One kind of fault. ``recover`` is always called some time after ``inject`` and restores the earlier state.
 
-    It does not wait until voxrec is ready again: the run does so with `Environment.wait_until_ready`.
+    It does not wait until voxrec is ready again: the run does so.
     """
 
     kind: FaultKind
 
-    async def inject(self, environment: Environment) -> None:
+    async def inject(self, environment: EnvironmentT_contra) -> None:
         """Start the fault."""
 
-    async def recover(self, environment: Environment) -> None:
+    async def recover(self, environment: EnvironmentT_contra) -> None:
         """End the fault."""

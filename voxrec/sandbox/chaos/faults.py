@@ -224,9 +224,9 @@ class AmiDown:
         environment.ami_proxy.listen(environment.reactor, environment.ami_port)
 
 
-def all_faults(*, include_full_disks: bool) -> Sequence[Fault]:
+def all_faults(*, include_full_disks: bool) -> Sequence[Fault[Environment]]:
     """Return one fault of each kind. Full disks need root (see `mount_tmpfs`)."""
-    faults: list[Fault] = [
+    faults: list[Fault[Environment]] = [
         VoxrecKilled(),
         VoxrecRestarted(),
         ProcessStalled(FaultKind("voxrec-stalled", "voxrec", 2, 2), lambda environment: [environment.stack.pid]),

@@ -50,6 +50,8 @@ class ObservedCall:
     ended: float | None = None
     by_caller: bool = False
     far_ended: float | None = None
+    node_port: int = 0
+    """The SIP port of the Asterisk that has called the far end; 0: none, or the log does not say it."""
 
     @property
     def answered(self) -> float | None:
@@ -178,7 +180,9 @@ def callee_scenario(media_file: str) -> str:
 <scenario name="voxrec chaos callee">
 <recv request="INVITE"><action>
 <ereg regexp="[+]4990[0-9]+" search_in="hdr" header="From:" assign_to="number"/>
+<ereg regexp="SIP/2.0/UDP [^:;]+:([0-9]+)" search_in="hdr" header="Via:" assign_to="via,port"/>
 </action></recv>
+{_log_step("[$number] called", "[$port]")}
 {send_step(invite_ok_message(to, "[rtpstream_audio_port]"), 'retrans="500"')}
 <recv request="ACK"/>
 {play_step(media_file)}
@@ -186,6 +190,7 @@ def callee_scenario(media_file: str) -> str:
 {_log_step("[$number] far-ended")}
 {send_step(response_message(200, "OK", "[last_To:]"))}
 <label id="done"/>
+<Reference variables="via"/>
 </scenario>
 """
 
@@ -201,11 +206,14 @@ def parse_call_logs(callers: str, callees: str) -> list[ObservedCall]:
     """Parse the logs of `CallerPhones` and `CalleePhones` into one `ObservedCall` for each INVITE of a caller."""
     calls: dict[str, dict[str, float]] = {}
     codes: dict[str, int] = {}
+    ports: dict[str, int] = {}
     for number, event, at, code in (*_parse_lines(callers), *_parse_lines(callees)):
         # If the far end was called twice for one call, the first of its BYEs counts.
         calls.setdefault(number, {}).setdefault(event, at)
         if event == "rejected":
             codes[number] = code
+        elif event == "called":
+            ports[number] = code
     return [
         ObservedCall(
             number=number,
@@ -215,6 +223,7 @@ def parse_call_logs(callers: str, callees: str) -> list[ObservedCall]:
             ended=at.get("dropped", at.get("hung-up")),
             by_caller="dropped" not in at,
             far_ended=at.get("far-ended"),
+            node_port=ports.get(number, 0),
         )
         for number, at in calls.items()
         if "invited" in at

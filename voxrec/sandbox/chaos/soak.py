@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 from rich.table import Table
 from twisted.internet.task import deferLater
 
+from voxrec.sandbox.chaos.fault_run import MAIL_ADDRESS
 from voxrec.sandbox.chaos.inspection import asterisk_leftovers, read_metrics
 from voxrec.sandbox.chaos.phones import CalleePhones, CallerPhones, parse_call_logs
-from voxrec.sandbox.chaos.run import MAIL_ADDRESS
 from voxrec.sandbox.chaos.schedule import PlannedCall
 from voxrec.sandbox.chaos.supervisor import supervise
 from voxrec.sandbox.console import console, print_step

@@ -41,11 +41,15 @@ TAKEOVER: Final = "standby-takeover"
 
 
 class Outage(NamedTuple):
-    """A fault that took place: from its injection until voxrec was ready again, in seconds since the epoch."""
+    """A fault that took place: from its injection until voxrec was ready again, in seconds since the epoch.
+
+    ``node``: the only node that it affects; empty: all.
+    """
 
     fault: str
     begin: float
     end: float
+    node: str = ""
 
 
 class AllowedEffects(NamedTuple):
@@ -131,6 +135,8 @@ class Verification:
     mailed_at: Mapping[str, Sequence[float]] = field(default_factory=dict)
     other_violations: Sequence[str] = ()
     """Violations that were found during the run itself."""
+    nodes: Mapping[int, str] = field(default_factory=dict)
+    """The names of several nodes, each of which can take any call, by the SIP port of their Asterisk."""
 
     def report(self) -> Report:
         """Compare expected and found results."""
@@ -164,6 +170,10 @@ class Verification:
             "calls rejected without an outage": len(unexplained),
             "calls ended by a kill of Asterisk": len(killed),
             "calls dropped": len(dropped) + len(abandoned),
+            **{
+                f"calls of node {name}": sum(call.node_port == port for call in self.calls)
+                for port, name in self.nodes.items()
+            },
             "recordings expected": len({call.number for call in answered}),
             "recordings found": len(recorded),
             "recordings allowed to be absent": len(may_be_absent),
@@ -193,8 +203,17 @@ class Verification:
 
     # Calls.
 
-    def _during(self, faults: frozenset[str], begin: float, end: float) -> Iterator[Outage]:
-        return (each for each in self.outages if each.fault in faults and each.begin < end and begin < each.end)
+    def _during(self, faults: frozenset[str], begin: float, end: float, node: str = "") -> Iterator[Outage]:
+        """Return the outages that affect ``node``; all of them if it is empty."""
+        return (
+            each
+            for each in self.outages
+            if each.fault in faults and each.begin < end and begin < each.end and _affects(each, node)
+        )
+
+    def _node(self, call: ObservedCall) -> str:
+        """Return the node of a call; empty if there is one only, or if it is not known."""
+        return self.nodes.get(call.node_port, "")
 
     def _is_kill(self, outage: Outage) -> bool:
         """Return whether Asterisk was killed."""
@@ -204,7 +223,7 @@ class Verification:
         """Return when Asterisk was killed during a call, or None."""
         assert call.answered is not None, "the caller passes answered calls only"
         end = call.ended if call.ended is not None else float("inf")
-        kills = (each.begin for each in self.outages if self._is_kill(each))
+        kills = (each.begin for each in self.outages if self._is_kill(each) and _affects(each, self._node(call)))
         return min((kill for kill in kills if call.invited <= kill <= end), default=None)
 
     def _connection_end(self, call: ObservedCall) -> float:
@@ -219,8 +238,13 @@ class Verification:
 
     def _rejection_is_allowed(self, call: ObservedCall) -> bool:
         settled = call.settled if call.settled is not None else call.invited + INVITE_SECONDS
-        faults = self.allowed_effects.call_rejected | self.allowed_effects.call_dropped
-        return any(self._during(faults, call.invited, settled + 0.1))
+        effects = self.allowed_effects
+        outages = list(self._during(effects.call_rejected | effects.call_dropped, call.invited, settled + 0.1))
+        if not self.nodes or not all(each.node for each in outages):
+            return bool(outages)
+        # Another node takes a call, unless Asterisk was killed when it had the call already.
+        killed = any(call.invited <= each.begin and each.fault in effects.call_dropped for each in outages)
+        return killed or {each.node for each in outages} >= {*self.nodes.values()}
 
     def _far_end_differs(self, call: ObservedCall) -> bool:
         """Return whether the far end was hung up before the caller, or too late after it."""
@@ -228,10 +252,12 @@ class Verification:
             return False
         effects = self.allowed_effects
         delaying = effects.call_rejected | effects.asterisk_stalled | effects.hangup_delayed
-        outages = self._during(delaying, call.ended - HANGUP_SECONDS, call.ended + 0.1)
+        node = self._node(call)
+        outages = self._during(delaying, call.ended - HANGUP_SECONDS, call.ended + 0.1, node)
         latest = max([call.ended + HANGUP_SECONDS, *(outage.end + TAKEOVER_SECONDS for outage in outages)])
         if call.far_ended is None:  # an Asterisk that was killed before it was to hang up sends no BYE
-            return not any(call.ended <= each.begin <= latest for each in self.outages if self._is_kill(each))
+            kills = (each for each in self.outages if self._is_kill(each) and _affects(each, node))
+            return not any(call.ended <= each.begin <= latest for each in kills)
         return not call.ended - HANGUP_SECONDS <= call.far_ended <= latest
 
     # Audio.
@@ -247,11 +273,10 @@ class Verification:
     def _allowed_losses(self, call: ObservedCall, recordings: Sequence[FoundRecording]) -> dict[str, float]:
         """Return the seconds of each side that Asterisk cannot have written, by reason."""
         assert call.answered is not None, "the caller passes answered calls only"
-        begin, end = call.answered, self._connection_end(call)
-        full = [
-            max(begin, outage.begin) for outage in self._during(self.allowed_effects.recording_disk_full, begin, end)
-        ]
-        stalls = self._during(self.allowed_effects.asterisk_stalled, begin, end)
+        begin, end, node = call.answered, self._connection_end(call), self._node(call)
+        effects = self.allowed_effects
+        full = [max(begin, outage.begin) for outage in self._during(effects.recording_disk_full, begin, end, node)]
+        stalls = self._during(effects.asterisk_stalled, begin, end, node)
         return {
             KILLED: UNWRITTEN_SECONDS if self._killed_at(call) is not None else 0.0,
             # Asterisk stops writing a file at the first write that fails, even if there is space again later.
@@ -264,7 +289,8 @@ class Verification:
         """Return the seconds from the answer that the timeline calls unrecorded, if an outage explains them."""
         assert call.answered is not None, "the caller passes answered calls only"
         delay = min(self._connected_seconds(call), max((each.unrecorded for each in recordings), default=0.0))
-        outages = self._during(self.allowed_effects.recording_delayed, call.answered - 0.1, call.answered + delay)
+        faults, begin = self.allowed_effects.recording_delayed, call.answered
+        outages = self._during(faults, begin - 0.1, begin + delay, self._node(call))
         return delay if any(outages) else 0.0
 
     def _may_be_absent(self, call: ObservedCall, recordings: Sequence[FoundRecording]) -> bool:
@@ -275,7 +301,7 @@ class Verification:
         """Return whether voxrec may have considered the disk full when the call was answered."""
         assert call.answered is not None, "the caller passes answered calls only"
         faults = self.allowed_effects.recording_disk_full
-        return any(self._during(faults, call.answered - DISK_CHECK_SECONDS, call.answered))
+        return any(self._during(faults, call.answered - DISK_CHECK_SECONDS, call.answered, self._node(call)))
 
     def _audio_losses(
         self, answered: Sequence[ObservedCall], sides: Sequence[SideAudio], recorded: set[str]
@@ -333,12 +359,18 @@ class Verification:
         begin = call.invited - NEAR_SECONDS
         end = max(at for at in (call.invited, call.settled, call.ended) if at is not None) + NEAR_SECONDS
         near = [
-            f"{each.fault} {each.begin - self.began:.1f}-{each.end - self.began:.1f} s"
+            f"{each.fault} {each.node and f'of {each.node} '}"
+            f"{each.begin - self.began:.1f}-{each.end - self.began:.1f} s"
             for each in self.outages
             if each.begin < end and begin < each.end
         ]
         faults = f"faults near it: {', '.join(near)}" if near else "no fault near it"
-        return f"call {call.number} at {call.invited - self.began:.1f} s: {problem} ({faults})"
+        where = f" of node {node}" if (node := self._node(call)) else ""
+        return f"call {call.number}{where} at {call.invited - self.began:.1f} s: {problem} ({faults})"
+
+
+def _affects(outage: Outage, node: str) -> bool:
+    return not outage.node or not node or outage.node == node
 
 
 def _audio_figures(sides: Sequence[SideAudio]) -> dict[str, float]:
