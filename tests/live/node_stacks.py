@@ -35,9 +35,13 @@ class NodesTestCase(LiveTestCase):
             "node": {"name": name},
         }
 
-    async def start_node(self, name: str, **settings: dict[str, Any]) -> Stack:
-        """Start the node ``name`` with the shared database and archive, and return its stack."""
+    async def start_node(self, name: str, source: Path | None = None, **settings: dict[str, Any]) -> Stack:
+        """Start the node ``name`` with the shared database and archive, and return its stack.
+
+        ``source`` is the directory of another version of voxrec.
+        """
         stack = make_stack({**self.settings(name), **settings}, self.recipe)
+        stack.source_directory = source
         self.addCleanup(stack.stop)
         await stack.start()
         return stack

@@ -1,5 +1,6 @@
 """A complete sandbox stack: Asterisk, an SMTP server, and voxrec run by twistd as in production."""
 
+import os
 import secrets
 import signal
 import socket
@@ -66,6 +67,8 @@ class Stack:
         self.mailbox_directory = self.directory / "mailbox"
         self.archive_directory = self.directory / "archive"
         self.token = secrets.token_urlsafe(24)
+        self.source_directory: Path | None = None
+        """Where the daemon's source is, if it is another version than this one."""
         self._mail_port = free_port(socket.SOCK_STREAM) if mail_port is None else mail_port
         self._rest_port = free_port(socket.SOCK_STREAM)
         self._mailbox: Process | None = None
@@ -183,7 +186,16 @@ class Stack:
     def launch_voxrec(self) -> None:
         """Start voxrec only, without waiting."""
         command = self.daemon_command(self.config_file)
-        self._voxrec = Process(with_parent_death_signal(command), self.log_file, directory=self.directory, umask=UMASK)
+        environment = None
+        if self.source_directory is not None:
+            environment = {**os.environ, "PYTHONPATH": str(self.source_directory)}
+        self._voxrec = Process(
+            with_parent_death_signal(command),
+            self.log_file,
+            environment=environment,
+            directory=self.directory,
+            umask=UMASK,
+        )
 
     def daemon_command(self, config_file: Path) -> list[str]:
         """Return the command that runs a voxrec in the foreground with this settings file."""
