@@ -1,21 +1,28 @@
 """Tests of a failover: a pool and a listener whose primary fails, and whose standby is promoted. Real servers."""
 
+import math
 import shutil
 import signal
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
 
 from psycopg2.sql import SQL
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.database import reactor, until
+from voxrec.config import parse
+from voxrec.doctor.database import check_database
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres import connection as connection_module
 from voxrec.postgres.listener import Listener
 from voxrec.postgres.pool import Pool
+from voxrec.postgres.requirements import connect
 from voxrec.postgres.server_history import ServerHistory
+from voxrec.postgres.server_monitor import ServerMonitor
 from voxrec.sandbox.replication import ReplicatedPostgres
 
 SETTINGS = {"fsync": "off", "full_page_writes": "off"}
@@ -111,6 +118,29 @@ class FailoverTests(TestCase):
         await self.insert(3)
         self.assertEqual(await self.numbers(), [1, 3])
         await self.assert_notified("from the new primary")
+
+    async def test_former_primary_is_found_by_inspection(self) -> None:
+        """Both accept writes, as above, but no other connection shows that there is a new primary."""
+        monitor = ServerMonitor(reactor, self.postgres.dsn(), self.history, deferToThread)
+        self.addCleanup(monitor.stopService)
+        config = parse(f'database: {{dsn: "{self.postgres.dsn()}"}}', sections={"database"})
+        findings = [str(finding) for finding in check_database(config) if "server" in finding.check]
+        self.assertEqual(len(findings), 2)
+        self.assertIn("primary, timeline 1", findings[0])
+        self.assertRegex(findings[1], r"standby, [\d,]+ bytes behind")
+        self.postgres.promote()
+        monitor.startService()
+        await until(lambda: self.failovers == 1)
+        self.assertEqual((monitor.primaries, monitor.standbys), (2, 0))
+        self.assertTrue(math.isnan(monitor.lag))
+        await until(lambda: self.pool.ready and self.recoveries == 2)
+        await self.insert(1)
+        with closing(connect(self.postgres.dsn())) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT number FROM numbers")
+            self.assertEqual(cursor.fetchall(), [(1,)], "commands use the former primary")
+        findings = [str(finding) for finding in check_database(config) if "server" in finding.check]
+        self.assertIn("former primary", findings[0])
+        self.assertIn("primary, timeline 2", findings[1])
 
     async def test_primary_is_silent(self) -> None:
         """A machine that hangs: its connections are open but get no reply, and new ones neither."""

@@ -13,7 +13,7 @@ from voxrec.calls.sip_readiness import SipReadiness
 from voxrec.composition.calls import Calls, build_calls
 from voxrec.composition.database import Database, build_database
 from voxrec.composition.environment import Environment, build_environment
-from voxrec.composition.failover import FailoverHandler
+from voxrec.composition.failover import FailoverHandler, build_server_monitor
 from voxrec.composition.housekeeping import Housekeeping
 from voxrec.composition.mail import build_mailer, reconfigure_mailer
 from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges
@@ -115,6 +115,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         calls.session,
         calls.orphan_sweep,
         build_snapshot_timer(profiles),
+        *build_server_monitor(env, database),
         StartupGate(reactor, rest.server, rest.probes),
         _build_sip_readiness(env, calls, rest),  # stops first, so that no new calls are routed to this node
     ):

@@ -10,10 +10,12 @@ from voxrec.config import Config
 from voxrec.doctor.finding import Finding, failed, ok, warning
 from voxrec.errors import VoxrecError
 from voxrec.postgres.cluster import dsn_of_running_server
-from voxrec.postgres.dsn import describe_dsn
+from voxrec.postgres.dsn import describe_dsn, servers
 from voxrec.postgres.requirements import REQUIREMENTS, connect, pending_migrations, server_time
 from voxrec.postgres.schema_version import newer_migrations
+from voxrec.postgres.server_status import ServerStatus, current_primary, inspect_servers
 
+_MAX_BEHIND: Final = 16 * 2**20  # bytes: a segment of the write-ahead log
 _MAX_CLOCK_DIFFERENCE: Final = 5.0  # seconds
 
 
@@ -28,6 +30,7 @@ def check_database(config: Config) -> Iterator[Finding]:
         )
         return
     yield ok("database", describe_dsn(dsn))
+    yield from _check_servers(dsn)
     with closing(connection):
         for requirement in REQUIREMENTS:
             name = f"database {requirement.name}"
@@ -43,6 +46,40 @@ def check_database(config: Config) -> Iterator[Finding]:
         yield failed("database clock", f"differs by {difference:.0f} s from this machine's", "synchronize both by NTP")
     else:
         yield ok("database clock", "agrees with this machine's")
+
+
+def _check_servers(dsn: str) -> Iterator[Finding]:
+    """Check that one server accepts writes, and that a standby has received nearly everything."""
+    if len(servers(dsn)) == 1:
+        return
+    statuses = inspect_servers(dsn)
+    primary = current_primary(statuses)
+    for status in statuses:
+        name = f"database server {status.server}"
+        if status.problem:
+            yield warning(name, status.problem, "start it; without a standby there is no failover")
+        elif status.accepts_writes and status is not primary:
+            yield failed(name, "accepts writes, but is a former primary", "stop it, and make it a standby")
+        elif status.accepts_writes:
+            timeline = f", timeline {status.identity.timeline}" if status.identity else ""
+            yield ok(name, f"primary{timeline}")
+        elif not status.standby:
+            yield warning(name, "is read-only, but no standby", "turn default_transaction_read_only off")
+        else:
+            yield _check_standby(name, status, primary)
+
+
+def _check_standby(name: str, standby: ServerStatus, primary: ServerStatus | None) -> Finding:
+    if primary is None or primary.position is None or standby.position is None:
+        return warning(name, "a standby that receives nothing", "check primary_conninfo, and the log of PostgreSQL")
+    behind = max(0, primary.position - standby.position)
+    if behind > _MAX_BEHIND:
+        return warning(
+            name,
+            f"a standby, {behind:,} bytes behind",
+            "check that it is connected to the primary (pg_stat_replication), and its disk and network",
+        )
+    return ok(name, f"standby, {behind:,} bytes behind")
 
 
 def _check_migrations(dsn: str, newer: list[str]) -> Finding:

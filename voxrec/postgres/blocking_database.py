@@ -15,6 +15,7 @@ from psycopg2.extensions import connection as BlockingConnection
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres.direct_connection import one_line
 from voxrec.postgres.schema_version import describe_newer, newer_migrations
+from voxrec.postgres.server_status import primary_dsn
 from voxrec.postgres.statement import Params, Result, Row
 from voxrec.postgres.transaction import Transaction
 
@@ -33,7 +34,9 @@ def blocking_transaction(dsn: str, warn: Callable[[str], None] = lambda _text: N
     """
     try:
         with (
-            closing(psycopg2.connect(dsn, connect_timeout=_CONNECT_TIMEOUT, client_encoding="UTF8")) as connection,
+            closing(
+                psycopg2.connect(primary_dsn(dsn), connect_timeout=_CONNECT_TIMEOUT, client_encoding="UTF8")
+            ) as connection,
             connection,
         ):
             connection.cursor().execute("SET TIME ZONE 'UTC'")

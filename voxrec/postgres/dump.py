@@ -15,6 +15,7 @@ from psycopg2.extensions import connection as BlockingConnection
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres.cluster import programs_directory
 from voxrec.postgres.direct_connection import one_line
+from voxrec.postgres.server_status import primary_dsn
 
 _SERVICE: Final = "voxrec"
 _TABLES: Final = """
@@ -48,7 +49,7 @@ def snapshot(dsn: str) -> Iterator[tuple[BlockingConnection, str]]:
     Raises StoreUnavailable if PostgreSQL cannot be reached.
     """
     try:
-        with closing(psycopg2.connect(dsn)) as connection:
+        with closing(psycopg2.connect(primary_dsn(dsn))) as connection:
             connection.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_export_snapshot()")
@@ -76,7 +77,7 @@ def restore(dsn: str, source: Path) -> None:
 def is_empty(dsn: str) -> bool:
     """Return whether the database has no tables."""
     try:
-        with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+        with closing(psycopg2.connect(primary_dsn(dsn))) as connection, connection.cursor() as cursor:
             cursor.execute(_TABLES)
             return cursor.fetchall() == [(0,)]
     except psycopg2.OperationalError as error:
@@ -85,7 +86,7 @@ def is_empty(dsn: str) -> bool:
 
 def drop_everything(dsn: str) -> None:
     """Drop the tables and functions of the database's current schema."""
-    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(primary_dsn(dsn))) as connection, connection, connection.cursor() as cursor:
         cursor.execute(_DROP_EVERYTHING)
 
 
@@ -94,7 +95,7 @@ def _run(program: str, dsn: str, arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="voxrec-") as directory:
         service_file = Path(directory, "service")
         service_file.touch(mode=0o600)
-        settings = "".join(f"{name}={value}\n" for name, value in parse_dsn(dsn).items())
+        settings = "".join(f"{name}={value}\n" for name, value in parse_dsn(primary_dsn(dsn)).items())
         service_file.write_text(f"[{_SERVICE}]\n{settings}")
         completed = subprocess.run(  # noqa: S603
             [str(programs_directory() / program), f"--dbname=service={_SERVICE}", *arguments],

@@ -19,6 +19,7 @@ from voxrec.postgres.requirements import (
     connect,
 )
 from voxrec.postgres.schema_version import newer_migrations
+from voxrec.postgres.server_status import primary_dsn
 
 _ADVISORY_LOCK: Final = 0x766F78726563  # "voxrec" in ASCII
 _log: Final = Logger()
@@ -30,6 +31,7 @@ def migrate(dsn: str) -> None:
     If several daemons start at once, one applies them and the others wait. Raises StoreUnavailable, with the remedy if
     there is one, if PostgreSQL cannot be reached, or the database is not suitable.
     """
+    dsn = primary_dsn(dsn)
     # first of all: behind a pooler that assigns another session to each statement, the lock would never be released
     check_requirements(dsn)
     with closing(connect(dsn)) as connection:

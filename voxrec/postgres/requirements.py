@@ -20,6 +20,7 @@ from psycopg2.sql import SQL, Identifier
 
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres.direct_connection import one_line
+from voxrec.postgres.server_status import primary_dsn
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 OLDEST_VERSION: Final = 14
@@ -43,12 +44,12 @@ class Requirement(NamedTuple):
 
 
 def connect(dsn: str) -> BlockingConnection:
-    """Open a blocking connection that commits each statement and encodes text as UTF-8.
+    """Open a blocking connection to the primary that commits each statement and encodes text as UTF-8.
 
     Raises StoreUnavailable if PostgreSQL cannot be reached.
     """
     try:
-        connection = psycopg2.connect(dsn, connect_timeout=CONNECT_TIMEOUT, client_encoding="UTF8")
+        connection = psycopg2.connect(primary_dsn(dsn), connect_timeout=CONNECT_TIMEOUT, client_encoding="UTF8")
     except psycopg2.Error as error:
         raise StoreUnavailable(f"cannot connect: {one_line(error)}") from error
     connection.autocommit = True
