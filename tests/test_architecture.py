@@ -27,7 +27,7 @@ LEVELS: Final = (
     ("web", "store", "ami", "ari", "audio", "archive", "journal"),
     ("postgres",),
     ("config", "metrics", "service_tree"),
-    ("certificate", "config_sections", "config_values"),
+    ("certificate", "config_sections", "config_values", "languages"),
     ("link_token", "model", "pending_requests", "conversion", "cursor", "environment", "idempotency", "strict_yaml"),
     (
         "errors",

@@ -1,4 +1,4 @@
-"""Tests of voxrec.api.link_opening, voxrec.api.link_pages and voxrec.api.languages."""
+"""Tests of voxrec.api.link_opening, voxrec.api.link_pages and voxrec.languages."""
 
 import hashlib
 import re
@@ -12,9 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.api.audio_test_case import AudioTestCase, two_tones
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse
 from tests.subtest import subtest
-from voxrec.api.languages import choose_language, languages
 from voxrec.api.link_opening import VISIT_DURATION
-from voxrec.api.link_pages import PLAYABLE
+from voxrec.api.link_pages import LANGUAGES, PLAYABLE
 from voxrec.audio.formats import FORMATS
 from voxrec.model import Link, LinkOrigin, Recording, Verdict
 from voxrec.store.links import Links, NewLink
@@ -333,16 +332,16 @@ class LanguageTests(SynchronousTestCase):
             ("de," * 100_000, "de"),
         ):
             with subtest(header[:40]):
-                self.assertEqual(choose_language(header).code, expected)
+                self.assertEqual(LANGUAGES.choose(header).code, expected)
 
     def test_every_language_has_every_text_with_the_same_values(self) -> None:
-        english = languages()["en"]
+        english = LANGUAGES.available["en"]
 
         def values(texts: Any) -> dict[str, list[str]]:
             return {key: sorted(set(re.findall(r"\{(\w+)\}", str(text)))) for key, text in texts.items()}
 
-        self.assertEqual({*languages()}, {"en", "de"})
-        for language in languages().values():
+        self.assertEqual({*LANGUAGES.available}, {"en", "de"})
+        for language in LANGUAGES.available.values():
             self.assertEqual(values(language.texts), values(english.texts))
             self.assertEqual({*language.texts["reasons"]}, {*english.texts["reasons"]})
             self.assertEqual(len(language.texts["months"]), 12)

@@ -17,9 +17,9 @@ from twisted.logger import Logger
 
 from voxrec.api.audio_files import AUDIO_TYPES
 from voxrec.api.clock import UtcNow
-from voxrec.api.languages import Language, choose_language
-from voxrec.api.link_pages import HTML, PageAddresses, invitation_page, message_page, player_page
+from voxrec.api.link_pages import HTML, LANGUAGES, PageAddresses, invitation_page, message_page, player_page
 from voxrec.errors import NotFound, Unavailable
+from voxrec.languages import Language
 from voxrec.mail.content import attachment_name
 from voxrec.model import AuditEntry, AuditOutcome, Link, LinkState, Profile, Recording
 from voxrec.sanitize import sanitize_line
@@ -136,7 +136,7 @@ class LinkOpeningRoutes:
 
     async def _page(self, request: Request, handle: Callable[[Request, Language], Awaitable[Response]]) -> Response:
         """Return the response of ``handle``, or the page that says why there is none."""
-        language = choose_language(request.headers.get("accept-language", ""))
+        language = LANGUAGES.choose(request.headers.get("accept-language", ""))
         try:
             return await handle(request, language)
         except _NoPage as error:

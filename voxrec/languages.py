@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cached_property
 from importlib import resources
 from typing import Any, Final
 
@@ -48,28 +48,31 @@ class Language:
         return f"{amount:.1f} {unit}".replace(".", self.text("decimal_separator"))
 
 
-@cache
-def languages() -> Mapping[str, Language]:
-    """Return the languages for which there is a file, by code."""
-    directory = resources.files(__package__).joinpath("link_page")
-    return {
-        code: Language(code, load_yaml(file.read_text("utf-8")))
-        for file in directory.iterdir()
-        if (code := file.name.removesuffix(_SUFFIX)) != file.name
-    }
+class Languages:
+    """The languages of some pages: one file of texts for each, such as ``de.yaml``, in a directory of a package."""
 
+    def __init__(self, package: str, directory: str) -> None:
+        self._directory = resources.files(package).joinpath(directory)
 
-def choose_language(accept_language: str) -> Language:
-    """Return the language that a client prefers; English if there is none of those that it accepts."""
-    available = languages()
-    best, best_quality = DEFAULT, 0.0
-    for part in accept_language.split(",")[:20]:
-        range_, _, parameters = part.partition(";")
-        code = range_.strip().lower().partition("-")[0]
-        quality = _quality(parameters)
-        if (code in available or code == "*") and quality > best_quality:
-            best, best_quality = (DEFAULT if code == "*" else code), quality
-    return available[best]
+    @cached_property
+    def available(self) -> Mapping[str, Language]:
+        """The languages for which there is a file, by code."""
+        return {
+            code: Language(code, load_yaml(file.read_text("utf-8")))
+            for file in self._directory.iterdir()
+            if (code := file.name.removesuffix(_SUFFIX)) != file.name
+        }
+
+    def choose(self, accept_language: str) -> Language:
+        """Return the language that a client prefers; English if there is none of those that it accepts."""
+        best, best_quality = DEFAULT, 0.0
+        for part in accept_language.split(",")[:20]:
+            range_, _, parameters = part.partition(";")
+            code = range_.strip().lower().partition("-")[0]
+            quality = _quality(parameters)
+            if (code in self.available or code == "*") and quality > best_quality:
+                best, best_quality = (DEFAULT if code == "*" else code), quality
+        return self.available[best]
 
 
 def _quality(parameters: str) -> float:
