@@ -23,6 +23,29 @@ class SpeechTests(SynchronousTestCase):
         self.assertEqual(round(measure(samples).speech_seconds, 2), 0.74)
 
 
+class GapTests(SynchronousTestCase):
+    """Frames of 160 zeros within audio."""
+
+    def gaps(self, *gaps: tuple[int, int]) -> float:
+        samples = constant(1000, 4)
+        for start, end in gaps:
+            samples[start:end] = 0
+        return round(measure(samples).gap_seconds, 3)
+
+    def test_whole_frames_of_at_most_a_tenth_of_a_second(self) -> None:
+        self.assertEqual(self.gaps(), 0.0)
+        self.assertEqual(self.gaps((160, 320)), 0.02)
+        self.assertEqual(self.gaps((160, 320), (1600, 1920), (8000, 8800)), 0.16)
+        self.assertEqual(self.gaps((8000, 8960)), 0.0)
+
+    def test_zeros_that_mixmonitor_did_not_write(self) -> None:
+        self.assertEqual(self.gaps((170, 330)), 0.0)  # no whole frame
+        self.assertEqual(self.gaps((159, 320)), 0.0)
+        self.assertEqual(self.gaps((160, 321)), 0.0)
+        self.assertEqual(self.gaps((0, 320)), 0.0)  # the party had not begun
+        self.assertEqual(self.gaps((31_840, 32_000)), 0.0)
+
+
 class LevelTests(SynchronousTestCase):
     def test_digital_silence_has_no_level(self) -> None:
         self.assertIsNone(measure(silence(1)).level_dbfs)

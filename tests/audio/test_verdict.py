@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.audio.fixtures import RATE, SPEECH_AMPLITUDE, Samples, constant, measure, silence, tone
 from voxrec.audio.meter import Meter
 from voxrec.audio.verdict import make_verdict
-from voxrec.model import SideVerdict, Verdict
+from voxrec.model import RtpCounters, RtpStatistics, SideVerdict, Verdict
 
 
 class VerdictTests(SynchronousTestCase):
@@ -55,6 +55,29 @@ class VerdictTests(SynchronousTestCase):
                 verdict = self.verdict(caller, callee, 3.0)
                 self.assertEqual(list(verdict.reasons), reasons)
                 self.assertFalse(verdict.ok)
+
+    def test_packet_loss(self) -> None:
+        speech = measure(tone(440, 3, SPEECH_AMPLITUDE))
+        for received, lost, reasons in (
+            (1000, 0, []),
+            (1000, 9, []),
+            (1000, 11, ["packet loss: callee"]),
+            (10, 4, []),
+            (0, 0, []),
+        ):
+            statistics = RtpStatistics(callee=RtpCounters(packets_received=received, packets_lost=lost))
+            verdict = make_verdict(speech, speech, 3.0, statistics)
+            self.assertEqual((list(verdict.reasons), verdict.ok), (reasons, not reasons))
+
+    def test_gaps(self) -> None:
+        for count, reasons in ((9, []), (10, ["gaps: caller"])):
+            samples = constant(1000, 3)
+            for number in range(1, count + 1):
+                samples[number * 1600 : number * 1600 + 160] = 0
+            verdict = self.verdict(samples, constant(1000, 3))
+            self.assertEqual(list(verdict.reasons), reasons)
+            assert verdict.caller is not None
+            self.assertEqual(verdict.caller.gap_seconds, count * 0.02)
 
     def test_empty_side_has_no_verdict(self) -> None:
         verdict = self.verdict(silence(0), tone(440, 1, SPEECH_AMPLITUDE))

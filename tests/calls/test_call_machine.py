@@ -83,6 +83,7 @@ class PlacingTests(SynchronousTestCase):
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": "+4930222",
                 "PJSIP_HEADER(add,X-Voxrec-Path)": str(fixture.call.profile.id),
                 "PJSIP_HEADER(add,Max-Forwards)": "69",
+                "CHANNEL(hangup_handler_push)": "voxrec-report,rtp,1",
                 "TRANSFER_CONTEXT": "voxrec-transfer",
             },
         )

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import NOW, InMemorySink
 from voxrec.calls.recording_log import RecordingLog, recording_log_machine
-from voxrec.model import Recording, RecordingState
+from voxrec.model import Recording, RecordingState, RtpCounters, RtpStatistics, Side
 
 
 class RecordingLogTests(SynchronousTestCase):
@@ -59,6 +59,15 @@ class RecordingLogTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(self.stored, [("processing", ["hangup"])])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_statistics_of_both_parties_until_it_is_released(self) -> None:
+        caller, callee = (RtpCounters(packets_received=count, packets_lost=1) for count in (100, 200))
+        self.inputs.rtp_reported(Side.CALLEE, callee)
+        self.inputs.close(16, "caller")
+        self.inputs.rtp_reported(Side.CALLER, caller)
+        self.inputs.release()
+        self.inputs.rtp_reported(Side.CALLER, callee)
+        self.assertEqual(self.sink.recordings[-1].rtp_statistics, RtpStatistics(caller=caller, callee=callee))
 
     def test_refused_recording_is_absent(self) -> None:
         self.inputs.refuse("disk-full")

@@ -164,6 +164,27 @@ class DecoderTests(FidelityTestCase):
         await self.assert_eventually(assert_cured, Handling.RECORDED, caller=caller, seconds=11.0)
 
 
+class VerdictTests(FidelityTestCase):
+    """The verdict says that audio is missing, and how much."""
+
+    async def test_lost_packets(self) -> None:
+        def assert_reported(fidelity: CallFidelity) -> None:
+            assert fidelity.recording is not None
+            self.assertIn("packet loss: caller", fidelity.recording["verdict"]["reasons"])
+            caller, callee = (fidelity.recording["rtpStatistics"][side] for side in ("caller", "callee"))
+            self.assertEqual((caller["packetsReceived"], callee["packetsReceived"]), (315, 350))
+            self.assertGreaterEqual(caller["packetsLost"], 20)  # the last RTCP report was sent after 5 s
+            self.assertEqual(callee["packetsLost"], 0)
+            self.assertIsInstance(caller["maxJitterMs"], float)
+
+        caller = Party(impairments=Impairments(lose_every=10))
+        await self.assert_eventually(assert_reported, Handling.RECORDED, caller=caller, seconds=7.0)
+
+
+class VerdictOnAsterisk16Tests(VerdictTests):
+    recipe = ASTERISK_16
+
+
 class JitterBufferTests(FidelityTestCase):
     """With calls.jitter_buffer, what arrives late or out of order is recorded as well."""
 

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 STATUS_EVENT: Final = "voxrec-status"
 """Name of the event with which the dialplan reports the SIP status of a leg that ends."""
+RTP_EVENT: Final = "voxrec-rtp"
+"""Name of the event with which the dialplan reports the RTP statistics of a channel that ends."""
 
 
 class CallerId(Struct, frozen=True):
@@ -115,9 +117,16 @@ class Dial(_Event, frozen=True):
 
 
 class UserEvent(Struct, frozen=True):
-    """The fields of an event of voxrec's dialplan. ``status`` is the SIP status with which a leg ended."""
+    """The fields of an event of voxrec's dialplan.
+
+    ``status`` is the SIP status with which a leg ended. ``received``, ``lost`` and ``jitter`` (in seconds) are the RTP
+    statistics of a channel that ends.
+    """
 
     status: str = ""
+    received: str = ""
+    lost: str = ""
+    jitter: str = ""
 
     @property
     def status_code(self) -> int:

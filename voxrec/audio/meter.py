@@ -21,6 +21,10 @@ CLIPPED_RUN: Final = 3  # adjacent full-scale samples; one or two are a peak tha
 
 _WINDOWS_PER_BLOCK: Final = 1600  # half a minute
 
+MIXMONITOR_FRAME: Final = 160
+"""Samples that MixMonitor writes at a time; where it has none, it writes zeros (app_mixmonitor.c)."""
+MAX_GAP_SECONDS: Final = 0.1  # longer zeros are rather those of a telephone that is muted or suppresses silence
+
 
 def frames_per_block(rate: int) -> int:
     """Return a number of frames for the blocks of `Meter.feed`: whole windows, 32 seconds."""
@@ -48,6 +52,7 @@ class Meter:
         self._energy = 0.0
         self._peak = 0
         self._speech_windows = 0
+        self._gap_samples = 0
         self.frames = 0
         self.clipped = False
 
@@ -65,6 +70,8 @@ class Meter:
         # not np.abs: abs(-32768) exceeds int16
         peak = max(int(samples.max()), -int(samples.min()))
         self._peak = max(self._peak, peak)
+        if peak and not energies.all():
+            self._gap_samples += _find_gaps(samples, round(MAX_GAP_SECONDS * self._rate))
         if peak >= FULL_SCALE or self._last_full_scale.any():
             self._detect_clipping(samples)
 
@@ -86,6 +93,14 @@ class Meter:
         return self._peak > 0
 
     @property
+    def gap_seconds(self) -> float:
+        """Total duration of the gaps: zeros that MixMonitor wrote in the middle of audio, at most 0.1 s at a time.
+
+        A gap consists of whole frames of MixMonitor, and the samples next to it are not zero.
+        """
+        return self._gap_samples / self._rate
+
+    @property
     def speech_seconds(self) -> float:
         """Total duration of the windows that are loud enough to be speech, in seconds."""
         return self._speech_windows * self._window_size / self._rate
@@ -96,3 +111,15 @@ class Meter:
         if self._peak <= DIGITAL_SILENCE:
             return None
         return 10 * math.log10(self._energy / self.frames / 32768**2)
+
+
+def _find_gaps(samples: Samples, longest: int) -> int:
+    """Return the number of samples in the gaps of a block; those at its ends are not counted."""
+    frames = samples[: len(samples) - len(samples) % MIXMONITOR_FRAME].reshape(-1, MIXMONITOR_FRAME)
+    changes = np.diff(np.concatenate(([0], (~frames.any(axis=1)).astype(np.int8), [0])))
+    starts, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
+    inside = (starts > 0) & (ends < len(frames))
+    starts, ends = starts[inside], ends[inside]
+    is_gap = (frames[starts - 1, -1] != 0) & (frames[ends, 0] != 0)
+    lengths = (ends - starts)[is_gap] * MIXMONITOR_FRAME
+    return int(lengths[lengths <= longest].sum())

@@ -6,10 +6,14 @@ from typing import Final
 import msgspec
 
 from voxrec.audio.meter import Meter
-from voxrec.model import Side, SideVerdict, Verdict
+from voxrec.model import RtpStatistics, Side, SideVerdict, Verdict
 
 MIN_SPEECH_SECONDS: Final = 0.1  # less is a click, a key or noise of the bridge; no syllable is shorter
 TRUNCATED_SECONDS: Final = 1.0  # between hang-up and the end of a file some hundred milliseconds are usual
+
+MIN_LOSS: Final = 0.01  # of the packets, or of the audio; speech with G.711 is audibly impaired from about 1 % on
+MIN_LOST_PACKETS: Final = 5  # fewer are not worth a reason, however short the call
+MIN_GAP_SECONDS: Final = 0.2
 
 EMPTY: Final = "empty"
 SILENT: Final = "silent"
@@ -26,6 +30,16 @@ def no_signal_reason(side: Side) -> str:
     return f"no signal: {side}"
 
 
+def packet_loss_reason(side: Side) -> str:
+    """Return the reason for a side of which at least 1 % of the packets did not reach Asterisk."""
+    return f"packet loss: {side}"
+
+
+def gaps_reason(side: Side) -> str:
+    """Return the reason for a side of which at least 1 % is silence in place of audio that did not arrive in time."""
+    return f"gaps: {side}"
+
+
 def too_short_reason(min_seconds: int) -> str:
     """Return the reason for a Recording that is shorter than ``min_seconds``, the minimum of its Profile."""
     return f"shorter than minDurationSeconds ({min_seconds} s)"
@@ -36,19 +50,26 @@ def unreadable_reason(side: Side) -> str:
     return f"unreadable: {side}"
 
 
-def make_verdict(caller: Meter | None, callee: Meter | None, call_duration: float | None) -> Verdict:
+def make_verdict(
+    caller: Meter | None,
+    callee: Meter | None,
+    call_duration: float | None,
+    rtp_statistics: RtpStatistics | None = None,
+) -> Verdict:
     """Assess both sides of a call of ``call_duration`` seconds; None means the duration of the longer side.
 
     A side that is None or has no frame has no SideVerdict. Reasons, in this order: ``empty`` (neither side has a
     frame), ``silent`` (neither has speech), ``one-way audio: caller|callee silent|empty``, ``no signal:
     caller|callee`` (in addition, if the silent side is zeros from beginning to end: the party was muted, or its audio
-    did not reach the recording), ``truncated`` (a side is more than a second shorter than the call). Clipping is
-    reported for each side, but is not a reason: the recording of a loud talker is usable.
+    did not reach the recording), ``truncated`` (a side is more than a second shorter than the call), ``packet loss:
+    caller|callee`` (at least 1 % of the packets, by ``rtp_statistics``), ``gaps: caller|callee`` (at least 1 % of the
+    audio). Clipping is reported for each side, but is not a reason: the recording of a loud talker is usable.
     """
     sides = {Side.CALLER: caller, Side.CALLEE: callee}
     meters = {side: meter if meter and meter.frames else None for side, meter in sides.items()}
     truncated = _is_truncated([meter for meter in meters.values() if meter], call_duration)
     reasons = _speech_reasons(meters) + ((TRUNCATED,) if truncated else ())
+    reasons += _loss_reasons(rtp_statistics or RtpStatistics()) + _gap_reasons(meters)
     return Verdict(
         ok=not reasons,
         reasons=reasons,
@@ -82,6 +103,24 @@ def _side_verdict(meter: Meter | None) -> SideVerdict | None:
         speech_seconds=round(meter.speech_seconds, 2),
         level_dbfs=None if level is None else round(level, 1),
         clipped=meter.clipped,
+        gap_seconds=round(meter.gap_seconds, 2),
+    )
+
+
+def _loss_reasons(statistics: RtpStatistics) -> tuple[str, ...]:
+    counters = {Side.CALLER: statistics.caller, Side.CALLEE: statistics.callee}
+    return tuple(
+        packet_loss_reason(side)
+        for side, of_side in counters.items()
+        if of_side and of_side.loss >= MIN_LOSS and of_side.packets_lost >= MIN_LOST_PACKETS
+    )
+
+
+def _gap_reasons(meters: Mapping[Side, Meter | None]) -> tuple[str, ...]:
+    return tuple(
+        gaps_reason(side)
+        for side, meter in meters.items()
+        if meter and meter.gap_seconds >= max(MIN_GAP_SECONDS, MIN_LOSS * meter.duration)
     )
 
 

@@ -121,7 +121,7 @@ class Legs:
                 "PJSIP_HEADER(add,X-Voxrec-Call)": str(call.id),
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(call.profile.id),
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": call.inbound.dialled,
-                **({} if self._asterisk.reports_status else {_HANGUP_HANDLER: f"{_REPORT_CONTEXT},s,1"}),
+                _HANGUP_HANDLER: f"{_REPORT_CONTEXT},{'rtp' if self._asterisk.reports_status else 's'},1",
                 TRANSFER_CONTEXT_VARIABLE: TRANSFER_CONTEXT,
                 # Asterisk sends it as the header Replaces
                 **({"SIPREPLACESHDR": replaces} if replaces else {}),

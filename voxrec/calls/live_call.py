@@ -30,7 +30,7 @@ from voxrec.calls.transfer import TransferCore, TransferRequest, transfer_machin
 from voxrec.calls.transfer_announcements import TransferAnnouncements, is_transfer_announcement
 from voxrec.clock import SteadyClock, utc_now
 from voxrec.errors import Conflict
-from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, Side
+from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RtpCounters, Side
 
 _PAUSABLE: Final = (CallState.ANNOUNCING, CallState.TALKING)
 
@@ -369,6 +369,12 @@ class LiveCall:
             self._confirmations.playback_finished(role)
         elif role not in (EARLY_MEDIA, PROGRESS):
             self._call_recording.beep_finished()
+
+    def rtp_reported(self, side: Side, counters: RtpCounters) -> None:
+        """Handle what Asterisk has received from a party, whose channel ends."""
+        recorder = self._call_recording.recorder
+        if recorder is not None:
+            recorder.log.rtp_reported(side, counters)
 
     def held(self, side: Side) -> None:
         """Handle ChannelHold of a party."""

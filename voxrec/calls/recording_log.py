@@ -20,6 +20,9 @@ from voxrec.model import (
     ANNOUNCEMENT_FINISHED,
     Recording,
     RecordingState,
+    RtpCounters,
+    RtpStatistics,
+    Side,
     TimelineEntry,
     Verdict,
 )
@@ -62,6 +65,9 @@ class RecordingLogInputs(Protocol):
 
     def close(self, cause: int | None, by: str | None) -> None:
         """The recording ends: with the call, which ``by`` ended with this Q.850 ``cause``, or earlier (both None)."""
+
+    def rtp_reported(self, side: Side, counters: RtpCounters) -> None:
+        """Asterisk has reported what it has received from a party."""
 
     def release(self) -> None:
         """All files are closed, or will be finished as they are."""
@@ -132,6 +138,7 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
     stopping.upon(RecordingLogInputs.refuse).loop().returns(None)
     stopping.upon(RecordingLogInputs.stop).loop().returns(None)
     closed.upon(RecordingLogInputs.detach).to(released).returns(None)
+    released.upon(RecordingLogInputs.rtp_reported).loop().returns(None)
     released.upon(RecordingLogInputs.release).loop().returns(None)
     released.upon(RecordingLogInputs.detach).loop().returns(None)
 
@@ -214,6 +221,14 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
                 log.recording, verdict=Verdict(ok=False, reasons=(ANNOUNCEMENT_FAILED,))
             )
         log.flush.cancel()
+
+    def rtp_reported(inputs: RecordingLogInputs, log: RecordingLog, side: Side, counters: RtpCounters) -> None:
+        statistics = log.recording.rtp_statistics or RtpStatistics()
+        changed = msgspec.structs.replace(statistics, **{side.value: counters})
+        log.recording = msgspec.structs.replace(log.recording, rtp_statistics=changed)
+
+    for state in (live, stopping, closed):
+        pep614(state.upon(RecordingLogInputs.rtp_reported).loop())(rtp_reported)
 
     @pep614(closed.upon(RecordingLogInputs.release).to(released))
     def release(inputs: RecordingLogInputs, log: RecordingLog) -> None:

@@ -17,6 +17,7 @@ from voxrec.calls.ids import is_leg, owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.replacements import ReplacingChannel
+from voxrec.calls.rtp_report import read_counters
 from voxrec.calls.sip_status import nearest_cause
 from voxrec.calls.stasis_args import (
     INBOUND,
@@ -96,6 +97,9 @@ class Router:
                 self._channel_destroyed(event)
             case events.ChannelUserevent(events.STATUS_EVENT, fields, events.Channel() as channel):
                 self._for_leg(channel.id, lambda call: call.leg_refused(channel.id, fields.status_code))
+            case events.ChannelUserevent(events.RTP_EVENT, fields, events.Channel() as channel):
+                if (counters := read_counters(fields)) is not None:
+                    self._for_party(channel.id, lambda call, side: call.rtp_reported(side, counters))
             case events.Dial(peer, dialstatus, forward):
                 self._leg_progressed(peer, dialstatus, forward)
             case events.ChannelDtmfReceived(channel, digit):

@@ -69,6 +69,29 @@ class SideVerdict(Struct, frozen=True, kw_only=True, rename="camel"):
     speech_seconds: Annotated[float, doc("Time above the speech threshold, in seconds.")]
     level_dbfs: Annotated[float | None, doc("RMS level in dBFS. Null: digital silence.")]
     clipped: Annotated[bool, doc("Whether samples reached full scale.")]
+    gap_seconds: Annotated[
+        float, doc("Silence that Asterisk recorded in place of audio that did not arrive in time, in seconds.")
+    ] = 0.0
+
+
+class RtpCounters(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What Asterisk has received from one party until the call ended."""
+
+    packets_received: Annotated[int, doc("Number of RTP packets that Asterisk received, duplicates included.")]
+    packets_lost: Annotated[int, doc("Number of RTP packets that were lost until the last RTCP report, every 5 s.")]
+    max_jitter_ms: Annotated[float | None, doc("Greatest jitter (RFC 3550) in milliseconds. Null: not known.")] = None
+
+    @property
+    def loss(self) -> float:
+        """The fraction of the packets that was lost."""
+        return self.packets_lost / max(1, self.packets_lost + self.packets_received)
+
+
+class RtpStatistics(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What Asterisk has received from the parties of a call. Null: not known."""
+
+    caller: RtpCounters | None = None
+    callee: RtpCounters | None = None
 
 
 class Verdict(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -106,6 +129,9 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     node: Annotated[Text255 | None, doc("Name of the node that recorded the call. Null for imported audio.")] = None
     timeline: Annotated[tuple[TimelineEntry, ...], doc("Events of the call, in chronological order.")] = ()
     verdict: Annotated[Verdict | None, doc("Result of the checks of the audio. Null until it is finished.")] = None
+    rtp_statistics: Annotated[
+        RtpStatistics | None, doc("RTP packets of each party. Null: not known, or the call has not ended.")
+    ] = None
     metadata: Metadata = {}
     legal_hold: Annotated[bool, doc("Whether the Recording must not be deleted.")] = False
     expires_at: Annotated[Timestamp | None, doc("Time after which the Recording is deleted. Null: never.")] = None

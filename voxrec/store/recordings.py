@@ -23,7 +23,7 @@ from voxrec.store.metadata_index import MetadataIndex
 from voxrec.store.repository import ScopedRepository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
-_JSONB: Final = frozenset({"timeline", "verdict", "metadata"})
+_JSONB: Final = frozenset({"timeline", "verdict", "rtp_statistics", "metadata"})
 _KEPT: Final = frozenset({"id", "metadata", "legal_hold", "node", "created_at", "updated_at"})
 """Columns that an existing row keeps: users change them, they never change, or they need an expression."""
 _COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
