@@ -52,20 +52,8 @@ _CAUSE_NAMES: Mapping[int, str] = {
 
 # The SIP status of an unanswered channel that is hung up with a Q.850 cause (hangup_cause2sip in chan_pjsip.c).
 _STATUSES: Mapping[int, int] = {
-    1: 404,
-    17: 486,
-    18: 408,
-    19: 480,
-    21: 403,
-    22: 410,
-    27: 502,
-    28: 484,
-    29: 501,
-    34: 503,
-    38: 500,
-    42: 503,
-    58: 488,
-}
+    1: 404, 17: 486, 18: 408, 19: 480, 21: 403, 22: 410, 27: 502, 28: 484, 29: 501, 34: 503, 38: 500, 42: 503, 58: 488,
+}  # fmt: skip
 
 
 class _System(msgspec.Struct, frozen=True):
