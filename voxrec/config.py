@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -17,6 +18,9 @@ from msgspec import Struct
 from twisted.internet.endpoints import serverFromString
 
 from voxrec.certificate import INVALID_CERTIFICATE
+from voxrec.config_sections import (
+    S3 as S3,
+)
 from voxrec.config_sections import (
     Archive as Archive,
 )
@@ -55,6 +59,7 @@ from voxrec.config_sections import (
 )
 from voxrec.config_values import (
     NODE_NAME_RULE,
+    customer_keys,
     dsn_problem,
     is_host_entry,
     is_node_name,
@@ -87,6 +92,7 @@ class Config(Struct, frozen=True, kw_only=True):
     rest: Rest = Rest()
     calls: Calls = Calls()
     archive: Archive = Archive()
+    s3: S3 = S3()
     mail: Mail = Mail()
     queue: Queue = Queue()
     node: Node = Node()
@@ -240,6 +246,7 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
     yield from network_errors("rest.trusted_proxies", config.rest.trusted_proxies, also=("unix",))
     yield from network_errors("webhooks.allowed_networks", config.webhooks.allowed_networks)
     yield from _mail_errors(config.mail)
+    yield from _s3_errors(config.s3)
     if not is_node_name(config.node_name):
         origin = "invalid value" if config.node.name else "required, because it cannot be the host name"
         yield FieldError("node.name", f"{origin} {config.node_name!r}; expected {NODE_NAME_RULE}")
@@ -279,3 +286,32 @@ def _mail_errors(mail: Mail) -> Iterator[FieldError]:
             f"invalid value 'none': the password would be sent unencrypted to {mail.host}; expected starttls or "
             "implicit, no mail.user, or a mail.host on this machine (localhost, 127.0.0.1, ::1)",
         )
+
+
+def _s3_errors(s3: S3) -> Iterator[FieldError]:
+    if s3.endpoint and not is_url(s3.endpoint, ("http", "https")):
+        yield FieldError("s3.endpoint", f"invalid URL {s3.endpoint!r}; expected https://host:port or http://host:port")
+    if s3.access_key and not s3.secret_key and not s3.secret_key_file:
+        yield FieldError("s3.secret_key", "required if s3.access_key is set; or set s3.secret_key_file")
+    if s3.secret_key and not s3.access_key:
+        yield FieldError("s3.access_key", "required if s3.secret_key is set")
+    if s3.endpoint.startswith("http:") and not is_loopback_host(urlsplit(s3.endpoint).hostname or ""):
+        yield FieldError(
+            "s3.endpoint",
+            f"invalid value {s3.endpoint!r}: the audio would be sent unencrypted; expected https, or a host on this "
+            "machine (localhost, 127.0.0.1, ::1)",
+        )
+    if s3.kms_key and s3.encryption != "kms":
+        yield FieldError("s3.kms_key", f"requires s3.encryption kms, which is {s3.encryption}")
+    if s3.encryption == "customer" and not s3.customer_keys and not s3.customer_keys_file:
+        yield FieldError("s3.customer_keys", "required if s3.encryption is customer; or set s3.customer_keys_file")
+    if s3.encryption == "customer" and s3.download == "redirect":
+        yield FieldError("s3.download", "redirect is impossible with s3.encryption customer; expected proxy")
+    try:
+        customer_keys(s3.customer_keys)
+    except ValueError as error:
+        yield FieldError("s3.customer_keys", str(error))
+    if s3.concurrency_per_bucket > s3.concurrency:
+        yield FieldError("s3.concurrency_per_bucket", f"is greater than s3.concurrency, which is {s3.concurrency}")
+    if s3.retry_first > s3.retry_limit:
+        yield FieldError("s3.retry_first", f"is greater than s3.retry_limit, which is {s3.retry_limit:g}")

@@ -1,11 +1,15 @@
 """The sections of the settings: the type, the range and the default of each setting. etc/voxrec.yaml documents them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 from voxrec.log_output import LevelName, LogFormat
 
+BUCKET_PATTERN: Final = r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$"
+"""The name of a bucket (Amazon S3 User Guide, "General purpose bucket naming rules"), or nothing."""
+PREFIX_PATTERN: Final = r"^([A-Za-z0-9!_.*'()-]+/)*$"
+"""What keys begin with: names that end with a slash, of characters that every store accepts."""
 Duration = Annotated[float, Meta(gt=0, le=86400)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -113,7 +117,38 @@ class Archive(Struct, frozen=True, kw_only=True):
     """Storage of finished Recordings."""
 
     directory: str = ""
+    shared: bool = True
     orphan_days: Annotated[int, Meta(ge=0, le=36500)] = 30
+
+
+class S3(Struct, frozen=True, kw_only=True):
+    """The S3 store to which finished Recordings are uploaded. Without ``bucket`` they stay in the local archive."""
+
+    bucket: Annotated[str, Meta(pattern=BUCKET_PATTERN)] = ""
+    prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)] = ""
+    endpoint: str = ""
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{0,64}$")] = ""
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    access_key: Annotated[str, Meta(pattern=r"^[!-~]{0,128}$")] = ""
+    secret_key: Secret = Secret("")
+    secret_key_file: str = ""
+    ca_file: str = ""
+    encryption: Literal["none", "s3", "kms", "customer"] = "none"
+    kms_key: str = ""
+    customer_keys: Secret = Secret("")
+    customer_keys_file: str = ""
+    object_lock: Literal["off", "hold", "governance", "compliance"] = "off"
+    storage_class: Annotated[str, Meta(pattern=r"^[A-Z_]{0,32}$")] = ""
+    uploads: bool = True
+    keep_local: bool = False
+    download: Literal["proxy", "redirect"] = "proxy"
+    redirect_seconds: Annotated[int, Meta(ge=10, le=604_800)] = 300
+    concurrency: Annotated[int, Meta(ge=1, le=64)] = 4
+    concurrency_per_bucket: Annotated[int, Meta(ge=1, le=64)] = 2
+    part_size: Annotated[int, Meta(ge=5_242_880, le=1_073_741_824)] = 16_777_216
+    timeout: Annotated[float, Meta(ge=1, le=300)] = 30.0
+    retry_first: Duration = 5.0
+    retry_limit: Duration = 600.0
 
 
 class Mail(Struct, frozen=True, kw_only=True):

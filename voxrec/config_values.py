@@ -1,5 +1,6 @@
 """Checks of single values in the settings: URLs, connection strings, networks, hosts, names of nodes, and tokens."""
 
+import base64
 import ipaddress
 import re
 from collections.abc import Collection, Iterator
@@ -17,6 +18,7 @@ NODE_NAME_RULE: Final = (
 )
 _PRIMARY: Final = ("read-write", "primary")
 _PORT_LIMIT: Final = 65536
+_CUSTOMER_KEY_LENGTH: Final = 32  # bytes, as SSE-C demands
 _MIN_TOKEN_LENGTH: Final = 20  # characters; 20 random hexadecimal digits have 80 bits of entropy
 _MIN_TOKEN_VARIETY: Final = 8  # different characters; random tokens of the minimum length nearly always have more
 
@@ -105,3 +107,20 @@ def token_weakness(token: str) -> str | None:
     if len(set(token)) < _MIN_TOKEN_VARIETY:
         return f"has {len(set(token))} different characters; at least {_MIN_TOKEN_VARIETY} are required; {advice}"
     return None
+
+
+def customer_keys(text: str) -> tuple[bytes, ...]:
+    """Return the keys of SSE-C in ``text``: one of 32 bytes in Base64 in each line. Raises ValueError."""
+    keys = []
+    for number, line in enumerate(text.split(), 1):
+        try:
+            keys.append(base64.b64decode(line, validate=True))
+        except ValueError as error:
+            advice = "generate a key with: openssl rand -base64 32"
+            raise ValueError(f"line {number} is not Base64: {error}; {advice}") from error
+        if len(keys[-1]) != _CUSTOMER_KEY_LENGTH:
+            raise ValueError(
+                f"line {number} is a key of {len(keys[-1])} bytes; expected {_CUSTOMER_KEY_LENGTH}; "
+                "generate one with: openssl rand -base64 32"
+            )
+    return tuple(keys)

@@ -85,6 +85,15 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self._uploads = Counter(
+            "voxrec_uploads",
+            "Uploads of Recordings to S3, by outcome (stored or failed).",
+            ["outcome"],
+            registry=registry,
+        )
+        self._uploaded_bytes = Counter(
+            "voxrec_uploaded_bytes", "Bytes of Recordings that were stored in S3.", registry=registry
+        )
         self._failed_announcements = Counter(
             "voxrec_announcements_failed",
             "Announcements that were not played completely to the parties of a call.",
@@ -235,6 +244,12 @@ class Metrics:
     def count_webhook_attempt(self, outcome: str) -> None:
         """Count a request to a webhook."""
         self._webhook_attempts.labels(outcome).inc()
+
+    def count_upload(self, outcome: str, size: int) -> None:
+        """Count an upload to S3 of ``size`` bytes."""
+        self._uploads.labels(outcome).inc()
+        if outcome == "stored":
+            self._uploaded_bytes.inc(size)
 
     def count_failed_announcement(self) -> None:
         """Count an announcement that was not played completely."""

@@ -11,7 +11,7 @@ from msgspec import inspect
 
 from voxrec.config import Config
 
-_SECTION: Final = re.compile(r"([a-z_]+):")
+_SECTION: Final = re.compile(r"([a-z][a-z0-9_]*):")
 _SETTING: Final = re.compile(r"( *)(# )?([a-z_]+): (.*)")
 _COMMENT: Final = re.compile(r" *# ?(.*)")
 

@@ -19,6 +19,7 @@ from twisted.web.resource import Resource
 
 from tests.database import DatabaseTestCase, reactor
 from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
+from voxrec.api.audio import EnqueueUpload
 from voxrec.api.audio_conversion import ConversionBudget
 from voxrec.api.authentication import StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
@@ -174,6 +175,7 @@ class RestTestCase(DatabaseTestCase):
     cors_origins: tuple[str, ...] = ()
     body_limit = BODY_LIMIT
     conversion_budget = ConversionBudget()
+    enqueue_upload: EnqueueUpload | None = None
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
@@ -191,7 +193,7 @@ class RestTestCase(DatabaseTestCase):
         self.tokens = Tokens(self.pool)
         self.audit = Audit(self.pool)
         self.authenticator: Authenticator = ChainAuthenticator(RoleTokens(), StoredTokens(reactor, self.tokens))
-        self.archive = LocalArchive(self.make_directory())
+        self.archive = self.make_archive()
         self.upload_directory = self.make_directory() / ".work"
         self.call_control = FakeCallControl()
         self.node_control = FakeNodeControl()
@@ -208,6 +210,9 @@ class RestTestCase(DatabaseTestCase):
         if not isinstance(address, IPv4Address):
             raise TypeError(address)
         self.port = address.port
+
+    def make_archive(self) -> LocalArchive:
+        return LocalArchive(self.make_directory())
 
     def make_directory(self) -> Path:
         directory = Path(self.mktemp()).absolute()
@@ -259,6 +264,7 @@ class RestTestCase(DatabaseTestCase):
                 defer_to_thread=deferToThread,
                 defer_to_audio_thread=deferToThread,
                 defer_to_password_thread=deferToThread,
+                enqueue_upload=self.enqueue_upload,
             ),
         )
         return self.app.resource()

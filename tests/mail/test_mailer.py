@@ -3,6 +3,7 @@
 import email
 import email.policy
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -84,10 +85,10 @@ class FakeArchive:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def locate(self, path: str) -> Path:
-        if path != RECORDING.path:
-            raise NotFound(f"the archive has no file {path!r}")
-        return self.path
+    async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
+        if recording.path != RECORDING.path:
+            raise NotFound(f"the archive has no file {recording.path!r}")
+        return nullcontext(self.path)
 
 
 def defer_to_thread(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:

@@ -10,7 +10,7 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 
-from voxrec.api.audio import AUDIO_PARAMETERS, AudioRoutes
+from voxrec.api.audio import AUDIO_PARAMETERS, AudioRoutes, EnqueueUpload
 from voxrec.api.audio_conversion import AudioConverter, ConversionBudget
 from voxrec.api.audit import AuditRoutes
 from voxrec.api.audit_middleware import AuditMiddleware
@@ -145,7 +145,8 @@ class RestDependencies:
     - ``profile_stored``: makes a new or changed Profile known to calls;
     - ``send_test``: sends a test message to a webhook;
     - ``check_profile``, ``effective_settings``: see `voxrec.api.profile_checks`;
-    - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB.
+    - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB;
+    - ``enqueue_upload``: enqueues the upload of imported audio to S3, if that is the archive.
     """
 
     archive: Archive
@@ -164,6 +165,7 @@ class RestDependencies:
     defer_to_audio_thread: DeferToThread
     defer_to_password_thread: DeferToThread
     is_stopping: Callable[[], bool] = lambda: False
+    enqueue_upload: EnqueueUpload | None = None
 
 
 class RestApp:
@@ -203,6 +205,7 @@ class RestApp:
             settings.audio_limit,
             defer_to_thread,
             defer_to_audio_thread,
+            dependencies.enqueue_upload,
         )
 
         auditing = AuditMiddleware(repositories.audit, now, call_handler)

@@ -1,7 +1,8 @@
 """/recordings/<id>/audio: download of a Recording's audio, and its upload for imported Recordings."""
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,13 +24,14 @@ from voxrec.api.recording_representation import RecordingModel
 from voxrec.api.recordings import import_expiry
 from voxrec.api.resources import Representation, touched
 from voxrec.api.transaction_hooks import transaction_hook
-from voxrec.archive.interface import Archive, StoredFile
+from voxrec.archive.interface import Archive, RemoteAudio, StoredFile
 from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS, AudioFormat, find_format
 from voxrec.audio.probe import AudioInfo
 from voxrec.audio.verdict import make_import_verdict
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Recording, RecordingState
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 from voxrec.threads import DeferToThread
@@ -53,6 +55,10 @@ AUDIO_PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
 }
 
 
+EnqueueUpload = Callable[[Transaction, Recording], Awaitable[object]]
+"""Enqueues the upload to S3 in the transaction that stores the Recording."""
+
+
 class NotPending(Conflict):
     """Audio can be uploaded only once, to a recording created by PUT: its state must be `pending`."""
 
@@ -73,6 +79,7 @@ class AudioRoutes:
         upload_limit: int,
         defer_to_thread: DeferToThread,
         defer_to_audio_thread: DeferToThread,
+        enqueue_upload: EnqueueUpload | None = None,
     ) -> None:
         self._recordings = recordings
         self._profiles = profiles
@@ -83,6 +90,7 @@ class AudioRoutes:
         self._upload_limit = upload_limit
         self._defer_to_thread = defer_to_thread
         self._defer_to_audio_thread = defer_to_audio_thread
+        self._enqueue_upload = enqueue_upload
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes."""
@@ -103,7 +111,7 @@ class AudioRoutes:
                 profile_scoped=True,
                 query=AUDIO_PARAMETERS,
                 response_model=AUDIO_TYPES,
-                responses={206: None},
+                responses={206: None, 302: None},
                 request_headers=(*CONDITIONAL, "Range", "If-Range"),
                 response_headers=("ETag", "Accept-Ranges", "Content-Disposition"),
                 errors=(NoAudioYet, RangeNotSatisfiable, AudioDamaged),
@@ -125,10 +133,10 @@ class AudioRoutes:
         _require_channel(recording, channel)
         if channel is None and name == recording.format:
             return await self._stored(request, recording, path)
-        return await self._converted(request, recording, path, _target_format(recording, name, channel), channel)
+        return await self._converted(request, recording, _target_format(recording, name, channel), channel)
 
     async def _converted(
-        self, request: Request, recording: Recording, path: str, target: AudioFormat, channel: AudioChannel | None
+        self, request: Request, recording: Recording, target: AudioFormat, channel: AudioChannel | None
     ) -> Response:
         """Return the audio in another format, or one channel of it.
 
@@ -147,10 +155,10 @@ class AudioRoutes:
             "Content-Disposition": f'attachment; filename="{recording.id}{suffix}.{target.suffix}"',
         }
         if request.method == "HEAD":
-            await self._converter.check_source(recording, path)
+            await self._converter.check_source(recording)
             return Response(200, headers, _unsent_body())
         body, size = await self._converter.convert(
-            *(recording, path, target, channel), client=request.principal.key, disconnected=request.disconnected
+            *(recording, target, channel), client=request.principal.key, disconnected=request.disconnected
         )
         length = {} if size is None else {"Content-Length": str(size)}
         return Response(200, {**headers, **length}, body)
@@ -161,7 +169,16 @@ class AudioRoutes:
         request.conditions.require_readable(etag)
         if request.conditions.unchanged(etag):
             return Response(304, {**REVALIDATED, "ETag": etag})
-        descriptor: int = await self._defer_to_thread(open_audio, self._archive, recording, path)
+        remote = self._archive.remote_audio(recording)
+        if remote is not None:
+            return await self._remote(request, recording, remote, etag)
+        try:
+            descriptor: int = await self._defer_to_thread(open_audio, self._archive, recording, path)
+        except AudioDamaged:  # or it was uploaded, and removed here, since the row was read
+            recording = await self._recordings.visible_to(request.principal).get(request.id)
+            if (remote := self._archive.remote_audio(recording)) is None:
+                raise
+            return await self._remote(request, recording, remote, etag)
         size = recording.size or 0
         try:
             requested = requested_range(request, etag, size)
@@ -174,6 +191,26 @@ class AudioRoutes:
         if requested is None:
             return Response(200, headers, body)
         return Response(206, {**headers, "Content-Range": requested.content_range}, body)
+
+    async def _remote(self, request: Request, recording: Recording, remote: RemoteAudio, etag: str) -> Response:
+        """Return what a store on the network has, or the requested range of it, or redirect to its URL."""
+        size = recording.size or 0
+        requested = requested_range(request, etag, size)
+        sent = requested or ByteRange(0, size, size)
+        headers = _file_headers(recording, etag, sent)
+        if requested is not None:
+            headers |= {"Content-Range": requested.content_range}
+        try:
+            if request.method == "HEAD":
+                await remote.check()
+                return Response(200 if requested is None else 206, headers, _unsent_body())
+            file_name = headers["Content-Disposition"].partition('"')[2].rstrip('"')
+            if url := await remote.redirect_url(headers["Content-Type"], file_name):
+                return Response(302, {"Location": url, "Cache-Control": "private, no-store"})
+            body = await remote.open(sent.start, sent.length)
+        except NotFound as error:
+            raise AudioDamaged(f"The archived audio of recording {recording.id} cannot be opened.") from error
+        return Response(200 if requested is None else 206, headers, body)
 
     async def _upload(self, request: Request) -> Response:
         """Store the audio unchanged. The recording must be `pending`; it is `completed` afterwards.
@@ -201,7 +238,7 @@ class AudioRoutes:
             completed = _completed(current, audio, audio_format, stored)
             return touched(msgspec.structs.replace(completed, expires_at=expires_at), self._now)
 
-        hook = transaction_hook(request, self._representation.updated)
+        hook = replace(transaction_hook(request, self._representation.updated), enqueue=self._enqueue_upload)
         return self._representation.updated(await recordings.update_async(request.id, complete, hook))
 
     async def _expiry(self, request: Request, pending: Recording) -> datetime | None:

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from voxrec.api.audio_files import AudioDamaged, FileSection, open_audio
+from voxrec.api.audio_files import AudioDamaged, FileSection, obtain_audio, open_audio_file
 from voxrec.archive.interface import Archive
 from voxrec.audio import stream
 from voxrec.audio.convert import AudioChannel, convert
 from voxrec.audio.formats import FORMATS, AudioFormat
-from voxrec.errors import AudioError
+from voxrec.errors import AudioError, NotFound
 from voxrec.model import Recording
 from voxrec.threads import DeferToThread
 from voxrec.web.concurrency import ConcurrencyLimit
@@ -64,14 +64,24 @@ class AudioConverter:
         self._total = ConcurrencyLimit(budget.total, "conversions")
         self._per_token = ConcurrencyLimit(budget.per_token, "conversions of this token")
 
-    async def check_source(self, recording: Recording, path: str) -> None:
+    async def check_source(self, recording: Recording) -> None:
         """Raise AudioDamaged if the archived file cannot be opened or is truncated."""
-        os.close(await self._defer_to_thread(open_audio, self._archive, recording, path))
+        remote = self._archive.remote_audio(recording)
+        if remote is None:
+            with await obtain_audio(self._archive, recording) as source:
+                await self._check_file(recording, source)
+            return
+        try:
+            await remote.check()
+        except NotFound as error:
+            raise AudioDamaged(f"The archived audio of recording {recording.id} cannot be opened.") from error
+
+    async def _check_file(self, recording: Recording, source: Path) -> None:
+        os.close(await self._defer_to_thread(open_audio_file, recording, source))
 
     async def convert(
         self,
         recording: Recording,
-        path: str,
         target: AudioFormat,
         channel: AudioChannel | None,
         *,
@@ -88,14 +98,14 @@ class AudioConverter:
             operation.enter_context(self._per_token.operation(client))
             operation.enter_context(self._total.operation(_EVERYONE))
             check = partial(self._require_client, disconnected)
+            source = operation.enter_context(await obtain_audio(self._archive, recording))
             if stream.is_streamable(target):
-                await self.check_source(recording, path)
-                source, source_format = self._archive.locate(path), FORMATS.get(recording.format)
-                parts = stream.convert_in_parts(source, target, channel, source_format, check)
+                await self._check_file(recording, source)
+                parts = stream.convert_in_parts(source, target, channel, FORMATS.get(recording.format), check)
                 body = _ConvertedParts(recording, parts, self._defer_to_thread)
                 return _ReleasingBody(body, operation.pop_all()), None
             descriptor: int = await self._defer_to_thread(
-                self._convert_to_file, recording, path, target, channel, check
+                self._convert_to_file, recording, source, target, channel, check
             )
             size = os.fstat(descriptor).st_size
             section = FileSection(descriptor, 0, size, self._defer_to_thread)
@@ -108,14 +118,14 @@ class AudioConverter:
     def _convert_to_file(
         self,
         recording: Recording,
-        path: str,
+        source: Path,
         target: AudioFormat,
         channel: AudioChannel | None,
         require_client: Callable[[], None],
     ) -> int:
         """Convert into a file without a name, which disappears when its descriptor is closed."""
         require_client()  # it may have left while this waited for a thread
-        os.close(open_audio(self._archive, recording, path))
+        os.close(open_audio_file(recording, source))
         try:
             self._directory.mkdir(mode=0o750, exist_ok=True)
             descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=self._directory)
@@ -123,7 +133,7 @@ class AudioConverter:
             output = Path(name)
             check = partial(_check_progress, output, self._budget.file_size, require_client)
             try:
-                convert(self._archive.locate(path), output, target, channel, FORMATS.get(recording.format), check)
+                convert(source, output, target, channel, FORMATS.get(recording.format), check)
                 return os.open(output, os.O_RDONLY | os.O_CLOEXEC)
             finally:
                 output.unlink(missing_ok=True)

@@ -1,6 +1,8 @@
 """Access to the archived audio files of Recordings: opening them, and streaming them as response bodies."""
 
 import os
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Final
 
 from voxrec.archive.interface import Archive
@@ -48,16 +50,40 @@ def require_audio(recording: Recording) -> str:
     raise NotFound(f"Recording {recording.id} has no audio: its state is {recording.state}.")
 
 
+async def obtain_audio(archive: Archive, recording: Recording) -> AbstractContextManager[Path]:
+    """Return a local file with a Recording's audio. Raises AudioDamaged if it is missing, and ArchiveUnavailable."""
+    try:
+        return await archive.obtain(recording)
+    except NotFound as error:
+        raise _missing(recording) from error
+
+
 def open_audio(archive: Archive, recording: Recording, path: str) -> int:
-    """Open a Recording's audio file for reading and return its file descriptor. Blocks: run it in a thread.
+    """Open a Recording's local audio file and return its file descriptor. Blocks: run it in a thread.
+
+    Raises AudioDamaged as `open_audio_file`, and ArchiveUnavailable.
+    """
+    try:
+        location = archive.locate(path)
+    except NotFound as error:
+        raise _missing(recording) from error
+    return open_audio_file(recording, location)
+
+
+def _missing(recording: Recording) -> AudioDamaged:
+    return AudioDamaged(f"The archived audio of recording {recording.id} cannot be opened.")
+
+
+def open_audio_file(recording: Recording, location: Path) -> int:
+    """Open a file with a Recording's audio for reading and return its descriptor. Blocks: run it in a thread.
 
     Raises AudioDamaged if the file is missing or its size differs from the stored one, so that a truncated file is
     never sent as if it were complete.
     """
     try:
-        descriptor = open_regular(archive.locate(path))
-    except (NotFound, OSError) as error:
-        raise AudioDamaged(f"The archived audio of recording {recording.id} cannot be opened.") from error
+        descriptor = open_regular(location)
+    except OSError as error:
+        raise _missing(recording) from error
     size = os.fstat(descriptor).st_size
     if size != recording.size:
         os.close(descriptor)

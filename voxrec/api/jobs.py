@@ -22,7 +22,7 @@ from voxrec.web.request import Request
 from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
-_INTERNAL_FIELDS: Final = frozenset({"path", "claims"})
+_INTERNAL_FIELDS: Final = frozenset({"path", "stored_object", "storedObject", "target", "claims"})
 _LISTED_STATES: Final = tuple(state for state in JobState if state is not JobState.DONE)
 _UpdateModel: Final[Any] = msgspec.defstruct("Job", [("state", Literal["pending"])])
 JobModel: Final[Any] = msgspec.defstruct(

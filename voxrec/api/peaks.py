@@ -1,18 +1,19 @@
 """/recordings/<id>/peaks: the waveform of a Recording, as numbers and as an image."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 from twisted.internet.defer import DeferredSemaphore
 
-from voxrec.api.audio_files import REVALIDATED, AudioDamaged, NoAudioYet, require_audio
+from voxrec.api.audio_files import REVALIDATED, AudioDamaged, NoAudioYet, obtain_audio, require_audio
 from voxrec.archive.interface import Archive
 from voxrec.audio.formats import FORMATS
 from voxrec.audio.peaks import compute_peaks
 from voxrec.audio.waveform import render_waveform
-from voxrec.errors import AudioError, NotFound
+from voxrec.errors import AudioError
 from voxrec.model import Recording
 from voxrec.store.recordings import Recordings
 from voxrec.threads import DeferToThread
@@ -94,7 +95,7 @@ class PeaksRoutes:
     async def _respond(self, request: Request, media_type: str, encode: Encode) -> Response:
         points = request.query.get("points", _DEFAULT_POINTS)
         recording = await self._recordings.visible_to(request.principal).get(request.id)
-        path = require_audio(recording)
+        require_audio(recording)
         etag = f'"{recording.sha256 or recording.id}-{media_type.rpartition("/")[2]}-{points}"'
         request.conditions.require_readable(etag)
         headers = {**REVALIDATED, "ETag": etag}
@@ -103,16 +104,18 @@ class PeaksRoutes:
         async with self._semaphore:
             if request.disconnected():  # while it waited
                 raise ClientDisconnected("The client has disconnected.")
-            body: bytes = await self._defer_to_thread(self._encoded_waveform, recording, path, points, encode)
+            with await obtain_audio(self._archive, recording) as audio:
+                body: bytes = await self._defer_to_thread(_encoded_waveform, recording, audio, points, encode)
         return Response(200, {**headers, "Content-Type": media_type}, body)
 
-    def _encoded_waveform(self, recording: Recording, path: str, points: int, encode: Encode) -> bytes:
-        """Compute the waveform from the archived file. Blocks: run it in a thread."""
-        try:
-            channels = compute_peaks(self._archive.locate(path), points, FORMATS.get(recording.format))
-        except (NotFound, AudioError, OSError) as error:
-            raise AudioDamaged(f"The archived audio of recording {recording.id} cannot be read.") from error
-        return encode(recording, [[list(pair) for pair in channel] for channel in channels])
+
+def _encoded_waveform(recording: Recording, audio: Path, points: int, encode: Encode) -> bytes:
+    """Compute the waveform of an audio file. Blocks: run it in a thread."""
+    try:
+        channels = compute_peaks(audio, points, FORMATS.get(recording.format))
+    except (AudioError, OSError) as error:
+        raise AudioDamaged(f"The archived audio of recording {recording.id} cannot be read.") from error
+    return encode(recording, [[list(pair) for pair in channel] for channel in channels])
 
 
 def _encode_json(recording: Recording, waveform: Waveform) -> bytes:

@@ -10,7 +10,7 @@ from msgspec.structs import fields
 from voxrec.api.resources import Representation
 from voxrec.model import Recording
 
-_INTERNAL: Final = frozenset({"path", "pause_code", "resume_code"})
+_INTERNAL: Final = frozenset({"path", "stored_object", "pause_code", "resume_code"})
 _SHARED_FIELDS: Final = tuple(field for field in fields(Recording) if field.name not in _INTERNAL)
 _shared_values: Final = attrgetter(*(field.name for field in _SHARED_FIELDS))
 RecordingModel: Final[Any] = msgspec.defstruct(

@@ -6,13 +6,13 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID
 
-from voxrec.archive.interface import ArchiveUnavailable, StoredFile
+from voxrec.archive.interface import ArchiveUnavailable, RemoteAudio, StoredFile
 from voxrec.archive.quarantine import (
     count_quarantined_files,
     delete_quarantined_file,
@@ -22,6 +22,7 @@ from voxrec.archive.quarantine import (
     was_quarantined_before,
 )
 from voxrec.errors import NotFound
+from voxrec.model import Recording
 
 FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
@@ -42,6 +43,11 @@ class LocalArchive:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @property
+    def root(self) -> Path:
+        """The directory of the files."""
+        return self._root
+
     def put(self, source: Path, recording_id: UUID, started_at: datetime, suffix: str) -> StoredFile:
         """Move ``source`` into the archive and return the stored file.
 
@@ -52,8 +58,11 @@ class LocalArchive:
         """
         if started_at.tzinfo is None or not _SUFFIX.fullmatch(suffix):
             raise ValueError(f"cannot make a path from start time {started_at!r} and suffix {suffix!r}")
-        path = f"{started_at.astimezone(UTC):%Y/%m/%d}/{recording_id}.{suffix}"
-        target = self._root / path
+        return self.put_at(source, f"{started_at.astimezone(UTC):%Y/%m/%d}/{recording_id}.{suffix}")
+
+    def put_at(self, source: Path, path: str) -> StoredFile:
+        """Move ``source`` to a path that `put` has returned before, and do as `put`."""
+        target = self._resolve(path)
         with _translate_errors(f"cannot archive {source} as {path}"):
             self._make_directories(target.parent)
             try:
@@ -74,6 +83,14 @@ class LocalArchive:
         if not exists:
             raise NotFound(f"the archive has no file {path!r}")
         return location
+
+    async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
+        """Return the file of a Recording. Raises NotFound if there is none."""
+        return nullcontext(self.locate(recording.path or ""))
+
+    def remote_audio(self, recording: Recording) -> RemoteAudio | None:  # noqa: ARG002 - of the interface
+        """Return None: everything is local."""
+        return None
 
     def delete(self, path: str) -> None:
         """Delete the file, if it exists. Raises NotFound if ``path`` is outside the archive."""

@@ -68,6 +68,7 @@ class Backup:
     previous: Path | None = None
     report: Callable[[str], None] = lambda _line: None
     _files: dict[str, BackupFile] = field(default_factory=dict)
+    _in_s3: set[str] = field(default_factory=set)
     _previous_files: dict[str, BackupFile] = field(default_factory=dict)
 
     def make(self) -> Manifest:
@@ -118,6 +119,8 @@ class Backup:
                 f"{count} unfinished recordings of node {node} are not in this backup: run voxrec backup on that node, "
                 "too"
             )
+        if self._in_s3:
+            self.report(f"{len(self._in_s3)} recordings are in S3, and not in this backup: protect the buckets")
         (self.target / DUMP).chmod(0o600)
         self._files[DUMP] = BackupFile(DUMP, *hash_file(self.target / DUMP))
         self._prune({file.path for file in archived}, unfinished)
@@ -140,7 +143,10 @@ class Backup:
             try:
                 copied = self._copy(self.source.archive / file.path, path)
             except FileNotFoundError:
-                missing.append(file.path)
+                if file.uploaded:
+                    self._in_s3.add(file.path)
+                else:
+                    missing.append(file.path)
                 continue
             if file.sha256 is not None and copied.sha256 != file.sha256:
                 missing.append(file.path)

@@ -1,6 +1,8 @@
 """What the subcommands share: the --config option, the database of the daemon, and audit entries."""
 
 import getpass
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -70,3 +72,13 @@ def audit_entry_for_command(command: str, kind: str, target_id: UUID) -> AuditEn
         target_id=target_id,
         outcome=AuditOutcome.DONE,
     )
+
+
+def require_owner(archive: Path) -> None:
+    """Raise ClickException unless this user owns the archive: the daemon could not read the files of another one."""
+    owner = archive.stat().st_uid
+    if owner != os.geteuid():
+        user = pwd.getpwuid(owner).pw_name
+        raise click.ClickException(
+            f"{archive} belongs to {user}: run the command as {user}, for example with runuser -u {user} --"
+        )

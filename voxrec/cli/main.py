@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from voxrec import config
+from voxrec.cli.archive import archive
 from voxrec.cli.backup import backup, restore
 from voxrec.cli.doctor import doctor
 from voxrec.cli.jobs import jobs
@@ -37,6 +38,7 @@ def check_config(file: Path) -> None:
     click.echo(f"{file}: valid")
 
 
+main.add_command(archive)
 main.add_command(backup)
 main.add_command(doctor)
 main.add_command(jobs)

@@ -1,7 +1,5 @@
 """``voxrec nodes``: lists the nodes, and what an operator decides about those that do not return."""
 
-import os
-import pwd
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import cast
@@ -14,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec import config
 from voxrec.archive.local import LocalArchive
-from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database
+from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, require_owner
 from voxrec.config_values import NODE_NAME_RULE, is_node_name
 from voxrec.errors import VoxrecError
 from voxrec.nodes.spool_id import read_spool_id
@@ -110,7 +108,7 @@ def adopt(name: str, spool: Path, journal: Path, config_file: Path) -> None:
     try:
         settings = config.load(config_file, sections={"database", "archive"})
         archive = settings.archive_directory
-        _require_owner(archive)
+        require_owner(archive)
 
         def open_database() -> AbstractContextManager[BlockingDatabase]:
             return daemon_database(config_file)
@@ -137,13 +135,3 @@ def adopt(name: str, spool: Path, journal: Path, config_file: Path) -> None:
 
 def _audit(database: BlockingDatabase, command: str) -> None:
     run_to_completion(Audit(database).begin(audit_entry_for_command(command, "node", uuid4())))
-
-
-def _require_owner(archive: Path) -> None:
-    """Raise ClickException unless this user owns the archive: the daemon could not read the files of another one."""
-    owner = archive.stat().st_uid
-    if owner != os.geteuid():
-        user = pwd.getpwuid(owner).pw_name
-        raise click.ClickException(
-            f"{archive} belongs to {user}: run the command as {user}, for example with runuser -u {user} --"
-        )

@@ -16,7 +16,7 @@ from voxrec.composition.environment import Environment, build_environment
 from voxrec.composition.failover import FailoverHandler, build_server_monitor
 from voxrec.composition.housekeeping import Housekeeping
 from voxrec.composition.mail import build_mailer, reconfigure_mailer
-from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges
+from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges, add_upload_gauge
 from voxrec.composition.nodes import NodeServices, build_nodes
 from voxrec.composition.profiles import build_profile_cache, build_snapshot_timer
 from voxrec.composition.queue import Queue, build_queue
@@ -81,6 +81,8 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes)
     add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
     add_call_gauges(env.metrics, calls)
+    if files.s3 is not None:
+        add_upload_gauge(env.metrics, files.s3.uploader)
     add_rest_gauges(env.metrics, rest.broadcaster, rest.site)
 
     # they need PostgreSQL: started with the tree they would fail, and only be repeated an hour later
@@ -98,6 +100,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         nodes.membership,
         _build_listener(env, database, profiles, queue, calls, rest, webhooks, nodes, sweepers),
         queue.worker_service,
+        *([] if files.s3 is None else [files.s3.download_threads, files.s3.upload_threads, files.s3.worker_service]),
         webhooks.worker_service,
         *sweepers,
         calls.event_queue,

@@ -14,6 +14,7 @@ from voxrec.model import JobKind
 from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Pool
 from voxrec.recordings.orphans import OrphanSweeper
+from voxrec.recordings.upload import Uploader
 from voxrec.store.statistics import PendingJobs, read_statistics
 from voxrec.store.webhook_queue import WebhookQueue
 from voxrec.threads import DeferToThread
@@ -75,6 +76,15 @@ def add_rest_gauges(metrics: Metrics, broadcaster: EventBroadcaster, site: RestS
     """Add the gauges of REST clients."""
     metrics.add_gauge("voxrec_event_clients", "Subscribers of /events.", lambda: broadcaster.subscriber_count)
     metrics.add_gauge("voxrec_rest_connections", "Open connections of REST clients.", lambda: site.connection_count)
+
+
+def add_upload_gauge(metrics: Metrics, uploader: Uploader) -> None:
+    """Add the gauge of buckets to which uploads fail."""
+    metrics.add_gauge(
+        "voxrec_upload_buckets_failing",
+        "S3 buckets to which the last upload of this daemon failed.",
+        lambda: len(uploader.failures),
+    )
 
 
 class StatisticsRefresher:

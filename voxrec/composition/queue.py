@@ -7,6 +7,7 @@ from pathlib import Path
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.recordings import RecordingFiles
+from voxrec.composition.s3 import S3Services
 from voxrec.deferreds import Backoff
 from voxrec.jobs.worker import Worker
 from voxrec.journal.recording_journal import RecordingJournal
@@ -22,15 +23,21 @@ class Queue:
     worker: Worker[Job]
     worker_service: OnDemandService
     journal: RecordingJournal
+    s3: S3Services | None = None
 
     def database_recovered(self) -> None:
         """Claim due jobs: PostgreSQL is available (again), and notifications may have been lost."""
         self.worker_service.ensure_started()
         self.worker.wake()
+        if self.s3 is not None:
+            self.s3.database_recovered()
 
-    def job_changed(self, _kind: str) -> None:
+    def job_changed(self, kind: str) -> None:
         """Claim due jobs: PostgreSQL notified of a new or changed job."""
-        self.worker.wake()
+        if kind != JobKind.UPLOAD:
+            self.worker.wake()
+        elif self.s3 is not None:
+            self.s3.worker.wake()
 
 
 def build_queue(env: Environment, database: Database, files: RecordingFiles, mailer: Mailer) -> Queue:
@@ -67,4 +74,4 @@ def build_queue(env: Environment, database: Database, files: RecordingFiles, mai
         node=env.config.node_name,
         retention=database.replay,
     )
-    return Queue(worker, OnDemandService("worker", worker), journal)
+    return Queue(worker, OnDemandService("worker", worker), journal, files.s3)

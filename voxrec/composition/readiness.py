@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -132,17 +132,29 @@ class AnnouncementProbe:
 
 
 class ArchiveProbe:
-    """The archive is ready if a file can be written to it, and there is free space for Recordings."""
+    """The archive is ready if a file can be written to it, and there is free space for Recordings.
 
-    def __init__(self, root: Path, work_directory: Path, defer_to_thread: DeferToThread) -> None:
+    An S3 store that is down does not matter before the local archive, which then keeps everything, is full; the reason
+    then names the errors of uploads, which ``upload_failures`` returns by bucket.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        work_directory: Path,
+        defer_to_thread: DeferToThread,
+        upload_failures: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._root = root
+        self._upload_failures = upload_failures
         self._work_directory = work_directory
         self._defer_to_thread = defer_to_thread
 
     async def __call__(self) -> str | None:
         """Return None if ready, otherwise the reason."""
         problem: str | None = await self._defer_to_thread(self._check)
-        return problem
+        errors = "; ".join(self._upload_failures().values())
+        return f"{problem}; uploads to S3 fail: {errors}" if problem is not None and errors else problem
 
     def _check(self) -> str | None:
         if not self._root.is_dir():

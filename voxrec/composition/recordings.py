@@ -7,6 +7,7 @@ from pathlib import Path
 from voxrec.archive.local import LocalArchive
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
+from voxrec.composition.s3 import S3Services, build_s3
 from voxrec.recordings.erase import Eraser
 from voxrec.recordings.finish import Finisher
 from voxrec.recordings.results import FinishedResults
@@ -22,6 +23,7 @@ class RecordingFiles:
     """
 
     archive: LocalArchive
+    s3: S3Services | None
     work_directory: Path
     spool: Path
     finisher: Finisher
@@ -31,11 +33,13 @@ class RecordingFiles:
 
 def build_recording_files(env: Environment, database: Database) -> RecordingFiles:
     """Build the archive and what works on it."""
-    archive = LocalArchive(env.config.archive_directory)
     work_directory = env.config.archive_directory / ".work"
+    s3 = build_s3(env, database, work_directory) if env.config.s3.bucket else None
+    archive = LocalArchive(env.config.archive_directory) if s3 is None else s3.archive
     spool = Path(env.config.asterisk.recordings)
     return RecordingFiles(
         archive=archive,
+        s3=s3,
         work_directory=work_directory,
         spool=spool,
         finisher=Finisher(
@@ -52,7 +56,15 @@ def build_recording_files(env: Environment, database: Database) -> RecordingFile
                 # the claim of a finish job that was done may be the last that a standby has of it
                 database.replay + env.config.queue.lease if database.replay else 0.0,
             ),
+            uploads=s3 is not None and env.config.s3.uploads,
         ),
-        eraser=Eraser(database.recordings, archive, spool, work_directory, env.defer_to_thread),
+        eraser=Eraser(
+            database.recordings,
+            archive,
+            spool,
+            work_directory,
+            env.defer_to_thread,
+            delete_object=None if s3 is None else s3.delete_object,
+        ),
         retention=RetentionSweeper(env.reactor, database.recordings),
     )

@@ -159,7 +159,12 @@ def _build_probes(
         "asterisk": AsteriskProbe(calls.session, lambda: calls.lease.standby),
         "ami": AmiProbe(calls.ami.connection),
         "announcement": AnnouncementProbe(calls.announcement_check),
-        "archive": ArchiveProbe(env.config.archive_directory, files.work_directory, env.defer_to_thread),
+        "archive": ArchiveProbe(
+            env.config.archive_directory,
+            files.work_directory,
+            env.defer_to_thread,
+            lambda: {} if files.s3 is None else files.s3.uploader.failures,
+        ),
         "spool": SpoolProbe(files.spool, lambda: calls.disk_space.floor, env.defer_to_thread),
     }
 
@@ -201,6 +206,7 @@ def _build_app(
         _rest_settings(env, files),
         RestDependencies(
             archive=files.archive,
+            enqueue_upload=files.s3.enqueue if files.s3 is not None and env.config.s3.uploads else None,
             authenticator=authenticator,
             broadcaster=broadcaster,
             call_control=nodes.control,

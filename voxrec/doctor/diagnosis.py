@@ -16,6 +16,7 @@ from voxrec.doctor.directories import check_directories
 from voxrec.doctor.finding import Finding, failed, guarded, ok, warning
 from voxrec.doctor.mail import check_mail
 from voxrec.doctor.nodes import check_nodes
+from voxrec.doctor.s3 import check_s3
 from voxrec.doctor.webhooks import check_webhooks
 from voxrec.errors import ConfigError
 
@@ -26,6 +27,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = 
     ("asterisk", check_asterisk),
     ("ami", check_ami),
     ("daemon", check_daemon),
+    ("S3", check_s3),
     ("mail", check_mail),
     ("webhooks", check_webhooks),
     ("unit", check_unit),

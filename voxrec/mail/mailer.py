@@ -1,6 +1,7 @@
 """The ``mail`` job: sends a completed recording to the mail addresses of its Profile."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,8 +53,8 @@ class Deliveries(Protocol):
 class Archive(Protocol):
     """The archive method that mailing needs."""
 
-    def locate(self, path: str) -> Path:
-        """Return a local file with the content. Raises `NotFound` if the archive has no such file."""
+    async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
+        """Return a local file with the audio. Raises `NotFound` if the archive has no such file."""
 
 
 class Mailer:
@@ -120,7 +121,7 @@ class Mailer:
         """Send the audio; to those for whom it is too large, the link."""
         relay, defaults = self._relay, self._defaults  # they may be changed meanwhile
         link = await self._listening_link(recording.id)
-        message = await self._defer_to_thread(self._compose, recording, profile, link, defaults)
+        message = await self._compose(recording, profile, link, defaults)
         result = await self._send(recording, relay, defaults, recipients, message)
         too_large = {refusal.recipient: refusal for refusal in result.refused if refusal.too_large}
         if not too_large or (recording.size or 0) > defaults.attach_limit:
@@ -135,7 +136,7 @@ class Mailer:
             reply=hide_addresses(next(iter(too_large.values())).reply),
         )
         link_only = replace(defaults, attach_limit=-1)
-        message = await self._defer_to_thread(self._compose, recording, profile, link, link_only)
+        message = await self._compose(recording, profile, link, link_only)
         result = await self._send(recording, relay, defaults, list(too_large), message)
         await self._record(recording, result)
 
@@ -173,10 +174,14 @@ class Mailer:
             )
             return None
 
-    def _compose(self, recording: Recording, profile: Profile, link: ListeningLink, defaults: MessageDefaults) -> bytes:
-        audio = self._archive.locate(recording.path or "")
-        now = utc_now(self._reactor)
-        return compose(recording, profile, audio, link, defaults, now)
+    async def _compose(
+        self, recording: Recording, profile: Profile, link: ListeningLink, defaults: MessageDefaults
+    ) -> bytes:
+        with await self._archive.obtain(recording) as audio:
+            message: bytes = await self._defer_to_thread(
+                compose, recording, profile, audio, link, defaults, utc_now(self._reactor)
+            )
+        return message
 
     async def _record(self, recording: Recording, result: SendResult) -> None:
         # accepted recipients first: if the database fails in between, a lost refusal causes no duplicate mail

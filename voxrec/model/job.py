@@ -8,18 +8,21 @@ from uuid import UUID
 from msgspec import Struct
 
 from voxrec.model.fields import doc
+from voxrec.model.recording import StoredObject
 
 
 class JobKind(enum.StrEnum):
     """Kind of a job.
 
     - ``finish``: produce the audio file of a Recording from the files of both parties
+    - ``upload``: store the audio of a Recording in S3, and keep the legal hold of the object up to date
     - ``mail``: send a completed Recording to the email addresses of its Profile
     - ``erase``: delete the files of a deleted Recording from the archive
     - ``erase-legs``: delete what a node recorded of a deleted Recording
     """
 
     FINISH = "finish"
+    UPLOAD = "upload"
     MAIL = "mail"
     ERASE = "erase"
     ERASE_LEGS = "erase-legs"
@@ -55,6 +58,8 @@ class Job(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = None
     created_at: Annotated[datetime, doc("Time of creation.")]
     path: str | None = None  # of the audio of a deleted Recording, relative to the archive; None for other kinds
+    stored_object: StoredObject | None = None  # the audio of a deleted Recording in S3
+    target: str | None = None  # of an upload: the bucket of the Profile; None: that of the settings
     claims: int = 0  # the fencing token: a worker that lost its lease has an older value than the row
 
     @property

@@ -115,6 +115,17 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     retention_days: Annotated[
         Annotated[int, Meta(ge=1, le=36500)] | None, doc("Days after which a Recording is deleted. Null: never.")
     ] = None
+    archive_bucket: Annotated[
+        Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None,
+        doc("S3 bucket of the Recordings, if voxrec has an S3 archive. Null: the bucket in the settings."),
+    ] = None
+    archive_prefix: Annotated[
+        Annotated[str, Meta(max_length=255, pattern=r"^([A-Za-z0-9!_.*'()-]+/)*$")] | None,
+        doc(
+            "What the keys of the Recordings in S3 begin with: names that end with a slash. Null: the prefix in the "
+            "settings."
+        ),
+    ] = None
     metadata: Metadata = {}
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     updated_at: Annotated[Timestamp, doc("Time of the last change.")]
@@ -189,6 +200,15 @@ def _check_webhook(profile: Profile) -> list[FieldError]:
     return [FieldError("webhookUrl", problem)]
 
 
+def _check_archive(profile: Profile) -> list[FieldError]:
+    # in Python, unlike in JSON Schema, "$" also matches before a trailing line feed
+    return [
+        FieldError(name, f"{value!r} ends with a line feed")
+        for name, value in (("archiveBucket", profile.archive_bucket), ("archivePrefix", profile.archive_prefix))
+        if value is not None and value.endswith("\n")
+    ]
+
+
 def _check_metadata(profile: Profile) -> list[FieldError]:
     return metadata_errors(profile.metadata)
 
@@ -201,5 +221,6 @@ _PROFILE_CHECKS: Final = (
     _check_codes,
     _check_durations,
     _check_webhook,
+    _check_archive,
     _check_metadata,
 )

@@ -1,6 +1,7 @@
 """Recordings: their state, timeline and verdict, and the names of the files of both parties."""
 
 import enum
+from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
@@ -105,6 +106,21 @@ class Verdict(Struct, frozen=True, kw_only=True, rename="camel"):
     truncated: Annotated[bool, doc("Whether the audio of a party is shorter than the call.")] = False
 
 
+class StoredObject(Struct, frozen=True, kw_only=True):
+    """The object in S3 that contains the audio of a Recording.
+
+    ``stored_at`` is None until the store has confirmed the checksum; until then the local archive has the audio.
+    ``version`` is that of a versioned bucket. ``key_md5`` is the Base64 of the MD5 of the customer's key (SSE-C), by
+    which the key is found after a rotation.
+    """
+
+    bucket: str
+    key: str
+    version: str | None = None
+    stored_at: datetime | None = None
+    key_md5: str | None = None
+
+
 class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     """The recording of one call, or imported audio."""
 
@@ -148,8 +164,14 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
     pause_code: str | None = None  # DTMF codes of the Profile when the call began; not part of the REST representation
     resume_code: str | None = None
     path: str | None = None  # relative to the archive; not part of the REST representation
+    stored_object: StoredObject | None = None  # None: only in the local archive; not part of the REST representation
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     updated_at: Annotated[Timestamp, doc("Time of the last change.")]
+
+    @property
+    def uploaded(self) -> bool:
+        """Whether an S3 store has confirmed that it has the audio."""
+        return self.stored_object is not None and self.stored_object.stored_at is not None
 
     @property
     def call_seconds(self) -> float | None:

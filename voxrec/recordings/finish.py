@@ -63,6 +63,7 @@ class Finisher:
     ``spool`` is Asterisk's recording directory, at the path at which voxrec sees it. ``work_directory`` is for
     temporary files; on the archive's file system, archiving needs no copy. ``node`` is the name of this node, and
     ``has_peers`` returns whether other nodes use the same database. ``results`` remembers what was committed.
+    ``uploads``: the archive is to be uploaded to S3.
     """
 
     _log = Logger()
@@ -79,6 +80,7 @@ class Finisher:
         node: str | None = None,
         has_peers: Callable[[], Awaitable[bool]] = _has_no_peers,
         results: FinishedResults | None = None,
+        uploads: bool = False,
     ) -> None:
         self._clock = clock
         self._recordings = recordings
@@ -89,6 +91,7 @@ class Finisher:
         self._node = node
         self._has_peers = has_peers
         self._results = results
+        self._uploads = uploads
 
     async def __call__(self, job: Job) -> None:
         """Finish the job's Recording; see `finish`. Raises NotFound if the Recording was deleted."""
@@ -140,6 +143,8 @@ class Finisher:
 
     async def _store(self, recording: Recording) -> None:
         follow_up = [JobKind.MAIL] if recording.state is RecordingState.COMPLETED else []
+        if self._uploads and recording.path is not None:
+            follow_up.append(JobKind.UPLOAD)
         try:
             await self._recordings.complete(recording, follow_up)
         except NotFound:
@@ -223,7 +228,7 @@ class Finisher:
         if _must_not_be_kept(recording):
             erase_legs(self._archive, self._spool, self._work_directory, recording.id)
             return
-        if recording.path is not None:
+        if recording.path is not None and not recording.uploaded:
             try:
                 self._archive.locate(recording.path)
             except NotFound:

@@ -16,7 +16,7 @@ import msgspec
 
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict
-from voxrec.model import Job, JobKind, JobState
+from voxrec.model import Job, JobKind, JobState, StoredObject
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.deliveries import reopen_refused
@@ -62,11 +62,14 @@ _CLOSE_OTHER_JOBS: Final = """
     WHERE recording_id = %s AND kind NOT IN ('erase', 'erase-legs') AND (done_at IS NULL OR last_error IS NOT NULL)
 """
 _ENQUEUE_ERASE: Final = """
-    INSERT INTO jobs (kind, recording_id, path, node)
-    SELECT * FROM (VALUES ('erase', %s, %s, NULL), ('erase-legs', %s, NULL, %s)) AS new (kind, id, path, node)
+    INSERT INTO jobs (kind, recording_id, path, node, stored_object)
+    SELECT * FROM (
+        VALUES ('erase', %s, %s, NULL, %s::jsonb), ('erase-legs', %s, %s, %s, NULL)
+    ) AS new (kind, id, path, node, stored_object)
     WHERE kind = 'erase' OR node IN (SELECT name FROM nodes WHERE lost_at IS NULL)
     ON CONFLICT (recording_id, kind) DO UPDATE
-    SET path = coalesce(excluded.path, jobs.path), node = excluded.node, due_at = now(), leased_until = NULL,
+    SET path = coalesce(excluded.path, jobs.path), node = excluded.node,
+        stored_object = coalesce(excluded.stored_object, jobs.stored_object), due_at = now(), leased_until = NULL,
         dead = FALSE, done_at = NULL, attempts = 0
 """
 _SELECT: Final = f"SELECT {JOB_COLUMNS} FROM jobs"
@@ -229,16 +232,20 @@ class Jobs(ScopedRepository[Job, JobFilter]):
         return job_from_row(row)
 
 
-async def enqueue_erase(transaction: Transaction, recording_id: UUID, path: str | None, node: str | None) -> None:
+async def enqueue_erase(
+    transaction: Transaction, recording_id: UUID, path: str | None, node: str | None, stored: StoredObject | None = None
+) -> None:
     """Enqueue the jobs that delete a Recording's files, as part of the transaction that deletes the Recording.
 
-    Any node deletes its file at ``path`` in the archive; only the one that recorded it has the files of the parties,
-    unless that node is lost, or not known any more.
+    Any node deletes its file at ``path`` in the archive, and the ``stored`` object; only the one that recorded it has
+    the files of the parties, and its audio if each node has an archive of its own, unless that node is lost, or not
+    known any more.
     Its other jobs are closed, without their errors, which may name recipients. If the id was deleted before and reused,
     its ERASE job is enqueued again.
     """
     await transaction.execute(_CLOSE_OTHER_JOBS, (recording_id,))
-    await transaction.execute(_ENQUEUE_ERASE, (recording_id, path, recording_id, node))
+    stored_json = None if stored is None else msgspec.json.encode(stored).decode()
+    await transaction.execute(_ENQUEUE_ERASE, (recording_id, path, stored_json, recording_id, path, node))
 
 
 def job_from_row(row: Row) -> Job:

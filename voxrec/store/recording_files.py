@@ -5,7 +5,19 @@ from typing import Final
 
 from psycopg2.extensions import connection as BlockingConnection
 
-_ARCHIVED: Final = "SELECT path, size, sha256 FROM recordings WHERE path IS NOT NULL ORDER BY path"
+_ARCHIVED: Final = """
+    SELECT path, size, sha256, coalesce(stored_object ->> 'stored_at', '') <> '' FROM recordings
+    WHERE path IS NOT NULL ORDER BY path
+"""
+_HAS_UPLOADS: Final = """
+    SELECT FROM information_schema.columns WHERE table_name = 'recordings' AND column_name = 'stored_object'
+"""
+_UPLOAD_BACKLOG: Final = """
+    SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8,
+           coalesce((array_agg(last_error ORDER BY due_at DESC) FILTER (WHERE last_error IS NOT NULL))[1], ''),
+           (SELECT count(*) FROM recordings WHERE stored_object IS NOT NULL)
+    FROM jobs WHERE kind = 'upload' AND done_at IS NULL
+"""
 _UNFINISHED: Final = "SELECT id::text FROM recordings WHERE state NOT IN ('completed', 'absent')"
 _UNFINISHED_ELSEWHERE: Final = """
     SELECT node, count(*) FROM recordings
@@ -17,11 +29,34 @@ _UNANNOUNCED: Final = f"{_UNFINISHED} AND prompt_played = false"
 
 @dataclass(frozen=True, slots=True)
 class ArchivedFile:
-    """A file in the archive: its path, its size in bytes, and its SHA-256 in hexadecimal."""
+    """A file in the archive: its path, its size in bytes, its SHA-256 in hexadecimal, and whether S3 has it, too."""
 
     path: str
     size: int | None
     sha256: str | None
+    uploaded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBacklog:
+    """Uploads that wait, the age of the oldest in seconds, an error, and the number of Recordings in S3."""
+
+    waiting: int
+    oldest_age: float
+    last_error: str
+    stored: int
+
+
+def read_upload_backlog(connection: BlockingConnection) -> UploadBacklog | None:
+    """Return the state of the uploads to S3; None if the schema is older than they are."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HAS_UPLOADS)
+        if cursor.fetchone() is None:
+            return None
+        cursor.execute(_UPLOAD_BACKLOG)
+        row = cursor.fetchone()
+        assert row is not None, "an aggregate has one row"
+        return UploadBacklog(*row)
 
 
 def archived_files(connection: BlockingConnection) -> list[ArchivedFile]:

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from voxrec.cursor import Cursor
-from voxrec.model import AuditEntry, Job, JobKind, JobState, Recording, RecordingState
+from voxrec.model import AuditEntry, Job, JobKind, JobState, Recording, RecordingState, StoredObject
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.audit import insert_entry
@@ -23,12 +23,14 @@ from voxrec.store.metadata_index import MetadataIndex
 from voxrec.store.repository import ScopedRepository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
-_JSONB: Final = frozenset({"timeline", "verdict", "rtp_statistics", "metadata"})
-_KEPT: Final = frozenset({"id", "metadata", "legal_hold", "node", "created_at", "updated_at"})
+_JSONB: Final = frozenset({"timeline", "verdict", "rtp_statistics", "metadata", "stored_object"})
+_KEPT: Final = frozenset({"id", "metadata", "legal_hold", "node", "stored_object", "created_at", "updated_at"})
 """Columns that an existing row keeps: users change them, they never change, or they need an expression."""
 _COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
 _RESULT_COLUMNS: Final = Columns(Recording, jsonb=_JSONB, exclude=_KEPT)
 _SELECT: Final = f"SELECT {_COLUMNS.column_list} FROM recordings"
+RECORDING_COLUMNS: Final = _COLUMNS.column_list
+"""The select list for `recording_from_row`."""
 _GET: Final = PreparedStatement(f"{_SELECT} WHERE id = %s")
 _INSERT: Final = f"""
     INSERT INTO recordings ({_COLUMNS.column_list}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
@@ -72,7 +74,11 @@ _COMPLETE: Final = PreparedStatement(f"""
         WHERE id = %s
         RETURNING id, profile_id
     ), enqueued AS (
-        INSERT INTO jobs (kind, recording_id) SELECT kind, id FROM completed CROSS JOIN unnest(%s::text[]) AS kind
+        INSERT INTO jobs (kind, recording_id, target, node)
+        SELECT kind, id,
+               CASE kind WHEN 'upload' THEN (SELECT archive_bucket FROM profiles WHERE id = completed.profile_id) END,
+               CASE kind WHEN 'upload' THEN %s END
+        FROM completed CROSS JOIN unnest(%s::text[]) AS kind
         WHERE kind <> 'mail'
            OR NOT EXISTS (SELECT FROM profiles WHERE id = completed.profile_id AND coalesce(email, '') = '')
         ON CONFLICT DO NOTHING
@@ -95,6 +101,9 @@ _MISSING_IDS: Final = f"""
     SELECT file.id FROM unnest(%s::uuid[]) AS file (id)
     WHERE NOT EXISTS (SELECT FROM recordings WHERE id = file.id) AND {_NOT_BEING_ERASED}
 """
+_SET_STORED_OBJECT: Final = PreparedStatement(f"""
+    UPDATE recordings SET stored_object = %s::jsonb WHERE id = %s RETURNING {_COLUMNS.column_list}
+""")
 # True for every row, and the predicate of the index of all Recordings by time: PostgreSQL uses that index only in
 # statements with this condition. Otherwise the planner, which assumes that matches are spread evenly over time, would
 # scan millions of rows in that index when the matches are old.
@@ -179,6 +188,8 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
 
     _resource = "recording"
     _no_filters = ALL_RECORDINGS
+    upload_node: str | None = None
+    """The only node that can upload what it completes, because it does not share its archive; None: any node."""
 
     async def get_many(self, recording_ids: Collection[UUID]) -> list[Recording]:
         """Return those of the Recordings that exist, in no particular order."""
@@ -302,7 +313,7 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         old = await self._lock(transaction, recording_id)
         check(old)
         await transaction.execute("DELETE FROM recordings WHERE id = %s", (recording_id,))
-        await enqueue_erase(transaction, recording_id, old.path, old.node)
+        await enqueue_erase(transaction, recording_id, old.path, old.node, old.stored_object)
         if audit_entry is not None:
             await insert_entry(transaction, audit_entry(old))
 
@@ -326,9 +337,20 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         address.
         """
         kinds = [kind.value for kind in follow_up]
-        params = (*_RESULT_COLUMNS.params(recording), recording.updated_at, recording.id, kinds)
+        params = (*_RESULT_COLUMNS.params(recording), recording.updated_at, recording.id, self.upload_node, kinds)
         if not await self._database.returning(_COMPLETE, params):
             raise self._not_found(recording.id)
+
+    async def set_stored_object(self, recording_id: UUID, stored: StoredObject | None) -> Recording:
+        """Store where the audio is, or will be, in S3, and return the Recording. Raises NotFound.
+
+        The Recording does not change for REST clients: neither its representation nor ``updatedAt``.
+        """
+        stored_json = None if stored is None else msgspec.json.encode(stored).decode()
+        rows = await self._database.returning(_SET_STORED_OBJECT, (stored_json, recording_id))
+        if not rows:
+            raise self._not_found(recording_id)
+        return self._from_row(rows[0])
 
     async def _replace(self, transaction: Transaction, new: Recording) -> Recording:
         # The stored Recording is returned: jsonb normalises values, such as 1e2 to 100.
@@ -357,7 +379,12 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         return _GET, (resource_id,)
 
     def _from_row(self, row: Row) -> Recording:
-        return _COLUMNS.from_row(row)
+        return recording_from_row(row)
 
     def _in_scope(self, resource: Recording) -> bool:
         return self._profile_ids is None or resource.profile_id in self._profile_ids
+
+
+def recording_from_row(row: Row) -> Recording:
+    """Return the Recording for a row of RECORDING_COLUMNS."""
+    return _COLUMNS.from_row(row)

@@ -1,0 +1,160 @@
+"""Tests of the S3 client with servers that are hostile, broken or slow."""
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests import s3_server
+from tests.archive.hostile_server import Answer, HostileServer, endless, error
+from voxrec.archive.interface import ObjectLock, StoreError
+from voxrec.archive.s3 import S3Store
+from voxrec.archive.s3_http import MAX_DOCUMENT
+from voxrec.model import StoredObject
+
+TARGET = StoredObject(bucket="bucket", key="2026/05/06/x.wav")
+LOCK = ObjectLock()
+
+
+class HostileTestCase(SynchronousTestCase):
+    timeout_seconds = 1.0
+
+    def serve(self, answer: Answer) -> S3Store:
+        server = HostileServer(answer)
+        server.__enter__()
+        self.addCleanup(server.__exit__)
+        self.server = server
+        return S3Store(s3_server.settings(server.url, timeout=self.timeout_seconds))
+
+    def upload(self, store: S3Store, size: int = 10) -> StoreError:
+        path = Path(self.mktemp())
+        path.write_bytes(bytes(size))
+        failure: StoreError = self.assertRaises(StoreError, store.upload, path, TARGET, None, "audio/wav", LOCK)
+        return failure
+
+
+class HostileTests(HostileTestCase):
+    def test_endless_error_document(self) -> None:
+        store = self.serve(endless(b"HTTP/1.1 403 X\r\n\r\n<Error>", b"x" * 65536))
+        failure = self.upload(store)
+        self.assertIn(f"more than {MAX_DOCUMENT} bytes", failure.detail)
+
+    def test_endless_headers(self) -> None:
+        store = self.serve(endless(b"HTTP/1.1 200 OK\r\n", b"X-More: " + b"x" * 8000 + b"\r\n"))
+        self.assertIn("upload to s3://bucket/", self.upload(store).detail)
+
+    def test_huge_header(self) -> None:
+        store = self.serve(endless(b"HTTP/1.1 200 OK\r\nX-Huge: ", b"x" * 65536))
+        self.upload(store)
+
+    def test_endless_interim_responses(self) -> None:
+        store = self.serve(endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"))
+        self.upload(store)
+
+    def test_header_that_trickles(self) -> None:
+        """Each byte arrives before the timeout of one operation on the socket; the request has a deadline."""
+        stop = threading.Event()
+        self.addCleanup(stop.set)
+
+        def answer(connection: socket.socket, _head: bytes) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not stop.wait(0.05):
+                connection.sendall(b"x")
+
+        store = self.serve(answer)
+        began = time.monotonic()
+        self.assertIn("Read timeout", self.upload(store).detail)
+        self.assertLess(time.monotonic() - began, 60)
+
+    def test_body_that_trickles(self) -> None:
+        stop = threading.Event()
+        self.addCleanup(stop.set)
+
+        def answer(connection: socket.socket, _head: bytes) -> None:
+            connection.sendall(b"HTTP/1.1 206 OK\r\nContent-Length: 1000\r\nContent-Range: bytes 0-999/1000\r\n\r\n")
+            while not stop.wait(0.05):
+                connection.sendall(b"x")
+
+        reader = self.serve(answer).open(TARGET, 0, 1000)
+        self.assertRaises(StoreError, reader.read, 1000)
+        reader.close()
+
+    def test_store_that_does_not_read(self) -> None:
+        stop = threading.Event()
+        self.addCleanup(stop.set)
+        store = self.serve(lambda _connection, _head: (stop.wait(60), None)[1])
+        self.upload(store, 16_000_000)
+
+    def test_redirection_is_not_followed(self) -> None:
+        with HostileServer(error(200, "")) as other:
+            for status in (301, 302, 307, 308):
+                answer = error(status, "TemporaryRedirect", f"Location: {other.url}/\r\n")
+                self.assertIn("redirect", self.upload(self.serve(answer)).detail)
+            self.assertEqual(other.requests, [])
+
+    def test_body_that_ends_early(self) -> None:
+        def answer(connection: socket.socket, _head: bytes) -> None:
+            connection.sendall(
+                b"HTTP/1.1 206 OK\r\nContent-Length: 1000\r\nContent-Range: bytes 0-999/1000\r\n\r\n" + b"x" * 500
+            )
+
+        reader = self.serve(answer).open(TARGET, 0, 1000)
+        self.assertEqual(len(reader.read(400)), 400)
+        with self.assertRaises(StoreError):
+            while reader.read(400):
+                pass
+
+    def test_whole_object_instead_of_the_range(self) -> None:
+        def answer(connection: socket.socket, _head: bytes) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\naudio")
+
+        self.assertIn("another range", self.assertRaises(StoreError, self.serve(answer).open, TARGET, 2, 5).detail)
+
+    def test_not_http(self) -> None:
+        self.upload(self.serve(endless(b"\x00\xff\r\n", b"noise\r\n")))
+
+
+class RefusalTests(HostileTestCase):
+    def test_overloaded_store_names_the_delay(self) -> None:
+        failure = self.upload(self.serve(error(503, "SlowDown", "Retry-After: 120\r\n")))
+        self.assertEqual((failure.reason, failure.retry_after), ("SlowDown", 120.0))
+        self.assertEqual(len(self.server.requests), 3)
+
+    def test_overloaded_store_without_a_delay(self) -> None:
+        self.assertEqual(self.upload(self.serve(error(503, "SlowDown"))).retry_after, 10.0)
+
+    def test_delay_is_limited(self) -> None:
+        failure = self.upload(self.serve(error(503, "SlowDown", "Retry-After: 999999\r\n")))
+        self.assertEqual(failure.retry_after, 3600.0)
+
+    def test_clock_of_this_machine_is_wrong(self) -> None:
+        failure = self.upload(self.serve(error(403, "RequestTimeTooSkewed")))
+        self.assertIn("synchronize it (NTP)", failure.detail)
+
+    def test_store_is_down(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.close()
+        failure = self.upload(S3Store(s3_server.settings(url, timeout=1.0)))
+        self.assertFalse(failure.refused)
+        self.assertEqual(failure.reason, "EndpointConnectionError")
+
+    def test_no_credentials(self) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            self.patch(os, "environ", {key: value for key, value in os.environ.items() if key != name})
+        os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+        os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.environ["AWS_CONFIG_FILE"] = "/nonexistent"
+        with HostileServer(error(200, "")) as server:
+            store = S3Store(s3_server.settings(server.url, access_key="", secret_key=""))
+            self.assertIn("no credentials were found", self.upload(store).detail)
+
+    def test_credentials_of_the_environment(self) -> None:
+        environment = {**os.environ, "AWS_ACCESS_KEY_ID": "from-environment", "AWS_SECRET_ACCESS_KEY": "secret"}
+        self.patch(os, "environ", environment)
+        store = self.serve(error(403, "AccessDenied"))
+        store = S3Store(s3_server.settings(self.server.url, access_key="", secret_key=""))
+        self.upload(store)
+        self.assertIn(b"Credential=from-environment/", self.server.requests[0])

@@ -1,0 +1,443 @@
+"""Tests of voxrec.recordings.upload, with a real PostgreSQL and a real S3 server."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import blockingCallFromThread, deferToThread
+
+from tests import s3_server
+from tests.archive.hostile_server import HostileServer, error
+from tests.database import DatabaseTestCase, reactor, until
+from tests.store.samples import NOON, profile, recording
+from voxrec.archive.interface import ObjectLock
+from voxrec.archive.s3 import S3Store
+from voxrec.archive.s3_archive import S3Archive
+from voxrec.deferreds import Backoff
+from voxrec.errors import DeliveryError
+from voxrec.jobs.worker import Worker
+from voxrec.model import Job, JobKind, JobState, Profile, Recording, RecordingState, StoredObject
+from voxrec.recordings.erase import Eraser
+from voxrec.recordings.upload import Uploader, UploadSettings
+from voxrec.store.jobs import Jobs
+from voxrec.store.profiles import Profiles
+from voxrec.store.recordings import Recordings
+from voxrec.store.upload_queue import UploadQueue
+
+AUDIO = b"the audio of a call"
+LEASE = timedelta(minutes=1)
+
+
+class UploadTestCase(DatabaseTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        base = Path(self.mktemp())
+        self.spool, self.root = base / "spool", base / "archive"
+        self.spool.mkdir(parents=True)
+        self.root.mkdir()
+        self.recordings, self.profiles, self.jobs = Recordings(self.pool), Profiles(self.pool), Jobs(self.pool)
+        self.queue = UploadQueue(self.pool, self.jobs, per_target=2)
+        self.bucket = s3_server.new_bucket()
+        self.use(s3_server.store())
+
+    def use(self, store: S3Store, **settings: Any) -> None:
+        self.store = store
+        self.archive = S3Archive(self.root, store, self.root / ".work", deferToThread, self.recordings.get)
+        values: dict[str, Any] = {"bucket": self.bucket, "prefix": "calls/", **settings}
+        self.outcomes: list[tuple[str, int]] = []
+        self.uploader = Uploader(
+            self.recordings,
+            self.profiles,
+            self.archive,
+            store,
+            UploadSettings(**values),
+            deferToThread,
+            bucket_recovered=self.queue.make_due,
+            on_upload=lambda outcome, size: self.outcomes.append((outcome, size)),
+        )
+
+    async def complete(self, owner: Profile | None = None, audio: bytes = AUDIO, **fields: Any) -> Recording:
+        """Complete a Recording as the finish job does, with an upload to follow."""
+        owner = owner or await self.profiles.create(profile())
+        ended = await self.recordings.create(recording(profile_id=owner.id, state=RecordingState.PROCESSING, **fields))
+        source = self.spool / str(ended.id)
+        source.write_bytes(audio)
+        stored = self.archive.put(source, ended.id, NOON, "wav")
+        completed = msgspec.structs.replace(
+            ended, state=RecordingState.COMPLETED, path=stored.path, size=stored.size, sha256=stored.sha256
+        )
+        await self.recordings.complete(completed, [JobKind.UPLOAD])
+        return completed
+
+    async def claim(self) -> Job:
+        ((job,), _) = await self.queue.claim((), LEASE, 1)
+        return job
+
+    async def run_next(self) -> None:
+        job = await self.claim()
+        await self.uploader(job)
+        await self.queue.mark_done(job)
+
+    async def failure_of(self, attempt: Awaitable[None]) -> DeliveryError:
+        try:
+            await attempt
+        except DeliveryError as failure:
+            return failure
+        raise self.failureException("the attempt did not fail")
+
+    def files(self) -> list[str]:
+        return [str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()]
+
+    async def object_of(self, recording_id: UUID) -> StoredObject:
+        stored = (await self.recordings.get(recording_id)).stored_object
+        assert stored is not None
+        return stored
+
+    def head(self, stored: StoredObject) -> dict[str, Any]:
+        head: dict[str, Any] = s3_server.client().head_object(Bucket=stored.bucket, Key=stored.key)
+        return head
+
+
+class UploaderTests(UploadTestCase):
+    async def test_local_file_is_removed_once_the_store_has_confirmed_the_checksum(self) -> None:
+        completed = await self.complete()
+        await self.run_next()
+        stored = await self.object_of(completed.id)
+        self.assertEqual((stored.bucket, stored.key), (self.bucket, f"calls/{completed.path}"))
+        self.assertIsNotNone(stored.stored_at)
+        self.assertEqual(self.head(stored)["ContentType"], "audio/wav")
+        self.assertEqual(self.files(), [])
+        self.assertEqual(self.outcomes, [("stored", len(AUDIO))])
+        with await self.archive.obtain(await self.recordings.get(completed.id)) as copy:
+            self.assertEqual(copy.read_bytes(), AUDIO)
+        self.assertEqual(self.files(), [])  # the copy was removed
+
+    async def test_recording_does_not_change_for_clients(self) -> None:
+        completed = await self.complete()
+        before = await self.recordings.get(completed.id)
+        await self.run_next()
+        after = await self.recordings.get(completed.id)
+        self.assertEqual(msgspec.structs.replace(after, stored_object=None), before)
+
+    async def test_local_file_is_kept_if_that_is_set(self) -> None:
+        self.use(self.store, keep_local=True)
+        completed = await self.complete()
+        await self.run_next()
+        self.assertEqual(self.files(), [completed.path])
+        self.assertIsNone(self.archive.remote_audio(await self.recordings.get(completed.id)))
+
+    async def test_bucket_and_prefix_of_the_profile(self) -> None:
+        own = s3_server.new_bucket()
+        for prefix, expected in ((None, "calls/"), ("", ""), ("team/a/", "team/a/")):
+            owner = await self.profiles.create(profile(archive_bucket=own, archive_prefix=prefix))
+            completed = await self.complete(owner)
+            job = await self.claim()
+            self.assertEqual(job.target, own)
+            await self.uploader(job)
+            await self.queue.mark_done(job)
+            stored = await self.object_of(completed.id)
+            self.assertEqual((stored.bucket, stored.key), (own, f"{expected}{completed.path}"))
+
+    async def test_profile_was_deleted(self) -> None:
+        owner = await self.profiles.create(profile())
+        completed = await self.complete(owner)
+        await self.profiles.delete(owner.id)
+        await self.run_next()
+        self.assertEqual((await self.object_of(completed.id)).bucket, self.bucket)
+
+    async def test_damaged_file_is_not_uploaded(self) -> None:
+        completed = await self.complete()
+        (self.root / (completed.path or "")).write_bytes(b"damaged")
+        failure = await self.failure_of(self.uploader(await self.claim()))
+        self.assertTrue(failure.permanent)
+        self.assertIn("the local file is damaged", failure.detail)
+        self.assertEqual(s3_server.keys(self.bucket), [])
+        self.assertEqual(self.files(), [completed.path])
+
+    async def test_local_archive_is_not_mounted(self) -> None:
+        completed = await self.complete()
+        self.root.rename(self.root.with_suffix(".unmounted"))
+        failure = await self.failure_of(self.uploader(await self.claim()))
+        self.assertFalse(failure.permanent)
+        self.assertIn(f"has no file {completed.path}", failure.detail)
+
+
+class InterruptionTests(UploadTestCase):
+    async def test_process_died_before_the_row_was_changed(self) -> None:
+        self.bucket = s3_server.new_bucket(versions=True)
+        self.use(s3_server.store())
+        completed = await self.complete()
+        target = StoredObject(bucket=self.bucket, key=f"calls/{completed.path}")
+        await self.recordings.set_stored_object(completed.id, target)
+        self.store.upload(self.root / (completed.path or ""), target, completed.sha256, "audio/wav", ObjectLock())
+        await self.run_next()
+        self.assertIsNotNone((await self.object_of(completed.id)).stored_at)
+        self.assertEqual(s3_server.versions(self.bucket), [target.key])  # it was not uploaded twice
+        self.assertEqual((self.files(), self.outcomes), ([], []))
+
+    async def test_object_of_a_process_that_died_is_incomplete(self) -> None:
+        completed = await self.complete()
+        target = StoredObject(bucket=self.bucket, key=f"calls/{completed.path}")
+        await self.recordings.set_stored_object(completed.id, target)
+        s3_server.client().put_object(Bucket=self.bucket, Key=target.key, Body=b"other")
+        await self.run_next()
+        with await self.archive.obtain(await self.recordings.get(completed.id)) as copy:
+            self.assertEqual(copy.read_bytes(), AUDIO)
+
+    async def test_process_died_before_the_local_file_was_removed(self) -> None:
+        self.use(self.store, keep_local=True)
+        completed = await self.complete()
+        job = await self.claim()
+        await self.uploader(job)
+        self.use(self.store)
+        await self.uploader(job)
+        self.assertEqual(self.files(), [])
+        self.assertEqual((await self.recordings.get(completed.id)).size, len(AUDIO))
+
+    async def test_failover_lost_the_row_of_an_upload_whose_local_file_is_gone(self) -> None:
+        completed = await self.complete()
+        job = await self.claim()
+        await self.uploader(job)
+        await self.recordings.set_stored_object(completed.id, None)
+        await self.uploader(job)
+        with await self.archive.obtain(await self.recordings.get(completed.id)) as copy:
+            self.assertEqual(copy.read_bytes(), AUDIO)
+
+    async def test_deletion_during_the_upload(self) -> None:
+        completed = await self.complete()
+        upload = self.store.upload
+
+        def delete_first(*args: Any) -> StoredObject:
+            stored = upload(*args)
+            threads_call(partial(self.recordings.delete, completed.id))
+            return stored
+
+        self.patch(self.store, "upload", delete_first)
+        await self.uploader(await self.claim())
+        self.assertEqual(s3_server.versions(self.bucket), [])
+
+    async def test_recording_was_deleted_before(self) -> None:
+        completed = await self.complete()
+        job = await self.claim()
+        await self.recordings.delete(completed.id)
+        await self.uploader(job)
+        self.assertEqual(s3_server.keys(self.bucket), [])
+
+    async def test_bucket_of_the_profile_was_corrected_after_a_failure(self) -> None:
+        owner = await self.profiles.create(profile(archive_bucket="no-such-bucket"))
+        completed = await self.complete(owner)
+        job = await self.claim()
+        await self.failure_of(self.uploader(job))
+        await self.profiles.update(owner.id, lambda old: msgspec.structs.replace(old, archive_bucket=self.bucket))
+        await self.uploader(job)
+        self.assertEqual((await self.object_of(completed.id)).bucket, self.bucket)
+
+
+class ErasureTests(UploadTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.use_eraser()
+
+    def use_eraser(self) -> None:
+        async def delete_object(stored: StoredObject) -> None:
+            await deferToThread(self.store.delete, stored)
+
+        self.eraser = Eraser(
+            self.recordings, self.archive, self.spool, self.root / ".work", deferToThread, delete_object
+        )
+
+    async def erase(self) -> None:
+        ((job,), _) = await self.jobs.claim((JobKind.ERASE,), LEASE)
+        await self.eraser(job)
+
+    async def test_object_is_deleted_with_all_versions(self) -> None:
+        self.bucket = s3_server.new_bucket(versions=True)
+        self.use(s3_server.store())
+        self.use_eraser()
+        completed = await self.complete()
+        await self.run_next()
+        stored = await self.object_of(completed.id)
+        s3_server.client().put_object(Bucket=self.bucket, Key=stored.key, Body=b"another version")
+        await self.recordings.delete(completed.id)
+        await self.erase()
+        self.assertEqual(s3_server.versions(self.bucket), [])
+
+    async def test_upload_that_was_not_confirmed(self) -> None:
+        completed = await self.complete()
+        target = StoredObject(bucket=self.bucket, key=f"calls/{completed.path}")
+        await self.recordings.set_stored_object(completed.id, target)
+        s3_server.client().put_object(Bucket=self.bucket, Key=target.key, Body=AUDIO)
+        await self.recordings.delete(completed.id)
+        await self.erase()
+        self.assertEqual((s3_server.keys(self.bucket), self.files()), ([], []))
+
+    async def test_store_is_down(self) -> None:
+        completed = await self.complete()
+        await self.run_next()
+        await self.recordings.delete(completed.id)
+        self.store = S3Store(s3_server.settings("http://127.0.0.1:1", timeout=1.0))
+        failure = await self.failure_of(self.erase())
+        self.assertFalse(failure.permanent)
+
+    async def test_locked_object_is_tried_again_later(self) -> None:
+        self.bucket = s3_server.new_bucket(object_lock=True)
+        self.use(s3_server.store(), holds=True)
+        self.use_eraser()
+        completed = await self.complete(legal_hold=True)
+        await self.run_next()
+        await self.recordings.delete(completed.id)
+        failure = await self.failure_of(self.erase())
+        self.assertEqual((failure.permanent, failure.retry_after), (False, 21_600.0))
+        self.assertIn("locked", failure.detail)
+
+
+class LockTests(UploadTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.bucket = s3_server.new_bucket(object_lock=True)
+        self.use(s3_server.store(retention="GOVERNANCE"), holds=True, retention=True)
+
+    async def change(self, recording_id: UUID, **fields: Any) -> None:
+        await self.recordings.update(recording_id, lambda old: msgspec.structs.replace(old, **fields))
+
+    async def test_legal_hold_is_mirrored_when_it_is_set_and_cleared(self) -> None:
+        completed = await self.complete()
+        await self.run_next()
+        for hold, expected in ((True, "ON"), (False, "OFF")):
+            await self.change(completed.id, legal_hold=hold)
+            await self.run_next()
+            self.assertEqual(self.head(await self.object_of(completed.id))["ObjectLockLegalHoldStatus"], expected)
+
+    async def test_legal_hold_of_a_recording_that_is_not_uploaded_yet(self) -> None:
+        completed = await self.complete(legal_hold=True)
+        await self.run_next()
+        self.assertEqual(self.head(await self.object_of(completed.id))["ObjectLockLegalHoldStatus"], "ON")
+
+    async def test_legal_hold_that_is_set_during_the_upload(self) -> None:
+        completed = await self.complete()
+        upload = self.store.upload
+
+        def hold_first(*args: Any) -> StoredObject:
+            stored = upload(*args)
+            threads_call(partial(self.change, completed.id, legal_hold=True))
+            return stored
+
+        self.patch(self.store, "upload", hold_first)
+        await self.uploader(await self.claim())
+        self.assertEqual(self.head(await self.object_of(completed.id))["ObjectLockLegalHoldStatus"], "ON")
+
+    async def test_retention_until_the_recording_expires(self) -> None:
+        expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+        completed = await self.complete(expires_at=expires_at)
+        await self.run_next()
+        self.assertEqual(self.head(await self.object_of(completed.id))["ObjectLockRetainUntilDate"], expires_at)
+        await self.change(completed.id, expires_at=expires_at + timedelta(days=1))
+        await self.run_next()
+        head = self.head(await self.object_of(completed.id))
+        self.assertEqual(head["ObjectLockRetainUntilDate"], expires_at + timedelta(days=1))
+
+    async def test_other_changes_cause_no_job(self) -> None:
+        completed = await self.complete()
+        await self.run_next()
+        await self.change(completed.id, metadata={"case": "7"})
+        self.assertEqual((await self.queue.claim((), LEASE, 1)).jobs, [])
+
+
+class OutageTests(UploadTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.worker = Worker(
+            reactor,
+            self.queue,
+            {JobKind.UPLOAD: lambda job: self.uploader(job)},
+            concurrency=4,
+            lease=LEASE,
+            backoff=Backoff(first=3600.0, limit=3600.0),
+            max_attempts=10**9,
+        )
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        if self.worker.running:
+            await self.worker.stopService()
+        await super().tearDown()
+
+    async def state(self) -> list[tuple[JobState, int, str | None]]:
+        return [(job.state, job.attempts, job.last_error) for job in await self.jobs.page()]
+
+    async def test_what_failed_is_caught_up_as_soon_as_the_store_works(self) -> None:
+        self.use(S3Store(s3_server.settings("http://127.0.0.1:1", timeout=1.0)))
+        failed = [await self.complete() for _ in range(5)]
+        self.worker.startService()
+
+        async def all_failed() -> bool:
+            return all(error is not None and state is JobState.PENDING for state, _, error in await self.state())
+
+        await until_async(all_failed)
+        self.assertEqual(sorted(self.files()), sorted(each.path or "" for each in failed))
+        self.assertIn("Could not connect", self.uploader.failures[self.bucket])
+        self.use(s3_server.store())
+        self.uploader.failures[self.bucket] = "down"
+        await self.complete()  # the others are due in an hour
+
+        def uploaded() -> bool:
+            self.worker.wake()  # as the notifications of PostgreSQL do
+            return not self.files()
+
+        await until(uploaded, 30.0)
+        self.assertEqual(len(s3_server.keys(self.bucket)), 6)
+        self.assertEqual(self.uploader.failures, {})
+
+    async def test_delay_that_the_store_demands(self) -> None:
+        with HostileServer(error(503, "SlowDown", "Retry-After: 1800\r\n")) as server:
+            self.use(S3Store(s3_server.settings(server.url)))
+            await self.complete()
+            failure = await self.failure_of(self.uploader(await self.claim()))
+        self.assertEqual((failure.permanent, failure.retry_after), (False, 1800.0))
+
+
+class FairnessTests(UploadTestCase):
+    async def test_busy_bucket_does_not_delay_another_one(self) -> None:
+        busy = await self.profiles.create(profile(archive_bucket="busy"))
+        for _ in range(5):
+            await self.complete(busy)
+        other = await self.complete()
+        jobs, next_due = await self.queue.claim((), LEASE, 4)
+        self.assertEqual([job.target for job in jobs], ["busy", "busy", None])
+        self.assertEqual(jobs[2].recording_id, other.id)
+        assert next_due is not None
+        self.assertLessEqual(next_due, datetime.now(UTC))  # so the worker claims again when one of them has ended
+        await self.queue.retry(jobs[0], "down", datetime.now(UTC) + timedelta(hours=1))
+        self.assertEqual([job.target for job in (await self.queue.claim((), LEASE, 4)).jobs], ["busy"])
+
+    async def test_upload_of_another_node(self) -> None:
+        self.recordings.upload_node = "a"
+        await self.complete()
+        self.jobs.node = "b"
+        self.assertEqual((await self.queue.claim((), LEASE, 1)).jobs, [])
+        self.jobs.node = "a"
+        self.assertEqual(len((await self.queue.claim((), LEASE, 1)).jobs), 1)
+
+    async def test_backlog(self) -> None:
+        await self.complete()
+        await self.complete()
+        await self.queue.retry(await self.claim(), "the store is down", datetime.now(UTC))
+        backlog = await self.queue.backlog()
+        self.assertEqual((backlog.count, backlog.last_error), (2, "the store is down"))
+
+
+def threads_call(work: Callable[[], Any]) -> None:
+    """Run a coroutine function of the reactor's thread from another thread, and wait until it has ended."""
+    blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(work()))
+
+
+async def until_async(condition: Callable[[], Any], timeout: float = 30.0) -> None:
+    deadline = reactor.seconds() + timeout
+    while not await condition():
+        assert reactor.seconds() < deadline, "the condition is not met in time"
+        await deferLater(reactor, 0.05)

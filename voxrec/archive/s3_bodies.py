@@ -1,0 +1,94 @@
+"""What is sent to and read from an S3 store: parts of files, and the bodies of objects."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, BinaryIO, Final
+
+from voxrec.archive.interface import StoreError
+from voxrec.archive.s3_errors import translate_errors
+
+_BLOCK_SIZE: Final = 1 << 20  # bytes
+
+
+class ObjectReader:
+    """The bytes of an object, in order. ``length`` bytes are expected."""
+
+    def __init__(self, raw: Any, length: int, uri: str) -> None:
+        self._raw = raw
+        self._remaining = length
+        self._uri = uri
+
+    def read(self, size: int) -> bytes:
+        """Return the next ``size`` bytes at most; b"" at the end. Raises StoreError, also if the body ends early."""
+        wanted = min(size, self._remaining)
+        if not wanted:
+            return b""
+        with translate_errors(f"read {self._uri}"):
+            block: bytes = self._raw.read(wanted)
+        if not block:
+            raise StoreError(f"read {self._uri}: {self._remaining} bytes are missing", "Truncated")
+        self._remaining -= len(block)
+        return block
+
+    def close(self) -> None:
+        """Close the connection if the object was not read completely."""
+        with suppress(Exception):  # the connection is of no use any more
+            self._raw.close()
+
+
+class FileSection(io.RawIOBase):
+    """A part of a file as the body of a request: read in blocks, and again for another attempt."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int, check: Callable[[], None]) -> None:
+        super().__init__()
+        self._file = file
+        self._start = start
+        self._length = length
+        self._position = 0
+        self._check = check
+
+    def __len__(self) -> int:
+        """Return the number of bytes."""
+        return self._length
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position within the part."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Change the position within the part."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
+        self._position = min(max(base + offset, 0), self._length)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next ``size`` bytes; raises what ``check`` raises."""
+        self._check()
+        remaining = self._length - self._position
+        self._file.seek(self._start + self._position)
+        block = self._file.read(remaining if size < 0 else min(size, remaining))
+        self._position += len(block)
+        return block
+
+
+def digest_of(file: BinaryIO, start: int, length: int, check: Callable[[], None], whole: Any = None) -> bytes:
+    """Return the SHA-256 of a part of a file; add its bytes to the digest ``whole``, too."""
+    digest = hashlib.sha256()
+    file.seek(start)
+    while length > 0 and (block := file.read(min(_BLOCK_SIZE, length))):
+        check()
+        digest.update(block)
+        if whole is not None:
+            whole.update(block)
+        length -= len(block)
+    return digest.digest()

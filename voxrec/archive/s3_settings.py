@@ -1,0 +1,81 @@
+"""How to reach and use an S3 store, and the parameters of its operations that follow from that."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from voxrec.archive.interface import ObjectLock, StoreError
+
+MAX_SINGLE_UPLOAD: Final = 16_777_216  # bytes; a larger file is uploaded in parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Settings:
+    """How to reach and use the store.
+
+    - ``endpoint``: URL of the store, "" for AWS; ``addressing``: whether the bucket is part of the host name;
+    - ``access_key``, ``secret_key``: "" for the standard credential chain of AWS;
+    - ``encryption``: by the store with its key (s3), with one of KMS (kms), or with ours (customer, SSE-C);
+    - ``customer_keys``: 32 bytes each; the first one encrypts, and all of them decrypt;
+    - ``retention``: the Object Lock mode of objects whose Recordings expire, if any;
+    - ``part_size``: of an upload in parts, in bytes; ``timeout``: see `BoundedSession`.
+    """
+
+    endpoint: str = ""
+    region: str = ""
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    access_key: str = ""
+    secret_key: str = ""
+    ca_file: str = ""
+    encryption: Literal["none", "s3", "kms", "customer"] = "none"
+    kms_key: str = ""
+    customer_keys: tuple[bytes, ...] = ()
+    retention: Literal["", "GOVERNANCE", "COMPLIANCE"] = ""
+    storage_class: str = ""
+    part_size: int = MAX_SINGLE_UPLOAD
+    timeout: float = 30.0
+    connections: int = 32
+
+    def object_options(self, sha256: str, media_type: str, lock: ObjectLock) -> dict[str, Any]:
+        """Return the parameters of a new object with this SHA-256, in hex."""
+        options: dict[str, Any] = {"ContentType": media_type, "Metadata": {"sha256": sha256}, **self.customer_key()}
+        if self.encryption == "s3":
+            options["ServerSideEncryption"] = "AES256"
+        elif self.encryption == "kms":
+            options["ServerSideEncryption"] = "aws:kms"
+            if self.kms_key:
+                options["SSEKMSKeyId"] = self.kms_key
+        if self.storage_class:
+            options["StorageClass"] = self.storage_class
+        if lock.hold:
+            options["ObjectLockLegalHoldStatus"] = "ON"
+        if self.retention and is_future(lock.retain_until):
+            options["ObjectLockMode"] = self.retention
+            options["ObjectLockRetainUntilDate"] = lock.retain_until
+        return options
+
+    def customer_key(self, md5: str | None = None) -> dict[str, Any]:
+        """Return the parameters of SSE-C with the key that has this MD5; by default the one that encrypts."""
+        if md5 is None and self.encryption != "customer":
+            return {}
+        for key in self.customer_keys:
+            if md5 in (None, _md5(key)):
+                return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key}
+        raise StoreError(
+            f"no customer key in the settings has the MD5 {md5}, with which the object is encrypted", "NoKey"
+        )
+
+    def customer_key_md5(self) -> str | None:
+        """Return by what the key is found that encrypts new objects; None if the store encrypts them, or nobody."""
+        return _md5(self.customer_keys[0]) if self.encryption == "customer" else None
+
+
+def is_future(time: datetime | None) -> bool:
+    """Return whether there is a time, and it has not come yet; a store refuses to retain objects until the past."""
+    return time is not None and time > datetime.now(UTC)
+
+
+def _md5(key: bytes) -> str:
+    return base64.b64encode(hashlib.md5(key, usedforsecurity=False).digest()).decode()

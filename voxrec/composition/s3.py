@@ -1,0 +1,154 @@
+"""The S3 archive: the store, its threads, and the worker that uploads."""
+
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from voxrec.composition.database import Database
+from voxrec.composition.environment import Environment
+from voxrec.config import S3
+from voxrec.config_values import customer_keys
+from voxrec.deferreds import Backoff
+from voxrec.jobs.worker import Worker
+from voxrec.model import Job, JobKind, Recording, StoredObject
+from voxrec.postgres.transaction import Transaction
+from voxrec.recordings.upload import Uploader, UploadSettings
+from voxrec.service_tree import OnDemandService
+from voxrec.store.upload_queue import UploadQueue, enqueue_upload
+from voxrec.threads import WorkerThreads
+
+if TYPE_CHECKING:
+    from voxrec.archive.s3 import S3Store
+    from voxrec.archive.s3_archive import S3Archive
+    from voxrec.archive.s3_settings import S3Settings
+
+_LEASE: Final = timedelta(minutes=2)  # extended while an upload runs; after a crash, it waits this long
+_DOWNLOAD_THREADS: Final = 16
+_RETENTION: Final[dict[str, Literal["GOVERNANCE", "COMPLIANCE"]]] = {
+    "governance": "GOVERNANCE",
+    "compliance": "COMPLIANCE",
+}
+_UNLIMITED: Final = sys.maxsize  # an upload is never given up
+
+
+@dataclass(frozen=True)
+class S3Services:
+    """What the S3 archive consists of.
+
+    ``worker_service`` starts once PostgreSQL is available. Downloads and uploads have threads of their own, so that a
+    store that does not respond delays neither the other direction nor anything else.
+    """
+
+    store: "S3Store"
+    archive: "S3Archive"
+    uploader: Uploader
+    queue: UploadQueue
+    worker: Worker[Job]
+    worker_service: OnDemandService
+    upload_threads: WorkerThreads
+    download_threads: WorkerThreads
+    node: str | None
+    """The only node that can upload what it stores, because it does not share its archive; None: any node."""
+
+    def database_recovered(self) -> None:
+        """Claim due uploads: PostgreSQL is available (again), and notifications may have been lost."""
+        self.worker_service.ensure_started()
+        self.worker.wake()
+
+    async def enqueue(self, transaction: Transaction, recording: Recording) -> None:
+        """Enqueue the upload of a Recording in the transaction that stores it."""
+        await enqueue_upload(transaction, recording, self.node)
+
+    async def delete_object(self, stored: StoredObject) -> None:
+        """Delete all versions of an object. Raises StoreError."""
+        await self.download_threads.defer(self.store.delete, stored)
+
+
+def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Services:
+    """Build the S3 archive. boto3 is loaded only here, so that installations without S3 do not need the memory."""
+    from voxrec.archive.s3 import S3Store
+    from voxrec.archive.s3_archive import S3Archive
+
+    settings = env.config.s3
+    upload_threads = WorkerThreads(env.reactor, "S3 uploads", settings.concurrency)
+    download_threads = WorkerThreads(env.reactor, "S3 downloads", _DOWNLOAD_THREADS)
+    store = S3Store(store_settings(settings), lambda: not upload_threads.running)
+    archive = S3Archive(
+        env.config.archive_directory,
+        store,
+        work_directory,
+        download_threads.defer,
+        database.recordings.get,
+        shared=env.config.archive.shared,
+        redirect_seconds=settings.redirect_seconds if settings.download == "redirect" else None,
+    )
+    node = None if env.config.archive.shared else env.config.node_name
+    database.recordings.upload_node = node
+    queue = UploadQueue(database.pool, database.jobs, settings.concurrency_per_bucket)
+    uploader = Uploader(
+        database.recordings,
+        database.profiles,
+        archive,
+        store,
+        upload_settings(settings),
+        upload_threads.defer,
+        bucket_recovered=queue.make_due,
+        on_upload=env.metrics.count_upload,
+    )
+    worker = Worker(
+        env.reactor,
+        queue,
+        {JobKind.UPLOAD: uploader},
+        concurrency=settings.concurrency,
+        lease=_LEASE,
+        backoff=Backoff(first=settings.retry_first, limit=settings.retry_limit),
+        max_attempts=_UNLIMITED,
+        on_attempt_ended=env.metrics.count_job_attempt,
+    )
+    return S3Services(
+        store=store,
+        archive=archive,
+        uploader=uploader,
+        queue=queue,
+        worker=worker,
+        worker_service=OnDemandService("upload worker", worker),
+        upload_threads=upload_threads,
+        download_threads=download_threads,
+        node=node,
+    )
+
+
+def store_settings(settings: S3) -> "S3Settings":
+    """Return how to reach and use the store."""
+    from voxrec.archive.s3_settings import S3Settings
+
+    return S3Settings(
+        endpoint=settings.endpoint,
+        region=settings.region,
+        addressing=settings.addressing,
+        access_key=settings.access_key,
+        secret_key=settings.secret_key,
+        ca_file=settings.ca_file,
+        encryption=settings.encryption,
+        kms_key=settings.kms_key,
+        customer_keys=customer_keys(settings.customer_keys),
+        retention=_RETENTION.get(settings.object_lock, ""),
+        storage_class=settings.storage_class,
+        part_size=settings.part_size,
+        timeout=settings.timeout,
+        connections=settings.concurrency + _DOWNLOAD_THREADS,
+    )
+
+
+def upload_settings(settings: S3) -> UploadSettings:
+    """Return where and how Recordings are stored."""
+    return UploadSettings(
+        bucket=settings.bucket,
+        prefix=settings.prefix,
+        uploads=settings.uploads,
+        keep_local=settings.keep_local,
+        holds=settings.object_lock != "off",
+        retention=settings.object_lock in _RETENTION,
+    )

@@ -1,0 +1,248 @@
+"""The ``upload`` job: stores the audio of a Recording in S3, and then mirrors its legal hold and retention there.
+
+The order of the steps makes every attempt repeatable: the row names the object before the upload begins, so that a
+deletion finds it; the row says that it is stored once the store has verified the checksum; and only then the local file
+is removed. If the process dies between two steps, the next attempt continues.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from twisted.logger import Logger
+
+from voxrec.archive.interface import ArchiveUnavailable, ObjectLock, StoreError
+from voxrec.audio.formats import FORMATS
+from voxrec.errors import DeliveryError, NotFound, StoreUnavailable, VoxrecError
+from voxrec.model import Job, Profile, Recording, StoredObject
+from voxrec.threads import DeferToThread
+
+_OTHER_TYPE = "application/octet-stream"
+
+
+class Recordings(Protocol):
+    """The repository methods that uploading needs."""
+
+    async def get(self, recording_id: UUID, /) -> Recording:
+        """Return the Recording. Raises NotFound if there is none."""
+
+    async def set_stored_object(self, recording_id: UUID, stored: StoredObject | None, /) -> Recording:
+        """Store where the audio is, or will be, and return the Recording. Raises NotFound."""
+
+
+class Profiles(Protocol):
+    """The repository method that uploading needs."""
+
+    async def get(self, profile_id: UUID, /) -> Profile:
+        """Return the Profile. Raises NotFound if there is none."""
+
+
+class LocalFiles(Protocol):
+    """The local archive."""
+
+    @property
+    def root(self) -> Path:
+        """Its directory."""
+
+    def locate(self, path: str) -> Path:
+        """Return the location of a file. Raises NotFound."""
+
+    def delete(self, path: str) -> None:
+        """Delete the file, if it exists."""
+
+
+class ObjectStore(Protocol):
+    """The S3 store. Its methods block, and raise StoreError."""
+
+    def upload(
+        self, source: Path, target: StoredObject, sha256: str | None, media_type: str, lock: ObjectLock
+    ) -> StoredObject:
+        """Store a file and return the object. Raises ValueError if the content is not that of the Recording."""
+
+    def find(self, target: StoredObject, size: int | None, sha256: str | None) -> StoredObject | None:
+        """Return the object at ``target`` if an earlier upload has stored this content there."""
+
+    def delete(self, stored: StoredObject) -> None:
+        """Delete all versions of an object, and unfinished uploads."""
+
+    def apply_lock(self, stored: StoredObject, lock: ObjectLock) -> None:
+        """Set the legal hold and the retention of an object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadSettings:
+    """Where and how Recordings are stored.
+
+    - ``bucket``, ``prefix``: unless the Profile has its own;
+    - ``uploads``: whether anything is uploaded; otherwise only locks are mirrored;
+    - ``keep_local``: whether the local file remains;
+    - ``holds``, ``retention``: whether legal holds, and times of expiry, are mirrored by Object Lock.
+    """
+
+    bucket: str
+    prefix: str = ""
+    uploads: bool = True
+    keep_local: bool = False
+    holds: bool = False
+    retention: bool = False
+
+
+class Uploader:
+    """Handles ``upload`` jobs.
+
+    ``bucket_recovered`` is called with the bucket of the Profile, or None, when an upload succeeds after failures.
+    ``on_upload`` is called with the outcome of each upload (stored, failed) and the number of bytes.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        profiles: Profiles,
+        archive: LocalFiles,
+        store: ObjectStore,
+        settings: UploadSettings,
+        defer_to_thread: DeferToThread,
+        *,
+        bucket_recovered: Callable[[str | None], Awaitable[object]],
+        on_upload: Callable[[str, int], None] = lambda _outcome, _size: None,
+    ) -> None:
+        self._recordings = recordings
+        self._profiles = profiles
+        self._archive = archive
+        self._store = store
+        self._settings = settings
+        self._defer_to_thread = defer_to_thread
+        self._bucket_recovered = bucket_recovered
+        self._on_upload = on_upload
+        self.failures: dict[str, str] = {}
+        """The last error of each bucket to which the last upload failed."""
+
+    async def __call__(self, job: Job) -> None:
+        """Upload the audio, unless it is stored, and apply the lock. Raises DeliveryError; only damage is permanent."""
+        try:
+            recording = await self._recordings.get(job.recording_id)
+        except NotFound:
+            return  # it was deleted, and its object with it
+        if recording.path is None:
+            return
+        try:
+            await self._store_audio(recording)
+        except StoreUnavailable:
+            raise
+        except ValueError as error:
+            raise DeliveryError(f"the local file is damaged: {error}", permanent=True) from error
+        except VoxrecError as error:
+            retry_after = error.retry_after if isinstance(error, StoreError) else 0.0
+            raise DeliveryError(error.detail, permanent=False, retry_after=retry_after) from error
+
+    async def _store_audio(self, recording: Recording) -> None:
+        stored = recording.stored_object
+        if stored is None or not recording.uploaded:
+            if not self._settings.uploads:
+                return
+            target = await self._target(recording)
+            try:
+                uploaded = await self._upload(recording, target)
+            except StoreError as error:
+                self._failed(target.bucket, error)
+                self._on_upload("failed", recording.size or 0)
+                raise
+            await self._succeeded(target.bucket, await self._own_bucket(recording))
+            if uploaded is None:
+                return
+            recording = uploaded
+        elif self._settings.holds:
+            await self._defer_to_thread(self._store.apply_lock, stored, self._lock(recording))
+        if not self._settings.keep_local and recording.path is not None:
+            await self._defer_to_thread(self._archive.delete, recording.path)
+
+    async def _upload(self, recording: Recording, target: StoredObject) -> Recording | None:
+        """Upload the audio, and return the Recording as stored then; None if it was deleted meanwhile."""
+        may_exist = recording.stored_object is not None or not await self._defer_to_thread(self._is_local, recording)
+        if recording.stored_object not in (None, target):  # the settings or the Profile have another bucket since
+            with suppress(StoreError):
+                await self._defer_to_thread(self._store.delete, recording.stored_object)
+        try:
+            recording = await self._recordings.set_stored_object(recording.id, target)
+        except NotFound:
+            return None
+        lock = self._lock(recording)
+        stored = await self._find(recording, target) if may_exist else None
+        if stored is None:
+            audio_format = FORMATS.get(recording.format)
+            media_type = _OTHER_TYPE if audio_format is None else audio_format.media_type
+            source = await self._defer_to_thread(self._locate, recording)
+            stored = await self._defer_to_thread(self._store.upload, source, target, recording.sha256, media_type, lock)
+            self._on_upload("stored", recording.size or 0)
+        try:
+            recording = await self._recordings.set_stored_object(recording.id, stored)
+        except NotFound:  # nothing else would delete the object, since it was stored after the erase job had run
+            await self._defer_to_thread(self._store.delete, stored)
+            return None
+        if self._settings.holds and (may_exist or self._lock(recording) != lock):
+            await self._defer_to_thread(self._store.apply_lock, stored, self._lock(recording))
+        return recording
+
+    async def _find(self, recording: Recording, target: StoredObject) -> StoredObject | None:
+        """Return the object if an earlier attempt has uploaded it, but died before it could store that."""
+        found: StoredObject | None = await self._defer_to_thread(
+            self._store.find, target, recording.size, recording.sha256
+        )
+        return found
+
+    def _is_local(self, recording: Recording) -> bool:
+        try:
+            self._locate(recording)
+        except ArchiveUnavailable:  # or it was uploaded, and PostgreSQL has lost that in a failover
+            return False
+        return True
+
+    def _locate(self, recording: Recording) -> Path:
+        try:
+            return self._archive.locate(recording.path or "")
+        except NotFound as error:  # its file system may not be mounted
+            raise ArchiveUnavailable(f"{self._archive.root} has no file {recording.path}") from error
+
+    def _lock(self, recording: Recording) -> ObjectLock:
+        return ObjectLock(
+            hold=self._settings.holds and recording.legal_hold,
+            retain_until=recording.expires_at if self._settings.retention else None,
+        )
+
+    async def _target(self, recording: Recording) -> StoredObject:
+        profile = await self._profile(recording)
+        bucket = (profile and profile.archive_bucket) or self._settings.bucket
+        prefix = profile.archive_prefix if profile and profile.archive_prefix is not None else self._settings.prefix
+        return StoredObject(bucket=bucket, key=f"{prefix}{recording.path}")
+
+    async def _own_bucket(self, recording: Recording) -> str | None:
+        profile = await self._profile(recording)
+        return None if profile is None else profile.archive_bucket
+
+    async def _profile(self, recording: Recording) -> Profile | None:
+        try:
+            return await self._profiles.get(recording.profile_id)
+        except NotFound:  # it was deleted
+            return None
+
+    def _failed(self, bucket: str, error: StoreError) -> None:
+        if bucket not in self.failures:
+            self._log.warn(
+                "uploads to the bucket {bucket} fail; the recordings stay in the local archive, retrying: {error}",
+                bucket=bucket,
+                error=error.detail,
+            )
+        self.failures[bucket] = error.detail
+
+    async def _succeeded(self, bucket: str, own_bucket: str | None) -> None:
+        if self.failures.pop(bucket, None) is None:
+            return
+        due = await self._bucket_recovered(own_bucket)
+        self._log.info(
+            "uploads to the bucket {bucket} work again; {count} that failed are due now", bucket=bucket, count=due
+        )
