@@ -3,6 +3,7 @@
 import atexit
 import shutil
 import tempfile
+from datetime import UTC, datetime
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -73,3 +74,8 @@ def versions(bucket: str) -> list[str]:
     """Return the keys of all versions of objects and delete markers in a bucket, once for each version."""
     page = client().list_object_versions(Bucket=bucket)
     return [entry["Key"] for entry in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))]
+
+
+def now() -> datetime:
+    """Return the time of the server, which is that of this machine."""
+    return datetime.now(UTC)

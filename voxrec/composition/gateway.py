@@ -16,7 +16,7 @@ from voxrec.composition.environment import Environment, build_environment
 from voxrec.composition.failover import FailoverHandler, build_server_monitor
 from voxrec.composition.housekeeping import Housekeeping
 from voxrec.composition.mail import build_mailer, reconfigure_mailer
-from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges, add_upload_gauge
+from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges, add_upload_gauges
 from voxrec.composition.nodes import NodeServices, build_nodes
 from voxrec.composition.profiles import build_profile_cache, build_snapshot_timer
 from voxrec.composition.queue import Queue, build_queue
@@ -82,13 +82,16 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
     add_call_gauges(env.metrics, calls)
     if files.s3 is not None:
-        add_upload_gauge(env.metrics, files.s3.uploader)
+        add_upload_gauges(env.metrics, files.s3.uploader, files.s3.sweeper)
     add_rest_gauges(env.metrics, rest.broadcaster, rest.site)
 
     # they need PostgreSQL: started with the tree they would fail, and only be repeated an hour later
     sweepers = [
         OnDemandService(str(sweeper.name), sweeper)
-        for sweeper in (_build_housekeeping(env, database, files, queue), files.retention, orphans)
+        for sweeper in (
+            *(_build_housekeeping(env, database, files, queue), files.retention, orphans),
+            *([] if files.s3 is None else [files.s3.sweeper]),
+        )
     ]
     gateway = GatewayServices(calls, rest, mailer, webhooks)
     database.history.subscribe(FailoverHandler(database, queue.journal).failed_over)

@@ -13,6 +13,7 @@ from voxrec.metrics import Metrics
 from voxrec.model import JobKind
 from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Pool
+from voxrec.recordings.object_sweep import ObjectSweeper
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.recordings.upload import Uploader
 from voxrec.store.statistics import PendingJobs, read_statistics
@@ -78,8 +79,9 @@ def add_rest_gauges(metrics: Metrics, broadcaster: EventBroadcaster, site: RestS
     metrics.add_gauge("voxrec_rest_connections", "Open connections of REST clients.", lambda: site.connection_count)
 
 
-def add_upload_gauge(metrics: Metrics, uploader: Uploader) -> None:
-    """Add the gauge of buckets to which uploads fail."""
+def add_upload_gauges(metrics: Metrics, uploader: Uploader, sweeper: ObjectSweeper) -> None:
+    """Add the gauges of the S3 archive."""
+    metrics.add_gauge("voxrec_orphaned_objects", "Objects in S3 that belong to no Recording.", lambda: sweeper.count)
     metrics.add_gauge(
         "voxrec_upload_buckets_failing",
         "S3 buckets to which the last upload of this daemon failed.",

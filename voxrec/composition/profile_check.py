@@ -93,7 +93,11 @@ def build_profile_checks(
             CheckName.MAILBOX: MailboxCheck(verify),
             CheckName.WEBHOOK: WebhookCheck(database.webhooks, webhooks.sender.send_test),
             CheckName.ARCHIVE: ArchiveCheck(
-                files.archive, files.work_directory, partial(utc_now, env.reactor), defer_to_thread
+                files.archive,
+                files.work_directory,
+                partial(utc_now, env.reactor),
+                defer_to_thread,
+                None if files.s3 is None else files.s3.check,
             ),
         },
     )

@@ -12,10 +12,12 @@ from voxrec.config import S3
 from voxrec.config_values import customer_keys
 from voxrec.deferreds import Backoff
 from voxrec.jobs.worker import Worker
-from voxrec.model import Job, JobKind, Recording, StoredObject
+from voxrec.model import Job, JobKind, Profile, Recording, StoredObject
 from voxrec.postgres.transaction import Transaction
+from voxrec.recordings.object_sweep import ObjectSweeper
 from voxrec.recordings.upload import Uploader, UploadSettings
 from voxrec.service_tree import OnDemandService
+from voxrec.store.stored_objects import StoredObjects
 from voxrec.store.upload_queue import UploadQueue, enqueue_upload
 from voxrec.threads import WorkerThreads
 
@@ -47,6 +49,7 @@ class S3Services:
     queue: UploadQueue
     worker: Worker[Job]
     worker_service: OnDemandService
+    sweeper: ObjectSweeper
     upload_threads: WorkerThreads
     download_threads: WorkerThreads
     node: str | None
@@ -60,6 +63,12 @@ class S3Services:
     async def enqueue(self, transaction: Transaction, recording: Recording) -> None:
         """Enqueue the upload of a Recording in the transaction that stores it."""
         await enqueue_upload(transaction, recording, self.node)
+
+    async def check(self, profile: Profile) -> str:
+        """Write, read and delete an object where Recordings of a Profile are stored; return where."""
+        bucket, prefix = self.uploader.place_of(profile)
+        await self.download_threads.defer(self.store.check, bucket, prefix)
+        return f"s3://{bucket}/{prefix}"
 
     async def delete_object(self, stored: StoredObject) -> None:
         """Delete all versions of an object. Raises StoreError."""
@@ -114,6 +123,15 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
         queue=queue,
         worker=worker,
         worker_service=OnDemandService("upload worker", worker),
+        sweeper=ObjectSweeper(
+            env.reactor,
+            StoredObjects(database.pool),
+            database.jobs.deleted_recordings,
+            store,
+            settings.bucket,
+            settings.prefix,
+            download_threads.defer,
+        ),
         upload_threads=upload_threads,
         download_threads=download_threads,
         node=node,

@@ -36,6 +36,8 @@ _MAX_CALL: Final = _Installation("calls", "max_call")
 _FALLBACKS: Final = {
     "ring_timeout_seconds": _Installation("calls", "ring_timeout"),
     "max_call_seconds": _MAX_CALL,
+    "archive_bucket": _Installation("s3", "bucket"),
+    "archive_prefix": _Installation("s3", "prefix"),
 }
 """Fields of a Profile that, if they are null, are decided by the installation."""
 

@@ -215,10 +215,15 @@ class Uploader:
         )
 
     async def _target(self, recording: Recording) -> StoredObject:
-        profile = await self._profile(recording)
-        bucket = (profile and profile.archive_bucket) or self._settings.bucket
-        prefix = profile.archive_prefix if profile and profile.archive_prefix is not None else self._settings.prefix
+        bucket, prefix = self.place_of(await self._profile(recording))
         return StoredObject(bucket=bucket, key=f"{prefix}{recording.path}")
+
+    def place_of(self, profile: Profile | None) -> tuple[str, str]:
+        """Return the bucket and the prefix of a Profile's Recordings; None: of one that was deleted."""
+        if profile is None:
+            return self._settings.bucket, self._settings.prefix
+        prefix = self._settings.prefix if profile.archive_prefix is None else profile.archive_prefix
+        return profile.archive_bucket or self._settings.bucket, prefix
 
     async def _own_bucket(self, recording: Recording) -> str | None:
         profile = await self._profile(recording)
