@@ -1,5 +1,5 @@
 -- Audio in S3: where it is, jobs that upload it, and the buckets of Profiles.
--- depends: 0035.users
+-- depends: 0034.rtp_statistics
 
 -- The object with the audio; NULL: only the local archive has it. While "stored_at" in it is null, the upload is not
 -- confirmed, but an object may exist.
