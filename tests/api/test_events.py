@@ -140,7 +140,7 @@ class EventStreamTests(RestTestCase):
         self.assertEqual(self.broadcaster.subscriber_count, 20)
         for connection in connections:
             await self.disconnect(connection)
-        await until(lambda: self.broadcaster.subscriber_count == 0, timeout=2)
+        await until(lambda: self.broadcaster.subscriber_count == 0)
 
     async def test_client_that_stops_reading_uses_little_memory_and_misses_no_event(self) -> None:
         connection = await self.subscribe()

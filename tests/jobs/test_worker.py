@@ -534,6 +534,7 @@ class SeveralWorkersTests(DatabaseTestCase):
         self.pools = [Pool(reactor, self.dsn, size=4) for _ in range(3)]
         for pool in self.pools:
             pool.startService()
+            await pool.when_ready()
         self.workers: list[Worker[Job]] = []
 
     async def tearDown(self) -> None:  # type: ignore[override]
@@ -582,8 +583,8 @@ class SeveralWorkersTests(DatabaseTestCase):
             await release
 
         await self.enqueue((JobKind.MAIL, uuid4()))
-        self.start_workers([slow_handler] * 3, lease=timedelta(seconds=0.6))
-        while not await self.pool.query("SELECT 1 FROM jobs WHERE now() > created_at + interval '2 seconds'"):
+        self.start_workers([slow_handler] * 3, lease=timedelta(seconds=2))
+        while not await self.pool.query("SELECT 1 FROM jobs WHERE now() > created_at + interval '4 seconds'"):
             await deferLater(reactor, 0.05)
             for worker in self.workers:
                 worker.wake()

@@ -243,10 +243,10 @@ class RecordingJournalTests(JournalTestCase):
         self.patch(module, "_ROTATION_DELAY", 0.05)
         await self.pool.execute("ALTER TABLE recordings RENAME TO elsewhere")
         snapshots = []
-        for _ in range(3):
+        for number in range(3):
             self.journal.append(snapshot := recording())
             snapshots.append(snapshot)
-            await deferLater(reactor, 0.1)
+            await until(lambda number=number: len([*self.directory.glob("*.jsonl")]) > number)  # type: ignore[misc]
         self.assertGreater(len([*self.directory.glob("*.jsonl")]), 2)
         await self.pool.execute("ALTER TABLE elsewhere RENAME TO recordings")
         await self.wait_until_applied()
@@ -266,9 +266,9 @@ class RecordingJournalTests(JournalTestCase):
         self.assertEqual(await self.get_stored(snapshot), snapshot)
 
     async def test_full_disk(self) -> None:
-        with patch("os.fdatasync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+        with patch("os.fdatasync", side_effect=OSError(errno.ENOSPC, "No space left on device")) as fdatasync:
             self.journal.append(first := recording())
-            await deferLater(reactor, 0.05)
+            await until(lambda: fdatasync.called)
         self.journal.append(second := recording())
         await until(lambda: not self.journal._writer.running)
         await self.wait_until_applied()

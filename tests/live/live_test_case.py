@@ -137,7 +137,7 @@ class LiveTestCase(TestCase):
         async def installed() -> bool:
             return any(stack.asterisk.sounds_directory.glob(f"prompt-{prompt['id']}-*.wav"))
 
-        self.assertTrue(await stack.wait_until(installed, 5))
+        self.assertTrue(await stack.wait_until(installed, 30))
         return str(prompt["id"])
 
     async def place_sipp_call(self, stack: Stack, target: str, **arguments: Any) -> int:
@@ -161,7 +161,7 @@ class LiveTestCase(TestCase):
         async def talking() -> bool:
             return [call["state"] for call in await stack.request_json("GET", "/calls")] == ["talking"]
 
-        self.assertTrue(await stack.wait_until(talking, 5), "the call is not talking")
+        self.assertTrue(await stack.wait_until(talking, 30), "the call is not talking")
 
     async def metric(self, stack: Stack, name: str) -> float:
         """Return the value of a metric of voxrec that has one time series, whatever its labels are."""
@@ -170,7 +170,7 @@ class LiveTestCase(TestCase):
         return float(value)
 
     async def assert_asterisk_is_idle(self, stack: Stack) -> None:
-        """Assert that Asterisk has no channels, bridges and recording files, within 15 s."""
+        """Assert that Asterisk has no channels, bridges and recording files, within 30 s."""
         asterisk = observe_asterisk(stack, self.reactor)
         left: list[Any] = []
 
@@ -181,7 +181,7 @@ class LiveTestCase(TestCase):
             left[:] = [channel.name for channel in channels], bridges, files
             return not channels and not bridges and not files
 
-        if not await stack.wait_until(idle, 15):
+        if not await stack.wait_until(idle, 30):
             self.fail(f"channels, bridges and files left in Asterisk: {left}")
 
 
@@ -226,7 +226,7 @@ class RecordedCallTestCase(LiveTestCase):
             recordings[:] = await stack.request_json("GET", f"/profiles/{profile_id}/recordings")
             return bool(recordings)
 
-        self.assertTrue(await stack.wait_until(stored, 5), "no Recording")
+        self.assertTrue(await stack.wait_until(stored, 30), "no Recording")
         return f"/recordings/{recordings[0]['id']}"
 
     async def finished_recording(

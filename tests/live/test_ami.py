@@ -238,4 +238,4 @@ class DaemonTests(LiveTestCase):
             return (await read_metrics(stack))["voxrec_ami_connected"] == 1
 
         self.assertTrue(await stack.wait_until(connected, 20), stack.voxrec_log_tail())
-        self.assertTrue(await stack.wait_until(ami_connected, 0.5), stack.voxrec_log_tail())
+        self.assertTrue(await stack.wait_until(ami_connected, 3.0), stack.voxrec_log_tail())

@@ -239,7 +239,7 @@ class StopTests(DaemonTestCase):
         async def gone() -> bool:
             return not _processes_in(cluster_directory)
 
-        self.assertTrue(await stack.wait_until(gone, 10), "PostgreSQL still runs after voxrec was killed")
+        self.assertTrue(await stack.wait_until(gone, 30), "PostgreSQL still runs after voxrec was killed")
 
 
 def _processes_in(directory: Path) -> list[str]:

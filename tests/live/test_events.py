@@ -119,7 +119,7 @@ class EventsTests(LiveTestCase):
         async def completed() -> bool:
             return "recording.completed" in stream.types()
 
-        self.assertTrue(await stack.wait_until(completed, 10), stream.types())
+        self.assertTrue(await stack.wait_until(completed, 30), stream.types())
         return stream.events
 
     def assert_events(self, events: list[dict[str, Any]], call: dict[str, Any], recording: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ class EventsTests(LiveTestCase):
             async def caught_up(resumed: EventStreamReader = resumed, missing: int = len(events) - index - 1) -> bool:
                 return len(resumed.events) >= missing
 
-            self.assertTrue(await stack.wait_until(caught_up, 10))
+            self.assertTrue(await stack.wait_until(caught_up, 30))
             self.assertEqual(resumed.events, events[index + 1 :])
 
     async def assert_metrics(self, stack: Stack, before: dict[str, float]) -> None:
@@ -154,7 +154,7 @@ class EventsTests(LiveTestCase):
             after.update(await self.metrics(stack))
             return after["voxrec_calls_live"] == before["voxrec_calls_live"]
 
-        self.assertTrue(await stack.wait_until(cleared, 15))
+        self.assertTrue(await stack.wait_until(cleared, 30))
 
         def increase(name: str) -> float:
             return after[name] - before.get(name, 0.0)

@@ -108,7 +108,7 @@ class LoopTests(LiveTestCase):
         async def ended() -> bool:
             return bool(caller.requests("BYE"))
 
-        self.assertTrue(await stack.wait_until(ended, 10), "the call continues")
+        self.assertTrue(await stack.wait_until(ended, 30), "the call continues")
         self.assertEqual((len(far_end.requests("INVITE")), await self.count_calls(stack)), (1, before + 1))
         await self.assert_asterisk_is_idle(stack)
 

@@ -84,19 +84,20 @@ class ControlTests(NodesTestCase):
         for state in ("paused", "recording"):
             changed = await munich.request_json("POST", recording, {"state": state})
             self.assertEqual((changed["state"], changed["node"]), (state, "berlin"))
-        seconds = []
-        for stack in (berlin, munich):
-            started = self.reactor.seconds()
-            for state in ("paused", "recording"):
-                await stack.request_json("POST", recording, {"state": state})
-            seconds.append((self.reactor.seconds() - started) / 2)
-        self.assertLess(seconds[1] - seconds[0], 0.1, seconds)
+        seconds: dict[str, list[float]] = {"berlin": [], "munich": []}
+        for _ in range(4):  # the fastest of four: the machine is busy with other tests
+            for name, stack in (("berlin", berlin), ("munich", munich)):
+                started = self.reactor.seconds()
+                for state in ("paused", "recording"):
+                    await stack.request_json("POST", recording, {"state": state})
+                seconds[name].append((self.reactor.seconds() - started) / 2)
+        self.assertLess(min(seconds["munich"]) - min(seconds["berlin"]), 0.1, seconds)
         await self.assert_draining(berlin, munich, profile["id"])
         self.assertEqual((await munich.request("DELETE", path)).status, 204)
         self.assertEqual((await first.finish()).succeeded, 1)
         finished = await munich.wait_for_recording(profile["id"])
         self.assertEqual((finished["state"], finished["node"]), ("completed", "berlin"))
-        self.assertEqual(self.events(finished).count("paused"), 3)
+        self.assertEqual(self.events(finished).count("paused"), 9)
 
     async def assert_draining(self, berlin: Stack, munich: Stack, profile: str) -> None:
         """Assert that a node that drains refuses a new call at once, and that its live call continues."""

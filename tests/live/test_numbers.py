@@ -131,7 +131,7 @@ class TransferTargetTests(NumberTestCase):
             async def called() -> bool:
                 return bool(target.requests("ACK"))
 
-            self.assertTrue(await stack.wait_until(called, 5), f"{user} was not called")
+            self.assertTrue(await stack.wait_until(called, 30), f"{user} was not called")
             (invite,) = target.requests("INVITE")
             self.assertEqual(invite.start_line.split()[1], uri)
             caller.hang_up()
@@ -150,7 +150,7 @@ class TransferTargetTests(NumberTestCase):
         async def refused() -> bool:
             return any("SIP/2.0 404" in notify.body for notify in far_end.requests("NOTIFY"))
 
-        self.assertTrue(await stack.wait_until(refused, 5), "the transfer is not refused")
+        self.assertTrue(await stack.wait_until(refused, 30), "the transfer is not refused")
         self.assertEqual((target.received, caller.requests("BYE")), ([], []))
         caller.hang_up()
         await self.assert_asterisk_is_idle(stack)

@@ -47,7 +47,7 @@ class OperatorsViewTests(RecordedCallTestCase):
             async def logged(message: str = message) -> bool:
                 return stack.count_log_lines(message) == 1
 
-            self.assertTrue(await stack.wait_until(logged, 5), uri)
+            self.assertTrue(await stack.wait_until(logged, 30), uri)
         metrics = (await stack.request("GET", "/metrics")).body.decode()
         counted = re.findall(r'voxrec_far_ends_unreachable_total{.*reason="(\w+)".*} (\S+)', metrics)
         self.assertEqual(sorted(counted), [("dns", "1.0"), ("transport", "2.0")])
@@ -64,7 +64,7 @@ class OperatorsViewTests(RecordedCallTestCase):
         async def over() -> bool:
             return not await stack.request_json("GET", "/calls")
 
-        self.assertTrue(await stack.wait_until(over, 15))
+        self.assertTrue(await stack.wait_until(over, 30))
         lines = stack.log_file.read_text().splitlines()
         self.assertEqual(
             [line for line in lines if any(f"#{level}]" in line for level in ("warn", "error", "critical"))], []

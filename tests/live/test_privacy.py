@@ -84,7 +84,7 @@ class PrivacyTests(LiveTestCase):
         async def transferred() -> bool:
             return bool(untrusted.requests("ACK"))
 
-        self.assertTrue(await stack.wait_until(transferred, 10), "the target was not called")
+        self.assertTrue(await stack.wait_until(transferred, 30), "the target was not called")
         await self.hang_up(stack, caller)
         self.assert_anonymous(untrusted, "transfer")
 

@@ -45,7 +45,7 @@ class PromptTests(LiveTestCase):
         async def installed() -> bool:
             return (stack.asterisk.sounds_directory / name).exists()
 
-        self.assertTrue(await stack.wait_until(installed, 10), "the announcement was not installed")
+        self.assertTrue(await stack.wait_until(installed, 30), "the announcement was not installed")
         return prompt["id"]
 
     def chirp_score(self, path: Path, channel: int) -> float:

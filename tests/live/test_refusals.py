@@ -246,7 +246,7 @@ class RedirectionTests(RefusalTestCase):
         async def redirected() -> bool:
             return bool(fourth.requests("ACK"))
 
-        self.assertTrue(await stack.wait_until(redirected, 5), "the target of the redirection was not called")
+        self.assertTrue(await stack.wait_until(redirected, 30), "the target of the redirection was not called")
         self.assertEqual(caller.requests("BYE"), [])
         caller.hang_up()
         await self.assert_asterisk_is_idle(stack)
@@ -262,7 +262,7 @@ class RedirectionTests(RefusalTestCase):
         async def rings() -> bool:
             return bool(target.requests("INVITE"))
 
-        self.assertTrue(await stack.wait_until(rings, 5))
+        self.assertTrue(await stack.wait_until(rings, 30))
         caller.cancel()
         self.assertEqual((await response).status, 487)
         await self.assert_asterisk_is_idle(stack)

@@ -34,7 +34,7 @@ class RequiredAnnouncementTestCase(RecordedCallTestCase):
         async def announcing() -> bool:
             return [call["state"] for call in await stack.request_json("GET", "/calls")] == ["announcing"]
 
-        self.assertTrue(await stack.wait_until(announcing, 5), "no announcement")
+        self.assertTrue(await stack.wait_until(announcing, 30), "no announcement")
         await self.sleep(0.5)
 
 

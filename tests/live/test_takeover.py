@@ -63,7 +63,7 @@ class TakeoverTestCase(LiveTestCase):
         async def talking() -> bool:
             return [call["state"] for call in await stack.request_json("GET", "/calls")] == ["talking"]
 
-        self.assertTrue(await stack.wait_until(talking, 10), "the call was not taken over")
+        self.assertTrue(await stack.wait_until(talking, 30), "the call was not taken over")
 
     async def assert_ended(self, stack: Stack, profile_id: str, caller: Phone) -> dict[str, Any]:
         """Wait for the end of the call, save its audio as recording.wav, and return the completed Recording."""

@@ -47,7 +47,7 @@ class RestartTests(LiveTestCase):
         async def waits() -> bool:
             return [channel.state for channel in await asterisk.list_channels()] == ["Ring"]
 
-        self.assertTrue(await stack.wait_until(waits, 10), "no caller in Asterisk")
+        self.assertTrue(await stack.wait_until(waits, 30), "no caller in Asterisk")
         stack.kill_voxrec()
         await stack.start_voxrec()
         await caller.wait_for("confirmed", 30)

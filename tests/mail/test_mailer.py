@@ -112,7 +112,7 @@ class MailerTestCase(RelayTestCase):
     def make_mailer(self, recording: Recording | None = RECORDING, profile: Profile | None = PROFILE) -> Mailer:
         return Mailer(
             reactor,
-            Relay("127.0.0.1", self.port, timeout=5),
+            Relay("127.0.0.1", self.port, timeout=30),
             MessageDefaults("voxrec@example.org", 1_000_000),
             recordings=FakeRepository(*filter(None, [recording])),
             profiles=FakeRepository(*filter(None, [profile])),

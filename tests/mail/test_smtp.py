@@ -14,6 +14,7 @@ from twisted.mail.smtp import LOGINCredentials
 from twisted.protocols.basic import LineOnlyReceiver
 from zope.interface import directlyProvides
 
+from tests.database import until
 from tests.mail.smtp_servers import PASSWORD, USER, Mailbox, RelayTestCase, make_certificate, reactor
 from voxrec.errors import DeliveryError
 from voxrec.mail import smtp_session
@@ -47,7 +48,7 @@ class SmtpTestCase(RelayTestCase):
         raise self.failureException(f"no DeliveryError was raised, but {result} returned")
 
     async def scripted_relay(self, **replies: bytes | None) -> Relay:
-        return Relay("127.0.0.1", await self.start_scripted_server(replies), timeout=5)
+        return Relay("127.0.0.1", await self.start_scripted_server(replies), timeout=30)
 
 
 class AcceptedTests(SmtpTestCase):
@@ -217,12 +218,12 @@ class FailedSessionTests(SmtpTestCase):
         self.assertIn("did not answer in time", error.detail)
 
     async def test_deadline(self) -> None:
-        relay = replace(await self.scripted_relay(greeting=b"220-wait\r\n"), timeout=60, deadline=50)
+        commands: list[str] = []
+        port = await self.start_scripted_server({"greeting": b"220-wait\r\n"}, commands)
+        relay = Relay("127.0.0.1", port, timeout=60, deadline=50)
         clock_reactor = ClockedReactor()
-        sending = Deferred.fromCoroutine(
-            self.send_and_fail(replace(relay, timeout=60, deadline=50), clock_reactor=clock_reactor)
-        )
-        await deferLater(reactor, 0.05)
+        sending = Deferred.fromCoroutine(self.send_and_fail(relay, clock_reactor=clock_reactor))
+        await until(lambda: "greeting" in commands)
         clock_reactor.clock.advance(51)
         error = await sending
         self.assertIn("session exceeded its deadline of 50 s", error.detail)
@@ -287,7 +288,7 @@ class HostileRelayTests(SmtpTestCase):
 
     async def test_endless_authentication(self) -> None:
         port = await self.listen(Factory.forProtocol(_ChallengingServer))
-        error = await self.send_and_fail(Relay("127.0.0.1", port, username=USER, password=PASSWORD, timeout=5))
+        error = await self.send_and_fail(Relay("127.0.0.1", port, username=USER, password=PASSWORD, timeout=30))
         self.assertIn("sent more than 4 authentication challenges", error.detail)
         self.assertFalse(error.permanent)
 
@@ -425,7 +426,7 @@ class TLSTests(SmtpTestCase):
     async def start_tls_relay(self, **server: Any) -> Relay:
         port = await self.start_relay(self.mailbox, **server)
         tls = "implicit" if "implicit" in server else "starttls"
-        return Relay("localhost", port, cast("Any", tls), ca_file=self.certificate.ca_file, timeout=5)
+        return Relay("localhost", port, cast("Any", tls), ca_file=self.certificate.ca_file, timeout=30)
 
     async def test_starttls_and_implicit_tls(self) -> None:
         for mode in ("starttls", "implicit"):

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import psycopg2
@@ -169,9 +168,7 @@ class EarlierServerTests(ClusterTestCase):
 
     async def test_server_stops_when_its_parent_dies(self) -> None:
         self.kill_daemon()
-        started = time.monotonic()
         await until(lambda: not processes_in(self.directory / "cluster"))
-        self.assertLess(time.monotonic() - started, 5)
 
     def test_stopping_server_is_waited_for(self) -> None:
         self.kill_daemon()

@@ -7,7 +7,7 @@ from uuid import uuid4
 from twisted.internet.task import deferLater
 
 from tests.api.rest_test_case import BODY_LIMIT, RestTestCase
-from tests.database import reactor
+from tests.database import reactor, until
 from tests.subtest import subtest
 from tests.web.raw_connection import open_connection, send_raw
 from voxrec.errors import NotFound
@@ -84,8 +84,7 @@ class DisconnectedClientTests(RestTestCase):
             await deferLater(reactor, 0.1)
 
         await self.pool.transaction(lock_and_disconnect)
-        await deferLater(reactor, 0.3)
-        self.assertEqual(self.pool.busy, 0)
+        await until(lambda: self.pool.busy == 0)
 
     async def test_creation(self) -> None:
         profile_id = uuid4()

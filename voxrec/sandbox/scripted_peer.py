@@ -17,7 +17,7 @@ from voxrec.sandbox.media_stream import MediaStream
 from voxrec.sandbox.rtp import CODECS, PCMU, Codec
 from voxrec.sandbox.sip_user_agent import SipMessage, SipUserAgent, sdp_address
 
-_REQUEST_TIMEOUT: Final = 10.0  # seconds
+_REQUEST_TIMEOUT: Final = 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,7 +146,7 @@ class SipUserAgent(DatagramProtocol):
         from_: str | None = None,
         headers: Mapping[str, str] | None = None,
         body: str | None = None,
-        timeout: float = 5.0,
+        timeout: float = 20.0,
         request_uri: str = "",
     ) -> SipMessage:
         """Send a request to ``sip:user@peer``, or ``request_uri``, outside a dialog and return its final response.
