@@ -6,6 +6,7 @@ A package of ``voxrec`` and a module directly below it are both called a compone
 import ast
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -128,6 +129,15 @@ class SqlTests(SynchronousTestCase):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and _SQL.match(node.value)
         ]
         self.assertEqual(statements, [], "SQL statements belong to repositories:\n" + "\n".join(statements))
+
+
+class PackageTests(SynchronousTestCase):
+    def test_every_package_is_installed(self) -> None:
+        """Without its line in setup.cfg, a package works in a checkout and is missing everywhere else."""
+        settings = ConfigParser(interpolation=None)
+        settings.read(ROOT.parent / "setup.cfg")
+        packages = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
+        self.assertEqual(packages - set(settings["options"]["packages"].split()), set())
 
 
 class LengthTests(SynchronousTestCase):

@@ -200,17 +200,28 @@ class Container:
             mounts += [source, mount.target, mount.options]
         command = tools_command(
             *("sh", "-c", script, _START_SCRIPT, self._container, f"{HOST}{self._network.hosts}", *mounts, "--"),
-            *self._with_credentials(self._program),
+            *self._with_credentials(self._program, "--pdeathsig", "KILL"),
         )
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._network.enter(*command), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
-    def _with_credentials(self, program: Sequence[str]) -> list[str]:
+    def _with_credentials(self, program: Sequence[str], *options: str) -> list[str]:
+        """Return the command that runs ``program`` as the user of the image; ``options`` are those of setpriv(1).
+
+        The change of the user cancels the signal that `unshare --kill-child` has asked the kernel for (prctl(2),
+        PR_SET_PDEATHSIG), so that process 1 has to ask for it again.
+        """
         user = self.user
         return [
-            *("setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", f"--groups={','.join(map(str, user.groups))}"),
+            *(
+                "setpriv",
+                *options,
+                f"--reuid={user.uid}",
+                f"--regid={user.gid}",
+                f"--groups={','.join(map(str, user.groups))}",
+            ),
             *("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--", "env", "--ignore-environment"),
             *(f"{name}={value}" for name, value in self._environment.items()),
             *("env", f"--chdir={self.config['WorkingDir'] or '/'}", *program),
@@ -254,6 +265,11 @@ class Container:
         """Whether the program runs."""
         return self._process is not None and self._process.poll() is None
 
+    def kill_parent(self) -> None:
+        """Kill the process that has started the program, as the kernel does when the process of the tests ends."""
+        assert self._process is not None
+        self._process.kill()
+
     def stop(self, seconds: float) -> int:
         """Send the stop signal of the image to process 1, and return the exit status (docker stop).
 
@@ -271,11 +287,16 @@ class Container:
             raise AssertionError(f"did not end within {seconds:g} s:\n{self.log.read_text()}") from None
 
     def remove(self) -> None:
-        """Kill the program and remove the container."""
+        """Kill everything that runs in the container, and remove it. To be called once or more."""
         if self._process is not None:
-            self._process.kill()
+            if pid := self.pid:
+                os.kill(pid, signal.SIGKILL)  # with process 1 all others of its namespace end, and then unshare
+            else:
+                self._process.kill()
             self._process.wait()
-        buildah("rm", self._container)
+        container, self._container = self._container, ""
+        if container:
+            buildah("rm", container)
 
 
 @dataclass(frozen=True)

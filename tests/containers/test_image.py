@@ -1,7 +1,9 @@
 """The image of voxrec: its contents, and that it runs alone with a read-only root file system and no privileges."""
 
 import json
+import os
 import re
+import select
 import time
 from collections.abc import Mapping
 from configparser import ConfigParser
@@ -36,6 +38,38 @@ class ImageTestCase(SynchronousTestCase):
         network = Network(self.directory, names)
         self.addCleanup(network.close)
         return network
+
+
+class RuntimeTests(ImageTestCase):
+    """No process outlives its container, nor the process that has started it."""
+
+    def start(self) -> tuple[Container, int]:
+        """Start a container with two processes, and return it and a descriptor of the first one (pidfd_open(2))."""
+        program = ["sh", "-c", "sleep 600 & sleep 600"]
+        container = Container(self.image, self.network(), self.directory, entrypoint=program, command=[])
+        self.addCleanup(container.remove)
+        container.start()
+        deadline = time.monotonic() + START_SECONDS
+        while "sleep" not in container.run("sh", "-c", "cat /proc/[0-9]*/comm").output:
+            assert container.running and time.monotonic() < deadline, container.log.read_text()
+            time.sleep(0.05)
+        self.assertEqual(container.run("sh", "-c", "stat -c %u /proc/1").output, "10001\n")
+        descriptor = os.pidfd_open(container.pid)
+        self.addCleanup(os.close, descriptor)
+        return container, descriptor
+
+    def assert_ended(self, descriptor: int) -> None:
+        self.assertEqual(select.select([descriptor], [], [], STOP_SECONDS)[0], [descriptor], "process 1 still runs")
+
+    def test_the_container_is_removed(self) -> None:
+        container, process_1 = self.start()
+        container.remove()
+        self.assert_ended(process_1)
+
+    def test_its_parent_is_killed(self) -> None:
+        container, process_1 = self.start()
+        container.kill_parent()
+        self.assert_ended(process_1)
 
 
 class ContentTests(ImageTestCase):
