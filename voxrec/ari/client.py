@@ -255,8 +255,7 @@ class AriClient:
         etc/asterisk/extensions.conf), from 18.21, 20.6 and 21.1 on. Before, the caller gets the status of the cause
         ``nearest``. Return whether the channel existed.
 
-        A channel that is ``in_bridge`` is always refused by the dialplan. If it were hung up while its thread executes
-        another command, for example to ring, that thread would remove it from the bridge, and its cause would become
+        A channel that is ``in_bridge`` is always refused by the dialplan: leaving the bridge can replace its cause by
         16, which is 603 (Asterisk 16 and 22: `ast_bridge_depart` in main/bridge.c).
         """
         if not self._supports_all_statuses:
