@@ -1,7 +1,7 @@
 """A test case with the complete REST API on a real port, over a real database and a real archive."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,10 +26,11 @@ from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.archive.interface import StoredFile
 from voxrec.archive.local import LocalArchive
 from voxrec.config import Config
-from voxrec.errors import Conflict, NotFound
+from voxrec.errors import Conflict, NotFound, VoxrecError
 from voxrec.metrics import Metrics
 from voxrec.model import (
     Call,
+    CallState,
     CheckName,
     CheckState,
     EffectiveProfile,
@@ -114,6 +115,7 @@ class FakeCallControl:
         self.released: list[UUID] = []
         self.pauses: list[tuple[PauseBehavior, float | None]] = []
         self.recorded: dict[UUID, Recording] = {}
+        self.refusal: VoxrecError | None = None
 
     async def list_calls(self) -> list[Call]:
         return list(self.calls)
@@ -123,6 +125,15 @@ class FakeCallControl:
             if call.id == call_id:
                 return call
         raise NotFound(f"There is no live call {call_id} here.")
+
+    async def request(self, profile: Profile, uri: str, commit: Callable[[Call], Awaitable[None]]) -> Call:
+        if self.refusal is not None:
+            raise self.refusal
+        fields = {"profile_id": profile.id, "to": str(profile.id), "started_at": CREATED_AT}
+        call = Call(id=uuid4(), state=CallState.CALLING, age=0.0, from_=uri, **fields)  # type: ignore[arg-type]
+        await commit(call)
+        self.calls.insert(0, call)
+        return call
 
     async def release(self, call_id: UUID) -> None:
         self.released.append((await self.get_call(call_id)).id)

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.api.rest_test_case import CREATED_AT, RestTestCase
+from voxrec.errors import Conflict, Unavailable
 from voxrec.model import Call, CallState, RecordingState
 
 
@@ -46,6 +47,7 @@ class CallRouteTests(RestTestCase):
                 "endedAt": None,
                 "hangupCause": None,
                 "hangupBy": None,
+                "sipStatus": None,
                 "recordingId": str(live_call.recording_id),
                 "recordingState": "recording",
                 "node": "berlin",
@@ -110,3 +112,57 @@ class CallRouteTests(RestTestCase):
             self.assertEqual(response.status, 404)
         response = await self.request("DELETE", f"/calls/{own.id}", token=token)
         self.assertEqual((response.status, self.call_control.released), (204, [own.id]))
+
+
+class CallRequestTests(RestTestCase):
+    async def test_request(self) -> None:
+        profile = await self.add_profile()
+        response = await self.request(
+            "POST", f"/profiles/{profile.id}/calls", token="provision", json={"from": "sip:person@a.example"}
+        )
+        self.assertEqual((response.status, response.json["state"]), (201, "calling"))
+        self.assertEqual(response.headers["location"], f"https://rec.example/calls/{response.json['id']}")
+        self.assertEqual(response.json["profileId"], str(profile.id))
+
+    async def test_repeated_request(self) -> None:
+        profile = await self.add_profile()
+        responses = [
+            await self.request(
+                "POST",
+                f"/profiles/{profile.id}/calls",
+                json={"from": "sip:person@a.example"},
+                headers={"Idempotency-Key": "one-call"},
+            )
+            for _ in range(2)
+        ]
+        self.assertEqual({response.json["id"] for response in responses}, {str(self.call_control.calls[0].id)})
+        self.assertEqual(len(self.call_control.calls), 1)
+
+    async def test_invalid_requests(self) -> None:
+        profile = await self.add_profile()
+        for body in (
+            {},
+            {"from": None},
+            {"from": "person"},
+            {"from": "sip:a@b.example?x=y"},
+            {"from": "sip:a@b", "to": 1},
+        ):
+            response = await self.request("POST", f"/profiles/{profile.id}/calls", json=body)
+            self.assertEqual(response.status, 422, body)
+        self.assertEqual(self.call_control.calls, [])
+
+    async def test_access(self) -> None:
+        body = {"from": "sip:person@a.example"}
+        profile = await self.add_profile()
+        for profile_id, token, status in ((profile.id, "read", 403), (profile.id, "", 401), (uuid4(), "admin", 404)):
+            response = await self.request("POST", f"/profiles/{profile_id}/calls", token=token, json=body)
+            self.assertEqual(response.status, status)
+
+    async def test_refusals(self) -> None:
+        profile = await self.add_profile()
+        for error in (Conflict("The maximum is reached."), Unavailable("The node is draining.")):
+            self.call_control.refusal = error
+            response = await self.request(
+                "POST", f"/profiles/{profile.id}/calls", json={"from": "sip:person@a.example"}
+            )
+            self.assertEqual((response.status, response.json["code"]), (error.status, error.code))

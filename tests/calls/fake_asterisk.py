@@ -325,7 +325,7 @@ class ProcessFixture:
         )
         self.router = Router(self.client, self.live_calls, self.admission, look_up, log_numbers=log_numbers)
         self.reconciler = Reconciler(self.client, self.live_calls, self.router, find_recordings, find_files)
-        self.control = CallControl(self.live_calls)
+        self.control = CallControl(self.live_calls, self.admission, lambda: True)
 
     @property
     def calls(self) -> list[LiveCall]:

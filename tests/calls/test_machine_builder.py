@@ -44,8 +44,15 @@ class BuildTests(SynchronousTestCase):
 class CompletenessTests(SynchronousTestCase):
     def test_inputs_that_any_state_of_a_call_handles(self) -> None:
         """Events can arrive in any state: each has a transition in each state, if only one that ignores it."""
-        outcomes = {"begin", "timed_out", "channel_not_found", "cleared", "setup_failed", "detach"}
-        found = {"found_placing", "found_ringing", "found_announcing", "found_unannounced", "found_talking"}
+        outcomes = {"begin", "timed_out", "channel_not_found", "cleared", "setup_failed", "detach", "invite"}
+        found = {
+            "found_placing",
+            "found_ringing",
+            "found_announcing",
+            "found_unannounced",
+            "found_talking",
+            "found_calling",
+        }
         self.assertEqual(self.missing(call_machine, outcomes | found), set())
 
     def test_inputs_that_any_state_of_a_transfer_handles(self) -> None:

@@ -229,8 +229,9 @@ class Process:
                 has_disk_space=has_disk_space,
             ),
         )
-        router = Router(client, self.live_calls, Admission(Profiles(), self.live_calls))
-        self.control = CallControl(self.live_calls)
+        admission = Admission(Profiles(), self.live_calls)
+        router = Router(client, self.live_calls, admission)
+        self.control = CallControl(self.live_calls, admission, lambda: True)
         unfinished = UnfinishedRecordingsOfModel(model, recordings, self.live_calls, self.clock)
         self.session = StasisSession(
             self.clock,

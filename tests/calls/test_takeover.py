@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import INBOUND, MONITOR, SETTINGS, FakeAsterisk, FakeLegFiles, InMemorySink, make_profile
-from tests.calls.test_call_machine import ANNOUNCE, ANSWER, END_CALLER, END_LEG, RECORD, WHISPER
+from tests.calls.test_call_machine import ANNOUNCE, ANSWER, END_CALLER, END_LEG, PLACE, RECORD, WHISPER
 from tests.calls.test_call_recording import STOP
 from voxrec.ami.client import AmiClient
 from voxrec.ari.client import AriClient
@@ -25,6 +25,7 @@ from voxrec.errors import Conflict
 from voxrec.model import CallState, PauseBehavior, Recording, RecordingState, RecordPrompt, TimelineEntry
 
 NOT_RECORDED: Final[dict[str, Any]] = {"monitor": "", "files_began": None}
+PERSON: Final = "sip:person@192.0.2.9"
 ASSERT: Final = ["MixMonitorMute CALLER"]
 
 
@@ -39,17 +40,21 @@ class TakeoverTests(SynchronousTestCase):
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.clock.seconds(), UTC)
 
-    def take_over(self, fields: dict[str, Any] | None = None, **changes: Any) -> LiveCall:
+    def take_over(
+        self, fields: dict[str, Any] | None = None, *, invited: str = "", leg: str | None = None, **changes: Any
+    ) -> LiveCall:
         """Take over a call in which the parties talk and are recorded.
 
-        ``fields`` change its Profile, ``changes`` its state in Asterisk.
+        ``fields`` change its Profile, ``changes`` its state in Asterisk. ``invited``: the SIP URI of a caller whom
+        voxrec has called.
         """
         call_id, recording_id = UUID(int=77), UUID(int=78)
         takeover_state = TakeoverState(
             call_id=call_id,
             recording_id=recording_id,
             caller=INBOUND.channel,
-            leg=owned_id(call_id, "leg"),
+            leg=owned_id(call_id, "leg") if leg is None else leg,
+            invited=invited,
             number="+4930111",
             name="Alice",
             dialled="+4930222",
@@ -64,7 +69,7 @@ class TakeoverTests(SynchronousTestCase):
             RecordingCommands(client, AmiClient(self.asterisk), self.files),
             self.sink,
             SETTINGS,
-            InboundCall(channel=INBOUND.channel, number="+4930111", name="Alice", dialled="+4930222"),
+            InboundCall(channel=INBOUND.channel, number="+4930111", name="Alice", dialled="+4930222", invited=invited),
             takeover_state.profile,
             on_over=self.over.append,
             takeover_state=takeover_state,
@@ -161,6 +166,37 @@ class TakeoverTests(SynchronousTestCase):
     def test_caller_is_not_answered(self) -> None:
         call = self.take_over(caller_up=False, **NOT_RECORDED)
         self.assertEqual((call.status, self.take_requests()), ("connecting", ANSWER + RECORD))
+
+    def test_person_is_being_called(self) -> None:
+        state: dict[str, Any] = {
+            "leg_exists": False,
+            "leg_entered": False,
+            "leg_up": False,
+            "bridged": False,
+            "caller_bridged": False,
+        }
+        state |= {"legs": frozenset(), **NOT_RECORDED}
+        call = self.take_over(invited=PERSON, leg="", caller_up=False, **state)
+        self.assertEqual((call.status, self.take_requests()), ("calling", []))
+        call.inputs.caller_answered()
+        self.assertEqual((call.status, self.take_requests()[-2:]), ("placing", PLACE))
+        call = self.take_over(invited=PERSON, leg="", caller_up=True, **state)
+        self.assertEqual((call.status, self.take_requests()[-2:]), ("placing", PLACE))
+        call = self.take_over(invited=PERSON, leg="", caller_up=True, placed=True, **state)
+        self.assertEqual(call.status, "clearing", "its far end has refused the call meanwhile")
+        call = self.take_over(invited=PERSON, leg="", caller_exists=False, caller_up=False, **state)
+        self.assertEqual(call.status, "over")
+
+    def test_far_end_of_a_person_rings(self) -> None:
+        for record in (True, False):
+            call = self.take_over(
+                {"record": record}, invited=PERSON, placed=True, leg_up=False, caller_bridged=False, **NOT_RECORDED
+            )
+            self.assertEqual(call.status, "ringing", record)
+
+    def test_person_talks(self) -> None:
+        call = self.take_over({"record": False}, invited=PERSON, placed=True, answered_at=self.now(), **NOT_RECORDED)
+        self.assertEqual(call.status, "talking")
 
     def test_announcement_is_played(self) -> None:
         call = self.take_over(announcing=True, recording=self.stored())

@@ -246,7 +246,7 @@ class RestApp:
                 settings.session_lifetime,
             ).routes(),
             AuditRoutes(repositories.audit, url).routes(),
-            CallRoutes(calls, url).routes(),
+            CallRoutes(calls, profiles, repositories.idempotency, url).routes(),
             JobRoutes(Scoped(repositories.jobs), url).routes(),
             WebhookRoutes(webhooks, url, now, dependencies.send_test).routes(),
             DeliveryRoutes(repositories.delivery_history, recordings, webhooks).routes(),

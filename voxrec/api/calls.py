@@ -1,10 +1,6 @@
-"""/calls: the live calls of this daemon.
+"""/calls: the live calls of all nodes, and calls that a client requests."""
 
-If several daemons share a database, each of them knows only the calls of its own Asterisk. /events reports the calls of
-all daemons.
-"""
-
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, Protocol
@@ -12,11 +8,15 @@ from uuid import UUID
 
 import msgspec
 
+from voxrec import sipuri
 from voxrec.api.parameters import profile_ids
+from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.cursor import Cursor
-from voxrec.errors import Conflict, NodeUnreachable, NotFound
-from voxrec.model import Call, CallState, PauseBehavior, Recording
-from voxrec.web.auth import Principal, Role
+from voxrec.errors import Conflict, FieldError, NodeUnreachable, NotFound
+from voxrec.model import Call, CallRequest, CallState, PauseBehavior, Profile, Recording
+from voxrec.store.idempotency import Idempotency
+from voxrec.store.profiles import Profiles
+from voxrec.web.auth import Principal, Role, Scoped
 from voxrec.web.body import JsonBody
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import some_of
@@ -42,6 +42,13 @@ class CallControl(Protocol):
     async def get_call(self, call_id: UUID, /) -> Call:
         """Return one live call. Raises NotFound."""
 
+    async def request(self, profile: Profile, uri: str, commit: Callable[[Call], Awaitable[None]], /) -> Call:
+        """Call a person at a SIP URI, to be connected with the far end of a Profile, and return the call.
+
+        ``commit`` is called before the person is called, who is not called if it raises. Raises InvalidInput, Conflict
+        and Unavailable.
+        """
+
     async def release(self, call_id: UUID, /) -> None:
         """Hang up a live call. Raises NotFound."""
 
@@ -61,8 +68,12 @@ class CallRoutes:
     The calls of a node that does not respond are ``lost``, and cannot be changed (503).
     """
 
-    def __init__(self, call_control: CallControl, public_url: str) -> None:
+    def __init__(
+        self, call_control: CallControl, profiles: Scoped[Profiles], idempotency: Idempotency, public_url: str
+    ) -> None:
         self._call_control = call_control
+        self._idempotency = idempotency
+        self._profiles = profiles
         self._public_url = public_url
 
     def routes(self) -> tuple[Route, ...]:
@@ -75,6 +86,19 @@ class CallRoutes:
                 query=_FILTERS | PAGINATION,
                 response_headers=LINK,
                 summary="List the live calls of all nodes",
+            ),
+            route(
+                *("POST", "/profiles/<id>/calls", Role.PROVISION, self._request_call),
+                guard=self._require_profile,
+                body=JsonBody(CallRequest, required=frozenset({"from"}), validators=(_validate_request,)),
+                response_model=Call,
+                status=201,
+                response_headers=("Location",),
+                idempotent=True,
+                audit_in_transaction=True,
+                errors=(Conflict,),
+                summary="Call a person and connect them with the far end of a profile",
+                tag="calls",
             ),
             route(*("GET", "/calls/<id>", Role.READ, self._get), response_model=Call, summary="Get a live call"),
             route(
@@ -102,6 +126,24 @@ class CallRoutes:
 
     async def _get(self, request: Request) -> Response:
         return _call_response(await self._visible_call(request))
+
+    async def _request_call(self, request: Request) -> Response:
+        """The response does not wait for the person, who is called by the node that receives the request.
+
+        The call is `calling` until the person answers; then the far end is called, and the rules of the profile apply.
+        `call.ended` reports the reason of a failure in `hangupCause`, `hangupBy` and `sipStatus`. `DELETE` of the call
+        cancels it.
+        """
+        profile = await self._profiles.visible_to(request.principal).get(request.id)
+        commit = partial(self._idempotency.commit, transaction_hook(request, self._requested))
+        return self._requested(await self._call_control.request(profile, request.body.from_, commit))
+
+    def _requested(self, call: Call) -> Response:
+        headers = {"Content-Type": JSON, "Location": f"{self._public_url}/calls/{call.id}"}
+        return Response(201, headers, msgspec.json.encode(call))
+
+    async def _require_profile(self, request: Request) -> None:
+        await self._profiles.visible_to(request.principal).get(request.id)
 
     async def _record(self, request: Request) -> Response:
         """A call can be recorded once."""
@@ -161,6 +203,14 @@ class _VisibleCalls:
             if filter_.matches(call) and _is_visible(self._principal, call)
         ]
         return sorted(calls, key=Cursor.after, reverse=True)  # by id, if two calls arrived at the same time
+
+
+def _validate_request(call: CallRequest, _values: Mapping[str, Any]) -> list[FieldError]:
+    try:
+        sipuri.parse(call.from_)
+    except sipuri.SipUriError as error:
+        return [FieldError("from", f"invalid SIP URI {call.from_!r}: it {error}")]
+    return []
 
 
 def _is_visible(principal: Principal, call: Call) -> bool:

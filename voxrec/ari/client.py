@@ -77,10 +77,6 @@ class _RtpStatistics(msgspec.Struct, frozen=True):
     rxcount: int = 0
 
 
-class _Endpoint(msgspec.Struct, frozen=True):
-    state: str = ""
-
-
 class _Status(msgspec.Struct, frozen=True):
     startup_time: datetime | None = None
 
@@ -190,23 +186,23 @@ class AriClient:
         return self._query(list[Bridge], "GET", ("bridges",))
 
     def create_channel(
-        self, channel: str, endpoint: str, args: str, *, originator: str, variables: Mapping[str, str]
+        self, channel: str, endpoint: str, args: str, *, originator: str = "", variables: Mapping[str, str]
     ) -> CommandResult:
         """Create an outgoing channel that enters the application at once; `dial` then calls the far end.
 
-        ``args`` are the arguments of its `StasisStart`; ``originator`` is the id of the caller's channel.
+        ``args`` are the arguments of its `StasisStart`; ``originator`` is the id of the caller's channel, if any.
         """
         query = {
             "endpoint": endpoint,
             "app": self.app,
             "appArgs": args,
             "channelId": channel,
-            "originator": originator,
+            **({"originator": originator} if originator else {}),
         }
         return self._transport.request("POST", ("channels", "create"), query, {"variables": dict(variables)})
 
-    def dial(self, channel: str, *, caller: str, timeout: int) -> CommandResult:
-        """Start to call the far end of a created channel; ``timeout`` is in seconds.
+    def dial(self, channel: str, *, caller: str = "", timeout: int) -> CommandResult:
+        """Start to call the far end of a created channel, for a caller's channel; ``timeout`` is in seconds.
 
         Success means only that dialling began. Events report ringing, the answer and the failure.
         """
@@ -219,6 +215,10 @@ class AriClient:
     def ring(self, channel: str) -> CommandResult:
         """Let an incoming channel hear a ringing tone, which its own network plays (180 without SDP)."""
         return self._command("POST", ("channels", channel, "ring"))
+
+    def stop_ringing(self, channel: str) -> CommandResult:
+        """Stop what `ring` lets an answered channel hear."""
+        return self._command("DELETE", ("channels", channel, "ring"))
 
     async def last_response(self, channel: str, name: str) -> int:
         """Return the SIP status of the last response on an outgoing channel called ``name``; 0 if there was none."""
@@ -356,7 +356,8 @@ class AriClient:
 
     async def is_online(self, endpoint: str) -> bool:
         """Return whether an address of record of a PJSIP endpoint has a contact that responds."""
-        return (await self._query(_Endpoint, "GET", ("endpoints", "PJSIP", endpoint))).state == "online"
+        state = await self._query(dict[str, object], "GET", ("endpoints", "PJSIP", endpoint))
+        return state.get("state") == "online"
 
     def put_pjsip_settings(self, type_: str, name: str, settings: Mapping[str, str]) -> CommandResult:
         """Create or change an object of PJSIP that Asterisk can store, such as a ``contact``."""

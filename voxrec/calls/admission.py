@@ -92,18 +92,24 @@ class Admission:
         return is_allowed(uri, self._allowed_hosts)
 
     def decide(self, inbound: InboundCall, reserved: bool | None = None) -> Profile | Refusal:
-        """Return the Profile of an inbound call that is accepted, or why it is refused.
-
-        ``reserved`` is whether the Profile's maximum permits the call, counted over all nodes; None: that is not known,
-        and only the calls of this process are counted.
-        """
+        """Return the Profile of an inbound call that is accepted, or why it is refused; ``reserved`` as in `admit`."""
         if self._stopping or self._draining:
-            return Refusal(Cause.CONGESTION, "voxrec is stopping" if self._stopping else "the node is draining")
+            return self._closed()
         profile = self._directory.find(inbound.dialled)
         if profile is None and not self._directory.confirmed:
             return Refusal(Cause.CONGESTION, "the Profiles are not loaded yet")
         if profile is None:
             return Refusal(Cause.UNALLOCATED, "no Profile has this id or number", unknown_profile=True)
+        return self.admit(inbound, profile, reserved)
+
+    def admit(self, inbound: InboundCall, profile: Profile, reserved: bool | None = None) -> Profile | Refusal:
+        """Return the Profile if its rules and the limits permit the call, or why it is refused.
+
+        ``reserved`` is whether the Profile's maximum permits the call, counted over all nodes; None: that is not known,
+        and only the calls of this process are counted.
+        """
+        if self._stopping or self._draining:
+            return self._closed()
         if profile.remote_sip_uri is None:
             return Refusal(Cause.NO_ANSWER, f"Profile {profile.id} has no remoteSipUri")
         if not self.is_allowed(profile.remote_sip_uri):
@@ -120,6 +126,9 @@ class Admission:
                 Cause.BUSY, f"the maximum of {profile.max_calls} live calls of Profile {profile.id} is reached"
             )
         return profile
+
+    def _closed(self) -> Refusal:
+        return Refusal(Cause.CONGESTION, "voxrec is stopping" if self._stopping else "the node is draining")
 
     def count_calls(self, profile_id: UUID) -> int:
         """Return the number of live calls of a Profile in this process."""

@@ -1,19 +1,41 @@
 """What REST reads and changes of the live calls of this process."""
 
-from uuid import UUID
+from collections.abc import Awaitable, Callable
+from uuid import UUID, uuid4
 
+import msgspec
+from twisted.logger import Logger
+
+from voxrec.calls.admission import Admission, Refusal
+from voxrec.calls.call_data import InboundCall
 from voxrec.calls.causes import Cause
+from voxrec.calls.invited_caller import invited_call
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
-from voxrec.errors import Conflict, NotFound
-from voxrec.model import Call, PauseBehavior, Recording
+from voxrec.errors import AsteriskUnavailable, Conflict, FieldError, InvalidInput, NotFound, Unavailable
+from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording
+
+Reserve = Callable[[Profile], Awaitable[bool | None]]
+Commit = Callable[[Call], Awaitable[None]]
+"""Stores the outcome of a request for a call."""
+
+
+async def no_reservation(_profile: Profile) -> None:
+    """Reserve nothing."""
 
 
 class CallControl:
     """Lists, ends and records live calls, and pauses and resumes their recordings."""
 
-    def __init__(self, live_calls: LiveCalls) -> None:
+    _log = Logger()
+
+    def __init__(self, live_calls: LiveCalls, admission: Admission, is_connected: Callable[[], bool]) -> None:
+        """``is_connected`` returns whether Asterisk is connected."""
         self._live_calls = live_calls
+        self._admission = admission
+        self._is_connected = is_connected
+        self.reserve: Reserve = no_reservation
+        """Reserves a call of a Profile that has a maximum, as that of the `Router`."""
 
     def list_calls(self) -> list[Call]:
         """Return the live calls, newest first."""
@@ -26,6 +48,41 @@ class CallControl:
     def release(self, call_id: UUID) -> None:
         """End a live call; one that is ending already is not changed. Raises NotFound."""
         self._require_call(call_id).inputs.release(Cause.NORMAL)
+
+    async def request(self, profile: Profile, uri: str, commit: Commit) -> Call:
+        """Call a person at a SIP URI, to be connected with the far end of a Profile, and return the call.
+
+        ``commit`` is called when the call is accepted, before the person is called, so that a repeated request does not
+        call the person twice; if it raises, the person is not called. Raises InvalidInput if the person must not be
+        called, Conflict if the Profile does not permit the call, and Unavailable if this process cannot place it.
+        """
+        if not self._admission.is_allowed(uri):
+            problem = "the settings do not permit calls to this host (calls.allowed_hosts)"
+            raise InvalidInput("1 field is invalid.", [FieldError("from", problem)])
+        if not self._is_connected():
+            raise AsteriskUnavailable("Asterisk is not connected, or another node has it.")
+        call = self._accept(invited_call(uuid4(), uri, profile), profile, await self._reserved(profile))
+        representation = msgspec.structs.replace(call.representation(), state=CallState.CALLING)
+        try:
+            await commit(representation)
+        except BaseException:
+            self._live_calls.forget([call])
+            raise
+        if call.id in self._live_calls:  # it may have been left to another process meanwhile
+            self._live_calls.publish(EventType.CALL_STARTED, call)
+            call.inputs.invite()
+            self._log.info("call {call}: requested for Profile {profile}", call=call.id, profile=profile.id)
+        return representation
+
+    async def _reserved(self, profile: Profile) -> bool | None:
+        return None if profile.max_calls is None else await self.reserve(profile)
+
+    def _accept(self, inbound: InboundCall, profile: Profile, reserved: bool | None) -> LiveCall:
+        decision = self._admission.admit(inbound, profile, reserved)
+        if isinstance(decision, Refusal):
+            error = Unavailable if decision.cause is Cause.CONGESTION else Conflict
+            raise error(f"The call was refused: {decision.reason}.")
+        return self._live_calls.open(inbound, profile)
 
     def record(self, call_id: UUID) -> Call:
         """Record a live call from now on, and return it. Raises NotFound, and Conflict if it cannot be recorded."""

@@ -12,6 +12,7 @@ from voxrec.calls.call_recording import CallRecording
 from voxrec.calls.caller_connection import CallerConnection
 from voxrec.calls.causes import Cause
 from voxrec.calls.deadline import Deadline
+from voxrec.calls.invited_caller import InvitedCaller
 from voxrec.calls.legs import Legs
 from voxrec.calls.replacements import Replacements, ReplacingChannel
 from voxrec.calls.resources import RECORDING, Resources
@@ -32,6 +33,18 @@ class CallInputs(Protocol):
 
     def begin(self) -> None:
         """The call was accepted: call the far end."""
+
+    def invite(self) -> None:
+        """A client has requested the call: call the person who is to be connected with the far end."""
+
+    def caller_entered(self) -> None:
+        """The channel of a caller whom voxrec calls has entered the application: it can be dialled."""
+
+    def caller_answered(self) -> None:
+        """A caller whom voxrec calls has answered."""
+
+    def found_calling(self) -> None:
+        """Taken over from another process, which was calling the person."""
 
     def bridge_created(self) -> None:
         """The bridge exists."""
@@ -149,6 +162,7 @@ class CallCore:
     steps: Steps
     legs: Legs
     connection: CallerConnection
+    invited: InvitedCaller
     recording: CallRecording
     transfer: TransferInputs
     transfer_core: TransferCore
@@ -293,17 +307,26 @@ class CallCore:
         self.replacements.cancel()
         self.enter(inputs, CallState.CLEARING, CLEARING_TIMEOUT)
         data.ended_at, data.hangup_cause, data.hangup_by = data.now(), cause, by
+        data.sip_status = data.sip_status or status or None
         self.recording.close(cause=cause, by=by)
         for channel in self.resources.channels:
             if channel != data.inbound.channel:
                 self.hang_up(inputs, channel)
-            elif status:
+            elif status and not data.inbound.invited:  # else the caller has answered
                 self._await_hangup(inputs, channel, self.connection.refuse(status, cause))
             else:
                 self.hang_up(inputs, channel, cause)
         self.transfer.call_ended()
         self.publish(EventType.CALL_ENDED)
         self.steps.attempt(self.resources.when_gone(), succeeded=lambda _: inputs.cleared())
+
+    def warn_of_remains(self) -> None:
+        """Log that something of the call may be left in Asterisk."""
+        self.log.warn(
+            "call {call}: Asterisk did not end everything within {timeout:g} s; the call is over nevertheless",
+            call=self.data.id,
+            timeout=CLEARING_TIMEOUT,
+        )
 
     def hang_up(self, inputs: CallInputs, channel: str, cause: int = Cause.NORMAL) -> None:
         """Hang up a channel of the call."""

@@ -59,7 +59,8 @@ class InboundCall:
 
     ``headers`` are the SIP headers of its INVITE that are copied to the far end, but not to an untrusted one if the
     caller's number is ``withheld``. ``wideband`` says whether its audio has more than 8 kHz; with a ``late_offer``
-    that is known after the ACK only. ``hops`` limits loops.
+    that is known after the ACK only. ``hops`` limits loops. ``invited`` is the SIP URI of a caller whom voxrec
+    calls first, because a client has requested the call; empty for a call from the trunk.
     """
 
     channel: str
@@ -71,6 +72,7 @@ class InboundCall:
     late_offer: bool = False
     withheld: bool = False
     hops: Hops = NO_HOPS
+    invited: str = ""
 
 
 @dataclass
@@ -93,6 +95,7 @@ class CallData:
     ended_at: datetime | None = None
     hangup_cause: int | None = None
     hangup_by: str | None = None
+    sip_status: int | None = None
 
     @property
     def ring_timeout(self) -> float:
@@ -127,6 +130,7 @@ class CallData:
             withheld=self.inbound.withheld,
             hops=self.inbound.hops,
             placeholder=placeholder,
+            invited=self.inbound.invited,
             generation=generation,
             started_at=self.started_at,
             profile=self.profile,

@@ -10,8 +10,9 @@ from typing import Final
 from automat import TypeMachineBuilder, pep614
 
 from voxrec.calls import replacement_steps
-from voxrec.calls.call_core import ANNOUNCEMENT_CHECK, CLEARING_TIMEOUT, RECORDING_TIMEOUT, CallCore, CallInputs
+from voxrec.calls.call_core import ANNOUNCEMENT_CHECK, RECORDING_TIMEOUT, CallCore, CallInputs
 from voxrec.calls.causes import Cause
+from voxrec.calls.invitation_steps import add_invitation
 from voxrec.calls.machine_builder import build
 from voxrec.calls.resources import RECORDING
 from voxrec.calls.transfer import TransferRequest
@@ -27,6 +28,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     # `alerting` since it has reported that it rings. A call is `new` until it begins or is taken over.
 
     new = builder.state("new")
+    calling = builder.state("calling")
     placing = builder.state("placing")
     ringing = builder.state("ringing")
     alerting = builder.state("alerting")
@@ -376,11 +378,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
 
     @pep614(clearing.upon(CallInputs.timed_out).to(over))
     def clear_by_force(inputs: CallInputs, call: CallCore) -> None:
-        call.log.warn(
-            "call {call}: Asterisk did not end everything within {timeout:g} s; the call is over nevertheless",
-            call=call.data.id,
-            timeout=CLEARING_TIMEOUT,
-        )
+        call.warn_of_remains()
         finish(inputs, call)
 
     def detach(inputs: CallInputs, call: CallCore) -> None:
@@ -392,7 +390,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
     for state in (new, *unanswered, *answered, clearing):
         pep614(state.upon(CallInputs.detach).to(over))(detach)
     over.upon(CallInputs.cleared).loop().returns(None)
-
+    add_invitation(new, calling, placing, clearing, over, others=(*unanswered, *answered), place=place)
     return build(builder)
 
 

@@ -21,10 +21,10 @@ NO_TRANSFER_CONTEXT: Final = "voxrec-nowhere"
 """A context that does not exist, so that Asterisk refuses transfers by the caller."""
 _JITTER_BUFFER: Final = "JITTERBUFFER(adaptive)"
 _DEFAULT_SIZE: Final = "default"  # 200 ms at most, 40 ms more than the jitter
-_DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
+DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
 _SILENT_RESPONSES: Final = frozenset({181, 182, 183})  # forwarded, queued, and session progress
-_HANGUP_HANDLER: Final = "CHANNEL(hangup_handler_push)"
-_REPORT_CONTEXT: Final = "voxrec-report"  # etc/asterisk/extensions.conf
+HANGUP_HANDLER: Final = "CHANNEL(hangup_handler_push)"
+REPORT_CONTEXT: Final = "voxrec-report"  # etc/asterisk/extensions.conf
 _IDENTITY_HEADERS: Final = frozenset({"p-asserted-identity", "p-preferred-identity", "remote-party-id"})
 
 
@@ -40,7 +40,7 @@ class Legs:
         self._asterisk = asterisk
         self._call = call
         self._resources = resources
-        self.current = owned_id(call.id, leg_role(1)) if taken is None else taken.leg
+        self.current = (taken.leg if taken is not None else "") or owned_id(call.id, leg_role(1))
         """The channel id of the current leg."""
         self.channel_name = ""
         """Asterisk's name for the channel of the current leg; empty before the leg has entered the application."""
@@ -121,7 +121,7 @@ class Legs:
                 "PJSIP_HEADER(add,X-Voxrec-Call)": str(call.id),
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(call.profile.id),
                 "PJSIP_HEADER(add,X-Voxrec-Dialled)": call.inbound.dialled,
-                _HANGUP_HANDLER: f"{_REPORT_CONTEXT},{'rtp' if self._asterisk.reports_status else 's'},1",
+                HANGUP_HANDLER: f"{REPORT_CONTEXT},{'rtp' if self._asterisk.reports_status else 's'},1",
                 TRANSFER_CONTEXT_VARIABLE: TRANSFER_CONTEXT,
                 # Asterisk sends it as the header Replaces
                 **({"SIPREPLACESHDR": replaces} if replaces else {}),
@@ -154,7 +154,7 @@ class Legs:
 
     def dial(self) -> CommandResult:
         """Call the far end through the first leg. Asterisk gives up later than voxrec, in case voxrec is gone."""
-        return self._dial(round(self._call.ring_timeout) + _DIAL_TIMEOUT_MARGIN)
+        return self._dial(round(self._call.ring_timeout) + DIAL_TIMEOUT_MARGIN)
 
     def dial_target(self) -> CommandResult:
         """Call the target of a transfer through the current leg. Asterisk gives up after the ring timeout."""
@@ -186,7 +186,9 @@ class Legs:
         return self._asterisk.set_variable(self._call.inbound.channel, _JITTER_BUFFER, _DEFAULT_SIZE)
 
     def answer_caller(self) -> CommandResult:
-        """Answer the caller; see `voxrec.calls.caller_connection`."""
+        """Answer the caller; see `voxrec.calls.caller_connection`. One whom voxrec has called has answered."""
+        if self._call.inbound.invited:
+            return self._asterisk.stop_ringing(self._call.inbound.channel)
         return self._asterisk.answer(self._call.inbound.channel)
 
     def store_answer(self) -> Deferred[bool]:

@@ -15,6 +15,7 @@ from voxrec.calls.call_recording import CallRecording
 from voxrec.calls.caller_connection import CallerConnection
 from voxrec.calls.confirmations import Confirmations
 from voxrec.calls.ids import ANNOUNCEMENT, EARLY_MEDIA, PROGRESS, is_confirmation
+from voxrec.calls.invited_caller import InvitedCaller, new_call_id
 from voxrec.calls.legs import Legs
 from voxrec.calls.pause_codes import PauseCodes
 from voxrec.calls.recorder import Recorder
@@ -23,7 +24,7 @@ from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.redirects import Redirects
 from voxrec.calls.replacements import Replacements, ReplacingChannel
 from voxrec.calls.resources import Resources
-from voxrec.calls.sip_status import nearest_cause, refusal_cause, status_for_caller
+from voxrec.calls.sip_status import FIRST_FINAL_FAILURE, nearest_cause, refusal_cause, status_for_caller
 from voxrec.calls.steps import Steps
 from voxrec.calls.takeover_state import TakeoverState
 from voxrec.calls.transfer import TransferCore, TransferRequest, transfer_machine
@@ -62,7 +63,7 @@ class LiveCall:
         takeover_state: TakeoverState | None = None,
     ) -> None:
         taken = takeover_state
-        self.id = uuid4() if taken is None else taken.call_id
+        self.id = new_call_id(inbound) if taken is None else taken.call_id
         self.recording_id = uuid4() if taken is None else taken.recording_id
         self.profile = profile
         clock = SteadyClock(clock)
@@ -70,7 +71,7 @@ class LiveCall:
         self.data = data = CallData(
             clock, settings, self.id, self.recording_id, inbound, profile, started_at, profile.remote_sip_uri or ""
         )
-        self._resources = Resources([inbound.channel] if taken is None else [inbound.channel, taken.leg])
+        self._resources = Resources(filter(None, [inbound.channel, "" if taken is None else taken.leg]))
         steps = Steps(self.id)
         self._redirects = Redirects(data)
         self._leg_status = 0  # the SIP status with which the current leg ends
@@ -94,6 +95,7 @@ class LiveCall:
             steps,
             legs,
             CallerConnection(asterisk, data, legs),
+            InvitedCaller(asterisk, data),
             recording,
             transfer_machine(self._transfer),
             self._transfer,
@@ -194,6 +196,7 @@ class LiveCall:
             ended_at=data.ended_at,
             hangup_cause=data.hangup_cause,
             hangup_by=data.hangup_by,
+            sip_status=data.sip_status,
             recording_id=recording.id if recording is not None else None,
             recording_state=recording.state if recording is not None else None,
             node=data.settings.node,
@@ -297,6 +300,11 @@ class LiveCall:
         if channel == self._legs.current:
             self._legs.refusal_status = status_for_caller(status)
             self._leg_status = status
+
+    def caller_refused(self, status: int) -> None:
+        """Handle the SIP status with which the channel of a caller ends whom voxrec calls."""
+        if self.status is CallState.CALLING:
+            self.data.sip_status = status if status >= FIRST_FINAL_FAILURE else None
 
     def leg_left(self, channel: str) -> None:
         """Handle the StasisEnd of an outgoing leg, or of a channel that was replaced.

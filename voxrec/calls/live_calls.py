@@ -121,7 +121,12 @@ class LiveCalls:
         """Return whether a Recording belongs to a live call, or may belong to one that another process has now."""
         return self.detached or recording_id in self._by_recording
 
-    def open(self, inbound: InboundCall, profile: Profile, takeover_state: TakeoverState | None = None) -> LiveCall:
+    def open(
+        self,
+        inbound: InboundCall,
+        profile: Profile,
+        takeover_state: TakeoverState | None = None,
+    ) -> LiveCall:
         """Create a call, which is found from now on."""
         call = LiveCall(
             self._clock,

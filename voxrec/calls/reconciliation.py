@@ -34,6 +34,7 @@ from voxrec.calls.takeover_state import TakeoverState
 from voxrec.errors import VoxrecError
 from voxrec.model import CallState
 
+_WITHOUT_LEG: Final = frozenset({CallState.NEW, CallState.CALLING, CallState.PLACING})
 _ANSWERED: Final = frozenset({CallState.CONNECTING, CallState.ANNOUNCING, CallState.TALKING})
 
 
@@ -128,10 +129,13 @@ class Reconciler:
             call.leg_entered(leg, snapshot.channel_name(leg))
             if snapshot.is_up(leg):
                 call.inputs.leg_answered()
-        elif leg not in snapshot.channels and status not in (CallState.NEW, CallState.PLACING):
+        elif leg not in snapshot.channels and status not in _WITHOUT_LEG:
             call.inputs.leg_hung_up(Cause.NORMAL)
         if call.inbound.channel not in snapshot.own:
             call.inputs.caller_hung_up(Cause.NORMAL)
+        elif status is CallState.CALLING:
+            if snapshot.is_up(call.inbound.channel):
+                call.inputs.caller_answered()
         elif status in _ANSWERED and not call.core.connection.is_connected:
             self._catch_up_connection(call, snapshot)
 
@@ -196,6 +200,8 @@ class Reconciler:
             wideband=state.wideband,
             withheld=state.withheld,
             hops=state.hops,
+            invited=state.invited,
+            late_offer=bool(state.invited),
         )
         call = self._live_calls.open(inbound, state.profile, state)
         call.leg_channel_name = snapshot.channel_name(call.leg)

@@ -13,7 +13,7 @@ from voxrec.calls.admission import Admission, Refusal
 from voxrec.calls.call_data import InboundCall
 from voxrec.calls.causes import Cause
 from voxrec.calls.identity import Identity
-from voxrec.calls.ids import is_leg, owner_of
+from voxrec.calls.ids import CALLER, is_leg, owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.replacements import ReplacingChannel
@@ -85,6 +85,7 @@ class Router:
                 self._channel_entered(channel, args, replaced)
             case events.ChannelStateChange(channel) if channel.state == "Up":
                 self._for_current_leg(channel.id, lambda call: call.inputs.leg_answered())
+                self._for_invited(channel.id, lambda call: call.inputs.caller_answered())
             case events.ChannelStateChange(channel) if channel.state == "Ringing":
                 self._for_current_leg(channel.id, lambda call: call.inputs.leg_rings())
             case events.StasisEnd(channel):
@@ -97,6 +98,7 @@ class Router:
                 self._channel_destroyed(event)
             case events.ChannelUserevent(events.STATUS_EVENT, fields, events.Channel() as channel):
                 self._for_leg(channel.id, lambda call: call.leg_refused(channel.id, fields.status_code))
+                self._for_invited(channel.id, lambda call: call.caller_refused(fields.status_code))
             case events.ChannelUserevent(events.RTP_EVENT, fields, events.Channel() as channel):
                 if (counters := read_counters(fields)) is not None:
                     self._for_party(channel.id, lambda call, side: call.rtp_reported(side, counters))
@@ -115,6 +117,8 @@ class Router:
 
     def _channel_destroyed(self, event: events.ChannelDestroyed) -> None:
         channel, cause = event.channel.id, event.cause
+        if event.tech_cause:
+            self._for_invited(channel, lambda call: call.caller_refused(event.tech_cause))
         self._for_caller(channel, lambda call: call.inputs.caller_hung_up(cause))
         if event.tech_cause:
             self._for_leg(channel, lambda call: call.leg_refused(channel, event.tech_cause))
@@ -147,6 +151,8 @@ class Router:
         elif owner is None or call is None:
             self._log.warn("ending channel {channel}, which belongs to no live call", channel=channel.id)
             self.hang_up(channel.id, Cause.NORMAL)
+        elif owner[1] == CALLER:
+            call.inputs.caller_entered()
         elif is_leg(owner[1]):
             call.leg_entered(channel.id, channel.name)
         else:
@@ -255,6 +261,11 @@ class Router:
     def _for_caller(self, channel: str, handle: Callable[[LiveCall], None]) -> None:
         if (call := self._live_calls.of_caller(channel)) is not None:
             handle(call)
+
+    def _for_invited(self, channel: str, handle: Callable[[LiveCall], None]) -> None:
+        """Handle an event of a caller whom voxrec calls."""
+        if (owner := owner_of(channel)) is not None and owner[1] == CALLER:
+            self._for_caller(channel, handle)
 
     def _for_leg(self, channel: str, handle: Callable[[LiveCall], None]) -> None:
         if (call := self._live_calls.of_leg(channel)) is not None:

@@ -11,13 +11,14 @@ from uuid import UUID
 
 from voxrec.ari.client import AriClient
 from voxrec.ari.events import Channel
-from voxrec.calls.ids import ANNOUNCEMENT, BRIDGE, WHISPER, is_leg, owned_id, owner_of
+from voxrec.calls.ids import ANNOUNCEMENT, BRIDGE, CALLER, WHISPER, is_leg, leg_role, owned_id, owner_of
 from voxrec.calls.recording_commands import MONITOR_VARIABLE
 from voxrec.calls.takeover_state import (
     ANNOUNCED_VARIABLE,
     ANSWERED_VARIABLE,
     CALL_VARIABLE,
     PAUSE_VARIABLE,
+    PLACED_VARIABLE,
     Pause,
     TakeoverState,
     decode_pause,
@@ -66,7 +67,7 @@ class CallSnapshot:
     caller's channel, and which may have ended; empty if none was. ``files_began``: when Asterisk began to write the
     files of the Recording, None if there are none. ``recording``: the Recording as last stored, if it is known.
     ``announced``: it is known that a required announcement was played completely. ``answered_at``: None if it is not
-    known.
+    known. ``placed``: the caller was called by voxrec, and its far end is being called, or was.
     """
 
     legs: frozenset[str]
@@ -85,6 +86,7 @@ class CallSnapshot:
     pause: Pause | None
     announced: bool = False
     answered_at: datetime | None = None
+    placed: bool = False
 
     @property
     def was_recorded(self) -> bool:
@@ -140,9 +142,9 @@ async def abandoned_calls(
 
 
 def _may_be_leg(channel: str, snapshot: AsteriskSnapshot) -> bool:
-    """Return whether a channel was created as a leg, or may have replaced one."""
+    """Return whether a channel was created as a leg or as a caller, or may have replaced a leg."""
     owner = owner_of(channel)
-    return channel in snapshot.own if owner is None else is_leg(owner[1])
+    return channel in snapshot.own if owner is None else is_leg(owner[1]) or owner[1] == CALLER
 
 
 async def take_call_snapshot(
@@ -157,7 +159,7 @@ async def take_call_snapshot(
 
     ``files_began`` is when Asterisk began to write the files of the Recording, None if there are none.
     """
-    leg, in_bridge = call.leg, snapshot.channels_in(call.call_id)
+    leg, in_bridge = call.leg or owned_id(call.call_id, leg_role(1)), snapshot.channels_in(call.call_id)
     monitor = await asterisk.get_variable(call.caller, MONITOR_VARIABLE)
     return CallSnapshot(
         legs=frozenset(snapshot.legs_of(call.call_id)),
@@ -175,6 +177,7 @@ async def take_call_snapshot(
         recording=recording,
         pause=decode_pause(await asterisk.get_variable(call.caller, PAUSE_VARIABLE)) if monitor else None,
         announced=bool(await asterisk.get_variable(call.caller, ANNOUNCED_VARIABLE)) if monitor else False,
+        placed=bool(await asterisk.get_variable(call.caller, PLACED_VARIABLE)) if call.invited else False,
         answered_at=_parse_time(await asterisk.get_variable(call.caller, ANSWERED_VARIABLE)),
     )
 

@@ -10,6 +10,9 @@ from voxrec.model import ANNOUNCEMENT_FAILED, ANNOUNCEMENT_FINISHED, Profile, Re
 def take_over(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> None:
     """Put the machines of a new call into the states that correspond to ``snapshot``."""
     leg, caller = call.legs.current, call.data.inbound.channel
+    if call.data.inbound.invited and not (snapshot.placed or snapshot.legs):
+        _continue_calling(call, inputs, snapshot)
+        return
     # a channel can also have gone since the snapshot, which the resources know
     leg_gone = not snapshot.leg_exists or leg not in call.resources
     caller_gone = not snapshot.caller_exists or caller not in call.resources
@@ -17,9 +20,10 @@ def take_over(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> Non
         call.resources.add(channel)
     if leg_gone:
         call.resources.gone(leg)
-    if snapshot.caller_bridged and not snapshot.caller_up:
+    answered = _is_answered(call, snapshot)
+    if snapshot.caller_bridged and (not snapshot.caller_up or (call.data.inbound.invited and not answered)):
         call.connection.found_early_media()
-    if _is_answered(call, snapshot):
+    if answered:
         _continue_answered(call, inputs, snapshot)
         if not leg_gone and not snapshot.leg_up and leg == call.legs.current:
             _continue_transfer(call, snapshot)
@@ -31,10 +35,21 @@ def take_over(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> Non
         inputs.leg_hung_up(Cause.NORMAL)
 
 
+def _continue_calling(call: CallCore, inputs: CallInputs, snapshot: CallSnapshot) -> None:
+    """Continue a call whose caller voxrec was calling."""
+    inputs.found_calling()
+    if not snapshot.caller_exists or call.data.inbound.channel not in call.resources:
+        inputs.caller_hung_up(Cause.NORMAL)
+    elif snapshot.caller_up:
+        inputs.caller_answered()
+
+
 def _is_answered(call: CallCore, snapshot: CallSnapshot) -> bool:
     """Return whether the call is beyond `connecting`."""
     if snapshot.was_recorded:
         return True  # recording begins after the answer
+    if call.data.inbound.invited:  # it has answered before
+        return snapshot.answered_at is not None
     return snapshot.caller_up and not call.data.profile.record
 
 

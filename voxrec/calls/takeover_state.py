@@ -14,7 +14,7 @@ from voxrec.calls.ids import leg_number
 from voxrec.model import PauseBehavior, Profile
 
 CALL_VARIABLE: Final = "VOXREC_CALL"
-"""Variable of the outgoing leg, set when the leg is created: a `TakeoverState`."""
+"""Variable of the outgoing leg, and of a caller whom voxrec calls, set when it is created: a `TakeoverState`."""
 PAUSE_VARIABLE: Final = "VOXREC_PAUSE"
 """Variable of the caller's channel while its recording is to be paused: a `Pause`."""
 ANNOUNCED_VARIABLE: Final = "VOXREC_ANNOUNCED"
@@ -22,14 +22,18 @@ ANNOUNCED_VARIABLE: Final = "VOXREC_ANNOUNCED"
 ANSWERED_VARIABLE: Final = "VOXREC_ANSWERED"
 """Variable of the caller's channel: the time of the answer in ISO 8601. Only for a call that is not recorded then."""
 
-CALLER_VARIABLES: Final = (PAUSE_VARIABLE, ANNOUNCED_VARIABLE, ANSWERED_VARIABLE)
+PLACED_VARIABLE: Final = "VOXREC_PLACED"
+"""Variable of the channel of a caller whom voxrec has called: 1 from when its far end is called."""
+
+CALLER_VARIABLES: Final = (PAUSE_VARIABLE, ANNOUNCED_VARIABLE, ANSWERED_VARIABLE, PLACED_VARIABLE)
 """The variables of the caller's channel, which have to be copied if Asterisk replaces that channel."""
 
 
 class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One call: ``caller`` and ``leg`` are channel ids, ``profile`` is the Profile as it was when the call began.
 
-    ``placeholder`` is the channel that a transfer put into the bridge; empty if ``leg`` is the first leg. Each change
+    ``placeholder`` is the channel that a transfer put into the bridge; empty if ``leg`` is the first leg. ``invited``
+    is the SIP URI of a caller whom voxrec has called; ``leg`` is empty until its far end is called. Each change
     of ``caller`` or ``leg`` increases ``generation``, so that the latest of several states is known; it is 0 in states
     of versions that do not follow replaced channels.
     """
@@ -45,6 +49,7 @@ class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     withheld: bool = True
     hops: Hops = NO_HOPS
     placeholder: str = ""
+    invited: str = ""
     generation: int = 0
     started_at: datetime
     profile: Profile

@@ -185,7 +185,7 @@ def build_calls(
         event_queue=event_queue,
         call_directory=call_directory,
         live_calls=live_calls,
-        control=CallControl(live_calls),
+        control=CallControl(live_calls, admission, lambda: session.version is not None and not session.replaced),
         session=session,
         lease=lease,
         orphan_sweep=OrphanSweep(reactor, reconciler, lambda: session.version is not None),

@@ -65,7 +65,7 @@ def build_nodes(
         is_standby=lambda: calls.lease.standby,
     )
     calls.call_directory.is_needed = lambda: membership.registered and bool(membership.peers)
-    calls.router.reserve = CallLimits(
+    calls.router.reserve = calls.control.reserve = CallLimits(
         env.reactor, database.nodes, membership, calls.call_directory, calls.admission.count_calls
     ).reserve
     _add_gauges(env, membership)

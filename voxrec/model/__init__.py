@@ -5,7 +5,7 @@ from them: docstrings use the JSON names of fields, and a constraint is declared
 """
 
 from voxrec.model.audit import AuditEntry, AuditOutcome
-from voxrec.model.call import Call, CallState
+from voxrec.model.call import Call, CallRequest, CallState
 from voxrec.model.delivery import DeliveryAttempt, DeliveryChannel, DeliveryStatus, RecordingDelivery
 from voxrec.model.event import Event, EventType
 from voxrec.model.fields import metadata_errors
@@ -56,6 +56,7 @@ __all__ = [
     "AuditEntry",
     "AuditOutcome",
     "Call",
+    "CallRequest",
     "CallState",
     "CheckName",
     "CheckState",

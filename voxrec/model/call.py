@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from voxrec.model.fields import Text255, doc
+from voxrec.model.fields import RemoteSipUri, Text255, doc
 from voxrec.model.recording import RecordingState
 
 
@@ -16,6 +16,7 @@ class CallState(enum.StrEnum):
     """State of a live call.
 
     - ``new``: the call has arrived
+    - ``calling``: the person who is to be connected with the far end is being called
     - ``placing``: the outgoing leg is being created
     - ``ringing``: the far end is being called
     - ``connecting``: the far end has answered; the recording is being started
@@ -27,6 +28,7 @@ class CallState(enum.StrEnum):
     """
 
     NEW = "new"
+    CALLING = "calling"
     PLACING = "placing"
     RINGING = "ringing"
     CONNECTING = "connecting"
@@ -35,6 +37,12 @@ class CallState(enum.StrEnum):
     CLEARING = "clearing"
     OVER = "over"
     LOST = "lost"
+
+
+class CallRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A call that a client requests: a person is called first, and then connected with the far end of a Profile."""
+
+    from_: Annotated[RemoteSipUri, doc("SIP URI of the person who is called first.")] = msgspec.field(name="from")
 
 
 class Call(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -56,6 +64,10 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
     hangup_cause: Annotated[int | None, doc("Q.850 cause code. Null until the call has ended.")] = None
     hangup_by: Annotated[
         str | None, doc("Who ended the call: caller, callee or voxrec. Null until the call has ended.")
+    ] = None
+    sip_status: Annotated[
+        int | None,
+        doc("SIP status with which a party refused the call. Null: it was not refused, or the status is not known."),
     ] = None
     recording_id: Annotated[UUID | None, doc("Id of the Recording, if the call is recorded.")] = None
     recording_state: RecordingState | None = None

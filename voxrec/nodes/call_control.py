@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from voxrec.errors import NodeUnreachable, NotFound, StoreUnavailable
-from voxrec.model import Call, PauseBehavior, Recording
+from voxrec.model import Call, PauseBehavior, Profile, Recording
 from voxrec.nodes.membership import Membership
 from voxrec.nodes.messages import NodeMessages, RequestHandler
 from voxrec.store.nodes import Nodes, Owner
@@ -28,6 +28,9 @@ class LocalCallControl(Protocol):
 
     def release(self, call_id: UUID) -> None:
         """End a live call. Raises NotFound."""
+
+    async def request(self, profile: Profile, uri: str, commit: Callable[[Call], Awaitable[None]]) -> Call:
+        """Call a person, to be connected with the far end. Raises InvalidInput, Conflict and Unavailable."""
 
     def record(self, call_id: UUID) -> Call:
         """Record a live call from now on, and return it. Raises NotFound and Conflict."""
@@ -100,6 +103,10 @@ class NodesCallControl:
     async def release(self, call_id: UUID) -> None:
         """End a live call. Raises NotFound, and NodeUnreachable."""
         await self._on_node_of_call(call_id, "release", lambda: self._local.release(call_id))
+
+    async def request(self, profile: Profile, uri: str, commit: Callable[[Call], Awaitable[None]]) -> Call:
+        """Call a person through this node. Raises InvalidInput, Conflict and Unavailable."""
+        return await self._local.request(profile, uri, commit)
 
     async def record(self, call_id: UUID) -> Call:
         """Record a live call, and return it. Raises NotFound, Conflict, and NodeUnreachable."""

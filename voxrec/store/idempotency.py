@@ -4,8 +4,9 @@ An outcome is inserted in the transaction that applies the request's change, so 
 neither, and a repeated request never applies the change twice.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -13,6 +14,7 @@ from voxrec.idempotency import AlreadyProcessed, IdempotencyKey, IdempotencyReco
 from voxrec.postgres.pool import Pool
 from voxrec.postgres.transaction import Transaction
 
+T = TypeVar("T")
 RETENTION: Final = timedelta(hours=24)
 """Age at which an outcome expires: the key may then be used for a new request."""
 
@@ -42,6 +44,17 @@ class Idempotency:
             return None
         fingerprint, status, headers, body = rows[0]
         return IdempotencyRecord(fingerprint, status, headers, None if body is None else bytes(body))
+
+    async def commit(self, hook: Callable[[Transaction, T], Awaitable[None]], stored: T) -> None:
+        """Store what ``hook`` stores in a transaction of its own, for a change that is not one of the database.
+
+        Raises what `insert_record` raises.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            await hook(transaction, stored)
+
+        await self._pool.transaction(work)
 
     async def delete_expired(self) -> int:
         """Delete expired outcomes and return how many there were."""
