@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 from twisted.internet.task import Clock
@@ -11,7 +12,9 @@ from twisted.logger import capturedLogs, formatEvent
 from tests.database import DatabaseTestCase, until
 from tests.store.test_nodes import call
 from voxrec.model import Call, CallState, EventType, NodeStatus
+from voxrec.nodes import former_instance as module
 from voxrec.nodes.call_directory import CallDirectory
+from voxrec.nodes.former_instance import replace_former_instance
 from voxrec.nodes.membership import HEARTBEAT_INTERVAL, Membership
 from voxrec.nodes.spool_id import read_or_create_spool_id
 from voxrec.store.nodes import Nodes
@@ -30,7 +33,19 @@ class MembershipTestCase(DatabaseTestCase):
         directory.mkdir()
         return directory
 
-    async def start(self, name: str = "berlin", spool: Path | None = None, *, standby: bool = False) -> Membership:
+    async def start(
+        self,
+        name: str = "berlin",
+        spool: Path | None = None,
+        *,
+        standby: bool = False,
+        data: Path | None = None,
+    ) -> Membership:
+        async def replace_former(instance: UUID) -> UUID | None:
+            if data is None:
+                return None
+            return replace_former_instance(data / "instance.json", data / "lock", instance)
+
         async def read_spool_id() -> UUID:
             return read_or_create_spool_id(spool or self.spool)
 
@@ -43,6 +58,7 @@ class MembershipTestCase(DatabaseTestCase):
             on_active=lambda active: self.changes.append(f"{name} {active=}"),
             on_draining=lambda draining: self.changes.append(f"{name} {draining=}"),
             is_standby=lambda: standby,
+            replace_former_instance=replace_former,
         )
         membership.startService()
         self.addCleanup(membership.stopService)
@@ -53,6 +69,47 @@ class MembershipTestCase(DatabaseTestCase):
         self.clock.advance(HEARTBEAT_INTERVAL)
         for membership in memberships:
             await membership.refreshed()
+
+
+class FormerProcessTests(MembershipTestCase):
+    """After a crash, the next process of the same data directory does not wait until the name is free."""
+
+    def make_data_directory(self) -> Path:
+        data = self.make_directory()
+        (data / "lock").touch()
+        return data
+
+    async def test_a_killed_process_is_replaced_at_once(self) -> None:
+        data = self.make_data_directory()
+        await self.start(data=data)
+        after = await self.start(data=data)
+        self.assertTrue(after.active)
+
+    async def test_a_copy_of_the_data_directory_waits(self) -> None:
+        """As of a virtual machine: the original runs."""
+        data, copy = self.make_data_directory(), self.make_directory() / "data"
+        original = await self.start(data=data)
+        shutil.copytree(data, copy)
+        clone = await self.start(data=copy)
+        self.assertFalse(clone.active)
+        await self.beat(original, clone)
+        self.assertEqual((original.active, clone.active), (True, False))
+
+    async def test_after_a_restart_of_the_machine(self) -> None:
+        """The file may be that of another machine that uses the same network disk."""
+        data = self.make_data_directory()
+        await self.start(data=data)
+        with patch.object(module, "_BOOT_ID", data / "boot"):
+            (data / "boot").write_text("another boot\n")
+            self.assertFalse((await self.start(data=data)).active)
+
+    async def test_without_the_file_or_with_a_damaged_one(self) -> None:
+        data = self.make_data_directory()
+        await self.start(data=data)
+        (data / "instance.json").write_text("{")
+        self.assertFalse((await self.start(data=data)).active)
+        (data / "lock").unlink()
+        self.assertFalse((await self.start(data=data)).active)
 
 
 class MembershipTests(MembershipTestCase):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from uuid import UUID
 
 from voxrec.composition.calls import Calls
@@ -14,6 +15,7 @@ from voxrec.composition.recordings import RecordingFiles
 from voxrec.model import NodeStatus
 from voxrec.nodes.call_control import NodesCallControl
 from voxrec.nodes.call_limits import CallLimits
+from voxrec.nodes.former_instance import replace_former_instance
 from voxrec.nodes.membership import Membership
 from voxrec.nodes.spool_id import read_or_create_spool_id
 
@@ -54,6 +56,11 @@ def build_nodes(
         database.jobs.node = env.config.node_name if is_active else None
         queue.worker.wake()
 
+    def replace_former(instance: UUID) -> Awaitable[UUID | None]:
+        directory = Path(env.config.data_directory)
+        lock = directory / "journal" / "lock"  # which the journal holds
+        return env.defer_to_thread(replace_former_instance, directory / "instance.json", lock, instance)
+
     membership = Membership(
         env.reactor,
         database.nodes,
@@ -63,6 +70,7 @@ def build_nodes(
         on_active=active,
         on_draining=calls.admission.set_draining,
         is_standby=lambda: calls.lease.standby,
+        replace_former_instance=replace_former,
     )
     calls.call_directory.is_needed = lambda: membership.registered and bool(membership.peers)
     calls.router.reserve = calls.control.reserve = CallLimits(

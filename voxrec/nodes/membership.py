@@ -20,6 +20,10 @@ HEARTBEAT_INTERVAL: Final = 2.0
 """Seconds between two heartbeats."""
 
 
+async def _no_former_instance(_instance: UUID) -> UUID | None:
+    return None
+
+
 class Membership(Service):
     """Reports every 2 s under the name of this node.
 
@@ -27,7 +31,8 @@ class Membership(Service):
     ``on_active`` is called with whether this process may do what needs the disk of the node: not while another process
     has its name, nor if the directory is another one than that of the node, since files that are missing there would
     be taken for calls without audio. ``on_draining`` is called with whether new calls are to be refused. ``is_standby``
-    returns whether this process waits for another one of the same node.
+    returns whether this process waits for another one of the same node. ``replace_former_instance`` returns the process
+    whose name this one takes over without waiting (`voxrec.nodes.former_instance`), or raises OSError.
     """
 
     name = "membership"
@@ -44,6 +49,7 @@ class Membership(Service):
         on_active: Callable[[bool], object],
         on_draining: Callable[[bool], object],
         is_standby: Callable[[], bool] = lambda: False,
+        replace_former_instance: Callable[[UUID], Awaitable[UUID | None]] = _no_former_instance,
     ) -> None:
         self._nodes = nodes
         self.node = node
@@ -52,6 +58,9 @@ class Membership(Service):
         self._on_active = on_active
         self._on_draining = on_draining
         self._is_standby = is_standby
+        self._replace_former_instance = replace_former_instance
+        self._former: UUID | None = None
+        self._former_known = False
         self._instance = uuid4()
         self._spool_id: UUID | None = None
         self._draining = False
@@ -115,7 +124,10 @@ class Membership(Service):
             self._spool_id = None
             self._log.debug("the recording directory has no id yet: {error}", error=error)
         try:
-            registration = await self._nodes.heartbeat(self.node, self._instance, self._spool_id, self._status())
+            await self._find_former_instance()
+            registration = await self._nodes.heartbeat(
+                self.node, self._instance, self._spool_id, self._status(), self._former
+            )
             self._all = {node.name: node for node in await self._nodes.list_all()}
             await self._check_former_name()
         except VoxrecError:
@@ -142,6 +154,14 @@ class Membership(Service):
                 what="refuses new calls: it is draining" if self._draining else "accepts calls again",
             )
             self._on_draining(self._draining)
+
+    async def _find_former_instance(self) -> None:
+        if not self._former_known:
+            self._former_known = True
+            try:
+                self._former = await self._replace_former_instance(self._instance)
+            except OSError as error:
+                self._log.debug("the former process of this node is not known: {error}", error=error)
 
     async def _check_former_name(self) -> None:
         if self._former_name_logged or self._spool_id is None:

@@ -32,7 +32,7 @@ _HEARTBEAT: Final = f"""
     ON CONFLICT (name) DO UPDATE
     SET instance = excluded.instance, spool_id = coalesce(nodes.spool_id, excluded.spool_id), heartbeat_at = now(),
         lost_at = NULL, status = excluded.status
-    WHERE nodes.instance IS NULL OR nodes.instance = excluded.instance OR NOT nodes.{IS_FRESH}
+    WHERE nodes.instance IS NULL OR nodes.instance = excluded.instance OR nodes.instance = %s OR NOT nodes.{IS_FRESH}
     RETURNING draining, spool_id
 """
 _STOP: Final = "UPDATE nodes SET instance = NULL WHERE name = %s AND instance = %s"
@@ -92,10 +92,10 @@ class Nodes:
         self._database = database
 
     async def heartbeat(
-        self, name: str, instance: UUID, spool_id: UUID | None, status: NodeStatus
+        self, name: str, instance: UUID, spool_id: UUID | None, status: NodeStatus, former: UUID | None = None
     ) -> Registration | None:
-        """Report; return None if another process has the name."""
-        params = (name, instance, spool_id, msgspec.json.encode(status).decode())
+        """Report; return None if another process has the name, unless it is ``former``, which has certainly ended."""
+        params = (name, instance, spool_id, msgspec.json.encode(status).decode(), former)
         rows = await self._database.returning(_HEARTBEAT, params)
         return Registration(*rows[0]) if rows else None
 
