@@ -44,10 +44,15 @@ def store(**changes: Any) -> S3Store:
 
 @cache
 def client() -> Any:
-    """Return a client of boto3 that is independent of the code under test."""
+    """Return a client of boto3 for the server that is independent of the code under test."""
+    return client_of(server())
+
+
+def client_of(weed: SeaweedFS) -> Any:
+    """Return a client of boto3 for a server."""
     return boto3.session.Session().client(
         "s3",
-        endpoint_url=server().endpoint,
+        endpoint_url=weed.endpoint,
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
         region_name="us-east-1",

@@ -31,6 +31,10 @@ class StoreError(ArchiveUnavailable):
         self.refused = refused
 
 
+class UploadCancelled(StoreError):
+    """The upload was abandoned, because voxrec stops."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file in the archive. ``path`` identifies it within the archive; ``size`` is in bytes, ``sha256`` in hex."""

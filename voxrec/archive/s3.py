@@ -20,7 +20,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from voxrec.archive.interface import ObjectFacts, ObjectLock, StoreError
+from voxrec.archive.interface import ObjectFacts, ObjectLock, StoreError, UploadCancelled
 from voxrec.archive.s3_bodies import FileSection, ObjectReader, digest_of
 from voxrec.archive.s3_errors import translate_errors
 from voxrec.archive.s3_http import BoundedSession
@@ -42,10 +42,6 @@ class _Uploaded:
     version: str | None
     sha256: str
     confirmed: bool
-
-
-class UploadCancelled(StoreError):
-    """The upload was abandoned, because voxrec stops."""
 
 
 class S3Store:

@@ -103,7 +103,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         nodes.membership,
         _build_listener(env, database, profiles, queue, calls, rest, webhooks, nodes, sweepers),
         queue.worker_service,
-        *([] if files.s3 is None else [files.s3.download_threads, files.s3.upload_threads, files.s3.worker_service]),
+        *(() if files.s3 is None else files.s3.services),
         webhooks.worker_service,
         *sweepers,
         calls.event_queue,

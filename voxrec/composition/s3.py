@@ -1,10 +1,13 @@
 """The S3 archive: the store, its threads, and the worker that uploads."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+
+from twisted.application.service import IService, Service
 
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
@@ -26,13 +29,30 @@ if TYPE_CHECKING:
     from voxrec.archive.s3_archive import S3Archive
     from voxrec.archive.s3_settings import S3Settings
 
-_LEASE: Final = timedelta(minutes=2)  # extended while an upload runs; after a crash, it waits this long
+_LEASE: Final = timedelta(seconds=30)  # extended while an upload runs; after a crash, it waits this long
 _DOWNLOAD_THREADS: Final = 16
 _RETENTION: Final[dict[str, Literal["GOVERNANCE", "COMPLIANCE"]]] = {
     "governance": "GOVERNANCE",
     "compliance": "COMPLIANCE",
 }
 _UNLIMITED: Final = sys.maxsize  # an upload is never given up
+
+
+class StopFlag(Service):
+    """Is set when voxrec begins to stop, so that uploads in progress end at once, and are continued later."""
+
+    name = "S3 stop"
+    stopping = False
+
+    def startService(self) -> None:
+        """Clear the flag."""
+        super().startService()
+        self.stopping = False
+
+    def stopService(self) -> None:
+        """Set the flag."""
+        self.stopping = True
+        super().stopService()
 
 
 @dataclass(frozen=True)
@@ -50,10 +70,16 @@ class S3Services:
     worker: Worker[Job]
     worker_service: OnDemandService
     sweeper: ObjectSweeper
+    stop_flag: StopFlag
     upload_threads: WorkerThreads
     download_threads: WorkerThreads
     node: str | None
     """The only node that can upload what it stores, because it does not share its archive; None: any node."""
+
+    @property
+    def services(self) -> Sequence[IService]:
+        """What runs, in the order of its start."""
+        return self.download_threads, self.upload_threads, self.worker_service, self.stop_flag
 
     def database_recovered(self) -> None:
         """Claim due uploads: PostgreSQL is available (again), and notifications may have been lost."""
@@ -83,7 +109,8 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
     settings = env.config.s3
     upload_threads = WorkerThreads(env.reactor, "S3 uploads", settings.concurrency)
     download_threads = WorkerThreads(env.reactor, "S3 downloads", _DOWNLOAD_THREADS)
-    store = S3Store(store_settings(settings), lambda: not upload_threads.running)
+    stop_flag = StopFlag()
+    store = S3Store(store_settings(settings), lambda: stop_flag.stopping)
     archive = S3Archive(
         env.config.archive_directory,
         store,
@@ -132,6 +159,7 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
             settings.prefix,
             download_threads.defer,
         ),
+        stop_flag=stop_flag,
         upload_threads=upload_threads,
         download_threads=download_threads,
         node=node,

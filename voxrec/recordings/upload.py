@@ -14,7 +14,7 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from voxrec.archive.interface import ArchiveUnavailable, ObjectLock, StoreError
+from voxrec.archive.interface import ArchiveUnavailable, ObjectLock, StoreError, UploadCancelled
 from voxrec.audio.formats import FORMATS
 from voxrec.errors import DeliveryError, NotFound, StoreUnavailable, VoxrecError
 from voxrec.model import Job, Profile, Recording, StoredObject
@@ -148,6 +148,8 @@ class Uploader:
             target = await self._target(recording)
             try:
                 uploaded = await self._upload(recording, target)
+            except UploadCancelled:
+                raise
             except StoreError as error:
                 self._failed(target.bucket, error)
                 self._on_upload("failed", recording.size or 0)
