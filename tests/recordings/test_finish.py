@@ -1,10 +1,11 @@
 """Tests of voxrec.recordings.finish."""
 
 import os
+import subprocess
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -12,6 +13,7 @@ import numpy as np
 import soundfile
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from tests.audio.fixtures import constant, silence, tone
@@ -27,6 +29,7 @@ from tests.recordings.finish_fixtures import (
     call_directly,
     wav_header,
 )
+from tests.subtest import subtest
 from voxrec.archive.interface import ArchiveUnavailable
 from voxrec.errors import Conflict, InvalidInput, NotFound, Unavailable
 from voxrec.model import (
@@ -39,6 +42,49 @@ from voxrec.model import (
     leg_name,
 )
 from voxrec.recordings.finish import Finisher
+from voxrec.recordings.work_files import WorkFilesUnavailable
+
+
+class FullDiskTests(FinishTestCase):
+    """The file system of the work directory, a real one, is full: that of the archive."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if os.geteuid():
+            self.skipTest("mount(2) needs root")
+        self.mount("-t", "tmpfs", "-o", "size=64k", "tmpfs")
+        self.addCleanup(subprocess.run, ["umount", str(self.fixture.work)], check=True)
+        self.messages: list[str] = []
+        observer = cast("ILogObserver", self.observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        globalLogPublisher.addObserver(observer)
+
+    def mount(self, *options: str) -> None:
+        subprocess.run(["mount", *options, str(self.fixture.work)], check=True)  # noqa: S603, S607
+
+    def observe(self, event: LogEvent) -> None:
+        if event["log_level"] in (LogLevel.info, LogLevel.error, LogLevel.critical):
+            self.messages.append(formatEvent(event))
+
+    def test_it_is_logged_once_and_retried(self) -> None:
+        for format_ in ("wav", "flac", "g722"):
+            with subtest(format_):
+                self.fixture.update_recording(format=format_, state=RecordingState.PROCESSING)
+                noise = np.random.default_rng(3).integers(-9000, 9000, 400_000, dtype=np.int16)
+                self.fixture.write_legs(noise, noise)
+                for _ in range(2):
+                    error = self.run_failing_job(WorkFilesUnavailable)
+                    self.assertRegex(str(error), rf"{self.fixture.work}: .*\([\d,]+ of 65,536 bytes are free\)")
+                    self.assertEqual(list(self.fixture.work.iterdir()), [])
+                (message,) = self.messages
+                self.assertIn(f"their files are kept in {self.fixture.spool}, and finishing is retried", message)
+                self.mount("-o", "remount,size=8m")
+                self.assertEqual(self.run_job().state, RecordingState.COMPLETED)
+                self.assertEqual(
+                    self.messages[1:], [f"{self.fixture.work} can be written again; recordings are finished"]
+                )
+                self.mount("-o", "remount,size=64k")
+                self.messages.clear()
 
 
 class CompletedTests(FinishTestCase):

@@ -35,7 +35,7 @@ class LegTestCase(AudioTestCase):
         super().setUp()
         self.work_files = WorkFiles(self.directory / "work", ID)
         self.work_files.__enter__()
-        self.addCleanup(self.work_files.__exit__)
+        self.addCleanup(self.work_files.__exit__, None, None, None)
 
     def write_leg(self, content: bytes, suffix: str = "wav") -> Path:
         path = self.directory / f"{leg_name(ID, Side.CALLER)}.{suffix}"

@@ -37,7 +37,7 @@ from voxrec.recordings.legs import (
     require_spool,
 )
 from voxrec.recordings.results import FinishedResults
-from voxrec.recordings.work_files import WorkFiles
+from voxrec.recordings.work_files import WorkFiles, WorkFilesUnavailable
 from voxrec.threads import DeferToThread
 
 _FINAL_STATES: Final = frozenset({RecordingState.COMPLETED, RecordingState.FAILED, RecordingState.ABSENT})
@@ -92,6 +92,7 @@ class Finisher:
         self._has_peers = has_peers
         self._results = results
         self._uploads = uploads
+        self._disk_failed = False
 
     async def __call__(self, job: Job) -> None:
         """Finish the job's Recording; see `finish`. Raises NotFound if the Recording was deleted."""
@@ -119,18 +120,36 @@ class Finisher:
         """Finish a Recording. If it is finished already, only delete its leg files.
 
         Raises an exception if another attempt may succeed, and keeps the leg files then: Conflict while the call is in
-        progress, Unavailable without the spool or the archive, or if another node has the legs, OSError, and AudioError
-        if the legs do not fit together.
+        progress, Unavailable without the spool or the archive, if the disk is full, or if another node has the legs,
+        OSError, and AudioError if the legs do not fit together.
         """
         if recording.state not in _FINAL_STATES:
             if recording.ended_at is None:
                 raise Conflict(f"recording {recording.id} has not ended")
             await self._require_own_files(recording)
-            recording = await self._defer_to_thread(self._recall_or_produce, recording)
+            recording = await self._recall_or_produce_reporting(recording)
             await self._store(recording)
             if self._results is not None:
                 await self._defer_to_thread(self._results.remember, recording)
         await self._defer_to_thread(self._delete_legs, recording)
+
+    async def _recall_or_produce_reporting(self, recording: Recording) -> Recording:
+        """Do as `_recall_or_produce`; log once when the disk is full, and once when it is not any more."""
+        try:
+            produced: Recording = await self._defer_to_thread(self._recall_or_produce, recording)
+        except WorkFilesUnavailable as error:
+            if not self._disk_failed:
+                self._disk_failed = True
+                self._log.error(
+                    "recordings cannot be finished; their files are kept in {spool}, and finishing is retried: {error}",
+                    spool=self._spool,
+                    error=error,
+                )
+            raise
+        if self._disk_failed:
+            self._disk_failed = False
+            self._log.info("{directory} can be written again; recordings are finished", directory=self._work_directory)
+        return produced
 
     def _recall_or_produce(self, recording: Recording) -> Recording:
         """Return the Recording in its final state: as it was finished before, if a failover has lost that."""

@@ -1,13 +1,26 @@
 """Temporary files of one attempt to finish a Recording."""
 
+import errno
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from types import TracebackType
+from typing import Final, Self
 from uuid import UUID
 
 from voxrec.errors import Unavailable
+
+# a full disk, an exceeded quota, a file system that the kernel has made read-only, and what libsndfile reports of these
+_EXPECTED_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+
+
+class WorkFilesUnavailable(Unavailable):
+    """The file system of the work directory, usually that of the archive, is full or cannot be written.
+
+    The detail has the path, and the free space.
+    """
 
 
 class WorkFiles:
@@ -39,10 +52,25 @@ class WorkFiles:
         self._delete_leftovers()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Delete the files that were created and not moved."""
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """Delete the files that were created and not moved. Raises WorkFilesUnavailable for an error of the disk."""
+        explained = self._explain(error) if isinstance(error, OSError) else None
         for path in self._created:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if explained is not None:
+            raise explained from error
+
+    def _explain(self, error: OSError) -> WorkFilesUnavailable | None:
+        if error.errno not in _EXPECTED_ERRORS:
+            return None
+        space = "the free space is unknown"
+        with suppress(OSError):
+            usage = shutil.disk_usage(self._directory)
+            space = f"{usage.free:,} of {usage.total:,} bytes are free"
+        return WorkFilesUnavailable(f"cannot write to {self._directory}: {error.strerror} ({space})")
 
     def _delete_leftovers(self) -> None:
         for leftover in self._directory.iterdir():
