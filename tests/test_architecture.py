@@ -24,7 +24,7 @@ LEVELS: Final = (
     ("cli",),
     ("doctor",),
     ("api", "calls", "jobs", "nodes", "profile_check", "sandbox"),
-    ("recordings", "mail", "webhooks", "backup"),
+    ("recordings", "mail", "webhooks", "exports", "backup"),
     ("web", "store", "ami", "ari", "audio", "archive", "journal"),
     ("postgres",),
     ("config", "metrics", "service_tree"),

@@ -34,6 +34,9 @@ from voxrec.config_sections import (
     Database as Database,
 )
 from voxrec.config_sections import (
+    Exports as Exports,
+)
+from voxrec.config_sections import (
     Links as Links,
 )
 from voxrec.config_sections import (
@@ -98,6 +101,7 @@ class Config(Struct, frozen=True, kw_only=True):
     node: Node = Node()
     webhooks: Webhooks = Webhooks()
     links: Links = Links()
+    exports: Exports = Exports()
     log: Log = Log()
 
     @property

@@ -209,6 +209,15 @@ class Links(Struct, frozen=True, kw_only=True):
     key_days: Annotated[int, Meta(ge=1, le=3650)] = 30
 
 
+class Exports(Struct, frozen=True, kw_only=True):
+    """Bulk exports: how long their files are kept, and what writing them may use."""
+
+    days: Annotated[int, Meta(ge=1, le=365)] = 7
+    rate: Annotated[int, Meta(ge=0, le=100_000_000_000)] = 50_000_000
+    min_free: Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)] = 1_073_741_824
+    max_unfinished: Annotated[int, Meta(ge=1, le=10_000)] = 20
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """The log on standard output."""
 

@@ -23,10 +23,12 @@ from voxrec.api.audio import EnqueueUpload
 from voxrec.api.audio_conversion import ConversionBudget
 from voxrec.api.authentication import StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
+from voxrec.api.exports import ExportAccess
 from voxrec.archive.interface import StoredFile
 from voxrec.archive.local import LocalArchive
 from voxrec.config import Config
 from voxrec.errors import Conflict, NotFound, VoxrecError
+from voxrec.exports.files import ExportDirectory
 from voxrec.metrics import Metrics
 from voxrec.model import (
     Call,
@@ -46,6 +48,7 @@ from voxrec.profile_check.effective import effective_settings
 from voxrec.store.audit import Audit
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
+from voxrec.store.exports import Exports
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
 from voxrec.store.links import Links
@@ -196,6 +199,8 @@ class RestTestCase(DatabaseTestCase):
         self.idempotency = Idempotency(self.pool)
         self.jobs = Jobs(self.pool)
         self.webhooks = Webhooks(self.pool)
+        self.exports = Exports(self.pool, PUBLIC_URL)
+        self.exports_woken: list[None] = []
         self.links = Links(self.pool, PUBLIC_URL, timedelta(days=30))
         self.users = Users(self.pool)
         self.sessions = Sessions(self.pool, timedelta(minutes=30))
@@ -231,6 +236,9 @@ class RestTestCase(DatabaseTestCase):
         return directory
 
     def make_resource(self) -> Resource:
+        self.export_access = ExportAccess(
+            ExportDirectory(self.make_directory()), lambda: self.exports_woken.append(None), "here", max_unfinished=3
+        )
         self.app = RestApp(
             reactor,
             Repositories(
@@ -239,6 +247,7 @@ class RestTestCase(DatabaseTestCase):
                 prompts=self.prompts,
                 tokens=self.tokens,
                 audit=self.audit,
+                exports=self.exports,
                 idempotency=self.idempotency,
                 jobs=self.jobs,
                 links=self.links,
@@ -269,6 +278,7 @@ class RestTestCase(DatabaseTestCase):
                 refresh_statistics=no_statistics,
                 probes={},
                 profile_stored=self.stored_profiles.append,
+                exports=self.export_access,
                 send_test=self.send_test,
                 check_profile=self.check_profile,
                 effective_settings=self.effective_settings,

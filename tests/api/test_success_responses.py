@@ -24,6 +24,7 @@ from voxrec.model import (
     AuditEntry,
     Call,
     EffectiveProfile,
+    Export,
     Link,
     LinkUse,
     Node,
@@ -50,6 +51,7 @@ LINK: Final = "88888888-8888-4888-8888-888888888888"
 USER: Final = "99999999-9999-4999-8999-999999999999"
 SESSION: Final = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 CREDENTIALS: Final = {"name": "ben", "password": "correct horse battery staple"}
+EXPORT: Final = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 CALL: Final = "55555555-5555-4555-8555-555555555555"
 
 
@@ -126,6 +128,11 @@ ROWS: Final = (
     Row("GET", f"/recordings/{RECORDING}/links/{LINK}", 200, Link),
     Row("GET", f"/recordings/{RECORDING}/links/{LINK}/uses", 200, list[LinkUse]),
     Row("DELETE", f"/recordings/{RECORDING}/links/{LINK}", 204, None),
+    Row("POST", "/exports", 201, Export, json={}, location="/exports/"),
+    Row("GET", "/exports", 200, list[Export]),
+    Row("GET", f"/exports/{EXPORT}", 200, Export),
+    Row("GET", f"/exports/{EXPORT}/file", 200, "application/zip"),
+    Row("DELETE", f"/exports/{EXPORT}", 200, Export),
     Row("PUT", "/tokens", 201, Token, json={"name": "crm", "role": "read"}, location="/tokens/"),
     Row("GET", "/tokens", 200, list[Token]),
     Row("PUT", "/users", 201, User, json={**CREDENTIALS, "role": "read"}, location="/users/"),
@@ -179,6 +186,13 @@ class SuccessResponseTests(RestTestCase):
             "INSERT INTO sessions VALUES (%s, %s, sha256('-'), now(), now(), now() + interval '1 hour', '::1', '')",
             (SESSION, USER),
         )
+        await self.pool.execute(
+            "INSERT INTO exports (id, created_by, format, audio, query, state, size, sha256, expires_at) "
+            "VALUES (%s, 'crm', 'zip', TRUE, '{}', 'completed', 2, %s, now() + interval '1 h')",
+            (EXPORT, "0" * 64),
+        )
+        self.export_access.directory.create()
+        self.export_access.directory.file_of(await self.exports.get(UUID(EXPORT))).write_bytes(b"PK")
         self.call_control.calls = [make_call(id=UUID(CALL))]
 
     async def test_status_and_body(self) -> None:
@@ -248,6 +262,6 @@ class SuccessResponseTests(RestTestCase):
     def template(self, path: str) -> str:
         template = path.replace(f"/profiles/{PROFILE}/recordings", "/profiles/{profileId}/recordings")
         template = template.replace(LINK, "{linkId}")
-        for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB, WEBHOOK, USER, SESSION):
+        for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB, WEBHOOK, USER, SESSION, EXPORT):
             template = template.replace(resource_id, "{id}")
         return template.replace("/nodes/berlin", "/nodes/{name}")

@@ -61,6 +61,16 @@ class FakeLinks:
         self.deleted.append(age)
 
 
+class FakeExports:
+    """The files of exports."""
+
+    def __init__(self) -> None:
+        self.clean_ups = 0
+
+    async def clean_up(self) -> None:
+        self.clean_ups += 1
+
+
 async def call_directly(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
@@ -71,6 +81,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.repository = FakeRepository()
         self.webhook_messages = FakeWebhookMessages()
         self.links = FakeLinks()
+        self.exports = FakeExports()
         self.directory = Path(self.mktemp())
         self.rejected_lines = RejectedLines(self.directory)
         self.service = Housekeeping(
@@ -80,6 +91,7 @@ class HousekeepingTests(SynchronousTestCase):
             self.repository,
             self.webhook_messages,
             self.links,
+            self.exports,
             self.rejected_lines,
             event_retention=timedelta(days=7),
             webhook_retention=timedelta(days=30),
@@ -102,7 +114,7 @@ class HousekeepingTests(SynchronousTestCase):
 
     def test_links_are_deleted_90_days_after_their_expiry(self) -> None:
         self.service.startService()
-        self.assertEqual(self.links.deleted, [timedelta(days=90)])
+        self.assertEqual((self.links.deleted, self.exports.clean_ups), ([timedelta(days=90)], 1))
 
     def test_it_runs_at_the_start_and_every_hour(self) -> None:
         self.service.startService()

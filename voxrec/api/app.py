@@ -20,6 +20,7 @@ from voxrec.api.clock import utc_now
 from voxrec.api.deliveries import DeliveryRoutes
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.events import EventRoutes
+from voxrec.api.exports import ExportAccess, ExportRoutes
 from voxrec.api.health import HealthRoutes, Probe
 from voxrec.api.jobs import JobRoutes
 from voxrec.api.link_opening import LinkOpeningRoutes
@@ -43,6 +44,7 @@ from voxrec.metrics import Metrics
 from voxrec.model import Role
 from voxrec.store.audit import Audit
 from voxrec.store.delivery_history import DeliveryHistory
+from voxrec.store.exports import Exports
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
 from voxrec.store.links import Links
@@ -101,6 +103,7 @@ class Repositories:
     links: Links
     webhooks: Webhooks
     delivery_history: DeliveryHistory
+    exports: Exports
     nodes: Nodes
     users: Users
     sessions: Sessions
@@ -143,6 +146,7 @@ class RestDependencies:
 
     - ``probes``: the readiness probes by dependency;
     - ``profile_stored``: makes a new or changed Profile known to calls;
+    - ``exports``: the files of exports, and their worker;
     - ``send_test``: sends a test message to a webhook;
     - ``check_profile``, ``effective_settings``: see `voxrec.api.profile_checks`;
     - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB;
@@ -158,6 +162,7 @@ class RestDependencies:
     refresh_statistics: RefreshStatistics
     probes: Mapping[str, Probe]
     profile_stored: ProfileObserver
+    exports: ExportAccess
     send_test: SendTest
     check_profile: CheckProfile
     effective_settings: EffectiveSettings
@@ -250,6 +255,15 @@ class RestApp:
             JobRoutes(Scoped(repositories.jobs), url).routes(),
             WebhookRoutes(webhooks, url, now, dependencies.send_test).routes(),
             DeliveryRoutes(repositories.delivery_history, recordings, webhooks).routes(),
+            ExportRoutes(
+                Scoped(repositories.exports),
+                profiles,
+                repositories.audit,
+                dependencies.exports,
+                url,
+                now,
+                defer_to_thread,
+            ).routes(),
             LinkRoutes(repositories.links, recordings, settings.link_lifetimes, url, now).routes(),
             LinkOpeningRoutes(
                 repositories.links,

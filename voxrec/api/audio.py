@@ -124,15 +124,19 @@ class AudioRoutes:
 
         With `format` or `channel`, the audio is converted for this response, and byte ranges are not supported.
         """
-        return await self.respond(request, await self._recordings.visible_to(request.principal).get(request.id))
+        recording = await self._recordings.visible_to(request.principal).get(request.id)
+        return await self.respond(request, recording, may_redirect=True)
 
-    async def respond(self, request: Request, recording: Recording) -> Response:
-        """Return the response to a request for the audio of a Recording. Its query is that of ``AUDIO_PARAMETERS``."""
+    async def respond(self, request: Request, recording: Recording, *, may_redirect: bool = False) -> Response:
+        """Return the response to a request for the audio of a Recording. Its query is that of ``AUDIO_PARAMETERS``.
+
+        Unless it ``may_redirect`` to the store that has the audio, voxrec passes it on.
+        """
         path = require_audio(recording)
         channel, name = request.query.get("channel"), request.query.get("format", recording.format)
         _require_channel(recording, channel)
         if channel is None and name == recording.format:
-            return await self._stored(request, recording, path)
+            return await self._stored(request, recording, path, may_redirect)
         return await self._converted(request, recording, _target_format(recording, name, channel), channel)
 
     async def _converted(
@@ -163,7 +167,7 @@ class AudioRoutes:
         length = {} if size is None else {"Content-Length": str(size)}
         return Response(200, {**headers, **length}, body)
 
-    async def _stored(self, request: Request, recording: Recording, path: str) -> Response:
+    async def _stored(self, request: Request, recording: Recording, path: str, may_redirect: bool) -> Response:
         """Return the stored file, or the requested range of it."""
         etag = f'"{recording.sha256 or recording.id}"'
         request.conditions.require_readable(etag)
@@ -171,14 +175,14 @@ class AudioRoutes:
             return Response(304, {**REVALIDATED, "ETag": etag})
         remote = self._archive.remote_audio(recording)
         if remote is not None:
-            return await self._remote(request, recording, remote, etag)
+            return await self._remote(request, recording, remote, etag, may_redirect)
         try:
             descriptor: int = await self._defer_to_thread(open_audio, self._archive, recording, path)
         except AudioDamaged:  # or it was uploaded, and removed here, since the row was read
-            recording = await self._recordings.visible_to(request.principal).get(request.id)
+            recording = await self._recordings.visible_to(request.principal).get(recording.id)
             if (remote := self._archive.remote_audio(recording)) is None:
                 raise
-            return await self._remote(request, recording, remote, etag)
+            return await self._remote(request, recording, remote, etag, may_redirect)
         size = recording.size or 0
         try:
             requested = requested_range(request, etag, size)
@@ -192,7 +196,9 @@ class AudioRoutes:
             return Response(200, headers, body)
         return Response(206, {**headers, "Content-Range": requested.content_range}, body)
 
-    async def _remote(self, request: Request, recording: Recording, remote: RemoteAudio, etag: str) -> Response:
+    async def _remote(
+        self, request: Request, recording: Recording, remote: RemoteAudio, etag: str, may_redirect: bool
+    ) -> Response:
         """Return what a store on the network has, or the requested range of it, or redirect to its URL."""
         size = recording.size or 0
         requested = requested_range(request, etag, size)
@@ -205,7 +211,7 @@ class AudioRoutes:
                 await remote.check()
                 return Response(200 if requested is None else 206, headers, _unsent_body())
             file_name = headers["Content-Disposition"].partition('"')[2].rstrip('"')
-            if url := await remote.redirect_url(headers["Content-Type"], file_name):
+            if may_redirect and (url := await remote.redirect_url(headers["Content-Type"], file_name)):
                 return Response(302, {"Location": url, "Cache-Control": "private, no-store"})
             body = await remote.open(sent.start, sent.length)
         except NotFound as error:

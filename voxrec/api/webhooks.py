@@ -18,7 +18,7 @@ from voxrec.api.validation import validate_id
 from voxrec.errors import Conflict, FieldError, InvalidInput
 from voxrec.model import Webhook, WebhookAttempt, WebhookEvent, WebhookSecret
 from voxrec.model.fields import doc
-from voxrec.model.webhook import CallMessage, DeliveryMessage, RecordingMessage, Secret, secret_errors
+from voxrec.model.webhook import CallMessage, DeliveryMessage, ExportMessage, RecordingMessage, Secret, secret_errors
 from voxrec.store.webhook_queue import Attempt
 from voxrec.store.webhooks import Endpoint, WebhookFilter, Webhooks
 from voxrec.web.auth import Role, Scoped
@@ -41,6 +41,7 @@ _MESSAGES: Final[Mapping[str, type[Struct]]] = {
     "call": CallMessage,
     "recording": RecordingMessage,
     "delivery": DeliveryMessage,
+    "export": ExportMessage,
 }
 WEBHOOK_OPERATIONS: Final = tuple(
     WebhookOperation(name, _MESSAGES[name.partition(".")[0]], summary[0].upper() + summary[1:])

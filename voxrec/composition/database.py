@@ -16,6 +16,7 @@ from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
+from voxrec.store.exports import Exports
 from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
 from voxrec.store.links import Links
@@ -47,6 +48,7 @@ class Database:
     deliveries: Deliveries
     delivery_history: DeliveryHistory
     events: Events
+    exports: Exports
     idempotency: Idempotency
     jobs: Jobs
     links: Links
@@ -83,6 +85,7 @@ def build_database(env: Environment, dsn: str) -> Database:
         deliveries=Deliveries(pool),
         delivery_history=DeliveryHistory(pool),
         events=Events(pool),
+        exports=Exports(pool, env.config.rest.public_url.rstrip("/")),
         idempotency=Idempotency(pool),
         jobs=Jobs(pool),
         links=Links(pool, env.config.rest.public_url.rstrip("/"), timedelta(days=env.config.links.key_days)),

@@ -13,6 +13,7 @@ from voxrec.calls.sip_readiness import SipReadiness
 from voxrec.composition.calls import Calls, build_calls
 from voxrec.composition.database import Database, build_database
 from voxrec.composition.environment import Environment, build_environment
+from voxrec.composition.exports import ExportCleanUp, ExportServices, build_exports
 from voxrec.composition.failover import FailoverHandler, build_server_monitor
 from voxrec.composition.housekeeping import Housekeeping
 from voxrec.composition.mail import build_mailer, reconfigure_mailer
@@ -78,7 +79,8 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     calls = build_calls(env, database, profiles, files, queue)
     webhooks = build_webhooks(env, database)
     nodes = build_nodes(env, database, files, queue, calls)
-    rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes)
+    exports = build_exports(env, database, files)
+    rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes, exports)
     add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
     add_call_gauges(env.metrics, calls)
     if files.s3 is not None:
@@ -89,7 +91,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     sweepers = [
         OnDemandService(str(sweeper.name), sweeper)
         for sweeper in (
-            *(_build_housekeeping(env, database, files, queue), files.retention, orphans),
+            *(_build_housekeeping(env, database, files, queue, exports), files.retention, orphans),
             *([] if files.s3 is None else [files.s3.sweeper]),
         )
     ]
@@ -100,11 +102,13 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         queue.journal,
         profiles,
         webhooks.threads,
+        exports.threads,
         nodes.membership,
-        _build_listener(env, database, profiles, queue, calls, rest, webhooks, nodes, sweepers),
+        _build_listener(env, database, profiles, queue, calls, rest, webhooks, exports, nodes, sweepers),
         queue.worker_service,
         *(() if files.s3 is None else files.s3.services),
         webhooks.worker_service,
+        exports.worker_service,
         *sweepers,
         calls.event_queue,
         calls.call_directory,
@@ -137,6 +141,7 @@ def _build_listener(
     calls: Calls,
     rest: RestApi,
     webhooks: WebhookServices,
+    exports: ExportServices,
     nodes: NodeServices,
     sweepers: Sequence[OnDemandService],
 ) -> Listener:
@@ -156,6 +161,7 @@ def _build_listener(
         calls.announcements.reload()
         queue.database_recovered()
         webhooks.database_recovered()
+        exports.database_recovered()
         calls.call_directory.resynchronize()
         nodes.membership.refresh()
         for sweeper in sweepers:
@@ -210,7 +216,9 @@ def _build_sip_readiness(env: Environment, calls: Calls, rest: RestApi) -> SipRe
     return readiness
 
 
-def _build_housekeeping(env: Environment, database: Database, files: RecordingFiles, queue: Queue) -> Housekeeping:
+def _build_housekeeping(
+    env: Environment, database: Database, files: RecordingFiles, queue: Queue, exports: ExportServices
+) -> Housekeeping:
     return Housekeeping(
         env.reactor,
         database.idempotency,
@@ -218,6 +226,7 @@ def _build_housekeeping(env: Environment, database: Database, files: RecordingFi
         database.events,
         database.webhook_queue,
         database.links,
+        ExportCleanUp(database.exports, exports.directory, env.defer_to_thread),
         queue.journal.rejected_lines,
         event_retention=timedelta(days=env.config.rest.event_days),
         webhook_retention=timedelta(days=env.config.webhooks.history_days),

@@ -73,11 +73,18 @@ class Links(Protocol):
         """Delete the links that expired longer than ``age`` ago."""
 
 
+class Exports(Protocol):
+    """The files of exports."""
+
+    async def clean_up(self) -> object:
+        """Delete those that are not needed any more."""
+
+
 class Housekeeping(TimerService):
     """Deletes what has expired every hour.
 
     That is: abandoned uploads, idempotency keys, jobs of erased Recordings, old events, old messages to webhooks,
-    expired links, and rejected lines of the journal, at once if their Recording was deleted.
+    expired links and exports, and rejected lines of the journal, at once if their Recording was deleted.
     """
 
     name = "housekeeping"
@@ -91,6 +98,7 @@ class Housekeeping(TimerService):
         events: Events,
         webhook_messages: WebhookMessages,
         links: Links,
+        exports: Exports,
         rejected_lines: RejectedLines,
         *,
         event_retention: timedelta,
@@ -104,6 +112,7 @@ class Housekeeping(TimerService):
         self._jobs = jobs
         self._events = events
         self._links = links
+        self._exports = exports
         self._rejected_lines = rejected_lines
         self._event_retention = event_retention
         self._webhook_messages = webhook_messages
@@ -122,6 +131,7 @@ class Housekeeping(TimerService):
             await self._events.delete_older_than(self._event_retention)
             await self._webhook_messages.delete_older_than(self._webhook_retention)
             await self._links.delete_expired(_EXPIRED_LINKS_AGE)
+            await self._exports.clean_up()
         except (VoxrecError, OSError) as error:
             self._log.warn(
                 "expired data could not be deleted; retrying in {interval:g} s: {error}",

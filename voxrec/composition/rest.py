@@ -9,12 +9,14 @@ from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
 from voxrec.api.audio_conversion import ConversionBudget
 from voxrec.api.authentication import StaticTokens, StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
+from voxrec.api.exports import ExportAccess
 from voxrec.api.health import Probe
 from voxrec.api.links import LinkLifetimes
 from voxrec.audio.formats import FORMATS
 from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
+from voxrec.composition.exports import ExportServices
 from voxrec.composition.monitoring import StatisticsRefresher
 from voxrec.composition.nodes import NodeServices
 from voxrec.composition.profile_check import ProfileChecks, build_profile_checks
@@ -97,6 +99,7 @@ def build_rest_api(
     calls: Calls,
     webhooks: WebhookServices,
     nodes: NodeServices,
+    exports: ExportServices,
 ) -> RestApi:
     """Build the routes, and the server that serves them."""
     settings = env.config.rest
@@ -109,7 +112,7 @@ def build_rest_api(
     profile_checks = build_profile_checks(env, database, files, calls, webhooks, audio_threads.defer)
     password_threads = WorkerThreads(env.reactor, "REST passwords", _PASSWORD_THREADS)
     app = _build_app(
-        *(env, database, profiles, files, webhooks, nodes, broadcaster, authenticator, probes),
+        *(env, database, profiles, files, webhooks, nodes, exports, broadcaster, authenticator, probes),
         audio_threads,
         password_threads,
         profile_checks,
@@ -176,6 +179,7 @@ def _build_app(
     files: RecordingFiles,
     webhooks: WebhookServices,
     nodes: NodeServices,
+    exports: ExportServices,
     broadcaster: EventBroadcaster,
     authenticator: Authenticator,
     probes: Mapping[str, Probe],
@@ -194,6 +198,7 @@ def _build_app(
             prompts=database.prompts,
             tokens=database.tokens,
             audit=database.audit,
+            exports=database.exports,
             idempotency=database.idempotency,
             jobs=database.jobs,
             links=database.links,
@@ -215,6 +220,9 @@ def _build_app(
             refresh_statistics=statistics.refresh,
             probes=probes,
             profile_stored=profiles.put,
+            exports=ExportAccess(
+                exports.directory, exports.worker.wake, env.config.node_name, env.config.exports.max_unfinished
+            ),
             send_test=webhooks.sender.send_test,
             check_profile=profile_checks.checker.check,
             effective_settings=profile_checks.effective,

@@ -8,6 +8,7 @@ from voxrec.model.audit import AuditEntry, AuditOutcome
 from voxrec.model.call import Call, CallRequest, CallState
 from voxrec.model.delivery import DeliveryAttempt, DeliveryChannel, DeliveryStatus, RecordingDelivery
 from voxrec.model.event import Event, EventType
+from voxrec.model.export import Export, ExportFormat, ExportQuery, ExportState
 from voxrec.model.fields import metadata_errors
 from voxrec.model.job import Job, JobKind, JobState
 from voxrec.model.link import Link, LinkOrigin, LinkState, LinkUse
@@ -67,6 +68,10 @@ __all__ = [
     "EffectiveSetting",
     "Event",
     "EventType",
+    "Export",
+    "ExportFormat",
+    "ExportQuery",
+    "ExportState",
     "Job",
     "JobKind",
     "JobState",

@@ -57,6 +57,8 @@ class WebhookEvent(enum.StrEnum):
     - ``recording.absent``: no audio is stored; the verdict contains the reason
     - ``recording.deleted``: the Recording was deleted by a user
     - ``recording.expired``: the Recording was deleted because its retention period has ended
+    - ``export.completed``: the file of a bulk export can be downloaded
+    - ``export.failed``: a bulk export has no file; `error` says why
     - ``delivery.failed``: a mail or a webhook about a Recording could not be delivered and is not retried
     """
 
@@ -71,6 +73,8 @@ class WebhookEvent(enum.StrEnum):
     RECORDING_ABSENT = "recording.absent"
     RECORDING_DELETED = "recording.deleted"
     RECORDING_EXPIRED = "recording.expired"
+    EXPORT_COMPLETED = "export.completed"
+    EXPORT_FAILED = "export.failed"
     DELIVERY_FAILED = "delivery.failed"
 
 
@@ -224,6 +228,24 @@ WebhookCall: Final[Any] = msgspec.defstruct(
 )
 
 
+class WebhookExport(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The bulk export of an event."""
+
+    id: Annotated[UUID, doc("Id of the export.")]
+    created_by: Annotated[str, doc("Name of the token that created it.")]
+    description: Annotated[str | None, doc("Description for people.")] = None
+    state: Annotated[str, doc("completed or failed.")]
+    error: Annotated[str | None, doc("Why there is no file.")] = None
+    format: Annotated[str, doc("Format of the file.")]
+    recordings: Annotated[int, doc("Number of recordings in the file.")]
+    missing: Annotated[int, doc("Number of recordings that the manifest names as missing.")]
+    size: Annotated[int | None, doc("Size of the file in bytes.")] = None
+    sha256: Annotated[str | None, doc("SHA-256 digest of the file.")] = None
+    expires_at: Annotated[datetime | None, doc("Time after which the file is deleted.")] = None
+    url: Annotated[str, doc("URL of the export in the REST API.")]
+    file_url: Annotated[str | None, doc("URL of the file. Null if there is none.")] = None
+
+
 class CallMessage(Struct, frozen=True, kw_only=True, rename="camel"):
     """The body of a webhook request about a call."""
 
@@ -240,6 +262,15 @@ class RecordingMessage(Struct, frozen=True, kw_only=True, rename="camel"):
     timestamp: Annotated[datetime, doc("Time of the event.")]
     sequence: Annotated[int | None, doc("1 for the first event of this Recording, 2 for the next one.")] = None
     data: WebhookRecording
+
+
+class ExportMessage(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The body of a webhook request about a bulk export."""
+
+    type: Annotated[WebhookEvent, doc("Type of the event.")]
+    timestamp: Annotated[datetime, doc("Time of the event.")]
+    sequence: Annotated[None, doc("Always null.")] = None
+    data: WebhookExport
 
 
 class DeliveryMessage(Struct, frozen=True, kw_only=True, rename="camel"):

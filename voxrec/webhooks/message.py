@@ -6,10 +6,15 @@ from typing import Any, Final
 import msgspec
 
 from voxrec.model import RecordingState
-from voxrec.model.webhook import CallMessage, DeliveryMessage, RecordingMessage
+from voxrec.model.webhook import CallMessage, DeliveryMessage, ExportMessage, RecordingMessage
 from voxrec.store.webhook_queue import WebhookMessage
 
-_TYPES: Final = {"call": CallMessage, "recording": RecordingMessage, "delivery": DeliveryMessage}
+_TYPES: Final = {
+    "call": CallMessage,
+    "recording": RecordingMessage,
+    "delivery": DeliveryMessage,
+    "export": ExportMessage,
+}
 
 
 def encode_message(message: WebhookMessage, public_url: str, link_url: str | None = None) -> bytes:
@@ -18,7 +23,12 @@ def encode_message(message: WebhookMessage, public_url: str, link_url: str | Non
     ``link_url`` is an expiring link to the Recording.
     """
     kind = message.type.partition(".")[0]
-    data = _recording_data(message, public_url, link_url) if kind == "recording" else message.data
+    data: Mapping[str, Any] = message.data
+    if kind == "recording":
+        data = _recording_data(message, public_url, link_url)
+    elif kind == "export":
+        url = f"{public_url}/exports/{message.data['id']}"
+        data = {**message.data, "url": url, "fileUrl": f"{url}/file" if message.data["state"] == "completed" else None}
     document = {"type": message.type, "timestamp": message.at, "sequence": message.sequence, "data": data}
     return msgspec.json.encode(msgspec.convert(document, _TYPES[kind]))
 

@@ -1,0 +1,308 @@
+"""The handler of exports: reads the Recordings page by page, and writes their audio and lists into one file."""
+
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol, Self
+from uuid import UUID
+
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from voxrec.audio.formats import FORMATS
+from voxrec.clock import utc_now
+from voxrec.errors import DeliveryError, Unavailable, VoxrecError
+from voxrec.exports.files import ExportDirectory, ExportFile
+from voxrec.exports.spreadsheet import recording_row
+from voxrec.model import Export, Recording
+from voxrec.store.exports import ClaimedExport, ExportedFile
+from voxrec.store.recordings import RecordingFilter
+from voxrec.threads import DeferToThread
+
+ERASED: Final = "erased"
+DAMAGED: Final = "audio missing or damaged"
+ERASED_LATER: Final = "erased after it was copied"
+_PAGE: Final = 50  # Recordings between two reports of progress
+_ID_BATCH: Final = 1000
+
+
+class AudioStream(Protocol):
+    """The audio of a Recording in blocks."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return the blocks."""
+
+    async def aclose(self) -> None:
+        """Release what it is read from."""
+
+
+OpenAudio = Callable[[Recording], Awaitable[AudioStream]]
+"""Returns the audio of a Recording. Raises a VoxrecError if it is missing, Unavailable if it may come back."""
+
+
+class Recordings(Protocol):
+    """The repository of Recordings."""
+
+    def scoped_to(self, profile_ids: frozenset[UUID] | None, /) -> Self:
+        """Return a repository of the Recordings of these Profiles."""
+
+    def pages(self, filters: RecordingFilter, size: int, /) -> AsyncIterator[list[Recording]]:
+        """Iterate over all matching Recordings."""
+
+    async def get_many(self, recording_ids: Collection[UUID], /) -> list[Recording]:
+        """Return those of the Recordings that exist."""
+
+
+class Queue(Protocol):
+    """The stored queue, see `voxrec.store.exports.ExportQueue`."""
+
+    async def claim(
+        self, kinds: Collection[str], lease: timedelta, limit: int, /
+    ) -> tuple[list[ClaimedExport], datetime | None]:
+        """Claim due exports, and return when another one is due."""
+
+    async def extend_lease(self, job: ClaimedExport, lease: timedelta, /) -> bool:
+        """Extend a claim."""
+
+    async def report_progress(self, job: ClaimedExport, recordings: int, bytes_: int, missing: int, /) -> bool:
+        """Store the progress. False: the export was canceled."""
+
+    async def complete(self, job: ClaimedExport, file: ExportedFile, lifetime: timedelta, /) -> bool:
+        """Store that the file is complete. False: the export was canceled."""
+
+    async def retry(self, job: ClaimedExport, error: str, due_at: datetime, /) -> bool:
+        """Let an export be repeated."""
+
+    async def dead_letter(self, job: ClaimedExport, error: str, /) -> bool:
+        """Let an export fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """``rate``: bytes of audio per second, 0: no limit. ``min_free``: bytes that the file system keeps free."""
+
+    lifetime: timedelta = timedelta(days=7)
+    rate: int = 0
+    min_free: int = 0
+
+
+class _Canceled(Exception):
+    """The export was canceled, or another process works on it."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    recordings: int = 0
+    bytes: int = 0
+    missing: int = 0
+
+
+class Exporter:
+    """The handler of exports, and the queue of the worker that calls it.
+
+    The file is complete before its row says so. What an interrupted attempt has written is deleted by the next one,
+    which begins again.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: Any,
+        queue: Queue,
+        recordings: Recordings,
+        directory: ExportDirectory,
+        open_audio: OpenAudio,
+        represent: Callable[[Recording], bytes],
+        settings: ExportSettings,
+        defer_to_thread: DeferToThread,
+    ) -> None:
+        """``represent`` returns the JSON of a Recording, as the REST API has it."""
+        self._clock = clock
+        self._queue = queue
+        self._recordings = recordings
+        self._directory = directory
+        self._open_audio = open_audio
+        self._represent = represent
+        self._settings = settings
+        self._defer_to_thread = defer_to_thread
+        self._files: dict[tuple[UUID, int], ExportedFile] = {}
+
+    async def export(self, job: ClaimedExport) -> None:
+        """Write the file of an export.
+
+        Raises DeliveryError: a permanent one if the disk is full, StoreUnavailable while PostgreSQL is not available.
+        """
+        try:
+            self._files[job.export.id, job.claims] = await self._write(job)
+        except _Canceled:
+            self._log.info("{job} was canceled; its file was deleted", job=job.label)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            detail = "the file system of the archive is full" if full else f"the file cannot be written: {error}"
+            raise DeliveryError(detail, permanent=full) from error
+
+    async def _write(self, job: ClaimedExport) -> ExportedFile:
+        export, progress = job.export, _Progress()
+        file: ExportFile = await self._defer_to_thread(ExportFile, self._directory, export, job.claims)
+        try:
+            started = self._clock.seconds()
+            recordings = self._recordings.scoped_to(
+                None if export.profile_ids is None else frozenset(export.profile_ids)
+            )
+            async for page in recordings.pages(_filter(export), _PAGE):
+                for recording in page:
+                    await self._add(file, export, recording, progress, started)
+                await self._report(job, progress)
+            await self._name_erased(file, progress)
+            await self._report(job, progress)
+            await self._defer_to_thread(file.end, self._manifest(export, progress), self._now())
+            while await self._defer_to_thread(file.hash_next):
+                pass
+            size, sha256 = await self._defer_to_thread(file.publish)
+        except BaseException:
+            await self._defer_to_thread(file.abandon)
+            raise
+        return ExportedFile(progress.recordings, progress.bytes, progress.missing, size, sha256)
+
+    async def _add(
+        self, file: ExportFile, export: Export, recording: Recording, progress: _Progress, started: float
+    ) -> None:
+        name = None
+        if export.audio and recording.path is not None:
+            name = _member_name(recording)
+            problem = await self._add_audio(file, recording, name, progress, started)
+            if problem is not None:
+                progress.missing += 1
+                await self._defer_to_thread(file.add_missing, recording.id, problem)
+                if problem == ERASED:  # nothing of it may remain
+                    return
+                name = None
+        row = recording_row(recording, name)
+        await self._defer_to_thread(file.add_recording, recording.id, self._represent(recording), row)
+        progress.recordings += 1
+
+    async def _add_audio(
+        self, file: ExportFile, recording: Recording, name: str, progress: _Progress, started: float
+    ) -> str | None:
+        """Add the audio of a Recording, and return why it is missing, or None."""
+        size = recording.size or 0
+        await self._require_space(size)
+        try:
+            stream = await self._open_audio(recording)
+        except Unavailable:
+            raise
+        except VoxrecError:
+            return DAMAGED if await self._recordings.get_many([recording.id]) else ERASED
+        try:
+            await self._defer_to_thread(file.begin_audio, name, size, recording.started_at or recording.created_at)
+            written = 0
+            try:
+                async for block in stream:
+                    await self._defer_to_thread(file.write, block)
+                    written += len(block)
+                    progress.bytes += len(block)
+                    await self._limit_rate(progress.bytes, started)
+            except Unavailable:
+                raise
+            except VoxrecError:  # it became shorter
+                await self._defer_to_thread(file.end_audio, size - written)
+                return DAMAGED
+            await self._defer_to_thread(file.end_audio, size - written)
+        finally:
+            await stream.aclose()
+        return None
+
+    async def _limit_rate(self, written: int, started: float) -> None:
+        if self._settings.rate:
+            ahead = started + written / self._settings.rate - self._clock.seconds()
+            if ahead > 0:
+                await deferLater(self._clock, ahead)
+
+    async def _require_space(self, size: int) -> None:
+        """Raise DeliveryError if ``size`` bytes more would leave less space than calls and finished Recordings need."""
+        free: int = await self._defer_to_thread(self._directory.free_bytes)
+        if free - size < self._settings.min_free:
+            raise DeliveryError(
+                f"the file system of the archive has {free} bytes free; exports leave {self._settings.min_free} "
+                "(exports.min_free)",
+                permanent=True,
+            )
+
+    async def _report(self, job: ClaimedExport, progress: _Progress) -> None:
+        """Store the progress. Raises _Canceled."""
+        if not await self._queue.report_progress(job, progress.recordings, progress.bytes, progress.missing):
+            raise _Canceled
+
+    async def _name_erased(self, file: ExportFile, progress: _Progress) -> None:
+        """Name in the manifest what was erased since it was copied, so that the receiver can delete it."""
+        for ids in file.recording_ids(_ID_BATCH):
+            existing = {recording.id for recording in await self._recordings.get_many(ids)}
+            for recording_id in ids:
+                if recording_id not in existing:
+                    progress.missing += 1
+                    await self._defer_to_thread(file.add_missing, recording_id, ERASED_LATER)
+
+    def _manifest(self, export: Export, progress: _Progress) -> dict[str, Any]:
+        return {
+            "id": str(export.id),
+            "createdAt": self._now().isoformat(),
+            "description": export.description,
+            "recordings": progress.recordings,
+            "audioBytes": progress.bytes,
+        }
+
+    def _now(self) -> datetime:
+        return utc_now(self._clock)
+
+    # The queue of the worker
+
+    async def claim(
+        self, kinds: Collection[str], lease: timedelta, limit: int
+    ) -> tuple[list[ClaimedExport], datetime | None]:
+        """See `voxrec.jobs.worker.Jobs`."""
+        return await self._queue.claim(kinds, lease, limit)
+
+    async def extend_lease(self, job: ClaimedExport, lease: timedelta) -> bool:
+        """See `voxrec.jobs.worker.Jobs`."""
+        return await self._queue.extend_lease(job, lease)
+
+    async def mark_done(self, job: ClaimedExport) -> bool:
+        """Store that the file is complete. If the export was canceled, the hourly clean-up deletes the file."""
+        file = self._files.get((job.export.id, job.claims))
+        if file is None:  # canceled
+            return True
+        await self._queue.complete(job, file, self._settings.lifetime)
+        del self._files[job.export.id, job.claims]
+        return True
+
+    async def retry(self, job: ClaimedExport, error: str, due_at: datetime) -> bool:
+        """See `voxrec.jobs.worker.Jobs`."""
+        return await self._queue.retry(job, error, due_at)
+
+    async def dead_letter(self, job: ClaimedExport, error: str) -> bool:
+        """See `voxrec.jobs.worker.Jobs`."""
+        return await self._queue.dead_letter(job, error)
+
+
+def _filter(export: Export) -> RecordingFilter:
+    """Return the filter of an export. Recordings that were created after it do not belong to it."""
+    query = export.query
+    return RecordingFilter(
+        profile_id=query.profile_id,
+        states=query.state,
+        from_=query.from_,
+        to=query.to,
+        since=query.since,
+        until=min(query.until, export.created_at) if query.until else export.created_at,
+        metadata=query.q,
+    )
+
+
+def _member_name(recording: Recording) -> str:
+    """Return the name of the audio: by the UTC day of the call; valid on every file system."""
+    audio_format = FORMATS.get(recording.format)
+    suffix = "audio" if audio_format is None else audio_format.suffix
+    day = (recording.started_at or recording.created_at).astimezone(UTC)
+    return f"audio/{day:%Y-%m-%d}/{recording.id}.{suffix}"

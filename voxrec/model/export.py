@@ -1,0 +1,92 @@
+"""Bulk exports: the Recordings of a filter, with their audio, in one file."""
+
+import enum
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Struct
+
+from voxrec.model.fields import Sha256, Text255, Timestamp, doc
+from voxrec.model.recording import RecordingState
+
+
+class ExportState(enum.StrEnum):
+    """State of an export. The last five are final.
+
+    - ``pending``: waits for its turn, or for the next attempt
+    - ``running``: the file is being written
+    - ``completed``: the file can be downloaded
+    - ``failed``: `error` says why there is no file
+    - ``canceled``: it was deleted before it was complete
+    - ``expired``: the file was deleted at `expiresAt`
+    - ``deleted``: the file was deleted by a client
+    """
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    DELETED = "deleted"
+
+
+class ExportFormat(enum.StrEnum):
+    """Format of the file.
+
+    - ``zip``: ZIP without compression, with ZIP64 where it is needed
+    - ``tar``: tar (pax) without compression
+    """
+
+    ZIP = "zip"
+    TAR = "tar"
+
+
+class ExportQuery(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The Recordings of an export: the filter of `GET /recordings`, as it is stored."""
+
+    profile_id: Annotated[UUID | None, doc("Only recordings of this profile.")] = None
+    state: Annotated[tuple[RecordingState, ...], doc("Only recordings in these states. Empty: all.")] = ()
+    from_: Annotated[Text255 | None, doc("Only recordings of calls from this number.")] = msgspec.field(
+        default=None, name="from"
+    )
+    to: Annotated[Text255 | None, doc("Only recordings of calls to this dialled number or id.")] = None
+    since: Annotated[Timestamp | None, doc("Only recordings created at this time or later.")] = None
+    until: Annotated[Timestamp | None, doc("Only recordings created before this time.")] = None
+    q: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="Only recordings whose metadata contain this JSON object, of at most 1000 bytes.",
+            extra_json_schema={"examples": [{"customer": "42"}]},
+        ),
+    ] = None
+
+
+class Export(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A bulk export: the recordings of a filter in one file, with audio, JSON Lines and CSV."""
+
+    id: Annotated[UUID, doc("Id of the export.")]
+    created_by: Annotated[str, doc("Name of the token that created it.")]
+    profile_ids: Annotated[
+        tuple[UUID, ...] | None, doc("Profiles whose recordings it contains: those of the token. Null: all.")
+    ] = None
+    description: Annotated[Text255 | None, doc("Description for people.")] = None
+    format: ExportFormat = ExportFormat.ZIP
+    audio: Annotated[bool, doc("Whether the file contains the audio.")] = True
+    query: Annotated[ExportQuery, doc("The filter.")] = ExportQuery()
+    state: ExportState
+    error: Annotated[str | None, doc("Why there is no file, or why the last attempt failed.")] = None
+    recordings: Annotated[int, doc("Number of recordings in the file so far.")] = 0
+    bytes: Annotated[int, doc("Bytes of audio in the file so far.")] = 0
+    missing: Annotated[
+        int, doc("Number of recordings that were erased meanwhile, or whose audio is missing; the manifest names them.")
+    ] = 0
+    size: Annotated[int | None, doc("Size of the file in bytes. Null until it is complete.")] = None
+    sha256: Annotated[Sha256 | None, doc("SHA-256 digest of the file. Null until it is complete.")] = None
+    node: Annotated[str | None, doc("Name of the node that writes the file, or wrote it.")] = None
+    file_url: Annotated[str | None, doc("URL of the file. Null unless it can be downloaded.")] = None
+    created_at: Annotated[Timestamp, doc("Time of creation.")]
+    started_at: Annotated[Timestamp | None, doc("Time of the beginning of the first attempt.")] = None
+    finished_at: Annotated[Timestamp | None, doc("Time at which it was completed, failed or was canceled.")] = None
+    expires_at: Annotated[Timestamp | None, doc("Time after which the file is deleted.")] = None

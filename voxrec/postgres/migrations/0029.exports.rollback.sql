@@ -1,0 +1,2 @@
+DROP TABLE exports;
+DROP FUNCTION voxrec_export_finished();
