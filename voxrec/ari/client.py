@@ -133,9 +133,7 @@ class AriClient:
     def drops_late_audio(self) -> bool:
         """Whether its decoders drop audio whose RTP sequence numbers are not later than the last one, modulo 65,536.
 
-        Debian's Asterisk does, since it contains the patch 2016_opus_plc (in 20.6 and later). Frames without a number,
-        such as those of an announcement, have the number 0 for a decoder: afterwards it drops audio with numbers above
-        32,768. docs/asterisk.md tells more.
+        A frame without a number, such as one of an announcement, has the number 0 for them (docs/asterisk.md).
         """
         return self._drops_late_audio
 
