@@ -121,5 +121,17 @@ class SoundTests(SynchronousTestCase):
     def test_decoders_are_renewed_after_the_announcement(self) -> None:
         self.assertEqual(self.requests_after_announcement(DEBIAN), RENEWAL)
 
+    def test_decoders_are_renewed_after_music_on_hold(self) -> None:
+        for version, expected in ((DEBIAN, RENEWAL), (UPSTREAM, [])):
+            fixture = recorded(version)
+            fixture.call.unheld(Side.CALLEE)  # it was not on hold
+            fixture.call.held(Side.CALLEE)
+            self.assertEqual(fixture.take_requests(), [])
+            fixture.call.unheld(Side.CALLEE)
+            fixture.files.close(fixture.call)
+            for _ in range(8):
+                fixture.clock.advance(0.02)
+            self.assertEqual(fixture.take_requests(), expected)
+
     def test_decoders_of_other_versions_are_not(self) -> None:
         self.assertEqual(self.requests_after_announcement(UPSTREAM), [])

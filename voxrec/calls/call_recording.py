@@ -288,7 +288,7 @@ class CallRecording:
             self.recorder.renew_decoders()
 
     def sound_played(self) -> None:
-        """Handle that a sound was played to the bridge, whose frames have no RTP sequence numbers.
+        """Handle the end of a sound, such as music on hold, whose frames have no RTP sequence numbers.
 
         Afterwards, a decoder that drops late audio would record nothing of a far end with numbers above 32,768.
         """
@@ -335,6 +335,7 @@ class CallRecording:
         """Handle ChannelUnhold of a party."""
         if self._holds.release(side):
             self.note(UNHELD, by=side)
+            self.sound_played()
 
     def manager_connected(self) -> None:
         """Handle that AMI is connected again."""
