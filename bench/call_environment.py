@@ -146,16 +146,32 @@ def print_progress(line: str) -> None:
 
 def run(part: str, measure: Callable[[CallEnvironment, int], Awaitable[Sequence[Section]]]) -> None:
     """Run one part in its own environment and publish its sections; ``--quick`` runs one round only."""
+
+    def measure_in_one(environments: Sequence[CallEnvironment], rounds: int) -> Awaitable[Sequence[Section]]:
+        return measure(environments[0], rounds)
+
+    run_side_by_side(part, measure_in_one, environments=1)
+
+
+def run_side_by_side(
+    part: str, measure: Callable[[Sequence[CallEnvironment], int], Awaitable[Sequence[Section]]], *, environments: int
+) -> None:
+    """Run one part in ``environments`` environments that exist at the same time, and publish its sections."""
     rounds = requested_rounds(sys.argv[1:])
     rootfs = asterisk_rootfs(print_progress)
 
     async def measure_and_publish(reactor: Any) -> None:
-        environment = CallEnvironment(reactor, directory, rootfs)
+        started: list[CallEnvironment] = []
         try:
-            await environment.start()
-            publish(part, await measure(environment, rounds), rounds)
+            for number in range(environments):
+                own = directory / str(number)
+                own.mkdir(mode=0o755)
+                started.append(CallEnvironment(reactor, own, rootfs))
+                await started[-1].start()
+            publish(part, await measure(started, rounds), rounds)
         finally:
-            await environment.stop()
+            for environment in started:
+                await environment.stop()
 
     with tempfile.TemporaryDirectory(prefix="voxrec-bench-") as name:
         directory = Path(name)

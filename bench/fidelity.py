@@ -3,6 +3,9 @@
 Each scenario is tried with a recorded call, an unrecorded call and a call by Asterisk's dialplan alone.
 
 python -m bench.fidelity [--asterisk 16] [--only TEXT] [--seconds 8]
+
+Both parties use the clock of this machine, so a drift between the channels of a long call without impairments is an
+error of the recording: --only none --seconds 600.
 """
 
 import argparse
