@@ -176,6 +176,33 @@ class NodesCommandTests(NodesTestCase):
         self.assertEqual(self.state(found.id)[0], "completed")
         self.assertEqual(self.state(gone.id)[0], "failed")
 
+    def start_with_new_disk(self) -> None:
+        self.query(f"UPDATE nodes SET new_spool_since = '{later(30)}' RETURNING 1")  # noqa: S608
+
+    def test_what_was_recorded_on_a_new_disk_is_not_lost(self) -> None:
+        """The node was started with another disk, which it does not use before the former one is given up."""
+        old = [self.store(), self.store(state=RecordingState.PROCESSING, ended_at=later(3))]
+        self.start_with_new_disk()
+        live = self.store(created_at=later(60))
+        ended = self.store(state=RecordingState.PROCESSING, created_at=later(60), ended_at=later(63))
+        self.assertEqual(self.voxrec("mark-lost", "berlin", "--yes").exit_code, 0)
+        self.assertEqual([self.state(each.id)[0] for each in old], ["failed", "failed"])
+        self.assertEqual([self.state(each.id)[0] for each in (live, ended)], ["recording", "processing"])
+        self.assertEqual(self.query("SELECT recording_id FROM jobs WHERE done_at IS NULL"), [(ended.id,)])
+        self.assertEqual(self.query("SELECT spool_id, new_spool_since FROM nodes"), [(None, None)])
+
+    def test_the_former_disk_of_a_node_with_a_new_one_is_adopted(self) -> None:
+        """What is on the new disk waits for the node, which continues with that disk."""
+        old = self.store(state=RecordingState.PROCESSING, ended_at=later(3))
+        self.write_legs(old.id)
+        self.start_with_new_disk()
+        live = self.store(created_at=later(60))
+        ended = self.store(state=RecordingState.PROCESSING, created_at=later(60), ended_at=later(63))
+        self.assert_fails(self.adopt(), "it was recorded on the disk that node berlin has had since")
+        self.assertEqual(self.state(old.id)[0], "completed")
+        self.assertEqual([self.state(each.id)[0] for each in (live, ended)], ["recording", "processing"])
+        self.assertEqual(self.query("SELECT spool_id, new_spool_since FROM nodes"), [(None, None)])
+
     def test_rename(self) -> None:
         ended = self.store(state=RecordingState.PROCESSING)
         result = self.voxrec("rename", "berlin", "pbx-1.example")

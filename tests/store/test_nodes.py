@@ -84,6 +84,22 @@ class HeartbeatTests(NodesTestCase):
         self.assertEqual(await self.nodes.other_name(SPOOL, "berlin"), None)
         self.assertEqual(await self.nodes.other_name(SPOOL, "munich"), "berlin")
 
+    async def test_since_when_a_node_runs_with_another_disk(self) -> None:
+        async def since() -> Any:
+            return (await self.pool.query("SELECT new_spool_since FROM nodes"))[0][0]
+
+        async def beat(spool: UUID | None, minute: int) -> None:
+            first_seen = datetime(2026, 1, 1, 0, minute, tzinfo=UTC)
+            await self.nodes.heartbeat("berlin", FIRST, spool, NodeStatus(), None, first_seen)
+
+        await beat(SPOOL, 0)
+        self.assertIsNone(await since())
+        for spool, minute in ((OTHER_SPOOL, 1), (OTHER_SPOOL, 2), (None, 3), (OTHER_SPOOL, 4)):
+            await beat(spool, minute)
+            self.assertEqual((await since()).minute, 1)
+        await beat(SPOOL, 5)
+        self.assertIsNone(await since())
+
     async def test_a_node_without_heartbeats_is_unreachable(self) -> None:
         await self.register()
         await self.register("munich")

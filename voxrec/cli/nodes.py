@@ -16,7 +16,8 @@ from voxrec.cli.context import audit_entry_for_command, config_option, daemon_da
 from voxrec.config_values import NODE_NAME_RULE, is_node_name
 from voxrec.errors import VoxrecError
 from voxrec.nodes.spool_id import read_spool_id
-from voxrec.postgres.blocking_database import BlockingDatabase, run_to_completion
+from voxrec.postgres.blocking_database import BlockingDatabase, blocking_transaction, run_to_completion
+from voxrec.postgres.cluster import dsn_of_running_server
 from voxrec.recordings.adoption import Adoption
 from voxrec.store.audit import Audit
 from voxrec.store.node_failures import NodeFailures
@@ -110,8 +111,10 @@ def adopt(name: str, spool: Path, journal: Path, config_file: Path) -> None:
         archive = settings.archive_directory
         require_owner(archive)
 
+        dsn = str(settings.database.dsn) or dsn_of_running_server(Path(settings.data_directory, "postgres"))
+
         def open_database() -> AbstractContextManager[BlockingDatabase]:
-            return daemon_database(config_file)
+            return blocking_transaction(dsn)  # a job that fails must not end the command, as daemon_database does
 
         adoption = Adoption(
             cast("IReactorTime", reactor),

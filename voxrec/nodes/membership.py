@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from voxrec.clock import utc_now
 from voxrec.deferreds import SingleFlight
 from voxrec.errors import VoxrecError
 from voxrec.model import Node, NodeState, NodeStatus
@@ -62,7 +63,9 @@ class Membership(Service):
         self._former: UUID | None = None
         self._former_known = False
         self._instance = uuid4()
+        self._clock = clock
         self._spool_id: UUID | None = None
+        self._spool_since = utc_now(clock)
         self._draining = False
         self._timer = LoopingCall(self.refresh)
         self._timer.clock = clock
@@ -119,14 +122,17 @@ class Membership(Service):
     async def _report(self) -> None:
         try:
             if self._spool_id is None or self.problem is not None:  # it may have been mounted
-                self._spool_id = await self._read_spool_id()
+                spool_id = await self._read_spool_id()
+                if spool_id != self._spool_id:
+                    self._spool_since = utc_now(self._clock)
+                self._spool_id = spool_id
         except OSError as error:
             self._spool_id = None
             self._log.debug("the recording directory has no id yet: {error}", error=error)
         try:
             await self._find_former_instance()
             registration = await self._nodes.heartbeat(
-                self.node, self._instance, self._spool_id, self._status(), self._former
+                self.node, self._instance, self._spool_id, self._status(), self._former, self._spool_since
             )
             self._all = {node.name: node for node in await self._nodes.list_all()}
             await self._check_former_name()

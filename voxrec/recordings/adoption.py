@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.archive.interface import Archive
 from voxrec.clock import utc_now
-from voxrec.errors import Conflict, VoxrecError
+from voxrec.errors import Conflict, Unavailable, VoxrecError
 from voxrec.journal.segments import Segments
 from voxrec.model import Job, JobKind, Recording
 from voxrec.postgres.blocking_database import BlockingDatabase, run_to_completion
@@ -115,6 +115,7 @@ class Adoption:
         (job,) = claimed
         try:
             with self.database() as database:
+                self._require_former_disk(database, job)
                 run_to_completion(self._handler(database, job.kind)(job))
                 run_to_completion(Jobs(database).mark_done(job))
         except (VoxrecError, OSError) as error:
@@ -126,6 +127,14 @@ class Adoption:
         else:
             self.report(f"{job.kind} of recording {job.recording_id}: done")
         return True
+
+    def _require_former_disk(self, database: BlockingDatabase, job: Job) -> None:
+        """Raise Unavailable if the job is about a Recording on the disk with which the node was started since."""
+        since = run_to_completion(NodeFailures(database).new_disk_since(self.node))
+        if since is not None and job.kind is JobKind.FINISH:
+            recording = run_to_completion(Recordings(database).get(job.recording_id))
+            if recording.created_at >= since:
+                raise Unavailable(f"it was recorded on the disk that node {self.node} has had since {since:%c}")
 
     def _handler(self, database: BlockingDatabase, kind: JobKind) -> Callable[[Job], Any]:
         recordings = Recordings(database)

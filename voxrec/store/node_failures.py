@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - only constants are formatted into statements; values are parameters
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -15,19 +16,24 @@ NODE_LOST: Final = "node-lost"
 """The reason in the verdict of a Recording whose node is lost with its disk."""
 _LIVE: Final = "('recording', 'paused')"
 _ALIVE: Final = f"SELECT instance IS NOT NULL AND {IS_FRESH}, spool_id FROM nodes WHERE name = %s FOR UPDATE"
+# What a node has recorded since it runs with another disk is not on the one that is lost, or adopted.
+_ON_FORMER_DISK: Final = """
+    created_at < coalesce((SELECT new_spool_since FROM nodes WHERE nodes.name = recordings.node), 'infinity')
+"""
 _FAIL_RECORDINGS: Final = f"""
     UPDATE recordings
     SET state = 'failed', ended_at = coalesce(ended_at, updated_at), updated_at = greatest(updated_at, now()),
         verdict = '{{"ok": false, "reasons": ["{NODE_LOST}"], "repaired": false, "truncated": false}}'
-    WHERE node = %s AND state IN ('recording', 'paused', 'processing')
+    WHERE node = %s AND state IN ('recording', 'paused', 'processing') AND {_ON_FORMER_DISK}
     RETURNING id
 """
 _CLOSE_JOBS: Final = f"""
     UPDATE jobs SET done_at = now(), leased_until = NULL, dead = FALSE, last_error = '{NODE_LOST}'
     WHERE node = %s AND done_at IS NULL
+      AND NOT EXISTS (SELECT FROM recordings WHERE id = jobs.recording_id AND NOT {_ON_FORMER_DISK})
 """
 _MARK_LOST: Final = """
-    UPDATE nodes SET lost_at = now(), spool_id = NULL, instance = NULL WHERE name = %s
+    UPDATE nodes SET lost_at = now(), spool_id = NULL, instance = NULL, new_spool_since = NULL WHERE name = %s
 """
 _REOPEN: Final = f"""
     UPDATE recordings SET state = 'processing', verdict = NULL, updated_at = greatest(updated_at, now())
@@ -36,7 +42,7 @@ _REOPEN: Final = f"""
 """
 _END_CALLS: Final = f"""
     UPDATE recordings SET state = 'processing', ended_at = coalesce(ended_at, updated_at), updated_at = now()
-    WHERE node = %s AND state IN {_LIVE}
+    WHERE node = %s AND state IN {_LIVE} AND {_ON_FORMER_DISK}
     RETURNING id
 """
 _ENQUEUE_FINISH: Final = """
@@ -47,6 +53,14 @@ _ENQUEUE_FINISH: Final = """
 """
 _REMOVE: Final = """
     DELETE FROM nodes WHERE name = %s AND NOT EXISTS (SELECT FROM jobs WHERE node = %s AND done_at IS NULL)
+"""
+_ACCEPT_NEW_DISK: Final = """
+    UPDATE nodes SET spool_id = NULL, new_spool_since = NULL
+    WHERE name = %s AND new_spool_since IS NOT NULL
+      AND NOT EXISTS (
+          SELECT FROM jobs JOIN recordings ON recordings.id = jobs.recording_id
+          WHERE jobs.node = nodes.name AND done_at IS NULL AND recordings.created_at < nodes.new_spool_since
+      )
 """
 _MAKE_DUE: Final = """
     UPDATE jobs SET due_at = now(), leased_until = NULL, dead = FALSE, attempts = 0 WHERE node = %s AND done_at IS NULL
@@ -70,10 +84,16 @@ class NodeFailures:
 
         return await self._database.transaction(work)
 
+    async def new_disk_since(self, node: str) -> datetime | None:
+        """Return when a node was started with another disk than it had before; None: it was not."""
+        rows = await self._database.query("SELECT new_spool_since FROM nodes WHERE name = %s", (node,))
+        return rows[0][0] if rows else None
+
     async def mark_lost(self, node: str) -> int:
         """End the open Recordings of a node as ``failed``, for the reason ``node-lost``, and return their number.
 
-        Its jobs are closed. The node can start again with an empty disk.
+        Its jobs are closed. The node can start again with an empty disk. What it has recorded since it was started with
+        another disk is not changed.
         """
 
         async def work(transaction: Transaction) -> int:
@@ -104,10 +124,14 @@ class NodeFailures:
         await self._database.transaction(work)
 
     async def end_adoption(self, node: str) -> None:
-        """Remove a node that has no work left. If it returns after all, it is a node again."""
+        """Remove a node that has no work left. If it returns after all, it is a node again.
+
+        A node that has been started with another disk meanwhile continues with that one.
+        """
 
         async def work(transaction: Transaction) -> None:
             await _require_stopped(transaction, node)
+            await transaction.execute(_ACCEPT_NEW_DISK, (node,))
             await transaction.execute(_REMOVE, (node, node))
 
         await self._database.transaction(work)

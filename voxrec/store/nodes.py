@@ -31,7 +31,10 @@ _HEARTBEAT: Final = f"""
     INSERT INTO nodes (name, instance, spool_id, status) VALUES (%s, %s, %s, %s)
     ON CONFLICT (name) DO UPDATE
     SET instance = excluded.instance, spool_id = coalesce(nodes.spool_id, excluded.spool_id), heartbeat_at = now(),
-        lost_at = NULL, status = excluded.status
+        lost_at = NULL, status = excluded.status,
+        new_spool_since = CASE
+            WHEN excluded.spool_id IS NULL THEN nodes.new_spool_since
+            WHEN nodes.spool_id <> excluded.spool_id THEN coalesce(nodes.new_spool_since, %s) END
     WHERE nodes.instance IS NULL OR nodes.instance = excluded.instance OR nodes.instance = %s OR NOT nodes.{IS_FRESH}
     RETURNING draining, spool_id
 """
@@ -92,10 +95,20 @@ class Nodes:
         self._database = database
 
     async def heartbeat(
-        self, name: str, instance: UUID, spool_id: UUID | None, status: NodeStatus, former: UUID | None = None
+        self,
+        name: str,
+        instance: UUID,
+        spool_id: UUID | None,
+        status: NodeStatus,
+        former: UUID | None = None,
+        spool_since: datetime | None = None,
     ) -> Registration | None:
-        """Report; return None if another process has the name, unless it is ``former``, which has certainly ended."""
-        params = (name, instance, spool_id, msgspec.json.encode(status).decode(), former)
+        """Report; return None if another process has the name, unless it is ``former``, which has certainly ended.
+
+        ``spool_since`` is when this process first saw the recording directory with ``spool_id``.
+        """
+        data = msgspec.json.encode(status).decode()
+        params = (name, instance, spool_id, data, spool_since or datetime.now(UTC), former)
         rows = await self._database.returning(_HEARTBEAT, params)
         return Registration(*rows[0]) if rows else None
 
