@@ -18,6 +18,7 @@ from voxrec.audio.formats import FORMATS
 from voxrec.model import Link, LinkOrigin, Recording, Verdict
 from voxrec.store.links import Links, NewLink
 from voxrec.web.login_throttle import LoginThrottle
+from voxrec.web.proxies import TrustedProxies
 
 AUDIO = two_tones()
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -133,6 +134,13 @@ class UseTests(OpeningTestCase):
             "outcome": "done",
         }
         self.assertEqual({key: entry[key] for key in expected}, expected)
+
+    async def test_the_address_is_that_behind_a_trusted_proxy(self) -> None:
+        self.site.trusted_proxies = TrustedProxies.parse(["127.0.0.1"])
+        link = await self.create()
+        await self.browse("POST", path_of(link), **{"X-Forwarded-For": "203.0.113.7"})
+        (use,) = await self.links.uses(link.id).page()
+        self.assertEqual(use.address, "203.0.113.7")
 
     async def test_no_use_no_entry_and_no_secret_in_the_audit_log(self) -> None:
         link = await self.create(max_uses=1)
