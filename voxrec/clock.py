@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
+from zoneinfo import ZoneInfo
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
@@ -72,3 +73,12 @@ class SteadyClock:
     def getDelayedCalls(self) -> list[IDelayedCall]:
         """See `IReactorTime.getDelayedCalls`."""
         return list(self._clock.getDelayedCalls())
+
+
+def is_time_zone(name: str) -> bool:
+    """Return whether the system, or PyPI's tzdata, knows a time zone such as ``Europe/Berlin``."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: the name of a directory
+        return False
+    return True

@@ -18,6 +18,7 @@ from msgspec import Struct
 from twisted.internet.endpoints import serverFromString
 
 from voxrec.certificate import INVALID_CERTIFICATE
+from voxrec.clock import is_time_zone
 from voxrec.config_sections import (
     S3 as S3,
 )
@@ -280,6 +281,10 @@ def _mail_errors(mail: Mail) -> Iterator[FieldError]:
         check_mail_address(mail.sender)
     except MailAddressError as error:
         yield FieldError("mail.sender", f"invalid email address {mail.sender!r}: it {error}")
+    if not is_time_zone(mail.time_zone):
+        yield FieldError(
+            "mail.time_zone", f"unknown time zone {mail.time_zone!r}; expected a name such as UTC or Europe/Berlin"
+        )
     if mail.password and not mail.user:
         yield FieldError("mail.user", "required if mail.password is set")
     if mail.user and not mail.password and not mail.password_file:

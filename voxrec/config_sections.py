@@ -165,6 +165,9 @@ class Mail(Struct, frozen=True, kw_only=True):
     helo_domain: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.\[\]:-]+$")] = "localhost"
     timeout: Duration = 60.0
     attach_limit: Annotated[int, Meta(ge=0, le=1_073_741_824)] = 20_971_520
+    copy_format: Literal["", "mp3", "opus"] = "mp3"
+    language: Literal["en", "de"] = "en"
+    time_zone: str = "UTC"
 
 
 class Queue(Struct, frozen=True, kw_only=True):

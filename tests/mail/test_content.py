@@ -2,6 +2,9 @@
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from string import Formatter
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +12,10 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.mail.test_message import LINK, PROFILE, RECORDING
-from voxrec.mail.content import ListeningLink, attachment_name, describe
+from voxrec.mail.content import LANGUAGES, Content, ListeningLink, attachment_name, describe
+from voxrec.mail.message import MessageDefaults
+from voxrec.mail.rendering import render_html
+from voxrec.model import Verdict
 
 
 class DescribeTests(SynchronousTestCase):
@@ -55,3 +61,44 @@ class AttachmentNameTests(SynchronousTestCase):
             attachment_name(replace(RECORDING, from_=None, to="../../etc/passwd")),
             "2026-11-23T19-31-00Z_unknown_to_etc_passwd.wav",
         )
+
+
+class LanguageTests(SynchronousTestCase):
+    def describe(self, language: str = "de", **changes: Any) -> Content:
+        recording = replace(RECORDING, **changes)
+        zone = ZoneInfo("Europe/Berlin")
+        return describe(recording, PROFILE, LINK, 12_345, True, zone, LANGUAGES.available[language])
+
+    def test_german(self) -> None:
+        content = self.describe(verdict=Verdict(ok=False, reasons=("truncated",)))
+        self.assertEqual(content.title, "Erna M\u00fcller (+49123) hat +49555 angerufen")
+        self.assertEqual(content.subject, f"{content.title}, 23.11.2026 20:31, 2 min 5 s")
+        facts = dict(content.facts)
+        self.assertEqual(facts["Beginn"], "23. November 2026, 20:31:00 (+01:00), das ist 19:31:00 UTC")
+        self.assertIn("12,3 kB (12.345 Bytes)", facts["Datei"])
+        self.assertIn("ein Teil des Anrufs fehlt", content.warning)
+        self.assertIn("angeh\u00e4ngt", content.introduction)
+        self.assertIn('<html lang="de">', render_html(content))
+        self.assertIn(">Anh\u00f6ren</a>", render_html(content))
+
+    def test_name_of_the_profile_instead_of_its_id(self) -> None:
+        for to in (str(PROFILE.id), str(PROFILE.id).upper()):
+            content = self.describe("en", to=to)
+            self.assertEqual(content.title, "Erna M\u00fcller (+49123) called Front <desk>")
+            self.assertNotIn(str(PROFILE.id), content.subject.lower())
+        self.assertIn("+49555", self.describe("en").subject)
+
+    def test_languages_have_the_same_texts(self) -> None:
+        english, german = (LANGUAGES.available[code].texts for code in ("en", "de"))
+        self.assertEqual(set(english), set(german))
+        for key in set(english) - {"months", "reasons"}:
+            fields = [{name for _, name, _, _ in Formatter().parse(texts[key]) if name} for texts in (english, german)]
+            if key != "short_date":
+                self.assertEqual(fields[0], fields[1], key)
+
+    def test_choice(self) -> None:
+        defaults = MessageDefaults("voxrec@example.org", 1, language="en")
+        for language, code in ((None, "en"), ("de", "de"), ("de_AT", "de"), ("DE-ch", "de"), ("fr", "en")):
+            self.assertEqual(defaults.language_of(replace(PROFILE, language=language)).code, code, language)
+        for name, zone in ((None, "UTC"), ("Asia/Tokyo", "Asia/Tokyo"), ("no such zone", "UTC")):
+            self.assertEqual(str(defaults.time_zone_of(replace(PROFILE, time_zone=name))), zone)

@@ -2,12 +2,15 @@
 
 import email
 import email.policy
+import io
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+import numpy as np
+import soundfile
 from msgspec.structs import replace
 from twisted.internet.threads import deferToThread
 
@@ -19,7 +22,7 @@ from voxrec.mail.content import ListeningLink
 from voxrec.mail.mailer import Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
-from voxrec.model import Job, JobKind, JobState, Profile, Recording, RecordingState
+from voxrec.model import Job, JobKind, JobState, MailContent, Profile, Recording, RecordingState
 from voxrec.store.deliveries import Delivery, DeliveryState
 
 ANN, BOB = "ann@example.org", "bob@example.org"
@@ -107,13 +110,14 @@ class MailerTestCase(RelayTestCase):
         self.mailbox = Mailbox()
         self.deliveries = FakeDeliveries()
         self.replies: list[str] = []
+        self.defaults = MessageDefaults("voxrec@example.org", 1_000_000)
         self.port = await self.start_relay(self.mailbox)
 
     def make_mailer(self, recording: Recording | None = RECORDING, profile: Profile | None = PROFILE) -> Mailer:
         return Mailer(
             reactor,
             Relay("127.0.0.1", self.port, timeout=30),
-            MessageDefaults("voxrec@example.org", 1_000_000),
+            self.defaults,
             recordings=FakeRepository(*filter(None, [recording])),
             profiles=FakeRepository(*filter(None, [profile])),
             deliveries=self.deliveries,
@@ -268,6 +272,78 @@ class SizeLimitTests(MailerTestCase):
         self.assertTrue(error.permanent)
         self.assertIn("552 5.3.4 too big", error.detail)
         self.assertEqual(len(self.mailbox.secure), 2)
+
+
+class CopyTests(MailerTestCase):
+    """Of audio that is too large, a smaller copy is attached."""
+
+    LIMIT = 120_000  # bytes; the recording has 320 kB, a copy of it about 40 kB
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        audio = Path(self.mktemp())
+        times = np.arange(10 * 16_000) / 16_000
+        soundfile.write(audio, (8000 * np.sin(2 * np.pi * 440 * times)).astype(np.int16), 16_000, format="WAV")
+        self.archive = FakeArchive(audio)
+        self.size = audio.stat().st_size  # noqa: ASYNC240 - a small file
+
+    async def mail(self, **changes: Any) -> Any:
+        """Send the mail with these defaults and return it as Ann received it."""
+        self.defaults = MessageDefaults("voxrec@example.org", **{"attach_limit": 1_000_000, **changes})
+        relay = SizeLimitedRelay(self.LIMIT if "attach_limit" not in changes else 1 << 30)
+        self.port = await deferToThread(relay.start)
+        self.addCleanup(deferToThread, relay.stop)
+        self.deliveries.rows.clear()
+        await self.make_mailer(replace(RECORDING, size=self.size))(JOB)
+        (content,) = relay.messages[ANN]
+        return email.message_from_bytes(content, policy=email.policy.default)
+
+    def attachments(self, message: Any) -> list[tuple[str, str]]:
+        parts = message.iter_attachments()
+        return [(part.get_filename().rpartition(".")[2], part.get_content_type()) for part in parts]
+
+    async def test_audio_that_is_too_large_for_the_relay(self) -> None:
+        for copy_format, media_type in (("mp3", "audio/mpeg"), ("opus", "audio/ogg")):
+            message = await self.mail(copy_format=copy_format)
+            self.assertEqual(self.attachments(message), [(copy_format, media_type)])
+            (part,) = message.iter_attachments()
+            decoded, rate = soundfile.read(io.BytesIO(part.get_content()))
+            self.assertAlmostEqual(len(decoded) / rate, 10.0, delta=0.2)
+            text = message.get_body(("plain",)).get_content()
+            self.assertIn(f"attached as {copy_format}", text)
+            self.assertNotIn("SHA-256", text, "the digest of the original is not that of the copy")
+
+    async def test_audio_that_exceeds_the_attach_limit(self) -> None:
+        message = await self.mail(copy_format="mp3", attach_limit=100_000)
+        self.assertEqual(self.attachments(message), [("mp3", "audio/mpeg")])
+
+    async def test_copy_that_is_too_large_as_well(self) -> None:
+        for changes in ({"copy_format": "mp3", "attach_limit": 1000}, {"copy_format": ""}):
+            message = await self.mail(**changes)
+            self.assertEqual(self.attachments(message), [], changes)
+            self.assertIn("is too large to attach", message.get_body(("plain",)).get_content())
+
+
+class ContentChoiceTests(MailerTestCase):
+    async def mail(self, content: MailContent) -> Any:
+        await self.make_mailer(profile=replace(PROFILE, mail_content=content))(JOB)
+        return email.message_from_bytes(self.mailbox.messages[-1][1], policy=email.policy.default)
+
+    async def test_link(self) -> None:
+        message = await self.mail(MailContent.LINK)
+        self.assertEqual([*message.iter_attachments()], [])
+        text = message.get_body(("plain",)).get_content()
+        self.assertIn(f"https://voxrec.example.org/recordings/{RECORDING.id}/audio", text)
+        self.assertNotIn("too large", text)
+
+    async def test_notice(self) -> None:
+        message = await self.mail(MailContent.NOTICE)
+        types = [part.get_content_type() for part in message.walk() if not part.is_multipart()]
+        self.assertEqual(types, ["text/plain", "text/html"])
+        for kind in ("plain", "html"):
+            body = message.get_body((kind,)).get_content()
+            self.assertNotIn("https://", body)
+            self.assertIn("The recording is available in voxrec.", body)
 
 
 class InvalidAddressTests(MailerTestCase):

@@ -18,6 +18,9 @@ class ProfileFieldErrorsTests(SynchronousTestCase):
         ({"numbers": ("+4930",) * 1001}, "numbers: has 1001 numbers; at most 1000 are allowed"),
         ({"record_prompt": RecordPrompt.CUSTOM}, "recordPromptCustomId: required if recordPrompt is custom"),
         ({"webhook_url": "ftp://x"}, "webhookUrl: invalid URL 'ftp://x'"),
+        ({"time_zone": "Europe/Nowhere"}, "timeZone: unknown time zone 'Europe/Nowhere'"),
+        ({"time_zone": "../../etc/passwd"}, "timeZone: unknown time zone '../../etc/passwd'"),
+        ({"time_zone": "Europe"}, "timeZone: unknown time zone 'Europe'"),
         ({"record_resume_code": "*1"}, "recordResumeCode: requires recordPauseCode"),
         (
             {"max_duration_seconds": 5, "min_duration_seconds": 6},

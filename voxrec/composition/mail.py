@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from voxrec.clock import utc_now
 from voxrec.composition.database import Database
@@ -40,7 +41,13 @@ def reconfigure_mailer(mailer: Mailer, settings: Mail) -> None:
 
 
 def _defaults(settings: Mail) -> MessageDefaults:
-    return MessageDefaults(sender=settings.sender, attach_limit=settings.attach_limit)
+    return MessageDefaults(
+        sender=settings.sender,
+        attach_limit=settings.attach_limit,
+        time_zone=ZoneInfo(settings.time_zone),
+        language=settings.language,
+        copy_format=settings.copy_format,
+    )
 
 
 def make_relay(settings: Mail) -> Relay:

@@ -1,4 +1,4 @@
-"""What the mail about a recording says, in plain English and without any markup."""
+"""What the mail about a recording says, in the reader's language and without any markup."""
 
 import re
 from dataclasses import dataclass
@@ -6,9 +6,12 @@ from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 from voxrec.audio.formats import FORMATS
-from voxrec.model import Profile, Recording, Verdict
+from voxrec.languages import DEFAULT, Language, Languages
+from voxrec.model import MailContent, Profile, Recording, Verdict
 from voxrec.sanitize import sanitize_line
 
+LANGUAGES: Final = Languages("voxrec.mail", "texts")
+"""The languages of mails."""
 _MAX_NAME_IN_SUBJECT: Final = 80  # characters
 _MAX_VALUE: Final = 255  # characters
 
@@ -23,7 +26,10 @@ class ListeningLink:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The texts of a mail. ``facts`` are labels with their values; ``warning`` is empty if there is none."""
+    """The texts of a mail. ``facts`` are labels with their values; ``warning`` is empty if there is none.
+
+    ``url`` is empty if the mail has no link. ``button`` is the text of the link; ``language`` a code such as ``de``.
+    """
 
     subject: str
     title: str
@@ -33,55 +39,84 @@ class Content:
     introduction: str
     url: str
     waveform_description: str
+    button: str = "Listen"
+    language: str = "en"
 
 
 def describe(
-    recording: Recording, profile: Profile, link: ListeningLink, size: int, attached: bool, time_zone: tzinfo = UTC
+    recording: Recording,
+    profile: Profile,
+    link: ListeningLink | None,
+    size: int,
+    attached: bool,
+    time_zone: tzinfo = UTC,
+    language: Language | None = None,
+    original_size: int | None = None,
 ) -> Content:
     """Return the content of the mail about a recording.
 
-    ``size`` is that of the audio in bytes, ``attached`` whether the mail has it attached, and ``time_zone`` that of the
-    reader.
+    ``link`` None: the mail is a notice, without the audio. ``size`` is that of the audio in bytes, ``attached`` whether
+    the mail has it attached, ``time_zone`` and ``language`` (English by default) those of the reader.
+    ``original_size`` is that of the recording if a smaller copy is attached.
     """
-    caller = _caller(recording)
-    called = sanitize_line(recording.to or "unknown number", _MAX_VALUE)
+    texts = language or LANGUAGES.available[DEFAULT]
+    caller = _caller(recording, texts)
+    called = _called(recording, profile, texts)
     started_at = recording.started_at or recording.created_at
     local_start = started_at.astimezone(time_zone)
-    duration = _format_duration(recording.duration)
-    facts = [("Caller", caller), ("Called number", called)]
+    duration = texts.duration(recording.duration)
+    facts = [(texts.text("caller"), caller), (texts.text("called"), called)]
     if recording.remote_sip_uri:
-        facts.append(("Connected to", sanitize_line(recording.remote_sip_uri, _MAX_VALUE)))
+        facts.append((texts.text("connected_to"), sanitize_line(recording.remote_sip_uri, _MAX_VALUE)))
     if profile.name:
-        facts.append(("Profile", sanitize_line(profile.name, _MAX_VALUE)))
+        facts.append((texts.text("profile"), sanitize_line(profile.name, _MAX_VALUE)))
     facts += [
-        ("Started", _format_time(started_at, time_zone)),
-        ("Duration", duration),
-        ("File", f"{attachment_name(recording)}, {_format_size(size)}"),
+        (texts.text("started"), _format_time(started_at, time_zone, texts)),
+        (texts.text("duration"), duration),
+        (texts.text("file"), f"{attachment_name(recording)}, {_format_size(size, texts)}"),
     ]
-    if recording.sha256:
+    if recording.sha256 and original_size is None:
         facts.append(("SHA-256", recording.sha256))
-    title = f"{sanitize_line(caller, _MAX_NAME_IN_SUBJECT)} called {sanitize_line(called, _MAX_NAME_IN_SUBJECT)}"
+    title = texts.text(
+        "title",
+        caller=sanitize_line(caller, _MAX_NAME_IN_SUBJECT),
+        called=sanitize_line(called, _MAX_NAME_IN_SUBJECT),
+    )
     return Content(
-        subject=f"{title}, {local_start:%d %b %Y %H:%M}, {duration}",
+        subject=f"{title}, {_format_date(local_start, texts, 'short_date')} {local_start:%H:%M}, {duration}",
         title=title,
-        summary=f"{_format_date(local_start)}, {duration}",
-        warning=_warning(recording.verdict),
+        summary=f"{_format_date(local_start, texts)}, {duration}",
+        warning=_warning(recording.verdict, texts),
         facts=tuple(facts),
-        introduction=_introduction(link, size, attached, time_zone),
-        url=link.url,
-        waveform_description=(
-            "Waveform of the recording: the caller at the top, the other side at the bottom"
-            if recording.channels == 2
-            else "Waveform of the recording"
-        ),
+        introduction=_introduction(recording, profile, link, size, attached, original_size, time_zone, texts),
+        url="" if link is None else link.url,
+        waveform_description=texts.text("waveform_of_two" if recording.channels == 2 else "waveform"),
+        button=texts.text("listen"),
+        language=texts.code,
     )
 
 
-def _introduction(link: ListeningLink, size: int, attached: bool, time_zone: tzinfo) -> str:
-    until = "" if link.expires_at is None else f" until {_format_date(link.expires_at.astimezone(time_zone))}"
-    if attached:
-        return f"The recording is attached. You can also listen to it here{until}:"
-    return f"The recording is too large to attach: {_format_size(size)}. You can listen to it here{until}:"
+def _introduction(
+    recording: Recording,
+    profile: Profile,
+    link: ListeningLink | None,
+    size: int,
+    attached: bool,
+    original_size: int | None,
+    time_zone: tzinfo,
+    texts: Language,
+) -> str:
+    if link is None:
+        return texts.text("notice")
+    until = ""
+    if link.expires_at is not None:
+        until = texts.text("until", date=_format_date(link.expires_at.astimezone(time_zone), texts))
+    if not attached:
+        key = "linked" if profile.mail_content is MailContent.LINK else "too_large"
+    else:
+        key = "attached" if original_size is None else "copy_attached"
+    size_text = _format_size(size if original_size is None else original_size, texts)
+    return texts.text(key, until=until, size=size_text, format=recording.format)
 
 
 def attachment_name(recording: Recording) -> str:
@@ -100,46 +135,43 @@ def _safe_for_file_name(text: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9+-]+", "_", text or "")[:64].strip("_-")
 
 
-def _caller(recording: Recording) -> str:
+def _caller(recording: Recording, texts: Language) -> str:
     name = sanitize_line(recording.from_name or "", _MAX_VALUE)
     number = sanitize_line(recording.from_ or "", _MAX_VALUE)
     if name and number and name != number:
         return f"{name} ({number})"
-    return name or number or "Caller with withheld number"
+    return name or number or texts.text("withheld")
 
 
-def _format_time(time: datetime, time_zone: tzinfo) -> str:
+def _called(recording: Recording, profile: Profile, texts: Language) -> str:
+    """Return what was dialled; instead of the Profile's id, which says nothing to a reader, its name."""
+    called = recording.to
+    if called is not None and called.lower() == str(profile.id) and profile.name:
+        called = profile.name
+    return sanitize_line(called or texts.text("unknown_number"), _MAX_VALUE)
+
+
+def _format_time(time: datetime, time_zone: tzinfo, texts: Language) -> str:
     """Return the local time, and UTC if it differs, because file names and the REST API use UTC."""
     local, utc = time.astimezone(time_zone), time.astimezone(UTC)
+    values = {"date": _format_date(local, texts), "time": f"{local:%H:%M:%S}"}
     if local.utcoffset() == utc.utcoffset():
-        return f"{_format_date(local)}, {local:%H:%M:%S} UTC"
-    offset = local.isoformat()[-6:]
-    return f"{_format_date(local)}, {local:%H:%M:%S} ({offset}), which is {utc:%H:%M:%S} UTC"
+        return texts.text("local_time", **values)
+    return texts.text("local_time_with_utc", **values, offset=local.isoformat()[-6:], utc=f"{utc:%H:%M:%S}")
 
 
-def _format_date(time: datetime) -> str:
-    return f"{time.day} {time:%B %Y}"
+def _format_date(time: datetime, texts: Language, key: str = "date") -> str:
+    month = texts.texts["months"][time.month - 1]
+    return texts.text(key, day=time.day, month=month, short_month=month[:3], number=time.month, year=time.year)
 
 
-def _format_duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown duration"
-    minutes, seconds_left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min {seconds_left} s"
-    return f"{minutes} min {seconds_left} s" if minutes else f"{seconds_left} s"
+def _format_size(size: int, texts: Language) -> str:
+    count = texts.text("bytes", size=f"{size:,}".replace(",", texts.text("thousands_separator")))
+    return count if size < 1000 else texts.text("size", amount=texts.size(size), bytes=count)
 
 
-def _format_size(size: int) -> str:
-    if size < 1000:
-        return f"{size} bytes"
-    amount, unit = (size / 1e6, "MB") if size >= 1e6 else (size / 1e3, "kB")
-    return f"{amount:.1f} {unit} ({size:,} bytes)"
-
-
-def _warning(verdict: Verdict | None) -> str:
+def _warning(verdict: Verdict | None, texts: Language) -> str:
     if verdict is None or verdict.ok:
         return ""
-    reasons = "; ".join(sanitize_line(reason, _MAX_VALUE) for reason in verdict.reasons)
-    return f"There may be a problem with this recording: {reasons or 'unknown reason'}."
+    reasons = "; ".join(sanitize_line(texts.reason(reason), _MAX_VALUE) for reason in verdict.reasons)
+    return texts.text("warning", reasons=reasons or texts.text("unknown_reason"))

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -12,9 +11,10 @@ from twisted.logger import Logger
 from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError, NotFound
 from voxrec.mail.content import ListeningLink
-from voxrec.mail.message import MessageDefaults, compose
+from voxrec.mail.forms import Form, compose_form, forms_for
+from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
-from voxrec.model import Job, Profile, Recording, RecordingState, mail_addresses
+from voxrec.model import Job, MailContent, Profile, Recording, RecordingState, mail_addresses
 from voxrec.sanitize import hide_addresses
 from voxrec.store.deliveries import Delivery, DeliveryState
 from voxrec.threads import DeferToThread
@@ -118,27 +118,27 @@ class Mailer:
         await self._require_accepted(recording, recipients)
 
     async def _deliver(self, recording: Recording, profile: Profile, recipients: list[str]) -> None:
-        """Send the audio; to those for whom it is too large, the link."""
+        """Send the audio; to those for whom it is too large, a smaller copy, or the link."""
         relay, defaults = self._relay, self._defaults  # they may be changed meanwhile
-        link = await self._listening_link(recording.id)
-        message = await self._compose(recording, profile, link, defaults)
-        result = await self._send(recording, relay, defaults, recipients, message)
-        too_large = {refusal.recipient: refusal for refusal in result.refused if refusal.too_large}
-        if not too_large or (recording.size or 0) > defaults.attach_limit:
-            await self._record(recording, result)
-            return
-        others = tuple(refusal for refusal in result.refused if not refusal.too_large)
-        await self._record(recording, SendResult(result.accepted, others, result.reply))
-        self._log.info(
-            "recording {id} is too large for {count} recipients; sending them the link: {reply}",
-            id=recording.id,
-            count=len(too_large),
-            reply=hide_addresses(next(iter(too_large.values())).reply),
-        )
-        link_only = replace(defaults, attach_limit=-1)
-        message = await self._compose(recording, profile, link, link_only)
-        result = await self._send(recording, relay, defaults, list(too_large), message)
-        await self._record(recording, result)
+        link = None if profile.mail_content is MailContent.NOTICE else await self._listening_link(recording.id)
+        for form in forms_for(profile, recording, defaults):
+            message = await self._compose(form, recording, profile, link, defaults)
+            if message is None:
+                continue
+            result = await self._send(recording, relay, defaults, recipients, message)
+            too_large = {refusal.recipient: refusal for refusal in result.refused if refusal.too_large}
+            if not too_large or form is Form.LINK:
+                await self._record(recording, result)
+                return
+            others = tuple(refusal for refusal in result.refused if not refusal.too_large)
+            await self._record(recording, SendResult(result.accepted, others, result.reply))
+            self._log.info(
+                "recording {id} is too large for {count} recipients; sending them a copy or the link: {reply}",
+                id=recording.id,
+                count=len(too_large),
+                reply=hide_addresses(next(iter(too_large.values())).reply),
+            )
+            recipients = list(too_large)
 
     async def _send(
         self, recording: Recording, relay: Relay, defaults: MessageDefaults, recipients: list[str], message: bytes
@@ -175,11 +175,16 @@ class Mailer:
             return None
 
     async def _compose(
-        self, recording: Recording, profile: Profile, link: ListeningLink, defaults: MessageDefaults
-    ) -> bytes:
+        self,
+        form: Form,
+        recording: Recording,
+        profile: Profile,
+        link: ListeningLink | None,
+        defaults: MessageDefaults,
+    ) -> bytes | None:
         with await self._archive.obtain(recording) as audio:
-            message: bytes = await self._defer_to_thread(
-                compose, recording, profile, audio, link, defaults, utc_now(self._reactor)
+            message: bytes | None = await self._defer_to_thread(
+                compose_form, form, recording, profile, audio, link, defaults, utc_now(self._reactor)
             )
         return message
 

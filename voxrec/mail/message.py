@@ -10,12 +10,15 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from voxrec.audio.formats import FORMATS
 from voxrec.audio.peaks import compute_peaks
 from voxrec.audio.waveform import render_waveform
+from voxrec.clock import is_time_zone
 from voxrec.errors import AudioError
-from voxrec.mail.content import Content, ListeningLink, attachment_name, describe
+from voxrec.languages import DEFAULT, Language
+from voxrec.mail.content import LANGUAGES, Content, ListeningLink, attachment_name, describe
 from voxrec.mail.rendering import render_html, render_text
 from voxrec.mailaddress import is_mail_address
 from voxrec.model import Profile, Recording, mail_addresses
@@ -30,28 +33,49 @@ class MessageDefaults:
     """Settings of all messages.
 
     ``sender`` is the From address, whose domain is also that of the Message-ID. ``attach_limit`` is the maximum size of
-    audio that is attached, in bytes (base64 adds 37 %); larger audio is only linked. ``time_zone`` is the readers'.
+    audio that is attached, in bytes (base64 adds 37 %); of larger audio, a copy in ``copy_format`` is attached if that
+    is not too large; empty: none. ``time_zone`` and ``language`` are the readers', unless their Profile has others.
     """
 
     sender: str
     attach_limit: int
     time_zone: tzinfo = UTC
+    language: str = DEFAULT
+    copy_format: str = ""
+
+    def time_zone_of(self, profile: Profile) -> tzinfo:
+        """Return the time zone of the readers."""
+        known = profile.time_zone is not None and is_time_zone(profile.time_zone)
+        return ZoneInfo(profile.time_zone) if known and profile.time_zone is not None else self.time_zone
+
+    def language_of(self, profile: Profile) -> Language:
+        """Return the language of the readers: that of the announcements, if there are texts in it."""
+        code = (profile.language or "").lower().replace("_", "-").partition("-")[0]
+        return LANGUAGES.available.get(code) or LANGUAGES.available[self.language]
 
 
 def compose(
-    recording: Recording, profile: Profile, audio: Path, link: ListeningLink, defaults: MessageDefaults, now: datetime
+    recording: Recording,
+    profile: Profile,
+    audio: Path,
+    link: ListeningLink | None,
+    defaults: MessageDefaults,
+    now: datetime,
+    original_size: int | None = None,
 ) -> bytes:
     """Return the message as sent by SMTP: 7 bit, with CRLF line ends. Reads ``audio``, so run it in a thread.
 
+    ``link`` None: a notice, without the audio. ``original_size`` is that of the recording if ``audio`` is a copy of it.
     The Message-ID depends only on the recording, so that mail programs can recognise a duplicate. Raises OSError if
     the audio cannot be read.
     """
     size = audio.stat().st_size
     attached = size <= defaults.attach_limit
-    content = describe(recording, profile, link, size, attached, defaults.time_zone)
+    time_zone, language = defaults.time_zone_of(profile), defaults.language_of(profile)
+    content = describe(recording, profile, link, size, attached, time_zone, language, original_size)
     message = EmailMessage(policy=_POLICY)
     _add_headers(message, recording, profile, content, defaults, now)
-    _add_body(message, recording, content, _waveform(recording, audio))
+    _add_body(message, recording, content, None if link is None else _waveform(recording, audio))
     if attached:
         maintype, subtype = _media_type(recording.format)
         message.add_attachment(b"", maintype, subtype, filename=attachment_name(recording))

@@ -17,7 +17,7 @@ def render_text(content: Content) -> str:
         warning=f"{content.warning}\n\n" if content.warning else "",
         facts="\n".join(f"{label + ':':{width}}{value}" for label, value in content.facts),
         introduction=content.introduction,
-        url=content.url,
+        url=f"{content.url}\n" if content.url else "",
     )
 
 
@@ -32,7 +32,8 @@ def render_html(content: Content, waveform_cid: str = "") -> str:
         facts="".join(_render("fact.html", label=label, value=value) for label, value in content.facts),
         waveform=waveform if waveform_cid else "",
         introduction=escape(content.introduction),
-        url=escape(content.url),
+        link=_render("link.html", url=content.url, button=content.button) if content.url else "",
+        language=escape(content.language),
     )
 
 

@@ -13,7 +13,7 @@ from voxrec.model.fields import metadata_errors
 from voxrec.model.job import Job, JobKind, JobState
 from voxrec.model.link import Link, LinkOrigin, LinkState, LinkUse
 from voxrec.model.node import Node, NodeState, NodeStatus
-from voxrec.model.profile import Profile, RecordChannels, RecordPrompt, mail_addresses
+from voxrec.model.profile import MailContent, Profile, RecordChannels, RecordPrompt, mail_addresses
 from voxrec.model.profile_check import (
     CheckName,
     CheckState,
@@ -79,6 +79,7 @@ __all__ = [
     "LinkOrigin",
     "LinkState",
     "LinkUse",
+    "MailContent",
     "Node",
     "NodeState",
     "NodeStatus",

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from voxrec import sipuri
+from voxrec.clock import is_time_zone
 from voxrec.errors import FieldError
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model.fields import (
@@ -41,6 +42,19 @@ class RecordChannels(enum.StrEnum):
     DUAL = "dual"
 
 
+class MailContent(enum.StrEnum):
+    """What a mail about a Recording contains besides the facts.
+
+    - ``attachment``: the audio, or a link if it is too large
+    - ``link``: a link
+    - ``notice``: neither
+    """
+
+    ATTACHMENT = "attachment"
+    LINK = "link"
+    NOTICE = "notice"
+
+
 class RecordPrompt(enum.StrEnum):
     """The announcement that both parties hear before they are connected.
 
@@ -67,6 +81,11 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     id: Annotated[Uuid4, doc("Id of the Profile, a UUID of version 4. A caller can dial it.")]
     name: Annotated[Text255 | None, doc("Name for people.")] = None
     email: Annotated[Email | None, doc("Recipients of the mail with each completed Recording. Null: no mail.")] = None
+    mail_content: Annotated[MailContent, doc("Whether mails contain the audio or a link.")] = MailContent.ATTACHMENT
+    time_zone: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        doc("Time zone of the times in mails, such as Europe/Berlin. Null: the one in the settings."),
+    ] = None
     remote_sip_uri: Annotated[
         RemoteSipUri | None, doc("SIP URI of the far end that voxrec calls. Null: callers receive 480.")
     ] = None
@@ -209,12 +228,19 @@ def _check_archive(profile: Profile) -> list[FieldError]:
     ]
 
 
+def _check_time_zone(profile: Profile) -> list[FieldError]:
+    if profile.time_zone is None or is_time_zone(profile.time_zone):
+        return []
+    return [FieldError("timeZone", f"unknown time zone {profile.time_zone!r}; expected a name such as Europe/Berlin")]
+
+
 def _check_metadata(profile: Profile) -> list[FieldError]:
     return metadata_errors(profile.metadata)
 
 
 _PROFILE_CHECKS: Final = (
     _check_email,
+    _check_time_zone,
     _check_remote_sip_uri,
     _check_numbers,
     _check_prompt,

@@ -30,7 +30,13 @@ class CheckName(enum.StrEnum):
 
 
 class CheckState(enum.StrEnum):
-    """The result of a check. ``skipped``: the Profile does not use what would be checked, or it cannot be checked."""
+    """The result of a check.
+
+    - ``ok``: it works
+    - ``warning``: it works, but something should be changed, or it may not work always
+    - ``failed``: it does not work
+    - ``skipped``: the Profile does not use what would be checked, or it cannot be checked
+    """
 
     OK = "ok"
     WARNING = "warning"

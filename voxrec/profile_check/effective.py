@@ -36,6 +36,7 @@ _MAX_CALL: Final = _Installation("calls", "max_call")
 _FALLBACKS: Final = {
     "ring_timeout_seconds": _Installation("calls", "ring_timeout"),
     "max_call_seconds": _MAX_CALL,
+    "time_zone": _Installation("mail", "time_zone"),
     "archive_bucket": _Installation("s3", "bucket"),
     "archive_prefix": _Installation("s3", "prefix"),
 }
@@ -52,6 +53,8 @@ _INSTALLATION_ONLY: Final = {
     "maxRedirects": _Installation("calls", "max_redirects"),
     "mailSender": _Installation("mail", "sender"),
     "mailAttachLimit": _Installation("mail", "attach_limit"),
+    "mailCopyFormat": _Installation("mail", "copy_format"),
+    "mailLanguage": _Installation("mail", "language"),
 }
 """What only the installation decides."""
 
