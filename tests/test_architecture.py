@@ -23,7 +23,7 @@ LEVELS: Final = (
     ("composition",),
     ("cli",),
     ("doctor",),
-    ("api", "calls", "jobs", "nodes", "profile_check", "sandbox"),
+    ("api", "calls", "console", "jobs", "nodes", "profile_check", "sandbox"),
     ("recordings", "mail", "webhooks", "exports", "backup"),
     ("web", "store", "ami", "ari", "audio", "archive", "journal"),
     ("postgres",),

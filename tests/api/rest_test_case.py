@@ -27,6 +27,7 @@ from voxrec.api.exports import ExportAccess
 from voxrec.archive.interface import StoredFile
 from voxrec.archive.local import LocalArchive
 from voxrec.config import Config
+from voxrec.console.routes import console_routes
 from voxrec.errors import Conflict, NotFound, VoxrecError
 from voxrec.exports.files import ExportDirectory
 from voxrec.metrics import Metrics
@@ -286,6 +287,7 @@ class RestTestCase(DatabaseTestCase):
                 defer_to_audio_thread=deferToThread,
                 defer_to_password_thread=deferToThread,
                 enqueue_upload=self.enqueue_upload,
+                console_routes=console_routes,
             ),
         )
         return self.app.resource()

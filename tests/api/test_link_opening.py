@@ -13,8 +13,8 @@ from tests.api.audio_test_case import AudioTestCase, two_tones
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse
 from tests.subtest import subtest
 from voxrec.api.link_opening import VISIT_DURATION
-from voxrec.api.link_pages import LANGUAGES, PLAYABLE
-from voxrec.audio.formats import FORMATS
+from voxrec.api.link_pages import LANGUAGES
+from voxrec.audio.formats import FORMATS, PLAYABLE
 from voxrec.model import Link, LinkOrigin, Recording, Verdict
 from voxrec.store.links import Links, NewLink
 from voxrec.web.login_throttle import LoginThrottle

@@ -1,6 +1,6 @@
 """The composition of the REST API: middleware, routes, and what they depend on."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
@@ -89,6 +89,9 @@ is invalid, `errors` names every invalid field.\
 """
 
 
+ConsoleRoutesFactory = Callable[[AccessControl, Dispatcher, SessionCookie], Iterable[Route]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repositories:
     """The stored data."""
@@ -150,7 +153,8 @@ class RestDependencies:
     - ``send_test``: sends a test message to a webhook;
     - ``check_profile``, ``effective_settings``: see `voxrec.api.profile_checks`;
     - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB;
-    - ``enqueue_upload``: enqueues the upload of imported audio to S3, if that is the archive.
+    - ``enqueue_upload``: enqueues the upload of imported audio to S3, if that is the archive;
+    - ``console_routes``: returns the routes of the web console.
     """
 
     archive: Archive
@@ -169,6 +173,7 @@ class RestDependencies:
     defer_to_thread: DeferToThread
     defer_to_audio_thread: DeferToThread
     defer_to_password_thread: DeferToThread
+    console_routes: ConsoleRoutesFactory
     is_stopping: Callable[[], bool] = lambda: False
     enqueue_upload: EnqueueUpload | None = None
 
@@ -217,12 +222,13 @@ class RestApp:
         idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle, defer_to_audio_thread)
         self._cors = Cors(settings.cors_origins)
         cookie, passwords = SessionCookie(url), Passwords(dependencies.defer_to_password_thread)
+        access_control = AccessControl(
+            dependencies.authenticator,
+            LoginThrottle(clock),
+            CookieSessions(cookie, StoredSessions(repositories.sessions)),
+        )
         self._dispatcher = Dispatcher(
-            AccessControl(
-                dependencies.authenticator,
-                LoginThrottle(clock),
-                CookieSessions(cookie, StoredSessions(repositories.sessions)),
-            ),
+            access_control,
             clock,
             idempotency.handle,
             body_limit=settings.body_limit,
@@ -284,6 +290,7 @@ class RestApp:
             ).routes(),
         ):
             self._dispatcher.register(routes)
+        self._dispatcher.register(dependencies.console_routes(access_control, self._dispatcher, cookie))
 
     def set_allowed_hosts(self, allowed_hosts: tuple[str, ...]) -> None:
         """Change the hosts that a Profile's remoteSipUri may name."""
@@ -299,8 +306,8 @@ class RestApp:
 
     @property
     def routes(self) -> list[Route]:
-        """All routes, in the order of the OpenAPI document."""
-        return self._dispatcher.routes
+        """The routes of the API, in the order of the OpenAPI document."""
+        return [route for route in self._dispatcher.routes if route.documented]
 
     @property
     def upload_policy(self) -> UploadPolicy:

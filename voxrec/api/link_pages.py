@@ -10,17 +10,13 @@ from importlib import resources
 from string import Template
 from typing import Final
 
-from voxrec.audio.formats import FORMATS
+from voxrec.audio.formats import FORMATS, PLAYABLE, PLAYER_FORMAT
 from voxrec.languages import Language, Languages
 from voxrec.model import Link, Profile, Recording, Verdict
 from voxrec.sanitize import sanitize_line
 from voxrec.web.response import Response
 
 HTML: Final = "text/html; charset=utf-8"
-PLAYABLE: Final = frozenset({"wav", "wav16", "mp3", "ogg", "vorbis", "opus", "flac"})
-"""The formats that browsers play."""
-PLAYER_FORMAT: Final = "wav"
-"""The format of the copy for the player, of a Recording in another format."""
 LANGUAGES: Final = Languages("voxrec.api", "link_page")
 _MAX_VALUE: Final = 255  # characters
 _MAX_IN_TITLE: Final = 80  # characters of a party

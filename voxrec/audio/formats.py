@@ -18,6 +18,11 @@ G722: Final = "G722"  # not in libsndfile
 G726: Final = "G721_32"  # libsndfile's subtype for G.726 at 32 kbit/s, which was G.721 before
 _IMPLEMENTED_HERE: Final = frozenset({G722, G726})  # see voxrec.audio.raw_codecs
 
+PLAYABLE: Final = frozenset({"wav", "wav16", "mp3", "ogg", "vorbis", "opus", "flac"})
+"""The formats that browsers play."""
+PLAYER_FORMAT: Final = "wav"
+"""The format of the copy for a player, of a Recording in another format."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:

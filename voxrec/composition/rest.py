@@ -31,6 +31,7 @@ from voxrec.composition.readiness import (
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.composition.webhooks import WebhookServices
 from voxrec.config import Config, Rest
+from voxrec.console.routes import console_routes
 from voxrec.model import Role
 from voxrec.model.token import ADMINISTRATOR
 from voxrec.postgres.listener import Listener
@@ -229,6 +230,7 @@ def _build_app(
             defer_to_thread=env.defer_to_thread,
             defer_to_audio_thread=audio_threads.defer,
             defer_to_password_thread=password_threads.defer,
+            console_routes=console_routes,
             is_stopping=lambda: not audio_threads.running,
         ),
     )

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
 from voxrec.model import Role as Role
-from voxrec.web.errors import NotAllowed, NotAuthenticated
+from voxrec.web.errors import NotAllowed, NotAuthenticated, TooManyAttempts
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.session_cookie import SessionCookie
 
@@ -128,6 +128,16 @@ class AccessControl:
         principal = await self._throttle.attempt(address, secret, authenticator.authenticate)
         principal.require_role(role)
         return principal
+
+    async def user_of_session(self, address: str, method: str, headers: Mapping[str, str]) -> Principal | None:
+        """Return the user whose session a page belongs to, or None. Raises NotAllowed as `admit` does."""
+        if self._sessions is None or not (secret := self._sessions.cookie.value(headers)):
+            return None
+        self._sessions.cookie.require_same_origin(method, headers)
+        try:
+            return await self._throttle.attempt(address, secret, self._sessions.authenticator.authenticate)
+        except (NotAuthenticated, TooManyAttempts):
+            return None
 
     def _credentials(self, method: str, headers: Mapping[str, str]) -> tuple[str, Authenticator]:
         authorization = headers.get("authorization", "")

@@ -40,7 +40,8 @@ MAX_REQUESTS_PER_TOKEN: Final = 200
 """Requests in progress."""
 
 _PARAMETER: Final = re.compile("<[^>]*>")  # of a path; the rest of our paths has no special characters
-_ANONYMOUS: Final = Principal("anybody", Role.READ)
+ANONYMOUS: Final = Principal("anybody", Role.READ)
+"""The principal of requests that need no authentication."""
 
 
 def _ignore_response(_path: str, _method: str, _status: int, _seconds: float) -> None:
@@ -93,6 +94,42 @@ class Dispatcher:
         """Change the maximum number of requests of a token that are in progress."""
         self._requests.limit = limit
 
+    async def call(
+        self,
+        principal: Principal,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        address: str = "",
+    ) -> Response:
+        """Handle a request of a page that this daemon renders, on behalf of ``principal``, as if it had been received.
+
+        ``target`` is a path with an optional query, ``address`` that of the browser, for the audit log. The same rules
+        apply as to other clients. Errors are responses with a problem document.
+        """
+        path, _, query = target.partition("?")
+        try:
+            endpoint, parameters = self._klein.url_map.bind("").match(path, method=method)
+            route = self._routes_by_endpoint[str(endpoint)]
+            if route.role is not None:
+                self._require_permission(route, route.role, principal)
+            request = Request(
+                method=method,
+                path=path,
+                ids=_parse_ids(parameters),
+                name=parameters.get("name", ""),
+                headers=headers or {},
+                raw_query=query.encode(),
+                raw_body=body,
+                principal=principal,
+                address=address,
+            )
+            return await self._handler(route, request)
+        except Exception as error:
+            return problem_response(error)
+
     # UploadPolicy, which the Site consults before it receives a body
 
     def upload_for(self, method: str, path: str) -> UploadFile | None:
@@ -108,7 +145,7 @@ class Dispatcher:
         """Return the principal of a request. Raises NotAuthenticated, NotAllowed or TooManyAttempts."""
         route = self._route_of(method, path)
         if route is None:
-            return _ANONYMOUS
+            return ANONYMOUS
         return await self._admit(route, peer_host(http_request.getClientAddress()), method, headers_of(http_request))
 
     def _route_of(self, method: str, path: str) -> Route | None:
@@ -120,11 +157,15 @@ class Dispatcher:
 
     async def _admit(self, route: Route, address: str, method: str, headers: Mapping[str, str]) -> Principal:
         if route.role is None:
-            return _ANONYMOUS
+            return ANONYMOUS
         principal = await self._access_control.admit(address, method, headers, route.role)
+        self._require_permission(route, route.role, principal)
+        return principal
+
+    def _require_permission(self, route: Route, role: Role, principal: Principal) -> None:
+        principal.require_role(role)
         if not route.profile_scoped:
             principal.require_all_profiles()
-        return principal
 
     def _register(self, route: Route) -> None:
         endpoint = f"{route.method} {route.path}"
@@ -182,7 +223,7 @@ class Dispatcher:
             principal = await self._admit(route, address, route.method, headers)
         else:
             principal = await upload.principal()
-        if principal is not _ANONYMOUS:
+        if principal is not ANONYMOUS:
             until_sent.enter_context(self._requests.operation(principal.key))
         if route.produces is not None and not accepts(headers.get("accept", ""), route.produces):
             raise NotAcceptable(f"This resource is {route.produces}, which the Accept header excludes.")
@@ -193,7 +234,7 @@ class Dispatcher:
         request = Request(
             method=http_request.method.decode("ascii"),
             path=http_request.path.decode("ascii"),
-            ids={name: _parse_id(text) for name, text in parameters.items() if name != "name"},
+            ids=_parse_ids(parameters),
             name=parameters.get("name", ""),
             headers=headers,
             raw_query=http_request.uri.partition(b"?")[2],
@@ -221,6 +262,10 @@ class Dispatcher:
             self._on_response(path, http_request.method.decode("ascii"), status, seconds)
 
         return ResponseWriter(http_request, self._clock, on_status)
+
+
+def _parse_ids(parameters: Mapping[str, str]) -> dict[str, UUID]:
+    return {name: _parse_id(text) for name, text in parameters.items() if name != "name"}
 
 
 def _parse_id(text: str) -> UUID:

@@ -36,6 +36,7 @@ class PasswordThrottle:
     """
 
     FREE_FAILURES: Final = 5
+    FIRST_DELAY: Final = 1.0  # seconds
     MAX_DELAY: Final = 300.0  # seconds
     ACCOUNT_FAILURES: Final = 100
     RESET_AFTER: Final = 3600.0  # seconds
@@ -92,4 +93,4 @@ class PasswordThrottle:
         if failures.count < self.FREE_FAILURES:
             return 0.0
         doublings = min(failures.count - self.FREE_FAILURES, 20)
-        return failures.last + min(self.MAX_DELAY, 2.0**doublings) - self._clock.seconds()
+        return failures.last + min(self.MAX_DELAY, self.FIRST_DELAY * 2.0**doublings) - self._clock.seconds()

@@ -47,6 +47,7 @@ class Route:
       a hook to the repository that stores both; otherwise the entry is written before and after the handler;
     - ``secret_name``: the path parameter "name" is a secret, which must not be stored in the audit log;
     - ``audited_by_handler``: the handler stores audit entries itself, and no others are stored;
+    - ``documented``: False for the pages of the console, which are not part of the API;
     - ``summary`` and ``tag``: for the OpenAPI document, if those derived from the path do not fit.
     """
 
@@ -71,6 +72,7 @@ class Route:
     audit_in_transaction: bool = False
     secret_name: bool = False
     audited_by_handler: bool = False
+    documented: bool = True
     summary: str = ""
     tag: str = ""
 

@@ -1,0 +1,111 @@
+"""The console in Chromium: signing in, finding and hearing a recording, controlling a call."""
+
+import io
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import soundfile
+from selenium.webdriver import Remote
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.api.test_calls import make_call
+from tests.api.test_sessions import PASSWORD
+from tests.browser.page_test_case import WAIT, PageTestCase
+from tests.console.console_test_case import ConsoleTestCase
+from voxrec.model import RecordingState, TimelineEntry, Verdict
+
+CALL = UUID("55555555-5555-4555-8555-555555555555")
+
+
+def two_tones() -> bytes:
+    """Return three seconds of WAV: 440 Hz on the left, silence and then 880 Hz on the right."""
+    time = np.arange(24_000) / 8000
+    left, right = 0.5 * np.sin(2 * np.pi * 440 * time), 0.5 * np.sin(2 * np.pi * 880 * time) * (time > 1.5)
+    file = io.BytesIO()
+    soundfile.write(file, np.column_stack([left, right]), 8000, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+class ConsolePageTests(PageTestCase, ConsoleTestCase):
+    timeout = 300
+
+    def sign_in_by_form(self, driver: Remote, target: str) -> None:
+        driver.get(f"http://127.0.0.1:{self.port}{target}")
+        driver.find_element(By.NAME, "name").send_keys("anna")
+        driver.find_element(By.NAME, "password").send_keys(PASSWORD)
+        driver.find_element(By.CSS_SELECTOR, "form button").click()
+        WebDriverWait(driver, WAIT).until(lambda page: page.find_elements(By.CSS_SELECTOR, "nav"))
+
+    async def test_find_and_hear_a_recording(self) -> None:
+        await self.add_user("anna", "provision")
+        profile = await self.add_profile(name="Sales")
+        await self.add_recording(from_name="Bob", state=RecordingState.FAILED)
+        recording = await self.add_audio(
+            two_tones(),
+            profile_id=profile.id,
+            from_="+4930111",
+            from_name="Alice",
+            to="+4930999",
+            channels=2,
+            duration=3.0,
+            timeline=(TimelineEntry(at=0.0, event="answered"), TimelineEntry(at=2.0, event="beep")),
+            verdict=Verdict(ok=False, reasons=("one-way audio: callee silent",)),
+        )
+
+        def scenario(driver: Remote) -> None:
+            wait = WebDriverWait(driver, WAIT)
+            driver.get(f"http://127.0.0.1:{self.port}/console")
+            self.screenshots(driver, "sign-in")
+            self.sign_in_by_form(driver, "/console/recordings")
+            self.screenshots(driver, "recordings")
+            Select(driver.find_element(By.NAME, "profile")).select_by_visible_text("Sales")
+            driver.find_element(By.CSS_SELECTOR, ".filters button").click()
+            wait.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "tbody tr")) == 1)
+            driver.find_element(By.CSS_SELECTOR, "tbody a").click()
+            wait.until(
+                lambda page: page.execute_script(
+                    "return document.getElementById('waveform').shadowRoot ? 1 : "
+                    "document.querySelector('#waveform > div')?.shadowRoot ? 1 : 0"
+                )
+            )
+            self.screenshots(driver, "recording")
+            self.hear(driver)
+            driver.find_element(By.XPATH, "//button[text()='Set a legal hold']").click()
+            wait.until(lambda page: page.find_elements(By.XPATH, "//button[text()='Release the legal hold']"))
+            self.assert_quiet(driver)
+
+        await self.drive(scenario)
+        self.assertTrue((await self.recordings.get(recording.id)).legal_hold)
+
+    def hear(self, driver: Remote) -> None:
+        """Jump to an event in the timeline, and check that the audio plays from there."""
+        wait = WebDriverWait(driver, WAIT)
+        position = "return document.getElementById('audio').currentTime"
+        wait.until(lambda page: page.execute_script("return document.getElementById('audio').duration") == 3)
+        driver.find_element(By.CSS_SELECTOR, "[data-position='2.0']").click()
+        wait.until(lambda page: 2.1 < page.execute_script(position) <= 3)
+        Select(driver.find_element(By.ID, "speed")).select_by_value("0.5")
+        self.assertEqual(driver.execute_script("return document.getElementById('audio').playbackRate"), 0.5)
+
+    async def test_a_supervisor_pauses_a_call(self) -> None:
+        await self.add_user("anna", "supervise")
+        recording = await self.add_recording(state=RecordingState.RECORDING)
+        self.call_control.recorded[recording.id] = recording
+        call = make_call(id=CALL, recording_id=recording.id, recording_state=RecordingState.RECORDING, from_="+4930111")
+        self.call_control.calls = [call]
+
+        def scenario(driver: Remote) -> None:
+            self.sign_in_by_form(driver, "/console/calls")
+            self.screenshots(driver, "calls-german")
+            driver.find_element(By.XPATH, "//button[text()='Anhalten']").click()
+            wait = WebDriverWait(driver, WAIT)
+            wait.until(lambda _: self.call_control.pauses)
+            self.call_control.calls = [msgspec.structs.replace(call, recording_state=RecordingState.PAUSED)]
+            driver.refresh()
+            wait.until(lambda page: page.find_elements(By.XPATH, "//button[text()='Fortsetzen']"))
+            self.assert_quiet(driver)
+
+        await self.drive(scenario, "de")

@@ -1,0 +1,54 @@
+"""The page of live calls, and what a supervisor does with them."""
+
+from uuid import UUID, uuid4
+
+from tests.api.test_calls import make_call
+from tests.console.console_test_case import ConsoleTestCase
+from tests.subtest import subtest
+from voxrec.model import CallState, RecordingState
+
+CALL = UUID("55555555-5555-4555-8555-555555555555")
+
+
+class CallPageTests(ConsoleTestCase):
+    async def test_actions_depend_on_role_and_state(self) -> None:
+        supervisor = await self.signed_in("supervise")
+        await self.add_user("ben", "read")
+        listener = await self.sign_in("ben")
+        recording = await self.add_recording(state=RecordingState.RECORDING)
+        call = make_call(id=CALL, recording_id=recording.id, recording_state=RecordingState.RECORDING)
+        self.call_control.calls = [call]
+        table = (await self.open("/console/calls/table", supervisor)).body.decode()
+        self.assertIn(f'action="/console/calls/{CALL}/hang-up"', table)
+        self.assertNotIn("<html", table)
+        self.assertNotIn("action=", (await self.open("/console/calls/table", listener)).body.decode())
+        self.assertEqual((await self.submit(f"/console/calls/{CALL}/hang-up", listener)).status, 403)
+        self.assertEqual(self.call_control.released, [])
+
+    async def test_pause_resume_and_hang_up(self) -> None:
+        cookie = await self.signed_in("supervise")
+        recording = await self.add_recording(state=RecordingState.RECORDING)
+        self.call_control.recorded[recording.id] = recording
+        self.call_control.calls = [make_call(id=CALL, recording_id=recording.id)]
+        for action in ("pause", "resume", "hang-up"):
+            with subtest(action):
+                response = await self.submit(f"/console/calls/{CALL}/{action}", cookie)
+                self.assertEqual(
+                    (response.status, response.headers["location"]), (303, "/console/calls"), response.body
+                )
+        self.assertEqual(len(self.call_control.pauses), 1)
+        self.assertEqual(self.call_control.released, [CALL])
+        self.assertEqual((await self.submit(f"/console/calls/{CALL}/fly", cookie)).status, 404)
+        self.assertEqual((await self.submit(f"/console/calls/{uuid4()}/hang-up", cookie)).status, 404)
+
+    async def test_every_state_is_shown(self) -> None:
+        cookie = await self.signed_in("supervise")
+        for state in CallState:
+            with subtest(state):
+                self.call_control.calls = [make_call(id=CALL, state=state)]
+                response = await self.open("/console/calls", cookie, **{"Accept-Language": "de"})
+                self.assertEqual(response.status, 200, response.body)
+
+    async def test_no_calls(self) -> None:
+        cookie = await self.signed_in()
+        self.assertIn(b"There are no calls", (await self.open("/console/calls", cookie)).body)

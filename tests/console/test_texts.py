@@ -1,0 +1,56 @@
+"""The texts of the console, and the library that it contains."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import voxrec.console
+from tests.subtest import subtest
+from voxrec.console.rendering import LANGUAGES
+from voxrec.model import CallState, DeliveryStatus, RecordingState, Role
+
+DIRECTORY = Path(voxrec.console.__file__).parent
+
+
+class TextTests(SynchronousTestCase):
+    def test_all_languages_have_the_same_texts(self) -> None:
+        english = LANGUAGES.available["en"]
+        self.assertLessEqual({"en", "de"}, {*LANGUAGES.available})
+        for language in LANGUAGES.available.values():
+            with subtest(language.code):
+                self.assertEqual({*language.texts}, {*english.texts})
+                self.assertEqual({*language.texts["reasons"]}, {*english.texts["reasons"]})
+                for key, text in english.texts.items():
+                    names, expected = (set(re.findall(r"{\w+}", str(each))) for each in (language.texts[key], text))
+                    self.assertEqual(names, expected, key)
+
+    def test_every_value_has_a_text(self) -> None:
+        texts = LANGUAGES.available["en"].texts
+        for prefix, values in (
+            ("state_", RecordingState),
+            ("no_audio_", RecordingState),
+            ("call_", CallState),
+            ("delivery_", DeliveryStatus),
+            ("role_", Role),
+        ):
+            self.assertEqual([f"{prefix}{value}" for value in values if f"{prefix}{value}" not in texts], [])
+
+    def test_the_texts_in_templates_exist(self) -> None:
+        texts = LANGUAGES.available["en"].texts
+        templates = "".join(path.read_text() for path in (DIRECTORY / "templates").iterdir())
+        used = set(re.findall(r'\bt\("(\w+)"[,)]', templates))
+        self.assertGreater(len(used), 40)
+        self.assertEqual(used - {*texts}, set())
+
+
+class VendorTests(SynchronousTestCase):
+    def test_files_are_those_of_the_packages(self) -> None:
+        vendor = DIRECTORY / "assets" / "vendor"
+        lines = (vendor / "SHA256SUMS").read_text().splitlines()
+        sums = {name: digest for digest, name in map(str.split, lines)}
+        files = {path.name for path in vendor.iterdir() if path.suffix in (".js", ".css")}
+        self.assertEqual({*sums}, files)
+        for name, digest in sums.items():
+            self.assertEqual(hashlib.sha256((vendor / name).read_bytes()).hexdigest(), digest)

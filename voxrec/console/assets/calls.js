@@ -1,0 +1,33 @@
+// Live calls: the table is fetched again when the server reports an event of a call or a recording.
+
+import { localizeTimes } from "./console.js";
+
+const table = document.getElementById("calls");
+const connection = document.getElementById("connection");
+let refreshing = false;
+let changed = false;
+
+async function refresh() {
+  changed = true;
+  if (refreshing) return;
+  refreshing = true;
+  try {
+    while (changed) {
+      changed = false;
+      const response = await fetch("/console/calls/table");
+      if (response.redirected) return location.reload(); // the session has ended
+      const focused = table.contains(document.activeElement) && document.activeElement.closest("form")?.action;
+      table.innerHTML = await response.text();
+      localizeTimes(table);
+      if (focused) table.querySelector(`form[action="${new URL(focused).pathname}"] button`)?.focus();
+      await new Promise((resolve) => setTimeout(resolve, 250)); // at most four times a second
+    }
+  } finally {
+    refreshing = false;
+  }
+}
+
+const events = new EventSource("/events");
+events.addEventListener("open", () => { connection.textContent = ""; refresh(); });
+events.addEventListener("error", () => { connection.textContent = connection.dataset.lost; });
+for (const type of document.getElementById("calls").dataset.events.split(",")) events.addEventListener(type, refresh);

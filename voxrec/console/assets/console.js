@@ -1,0 +1,15 @@
+// Every page: times in the viewer's time zone, and the offset of that zone in the filter by days.
+
+const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+
+export function localizeTimes(root) {
+  for (const element of root.querySelectorAll("time")) {
+    element.title = element.textContent;
+    element.textContent = format.format(new Date(element.dateTime));
+  }
+}
+
+localizeTimes(document);
+for (const input of document.querySelectorAll("[data-utc-offset]")) {
+  input.value = -new Date().getTimezoneOffset();
+}

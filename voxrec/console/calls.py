@@ -1,0 +1,58 @@
+"""/console/calls: the live calls, and what a supervisor does with them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from voxrec.console.visit import Visit, redirect
+from voxrec.errors import NotFound
+from voxrec.model import EventType
+from voxrec.web.auth import Role
+from voxrec.web.response import Response
+
+CALLS: Final = "/console/calls"
+_LIMIT: Final = 200  # calls on the page
+_EVENTS: Final = [event for event in EventType if not event.endswith(("pending", "deleted"))]
+
+
+async def show_calls(visit: Visit) -> Response:
+    """Show the live calls; a script keeps them up to date."""
+    return visit.page("calls.html", "calls", events=_EVENTS, **await _values(visit))
+
+
+async def show_table(visit: Visit) -> Response:
+    """Return the table of the page alone."""
+    return visit.page("calls_table.html", **await _values(visit))
+
+
+async def _values(visit: Visit) -> dict[str, Any]:
+    return {
+        "calls": (await visit.rest.page("/calls", limit=_LIMIT)).items,
+        "profiles": await visit.profile_names(),
+        "may_control": visit.may(Role.SUPERVISE),
+        "actions": _actions,
+    }
+
+
+def _actions(call: Mapping[str, Any]) -> list[str]:
+    """Return what can be done with a call in its state."""
+    if call["state"] in ("clearing", "over", "lost"):
+        return []
+    of_recording = {"recording": ["pause"], "paused": ["resume"], None: ["record"]}
+    recording_actions = of_recording.get(call["recordingState"], [])
+    return [*(recording_actions if call["answeredAt"] else []), "hang-up"]
+
+
+async def control_call(visit: Visit) -> Response:
+    """Pause, resume or begin the recording of a call, or hang up."""
+    path, action = f"/calls/{visit.request.id}", visit.request.name
+    if action == "hang-up":
+        await visit.rest.send("DELETE", path)
+    elif action == "record":
+        await visit.rest.send("POST", path, {"recording": True})
+    elif action in ("pause", "resume"):
+        recording_id = (await visit.rest.get(path))["recordingId"]
+        state = {"pause": "paused", "resume": "recording"}[action]
+        await visit.rest.send("POST", f"/recordings/{recording_id}", {"state": state})
+    else:
+        raise NotFound(f"There is no action {action!r}.")
+    return redirect(CALLS)

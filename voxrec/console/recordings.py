@@ -1,0 +1,142 @@
+"""/console/recordings: the list of Recordings, and the page of one."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from voxrec.audio.formats import PLAYABLE, PLAYER_FORMAT
+from voxrec.console.rest_client import RestFailed
+from voxrec.console.visit import START, Visit, form, profile_label, query, redirect
+from voxrec.model import RecordingState
+from voxrec.sanitize import sanitize_line
+from voxrec.web.auth import Role
+from voxrec.web.response import Response
+
+_PAGE_SIZE: Final = 50
+_FILTERS: Final = ("from", "to", "state", "profile", "first", "last")
+_MAX_OFFSET: Final = 24 * 60 - 1  # minutes; datetime permits less than a day
+_MAX_PARTY: Final = 60  # characters, in the title
+
+
+async def show_recordings(visit: Visit) -> Response:
+    """Show the newest Recordings that match the filter in the query."""
+    given = query(visit.request)
+    filters = {name: given.get(name, "").strip() for name in (*_FILTERS, "offset")}
+    path = f"/profiles/{filters['profile']}/recordings" if filters["profile"] else "/recordings"
+    page = await visit.rest.page(
+        path,
+        limit=_PAGE_SIZE,
+        cursor=given.get("cursor"),
+        state=filters["state"],
+        since=_start_of(filters["first"], filters["offset"]),
+        until=_start_of(filters["last"], filters["offset"], days=1),
+        **{name: filters[name] for name in ("from", "to")},
+    )
+    return visit.page(
+        "recordings.html",
+        "recordings",
+        recordings=page.items,
+        filters=filters,
+        filtered=any(filters[name] for name in _FILTERS),
+        states=[*RecordingState],
+        profiles=await visit.profile_names(),
+        next_url=_next_url(filters, page.next_cursor),
+    )
+
+
+def _start_of(day: str, offset: str, days: int = 0) -> str:
+    """Return the time at which a day begins for a viewer ``offset`` minutes east of UTC, ``days`` later.
+
+    What is not a day is returned as it is, for the REST API to refuse it.
+    """
+    try:
+        start = datetime.combine(date.fromisoformat(day) + timedelta(days=days), time(), timezone(_minutes(offset)))
+    except (ValueError, OverflowError):
+        return day
+    return start.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _minutes(text: str) -> timedelta:
+    number = int(text) if text.lstrip("-").isdecimal() and len(text) <= len(str(-_MAX_OFFSET)) else 0
+    return timedelta(minutes=max(-_MAX_OFFSET, min(number, _MAX_OFFSET)))
+
+
+def _next_url(filters: Mapping[str, str], cursor: str) -> str:
+    if not cursor:
+        return ""
+    return f"{START}?{urlencode({**{name: value for name, value in filters.items() if value}, 'cursor': cursor})}"
+
+
+async def show_recording(visit: Visit) -> Response:
+    """Show one Recording: the player, the facts, the timeline and the deliveries."""
+    path = f"/recordings/{visit.request.id}"
+    recording = await visit.rest.get(path)
+    text = visit.language.text
+    verdict = recording["verdict"]
+    return visit.page(
+        "recording.html",
+        "recordings",
+        recording=recording,
+        title=text("title_parties", caller=_caller(visit, recording), called=_party(visit, recording["to"])),
+        reasons="; ".join(map(visit.language.reason, verdict["reasons"])) if verdict else "",
+        playable=recording["audioUrl"] is not None,
+        conversion="" if recording["format"] in PLAYABLE else f"?format={PLAYER_FORMAT}",
+        facts=await _facts(visit, recording),
+        deliveries=await visit.rest.get(f"{path}/deliveries"),
+        may_change=visit.may(Role.PROVISION),
+    )
+
+
+async def _facts(visit: Visit, recording: Mapping[str, Any]) -> list[tuple[str, object]]:
+    language = visit.language
+    time_element = visit.renderer.time_element(language)
+    verdict = recording["verdict"]
+    checked = "verdict_none" if verdict is None else "verdict_ok" if verdict["ok"] else "problem"
+    return [
+        ("from", _caller(visit, recording)),
+        ("to", _party(visit, recording["to"])),
+        ("remote", recording["remoteSipUri"] or language.text("none")),
+        ("profile", await _profile_name(visit, recording["profileId"])),
+        ("started", time_element(recording["startedAt"] or recording["createdAt"])),
+        ("duration", language.duration(recording["duration"])),
+        ("state", language.text(f"state_{recording['state']}")),
+        ("verdict", language.text(checked)),
+        ("expires", time_element(recording["expiresAt"]) if recording["expiresAt"] else language.text("never")),
+        ("node", recording["node"] or language.text("none")),
+        ("id", recording["id"]),
+    ]
+
+
+async def _profile_name(visit: Visit, profile_id: str) -> str:
+    try:
+        return profile_label(await visit.rest.get(f"/profiles/{profile_id}"))
+    except RestFailed as failed:
+        if failed.problem.status != 404:  # it was deleted; its Recordings are kept
+            raise
+        return profile_id
+
+
+def _caller(visit: Visit, recording: Mapping[str, Any]) -> str:
+    name, number = recording["fromName"] or "", recording["from"] or ""
+    both = f"{name} ({number})" if name and number and name != number else name or number
+    return sanitize_line(both or visit.language.text("withheld"), _MAX_PARTY)
+
+
+def _party(visit: Visit, number: str | None) -> str:
+    return sanitize_line(number or visit.language.text("unknown"), _MAX_PARTY)
+
+
+async def change_hold(visit: Visit) -> Response:
+    """Set or release the legal hold."""
+    hold = form(visit.request).get("hold") == "true"
+    await visit.rest.send("POST", f"/recordings/{visit.request.id}", {"legalHold": hold})
+    return redirect(f"{START}/{visit.request.id}")
+
+
+async def delete_recording(visit: Visit) -> Response:
+    """Delete a Recording."""
+    reason = form(visit.request).get("reason", "").strip()
+    parameters = f"?{urlencode({'reason': reason})}" if reason else ""
+    await visit.rest.send("DELETE", f"/recordings/{visit.request.id}{parameters}")
+    return redirect(START)

@@ -1,0 +1,108 @@
+"""The routes of the console, the page for signing in, and the files that pages refer to."""
+
+from functools import partial
+from typing import Final
+
+from voxrec.console import calls, recordings
+from voxrec.console.rendering import HTML, Renderer, asset
+from voxrec.console.rest_client import CallRest, RestClient, RestFailed
+from voxrec.console.visit import START, FindUser, Visit, Visits, form, language_of, query, redirect
+from voxrec.errors import NotFound
+from voxrec.web.auth import AccessControl
+from voxrec.web.conditions import etag_of
+from voxrec.web.dispatcher import ANONYMOUS, Dispatcher
+from voxrec.web.request import Request
+from voxrec.web.response import Response
+from voxrec.web.route import Route
+from voxrec.web.session_cookie import SessionCookie
+
+_MEDIA_TYPE: Final = HTML.partition(";")[0]
+_ASSET_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+
+
+class ConsoleRoutes:
+    """The web console. Its pages use the REST API with the permissions of the user who is signed in."""
+
+    def __init__(self, find_user: FindUser, call: CallRest, cookie: SessionCookie) -> None:
+        self._call = call
+        self._cookie = cookie
+        self._renderer = Renderer()
+        self._visits = Visits(find_user, call, self._renderer)
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return the routes. They are not part of the API."""
+        route = partial(Route, role=None, produces=None, query=None, documented=False, audited_by_handler=True)
+        signed_in = self._visits.signed_in
+        return (
+            route("GET", "/console", handler=_start),
+            route("GET", "/console/sign-in", handler=self._show_sign_in),
+            route("POST", "/console/sign-in", handler=self._sign_in),
+            route("POST", "/console/sign-out", handler=signed_in(_sign_out)),
+            route("GET", "/console/recordings", handler=signed_in(recordings.show_recordings)),
+            route("GET", "/console/recordings/<id>", handler=signed_in(recordings.show_recording)),
+            route("POST", "/console/recordings/<id>/hold", handler=signed_in(recordings.change_hold)),
+            route("POST", "/console/recordings/<id>/delete", handler=signed_in(recordings.delete_recording)),
+            route("GET", "/console/calls", handler=signed_in(calls.show_calls)),
+            route("GET", "/console/calls/table", handler=signed_in(calls.show_table)),
+            route("POST", "/console/calls/<id>/<name>", handler=signed_in(calls.control_call)),
+            route("GET", "/console/assets/<name>", handler=_asset),
+        )
+
+    async def _show_sign_in(self, request: Request) -> Response:
+        return self._sign_in_page(request, query(request).get("next", ""))
+
+    async def _sign_in(self, request: Request) -> Response:
+        self._cookie.require_same_origin(request.method, request.headers)
+        fields = form(request)
+        name, next_ = fields.get("name", ""), fields.get("next", "")
+        client = RestClient(self._call, ANONYMOUS, request.address, request.headers.get("user-agent", ""))
+        text = language_of(request).text
+        try:
+            response = await client.send("PUT", "/session", {"name": name, "password": fields.get("password", "")})
+        except RestFailed as failed:
+            if failed.problem.status == 429:
+                error = text("throttled", seconds=failed.headers.get("Retry-After", "60"))
+            elif failed.problem.status >= 500:
+                error = failed.problem.detail
+            else:
+                error = text("wrong_password")
+            return self._sign_in_page(request, next_, name, error, failed.problem.status)
+        return redirect(_own_page(next_), {"Set-Cookie": response.headers["Set-Cookie"]})
+
+    def _sign_in_page(
+        self, request: Request, next_: str, name: str = "", error: str = "", status: int = 200
+    ) -> Response:
+        language = language_of(request)
+        return self._renderer.page("sign_in.html", language, status, name=name, next=_own_page(next_), error=error)
+
+
+def console_routes(access_control: AccessControl, dispatcher: Dispatcher, cookie: SessionCookie) -> tuple[Route, ...]:
+    """Return the routes of a console for the REST API that ``dispatcher`` serves."""
+    return ConsoleRoutes(access_control.user_of_session, dispatcher.call, cookie).routes()
+
+
+def _own_page(target: str) -> str:
+    """Return a page of the console to continue with: nobody may be sent to another site after signing in."""
+    is_own = target.startswith("/console/") and "\\" not in target and target.isprintable()
+    return target if is_own else START
+
+
+async def _start(_request: Request) -> Response:
+    return redirect(START)
+
+
+async def _sign_out(visit: Visit) -> Response:
+    response = await visit.rest.send("DELETE", "/session", cookie=visit.request.headers.get("cookie", ""))
+    return redirect("/console/sign-in", {"Set-Cookie": response.headers["Set-Cookie"]})
+
+
+async def _asset(request: Request) -> Response:
+    content = asset(request.name)
+    media_type = _ASSET_TYPES.get(request.name.rpartition(".")[2])
+    if content is None or media_type is None:
+        raise NotFound(f"There is no file {request.name!r}.")
+    etag = etag_of(content)
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if request.conditions.unchanged(etag):
+        return Response(304, headers)
+    return Response(200, {**headers, "Content-Type": media_type}, content)

@@ -1,0 +1,123 @@
+"""One request for a page by a user who is signed in, and the decorator that all such pages share."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote
+
+from voxrec.console.rendering import LANGUAGES, Renderer
+from voxrec.console.rest_client import CallRest, RestClient, RestFailed
+from voxrec.languages import Language
+from voxrec.web.auth import Principal, Role
+from voxrec.web.errors import BadRequest
+from voxrec.web.request import Request
+from voxrec.web.response import Response
+
+SIGN_IN: Final = "/console/sign-in"
+START: Final = "/console/recordings"
+_MAX_FIELDS: Final = 50
+_TITLES: Final = {403: "refused", 404: "not_found"}
+
+FindUser = Callable[[str, str, Mapping[str, str]], Awaitable[Principal | None]]
+"""Returns the user of a session; see `voxrec.web.auth.AccessControl.user_of_session`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request for a page: the user, the user's language, and the REST API on behalf of the user."""
+
+    request: Request
+    user: Principal
+    language: Language
+    rest: RestClient
+    renderer: Renderer
+
+    def page(self, template: str, section: str = "", /, status: int = 200, **values: Any) -> Response:
+        """Return a page. ``section`` is the part of the console that is current in the navigation."""
+        return self.renderer.page(template, self.language, status, user=self.user, section=section, **values)
+
+    def may(self, role: Role) -> bool:
+        """Return whether the user has a role."""
+        return self.user.role.includes(role)
+
+    async def profile_names(self) -> dict[str, str]:
+        """Return names of the user's Profiles by id, for at most 1,000 of them."""
+        profiles = (await self.rest.page("/profiles", limit=1000)).items
+        return {profile["id"]: profile_label(profile) for profile in profiles}
+
+
+def profile_label(profile: Mapping[str, Any]) -> str:
+    """Return what people recognise a Profile by: its name, its first number, or its id."""
+    return str(profile["name"] or (*profile["numbers"], profile["id"])[0])
+
+
+class Visits:
+    """Makes pages accessible to users who are signed in; others are sent to the page for signing in."""
+
+    def __init__(self, find_user: FindUser, call: CallRest, renderer: Renderer) -> None:
+        self._find_user = find_user
+        self._call = call
+        self._renderer = renderer
+
+    def signed_in(self, show: Callable[[Visit], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """Return the handler of a page. What the REST API refuses becomes a page with the reason."""
+
+        async def handle(request: Request) -> Response:
+            user = await self._find_user(request.address, request.method, request.headers)
+            if user is None:
+                return redirect(_sign_in_url(request))
+            client = RestClient(self._call, user, request.address, request.headers.get("user-agent", ""))
+            visit = Visit(request, user, language_of(request), client, self._renderer)
+            try:
+                return await show(visit)
+            except RestFailed as failed:
+                return _error_page(visit, failed)
+
+        return handle
+
+
+def language_of(request: Request) -> Language:
+    """Return the language that the browser prefers."""
+    return LANGUAGES.choose(request.headers.get("accept-language", ""))
+
+
+def redirect(url: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a redirection to a page, after a form was sent or to another place (303)."""
+    return Response(303, {"Location": url, **(headers or {})})
+
+
+def form(request: Request) -> dict[str, str]:
+    """Return the fields of a form. Raises BadRequest."""
+    try:
+        return dict(parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
+    except ValueError as error:
+        raise BadRequest("The body is not a form.") from error
+
+
+def query(request: Request) -> dict[str, str]:
+    """Return the parameters of the query. Raises BadRequest."""
+    try:
+        return dict(parse_qsl(request.raw_query.decode(), max_num_fields=_MAX_FIELDS))
+    except ValueError as error:
+        raise BadRequest("The query is not UTF-8, or has too many parameters.") from error
+
+
+def _sign_in_url(request: Request) -> str:
+    if request.method != "GET":
+        return SIGN_IN
+    target = request.path + (f"?{request.raw_query.decode('ascii', 'ignore')}" if request.raw_query else "")
+    return f"{SIGN_IN}?next={quote(target, safe='/')}"
+
+
+def _error_page(visit: Visit, failed: RestFailed) -> Response:
+    problem = failed.problem
+    title = visit.language.text(_TITLES.get(problem.status, "failed"))
+    return visit.page(
+        "error.html",
+        status=HTTPStatus(problem.status),
+        title=title,
+        detail=problem.detail,
+        errors=problem.errors,
+        back=START,
+    )
