@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import secrets
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -53,14 +54,25 @@ class ForegroundStack:
                 "recordPrompt": "default",
             },
         )
-        self._print_instructions(profile["id"])
+        self._print_instructions(profile["id"], await self._set_password("anna"))
         self._publish_state(profile["id"])
         self._process_check.start(_CHECK_SECONDS).addErrback(self._fail)
 
-    def _print_instructions(self, profile_id: str) -> None:
+    async def _set_password(self, name: str) -> str:
+        """Create an administrator of the console, unless a previous run has, and return a new password."""
+        password = secrets.token_urlsafe(12)
+        existing = await self._stack.request_json("GET", f"/users?name={name}")
+        if existing:
+            await self._stack.request_json("POST", f"/users/{existing[0]['id']}", {"password": password})
+        else:
+            await self._stack.request_json("PUT", "/users", {"name": name, "role": "admin", "password": password})
+        return f"sign in as {name} with the password {password}"
+
+    def _print_instructions(self, profile_id: str, credentials: str) -> None:
         stack = self._stack
         console.rule("voxrec is ready")
         for name, value in (
+            ("console", f"{stack.url}/console, {credentials}"),
             ("REST", stack.url),
             ("token", stack.token),
             ("SIP", f"sip:<Profile id or number>@{stack.sip_host_port}, from 127.0.0.1"),
