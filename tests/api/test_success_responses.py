@@ -252,6 +252,7 @@ class SuccessResponseTests(RestTestCase):
             ("GET", "/tokens/{id}"),
             ("DELETE", "/tokens/{id}"),
             ("DELETE", "/session"),
+            ("POST", "/profiles/{id}/calls"),
             ("POST", "/session/password"),
         }
         files = {("GET", "/docs/page.css"), ("GET", "/docs/page.js")}
