@@ -63,6 +63,10 @@ SCENARIOS: Final[dict[str, tuple[Party, Party]]] = {
     "timestamp jump": (_impaired(timestamp_jump=(2.0, 80000)), Party()),
     "DTX gaps": (_impaired(gaps=((1.0, 1.5), (2.0, 3.0))), Party()),
     "new source": (_impaired(new_source_at=2.0), Party()),
+    "high sequence numbers, 5 % lost": (
+        _impaired(first_sequence=40_000, lose_every=20),
+        _impaired(first_sequence=40_000),
+    ),
     "clock skew 500 ppm": (_impaired(clock_skew_ppm=500), Party()),
 }
 

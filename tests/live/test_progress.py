@@ -27,7 +27,7 @@ class ProgressTests(RecordedCallTestCase):
         (SipResponse(183, RELIABLE, sdp=True),): [(183, True)],
         (RINGING, MEDIA): [(180, False), (183, True)],
         (MEDIA, NO_MEDIA): [(183, True)],
-        (SipResponse(181),): [(180, False)],
+        (SipResponse(181),): [(181, False), (180, False)],
         (SipResponse(199),): [],
         (SipResponse(100),): [],
     }

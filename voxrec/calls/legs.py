@@ -22,7 +22,8 @@ NO_TRANSFER_CONTEXT: Final = "voxrec-nowhere"
 _JITTER_BUFFER: Final = "JITTERBUFFER(adaptive)"
 _DEFAULT_SIZE: Final = "default"  # 200 ms at most, 40 ms more than the jitter
 DIAL_TIMEOUT_MARGIN: Final = 30  # seconds
-_SILENT_RESPONSES: Final = frozenset({181, 182, 183})  # forwarded, queued, and session progress
+_FORWARDED: Final = 181
+_SILENT_RESPONSES: Final = frozenset({_FORWARDED, 182, 183})  # forwarded, queued, and session progress
 HANGUP_HANDLER: Final = "CHANNEL(hangup_handler_push)"
 REPORT_CONTEXT: Final = "voxrec-report"  # etc/asterisk/extensions.conf
 _IDENTITY_HEADERS: Final = frozenset({"p-asserted-identity", "p-preferred-identity", "remote-party-id"})
@@ -166,11 +167,15 @@ class Legs:
     async def is_silent(self) -> bool:
         """Return whether the last response of the far end promises an answer, but lets the caller hear nothing.
 
-        Asterisk reports neither 181 nor 182 nor 183 without SDP.
+        Asterisk reports neither 181 nor 182 nor 183 without SDP. The caller gets a 181.
         """
         if self.has_progressed or not self.channel_name:
             return False
-        return await self._asterisk.last_response(self.current, self.channel_name) in _SILENT_RESPONSES
+        status = await self._asterisk.last_response(self.current, self.channel_name)
+        if status == _FORWARDED:
+            # a change of this variable is sent to an unanswered caller as 181 (chan_pjsip_indicate in chan_pjsip.c)
+            await self._asterisk.set_variable(self._call.inbound.channel, "REDIRECTING(reason)", "unknown")
+        return status in _SILENT_RESPONSES
 
     def ring_caller(self) -> CommandResult:
         """Let the caller's network play a ringing tone."""
