@@ -1,8 +1,11 @@
 """Tests of voxrec.recordings.upload, with a real PostgreSQL and a real S3 server."""
 
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,7 +19,7 @@ from tests import s3_server
 from tests.archive.hostile_server import HostileServer, error
 from tests.database import DatabaseTestCase, reactor, until
 from tests.store.samples import NOON, profile, recording
-from voxrec.archive.interface import ObjectLock
+from voxrec.archive.interface import ArchiveUnavailable, ObjectLock
 from voxrec.archive.s3 import S3Store
 from voxrec.archive.s3_archive import S3Archive
 from voxrec.deferreds import Backoff
@@ -25,6 +28,7 @@ from voxrec.jobs.worker import Worker
 from voxrec.model import Job, JobKind, JobState, Profile, Recording, RecordingState, StoredObject
 from voxrec.recordings.erase import Eraser
 from voxrec.recordings.upload import Uploader, UploadSettings
+from voxrec.sandbox.seaweedfs import SeaweedFS
 from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
@@ -37,7 +41,7 @@ LEASE = timedelta(minutes=1)
 class UploadTestCase(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
-        base = Path(self.mktemp())
+        self.base = base = self.make_base()
         self.spool, self.root = base / "spool", base / "archive"
         self.spool.mkdir(parents=True)
         self.root.mkdir()
@@ -45,6 +49,9 @@ class UploadTestCase(DatabaseTestCase):
         self.queue = UploadQueue(self.pool, self.jobs, per_target=2)
         self.bucket = s3_server.new_bucket()
         self.use(s3_server.store())
+
+    def make_base(self) -> Path:
+        return Path(self.mktemp()).absolute()
 
     def use(self, store: S3Store, **settings: Any) -> None:
         self.store = store
@@ -399,6 +406,47 @@ class OutageTests(UploadTestCase):
             await self.complete()
             failure = await self.failure_of(self.uploader(await self.claim()))
         self.assertEqual((failure.permanent, failure.retry_after), (False, 1800.0))
+
+    async def test_store_is_killed_during_an_upload_in_parts(self) -> None:
+        """It is attempted again when the store is back; nothing of the first attempt remains."""
+        weed = SeaweedFS(self.base / "store")
+        self.addCleanup(weed.kill)
+        weed.start()
+        client = s3_server.client_of(weed)
+        client.create_bucket(Bucket=self.bucket)
+        reads = count()
+
+        def kill_in_the_middle() -> bool:
+            if next(reads) == 150:  # of blocks of the file: within the second part of three
+                weed.kill()
+            return False
+
+        self.use(S3Store(s3_server.settings(weed.endpoint, part_size=5 * 2**20, timeout=5.0), kill_in_the_middle))
+        completed = await self.complete(audio=bytes(17 * 2**20))
+        job = await self.claim()
+        self.assertFalse((await self.failure_of(self.uploader(job))).permanent)
+        self.assertEqual(self.files(), [completed.path])
+        weed.start()
+        await self.uploader(job)
+        self.assertEqual(self.files(), [])
+        self.assertEqual(self.store.facts(await self.object_of(completed.id)).size, 17 * 2**20)
+        self.assertNotIn("Uploads", client.list_multipart_uploads(Bucket=self.bucket))
+
+    async def test_disk_is_full_when_an_object_is_copied(self) -> None:
+        completed = await self.complete()
+        await self.run_next()
+        self.patch(self.store, "fetch", _disk_full)
+        try:
+            await self.archive.obtain(await self.recordings.get(completed.id))
+        except ArchiveUnavailable as error:
+            self.assertIn("No space left on device", error.detail)
+        else:
+            self.fail("the copy was made")
+        self.assertEqual(self.files(), [])
+
+
+def _disk_full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class FairnessTests(UploadTestCase):

@@ -336,7 +336,8 @@ class S3Store:
                 aws_secret_access_key=settings.secret_key or None,
                 config=Config(
                     signature_version="s3v4",
-                    s3={"addressing_style": settings.addressing},
+                    # the signed header with the SHA-256 of a body protects it; signing the body would hash it once more
+                    s3={"addressing_style": settings.addressing, "payload_signing_enabled": False},
                     retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
                     # many stores know neither chunked uploads with trailing checksums nor CRC-64
                     request_checksum_calculation="when_required",

@@ -131,7 +131,7 @@ class Uploader:
         if recording.path is None:
             return
         try:
-            await self._store_audio(recording)
+            await self._store_audio(recording, job.target)
         except StoreUnavailable:
             raise
         except ValueError as error:
@@ -140,7 +140,7 @@ class Uploader:
             retry_after = error.retry_after if isinstance(error, StoreError) else 0.0
             raise DeliveryError(error.detail, permanent=False, retry_after=retry_after) from error
 
-    async def _store_audio(self, recording: Recording) -> None:
+    async def _store_audio(self, recording: Recording, own_bucket: str | None) -> None:
         stored = recording.stored_object
         if stored is None or not recording.uploaded:
             if not self._settings.uploads:
@@ -154,7 +154,7 @@ class Uploader:
                 self._failed(target.bucket, error)
                 self._on_upload("failed", recording.size or 0)
                 raise
-            await self._succeeded(target.bucket, await self._own_bucket(recording))
+            await self._succeeded(target.bucket, own_bucket)
             if uploaded is None:
                 return
             recording = uploaded
@@ -226,10 +226,6 @@ class Uploader:
             return self._settings.bucket, self._settings.prefix
         prefix = self._settings.prefix if profile.archive_prefix is None else profile.archive_prefix
         return profile.archive_bucket or self._settings.bucket, prefix
-
-    async def _own_bucket(self, recording: Recording) -> str | None:
-        profile = await self._profile(recording)
-        return None if profile is None else profile.archive_bucket
 
     async def _profile(self, recording: Recording) -> Profile | None:
         try:
