@@ -14,7 +14,7 @@ from voxrec.model import Verdict
 
 
 class LinkPageTests(PageTestCase, OpeningTestCase):
-    timeout = 300
+    timeout = 900  # the first run builds the root file system of Chromium
 
     async def test_a_listener_opens_plays_seeks_and_downloads(self) -> None:
         link = await self.create(max_uses=1)

@@ -50,8 +50,8 @@ class Recordings(Protocol):
     def pages(self, filters: RecordingFilter, size: int, /) -> AsyncIterator[list[Recording]]:
         """Iterate over all matching Recordings."""
 
-    async def get_many(self, recording_ids: Collection[UUID], /) -> list[Recording]:
-        """Return those of the Recordings that exist."""
+    async def existing_ids(self, recording_ids: Collection[UUID], /) -> set[UUID]:
+        """Return those of the ids whose Recordings exist."""
 
 
 class Queue(Protocol):
@@ -194,7 +194,7 @@ class Exporter:
         except Unavailable:
             raise
         except VoxrecError:
-            return DAMAGED if await self._recordings.get_many([recording.id]) else ERASED
+            return DAMAGED if await self._recordings.existing_ids([recording.id]) else ERASED
         try:
             await self._defer_to_thread(file.begin_audio, name, size, recording.started_at or recording.created_at)
             written = 0
@@ -238,7 +238,7 @@ class Exporter:
     async def _name_erased(self, file: ExportFile, progress: _Progress) -> None:
         """Name in the manifest what was erased since it was copied, so that the receiver can delete it."""
         for ids in file.recording_ids(_ID_BATCH):
-            existing = {recording.id for recording in await self._recordings.get_many(ids)}
+            existing = await self._recordings.existing_ids(ids)
             for recording_id in ids:
                 if recording_id not in existing:
                     progress.missing += 1

@@ -226,6 +226,11 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         rows = await self._database.query(_MISSING_IDS, (list(recording_ids),))
         return {recording_id for (recording_id,) in rows}
 
+    async def existing_ids(self, recording_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the ids whose Recordings exist."""
+        rows = await self._database.query("SELECT id FROM recordings WHERE id = ANY(%s)", (list(recording_ids),))
+        return {recording_id for (recording_id,) in rows}
+
     async def held_ids(self, recording_ids: Collection[UUID]) -> set[UUID]:
         """Return those of the ids whose Recordings have a legal hold."""
         rows = await self._database.query(
