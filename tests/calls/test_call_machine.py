@@ -173,6 +173,18 @@ class RefusalTests(SynchronousTestCase):
             fixture.clock.pump([1.0] * 5)
             self.assertEqual(fixture.take_requests().count("POST channels/CALLER/ring"), 0, response)
 
+    def test_forwarding_is_reported_to_the_caller(self) -> None:
+        fixture = ringing()
+        fixture.call.leg_entered(fixture.call.leg, "PJSIP/trunk-1")
+        variable = f"GET channels/{fixture.call.leg}/variable"
+        fixture.asterisk.responses[variable] = msgspec.json.encode({"value": "SIP 181 Call Is Being Forwarded"})
+        fixture.take_requests()
+        fixture.clock.advance(1)
+        requests = fixture.take_requests()
+        self.assertEqual(requests[-2:], ["POST channels/CALLER/variable", "POST channels/CALLER/ring"])
+        query = fixture.asterisk.queries["POST channels/1700.1/variable"]
+        self.assertEqual(query, {"variable": "REDIRECTING(reason)", "value": "unknown"})
+
     def test_progress_after_some_seconds(self) -> None:
         fixture = ringing()
         fixture.call.leg_entered(fixture.call.leg, "PJSIP/trunk-1")
