@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IReactorTCP, IReactorTime, IStreamClientEndpoint
@@ -16,16 +15,15 @@ from twisted.logger import Logger
 
 from voxrec.ami.messages import login_key
 from voxrec.ami.protocol import AmiProtocol, AmiResponse, AmiResponseError
-from voxrec.deferreds import AsyncEvent, Backoff, shielded
+from voxrec.deferreds import Backoff, shielded
 from voxrec.errors import AsteriskUnavailable
+from voxrec.reconnection import RECONNECT_BACKOFF, ReconnectingService
 
 MODULE: Final = "app_mixmonitor.so"
 """The module of Asterisk that voxrec controls through AMI."""
 
 _PORT: Final = 5038
 _TLS_PORT: Final = 5039
-# as of the event websocket of ARI
-_RECONNECT_BACKOFF: Final = Backoff(first=0.15, limit=11.25, jitter=1 / 3)
 
 
 class AmiLoginError(AsteriskUnavailable):
@@ -53,7 +51,7 @@ class _Factory(Factory):
         return AmiProtocol(self._clock, self._timeout)
 
 
-class AmiConnection(Service):
+class AmiConnection(ReconnectingService):
     """Keeps one AMI connection open while the service runs.
 
     The connection is ready when Asterisk has accepted the user, who may use MixMonitor, and has loaded its module. A
@@ -76,8 +74,9 @@ class AmiConnection(Service):
         request_timeout: float,
         ping_interval: float,
         ping_timeout: float,
-        backoff: Backoff = _RECONNECT_BACKOFF,
+        backoff: Backoff = RECONNECT_BACKOFF,
     ) -> None:
+        super().__init__(clock, backoff)
         self._clock = clock
         self._endpoint = endpoint
         self._user = user
@@ -85,13 +84,9 @@ class AmiConnection(Service):
         self._request_timeout = request_timeout
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
-        self._backoff = backoff
         self._factory = _Factory(clock, request_timeout)
         self._listener: AmiListener | None = None
         self._protocol: AmiProtocol | None = None
-        self._connection_loop: Deferred[None] | None = None
-        self._failures = 0
-        self._retry = AsyncEvent(clock)
         self._problem = "not connected yet"
         self._version = 0
 
@@ -123,47 +118,20 @@ class AmiConnection(Service):
     def retry_now(self) -> None:
         """Attempt to connect at once, for Asterisk responds elsewhere; does nothing if the connection is ready."""
         if not self.ready:
-            self._failures = 0
-            self._retry.set()
+            super().retry_now()
 
-    def startService(self) -> None:
-        """Start to connect."""
-        super().startService()
-        self._connection_loop = Deferred.fromCoroutine(self._stay_connected())
-
-    def stopService(self) -> Deferred[None] | None:
-        """Close the connection and do not reconnect; the Deferred fires when it is closed."""
-        super().stopService()
-        connection_loop, self._connection_loop = self._connection_loop, None
-        if connection_loop is not None:
-            connection_loop.cancel()
-        return connection_loop
-
-    async def _stay_connected(self) -> None:
-        # not deferreds.retry: an attempt that succeeds lasts until the connection closes, and is repeated as well
-        while self.running:
-            try:
-                reason = await self._connect_until_closed()
-            except Exception as error:  # CancelledError after stopService
-                if self.running:
-                    self._failures += 1
-                    self._set_problem(str(error) or type(error).__name__)
-            else:
-                self._problem = f"the connection closed: {reason}"
-                self._log.warn("AMI: the connection closed; reconnecting: {reason}", reason=reason)
-            if self.running:
-                try:
-                    await self._retry.wait(self._backoff.delay(self._failures + 1))
-                except CancelledError:
-                    return
-
-    def _set_problem(self, problem: str) -> None:
+    def connection_failed(self, reason: str) -> None:
         """Log a problem, but only once while it stays the same."""
-        if problem != self._problem:
-            self._problem = problem
-            self._log.error("AMI: cannot connect, so calls cannot be recorded; retrying: {reason}", reason=problem)
+        if reason != self._problem:
+            self._problem = reason
+            self._log.error("AMI: cannot connect, so calls cannot be recorded; retrying: {reason}", reason=reason)
 
-    async def _connect_until_closed(self) -> str:
+    def connection_closed(self, reason: str) -> None:
+        """Log that the connection closed."""
+        self._problem = f"the connection closed: {reason}"
+        self._log.warn("AMI: the connection closed; reconnecting: {reason}", reason=reason)
+
+    async def connect_until_closed(self) -> str:
         """Connect, log in, wait until the connection closes, and return the reason."""
         protocol = await self._endpoint.connect(self._factory)
         assert isinstance(protocol, AmiProtocol)
@@ -216,7 +184,7 @@ class AmiConnection(Service):
 
     def _became_ready(self, protocol: AmiProtocol) -> None:
         self._protocol = protocol
-        self._failures = 0
+        self.connected()
         self._problem = ""
         if self._listener is not None:
             self._listener.ami_connected()

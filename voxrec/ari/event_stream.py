@@ -12,7 +12,6 @@ from typing import Final, Protocol, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
@@ -23,18 +22,16 @@ from twisted.internet.interfaces import (
     IWriteDescriptor,
 )
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from voxrec.ari.events import Event, InvalidMessage, RestResponse, decode_message
 from voxrec.ari.transport import WebsocketTransport
 from voxrec.deferreds import Backoff
 from voxrec.errors import AsteriskUnavailable
+from voxrec.reconnection import RECONNECT_BACKOFF, ReconnectingService
 
 _TIME_SLICE: Final = 0.005  # seconds of event handling before the reactor runs other work
 _MESSAGE_LIMIT: Final = 1_048_576  # bytes; the largest events of Asterisk have a few KiB
-# 0.1 to 0.2 s after the first failure, at most 7.5 to 15 s: daemons that lost one Asterisk do not reconnect in step
-_RECONNECT_BACKOFF: Final = Backoff(first=0.15, limit=11.25, jitter=1 / 3)
 
 
 class EventStreamListener(Protocol):
@@ -64,13 +61,13 @@ class _Protocol(WebSocketClientProtocol):
 
     def onOpen(self) -> None:
         self.socket = IWriteDescriptor(self.transport, None)  # None with TLS
-        self.stream.connection_opened(self)
+        self.stream.websocket_opened(self)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: ARG002, N803 - Autobahn's names
         self.stream.message_received(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: ARG002, N803
-        self.stream.connection_closed(f"{reason or 'no reason given'} (code {code})")
+        self.stream.websocket_closed(f"{reason or 'no reason given'} (code {code})")
 
     # Autobahn's implementations of these two methods format a debug message even if it is not logged, which takes 5 %
     # of the CPU time of a call.
@@ -117,7 +114,7 @@ async def _connect_at_once() -> None:
     pass
 
 
-class EventStream(Service):
+class EventStream(ReconnectingService):
     """Keeps one event websocket open while the service runs.
 
     A failed attempt to connect, which includes a rejected password (401), is repeated after the delay of ``backoff``.
@@ -144,23 +141,21 @@ class EventStream(Service):
         ping_interval: float,
         ping_timeout: float,
         queue_limit: int,
-        backoff: Backoff = _RECONNECT_BACKOFF,
+        backoff: Backoff = RECONNECT_BACKOFF,
         before_connect: Callable[[], Awaitable[object]] = _connect_at_once,
     ) -> None:
+        super().__init__(reactor, backoff)
         self._reactor = reactor
         self._endpoint = endpoint
         self._listener = listener
         self._request_timeout = request_timeout
         self._queue_limit = queue_limit
-        self._backoff = backoff
         self._before_connect = before_connect
         self._queue: deque[Event] = deque()
         self._time_slice_end = 0.0
         self._protocol: _Protocol | None = None
         self._transport: WebsocketTransport | None = None
         self._disconnected: Deferred[str] | None = None
-        self._connection_loop: Deferred[None] | None = None
-        self._failures = 0
         self._last_logged_error = ""
         self._factory = _Factory(self, reactor, url, user, password, app)
         self._factory.setProtocolOptions(
@@ -173,50 +168,24 @@ class EventStream(Service):
             utf8validateIncoming=False,  # msgspec validates it
         )
 
-    def startService(self) -> None:
-        """Start to connect."""
-        super().startService()
-        self._connection_loop = Deferred.fromCoroutine(self._stay_connected())
-
     def stopService(self) -> Deferred[None] | None:
         """Close the websocket and do not reconnect; the Deferred fires when it is closed."""
-        super().stopService()
-        connection_loop, self._connection_loop = self._connection_loop, None
-        if connection_loop is None:
-            return None
-        if self._protocol is not None:
-            self._protocol.sendClose()
-        else:
-            connection_loop.cancel()
-        return connection_loop
+        if self._protocol is None:
+            return super().stopService()
+        self._protocol.sendClose()
+        return self.stop_reconnecting()
 
-    async def _stay_connected(self) -> None:
-        # not deferreds.retry: an attempt that succeeds lasts until the connection closes, and is repeated as well
-        while self.running:
-            try:
-                reason = await self._connect_until_closed()
-            except CancelledError:
-                return
-            except Exception as error:
-                self._failures += 1
-                self._log_new_error(str(error) or type(error).__name__)
-            else:
-                if self.running:
-                    self._log.warn("ARI: the event websocket closed; reconnecting: {reason}", reason=reason)
-            if not self.running:
-                return
-            try:
-                await deferLater(self._reactor, self._backoff.delay(self._failures + 1))
-            except CancelledError:
-                return
-
-    def _log_new_error(self, reason: str) -> None:
+    def connection_failed(self, reason: str) -> None:
         """Log an error, but only once while it stays the same."""
         if reason != self._last_logged_error:
             self._last_logged_error = reason
             self._log.error("ARI: cannot open the event websocket; retrying: {reason}", reason=reason)
 
-    async def _connect_until_closed(self) -> str:
+    def connection_closed(self, reason: str) -> None:
+        """Log that the websocket closed."""
+        self._log.warn("ARI: the event websocket closed; reconnecting: {reason}", reason=reason)
+
+    async def connect_until_closed(self) -> str:
         """Connect, wait until the websocket closes, and return the reason."""
         await self._before_connect()
         disconnected: Deferred[str] = Deferred()
@@ -234,15 +203,15 @@ class EventStream(Service):
         if self._protocol is not None:
             self._protocol.dropConnection(abort=True)
 
-    def connection_opened(self, protocol: _Protocol) -> None:
+    def websocket_opened(self, protocol: _Protocol) -> None:
         """Handle an opened websocket; the protocol calls this."""
         self._protocol = protocol
-        self._failures = 0
+        self.connected()
         self._last_logged_error = ""
         self._transport = WebsocketTransport(self._reactor, protocol.sendMessage, self._request_timeout)
         self._listener.stream_connected(self._transport)
 
-    def connection_closed(self, reason: str) -> None:
+    def websocket_closed(self, reason: str) -> None:
         """Handle a websocket that closed or could not be opened; the protocol calls this."""
         was_open, self._protocol = self._protocol is not None, None
         self._queue.clear()
