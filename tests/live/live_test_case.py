@@ -7,10 +7,12 @@ import atexit
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import treq
 from twisted.internet import reactor
@@ -19,11 +21,13 @@ from twisted.trial.unittest import TestCase
 from twisted.web.http_headers import Headers
 
 from voxrec.sandbox import demo_call, tones
+from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.observer import existing_bridges, observe_asterisk
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_22, Recipe, asterisk_rootfs
 from voxrec.sandbox.sipp import SippCaller
 from voxrec.sandbox.stack import Stack
+from voxrec.sandbox.tcp_proxy import TcpProxy
 
 UNTRUSTED_ADDRESS = "127.0.0.7"
 """A loopback address that may be called, and that must not learn withheld numbers."""
@@ -162,6 +166,17 @@ class LiveTestCase(TestCase):
             return [call["state"] for call in await stack.request_json("GET", "/calls")] == ["talking"]
 
         self.assertTrue(await stack.wait_until(talking, 30), "the call is not talking")
+
+    async def start_stack_behind_proxy(self) -> tuple[Stack, TcpProxy]:
+        """Start a stack of its own whose voxrec connects to AMI through a proxy, and return both."""
+        port = free_port(socket.SOCK_STREAM)
+        stack = make_stack({"asterisk": {"ami_url": f"tcp://{LOOPBACK}:{port}"}}, self.recipe)
+        proxy = TcpProxy(urlsplit(stack.asterisk.ami_url).port or 0)
+        proxy.listen(self.reactor, port)
+        self.addCleanup(proxy.stop)
+        self.addCleanup(stack.stop)
+        await stack.start()
+        return stack, proxy
 
     async def metric(self, stack: Stack, name: str) -> float:
         """Return the value of a metric of voxrec that has one time series, whatever its labels are."""

@@ -1,21 +1,17 @@
 """Live calls continue when voxrec is killed or restarted: the next process takes them over without loss of audio."""
 
 import signal
-import socket
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
 from tests.live.live_test_case import PROFILE_SECONDS, LiveTestCase, make_stack
 from tests.live.node_stacks import NodesTestCase
 from voxrec.sandbox import demo_call, tones
-from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.sip_user_agent import SipUserAgent
 from voxrec.sandbox.stack import Stack
-from voxrec.sandbox.tcp_proxy import TcpProxy
 
 
 class TakeoverTestCase(LiveTestCase):
@@ -197,17 +193,6 @@ class TakeoverTests(TakeoverTestCase):
 
 class TakeoverWithoutManagerTests(TakeoverTestCase):
     """AMI is away when a call begins, and voxrec ends before it is back: the next process records the rest."""
-
-    async def start_stack_behind_proxy(self) -> tuple[Stack, TcpProxy]:
-        """Start a stack whose voxrec connects to AMI through a proxy."""
-        port = free_port(socket.SOCK_STREAM)
-        stack = make_stack({"asterisk": {"ami_url": f"tcp://{LOOPBACK}:{port}"}}, self.recipe)
-        proxy = TcpProxy(urlsplit(stack.asterisk.ami_url).port or 0)
-        proxy.listen(self.reactor, port)
-        self.addCleanup(proxy.stop)
-        self.addCleanup(stack.stop)
-        await stack.start()
-        return stack, proxy
 
     async def test_a_recording_that_was_only_due(self) -> None:
         stack, proxy = await self.start_stack_behind_proxy()
