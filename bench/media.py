@@ -1,7 +1,8 @@
 """CPU of Asterisk during recorded calls with audio, and the completeness of the recordings.
 
 Each variant is measured at the same time as the dialplan's MixMonitor, in two instances of Asterisk that exchange their
-roles in each round: what else the machine does, which changes the CPU time of the same work by 20 %, affects both.
+roles: what else the machine does, which changes the CPU time of the same work by 20 %, affects both, and so does that
+one instance is slower than the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ TITLE: Final = "CPU of Asterisk for a recorded call"
 INTRO: Final = (
     f"Seconds of CPU of the Asterisk process per call-minute, including set-up and hangup: {CALLS} concurrent calls "
     "with G.711 in both directions. Each variant runs at the same time as the dialplan's MixMonitor in another "
-    "instance of Asterisk, with which it is compared; the two exchange their roles in each round. The second table "
+    "instance of Asterisk, with which it is compared; in each round, the two exchange their roles. The second table "
     "divides the difference: CPU per minute of audio without set-up and hangup, and CPU for set-up and hangup. A "
     f"recording has a gap if more than {MAX_GAP_MS:g} ms of the test tone are missing in any of its channels."
 )
@@ -80,18 +81,23 @@ async def measure(environments: Sequence[CallEnvironment], rounds: int) -> Seque
     results = {each: Comparison() for each in MEASURED}
     for number, (name, seconds) in interleaved(MEASURED, rounds):
         result = results[name, seconds]
-        roles = ((0, MIXED), (1, name)) if number % 2 else ((1, MIXED), (0, name))
-        base, load = await gatherResults(
-            [_place_calls(environments[index], targets[index][role], seconds) for index, role in roles],
-            consumeErrors=True,
-        )
-        result.base.append(base.cpu["asterisk"] / CALLS)
-        result.cpu.append(load.cpu["asterisk"] / CALLS)
-        (base_index, _), (index, _) = roles
-        result.base_gaps += _remove_recordings(environments[base_index], seconds)[1]
-        files, gaps = _remove_recordings(environments[index], seconds)
-        result.files += files
-        result.gaps += gaps
+        cpu, base_cpu = 0.0, 0.0
+        for base_index, index in ((0, 1), (1, 0)):
+            base, load = await gatherResults(
+                [
+                    _place_calls(environments[base_index], targets[base_index][MIXED], seconds),
+                    _place_calls(environments[index], targets[index][name], seconds),
+                ],
+                consumeErrors=True,
+            )
+            base_cpu += base.cpu["asterisk"]
+            cpu += load.cpu["asterisk"]
+            result.base_gaps += _remove_recordings(environments[base_index], seconds)[1]
+            files, gaps = _remove_recordings(environments[index], seconds)
+            result.files += files
+            result.gaps += gaps
+        result.base.append(base_cpu / (2 * CALLS))
+        result.cpu.append(cpu / (2 * CALLS))
         print_progress(
             f"round {number + 1} of {rounds}: {name}, calls of {seconds:g} s: "
             f"{result.cpu[-1] / result.base[-1]:.3f} x MixMonitor, {result.gaps} recordings with gaps"
@@ -162,7 +168,7 @@ def _section(results: Mapping[tuple[str, float], Comparison], rounds: int) -> Se
             Target.at_most(
                 "recordings with a gap, dual compared with MixMonitor", dual.gaps, max(dual.base_gaps, split.gaps)
             ),
-            Target.at_least("voxrec's recordings", dual.files + mono.files, 2 * rounds * CALLS),
+            Target.at_least("voxrec's recordings", dual.files + mono.files, 4 * rounds * CALLS),
         ),
         chart=BarChart.of(
             f"CPU of Asterisk per call-minute, calls of {SHORT:g} s",
