@@ -24,6 +24,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "membership",
                 "listener",
                 "worker",
+                "mail worker",
                 "webhook worker",
                 "export worker",
                 "housekeeping",

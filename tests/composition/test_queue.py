@@ -1,11 +1,16 @@
 """Tests of voxrec.composition.queue."""
 
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.application.service import Service
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.composition.queue import Queue
+from voxrec.composition.environment import Environment
+from voxrec.composition.queue import Queue, build_queue
+from voxrec.config import Config
+from voxrec.model import JobKind
 from voxrec.service_tree import OnDemandService
 
 
@@ -25,17 +30,40 @@ class QueueTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.worker = FakeWorker()
         worker: Any = self.worker
+        self.mail_worker = FakeWorker()
+        mail_worker: Any = self.mail_worker
         journal: Any = None
-        self.queue = Queue(worker, OnDemandService("worker", worker), journal)
+        self.queue = Queue(
+            worker,
+            OnDemandService("worker", worker),
+            mail_worker,
+            OnDemandService("mail worker", mail_worker),
+            journal,
+        )
         self.queue.worker_service.startService()
+        self.queue.mail_worker_service.startService()
 
-    def test_the_worker_starts_once_the_database_is_available(self) -> None:
+    def test_the_workers_start_once_the_database_is_available(self) -> None:
         self.assertEqual(self.worker.log, [])
         self.queue.database_recovered()
-        self.assertEqual(self.worker.log, ["start", "wake"])
         self.queue.database_recovered()
-        self.assertEqual(self.worker.log, ["start", "wake", "wake"])
+        for worker in (self.worker, self.mail_worker):
+            self.assertEqual(worker.log, ["start", "wake", "wake"])
 
-    def test_a_changed_job_wakes_the_worker(self) -> None:
+    def test_a_changed_job_wakes_its_worker(self) -> None:
         self.queue.job_changed("mail")
-        self.assertEqual(self.worker.log, ["wake"])
+        self.assertEqual((self.worker.log, self.mail_worker.log), ([], ["wake"]))
+        for kind in ("finish", "erase", "erase-legs"):
+            self.queue.job_changed(kind)
+        self.assertEqual((self.worker.log, self.mail_worker.log), (["wake"] * 3, ["wake"]))
+
+
+class BuildQueueTests(SynchronousTestCase):
+    def test_mails_do_not_share_a_worker_with_other_jobs(self) -> None:
+        """A relay that does not respond occupies each slot of its worker, for minutes."""
+        reactor: Any = Clock()
+        unused: Any = Mock()
+        env = Environment(reactor, Config(data_directory=self.mktemp()), unused, unused)
+        queue = build_queue(env, unused, unused, unused)
+        self.assertEqual([*queue.mail_worker.kinds], [JobKind.MAIL])
+        self.assertEqual({*queue.worker.kinds}, {JobKind.FINISH, JobKind.ERASE, JobKind.ERASE_LEGS})

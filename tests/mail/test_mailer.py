@@ -3,6 +3,7 @@
 import email
 import email.policy
 import io
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -322,6 +323,15 @@ class CopyTests(MailerTestCase):
             message = await self.mail(**changes)
             self.assertEqual(self.attachments(message), [], changes)
             self.assertIn("is too large to attach", message.get_body(("plain",)).get_content())
+
+    async def test_copy_that_cannot_be_made(self) -> None:
+        """The disk is full, or the audio cannot be decoded: the mail is sent with the link."""
+        self.patch(tempfile, "tempdir", "/dev/full")
+        message = await self.mail(copy_format="mp3")
+        self.assertEqual(self.attachments(message), [])
+        self.patch(tempfile, "tempdir", None)
+        self.archive.path.write_bytes(b"not audio" * 30_000)
+        self.assertEqual(self.attachments(await self.mail(copy_format="mp3", attach_limit=100_000)), [])
 
 
 class ContentChoiceTests(MailerTestCase):

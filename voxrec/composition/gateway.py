@@ -106,6 +106,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         nodes.membership,
         _build_listener(env, database, profiles, queue, calls, rest, webhooks, exports, nodes, sweepers),
         queue.worker_service,
+        queue.mail_worker_service,
         *(() if files.s3 is None else files.s3.services),
         webhooks.worker_service,
         exports.worker_service,

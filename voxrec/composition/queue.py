@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from voxrec.composition.database import Database
@@ -18,23 +19,34 @@ from voxrec.service_tree import OnDemandService
 
 @dataclass(frozen=True)
 class Queue:
-    """The job worker, which ``worker_service`` starts once PostgreSQL is available, and the journal of Recordings."""
+    """The job workers, whose services start once PostgreSQL is available, and the journal of Recordings.
+
+    Mails have a worker of their own: a relay that does not respond must not delay the finishing of Recordings.
+    """
 
     worker: Worker[Job]
     worker_service: OnDemandService
+    mail_worker: Worker[Job]
+    mail_worker_service: OnDemandService
     journal: RecordingJournal
     s3: S3Services | None = None
 
     def database_recovered(self) -> None:
         """Claim due jobs: PostgreSQL is available (again), and notifications may have been lost."""
-        self.worker_service.ensure_started()
-        self.worker.wake()
+        for service, worker in (
+            (self.worker_service, self.worker),
+            (self.mail_worker_service, self.mail_worker),
+        ):
+            service.ensure_started()
+            worker.wake()
         if self.s3 is not None:
             self.s3.database_recovered()
 
     def job_changed(self, kind: str) -> None:
         """Claim due jobs: PostgreSQL notified of a new or changed job."""
-        if kind != JobKind.UPLOAD:
+        if kind == JobKind.MAIL:
+            self.mail_worker.wake()
+        elif kind != JobKind.UPLOAD:
             self.worker.wake()
         elif self.s3 is not None:
             self.s3.worker.wake()
@@ -44,20 +56,23 @@ def build_queue(env: Environment, database: Database, files: RecordingFiles, mai
     """Build the worker and the journal."""
     settings = env.config.queue
     lease = timedelta(seconds=settings.lease)
-    worker = Worker(
+    make_worker = partial(
+        Worker[Job],
         env.reactor,
         database.jobs,
-        {
-            JobKind.FINISH: files.finisher,
-            JobKind.MAIL: mailer,
-            JobKind.ERASE: files.eraser,
-            JobKind.ERASE_LEGS: files.eraser.erase_from_spool,
-        },
         concurrency=settings.concurrency,
         lease=lease,
         backoff=Backoff(first=settings.retry_first, limit=settings.retry_limit),
         max_attempts=settings.attempts,
         on_attempt_ended=env.metrics.count_job_attempt,
+    )
+    mail_worker = make_worker(handlers={JobKind.MAIL: mailer})
+    worker = make_worker(
+        handlers={
+            JobKind.FINISH: files.finisher,
+            JobKind.ERASE: files.eraser,
+            JobKind.ERASE_LEGS: files.eraser.erase_from_spool,
+        }
     )
 
     def finish_claimed(job: Job, recording: Recording) -> None:
@@ -74,4 +89,11 @@ def build_queue(env: Environment, database: Database, files: RecordingFiles, mai
         node=env.config.node_name,
         retention=database.replay,
     )
-    return Queue(worker, OnDemandService("worker", worker), journal, files.s3)
+    return Queue(
+        worker,
+        OnDemandService("worker", worker),
+        mail_worker,
+        OnDemandService("mail worker", mail_worker),
+        journal,
+        files.s3,
+    )

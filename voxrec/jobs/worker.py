@@ -152,6 +152,11 @@ class Worker(Service, Generic[J]):
         self._wake.set()
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of jobs that this worker executes."""
+        return tuple(self._handlers)
+
+    @property
     def available_slots(self) -> int:
         """The number of jobs that `run_claimed` would start at once; 0 while the worker is stopped."""
         return max(0, self._concurrency - len(self._running_jobs)) if self.running else 0
@@ -184,7 +189,7 @@ class Worker(Service, Generic[J]):
         self._more_due = True
         try:
             while slots := self.available_slots:
-                jobs, next_due = await self._jobs.claim(tuple(self._handlers), self._lease, slots)
+                jobs, next_due = await self._jobs.claim(self.kinds, self._lease, slots)
                 self._store.on_success()
                 for job in jobs:
                     if self.running:

@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import datetime
 from enum import Enum, auto
 from pathlib import Path
+from typing import Final
 
 import msgspec
+from twisted.logger import Logger
 
 from voxrec.audio.convert import convert
 from voxrec.audio.formats import FORMATS
@@ -15,6 +17,8 @@ from voxrec.errors import AudioError
 from voxrec.mail.content import ListeningLink
 from voxrec.mail.message import MessageDefaults, compose
 from voxrec.model import MailContent, Profile, Recording
+
+_log: Final = Logger()
 
 
 class Form(Enum):
@@ -64,13 +68,14 @@ def _compose_copy(
     now: datetime,
 ) -> bytes | None:
     audio_format, size = FORMATS[defaults.copy_format], audio.stat().st_size
-    with tempfile.TemporaryDirectory(prefix="voxrec-mail-") as directory:
-        copy = Path(directory, f"copy.{audio_format.suffix}")
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="voxrec-mail-") as directory:
+            copy = Path(directory, f"copy.{audio_format.suffix}")
             convert(audio, copy, audio_format, source_format=FORMATS.get(recording.format))
-        except AudioError:
-            return None  # the link remains
-        if copy.stat().st_size > min(defaults.attach_limit, size):
-            return None
-        described = msgspec.structs.replace(recording, format=audio_format.name)
-        return compose(described, profile, copy, link, defaults, now, original_size=size)
+            if copy.stat().st_size > min(defaults.attach_limit, size):
+                return None
+            described = msgspec.structs.replace(recording, format=audio_format.name)
+            return compose(described, profile, copy, link, defaults, now, original_size=size)
+    except (AudioError, OSError) as error:  # such as a full disk: the mail is sent with the link
+        _log.warn("no copy of recording {id} can be made for a mail: {error}", id=recording.id, error=error)
+        return None
