@@ -107,7 +107,7 @@ def adopt(name: str, spool: Path, journal: Path, config_file: Path) -> None:
     from twisted.internet import reactor
 
     try:
-        settings = config.load(config_file, sections={"database", "archive"})
+        settings = config.load(config_file, sections={"database", "archive", "s3"}, unchecked=[])
         archive = settings.archive_directory
         require_owner(archive)
 
@@ -125,6 +125,7 @@ def adopt(name: str, spool: Path, journal: Path, config_file: Path) -> None:
             archive / ".work",
             open_database,
             click.echo,
+            uploads=bool(settings.s3.bucket) and settings.s3.uploads,
         )
         done = adoption.run(read_spool_id)
         with daemon_database(config_file) as database:

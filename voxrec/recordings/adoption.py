@@ -51,6 +51,8 @@ class Adoption:
     work_directory: Path
     database: OpenDatabase
     report: Callable[[str], None] = lambda _line: None
+    uploads: bool = False
+    """Whether the daemons are to upload what is finished to S3."""
     failed: list[str] = field(default_factory=list)
     """The jobs that failed, with the reason."""
 
@@ -148,6 +150,7 @@ class Adoption:
                 _call_directly,
                 node=self.node,
                 has_peers=_has_peers,
+                uploads=self.uploads,
             )
         return Eraser(recordings, self.archive, self.spool, self.work_directory, _call_directly).erase_from_spool
 
