@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.trial.unittest import TestCase
 
-from tests.mail.smtp_servers import make_pem
+from tests.certificates import make_pem
 from voxrec.certificate import CertificateError, ReloadableEndpoint
 
 reactor = cast("Any", installed_reactor)

@@ -1,7 +1,5 @@
 """Recorded calls over the trunks that docs/trunks.md describes: TCP, TLS with SRTP, IPv6, and session timers."""
 
-import datetime
-import ipaddress
 import re
 import shutil
 import socket
@@ -10,13 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from twisted.internet.defer import Deferred
 
+from tests.certificates import make_pem
 from tests.live.live_test_case import LiveTestCase, make_stack, shared_stack
 from voxrec.deferreds import gather
 from voxrec.sandbox import demo_call, tones
@@ -41,35 +35,14 @@ def documented_configuration(heading: str) -> str:
     return match[1]
 
 
-def write_certificate(path: Path) -> Path:
-    """Write a PEM file with a self-signed certificate of both loopback addresses and its private key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, LOOPBACK)])
-    now = datetime.datetime.now(datetime.UTC)
-    addresses = [x509.IPAddress(ipaddress.ip_address(each)) for each in (LOOPBACK, IPV6_LOOPBACK)]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
-    return path
-
-
 class TrunkTests(LiveTestCase):
     """Each test has a stack of its own: transports are read when Asterisk starts."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.certificate = write_certificate(self.directory / "certificate.pem")
+        self.certificate = self.directory / "certificate.pem"
+        private, public = make_pem(LOOPBACK, IPV6_LOOPBACK)
+        self.certificate.write_bytes(public + private)
 
     async def start_stack(self, configuration: str, replacements: Mapping[str, str]) -> Stack:
         """Start a stack with an addition to pjsip.conf, in which addresses and files of the documentation are replaced.

@@ -1,14 +1,7 @@
 """Tests of voxrec.web.site."""
 
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from twisted.internet.endpoints import SSL4ClientEndpoint, connectProtocol, serverFromString
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.task import Clock
@@ -19,6 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 
 from tests.api.rest_test_case import BODY_LIMIT, RestTestCase
+from tests.certificates import write_certificate
 from tests.database import reactor, until
 from tests.web.raw_connection import RawConnection, open_connection, send_raw
 from voxrec import config
@@ -325,32 +319,9 @@ class AccessLogTests(SynchronousTestCase):
             self.assertIn(f'"PUT {logged} HTTP/1.1"', line)
 
 
-def write_certificate(directory: Path) -> tuple[Path, Path]:
-    """Write a private key and a self-signed certificate for localhost, and return their paths."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    key_file, certificate_file = directory / "key.pem", directory / "certificate.pem"
-    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
-    return key_file, certificate_file
-
-
 class TlsTests(RestTestCase):
     async def test_https_with_the_setting_rest_listen(self) -> None:
-        key, certificate = write_certificate(self.make_directory())
+        key, certificate = write_certificate(self.make_directory(), "localhost")
         listen = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
         settings = config.parse(f"rest: {{listen: '{listen}'}}")
         port: Any = await serverFromString(reactor, settings.rest.listen).listen(self.site)
