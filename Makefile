@@ -47,7 +47,7 @@ test: $(READY)
 	@$(VENV)/bin/trial --temp-directory=.trial $(PACKAGE)
 else
 test: check
-	@$(VENV)/bin/python -m voxrec.sandbox.rootfs asterisk-22 asterisk-16 kamailio
+	@$(VENV)/bin/python -m voxrec.sandbox.rootfs asterisk-22 asterisk-16 kamailio chromium
 	@$(VENV)/bin/python -m tests.run --jobs "$(JOBS)"
 endif
 

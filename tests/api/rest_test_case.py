@@ -189,6 +189,7 @@ class RestTestCase(DatabaseTestCase):
     timeout = 60
     cors_origins: tuple[str, ...] = ()
     body_limit = BODY_LIMIT
+    max_unfinished_exports = 3
     conversion_budget = ConversionBudget()
     enqueue_upload: EnqueueUpload | None = None
 
@@ -238,7 +239,10 @@ class RestTestCase(DatabaseTestCase):
 
     def make_resource(self) -> Resource:
         self.export_access = ExportAccess(
-            ExportDirectory(self.make_directory()), lambda: self.exports_woken.append(None), "here", max_unfinished=3
+            ExportDirectory(self.make_directory()),
+            lambda: self.exports_woken.append(None),
+            "here",
+            max_unfinished=self.max_unfinished_exports,
         )
         self.app = RestApp(
             reactor,

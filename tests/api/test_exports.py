@@ -144,9 +144,7 @@ class FileTests(ExportTestCase):
             ("pending", 409, "export-not-ready"),
             ("running", 409, "export-not-ready"),
             ("failed", 410, "export-gone"),
-            ("canceled", 410, "export-gone"),
             ("expired", 410, "export-gone"),
-            ("deleted", 410, "export-gone"),
         ):
             await self.pool.execute("UPDATE exports SET state = %s", (state,))
             response = await self.request("GET", path)
@@ -179,17 +177,17 @@ class FileTests(ExportTestCase):
 
 
 class DeletionTests(ExportTestCase):
-    async def test_cancellation(self) -> None:
+    async def test_an_unfinished_one(self) -> None:
         export = (await self.create()).json
-        for _ in range(2):
-            response = await self.request("DELETE", f"/exports/{export['id']}", token="read")
-            self.assertEqual((response.status, response.json["state"]), (200, "canceled"))
+        self.assertEqual((await self.request("DELETE", f"/exports/{export['id']}", token="read")).status, 204)
+        for method in ("DELETE", "GET"):
+            self.assertEqual((await self.request(method, f"/exports/{export['id']}")).status, 404)
 
-    async def test_deletion_of_the_file(self) -> None:
+    async def test_the_file_is_deleted(self) -> None:
         export = await self.complete((await self.create()).json["id"])
-        response = await self.request("DELETE", f"/exports/{export.id}")
-        self.assertEqual((response.status, response.json["state"], response.json["fileUrl"]), (200, "deleted", None))
+        self.assertEqual((await self.request("DELETE", f"/exports/{export.id}")).status, 204)
         self.assertFalse(self.export_access.directory.file_of(export).exists())
+        self.assertEqual((await self.request("GET", "/exports")).json, [])
 
     async def test_pages(self) -> None:
         ids = [(await self.create()).json["id"] for _ in range(3)]

@@ -132,7 +132,7 @@ ROWS: Final = (
     Row("GET", "/exports", 200, list[Export]),
     Row("GET", f"/exports/{EXPORT}", 200, Export),
     Row("GET", f"/exports/{EXPORT}/file", 200, "application/zip"),
-    Row("DELETE", f"/exports/{EXPORT}", 200, Export),
+    Row("DELETE", f"/exports/{EXPORT}", 204, None),
     Row("PUT", "/tokens", 201, Token, json={"name": "crm", "role": "read"}, location="/tokens/"),
     Row("GET", "/tokens", 200, list[Token]),
     Row("PUT", "/users", 201, User, json={**CREDENTIALS, "role": "read"}, location="/users/"),

@@ -13,9 +13,8 @@ from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.namespaces import MountNamespace
 from voxrec.sandbox.process import Process, wait_until
-from voxrec.sandbox.rootfs import Recipe, ensure_rootfs
+from voxrec.sandbox.rootfs import CHROMIUM, ensure_rootfs
 
-CHROMIUM: Final = Recipe("chromium", "trixie", ("chromium", "chromium-driver", "fonts-dejavu-core"))
 _START_TIMEOUT: Final = 60.0  # seconds
 _COMMAND_TIMEOUT: Final = 60  # seconds
 _ARGUMENTS: Final = (

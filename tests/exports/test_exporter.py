@@ -35,7 +35,7 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 
 URL = "https://rec.example"
-FINAL = (ExportState.COMPLETED, ExportState.FAILED, ExportState.CANCELED)
+FINAL = (ExportState.COMPLETED, ExportState.FAILED)
 
 
 class ExporterTestCase(DatabaseTestCase):
@@ -167,7 +167,7 @@ class ContentTests(ExporterTestCase):
             self.assertEqual({row["fromName"] for row in rows}, {"", "'=1+1"})
             self.assertEqual(self.manifest(export)["missing"], [])
             self.assertEqual((export.recordings, export.bytes, export.missing), (3, 11, 0))
-            self.assertEqual((await self.exports.cancel(export.id)).state, ExportState.DELETED)
+            await self.exports.delete(export.id)
             self.directory.delete(export.id)
 
     async def test_without_audio(self) -> None:
@@ -284,16 +284,18 @@ class StateTests(ExporterTestCase):
         done = await self.until(await self.create(), *FINAL)
         self.assertEqual((done.state, done.error), (ExportState.COMPLETED, None))
 
-    async def test_cancellation_while_it_is_written(self) -> None:
+    async def test_deletion_while_it_is_written(self) -> None:
         await self.add()
         export = await self.create()
+        deleted: Deferred[None] = Deferred()
 
         async def cancel(_: Recording) -> None:
-            await self.exports.cancel(export.id)
+            await self.exports.delete(export.id)
+            deleted.callback(None)
 
         self.before_audio = cancel
         handler = self.start_worker()
-        await self.until(export, ExportState.CANCELED)
+        await deleted
         await self.workers.pop().stopService()
         self.assertEqual((self.names(), handler._files), ([], {}))
 

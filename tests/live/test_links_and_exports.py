@@ -84,5 +84,5 @@ class LinkAndExportTests(LiveTestCase):
             (audio,) = [name for name in archive.namelist() if name.startswith("audio/")]
             self.assertEqual(archive.read(audio), AUDIO)
             self.assertIn(recording["id"].encode(), archive.read("recordings.jsonl"))
-        self.assertEqual((await stack.request_json("DELETE", f"/exports/{export['id']}"))["state"], "deleted")
+        await stack.request_json("DELETE", f"/exports/{export['id']}")
         self.assertEqual([*stack.archive_directory.glob(".exports/*")], [])

@@ -27,7 +27,7 @@ from voxrec.web.errors import RangeNotSatisfiable, RestError, TooManyRequests
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.ranges import ByteRange, requested_range
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import JSON, Response, no_content
 from voxrec.web.route import Route
 
 MEDIA_TYPES: Final = {ExportFormat.ZIP: "application/zip", ExportFormat.TAR: "application/x-tar"}
@@ -42,7 +42,7 @@ class ExportNotReady(Conflict):
 
 
 class ExportGone(RestError):
-    """The export has no file: it failed, was deleted, or has expired."""
+    """The export has no file: it failed, or has expired."""
 
     status = 410
     code = "export-gone"
@@ -120,9 +120,7 @@ class ExportRoutes:
             route("GET", "/exports/<id>", Role.READ, self._get, response_model=Export),
             route(
                 *("DELETE", "/exports/<id>", Role.READ, self._delete),
-                status=200,
-                response_model=Export,
-                summary="Cancel an export, or delete its file",
+                summary="Delete an export and its file",
             ),
             route(
                 *("GET", "/exports/<id>/file", Role.READ, self._download, None),
@@ -174,10 +172,10 @@ class ExportRoutes:
         return _json(await self._exports.visible_to(request.principal).get(request.id))
 
     async def _delete(self, request: Request) -> Response:
-        """The file is deleted. The export is listed for 30 more days."""
-        export = await self._exports.visible_to(request.principal).cancel(request.id)
-        await self._defer_to_thread(self._access.directory.delete, export.id)
-        return _json(export)
+        """An export that is not complete is canceled."""
+        await self._exports.visible_to(request.principal).delete(request.id)
+        await self._defer_to_thread(self._access.directory.delete, request.id)
+        return no_content()
 
     async def _download(self, request: Request) -> Response:
         """Byte ranges are supported, so that an interrupted download can be continued. Each download is audited."""

@@ -66,10 +66,10 @@ class Queue(Protocol):
         """Extend a claim."""
 
     async def report_progress(self, job: ClaimedExport, recordings: int, bytes_: int, missing: int, /) -> bool:
-        """Store the progress. False: the export was canceled."""
+        """Store the progress. False: the export was deleted."""
 
     async def complete(self, job: ClaimedExport, file: ExportedFile, lifetime: timedelta, /) -> bool:
-        """Store that the file is complete. False: the export was canceled."""
+        """Store that the file is complete. False: the export was deleted."""
 
     async def retry(self, job: ClaimedExport, error: str, due_at: datetime, /) -> bool:
         """Let an export be repeated."""
@@ -87,8 +87,8 @@ class ExportSettings:
     min_free: int = 0
 
 
-class _Canceled(Exception):
-    """The export was canceled, or another process works on it."""
+class _Deleted(Exception):
+    """The export was deleted, or another process works on it."""
 
 
 @dataclass(slots=True)
@@ -136,8 +136,8 @@ class Exporter:
         """
         try:
             self._files[job.export.id, job.claims] = await self._write(job)
-        except _Canceled:
-            self._log.info("{job} was canceled; its file was deleted", job=job.label)
+        except _Deleted:
+            self._log.info("{job} was deleted; so is what was written of its file", job=job.label)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             detail = "the file system of the archive is full" if full else f"the file cannot be written: {error}"
@@ -231,9 +231,9 @@ class Exporter:
             )
 
     async def _report(self, job: ClaimedExport, progress: _Progress) -> None:
-        """Store the progress. Raises _Canceled."""
+        """Store the progress. Raises _Deleted."""
         if not await self._queue.report_progress(job, progress.recordings, progress.bytes, progress.missing):
-            raise _Canceled
+            raise _Deleted
 
     async def _name_erased(self, file: ExportFile, progress: _Progress) -> None:
         """Name in the manifest what was erased since it was copied, so that the receiver can delete it."""
@@ -269,9 +269,9 @@ class Exporter:
         return await self._queue.extend_lease(job, lease)
 
     async def mark_done(self, job: ClaimedExport) -> bool:
-        """Store that the file is complete. If the export was canceled, the hourly clean-up deletes the file."""
+        """Store that the file is complete. If the export was deleted, the hourly clean-up deletes the file."""
         file = self._files.get((job.export.id, job.claims))
-        if file is None:  # canceled
+        if file is None:  # deleted
             return True
         await self._queue.complete(job, file, self._settings.lifetime)
         del self._files[job.export.id, job.claims]

@@ -12,24 +12,20 @@ from voxrec.model.recording import RecordingState
 
 
 class ExportState(enum.StrEnum):
-    """State of an export. The last five are final.
+    """State of an export. The last three are final.
 
     - ``pending``: waits for its turn, or for the next attempt
     - ``running``: the file is being written
     - ``completed``: the file can be downloaded
     - ``failed``: `error` says why there is no file
-    - ``canceled``: it was deleted before it was complete
     - ``expired``: the file was deleted at `expiresAt`
-    - ``deleted``: the file was deleted by a client
     """
 
     PENDING = "pending"
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
-    CANCELED = "canceled"
     EXPIRED = "expired"
-    DELETED = "deleted"
 
 
 class ExportFormat(enum.StrEnum):
@@ -88,5 +84,5 @@ class Export(Struct, frozen=True, kw_only=True, rename="camel"):
     file_url: Annotated[str | None, doc("URL of the file. Null unless it can be downloaded.")] = None
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     started_at: Annotated[Timestamp | None, doc("Time of the beginning of the first attempt.")] = None
-    finished_at: Annotated[Timestamp | None, doc("Time at which it was completed, failed or was canceled.")] = None
+    finished_at: Annotated[Timestamp | None, doc("Time at which it was completed or failed.")] = None
     expires_at: Annotated[Timestamp | None, doc("Time after which the file is deleted.")] = None

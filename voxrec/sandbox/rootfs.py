@@ -47,6 +47,7 @@ class Recipe:
 _PACKAGES = ("asterisk", "asterisk-modules", "asterisk-core-sounds-en-wav", "sip-tester")
 ASTERISK_22 = Recipe("asterisk-22", "sid", _PACKAGES)
 ASTERISK_16 = Recipe("asterisk-16", "bullseye", _PACKAGES)
+CHROMIUM = Recipe("chromium", "trixie", ("chromium", "chromium-driver", "fonts-dejavu-core"))
 KAMAILIO = Recipe("kamailio", "bookworm", ("kamailio",))
 """Kamailio 5.6."""
 
@@ -307,7 +308,7 @@ def _output(command: list[str], directory: Path | None = None) -> str:
 
 def main() -> None:
     """Build the recipes named on the command line (default: asterisk-22), and print the paths."""
-    recipes = {recipe.name: recipe for recipe in (ASTERISK_22, ASTERISK_16, KAMAILIO)}
+    recipes = {recipe.name: recipe for recipe in (ASTERISK_22, ASTERISK_16, KAMAILIO, CHROMIUM)}
     try:
         for name in sys.argv[1:] or [ASTERISK_22.name]:
             if name not in recipes:

@@ -42,13 +42,6 @@ _NEXT_DUE: Final = """
     SELECT min(greatest(due_at, leased_until)) FROM exports WHERE state IN ('pending', 'running')
 """
 _HELD: Final = "id = %s AND claims = %s AND state = 'running'"
-_CANCEL: Final = f"""
-    UPDATE exports
-    SET state = CASE WHEN state IN ('pending', 'running') THEN 'canceled' WHEN state = 'completed' THEN 'deleted'
-                     ELSE state END,
-        finished_at = coalesce(finished_at, now()), leased_until = NULL
-    WHERE id = %s RETURNING {_COLUMNS.column_list}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +126,10 @@ class Exports(PagedTable[Export, None]):
             return export
         raise NotFound(f"There is no export {export_id}.")
 
-    async def cancel(self, export_id: UUID) -> Export:
-        """Cancel an unfinished export, or mark the file of a complete one as deleted. Raises NotFound."""
+    async def delete(self, export_id: UUID) -> None:
+        """Delete an export; the process that writes its file notices it. Raises NotFound."""
         await self.get(export_id)
-        (row,) = await self._database.returning(_CANCEL, (export_id,))
-        return self._from_row(row)
+        await self._database.execute("DELETE FROM exports WHERE id = %s", (export_id,))
 
     async def count_unfinished(self) -> int:
         """Return the number of exports that are pending or running."""
@@ -200,11 +192,11 @@ class ExportQueue:
         return await self._update(job, "leased_until = now() + %s::interval", lease)
 
     async def report_progress(self, job: ClaimedExport, recordings: int, bytes_: int, missing: int) -> bool:
-        """Store how much was written; return False if the export was canceled or another process works on it."""
+        """Store how much was written; return False if the export was deleted or another process works on it."""
         return await self._update(job, "recordings = %s, bytes = %s, missing = %s", recordings, bytes_, missing)
 
     async def complete(self, job: ClaimedExport, file: ExportedFile, lifetime: timedelta) -> bool:
-        """Store that the file can be downloaded for ``lifetime``; return False if the export was canceled."""
+        """Store that the file can be downloaded for ``lifetime``; return False if the export was deleted."""
         return await self._update(
             job,
             "state = 'completed', error = NULL, leased_until = NULL, finished_at = now(), recordings = %s, bytes = %s, "

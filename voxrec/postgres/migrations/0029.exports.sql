@@ -12,7 +12,7 @@ CREATE TABLE exports (
     audio        boolean NOT NULL,
     query        jsonb NOT NULL,
     state        text NOT NULL DEFAULT 'pending'
-                 CHECK (state IN ('pending', 'running', 'completed', 'failed', 'canceled', 'expired', 'deleted')),
+                 CHECK (state IN ('pending', 'running', 'completed', 'failed', 'expired')),
     error        text,
     recordings   bigint NOT NULL DEFAULT 0,
     bytes        bigint NOT NULL DEFAULT 0,
