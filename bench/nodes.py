@@ -28,8 +28,8 @@ REQUESTS: Final = 20
 LOST_SECONDS: Final = 15.0
 TITLE: Final = "Several nodes"
 INTRO: Final = (
-    "Nodes (Asterisk and voxrec) behind Kamailio, with a PostgreSQL and its synchronous standby, all on one machine, so "
-    f"that they share its processors. {CALLS} recorded calls of {CALL_SECONDS:g} s at {RATE:g}/s in all. Writes are those "
+    "Nodes (Asterisk and voxrec) behind Kamailio, with a PostgreSQL and its synchronous standby, all on one machine, "
+    f"whose processors they share. {CALLS} recorded calls of {CALL_SECONDS:g} s at {RATE:g}/s in all. Writes are those "
     "of calls and their Recordings, less those of the same time without calls."
 )
 
