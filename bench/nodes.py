@@ -143,7 +143,7 @@ class NodesBenchmark:
             owner.stack.asterisk.kill()
             owner.stack.kill_voxrec()
             # One of the next calls is sent to the killed node.
-            delays = [await self._place_calls(profile, 1, seconds=0.0) for _ in environment.nodes]
+            delays = [await self._place_calls(profile, 1, seconds=0.2) for _ in environment.nodes]
 
             async def lost() -> bool:
                 return any(each["state"] == "lost" for each in await other.request_json("GET", "/calls"))
