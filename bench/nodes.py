@@ -119,6 +119,11 @@ class NodesBenchmark:
                 self._results.forwarded_ms.append(await self._request_ms(environment.other_node(owner), call))
             await owner.stack.request_json("DELETE", f"/calls/{call['id']}")
             await caller.finish()
+
+            async def over() -> bool:
+                return not await environment.nodes[0].stack.request_json("GET", "/calls")
+
+            await owner.stack.wait_until(over, 30.0)  # other nodes list it for up to a second
         finally:
             await caller.stop()
 

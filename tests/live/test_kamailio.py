@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet import reactor
 
-from tests.live.live_test_case import PROFILE_SECONDS, LiveTestCase, make_stack
+from tests.live.live_test_case import PROFILE_SECONDS, UNTRUSTED_ADDRESS, LiveTestCase, make_stack
 from tests.live.node_stacks import NodesTestCase
 from voxrec.deferreds import gather
 from voxrec.sandbox import tones
@@ -189,6 +189,21 @@ class KamailioTests(NodesTestCase):
             self.far_end.invite_responses = (SipResponse(status, (("Reason", "Q.850;cause=34"),)),)
             self.assertEqual((await self.call()).status, status)
             self.assertEqual(len(self.invites(before)), 1, f"the far end answered {status} and was called again")
+
+    async def test_only_trunks_and_nodes_may_send_requests(self) -> None:
+        cluster = await self.distributed()
+        stranger = SipUserAgent(cluster.kamailio.sip_address, UNTRUSTED_ADDRESS)
+        stranger.listen(self.reactor)
+        self.addCleanup(stranger.stop)
+        before = len(self.far_end.received)
+        self.assertEqual((await stranger.request(self.reactor, "INVITE", self.profile)).status, 403)
+        host, port = cluster.kamailio.sip_address
+        in_dialog = {"Route": f"<sip:{host}:{port};lr>", "To": "<sip:desk@127.0.0.1>;tag=1"}
+        target = f"sip:desk@{self.far_end.host_port}"
+        for method in ("BYE", "INVITE", "MESSAGE"):
+            response = await stranger.request(self.reactor, method, "", headers=in_dialog, request_uri=target)
+            self.assertEqual(response.status, 403, method)
+        self.assertEqual(len(self.far_end.received), before)
 
     async def test_requests_in_a_dialog_reach_its_node(self) -> None:
         """re-INVITE and BYE of the caller, BYE of the far end, and CANCEL."""
