@@ -144,6 +144,7 @@ class NodesBenchmark:
             call = await self._wait_for_call(environment.nodes[0])
             owner = next(node for node in environment.nodes if node.name == call["node"])
             other = environment.other_node(owner).stack
+            await self._wait_for_call(environment.other_node(owner))  # it is stored
             began = self._reactor.seconds()
             owner.stack.asterisk.kill()
             owner.stack.kill_voxrec()

@@ -11,10 +11,10 @@ from voxrec.sandbox.chaos.fault_run import RunOptions
 from voxrec.sandbox.chaos.verification import START_SECONDS
 from voxrec.sandbox.rootfs import asterisk_rootfs
 
-FAULTS = ("node-killed", "drained", "postgresql-failover", "kamailio-killed")
+FAULTS = ("asterisk-killed", "drained", "postgresql-failover", "kamailio-killed")
 SEED = 15
 """A seed whose schedule has all of these faults."""
-DURATION = 24.0
+DURATION = 20.0
 MIN_CALL_SECONDS = 3.0
 
 
