@@ -36,6 +36,7 @@ schemathesis.openapi.format(
 )
 
 
+schemathesis.openapi.format("time-zone", st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]))
 schemathesis.openapi.format("idempotency-key", st.integers(0, 10**6).map("key-{}".format))
 schemathesis.openapi.format(
     "cursor",

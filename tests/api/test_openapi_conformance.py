@@ -26,10 +26,10 @@ max-examples = 12
 allow-x00 = false  # JSON Schema cannot exclude this character from free-form metadata
 database = "none"
 
-# a valid request may still name another version (412) or what has no file any more (410), be too large (413), or
-# request a range beyond the end (416)
+# a valid request may still name another version (412) or what has no file any more (410), be too large (413), request a
+# range beyond the end (416), or come too often (429)
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "304", "401", "403", "404", "409", "410", "412", "413", "416"]
+expected-statuses = ["2xx", "304", "401", "403", "404", "409", "410", "412", "413", "416", "429"]
 
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "422", "5xx"]

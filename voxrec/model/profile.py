@@ -83,7 +83,7 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     email: Annotated[Email | None, doc("Recipients of the mail with each completed Recording. Null: no mail.")] = None
     mail_content: Annotated[MailContent, doc("Whether mails contain the audio or a link.")] = MailContent.ATTACHMENT
     time_zone: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"format": "time-zone"})] | None,
         doc("Time zone of the times in mails, such as Europe/Berlin. Null: the one in the settings."),
     ] = None
     remote_sip_uri: Annotated[
