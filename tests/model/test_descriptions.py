@@ -11,7 +11,7 @@ from voxrec import model
 STRUCTS: Final = [cls for cls in vars(model).values() if isinstance(cls, type) and issubclass(cls, msgspec.Struct)]
 ENUMERATIONS: Final = [cls for cls in vars(model).values() if isinstance(cls, type) and issubclass(cls, enum.StrEnum)]
 # Fields that are not part of the REST representation.
-INTERNAL_FIELDS: Final = {"Recording": {"path", "pauseCode", "resumeCode"}, "Job": {"path", "claims"}}
+INTERNAL_FIELDS: Final = {"Recording": {"path", "pauseCode", "resumeCode"}, "Job": {"path", "target", "claims"}}
 
 
 class DescriptionTests(SynchronousTestCase):

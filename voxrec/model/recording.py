@@ -107,18 +107,19 @@ class Verdict(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StoredObject(Struct, frozen=True, kw_only=True):
-    """The object in S3 that contains the audio of a Recording.
+    """The object in S3 that contains the audio of a Recording."""
 
-    ``stored_at`` is None until the store has confirmed the checksum; until then the local archive has the audio.
-    ``version`` is that of a versioned bucket. ``key_md5`` is the Base64 of the MD5 of the customer's key (SSE-C), by
-    which the key is found after a rotation.
-    """
-
-    bucket: str
-    key: str
-    version: str | None = None
-    stored_at: datetime | None = None
-    key_md5: str | None = None
+    bucket: Annotated[str, doc("Name of the bucket.")]
+    key: Annotated[str, doc("Key of the object.")]
+    version: Annotated[str | None, doc("Version of the object, in a versioned bucket.")] = None
+    stored_at: Annotated[
+        datetime | None,
+        doc("Time at which the store confirmed the checksum. Null: only the local archive has the audio."),
+    ] = None
+    key_md5: Annotated[
+        str | None,
+        doc("Base64 of the MD5 of the customer's key (SSE-C), by which the key is found after a rotation."),
+    ] = None
 
 
 class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
