@@ -2,12 +2,20 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from voxrec.archive.interface import ObjectLock, StoreError
+from voxrec.config import S3
+from voxrec.config_values import customer_keys
 
+RETENTION_MODES: Final[Mapping[str, Literal["GOVERNANCE", "COMPLIANCE"]]] = MappingProxyType(
+    {"governance": "GOVERNANCE", "compliance": "COMPLIANCE"}
+)
+"""The mode of Object Lock that retains objects, by the value of the setting `s3.object_lock`."""
 MAX_SINGLE_UPLOAD: Final = 16_777_216  # bytes; a larger file is uploaded in parts
 
 
@@ -70,6 +78,26 @@ class S3Settings:
     def customer_key_md5(self) -> str | None:
         """Return by what the key is found that encrypts new objects; None if the store encrypts them, or nobody."""
         return _md5(self.customer_keys[0]) if self.encryption == "customer" else None
+
+
+def settings_of(section: S3, connections: int = 32) -> S3Settings:
+    """Return the settings that are in the settings file. ``connections`` may be open at the same time."""
+    return S3Settings(
+        endpoint=section.endpoint,
+        region=section.region,
+        addressing=section.addressing,
+        access_key=section.access_key,
+        secret_key=section.secret_key,
+        ca_file=section.ca_file,
+        encryption=section.encryption,
+        kms_key=section.kms_key,
+        customer_keys=customer_keys(section.customer_keys),
+        retention=RETENTION_MODES.get(section.object_lock, ""),
+        storage_class=section.storage_class,
+        part_size=section.part_size,
+        timeout=section.timeout,
+        connections=connections,
+    )
 
 
 def is_future(time: datetime | None) -> bool:

@@ -7,7 +7,7 @@ withdrawn when it is killed. The time is that of Asterisk, whose clock may diffe
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -16,24 +16,13 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from voxrec.calls.application_lease import GlobalVariables
 from voxrec.deferreds import SingleFlight
 from voxrec.errors import VoxrecError
 
 RENEW_INTERVAL: Final = 1.0
 """Seconds between two renewals."""
 _NOW: Final = "EPOCH"  # a variable of Asterisk: the seconds since 1970
-
-
-class GlobalVariables(Protocol):
-    """The global variables of Asterisk."""
-
-    async def get_global_variable(self, name: str) -> str:
-        """Return a global variable; empty if it is not set. Raises a VoxrecError."""
-        ...
-
-    def set_global_variable(self, name: str, value: str) -> Awaitable[object]:
-        """Set a global variable. Raises a VoxrecError."""
-        ...
 
 
 class SipReadiness(Service):

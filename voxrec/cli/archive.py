@@ -12,8 +12,8 @@ import click
 
 from voxrec import config
 from voxrec.archive.local import LocalArchive
+from voxrec.archive.s3_settings import settings_of
 from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, require_owner
-from voxrec.config_values import customer_keys
 from voxrec.errors import VoxrecError
 from voxrec.postgres.blocking_database import BlockingDatabase, run_to_completion
 from voxrec.recordings.download import Download
@@ -91,25 +91,11 @@ def _remaining(database: Callable[[], AbstractContextManager[BlockingDatabase]])
 
 def _to_local(settings: config.Config, config_file: Path, *, keep_objects: bool) -> None:
     from voxrec.archive.s3 import S3Store
-    from voxrec.archive.s3_settings import S3Settings
 
     if settings.s3.uploads:
         raise click.ClickException("set s3.uploads to false before, and restart the daemon: it uploads new Recordings")
     require_owner(settings.archive_directory)
-    s3 = settings.s3
-    store = S3Store(
-        S3Settings(
-            endpoint=s3.endpoint,
-            region=s3.region,
-            addressing=s3.addressing,
-            access_key=s3.access_key,
-            secret_key=s3.secret_key,
-            ca_file=s3.ca_file,
-            customer_keys=customer_keys(s3.customer_keys),
-            retention="GOVERNANCE" if s3.object_lock == "governance" else "",
-            timeout=s3.timeout,
-        )
-    )
+    store = S3Store(settings_of(settings.s3))
     database = partial(daemon_database, config_file)
     with database() as connection:
         total = run_to_completion(ArchiveMigration(connection).stored())

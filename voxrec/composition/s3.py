@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from twisted.application.service import IService, Service
 
+from voxrec.archive.s3_settings import RETENTION_MODES, settings_of
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.config import S3
-from voxrec.config_values import customer_keys
 from voxrec.deferreds import Backoff
 from voxrec.jobs.worker import Worker
 from voxrec.model import Job, JobKind, Profile, Recording, StoredObject
@@ -27,14 +27,9 @@ from voxrec.threads import WorkerThreads
 if TYPE_CHECKING:
     from voxrec.archive.s3 import S3Store
     from voxrec.archive.s3_archive import S3Archive
-    from voxrec.archive.s3_settings import S3Settings
 
 _LEASE: Final = timedelta(seconds=30)  # extended while an upload runs; after a crash, it waits this long
 _DOWNLOAD_THREADS: Final = 16
-_RETENTION: Final[dict[str, Literal["GOVERNANCE", "COMPLIANCE"]]] = {
-    "governance": "GOVERNANCE",
-    "compliance": "COMPLIANCE",
-}
 _UNLIMITED: Final = sys.maxsize  # an upload is never given up
 
 
@@ -110,7 +105,7 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
     upload_threads = WorkerThreads(env.reactor, "S3 uploads", settings.concurrency)
     download_threads = WorkerThreads(env.reactor, "S3 downloads", _DOWNLOAD_THREADS)
     stop_flag = StopFlag()
-    store = S3Store(store_settings(settings), lambda: stop_flag.stopping)
+    store = S3Store(settings_of(settings, settings.concurrency + _DOWNLOAD_THREADS), lambda: stop_flag.stopping)
     archive = S3Archive(
         env.config.archive_directory,
         store,
@@ -166,28 +161,6 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
     )
 
 
-def store_settings(settings: S3) -> "S3Settings":
-    """Return how to reach and use the store."""
-    from voxrec.archive.s3_settings import S3Settings
-
-    return S3Settings(
-        endpoint=settings.endpoint,
-        region=settings.region,
-        addressing=settings.addressing,
-        access_key=settings.access_key,
-        secret_key=settings.secret_key,
-        ca_file=settings.ca_file,
-        encryption=settings.encryption,
-        kms_key=settings.kms_key,
-        customer_keys=customer_keys(settings.customer_keys),
-        retention=_RETENTION.get(settings.object_lock, ""),
-        storage_class=settings.storage_class,
-        part_size=settings.part_size,
-        timeout=settings.timeout,
-        connections=settings.concurrency + _DOWNLOAD_THREADS,
-    )
-
-
 def upload_settings(settings: S3) -> UploadSettings:
     """Return where and how Recordings are stored."""
     return UploadSettings(
@@ -196,5 +169,5 @@ def upload_settings(settings: S3) -> UploadSettings:
         uploads=settings.uploads,
         keep_local=settings.keep_local,
         holds=settings.object_lock != "off",
-        retention=settings.object_lock in _RETENTION,
+        retention=settings.object_lock in RETENTION_MODES,
     )

@@ -5,8 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from voxrec.archive.s3_settings import settings_of
 from voxrec.config import Config
-from voxrec.config_values import customer_keys
 from voxrec.doctor.finding import Finding, failed, ok, skipped, warning
 from voxrec.errors import VoxrecError
 from voxrec.postgres.cluster import dsn_of_running_server
@@ -43,23 +43,9 @@ def check_s3(config: Config) -> Iterator[Finding]:
 
 def _check_store(config: Config) -> Iterator[Finding]:
     from voxrec.archive.s3 import S3Store
-    from voxrec.archive.s3_settings import S3Settings
 
     s3 = config.s3
-    store = S3Store(
-        S3Settings(
-            endpoint=s3.endpoint,
-            region=s3.region,
-            addressing=s3.addressing,
-            access_key=s3.access_key,
-            secret_key=s3.secret_key,
-            ca_file=s3.ca_file,
-            encryption=s3.encryption,
-            kms_key=s3.kms_key,
-            customer_keys=customer_keys(s3.customer_keys),
-            timeout=s3.timeout,
-        )
-    )
+    store = S3Store(settings_of(s3))
     try:
         store.check(s3.bucket, s3.prefix)
     except VoxrecError as error:
