@@ -97,6 +97,16 @@ class SignInTests(SessionTestCase):
         )
 
 
+    async def test_browser_with_a_name_that_is_not_utf_8(self) -> None:
+        await self.add_user()
+        headers = {"User-Agent": b"caf\xe9 " + b"x" * 1000}
+        body = {"name": "anna", "password": PASSWORD}
+        response = await self.request("PUT", "/session", token="", json=body, headers=headers)
+        self.assertEqual(response.status, 200, response.body)
+        self.assertEqual(len(response.json["userAgent"]), 255)
+        self.assertTrue(response.json["userAgent"].startswith("caf\\udce9 x"), response.json)
+
+
 class PermissionTests(SessionTestCase):
     async def test_the_role_limits_a_session(self) -> None:
         profile = await self.add_profile()

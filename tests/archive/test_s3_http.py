@@ -158,3 +158,30 @@ class RefusalTests(HostileTestCase):
         store = S3Store(s3_server.settings(self.server.url, access_key="", secret_key=""))
         self.upload(store)
         self.assertIn(b"Credential=from-environment/", self.server.requests[0])
+
+
+class DeletionTests(HostileTestCase):
+    """A store without versions and without uploads in parts."""
+
+    def delete(self, head: Answer, delete: Answer) -> S3Store:
+        answers = {b"GET": error(501, "NotImplemented"), b"HEAD": head, b"DELETE": delete}
+        return self.serve(lambda connection, request: answers[request.partition(b" ")[0]](connection, request))
+
+    def methods(self) -> list[bytes]:
+        return [request.partition(b" ")[0] for request in self.server.requests]
+
+    def test_deletion_that_is_refused_is_an_error(self) -> None:
+        store = self.delete(error(200, ""), error(403, "AccessDenied"))
+        self.assertIn("AccessDenied", self.assertRaises(StoreError, store.delete, TARGET).detail)
+
+    def test_examination_that_is_refused_is_no_proof_that_the_object_is_gone(self) -> None:
+        """As of an object that is encrypted with a key of the customer, or without the permission to list."""
+        for status in (400, 403):
+            store = self.delete(error(status, ""), error(204, ""))
+            store.delete(TARGET)
+            self.assertEqual(self.methods()[-2:], [b"HEAD", b"DELETE"])
+
+    def test_object_that_does_not_exist(self) -> None:
+        store = self.delete(error(404, ""), error(403, "AccessDenied"))
+        store.delete(TARGET)
+        self.assertNotIn(b"DELETE", self.methods())

@@ -30,8 +30,8 @@ from voxrec.model import StoredObject
 
 MAX_PARTS: Final = 10_000
 _BLOCK_SIZE: Final = 1 << 20
-_LIST_PAGE: Final = 1000
 _ATTEMPTS: Final = 3  # of one request, by botocore; the job makes further ones
+_NOT_FOUND: Final = 404  # of a HEAD request, whose response has no error document
 _UNSUPPORTED: Final = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 
 
@@ -227,9 +227,7 @@ class S3Store:
             for version in list(self._versions(stored)):
                 bypass = {"BypassGovernanceRetention": True} if self._settings.retention == "GOVERNANCE" else {}
                 self._s3.delete_object(**where, VersionId=version, **bypass)
-            # the list of versions of some stores is empty although the object exists
-            with suppress(ClientError):
-                self._s3.head_object(**where, **self._settings.customer_key(stored.key_md5))
+            if self._may_exist(stored):  # the list of versions of some stores is empty nevertheless
                 self._s3.delete_object(**where)
 
     def apply_lock(self, stored: StoredObject, lock: ObjectLock) -> None:
@@ -289,6 +287,14 @@ class S3Store:
                     return False
                 raise
         return bool(response.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+
+    def _may_exist(self, stored: StoredObject) -> bool:
+        """Return False if the store says that there is no such object. A refusal, as without its key, is no proof."""
+        try:
+            self._s3.head_object(Bucket=stored.bucket, Key=stored.key)
+        except ClientError as error:
+            return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != _NOT_FOUND
+        return True
 
     def _versions(self, stored: StoredObject) -> Iterator[str]:
         """Yield all versions and delete markers of an object; none if the store has no versions."""

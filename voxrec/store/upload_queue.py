@@ -7,9 +7,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
-from voxrec.model import Job, JobKind, Recording
+from voxrec.errors import StoreUnavailable
+from voxrec.model import Job, Recording
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import PreparedStatement
 from voxrec.postgres.transaction import Transaction
@@ -44,19 +43,6 @@ _MAKE_DUE: Final = """
     WHERE kind = 'upload' AND done_at IS NULL AND NOT dead AND due_at > now() AND last_error IS NOT NULL
       AND coalesce(target, '') = %s
 """
-_BACKLOG: Final = """
-    SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8,
-           (array_agg(last_error ORDER BY due_at DESC) FILTER (WHERE last_error IS NOT NULL))[1]
-    FROM jobs WHERE kind = 'upload' AND done_at IS NULL
-"""
-
-
-class Backlog(msgspec.Struct, frozen=True):
-    """Uploads that are not done: their number, the age of the oldest in seconds, and an error of one of them."""
-
-    count: int
-    oldest_age: float
-    last_error: str | None
 
 
 class UploadQueue:
@@ -73,7 +59,12 @@ class UploadQueue:
         claimed: list[Job] = []
         while len(claimed) < limit:
             node = self._jobs.node
-            ((next_due, *row),) = await self._database.returning(_CLAIM, (node, self._busy(), lease, node))
+            try:
+                ((next_due, *row),) = await self._database.returning(_CLAIM, (node, self._busy(), lease, node))
+            except StoreUnavailable:
+                if not claimed:
+                    raise
+                break  # what is claimed must run: until it has ended, it counts for its bucket
             if row[0] is None:
                 return ClaimedJobs(claimed, next_due)
             job = job_from_row(tuple(row))
@@ -91,33 +82,28 @@ class UploadQueue:
 
     async def mark_done(self, job: Job) -> bool:
         """See `Jobs.mark_done`."""
-        return self._ended(job, await self._jobs.mark_done(job))
+        self._ended(job)
+        return await self._jobs.mark_done(job)
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
         """See `Jobs.retry`."""
-        return self._ended(job, await self._jobs.retry(job, error, due_at))
+        self._ended(job)
+        return await self._jobs.retry(job, error, due_at)
 
     async def dead_letter(self, job: Job, error: str) -> bool:
         """See `Jobs.dead_letter`."""
-        return self._ended(job, await self._jobs.dead_letter(job, error))
+        self._ended(job)
+        return await self._jobs.dead_letter(job, error)
 
-    def _ended(self, job: Job, lease_held: bool) -> bool:
+    def _ended(self, job: Job) -> None:
+        """Do not count a job any more. It has ended, whether its outcome can be stored or not."""
         self._running.pop(job.id, None)
-        return lease_held
 
     async def make_due(self, target: str | None) -> int:
         """Make the uploads to a bucket due that have failed before: it works again. Return their number."""
         return await self._database.execute(_MAKE_DUE, (target or "",))
 
-    async def backlog(self) -> Backlog:
-        """Return what is waiting to be uploaded, by all nodes."""
-        ((count, age, error),) = await self._database.query(_BACKLOG, ())
-        return Backlog(count, age, error)
-
 
 async def enqueue_upload(transaction: Transaction, recording: Recording, node: str | None) -> None:
     """Enqueue the upload of a Recording, as part of the transaction that stores its path in the archive."""
     await transaction.execute(_ENQUEUE, (recording.id, recording.profile_id, node))
-
-
-UPLOAD_KINDS: Final = (JobKind.UPLOAD,)
