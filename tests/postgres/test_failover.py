@@ -58,7 +58,8 @@ class FailoverTests(TestCase):
 
     def failed_over(self) -> None:
         self.failovers += 1
-        self.history.failover_handled()
+        if (identity := self.history.unhandled) is not None:
+            self.history.failover_handled(identity)
 
     def recovered(self) -> None:
         self.recoveries += 1

@@ -57,6 +57,13 @@ class MonitorTests(SynchronousTestCase):
         self.observe(primary(FIRST, 300), standby(SECOND, 300))
         self.assertEqual(self.monitor.lag, 0)
 
+    def test_primary_without_changes_for_hours(self) -> None:
+        for _ in range(2 * 360):
+            self.observe(primary(FIRST, 100), standby(SECOND, 100))
+        self.observe(primary(FIRST, 200), standby(SECOND, 100))
+        self.clock.pump([1] * 5)
+        self.assertEqual(self.monitor.lag, 5)
+
     def test_without_a_standby_the_lag_is_unknown(self) -> None:
         self.observe(primary(FIRST, 100), ServerStatus(SECOND, "refused"))
         self.assertEqual((self.monitor.primaries, self.monitor.standbys), (1, 0))
@@ -119,7 +126,9 @@ class HistoryTests(SynchronousTestCase):
         history.connected(ServerIdentity(7, 2))
         history.connected(ServerIdentity(7, 2))
         self.assertEqual(self.called, 3)
-        history.failover_handled()
+        self.assertEqual(history.unhandled, ServerIdentity(7, 2))
+        history.failover_handled(ServerIdentity(7, 2))
+        self.assertIsNone(history.unhandled)
         history.connected(ServerIdentity(7, 2))
         self.load().connected(ServerIdentity(7, 2))
         self.assertEqual(self.called, 3)

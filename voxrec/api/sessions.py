@@ -16,6 +16,7 @@ from voxrec.errors import Conflict, FieldError, InvalidInput
 from voxrec.model import AuditEntry, AuditOutcome, Role, Session, User
 from voxrec.model.fields import Timestamp, doc
 from voxrec.model.user import Password, password_errors
+from voxrec.sanitize import sanitize_line
 from voxrec.store.audit import Audit
 from voxrec.store.sessions import SESSION_PREFIX, SessionFilter, Sessions
 from voxrec.store.tokens import generate_secret
@@ -168,7 +169,7 @@ class SessionRoutes:
             last_used_at=now,
             expires_at=now + self._lifetime,
             address=request.address,
-            user_agent=request.headers.get("user-agent", "")[:_MAX_USER_AGENT].replace("\\0", ""),
+            user_agent=sanitize_line(request.headers.get("user-agent", ""), _MAX_USER_AGENT),
         )
         entry = self._audit_entry(request, user, AuditOutcome.DONE, 200, session.id)
         await self._sessions.create(session, secret, TransactionHook(audit_entry=lambda _: entry))

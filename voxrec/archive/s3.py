@@ -293,7 +293,7 @@ class S3Store:
         try:
             self._s3.head_object(Bucket=stored.bucket, Key=stored.key)
         except ClientError as error:
-            return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != _NOT_FOUND
+            return bool(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != _NOT_FOUND)
         return True
 
     def _versions(self, stored: StoredObject) -> Iterator[str]:

@@ -33,14 +33,17 @@ class FailoverHandler:
             self._flight.request()
 
     async def _handle(self) -> None:
+        history = self._database.history
         try:
-            await self._database.pool.when_ready()
-            await self._database.events.skip_ids()
-            await self._journal.replay()
+            while (identity := history.unhandled) is not None:  # another failover may follow meanwhile
+                await self._database.pool.when_ready()
+                await self._database.events.skip_ids()
+                await self._journal.replay()
+                if not self._journal.running:
+                    return
+                history.failover_handled(identity)
         except StoreUnavailable:
             return  # the next connection begins again
-        if self._journal.running:
-            self._database.history.failover_handled()
 
     def _failed(self, failure: Failure) -> None:
         self._log.failure("what follows a failover of PostgreSQL failed; it is repeated after the next one", failure)

@@ -67,7 +67,7 @@ class ServerHistory:
             )
         self._newest = identity
         if newest is None or newest.system != identity.system:
-            self.failover_handled()
+            self.failover_handled(identity)
         elif identity.timeline > newest.timeline:
             self._log.warn(
                 "PostgreSQL has failed over: timeline {timeline} after {former}",
@@ -82,15 +82,18 @@ class ServerHistory:
         for callback in self._callbacks:
             callback()
 
-    def failover_handled(self) -> None:
-        """Remember the newest timeline: what a failover requires has been done."""
-        if self._newest is None or self._handled == self._newest:
-            return
-        self._handled = self._newest
+    @property
+    def unhandled(self) -> ServerIdentity | None:
+        """The server after the last failover, if what that requires has not been done."""
+        return None if self._handled == self._newest else self._newest
+
+    def failover_handled(self, identity: ServerIdentity) -> None:
+        """Remember a server: what the failover to it requires has been done."""
+        self._handled = identity
         if self._path is not None:
             try:
                 new = self._path.with_suffix(".new")
-                new.write_bytes(msgspec.json.encode(self._newest))
+                new.write_bytes(msgspec.json.encode(identity))
                 new.replace(self._path)
             except OSError as error:
                 self._log.warn(

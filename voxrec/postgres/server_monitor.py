@@ -107,7 +107,7 @@ class ServerMonitor(Service):
             self._positions.clear()
         if not self._positions or self._positions[-1][1] < position:
             self._positions.append((now, position))
-        while self._positions[0][0] < now - _HISTORY:
+        while len(self._positions) > 1 and self._positions[0][0] < now - _HISTORY:
             self._positions.popleft()
 
     def _report_former(self, statuses: Sequence[ServerStatus], primary: ServerStatus) -> None:
