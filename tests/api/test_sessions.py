@@ -96,7 +96,6 @@ class SignInTests(SessionTestCase):
             ],
         )
 
-
     async def test_browser_with_a_name_that_is_not_utf_8(self) -> None:
         await self.add_user()
         headers = {"User-Agent": b"caf\xe9 " + b"x" * 1000}
