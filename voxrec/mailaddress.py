@@ -1,25 +1,23 @@
-"""The one grammar of email addresses, for REST, the settings and SMTP: what every relay accepts without an extension.
+"""The one grammar of email addresses, for REST, the settings and SMTP, and the form in which SMTP sends them.
 
-It is ``Mailbox`` of RFC 5321 section 4.1.2 without quoted local parts, address literals and SMTPUTF8 (RFC 6531): relays
-and mail programs differ in their support, so that such an address would fail only when mail is sent.
+It is ``Mailbox`` of RFC 5321 section 4.1.2 without quoted local parts and address literals: relays and mail programs
+differ in their support, so that such an address would fail only when mail is sent. Domains may be internationalized
+(IDNA 2008, RFC 5891), which no relay needs to support: SMTP receives their ASCII form. Local parts may have other than
+ASCII characters (RFC 6531); they need a relay with the extension SMTPUTF8.
 """
 
 import re
 from typing import Final
+from unicodedata import normalize
+
+import idna
 
 MAX_LENGTH: Final = 254  # octets: a path has at most 256, including "<" and ">" (RFC 5321 section 4.5.3.1.3)
 MAX_LOCAL_PART: Final = 64  # octets (section 4.5.3.1.1)
 MAX_LABEL: Final = 63  # octets (RFC 1035 section 2.3.4)
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
+_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _DOT_ATOM: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
-_VALID_LABEL: Final = re.compile(_LABEL)
-PATTERN: Final = (
-    # the look-aheads: length of the local part, no encoded word in it, and a last label that is not a number
-    rf"(?=[^@]{{1,{MAX_LOCAL_PART}}}@)(?![^@]*=\?)(?![^,]*[@.][0-9]+\s*(?:,|$))"
-    rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*"
-)
-"""The same grammar for JSON Schema, except for `MAX_LENGTH`."""
 
 
 class MailAddressError(ValueError):
@@ -28,30 +26,66 @@ class MailAddressError(ValueError):
 
 def check_mail_address(text: str) -> None:
     """Raise `MailAddressError` unless ``text`` is one email address such as ``desk@example.org``."""
-    if not text.isascii():
-        raise MailAddressError("must be ASCII; write an international domain in its xn-- form")
-    local_part, at, domain = text.rpartition("@")
-    if not at:
-        raise MailAddressError("has no @")
-    _check_local_part(local_part)
-    _check_domain(domain)
-    if len(text) > MAX_LENGTH:
-        raise MailAddressError(f"is {len(text)} octets long; at most {MAX_LENGTH} are allowed")
+    encode_mail_address(text)
 
 
 def is_mail_address(text: str) -> bool:
     """Return whether ``text`` is one email address."""
     try:
-        check_mail_address(text)
+        encode_mail_address(text)
     except MailAddressError:
         return False
     return True
 
 
+def encode_mail_address(text: str) -> str:
+    """Return the form of an address that SMTP sends.
+
+    The domain is in its ASCII form, ``xn--...``, and the local part is normalized (NFC, RFC 6532 section 3.1). Raises
+    `MailAddressError`.
+    """
+    local_part, at, domain = text.rpartition("@")
+    if not at:
+        raise MailAddressError("has no @")
+    local_part = normalize("NFC", local_part)
+    _check_local_part(local_part)
+    domain = _encode_domain(domain)
+    _check_domain(domain)
+    address = f"{local_part}@{domain}"
+    if (octets := len(address.encode())) > MAX_LENGTH:
+        raise MailAddressError(f"is {octets} octets long; at most {MAX_LENGTH} are allowed")
+    return address
+
+
+def needs_smtputf8(text: str) -> bool:
+    """Return whether a valid address can only be sent to a relay with SMTPUTF8: its local part is not ASCII."""
+    return not encode_mail_address(text).isascii()
+
+
+def mailbox_key(text: str) -> str:
+    """Return what is equal for the different spellings of one address; of an invalid one, the text itself."""
+    try:
+        return encode_mail_address(text)
+    except MailAddressError:
+        return text
+
+
+def spellings(text: str) -> list[str]:
+    """Return a valid address as it is given, and with its domain in ASCII and in Unicode, each once."""
+    encoded = encode_mail_address(text)
+    local_part, _, domain = encoded.rpartition("@")
+    try:
+        decoded = f"{local_part}@{idna.decode(domain)}"
+    except UnicodeError:  # such as a domain in ASCII that was registered under older rules
+        decoded = encoded
+    return [*dict.fromkeys((text, encoded, decoded))]
+
+
 def _check_local_part(local_part: str) -> None:
-    if len(local_part) > MAX_LOCAL_PART:
-        raise MailAddressError(f"has {len(local_part)} octets before the @; at most {MAX_LOCAL_PART} are allowed")
-    if not _DOT_ATOM.fullmatch(local_part):
+    octets = len(local_part.encode("utf-8", "replace"))
+    if octets > MAX_LOCAL_PART:
+        raise MailAddressError(f"has {octets} octets before the @; at most {MAX_LOCAL_PART} are allowed")
+    if not _DOT_ATOM.fullmatch(local_part) or not local_part.isprintable():
         raise MailAddressError(
             "needs before the @ letters, digits, !#$%&'*+-/=?^_`{|}~ and single dots between them; "
             "quoted local parts are not supported"
@@ -60,12 +94,24 @@ def _check_local_part(local_part: str) -> None:
         raise MailAddressError("must not contain =?, with which encoded words (RFC 2047) begin")
 
 
+def _encode_domain(domain: str) -> str:
+    """Return the ASCII form of a domain name, which has no other form if it is ASCII."""
+    if domain.isascii():
+        return domain
+    if len(domain) > MAX_LENGTH:
+        raise MailAddressError(f"has a domain name of {len(domain)} characters; at most {MAX_LENGTH} are allowed")
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except UnicodeError as error:  # IDNAError is one
+        raise MailAddressError(f"needs a valid international domain name after the @ (IDNA 2008): {error}") from error
+
+
 def _check_domain(domain: str) -> None:
     labels = domain.split(".")
     for label in labels:
         if len(label) > MAX_LABEL:
             raise MailAddressError(f"has a domain label of {len(label)} octets; at most {MAX_LABEL} are allowed")
-        if not _VALID_LABEL.fullmatch(label):
+        if not _LABEL.fullmatch(label):
             raise MailAddressError(
                 "needs a domain name after the @: labels of letters, digits and inner hyphens, separated by single dots"
             )

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any, Final
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from tests.api.rest_test_case import PROMPT_ID, PUBLIC_URL, ClientResponse, RestTestCase
@@ -45,6 +46,8 @@ INVALID: Final[tuple[tuple[dict[str, Any], set[str]], ...]] = (
             "a@-x",
         )
     ),
+    ({"email": "a@b\u00fc_cher.example"}, {"email"}),
+    ({"email": "\u00fc\u00a0x@example.org"}, {"email"}),
     ({"email": 5}, {"email"}),
     ({"remoteSipUri": "x" * 256}, {"remoteSipUri"}),
     ({"remoteSipUri": "tel:+4930"}, {"remoteSipUri"}),
@@ -280,6 +283,16 @@ class UpdateTests(RestTestCase):
             with subtest(name):
                 response = await self.request("GET", f"/profiles?{name}={value}")
                 self.assertEqual([item["id"] for item in response.json], [self.created.json["id"]])
+        for stored, other in (
+            ("m\u00fcller@b\u00fccher.example", "xn--bcher-kva"),
+            ("c@xn--bcher-kva.example", "b\u00fccher"),
+        ):
+            local_part, _, domain = stored.partition("@")
+            created = await self.add_profile(email=f"x@example.org, {stored}")
+            for spelling in (domain, f"{other}.example"):
+                with subtest(f"{stored} {spelling}"):
+                    response = await self.request("GET", f"/profiles?email={quote(f'{local_part}@{spelling}')}")
+                    self.assertEqual([item["email"] for item in response.json], [created.email])
         none = await self.request("GET", "/profiles?number=%2B99")
         self.assertEqual(json.loads(none.body), [])
 

@@ -18,13 +18,16 @@ class SizeLimitedRelay:
 
     ``limit`` is the size limit in bytes, which the reply to EHLO has if ``advertised``. ``replies`` are the replies to
     MAIL, to RCPT by recipient, and to the end of the data, in place of success, to messages larger than ``limit``.
+    ``smtputf8`` is whether the server offers SMTPUTF8. ``senders`` are those of the MAIL commands.
     """
 
     limit: int = UNLIMITED
     advertised: bool = True
     replies: dict[str, str] = field(default_factory=dict)
     messages: dict[str, list[bytes]] = field(default_factory=dict)
+    senders: list[str] = field(default_factory=list)
     mail_options: list[list[str]] = field(default_factory=list)
+    smtputf8: bool = False
     bytes_received: int = 0
 
     def start(self) -> int:
@@ -32,7 +35,14 @@ class SizeLimitedRelay:
         port = free_port(socket.SOCK_STREAM)
         # replies in place of aiosmtpd's own limit need a server that accepts the message
         data_size_limit = UNLIMITED if self.replies else self.limit
-        self._controller = Controller(self, hostname="127.0.0.1", port=port, data_size_limit=data_size_limit)
+        self._controller = Controller(
+            self,
+            hostname="127.0.0.1",
+            port=port,
+            data_size_limit=data_size_limit,
+            enable_SMTPUTF8=self.smtputf8,
+            decode_data=False,
+        )
         self._controller.start()
         return port
 
@@ -56,6 +66,7 @@ class SizeLimitedRelay:
         if "MAIL" in self.replies and declared and declared[0] > self.limit:
             return self.replies["MAIL"]
         envelope.mail_from = address
+        self.senders.append(address)
         return "250 OK"
 
     async def handle_RCPT(  # noqa: N802

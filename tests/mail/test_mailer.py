@@ -356,6 +356,64 @@ class ContentChoiceTests(MailerTestCase):
             self.assertIn("The recording is available in voxrec.", body)
 
 
+class InternationalAddressTests(MailerTestCase):
+    """Addresses with other characters than ASCII, with aiosmtpd."""
+
+    UTF8 = "m\u00fcller@b\u00fccher.example"
+    IDN = "ann@b\u00fccher.example"
+
+    async def start(self, *, smtputf8: bool) -> SizeLimitedRelay:
+        relay = SizeLimitedRelay(smtputf8=smtputf8)
+        self.port = await deferToThread(relay.start)
+        self.addCleanup(deferToThread, relay.stop)
+        return relay
+
+    def mailer(self, *addresses: str) -> Mailer:
+        return self.make_mailer(profile=replace(PROFILE, email=", ".join(addresses)))
+
+    async def test_two_messages(self) -> None:
+        relay = await self.start(smtputf8=True)
+        await self.mailer(self.UTF8, self.IDN, BOB)(JOB)
+        self.assertEqual({state for state, _, _ in self.deliveries.states.values()}, {"accepted"})
+        self.assertEqual(sorted(self.deliveries.states), sorted([self.UTF8, self.IDN, BOB]))
+        self.assertEqual(len(relay.mail_options), 2)
+        (ascii_message,) = relay.messages["ann@xn--bcher-kva.example"]
+        self.assertTrue(ascii_message.isascii())
+        self.assertEqual(relay.messages[BOB], [ascii_message])
+        message: Any = email.message_from_bytes(ascii_message, policy=email.policy.default)
+        self.assertEqual(message["To"], f"ann@xn--bcher-kva.example, {BOB}")
+        (utf8_message,) = relay.messages["m\u00fcller@xn--bcher-kva.example"]
+        to = f"To: m\u00fcller@xn--bcher-kva.example, ann@xn--bcher-kva.example, {BOB}\r\n"
+        self.assertIn(to.encode(), utf8_message)
+        self.assertIn("Subject: Erna M\u00fcller".encode(), utf8_message)
+        self.assertTrue(utf8_message.partition(b"\r\n\r\n")[2].isascii())
+        received: Any = email.message_from_bytes(utf8_message, policy=email.policy.SMTPUTF8)
+        (attached,) = received.iter_attachments()
+        self.assertEqual(attached.get_content(), AUDIO)
+
+    async def test_relay_without_smtputf8(self) -> None:
+        relay = await self.start(smtputf8=False)
+        error = await self.run_failing_job(self.mailer(self.UTF8, BOB))
+        self.assertTrue(error.permanent)
+        self.assertIn(f"{self.UTF8}: not sent: characters other than ASCII before the @", error.detail)
+        self.assertEqual([*relay.messages], [BOB])
+        self.assertEqual(self.replies, ["accepted", "refused"])
+
+    async def test_sender_with_utf8(self) -> None:
+        relay = await self.start(smtputf8=True)
+        self.defaults = MessageDefaults(self.UTF8, 0)
+        await self.mailer(BOB)(JOB)
+        self.assertEqual(relay.senders, ["m\u00fcller@xn--bcher-kva.example"])
+        self.assertIn("From: voxrec <m\u00fcller@xn--bcher-kva.example>".encode(), relay.messages[BOB][0])
+        self.assertIn(f"Message-ID: <{RECORDING.id}@xn--bcher-kva.example>".encode(), relay.messages[BOB][0])
+
+    async def test_two_spellings_of_an_address_receive_one_mail(self) -> None:
+        relay = await self.start(smtputf8=False)
+        await self.mailer(self.IDN, "ann@xn--bcher-kva.example")(JOB)
+        self.assertEqual([len(messages) for messages in relay.messages.values()], [1])
+        self.assertEqual([*self.deliveries.states], [self.IDN])
+
+
 class InvalidAddressTests(MailerTestCase):
     async def test_one_bad_stored_address_does_not_block_the_others(self) -> None:
         for bad in ("a..b@example.org", ".a@example.org", f"{'x' * 65}@example.org", "=?utf-8?q?a?=@example.org", "x"):

@@ -9,19 +9,23 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorPluggableNameResolver, IReactorTCP
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.threads import deferToThread
 from twisted.mail.imap4 import PLAINCredentials
 from twisted.mail.smtp import LOGINCredentials
 from twisted.protocols.basic import LineOnlyReceiver
 from zope.interface import directlyProvides
 
 from tests.database import until
+from tests.mail.size_limited_relay import SizeLimitedRelay
 from tests.mail.smtp_servers import PASSWORD, USER, Mailbox, RelayTestCase, make_certificate, reactor
 from voxrec.errors import DeliveryError
 from voxrec.mail import smtp_session
-from voxrec.mail.smtp import Refusal, Relay, SendResult, send
+from voxrec.mail.envelope import Envelope
+from voxrec.mail.smtp import Refusal, Relay, SendResult, send, verify
 
 ANN, BOB, EVE = "ann@example.org", "bob@example.org", "eve@example.org"
 SENDER = "voxrec@example.org"
+UTF8 = "m\u00fcller@b\u00fccher.example"
 MESSAGE = b"Subject: hello\r\n\r\n.one dot\r\n..two\r\nend\r\n"
 BROKEN_CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
@@ -78,6 +82,40 @@ class AcceptedTests(SmtpTestCase):
     async def test_connection_closed_at_quit_is_success(self) -> None:
         result = await send(reactor, await self.scripted_relay(QUIT=None), SENDER, [ANN], MESSAGE)
         self.assertEqual(result.accepted, (ANN,))
+
+
+class InternationalTests(SmtpTestCase):
+    """Addresses with other characters than ASCII, with aiosmtpd."""
+
+    async def start(self, *, smtputf8: bool) -> tuple[Relay, SizeLimitedRelay]:
+        server = SizeLimitedRelay(smtputf8=smtputf8)
+        port = await deferToThread(server.start)
+        self.addCleanup(deferToThread, server.stop)
+        return Relay("127.0.0.1", port, timeout=30), server
+
+    async def test_domains_need_no_extension(self) -> None:
+        relay, server = await self.start(smtputf8=False)
+        addresses = ["ann@b\u00fccher.example", "bob@\u4f8b\u3048.example"]
+        result = await send(reactor, relay, "voxrec@stra\u00dfe.example", addresses, MESSAGE)
+        self.assertEqual((result.accepted, result.refused), (tuple(addresses), ()))
+        self.assertEqual([*server.messages], ["ann@xn--bcher-kva.example", "bob@xn--r8jz45g.example"])
+        self.assertEqual(server.senders, ["voxrec@xn--strae-oqa.example"])
+
+    async def test_smtputf8(self) -> None:
+        relay, server = await self.start(smtputf8=True)
+        message = "To: m\u00fcller@example.org\r\n\r\nbody\r\n".encode()
+        result = await send(reactor, relay, UTF8, [UTF8, ANN], message)
+        self.assertEqual(result.accepted, (UTF8, ANN))
+        self.assertEqual(server.messages, {"m\u00fcller@xn--bcher-kva.example": [message], ANN: [message]})
+        self.assertEqual(server.senders, ["m\u00fcller@xn--bcher-kva.example"])
+        self.assertEqual(server.mail_options, [[f"SIZE={len(message)}", "BODY=8BITMIME", "SMTPUTF8"]])
+        verified = await verify(reactor, relay, SENDER, [UTF8])
+        self.assertEqual((verified.accepted, verified.refused), ((UTF8,), ()))
+
+    async def test_the_extension_is_not_used_without_need(self) -> None:
+        relay, server = await self.start(smtputf8=True)
+        await send(reactor, relay, SENDER, ["ann@b\u00fccher.example"], MESSAGE)
+        self.assertEqual(server.mail_options, [[f"SIZE={len(MESSAGE)}"]])
 
 
 class RefusedTests(SmtpTestCase):
@@ -139,7 +177,6 @@ class RefusedTests(SmtpTestCase):
 
     async def test_invalid_addresses_are_not_sent(self) -> None:
         invalid = [
-            "b\u00fccher@example.org",
             "a b@example.org",
             "a@b@c",
             "<a@b>",
@@ -157,6 +194,29 @@ class RefusedTests(SmtpTestCase):
         self.assertEqual(commands.count("RCPT"), 1)
         result = await send(reactor, Relay("127.0.0.1", 1), SENDER, invalid, MESSAGE)
         self.assertEqual(result.accepted, ())
+
+    async def test_without_smtputf8_only_what_is_ascii_is_sent(self) -> None:
+        commands: list[str] = []
+        relay = Relay("127.0.0.1", await self.start_scripted_server({}, commands))
+        for addresses in ([UTF8, ANN], [UTF8]):
+            commands.clear()
+            result = await send(reactor, relay, SENDER, addresses, MESSAGE)
+            self.assertEqual(result.accepted, tuple(addresses[1:]))
+            (refusal,) = result.refused
+            self.assertEqual((refusal.recipient, refusal.permanent, refusal.too_large), (UTF8, True, False))
+            self.assertIn("need a mail relay with SMTPUTF8 (RFC 6531)", refusal.reply)
+            self.assertEqual(commands.count("RCPT"), len(addresses) - 1)
+            self.assertEqual(commands.count("DATA"), len(addresses) - 1)
+        verified = await verify(reactor, relay, SENDER, [UTF8, ANN])
+        self.assertEqual((verified.accepted, [one.recipient for one in verified.refused]), ((ANN,), [UTF8]))
+
+    async def test_without_smtputf8_no_sender_or_message_in_utf8_is_sent(self) -> None:
+        commands: list[str] = []
+        relay = Relay("127.0.0.1", await self.start_scripted_server({}, commands))
+        for sender, message in ((UTF8, MESSAGE), (SENDER, "To: \u00fc@example.org\r\n\r\n".encode())):
+            result = await send(reactor, relay, sender, [ANN, BOB], message)
+            self.assertEqual([(one.recipient, one.permanent) for one in result.refused], [(ANN, True), (BOB, True)])
+        self.assertNotIn("MAIL", commands)
 
     async def test_invalid_sender(self) -> None:
         with self.assertRaises(DeliveryError) as caught:
@@ -380,7 +440,7 @@ class SizeTests(SmtpTestCase):
 
     def test_size_of_a_message(self) -> None:
         for message, size in ((b"a\r\nb\r\n", 6), (b"a\nb\n", 6), (b"a\nb", 6), (b".\n", 3), (b"", 2)):
-            self.assertEqual(smtp_session.Envelope(SENDER, [ANN], message).size, size)
+            self.assertEqual(Envelope(SENDER, [ANN], message).size, size)
 
 
 class AuthenticationTests(SmtpTestCase):

@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.errors import DeliveryError
-from voxrec.mail.smtp_session import Envelope, Relay, SendResult, Session
+from voxrec.mail.envelope import Envelope, Relay, SendResult
+from voxrec.mail.smtp_session import Session
 
 RELAY: Final = Relay("relay.example", timeout=30)
 REPLIES: Final = (

@@ -7,7 +7,7 @@ is refused, because a client would take the empty list for an answer.
 import re
 from typing import Final
 
-from voxrec import mailaddress, sipuri
+from voxrec import sipuri
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model.fields import E164
 from voxrec.web.parameters import MAX_TEXT_LENGTH, text, uuids
@@ -29,9 +29,9 @@ def phone_number(value: str) -> str:
     return value
 
 
-@query_parameter(type="string", pattern=rf"^{mailaddress.PATTERN}$", examples=["desk@example.org"])
+@query_parameter(type="string", format="idn-email", examples=["desk@example.org"])
 def mail_address(value: str) -> str:
-    """Only profiles with this email address, in any letter case."""
+    """Only profiles with this email address, in any letter case; the domain in Unicode or as xn--."""
     try:
         check_mail_address(value)
     except MailAddressError as error:

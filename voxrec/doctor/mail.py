@@ -7,6 +7,7 @@ from typing import Final
 
 from voxrec.config import Config, Mail
 from voxrec.doctor.finding import Finding, failed, ok
+from voxrec.mailaddress import encode_mail_address, needs_smtputf8
 
 _TIMEOUT: Final = 10.0  # seconds
 
@@ -48,7 +49,14 @@ def _check_session(relay: smtplib.SMTP, settings: Mail) -> Iterator[Finding]:
             yield failed("mail authentication", str(error), "check mail.user and mail.password")
             return
         yield ok("mail authentication", f"{settings.user} is accepted")
-    code, reply = relay.mail(settings.sender)
+    sender, options = encode_mail_address(settings.sender), []
+    if needs_smtputf8(settings.sender):
+        if not relay.has_extn("smtputf8"):
+            detail = f"{settings.sender} needs the extension SMTPUTF8, which the relay does not offer"
+            yield failed("mail sender", detail, "set mail.sender to an address with only ASCII before the @")
+            return
+        options = ["SMTPUTF8"]
+    code, reply = relay.mail(sender, options)
     relay.rset()
     if code >= 400:
         text = reply.decode("utf-8", "replace")

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -14,6 +15,7 @@ from voxrec.mail.content import ListeningLink
 from voxrec.mail.forms import Form, compose_form, forms_for
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
+from voxrec.mailaddress import is_mail_address, mailbox_key, needs_smtputf8
 from voxrec.model import Job, MailContent, Profile, Recording, RecordingState, mail_addresses
 from voxrec.sanitize import hide_addresses
 from voxrec.store.deliveries import Delivery, DeliveryState
@@ -109,7 +111,7 @@ class Mailer:
         if profile is None:
             return
         requested = await self._deliveries.requested_recipients(recording.id)
-        recipients = [*dict.fromkeys([*mail_addresses(profile.email), *requested])]
+        recipients = _distinct([*mail_addresses(profile.email), *requested])
         if not recipients:
             return
         pending = await self._deliveries.pending_recipients(recording.id, recipients)
@@ -118,9 +120,28 @@ class Mailer:
         await self._require_accepted(recording, recipients)
 
     async def _deliver(self, recording: Recording, profile: Profile, recipients: list[str]) -> None:
-        """Send the audio; to those for whom it is too large, a smaller copy, or the link."""
+        """Send one message to all, and a second one, with UTF-8 in its headers, to those who need SMTPUTF8.
+
+        The others can so have the message from a relay without SMTPUTF8, too.
+        """
         relay, defaults = self._relay, self._defaults  # they may be changed meanwhile
         link = None if profile.mail_content is MailContent.NOTICE else await self._listening_link(recording.id)
+        for utf8_headers in (False, True):
+            group = [one for one in recipients if _needs_utf8_headers(one, defaults.sender) is utf8_headers]
+            if group:
+                settings = replace(defaults, utf8_headers=utf8_headers)
+                await self._deliver_message(recording, profile, group, link, relay, settings)
+
+    async def _deliver_message(
+        self,
+        recording: Recording,
+        profile: Profile,
+        recipients: list[str],
+        link: ListeningLink | None,
+        relay: Relay,
+        defaults: MessageDefaults,
+    ) -> None:
+        """Send the audio; to those for whom it is too large, a smaller copy, or the link."""
         for form in forms_for(profile, recording, defaults):
             message = await self._compose(form, recording, profile, link, defaults)
             if message is None:
@@ -213,6 +234,18 @@ class Mailer:
         if deferred or refused:
             replies = "; ".join(f"{delivery.recipient}: {delivery.last_reply}" for delivery in deferred or refused)
             raise DeliveryError(f"the relay did not accept the mail for {replies}", permanent=not deferred)
+
+
+def _distinct(addresses: Sequence[str]) -> list[str]:
+    """Return each address once, in the first of its spellings."""
+    by_mailbox: dict[str, str] = {}
+    for address in addresses:
+        by_mailbox.setdefault(mailbox_key(address), address)
+    return list(by_mailbox.values())
+
+
+def _needs_utf8_headers(recipient: str, sender: str) -> bool:
+    return any(is_mail_address(address) and needs_smtputf8(address) for address in (recipient, sender))
 
 
 def _state(refusal: Refusal) -> DeliveryState:

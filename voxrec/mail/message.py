@@ -20,7 +20,7 @@ from voxrec.errors import AudioError
 from voxrec.languages import DEFAULT, Language
 from voxrec.mail.content import LANGUAGES, Content, ListeningLink, attachment_name, describe
 from voxrec.mail.rendering import render_html, render_text
-from voxrec.mailaddress import is_mail_address
+from voxrec.mailaddress import encode_mail_address, is_mail_address
 from voxrec.model import Profile, Recording, mail_addresses
 
 _POLICY: Final = SMTP.clone(cte_type="7bit")  # a relay need not support 8BITMIME
@@ -35,6 +35,8 @@ class MessageDefaults:
     ``sender`` is the From address, whose domain is also that of the Message-ID. ``attach_limit`` is the maximum size of
     audio that is attached, in bytes (base64 adds 37 %); of larger audio, a copy in ``copy_format`` is attached if that
     is not too large; empty: none. ``time_zone`` and ``language`` are the readers', unless their Profile has others.
+    ``utf8_headers``: the headers may have UTF-8 (RFC 6532), for relays with SMTPUTF8; otherwise they are ASCII, and
+    recipients that cannot be written so are not in "To".
     """
 
     sender: str
@@ -42,6 +44,7 @@ class MessageDefaults:
     time_zone: tzinfo = UTC
     language: str = DEFAULT
     copy_format: str = ""
+    utf8_headers: bool = False
 
     def time_zone_of(self, profile: Profile) -> tzinfo:
         """Return the time zone of the readers."""
@@ -63,7 +66,9 @@ def compose(
     now: datetime,
     original_size: int | None = None,
 ) -> bytes:
-    """Return the message as sent by SMTP: 7 bit, with CRLF line ends. Reads ``audio``, so run it in a thread.
+    """Return the message as sent by SMTP: 7 bit except for UTF-8 in headers, with CRLF line ends.
+
+    Reads ``audio``, so run it in a thread.
 
     ``link`` None: a notice, without the audio. ``original_size`` is that of the recording if ``audio`` is a copy of it.
     The Message-ID depends only on the recording, so that mail programs can recognise a duplicate. Raises OSError if
@@ -73,7 +78,7 @@ def compose(
     attached = size <= defaults.attach_limit
     time_zone, language = defaults.time_zone_of(profile), defaults.language_of(profile)
     content = describe(recording, profile, link, size, attached, time_zone, language, original_size)
-    message = EmailMessage(policy=_POLICY)
+    message = EmailMessage(policy=_POLICY.clone(utf8=defaults.utf8_headers))
     _add_headers(message, recording, profile, content, defaults, now)
     _add_body(message, recording, content, None if link is None else _waveform(recording, audio))
     if attached:
@@ -94,15 +99,23 @@ def _add_headers(
 ) -> None:
     # Python would decode an encoded word (RFC 2047) in the caller's name, and write a line end in it to the header
     message["Subject"] = content.subject.replace("=?", "= ?")
-    message["From"] = Address("voxrec", addr_spec=defaults.sender)
-    message["To"] = ", ".join(filter(is_mail_address, mail_addresses(profile.email)))
+    sender = encode_mail_address(defaults.sender)
+    local_part, _, domain = sender.rpartition("@")
+    message["From"] = Address("voxrec", local_part, domain)
+    if recipients := _header_addresses(profile, defaults):
+        message["To"] = ", ".join(recipients)
     message["Date"] = now
-    message["Message-ID"] = f"<{recording.id}@{defaults.sender.rpartition('@')[2]}>"
+    message["Message-ID"] = f"<{recording.id}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses automatic replies
     message["X-Voxrec-Recording"] = str(recording.id)
     if recording.call_id is not None:
         message["X-Voxrec-Call"] = str(recording.call_id)
     message["X-Voxrec-Profile"] = str(profile.id)
+
+
+def _header_addresses(profile: Profile, defaults: MessageDefaults) -> list[str]:
+    addresses = [encode_mail_address(one) for one in mail_addresses(profile.email) if is_mail_address(one)]
+    return [*dict.fromkeys(address for address in addresses if defaults.utf8_headers or address.isascii())]
 
 
 def _add_body(message: EmailMessage, recording: Recording, content: Content, waveform: bytes | None) -> None:

@@ -10,15 +10,8 @@ from twisted.internet.protocol import Factory
 
 from voxrec.certificate import CertificateError, trust_root
 from voxrec.errors import DeliveryError
-from voxrec.mail.smtp_session import (
-    Envelope,
-    Refusal,
-    Relay,
-    SendResult,
-    Session,
-    VerifyingSession,
-    describe_error,
-)
+from voxrec.mail.envelope import Envelope, Refusal, Relay, SendResult
+from voxrec.mail.smtp_session import Session, VerifyingSession, describe_error
 from voxrec.mailaddress import MailAddressError, check_mail_address, is_mail_address
 from voxrec.sanitize import sanitize_line
 
@@ -26,12 +19,13 @@ __all__ = ["Refusal", "Relay", "SendResult", "send", "verify"]
 
 
 async def send(reactor: Any, relay: Relay, sender: str, recipients: list[str], message: bytes) -> SendResult:
-    """Send ``message`` (7 bit, any line ends) with these envelope addresses.
+    """Send ``message`` (7 bit, or with headers in UTF-8; any line ends) with these envelope addresses.
 
     Raises `DeliveryError` if the relay made no decision about the message: connection failed, timeout, connection lost,
     TLS not offered or failed, authentication failed. These errors are temporary, because they can be corrected at the
     relay or in the settings while the message waits. Only an invalid ``sender`` is a permanent error. An invalid
-    recipient is refused without being sent, and does not affect the others.
+    recipient is refused without being sent, and does not affect the others; likewise one that needs SMTPUTF8, if the
+    relay does not offer it.
     """
     if not is_mail_address(sender):
         raise DeliveryError(f"invalid sender address {sanitize_line(sender)!r}", permanent=True)

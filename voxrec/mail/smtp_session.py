@@ -5,9 +5,7 @@ The relay is not trusted: the length of its replies, their number and the time t
 
 import io
 import re
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -17,6 +15,8 @@ from twisted.python.failure import Failure
 
 from voxrec.errors import DeliveryError
 from voxrec.loopback import is_loopback_address
+from voxrec.mail.envelope import Envelope, Refusal, Relay, SendResult
+from voxrec.mailaddress import encode_mail_address
 from voxrec.sanitize import sanitize_line
 
 _DATA_END_TIMEOUT: Final = 600.0  # seconds; a shorter one causes duplicates (RFC 5321 section 4.5.3.2.6)
@@ -35,66 +35,12 @@ _MAX_LINE: Final = 16_384  # bytes in a line of a reply; RFC 5321 section 4.5.3.
 _MAX_REPLY_LINES: Final = 100  # a reply to EHLO has about ten
 _MAX_RECEIVED: Final = 1 << 20  # bytes in a session
 _MAX_CHALLENGES: Final = 4  # of an authentication; LOGIN has two
+_SMTPUTF8: Final = b"SMTPUTF8"
+_SMTPUTF8_MISSING: Final = (
+    "not sent: characters other than ASCII before the @ of an address need a mail relay with SMTPUTF8 (RFC 6531); this "
+    "relay does not offer it"
+)
 _SIZE_LIMIT: Final = re.compile(rb"[0-9]{1,20}")  # RFC 1870 section 3
-
-
-@dataclass(frozen=True, slots=True)
-class Relay:
-    """The SMTP server that accepts mail from voxrec.
-
-    ``timeout`` is the maximum wait for each complete reply, and for progress while the message is sent, in seconds.
-    ``deadline`` limits the whole session, in seconds. An empty ``username`` means no authentication; the password is
-    only sent under TLS or to this machine. Certificates are always verified: against ``ca_file`` (one or more PEM
-    certificates, which may be self-signed) if set, otherwise against the system's certificate authorities.
-    """
-
-    host: str
-    port: int = 25
-    tls: Literal["none", "starttls", "implicit"] = "none"
-    username: str = ""
-    password: str = field(default="", repr=False)
-    timeout: float = 60.0
-    helo_domain: str = "localhost"
-    ca_file: Path | None = None
-    deadline: float = 1800.0
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A recipient that the relay did not accept, with its reply. If ``permanent``, a retry cannot succeed.
-
-    ``too_large`` means that a smaller message may be accepted.
-    """
-
-    recipient: str
-    reply: str
-    permanent: bool
-    too_large: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SendResult:
-    """The result for each recipient. ``reply`` is the relay's last reply, which usually has its queue id."""
-
-    accepted: tuple[str, ...]
-    refused: tuple[Refusal, ...]
-    reply: str
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A message and its envelope addresses, which are valid (see `voxrec.mailaddress`)."""
-
-    sender: str
-    recipients: list[str]
-    message: bytes = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        """The size that is sent, in bytes: with CRLF line ends, without dot-stuffing (RFC 1870 section 5)."""
-        line_ends = self.message.count(b"\n")
-        missing_line_end = 0 if self.message.endswith(b"\n") else 2
-        return len(self.message) - self.message.count(b"\r") + line_ends + missing_line_end
 
 
 class Session(smtp.ESMTPClient):
@@ -126,6 +72,9 @@ class Session(smtp.ESMTPClient):
         self._challenges = 0
         self._size_offered = False
         self._size_limit: int | None = None  # bytes
+        self._extensions: frozenset[bytes] = frozenset()
+        self._recipients = envelope.recipients
+        self._not_sent: tuple[Refusal, ...] = ()
         self._result: SendResult | DeliveryError | None = None
         for authenticator in _authenticators(relay):
             self.registerAuthenticator(authenticator)
@@ -156,8 +105,8 @@ class Session(smtp.ESMTPClient):
         return self._envelope.sender
 
     def getMailTo(self) -> list[str]:
-        """Return the envelope's recipients."""
-        return self._envelope.recipients
+        """Return the recipients that are sent to the relay."""
+        return self._recipients
 
     def getMailData(self) -> io.BytesIO:
         """Return the message, to be read in chunks."""
@@ -220,8 +169,9 @@ class Session(smtp.ESMTPClient):
         super().esmtpState_starttls(code, resp)
 
     def tryTLS(self, code: int, resp: bytes, items: dict[bytes, bytes | None]) -> None:  # noqa: N802 - Twisted's name
-        """Read the relay's size limit. The names of extensions have no letter case (RFC 5321 section 2.4)."""
+        """Read the relay's extensions and its size limit. Their names have no letter case (RFC 5321 section 2.4)."""
         extensions = {name.upper(): parameters for name, parameters in items.items()}
+        self._extensions = frozenset(extensions)
         self._read_size_limit(extensions)
         super().tryTLS(code, resp, extensions)
 
@@ -242,19 +192,58 @@ class Session(smtp.ESMTPClient):
             super().smtpState_maybeAuthenticated(code, resp)
 
     def smtpState_from(self, _code: int, _resp: bytes) -> None:
-        """Send MAIL with the size of the message, unless it exceeds the relay's limit (RFC 1870 section 6)."""
+        """Send MAIL with the size of the message, unless it exceeds the relay's limit (RFC 1870 section 6).
+
+        Without SMTPUTF8, nothing that needs it is sent.
+        """
+        supported = self._envelope.recipients_for(smtputf8=_SMTPUTF8 in self._extensions)
+        self._not_sent = tuple(
+            Refusal(one, _SMTPUTF8_MISSING, permanent=True) for one in self._envelope.recipients if one not in supported
+        )
+        self._recipients = supported
+        if not supported:
+            self._finish(SendResult((), self._not_sent, _SMTPUTF8_MISSING))
+            return
         size = self._envelope.size
         if self._size_limit is not None and size > self._size_limit:
             reply = f"the message has {size} bytes; the relay accepts at most {self._size_limit}"
-            refused = tuple(Refusal(one, reply, permanent=True, too_large=True) for one in self._envelope.recipients)
-            self._finish(SendResult((), refused, reply))
+            refused = tuple(Refusal(one, reply, permanent=True, too_large=True) for one in supported)
+            self._finish(SendResult((), self._not_sent + refused, reply))
             return
         self._from = self._envelope.sender
         self._expected = [250]
         self._okresponse = self.smtpState_to
         self._failresponse = self.smtpTransferFailed
-        parameter = f" SIZE={size}" if self._size_offered else ""
-        self.sendLine(f"MAIL FROM:<{self._envelope.sender}>{parameter}".encode("ascii"))
+        sender = encode_mail_address(self._envelope.sender)
+        self.sendLine(f"MAIL FROM:<{sender}>{self._mail_parameters(size)}".encode())
+
+    def _mail_parameters(self, size: int) -> str:
+        parameters = f" SIZE={size}" if self._size_offered else ""
+        if self._envelope.recipients_for(smtputf8=False) == self._recipients:
+            return parameters
+        # the body is ASCII; the headers may not be (RFC 6531 section 3.6)
+        return parameters + (" BODY=8BITMIME" if b"8BITMIME" in self._extensions else "") + " SMTPUTF8"
+
+    def smtpState_toOrData(self, code: int, resp: bytes) -> None:
+        """Handle the reply to one RCPT, and send the next one; after the last one, DATA."""
+        if self.lastAddress is not None:
+            self.toAddressesResult.append((self.lastAddress, code, resp))
+            if code in smtp.SUCCESS:
+                self.successAddresses.append(self.lastAddress)
+        try:
+            self.lastAddress = next(self.toAddresses)
+        except StopIteration:
+            self._end_recipients(code, resp)
+        else:
+            self.sendLine(f"RCPT TO:<{encode_mail_address(self.lastAddress)}>".encode())
+
+    def _end_recipients(self, code: int, _resp: bytes) -> None:
+        if not self.successAddresses:
+            self.smtpState_msgSent(code, "No recipients accepted")
+            return
+        self._expected = [354]
+        self._okresponse = self.smtpState_data
+        self.sendLine(b"DATA")
 
     def smtpState_msgSent(self, code: int, resp: bytes | str) -> None:
         """Handle the relay's last reply about the message, positive or negative."""
@@ -293,20 +282,23 @@ class Session(smtp.ESMTPClient):
             self._result = result
 
     def _make_result(self, code: int, reply: str) -> SendResult | DeliveryError:
-        refused = tuple(
-            _refusal(recipient, rcpt_code, _format_reply(rcpt_code, resp), in_rcpt=True)
-            for recipient, rcpt_code, resp in self.toAddressesResult
-            if rcpt_code not in smtp.SUCCESS
-        )
-        if not self.successAddresses and refused:
+        refused = self._refused_recipients()
+        if not self.successAddresses and self.toAddressesResult:
             return SendResult((), refused, refused[-1].reply)
         if code in smtp.SUCCESS and self._data_sent:
             return SendResult(tuple(self.successAddresses), refused, reply)
         if not 400 <= code <= 599:
             return DeliveryError(f"sent an unexpected reply: {reply}", permanent=False)
         # the reply to MAIL FROM, before any RCPT, or to the data: it applies to all recipients not refused before
-        others = self.successAddresses or self._envelope.recipients
+        others = self.successAddresses or self._recipients
         return SendResult((), refused + tuple(_refusal(other, code, reply) for other in others), reply)
+
+    def _refused_recipients(self) -> tuple[Refusal, ...]:
+        return self._not_sent + tuple(
+            _refusal(recipient, code, _format_reply(code, resp), in_rcpt=True)
+            for recipient, code, resp in self.toAddressesResult
+            if code not in smtp.SUCCESS
+        )
 
     def _finish(self, result: SendResult | DeliveryError) -> None:
         self._set_result(result)
@@ -325,23 +317,8 @@ class Session(smtp.ESMTPClient):
 class VerifyingSession(Session):
     """A session that ends after the replies to RCPT, without DATA: nothing is sent (RFC 5321 section 4.1.1.10)."""
 
-    def smtpState_toOrData(self, code: int, resp: bytes) -> None:
-        """Handle the reply to one RCPT; after the last one, finish."""
-        if self.lastAddress is not None:
-            self.toAddressesResult.append((self.lastAddress, code, resp))
-            if code in smtp.SUCCESS:
-                self.successAddresses.append(self.lastAddress)
-        try:
-            self.lastAddress = next(self.toAddresses)
-        except StopIteration:
-            refused = tuple(
-                _refusal(recipient, rcpt_code, _format_reply(rcpt_code, text), in_rcpt=True)
-                for recipient, rcpt_code, text in self.toAddressesResult
-                if rcpt_code not in smtp.SUCCESS
-            )
-            self._finish(SendResult(tuple(self.successAddresses), refused, _format_reply(code, resp)))
-        else:
-            self.sendLine(f"RCPT TO:<{self.lastAddress}>".encode("ascii"))
+    def _end_recipients(self, code: int, resp: bytes) -> None:
+        self._finish(SendResult(tuple(self.successAddresses), self._refused_recipients(), _format_reply(code, resp)))
 
 
 def _authenticators(relay: Relay) -> list[Any]:

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from voxrec import mailaddress, sipuri
+from voxrec import sipuri
 from voxrec.errors import FieldError
 
 T = TypeVar("T", bound=Hashable)
@@ -47,10 +47,11 @@ Email = Annotated[
     str,
     Meta(
         max_length=255,
-        description="One email address, or several separated by commas: ASCII without quotes, at most 64 characters "
-        "before the @ and labels of at most 63 after it.",
+        description="One email address, or several separated by commas: without quotes, at most 64 octets before the @ "
+        "and labels of at most 63 after it. Domains may be internationalized. Other characters than ASCII before the @ "
+        "need a mail relay with the extension SMTPUTF8.",
         examples=["desk@example.org, archive@example.org"],
-        extra_json_schema={"pattern": rf"^\s*{mailaddress.PATTERN}\s*(?:,\s*{mailaddress.PATTERN}\s*)*$"},
+        extra_json_schema={"format": "mail-addresses"},
     ),
 ]
 RemoteSipUri = Annotated[

@@ -12,6 +12,7 @@ from psycopg2.errors import ForeignKeyViolation
 
 from voxrec.cursor import Cursor
 from voxrec.errors import FieldError, InvalidInput
+from voxrec.mailaddress import spellings
 from voxrec.model import Profile
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
@@ -62,7 +63,7 @@ _INSERT_NUMBERS: Final = """
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileFilter:
-    """Filters of a list; None matches everything. ``email`` is one address, in any letter case."""
+    """Filters of a list; None matches everything. ``email`` is one valid address, in any letter case and spelling."""
 
     number: str | None = None
     email: str | None = None
@@ -73,7 +74,8 @@ class ProfileFilter:
         conditions = Conditions()
         conditions.add("id = (SELECT profile_id FROM profile_numbers WHERE number = %s)", self.number)
         conditions.add(
-            "string_to_array(lower(translate(email, E' \\t\\r\\n', '')), ',') @> ARRAY[lower(%s)]", self.email
+            "string_to_array(lower(translate(email, E' \\t\\r\\n', '')), ',') && string_to_array(lower(%s), ',')",
+            None if self.email is None else ",".join(spellings(self.email)),
         )
         conditions.add("remote_sip_uri = %s", self.remote_sip_uri)
         return conditions
