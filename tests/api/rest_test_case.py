@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -24,6 +25,7 @@ from voxrec.api.audio_conversion import ConversionBudget
 from voxrec.api.authentication import StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.exports import ExportAccess
+from voxrec.api.health import Probe
 from voxrec.archive.interface import StoredFile
 from voxrec.archive.local import LocalArchive
 from voxrec.config import Config
@@ -56,6 +58,7 @@ from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
+from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.recordings import Recordings
 from voxrec.store.sessions import Sessions
 from voxrec.store.tokens import Tokens
@@ -192,6 +195,7 @@ class RestTestCase(DatabaseTestCase):
     max_unfinished_exports = 3
     conversion_budget = ConversionBudget()
     enqueue_upload: EnqueueUpload | None = None
+    probes: Mapping[str, Probe] = MappingProxyType({})
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
@@ -249,6 +253,7 @@ class RestTestCase(DatabaseTestCase):
             Repositories(
                 profiles=self.profiles,
                 recordings=self.recordings,
+                recording_counts=RecordingCounts(self.pool),
                 prompts=self.prompts,
                 tokens=self.tokens,
                 audit=self.audit,
@@ -281,7 +286,7 @@ class RestTestCase(DatabaseTestCase):
                 node_control=self.node_control,
                 metrics=self.metrics,
                 refresh_statistics=no_statistics,
-                probes={},
+                probes=self.probes,
                 profile_stored=self.stored_profiles.append,
                 exports=self.export_access,
                 send_test=self.send_test,

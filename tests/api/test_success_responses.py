@@ -17,6 +17,7 @@ from tests.web.raw_connection import open_connection
 from voxrec.api.health import Liveness, Readiness
 from voxrec.api.jobs import JobModel
 from voxrec.api.peaks import Peaks
+from voxrec.api.recording_counts import RecordingStateCounts
 from voxrec.api.recording_representation import RecordingModel
 from voxrec.api.sessions import Identity
 from voxrec.api.webhooks import WebhookTest
@@ -82,6 +83,7 @@ ROWS: Final = (
     Row("POST", f"/profiles/{PROFILE}/test", 200, ProfileCheckResult, json={}),
     Row("GET", f"/profiles/{PROFILE}/effective", 200, EffectiveProfile),
     Row("GET", "/recordings", 200, list[RecordingModel]),
+    Row("GET", "/recordings/counts", 200, RecordingStateCounts),
     Row("PUT", "/recordings", 201, RecordingModel, json={"profileId": PROFILE}, location="/recordings/"),
     Row("GET", f"/recordings/{RECORDING}", 200, RecordingModel),
     Row("POST", f"/recordings/{RECORDING}", 200, RecordingModel, json={"metadata": {"a": 1}}),

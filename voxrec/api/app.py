@@ -16,7 +16,7 @@ from voxrec.api.audit import AuditRoutes
 from voxrec.api.audit_middleware import AuditMiddleware
 from voxrec.api.authentication import StoredSessions
 from voxrec.api.calls import CallControl, CallRoutes
-from voxrec.api.clock import utc_now
+from voxrec.api.clock import UtcNow, utc_now
 from voxrec.api.deliveries import DeliveryRoutes
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.events import EventRoutes
@@ -32,6 +32,7 @@ from voxrec.api.peaks import PeaksRoutes
 from voxrec.api.profile_checks import CheckProfile, EffectiveSettings, ProfileCheckRoutes
 from voxrec.api.profiles import ProfileObserver, ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
+from voxrec.api.recording_counts import RecordingCountRoutes
 from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
 from voxrec.api.sessions import SessionRoutes
@@ -51,6 +52,7 @@ from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
+from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.recordings import Recordings
 from voxrec.store.sessions import Sessions
 from voxrec.store.tokens import Tokens
@@ -89,7 +91,7 @@ is invalid, `errors` names every invalid field.\
 """
 
 
-ConsoleRoutesFactory = Callable[[AccessControl, Dispatcher, SessionCookie], Iterable[Route]]
+ConsoleRoutesFactory = Callable[[AccessControl, Dispatcher, SessionCookie, UtcNow], Iterable[Route]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,7 @@ class Repositories:
 
     profiles: Profiles
     recordings: Recordings
+    recording_counts: RecordingCounts
     prompts: Prompts
     tokens: Tokens
     audit: Audit
@@ -240,6 +243,7 @@ class RestApp:
             ProfileRoutes(profiles, validator, url, now, dependencies.profile_stored).routes(),
             ProfileCheckRoutes(clock, profiles, dependencies.check_profile, dependencies.effective_settings).routes(),
             RecordingRoutes(recordings, profiles, calls, settings.formats, url, now).routes(),
+            RecordingCountRoutes(Scoped(repositories.recording_counts), now).routes(),
             PromptRoutes(repositories.prompts, url, now, defer_to_audio_thread).routes(),
             audio.routes(),
             PeaksRoutes(recordings, archive, defer_to_audio_thread).routes(),
@@ -290,7 +294,7 @@ class RestApp:
             ).routes(),
         ):
             self._dispatcher.register(routes)
-        self._dispatcher.register(dependencies.console_routes(access_control, self._dispatcher, cookie))
+        self._dispatcher.register(dependencies.console_routes(access_control, self._dispatcher, cookie, now))
 
     def set_allowed_hosts(self, allowed_hosts: tuple[str, ...]) -> None:
         """Change the hosts that a Profile's remoteSipUri may name."""

@@ -38,6 +38,7 @@ from voxrec.postgres.listener import Listener
 from voxrec.service_tree import OnDemandService, RetryingServerService
 from voxrec.store.events import EVENTS_CHANNEL
 from voxrec.store.profile_cache import ProfileCache
+from voxrec.store.recording_counts import RecordingCounts
 from voxrec.threads import WorkerThreads
 from voxrec.web.auth import Authenticator, ChainAuthenticator
 from voxrec.web.channel import Deadlines
@@ -196,6 +197,7 @@ def _build_app(
         Repositories(
             profiles=database.profiles,
             recordings=database.recordings,
+            recording_counts=RecordingCounts(database.pool),
             prompts=database.prompts,
             tokens=database.tokens,
             audit=database.audit,

@@ -1,11 +1,11 @@
 """/console/recordings: the list of Recordings, and the page of one."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from voxrec.audio.formats import PLAYABLE, PLAYER_FORMAT
+from voxrec.console.days import start_of_day
 from voxrec.console.rest_client import RestFailed
 from voxrec.console.visit import START, Visit, form, profile_label, query, redirect
 from voxrec.model import RecordingState
@@ -15,7 +15,6 @@ from voxrec.web.response import Response
 
 _PAGE_SIZE: Final = 50
 _FILTERS: Final = ("from", "to", "state", "profile", "first", "last")
-_MAX_OFFSET: Final = 24 * 60 - 1  # minutes; datetime permits less than a day
 _MAX_PARTY: Final = 60  # characters, in the title
 
 
@@ -29,8 +28,8 @@ async def show_recordings(visit: Visit) -> Response:
         limit=_PAGE_SIZE,
         cursor=given.get("cursor"),
         state=filters["state"],
-        since=_start_of(filters["first"], filters["offset"]),
-        until=_start_of(filters["last"], filters["offset"], days=1),
+        since=start_of_day(filters["first"], filters["offset"]),
+        until=start_of_day(filters["last"], filters["offset"], days=1),
         **{name: filters[name] for name in ("from", "to")},
     )
     return visit.page(
@@ -43,23 +42,6 @@ async def show_recordings(visit: Visit) -> Response:
         profiles=await visit.profile_names(),
         next_url=_next_url(filters, page.next_cursor),
     )
-
-
-def _start_of(day: str, offset: str, days: int = 0) -> str:
-    """Return the time at which a day begins for a viewer ``offset`` minutes east of UTC, ``days`` later.
-
-    What is not a day is returned as it is, for the REST API to refuse it.
-    """
-    try:
-        start = datetime.combine(date.fromisoformat(day) + timedelta(days=days), time(), timezone(_minutes(offset)))
-    except (ValueError, OverflowError):
-        return day
-    return start.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _minutes(text: str) -> timedelta:
-    number = int(text) if text.lstrip("-").isdecimal() and len(text) <= len(str(-_MAX_OFFSET)) else 0
-    return timedelta(minutes=max(-_MAX_OFFSET, min(number, _MAX_OFFSET)))
 
 
 def _next_url(filters: Mapping[str, str], cursor: str) -> str:

@@ -62,6 +62,10 @@ class RestClient:
         """Return the JSON document at ``path``. Raises RestFailed."""
         return _document(await self._send("GET", _target(path, query)))
 
+    async def readiness(self) -> Any:
+        """Return the document at /health/ready, whose status is 503 if a dependency is not ready."""
+        return _document(await self._call(self._principal, "GET", "/health/ready", address=self._address))
+
     async def page(self, path: str, **query: object) -> Page:
         """Return a page of a list; ``limit`` is its size, ``cursor`` that of the previous page. Raises RestFailed."""
         response = await self._send("GET", _target(path, query))

@@ -1,9 +1,11 @@
 """The routes of the console, the page for signing in, and the files that pages refer to."""
 
+from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Final
 
-from voxrec.console import calls, recordings
+from voxrec.console import calls, operations, recordings
 from voxrec.console.rendering import HTML, Renderer, asset
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed
 from voxrec.console.visit import START, FindUser, Visit, Visits, form, language_of, query, redirect
@@ -23,9 +25,10 @@ _ASSET_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript;
 class ConsoleRoutes:
     """The web console. Its pages use the REST API with the permissions of the user who is signed in."""
 
-    def __init__(self, find_user: FindUser, call: CallRest, cookie: SessionCookie) -> None:
+    def __init__(self, find_user: FindUser, call: CallRest, cookie: SessionCookie, now: Callable[[], datetime]) -> None:
         self._call = call
         self._cookie = cookie
+        self._now = now
         self._renderer = Renderer()
         self._visits = Visits(find_user, call, self._renderer)
 
@@ -45,6 +48,9 @@ class ConsoleRoutes:
             route("GET", "/console/calls", handler=signed_in(calls.show_calls)),
             route("GET", "/console/calls/table", handler=signed_in(calls.show_table)),
             route("POST", "/console/calls/<id>/<name>", handler=signed_in(calls.control_call)),
+            route("GET", operations.OPERATIONS, handler=signed_in(operations.OperationsPage(self._now).show)),
+            route("POST", "/console/operations/jobs/<id>", handler=signed_in(operations.change_job)),
+            route("POST", "/console/operations/nodes/<name>", handler=signed_in(operations.change_node)),
             route("GET", "/console/assets/<name>", handler=_asset),
         )
 
@@ -76,9 +82,11 @@ class ConsoleRoutes:
         return self._renderer.page("sign_in.html", language, status, name=name, next=_own_page(next_), error=error)
 
 
-def console_routes(access_control: AccessControl, dispatcher: Dispatcher, cookie: SessionCookie) -> tuple[Route, ...]:
+def console_routes(
+    access_control: AccessControl, dispatcher: Dispatcher, cookie: SessionCookie, now: Callable[[], datetime]
+) -> tuple[Route, ...]:
     """Return the routes of a console for the REST API that ``dispatcher`` serves."""
-    return ConsoleRoutes(access_control.user_of_session, dispatcher.call, cookie).routes()
+    return ConsoleRoutes(access_control.user_of_session, dispatcher.call, cookie, now).routes()
 
 
 def _own_page(target: str) -> str:

@@ -18,6 +18,13 @@ SIGN_IN: Final = "/console/sign-in"
 START: Final = "/console/recordings"
 _MAX_FIELDS: Final = 50
 _TITLES: Final = {403: "refused", 404: "not_found"}
+_OFFSET_COOKIE: Final = "voxrec_utc_offset"  # of the viewer's time zone, in minutes; set by a script (console.js)
+_NAVIGATION: Final = (
+    ("/console/recordings", "recordings", Role.READ),
+    ("/console/calls", "calls", Role.READ),
+    ("/console/operations", "operations", Role.READ),
+)
+"""Address, name and required role of the parts of the console."""
 
 FindUser = Callable[[str, str, Mapping[str, str]], Awaitable[Principal | None]]
 """Returns the user of a session; see `voxrec.web.auth.AccessControl.user_of_session`."""
@@ -35,11 +42,23 @@ class Visit:
 
     def page(self, template: str, section: str = "", /, status: int = 200, **values: Any) -> Response:
         """Return a page. ``section`` is the part of the console that is current in the navigation."""
-        return self.renderer.page(template, self.language, status, user=self.user, section=section, **values)
+        navigation = [(path, key) for path, key, role in _NAVIGATION if self.may(role)]
+        return self.renderer.page(
+            template, self.language, status, user=self.user, navigation=navigation, section=section, **values
+        )
 
     def may(self, role: Role) -> bool:
         """Return whether the user has a role."""
         return self.user.role.includes(role)
+
+    @property
+    def utc_offset(self) -> str:
+        """The viewer's offset from UTC in minutes, as the browser says; empty if it is unknown."""
+        for cookie in self.request.headers.get("cookie", "").split(";"):
+            name, _, value = cookie.strip().partition("=")
+            if name == _OFFSET_COOKIE:
+                return value
+        return ""
 
     async def profile_names(self) -> dict[str, str]:
         """Return names of the user's Profiles by id, for at most 1,000 of them."""
@@ -60,8 +79,10 @@ class Visits:
         self._call = call
         self._renderer = renderer
 
-    def signed_in(self, show: Callable[[Visit], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """Return the handler of a page. What the REST API refuses becomes a page with the reason."""
+    def signed_in(
+        self, show: Callable[[Visit], Awaitable[Response]], role: Role = Role.READ
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return the handler of a page for users with ``role``. What is refused becomes a page with the reason."""
 
         async def handle(request: Request) -> Response:
             user = await self._find_user(request.address, request.method, request.headers)
@@ -69,6 +90,8 @@ class Visits:
                 return redirect(_sign_in_url(request))
             client = RestClient(self._call, user, request.address, request.headers.get("user-agent", ""))
             visit = Visit(request, user, language_of(request), client, self._renderer)
+            if not visit.may(role):
+                return _refusal(visit, role)
             try:
                 return await show(visit)
             except RestFailed as failed:
@@ -108,6 +131,12 @@ def _sign_in_url(request: Request) -> str:
         return SIGN_IN
     target = request.path + (f"?{request.raw_query.decode('ascii', 'ignore')}" if request.raw_query else "")
     return f"{SIGN_IN}?next={quote(target, safe='/')}"
+
+
+def _refusal(visit: Visit, role: Role) -> Response:
+    text = visit.language.text
+    detail = text("required_role", role=text(f"role_{role}"))
+    return visit.page("error.html", status=403, title=text("refused"), detail=detail, errors=(), back=START)
 
 
 def _error_page(visit: Visit, failed: RestFailed) -> Response:

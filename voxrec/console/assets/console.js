@@ -10,6 +10,7 @@ export function localizeTimes(root) {
 }
 
 localizeTimes(document);
+document.cookie = `voxrec_utc_offset=${-new Date().getTimezoneOffset()}; Path=/console; SameSite=Lax`;
 for (const input of document.querySelectorAll("[data-utc-offset]")) {
   input.value = -new Date().getTimezoneOffset();
 }
