@@ -70,6 +70,13 @@ class OptionsTests(SynchronousTestCase):
         self.assertNoResult(second)
         self.assertEqual(len(self.contacts()), 3)
 
+    def test_only_one_request_waits(self) -> None:
+        self.send()
+        second, third = self.send(), self.send()
+        self.assertIn("in progress", self.failureResultOf(third, OptionsUnavailable).value.detail)
+        self.clock.pump([0.1] * 92)
+        self.assertIsNone(self.successResultOf(second))
+
     def test_cancellation_deletes_the_contact(self) -> None:
         result = self.send()
         result.cancel()

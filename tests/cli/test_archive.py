@@ -1,14 +1,18 @@
 """Tests of ``voxrec archive migrate`` and of the checks of S3 by ``voxrec doctor``, with real servers."""
 
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psycopg2
 import yaml
 from click.testing import CliRunner, Result
 
 from tests import s3_server
 from tests.recordings.test_upload import AUDIO, UploadTestCase
 from voxrec import config
+from voxrec.cli import archive
 from voxrec.cli.main import main
 from voxrec.doctor.finding import Finding, Status
 from voxrec.doctor.s3 import check_s3
@@ -58,6 +62,18 @@ class MigrateTests(ArchiveTestCase):
         self.assertEqual(s3_server.keys(self.bucket), [])
         rows = await self.pool.query("SELECT path FROM audit WHERE kind = 'archive'")
         self.assertEqual(len(rows), 2)
+
+    async def test_waiting_ends_if_a_recording_cannot_be_uploaded(self) -> None:
+        await self.complete()
+
+        def give_up(_seconds: float) -> None:
+            with closing(psycopg2.connect(self.dsn)) as connection, connection, connection.cursor() as cursor:
+                cursor.execute("UPDATE jobs SET dead = TRUE, last_error = 'damaged' WHERE kind = 'upload'")
+
+        self.patch(archive, "time", SimpleNamespace(sleep=give_up))
+        result = self.migrate("--to", "s3")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("1 recordings cannot be uploaded: damaged", result.output)
 
     def test_without_s3(self) -> None:
         result = self.migrate("--to", "s3", bucket="")

@@ -181,6 +181,18 @@ class AudioTests(DatabaseTestCase):
         (row,) = await check(profile(**{"record": True, **fields}))
         return row
 
+    async def test_archive_that_is_not_mounted(self) -> None:
+        self.directory.rmdir()
+        self.directory.write_text("a file where the archive needs a directory")
+        row = await self.check_recording()
+        self.assertEqual(row.state, CheckState.FAILED)
+        self.assertIn("audio cannot be stored", row.detail)
+        self.assertIn("mount", row.advice or "")
+
+    async def test_first_use_of_the_archive(self) -> None:
+        self.directory.rmdir()
+        self.assertEqual((await self.check_recording()).state, CheckState.OK)
+
     async def add_prompt(self, content: bytes | None) -> UUID:
         prompt = await self.prompts.create(Prompt(id=uuid4(), created_at=NOW, updated_at=NOW))
         if content is not None:

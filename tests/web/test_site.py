@@ -287,7 +287,7 @@ class ConnectionLimitTests(RestTestCase):
 
 
 class AccessLogTests(SynchronousTestCase):
-    def logged_requests(self, path: bytes = b"/x", **options: Any) -> list[str]:
+    def logged_requests(self, path: bytes = b"/x", referrer: bytes = b"/list", **options: Any) -> list[str]:
         site = RestSite(BodySizeResource(), body_limit=10, reactor=reactor, **options)
         site.startFactory()
         self.addCleanup(site.stopFactory)
@@ -298,7 +298,7 @@ class AccessLogTests(SynchronousTestCase):
         transport = StringTransport()
         protocol: Any = site.buildProtocol(None)
         protocol.makeConnection(transport)
-        headers = b"Host: a\r\nReferer: http://b/list?from=%2B49305551234\r\nContent-Length: 0\r\n"
+        headers = b"Host: a\r\nReferer: http://b" + referrer + b"?from=%2B49305551234\r\nContent-Length: 0\r\n"
         protocol.dataReceived(b"PUT " + path + b"?from=%2B49305551234 HTTP/1.1\r\n" + headers + b"\r\n")
         protocol.connectionLost(None)
         self.assertIn(b"0 kept", transport.value())
@@ -317,6 +317,8 @@ class AccessLogTests(SynchronousTestCase):
         for path, logged in ((b"/l/geheim/audio", "/l/***/audio"), (b"/l/geheim", "/l/***"), (b"/list", "/list")):
             (line,) = self.logged_requests(path, access_log=True)
             self.assertIn(f'"PUT {logged} HTTP/1.1"', line)
+        (line,) = self.logged_requests(referrer=b"/l/geheim", access_log=True)
+        self.assertIn('"http://b/l/***"', line)
 
 
 class TlsTests(RestTestCase):

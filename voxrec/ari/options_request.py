@@ -25,6 +25,7 @@ NAME: Final = "voxrec-options"
 
 _POLL_INTERVAL: Final = 0.1  # seconds
 _MARGIN: Final = 0.5  # seconds that Asterisk may need in addition to its time limit
+_MAX_WAITING: Final = 1  # another one would wait longer than a check may take
 _EXPIRY: Final = 30  # seconds after which Asterisk deletes the contact if voxrec could not
 
 
@@ -48,6 +49,8 @@ class OptionsRequests:
         Any response counts, whatever its status. The wait is limited by ``qualify_timeout`` in pjsip.conf. Raises
         OptionsUnavailable, and what `AriClient` raises.
         """
+        if len(self._lock.waiting) >= _MAX_WAITING:
+            raise OptionsUnavailable("other requests are in progress")
         await self._lock.acquire()
         try:
             time_limit = await self._time_limit()

@@ -21,7 +21,7 @@ from voxrec.store.archive_migration import ArchiveMigration, Remaining
 from voxrec.store.audit import Audit
 
 _PART: Final = 5000  # Recordings that are enqueued in one transaction
-_POLL_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 5.0  # the query reads all Recordings
 
 
 @click.group()
@@ -62,8 +62,14 @@ def _to_s3(settings: config.Config, config_file: Path, *, wait: bool) -> None:
     while _enqueue(database, shared=settings.archive.shared):
         pass
     click.echo(f"{total.recordings} recordings ({total.size / 1e6:.1f} MB) are to be uploaded by the daemon")
+    if wait:
+        _wait_for_uploads(database, total)
+
+
+def _wait_for_uploads(database: Callable[[], AbstractContextManager[BlockingDatabase]], total: Remaining) -> None:
+    """Show the progress until everything is uploaded. Raises ClickException if something cannot be."""
     shown = ""
-    while wait and (remaining := _remaining(database)).recordings:
+    while (remaining := _remaining(database)).recordings > remaining.failed:
         line = _progress(total.recordings - remaining.recordings, total.size - remaining.size, total)
         if remaining.last_error:
             line += f"; last error: {remaining.last_error}"
@@ -71,8 +77,11 @@ def _to_s3(settings: config.Config, config_file: Path, *, wait: bool) -> None:
             click.echo(line)
             shown = line
         time.sleep(_POLL_SECONDS)
-    if wait:
-        click.echo("all recordings are in S3")
+    if remaining.failed:
+        raise click.ClickException(
+            f"{remaining.failed} recordings cannot be uploaded: {remaining.last_error}; see voxrec jobs list"
+        )
+    click.echo("all recordings are in S3")
 
 
 def _enqueue(database: Callable[[], AbstractContextManager[BlockingDatabase]], *, shared: bool) -> int:

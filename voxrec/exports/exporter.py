@@ -237,7 +237,9 @@ class Exporter:
 
     async def _name_erased(self, file: ExportFile, progress: _Progress) -> None:
         """Name in the manifest what was erased since it was copied, so that the receiver can delete it."""
-        for ids in file.recording_ids(_ID_BATCH):
+        start = 0
+        while ids := await self._defer_to_thread(file.recording_ids, start, _ID_BATCH):
+            start += len(ids)
             existing = await self._recordings.existing_ids(ids)
             for recording_id in ids:
                 if recording_id not in existing:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -105,17 +105,12 @@ class ExportFile:
         line = json.dumps({"id": str(recording_id), "reason": reason})
         self._lists["missing"].write(f"{line}\n".encode())
 
-    def recording_ids(self, batch: int) -> Iterator[list[UUID]]:
-        """Iterate over the ids of the Recordings in the file, in batches."""
+    def recording_ids(self, start: int, count: int) -> list[UUID]:
+        """Return the ids of ``count`` Recordings in the file, from the number ``start``; less at its end."""
         ids = self._lists["ids"]
-        offset = 0
-        while True:
-            ids.seek(offset)
-            block = ids.read(batch * _ID_SIZE)
-            if not block:
-                return
-            offset += len(block)
-            yield [UUID(bytes=block[start : start + _ID_SIZE]) for start in range(0, len(block), _ID_SIZE)]
+        ids.seek(start * _ID_SIZE)
+        block = ids.read(count * _ID_SIZE)
+        return [UUID(bytes=block[offset : offset + _ID_SIZE]) for offset in range(0, len(block), _ID_SIZE)]
 
     def end(self, manifest: dict[str, Any], now: datetime) -> None:
         """Add the lists and the manifest, and write the file to the disk. Raises OSError."""

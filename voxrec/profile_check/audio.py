@@ -12,10 +12,12 @@ from voxrec.audio.formats import FORMATS, AudioFormat
 from voxrec.audio.probe import probe
 from voxrec.audio.writer import write_audio
 from voxrec.errors import AudioError, NotFound
+from voxrec.files import make_directory
 from voxrec.model import CheckName, CheckState, Profile, ProfileCheck, Prompt, RecordPrompt
 from voxrec.threads import DeferToThread
 
 _LONG_PROMPT: Final = 30.0  # seconds that both parties wait until they are connected
+_DIRECTORY_MODE: Final = 0o750
 _RATE: Final = 8000  # Hz
 _TEST_SECONDS: Final = 0.5
 
@@ -109,7 +111,11 @@ class RecordingCheck:
         if audio_format is None:
             detail = f"the format {profile.record_format!r} is unknown"
             return [_recording(profile, CheckState.FAILED, detail, "set recordFormat to one of the API guide")]
-        await self._defer_to_thread(_encode_silence, audio_format, self._work_directory)
+        try:
+            await self._defer_to_thread(_encode_silence, audio_format, self._work_directory)
+        except OSError as error:
+            advice = "check the mount, the permissions and the free space of the archive; voxrec doctor examines them"
+            return [_recording(profile, CheckState.FAILED, f"audio cannot be stored: {error}", advice)]
         for problem in self._problems:
             if (text := await problem()) is not None:
                 return [_recording(profile, CheckState.FAILED, text, "see GET /health/ready and voxrec doctor")]
@@ -133,6 +139,7 @@ def _probe_content(content: bytes) -> object:
 def _encode_silence(audio_format: AudioFormat, directory: Path) -> None:
     """Write silence in a format. Raises AudioError or OSError if that is impossible."""
     silence = np.zeros((int(_TEST_SECONDS * audio_format.rate_for(_RATE)), 1), np.int16)
+    make_directory(directory, _DIRECTORY_MODE)
     with tempfile.TemporaryDirectory(dir=directory, prefix="check-") as temporary:
         output = Path(temporary, f"silence.{audio_format.suffix}")
         write_audio([silence], output, audio_format.rate_for(_RATE), 1, audio_format)

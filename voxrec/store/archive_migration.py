@@ -30,6 +30,7 @@ _ENQUEUE_UPLOADS: Final = f"""
 """
 _UPLOAD_PROGRESS: Final = f"""
     SELECT count(*), coalesce(sum(size), 0)::bigint,
+           count(*) FILTER (WHERE id IN (SELECT recording_id FROM jobs WHERE kind = 'upload' AND dead)),
            (SELECT (array_agg(last_error ORDER BY due_at DESC))[1] FROM jobs
             WHERE kind = 'upload' AND done_at IS NULL AND last_error IS NOT NULL)
     FROM recordings WHERE {_NOT_UPLOADED}
@@ -50,10 +51,14 @@ _FORGET_OBJECT: Final = """
 
 
 class Remaining(NamedTuple):
-    """Recordings that are still to be moved, their size in bytes, and why one of them failed."""
+    """Recordings that are still to be moved, their size in bytes, and why one of them failed.
+
+    ``failed`` is the number of those that are not attempted again.
+    """
 
     recordings: int
     size: int
+    failed: int = 0
     last_error: str | None = None
 
 
@@ -69,8 +74,8 @@ class ArchiveMigration:
 
     async def not_uploaded(self) -> Remaining:
         """Return what is only in the local archive."""
-        ((count, size, error),) = await self._database.query(_UPLOAD_PROGRESS)
-        return Remaining(count, size, error)
+        ((count, size, failed, error),) = await self._database.query(_UPLOAD_PROGRESS)
+        return Remaining(count, size, failed, error)
 
     async def stored(self) -> Remaining:
         """Return what is in S3."""

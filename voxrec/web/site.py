@@ -43,15 +43,19 @@ class _LoggedRequest:
 
     def __init__(self, request: HTTPRequest) -> None:
         self._request = request
-        self.uri = _LINK_TOKEN.sub(rb"\1***", request.uri.partition(b"?")[0])
+        self.uri = _without_secrets(request.uri)
 
     def getHeader(self, name: bytes) -> bytes | None:
-        """Return a header; of the referrer, what precedes its query."""
+        """Return a header; the referrer is a URL, like that of the request."""
         value = self._request.getHeader(name)
-        return value.partition(b"?")[0] if value is not None and name == b"referer" else value
+        return _without_secrets(value) if value is not None and name == b"referer" else value
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._request, name)
+
+
+def _without_secrets(url: bytes) -> bytes:
+    return _LINK_TOKEN.sub(rb"\1***", url.partition(b"?")[0])
 
 
 class UploadPolicy(Protocol):
