@@ -47,13 +47,19 @@ class OptionsTests(SynchronousTestCase):
         )
 
     def test_contact(self) -> None:
+        self.clock.wall_seconds = lambda: 1_800_000_000.5  # type: ignore[attr-defined] # as the daemon's reactor has it
         self.send()
         ((request, _, body),) = [each for each in self.http.requests if each[0].startswith("PUT")]
         assert isinstance(body, dict)
         self.assertRegex(request, r"/contact/voxrec-options;@[0-9a-f]{32}$")
         self.assertEqual(
             {field["attribute"]: field["value"] for field in body["fields"]},
-            {"uri": "sip:desk@far.example", "endpoint": "trunk", "expiration_time": "1030", "prune_on_boot": "yes"},
+            {
+                "uri": "sip:desk@far.example",
+                "endpoint": "trunk",
+                "expiration_time": "1800000030",
+                "prune_on_boot": "yes",
+            },
         )
 
     def test_no_response(self) -> None:

@@ -100,7 +100,7 @@ class LinkRoutes:
         return await Paginator(links, msgspec.json.encode, self._public_url).respond(request, None)
 
     async def _create(self, request: Request) -> Response:
-        """Give the `url` of the response to whoever may listen to this recording."""
+        """Everybody who has the `url` of the response can listen to this recording."""
         wanted: LinkRequest = request.body
         recording = await self._recording(request)
         require_audio(recording)

@@ -62,7 +62,7 @@ class ObjectFacts:
 
 
 class ByteStream(Protocol):
-    """Bytes that are read from a store when they are asked for; a response body."""
+    """The body of a response, which is read from a store as the client receives it."""
 
     def __aiter__(self) -> "ByteStream":
         """Return the stream itself."""

@@ -76,7 +76,7 @@ class S3Settings:
         )
 
     def customer_key_md5(self) -> str | None:
-        """Return by what the key is found that encrypts new objects; None if the store encrypts them, or nobody."""
+        """Return the MD5 of the customer key that encrypts new objects; None without SSE-C."""
         return _md5(self.customer_keys[0]) if self.encryption == "customer" else None
 
 

@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 
 from voxrec.ari.client import AriClient
 from voxrec.ari.transport import AriResponseError
+from voxrec.clock import utc_now
 from voxrec.deferreds import shielded
 from voxrec.errors import Unavailable
 
@@ -76,7 +77,7 @@ class OptionsRequests:
         settings = {
             "uri": uri,
             "endpoint": endpoint,
-            "expiration_time": str(int(self._clock.seconds()) + _EXPIRY),
+            "expiration_time": str(int(utc_now(self._clock).timestamp()) + _EXPIRY),
             "prune_on_boot": "yes",
         }
         sent_at = self._clock.seconds()

@@ -17,7 +17,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class _Process(msgspec.Struct, frozen=True, kw_only=True):
-    """A process that has held the lock: its instance, and by what the lock is recognized."""
+    """A process that has held the lock: its instance, and what identifies the lock."""
 
     instance: UUID
     boot: str

@@ -30,9 +30,9 @@ class PasswordThrottle:
       with each failure up to MAX_DELAY seconds;
     - of all other sources together for one account: ACCOUNT_FAILURES failures within RESET_AFTER seconds.
 
-    A source from which the account has signed in before is exempt from the second limit, so that strangers can keep
-    nobody from signing in at the usual place. Failures are forgotten after RESET_AFTER seconds without one, and, of one
-    source, after a success.
+    A source from which the account has signed in before is exempt from the second limit, so that attackers cannot
+    prevent a user from signing in at the usual place. Failures are forgotten after RESET_AFTER seconds without one,
+    and, of one source, after a success.
     """
 
     FREE_FAILURES: Final = 5
