@@ -5,12 +5,14 @@ from uuid import UUID, uuid4
 
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
 
 from tests import s3_server
 from tests.database import DatabaseTestCase
 from tests.store.samples import profile, recording
 from voxrec.archive.s3 import S3Store
 from voxrec.model import RecordingState, StoredObject
+from voxrec.recordings import object_sweep
 from voxrec.recordings.object_sweep import ObjectSweeper
 from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
@@ -69,6 +71,19 @@ class ObjectSweeperTests(DatabaseTestCase):
         s3_server.client().put_object(Bucket=self.bucket, Key="calls/other.txt", Body=b"of another program")
         await self.sweeper.sweep()
         self.assertEqual((s3_server.keys(self.bucket), self.sweeper.count), ([key, "calls/other.txt"], 1))
+
+    async def test_the_log_is_limited(self) -> None:
+        self.patch(object_sweep, "_MAX_LOGGED", 2)
+        for _ in range(3):
+            self.put(uuid4())
+        with capturedLogs() as events:
+            await self.sweeper.sweep()
+        lines = [formatEvent(event) for event in events if "no Recording" in formatEvent(event)]
+        self.assertEqual(len(lines), 3)
+        self.assertEqual(
+            lines[-1], f"3 objects in s3://{self.bucket}/calls/ belong to no Recording; 2 of them were logged"
+        )
+        self.assertEqual(self.sweeper.count, 3)
 
     async def test_buckets_of_profiles(self) -> None:
         own = s3_server.new_bucket()

@@ -178,7 +178,7 @@ class ExportRoutes:
         return no_content()
 
     async def _download(self, request: Request) -> Response:
-        """Byte ranges are supported, so that an interrupted download can be continued. Each download is audited."""
+        """Byte ranges are supported, so that an interrupted download can be continued. Each request is audited."""
         export = await self._exports.visible_to(request.principal).get(request.id)
         self._require_file(export)
         etag, size = f'"{export.sha256}"', export.size or 0
@@ -187,9 +187,10 @@ class ExportRoutes:
         requested = requested_range(request, etag, size)
         sent = requested or ByteRange(0, size, size)
         descriptor: int = await self._defer_to_thread(self._open, export)
-        if request.method == "GET" and sent.start == 0:
+        status = 200 if requested is None else 206
+        if request.method == "GET":
             try:
-                await self._audit.begin(self._audit_entry(request, export))
+                await self._audit.begin(self._audit_entry(request, export, status))
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -201,10 +202,9 @@ class ExportRoutes:
             "Content-Type": MEDIA_TYPES[export.format],
             "ETag": etag,
         }
-        body = FileSection(descriptor, sent.start, sent.length, self._defer_to_thread)
-        if requested is None:
-            return Response(200, headers, body)
-        return Response(206, {**headers, "Content-Range": requested.content_range}, body)
+        if requested is not None:
+            headers["Content-Range"] = requested.content_range
+        return Response(status, headers, FileSection(descriptor, sent.start, sent.length, self._defer_to_thread))
 
     def _require_file(self, export: Export) -> None:
         if export.state in _UNFINISHED:
@@ -228,7 +228,7 @@ class ExportRoutes:
             raise ExportDamaged(f"The file of export {export.id} has another size than it had when it was written.")
         return descriptor
 
-    def _audit_entry(self, request: Request, export: Export) -> AuditEntry:
+    def _audit_entry(self, request: Request, export: Export, status: int) -> AuditEntry:
         return AuditEntry(
             id=uuid4(),
             created_at=self._now(),
@@ -240,7 +240,7 @@ class ExportRoutes:
             kind="export file",
             target_id=export.id,
             outcome=AuditOutcome.DONE,
-            status=200,
+            status=status,
         )
 
     async def _validate_profile(self, request: Request, values: Mapping[str, Any]) -> list[FieldError]:

@@ -23,6 +23,7 @@ from voxrec.threads import DeferToThread
 _MIN_AGE: Final = timedelta(days=1)  # of an object that is checked; every upload is shorter
 _CHECK_INTERVAL: Final = 3600.0  # seconds until a sweep that could not be completed is retried
 _SWEEP_INTERVAL: Final = 86400.0  # seconds between two completed sweeps
+_MAX_LOGGED: Final = 100  # unknown objects in one bucket: it may be that of another database
 _BATCH_SIZE: Final = 1000  # objects per query
 _KEY: Final = re.compile(r"\d{4}/\d\d/\d\d/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[A-Za-z0-9-]{1,12}")
 
@@ -121,9 +122,18 @@ class ObjectSweeper(TimerService):
                     self._log.info("s3://{bucket}/{key} of a deleted Recording was deleted", bucket=bucket, key=key)
                 else:
                     count += 1
-                    self._log.warn(
-                        "s3://{bucket}/{key} belongs to no Recording; it is left there", bucket=bucket, key=key
-                    )
+                    if count <= _MAX_LOGGED:
+                        self._log.warn(
+                            "s3://{bucket}/{key} belongs to no Recording; it is left there", bucket=bucket, key=key
+                        )
+        if count > _MAX_LOGGED:
+            self._log.warn(
+                "{count} objects in s3://{bucket}/{prefix} belong to no Recording; {limit} of them were logged",
+                count=count,
+                bucket=bucket,
+                prefix=prefix,
+                limit=_MAX_LOGGED,
+            )
         return count
 
 
