@@ -66,6 +66,11 @@ class RestClient:
         """Return the document at /health/ready, whose status is 503 if a dependency is not ready."""
         return _document(await self._call(self._principal, "GET", "/health/ready", address=self._address))
 
+    async def versioned(self, path: str) -> tuple[Any, str]:
+        """Return the JSON document at ``path``, and the entity tag of its version. Raises RestFailed."""
+        response = await self._send("GET", path)
+        return _document(response), response.headers["ETag"]
+
     async def page(self, path: str, **query: object) -> Page:
         """Return a page of a list; ``limit`` is its size, ``cursor`` that of the previous page. Raises RestFailed."""
         response = await self._send("GET", _target(path, query))

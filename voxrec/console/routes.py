@@ -5,12 +5,12 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from voxrec.console import calls, operations, recordings
+from voxrec.console import account, calls, operations, recordings, users
 from voxrec.console.rendering import HTML, Renderer, asset
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed
 from voxrec.console.visit import START, FindUser, Visit, Visits, form, language_of, query, redirect
 from voxrec.errors import NotFound
-from voxrec.web.auth import AccessControl
+from voxrec.web.auth import AccessControl, Role
 from voxrec.web.conditions import etag_of
 from voxrec.web.dispatcher import ANONYMOUS, Dispatcher
 from voxrec.web.request import Request
@@ -36,6 +36,7 @@ class ConsoleRoutes:
         """Return the routes. They are not part of the API."""
         route = partial(Route, role=None, produces=None, query=None, documented=False, audited_by_handler=True)
         signed_in = self._visits.signed_in
+        administrator = partial(signed_in, role=Role.ADMIN)
         return (
             route("GET", "/console", handler=_start),
             route("GET", "/console/sign-in", handler=self._show_sign_in),
@@ -51,6 +52,16 @@ class ConsoleRoutes:
             route("GET", operations.OPERATIONS, handler=signed_in(operations.OperationsPage(self._now).show)),
             route("POST", "/console/operations/jobs/<id>", handler=signed_in(operations.change_job)),
             route("POST", "/console/operations/nodes/<name>", handler=signed_in(operations.change_node)),
+            route("GET", account.ACCOUNT, handler=signed_in(account.show_account)),
+            route("POST", account.ACCOUNT, handler=signed_in(account.change_password)),
+            route("GET", users.USERS, handler=administrator(users.show_users)),
+            route("GET", "/console/users/new", handler=administrator(users.show_new)),
+            route("POST", "/console/users/new", handler=administrator(users.create)),
+            route("GET", "/console/users/<id>", handler=administrator(users.show_user)),
+            route("POST", "/console/users/<id>", handler=administrator(users.change)),
+            route("POST", "/console/users/<id>/password", handler=administrator(users.set_password)),
+            route("POST", "/console/users/<id>/sessions", handler=administrator(users.end_sessions)),
+            route("POST", "/console/users/<id>/delete", handler=administrator(users.delete)),
             route("GET", "/console/assets/<name>", handler=_asset),
         )
 

@@ -23,6 +23,7 @@ _NAVIGATION: Final = (
     ("/console/recordings", "recordings", Role.READ),
     ("/console/calls", "calls", Role.READ),
     ("/console/operations", "operations", Role.READ),
+    ("/console/users", "users", Role.ADMIN),
 )
 """Address, name and required role of the parts of the console."""
 

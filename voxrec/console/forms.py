@@ -1,0 +1,77 @@
+"""Forms: what was entered, and what the REST API says about each field."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from voxrec.console.rest_client import RestFailed
+from voxrec.console.visit import Visit
+from voxrec.web.errors import BadRequest
+from voxrec.web.request import Request
+
+_MAX_FIELDS: Final = 1100  # a user may be limited to 1,000 Profiles
+_CORRECTABLE: Final = frozenset({409, 412, 413, 422, 429})
+_ALL: Final = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class FormState:
+    """What a form shows: ``values`` and ``errors`` by name of the field, and ``problem``, which concerns no field."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    errors: Mapping[str, list[str]] = field(default_factory=dict)
+    problem: str = ""
+
+    def value(self, name: str) -> Any:
+        """Return the value of a field; empty if there is none."""
+        return self.values.get(name, "")
+
+
+def rejected(visit: Visit, failed: RestFailed, values: Mapping[str, Any], names: Collection[str]) -> FormState:
+    """Return the state of a form that REST has refused; ``names`` are its fields.
+
+    Raises ``failed`` if no other entries would help, for example because a permission is missing.
+    """
+    problem = failed.problem
+    if problem.status not in _CORRECTABLE:
+        raise failed
+    if problem.status == 429:
+        detail = visit.language.text("throttled", seconds=failed.headers.get("Retry-After", "60"))
+        return FormState(values, problem=detail)
+    errors: dict[str, list[str]] = {}
+    others = []
+    for error in problem.errors:
+        name = error.field.partition("[")[0].partition(".")[0]
+        if name in names:
+            errors.setdefault(name, []).append(error.message)
+        else:
+            others.append(f"{error.field}: {error.message}")
+    if problem.status == 412:
+        return FormState(values, problem=visit.language.text("changed_by_another"))
+    return FormState(values, errors, "; ".join(others) if errors or others else problem.detail)
+
+
+def form_lists(request: Request) -> dict[str, list[str]]:
+    """Return the values of each field of a form with check boxes. Raises BadRequest."""
+    values: dict[str, list[str]] = {}
+    try:
+        for name, value in parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS):
+            values.setdefault(name, []).append(value)
+    except ValueError as error:
+        raise BadRequest("The body is not a form.") from error
+    return values
+
+
+def chosen_profiles(lists: Mapping[str, list[str]]) -> list[str] | None:
+    """Return the ids of the Profiles that were chosen, or None for all Profiles.
+
+    If none was chosen, the list is empty, which REST refuses: a user must not get access to all by accident.
+    """
+    return None if lists.get("scope", [_ALL])[-1] == _ALL else lists.get("profileIds", [])
+
+
+async def profile_options(visit: Visit, chosen: Collection[str] | None) -> dict[str, str]:
+    """Return names of Profiles by id, among them those that are chosen."""
+    names = await visit.profile_names()
+    return {**names, **{profile_id: profile_id for profile_id in chosen or () if profile_id not in names}}

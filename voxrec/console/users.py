@@ -1,0 +1,146 @@
+"""/console/users: the users who sign in with a password, and their sessions; for administrators."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from voxrec.console.forms import FormState, chosen_profiles, form_lists, profile_options, rejected
+from voxrec.console.rest_client import RestFailed
+from voxrec.console.visit import Visit, form, query, redirect
+from voxrec.model import Role
+from voxrec.web.response import Response
+
+USERS: Final = "/console/users"
+_PAGE_SIZE: Final = 50
+_MAX_SESSIONS: Final = 100  # on the page of a user
+_FIELDS: Final = ("name", "role", "profileIds", "password")
+
+
+async def show_users(visit: Visit) -> Response:
+    """Show the list of users."""
+    given = query(visit.request)
+    page = await visit.rest.page("/users", limit=_PAGE_SIZE, cursor=given.get("cursor"))
+    return visit.page(
+        "users.html",
+        "users",
+        users=page.items,
+        profiles=await visit.profile_names(),
+        next_url=f"{USERS}?{urlencode({'cursor': page.next_cursor})}" if page.next_cursor else "",
+    )
+
+
+async def show_new(visit: Visit) -> Response:
+    """Show the form of a new user."""
+    return await _new_page(visit, FormState({"role": Role.READ, "profileIds": None}))
+
+
+async def create(visit: Visit) -> Response:
+    """Create a user."""
+    fields, lists = form(visit.request), form_lists(visit.request)
+    document = {
+        "name": fields.get("name", "").strip().lower(),
+        "role": fields.get("role", ""),
+        "profileIds": chosen_profiles(lists),
+        "password": fields.get("password", ""),
+    }
+    try:
+        await visit.rest.send("PUT", "/users", document)
+    except RestFailed as failed:
+        return await _new_page(visit, rejected(visit, failed, document, _FIELDS), failed.problem.status)
+    return redirect(USERS)
+
+
+async def _new_page(visit: Visit, state: FormState, status: int = 200) -> Response:
+    options = await profile_options(visit, state.value("profileIds"))
+    return visit.page("user_new.html", "users", status, form=state, profiles=options, roles=_roles(visit))
+
+
+def _roles(visit: Visit) -> list[tuple[str, str]]:
+    return [(role.value, visit.language.text(f"role_{role}")) for role in Role]
+
+
+async def show_user(visit: Visit) -> Response:
+    """Show a user: the form of changes, the sessions, and deletion."""
+    return await _user_page(visit)
+
+
+async def _user_page(
+    visit: Visit, state: FormState | None = None, password: FormState | None = None, status: int = 200
+) -> Response:
+    """Return the page; ``state`` and ``password`` are those of its two forms after a refusal."""
+    user, version = await visit.rest.versioned(f"/users/{visit.request.id}")
+    sessions = await visit.rest.page("/sessions", userId=user["id"], limit=_MAX_SESSIONS)
+    shown = state or FormState(user)
+    return visit.page(
+        "user.html",
+        "users",
+        status,
+        shown_user=user,
+        version=version,
+        form=shown,
+        password=password or FormState(),
+        profiles=await profile_options(visit, shown.value("profileIds")),
+        roles=_roles(visit),
+        sessions=sessions.items,
+        is_self=user["id"] == str(visit.user.user_id),
+        changed="changed" in query(visit.request),
+    )
+
+
+async def change(visit: Visit) -> Response:
+    """Change the role and the Profiles of a user, and whether the user may sign in."""
+    fields = form(visit.request)
+    document = {
+        "role": fields.get("role", ""),
+        "profileIds": chosen_profiles(form_lists(visit.request)),
+        "enabled": "enabled" in fields,
+    }
+    try:
+        await visit.rest.send("POST", _path(visit), document, **{"if-match": fields.get("version", "*")})
+    except RestFailed as failed:
+        state = rejected(visit, failed, document, _FIELDS)
+        return await _user_page(visit, state=state, status=failed.problem.status)
+    return _changed(visit)
+
+
+async def set_password(visit: Visit) -> Response:
+    """Give a user a new password, which ends the sessions of the user."""
+    document: Mapping[str, Any] = {"password": form(visit.request).get("password", "")}
+    try:
+        await visit.rest.send("POST", _path(visit), document)
+    except RestFailed as failed:
+        state = rejected(visit, failed, {}, _FIELDS)
+        return await _user_page(visit, password=state, status=failed.problem.status)
+    return _changed(visit)
+
+
+async def end_sessions(visit: Visit) -> Response:
+    """End one session of a user, or all of them."""
+    session_id = form(visit.request).get("session")
+    user_id = str(visit.request.id)
+    for session in (await visit.rest.page("/sessions", userId=user_id, limit=_MAX_SESSIONS)).items:
+        if session_id in (None, session["id"]):
+            await _end(visit, session["id"])
+    return _changed(visit)
+
+
+async def _end(visit: Visit, session_id: str) -> None:
+    try:
+        await visit.rest.send("DELETE", f"/sessions/{session_id}")
+    except RestFailed as failed:
+        if failed.problem.status != 404:  # it has ended meanwhile
+            raise
+
+
+async def delete(visit: Visit) -> Response:
+    """Delete a user."""
+    await visit.rest.send("DELETE", _path(visit))
+    return redirect(USERS)
+
+
+def _path(visit: Visit) -> str:
+    return f"/users/{visit.request.id}"
+
+
+def _changed(visit: Visit) -> Response:
+    return redirect(f"{USERS}/{visit.request.id}?changed=1")
