@@ -1,10 +1,14 @@
 """/session and /sessions: signing in and out, what a session permits, and how it ends."""
 
+from contextlib import closing
 from typing import Any, Final
 from uuid import UUID
 
+import psycopg2
+
 from tests.api.rest_test_case import ClientResponse, RestTestCase
 from tests.subtest import subtest
+from voxrec.errors import StoreUnavailable
 from voxrec.web.password_throttle import PasswordThrottle
 
 PASSWORD: Final = "correct horse battery staple"
@@ -73,6 +77,18 @@ class SignInTests(SessionTestCase):
         refused = await self.attempt()
         self.assertEqual((refused.status, refused.json["code"]), (429, "too-many-attempts"))
         self.assertIn("retry-after", refused.headers)
+
+    async def test_an_outage_of_postgresql_is_no_wrong_password(self) -> None:
+        await self.add_user()
+
+        async def fail(_name: str) -> None:
+            raise StoreUnavailable("lost")
+
+        patch = self.patch(self.users, "credentials", fail)
+        for _ in range(PasswordThrottle.FREE_FAILURES + 1):
+            self.assertEqual((await self.attempt()).status, 503)
+        patch.restore()
+        self.assertEqual((await self.attempt()).status, 200)
 
     async def test_only_the_hash_of_the_secret_is_stored(self) -> None:
         await self.add_user()
@@ -202,10 +218,16 @@ class EndTests(SessionTestCase):
             self.assertEqual((await self.with_cookie("GET", "/session", cookie)).status, 200)
 
     async def test_sessions_that_have_ended_are_deleted(self) -> None:
+        """They are not worth a notification, for which all clients would have to be authenticated again."""
         await self.add_user()
-        for _ in range(3):
-            await self.sign_in()
-            await self.pool.execute("UPDATE sessions SET last_used_at = last_used_at - interval '1 hour'")
+        with closing(psycopg2.connect(self.dsn)) as connection:
+            connection.autocommit = True
+            connection.cursor().execute("LISTEN voxrec_tokens")
+            for _ in range(3):
+                await self.sign_in()
+                await self.pool.execute("UPDATE sessions SET last_used_at = last_used_at - interval '1 hour'")
+            connection.cursor().execute("SELECT 1")
+            self.assertEqual(connection.notifies, [])
         [(count,)] = await self.pool.query("SELECT count(*) FROM sessions")
         self.assertEqual(count, 1)
 

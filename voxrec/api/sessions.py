@@ -179,9 +179,9 @@ class SessionRoutes:
     async def _authenticate(self, request: Request, credentials: Credentials) -> User:
         """Return the user with these credentials. Raises NotAuthenticated or TooManyAttempts."""
         name, address = credentials.name.strip().lower(), request.address
+        user, hashed = await self._users.credentials(name)  # first: if it fails, no password was tried
         self._throttle.require_attempt(name, address)
         self._throttle.failed(name, address)  # unless it succeeds
-        user, hashed = await self._users.credentials(name)
         matches = await self._passwords.matches(credentials.password, hashed)
         if user is not None and matches:
             self._throttle.succeeded(name, address)
@@ -223,9 +223,9 @@ class SessionRoutes:
         """All sessions of the user end, this one included."""
         change: PasswordChange = request.body
         name, user_id = request.principal.name, _require_user(request.principal)
+        _, hashed = await self._users.credentials(name)
         self._throttle.require_attempt(name, request.address)
         self._throttle.failed(name, request.address)
-        _, hashed = await self._users.credentials(name)
         field_errors = password_errors("newPassword", change.new_password, name)
         if not await self._passwords.matches(change.current_password, hashed):
             field_errors.insert(0, FieldError("currentPassword", "is wrong"))

@@ -79,7 +79,8 @@ def _wait_for_uploads(database: Callable[[], AbstractContextManager[BlockingData
         time.sleep(_POLL_SECONDS)
     if remaining.failed:
         raise click.ClickException(
-            f"{remaining.failed} recordings cannot be uploaded: {remaining.last_error}; see voxrec jobs list"
+            f"{remaining.failed} recordings cannot be uploaded: {remaining.last_error}; "
+            "see voxrec jobs list --kind upload"
         )
     click.echo("all recordings are in S3")
 

@@ -63,7 +63,7 @@ class Export(Struct, frozen=True, kw_only=True, rename="camel"):
     """A bulk export: the recordings of a filter in one file, with audio, JSON Lines and CSV."""
 
     id: Annotated[UUID, doc("Id of the export.")]
-    created_by: Annotated[str, doc("Name of the token that created it.")]
+    created_by: Annotated[str, doc("Name of the token or of the user that created it.")]
     profile_ids: Annotated[
         tuple[UUID, ...] | None, doc("Profiles whose recordings it contains: those of the token. Null: all.")
     ] = None

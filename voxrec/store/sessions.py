@@ -36,7 +36,10 @@ _FIND: Final = f"""
 """
 # Without waiting for the disk: if PostgreSQL crashes, a session may end a minute early.
 _TOUCH: Final = "SET LOCAL synchronous_commit = off; UPDATE sessions SET last_used_at = now() WHERE id = %s"
-_DELETE_ENDED: Final = f"DELETE FROM sessions WHERE NOT ({_VALID})"
+# The deletion of a session that has not expired makes all daemons authenticate their clients again, which is needless
+# for one that is idle.
+_EXPIRE_IDLE: Final = "UPDATE sessions SET expires_at = now() WHERE expires_at > now() AND last_used_at <= now() - %s"
+_DELETE_EXPIRED: Final = "DELETE FROM sessions WHERE expires_at <= now()"
 
 
 class AuthenticatedSession(NamedTuple):
@@ -91,7 +94,8 @@ class Sessions(Repository[Session, SessionFilter]):
         """Insert a session, run ``hook``, and delete the sessions that have ended."""
 
         async def work(transaction: Transaction) -> Session:
-            await transaction.execute(_DELETE_ENDED, (self._idle_timeout,))
+            await transaction.execute(_EXPIRE_IDLE, (self._idle_timeout,))
+            await transaction.execute(_DELETE_EXPIRED)
             await transaction.execute(_INSERT, (*_SESSION.params(session), hash_secret(secret)))
             await hook(transaction, session)
             return session
