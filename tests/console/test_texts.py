@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 import voxrec.console
 from tests.subtest import subtest
 from voxrec.console.rendering import LANGUAGES
-from voxrec.model import CallState, DeliveryStatus, RecordingState, Role
+from voxrec.model import AuditOutcome, CallState, DeliveryStatus, JobKind, RecordingState, Role
+from voxrec.model.node import NodeState
 
 DIRECTORY = Path(voxrec.console.__file__).parent
 
@@ -34,6 +35,9 @@ class TextTests(SynchronousTestCase):
             ("call_", CallState),
             ("delivery_", DeliveryStatus),
             ("role_", Role),
+            ("outcome_", AuditOutcome),
+            ("job_", JobKind),
+            ("node_", NodeState),
         ):
             self.assertEqual([f"{prefix}{value}" for value in values if f"{prefix}{value}" not in texts], [])
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from voxrec.console.rest_client import RestFailed
 from voxrec.console.visit import Visit
+from voxrec.model import Role
 from voxrec.web.errors import BadRequest
 from voxrec.web.request import Request
 
@@ -75,3 +76,8 @@ async def profile_options(visit: Visit, chosen: Collection[str] | None) -> dict[
     """Return names of Profiles by id, among them those that are chosen."""
     names = await visit.profile_names()
     return {**names, **{profile_id: profile_id for profile_id in chosen or () if profile_id not in names}}
+
+
+def role_options(visit: Visit) -> list[tuple[str, str]]:
+    """Return the roles with their names in the user's language."""
+    return [(role.value, visit.language.text(f"role_{role}")) for role in Role]

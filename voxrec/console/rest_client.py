@@ -58,7 +58,7 @@ class RestClient:
         self._address = address
         self._headers = {"user-agent": user_agent}
 
-    async def get(self, path: str, **query: object) -> Any:
+    async def get(self, path: str, /, **query: object) -> Any:
         """Return the JSON document at ``path``. Raises RestFailed."""
         return _document(await self._send("GET", _target(path, query)))
 
@@ -71,7 +71,7 @@ class RestClient:
         response = await self._send("GET", path)
         return _document(response), response.headers["ETag"]
 
-    async def page(self, path: str, **query: object) -> Page:
+    async def page(self, path: str, /, **query: object) -> Page:
         """Return a page of a list; ``limit`` is its size, ``cursor`` that of the previous page. Raises RestFailed."""
         response = await self._send("GET", _target(path, query))
         return Page(_document(response), _next_cursor(response.headers.get("Link", "")))
@@ -81,6 +81,10 @@ class RestClient:
     ) -> Response:
         """Send a changing request. Raises RestFailed."""
         return await self._send(method, target, b"" if document is None else msgspec.json.encode(document), headers)
+
+    async def result(self, method: str, target: str, document: Mapping[str, object] | None = None) -> Any:
+        """Send a changing request, and return the JSON document of the response. Raises RestFailed."""
+        return _document(await self.send(method, target, document))
 
     async def _send(
         self, method: str, target: str, body: bytes = b"", more_headers: Mapping[str, str] = MappingProxyType({})

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from voxrec.console import account, calls, operations, recordings, users
+from voxrec.console import account, audit, calls, operations, recordings, tokens, users
 from voxrec.console.rendering import HTML, Renderer, asset
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed
 from voxrec.console.visit import START, FindUser, Visit, Visits, form, language_of, query, redirect
@@ -62,6 +62,11 @@ class ConsoleRoutes:
             route("POST", "/console/users/<id>/password", handler=administrator(users.set_password)),
             route("POST", "/console/users/<id>/sessions", handler=administrator(users.end_sessions)),
             route("POST", "/console/users/<id>/delete", handler=administrator(users.delete)),
+            route("GET", tokens.TOKENS, handler=administrator(tokens.show_tokens)),
+            route("GET", "/console/tokens/new", handler=administrator(tokens.show_new)),
+            route("POST", "/console/tokens/new", handler=administrator(tokens.create)),
+            route("POST", "/console/tokens/<id>/revoke", handler=administrator(tokens.revoke)),
+            route("GET", audit.AUDIT, handler=administrator(audit.show_audit)),
             route("GET", "/console/assets/<name>", handler=_asset),
         )
 

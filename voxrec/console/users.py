@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from voxrec.console.forms import FormState, chosen_profiles, form_lists, profile_options, rejected
+from voxrec.console.forms import FormState, chosen_profiles, form_lists, profile_options, rejected, role_options
 from voxrec.console.rest_client import RestFailed
 from voxrec.console.visit import Visit, form, query, redirect
 from voxrec.model import Role
@@ -52,11 +52,7 @@ async def create(visit: Visit) -> Response:
 
 async def _new_page(visit: Visit, state: FormState, status: int = 200) -> Response:
     options = await profile_options(visit, state.value("profileIds"))
-    return visit.page("user_new.html", "users", status, form=state, profiles=options, roles=_roles(visit))
-
-
-def _roles(visit: Visit) -> list[tuple[str, str]]:
-    return [(role.value, visit.language.text(f"role_{role}")) for role in Role]
+    return visit.page("user_new.html", "users", status, form=state, profiles=options, roles=role_options(visit))
 
 
 async def show_user(visit: Visit) -> Response:
@@ -80,7 +76,7 @@ async def _user_page(
         form=shown,
         password=password or FormState(),
         profiles=await profile_options(visit, shown.value("profileIds")),
-        roles=_roles(visit),
+        roles=role_options(visit),
         sessions=sessions.items,
         is_self=user["id"] == str(visit.user.user_id),
         changed="changed" in query(visit.request),

@@ -24,6 +24,8 @@ _NAVIGATION: Final = (
     ("/console/calls", "calls", Role.READ),
     ("/console/operations", "operations", Role.READ),
     ("/console/users", "users", Role.ADMIN),
+    ("/console/tokens", "tokens", Role.ADMIN),
+    ("/console/audit", "audit", Role.ADMIN),
 )
 """Address, name and required role of the parts of the console."""
 

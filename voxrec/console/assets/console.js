@@ -14,3 +14,12 @@ document.cookie = `voxrec_utc_offset=${-new Date().getTimezoneOffset()}; Path=/c
 for (const input of document.querySelectorAll("[data-utc-offset]")) {
   input.value = -new Date().getTimezoneOffset();
 }
+if (navigator.clipboard) {
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
+      button.textContent = button.dataset.done;
+    });
+  }
+}

@@ -1,0 +1,55 @@
+"""/console/audit: the audit log, for administrators."""
+
+from typing import Final
+from urllib.parse import urlencode
+
+from voxrec.console.days import start_of_day
+from voxrec.console.forms import FormState, rejected
+from voxrec.console.rest_client import Page, RestFailed
+from voxrec.console.visit import Visit, query
+from voxrec.web.response import Response
+
+AUDIT: Final = "/console/audit"
+_PAGE_SIZE: Final = 50
+_FILTERS: Final = ("who", "path", "targetId", "first", "last")
+_DAYS: Final = {"since": "first", "until": "last"}  # parameters of REST, and the fields from which they follow
+
+
+async def show_audit(visit: Visit) -> Response:
+    """Show the newest entries that match the filter in the query."""
+    given = query(visit.request)
+    filters = {name: given.get(name, "").strip() for name in (*_FILTERS, "offset")}
+    state, status = FormState(filters), 200
+    try:
+        page = await visit.rest.page(
+            "/audit",
+            limit=_PAGE_SIZE,
+            cursor=given.get("cursor"),
+            since=start_of_day(filters["first"], filters["offset"]),
+            until=start_of_day(filters["last"], filters["offset"], days=1),
+            **{name: filters[name] for name in ("who", "path", "targetId")},
+        )
+    except RestFailed as failed:
+        state, status = _refused(visit, failed, filters), failed.problem.status
+        page = Page([], "")
+    return visit.page(
+        "audit.html",
+        "audit",
+        status,
+        entries=page.items,
+        form=state,
+        filtered=any(filters[name] for name in _FILTERS),
+        next_url=_next_url(filters, page.next_cursor),
+    )
+
+
+def _refused(visit: Visit, failed: RestFailed, filters: dict[str, str]) -> FormState:
+    state = rejected(visit, failed, filters, (*_FILTERS, *_DAYS))
+    errors = {_DAYS.get(name, name): messages for name, messages in state.errors.items()}
+    return FormState(filters, errors, state.problem)
+
+
+def _next_url(filters: dict[str, str], cursor: str) -> str:
+    if not cursor:
+        return ""
+    return f"{AUDIT}?{urlencode({**{name: value for name, value in filters.items() if value}, 'cursor': cursor})}"
