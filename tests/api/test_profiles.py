@@ -279,6 +279,7 @@ class UpdateTests(RestTestCase):
             ("number", "%2B4930123457"),
             ("email", "B@example.org"),
             ("remoteSipUri", "sip:desk@pbx.example:5061%3Btransport=tls"),
+            ("search", "+3012345"),
         ):
             with subtest(name):
                 response = await self.request("GET", f"/profiles?{name}={value}")
@@ -295,6 +296,9 @@ class UpdateTests(RestTestCase):
                     self.assertEqual([item["email"] for item in response.json], [created.email])
         none = await self.request("GET", "/profiles?number=%2B99")
         self.assertEqual(json.loads(none.body), [])
+        for search in ("", "+", "a%00", "x" * 256):
+            refused = await self.request("GET", f"/profiles?search={search}")
+            self.assertEqual((refused.status, refused.error_fields), (422, ["search"]))
 
 
 class ProfileFormatTests(RestTestCase):

@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -89,6 +90,58 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         wait.until(lambda page: 2.1 < page.execute_script(position) <= 3)
         Select(driver.find_element(By.ID, "speed")).select_by_value("0.5")
         self.assertEqual(driver.execute_script("return document.getElementById('audio').playbackRate"), 0.5)
+
+    async def test_a_provisioner_creates_and_tests_a_profile(self) -> None:
+        await self.add_user("anna", "provision")
+        await self.add_profile(
+            name="Support", numbers=("+4940222",), remote_sip_uri="sip:desk@pbx.example", record=True
+        )
+
+        def scenario(driver: Remote) -> None:
+            wait = WebDriverWait(driver, WAIT)
+            self.sign_in_by_form(driver, "/console/profiles")
+            self.screenshots(driver, "profiles")
+            driver.find_element(By.LINK_TEXT, "New Profile").click()
+            wait.until(lambda page: page.find_elements(By.ID, "numbers"))
+            self.screenshots(driver, "profile-new")
+            driver.find_element(By.ID, "name").send_keys("Sales")
+            driver.find_element(By.ID, "numbers").send_keys("030 111")
+            driver.find_element(By.ID, "record").click()
+            self.assert_quiet(driver)
+            driver.find_element(By.ID, "metadata").send_keys("{", Keys.TAB, Keys.ENTER)  # the button is next
+            wait.until(lambda page: page.find_elements(By.ID, "numbers-error"))
+            self.screenshots(driver, "profile-errors")
+            (entry,) = driver.execute("getLog", {"type": "browser"})["value"]
+            self.assertIn("the server responded with a status of 422", entry["message"])
+            self.correct(driver)
+            wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".effective"))
+            driver.find_element(By.XPATH, "//button[text()='Test']").click()
+            wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "#checks tbody tr"))
+            self.assertIn("a file was written", driver.find_element(By.ID, "checks").text)
+            self.screenshots(driver, "profile")
+            driver.find_element(By.LINK_TEXT, "Edit").click()
+            wait.until(lambda page: page.find_elements(By.ID, "name"))
+            self.assertEqual(driver.find_element(By.ID, "name").get_property("value"), "Sales")
+            self.assertTrue(driver.find_element(By.ID, "record").is_selected())
+            self.assert_quiet(driver)
+
+        await self.drive(scenario)
+        stored = {profile.name: profile for profile in await self.profiles.all()}["Sales"]
+        self.assertEqual((stored.numbers, stored.record, stored.metadata), (("+4930111",), True, {}))
+
+    def correct(self, driver: Remote) -> None:
+        """Check what the form says about two wrong entries, correct them, and submit it."""
+        self.assertEqual(driver.switch_to.active_element.get_attribute("role"), "alert")
+        for name, text in (("numbers", "+49 30 111"), ("metadata", "")):
+            control = driver.find_element(By.ID, name)
+            self.assertEqual(control.get_attribute("aria-invalid"), "true")
+            self.assertIn(f"{name}-error", str(control.get_attribute("aria-describedby")))
+            self.assertTrue(control.accessible_name)
+            control.clear()
+            control.send_keys(text)
+        self.assertEqual(driver.find_element(By.ID, "name").get_property("value"), "Sales")
+        self.assertTrue(driver.find_element(By.ID, "record").is_selected())
+        driver.find_element(By.CSS_SELECTOR, ".profile-form button").click()
 
     async def test_a_supervisor_pauses_a_call(self) -> None:
         await self.add_user("anna", "supervise")

@@ -247,11 +247,16 @@ class PageTests(DatabaseTestCase):
             ProfileFilter(email="a@example.org"),
             ProfileFilter(remote_sip_uri="sip:desk@example.org"),
             ProfileFilter(number="+4930200", email="a@example.org", remote_sip_uri="sip:desk@example.org"),
+            ProfileFilter(search='"DESK" 100%'),
+            ProfileFilter(search="30 200"),
+            ProfileFilter(search=str(FULL.id).upper()),
         ):
             self.assertEqual(await self.profiles.page(filters), [FULL])
         for filters in (
             ProfileFilter(number="+1"),
-            ProfileFilter(email="example.org"),
+            ProfileFilter(search="desk_"),
+            ProfileFilter(search="+4931"),
+            ProfileFilter(email="org@example.org"),
             ProfileFilter(number="+4930200", email="c@example.org"),
         ):
             self.assertEqual(await self.profiles.page(filters), [])

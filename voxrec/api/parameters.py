@@ -49,6 +49,14 @@ def sip_uri(value: str) -> str:
     return value
 
 
+@query_parameter(type="string", pattern=r"^[^\u0000]*[^\u0000\s][^\u0000]*$", maxLength=MAX_TEXT_LENGTH)
+def profile_search(value: str) -> str:
+    """Only profiles with this text in the name, in any letter case, or in a number, or with this id."""
+    if not value.strip():
+        raise ValueError("must have a character that is not white space")
+    return text.parse(value).strip()
+
+
 @query_parameter(type="string", pattern=r"^(?!\s+[0-9])[^\u0000]+$", maxLength=MAX_TEXT_LENGTH)
 def party(value: str) -> str:
     """A number or another user part of a SIP URI, as the other side sent it."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from voxrec.api.clock import UtcNow
-from voxrec.api.parameters import mail_address, phone_number, sip_uri
+from voxrec.api.parameters import mail_address, phone_number, profile_search, sip_uri
 from voxrec.api.resources import Representation, apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import ProfileValidator, validate_profile
@@ -30,6 +30,7 @@ _FILTERS: Final = {
     "number": phone_number,
     "email": mail_address,
     "remoteSipUri": sip_uri,
+    "search": profile_search,
 }
 _CUSTOM_PROMPT_SCHEMA: Final[Mapping[str, Any]] = {
     "if": {"properties": {"recordPrompt": {"const": "custom"}}, "required": ["recordPrompt"]},
@@ -142,4 +143,9 @@ class ProfileRoutes:
 
 
 def _profile_filter(query: Mapping[str, Any]) -> ProfileFilter:
-    return ProfileFilter(number=query.get("number"), email=query.get("email"), remote_sip_uri=query.get("remoteSipUri"))
+    return ProfileFilter(
+        number=query.get("number"),
+        email=query.get("email"),
+        remote_sip_uri=query.get("remoteSipUri"),
+        search=query.get("search"),
+    )

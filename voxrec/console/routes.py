@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from voxrec.console import account, audit, calls, operations, recordings, tokens, users
+from voxrec.console import account, audit, calls, operations, profiles, recordings, tokens, users
 from voxrec.console.rendering import HTML, Renderer, asset
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed
 from voxrec.console.visit import START, FindUser, Visit, Visits, form, language_of, query, redirect
@@ -19,6 +19,7 @@ from voxrec.web.route import Route
 from voxrec.web.session_cookie import SessionCookie
 
 _MEDIA_TYPE: Final = HTML.partition(";")[0]
+_route = partial(Route, role=None, produces=None, query=None, documented=False, audited_by_handler=True)
 _ASSET_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
 
@@ -34,7 +35,7 @@ class ConsoleRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes. They are not part of the API."""
-        route = partial(Route, role=None, produces=None, query=None, documented=False, audited_by_handler=True)
+        route = _route
         signed_in = self._visits.signed_in
         administrator = partial(signed_in, role=Role.ADMIN)
         return (
@@ -67,7 +68,23 @@ class ConsoleRoutes:
             route("POST", "/console/tokens/new", handler=administrator(tokens.create)),
             route("POST", "/console/tokens/<id>/revoke", handler=administrator(tokens.revoke)),
             route("GET", audit.AUDIT, handler=administrator(audit.show_audit)),
+            *self._profile_routes(),
             route("GET", "/console/assets/<name>", handler=_asset),
+        )
+
+    def _profile_routes(self) -> tuple[Route, ...]:
+        signed_in = self._visits.signed_in
+        changing = partial(signed_in, role=Role.PROVISION)
+        path = "/console/profiles"
+        return (
+            _route("GET", path, handler=signed_in(profiles.show_profiles)),
+            _route("GET", f"{path}/new", handler=changing(profiles.show_new_profile)),
+            _route("POST", f"{path}/new", handler=changing(profiles.create_profile)),
+            _route("GET", f"{path}/<id>", handler=signed_in(profiles.show_profile)),
+            _route("GET", f"{path}/<id>/edit", handler=changing(profiles.show_edited_profile)),
+            _route("POST", f"{path}/<id>/edit", handler=changing(profiles.save_profile)),
+            _route("POST", f"{path}/<id>/delete", handler=changing(profiles.delete_profile)),
+            _route("POST", f"{path}/<id>/test", handler=changing(profiles.test_profile)),
         )
 
     async def _show_sign_in(self, request: Request) -> Response:

@@ -22,6 +22,7 @@ _OFFSET_COOKIE: Final = "voxrec_utc_offset"  # of the viewer's time zone, in min
 _NAVIGATION: Final = (
     ("/console/recordings", "recordings", Role.READ),
     ("/console/calls", "calls", Role.READ),
+    ("/console/profiles", "profiles", Role.READ),
     ("/console/operations", "operations", Role.READ),
     ("/console/users", "users", Role.ADMIN),
     ("/console/tokens", "tokens", Role.ADMIN),

@@ -59,15 +59,24 @@ _INSERT_NUMBERS: Final = """
     ON CONFLICT (number) DO NOTHING
     RETURNING number
 """
+_SEARCH: Final = """
+    (strpos(lower(name), lower(%s)) > 0 OR id::text = lower(%s)
+     OR id IN (SELECT profile_id FROM profile_numbers WHERE strpos(number, %s) > 0))
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileFilter:
-    """Filters of a list; None matches everything. ``email`` is one valid address, in any letter case and spelling."""
+    """Filters of a list; None matches everything.
+
+    ``email`` is one valid address, in any letter case and spelling. ``search`` is a part of the name, in any
+    letter case, or of a number, or the complete id.
+    """
 
     number: str | None = None
     email: str | None = None
     remote_sip_uri: str | None = None
+    search: str | None = None
 
     def conditions(self) -> Conditions:
         """Return the filters as SQL."""
@@ -78,6 +87,8 @@ class ProfileFilter:
             None if self.email is None else ",".join(spellings(self.email)),
         )
         conditions.add("remote_sip_uri = %s", self.remote_sip_uri)
+        if self.search is not None:
+            conditions.add(_SEARCH, self.search, self.search, "".join(self.search.split()))
         return conditions
 
 

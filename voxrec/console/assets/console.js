@@ -23,3 +23,9 @@ if (navigator.clipboard) {
     });
   }
 }
+for (const form of document.querySelectorAll("form[data-busy]")) {
+  form.addEventListener("submit", () => {
+    const status = document.getElementById(form.dataset.busy);
+    status.textContent = status.dataset.text;
+  });
+}
