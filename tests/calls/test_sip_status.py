@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.calls.sip_status import nearest_cause, refusal_cause, status_for_caller
+from voxrec.calls.sip_status import nearest_cause, refusal_cause, status_for_caller, status_of_cause
 
 
 class SipStatusTests(SynchronousTestCase):
@@ -41,3 +41,6 @@ class SipStatusTests(SynchronousTestCase):
         """Kamailio calls another node then."""
         self.assertEqual([refusal_cause(503, 34), refusal_cause(0, 34), refusal_cause(503, 42)], [42, 42, 42])
         self.assertNotIn(34, {nearest_cause(status) for status in range(300, 700)})
+
+    def test_cause_that_not_every_version_of_asterisk_can_send(self) -> None:
+        self.assertEqual([status_of_cause(cause) for cause in (42, 34, 16, 0)], [503, 0, 0, 0])

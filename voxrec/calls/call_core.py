@@ -16,6 +16,7 @@ from voxrec.calls.invited_caller import InvitedCaller
 from voxrec.calls.legs import Legs
 from voxrec.calls.replacements import Replacements, ReplacingChannel
 from voxrec.calls.resources import RECORDING, Resources
+from voxrec.calls.sip_status import status_of_cause
 from voxrec.calls.steps import Steps
 from voxrec.calls.transfer import TransferCore, TransferInputs, TransferRequest
 from voxrec.deferreds import gather
@@ -312,8 +313,8 @@ class CallCore:
         for channel in self.resources.channels:
             if channel != data.inbound.channel:
                 self.hang_up(inputs, channel)
-            elif status and not data.inbound.invited:  # else the caller has answered
-                self._await_hangup(inputs, channel, self.connection.refuse(status, cause))
+            elif (refusal := status or status_of_cause(cause)) and not data.inbound.invited:  # else it has answered
+                self._await_hangup(inputs, channel, self.connection.refuse(refusal, cause))
             else:
                 self.hang_up(inputs, channel, cause)
         self.transfer.call_ended()

@@ -73,3 +73,11 @@ def refusal_cause(status: int, cause: int) -> int:
     if status in _ROUTING_ERRORS:
         return Cause.ROUTING_ERROR
     return Cause.FAR_END_CONGESTION if cause == Cause.CONGESTION else cause
+
+
+def status_of_cause(cause: int) -> int:
+    """Return the status for the caller of a leg without a SIP response; 0: that to which Asterisk maps ``cause``.
+
+    ARI of Asterisk 16 has no name for FAR_END_CONGESTION, and would send 603 instead of 503.
+    """
+    return 503 if cause == Cause.FAR_END_CONGESTION else 0
