@@ -1,7 +1,7 @@
 """Run the whole test suite in parallel processes: ``python -m tests.run [--jobs N]``, which is what ``make test`` does.
 
 Each live test module and each other test package is one run of trial with its own temporary directory below .trial. The
-live tests come first, next to each other only, N + 1 at a time: most of the time they wait for calls, and their audio
+live tests come first, next to each other only, N + 2 at a time: most of the time they wait for calls, and their audio
 measurements tolerate each other's low load, but not that of CPU-bound unit tests. At the end, up to MAX_REPEATED failed
 tests are run once more, alone: the kernel may have kept a process waiting for longer than a measurement of live audio
 permits, while a fault of voxrec fails again. Such tests are named. The last lines are a summary like trial's own; the
@@ -23,8 +23,8 @@ TESTS: Final = Path(__file__).parent
 TEMPORARY: Final = Path(".trial")
 TIMEOUT_SECONDS: Final = 1200.0
 SLOWEST: Final = (
-    *("replaced_channels", "takeover", "recording_options", "required_announcement", "signalling", "calls", "fidelity"),
-    *("daemon", "pause_codes"),
+    *("replaced_channels", "takeover", "recording_options", "trunks", "fidelity", "required_announcement", "nodes"),
+    *("signalling", "sandbox", "calls", "recording_engine", "music_on_hold", "daemon", "pause_codes", "kamailio"),
 )
 """The live test modules that take longest, in that order; they start first, so that no run is left alone at the end."""
 MAX_REPEATED: Final = 10
@@ -181,7 +181,7 @@ def main() -> None:
     began = time.monotonic()
     outcomes: list[Outcome] = []
     live, others = find_runs()
-    for runs, at_a_time in ((live, jobs + 1), (others, jobs)):
+    for runs, at_a_time in ((live, jobs + 2), (others, jobs)):
         executor = ThreadPoolExecutor(at_a_time)
         try:
             outcomes += executor.map(_execute_and_print, runs)
