@@ -44,7 +44,10 @@ class Language:
 
     def size(self, size: int) -> str:
         """Return a size in bytes."""
-        amount, unit = (size / 1e6, "MB") if size >= 1e6 else (size / 1e3, "kB")
+        if size >= 1e9:
+            amount, unit = size / 1e9, "GB"
+        else:
+            amount, unit = (size / 1e6, "MB") if size >= 1e6 else (size / 1e3, "kB")
         return f"{amount:.1f} {unit}".replace(".", self.text("decimal_separator"))
 
 

@@ -1,6 +1,8 @@
 """The console in Chromium: signing in, finding and hearing a recording, controlling a call."""
 
 import io
+from datetime import UTC, datetime
+from types import MappingProxyType
 from uuid import UUID
 
 import msgspec
@@ -16,7 +18,8 @@ from tests.api.test_calls import make_call
 from tests.api.test_sessions import PASSWORD
 from tests.browser.page_test_case import WAIT, PageTestCase
 from tests.console.console_test_case import ConsoleTestCase
-from voxrec.model import RecordingState, TimelineEntry, Verdict
+from voxrec.model import NodeStatus, RecordingState, TimelineEntry, Verdict
+from voxrec.store.nodes import Nodes
 
 CALL = UUID("55555555-5555-4555-8555-555555555555")
 
@@ -30,8 +33,17 @@ def two_tones() -> bytes:
     return file.getvalue()
 
 
+async def ready() -> str | None:
+    return None
+
+
+async def not_ready() -> str | None:
+    return "calls cannot be recorded: the connection is refused"
+
+
 class ConsolePageTests(PageTestCase, ConsoleTestCase):
     timeout = 300
+    probes = MappingProxyType({"postgresql": ready, "asterisk": ready, "ami": not_ready})
 
     def sign_in_by_form(self, driver: Remote, target: str) -> None:
         driver.get(f"http://127.0.0.1:{self.port}{target}")
@@ -162,3 +174,79 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
             self.assert_quiet(driver)
 
         await self.drive(scenario, "de")
+
+    async def test_an_administrator_creates_a_user_and_a_token(self) -> None:
+        await self.add_user("anna", "admin")
+        profile = await self.add_profile(name="Sales")
+        await self.add_profile(name="Support")
+        await self.add_operations()
+
+        def scenario(driver: Remote) -> None:
+            wait = WebDriverWait(driver, WAIT)
+            self.sign_in_by_form(driver, "/console/operations")
+            self.screenshots(driver, "operations")
+            driver.find_element(By.LINK_TEXT, "Users").click()
+            driver.find_element(By.LINK_TEXT, "New user").click()
+            driver.find_element(By.NAME, "name").send_keys("benjamin")
+            driver.find_element(By.NAME, "password").send_keys("the phrase of benjamin")
+            driver.find_element(By.CSS_SELECTOR, "[name=scope][value=some]").click()
+            driver.find_element(By.CSS_SELECTOR, f"[name=profileIds][value='{profile.id}']").click()
+            self.send_form(driver)
+            wait.until(lambda page: page.find_elements(By.ID, "password-error"))
+            self.screenshots(driver, "user-new")
+            self.assert_only_refused(driver, 422)
+            driver.find_element(By.NAME, "password").send_keys(PASSWORD)
+            self.send_form(driver)
+            wait.until(lambda page: page.find_elements(By.LINK_TEXT, "benjamin"))
+            self.screenshots(driver, "users")
+            driver.find_element(By.LINK_TEXT, "anna").click()
+            self.screenshots(driver, "account")
+            driver.get(driver.current_url.replace("/account", "/users"))
+            driver.find_elements(By.CSS_SELECTOR, "tbody a")[1].click()
+            self.screenshots(driver, "user")
+            driver.find_element(By.LINK_TEXT, "Tokens").click()
+            driver.find_element(By.LINK_TEXT, "New token").click()
+            driver.find_element(By.NAME, "name").send_keys("CRM")
+            self.screenshots(driver, "token-new")
+            self.send_form(driver)
+            wait.until(lambda page: page.find_elements(By.ID, "secret"))
+            self.screenshots(driver, "token-created")
+            driver.find_element(By.LINK_TEXT, "Tokens").click()
+            self.screenshots(driver, "tokens")
+            driver.find_element(By.LINK_TEXT, "Audit log").click()
+            self.screenshots(driver, "audit")
+            self.assert_quiet(driver)
+
+        await self.drive(scenario)
+        (created,) = (await self.request("GET", "/users?name=benjamin")).json
+        self.assertEqual(created["profileIds"], [str(profile.id)])
+
+    def assert_only_refused(self, driver: Remote, status: int) -> None:
+        """Assert that the browser has reported nothing but a page with ``status``, and forget that."""
+        (entry,) = driver.execute("getLog", {"type": "browser"})["value"]
+        self.assertIn(f"status of {status}", entry["message"])
+
+    def send_form(self, driver: Remote) -> None:
+        driver.find_element(By.CSS_SELECTOR, "main form button[type=submit]").click()
+
+    async def add_operations(self) -> None:
+        """Add what the page for operators shows."""
+        now = datetime.now(UTC)
+        await self.add_recording(created_at=now)
+        failed = await self.add_recording(
+            created_at=now,
+            state=RecordingState.ABSENT,
+            from_name="Alice",
+            from_="+4930111",
+            to="+4930999",
+            verdict=Verdict(ok=False, reasons=("disk-full",)),
+        )
+        self.call_control.calls = [make_call(id=CALL)]
+        status = NodeStatus(version="1.2", asterisk_version="22.5.2", live_calls=1, spool_free=10**11)
+        await Nodes(self.pool).heartbeat("pbx-1", UUID(int=1), UUID(int=2), status)
+        await self.pool.execute(
+            "INSERT INTO jobs (kind, recording_id, dead, attempts, last_error) VALUES "
+            "('mail', %s, TRUE, 9, '550 5.1.1 <desk@example.org>: Recipient address rejected: User unknown'), "
+            "('upload', %s, FALSE, 2, 'The store does not respond')",
+            (failed.id, failed.id),
+        )

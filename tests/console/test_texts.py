@@ -48,6 +48,11 @@ class TextTests(SynchronousTestCase):
         self.assertGreater(len(used), 40)
         self.assertEqual(used - {*texts}, set())
 
+    def test_sizes(self) -> None:
+        sizes = {500: "0.5 kB", 1_500_000: "1.5 MB", 100_000_000_000: "100.0 GB"}
+        self.assertEqual({size: LANGUAGES.available["en"].size(size) for size in sizes}, sizes)
+        self.assertEqual(LANGUAGES.available["de"].size(1_500_000), "1,5 MB")
+
 
 class VendorTests(SynchronousTestCase):
     def test_files_are_those_of_the_packages(self) -> None:
