@@ -32,6 +32,9 @@ from voxrec.config import Config
 from voxrec.console.routes import console_routes
 from voxrec.errors import Conflict, NotFound, VoxrecError
 from voxrec.exports.files import ExportDirectory
+from voxrec.mail.message import MessageDefaults
+from voxrec.mail.preview import example_recording, preview
+from voxrec.mail.templates import Texts
 from voxrec.metrics import Metrics
 from voxrec.model import (
     Call,
@@ -292,6 +295,7 @@ class RestTestCase(DatabaseTestCase):
                 send_test=self.send_test,
                 check_profile=self.check_profile,
                 effective_settings=self.effective_settings,
+                preview_mail=self.preview_mail,
                 defer_to_thread=deferToThread,
                 defer_to_audio_thread=deferToThread,
                 defer_to_password_thread=deferToThread,
@@ -310,6 +314,10 @@ class RestTestCase(DatabaseTestCase):
         return ProfileCheckResult(
             profile_id=profile.id, node="pbx-1", checked_at=CREATED_AT, state=CheckState.OK, checks=(row,)
         )
+
+    async def preview_mail(self, profile: Profile, recording: Recording | None, url: str) -> Texts:
+        shown = recording or example_recording(profile, CREATED_AT)
+        return preview(profile, shown, url, MessageDefaults("voxrec@example.org", 1_000_000))
 
     def effective_settings(self, profile: Profile) -> EffectiveProfile:
         return effective_settings(profile, Config(), None, trusted=False)

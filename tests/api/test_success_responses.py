@@ -16,6 +16,7 @@ from tests.subtest import subtest
 from tests.web.raw_connection import open_connection
 from voxrec.api.health import Liveness, Readiness
 from voxrec.api.jobs import JobModel
+from voxrec.api.mail_preview import MailPreview
 from voxrec.api.peaks import Peaks
 from voxrec.api.recording_counts import RecordingStateCounts
 from voxrec.api.recording_representation import RecordingModel
@@ -82,6 +83,7 @@ ROWS: Final = (
     Row("POST", f"/profiles/{PROFILE}", 200, Profile, json={"record": True}),
     Row("POST", f"/profiles/{PROFILE}/test", 200, ProfileCheckResult, json={}),
     Row("GET", f"/profiles/{PROFILE}/effective", 200, EffectiveProfile),
+    Row("GET", f"/profiles/{PROFILE}/mail-preview", 200, MailPreview),
     Row("GET", "/recordings", 200, list[RecordingModel]),
     Row("GET", "/recordings/counts", 200, RecordingStateCounts),
     Row("PUT", "/recordings", 201, RecordingModel, json={"profileId": PROFILE}, location="/recordings/"),

@@ -25,6 +25,7 @@ from voxrec.api.health import HealthRoutes, Probe
 from voxrec.api.jobs import JobRoutes
 from voxrec.api.link_opening import LinkOpeningRoutes
 from voxrec.api.links import LinkLifetimes, LinkRoutes
+from voxrec.api.mail_preview import MailPreviewRoutes, PreviewMail
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.nodes import NodeControl, NodeRoutes
 from voxrec.api.passwords import Passwords
@@ -155,6 +156,7 @@ class RestDependencies:
     - ``exports``: the files of exports, and their worker;
     - ``send_test``: sends a test message to a webhook;
     - ``check_profile``, ``effective_settings``: see `voxrec.api.profile_checks`;
+    - ``preview_mail``: returns the texts of a mail;
     - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB;
     - ``enqueue_upload``: enqueues the upload of imported audio to S3, if that is the archive;
     - ``console_routes``: returns the routes of the web console.
@@ -173,6 +175,7 @@ class RestDependencies:
     send_test: SendTest
     check_profile: CheckProfile
     effective_settings: EffectiveSettings
+    preview_mail: PreviewMail
     defer_to_thread: DeferToThread
     defer_to_audio_thread: DeferToThread
     defer_to_password_thread: DeferToThread
@@ -242,6 +245,7 @@ class RestApp:
         for routes in (
             ProfileRoutes(profiles, validator, url, now, dependencies.profile_stored).routes(),
             ProfileCheckRoutes(clock, profiles, dependencies.check_profile, dependencies.effective_settings).routes(),
+            MailPreviewRoutes(profiles, recordings, dependencies.preview_mail, url).routes(),
             RecordingRoutes(recordings, profiles, calls, settings.formats, url, now).routes(),
             RecordingCountRoutes(Scoped(repositories.recording_counts), now).routes(),
             PromptRoutes(repositories.prompts, url, now, defer_to_audio_thread).routes(),

@@ -80,7 +80,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     webhooks = build_webhooks(env, database)
     nodes = build_nodes(env, database, files, queue, calls)
     exports = build_exports(env, database, files)
-    rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes, exports)
+    rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes, exports, mailer)
     add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
     add_call_gauges(env.metrics, calls)
     if files.s3 is not None:

@@ -47,6 +47,7 @@ def _defaults(settings: Mail) -> MessageDefaults:
         time_zone=ZoneInfo(settings.time_zone),
         language=settings.language,
         copy_format=settings.copy_format,
+        templates=Path(settings.templates) if settings.templates else None,
     )
 
 

@@ -39,6 +39,7 @@ RELOADABLE: Final = frozenset(
         "mail.password",
         "mail.port",
         "mail.sender",
+        "mail.templates",
         "mail.time_zone",
         "mail.timeout",
         "mail.tls",

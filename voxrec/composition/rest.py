@@ -32,6 +32,7 @@ from voxrec.composition.recordings import RecordingFiles
 from voxrec.composition.webhooks import WebhookServices
 from voxrec.config import Config, Rest
 from voxrec.console.routes import console_routes
+from voxrec.mail.mailer import Mailer
 from voxrec.model import Role
 from voxrec.model.token import ADMINISTRATOR
 from voxrec.postgres.listener import Listener
@@ -102,6 +103,7 @@ def build_rest_api(
     webhooks: WebhookServices,
     nodes: NodeServices,
     exports: ExportServices,
+    mailer: Mailer,
 ) -> RestApi:
     """Build the routes, and the server that serves them."""
     settings = env.config.rest
@@ -118,6 +120,7 @@ def build_rest_api(
         audio_threads,
         password_threads,
         profile_checks,
+        mailer,
     )
     site = RestSite(
         app.resource(),
@@ -188,6 +191,7 @@ def _build_app(
     audio_threads: WorkerThreads,
     password_threads: WorkerThreads,
     profile_checks: ProfileChecks,
+    mailer: Mailer,
 ) -> RestApp:
     statistics = StatisticsRefresher(
         env.metrics, database.pool, database.webhook_queue, env.config.archive_directory, env.defer_to_thread
@@ -229,6 +233,7 @@ def _build_app(
             send_test=webhooks.sender.send_test,
             check_profile=profile_checks.checker.check,
             effective_settings=profile_checks.effective,
+            preview_mail=mailer.preview,
             defer_to_thread=env.defer_to_thread,
             defer_to_audio_thread=audio_threads.defer,
             defer_to_password_thread=password_threads.defer,

@@ -14,7 +14,9 @@ from voxrec.errors import DeliveryError, NotFound
 from voxrec.mail.content import ListeningLink
 from voxrec.mail.forms import Form, compose_form, forms_for
 from voxrec.mail.message import MessageDefaults
+from voxrec.mail.preview import example_recording, preview
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
+from voxrec.mail.templates import Texts
 from voxrec.mailaddress import is_mail_address, mailbox_key, needs_smtputf8
 from voxrec.model import Job, MailContent, Profile, Recording, RecordingState, mail_addresses
 from voxrec.sanitize import hide_addresses
@@ -98,6 +100,12 @@ class Mailer:
         """Change the settings of the following messages."""
         self._relay = relay
         self._defaults = defaults
+
+    async def preview(self, profile: Profile, recording: Recording | None, url: str) -> Texts:
+        """Return the texts of a mail without sending it. ``recording`` None: of an example."""
+        shown = recording or example_recording(profile, utc_now(self._reactor))
+        texts: Texts = await self._defer_to_thread(preview, profile, shown, url, self._defaults)
+        return texts
 
     async def __call__(self, job: Job) -> None:
         """Send the message to the pending recipients. Recipients that accepted it earlier do not receive it again.

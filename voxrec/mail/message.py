@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from twisted.logger import Logger
+
 from voxrec.audio.formats import FORMATS
 from voxrec.audio.peaks import compute_peaks
 from voxrec.audio.waveform import render_waveform
 from voxrec.clock import is_time_zone
 from voxrec.errors import AudioError
 from voxrec.languages import DEFAULT, Language
-from voxrec.mail.content import LANGUAGES, Content, ListeningLink, attachment_name, describe
-from voxrec.mail.rendering import render_html, render_text
+from voxrec.mail.content import LANGUAGES, ListeningLink, attachment_name, describe
+from voxrec.mail.templates import Texts, render_texts
 from voxrec.mailaddress import encode_mail_address, is_mail_address
 from voxrec.model import Profile, Recording, mail_addresses
 
+_log: Final = Logger()
 _POLICY: Final = SMTP.clone(cte_type="7bit")  # a relay need not support 8BITMIME
 _WAVEFORM_WIDTH: Final = 560  # pixels, the width of the HTML page
 _BYTES_PER_LINE: Final = 57  # of audio in a line of base64
@@ -36,7 +39,8 @@ class MessageDefaults:
     audio that is attached, in bytes (base64 adds 37 %); of larger audio, a copy in ``copy_format`` is attached if that
     is not too large; empty: none. ``time_zone`` and ``language`` are the readers', unless their Profile has others.
     ``utf8_headers``: the headers may have UTF-8 (RFC 6532), for relays with SMTPUTF8; otherwise they are ASCII, and
-    recipients that cannot be written so are not in "To".
+    recipients that cannot be written so are not in "To". ``templates`` is the directory of the templates; None: the
+    built-in form.
     """
 
     sender: str
@@ -44,6 +48,7 @@ class MessageDefaults:
     time_zone: tzinfo = UTC
     language: str = DEFAULT
     copy_format: str = ""
+    templates: Path | None = None
     utf8_headers: bool = False
 
     def time_zone_of(self, profile: Profile) -> tzinfo:
@@ -78,9 +83,18 @@ def compose(
     attached = size <= defaults.attach_limit
     time_zone, language = defaults.time_zone_of(profile), defaults.language_of(profile)
     content = describe(recording, profile, link, size, attached, time_zone, language, original_size)
+    waveform = None if link is None else _waveform(recording, audio)
+    cid = waveform_cid(recording) if waveform else ""
+    texts = render_texts(content, recording, profile, defaults.templates, cid, attached)
+    if texts.problem:
+        _log.warn(
+            "a template of the mail about recording {id} failed; the built-in form is sent: {problem}",
+            id=recording.id,
+            problem=texts.problem,
+        )
     message = EmailMessage(policy=_POLICY.clone(utf8=defaults.utf8_headers))
-    _add_headers(message, recording, profile, content, defaults, now)
-    _add_body(message, recording, content, None if link is None else _waveform(recording, audio))
+    _add_headers(message, recording, profile, texts.subject, defaults, now)
+    _add_body(message, recording, texts, waveform)
     if attached:
         maintype, subtype = _media_type(recording.format)
         message.add_attachment(b"", maintype, subtype, filename=attachment_name(recording))
@@ -93,12 +107,12 @@ def _add_headers(
     message: EmailMessage,
     recording: Recording,
     profile: Profile,
-    content: Content,
+    subject: str,
     defaults: MessageDefaults,
     now: datetime,
 ) -> None:
     # Python would decode an encoded word (RFC 2047) in the caller's name, and write a line end in it to the header
-    message["Subject"] = content.subject.replace("=?", "= ?")
+    message["Subject"] = subject.replace("=?", "= ?")
     sender = encode_mail_address(defaults.sender)
     local_part, _, domain = sender.rpartition("@")
     message["From"] = Address("voxrec", local_part, domain)
@@ -118,13 +132,18 @@ def _header_addresses(profile: Profile, defaults: MessageDefaults) -> list[str]:
     return [*dict.fromkeys(address for address in addresses if defaults.utf8_headers or address.isascii())]
 
 
-def _add_body(message: EmailMessage, recording: Recording, content: Content, waveform: bytes | None) -> None:
-    cid = f"waveform-{recording.id}@voxrec" if waveform else ""  # RFC 2392
-    message.set_content(render_text(content), cte="quoted-printable")
-    message.add_alternative(render_html(content, cid), subtype="html", cte="quoted-printable")
+def waveform_cid(recording: Recording) -> str:
+    """Return the Content-ID of the picture (RFC 2392)."""
+    return f"waveform-{recording.id}@voxrec"
+
+
+def _add_body(message: EmailMessage, recording: Recording, texts: Texts, waveform: bytes | None) -> None:
+    cid = waveform_cid(recording)
+    message.set_content(texts.text, cte="quoted-printable")
+    message.add_alternative(texts.html, subtype="html", cte="quoted-printable")
     # fixed boundaries make repeated messages identical; "=_" occurs in neither encoding (RFC 2045 section 6.7)
     message.set_boundary(f"=_alternative_{recording.id.hex}")
-    if waveform:
+    if waveform and f"cid:{cid}" in texts.html:  # otherwise mail programs show it as an attachment
         *_, html = message.iter_parts()
         assert isinstance(html, EmailMessage)
         html.add_related(waveform, "image", "png", cid=f"<{cid}>", disposition="inline", filename="waveform.png")

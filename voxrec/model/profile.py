@@ -82,6 +82,10 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     name: Annotated[Text255 | None, doc("Name for people.")] = None
     email: Annotated[Email | None, doc("Recipients of the mail with each completed Recording. Null: no mail.")] = None
     mail_content: Annotated[MailContent, doc("Whether mails contain the audio or a link.")] = MailContent.ATTACHMENT
+    mail_template: Annotated[
+        Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] | None,
+        doc("Name of the set of templates of mails: a directory in mail.templates. Null: those of the installation."),
+    ] = None
     time_zone: Annotated[
         Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema={"format": "time-zone"})] | None,
         doc("Time zone of the times in mails, such as Europe/Berlin. Null: the one in the settings."),
@@ -219,11 +223,15 @@ def _check_webhook(profile: Profile) -> list[FieldError]:
     return [FieldError("webhookUrl", problem)]
 
 
-def _check_archive(profile: Profile) -> list[FieldError]:
+def _check_line_ends(profile: Profile) -> list[FieldError]:
     # in Python, unlike in JSON Schema, "$" also matches before a trailing line feed
     return [
         FieldError(name, f"{value!r} ends with a line feed")
-        for name, value in (("archiveBucket", profile.archive_bucket), ("archivePrefix", profile.archive_prefix))
+        for name, value in (
+            ("archiveBucket", profile.archive_bucket),
+            ("archivePrefix", profile.archive_prefix),
+            ("mailTemplate", profile.mail_template),
+        )
         if value is not None and value.endswith("\n")
     ]
 
@@ -247,6 +255,6 @@ _PROFILE_CHECKS: Final = (
     _check_codes,
     _check_durations,
     _check_webhook,
-    _check_archive,
+    _check_line_ends,
     _check_metadata,
 )
