@@ -71,11 +71,11 @@ def mailbox_key(text: str) -> str:
 
 
 def spellings(text: str) -> list[str]:
-    """Return a valid address as it is given, and with its domain in ASCII and in Unicode, each once."""
-    encoded = encode_mail_address(text)
+    """Return an address as it is given, and with its domain in ASCII and in Unicode, each once."""
+    encoded = mailbox_key(text)
     local_part, _, domain = encoded.rpartition("@")
     try:
-        decoded = f"{local_part}@{idna.decode(domain)}"
+        decoded = f"{local_part}@{idna.decode(domain)}" if local_part else encoded
     except UnicodeError:  # such as a domain in ASCII that was registered under older rules
         decoded = encoded
     return [*dict.fromkeys((text, encoded, decoded))]

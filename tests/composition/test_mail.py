@@ -1,18 +1,27 @@
 """Tests of voxrec.composition.mail."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import DatabaseTestCase, reactor
 from tests.store.samples import recording
 from voxrec.composition.database import build_database
 from voxrec.composition.environment import build_environment
-from voxrec.composition.mail import _listening_link
-from voxrec.config import parse
+from voxrec.composition.mail import _defaults, _listening_link
+from voxrec.config import Mail, parse
 from voxrec.mail.content import ListeningLink
 from voxrec.store.recordings import Recordings
 
 URL = "https://rec.example"
+
+
+class SettingsTests(SynchronousTestCase):
+    def test_templates(self) -> None:
+        self.assertIsNone(_defaults(Mail()).templates)
+        self.assertEqual(_defaults(Mail(templates="/etc/voxrec/mail")).templates, Path("/etc/voxrec/mail"))
 
 
 class ListeningLinkTests(DatabaseTestCase):

@@ -432,6 +432,25 @@ class InvalidAddressTests(MailerTestCase):
         self.assertEqual(self.received, [])
 
 
+class PreviewTests(MailerTestCase):
+    def make_templates(self, subject: str) -> Path:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        (directory / "subject.txt").write_text(subject)
+        return directory
+
+    async def test_templates_of_the_settings(self) -> None:
+        templates = self.make_templates("{{ recording['from'] }} {{ attached }} {{ url }}")
+        mailer = self.make_mailer()
+        settings = MessageDefaults("voxrec@example.org", 1_000_000, templates=templates)
+        mailer.configure(Relay("127.0.0.1", self.port), settings)
+        texts = await mailer.preview(PROFILE, RECORDING, "https://x")
+        self.assertEqual((texts.subject, texts.problem), ("+49123 True https://x", ""))
+        example = await mailer.preview(PROFILE, None, "https://x")
+        self.assertEqual(example.subject, "+4930123456 False https://x")  # its audio is larger than attach_limit
+        self.assertEqual(self.received, [])
+
+
 class NoMailTests(MailerTestCase):
     async def test_profile_without_mail_address(self) -> None:
         await self.make_mailer(profile=replace(PROFILE, email=None))(JOB)

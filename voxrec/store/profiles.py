@@ -69,7 +69,7 @@ _SEARCH: Final = """
 class ProfileFilter:
     """Filters of a list; None matches everything.
 
-    ``email`` is one valid address, in any letter case and spelling. ``search`` is a part of the name, in any
+    ``email`` is one address, in any letter case and spelling. ``search`` is a part of the name, in any
     letter case, or of a number, or the complete id.
     """
 
