@@ -12,6 +12,11 @@ DeferToThread = Callable[..., Awaitable[Any]]
 """Has the signature of ``twisted.internet.threads.deferToThread``: the function to run, then its arguments."""
 
 
+async def run_in_this_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a function now: a `DeferToThread` for commands, in which it may block."""
+    return function(*args, **kwargs)
+
+
 class WorkerThreads(Service):
     """A pool of at most ``size`` threads of its own, so that its work does not delay that of other pools."""
 

@@ -138,7 +138,7 @@ class UploaderTests(UploadTestCase):
         completed = await self.complete()
         await self.run_next()
         self.assertEqual(self.files(), [completed.path])
-        self.assertIsNone(self.archive.remote_audio(await self.recordings.get(completed.id)))
+        self.assertIsNone(await self.archive.remote_audio(await self.recordings.get(completed.id)))
 
     async def test_bucket_and_prefix_of_the_profile(self) -> None:
         own = s3_server.new_bucket()

@@ -173,14 +173,14 @@ class AudioRoutes:
         request.conditions.require_readable(etag)
         if request.conditions.unchanged(etag):
             return Response(304, {**REVALIDATED, "ETag": etag})
-        remote = self._archive.remote_audio(recording)
+        remote = await self._archive.remote_audio(recording)
         if remote is not None:
             return await self._remote(request, recording, remote, etag, may_redirect)
         try:
             descriptor: int = await self._defer_to_thread(open_audio, self._archive, recording, path)
         except AudioDamaged:  # or it was uploaded, and removed here, since the row was read
             recording = await self._recordings.visible_to(request.principal).get(recording.id)
-            if (remote := self._archive.remote_audio(recording)) is None:
+            if (remote := await self._archive.remote_audio(recording)) is None:
                 raise
             return await self._remote(request, recording, remote, etag, may_redirect)
         size = recording.size or 0

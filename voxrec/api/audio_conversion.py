@@ -66,7 +66,7 @@ class AudioConverter:
 
     async def check_source(self, recording: Recording) -> None:
         """Raise AudioDamaged if the archived file cannot be opened or is truncated."""
-        remote = self._archive.remote_audio(recording)
+        remote = await self._archive.remote_audio(recording)
         if remote is None:
             with await obtain_audio(self._archive, recording) as source:
                 await self._check_file(recording, source)

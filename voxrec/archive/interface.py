@@ -90,7 +90,7 @@ class RemoteAudio(Protocol):
 class Archive(Protocol):
     """Storage for finished recordings. Every method is idempotent and raises `ArchiveUnavailable`.
 
-    The methods block, except for those that return awaitables, and `remote_audio`.
+    The methods block, except for those that return awaitables.
     """
 
     async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
@@ -99,7 +99,7 @@ class Archive(Protocol):
         Raises NotFound if the archive has no such file.
         """
 
-    def remote_audio(self, recording: Recording) -> RemoteAudio | None:
+    async def remote_audio(self, recording: Recording) -> RemoteAudio | None:
         """Return the audio that only a store on the network has; None if there is a local file, or no audio."""
 
     def put(self, source: Path, recording_id: UUID, started_at: datetime, suffix: str) -> StoredFile:

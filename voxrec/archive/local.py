@@ -23,6 +23,7 @@ from voxrec.archive.quarantine import (
 )
 from voxrec.errors import NotFound
 from voxrec.model import Recording
+from voxrec.threads import DeferToThread, run_in_this_thread
 
 FILE_MODE: Final = 0o640
 DIRECTORY_MODE: Final = 0o750
@@ -37,11 +38,13 @@ _SUFFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,11}")
 class LocalArchive:
     """Stores files below ``root``.
 
-    ``root`` must exist: a missing root is usually a missing mount, so it is not created.
+    ``root`` must exist: a missing root is usually a missing mount, so it is not created. ``defer_to_thread`` runs what
+    `obtain` does on the file system, which may not respond; by default this blocks.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, defer_to_thread: DeferToThread = run_in_this_thread) -> None:
         self._root = root
+        self._defer_local_to_thread = defer_to_thread
 
     @property
     def root(self) -> Path:
@@ -86,9 +89,9 @@ class LocalArchive:
 
     async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
         """Return the file of a Recording. Raises NotFound if there is none."""
-        return nullcontext(self.locate(recording.path or ""))
+        return nullcontext(await self._defer_local_to_thread(self.locate, recording.path or ""))
 
-    def remote_audio(self, recording: Recording) -> RemoteAudio | None:  # noqa: ARG002 - of the interface
+    async def remote_audio(self, recording: Recording) -> RemoteAudio | None:  # noqa: ARG002 - of the interface
         """Return None: everything is local."""
         return None
 

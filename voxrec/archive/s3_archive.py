@@ -14,7 +14,7 @@ from voxrec.archive.s3 import S3Store
 from voxrec.archive.s3_bodies import ObjectReader
 from voxrec.errors import NotFound
 from voxrec.model import Recording, StoredObject
-from voxrec.threads import DeferToThread
+from voxrec.threads import DeferToThread, run_in_this_thread
 
 _BLOCK_SIZE: Final = 1 << 17  # bytes
 
@@ -23,8 +23,9 @@ class S3Archive(LocalArchive):
     """The local archive at ``root``, and the objects that ``store`` has.
 
     ``work_directory`` is for temporary copies. ``defer_to_thread`` runs requests to the store, which must not delay
-    other work. ``reread`` returns the present row of a Recording. ``shared``: all nodes use the same local archive.
-    ``redirect_seconds`` is the lifetime of URLs to which clients are redirected; None: they are not.
+    other work, and ``defer_local_to_thread`` what looks at the local archive. ``reread`` returns the present row of a
+    Recording. ``shared``: all nodes use the same local archive. ``redirect_seconds`` is the lifetime of URLs to which
+    clients are redirected; None: they are not.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class S3Archive(LocalArchive):
         *,
         shared: bool = True,
         redirect_seconds: int | None = None,
+        defer_local_to_thread: DeferToThread = run_in_this_thread,
     ) -> None:
-        super().__init__(root)
+        super().__init__(root, defer_local_to_thread)
         self._store = store
         self._work_directory = work_directory
         self._defer_to_thread = defer_to_thread
@@ -46,10 +48,12 @@ class S3Archive(LocalArchive):
         self._shared = shared
         self._redirect_seconds = redirect_seconds
 
-    def remote_audio(self, recording: Recording) -> RemoteAudio | None:
+    async def remote_audio(self, recording: Recording) -> RemoteAudio | None:
         """Return the audio in S3, unless there is a local file."""
         stored = recording.stored_object
-        if recording.path is None or stored is None or not recording.uploaded or self._is_local(recording.path):
+        if recording.path is None or stored is None or not recording.uploaded:
+            return None
+        if await self._defer_local_to_thread(self._is_local, recording.path):
             return None
         return _S3Audio(self._store, recording, stored, self._defer_to_thread, self._redirect_seconds)
 
@@ -63,8 +67,8 @@ class S3Archive(LocalArchive):
     async def _obtain(self, recording: Recording) -> AbstractContextManager[Path]:
         if recording.path is None:
             raise NotFound(f"recording {recording.id} has no audio")
-        if self.remote_audio(recording) is None:
-            return _Temporary(await self._defer_to_thread(self._link, recording.path))
+        if await self.remote_audio(recording) is None:
+            return _Temporary(await self._defer_local_to_thread(self._link, recording.path))
         return _Temporary(await self._defer_to_thread(self._fetch, recording))
 
     def locate(self, path: str) -> Path:

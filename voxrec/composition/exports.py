@@ -93,14 +93,14 @@ async def _open_stream(
 ) -> AudioStream:
     """Return the audio of a Recording. Raises NotFound, AudioDamaged, and ArchiveUnavailable."""
     size = recording.size or 0
-    if (remote := archive.remote_audio(recording)) is not None:
+    if (remote := await archive.remote_audio(recording)) is not None:
         return await remote.open(0, size)
     if recording.path is None:
         raise NotFound(f"Recording {recording.id} has no audio.")
     try:
         descriptor: int = await defer_to_thread(open_audio, archive, recording, recording.path)
     except AudioDamaged:  # or it was uploaded, and removed here, since the row was read
-        remote = archive.remote_audio(await recordings.get(recording.id))
+        remote = await archive.remote_audio(await recordings.get(recording.id))
         if remote is None:
             raise
         return await remote.open(0, size)

@@ -35,7 +35,7 @@ def build_recording_files(env: Environment, database: Database) -> RecordingFile
     """Build the archive and what works on it."""
     work_directory = env.config.archive_directory / ".work"
     s3 = build_s3(env, database, work_directory) if env.config.s3.bucket else None
-    archive = LocalArchive(env.config.archive_directory) if s3 is None else s3.archive
+    archive = LocalArchive(env.config.archive_directory, env.defer_to_thread) if s3 is None else s3.archive
     spool = Path(env.config.asterisk.recordings)
     return RecordingFiles(
         archive=archive,

@@ -114,6 +114,7 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
         database.recordings.get,
         shared=env.config.archive.shared,
         redirect_seconds=settings.redirect_seconds if settings.download == "redirect" else None,
+        defer_local_to_thread=env.defer_to_thread,
     )
     node = None if env.config.archive.shared else env.config.node_name
     database.recordings.upload_node = node
