@@ -90,6 +90,17 @@ class ConvertFieldsTests(SynchronousTestCase):
             ],
         )
 
+    def test_an_example_of_a_regular_expression(self) -> None:
+        _, errors = convert_fields(Profile, {"numbers": ["030"], "recordPauseCode": "x", "archiveBucket": "X"})
+        self.assertEqual(
+            [error.message.partition("regex ")[2] for error in errors],
+            [
+                r"'^\\+[1-9][0-9]{1,14}$' - at [0]; for example +4930123456",
+                "'^[0-9*#]{1,8}$'; for example *1",
+                "'^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$'",
+            ],
+        )
+
     def test_the_path_is_a_prefix(self) -> None:
         _, errors = convert_fields(Example, {"count": 0}, path="section.")
         self.assertEqual([error.field for error in errors], ["section.count"])
@@ -126,7 +137,7 @@ class ConvertFieldsTests(SynchronousTestCase):
         self.assertIn("expected one of mono, dual", messages["recordChannels"])
         self.assertIn("Expected bool, got str", messages["record"])
         self.assertIn("[1]", messages["numbers"])
-        self.assertIn("unknown field; expected one of email,", messages["colour"])
+        self.assertIn("unknown field; expected one of archiveBucket,", messages["colour"])
         self.assertIn("read-only field; voxrec sets it", messages["createdAt"])
 
     @given(st.dictionaries(st.sampled_from(sorted(FIELD_NAMES)), ANY_VALUE))

@@ -94,10 +94,14 @@ def _abbreviate(value: object) -> str:
 
 
 def _reason(error: msgspec.ValidationError, type_: Any) -> str:
-    """Return msgspec's message, and the allowed values of an enumeration."""
+    """Return msgspec's message, and the allowed values of an enumeration, or an example of a regular expression."""
     text = str(error).replace(" - at `$", " - at `").replace("`", "")
-    allowed = [str(value) for value in _enumerated_values(msgspec.inspect.type_info(type_))]
-    return f"{text}; expected one of {', '.join(allowed)}" if allowed else text
+    info = msgspec.inspect.type_info(type_)
+    if allowed := [str(value) for value in _enumerated_values(info)]:
+        return f"{text}; expected one of {', '.join(allowed)}"
+    if "regex" in text and (examples := _examples(info)):
+        return f"{text}; for example {examples[0]}"
+    return text
 
 
 def _enumerated_values(info: msgspec.inspect.Type) -> list[Any]:
@@ -110,5 +114,18 @@ def _enumerated_values(info: msgspec.inspect.Type) -> list[Any]:
             return _enumerated_values(annotated)
         case msgspec.inspect.UnionType(types):
             return [value for member in types for value in _enumerated_values(member)]
+        case _:
+            return []
+
+
+def _examples(info: msgspec.inspect.Type) -> list[Any]:
+    """Return the examples of a type, or of its items."""
+    match info:
+        case msgspec.inspect.Metadata(type=annotated, extra_json_schema=schema):
+            return list((schema or {}).get("examples", ())) or _examples(annotated)
+        case msgspec.inspect.UnionType(types):
+            return [example for member in types for example in _examples(member)]
+        case msgspec.inspect.VarTupleType(item_type) | msgspec.inspect.ListType(item_type=item_type):
+            return _examples(item_type)
         case _:
             return []
