@@ -59,6 +59,7 @@ from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
 from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
+from voxrec.store.notes import Notes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recording_counts import RecordingCounts
@@ -264,6 +265,7 @@ class RestTestCase(DatabaseTestCase):
                 idempotency=self.idempotency,
                 jobs=self.jobs,
                 links=self.links,
+                notes=Notes(self.pool),
                 webhooks=self.webhooks,
                 delivery_history=DeliveryHistory(self.pool),
                 nodes=Nodes(self.pool),

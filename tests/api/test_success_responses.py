@@ -30,6 +30,7 @@ from voxrec.model import (
     Link,
     LinkUse,
     Node,
+    Note,
     Profile,
     ProfileCheckResult,
     Prompt,
@@ -50,6 +51,8 @@ PROMPT_ID: Final = "44444444-4444-4444-8444-444444444444"
 JOB: Final = "66666666-6666-4666-8666-666666666666"
 WEBHOOK: Final = "77777777-7777-4777-8777-777777777777"
 LINK: Final = "88888888-8888-4888-8888-888888888888"
+NOTE: Final = "cccccccc-cccc-4ccc-8ccc-cccccccccccc"
+NOTE_TEXT: Final = {"text": "The caller agrees."}
 USER: Final = "99999999-9999-4999-8999-999999999999"
 SESSION: Final = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 CREDENTIALS: Final = {"name": "ben", "password": "correct horse battery staple"}
@@ -132,6 +135,13 @@ ROWS: Final = (
     Row("GET", f"/recordings/{RECORDING}/links/{LINK}", 200, Link),
     Row("GET", f"/recordings/{RECORDING}/links/{LINK}/uses", 200, list[LinkUse]),
     Row("DELETE", f"/recordings/{RECORDING}/links/{LINK}", 204, None),
+    Row(
+        "POST", f"/recordings/{RECORDING}/notes", 201, Note, json=NOTE_TEXT, location=f"/recordings/{RECORDING}/notes/"
+    ),
+    Row("GET", f"/recordings/{RECORDING}/notes", 200, list[Note]),
+    Row("GET", f"/recordings/{RECORDING}/notes/{NOTE}", 200, Note),
+    Row("POST", f"/recordings/{RECORDING}/notes/{NOTE}", 200, Note, json={"position": 1.5}),
+    Row("DELETE", f"/recordings/{RECORDING}/notes/{NOTE}", 204, None),
     Row("POST", "/exports", 201, Export, json={}, location="/exports/"),
     Row("GET", "/exports", 200, list[Export]),
     Row("GET", f"/exports/{EXPORT}", 200, Export),
@@ -194,6 +204,11 @@ class SuccessResponseTests(RestTestCase):
             "INSERT INTO exports (id, created_by, format, audio, query, state, size, sha256, expires_at) "
             "VALUES (%s, 'crm', 'zip', TRUE, '{}', 'completed', 2, %s, now() + interval '1 h')",
             (EXPORT, "0" * 64),
+        )
+        await self.pool.execute(
+            "INSERT INTO notes (id, recording_id, text, author, created_at, updated_at) "
+            "VALUES (%s, %s, 'x', 'crm', now(), now())",
+            (NOTE, RECORDING),
         )
         self.export_access.directory.create()
         self.export_access.directory.file_of(await self.exports.get(UUID(EXPORT))).write_bytes(b"PK")
@@ -266,7 +281,7 @@ class SuccessResponseTests(RestTestCase):
 
     def template(self, path: str) -> str:
         template = path.replace(f"/profiles/{PROFILE}/recordings", "/profiles/{profileId}/recordings")
-        template = template.replace(LINK, "{linkId}")
+        template = template.replace(LINK, "{linkId}").replace(NOTE, "{noteId}")
         for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB, WEBHOOK, USER, SESSION, EXPORT):
             template = template.replace(resource_id, "{id}")
         return template.replace("/nodes/berlin", "/nodes/{name}")

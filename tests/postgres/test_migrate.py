@@ -62,11 +62,9 @@ class MigrateTests(TestCase):
         self.assertEqual(self.query("SELECT proname FROM pg_proc WHERE proname LIKE 'voxrec%'"), [])
 
     def test_metadata_of_existing_recordings_are_indexed(self) -> None:
-        def before(names: list[str]) -> MigrationList:
-            return MigrationList(each for each in read_migrations(str(MIGRATIONS)) if each.id not in names)
-
         with get_backend(yoyo_uri(self.dsn)) as backend:
-            backend.apply_migrations(backend.to_apply(before(["0013.pages"])))
+            former = MigrationList(each for each in read_migrations(str(MIGRATIONS)) if each.id < "0013")
+            backend.apply_migrations(backend.to_apply(former))
         self.query("""
             INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, legal_hold, created_at,
                                     updated_at)

@@ -56,7 +56,7 @@ class MetadataIndexTests(DatabaseTestCase):
             await Recordings(self.pool).create(each)
 
     def index(self, metadata: dict[str, Any], after: Cursor | None = None) -> MetadataIndex:
-        return MetadataIndex(self.pool, metadata, later(-6), later(0), after)
+        return MetadataIndex(self.pool, index_terms(metadata), later(-6), later(0), after)
 
     async def test_rarest_term(self) -> None:
         both = self.index({"site": "Hamburg", "case": 2})

@@ -50,6 +50,7 @@ FULL = recording(
         repaired=True,
     ),
     metadata={"case": 17, "tags": ["a", "b"]},
+    tags=("complaint", 'VIP\'s, "best"'),
     legal_hold=True,
     expires_at=later(86400),
     path="2026/05/x.opus",
@@ -217,6 +218,7 @@ class PageTests(RecordingsTestCase):
             (RecordingFilter(states=[RecordingState.FAILED]), "recordings_not_completed"),
             (RecordingFilter(states=[RecordingState.FAILED, RecordingState.ABSENT]), "recordings_not_completed"),
             (RecordingFilter(metadata={"a": 1}), "recording_marks_pkey"),
+            (RecordingFilter(tags=["VIP"]), "recording_marks_pkey"),
         ):
             explaining = Explaining(self.dsn)
             await Recordings(cast("Pool", explaining)).page(filters)
@@ -325,7 +327,8 @@ class MetadataFilterTests(RecordingsTestCase):
             ({"site": "Hamburg", "case": 2}, True, '["case",2]'),
             ({}, True, None),
         ):
-            index = metadata_index.MetadataIndex(self.pool, cast("dict[str, Any]", metadata), None, None, None)
+            terms = metadata_index.index_terms(cast("dict[str, Any]", metadata))
+            index = metadata_index.MetadataIndex(self.pool, terms, None, None, None)
             self.assertEqual(await index.rarest_term(has_alternative=has_alternative), term)
         filters = RecordingFilter(profile_id=profile_id, metadata={"site": "Hamburg"})
         self.assertEqual(len(await self.recordings.page(filters)), 5)
@@ -412,15 +415,15 @@ class RecordTests(RecordingsTestCase):
         snapshots = self.snapshots_of_call()
         await self.recordings.record(snapshots[0])
         # Later than the snapshots of the call that have not been stored yet.
+        changes: dict[str, Any] = {"metadata": {"by": "user"}, "tags": ("VIP",), "legal_hold": True}
         await self.recordings.update(
-            snapshots[0].id,
-            lambda old: msgspec.structs.replace(old, metadata={"by": "user"}, legal_hold=True, updated_at=later(60)),
+            snapshots[0].id, lambda old: msgspec.structs.replace(old, **changes, updated_at=later(60))
         )
         for snapshot in snapshots[1:]:
             await self.recordings.record(snapshot)
         stored = await self.recordings.get(snapshots[0].id)
         self.assertEqual(stored.state, RecordingState.PROCESSING)
-        self.assertEqual((stored.metadata, stored.legal_hold), ({"by": "user"}, True))
+        self.assertEqual((stored.metadata, stored.tags, stored.legal_hold), ({"by": "user"}, ("VIP",), True))
         self.assertEqual(stored.updated_at, later(60))
         self.assertEqual(await self.enqueued_kinds(stored.id), [JobKind.FINISH])
 
@@ -467,15 +470,15 @@ class CompleteTests(RecordingsTestCase):
     async def test_values_of_users_are_kept(self) -> None:
         started = recording(state=RecordingState.PROCESSING, metadata={"by": "call"})
         await self.recordings.record(started)
+        changes: dict[str, Any] = {"metadata": {"by": "user"}, "tags": ("VIP",), "legal_hold": True}
         await self.recordings.update(
-            started.id,
-            lambda old: msgspec.structs.replace(old, metadata={"by": "user"}, legal_hold=True, updated_at=later(9)),
+            started.id, lambda old: msgspec.structs.replace(old, **changes, updated_at=later(9))
         )
         await self.recordings.complete(
             msgspec.structs.replace(started, state=RecordingState.COMPLETED, size=1, updated_at=later(5))
         )
         completed = await self.recordings.get(started.id)
-        self.assertEqual((completed.metadata, completed.legal_hold), ({"by": "user"}, True))
+        self.assertEqual((completed.metadata, completed.tags, completed.legal_hold), ({"by": "user"}, ("VIP",), True))
         self.assertEqual((completed.size, completed.updated_at), (1, later(9)))
 
     async def test_follow_up_jobs_are_enqueued_once(self) -> None:

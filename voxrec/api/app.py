@@ -28,6 +28,7 @@ from voxrec.api.links import LinkLifetimes, LinkRoutes
 from voxrec.api.mail_preview import MailPreviewRoutes, PreviewMail
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.nodes import NodeControl, NodeRoutes
+from voxrec.api.notes import NoteRoutes
 from voxrec.api.passwords import Passwords
 from voxrec.api.peaks import PeaksRoutes
 from voxrec.api.profile_checks import CheckProfile, EffectiveSettings, ProfileCheckRoutes
@@ -51,6 +52,7 @@ from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
 from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
+from voxrec.store.notes import Notes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recording_counts import RecordingCounts
@@ -112,6 +114,7 @@ class Repositories:
     delivery_history: DeliveryHistory
     exports: Exports
     nodes: Nodes
+    notes: Notes
     users: Users
     sessions: Sessions
 
@@ -279,6 +282,7 @@ class RestApp:
                 defer_to_thread,
             ).routes(),
             LinkRoutes(repositories.links, recordings, settings.link_lifetimes, url, now).routes(),
+            NoteRoutes(repositories.notes, recordings, url, now).routes(),
             LinkOpeningRoutes(
                 repositories.links,
                 repositories.recordings,

@@ -15,7 +15,7 @@ from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.errors import Conflict, FieldError, NodeUnreachable, NotFound
 from voxrec.exports.files import ExportDirectory
 from voxrec.files import open_regular
-from voxrec.model import AuditEntry, AuditOutcome, Export, ExportFormat, ExportQuery, ExportState
+from voxrec.model import AuditEntry, AuditOutcome, Export, ExportFormat, ExportQuery, ExportState, tag_errors
 from voxrec.model.fields import Text255, doc
 from voxrec.store.audit import Audit
 from voxrec.store.exports import Exports, NewExport
@@ -264,4 +264,5 @@ def _validate(wanted: ExportRequest, _values: Mapping[str, Any]) -> list[FieldEr
         errors.append(FieldError("until", "is not later than since"))
     if wanted.q is not None and len(msgspec.json.encode(wanted.q)) > _MAX_FILTER:
         errors.append(FieldError("q", f"has more than {_MAX_FILTER} bytes as JSON"))
+    errors += [FieldError("tag", error.message) for error in tag_errors(tuple(dict.fromkeys(wanted.tag)))]
     return errors

@@ -1,6 +1,6 @@
 """The body of POST /recordings/<id>: new values of fields, and pausing or resuming a live Recording."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -9,13 +9,14 @@ from msgspec.structs import fields
 
 from voxrec.conversion import convert_fields
 from voxrec.errors import FieldError
-from voxrec.model import PauseBehavior, Recording, RecordingState, metadata_errors
+from voxrec.model import PauseBehavior, Recording, RecordingState, metadata_errors, tag_errors
+from voxrec.model.fields import Tags
 from voxrec.web.body import BodySchema, PartialUpdateBody, decode_json_object
 from voxrec.web.partial_update import PartialUpdate, require_no_errors
 from voxrec.web.request import Request
 
 RECORDING_KEYS: Final = frozenset(field.encode_name for field in fields(Recording))
-CHANGEABLE_KEYS: Final = frozenset({"metadata", "legalHold"})
+CHANGEABLE_KEYS: Final = frozenset({"metadata", "tags", "legalHold"})
 _REQUESTABLE_STATES: Final = (RecordingState.PAUSED, RecordingState.RECORDING)
 
 ResumeAfter = Annotated[
@@ -25,6 +26,7 @@ _UpdateModel: Final[Any] = msgspec.defstruct(
     "Recording",
     [
         ("metadata", dict[str, Any]),
+        ("tags", Tags),
         ("legal_hold", bool, msgspec.field(name="legalHold")),
         ("state", Literal["paused", "recording"]),
         ("pause_behavior", PauseBehavior, msgspec.field(name="pauseBehavior")),
@@ -77,11 +79,14 @@ class RecordingUpdateBody:
     _fields = PartialUpdateBody(
         Recording,
         read_only=(RECORDING_KEYS - CHANGEABLE_KEYS) | {"audioUrl"},
-        validators=(lambda recording, _: metadata_errors(recording.metadata),),
+        validators=(lambda recording, _: [*metadata_errors(recording.metadata), *tag_errors(recording.tags)],),
     )
 
     async def bind(self, request: Request) -> RecordingUpdate:
         """Return the update. Raises BadRequest, UnsupportedMedia, or InvalidInput if pausing is requested wrongly."""
         document = decode_json_object(request)
         pause = PauseRequest.pop_from(document)
-        return RecordingUpdate(pause, await self._fields.bind_object(request, document))
+        update = await self._fields.bind_object(request, document)
+        if "tags" in update.values:
+            update = replace(update, values={**update.values, "tags": tuple(sorted(update.values["tags"]))})
+        return RecordingUpdate(pause, update)

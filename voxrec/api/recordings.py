@@ -1,5 +1,6 @@
 """/recordings and /profiles/<profileId>/recordings: import, retrieval, update and deletion of Recordings."""
 
+import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import partial
@@ -23,7 +24,8 @@ from voxrec.api.resources import apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import format_errors, uuid4_errors
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
-from voxrec.model import PauseBehavior, Profile, Recording, RecordingState, metadata_errors
+from voxrec.model import PauseBehavior, Profile, Recording, RecordingState, metadata_errors, tag_errors
+from voxrec.model.fields import TAG
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import RecordingFilter, Recordings
 from voxrec.web.auth import Role, Scoped
@@ -42,6 +44,7 @@ _IMPORTABLE_KEYS: Final = CHANGEABLE_KEYS | {
 }
 _REASON: Final = text.described_as("Why the recording is deleted, for the audit log; without personal data.")
 _MAX_METADATA_LENGTH: Final = 1000  # characters of JSON: percent-encoded, they must fit into the request line
+_MAX_TAGS_LENGTH: Final = 1000  # characters
 
 
 @query_parameter(type="string", format="json-object", maxLength=_MAX_METADATA_LENGTH, examples=['{"customer":"42"}'])
@@ -61,6 +64,17 @@ def metadata_filter(value: str) -> dict[str, Any]:
     return metadata
 
 
+@query_parameter(
+    type="string", maxLength=_MAX_TAGS_LENGTH, pattern=f"^{TAG}(,{TAG})*$(?!\\n)", examples=["complaint,VIP"]
+)
+def tags_filter(value: str) -> tuple[str, ...]:
+    """Only recordings with this tag, or with all of several, separated by commas."""
+    tags = tuple(dict.fromkeys(value.split(",")))
+    if len(value) > _MAX_TAGS_LENGTH or not all(re.fullmatch(TAG, tag) for tag in tags):
+        raise ValueError("must be one or more tags of 1 to 64 characters, separated by commas without spaces")
+    return tags
+
+
 FILTERS: Final[dict[str, QueryParameter[Any]]] = {
     "state": some_of(
         [*RecordingState], "Only recordings in these states, separated by commas.", example="pending,recording"
@@ -70,6 +84,7 @@ FILTERS: Final[dict[str, QueryParameter[Any]]] = {
     "since": timestamp.described_as("Only recordings created at this time or later."),
     "until": timestamp.described_as("Only recordings created before this time."),
     "q": metadata_filter,
+    "tag": tags_filter,
 }
 
 
@@ -198,7 +213,7 @@ class RecordingRoutes:
                 "would be deleted at once, unless legalHold is true"
             )
             raise InvalidInput("The recording has expired.", [FieldError("startedAt", message)])
-        return msgspec.structs.replace(recording, expires_at=expires_at)
+        return msgspec.structs.replace(recording, tags=tuple(sorted(recording.tags)), expires_at=expires_at)
 
     def _created_in_list(self, request: Request, stored: Recording) -> Response:
         of_profile = RecordingFilter(profile_id=request.ids["profileId"])
@@ -211,14 +226,14 @@ class RecordingRoutes:
         return self._representation.retrieved(request, recording)
 
     async def _update(self, request: Request) -> Response:
-        """Change `metadata` and `legalHold`, or pause or resume a live recording.
+        """Change `tags`, `metadata` and `legalHold`, or pause or resume a live recording.
 
         Fields that are not given are not changed. `"state": "paused"` pauses a live recording, `"state": "recording"`
-        resumes it. `pauseBehavior` selects whether the time of the pause becomes silence or is left out. Other changes
-        require the role `provision`.
+        resumes it. `pauseBehavior` selects whether the time of the pause becomes silence or is left out. Changes
+        of `metadata` and `legalHold` require the role `provision`.
         """
         update: RecordingUpdate = request.body
-        if update.fields.values:
+        if update.fields.values.keys() - {"tags"}:
             request.principal.require_role(Role.PROVISION)
         recordings = self._recordings.visible_to(request.principal)
         stored = await recordings.update(request.id, partial(self._apply_update, request, update))
@@ -307,6 +322,7 @@ def _value_errors(values: Mapping[str, Any]) -> list[FieldError]:
     """Return the errors that the types of a Recording's fields cannot express."""
     field_errors = uuid4_errors("id", values.get("id"))
     field_errors += metadata_errors(values.get("metadata", {}))
+    field_errors += tag_errors(values.get("tags", ()))
     started_at, ended_at = values.get("started_at"), values.get("ended_at")
     if not field_errors and started_at and ended_at and ended_at < started_at:
         field_errors.append(FieldError("endedAt", "is earlier than startedAt"))
@@ -325,4 +341,5 @@ def recording_filter(query: Mapping[str, Any], profile_id: UUID | None = None) -
         since=query.get("since"),
         until=query.get("until"),
         metadata=query.get("q"),
+        tags=query.get("tag", ()),
     )

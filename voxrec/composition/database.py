@@ -21,6 +21,7 @@ from voxrec.store.idempotency import Idempotency
 from voxrec.store.jobs import Jobs
 from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
+from voxrec.store.notes import Notes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recordings import Recordings
@@ -53,6 +54,7 @@ class Database:
     jobs: Jobs
     links: Links
     nodes: Nodes
+    notes: Notes
     profiles: Profiles
     prompts: Prompts
     recordings: Recordings
@@ -90,6 +92,7 @@ def build_database(env: Environment, dsn: str) -> Database:
         jobs=Jobs(pool),
         links=Links(pool, env.config.rest.public_url.rstrip("/"), timedelta(days=env.config.links.key_days)),
         nodes=Nodes(pool),
+        notes=Notes(pool),
         profiles=Profiles(pool),
         prompts=Prompts(pool),
         recordings=Recordings(pool),

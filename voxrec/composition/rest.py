@@ -212,6 +212,7 @@ def _build_app(
             webhooks=database.webhooks,
             delivery_history=database.delivery_history,
             nodes=database.nodes,
+            notes=database.notes,
             users=database.users,
             sessions=database.sessions,
         ),

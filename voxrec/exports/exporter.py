@@ -299,6 +299,7 @@ def _filter(export: Export) -> RecordingFilter:
         since=query.since,
         until=min(query.until, export.created_at) if query.until else export.created_at,
         metadata=query.q,
+        tags=query.tag,
     )
 
 

@@ -14,7 +14,7 @@ BOM: Final = b"\xef\xbb\xbf"
 """Spreadsheets recognise UTF-8 by it."""
 HEADER: Final = (
     *("id", "profileId", "callId", "state", "startedAt", "endedAt", "duration", "from", "fromName", "to"),
-    *("remoteSipUri", "ok", "reasons", "format", "channels", "size", "sha256", "node", "file", "metadata"),
+    *("remoteSipUri", "ok", "reasons", "format", "channels", "size", "sha256", "node", "file", "metadata", "tags"),
 )
 _FORMULA: Final = re.compile(r"[=+\-@\t\r\n|%]")  # the first character of a formula in one of the usual spreadsheets
 _NUMBER: Final = re.compile(r"\+?[0-9]+(\.[0-9]+)?")
@@ -39,6 +39,7 @@ def recording_row(recording: Recording, file: str | None) -> bytes:
             None if verdict is None else "; ".join(verdict.reasons),
             *(recording.format, recording.channels, recording.size, recording.sha256, recording.node, file),
             msgspec.json.encode(recording.metadata).decode() if recording.metadata else None,
+            ",".join(recording.tags),
         )
     )
 

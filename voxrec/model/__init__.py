@@ -9,10 +9,11 @@ from voxrec.model.call import Call, CallRequest, CallState
 from voxrec.model.delivery import DeliveryAttempt, DeliveryChannel, DeliveryStatus, RecordingDelivery
 from voxrec.model.event import Event, EventType
 from voxrec.model.export import Export, ExportFormat, ExportQuery, ExportState
-from voxrec.model.fields import metadata_errors
+from voxrec.model.fields import metadata_errors, tag_errors
 from voxrec.model.job import Job, JobKind, JobState
 from voxrec.model.link import Link, LinkOrigin, LinkState, LinkUse
 from voxrec.model.node import Node, NodeState, NodeStatus
+from voxrec.model.note import Note, note_errors
 from voxrec.model.profile import MailContent, Profile, RecordChannels, RecordPrompt, mail_addresses
 from voxrec.model.profile_check import (
     CheckName,
@@ -83,6 +84,7 @@ __all__ = [
     "Node",
     "NodeState",
     "NodeStatus",
+    "Note",
     "PauseBehavior",
     "Profile",
     "ProfileCheck",
@@ -112,4 +114,6 @@ __all__ = [
     "leg_name",
     "mail_addresses",
     "metadata_errors",
+    "note_errors",
+    "tag_errors",
 ]

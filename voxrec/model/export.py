@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from voxrec.model.fields import Sha256, Text255, Timestamp, doc
+from voxrec.model.fields import MAX_TAGS, Sha256, Tag, Text255, Timestamp, doc
 from voxrec.model.recording import RecordingState
 
 
@@ -57,6 +57,10 @@ class ExportQuery(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
             extra_json_schema={"examples": [{"customer": "42"}]},
         ),
     ] = None
+    tag: Annotated[
+        tuple[Tag, ...],
+        Meta(description="Only recordings with all of these tags.", extra_json_schema={"maxItems": MAX_TAGS}),
+    ] = ()
 
 
 class Export(Struct, frozen=True, kw_only=True, rename="camel"):

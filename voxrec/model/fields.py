@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
@@ -19,6 +19,9 @@ T = TypeVar("T", bound=Hashable)
 E164: Final = r"^\+[1-9][0-9]{1,14}$"  # ITU-T E.164: at most 15 digits
 # no control characters, no white space at the ends
 TRIMMED_TEXT: Final = r"^[^\x00-\x20\x7f-\xa0](?:[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$(?!\n)"
+# as `TRIMMED_TEXT`, and no comma, which separates tags in a query
+TAG: Final = r"[^\x00-\x20\x7f-\xa0,](?:[^\x00-\x1f\x7f-\x9f,]{0,62}[^\x00-\x20\x7f-\xa0,])?"
+MAX_TAGS: Final = 50  # of one Recording
 METADATA_LIMIT: Final = 8192  # bytes of JSON
 MAX_NUMBERS: Final = 1000  # of one Profile
 _WITHOUT_EXPONENT: Final = 17  # digits of a float that JSON has no exponent for
@@ -81,6 +84,18 @@ Metadata = Annotated[
         extra_json_schema={"examples": [{"customer": "42"}]},
     ),
 ]
+Tag = Annotated[
+    str,
+    Meta(min_length=1, max_length=64, extra_json_schema={"pattern": f"^{TAG}$(?!\\n)", "examples": ["complaint"]}),
+]
+Tags = Annotated[
+    tuple[Tag, ...],
+    Meta(
+        description="Labels, sorted: no control characters and commas, and no white space at the ends. Letter case "
+        "matters.",
+        extra_json_schema={"uniqueItems": True, "maxItems": MAX_TAGS, "examples": [["complaint", "VIP"]]},
+    ),
+]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[int, Meta(ge=0, le=86400)]
 PositiveSeconds = Annotated[int, Meta(ge=1, le=86400)]
@@ -110,6 +125,21 @@ def metadata_errors(metadata: dict[str, Any]) -> list[FieldError]:
     if size <= METADATA_LIMIT:
         return []
     return [FieldError("metadata", f"is {size} bytes as JSON; at most {METADATA_LIMIT} are allowed")]
+
+
+def tag_errors(tags: Sequence[str]) -> list[FieldError]:
+    """Return an error for each tag that is not allowed or occurs twice, and one if there are too many."""
+    field_errors = [FieldError("tags", f"{problem}: {tag!r}") for tag in tags if (problem := _tag_problem(tag))]
+    field_errors += [FieldError("tags", f"duplicate tag {tag!r}") for tag in duplicates(tags)]
+    if len(tags) > MAX_TAGS:
+        field_errors.append(FieldError("tags", f"has {len(tags)} tags; at most {MAX_TAGS} are allowed"))
+    return field_errors
+
+
+def _tag_problem(tag: str) -> str | None:
+    if re.fullmatch(TAG, tag):
+        return None
+    return "a tag must have 1 to 64 characters, without control characters, commas, and white space at its ends"
 
 
 def _floats(metadata: dict[str, Any]) -> Iterator[float]:

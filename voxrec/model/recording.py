@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from voxrec.model.fields import Cause, Metadata, Seconds, Sha256, Text255, Timestamp, Uuid4, doc
+from voxrec.model.fields import Cause, Metadata, Seconds, Sha256, Tags, Text255, Timestamp, Uuid4, doc
 
 
 class RecordingState(enum.StrEnum):
@@ -150,6 +150,7 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
         RtpStatistics | None, doc("RTP packets of each party. Null: not known, or the call has not ended.")
     ] = None
     metadata: Metadata = {}
+    tags: Tags = ()
     legal_hold: Annotated[bool, doc("Whether the Recording must not be deleted.")] = False
     expires_at: Annotated[Timestamp | None, doc("Time after which the Recording is deleted. Null: never.")] = None
     min_duration_seconds: Annotated[

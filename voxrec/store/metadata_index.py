@@ -1,12 +1,13 @@
-"""Search of Recordings by metadata, by an inverted index in the table ``recording_marks``.
+"""Search of Recordings by metadata and tags, by an inverted index in the table ``recording_marks``.
 
-Triggers insert a row with the time of the Recording for each term of its metadata: a value and the keys that lead to
-it. A GIN index of the metadata column would not help, since it has no order: every page would have to sort all matches.
+Triggers insert a row with the time of the Recording for each tag and for each term of its metadata: a value and the
+keys that lead to it. GIN indexes of the columns would not help, since they have no order: every page would have to sort
+all matches.
 """
 
 # ruff: noqa: S608 - only constants and conditions of this package are formatted into statements; values are parameters
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,18 +24,18 @@ _MAX_TERMS: Final = 4  # terms that are considered for the search; the rows foun
 
 
 class MetadataIndex:
-    """The index entries of Recordings whose metadata contain ``metadata``, in a range of time and after a cursor."""
+    """The index entries of Recordings with all ``terms``, in a range of time and after a cursor."""
 
     def __init__(
         self,
         database: Database,
-        metadata: Mapping[str, Any],
+        terms: Sequence[str],
         since: datetime | None,
         until: datetime | None,
         after: Cursor | None,
     ) -> None:
         self._database = database
-        self._terms = index_terms(metadata)[:_MAX_TERMS]
+        self._terms = terms[:_MAX_TERMS]
         self._range = (("at >= %s", since), ("at < %s", until), ("(at, recording_id) < %s", after))
 
     async def rarest_term(self, *, has_alternative: bool) -> str | None:
@@ -83,6 +84,11 @@ def index_terms(metadata: Mapping[str, Any]) -> list[str]:
     are not part of a term, since ``@>`` ignores them.
     """
     return [msgspec.json.encode(term).decode() for term in _terms((), metadata)]
+
+
+def tag_terms(tags: Iterable[str]) -> list[str]:
+    """Return the terms of tags, which differ from those of all metadata."""
+    return [msgspec.json.encode({"tag": tag}).decode() for tag in tags]
 
 
 def _terms(keys: tuple[str, ...], value: Any) -> Iterator[tuple[Any, ...]]:

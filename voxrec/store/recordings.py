@@ -19,12 +19,12 @@ from voxrec.store.audit import insert_entry
 from voxrec.store.columns import Columns
 from voxrec.store.jobs import JOB_COLUMNS, enqueue_erase, job_from_row
 from voxrec.store.keyset import Conditions, fetch_page
-from voxrec.store.metadata_index import MetadataIndex
+from voxrec.store.metadata_index import MetadataIndex, index_terms, tag_terms
 from voxrec.store.repository import ScopedRepository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 _JSONB: Final = frozenset({"timeline", "verdict", "rtp_statistics", "metadata", "stored_object"})
-_KEPT: Final = frozenset({"id", "metadata", "legal_hold", "node", "stored_object", "created_at", "updated_at"})
+_KEPT: Final = frozenset({"id", "metadata", "tags", "legal_hold", "node", "stored_object", "created_at", "updated_at"})
 """Columns that an existing row keeps: users change them, they never change, or they need an expression."""
 _COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
 _RESULT_COLUMNS: Final = Columns(Recording, jsonb=_JSONB, exclude=_KEPT)
@@ -115,7 +115,8 @@ _MAX_INDEX_ENTRIES: Final = 10_000  # read for a page in the index by Profile; t
 class RecordingFilter:
     """Filters of a list; an empty one matches everything.
 
-    Creation times match from ``since`` on and before ``until``. Metadata match if they contain ``metadata``.
+    Creation times match from ``since`` on and before ``until``. Metadata match if they contain ``metadata``, tags if
+    they contain all of ``tags``.
     """
 
     profile_id: UUID | None = None
@@ -125,6 +126,7 @@ class RecordingFilter:
     since: datetime | None = None
     until: datetime | None = None
     metadata: Mapping[str, Any] | None = None
+    tags: Collection[str] = ()
 
     def conditions_for_column_index(self, profile_ids: Collection[UUID] | None, limit: int) -> Conditions:
         """Return the filters as SQL that uses the index of a column; ``profile_ids`` None stands for all Profiles."""
@@ -145,7 +147,7 @@ class RecordingFilter:
         return conditions
 
     def conditions_for_metadata_index(self, profile_ids: Collection[UUID] | None) -> Conditions:
-        """Return the filters, without those of time, as SQL that checks rows found by the metadata index."""
+        """Return the filters, without those of time, as SQL that checks rows found by `MetadataIndex`."""
         conditions = self._common_conditions()
         conditions.add("profile_id = ANY(%s)", None if profile_ids is None else list(profile_ids))
         conditions.add("state = ANY(%s)", self._state_names or None)
@@ -172,6 +174,8 @@ class RecordingFilter:
             # CASE hides @> from the planner, whose estimate for it is far off.
             contained = msgspec.json.encode(self.metadata).decode()
             conditions.add("CASE WHEN metadata @> %s::jsonb THEN TRUE END", contained)
+        if self.tags:
+            conditions.add("CASE WHEN tags @> %s::text[] THEN TRUE END", list(self.tags))
         return conditions
 
 
@@ -328,7 +332,8 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         """Store snapshots that calls took of their Recordings, all or none; the state PROCESSING enqueues FINISH.
 
         A snapshot that is a repetition, is older than the stored one, or comes after the end of its call has no effect.
-        ``metadata`` and ``legal_hold`` are stored with the first snapshot only; after that they are the users'.
+        ``metadata``, ``tags`` and ``legal_hold`` are stored with the first snapshot only; after that they are the
+        users'.
 
         Claim up to ``claim_limit`` of the new FINISH jobs for ``lease``, and return them.
         """
@@ -338,8 +343,8 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
     async def complete(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> None:
         """Store the result of finishing a Recording, and enqueue the jobs that follow. Raises NotFound.
 
-        ``metadata`` and ``legal_hold`` keep what users have set meanwhile. MAIL is enqueued only if the Profile has an
-        address.
+        ``metadata``, ``tags`` and ``legal_hold`` keep what users have set meanwhile. MAIL is enqueued only if the
+        Profile has an address.
         """
         kinds = [kind.value for kind in follow_up]
         params = (*_RESULT_COLUMNS.params(recording), recording.updated_at, recording.id, self.upload_node, kinds)
@@ -366,7 +371,8 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         profile_ids = self._matching_profiles(filters)
         if profile_ids is not None and not profile_ids:
             return []
-        index = MetadataIndex(self._database, filters.metadata or {}, filters.since, filters.until, after)
+        terms = [*tag_terms(filters.tags), *index_terms(filters.metadata or {})]
+        index = MetadataIndex(self._database, terms, filters.since, filters.until, after)
         term = await index.rarest_term(has_alternative=filters.has_column_index(profile_ids, limit))
         if term is not None:
             conditions = filters.conditions_for_metadata_index(profile_ids)
