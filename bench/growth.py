@@ -28,7 +28,8 @@ from voxrec.model import RecordingState
 from voxrec.postgres.cluster import Cluster
 from voxrec.postgres.migrate import migrate
 from voxrec.store.metadata_index import COMMON_TERM_ROWS
-from voxrec.store.recordings import RecordingFilter, Recordings
+from voxrec.store.recording_filter import RecordingFilter
+from voxrec.store.recordings import Recordings
 from voxrec.store.tokens import generate_secret, hash_secret
 from voxrec.web.pagination import encode_cursor
 

@@ -24,14 +24,16 @@ class ListTests(ConsoleTestCase):
     async def test_filters(self) -> None:
         cookie = await self.signed_in()
         profile = await self.add_profile(name="Sales")
-        await self.add("Alice", from_="+4930111", to="+4930999", profile_id=profile.id)
+        await self.add("Alice", from_="+4930111", to="+4930999", profile_id=profile.id, tags=("VIP",))
         await self.add("Bob", from_="+4930222", to="+4930999", state=RecordingState.FAILED)
-        await self.add("Carol", from_="+4930333", created_at=CREATED_AT - timedelta(days=1))
+        await self.add("Carol", tags=("VIP", "complaint"), created_at=CREATED_AT - timedelta(days=1))
         for query, names in (
             ({}, ["Alice", "Bob", "Carol"]),
             ({"from": "+4930111"}, ["Alice"]),
             ({"to": "+4930999"}, ["Alice", "Bob"]),
             ({"state": "failed"}, ["Bob"]),
+            ({"tag": "VIP"}, ["Alice", "Carol"]),
+            ({"tag": " complaint , VIP,"}, ["Carol"]),
             ({"profile": str(profile.id)}, ["Alice"]),
             ({"first": "2026-01-31"}, ["Alice", "Bob"]),
             ({"last": "2026-01-30"}, ["Carol"]),
@@ -45,7 +47,7 @@ class ListTests(ConsoleTestCase):
 
     async def test_invalid_filters_name_the_field(self) -> None:
         cookie = await self.signed_in()
-        for query in ("first=yesterday", "state=broken", "cursor=x", "profile=sales"):
+        for query in ("first=yesterday", "state=broken", "cursor=x", f"tag={'x' * 65}", "profile=sales"):
             with subtest(query):
                 response = await self.open(f"/console/recordings?{query}", cookie)
                 self.assertIn(response.status, (404, 422))

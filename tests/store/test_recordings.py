@@ -24,7 +24,8 @@ from voxrec.store import metadata_index
 from voxrec.store import recordings as module
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.profiles import Profiles
-from voxrec.store.recordings import RecordingFilter, Recordings
+from voxrec.store.recording_filter import RecordingFilter
+from voxrec.store.recordings import Recordings
 
 FULL = recording(
     call_id=uuid4(),

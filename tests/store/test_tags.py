@@ -1,6 +1,7 @@
 """Tags of Recordings in voxrec.store.recordings: the filter and its index."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -12,7 +13,8 @@ from voxrec.cursor import Cursor
 from voxrec.model import Recording, RecordingState
 from voxrec.postgres.pool import Pool
 from voxrec.postgres.statement import Row
-from voxrec.store.recordings import RecordingFilter, Recordings
+from voxrec.store.recording_filter import RecordingFilter
+from voxrec.store.recordings import Recordings
 
 
 class TagTestCase(DatabaseTestCase):
@@ -73,7 +75,7 @@ class IndexTests(TagTestCase):
     async def test_changes_and_deletion(self) -> None:
         stored = await self.add(0, "a", "b", metadata={"case": 1})
         for tags in (("b", "c"), (), ("c",)):
-            await self.recordings.update(stored.id, lambda old, tags=tags: msgspec.structs.replace(old, tags=tags))
+            await self.recordings.update(stored.id, partial(msgspec.structs.replace, tags=tags))
             for tag in ("a", "b", "c"):
                 self.assertEqual(bool(await self.found(tag)), tag in tags, (tag, tags))
             self.assertEqual(len(await self.found(metadata={"case": 1})), 1)

@@ -16,7 +16,7 @@ class SchemaTests(RestTestCase):
         self.assertNotIn("id", schemas["ProfileChange"]["properties"])
         self.assertEqual(
             set(schemas["RecordingChange"]["properties"]),
-            {"metadata", "legalHold", "state", "pauseBehavior", "resumeAfter"},
+            {"metadata", "tags", "legalHold", "state", "pauseBehavior", "resumeAfter"},
         )
         self.assertFalse(schemas["NewProfile"]["additionalProperties"])
 

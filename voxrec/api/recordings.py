@@ -27,7 +27,8 @@ from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import PauseBehavior, Profile, Recording, RecordingState, metadata_errors, tag_errors
 from voxrec.model.fields import TAG
 from voxrec.store.profiles import Profiles
-from voxrec.store.recordings import RecordingFilter, Recordings
+from voxrec.store.recording_filter import RecordingFilter
+from voxrec.store.recordings import Recordings
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
 from voxrec.web.json_input import MAX_DEPTH, is_shallow

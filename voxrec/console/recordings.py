@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from voxrec.audio.formats import PLAYABLE, PLAYER_FORMAT
 from voxrec.console.days import start_of_day
+from voxrec.console.notes import note_values, split_tags
 from voxrec.console.rest_client import RestFailed
 from voxrec.console.visit import START, Visit, form, profile_label, query, redirect
 from voxrec.model import RecordingState
@@ -14,7 +15,7 @@ from voxrec.web.auth import Role
 from voxrec.web.response import Response
 
 _PAGE_SIZE: Final = 50
-_FILTERS: Final = ("from", "to", "state", "profile", "first", "last")
+_FILTERS: Final = ("from", "to", "tag", "state", "profile", "first", "last")
 _MAX_PARTY: Final = 60  # characters, in the title
 
 
@@ -28,6 +29,7 @@ async def show_recordings(visit: Visit) -> Response:
         limit=_PAGE_SIZE,
         cursor=given.get("cursor"),
         state=filters["state"],
+        tag=",".join(split_tags(filters["tag"])),
         since=start_of_day(filters["first"], filters["offset"]),
         until=start_of_day(filters["last"], filters["offset"], days=1),
         **{name: filters[name] for name in ("from", "to")},
@@ -51,7 +53,7 @@ def _next_url(filters: Mapping[str, str], cursor: str) -> str:
 
 
 async def show_recording(visit: Visit) -> Response:
-    """Show one Recording: the player, the facts, the timeline and the deliveries."""
+    """Show one Recording: the player, the facts, tags, notes, the timeline and the deliveries."""
     path = f"/recordings/{visit.request.id}"
     recording = await visit.rest.get(path)
     text = visit.language.text
@@ -67,6 +69,7 @@ async def show_recording(visit: Visit) -> Response:
         facts=await _facts(visit, recording),
         deliveries=await visit.rest.get(f"{path}/deliveries"),
         may_change=visit.may(Role.PROVISION),
+        **await note_values(visit, path),
     )
 
 

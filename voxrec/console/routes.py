@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from voxrec.console import account, audit, calls, operations, profiles, recordings, tokens, users
+from voxrec.console import account, audit, calls, notes, operations, profiles, recordings, tokens, users
 from voxrec.console.rendering import HTML, Renderer, asset
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed
 from voxrec.console.visit import START, FindUser, Visit, Visits, form, language_of, query, redirect
@@ -47,6 +47,10 @@ class ConsoleRoutes:
             route("GET", "/console/recordings/<id>", handler=signed_in(recordings.show_recording)),
             route("POST", "/console/recordings/<id>/hold", handler=signed_in(recordings.change_hold)),
             route("POST", "/console/recordings/<id>/delete", handler=signed_in(recordings.delete_recording)),
+            route("POST", "/console/recordings/<id>/tags", handler=signed_in(notes.change_tags)),
+            route("POST", "/console/recordings/<id>/notes", handler=signed_in(notes.add_note)),
+            route("POST", "/console/recordings/<id>/notes/<noteId>", handler=signed_in(notes.change_note)),
+            route("POST", "/console/recordings/<id>/notes/<noteId>/delete", handler=signed_in(notes.delete_note)),
             route("GET", "/console/calls", handler=signed_in(calls.show_calls)),
             route("GET", "/console/calls/table", handler=signed_in(calls.show_table)),
             route("POST", "/console/calls/<id>/<name>", handler=signed_in(calls.control_call)),

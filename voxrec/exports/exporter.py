@@ -17,7 +17,7 @@ from voxrec.exports.files import ExportDirectory, ExportFile
 from voxrec.exports.spreadsheet import recording_row
 from voxrec.model import Export, Recording
 from voxrec.store.exports import ClaimedExport, ExportedFile
-from voxrec.store.recordings import RecordingFilter
+from voxrec.store.recording_filter import RecordingFilter
 from voxrec.threads import DeferToThread
 
 ERASED: Final = "erased"

@@ -32,7 +32,7 @@ class Role(enum.StrEnum):
     """Permissions of a token or a user. Each role includes those before it.
 
     - ``read``: retrieve
-    - ``supervise``: pause, resume and record live calls, and hang up
+    - ``supervise``: pause, resume and record live calls, hang up, change tags, and write notes
     - ``provision``: create, change and delete Profiles, Recordings, prompts and webhooks
     - ``admin``: tokens, users, nodes and the audit log
     """

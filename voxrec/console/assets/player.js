@@ -31,6 +31,9 @@ document.getElementById("speed").addEventListener("change", (event) => { audio.p
 for (const button of document.querySelectorAll("[data-seek]")) {
   button.addEventListener("click", () => { audio.currentTime += Number(button.dataset.seek); });
 }
+for (const button of document.querySelectorAll("[data-take-position]")) {
+  button.addEventListener("click", () => { button.form.elements.position.value = audio.currentTime.toFixed(2); });
+}
 for (const button of document.querySelectorAll("[data-position]")) {
   button.addEventListener("click", () => { audio.currentTime = Number(button.dataset.position); audio.play(); });
 }

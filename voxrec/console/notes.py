@@ -1,0 +1,82 @@
+"""Tags and notes on the page of a Recording."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from voxrec.console.visit import START, Visit, form, redirect
+from voxrec.web.auth import Role
+from voxrec.web.response import Response
+
+_LIMIT: Final = 200  # notes on the page
+
+
+async def note_values(visit: Visit, path: str) -> dict[str, Any]:
+    """Return what the template needs of the notes about the Recording at ``path`` of the REST API."""
+    page = await visit.rest.page(f"{path}/notes", limit=_LIMIT)
+    return {
+        "notes": page.items,
+        "more_notes": bool(page.next_cursor),
+        "may_note": visit.may(Role.SUPERVISE),
+        "may_change_note": lambda note: visit.may(Role.PROVISION) or _is_own(visit, note),
+    }
+
+
+def _is_own(visit: Visit, note: Mapping[str, Any]) -> bool:
+    return visit.may(Role.SUPERVISE) and note["userId"] == str(visit.user.user_id)
+
+
+def split_tags(text: str) -> list[str]:
+    """Return the tags that somebody has typed, separated by commas, with or without spaces; each of them once."""
+    return list(dict.fromkeys(tag for part in text.split(",") if (tag := part.strip())))
+
+
+async def change_tags(visit: Visit) -> Response:
+    """Replace the tags of a Recording."""
+    tags = split_tags(form(visit.request).get("tags", ""))
+    await visit.rest.send("POST", f"/recordings/{visit.request.id}", {"tags": tags})
+    return redirect(f"{START}/{visit.request.id}")
+
+
+async def add_note(visit: Visit) -> Response:
+    """Create a note."""
+    await visit.rest.send("POST", f"/recordings/{visit.request.id}/notes", _note(visit))
+    return _redirect_to_notes(visit)
+
+
+async def change_note(visit: Visit) -> Response:
+    """Change a note."""
+    await visit.rest.send("POST", _note_path(visit), _note(visit))
+    return _redirect_to_notes(visit)
+
+
+async def delete_note(visit: Visit) -> Response:
+    """Delete a note."""
+    await visit.rest.send("DELETE", _note_path(visit))
+    return _redirect_to_notes(visit)
+
+
+def _note(visit: Visit) -> dict[str, object]:
+    fields = form(visit.request)
+    position = fields.get("position", "").strip()
+    # Browsers send line ends as CR LF.
+    return {"text": fields.get("text", "").replace("\r\n", "\n").strip(), "position": _number(position)}
+
+
+def _number(text: str) -> object:
+    """Return a number; what is not a number as it is, for the REST API to refuse it; None for nothing."""
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+def _note_path(visit: Visit) -> str:
+    return f"/recordings/{visit.request.id}/notes/{visit.request.ids['noteId']}"
+
+
+def _redirect_to_notes(visit: Visit) -> Response:
+    return redirect(f"{START}/{visit.request.id}#notes")
