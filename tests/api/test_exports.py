@@ -57,6 +57,7 @@ class CreationTests(ExportTestCase):
             "since": "2026-01-01T00:00:00Z",
             "until": "2026-02-01T00:00:00Z",
             "q": {"customer": "42"},
+            "tag": ["complaint", "VIP"],
         }
         export = (await self.create({**body, "format": "tar", "audio": False, "description": "for the court"})).json
         self.assertEqual(export["query"], body)
@@ -72,6 +73,8 @@ class CreationTests(ExportTestCase):
             ({"since": "2026-02-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, ["until"]),
             ({"since": "yesterday"}, ["since"]),
             ({"q": {"a": "x" * 1000}}, ["q"]),
+            ({"tag": ["a,b"]}, ["tag"]),
+            ({"tag": ["x" * 65]}, ["tag"]),
             ({"profileId": str(uuid4())}, ["profileId"]),
             ({"number": "+4930"}, ["number"]),
         )

@@ -86,6 +86,7 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
             )
             self.screenshots(driver, "recording")
             self.hear(driver)
+            self.write_a_note(driver)
             driver.find_element(By.XPATH, "//button[text()='Set a legal hold']").click()
             wait.until(lambda page: page.find_elements(By.XPATH, "//button[text()='Release the legal hold']"))
             self.assert_quiet(driver)
@@ -102,6 +103,26 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         wait.until(lambda page: 2.1 < page.execute_script(position) <= 3)
         Select(driver.find_element(By.ID, "speed")).select_by_value("0.5")
         self.assertEqual(driver.execute_script("return document.getElementById('audio').playbackRate"), 0.5)
+
+    def write_a_note(self, driver: Remote) -> None:
+        """Write a note about the position of the player, and jump back to it."""
+        wait = WebDriverWait(driver, WAIT)
+        driver.execute_script("const audio = document.getElementById('audio'); audio.pause(); audio.currentTime = 1.25")
+        driver.find_element(By.XPATH, "//summary[text()='Add a note']").click()
+        note = driver.find_element(By.CSS_SELECTOR, "form[action$='/notes']")
+        note.find_element(By.NAME, "text").send_keys("The caller agrees.")
+        note.find_element(By.CSS_SELECTOR, "[data-take-position]").click()
+        note.find_element(By.CSS_SELECTOR, "[type=submit]").click()
+        wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "[data-position='1.25']"))
+        driver.find_element(By.XPATH, "//summary[text()='Change the tags']").click()
+        tags = driver.find_element(By.CSS_SELECTOR, "form[action$='/tags']")
+        tags.find_element(By.NAME, "tags").send_keys("VIP, complaint")
+        tags.find_element(By.CSS_SELECTOR, "[type=submit]").click()
+        wait.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "a.state")) == 2)
+        self.screenshots(driver, "notes")
+        driver.find_element(By.CSS_SELECTOR, "[data-position='1.25']").click()
+        position = "return document.getElementById('audio').currentTime"
+        wait.until(lambda page: 1.3 < page.execute_script(position) <= 3)
 
     async def test_a_provisioner_creates_and_tests_a_profile(self) -> None:
         await self.add_user("anna", "provision")

@@ -188,6 +188,17 @@ class ContentTests(ExporterTestCase):
         self.assertNotIn(str(theirs.id), str(self.members(export)))
         self.assertEqual(export.recordings, 1)
 
+    async def test_filter_by_tags(self) -> None:
+        tagged = await self.add(tags=("VIP", "complaint"))
+        await self.add(tags=("VIP",))
+        self.start_worker()
+        export = await self.exported(query=ExportQuery(tag=("complaint", "VIP")))
+        self.assertEqual(export.recordings, 1)
+        members = self.members(export)
+        self.assertEqual(msgspec.json.decode(members["recordings.jsonl"])["tags"], ["VIP", "complaint"])
+        self.assertIn(b'"VIP,complaint"\r\n', members["recordings.csv"])
+        self.assertIn(f"audio/2026-05-04/{tagged.id}.wav", members)
+
     async def test_nothing_matches(self) -> None:
         self.start_worker()
         self.assertEqual((await self.exported()).recordings, 0)

@@ -21,7 +21,7 @@ from voxrec.model import JobKind, Recording, RecordingState, SideVerdict, Timeli
 from voxrec.postgres.pool import Pool
 from voxrec.postgres.statement import Row
 from voxrec.store import metadata_index
-from voxrec.store import recordings as module
+from voxrec.store import recording_filter as module
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.recording_filter import RecordingFilter
