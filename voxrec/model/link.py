@@ -48,7 +48,9 @@ class Link(Struct, frozen=True, kw_only=True, rename="camel"):
     url: Annotated[str | None, doc("URL of the page. Null unless the link is active.")]
     state: LinkState
     origin: LinkOrigin
-    created_by: Annotated[str, doc("Name of the token that created the link; mail or webhook for links in deliveries.")]
+    created_by: Annotated[
+        str, doc("Name of the token or user that created the link; mail or webhook for links in deliveries.")
+    ]
     description: Annotated[Text255 | None, doc("Description for people, such as the receiver of the link.")] = None
     expires_at: Annotated[Timestamp, doc("Time after which neither page nor audio are available.")]
     max_uses: Annotated[UseLimit | None, doc("How often the page can be opened. Null: any number of times.")] = None

@@ -45,7 +45,7 @@ class RecordChannels(enum.StrEnum):
 class MailContent(enum.StrEnum):
     """What a mail about a Recording contains besides the facts.
 
-    - ``attachment``: the audio, or a link if it is too large
+    - ``attachment``: the audio; if it is too large, a smaller copy, or only a link
     - ``link``: a link
     - ``notice``: neither
     """
