@@ -5,6 +5,8 @@ from uuid import UUID, uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.store.samples import profile
@@ -75,6 +77,18 @@ class CallLimitsTests(SynchronousTestCase):
         self.nodes.replies[0].errback(StoreUnavailable("it is down"))
         self.assertIsNone(self.successResultOf(request))
         self.assertEqual(len(self.directory.reservations), 1, "it may have been committed")
+
+    def test_an_outage_is_logged_once(self) -> None:
+        def warnings(*replies: Any) -> int:
+            with capturedLogs() as events:
+                for reply in replies:
+                    self.reserve()
+                    self.nodes.replies[-1].callback(reply)
+            return sum("does not count calls" in formatEvent(event) for event in events)
+
+        down: Any = Failure(StoreUnavailable("it is down"))
+        self.assertEqual(warnings(down, down, down), 1)
+        self.assertEqual(warnings(True, down, down), 1)
 
     def test_postgresql_is_slow(self) -> None:
         """The caller does not wait longer than a second."""

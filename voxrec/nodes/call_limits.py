@@ -39,6 +39,7 @@ class CallLimits:
         self._membership = membership
         self._directory = directory
         self._count_own = count_own
+        self._uncounted: set[UUID] = set()  # Profiles whose calls on other nodes were not counted, as is logged
 
     async def reserve(self, profile: Profile) -> bool | None:
         """Return whether a call may begin now, or None if nothing was reserved. Does not raise.
@@ -63,12 +64,20 @@ class CallLimits:
             granted = await request.addTimeout(_TIMEOUT, self._clock)
         except (VoxrecError, TimeoutError) as error:
             self._directory.reservations.add(reservation)  # it may have been committed
-            self._log.warn(
-                "maxCalls of profile {profile} does not count calls of other nodes: {error}",
-                profile=profile.id,
-                error=error if isinstance(error, VoxrecError) else f"PostgreSQL takes longer than {_TIMEOUT:g} s",
-            )
+            self._report(profile.id, error)
             return None
+        self._uncounted.discard(profile.id)
         if granted:
             self._directory.reservations.add(reservation)
         return granted
+
+    def _report(self, profile_id: UUID, error: Exception) -> None:
+        """Log that a Profile's calls on other nodes are not counted: once, until they are counted again."""
+        if profile_id in self._uncounted:
+            return
+        self._uncounted.add(profile_id)
+        self._log.warn(
+            "maxCalls of profile {profile} does not count calls of other nodes: {error}",
+            profile=profile_id,
+            error=error if isinstance(error, VoxrecError) else f"PostgreSQL takes longer than {_TIMEOUT:g} s",
+        )
