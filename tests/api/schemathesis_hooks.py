@@ -37,7 +37,7 @@ schemathesis.openapi.format(
 _ADDRESSES = st.builds(
     "{}@{}".format, st.sampled_from(["desk", "a.b+c", "M\u00fcller"]), _LABELS.map("{}.example".format)
 ) | st.sampled_from(["ann@b\u00fccher.example", "ann@xn--bcher-kva.example"])
-schemathesis.openapi.format("idn-email", _ADDRESSES)
+schemathesis.openapi.format("mail-address", _ADDRESSES)
 schemathesis.openapi.format("mail-addresses", st.lists(_ADDRESSES, min_size=1, max_size=3).map(", ".join))
 
 

@@ -29,7 +29,7 @@ def phone_number(value: str) -> str:
     return value
 
 
-@query_parameter(type="string", format="idn-email", examples=["desk@example.org"])
+@query_parameter(type="string", format="mail-address", examples=["desk@example.org"])
 def mail_address(value: str) -> str:
     """Only profiles with this email address, in any letter case; the domain in Unicode or as xn--."""
     try:
