@@ -15,7 +15,7 @@ from tests.subtest import subtest
 from voxrec.config import Config
 from voxrec.console.profile_form import DEFAULTS, FIELDS, GROUPS, READ_ONLY, display
 from voxrec.console.rendering import LANGUAGES
-from voxrec.model import CheckName, CheckState, Profile, ProfileCheck, ProfileCheckResult, SettingSource
+from voxrec.model import CheckName, CheckState, Profile, ProfileCheck, ProfileCheckResult, RecordPrompt, SettingSource
 from voxrec.profile_check.effective import effective_settings
 
 PATH: Final = "/console/profiles"
@@ -301,6 +301,21 @@ class EditTests(ConsoleTestCase):
         self.assertEqual(saved.status, 303, saved.body)
         changed = await self.profiles.get(profile.id)
         self.assertEqual((changed.name, changed.max_calls), ("Marketing", 2))
+
+    async def test_a_provisioner_of_one_profile_edits_it(self) -> None:
+        profile = await self.add_profile(
+            name="Sales", record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=PROMPT_ID
+        )
+        cookie = await self.signed_in("provision", profileIds=[str(profile.id)])
+        path = f"{PATH}/{profile.id}/edit"
+        page = await self.open(path, cookie)
+        self.assertEqual(page.status, 200, page.body)
+        values = form_values(page)
+        self.assertEqual(values["recordPromptCustomId"], str(PROMPT_ID))
+        self.assertEqual((await self.submit(path, cookie, **{**values, "name": "Support"})).status, 303)
+        changed = await self.profiles.get(profile.id)
+        self.assertEqual((changed.name, changed.record_prompt_custom_id), ("Support", PROMPT_ID))
+        self.assertEqual((await self.open(f"{PATH}/new", cookie)).status, 403)
 
     async def test_delete(self) -> None:
         cookie = await self.signed_in("provision")

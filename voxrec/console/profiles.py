@@ -76,7 +76,11 @@ async def _profile_page(
 
 
 async def show_new_profile(visit: Visit) -> Response:
-    """Show the form for a new Profile."""
+    """Show the form for a new Profile, which users who are limited to some Profiles cannot create."""
+    if visit.user.profile_ids is not None:
+        text = visit.language.text
+        values = {"title": text("refused"), "detail": text("limited_to_profiles"), "errors": (), "back": PROFILES}
+        return visit.page("error.html", "profiles", status=HTTPStatus.FORBIDDEN, **values)
     return await _form_page(visit, texts_of(DEFAULTS))
 
 
@@ -207,7 +211,8 @@ async def _options(visit: Visit, entered: Mapping[str, str]) -> dict[str, list[t
         for field in FIELDS.values()
         if field.control == "select"
     }
-    prompts = (await visit.rest.page("/prompts", limit=_MAX_PROMPTS)).items
+    has_all_profiles = visit.user.profile_ids is None  # only such users may list Prompts
+    prompts = (await visit.rest.page("/prompts", limit=_MAX_PROMPTS)).items if has_all_profiles else []
     options["recordPromptCustomId"] = [
         ("", visit.language.text("none")),
         *((prompt["id"], prompt["name"] or prompt["id"]) for prompt in prompts),
