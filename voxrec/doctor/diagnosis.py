@@ -15,6 +15,7 @@ from voxrec.doctor.database import check_database
 from voxrec.doctor.directories import check_directories
 from voxrec.doctor.finding import Finding, failed, guarded, ok, warning
 from voxrec.doctor.mail import check_mail
+from voxrec.doctor.mail_templates import check_mail_templates
 from voxrec.doctor.nodes import check_nodes
 from voxrec.doctor.s3 import check_s3
 from voxrec.doctor.webhooks import check_webhooks
@@ -29,6 +30,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = 
     ("daemon", check_daemon),
     ("S3", check_s3),
     ("mail", check_mail),
+    ("mail templates", check_mail_templates),
     ("webhooks", check_webhooks),
     ("unit", check_unit),
     ("clock", check_clock),
