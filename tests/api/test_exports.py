@@ -190,6 +190,11 @@ class DeletionTests(ExportTestCase):
         for method in ("DELETE", "GET"):
             self.assertEqual((await self.request(method, f"/exports/{export['id']}")).status, 404)
 
+    async def test_one_of_others(self) -> None:
+        path = f"/exports/{(await self.create(token='admin')).json['id']}"
+        for token, status in (("read", 403), ("supervise", 403), ("provision", 204)):
+            self.assertEqual((await self.request("DELETE", path, token=token)).status, status)
+
     async def test_the_file_is_deleted(self) -> None:
         export = await self.complete((await self.create()).json["id"])
         self.assertEqual((await self.request("DELETE", f"/exports/{export.id}")).status, 204)

@@ -172,8 +172,11 @@ class ExportRoutes:
         return _json(await self._exports.visible_to(request.principal).get(request.id))
 
     async def _delete(self, request: Request) -> Response:
-        """An export that is not complete is canceled."""
-        await self._exports.visible_to(request.principal).delete(request.id)
+        """An export that is not complete is canceled. Those of others require the role `provision`."""
+        exports = self._exports.visible_to(request.principal)
+        if (await exports.get(request.id)).created_by != request.principal.name:
+            request.principal.require_role(Role.PROVISION)
+        await exports.delete(request.id)
         await self._defer_to_thread(self._access.directory.delete, request.id)
         return no_content()
 
