@@ -11,6 +11,7 @@ import soundfile
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -206,8 +207,8 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
             wait = WebDriverWait(driver, WAIT)
             self.sign_in_by_form(driver, "/console/operations")
             self.screenshots(driver, "operations")
-            driver.find_element(By.LINK_TEXT, "Users").click()
-            driver.find_element(By.LINK_TEXT, "New user").click()
+            self.follow(driver, By.LINK_TEXT, "Users")
+            self.follow(driver, By.LINK_TEXT, "New user")
             driver.find_element(By.NAME, "name").send_keys("benjamin")
             driver.find_element(By.NAME, "password").send_keys("the phrase of benjamin")
             driver.find_element(By.CSS_SELECTOR, "[name=scope][value=some]").click()
@@ -220,21 +221,28 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
             self.send_form(driver)
             wait.until(lambda page: page.find_elements(By.LINK_TEXT, "benjamin"))
             self.screenshots(driver, "users")
-            driver.find_element(By.LINK_TEXT, "anna").click()
+            self.follow(driver, By.LINK_TEXT, "anna")
             self.screenshots(driver, "account")
             driver.get(driver.current_url.replace("/account", "/users"))
-            driver.find_elements(By.CSS_SELECTOR, "tbody a")[1].click()
+            self.follow(driver, By.CSS_SELECTOR, "tbody tr:nth-child(2) a")
             self.screenshots(driver, "user")
-            driver.find_element(By.LINK_TEXT, "Tokens").click()
-            driver.find_element(By.LINK_TEXT, "New token").click()
+            self.follow(driver, By.LINK_TEXT, "Tokens")
+            self.follow(driver, By.LINK_TEXT, "New token")
             driver.find_element(By.NAME, "name").send_keys("CRM")
             self.screenshots(driver, "token-new")
             self.send_form(driver)
             wait.until(lambda page: page.find_elements(By.ID, "secret"))
             self.screenshots(driver, "token-created")
-            driver.find_element(By.LINK_TEXT, "Tokens").click()
+            self.follow(driver, By.LINK_TEXT, "Tokens")
             self.screenshots(driver, "tokens")
-            driver.find_element(By.LINK_TEXT, "Audit log").click()
+            self.follow(driver, By.LINK_TEXT, "Webhooks")
+            self.follow(driver, By.LINK_TEXT, "New webhook")
+            driver.find_element(By.NAME, "url").send_keys("https://crm.example/hook")
+            self.screenshots(driver, "webhook-new")
+            self.send_form(driver)
+            self.follow(driver, By.XPATH, "//button[text()='Send a test']")
+            self.screenshots(driver, "webhook")
+            self.follow(driver, By.LINK_TEXT, "Audit log")
             self.screenshots(driver, "audit")
             self.assert_quiet(driver)
 
@@ -248,7 +256,13 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         self.assertIn(f"status of {status}", entry["message"])
 
     def send_form(self, driver: Remote) -> None:
-        driver.find_element(By.CSS_SELECTOR, "main form button[type=submit]").click()
+        self.follow(driver, By.CSS_SELECTOR, "main form button[type=submit]")
+
+    def follow(self, driver: Remote, by: str, selector: str) -> None:
+        """Click a link or a button, and wait until the browser has left the page."""
+        page = driver.find_element(By.TAG_NAME, "html")
+        driver.find_element(by, selector).click()
+        WebDriverWait(driver, WAIT).until(staleness_of(page))
 
     async def add_operations(self) -> None:
         """Add what the page for operators shows."""

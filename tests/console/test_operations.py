@@ -1,10 +1,12 @@
 """The page for operators: numbers, jobs, nodes and dependencies."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+from tests.api.rest_test_case import CREATED_AT
 from tests.api.test_calls import make_call
 from tests.api.test_jobs import JobTestCase
 from tests.console.console_test_case import ConsoleTestCase
@@ -75,6 +77,20 @@ class OperationsPageTests(OperationsTestCase):
         jobs = {job["id"]: job["state"] for job in (await self.request("GET", "/jobs")).json}
         self.assertEqual(jobs, {str(retried): "pending", str(finish): "dead"})
         self.assertEqual((await self.submit(f"{PAGE}/jobs/{deleted}", cookie)).status, 404)
+
+    async def test_older_jobs(self) -> None:
+        cookie = await self.signed_in()
+        for number in range(21):
+            created_at = CREATED_AT - timedelta(seconds=number)
+            await self.add_job(last_error=f"dead {number}.", created_at=created_at)
+            await self.add_job(dead=False, last_error=f"waiting {number}.", created_at=created_at)
+        body = await self.page(cookie)
+        links = re.findall(r'href="(/console/operations\?[^#]+)#', body)
+        self.assertEqual(len(links), 2)
+        for link, kind in zip(links, ("dead", "waiting"), strict=True):
+            self.assertNotIn(f"{kind} 20.", body)
+            response = await self.open(link, cookie)
+            self.assertIn(f"{kind} 20.", response.body.decode())
 
     async def test_a_node_is_drained_by_an_administrator(self) -> None:
         await self.add_node(live_calls=3)

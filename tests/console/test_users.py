@@ -87,6 +87,16 @@ class UserTests(UserPageTestCase):
         self.assertEqual((ben["role"], {*ben["profileIds"]}), ("supervise", {str(own.id), str(other.id)}))
         await self.sign_in("ben")
 
+    async def test_many_profiles(self) -> None:
+        cookie = await self.signed_in("admin")
+        ids = [str(profile.id) for profile in await self.add_profiles(60)]
+        user_id = await self.add_user("ben", "read", profileIds=ids[:1])
+        chosen = [("profileIds", profile_id) for profile_id in ids]
+        fields = (("role", "read"), ("scope", "some"), ("enabled", "true"))
+        response = await self.submit_lists(f"/console/users/{user_id}", cookie, *fields, *chosen)
+        self.assertEqual(response.status, 303, response.body)
+        self.assertEqual((await self.user(user_id))["profileIds"], ids)
+
     async def test_messages_are_next_to_the_fields_and_entries_are_kept(self) -> None:
         cookie = await self.signed_in("admin")
         profile = await self.add_profile(name="Own")

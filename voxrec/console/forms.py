@@ -6,12 +6,11 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import Visit
+from voxrec.console.visit import MAX_FORM_FIELDS, Visit
 from voxrec.model import Role
 from voxrec.web.errors import BadRequest
 from voxrec.web.request import Request
 
-_MAX_FIELDS: Final = 1100  # a user may be limited to 1,000 Profiles
 _CORRECTABLE: Final = frozenset({409, 412, 413, 422, 429})
 _ALL: Final = "all"
 
@@ -57,7 +56,7 @@ def form_lists(request: Request) -> dict[str, list[str]]:
     """Return the values of each field of a form with check boxes. Raises BadRequest."""
     values: dict[str, list[str]] = {}
     try:
-        for name, value in parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS):
+        for name, value in parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS):
             values.setdefault(name, []).append(value)
     except ValueError as error:
         raise BadRequest("The body is not a form.") from error

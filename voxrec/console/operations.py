@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from voxrec.console.days import start_of_day, today
 from voxrec.console.rest_client import Page, RestFailed
-from voxrec.console.visit import START, Visit, form, redirect
+from voxrec.console.visit import START, Visit, form, query, redirect
 from voxrec.deferreds import gather
 from voxrec.model import RecordingState
 from voxrec.web.auth import Role
@@ -28,7 +28,7 @@ class OperationsPage:
 
     async def show(self, visit: Visit) -> Response:
         """Show the page."""
-        rest, offset = visit.rest, visit.utc_offset
+        rest, offset, given = visit.rest, visit.utc_offset, query(visit.request)
         day = today(self._now(), offset)
         since = start_of_day(day, offset)
         readiness, counts, calls, without_audio, dead, waiting, nodes, profiles = await gather(
@@ -36,8 +36,8 @@ class OperationsPage:
             rest.get("/recordings/counts", since=since),
             rest.page("/calls", limit=_MAX_CALLS),
             rest.page("/recordings", state=_NO_AUDIO, since=since, limit=_LISTED),
-            rest.page("/jobs", state="dead", limit=_LISTED),
-            rest.page("/jobs", state="pending,running", limit=_LISTED),
+            rest.page("/jobs", state="dead", limit=_LISTED, cursor=given.get("dead")),
+            rest.page("/jobs", state="pending,running", limit=_LISTED, cursor=given.get("queue")),
             _nodes(visit),
             visit.profile_names(),
         )

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from voxrec.console import account, audit, calls, notes, operations, profiles, recordings, tokens, users
+from voxrec.console import account, audit, calls, notes, operations, profiles, recordings, tokens, users, webhooks
 from voxrec.console.rendering import HTML, Renderer, asset
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed
 from voxrec.console.visit import START, FindUser, Visit, Visits, form, language_of, query, redirect
@@ -37,7 +37,6 @@ class ConsoleRoutes:
         """Return the routes. They are not part of the API."""
         route = _route
         signed_in = self._visits.signed_in
-        administrator = partial(signed_in, role=Role.ADMIN)
         return (
             route("GET", "/console", handler=_start),
             route("GET", "/console/sign-in", handler=self._show_sign_in),
@@ -59,20 +58,9 @@ class ConsoleRoutes:
             route("POST", "/console/operations/nodes/<name>", handler=signed_in(operations.change_node)),
             route("GET", account.ACCOUNT, handler=signed_in(account.show_account)),
             route("POST", account.ACCOUNT, handler=signed_in(account.change_password)),
-            route("GET", users.USERS, handler=administrator(users.show_users)),
-            route("GET", "/console/users/new", handler=administrator(users.show_new)),
-            route("POST", "/console/users/new", handler=administrator(users.create)),
-            route("GET", "/console/users/<id>", handler=administrator(users.show_user)),
-            route("POST", "/console/users/<id>", handler=administrator(users.change)),
-            route("POST", "/console/users/<id>/password", handler=administrator(users.set_password)),
-            route("POST", "/console/users/<id>/sessions", handler=administrator(users.end_sessions)),
-            route("POST", "/console/users/<id>/delete", handler=administrator(users.delete)),
-            route("GET", tokens.TOKENS, handler=administrator(tokens.show_tokens)),
-            route("GET", "/console/tokens/new", handler=administrator(tokens.show_new)),
-            route("POST", "/console/tokens/new", handler=administrator(tokens.create)),
-            route("POST", "/console/tokens/<id>/revoke", handler=administrator(tokens.revoke)),
-            route("GET", audit.AUDIT, handler=administrator(audit.show_audit)),
+            *self._administration_routes(),
             *self._profile_routes(),
+            *self._webhook_routes(),
             route("GET", "/console/assets/<name>", handler=_asset),
         )
 
@@ -89,6 +77,38 @@ class ConsoleRoutes:
             _route("POST", f"{path}/<id>/edit", handler=changing(profiles.save_profile)),
             _route("POST", f"{path}/<id>/delete", handler=changing(profiles.delete_profile)),
             _route("POST", f"{path}/<id>/test", handler=changing(profiles.test_profile)),
+        )
+
+    def _administration_routes(self) -> tuple[Route, ...]:
+        administrator = partial(self._visits.signed_in, role=Role.ADMIN)
+        return (
+            _route("GET", users.USERS, handler=administrator(users.show_users)),
+            _route("GET", "/console/users/new", handler=administrator(users.show_new)),
+            _route("POST", "/console/users/new", handler=administrator(users.create)),
+            _route("GET", "/console/users/<id>", handler=administrator(users.show_user)),
+            _route("POST", "/console/users/<id>", handler=administrator(users.change)),
+            _route("POST", "/console/users/<id>/password", handler=administrator(users.set_password)),
+            _route("POST", "/console/users/<id>/sessions", handler=administrator(users.end_sessions)),
+            _route("POST", "/console/users/<id>/delete", handler=administrator(users.delete)),
+            _route("GET", tokens.TOKENS, handler=administrator(tokens.show_tokens)),
+            _route("GET", "/console/tokens/new", handler=administrator(tokens.show_new)),
+            _route("POST", "/console/tokens/new", handler=administrator(tokens.create)),
+            _route("POST", "/console/tokens/<id>/revoke", handler=administrator(tokens.revoke)),
+            _route("GET", audit.AUDIT, handler=administrator(audit.show_audit)),
+        )
+
+    def _webhook_routes(self) -> tuple[Route, ...]:
+        provisioner = partial(self._visits.signed_in, role=Role.PROVISION)
+        path = webhooks.WEBHOOKS
+        return (
+            _route("GET", path, handler=provisioner(webhooks.show_webhooks)),
+            _route("GET", f"{path}/new", handler=provisioner(webhooks.show_new)),
+            _route("POST", f"{path}/new", handler=provisioner(webhooks.create)),
+            _route("GET", f"{path}/<id>", handler=provisioner(webhooks.show_webhook)),
+            _route("POST", f"{path}/<id>", handler=provisioner(webhooks.change)),
+            _route("POST", f"{path}/<id>/test", handler=provisioner(webhooks.test)),
+            _route("POST", f"{path}/<id>/secret", handler=provisioner(webhooks.show_secret)),
+            _route("POST", f"{path}/<id>/delete", handler=provisioner(webhooks.delete)),
         )
 
     async def _show_sign_in(self, request: Request) -> Response:

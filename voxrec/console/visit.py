@@ -16,7 +16,8 @@ from voxrec.web.response import Response
 
 SIGN_IN: Final = "/console/sign-in"
 START: Final = "/console/recordings"
-_MAX_FIELDS: Final = 50
+_MAX_FIELDS: Final = 50  # of a query
+MAX_FORM_FIELDS: Final = 1100  # a user may be limited to 1,000 Profiles
 _TITLES: Final = {403: "refused", 404: "not_found"}
 _OFFSET_COOKIE: Final = "voxrec_utc_offset"  # of the viewer's time zone, in minutes; set by a script (console.js)
 _NAVIGATION: Final = (
@@ -24,6 +25,7 @@ _NAVIGATION: Final = (
     ("/console/calls", "calls", Role.READ),
     ("/console/profiles", "profiles", Role.READ),
     ("/console/operations", "operations", Role.READ),
+    ("/console/webhooks", "webhooks", Role.PROVISION),
     ("/console/users", "users", Role.ADMIN),
     ("/console/tokens", "tokens", Role.ADMIN),
     ("/console/audit", "audit", Role.ADMIN),
@@ -117,7 +119,7 @@ def redirect(url: str, headers: Mapping[str, str] | None = None) -> Response:
 def form(request: Request) -> dict[str, str]:
     """Return the fields of a form. Raises BadRequest."""
     try:
-        return dict(parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
+        return dict(parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
     except ValueError as error:
         raise BadRequest("The body is not a form.") from error
 

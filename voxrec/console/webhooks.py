@@ -1,0 +1,124 @@
+"""/console/webhooks: endpoints that receive events, their test and their secret; for provisioners."""
+
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from voxrec.console.forms import FormState, form_lists, rejected
+from voxrec.console.rest_client import RestFailed
+from voxrec.console.visit import Visit, form, query, redirect
+from voxrec.model import WebhookEvent
+from voxrec.web.response import Response
+
+WEBHOOKS: Final = "/console/webhooks"
+_PAGE_SIZE: Final = 50
+_ATTEMPTS: Final = 20  # on the page of a webhook
+_FIELDS: Final = ("url", "description", "profileId", "events")
+
+
+async def show_webhooks(visit: Visit) -> Response:
+    """Show the list of webhooks."""
+    page = await visit.rest.page("/webhooks", limit=_PAGE_SIZE, cursor=query(visit.request).get("cursor"))
+    return visit.page(
+        "webhooks.html",
+        "webhooks",
+        webhooks=page.items,
+        profiles=await visit.profile_names(),
+        next_url=f"{WEBHOOKS}?{urlencode({'cursor': page.next_cursor})}" if page.next_cursor else "",
+    )
+
+
+async def show_new(visit: Visit) -> Response:
+    """Show the form of a new webhook."""
+    return await _new_page(visit, FormState())
+
+
+async def create(visit: Visit) -> Response:
+    """Create a webhook."""
+    document = {**_entered(visit), "profileId": form(visit.request).get("profileId") or None}
+    try:
+        created = await visit.rest.result("PUT", "/webhooks", document)
+    except RestFailed as failed:
+        return await _new_page(visit, rejected(visit, failed, document, _FIELDS), failed.problem.status)
+    return redirect(f"{WEBHOOKS}/{created['id']}?changed=1")
+
+
+async def _new_page(visit: Visit, state: FormState, status: int = 200) -> Response:
+    names = await visit.profile_names()
+    of_all = [("", visit.language.text("events_of_all"))] if visit.user.profile_ids is None else []
+    return visit.page(
+        "webhook_new.html",
+        "webhooks",
+        status,
+        form=state,
+        profiles=[*of_all, *names.items()],
+        events=[*WebhookEvent],
+    )
+
+
+def _entered(visit: Visit) -> dict[str, Any]:
+    fields = form(visit.request)
+    return {
+        "url": fields.get("url", "").strip(),
+        "description": fields.get("description", "").strip() or None,
+        "events": form_lists(visit.request).get("events", []),
+    }
+
+
+async def show_webhook(visit: Visit) -> Response:
+    """Show a webhook: the form of changes, the test, the secret and the latest attempts."""
+    return await _page(visit)
+
+
+async def _page(visit: Visit, status: int = 200, **values: Any) -> Response:
+    """Return the page. ``values`` are ``form`` after a refusal, ``test`` with a result, or ``secret`` to show it."""
+    webhook, version = await visit.rest.versioned(_path(visit))
+    shown = {
+        "form": FormState(webhook),
+        "version": version,
+        "test": None,
+        "secret": None,
+        "changed": "changed" in query(visit.request),
+        **values,
+    }
+    return visit.page(
+        "webhook.html",
+        "webhooks",
+        status,
+        webhook=webhook,
+        profiles=await visit.profile_names(),
+        events=[*WebhookEvent],
+        attempts=(await visit.rest.page(f"{_path(visit)}/attempts", limit=_ATTEMPTS)).items,
+        **shown,
+    )
+
+
+async def change(visit: Visit) -> Response:
+    """Change a webhook. Enabling it sends what is pending."""
+    fields = form(visit.request)
+    document = {**_entered(visit), "enabled": "enabled" in fields}
+    try:
+        await visit.rest.send("POST", _path(visit), document, **{"if-match": fields.get("version", "*")})
+    except RestFailed as failed:
+        state = rejected(visit, failed, document, _FIELDS)
+        return await _page(visit, failed.problem.status, form=state)
+    return redirect(f"{WEBHOOKS}/{visit.request.id}?changed=1")
+
+
+async def test(visit: Visit) -> Response:
+    """Send a test message, and show how the receiver answered."""
+    return await _page(visit, test=await visit.rest.result("POST", f"{_path(visit)}/test"))
+
+
+async def show_secret(visit: Visit) -> Response:
+    """Show the secret with which a receiver checks the signatures."""
+    return await _page(visit, secret=await visit.rest.get(f"{_path(visit)}/secret"))
+
+
+async def delete(visit: Visit) -> Response:
+    """Delete a webhook."""
+    await visit.rest.send("DELETE", _path(visit))
+    return redirect(WEBHOOKS)
+
+
+def _path(visit: Visit) -> str:
+    return f"/webhooks/{visit.request.id}"
