@@ -74,6 +74,8 @@ class CreationTests(ExportTestCase):
             ({"since": "yesterday"}, ["since"]),
             ({"q": {"a": "x" * 1000}}, ["q"]),
             ({"tag": ["a,b"]}, ["tag"]),
+            ({"tag": ["a", "a"]}, ["tag"]),
+            ({"tag": [f"{number}" for number in range(51)]}, ["tag"]),
             ({"tag": ["x" * 65]}, ["tag"]),
             ({"profileId": str(uuid4())}, ["profileId"]),
             ({"number": "+4930"}, ["number"]),

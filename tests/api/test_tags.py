@@ -39,6 +39,7 @@ class ChangeTests(TagTestCase):
                 response = await self.change(tags)
                 self.assertEqual((response.status, {*response.error_fields}), (422, {"tags"}), response.body)
         self.assertEqual((await self.request("GET", self.path)).json["tags"], many)
+        self.assertEqual((await self.change(["a,b"] * 51)).error_fields, ["tags"])
 
     async def test_roles(self) -> None:
         self.assertEqual((await self.change(["a"], "read")).status, 403)

@@ -5,6 +5,7 @@ import re
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.subtest import subtest
 from voxrec.model.fields import (
     E164,
     HTTP_URL,
@@ -15,6 +16,7 @@ from voxrec.model.fields import (
     doc,
     duplicates,
     metadata_errors,
+    tag_errors,
 )
 
 
@@ -62,3 +64,23 @@ class DuplicatesTests(SynchronousTestCase):
 class DocTests(SynchronousTestCase):
     def test_it_is_the_description_of_the_field(self) -> None:
         self.assertEqual(doc("Seconds."), msgspec.Meta(description="Seconds."))
+
+
+class TagErrorsTests(SynchronousTestCase):
+    def test_allowed(self) -> None:
+        self.assertEqual(tag_errors(("a", "A", "a b", "ü", "x" * 64, "😀" * 64)), [])
+        self.assertEqual(tag_errors([str(number) for number in range(50)]), [])
+
+    def test_errors(self) -> None:
+        for tags, messages in (
+            ((" a", "b"), ["a tag must have 1 to 64 characters, without control characters, commas"]),
+            (("a,b", "\t"), ["a tag must", "a tag must"]),
+            (("a", "b", "a", "b"), ["duplicate tag 'a'", "duplicate tag 'b'"]),
+            ((" ",) * 51, ["has 51 tags; at most 50 are allowed"]),
+        ):
+            with subtest(tags):
+                found = tag_errors(tags)
+                self.assertEqual({error.field for error in found}, {"tags"})
+                self.assertEqual(
+                    [error.message[: len(text)] for error, text in zip(found, messages, strict=True)], messages
+                )

@@ -267,5 +267,5 @@ def _validate(wanted: ExportRequest, _values: Mapping[str, Any]) -> list[FieldEr
         errors.append(FieldError("until", "is not later than since"))
     if wanted.q is not None and len(msgspec.json.encode(wanted.q)) > _MAX_FILTER:
         errors.append(FieldError("q", f"has more than {_MAX_FILTER} bytes as JSON"))
-    errors += [FieldError("tag", error.message) for error in tag_errors(tuple(dict.fromkeys(wanted.tag)))]
+    errors += [FieldError("tag", error.message) for error in tag_errors(wanted.tag)]
     return errors

@@ -59,7 +59,10 @@ class ExportQuery(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     ] = None
     tag: Annotated[
         tuple[Tag, ...],
-        Meta(description="Only recordings with all of these tags.", extra_json_schema={"maxItems": MAX_TAGS}),
+        Meta(
+            description="Only recordings with all of these tags.",
+            extra_json_schema={"uniqueItems": True, "maxItems": MAX_TAGS},
+        ),
     ] = ()
 
 

@@ -128,11 +128,11 @@ def metadata_errors(metadata: dict[str, Any]) -> list[FieldError]:
 
 
 def tag_errors(tags: Sequence[str]) -> list[FieldError]:
-    """Return an error for each tag that is not allowed or occurs twice, and one if there are too many."""
+    """Return an error for each tag that is not allowed or occurs twice, or a single one if there are too many."""
+    if len(tags) > MAX_TAGS:
+        return [FieldError("tags", f"has {len(tags)} tags; at most {MAX_TAGS} are allowed")]
     field_errors = [FieldError("tags", f"{problem}: {tag!r}") for tag in tags if (problem := _tag_problem(tag))]
     field_errors += [FieldError("tags", f"duplicate tag {tag!r}") for tag in duplicates(tags)]
-    if len(tags) > MAX_TAGS:
-        field_errors.append(FieldError("tags", f"has {len(tags)} tags; at most {MAX_TAGS} are allowed"))
     return field_errors
 
 
