@@ -1,5 +1,5 @@
 -- Tags of Recordings, and notes about them.
--- depends: 0034.rtp_statistics 0036.new_spool
+-- depends: 0034.rtp_statistics 0037.mail_template
 
 -- Only the triggers below index tags: an index of the column would have to be updated with every state of a call.
 ALTER TABLE recordings ADD COLUMN tags text[] NOT NULL DEFAULT '{}';
