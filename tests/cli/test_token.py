@@ -6,8 +6,9 @@ from uuid import UUID
 
 from tests.cli.command_test_case import CommandTestCase
 from tests.subtest import subtest
-from voxrec.model import Role
+from voxrec.model import Profile, Role
 from voxrec.postgres.blocking_database import blocking_transaction, run_to_completion
+from voxrec.store.profiles import Profiles
 from voxrec.store.tokens import SECRET_PREFIX, Tokens, hash_secret
 
 PROFILE_ID: Final = "11111111-1111-4111-8111-111111111111"
@@ -31,14 +32,10 @@ class TokenCommandTests(CommandTestCase):
     group = "token"
 
     def add_profile(self) -> None:
-        self.query(
-            "INSERT INTO profiles SELECT (jsonb_populate_record(NULL::profiles, "
-            f'\'{{"id": "{PROFILE_ID}", "record": true, "record_format": "wav", "record_channels": "mono", '
-            '"record_beep_at_start": true, "record_beep_interval": 0, "record_beep_in_recording": false, '
-            '"record_prompt": "none", "record_prompt_required": false, '
-            '"record_prompt_on_transfer": true, "min_duration_seconds": 0, "metadata": {}, '
-            '"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}\')).*'
-        )
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        with blocking_transaction(self.dsn) as database:
+            profile = Profile(id=UUID(PROFILE_ID), created_at=at, updated_at=at)
+            run_to_completion(Profiles(database).create(profile))
 
     def create(self, *arguments: str) -> str:
         """Create a token and return its secret."""
