@@ -79,6 +79,16 @@ class ScopedTokenTests(RestTestCase):
             self.assertEqual((response.status, response.json["code"]), (403, "not-allowed"))
             self.assertIn("limited to some profiles", response.json["detail"])
 
+    async def test_a_bucket_cannot_be_chosen(self) -> None:
+        """It could be that of other Profiles."""
+        body = {"archiveBucket": "records-of-others", "archivePrefix": "x/"}
+        response = await self.request_scoped("POST", f"/profiles/{self.own.id}", json=body)
+        self.assertEqual((response.status, response.error_fields), (422, ["archiveBucket", "archivePrefix"]))
+        body_without = {"archiveBucket": None, "archivePrefix": None}
+        response = await self.request_scoped("POST", f"/profiles/{self.own.id}", json=body_without)
+        self.assertEqual(response.status, 200, response.body)
+        self.assertEqual((await self.request("POST", f"/profiles/{self.own.id}", json=body)).status, 200)
+
     async def test_routes_that_do_not_support_scopes_are_forbidden(self) -> None:
         """This is the default for new routes."""
         unscoped = [route for route in self.app.routes if route.role is not None and not route.profile_scoped]

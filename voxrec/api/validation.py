@@ -28,12 +28,13 @@ class ProfileValidator:
         """Change the hosts that the remoteSipUri of a request may name."""
         self._allowed_hosts = allowed_hosts
 
-    async def validate_values(self, _request: Request, values: Mapping[str, Any]) -> list[FieldError]:
+    async def validate_values(self, request: Request, values: Mapping[str, Any]) -> list[FieldError]:
         """Return the errors in ``values``, which are of the right types, by attribute name."""
         field_errors = [
             *self._remote_sip_uri_errors(values),
             *format_errors("recordFormat", values.get("record_format"), self.formats),
             *uuid4_errors("id", values.get("id")),
+            *_archive_errors(request, values),
         ]
         prompt_id = values.get("record_prompt_custom_id")
         if prompt_id_errors := uuid4_errors("recordPromptCustomId", prompt_id):
@@ -49,6 +50,17 @@ class ProfileValidator:
             return  # Profile.field_errors reports it
         if not sipuri.is_host_allowed(host, self._allowed_hosts):
             yield FieldError("remoteSipUri", f"host {host!r} is not one of the allowed hosts in the settings")
+
+
+def _archive_errors(request: Request, values: Mapping[str, Any]) -> list[FieldError]:
+    """Return errors if a client that is limited to some Profiles names a bucket, which may be that of others."""
+    if request.principal.profile_ids is None:
+        return []
+    return [
+        FieldError(key, "may be set only by clients with access to all Profiles")
+        for name, key in (("archive_bucket", "archiveBucket"), ("archive_prefix", "archivePrefix"))
+        if values.get(name) is not None
+    ]
 
 
 def validate_profile(profile: Profile, values: Mapping[str, Any]) -> list[FieldError]:

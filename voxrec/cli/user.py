@@ -19,7 +19,11 @@ from voxrec.store.audit import Audit
 from voxrec.store.users import UserFilter, Users
 
 _password_option = click.option(
-    "--password", prompt=True, hide_input=True, confirmation_prompt=True, help="Asked for if it is not given."
+    "--password",
+    prompt=True,
+    hide_input=True,
+    confirmation_prompt=True,
+    help="Asked for if it is not given. Other users of the machine see it in the list of processes.",
 )
 
 

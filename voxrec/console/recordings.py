@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from voxrec.audio.formats import PLAYABLE, PLAYER_FORMAT
 from voxrec.console.days import start_of_day
@@ -23,7 +23,7 @@ async def show_recordings(visit: Visit) -> Response:
     """Show the newest Recordings that match the filter in the query."""
     given = query(visit.request)
     filters = {name: given.get(name, "").strip() for name in (*_FILTERS, "offset")}
-    path = f"/profiles/{filters['profile']}/recordings" if filters["profile"] else "/recordings"
+    path = f"/profiles/{quote(filters['profile'], safe='')}/recordings" if filters["profile"] else "/recordings"
     page = await visit.rest.page(
         path,
         limit=_PAGE_SIZE,

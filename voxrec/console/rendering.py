@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 from typing import Any, Final
 
@@ -69,6 +70,7 @@ class Renderer:
         return render
 
 
+@cache
 def asset(name: str) -> bytes | None:
     """Return a file that pages refer to, or None if there is none with this name."""
     directory = resources.files("voxrec.console").joinpath("assets")

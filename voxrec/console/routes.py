@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from voxrec.console import account, audit, calls, notes, operations, profiles, recordings, tokens, users, webhooks
-from voxrec.console.rendering import HTML, Renderer, asset
+from voxrec.console.rendering import Renderer, asset
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed
 from voxrec.console.visit import START, FindUser, Visit, Visits, form, language_of, query, redirect
 from voxrec.errors import NotFound
@@ -18,7 +18,6 @@ from voxrec.web.response import Response
 from voxrec.web.route import Route
 from voxrec.web.session_cookie import SessionCookie
 
-_MEDIA_TYPE: Final = HTML.partition(";")[0]
 _route = partial(Route, role=None, produces=None, query=None, documented=False, audited_by_handler=True)
 _ASSET_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 

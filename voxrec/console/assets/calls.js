@@ -14,8 +14,10 @@ async function refresh() {
   try {
     while (changed) {
       changed = false;
-      const response = await fetch("/console/calls/table");
-      if (response.redirected) return location.reload(); // the session has ended
+      const response = await fetch("/console/calls/table").catch(() => null);
+      if (response?.redirected) return location.reload(); // the session has ended
+      if (!response?.ok) return void (connection.textContent = connection.dataset.lost);
+      connection.textContent = "";
       const focused = table.contains(document.activeElement) && document.activeElement.closest("form")?.action;
       table.innerHTML = await response.text();
       localizeTimes(table);
