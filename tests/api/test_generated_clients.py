@@ -164,7 +164,10 @@ class GeneratedClientTests(AudioTestCase):
 
     async def test_openapi_python_client(self) -> None:
         settings = self.directory / "settings.yaml"
-        settings.write_text("content_type_overrides: {image/png: application/octet-stream}\npost_hooks: []\n")
+        binary = ", ".join(
+            f"{name}: application/octet-stream" for name in ("image/png", "application/zip", "application/x-tar")
+        )
+        settings.write_text(f"content_type_overrides: {{{binary}}}\npost_hooks: []\n")
         output = await self.run_tool(
             "openapi-python-client",
             *("generate", "--path", str(self.document), "--config", str(settings), "--meta", "none"),

@@ -269,7 +269,8 @@ class ExportMessage(Struct, frozen=True, kw_only=True, rename="camel"):
 
     type: Annotated[WebhookEvent, doc("Type of the event.")]
     timestamp: Annotated[datetime, doc("Time of the event.")]
-    sequence: Annotated[None, doc("Always null.")] = None
+    # not only None: code generators have no type for that
+    sequence: Annotated[int | None, doc("Always null: events of exports are not numbered.")] = None
     data: WebhookExport
 
 
