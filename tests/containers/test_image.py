@@ -17,7 +17,7 @@ from tests.containers.tools import ROOT, buildah, reason_to_skip, voxrec_image
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
-OWN_LAYERS_LIMIT: Final = 300_000_000
+OWN_LAYERS_LIMIT: Final = 330_000_000  # bytes, of which botocore with the APIs of all services of AWS has 32 million
 """Size in bytes, uncompressed, of what the image adds to its base."""
 
 TOKEN: Final = "token-of-the-administrator-of-this-test"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from twisted.internet.endpoints import SSL4ClientEndpoint, connectProtocol, serverFromString
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.task import Clock
@@ -14,6 +15,7 @@ from twisted.web.server import Request as HTTPRequest
 from tests.api.rest_test_case import BODY_LIMIT, RestTestCase
 from tests.certificates import write_certificate
 from tests.database import reactor, until
+from tests.subtest import subtest
 from tests.web.raw_connection import RawConnection, open_connection, send_raw
 from voxrec import config
 from voxrec.errors import ConfigError
@@ -94,6 +96,17 @@ class InMemoryTests(SynchronousTestCase):
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--"
         )
         self.assertIn(b"2 kept", self.transport.value())
+
+
+class BadRequestTests(RestTestCase):
+    async def test_what_is_not_http_gets_a_problem_document(self) -> None:
+        for lines in (b"Transfer-Encoding: b98", b"Content-Length: x", b"Content-Length: 1\r\nContent-Length: 2"):
+            with subtest(lines):
+                response = await send_raw(self.port, b"GET /profiles HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n\r\n")
+                head, _, body = response.partition(b"\r\n\r\n")
+                self.assertTrue(head.startswith(b"HTTP/1.1 400 Bad Request\r\n"), response)
+                self.assertIn(b"Content-Type: application/problem+json", head)
+                self.assertEqual(msgspec.json.decode(body)["code"], "bad-request")
 
 
 class HeaderLimitTests(RestTestCase):

@@ -14,7 +14,7 @@ from twisted.web.http import Request as HTTPRequest
 
 from voxrec.errors import VoxrecError
 from voxrec.web.connections import LOCAL, Admission, Connection, ConnectionState
-from voxrec.web.errors import RequestTimeout, TooManyRequests
+from voxrec.web.errors import BadRequest, RequestTimeout, TooManyRequests
 from voxrec.web.headers import peer_host
 from voxrec.web.login_throttle import source_of
 from voxrec.web.problems import problem_response
@@ -183,8 +183,8 @@ class LimitedChannel(HTTPChannel):
         super().timeoutConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802
-        self._enter(ConnectionState.CLOSING, _CLOSE_TIMEOUT)
-        super()._respondToBadRequestAndDisconnect()
+        """Respond to what is not HTTP, for example an unknown Transfer-Encoding; Twisted would send no body."""
+        self.refuse(BadRequest("The request is not valid HTTP/1.1."))
 
     def _enter(self, state: ConnectionState, timeout: float) -> None:
         self.state = state
