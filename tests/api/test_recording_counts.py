@@ -1,4 +1,4 @@
-"""GET /recordings/counts."""
+"""GET /recording-counts."""
 
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -16,7 +16,7 @@ NONE = dict.fromkeys([state.value for state in RecordingState], 0)
 
 class RecordingCountTests(RestTestCase):
     async def counts(self, token: str = "read", **query: str) -> dict[str, int]:
-        response = await self.request("GET", f"/recordings/counts?{urlencode(query)}", token=token)
+        response = await self.request("GET", f"/recording-counts?{urlencode(query)}", token=token)
         self.assertEqual(response.status, 200, response.body)
         return {key: value for key, value in response.json.items() if key in NONE}
 
@@ -51,7 +51,7 @@ class RecordingCountTests(RestTestCase):
             ({"limit": "5"}, "limit"),
         ):
             with subtest(query):
-                response = await self.request("GET", f"/recordings/counts?{urlencode(query)}", token="read")
+                response = await self.request("GET", f"/recording-counts?{urlencode(query)}", token="read")
                 self.assertEqual((response.status, response.error_fields), (422, [field]))
-        response = await self.request("GET", "/recordings/counts?until=0001-01-01T00:00:00Z", token="read")
+        response = await self.request("GET", "/recording-counts?until=0001-01-01T00:00:00Z", token="read")
         self.assertEqual(response.status, 200, response.body)

@@ -88,7 +88,7 @@ ROWS: Final = (
     Row("GET", f"/profiles/{PROFILE}/effective", 200, EffectiveProfile),
     Row("GET", f"/profiles/{PROFILE}/mail-preview", 200, MailPreview),
     Row("GET", "/recordings", 200, list[RecordingModel]),
-    Row("GET", "/recordings/counts", 200, RecordingStateCounts),
+    Row("GET", "/recording-counts", 200, RecordingStateCounts),
     Row("PUT", "/recordings", 201, RecordingModel, json={"profileId": PROFILE}, location="/recordings/"),
     Row("GET", f"/recordings/{RECORDING}", 200, RecordingModel),
     Row("POST", f"/recordings/{RECORDING}", 200, RecordingModel, json={"metadata": {"a": 1}}),

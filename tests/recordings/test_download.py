@@ -28,7 +28,7 @@ class ToS3Tests(UploadTestCase):
         self.assertEqual(await migration.enqueue_uploads(2, shared=True), 0)
         for _ in before:
             await self.run_next()
-        self.assertEqual(await migration.not_uploaded(), (0, 0, None))
+        self.assertEqual(await migration.not_uploaded(), (0, 0, 0, None))
         self.assertEqual((await migration.stored()).recordings, 3)
         self.assertEqual(await migration.enqueue_uploads(2, shared=True), 0)
 

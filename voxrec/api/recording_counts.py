@@ -1,4 +1,4 @@
-"""GET /recordings/counts: the number of Recordings by state within a time range."""
+"""GET /recording-counts: the number of Recordings by state within a time range."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -53,7 +53,7 @@ class RecordingCountRoutes:
         """Return the route."""
         return (
             Route(
-                *("GET", "/recordings/counts", Role.READ, self._get),
+                *("GET", "/recording-counts", Role.READ, self._get),
                 profile_scoped=True,
                 response_model=RecordingStateCounts,
                 query=_PARAMETERS,

@@ -33,7 +33,7 @@ class OperationsPage:
         since = start_of_day(day, offset)
         readiness, counts, calls, without_audio, dead, waiting, nodes, profiles = await gather(
             rest.readiness(),
-            rest.get("/recordings/counts", since=since),
+            rest.get("/recording-counts", since=since),
             rest.page("/calls", limit=_MAX_CALLS),
             rest.page("/recordings", state=_NO_AUDIO, since=since, limit=_LISTED),
             rest.page("/jobs", state="dead", limit=_LISTED, cursor=given.get("dead")),
