@@ -10,11 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.rest_test_case import RestTestCase
 from tests.subtest import subtest
-from voxrec.api.audit_middleware import SAFE_METHODS, resource_kind
+from voxrec.api.audit_middleware import resource_kind
 from voxrec.errors import StoreUnavailable
 from voxrec.model import AuditEntry, AuditOutcome, RecordingState, Role, Token
 from voxrec.store.tokens import generate_secret
 from voxrec.web.body import FileBody
+from voxrec.web.methods import SAFE_METHODS
 
 
 class ResourceKindTests(SynchronousTestCase):

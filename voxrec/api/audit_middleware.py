@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final
 from uuid import UUID, uuid4
 
 import msgspec
@@ -14,11 +13,10 @@ from voxrec.errors import StoreUnavailable, VoxrecError
 from voxrec.idempotency import AlreadyProcessed
 from voxrec.model import AuditEntry, AuditOutcome
 from voxrec.store.audit import Audit
+from voxrec.web.methods import SAFE_METHODS
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import RequestHandler, Route
-
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 class AuditMiddleware:

@@ -5,8 +5,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from voxrec.web.errors import NotAllowed
+from voxrec.web.methods import SAFE_METHODS
 
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SAME_ORIGIN: Final = frozenset({"same-origin", "none"})  # none: the user has entered the URL
 
 
@@ -45,7 +45,7 @@ class SessionCookie:
         Browsers say so in Sec-Fetch-Site (Fetch Metadata), which scripts cannot set, if the connection is secure; in
         other cases Origin has to be that of the API. A request with neither is not from a page.
         """
-        if method in _SAFE_METHODS:
+        if method in SAFE_METHODS:
             return
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site is None:
