@@ -1,7 +1,6 @@
 """/console/audit: the audit log, for administrators."""
 
 from typing import Final
-from urllib.parse import urlencode
 
 from voxrec.console.days import start_of_day
 from voxrec.console.forms import FormState, rejected
@@ -39,7 +38,7 @@ async def show_audit(visit: Visit) -> Response:
         entries=page.items,
         form=state,
         filtered=any(filters[name] for name in _FILTERS),
-        next_url=_next_url(filters, page.next_cursor),
+        next_url=page.next_url(AUDIT, filters),
     )
 
 
@@ -47,9 +46,3 @@ def _refused(visit: Visit, failed: RestFailed, filters: dict[str, str]) -> FormS
     state = rejected(visit, failed, filters, (*_FILTERS, *_DAYS))
     errors = {_DAYS.get(name, name): messages for name, messages in state.errors.items()}
     return FormState(filters, errors, state.problem)
-
-
-def _next_url(filters: dict[str, str], cursor: str) -> str:
-    if not cursor:
-        return ""
-    return f"{AUDIT}?{urlencode({**{name: value for name, value in filters.items() if value}, 'cursor': cursor})}"

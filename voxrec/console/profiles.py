@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from voxrec.console.profile_form import DEFAULTS, FIELDS, GROUPS, changes, display, entered_texts, texts_of
 from voxrec.console.rest_client import RestFailed
@@ -25,7 +24,6 @@ async def show_profiles(visit: Visit) -> Response:
     given = query(visit.request)
     search = given.get("search", "").strip()
     page = await visit.rest.page("/profiles", limit=_PAGE_SIZE, cursor=given.get("cursor"), search=search)
-    following = {"search": search, "cursor": page.next_cursor}
     return visit.page(
         "profiles.html",
         "profiles",
@@ -33,7 +31,7 @@ async def show_profiles(visit: Visit) -> Response:
         search=search,
         label=profile_label,
         may_create=visit.may(Role.PROVISION) and visit.user.profile_ids is None,
-        next_url=f"{PROFILES}?{urlencode(following)}" if page.next_cursor else "",
+        next_url=page.next_url(PROFILES, {"search": search}),
     )
 
 

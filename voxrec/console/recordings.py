@@ -42,14 +42,8 @@ async def show_recordings(visit: Visit) -> Response:
         filtered=any(filters[name] for name in _FILTERS),
         states=[*RecordingState],
         profiles=await visit.profile_names(),
-        next_url=_next_url(filters, page.next_cursor),
+        next_url=page.next_url(START, filters),
     )
-
-
-def _next_url(filters: Mapping[str, str], cursor: str) -> str:
-    if not cursor:
-        return ""
-    return f"{START}?{urlencode({**{name: value for name, value in filters.items() if value}, 'cursor': cursor})}"
 
 
 async def show_recording(visit: Visit) -> Response:

@@ -48,6 +48,10 @@ class Page:
     items: list[dict[str, Any]]
     next_cursor: str
 
+    def next_url(self, path: str, filters: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Return the URL of the next page of the console's list at ``path``; empty on the last page."""
+        return _target(path, {**filters, "cursor": self.next_cursor}) if self.next_cursor else ""
+
 
 class RestClient:
     """Sends requests on behalf of ``principal``, who uses a browser at ``address``."""

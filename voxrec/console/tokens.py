@@ -1,7 +1,6 @@
 """/console/tokens: the access tokens of programs, for administrators."""
 
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from voxrec.console.days import start_of_day
 from voxrec.console.forms import FormState, chosen_profiles, form_lists, profile_options, rejected, role_options
@@ -23,7 +22,7 @@ async def show_tokens(visit: Visit) -> Response:
         "tokens",
         tokens=page.items,
         profiles=await visit.profile_names(),
-        next_url=f"{TOKENS}?{urlencode({'cursor': page.next_cursor})}" if page.next_cursor else "",
+        next_url=page.next_url(TOKENS),
     )
 
 

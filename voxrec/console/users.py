@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from voxrec.console.forms import FormState, chosen_profiles, form_lists, profile_options, rejected, role_options
 from voxrec.console.rest_client import RestFailed
@@ -25,7 +24,7 @@ async def show_users(visit: Visit) -> Response:
         "users",
         users=page.items,
         profiles=await visit.profile_names(),
-        next_url=f"{USERS}?{urlencode({'cursor': page.next_cursor})}" if page.next_cursor else "",
+        next_url=page.next_url(USERS),
     )
 
 

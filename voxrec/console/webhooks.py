@@ -1,7 +1,6 @@
 """/console/webhooks: endpoints that receive events, their test and their secret; for provisioners."""
 
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from voxrec.console.forms import FormState, form_lists, rejected
 from voxrec.console.rest_client import RestFailed
@@ -23,7 +22,7 @@ async def show_webhooks(visit: Visit) -> Response:
         "webhooks",
         webhooks=page.items,
         profiles=await visit.profile_names(),
-        next_url=f"{WEBHOOKS}?{urlencode({'cursor': page.next_cursor})}" if page.next_cursor else "",
+        next_url=page.next_url(WEBHOOKS),
     )
 
 
