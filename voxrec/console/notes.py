@@ -27,7 +27,7 @@ def _is_own(visit: Visit, note: Mapping[str, Any]) -> bool:
 
 
 def split_tags(text: str) -> list[str]:
-    """Return the tags that somebody has typed, separated by commas, with or without spaces; each of them once."""
+    """Return the tags that a user has typed, separated by commas, with or without spaces; each of them once."""
     return list(dict.fromkeys(tag for part in text.split(",") if (tag := part.strip())))
 
 

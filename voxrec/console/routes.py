@@ -146,7 +146,7 @@ def console_routes(
 
 
 def _own_page(target: str) -> str:
-    """Return a page of the console to continue with: nobody may be sent to another site after signing in."""
+    """Return a page of the console to continue with: a user must not be sent to another site after signing in."""
     is_own = target.startswith("/console/") and "\\" not in target and target.isprintable()
     return target if is_own else START
 

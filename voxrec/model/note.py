@@ -23,7 +23,7 @@ NotePosition = Annotated[
 
 
 class Note(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What somebody wrote about a recording."""
+    """A note of a user about a recording."""
 
     id: Annotated[UUID, doc("Id of the note.")]
     recording_id: Annotated[UUID, doc("Id of the recording.")]

@@ -1,4 +1,4 @@
-"""Limits for clients that guess passwords, which cannot be used to lock somebody out, in bounded memory."""
+"""Limits for clients that guess passwords, which cannot be used to lock a user out, in bounded memory."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
