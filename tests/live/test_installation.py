@@ -54,7 +54,9 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertRegex(endpoint, r"Match: 192\.0\.2\.10/32")
         self.assertRegex(self.asterisk.console("pjsip show settings"), r"endpoint_identifier_order +: ip\n")
         self.assertRegex(self.asterisk.console("pjsip show transports"), r"transport-udp +udp .* 0\.0\.0\.0:5060")
-        self.assertIn("Stasis(voxrec,incoming,${VOXREC_ARGS})", self.asterisk.console("dialplan show 0123@from-trunk"))
+        self.assertIn("Goto(voxrec-incoming,", self.asterisk.console("dialplan show 0123@from-trunk"))
+        incoming = self.asterisk.console("dialplan show 0123@voxrec-incoming")
+        self.assertIn("Stasis(voxrec,incoming,${VOXREC_ARGS})", incoming)
         self.assertIn("Goto(voxrec-transferred,target", self.asterisk.console("dialplan show 0123@voxrec-transfer"))
         self.assertIn("Stasis(voxrec,transferred", self.asterisk.console("dialplan show target@voxrec-transferred"))
 

@@ -36,3 +36,16 @@ class ConfigurationTests(SynchronousTestCase):
         dialplan = (configuration_file().parents[1] / "asterisk" / "extensions.conf").read_text()
         (extension,) = re.findall(r"^eswitch => .*/(\S+)$", dialplan, re.MULTILINE)
         self.assertIn(f"1 sip:{extension}@192.0.2.11:5060", configuration_file().read_text())
+
+    def test_calls_leave_the_context_with_the_switch_at_once(self) -> None:
+        # Asterisk evaluates a switch when a channel looks for an extension that does not exist, such as h. Each time
+        # the channel waits for one thread that serves all channels: at 60 calls per second the median of the time to
+        # the 200 was 0.5 s (docs/asterisk.md).
+        dialplan = (configuration_file().parents[1] / "asterisk" / "extensions.conf").read_text()
+        sections = dict(re.findall(r"^\[([a-z0-9-]+)\]\n(.*?)(?=^\[|\Z)", dialplan, re.MULTILINE | re.DOTALL))
+        steps = {name: re.findall(r"^(?:exten| same) => (.*)$", text, re.MULTILINE) for name, text in sections.items()}
+        (switching,) = [name for name, text in sections.items() if re.search(r"^e?switch =>", text, re.MULTILINE)]
+        self.assertEqual(switching, "from-trunk")
+        (step,) = steps[switching]
+        self.assertRegex(step, r"^_\S+,1,Goto\(voxrec-incoming,\$\{EXTEN\},1\)$")
+        self.assertIn("Stasis(voxrec,incoming", " ".join(steps["voxrec-incoming"]))

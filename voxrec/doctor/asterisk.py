@@ -19,7 +19,8 @@ _MODULES: Final = (
 _CODECS: Final = frozenset(("ulaw", "alaw", "g722"))
 # The contexts of etc/asterisk/extensions.conf, and what they must contain
 _CONTEXTS: Final = {
-    "from-trunk": "Stasis(",
+    "from-trunk": "Goto(voxrec-incoming",
+    "voxrec-incoming": "Stasis(",
     "voxrec-refuse": "hangup_handler_push",
     "voxrec-status": "PJSIPHangup",
     "voxrec-report": "UserEvent(",

@@ -75,6 +75,11 @@ congestion = 480+620/250,0/250
 # The prefixes must not contain N, X or Z in either case: these are wildcards of a pattern.
 _COMPARISONS = """\
 [from-trunk](+)
+exten => _dial-.,1,Goto(comparisons,${EXTEN},1)
+exten => _both-.,1,Goto(comparisons,${EXTEN},1)
+exten => _split-.,1,Goto(comparisons,${EXTEN},1)
+exten => _app-.,1,Goto(comparisons,${EXTEN},1)
+[comparisons]
 exten => _dial-.,1,Dial(PJSIP/trunk/sip:desk@127.0.0.1:${EXTEN:5})
  same => n,Hangup(${HANGUPCAUSE})
 exten => _both-.,1,MixMonitor(${ASTSPOOLDIR}/recording/mixed-${UNIQUEID}.wav)
