@@ -1,10 +1,12 @@
 """Tests of voxrec.ari.client: the requests of each method, and the transport they use."""
 
+import json
+
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.ari.fakes import FakeTransport
-from voxrec.ari.client import AriClient
+from voxrec.ari.client import AriClient, RtpStatistics
 from voxrec.ari.transport import AriResponseError, Transport
 
 
@@ -162,11 +164,13 @@ class DecoderTests(AriClientTestCase):
 
 
 class QueryTests(AriClientTestCase):
-    def test_packets_that_were_received(self) -> None:
-        self.http.responses["GET channels/1.1/rtp_statistics"] = b'{"txcount": 7, "rxcount": 250, "rxjitter": 0.004}'
-        self.assertEqual(self.successResultOf(ensureDeferred(self.client.received_packets("1.1"))), 250)
+    def test_rtp_statistics(self) -> None:
+        statistics = {"txcount": 7, "rxcount": 250, "rxjitter": 0.004, "rxploss": 3, "remote_ssrc": 3735928559}
+        self.http.responses["GET channels/1.1/rtp_statistics"] = json.dumps(statistics).encode()
+        expected = RtpStatistics(rxcount=250, rxploss=3, remote_ssrc=3735928559)
+        self.assertEqual(self.successResultOf(ensureDeferred(self.client.rtp_statistics("1.1"))), expected)
         self.http.responses["GET channels/2.1/rtp_statistics"] = 404
-        self.assertEqual(self.successResultOf(ensureDeferred(self.client.received_packets("2.1"))), 0)
+        self.assertEqual(self.successResultOf(ensureDeferred(self.client.rtp_statistics("2.1"))), RtpStatistics())
 
     def test_objects_that_do_not_exist(self) -> None:
         self.http.responses.update(

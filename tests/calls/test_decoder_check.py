@@ -1,5 +1,6 @@
 """Tests of voxrec.calls.decoder_check, and of the calls whose decoders are renewed without a check."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import CallFixture
 from tests.calls.test_call_machine import ringing
 from voxrec.calls.causes import Cause
-from voxrec.calls.decoder_check import CHECK_INTERVAL, CONFIRM_INTERVAL
+from voxrec.calls.decoder_check import CHECK_INTERVAL, CONFIRM_INTERVAL, PAUSE, RETRY_INTERVAL
 from voxrec.model import RecordPrompt, Side
 
 DEBIAN = "22.10.1+dfsg+~cs6.17.60671434-1"
@@ -33,14 +34,14 @@ def recorded(version: str = DEBIAN, **fields: Any) -> CallFixture:
 class DecoderCheckTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.fixture = recorded()
-        self.packets = 1000
+        self.packets, self.source, self.lost = 1000, 7, 0
 
     def check(self, silent: Mapping[Side, bool], packets: int, after: float) -> list[str]:
         """Let a check find these sides silent, and ``packets`` more of the side; return the commands."""
         self.packets += packets
         for channel in (self.fixture.call.inbound.channel, self.fixture.call.leg):
-            statistics = b'{"rxcount": %d}' % self.packets
-            self.fixture.asterisk.responses[f"GET channels/{channel}/rtp_statistics"] = statistics
+            statistics = {"rxcount": self.packets, "remote_ssrc": self.source, "rxploss": self.lost}
+            self.fixture.asterisk.responses[f"GET channels/{channel}/rtp_statistics"] = json.dumps(statistics).encode()
         self.fixture.files.silent_sides = silent
         self.fixture.clock.advance(after)
         self.fixture.files.close(self.fixture.call)
@@ -75,14 +76,42 @@ class DecoderCheckTests(SynchronousTestCase):
         self.assertEqual(self.check(NEITHER_IS_SILENT, 25, CONFIRM_INTERVAL), [])
         self.assertEqual(self.check(CALLEE_IS_SILENT, 25, CHECK_INTERVAL), [])
 
-    def test_muted_telephone_is_checked_less_and_less_often(self) -> None:
-        restarts = 0
-        for _ in range(600):
-            restarts += len(self.check(CALLEE_IS_SILENT, 50, 1.0)) > 0
-        self.assertTrue(4 <= restarts <= 7, restarts)
-        self.check(NEITHER_IS_SILENT, 50, 600)
-        self.check(CALLEE_IS_SILENT, 50, CHECK_INTERVAL)
-        self.assertEqual(self.check(CALLEE_IS_SILENT, 50, CONFIRM_INTERVAL), RENEWAL)
+    def confirm(self, silent: Mapping[Side, bool], after: float = PAUSE) -> list[str]:
+        """Let two checks find these sides silent although packets arrive; return the commands."""
+        return self.check(silent, 50, after) + self.check(silent, 50, CONFIRM_INTERVAL)
+
+    def test_muted_telephone_gets_one_new_decoder(self) -> None:
+        self.assertEqual(self.confirm(CALLEE_IS_SILENT), RENEWAL)
+        end = self.fixture.clock.seconds() + RETRY_INTERVAL - 2 * PAUSE
+        while self.fixture.clock.seconds() < end:  # muted for half of the time
+            self.assertEqual(self.check(CALLEE_IS_SILENT, 400, PAUSE), [])
+            self.assertEqual(self.check(CALLEE_IS_SILENT, 25, CONFIRM_INTERVAL), [])
+            self.assertEqual(self.check(NEITHER_IS_SILENT, 400, PAUSE), [])
+        self.assertEqual(len(self.restarts()), 1)
+
+    def test_side_that_remains_silent_for_ten_minutes(self) -> None:
+        self.confirm(CALLEE_IS_SILENT)
+        self.assertEqual(self.confirm(CALLEE_IS_SILENT, RETRY_INTERVAL), RENEWAL)
+
+    def test_muted_telephone_whose_stream_begins_anew(self) -> None:
+        for change in ("source", "lost", "transfer"):
+            self.setUp()
+            self.confirm(CALLEE_IS_SILENT)
+            self.assertEqual(self.confirm(CALLEE_IS_SILENT), [])
+            if change == "source":
+                self.source += 1
+            elif change == "lost":  # Asterisk counts as lost what lies between the numbers before and after
+                self.lost += 40_000
+            else:
+                self.fixture.call.core.legs.use_channel("another", "PJSIP/another-1")
+            self.assertEqual(self.confirm(CALLEE_IS_SILENT), RENEWAL, change)
+
+    def test_each_side_is_examined_for_itself(self) -> None:
+        caller_is_silent = {Side.CALLER: True, Side.CALLEE: False}
+        self.assertEqual(self.confirm(CALLEE_IS_SILENT), RENEWAL)
+        self.assertEqual(self.confirm(caller_is_silent), RENEWAL)
+        self.assertEqual(self.confirm(CALLEE_IS_SILENT) + self.confirm(caller_is_silent), [])
+        self.assertEqual(self.restarts(), [Side.CALLEE, Side.CALLER])
 
     def test_statistics_that_asterisk_refuses(self) -> None:
         self.fixture.asterisk.errors["rtp_statistics"] = 500

@@ -63,6 +63,21 @@ REAL: Final[dict[str, dict[str, Any]]] = {
     "ChannelUnhold": {"channel": _CHANNEL},
     "PlaybackStarted": {"playback": {"id": "p", "media_uri": "sound:x", "target_uri": "channel:1", "state": "playing"}},
     "PlaybackFinished": {"playback": {"id": "p", "media_uri": "sound:x", "target_uri": "channel:1", "state": "done"}},
+    "BridgeBlindTransfer": {
+        "channel": _CHANNEL,
+        "exten": "target",
+        "context": "voxrec-transfer",
+        "result": "Invalid",
+        "is_external": True,
+        "bridge": {"id": "b", "technology": "simple_bridge", "channels": ["1700000000.1"]},
+    },
+    "BridgeAttendedTransfer": {
+        "transferer_first_leg": _CHANNEL,
+        "transferer_second_leg": _CHANNEL,
+        "result": "Fail",
+        "is_external": True,
+        "destination_type": "fail",
+    },
     "ApplicationReplaced": {},
     "RESTResponse": {"request_id": "1", "status_code": 200, "reason_phrase": "OK", "message_body": "{}"},
 }

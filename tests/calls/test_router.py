@@ -155,6 +155,31 @@ class TransferTests(RouterTestCase):
             [("transfer.refused", "callee"), ("hangup", "callee")],
         )
 
+    def test_transfer_that_asterisk_refuses_is_in_the_timeline(self) -> None:
+        call = self.talk()
+        caller, leg = events.Channel(id=CALLER.id), events.Channel(id=call.leg)
+        self.router.handle(events.BridgeBlindTransfer(leg, "Success"))
+        self.router.handle(events.BridgeBlindTransfer(leg, "Fail"))
+        self.router.handle(events.BridgeAttendedTransfer(caller, "Not Permitted"))
+        self.router.handle(events.BridgeBlindTransfer(events.Channel(id="unknown"), "Invalid"))
+        assert call.recording is not None
+        self.assertEqual(
+            [(e.by, e.detail) for e in call.recording.timeline if e.event == "transfer.refused"],
+            [("callee", "Asterisk reports Fail"), ("caller", "Asterisk reports Not Permitted")],
+        )
+        self.assertEqual((call.status, self.asterisk.take_requests()), ("talking", []))
+
+    def test_transfer_before_the_parties_are_connected(self) -> None:
+        self.process.inbound_call(CALLER)
+        (call,) = self.process.calls
+        self.router.handle(events.BridgeBlindTransfer(events.Channel(id=call.leg), "Invalid"))  # it rings
+        self.asterisk.delayed.add("answer")
+        self.process.answer(call)
+        self.router.handle(events.BridgeBlindTransfer(events.Channel(id=call.leg), "Invalid"))
+        assert call.recording is not None
+        details = [e.detail for e in call.recording.timeline if e.event == "transfer.refused"]
+        self.assertEqual(details, ["the parties were not connected yet"] * 2)
+
     def test_transfer_of_a_call_that_is_over_removes_the_placeholder(self) -> None:
         call = self.talk()
         name = call.leg_channel_name

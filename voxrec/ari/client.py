@@ -73,8 +73,16 @@ class _Variable(msgspec.Struct, frozen=True):
     value: str = ""
 
 
-class _RtpStatistics(msgspec.Struct, frozen=True):
+class RtpStatistics(msgspec.Struct, frozen=True):
+    """What Asterisk has received on a channel.
+
+    ``rxcount`` are packets; ``rxploss`` those that were lost according to the last RTCP report, among which Asterisk
+    counts a jump of the sequence numbers; ``remote_ssrc`` identifies the stream.
+    """
+
     rxcount: int = 0
+    rxploss: int = 0
+    remote_ssrc: int = 0
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -225,15 +233,14 @@ class AriClient:
         found = re.match(r"SIP ([1-6][0-9]{2})", await self.get_variable(channel, f"HANGUPCAUSE({name},tech)"))
         return int(found[1]) if found is not None else 0
 
-    async def received_packets(self, channel: str) -> int:
-        """Return how many RTP packets Asterisk has received on a channel; 0 if it has none."""
+    async def rtp_statistics(self, channel: str) -> RtpStatistics:
+        """Return what Asterisk has received on a channel; zeros if it does not exist or has no RTP."""
         try:
-            statistics = await self._query(_RtpStatistics, "GET", ("channels", channel, "rtp_statistics"))
+            return await self._query(RtpStatistics, "GET", ("channels", channel, "rtp_statistics"))
         except AriResponseError as error:
             if not error.not_found:
                 raise
-            return 0
-        return statistics.rxcount
+            return RtpStatistics()
 
     def hang_up(self, channel: str, cause: int) -> Deferred[bool]:
         """Hang up a channel with a Q.850 cause, which PJSIP maps to a SIP status.

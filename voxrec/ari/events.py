@@ -167,6 +167,23 @@ class PlaybackFinished(_Event, frozen=True):
     playback: Playback
 
 
+class BridgeBlindTransfer(_Event, frozen=True):
+    """A party has sent REFER without Replaces, or with one for a dialog that this Asterisk does not have.
+
+    ``result`` is ``Success``, ``Invalid`` (the parties are not connected), ``Not Permitted`` or ``Fail``.
+    """
+
+    channel: Channel
+    result: str = ""
+
+
+class BridgeAttendedTransfer(_Event, frozen=True):
+    """A party has sent REFER with a Replaces for another dialog of this Asterisk; ``result`` as above."""
+
+    transferer_first_leg: Channel
+    result: str = ""
+
+
 class ApplicationReplaced(_Event, frozen=True):
     """Another websocket registered the same application. This websocket receives no more events."""
 
@@ -193,6 +210,8 @@ Event: TypeAlias = (
     | ChannelHold
     | ChannelUnhold
     | PlaybackFinished
+    | BridgeBlindTransfer
+    | BridgeAttendedTransfer
     | ApplicationReplaced
 )
 

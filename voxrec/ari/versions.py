@@ -11,6 +11,9 @@ WITH_PJSIP_HANGUP: Final[Mapping[int, int]] = {18: 21, 20: 6, 21: 1}
 WITH_WAKE_UP: Final[Mapping[int, int]] = {18: 25, 20: 10, 21: 5}
 # Those from which on the packages of Debian contain 2016_opus_plc.patch.
 WITH_DEBIAN_PATCH: Final[Mapping[int, int]] = {20: 6}
+# Those from which on a snoop of a channel that has hung up fails; before, Asterisk ends (`publish_chanspy_message` in
+# res_stasis_snoop.c).
+WITH_SAFE_SNOOPS: Final[Mapping[int, int]] = {18: 17, 20: 2}
 
 
 def is_debian(version: str) -> bool:

@@ -15,7 +15,7 @@ from voxrec.calls.causes import Cause
 from voxrec.calls.invitation_steps import add_invitation
 from voxrec.calls.machine_builder import build
 from voxrec.calls.resources import RECORDING
-from voxrec.calls.transfer import TransferRequest
+from voxrec.calls.transfer import TRANSFER_REFUSED, TransferRequest
 from voxrec.model import CallState, EventType, Side
 
 _VOXREC: Final = "voxrec"  # as the party that ended a call
@@ -296,7 +296,7 @@ def _make_machine() -> Callable[[CallCore], CallInputs]:
         call.clear(inputs, cause=Cause.NORMAL, by=Side.CALLEE)
 
     def transfer_forbidden(inputs: CallInputs, call: CallCore) -> None:
-        call.recording.note("transfer.refused", by=Side.CALLEE)
+        call.recording.note(TRANSFER_REFUSED, by=Side.CALLEE)
         call.clear(inputs, cause=Cause.NORMAL, by=Side.CALLEE)
 
     for state in unanswered:

@@ -15,11 +15,13 @@ from voxrec.calls.decoder_check import DecoderCheck
 from voxrec.calls.holds import HELD, UNHELD, Holds
 from voxrec.calls.ids import ANNOUNCEMENT, WHISPER, owned_id
 from voxrec.calls.legs import Legs
+from voxrec.calls.new_recording import new_recording, requires_prompt
 from voxrec.calls.recorder import Recorder
 from voxrec.calls.recording_commands import NARROWBAND, WIDEBAND, RecordingCommands
 from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.takeover_state import ANNOUNCED_VARIABLE
-from voxrec.model import ANNOUNCEMENT_FAILED, RecordChannels, Recording, RecordingState, RecordPrompt, Side
+from voxrec.calls.transfer import TRANSFER_REFUSED
+from voxrec.model import ANNOUNCEMENT_FAILED, Recording, RecordPrompt, Side
 
 DECODER_RESTARTED: Final = "decoder.restarted"
 """Entry of the timeline: until then Asterisk has recorded silence instead of a party."""
@@ -46,6 +48,7 @@ class CallRecording:
         """None while the call is not recorded. A recorder whose recording has ended stays here."""
         self._announcement = Announcement.NOT_REQUIRED
         self._holds = Holds()
+        self._refused: list[tuple[Side, str]] = []  # transfers before the recording
         self.has_recording = False
         """Whether the call has a Recording, which may have ended or have the state ``absent``."""
 
@@ -81,7 +84,7 @@ class CallRecording:
 
     def prepare(self) -> None:
         """Create the recorder. Without free disk space, store a Recording with the state ``absent`` instead."""
-        recorder = self._make_recorder(self._new_recording(self._call.now()))
+        recorder = self._make_recorder(new_recording(self._call, self._call.now()))
         self.has_recording = True
         if not self._call.settings.has_disk_space():
             self._log.error("call {call}: not recorded because the disk is full", call=self._call.id)
@@ -90,6 +93,8 @@ class CallRecording:
         recorder.log.note("answered", by=Side.CALLEE)
         for side in self._holds.sides:  # since before the recording
             recorder.log.note(HELD, by=side)
+        for side, reason in self._refused:
+            recorder.log.note(TRANSFER_REFUSED, by=side, detail=reason)
         self.recorder = recorder
         if self._call.profile.record_prompt is not RecordPrompt.NONE:
             self._announcement = Announcement.PENDING
@@ -111,7 +116,7 @@ class CallRecording:
         ``recording`` is the live Recording as last stored, None if it is not known.
         """
         self._announcement = announcement
-        recording = recording or self._new_recording(began)
+        recording = recording or new_recording(self._call, began)
         self._holds.take_over(recording.timeline)
         if self._requires_prompt:
             played = announcement is Announcement.FINISHED
@@ -154,8 +159,7 @@ class CallRecording:
 
     @property
     def _requires_prompt(self) -> bool:
-        profile = self._call.profile
-        return profile.record_prompt_required and profile.record_prompt is not RecordPrompt.NONE
+        return requires_prompt(self._call.profile)
 
     def _make_recorder(self, recording: Recording) -> Recorder:
         inbound = self._call.inbound
@@ -169,31 +173,6 @@ class CallRecording:
             WIDEBAND if inbound.wideband else NARROWBAND,
             inbound.late_offer,
             self._call.settings.recording_failed,
-        )
-
-    def _new_recording(self, began: datetime) -> Recording:
-        call, profile = self._call, self._call.profile
-        return Recording(
-            id=call.recording_id,
-            profile_id=profile.id,
-            call_id=call.id,
-            state=RecordingState.RECORDING,
-            format=profile.record_format,
-            channels=2 if profile.record_channels is RecordChannels.DUAL else 1,
-            started_at=began,
-            from_=call.inbound.number or None,
-            from_name=call.inbound.name or None,
-            to=call.inbound.dialled,
-            remote_sip_uri=call.callee or None,
-            node=call.settings.node,
-            metadata=profile.metadata,
-            expires_at=profile.expiry(began),
-            min_duration_seconds=profile.min_duration_seconds,
-            prompt_played=False if self._requires_prompt else None,
-            pause_code=profile.record_pause_code,
-            resume_code=profile.record_resume_code,
-            created_at=began,
-            updated_at=began,
         )
 
     # The announcement.
@@ -325,6 +304,12 @@ class CallRecording:
         """Add an entry to the timeline, if the call is recorded."""
         if self.recorder is not None:
             self.recorder.log.note(event, by=by, detail=detail)
+
+    def transfer_refused(self, side: Side, reason: str) -> None:
+        """Note that Asterisk has refused a transfer by a party, also if it is not recorded yet."""
+        self.note(TRANSFER_REFUSED, by=side, detail=reason)
+        if not self.has_recording:
+            self._refused.append((side, reason))
 
     def held(self, side: Side) -> None:
         """Handle ChannelHold of a party."""

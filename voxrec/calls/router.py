@@ -1,6 +1,7 @@
 """Routes each event from Asterisk to the call that it concerns, and opens a call for each accepted caller."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred
@@ -37,6 +38,7 @@ from voxrec.calls.transfer import TransferRequest, is_placeholder
 from voxrec.errors import VoxrecError
 from voxrec.model import EventType, Profile, Side
 
+_TRANSFERRED: Final = "Success"  # the result of a transfer that Asterisk has begun
 LookUp = Callable[[str], Awaitable[None]]
 """Waits until the ProfileDirectory has the Profile for a dialled user part, if it can be found elsewhere."""
 
@@ -112,6 +114,9 @@ class Router:
                 self._for_party(channel.id, lambda call, side: call.unheld(side))
             case events.PlaybackFinished(playback):
                 self._playback_finished(playback)
+            case events.BridgeBlindTransfer(channel, result) | events.BridgeAttendedTransfer(channel, result):
+                if result != _TRANSFERRED:
+                    self._for_party(channel.id, lambda call, side: self._transfer_failed(call, side, result))
             case _:
                 pass
 
@@ -255,6 +260,19 @@ class Router:
         self.hang_up(placeholder.id, Cause.REJECTED)
         if call is not None:
             call.inputs.transfer_forbidden()
+
+    def _transfer_failed(self, call: LiveCall, side: Side, result: str) -> None:
+        """Note that Asterisk itself has refused a transfer by a party, of which voxrec knows nothing else."""
+        reason = (
+            f"Asterisk reports {result}" if call.core.connection.is_connected else "the parties were not connected yet"
+        )
+        self._log.warn(
+            "call {call}: a transfer by the {side} was refused, and the call continues: {reason}",
+            call=call.id,
+            side=side,
+            reason=reason,
+        )
+        call.core.recording.transfer_refused(side, reason)
 
     # Which call an event concerns.
 

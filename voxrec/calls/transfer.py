@@ -21,6 +21,8 @@ from voxrec.calls.legs import TRANSFER_CONTEXT, Legs
 from voxrec.calls.machine_builder import build
 from voxrec.calls.steps import Steps
 
+TRANSFER_REFUSED: Final = "transfer.refused"
+"""An event of the timeline: a party could not transfer the call; ``detail`` says why if Asterisk has refused it."""
 _PLACEHOLDER_NAME: Final = re.compile(rf"Local/.*@{TRANSFER_CONTEXT}-[0-9a-f]+;[12]")
 _EVENT_MARGIN: Final = 5.0  # seconds that the event about Asterisk's own ring timeout may take
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
+from voxrec.ari.versions import WITH_DEBIAN_PATCH, WITH_SAFE_SNOOPS, is_debian, predates
 from voxrec.config import Asterisk, Config
 from voxrec.doctor.finding import Finding, failed, ok, skipped, warning
 from voxrec.doctor.http import Reply, get
@@ -45,7 +46,9 @@ def check_asterisk(config: Config) -> Iterator[Finding]:
     if reply.status != 200:
         yield _explain_refusal(config.asterisk, reply)
         return
-    yield _check_version(str(reply.content["system"]["version"]))
+    version = str(reply.content["system"]["version"])
+    yield _check_version(version)
+    yield from check_build(version)
     yield _check_application(client, config.asterisk.app)
     yield _check_modules(client)
     yield from _check_endpoint(client, config.asterisk.endpoint)
@@ -89,6 +92,22 @@ def _check_version(version: str) -> Finding:
     if match is not None and int(match[1]) < _OLDEST:
         return failed("asterisk", f"version {version} is too old", f"install Asterisk {_OLDEST} or later")
     return ok("asterisk", f"version {version}, credentials accepted")
+
+
+def check_build(version: str) -> Iterator[Finding]:
+    """Warn of the known faults of a version of Asterisk that concern recorded calls."""
+    if is_debian(version) and not predates(version, WITH_DEBIAN_PATCH):
+        yield warning(
+            "asterisk decoders",
+            f"{version} has Debian's patch 2016_opus_plc.patch: RTP packets that arrive late are not recorded",
+            "if the network reorders packets, install Asterisk without it: docs/operations.md, Known limitations",
+        )
+    if predates(version, WITH_SAFE_SNOOPS):
+        yield warning(
+            "asterisk beeps",
+            f"{version} can end when a party hangs up in the moment in which a beep begins",
+            "install Asterisk 18.17, 20.2 or later, or use no beeps: recordBeepAtStart false, recordBeepInterval 0",
+        )
 
 
 def _check_application(client: _Client, app: str) -> Finding:
@@ -141,6 +160,7 @@ def _check_endpoint(client: _Client, name: str) -> Iterator[Finding]:
         ("allow_subscribe", "false"),
         ("redirect_method", "uri_core"),  # with uri_pjsip, Asterisk would call any host to which a far end redirects
         ("ignore_183_without_sdp", "true"),
+        ("max_video_streams", "0"),
     ):
         if endpoint.get(setting) != value:
             yield warning(

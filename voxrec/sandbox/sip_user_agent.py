@@ -99,6 +99,7 @@ class SipUserAgent(DatagramProtocol):
         self.sends_contact = True
         """Whether responses without a Contact header of their own have the address of this user agent."""
         self._refers = 0
+        self._transfers: dict[str, int] = {}  # REFER requests in the dialogs of received INVITEs, by Call-ID
         self._sources: dict[str, tuple[str, int]] = {}  # of requests, by Call-ID
         self._tag = secrets.token_hex(4)
         self.received: list[SipMessage] = []
@@ -214,14 +215,16 @@ class SipUserAgent(DatagramProtocol):
         self.send_message(f"REFER {uri} SIP/2.0", {**fields, **changed})
 
     def transfer(self, invite: SipMessage, target: str) -> None:
-        """Send REFER to the SIP URI ``target`` in the dialog of a received INVITE, which was answered."""
+        """Send REFER to the SIP URI ``target`` in the dialog of a received INVITE, to which it has responded."""
         contact = invite.header("contact").partition("<")[2].partition(">")[0]
+        call_id = invite.header("call-id")
+        self._transfers[call_id] = sequence = self._transfers.get(call_id, 0) + 1
         fields = {
             "Via": f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}",
             "From": f"{invite.header('to')};tag={self._tag}",
             "To": invite.header("from"),
-            "Call-ID": invite.header("call-id"),
-            "CSeq": "1 REFER",
+            "Call-ID": call_id,
+            "CSeq": f"{sequence} REFER",
             "Contact": f"<sip:tester@{self.host_port}>",
             "Max-Forwards": "70",
             "Refer-To": f"<{target}>",

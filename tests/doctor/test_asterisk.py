@@ -1,0 +1,29 @@
+"""Tests of voxrec.doctor.asterisk: what needs no Asterisk; tests/live/test_doctor.py tests the rest with one."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.doctor.asterisk import check_build
+from voxrec.doctor.finding import Status
+
+
+class BuildTests(SynchronousTestCase):
+    def test_known_faults_of_versions(self) -> None:
+        for version, expected in {
+            "22.10.1~dfsg+~cs6.17.60671434": ["asterisk decoders"],
+            "20.6.0~dfsg+~cs6.13.40431414": ["asterisk decoders"],
+            "20.5.2~dfsg+~cs6.13.40431414": [],
+            "22.10.1": [],
+            "20.2.0": [],
+            "20.1.0": ["asterisk beeps"],
+            "18.17.0": [],
+            "18.16.0": ["asterisk beeps"],
+            "19.8.1": ["asterisk beeps"],
+            "16.28.0~dfsg-0+deb11u4": ["asterisk beeps"],
+            "certified-20.7-cert1": [],
+            "GIT-master-0123abc": [],
+        }.items():
+            findings = list(check_build(version))
+            self.assertEqual([finding.check for finding in findings], expected, version)
+            for finding in findings:
+                self.assertIs(finding.status, Status.WARNING)
+                self.assertIn(version, finding.detail)
