@@ -9,12 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
-from botocore.config import Config
-
 from voxrec.archive.s3 import S3Store
 from voxrec.archive.s3_settings import S3Settings
-from voxrec.sandbox.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
+from voxrec.sandbox.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS, client_of
 
 _serial: Final = count(1)
 
@@ -46,18 +43,6 @@ def store(**changes: Any) -> S3Store:
 def client() -> Any:
     """Return a client of boto3 for the server that is independent of the code under test."""
     return client_of(server())
-
-
-def client_of(weed: SeaweedFS) -> Any:
-    """Return a client of boto3 for a server."""
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=weed.endpoint,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
-    )
 
 
 def new_bucket(*, object_lock: bool = False, versions: bool = False) -> str:

@@ -146,6 +146,7 @@ class S3(Struct, frozen=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1, le=64)] = 4
     concurrency_per_bucket: Annotated[int, Meta(ge=1, le=64)] = 2
     part_size: Annotated[int, Meta(ge=5_242_880, le=1_073_741_824)] = 16_777_216
+    parts_per_upload: Annotated[int, Meta(ge=1, le=16)] = 4
     timeout: Annotated[float, Meta(ge=1, le=300)] = 30.0
     retry_first: Duration = 5.0
     retry_limit: Duration = 600.0

@@ -17,6 +17,7 @@ from voxrec.archive.interface import ObjectLock, StoreError
 from voxrec.archive.s3 import S3Store
 from voxrec.errors import NotFound
 from voxrec.model import StoredObject
+from voxrec.sandbox.seaweedfs import client_of
 
 TYPE = "audio/wav"
 KEY = bytes(range(32))
@@ -176,6 +177,30 @@ class EncryptionTests(S3TestCase):
         self.assertEqual(self.head(stored)["ServerSideEncryption"], "AES256")
         self.assertEqual(self.read(stored, 1, 4), b"udio")
 
+    def test_key_of_kms(self) -> None:
+        store = s3_server.store(encryption="kms", kms_key="voice-records")
+        for content in (b"audio", os.urandom(17 * 2**20)):
+            stored = self.upload(content, store)
+            head = self.head(stored)
+            self.assertEqual(head["ServerSideEncryption"], "aws:kms")
+            self.assertIn("voice-records", head["SSEKMSKeyId"])
+            self.assertEqual(self.read(stored, 1, 4, store), content[1:5])
+        store.check(self.bucket, "")
+
+    def test_store_that_ignores_the_encryption(self) -> None:
+        """The object would be stored as it is, against the settings."""
+        for encryption in ("s3", "kms"):
+            store = S3Store(s3_server.settings(encryption=encryption))
+            client = client_of(s3_server.server())
+            client.meta.events.register("before-parameter-build.s3", _drop_encryption)
+            self.patch(store, "_make_client", lambda client=client: client)
+            for content in (b"audio", bytes(17 * 2**20)):
+                with self.assertRaisesRegex(StoreError, f"does not encrypt objects as s3.encryption {encryption}"):
+                    self.upload(content, store)
+            with self.assertRaisesRegex(StoreError, "does not encrypt"):
+                store.check(self.bucket, "")
+            self.assertEqual(s3_server.keys(self.bucket), [])
+
 
 class DeletionTests(S3TestCase):
     def test_object_and_unfinished_uploads(self) -> None:
@@ -242,6 +267,11 @@ class LockTests(S3TestCase):
         stored = self.upload(bytes(17 * 2**20), store, lock=ObjectLock(hold=True, retain_until=self.until))
         head = self.head(stored)
         self.assertEqual((head["ObjectLockLegalHoldStatus"], head["ObjectLockMode"]), ("ON", "GOVERNANCE"))
+
+
+def _drop_encryption(params: dict[str, Any], **_: object) -> None:
+    for name in ("ServerSideEncryption", "SSEKMSKeyId"):
+        params.pop(name, None)
 
 
 def _base64(content: bytes) -> str:

@@ -25,9 +25,9 @@ class UnresponsiveFileSystemTests(SynchronousTestCase):
         file.write_bytes(b"audio")
         self.waiting: list[Callable[[], None]] = []
 
-    def defer_to_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+    def defer_to_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         result: Deferred[Any] = Deferred()
-        self.waiting.append(lambda: result.callback(function(*args)))
+        self.waiting.append(lambda: result.callback(function(*args, **kwargs)))
         return result
 
     def respond(self) -> None:
@@ -60,5 +60,12 @@ class UnresponsiveFileSystemTests(SynchronousTestCase):
             obtained = Deferred.fromCoroutine(archive.obtain(recording(path=PATH)))
             self.assertNoResult(obtained)
             self.respond()
-            with self.successResultOf(obtained) as audio:
-                self.assertEqual(audio.read_bytes(), b"audio")
+            context = self.successResultOf(obtained)
+            audio = self.successResultOf(Deferred.fromCoroutine(context.__aenter__()))
+            self.assertEqual(audio.read_bytes(), b"audio")
+            left = Deferred.fromCoroutine(context.__aexit__(None, None, None))
+            if isinstance(archive, S3Archive):  # a temporary file, which is removed
+                self.assertNoResult(left)
+                self.respond()
+                self.assertFalse(audio.exists())
+            self.assertIsNone(self.successResultOf(left))

@@ -159,6 +159,14 @@ class RefusalTests(HostileTestCase):
         self.upload(store)
         self.assertIn(b"Credential=from-environment/", self.server.requests[0])
 
+    def test_default_key_of_kms(self) -> None:
+        self.serve(error(403, "AccessDenied"))
+        for key, is_named in (("", False), ("arn:aws:kms:eu-central-1:1:key/2", True)):
+            self.upload(S3Store(s3_server.settings(self.server.url, encryption="kms", kms_key=key)))
+            head = self.server.requests[-1].lower()
+            self.assertIn(b"x-amz-server-side-encryption: aws:kms\r\n", head)
+            self.assertEqual(b"x-amz-server-side-encryption-aws-kms-key-id: " + key.encode() in head, is_named)
+
 
 class DeletionTests(HostileTestCase):
     """A store without versions and without uploads in parts."""

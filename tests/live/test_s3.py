@@ -6,9 +6,8 @@ from typing import Any
 import treq
 from twisted.web.http_headers import Headers
 
-from tests import s3_server
 from tests.live.live_test_case import RecordedCallTestCase, make_stack
-from voxrec.sandbox.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
+from voxrec.sandbox.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS, client_of
 from voxrec.sandbox.stack import Stack
 
 
@@ -23,7 +22,7 @@ class S3ArchiveTests(RecordedCallTestCase):
         store = SeaweedFS(self.directory / "store")
         self.addCleanup(store.kill)
         store.start()
-        self.client = s3_server.client_of(store)
+        self.client = client_of(store)
         self.client.create_bucket(Bucket="recordings")
         settings = {
             "bucket": "recordings",

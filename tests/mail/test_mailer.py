@@ -5,7 +5,7 @@ import email.policy
 import io
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -89,7 +89,7 @@ class FakeArchive:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
+    async def obtain(self, recording: Recording) -> AbstractAsyncContextManager[Path]:
         if recording.path != RECORDING.path:
             raise NotFound(f"the archive has no file {recording.path!r}")
         return nullcontext(self.path)

@@ -27,6 +27,7 @@ class MembershipTestCase(DatabaseTestCase):
         self.nodes = Nodes(self.pool)
         self.spool = self.make_directory()
         self.changes: list[str] = []
+        self.ended: list[UUID] = []
 
     def make_directory(self) -> Path:
         directory = Path(self.mktemp())
@@ -49,6 +50,9 @@ class MembershipTestCase(DatabaseTestCase):
         async def read_spool_id() -> UUID:
             return read_or_create_spool_id(spool or self.spool)
 
+        async def former_ended(instance: UUID) -> None:
+            self.ended.append(instance)
+
         membership = Membership(
             self.clock,
             self.nodes,
@@ -59,6 +63,7 @@ class MembershipTestCase(DatabaseTestCase):
             on_draining=lambda draining: self.changes.append(f"{name} {draining=}"),
             is_standby=lambda: standby,
             replace_former_instance=replace_former,
+            former_ended=former_ended,
         )
         membership.startService()
         self.addCleanup(membership.stopService)
@@ -81,9 +86,11 @@ class FormerProcessTests(MembershipTestCase):
 
     async def test_a_killed_process_is_replaced_at_once(self) -> None:
         data = self.make_data_directory()
-        await self.start(data=data)
+        before = await self.start(data=data)
         after = await self.start(data=data)
         self.assertTrue(after.active)
+        await self.beat(after)
+        self.assertEqual(self.ended, [before.instance], "once")
 
     async def test_a_copy_of_the_data_directory_waits(self) -> None:
         """As of a virtual machine: the original runs."""
@@ -94,6 +101,7 @@ class FormerProcessTests(MembershipTestCase):
         self.assertFalse(clone.active)
         await self.beat(original, clone)
         self.assertEqual((original.active, clone.active), (True, False))
+        self.assertEqual(self.ended, [])
 
     async def test_after_a_restart_of_the_machine(self) -> None:
         """The file may be that of another machine that uses the same network disk."""

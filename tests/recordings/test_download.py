@@ -13,8 +13,19 @@ from voxrec.archive.local import LocalArchive
 from voxrec.model import Recording, StoredObject
 from voxrec.postgres.blocking_database import BlockingDatabase, blocking_transaction
 from voxrec.recordings.download import Download
-from voxrec.store.archive_migration import ArchiveMigration
+from voxrec.store import archive_migration
+from voxrec.store.archive_migration import BEGINNING, ArchiveMigration, Position
 from voxrec.store.jobs import Jobs
+
+
+async def enqueue_all(migration: ArchiveMigration, part: int = 10) -> list[int]:
+    """Enqueue the uploads of all Recordings, and return the number of those of each part."""
+    position: Position | None = BEGINNING
+    counts = []
+    while position is not None:
+        count, position = await migration.enqueue_uploads(position, part, shared=True)
+        counts.append(count)
+    return counts
 
 
 class ToS3Tests(UploadTestCase):
@@ -23,24 +34,41 @@ class ToS3Tests(UploadTestCase):
         await self.pool.execute("DELETE FROM jobs")  # as if S3 had not been configured then
         migration = ArchiveMigration(self.pool)
         self.assertEqual((await migration.not_uploaded()).recordings, 3)
-        self.assertEqual(await migration.enqueue_uploads(2, shared=True), 2)
-        self.assertEqual(await migration.enqueue_uploads(2, shared=True), 1)
-        self.assertEqual(await migration.enqueue_uploads(2, shared=True), 0)
+        self.assertEqual(await enqueue_all(migration, part=2), [2, 1, 0])
+        self.assertEqual(await enqueue_all(migration, part=2), [0, 0, 0])
         for _ in before:
             await self.run_next()
         self.assertEqual(await migration.not_uploaded(), (0, 0, 0, None))
         self.assertEqual((await migration.stored()).recordings, 3)
-        self.assertEqual(await migration.enqueue_uploads(2, shared=True), 0)
+        self.assertEqual(sum(await enqueue_all(migration, part=2)), 0)
+
+    async def test_cost_of_a_part_does_not_depend_on_what_precedes_it(self) -> None:
+        """Each Recording is read once, by the index that orders them."""
+        await self.pool.execute("""
+            INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, legal_hold, created_at,
+                                    updated_at, path, stored_object)
+            SELECT gen_random_uuid(), gen_random_uuid(), 'completed', 'wav', 1, '[]', '{}', false,
+                   now() - number * interval '1 s', now(), 'path', '{"stored_at": "2026-01-01T00:00:00Z"}'
+            FROM generate_series(1, 3000) AS number
+        """)
+        await self.pool.execute("ANALYZE recordings")
+        await self.complete()
+        await self.pool.execute("DELETE FROM jobs")
+        migration = ArchiveMigration(self.pool)
+        counts = await enqueue_all(migration, part=1000)
+        self.assertEqual((sum(counts), len(counts)), (1, 5))
+        plan = await self.pool.query(f"EXPLAIN {archive_migration._ENQUEUE_UPLOADS}", (*BEGINNING, 100, True))
+        self.assertIn("recordings_newest_first", str(plan))
 
     async def test_dead_job_is_restarted(self) -> None:
         await self.complete()
         await self.queue.dead_letter(await self.claim(), "damaged")
-        self.assertEqual(await ArchiveMigration(self.pool).enqueue_uploads(10, shared=True), 1)
+        self.assertEqual(await enqueue_all(ArchiveMigration(self.pool)), [1, 0])
 
     async def test_files_of_nodes(self) -> None:
         await self.complete(node="a")
         await self.pool.execute("DELETE FROM jobs")
-        await ArchiveMigration(self.pool).enqueue_uploads(10, shared=False)
+        await ArchiveMigration(self.pool).enqueue_uploads(BEGINNING, 10, shared=False)
         self.assertEqual([job.node for job in await Jobs(self.pool).page()], ["a"])
 
 

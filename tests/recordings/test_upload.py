@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
@@ -29,7 +29,8 @@ from voxrec.model import Job, JobKind, JobState, Profile, Recording, RecordingSt
 from voxrec.postgres.pool import Pool
 from voxrec.recordings.erase import Eraser
 from voxrec.recordings.upload import Uploader, UploadSettings
-from voxrec.sandbox.seaweedfs import SeaweedFS
+from voxrec.sandbox.seaweedfs import SeaweedFS, client_of
+from voxrec.store import upload_queue
 from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
@@ -66,6 +67,8 @@ class UploadTestCase(DatabaseTestCase):
             store,
             UploadSettings(**values),
             deferToThread,
+            deferToThread,
+            requests_per_bucket=2,
             bucket_recovered=self.queue.make_due,
             on_upload=lambda outcome, size: self.outcomes.append((outcome, size)),
         )
@@ -122,7 +125,7 @@ class UploaderTests(UploadTestCase):
         self.assertEqual(self.head(stored)["ContentType"], "audio/wav")
         self.assertEqual(self.files(), [])
         self.assertEqual(self.outcomes, [("stored", len(AUDIO))])
-        with await self.archive.obtain(await self.recordings.get(completed.id)) as copy:
+        async with await self.archive.obtain(await self.recordings.get(completed.id)) as copy:
             self.assertEqual(copy.read_bytes(), AUDIO)
         self.assertEqual(self.files(), [])  # the copy was removed
 
@@ -195,7 +198,7 @@ class InterruptionTests(UploadTestCase):
         await self.recordings.set_stored_object(completed.id, target)
         s3_server.client().put_object(Bucket=self.bucket, Key=target.key, Body=b"other")
         await self.run_next()
-        with await self.archive.obtain(await self.recordings.get(completed.id)) as copy:
+        async with await self.archive.obtain(await self.recordings.get(completed.id)) as copy:
             self.assertEqual(copy.read_bytes(), AUDIO)
 
     async def test_process_died_before_the_local_file_was_removed(self) -> None:
@@ -214,7 +217,7 @@ class InterruptionTests(UploadTestCase):
         await self.uploader(job)
         await self.recordings.set_stored_object(completed.id, None)
         await self.uploader(job)
-        with await self.archive.obtain(await self.recordings.get(completed.id)) as copy:
+        async with await self.archive.obtain(await self.recordings.get(completed.id)) as copy:
             self.assertEqual(copy.read_bytes(), AUDIO)
 
     async def test_deletion_during_the_upload(self) -> None:
@@ -340,6 +343,37 @@ class LockTests(UploadTestCase):
         await self.uploader(await self.claim())
         self.assertEqual(self.head(await self.object_of(completed.id))["ObjectLockLegalHoldStatus"], "ON")
 
+    async def test_legal_hold_that_is_set_during_the_upload_starts_no_second_one(self) -> None:
+        """A second upload of the same object would abort the first one, if it is in parts."""
+        completed = await self.complete()
+        job = await self.claim()
+        await self.recordings.set_stored_object(
+            completed.id, StoredObject(bucket=self.bucket, key=f"calls/{completed.path}")
+        )
+        await self.change(completed.id, legal_hold=True)
+        self.assertEqual((await self.queue.claim((), LEASE, 1)).jobs, [])
+        await self.uploader(job)
+        self.assertTrue(await self.queue.mark_done(job))
+        self.assertEqual(self.head(await self.object_of(completed.id))["ObjectLockLegalHoldStatus"], "ON")
+
+    async def test_legal_hold_that_is_set_when_the_upload_has_ended_but_its_job_has_not(self) -> None:
+        completed = await self.complete()
+        job = await self.claim()
+        await self.uploader(job)
+        await self.change(completed.id, legal_hold=True)
+        self.assertTrue(await self.queue.mark_done(job))
+        await self.run_next()
+        self.assertEqual(self.head(await self.object_of(completed.id))["ObjectLockLegalHoldStatus"], "ON")
+        self.assertEqual((await self.queue.claim((), LEASE, 1)).jobs, [])
+
+    async def test_lease_of_a_process_that_died_does_not_delay_a_legal_hold(self) -> None:
+        completed = await self.complete()
+        await self.run_next()
+        await self.pool.execute("UPDATE jobs SET done_at = NULL, leased_until = now() - interval '1 s'")
+        await self.change(completed.id, legal_hold=True)
+        await self.run_next()
+        self.assertEqual(self.head(await self.object_of(completed.id))["ObjectLockLegalHoldStatus"], "ON")
+
     async def test_retention_until_the_recording_expires(self) -> None:
         expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
         completed = await self.complete(expires_at=expires_at)
@@ -413,7 +447,7 @@ class OutageTests(UploadTestCase):
         weed = SeaweedFS(self.base / "store")
         self.addCleanup(weed.kill)
         weed.start()
-        client = s3_server.client_of(weed)
+        client = client_of(weed)
         client.create_bucket(Bucket=self.bucket)
         reads = count()
 
@@ -464,6 +498,32 @@ class FairnessTests(UploadTestCase):
         await self.queue.retry(jobs[0], "down", datetime.now(UTC) + timedelta(hours=1))
         self.assertEqual([job.target for job in (await self.queue.claim((), LEASE, 4)).jobs], ["busy"])
 
+    async def test_busy_bucket_occupies_no_more_threads_than_it_may(self) -> None:
+        """Further jobs of it prepare their uploads, and then wait without a thread."""
+        self.use(self.store)
+        profiles = [await self.profiles.create(profile(archive_bucket=f"busy{number}")) for number in range(2)]
+        in_progress: list[str] = []
+        end = DeferredLock()
+        await end.acquire()
+
+        async def in_thread(_method: Any, _source: Path, target: StoredObject, *_args: Any) -> StoredObject:
+            in_progress.append(target.bucket)
+            await end.acquire()
+            end.release()
+            return msgspec.structs.replace(target, stored_at=NOON)
+
+        self.patch(self.uploader, "_defer_to_thread", in_thread)
+        for owner in (*[profiles[0]] * 4, profiles[1]):
+            await self.complete(owner)
+        queue = UploadQueue(self.pool, self.jobs, per_target=4)
+        jobs = (await queue.claim((), LEASE, 5)).jobs
+        uploads = gatherResults([Deferred.fromCoroutine(self.uploader(job)) for job in jobs])
+        await until(lambda: len(in_progress) == 3)
+        self.assertEqual(sorted(in_progress), ["busy0", "busy0", "busy1"])
+        end.release()
+        await uploads
+        self.assertEqual(sorted(in_progress), ["busy0"] * 4 + ["busy1"])
+
     async def test_upload_of_another_node(self) -> None:
         self.recordings.upload_node = "a"
         await self.complete()
@@ -472,47 +532,72 @@ class FairnessTests(UploadTestCase):
         self.jobs.node = "a"
         self.assertEqual(len((await self.queue.claim((), LEASE, 1)).jobs), 1)
 
-    async def test_claims_before_postgresql_fails_are_kept(self) -> None:
-        """Otherwise they would count for their bucket for good, since another node could end them."""
-        for _ in range(2):
-            await self.complete()
-        queue = UploadQueue(FailingDatabase(self.pool, successes=1), self.jobs, per_target=2)  # type: ignore[arg-type]
-        claimed = await queue.claim((), LEASE, 2)
-        self.assertEqual(len(claimed.jobs), 1)
-        with self.assertRaises(StoreUnavailable):
-            await queue.claim((), LEASE, 2)
-
     async def test_job_whose_outcome_cannot_be_stored_does_not_count(self) -> None:
         for _ in range(2):
             await self.complete()
-        jobs = UnstorableJobs()
-        queue = UploadQueue(self.pool, jobs, per_target=1)  # type: ignore[arg-type]
+        queue = UploadQueue(ReadOnlyDatabase(self.pool), self.jobs, per_target=1)  # type: ignore[arg-type]
         (job,) = (await queue.claim((), LEASE, 2)).jobs
         with self.assertRaises(StoreUnavailable):
             await queue.mark_done(job)
         self.assertEqual(len((await queue.claim((), LEASE, 2)).jobs), 1)
 
+    async def test_cost_of_a_claim_does_not_depend_on_the_backlog_of_a_busy_bucket(self) -> None:
+        busy = await self.profiles.create(profile(archive_bucket="busy"))
+        for _ in range(2):
+            await self.complete(busy)
+        self.assertEqual(len((await self.queue.claim((), LEASE, 4)).jobs), 2)
+        await self.enqueue_many("busy", due_in="-1 hour")
+        other = await self.complete()
+        self.assertLess(await self.rows_read(upload_queue._CLAIM, (None, 2, '{"busy": 2}', LEASE, None, 4, None)), 100)
+        await self.pool.execute("UPDATE jobs SET leased_until = NULL WHERE target IS NULL")  # EXPLAIN has claimed it
+        jobs, next_due = await self.queue.claim((), LEASE, 4)
+        self.assertEqual([job.recording_id for job in jobs], [other.id])
+        assert next_due is not None
+        self.assertLessEqual(next_due, datetime.now(UTC))
 
-class FailingDatabase:
-    """A database that is lost after some statements."""
+    async def test_backlog_becomes_due_in_batches(self) -> None:
+        await self.enqueue_many("down", due_in="1 hour", count=2001)
+        await self.enqueue_many("other", due_in="30 min", count=10)
+        self.patch(upload_queue, "_BATCH", 500)
+        self.assertEqual(await self.queue.make_due("down"), 2001)
+        rows = await self.pool.query("SELECT target, due_at <= now(), count(*) FROM jobs GROUP BY 1, 2 ORDER BY 1")
+        self.assertEqual(rows, [("down", True, 2001), ("other", False, 10)])
+        self.assertEqual(await self.queue.make_due("down"), 0)
 
-    def __init__(self, pool: Pool, successes: int) -> None:
-        self._pool = pool
-        self._successes = successes
+    async def test_part_of_a_backlog_is_found_by_the_index(self) -> None:
+        await self.enqueue_many("down", due_in="1 hour")
+        await self.enqueue_many("other", due_in="1 hour")
+        start = datetime.min.replace(tzinfo=UTC)
+        self.assertLess(await self.rows_read(upload_queue._MAKE_DUE, ("down", start, 50)), 500)
 
-    async def returning(self, *statement: Any) -> Any:
-        if not self._successes:
-            raise StoreUnavailable("lost")
-        self._successes -= 1
-        return await self._pool.returning(*statement)
+    async def enqueue_many(self, bucket: str, due_in: str, count: int = 5000) -> None:
+        await self.pool.execute(
+            "INSERT INTO jobs (kind, recording_id, target, due_at, last_error) "
+            "SELECT 'upload', gen_random_uuid(), %s, now() + %s::interval + number * interval '1 ms', 'down' "
+            "FROM generate_series(1, %s) AS number",
+            (bucket, due_in, count),
+        )
+        await self.pool.execute("ANALYZE jobs")
+
+    async def rows_read(self, sql: str, params: tuple[object, ...]) -> int:
+        """Return the number of rows that the plan of a statement has read from tables and indexes."""
+        ((plans,),) = await self.pool.returning(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+        return sum(_rows_of_scans(each["Plan"]) for each in plans)
 
 
-class UnstorableJobs:
-    """The jobs in a database that is lost."""
+def _rows_of_scans(plan: dict[str, Any]) -> int:
+    removed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+    own = (plan["Actual Rows"] + removed) * plan["Actual Loops"] if "Relation Name" in plan else 0
+    return int(own) + sum(map(_rows_of_scans, plan.get("Plans", ())))
 
-    node = None
 
-    async def mark_done(self, _job: Job) -> bool:
+class ReadOnlyDatabase:
+    """A database that is lost when the outcome of a job is to be stored."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.returning = pool.returning
+
+    async def execute(self, *_statement: Any) -> int:
         raise StoreUnavailable("lost")
 
 

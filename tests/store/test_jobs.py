@@ -115,6 +115,27 @@ class JobsTests(DatabaseTestCase):
         self.assertFalse(await self.jobs.dead_letter(earlier, "late"))
         self.assertTrue(await self.jobs.mark_done(job))
 
+    async def test_leases_of_a_process_that_has_ended(self) -> None:
+        """Its successor does not wait until they expire; those of other processes remain."""
+        await self.enqueue_kinds(*BOTH)
+        owner, other = Jobs(self.pool), Jobs(self.pool)
+        owner.instance, other.instance = uuid4(), uuid4()
+        ((job,), _) = await owner.claim((JobKind.FINISH,), MINUTE)
+        ((remaining,), _) = await other.claim((JobKind.MAIL,), MINUTE)
+        self.assertEqual(await self.jobs.release_leases(uuid4()), 0)
+        self.assertEqual(await self.jobs.release_leases(owner.instance), 1)
+        self.assertEqual((await self.claim()).id, job.id)
+        self.assertFalse(await owner.mark_done(job), "the job has been claimed again")
+        self.assertTrue(await other.mark_done(remaining))
+
+    async def test_lease_of_a_job_that_was_claimed_with_the_end_of_the_call(self) -> None:
+        recordings = Recordings(self.pool)
+        recordings.instance = uuid4()
+        ended = recording(state=RecordingState.PROCESSING)
+        (job,) = await recordings.record(ended, claim_limit=1, lease=MINUTE)
+        self.assertEqual(await self.jobs.release_leases(recordings.instance), 1)
+        self.assertEqual((await self.claim()).id, job.id)
+
     async def test_expired_lease_of_a_job_that_was_not_claimed_again(self) -> None:
         await self.enqueue_kinds(JobKind.FINISH)
         self.assertTrue(await self.jobs.mark_done(await self.claim(lease=EXPIRED)))

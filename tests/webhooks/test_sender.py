@@ -593,6 +593,19 @@ class OutageTests(SenderTestCase):
         (row,) = await self.pool.query("SELECT attempts, claims FROM webhook_deliveries")
         self.assertEqual(row, (2, 2))
 
+    async def test_the_successor_of_a_process_that_has_ended_does_not_wait_for_its_leases(self) -> None:
+        receiver, _ = await self.add_receiver()
+        await self.recordings.create(recording(state=RecordingState.FAILED))
+        queue = WebhookQueue(self.pool)
+        queue.instance = uuid4()
+        await queue.claim((), timedelta(hours=1), 10)
+        self.start_worker()
+        await queue.release_leases(uuid4())
+        self.assertEqual((await queue.claim((), timedelta(hours=1), 10))[0], [])
+        await queue.release_leases(queue.instance)
+        await self.until_states("delivered")
+        self.assertEqual(len(receiver.requests), 1)
+
     async def test_an_outcome_after_the_lease_has_expired_is_discarded(self) -> None:
         await self.add_receiver()
         await self.recordings.create(recording(state=RecordingState.FAILED))

@@ -7,7 +7,7 @@ into a temporary file, whose size is limited. The conversion for a client that h
 import os
 import tempfile
 from collections.abc import Callable, Generator, Hashable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ class AudioConverter:
         """Raise AudioDamaged if the archived file cannot be opened or is truncated."""
         remote = await self._archive.remote_audio(recording)
         if remote is None:
-            with await obtain_audio(self._archive, recording) as source:
+            async with await obtain_audio(self._archive, recording) as source:
                 await self._check_file(recording, source)
             return
         try:
@@ -94,11 +94,11 @@ class AudioConverter:
         AudioDamaged if the archived file cannot be read, TooLarge if the temporary file exceeds the budget, and
         UploadUnavailable if it cannot be written.
         """
-        with ExitStack() as operation:
+        async with AsyncExitStack() as operation:
             operation.enter_context(self._per_token.operation(client))
             operation.enter_context(self._total.operation(_EVERYONE))
             check = partial(self._require_client, disconnected)
-            source = operation.enter_context(await obtain_audio(self._archive, recording))
+            source = await operation.enter_async_context(await obtain_audio(self._archive, recording))
             if stream.is_streamable(target):
                 await self._check_file(recording, source)
                 parts = stream.convert_in_parts(source, target, channel, FORMATS.get(recording.format), check)
@@ -188,7 +188,7 @@ class _ConvertedParts:
 class _ReleasingBody:
     """A response body that gives its part of the budget back when it is closed."""
 
-    def __init__(self, body: BodyStream, operation: ExitStack) -> None:
+    def __init__(self, body: BodyStream, operation: AsyncExitStack) -> None:
         self._body = body
         self._operation = operation
 
@@ -204,4 +204,4 @@ class _ReleasingBody:
         try:
             await self._body.aclose()
         finally:
-            self._operation.close()
+            await self._operation.aclose()

@@ -1,7 +1,7 @@
 """Access to the archived audio files of Recordings: opening them, and streaming them as response bodies."""
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +50,7 @@ def require_audio(recording: Recording) -> str:
     raise NotFound(f"Recording {recording.id} has no audio: its state is {recording.state}.")
 
 
-async def obtain_audio(archive: Archive, recording: Recording) -> AbstractContextManager[Path]:
+async def obtain_audio(archive: Archive, recording: Recording) -> AbstractAsyncContextManager[Path]:
     """Return a local file with a Recording's audio. Raises AudioDamaged if it is missing, and ArchiveUnavailable."""
     try:
         return await archive.obtain(recording)

@@ -104,7 +104,7 @@ class PeaksRoutes:
         async with self._semaphore:
             if request.disconnected():  # while it waited
                 raise ClientDisconnected("The client has disconnected.")
-            with await obtain_audio(self._archive, recording) as audio:
+            async with await obtain_audio(self._archive, recording) as audio:
                 body: bytes = await self._defer_to_thread(_encoded_waveform, recording, audio, points, encode)
         return Response(200, {**headers, "Content-Type": media_type}, body)
 

@@ -1,6 +1,6 @@
 """The interface of every archive, whatever its storage."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -93,7 +93,7 @@ class Archive(Protocol):
     The methods block, except for those that return awaitables.
     """
 
-    async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
+    async def obtain(self, recording: Recording) -> AbstractAsyncContextManager[Path]:
         """Return a local file with the audio of a Recording; it can be read until the context ends.
 
         Raises NotFound if the archive has no such file.

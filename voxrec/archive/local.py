@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -87,7 +87,7 @@ class LocalArchive:
             raise NotFound(f"the archive has no file {path!r}")
         return location
 
-    async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
+    async def obtain(self, recording: Recording) -> AbstractAsyncContextManager[Path]:
         """Return the file of a Recording. Raises NotFound if there is none."""
         return nullcontext(await self._defer_local_to_thread(self.locate, recording.path or ""))
 

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,11 +24,11 @@ from voxrec.archive.interface import ObjectFacts, ObjectLock, StoreError, Upload
 from voxrec.archive.s3_bodies import FileSection, ObjectReader, digest_of
 from voxrec.archive.s3_errors import translate_errors
 from voxrec.archive.s3_http import BoundedSession
+from voxrec.archive.s3_parts import PartSender
 from voxrec.archive.s3_settings import MAX_SINGLE_UPLOAD, S3Settings, is_future
 from voxrec.errors import NotFound
 from voxrec.model import StoredObject
 
-MAX_PARTS: Final = 10_000
 _BLOCK_SIZE: Final = 1 << 20
 _ATTEMPTS: Final = 3  # of one request, by botocore; the job makes further ones
 _NOT_FOUND: Final = 404  # of a HEAD request, whose response has no error document
@@ -85,7 +85,17 @@ class S3Store:
             ChecksumSHA256=checksum,
             **self._settings.object_options(digest.hex(), media_type, lock),
         )
+        self._require_encryption(response, target)
         return _Uploaded(response.get("VersionId"), digest.hex(), confirmed=response.get("ChecksumSHA256") == checksum)
+
+    def _require_encryption(self, response: Mapping[str, Any], target: StoredObject) -> None:
+        """Delete an object that was stored without the encryption of the settings, and raise StoreError."""
+        try:
+            self._settings.require_encryption(response)
+        except StoreError:
+            with suppress(Exception):  # it is replaced by the next attempt
+                self.delete(target)
+            raise
 
     def _upload_parts(
         self, file: BinaryIO, size: int, target: StoredObject, sha256: str | None, media_type: str, lock: ObjectLock
@@ -96,30 +106,31 @@ class S3Store:
         options = self._settings.object_options(expected, media_type, lock)
         created = self._s3.create_multipart_upload(ChecksumAlgorithm="SHA256", **where, **options)
         upload = {**where, "UploadId": created["UploadId"]}
-        part_size = max(self._settings.part_size, -(-size // MAX_PARTS))
-        parts, whole, confirmed = [], hashlib.sha256(), True
+        customer_key = self._settings.customer_key()
+        sender = PartSender(
+            client=self._s3,
+            file=file,
+            size=size,
+            part_size=self._settings.part_size,
+            upload=upload,
+            options=customer_key,
+            check=self._check_running,
+            threads=self._settings.parts_per_upload,
+        )
         try:
-            for number, start in enumerate(range(0, size, part_size), 1):
-                length = min(part_size, size - start)
-                checksum = base64.b64encode(digest_of(file, start, length, self._check_running, whole)).decode()
-                response = self._s3.upload_part(
-                    **upload,
-                    PartNumber=number,
-                    Body=FileSection(file, start, length, self._check_running),
-                    ChecksumSHA256=checksum,
-                    **self._settings.customer_key(),
-                )
-                confirmed = confirmed and response.get("ChecksumSHA256") == checksum
-                parts.append({"PartNumber": number, "ETag": response["ETag"], "ChecksumSHA256": checksum})
-            _require_content(file, whole.digest(), expected)
+            parts, digest = sender.send()
+            _require_content(file, digest, expected)
             completed = self._s3.complete_multipart_upload(
-                **upload, MultipartUpload={"Parts": parts}, **self._settings.customer_key()
+                **upload, MultipartUpload={"Parts": [part.description() for part in parts]}, **customer_key
             )
         except BaseException:
             with suppress(Exception):  # the next attempt, or the deletion, aborts it
                 self._s3.abort_multipart_upload(**upload)
             raise
-        return _Uploaded(completed.get("VersionId"), expected, confirmed=confirmed and "ETag" in completed)
+        confirmed = "ETag" in completed and all(part.confirmed for part in parts)
+        if self._settings.encryption != "none":  # not all stores say it when an upload in parts begins or ends
+            self._require_encryption(self._s3.head_object(**where, **customer_key), target)
+        return _Uploaded(completed.get("VersionId"), expected, confirmed=confirmed)
 
     def _verify(self, stored: StoredObject, size: int, sha256: str) -> None:
         """Read an object, and raise StoreError unless it has this content."""
@@ -261,13 +272,14 @@ class S3Store:
         digest = hashlib.sha256(content)
         options = self._settings.object_options(digest.hexdigest(), "application/octet-stream", ObjectLock())
         with translate_errors(f"write to s3://{bucket}/{prefix}"):
-            self._s3.put_object(
+            response = self._s3.put_object(
                 Bucket=bucket,
                 Key=probe.key,
                 Body=content,
                 ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
                 **options,
             )
+        self._require_encryption(response, probe)
         try:
             reader = self.open(probe, 0, len(content))
             read = reader.read(len(content))
@@ -351,7 +363,9 @@ class S3Store:
                     inject_host_prefix=False,
                 ),
             )
-            session = BoundedSession(settings.timeout, settings.connections, settings.ca_file)
+            session = BoundedSession(
+                settings.timeout, settings.completion_timeout, settings.connections, settings.ca_file
+            )
             client.meta.events.register("before-send.s3", session)
         return client
 

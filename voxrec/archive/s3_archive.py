@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -57,19 +57,21 @@ class S3Archive(LocalArchive):
             return None
         return _S3Audio(self._store, recording, stored, self._defer_to_thread, self._redirect_seconds)
 
-    async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
+    async def obtain(self, recording: Recording) -> AbstractAsyncContextManager[Path]:
         """Return a local file: a hard link to the one in the archive, which may be removed meanwhile, or a copy."""
         try:
             return await self._obtain(recording)
         except NotFound:  # it may have been uploaded, and removed here, since the row was read
             return await self._obtain(await self._reread(recording.id))
 
-    async def _obtain(self, recording: Recording) -> AbstractContextManager[Path]:
+    async def _obtain(self, recording: Recording) -> AbstractAsyncContextManager[Path]:
         if recording.path is None:
             raise NotFound(f"recording {recording.id} has no audio")
         if await self.remote_audio(recording) is None:
-            return _Temporary(await self._defer_local_to_thread(self._link, recording.path))
-        return _Temporary(await self._defer_to_thread(self._fetch, recording))
+            path = await self._defer_local_to_thread(self._link, recording.path)
+        else:
+            path = await self._defer_to_thread(self._fetch, recording)
+        return _Temporary(path, self._defer_local_to_thread)
 
     def locate(self, path: str) -> Path:
         """Return the location of a local file. Raises NotFound, and ArchiveUnavailable if another node may have it."""
@@ -119,17 +121,18 @@ class S3Archive(LocalArchive):
             raise ArchiveUnavailable(f"cannot write to {self._work_directory}: {error}") from error
 
 
-class _Temporary(AbstractContextManager[Path]):
-    """A file that is removed at the end of the context."""
+class _Temporary(AbstractAsyncContextManager[Path]):
+    """A file that is removed at the end of the context; in a thread, since that takes long for a large one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, defer_to_thread: DeferToThread) -> None:
         self._path = path
+        self._defer_to_thread = defer_to_thread
 
-    def __enter__(self) -> Path:
+    async def __aenter__(self) -> Path:
         return self._path
 
-    def __exit__(self, *_: object) -> None:
-        self._path.unlink(missing_ok=True)
+    async def __aexit__(self, *_: object) -> None:
+        await self._defer_to_thread(self._path.unlink, missing_ok=True)
 
 
 class _S3Audio:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO, Final
@@ -39,11 +40,14 @@ class ObjectReader:
 
 
 class FileSection(io.RawIOBase):
-    """A part of a file as the body of a request: read in blocks, and again for another attempt."""
+    """A part of a file as the body of a request: read in blocks, and again for another attempt.
+
+    Several threads can read parts of one file at the same time, since its own position is not used.
+    """
 
     def __init__(self, file: BinaryIO, start: int, length: int, check: Callable[[], None]) -> None:
         super().__init__()
-        self._file = file
+        self._descriptor = file.fileno()
         self._start = start
         self._length = length
         self._position = 0
@@ -75,20 +79,16 @@ class FileSection(io.RawIOBase):
         """Return the next ``size`` bytes; raises what ``check`` raises."""
         self._check()
         remaining = self._length - self._position
-        self._file.seek(self._start + self._position)
-        block = self._file.read(remaining if size < 0 else min(size, remaining))
+        wanted = remaining if size < 0 else min(size, remaining)
+        block = os.pread(self._descriptor, wanted, self._start + self._position)
         self._position += len(block)
         return block
 
 
-def digest_of(file: BinaryIO, start: int, length: int, check: Callable[[], None], whole: Any = None) -> bytes:
-    """Return the SHA-256 of a part of a file; add its bytes to the digest ``whole``, too."""
+def digest_of(file: BinaryIO, start: int, length: int, check: Callable[[], None]) -> bytes:
+    """Return the SHA-256 of a part of a file; raises what ``check`` raises, which is called for each block."""
     digest = hashlib.sha256()
-    file.seek(start)
-    while length > 0 and (block := file.read(min(_BLOCK_SIZE, length))):
-        check()
+    section = FileSection(file, start, length, check)
+    while block := section.read(_BLOCK_SIZE):
         digest.update(block)
-        if whole is not None:
-            whole.update(block)
-        length -= len(block)
     return digest.digest()

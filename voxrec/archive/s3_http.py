@@ -29,7 +29,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 MAX_DOCUMENT: Final = 4_194_304  # bytes of a response that is kept in memory: documents and errors, a page of a list
-MIN_RATE: Final = 65_536  # bytes per second at which the store must accept a request body, on top of the timeout
+MIN_RATE: Final = 16_384  # bytes per second at which the store must accept a request body, on top of the timeout
 _BLOCK_SIZE: Final = 131_072  # bytes that are read and written at a time
 
 
@@ -114,15 +114,17 @@ class BoundedSession:
     """Handles botocore's event ``before-send``: sends the request and returns the response.
 
     ``timeout`` is that of connecting, of each operation on the socket, and, in addition to the time that the body needs
-    at `MIN_RATE`, of the whole request, in seconds. ``ca_file`` replaces the certificate authorities of the system.
+    at `MIN_RATE`, of the whole request, in seconds. ``completion_timeout`` is that of the completion of an upload in
+    parts, during which a store may be silent, or send white space. ``ca_file`` replaces the certificate authorities of
+    the system.
     """
 
-    def __init__(self, timeout: float, connections: int, ca_file: str = "") -> None:
+    def __init__(self, timeout: float, completion_timeout: float, connections: int, ca_file: str = "") -> None:
         self._timeout = timeout
+        self._completion_timeout = max(timeout, completion_timeout)
         self._options: dict[str, Any] = {
             "num_pools": 16,
             "maxsize": connections,
-            "timeout": urllib3.Timeout(connect=timeout, read=timeout),
             "ssl_context": ssl.create_default_context(cafile=ca_file or None),
             "blocksize": _BLOCK_SIZE,
         }
@@ -133,10 +135,14 @@ class BoundedSession:
         for manager in self._managers.values():
             manager.clear()
 
-    def __call__(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        """Send a request. Raises botocore's exceptions, as its own session does."""
+    def __call__(self, request: AWSPreparedRequest, *, event_name: str = "", **_: object) -> AWSResponse:
+        """Send a request. Raises botocore's exceptions, as its own session does.
+
+        The last part of ``event_name`` is the name of the operation.
+        """
+        completes = event_name.endswith(".CompleteMultipartUpload")
         try:
-            return self._send(request)
+            return self._send(request, self._completion_timeout if completes else self._timeout)
         except HTTPClientError:
             raise
         except urllib3.exceptions.SSLError as error:
@@ -152,13 +158,14 @@ class BoundedSession:
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise HTTPClientError(error=error) from error
 
-    def _send(self, request: AWSPreparedRequest) -> AWSResponse:
-        seconds = self._timeout + _length(request.body) / MIN_RATE
+    def _send(self, request: AWSPreparedRequest, timeout: float) -> AWSResponse:
+        seconds = timeout + _length(request.body) / MIN_RATE
         with self._deadline(request.url, seconds):
             raw = self._manager(request.url).urlopen(
                 request.method,
                 request.url,
                 body=request.body,
+                timeout=urllib3.Timeout(connect=self._timeout, read=timeout),
                 # without Expect, which urllib3 does not wait for
                 headers={name: value for name, value in request.headers.items() if name.lower() != "expect"},
                 retries=False,
@@ -207,13 +214,16 @@ class BoundedBody:
 
     def stream(self) -> Iterator[bytes]:
         """Yield a body that is to be kept in memory. Raises HTTPClientError if it is too large."""
-        size = 0
+        size, begun = 0, False
         try:
             for block in self._raw.stream(_BLOCK_SIZE):
                 size += len(block)
                 if size > MAX_DOCUMENT:
                     raise HTTPClientError(error=f"the response has more than {MAX_DOCUMENT} bytes")
-                yield block
+                # white space with which a store keeps the connection open, and which may not precede an XML declaration
+                document = block if begun else block.lstrip()
+                begun = begun or bool(document)
+                yield document
         except BaseException:
             self._raw.close()
             raise

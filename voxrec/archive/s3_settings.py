@@ -18,6 +18,9 @@ RETENTION_MODES: Final[Mapping[str, Literal["GOVERNANCE", "COMPLIANCE"]]] = Mapp
 """The mode of Object Lock that retains objects, by the value of the setting `s3.object_lock`."""
 MAX_SINGLE_UPLOAD: Final = 16_777_216  # bytes; a larger file is uploaded in parts
 
+COMPLETION_TIMEOUT: Final = 600.0
+"""Seconds for CompleteMultipartUpload, which "could take several minutes" (S3 API): some stores copy all parts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Settings:
@@ -28,7 +31,8 @@ class S3Settings:
     - ``encryption``: by the store with its key (s3), with one of KMS (kms), or with ours (customer, SSE-C);
     - ``customer_keys``: 32 bytes each; the first one encrypts, and all of them decrypt;
     - ``retention``: the Object Lock mode of objects whose Recordings expire, if any;
-    - ``part_size``: of an upload in parts, in bytes; ``timeout``: see `BoundedSession`.
+    - ``part_size``: of an upload in parts, in bytes; ``parts_per_upload``: how many are sent at the same time;
+    - ``timeout``, ``completion_timeout``, ``connections``: see `BoundedSession`.
     """
 
     endpoint: str = ""
@@ -43,7 +47,9 @@ class S3Settings:
     retention: Literal["", "GOVERNANCE", "COMPLIANCE"] = ""
     storage_class: str = ""
     part_size: int = MAX_SINGLE_UPLOAD
+    parts_per_upload: int = 4
     timeout: float = 30.0
+    completion_timeout: float = COMPLETION_TIMEOUT
     connections: int = 32
 
     def object_options(self, sha256: str, media_type: str, lock: ObjectLock) -> dict[str, Any]:
@@ -63,6 +69,21 @@ class S3Settings:
             options["ObjectLockMode"] = self.retention
             options["ObjectLockRetainUntilDate"] = lock.retain_until
         return options
+
+    def require_encryption(self, response: Mapping[str, Any]) -> None:
+        """Raise StoreError unless the response to the creation of an object says that it is encrypted as demanded.
+
+        A store that does not know a header ignores it.
+        """
+        name = "SSECustomerAlgorithm" if self.encryption == "customer" else "ServerSideEncryption"
+        expected = {"none": None, "s3": "AES256", "kms": "aws:kms", "customer": "AES256"}[self.encryption]
+        if expected is not None and response.get(name) != expected:
+            raise StoreError(
+                f"the store does not encrypt objects as s3.encryption {self.encryption} demands: it responds with "
+                f"{response.get(name, 'no encryption')} instead of {expected}",
+                "NotEncrypted",
+                refused=True,
+            )
 
     def customer_key(self, md5: str | None = None) -> dict[str, Any]:
         """Return the parameters of SSE-C with the key that has this MD5; by default the one that encrypts."""
@@ -95,6 +116,7 @@ def settings_of(section: S3, connections: int = 32) -> S3Settings:
         retention=RETENTION_MODES.get(section.object_lock, ""),
         storage_class=section.storage_class,
         part_size=section.part_size,
+        parts_per_upload=section.parts_per_upload,
         timeout=section.timeout,
         connections=connections,
     )

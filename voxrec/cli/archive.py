@@ -17,10 +17,10 @@ from voxrec.cli.context import audit_entry_for_command, config_option, daemon_da
 from voxrec.errors import VoxrecError
 from voxrec.postgres.blocking_database import BlockingDatabase, run_to_completion
 from voxrec.recordings.download import Download
-from voxrec.store.archive_migration import ArchiveMigration, Remaining
+from voxrec.store.archive_migration import BEGINNING, ArchiveMigration, Position, Remaining
 from voxrec.store.audit import Audit
 
-_PART: Final = 5000  # Recordings that are enqueued in one transaction
+_PART: Final = 5000  # Recordings that are examined in one transaction
 _POLL_SECONDS: Final = 5.0  # the query reads all Recordings
 
 
@@ -59,8 +59,9 @@ def _to_s3(settings: config.Config, config_file: Path, *, wait: bool) -> None:
         raise click.ClickException("s3.uploads is false, so that the daemon does not upload")
     database = partial(daemon_database, config_file)
     total = _remaining(database)
-    while _enqueue(database, shared=settings.archive.shared):
-        pass
+    position: Position | None = BEGINNING
+    while position is not None:
+        position = _enqueue(database, position, shared=settings.archive.shared)
     click.echo(f"{total.recordings} recordings ({total.size / 1e6:.1f} MB) are to be uploaded by the daemon")
     if wait:
         _wait_for_uploads(database, total)
@@ -85,13 +86,17 @@ def _wait_for_uploads(database: Callable[[], AbstractContextManager[BlockingData
     click.echo("all recordings are in S3")
 
 
-def _enqueue(database: Callable[[], AbstractContextManager[BlockingDatabase]], *, shared: bool) -> int:
+def _enqueue(
+    database: Callable[[], AbstractContextManager[BlockingDatabase]], after: Position, *, shared: bool
+) -> Position | None:
+    """Enqueue the uploads of a part of the Recordings, and return where the next part begins; None at the end."""
     with database() as connection:
-        enqueued = run_to_completion(ArchiveMigration(connection).enqueue_uploads(_PART, shared=shared))
+        migration = ArchiveMigration(connection)
+        enqueued, last = run_to_completion(migration.enqueue_uploads(after, _PART, shared=shared))
         if enqueued:
             entry = audit_entry_for_command("voxrec archive migrate --to s3", "archive", uuid4())
             run_to_completion(Audit(connection).begin(entry))
-    return enqueued
+    return last
 
 
 def _remaining(database: Callable[[], AbstractContextManager[BlockingDatabase]]) -> Remaining:

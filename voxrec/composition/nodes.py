@@ -61,6 +61,10 @@ def build_nodes(
         lock = directory / "journal" / "lock"  # which the journal holds
         return env.defer_to_thread(replace_former_instance, directory / "instance.json", lock, instance)
 
+    async def release_leases(former: UUID) -> None:  # what it was doing must not wait until they expire
+        await database.jobs.release_leases(former)
+        await database.webhook_queue.release_leases(former)
+
     membership = Membership(
         env.reactor,
         database.nodes,
@@ -71,7 +75,10 @@ def build_nodes(
         on_draining=calls.admission.set_draining,
         is_standby=lambda: calls.lease.standby,
         replace_former_instance=replace_former,
+        former_ended=release_leases,
     )
+    for repository in (database.jobs, database.recordings, database.webhook_queue):
+        repository.instance = membership.instance
     calls.call_directory.is_needed = lambda: membership.registered and bool(membership.peers)
     calls.router.reserve = calls.control.reserve = CallLimits(
         env.reactor, database.nodes, membership, calls.call_directory, calls.admission.count_calls

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from voxrec.archive.s3 import S3Store
     from voxrec.archive.s3_archive import S3Archive
 
-_LEASE: Final = timedelta(seconds=30)  # extended while an upload runs; after a crash, it waits this long
+_LEASE: Final = timedelta(seconds=30)  # extended while an upload runs; if its node is lost, another one waits this long
 _DOWNLOAD_THREADS: Final = 16
+_JOBS_PER_UPLOAD: Final = 2
+"""Jobs that run for each upload that is permitted at the same time: one is sent, another is prepared or concluded."""
 _UNLIMITED: Final = sys.maxsize  # an upload is never given up
 
 
@@ -105,7 +107,8 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
     upload_threads = WorkerThreads(env.reactor, "S3 uploads", settings.concurrency)
     download_threads = WorkerThreads(env.reactor, "S3 downloads", _DOWNLOAD_THREADS)
     stop_flag = StopFlag()
-    store = S3Store(settings_of(settings, settings.concurrency + _DOWNLOAD_THREADS), lambda: stop_flag.stopping)
+    connections = settings.concurrency * settings.parts_per_upload + _DOWNLOAD_THREADS
+    store = S3Store(settings_of(settings, connections), lambda: stop_flag.stopping)
     archive = S3Archive(
         env.config.archive_directory,
         store,
@@ -118,7 +121,7 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
     )
     node = None if env.config.archive.shared else env.config.node_name
     database.recordings.upload_node = node
-    queue = UploadQueue(database.pool, database.jobs, settings.concurrency_per_bucket)
+    queue = UploadQueue(database.pool, database.jobs, _JOBS_PER_UPLOAD * settings.concurrency_per_bucket)
     uploader = Uploader(
         database.recordings,
         database.profiles,
@@ -126,6 +129,8 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
         store,
         upload_settings(settings),
         upload_threads.defer,
+        env.defer_to_thread,
+        requests_per_bucket=settings.concurrency_per_bucket,
         bucket_recovered=queue.make_due,
         on_upload=env.metrics.count_upload,
     )
@@ -133,7 +138,7 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
         env.reactor,
         queue,
         {JobKind.UPLOAD: uploader},
-        concurrency=settings.concurrency,
+        concurrency=_JOBS_PER_UPLOAD * settings.concurrency,
         lease=_LEASE,
         backoff=Backoff(first=settings.retry_first, limit=settings.retry_limit),
         max_attempts=_UNLIMITED,

@@ -1,7 +1,7 @@
 """The ``mail`` job: sends a completed recording to the mail addresses of its Profile."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,7 +57,7 @@ class Deliveries(Protocol):
 class Archive(Protocol):
     """The archive method that mailing needs."""
 
-    async def obtain(self, recording: Recording) -> AbstractContextManager[Path]:
+    async def obtain(self, recording: Recording) -> AbstractAsyncContextManager[Path]:
         """Return a local file with the audio. Raises `NotFound` if the archive has no such file."""
 
 
@@ -211,7 +211,7 @@ class Mailer:
         link: ListeningLink | None,
         defaults: MessageDefaults,
     ) -> bytes | None:
-        with await self._archive.obtain(recording) as audio:
+        async with await self._archive.obtain(recording) as audio:
             message: bytes | None = await self._defer_to_thread(
                 compose_form, form, recording, profile, audio, link, defaults, utc_now(self._reactor)
             )

@@ -25,6 +25,10 @@ async def _no_former_instance(_instance: UUID) -> UUID | None:
     return None
 
 
+async def _do_nothing(_instance: UUID) -> None:
+    pass
+
+
 class Membership(Service):
     """Reports every 2 s under the name of this node.
 
@@ -33,7 +37,8 @@ class Membership(Service):
     has its name, nor if the directory is another one than that of the node, since files that are missing there would
     be taken for calls without audio. ``on_draining`` is called with whether new calls are to be refused. ``is_standby``
     returns whether this process waits for another one of the same node. ``replace_former_instance`` returns the process
-    whose name this one takes over without waiting (`voxrec.nodes.former_instance`), or raises OSError.
+    whose name this one takes over without waiting (`voxrec.nodes.former_instance`), or raises OSError; once this
+    process has the name, ``former_ended`` is called with it.
     """
 
     name = "membership"
@@ -51,6 +56,7 @@ class Membership(Service):
         on_draining: Callable[[bool], object],
         is_standby: Callable[[], bool] = lambda: False,
         replace_former_instance: Callable[[UUID], Awaitable[UUID | None]] = _no_former_instance,
+        former_ended: Callable[[UUID], Awaitable[object]] = _do_nothing,
     ) -> None:
         self._nodes = nodes
         self.node = node
@@ -60,9 +66,11 @@ class Membership(Service):
         self._on_draining = on_draining
         self._is_standby = is_standby
         self._replace_former_instance = replace_former_instance
+        self._former_ended = former_ended
         self._former: UUID | None = None
         self._former_known = False
-        self._instance = uuid4()
+        self.instance: Final = uuid4()
+        """Identifies this process."""
         self._clock = clock
         self._spool_id: UUID | None = None
         self._spool_since = utc_now(clock)
@@ -106,7 +114,7 @@ class Membership(Service):
     async def _stop(self) -> None:
         await self._reporter.wait()
         try:
-            await self._nodes.stop(self.node, self._instance)
+            await self._nodes.stop(self.node, self.instance)
         except VoxrecError as error:
             self._log.debug("the stop of this node could not be stored: {error}", error=error)
 
@@ -132,8 +140,11 @@ class Membership(Service):
         try:
             await self._find_former_instance()
             registration = await self._nodes.heartbeat(
-                self.node, self._instance, self._spool_id, self._status(), self._former, self._spool_since
+                self.node, self.instance, self._spool_id, self._status(), self._former, self._spool_since
             )
+            if registration is not None and self._former is not None:
+                await self._former_ended(self._former)
+                self._former = None  # the row has this process now
             self._all = {node.name: node for node in await self._nodes.list_all()}
             await self._check_former_name()
         except VoxrecError:
@@ -165,7 +176,7 @@ class Membership(Service):
         if not self._former_known:
             self._former_known = True
             try:
-                self._former = await self._replace_former_instance(self._instance)
+                self._former = await self._replace_former_instance(self.instance)
             except OSError as error:
                 self._log.debug("the former process of this node is not known: {error}", error=error)
 

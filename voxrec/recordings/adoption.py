@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
@@ -136,7 +136,8 @@ class Adoption:
         if since is not None and job.kind is JobKind.FINISH:
             recording = run_to_completion(Recordings(database).get(job.recording_id))
             if recording.created_at >= since:
-                raise Unavailable(f"it was recorded on the disk that node {self.node} has had since {since:%c}")
+                time = f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+                raise Unavailable(f"it was recorded on the disk that node {self.node} has had since {time}")
 
     def _handler(self, database: BlockingDatabase, kind: JobKind) -> Callable[[Job], Any]:
         recordings = Recordings(database)

@@ -4,21 +4,18 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
-from uuid import UUID
 
 from voxrec.archive.local import LocalArchive
 from voxrec.errors import VoxrecError
 from voxrec.model import Recording, StoredObject
 from voxrec.postgres.blocking_database import BlockingDatabase, run_to_completion
 from voxrec.recordings.work_files import WorkFiles
-from voxrec.store.archive_migration import ArchiveMigration
+from voxrec.store.archive_migration import BEGINNING, ArchiveMigration, Position
 
 _PAGE: Final = 100
 _BLOCK_SIZE: Final = 1 << 20
-_BEGINNING: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
 class ObjectStore(Protocol):
@@ -50,7 +47,7 @@ class Download:
 
     def run(self) -> int:
         """Move all, and return the number of Recordings that were moved."""
-        after, count, size = _BEGINNING, 0, 0
+        after, count, size = BEGINNING, 0, 0
         while page := self._page(after):
             for recording in page:
                 try:
@@ -61,10 +58,10 @@ class Download:
                     continue
                 count, size = count + 1, size + (recording.size or 0)
                 self.report(count, size)
-            after = (page[-1].created_at, page[-1].id)
+            after = Position(page[-1].created_at, page[-1].id)
         return count
 
-    def _page(self, after: tuple[datetime, UUID]) -> list[Recording]:
+    def _page(self, after: Position) -> list[Recording]:
         with self.database() as database:
             return run_to_completion(ArchiveMigration(database).stored_recordings(after, _PAGE))
 

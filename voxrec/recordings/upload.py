@@ -5,13 +5,15 @@ deletion finds it; the row says that it is stored once the store has verified th
 is removed. If the process dies between two steps, the next attempt continues.
 """
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
+from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from voxrec.archive.interface import ArchiveUnavailable, ObjectLock, StoreError, UploadCancelled
@@ -19,6 +21,8 @@ from voxrec.audio.formats import FORMATS
 from voxrec.errors import DeliveryError, NotFound, StoreUnavailable, VoxrecError
 from voxrec.model import Job, Profile, Recording, StoredObject
 from voxrec.threads import DeferToThread
+
+T = TypeVar("T")
 
 _OTHER_TYPE = "application/octet-stream"
 
@@ -93,6 +97,9 @@ class UploadSettings:
 class Uploader:
     """Handles ``upload`` jobs.
 
+    ``defer_to_thread`` runs requests to the store, of which each bucket has at most ``requests_per_bucket`` in
+    progress; further jobs prepare or conclude an upload meanwhile. ``defer_local_to_thread`` runs what uses the local
+    archive.
     ``bucket_recovered`` is called with the bucket of the Profile, or None, when an upload succeeds after failures.
     ``on_upload`` is called with the outcome of each upload (stored, failed) and the number of bytes.
     """
@@ -107,7 +114,9 @@ class Uploader:
         store: ObjectStore,
         settings: UploadSettings,
         defer_to_thread: DeferToThread,
+        defer_local_to_thread: DeferToThread,
         *,
+        requests_per_bucket: int,
         bucket_recovered: Callable[[str | None], Awaitable[object]],
         on_upload: Callable[[str, int], None] = lambda _outcome, _size: None,
     ) -> None:
@@ -117,6 +126,8 @@ class Uploader:
         self._store = store
         self._settings = settings
         self._defer_to_thread = defer_to_thread
+        self._defer_local_to_thread = defer_local_to_thread
+        self._slots = defaultdict[str, DeferredSemaphore](lambda: DeferredSemaphore(requests_per_bucket))
         self._bucket_recovered = bucket_recovered
         self._on_upload = on_upload
         self.failures: dict[str, str] = {}
@@ -159,50 +170,56 @@ class Uploader:
                 return
             recording = uploaded
         elif self._settings.holds:
-            await self._defer_to_thread(self._store.apply_lock, stored, self._lock(recording))
+            await self._request(stored.bucket, self._store.apply_lock, stored, self._lock(recording))
         if not self._settings.keep_local and recording.path is not None:
-            await self._defer_to_thread(self._archive.delete, recording.path)
+            await self._defer_local_to_thread(self._archive.delete, recording.path)
+
+    async def _request(self, bucket: str, method: Callable[..., T], *args: object) -> T:
+        """Call a method of the store that uses a bucket, and return its result."""
+        async with self._slots[bucket]:
+            result: T = await self._defer_to_thread(method, *args)
+        return result
 
     async def _upload(self, recording: Recording, target: StoredObject) -> Recording | None:
         """Upload the audio, and return the Recording as stored then; None if it was deleted meanwhile."""
-        may_exist = recording.stored_object is not None or not await self._defer_to_thread(self._is_local, recording)
-        if recording.stored_object not in (None, target):  # the settings or the Profile have another bucket since
+        source = await self._defer_local_to_thread(self._local_file, recording)
+        former = recording.stored_object
+        # without a file, it was uploaded, and a failover of PostgreSQL has lost that
+        may_exist = former is not None or source is None
+        if former is not None and former != target:  # the settings or the Profile have another bucket since
             with suppress(StoreError):
-                await self._defer_to_thread(self._store.delete, recording.stored_object)
+                await self._request(former.bucket, self._store.delete, former)
         try:
             recording = await self._recordings.set_stored_object(recording.id, target)
         except NotFound:
             return None
         lock = self._lock(recording)
-        stored = await self._find(recording, target) if may_exist else None
+        stored = None
+        if may_exist:  # an earlier attempt may have uploaded it, but died before it could store that
+            stored = await self._request(target.bucket, self._store.find, target, recording.size, recording.sha256)
         if stored is None:
+            source = source or await self._defer_local_to_thread(self._locate, recording)
             audio_format = FORMATS.get(recording.format)
             media_type = _OTHER_TYPE if audio_format is None else audio_format.media_type
-            source = await self._defer_to_thread(self._locate, recording)
-            stored = await self._defer_to_thread(self._store.upload, source, target, recording.sha256, media_type, lock)
+            stored = await self._request(
+                target.bucket, self._store.upload, source, target, recording.sha256, media_type, lock
+            )
             self._on_upload("stored", recording.size or 0)
         try:
             recording = await self._recordings.set_stored_object(recording.id, stored)
         except NotFound:  # nothing else would delete the object, since it was stored after the erase job had run
-            await self._defer_to_thread(self._store.delete, stored)
+            await self._request(stored.bucket, self._store.delete, stored)
             return None
         if self._settings.holds and (may_exist or self._lock(recording) != lock):
-            await self._defer_to_thread(self._store.apply_lock, stored, self._lock(recording))
+            await self._request(stored.bucket, self._store.apply_lock, stored, self._lock(recording))
         return recording
 
-    async def _find(self, recording: Recording, target: StoredObject) -> StoredObject | None:
-        """Return the object if an earlier attempt has uploaded it, but died before it could store that."""
-        found: StoredObject | None = await self._defer_to_thread(
-            self._store.find, target, recording.size, recording.sha256
-        )
-        return found
-
-    def _is_local(self, recording: Recording) -> bool:
+    def _local_file(self, recording: Recording) -> Path | None:
+        """Return the file in the local archive; None if it cannot be found."""
         try:
-            self._locate(recording)
-        except ArchiveUnavailable:  # or it was uploaded, and PostgreSQL has lost that in a failover
-            return False
-        return True
+            return self._locate(recording)
+        except ArchiveUnavailable:
+            return None
 
     def _locate(self, recording: Recording) -> Path:
         try:

@@ -1,6 +1,7 @@
 """A real S3 server, SeaweedFS, on the loopback interface.
 
-It verifies signatures and checksums, and supports Object Lock, SSE-C, versions, ranges and uploads in parts.
+It verifies signatures and checksums, and supports Object Lock, SSE-C, SSE-S3, SSE-KMS, versions, ranges and uploads in
+parts.
 ``python -m voxrec.sandbox.seaweedfs DIRECTORY`` runs it until it is interrupted, and prints its URL.
 """
 
@@ -14,7 +15,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
 
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.process import Process, with_parent_death_signal
@@ -53,10 +57,15 @@ class SeaweedFS:
 
     def start(self) -> None:
         """Start the server, also again with the same data and ports, and wait until it answers. Blocks."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start the server, also again with the same data and ports."""
         data = self._directory / "data"
         data.mkdir(parents=True, exist_ok=True)
         identities = self._directory / "identities.json"
-        identities.write_text(json.dumps({"identities": [_IDENTITY]}))
+        identities.write_text(json.dumps({"identities": [_IDENTITY], "kms": _KMS}))
         options = [f"-{name}={port}" for name, port in self._ports.items()]
         command = [
             *(_program(), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"),
@@ -69,7 +78,6 @@ class SeaweedFS:
             environment={"PATH": "/usr/bin:/bin", "HOME": str(self._directory), "WEED_S3_SSE_KEK": "5a" * 32},
             directory=self._directory,
         )
-        self._wait()
 
     def kill(self) -> None:
         """Kill the server; its data remain."""
@@ -77,7 +85,8 @@ class SeaweedFS:
             self._process.kill()
             self._process = None
 
-    def _wait(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Wait until the server answers. Blocks. Raises SandboxError after 60 s, or if the server has ended."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if self._process is None or not self._process.running or time.monotonic() > deadline:
@@ -94,6 +103,20 @@ class SeaweedFS:
             return False
 
 
+def client_of(server: SeaweedFS) -> Any:
+    """Return a client of boto3 for a server."""
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=server.endpoint,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1",
+        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+    )
+
+
+# Creates keys when they are first used, and forgets them when the server ends.
+_KMS: Final = {"default_provider": "local", "providers": {"local": {"type": "local", "enableOnDemandCreate": True}}}
 _IDENTITY: Final = {
     "name": "voxrec",
     "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],

@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - only names of columns are formatted into statements; values are parameters
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -13,20 +13,27 @@ from voxrec.store.recordings import RECORDING_COLUMNS, recording_from_row
 _NOT_UPLOADED: Final = """
     recordings.path IS NOT NULL AND coalesce(stored_object ->> 'stored_at', '') = ''
 """
-# Each statement enqueues a part, so that no transaction is long; what has a job that is not done is not enqueued again.
+# Each statement reads the next part of the table, so that no transaction is long, however many Recordings are uploaded
+# already. What has a job that is not done is not enqueued again. The condition on channels is that of the index.
 _ENQUEUE_UPLOADS: Final = f"""
-    INSERT INTO jobs (kind, recording_id, target, node)
-    SELECT 'upload', recordings.id, profiles.archive_bucket, CASE WHEN %s THEN NULL ELSE recordings.node END
-    FROM recordings LEFT JOIN profiles ON profiles.id = profile_id
-    WHERE {_NOT_UPLOADED}
-      AND NOT EXISTS (
-          SELECT FROM jobs
-          WHERE recording_id = recordings.id AND kind = 'upload' AND done_at IS NULL AND NOT dead
-      )
-    LIMIT %s
-    ON CONFLICT (recording_id, kind) DO UPDATE
-    SET target = excluded.target, node = excluded.node, due_at = now(), leased_until = NULL, dead = FALSE,
-        done_at = NULL, attempts = 0
+    WITH part AS MATERIALIZED (
+        SELECT id, created_at, profile_id, node, path, stored_object FROM recordings
+        WHERE channels > 0 AND (created_at, id) > (%s, %s) ORDER BY created_at, id LIMIT %s
+    ), enqueued AS (
+        INSERT INTO jobs (kind, recording_id, target, node)
+        SELECT 'upload', recordings.id, profiles.archive_bucket, CASE WHEN %s THEN NULL ELSE recordings.node END
+        FROM part AS recordings LEFT JOIN profiles ON profiles.id = profile_id
+        WHERE {_NOT_UPLOADED}
+          AND NOT EXISTS (
+              SELECT FROM jobs
+              WHERE recording_id = recordings.id AND kind = 'upload' AND done_at IS NULL AND NOT dead
+          )
+        ON CONFLICT (recording_id, kind) DO UPDATE
+        SET target = excluded.target, node = excluded.node, due_at = now(), leased_until = NULL, dead = FALSE,
+            done_at = NULL, attempts = 0
+        RETURNING id
+    )
+    SELECT (SELECT count(*) FROM enqueued), created_at, id FROM part ORDER BY created_at DESC, id DESC LIMIT 1
 """
 _UPLOAD_PROGRESS: Final = f"""
     SELECT count(*), coalesce(sum(size), 0)::bigint,
@@ -35,9 +42,10 @@ _UPLOAD_PROGRESS: Final = f"""
             WHERE kind = 'upload' AND done_at IS NULL AND last_error IS NOT NULL)
     FROM recordings WHERE {_NOT_UPLOADED}
 """
+# The condition on channels is that of the index.
 _STORED: Final = f"""
     SELECT {RECORDING_COLUMNS} FROM recordings
-    WHERE stored_object IS NOT NULL AND path IS NOT NULL AND (created_at, id) > (%s, %s)
+    WHERE channels > 0 AND stored_object IS NOT NULL AND path IS NOT NULL AND (created_at, id) > (%s, %s)
     ORDER BY created_at, id LIMIT %s
 """
 _STORED_TOTAL: Final = """
@@ -48,6 +56,16 @@ _FORGET_OBJECT: Final = """
     UPDATE recordings SET stored_object = NULL
     WHERE id = %s AND stored_object ->> 'bucket' = %s AND stored_object ->> 'key' = %s
 """
+
+
+class Position(NamedTuple):
+    """The place of a Recording in the order in which they are examined: oldest first."""
+
+    created_at: datetime
+    id: UUID
+
+
+BEGINNING: Final = Position(datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 
 class Remaining(NamedTuple):
@@ -68,9 +86,16 @@ class ArchiveMigration:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def enqueue_uploads(self, limit: int, *, shared: bool) -> int:
-        """Enqueue the upload of Recordings that have none, and return their number. ``shared``: any node can do it."""
-        return await self._database.execute(_ENQUEUE_UPLOADS, (shared, limit))
+    async def enqueue_uploads(self, after: Position, limit: int, *, shared: bool) -> tuple[int, Position | None]:
+        """Enqueue uploads for those of the next ``limit`` Recordings that need one. ``shared``: any node can do it.
+
+        Return their number, and the position of the last Recording that was examined, None if there was none.
+        """
+        rows = await self._database.returning(_ENQUEUE_UPLOADS, (*after, limit, shared))
+        if not rows:
+            return 0, None
+        ((count, *last),) = rows
+        return count, Position(*last)
 
     async def not_uploaded(self) -> Remaining:
         """Return what is only in the local archive."""
@@ -82,8 +107,8 @@ class ArchiveMigration:
         ((count, size),) = await self._database.query(_STORED_TOTAL)
         return Remaining(count, size)
 
-    async def stored_recordings(self, after: tuple[datetime, UUID], limit: int) -> list[Recording]:
-        """Return Recordings in S3 that were created after a time and an id, oldest first."""
+    async def stored_recordings(self, after: Position, limit: int) -> list[Recording]:
+        """Return the next Recordings in S3, oldest first."""
         rows = await self._database.query(_STORED, (*after, limit))
         return [recording_from_row(row) for row in rows]
 

@@ -44,7 +44,8 @@ _CLAIM: Final = PreparedStatement(f"""
           AND (node IS NULL OR node = %s)
         ORDER BY due_at, created_at LIMIT %s FOR UPDATE SKIP LOCKED
     ), claimed AS (
-        UPDATE jobs SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s::interval
+        UPDATE jobs
+        SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s::interval, leased_by = %s
         FROM due WHERE jobs.id = due.id RETURNING jobs.*
     ), others AS (
         SELECT min(greatest(due_at, leased_until)) AS next_due FROM jobs
@@ -57,6 +58,11 @@ _CLAIM: Final = PreparedStatement(f"""
 _MARK_DONE: Final = PreparedStatement(f"""
     UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL WHERE {_HELD_BY_CLAIM}
 """)
+# The change of due_at notifies the workers.
+_RELEASE_LEASES: Final = """
+    UPDATE jobs SET leased_until = NULL, leased_by = NULL, due_at = now()
+    WHERE leased_by = %s AND done_at IS NULL AND leased_until > now()
+"""
 _CLOSE_OTHER_JOBS: Final = """
     UPDATE jobs SET done_at = coalesce(done_at, now()), leased_until = NULL, dead = FALSE, last_error = NULL
     WHERE recording_id = %s AND kind NOT IN ('erase', 'erase-legs') AND (done_at IS NULL OR last_error IS NOT NULL)
@@ -132,6 +138,8 @@ class Jobs(ScopedRepository[Job, JobFilter]):
     _no_filters = ALL_JOBS
     node: str | None = None
     """The node whose jobs can be claimed, apart from those of no node; None: only the latter."""
+    instance: UUID | None = None
+    """This process, as `release_leases` of its successor names it."""
 
     async def claim(self, kinds: Collection[str], lease: timedelta, limit: int = 1) -> ClaimedJobs:
         """Claim at most ``limit`` jobs for the time of the lease: those that have been due for longest.
@@ -139,12 +147,17 @@ class Jobs(ScopedRepository[Job, JobFilter]):
         Jobs of other nodes are not claimed, nor considered in ``next_due``.
         """
         names = list(map(str, kinds))
-        rows = await self._database.returning(_CLAIM, (names, self.node, limit, lease, limit, names, self.node))
+        params = (names, self.node, limit, lease, self.instance, limit, names, self.node)
+        rows = await self._database.returning(_CLAIM, params)
         return ClaimedJobs([job_from_row(tuple(row)) for _, *row in rows if row[0] is not None], rows[0][0])
 
     async def extend_lease(self, job: Job, lease: timedelta) -> bool:
         """Let the lease end ``lease`` from now."""
         return await self._update_claimed("leased_until = now() + %s", (lease,), job)
+
+    async def release_leases(self, instance: UUID) -> int:
+        """Make the jobs due that a process had claimed, which has certainly ended. Return their number."""
+        return await self._database.execute(_RELEASE_LEASES, (instance,))
 
     async def mark_done(self, job: Job) -> bool:
         """Mark a job as done. It remains in the table, so that it is never enqueued again."""

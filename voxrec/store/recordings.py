@@ -60,8 +60,8 @@ _RECORD: Final = PreparedStatement(f"""
     ), ended AS (
         SELECT id, node, (row_number() OVER () <= %s)::integer AS claims FROM stored WHERE state = 'processing'
     )
-    INSERT INTO jobs (kind, recording_id, node, attempts, claims, leased_until)
-    SELECT 'finish', id, node, claims, claims, CASE claims WHEN 1 THEN now() + %s::interval END FROM ended
+    INSERT INTO jobs (kind, recording_id, node, attempts, claims, leased_until, leased_by)
+    SELECT 'finish', id, node, claims, claims, CASE claims WHEN 1 THEN now() + %s::interval END, %s::uuid FROM ended
     ON CONFLICT DO NOTHING
     RETURNING {JOB_COLUMNS}
 """)
@@ -113,6 +113,8 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
     _no_filters = ALL_RECORDINGS
     upload_node: str | None = None
     """The only node that can upload what it completes, because it does not share its archive; None: any node."""
+    instance: UUID | None = None
+    """This process, as `Jobs.release_leases` of its successor names it."""
 
     async def get_many(self, recording_ids: Collection[UUID]) -> list[Recording]:
         """Return those of the Recordings that exist, in no particular order."""
@@ -256,7 +258,9 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
 
         Claim up to ``claim_limit`` of the new FINISH jobs for ``lease``, and return them.
         """
-        rows = await self._database.returning(_RECORD, (_COLUMNS.json_rows(snapshots), claim_limit, lease))
+        rows = await self._database.returning(
+            _RECORD, (_COLUMNS.json_rows(snapshots), claim_limit, lease, self.instance)
+        )
         return [job for row in rows if (job := job_from_row(row)).state is JobState.RUNNING]
 
     async def complete(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> None:

@@ -2,47 +2,87 @@
 
 # ruff: noqa: S608 - only names of columns are formatted into statements; values are parameters
 
+import json
+from collections import Counter
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from voxrec.errors import StoreUnavailable
 from voxrec.model import Job, Recording
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import PreparedStatement
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.jobs import JOB_COLUMNS, ClaimedJobs, Jobs, job_from_row
 
-_CLAIMABLE: Final = """
-    kind = 'upload' AND done_at IS NULL AND NOT dead AND (node IS NULL OR node = %s)
+_PENDING: Final = "kind = 'upload' AND done_at IS NULL AND NOT dead"
+_BUCKET: Final = "coalesce(target, '')"
+_UNCLAIMED: Final = f"""
+    {_PENDING} AND (leased_until IS NULL OR leased_until <= now()) AND (node IS NULL OR node = %s)
 """
-# Jobs of busy buckets count for the next due time, so that the worker claims again when one of them has ended.
+# ``bucket`` finds the buckets with uploads by one index probe each. They take turns, and each of them has a limited
+# number of uploads on this node: a parameter maps buckets to the number of those that run. The cost depends on the
+# number of buckets, not on that of jobs. Jobs of busy buckets count for the next due time, so that the worker claims
+# again when one of them has ended.
 _CLAIM: Final = PreparedStatement(f"""
-    WITH due AS MATERIALIZED (
-        SELECT id FROM jobs
-        WHERE {_CLAIMABLE} AND due_at <= now() AND (leased_until IS NULL OR leased_until <= now())
-          AND coalesce(target, '') <> ALL(%s)
-        ORDER BY due_at, created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    WITH RECURSIVE bucket AS (
+        (SELECT {_BUCKET} AS name FROM jobs WHERE {_PENDING} ORDER BY {_BUCKET} LIMIT 1)
+        UNION ALL
+        SELECT (SELECT {_BUCKET} FROM jobs WHERE {_PENDING} AND {_BUCKET} > bucket.name ORDER BY {_BUCKET} LIMIT 1)
+        FROM bucket WHERE bucket.name IS NOT NULL
+    ), candidate AS MATERIALIZED (
+        SELECT due.id, due.due_at, due.created_at,
+               row_number() OVER (PARTITION BY bucket.name ORDER BY due.due_at, due.created_at) AS turn
+        FROM bucket CROSS JOIN LATERAL (
+            SELECT id, due_at, created_at FROM jobs
+            WHERE {_UNCLAIMED} AND {_BUCKET} = bucket.name AND due_at <= now()
+            ORDER BY due_at, created_at
+            LIMIT greatest(0, %s::integer - coalesce((%s::jsonb ->> bucket.name)::integer, 0))
+            FOR UPDATE SKIP LOCKED
+        ) AS due
+        WHERE bucket.name IS NOT NULL
     ), claimed AS (
-        UPDATE jobs SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s::interval
-        FROM due WHERE jobs.id = due.id RETURNING jobs.*
+        UPDATE jobs
+        SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s::interval, leased_by = %s
+        WHERE id = ANY (ARRAY(SELECT id FROM candidate ORDER BY turn, due_at, created_at LIMIT %s::integer))
+        RETURNING jobs.*
     ), others AS (
-        SELECT min(greatest(due_at, leased_until)) AS next_due FROM jobs
-        WHERE (SELECT count(*) FROM due) = 0 AND {_CLAIMABLE}
+        SELECT due.due_at AS next_due FROM bucket CROSS JOIN LATERAL (
+            SELECT due_at FROM jobs
+            WHERE {_UNCLAIMED} AND {_BUCKET} = bucket.name AND id <> ALL (ARRAY(SELECT id FROM claimed))
+            ORDER BY due_at LIMIT 1
+        ) AS due
+        WHERE bucket.name IS NOT NULL
+        UNION ALL
+        SELECT min(leased_until) FROM jobs WHERE {_PENDING} AND leased_until > now()
     )
-    SELECT next_due, {JOB_COLUMNS} FROM others LEFT JOIN claimed ON TRUE
+    SELECT (SELECT min(next_due) FROM others), {JOB_COLUMNS}
+    FROM (SELECT) AS always LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
 """)
+# The lock of an object was changed while the job ran if its due time is not that of the claim: then it is due again.
+_MARK_DONE: Final = """
+    UPDATE jobs
+    SET leased_until = NULL, leased_by = NULL, last_error = NULL, done_at = CASE WHEN due_at = %s THEN now() END,
+        due_at = CASE WHEN due_at = %s THEN due_at ELSE clock_timestamp() END
+    WHERE id = %s AND claims = %s AND leased_until IS NOT NULL
+"""
 _ENQUEUE: Final = """
     INSERT INTO jobs (kind, recording_id, target, node)
     SELECT 'upload', %s, (SELECT archive_bucket FROM profiles WHERE id = %s), %s
     ON CONFLICT DO NOTHING
 """
-_MAKE_DUE: Final = """
-    UPDATE jobs SET due_at = now()
-    WHERE kind = 'upload' AND done_at IS NULL AND NOT dead AND due_at > now() AND last_error IS NOT NULL
-      AND coalesce(target, '') = %s
+# A part of the backlog: those that were due first, from a due time on, so that none is read twice.
+_MAKE_DUE: Final = f"""
+    WITH waiting AS (
+        SELECT id, due_at FROM jobs
+        WHERE {_PENDING} AND {_BUCKET} = %s AND due_at > now() AND due_at >= %s AND last_error IS NOT NULL
+        ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+    ), due AS (
+        UPDATE jobs SET due_at = now() WHERE id = ANY (ARRAY(SELECT id FROM waiting))
+    )
+    SELECT count(*), max(due_at) FROM waiting
 """
+_BATCH: Final = 5000
 
 
 class UploadQueue:
@@ -56,34 +96,25 @@ class UploadQueue:
 
     async def claim(self, _kinds: Collection[str], lease: timedelta, limit: int) -> ClaimedJobs:
         """Claim at most ``limit`` due uploads, see `Jobs.claim`."""
-        claimed: list[Job] = []
-        while len(claimed) < limit:
-            node = self._jobs.node
-            try:
-                ((next_due, *row),) = await self._database.returning(_CLAIM, (node, self._busy(), lease, node))
-            except StoreUnavailable:
-                if not claimed:
-                    raise
-                break  # what is claimed must run: until it has ended, it counts for its bucket
-            if row[0] is None:
-                return ClaimedJobs(claimed, next_due)
-            job = job_from_row(tuple(row))
-            self._running[job.id] = job.target or ""
-            claimed.append(job)
-        return ClaimedJobs(claimed, None)
-
-    def _busy(self) -> list[str]:
-        running = list(self._running.values())
-        return [target for target in {*running} if running.count(target) >= self._per_target]
+        running = json.dumps(Counter(self._running.values()))
+        node, instance = self._jobs.node, self._jobs.instance
+        params = (node, self._per_target, running, lease, instance, limit, node)
+        rows = await self._database.returning(_CLAIM, params)
+        claimed = [job_from_row(tuple(row)) for _, *row in rows if row[0] is not None]
+        self._running |= {job.id: job.target or "" for job in claimed}
+        return ClaimedJobs(claimed, rows[0][0] if len(claimed) < limit else None)
 
     async def extend_lease(self, job: Job, lease: timedelta) -> bool:
         """See `Jobs.extend_lease`."""
         return await self._jobs.extend_lease(job, lease)
 
     async def mark_done(self, job: Job) -> bool:
-        """See `Jobs.mark_done`."""
+        """Mark the job as done, or as due again if the lock of the object was changed since the claim.
+
+        See `Jobs.mark_done`.
+        """
         self._ended(job)
-        return await self._jobs.mark_done(job)
+        return bool(await self._database.execute(_MARK_DONE, (job.due_at, job.due_at, job.id, job.claims)))
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
         """See `Jobs.retry`."""
@@ -101,7 +132,14 @@ class UploadQueue:
 
     async def make_due(self, target: str | None) -> int:
         """Make the uploads to a bucket due that have failed before: it works again. Return their number."""
-        return await self._database.execute(_MAKE_DUE, (target or "",))
+        total: int = 0
+        after = datetime.min.replace(tzinfo=UTC)
+        while True:
+            (row,) = await self._database.returning(_MAKE_DUE, (target or "", after, _BATCH))
+            count, after = row
+            total += count
+            if count < _BATCH:
+                return total
 
 
 async def enqueue_upload(transaction: Transaction, recording: Recording, node: str | None) -> None:

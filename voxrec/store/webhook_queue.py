@@ -47,7 +47,8 @@ _CLAIM: Final = PreparedStatement("""
           AND state = 'pending' AND (leased_until IS NULL OR leased_until <= now())
         FOR UPDATE SKIP LOCKED
     ), claimed AS (
-        UPDATE webhook_deliveries SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s::interval
+        UPDATE webhook_deliveries
+        SET attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s::interval, leased_by = %s
         FROM locked WHERE webhook_deliveries.id = locked.id RETURNING webhook_deliveries.*
     ), others AS (
         (SELECT due_at AS next_due FROM webhook_deliveries
@@ -74,6 +75,13 @@ _CLAIM: Final = PreparedStatement("""
     ) ON TRUE
     ORDER BY claimed.position
 """)
+_RELEASE_LEASES: Final = """
+    WITH released AS (
+        UPDATE webhook_deliveries SET leased_until = NULL, leased_by = NULL
+        WHERE leased_by = %s AND state = 'pending' AND leased_until > now() RETURNING id
+    )
+    SELECT pg_notify('voxrec_webhooks', '') FROM released
+"""
 _HELD: Final = "id = %s AND claims = %s AND leased_until IS NOT NULL"
 # The reply of a receiver may contain personal data.
 _STORE_ATTEMPT: Final = """
@@ -199,12 +207,14 @@ class WebhookQueue:
     def __init__(self, database: Database, *, per_target: int = 4) -> None:
         self._database = database
         self._per_target = per_target
+        self.instance: UUID | None = None
+        """This process, as `release_leases` of its successor names it."""
 
     async def claim(
         self, _kinds: Collection[str], lease: timedelta, limit: int
     ) -> tuple[list[PendingDelivery], datetime | None]:
         """Claim at most ``limit`` due deliveries, and return when another one is due."""
-        rows = await self._database.returning(_CLAIM, (self._per_target, limit, lease))
+        rows = await self._database.returning(_CLAIM, (self._per_target, limit, lease, self.instance))
         deliveries = [_delivery(row[1:]) for row in rows if row[1] is not None]
         return deliveries, rows[0][0]
 
@@ -212,6 +222,10 @@ class WebhookQueue:
         """Let the lease end ``lease`` from now."""
         sql = f"UPDATE webhook_deliveries SET leased_until = now() + %s WHERE {_HELD}"  # noqa: S608 - a constant
         return bool(await self._database.execute(sql, (lease, delivery.id, delivery.claims)))
+
+    async def release_leases(self, instance: UUID) -> None:
+        """Make the deliveries due that a process had claimed, which has certainly ended."""
+        await self._database.returning(_RELEASE_LEASES, (instance,))
 
     async def succeeded(self, delivery: PendingDelivery, attempt: Attempt) -> bool:
         """Mark a delivery as delivered."""

@@ -209,6 +209,26 @@ class MailTests(SynchronousTestCase):
         self.assertEqual(len(verify(CALL, COMPLETE, mails=twice, mailed_at=times, outages=during_last).violations), 1)
 
 
+class StoreTests(SynchronousTestCase):
+    def verify(self, stored: Mapping[str, str] | None) -> Report:
+        found = Counter([COMPLETE.id])
+        return Verification(90.0, [CALL], [COMPLETE], found, (), ALLOWED_EFFECTS, stored=stored).report()
+
+    def test_recordings_owed_and_found(self) -> None:
+        report = self.verify({"r1": ""})
+        self.assertEqual(report.violations, [])
+        self.assertEqual(report.figures["recordings owed to the store"], 1)
+        self.assertEqual(report.figures["recordings found in the store"], 1)
+
+    def test_a_missing_object_is_a_violation(self) -> None:
+        report = self.verify({"r1": "the store has no object"})
+        self.assertEqual(report.violations, ["recording r1: the store has no object"])
+        self.assertEqual(report.figures["recordings found in the store"], 0)
+
+    def test_without_a_store(self) -> None:
+        self.assertNotIn("recordings owed to the store", self.verify(None).figures)
+
+
 class TakeoverTests(SynchronousTestCase):
     def test_a_standby_takes_over_within_two_seconds(self) -> None:
         self.assertEqual(verify(CALL, COMPLETE, outages=(Outage(TAKEOVER, 105.0, 106.9),)).violations, [])

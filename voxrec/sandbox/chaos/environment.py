@@ -9,6 +9,7 @@ from twisted.internet.threads import deferToThread
 
 from voxrec.postgres.cluster import Cluster
 from voxrec.sandbox.chaos.schedule import FaultKind
+from voxrec.sandbox.chaos.store import ChaosStore
 from voxrec.sandbox.chaos.verification import Outage
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.mailbox import Mailbox
@@ -26,7 +27,7 @@ class Environment:
     """The programs into which faults are injected.
 
     ``cluster_directory`` is the directory of ``cluster``. voxrec reaches AMI through ``ami_proxy`` at ``ami_port``.
-    ``outages`` are the parts of a fault that have effects of their own.
+    ``outages`` are the parts of a fault that have effects of their own. ``store`` is the S3 store, if there is one.
     """
 
     reactor: Any
@@ -38,6 +39,7 @@ class Environment:
     ami_proxy: TcpProxy
     ami_port: int
     outages: list[Outage] = field(default_factory=list)
+    store: ChaosStore | None = None
 
     async def wait_until_ready(self) -> None:
         """Wait until voxrec is ready. Raises SandboxError after 120 s."""

@@ -233,17 +233,30 @@ class FaultRun(ABC, Generic[EnvironmentT]):
         assert self._callers is not None, "run() has placed the calls"
         recordings = await self.stacks[0].request_json("GET", "/recordings")
         mails, mailed_at = self._count_mails()
+        stored = await self.download_audio([each for each in recordings if each["state"] == "completed"])
         return Verification(
             began=self._began,
             calls=parse_call_logs(self._callers.log, self._callees.log),
-            recordings=[_find_recording(self.archive_directory, recording) for recording in recordings],
+            recordings=[_find_recording(self.audio_file(each["id"]), each) for each in recordings],
             mails=mails,
             outages=sorted(self.outages, key=lambda outage: outage.begin),
             allowed_effects=self.allowed_effects,
             mailed_at=mailed_at,
             other_violations=self._violations,
             nodes=self.node_names(),
+            stored=stored,
         ).report()
+
+    async def download_audio(self, _recordings: Sequence[Mapping[str, Any]]) -> Mapping[str, str] | None:
+        """Download the audio of Recordings from an S3 store, and return what is wrong with each object by the id.
+
+        Empty: nothing. None: there is no store.
+        """
+        return None
+
+    def audio_file(self, recording_id: str) -> Path | None:
+        """Return the file with the audio of a Recording; None if there is none."""
+        return next(self.archive_directory.glob(f"[0-9]*/[0-9]*/[0-9]*/{recording_id}.*"), None)
 
     def node_names(self) -> Mapping[int, str]:
         """Return the names of the nodes by the SIP port of their Asterisk; empty if there is only one."""
@@ -270,9 +283,8 @@ async def _holding(lock: DeferredLock) -> AsyncIterator[None]:
         lock.release()
 
 
-def _find_recording(archive: Path, recording: Mapping[str, Any]) -> FoundRecording:
-    paths = list(archive.glob(f"[0-9]*/[0-9]*/[0-9]*/{recording['id']}.*"))
-    caller, callee = tone_seconds_by_side(paths[0]) if paths else (0.0, 0.0)
+def _find_recording(path: Path | None, recording: Mapping[str, Any]) -> FoundRecording:
+    caller, callee = (0.0, 0.0) if path is None else tone_seconds_by_side(path)
     unrecorded = _unrecorded_seconds(recording["timeline"])
     return FoundRecording(recording["id"], recording.get("from") or "", recording["state"], caller, callee, unrecorded)
 

@@ -15,6 +15,8 @@ from twisted.internet.threads import deferToThread
 from voxrec.sandbox.chaos.environment import STOP_SECONDS, Environment, Fault
 from voxrec.sandbox.chaos.schedule import FaultKind
 from voxrec.sandbox.chaos.standby import StandbyTakesOver
+from voxrec.sandbox.chaos.store_faults import COMPONENT as STORE
+from voxrec.sandbox.chaos.store_faults import required_store, store_faults
 from voxrec.sandbox.chaos.verification import TAKEOVER, AllowedEffects
 
 UNTIL_REVERTED: Final = 10**9
@@ -245,6 +247,10 @@ def all_faults(*, include_full_disks: bool) -> Sequence[Fault[Environment]]:
         MailboxFault(FaultKind("mail-refuses", "mail", 3, 20), "unavailable"),
         MailboxFault(FaultKind("mail-hangs", "mail", 3, 20), "hang"),
         MailboxFault(FaultKind("mail-drops", "mail", 3, 20), "drop"),
+    ]
+    faults += [
+        *store_faults(),
+        ProcessStalled(FaultKind("store-stalled", STORE, 3, 20), lambda environment: [required_store(environment).pid]),
     ]
     if include_full_disks:
         faults += [

@@ -137,6 +137,8 @@ class Verification:
     """Violations that were found during the run itself."""
     nodes: Mapping[int, str] = field(default_factory=dict)
     """The names of several nodes, each of which can take any call, by the SIP port of their Asterisk."""
+    stored: Mapping[str, str] | None = None
+    """What is wrong with the object of each completed Recording in the S3 store; empty: nothing. None: no store."""
 
     def report(self) -> Report:
         """Compare expected and found results."""
@@ -177,6 +179,7 @@ class Verification:
             "recordings expected": len({call.number for call in answered}),
             "recordings found": len(recorded),
             "recordings allowed to be absent": len(may_be_absent),
+            **self._store_figures(),
             **_audio_figures(sides),
             "mails expected": len(recorded),
             "mails sent": len(self.mails),
@@ -196,6 +199,7 @@ class Verification:
             *self._surplus_recordings(by_number, {call.number for call in answered}),
             *self._audio_losses(answered, sides, {call.number for call in recorded}),
             *self._mail_violations(by_number, recorded),
+            *(f"recording {each}: {problem}" for each, problem in (self.stored or {}).items() if problem),
             *self._slow_takeovers(),
             *self.other_violations,
         ]
@@ -334,6 +338,16 @@ class Verification:
         for recording_id, count in self.mails.items():
             if count > 1 and not self._duplicates_are_allowed(recording_id):
                 yield f"recording {recording_id}: mailed {count} times without an outage that explains it"
+
+    # The store.
+
+    def _store_figures(self) -> dict[str, float]:
+        if self.stored is None:
+            return {}
+        return {
+            "recordings owed to the store": len(self.stored),
+            "recordings found in the store": sum(not problem for problem in self.stored.values()),
+        }
 
     # Standbys.
 
