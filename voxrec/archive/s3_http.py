@@ -6,9 +6,11 @@ every block of a body has a deadline, after which its connection is shut down, a
 a maximum size. Redirects are not followed.
 """
 
+import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Self
@@ -38,10 +40,9 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.passed = False
+        self._seconds = seconds
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._pass)
-        self._timer.daemon = True
 
     def watch(self, connection: socket.socket | None) -> None:
         """Name the socket that is shut down."""
@@ -50,17 +51,67 @@ class Deadline:
             if self.passed:
                 _shut_down(connection)
 
-    def _pass(self) -> None:
+    def expire(self) -> None:
+        """Shut the connection down: the time is up."""
         with self._lock:
             self.passed = True
             _shut_down(self._socket)
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        _watchdog.add(self, self._seconds)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        _watchdog.remove(self)
+        with self._lock:
+            self._socket = None  # which may serve another request when this deadline expires at this moment
+
+
+class _Watchdog:
+    """Expires deadlines, in one thread for all: one for each request and each block would cost more than they do."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._times: dict[Deadline, float] = {}
+        self._next = math.inf
+        self._started = False
+
+    def add(self, deadline: Deadline, seconds: float) -> None:
+        """Expire a deadline after some seconds, unless it is removed before."""
+        at = time.monotonic() + seconds
+        with self._changed:
+            self._times[deadline] = at
+            if not self._started:
+                self._started = True
+                threading.Thread(target=self._run, name="S3 deadlines", daemon=True).start()
+            elif at < self._next:
+                self._changed.notify()
+
+    def remove(self, deadline: Deadline) -> None:
+        """Do not expire a deadline."""
+        with self._changed:
+            self._times.pop(deadline, None)
+
+    def _run(self) -> None:
+        while True:
+            for deadline in self._wait():
+                deadline.expire()
+
+    def _wait(self) -> list[Deadline]:
+        """Wait until the next deadline, or an earlier one is added, and return those that are due."""
+        with self._changed:
+            self._next = min(self._times.values(), default=math.inf)
+            delay = self._next - time.monotonic()
+            if delay > 0:
+                self._changed.wait(None if math.isinf(delay) else delay)
+            now = time.monotonic()
+            due = [deadline for deadline, at in self._times.items() if at <= now]
+            for deadline in due:
+                del self._times[deadline]
+        return due
+
+
+_watchdog: Final = _Watchdog()
 
 
 def _shut_down(connection: socket.socket | None) -> None:
