@@ -179,7 +179,7 @@ class Verification:
             "recordings expected": len({call.number for call in answered}),
             "recordings found": len(recorded),
             "recordings allowed to be absent": len(may_be_absent),
-            **self._store_figures(),
+            **_store_figures(self.stored),
             **_audio_figures(sides),
             "mails expected": len(recorded),
             "mails sent": len(self.mails),
@@ -339,16 +339,6 @@ class Verification:
             if count > 1 and not self._duplicates_are_allowed(recording_id):
                 yield f"recording {recording_id}: mailed {count} times without an outage that explains it"
 
-    # The store.
-
-    def _store_figures(self) -> dict[str, float]:
-        if self.stored is None:
-            return {}
-        return {
-            "recordings owed to the store": len(self.stored),
-            "recordings found in the store": sum(not problem for problem in self.stored.values()),
-        }
-
     # Standbys.
 
     def _slow_takeovers(self) -> Iterator[str]:
@@ -385,6 +375,11 @@ class Verification:
 
 def _affects(outage: Outage, node: str) -> bool:
     return not outage.node or not node or outage.node == node
+
+
+def _store_figures(stored: Mapping[str, str] | None) -> dict[str, float]:
+    figures = ("recordings owed to the store", "recordings found in the store")
+    return {} if stored is None else dict(zip(figures, (len(stored), list(stored.values()).count("")), strict=True))
 
 
 def _audio_figures(sides: Sequence[SideAudio]) -> dict[str, float]:
