@@ -24,10 +24,11 @@ LEVELS: Final = (
     ("cli",),
     ("doctor",),
     ("api", "calls", "console", "jobs", "nodes", "profile_check", "sandbox"),
-    ("recordings", "mail", "webhooks", "exports", "backup"),
+    ("recordings", "mail", "oidc", "webhooks", "exports", "backup"),
     ("web", "store", "ami", "ari", "audio", "archive", "journal"),
     ("postgres",),
     ("config", "metrics", "service_tree"),
+    ("config_oidc",),
     ("certificate", "config_sections", "config_values", "languages", "reconnection"),
     (
         "link_token",
@@ -53,6 +54,8 @@ LEVELS: Final = (
         "systemd",
         "threads",
         "interpreter_tuning",
+        "limited_connection",
+        "totp",
     ),
 )
 # Imports within one level or upwards, with the reason why they exist.

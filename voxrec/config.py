@@ -19,6 +19,7 @@ from twisted.internet.endpoints import serverFromString
 
 from voxrec.certificate import INVALID_CERTIFICATE
 from voxrec.clock import is_time_zone
+from voxrec.config_oidc import oidc_errors
 from voxrec.config_sections import (
     S3 as S3,
 )
@@ -48,6 +49,9 @@ from voxrec.config_sections import (
 )
 from voxrec.config_sections import (
     Node as Node,
+)
+from voxrec.config_sections import (
+    OpenIdConnect as OpenIdConnect,
 )
 from voxrec.config_sections import (
     Queue as Queue,
@@ -94,6 +98,7 @@ class Config(Struct, frozen=True, kw_only=True):
     asterisk: Asterisk = Asterisk()
     database: Database = Database()
     rest: Rest = Rest()
+    oidc: OpenIdConnect = OpenIdConnect()
     calls: Calls = Calls()
     archive: Archive = Archive()
     s3: S3 = S3()
@@ -236,6 +241,7 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
     if config.database.dsn and (problem := dsn_problem(config.database.dsn)):
         yield FieldError("database.dsn", problem)
     yield from _listen_errors(config.rest.listen, unchecked)
+    yield from oidc_errors(config.oidc, config.rest.passwords)
     for setting, hosts in (
         ("calls.allowed_hosts", config.calls.allowed_hosts),
         ("calls.trusted_hosts", config.calls.trusted_hosts),

@@ -13,6 +13,8 @@ PREFIX_PATTERN: Final = r"^([A-Za-z0-9!_.*'()-]+/)*$"
 Duration = Annotated[float, Meta(gt=0, le=86400)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+RoleName = Literal["read", "supervise", "provision", "admin"]
+Claim = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class Secret(str):
@@ -90,6 +92,27 @@ class Rest(Struct, frozen=True, kw_only=True):
     event_days: Annotated[int, Meta(ge=1, le=3650)] = 7
     session_idle_timeout: Annotated[float, Meta(ge=60, le=604_800)] = 1800.0
     session_lifetime: Annotated[float, Meta(ge=60, le=7_776_000)] = 43200.0
+    passwords: Literal["all", "admin", "none"] = "all"
+    second_factor: tuple[RoleName, ...] = ()
+
+
+class OpenIdConnect(Struct, frozen=True, kw_only=True):
+    """The OpenID Connect provider at which users sign in to the console. Without ``issuer`` there is none."""
+
+    issuer: str = ""
+    client_id: Annotated[str, Meta(max_length=255)] = ""
+    client_secret: Secret = Secret("")
+    client_secret_file: str = ""
+    label: Annotated[str, Meta(max_length=64)] = ""
+    scopes: tuple[Annotated[str, Meta(pattern=r"^[!#-\[\]-~]+$")], ...] = ("openid", "profile", "email")
+    name_claim: Claim = "preferred_username"
+    role_claim: Claim = "groups"
+    roles: dict[str, RoleName] = {}
+    default_role: Literal["", "read", "supervise", "provision", "admin"] = ""
+    profile_claim: Annotated[str, Meta(max_length=255)] = ""
+    profiles: dict[str, tuple[str, ...]] = {}
+    ca_file: str = ""
+    timeout: Annotated[float, Meta(ge=1, le=60)] = 10.0
 
 
 class Calls(Struct, frozen=True, kw_only=True):

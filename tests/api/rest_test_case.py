@@ -26,6 +26,8 @@ from voxrec.api.authentication import StoredTokens
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.exports import ExportAccess
 from voxrec.api.health import Probe
+from voxrec.api.sign_in import SignInPolicy
+from voxrec.api.single_sign_on import IdentityProvider
 from voxrec.archive.interface import StoredFile
 from voxrec.archive.local import LocalArchive
 from voxrec.config import Config
@@ -64,7 +66,9 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.recordings import Recordings
+from voxrec.store.second_factors import SecondFactors
 from voxrec.store.sessions import Sessions
+from voxrec.store.sign_in import SignIn
 from voxrec.store.tokens import Tokens
 from voxrec.store.users import Users
 from voxrec.store.webhook_queue import Attempt
@@ -200,6 +204,8 @@ class RestTestCase(DatabaseTestCase):
     conversion_budget = ConversionBudget()
     enqueue_upload: EnqueueUpload | None = None
     probes: Mapping[str, Probe] = MappingProxyType({})
+    sign_in_policy = SignInPolicy()
+    identity_provider: IdentityProvider | None = None
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
@@ -271,6 +277,8 @@ class RestTestCase(DatabaseTestCase):
                 nodes=Nodes(self.pool),
                 users=self.users,
                 sessions=self.sessions,
+                second_factors=SecondFactors(self.pool),
+                sign_in=SignIn(self.pool, self.sessions),
             ),
             RestSettings(
                 public_url=f"{PUBLIC_URL}/",
@@ -282,6 +290,7 @@ class RestTestCase(DatabaseTestCase):
                 requests_per_token=MAX_REQUESTS_PER_TOKEN,
                 conversion_budget=self.conversion_budget,
                 cors_origins=self.cors_origins,
+                sign_in_policy=self.sign_in_policy,
             ),
             RestDependencies(
                 archive=self.archive,
@@ -303,6 +312,7 @@ class RestTestCase(DatabaseTestCase):
                 defer_to_password_thread=deferToThread,
                 enqueue_upload=self.enqueue_upload,
                 console_routes=console_routes,
+                identity_provider=self.identity_provider,
             ),
         )
         return self.app.resource()

@@ -7,7 +7,9 @@ from uuid import UUID
 import psycopg2
 
 from tests.api.rest_test_case import ClientResponse, RestTestCase
+from tests.database import until
 from tests.subtest import subtest
+from tests.web.raw_connection import open_connection
 from voxrec.errors import StoreUnavailable
 from voxrec.web.password_throttle import PasswordThrottle
 
@@ -255,3 +257,81 @@ class EndTests(SessionTestCase):
         cookie = await self.sign_in()
         self.assertEqual((await self.request("DELETE", f"/users/{user_id}")).status, 204)
         self.assertEqual((await self.with_cookie("GET", "/session", cookie)).status, 401)
+
+
+class OwnSessionTests(SessionTestCase):
+    async def test_users_list_and_end_their_own_sessions(self) -> None:
+        profile = await self.add_profile()
+        user_id, ben_id = await self.add_user(profileIds=[str(profile.id)]), await self.add_user("ben")
+        cookie, other = await self.sign_in(), await self.sign_in()
+        of_ben = await self.sign_in("ben")
+        own_id = (await self.with_cookie("GET", "/session", cookie)).json["sessionId"]
+        sessions = (await self.with_cookie("GET", "/sessions", cookie)).json
+        self.assertEqual([session["userId"] for session in sessions], [str(user_id)] * 2)
+        self.assertEqual((await self.with_cookie("GET", f"/sessions?userId={ben_id}", cookie)).status, 403)
+        [other_id] = {session["id"] for session in sessions} - {own_id}
+        ben_session = (await self.with_cookie("GET", "/session", of_ben)).json["sessionId"]
+        self.assertEqual((await self.with_cookie("DELETE", f"/sessions/{ben_session}", cookie)).status, 404)
+        self.assertEqual((await self.with_cookie("DELETE", f"/sessions/{other_id}", cookie)).status, 204)
+        statuses = [(await self.with_cookie("GET", "/session", each)).status for each in (cookie, other, of_ben)]
+        self.assertEqual(statuses, [200, 401, 200])
+        for token, status in (("read", 403), ("provision", 403), ("admin", 200)):
+            self.assertEqual((await self.request("GET", "/sessions", token=token)).status, status)
+        self.assertEqual((await self.request("DELETE", f"/sessions/{own_id}", token="provision")).status, 403)
+
+    async def test_other_permissions_end_the_sessions(self) -> None:
+        profile = await self.add_profile()
+        for change, status in (
+            ({"role": "supervise"}, 401),
+            ({"profileIds": [str(profile.id)]}, 401),
+            ({"role": "read", "profileIds": None}, 200),
+        ):
+            with subtest(change):
+                name = f"anna{len(change)}{status}{next(iter(change)).lower()}"
+                user_id = await self.add_user(name)
+                cookie = await self.sign_in(name)
+                self.assertEqual((await self.request("POST", f"/users/{user_id}", json=change)).status, 200)
+                self.assertEqual((await self.with_cookie("GET", "/session", cookie)).status, status)
+
+    async def test_the_session_of_who_changes_the_own_role_remains(self) -> None:
+        user_id = await self.add_user(role="admin")
+        cookie, other = await self.sign_in(), await self.sign_in()
+        await self.with_cookie("POST", f"/users/{user_id}", cookie, json={"role": "provision"})
+        self.assertEqual((await self.with_cookie("GET", "/session", cookie)).json["role"], "provision")
+        self.assertEqual((await self.with_cookie("GET", "/session", other)).status, 401)
+
+    async def test_requests_of_pages_by_themselves_do_not_prolong_a_session(self) -> None:
+        await self.add_user()
+        cookie = await self.sign_in()
+        for path, prolongs in (("/console/calls/table", False), ("/console/session", False), ("/console/calls", True)):
+            with subtest(path):
+                await self.pool.execute("UPDATE sessions SET last_used_at = now() - interval '20 minutes'")
+                self.assertEqual((await self.with_cookie("GET", path, cookie)).status, 200)
+                [(used,)] = await self.pool.query("SELECT last_used_at > now() - interval '1 minute' FROM sessions")
+                self.assertEqual(used, prolongs)
+
+    async def test_the_event_stream_does_not_prolong_a_session_and_ends_with_it(self) -> None:
+        await self.add_user()
+        cookie = await self.sign_in()
+        await self.pool.execute("UPDATE sessions SET last_used_at = now() - interval '29 minutes 55 seconds'")
+        connection = await open_connection(self.port)
+        request = f"GET /events HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n"
+        connection.transport.write(request.encode())
+        await until(lambda: b"0\r\n\r\n" in connection.received)
+        self.assertTrue(connection.received.startswith(b"HTTP/1.1 200 "), connection.received)
+        self.assertEqual((await self.with_cookie("GET", "/events", cookie)).status, 401)
+        connection.transport.abortConnection()
+
+    async def test_how_long_the_session_lasts(self) -> None:
+        await self.add_user()
+        cookie = await self.sign_in()
+        await self.pool.execute("UPDATE sessions SET last_used_at = now() - interval '20 minutes'")
+        remaining = (await self.with_cookie("GET", "/console/session", cookie)).json
+        self.assertTrue(remaining["idle"])
+        self.assertTrue(540 < remaining["seconds"] <= 600, remaining)
+        remaining = (await self.with_cookie("POST", "/console/session", cookie)).json
+        self.assertTrue(1740 < remaining["seconds"] <= 1800, remaining)
+        await self.pool.execute("UPDATE sessions SET expires_at = now() + interval '5 minutes'")
+        remaining = (await self.with_cookie("GET", "/console/session", cookie)).json
+        self.assertFalse(remaining["idle"])
+        self.assertTrue(240 < remaining["seconds"] <= 300, remaining)

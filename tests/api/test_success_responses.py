@@ -152,11 +152,12 @@ ROWS: Final = (
     Row("PUT", "/users", 201, User, json={**CREDENTIALS, "role": "read"}, location="/users/"),
     Row("GET", "/users", 200, list[User]),
     Row("GET", f"/users/{USER}", 200, User),
-    Row("POST", f"/users/{USER}", 200, User, json={"role": "provision"}),
     Row("PUT", "/session", 200, Session, json=CREDENTIALS),
     Row("GET", "/session", 200, Identity),
     Row("GET", "/sessions", 200, list[Session]),
     Row("DELETE", f"/sessions/{SESSION}", 204, None),
+    Row("POST", f"/users/{USER}", 200, User, json={"role": "provision"}),  # ends the sessions
+    Row("DELETE", f"/users/{USER}/second-factor", 204, None),
     Row("DELETE", f"/users/{USER}", 204, None),
     Row("GET", "/audit", 200, list[AuditEntry]),
     Row("GET", "/health/live", 200, Liveness),
@@ -196,6 +197,7 @@ class SuccessResponseTests(RestTestCase):
             "INSERT INTO link_uses (link_id, address, user_agent) VALUES (%s, '192.0.2.1', 'Firefox')", (LINK,)
         )
         await self.pool.execute("INSERT INTO users VALUES (%s, 'anna', '-', 'read', NULL, TRUE, now(), now())", (USER,))
+        await self.pool.execute("INSERT INTO second_factors VALUES (%s, 'SECRET', 0)", (USER,))
         await self.pool.execute(
             "INSERT INTO sessions VALUES (%s, %s, sha256('-'), now(), now(), now() + interval '1 hour', '::1', '')",
             (SESSION, USER),
@@ -273,6 +275,10 @@ class SuccessResponseTests(RestTestCase):
             ("DELETE", "/session"),
             ("POST", "/profiles/{id}/calls"),
             ("POST", "/session/password"),
+            ("PUT", "/session/code"),
+            *((method, "/session/second-factor") for method in ("GET", "PUT", "POST")),
+            ("POST", "/session/second-factor/remove"),
+            ("POST", "/session/recovery-codes"),
         }
         files = {("GET", "/docs/page.css"), ("GET", "/docs/page.js")}
         tested_elsewhere |= {("GET", "/l/{name}"), ("POST", "/l/{name}"), ("GET", "/l/{name}/audio")}

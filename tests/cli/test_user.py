@@ -8,6 +8,7 @@ from tests.cli.command_test_case import CommandTestCase
 from tests.subtest import subtest
 from voxrec.cli.main import main
 from voxrec.postgres.blocking_database import blocking_transaction, run_to_completion
+from voxrec.store.second_factors import SecondFactors
 from voxrec.store.users import Users
 
 PASSWORD: Final = "correct horse battery staple"
@@ -60,6 +61,21 @@ class UserCommandTests(CommandTestCase):
         result = self.create()
         self.assertEqual(result.exit_code, 1)
         self.assertIn("name: anna is in use by another user", result.output)
+
+    def test_reset_of_a_second_factor(self) -> None:
+        self.create()
+        result = self.voxrec("reset-second-factor", "anna")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("has no second factor", result.output)
+        with blocking_transaction(self.dsn) as database:
+            user, _ = run_to_completion(Users(database).credentials("anna"))
+            assert user is not None
+            run_to_completion(SecondFactors(database).store(user.id, "SECRET", 1, [b"h" * 32], None))
+        self.assertEqual(self.query("SELECT second_factor FROM users"), [(True,)])
+        result = self.voxrec("reset-second-factor", "anna")
+        self.assertEqual((result.exit_code, result.output), (0, "the second factor of user anna is removed\n"))
+        counts = self.query("SELECT (SELECT count(*) FROM second_factors), (SELECT count(*) FROM recovery_codes)")
+        self.assertEqual((counts, self.query("SELECT second_factor FROM users")), ([(0, 0)], [(False,)]))
 
     def test_password(self) -> None:
         self.create()

@@ -210,11 +210,11 @@ class AccountTests(UserPageTestCase):
         body = (await self.open("/console/account", cookie)).body
         self.assertIn(b"Own", body)
         response = await self.change(cookie, PASSWORD, NEW_PASSWORD)
-        self.assertEqual((response.status, response.headers["location"]), (303, "/console/account?changed=1"))
+        self.assertEqual((response.status, response.headers["location"]), (303, "/console/account?changed=password"))
         for old in (cookie, elsewhere):
             self.assertEqual((await self.open("/console/account", old)).status, 303, "all sessions have ended")
         cookie = response.headers["set-cookie"].partition(";")[0]
-        self.assertIn(b"The password is changed", (await self.open("/console/account?changed=1", cookie)).body)
+        self.assertIn(b"The password is changed", (await self.open("/console/account?changed=password", cookie)).body)
         self.assertEqual([(await self.attempt(password=each)).status for each in (PASSWORD, NEW_PASSWORD)], [401, 200])
 
     async def test_messages(self) -> None:

@@ -9,8 +9,9 @@ from unittest import mock
 from tests.database import reactor, until
 from tests.webhooks.receivers import LOOPBACK, ReceiverTestCase, call_directly
 from voxrec.errors import DeliveryError
+from voxrec.limited_connection import MAX_RECEIVED
 from voxrec.webhooks.addresses import AddressPolicy
-from voxrec.webhooks.connection import MAX_RECEIVED, resolver
+from voxrec.webhooks.connection import resolver
 from voxrec.webhooks.http import HttpClient
 
 HEADERS = {"Content-Type": "application/json", "webhook-id": "1"}

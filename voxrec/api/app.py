@@ -29,6 +29,7 @@ from voxrec.api.mail_preview import MailPreviewRoutes, PreviewMail
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.nodes import NodeControl, NodeRoutes
 from voxrec.api.notes import NoteRoutes
+from voxrec.api.own_password import OwnPassword
 from voxrec.api.passwords import Passwords
 from voxrec.api.peaks import PeaksRoutes
 from voxrec.api.profile_checks import CheckProfile, EffectiveSettings, ProfileCheckRoutes
@@ -37,7 +38,10 @@ from voxrec.api.prompts import PromptRoutes
 from voxrec.api.recording_counts import RecordingCountRoutes
 from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
+from voxrec.api.second_factors import SecondFactorRoutes
 from voxrec.api.sessions import SessionRoutes
+from voxrec.api.sign_in import PasswordSignIn, SessionStarter, SignInPolicy
+from voxrec.api.single_sign_on import IdentityProvider, SingleSignOn
 from voxrec.api.tokens import TokenRoutes
 from voxrec.api.users import UserRoutes
 from voxrec.api.validation import ProfileValidator
@@ -57,7 +61,9 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.recordings import Recordings
+from voxrec.store.second_factors import SecondFactors
 from voxrec.store.sessions import Sessions
+from voxrec.store.sign_in import SignIn
 from voxrec.store.tokens import Tokens
 from voxrec.store.users import Users
 from voxrec.store.webhooks import Webhooks
@@ -94,7 +100,9 @@ is invalid, `errors` names every invalid field.\
 """
 
 
-ConsoleRoutesFactory = Callable[[AccessControl, Dispatcher, SessionCookie, UtcNow], Iterable[Route]]
+ConsoleRoutesFactory = Callable[
+    [AccessControl, Dispatcher, SessionCookie, UtcNow, SignInPolicy, SingleSignOn | None], Iterable[Route]
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +125,8 @@ class Repositories:
     notes: Notes
     users: Users
     sessions: Sessions
+    second_factors: SecondFactors
+    sign_in: SignIn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +143,8 @@ class RestSettings:
     - ``conversion_budget``: what conversions of audio may use;
     - ``cors_origins``: the origins of web pages that may use the API;
     - ``link_lifetimes``: the time until expiring links expire;
-    - ``session_lifetime``: the time after which a user has to sign in again.
+    - ``session_lifetime``: the time after which a user has to sign in again;
+    - ``sign_in_policy``: which users may sign in with a password, and which need a second factor.
     """
 
     public_url: str
@@ -148,6 +159,7 @@ class RestSettings:
     cors_origins: Collection[str] = ()
     link_lifetimes: LinkLifetimes = field(default_factory=LinkLifetimes)
     session_lifetime: timedelta = timedelta(hours=12)
+    sign_in_policy: SignInPolicy = field(default_factory=SignInPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +174,8 @@ class RestDependencies:
     - ``preview_mail``: returns the texts of a mail;
     - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB;
     - ``enqueue_upload``: enqueues the upload of imported audio to S3, if that is the archive;
-    - ``console_routes``: returns the routes of the web console.
+    - ``console_routes``: returns the routes of the web console;
+    - ``identity_provider``: the OpenID Connect provider at which users of the console sign in.
     """
 
     archive: Archive
@@ -183,6 +196,7 @@ class RestDependencies:
     defer_to_audio_thread: DeferToThread
     defer_to_password_thread: DeferToThread
     console_routes: ConsoleRoutesFactory
+    identity_provider: IdentityProvider | None = None
     is_stopping: Callable[[], bool] = lambda: False
     enqueue_upload: EnqueueUpload | None = None
 
@@ -231,6 +245,21 @@ class RestApp:
         idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle, defer_to_audio_thread)
         self._cors = Cors(settings.cors_origins)
         cookie, passwords = SessionCookie(url), Passwords(dependencies.defer_to_password_thread)
+        throttle, policy = PasswordThrottle(clock), settings.sign_in_policy
+        own_password = OwnPassword(repositories.users, passwords, throttle)
+        starter = SessionStarter(cookie, now, settings.session_lifetime)
+        password_sign_in = PasswordSignIn(
+            repositories.users,
+            repositories.second_factors,
+            repositories.sign_in,
+            repositories.audit,
+            passwords,
+            throttle,
+            PasswordThrottle(clock, "codes"),
+            starter,
+            policy,
+            now,
+        )
         access_control = AccessControl(
             dependencies.authenticator,
             LoginThrottle(clock),
@@ -257,16 +286,16 @@ class RestApp:
             TokenRoutes(repositories.tokens, url, now).routes(),
             UserRoutes(repositories.users, passwords, url, now).routes(),
             SessionRoutes(
-                repositories.users,
                 repositories.sessions,
-                repositories.audit,
+                repositories.sign_in,
                 passwords,
-                PasswordThrottle(clock),
+                password_sign_in,
+                own_password,
+                starter,
                 cookie,
                 url,
-                now,
-                settings.session_lifetime,
             ).routes(),
+            SecondFactorRoutes(repositories.users, repositories.second_factors, own_password, policy, now).routes(),
             AuditRoutes(repositories.audit, url).routes(),
             CallRoutes(calls, profiles, repositories.idempotency, url).routes(),
             JobRoutes(Scoped(repositories.jobs), url).routes(),
@@ -302,7 +331,21 @@ class RestApp:
             ).routes(),
         ):
             self._dispatcher.register(routes)
-        self._dispatcher.register(dependencies.console_routes(access_control, self._dispatcher, cookie, now))
+        single_sign_on = None
+        if (provider := dependencies.identity_provider) is not None:
+            single_sign_on = SingleSignOn(
+                clock,
+                provider,
+                repositories.sign_in,
+                repositories.sessions,
+                repositories.audit,
+                starter,
+                url,
+                now,
+            )
+        self._dispatcher.register(
+            dependencies.console_routes(access_control, self._dispatcher, cookie, now, policy, single_sign_on)
+        )
 
     def set_allowed_hosts(self, allowed_hosts: tuple[str, ...]) -> None:
         """Change the hosts that a Profile's remoteSipUri may name."""

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.clock import utc_now
 from voxrec.model import Role, Token
-from voxrec.store.sessions import SESSION_PREFIX, Sessions
+from voxrec.store.sessions import SESSION_PREFIX, AuthenticatedSession, Sessions
 from voxrec.store.tokens import SECRET_PREFIX, Tokens, hash_secret
 from voxrec.web.auth import Principal
 from voxrec.web.errors import NotAuthenticated
@@ -113,12 +113,26 @@ class StoredSessions:
 
     async def authenticate(self, token: str) -> Principal:
         """See `voxrec.web.auth.Authenticator`. PostgreSQL is not queried for text that is not one of our secrets."""
-        found = await self._sessions.find(token) if _SESSION_SECRET.fullmatch(token) else None
-        if found is None:
-            raise NotAuthenticated("The session has ended. Sign in again.")
-        session, user = found
-        profile_ids = None if user.profile_ids is None else frozenset(user.profile_ids)
-        return Principal(user.name, user.role, profile_ids, expires_at=session.expires_at, user_id=user.id)
+        return _principal(await self._sessions.use(token) if _SESSION_SECRET.fullmatch(token) else None)
+
+    async def authenticate_in_background(self, secret: str) -> Principal:
+        """See `voxrec.web.auth.SessionAuthenticator`."""
+        return _principal(await self._sessions.find(secret) if _SESSION_SECRET.fullmatch(secret) else None)
+
+
+def _principal(found: AuthenticatedSession | None) -> Principal:
+    if found is None:
+        raise NotAuthenticated("The session has ended. Sign in again.")
+    session, user, ends_at = found
+    return Principal(
+        user.name,
+        user.role,
+        None if user.profile_ids is None else frozenset(user.profile_ids),
+        expires_at=session.expires_at,
+        user_id=user.id,
+        session_id=session.id,
+        idle_ends_at=ends_at,
+    )
 
 
 def _invalid_token() -> NotAuthenticated:

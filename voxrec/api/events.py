@@ -30,6 +30,7 @@ class EventRoutes:
             Route(
                 *("GET", "/events", Role.READ, self._stream, EVENT_STREAM),
                 profile_scoped=True,
+                background=True,
                 response_model=(EVENT_STREAM,),
                 query=_PARAMETERS,
                 request_headers=("Last-Event-ID",),
@@ -41,12 +42,13 @@ class EventRoutes:
         """Server-Sent Events of all daemons. A client that reconnects with `Last-Event-ID` misses no event.
 
         If that event is no longer stored, the stream begins with an event of the type `reset`, followed by all stored
-        events. The stream ends when the token expires or is revoked.
+        events. The stream ends when the token expires or is revoked. It is no use of a session: it ends when the
+        session would end, and a client whose session has been used meanwhile connects again.
         """
         visible = _visible_profiles(request.principal, request.query.get("profileId"))
         event_filter = EventFilter(request.query.get("type", ()), visible)
         last_id = _last_event_id(request)
-        expires_at = request.principal.expires_at
+        expires_at = request.principal.idle_ends_at or request.principal.expires_at
         return Response(200, HEADERS, await self._broadcaster.subscribe(event_filter, last_id, expires_at))
 
 

@@ -2,47 +2,42 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Annotated, Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
-from twisted.logger import Logger
 
-from voxrec.api.clock import UtcNow
+from voxrec.api.own_password import OwnPassword, require_user
 from voxrec.api.passwords import Passwords
-from voxrec.errors import Conflict, FieldError, InvalidInput
-from voxrec.model import AuditEntry, AuditOutcome, Role, Session, User
+from voxrec.api.sign_in import (
+    CodeChallenge,
+    CodeEntry,
+    Credentials,
+    PasswordSignIn,
+    SessionStarter,
+    SessionWithRecoveryCodes,
+    json_response,
+)
+from voxrec.errors import Conflict, InvalidInput, NotFound
+from voxrec.model import Role, Session
 from voxrec.model.fields import Timestamp, doc
 from voxrec.model.user import Password, password_errors
-from voxrec.sanitize import sanitize_line
-from voxrec.store.audit import Audit
-from voxrec.store.sessions import SESSION_PREFIX, SessionFilter, Sessions
-from voxrec.store.tokens import generate_secret
-from voxrec.store.transaction_hook import TransactionHook
-from voxrec.store.users import Users
+from voxrec.store.sessions import SessionFilter, Sessions
+from voxrec.store.sign_in import SignIn
 from voxrec.web.auth import Principal
 from voxrec.web.body import JsonBody
-from voxrec.web.errors import NotAuthenticated, TooManyAttempts
+from voxrec.web.errors import NotAllowed, NotAuthenticated, SignInExpired, TooManyAttempts
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import uuid
-from voxrec.web.password_throttle import PasswordThrottle
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response, no_content
+from voxrec.web.response import Response, no_content
 from voxrec.web.route import Route
 from voxrec.web.session_cookie import SessionCookie
 
 _FILTERS: Final = {"userId": uuid("Only sessions of this user.")}
 _PASSWORDS: Final = frozenset({"currentPassword", "newPassword"})
-_MAX_USER_AGENT: Final = 255  # characters that are stored
-
-
-class Credentials(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a user enters to sign in."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=64, description="Name of the user, in any letter case.")]
-    password: Annotated[str, Meta(min_length=1, max_length=1024)]
+_CODE: Final = frozenset({"ticket", "code"})
 
 
 class PasswordChange(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -60,38 +55,34 @@ class Identity(Struct, frozen=True, kw_only=True, rename="camel"):
     profile_ids: Annotated[tuple[UUID, ...] | None, doc("Profiles to which it is restricted. Null: all Profiles.")]
     token_id: Annotated[UUID | None, doc("Id of the token. Null for a user and for the configured administrator.")]
     user_id: Annotated[UUID | None, doc("Id of the user who signed in. Null for tokens.")]
+    session_id: Annotated[UUID | None, doc("Id of the session. Null for tokens.")]
     expires_at: Annotated[Timestamp | None, doc("Time at which the token or the session expires. Null: never.")]
 
 
 class SessionRoutes:
-    """Sessions of users, who sign in with a password.
+    """Sessions of users, who sign in with a password, and a code if they have a second factor.
 
     A session is a cookie, which other sites cannot use to change anything.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
-        users: Users,
         sessions: Sessions,
-        audit: Audit,
+        sign_in: SignIn,
         passwords: Passwords,
-        throttle: PasswordThrottle,
+        password_sign_in: PasswordSignIn,
+        own_password: OwnPassword,
+        starter: SessionStarter,
         cookie: SessionCookie,
         public_url: str,
-        now: UtcNow,
-        lifetime: timedelta,
     ) -> None:
-        self._users = users
         self._sessions = sessions
-        self._audit = audit
+        self._sign_in = sign_in
         self._passwords = passwords
-        self._throttle = throttle
+        self._password_sign_in = password_sign_in
+        self._own_password = own_password
+        self._starter = starter
         self._cookie = cookie
-        self._public_url = public_url
-        self._now = now
-        self._lifetime = lifetime
         self._paginator = Paginator(sessions, msgspec.json.encode, public_url)
 
     def routes(self) -> tuple[Route, ...]:
@@ -105,13 +96,24 @@ class SessionRoutes:
                 tag="sessions",
             ),
             Route(
-                *("PUT", "/session", None, self._sign_in),
+                *("PUT", "/session", None, self._start),
                 body=JsonBody(Credentials, required=frozenset({"name", "password"}), secret=frozenset({"password"})),
                 response_model=Session,
+                responses={202: CodeChallenge},
                 response_headers=("Set-Cookie",),
-                errors=(NotAuthenticated, TooManyAttempts),
+                errors=(NotAuthenticated, NotAllowed, TooManyAttempts),
                 audited_by_handler=True,
                 summary="Sign in",
+                tag="sessions",
+            ),
+            Route(
+                *("PUT", "/session/code", None, self._enter_code),
+                body=JsonBody(CodeEntry, required=_CODE, secret=_CODE),
+                response_model=SessionWithRecoveryCodes,
+                response_headers=("Set-Cookie",),
+                errors=(NotAuthenticated, SignInExpired, TooManyAttempts),
+                audited_by_handler=True,
+                summary="Enter the code of the second factor",
                 tag="sessions",
             ),
             Route(
@@ -127,135 +129,98 @@ class SessionRoutes:
                 profile_scoped=True,
                 status=204,
                 body=JsonBody(PasswordChange, required=_PASSWORDS, secret=_PASSWORDS),
+                response_headers=("Set-Cookie",),
                 errors=(Conflict, TooManyAttempts),
                 summary="Change the own password",
                 tag="sessions",
             ),
             Route(
-                *("GET", "/sessions", Role.ADMIN, self._list),
+                *("GET", "/sessions", Role.READ, self._list),
+                profile_scoped=True,
                 response_model=list[Session],
                 query=_FILTERS | PAGINATION,
                 response_headers=LINK,
             ),
-            Route("DELETE", "/sessions/<id>", Role.ADMIN, self._end, summary="End a session"),
+            Route(
+                *("DELETE", "/sessions/<id>", Role.READ, self._end),
+                profile_scoped=True,
+                summary="End a session",
+            ),
         )
 
     async def _identify(self, request: Request) -> Response:
         principal = request.principal
         profile_ids = None if principal.profile_ids is None else tuple(sorted(principal.profile_ids))
-        return _json(
+        return json_response(
             Identity(
                 name=principal.name,
                 role=principal.role,
                 profile_ids=profile_ids,
                 token_id=principal.token_id,
                 user_id=principal.user_id,
+                session_id=principal.session_id,
                 expires_at=principal.expires_at,
             )
         )
 
-    async def _sign_in(self, request: Request) -> Response:
+    async def _start(self, request: Request) -> Response:
         """The response sets a cookie, which browsers send with later requests.
 
-        Who enters wrong passwords has to wait before the next attempt (429).
+        A user with a second factor, or whose role requires one, gets no session but a challenge (202); it is answered
+        with `PUT /session/code`. Who enters wrong passwords has to wait before the next attempt (429).
         """
-        credentials: Credentials = request.body
-        user = await self._authenticate(request, credentials)
-        now, secret = self._now(), generate_secret(SESSION_PREFIX)
-        session = Session(
-            id=uuid4(),
-            user_id=user.id,
-            created_at=now,
-            last_used_at=now,
-            expires_at=now + self._lifetime,
-            address=request.address,
-            user_agent=sanitize_line(request.headers.get("user-agent", ""), _MAX_USER_AGENT),
-        )
-        entry = self._audit_entry(request, user, AuditOutcome.DONE, 200, session.id)
-        await self._sessions.create(session, secret, TransactionHook(audit_entry=lambda _: entry))
-        headers = self._cookie.header(secret, int(self._lifetime.total_seconds()))
-        return replace(_json(session), headers={"Content-Type": JSON, **headers})
+        return await self._password_sign_in.with_password(request)
 
-    async def _authenticate(self, request: Request, credentials: Credentials) -> User:
-        """Return the user with these credentials. Raises NotAuthenticated or TooManyAttempts."""
-        name, address = credentials.name.strip().lower(), request.address
-        user, hashed = await self._users.credentials(name)  # first: if it fails, no password was tried
-        self._throttle.require_attempt(name, address)
-        self._throttle.failed(name, address)  # unless it succeeds
-        matches = await self._passwords.matches(credentials.password, hashed)
-        if user is not None and matches:
-            self._throttle.succeeded(name, address)
-            return user
-        if user is not None:
-            await self._audit.begin(self._audit_entry(request, user, AuditOutcome.REFUSED, 401))
-        raise NotAuthenticated("The name or the password is wrong.")
-
-    def _audit_entry(
-        self, request: Request, user: User, outcome: AuditOutcome, status: int, session_id: UUID | None = None
-    ) -> AuditEntry:
-        """Return the entry of an attempt to sign in as an existing user.
-
-        A name that is not one of a user is not stored: people enter their password there by mistake.
-        """
-        return AuditEntry(
-            id=uuid4(),
-            created_at=self._now(),
-            who=user.name,
-            user_id=user.id,
-            address=request.address,
-            method=request.method,
-            path=request.path,
-            kind="session",
-            target_id=session_id,
-            outcome=outcome,
-            status=status,
-        )
+    async def _enter_code(self, request: Request) -> Response:
+        """Each code can be used once. After five wrong ones, the password has to be entered again."""
+        return await self._password_sign_in.with_code(request)
 
     async def _sign_out(self, request: Request) -> Response:
         """The session ends, and the cookie is deleted."""
-        _require_user(request.principal)
+        require_user(request.principal)
         found = await self._sessions.find(self._cookie.value(request.headers))
         if found is not None:
             await self._sessions.delete(found.session.id)
         return replace(no_content(), headers=self._cookie.header("", 0))
 
     async def _change_password(self, request: Request) -> Response:
-        """All sessions of the user end, this one included."""
+        """All sessions of the user end, and the response sets the cookie of a new one."""
         change: PasswordChange = request.body
-        name, user_id = request.principal.name, _require_user(request.principal)
-        _, hashed = await self._users.credentials(name)
-        self._throttle.require_attempt(name, request.address)
-        self._throttle.failed(name, request.address)
-        field_errors = password_errors("newPassword", change.new_password, name)
-        if not await self._passwords.matches(change.current_password, hashed):
-            field_errors.insert(0, FieldError("currentPassword", "is wrong"))
-        else:
-            self._throttle.succeeded(name, request.address)
-        if field_errors:
+        field_errors = password_errors("newPassword", change.new_password, request.principal.name)
+        user, errors = await self._own_password.check(request, change.current_password)
+        if field_errors := errors + field_errors:
             raise InvalidInput("The password cannot be changed.", field_errors)
-        await self._users.set_password(user_id, await self._passwords.hash(change.new_password))
-        return no_content()
+        new = self._starter.new_session(request, user)
+        await self._sign_in.with_new_password(new, await self._passwords.hash(change.new_password))
+        return replace(no_content(), headers=self._starter.set_cookie(new))
 
     async def _list(self, request: Request) -> Response:
-        """Sessions that have ended are not listed."""
-        return await self._paginator.respond(request, _session_filter(request.query))
+        """Users get their own sessions, and administrators all. Sessions that have ended are not listed."""
+        return await self._paginator.respond(request, _session_filter(request.principal, request.query))
 
     async def _end(self, request: Request) -> Response:
-        """Every node rejects its cookie within a second."""
-        await self._sessions.delete(request.id)
+        """Users end their own sessions, and administrators any. Every node rejects its cookie within a second."""
+        _require_user_or_administrator(request.principal)
+
+        def require_own(session: Session) -> None:
+            if request.principal.role is not Role.ADMIN and session.user_id != request.principal.user_id:
+                raise NotFound(f"There is no session {session.id}.")
+
+        await self._sessions.delete(request.id, require_own)
         return no_content()
 
 
-def _require_user(principal: Principal) -> UUID:
-    """Return the user of a session. Raises Conflict for a token."""
-    if principal.user_id is None:
-        raise Conflict(f"{principal.name!r} is a token, which has no session. Tokens are revoked instead.")
-    return principal.user_id
+def _require_user_or_administrator(principal: Principal) -> None:
+    if principal.user_id is None and principal.role is not Role.ADMIN:
+        raise NotAllowed(f"{principal.name!r} is a token, which has no sessions; the others require the role admin.")
 
 
-def _json(document: Struct) -> Response:
-    return Response(200, {"Content-Type": JSON}, msgspec.json.encode(document))
-
-
-def _session_filter(query: Mapping[str, Any]) -> SessionFilter:
-    return SessionFilter(user_id=query.get("userId"))
+def _session_filter(principal: Principal, query: Mapping[str, Any]) -> SessionFilter:
+    """Return the filter of the sessions that a client may see. Raises NotAllowed."""
+    _require_user_or_administrator(principal)
+    user_id: UUID | None = query.get("userId")
+    if principal.role is Role.ADMIN:
+        return SessionFilter(user_id=user_id)
+    if user_id not in (None, principal.user_id):
+        raise NotAllowed("Only administrators may see the sessions of other users.")
+    return SessionFilter(user_id=principal.user_id)

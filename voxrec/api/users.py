@@ -25,7 +25,7 @@ from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _FILTERS: Final = {"name": text.described_as("Only the user with this name.")}
-_SET_BY_VOXREC: Final = frozenset({"id", "createdAt", "updatedAt"})
+_SET_BY_VOXREC: Final = frozenset({"id", "issuer", "subject", "secondFactor", "createdAt", "updatedAt"})
 _SECRET: Final = frozenset({"password"})
 _REPRESENTATION: Final[Representation[User]] = Representation(msgspec.json.encode)
 
@@ -66,7 +66,7 @@ class UserUpdateBody:
 
 
 class UserRoutes:
-    """Persons who sign in with a name and a password. Programs use tokens."""
+    """Persons who sign in, with a password or at the OpenID Connect provider. Programs use tokens."""
 
     def __init__(self, users: Users, passwords: Passwords, public_url: str, now: UtcNow) -> None:
         self._users = users
@@ -128,16 +128,21 @@ class UserRoutes:
         return _REPRESENTATION.retrieved(request, await self._users.get(request.id))
 
     async def _update(self, request: Request) -> Response:
-        """Fields that are not given are not changed. A new password, and `enabled: false`, end the user's sessions."""
+        """Fields that are not given are not changed.
+
+        A new password, another role, other Profiles and `enabled: false` end the user's sessions, except for the one in
+        which users change themselves.
+        """
         update: UserUpdate = request.body
         hashed = None
         if update.password is not None:
-            name = (await self._users.get(request.id)).name
-            require_no_errors(password_errors("password", update.password, name))
+            user = await self._users.get(request.id)
+            require_no_errors(_own_password_errors(user) or password_errors("password", update.password, user.name))
             hashed = await self._passwords.hash(update.password)
         change = partial(self._apply_update, request, update)
         hook = transaction_hook(request, _REPRESENTATION.updated)
-        return _REPRESENTATION.updated(await self._users.update(request.id, change, hashed, hook))
+        kept_session = request.principal.session_id
+        return _REPRESENTATION.updated(await self._users.update(request.id, change, hashed, hook, kept_session))
 
     def _apply_update(self, request: Request, update: UserUpdate, current: User) -> User:
         changed = apply_update(request, update.fields, current, _REPRESENTATION, self._now)
@@ -156,3 +161,9 @@ def _validate(user: UserWithPassword, values: Mapping[str, Any]) -> list[FieldEr
     if "password" in values:
         errors += password_errors("password", user.password, user.name)
     return errors
+
+
+def _own_password_errors(user: User) -> list[FieldError]:
+    if user.is_local:
+        return []
+    return [FieldError("password", f"not allowed: the user signs in at the identity provider {user.issuer}")]

@@ -1,4 +1,4 @@
-"""``voxrec user``: creates and lists users, who sign in with a password, and sets their passwords."""
+"""``voxrec user``: creates and lists users, sets their passwords, and removes second factors that were lost."""
 
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -16,6 +16,7 @@ from voxrec.model import Role, User
 from voxrec.model.user import password_errors
 from voxrec.postgres.blocking_database import BlockingDatabase, run_to_completion
 from voxrec.store.audit import Audit
+from voxrec.store.second_factors import SecondFactors
 from voxrec.store.users import UserFilter, Users
 
 _password_option = click.option(
@@ -68,10 +69,25 @@ def password(name: str, password: str, config_file: Path) -> None:
     """Set the password of the user NAME. All sessions of the user end."""
     with daemon_database(config_file) as database:
         found = _find(database, name)
+        if not found.is_local:
+            raise InvalidInput(f"{name} signs in at the identity provider {found.issuer}, and has no password here.")
         _validate({**to_builtins(found), "password": password})
         run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec user password", "user", found.id)))
         run_to_completion(Users(database).set_password(found.id, hash_password(password)))
     click.echo(f"the password of user {name} is changed")
+
+
+@user.command("reset-second-factor")
+@click.argument("name")
+@config_option
+def reset_second_factor(name: str, config_file: Path) -> None:
+    """Remove the second factor of the user NAME, who has lost it. All sessions of the user end."""
+    with daemon_database(config_file) as database:
+        found = _find(database, name)
+        command = "voxrec user reset-second-factor"
+        run_to_completion(Audit(database).begin(audit_entry_for_command(command, "second-factor", found.id)))
+        run_to_completion(SecondFactors(database).remove(found.id))
+    click.echo(f"the second factor of user {name} is removed")
 
 
 def _find(database: BlockingDatabase, name: str) -> User:

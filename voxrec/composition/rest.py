@@ -12,6 +12,7 @@ from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.exports import ExportAccess
 from voxrec.api.health import Probe
 from voxrec.api.links import LinkLifetimes
+from voxrec.api.sign_in import SignInPolicy
 from voxrec.audio.formats import FORMATS
 from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
@@ -29,6 +30,7 @@ from voxrec.composition.readiness import (
     SpoolProbe,
 )
 from voxrec.composition.recordings import RecordingFiles
+from voxrec.composition.sign_in import build_identity_provider
 from voxrec.composition.webhooks import WebhookServices
 from voxrec.config import Config, Rest
 from voxrec.console.routes import console_routes
@@ -40,6 +42,8 @@ from voxrec.service_tree import OnDemandService, RetryingServerService
 from voxrec.store.events import EVENTS_CHANNEL
 from voxrec.store.profile_cache import ProfileCache
 from voxrec.store.recording_counts import RecordingCounts
+from voxrec.store.second_factors import SecondFactors
+from voxrec.store.sign_in import SignIn
 from voxrec.threads import WorkerThreads
 from voxrec.web.auth import Authenticator, ChainAuthenticator
 from voxrec.web.channel import Deadlines
@@ -215,6 +219,8 @@ def _build_app(
             notes=database.notes,
             users=database.users,
             sessions=database.sessions,
+            second_factors=SecondFactors(database.pool),
+            sign_in=SignIn(database.pool, database.sessions),
         ),
         _rest_settings(env, files),
         RestDependencies(
@@ -239,6 +245,7 @@ def _build_app(
             defer_to_audio_thread=audio_threads.defer,
             defer_to_password_thread=password_threads.defer,
             console_routes=console_routes,
+            identity_provider=build_identity_provider(env),
             is_stopping=lambda: not audio_threads.running,
         ),
     )
@@ -261,6 +268,7 @@ def _rest_settings(env: Environment, files: RecordingFiles) -> RestSettings:
         cors_origins=settings.cors_origins,
         link_lifetimes=LinkLifetimes(timedelta(days=env.config.links.days), timedelta(days=env.config.links.max_days)),
         session_lifetime=timedelta(seconds=settings.session_lifetime),
+        sign_in_policy=SignInPolicy(settings.passwords, frozenset(map(Role, settings.second_factor))),
     )
 
 

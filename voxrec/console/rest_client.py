@@ -64,31 +64,31 @@ class RestClient:
 
     async def get(self, path: str, /, **query: object) -> Any:
         """Return the JSON document at ``path``. Raises RestFailed."""
-        return _document(await self._send("GET", _target(path, query)))
+        return document(await self._send("GET", _target(path, query)))
 
     async def readiness(self) -> Any:
         """Return the document at /health/ready, whose status is 503 if a dependency is not ready."""
-        return _document(await self._call(self._principal, "GET", "/health/ready", address=self._address))
+        return document(await self._call(self._principal, "GET", "/health/ready", address=self._address))
 
     async def versioned(self, path: str) -> tuple[Any, str]:
         """Return the JSON document at ``path``, and the entity tag of its version. Raises RestFailed."""
         response = await self._send("GET", path)
-        return _document(response), response.headers["ETag"]
+        return document(response), response.headers["ETag"]
 
     async def page(self, path: str, /, **query: object) -> Page:
         """Return a page of a list; ``limit`` is its size, ``cursor`` that of the previous page. Raises RestFailed."""
         response = await self._send("GET", _target(path, query))
-        return Page(_document(response), _next_cursor(response.headers.get("Link", "")))
+        return Page(document(response), _next_cursor(response.headers.get("Link", "")))
 
     async def send(
-        self, method: str, target: str, document: Mapping[str, object] | None = None, **headers: str
+        self, method: str, target: str, body: Mapping[str, object] | None = None, **headers: str
     ) -> Response:
         """Send a changing request. Raises RestFailed."""
-        return await self._send(method, target, b"" if document is None else msgspec.json.encode(document), headers)
+        return await self._send(method, target, b"" if body is None else msgspec.json.encode(body), headers)
 
-    async def result(self, method: str, target: str, document: Mapping[str, object] | None = None) -> Any:
+    async def result(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Any:
         """Send a changing request, and return the JSON document of the response. Raises RestFailed."""
-        return _document(await self.send(method, target, document))
+        return document(await self.send(method, target, body))
 
     async def _send(
         self, method: str, target: str, body: bytes = b"", more_headers: Mapping[str, str] = MappingProxyType({})
@@ -111,7 +111,8 @@ def _body(response: Response) -> bytes:
     return response.body
 
 
-def _document(response: Response) -> Any:
+def document(response: Response) -> Any:
+    """Return the JSON document of a response."""
     return msgspec.json.decode(_body(response))
 
 

@@ -1,18 +1,18 @@
-"""The routes of the console, the page for signing in, and the files that pages refer to."""
+"""The routes of the console, and the files that pages refer to."""
 
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from voxrec.console import account, audit, calls, notes, operations, profiles, recordings, tokens, users, webhooks
 from voxrec.console.rendering import Renderer, asset
-from voxrec.console.rest_client import CallRest, RestClient, RestFailed
-from voxrec.console.visit import START, FindUser, Visit, Visits, form, language_of, query, redirect
+from voxrec.console.sign_in import CALLBACK, SignInPages, SingleSignOn
+from voxrec.console.visit import SIGN_IN, SIGNED_OUT, START, Visits, redirect
 from voxrec.errors import NotFound
 from voxrec.web.auth import AccessControl, Role
 from voxrec.web.conditions import etag_of
-from voxrec.web.dispatcher import ANONYMOUS, Dispatcher
+from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import Route
@@ -25,12 +25,10 @@ _ASSET_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript;
 class ConsoleRoutes:
     """The web console. Its pages use the REST API with the permissions of the user who is signed in."""
 
-    def __init__(self, find_user: FindUser, call: CallRest, cookie: SessionCookie, now: Callable[[], datetime]) -> None:
-        self._call = call
-        self._cookie = cookie
+    def __init__(self, visits: Visits, sign_in: SignInPages, now: Callable[[], datetime]) -> None:
+        self._visits = visits
+        self._sign_in = sign_in
         self._now = now
-        self._renderer = Renderer()
-        self._visits = Visits(find_user, call, self._renderer)
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes. They are not part of the API."""
@@ -38,9 +36,7 @@ class ConsoleRoutes:
         signed_in = self._visits.signed_in
         return (
             route("GET", "/console", handler=_start),
-            route("GET", "/console/sign-in", handler=self._show_sign_in),
-            route("POST", "/console/sign-in", handler=self._sign_in),
-            route("POST", "/console/sign-out", handler=signed_in(_sign_out)),
+            *self._sign_in_routes(),
             route("GET", "/console/recordings", handler=signed_in(recordings.show_recordings)),
             route("GET", "/console/recordings/<id>", handler=signed_in(recordings.show_recording)),
             route("POST", "/console/recordings/<id>/hold", handler=signed_in(recordings.change_hold)),
@@ -50,17 +46,42 @@ class ConsoleRoutes:
             route("POST", "/console/recordings/<id>/notes/<noteId>", handler=signed_in(notes.change_note)),
             route("POST", "/console/recordings/<id>/notes/<noteId>/delete", handler=signed_in(notes.delete_note)),
             route("GET", "/console/calls", handler=signed_in(calls.show_calls)),
-            route("GET", "/console/calls/table", handler=signed_in(calls.show_table)),
+            route("GET", "/console/calls/table", handler=signed_in(calls.show_table, background=True)),
             route("POST", "/console/calls/<id>/<name>", handler=signed_in(calls.control_call)),
             route("GET", operations.OPERATIONS, handler=signed_in(operations.OperationsPage(self._now).show)),
             route("POST", "/console/operations/jobs/<id>", handler=signed_in(operations.change_job)),
             route("POST", "/console/operations/nodes/<name>", handler=signed_in(operations.change_node)),
-            route("GET", account.ACCOUNT, handler=signed_in(account.show_account)),
-            route("POST", account.ACCOUNT, handler=signed_in(account.change_password)),
+            *self._account_routes(),
             *self._administration_routes(),
             *self._profile_routes(),
             *self._webhook_routes(),
             route("GET", "/console/assets/<name>", handler=_asset),
+        )
+
+    def _sign_in_routes(self) -> tuple[Route, ...]:
+        sign_in = self._sign_in
+        return (
+            _route("GET", SIGN_IN, handler=sign_in.show),
+            _route("POST", SIGN_IN, handler=sign_in.enter_password),
+            _route("POST", f"{SIGN_IN}/code", handler=sign_in.enter_code),
+            _route("GET", f"{SIGN_IN}/provider", handler=sign_in.begin),
+            _route("GET", CALLBACK, handler=sign_in.complete),
+            _route("POST", "/console/sign-out", handler=self._visits.signed_in(sign_in.sign_out)),
+            _route("GET", SIGNED_OUT, handler=sign_in.show_signed_out),
+        )
+
+    def _account_routes(self) -> tuple[Route, ...]:
+        signed_in, path, clock = self._visits.signed_in, account.ACCOUNT, account.SessionClock(self._now)
+        return (
+            _route("GET", path, handler=signed_in(account.show_account)),
+            _route("POST", path, handler=signed_in(account.change_password)),
+            _route("POST", f"{path}/sessions", handler=signed_in(account.end_sessions)),
+            _route("POST", f"{path}/second-factor", handler=signed_in(account.begin_second_factor)),
+            _route("POST", f"{path}/second-factor/confirm", handler=signed_in(account.confirm_second_factor)),
+            _route("POST", f"{path}/second-factor/remove", handler=signed_in(account.remove_second_factor)),
+            _route("POST", f"{path}/recovery-codes", handler=signed_in(account.replace_recovery_codes)),
+            _route("GET", "/console/session", handler=signed_in(clock.show, background=True)),
+            _route("POST", "/console/session", handler=signed_in(clock.show)),
         )
 
     def _profile_routes(self) -> tuple[Route, ...]:
@@ -88,6 +109,7 @@ class ConsoleRoutes:
             _route("POST", "/console/users/<id>", handler=administrator(users.change)),
             _route("POST", "/console/users/<id>/password", handler=administrator(users.set_password)),
             _route("POST", "/console/users/<id>/sessions", handler=administrator(users.end_sessions)),
+            _route("POST", "/console/users/<id>/second-factor", handler=administrator(users.reset_second_factor)),
             _route("POST", "/console/users/<id>/delete", handler=administrator(users.delete)),
             _route("GET", tokens.TOKENS, handler=administrator(tokens.show_tokens)),
             _route("GET", "/console/tokens/new", handler=administrator(tokens.show_new)),
@@ -110,54 +132,32 @@ class ConsoleRoutes:
             _route("POST", f"{path}/<id>/delete", handler=provisioner(webhooks.delete)),
         )
 
-    async def _show_sign_in(self, request: Request) -> Response:
-        return self._sign_in_page(request, query(request).get("next", ""))
 
-    async def _sign_in(self, request: Request) -> Response:
-        self._cookie.require_same_origin(request.method, request.headers)
-        fields = form(request)
-        name, next_ = fields.get("name", ""), fields.get("next", "")
-        client = RestClient(self._call, ANONYMOUS, request.address, request.headers.get("user-agent", ""))
-        text = language_of(request).text
-        try:
-            response = await client.send("PUT", "/session", {"name": name, "password": fields.get("password", "")})
-        except RestFailed as failed:
-            if failed.problem.status == 429:
-                error = text("throttled", seconds=failed.headers.get("Retry-After", "60"))
-            elif failed.problem.status >= 500:
-                error = failed.problem.detail
-            else:
-                error = text("wrong_password")
-            return self._sign_in_page(request, next_, name, error, failed.problem.status)
-        return redirect(_own_page(next_), {"Set-Cookie": response.headers["Set-Cookie"]})
+class _SignInPolicy(Protocol):
+    """See `voxrec.api.sign_in.SignInPolicy`."""
 
-    def _sign_in_page(
-        self, request: Request, next_: str, name: str = "", error: str = "", status: int = 200
-    ) -> Response:
-        language = language_of(request)
-        return self._renderer.page("sign_in.html", language, status, name=name, next=_own_page(next_), error=error)
+    @property
+    def passwords(self) -> str:
+        """Which users may sign in with a password: ``all``, ``admin`` or ``none``."""
 
 
 def console_routes(
-    access_control: AccessControl, dispatcher: Dispatcher, cookie: SessionCookie, now: Callable[[], datetime]
+    access_control: AccessControl,
+    dispatcher: Dispatcher,
+    cookie: SessionCookie,
+    now: Callable[[], datetime],
+    policy: _SignInPolicy,
+    provider: SingleSignOn | None,
 ) -> tuple[Route, ...]:
     """Return the routes of a console for the REST API that ``dispatcher`` serves."""
-    return ConsoleRoutes(access_control.user_of_session, dispatcher.call, cookie, now).routes()
-
-
-def _own_page(target: str) -> str:
-    """Return a page of the console to continue with: a user must not be sent to another site after signing in."""
-    is_own = target.startswith("/console/") and "\\" not in target and target.isprintable()
-    return target if is_own else START
+    renderer = Renderer()
+    visits = Visits(access_control.user_of_session, dispatcher.call, renderer)
+    sign_in = SignInPages(dispatcher.call, cookie, renderer, provider, policy.passwords)
+    return ConsoleRoutes(visits, sign_in, now).routes()
 
 
 async def _start(_request: Request) -> Response:
     return redirect(START)
-
-
-async def _sign_out(visit: Visit) -> Response:
-    response = await visit.rest.send("DELETE", "/session", cookie=visit.request.headers.get("cookie", ""))
-    return redirect("/console/sign-in", {"Set-Cookie": response.headers["Set-Cookie"]})
 
 
 async def _asset(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from voxrec.console.account import end_session
 from voxrec.console.forms import FormState, chosen_profiles, form_lists, profile_options, rejected, role_options
 from voxrec.console.rest_client import RestFailed
 from voxrec.console.visit import Visit, form, query, redirect
@@ -115,16 +116,14 @@ async def end_sessions(visit: Visit) -> Response:
     user_id = str(visit.request.id)
     for session in (await visit.rest.page("/sessions", userId=user_id, limit=_MAX_SESSIONS)).items:
         if session_id in (None, session["id"]):
-            await _end(visit, session["id"])
+            await end_session(visit, session["id"])
     return _changed(visit)
 
 
-async def _end(visit: Visit, session_id: str) -> None:
-    try:
-        await visit.rest.send("DELETE", f"/sessions/{session_id}")
-    except RestFailed as failed:
-        if failed.problem.status != 404:  # it has ended meanwhile
-            raise
+async def reset_second_factor(visit: Visit) -> Response:
+    """Remove the second factor of a user who has lost it, which ends the sessions of the user."""
+    await visit.rest.send("DELETE", f"{_path(visit)}/second-factor")
+    return _changed(visit)
 
 
 async def delete(visit: Visit) -> Response:

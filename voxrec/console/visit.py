@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, quote
 
 from voxrec.console.rendering import LANGUAGES, Renderer
@@ -15,6 +15,7 @@ from voxrec.web.request import Request
 from voxrec.web.response import Response
 
 SIGN_IN: Final = "/console/sign-in"
+SIGNED_OUT: Final = "/console/signed-out"
 START: Final = "/console/recordings"
 _MAX_FIELDS: Final = 50  # of a query
 MAX_FORM_FIELDS: Final = 1100  # a user may be limited to 1,000 Profiles
@@ -32,8 +33,14 @@ _NAVIGATION: Final = (
 )
 """Address, name and required role of the parts of the console."""
 
-FindUser = Callable[[str, str, Mapping[str, str]], Awaitable[Principal | None]]
-"""Returns the user of a session; see `voxrec.web.auth.AccessControl.user_of_session`."""
+
+class FindUser(Protocol):
+    """Returns the user of a session; see `voxrec.web.auth.AccessControl.user_of_session`."""
+
+    async def __call__(
+        self, address: str, method: str, headers: Mapping[str, str], *, background: bool = False
+    ) -> Principal | None:
+        """Return the user, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +93,15 @@ class Visits:
         self._renderer = renderer
 
     def signed_in(
-        self, show: Callable[[Visit], Awaitable[Response]], role: Role = Role.READ
+        self, show: Callable[[Visit], Awaitable[Response]], role: Role = Role.READ, *, background: bool = False
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Return the handler of a page for users with ``role``. What is refused becomes a page with the reason."""
+        """Return the handler of a page for users with ``role``. What is refused becomes a page with the reason.
+
+        ``background``: a script of the page sends the request by itself, so that it does not prolong the session.
+        """
 
         async def handle(request: Request) -> Response:
-            user = await self._find_user(request.address, request.method, request.headers)
+            user = await self._find_user(request.address, request.method, request.headers, background=background)
             if user is None:
                 return redirect(_sign_in_url(request))
             client = RestClient(self._call, user, request.address, request.headers.get("user-agent", ""))

@@ -1,4 +1,4 @@
-"""Users: persons who sign in with a name and a password, and their sessions."""
+"""Users: persons who sign in with a password or at an OpenID Connect provider, and their sessions."""
 
 from typing import Annotated, Final
 from uuid import UUID
@@ -9,7 +9,7 @@ from voxrec.errors import FieldError
 from voxrec.model.fields import Timestamp, doc, duplicates
 from voxrec.model.token import Role, name_errors
 
-MIN_PASSWORD_LENGTH: Final = 12  # characters; longer than the 8 of NIST SP 800-63B, since there is no second factor
+MIN_PASSWORD_LENGTH: Final = 12  # characters; longer than the 8 of NIST SP 800-63B: few users have a second factor
 _MIN_NAME_IN_PASSWORD: Final = 4  # characters; shorter names occur in many good passwords
 
 UserName = Annotated[
@@ -32,7 +32,7 @@ Password = Annotated[
 
 
 class User(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A person who may sign in with a name and a password."""
+    """A person who may sign in, with a name and a password or at the OpenID Connect provider."""
 
     id: Annotated[UUID, doc("Id of the user.")]
     name: UserName
@@ -44,8 +44,19 @@ class User(Struct, frozen=True, kw_only=True, rename="camel"):
     enabled: Annotated[bool, doc("Whether the user may sign in. Disabling a user ends all sessions of the user.")] = (
         True
     )
+    issuer: Annotated[
+        str | None,
+        doc("The OpenID Connect provider at which the user signs in. Null: the user signs in with a password."),
+    ] = None
+    subject: Annotated[str | None, doc("Identifier of the user at that provider (claim `sub`).")] = None
+    second_factor: Annotated[bool, doc("Whether the user enters a code besides the password.")] = False
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     updated_at: Annotated[Timestamp, doc("Time of the last change.")]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the user signs in with a password, and not at a provider."""
+        return self.subject is None
 
     def field_errors(self) -> list[FieldError]:
         """Check what the types of the fields cannot express."""

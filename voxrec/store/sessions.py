@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -25,7 +25,9 @@ SESSION_PREFIX: Final = "vxs_"
 _SESSION: Final = Columns(Session, jsonb=frozenset())
 _USER: Final = Columns(User, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_SESSION.column_list} FROM sessions"
-_INSERT: Final = f"INSERT INTO sessions ({_SESSION.column_list}, hash) VALUES ({_SESSION.placeholders}, %s)"
+_INSERT: Final = (
+    f"INSERT INTO sessions ({_SESSION.column_list}, hash, id_token) VALUES ({_SESSION.placeholders}, %s, %s)"
+)
 _VALID: Final = "sessions.expires_at > now() AND sessions.last_used_at > now() - %s"
 _SESSION_COLUMNS: Final = ", ".join(f"sessions.{name}" for name in _SESSION.names)
 _USER_COLUMNS: Final = ", ".join(f"users.{name}" for name in _USER.names)
@@ -35,7 +37,11 @@ _FIND: Final = f"""
     WHERE sessions.hash = %s AND users.enabled AND {_VALID}
 """
 # Without waiting for the disk: if PostgreSQL crashes, a session may end a minute early.
-_TOUCH: Final = "SET LOCAL synchronous_commit = off; UPDATE sessions SET last_used_at = now() WHERE id = %s"
+_TOUCH: Final = """
+    SET LOCAL synchronous_commit = off;
+    UPDATE sessions SET last_used_at = now() WHERE id = %s RETURNING last_used_at
+"""
+_SELECT_ID_TOKEN: Final = "SELECT id_token FROM sessions WHERE id = %s"  # noqa: S105 - a statement
 # The deletion of a session that has not expired makes all daemons authenticate their clients again, which is needless
 # for one that is idle.
 _EXPIRE_IDLE: Final = "UPDATE sessions SET expires_at = now() WHERE expires_at > now() AND last_used_at <= now() - %s"
@@ -43,10 +49,11 @@ _DELETE_EXPIRED: Final = "DELETE FROM sessions WHERE expires_at <= now()"
 
 
 class AuthenticatedSession(NamedTuple):
-    """A session and its user."""
+    """A session and its user. It ends at ``ends_at`` unless it is used before."""
 
     session: Session
     user: User
+    ends_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,31 +83,53 @@ class Sessions(Repository[Session, SessionFilter]):
         self._idle_timeout = idle_timeout
 
     async def find(self, secret: str) -> AuthenticatedSession | None:
-        """Return the session with this secret and its user, or None if it has ended or the user is disabled.
+        """Return the session with this secret and its user, or None if it has ended or the user is disabled."""
+        rows = await self._database.query(_FIND, (hash_secret(secret), self._idle_timeout))
+        return self._authenticated(rows[0]) if rows else None
 
-        The time of its last use is stored, at most once a minute.
-        """
+    async def use(self, secret: str) -> AuthenticatedSession | None:
+        """Return what `find` returns, and store the time of this use, at most once a minute."""
         rows = await self._database.query(_FIND, (hash_secret(secret), self._idle_timeout))
         if not rows:
             return None
-        touch_due, *values = rows[0]
+        found = self._authenticated(rows[0])
+        if not rows[0][0]:
+            return found
+        touched = await self._database.returning(_TOUCH, (found.session.id,))
+        return found._replace(ends_at=self._end(found.session, touched[0][0])) if touched else None
+
+    def _authenticated(self, row: Row) -> AuthenticatedSession:
+        _, *values = row
         size = len(_SESSION.names)
-        found = AuthenticatedSession(_SESSION.from_row(tuple(values[:size])), _USER.from_row(tuple(values[size:])))
-        if touch_due:
-            await self._database.execute(_TOUCH, (found.session.id,))
-        return found
+        session, user = _SESSION.from_row(tuple(values[:size])), _USER.from_row(tuple(values[size:]))
+        return AuthenticatedSession(session, user, self._end(session, session.last_used_at))
+
+    def _end(self, session: Session, last_used_at: datetime) -> datetime:
+        """Return the time at which a session ends unless it is used before."""
+        return min(session.expires_at, last_used_at + self._idle_timeout)
+
+    async def id_token(self, session_id: UUID) -> str | None:
+        """Return the ID token of a session of a user who signed in at a provider."""
+        rows = await self._database.query(_SELECT_ID_TOKEN, (session_id,))
+        return rows[0][0] if rows else None
 
     async def create(self, session: Session, secret: str, hook: TransactionHook[Session] = NO_HOOK) -> Session:
-        """Insert a session, run ``hook``, and delete the sessions that have ended."""
+        """Insert a session, and run ``hook``."""
 
         async def work(transaction: Transaction) -> Session:
-            await transaction.execute(_EXPIRE_IDLE, (self._idle_timeout,))
-            await transaction.execute(_DELETE_EXPIRED)
-            await transaction.execute(_INSERT, (*_SESSION.params(session), hash_secret(secret)))
+            await self.insert(transaction, session, secret)
             await hook(transaction, session)
             return session
 
         return await self._database.transaction(work)
+
+    async def insert(
+        self, transaction: Transaction, session: Session, secret: str, id_token: str | None = None
+    ) -> None:
+        """Insert a session as part of a transaction, and delete the sessions that have ended."""
+        await transaction.execute(_EXPIRE_IDLE, (self._idle_timeout,))
+        await transaction.execute(_DELETE_EXPIRED)
+        await transaction.execute(_INSERT, (*_SESSION.params(session), hash_secret(secret), id_token))
 
     async def delete(self, session_id: UUID, check: Callable[[Session], None] = no_check) -> None:
         """End a session unless ``check`` raises. Raises NotFound."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from voxrec.cursor import Cursor
-from voxrec.errors import FieldError
+from voxrec.errors import Conflict, FieldError, InvalidInput
 from voxrec.model import User
 from voxrec.postgres.statement import Row
 from voxrec.postgres.transaction import Transaction
@@ -25,10 +27,16 @@ _INSERT: Final = f"""
     ON CONFLICT (name) DO NOTHING
     RETURNING id
 """
+_SELECT_PROFILES: Final = "SELECT id FROM profiles WHERE id = ANY(%s::uuid[]) ORDER BY id LIMIT 1000"
+_INSERT_PROVIDER_USER: Final = f"""
+    INSERT INTO users ({_COLUMNS.column_list}, password) VALUES ({_COLUMNS.placeholders}, %s) ON CONFLICT DO NOTHING
+"""
 _UPDATE: Final = f"UPDATE users SET ({_COLUMNS.column_list}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s"
 _SELECT_CREDENTIALS: Final = f"SELECT password, {_COLUMNS.column_list} FROM users WHERE name = %s AND enabled"
+_SELECT_BY_IDENTITY: Final = f"{_SELECT} WHERE issuer = %s AND subject = %s FOR UPDATE"
 _SET_PASSWORD: Final = "UPDATE users SET password = %s WHERE id = %s"  # noqa: S105 - a statement
-_END_SESSIONS: Final = "DELETE FROM sessions WHERE user_id = %s"
+_END_SESSIONS: Final = "DELETE FROM sessions WHERE user_id = %s AND id IS DISTINCT FROM %s"
+_NO_PASSWORD: Final = "!"  # noqa: S105 - no hash: nothing matches it, also in versions that know no providers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +62,15 @@ class Users(Repository[User, UserFilter]):
     _no_filters = ALL_USERS
 
     async def credentials(self, name: str) -> tuple[User | None, str | None]:
-        """Return an enabled user and the hash of the password, or None and None."""
+        """Return an enabled user and the hash of the password, or None and None.
+
+        The hash of a user without a password, who signs in at a provider, is None.
+        """
         rows = await self._database.query(_SELECT_CREDENTIALS, (name,))
-        return (_COLUMNS.from_row(rows[0][1:]), rows[0][0]) if rows else (None, None)
+        if not rows:
+            return None, None
+        password_hash, *row = rows[0]
+        return _COLUMNS.from_row(tuple(row)), None if password_hash == _NO_PASSWORD else password_hash
 
     async def create(self, user: User, password_hash: str, hook: TransactionHook[User] = NO_HOOK) -> User:
         """Insert a user and run ``hook``.
@@ -79,21 +93,26 @@ class Users(Repository[User, UserFilter]):
         change: Callable[[User], User],
         password_hash: str | None = None,
         hook: TransactionHook[User] = NO_HOOK,
+        kept_session: UUID | None = None,
     ) -> User:
         """Replace a user by ``change(old)``, and the password if a hash is given; run ``hook``; return the user.
 
-        A new password and disabling end all sessions of the user. Raises NotFound, and InvalidInput if a Profile does
-        not exist.
+        A new password, another role, other Profiles and disabling end the sessions of the user; ``kept_session``, in
+        which a user changes the own permissions, only ends if the user is disabled. Raises NotFound, and InvalidInput
+        if a Profile does not exist.
         """
 
         async def work(transaction: Transaction) -> User:
-            new = apply_change(change, await self._lock(transaction, user_id))
+            old = await self._lock(transaction, user_id)
+            new = apply_change(change, old)
             await require_profiles(transaction, new.profile_ids, self._resource)
             await transaction.execute(_UPDATE, (*_COLUMNS.params(new), user_id))
             if password_hash is not None:
                 await transaction.execute(_SET_PASSWORD, (password_hash, user_id))
-            if password_hash is not None or not new.enabled:
-                await transaction.execute(_END_SESSIONS, (user_id,))
+            if not new.enabled:
+                await end_sessions(transaction, user_id)
+            elif password_hash is not None or have_other_permissions(old, new):
+                await end_sessions(transaction, user_id, kept_session)
             await hook(transaction, new)
             return new
 
@@ -120,3 +139,54 @@ class Users(Repository[User, UserFilter]):
 
     def _from_row(self, row: Row) -> User:
         return _COLUMNS.from_row(row)
+
+
+async def store_provider_user(transaction: Transaction, user: User) -> User:
+    """Insert the user of an OpenID Connect provider, or give the stored one the role and the Profiles of ``user``.
+
+    Return the stored user. Other permissions than before end the sessions of the user. A disabled user stays disabled.
+    Profiles that do not exist are left out. Raises InvalidInput if none is left, and Conflict if another user has the
+    name.
+    """
+    user = await _limited_to_existing_profiles(transaction, user)
+    stored = await _find_by_identity(transaction, user)
+    if stored is None:
+        await transaction.execute(_INSERT_PROVIDER_USER, (*_COLUMNS.params(user), _NO_PASSWORD))
+        stored = await _find_by_identity(transaction, user)  # one that another request has inserted, too
+    if stored is None:
+        raise Conflict(
+            f"The name {user.name} is in use by another user.",
+            [FieldError("name", f"{user.name} is in use by another user")],
+        )
+    if not have_other_permissions(stored, user):
+        return stored
+    changed = msgspec.structs.replace(
+        stored, role=user.role, profile_ids=user.profile_ids, updated_at=max(stored.updated_at, user.updated_at)
+    )
+    await transaction.execute(_UPDATE, (*_COLUMNS.params(changed), stored.id))
+    await end_sessions(transaction, stored.id)
+    return changed
+
+
+async def _limited_to_existing_profiles(transaction: Transaction, user: User) -> User:
+    if user.profile_ids is None:
+        return user
+    rows = await transaction.query(_SELECT_PROFILES, (list(user.profile_ids),))
+    if not rows:
+        raise InvalidInput("None of the Profiles of the user exists.", [FieldError("profileIds", "do not exist")])
+    return msgspec.structs.replace(user, profile_ids=tuple(profile_id for (profile_id,) in rows))
+
+
+async def _find_by_identity(transaction: Transaction, user: User) -> User | None:
+    rows = await transaction.query(_SELECT_BY_IDENTITY, (user.issuer, user.subject))
+    return _COLUMNS.from_row(rows[0]) if rows else None
+
+
+async def end_sessions(transaction: Transaction, user_id: UUID, kept_session: UUID | None = None) -> None:
+    """End all sessions of a user, but ``kept_session``."""
+    await transaction.execute(_END_SESSIONS, (user_id, kept_session))
+
+
+def have_other_permissions(before: User, after: User) -> bool:
+    """Return whether two versions of a user differ in the role or the Profiles."""
+    return before.role is not after.role or {*(before.profile_ids or ())} != {*(after.profile_ids or ())}

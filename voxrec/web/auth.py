@@ -1,6 +1,6 @@
 """Authentication of requests by bearer token or session cookie, and what the role and the Profiles permit."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, Self, TypeVar
@@ -19,7 +19,8 @@ class Principal:
     """The client that a token identifies, or the user of a session.
 
     ``profile_ids`` None: the token is not limited to some Profiles. ``token_id`` None: it is not stored in PostgreSQL.
-    ``user_id``: the user, if this is a session. ``expires_at`` None: the token does not expire.
+    ``user_id`` and ``session_id``: the user, if this is a session. ``expires_at`` None: the token does not expire.
+    ``idle_ends_at``: the time at which the session ends unless it is used before.
     """
 
     name: str
@@ -28,6 +29,8 @@ class Principal:
     token_id: UUID | None = None
     expires_at: datetime | None = None
     user_id: UUID | None = None
+    session_id: UUID | None = None
+    idle_ends_at: datetime | None = None
 
     @property
     def key(self) -> UUID | str:
@@ -97,12 +100,23 @@ class ChainAuthenticator:
         return await self._last.authenticate(token)
 
 
+class SessionAuthenticator(Authenticator, Protocol):
+    """Identifies the user of a session by its secret, which counts as use of the session."""
+
+    async def authenticate_in_background(self, secret: str) -> Principal:
+        """Return the user as `authenticate` does, but do not prolong the session: no person has sent the request."""
+
+
 @dataclass(frozen=True, slots=True)
 class CookieSessions:
     """The sessions of users: the cookie that contains their secret, and what identifies the user of a secret."""
 
     cookie: SessionCookie
-    authenticator: Authenticator
+    authenticator: SessionAuthenticator
+
+    def authenticate(self, background: bool) -> Callable[[str], Awaitable[Principal]]:
+        """Return the function that identifies the user of a request, which a page may have sent by itself."""
+        return self.authenticator.authenticate_in_background if background else self.authenticator.authenticate
 
 
 class AccessControl:
@@ -118,33 +132,41 @@ class AccessControl:
         self._throttle = throttle
         self._sessions = sessions
 
-    async def admit(self, address: str, method: str, headers: Mapping[str, str], role: Role) -> Principal:
+    async def admit(
+        self, address: str, method: str, headers: Mapping[str, str], role: Role, *, background: bool = False
+    ) -> Principal:
         """Return the principal of a request from ``address``; a token has precedence over a cookie.
+
+        ``background``: pages send such requests by themselves, and they do not count as use of a session.
 
         Raises NotAuthenticated, TooManyAttempts, or NotAllowed if its role does not include ``role``, or if the request
         has a cookie, changes something, and comes from a page of another site.
         """
-        secret, authenticator = self._credentials(method, headers)
-        principal = await self._throttle.attempt(address, secret, authenticator.authenticate)
+        secret, authenticate = self._credentials(method, headers, background)
+        principal = await self._throttle.attempt(address, secret, authenticate)
         principal.require_role(role)
         return principal
 
-    async def user_of_session(self, address: str, method: str, headers: Mapping[str, str]) -> Principal | None:
+    async def user_of_session(
+        self, address: str, method: str, headers: Mapping[str, str], *, background: bool = False
+    ) -> Principal | None:
         """Return the user whose session a page belongs to, or None. Raises NotAllowed as `admit` does."""
         if self._sessions is None or not (secret := self._sessions.cookie.value(headers)):
             return None
         self._sessions.cookie.require_same_origin(method, headers)
         try:
-            return await self._throttle.attempt(address, secret, self._sessions.authenticator.authenticate)
+            return await self._throttle.attempt(address, secret, self._sessions.authenticate(background))
         except (NotAuthenticated, TooManyAttempts):
             return None
 
-    def _credentials(self, method: str, headers: Mapping[str, str]) -> tuple[str, Authenticator]:
+    def _credentials(
+        self, method: str, headers: Mapping[str, str], background: bool
+    ) -> tuple[str, Callable[[str], Awaitable[Principal]]]:
         authorization = headers.get("authorization", "")
         if self._sessions is not None and not authorization and (secret := self._sessions.cookie.value(headers)):
             self._sessions.cookie.require_same_origin(method, headers)
-            return secret, self._sessions.authenticator
-        return bearer_token(authorization), self._authenticator
+            return secret, self._sessions.authenticate(background)
+        return bearer_token(authorization), self._authenticator.authenticate
 
 
 def bearer_token(authorization: str) -> str:

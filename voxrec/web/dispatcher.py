@@ -158,7 +158,7 @@ class Dispatcher:
     async def _admit(self, route: Route, address: str, method: str, headers: Mapping[str, str]) -> Principal:
         if route.role is None:
             return ANONYMOUS
-        principal = await self._access_control.admit(address, method, headers, route.role)
+        principal = await self._access_control.admit(address, method, headers, route.role, background=route.background)
         self._require_permission(route, route.role, principal)
         return principal
 

@@ -36,6 +36,12 @@ class NotAuthenticated(RestError):
         super().__init__(detail, {"WWW-Authenticate": challenge})
 
 
+class SignInExpired(NotAuthenticated):
+    """The time to enter the code has passed, or too many wrong codes were entered. Sign in again."""
+
+    code = "sign-in-expired"
+
+
 class NotAllowed(RestError):
     """The token is valid, but its role or its profiles do not permit the request."""
 

@@ -42,8 +42,10 @@ class PasswordThrottle:
     RESET_AFTER: Final = 3600.0  # seconds
     MAX_ENTRIES: Final = 10_000  # of each table; the oldest entries are dropped
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, tried: str = "passwords") -> None:
+        """``tried`` is what is guessed, for the error message."""
         self._clock = clock
+        self._tried = tried
         self._of_source: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
         self._of_account: OrderedDict[str, _Failures] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -58,7 +60,7 @@ class PasswordThrottle:
             if of_account.count >= self.ACCOUNT_FAILURES:
                 delay = of_account.last + self.RESET_AFTER - self._clock.seconds()
         if delay > 0:
-            raise TooManyAttempts("Too many wrong passwords were entered.", {"Retry-After": str(int(delay) + 1)})
+            raise TooManyAttempts(f"Too many wrong {self._tried} were entered.", {"Retry-After": str(int(delay) + 1)})
 
     def failed(self, account: str, address: str) -> None:
         """Count a wrong password. Call it before the password is checked, so that parallel attempts are counted."""

@@ -47,6 +47,7 @@ class Route:
       a hook to the repository that stores both; otherwise the entry is written before and after the handler;
     - ``secret_name``: the path parameter "name" is a secret, which must not be stored in the audit log;
     - ``audited_by_handler``: the handler stores audit entries itself, and no others are stored;
+    - ``background``: pages send such requests by themselves, so that they do not count as use of a session;
     - ``documented``: False for the pages of the console, which are not part of the API;
     - ``summary`` and ``tag``: for the OpenAPI document, if those derived from the path do not fit.
     """
@@ -72,6 +73,7 @@ class Route:
     audit_in_transaction: bool = False
     secret_name: bool = False
     audited_by_handler: bool = False
+    background: bool = False
     documented: bool = True
     summary: str = ""
     tag: str = ""

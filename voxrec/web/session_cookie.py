@@ -13,19 +13,21 @@ _SAME_ORIGIN: Final = frozenset({"same-origin", "none"})  # none: the user has e
 class SessionCookie:
     """The cookie in which a browser keeps the secret of a session, for an API at ``public_url``.
 
+    ``name`` is that of another cookie with the same protection.
+
     Scripts cannot read it (HttpOnly), and browsers do not send it with requests of other sites, except for navigation
     (SameSite=Lax). With HTTPS it has the prefix ``__Host-``, so that no other host can set it (RFC 6265bis section
     4.1.3).
     """
 
-    def __init__(self, public_url: str) -> None:
+    def __init__(self, public_url: str, name: str = "voxrec_session") -> None:
         parts = urlsplit(public_url)
         self._secure = parts.scheme == "https"
         self._origin = f"{parts.scheme}://{parts.netloc}"
-        self.name = "__Host-voxrec_session" if self._secure else "voxrec_session"
+        self.name = f"__Host-{name}" if self._secure else name
 
     def value(self, headers: Mapping[str, str]) -> str:
-        """Return the secret in the cookies of a request, or an empty string."""
+        """Return the value of the cookie of a request, or an empty string."""
         for pair in headers.get("cookie", "").replace(",", ";").split(";"):  # repeated headers are joined by commas
             name, _, value = pair.strip().partition("=")
             if name == self.name:

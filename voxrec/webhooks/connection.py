@@ -8,10 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import implementer
 
 from voxrec.errors import DeliveryError
+from voxrec.limited_connection import LimitedConnection, LimitedConnectionFactory
 from voxrec.threads import DeferToThread
 from voxrec.webhooks.addresses import AddressPolicy
 
@@ -20,7 +20,6 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 _CONNECT_TIMEOUT: Final = 5.0  # seconds for each address
 _MAX_ADDRESSES: Final = 4
-MAX_RECEIVED: Final = 131_072  # bytes of a connection, TLS included
 
 
 def resolver(defer_to_thread: DeferToThread) -> Resolve:
@@ -41,35 +40,6 @@ def resolver(defer_to_thread: DeferToThread) -> Resolve:
     return resolve
 
 
-class Received(ProtocolWrapper):
-    """Counts the bytes of a connection, and aborts it at `MAX_RECEIVED`: neither headers nor a body can be endless."""
-
-    def __init__(self, factory: "WrappingFactory[Received]", protocol: IProtocol) -> None:
-        super().__init__(factory, protocol)
-        self._count = 0
-        self.limit_reached = False
-
-    def dataReceived(self, data: bytes) -> None:
-        """Pass data on, up to the limit."""
-        self._count += len(data)
-        if self._count <= MAX_RECEIVED:
-            super().dataReceived(data)
-        elif not self.limit_reached:
-            self.limit_reached = True
-            self.abort()
-
-    def abort(self) -> None:
-        """Close the connection at once."""
-        abort = getattr(self.transport, "abortConnection", None)
-        if abort is not None:
-            abort()
-
-
-class _ReceivedFactory(WrappingFactory[Received]):
-    protocol = Received
-    noisy = False
-
-
 @implementer(IStreamClientEndpoint)
 class TargetEndpoint:
     """Connects to a host, if the policy permits its address.
@@ -84,7 +54,7 @@ class TargetEndpoint:
         self._port = port
         self._resolve = resolve
         self._policy = policy
-        self.connection: Received | None = None
+        self.connection: LimitedConnection | None = None
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect; the Deferred fires with the protocol, or fails with DeliveryError."""
@@ -110,8 +80,8 @@ class TargetEndpoint:
     async def _connect_to(self, address: str, factory: IProtocolFactory) -> IProtocol:
         endpoint_type = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
         endpoint = endpoint_type(self._reactor, address, self._port, timeout=_CONNECT_TIMEOUT)
-        connection = await endpoint.connect(_ReceivedFactory(factory))
-        assert isinstance(connection, Received)
+        connection = await endpoint.connect(LimitedConnectionFactory(factory))
+        assert isinstance(connection, LimitedConnection)
         self.connection = connection
         wrapped = connection.wrappedProtocol
         assert isinstance(wrapped, Protocol)

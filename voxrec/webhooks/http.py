@@ -22,9 +22,10 @@ from zope.interface import implementer
 from voxrec.certificate import CertificateError, trust_root
 from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError
+from voxrec.limited_connection import MAX_RECEIVED
 from voxrec.sanitize import sanitize_line
 from voxrec.webhooks.addresses import AddressPolicy
-from voxrec.webhooks.connection import MAX_RECEIVED, Resolve, TargetEndpoint
+from voxrec.webhooks.connection import Resolve, TargetEndpoint
 
 _EXCERPT: Final = 1000  # bytes of a response that are kept
 _MAX_RETRY_AFTER: Final = 86_400.0  # seconds

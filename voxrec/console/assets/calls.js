@@ -1,6 +1,7 @@
 // Live calls: the table is fetched again when the server reports an event of a call or a recording.
 
 import { localizeTimes } from "./console.js";
+import { checkSession, sessionEnded } from "./session.js";
 
 const table = document.getElementById("calls");
 const connection = document.getElementById("connection");
@@ -15,7 +16,7 @@ async function refresh() {
     while (changed) {
       changed = false;
       const response = await fetch("/console/calls/table").catch(() => null);
-      if (response?.redirected) return location.reload(); // the session has ended
+      if (response?.redirected) return sessionEnded();
       if (!response?.ok) return void (connection.textContent = connection.dataset.lost);
       connection.textContent = "";
       const focused = table.contains(document.activeElement) && document.activeElement.closest("form")?.action;
@@ -31,5 +32,8 @@ async function refresh() {
 
 const events = new EventSource("/events");
 events.addEventListener("open", () => { connection.textContent = ""; refresh(); });
-events.addEventListener("error", () => { connection.textContent = connection.dataset.lost; });
+events.addEventListener("error", () => {
+  connection.textContent = connection.dataset.lost;
+  if (events.readyState === EventSource.CLOSED) checkSession(); // the server has refused it
+});
 for (const type of document.getElementById("calls").dataset.events.split(",")) events.addEventListener(type, refresh);

@@ -1,4 +1,6 @@
-// Every page: times in the viewer's time zone, and the offset of that zone in the filter by days.
+// Every page: the end of the session, times in the viewer's time zone, and the offset of that zone in the filter by days.
+
+import "./session.js";
 
 const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
 

@@ -1,0 +1,295 @@
+"""Signing in with a password, and with a code as second factor: what is checked, limited and audited."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+from uuid import UUID, uuid4
+
+import msgspec
+from msgspec import Meta, Struct
+
+from voxrec import totp
+from voxrec.api.clock import UtcNow
+from voxrec.api.passwords import Passwords
+from voxrec.model import AuditEntry, AuditOutcome, Role, Session, User
+from voxrec.model.fields import Timestamp, doc
+from voxrec.sanitize import sanitize_line
+from voxrec.store.audit import Audit
+from voxrec.store.second_factors import AcceptedCode, Challenge, SecondFactors
+from voxrec.store.sessions import SESSION_PREFIX
+from voxrec.store.sign_in import Enrolment, NewSession, SignIn
+from voxrec.store.tokens import generate_secret, hash_secret
+from voxrec.store.users import Users
+from voxrec.web.errors import NotAllowed, NotAuthenticated, SignInExpired
+from voxrec.web.password_throttle import PasswordThrottle
+from voxrec.web.request import Request
+from voxrec.web.response import JSON, Response
+from voxrec.web.session_cookie import SessionCookie
+
+PasswordUse = Literal["all", "admin", "none"]
+ISSUER: Final = "voxrec"
+"""The name of the account in authenticator applications."""
+
+_CHALLENGE_LIFETIME: Final = timedelta(minutes=10)  # long enough to install an authenticator application
+_TICKET_PREFIX: Final = "vxc_"
+_MAX_USER_AGENT: Final = 255  # characters that are stored
+_WRONG_CODE: Final = "The code is wrong, or was used already. Wait for the next one."
+
+
+class Credentials(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a user enters to sign in."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64, description="Name of the user, in any letter case.")]
+    password: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class CodeEntry(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A code, and the ticket of the challenge that it belongs to."""
+
+    ticket: Annotated[str, Meta(min_length=1, max_length=100)]
+    code: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=40,
+            description="The code that the authenticator application shows, or a recovery code.",
+            examples=["492039"],
+        ),
+    ]
+
+
+class EnrolmentData(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an authenticator application needs. The second factor is stored when its first code is entered."""
+
+    secret: Annotated[str, doc("Secret of the codes (RFC 6238), in Base32.")]
+    uri: Annotated[str, doc("The same as a URI, for a QR code.")]
+
+
+class CodeChallenge(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The password was right, and a code is required."""
+
+    ticket: Annotated[str, doc("Ticket to be sent with the code.")]
+    expires_at: Annotated[Timestamp, doc("Time until which the code can be entered.")]
+    enrolment: Annotated[
+        EnrolmentData | None,
+        doc("A new second factor, if one is required and the user has none. Null: the user has one."),
+    ]
+
+
+class SessionWithRecoveryCodes(Session, frozen=True, kw_only=True, rename="camel"):
+    """A session that began with a code."""
+
+    recovery_codes: Annotated[
+        tuple[str, ...] | None,
+        doc(
+            "Recovery codes, each of which can be used once instead of a code. Null unless the code was the first one."
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class SignInPolicy:
+    """Which users may sign in with a password, and the roles that require a second factor."""
+
+    passwords: PasswordUse = "all"
+    second_factor_roles: Collection[Role] = ()
+
+    def permits_password(self, user: User) -> bool:
+        """Return whether a user may sign in with a password."""
+        return self.passwords == "all" or (self.passwords == "admin" and user.role is Role.ADMIN)
+
+    def requires_second_factor(self, role: Role) -> bool:
+        """Return whether users with a role, who sign in with a password, need a second factor."""
+        return role in self.second_factor_roles
+
+
+class SessionStarter:
+    """Makes sessions for users who have signed in, and the responses that set their cookies."""
+
+    def __init__(self, cookie: SessionCookie, now: UtcNow, lifetime: timedelta) -> None:
+        self._cookie = cookie
+        self._now = now
+        self._lifetime = lifetime
+
+    def new_session(self, request: Request, user: User) -> NewSession:
+        """Return a session for the browser that has sent a request."""
+        now = self._now()
+        session = Session(
+            id=uuid4(),
+            user_id=user.id,
+            created_at=now,
+            last_used_at=now,
+            expires_at=now + self._lifetime,
+            address=request.address,
+            user_agent=sanitize_line(request.headers.get("user-agent", ""), _MAX_USER_AGENT),
+        )
+        entry = self.audit_entry(request, user, AuditOutcome.DONE, 200, session.id)
+        return NewSession(session, generate_secret(SESSION_PREFIX), entry)
+
+    def audit_entry(
+        self, request: Request, user: User, outcome: AuditOutcome, status: int, session_id: UUID | None = None
+    ) -> AuditEntry:
+        """Return the entry of an attempt to sign in as an existing user.
+
+        A name that is not one of a user is not stored: people enter their password there by mistake.
+        """
+        return AuditEntry(
+            id=uuid4(),
+            created_at=self._now(),
+            who=user.name,
+            user_id=user.id,
+            address=request.address,
+            method=request.method,
+            path=request.path,
+            kind="session",
+            target_id=session_id,
+            outcome=outcome,
+            status=status,
+        )
+
+    def set_cookie(self, new: NewSession) -> dict[str, str]:
+        """Return the header that gives a browser the secret of a session."""
+        return self._cookie.header(new.secret, int(self._lifetime.total_seconds()))
+
+    def response(self, new: NewSession, document: Struct) -> Response:
+        """Return the response to a request that has begun a session."""
+        return replace(json_response(document), headers={"Content-Type": JSON, **self.set_cookie(new)})
+
+
+class PasswordSignIn:
+    """Signs users in who have entered a password, and a code if it is required."""
+
+    def __init__(
+        self,
+        users: Users,
+        second_factors: SecondFactors,
+        sign_in: SignIn,
+        audit: Audit,
+        passwords: Passwords,
+        throttle: PasswordThrottle,
+        code_throttle: PasswordThrottle,
+        starter: SessionStarter,
+        policy: SignInPolicy,
+        now: UtcNow,
+    ) -> None:
+        self._users = users
+        self._second_factors = second_factors
+        self._sign_in = sign_in
+        self._audit = audit
+        self._passwords = passwords
+        self._throttle = throttle
+        self._code_throttle = code_throttle
+        self._starter = starter
+        self._policy = policy
+        self._now = now
+
+    async def with_password(self, request: Request) -> Response:
+        """Return a session (200), or a challenge to enter a code (202).
+
+        Raises NotAuthenticated, TooManyAttempts, or NotAllowed if the settings do not permit passwords.
+        """
+        if self._policy.passwords == "none":
+            raise NotAllowed("Passwords are not accepted. Sign in at the identity provider.")
+        user = await self._authenticate(request)
+        if not self._policy.permits_password(user):
+            await self._audit.begin(self._starter.audit_entry(request, user, AuditOutcome.REFUSED, NotAllowed.status))
+            raise NotAllowed("Only administrators may sign in with a password. Sign in at the identity provider.")
+        if user.second_factor or self._policy.requires_second_factor(user.role):
+            return await self._challenge(user)
+        new = self._starter.new_session(request, user)
+        await self._sign_in.with_password(new)
+        return self._starter.response(new, new.session)
+
+    async def _authenticate(self, request: Request) -> User:
+        credentials: Credentials = request.body
+        name, address = credentials.name.strip().lower(), request.address
+        user, hashed = await self._users.credentials(name)  # first: if it fails, no password was tried
+        self._throttle.require_attempt(name, address)
+        self._throttle.failed(name, address)  # unless it succeeds
+        matches = await self._passwords.matches(credentials.password, hashed)
+        if user is not None and matches:
+            self._throttle.succeeded(name, address)
+            return user
+        if user is not None:
+            await self._audit_refusal(request, user)
+        raise NotAuthenticated("The name or the password is wrong.")
+
+    async def _audit_refusal(self, request: Request, user: User) -> None:
+        entry = self._starter.audit_entry(request, user, AuditOutcome.REFUSED, NotAuthenticated.status)
+        await self._audit.begin(entry)
+
+    async def _challenge(self, user: User) -> Response:
+        ticket, expires_at = generate_secret(_TICKET_PREFIX), self._now() + _CHALLENGE_LIFETIME
+        enrolment = None if user.second_factor else new_enrolment(user.name)
+        await self._second_factors.challenge(
+            user.id, ticket, expires_at, None if enrolment is None else enrolment.secret
+        )
+        challenge = CodeChallenge(ticket=ticket, expires_at=expires_at, enrolment=enrolment)
+        return replace(json_response(challenge), status=202)
+
+    async def with_code(self, request: Request) -> Response:
+        """Return the session of a user who has entered a code.
+
+        Raises NotAuthenticated if the code is wrong, SignInExpired if the password has to be entered again, and
+        TooManyAttempts.
+        """
+        entry: CodeEntry = request.body
+        challenge = await self._second_factors.attempt(entry.ticket)
+        if challenge is None:
+            raise SignInExpired("The time to enter the code has passed, or it was used. Sign in again.")
+        user = challenge.user
+        self._code_throttle.require_attempt(user.name, request.address)
+        self._code_throttle.failed(user.name, request.address)  # unless it succeeds
+        new = self._starter.new_session(request, user)
+        recovery_codes = await self._accept(challenge, entry, new)
+        if recovery_codes is None:
+            await self._audit_refusal(request, user)
+            raise NotAuthenticated(_WRONG_CODE)
+        self._code_throttle.succeeded(user.name, request.address)
+        fields = {name: getattr(new.session, name) for name in Session.__struct_fields__}
+        return self._starter.response(new, SessionWithRecoveryCodes(**fields, recovery_codes=recovery_codes or None))
+
+    async def _accept(self, challenge: Challenge, entry: CodeEntry, new: NewSession) -> tuple[str, ...] | None:
+        """Store the session if the code is right, and return new recovery codes, if any; None: it is wrong."""
+        if challenge.secret is not None:
+            step = totp.matching_step(challenge.secret, entry.code, self._now())
+            if step is None:
+                return None
+            codes = totp.generate_recovery_codes()
+            enrolment = Enrolment(challenge.secret, step, recovery_hashes(codes))
+            return codes if await self._sign_in.with_enrolment(new, entry.ticket, enrolment) else None
+        code = await accepted_code(self._second_factors, challenge.user.id, entry.code, self._now)
+        if code is None or not await self._sign_in.with_code(new, entry.ticket, code):
+            return None
+        return ()
+
+
+async def accepted_code(second_factors: SecondFactors, user_id: UUID, code: str, now: UtcNow) -> AcceptedCode | None:
+    """Return what is used up if ``code`` is accepted; None if it is wrong or has been used."""
+    if totp.is_recovery_code(code):
+        return AcceptedCode(recovery_hash=hash_secret(totp.normalized(code)))
+    second_factor = await second_factors.find(user_id)
+    step = None if second_factor is None else totp.matching_step(second_factor.secret, code, now())
+    return None if step is None else AcceptedCode(step=step)
+
+
+def new_enrolment(user_name: str) -> EnrolmentData:
+    """Return a new second factor, which is not stored."""
+    secret = totp.generate_secret()
+    return EnrolmentData(secret=secret, uri=totp.provisioning_uri(secret, user_name, ISSUER))
+
+
+def new_ticket() -> str:
+    """Return the ticket of a new challenge."""
+    return generate_secret(_TICKET_PREFIX)
+
+
+def recovery_hashes(codes: Collection[str]) -> list[bytes]:
+    """Return the hashes of recovery codes, as they are stored."""
+    return [hash_secret(totp.normalized(code)) for code in codes]
+
+
+def json_response(document: Struct) -> Response:
+    """Return 200 with a JSON document."""
+    return Response(200, {"Content-Type": JSON}, msgspec.json.encode(document))

@@ -1,0 +1,59 @@
+// Pages that are left open: a warning before the session ends, and a message when it has ended. Asking is no use of it.
+
+const ADDRESS = "/console/session";
+const WARNING = 120; // seconds before the end of the session
+const INTERVAL = 60; // seconds between two checks, which also notice that the session was ended elsewhere
+const banner = document.getElementById("session");
+let timer;
+
+function show(text, action) {
+  if (banner.firstChild?.textContent === text) return; // screen readers would read it again
+  const paragraph = document.createElement("p");
+  paragraph.textContent = text;
+  banner.replaceChildren(paragraph, action);
+  banner.hidden = false;
+}
+
+function schedule(seconds) {
+  clearTimeout(timer);
+  timer = setTimeout(checkSession, seconds * 1000);
+}
+
+export function sessionEnded() {
+  if (!banner) return;
+  clearTimeout(timer);
+  const link = document.createElement("a");
+  link.className = "button";
+  link.href = `/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+  link.textContent = banner.dataset.signIn;
+  show(banner.dataset.ended, link);
+}
+
+function warn(seconds, idle) {
+  const text = (idle ? banner.dataset.warning : banner.dataset.limit).replace("{minutes}", Math.ceil(seconds / 60));
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = banner.dataset.stay;
+  button.hidden = !idle;
+  button.addEventListener("click", () => checkSession("POST"));
+  show(text, button);
+}
+
+export async function checkSession(method = "GET") {
+  const response = await fetch(ADDRESS, { method, redirect: "manual" }).catch(() => null);
+  if (response?.type === "opaqueredirect") return sessionEnded();
+  if (!response?.ok) return schedule(INTERVAL);
+  const { seconds, idle } = await response.json();
+  if (seconds > WARNING) {
+    banner.hidden = true;
+    banner.replaceChildren();
+    return schedule(Math.min(INTERVAL, seconds - WARNING + 1));
+  }
+  warn(seconds, idle);
+  schedule(Math.min(INTERVAL, seconds + 1));
+}
+
+if (banner) {
+  schedule(0);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) schedule(0); });
+}
