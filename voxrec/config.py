@@ -42,6 +42,9 @@ from voxrec.config_sections import (
     Links as Links,
 )
 from voxrec.config_sections import (
+    Listening as Listening,
+)
+from voxrec.config_sections import (
     Log as Log,
 )
 from voxrec.config_sections import (
@@ -70,6 +73,7 @@ from voxrec.config_values import (
     customer_keys,
     dsn_problem,
     is_host_entry,
+    is_ip_address,
     is_node_name,
     is_url,
     network_errors,
@@ -108,6 +112,7 @@ class Config(Struct, frozen=True, kw_only=True):
     webhooks: Webhooks = Webhooks()
     links: Links = Links()
     exports: Exports = Exports()
+    listening: Listening = Listening()
     log: Log = Log()
 
     @property
@@ -256,6 +261,9 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
         yield FieldError("links.days", problem)
     yield from network_errors("rest.trusted_proxies", config.rest.trusted_proxies, also=("unix",))
     yield from network_errors("webhooks.allowed_networks", config.webhooks.allowed_networks)
+    if not is_ip_address(config.listening.address):
+        problem = f"invalid value {config.listening.address!r}; expected an IPv4 or IPv6 address"
+        yield FieldError("listening.address", problem)
     yield from _mail_errors(config.mail)
     yield from _s3_errors(config.s3)
     if not is_node_name(config.node_name):

@@ -246,6 +246,17 @@ class Exports(Struct, frozen=True, kw_only=True):
     max_unfinished: Annotated[int, Meta(ge=1, le=10_000)] = 20
 
 
+class Listening(Struct, frozen=True, kw_only=True):
+    """Live listening: whether persons with the permission may hear calls while they take place."""
+
+    enabled: bool = False
+    max_listeners: Annotated[int, Meta(ge=1, le=1000)] = 10
+    max_listeners_per_call: Annotated[int, Meta(ge=1, le=1000)] = 3
+    notice: Annotated[str, Meta(pattern=r"^((sound|tone|recording):[!-~]+)?$")] = ""
+    during_pause: Literal["silence", "audio"] = "silence"
+    address: str = "127.0.0.1"
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """The log on standard output."""
 

@@ -32,6 +32,14 @@ def is_url(url: str, schemes: Collection[str]) -> bool:
         return False
 
 
+def is_ip_address(text: str) -> bool:
+    """Return whether ``text`` is an IPv4 or IPv6 address, without a scope."""
+    try:
+        return not getattr(ipaddress.ip_address(text), "scope_id", None)
+    except ValueError:
+        return False
+
+
 def dsn_problem(dsn: str) -> str | None:
     """Return what is wrong with a connection string of PostgreSQL, and what is allowed; None: nothing."""
     try:

@@ -94,6 +94,12 @@ class NodeUnreachable(Unavailable):
     code = "node-unreachable"
 
 
+class OtherNode(Conflict):
+    """Another node has the call, and only that node can do this. The detail names it."""
+
+    code = "other-node"
+
+
 class AudioError(VoxrecError):
     """A file is not valid audio: it is empty, truncated inside its header, or has an unknown format."""
 

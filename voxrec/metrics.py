@@ -122,6 +122,12 @@ class Metrics:
             "Restarts of the decoders of a recording because Asterisk recorded silence instead of a party.",
             registry=registry,
         )
+        self._listenings = Counter("voxrec_listenings", "Listenings to live calls that have ended.", registry=registry)
+        self._listening_dropped_seconds = Counter(
+            "voxrec_listening_dropped_seconds",
+            "Audio of live calls that listeners did not receive because their connections were too slow.",
+            registry=registry,
+        )
         self._dropped_events = Counter(
             "voxrec_events_dropped",
             "Events of calls that were discarded because they could not be stored in PostgreSQL.",
@@ -266,6 +272,11 @@ class Metrics:
     def count_decoder_restart(self) -> None:
         """Count a recording that contained silence instead of a party until its decoders were restarted."""
         self._restarted_decoders.inc()
+
+    def count_listening(self, dropped_seconds: float) -> None:
+        """Count a listening that has ended, and the audio that the client was too slow to receive."""
+        self._listenings.inc()
+        self._listening_dropped_seconds.inc(dropped_seconds)
 
     def count_dropped_events(self, count: int) -> None:
         """Count events of calls that are discarded."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
+import numpy as np
 import treq
 from twisted.internet.address import IPv4Address
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -30,9 +31,11 @@ from voxrec.api.sign_in import SignInPolicy
 from voxrec.api.single_sign_on import IdentityProvider
 from voxrec.archive.interface import StoredFile
 from voxrec.archive.local import LocalArchive
+from voxrec.calls.listening.frames import Frame
+from voxrec.calls.listening.listener import Listener
 from voxrec.config import Config
 from voxrec.console.routes import console_routes
-from voxrec.errors import Conflict, NotFound, VoxrecError
+from voxrec.errors import Conflict, NotFound, OtherNode, VoxrecError
 from voxrec.exports.files import ExportDirectory
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.preview import example_recording, preview
@@ -44,6 +47,8 @@ from voxrec.model import (
     CheckName,
     CheckState,
     EffectiveProfile,
+    Listening,
+    ListenSide,
     PauseBehavior,
     Profile,
     ProfileCheck,
@@ -78,6 +83,7 @@ from voxrec.web.dispatcher import MAX_REQUESTS_PER_TOKEN
 from voxrec.web.errors import NotAuthenticated
 from voxrec.web.site import RestSite
 
+T = TypeVar("T")
 PUBLIC_URL: Final = "https://rec.example"
 BODY_LIMIT: Final = 20_000
 AUDIO_LIMIT: Final = 2_000_000
@@ -90,7 +96,7 @@ class RoleTokens:
 
     async def authenticate(self, token: str) -> Principal:
         try:
-            return Principal(f"the {token} token", Role(token))
+            return Principal(f"the {token} token", Role(token), listen_live=True)
         except ValueError:
             raise NotAuthenticated("This token is not valid.", "invalid_token") from None
 
@@ -131,6 +137,7 @@ class FakeCallControl:
         self.pauses: list[tuple[PauseBehavior, float | None]] = []
         self.recorded: dict[UUID, Recording] = {}
         self.refusal: VoxrecError | None = None
+        self.other_node = ""
 
     async def list_calls(self) -> list[Call]:
         return list(self.calls)
@@ -149,6 +156,11 @@ class FakeCallControl:
         await commit(call)
         self.calls.insert(0, call)
         return call
+
+    async def on_this_node(self, call_id: UUID, action: Callable[[], Awaitable[T]]) -> T:
+        if self.other_node:
+            raise OtherNode(f"Call {call_id} is a call of node {self.other_node}; send this request to that node.")
+        return await action()
 
     async def release(self, call_id: UUID) -> None:
         self.released.append((await self.get_call(call_id)).id)
@@ -224,10 +236,13 @@ class RestTestCase(DatabaseTestCase):
         await self.prompts.create(Prompt(id=PROMPT_ID, created_at=CREATED_AT, updated_at=CREATED_AT))
         self.tokens = Tokens(self.pool)
         self.audit = Audit(self.pool)
-        self.authenticator: Authenticator = ChainAuthenticator(RoleTokens(), StoredTokens(reactor, self.tokens))
+        self.stored_tokens = StoredTokens(reactor, self.tokens)
+        self.authenticator: Authenticator = ChainAuthenticator(RoleTokens(), self.stored_tokens)
         self.archive = self.make_archive()
         self.upload_directory = self.make_directory() / ".work"
         self.call_control = FakeCallControl()
+        self.listening_enabled = True
+        self.listeners: list[Listener] = []
         self.node_control = FakeNodeControl()
         self.stored_profiles: list[Profile] = []
         self.events = Events(self.pool)
@@ -313,9 +328,24 @@ class RestTestCase(DatabaseTestCase):
                 enqueue_upload=self.enqueue_upload,
                 console_routes=console_routes,
                 identity_provider=self.identity_provider,
+                listen=self.listen_to_call,
+                listening_enabled=lambda: self.listening_enabled,
             ),
         )
         return self.app.resource()
+
+    async def listen_to_call(self, call_id: UUID, who: str, side: ListenSide, listening_id: UUID) -> Listener:
+        listening = Listening(id=listening_id, who=who, side=side, started_at=CREATED_AT)
+        listener = Listener(reactor, call_id, UUID(int=0), listening, self.listeners.remove)
+        listener.rate = 8000
+        self.listeners.append(listener)
+        self.begin_to_talk(listener)
+        return listener
+
+    def begin_to_talk(self, listener: Listener) -> None:
+        """Let a listener hear 20 ms of a call, which ends then."""
+        listener.add(Frame(np.full(160, 1, dtype=np.int16), np.full(160, 2, dtype=np.int16)))
+        listener.end("the call has ended")
 
     async def send_test(self, endpoint: Endpoint, _profile_id: UUID | None) -> Attempt:
         self.tested.append(endpoint)

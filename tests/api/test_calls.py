@@ -51,6 +51,7 @@ class CallRouteTests(RestTestCase):
                 "recordingId": str(live_call.recording_id),
                 "recordingState": "recording",
                 "node": "berlin",
+                "listeners": None,
             },
         )
 

@@ -112,6 +112,8 @@ ROWS: Final = (
     Row("GET", "/calls", 200, list[Call]),
     Row("GET", f"/calls/{CALL}", 200, Call),
     Row("POST", f"/calls/{CALL}", 200, Call, json={"recording": True}),
+    Row("GET", f"/calls/{CALL}/audio", 200, "audio/wav"),
+    Row("HEAD", f"/calls/{CALL}/audio", 200, "audio/wav"),
     Row("DELETE", f"/calls/{CALL}", 204, None),
     Row("GET", "/jobs", 200, list[JobModel]),
     Row("GET", f"/jobs/{JOB}", 200, JobModel),

@@ -40,6 +40,7 @@ SHARED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "trusted_hosts": ["127.0.0.1"],
     },
     "webhooks": {"allowed_networks": ["127.0.0.1"]},
+    "listening": {"enabled": True},
 }
 _shared_stacks: dict[Recipe, Stack] = {}
 

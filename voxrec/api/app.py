@@ -25,6 +25,7 @@ from voxrec.api.health import HealthRoutes, Probe
 from voxrec.api.jobs import JobRoutes
 from voxrec.api.link_opening import LinkOpeningRoutes
 from voxrec.api.links import LinkLifetimes, LinkRoutes
+from voxrec.api.listening import Listen, ListeningRoutes, no_listening
 from voxrec.api.mail_preview import MailPreviewRoutes, PreviewMail
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.nodes import NodeControl, NodeRoutes
@@ -175,7 +176,8 @@ class RestDependencies:
     - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB;
     - ``enqueue_upload``: enqueues the upload of imported audio to S3, if that is the archive;
     - ``console_routes``: returns the routes of the web console;
-    - ``identity_provider``: the OpenID Connect provider at which users of the console sign in.
+    - ``identity_provider``: the OpenID Connect provider at which users of the console sign in;
+    - ``listen``: begins to listen to a live call; ``listening_enabled``: whether the settings permit it.
     """
 
     archive: Archive
@@ -199,6 +201,8 @@ class RestDependencies:
     identity_provider: IdentityProvider | None = None
     is_stopping: Callable[[], bool] = lambda: False
     enqueue_upload: EnqueueUpload | None = None
+    listen: Listen = no_listening
+    listening_enabled: Callable[[], bool] = lambda: False
 
 
 class RestApp:
@@ -265,6 +269,15 @@ class RestApp:
             LoginThrottle(clock),
             CookieSessions(cookie, StoredSessions(repositories.sessions)),
         )
+        self._listening = ListeningRoutes(
+            clock,
+            calls,
+            dependencies.listen,
+            repositories.audit,
+            access_control,
+            now,
+            dependencies.listening_enabled,
+        )
         self._dispatcher = Dispatcher(
             access_control,
             clock,
@@ -298,6 +311,7 @@ class RestApp:
             SecondFactorRoutes(repositories.users, repositories.second_factors, own_password, policy, now).routes(),
             AuditRoutes(repositories.audit, url).routes(),
             CallRoutes(calls, profiles, repositories.idempotency, url).routes(),
+            self._listening.routes(),
             JobRoutes(Scoped(repositories.jobs), url).routes(),
             WebhookRoutes(webhooks, url, now, dependencies.send_test).routes(),
             DeliveryRoutes(repositories.delivery_history, recordings, webhooks).routes(),
@@ -346,6 +360,10 @@ class RestApp:
         self._dispatcher.register(
             dependencies.console_routes(access_control, self._dispatcher, cookie, now, policy, single_sign_on)
         )
+
+    def recheck_listeners(self) -> None:
+        """End the streams of listeners to live calls who may not listen any more."""
+        self._listening.recheck()
 
     def set_allowed_hosts(self, allowed_hosts: tuple[str, ...]) -> None:
         """Change the hosts that a Profile's remoteSipUri may name."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -18,6 +19,8 @@ from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import RequestHandler, Route
 
+_log = Logger()
+
 
 class AuditMiddleware:
     """Stores an audit entry for every request with a method that is not safe.
@@ -28,8 +31,6 @@ class AuditMiddleware:
     stored, the client receives the response of the handler, the entry stays ``begun``, and the outcome is logged.
     """
 
-    _log = Logger()
-
     def __init__(self, audit: Audit, now: UtcNow, handler: RequestHandler) -> None:
         self._audit = audit
         self._handler = handler
@@ -39,27 +40,16 @@ class AuditMiddleware:
         """Return the response of the handler. Raises what the handler raises, or StoreUnavailable."""
         if route.method in SAFE_METHODS or route.audited_by_handler:
             return await self._handler(route, request)
-        entry = AuditEntry(
-            id=uuid4(),
-            created_at=self._now(),
-            who=request.principal.name,
-            token_id=request.principal.token_id,
-            user_id=request.principal.user_id,
-            address=request.address,
-            method=request.method,
-            path=route.path if route.secret_name else request.path,
-            kind=resource_kind(route.path),
-            target_id=request.ids.get("id"),
-        )
+        entry = begun_entry(request, route.path, self._now(), secret_name=route.secret_name)
         if route.audit_in_transaction:
             return await self._handle_in_transaction(route, request, entry)
         await self._audit.begin(entry)
         try:
             response = await self._handler(route, request)
         except Exception as error:
-            await self._store_outcome(self._audit.end, _failed_entry(entry, error))
+            await store_outcome(self._audit.end, failed_entry(entry, error))
             raise
-        await self._store_outcome(self._audit.end, _done_entry(entry, request, response))
+        await store_outcome(self._audit.end, _done_entry(entry, request, response))
         return response
 
     async def _handle_in_transaction(self, route: Route, request: Request, entry: AuditEntry) -> Response:
@@ -68,17 +58,35 @@ class AuditMiddleware:
         except StoreUnavailable:  # the entry could not be stored either, or was stored with the change
             raise
         except Exception as error:
-            await self._store_outcome(self._audit.begin, _failed_entry(entry, error))
+            await store_outcome(self._audit.begin, failed_entry(entry, error))
             raise
 
-    async def _store_outcome(self, store: Callable[[AuditEntry], Awaitable[None]], entry: AuditEntry) -> None:
-        try:
-            await store(entry)
-        except Exception:
-            self._log.failure(
-                "The outcome of an audited request could not be stored in the audit log: {entry}",
-                entry=msgspec.json.encode(entry).decode(),
-            )
+
+async def store_outcome(store: Callable[[AuditEntry], Awaitable[None]], entry: AuditEntry) -> None:
+    """Store an outcome by ``store``; if that fails, the log has it."""
+    try:
+        await store(entry)
+    except Exception:
+        _log.failure(
+            "The outcome of an audited request could not be stored in the audit log: {entry}",
+            entry=msgspec.json.encode(entry).decode(),
+        )
+
+
+def begun_entry(request: Request, route_path: str, at: datetime, *, secret_name: bool = False) -> AuditEntry:
+    """Return the entry of a request that has begun."""
+    return AuditEntry(
+        id=uuid4(),
+        created_at=at,
+        who=request.principal.name,
+        token_id=request.principal.token_id,
+        user_id=request.principal.user_id,
+        address=request.address,
+        method=request.method,
+        path=route_path if secret_name else request.path,
+        kind=resource_kind(route_path),
+        target_id=request.ids.get("id"),
+    )
 
 
 def resource_kind(path: str) -> str:
@@ -100,7 +108,8 @@ def _done_entry(entry: AuditEntry, request: Request, response: Response) -> Audi
     )
 
 
-def _failed_entry(entry: AuditEntry, error: Exception) -> AuditEntry:
+def failed_entry(entry: AuditEntry, error: Exception) -> AuditEntry:
+    """Return the entry of a request that ``error`` has ended."""
     if isinstance(error, AlreadyProcessed):  # the entry of the first request has the details
         return msgspec.structs.replace(entry, outcome=AuditOutcome.REFUSED)
     status = error.status if isinstance(error, VoxrecError) else VoxrecError.status

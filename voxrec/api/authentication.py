@@ -96,7 +96,9 @@ class StoredTokens:
         if token is None:
             raise _invalid_token()
         profile_ids = None if token.profile_ids is None else frozenset(token.profile_ids)
-        principal = Principal(token.name, token.role, profile_ids, token.id, token.expires_at)
+        principal = Principal(
+            *(token.name, token.role, profile_ids, token.id, token.expires_at), listen_live=token.listen_live
+        )
         entry = _CacheEntry(token, principal, started_at + self.CACHE_SECONDS)
         if invalidations == self._invalidations:  # otherwise the row may have been read before the change
             self._cache[digest] = entry
@@ -132,6 +134,7 @@ def _principal(found: AuthenticatedSession | None) -> Principal:
         user_id=user.id,
         session_id=session.id,
         idle_ends_at=ends_at,
+        listen_live=user.listen_live,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,6 +25,7 @@ from voxrec.web.request import Request
 from voxrec.web.response import JSON, Response, no_content
 from voxrec.web.route import Route
 
+T = TypeVar("T")
 _FILTERS: Final[dict[str, QueryParameter[Any]]] = {
     "profileId": profile_ids,
     "state": some_of([*CallState], "Only calls in these states, separated by commas.", example="ringing,talking"),
@@ -54,6 +55,9 @@ class CallControl(Protocol):
 
     async def record(self, call_id: UUID, /) -> Call:
         """Record a live call from now on, and return it. Raises NotFound, and Conflict if it cannot be recorded."""
+
+    async def on_this_node(self, call_id: UUID, action: Callable[[], Awaitable[T]], /) -> T:
+        """Do what only the node of a call can do. Raises NotFound and OtherNode."""
 
     async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None, /) -> Recording:
         """Pause a live Recording until it is resumed, or for ``seconds``, and return it. Raises Conflict."""
@@ -125,7 +129,7 @@ class CallRoutes:
         return await paginator.respond(request, _call_filter(request.query))
 
     async def _get(self, request: Request) -> Response:
-        return _call_response(await self._visible_call(request))
+        return _call_response(_shown(await self._visible_call(request), request.principal))
 
     async def _request_call(self, request: Request) -> Response:
         """The response does not wait for the person, who is called by the node that receives the request.
@@ -202,6 +206,7 @@ class _VisibleCalls:
             for call in await self._call_control.list_calls()
             if filter_.matches(call) and _is_visible(self._principal, call)
         ]
+        calls = [_shown(call, self._principal) for call in calls]
         return sorted(calls, key=Cursor.after, reverse=True)  # by id, if two calls arrived at the same time
 
 
@@ -215,6 +220,12 @@ def _validate_request(call: CallRequest, _values: Mapping[str, Any]) -> list[Fie
 
 def _is_visible(principal: Principal, call: Call) -> bool:
     return principal.profile_ids is None or call.profile_id in principal.profile_ids
+
+
+def _shown(call: Call, principal: Principal) -> Call:
+    """Return a call as a principal may see it."""
+    is_supervisor = principal.role.includes(Role.SUPERVISE)
+    return call if is_supervisor else msgspec.structs.replace(call, listeners=None)
 
 
 def _call_response(call: Call) -> Response:

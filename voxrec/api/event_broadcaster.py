@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from voxrec.clock import utc_now
 from voxrec.deferreds import AsyncEvent, SingleFlight
 from voxrec.errors import StoreUnavailable, Unavailable
-from voxrec.model import Event, EventType
+from voxrec.model import Event, EventType, ListeningEvent, ListeningEventType
 from voxrec.store.events import RetainedRange
 from voxrec.web.sse import HEARTBEAT, encode_event, encode_retry
 
@@ -49,15 +49,21 @@ class EventRepository(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """The events that a client subscribes to. No ``types``: all types. ``profile_ids`` None: all Profiles."""
+    """The events that a client subscribes to. No ``types``: all types. ``profile_ids`` None: all Profiles.
 
-    types: Collection[EventType] = ()
+    ``with_listenings``: also the events of listenings.
+    """
+
+    types: Collection[EventType | ListeningEventType] = ()
     profile_ids: Collection[UUID] | None = None
+    with_listenings: bool = False
 
-    def matches(self, event: Event) -> bool:
+    def matches(self, event: Event | ListeningEvent) -> bool:
         """Return whether the event passes the filter."""
-        return (not self.types or event.type in self.types) and (
-            self.profile_ids is None or event.profile_id in self.profile_ids
+        return (
+            (not self.types or event.type in self.types)
+            and (self.profile_ids is None or event.profile_id in self.profile_ids)
+            and (self.with_listenings or isinstance(event, Event))
         )
 
 
@@ -145,6 +151,13 @@ class EventBroadcaster(Service):
         """Read new events, if there are subscribers."""
         if self._subscribers:
             self._fetching.request()
+
+    def listening_announced(self, payload: str) -> None:
+        """Handle a notification of LISTENING_CHANNEL: pass the event on, which is stored nowhere."""
+        event = msgspec.json.decode(payload, type=ListeningEvent)
+        frame = encode_event(event.type, msgspec.json.encode(event))
+        for subscriber in tuple(self._subscribers):
+            subscriber.announce(event, frame)
 
     def disconnect_all(self) -> None:
         """End all streams, because tokens changed. Clients whose tokens are still valid reconnect and resume."""
@@ -238,6 +251,7 @@ class Subscriber:
         self._expires_at = expires_at
         self._closed = False
         self._notified = AsyncEvent(clock)
+        self._announced: deque[bytes] = deque(maxlen=_BATCH_SIZE)
 
     def __aiter__(self) -> "Subscriber":
         return self
@@ -279,17 +293,27 @@ class Subscriber:
         self._closed = True
         self.notify()
 
+    def announce(self, event: ListeningEvent, frame: bytes) -> None:
+        """Send an event that is not stored, if it passes the filter. A slow client loses the oldest of them."""
+        if self._filter.matches(event):
+            self._announced.append(frame)
+            self.notify()
+
     def notify(self) -> None:
         """Look for new events."""
         self._notified.set()
 
     async def _next_frames(self) -> bytes:
         """Return the next events that match the filter, or nothing once all events were seen."""
+        if self._announced:
+            frames = b"".join(self._announced)
+            self._announced.clear()
+            return frames
         try:
             while not self._ended and (events := await self._broadcaster.events_after(self._last_id)):
                 self._last_id = events[-1].event.id
-                if frames := [buffered.frame for buffered in events if self._filter.matches(buffered.event)]:
-                    return b"".join(frames)
+                if matching := [buffered.frame for buffered in events if self._filter.matches(buffered.event)]:
+                    return b"".join(matching)
         except StoreUnavailable:
             await self._notified.wait(_RETRY_DELAY)
         return b""

@@ -6,7 +6,7 @@ from uuid import UUID
 from voxrec.api.event_broadcaster import EventBroadcaster, EventFilter
 from voxrec.api.parameters import profile_ids
 from voxrec.errors import FieldError, InvalidInput
-from voxrec.model import EventType
+from voxrec.model import EventType, ListeningEventType
 from voxrec.web.auth import Principal, Role
 from voxrec.web.parameters import some_of
 from voxrec.web.query import QueryParameter, query_parameter
@@ -44,9 +44,12 @@ class EventRoutes:
         If that event is no longer stored, the stream begins with an event of the type `reset`, followed by all stored
         events. The stream ends when the token expires or is revoked. It is no use of a session: it ends when the
         session would end, and a client whose session has been used meanwhile connects again.
+
+        Events of listenings to live calls are sent to the role `supervise`. They have no id and are not stored.
         """
         visible = _visible_profiles(request.principal, request.query.get("profileId"))
-        event_filter = EventFilter(request.query.get("type", ()), visible)
+        with_listenings = request.principal.role.includes(Role.SUPERVISE)
+        event_filter = EventFilter(request.query.get("type", ()), visible, with_listenings=with_listenings)
         last_id = _last_event_id(request)
         expires_at = request.principal.idle_ends_at or request.principal.expires_at
         return Response(200, HEADERS, await self._broadcaster.subscribe(event_filter, last_id, expires_at))
@@ -85,6 +88,8 @@ _PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
     "lastEventId": event_id,
     "profileId": profile_ids,
     "type": some_of(
-        [*EventType], "Only events of these types, separated by commas.", example="call.answered,call.ended"
+        [*EventType, *ListeningEventType],
+        "Only events of these types, separated by commas.",
+        example="call.answered,call.ended",
     ),
 }

@@ -317,6 +317,14 @@ class AriClient:
         query = {"app": self.app, "appArgs": args, "spy": spy, "whisper": whisper}
         return self._transport.request("POST", ("channels", channel, "snoop", snoop), query)
 
+    def create_external_media(self, channel: str, host: str, format_: str) -> CommandResult:
+        """Create a channel that sends what it hears to a UDP port, ``host:port``, as RTP in a format such as ``ulaw``.
+
+        It enters the application. Its variable `UNICASTRTP_LOCAL_PORT` is the port from which it sends.
+        """
+        query = {"channelId": channel, "app": self.app, "external_host": host, "format": format_}
+        return self._transport.request("POST", ("channels", "externalMedia"), query)
+
     def play_to_bridge(self, bridge: str, playback: str, media: str, *, language: str | None = None) -> CommandResult:
         """Play ``media`` to all channels of a bridge, in ``language`` if Asterisk has the sound in it."""
         return self._command("POST", ("bridges", bridge, "play", playback), media=media, **_language_query(language))

@@ -13,7 +13,7 @@ from voxrec.calls.invited_caller import invited_call
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.errors import AsteriskUnavailable, Conflict, FieldError, InvalidInput, NotFound, Unavailable
-from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording
+from voxrec.model import Call, CallState, EventType, Listening, PauseBehavior, Profile, Recording
 
 Reserve = Callable[[Profile], Awaitable[bool | None]]
 Commit = Callable[[Call], Awaitable[None]]
@@ -36,14 +36,19 @@ class CallControl:
         self._is_connected = is_connected
         self.reserve: Reserve = no_reservation
         """Reserves a call of a Profile that has a maximum, as that of the `Router`."""
+        self.listeners_of: Callable[[UUID], tuple[Listening, ...]] = lambda _call_id: ()
+        """Returns who listens to a call."""
 
     def list_calls(self) -> list[Call]:
         """Return the live calls, newest first."""
-        return [call.representation() for call in reversed(tuple(self._live_calls))]
+        return [self._with_listeners(call) for call in reversed(tuple(self._live_calls))]
 
     def get_call(self, call_id: UUID) -> Call:
         """Return one live call. Raises NotFound."""
-        return self._require_call(call_id).representation()
+        return self._with_listeners(self._require_call(call_id))
+
+    def _with_listeners(self, call: LiveCall) -> Call:
+        return msgspec.structs.replace(call.representation(), listeners=self.listeners_of(call.id))
 
     def release(self, call_id: UUID) -> None:
         """End a live call; one that is ending already is not changed. Raises NotFound."""
@@ -88,7 +93,7 @@ class CallControl:
         """Record a live call from now on, and return it. Raises NotFound, and Conflict if it cannot be recorded."""
         call = self._require_call(call_id)
         call.record()
-        return call.representation()
+        return self._with_listeners(call)
 
     async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None) -> Recording:
         """Pause a live Recording until it is resumed, or for ``seconds``, and return it. Raises Conflict."""

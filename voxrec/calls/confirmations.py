@@ -1,4 +1,4 @@
-"""Plays a sound that only one party of a call hears: the confirmation of a DTMF code.
+"""Plays a sound that only one party of a call hears: the confirmation of a DTMF code, or the notice of a listener.
 
 A snoop channel whispers it into what the party hears. The recording does not contain it: the frames of a channel are
 recorded before whispered audio is added to them (Asterisk, main/audiohook.c).
@@ -61,9 +61,10 @@ class Confirmations:
             await self._asterisk.play_to_channel(channel, channel, media, language=self._language)
         except VoxrecError as error:
             self._log.warn(
-                "call {call}: the {side} hears no confirmation of a DTMF code: {error}",
+                "call {call}: the {side} does not hear {media}: {error}",
                 call=self._call_id,
                 side=side,
+                media=media,
                 error=error,
             )
             self.playback_finished(role)

@@ -22,6 +22,7 @@ WAITING: Final = "waiting"
 WHISPER: Final = "whisper"
 """Role of the snoop channel that plays beeps."""
 _CONFIRMATION: Final = "confirm"
+_LISTENING: Final = "listen"
 _PREFIX: Final = "voxrec"
 _LEG: Final = "leg"
 
@@ -66,3 +67,13 @@ def confirmation_role(name: str) -> str:
 def is_confirmation(role: str) -> bool:
     """Return whether a role is that of a confirmation."""
     return role.startswith(f"{_CONFIRMATION}-")
+
+
+def listening_role(name: str) -> str:
+    """Return the role of a channel or bridge that passes the audio of a call to listeners; ``name`` is unique."""
+    return f"{_LISTENING}-{name}"
+
+
+def is_listening(role: str) -> bool:
+    """Return whether a role is that of a channel or bridge that passes the audio of a call to listeners."""
+    return role.startswith(f"{_LISTENING}-")

@@ -107,7 +107,7 @@ class LiveCall:
             recording_started=lambda: self._codes.recording_started(),
         )
         self.inputs: CallInputs = call_machine(self.core)
-        self._confirmations = Confirmations(
+        self.confirmations = Confirmations(
             clock,
             asterisk,
             self.id,
@@ -262,14 +262,14 @@ class LiveCall:
     def _confirm_code(self, side: Side, paused: bool) -> None:
         settings = self.data.settings
         if sound := settings.pause_sound if paused else settings.resume_sound:
-            self._confirmations.play(side, sound)
+            self.confirmations.play(side, sound)
 
     def _leg_replaced(self) -> None:
         self._codes.party_replaced(Side.CALLEE)
         self._call_recording.leg_replaced()
 
     def _end(self, on_over: Callable[["LiveCall"], None]) -> None:
-        self._confirmations.stop()
+        self.confirmations.stop()
         on_over(self)
 
     # Events from Asterisk.
@@ -353,7 +353,7 @@ class LiveCall:
     def snoop_entered(self, role: str) -> None:
         """Handle the StasisStart of a snoop channel with this role."""
         if is_confirmation(role):
-            self._confirmations.channel_entered(role)
+            self.confirmations.channel_entered(role)
         else:
             self._call_recording.snoop_entered(role)
 
@@ -374,7 +374,7 @@ class LiveCall:
         elif is_transfer_announcement(role):
             self._announcements.finished(role, complete=complete)
         elif is_confirmation(role):
-            self._confirmations.playback_finished(role)
+            self.confirmations.playback_finished(role)
         elif role not in (EARLY_MEDIA, PROGRESS):
             self._call_recording.beep_finished()
 

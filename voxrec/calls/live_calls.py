@@ -1,6 +1,6 @@
 """All live calls of this process."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import CallSettings, InboundCall
 from voxrec.calls.causes import Cause
-from voxrec.calls.ids import is_leg, owner_of
+from voxrec.calls.ids import is_leg, is_listening, owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.recording_log import RecordingSink
@@ -60,10 +60,16 @@ class LiveCalls:
         self._waiting_until_empty: list[Deferred[None]] = []
         self.detached = False
         """Whether another process has the calls now."""
+        self.is_listening_object: Callable[[str], bool] = lambda _object_id: False
+        """Returns whether a channel or bridge passes the audio of a call to listeners of this process."""
 
     def set_settings(self, settings: CallSettings) -> None:
         """Change the settings of the following calls; live calls keep theirs."""
         self._settings = settings
+
+    def add_listener(self, listener: CallListener) -> None:
+        """Notify another listener of the events of calls."""
+        self._listeners = (*self._listeners, listener)
 
     def __iter__(self) -> Iterator[LiveCall]:
         """Iterate over the calls, oldest first. Calls may begin and end meanwhile."""
@@ -113,9 +119,12 @@ class LiveCalls:
         return True
 
     def owns(self, object_id: str) -> bool:
-        """Return whether a channel or bridge with this id was created for a live call."""
+        """Return whether a channel or bridge with this id was created for a live call, and is in use."""
         owner = owner_of(object_id)
-        return owner is not None and owner[0] in self._by_id
+        if owner is None or owner[0] not in self._by_id:
+            return False
+        # those of another process, from which the call was taken over, are of no use
+        return not is_listening(owner[1]) or self.is_listening_object(object_id)
 
     def is_recording(self, recording_id: UUID) -> bool:
         """Return whether a Recording belongs to a live call, or may belong to one that another process has now."""

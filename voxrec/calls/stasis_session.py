@@ -63,10 +63,12 @@ class StasisSession(TimerService):
         announcement_check: AnnouncementCheck,
         close_stream: Callable[[], object],
         stand_by: Callable[[], Awaitable[bool]] = _cannot_stand_by,
+        observe: Callable[[Event], object] = lambda _event: None,
     ) -> None:
         """``close_stream`` closes the event stream for good, because another program has the application.
 
         If that program is voxrec, ``stand_by`` lets this process wait for the application, and returns True.
+        ``observe`` is called with each event before the router.
         """
         super().__init__(_UNFINISHED_INTERVAL, self.finish_recordings)
         self.clock = clock
@@ -79,6 +81,7 @@ class StasisSession(TimerService):
         self._announcement_check = announcement_check
         self._close_stream = close_stream
         self._stand_by = stand_by
+        self._observe = observe
         self._connection = 0  # counts connects and disconnects
         self.replaced = False
         """Whether another program has taken over the application."""
@@ -100,6 +103,7 @@ class StasisSession(TimerService):
             return
         if isinstance(event, PlaybackFinished):
             self._announcement_check.playback_finished(event.playback)
+        self._observe(event)
         self._router.handle(event)
 
     def stream_disconnected(self) -> None:

@@ -30,6 +30,11 @@ config_option = click.option(
 )
 
 
+listen_live_option = click.option(
+    "--listen-live", is_flag=True, help="Permit listening to live calls, which no role includes."
+)
+
+
 @contextmanager
 def daemon_database(config_file: Path) -> Iterator[BlockingDatabase]:
     """Run the block in one transaction on the database of the daemon.

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import click
 
-from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, now
+from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, listen_live_option, now
 from voxrec.cli.table import echo_table
 from voxrec.conversion import convert_fields
 from voxrec.errors import InvalidInput
@@ -48,11 +48,20 @@ def token() -> None:
 @click.option(
     "--expires", type=_parse_expiry, metavar="DATE", help="When it expires; a date means midnight UTC.  [never]"
 )
+@listen_live_option
 @config_option
-def create(name: str, role: str, profiles: tuple[UUID, ...], expires: datetime | None, config_file: Path) -> None:
+def create(
+    name: str, role: str, profiles: tuple[UUID, ...], expires: datetime | None, listen_live: bool, config_file: Path
+) -> None:
     """Create a token, and print its secret. The secret cannot be displayed again."""
     secret = generate_secret()
-    fields = {"name": name, "role": role, "profileIds": profiles or None, "expiresAt": expires}
+    fields = {
+        "name": name,
+        "role": role,
+        "profileIds": profiles or None,
+        "expiresAt": expires,
+        "listenLive": listen_live,
+    }
     with daemon_database(config_file) as database:
         new = _validated_token({"id": uuid4(), "createdAt": now(), **fields})
         run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec token create", "token", new.id)))

@@ -8,7 +8,7 @@ from msgspec import to_builtins
 
 from voxrec.api.passwords import hash_password
 from voxrec.api.users import UserWithPassword
-from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, now
+from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, listen_live_option, now
 from voxrec.cli.table import echo_table
 from voxrec.conversion import convert_fields
 from voxrec.errors import InvalidInput, NotFound
@@ -39,12 +39,15 @@ def user() -> None:
 @click.option(
     "--profile", "profiles", multiple=True, type=click.UUID, metavar="ID", help="Restrict to this Profile; repeatable."
 )
+@listen_live_option
 @_password_option
 @config_option
-def create(name: str, role: str, profiles: tuple[UUID, ...], password: str, config_file: Path) -> None:
+def create(
+    name: str, role: str, profiles: tuple[UUID, ...], listen_live: bool, password: str, config_file: Path
+) -> None:
     """Create the user NAME."""
     at = now()
-    fields = {"name": name, "role": role, "profileIds": profiles or None}
+    fields = {"name": name, "role": role, "profileIds": profiles or None, "listenLive": listen_live}
     with daemon_database(config_file) as database:
         new = _validate({"id": uuid4(), "createdAt": at, "updatedAt": at, "password": password, **fields})
         run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec user create", "user", new.id)))

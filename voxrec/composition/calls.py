@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from voxrec.ari.client import AriClient
@@ -24,6 +26,8 @@ from voxrec.calls.call_recording import DISK_FULL
 from voxrec.calls.call_service import CallService, DetachAtStop, DrainAtStop, StopPolicy
 from voxrec.calls.disk_space import DiskSpaceMonitor
 from voxrec.calls.leg_files import SpoolFiles
+from voxrec.calls.listening.frames import FRAMES_PER_SECOND
+from voxrec.calls.listening.live_listening import ListeningSettings, LiveListening
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.orphan_sweep import OrphanSweep
 from voxrec.calls.reconciliation import Reconciler
@@ -40,6 +44,7 @@ from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Config
 from voxrec.journal.call_events import CallEventFile
 from voxrec.metrics import Metrics
+from voxrec.model import ListeningEvent
 from voxrec.nodes.call_directory import CallDirectory
 from voxrec.store.events import EventQueue
 from voxrec.store.profile_cache import ProfileCache
@@ -47,6 +52,7 @@ from voxrec.store.profile_lookup import ProfileLookup
 from voxrec.store.recording_lookup import RecordingLookup
 
 _ANNOUNCEMENT_MARGIN: Final = 60.0  # seconds
+_log: Final = Logger()
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Calls:
     call_directory: CallDirectory
     live_calls: LiveCalls
     control: CallControl
+    listening: LiveListening
     session: StasisSession
     lease: ApplicationLease
     orphan_sweep: OrphanSweep
@@ -84,6 +91,7 @@ class Calls:
             allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls, max_passages=settings.max_passages
         )
         self.router.set_log_numbers(settings.log_numbers)
+        self.listening.settings = _listening_settings(config)
         self.service.set_stop_policy(
             _stop_policy(self.env.reactor, config, self.connection, self.live_calls, self.admission)
         )
@@ -104,9 +112,7 @@ def build_calls(
         env.defer_to_thread,
     )
     disk_space = DiskSpaceMonitor(reactor, files.spool, env.config.asterisk.recordings_floor, env.defer_to_thread)
-    call_directory = CallDirectory(
-        reactor, database.nodes, env.config.node_name, lambda: [call.representation() for call in live_calls]
-    )
+    call_directory = CallDirectory(reactor, database.nodes, env.config.node_name, lambda: control.list_calls())
     event_queue = EventQueue(
         reactor,
         database.events,
@@ -122,6 +128,9 @@ def build_calls(
         _call_settings(env.metrics, env.config, announcements, disk_space, unreachable),
         listeners=(env.metrics, event_queue, call_directory),
     )
+    listening = LiveListening(reactor, reactor, asterisk, live_calls, _listening_settings(env.config))
+    listening.publish = partial(_announce, database)
+    listening.count_ended = lambda listener: env.metrics.count_listening(listener.dropped / FRAMES_PER_SECOND)
     ami.connection.set_listener(live_calls)
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
     admission = Admission(
@@ -164,7 +173,10 @@ def build_calls(
         announcement_check=announcement_check,
         close_stream=connection.stopService,
         stand_by=partial(_stand_by, lease, connection),
+        observe=listening.event_received,
     )
+    control = CallControl(live_calls, admission, lambda: session.version is not None and not session.replaced)
+    control.listeners_of = listening.of_call
 
     async def before_connect() -> None:
         await lease.acquire()
@@ -185,11 +197,30 @@ def build_calls(
         event_queue=event_queue,
         call_directory=call_directory,
         live_calls=live_calls,
-        control=CallControl(live_calls, admission, lambda: session.version is not None and not session.replaced),
+        control=control,
+        listening=listening,
         session=session,
         lease=lease,
         orphan_sweep=OrphanSweep(reactor, reconciler, lambda: session.version is not None),
         service=CallService(connection, profiles, _stop_policy(reactor, env.config, connection, live_calls, admission)),
+    )
+
+
+def _announce(database: Database, event: ListeningEvent) -> None:
+    Deferred.fromCoroutine(database.events.announce(event)).addErrback(
+        lambda failure: _log.warn("an event of live listening is lost: {error}", error=failure.value)
+    )
+
+
+def _listening_settings(config: Config) -> ListeningSettings:
+    settings = config.listening
+    return ListeningSettings(
+        enabled=settings.enabled,
+        max_listeners=settings.max_listeners,
+        max_listeners_per_call=settings.max_listeners_per_call,
+        notice=settings.notice,
+        silent_in_pauses=settings.during_pause == "silence",
+        address=settings.address,
     )
 
 

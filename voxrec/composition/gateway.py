@@ -124,6 +124,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         calls.service,
         calls.disk_space,
         calls.session,
+        calls.listening,  # stops before the connection to Asterisk, from which it removes its channels
         calls.orphan_sweep,
         build_snapshot_timer(profiles),
         *build_server_monitor(env, database),

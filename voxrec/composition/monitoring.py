@@ -25,6 +25,7 @@ from voxrec.web.site import RestSite
 def add_call_gauges(metrics: Metrics, calls: Calls) -> None:
     """Add the gauges of live calls and Asterisk."""
     metrics.add_gauge("voxrec_calls_live", "Live calls of this daemon.", lambda: len(calls.live_calls))
+    metrics.add_gauge("voxrec_listeners", "Listeners to live calls of this daemon.", lambda: calls.listening.count)
     metrics.add_gauge(
         "voxrec_standby",
         "1 while another voxrec has the Stasis application of the same Asterisk, and this one waits.",

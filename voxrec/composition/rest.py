@@ -39,7 +39,7 @@ from voxrec.model import Role
 from voxrec.model.token import ADMINISTRATOR
 from voxrec.postgres.listener import Listener
 from voxrec.service_tree import OnDemandService, RetryingServerService
-from voxrec.store.events import EVENTS_CHANNEL
+from voxrec.store.events import EVENTS_CHANNEL, LISTENING_CHANNEL
 from voxrec.store.profile_cache import ProfileCache
 from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.second_factors import SecondFactors
@@ -79,6 +79,7 @@ class RestApi:
         """Authenticate all clients again: tokens were created or revoked, or such notifications may have been lost."""
         self.stored_tokens.invalidate(token_id)
         self.broadcaster.disconnect_all()
+        self.app.recheck_listeners()
 
     def reconfigure(self, config: Config) -> None:
         """Apply changed settings, and read the TLS certificate again."""
@@ -96,6 +97,7 @@ class RestApi:
         )
         self.server.reload_certificate()
         self.profile_checks.config = config
+        self.app.recheck_listeners()
 
 
 def build_rest_api(
@@ -120,7 +122,7 @@ def build_rest_api(
     profile_checks = build_profile_checks(env, database, files, calls, webhooks, audio_threads.defer)
     password_threads = WorkerThreads(env.reactor, "REST passwords", _PASSWORD_THREADS)
     app = _build_app(
-        *(env, database, profiles, files, webhooks, nodes, exports, broadcaster, authenticator, probes),
+        *(env, database, profiles, files, calls, webhooks, nodes, exports, broadcaster, authenticator, probes),
         audio_threads,
         password_threads,
         profile_checks,
@@ -186,6 +188,7 @@ def _build_app(
     database: Database,
     profiles: ProfileCache,
     files: RecordingFiles,
+    calls: Calls,
     webhooks: WebhookServices,
     nodes: NodeServices,
     exports: ExportServices,
@@ -247,6 +250,8 @@ def _build_app(
             console_routes=console_routes,
             identity_provider=build_identity_provider(env),
             is_stopping=lambda: not audio_threads.running,
+            listen=calls.listening.listen,
+            listening_enabled=lambda: calls.listening.settings.enabled,
         ),
     )
 
@@ -288,7 +293,13 @@ def _build_event_listener(env: Environment, database: Database, broadcaster: Eve
 
     listener = OnDemandService(
         "event listener",
-        Listener(env.reactor, database.dsn, {EVENTS_CHANNEL: event_stored}, broadcaster.refresh, database.history),
+        Listener(
+            env.reactor,
+            database.dsn,
+            {EVENTS_CHANNEL: event_stored, LISTENING_CHANNEL: broadcaster.listening_announced},
+            broadcaster.refresh,
+            database.history,
+        ),
     )
     broadcaster.set_activity_callback(activity_changed)
     return listener

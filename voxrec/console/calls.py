@@ -5,13 +5,16 @@ from typing import Any, Final
 
 from voxrec.console.visit import Visit, redirect
 from voxrec.errors import NotFound
-from voxrec.model import EventType
+from voxrec.model import EventType, ListeningEventType
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
 
 CALLS: Final = "/console/calls"
 _LIMIT: Final = 200  # calls on the page
-_EVENTS: Final = [event for event in EventType if not event.endswith(("pending", "deleted"))]
+_EVENTS: Final = [
+    *(event for event in EventType if not event.endswith(("pending", "deleted"))),
+    *ListeningEventType,
+]
 
 
 async def show_calls(visit: Visit) -> Response:

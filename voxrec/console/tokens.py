@@ -39,6 +39,7 @@ async def create(visit: Visit) -> Response:
         "name": fields.get("name", "").strip(),
         "role": fields.get("role", ""),
         "profileIds": chosen_profiles(form_lists(visit.request)),
+        "listenLive": "listenLive" in fields,
     }
     expires_at = start_of_day(last_day, fields.get("offset", ""), days=1) or None
     try:

@@ -41,6 +41,7 @@ async def create(visit: Visit) -> Response:
         "name": fields.get("name", "").strip().lower(),
         "role": fields.get("role", ""),
         "profileIds": chosen_profiles(lists),
+        "listenLive": "listenLive" in fields,
         "password": fields.get("password", ""),
     }
     try:
@@ -84,11 +85,12 @@ async def _user_page(
 
 
 async def change(visit: Visit) -> Response:
-    """Change the role and the Profiles of a user, and whether the user may sign in."""
+    """Change the permissions of a user, and whether the user may sign in."""
     fields = form(visit.request)
     document = {
         "role": fields.get("role", ""),
         "profileIds": chosen_profiles(form_lists(visit.request)),
+        "listenLive": "listenLive" in fields,
         "enabled": "enabled" in fields,
     }
     try:

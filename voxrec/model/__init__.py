@@ -12,6 +12,7 @@ from voxrec.model.export import Export, ExportFormat, ExportQuery, ExportState
 from voxrec.model.fields import metadata_errors, tag_errors
 from voxrec.model.job import Job, JobKind, JobState
 from voxrec.model.link import Link, LinkOrigin, LinkState, LinkUse
+from voxrec.model.listening import Listening, ListeningEvent, ListeningEventType, ListeningReport, ListenSide
 from voxrec.model.node import Node, NodeState, NodeStatus
 from voxrec.model.note import Note, note_errors
 from voxrec.model.profile import MailContent, Profile, RecordChannels, RecordPrompt, mail_addresses
@@ -80,6 +81,11 @@ __all__ = [
     "LinkOrigin",
     "LinkState",
     "LinkUse",
+    "ListenSide",
+    "Listening",
+    "ListeningEvent",
+    "ListeningEventType",
+    "ListeningReport",
     "MailContent",
     "Node",
     "NodeState",

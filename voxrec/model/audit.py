@@ -53,5 +53,12 @@ class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
         str | None, doc("Beginning of the User-Agent header of the browser that opened a link. Null for other changes.")
     ] = None
     reason: Annotated[
-        str | None, doc("Why something was deleted: what the client gave as reason, or the condition of the rule.")
+        str | None,
+        doc(
+            "Why something was deleted: what the client gave as reason, or the condition of the rule. Or why listening "
+            "to a live call has ended."
+        ),
+    ] = None
+    seconds: Annotated[
+        float | None, doc("How long a live call was listened to, in seconds. Null while it is, and for other entries.")
     ] = None

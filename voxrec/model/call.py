@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.model.fields import RemoteSipUri, Text255, doc
+from voxrec.model.listening import Listening
 from voxrec.model.recording import RecordingState
 
 
@@ -72,6 +73,10 @@ class Call(Struct, frozen=True, kw_only=True, rename="camel"):
     recording_id: Annotated[UUID | None, doc("Id of the Recording, if the call is recorded.")] = None
     recording_state: RecordingState | None = None
     node: Annotated[Text255 | None, doc("Name of the node that handles the call.")] = None
+    listeners: Annotated[
+        tuple[Listening, ...] | None,
+        doc("Who listens to the call. Null in events, and for clients without the role `supervise`."),
+    ] = None
 
     @property
     def created_at(self) -> datetime:

@@ -67,6 +67,9 @@ class Token(Struct, frozen=True, kw_only=True, rename="camel"):
         Annotated[tuple[UUID, ...], Meta(min_length=1, max_length=1000)] | None,
         doc("Profiles to which the token is restricted. Null: all Profiles."),
     ] = None
+    listen_live: Annotated[
+        bool, doc("Whether the token permits listening to live calls. No role includes this permission.")
+    ] = False
     expires_at: Annotated[Timestamp | None, doc("Time at which the token expires. Null: never.")] = None
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     revoked_at: Annotated[Timestamp | None, doc("Time at which the token was revoked.")] = None

@@ -50,6 +50,9 @@ class User(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = None
     subject: Annotated[str | None, doc("Identifier of the user at that provider (claim `sub`).")] = None
     second_factor: Annotated[bool, doc("Whether the user enters a code besides the password.")] = False
+    listen_live: Annotated[
+        bool, doc("Whether the user may listen to live calls. No role includes this permission.")
+    ] = False
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     updated_at: Annotated[Timestamp, doc("Time of the last change.")]
 

@@ -1,19 +1,20 @@
 """What REST reads and changes of the live calls of all nodes."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from voxrec.errors import NodeUnreachable, NotFound, StoreUnavailable
+from voxrec.errors import NodeUnreachable, NotFound, OtherNode, StoreUnavailable
 from voxrec.model import Call, PauseBehavior, Profile, Recording
 from voxrec.nodes.membership import Membership
 from voxrec.nodes.messages import NodeMessages, RequestHandler
 from voxrec.store.nodes import Nodes, Owner
 
+T = TypeVar("T")
 _DIRECTORY_DELAY: Final = 0.15  # seconds within which a new call of another node is in the directory
 
 
@@ -112,6 +113,16 @@ class NodesCallControl:
         """Record a live call, and return it. Raises NotFound, Conflict, and NodeUnreachable."""
         recorded = await self._on_node_of_call(call_id, "record", lambda: self._local.record(call_id))
         return msgspec.convert(recorded, Call)
+
+    async def on_this_node(self, call_id: UUID, action: Callable[[], Awaitable[T]]) -> T:
+        """Do what only the node of a call can do. Raises NotFound, and OtherNode, which names the node."""
+        try:
+            return await action()
+        except NotFound:
+            owner = await self._owner(call_id)
+            if owner is None:
+                raise
+        raise OtherNode(f"Call {call_id} is a call of node {owner.node}; send this request to that node.")
 
     async def pause(self, recording_id: UUID, behavior: PauseBehavior, seconds: float | None) -> Recording:
         """Pause a live Recording, and return it. Raises Conflict, and NodeUnreachable."""

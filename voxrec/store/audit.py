@@ -26,7 +26,8 @@ _INSERT: Final = f"INSERT INTO audit ({_COLUMNS.column_list}) VALUES ({_COLUMNS.
 # Without waiting for the disk: if PostgreSQL crashes, the entry may stay "begun", as after a crash of voxrec.
 _END: Final = """
     SET LOCAL synchronous_commit = off;
-    UPDATE audit SET target_id = %s, outcome = %s, status = %s, fields = %s, reason = %s WHERE id = %s
+    UPDATE audit SET target_id = %s, outcome = %s, status = %s, fields = %s, reason = %s, seconds = %s
+        WHERE id = %s
 """
 
 INSERT_ENTRY_FROM: Final = f"INSERT INTO audit ({_COLUMNS.column_list}) SELECT {_COLUMNS.placeholders}"
@@ -72,8 +73,8 @@ class Audit(PagedTable[AuditEntry, AuditFilter]):
 
     async def end(self, entry: AuditEntry) -> None:
         """Store the outcome of a change whose entry was inserted by `begin`."""
-        params = (entry.target_id, entry.outcome, entry.status, list(entry.fields), entry.reason, entry.id)
-        await self._database.execute(_END, params)
+        params = (entry.target_id, entry.outcome, entry.status, list(entry.fields), entry.reason, entry.seconds)
+        await self._database.execute(_END, (*params, entry.id))
 
     async def _fetch_page(self, filters: AuditFilter, limit: int, after: Cursor | None) -> list[Row]:
         return await fetch_page(self._database, _SELECT, filters.conditions(), limit, after)

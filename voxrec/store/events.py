@@ -24,12 +24,14 @@ from twisted.python.failure import Failure
 from voxrec.clock import utc_now
 from voxrec.deferreds import SingleFlight
 from voxrec.errors import StoreUnavailable
-from voxrec.model import Call, Event, EventType
+from voxrec.model import Call, Event, EventType, ListeningEvent
 from voxrec.postgres.pool import Pool
 from voxrec.postgres.statement import PreparedStatement
 
 EVENTS_CHANNEL: Final = "voxrec_events"
 """Notified when events were inserted; the payload is empty."""
+LISTENING_CHANNEL: Final = "voxrec_listening"
+"""Notified of events of listenings; the payload is the event."""
 QUEUE_LIMIT: Final = 10_000  # events of calls that wait for PostgreSQL, at most
 GATHER_DELAY: Final = 0.05  # seconds in which events are collected for one statement
 _BATCH_SIZE: Final = 200  # events inserted with one statement, at most
@@ -94,6 +96,13 @@ class Events:
     async def append(self, events: Sequence[CallEvent]) -> None:
         """Insert events in this order."""
         await self._pool.execute(_APPEND, (msgspec.json.encode(events).decode(),))
+
+    async def announce(self, event: ListeningEvent) -> None:
+        """Let the subscribers of all daemons know of a listening.
+
+        Its events are not stored: a daemon of a version without them could not read the table any more.
+        """
+        await self._pool.query("SELECT pg_notify(%s, %s)", (LISTENING_CHANNEL, msgspec.json.encode(event).decode()))
 
     async def retained_range(self) -> RetainedRange:
         """Return the range of ids in the table."""

@@ -21,6 +21,7 @@ class Principal:
     ``profile_ids`` None: the token is not limited to some Profiles. ``token_id`` None: it is not stored in PostgreSQL.
     ``user_id`` and ``session_id``: the user, if this is a session. ``expires_at`` None: the token does not expire.
     ``idle_ends_at``: the time at which the session ends unless it is used before.
+    ``listen_live``: the principal may listen to live calls, which no role includes.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Principal:
     user_id: UUID | None = None
     session_id: UUID | None = None
     idle_ends_at: datetime | None = None
+    listen_live: bool = False
 
     @property
     def key(self) -> UUID | str:

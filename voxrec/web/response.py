@@ -24,11 +24,15 @@ class BodyStream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response. ``headers`` are sent in addition to those that every response has."""
+    """A response. ``headers`` are sent in addition to those that every response has.
+
+    ``is_live``: the body is heard as it is produced, so that a client that receives nothing is disconnected soon.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | BodyStream | AsyncGenerator[bytes, None] = b""
+    is_live: bool = False
 
 
 def conditional_get(conditions: Conditions, body: bytes) -> Response:

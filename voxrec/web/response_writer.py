@@ -10,9 +10,12 @@ from twisted.logger import Logger
 from twisted.web.server import Request as HTTPRequest
 from zope.interface import implementer
 
+from voxrec.web.backlog import limit_backlog
 from voxrec.web.response import BodyStream, Response
 
 STALL_TIMEOUT: Final = 300.0  # seconds without progress after which the client is disconnected
+LIVE_STALL_TIMEOUT: Final = 15.0
+"""The same for a body that is live."""
 _WITHOUT_BODY: Final = (204, 304)
 _log = Logger()
 
@@ -41,6 +44,7 @@ class ResponseWriter:
         self._on_status = on_status
         self._disconnected = False
         self._resumed: Deferred[None] | None = None  # set while the transport's buffers are full
+        self._stall_timeout = STALL_TIMEOUT
         self._streamed_body: object = None
         self._finished: Deferred[None] = Deferred()
         http_request.notifyFinish().addBoth(self._request_finished)
@@ -82,11 +86,15 @@ class ResponseWriter:
         if self._disconnected:
             return
         self._streamed_body = body
+        if response.is_live:
+            self._stall_timeout = LIVE_STALL_TIMEOUT
+            limit_backlog(self._http_request.transport, LIVE_STALL_TIMEOUT)
         self._http_request.registerProducer(self, True)
         try:
             await self._write_parts(first, parts)
         except TimeoutError:
-            _log.info("A client received nothing for {seconds:g} s; closing its connection", seconds=STALL_TIMEOUT)
+            seconds = self._stall_timeout
+            _log.info("A client received nothing for {seconds:g} s; closing its connection", seconds=seconds)
             await self._abort()
         except Exception:
             _log.failure("A streamed response body failed; aborting its connection")
@@ -112,7 +120,7 @@ class ResponseWriter:
 
     async def _wait_until_resumed(self) -> None:
         if self._resumed is not None:
-            await self._resumed.addTimeout(STALL_TIMEOUT, self._clock)
+            await self._resumed.addTimeout(self._stall_timeout, self._clock)
 
     async def _abort(self) -> None:
         if not self._disconnected:

@@ -20,9 +20,11 @@ async function refresh() {
       if (!response?.ok) return void (connection.textContent = connection.dataset.lost);
       connection.textContent = "";
       const focused = table.contains(document.activeElement) && document.activeElement.closest("form")?.action;
+      const listen = table.contains(document.activeElement) && document.activeElement.dataset.listen;
       table.innerHTML = await response.text();
       localizeTimes(table);
       if (focused) table.querySelector(`form[action="${new URL(focused).pathname}"] button`)?.focus();
+      if (listen) table.querySelector(`[data-listen="${listen}"]`)?.focus();
       await new Promise((resolve) => setTimeout(resolve, 250)); // at most four times a second
     }
   } finally {

@@ -1,0 +1,167 @@
+"""Live listening: what is heard, that the call and its recording are unaffected, and that nothing stays behind."""
+
+from typing import Any
+
+import numpy as np
+
+from tests.live.live_test_case import LiveTestCase, RecordedCallTestCase, make_stack, shared_stack
+from voxrec.sandbox import demo_call, tones
+from voxrec.sandbox.impaired_call import ImpairedCall
+from voxrec.sandbox.live_listener import LiveListener
+from voxrec.sandbox.noise import find_pieces
+from voxrec.sandbox.observer import observe_asterisk
+from voxrec.sandbox.rootfs import ASTERISK_16
+from voxrec.sandbox.stack import Stack
+
+_QUEUED_SECONDS = 0.1  # what was said before a pause and is heard after its beginning
+
+
+async def listening_token(stack: Stack, role: str = "supervise") -> str:
+    """Return the secret of a new token that permits listening."""
+    token = await stack.request_json("PUT", "/tokens", {"name": "ear", "role": role, "listenLive": True})
+    return str(token["token"])
+
+
+class ListeningMixin(LiveTestCase):
+    async def listen(self, stack: Stack, side: str = "") -> LiveListener:
+        """Listen to the only call."""
+        (call,) = await stack.request_json("GET", "/calls")
+        self.call_id = call["id"]
+        listener = await LiveListener.listen(self.reactor, stack, call["id"], await listening_token(stack), side)
+        self.addCleanup(self.leave, listener)
+        return listener
+
+    async def leave(self, listener: LiveListener) -> None:
+        if not listener.ended.called:
+            listener.leave()
+            await listener.ended
+
+    async def hear(self, stack: Stack, listener: LiveListener, seconds: float) -> None:
+        """Wait until a listener has heard so many seconds more."""
+        wanted = listener.seconds + seconds
+
+        async def heard() -> bool:
+            return listener.seconds >= wanted
+
+        self.assertTrue(await stack.wait_until(heard, 30), f"heard {listener.seconds:.1f} of {wanted:.1f} s")
+
+    async def channels(self, stack: Stack) -> list[str]:
+        """Return the names of the channels of live listening in Asterisk."""
+        channels = await observe_asterisk(stack, self.reactor).list_channels()
+        return sorted(channel.name for channel in channels if channel.name.startswith(("Snoop/", "UnicastRTP/")))
+
+    async def assert_no_channels(self, stack: Stack) -> None:
+        """Assert that nothing of live listening is left in Asterisk, within 30 s."""
+        left: list[str] = []
+
+        async def gone() -> bool:
+            left[:] = await self.channels(stack)
+            return not left
+
+        self.assertTrue(await stack.wait_until(gone, 30), left)
+
+    async def audit_entry(self, stack: Stack) -> dict[str, Any]:
+        """Return the audit entry of the listening, once it has ended."""
+        entries: list[dict[str, Any]] = []
+
+        async def ended() -> bool:
+            path = f"/calls/{self.call_id}/audio"
+            entries[:] = [one for one in await stack.request_json("GET", "/audit?limit=20") if one["path"] == path]
+            return bool(entries) and entries[0]["outcome"] == "done"
+
+        self.assertTrue(await stack.wait_until(ended, 30), entries)
+        return entries[0]
+
+
+class ListeningTests(ListeningMixin, RecordedCallTestCase):
+    async def test_both_sides_are_heard_and_the_recording_is_unaffected(self) -> None:
+        stack = await shared_stack(self.recipe)
+        call = ImpairedCall(stack, self.reactor, self.directory, seconds=5.0)
+        self.addCleanup(call.close)
+        profile = await call.place()
+        await self.wait_until_talking(stack)
+        listener = await self.listen(stack)
+        await self.hear(stack, listener, 2.0)
+        (shown,) = await stack.request_json("GET", "/calls")
+        self.assertEqual([(one["who"], one["side"]) for one in shown["listeners"]], [("ear", "both")])
+        self.assertEqual(len(await self.channels(stack)), 4)
+        await self.leave(listener)
+        await self.assert_no_channels(stack)
+        (shown,) = await stack.request_json("GET", "/calls")
+        self.assertEqual(shown["listeners"], [])
+        await call.wait_until_sent()
+        fidelity = await call.finish(profile)
+        heard = listener.samples
+        for channel, peer in enumerate((call.caller, call.callee)):
+            media = peer.media
+            pieces = find_pieces(media.noise, media.codec.rate, np.ascontiguousarray(heard[:, channel]), listener.rate)
+            self.assertGreater(len(pieces), 160, "pieces of 10 ms, of 2 s")
+            self.assertGreater(sum(piece.exact for piece in pieces), 0.9 * len(pieces))
+            indices = [piece.index for piece in pieces]
+            self.assertEqual(indices, sorted(indices))
+        for track in (fidelity.left, fidelity.right):
+            assert track is not None
+            self.assertGreaterEqual(track.exact, 0.97 * track.sent, track)
+        entry = await self.audit_entry(stack)
+        self.assertEqual((entry["who"], entry["reason"]), ("ear", "the client has disconnected"))
+        self.assertGreater(entry["seconds"], 1.9)
+
+    async def test_a_pause_is_silent_and_the_end_of_the_call_ends_the_stream(self) -> None:
+        stack, profile, caller, _callee = await self.start_call(9.0)
+        await self.wait_until_talking(stack)
+        path = await self.live_recording_path(stack, profile)
+        listener = await self.listen(stack)
+        await self.hear(stack, listener, 1.0)
+        await stack.request_json("POST", path, {"state": "paused"})
+        paused = listener.seconds
+        await self.hear(stack, listener, 1.5)
+        resumed = listener.seconds
+        await stack.request_json("POST", path, {"state": "recording"})
+        await self.hear(stack, listener, 2.5)
+        await listener.ended
+        samples, rate = listener.samples / 32768, listener.rate
+        silent = samples[round((paused + _QUEUED_SECONDS) * rate) : round(resumed * rate)]
+        self.assertGreater(len(silent), rate)
+        self.assertEqual(abs(silent).max(), 0.0)
+        self.assert_tones(samples, rate, [(0.3, paused - 0.3), (resumed + 1.6, listener.seconds - 0.5)])
+        leak = tones.tone_amplitude(samples[:, 0], rate, demo_call.CALLEE_HZ, 1.0).max()
+        self.assertLess(leak, 0.001, "the far end is heard on the side of the caller")
+        self.assertEqual((await self.audit_entry(stack))["reason"], "the call has ended")
+        recording, recorded, recorded_rate = await self.finished_recording(stack, profile, caller)
+        self.assert_paused(recording, recorded, recorded_rate, 1)
+
+
+class ListeningOnAsterisk16Tests(ListeningTests):
+    """The same tests on Asterisk 16."""
+
+    recipe = ASTERISK_16
+
+
+class LossTests(ListeningMixin, RecordedCallTestCase):
+    """What ends or interrupts listening."""
+
+    stack: Stack | None = None
+
+    async def stack_for_calls(self) -> Stack:
+        if self.stack is None:
+            self.stack = make_stack({"listening": {"enabled": True}}, self.recipe)
+            self.addCleanup(self.stack.stop)
+            await self.stack.start()
+        return self.stack
+
+    async def test_voxrec_is_killed(self) -> None:
+        stack, profile, caller, _callee = await self.start_call(25.0)
+        await self.wait_until_talking(stack)
+        listener = await self.listen(stack)
+        await self.hear(stack, listener, 0.5)
+        stack.kill_voxrec()
+        await listener.ended
+        self.assertEqual(len(await self.channels(stack)), 4, "nobody has removed them yet")
+        await stack.start_voxrec()
+        await self.assert_no_channels(stack)
+        await self.wait_until_talking(stack)
+        again = await self.listen(stack, "callee")
+        await self.hear(stack, again, 0.5)
+        await self.leave(again)
+        await stack.request("DELETE", f"/calls/{self.call_id}")
+        await self.finished_recording(stack, profile, caller)
