@@ -68,7 +68,7 @@ class StateMachine:
 def machines_in(package: ModuleType) -> list[StateMachine]:
     """Return the machines of a package's modules, in the order of the modules' names."""
     machines = []
-    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         module = importlib.import_module(info.name)
         own = names_defined_in(Path(str(module.__file__)))  # and not imported from where it is defined
         machines += [

@@ -12,16 +12,19 @@ from tests.api.rest_test_case import CREATED_AT, RestTestCase
 from tests.api.test_calls import make_call
 from tests.database import reactor, until
 from tests.web.raw_connection import RawConnection, open_connection
-from voxrec.model import EventType
+from voxrec.model import EventType, ListeningEvent, ListeningEventType, ListeningReport, ListenSide
 from voxrec.postgres.listener import Listener
-from voxrec.store.events import EVENTS_CHANNEL, CallEvent
+from voxrec.store.events import EVENTS_CHANNEL, LISTENING_CHANNEL, CallEvent
 
 
 class EventStreamTests(RestTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         listening: Deferred[None] = Deferred()
-        callbacks = {EVENTS_CHANNEL: lambda _: self.broadcaster.refresh()}
+        callbacks = {
+            EVENTS_CHANNEL: lambda _: self.broadcaster.refresh(),
+            LISTENING_CHANNEL: self.broadcaster.listening_announced,
+        }
         self.listener = Listener(reactor, self.dsn, callbacks, lambda: listening.callback(None))
         self.listener.startService()
         await listening
@@ -71,6 +74,27 @@ class EventStreamTests(RestTestCase):
         head = connection.received.partition(b"\r\n\r\n")[0].lower()
         for header in (b"content-type: text/event-stream", b"cache-control: no-store", b"x-accel-buffering: no"):
             self.assertIn(header, head)
+
+    async def test_listenings_are_announced_to_supervisors(self) -> None:
+        supervisor = await self.subscribe(token="supervise")
+        reader = await self.subscribe(token="read")
+        ended = await self.subscribe("/events?type=listener.left", token="admin")
+        report = ListeningReport(
+            id=uuid4(), who="anna", side=ListenSide.BOTH, started_at=CREATED_AT, call_id=uuid4(), seconds=2.5
+        )
+        for type_ in ListeningEventType:
+            event = ListeningEvent(type=type_, at=CREATED_AT, profile_id=uuid4(), data=report)
+            await self.events.announce(event)
+        await self.store_events(EventType.CALL_STARTED)
+        await until(lambda: b"call.started" in reader.received and b"call.started" in supervisor.received)
+        await until(lambda: b"listener.left" in ended.received)
+        types = ["listener.joined", "listener.left", "call.started"]
+        for connection, expected in ((supervisor, types), (reader, types[2:]), (ended, types[1:2])):
+            received = decode_events(connection.received)
+            self.assertEqual([each["event"] for each in received], expected)
+        first = decode_events(supervisor.received)[0]
+        self.assertEqual((first["data"]["who"], first["data"]["seconds"]), ("anna", 2.5))
+        self.assertIsNone(first["sse_id"])
 
     def received_ids(self, connection: RawConnection, ids: list[int]) -> bool:
         return [event["id"] for event in decode_events(connection.received)] == ids

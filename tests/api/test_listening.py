@@ -7,16 +7,18 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import soundfile
+from twisted.internet.task import LoopingCall
 
 from tests.api.rest_test_case import ClientResponse, RestTestCase
 from tests.api.test_calls import make_call
-from tests.database import until
+from tests.database import reactor, until
 from tests.web.raw_connection import RawConnection, open_connection
 from voxrec.calls.listening.frames import Frame
 from voxrec.calls.listening.listener import Listener
 from voxrec.calls.listening.live_listening import TooManyListeners
 from voxrec.model import AuditEntry, ListenSide
 from voxrec.store.audit import AuditFilter
+from voxrec.web import response_writer
 
 CALL = UUID("55555555-5555-4555-8555-555555555555")
 PATH = f"/calls/{CALL}/audio"
@@ -153,6 +155,19 @@ class AuditTests(ListeningTestCase):
         await until(lambda: connection.received.endswith(b"0\r\n\r\n"))
         self.assertEqual((await self.ended_entry()).reason, "the call has ended")
         connection.transport.abortConnection()
+        await connection.closed
+
+    async def test_a_client_that_does_not_read_is_disconnected(self) -> None:
+        self.patch(response_writer, "LIVE_STALL_TIMEOUT", 0.3)
+        connection = await self.open_stream()
+        connection.transport.pauseProducing()
+        feeding = LoopingCall(lambda: [self.begin_to_talk(one) for one in self.listeners for _ in range(30)])
+        feeding.clock = reactor
+        feeding.start(0.001)
+        entry = await self.ended_entry()
+        feeding.stop()
+        self.assertEqual(entry.reason, "the client has disconnected")
+        connection.transport.resumeProducing()
         await connection.closed
 
     async def test_a_revoked_token_ends_it(self) -> None:

@@ -101,7 +101,8 @@ class ListeningTests(ListeningMixin, RecordedCallTestCase):
             self.assertEqual(indices, sorted(indices))
         for track in (fidelity.left, fidelity.right):
             assert track is not None
-            self.assertGreaterEqual(track.exact, 0.97 * track.sent, track)
+            self.assertEqual(track.exact, track.found, "the recording is bit-exact")
+            self.assertGreater(track.found, 0.9 * track.sent, track)  # a busy machine loses packets
         entry = await self.audit_entry(stack)
         self.assertEqual((entry["who"], entry["reason"]), ("ear", "the client has disconnected"))
         self.assertGreater(entry["seconds"], 1.9)
@@ -123,7 +124,10 @@ class ListeningTests(ListeningMixin, RecordedCallTestCase):
         silent = samples[round((paused + _QUEUED_SECONDS) * rate) : round(resumed * rate)]
         self.assertGreater(len(silent), rate)
         self.assertEqual(abs(silent).max(), 0.0)
-        self.assert_tones(samples, rate, [(0.3, paused - 0.3), (resumed + 1.6, listener.seconds - 0.5)])
+        for start, end in ((0.3, paused - 0.3), (resumed + 1.6, listener.seconds - 0.5)):
+            for channel, hz in ((demo_call.LEFT, demo_call.CALLER_HZ), (demo_call.RIGHT, demo_call.CALLEE_HZ)):
+                missing = tones.missing_milliseconds(samples[:, channel], rate, hz, start, end)
+                self.assertLess(missing, 100 * (end - start), f"{hz} Hz from {start} to {end}")
         leak = tones.tone_amplitude(samples[:, 0], rate, demo_call.CALLEE_HZ, 1.0).max()
         self.assertLess(leak, 0.001, "the far end is heard on the side of the caller")
         self.assertEqual((await self.audit_entry(stack))["reason"], "the call has ended")

@@ -35,8 +35,8 @@ class Listening(Struct, frozen=True, kw_only=True, rename="camel"):
 class ListeningEventType(enum.StrEnum):
     """Type of an event of a listening."""
 
-    STARTED = "listening.started"
-    ENDED = "listening.ended"
+    JOINED = "listener.joined"
+    LEFT = "listener.left"
 
 
 class ListeningReport(Listening, frozen=True, kw_only=True, rename="camel"):

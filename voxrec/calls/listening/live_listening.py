@@ -185,7 +185,7 @@ class LiveListening(Service):
             who=listener.listening.who,
             side=listener.listening.side,
         )
-        self._publish(ListeningEventType.STARTED, listener)
+        self._publish(ListeningEventType.JOINED, listener)
         if self.settings.notice:
             for side in Side:
                 call.confirmations.play(side, self.settings.notice)
@@ -207,7 +207,7 @@ class LiveListening(Service):
             reason=listener.reason,
         )
         self.count_ended(listener)
-        self._publish(ListeningEventType.ENDED, listener)
+        self._publish(ListeningEventType.LEFT, listener)
 
     def _publish(self, type_: ListeningEventType, listener: Listener) -> None:
         at = utc_now(self._clock)
