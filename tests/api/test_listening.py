@@ -161,7 +161,12 @@ class AuditTests(ListeningTestCase):
         self.patch(response_writer, "LIVE_STALL_TIMEOUT", 0.3)
         connection = await self.open_stream()
         connection.transport.pauseProducing()
-        feeding = LoopingCall(lambda: [self.begin_to_talk(one) for one in self.listeners for _ in range(30)])
+
+        def feed() -> None:
+            for listener in 30 * self.listeners:
+                self.begin_to_talk(listener)
+
+        feeding = LoopingCall(feed)
         feeding.clock = reactor
         feeding.start(0.001)
         entry = await self.ended_entry()
