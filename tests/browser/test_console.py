@@ -11,7 +11,6 @@ import soundfile
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -46,12 +45,8 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
     timeout = 300
     probes = MappingProxyType({"postgresql": ready, "asterisk": ready, "ami": not_ready})
 
-    def sign_in_by_form(self, driver: Remote, target: str) -> None:
-        driver.get(f"http://127.0.0.1:{self.port}{target}")
-        driver.find_element(By.NAME, "name").send_keys("anna")
-        driver.find_element(By.NAME, "password").send_keys(PASSWORD)
-        driver.find_element(By.CSS_SELECTOR, "form button").click()
-        WebDriverWait(driver, WAIT).until(lambda page: page.find_elements(By.CSS_SELECTOR, "nav"))
+    def sign_in_by_form(self, driver: Remote, path: str) -> None:
+        self.sign_in_as(driver, "anna", PASSWORD, path)
 
     async def test_find_and_hear_a_recording(self) -> None:
         await self.add_user("anna", "provision")
@@ -71,7 +66,7 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
 
         def scenario(driver: Remote) -> None:
             wait = WebDriverWait(driver, WAIT)
-            driver.get(f"http://127.0.0.1:{self.port}/console")
+            self.show(driver, "/console")
             self.screenshots(driver, "sign-in")
             self.sign_in_by_form(driver, "/console/recordings")
             self.screenshots(driver, "recordings")
@@ -145,8 +140,7 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
             driver.find_element(By.ID, "metadata").send_keys("{", Keys.TAB, Keys.ENTER)  # the button is next
             wait.until(lambda page: page.find_elements(By.ID, "numbers-error"))
             self.screenshots(driver, "profile-errors")
-            (entry,) = driver.execute("getLog", {"type": "browser"})["value"]
-            self.assertIn("the server responded with a status of 422", entry["message"])
+            self.assert_only_refused(driver, 422)
             self.correct(driver)
             wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".effective"))
             driver.find_element(By.XPATH, "//button[text()='Test']").click()
@@ -249,20 +243,6 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         await self.drive(scenario)
         (created,) = (await self.request("GET", "/users?name=benjamin")).json
         self.assertEqual(created["profileIds"], [str(profile.id)])
-
-    def assert_only_refused(self, driver: Remote, status: int) -> None:
-        """Assert that the browser has reported nothing but a page with ``status``, and forget that."""
-        (entry,) = driver.execute("getLog", {"type": "browser"})["value"]
-        self.assertIn(f"status of {status}", entry["message"])
-
-    def send_form(self, driver: Remote) -> None:
-        self.follow(driver, By.CSS_SELECTOR, "main form button[type=submit]")
-
-    def follow(self, driver: Remote, by: str, selector: str) -> None:
-        """Click a link or a button, and wait until the browser has left the page."""
-        page = driver.find_element(By.TAG_NAME, "html")
-        driver.find_element(by, selector).click()
-        WebDriverWait(driver, WAIT).until(staleness_of(page))
 
     async def add_operations(self) -> None:
         """Add what the page for operators shows."""

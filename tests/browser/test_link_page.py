@@ -18,7 +18,7 @@ class LinkPageTests(PageTestCase, OpeningTestCase):
 
     async def test_a_listener_opens_plays_seeks_and_downloads(self) -> None:
         link = await self.create(max_uses=1)
-        url = f"http://127.0.0.1:{self.port}{path_of(link)}"
+        url = f"{self.base_url}{path_of(link)}"
 
         def scenario(driver: Remote) -> None:
             driver.get(url)
@@ -65,15 +65,14 @@ class LinkPageTests(PageTestCase, OpeningTestCase):
         )
         link, revoked = await self.create(problem), await self.create()
         await self.links.revoke(revoked.recording_id, revoked.id)
-        base = f"http://127.0.0.1:{self.port}"
 
         def scenario(driver: Remote) -> None:
-            driver.get(f"{base}{path_of(link)}")
+            self.show(driver, path_of(link))
             driver.find_element(By.CSS_SELECTOR, "button").click()
             WebDriverWait(driver, WAIT).until(lambda page: page.find_elements(By.TAG_NAME, "audio"))
             self.assertIn("der Angerufene ist nicht zu hören", driver.find_element(By.CLASS_NAME, "warning").text)
             self.screenshots(driver, "problem-german")
-            driver.get(f"{base}{path_of(revoked)}")
+            self.show(driver, path_of(revoked))
             self.assertEqual(driver.find_element(By.TAG_NAME, "h1").text, "Dieser Link wurde widerrufen")
             self.screenshots(driver, "revoked-german")
 

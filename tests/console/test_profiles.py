@@ -182,6 +182,33 @@ class ListTests(ConsoleTestCase):
         self.assertEqual((await self.open(f"{PATH}/{other.id}", await self.sign_in("carol"))).status, 404)
 
 
+class AnnouncementTests(ConsoleTestCase):
+    async def test_only_users_who_may_add_prompts_can_record_them(self) -> None:
+        profile = await self.add_profile(name="Own")
+        await self.add_user("ben", "provision")
+        await self.add_user("carol", "provision", profileIds=[str(profile.id)])
+        for name, may_add in (("ben", True), ("carol", False)):
+            response = await self.open(f"{PATH}/{profile.id}/edit", await self.sign_in(name))
+            self.assertEqual(response.status, 200)
+            self.assertEqual(b'id="prompt-new"' in response.body, may_add)
+            self.assertEqual(b"announcement.js" in response.body, may_add)
+
+    async def test_only_the_form_may_use_the_microphone(self) -> None:
+        cookie = await self.signed_in("provision")
+        profile = await self.add_profile()
+        for path, microphone, media in (
+            (PATH, "microphone=()", "media-src 'self';"),
+            (f"{PATH}/{profile.id}", "microphone=()", "media-src 'self';"),
+            (f"{PATH}/{profile.id}/edit", "microphone=(self)", "media-src 'self' blob:;"),
+            (f"{PATH}/new", "microphone=(self)", "media-src 'self' blob:;"),
+            ("/docs", "microphone=()", "media-src blob:;"),
+            ("/profiles", "microphone=()", "default-src 'none'"),
+        ):
+            headers = (await self.open(path, cookie)).headers
+            self.assertIn(microphone, headers["permissions-policy"], path)
+            self.assertIn(media, headers["content-security-policy"], path)
+
+
 class EditTests(ConsoleTestCase):
     async def test_create(self) -> None:
         cookie = await self.signed_in("provision")

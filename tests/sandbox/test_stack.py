@@ -1,6 +1,8 @@
 """Tests of voxrec.sandbox.stack without running programs: voxrec's settings file and the mailbox directory."""
 
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 from twisted.internet.task import Clock
@@ -26,6 +28,18 @@ class ConfigurationTests(SynchronousTestCase):
         settings = yaml.safe_load(self.stack(mail={"timeout": 3}, calls={"grace": 1}).config_file.read_text())
         self.assertEqual((settings["mail"]["timeout"], settings["mail"]["host"]), (3, "127.0.0.1"))
         self.assertEqual(settings["calls"], {"grace": 1})
+
+    def test_a_later_run_in_the_directory_has_the_same_address(self) -> None:
+        former = self.stack()
+        self.assertEqual(Stack(Clock(), former.directory, None).url, former.url)
+        with socket.create_server(("127.0.0.1", urlsplit(former.url).port or 0)):
+            self.assertNotEqual(Stack(Clock(), former.directory, None).url, former.url)
+
+    def test_a_settings_file_that_cannot_be_read_has_no_address(self) -> None:
+        former = self.stack()
+        for text in ("", "rest: 1", "rest: {public_url: 'http://127.0.0.1:none'}", "rest: {"):
+            former.config_file.write_text(text)
+            self.assertNotEqual(Stack(Clock(), former.directory, None).url, former.url)
 
 
 class MailTests(SynchronousTestCase):

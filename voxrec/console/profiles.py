@@ -198,6 +198,7 @@ async def _form_page(
         stored=stored,
         options=await _options(visit, entered),
         display=_display(visit),
+        may_add_prompts=visit.user.profile_ids is None,
     )
 
 

@@ -19,8 +19,10 @@ LANGUAGES: Final = Languages("voxrec.console", "texts")
 # inside the page, in a part of the document of its own, which is why it needs a nonce.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; connect-src 'self'; "
-    "img-src 'self' data:; media-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "img-src 'self' data:; media-src {media}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_WITH_MICROPHONE: Final = frozenset({"profile_form.html"})
+"""The pages that record announcements. They play the audio, a blob of the page, before it is uploaded."""
 
 
 class Renderer:
@@ -48,11 +50,13 @@ class Renderer:
             nonce=nonce,
             **values,
         )
+        records = template in _WITH_MICROPHONE
         headers = {
             "Content-Type": HTML,
             "Content-Language": language.code,
-            "Content-Security-Policy": _POLICY.format(nonce=nonce),
+            "Content-Security-Policy": _POLICY.format(nonce=nonce, media="'self' blob:" if records else "'self'"),
             "Vary": "Accept-Language, Cookie",
+            **({"Permissions-Policy": "camera=(), geolocation=(), microphone=(self)"} if records else {}),
         }
         return Response(status, headers, text.encode())
 

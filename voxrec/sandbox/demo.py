@@ -16,6 +16,7 @@ from twisted.internet.task import react
 from voxrec.errors import VoxrecError
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.console import console, print_error, print_step
+from voxrec.sandbox.directory_lock import lock_directory
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import asterisk_rootfs
@@ -41,8 +42,6 @@ async def demo(reactor: Any, rootfs: Path | None, directory: Path) -> dict[str, 
         for phone in phones:
             phone.kill()
         await stack.stop()
-        # The data directory of PostgreSQL is large, and of no use without its daemon.
-        shutil.rmtree(directory / "data", ignore_errors=True)
 
 
 async def _record_call(reactor: Any, stack: Stack, phones: list[Phone], directory: Path) -> dict[str, Any]:
@@ -94,6 +93,7 @@ async def _record_call(reactor: Any, stack: Stack, phones: list[Phone], director
         "mailedTo": mail["To"],
         "mailBytes": mail_file.stat().st_size,
         "setupSeconds": round(call.caller.setup_seconds, 4),
+        "console": f"{stack.url}/console/recordings/{recording['id']}",
     }
 
 
@@ -149,12 +149,25 @@ def _print_mail(mail_file: Path, mail: EmailMessage) -> None:
     console.rule()
 
 
-def _new_run_directory() -> Path:
-    """Create a directory for this run below ./demo, and delete all but the newest earlier ones."""
-    runs = Path("demo")
-    earlier = sorted(runs.glob("[0-9]*")) if runs.is_dir() else []
-    for old in earlier[: max(0, len(earlier) - KEPT_RUNS + 1)]:
-        shutil.rmtree(old, ignore_errors=True)
+def _print_console(directory: Path, url: str) -> None:
+    """Print how to see and hear the recording: voxrec has to run, on the data of this run, at the same address."""
+    console.print("To see and hear this recording in the console, run", markup=False)
+    console.print(f"  make run DATA={_relative(directory)}", soft_wrap=True, markup=False)
+    console.print(f"and open {url}", soft_wrap=True, markup=False)
+
+
+def _relative(directory: Path) -> Path:
+    return directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
+
+
+def _new_run_directory(runs: Path = Path("demo")) -> Path:
+    """Create a directory for this run. Delete all but the newest earlier ones, and of these the databases."""
+    for number, old in enumerate(sorted(runs.glob("[0-9]*"), reverse=True), 1):
+        try:
+            with lock_directory(old):
+                shutil.rmtree(old if number >= KEPT_RUNS else old / "data", ignore_errors=True)
+        except SandboxError:  # 'make run' shows it
+            continue
     directory = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000:03d}"
     directory.mkdir(parents=True)
     return directory.absolute()
@@ -165,8 +178,10 @@ def main() -> None:
     observed: dict[str, Any] = {}
 
     async def run(reactor: Any) -> None:
+        directory = _new_run_directory()
         try:
-            observed.update(await demo(reactor, rootfs, _new_run_directory()))
+            observed.update(await demo(reactor, rootfs, directory))
+            _print_console(directory, observed["console"])
         except VoxrecError as error:
             print_error(error.detail)
             raise SystemExit(1) from error

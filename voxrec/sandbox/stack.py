@@ -11,6 +11,7 @@ from email.parser import BytesParser
 from email.policy import default as email_policy
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -70,7 +71,7 @@ class Stack:
         self.source_directory: Path | None = None
         """Where the daemon's source is, if it is another version than this one."""
         self._mail_port = free_port(socket.SOCK_STREAM) if mail_port is None else mail_port
-        self._rest_port = free_port(socket.SOCK_STREAM)
+        self._rest_port = _former_rest_port(self.config_file) or free_port(socket.SOCK_STREAM)
         self._mailbox: Process | None = None
         self._voxrec: Process | None = None
 
@@ -335,6 +336,25 @@ class Stack:
                 return False
             await deferLater(self._reactor, POLL_SECONDS)
         return True
+
+
+def _former_rest_port(config_file: Path) -> int | None:
+    """Return the port of the REST API in an earlier run's settings file, so that its addresses remain valid.
+
+    Return None if there was no earlier run, or if another program listens there now.
+    """
+    try:
+        settings = yaml.safe_load(config_file.read_text())
+        port = urlsplit(str(settings["rest"]["public_url"])).port
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port or 0))
+        except OSError:
+            return None
+    return port
 
 
 def _package_root() -> Path:

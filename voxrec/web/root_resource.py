@@ -17,6 +17,7 @@ _COMMON_HEADERS: Final = {
     b"Cache-Control": b"no-store",
     b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
     b"Cross-Origin-Resource-Policy": b"same-origin",
+    b"Permissions-Policy": b"camera=(), display-capture=(), geolocation=(), microphone=()",
     b"Referrer-Policy": b"no-referrer",
     b"X-Content-Type-Options": b"nosniff",
     b"X-Frame-Options": b"DENY",

@@ -5,6 +5,8 @@ import { checkSession, sessionEnded } from "./session.js";
 
 const table = document.getElementById("calls");
 const connection = document.getElementById("connection");
+const WITHOUT_EVENT = ".state.connecting, .state.announcing, .state.clearing"; // no event says that such a state ends
+let timer;
 let refreshing = false;
 let changed = false;
 
@@ -23,6 +25,8 @@ async function refresh() {
       const listen = table.contains(document.activeElement) && document.activeElement.dataset.listen;
       table.innerHTML = await response.text();
       localizeTimes(table);
+      clearTimeout(timer);
+      if (table.querySelector(WITHOUT_EVENT)) timer = setTimeout(refresh, 1000);
       if (focused) table.querySelector(`form[action="${new URL(focused).pathname}"] button`)?.focus();
       if (listen) table.querySelector(`[data-listen="${listen}"]`)?.focus();
       await new Promise((resolve) => setTimeout(resolve, 250)); // at most four times a second

@@ -1,5 +1,6 @@
-"""Debian's Chromium without a window, driven through chromedriver (WebDriver), for tests of pages."""
+"""Debian's Chromium without a window, driven through chromedriver (WebDriver), for tests and benchmarks of pages."""
 
+import secrets
 import shutil
 import socket
 from pathlib import Path
@@ -50,16 +51,33 @@ class Browser:
         if not process.running:
             raise SandboxError(f"chromedriver has ended; its last output was:\n{process.log_tail()}")
 
-    def open_session(self, language: str = "en") -> webdriver.Remote:
-        """Start a Chromium that prefers ``language``. Blocks: call it, and what it returns, in a thread."""
+    def open_session(self, language: str = "en", microphone: Path | None = None) -> webdriver.Remote:
+        """Start a Chromium that prefers ``language``. Blocks: call it, and what it returns, in a thread.
+
+        ``microphone`` is a WAV file that its microphone plays repeatedly; pages may use it without asking. Its log
+        "performance" has the events of the DevTools protocol for every page.
+        """
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
-        for argument in (*_ARGUMENTS, f"--lang={language}", f"--accept-lang={language}"):
+        arguments = [*_ARGUMENTS, f"--lang={language}", f"--accept-lang={language}"]
+        if microphone is not None:
+            arguments += self._microphone_arguments(microphone)
+        for argument in arguments:
             options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         url = f"http://{LOOPBACK}:{self._port}"
         config = ClientConfig(remote_server_addr=url, timeout=_COMMAND_TIMEOUT, ignore_certificates=True)
         return webdriver.Remote(url, options=options, client_config=config)
+
+    def _microphone_arguments(self, audio: Path) -> list[str]:
+        copy = self._directory / f"microphone-{secrets.token_hex(4)}.wav"
+        shutil.copyfile(audio, copy)
+        path = self._namespace.path_inside(copy)
+        return [
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            f"--use-file-for-fake-audio-capture={path}",
+        ]
 
     def kill(self) -> None:
         """Kill chromedriver, and with it its Chromium; delete its files."""

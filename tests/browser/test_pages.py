@@ -1,0 +1,83 @@
+"""Every page of the console, and /docs, in Chromium: light and dark in English, narrow in German.
+
+A page that is added is tested by itself, unless its path has parameters: then it needs a row in PATHS.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from selenium.webdriver import Remote
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.api.test_sessions import PASSWORD
+from tests.browser.page_test_case import DARK, LIGHT, NARROW, WAIT, PageTestCase
+from tests.browser.sample_data import SampleDataTestCase, Samples
+from voxrec.web.route import Route
+
+PATHS: Final[Mapping[str, Callable[[Samples], str]]] = MappingProxyType(
+    {
+        "/console/profiles/<id>": lambda samples: f"/console/profiles/{samples.profile}",
+        "/console/profiles/<id>/edit": lambda samples: f"/console/profiles/{samples.profile}/edit",
+        "/console/recordings/<id>": lambda samples: f"/console/recordings/{samples.recording}",
+        "/console/users/<id>": lambda samples: f"/console/users/{samples.user}",
+        "/console/webhooks/<id>": lambda samples: f"/console/webhooks/{samples.webhook}",
+    }
+)
+"""Returns the path of a page by the path of its route."""
+PARTS: Final = frozenset({"/console", "/console/assets/<name>", "/console/calls/table"})
+"""Paths of what is not a page: a redirection, files, and parts of pages."""
+
+
+def page_paths(routes: Sequence[Route], samples: Samples) -> dict[str, str]:
+    """Return the path of each page of the console by a name for its screenshots. Raises KeyError if PATHS lacks one."""
+    paths = [route.path for route in routes if route.method == "GET" and route.path.startswith("/console")]
+    return {
+        path.removeprefix("/console/").replace("/", "-").replace("<id>", "one"): (
+            PATHS[path](samples) if "<" in path else path
+        )
+        for path in paths
+        if path not in PARTS
+    }
+
+
+class EveryPageTests(PageTestCase, SampleDataTestCase):
+    timeout = 300
+
+    async def test_every_page(self) -> None:
+        samples = await self.add_samples()
+        await self.add_user("anna", "admin")
+        pages = page_paths(self.app._dispatcher.routes, samples)
+        self.assertGreater(len(pages), 15)
+
+        def scenario(driver: Remote) -> None:
+            problems = self.problems(driver, {"sign-in": pages.pop("sign-in"), "docs": "/docs"})
+            self.sign_in_as(driver, "anna", PASSWORD, "/console/recordings")
+            problems += self.problems(driver, pages)
+            self.assertEqual(problems, [], "\n".join(problems))
+
+        await self.drive(scenario)
+
+    def problems(self, driver: Remote, pages: Mapping[str, str]) -> list[str]:
+        """Return what is wrong with pages, whose paths are given by name."""
+        problems = []
+        for name, path in pages.items():
+            for language, views in (("en", (LIGHT, DARK)), ("de", (NARROW,))):
+                self.prefer(driver, language)
+                self.show(driver, path)
+                self.wait_until_complete(driver)
+                problems += [problem for view in views for problem in self.view_problems(driver, name, view)]
+            self.assert_quiet(driver)
+        return problems
+
+    def prefer(self, driver: Remote, language: str) -> None:
+        """Have the browser prefer a language."""
+        driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Accept-Language": language}})
+
+    def wait_until_complete(self, driver: Remote) -> None:
+        """Wait until scripts have drawn the waveform, and the operations on /docs."""
+        script = (
+            "const waveform = document.getElementById('waveform'), operations = document.getElementById('operations');"
+            "return (!waveform || waveform.childElementCount > 0) && (!operations || operations.childElementCount > 3)"
+        )
+        WebDriverWait(driver, WAIT).until(lambda page: page.execute_script(script))
