@@ -59,6 +59,7 @@ from voxrec.model import (
 )
 from voxrec.profile_check.effective import effective_settings
 from voxrec.store.audit import Audit
+from voxrec.store.bulk_actions import BulkActions
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
 from voxrec.store.exports import Exports
@@ -229,6 +230,8 @@ class RestTestCase(DatabaseTestCase):
         self.webhooks = Webhooks(self.pool)
         self.exports = Exports(self.pool, PUBLIC_URL)
         self.exports_woken: list[None] = []
+        self.bulk_actions = BulkActions(self.pool)
+        self.bulk_actions_woken: list[None] = []
         self.links = Links(self.pool, PUBLIC_URL, timedelta(days=30))
         self.users = Users(self.pool)
         self.sessions = Sessions(self.pool, timedelta(minutes=30))
@@ -283,6 +286,7 @@ class RestTestCase(DatabaseTestCase):
                 tokens=self.tokens,
                 audit=self.audit,
                 exports=self.exports,
+                bulk_actions=self.bulk_actions,
                 idempotency=self.idempotency,
                 jobs=self.jobs,
                 links=self.links,
@@ -318,6 +322,7 @@ class RestTestCase(DatabaseTestCase):
                 probes=self.probes,
                 profile_stored=self.stored_profiles.append,
                 exports=self.export_access,
+                wake_bulk_actions=lambda: self.bulk_actions_woken.append(None),
                 send_test=self.send_test,
                 check_profile=self.check_profile,
                 effective_settings=self.effective_settings,

@@ -58,13 +58,19 @@ class CreationTests(ExportTestCase):
             "until": "2026-02-01T00:00:00Z",
             "q": {"customer": "42"},
             "tag": ["complaint", "VIP"],
+            "search": "miller",
+            "verdict": "ok",
+            "minDuration": 1.5,
+            "maxDuration": 60.0,
+            "node": "pbx-1",
+            "legalHold": False,
         }
         export = (await self.create({**body, "format": "tar", "audio": False, "description": "for the court"})).json
         self.assertEqual(export["query"], body)
         self.assertEqual((export["format"], export["audio"], export["description"]), ("tar", False, "for the court"))
         query = {name for name in body if name != "profileId"}
         (listed,) = [route for route in self.app.routes if (route.method, route.path) == ("GET", "/recordings")]
-        self.assertEqual({*(listed.query or {})} - {"limit", "cursor"}, query)
+        self.assertEqual({*(listed.query or {})} - {"limit", "cursor", "sort", "id"}, query)
 
     async def test_errors_name_the_fields(self) -> None:
         rows: tuple[tuple[dict[str, Any], list[str]], ...] = (
@@ -77,6 +83,8 @@ class CreationTests(ExportTestCase):
             ({"tag": ["a", "a"]}, ["tag"]),
             ({"tag": [f"{number}" for number in range(51)]}, ["tag"]),
             ({"tag": ["x" * 65]}, ["tag"]),
+            ({"search": "-+-"}, ["search"]),
+            ({"verdict": "none", "minDuration": -1}, ["minDuration", "verdict"]),
             ({"profileId": str(uuid4())}, ["profileId"]),
             ({"number": "+4930"}, ["number"]),
         )

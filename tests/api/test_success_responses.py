@@ -19,11 +19,14 @@ from voxrec.api.jobs import JobModel
 from voxrec.api.mail_preview import MailPreview
 from voxrec.api.peaks import Peaks
 from voxrec.api.recording_counts import RecordingStateCounts
+from voxrec.api.recording_neighbors import RecordingNeighbors
 from voxrec.api.recording_representation import RecordingModel
 from voxrec.api.sessions import Identity
 from voxrec.api.webhooks import WebhookTest
 from voxrec.model import (
     AuditEntry,
+    BulkAction,
+    BulkActionItem,
     Call,
     EffectiveProfile,
     Export,
@@ -57,6 +60,7 @@ USER: Final = "99999999-9999-4999-8999-999999999999"
 SESSION: Final = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 CREDENTIALS: Final = {"name": "ben", "password": "correct horse battery staple"}
 EXPORT: Final = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
+BULK_ACTION: Final = "dddddddd-dddd-4ddd-8ddd-dddddddddddd"
 CALL: Final = "55555555-5555-4555-8555-555555555555"
 
 
@@ -96,6 +100,8 @@ ROWS: Final = (
     Row("PUT", f"/profiles/{PROFILE}/recordings", 201, list[RecordingModel], json={}, location="/recordings/"),
     Row("GET", f"/profiles/{PROFILE}/recordings/{RECORDING}", 200, RecordingModel),
     Row("POST", f"/profiles/{PROFILE}/recordings/{RECORDING}", 200, RecordingModel, json={"legalHold": False}),
+    Row("GET", f"/recordings/{RECORDING}/neighbors", 200, RecordingNeighbors),
+    Row("GET", f"/profiles/{PROFILE}/recordings/{RECORDING}/neighbors", 200, RecordingNeighbors),
     Row("GET", f"/recordings/{RECORDING}/audio", 200, "audio/wav"),
     Row("HEAD", f"/recordings/{RECORDING}/audio", 200, "audio/wav"),
     Row("GET", f"/recordings/{RECORDING}/peaks", 200, Peaks),
@@ -144,6 +150,11 @@ ROWS: Final = (
     Row("GET", f"/recordings/{RECORDING}/notes/{NOTE}", 200, Note),
     Row("POST", f"/recordings/{RECORDING}/notes/{NOTE}", 200, Note, json={"position": 1.5}),
     Row("DELETE", f"/recordings/{RECORDING}/notes/{NOTE}", 204, None),
+    Row("POST", "/bulk-actions", 201, BulkAction, json={"action": "export"}, location="/bulk-actions/"),
+    Row("GET", "/bulk-actions", 200, list[BulkAction]),
+    Row("GET", f"/bulk-actions/{BULK_ACTION}", 200, BulkAction),
+    Row("GET", f"/bulk-actions/{BULK_ACTION}/recordings", 200, list[BulkActionItem]),
+    Row("POST", f"/bulk-actions/{BULK_ACTION}", 200, BulkAction, json={"state": "canceled"}),
     Row("POST", "/exports", 201, Export, json={}, location="/exports/"),
     Row("GET", "/exports", 200, list[Export]),
     Row("GET", f"/exports/{EXPORT}", 200, Export),
@@ -208,6 +219,14 @@ class SuccessResponseTests(RestTestCase):
             "INSERT INTO exports (id, created_by, format, audio, query, state, size, sha256, expires_at) "
             "VALUES (%s, 'crm', 'zip', TRUE, '{}', 'completed', 2, %s, now() + interval '1 h')",
             (EXPORT, "0" * 64),
+        )
+        await self.pool.execute(
+            "INSERT INTO bulk_actions (id, action, created_by, address, expires_at) "
+            "VALUES (%s, 'delete', 'crm', '::1', now() + interval '1 h')",
+            (BULK_ACTION,),
+        )
+        await self.pool.execute(
+            "INSERT INTO bulk_action_items VALUES (%s, 1, %s, 'pending', NULL)", (BULK_ACTION, RECORDING)
         )
         await self.pool.execute(
             "INSERT INTO notes (id, recording_id, text, author, created_at, updated_at) "
@@ -290,6 +309,18 @@ class SuccessResponseTests(RestTestCase):
     def template(self, path: str) -> str:
         template = path.replace(f"/profiles/{PROFILE}/recordings", "/profiles/{profileId}/recordings")
         template = template.replace(LINK, "{linkId}").replace(NOTE, "{noteId}")
-        for resource_id in (PROFILE, RECORDING, PENDING, PROMPT_ID, CALL, JOB, WEBHOOK, USER, SESSION, EXPORT):
+        for resource_id in (
+            PROFILE,
+            RECORDING,
+            PENDING,
+            PROMPT_ID,
+            CALL,
+            JOB,
+            WEBHOOK,
+            USER,
+            SESSION,
+            EXPORT,
+            BULK_ACTION,
+        ):
             template = template.replace(resource_id, "{id}")
         return template.replace("/nodes/berlin", "/nodes/{name}")

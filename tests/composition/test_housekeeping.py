@@ -82,6 +82,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.webhook_messages = FakeWebhookMessages()
         self.links = FakeLinks()
         self.exports = FakeExports()
+        self.bulk_actions = FakeLinks()
         self.directory = Path(self.mktemp())
         self.rejected_lines = RejectedLines(self.directory)
         self.service = Housekeeping(
@@ -92,6 +93,7 @@ class HousekeepingTests(SynchronousTestCase):
             self.webhook_messages,
             self.links,
             self.exports,
+            self.bulk_actions,
             self.rejected_lines,
             event_retention=timedelta(days=7),
             webhook_retention=timedelta(days=30),

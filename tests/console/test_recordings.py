@@ -1,5 +1,7 @@
 """The pages of Recordings: the list with its filters, and one Recording."""
 
+import csv
+import io
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -7,6 +9,7 @@ from urllib.parse import urlencode
 from tests.api.rest_test_case import CREATED_AT
 from tests.console.console_test_case import ConsoleTestCase
 from tests.subtest import subtest
+from voxrec.console import recording_list
 from voxrec.model import RecordingState, TimelineEntry, Verdict
 
 
@@ -16,7 +19,7 @@ class ListTests(ConsoleTestCase):
         response = await self.open(f"/console/recordings?{urlencode(query)}", cookie)
         self.assertEqual(response.status, 200, response.body)
         body = response.body.decode()
-        return [name for name in ("Alice", "Bob", "Carol") if f"<td>{name}" in body]
+        return [name for name in ("Alice", "Bob", "Carol") if f">{name}" in body]
 
     async def add(self, name: str, **fields: Any) -> None:
         await self.add_recording(from_name=name, **fields)
@@ -76,6 +79,146 @@ class ListTests(ConsoleTestCase):
         cookie = await self.signed_in()
         await self.add("<script>alert(1)</script>")
         self.assertNotIn(b"<script>alert", (await self.open("/console/recordings", cookie)).body)
+
+    async def test_further_filters(self) -> None:
+        cookie = await self.signed_in()
+        await self.add("Alice", duration=90.0, node="pbx-1", verdict=Verdict(ok=True))
+        await self.add("Bob", duration=10.0, from_="+4930123456", verdict=Verdict(ok=False, reasons=("x",)))
+        await self.add("Carol", legal_hold=True, metadata={"case": "Smith 4711"})
+        for query, names in (
+            ({"search": "ali"}, ["Alice"]),
+            ({"search": "030 123-456"}, ["Bob"]),
+            ({"search": "smith"}, ["Carol"]),
+            ({"min_duration": "1:30"}, ["Alice"]),
+            ({"max_duration": "89"}, ["Bob"]),
+            ({"node": "pbx-1"}, ["Alice"]),
+            ({"verdict": "problem"}, ["Bob"]),
+            ({"hold": "true"}, ["Carol"]),
+            ({"search": "bob", "sort": "longest"}, ["Bob"]),
+        ):
+            with subtest(query):
+                self.assertEqual(await self.listed(cookie, **query), names)
+        for invalid in ("search=-", "min_duration=long", "verdict=x", "hold=x", "sort=x"):
+            with subtest(invalid):
+                self.assertEqual((await self.open(f"/console/recordings?{invalid}", cookie)).status, 422)
+
+    async def test_sorting(self) -> None:
+        cookie = await self.signed_in()
+        await self.add("Alice", duration=1.0)
+        await self.add("Bob", duration=3.0)
+        body = (await self.open("/console/recordings?sort=longest&search=a*b*", cookie)).body.decode()
+        self.assertEqual(body.count("aria-sort"), 0, "nothing was found")
+        body = (await self.open("/console/recordings?sort=longest&node=", cookie)).body.decode()
+        self.assertLess(body.index("Bob"), body.index("Alice"))
+        self.assertIn('aria-sort="descending"><a href="/console/recordings?sort=shortest"', body)
+
+    async def test_links_to_recordings_keep_the_filter_and_lead_to_their_neighbors(self) -> None:
+        cookie = await self.signed_in()
+        stored = [
+            await self.add_recording(from_name="Bob", created_at=CREATED_AT - timedelta(seconds=number))
+            for number in range(3)
+        ]
+        await self.add("Alice", created_at=CREATED_AT - timedelta(seconds=0.5))
+        first, middle, last = (f"/console/recordings/{each.id}?search=bob&amp;sort=oldest" for each in stored)
+        self.assertIn(middle, (await self.open("/console/recordings?search=bob&sort=oldest", cookie)).body.decode())
+        body = (await self.open(middle.replace("&amp;", "&"), cookie)).body.decode()
+        self.assertIn(f'rel="prev" href="{last}"', body)
+        self.assertIn(f'rel="next" href="{first}"', body)
+        self.assertIn('href="/console/recordings?search=bob&amp;sort=oldest"', body)
+
+    async def test_columns_are_remembered(self) -> None:
+        cookie = await self.signed_in()
+        await self.add("Alice", node="pbx-7", to="+4930999")
+        self.assertNotIn(b"pbx-7", (await self.open("/console/recordings", cookie)).body)
+        response = await self.submit("/console/recording-columns", cookie, column="node", search="alice")
+        self.assertEqual((response.status, response.headers["location"]), (303, "/console/recordings?search=alice"))
+        columns = response.headers["set-cookie"].partition(";")[0]
+        body = (await self.open("/console/recordings", f"{cookie}; {columns}")).body
+        self.assertIn(b"pbx-7", body)
+        self.assertNotIn(b"+4930999", body)
+        body = (await self.open("/console/recordings", f"{cookie}; voxrec_columns=<x>.unknown")).body
+        self.assertIn(b"+4930999", body, "a cookie without known columns")
+
+    async def test_csv(self) -> None:
+        cookie = await self.signed_in()
+        profile = await self.add_profile(name="=cmd")
+        for number in range(3):
+            await self.add("=SUM(A1)", profile_id=profile.id, tags=("a", "b"), metadata={"k": number}, duration=2.5)
+        await self.add("Bob")
+        self.patch(recording_list, "_CSV_PAGE", 2)
+        response = await self.open("/console/recordings.csv?tag=a&sort=oldest", cookie)
+        self.assertEqual(response.headers["content-type"], "text/csv; charset=utf-8; header=present")
+        rows = [*csv.DictReader(io.StringIO(response.body.decode("utf-8-sig")))]
+        self.assertEqual(len({row["id"] for row in rows}), 3)
+        expected = {
+            "fromName": "'=SUM(A1)",
+            "profile": "'=cmd",
+            "tags": "a,b",
+            "metadata": '{"k":0}',
+            "duration": "2.5",
+            "legalHold": "false",
+        }
+        first = next(row for row in rows if row["metadata"] == '{"k":0}')
+        self.assertEqual({key: first[key] for key in expected}, expected)
+        refused = await self.open("/console/recordings.csv?first=yesterday", cookie)
+        self.assertEqual((refused.status, refused.headers["content-type"]), (422, "text/html; charset=utf-8"))
+
+
+class BulkActionTests(ConsoleTestCase):
+    async def test_preview_and_confirmation(self) -> None:
+        cookie = await self.signed_in("provision")
+        await self.add_recording(from_name="Alice", tags=("old",))
+        await self.add_recording(from_name="Bob", tags=("old",), legal_hold=True)
+        await self.add_recording(from_name="Carol")
+        response = await self.submit(
+            "/console/bulk-actions", cookie, scope="all", tag="old", action="delete", reason="the end"
+        )
+        self.assertEqual(response.status, 303, response.body)
+        path = response.headers["location"]
+        body = (await self.open(path, cookie)).body.decode()
+        for text in (
+            "deleted for good: 1.",
+            "skipped: 1;",
+            "under a legal hold and must not be deleted",
+            "Alice",
+            "Bob",
+        ):
+            with subtest(text):
+                self.assertIn(text, body)
+        self.assertNotIn("Carol", body)
+        self.assertEqual(len(await self.recordings.page()), 3)
+        self.assertEqual((await self.submit(path, cookie)).headers["location"], path)
+        body = (await self.open(path, cookie, **{"Accept-Language": "de"})).body.decode()
+        self.assertIn("wartet", body)
+        self.assertIn('http-equiv="refresh"', body)
+
+    async def test_chosen_recordings_and_cancellation(self) -> None:
+        cookie = await self.signed_in("provision")
+        chosen = await self.add_recording(from_name="Alice")
+        await self.add_recording(from_name="Bob")
+        response = await self.submit(
+            "/console/bulk-actions", cookie, scope="chosen", action="hold", recording=str(chosen.id)
+        )
+        path = response.headers["location"]
+        body = (await self.open(path, cookie)).body.decode()
+        self.assertIn("Alice", body)
+        self.assertNotIn("Bob", body)
+        self.assertEqual((await self.submit(path, cookie, cancel="true")).headers["location"], "/console/recordings")
+        self.assertEqual((await self.submit(path, cookie)).status, 409)
+
+    async def test_nothing_chosen(self) -> None:
+        cookie = await self.signed_in("provision")
+        response = await self.submit("/console/bulk-actions", cookie, scope="chosen", action="hold")
+        self.assertEqual(response.status, 422)
+
+    async def test_a_listener_may_only_export(self) -> None:
+        cookie = await self.signed_in("read")
+        await self.add_recording()
+        body = (await self.open("/console/recordings", cookie)).body.decode()
+        self.assertIn('value="export"', body)
+        self.assertNotIn('value="delete"', body)
+        response = await self.submit("/console/bulk-actions", cookie, scope="all", action="delete")
+        self.assertEqual(response.status, 403)
 
 
 class RecordingPageTests(ConsoleTestCase):

@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from tests.database import reactor
 from tests.recordings.crashing_daemon import after, before
 from voxrec.api.audio_files import FileSection, open_audio
-from voxrec.api.recording_representation import recording_representation
+from voxrec.api.recording_representation import recording_with_notes
 from voxrec.archive.local import LocalArchive
 from voxrec.deferreds import Backoff
 from voxrec.exports.exporter import AudioStream, Exporter, ExportSettings
@@ -22,6 +22,7 @@ from voxrec.jobs.worker import Worker
 from voxrec.model import Recording
 from voxrec.postgres.pool import Pool
 from voxrec.store.exports import KIND, ClaimedExport, ExportQueue, Exports
+from voxrec.store.notes import Notes
 from voxrec.store.recordings import Recordings
 
 SHORT_LEASE: Final = timedelta(seconds=2)
@@ -49,7 +50,8 @@ def make_worker(pool: Pool, archive: Path, lease: timedelta) -> Worker[ClaimedEx
         Recordings(pool),
         ExportDirectory(archive / ".exports"),
         partial(_open_stream, LocalArchive(archive)),
-        recording_representation("https://rec.example").encode,
+        recording_with_notes("https://rec.example"),
+        Notes(pool).of_recordings,
         ExportSettings(),
         deferToThread,
     )

@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 from tests.database import DatabaseTestCase, reactor, until
 from tests.store.samples import NOON, profile, recording
 from voxrec.api.audio_files import FileSection, open_audio
-from voxrec.api.recording_representation import recording_representation
+from voxrec.api.recording_representation import recording_with_notes
 from voxrec.archive.local import LocalArchive
 from voxrec.composition.exports import ExportCleanUp
 from voxrec.deferreds import Backoff
@@ -31,6 +31,7 @@ from voxrec.exports.files import ExportDirectory
 from voxrec.jobs.worker import Worker
 from voxrec.model import Export, ExportFormat, ExportQuery, ExportState, Recording, RecordingState
 from voxrec.store.exports import KIND, ClaimedExport, ExportQueue, Exports, NewExport
+from voxrec.store.notes import Notes
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 
@@ -72,7 +73,8 @@ class ExporterTestCase(DatabaseTestCase):
             self.recordings,
             self.directory,
             self.open_stream,
-            recording_representation(URL).encode,
+            recording_with_notes(URL),
+            Notes(self.pool).of_recordings,
             settings,
             deferToThread,
         )
@@ -196,7 +198,7 @@ class ContentTests(ExporterTestCase):
         self.assertEqual(export.recordings, 1)
         members = self.members(export)
         self.assertEqual(msgspec.json.decode(members["recordings.jsonl"])["tags"], ["VIP", "complaint"])
-        self.assertIn(b'"VIP,complaint"\r\n', members["recordings.csv"])
+        self.assertIn(b'"VIP,complaint",\r\n', members["recordings.csv"])
         self.assertIn(f"audio/2026-05-04/{tagged.id}.wav", members)
 
     async def test_nothing_matches(self) -> None:

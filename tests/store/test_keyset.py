@@ -32,7 +32,7 @@ class ConditionsTests(DatabaseTestCase):
         conditions = Conditions()
         conditions.add("a = %s", 1)
         self.assertEqual(
-            conditions.newest_first("SELECT x FROM t", 5),
+            conditions.first_rows("SELECT x FROM t", 5),
             ("SELECT x FROM t WHERE TRUE AND a = %s ORDER BY created_at DESC, id DESC LIMIT %s", [1, 5]),
         )
 

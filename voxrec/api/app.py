@@ -15,6 +15,7 @@ from voxrec.api.audio_conversion import AudioConverter, ConversionBudget
 from voxrec.api.audit import AuditRoutes
 from voxrec.api.audit_middleware import AuditMiddleware
 from voxrec.api.authentication import StoredSessions
+from voxrec.api.bulk_actions import BulkActionRoutes
 from voxrec.api.calls import CallControl, CallRoutes
 from voxrec.api.clock import UtcNow, utc_now
 from voxrec.api.deliveries import DeliveryRoutes
@@ -37,6 +38,7 @@ from voxrec.api.profile_checks import CheckProfile, EffectiveSettings, ProfileCh
 from voxrec.api.profiles import ProfileObserver, ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
 from voxrec.api.recording_counts import RecordingCountRoutes
+from voxrec.api.recording_neighbors import RecordingNeighborRoutes
 from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
 from voxrec.api.second_factors import SecondFactorRoutes
@@ -51,6 +53,7 @@ from voxrec.archive.interface import Archive
 from voxrec.metrics import Metrics
 from voxrec.model import Role
 from voxrec.store.audit import Audit
+from voxrec.store.bulk_actions import BulkActions
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.exports import Exports
 from voxrec.store.idempotency import Idempotency
@@ -116,6 +119,7 @@ class Repositories:
     prompts: Prompts
     tokens: Tokens
     audit: Audit
+    bulk_actions: BulkActions
     idempotency: Idempotency
     jobs: Jobs
     links: Links
@@ -170,6 +174,7 @@ class RestDependencies:
     - ``probes``: the readiness probes by dependency;
     - ``profile_stored``: makes a new or changed Profile known to calls;
     - ``exports``: the files of exports, and their worker;
+    - ``wake_bulk_actions``: wakes the worker of bulk actions;
     - ``send_test``: sends a test message to a webhook;
     - ``check_profile``, ``effective_settings``: see `voxrec.api.profile_checks`;
     - ``preview_mail``: returns the texts of a mail;
@@ -190,6 +195,7 @@ class RestDependencies:
     probes: Mapping[str, Probe]
     profile_stored: ProfileObserver
     exports: ExportAccess
+    wake_bulk_actions: Callable[[], None]
     send_test: SendTest
     check_profile: CheckProfile
     effective_settings: EffectiveSettings
@@ -292,6 +298,7 @@ class RestApp:
             ProfileCheckRoutes(clock, profiles, dependencies.check_profile, dependencies.effective_settings).routes(),
             MailPreviewRoutes(profiles, recordings, dependencies.preview_mail, url).routes(),
             RecordingRoutes(recordings, profiles, calls, settings.formats, url, now).routes(),
+            RecordingNeighborRoutes(recordings).routes(),
             RecordingCountRoutes(Scoped(repositories.recording_counts), now).routes(),
             PromptRoutes(repositories.prompts, url, now, defer_to_audio_thread).routes(),
             audio.routes(),
@@ -323,6 +330,9 @@ class RestApp:
                 url,
                 now,
                 defer_to_thread,
+            ).routes(),
+            BulkActionRoutes(
+                Scoped(repositories.bulk_actions), recordings, profiles, dependencies.wake_bulk_actions, url, now
             ).routes(),
             LinkRoutes(repositories.links, recordings, settings.link_lifetimes, url, now).routes(),
             NoteRoutes(repositories.notes, recordings, url, now).routes(),

@@ -5,17 +5,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 
 from voxrec.api.audio_files import FileSection
 from voxrec.api.clock import UtcNow
+from voxrec.api.stored_queries import ProfileExists, query_errors
 from voxrec.api.transaction_hooks import transaction_hook
-from voxrec.errors import Conflict, FieldError, NodeUnreachable, NotFound
+from voxrec.errors import Conflict, FieldError, NodeUnreachable
 from voxrec.exports.files import ExportDirectory
 from voxrec.files import open_regular
-from voxrec.model import AuditEntry, AuditOutcome, Export, ExportFormat, ExportQuery, ExportState, tag_errors
+from voxrec.model import AuditEntry, AuditOutcome, Export, ExportFormat, ExportQuery, ExportState
 from voxrec.model.fields import Text255, doc
 from voxrec.store.audit import Audit
 from voxrec.store.exports import Exports, NewExport
@@ -31,7 +32,6 @@ from voxrec.web.response import JSON, Response, no_content
 from voxrec.web.route import Route
 
 MEDIA_TYPES: Final = {ExportFormat.ZIP: "application/zip", ExportFormat.TAR: "application/x-tar"}
-_MAX_FILTER: Final = 1000  # bytes of JSON of q, as in GET /recordings
 _UNFINISHED: Final = (ExportState.PENDING, ExportState.RUNNING)
 
 
@@ -109,7 +109,9 @@ class ExportRoutes:
             ),
             route(
                 *("POST", "/exports", Role.READ, self._create),
-                body=JsonBody(ExportRequest, validators=(_validate,), value_validators=(self._validate_profile,)),
+                body=JsonBody(
+                    ExportRequest, validators=(_validate,), value_validators=(ProfileExists(self._profiles),)
+                ),
                 status=201,
                 response_model=Export,
                 response_headers=("Location",),
@@ -246,26 +248,10 @@ class ExportRoutes:
             status=status,
         )
 
-    async def _validate_profile(self, request: Request, values: Mapping[str, Any]) -> list[FieldError]:
-        profile_id: UUID | None = values.get("profile_id")
-        if profile_id is None:
-            return []
-        try:
-            await self._profiles.visible_to(request.principal).get(profile_id)
-        except NotFound as error:
-            return [FieldError("profileId", error.detail)]
-        return []
-
 
 def _json(export: Export) -> Response:
     return Response(200, {"Content-Type": JSON}, msgspec.json.encode(export))
 
 
 def _validate(wanted: ExportRequest, _values: Mapping[str, Any]) -> list[FieldError]:
-    errors = []
-    if wanted.since and wanted.until and wanted.until <= wanted.since:
-        errors.append(FieldError("until", "is not later than since"))
-    if wanted.q is not None and len(msgspec.json.encode(wanted.q)) > _MAX_FILTER:
-        errors.append(FieldError("q", f"has more than {_MAX_FILTER} bytes as JSON"))
-    errors += [FieldError("tag", error.message) for error in tag_errors(wanted.tag)]
-    return errors
+    return query_errors(wanted)

@@ -1,5 +1,6 @@
 """The JSON representation of Recordings: with the URL of the audio instead of its path in the archive."""
 
+from collections.abc import Callable, Sequence
 from inspect import getdoc
 from operator import attrgetter
 from typing import Any, Final
@@ -8,7 +9,7 @@ import msgspec
 from msgspec.structs import fields
 
 from voxrec.api.resources import Representation
-from voxrec.model import Recording
+from voxrec.model import Note, Recording
 
 _INTERNAL: Final = frozenset({"path", "stored_object", "pause_code", "resume_code"})
 _SHARED_FIELDS: Final = tuple(field for field in fields(Recording) if field.name not in _INTERNAL)
@@ -37,3 +38,13 @@ def recording_representation(public_url: str) -> Representation[Recording]:
         return msgspec.json.encode(RecordingModel(*_shared_values(recording), audio_url), order="deterministic")
 
     return Representation(encode)
+
+
+def recording_with_notes(public_url: str) -> Callable[[Recording, Sequence[Note]], bytes]:
+    """Return a function that returns the JSON of a Recording with the field ``notes``, for exports."""
+    encode = recording_representation(public_url).encode
+
+    def encode_with_notes(recording: Recording, notes: Sequence[Note]) -> bytes:
+        return b'%s,"notes":%s}' % (encode(recording).removesuffix(b"}"), msgspec.json.encode(notes))
+
+    return encode_with_notes

@@ -1,17 +1,22 @@
 """/recordings and /profiles/<profileId>/recordings: import, retrieval, update and deletion of Recordings."""
 
-import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 
 from voxrec.api.calls import CallControl
 from voxrec.api.clock import UtcNow
-from voxrec.api.parameters import party
+from voxrec.api.recording_query import (
+    FILTERS,
+    ORDER,
+    RECORDING_PAGINATION,
+    decode_position,
+    positions,
+    recording_filter,
+)
 from voxrec.api.recording_representation import RecordingModel, recording_representation, recording_url
 from voxrec.api.recording_updates import (
     CHANGEABLE_KEYS,
@@ -24,17 +29,14 @@ from voxrec.api.resources import apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import format_errors, uuid4_errors
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
-from voxrec.model import PauseBehavior, Profile, Recording, RecordingState, metadata_errors, tag_errors
-from voxrec.model.fields import TAG
+from voxrec.model import PauseBehavior, Profile, Recording, RecordingSort, RecordingState, metadata_errors, tag_errors
 from voxrec.store.profiles import Profiles
 from voxrec.store.recording_filter import RecordingFilter
 from voxrec.store.recordings import Recordings
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
-from voxrec.web.json_input import MAX_DEPTH, is_shallow
-from voxrec.web.pagination import LINK, PAGINATION, Paginator
-from voxrec.web.parameters import some_of, text, timestamp
-from voxrec.web.query import QueryParameter, query_parameter
+from voxrec.web.pagination import LINK, Paginator
+from voxrec.web.parameters import text
 from voxrec.web.request import Request
 from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
@@ -44,49 +46,6 @@ _IMPORTABLE_KEYS: Final = CHANGEABLE_KEYS | {
     *("from", "fromName", "to", "remoteSipUri", "hangupCause"),
 }
 _REASON: Final = text.described_as("Why the recording is deleted, for the audit log; without personal data.")
-_MAX_METADATA_LENGTH: Final = 1000  # characters of JSON: percent-encoded, they must fit into the request line
-_MAX_TAGS_LENGTH: Final = 1000  # characters
-
-
-@query_parameter(type="string", format="json-object", maxLength=_MAX_METADATA_LENGTH, examples=['{"customer":"42"}'])
-def metadata_filter(value: str) -> dict[str, Any]:
-    """Only recordings whose metadata contain this JSON object (PostgreSQL's operator `@>`)."""
-    try:
-        metadata = msgspec.json.decode(value[: _MAX_METADATA_LENGTH + 1])
-    except (msgspec.DecodeError, RecursionError):
-        metadata = None
-    if (
-        not isinstance(metadata, dict)
-        or len(value) > _MAX_METADATA_LENGTH
-        or "\\u0000" in value
-        or not is_shallow(metadata, MAX_DEPTH)
-    ):
-        raise ValueError('must be a JSON object that the metadata contain, such as {"customer":"42"}')
-    return metadata
-
-
-@query_parameter(
-    type="string", maxLength=_MAX_TAGS_LENGTH, pattern=f"^{TAG}(,{TAG})*$(?!\\n)", examples=["complaint,VIP"]
-)
-def tags_filter(value: str) -> tuple[str, ...]:
-    """Only recordings with this tag, or with all of several, separated by commas."""
-    tags = tuple(dict.fromkeys(value.split(",")))
-    if len(value) > _MAX_TAGS_LENGTH or not all(re.fullmatch(TAG, tag) for tag in tags):
-        raise ValueError("must be one or more tags of 1 to 64 characters, separated by commas without spaces")
-    return tags
-
-
-FILTERS: Final[dict[str, QueryParameter[Any]]] = {
-    "state": some_of(
-        [*RecordingState], "Only recordings in these states, separated by commas.", example="pending,recording"
-    ),
-    "from": party.described_as("Only recordings of calls from this number."),
-    "to": party.described_as("Only recordings of calls to this dialled number or id."),
-    "since": timestamp.described_as("Only recordings created at this time or later."),
-    "until": timestamp.described_as("Only recordings created before this time."),
-    "q": metadata_filter,
-    "tag": tags_filter,
-}
 
 
 class RecordingRoutes:
@@ -123,7 +82,7 @@ class RecordingRoutes:
             Route,
             profile_scoped=True,
             response_model=list[RecordingModel],
-            query=FILTERS | PAGINATION,
+            query=FILTERS | ORDER | RECORDING_PAGINATION,
             response_headers=LINK,
         )
         create_route = partial(Route, profile_scoped=True, idempotent=True, errors=(Conflict,))
@@ -164,11 +123,16 @@ class RecordingRoutes:
         )
 
     async def _list(self, request: Request) -> Response:
-        return await self._paginator(request).respond(request, recording_filter(request.query))
+        return await self._respond_with_list(request, recording_filter(request.query))
 
     async def _list_of_profile(self, request: Request) -> Response:
-        profile_id = request.ids["profileId"]
-        return await self._paginator(request).respond(request, recording_filter(request.query, profile_id))
+        return await self._respond_with_list(request, recording_filter(request.query, request.ids["profileId"]))
+
+    async def _respond_with_list(self, request: Request, filters: RecordingFilter) -> Response:
+        if "cursor" in request.query:
+            position = decode_position(filters.sort, request.query["cursor"])
+            request.query = {**request.query, "cursor": position}
+        return await self._paginator(request, filters.sort).respond(request, filters)
 
     async def _complete_list_of_profile(self, request: Request) -> Response:
         await self._require_profile(request)
@@ -300,9 +264,11 @@ class RecordingRoutes:
             return [FieldError("profileId", error.detail)]
         return []
 
-    def _paginator(self, request: Request) -> Paginator[Recording, RecordingFilter]:
+    def _paginator(
+        self, request: Request, sort: RecordingSort = RecordingSort.NEWEST
+    ) -> Paginator[Recording, RecordingFilter]:
         recordings = self._recordings.visible_to(request.principal)
-        return Paginator(recordings, self._representation.encode, self._public_url)
+        return Paginator(recordings, self._representation.encode, self._public_url, positions(sort))
 
 
 def import_expiry(profile: Profile, recording: Recording) -> datetime | None:
@@ -330,17 +296,3 @@ def _value_errors(values: Mapping[str, Any]) -> list[FieldError]:
     if not 0 <= (values.get("hangup_cause") or 0) <= 127:
         field_errors.append(FieldError("hangupCause", "must be a Q.850 cause code from 0 to 127"))
     return field_errors
-
-
-def recording_filter(query: Mapping[str, Any], profile_id: UUID | None = None) -> RecordingFilter:
-    """Return the filter for validated query parameters."""
-    return RecordingFilter(
-        profile_id=profile_id,
-        states=query.get("state", ()),
-        from_=query.get("from"),
-        to=query.get("to"),
-        since=query.get("since"),
-        until=query.get("until"),
-        metadata=query.get("q"),
-        tags=query.get("tag", ()),
-    )

@@ -13,6 +13,7 @@ from voxrec.postgres.pool import Pool
 from voxrec.postgres.server_history import ServerHistory
 from voxrec.service_tree import RETRY_BACKOFF
 from voxrec.store.audit import Audit
+from voxrec.store.bulk_actions import BulkActions
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.events import Events
@@ -46,6 +47,7 @@ class Database:
     pool: Pool
     service: MigratedPool
     audit: Audit
+    bulk_actions: BulkActions
     deliveries: Deliveries
     delivery_history: DeliveryHistory
     events: Events
@@ -84,6 +86,7 @@ def build_database(env: Environment, dsn: str) -> Database:
         pool=pool,
         service=MigratedPool(env.reactor, pool, partial(env.defer_to_thread, migrate, dsn), RETRY_BACKOFF),
         audit=Audit(pool),
+        bulk_actions=BulkActions(pool),
         deliveries=Deliveries(pool),
         delivery_history=DeliveryHistory(pool),
         events=Events(pool),

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from voxrec.api.audio_files import AudioDamaged, FileSection, open_audio
-from voxrec.api.recording_representation import recording_representation
+from voxrec.api.recording_representation import recording_with_notes
 from voxrec.archive.interface import Archive
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
@@ -72,7 +72,8 @@ def build_exports(env: Environment, database: Database, files: RecordingFiles) -
         database.recordings,
         directory,
         partial(_open_stream, database.recordings, files.archive, threads.defer),
-        recording_representation(env.config.rest.public_url.rstrip("/")).encode,
+        recording_with_notes(env.config.rest.public_url.rstrip("/")),
+        database.notes.of_recordings,
         ExportSettings(timedelta(days=settings.days), settings.rate, settings.min_free),
         threads.defer,
     )

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from voxrec.api.health import check_readiness
 from voxrec.calls.sip_readiness import SipReadiness
+from voxrec.composition.bulk_actions import BulkActionServices, build_bulk_actions
 from voxrec.composition.calls import Calls, build_calls
 from voxrec.composition.database import Database, build_database
 from voxrec.composition.environment import Environment, build_environment
@@ -24,6 +25,7 @@ from voxrec.composition.queue import Queue, build_queue
 from voxrec.composition.readiness import DISK_PROBES, RememberedProbe
 from voxrec.composition.recordings import RecordingFiles, build_recording_files
 from voxrec.composition.rest import RestApi, build_rest_api
+from voxrec.composition.search_index import SearchIndexing
 from voxrec.composition.startup import StartupGate
 from voxrec.composition.webhooks import WebhookServices, build_webhooks
 from voxrec.config import Config
@@ -80,7 +82,8 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     webhooks = build_webhooks(env, database)
     nodes = build_nodes(env, database, files, queue, calls)
     exports = build_exports(env, database, files)
-    rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes, exports, mailer)
+    bulk_actions = build_bulk_actions(env, database, exports)
+    rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes, exports, bulk_actions, mailer)
     add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
     add_call_gauges(env.metrics, calls)
     if files.s3 is not None:
@@ -92,6 +95,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         OnDemandService(str(sweeper.name), sweeper)
         for sweeper in (
             *(_build_housekeeping(env, database, files, queue, exports), files.retention, orphans),
+            SearchIndexing(env.reactor, database.pool),
             *([] if files.s3 is None else [files.s3.sweeper]),
         )
     ]
@@ -104,12 +108,13 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         webhooks.threads,
         exports.threads,
         nodes.membership,
-        _build_listener(env, database, profiles, queue, calls, rest, webhooks, exports, nodes, sweepers),
+        _build_listener(env, database, profiles, queue, calls, rest, webhooks, exports, bulk_actions, nodes, sweepers),
         queue.worker_service,
         queue.mail_worker_service,
         *(() if files.s3 is None else files.s3.services),
         webhooks.worker_service,
         exports.worker_service,
+        bulk_actions.worker_service,
         *sweepers,
         calls.event_queue,
         calls.call_directory,
@@ -144,6 +149,7 @@ def _build_listener(
     rest: RestApi,
     webhooks: WebhookServices,
     exports: ExportServices,
+    bulk_actions: BulkActionServices,
     nodes: NodeServices,
     sweepers: Sequence[OnDemandService],
 ) -> Listener:
@@ -164,6 +170,7 @@ def _build_listener(
         queue.database_recovered()
         webhooks.database_recovered()
         exports.database_recovered()
+        bulk_actions.database_recovered()
         calls.call_directory.resynchronize()
         nodes.membership.refresh()
         for sweeper in sweepers:
@@ -229,6 +236,7 @@ def _build_housekeeping(
         database.webhook_queue,
         database.links,
         ExportCleanUp(database.exports, exports.directory, env.defer_to_thread),
+        database.bulk_actions,
         queue.journal.rejected_lines,
         event_retention=timedelta(days=env.config.rest.event_days),
         webhook_retention=timedelta(days=env.config.webhooks.history_days),

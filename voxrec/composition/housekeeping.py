@@ -19,6 +19,7 @@ _INTERVAL: Final = 3600.0  # seconds
 # Recording again, and no journal is older than this.
 _ERASED_JOBS_AGE: Final = timedelta(days=30)
 _EXPIRED_LINKS_AGE: Final = timedelta(days=90)  # they are listed until then, with their uses
+_BULK_ACTIONS_AGE: Final = timedelta(days=30)
 _REJECTED_LINES_AGE: Final = timedelta(days=30)
 
 
@@ -80,11 +81,18 @@ class Exports(Protocol):
         """Delete those that are not needed any more."""
 
 
+class BulkActions(Protocol):
+    """The repository of bulk actions."""
+
+    async def delete_expired(self, age: timedelta, /) -> object:
+        """Delete previews that were not confirmed, and what ended longer than ``age`` ago."""
+
+
 class Housekeeping(TimerService):
     """Deletes what has expired every hour.
 
     That is: abandoned uploads, idempotency keys, jobs of erased Recordings, old events, old messages to webhooks,
-    expired links and exports, and rejected lines of the journal, at once if their Recording was deleted.
+    expired links, exports and bulk actions, and rejected lines of the journal, at once if their Recording was deleted.
     """
 
     name = "housekeeping"
@@ -99,6 +107,7 @@ class Housekeeping(TimerService):
         webhook_messages: WebhookMessages,
         links: Links,
         exports: Exports,
+        bulk_actions: BulkActions,
         rejected_lines: RejectedLines,
         *,
         event_retention: timedelta,
@@ -113,6 +122,7 @@ class Housekeeping(TimerService):
         self._events = events
         self._links = links
         self._exports = exports
+        self._bulk_actions = bulk_actions
         self._rejected_lines = rejected_lines
         self._event_retention = event_retention
         self._webhook_messages = webhook_messages
@@ -132,6 +142,7 @@ class Housekeeping(TimerService):
             await self._webhook_messages.delete_older_than(self._webhook_retention)
             await self._links.delete_expired(_EXPIRED_LINKS_AGE)
             await self._exports.clean_up()
+            await self._bulk_actions.delete_expired(_BULK_ACTIONS_AGE)
         except (VoxrecError, OSError) as error:
             self._log.warn(
                 "expired data could not be deleted; retrying in {interval:g} s: {error}",

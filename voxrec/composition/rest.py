@@ -14,6 +14,7 @@ from voxrec.api.health import Probe
 from voxrec.api.links import LinkLifetimes
 from voxrec.api.sign_in import SignInPolicy
 from voxrec.audio.formats import FORMATS
+from voxrec.composition.bulk_actions import BulkActionServices
 from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
@@ -109,6 +110,7 @@ def build_rest_api(
     webhooks: WebhookServices,
     nodes: NodeServices,
     exports: ExportServices,
+    bulk_actions: BulkActionServices,
     mailer: Mailer,
 ) -> RestApi:
     """Build the routes, and the server that serves them."""
@@ -122,7 +124,8 @@ def build_rest_api(
     profile_checks = build_profile_checks(env, database, files, calls, webhooks, audio_threads.defer)
     password_threads = WorkerThreads(env.reactor, "REST passwords", _PASSWORD_THREADS)
     app = _build_app(
-        *(env, database, profiles, files, calls, webhooks, nodes, exports, broadcaster, authenticator, probes),
+        *(env, database, profiles, files, calls, webhooks, nodes, exports, bulk_actions, broadcaster),
+        *(authenticator, probes),
         audio_threads,
         password_threads,
         profile_checks,
@@ -192,6 +195,7 @@ def _build_app(
     webhooks: WebhookServices,
     nodes: NodeServices,
     exports: ExportServices,
+    bulk_actions: BulkActionServices,
     broadcaster: EventBroadcaster,
     authenticator: Authenticator,
     probes: Mapping[str, Probe],
@@ -213,6 +217,7 @@ def _build_app(
             tokens=database.tokens,
             audit=database.audit,
             exports=database.exports,
+            bulk_actions=database.bulk_actions,
             idempotency=database.idempotency,
             jobs=database.jobs,
             links=database.links,
@@ -240,6 +245,7 @@ def _build_app(
             exports=ExportAccess(
                 exports.directory, exports.worker.wake, env.config.node_name, env.config.exports.max_unfinished
             ),
+            wake_bulk_actions=bulk_actions.worker.wake,
             send_test=webhooks.sender.send_test,
             check_profile=profile_checks.checker.check,
             effective_settings=profile_checks.effective,

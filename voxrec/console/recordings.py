@@ -1,49 +1,19 @@
-"""/console/recordings: the list of Recordings, and the page of one."""
+"""/console/recordings/<id>: the page of one Recording."""
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from voxrec.audio.formats import PLAYABLE, PLAYER_FORMAT
-from voxrec.console.days import start_of_day
-from voxrec.console.notes import note_values, split_tags
+from voxrec.console.notes import note_values
+from voxrec.console.recording_query import neighbor_urls
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import START, Visit, form, profile_label, query, redirect
-from voxrec.model import RecordingState
+from voxrec.console.visit import START, Visit, form, profile_label, redirect
 from voxrec.sanitize import sanitize_line
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
 
-_PAGE_SIZE: Final = 50
-_FILTERS: Final = ("from", "to", "tag", "state", "profile", "first", "last")
 _MAX_PARTY: Final = 60  # characters, in the title
-
-
-async def show_recordings(visit: Visit) -> Response:
-    """Show the newest Recordings that match the filter in the query."""
-    given = query(visit.request)
-    filters = {name: given.get(name, "").strip() for name in (*_FILTERS, "offset")}
-    path = f"/profiles/{quote(filters['profile'], safe='')}/recordings" if filters["profile"] else "/recordings"
-    page = await visit.rest.page(
-        path,
-        limit=_PAGE_SIZE,
-        cursor=given.get("cursor"),
-        state=filters["state"],
-        tag=",".join(split_tags(filters["tag"])),
-        since=start_of_day(filters["first"], filters["offset"]),
-        until=start_of_day(filters["last"], filters["offset"], days=1),
-        **{name: filters[name] for name in ("from", "to")},
-    )
-    return visit.page(
-        "recordings.html",
-        "recordings",
-        recordings=page.items,
-        filters=filters,
-        filtered=any(filters[name] for name in _FILTERS),
-        states=[*RecordingState],
-        profiles=await visit.profile_names(),
-        next_url=page.next_url(START, filters),
-    )
 
 
 async def show_recording(visit: Visit) -> Response:
@@ -63,6 +33,7 @@ async def show_recording(visit: Visit) -> Response:
         facts=await _facts(visit, recording),
         deliveries=await visit.rest.get(f"{path}/deliveries"),
         may_change=visit.may(Role.PROVISION),
+        neighbors=await neighbor_urls(visit),
         **await note_values(visit, path),
     )
 

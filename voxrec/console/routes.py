@@ -5,7 +5,20 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from voxrec.console import account, audit, calls, notes, operations, profiles, recordings, tokens, users, webhooks
+from voxrec.console import (
+    account,
+    audit,
+    bulk_actions,
+    calls,
+    notes,
+    operations,
+    profiles,
+    recording_list,
+    recordings,
+    tokens,
+    users,
+    webhooks,
+)
 from voxrec.console.rendering import Renderer, asset
 from voxrec.console.sign_in import CALLBACK, SignInPages, SingleSignOn
 from voxrec.console.visit import SIGN_IN, SIGNED_OUT, START, Visits, redirect
@@ -37,7 +50,12 @@ class ConsoleRoutes:
         return (
             route("GET", "/console", handler=_start),
             *self._sign_in_routes(),
-            route("GET", "/console/recordings", handler=signed_in(recordings.show_recordings)),
+            route("GET", "/console/recordings", handler=signed_in(recording_list.show_recordings)),
+            route("POST", "/console/recording-columns", handler=signed_in(recording_list.choose_columns)),
+            route("GET", "/console/recordings.csv", handler=signed_in(recording_list.export_csv)),
+            route("POST", bulk_actions.BULK_ACTIONS, handler=signed_in(bulk_actions.preview)),
+            route("GET", "/console/bulk-actions/<id>", handler=signed_in(bulk_actions.show)),
+            route("POST", "/console/bulk-actions/<id>", handler=signed_in(bulk_actions.change)),
             route("GET", "/console/recordings/<id>", handler=signed_in(recordings.show_recording)),
             route("POST", "/console/recordings/<id>/hold", handler=signed_in(recordings.change_hold)),
             route("POST", "/console/recordings/<id>/delete", handler=signed_in(recordings.delete_recording)),

@@ -67,9 +67,13 @@ class Visit:
     @property
     def utc_offset(self) -> str:
         """The viewer's offset from UTC in minutes, as the browser says; empty if it is unknown."""
+        return self.cookie(_OFFSET_COOKIE)
+
+    def cookie(self, name: str) -> str:
+        """Return the value of a cookie; empty if there is none with this name."""
         for cookie in self.request.headers.get("cookie", "").split(";"):
-            name, _, value = cookie.strip().partition("=")
-            if name == _OFFSET_COOKIE:
+            key, _, value = cookie.strip().partition("=")
+            if key == name:
                 return value
         return ""
 

@@ -1,7 +1,7 @@
 """The handler of exports: reads the Recordings page by page, and writes their audio and lists into one file."""
 
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, Self
@@ -15,7 +15,7 @@ from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError, Unavailable, VoxrecError
 from voxrec.exports.files import ExportDirectory, ExportFile
 from voxrec.exports.spreadsheet import recording_row
-from voxrec.model import Export, Recording
+from voxrec.model import Export, Note, Recording
 from voxrec.store.exports import ClaimedExport, ExportedFile
 from voxrec.store.recording_filter import RecordingFilter
 from voxrec.threads import DeferToThread
@@ -49,6 +49,9 @@ class Recordings(Protocol):
 
     def pages(self, filters: RecordingFilter, size: int, /) -> AsyncIterator[list[Recording]]:
         """Iterate over all matching Recordings."""
+
+    def of_bulk_action(self, action_id: UUID, size: int, /) -> AsyncIterator[list[Recording]]:
+        """Iterate over the Recordings of a bulk action."""
 
     async def existing_ids(self, recording_ids: Collection[UUID], /) -> set[UUID]:
         """Return those of the ids whose Recordings exist."""
@@ -114,17 +117,22 @@ class Exporter:
         recordings: Recordings,
         directory: ExportDirectory,
         open_audio: OpenAudio,
-        represent: Callable[[Recording], bytes],
+        represent: Callable[[Recording, Sequence[Note]], bytes],
+        notes_of: Callable[[Collection[UUID]], Awaitable[Mapping[UUID, Sequence[Note]]]],
         settings: ExportSettings,
         defer_to_thread: DeferToThread,
     ) -> None:
-        """``represent`` returns the JSON of a Recording, as the REST API has it."""
+        """``represent`` returns the JSON of a Recording, as the REST API has it, with its notes.
+
+        ``notes_of`` returns the notes about several Recordings.
+        """
         self._clock = clock
         self._queue = queue
         self._recordings = recordings
         self._directory = directory
         self._open_audio = open_audio
         self._represent = represent
+        self._notes_of = notes_of
         self._settings = settings
         self._defer_to_thread = defer_to_thread
         self._files: dict[tuple[UUID, int], ExportedFile] = {}
@@ -151,9 +159,10 @@ class Exporter:
             recordings = self._recordings.scoped_to(
                 None if export.profile_ids is None else frozenset(export.profile_ids)
             )
-            async for page in recordings.pages(_filter(export), _PAGE):
+            async for page in _pages(recordings, export):
+                notes = await self._notes_of([recording.id for recording in page])
                 for recording in page:
-                    await self._add(file, export, recording, progress, started)
+                    await self._add(file, export, recording, notes.get(recording.id, []), progress, started)
                 await self._report(job, progress)
             await self._name_erased(file, progress)
             await self._report(job, progress)
@@ -167,7 +176,13 @@ class Exporter:
         return ExportedFile(progress.recordings, progress.bytes, progress.missing, size, sha256)
 
     async def _add(
-        self, file: ExportFile, export: Export, recording: Recording, progress: _Progress, started: float
+        self,
+        file: ExportFile,
+        export: Export,
+        recording: Recording,
+        notes: Sequence[Note],
+        progress: _Progress,
+        started: float,
     ) -> None:
         name = None
         if export.audio and recording.path is not None:
@@ -179,8 +194,8 @@ class Exporter:
                 if problem == ERASED:  # nothing of it may remain
                     return
                 name = None
-        row = recording_row(recording, name)
-        await self._defer_to_thread(file.add_recording, recording.id, self._represent(recording), row)
+        row = recording_row(recording, name, notes)
+        await self._defer_to_thread(file.add_recording, recording.id, self._represent(recording, notes), row)
         progress.recordings += 1
 
     async def _add_audio(
@@ -288,19 +303,11 @@ class Exporter:
         return await self._queue.dead_letter(job, error)
 
 
-def _filter(export: Export) -> RecordingFilter:
-    """Return the filter of an export. Recordings that were created after it do not belong to it."""
-    query = export.query
-    return RecordingFilter(
-        profile_id=query.profile_id,
-        states=query.state,
-        from_=query.from_,
-        to=query.to,
-        since=query.since,
-        until=min(query.until, export.created_at) if query.until else export.created_at,
-        metadata=query.q,
-        tags=query.tag,
-    )
+def _pages(recordings: Recordings, export: Export) -> AsyncIterator[list[Recording]]:
+    """Return the Recordings of an export. Those that were created after it do not belong to it."""
+    if export.bulk_action_id is not None:
+        return recordings.of_bulk_action(export.bulk_action_id, _PAGE)
+    return recordings.pages(RecordingFilter.of_query(export.query, export.created_at), _PAGE)
 
 
 def _member_name(recording: Recording) -> str:

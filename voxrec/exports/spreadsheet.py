@@ -8,13 +8,14 @@ from typing import Final
 
 import msgspec
 
-from voxrec.model import Recording
+from voxrec.model import Note, Recording
 
 BOM: Final = b"\xef\xbb\xbf"
 """Spreadsheets recognise UTF-8 by it."""
 HEADER: Final = (
     *("id", "profileId", "callId", "state", "startedAt", "endedAt", "duration", "from", "fromName", "to"),
     *("remoteSipUri", "ok", "reasons", "format", "channels", "size", "sha256", "node", "file", "metadata", "tags"),
+    "notes",
 )
 _FORMULA: Final = re.compile(r"[=+\-@\t\r\n|%]")  # the first character of a formula in one of the usual spreadsheets
 _NUMBER: Final = re.compile(r"\+?[0-9]+(\.[0-9]+)?")
@@ -27,7 +28,7 @@ def encode_row(values: Sequence[object]) -> bytes:
     return line.getvalue().encode("utf-8", "backslashreplace")
 
 
-def recording_row(recording: Recording, file: str | None) -> bytes:
+def recording_row(recording: Recording, file: str | None, notes: Sequence[Note] = ()) -> bytes:
     """Return the row of a Recording. ``file`` is the name of its audio in the export."""
     verdict = recording.verdict
     return encode_row(
@@ -40,6 +41,7 @@ def recording_row(recording: Recording, file: str | None) -> bytes:
             *(recording.format, recording.channels, recording.size, recording.sha256, recording.node, file),
             msgspec.json.encode(recording.metadata).decode() if recording.metadata else None,
             ",".join(recording.tags),
+            "\n".join(f"{note.author}: {note.text}" for note in notes),
         )
     )
 

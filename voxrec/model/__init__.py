@@ -5,6 +5,14 @@ from them: docstrings use the JSON names of fields, and a constraint is declared
 """
 
 from voxrec.model.audit import AuditEntry, AuditOutcome
+from voxrec.model.bulk_action import (
+    BulkAction,
+    BulkActionItem,
+    BulkActionKind,
+    BulkActionState,
+    BulkItemState,
+    SkipReason,
+)
 from voxrec.model.call import Call, CallRequest, CallState
 from voxrec.model.delivery import DeliveryAttempt, DeliveryChannel, DeliveryStatus, RecordingDelivery
 from voxrec.model.event import Event, EventType
@@ -45,6 +53,7 @@ from voxrec.model.recording import (
     Verdict,
     leg_name,
 )
+from voxrec.model.recording_query import Neighbors, Position, RecordingSort, SortPosition, VerdictFilter
 from voxrec.model.token import Role, Token
 from voxrec.model.user import Session, User
 from voxrec.model.webhook import Webhook, WebhookAttempt, WebhookEvent, WebhookSecret
@@ -58,6 +67,11 @@ __all__ = [
     "RECORDING_STARTED",
     "AuditEntry",
     "AuditOutcome",
+    "BulkAction",
+    "BulkActionItem",
+    "BulkActionKind",
+    "BulkActionState",
+    "BulkItemState",
     "Call",
     "CallRequest",
     "CallState",
@@ -87,11 +101,13 @@ __all__ = [
     "ListeningEventType",
     "ListeningReport",
     "MailContent",
+    "Neighbors",
     "Node",
     "NodeState",
     "NodeStatus",
     "Note",
     "PauseBehavior",
+    "Position",
     "Profile",
     "ProfileCheck",
     "ProfileCheckResult",
@@ -100,6 +116,7 @@ __all__ = [
     "RecordPrompt",
     "Recording",
     "RecordingDelivery",
+    "RecordingSort",
     "RecordingState",
     "Role",
     "RtpCounters",
@@ -108,11 +125,14 @@ __all__ = [
     "SettingSource",
     "Side",
     "SideVerdict",
+    "SkipReason",
+    "SortPosition",
     "StoredObject",
     "TimelineEntry",
     "Token",
     "User",
     "Verdict",
+    "VerdictFilter",
     "Webhook",
     "WebhookAttempt",
     "WebhookEvent",

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from voxrec.model.fields import MAX_TAGS, Sha256, Tag, Text255, Timestamp, doc
 from voxrec.model.recording import RecordingState
+from voxrec.model.recording_query import FilteredSeconds, SearchText, VerdictFilter
 
 
 class ExportState(enum.StrEnum):
@@ -64,6 +65,14 @@ class ExportQuery(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
             extra_json_schema={"uniqueItems": True, "maxItems": MAX_TAGS},
         ),
     ] = ()
+    search: Annotated[SearchText | None, doc("Only recordings with all of these words, as in `GET /recordings`.")] = (
+        None
+    )
+    verdict: Annotated[VerdictFilter | None, doc("Only recordings whose audio was checked with this result.")] = None
+    min_duration: Annotated[FilteredSeconds | None, doc("Only recordings of at least this duration in seconds.")] = None
+    max_duration: Annotated[FilteredSeconds | None, doc("Only recordings of at most this duration in seconds.")] = None
+    node: Annotated[Text255 | None, doc("Only recordings of this node.")] = None
+    legal_hold: Annotated[bool | None, doc("Only recordings under a legal hold (true), or without one (false).")] = None
 
 
 class Export(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -78,6 +87,9 @@ class Export(Struct, frozen=True, kw_only=True, rename="camel"):
     format: ExportFormat = ExportFormat.ZIP
     audio: Annotated[bool, doc("Whether the file contains the audio.")] = True
     query: Annotated[ExportQuery, doc("The filter.")] = ExportQuery()
+    bulk_action_id: Annotated[
+        UUID | None, doc("Id of the bulk action whose recordings it contains instead of those of the filter.")
+    ] = None
     state: ExportState
     error: Annotated[str | None, doc("Why there is no file, or why the last attempt failed.")] = None
     recordings: Annotated[int, doc("Number of recordings in the file so far.")] = 0

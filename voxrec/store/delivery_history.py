@@ -45,6 +45,11 @@ _FIND_WEBHOOK: Final = """
     JOIN webhook_messages ON webhook_messages.id = message_id
     WHERE webhook_deliveries.id = %s AND recording_id = %s
 """
+_FIND_WEBHOOKS: Final = """
+    SELECT webhook_deliveries.webhook_id, message_id FROM webhook_deliveries
+    JOIN webhook_messages ON webhook_messages.id = message_id
+    WHERE recording_id = %s ORDER BY webhook_messages.position
+"""
 _REOPEN_MAIL: Final = """
     INSERT INTO deliveries AS old (recording_id, recipient, state, attempts, last_reply, requested)
     SELECT %s, recipient, 'deferred', 0, '', TRUE FROM unnest(%s::text[]) AS recipient
@@ -105,6 +110,19 @@ class DeliveryHistory:
 
         channel, key = await self._database.transaction(work)
         return await self._find(recording_id, channel, key)
+
+    async def repeat_all_in(self, recording_id: UUID, transaction: Transaction) -> int:
+        """Repeat all deliveries of a Recording in a transaction of the caller, and return their number.
+
+        Raises Conflict if one of them is in progress, or if the Recording has no audio to mail.
+        """
+        mails = await transaction.query("SELECT recipient FROM deliveries WHERE recording_id = %s", (recording_id,))
+        if mails:
+            await _send_mail(transaction, recording_id, [recipient for (recipient,) in mails])
+        webhooks = await transaction.query(_FIND_WEBHOOKS, (recording_id,))
+        for webhook_id, message_id in webhooks:
+            await _send_webhook(transaction, message_id, webhook_id, None)
+        return len(mails) + len(webhooks)
 
     async def channel_of(self, recording_id: UUID, delivery_id: UUID) -> DeliveryChannel:
         """Return how a delivery is made. Raises NotFound."""

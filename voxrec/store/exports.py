@@ -25,8 +25,8 @@ KIND: Final = "export"
 _COLUMNS: Final = Columns(Export, jsonb=frozenset({"query"}), exclude=frozenset({"file_url"}))
 _SELECT: Final = f"SELECT {_COLUMNS.column_list} FROM exports"
 _INSERT: Final = f"""
-    INSERT INTO exports (created_by, profile_ids, description, format, audio, query)
-    VALUES (%s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS.column_list}
+    INSERT INTO exports (created_by, profile_ids, description, format, audio, query, bulk_action_id)
+    VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS.column_list}
 """
 _IS_DUE: Final = "state IN ('pending', 'running') AND (leased_until IS NULL OR leased_until <= now())"
 _CLAIM: Final = f"""
@@ -46,7 +46,10 @@ _HELD: Final = "id = %s AND claims = %s AND state = 'running'"
 
 @dataclass(frozen=True, slots=True)
 class NewExport:
-    """An export to create. ``profile_ids``: those that the creating token is limited to."""
+    """An export to create. ``profile_ids``: those that the creating token is limited to.
+
+    ``bulk_action_id``: it contains the Recordings of this bulk action instead of those of ``query``.
+    """
 
     created_by: str
     profile_ids: frozenset[UUID] | None
@@ -54,6 +57,7 @@ class NewExport:
     format: ExportFormat
     audio: bool
     query: ExportQuery
+    bulk_action_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +113,22 @@ class Exports(PagedTable[Export, None]):
         """Insert an export, run ``hook``, and return the export."""
 
         async def work(transaction: Transaction) -> Export:
-            profile_ids = None if new.profile_ids is None else sorted(new.profile_ids)
-            query = msgspec.json.encode(new.query).decode()
-            values = (new.created_by, profile_ids, new.description, new.format.value, new.audio, query)
-            (row,) = await transaction.query(f"{_INSERT}", values)
-            export = self._from_row(row)
+            export = await self._insert(transaction, new)
             await hook(transaction, export)
             return export
 
         return await self._database.transaction(work)
+
+    async def create_in(self, new: NewExport, transaction: Transaction) -> UUID:
+        """Insert an export in a transaction of the caller, and return its id."""
+        return (await self._insert(transaction, new)).id
+
+    async def _insert(self, transaction: Transaction, new: NewExport) -> Export:
+        profile_ids = None if new.profile_ids is None else sorted(new.profile_ids)
+        query = msgspec.json.encode(new.query).decode()
+        values = (new.created_by, profile_ids, new.description, new.format.value, new.audio, query, new.bulk_action_id)
+        (row,) = await transaction.query(_INSERT, values)
+        return self._from_row(row)
 
     async def get(self, export_id: UUID) -> Export:
         """Return an export. Raises NotFound."""

@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - only names of columns are formatted into statements; values are parameters
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 from uuid import UUID
 
@@ -35,6 +35,17 @@ class Notes:
     def of_recording(self, recording_id: UUID) -> "NotesOfRecording":
         """Return the notes about a Recording."""
         return NotesOfRecording(self._database, recording_id)
+
+    async def of_recordings(self, recording_ids: Collection[UUID]) -> dict[UUID, list[Note]]:
+        """Return the notes about several Recordings, the oldest first; those without notes have no key."""
+        rows = await self._database.query(
+            f"{_SELECT} WHERE recording_id = ANY(%s) ORDER BY created_at, id", (list(recording_ids),)
+        )
+        notes: dict[UUID, list[Note]] = {}
+        for row in rows:
+            note = _COLUMNS.from_row(row)
+            notes.setdefault(note.recording_id, []).append(note)
+        return notes
 
     async def get(self, recording_id: UUID, note_id: UUID) -> Note:
         """Return a note about a Recording. Raises NotFound."""

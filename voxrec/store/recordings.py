@@ -2,24 +2,35 @@
 
 # ruff: noqa: S608 - only names of columns are formatted into statements; values are parameters
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from voxrec.cursor import Cursor
-from voxrec.model import AuditEntry, Job, JobKind, JobState, Recording, StoredObject
+from voxrec.model import (
+    AuditEntry,
+    Job,
+    JobKind,
+    JobState,
+    Neighbors,
+    Position,
+    Recording,
+    RecordingState,
+    StoredObject,
+)
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.audit import insert_entry
 from voxrec.store.columns import Columns
 from voxrec.store.jobs import JOB_COLUMNS, enqueue_erase, job_from_row
-from voxrec.store.keyset import fetch_page
-from voxrec.store.metadata_index import MetadataIndex, index_terms, tag_terms
+from voxrec.store.keyset import iterate_pages
 from voxrec.store.recording_filter import ALL_RECORDINGS, RecordingFilter
+from voxrec.store.recording_pages import RecordingPages
 from voxrec.store.repository import ScopedRepository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
@@ -106,6 +117,25 @@ _SET_STORED_OBJECT: Final = PreparedStatement(f"""
 """)
 
 
+_OF_BULK_ACTION: Final = f"""
+    SELECT position, {_COLUMNS.column_list}
+    FROM (SELECT position, recording_id FROM bulk_action_items
+          WHERE action_id = %s AND position > %s AND state <> 'skipped') AS item
+    JOIN recordings ON id = recording_id
+    WHERE %s::uuid[] IS NULL OR profile_id = ANY(%s::uuid[])
+    ORDER BY position LIMIT %s
+"""
+_SUMMARY: Final = "id, state, legal_hold, created_at"
+
+
+class RecordingSummary(NamedTuple):
+    """What decides whether a bulk action applies to a Recording."""
+
+    id: UUID
+    state: RecordingState
+    legal_hold: bool
+
+
 class Recordings(ScopedRepository[Recording, RecordingFilter]):
     """The table of Recordings. A scope limits what users see and change, not the snapshots of calls."""
 
@@ -115,6 +145,44 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
     """The only node that can upload what it completes, because it does not share its archive; None: any node."""
     instance: UUID | None = None
     """This process, as `Jobs.release_leases` of its successor names it."""
+
+    def pages(self, filters: RecordingFilter | None = None, size: int = 500) -> AsyncIterator[list[Recording]]:
+        """Iterate over all matching Recordings in their order, in pages of ``size``."""
+        used = self._no_filters if filters is None else filters
+        return iterate_pages(lambda after: self.page(used, size, after), size, used.sort.position_of)
+
+    async def page(
+        self, filters: RecordingFilter | None = None, limit: int = 500, after: Position | None = None
+    ) -> list[Recording]:
+        """Return at most ``limit`` matching Recordings after a position, in the order of ``filters``."""
+        rows = await self._fetch_page(self._no_filters if filters is None else filters, limit, after)
+        return [self._from_row(row) for row in rows]
+
+    async def of_bulk_action(self, action_id: UUID, size: int) -> AsyncIterator[list[Recording]]:
+        """Iterate over the existing Recordings of a bulk action in their order, in pages of at most ``size``."""
+        profile_ids = None if self._profile_ids is None else list(self._profile_ids)
+        position = 0
+        while rows := await self._database.query(
+            _OF_BULK_ACTION, (action_id, position, profile_ids, profile_ids, size)
+        ):
+            yield [self._from_row(row[1:]) for row in rows]
+            position = rows[-1][0]
+
+    async def summaries(self, filters: RecordingFilter, limit: int) -> AsyncIterator[list[RecordingSummary]]:
+        """Iterate over what bulk actions need of all matching Recordings, in pages of ``limit``."""
+        after: Position | None = None
+        while rows := await self._fetch_columns(_SUMMARY, filters, limit, after):
+            yield [RecordingSummary(row[0], RecordingState(row[1]), row[2]) for row in rows]
+            if len(rows) < limit:
+                return
+            after = Cursor(rows[-1][3], rows[-1][0])
+
+    async def neighbors(self, recording: Recording, filters: RecordingFilter) -> Neighbors:
+        """Return the matching Recordings before and after one, which need not match itself."""
+        position = filters.sort.position_of(recording)
+        following = await self.page(filters, 1, position)
+        preceding = await self.page(replace(filters, sort=filters.sort.reverse), 1, position)
+        return Neighbors(next(iter(preceding), None), next(iter(following), None))
 
     async def get_many(self, recording_ids: Collection[UUID]) -> list[Recording]:
         """Return those of the Recordings that exist, in no particular order."""
@@ -182,12 +250,18 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
 
         If ``change`` raises, nothing is stored. The id and the creation time are retained. Raises NotFound.
         """
+        return await self._database.transaction(partial(self.update_in, recording_id, change))
 
-        async def work(transaction: Transaction) -> Recording:
-            old = await self._lock(transaction, recording_id)
-            return await self._replace(transaction, apply_change(change, old))
+    async def get_in(self, recording_id: UUID, transaction: Transaction) -> Recording:
+        """Return a Recording, and lock it until the transaction of the caller ends. Raises NotFound."""
+        return await self._lock(transaction, recording_id)
 
-        return await self._database.transaction(work)
+    async def update_in(
+        self, recording_id: UUID, change: Callable[[Recording], Recording], transaction: Transaction
+    ) -> Recording:
+        """Do as `update` in a transaction of the caller."""
+        old = await self._lock(transaction, recording_id)
+        return await self._replace(transaction, apply_change(change, old))
 
     async def update_async(
         self,
@@ -220,7 +294,7 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         Triggers remove its data from events, stored responses and webhooks. ``audit_entry`` returns the entry that is
         inserted in the same transaction.
         """
-        await self._database.transaction(partial(self._delete, recording_id, check, audit_entry))
+        await self._database.transaction(partial(self.delete_in, recording_id, check, audit_entry))
 
     async def expire(
         self, recording_id: UUID, check: Callable[[Recording], None], audit_entry: Callable[[Recording], AuditEntry]
@@ -229,17 +303,18 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
 
         async def work(transaction: Transaction) -> None:
             await transaction.query("SELECT set_config('voxrec.expired', 'on', TRUE)")
-            await self._delete(recording_id, check, audit_entry, transaction)
+            await self.delete_in(recording_id, check, audit_entry, transaction)
 
         await self._database.transaction(work)
 
-    async def _delete(
+    async def delete_in(
         self,
         recording_id: UUID,
         check: Callable[[Recording], None],
         audit_entry: Callable[[Recording], AuditEntry] | None,
         transaction: Transaction,
     ) -> None:
+        """Do as `delete` in a transaction of the caller."""
         old = await self._lock(transaction, recording_id)
         check(old)
         await transaction.execute("DELETE FROM recordings WHERE id = %s", (recording_id,))
@@ -290,18 +365,16 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         rows = await transaction.query(_UPDATE, (*_COLUMNS.params(new), new.id))
         return self._from_row(rows[0])
 
-    async def _fetch_page(self, filters: RecordingFilter, limit: int, after: Cursor | None) -> list[Row]:
+    async def _fetch_page(self, filters: RecordingFilter, limit: int, after: Position | None) -> list[Row]:
+        return await self._fetch_columns(_COLUMNS.column_list, filters, limit, after)
+
+    async def _fetch_columns(
+        self, columns: str, filters: RecordingFilter, limit: int, after: Position | None
+    ) -> list[Row]:
         profile_ids = self._matching_profiles(filters)
         if profile_ids is not None and not profile_ids:
             return []
-        terms = [*tag_terms(filters.tags), *index_terms(filters.metadata or {})]
-        index = MetadataIndex(self._database, terms, filters.since, filters.until, after)
-        term = await index.rarest_term(has_alternative=filters.has_column_index(profile_ids, limit))
-        if term is not None:
-            conditions = filters.conditions_for_metadata_index(profile_ids)
-            return await index.fetch_page(term, _COLUMNS.column_list, conditions, limit)
-        conditions = filters.conditions_for_column_index(profile_ids, limit)
-        return await fetch_page(self._database, _SELECT, conditions, limit, after)
+        return await RecordingPages(self._database, columns, filters, profile_ids).fetch(limit, after)
 
     def _matching_profiles(self, filters: RecordingFilter) -> frozenset[UUID] | None:
         if filters.profile_id is None:

@@ -4,13 +4,14 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
-from voxrec.cursor import Cursor, PageItem
+from voxrec.cursor import Cursor
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.web.parameters import integer
 from voxrec.web.query import QueryParameter, query_items, query_parameter
@@ -25,7 +26,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR: Final = Struct(">q16s")  # microseconds since the epoch, UUID
 _CURSOR_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{32}")
 
-T = TypeVar("T", bound=PageItem)
+T = TypeVar("T")
 F = TypeVar("F", contravariant=True)
 
 limit = integer(1, MAX_LIMIT, "Maximum number of items in a page.")
@@ -54,22 +55,41 @@ PAGINATION: Final[dict[str, QueryParameter[Any]]] = {"limit": limit, "cursor": c
 
 
 class PageSource(Protocol[T, F]):
-    """A repository that a list is read from, newest first."""
+    """A repository that a list is read from."""
 
     def pages(self, filter_: F, size: int, /) -> AsyncIterator[list[T]]:
         """Iterate over all matching items in batches of ``size``."""
 
-    async def page(self, filter_: F, limit: int, after: Cursor | None, /) -> list[T]:
+    async def page(self, filter_: F, limit: int, after: Any, /) -> list[T]:
         """Return at most ``limit`` matching items after a position."""
+
+
+@dataclass(frozen=True)
+class Positions(Generic[T]):
+    """The positions in a list: ``after`` returns the one after an item, ``encode`` the text of a cursor."""
+
+    after: Callable[[T], Any]
+    encode: Callable[[Any], str]
+
+
+NEWEST_FIRST: Final = Positions[Any](Cursor.after, encode_cursor)
+"""The positions in a list that is sorted by creation time."""
 
 
 class Paginator(Generic[T, F]):
     """Responds with lists of one resource. ``represent`` returns the JSON of an item."""
 
-    def __init__(self, source: PageSource[T, F], represent: Callable[[T], bytes], public_url: str) -> None:
+    def __init__(
+        self,
+        source: PageSource[T, F],
+        represent: Callable[[T], bytes],
+        public_url: str,
+        positions: Positions[T] = NEWEST_FIRST,
+    ) -> None:
         self._source = source
         self._represent = represent
         self._public_url = public_url
+        self._positions = positions
 
     async def respond(self, request: Request, filter_: F) -> Response:
         """Return the page that ``limit`` and ``cursor`` of the query select, or the complete list without ``limit``."""
@@ -93,7 +113,7 @@ class Paginator(Generic[T, F]):
                     separator = b",\n"
         yield b"[]\n" if separator == b"[" else b"]\n"
 
-    async def _page(self, request: Request, filter_: F, size: int, after: Cursor | None) -> Response:
+    async def _page(self, request: Request, filter_: F, size: int, after: Any) -> Response:
         parts: list[bytes] = []
         remaining, has_next = size, True
         while remaining and has_next:
@@ -103,15 +123,16 @@ class Paginator(Generic[T, F]):
             remaining -= count
             if batch:
                 parts.append(b",\n".join(map(self._represent, batch)))
-                after = Cursor.after(batch[-1])
+                after = self._positions.after(batch[-1])
         headers = {"Content-Type": JSON}
         if has_next and after is not None:
             headers["Link"] = f'<{self._next_url(request, after)}>; rel="next"'
         return Response(200, headers, b"[" + b",\n".join(parts) + b"]\n")
 
-    def _next_url(self, request: Request, position: Cursor) -> str:
+    def _next_url(self, request: Request, position: Any) -> str:
         parameters = [(name, value) for name, value in query_items(request.raw_query) if name != "cursor"]
-        return f"{self._public_url}{request.path}?{urlencode([*parameters, ('cursor', encode_cursor(position))])}"
+        parameters.append(("cursor", self._positions.encode(position)))
+        return f"{self._public_url}{request.path}?{urlencode(parameters)}"
 
 
 async def _as_generator(pages: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:

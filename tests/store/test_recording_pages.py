@@ -1,0 +1,323 @@
+"""Text search, orders and further filters of Recordings: voxrec.store.recording_pages and its index."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import msgspec
+
+from tests.database import DatabaseTestCase
+from tests.store.samples import NOON, later, recording
+from tests.subtest import subtest
+from voxrec.model import Note, Position, Recording, RecordingSort, RecordingState, Verdict, VerdictFilter
+from voxrec.postgres.pool import Pool
+from voxrec.postgres.statement import Row
+from voxrec.store.notes import Notes
+from voxrec.store.recording_filter import RecordingFilter
+from voxrec.store.recording_pages import PROBED
+from voxrec.store.recordings import Recordings
+from voxrec.store.search_index import BATCH, index_older_recordings
+
+
+class PageTestCase(DatabaseTestCase):
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.recordings = Recordings(self.pool)
+        self.notes = Notes(self.pool)
+        self.names: dict[UUID, str] = {}
+
+    async def add(self, name: str, **fields: Any) -> Recording:
+        """Add a Recording, which `found` calls ``name``."""
+        seconds = len(self.names)
+        stored = await self.recordings.create(
+            recording(**{"state": RecordingState.COMPLETED, "created_at": later(-seconds), **fields})
+        )
+        self.names[stored.id] = name
+        return stored
+
+    async def add_note(self, about: Recording, text: str) -> Note:
+        note = Note(id=uuid4(), recording_id=about.id, text=text, author="a", created_at=NOON, updated_at=NOON)
+        return await self.notes.create(note)
+
+    async def found(self, **filters: Any) -> list[str]:
+        """Return the names of the Recordings, read in pages of two."""
+        names: list[str] = []
+        async for page in self.recordings.pages(RecordingFilter(**filters), 2):
+            names += [self.names[each.id] for each in page]
+        return names
+
+
+class SearchTests(PageTestCase):
+    async def test_numbers(self) -> None:
+        await self.add("call", from_="+4930123456", to="+498912")
+        await self.add("national", from_="030123456")
+        await self.add("extension", from_="4711")
+        for search, names in (
+            ("+4930123456", ["call"]),
+            ("+49 (30) 123-456", ["call"]),
+            ("004930123456", ["call"]),
+            ("030 123456", ["call", "national"]),
+            ("030/12 34 56", ["call", "national"]),
+            ("123456", ["call", "national"]),
+            ("3456", ["call", "national"]),
+            ("+4930", ["call"]),
+            ("4930", ["call"]),
+            ("+30", []),
+            ("8912", ["call"]),
+            ("4711", ["extension"]),
+            ("4711 030123456", []),
+            ("+49891 3456", ["call"]),
+            ("2345", []),
+            ("3456 8912", ["call"]),
+        ):
+            with subtest(search):
+                self.assertEqual(await self.found(search=search), names)
+
+    async def test_words_of_names_metadata_tags_and_notes(self) -> None:
+        await self.add("name", from_name="Jürgen Müller-Lüdenscheidt")
+        await self.add("metadata", metadata={"customer": {"name": "Acme, Inc."}, "cases": [4711, "AZ-99"], "vip": True})
+        await self.add("tag", tags=("complaint", "VIP"))
+        noted = await self.add("note")
+        await self.add_note(noted, "The caller agrees.\nCall back: 030 / 99 88 77")
+        for search, names in (
+            ("müller", ["name"]),
+            ("MULLER", ["name"]),
+            ("mül jür", ["name"]),
+            ("luden", ["name"]),
+            ("Müller-Lüdenscheidt", ["name"]),
+            ("ller", []),
+            ("acme", ["metadata"]),
+            ("AZ-99", ["metadata"]),
+            ("471", ["metadata"]),
+            ("customer", []),
+            ("vip", ["tag"]),
+            ("agree", ["note"]),
+            ("998877", ["note"]),
+            ("+4930998877", []),
+            ("agree müller", []),
+            ("' | a:*", ["metadata", "note"]),
+            ("\\", []),
+            ("!agree", ["note"]),
+            ("…", []),
+        ):
+            with subtest(search):
+                self.assertEqual(await self.found(search=search), names)
+
+    async def test_changes_and_erasure(self) -> None:
+        stored = await self.add("it", from_name="Alice", metadata={"case": "first"}, tags=("old",))
+        note = await self.add_note(stored, "agreed")
+        change = partial(msgspec.structs.replace, metadata={"case": "second"}, tags=("new",))
+        await self.recordings.update(stored.id, change)
+        for search, matches in (("first", 0), ("second", 1), ("old", 0), ("new", 1), ("alice agreed", 1)):
+            self.assertEqual(len(await self.found(search=search)), matches, search)
+        await self.notes.update(stored.id, note.id, partial(msgspec.structs.replace, text="denied"))
+        self.assertEqual((await self.found(search="agreed"), await self.found(search="denied")), ([], ["it"]))
+        await self.notes.delete(stored.id, note.id, lambda _: None)
+        self.assertEqual(await self.found(search="denied"), [])
+        await self.add_note(stored, "last")
+        await self.recordings.delete(stored.id)
+        self.assertEqual(await self.pool.query("SELECT * FROM recording_search"), [])
+
+    async def test_changes_of_the_state_do_not_write_to_the_index(self) -> None:
+        stored = await self.add("it", from_name="Alice", state=RecordingState.RECORDING)
+        before = await self.pool.query("SELECT ctid::text, xmin::text FROM recording_search")
+        await self.recordings.complete(msgspec.structs.replace(stored, state=RecordingState.COMPLETED, duration=3.0))
+        self.assertEqual(await self.pool.query("SELECT ctid::text, xmin::text FROM recording_search"), before)
+
+    async def test_thousands_of_words(self) -> None:
+        stored = await self.add("it", from_name="Alice")
+        for part in range(12):
+            words = " ".join(f"word{number}{'ü' * 30}" for number in range(part * 250, part * 250 + 250))
+            await self.add_note(stored, words[:10_000])
+        self.assertEqual(await self.found(search="alice word2999"), ["it"])
+
+    async def test_older_recordings_are_indexed_in_batches(self) -> None:
+        for number in range(3):
+            await self.add(str(number), from_name="Alice")
+        await self.pool.execute("DELETE FROM recording_search")
+        await self.pool.execute(
+            "INSERT INTO recording_search_progress SELECT created_at + interval '1 s', id FROM recordings "
+            "ORDER BY created_at DESC LIMIT 1"
+        )
+        self.assertEqual(await self.found(search="alice"), [])
+        self.assertGreater(BATCH, 3)
+        self.assertEqual([await index_older_recordings(self.pool) for _ in range(3)], [3, 0, 0])
+        self.assertEqual(await self.found(search="alice"), ["0", "1", "2"])
+        self.assertEqual(await self.pool.query("SELECT * FROM recording_search_progress"), [])
+
+
+class FilterTests(PageTestCase):
+    async def test_each_filter(self) -> None:
+        first = await self.add("a", duration=10.0, node="one", verdict=Verdict(ok=True))
+        await self.add("b", duration=20.0, node="two", verdict=Verdict(ok=False, reasons=("x",)), from_name="Bob")
+        await self.add("c", duration=None, legal_hold=True, from_name="Bob", tags=("t",), metadata={"k": 1})
+        for filters, names in (
+            ({"min_duration": 10}, ["a", "b"]),
+            ({"min_duration": 10.5}, ["b"]),
+            ({"max_duration": 10}, ["a"]),
+            ({"min_duration": 0, "max_duration": 15}, ["a"]),
+            ({"node": "two"}, ["b"]),
+            ({"verdict": VerdictFilter.OK}, ["a"]),
+            ({"verdict": VerdictFilter.PROBLEM}, ["b"]),
+            ({"legal_hold": True}, ["c"]),
+            ({"legal_hold": False}, ["a", "b"]),
+            ({"search": "bob", "tags": ["t"]}, ["c"]),
+            ({"search": "bob", "metadata": {"k": 1}}, ["c"]),
+            ({"search": "bob", "node": "two"}, ["b"]),
+            ({"search": "bob", "profile_id": first.profile_id}, []),
+            ({"search": "bob", "states": [RecordingState.FAILED]}, []),
+            ({"search": "bob", "since": later(-1)}, ["b"]),
+            ({"search": "bob", "until": later(-1)}, ["c"]),
+            ({"ids": [first.id, uuid4()]}, ["a"]),
+            ({"ids": [first.id], "search": "bob"}, []),
+            ({"tags": ["t"], "sort": RecordingSort.LONGEST}, ["c"]),
+            ({"since": later(-1), "sort": RecordingSort.LARGEST, "node": "one"}, ["a"]),
+        ):
+            with subtest(filters):
+                self.assertEqual(await self.found(**cast("dict[str, Any]", filters)), names)
+
+    async def test_a_scope_limits_every_way_to_a_page(self) -> None:
+        own = await self.add("own", from_name="Bob", duration=1.0)
+        await self.add("other", from_name="Bob", duration=2.0)
+        self.recordings = self.recordings.scoped_to(frozenset([own.profile_id]))
+        for filters in (
+            {"search": "bob"},
+            {"sort": RecordingSort.LONGEST},
+            {"min_duration": 1},
+            {"ids": [*self.names]},
+        ):
+            with subtest(filters):
+                self.assertEqual(await self.found(**cast("dict[str, Any]", filters)), ["own"])
+
+
+class SortTests(PageTestCase):
+    async def test_orders_with_ties_and_unknown_values(self) -> None:
+        for number, duration in enumerate((5.0, None, 0.1 + 0.2, 5.0, None, 5.0)):
+            await self.add(str(number), duration=duration, size=None if duration is None else int(duration))
+        everything = await self.recordings.page()
+        for sort in RecordingSort:
+            with subtest(sort):
+                keys: dict[str, Any] = {
+                    "createdAt": lambda each: (each.created_at, each.id),
+                    "duration": lambda each: (-1 if each.duration is None else each.duration, each.id),
+                    "size": lambda each: (-1 if each.size is None else each.size, each.id),
+                }
+                expected = sorted(everything, key=keys[sort.field], reverse=sort.descending)
+                self.assertEqual(await self.found(sort=sort), [self.names[each.id] for each in expected])
+
+    async def test_pages_while_recordings_are_added(self) -> None:
+        before = [await self.add(str(number), duration=float(number // 3)) for number in range(9)]
+        for sort in (RecordingSort.LONGEST, RecordingSort.SHORTEST, RecordingSort.OLDEST, RecordingSort.NEWEST):
+            with subtest(sort):
+                seen: list[UUID] = []
+                after: Position | None = None
+                while page := await self.recordings.page(RecordingFilter(sort=sort), 2, after):
+                    seen += [each.id for each in page]
+                    after = sort.position_of(page[-1])
+                    added = await self.add("new", duration=1.0, created_at=datetime.now(UTC))
+                    if len(self.names) % 2:
+                        await self.recordings.delete(added.id)
+                self.assertEqual(len(seen), len({*seen}), "a Recording was on two pages")
+                self.assertLessEqual({each.id for each in before}, {*seen}, "a Recording was on no page")
+
+    async def test_neighbors(self) -> None:
+        stored = [
+            await self.add(str(number), duration=1.0, from_name="Bob" if number % 2 else "") for number in range(5)
+        ]
+        for filters in (
+            *(RecordingFilter(sort=sort) for sort in RecordingSort),
+            RecordingFilter(search="bob"),
+            RecordingFilter(min_duration=1),
+        ):
+            with subtest(filters):
+                listed = [each.id for each in await self.recordings.page(filters)]
+                for position, recording_id in enumerate(listed):
+                    current = next(each for each in stored if each.id == recording_id)
+                    previous, following = await self.recordings.neighbors(current, filters)
+                    expected = [*listed[max(position - 1, 0) : position], *listed[position + 1 : position + 2]]
+                    self.assertEqual([each.id for each in (previous, following) if each is not None], expected)
+
+
+class PlanTests(PageTestCase):
+    """The plans of PostgreSQL for many Recordings, with the statistics that it has collected about them."""
+
+    COUNT = 3 * PROBED
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        await self.pool.execute("SET session_replication_role = replica")
+        await self.pool.execute(
+            """
+            INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, from_name, "from",
+                                    duration, legal_hold, created_at, updated_at)
+            SELECT gen_random_uuid(), '11111111-1111-4111-8111-111111111111', 'completed', 'wav', 1, '[]', '{}',
+                   'Everybody' || CASE WHEN number %% 1000 = 9 THEN ' Rare' ELSE '' END
+                   || CASE WHEN number > %s - 300 THEN ' Old' ELSE '' END,
+                   '+4930' || number, number %% 100, FALSE, now() - number * interval '1 s', now()
+            FROM generate_series(1, %s) AS number;
+            INSERT INTO recording_search SELECT id, created_at, voxrec_search_document(ARRAY[from_name, "from"])
+            FROM recordings
+            ON CONFLICT DO NOTHING;
+            ANALYZE recordings, recording_search
+            """,
+            (self.COUNT, self.COUNT),
+        )
+
+    async def explain(self, limit: int = 50, **filters: Any) -> "Explaining":
+        explaining = Explaining(self.pool)
+        found = await Recordings(cast("Pool", explaining)).page(RecordingFilter(**filters), limit)
+        self.assertEqual(len(found), min(limit, len(found)))
+        explaining.found = len(found)
+        return explaining
+
+    async def test_a_common_word_reads_little_more_than_its_page(self) -> None:
+        explaining = await self.explain(search="everybody")
+        self.assertEqual(explaining.found, 50)
+        self.assertLess(explaining.rows_read, 200)
+
+    async def test_a_rare_word_is_found_by_the_index(self) -> None:
+        for search, found in (("rare", 12), ("everybody rare", 12), ("+4930123", 11), ("nobody", 0)):
+            with subtest(search):
+                explaining = await self.explain(search=search)
+                self.assertEqual(explaining.found, found)
+                self.assertIn("recording_search_document", explaining.indexes)
+                self.assertEqual(explaining.scanned_tables, [])
+
+    async def test_a_word_that_only_old_recordings_have(self) -> None:
+        explaining = await self.explain(search="old")
+        self.assertEqual((explaining.found, explaining.scanned_tables), (50, []))
+
+    async def test_orders_use_their_index(self) -> None:
+        for sort, index in ((RecordingSort.LONGEST, "recordings_duration"), (RecordingSort.LARGEST, "recordings_size")):
+            with subtest(sort):
+                explaining = await self.explain(sort=sort)
+                self.assertEqual((explaining.found, {*explaining.indexes}), (50, {index}))
+                self.assertLess(explaining.rows_read, 200)
+
+
+class Explaining:
+    """A Database that notes how PostgreSQL runs statements."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.indexes: list[str] = []
+        self.scanned_tables: list[str] = []
+        self.rows_read = 0
+        self.found = 0
+
+    async def query(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
+        ((plans,),) = await self._pool.query(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+        (plan,) = [each["Plan"] for each in plans]
+        self._add(plan)
+        return await self._pool.query(sql, params)
+
+    def _add(self, node: dict[str, Any]) -> None:
+        if "Index Name" in node:
+            self.indexes.append(node["Index Name"])
+            self.rows_read += int(node["Actual Rows"] * node["Actual Loops"])
+        elif node["Node Type"] == "Seq Scan":
+            self.scanned_tables.append(node["Relation Name"])
+        for child in node.get("Plans", ()):
+            self._add(child)

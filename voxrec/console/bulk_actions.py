@@ -1,0 +1,81 @@
+"""/console/bulk-actions: the preview of an action for many Recordings, its confirmation, progress and results."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from voxrec.console.forms import form_lists
+from voxrec.console.recording_query import ListQuery
+from voxrec.console.rest_client import RestFailed
+from voxrec.console.visit import START, Visit, form, query, redirect
+from voxrec.model import BulkActionKind, BulkActionState, BulkItemState, SkipReason
+from voxrec.web.auth import Role
+from voxrec.web.response import Response
+
+BULK_ACTIONS: Final = "/console/bulk-actions"
+_PAGE_SIZE: Final = 50
+_SKIP_REASONS: Final = frozenset(SkipReason)
+_UNFINISHED: Final = (BulkActionState.PENDING, BulkActionState.RUNNING)
+
+
+async def preview(visit: Visit) -> Response:
+    """Create the preview of an action for the chosen Recordings, or for all that match the filter."""
+    fields, lists = form(visit.request), form_lists(visit.request)
+    document: dict[str, Any] = {"action": fields.get("action", ""), "reason": fields.get("reason", "").strip() or None}
+    if fields.get("scope") == "all":
+        document |= ListQuery.of_fields(fields).document()
+    else:
+        document["recordingIds"] = lists.get("recording", [])
+    action = await visit.rest.result("POST", "/bulk-actions", document)
+    return redirect(f"{BULK_ACTIONS}/{action['id']}")
+
+
+async def show(visit: Visit) -> Response:
+    """Show a preview, or the progress and the results."""
+    path = f"/bulk-actions/{visit.request.id}"
+    action = await visit.rest.get(path)
+    given = query(visit.request)
+    state = given.get("state", "")
+    page = await visit.rest.page(f"{path}/recordings", limit=_PAGE_SIZE, cursor=given.get("cursor"), state=state)
+    return visit.page(
+        "bulk_action.html",
+        "recordings",
+        action=action,
+        remaining=action["total"] - action["done"] - action["skipped"] - action["failed"],
+        items=page.items,
+        skip_reason=lambda detail: visit.language.text(f"skip_{detail}") if detail in _SKIP_REASONS else detail,
+        recordings=await _recordings(visit, [item["recordingId"] for item in page.items]),
+        profiles=await visit.profile_names(),
+        state=state,
+        states=[*BulkItemState],
+        unfinished=action["state"] in _UNFINISHED,
+        export=await _export(visit, action["exportId"]),
+        may_confirm=action["createdBy"] == visit.user.name and visit.may(BulkActionKind(action["action"]).role),
+        may_cancel=action["createdBy"] == visit.user.name or visit.may(Role.PROVISION),
+        next_url=page.next_url(f"{BULK_ACTIONS}/{visit.request.id}", {"state": state}),
+    )
+
+
+async def _recordings(visit: Visit, ids: Sequence[str]) -> dict[str, Any]:
+    """Return those of the Recordings that exist, by id."""
+    if not ids:
+        return {}
+    page = await visit.rest.page("/recordings", limit=len(ids), id=",".join(ids))
+    return {recording["id"]: recording for recording in page.items}
+
+
+async def _export(visit: Visit, export_id: str | None) -> Any:
+    if export_id is None:
+        return None
+    try:
+        return await visit.rest.get(f"/exports/{export_id}")
+    except RestFailed as failed:
+        if failed.problem.status != 404:  # it was deleted
+            raise
+        return None
+
+
+async def change(visit: Visit) -> Response:
+    """Confirm a preview, or cancel a bulk action."""
+    wanted = "canceled" if form(visit.request).get("cancel") else "pending"
+    action = await visit.rest.result("POST", f"/bulk-actions/{visit.request.id}", {"state": wanted})
+    return redirect(START if wanted == "canceled" and not action["confirmedAt"] else f"{BULK_ACTIONS}/{action['id']}")
