@@ -393,6 +393,11 @@ class RestApp:
         return [route for route in self._dispatcher.routes if route.documented]
 
     @property
+    def all_routes(self) -> list[Route]:
+        """The routes of the API and of the console."""
+        return list(self._dispatcher.routes)
+
+    @property
     def upload_policy(self) -> UploadPolicy:
         """Decides, for the site, which request bodies are stored in files, and whose."""
         return self._dispatcher
