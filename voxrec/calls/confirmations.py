@@ -49,6 +49,10 @@ class Confirmations:
         """Play ``media``, an ARI media URI, to a party."""
         Deferred.fromCoroutine(self._play(side, media))
 
+    def is_playing(self, role: str) -> bool:
+        """Return whether the channel with this role plays a sound of this process."""
+        return role in self._whispering
+
     async def _play(self, side: Side, media: str) -> None:
         # the time makes the id differ from those of another process from which this one took over the call
         role = confirmation_role(f"{side}-{round(self._clock.seconds() * 1000)}-{len(self._whispering)}")

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import CallSettings, InboundCall
 from voxrec.calls.causes import Cause
-from voxrec.calls.ids import is_leg, is_listening, owner_of
+from voxrec.calls.ids import is_confirmation, is_leg, is_listening, owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.recording_commands import RecordingCommands
 from voxrec.calls.recording_log import RecordingSink
@@ -121,9 +121,13 @@ class LiveCalls:
     def owns(self, object_id: str) -> bool:
         """Return whether a channel or bridge with this id was created for a live call, and is in use."""
         owner = owner_of(object_id)
-        if owner is None or owner[0] not in self._by_id:
+        call = None if owner is None else self._by_id.get(owner[0])
+        if owner is None or call is None:
             return False
-        # those of another process, from which the call was taken over, are of no use
+        # those of another process, from which the call was taken over, are of no use, and a tone that one plays to a
+        # party would not end
+        if is_confirmation(owner[1]):
+            return call.confirmations.is_playing(owner[1])
         return not is_listening(owner[1]) or self.is_listening_object(object_id)
 
     def is_recording(self, recording_id: UUID) -> bool:

@@ -21,7 +21,7 @@ from voxrec.calls.listening.live_listening import ListeningSettings, LiveListeni
 from voxrec.calls.listening.tap import RETRY_INTERVAL
 from voxrec.calls.live_call import LiveCall
 from voxrec.errors import AsteriskUnavailable, Conflict, NotFound
-from voxrec.model import CallState, ListeningEvent, ListenSide, PauseBehavior, RecordingState
+from voxrec.model import CallState, ListeningEvent, ListenSide, PauseBehavior, RecordingState, Side
 
 SOURCE_PORT = 12000
 SENT = 0x55  # a sample of mu-law that is not silence
@@ -404,6 +404,16 @@ class EndTests(ListeningTestCase):
         self.asterisk.respond()
         self.successResultOf(stopped)
         self.assert_over(listener, "voxrec is stopping")
+
+    def test_a_notice_of_another_process_is_an_orphan(self) -> None:
+        owns = self.process.live_calls.owns
+        self.assertFalse(owns(owned_id(self.call.id, "confirm-caller-1700000000000-0")), "its tone would not end")
+        self.asterisk.delayed = {"play"}
+        self.call.confirmations.play(Side.CALLER, "tone:1500")
+        (role,) = self.call.confirmations._whispering
+        self.assertTrue(owns(owned_id(self.call.id, role)))
+        self.call.confirmations.playback_finished(role)
+        self.assertFalse(owns(owned_id(self.call.id, role)))
 
     def test_what_is_in_use_is_no_orphan(self) -> None:
         owns: Callable[[str], bool] = self.process.live_calls.owns
