@@ -467,6 +467,38 @@ class RecordTests(RecordingsTestCase):
             await self.recordings.record(recording(from_name="\0"))
 
 
+class EventSequenceTests(RecordingsTestCase):
+    """The number of messages about a Recording, which the statements count, and triggers for all others."""
+
+    async def sequence(self, recording_id: UUID) -> int:
+        ((number,),) = await self.pool.query("SELECT event_sequence FROM recordings WHERE id = %s", (recording_id,))
+        return int(number)
+
+    async def test_each_state_with_a_message_is_counted_once(self) -> None:
+        snapshot = recording(state=RecordingState.RECORDING)
+        for number, (state, expected) in enumerate(
+            (
+                (RecordingState.RECORDING, 1),
+                (RecordingState.RECORDING, 1),
+                (RecordingState.PAUSED, 2),
+                (RecordingState.RECORDING, 3),
+                (RecordingState.PROCESSING, 3),
+            )
+        ):
+            await self.recordings.record(msgspec.structs.replace(snapshot, state=state, updated_at=later(number)))
+            self.assertEqual(await self.sequence(snapshot.id), expected, state)
+        for _ in range(2):  # the job may run again
+            await self.recordings.complete(msgspec.structs.replace(snapshot, state=RecordingState.COMPLETED))
+            self.assertEqual(await self.sequence(snapshot.id), 4)
+
+    async def test_statements_of_an_earlier_version(self) -> None:
+        created = await self.recordings.create(recording(state=RecordingState.RECORDING))
+        self.assertEqual(await self.sequence(created.id), 1)
+        for state, expected in (("paused", 2), ("paused", 2), ("processing", 2), ("failed", 3)):
+            await self.pool.execute("UPDATE recordings SET state = %s WHERE id = %s", (state, created.id))
+            self.assertEqual(await self.sequence(created.id), expected, state)
+
+
 class CompleteTests(RecordingsTestCase):
     async def test_values_of_users_are_kept(self) -> None:
         started = recording(state=RecordingState.PROCESSING, metadata={"by": "call"})

@@ -55,14 +55,17 @@ _UPDATE: Final = f"""
 # that, a newer snapshot replaces an older one, and a snapshot of the end replaces all others, whatever the clock did.
 _RECORD: Final = PreparedStatement(f"""
     WITH stored AS (
-        INSERT INTO recordings AS old ({_COLUMNS.column_list}, snapshot_at)
-        SELECT {_COLUMNS.column_list}, updated_at FROM jsonb_populate_recordset(NULL::recordings, %s) AS snapshot
+        INSERT INTO recordings AS old ({_COLUMNS.column_list}, snapshot_at, event_sequence)
+        SELECT {_COLUMNS.column_list}, updated_at, (state NOT IN ('pending', 'processing'))::integer
+        FROM jsonb_populate_recordset(NULL::recordings, %s) AS snapshot
         WHERE NOT EXISTS (SELECT FROM jobs WHERE recording_id = snapshot.id AND kind = 'finish')
         ON CONFLICT (id) DO UPDATE
         SET {_COLUMNS.upsert_assignments(keep=_KEPT)},
             node = coalesce(old.node, excluded.node),
             updated_at = greatest(old.updated_at, excluded.updated_at),
-            snapshot_at = greatest(old.snapshot_at, excluded.snapshot_at)
+            snapshot_at = greatest(old.snapshot_at, excluded.snapshot_at),
+            event_sequence = old.event_sequence
+                + (excluded.state <> old.state AND excluded.state NOT IN ('pending', 'processing'))::integer
         WHERE old.state IN ('pending', 'recording', 'paused')
           AND (old.snapshot_at IS NULL
                OR old.snapshot_at <= excluded.snapshot_at
@@ -81,17 +84,14 @@ _COMPLETE: Final = PreparedStatement(f"""
     WITH completed AS (
         UPDATE recordings AS old
         SET ({_RESULT_COLUMNS.column_list}) = ROW ({_RESULT_COLUMNS.placeholders}),
-            updated_at = greatest(old.updated_at, %s)
+            updated_at = greatest(old.updated_at, %s), event_sequence = event_sequence + (state <> %s)::integer
         WHERE id = %s
         RETURNING id, profile_id
     ), enqueued AS (
         INSERT INTO jobs (kind, recording_id, target, node)
-        SELECT kind, id,
-               CASE kind WHEN 'upload' THEN (SELECT archive_bucket FROM profiles WHERE id = completed.profile_id) END,
-               CASE kind WHEN 'upload' THEN %s END
-        FROM completed CROSS JOIN unnest(%s::text[]) AS kind
-        WHERE kind <> 'mail'
-           OR NOT EXISTS (SELECT FROM profiles WHERE id = completed.profile_id AND coalesce(email, '') = '')
+        SELECT kind, completed.id, CASE kind WHEN 'upload' THEN archive_bucket END, CASE kind WHEN 'upload' THEN %s END
+        FROM completed CROSS JOIN unnest(%s::text[]) AS kind LEFT JOIN profiles ON profiles.id = profile_id
+        WHERE kind <> 'mail' OR profiles.id IS NULL OR email <> ''
         ON CONFLICT DO NOTHING
     )
     SELECT id FROM completed
@@ -345,7 +345,10 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         Profile has an address.
         """
         kinds = [kind.value for kind in follow_up]
-        params = (*_RESULT_COLUMNS.params(recording), recording.updated_at, recording.id, self.upload_node, kinds)
+        params = (
+            *(*_RESULT_COLUMNS.params(recording), recording.updated_at, recording.state.value, recording.id),
+            *(self.upload_node, kinds),
+        )
         if not await self._database.returning(_COMPLETE, params):
             raise self._not_found(recording.id)
 
