@@ -31,6 +31,7 @@ LEVELS: Final = (
     ("config_oidc",),
     ("certificate", "config_sections", "config_values", "languages", "reconnection"),
     (
+        "bounce_address",
         "link_token",
         "model",
         "pending_requests",

@@ -115,9 +115,22 @@ class ValidSettingsTests(SynchronousTestCase):
                 self.assertEqual(config.parse(f"database: {{dsn: '{dsn}'}}").database.dsn, dsn)
 
 
+class BounceSettingsTests(SynchronousTestCase):
+    def test_sockets_that_only_this_machine_can_reach(self) -> None:
+        for listen in (
+            "unix:/run/b.sock",
+            "unix:/run/b.sock:mode=660",
+            r"tcp:24:interface=\:\:1",
+            "tcp:24:interface=127.0.0.2",
+        ):
+            with self.subTest(listen):
+                text = f"bounces: {{address: bounces@voxrec.example, listen: '{listen}'}}"
+                self.assertEqual(config.parse(text).bounces.listen, listen)
+
+
 class InvalidSettingsTests(SynchronousTestCase):
     ROWS = (
-        ("nonsense: 1", "nonsense: unknown field; expected one of archive, asterisk, calls"),
+        ("nonsense: 1", "nonsense: unknown field; expected one of archive, asterisk, bounces"),
         ("data_directory: 3", "data_directory: invalid value 3: Expected str, got int"),
         ("asterisk: {pasword: x}", "asterisk.pasword: unknown field; expected one of ami_password,"),
         ("asterisk: {event_queue: 1}", "asterisk.event_queue: invalid value 1: Expected int >= 100"),
@@ -184,6 +197,26 @@ class InvalidSettingsTests(SynchronousTestCase):
         *(
             (f"mail: {{sender: '{sender}'}}", f"mail.sender: invalid email address '{sender}': it ")
             for sender in ("voxrec", "a..b@x", ".a@x", f"{'x' * 65}@x", "=?utf-8?q?a?=@x", "a@[127.0.0.1]", "a@b c")
+        ),
+        *(
+            (f"bounces: {{address: '{address}'}}", f"bounces.address: invalid email address '{address}': it needs")
+            for address in ("bounces+a@x.example", "a-local-part-of-24-octets@x.example", "b\u00fccher@x.example")
+        ),
+        ("bounces: {listen: 'tcp:24:interface=127.0.0.1'}", "bounces.address: required if bounces.listen is set"),
+        *(
+            (
+                f"bounces: {{address: b@x.example, listen: '{listen}'}}",
+                f"bounces.listen: invalid value '{listen}'; expected a socket that only this machine can reach",
+            )
+            for listen in (
+                *(
+                    "tcp:2424",
+                    "tcp:2424:interface=192.0.2.1",
+                    "tcp:2424:interface=0.0.0.0",
+                    "tcp:0:interface=127.0.0.1",
+                ),
+                *("tcp:99999:interface=127.0.0.1", "unix:relative", "ssl:24:interface=127.0.0.1", "x"),
+            )
         ),
         ("mail: {password_file: /nowhere}", "mail.password_file: cannot read '/nowhere'"),
         *(

@@ -30,6 +30,9 @@ from voxrec.config_sections import (
     Asterisk as Asterisk,
 )
 from voxrec.config_sections import (
+    Bounces as Bounces,
+)
+from voxrec.config_sections import (
     Calls as Calls,
 )
 from voxrec.config_sections import (
@@ -70,6 +73,7 @@ from voxrec.config_sections import (
 )
 from voxrec.config_values import (
     NODE_NAME_RULE,
+    bounce_errors,
     customer_keys,
     dsn_problem,
     is_host_entry,
@@ -107,6 +111,7 @@ class Config(Struct, frozen=True, kw_only=True):
     archive: Archive = Archive()
     s3: S3 = S3()
     mail: Mail = Mail()
+    bounces: Bounces = Bounces()
     queue: Queue = Queue()
     node: Node = Node()
     webhooks: Webhooks = Webhooks()
@@ -265,6 +270,7 @@ def _semantic_errors(config: Config, unchecked: list[str] | None) -> Iterator[Fi
         problem = f"invalid value {config.listening.address!r}; expected an IPv4 or IPv6 address"
         yield FieldError("listening.address", problem)
     yield from _mail_errors(config.mail)
+    yield from bounce_errors(config.bounces.address, config.bounces.listen)
     yield from _s3_errors(config.s3)
     if not is_node_name(config.node_name):
         origin = "invalid value" if config.node.name else "required, because it cannot be the host name"

@@ -195,6 +195,13 @@ class Mail(Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
 
 
+class Bounces(Struct, frozen=True, kw_only=True):
+    """Mails that mail servers return. Without ``address`` they are returned to `mail.sender`."""
+
+    address: str = ""
+    listen: str = ""
+
+
 class Queue(Struct, frozen=True, kw_only=True):
     """Execution of the jobs in the durable queue."""
 

@@ -10,12 +10,17 @@ from urllib.parse import urlsplit
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
+from voxrec.bounce_address import MAX_MAILBOX
 from voxrec.errors import FieldError
+from voxrec.loopback import is_loopback_address
+from voxrec.mailaddress import MailAddressError, check_mail_address
 
 _NODE_NAME: Final = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"
 NODE_NAME_RULE: Final = (
     "1 to 64 letters, digits, dots, hyphens and underscores, with a letter or a digit at the beginning and the end"
 )
+_UNIX_SOCKET: Final = re.compile(r"unix:/[^:]+(?::mode=[0-7]{3,4})?")
+_TCP_PORT: Final = re.compile(r"tcp:([1-9][0-9]{0,4}):interface=((?:[^:\\]|\\:)+)")
 _PRIMARY: Final = ("read-write", "primary")
 _PORT_LIMIT: Final = 65536
 _CUSTOMER_KEY_LENGTH: Final = 32  # bytes, as SSE-C demands
@@ -64,6 +69,38 @@ def dsn_problem(dsn: str) -> str | None:
             f"target_session_attrs=read-write{'' if several > 1 else ', or none with a single host'}"
         )
     return None
+
+
+def bounce_errors(address: str, listen: str) -> Iterator[FieldError]:
+    """Yield what is wrong with the address to which mails are returned, and with where they are received."""
+    if address and (problem := _bounce_address_problem(address)):
+        yield FieldError("bounces.address", f"invalid email address {address!r}: it {problem}")
+    if listen and not address:
+        yield FieldError("bounces.address", "required if bounces.listen is set")
+    if listen and not _is_local_endpoint(listen):
+        yield FieldError(
+            "bounces.listen",
+            f"invalid value {listen!r}; expected a socket that only this machine can reach: unix:/path, "
+            "unix:/path:mode=660 or tcp:port:interface=127.0.0.1",
+        )
+
+
+def _bounce_address_problem(address: str) -> str | None:
+    try:
+        check_mail_address(address)
+    except MailAddressError as error:
+        return str(error)
+    local_part = address.rpartition("@")[0]
+    if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,{MAX_MAILBOX}}}", local_part):
+        return f"needs before the @ at most {MAX_MAILBOX} letters, digits, dots, hyphens and underscores"
+    return None
+
+
+def _is_local_endpoint(listen: str) -> bool:
+    if _UNIX_SOCKET.fullmatch(listen):
+        return True
+    match = _TCP_PORT.fullmatch(listen)
+    return match is not None and int(match[1]) < _PORT_LIMIT and is_loopback_address(match[2].replace("\\:", ":"))
 
 
 def is_network(entry: str) -> bool:

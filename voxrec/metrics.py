@@ -79,6 +79,13 @@ class Metrics:
             ["state"],
             registry=registry,
         )
+        self._returned_mails = Counter(
+            "voxrec_mails_returned",
+            "Messages to the bounce address, by outcome: failed (a delivery has failed), noted (in the history only), "
+            "duplicate, deleted (with the Recording) and ignored (automatic replies).",
+            ["outcome"],
+            registry=registry,
+        )
         self._webhook_attempts = Counter(
             "voxrec_webhook_attempts",
             "Requests to webhooks, by outcome (delivered, refused by the HTTP status, or failed without a response).",
@@ -242,6 +249,10 @@ class Metrics:
     def count_mail_recipient(self, state: str) -> None:
         """Count the response of the mail relay to one recipient."""
         self._mail_recipients.labels(state).inc()
+
+    def count_returned_mail(self, outcome: str) -> None:
+        """Count a message to the bounce address."""
+        self._returned_mails.labels(outcome).inc()
 
     def count_pause_code(self, action: str, outcome: str) -> None:
         """Count a DTMF code of a party, by what it was to do and its outcome."""

@@ -191,6 +191,7 @@ class RetryingServerService(Service):
     def _listening_failed(self, failure: Failure) -> None:
         if isinstance(failure.value, ListeningForbidden):
             self.error = failure.value
+            self._log.error("{label} is not available: {error}", label=self._label, error=failure.value)
         else:
             failure.trap(CancelledError)
 

@@ -21,6 +21,7 @@ from voxrec.api.peaks import Peaks
 from voxrec.api.recording_counts import RecordingStateCounts
 from voxrec.api.recording_neighbors import RecordingNeighbors
 from voxrec.api.recording_representation import RecordingModel
+from voxrec.api.secret_rotation import LinkKeyRotationResult
 from voxrec.api.sessions import Identity
 from voxrec.api.webhooks import WebhookTest
 from voxrec.model import (
@@ -171,6 +172,8 @@ ROWS: Final = (
     Row("DELETE", f"/sessions/{SESSION}", 204, None),
     Row("POST", f"/users/{USER}", 200, User, json={"role": "provision"}),  # ends the sessions
     Row("DELETE", f"/users/{USER}/second-factor", 204, None),
+    Row("DELETE", "/sessions", 204, None),
+    Row("POST", "/link-keys", 200, LinkKeyRotationResult, json={}),
     Row("DELETE", f"/users/{USER}", 204, None),
     Row("GET", "/audit", 200, list[AuditEntry]),
     Row("GET", "/health/live", 200, Liveness),

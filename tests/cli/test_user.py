@@ -91,3 +91,40 @@ class UserCommandTests(CommandTestCase):
                 result = self.voxrec("password", name, "--password", password)
                 self.assertEqual(result.exit_code, 1)
                 self.assertIn(text, result.output)
+
+
+class SignOutTests(CommandTestCase):
+    group = "user"
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("anna", "ben"):
+            self.query(
+                f"""
+                INSERT INTO users VALUES (gen_random_uuid(), '{name}', '-', 'read', NULL, TRUE, now(), now());
+                INSERT INTO sessions SELECT gen_random_uuid(), id, sha256('{name}'), now(), now(),
+                                            now() + interval '1 hour', '::1', '' FROM users WHERE name = '{name}'
+                """  # noqa: S608
+            )
+
+    def names(self) -> list[object]:
+        return [
+            name for (name,) in self.query("SELECT name FROM sessions JOIN users ON users.id = user_id ORDER BY name")
+        ]
+
+    def test_one_user(self) -> None:
+        result = self.voxrec("sign-out", "anna")
+        self.assertEqual((result.exit_code, result.output), (0, "sessions that were ended: 1\n"))
+        self.assertEqual(self.names(), ["ben"])
+
+    def test_all_users(self) -> None:
+        result = self.voxrec("sign-out", "--all")
+        self.assertEqual((result.exit_code, result.output), (0, "sessions that were ended: 2\n"))
+        self.assertEqual(self.names(), [])
+        self.assertEqual(self.audit_entries(), [("COMMAND", "voxrec user sign-out", "session", None, "done")])
+
+    def test_wrong_arguments(self) -> None:
+        for arguments in ((), ("anna", "--all")):
+            self.assertEqual(self.voxrec("sign-out", *arguments).exit_code, 2, arguments)
+        self.assertEqual(self.voxrec("sign-out", "nobody").exit_code, 1)
+        self.assertEqual(self.names(), ["anna", "ben"])

@@ -61,6 +61,16 @@ class FakeLinks:
         self.deleted.append(age)
 
 
+class FakeBounceKeys:
+    """The keys of bounce addresses."""
+
+    def __init__(self) -> None:
+        self.deletions = 0
+
+    async def delete_old(self) -> None:
+        self.deletions += 1
+
+
 class FakeExports:
     """The files of exports."""
 
@@ -81,6 +91,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.repository = FakeRepository()
         self.webhook_messages = FakeWebhookMessages()
         self.links = FakeLinks()
+        self.bounce_keys = FakeBounceKeys()
         self.exports = FakeExports()
         self.bulk_actions = FakeLinks()
         self.directory = Path(self.mktemp())
@@ -92,6 +103,7 @@ class HousekeepingTests(SynchronousTestCase):
             self.repository,
             self.webhook_messages,
             self.links,
+            self.bounce_keys,
             self.exports,
             self.bulk_actions,
             self.rejected_lines,
@@ -117,6 +129,10 @@ class HousekeepingTests(SynchronousTestCase):
     def test_links_are_deleted_90_days_after_their_expiry(self) -> None:
         self.service.startService()
         self.assertEqual((self.links.deleted, self.exports.clean_ups), ([timedelta(days=90)], 1))
+
+    def test_old_keys_of_bounce_addresses_are_deleted(self) -> None:
+        self.service.startService()
+        self.assertEqual(self.bounce_keys.deletions, 1)
 
     def test_it_runs_at_the_start_and_every_hour(self) -> None:
         self.service.startService()

@@ -1,18 +1,26 @@
 """Tests of voxrec.composition.mail."""
 
+import smtplib
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.database import DatabaseTestCase, reactor
+from tests.database import DatabaseTestCase, reactor, until
+from tests.mail.test_delivery_reports import EXPECTED, sample
 from tests.store.samples import recording
 from voxrec.composition.database import build_database
 from voxrec.composition.environment import build_environment
-from voxrec.composition.mail import _defaults, _listening_link
+from voxrec.composition.mail import _bounce_addresses, _defaults, _listening_link, build_bounce_server
 from voxrec.config import Mail, parse
 from voxrec.mail.content import ListeningLink
+from voxrec.model import DeliveryStatus, RecordingDelivery
+from voxrec.sandbox.asterisk import free_port
+from voxrec.store.audit import Audit
+from voxrec.store.deliveries import DeliveryState
 from voxrec.store.recordings import Recordings
 
 URL = "https://rec.example"
@@ -44,3 +52,103 @@ class ListeningLinkTests(DatabaseTestCase):
         self.assertAlmostEqual((link.expires_at - datetime.now(UTC)) / timedelta(days=1), 3, places=2)
         with_token = await self.listening_link(stored.id, "in_mails: false")
         self.assertEqual(with_token, ListeningLink(f"{URL}/recordings/{stored.id}/audio"))
+
+
+class BounceTests(DatabaseTestCase):
+    """From the envelope sender of a mail to its delivery, with the client of LMTP that Python has."""
+
+    ANN = "ann@example.org"
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.port = free_port(socket.SOCK_STREAM)
+        text = (
+            f"data_directory: {self.mktemp()}\n"
+            f"bounces: {{address: bounces@voxrec.example, listen: 'tcp:{self.port}:interface=127.0.0.1'}}"
+        )
+        self.env = build_environment(reactor, parse(text))
+        self.services = build_database(self.env, self.dsn)
+        self.services.pool.startService()
+        self.addCleanup(self.services.pool.stopService)
+        await self.services.pool.when_ready()
+        server = build_bounce_server(self.env, self.services)
+        assert server is not None
+        server.startService()
+        self.addCleanup(server.stopService)
+        await until(lambda: server.listening)
+        self.recording = await Recordings(self.pool).create(recording())
+        self.address = await self.accept_mail()
+
+    async def accept_mail(self) -> str:
+        """Return the envelope sender of a mail that the relay has accepted."""
+        senders = await _bounce_addresses(self.env, self.services)(self.recording.id, [self.ANN])
+        await self.services.deliveries.record_reply(self.recording.id, self.ANN, DeliveryState.ACCEPTED, "250 queued")
+        return senders[self.ANN]
+
+    async def return_mail(self, name: str) -> None:
+        """Pass a message on as a mail server does."""
+        await deferToThread(self.send, self.address, name)
+
+    def send(self, address: str, name: str = "postfix_failed") -> None:
+        with smtplib.LMTP("127.0.0.1", self.port) as client:
+            client.sendmail("", [address], sample(name))
+
+    async def refusal(self, address: str) -> int:
+        """Return the code with which a recipient is refused."""
+        try:
+            await deferToThread(self.send, address)
+        except smtplib.SMTPRecipientsRefused as error:
+            return error.recipients[address][0]
+        raise self.failureException(f"{address} was accepted")
+
+    async def delivery(self) -> RecordingDelivery:
+        (delivery,) = await self.services.delivery_history.of_recording(self.recording.id)
+        return delivery
+
+    def count(self, outcome: str) -> str:
+        """Return the value of the metric."""
+        lines = self.env.metrics.exposition().decode().splitlines()
+        (value,) = [
+            line.rpartition(" ")[2]
+            for line in lines
+            if line.startswith("voxrec_mails_returned_total") and f'outcome="{outcome}"' in line
+        ]
+        return value
+
+    async def test_a_bounce_fails_the_delivery_once(self) -> None:
+        for _ in range(2):
+            await self.return_mail("postfix_failed")
+        delivery = await self.delivery()
+        self.assertIs(delivery.status, DeliveryStatus.FAILED)
+        expected = EXPECTED["postfix_failed"]
+        assert expected is not None
+        (report,) = delivery.reports
+        self.assertEqual((report.reply, report.remote_mta), (expected.reply, "mx.example.org"))
+        self.assertEqual((self.count("failed"), self.count("duplicate")), ("1.0", "1.0"))
+        (entry,) = await Audit(self.pool).page(limit=10)
+        self.assertEqual((entry.who, entry.path), ("bounce", f"/recordings/{self.recording.id}/deliveries"))
+
+    async def test_a_delay_and_an_automatic_reply_are_no_failures(self) -> None:
+        for name in ("postfix_delayed", "vacation"):
+            await self.return_mail(name)
+        delivery = await self.delivery()
+        self.assertIs(delivery.status, DeliveryStatus.DELIVERED)
+        self.assertEqual([report.action for report in delivery.reports], ["delayed"])
+        self.assertEqual((self.count("noted"), self.count("ignored")), ("1.0", "1.0"))
+
+    async def test_forged_addresses_are_refused(self) -> None:
+        local_part, _, domain = self.address.partition("@")
+        for address in (f"{local_part[:-2]}aa@{domain}", f"bounces@{domain}", f"{local_part}@example.org"):
+            if address == self.address:
+                continue
+            self.assertEqual(await self.refusal(address), 550)
+        self.assertIs((await self.delivery()).status, DeliveryStatus.DELIVERED)
+
+    async def test_an_old_address_is_refused_when_its_key_was_deleted(self) -> None:
+        await self.pool.execute("UPDATE bounce_keys SET created_at = created_at - interval '61 days'")
+        await self.services.bounce_keys.delete_old()
+        self.assertEqual(await self.refusal(self.address), 550)
+
+    def test_without_the_setting_there_is_no_server(self) -> None:
+        env = build_environment(reactor, parse(f"data_directory: {self.mktemp()}"))
+        self.assertIsNone(build_bounce_server(env, self.services))

@@ -1,14 +1,23 @@
-"""Tests of voxrec.doctor.mail, with aiosmtpd, and of voxrec.doctor.mail_templates."""
+"""Tests of voxrec.doctor.mail, with aiosmtpd, of voxrec.doctor.bounces and of voxrec.doctor.mail_templates."""
 
+import tempfile
 from pathlib import Path
+from typing import Any, cast
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.interfaces import IReactorTCP, IReactorUNIX
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.mail.size_limited_relay import SizeLimitedRelay
-from voxrec.config import Config, Mail
+from tests.mail.smtp_servers import reactor
+from tests.mail.test_bounce_server import FakeIntake
+from voxrec.config import Bounces, Config, Mail
+from voxrec.doctor.bounces import check_bounces
 from voxrec.doctor.finding import Finding, Status
 from voxrec.doctor.mail import check_mail
 from voxrec.doctor.mail_templates import check_mail_templates
+from voxrec.errors import StoreUnavailable
+from voxrec.mail.bounce_server import BounceFactory
 
 
 class SenderTests(SynchronousTestCase):
@@ -66,3 +75,59 @@ class TemplatesTests(SynchronousTestCase):
             f"{self.directory}/sales/subject.txt line 2: Expected an expression, got 'end of statement block'",
         ]
         self.assertEqual(self.check(), [(Status.WARNING, problem) for problem in problems])
+
+
+class BounceAddressTests(SynchronousTestCase):
+    def check(self) -> list[Finding]:
+        relay = SizeLimitedRelay(smtputf8=False)
+        port = relay.start()
+        self.addCleanup(relay.stop)
+        config = Config(mail=Mail(port=port), bounces=Bounces(address="bounces@voxrec.example"))
+        self.relay = relay
+        return [one for one in check_mail(config) if one.check == "bounce address"]
+
+    def test_the_relay_accepts_a_bounce_address_as_sender(self) -> None:
+        (finding,) = self.check()
+        self.assertEqual(finding.status, Status.OK)
+        self.assertRegex(self.relay.senders[-1], r"^bounces\+[a-z2-7]{48}@voxrec\.example$")
+
+
+class BounceServerTests(TestCase):
+    def listen(self, intake: Any) -> int:
+        port: Any = cast("IReactorTCP", reactor).listenTCP(0, BounceFactory(reactor, intake), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return int(port.getHost().port)
+
+    async def check(self, listen: str, address: str = "bounces@voxrec.example") -> Finding:
+        (finding,) = await deferToThread(
+            lambda: [*check_bounces(Config(bounces=Bounces(address=address, listen=listen)))]
+        )
+        return finding
+
+    async def test_a_server_that_responds(self) -> None:
+        port = self.listen(FakeIntake())
+        finding = await self.check(f"tcp:{port}:interface=127.0.0.1")
+        self.assertEqual((finding.status, finding.detail), (Status.OK, f"tcp:{port}:interface=127.0.0.1 responds"))
+
+    async def test_a_unix_socket(self) -> None:
+        path = tempfile.mkdtemp(dir="/tmp") + "/bounces.sock"
+        port: Any = cast("IReactorUNIX", reactor).listenUNIX(path, BounceFactory(reactor, FakeIntake()))
+        self.addCleanup(port.stopListening)
+        finding = await self.check(f"unix:{path}:mode=660")
+        self.assertEqual(finding.status, Status.OK)
+
+    async def test_a_server_without_database(self) -> None:
+        intake = FakeIntake()
+        intake.error = StoreUnavailable("away")
+        finding = await self.check(f"tcp:{self.listen(intake)}:interface=127.0.0.1")
+        self.assertEqual(finding.status, Status.FAILED)
+        self.assertIn("451", finding.detail)
+
+    async def test_nothing_listens(self) -> None:
+        finding = await self.check("tcp:1:interface=127.0.0.1")
+        self.assertEqual(finding.status, Status.FAILED)
+        self.assertIn("Connection refused", finding.detail)
+
+    async def test_without_settings(self) -> None:
+        self.assertEqual((await self.check("", address="")).status, Status.SKIPPED)
+        self.assertEqual((await self.check("")).status, Status.WARNING)

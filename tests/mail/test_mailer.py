@@ -20,7 +20,7 @@ from tests.mail.smtp_servers import Mailbox, RelayTestCase, reactor
 from tests.mail.test_message import AUDIO, PROFILE, RECORDING, STARTED_AT
 from voxrec.errors import DeliveryError, NotFound
 from voxrec.mail.content import ListeningLink
-from voxrec.mail.mailer import Mailer
+from voxrec.mail.mailer import BounceAddresses, Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
 from voxrec.model import Job, JobKind, JobState, MailContent, Profile, Recording, RecordingState
@@ -114,7 +114,12 @@ class MailerTestCase(RelayTestCase):
         self.defaults = MessageDefaults("voxrec@example.org", 1_000_000)
         self.port = await self.start_relay(self.mailbox)
 
-    def make_mailer(self, recording: Recording | None = RECORDING, profile: Profile | None = PROFILE) -> Mailer:
+    def make_mailer(
+        self,
+        recording: Recording | None = RECORDING,
+        profile: Profile | None = PROFILE,
+        bounce_addresses: BounceAddresses | None = None,
+    ) -> Mailer:
         return Mailer(
             reactor,
             Relay("127.0.0.1", self.port, timeout=30),
@@ -125,8 +130,17 @@ class MailerTestCase(RelayTestCase):
             archive=self.archive,
             listening_link=listening_link,
             defer_to_thread=defer_to_thread,
+            bounce_addresses=bounce_addresses,
             on_reply=self.replies.append,
         )
+
+    def make_mailer_with_bounces(self) -> Mailer:
+        """Return a mailer with a bounce address for each recipient."""
+
+        async def bounce_addresses(_recording_id: UUID, recipients: Sequence[str]) -> dict[str, str]:
+            return {recipient: f"bounces+{recipient.partition('@')[0]}@example.org" for recipient in recipients}
+
+        return self.make_mailer(bounce_addresses=bounce_addresses)
 
     async def run_failing_job(self, mailer: Mailer) -> DeliveryError:
         try:
@@ -474,3 +488,49 @@ class NoMailTests(MailerTestCase):
         with self.assertRaises(NotFound):
             await self.make_mailer(replace(RECORDING, path="elsewhere.wav"))(JOB)
         self.assertEqual(self.received, [])
+
+
+class BounceAddressTests(MailerTestCase):
+    async def test_each_recipient_has_a_sender_of_its_own(self) -> None:
+        relay = SizeLimitedRelay()
+        self.port = relay.start()
+        self.addCleanup(relay.stop)
+        await self.make_mailer_with_bounces()(JOB)
+        self.assertEqual(relay.senders, ["bounces+ann@example.org", "bounces+bob@example.org"])
+        self.assertEqual({state for state, _, _ in self.deliveries.states.values()}, {"accepted"})
+
+    async def test_from_and_to_are_the_same_for_all(self) -> None:
+        await self.make_mailer_with_bounces()(JOB)
+        self.assertEqual(self.received, [ANN, BOB])
+        for _, data in self.mailbox.messages:
+            message = email.message_from_bytes(data)
+            self.assertEqual((message["From"], message["To"]), ("voxrec <voxrec@example.org>", f"{ANN}, {BOB}"))
+
+    async def test_a_refused_recipient_does_not_affect_the_others(self) -> None:
+        self.mailbox.refusals[ANN] = (550, "no such user")
+        error = await self.run_failing_job(self.make_mailer_with_bounces())
+        self.assertTrue(error.permanent)
+        self.assertEqual(self.received, [BOB])
+
+    async def test_an_unavailable_relay_is_an_attempt_of_each_recipient(self) -> None:
+        self.port = 1
+        error = await self.run_failing_job(self.make_mailer_with_bounces())
+        self.assertFalse(error.permanent)
+        self.assertEqual(self.deliveries.states[ANN][:2], ("deferred", 1))
+        self.assertEqual(self.deliveries.states[BOB][:2], ("deferred", 1))
+
+    async def test_a_mail_that_was_returned_does_not_fail_the_job(self) -> None:
+        """Its failure has been reported; the job ends with the acceptance of the others."""
+        self.mailbox.refusals[BOB] = (451, "greylisted")
+        await self.run_failing_job(self.make_mailer_with_bounces())
+        returned = replace(self.deliveries.rows[ANN], state=DeliveryState.REFUSED, returned=True)
+        self.deliveries.rows[ANN] = returned
+        self.mailbox.refusals.clear()
+        await self.make_mailer_with_bounces()(JOB)
+        self.assertEqual(self.received, [ANN, BOB])
+
+    async def test_audio_that_is_too_large_for_some(self) -> None:
+        self.mailbox.refusals[BOB] = (552, "5.3.4 too large")
+        await self.run_failing_job(self.make_mailer_with_bounces())
+        self.assertEqual(self.received, [ANN])
+        self.assertEqual(self.deliveries.states[BOB][0], "deferred")

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from tests.database import DatabaseTestCase
 from tests.store.samples import recording
 from voxrec.errors import NotFound
-from voxrec.link_token import SignedToken
+from voxrec.link_token import SignedToken, SigningKey
 from voxrec.model import AuditEntry, Link, LinkOrigin, LinkState
 from voxrec.store.audit import Audit
 from voxrec.store.links import Links, NewLink, ResolvedLink
@@ -131,6 +131,68 @@ class KeyTests(LinkTestCase):
         await self.pool.execute("UPDATE link_keys SET created_at = now() - interval '31 days'")
         await self.links.delete_expired(timedelta(days=90))
         self.assertEqual(await self.key_ids(), [1])
+
+
+class KeyRotationTests(LinkTestCase):
+    async def test_without_revocation_links_stay_valid(self) -> None:
+        link = await self.create()
+        self.assertEqual(await self.links.rotate_keys(None), 0)
+        later = await self.create()
+        self.assertEqual(len(await self.key_ids()), 2)
+        for one in (link, later):
+            self.assertIsNotNone((await self.resolved(token_of(one))).link)
+        first, second = (SignedToken.parse(token_of(one)) for one in (link, later))
+        assert first is not None
+        assert second is not None
+        self.assertNotEqual(first.key_id, second.key_id)
+
+    async def test_all_links_can_be_revoked_at_once(self) -> None:
+        link, revoked = await self.create(), await self.create()
+        await self.links.revoke(self.recording.id, revoked.id)
+        visit = await self.use(link)
+        assert visit is not None
+        self.assertEqual(await self.links.rotate_keys(datetime.now(UTC)), 1)
+        self.assertIsNone(await self.links.resolve(token_of(link)))
+        self.assertIs((await self.links.get(self.recording.id, link.id)).state, LinkState.REVOKED)
+        self.assertIsNone(await self.use(link))
+        later = await self.create()
+        self.assertIsNotNone((await self.resolved(token_of(later))).link)
+
+    async def test_a_key_that_became_known_forges_nothing_any_more(self) -> None:
+        await self.create()
+        ((key_id, secret),) = await self.pool.query("SELECT id, secret FROM link_keys")
+        await self.links.rotate_keys(datetime.now(UTC))
+        later = await self.create()
+        forged = SigningKey(key_id, bytes(secret)).sign(b"link", later.id)
+        self.assertIsNone(await self.links.resolve(forged))
+
+    async def test_only_links_of_earlier_keys(self) -> None:
+        old = await self.create()
+        await self.pool.execute("UPDATE link_keys SET created_at = now() - interval '10 days'")
+        await self.links.rotate_keys(None)
+        new = await self.create()
+        self.assertEqual(await self.links.rotate_keys(datetime.now(UTC) - timedelta(days=5)), 1)
+        self.assertIsNone(await self.links.resolve(token_of(old)))
+        self.assertIsNotNone((await self.resolved(token_of(new))).link)
+
+    async def test_links_that_are_created_meanwhile(self) -> None:
+        """Each is either revoked, or signed by the new key."""
+        created = [Deferred.fromCoroutine(self.create()) for _ in range(20)]
+        rotation = Deferred.fromCoroutine(self.links.rotate_keys(datetime.now(UTC) + timedelta(hours=1)))
+        created += [Deferred.fromCoroutine(self.create()) for _ in range(20)]
+        await gatherResults(created)
+        await rotation
+        for link in await self.links.of_recording(self.recording.id).page(limit=100):
+            self.assertIn(link.state, (LinkState.REVOKED, LinkState.ACTIVE))
+            self.assertEqual(link.url is None, link.state is LinkState.REVOKED)
+
+    async def test_mails_get_new_links(self) -> None:
+        month = timedelta(days=30)
+        former = await self.links.for_delivery(self.recording.id, LinkOrigin.MAIL, month, datetime.now(UTC))
+        await self.links.rotate_keys(datetime.now(UTC))
+        link = await self.links.for_delivery(self.recording.id, LinkOrigin.MAIL, month, datetime.now(UTC))
+        self.assertNotEqual(link.id, former.id)
+        self.assertIsNotNone(link.url)
 
 
 class UseTests(LinkTestCase):

@@ -42,6 +42,7 @@ from voxrec.api.recording_neighbors import RecordingNeighborRoutes
 from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
 from voxrec.api.second_factors import SecondFactorRoutes
+from voxrec.api.secret_rotation import SecretRotationRoutes
 from voxrec.api.sessions import SessionRoutes
 from voxrec.api.sign_in import PasswordSignIn, SessionStarter, SignInPolicy
 from voxrec.api.single_sign_on import IdentityProvider, SingleSignOn
@@ -335,6 +336,7 @@ class RestApp:
                 Scoped(repositories.bulk_actions), recordings, profiles, dependencies.wake_bulk_actions, url, now
             ).routes(),
             LinkRoutes(repositories.links, recordings, settings.link_lifetimes, url, now).routes(),
+            SecretRotationRoutes(repositories.links, repositories.sessions, now).routes(),
             NoteRoutes(repositories.notes, recordings, url, now).routes(),
             LinkOpeningRoutes(
                 repositories.links,

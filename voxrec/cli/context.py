@@ -61,10 +61,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def audit_entry_for_command(command: str, kind: str, target_id: UUID) -> AuditEntry:
+def audit_entry_for_command(command: str, kind: str, target_id: UUID | None = None) -> AuditEntry:
     """Return the audit entry of a change by a command; insert it in the transaction of the change.
 
-    ``kind`` is the type of the changed object, such as ``token``.
+    ``kind`` is the type of the changed object, such as ``token``; without ``target_id``, all of them.
     """
     return AuditEntry(
         id=uuid4(),
@@ -77,6 +77,19 @@ def audit_entry_for_command(command: str, kind: str, target_id: UUID) -> AuditEn
         target_id=target_id,
         outcome=AuditOutcome.DONE,
     )
+
+
+def parse_time(text: str) -> datetime:
+    """Parse a date, which means midnight UTC, or a date and time with a UTC offset."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        parsed = None
+    if parsed is not None and len(text) == len("2027-01-31"):
+        return parsed.replace(tzinfo=UTC)
+    if parsed is None or parsed.tzinfo is None:
+        raise click.BadParameter(f"invalid date {text!r}; expected 2027-01-31 or 2027-01-31T18:00:00+01:00")
+    return parsed.astimezone(UTC)
 
 
 def require_owner(archive: Path) -> None:

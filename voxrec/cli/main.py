@@ -9,9 +9,11 @@ from voxrec.cli.archive import archive
 from voxrec.cli.backup import backup, restore
 from voxrec.cli.doctor import doctor
 from voxrec.cli.jobs import jobs
+from voxrec.cli.links import links
 from voxrec.cli.nodes import nodes
 from voxrec.cli.token import token
 from voxrec.cli.user import user
+from voxrec.cli.webhooks import webhooks
 from voxrec.errors import ConfigError
 
 
@@ -42,7 +44,9 @@ main.add_command(archive)
 main.add_command(backup)
 main.add_command(doctor)
 main.add_command(jobs)
+main.add_command(links)
 main.add_command(nodes)
 main.add_command(restore)
 main.add_command(token)
 main.add_command(user)
+main.add_command(webhooks)

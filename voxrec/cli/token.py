@@ -1,12 +1,19 @@
 """``voxrec token``: creates, lists and revokes the access tokens of the REST API."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import click
 
-from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, listen_live_option, now
+from voxrec.cli.context import (
+    audit_entry_for_command,
+    config_option,
+    daemon_database,
+    listen_live_option,
+    now,
+    parse_time,
+)
 from voxrec.cli.table import echo_table
 from voxrec.conversion import convert_fields
 from voxrec.errors import InvalidInput
@@ -14,19 +21,6 @@ from voxrec.model import Role, Token
 from voxrec.postgres.blocking_database import run_to_completion
 from voxrec.store.audit import Audit
 from voxrec.store.tokens import ALL_TOKENS, Tokens, generate_secret
-
-
-def _parse_expiry(text: str) -> datetime:
-    """Parse a date, which means midnight UTC, or a date and time with a UTC offset."""
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        parsed = None
-    if parsed is not None and len(text) == len("2027-01-31"):
-        return parsed.replace(tzinfo=UTC)
-    if parsed is None or parsed.tzinfo is None:
-        raise click.BadParameter(f"invalid date {text!r}; expected 2027-01-31 or 2027-01-31T18:00:00+01:00")
-    return parsed.astimezone(UTC)
 
 
 @click.group()
@@ -45,9 +39,7 @@ def token() -> None:
     metavar="ID",
     help="Restrict it to this Profile; repeatable.",
 )
-@click.option(
-    "--expires", type=_parse_expiry, metavar="DATE", help="When it expires; a date means midnight UTC.  [never]"
-)
+@click.option("--expires", type=parse_time, metavar="DATE", help="When it expires; a date means midnight UTC.  [never]")
 @listen_live_option
 @config_option
 def create(

@@ -1,6 +1,8 @@
 """``voxrec user``: creates and lists users, sets their passwords, and removes second factors that were lost."""
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Final
 from uuid import UUID, uuid4
 
 import click
@@ -17,7 +19,12 @@ from voxrec.model.user import password_errors
 from voxrec.postgres.blocking_database import BlockingDatabase, run_to_completion
 from voxrec.store.audit import Audit
 from voxrec.store.second_factors import SecondFactors
+from voxrec.store.sessions import Sessions
 from voxrec.store.users import UserFilter, Users
+
+_NEVER_IDLE: Final = timedelta(
+    days=36500
+)  # idle sessions are counted, too: the command does not read rest.session_idle_timeout
 
 _password_option = click.option(
     "--password",
@@ -91,6 +98,19 @@ def reset_second_factor(name: str, config_file: Path) -> None:
         run_to_completion(Audit(database).begin(audit_entry_for_command(command, "second-factor", found.id)))
         run_to_completion(SecondFactors(database).remove(found.id))
     click.echo(f"the second factor of user {name} is removed")
+@user.command("sign-out")
+@click.argument("name", required=False)
+@click.option("--all", "all_", is_flag=True, help="All users.")
+@config_option
+def sign_out(name: str | None, *, all_: bool, config_file: Path) -> None:
+    """End all sessions of the user NAME, or of all users. Every daemon rejects them within a second."""
+    if (name is not None) == all_:
+        raise click.UsageError("Name a user, or use --all.")
+    with daemon_database(config_file) as database:
+        user_id = None if name is None else _find(database, name).id
+        run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec user sign-out", "session", user_id)))
+        ended = run_to_completion(Sessions(database, _NEVER_IDLE).delete_all(user_id))
+    click.echo(f"sessions that were ended: {ended}")
 
 
 def _find(database: BlockingDatabase, name: str) -> User:

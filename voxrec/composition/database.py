@@ -16,6 +16,7 @@ from voxrec.store.audit import Audit
 from voxrec.store.bulk_actions import BulkActions
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.delivery_history import DeliveryHistory
+from voxrec.store.delivery_reports import BounceKeys, DeliveryReports
 from voxrec.store.events import Events
 from voxrec.store.exports import Exports
 from voxrec.store.idempotency import Idempotency
@@ -47,9 +48,11 @@ class Database:
     pool: Pool
     service: MigratedPool
     audit: Audit
+    bounce_keys: BounceKeys
     bulk_actions: BulkActions
     deliveries: Deliveries
     delivery_history: DeliveryHistory
+    delivery_reports: DeliveryReports
     events: Events
     exports: Exports
     idempotency: Idempotency
@@ -86,9 +89,11 @@ def build_database(env: Environment, dsn: str) -> Database:
         pool=pool,
         service=MigratedPool(env.reactor, pool, partial(env.defer_to_thread, migrate, dsn), RETRY_BACKOFF),
         audit=Audit(pool),
+        bounce_keys=BounceKeys(pool),
         bulk_actions=BulkActions(pool),
         deliveries=Deliveries(pool),
         delivery_history=DeliveryHistory(pool),
+        delivery_reports=DeliveryReports(pool),
         events=Events(pool),
         exports=Exports(pool, env.config.rest.public_url.rstrip("/")),
         idempotency=Idempotency(pool),

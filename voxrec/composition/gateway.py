@@ -17,7 +17,7 @@ from voxrec.composition.environment import Environment, build_environment
 from voxrec.composition.exports import ExportCleanUp, ExportServices, build_exports
 from voxrec.composition.failover import FailoverHandler, build_server_monitor
 from voxrec.composition.housekeeping import Housekeeping
-from voxrec.composition.mail import build_mailer, reconfigure_mailer
+from voxrec.composition.mail import build_bounce_server, build_mailer, reconfigure_mailer
 from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges, add_upload_gauges
 from voxrec.composition.nodes import NodeServices, build_nodes
 from voxrec.composition.profiles import build_profile_cache, build_snapshot_timer
@@ -82,6 +82,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     webhooks = build_webhooks(env, database)
     nodes = build_nodes(env, database, files, queue, calls)
     exports = build_exports(env, database, files)
+    bounces = build_bounce_server(env, database)
     bulk_actions = build_bulk_actions(env, database, exports)
     rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes, exports, bulk_actions, mailer)
     add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
@@ -123,6 +124,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         rest.audio_threads,
         rest.password_threads,
         rest.server,
+        *(() if bounces is None else (bounces,)),
         calls.announcements,
         calls.announcement_check,
         calls.ami.connection,  # before calls are taken over, whose recordings it controls
@@ -235,6 +237,7 @@ def _build_housekeeping(
         database.events,
         database.webhook_queue,
         database.links,
+        database.bounce_keys,
         ExportCleanUp(database.exports, exports.directory, env.defer_to_thread),
         database.bulk_actions,
         queue.journal.rejected_lines,

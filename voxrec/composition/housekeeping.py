@@ -74,6 +74,13 @@ class Links(Protocol):
         """Delete the links that expired longer than ``age`` ago."""
 
 
+class BounceKeys(Protocol):
+    """The repository of the keys of bounce addresses."""
+
+    async def delete_old(self) -> object:
+        """Delete the keys that are not used any more."""
+
+
 class Exports(Protocol):
     """The files of exports."""
 
@@ -92,7 +99,8 @@ class Housekeeping(TimerService):
     """Deletes what has expired every hour.
 
     That is: abandoned uploads, idempotency keys, jobs of erased Recordings, old events, old messages to webhooks,
-    expired links, exports and bulk actions, and rejected lines of the journal, at once if their Recording was deleted.
+    expired links, exports and bulk actions, old keys, and rejected lines of the journal, at once if their Recording was
+    deleted.
     """
 
     name = "housekeeping"
@@ -106,6 +114,7 @@ class Housekeeping(TimerService):
         events: Events,
         webhook_messages: WebhookMessages,
         links: Links,
+        bounce_keys: BounceKeys,
         exports: Exports,
         bulk_actions: BulkActions,
         rejected_lines: RejectedLines,
@@ -121,6 +130,7 @@ class Housekeeping(TimerService):
         self._jobs = jobs
         self._events = events
         self._links = links
+        self._bounce_keys = bounce_keys
         self._exports = exports
         self._bulk_actions = bulk_actions
         self._rejected_lines = rejected_lines
@@ -141,6 +151,7 @@ class Housekeeping(TimerService):
             await self._events.delete_older_than(self._event_retention)
             await self._webhook_messages.delete_older_than(self._webhook_retention)
             await self._links.delete_expired(_EXPIRED_LINKS_AGE)
+            await self._bounce_keys.delete_old()
             await self._exports.clean_up()
             await self._bulk_actions.delete_expired(_BULK_ACTIONS_AGE)
         except (VoxrecError, OSError) as error:

@@ -1,21 +1,25 @@
-"""Mail: the job handler that sends completed Recordings through the SMTP relay."""
+"""Mail: the job handler that sends completed Recordings through the SMTP relay, and the server for returned mails."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from voxrec.bounce_address import BounceMailbox
 from voxrec.clock import utc_now
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Mail
+from voxrec.mail.bounce_server import BounceFactory
+from voxrec.mail.bounces import BounceIntake
 from voxrec.mail.content import ListeningLink
-from voxrec.mail.mailer import Mailer
+from voxrec.mail.mailer import BounceAddresses, Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
 from voxrec.model import LinkOrigin
+from voxrec.service_tree import RetryingServerService
 
 
 def build_mailer(env: Environment, database: Database, files: RecordingFiles) -> Mailer:
@@ -31,6 +35,7 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
         archive=files.archive,
         listening_link=_listening_link(env, database),
         defer_to_thread=env.defer_to_thread,
+        bounce_addresses=_bounce_addresses(env, database) if env.config.bounces.address else None,
         on_reply=env.metrics.count_mail_recipient,
     )
 
@@ -63,6 +68,36 @@ def make_relay(settings: Mail) -> Relay:
         helo_domain=settings.helo_domain,
         ca_file=Path(settings.ca_file) if settings.ca_file else None,
     )
+
+
+def build_bounce_server(env: Environment, database: Database) -> RetryingServerService | None:
+    """Build the LMTP server for returned mails; None: this node accepts none."""
+    settings = env.config.bounces
+    if not settings.listen:
+        return None
+    intake = BounceIntake(
+        env.reactor,
+        BounceMailbox.parse(settings.address),
+        database.bounce_keys,
+        database.delivery_reports,
+        env.defer_to_thread,
+        env.metrics.count_returned_mail,
+    )
+    return RetryingServerService(env.reactor, settings.listen, BounceFactory(env.reactor, intake), "bounces")
+
+
+def _bounce_addresses(env: Environment, database: Database) -> BounceAddresses:
+    mailbox = BounceMailbox.parse(env.config.bounces.address)
+
+    async def bounce_addresses(recording_id: UUID, recipients: Sequence[str]) -> dict[str, str]:
+        key = await database.bounce_keys.signing_key()
+        attempts = await database.deliveries.next_attempts(recording_id, recipients)
+        return {
+            recipient: mailbox.address(key.sign(attempt.delivery_id, attempt.number))
+            for recipient, attempt in attempts.items()
+        }
+
+    return bounce_addresses
 
 
 def _listening_link(env: Environment, database: Database) -> Callable[[UUID], Awaitable[ListeningLink]]:

@@ -9,6 +9,7 @@ from voxrec import config
 from voxrec.config import Config
 from voxrec.doctor.ami import check_ami
 from voxrec.doctor.asterisk import check_asterisk
+from voxrec.doctor.bounces import check_bounces
 from voxrec.doctor.clock import check_clock
 from voxrec.doctor.daemon import check_daemon, check_unit
 from voxrec.doctor.database import check_database
@@ -31,6 +32,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = 
     ("S3", check_s3),
     ("mail", check_mail),
     ("mail templates", check_mail_templates),
+    ("bounces", check_bounces),
     ("webhooks", check_webhooks),
     ("unit", check_unit),
     ("clock", check_clock),

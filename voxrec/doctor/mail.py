@@ -4,12 +4,15 @@ import smtplib
 import ssl
 from collections.abc import Iterator
 from typing import Final
+from uuid import uuid4
 
-from voxrec.config import Config, Mail
+from voxrec.bounce_address import BounceKey, BounceMailbox
+from voxrec.config import Bounces, Config, Mail
 from voxrec.doctor.finding import Finding, failed, ok
 from voxrec.mailaddress import encode_mail_address, needs_smtputf8
 
 _TIMEOUT: Final = 10.0  # seconds
+_REFUSED: Final = 400  # replies of SMTP from this code on are negative
 
 
 def check_mail(config: Config) -> Iterator[Finding]:
@@ -28,12 +31,13 @@ def check_mail(config: Config) -> Iterator[Finding]:
     try:
         relay.ehlo(settings.helo_domain)
         yield ok("mail relay", f"{settings.host}:{settings.port} responds")
-        yield from _check_session(relay, settings)
+        yield from _check_session(relay, config)
     finally:
         relay.close()
 
 
-def _check_session(relay: smtplib.SMTP, settings: Mail) -> Iterator[Finding]:
+def _check_session(relay: smtplib.SMTP, config: Config) -> Iterator[Finding]:
+    settings = config.mail
     if settings.tls == "starttls":
         try:
             relay.starttls(context=_tls_context(settings))
@@ -58,11 +62,29 @@ def _check_session(relay: smtplib.SMTP, settings: Mail) -> Iterator[Finding]:
         options = ["SMTPUTF8"]
     code, reply = relay.mail(sender, options)
     relay.rset()
-    if code >= 400:
+    if code >= _REFUSED:
         text = reply.decode("utf-8", "replace")
         yield failed("mail sender", f"{settings.sender}: {code} {text}", "set mail.sender to an address of your domain")
     else:
         yield ok("mail sender", f"{settings.sender} is accepted")
+    if config.bounces.address:
+        yield from _check_bounces(relay, config.bounces)
+
+
+def _check_bounces(relay: smtplib.SMTP, settings: Bounces) -> Iterator[Finding]:
+    """Check that the relay accepts bounce addresses as sender, and returns mail to the LMTP server of this node.
+
+    The address has a token, but no valid signature: what arrives at voxrec is refused.
+    """
+    address = BounceMailbox.parse(settings.address).address(BounceKey(0, b"").sign(uuid4(), 1))
+    code, reply = relay.mail(address)
+    relay.rset()
+    if code >= _REFUSED:
+        text = reply.decode("utf-8", "replace")
+        remedy = "set bounces.address to a domain from which the relay accepts mail"
+        yield failed("bounce address", f"{settings.address}: {code} {text}", remedy)
+    else:
+        yield ok("bounce address", f"{settings.address} is accepted as sender")
 
 
 def _connect(settings: Mail) -> smtplib.SMTP:

@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +63,10 @@ class Archive(Protocol):
         """Return a local file with the audio. Raises `NotFound` if the archive has no such file."""
 
 
+BounceAddresses = Callable[[UUID, Sequence[str]], Awaitable[Mapping[str, str]]]
+"""Returns the envelope sender for each recipient of the mail about a Recording, to which its mail is returned."""
+
+
 class Mailer:
     """Handles ``mail`` jobs: sends the message to all recipients that have not received it."""
 
@@ -76,13 +82,15 @@ class Mailer:
         archive: Archive,
         listening_link: Callable[[UUID], Awaitable[ListeningLink]],
         defer_to_thread: DeferToThread,
+        bounce_addresses: BounceAddresses | None = None,
         on_reply: Callable[[str], None] = lambda _state: None,
         logger: Logger | None = None,
     ) -> None:
         """Create a handler.
 
-        ``listening_link`` returns where the readers can listen to a Recording. ``on_reply`` is called for each
-        recipient with the relay's reply: accepted, deferred or refused.
+        ``listening_link`` returns where the readers can listen to a Recording. ``bounce_addresses`` None: mails that
+        cannot be delivered are returned to the sender's mailbox. ``on_reply`` is called for each recipient with the
+        relay's reply: accepted, deferred or refused.
         """
         self._reactor = reactor
         self._relay = relay
@@ -93,6 +101,7 @@ class Mailer:
         self._archive = archive
         self._listening_link = listening_link
         self._defer_to_thread = defer_to_thread
+        self._bounce_addresses = bounce_addresses
         self._on_reply = on_reply
         self._log = logger or Logger()
 
@@ -154,31 +163,57 @@ class Mailer:
             message = await self._compose(form, recording, profile, link, defaults)
             if message is None:
                 continue
-            result = await self._send(recording, relay, defaults, recipients, message)
-            too_large = {refusal.recipient: refusal for refusal in result.refused if refusal.too_large}
-            if not too_large or form is Form.LINK:
-                await self._record(recording, result)
+            too_large = await self._send(recording, relay, defaults, form, recipients, message)
+            if not too_large:
                 return
-            others = tuple(refusal for refusal in result.refused if not refusal.too_large)
-            await self._record(recording, SendResult(result.accepted, others, result.reply))
             self._log.info(
                 "recording {id} is too large for {count} recipients; sending them a copy or the link: {reply}",
                 id=recording.id,
                 count=len(too_large),
-                reply=hide_addresses(next(iter(too_large.values())).reply),
+                reply=hide_addresses(too_large[0].reply),
             )
-            recipients = list(too_large)
+            recipients = [refusal.recipient for refusal in too_large]
 
     async def _send(
-        self, recording: Recording, relay: Relay, defaults: MessageDefaults, recipients: list[str], message: bytes
-    ) -> SendResult:
-        """Send a message. If the relay made no decision, store the error as an attempt for each recipient."""
-        try:
-            return await send(self._reactor, relay, defaults.sender, recipients, message)
-        except DeliveryError as error:
-            for recipient in recipients:
-                await self._deliveries.record_reply(recording.id, recipient, DeliveryState.DEFERRED, error.detail)
-            raise
+        self,
+        recording: Recording,
+        relay: Relay,
+        defaults: MessageDefaults,
+        form: Form,
+        recipients: list[str],
+        message: bytes,
+    ) -> list[Refusal]:
+        """Send a message: to all at once or, with a bounce address for each of them, to one after the other.
+
+        Return those for whom it is too large, unless the form is the smallest one. All other replies are stored. If the
+        relay made no decision, the error is stored as an attempt for each recipient; raises the last error if the relay
+        made no decision at all.
+        """
+        too_large: list[Refusal] = []
+        failure: DeliveryError | None = None
+        decided = False
+        for sender, group in await self._envelopes(recording, defaults.sender, recipients):
+            try:
+                result = await send(self._reactor, relay, sender, group, message)
+            except DeliveryError as error:
+                failure = error
+                for recipient in group:
+                    await self._deliveries.record_reply(recording.id, recipient, DeliveryState.DEFERRED, error.detail)
+                continue
+            decided = True
+            smaller = [one for one in result.refused if one.too_large and form is not Form.LINK]
+            too_large += smaller
+            await self._record(recording, replace(result, refused=tuple(r for r in result.refused if r not in smaller)))
+        if failure is not None and not decided:
+            raise failure
+        return too_large
+
+    async def _envelopes(self, recording: Recording, sender: str, recipients: list[str]) -> list[tuple[str, list[str]]]:
+        """Return the envelope senders, each with its recipients."""
+        if self._bounce_addresses is None:
+            return [(sender, recipients)]
+        senders = await self._bounce_addresses(recording.id, recipients)
+        return [(senders[recipient], [recipient]) for recipient in recipients if recipient in senders]
 
     async def _completed_recording(self, recording_id: UUID) -> Recording | None:
         try:
@@ -238,7 +273,8 @@ class Mailer:
         stored = await self._deliveries.of_recording(recording.id)
         deliveries = [delivery for delivery in stored if delivery.recipient in recipients]
         deferred = [delivery for delivery in deliveries if delivery.state is DeliveryState.DEFERRED]
-        refused = [delivery for delivery in deliveries if delivery.state is DeliveryState.REFUSED]
+        # mails that were returned have been reported
+        refused = [one for one in deliveries if one.state is DeliveryState.REFUSED and not one.returned]
         if deferred or refused:
             replies = "; ".join(f"{delivery.recipient}: {delivery.last_reply}" for delivery in deferred or refused)
             raise DeliveryError(f"the relay did not accept the mail for {replies}", permanent=not deferred)

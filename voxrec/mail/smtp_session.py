@@ -219,6 +219,8 @@ class Session(smtp.ESMTPClient):
 
     def _mail_parameters(self, size: int) -> str:
         parameters = f" SIZE={size}" if self._size_offered else ""
+        if b"DSN" in self._extensions:  # a returned mail then lacks the audio (RFC 3461 section 4.3)
+            parameters += " RET=HDRS"
         if self._envelope.recipients_for(smtputf8=False) == self._recipients:
             return parameters
         # the body is ASCII; the headers may not be (RFC 6531 section 3.6)

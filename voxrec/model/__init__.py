@@ -14,7 +14,14 @@ from voxrec.model.bulk_action import (
     SkipReason,
 )
 from voxrec.model.call import Call, CallRequest, CallState
-from voxrec.model.delivery import DeliveryAttempt, DeliveryChannel, DeliveryStatus, RecordingDelivery
+from voxrec.model.delivery import (
+    DeliveryAttempt,
+    DeliveryChannel,
+    DeliveryReport,
+    DeliveryStatus,
+    RecordingDelivery,
+    ReportAction,
+)
 from voxrec.model.event import Event, EventType
 from voxrec.model.export import Export, ExportFormat, ExportQuery, ExportState
 from voxrec.model.fields import metadata_errors, tag_errors
@@ -79,6 +86,7 @@ __all__ = [
     "CheckState",
     "DeliveryAttempt",
     "DeliveryChannel",
+    "DeliveryReport",
     "DeliveryStatus",
     "EffectiveProfile",
     "EffectiveSetting",
@@ -118,6 +126,7 @@ __all__ = [
     "RecordingDelivery",
     "RecordingSort",
     "RecordingState",
+    "ReportAction",
     "Role",
     "RtpCounters",
     "RtpStatistics",

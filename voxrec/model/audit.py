@@ -34,7 +34,7 @@ class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
         str,
         doc(
             "Name of the token or of the user, admin for the configured administrator, link for the opening of an "
-            "expiring link, the user that ran a command, or the rule: retention."
+            "expiring link, bounce for a mail that was returned, the user that ran a command, or the rule: retention."
         ),
     ]
     token_id: Annotated[
@@ -42,7 +42,7 @@ class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = None
     user_id: Annotated[UUID | None, doc("Id of the user, if the request belongs to a session.")] = None
     address: Annotated[str, doc("IP address of the client, or local for commands and rules.")]
-    method: Annotated[str, doc("HTTP method, COMMAND, or RULE.")]
+    method: Annotated[str, doc("HTTP method, COMMAND, RULE, or LMTP.")]
     path: Annotated[str, doc("Path of the request, the command, or the path of the resource to which a rule applied.")]
     kind: Annotated[str, doc("Type of the changed object, such as profile.")]
     target_id: Annotated[UUID | None, doc("Id of the changed object.")] = None

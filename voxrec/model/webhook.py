@@ -59,7 +59,8 @@ class WebhookEvent(enum.StrEnum):
     - ``recording.expired``: the Recording was deleted because its retention period has ended
     - ``export.completed``: the file of a bulk export can be downloaded
     - ``export.failed``: a bulk export has no file; `error` says why
-    - ``delivery.failed``: a mail or a webhook about a Recording could not be delivered and is not retried
+    - ``delivery.failed``: a mail or a webhook about a Recording could not be delivered and is not retried, or a
+      mail was returned
     """
 
     CALL_STARTED = "call.started"
@@ -203,16 +204,20 @@ class WebhookRecording(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class DeliveryFailure(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A delivery that is not retried. It names no recipient; see the deliveries of the Recording."""
+    """A delivery that is not retried, or whose mail was returned. The Recording's deliveries name the recipient."""
 
     channel: Annotated[str, doc("mail or webhook.")]
-    delivery_id: Annotated[UUID | None, doc("Id of the delivery to a webhook. Null for mail.")] = None
+    delivery_id: Annotated[UUID | None, doc("Id of the delivery. Null for mails that the relay did not accept.")] = None
     webhook_id: Annotated[UUID | None, doc("Id of the webhook. Null for mail.")] = None
     event: Annotated[str, doc("Type of the event that could not be delivered.")]
     recording_id: Annotated[UUID | None, doc("Id of the Recording.")] = None
     call_id: Annotated[UUID | None, doc("Id of the call.")] = None
     profile_id: Annotated[UUID | None, doc("Id of the Profile.")] = None
     attempts: Annotated[int, doc("Number of attempts.")]
+    status: Annotated[
+        str | None,
+        doc("Enhanced status code (RFC 3463) of a mail that was accepted and returned, such as 5.1.1. Null: none."),
+    ] = None
 
 
 WebhookCall: Final[Any] = msgspec.defstruct(

@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ class DeliveryState(enum.StrEnum):
 
     ACCEPTED = "accepted"
     DEFERRED = "deferred"  # the relay refused temporarily; the delivery is retried
-    REFUSED = "refused"  # the relay refused permanently; the delivery is retried only after `reopen_refused`
+    REFUSED = "refused"  # refused permanently, or returned; the delivery is retried only after `reopen_refused`
 
 
 class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -27,6 +28,15 @@ class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
     attempts: int
     last_reply: str
     updated_at: datetime
+    returned: bool = False
+    """Whether the relay had accepted the last mail, which was then returned to the bounce address."""
+
+
+class NextAttempt(NamedTuple):
+    """The number of the next attempt of a delivery."""
+
+    delivery_id: UUID
+    number: int
 
 
 class Deliveries:
@@ -51,15 +61,36 @@ class Deliveries:
         )
         return [recipient for (recipient,) in rows]
 
+    async def next_attempts(self, recording_id: UUID, recipients: Sequence[str]) -> dict[str, NextAttempt]:
+        """Return the next attempt for each recipient, whose delivery is inserted if it is the first.
+
+        The result is empty for a deleted Recording.
+        """
+        rows = await self._pool.returning(
+            """
+            INSERT INTO deliveries AS old (recording_id, recipient, state, attempts, last_reply)
+            SELECT id, recipient, 'deferred', 0, '' FROM recordings, unnest(%s::text[]) AS recipient
+            WHERE id = %s FOR KEY SHARE OF recordings
+            ON CONFLICT (recording_id, recipient) DO UPDATE SET recipient = old.recipient
+            RETURNING recipient, id, attempts + 1
+            """,
+            (list(recipients), recording_id),
+        )
+        return {recipient: NextAttempt(delivery_id, number) for recipient, delivery_id, number in rows}
+
     async def record_reply(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
-        """Store a reply of the relay. Accepted deliveries stay accepted; for a deleted Recording nothing is stored."""
+        """Store a reply of the relay. Accepted deliveries stay accepted; for a deleted Recording nothing is stored.
+
+        If the mail of this attempt was returned before its acceptance is stored, the delivery has failed.
+        """
         await self._pool.execute(
             """
             INSERT INTO deliveries AS old (recording_id, recipient, state, last_reply)
             SELECT id, %s, %s, %s FROM recordings WHERE id = %s FOR KEY SHARE
             ON CONFLICT (recording_id, recipient) DO UPDATE
-            SET state = EXCLUDED.state, attempts = old.attempts + 1, last_reply = EXCLUDED.last_reply,
-                updated_at = now()
+            SET state = CASE WHEN EXCLUDED.state = 'accepted' AND old.bounced_attempt = old.attempts + 1 THEN 'refused'
+                             ELSE EXCLUDED.state END,
+                attempts = old.attempts + 1, last_reply = EXCLUDED.last_reply, updated_at = now()
             WHERE old.state <> 'accepted' OR EXCLUDED.state = 'accepted'
             """,
             (recipient, state.value, reply, recording_id),
@@ -69,8 +100,8 @@ class Deliveries:
         """Return the deliveries of a Recording, by recipient."""
         rows = await self._pool.query(
             """
-            SELECT recipient, state, attempts, last_reply, updated_at FROM deliveries
-            WHERE recording_id = %s ORDER BY recipient
+            SELECT recipient, state, attempts, last_reply, updated_at, coalesce(bounced_attempt = attempts, FALSE)
+            FROM deliveries WHERE recording_id = %s ORDER BY recipient
             """,
             (recording_id,),
         )
@@ -81,8 +112,9 @@ class Deliveries:
                 attempts=attempts,
                 last_reply=last_reply,
                 updated_at=updated_at,
+                returned=returned,
             )
-            for recipient, state, attempts, last_reply, updated_at in rows
+            for recipient, state, attempts, last_reply, updated_at, returned in rows
         ]
 
 

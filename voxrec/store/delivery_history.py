@@ -19,7 +19,11 @@ _MAIL_DELIVERIES: Final = """
            (SELECT coalesce(jsonb_agg(jsonb_build_object('at', at, 'reply', reply) ORDER BY at), '[]')
             FROM mail_attempts
             WHERE mail_attempts.recording_id = deliveries.recording_id
-              AND mail_attempts.recipient = deliveries.recipient)
+              AND mail_attempts.recipient = deliveries.recipient),
+           (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'at', at, 'attempt', attempt, 'action', action, 'status', status, 'remoteMta', remote_mta,
+                'reply', reply) ORDER BY at), '[]')
+            FROM delivery_reports WHERE delivery_id = deliveries.id)
     FROM deliveries LEFT JOIN jobs ON jobs.recording_id = deliveries.recording_id AND jobs.kind = 'mail'
     WHERE deliveries.recording_id = %s ORDER BY recipient
 """
@@ -176,7 +180,7 @@ async def _send_webhook(transaction: Transaction, message_id: UUID, webhook_id: 
 
 
 def _mail(row: Row) -> RecordingDelivery:
-    id_, recipient, state, created_at, due_at, planned, attempts = row
+    id_, recipient, state, created_at, due_at, planned, attempts, reports = row
     pending = state == "deferred" and planned
     status = {"accepted": DeliveryStatus.DELIVERED, "refused": DeliveryStatus.FAILED}.get(
         state, DeliveryStatus.PENDING if pending else DeliveryStatus.FAILED
@@ -188,6 +192,7 @@ def _mail(row: Row) -> RecordingDelivery:
         target=recipient,
         status=status,
         attempts=attempts,
+        reports=reports,
         nextAttemptAt=due_at if pending else None,
         createdAt=created_at,
     )

@@ -45,6 +45,7 @@ _SELECT: Final = f"""
 _SIGNING_KEY: Final = """
     WITH newest AS (
         SELECT id, secret FROM link_keys WHERE created_at > now() - %s::interval ORDER BY id DESC LIMIT 1
+        FOR KEY SHARE
     ), made AS (
         INSERT INTO link_keys (created_at) SELECT now() WHERE NOT EXISTS (SELECT FROM newest) RETURNING id, secret
     )
@@ -76,6 +77,17 @@ _DELETE_KEYS: Final = """
     WHERE created_at < now() - %s::interval AND id < (SELECT max(id) FROM link_keys)
       AND NOT EXISTS (SELECT FROM links WHERE key_id = link_keys.id AND expires_at > now() AND revoked_at IS NULL)
 """
+
+
+# Waits for the links that are being created, so that none escapes, and lets others wait until the new key exists.
+_LOCK_KEYS: Final = "LOCK TABLE link_keys IN EXCLUSIVE MODE"
+_NEW_KEY: Final = "INSERT INTO link_keys (created_at) VALUES (now()) RETURNING id"
+_REVOKE_OF_KEYS: Final = """
+    UPDATE links SET revoked_at = now()
+    WHERE revoked_at IS NULL AND key_id IN (SELECT id FROM link_keys WHERE created_at < %s AND id <> %s)
+    RETURNING expires_at > now()
+"""
+_DELETE_KEYS_BEFORE: Final = "DELETE FROM link_keys WHERE created_at < %s AND id <> %s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +131,7 @@ class Links:
     verifies them until the last of them has expired. Methods raise StoreUnavailable.
     """
 
-    def __init__(self, database: Database, public_url: str, key_lifetime: timedelta) -> None:
+    def __init__(self, database: Database, public_url: str = "", key_lifetime: timedelta = timedelta(days=30)) -> None:
         self._database = database
         self._public_url = public_url
         self._key_lifetime = key_lifetime
@@ -171,6 +183,25 @@ class Links:
         await self._database.execute(
             "UPDATE links SET revoked_at = coalesce(revoked_at, now()) WHERE id = %s", (link_id,)
         )
+
+    async def rotate_keys(self, revoke_before: datetime | None) -> int:
+        """Sign new links with a new key, and return the number of links that are not valid any more.
+
+        Keys that were created before ``revoke_before`` are deleted, and every link that they have signed is revoked at
+        once, also on pages that are open: such keys cannot forge links any more. None: no key is deleted.
+        """
+
+        async def work(transaction: Transaction) -> int:
+            await transaction.execute(_LOCK_KEYS)
+            ((key_id,),) = await transaction.query(_NEW_KEY)
+            revoked = 0
+            if revoke_before is not None:
+                rows = await transaction.query(_REVOKE_OF_KEYS, (revoke_before, key_id))
+                revoked = sum(was_valid for (was_valid,) in rows)
+                await transaction.execute(_DELETE_KEYS_BEFORE, (revoke_before, key_id))
+            return revoked
+
+        return await self._database.transaction(work)
 
     async def resolve(self, text: str) -> ResolvedLink | None:
         """Return the link that the token ``text`` belongs to; None if it is not the token of a link.

@@ -46,6 +46,7 @@ _SELECT_ID_TOKEN: Final = "SELECT id_token FROM sessions WHERE id = %s"  # noqa:
 # for one that is idle.
 _EXPIRE_IDLE: Final = "UPDATE sessions SET expires_at = now() WHERE expires_at > now() AND last_used_at <= now() - %s"
 _DELETE_EXPIRED: Final = "DELETE FROM sessions WHERE expires_at <= now()"
+_DELETE_ALL: Final = f"DELETE FROM sessions WHERE %s::uuid IS NULL OR user_id = %s RETURNING {_VALID}"
 
 
 class AuthenticatedSession(NamedTuple):
@@ -139,6 +140,11 @@ class Sessions(Repository[Session, SessionFilter]):
             await transaction.execute("DELETE FROM sessions WHERE id = %s", (session_id,))
 
         await self._database.transaction(work)
+
+    async def delete_all(self, user_id: UUID | None = None) -> int:
+        """End all sessions, or those of a user, and return their number."""
+        rows = await self._database.returning(_DELETE_ALL, (user_id, user_id, self._idle_timeout))
+        return sum(was_valid for (was_valid,) in rows)
 
     async def _fetch_page(self, filters: SessionFilter, limit: int, after: Cursor | None) -> list[Row]:
         conditions = filters.conditions()
