@@ -56,6 +56,15 @@ def make_directory(directory: Path, mode: int) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
 
 
+def sync_directory(directory: Path) -> None:
+    """Write the entries of a directory to the disk: what was created, renamed or deleted in it. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def open_subdirectory(root: Path, parts: Sequence[str], mode: int) -> int:
     """Open the directory ``parts`` below ``root``, without following a link there, and return its descriptor.
 

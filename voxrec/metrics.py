@@ -101,6 +101,15 @@ class Metrics:
         self._uploaded_bytes = Counter(
             "voxrec_uploaded_bytes", "Bytes of Recordings that were stored in S3.", registry=registry
         )
+        self._exports = Counter(
+            "voxrec_exports_ended",
+            "Attempts of bulk exports, by outcome: done, retry (failed, or interrupted by a stop), dead.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._exported_bytes = Counter(
+            "voxrec_exported_bytes", "Bytes of audio that were written to the files of exports.", registry=registry
+        )
         self._failed_announcements = Counter(
             "voxrec_announcements_failed",
             "Announcements that were not played completely to the parties of a call.",
@@ -185,6 +194,17 @@ class Metrics:
             "Webhooks that were disabled because their receiver failed for days, or answered 410.",
             registry=registry,
         )
+        self._exports_waiting = Gauge(
+            "voxrec_exports_waiting",
+            "Bulk exports that wait for their turn, or to be continued.",
+            registry=registry,
+        )
+        self._exports_running = Gauge(
+            "voxrec_exports_running", "Bulk exports that are being written, of all nodes.", registry=registry
+        )
+        self._exports_oldest_seconds = Gauge(
+            "voxrec_exports_oldest_seconds", "Age of the oldest bulk export that is not complete.", registry=registry
+        )
         self._archive_free_bytes = Gauge(
             "voxrec_archive_free_bytes", "Free space of the file system of the archive.", registry=registry
         )
@@ -268,6 +288,14 @@ class Metrics:
         if outcome == "stored":
             self._uploaded_bytes.inc(size)
 
+    def count_export(self, outcome: str) -> None:
+        """Count an attempt of a bulk export."""
+        self._exports.labels(outcome).inc()
+
+    def count_exported_bytes(self, count: int) -> None:
+        """Count bytes of audio that were written to the file of an export."""
+        self._exported_bytes.inc(count)
+
     def count_failed_announcement(self) -> None:
         """Count an announcement that was not played completely."""
         self._failed_announcements.inc()
@@ -320,6 +348,12 @@ class Metrics:
         self._webhooks_oldest_seconds.set(oldest_age)
         self._webhooks_disabled.set(disabled)
 
+    def set_exports(self, *, waiting: int, running: int, oldest_age: float) -> None:
+        """Set the number of bulk exports that are not complete, and the age of the oldest."""
+        self._exports_waiting.set(waiting)
+        self._exports_running.set(running)
+        self._exports_oldest_seconds.set(oldest_age)
+
     def clear_database_metrics(self) -> None:
         """Remove the values that come from the database: it does not respond, and they would be outdated."""
         for gauge in (
@@ -338,6 +372,9 @@ class Metrics:
             self._webhooks_due,
             self._webhooks_oldest_seconds,
             self._webhooks_disabled,
+            self._exports_waiting,
+            self._exports_running,
+            self._exports_oldest_seconds,
         ):
             gauge.set(unknown)
 

@@ -19,6 +19,7 @@ from voxrec.composition.monitoring import (
 )
 from voxrec.metrics import Metrics
 from voxrec.model import JobKind
+from voxrec.store.exports import Exports
 from voxrec.store.recordings import Recordings
 from voxrec.store.webhook_queue import WebhookQueue
 
@@ -88,13 +89,30 @@ class StatisticsRefresherTests(DatabaseTestCase):
 
     async def refresh(self, archive: Path) -> None:
         queue = WebhookQueue(self.pool)
-        await StatisticsRefresher(self.metrics, self.pool, queue, archive, call_directly).refresh()
+        exports = Exports(self.pool, "https://rec.example")
+        await StatisticsRefresher(self.metrics, self.pool, queue, exports, archive, call_directly).refresh()
 
     async def test_jobs_and_free_space(self) -> None:
         await self.pool.execute("INSERT INTO jobs (kind, recording_id) VALUES ('mail', gen_random_uuid())")
         await self.refresh(Path("/"))
         self.assertEqual(samples(self.metrics, "voxrec_jobs_waiting"), {**dict.fromkeys(self.kinds(), 0), ("mail",): 1})
         self.assertGreater(samples(self.metrics, "voxrec_archive_free_bytes")[()], 0)
+
+    async def test_exports(self) -> None:
+        await self.pool.execute(
+            "INSERT INTO exports (created_by, format, audio, query, state, leased_until, created_at) VALUES "
+            "('crm', 'zip', TRUE, '{}', 'pending', NULL, now() - interval '1 hour'), "
+            "('crm', 'zip', TRUE, '{}', 'running', now() + interval '1 minute', now()), "
+            "('crm', 'zip', TRUE, '{}', 'running', now() - interval '1 minute', now()), "
+            "('crm', 'zip', TRUE, '{}', 'completed', NULL, now() - interval '1 day')"
+        )
+        await self.refresh(Path("/"))
+        self.assertEqual(self.sample("voxrec_exports_waiting"), 2)
+        self.assertEqual(self.sample("voxrec_exports_running"), 1)
+        self.assertLess(abs(self.sample("voxrec_exports_oldest_seconds") - 3600), 60)
+        await self.pool.stopService()
+        await self.refresh(Path("/"))
+        self.assertTrue(math.isnan(self.sample("voxrec_exports_waiting")))
 
     async def test_webhooks(self) -> None:
         await self.pool.execute("INSERT INTO webhooks (url) VALUES ('https://crm.example')")

@@ -30,6 +30,7 @@ SHORT_LEASE: Final = timedelta(seconds=2)
 LONG_LEASE: Final = timedelta(minutes=1)
 CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
     "audio begun": (ExportFile, "begin_audio", after),
+    "checkpoint saved": (ExportFile, "save", after),
     "lists written": (ExportFile, "end", after),
     "file complete": (ExportFile, "publish", before),
     "file published": (ExportFile, "publish", after),

@@ -1,5 +1,6 @@
 """Tests of voxrec.exports.containers, with the programs and modules that read such files."""
 
+import gc
 import shutil
 import subprocess
 import tarfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from voxrec.exports import containers
-from voxrec.exports.containers import CONTAINERS
+from voxrec.exports.containers import CONTAINERS, Container
 from voxrec.model import ExportFormat
 
 TIME = datetime(2026, 11, 23, 19, 31, 12, tzinfo=UTC)
@@ -20,14 +21,49 @@ MEMBERS = {"audio/2026-11-23/ä.wav": b"RIFF" * 1000, "empty": b"", f"long/{'x' 
 class ContainerTests(SynchronousTestCase):
     def write(self, format_: ExportFormat) -> Path:
         path = Path(self.mktemp())
-        container = CONTAINERS[format_](path)
+        container = CONTAINERS[format_](path.open("wb"), ())
         for name, content in MEMBERS.items():
-            container.begin(name, len(content), TIME)
-            for start in range(0, len(content), 1000):
-                container.write(content[start : start + 1000])
-            container.end()
+            self.add(container, name, content)
         container.close()
         return path
+
+    def add(self, container: Container, name: str, content: bytes) -> None:
+        container.begin(name, len(content), TIME)
+        for start in range(0, len(content), 1000):
+            container.write(content[start : start + 1000])
+        container.end()
+
+    def test_a_file_that_is_continued_after_each_member_is_the_same(self) -> None:
+        for format_ in ExportFormat:
+            path, index, size = Path(self.mktemp()), list[bytes](), 0
+            path.touch()
+            for name, content in MEMBERS.items():
+                file = path.open("rb+")
+                file.truncate(size)
+                file.seek(size)
+                container = CONTAINERS[format_](file, index)
+                self.add(container, name, content)
+                index += container.take_index().splitlines(keepends=True)
+                file.flush()
+                size = file.tell()
+                container.begin("interrupted", 10, TIME)
+                container.write(b"half")
+                container.suspend()
+            file = path.open("rb+")
+            file.truncate(size)
+            file.seek(size)
+            CONTAINERS[format_](file, index).close()
+            self.assertEqual(path.read_bytes(), self.write(format_).read_bytes(), format_)
+
+    def test_a_suspended_file_is_not_changed_any_more(self) -> None:
+        path = Path(self.mktemp())
+        container = CONTAINERS[ExportFormat.ZIP](path.open("wb"), ())
+        self.add(container, "a", b"1")
+        container.suspend()
+        size = path.stat().st_size
+        del container
+        gc.collect()
+        self.assertEqual(path.stat().st_size, size)
 
     def test_zip(self) -> None:
         with zipfile.ZipFile(self.write(ExportFormat.ZIP)) as archive:

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -335,6 +336,16 @@ class StateTests(ExporterTestCase):
         await until(lambda: not former._running_jobs)
         self.assertEqual(self.names(), [f"{export.id}.zip"])
 
+    async def test_deletion_of_what_another_node_has_left(self) -> None:
+        await self.add()
+        self.start_worker()
+        done = await self.exported()
+        left = self.files / f"{done.id}.zip.1.part"
+        for path in (left, left.with_name(f"{left.name}.csv"), left.with_name(f"{left.name}.checkpoint")):
+            path.write_bytes(b"x")
+        await ExportCleanUp(self.exports, self.directory, deferToThread).clean_up()
+        self.assertEqual(self.names(), [f"{done.id}.zip"])
+
     async def test_the_rate_is_limited(self) -> None:
         for _ in range(3):
             await self.add(b"x" * 1000)
@@ -360,6 +371,180 @@ class StateTests(ExporterTestCase):
         await self.pool.execute("UPDATE exports SET finished_at = now() - interval '31 days'")
         await clean_up.clean_up()
         self.assertEqual((self.names(), await self.exports.page()), ([], []))
+
+
+class ContinuationTests(ExporterTestCase):
+    """Each page has one Recording, after which a checkpoint is saved."""
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.patch(exporter_module, "_PAGE", 1)
+        self.opened: list[UUID] = []
+        self.blocked: Deferred[None] = Deferred()
+        self.stored = [await self.add(b"%d" % number * 1000, created_at=at(number)) for number in range(4)]
+        self.before_audio = self.block_at_third
+
+    def block_at_third(self, found: Recording) -> Deferred[None] | None:
+        self.opened.append(found.id)
+        return self.blocked if len(self.opened) == 3 else None
+
+    async def until_blocked(self, export: Export, **options: Any) -> tuple[Exporter, Worker[ClaimedExport]]:
+        handler = self.start_worker(**options)
+        await until(lambda: len(self.opened) == 3)
+        self.assertIs((await self.exports.get(export.id)).state, ExportState.RUNNING)
+        return handler, self.workers.pop()
+
+    def assert_complete(self, export: Export) -> None:
+        members = self.members(export)
+        for number, each in enumerate(self.stored):
+            self.assertEqual(members[f"audio/2026-05-04/{each.id}.wav"], b"%d" % number * 1000)
+        lines = [msgspec.json.decode(line)["id"] for line in members["recordings.jsonl"].splitlines()]
+        self.assertEqual(lines, [str(each.id) for each in reversed(self.stored)])
+        self.assertEqual(len(members["recordings.csv"].splitlines()), 5)
+        self.assertEqual((export.recordings, export.bytes, export.missing), (4, 4000, 0))
+        self.assertEqual(self.names(), [f"{export.id}.{export.format}"])
+
+    async def test_after_a_stop_of_the_daemon(self) -> None:
+        for format_ in ExportFormat:
+            self.opened.clear()
+            self.blocked = Deferred()
+            export = await self.create(format=format_)
+            handler, worker = await self.until_blocked(export)
+            handler.stop()
+            stopped = worker.stopService()
+            self.blocked.callback(None)
+            await stopped
+            waiting = await self.exports.get(export.id)
+            self.assertEqual((waiting.state, waiting.error, waiting.recordings), (ExportState.PENDING, None, 2))
+            ((attempts,),) = await self.pool.query("SELECT attempts FROM exports WHERE id = %s", (export.id,))
+            self.assertEqual(attempts, 0)
+            self.start_worker()
+            done = await self.until(export, *FINAL)
+            self.assert_complete(done)
+            self.assertEqual(len(self.opened), 5, "the third Recording is copied again, the first two are not")
+            self.directory.delete(export.id)
+
+    async def test_after_the_death_of_the_process(self) -> None:
+        """The lock of its file is gone, and what it wrote after the last checkpoint is cut off."""
+        export = await self.create()
+        _, worker = await self.until_blocked(export, stop_timeout=0.1)
+        await worker.stopService()
+        copies = self.base / "copies"
+        shutil.copytree(self.files, copies)  # files that no process has locked
+        shutil.rmtree(self.files)
+        copies.rename(self.files)
+        (part,) = [path for path in self.files.iterdir() if path.name.endswith(".part")]
+        with part.open("ab") as file:
+            file.write(b"half a Recording")
+        await self.pool.execute("UPDATE exports SET leased_until = now()")
+        self.start_worker()
+        self.assert_complete(await self.until(export, *FINAL))
+        self.assertEqual(len(self.opened), 5)
+        self.blocked.callback(None)
+        await until(lambda: not worker._running_jobs)
+
+    async def test_a_process_that_still_writes_is_not_disturbed(self) -> None:
+        export = await self.create()
+        _, worker = await self.until_blocked(export, stop_timeout=0.1)
+        await worker.stopService()  # its handler waits
+        await self.pool.execute("UPDATE exports SET leased_until = now()")
+        self.start_worker()
+        done = await self.until(export, *FINAL)
+        self.assert_complete(done)
+        self.assertEqual(len(self.opened), 7, "all four are copied again")
+        self.blocked.callback(None)
+        await until(lambda: not worker._running_jobs)
+        self.assert_complete(done)
+
+    async def test_a_damaged_checkpoint(self) -> None:
+        for damage in ("checkpoint", "csv"):
+            self.opened.clear()
+            self.blocked = Deferred()
+            export = await self.create()
+            handler, worker = await self.until_blocked(export)
+            handler.stop()
+            stopped = worker.stopService()
+            self.blocked.callback(None)
+            await stopped
+            (path,) = [path for path in self.files.iterdir() if path.name.endswith(damage)]
+            path.write_bytes(b"{")
+            self.start_worker()
+            self.assert_complete(await self.until(export, *FINAL))
+            self.directory.delete(export.id)
+
+    async def test_errors_do_not_repeat_what_is_written(self) -> None:
+        errors = [OSError(errno.EIO, "Input/output error")]
+
+        def fail_at_third(found: Recording) -> None:
+            self.opened.append(found.id)
+            if len(self.opened) == 3:
+                raise errors.pop()
+
+        self.before_audio = fail_at_third
+        self.start_worker()
+        self.assert_complete(await self.until(await self.create(), *FINAL))
+        self.assertEqual(len(self.opened), 5)
+
+    async def test_attempts_that_make_progress_do_not_count(self) -> None:
+        """Each of four attempts copies one Recording; two attempts without progress are permitted."""
+
+        def fail_at_every_second(found: Recording) -> None:
+            self.opened.append(found.id)
+            if len(self.opened) % 2 == 0:
+                raise OSError(errno.EIO, "Input/output error")
+
+        self.before_audio = fail_at_every_second
+        self.start_worker(max_attempts=2)
+        self.assert_complete(await self.until(await self.create(), *FINAL))
+
+    async def test_attempts_without_progress_end_it(self) -> None:
+        def fail(found: Recording) -> None:
+            self.opened.append(found.id)
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.before_audio = fail
+        self.start_worker(max_attempts=3)
+        failed = await self.until(await self.create(), *FINAL)
+        self.assertIs(failed.state, ExportState.FAILED)
+        self.assertEqual(len(self.opened), 3)
+
+    async def test_with_archives_of_their_own_the_same_node_continues(self) -> None:
+        export = await self.create()
+        handler, worker = await self.until_blocked(export)
+        handler.stop()
+        stopped = worker.stopService()
+        self.blocked.callback(None)
+        await stopped
+        other = ExportQueue(self.pool, self.exports, "there", shared=False)
+        claimed, next_due = await other.claim([KIND], timedelta(minutes=1), 1)
+        self.assertEqual(claimed, [])
+        assert next_due is not None
+        self.assertLess(abs(next_due - datetime.now(UTC) - timedelta(minutes=10)), timedelta(minutes=1))
+        here = ExportQueue(self.pool, self.exports, "here", shared=False)
+        (job,), _ = await here.claim([KIND], timedelta(minutes=1), 1)
+        self.assertEqual(job.export.id, export.id)
+        await here.release(job)
+        await self.pool.execute("UPDATE exports SET due_at = now() - interval '11 minutes'")
+        (job,), _ = await other.claim([KIND], timedelta(minutes=1), 1)
+        self.assertEqual(job.export.node, "there")
+
+    async def test_the_rate_after_an_interruption(self) -> None:
+        """What an earlier attempt has written does not count."""
+        export = await self.create()
+        handler, worker = await self.until_blocked(export)
+        handler.stop()
+        stopped = worker.stopService()
+        self.blocked.callback(None)
+        await stopped
+        started = reactor.seconds()
+        self.start_worker(ExportSettings(rate=4000))
+        self.assert_complete(await self.until(export, *FINAL))
+        self.assertGreaterEqual(reactor.seconds() - started, 0.49)
+
+
+def at(number: int) -> datetime:
+    """Return a creation time, which orders Recordings."""
+    return NOON + timedelta(seconds=number)
 
 
 class AnnouncementTests(ExporterTestCase):

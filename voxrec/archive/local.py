@@ -22,6 +22,7 @@ from voxrec.archive.quarantine import (
     was_quarantined_before,
 )
 from voxrec.errors import NotFound
+from voxrec.files import sync_directory
 from voxrec.model import Recording
 from voxrec.threads import DeferToThread, run_in_this_thread
 
@@ -103,7 +104,7 @@ class LocalArchive:
                 location.unlink()
             except FileNotFoundError:
                 return
-            _sync_directory(location.parent)
+            sync_directory(location.parent)
 
     def list_before(self, time: datetime) -> dict[str, UUID]:
         """Return the paths of all files stored before ``time``, also incomplete copies, with their Recordings."""
@@ -159,7 +160,7 @@ class LocalArchive:
         for new in reversed(missing):
             new.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             new.chmod(DIRECTORY_MODE)
-            _sync_directory(new.parent)
+            sync_directory(new.parent)
 
 
 def _require_root(root: Path) -> None:
@@ -188,7 +189,7 @@ def _move(source: Path, target: Path) -> tuple[int, str]:
         size = file.tell()
     # fails with EXDEV, too, between two mounts of one file system, which have the same st_dev
     source.rename(target)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
     return size, digest.hexdigest()
 
 
@@ -211,7 +212,7 @@ def _copy(source: Path, target: Path) -> tuple[int, str]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
     source.unlink()
     return size, digest.hexdigest()
 
@@ -229,12 +230,3 @@ def _delete_incomplete_copies(target: Path) -> None:
 def _read_blocks(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(_BLOCK_SIZE):
         yield block
-
-
-def _sync_directory(directory: Path) -> None:
-    """Write the names in a directory to disk; fsync of a file does not (fsync(2))."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -98,6 +98,8 @@ def reset_second_factor(name: str, config_file: Path) -> None:
         run_to_completion(Audit(database).begin(audit_entry_for_command(command, "second-factor", found.id)))
         run_to_completion(SecondFactors(database).remove(found.id))
     click.echo(f"the second factor of user {name} is removed")
+
+
 @user.command("sign-out")
 @click.argument("name", required=False)
 @click.option("--all", "all_", is_flag=True, help="All users.")

@@ -5,6 +5,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
+from twisted.internet.defer import Deferred
+
 from voxrec.api.audio_files import AudioDamaged, FileSection, open_audio
 from voxrec.api.recording_representation import recording_with_notes
 from voxrec.archive.interface import Archive
@@ -24,7 +26,7 @@ from voxrec.threads import DeferToThread, WorkerThreads
 
 DIRECTORY: Final = ".exports"
 """The directory in the archive; with a dot, as that of files in progress."""
-_LEASE: Final = timedelta(minutes=2)  # after a crash, an export begins again when it has passed
+_LEASE: Final = timedelta(minutes=2)  # after a crash, an export is continued when it has passed
 _ATTEMPTS: Final = 10
 _LISTED: Final = timedelta(days=30)  # after its end
 
@@ -44,6 +46,17 @@ class ExportServices:
         self.worker.wake()
 
 
+class _ExportWorker(Worker[ClaimedExport]):
+    """A worker that does not wait for its exports when it stops: they are continued later."""
+
+    exporter: Exporter
+
+    def stopService(self) -> Deferred[None]:
+        """End the exports that are being written, and stop."""
+        self.exporter.stop()
+        return super().stopService()
+
+
 class ExportCleanUp:
     """Deletes the files of exports that have expired, failed or were deleted, also by other nodes."""
 
@@ -58,6 +71,8 @@ class ExportCleanUp:
         ids = await self._defer_to_thread(self._directory.list_ids)
         for export_id in await self._exports.without_files(ids):
             await self._defer_to_thread(self._directory.delete, export_id)
+        for export_id in ids - await self._exports.unfinished(ids):  # another node has completed it
+            await self._defer_to_thread(self._directory.delete_incomplete, export_id)
 
 
 def build_exports(env: Environment, database: Database, files: RecordingFiles) -> ExportServices:
@@ -68,7 +83,7 @@ def build_exports(env: Environment, database: Database, files: RecordingFiles) -
 
     exporter = Exporter(
         env.reactor,
-        ExportQueue(database.pool, database.exports, env.config.node_name),
+        ExportQueue(database.pool, database.exports, env.config.node_name, shared=env.config.archive.shared),
         database.recordings,
         directory,
         partial(_open_stream, database.recordings, files.archive, threads.defer),
@@ -76,8 +91,9 @@ def build_exports(env: Environment, database: Database, files: RecordingFiles) -
         database.notes.of_recordings,
         ExportSettings(timedelta(days=settings.days), settings.rate, settings.min_free),
         threads.defer,
+        env.metrics.count_exported_bytes,
     )
-    worker = Worker(
+    worker = _ExportWorker(
         env.reactor,
         exporter,
         {KIND: exporter.export},
@@ -85,7 +101,9 @@ def build_exports(env: Environment, database: Database, files: RecordingFiles) -
         lease=_LEASE,
         backoff=Backoff(first=env.config.queue.retry_first, limit=env.config.queue.retry_limit),
         max_attempts=_ATTEMPTS,
+        on_attempt_ended=lambda _kind, outcome: env.metrics.count_export(outcome),
     )
+    worker.exporter = exporter
     return ExportServices(directory, worker, OnDemandService("export worker", worker), threads)
 
 

@@ -16,6 +16,7 @@ from voxrec.postgres.pool import Pool
 from voxrec.recordings.object_sweep import ObjectSweeper
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.recordings.upload import Uploader
+from voxrec.store.exports import Exports
 from voxrec.store.statistics import PendingJobs, read_statistics
 from voxrec.store.webhook_queue import WebhookQueue
 from voxrec.threads import DeferToThread
@@ -98,12 +99,14 @@ class StatisticsRefresher:
         metrics: Metrics,
         database: Database,
         webhook_queue: WebhookQueue,
+        exports: Exports,
         archive_directory: Path,
         defer_to_thread: DeferToThread,
     ) -> None:
         self._metrics = metrics
         self._database = database
         self._webhook_queue = webhook_queue
+        self._exports = exports
         self._archive_directory = archive_directory
         self._defer_to_thread = defer_to_thread
 
@@ -115,6 +118,7 @@ class StatisticsRefresher:
         try:
             statistics = await read_statistics(self._database)
             webhooks = await self._webhook_queue.statistics()
+            exports = await self._exports.statistics()
         except VoxrecError:
             self._metrics.clear_database_metrics()
             return
@@ -133,6 +137,7 @@ class StatisticsRefresher:
         self._metrics.set_webhooks(
             waiting=webhooks.pending, due=webhooks.due, oldest_age=webhooks.oldest_age, disabled=webhooks.disabled
         )
+        self._metrics.set_exports(waiting=exports.waiting, running=exports.running, oldest_age=exports.oldest_age)
 
     async def _refresh_archive_metrics(self) -> None:
         try:

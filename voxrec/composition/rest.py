@@ -205,7 +205,12 @@ def _build_app(
     mailer: Mailer,
 ) -> RestApp:
     statistics = StatisticsRefresher(
-        env.metrics, database.pool, database.webhook_queue, env.config.archive_directory, env.defer_to_thread
+        env.metrics,
+        database.pool,
+        database.webhook_queue,
+        database.exports,
+        env.config.archive_directory,
+        env.defer_to_thread,
     )
     return RestApp(
         env.reactor,

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, Self
@@ -12,7 +13,9 @@ from twisted.logger import Logger
 
 from voxrec.audio.formats import FORMATS
 from voxrec.clock import utc_now
+from voxrec.cursor import Cursor
 from voxrec.errors import DeliveryError, Unavailable, VoxrecError
+from voxrec.exports.checkpoint import Progress
 from voxrec.exports.files import ExportDirectory, ExportFile
 from voxrec.exports.spreadsheet import recording_row
 from voxrec.model import Export, Note, Recording
@@ -24,6 +27,7 @@ ERASED: Final = "erased"
 DAMAGED: Final = "audio missing or damaged"
 ERASED_LATER: Final = "erased after it was copied"
 _PAGE: Final = 50  # Recordings between two reports of progress
+_CHECKPOINT_BYTES: Final = 64_000_000  # of audio, which is written again after an interruption at most
 _ID_BATCH: Final = 1000
 
 
@@ -47,11 +51,11 @@ class Recordings(Protocol):
     def scoped_to(self, profile_ids: frozenset[UUID] | None, /) -> Self:
         """Return a repository of the Recordings of these Profiles."""
 
-    def pages(self, filters: RecordingFilter, size: int, /) -> AsyncIterator[list[Recording]]:
-        """Iterate over all matching Recordings."""
+    async def page(self, filters: RecordingFilter, limit: int, after: Cursor | None, /) -> list[Recording]:
+        """Return the matching Recordings after a position, newest first."""
 
-    def of_bulk_action(self, action_id: UUID, size: int, /) -> AsyncIterator[list[Recording]]:
-        """Iterate over the Recordings of a bulk action."""
+    def of_bulk_action(self, action_id: UUID, size: int, after: UUID | None, /) -> AsyncIterator[list[Recording]]:
+        """Iterate over the Recordings of a bulk action, after one of them."""
 
     async def existing_ids(self, recording_ids: Collection[UUID], /) -> set[UUID]:
         """Return those of the ids whose Recordings exist."""
@@ -77,6 +81,9 @@ class Queue(Protocol):
     async def retry(self, job: ClaimedExport, error: str, due_at: datetime, /) -> bool:
         """Let an export be repeated."""
 
+    async def release(self, job: ClaimedExport, /) -> bool:
+        """Let an export be continued at once. The attempt does not count."""
+
     async def dead_letter(self, job: ClaimedExport, error: str, /) -> bool:
         """Let an export fail."""
 
@@ -94,18 +101,15 @@ class _Deleted(Exception):
     """The export was deleted, or another process works on it."""
 
 
-@dataclass(slots=True)
-class _Progress:
-    recordings: int = 0
-    bytes: int = 0
-    missing: int = 0
+class _Stopped(Exception):
+    """The daemon stops."""
 
 
 class Exporter:
     """The handler of exports, and the queue of the worker that calls it.
 
-    The file is complete before its row says so. What an interrupted attempt has written is deleted by the next one,
-    which begins again.
+    The file is complete before its row says so. The attempt after an interruption continues where the last checkpoint
+    was saved: after each page of Recordings, and after 64 MB of audio.
     """
 
     _log = Logger()
@@ -121,10 +125,12 @@ class Exporter:
         notes_of: Callable[[Collection[UUID]], Awaitable[Mapping[UUID, Sequence[Note]]]],
         settings: ExportSettings,
         defer_to_thread: DeferToThread,
+        on_bytes: Callable[[int], None] = lambda _count: None,
     ) -> None:
         """``represent`` returns the JSON of a Recording, as the REST API has it, with its notes.
 
-        ``notes_of`` returns the notes about several Recordings.
+        ``notes_of`` returns the notes about several Recordings. ``on_bytes`` is called with the number of bytes of
+        audio that were written.
         """
         self._clock = clock
         self._queue = queue
@@ -135,7 +141,14 @@ class Exporter:
         self._notes_of = notes_of
         self._settings = settings
         self._defer_to_thread = defer_to_thread
+        self._on_bytes = on_bytes
         self._files: dict[tuple[UUID, int], ExportedFile] = {}
+        self._stopping = False
+        self._interrupted: set[tuple[UUID, int]] = set()
+
+    def stop(self) -> None:
+        """End the exports that are being written; they are continued by this node, or by another one."""
+        self._stopping = True
 
     async def export(self, job: ClaimedExport) -> None:
         """Write the file of an export.
@@ -144,36 +157,57 @@ class Exporter:
         """
         try:
             self._files[job.export.id, job.claims] = await self._write(job)
+        except _Stopped:
+            self._interrupted.add((job.export.id, job.claims))
+            raise DeliveryError("voxrec was stopped", permanent=False) from None
         except _Deleted:
             self._log.info("{job} was deleted; so is what was written of its file", job=job.label)
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            full = _is_full(error)
             detail = "the file system of the archive is full" if full else f"the file cannot be written: {error}"
             raise DeliveryError(detail, permanent=full) from error
 
     async def _write(self, job: ClaimedExport) -> ExportedFile:
-        export, progress = job.export, _Progress()
+        export = job.export
         file: ExportFile = await self._defer_to_thread(ExportFile, self._directory, export, job.claims)
         try:
-            started = self._clock.seconds()
-            recordings = self._recordings.scoped_to(
-                None if export.profile_ids is None else frozenset(export.profile_ids)
-            )
-            async for page in _pages(recordings, export):
-                notes = await self._notes_of([recording.id for recording in page])
-                for recording in page:
-                    await self._add(file, export, recording, notes.get(recording.id, []), progress, started)
-                await self._report(job, progress)
-            await self._name_erased(file, progress)
-            await self._report(job, progress)
-            await self._defer_to_thread(file.end, self._manifest(export, progress), self._now())
-            while await self._defer_to_thread(file.hash_next):
-                pass
-            size, sha256 = await self._defer_to_thread(file.publish)
-        except BaseException:
-            await self._defer_to_thread(file.abandon)
+            return await self._write_file(job, file)
+        except BaseException as error:
+            final = isinstance(error, _Deleted) or getattr(error, "permanent", False) or _is_full(error)
+            await self._defer_to_thread(file.abandon if final else file.suspend)
             raise
+
+    async def _write_file(self, job: ClaimedExport, file: ExportFile) -> ExportedFile:
+        export = job.export
+        progress = Progress() if file.checkpoint is None else copy(file.checkpoint.progress)
+        pace = _Pace(self._clock.seconds(), progress.bytes, progress.bytes)
+        await self._report(job, progress)
+        recordings = self._recordings.scoped_to(None if export.profile_ids is None else frozenset(export.profile_ids))
+        async for page in _pages(recordings, export, progress.after):
+            notes = await self._notes_of([recording.id for recording in page])
+            for recording in page:
+                await self._add(file, export, recording, notes.get(recording.id, []), progress, pace)
+                progress.after = Cursor.after(recording)
+                if progress.bytes - pace.saved >= _CHECKPOINT_BYTES:
+                    await self._save(file, progress, pace)
+            await self._save(file, progress, pace)
+            await self._report(job, progress)
+        await self._name_erased(file, progress)
+        await self._report(job, progress)
+        await self._defer_to_thread(file.end, self._manifest(export, progress), self._now())
+        while await self._defer_to_thread(file.hash_next):
+            self._require_running()
+        size, sha256 = await self._defer_to_thread(file.publish)
         return ExportedFile(progress.recordings, progress.bytes, progress.missing, size, sha256)
+
+    async def _save(self, file: ExportFile, progress: Progress, pace: "_Pace") -> None:
+        await self._defer_to_thread(file.save, progress)
+        pace.saved = progress.bytes
+
+    def _require_running(self) -> None:
+        """Raise _Stopped if the daemon stops."""
+        if self._stopping:
+            raise _Stopped
 
     async def _add(
         self,
@@ -181,13 +215,14 @@ class Exporter:
         export: Export,
         recording: Recording,
         notes: Sequence[Note],
-        progress: _Progress,
-        started: float,
+        progress: Progress,
+        pace: "_Pace",
     ) -> None:
+        self._require_running()
         name = None
         if export.audio and recording.path is not None:
             name = _member_name(recording)
-            problem = await self._add_audio(file, recording, name, progress, started)
+            problem = await self._add_audio(file, recording, name, progress, pace)
             if problem is not None:
                 progress.missing += 1
                 await self._defer_to_thread(file.add_missing, recording.id, problem)
@@ -199,7 +234,7 @@ class Exporter:
         progress.recordings += 1
 
     async def _add_audio(
-        self, file: ExportFile, recording: Recording, name: str, progress: _Progress, started: float
+        self, file: ExportFile, recording: Recording, name: str, progress: Progress, pace: "_Pace"
     ) -> str | None:
         """Add the audio of a Recording, and return why it is missing, or None."""
         size = recording.size or 0
@@ -218,7 +253,9 @@ class Exporter:
                     await self._defer_to_thread(file.write, block)
                     written += len(block)
                     progress.bytes += len(block)
-                    await self._limit_rate(progress.bytes, started)
+                    self._on_bytes(len(block))
+                    self._require_running()
+                    await self._limit_rate(progress.bytes, pace)
             except Unavailable:
                 raise
             except VoxrecError:  # it became shorter
@@ -229,9 +266,9 @@ class Exporter:
             await stream.aclose()
         return None
 
-    async def _limit_rate(self, written: int, started: float) -> None:
+    async def _limit_rate(self, written: int, pace: "_Pace") -> None:
         if self._settings.rate:
-            ahead = started + written / self._settings.rate - self._clock.seconds()
+            ahead = pace.started + (written - pace.begun_at) / self._settings.rate - self._clock.seconds()
             if ahead > 0:
                 await deferLater(self._clock, ahead)
 
@@ -245,12 +282,12 @@ class Exporter:
                 permanent=True,
             )
 
-    async def _report(self, job: ClaimedExport, progress: _Progress) -> None:
+    async def _report(self, job: ClaimedExport, progress: Progress) -> None:
         """Store the progress. Raises _Deleted."""
         if not await self._queue.report_progress(job, progress.recordings, progress.bytes, progress.missing):
             raise _Deleted
 
-    async def _name_erased(self, file: ExportFile, progress: _Progress) -> None:
+    async def _name_erased(self, file: ExportFile, progress: Progress) -> None:
         """Name in the manifest what was erased since it was copied, so that the receiver can delete it."""
         start = 0
         while ids := await self._defer_to_thread(file.recording_ids, start, _ID_BATCH):
@@ -261,7 +298,7 @@ class Exporter:
                     progress.missing += 1
                     await self._defer_to_thread(file.add_missing, recording_id, ERASED_LATER)
 
-    def _manifest(self, export: Export, progress: _Progress) -> dict[str, Any]:
+    def _manifest(self, export: Export, progress: Progress) -> dict[str, Any]:
         return {
             "id": str(export.id),
             "createdAt": self._now().isoformat(),
@@ -295,19 +332,46 @@ class Exporter:
         return True
 
     async def retry(self, job: ClaimedExport, error: str, due_at: datetime) -> bool:
-        """See `voxrec.jobs.worker.Jobs`."""
-        return await self._queue.retry(job, error, due_at)
+        """See `voxrec.jobs.worker.Jobs`. What the stop of the daemon has interrupted is due at once."""
+        return await self._release_interrupted(job) or await self._queue.retry(job, error, due_at)
 
     async def dead_letter(self, job: ClaimedExport, error: str) -> bool:
         """See `voxrec.jobs.worker.Jobs`."""
-        return await self._queue.dead_letter(job, error)
+        return await self._release_interrupted(job) or await self._queue.dead_letter(job, error)
+
+    async def _release_interrupted(self, job: ClaimedExport) -> bool:
+        key = (job.export.id, job.claims)
+        if key not in self._interrupted:
+            return False
+        await self._queue.release(job)
+        self._interrupted.discard(key)
+        return True
 
 
-def _pages(recordings: Recordings, export: Export) -> AsyncIterator[list[Recording]]:
-    """Return the Recordings of an export. Those that were created after it do not belong to it."""
+@dataclass(slots=True)
+class _Pace:
+    """When an attempt began, at which number of bytes, and the number that the last checkpoint has."""
+
+    started: float
+    begun_at: int
+    saved: int
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+async def _pages(recordings: Recordings, export: Export, after: Cursor | None) -> AsyncIterator[list[Recording]]:
+    """Yield the Recordings of an export after a position. Those that were created after it do not belong to it."""
     if export.bulk_action_id is not None:
-        return recordings.of_bulk_action(export.bulk_action_id, _PAGE)
-    return recordings.pages(RecordingFilter.of_query(export.query, export.created_at), _PAGE)
+        last = None if after is None else after.id
+        async for page in recordings.of_bulk_action(export.bulk_action_id, _PAGE, last):
+            yield page
+        return
+    filters = RecordingFilter.of_query(export.query, export.created_at)
+    while page := await recordings.page(filters, _PAGE, after):
+        yield page
+        after = Cursor.after(page[-1])
 
 
 def _member_name(recording: Recording) -> str:

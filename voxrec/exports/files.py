@@ -1,5 +1,6 @@
 """The directory of export files, and the file of one export while it is written. Blocking: call them in a thread."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 from uuid import UUID
 
+from voxrec.exports.checkpoint import Checkpoint, Progress, save_checkpoint, take_over
 from voxrec.exports.containers import CONTAINERS
 from voxrec.exports.spreadsheet import BOM, HEADER, encode_row
-from voxrec.files import make_directory
+from voxrec.files import make_directory, sync_directory
 from voxrec.model import Export
 
 _FILE_MODE: Final = 0o640
@@ -22,6 +24,7 @@ _DIRECTORY_MODE: Final = 0o750
 _BLOCK_SIZE: Final = 1 << 20  # bytes
 _BLOCKS_AT_ONCE: Final = 64
 _ID_SIZE: Final = 16  # bytes
+_LISTS: Final = ("jsonl", "csv", "missing", "ids", "index")
 _NAME: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\..+")
 
 
@@ -49,35 +52,63 @@ class ExportDirectory:
             return {UUID(match[1]) for path in self._path.iterdir() if (match := _NAME.fullmatch(path.name))}
         return set()
 
-    def delete(self, export_id: UUID) -> None:
-        """Delete the files of an export, if there are any."""
+    def delete(self, export_id: UUID, but: Path | None = None) -> None:
+        """Delete the files of an export, if there are any, except for the incomplete one ``but``, with its lists."""
         for path in self._path.glob(f"{export_id}.*"):
+            if but is None or not path.name.startswith(but.name):
+                path.unlink(missing_ok=True)
+
+    def delete_incomplete(self, export_id: UUID) -> None:
+        """Delete the incomplete files of an export, if there are any."""
+        for path in self._path.glob(f"{export_id}.*.part*"):
             path.unlink(missing_ok=True)
 
 
 class ExportFile:
     """The file of one export while it is written, and the lists that become its last members.
 
-    Without `publish`, nothing remains of it.
+    It continues where an earlier attempt has saved a checkpoint, if no process writes to its files any more.
     """
 
     def __init__(self, directory: ExportDirectory, export: Export, attempt: int) -> None:
-        """Begin the file, and delete those of earlier attempts. Raises OSError.
+        """Open the files, and delete those of earlier attempts that are not continued. Raises OSError.
 
         ``attempt`` is unique: a process that has lost its lease must not disturb the one that has it now.
         """
         directory.create()
-        directory.delete(export.id)
         self._target = directory.file_of(export)
         self._part = self._target.with_name(f"{self._target.name}.{attempt}.part")
-        self._container = CONTAINERS[export.format](self._part)
-        self._lists: dict[str, BinaryIO] = {
-            name: self._part.with_name(f"{self._part.name}.{name}").open("wb+")
-            for name in ("jsonl", "csv", "missing", "ids")
-        }
+        self.checkpoint = take_over(self._target, self._part, _LISTS)
+        directory.delete(export.id, but=self._part)
+        self._file = self._open("")
+        # a process that takes over must know that this one does not write any more
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lists = {name: self._open(f".{name}") for name in _LISTS}
+        self._lists["index"].seek(0)
+        self._container = CONTAINERS[export.format](self._file, self._lists["index"].readlines())
         self._complete: BinaryIO | None = None
         self._digest = hashlib.sha256()
-        self._lists["csv"].write(BOM + encode_row(HEADER))
+        if self.checkpoint is None:
+            self._lists["csv"].write(BOM + encode_row(HEADER))
+
+    def _open(self, suffix: str) -> BinaryIO:
+        """Open a file at its end, or behind what the checkpoint has saved of it."""
+        path = self._part.with_name(f"{self._part.name}{suffix}")
+        file = path.open("wb+" if self.checkpoint is None else "rb+")
+        if self.checkpoint is not None:
+            file.truncate(self.checkpoint.sizes[suffix])
+            file.seek(0, os.SEEK_END)
+        return file
+
+    def save(self, progress: Progress) -> None:
+        """Save a checkpoint, from which a later attempt continues. Raises OSError."""
+        self._lists["index"].write(self._container.take_index())
+        sizes = {}
+        for suffix, file in {"": self._file, **{f".{name}": file for name, file in self._lists.items()}}.items():
+            file.flush()
+            os.fsync(file.fileno())
+            sizes[suffix] = file.tell()
+        save_checkpoint(self._part, Checkpoint(sizes, progress))
 
     def begin_audio(self, name: str, size: int, time: datetime) -> None:
         """Begin the audio of a Recording."""
@@ -118,7 +149,6 @@ class ExportFile:
         self._add_list("recordings.csv", "csv", now)
         self._write_manifest(manifest, now)
         self._container.close()
-        self._close_lists()
         self._complete = self._part.open("rb")
         os.fsync(self._complete.fileno())
 
@@ -142,17 +172,23 @@ class ExportFile:
         self._complete.close()
         self._part.chmod(_FILE_MODE)
         self._part.rename(self._target)
-        _sync_directory(self._target.parent)
+        sync_directory(self._target.parent)
+        self.abandon()  # the lists and the checkpoint
         return size, self._digest.hexdigest()
+
+    def suspend(self) -> None:
+        """Close everything; the next attempt continues at the last checkpoint."""
+        with suppress(OSError, ValueError):  # a full disk: what is buffered cannot be written
+            self._container.suspend()
+        for file in self._lists.values():
+            with suppress(OSError, ValueError):
+                file.close()
+        if self._complete is not None:
+            self._complete.close()
 
     def abandon(self) -> None:
         """Delete everything."""
-        with suppress(OSError, ValueError):  # a full disk: what is buffered cannot be written
-            self._container.close()
-        with suppress(OSError):
-            self._close_lists()
-        if self._complete is not None:
-            self._complete.close()
+        self.suspend()
         for path in self._part.parent.glob(f"{self._part.name}*"):
             path.unlink(missing_ok=True)
 
@@ -177,21 +213,8 @@ class ExportFile:
             self._container.end()
         path.unlink()
 
-    def _close_lists(self) -> None:
-        for file in self._lists.values():
-            file.close()
-            Path(file.name).unlink(missing_ok=True)
-
 
 def _copy(file: BinaryIO, write: Callable[[bytes], None]) -> None:
     file.seek(0)
     while block := file.read(_BLOCK_SIZE):
         write(block)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

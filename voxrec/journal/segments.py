@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from twisted.logger import Logger
 
 from voxrec.errors import ConfigError
+from voxrec.files import sync_directory
 
 _SEGMENT_SIZE: Final = 4_000_000  # bytes after which the next line starts a new segment
 _SUFFIX: Final = ".jsonl"
@@ -208,7 +209,7 @@ class Segments:
         self._descriptor = os.open(self._path(number), flags, 0o600)
         self._end = Position(number, 0)
         try:
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError:
             self._close_segment()
             raise
@@ -255,12 +256,3 @@ def _split_lines(data: bytes, start: Position) -> list[Line]:
         offset += len(text)
         lines.append(Line(text[:-1], Position(start.segment, offset)))
     return lines
-
-
-def _sync_directory(directory: Path) -> None:
-    """Sync a directory: a new file survives a power failure only once its directory entry is on the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -28,18 +28,34 @@ _INSERT: Final = f"""
     INSERT INTO exports (created_by, profile_ids, description, format, audio, query, bulk_action_id)
     VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS.column_list}
 """
-_IS_DUE: Final = "state IN ('pending', 'running') AND (leased_until IS NULL OR leased_until <= now())"
+# If nodes have archives of their own, what was written is on the disk of one node: it may continue first.
+_DUE_AT: Final = """
+    greatest(due_at, leased_until)
+        + CASE WHEN %s OR node IS NULL OR node = %s THEN interval '0' ELSE interval '10 minutes' END
+"""
 _CLAIM: Final = f"""
     UPDATE exports
     SET state = 'running', attempts = attempts + 1, claims = claims + 1, leased_until = now() + %s::interval,
-        started_at = coalesce(started_at, now()), node = %s, recordings = 0, bytes = 0, missing = 0
+        started_at = coalesce(started_at, now()), node = %s
     WHERE id = ANY (ARRAY(
-        SELECT id FROM exports WHERE {_IS_DUE} AND due_at <= now() ORDER BY created_at LIMIT %s
+        SELECT id FROM exports
+        WHERE state IN ('pending', 'running') AND {_DUE_AT} <= now() ORDER BY created_at LIMIT %s
         FOR UPDATE SKIP LOCKED))
     RETURNING {_COLUMNS.column_list}, attempts, claims
 """
-_NEXT_DUE: Final = """
-    SELECT min(greatest(due_at, leased_until)) FROM exports WHERE state IN ('pending', 'running')
+_NEXT_DUE: Final = f"SELECT min({_DUE_AT}) FROM exports WHERE state IN ('pending', 'running')"
+# Only attempts without progress count: restarts must not end a large export.
+_REPORT: Final = """
+    recordings = %s, bytes = %s, missing = %s, attempts = CASE WHEN reached < %s THEN 0 ELSE attempts END,
+    reached = greatest(reached, %s)
+"""
+_STATISTICS: Final = """
+    SELECT count(*) FILTER (WHERE NOT active), count(*) FILTER (WHERE active),
+           coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8
+    FROM (
+        SELECT created_at, state = 'running' AND leased_until > now() AS active
+        FROM exports WHERE state IN ('pending', 'running')
+    ) AS unfinished
 """
 _HELD: Final = "id = %s AND claims = %s AND state = 'running'"
 
@@ -58,6 +74,15 @@ class NewExport:
     audio: bool
     query: ExportQuery
     bulk_action_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportStatistics:
+    """The number of exports that wait, and that are written now, and the age of the oldest of both in seconds."""
+
+    waiting: int
+    running: int
+    oldest_age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +172,18 @@ class Exports(PagedTable[Export, None]):
         ((count,),) = await self._database.query("SELECT count(*) FROM exports WHERE state IN ('pending', 'running')")
         return int(count)
 
+    async def statistics(self) -> ExportStatistics:
+        """Return the statistics for the metrics."""
+        (row,) = await self._database.query(_STATISTICS)
+        return ExportStatistics(*row)
+
+    async def unfinished(self, export_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the ids whose exports are pending or running."""
+        rows = await self._database.query(
+            "SELECT id FROM exports WHERE id = ANY (%s) AND state IN ('pending', 'running')", (list(export_ids),)
+        )
+        return {export_id for (export_id,) in rows}
+
     async def expire(self, age: timedelta) -> None:
         """Mark the exports whose time has passed as expired, and delete those that ended longer than ``age`` ago."""
         await self._database.execute(
@@ -182,19 +219,23 @@ class Exports(PagedTable[Export, None]):
 
 
 class ExportQueue:
-    """The queue of exports, for `voxrec.jobs.worker`. ``node`` is the name of this node."""
+    """The queue of exports, for `voxrec.jobs.worker`.
 
-    def __init__(self, database: Database, exports: Exports, node: str) -> None:
+    ``node`` is the name of this node; ``shared``: all nodes have the same archive.
+    """
+
+    def __init__(self, database: Database, exports: Exports, node: str, *, shared: bool = True) -> None:
         self._database = database
         self._exports = exports
         self._node = node
+        self._shared = shared
 
     async def claim(
         self, _kinds: Collection[str], lease: timedelta, limit: int
     ) -> tuple[list[ClaimedExport], datetime | None]:
         """See `voxrec.jobs.worker.Jobs`."""
-        rows = await self._database.returning(_CLAIM, (lease, self._node, limit))
-        ((next_due,),) = await self._database.query(_NEXT_DUE)
+        rows = await self._database.returning(_CLAIM, (lease, self._node, self._shared, self._node, limit))
+        ((next_due,),) = await self._database.query(_NEXT_DUE, (self._shared, self._node))
         claimed = [ClaimedExport(self._exports._from_row(tuple(row[:-2])), row[-2], row[-1]) for row in rows]  # noqa: SLF001 - same module
         return claimed, next_due
 
@@ -204,7 +245,8 @@ class ExportQueue:
 
     async def report_progress(self, job: ClaimedExport, recordings: int, bytes_: int, missing: int) -> bool:
         """Store how much was written; return False if the export was deleted or another process works on it."""
-        return await self._update(job, "recordings = %s, bytes = %s, missing = %s", recordings, bytes_, missing)
+        position = recordings + missing
+        return await self._update(job, _REPORT, recordings, bytes_, missing, position, position)
 
     async def complete(self, job: ClaimedExport, file: ExportedFile, lifetime: timedelta) -> bool:
         """Store that the file can be downloaded for ``lifetime``; return False if the export was deleted."""
@@ -218,6 +260,11 @@ class ExportQueue:
     async def retry(self, job: ClaimedExport, error: str, due_at: datetime) -> bool:
         """See `voxrec.jobs.worker.Jobs`."""
         return await self._update(job, "state = 'pending', leased_until = NULL, error = %s, due_at = %s", error, due_at)
+
+    async def release(self, job: ClaimedExport) -> bool:
+        """Let an export be continued at once, by any node that can. The attempt does not count."""
+        assignments = "state = 'pending', leased_until = NULL, due_at = now(), attempts = greatest(attempts - 1, 0)"
+        return await self._update(job, assignments)
 
     async def dead_letter(self, job: ClaimedExport, error: str) -> bool:
         """See `voxrec.jobs.worker.Jobs`."""

@@ -120,7 +120,8 @@ _SET_STORED_OBJECT: Final = PreparedStatement(f"""
 _OF_BULK_ACTION: Final = f"""
     SELECT position, {_COLUMNS.column_list}
     FROM (SELECT position, recording_id FROM bulk_action_items
-          WHERE action_id = %s AND position > %s AND state <> 'skipped') AS item
+          WHERE action_id = %s AND position > %s AND state <> 'skipped' AND position > coalesce(
+              (SELECT position FROM bulk_action_items WHERE action_id = %s AND recording_id = %s), 0)) AS item
     JOIN recordings ON id = recording_id
     WHERE %s::uuid[] IS NULL OR profile_id = ANY(%s::uuid[])
     ORDER BY position LIMIT %s
@@ -158,12 +159,14 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         rows = await self._fetch_page(self._no_filters if filters is None else filters, limit, after)
         return [self._from_row(row) for row in rows]
 
-    async def of_bulk_action(self, action_id: UUID, size: int) -> AsyncIterator[list[Recording]]:
-        """Iterate over the existing Recordings of a bulk action in their order, in pages of at most ``size``."""
+    async def of_bulk_action(
+        self, action_id: UUID, size: int, after: UUID | None = None
+    ) -> AsyncIterator[list[Recording]]:
+        """Iterate over the existing Recordings of a bulk action after one, in their order, in pages of ``size``."""
         profile_ids = None if self._profile_ids is None else list(self._profile_ids)
         position = 0
         while rows := await self._database.query(
-            _OF_BULK_ACTION, (action_id, position, profile_ids, profile_ids, size)
+            _OF_BULK_ACTION, (action_id, position, action_id, after, profile_ids, profile_ids, size)
         ):
             yield [self._from_row(row[1:]) for row in rows]
             position = rows[-1][0]

@@ -1,5 +1,5 @@
 -- Reports of mail servers about mails that were accepted: bounces.
--- depends: 0039.notes
+-- depends: 0043.sorting
 
 -- The keys that sign bounce addresses, shared by all nodes. The newest one signs; the others verify for as long as mails
 -- may be returned. A key has 244 random bits; its number has two bytes in the address.
