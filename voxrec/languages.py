@@ -1,8 +1,12 @@
-"""The languages of pages for people: texts in YAML files; the choice by Accept-Language (RFC 9110 section 12.5.4)."""
+"""The languages of pages and mails: texts in YAML files; the choice by Accept-Language (RFC 9110 section 12.5.4).
 
+All pages and mails share the texts about the reasons of a verdict.
+"""
+
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any, Final
 
@@ -10,6 +14,7 @@ from voxrec.strict_yaml import load_yaml
 
 DEFAULT: Final = "en"
 _SUFFIX: Final = ".yaml"
+_NUMBER: Final = re.compile(r"(?P<key>.*) \((?P<number>\d+) s\)")  # at the end of a reason
 
 
 class Language:
@@ -24,8 +29,12 @@ class Language:
         return str(self.texts[key]).format_map(values)
 
     def reason(self, reason: str) -> str:
-        """Return a reason of a verdict in words; unchanged if it has no translation, such as one with a number."""
-        return str(self.texts["reasons"].get(reason, reason))
+        """Return a reason of a verdict in words; unchanged if it has no translation, such as one of a later version."""
+        return _about_reason(self.code, reason, "text") or reason
+
+    def advice(self, reason: str) -> str:
+        """Return what to do about a reason of a verdict; empty if it has no text."""
+        return _about_reason(self.code, reason, "advice")
 
     def time(self, time: datetime) -> str:
         """Return a time in UTC."""
@@ -86,3 +95,23 @@ def _quality(parameters: str) -> float:
         return float(value)
     except ValueError:
         return 0.0
+
+
+def _about_reason(language: str, reason: str, kind: str) -> str:
+    """Return a text about a reason of a verdict, in English if it is not in ``language``; empty without one."""
+    match = _NUMBER.fullmatch(reason)
+    key, number = (match["key"], match["number"]) if match else (reason, "")
+    texts = _reason_texts()
+    about = texts.get(language, texts[DEFAULT]).get(key, {})
+    return about.get(kind, "").format(number=number)
+
+
+@cache
+def _reason_texts() -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    """Return what is known about the reasons, by language, reason, and kind of the text (``text`` or ``advice``)."""
+    directory = resources.files("voxrec").joinpath("reason_texts")
+    return {
+        file.name.removesuffix(_SUFFIX): load_yaml(file.read_text("utf-8"))
+        for file in directory.iterdir()
+        if file.name.endswith(_SUFFIX)
+    }

@@ -58,6 +58,7 @@ from voxrec.model import (
     RecordingState,
 )
 from voxrec.profile_check.effective import effective_settings
+from voxrec.store.accesses import Accesses
 from voxrec.store.audit import Audit
 from voxrec.store.bulk_actions import BulkActions
 from voxrec.store.delivery_history import DeliveryHistory
@@ -285,6 +286,7 @@ class RestTestCase(DatabaseTestCase):
                 prompts=self.prompts,
                 tokens=self.tokens,
                 audit=self.audit,
+                accesses=Accesses(self.pool),
                 exports=self.exports,
                 bulk_actions=self.bulk_actions,
                 idempotency=self.idempotency,

@@ -20,11 +20,11 @@ from tests.calls.test_call_machine import (
     ringing,
     talking,
 )
-from voxrec.calls.call_recording import DISK_FULL
 from voxrec.calls.causes import Cause
 from voxrec.calls.live_call import LiveCall
 from voxrec.errors import Conflict
 from voxrec.model import RecordingState, RecordPrompt
+from voxrec.model.reasons import DISK_FULL
 
 STOP: Final = ["StopMixMonitor CALLER"]
 FULL_DISK: Final = replace(SETTINGS, has_disk_space=lambda: False)

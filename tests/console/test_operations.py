@@ -59,7 +59,7 @@ class OperationsPageTests(OperationsTestCase):
         )
         body = await self.page(cookie)
         self.assertIn("Alice", body)
-        self.assertIn("the disk was full; shorter than minDurationSeconds (5 s)", body)
+        self.assertIn("the disk was full; shorter than the minimum of the Profile (5 s)", body)
 
     async def test_dead_jobs_are_retried_and_deleted(self) -> None:
         cookie = await self.signed_in("provision")

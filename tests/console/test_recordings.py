@@ -1,4 +1,4 @@
-"""The pages of Recordings: the list with its filters, and one Recording."""
+"""The list of Recordings with its filters."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from tests.api.rest_test_case import CREATED_AT
 from tests.console.console_test_case import ConsoleTestCase
 from tests.subtest import subtest
 from voxrec.console import recording_list
-from voxrec.model import RecordingState, TimelineEntry, Verdict
+from voxrec.model import RecordingState, Verdict
 
 
 class ListTests(ConsoleTestCase):
@@ -219,80 +219,3 @@ class BulkActionTests(ConsoleTestCase):
         self.assertNotIn('value="delete"', body)
         response = await self.submit("/console/bulk-actions", cookie, scope="all", action="delete")
         self.assertEqual(response.status, 403)
-
-
-class RecordingPageTests(ConsoleTestCase):
-    async def test_everything_about_a_recording(self) -> None:
-        cookie = await self.signed_in("provision")
-        profile = await self.add_profile(name="Sales")
-        recording = await self.add_audio(
-            b"audio",
-            profile_id=profile.id,
-            from_="+4930111",
-            from_name="Alice",
-            to="+4930999",
-            channels=2,
-            duration=75.0,
-            timeline=(TimelineEntry(at=1.5, event="beep", by="caller"),),
-            verdict=Verdict(ok=False, reasons=("one-way audio: callee silent",)),
-        )
-        body = (await self.open(f"/console/recordings/{recording.id}", cookie)).body.decode()
-        for text in (
-            *("<h1>Alice (+4930111) called +4930999</h1>", "the far end cannot be heard", "Sales", "1 min 15 s"),
-            *(f'src="/recordings/{recording.id}/audio"', 'data-position="1.5"', "Set a legal hold", "Delete for good"),
-            str(recording.sha256),
-        ):
-            with subtest(text):
-                self.assertIn(text, body)
-
-    async def test_a_format_that_browsers_do_not_play_is_converted(self) -> None:
-        cookie = await self.signed_in()
-        recording = await self.add_audio(b"audio", format="gsm")
-        body = (await self.open(f"/console/recordings/{recording.id}", cookie)).body.decode()
-        self.assertIn(f'src="/recordings/{recording.id}/audio?format=wav"', body)
-        self.assertIn(f'href="/recordings/{recording.id}/audio" download', body)
-
-    async def test_every_state_has_a_page(self) -> None:
-        cookie = await self.signed_in()
-        for state in RecordingState:
-            with subtest(state):
-                recording = await self.add_recording(state=state)
-                response = await self.open(f"/console/recordings/{recording.id}", cookie, **{"Accept-Language": "de"})
-                self.assertEqual(response.status, 200, response.body)
-
-    async def test_a_listener_cannot_change_anything(self) -> None:
-        cookie = await self.signed_in("supervise")
-        recording = await self.add_recording()
-        path = f"/console/recordings/{recording.id}"
-        self.assertNotIn(b"Delete", (await self.open(path, cookie)).body)
-        for action in ("hold", "delete"):
-            with subtest(action):
-                response = await self.submit(f"{path}/{action}", cookie, hold="true")
-                self.assertEqual(response.status, 403)
-                self.assertIn(b"You may not do this", response.body)
-        self.assertFalse((await self.recordings.get(recording.id)).legal_hold)
-
-    async def test_hold_and_deletion_are_audited_as_the_user(self) -> None:
-        cookie = await self.signed_in("provision")
-        recording = await self.add_recording()
-        path = f"/console/recordings/{recording.id}"
-        self.assertEqual((await self.submit(f"{path}/hold", cookie, hold="true")).headers["location"], path)
-        self.assertTrue((await self.recordings.get(recording.id)).legal_hold)
-        self.assertEqual((await self.submit(f"{path}/delete", cookie)).status, 409)
-        await self.submit(f"{path}/hold", cookie, hold="false")
-        response = await self.submit(f"{path}/delete", cookie, reason="a mistake")
-        self.assertEqual(response.headers["location"], "/console/recordings")
-        self.assertEqual((await self.open(path, cookie)).status, 404)
-        entry = (await self.request("GET", "/audit?limit=1")).json[0]
-        self.assertEqual(
-            (entry["who"], entry["method"], entry["path"], entry["reason"], entry["address"]),
-            ("anna", "DELETE", f"/recordings/{recording.id}", "a mistake", "127.0.0.1"),
-        )
-
-    async def test_pages_of_other_sites_cannot_delete(self) -> None:
-        cookie = await self.signed_in("provision")
-        recording = await self.add_recording()
-        other = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
-        response = await self.submit(f"/console/recordings/{recording.id}/delete", cookie, headers=other)
-        self.assertEqual(response.status, 403)
-        await self.recordings.get(recording.id)

@@ -8,8 +8,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import voxrec.console
 from tests.subtest import subtest
+from voxrec.console.recording import SCRIPT_TEXTS
 from voxrec.console.rendering import LANGUAGES
-from voxrec.model import AuditOutcome, CallState, DeliveryStatus, JobKind, RecordingState, Role
+from voxrec.model import (
+    AccessPurpose,
+    AuditOutcome,
+    CallState,
+    DeliveryStatus,
+    JobKind,
+    LinkState,
+    RecordingState,
+    Role,
+)
 from voxrec.model.node import NodeState
 
 DIRECTORY = Path(voxrec.console.__file__).parent
@@ -22,7 +32,7 @@ class TextTests(SynchronousTestCase):
         for language in LANGUAGES.available.values():
             with subtest(language.code):
                 self.assertEqual({*language.texts}, {*english.texts})
-                self.assertEqual({*language.texts["reasons"]}, {*english.texts["reasons"]})
+                self.assertEqual({*language.texts["events"]}, {*english.texts["events"]})
                 for key, text in english.texts.items():
                     names, expected = (set(re.findall(r"{\w+}", str(each))) for each in (language.texts[key], text))
                     self.assertEqual(names, expected, key)
@@ -34,6 +44,8 @@ class TextTests(SynchronousTestCase):
             ("no_audio_", RecordingState),
             ("call_", CallState),
             ("delivery_", DeliveryStatus),
+            ("link_state_", LinkState),
+            ("access_", AccessPurpose),
             ("role_", Role),
             ("outcome_", AuditOutcome),
             ("job_", JobKind),
@@ -47,6 +59,14 @@ class TextTests(SynchronousTestCase):
         used = set(re.findall(r'\bt\("(\w+)"[,)]', templates))
         self.assertGreater(len(used), 40)
         self.assertEqual(used - {*texts}, set())
+
+    def test_the_page_of_a_recording_has_the_texts_of_its_scripts(self) -> None:
+        modules = ("recording", "player", "waveform", "sides", "verify")
+        scripts = "".join((DIRECTORY / "assets" / f"{name}.js").read_text() for name in modules)
+        used = set(re.findall(r'\btext\("(\w+)"[,)]', scripts))
+        self.assertGreater(len(used), 15)
+        self.assertEqual(used | {"decimal_separator"}, {*SCRIPT_TEXTS})
+        self.assertLessEqual({*SCRIPT_TEXTS}, {*LANGUAGES.available["en"].texts})
 
     def test_sizes(self) -> None:
         sizes = {500: "0.5 kB", 1_500_000: "1.5 MB", 100_000_000_000: "100.0 GB"}

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 
+from voxrec.api.accesses import AccessLog, AccessRoutes
 from voxrec.api.audio import AUDIO_PARAMETERS, AudioRoutes, EnqueueUpload
 from voxrec.api.audio_conversion import AudioConverter, ConversionBudget
 from voxrec.api.audit import AuditRoutes
@@ -19,6 +19,7 @@ from voxrec.api.bulk_actions import BulkActionRoutes
 from voxrec.api.calls import CallControl, CallRoutes
 from voxrec.api.clock import UtcNow, utc_now
 from voxrec.api.deliveries import DeliveryRoutes
+from voxrec.api.description import DESCRIPTION
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.events import EventRoutes
 from voxrec.api.exports import ExportAccess, ExportRoutes
@@ -53,6 +54,7 @@ from voxrec.api.webhooks import WEBHOOK_OPERATIONS, SendTest, WebhookRoutes
 from voxrec.archive.interface import Archive
 from voxrec.metrics import Metrics
 from voxrec.model import Role
+from voxrec.store.accesses import Accesses
 from voxrec.store.audit import Audit
 from voxrec.store.bulk_actions import BulkActions
 from voxrec.store.delivery_history import DeliveryHistory
@@ -87,24 +89,6 @@ from voxrec.web.route import Route
 from voxrec.web.session_cookie import SessionCookie
 from voxrec.web.site import UploadPolicy
 
-_DESCRIPTION: Final = """\
-voxrec answers calls from a SIP trunk, calls a SIP URI, connects both parties, and records the call.
-
-Profiles define whom to call and how to record, for a dialled id or number. Recordings describe recorded and imported
-calls, and lead to their audio. Prompts are custom announcements. Calls are the live calls of all nodes; events report
-calls and recordings as they happen, and webhooks send them to other systems, signed and with retries. Jobs are the
-pending and failed work for recordings, such as sending a mail. Users are persons who sign in with a password; programs
-use tokens.
-
-Requests and responses are JSON with names in camelCase. HEAD is supported wherever GET is. Responses with an `ETag`
-support `If-None-Match` for retrieval and `If-Match` for conditional changes. Lists are complete unless `limit` is
-given; the header `Link` then leads to the next page.
-
-Every error is a problem document (RFC 9457) with a stable `code` for programs and a `detail` for people. If the input
-is invalid, `errors` names every invalid field.\
-"""
-
-
 ConsoleRoutesFactory = Callable[
     [AccessControl, Dispatcher, SessionCookie, UtcNow, SignInPolicy, SingleSignOn | None], Iterable[Route]
 ]
@@ -121,6 +105,7 @@ class Repositories:
     tokens: Tokens
     audit: Audit
     bulk_actions: BulkActions
+    accesses: Accesses
     idempotency: Idempotency
     jobs: Jobs
     links: Links
@@ -247,6 +232,7 @@ class RestApp:
             recording_representation(url),
             now,
             settings.audio_limit,
+            AccessLog(repositories.accesses, now),
             defer_to_thread,
             defer_to_audio_thread,
             dependencies.enqueue_upload,
@@ -337,6 +323,7 @@ class RestApp:
             ).routes(),
             LinkRoutes(repositories.links, recordings, settings.link_lifetimes, url, now).routes(),
             SecretRotationRoutes(repositories.links, repositories.sessions, now).routes(),
+            AccessRoutes(repositories.accesses, recordings, url).routes(),
             NoteRoutes(repositories.notes, recordings, url, now).routes(),
             LinkOpeningRoutes(
                 repositories.links,
@@ -353,7 +340,7 @@ class RestApp:
             MetricsRoutes(dependencies.metrics, dependencies.refresh_statistics, clock, settings.metrics_role).routes(),
             HealthRoutes(dependencies.probes, clock).routes(),
             DocsRoutes(
-                lambda: self.routes, ApiInfo("voxrec", version("voxrec"), _DESCRIPTION, url), WEBHOOK_OPERATIONS
+                lambda: self.routes, ApiInfo("voxrec", version("voxrec"), DESCRIPTION, url), WEBHOOK_OPERATIONS
             ).routes(),
         ):
             self._dispatcher.register(routes)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from voxrec.api.accesses import ACCESS_PARAMETERS, AccessLog, purpose_of
 from voxrec.api.audio_conversion import AudioConverter
 from voxrec.api.audio_files import (
     AUDIO_TYPES,
@@ -30,7 +31,7 @@ from voxrec.audio.formats import FORMATS, AudioFormat, find_format
 from voxrec.audio.probe import AudioInfo
 from voxrec.audio.verdict import make_import_verdict
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
-from voxrec.model import Recording, RecordingState
+from voxrec.model import AccessPurpose, Recording, RecordingState
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
@@ -77,6 +78,7 @@ class AudioRoutes:
         representation: Representation[Recording],
         now: UtcNow,
         upload_limit: int,
+        access_log: AccessLog,
         defer_to_thread: DeferToThread,
         defer_to_audio_thread: DeferToThread,
         enqueue_upload: EnqueueUpload | None = None,
@@ -88,6 +90,7 @@ class AudioRoutes:
         self._representation = representation
         self._now = now
         self._upload_limit = upload_limit
+        self._access_log = access_log
         self._defer_to_thread = defer_to_thread
         self._defer_to_audio_thread = defer_to_audio_thread
         self._enqueue_upload = enqueue_upload
@@ -109,7 +112,7 @@ class AudioRoutes:
             Route(
                 *("GET", "/recordings/<id>/audio", Role.READ, self._download, None),
                 profile_scoped=True,
-                query=AUDIO_PARAMETERS,
+                query={**AUDIO_PARAMETERS, **ACCESS_PARAMETERS},
                 response_model=AUDIO_TYPES,
                 responses={206: None, 302: None},
                 request_headers=(*CONDITIONAL, "Range", "If-Range"),
@@ -122,10 +125,20 @@ class AudioRoutes:
     async def _download(self, request: Request) -> Response:
         """Without parameters, the response is the stored file, and byte ranges are supported.
 
-        With `format` or `channel`, the audio is converted for this response, and byte ranges are not supported.
+        With `format` or `channel`, the audio is converted for this response, and byte ranges are not supported. The
+        history of accesses has an entry for each hearing and each download. Only downloads are redirected to the store
+        that has the audio: players and verifiers in a web page may not read from another host.
         """
         recording = await self._recordings.visible_to(request.principal).get(request.id)
-        return await self.respond(request, recording, may_redirect=True)
+        response = await self.respond(request, recording, may_redirect=purpose_of(request) is AccessPurpose.DOWNLOAD)
+        if request.method != "HEAD":
+            try:
+                await self._access_log.record(request, recording, response.status)
+            except BaseException:
+                if not isinstance(response.body, bytes):
+                    await response.body.aclose()
+                raise
+        return response
 
     async def respond(self, request: Request, recording: Recording, *, may_redirect: bool = False) -> Response:
         """Return the response to a request for the audio of a Recording. Its query is that of ``AUDIO_PARAMETERS``.

@@ -239,6 +239,7 @@ class ExportRoutes:
             created_at=self._now(),
             who=request.principal.name,
             token_id=request.principal.token_id,
+            user_id=request.principal.user_id,
             address=request.address,
             method="GET",
             path=request.path,

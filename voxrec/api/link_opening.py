@@ -21,8 +21,7 @@ from voxrec.api.link_pages import HTML, LANGUAGES, PageAddresses, invitation_pag
 from voxrec.errors import NotFound, Unavailable
 from voxrec.languages import Language
 from voxrec.mail.content import attachment_name
-from voxrec.model import AuditEntry, AuditOutcome, Link, LinkState, Profile, Recording
-from voxrec.sanitize import sanitize_line
+from voxrec.model import AccessPurpose, AuditEntry, AuditOutcome, Link, LinkState, Profile, Recording
 from voxrec.store.links import LINK_PATH, Links, ResolvedLink
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
@@ -38,7 +37,6 @@ VISIT_DURATION: Final = timedelta(hours=4)
 """For how long a browser can play and download after it has opened a link, unless the link expires before."""
 _COOKIE: Final = "voxrec-visit"
 _COOKIE_VALUE: Final = re.compile(rf"(?:^|[;,])\s*{_COOKIE}=([A-Za-z0-9_-]+)")
-_MAX_USER_AGENT: Final = 255  # characters
 _PAGE_TYPE: Final = (HTML.partition(";")[0],)
 _PAGES: Final = dict.fromkeys((404, 410, 429, 503), _PAGE_TYPE)
 
@@ -162,7 +160,7 @@ class LinkOpeningRoutes:
         headers = {"Location": request.name}  # relative: a reverse proxy may add a prefix
         if await self._is_visitor(request, resolved, link):  # a second click
             return Response(303, headers)
-        user_agent = sanitize_line(request.headers.get("user-agent", ""), _MAX_USER_AGENT)
+        user_agent = request.user_agent
         visit_id = await self._links.use(
             link.id, request.address, user_agent, lambda: self._audit_entry(request, link, user_agent)
         )
@@ -252,4 +250,5 @@ class LinkOpeningRoutes:
             outcome=AuditOutcome.DONE,
             status=303,
             user_agent=user_agent,
+            access=AccessPurpose.LINK,
         )

@@ -14,7 +14,6 @@ from voxrec.api.clock import UtcNow
 from voxrec.api.passwords import Passwords
 from voxrec.model import AuditEntry, AuditOutcome, Role, Session, User
 from voxrec.model.fields import Timestamp, doc
-from voxrec.sanitize import sanitize_line
 from voxrec.store.audit import Audit
 from voxrec.store.second_factors import AcceptedCode, Challenge, SecondFactors
 from voxrec.store.sessions import SESSION_PREFIX
@@ -33,7 +32,6 @@ ISSUER: Final = "voxrec"
 
 _CHALLENGE_LIFETIME: Final = timedelta(minutes=10)  # long enough to install an authenticator application
 _TICKET_PREFIX: Final = "vxc_"
-_MAX_USER_AGENT: Final = 255  # characters that are stored
 _WRONG_CODE: Final = "The code is wrong, or was used already. Wait for the next one."
 
 
@@ -122,7 +120,7 @@ class SessionStarter:
             last_used_at=now,
             expires_at=now + self._lifetime,
             address=request.address,
-            user_agent=sanitize_line(request.headers.get("user-agent", ""), _MAX_USER_AGENT),
+            user_agent=request.user_agent,
         )
         entry = self.audit_entry(request, user, AuditOutcome.DONE, 200, session.id)
         return NewSession(session, generate_secret(SESSION_PREFIX), entry)

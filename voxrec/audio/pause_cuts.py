@@ -22,7 +22,8 @@ from voxrec.audio.writer import write_audio
 from voxrec.model import RECORDING_STARTED, PauseBehavior, Side, TimelineEntry
 
 TIMELINE_TOLERANCE: Final = 0.5  # seconds by which the timeline and the samples may differ
-_PAUSE_END_EVENTS: Final = frozenset({"resumed", "hangup"})
+PAUSE_ENDS: Final = frozenset({"resumed", "hangup"})
+"""The events that end a pause."""
 
 
 class Span(NamedTuple):
@@ -50,7 +51,7 @@ def skipped_spans(timeline: Sequence[TimelineEntry]) -> list[Span]:
     for entry in sorted(timeline, key=_time_of):
         if start is None and entry.event == "paused" and entry.detail == PauseBehavior.SKIP:
             start = max(0.0, entry.at - began)
-        elif start is not None and entry.event in _PAUSE_END_EVENTS:
+        elif start is not None and entry.event in PAUSE_ENDS:
             spans.append(Span(start, max(0.0, entry.at - began)))
             start = None
     return spans if start is None else [*spans, Span(start, None)]

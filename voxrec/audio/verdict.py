@@ -1,4 +1,4 @@
-"""Assess the audio of a finished call: measurements of both sides, and stable texts for what is wrong."""
+"""Assess the audio of a finished call: measurements of both sides, and the reasons that follow from them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -7,6 +7,15 @@ import msgspec
 
 from voxrec.audio.meter import Meter
 from voxrec.model import RtpStatistics, Side, SideVerdict, Verdict
+from voxrec.model.reasons import (
+    EMPTY,
+    SILENT,
+    TRUNCATED,
+    gaps_reason,
+    no_signal_reason,
+    one_way_reason,
+    packet_loss_reason,
+)
 
 MIN_SPEECH_SECONDS: Final = 0.1  # less is a click, a key or noise of the bridge; no syllable is shorter
 TRUNCATED_SECONDS: Final = 1.0  # between hang-up and the end of a file some hundred milliseconds are usual
@@ -14,40 +23,6 @@ TRUNCATED_SECONDS: Final = 1.0  # between hang-up and the end of a file some hun
 MIN_LOSS: Final = 0.01  # of the packets, or of the audio; speech with G.711 is audibly impaired from about 1 % on
 MIN_LOST_PACKETS: Final = 5  # fewer are not worth a reason, however short the call
 MIN_GAP_SECONDS: Final = 0.2
-
-EMPTY: Final = "empty"
-SILENT: Final = "silent"
-TRUNCATED: Final = "truncated"
-
-
-def one_way_reason(side: Side, reason: str) -> str:
-    """Return the reason for a call in which only ``side`` has no speech; ``reason`` is ``silent`` or ``empty``."""
-    return f"one-way audio: {side} {reason}"
-
-
-def no_signal_reason(side: Side) -> str:
-    """Return the reason for a side of a call that consists of zeros only, while the other side speaks."""
-    return f"no signal: {side}"
-
-
-def packet_loss_reason(side: Side) -> str:
-    """Return the reason for a side of which at least 1 % of the packets did not reach Asterisk."""
-    return f"packet loss: {side}"
-
-
-def gaps_reason(side: Side) -> str:
-    """Return the reason for a side of which at least 1 % is silence in place of audio that did not arrive in time."""
-    return f"gaps: {side}"
-
-
-def too_short_reason(min_seconds: int) -> str:
-    """Return the reason for a Recording that is shorter than ``min_seconds``, the minimum of its Profile."""
-    return f"shorter than minDurationSeconds ({min_seconds} s)"
-
-
-def unreadable_reason(side: Side) -> str:
-    """Return the reason for a leg whose file is not valid audio."""
-    return f"unreadable: {side}"
 
 
 def make_verdict(

@@ -22,10 +22,10 @@ from voxrec.calls.recording_log import RecordingSink
 from voxrec.calls.takeover_state import ANNOUNCED_VARIABLE
 from voxrec.calls.transfer import TRANSFER_REFUSED
 from voxrec.model import ANNOUNCEMENT_FAILED, Recording, RecordPrompt, Side
+from voxrec.model.reasons import DISK_FULL
 
 DECODER_RESTARTED: Final = "decoder.restarted"
 """Entry of the timeline: until then Asterisk has recorded silence instead of a party."""
-DISK_FULL: Final = "disk-full"
 MAX_DURATION: Final = "max-duration"
 
 

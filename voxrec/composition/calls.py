@@ -22,7 +22,6 @@ from voxrec.calls.announcements import DEFAULT, Announcements, explain_unreadabl
 from voxrec.calls.application_lease import ApplicationLease, LocalHolder
 from voxrec.calls.call_control import CallControl
 from voxrec.calls.call_data import CallSettings
-from voxrec.calls.call_recording import DISK_FULL
 from voxrec.calls.call_service import CallService, DetachAtStop, DrainAtStop, StopPolicy
 from voxrec.calls.disk_space import DiskSpaceMonitor
 from voxrec.calls.leg_files import SpoolFiles
@@ -45,6 +44,7 @@ from voxrec.config import Config
 from voxrec.journal.call_events import CallEventFile
 from voxrec.metrics import Metrics
 from voxrec.model import ListeningEvent
+from voxrec.model.reasons import DISK_FULL
 from voxrec.nodes.call_directory import CallDirectory
 from voxrec.store.events import EventQueue
 from voxrec.store.profile_cache import ProfileCache

@@ -40,6 +40,7 @@ from voxrec.model import Role
 from voxrec.model.token import ADMINISTRATOR
 from voxrec.postgres.listener import Listener
 from voxrec.service_tree import OnDemandService, RetryingServerService
+from voxrec.store.accesses import Accesses
 from voxrec.store.events import EVENTS_CHANNEL, LISTENING_CHANNEL
 from voxrec.store.profile_cache import ProfileCache
 from voxrec.store.recording_counts import RecordingCounts
@@ -221,6 +222,7 @@ def _build_app(
             prompts=database.prompts,
             tokens=database.tokens,
             audit=database.audit,
+            accesses=Accesses(database.pool),
             exports=database.exports,
             bulk_actions=database.bulk_actions,
             idempotency=database.idempotency,

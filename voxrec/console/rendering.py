@@ -21,6 +21,8 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; connect-src 'self'; "
     "img-src 'self' data:; media-src {media}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_WITH_CONVERTED_AUDIO: Final = frozenset({"recording.html"})
+"""The pages that play audio that was converted for the browser, which is a blob of the page."""
 _WITH_MICROPHONE: Final = frozenset({"profile_form.html"})
 """The pages that record announcements. They play the audio, a blob of the page, before it is uploaded."""
 
@@ -51,10 +53,11 @@ class Renderer:
             **values,
         )
         records = template in _WITH_MICROPHONE
+        plays_blobs = records or template in _WITH_CONVERTED_AUDIO
         headers = {
             "Content-Type": HTML,
             "Content-Language": language.code,
-            "Content-Security-Policy": _POLICY.format(nonce=nonce, media="'self' blob:" if records else "'self'"),
+            "Content-Security-Policy": _POLICY.format(nonce=nonce, media="'self' blob:" if plays_blobs else "'self'"),
             "Vary": "Accept-Language, Cookie",
             **({"Permissions-Policy": "camera=(), geolocation=(), microphone=(self)"} if records else {}),
         }

@@ -10,11 +10,13 @@ from voxrec.console import (
     audit,
     bulk_actions,
     calls,
+    deliveries,
+    links,
     notes,
     operations,
     profiles,
+    recording,
     recording_list,
-    recordings,
     tokens,
     users,
     webhooks,
@@ -56,13 +58,7 @@ class ConsoleRoutes:
             route("POST", bulk_actions.BULK_ACTIONS, handler=signed_in(bulk_actions.preview)),
             route("GET", "/console/bulk-actions/<id>", handler=signed_in(bulk_actions.show)),
             route("POST", "/console/bulk-actions/<id>", handler=signed_in(bulk_actions.change)),
-            route("GET", "/console/recordings/<id>", handler=signed_in(recordings.show_recording)),
-            route("POST", "/console/recordings/<id>/hold", handler=signed_in(recordings.change_hold)),
-            route("POST", "/console/recordings/<id>/delete", handler=signed_in(recordings.delete_recording)),
-            route("POST", "/console/recordings/<id>/tags", handler=signed_in(notes.change_tags)),
-            route("POST", "/console/recordings/<id>/notes", handler=signed_in(notes.add_note)),
-            route("POST", "/console/recordings/<id>/notes/<noteId>", handler=signed_in(notes.change_note)),
-            route("POST", "/console/recordings/<id>/notes/<noteId>/delete", handler=signed_in(notes.delete_note)),
+            *self._recording_routes(),
             route("GET", "/console/calls", handler=signed_in(calls.show_calls)),
             route("GET", "/console/calls/table", handler=signed_in(calls.show_table, background=True)),
             route("POST", "/console/calls/<id>/<name>", handler=signed_in(calls.control_call)),
@@ -74,6 +70,24 @@ class ConsoleRoutes:
             *self._profile_routes(),
             *self._webhook_routes(),
             route("GET", "/console/assets/<name>", handler=_asset),
+        )
+
+    def _recording_routes(self) -> tuple[Route, ...]:
+        signed_in = self._visits.signed_in
+        path = "/console/recordings/<id>"
+        return (
+            _route("GET", path, handler=signed_in(recording.show_recording)),
+            _route("GET", f"{path}/changes", handler=signed_in(recording.show_recording, background=True)),
+            _route("GET", f"{path}/accesses", handler=signed_in(recording.show_accesses)),
+            _route("POST", f"{path}/hold", handler=signed_in(recording.change_hold)),
+            _route("POST", f"{path}/delete", handler=signed_in(recording.delete_recording)),
+            _route("POST", f"{path}/deliveries", handler=signed_in(deliveries.deliver)),
+            _route("POST", f"{path}/links", handler=signed_in(partial(links.create_link, self._now))),
+            _route("POST", f"{path}/links/<linkId>/revoke", handler=signed_in(links.revoke_link)),
+            _route("POST", f"{path}/tags", handler=signed_in(notes.change_tags)),
+            _route("POST", f"{path}/notes", handler=signed_in(notes.add_note)),
+            _route("POST", f"{path}/notes/<noteId>", handler=signed_in(notes.change_note)),
+            _route("POST", f"{path}/notes/<noteId>/delete", handler=signed_in(notes.delete_note)),
         )
 
     def _sign_in_routes(self) -> tuple[Route, ...]:

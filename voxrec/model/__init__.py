@@ -4,7 +4,7 @@ The REST API represents them as JSON with the same fields in camel case, and gen
 from them: docstrings use the JSON names of fields, and a constraint is declared once, in the type of the field.
 """
 
-from voxrec.model.audit import AuditEntry, AuditOutcome
+from voxrec.model.audit import AccessPurpose, AuditEntry, AuditOutcome, RecordingAccess
 from voxrec.model.bulk_action import (
     BulkAction,
     BulkActionItem,
@@ -72,6 +72,7 @@ __all__ = [
     "NOT_BEGUN",
     "RECORDING_FAILED",
     "RECORDING_STARTED",
+    "AccessPurpose",
     "AuditEntry",
     "AuditOutcome",
     "BulkAction",
@@ -123,6 +124,7 @@ __all__ = [
     "RecordChannels",
     "RecordPrompt",
     "Recording",
+    "RecordingAccess",
     "RecordingDelivery",
     "RecordingSort",
     "RecordingState",

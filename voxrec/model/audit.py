@@ -1,4 +1,4 @@
-"""Audit entries: who changed what."""
+"""Audit entries: who changed what, and who heard or downloaded which Recording."""
 
 import enum
 from datetime import datetime
@@ -25,8 +25,23 @@ class AuditOutcome(enum.StrEnum):
     FAILED = "failed"
 
 
+class AccessPurpose(enum.StrEnum):
+    """What the audio of a Recording was requested for.
+
+    - ``play``: to play it, in the console or another program that says so
+    - ``download``: to download it
+    - ``verify``: to compare its hash with the stored one
+    - ``link``: to play or download it after the opening of an expiring link
+    """
+
+    PLAY = "play"
+    DOWNLOAD = "download"
+    VERIFY = "verify"
+    LINK = "link"
+
+
 class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An audited change by a REST client, a command, or a rule such as the retention period."""
+    """An audited change by a REST client, a command, or a rule such as the retention period; or an access to audio."""
 
     id: Annotated[UUID, doc("Id of the entry.")]
     created_at: Annotated[datetime, doc("Time of the change.")]
@@ -50,8 +65,9 @@ class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     status: Annotated[int | None, doc("HTTP status of the response.")] = None
     fields: Annotated[tuple[str, ...], doc("Names of the fields that an update changed.")] = ()
     user_agent: Annotated[
-        str | None, doc("Beginning of the User-Agent header of the browser that opened a link. Null for other changes.")
+        str | None, doc("Beginning of the client's User-Agent header, of an access to audio. Null for changes.")
     ] = None
+    access: Annotated[AccessPurpose | None, doc("What audio was requested for. Null for changes.")] = None
     reason: Annotated[
         str | None,
         doc(
@@ -62,3 +78,19 @@ class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     seconds: Annotated[
         float | None, doc("How long a live call was listened to, in seconds. Null while it is, and for other entries.")
     ] = None
+
+
+class RecordingAccess(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An access to the audio of a Recording: one hearing or one download, however many requests it took."""
+
+    id: Annotated[UUID, doc("Id of the access, and of its entry in the audit log.")]
+    created_at: Annotated[datetime, doc("Time of the first request.")]
+    purpose: Annotated[AccessPurpose, doc("What the audio was requested for.")]
+    who: Annotated[
+        str, doc("Name of the user or of the token, admin for the configured administrator, link for an expiring link.")
+    ]
+    user_id: Annotated[UUID | None, doc("Id of the user, if the request belongs to a session.")] = None
+    token_id: Annotated[UUID | None, doc("Id of the token. Null unless it is a stored token.")] = None
+    link_id: Annotated[UUID | None, doc("Id of the expiring link that was opened.")] = None
+    address: Annotated[str, doc("IP address of the client.")]
+    user_agent: Annotated[str, doc("Beginning of the client's User-Agent header.")]

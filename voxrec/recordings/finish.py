@@ -19,10 +19,11 @@ from voxrec.archive.interface import Archive
 from voxrec.audio.formats import get_format
 from voxrec.audio.join import join
 from voxrec.audio.meter import Meter
-from voxrec.audio.verdict import EMPTY, make_verdict, one_way_reason, too_short_reason, unreadable_reason
+from voxrec.audio.verdict import make_verdict
 from voxrec.clock import utc_now
 from voxrec.errors import Conflict, NotFound, Unavailable
 from voxrec.model import ANNOUNCEMENT_FAILED, Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict
+from voxrec.model.reasons import EMPTY, one_way_reason, too_short_reason, unreadable_reason
 from voxrec.recordings.erase import erase_legs
 from voxrec.recordings.inband_codes import silence_inband_pauses
 from voxrec.recordings.legs import (

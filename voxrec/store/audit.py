@@ -22,7 +22,8 @@ from voxrec.store.repository import PagedTable
 
 _COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
 _SELECT: Final = f"SELECT {_COLUMNS.column_list} FROM audit"
-_INSERT: Final = f"INSERT INTO audit ({_COLUMNS.column_list}) VALUES ({_COLUMNS.placeholders})"
+INSERT_ENTRY: Final = f"INSERT INTO audit ({_COLUMNS.column_list}) VALUES ({_COLUMNS.placeholders})"
+"""Inserts an entry."""
 # Without waiting for the disk: if PostgreSQL crashes, the entry may stay "begun", as after a crash of voxrec.
 _END: Final = """
     SET LOCAL synchronous_commit = off;
@@ -34,7 +35,7 @@ INSERT_ENTRY_FROM: Final = f"INSERT INTO audit ({_COLUMNS.column_list}) SELECT {
 """Inserts an entry for each row of a FROM clause that follows, so that a change and its entry are one statement."""
 
 entry_params: Final = _COLUMNS.params
-"""Return the parameters of INSERT_ENTRY_FROM for an entry."""
+"""Return the parameters of INSERT_ENTRY and INSERT_ENTRY_FROM for an entry."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class Audit(PagedTable[AuditEntry, AuditFilter]):
 
     async def begin(self, entry: AuditEntry) -> None:
         """Insert an entry before its change."""
-        await self._database.execute(_INSERT, entry_params(entry))
+        await self._database.execute(INSERT_ENTRY, entry_params(entry))
 
     async def end(self, entry: AuditEntry) -> None:
         """Store the outcome of a change whose entry was inserted by `begin`."""
@@ -85,4 +86,4 @@ class Audit(PagedTable[AuditEntry, AuditFilter]):
 
 async def insert_entry(transaction: Transaction, entry: AuditEntry) -> None:
     """Insert the entry of a change as part of the transaction of that change."""
-    await transaction.execute_at_commit(_INSERT, entry_params(entry))
+    await transaction.execute_at_commit(INSERT_ENTRY, entry_params(entry))

@@ -8,12 +8,11 @@ from typing import Final
 from uuid import UUID
 
 from voxrec.errors import Conflict, NotFound
+from voxrec.model.reasons import NODE_LOST
 from voxrec.postgres.database import Database
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.nodes import IS_FRESH
 
-NODE_LOST: Final = "node-lost"
-"""The reason in the verdict of a Recording whose node is lost with its disk."""
 _LIVE: Final = "('recording', 'paused')"
 _ALIVE: Final = f"SELECT instance IS NOT NULL AND {IS_FRESH}, spool_id FROM nodes WHERE name = %s FOR UPDATE"
 # What a node has recorded since it runs with another disk is not on the one that is lost, or adopted.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from voxrec.model.reasons import NODE_LOST
 from voxrec.postgres.database import Database
 
 # Completed and absent Recordings are not counted: there are millions, and counting reads each of them. The other states
@@ -17,7 +18,7 @@ _PENDING_JOBS: Final = """
            extract(epoch FROM now() - min(created_at))::float8
     FROM jobs WHERE done_at IS NULL AND NOT dead GROUP BY kind
 """
-_NODE_LOST: Final = "SELECT count(*) FROM recordings WHERE state = 'failed' AND verdict -> 'reasons' ? 'node-lost'"
+_NODE_LOST: Final = "SELECT count(*) FROM recordings WHERE state = 'failed' AND verdict -> 'reasons' ? %s"
 _DEAD_JOBS: Final = "SELECT kind, count(*) FROM jobs WHERE dead GROUP BY kind"
 
 
@@ -51,7 +52,7 @@ async def read_statistics(database: Database) -> Statistics:
     ((total,),) = await database.query(_TOTAL_RECORDINGS)
     pending = await database.query(_PENDING_JOBS)
     dead = await database.query(_DEAD_JOBS)
-    ((node_lost,),) = await database.query(_NODE_LOST)
+    ((node_lost,),) = await database.query(_NODE_LOST, (NODE_LOST,))
     return Statistics(
         dict(recordings), total, {kind: PendingJobs(*rest) for kind, *rest in pending}, dict(dead), node_lost
     )

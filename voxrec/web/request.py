@@ -3,16 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from msgspec import Struct
 
 from voxrec.idempotency import IdempotencyKey
 from voxrec.model import AuditEntry
+from voxrec.sanitize import sanitize_line
 from voxrec.web.auth import Principal
 from voxrec.web.conditions import Conditions
 from voxrec.web.response import Response
+
+_MAX_USER_AGENT: Final = 255  # characters
 
 
 class Upload(Protocol):
@@ -86,3 +89,8 @@ class Request:
     def conditions(self) -> Conditions:
         """The preconditions If-Match and If-None-Match."""
         return Conditions(self.headers.get("if-match", ""), self.headers.get("if-none-match", ""))
+
+    @property
+    def user_agent(self) -> str:
+        """The beginning of the client's User-Agent header, as one printable line; empty without one."""
+        return sanitize_line(self.headers.get("user-agent", ""), _MAX_USER_AGENT)

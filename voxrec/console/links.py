@@ -1,0 +1,42 @@
+"""The expiring links to a Recording: creation, and revocation."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from voxrec.console.visit import START, Visit, form, redirect
+from voxrec.web.response import Response
+
+_LIMIT: Final = 50  # links on the page
+_MAX_DAYS: Final = 36_500  # of what datetime can represent; REST knows the maximum of the installation
+
+
+async def link_values(visit: Visit, path: str) -> dict[str, Any]:
+    """Return what the template needs of the links to the Recording at ``path`` of the REST API."""
+    page = await visit.rest.page(f"{path}/links", limit=_LIMIT)
+    return {"links": page.items, "more_links": bool(page.next_cursor)}
+
+
+async def create_link(now: Callable[[], datetime], visit: Visit) -> Response:
+    """Create a link; ``now`` returns the current time."""
+    fields = {name: value for name, text in form(visit.request).items() if (value := text.strip())}
+    document: dict[str, object] = {"description": fields.get("description")}
+    if days := fields.get("days"):
+        document["expiresAt"] = _expiry(days, now())
+    if uses := fields.get("maxUses"):
+        document["maxUses"] = int(uses) if uses.isdecimal() and uses.isascii() else uses
+    await visit.rest.send("POST", f"/recordings/{visit.request.id}/links", document)
+    return redirect(f"{START}/{visit.request.id}#links")
+
+
+def _expiry(days: str, now: datetime) -> str:
+    """Return the time in some days; what is not a number of days as it is, for the REST API to refuse it."""
+    if not (days.isdecimal() and days.isascii() and len(days) <= 5 and int(days) <= _MAX_DAYS):
+        return days
+    return (now + timedelta(days=int(days))).isoformat()
+
+
+async def revoke_link(visit: Visit) -> Response:
+    """Revoke a link."""
+    await visit.rest.send("DELETE", f"/recordings/{visit.request.id}/links/{visit.request.ids['linkId']}")
+    return redirect(f"{START}/{visit.request.id}#links")

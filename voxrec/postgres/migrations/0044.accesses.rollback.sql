@@ -1,0 +1,2 @@
+DELETE FROM audit WHERE access IS NOT NULL AND kind = 'recording audio';
+ALTER TABLE audit DROP COLUMN access;
