@@ -24,7 +24,7 @@ from bench.measure import Spread, interleaved, percentile, requested_rounds
 from bench.report import Section, Table, Target, publish
 from bench.servers import ADMIN_TOKEN, Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.cursor import Cursor
-from voxrec.model import RecordingState
+from voxrec.model import RecordingSort, RecordingState, VerdictFilter
 from voxrec.postgres.cluster import Cluster
 from voxrec.postgres.migrate import migrate
 from voxrec.store.metadata_index import COMMON_TERM_ROWS
@@ -37,7 +37,9 @@ SIZES: Final = (1_000, 100_000, 3_000_000)
 RARE_ROWS: Final = 60  # rows with a rare value, at any size
 REQUESTS: Final = 200  # for each query in a round
 MAX_RATIO: Final = 1.5  # of p99 to that of the smallest size
-MAX_FILL_SECONDS: Final = 180.0
+MAX_FILL_SECONDS: Final = 900.0
+MAX_CONSOLE_MS: Final = 150.0  # that a page of the console takes longer than the same page over REST
+CONSOLE_REQUESTS: Final = 40
 _IGNORED_MS: Final = 0.5  # difference of p99 that is ignored whatever its ratio: a page takes some milliseconds anyway
 NEWEST: Final = datetime.fromisoformat("2026-02-01T00:00:00Z")
 RARE, OLD, FIFTH = (UUID(f"{digit * 8}-1111-4111-8111-111111111111") for digit in "123")
@@ -45,7 +47,7 @@ RARE, OLD, FIFTH = (UUID(f"{digit * 8}-1111-4111-8111-111111111111") for digit i
 # the last 60 to the old one; every fifth to a third one. The others share a thousand Profiles.
 FILL: Final = f"""
     INSERT INTO recordings (id, profile_id, state, format, channels, started_at, ended_at, "from", "to", duration, size,
-                            timeline, metadata, legal_hold, path, created_at, updated_at)
+                            timeline, metadata, node, verdict, legal_hold, path, created_at, updated_at)
     SELECT gen_random_uuid(),
            CASE kind WHEN 'rare' THEN '{RARE}' WHEN 'old' THEN '{OLD}' WHEN 'fifth' THEN '{FIFTH}'
                      ELSE '00000000-0000-4000-8000-' || lpad((n %% 1009)::text, 12, '0') END::uuid,
@@ -54,9 +56,12 @@ FILL: Final = f"""
            CASE kind WHEN 'rare' THEN '+4930' WHEN 'old' THEN '+4931' WHEN 'fifth' THEN '+4932'
                      ELSE '+4935' || n %% 100003 END,
            CASE kind WHEN 'rare' THEN '+4940' WHEN 'fifth' THEN '+4942' ELSE '+4945' || n %% 1009 END,
-           61.5, 984044,
+           CASE kind WHEN 'rare' THEN 4000 ELSE 61.5 + n %% 600 END, 984044 + n %% 600 * 16000,
            '[{{"at": 0.0, "event": "answered"}}, {{"at": 61.5, "event": "hangup", "by": "caller"}}]',
-           jsonb_build_object('customer', coalesce(kind, n::text), 'site', 'Hamburg'), false, 'one.wav', at, at
+           jsonb_build_object('customer', coalesce(kind, n::text), 'site', 'Hamburg'),
+           CASE kind WHEN 'old' THEN 'old' ELSE 'pbx-1' END,
+           jsonb_build_object('ok', kind IS DISTINCT FROM 'rare', 'reasons', '[]'::jsonb),
+           coalesce(kind = 'rare', false), 'one.wav', at, at
     FROM (SELECT n, timestamptz '{NEWEST}' - n * interval '1 second' AS at,
                  CASE WHEN n %% (%(size)s / {RARE_ROWS}) = 0 THEN 'rare'
                       WHEN n > %(size)s - {RARE_ROWS} THEN 'old'
@@ -67,6 +72,11 @@ FILL: Final = f"""
 MARK: Final = """
     INSERT INTO recording_marks SELECT jsonb_hash_extended(jsonb_build_array(key, value), 0), created_at, id
     FROM recordings CROSS JOIN LATERAL jsonb_each(metadata)
+"""
+# The same as the trigger's result for each row.
+INDEX_TEXT: Final = """
+    INSERT INTO recording_search SELECT id, created_at, voxrec_search_document(
+        ARRAY["from", "to", metadata ->> 'customer', metadata ->> 'site']) FROM recordings
 """
 PROFILES: Final = """
     INSERT INTO profiles (id, record, record_format, record_channels, record_beep_at_start, record_beep_interval,
@@ -92,6 +102,11 @@ LISTS_INTRO: Final = (
     f"value has {RARE_ROWS} Recordings, spread evenly; an old one has {RARE_ROWS}, all the oldest; a middle page "
     f"starts after half of all rows. A ratio above {MAX_RATIO:g} counts only if the difference is above "
     f"{_IGNORED_MS:g} ms."
+)
+CONSOLE_TITLE: Final = f"The list of the console with {SIZES[-1]:,} Recordings"
+CONSOLE_INTRO: Final = (
+    "The median time of a page of 50 of the console and of the same page over REST, each on a connection of its own. "
+    "The page contains the names of Profiles and forms for its filters and actions."
 )
 PLANS_TITLE: Final = f"PostgreSQL's plans for pages of {SIZES[-1]:,} Recordings"
 PLANS_INTRO: Final = (
@@ -122,6 +137,12 @@ class PageQuery:
             "since": filters.since and filters.since.isoformat(),
             "until": filters.until and filters.until.isoformat(),
             "q": filters.metadata and msgspec.json.encode(filters.metadata).decode(),
+            "search": filters.search,
+            "verdict": filters.verdict,
+            "minDuration": filters.min_duration,
+            "node": filters.node,
+            "legalHold": None if filters.legal_hold is None else str(filters.legal_hold).lower(),
+            "sort": None if filters.sort is RecordingSort.NEWEST else filters.sort,
             "cursor": self.after and encode_cursor(self.after),
         }
         parent = f"/profiles/{filters.profile_id}" if filters.profile_id else ""
@@ -163,6 +184,23 @@ def page_queries(size: int) -> tuple[PageQuery, ...]:
         PageQuery("q with two values", filters(metadata={**hamburg, "customer": "rare"})),
         PageQuery("q and from", filters(metadata=hamburg, from_="+4930")),
         PageQuery("q and Profile", filters(metadata=fifth, profile_id=FIFTH)),
+        PageQuery("search, rare", filters(search="rare")),
+        PageQuery("search, old", filters(search="old")),
+        PageQuery("search, a fifth", filters(search="fifth")),
+        PageQuery("search, nearly all", filters(search="hamb")),
+        PageQuery("search, nearly all, middle", filters(search="hamb"), middle),
+        PageQuery("search, a common and a rare word", filters(search="hamburg rare")),
+        PageQuery("search, number by its end", filters(search="4932")),
+        PageQuery("search, Profile, rare", filters(search="hamburg", profile_id=RARE)),
+        PageQuery("search, oldest first", filters(search="rare", sort=RecordingSort.OLDEST)),
+        PageQuery("oldest first", filters(sort=RecordingSort.OLDEST)),
+        PageQuery("longest first", filters(sort=RecordingSort.LONGEST)),
+        PageQuery("largest first, Profile, rare", filters(sort=RecordingSort.LARGEST, profile_id=RARE)),
+        PageQuery("largest first, a fifth", filters(sort=RecordingSort.LARGEST, profile_id=FIFTH)),
+        PageQuery("duration, rare", filters(min_duration=3600)),
+        PageQuery("node, old", filters(node="old")),
+        PageQuery("verdict, rare", filters(verdict=VerdictFilter.PROBLEM)),
+        PageQuery("legal hold, rare", filters(legal_hold=True)),
         PageQuery("token for one Profile", filters(), profile_ids=frozenset([RARE])),
         PageQuery("token for three Profiles", filters(), profile_ids=frozenset([RARE, OLD, FIFTH])),
         PageQuery("token for three Profiles, q", filters(metadata=hamburg), profile_ids=frozenset([RARE, OLD, FIFTH])),
@@ -192,10 +230,11 @@ def fill(cluster: Cluster, size: int, secrets: dict[frozenset[UUID], str]) -> fl
             )
         # With wal_level minimal, tables that were truncated in the same transaction need no write-ahead log.
         cursor.execute("BEGIN")
-        cursor.execute("TRUNCATE recordings, deliveries, recording_marks CASCADE")
+        cursor.execute("TRUNCATE recordings, deliveries, recording_marks, recording_search CASCADE")
         with _without_indexes(cursor):
             cursor.execute(FILL, {"size": size})
             cursor.execute(MARK)
+            cursor.execute(INDEX_TEXT)
         cursor.execute("COMMIT")
         cursor.execute("VACUUM ANALYZE")
     return time.monotonic() - began
@@ -205,7 +244,8 @@ def fill(cluster: Cluster, size: int, secrets: dict[frozenset[UUID], str]) -> fl
 def _without_indexes(cursor: Any) -> Iterator[None]:
     """Drop the indexes and create them again afterwards, which is faster than updating them for each row."""
     cursor.execute(
-        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'recordings' AND indexname <> 'recordings_pkey'"
+        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename IN ('recordings', 'recording_search') "
+        "AND indexname NOT LIKE '%_pkey'"
     )
     definitions = cursor.fetchall()
     for name, _ in definitions:
@@ -231,6 +271,52 @@ def request_times(server: Server, path: str, token: str, count: int) -> list[flo
     if response.status != 200 or rows != 50:
         raise AssertionError(f"{path}: {response.status}, {rows} rows")
     return times
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolePage:
+    """The median milliseconds of a page of the console, and of the same page over REST."""
+
+    name: str
+    console: float
+    rest: float
+
+
+CONSOLE_LISTS: Final = (
+    ("newest", ""),
+    ("search, nearly all", "search=hamburg"),
+    ("search, rare", "search=rare"),
+    ("longest first", "sort=longest"),
+    ("Profile, a fifth", f"profile={FIFTH}"),
+)
+"""Queries of the list of the console."""
+
+
+def measure_console(server: Server) -> list[ConsolePage]:
+    """Sign in, and request pages of the console and of REST in alternation."""
+    credentials = json.dumps({"name": "bench", "password": "the password of the benchmark"}).encode()
+    user = json.dumps({**json.loads(credentials), "role": "read"}).encode()
+    headers = {"Content-Type": "application/json"}
+    server.request("/users", "PUT", body=user, headers=headers)
+    status, answered, body = server.request("/session", "PUT", body=credentials, headers=headers)
+    if status != 200:
+        raise AssertionError(f"signing in: {status} {body!r}")
+    cookie = {"Cookie": answered["set-cookie"].partition(";")[0]}
+    pages = []
+    for name, query in CONSOLE_LISTS:
+        profile = query.partition("profile=")[2]
+        rest = f"/profiles/{profile}/recordings?limit=50" if profile else f"/recordings?limit=50&{query}".rstrip("&")
+        times: dict[str, list[float]] = {"console": [], "rest": []}
+        for _ in range(CONSOLE_REQUESTS):
+            for kind, path in (("console", f"/console/recordings?{query}"), ("rest", rest)):
+                began = time.perf_counter()
+                status, _, body = server.request(path, headers=cookie if kind == "console" else {})
+                times[kind].append((time.perf_counter() - began) * 1e3)
+                rows = body.count(b'name="recording"') if kind == "console" else len(json.loads(body))
+                if (status, rows) != (200, 50):
+                    raise AssertionError(f"{path}: {status}, {rows} rows")
+        pages.append(ConsolePage(name, percentile(times["console"], 50), percentile(times["rest"], 50)))
+    return pages
 
 
 class Plan(NamedTuple):
@@ -302,10 +388,10 @@ def index_sizes(cursor: Any) -> list[tuple[str, str]]:
     """Return the size in megabytes of each table and index, largest first."""
     cursor.execute("""
         SELECT 'table ' || oid::regclass, pg_table_size(oid) / 1e6 FROM pg_class
-        WHERE oid IN ('recordings'::regclass, 'recording_marks'::regclass)
+        WHERE oid IN ('recordings'::regclass, 'recording_marks'::regclass, 'recording_search'::regclass)
         UNION ALL
         SELECT indexrelid::regclass::text, pg_relation_size(indexrelid) / 1e6 FROM pg_index
-        WHERE indrelid IN ('recordings'::regclass, 'recording_marks'::regclass)
+        WHERE indrelid IN ('recordings'::regclass, 'recording_marks'::regclass, 'recording_search'::regclass)
         ORDER BY 2 DESC
     """)
     return [(name, f"{size:.0f}") for name, size in cursor.fetchall()]
@@ -337,13 +423,14 @@ def main() -> None:
                     p99.setdefault((each[size].name, size), []).append(percentile(times, 99))
                 name = queries[0].name
                 print_progress(f"{name}: " + ", ".join(f"{Spread.of(p99[name, size]).median:.1f} ms" for size in SIZES))
+            console = measure_console(servers[SIZES[-1]])
         finally:
             for server in servers.values():
                 server.stop()
         plans = {size: list(_explain_pages(cluster, size)) for size in (SIZES[0], SIZES[-1])}
         with closing(psycopg2.connect(cluster.dsn(f"growth_{SIZES[-1]}"))) as connection:
             sizes = index_sizes(connection.cursor())
-    publish("growth", sections(p99, plans, sizes, fill_seconds), rounds)
+    publish("growth", sections(p99, plans, sizes, fill_seconds, console), rounds)
 
 
 def _explain_pages(cluster: Cluster, size: int) -> Iterable[Plan]:
@@ -359,6 +446,7 @@ def sections(
     plans: dict[int, list[Plan]],
     sizes: list[tuple[str, str]],
     fill_seconds: float,
+    console: list[ConsolePage],
 ) -> list[Section]:
     """Return the sections of the report."""
     rows, targets, plan_rows = [], [], []
@@ -374,7 +462,19 @@ def sections(
     for name, small, large in zip(names, plans[SIZES[0]], plans[SIZES[-1]], strict=True):
         plan_rows.append((name, large.shape, f"{small.pages}", f"{large.pages}", f"{large.ms:.2f}"))
     columns = ("page of 50", *(f"{size:,}" for size in SIZES), "ratio")
+    slowest = max(page.console - page.rest for page in console)
     return [
+        Section(
+            CONSOLE_TITLE,
+            CONSOLE_INTRO,
+            (
+                Table(
+                    ("list", "console, ms", "REST, ms"),
+                    tuple((page.name, f"{page.console:.1f}", f"{page.rest:.1f}") for page in console),
+                ),
+            ),
+            (Target.at_most("page of the console, beyond REST", slowest, MAX_CONSOLE_MS, " ms"),),
+        ),
         Section(
             LISTS_TITLE,
             LISTS_INTRO,

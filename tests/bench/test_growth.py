@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from bench.growth import ExplainingDatabase, explain_page, fill, index_sizes, page_queries
 from tests.database import administer, cluster
-from voxrec.api.recording_query import FILTERS, recording_filter
+from voxrec.api.recording_query import FILTERS, ORDER, recording_filter
 from voxrec.store.recordings import Recordings
 from voxrec.web.pagination import PAGINATION
 from voxrec.web.query import parse_query
@@ -36,7 +36,7 @@ class GrowthTests(TestCase):
     def test_the_path_has_the_same_filters_as_the_query(self) -> None:
         for query in page_queries(SIZE):
             address = urlsplit(query.path)
-            values = parse_query(parse_qsl(address.query), {**FILTERS, **PAGINATION})
+            values = parse_query(parse_qsl(address.query), {**FILTERS, **ORDER, **PAGINATION})
             self.assertEqual((values.pop("limit"), values.pop("cursor", None)), (50, query.after))
             parents = address.path.split("/")[2:-1]
             parsed = recording_filter(values, UUID(parents[0]) if parents else None)

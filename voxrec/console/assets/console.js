@@ -31,3 +31,11 @@ for (const form of document.querySelectorAll("form[data-busy]")) {
     status.textContent = status.dataset.text;
   });
 }
+for (const all of document.querySelectorAll("[data-choose-all]")) {
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    for (const box of document.querySelectorAll(`input[name="${all.dataset.chooseAll}"]`)) {
+      box.checked = all.checked;
+    }
+  });
+}

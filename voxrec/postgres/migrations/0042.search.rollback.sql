@@ -10,5 +10,6 @@ DROP TABLE recording_search;
 DROP FUNCTION voxrec_search_query(text);
 DROP FUNCTION voxrec_number_query(text);
 DROP FUNCTION voxrec_search_document(text[]);
-DROP FUNCTION voxrec_numbers(text);
+DROP FUNCTION voxrec_number_terms(text);
+DROP FUNCTION voxrec_digits(text);
 DROP FUNCTION voxrec_words(text);

@@ -9,16 +9,34 @@ CREATE FUNCTION voxrec_words(value text) RETURNS SETOF text LANGUAGE sql IMMUTAB
     WHERE word <> ''
 $$;
 
--- The digits of the numbers in a text, such as 4930123456 of "+49 (30) 123-456" and of 004930123456.
-CREATE FUNCTION voxrec_numbers(value text) RETURNS SETOF text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT digits
-    FROM regexp_matches(value, '[0-9][-0-9 ()./]*[0-9]', 'g') AS number
-        CROSS JOIN LATERAL regexp_replace(regexp_replace(number[1], '[^0-9]', '', 'g'), '^00', '') AS digits
+-- The digits of a number such as +49 (30) 123-456, 0049 30 123456 and +49 (0)30 123456: 4930123456.
+CREATE FUNCTION voxrec_digits(number text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT regexp_replace(regexp_replace(replace(number, '(0)', ''), '[^0-9]', '', 'g'), '^00', '')
+$$;
+
+-- The terms of the numbers in a text: forwards (<) and backwards (>), so that their beginning and their end are prefixes, and
+-- of an international number also as it is dialled within its country, with a 0. Country codes: ITU-T E.164.
+CREATE FUNCTION voxrec_number_terms(value text) RETURNS SETOF text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT term
+    FROM regexp_matches(value, '[+]?[0-9][-0-9 ()./]*[0-9]', 'g') AS number
+        CROSS JOIN LATERAL voxrec_digits(number[1]) AS digits
+        CROSS JOIN LATERAL (
+            SELECT '<' || digits
+            UNION ALL
+            SELECT '>' || reverse(digits)
+            UNION ALL
+            SELECT '<0' || regexp_replace(
+                digits,
+                '^(1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]'
+                '|(2[1-689]|3[578]|42|5[09]|6[7-9]|8[035789]|9[679])[0-9])',
+                '')
+            WHERE number[1] ~ '^([+]|00)'
+        ) AS terms (term)
     WHERE length(digits) BETWEEN 3 AND 20
 $$;
 
--- A number is indexed forwards (<) and backwards (>), so that its beginning and its end are prefixes. A tsvector has at
--- most 1 MiB; what is left out of a Recording with thousands of different words in its notes are the last of them.
+-- A tsvector has at most 1 MiB; what is left out of a Recording with thousands of different words in its notes are the last
+-- of them.
 CREATE FUNCTION voxrec_search_document(texts text[]) RETURNS tsvector LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT array_to_tsvector(ARRAY(
         SELECT term
@@ -26,7 +44,7 @@ CREATE FUNCTION voxrec_search_document(texts text[]) RETURNS tsvector LANGUAGE s
             CROSS JOIN LATERAL (
                 SELECT voxrec_words(value)
                 UNION ALL
-                SELECT unnest(ARRAY['<' || digits, '>' || reverse(digits)]) FROM voxrec_numbers(value) AS digits
+                SELECT voxrec_number_terms(value)
             ) AS terms (term)
         WHERE value IS NOT NULL
         GROUP BY term ORDER BY min(position) LIMIT 8000))
@@ -36,17 +54,16 @@ $$;
 -- single 0 at the beginning may stand for a country code.
 CREATE FUNCTION voxrec_number_query(number text) RETURNS tsquery LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     WITH written AS (
-        SELECT regexp_replace(number, '[^0-9]', '', 'g') AS digits, number LIKE '%+%' OR number ~ '^[^0-9]*00' AS is_whole
+        SELECT voxrec_digits(number) AS digits, number ~ '^[^0-9]*(00|[+])' AS is_whole
     )
     SELECT string_agg('''' || term || ''':*', ' | ')::tsquery
     FROM written CROSS JOIN LATERAL (
-        SELECT digits
+        SELECT regexp_replace(number, '[^0-9]', '', 'g')
         UNION ALL
-        SELECT '<' || regexp_replace(digits, '^00', '')
+        SELECT '<' || digits WHERE length(digits) BETWEEN 3 AND 20
         UNION ALL
-        SELECT '>' || reverse(regexp_replace(digits, '^0', '')) WHERE NOT is_whole
+        SELECT '>' || reverse(regexp_replace(digits, '^0', '')) WHERE NOT is_whole AND length(digits) BETWEEN 3 AND 20
     ) AS terms (term)
-    WHERE term = digits OR length(term) BETWEEN 4 AND 21
 $$;
 
 -- All words of the search must be found, in any order, as the beginning of a word. Digits with separators between them are

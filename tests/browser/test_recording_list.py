@@ -1,0 +1,108 @@
+"""The list of Recordings in Chromium: words, order, columns, and an action for many Recordings."""
+
+from datetime import timedelta
+
+from selenium.webdriver import Remote
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.api.rest_test_case import CREATED_AT
+from tests.api.test_sessions import PASSWORD
+from tests.browser.page_test_case import WAIT, PageTestCase
+from tests.console.console_test_case import ConsoleTestCase
+from tests.database import reactor
+from voxrec.deferreds import Backoff
+from voxrec.jobs.worker import Worker
+from voxrec.model import Verdict
+from voxrec.recordings.bulk_actions import BulkActionHandler
+from voxrec.store.bulk_actions import KIND, BulkActionQueue
+from voxrec.store.delivery_history import DeliveryHistory
+
+
+class RecordingListTests(PageTestCase, ConsoleTestCase):
+    timeout = 300
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        queue = BulkActionQueue(self.pool)
+        history = DeliveryHistory(self.pool)
+        handler = BulkActionHandler(queue, self.recordings, history, self.exports, lambda: CREATED_AT, lambda: None)
+        self.worker = Worker(
+            reactor,
+            queue,
+            {KIND: handler.run},
+            concurrency=1,
+            lease=timedelta(minutes=1),
+            backoff=Backoff(first=0.1, limit=1.0),
+            max_attempts=3,
+        )
+        self.worker.startService()
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        await self.worker.stopService()
+        await super().tearDown()
+
+    async def test_find_choose_and_delete(self) -> None:
+        await self.add_user("anna", "provision")
+        profile = await self.add_profile(name="Sales")
+        for number in range(12):
+            await self.add_recording(
+                profile_id=profile.id,
+                created_at=CREATED_AT - timedelta(hours=number),
+                from_=f"+4930123{number:03}",
+                from_name="Jürgen Müller" if number % 2 else "Alice Smith",
+                to="+4989700100",
+                duration=30.0 + 7 * (number % 5),
+                size=300_000 + number,
+                node="pbx-1",
+                tags=("complaint",) if number % 3 == 0 else (),
+                legal_hold=number == 3,
+                verdict=Verdict(ok=number != 5, reasons=("one-way audio: callee silent",) if number == 5 else ()),
+            )
+
+        def scenario(driver: Remote) -> None:
+            self.open_list(driver)
+            driver.find_element(By.NAME, "search").send_keys("muller 030 123")
+            self.go(driver, ".filters button[type=submit]")
+            self.assertEqual(len(driver.find_elements(By.CSS_SELECTOR, "tbody tr")), 6)
+            self.go(driver, "th:nth-child(6) a")
+            self.assertEqual(
+                driver.find_element(By.CSS_SELECTOR, "th[aria-sort=descending]").text.rstrip(" ↓"), "Duration"
+            )
+            driver.find_element(By.XPATH, "//summary[text()='More filters']").click()
+            driver.find_element(By.XPATH, "//summary[text()='Columns']").click()
+            driver.find_element(By.CSS_SELECTOR, "[name=column][value=node]").click()
+            self.screenshots(driver, "recordings-filtered")
+            self.go(driver, "form[action='/console/recording-columns'] button")
+            self.assertIn("pbx-1", driver.find_element(By.TAG_NAME, "tbody").text)
+            self.assertIn("search=muller", driver.current_url)
+            for box in driver.find_elements(By.CSS_SELECTOR, "[name=recording]")[:4]:
+                box.click()
+            Select(driver.find_element(By.NAME, "action")).select_by_value("delete")
+            driver.find_element(By.NAME, "reason").send_keys("end of the project")
+            self.go(driver, "#bulk button[type=submit]")
+            self.screenshots(driver, "bulk-preview")
+            self.go(driver, "main form button.danger")
+            reactor.callFromThread(self.worker.wake)
+            WebDriverWait(driver, WAIT).until(lambda page: "completed" in page.find_element(By.TAG_NAME, "main").text)
+            self.screenshots(driver, "bulk-results")
+            self.assert_quiet(driver)
+
+        await self.drive(scenario)
+        left = await self.recordings.page()
+        self.assertIn(len(left), (8, 9), "one of the four may be the held one")
+        self.assertTrue(any(each.legal_hold for each in left))
+
+    def open_list(self, driver: Remote) -> None:
+        driver.get(f"http://127.0.0.1:{self.port}/console/recordings")
+        driver.find_element(By.NAME, "name").send_keys("anna")
+        driver.find_element(By.NAME, "password").send_keys(PASSWORD)
+        self.go(driver, "form button")
+
+    def go(self, driver: Remote, selector: str) -> None:
+        """Click a link or a button, and wait until the browser has left the page."""
+        page = driver.find_element(By.TAG_NAME, "html")
+        driver.find_element(By.CSS_SELECTOR, selector).click()
+        WebDriverWait(driver, WAIT).until(staleness_of(page))
