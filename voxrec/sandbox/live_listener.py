@@ -1,5 +1,6 @@
 """A client that listens to a live call, and keeps what it has heard."""
 
+import time
 from typing import Any, Final
 
 import numpy as np
@@ -22,12 +23,11 @@ _RATE_AT: Final = 24
 class LiveListener(Protocol):
     """Receives the audio of a call from ``GET /calls/<id>/audio``.
 
-    ``ended`` fires when the stream ends; ``arrivals`` are the times on the reactor's clock at which data arrived, and
+    ``ended`` fires when the stream ends; ``arrivals`` are the times (`time.monotonic`) at which data arrived, and
     the number of bytes that had arrived then.
     """
 
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+    def __init__(self) -> None:
         self._received = bytearray()
         self.arrivals: list[tuple[float, int]] = []
         self.ended: Deferred[None] = Deferred()
@@ -35,7 +35,7 @@ class LiveListener(Protocol):
     @classmethod
     async def listen(cls, reactor: Any, stack: Stack, call_id: str, token: str, side: str = "") -> "LiveListener":
         """Begin to listen. Raises SandboxError if that is refused."""
-        listener = cls(reactor)
+        listener = cls()
         query = f"?side={side}" if side else ""
         response: Any = await HTTPClient(Agent(reactor)).get(
             f"{stack.url}/calls/{call_id}/audio{query}",
@@ -51,7 +51,7 @@ class LiveListener(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Keep a part of the stream."""
         self._received += data
-        self.arrivals.append((self._reactor.seconds(), len(self._received)))
+        self.arrivals.append((time.monotonic(), len(self._received)))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
         """Note the end of the stream."""
