@@ -13,6 +13,7 @@ from twisted.internet import reactor
 
 from tests.live.live_test_case import PROFILE_SECONDS, UNTRUSTED_ADDRESS, LiveTestCase, make_stack
 from tests.live.node_stacks import NodesTestCase
+from tests.live.test_replaced_channels import replaces_of
 from voxrec.deferreds import gather
 from voxrec.sandbox import tones
 from voxrec.sandbox.kamailio import READY_EXTENSION, SandboxKamailio
@@ -80,6 +81,16 @@ class Distributed:
 
 _shared: list[Distributed] = []
 _numbers = count(1000)  # of callers: each call has its own
+
+
+class ReliableAgent(SipUserAgent):
+    """A caller that requires reliable provisional responses, and acknowledges them with PRACK (RFC 3262)."""
+
+    def response_received(self, response: SipMessage) -> None:
+        """Send PRACK for a reliable provisional response."""
+        if response.header("rseq"):
+            self.acknowledge_provisional(response)
+        super().response_received(response)
 
 
 class KamailioTests(NodesTestCase):
@@ -216,6 +227,60 @@ class KamailioTests(NodesTestCase):
         await caller.start()
         self.assertEqual((await caller.wait_until_ended()).code, 487)
         self.assertEqual((await ringing.wait_until_ended(10)).code, 487)
+
+    async def test_prack_and_update(self) -> None:
+        """Reliable provisional responses (RFC 3262), and UPDATE in an early and in a confirmed dialog (RFC 3311)."""
+        await self.distributed()
+        self.far_end.invite_responses = (SipResponse(183, sdp=True), SipResponse(200, sdp=True, after=1.0))
+        for _ in self.names:
+            caller = ReliableAgent(self.cluster.kamailio.sip_address)
+            caller.listen(self.reactor)
+            self.addCleanup(caller.stop)
+            headers = {"Require": "100rel", "Allow": "INVITE, ACK, BYE, CANCEL, PRACK, UPDATE"}
+            response = await caller.request(self.reactor, "INVITE", self.profile, headers=headers, timeout=30)
+            self.assertEqual(response.status, 200, self.cluster.kamailio.log_tail())
+            caller.update()
+            await self.wait_for_response(caller, "UPDATE")
+            caller.hang_up()
+            await self.wait_for_response(caller, "BYE")
+            answered = [message.header("cseq").split()[1] for message in caller.received if message.status == 200]
+            self.assertEqual(answered, ["PRACK", "INVITE", "UPDATE", "BYE"])
+
+    async def wait_for_response(self, agent: SipUserAgent, method: str) -> None:
+        """Wait until an agent has received 200 for its request of this method."""
+
+        async def received() -> bool:
+            return any(m.status == 200 and m.header("cseq").endswith(f" {method}") for m in agent.received)
+
+        self.assertTrue(await self.munich.wait_until(received, 10), f"{method}: {self.cluster.kamailio.log_tail()}")
+
+    async def test_invite_with_replaces_reaches_the_node_of_the_call(self) -> None:
+        """Also if Kamailio sends it to the other node first, which does not know the dialog."""
+        await self.distributed()
+        for _ in self.names:
+            before = len(self.far_end.requests("INVITE"))
+            caller, taker = [SipUserAgent(self.cluster.kamailio.sip_address) for _ in range(2)]
+            for agent in (caller, taker):
+                agent.listen(self.reactor)
+                self.addCleanup(agent.stop)
+            response = await caller.request(self.reactor, "INVITE", self.profile, timeout=30)
+            self.assertEqual(response.status, 200, self.cluster.kamailio.log_tail())
+            (invite,) = self.invites(before)
+            replaces = {"Replaces": replaces_of(invite, self.far_end.tag)}
+            answer = await taker.request(self.reactor, "INVITE", "anything", headers=replaces, timeout=30)
+            self.assertEqual(answer.status, 200, self.cluster.kamailio.log_tail())
+
+            async def replaced(call: str = invite.header("call-id")) -> bool:
+                return any(bye.header("call-id") == call for bye in self.far_end.requests("BYE"))
+
+            self.assertTrue(await self.munich.wait_until(replaced, 10))
+            self.assertEqual((caller.requests("BYE"), taker.requests("BYE")), ([], []))
+            caller.hang_up()
+
+            async def over(taker: SipUserAgent = taker) -> bool:
+                return bool(taker.requests("BYE"))
+
+            self.assertTrue(await self.munich.wait_until(over, 10))
 
     async def hold_and_hang_up(self, name: str, tone: Path) -> None:
         """Hold a call and end it: as its far end if ``name`` is berlin, otherwise as its caller."""

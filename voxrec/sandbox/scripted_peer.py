@@ -143,7 +143,7 @@ class ScriptedPeer(SipUserAgent):
             "Content-Length": str(len(body)),
             **({"Content-Type": content_type} if body else {}),
         }
-        final = self._final_responses[fields["Call-ID"]] = Deferred()
+        final = self._final_responses[fields["Call-ID"], method] = Deferred()
         self.send_message(f"{method} {target} SIP/2.0", fields, body)
         response = await final.addTimeout(_REQUEST_TIMEOUT, self._reactor)
         if method == "INVITE":

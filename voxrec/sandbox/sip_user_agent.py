@@ -94,11 +94,11 @@ class SipUserAgent(DatagramProtocol):
         self._peer = peer
         self._address = address
         self._port: IListeningPort | None = None
-        self._final_responses: dict[str, Deferred[SipMessage]] = {}
+        self._final_responses: dict[tuple[str, str], Deferred[SipMessage]] = {}  # by Call-ID and method
         self.invite_responses = invite_responses
         self.sends_contact = True
         """Whether responses without a Contact header of their own have the address of this user agent."""
-        self._refers = 0
+        self._sequence = 1  # CSeq of the last request in the dialog of the last INVITE
         self._transfers: dict[str, int] = {}  # REFER requests in the dialogs of received INVITEs, by Call-ID
         self._sources: dict[str, tuple[str, int]] = {}  # of requests, by Call-ID
         self._tag = secrets.token_hex(4)
@@ -172,17 +172,15 @@ class SipUserAgent(DatagramProtocol):
             **(headers or {}),
             "Content-Length": str(len(body.encode())),
         }
-        final = self._final_responses[call_id] = Deferred()
+        final = self._final_responses[call_id, method] = Deferred()
         self.send_message(f"{method} {uri} SIP/2.0", fields, body)
         self._last_request = (uri, fields)
         response = await final.addTimeout(timeout, clock)
         if method == "INVITE":
-            in_dialog = {**fields, "To": response.header("to"), "Content-Length": "0"}
+            target, in_dialog = uri, {**fields, "To": response.header("to"), "Content-Length": "0"}
             in_dialog.pop("Content-Type", None)
-            target = uri
-            if response.status == OK.status and (routes := response.routes()):
-                target = response.header("contact").partition("<")[2].partition(">")[0]
-                in_dialog["Route"] = ", ".join(routes)
+            if response.status == OK.status and response.routes():
+                target, in_dialog = self._dialog_of(response)
                 in_dialog["Via"] = f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}"
             answer = self.sdp_in_ack(response)
             content = {"Content-Type": "application/sdp", "Content-Length": str(len(answer))} if answer else {}
@@ -202,17 +200,37 @@ class SipUserAgent(DatagramProtocol):
 
     def hang_up(self) -> None:
         """Send BYE in the dialog of the last INVITE."""
-        uri, fields = self._dialog
-        branch = f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}"
-        self.send_message(f"BYE {uri} SIP/2.0", {**fields, "Via": branch, "CSeq": f"{2 + self._refers} BYE"})
+        self._send_in_dialog("BYE")
 
     def refer(self, target: str) -> None:
         """Send REFER to the SIP URI ``target`` in the dialog of the last INVITE."""
+        self._send_in_dialog("REFER", {"Refer-To": f"<{target}>"})
+
+    def update(self) -> None:
+        """Send UPDATE without SDP (RFC 3311) in the dialog of the last INVITE."""
+        self._send_in_dialog("UPDATE")
+
+    def acknowledge_provisional(self, response: SipMessage) -> None:
+        """Send PRACK for a reliable provisional response to the last INVITE (RFC 3262)."""
+        self._dialog = self._dialog_of(response)
+        self._send_in_dialog("PRACK", {"RAck": f"{response.header('rseq')} {response.header('cseq')}"})
+
+    def _dialog_of(self, response: SipMessage) -> tuple[str, dict[str, str]]:
+        """Return Request-URI and headers of requests in the dialog that a response to the last INVITE creates."""
+        uri, fields = self._last_request
+        in_dialog = {**fields, "To": response.header("to"), "Content-Length": "0"}
+        in_dialog.pop("Content-Type", None)
+        if routes := response.routes():
+            uri = response.header("contact").partition("<")[2].partition(">")[0]
+            in_dialog["Route"] = ", ".join(routes)
+        return uri, in_dialog
+
+    def _send_in_dialog(self, method: str, headers: Mapping[str, str] | None = None) -> None:
         uri, fields = self._dialog
-        self._refers += 1
+        self._sequence += 1
         branch = f"SIP/2.0/UDP {self.host_port};rport;branch=z9hG4bK{secrets.token_hex(6)}"
-        changed = {"Via": branch, "CSeq": f"{1 + self._refers} REFER", "Refer-To": f"<{target}>"}
-        self.send_message(f"REFER {uri} SIP/2.0", {**fields, **changed})
+        changed = {"Via": branch, "CSeq": f"{self._sequence} {method}", **(headers or {})}
+        self.send_message(f"{method} {uri} SIP/2.0", {**fields, **changed})
 
     def transfer(self, invite: SipMessage, target: str) -> None:
         """Send REFER to the SIP URI ``target`` in the dialog of a received INVITE, to which it has responded."""
@@ -258,8 +276,9 @@ class SipUserAgent(DatagramProtocol):
 
     def response_received(self, response: SipMessage) -> None:
         """Pass a final response to its request."""
-        if (response.status or 0) >= 200 and "CANCEL" not in response.header("cseq"):
-            self._final_responses.pop(response.header("call-id"), Deferred()).callback(response)
+        if (response.status or 0) >= OK.status:
+            request = response.header("call-id"), response.header("cseq").rpartition(" ")[2]
+            self._final_responses.pop(request, Deferred()).callback(response)
 
     def request_received(self, request: SipMessage) -> None:
         """Answer a request with 200, and INVITE as `responses_to` says; a cancelled INVITE gets 487."""
