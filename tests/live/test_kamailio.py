@@ -11,13 +11,15 @@ from typing import Any
 
 from twisted.internet import reactor
 
+from tests.certificates import make_pem
 from tests.live.live_test_case import PROFILE_SECONDS, UNTRUSTED_ADDRESS, LiveTestCase, make_stack
 from tests.live.node_stacks import NodesTestCase
 from tests.live.test_replaced_channels import replaces_of
 from voxrec.deferreds import gather
 from voxrec.sandbox import tones
+from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.kamailio import READY_EXTENSION, SandboxKamailio
-from voxrec.sandbox.phone import Phone
+from voxrec.sandbox.phone import UDP, Network, Phone
 from voxrec.sandbox.rootfs import ASTERISK_16, KAMAILIO, ensure_rootfs
 from voxrec.sandbox.sip_user_agent import SipMessage, SipResponse, SipUserAgent
 from voxrec.sandbox.stack import Stack
@@ -71,10 +73,12 @@ class Distributed:
     def __init__(self, names: tuple[str, ...], nodes: list[Stack]) -> None:
         self.nodes = dict(zip(names, nodes, strict=True))
         self.ports = {node.asterisk.sip_address[1]: name for name, node in self.nodes.items()}
+        self.certificate = b"".join(make_pem(LOOPBACK))
         self.kamailio = SandboxKamailio(
             Path(tempfile.mkdtemp(prefix="voxrec-kamailio-")),
             ensure_rootfs(KAMAILIO, lambda _line: None),
             [node.asterisk.sip_address for node in nodes],
+            certificate=self.certificate,
         )
         atexit.register(self.kamailio.kill)
 
@@ -229,7 +233,7 @@ class KamailioTests(NodesTestCase):
         self.assertEqual((await ringing.wait_until_ended(10)).code, 487)
 
     async def test_prack_and_update(self) -> None:
-        """Reliable provisional responses (RFC 3262), and UPDATE in an early and in a confirmed dialog (RFC 3311)."""
+        """Reliable provisional responses (RFC 3262), and UPDATE (RFC 3311)."""
         await self.distributed()
         self.far_end.invite_responses = (SipResponse(183, sdp=True), SipResponse(200, sdp=True, after=1.0))
         for _ in self.names:
@@ -282,12 +286,21 @@ class KamailioTests(NodesTestCase):
 
             self.assertTrue(await self.munich.wait_until(over, 10))
 
-    async def hold_and_hang_up(self, name: str, tone: Path) -> None:
+    async def test_a_trunk_with_tls(self) -> None:
+        """Requests of both parties in the dialog pass between TLS to the trunk and UDP to the node."""
+        cluster = await self.distributed()
+        tone = tones.write_tone(self.directory / "tone.wav", 440, 1.0)
+        certificate = self.directory / "phone.pem"
+        certificate.write_bytes(cluster.certificate)
+        network = Network("tls", certificate=str(certificate))
+        await gather(*(self.hold_and_hang_up(name, tone, network) for name in self.names))
+
+    async def hold_and_hang_up(self, name: str, tone: Path, network: Network = UDP) -> None:
         """Hold a call and end it: as its far end if ``name`` is berlin, otherwise as its caller."""
         desk = self.kill_at_end(Phone.make_callee(self.reactor, self.directory, name=f"desk-{name}", play=tone))
         await desk.start()
         profile = await self.put_profile(desk.uri)
-        caller = self.caller(profile, f"caller-{name}", play=tone)
+        caller = self.caller(profile, f"caller-{name}", play=tone, network=network)
         await caller.start()
         await caller.wait_for("confirmed", 20)
         await caller.hold()
@@ -299,7 +312,8 @@ class KamailioTests(NodesTestCase):
         self.assertEqual(recording["state"], "completed")
         self.assertEqual(self.events(recording).count("held"), 1, recording["timeline"])
 
-    def caller(self, profile: str, name: str, **options: Any) -> Phone:
-        host, port = self.cluster.kamailio.sip_address
-        uri = f"sip:{profile}@{host}:{port}"
-        return self.kill_at_end(Phone.make_caller(self.reactor, self.directory, uri, name=name, **options))
+    def caller(self, profile: str, name: str, network: Network = UDP, **options: Any) -> Phone:
+        kamailio = self.cluster.kamailio
+        uri = network.uri(profile, kamailio.sip_address[1] if network is UDP else kamailio.tls_port)
+        phone = Phone.make_caller(self.reactor, self.directory, uri, name=name, network=network, **options)
+        return self.kill_at_end(phone)

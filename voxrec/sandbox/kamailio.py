@@ -35,7 +35,7 @@ class SandboxKamailio:
 
     ``rootfs`` is a root file system that contains Kamailio (`voxrec.sandbox.rootfs.KAMAILIO`). ``directory`` belongs to
     this instance. ``nodes`` are the SIP addresses of the nodes, host and port. ``no_progress``: seconds that replace
-    NO_PROGRESS of kamailio.cfg.
+    NO_PROGRESS of kamailio.cfg. ``certificate``: it also listens for TLS with this PEM, which contains the private key.
     """
 
     def __init__(
@@ -45,11 +45,15 @@ class SandboxKamailio:
         nodes: Sequence[tuple[str, int]],
         *,
         no_progress: float | None = None,
+        certificate: bytes | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.nodes = tuple(nodes)
         self._no_progress = no_progress
+        self._certificate = certificate
         self._port = free_port(socket.SOCK_DGRAM)
+        self.tls_port = free_port(socket.SOCK_STREAM)
+        """TCP port on which it listens for TLS if it has a certificate."""
         self._namespace = MountNamespace(rootfs, self.directory)
         self._process: Process | None = None
 
@@ -96,6 +100,19 @@ class SandboxKamailio:
         sockets = Path("/proc/net/udp").read_text().splitlines()[1:]
         return any(line.split()[1].endswith(f":{self._port:04X}") for line in sockets)
 
+    def _tls_configuration(self, etc: Path) -> str:
+        """Return the lines for TLS (docs/scaling.md), and write the certificate."""
+        if self._certificate is None:
+            return ""
+        file = etc / "tls.pem"
+        file.write_bytes(self._certificate)
+        inside = self._namespace.path_inside(file)
+        return (
+            f'enable_tls=yes\nlisten=tls:{LOOPBACK}:{self.tls_port}\nloadmodule "tls.so"\n'
+            'modparam("tls", "tls_method", "TLSv1.2+")\n'
+            f'modparam("tls", "certificate", "{inside}")\nmodparam("tls", "private_key", "{inside}")\n'
+        )
+
     def write_configuration(self) -> None:
         """Write the shipped file, and those that an administrator writes next to it."""
         self._namespace.prepare()
@@ -105,6 +122,7 @@ class SandboxKamailio:
         control = self._namespace.path_inside(self.directory / "control")
         (etc / "voxrec-local.cfg").write_text(
             f'listen=udp:{LOOPBACK}:{self._port}\nlog_stderror=yes\nmodparam("ctl", "binrpc", "unix:{control}")\n'
+            + self._tls_configuration(etc)
         )
         (etc / "trunks.list").write_text(f"{_TRUNKS_GROUP} {LOOPBACK} 32\n")
         (etc / "dispatcher.list").write_text(

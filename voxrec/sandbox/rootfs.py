@@ -48,8 +48,8 @@ _PACKAGES = ("asterisk", "asterisk-modules", "asterisk-core-sounds-en-wav", "sip
 ASTERISK_22 = Recipe("asterisk-22", "sid", _PACKAGES)
 ASTERISK_16 = Recipe("asterisk-16", "bullseye", _PACKAGES)
 CHROMIUM = Recipe("chromium", "trixie", ("chromium", "chromium-driver", "fonts-dejavu-core"))
-KAMAILIO = Recipe("kamailio", "bookworm", ("kamailio",))
-"""Kamailio 5.6."""
+KAMAILIO = Recipe("kamailio", "bookworm", ("kamailio", "kamailio-tls-modules"))
+"""Kamailio 5.6, also with TLS."""
 
 
 def cache_directory() -> Path:
