@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -63,11 +62,11 @@ class RecordingListTests(PageTestCase, ConsoleTestCase):
             )
 
         def scenario(driver: Remote) -> None:
-            self.open_list(driver)
+            self.sign_in_as(driver, "anna", PASSWORD, "/console/recordings")
             driver.find_element(By.NAME, "search").send_keys("muller 030 123")
-            self.go(driver, ".filters button[type=submit]")
+            self.follow(driver, By.CSS_SELECTOR, ".filters button[type=submit]")
             self.assertEqual(len(driver.find_elements(By.CSS_SELECTOR, "tbody tr")), 6)
-            self.go(driver, "th:nth-child(6) a")
+            self.follow(driver, By.CSS_SELECTOR, "th:nth-child(6) a")
             self.assertEqual(
                 driver.find_element(By.CSS_SELECTOR, "th[aria-sort=descending]").text.rstrip(" ↓"), "Duration"
             )
@@ -75,16 +74,16 @@ class RecordingListTests(PageTestCase, ConsoleTestCase):
             driver.find_element(By.XPATH, "//summary[text()='Columns']").click()
             driver.find_element(By.CSS_SELECTOR, "[name=column][value=node]").click()
             self.screenshots(driver, "recordings-filtered")
-            self.go(driver, "form[action='/console/recording-columns'] button")
+            self.follow(driver, By.CSS_SELECTOR, "form[action='/console/recording-columns'] button")
             self.assertIn("pbx-1", driver.find_element(By.TAG_NAME, "tbody").text)
             self.assertIn("search=muller", driver.current_url)
             for box in driver.find_elements(By.CSS_SELECTOR, "[name=recording]")[:4]:
                 box.click()
             Select(driver.find_element(By.NAME, "action")).select_by_value("delete")
             driver.find_element(By.NAME, "reason").send_keys("end of the project")
-            self.go(driver, "#bulk button[type=submit]")
+            self.follow(driver, By.CSS_SELECTOR, "#bulk button[type=submit]")
             self.screenshots(driver, "bulk-preview")
-            self.go(driver, "main form button.danger")
+            self.follow(driver, By.CSS_SELECTOR, "main form button.danger")
             reactor.callFromThread(self.worker.wake)
             WebDriverWait(driver, WAIT).until(lambda page: "completed" in page.find_element(By.TAG_NAME, "main").text)
             self.screenshots(driver, "bulk-results")
@@ -94,15 +93,3 @@ class RecordingListTests(PageTestCase, ConsoleTestCase):
         left = await self.recordings.page()
         self.assertIn(len(left), (8, 9), "one of the four may be the held one")
         self.assertTrue(any(each.legal_hold for each in left))
-
-    def open_list(self, driver: Remote) -> None:
-        driver.get(f"http://127.0.0.1:{self.port}/console/recordings")
-        driver.find_element(By.NAME, "name").send_keys("anna")
-        driver.find_element(By.NAME, "password").send_keys(PASSWORD)
-        self.go(driver, "form button")
-
-    def go(self, driver: Remote, selector: str) -> None:
-        """Click a link or a button, and wait until the browser has left the page."""
-        page = driver.find_element(By.TAG_NAME, "html")
-        driver.find_element(By.CSS_SELECTOR, selector).click()
-        WebDriverWait(driver, WAIT).until(staleness_of(page))
