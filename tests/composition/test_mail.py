@@ -54,8 +54,8 @@ class ListeningLinkTests(DatabaseTestCase):
         self.assertEqual(with_token, ListeningLink(f"{URL}/recordings/{stored.id}/audio"))
 
 
-class BounceTests(DatabaseTestCase):
-    """From the envelope sender of a mail to its delivery, with the client of LMTP that Python has."""
+class BounceTestCase(DatabaseTestCase):
+    """The LMTP server of the daemon, and a mail that the relay has accepted."""
 
     ANN = "ann@example.org"
 
@@ -114,6 +114,10 @@ class BounceTests(DatabaseTestCase):
             if line.startswith("voxrec_mails_returned_total") and f'outcome="{outcome}"' in line
         ]
         return value
+
+
+class BounceTests(BounceTestCase):
+    """From the envelope sender of a mail to its delivery, with the client of LMTP that Python has."""
 
     async def test_a_bounce_fails_the_delivery_once(self) -> None:
         for _ in range(2):

@@ -219,3 +219,24 @@ class BulkActionTests(ConsoleTestCase):
         self.assertNotIn('value="delete"', body)
         response = await self.submit("/console/bulk-actions", cookie, scope="all", action="delete")
         self.assertEqual(response.status, 403)
+
+
+class ReturnedMailTests(ConsoleTestCase):
+    async def test_the_reports_of_mail_servers(self) -> None:
+        recording = await self.add_audio(b"RIFF")
+        await self.pool.execute(
+            """
+            WITH delivery AS (
+                INSERT INTO deliveries (recording_id, recipient, state, attempts, last_reply, bounced_attempt)
+                VALUES (%s, 'desk@example.org', 'refused', 1, '250 queued', 1) RETURNING id
+            )
+            INSERT INTO delivery_reports (delivery_id, attempt, action, remote_mta, reply)
+            SELECT id, 1, 'failed', 'mx.example.org', '550 <b>unknown</b>' FROM delivery
+            """,
+            (recording.id,),
+        )
+        cookie = await self.signed_in()
+        page = (await self.open(f"/console/recordings/{recording.id}", cookie)).body.decode()
+        self.assertIn("the mail was returned (mx.example.org): 550 &lt;b&gt;unknown", page)
+        german = await self.open(f"/console/recordings/{recording.id}", cookie, **{"Accept-Language": "de"})
+        self.assertIn("die Mail kam zurück (mx.example.org)", german.body.decode())

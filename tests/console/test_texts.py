@@ -18,6 +18,7 @@ from voxrec.model import (
     JobKind,
     LinkState,
     RecordingState,
+    ReportAction,
     Role,
 )
 from voxrec.model.node import NodeState
@@ -46,6 +47,7 @@ class TextTests(SynchronousTestCase):
             ("delivery_", DeliveryStatus),
             ("link_state_", LinkState),
             ("access_", AccessPurpose),
+            ("report_", ReportAction),
             ("role_", Role),
             ("outcome_", AuditOutcome),
             ("job_", JobKind),
