@@ -27,6 +27,12 @@ class ColourTests(SynchronousTestCase):
             self.assertGreater(len(link), 7)
             self.assertEqual(link, {name: console[name] for name in link})
 
+    def test_docs_has_those_of_the_console(self) -> None:
+        pairs = re.findall(r"light-dark\((#\w+), (#\w+)\)", read("voxrec.web", "docs_page", "page.css"))
+        self.assertGreater(len(pairs), 7)
+        for scheme, used in zip(self.console, zip(*pairs, strict=True), strict=True):
+            self.assertEqual({*used} - {*scheme.values()}, set())
+
     def test_mails_have_those_of_the_light_scheme(self) -> None:
         light, _ = self.console
         for template, names in (

@@ -11,7 +11,7 @@ from selenium.webdriver import Remote
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import DARK, LIGHT, NARROW, WAIT, PageTestCase
+from tests.browser.page_test_case import DARK, LIGHT, NARROW, WAIT, PageTestCase, set_view
 from tests.browser.sample_data import SampleDataTestCase, Samples
 from voxrec.web.route import Route
 
@@ -25,7 +25,7 @@ PATHS: Final[Mapping[str, Callable[[Samples], str]]] = MappingProxyType(
     }
 )
 """Returns the path of a page by the path of its route."""
-PARTS: Final = frozenset({"/console", "/console/assets/<name>", "/console/calls/table"})
+PARTS: Final = frozenset({"/console", "/console/assets/<name>", "/console/calls/table", "/console/session"})
 """Paths of what is not a page: a redirection, files, and parts of pages."""
 
 
@@ -41,8 +41,17 @@ def page_paths(routes: Sequence[Route], samples: Samples) -> dict[str, str]:
     }
 
 
+async def _ready() -> str | None:
+    return None
+
+
+async def _not_ready() -> str | None:
+    return "calls cannot be recorded: the connection is refused"
+
+
 class EveryPageTests(PageTestCase, SampleDataTestCase):
     timeout = 300
+    probes = MappingProxyType({"postgresql": _ready, "asterisk": _ready, "ami": _not_ready})
 
     async def test_every_page(self) -> None:
         samples = await self.add_samples()
@@ -64,6 +73,7 @@ class EveryPageTests(PageTestCase, SampleDataTestCase):
         for name, path in pages.items():
             for language, views in (("en", (LIGHT, DARK)), ("de", (NARROW,))):
                 self.prefer(driver, language)
+                set_view(driver, views[0])
                 self.show(driver, path)
                 self.wait_until_complete(driver)
                 problems += [problem for view in views for problem in self.view_problems(driver, name, view)]
