@@ -20,13 +20,21 @@ PATHS: Final[Mapping[str, Callable[[Samples], str]]] = MappingProxyType(
         "/console/profiles/<id>": lambda samples: f"/console/profiles/{samples.profile}",
         "/console/profiles/<id>/edit": lambda samples: f"/console/profiles/{samples.profile}/edit",
         "/console/recordings/<id>": lambda samples: f"/console/recordings/{samples.recording}",
+        "/console/recordings/<id>/accesses": lambda samples: f"/console/recordings/{samples.recording}/accesses",
         "/console/users/<id>": lambda samples: f"/console/users/{samples.user}",
         "/console/webhooks/<id>": lambda samples: f"/console/webhooks/{samples.webhook}",
     }
 )
 """Returns the path of a page by the path of its route."""
-PARTS: Final = frozenset({"/console", "/console/assets/<name>", "/console/calls/table", "/console/session"})
-"""Paths of what is not a page: a redirection, files, and parts of pages."""
+NOT_PAGES: Final = frozenset(
+    {
+        *("/console", "/console/assets/<name>", "/console/calls/table", "/console/recordings.csv"),
+        *("/console/recordings/<id>/changes", "/console/session"),
+    }
+)
+"""Paths of what is not a page: a redirection, files, and what scripts load."""
+SHOWN_ELSEWHERE: Final = frozenset({"/console/bulk-actions/<id>"})
+"""Paths of pages that need more than `SampleDataTestCase`; `tests.browser.test_recording_list` checks them."""
 
 
 def page_paths(routes: Sequence[Route], samples: Samples) -> dict[str, str]:
@@ -37,7 +45,7 @@ def page_paths(routes: Sequence[Route], samples: Samples) -> dict[str, str]:
             PATHS[path](samples) if "<" in path else path
         )
         for path in paths
-        if path not in PARTS
+        if path not in NOT_PAGES | SHOWN_ELSEWHERE
     }
 
 
