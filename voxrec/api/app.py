@@ -32,7 +32,6 @@ from voxrec.api.mail_preview import MailPreviewRoutes, PreviewMail
 from voxrec.api.metrics import MetricsRoutes, RefreshStatistics
 from voxrec.api.nodes import NodeControl, NodeRoutes
 from voxrec.api.notes import NoteRoutes
-from voxrec.api.own_password import OwnPassword
 from voxrec.api.passwords import Passwords
 from voxrec.api.peaks import PeaksRoutes
 from voxrec.api.profile_checks import CheckProfile, EffectiveSettings, ProfileCheckRoutes
@@ -42,13 +41,11 @@ from voxrec.api.recording_counts import RecordingCountRoutes
 from voxrec.api.recording_neighbors import RecordingNeighborRoutes
 from voxrec.api.recording_representation import recording_representation
 from voxrec.api.recordings import RecordingRoutes
-from voxrec.api.second_factors import SecondFactorRoutes
 from voxrec.api.secret_rotation import SecretRotationRoutes
-from voxrec.api.sessions import SessionRoutes
-from voxrec.api.sign_in import PasswordSignIn, SessionStarter, SignInPolicy
+from voxrec.api.sign_in import SignInPolicy
+from voxrec.api.sign_in_services import SignInServices
 from voxrec.api.single_sign_on import IdentityProvider, SingleSignOn
 from voxrec.api.tokens import TokenRoutes
-from voxrec.api.users import UserRoutes
 from voxrec.api.validation import ProfileValidator
 from voxrec.api.webhooks import WEBHOOK_OPERATIONS, SendTest, WebhookRoutes
 from voxrec.archive.interface import Archive
@@ -83,7 +80,6 @@ from voxrec.web.docs import DocsRoutes
 from voxrec.web.idempotency import IdempotencyMiddleware
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.openapi import ApiInfo
-from voxrec.web.password_throttle import PasswordThrottle
 from voxrec.web.root_resource import RootResource
 from voxrec.web.route import Route
 from voxrec.web.session_cookie import SessionCookie
@@ -242,20 +238,19 @@ class RestApp:
         idempotency = IdempotencyMiddleware(repositories.idempotency, auditing.handle, defer_to_audio_thread)
         self._cors = Cors(settings.cors_origins)
         cookie, passwords = SessionCookie(url), Passwords(dependencies.defer_to_password_thread)
-        throttle, policy = PasswordThrottle(clock), settings.sign_in_policy
-        own_password = OwnPassword(repositories.users, passwords, throttle)
-        starter = SessionStarter(cookie, now, settings.session_lifetime)
-        password_sign_in = PasswordSignIn(
-            repositories.users,
-            repositories.second_factors,
-            repositories.sign_in,
-            repositories.audit,
-            passwords,
-            throttle,
-            PasswordThrottle(clock, "codes"),
-            starter,
-            policy,
-            now,
+        sign_in = SignInServices(
+            clock,
+            users=repositories.users,
+            sessions=repositories.sessions,
+            second_factors=repositories.second_factors,
+            sign_in=repositories.sign_in,
+            audit=repositories.audit,
+            passwords=passwords,
+            cookie=cookie,
+            public_url=url,
+            lifetime=settings.session_lifetime,
+            policy=settings.sign_in_policy,
+            provider=dependencies.identity_provider,
         )
         access_control = AccessControl(
             dependencies.authenticator,
@@ -291,18 +286,7 @@ class RestApp:
             audio.routes(),
             PeaksRoutes(recordings, archive, defer_to_audio_thread).routes(),
             TokenRoutes(repositories.tokens, url, now).routes(),
-            UserRoutes(repositories.users, passwords, url, now).routes(),
-            SessionRoutes(
-                repositories.sessions,
-                repositories.sign_in,
-                passwords,
-                password_sign_in,
-                own_password,
-                starter,
-                cookie,
-                url,
-            ).routes(),
-            SecondFactorRoutes(repositories.users, repositories.second_factors, own_password, policy, now).routes(),
+            sign_in.routes(),
             AuditRoutes(repositories.audit, url).routes(),
             CallRoutes(calls, profiles, repositories.idempotency, url).routes(),
             self._listening.routes(),
@@ -344,20 +328,10 @@ class RestApp:
             ).routes(),
         ):
             self._dispatcher.register(routes)
-        single_sign_on = None
-        if (provider := dependencies.identity_provider) is not None:
-            single_sign_on = SingleSignOn(
-                clock,
-                provider,
-                repositories.sign_in,
-                repositories.sessions,
-                repositories.audit,
-                starter,
-                url,
-                now,
-            )
         self._dispatcher.register(
-            dependencies.console_routes(access_control, self._dispatcher, cookie, now, policy, single_sign_on)
+            dependencies.console_routes(
+                access_control, self._dispatcher, cookie, now, settings.sign_in_policy, sign_in.single_sign_on
+            )
         )
 
     def recheck_listeners(self) -> None:
