@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from oidc_provider_mock import User as ProviderUser
 from oidc_provider_mock import run_server_in_thread
@@ -27,13 +27,14 @@ from voxrec.oidc.http import ProviderHttp
 from voxrec.oidc.permissions import ClaimMapping
 from voxrec.oidc.provider import Provider
 
-T = TypeVar("T")
 
-
-def wait_for(operation: Coroutine[Any, Any, T]) -> T:
+def wait_for(operation: Coroutine[Any, Any, Any]) -> Any:
     """Return the result of a coroutine, in the thread that drives a browser."""
-    result: T = blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(operation))
-    return result
+
+    def start() -> Deferred[Any]:
+        return Deferred.fromCoroutine(operation)
+
+    return blockingCallFromThread(reactor, start)
 
 
 class SignInPageTests(PageTestCase, ConsoleTestCase):
