@@ -94,8 +94,9 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         """Jump to an event in the timeline, and check that the audio plays from there."""
         wait = WebDriverWait(driver, WAIT)
         position = "return document.getElementById('audio').currentTime"
-        wait.until(lambda page: page.execute_script("return document.getElementById('audio').duration") == 3)
+        wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "#waveform[role=slider]"))
         driver.find_element(By.CSS_SELECTOR, "[data-position='2.0']").click()
+        wait.until(lambda page: page.execute_script("return document.getElementById('audio').duration") == 3)
         wait.until(lambda page: 2.1 < page.execute_script(position) <= 3)
         Select(driver.find_element(By.ID, "speed")).select_by_value("0.5")
         self.assertEqual(driver.execute_script("return document.getElementById('audio').playbackRate"), 0.5)

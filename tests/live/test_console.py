@@ -164,11 +164,11 @@ class ConsoleCallTests(LiveConsoleTestCase):
     def hear(self, driver: Remote, recording: dict[str, Any]) -> None:
         """Play the audio, and jump to the end of the pause."""
         wait = WebDriverWait(driver, WAIT)
-        duration = "return document.getElementById('audio').duration || 0"
-        wait.until(lambda page: abs(page.execute_script(duration) - recording["duration"]) < 0.1)
-        wait.until(lambda page: page.execute_script("return document.getElementById('waveform').childElementCount"))
-        driver.execute_script("document.getElementById('audio').play()")
+        wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "#waveform[role=slider]"))
+        driver.find_element(By.ID, "play").click()
         wait.until(lambda page: page.execute_script(_POSITION) > 0.5)
+        duration = driver.execute_script("return document.getElementById('audio').duration")
+        self.assertAlmostEqual(duration, recording["duration"], delta=0.1)
         resumed = next(entry["at"] for entry in recording["timeline"] if entry["event"] == "resumed")
         driver.find_element(By.CSS_SELECTOR, f"[data-position='{resumed}']").click()
         wait.until(lambda page: resumed + 0.3 < page.execute_script(_POSITION) < recording["duration"])

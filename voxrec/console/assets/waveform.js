@@ -112,13 +112,15 @@ export class Waveform {
       flag.textContent = "▾";
       Object.assign(flag.style, { position: "absolute", left: "-8px", top: "-8px", padding: "0 2px", color: "var(--marker)", cursor: "pointer" });
       const title = titles.map((event) => `${clock(event.position)} ${event.text}`).join("\n");
-      this.mark({ start, color: "var(--marker)", content: flag }, title);
+      this.mark({ start, color: "var(--marker)" }, title).append(flag);
     }
   }
 
+  // Returns the element of a mark. It has no "content" of the plugin, which measures all others for each one.
   mark(options, title) {
-    const region = this.regions.addRegion({ ...options, drag: false, resize: false });
-    region.element.title = title;
+    const { element } = this.regions.addRegion({ ...options, drag: false, resize: false });
+    element.title = title;
+    return element;
   }
 
   // Sets the position of the player, and shows it; returns false if there is no waveform yet. Before any audio is
