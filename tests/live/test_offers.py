@@ -30,10 +30,7 @@ OFFERS: Final = {
 # Other media before the audio: one re-INVITE (docs/asterisk.md)
 AUDIO_LATER: Final = {
     "video": VIDEO + AUDIO,
-    "declined video": DECLINED + AUDIO,
-    "text": TEXT + AUDIO,
     "application": APPLICATION + AUDIO,
-    "messages": MESSAGES + AUDIO,
     "fax": IMAGE + AUDIO,
     "video around": VIDEO + AUDIO + VIDEO,
 }

@@ -31,7 +31,7 @@ class ImpatientAgent(SipUserAgent):
         super().request_received(request)
         if request.method == self.moment:
             self.moment = ""
-            self.transfer(self.requests("INVITE")[0], self.target)
+            self.transfer(self.requests("INVITE")[-1], self.target)
 
 
 class AgentOfTwoCalls(SipUserAgent):
@@ -244,6 +244,29 @@ class TransferMomentTests(RecordedCallTestCase):
                 recording = await stack.wait_for_recording(profile)
                 self.assertEqual(self.events(recording).count("transferred"), int(user == "desk"), user)
             await self.assert_asterisk_is_idle(stack)
+
+    async def test_with_replaces_at_the_answer(self) -> None:
+        stack = await shared_stack(self.recipe)
+        far_end = await self.start(ImpatientAgent(stack.asterisk.sip_address))
+        first, first_profile = await self.call(stack, far_end)
+        await self.wait_for_state(stack, first_profile, "talking")
+        replaces = quote(replaces_of(far_end.requests("INVITE")[0], far_end.tag), safe="")
+        far_end.moment, far_end.target = "INVITE", f"sip:x@{far_end.host_port}?Replaces={replaces}"
+        second, second_profile = await self.call(stack, far_end)
+
+        async def joined() -> bool:
+            return "200 OK" in self.outcomes(far_end)
+
+        self.assertTrue(await stack.wait_until(joined, 30), self.outcomes(far_end))
+        await self.sleep(JOIN_SECONDS)
+        for profile in (first_profile, second_profile):
+            await self.wait_for_state(stack, profile, "talking")
+        self.assertEqual((first.requests("BYE"), second.requests("BYE")), ([], []))
+        first.hang_up()
+        await self.wait_for_request(stack, second, "BYE")
+        for profile in (first_profile, second_profile):
+            self.assertIn("transferred", self.events(await stack.wait_for_recording(profile)))
+        await self.assert_asterisk_is_idle(stack)
 
     async def test_invite_with_replaces_at_the_answer(self) -> None:
         stack = await shared_stack(self.recipe)
