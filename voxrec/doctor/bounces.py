@@ -7,17 +7,16 @@ from uuid import uuid4
 
 from voxrec.bounce_address import BounceKey, BounceMailbox
 from voxrec.config import Config
-from voxrec.doctor.finding import Finding, failed, ok, skipped, warning
+from voxrec.doctor.finding import Finding, failed, ok, warning
 
 _TIMEOUT: Final = 10.0  # seconds
 _UNKNOWN_ADDRESS: Final = 550
 
 
 def check_bounces(config: Config) -> Iterator[Finding]:
-    """Check that the server responds, and refuses an address that voxrec has not signed."""
+    """Check that the server responds, and refuses an address that voxrec has not signed, if there is one."""
     settings = config.bounces
     if not settings.address:
-        yield skipped("bounces", "bounces.address is not set: voxrec does not learn of mails that are returned")
         return
     if not settings.listen:
         remedy = "set bounces.listen on one node at least"
