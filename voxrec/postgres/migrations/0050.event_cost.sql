@@ -1,6 +1,6 @@
 -- Events of Recordings cost less, above all without webhooks: one function instead of three, and no work for webhooks that
 -- do not exist.
--- depends: 0049.upload_queue
+-- depends: 0043.sorting 0049.upload_queue
 
 -- The statements of voxrec count the messages of a Recording themselves; the triggers do it for changes by other statements
 -- and by earlier versions.
