@@ -36,18 +36,22 @@ CREATE FUNCTION voxrec_number_terms(value text) RETURNS SETOF text LANGUAGE sql 
 $$;
 
 -- A tsvector has at most 1 MiB; what is left out of a Recording with thousands of different words in its notes are the last
--- of them.
-CREATE FUNCTION voxrec_search_document(texts text[]) RETURNS tsvector LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT array_to_tsvector(ARRAY(
+-- of them. In PL/pgSQL, and with the functions in FROM, where they are inlined: the statement is planned once for each
+-- session, and not for each Recording.
+CREATE FUNCTION voxrec_search_document(texts text[]) RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN array_to_tsvector(ARRAY(
         SELECT term
         FROM unnest(texts) WITH ORDINALITY AS source (value, position)
             CROSS JOIN LATERAL (
-                SELECT voxrec_words(value)
+                SELECT word FROM voxrec_words(value) AS word
                 UNION ALL
-                SELECT voxrec_number_terms(value)
+                SELECT number_term FROM voxrec_number_terms(value) AS number_term
             ) AS terms (term)
         WHERE value IS NOT NULL
-        GROUP BY term ORDER BY min(position) LIMIT 8000))
+        GROUP BY term ORDER BY min(position) LIMIT 8000));
+END
 $$;
 
 -- A number is found by its beginning or its end, or as the beginning of a word. +49 and 0049 mean the beginning only, and a
