@@ -2,10 +2,11 @@
 
 from uuid import UUID, uuid4
 
+from tests.api.rest_test_case import CREATED_AT
 from tests.api.test_calls import make_call
 from tests.console.console_test_case import ConsoleTestCase
 from tests.subtest import subtest
-from voxrec.model import CallState, RecordingState
+from voxrec.model import CallState, Listening, ListenSide, RecordingState
 
 CALL = UUID("55555555-5555-4555-8555-555555555555")
 
@@ -24,6 +25,30 @@ class CallPageTests(ConsoleTestCase):
         self.assertNotIn("action=", (await self.open("/console/calls/table", listener)).body.decode())
         self.assertEqual((await self.submit(f"/console/calls/{CALL}/hang-up", listener)).status, 403)
         self.assertEqual(self.call_control.released, [])
+
+    async def test_who_may_listen(self) -> None:
+        supervisor = await self.signed_in("supervise")
+        await self.add_user("ben", "read", listenLive=True)
+        listener = await self.sign_in("ben")
+        for state in CallState:
+            self.call_control.calls = [make_call(id=CALL, state=state)]
+            with subtest(state):
+                table = (await self.open("/console/calls/table", listener)).body.decode()
+                self.assertEqual(f'data-listen="{CALL}"' in table, state in (CallState.ANNOUNCING, CallState.TALKING))
+                self.assertNotIn("<form", table)
+        self.assertIn('id="listening"', (await self.open("/console/calls", listener)).body.decode())
+        page = (await self.open("/console/calls", supervisor)).body.decode()
+        self.assertNotIn("listen.js", page)
+        self.assertNotIn("data-listen", page)
+
+    async def test_supervisors_see_who_listens(self) -> None:
+        supervisor = await self.signed_in("supervise")
+        await self.add_user("ben", "read")
+        reader = await self.sign_in("ben")
+        listening = Listening(id=uuid4(), who="<carla>", side=ListenSide.BOTH, started_at=CREATED_AT)
+        self.call_control.calls = [make_call(id=CALL, listeners=(listening,))]
+        self.assertIn(b"heard by &lt;carla&gt;", (await self.open("/console/calls/table", supervisor)).body)
+        self.assertNotIn(b"carla", (await self.open("/console/calls/table", reader)).body)
 
     async def test_pause_resume_and_hang_up(self) -> None:
         cookie = await self.signed_in("supervise")

@@ -36,11 +36,12 @@ class TokenPageTests(UserPageTestCase):
             "/console/tokens/new",
             cookie,
             *(("name", "crm"), ("role", "read"), ("scope", "some"), ("profileIds", str(own.id))),
-            *(("expiresAt", "2999-12-31"), ("offset", "60")),
+            *(("expiresAt", "2999-12-31"), ("offset", "60"), ("listenLive", "true")),
         )
         self.assertEqual(response.status, 201, response.body)
         (token,) = (await self.request("GET", "/tokens")).json
         self.assertEqual((token["profileIds"], token["expiresAt"]), ([str(own.id)], "2999-12-31T23:00:00Z"))
+        self.assertTrue(token["listenLive"])
         body = (await self.open("/console/tokens", cookie)).body.decode()
         self.assertIn("<td>Own</td>", body)
 

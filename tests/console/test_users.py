@@ -136,12 +136,16 @@ class UserTests(UserPageTestCase):
         self.assertIn(f'value="{profile.id}" checked', body)
         version = await self.version(user_id)
         self.assertIn(f'name="version" value="{html.escape(version).replace("&quot;", "&#34;")}"', body)
-        fields = {"role": "provision", "scope": "all", "version": version}
+        self.assertNotIn('name="listenLive" value="true" checked', body)
+        fields = {"role": "provision", "scope": "all", "listenLive": "true", "version": version}
         response = await self.submit(f"/console/users/{user_id}", cookie, **fields)
         self.assertEqual((response.status, response.headers["location"]), (303, f"/console/users/{user_id}?changed=1"))
         self.assertIn(b"The change is saved", (await self.open(response.headers["location"], cookie)).body)
         user = await self.user(user_id)
         self.assertEqual((user["role"], user["profileIds"], user["enabled"]), ("provision", None, False))
+        self.assertTrue(user["listenLive"])
+        body = (await self.open(f"/console/users/{user_id}", cookie)).body.decode()
+        self.assertIn('name="listenLive" value="true" checked', body)
         self.assertEqual((await self.attempt("ben")).status, 401)
         response = await self.submit(f"/console/users/{user_id}", cookie, **{**fields, "role": "read"})
         self.assertEqual(response.status, 412, "it was changed meanwhile")

@@ -2,8 +2,25 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.doctor.asterisk import check_build
+from voxrec.doctor.asterisk import check_build, check_modules
 from voxrec.doctor.finding import Status
+from voxrec.doctor.http import Reply
+
+
+class FakeAri:
+    """An Asterisk with some modules, one of which does not run."""
+
+    def get(self, path: str) -> Reply:
+        states = {"asterisk/modules/chan_pjsip.so": "Running", "asterisk/modules/chan_rtp.so": "Not Running"}
+        return Reply(200, {"status": states[path]}) if path in states else Reply(404, None)
+
+
+class ModuleTests(SynchronousTestCase):
+    def test_modules(self) -> None:
+        self.assertIs(check_modules(FakeAri(), ("chan_pjsip.so",)).status, Status.OK)
+        missing = check_modules(FakeAri(), ("chan_pjsip.so", "chan_rtp.so", "res_stasis_snoop.so"))
+        self.assertIs(missing.status, Status.FAILED)
+        self.assertIn("chan_rtp.so, res_stasis_snoop.so", missing.detail)
 
 
 class BuildTests(SynchronousTestCase):

@@ -14,7 +14,7 @@ from tests.api.rest_test_case import FakeCallControl
 from tests.database import DatabaseTestCase, reactor, until
 from tests.store.samples import recording
 from tests.store.test_nodes import call
-from voxrec.errors import Conflict, NodeUnreachable, NotFound, Unavailable
+from voxrec.errors import Conflict, NodeUnreachable, NotFound, OtherNode, Unavailable
 from voxrec.model import Call, CallState, NodeStatus, PauseBehavior, RecordingState
 from voxrec.nodes.call_control import LocalCallControl, NodesCallControl
 from voxrec.nodes.membership import Membership
@@ -102,6 +102,25 @@ class CallControlTests(DatabaseTestCase):
             await munich.release(live.id)
             await munich.set_draining("berlin", True)
         self.assertEqual(self.local["berlin"].released, [live.id])
+
+    async def test_what_only_the_node_of_a_call_can_do(self) -> None:
+        live = await self.start_call()
+
+        async def on(name: str) -> str:
+            async def act() -> str:
+                return str(self.local[name].get_call(live.id).id)
+
+            return await self.control[name].on_this_node(live.id, act)
+
+        self.assertEqual(await on("berlin"), str(live.id))
+        with self.assertRaises(OtherNode) as refused:
+            await on("munich")
+        self.assertIn("node berlin", refused.exception.detail)
+        self.local["berlin"].calls.clear()
+        await self.nodes.delete_other_calls("berlin", ())
+        for name in self.local:
+            with self.assertRaises(NotFound):
+                await on(name)
 
     async def test_recordings_are_paused_through_the_other_node(self) -> None:
         live = recording(id=uuid4(), state=RecordingState.RECORDING, node="berlin")

@@ -3,8 +3,8 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from voxrec.ari.versions import WITH_DEBIAN_PATCH, WITH_SAFE_SNOOPS, is_debian, predates
@@ -17,6 +17,7 @@ _MODULES: Final = (
     "chan_pjsip.so", "pbx_config.so", "res_ari_channels.so", "res_pjsip_endpoint_identifier_ip.so",
     "res_stasis_playback.so", "res_stasis_snoop.so",
 )  # fmt: skip
+_MODULES_OF_LISTENING: Final = ("chan_rtp.so",)
 _CODECS: Final = frozenset(("ulaw", "alaw", "g722"))
 # The contexts of etc/asterisk/extensions.conf, and what they must contain
 _CONTEXTS: Final = {
@@ -50,10 +51,17 @@ def check_asterisk(config: Config) -> Iterator[Finding]:
     yield _check_version(version)
     yield from check_build(version)
     yield _check_application(client, config.asterisk.app)
-    yield _check_modules(client)
+    yield check_modules(client, (*_MODULES, *(_MODULES_OF_LISTENING if config.listening.enabled else ())))
     yield from _check_endpoint(client, config.asterisk.endpoint)
     yield _check_identify(client, config.asterisk.endpoint)
     yield _check_dialplan()
+
+
+class Ari(Protocol):
+    """Requests to ARI."""
+
+    def get(self, path: str) -> Reply:
+        """Return the response to GET of a path below that of ARI."""
 
 
 class _Client:
@@ -120,9 +128,10 @@ def _check_application(client: _Client, app: str) -> Finding:
     )
 
 
-def _check_modules(client: _Client) -> Finding:
+def check_modules(client: Ari, modules: Iterable[str]) -> Finding:
+    """Check that Asterisk runs these modules."""
     missing = []
-    for module in _MODULES:
+    for module in modules:
         reply = client.get(f"asterisk/modules/{module}")
         if reply.status != 200 or reply.content.get("status") != "Running":
             missing.append(module)

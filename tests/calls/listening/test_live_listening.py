@@ -20,7 +20,7 @@ from voxrec.calls.listening.listener import Listener
 from voxrec.calls.listening.live_listening import ListeningSettings, LiveListening, TooManyListeners
 from voxrec.calls.listening.tap import RETRY_INTERVAL
 from voxrec.calls.live_call import LiveCall
-from voxrec.errors import AsteriskUnavailable, Conflict, NotFound
+from voxrec.errors import AsteriskUnavailable, Conflict, NotFound, Unavailable
 from voxrec.model import CallState, ListeningEvent, ListenSide, PauseBehavior, RecordingState, Side
 
 SOURCE_PORT = 12000
@@ -220,6 +220,14 @@ class StartTests(ListeningTestCase):
         self.assertEqual(self.udp.ports, {})
         self.asterisk.lost = set()
         self.listen()
+
+    def test_asterisk_without_the_module(self) -> None:
+        self.asterisk.errors = {"channels/externalMedia": 500}
+        self.assertIn("chan_rtp.so", str(self.failureResultOf(self.begin(), Unavailable).value))
+
+    def test_the_far_end_hangs_up_meanwhile(self) -> None:
+        self.asterisk.errors = {"-snoop": 404}
+        self.failureResultOf(self.begin(), Conflict)
 
     def test_no_udp_port(self) -> None:
         self.udp.error = CannotListenError("127.0.0.1", 0, OSError("no file descriptor"))

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
+from voxrec.ari.transport import AriResponseError
 from voxrec.calls.ids import ANNOUNCEMENT, owner_of
 from voxrec.calls.listening.call_listeners import CALL_ENDED, CallListeners
 from voxrec.calls.listening.listener import Listener
@@ -20,7 +21,7 @@ from voxrec.calls.listening.media_port import UdpReactor
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.clock import utc_now
-from voxrec.errors import Conflict, NotFound
+from voxrec.errors import Conflict, NotFound, Unavailable
 from voxrec.model import (
     Call,
     CallState,
@@ -130,7 +131,7 @@ class LiveListening(Service):
     async def listen(self, call_id: UUID, who: str, side: ListenSide, listening_id: UUID) -> Listener:
         """Begin to listen to a call, as ``who``; close the listener at the end.
 
-        Raises NotFound; Conflict if the parties are not connected, or TooManyListeners; and AsteriskUnavailable.
+        Raises NotFound; Conflict if the parties are not connected, or TooManyListeners; and Unavailable.
         """
         call = self._live_calls.get(call_id)
         if call is None:
@@ -140,6 +141,11 @@ class LiveListening(Service):
         listener = Listener(self._clock, call_id, call.profile.id, listening, self._ended)
         try:
             await self._listeners_of(call).add(listener)
+        except AriResponseError as error:
+            listener.end(FAILED)
+            if error.channel_gone:
+                raise Conflict(f"Call {call_id} cannot be heard any more: a party has hung up.") from error
+            raise Unavailable(f"Asterisk does not send the audio of the call (module chan_rtp.so): {error}") from error
         except Exception:
             listener.end(FAILED)
             raise
