@@ -318,10 +318,7 @@ class AriClient:
         return self._transport.request("POST", ("channels", channel, "snoop", snoop), query)
 
     def create_external_media(self, channel: str, host: str, format_: str) -> CommandResult:
-        """Create a channel that sends what it hears to a UDP port, ``host:port``, as RTP in a format such as ``ulaw``.
-
-        It enters the application. Its variable `UNICASTRTP_LOCAL_PORT` is the port from which it sends.
-        """
+        """Create a channel that enters the application, and sends what it hears to ``host:port`` as RTP (`ulaw`, ...)."""
         query = {"channelId": channel, "app": self.app, "external_host": host, "format": format_}
         return self._transport.request("POST", ("channels", "externalMedia"), query)
 

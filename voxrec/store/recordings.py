@@ -97,9 +97,7 @@ _COMPLETE: Final = PreparedStatement(f"""
     SELECT id FROM completed
 """)
 _NOT_BEING_ERASED: Final = """
-    NOT EXISTS (
-        SELECT FROM jobs WHERE recording_id = file.id AND kind IN ('erase', 'erase-legs') AND done_at IS NULL
-    )
+    NOT EXISTS (SELECT FROM jobs WHERE recording_id = file.id AND kind IN ('erase', 'erase-legs') AND done_at IS NULL)
 """
 _UNREFERENCED_PATHS: Final = f"""
     SELECT file.path FROM unnest(%s::text[], %s::uuid[]) AS file (path, id)
@@ -115,8 +113,6 @@ _MISSING_IDS: Final = f"""
 _SET_STORED_OBJECT: Final = PreparedStatement(f"""
     UPDATE recordings SET stored_object = %s::jsonb WHERE id = %s RETURNING {_COLUMNS.column_list}
 """)
-
-
 _OF_BULK_ACTION: Final = f"""
     SELECT position, {_COLUMNS.column_list}
     FROM (SELECT position, recording_id FROM bulk_action_items
