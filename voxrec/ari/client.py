@@ -318,7 +318,7 @@ class AriClient:
         return self._transport.request("POST", ("channels", channel, "snoop", snoop), query)
 
     def create_external_media(self, channel: str, host: str, format_: str) -> CommandResult:
-        """Create a channel that enters the application, and sends what it hears to ``host:port`` as RTP (`ulaw`, ...)."""
+        """Create a channel that enters the application, and sends what it hears to ``host:port`` as RTP (``ulaw``)."""
         query = {"channelId": channel, "app": self.app, "external_host": host, "format": format_}
         return self._transport.request("POST", ("channels", "externalMedia"), query)
 
