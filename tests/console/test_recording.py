@@ -86,6 +86,23 @@ class RecordingPageTests(ConsoleTestCase):
             ("anna", "DELETE", f"/recordings/{recording.id}", "a mistake", "127.0.0.1"),
         )
 
+    async def test_forms_keep_the_list_that_led_to_the_page(self) -> None:
+        cookie = await self.signed_in("provision")
+        recording = await self.add_audio(b"audio", from_name="Alice")
+        path, listed = f"/console/recordings/{recording.id}", "?search=alice&sort=oldest"
+        body = (await self.open(f"{path}{listed}", cookie)).body.decode()
+        actions = re.findall(rf'action="{path}/(\w+)(.*?)"', body)
+        self.assertEqual({name for name, _ in actions}, {"tags", "hold", "delete", "links", "notes", "deliveries"})
+        self.assertEqual({unescape(query) for _, query in actions}, {listed})
+        for action, anchor in (("hold", ""), ("tags", ""), ("notes", "#notes"), ("links", "#links")):
+            with subtest(action):
+                response = await self.submit(f"{path}/{action}{listed}", cookie, text="a note")
+                self.assertEqual(response.headers["location"], f"{path}{listed}{anchor}")
+        response = await self.submit(f"{path}/hold?search=%0d%0aX: y", cookie)
+        self.assertEqual(response.headers["location"], f"{path}?search=%0D%0AX%3A+y")
+        response = await self.submit(f"{path}/delete{listed}", cookie)
+        self.assertEqual(response.headers["location"], f"/console/recordings{listed}")
+
     async def test_pages_of_other_sites_cannot_delete(self) -> None:
         cookie = await self.signed_in("provision")
         recording = await self.add_recording()

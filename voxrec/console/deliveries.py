@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from voxrec.console.visit import START, Visit, form, redirect
+from voxrec.console.visit import Visit, form, to_recording
 from voxrec.model import DeliveryChannel, DeliveryStatus, RecordingState
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
@@ -42,4 +42,4 @@ async def deliver(visit: Visit) -> Response:
     fields = form(visit.request)
     wanted = {name: fields[name].strip() for name in ("deliveryId", "target") if fields.get(name, "").strip()}
     await visit.rest.send("POST", f"/recordings/{visit.request.id}/deliveries", wanted)
-    return redirect(f"{START}/{visit.request.id}#deliveries")
+    return to_recording(visit, "#deliveries")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from voxrec.console.visit import START, Visit, form, redirect
+from voxrec.console.visit import Visit, form, to_recording
 from voxrec.web.response import Response
 
 _LIMIT: Final = 50  # links on the page
@@ -26,7 +26,7 @@ async def create_link(now: Callable[[], datetime], visit: Visit) -> Response:
     if uses := fields.get("maxUses"):
         document["maxUses"] = int(uses) if uses.isdecimal() and uses.isascii() else uses
     await visit.rest.send("POST", f"/recordings/{visit.request.id}/links", document)
-    return redirect(f"{START}/{visit.request.id}#links")
+    return to_recording(visit, "#links")
 
 
 def _expiry(days: str, now: datetime) -> str:
@@ -39,4 +39,4 @@ def _expiry(days: str, now: datetime) -> str:
 async def revoke_link(visit: Visit) -> Response:
     """Revoke a link."""
     await visit.rest.send("DELETE", f"/recordings/{visit.request.id}/links/{visit.request.ids['linkId']}")
-    return redirect(f"{START}/{visit.request.id}#links")
+    return to_recording(visit, "#links")

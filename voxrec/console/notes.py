@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from voxrec.console.visit import START, Visit, form, redirect
+from voxrec.console.visit import Visit, form, to_recording
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
 
@@ -35,25 +35,25 @@ async def change_tags(visit: Visit) -> Response:
     """Replace the tags of a Recording."""
     tags = split_tags(form(visit.request).get("tags", ""))
     await visit.rest.send("POST", f"/recordings/{visit.request.id}", {"tags": tags})
-    return redirect(f"{START}/{visit.request.id}")
+    return to_recording(visit)
 
 
 async def add_note(visit: Visit) -> Response:
     """Create a note."""
     await visit.rest.send("POST", f"/recordings/{visit.request.id}/notes", _note(visit))
-    return _redirect_to_notes(visit)
+    return to_recording(visit, "#notes")
 
 
 async def change_note(visit: Visit) -> Response:
     """Change a note."""
     await visit.rest.send("POST", _note_path(visit), _note(visit))
-    return _redirect_to_notes(visit)
+    return to_recording(visit, "#notes")
 
 
 async def delete_note(visit: Visit) -> Response:
     """Delete a note."""
     await visit.rest.send("DELETE", _note_path(visit))
-    return _redirect_to_notes(visit)
+    return to_recording(visit, "#notes")
 
 
 def _note(visit: Visit) -> dict[str, object]:
@@ -76,7 +76,3 @@ def _number(text: str) -> object:
 
 def _note_path(visit: Visit) -> str:
     return f"/recordings/{visit.request.id}/notes/{visit.request.ids['noteId']}"
-
-
-def _redirect_to_notes(visit: Visit) -> Response:
-    return redirect(f"{START}/{visit.request.id}#notes")

@@ -12,9 +12,9 @@ from voxrec.audio.positions import AudioPositions
 from voxrec.console.deliveries import delivery_values
 from voxrec.console.links import link_values
 from voxrec.console.notes import note_values
-from voxrec.console.recording_query import neighbor_urls
+from voxrec.console.recording_query import ListQuery, neighbor_urls
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import START, Visit, form, profile_label, query, redirect
+from voxrec.console.visit import START, Visit, form, profile_label, query, redirect, to_recording
 from voxrec.languages import Language
 from voxrec.model import EventType, RecordingState, TimelineEntry
 from voxrec.sanitize import sanitize_line
@@ -66,6 +66,7 @@ async def show_recording(visit: Visit) -> Response:
         unfinished=recording["state"] in _UNFINISHED,
         event_types=_EVENT_TYPES,
         neighbors=await neighbor_urls(visit),
+        list_query=ListQuery.of(visit).url(""),
         facts=await _facts(visit, recording),
         may_change=may_change,
         script_texts={key: visit.language.texts[key] for key in SCRIPT_TEXTS},
@@ -182,7 +183,7 @@ async def change_hold(visit: Visit) -> Response:
     """Set or release the legal hold."""
     hold = form(visit.request).get("hold") == "true"
     await visit.rest.send("POST", f"/recordings/{visit.request.id}", {"legalHold": hold})
-    return redirect(f"{START}/{visit.request.id}")
+    return to_recording(visit)
 
 
 async def delete_recording(visit: Visit) -> Response:
@@ -190,4 +191,4 @@ async def delete_recording(visit: Visit) -> Response:
     reason = form(visit.request).get("reason", "").strip()
     parameters = f"?{urlencode({'reason': reason})}" if reason else ""
     await visit.rest.send("DELETE", f"/recordings/{visit.request.id}{parameters}")
-    return redirect(START)
+    return redirect(ListQuery.of(visit).url())

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from voxrec.console.rendering import LANGUAGES, Renderer
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed
@@ -128,6 +128,12 @@ def language_of(request: Request) -> Language:
 def redirect(url: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return a redirection to a page, after a form was sent or to another place (303)."""
     return Response(303, {"Location": url, **(headers or {})})
+
+
+def to_recording(visit: Visit, anchor: str = "") -> Response:
+    """Return a redirection to the page of a Recording after a form of it was sent, with the list that led to it."""
+    parameters = urlencode(query(visit.request))
+    return redirect(f"{START}/{visit.request.id}{f'?{parameters}' if parameters else ''}{anchor}")
 
 
 def form(request: Request) -> dict[str, str]:

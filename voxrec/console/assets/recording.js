@@ -50,7 +50,7 @@ function replace(current, next) {
 
 // Fetches the page again, and returns whether anything is still expected to change.
 async function refresh() {
-  const response = await fetch(`/console/recordings/${page.dataset.id}/changes`).catch(() => null);
+  const response = await fetch(`/console/recordings/${page.dataset.id}/changes${location.search}`).catch(() => null);
   if (response?.redirected) return void sessionEnded();
   if (response?.status === 404) return void (live.textContent = text("recording_deleted"));
   if (!response?.ok) {
