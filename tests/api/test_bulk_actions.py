@@ -8,14 +8,9 @@ from twisted.internet.task import deferLater
 
 from tests.api.rest_test_case import CREATED_AT, PUBLIC_URL, ClientResponse, RestTestCase
 from tests.database import reactor
+from tests.recordings.crashing_bulk_actions import make_worker
 from tests.subtest import subtest
-from voxrec.clock import utc_now
-from voxrec.deferreds import Backoff
-from voxrec.jobs.worker import Worker
 from voxrec.model import Recording, RecordingState, Role, Token
-from voxrec.recordings.bulk_actions import BulkActionHandler
-from voxrec.store.bulk_actions import KIND, BulkActionQueue
-from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.tokens import generate_secret
 
 
@@ -35,19 +30,7 @@ class BulkActionTestCase(RestTestCase):
 
     async def run_worker(self, action: Any) -> Any:
         """Run the worker until the bulk action has ended, and return it."""
-        queue = BulkActionQueue(self.pool)
-        handler = BulkActionHandler(
-            queue, self.recordings, DeliveryHistory(self.pool), self.exports, lambda: utc_now(reactor), lambda: None
-        )
-        worker = Worker(
-            reactor,
-            queue,
-            {KIND: handler.run},
-            concurrency=1,
-            lease=timedelta(minutes=1),
-            backoff=Backoff(first=0.05, limit=0.05),
-            max_attempts=3,
-        )
+        worker = make_worker(self.pool, timedelta(minutes=1))
         worker.startService()
         try:
             while True:

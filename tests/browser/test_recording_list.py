@@ -12,12 +12,8 @@ from tests.api.test_sessions import PASSWORD
 from tests.browser.page_test_case import WAIT, PageTestCase
 from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor
-from voxrec.deferreds import Backoff
-from voxrec.jobs.worker import Worker
+from tests.recordings.crashing_bulk_actions import make_worker
 from voxrec.model import Verdict
-from voxrec.recordings.bulk_actions import BulkActionHandler
-from voxrec.store.bulk_actions import KIND, BulkActionQueue
-from voxrec.store.delivery_history import DeliveryHistory
 
 
 class RecordingListTests(PageTestCase, ConsoleTestCase):
@@ -25,18 +21,7 @@ class RecordingListTests(PageTestCase, ConsoleTestCase):
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
-        queue = BulkActionQueue(self.pool)
-        history = DeliveryHistory(self.pool)
-        handler = BulkActionHandler(queue, self.recordings, history, self.exports, lambda: CREATED_AT, lambda: None)
-        self.worker = Worker(
-            reactor,
-            queue,
-            {KIND: handler.run},
-            concurrency=1,
-            lease=timedelta(minutes=1),
-            backoff=Backoff(first=0.1, limit=1.0),
-            max_attempts=3,
-        )
+        self.worker = make_worker(self.pool, timedelta(minutes=1))
         self.worker.startService()
 
     async def tearDown(self) -> None:  # type: ignore[override]
