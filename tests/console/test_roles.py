@@ -1,7 +1,7 @@
 """What each role may do: every route of the console and of the REST API requires the role of this table."""
 
+import re
 from typing import Final
-from uuid import uuid4
 
 from tests.api.rest_test_case import ClientResponse
 from tests.console.console_test_case import ConsoleTestCase
@@ -23,13 +23,15 @@ CONSOLE: Final[tuple[tuple[str, tuple[str, ...], Role | None], ...]] = (
     ("/console/users", ("GET", "POST"), Role.ADMIN),
     ("/console/tokens", ("GET", "POST"), Role.ADMIN),
     ("/console/audit", ("GET",), Role.ADMIN),
+    ("/console/recordings/<id>/accesses", ("GET",), Role.PROVISION),
     ("/console", ("GET", "POST"), Role.READ),
 )
-# The lowest role for the REST routes that change something, likewise. All others require the role read, or none.
+# The lowest role for the REST routes that change something, likewise. All others require more than the role read.
 REST: Final[tuple[tuple[str, tuple[str, ...], Role | None], ...]] = (
     ("/session/code", ("PUT",), None),
     ("/session/", ("PUT", "POST", "DELETE"), Role.READ),
-    ("/sessions", ("DELETE",), Role.READ),
+    ("/sessions/", ("DELETE",), Role.READ),  # the own ones
+    ("/sessions", ("DELETE",), Role.ADMIN),
     ("/session", ("PUT",), None),
     ("/session", ("DELETE",), Role.READ),
     ("/l/", ("POST",), None),
@@ -41,6 +43,7 @@ REST: Final[tuple[tuple[str, tuple[str, ...], Role | None], ...]] = (
     ("/users", ("PUT", "POST", "DELETE"), Role.ADMIN),
     ("/tokens", ("PUT", "DELETE"), Role.ADMIN),
     ("/nodes", ("POST",), Role.ADMIN),
+    ("/link-keys", ("POST",), Role.ADMIN),
 )
 ADMINISTRATORS_READ: Final = ("/users", "/tokens", "/audit")
 FORMS: Final = (
@@ -63,6 +66,11 @@ def required_role(table: tuple[tuple[str, tuple[str, ...], Role | None], ...], m
     raise KeyError(f"{method} {path}")
 
 
+def path_of(route: Route) -> str:
+    """Return a path of a route whose objects do not exist."""
+    return re.sub("<[^>]*>", UNKNOWN, route.path)
+
+
 class ConsoleRoleTests(ConsoleTestCase):
     timeout = 300
 
@@ -80,9 +88,7 @@ class ConsoleRoleTests(ConsoleTestCase):
             if route.path in ("/console", "/console/sign-out"):
                 continue  # a redirection; the end of the session
             required = required_role(CONSOLE, route.method, route.path)
-            path = route.path.replace("<name>", "none")
-            for name in ("<id>", "<noteId>"):
-                path = path.replace(name, UNKNOWN)
+            path = path_of(route)
             if required is not None:
                 with subtest(f"{route.method} {route.path} without a session"):
                     response = await self.send(route.method, path, "")
@@ -148,7 +154,7 @@ class RestRoleTests(ConsoleTestCase):
                 try:
                     required = required_role(REST, route.method, route.path)
                 except KeyError:
-                    self.assertIn(route.role, (Role.SUPERVISE, Role.PROVISION))
+                    self.assertIn(route.role, (Role.SUPERVISE, Role.PROVISION, Role.ADMIN))
                     continue
                 self.assertIs(route.role, required)
 
@@ -159,9 +165,7 @@ class RestRoleTests(ConsoleTestCase):
             for route in self.app.routes:
                 if route.role is None or role.includes(route.role):
                     continue
-                path = route.path
-                for name in ("<id>", "<profileId>", "<linkId>", "<noteId>", "<name>"):
-                    path = path.replace(name, str(uuid4()))
+                path = path_of(route)
                 with subtest(f"{route.method} {route.path} as {role}"):
                     response = await self.with_cookie(route.method, path, cookie, json={})
                     self.assertEqual(response.status, 403, response.body)
