@@ -62,15 +62,30 @@ def receiver() -> Iterator[str]:
         process.wait()
 
 
+def count_deliveries(cursor: Any) -> dict[str, int]:
+    """Return the number of deliveries in each state."""
+    cursor.execute("SELECT state, count(*) FROM webhook_deliveries GROUP BY state")
+    return dict(cursor.fetchall())
+
+
 def send_queued(cursor: Any, pid: int, count: int) -> tuple[float, float]:
-    """Insert events, and return the seconds and the seconds of CPU until the daemon has delivered them."""
+    """Insert events, and return the seconds and the seconds of CPU until the daemon has delivered them.
+
+    Raises AssertionError if one was not delivered, or only by a second attempt.
+    """
+    before = count_deliveries(cursor).get("delivered", 0)
     used = cpu_seconds(pid, descendants=False)
     began = time.monotonic()
     cursor.execute(_INSERT, (count,))
     while time.monotonic() - began < _TIMEOUT:
         cursor.execute("SELECT count(*) FROM webhook_deliveries WHERE state = 'pending'")
         if cursor.fetchone()[0] == 0:
-            return time.monotonic() - began, cpu_seconds(pid, descendants=False) - used
+            result = time.monotonic() - began, cpu_seconds(pid, descendants=False) - used
+            states = count_deliveries(cursor)
+            cursor.execute("SELECT count(*) FROM webhook_attempts")
+            if states != {"delivered": before + count} or cursor.fetchone() != (before + count,):
+                raise AssertionError(f"{count} messages, but these deliveries: {states}")
+            return result
         time.sleep(0.05)
     raise AssertionError(f"{count} messages were not delivered within {_TIMEOUT:g} s")
 
