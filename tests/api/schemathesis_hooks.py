@@ -17,6 +17,7 @@ from voxrec.api.audio_uploads import ACCEPTED_TYPES
 from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS
 from voxrec.cursor import Cursor
+from voxrec.model import RecordingSort
 from voxrec.web.pagination import encode_cursor
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -85,7 +86,8 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
         ):
             if key in case.body and _is_valid(case.body[key]):
                 case.body[key] = value
-        if case.path == "/exports" and _is_valid(case.body.get("since")) and _is_valid(case.body.get("until")):
+        is_filter = case.path in ("/exports", "/bulk-actions")
+        if is_filter and _is_valid(case.body.get("since")) and _is_valid(case.body.get("until")):
             case.body["since"], case.body["until"] = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"  # in this order
         if case.path.endswith("/links") and _is_valid(case.body.get("expiresAt")):
             case.body["expiresAt"] = (datetime.now(UTC) + timedelta(days=1)).isoformat()  # links.max_days is less
@@ -131,6 +133,8 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
         del case.query["channel"]  # the generated recordings have one channel
     if case.query and "cursor" in case.query:
         case.query.setdefault("limit", 5)
+        if case.query.get("sort") in tuple(RecordingSort):
+            del case.query["sort"]  # a cursor belongs to the order of its list
     if case.path == "/recording-counts" and case.query and _is_valid(case.query.get("since")):
         case.query["until"] = case.query["since"]  # must not be later, nor more than a week earlier
 
