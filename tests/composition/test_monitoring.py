@@ -46,8 +46,10 @@ class GaugeTests(SynchronousTestCase):
             disk_space=SimpleNamespace(sufficient=True, free=1000.0),
             event_queue=[1, 2, 3],
             lease=SimpleNamespace(standby=False),
+            listening=SimpleNamespace(count=2),
         )
         add_call_gauges(self.metrics, calls)
+        self.assertEqual(self.value("voxrec_listeners"), 2)
         self.assertEqual(self.value("voxrec_asterisk_connected"), 0)
         calls.live_calls[:] = ["a", "b"]
         self.assertEqual(self.value("voxrec_ami_connected"), 0)
