@@ -165,7 +165,8 @@ class GeneratedClientTests(AudioTestCase):
     async def test_openapi_python_client(self) -> None:
         settings = self.directory / "settings.yaml"
         binary = ", ".join(
-            f"{name}: application/octet-stream" for name in ("image/png", "application/zip", "application/x-tar")
+            f"{name}: application/octet-stream"
+            for name in ("audio/wav", "image/png", "application/zip", "application/x-tar")
         )
         settings.write_text(f"content_type_overrides: {{{binary}}}\npost_hooks: []\n")
         output = await self.run_tool(
