@@ -2,17 +2,21 @@
 
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
 
 from tests.api.test_link_opening import path_of
 from tests.api.test_sessions import PASSWORD
 from tests.browser.page_test_case import DARK, LIGHT, NARROW, VIEWS, WAIT, PageTestCase, set_view
 from tests.browser.sample_data import SampleDataTestCase, Samples
+from tests.database import reactor
 from voxrec.model import LinkOrigin
 from voxrec.store.links import NewLink
 
@@ -59,6 +63,8 @@ class Pictures(PageTestCase, SampleDataTestCase):
             (f"/console/profiles/{samples.profile}/edit", "profile", LIGHT),
             ("/console/operations", "operations", DARK),
         ):
+            set_view(driver, view)
+            blockingCallFromThread(reactor, partial(Deferred.fromCoroutine, self.report_node()))  # type: ignore[arg-type]
             self.show(driver, path)
             WebDriverWait(driver, WAIT).until(lambda page: page.execute_script(_DRAWN))
             self.take(driver, name, view)

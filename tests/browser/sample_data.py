@@ -4,6 +4,7 @@ import io
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -16,6 +17,7 @@ from voxrec.model import CallState, NodeStatus, Profile, RecordingState, Timelin
 from voxrec.store.nodes import Nodes
 
 CALL: Final = UUID("55555555-5555-4555-8555-555555555555")
+NODE: Final = UUID("66666666-6666-4666-8666-666666666666")
 _RATE: Final = 8000
 _PAUSED: Final = (24.0, 33.5)  # seconds
 _SECONDS: Final = 64.0
@@ -49,8 +51,14 @@ class Samples:
     webhook: UUID
 
 
+async def _ready() -> str | None:
+    return None
+
+
 class SampleDataTestCase(ConsoleTestCase):
     """Adds the data. Nothing is as long or as strange as a test would try; see the tests of each page for that."""
+
+    probes = MappingProxyType(dict.fromkeys(("postgresql", "asterisk", "ami", "announcement", "archive"), _ready))
 
     async def add_samples(self) -> Samples:
         """Add Profiles, Recordings, live calls, a node, jobs, users, a token and a webhook."""
@@ -80,6 +88,11 @@ class SampleDataTestCase(ConsoleTestCase):
         )
         self.assertEqual(webhook.status, 201, webhook.body)
         return Samples(profiles[0].id, recording, user, UUID(webhook.json["id"]))
+
+    async def report_node(self) -> None:
+        """Have the node report now: it counts as unreachable a few seconds later."""
+        status = NodeStatus(version="1.0.0", asterisk_version="22.5.2", live_calls=2, spool_free=10**11)
+        await Nodes(self.pool).heartbeat("pbx-1", NODE, NODE, status)
 
     async def _add_recordings(self, profiles: list[Profile]) -> UUID:
         now = datetime.now(UTC).replace(microsecond=0)
@@ -157,8 +170,7 @@ class SampleDataTestCase(ConsoleTestCase):
             "recording_state": None,
         }
         self.call_control.calls = [make_call(**ringing), make_call(**talking)]
-        status = NodeStatus(version="1.0.0", asterisk_version="22.5.2", live_calls=2, spool_free=10**11)
-        await Nodes(self.pool).heartbeat("pbx-1", uuid4(), uuid4(), status)
+        await self.report_node()
         await self.pool.execute(
             "INSERT INTO jobs (kind, recording_id, dead, attempts, last_error) VALUES "
             "('mail', %s, TRUE, 9, '550 5.1.1 <sales@company.example>: Recipient address rejected: User unknown'), "

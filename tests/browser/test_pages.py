@@ -49,17 +49,13 @@ def page_paths(routes: Sequence[Route], samples: Samples) -> dict[str, str]:
     }
 
 
-async def _ready() -> str | None:
-    return None
-
-
 async def _not_ready() -> str | None:
     return "calls cannot be recorded: the connection is refused"
 
 
 class EveryPageTests(PageTestCase, SampleDataTestCase):
     timeout = 300
-    probes = MappingProxyType({"postgresql": _ready, "asterisk": _ready, "ami": _not_ready})
+    probes = MappingProxyType({**SampleDataTestCase.probes, "ami": _not_ready})
 
     async def test_every_page(self) -> None:
         samples = await self.add_samples()
