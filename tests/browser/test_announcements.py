@@ -4,7 +4,6 @@ What the microphone hears is measured in `tests.live.test_console`.
 """
 
 import io
-from pathlib import Path
 
 import soundfile
 from selenium.webdriver import Remote
@@ -16,7 +15,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.api.audio_test_case import two_tones
 from tests.api.rest_test_case import PROMPT_ID
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import WAIT, PageTestCase
+from tests.browser.page_test_case import WAIT, PageTestCase, shared_browser
 from tests.console.console_test_case import ConsoleTestCase
 from voxrec.sandbox import tones
 
@@ -35,15 +34,17 @@ class AnnouncementTests(PageTestCase, ConsoleTestCase):
         directory = self.make_directory()
         (directory / "broken.wav").write_bytes(b"RIFF but not WAVE")
         (directory / "Our greeting.flac").write_bytes(two_tones("FLAC"))
+        browser = await shared_browser()
+        broken, greeting = (browser.share(directory / name) for name in ("broken.wav", "Our greeting.flac"))
 
         def scenario(driver: Remote) -> None:
             self.sign_in_as(driver, "anna", PASSWORD, f"/console/profiles/{profile.id}/edit")
             driver.find_element(By.XPATH, "//summary[text()='Add an announcement']").click()
-            self.upload(driver, directory / "broken.wav", "The announcement was not stored.")
+            self.upload(driver, broken, "The announcement was not stored.")
             self.assert_only_refused(driver, 422)
             self.screenshots(driver, "announcement-refused")
             driver.find_element(By.ID, "prompt-file").clear()
-            self.upload(driver, directory / "Our greeting.flac", "The announcement is stored and chosen.")
+            self.upload(driver, greeting, "The announcement is stored and chosen.")
             self.assertEqual(driver.current_url, f"{self.base_url}/console/profiles/{profile.id}/edit")
             chosen = Select(driver.find_element(By.ID, "recordPromptCustomId")).first_selected_option
             self.assertEqual(chosen.text, "Our greeting")
@@ -64,9 +65,9 @@ class AnnouncementTests(PageTestCase, ConsoleTestCase):
         audio = (await self.request("GET", f"/prompts/{prompt_id}/audio")).body
         self.assertEqual(soundfile.info(io.BytesIO(audio)).format, "FLAC")
 
-    def upload(self, driver: Remote, path: Path, expected: str) -> None:
+    def upload(self, driver: Remote, path: str, expected: str) -> None:
         """Choose a file, and upload it; Enter in the field of the name does not send the form of the Profile."""
-        driver.find_element(By.ID, "prompt-file").send_keys(str(path))
+        driver.find_element(By.ID, "prompt-file").send_keys(path)
         driver.find_element(By.ID, "prompt-name").send_keys(Keys.ENTER)
         driver.find_element(By.ID, "prompt-save").click()
         status = driver.find_element(By.ID, "prompt-status")

@@ -69,14 +69,18 @@ class Browser:
         config = ClientConfig(remote_server_addr=url, timeout=_COMMAND_TIMEOUT, ignore_certificates=True)
         return webdriver.Remote(url, options=options, client_config=config)
 
+    def share(self, file: Path) -> str:
+        """Copy a file to where the browser can read it, and return its path there, for controls that choose a file."""
+        directory = self._directory / secrets.token_hex(4)
+        directory.mkdir()
+        copy = Path(shutil.copy(file, directory))
+        return self._namespace.path_inside(copy)
+
     def _microphone_arguments(self, audio: Path) -> list[str]:
-        copy = self._directory / f"microphone-{secrets.token_hex(4)}.wav"
-        shutil.copyfile(audio, copy)
-        path = self._namespace.path_inside(copy)
         return [
             "--use-fake-device-for-media-stream",
             "--use-fake-ui-for-media-stream",
-            f"--use-file-for-fake-audio-capture={path}",
+            f"--use-file-for-fake-audio-capture={self.share(audio)}",
         ]
 
     def kill(self) -> None:
