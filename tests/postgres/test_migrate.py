@@ -1,6 +1,7 @@
 """Tests of voxrec.postgres.migrate."""
 
 from contextlib import closing
+from uuid import UUID, uuid4
 
 import psycopg2
 from psycopg2.extensions import parse_dsn
@@ -25,9 +26,9 @@ class MigrateTests(TestCase):
         self.addCleanup(administer, SQL("DROP DATABASE {} WITH (FORCE)").format(self.database))
         self.dsn = cluster().dsn("migrating")
 
-    def query(self, sql: str) -> list[tuple[object, ...]]:
+    def query(self, sql: str, params: tuple[object, ...] | None = None) -> list[tuple[object, ...]]:
         with closing(psycopg2.connect(self.dsn)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(sql)
+            cursor.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
 
     def tables(self) -> set[object]:
@@ -90,6 +91,36 @@ class MigrateTests(TestCase):
         stored = self.query("SELECT url, of_profile, enabled, secret FROM webhooks")
         self.assertEqual([row[:3] for row in stored], [("https://crm.example/x", True, True)])
         self.assertRegex(str(stored[0][3]), r"^whsec_[A-Za-z0-9+/]{43}=$")
+
+    def test_exports_that_the_former_version_does_not_understand(self) -> None:
+        """It would export all Recordings; so it cannot claim them, and a rollback ends them."""
+        migrate(self.dsn)
+        queries = ("{}", '{"tag": ["a"]}', '{"search": "miller"}', '{"legalHold": false}')
+        for query in queries:
+            self.insert_export(query)
+        self.insert_export("{}", bulk_action_id=uuid4())
+        claimed = self.query("""
+            UPDATE exports
+            SET state = 'running', attempts = attempts + 1, claims = claims + 1, leased_until = now(),
+                started_at = coalesce(started_at, now()), node = '', recordings = 0, bytes = 0, missing = 0
+            WHERE id = ANY (ARRAY(
+                SELECT id FROM exports WHERE state IN ('pending', 'running') LIMIT 10 FOR UPDATE SKIP LOCKED))
+            RETURNING description
+        """)  # the statement of version 0.1
+        self.assertCountEqual(claimed, [("{}",), ('{"tag": ["a"]}',)])
+        with get_backend(yoyo_uri(self.dsn)) as backend:
+            newer = MigrationList(each for each in read_migrations(str(MIGRATIONS)) if each.id >= "0040")
+            backend.rollback_migrations(backend.to_rollback(newer))
+        failed = self.query("SELECT description FROM exports WHERE state = 'failed' AND finished_at IS NOT NULL")
+        self.assertCountEqual(failed, [('{"search": "miller"}',), ('{"legalHold": false}',), ("bulk action",)])
+
+    def insert_export(self, query: str, bulk_action_id: UUID | None = None) -> None:
+        description = query if bulk_action_id is None else "bulk action"
+        insert = """
+            INSERT INTO exports (created_by, description, format, audio, query, bulk_action_id)
+            VALUES ('x', %s, 'zip', true, %s, %s)
+        """
+        self.query(insert, (description, query, bulk_action_id and str(bulk_action_id)))
 
     def test_unreachable_server(self) -> None:
         with self.assertRaises(StoreUnavailable):

@@ -1,3 +1,10 @@
+DROP TRIGGER exports_of_newer_version ON exports;
+DROP FUNCTION voxrec_pass_over();
+-- The former version would export all Recordings of the Profiles instead.
+UPDATE exports SET state = 'failed', error = 'voxrec was downgraded', leased_until = NULL, finished_at = now()
+WHERE state IN ('pending', 'running')
+  AND (bulk_action_id IS NOT NULL
+       OR query ?| ARRAY['search', 'verdict', 'minDuration', 'maxDuration', 'node', 'legalHold']);
 ALTER TABLE exports DROP COLUMN bulk_action_id;
 DROP TABLE bulk_action_items, bulk_actions, recording_search_progress;
 DROP TRIGGER notes_text_changed ON notes;

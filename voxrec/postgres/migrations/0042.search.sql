@@ -212,5 +212,19 @@ CREATE INDEX bulk_action_items_pending ON bulk_action_items (action_id, position
 -- The export of a bulk action contains its Recordings instead of those of a filter.
 ALTER TABLE exports ADD COLUMN bulk_action_id uuid;
 
+-- An earlier version knows neither bulk actions nor these filters: it would export all Recordings of the Profiles. Of the
+-- statements that claim exports only its own sets the column recordings; this makes it pass such exports over.
+CREATE FUNCTION voxrec_pass_over() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER exports_of_newer_version BEFORE UPDATE OF recordings ON exports
+    FOR EACH ROW WHEN (
+        NEW.claims <> OLD.claims
+        AND (NEW.bulk_action_id IS NOT NULL
+             OR NEW.query ?| ARRAY['search', 'verdict', 'minDuration', 'maxDuration', 'node', 'legalHold']))
+    EXECUTE FUNCTION voxrec_pass_over();
+
 CREATE TRIGGER bulk_actions_erase_response AFTER DELETE ON bulk_actions
     FOR EACH ROW EXECUTE FUNCTION voxrec_erase_response();
