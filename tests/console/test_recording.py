@@ -260,6 +260,7 @@ class LinkTests(ConsoleTestCase):
             ({"days": "²"}, "expiresAt"),
             ({"maxUses": "0"}, "maxUses"),
             ({"maxUses": "many"}, "maxUses"),
+            ({"maxUses": 5000 * "9"}, "maxUses"),
             ({"description": "x" * 256}, "description"),
         ):
             with subtest(fields):

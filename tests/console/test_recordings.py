@@ -211,6 +211,16 @@ class BulkActionTests(ConsoleTestCase):
         response = await self.submit("/console/bulk-actions", cookie, scope="chosen", action="hold")
         self.assertEqual(response.status, 422)
 
+    async def test_a_filter_that_is_not_a_number_does_not_select_everything(self) -> None:
+        cookie = await self.signed_in("provision")
+        await self.add_recording()
+        for duration in ("nan", "1e999", "-inf", "x"):
+            with subtest(duration):
+                response = await self.submit(
+                    "/console/bulk-actions", cookie, scope="all", action="delete", min_duration=duration
+                )
+                self.assertEqual(response.status, 422)
+
     async def test_a_listener_may_only_export(self) -> None:
         cookie = await self.signed_in("read")
         await self.add_recording()

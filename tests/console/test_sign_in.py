@@ -106,6 +106,15 @@ class PageTests(ConsoleTestCase):
     async def test_start(self) -> None:
         self.assertEqual((await self.open("/console")).headers["location"], "/console/recordings")
 
+    async def test_qr_codes_are_drawn_only_for_users_whose_password_was_right(self) -> None:
+        """A large one takes 0.1 s of the only thread, in which calls are controlled as well."""
+        uri = "otpauth://totp/x?secret=" + 400 * "A"
+        for ticket in ("", "x", 101 * "x"):
+            with subtest(ticket):
+                response = await self.submit("/console/sign-in/code", ticket=ticket, code="1", uri=uri)
+                self.assertIn(response.status, (401, 422))
+                self.assertNotIn(b"data:image", response.body)
+
     async def test_signing_in_needs_no_javascript(self) -> None:
         self.assertNotIn(b"onsubmit", (await self.open("/console/sign-in")).body)
         response = await self.submit("/console/sign-in", headers=SAME_ORIGIN, name="a", password="b")

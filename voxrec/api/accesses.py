@@ -8,8 +8,9 @@ from uuid import UUID, uuid4, uuid5
 
 import msgspec
 
+from voxrec.api.audit_middleware import begun_entry
 from voxrec.api.clock import UtcNow
-from voxrec.model import AccessPurpose, AuditEntry, AuditOutcome, Recording, RecordingAccess
+from voxrec.model import AccessPurpose, AuditOutcome, Recording, RecordingAccess
 from voxrec.store.accesses import Accesses
 from voxrec.store.recordings import Recordings
 from voxrec.web.auth import Role, Scoped
@@ -20,6 +21,7 @@ from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.route import Route
 
+AUDIO_PATH: Final = "/recordings/<id>/audio"
 ACCESS_PARAMETERS: Final[Mapping[str, QueryParameter[Any]]] = {
     "purpose": one_of(
         [AccessPurpose.DOWNLOAD, AccessPurpose.PLAY, AccessPurpose.VERIFY],
@@ -58,17 +60,9 @@ class AccessLog:
             self._recent.move_to_end(access_id)
             return
         await self._accesses.record(
-            AuditEntry(
+            msgspec.structs.replace(
+                begun_entry(request, AUDIO_PATH, now),
                 id=access_id,
-                created_at=now,
-                who=request.principal.name,
-                token_id=request.principal.token_id,
-                user_id=request.principal.user_id,
-                address=request.address,
-                method="GET",
-                path=request.path,
-                kind="recording audio",
-                target_id=recording.id,
                 outcome=AuditOutcome.DONE,
                 status=status,
                 user_agent=request.user_agent,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from voxrec.api.accesses import ACCESS_PARAMETERS, AccessLog, purpose_of
+from voxrec.api.accesses import ACCESS_PARAMETERS, AUDIO_PATH, AccessLog, purpose_of
 from voxrec.api.audio_conversion import AudioConverter
 from voxrec.api.audio_files import (
     AUDIO_TYPES,
@@ -99,7 +99,7 @@ class AudioRoutes:
         """Return the routes."""
         return (
             Route(
-                *("PUT", "/recordings/<id>/audio", Role.PROVISION, self._upload),
+                *("PUT", AUDIO_PATH, Role.PROVISION, self._upload),
                 profile_scoped=True,
                 body=FileBody(ACCEPTED_TYPES, self._upload_limit),
                 response_model=RecordingModel,
@@ -110,7 +110,7 @@ class AudioRoutes:
                 summary="Upload the audio of an imported recording",
             ),
             Route(
-                *("GET", "/recordings/<id>/audio", Role.READ, self._download, None),
+                *("GET", AUDIO_PATH, Role.READ, self._download, None),
                 profile_scoped=True,
                 query={**AUDIO_PARAMETERS, **ACCESS_PARAMETERS},
                 response_model=AUDIO_TYPES,

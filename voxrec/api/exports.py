@@ -5,18 +5,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final
-from uuid import uuid4
 
 import msgspec
 
 from voxrec.api.audio_files import FileSection
+from voxrec.api.audit_middleware import begun_entry
 from voxrec.api.clock import UtcNow
 from voxrec.api.stored_queries import ProfileExists, query_errors
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.errors import Conflict, FieldError, NodeUnreachable
 from voxrec.exports.files import ExportDirectory
 from voxrec.files import open_regular
-from voxrec.model import AuditEntry, AuditOutcome, Export, ExportFormat, ExportQuery, ExportState
+from voxrec.model import AuditOutcome, Export, ExportFormat, ExportQuery, ExportState
 from voxrec.model.fields import Text255, doc
 from voxrec.store.audit import Audit
 from voxrec.store.exports import Exports, NewExport
@@ -32,6 +32,7 @@ from voxrec.web.response import JSON, Response, no_content
 from voxrec.web.route import Route
 
 MEDIA_TYPES: Final = {ExportFormat.ZIP: "application/zip", ExportFormat.TAR: "application/x-tar"}
+_FILE_PATH: Final = "/exports/<id>/file"
 _UNFINISHED: Final = (ExportState.PENDING, ExportState.RUNNING)
 
 
@@ -125,7 +126,7 @@ class ExportRoutes:
                 summary="Delete an export and its file",
             ),
             route(
-                *("GET", "/exports/<id>/file", Role.READ, self._download, None),
+                *("GET", _FILE_PATH, Role.READ, self._download, None),
                 response_model=tuple(MEDIA_TYPES.values()),
                 responses={206: None},
                 request_headers=("If-None-Match", "Range", "If-Range"),
@@ -195,7 +196,8 @@ class ExportRoutes:
         status = 200 if requested is None else 206
         if request.method == "GET":
             try:
-                await self._audit.begin(self._audit_entry(request, export, status))
+                entry = begun_entry(request, _FILE_PATH, self._now())
+                await self._audit.begin(msgspec.structs.replace(entry, outcome=AuditOutcome.DONE, status=status))
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -232,22 +234,6 @@ class ExportRoutes:
             os.close(descriptor)
             raise ExportDamaged(f"The file of export {export.id} has another size than it had when it was written.")
         return descriptor
-
-    def _audit_entry(self, request: Request, export: Export, status: int) -> AuditEntry:
-        return AuditEntry(
-            id=uuid4(),
-            created_at=self._now(),
-            who=request.principal.name,
-            token_id=request.principal.token_id,
-            user_id=request.principal.user_id,
-            address=request.address,
-            method="GET",
-            path=request.path,
-            kind="export file",
-            target_id=export.id,
-            outcome=AuditOutcome.DONE,
-            status=status,
-        )
 
 
 def _json(export: Export) -> Response:

@@ -1,5 +1,6 @@
 """Forms: what was entered, and what the REST API says about each field."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -80,3 +81,14 @@ async def profile_options(visit: Visit, chosen: Collection[str] | None) -> dict[
 def role_options(visit: Visit) -> list[tuple[str, str]]:
     """Return the roles with their names in the user's language."""
     return [(role.value, visit.language.text(f"role_{role}")) for role in Role]
+
+
+def parse_number(text: str) -> object:
+    """Return a number; what is not a number as it is, for the REST API to refuse it; None for nothing."""
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text

@@ -1,5 +1,6 @@
 """The expiring links to a Recording: creation, and revocation."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -7,6 +8,7 @@ from typing import Any, Final
 from voxrec.console.visit import Visit, form, to_recording
 from voxrec.web.response import Response
 
+_WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,9}")  # int refuses thousands of digits
 _LIMIT: Final = 50  # links on the page
 _MAX_DAYS: Final = 36_500  # of what datetime can represent; REST knows the maximum of the installation
 
@@ -24,14 +26,14 @@ async def create_link(now: Callable[[], datetime], visit: Visit) -> Response:
     if days := fields.get("days"):
         document["expiresAt"] = _expiry(days, now())
     if uses := fields.get("maxUses"):
-        document["maxUses"] = int(uses) if uses.isdecimal() and uses.isascii() else uses
+        document["maxUses"] = int(uses) if _WHOLE_NUMBER.fullmatch(uses) else uses
     await visit.rest.send("POST", f"/recordings/{visit.request.id}/links", document)
     return to_recording(visit, "#links")
 
 
 def _expiry(days: str, now: datetime) -> str:
     """Return the time in some days; what is not a number of days as it is, for the REST API to refuse it."""
-    if not (days.isdecimal() and days.isascii() and len(days) <= 5 and int(days) <= _MAX_DAYS):
+    if not _WHOLE_NUMBER.fullmatch(days) or int(days) > _MAX_DAYS:
         return days
     return (now + timedelta(days=int(days))).isoformat()
 

@@ -1,9 +1,9 @@
 """Tags and notes on the page of a Recording."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+from voxrec.console.forms import parse_number
 from voxrec.console.visit import Visit, form, to_recording
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
@@ -60,18 +60,7 @@ def _note(visit: Visit) -> dict[str, object]:
     fields = form(visit.request)
     position = fields.get("position", "").strip()
     # Browsers send line ends as CR LF.
-    return {"text": fields.get("text", "").replace("\r\n", "\n").strip(), "position": _number(position)}
-
-
-def _number(text: str) -> object:
-    """Return a number; what is not a number as it is, for the REST API to refuse it; None for nothing."""
-    if not text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text
+    return {"text": fields.get("text", "").replace("\r\n", "\n").strip(), "position": parse_number(position)}
 
 
 def _note_path(visit: Visit) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from voxrec.console.days import start_of_day
+from voxrec.console.forms import parse_number
 from voxrec.console.notes import split_tags
 from voxrec.console.visit import START, Visit, query
 from voxrec.model import RecordingSort
@@ -105,7 +106,7 @@ class ListQuery:
             values["tag"] = split_tags(self.filters["tag"])
         for name in ("minDuration", "maxDuration"):
             if name in values:
-                values[name] = _number(values[name])
+                values[name] = parse_number(values[name])
         if "legalHold" in values:
             values["legalHold"] = {"true": True, "false": False}.get(values["legalHold"], values["legalHold"])
         return values
@@ -120,13 +121,6 @@ def seconds(text: str) -> str:
     for part in parts:
         total = total * 60 + int(part[:9])
     return str(total)
-
-
-def _number(text: str) -> object:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def chosen_columns(visit: Visit) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from voxrec.web.session_cookie import SessionCookie
 CALLBACK: Final = "/console/sign-in/provider/callback"
 """The page to which the provider sends browsers back."""
 
+_VALID_TICKET: Final = (NotAuthenticated.status, TooManyAttempts.status)
 _REFUSED, _UNAVAILABLE, _SERVER_ERRORS, _INVALID = 403, 503, 500, 422
 
 
@@ -85,7 +86,9 @@ class SignInPages:
             error = _code_error(request, failed)
             if failed.problem.code == SignInExpired.code:
                 return self._page(request, next_, error=error, status=failed.problem.status)
-            return self._code_page(request, ticket, next_, uri, error, failed.problem.status)
+            # drawing takes the time of calls, so that only those with a valid ticket may ask for it
+            shown = uri if failed.problem.status in _VALID_TICKET else ""
+            return self._code_page(request, ticket, next_, shown, error, failed.problem.status)
         headers = {"Set-Cookie": response.headers["Set-Cookie"]}
         codes = document(response)["recoveryCodes"]
         if not codes:
