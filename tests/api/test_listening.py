@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,9 +17,12 @@ from tests.web.raw_connection import RawConnection, open_connection
 from voxrec.calls.listening.frames import Frame
 from voxrec.calls.listening.listener import Listener
 from voxrec.calls.listening.live_listening import TooManyListeners
+from voxrec.clock import utc_now
+from voxrec.errors import StoreUnavailable
 from voxrec.model import AuditEntry, ListenSide
 from voxrec.store.audit import AuditFilter
 from voxrec.web import response_writer
+from voxrec.web.auth import Principal
 
 CALL = UUID("55555555-5555-4555-8555-555555555555")
 PATH = f"/calls/{CALL}/audio"
@@ -185,6 +189,58 @@ class AuditTests(ListeningTestCase):
         self.assertEqual((await self.ended_entry()).reason, "the permission to listen has ended")
         connection.transport.abortConnection()
         await connection.closed
+
+    async def test_a_revoked_token_ends_it_while_its_address_has_to_wait(self) -> None:
+        token = await self.make_token(listenLive=True)
+        connection = await self.open_stream(token)
+        await self.request("DELETE", f"/tokens/{self.token_id}")
+        self.invalidate_tokens()
+        statuses = [(await self.request("GET", "/calls", token="guessed")).status for _ in range(7)]
+        self.assertEqual(statuses[-1], 429)
+        self.app.recheck_listeners()
+        self.assertEqual((await self.ended_entry()).reason, "the permission to listen has ended")
+        connection.transport.abortConnection()
+        await connection.closed
+
+    async def test_a_token_that_is_revoked_while_the_listening_begins(self) -> None:
+        token = await self.make_token(listenLive=True)
+        listen = self.app._listening._listen
+
+        async def revoke(*arguments: Any) -> Any:
+            await self.request("DELETE", f"/tokens/{self.token_id}")
+            self.invalidate_tokens()
+            self.app.recheck_listeners()
+            return await listen(*arguments)
+
+        self.app._listening._listen = revoke
+        self.assertEqual((await self.request("GET", PATH, token=token)).status, 200)
+        self.assertEqual((await self.ended_entry()).reason, "the permission to listen has ended")
+
+    async def test_a_token_expires_while_postgresql_cannot_be_reached(self) -> None:
+        expires_at = utc_now(reactor) + timedelta(seconds=2)
+        connection = await self.open_stream(await self.make_token(listenLive=True, expiresAt=expires_at.isoformat()))
+        self.disconnect_postgresql()
+        self.assertEqual((await self.ended_entry()).reason, "the permission to listen has ended")
+        connection.transport.abortConnection()
+        await connection.closed
+
+    async def test_disabling_ends_it_while_postgresql_cannot_be_reached(self) -> None:
+        connection = await self.open_stream()
+        self.disconnect_postgresql()
+        self.app.recheck_listeners()  # not known
+        self.listening_enabled = False
+        self.app.recheck_listeners()
+        self.assertEqual((await self.ended_entry()).reason, "the permission to listen has ended")
+        connection.transport.abortConnection()
+        await connection.closed
+
+    def disconnect_postgresql(self) -> None:
+        """Let no client be authenticated."""
+
+        async def fail(_token: str) -> Principal:
+            raise StoreUnavailable("PostgreSQL does not respond.")
+
+        self.patch(self.authenticator, "authenticate", fail)
 
     async def test_disabling_ends_it(self) -> None:
         connection = await self.open_stream()

@@ -32,7 +32,8 @@ SAME_NUMBER: Final = (
 # Users that stand for nothing, among them attempts to inject dial strings, dialplan expressions and other headers
 UNKNOWN: Final = (
     "+4930555124", "0", "h", "i", "t", "s", "*31%23", "%23", "-", "~", "!", "_X.", "555123;phone-context=example.com",
-    "+4930555123%26PJSIP/x", "+4930555123%2C1", "+4930555123&PJSIP/x", "+4930555123,1", "+4930555123%0d%0aX-Evil:1",
+    "+4930555123%26PJSIP/x", "+4930555123%2C1", "+4930555123&PJSIP/x", "+4930555123,1", "+4930555123,14",
+    "+4930555123%0d%0aX-Evil:1",
     "%24%7BSHELL(id)%7D", "+49%24%7BSHELL(id)%7D", "$(id)", "+49%C3%BC30", "%E2%98%83", "%FF%FE", "9" * 300,
     "%5B0-9%5D", "+4930555123%22", "+49%60id%60", "..", "(((", "+", "a", "ab", "+;npdi", ";npdi",
 )  # fmt: skip

@@ -1,6 +1,8 @@
 """/calls/<id>/audio: the audio of a live call, for persons who may listen."""
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -18,7 +20,7 @@ from voxrec.errors import Conflict, NotFound, OtherNode, VoxrecError
 from voxrec.model import AuditEntry, AuditOutcome, Call, ListenSide
 from voxrec.store.audit import Audit
 from voxrec.web.auth import AccessControl, Principal, Role
-from voxrec.web.errors import NotAllowed, NotAuthenticated
+from voxrec.web.errors import NotAllowed, NotAuthenticated, TooManyAttempts
 from voxrec.web.parameters import one_of
 from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
@@ -29,6 +31,7 @@ PATH: Final = "/calls/<id>/audio"
 WAV: Final = "audio/wav"
 NOT_PERMITTED: Final = "the permission to listen has ended"
 _RECHECK_INTERVAL: Final = 30.0  # seconds; a session that listens is in use
+_SHORTEST_INTERVAL: Final = 1.0  # seconds; by PostgreSQL's clock, a session may end later than by the local one
 _HEADERS: Final = {"Content-Type": WAV, "X-Accel-Buffering": "no"}  # nginx would buffer the stream
 _PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
     "side": one_of(
@@ -99,6 +102,7 @@ class ListeningRoutes:
         self._now = now
         self._is_enabled = is_enabled
         self._streams: set[_AuditedStream] = set()
+        self._rechecks = 0
 
     def routes(self) -> tuple[Route, ...]:
         """Return the route."""
@@ -122,6 +126,7 @@ class ListeningRoutes:
         node's call is refused with the name of that node.
         """
         self._require_permission(request.principal)
+        rechecks = self._rechecks
         call = await self._calls.get_call(request.id)
         if not _is_visible(call, request.principal):
             raise NotFound(f"There is no live call {request.id}.")
@@ -141,25 +146,32 @@ class ListeningRoutes:
         self._streams.add(stream)
         stream.when_over.addCallback(lambda _: self._streams.discard(stream))
         stream.check_later(request.principal)
+        if rechecks != self._rechecks:  # the client was authenticated before the change
+            stream.check()
         return Response(200, _HEADERS, stream, is_live=True)
 
     def recheck(self) -> None:
         """End the streams of clients that may not listen any more: tokens, users or settings have changed."""
+        self._rechecks += 1
         for stream in tuple(self._streams):
             stream.check()
 
     def _require_permission(self, principal: Principal) -> None:
-        if not self._is_enabled():
-            raise NotAllowed("Live listening is disabled (setting listening.enabled).")
+        self._require_enabled()
         if not principal.listen_live:
             raise NotAllowed(f"{principal.name!r} does not have the permission listenLive, which no role includes.")
+
+    def _require_enabled(self) -> None:
+        if not self._is_enabled():
+            raise NotAllowed("Live listening is disabled (setting listening.enabled).")
 
     async def _may_listen(self, request: Request, call: Call) -> Principal | None:
         """Return the principal of a request if it may still listen to a call."""
         try:
+            self._require_enabled()  # also while PostgreSQL cannot say who the client is
             principal = await self._access_control.admit(request.address, "GET", request.headers, Role.READ)
             self._require_permission(principal)
-        except (NotAuthenticated, NotAllowed):
+        except (NotAuthenticated, NotAllowed, TooManyAttempts):  # a valid token is never told to wait
             return None
         return principal if _is_visible(call, principal) else None
 
@@ -187,16 +199,24 @@ class _AuditedStream:
         self._audit = audit
         self._may_listen = may_listen
         self._next_check: IDelayedCall | None = None
+        self._expires_at: datetime | None = None
         self.when_over: Deferred[None] = Deferred()
         """Fires when the body is closed."""
 
     def check_later(self, principal: Principal) -> None:
         """Find out after 30 s, or when the principal expires, whether the client may still listen."""
-        delay = _RECHECK_INTERVAL
-        if principal.expires_at is not None:
-            delay = min(delay, max(0.0, (principal.expires_at - utc_now(self._clock)).total_seconds()))
+        self._expires_at = principal.expires_at
+        self._schedule_check()
+
+    def _schedule_check(self) -> None:
         self._cancel_check()
+        delay = max(_SHORTEST_INTERVAL, min(_RECHECK_INTERVAL, self._seconds_left))
         self._next_check = self._clock.callLater(delay, self.check)
+
+    @property
+    def _seconds_left(self) -> float:
+        """The time until the client's token or session expires."""
+        return math.inf if self._expires_at is None else (self._expires_at - utc_now(self._clock)).total_seconds()
 
     def check(self) -> None:
         """Find out whether the client may still listen."""
@@ -215,9 +235,12 @@ class _AuditedStream:
     def _check_failed(self, failure: Failure) -> None:
         if not failure.check(VoxrecError):
             self._log.failure("the permission of a listener could not be checked; retrying in 30 s", failure)
-        if not self.when_over.called:
-            self._cancel_check()
-            self._next_check = self._clock.callLater(_RECHECK_INTERVAL, self.check)
+        if self.when_over.called:
+            return
+        if self._seconds_left > 0:
+            self._schedule_check()
+        else:
+            self._audio.end(NOT_PERMITTED)
 
     def _cancel_check(self) -> None:
         if self._next_check is not None and self._next_check.active():

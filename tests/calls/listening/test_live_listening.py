@@ -15,13 +15,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import INBOUND, ProcessFixture, ProfileDirectory, make_profile
 from voxrec.ari import events
 from voxrec.calls.ids import owned_id
-from voxrec.calls.listening.call_listeners import CALL_ENDED, INTERRUPTED_AFTER, RENEWAL_DELAY, SILENCE_AFTER_PAUSE
+from voxrec.calls.listening.call_listeners import (
+    CALL_ENDED,
+    INTERRUPTED_AFTER,
+    RENEWAL_DELAY,
+    SILENCE_AFTER_PAUSE,
+    CallListeners,
+)
 from voxrec.calls.listening.listener import Listener
 from voxrec.calls.listening.live_listening import ListeningSettings, LiveListening, TooManyListeners
 from voxrec.calls.listening.tap import RETRY_INTERVAL
 from voxrec.calls.live_call import LiveCall
 from voxrec.errors import AsteriskUnavailable, Conflict, NotFound, Unavailable
-from voxrec.model import CallState, ListeningEvent, ListenSide, PauseBehavior, RecordingState, Side
+from voxrec.model import CallState, EventType, ListeningEvent, ListenSide, PauseBehavior, RecordingState, Side
 
 SOURCE_PORT = 12000
 SENT = 0x55  # a sample of mu-law that is not silence
@@ -65,6 +71,7 @@ class ListeningTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.process = ProcessFixture(ProfileDirectory(make_profile(), None))
         self.clock, self.asterisk = self.process.clock, self.process.asterisk
+        self.asterisk.variables["UNICASTRTP_LOCAL_ADDRESS"] = "127.0.0.1"
         self.asterisk.variables["UNICASTRTP_LOCAL_PORT"] = str(SOURCE_PORT)
         self.asterisk.variables["CHANNEL(audionativeformat)"] = "(ulaw)"
         self.udp = FakeUdp()
@@ -102,13 +109,13 @@ class ListeningTestCase(SynchronousTestCase):
         first: list[int] = np.frombuffer(part, "<i2")[::320].tolist()
         return first
 
-    def talk(self, frames: int = 3, source_port: int = SOURCE_PORT, value: int = SENT) -> None:
-        """Send frames from Asterisk to all open ports."""
+    def talk(self, frames: int = 3, source: tuple[str, int] = ("127.0.0.1", SOURCE_PORT)) -> None:
+        """Send frames to all open ports, from Asterisk or another source."""
         for _ in range(frames):
             self.sequence += 1
             header = struct.pack("!BBHII", 0x80, 0, self.sequence, 0, 1)
             for port in tuple(self.udp.ports.values()):
-                port.datagramReceived(header + bytes([value] * 160), ("127.0.0.1", source_port))
+                port.datagramReceived(header + bytes([SENT] * 160), source)
 
     @property
     def requests(self) -> list[str]:
@@ -161,8 +168,9 @@ class StartTests(ListeningTestCase):
 
     def test_audio(self) -> None:
         listener = self.listen()
-        self.talk(source_port=SOURCE_PORT + 1)  # another program
-        self.assertFalse(listener._frames)
+        for stranger in (("127.0.0.1", SOURCE_PORT + 1), ("192.0.2.66", SOURCE_PORT)):
+            self.talk(source=stranger)
+            self.assertEqual(len(listener._frames), 0, stranger)
         self.talk()
         heard = self.read(listener)
         self.assertEqual(len(heard), 3)
@@ -228,6 +236,21 @@ class StartTests(ListeningTestCase):
     def test_the_far_end_hangs_up_meanwhile(self) -> None:
         self.asterisk.errors = {"-snoop": 404}
         self.failureResultOf(self.begin(), Conflict)
+
+    def test_asterisk_does_not_say_from_where_it_sends(self) -> None:
+        for name in ("UNICASTRTP_LOCAL_ADDRESS", "UNICASTRTP_LOCAL_PORT"):
+            with self.subTest(name):
+                value, self.asterisk.variables[name] = self.asterisk.variables[name], ""
+                self.failureResultOf(self.begin(), AsteriskUnavailable)
+                self.assertEqual((self.deleted(), self.udp.ports), (self.REMOVED, {}))
+                self.asterisk.variables[name] = value
+
+    def test_an_ipv6_source(self) -> None:
+        self.listening.settings = ListeningSettings(enabled=True, address="fe80::1")
+        self.asterisk.variables["UNICASTRTP_LOCAL_ADDRESS"] = "fe80:0::2%eth0"
+        listener = self.listen()
+        self.talk(source=("fe80::2", SOURCE_PORT))
+        self.assertEqual(len(self.read(listener)), 3)
 
     def test_no_udp_port(self) -> None:
         self.udp.error = CannotListenError("127.0.0.1", 0, OSError("no file descriptor"))
@@ -402,6 +425,49 @@ class EndTests(ListeningTestCase):
         self.asterisk.take_requests()
         self.clock.advance(1)
         self.assert_over(listener, CALL_ENDED)
+
+    def test_channels_enter_while_all_requests_fail(self) -> None:
+        # the listeners of both calls are removed within the events that they handle
+        other = self.process.live_calls.open(INBOUND, make_profile())
+        other.data.status = CallState.TALKING
+        self.asterisk.on_snoop = lambda _channel: None
+        waiting = self.begin(), self.begin(call=other)
+        channels = [channel for listeners in self.listening._all for channel in self.channels_of(listeners)]
+        self.asterisk.lost = {"variable", "addChannel", *channels, *(self.bridge_of(each) for each in channels)}
+        for channel in channels:
+            self.listening.event_received(events.StasisStart(events.Channel(id=channel)))
+        for each in waiting:
+            self.failureResultOf(each, AsteriskUnavailable)
+        self.assertEqual((self.flushLoggedErrors(), self.listening._all), ([], set()))
+
+    def channels_of(self, listeners: CallListeners) -> list[str]:
+        (audio,) = listeners._in_asterisk
+        return [channel for side in audio._sides for channel in (side.snoop, side.sender)]
+
+    def bridge_of(self, channel: str) -> str:
+        return f"{channel.rpartition('-')[0]}-bridge"
+
+    def test_a_defect_of_listening_does_not_reach_the_call(self) -> None:
+        class Defect(Exception):
+            pass
+
+        def fail(_listener: Listener) -> None:
+            raise Defect
+
+        self.listening.count_ended = fail
+        self.listen()
+        self.process.live_calls.publish(EventType.CALL_ENDED, self.call)
+        self.assertEqual(len(self.flushLoggedErrors(Defect)), 1)
+        self.call._legs.use_channel("1700.9", "PJSIP/trunk-9")
+        listener = self.listen()
+        self.patch(CallListeners, "channel_gone", lambda _self, _channel: fail(listener))
+        self.listening.event_received(events.StasisEnd(events.Channel(id="1700.9")))
+        self.assertEqual(len(self.flushLoggedErrors(Defect)), 1)
+
+    def test_nobody_begins_to_listen_while_voxrec_stops(self) -> None:
+        self.successResultOf(self.listening.stopService())
+        self.failureResultOf(self.begin(), Unavailable)
+        self.assertEqual((self.asterisk.take_requests(), self.udp.ports), ([], {}))
 
     def test_stop(self) -> None:
         listener = self.listen()

@@ -21,11 +21,13 @@ from voxrec.calls.listening.frames import Frame, FrameMixer
 from voxrec.calls.listening.media_port import MediaPort, UdpReactor
 from voxrec.calls.listening.rtp import NARROWBAND, WIDEBAND, Encoding, RtpPacket
 from voxrec.calls.stasis_args import is_wideband_codec, split_codecs
-from voxrec.deferreds import Operation, gather_failures, shielded
+from voxrec.deferreds import Operation, gather, gather_failures, shielded
 from voxrec.errors import AsteriskUnavailable, Unavailable
 from voxrec.model import Side
 
-_SOURCE_PORT: Final = "UNICASTRTP_LOCAL_PORT"  # variable of the sending channel (channels/chan_rtp.c)
+# variables of the sending channel (channels/chan_rtp.c)
+_SOURCE_ADDRESS: Final = "UNICASTRTP_LOCAL_ADDRESS"
+_SOURCE_PORT: Final = "UNICASTRTP_LOCAL_PORT"
 _DIRECTIONS: Final[dict[Side, Direction]] = {Side.CALLER: "out", Side.CALLEE: "in"}  # seen from the far end's channel
 
 
@@ -160,10 +162,16 @@ class _SideAudio:
             raise failures[0]
         for ready in self._ready.values():
             await ready.wait()
-        source = await self._asterisk.get_variable(self.sender, _SOURCE_PORT)
-        if not source.isdecimal():
-            raise AsteriskUnavailable("Asterisk does not say from which port it sends the audio of the call.")
-        self._port.source_port = int(source)
+        address, port = await gather(
+            self._asterisk.get_variable(self.sender, _SOURCE_ADDRESS),
+            self._asterisk.get_variable(self.sender, _SOURCE_PORT),
+        )
+        try:
+            self._port.accept_from(address, int(port))
+        except ValueError:
+            raise AsteriskUnavailable(
+                f"Asterisk does not say from where it sends the audio of the call: {address!r}, port {port!r}."
+            ) from None
         await self._asterisk.add_to_bridge(self.bridge, (self.snoop, self.sender))
 
     def close_port(self) -> None:

@@ -113,7 +113,7 @@ class CallListeners:
 
     def channel_entered(self, channel: str) -> None:
         """Handle the StasisStart of a channel."""
-        for audio in self._in_asterisk:
+        for audio in tuple(self._in_asterisk):
             audio.channel_entered(channel)
 
     def channel_gone(self, channel: str) -> None:

@@ -93,12 +93,14 @@ class LiveListening(Service):
         self._check = LoopingCall(self._check_all)
         self._check.clock = clock
         self._emptied: list[Deferred[None]] = []
+        self._stopped = False
         live_calls.is_listening_object = self.owns
         live_calls.add_listener(self)
 
     def stopService(self) -> Deferred[None]:
         """End all listeners, and remove everything from Asterisk."""
         super().stopService()
+        self._stopped = True  # REST stops later
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -133,6 +135,8 @@ class LiveListening(Service):
 
         Raises NotFound; Conflict if the parties are not connected, or TooManyListeners; and Unavailable.
         """
+        if self._stopped:
+            raise Unavailable(STOPPING)
         call = self._live_calls.get(call_id)
         if call is None:
             raise NotFound(f"There is no live call {call_id} in this process.")
@@ -228,7 +232,7 @@ class LiveListening(Service):
             for each in emptied:
                 each.callback(None)
 
-    # Events of calls and of Asterisk.
+    # Events of calls and of Asterisk. A defect of this package must not keep them from the call.
 
     def owns(self, object_id: str) -> bool:
         """Return whether a channel or bridge in Asterisk is in use, or is being removed."""
@@ -236,19 +240,29 @@ class LiveListening(Service):
 
     def call_changed(self, event: EventType, call: Call) -> None:
         """End the listeners of a call that has ended."""
-        if event is EventType.CALL_ENDED and call.id in self._by_call:
+        if event is not EventType.CALL_ENDED or call.id not in self._by_call:
+            return
+        try:
             self._by_call[call.id].end_all(CALL_ENDED)
+        except Exception:
+            self._log.failure("live listening could not process the end of call {call}", call=call.id)
 
     def call_refused(self, cause: int) -> None:
         """Ignore a refused call."""
 
     def event_received(self, event: events.Event) -> None:
-        """Handle an event of Asterisk, before the call does."""
+        """Handle an event of Asterisk, before the call does. Does not raise."""
         if not self._all:
             return
+        try:
+            self._handle(event)
+        except Exception:
+            self._log.failure("live listening could not process {event}", event=type(event).__name__)
+
+    def _handle(self, event: events.Event) -> None:
         match event:
             case events.StasisStart(channel, _, replaced):
-                for listeners in self._all:
+                for listeners in tuple(self._all):
                     listeners.channel_entered(channel.id)
                 if replaced is not None:
                     self._renew_decoders(self._live_calls.of_caller(replaced.id))

@@ -1,6 +1,7 @@
 """A UDP port to which Asterisk sends the audio of one side of a call."""
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -30,13 +31,12 @@ class UdpReactor(Protocol):
 
 
 class MediaPort(DatagramProtocol):
-    """Passes RTP packets to ``received``, of one source port only: others on this machine could send, too."""
+    """Passes RTP packets to ``received``, of one source only: others could send, too."""
 
     def __init__(self, received: Callable[[RtpPacket], None]) -> None:
         self._received = received
         self._listening: IListeningPort | None = None
-        self.source_port = 0
-        """The port of Asterisk from which packets are accepted; 0: none yet."""
+        self._source: tuple[str, int] | None = None
 
     def open(self, reactor: UdpReactor, address: str) -> str:
         """Open a port for what Asterisk sends to ``address``, and return ``address:port``. Raises Unavailable."""
@@ -50,13 +50,17 @@ class MediaPort(DatagramProtocol):
         local: Any = self._listening.getHost()
         return f"{host}:{local.port}"
 
+    def accept_from(self, address: str, port: int) -> None:
+        """Accept packets from this address and port only, and none before. Raises ValueError for an invalid address."""
+        self._source = str(ip_address(address.partition("%")[0])), port  # Twisted reports no scope
+
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """Handle a datagram."""
-        if addr[1] == self.source_port and (packet := parse_rtp(datagram)) is not None:
+        if addr == self._source and (packet := parse_rtp(datagram)) is not None:
             self._received(packet)
 
     def close(self) -> Deferred[object]:
         """Close the port."""
-        self.source_port = 0
+        self._source = None
         listening, self._listening = self._listening, None
         return maybeDeferred(lambda: None if listening is None else listening.stopListening())
