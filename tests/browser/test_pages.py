@@ -33,7 +33,7 @@ NOT_PAGES: Final = frozenset(
     }
 )
 """Paths of what is not a page: a redirection, files, and what scripts load."""
-SHOWN_ELSEWHERE: Final = frozenset({"/console/bulk-actions/<id>"})
+SHOWN_ELSEWHERE: Final = frozenset({"/console/bulk-actions/<id>", "/console/bulk-actions/<id>/progress"})
 """Paths of pages that need more than `SampleDataTestCase`; `tests.browser.test_recording_list` checks them."""
 
 

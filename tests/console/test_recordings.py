@@ -190,7 +190,24 @@ class BulkActionTests(ConsoleTestCase):
         self.assertEqual((await self.submit(path, cookie)).headers["location"], path)
         body = (await self.open(path, cookie, **{"Accept-Language": "de"})).body.decode()
         self.assertIn("wartet", body)
-        self.assertIn('http-equiv="refresh"', body)
+        self.assertIn(f'content="2; url={path}/progress"', body)
+
+    async def test_the_progress_does_not_prolong_the_session(self) -> None:
+        cookie = await self.signed_in("provision")
+        recording = await self.add_recording()
+        fields = {"scope": "chosen", "action": "hold", "recording": str(recording.id)}
+        path = (await self.submit("/console/bulk-actions", cookie, **fields)).headers["location"]
+        await self.submit(path, cookie)
+        for page, is_use in ((f"{path}/progress?state=pending", False), (path, True)):
+            with subtest(page):
+                await self.pool.execute("UPDATE sessions SET last_used_at = now() - interval '20 minutes'")
+                response = await self.open(page, cookie)
+                self.assertEqual(response.status, 200, response.body)
+                [(used,)] = await self.pool.query("SELECT last_used_at > now() - interval '1 minute' FROM sessions")
+                self.assertEqual(used, is_use)
+        self.assertIn(
+            f"{path}/progress?state=pending", (await self.open(f"{path}?state=pending", cookie)).body.decode()
+        )
 
     async def test_chosen_recordings_and_cancellation(self) -> None:
         cookie = await self.signed_in("provision")

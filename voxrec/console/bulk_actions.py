@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from voxrec.console.forms import form_lists
 from voxrec.console.recording_query import ListQuery
@@ -12,6 +13,8 @@ from voxrec.web.auth import Role
 from voxrec.web.response import Response
 
 BULK_ACTIONS: Final = "/console/bulk-actions"
+PROGRESS: Final = f"{BULK_ACTIONS}/<id>/progress"
+"""The page that the browser loads again by itself while an action is in progress, which is no use of the session."""
 _PAGE_SIZE: Final = 50
 _SKIP_REASONS: Final = frozenset(SkipReason)
 _UNFINISHED: Final = (BulkActionState.PENDING, BulkActionState.RUNNING)
@@ -34,7 +37,8 @@ async def show(visit: Visit) -> Response:
     path = f"/bulk-actions/{visit.request.id}"
     action = await visit.rest.get(path)
     given = query(visit.request)
-    state = given.get("state", "")
+    state, own_url = given.get("state", ""), f"{BULK_ACTIONS}/{visit.request.id}"
+    shown = urlencode({name: given[name] for name in ("state", "cursor") if given.get(name)})
     page = await visit.rest.page(f"{path}/recordings", limit=_PAGE_SIZE, cursor=given.get("cursor"), state=state)
     return visit.page(
         "bulk_action.html",
@@ -51,7 +55,8 @@ async def show(visit: Visit) -> Response:
         export=await _export(visit, action["exportId"]),
         may_confirm=action["createdBy"] == visit.user.name and visit.may(BulkActionKind(action["action"]).role),
         may_cancel=action["createdBy"] == visit.user.name or visit.may(Role.PROVISION),
-        next_url=page.next_url(f"{BULK_ACTIONS}/{visit.request.id}", {"state": state}),
+        next_url=page.next_url(own_url, {"state": state}),
+        refresh_url=f"{own_url}/progress{f'?{shown}' if shown else ''}",
     )
 
 

@@ -57,6 +57,7 @@ class ConsoleRoutes:
             route("GET", "/console/recordings.csv", handler=signed_in(recording_list.export_csv)),
             route("POST", bulk_actions.BULK_ACTIONS, handler=signed_in(bulk_actions.preview)),
             route("GET", "/console/bulk-actions/<id>", handler=signed_in(bulk_actions.show)),
+            route("GET", bulk_actions.PROGRESS, handler=signed_in(bulk_actions.show, background=True)),
             route("POST", "/console/bulk-actions/<id>", handler=signed_in(bulk_actions.change)),
             *self._recording_routes(),
             route("GET", "/console/calls", handler=signed_in(calls.show_calls)),

@@ -31,6 +31,10 @@ function showRecording(isRecording) {
   file.disabled = isRecording;
 }
 
+function explain(error) {
+  return { NotAllowedError: text.refused, NotFoundError: text.missing }[error.name] ?? `${error.name}: ${error.message}`;
+}
+
 async function startRecording() {
   record.disabled = true;
   status.textContent = "";
@@ -45,7 +49,7 @@ async function startRecording() {
     showRecording(true);
     stop.focus();
   } catch (error) {
-    status.textContent = { NotAllowedError: text.refused, NotFoundError: text.missing }[error.name] ?? `${error.name}: ${error.message}`;
+    status.textContent = explain(error);
   } finally {
     record.disabled = false;
   }
@@ -55,10 +59,15 @@ async function stopRecording() {
   if (!recorder) return;
   const stopped = recorder;
   recorder = null;
-  const blob = await stopped.stop();
+  let blob = null;
+  try {
+    blob = await stopped.stop();
+    if (!blob) status.textContent = text.missing;
+  } catch (error) {
+    status.textContent = explain(error);
+  }
   showRecording(false);
   setAudio(blob);
-  if (!blob) status.textContent = text.missing;
   (blob ? preview : record).focus();
 }
 

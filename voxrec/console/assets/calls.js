@@ -1,11 +1,13 @@
 // Live calls: the table is fetched again when the server reports an event of a call or a recording.
 
 import { localizeTimes } from "./console.js";
-import { checkSession, sessionEnded } from "./session.js";
+import { subscribe } from "./events.js";
+import { sessionEnded } from "./session.js";
 
 const table = document.getElementById("calls");
 const connection = document.getElementById("connection");
 const WITHOUT_EVENT = ".state.connecting, .state.announcing, .state.clearing"; // no event says that such a state ends
+const RETRY = 5000; // milliseconds, after the table could not be fetched
 let timer;
 let refreshing = false;
 let changed = false;
@@ -19,13 +21,18 @@ async function refresh() {
       changed = false;
       const response = await fetch("/console/calls/table").catch(() => null);
       if (response?.redirected) return sessionEnded();
-      if (!response?.ok) return void (connection.textContent = connection.dataset.lost);
+      const html = response?.ok ? await response.text().catch(() => null) : null;
+      clearTimeout(timer);
+      if (html === null) {
+        connection.textContent = connection.dataset.lost;
+        timer = setTimeout(refresh, RETRY);
+        return;
+      }
       connection.textContent = "";
       const focused = table.contains(document.activeElement) && document.activeElement.closest("form")?.action;
       const listen = table.contains(document.activeElement) && document.activeElement.dataset.listen;
-      table.innerHTML = await response.text();
+      table.innerHTML = html; // rendered by the server, which has escaped all data
       localizeTimes(table);
-      clearTimeout(timer);
       if (table.querySelector(WITHOUT_EVENT)) timer = setTimeout(refresh, 1000);
       if (focused) table.querySelector(`form[action="${new URL(focused).pathname}"] button`)?.focus();
       if (listen) table.querySelector(`[data-listen="${listen}"]`)?.focus();
@@ -36,10 +43,8 @@ async function refresh() {
   }
 }
 
-const events = new EventSource("/events");
-events.addEventListener("open", () => { connection.textContent = ""; refresh(); });
-events.addEventListener("error", () => {
-  connection.textContent = connection.dataset.lost;
-  if (events.readyState === EventSource.CLOSED) checkSession(); // the server has refused it
+subscribe("/events", {
+  open: refresh,
+  error: () => { connection.textContent = connection.dataset.lost; },
+  ...Object.fromEntries(table.dataset.events.split(",").map((type) => [type, refresh])),
 });
-for (const type of document.getElementById("calls").dataset.events.split(",")) events.addEventListener(type, refresh);

@@ -4,6 +4,9 @@ import "./session.js";
 
 const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
 
+const SENDING = 30_000; // milliseconds; a user who has waited that long, or has stopped the request, can send the form again
+const sending = new Set(); // forms
+
 export function localizeTimes(root) {
   for (const element of root.querySelectorAll("time")) {
     element.title = element.textContent;
@@ -20,11 +23,28 @@ if (navigator.clipboard) {
   for (const button of document.querySelectorAll("button[data-copy]")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
-      button.textContent = button.dataset.done;
+      const field = document.getElementById(button.dataset.copy);
+      try {
+        await navigator.clipboard.writeText(field.value);
+        button.textContent = button.dataset.done;
+      } catch { // the browser does not permit it: the user copies the selection
+        field.select();
+      }
     });
   }
 }
+// A second click while a form is being sent must not send it twice, for example not create two links.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || event.defaultPrevented) return;
+  if (sending.has(form)) {
+    event.preventDefault();
+    return;
+  }
+  sending.add(form);
+  setTimeout(() => sending.delete(form), SENDING);
+});
+window.addEventListener("pageshow", () => sending.clear()); // also when it comes from the back/forward cache
 for (const form of document.querySelectorAll("form[data-busy]")) {
   form.addEventListener("submit", () => {
     const status = document.getElementById(form.dataset.busy);

@@ -1,5 +1,7 @@
 // Live listening: the audio of one call (GET /calls/<id>/audio, a WAV stream without end), played by an AudioWorklet.
 
+import { problemOf } from "./problem.js";
+
 const panel = document.getElementById("listening");
 const title = document.getElementById("listening-title");
 const state = document.getElementById("listening-state");
@@ -43,7 +45,7 @@ async function open(one, header) {
 
 async function play(one) {
   const response = await fetch(`/calls/${one.call}/audio`, { signal: one.abort.signal, headers: { Accept: "audio/wav" } });
-  if (!response.ok) throw new Error((await response.json()).detail);
+  if (!response.ok) throw new Error(await problemOf(response));
   let rest = new Uint8Array(0);
   for (const reader = response.body.getReader(); ;) {
     const { done, value } = await reader.read();

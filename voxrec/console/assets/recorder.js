@@ -20,7 +20,7 @@ export class Recorder {
     try {
       await recorder.#connect(onBlock);
     } catch (error) {
-      recorder.#release();
+      await recorder.#release();
       throw error;
     }
     return recorder;
@@ -45,8 +45,7 @@ export class Recorder {
   /** Stop, and return the recorded audio as a Blob; null if the microphone has delivered nothing. */
   async stop() {
     const rate = this.#context.sampleRate;
-    this.#release();
-    await this.#context.close();
+    await this.#release();
     const length = this.#blocks.reduce((sum, block) => sum + block.length, 0);
     if (!length) return null;
     const buffer = new AudioBuffer({ length, sampleRate: rate });
@@ -63,8 +62,9 @@ export class Recorder {
     return wav((await offline.startRendering()).getChannelData(0));
   }
 
-  #release() {
+  async #release() {
     for (const track of this.#stream.getTracks()) track.stop(); // the browser shows that the microphone is off
+    await this.#context?.close();
   }
 }
 

@@ -1,6 +1,7 @@
 // One recording: the player, the verification of the file, and the changes of its state while it is live.
 
 import { localizeTimes } from "./console.js";
+import { subscribe } from "./events.js";
 import { Player } from "./player.js";
 import { sessionEnded } from "./session.js";
 import { offerVerification } from "./verify.js";
@@ -34,10 +35,18 @@ page.addEventListener("click", (event) => {
   if ("takePosition" in button.dataset) button.form.elements.position.value = player.position.toFixed(2);
 });
 
+// Returns whether the user has the focus in a part of the page, has entered something there, or verifies the file.
+function inUse(element) {
+  const fields = [...element.querySelectorAll("input:not([type=hidden]), textarea")];
+  return element.contains(document.activeElement)
+    || fields.some((field) => field.value !== field.defaultValue)
+    || element.querySelector("#verify-progress:not([hidden]), #verify-result:not(:empty)") !== null;
+}
+
 // Replaces what has changed, except the player and what the user is using.
 function replace(current, next) {
   const html = next.outerHTML;
-  if (shown.get(next.dataset.live) === html || current.contains(document.activeElement)) return;
+  if (shown.get(next.dataset.live) === html || inUse(current)) return;
   if (current.querySelector("#player") && next.querySelector("#player")) return;
   shown.set(next.dataset.live, html);
   const open = [...current.querySelectorAll("details")].map((details) => details.open);
@@ -48,17 +57,19 @@ function replace(current, next) {
   current.replaceWith(next);
 }
 
-// Fetches the page again, and returns whether anything is still expected to change.
+// Fetches the page again, and returns whether anything is still expected to change; undefined if it cannot be fetched
+// any more, because the session has ended or the recording was deleted.
 async function refresh() {
   const response = await fetch(`/console/recordings/${page.dataset.id}/changes${location.search}`).catch(() => null);
   if (response?.redirected) return void sessionEnded();
   if (response?.status === 404) return void (live.textContent = text("recording_deleted"));
-  if (!response?.ok) {
+  const html = response?.ok ? await response.text().catch(() => null) : null;
+  if (html === null) {
     live.textContent = text("live_lost");
     return true;
   }
   const before = part("state").dataset.state;
-  const next = new DOMParser().parseFromString(await response.text(), "text/html");
+  const next = new DOMParser().parseFromString(html, "text/html");
   for (const each of next.querySelectorAll("#recording [data-live]")) {
     const current = part(each.dataset.live);
     if (current) replace(current, each);
@@ -71,23 +82,23 @@ async function refresh() {
 
 function watchState() {
   const types = page.dataset.events.split(",");
-  const events = new EventSource(`/events?type=${types}`);
   let refreshing = Promise.resolve();
-  const update = () => {
-    refreshing = refreshing.then(refresh).then(() => {
-      if (!("unfinished" in part("state").dataset)) {
-        events.close();
-        watchDeliveries();
-      }
-    });
+  let finished = false;
+  const refreshOnce = async () => {
+    if (finished) return;
+    const expectsChanges = await refresh();
+    finished = expectsChanges === undefined || !("unfinished" in part("state").dataset);
+    if (!finished) return;
+    unsubscribe();
+    if (expectsChanges) watchDeliveries();
   };
-  events.addEventListener("open", update);
-  events.addEventListener("error", () => { live.textContent = text("live_lost"); });
-  for (const type of types) {
-    events.addEventListener(type, (event) => {
-      if (JSON.parse(event.data).data.id === page.dataset.id) update();
-    });
-  }
+  const update = () => { refreshing = refreshing.then(refreshOnce); };
+  const updateThis = (event) => { if (JSON.parse(event.data).data.id === page.dataset.id) update(); };
+  const unsubscribe = subscribe(`/events?type=${types}`, {
+    open: update,
+    error: () => { live.textContent = text("live_lost"); },
+    ...Object.fromEntries(types.map((type) => [type, updateThis])),
+  });
 }
 
 // Deliveries have no events.

@@ -39,21 +39,29 @@ function warn(seconds, idle) {
   show(text, button);
 }
 
+// Returns whether the session lasts, as far as is known.
 export async function checkSession(method = "GET") {
   const response = await fetch(ADDRESS, { method, redirect: "manual" }).catch(() => null);
-  if (response?.type === "opaqueredirect") return sessionEnded();
-  if (!response?.ok) return schedule(INTERVAL);
-  const { seconds, idle } = await response.json();
-  if (seconds > WARNING) {
+  if (response?.type === "opaqueredirect") {
+    sessionEnded();
+    return false;
+  }
+  const remaining = response?.ok ? await response.json().catch(() => null) : null;
+  if (remaining === null) {
+    schedule(INTERVAL);
+  } else if (remaining.seconds > WARNING) {
     banner.hidden = true;
     banner.replaceChildren();
-    return schedule(Math.min(INTERVAL, seconds - WARNING + 1));
+    schedule(Math.min(INTERVAL, remaining.seconds - WARNING + 1));
+  } else {
+    warn(remaining.seconds, remaining.idle);
+    schedule(Math.min(INTERVAL, remaining.seconds + 1));
   }
-  warn(seconds, idle);
-  schedule(Math.min(INTERVAL, seconds + 1));
+  return true;
 }
 
 if (banner) {
   schedule(0);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) schedule(0); });
+  window.addEventListener("pageshow", (event) => { if (event.persisted) schedule(0); }); // from the back/forward cache
 }

@@ -38,9 +38,10 @@ export function offerVerification(root, text) {
   }
 
   function toggle(running) {
+    const hasFocus = root.contains(document.activeElement); // the user may do something else meanwhile
     find("start").hidden = running;
     for (const id of ["cancel", "progress"]) find(id).hidden = !running;
-    find(running ? "cancel" : "start").focus();
+    if (hasFocus) find(running ? "cancel" : "start").focus();
   }
 
   root.hidden = false;
