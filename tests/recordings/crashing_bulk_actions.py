@@ -39,9 +39,12 @@ def make_worker(pool: Pool, lease: timedelta) -> Worker[ClaimedBulkAction]:
         Exports(pool, "https://rec.example"),
         lambda: utc_now(reactor),
         lambda: None,
+        is_stopping=lambda: not worker.running,
     )
     backoff = Backoff(first=0.1, limit=0.5)
-    return Worker(reactor, queue, {KIND: handler.run}, concurrency=1, lease=lease, backoff=backoff, max_attempts=10)
+    handlers = {KIND: handler.run}
+    worker = Worker(reactor, queue, handlers, concurrency=1, lease=lease, backoff=backoff, max_attempts=10)
+    return worker
 
 
 def main(step: str, dsn: str) -> None:

@@ -5,8 +5,10 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.database import DatabaseTestCase, reactor
@@ -15,7 +17,7 @@ from tests.recordings.test_crash_recovery import CrashingProcess
 from tests.store.samples import recording
 from tests.subtest import subtest
 from voxrec.model import BulkAction, BulkActionKind, BulkActionState, BulkItemState, RecordingState
-from voxrec.store.bulk_actions import BulkActions, NewBulkAction
+from voxrec.store.bulk_actions import BulkActionQueue, BulkActions, NewBulkAction
 from voxrec.store.recordings import Recordings
 
 
@@ -70,3 +72,23 @@ class CrashRecoveryTests(DatabaseTestCase):
                 rows = await self.pool.query("SELECT count(*) FROM audit WHERE target_id = ANY(%s)", (ids,))
                 self.assertEqual(rows, [(3,)])
                 self.assertEqual(await Recordings(self.pool).existing_ids(ids), set())
+
+    async def test_a_daemon_that_stops(self) -> None:
+        """It does not wait for the other Recordings, and its successor continues; that is no failed attempt."""
+        action = await self.confirmed()
+        worker = make_worker(self.pool, LONG_LEASE)
+        stopped: Deferred[None] = Deferred()
+        apply = BulkActionQueue.apply
+
+        async def apply_and_stop(*args: Any) -> None:
+            await apply(*args)
+            if worker.running:
+                worker.stopService().chainDeferred(stopped)
+
+        self.patch(BulkActionQueue, "apply", apply_and_stop)
+        worker.startService()
+        await stopped.addTimeout(60, reactor)
+        interrupted = await self.actions.get(action.id)
+        self.assertEqual((interrupted.state, interrupted.done), (BulkActionState.PENDING, 1))
+        self.assertEqual(await self.pool.query("SELECT attempts FROM bulk_actions"), [(0,)])
+        self.assertEqual((await self.finish(action.id)).done, 3)

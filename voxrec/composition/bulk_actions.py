@@ -41,6 +41,7 @@ def build_bulk_actions(env: Environment, database: Database, exports: ExportServ
         database.exports,
         lambda: utc_now(env.reactor),
         exports.worker.wake,
+        is_stopping=lambda: not worker.running,
     )
     worker = Worker(
         env.reactor,

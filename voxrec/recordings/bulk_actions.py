@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from voxrec.errors import Conflict, NotFound
+from voxrec.errors import Conflict, DeliveryError, NotFound
 from voxrec.model import (
     AuditEntry,
     AuditOutcome,
@@ -57,7 +57,8 @@ def skip_reason(action: BulkActionKind, state: RecordingState, *, legal_hold: bo
 class BulkActionHandler:
     """Executes confirmed bulk actions. What an interrupted attempt has done is not repeated.
 
-    ``export_created`` wakes the worker of exports.
+    ``export_created`` wakes the worker of exports. ``is_stopping`` tells whether the daemon stops, which must not wait
+    for thousands of Recordings.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class BulkActionHandler:
         exports: Exports,
         now: Callable[[], datetime],
         export_created: Callable[[], None],
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._queue = queue
         self._recordings = recordings
@@ -75,15 +77,18 @@ class BulkActionHandler:
         self._exports = exports
         self._now = now
         self._export_created = export_created
+        self._is_stopping = is_stopping
 
     async def run(self, job: ClaimedBulkAction) -> None:
-        """Execute a bulk action. Raises StoreUnavailable."""
+        """Execute a bulk action. Raises StoreUnavailable, and DeliveryError if it is to be continued after a stop."""
         try:
             if job.action.action is BulkActionKind.EXPORT:
                 await self._export(job)
                 return
             while items := await self._queue.pending_items(job, _BATCH):
                 for item in items:
+                    if self._is_stopping():
+                        raise DeliveryError("voxrec was stopped", permanent=False)
                     await self._process(job, item)
         except BulkActionEnded:
             return

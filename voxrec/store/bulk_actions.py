@@ -365,8 +365,9 @@ class BulkActionQueue:
         )
         if not changed:
             raise BulkActionEnded
+        # only attempts without progress count: restarts must not end a large bulk action
         await transaction.execute(
-            f"UPDATE bulk_actions SET {_ITEM_COUNTS[result.state]} WHERE id = %s", (job.action.id,)
+            f"UPDATE bulk_actions SET {_ITEM_COUNTS[result.state]}, attempts = 0 WHERE id = %s", (job.action.id,)
         )
 
     async def _update(self, job: ClaimedBulkAction, assignments: str, *values: object) -> bool:
