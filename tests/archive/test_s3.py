@@ -201,6 +201,17 @@ class EncryptionTests(S3TestCase):
                 store.check(self.bucket, "")
             self.assertEqual(s3_server.keys(self.bucket), [])
 
+    def test_object_without_the_encryption_is_not_found_by_the_next_attempt(self) -> None:
+        """It may remain, since an object that is locked cannot be deleted."""
+        stored = self.upload(b"audio")
+        target, sha256 = StoredObject(bucket=stored.bucket, key=stored.key), hashlib.sha256(b"audio").hexdigest()
+        self.assertIsNotNone(self.store.find(target, 5, sha256))
+        for encryption in ("s3", "kms"):
+            self.assertIsNone(s3_server.store(encryption=encryption).find(target, 5, sha256), encryption)
+        encrypted = s3_server.store(encryption="s3")
+        encrypted.upload(self.file(b"audio"), target, sha256, TYPE, ObjectLock())
+        self.assertIsNotNone(encrypted.find(target, 5, sha256))
+
 
 class DeletionTests(S3TestCase):
     def test_object_and_unfinished_uploads(self) -> None:

@@ -5,16 +5,19 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import s3_server
 from tests.archive.hostile_server import Answer, HostileServer, error
+from voxrec.archive import s3_parts
 from voxrec.archive.interface import ObjectLock, StoreError, UploadCancelled
 from voxrec.archive.s3 import S3Store
+from voxrec.archive.s3_bodies import digest_of
 from voxrec.archive.s3_parts import MAX_PARTS, PartSender
 from voxrec.model import StoredObject
 
@@ -89,6 +92,27 @@ class PartSenderTests(SynchronousTestCase):
         self.assertEqual(failure.reason, "AccessDenied")
         self.assertEqual(threading.active_count(), before)
         self.assertLess(len(client.parts), 10)
+
+    def test_part_that_fails_ends_the_reading_of_the_file(self) -> None:
+        """A large file takes minutes; until then, the other parts would be sent in vain."""
+        failed = threading.Event()
+
+        def on_part(_number: int) -> None:
+            failed.set()
+            raise StoreError("refused", "AccessDenied")
+
+        def read(file: BinaryIO, start: int, length: int, check: Callable[[], None]) -> bytes:
+            if length < len(CONTENT):  # by a thread that sends a part
+                return digest_of(file, start, length, check)
+            failed.wait(30)
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline:
+                check()
+            raise AssertionError("the reading goes on")
+
+        self.patch(s3_parts, "digest_of", read)
+        failure: StoreError = self.assertRaises(StoreError, self.sender(FakeClient(on_part)).send)
+        self.assertEqual(failure.reason, "AccessDenied")
 
     def test_stop_ends_all_parts(self) -> None:
         def stop() -> None:

@@ -41,6 +41,12 @@ class LinksCommandTests(CommandTestCase):
         self.assertEqual(self.revoked(), [True, True])
         self.assertEqual(self.query("SELECT count(*) FROM link_keys"), [(1,)])
 
+    def test_all_links_if_the_clock_of_postgresql_is_fast(self) -> None:
+        self.query("UPDATE link_keys SET created_at = now() + interval '1 minute'")
+        self.voxrec("rotate-keys", "--revoke-all")
+        self.assertEqual(self.revoked(), [True, True])
+        self.assertEqual(self.query("SELECT count(*) FROM link_keys"), [(1,)])
+
     def test_links_of_earlier_keys(self) -> None:
         result = self.voxrec("rotate-keys", "--revoke-before", "2026-02-01")
         self.assertIn("1 links are not valid any more", result.output)

@@ -38,6 +38,11 @@ class WebhooksCommandTests(CommandTestCase):
         previous = self.query("SELECT previous_secret FROM webhooks WHERE previous_secret_expires_at > now()")
         self.assertEqual(previous, [(self.former[FIRST],)])
 
+    def test_a_webhook_that_is_named_twice_is_changed_once(self) -> None:
+        self.assertEqual(self.voxrec("rotate-secrets", FIRST, FIRST, "--overlap", "3600").exit_code, 0)
+        previous = self.query("SELECT previous_secret FROM webhooks WHERE previous_secret_expires_at > now()")
+        self.assertEqual(previous, [(self.former[FIRST],)])
+
     def test_wrong_arguments(self) -> None:
         for arguments in ((), (FIRST, "--all"), (FIRST, "--overlap", "-1")):
             self.assertEqual(self.voxrec("rotate-secrets", *arguments).exit_code, 2, arguments)

@@ -219,6 +219,17 @@ class ServerTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertTrue(self.transport.disconnecting)
 
+    def test_a_message_that_never_ends(self) -> None:
+        """Its client keeps one of the connections, of which there is a limited number."""
+        self.begin_data()
+        for _ in range(12):
+            self.clock.advance(299)
+            self.send(b"x")
+        self.assertFalse(self.transport.disconnecting)
+        self.clock.advance(299)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.intake.received, [])
+
     def test_a_connection_that_is_lost_within_a_message(self) -> None:
         self.begin_data()
         self.send(b"Subject: half")

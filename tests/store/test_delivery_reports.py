@@ -3,14 +3,18 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from twisted.internet.defer import Deferred
+
 from tests.database import DatabaseTestCase
 from voxrec.model import AuditEntry, AuditOutcome, DeliveryChannel, DeliveryStatus, RecordingDelivery, ReportAction
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.audit import Audit
 from voxrec.store.deliveries import Deliveries, DeliveryState
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.delivery_reports import BounceKeys, DeliveryReports, NewReport, ReportOutcome
 
 ANN = "ann@example.org"
+_WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def audit_entry(recording_id: UUID) -> AuditEntry:
@@ -176,6 +180,21 @@ class DeliveryReportsTests(DatabaseTestCase):
         self.assertIs(await self.report(attempt), ReportOutcome.DELETED)
         self.assertEqual(await self.pool.query("SELECT * FROM delivery_reports"), [])
         self.assertEqual(await self.deliveries.next_attempts(self.recording_id, [ANN]), {})
+
+    async def test_a_bounce_while_its_recording_is_deleted(self) -> None:
+        """Both need the rows of the Recording and of the delivery, and lock them in the same order."""
+        attempt = await self.accept()
+        reported: list[Deferred[ReportOutcome]] = []
+
+        async def delete(transaction: Transaction) -> None:
+            await transaction.query("SELECT id FROM recordings WHERE id = %s FOR UPDATE", (self.recording_id,))
+            reported.append(Deferred.fromCoroutine(self.report(attempt)))
+            while not await self.pool.query(_WAITING):
+                pass
+            await transaction.execute("DELETE FROM recordings WHERE id = %s", (self.recording_id,))
+
+        await self.pool.transaction(delete)
+        self.assertIs(await reported[0], ReportOutcome.DELETED)
 
 
 class BounceKeysTests(DatabaseTestCase):

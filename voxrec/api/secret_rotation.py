@@ -9,7 +9,7 @@ from msgspec import Struct
 from voxrec.api.clock import UtcNow
 from voxrec.errors import FieldError
 from voxrec.model.fields import Timestamp, doc
-from voxrec.store.links import Links
+from voxrec.store.links import ALL_KEYS, Links
 from voxrec.store.sessions import Sessions
 from voxrec.web.auth import Role
 from voxrec.web.body import JsonBody
@@ -67,7 +67,7 @@ class SecretRotationRoutes:
     async def _rotate_link_keys(self, request: Request) -> Response:
         """New links are signed by a new key. Links that become invalid do so at once, also on pages that are open."""
         rotation: LinkKeyRotation = request.body
-        revoked = await self._links.rotate_keys(self._now() if rotation.revoke_all else rotation.revoke_before)
+        revoked = await self._links.rotate_keys(ALL_KEYS if rotation.revoke_all else rotation.revoke_before)
         result = LinkKeyRotationResult(revoked_links=revoked)
         return Response(200, {"Content-Type": JSON}, msgspec.json.encode(result))
 

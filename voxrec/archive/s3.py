@@ -150,21 +150,30 @@ class S3Store:
 
     def facts(self, stored: StoredObject) -> ObjectFacts:
         """Return what the store says about an object. Raises NotFound and StoreError."""
+        return _facts(self._examine(stored))
+
+    def _examine(self, stored: StoredObject) -> Mapping[str, Any]:
         with translate_errors(f"examine {_uri(stored)}"):
-            response = self._s3.head_object(**_address(stored), **self._settings.customer_key(stored.key_md5))
-        sha256 = response.get("Metadata", {}).get("sha256")
-        return ObjectFacts(response["ContentLength"], sha256, response.get("VersionId"))
+            response: Mapping[str, Any] = self._s3.head_object(
+                **_address(stored), **self._settings.customer_key(stored.key_md5)
+            )
+        return response
 
     def find(self, target: StoredObject, size: int | None, sha256: str | None) -> StoredObject | None:
-        """Return the object at ``target`` if an earlier upload has stored this content there. Raises StoreError."""
+        """Return the object at ``target`` if an earlier upload has stored this content there. Raises StoreError.
+
+        An object without the encryption of the settings does not count: it may be one that could not be deleted.
+        """
         try:
-            facts = self.facts(target)
+            response = self._examine(target)
+            self._settings.require_encryption(response)
         except NotFound:
             return None
         except StoreError as error:
             if error.refused:  # it is encrypted with another key, for example; it is uploaded again
                 return None
             raise
+        facts = _facts(response)
         if size is None or sha256 is None or (facts.size, facts.sha256) != (size, sha256):
             return None
         stored = self._stored(target, facts.version)
@@ -368,6 +377,11 @@ class S3Store:
             )
             client.meta.events.register("before-send.s3", session)
         return client
+
+
+def _facts(response: Mapping[str, Any]) -> ObjectFacts:
+    sha256 = response.get("Metadata", {}).get("sha256")
+    return ObjectFacts(response["ContentLength"], sha256, response.get("VersionId"))
 
 
 def _address(stored: StoredObject) -> dict[str, str]:

@@ -4,7 +4,6 @@ import base64
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from threading import Event
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from voxrec.archive.interface import StoreError
@@ -48,33 +47,38 @@ class PartSender:
     def send(self) -> tuple[list[SentPart], bytes]:
         """Send all parts, and return them in order, with the SHA-256 of the file.
 
-        The calling thread computes the latter meanwhile. If a part fails, the others end at their next block, and the
+        The calling thread computes the latter meanwhile. If a part fails, all else ends at its next block, and the
         exception is raised when no thread uses the file any more.
         """
-        failed = Event()
+        failures: list[BaseException] = []
 
         def check() -> None:
-            if failed.is_set():
+            if failures:
                 raise StoreError("another part failed", "Cancelled")
             self.check()
 
+        def send_part(number: int, start: int) -> SentPart:
+            try:
+                return self._send_part(number, start, min(part_size, self.size - start), check)
+            except BaseException as error:
+                failures.append(error)
+                raise
+
         part_size = max(self.part_size, -(-self.size // MAX_PARTS))
         starts = range(0, self.size, part_size)
+        digest = b""
         with ThreadPoolExecutor(self.threads, "S3 part") as executor:
-            sending = [
-                executor.submit(self._send_part, number, start, min(part_size, self.size - start), check)
-                for number, start in enumerate(starts, 1)
-            ]
+            sending = [executor.submit(send_part, number, start) for number, start in enumerate(starts, 1)]
             try:
                 digest = digest_of(self.file, 0, self.size, check)
-                done, _ = wait(sending, return_when=FIRST_EXCEPTION)
-                for each in done:
-                    each.result()
-            except BaseException:
-                failed.set()
+                wait(sending, return_when=FIRST_EXCEPTION)
+            except BaseException as error:  # raised below, unless it follows from another one
+                failures.append(error)
+            if failures:
                 executor.shutdown(wait=True, cancel_futures=True)
-                raise
-        return [each.result() for each in sending], digest
+        if failures:
+            raise failures[0]
+        return [part.result() for part in sending], digest
 
     def _send_part(self, number: int, start: int, length: int, check: Callable[[], None]) -> SentPart:
         checksum = base64.b64encode(digest_of(self.file, start, length, check)).decode()

@@ -8,7 +8,7 @@ import click
 from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, now, parse_time
 from voxrec.postgres.blocking_database import run_to_completion
 from voxrec.store.audit import Audit
-from voxrec.store.links import Links
+from voxrec.store.links import ALL_KEYS, Links
 
 
 @click.group()
@@ -37,5 +37,5 @@ def rotate_keys(*, revoke_all: bool, revoke_before: datetime | None, config_file
         raise click.BadParameter("is in the future", param_hint="--revoke-before")
     with daemon_database(config_file) as database:
         run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec links rotate-keys", "link-key")))
-        revoked = run_to_completion(Links(database).rotate_keys(now() if revoke_all else revoke_before))
+        revoked = run_to_completion(Links(database).rotate_keys(ALL_KEYS if revoke_all else revoke_before))
     click.echo(f"new links are signed by a new key; {revoked} links are not valid any more")

@@ -37,7 +37,7 @@ def rotate_secrets(webhook_ids: tuple[UUID, ...], *, all_: bool, overlap: int, c
     if bool(webhook_ids) == all_:
         raise click.UsageError("Name the webhooks, or use --all.")
     with daemon_database(config_file) as database:
-        ids = run_to_completion(_all_ids(Webhooks(database))) if all_ else list(webhook_ids)
+        ids = run_to_completion(_all_ids(Webhooks(database))) if all_ else dict.fromkeys(webhook_ids)
         rows = [_rotate(database, webhook_id, timedelta(seconds=overlap)) for webhook_id in ids]
     echo_table(("ID", "SECRET", "URL"), rows)
 

@@ -85,7 +85,7 @@ class ExportFile:
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._lists = {name: self._open(f".{name}") for name in _LISTS}
         self._lists["index"].seek(0)
-        self._container = CONTAINERS[export.format](self._file, self._lists["index"].readlines())
+        self._container = CONTAINERS[export.format](self._file, self._lists["index"])
         self._complete: BinaryIO | None = None
         self._digest = hashlib.sha256()
         if self.checkpoint is None:

@@ -30,6 +30,7 @@ MAX_MESSAGES: Final = 600
 _CLOSED: Final = Failure(ConnectionDone())
 _MINUTE: Final = 60.0  # seconds
 _TIMEOUT: Final = 300  # seconds (RFC 5321 section 4.5.3.2.7)
+_MAX_SESSION: Final = 3600.0  # seconds; the timeout never ends a client that sends a line now and then
 _MAX_LINE: Final = 65_536  # bytes; some servers return lines that are longer than RFC 5321 permits
 
 
@@ -103,10 +104,18 @@ class BounceProtocol(smtp.SMTP):
         self._count_message = count_message
         self._on_closed = on_closed
         self._has_recipient = False
+        self._end: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Begin the session, whose time is limited."""
+        super().connectionMade()
+        self._end = self.callLater(_MAX_SESSION, self.transport.abortConnection)  # type: ignore[union-attr]
 
     def connectionLost(self, reason: Failure = _CLOSED) -> None:
         """Forget an incomplete message."""
         super().connectionLost(reason)
+        if self._end is not None and self._end.active():
+            self._end.cancel()
         self._on_closed()
 
     def callLater(self, period: float, func: Any) -> IDelayedCall:  # noqa: N802 - Twisted's name

@@ -104,11 +104,9 @@ def _recipient_fields(part: Message) -> Iterator[Message]:
     elif encoding == "quoted-printable":
         body = decodestring(body)
     text = body.decode("utf-8", "replace").replace("\r\n", "\n")
-    count = 0
-    for group in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n")):
+    for group in re.split(r"\n(?:[ \t]*\n)+", text.strip("\n"), maxsplit=_MAX_RECIPIENTS):
         fields = HeaderParser(policy=compat32).parsestr(group)
-        if count < _MAX_RECIPIENTS and ("Action" in fields or "Final-Recipient" in fields or "Status" in fields):
-            count += 1
+        if "Action" in fields or "Final-Recipient" in fields or "Status" in fields:
             yield fields
 
 

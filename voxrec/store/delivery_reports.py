@@ -25,6 +25,10 @@ _SIGNING_KEY: Final = """
     )
     SELECT id, secret FROM newest UNION ALL SELECT id, secret FROM made
 """
+# The Recording first, as its deletion and all others do; the event about a failure changes it, too.
+_LOCK_RECORDING: Final = """
+    SELECT id FROM recordings WHERE id = (SELECT recording_id FROM deliveries WHERE id = %s) FOR UPDATE
+"""
 _LOCK: Final = """
     SELECT recording_id, state, attempts, coalesce(bounced_attempt, 0) FROM deliveries WHERE id = %s FOR UPDATE
 """
@@ -79,6 +83,7 @@ class DeliveryReports:
         """
 
         async def work(transaction: Transaction) -> ReportOutcome:
+            await transaction.query(_LOCK_RECORDING, (report.delivery_id,))
             rows = await transaction.query(_LOCK, (report.delivery_id,))
             if not rows:
                 return ReportOutcome.DELETED

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -26,6 +26,8 @@ from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 LINK_PATH: Final = "/l/"
 """The path of the page, before the token: short, since mails and messengers show it."""
+ALL_KEYS: Final = datetime.max.replace(tzinfo=UTC)
+"""For `Links.rotate_keys`: also the keys that a server with a fast clock has created."""
 _LINK: Final = b"link"
 _VISIT: Final = b"visit "
 
