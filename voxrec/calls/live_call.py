@@ -111,7 +111,7 @@ class LiveCall:
             clock,
             asterisk,
             self.id,
-            lambda side: inbound.channel if side is Side.CALLER else legs.current,
+            lambda side: data.inbound.channel if side is Side.CALLER else legs.current,
             language=profile.language,
         )
         self._codes = PauseCodes(

@@ -112,9 +112,11 @@ def check_build(version: str) -> Iterator[Finding]:
         )
     if predates(version, WITH_SAFE_SNOOPS):
         yield warning(
-            "asterisk beeps",
-            f"{version} can end when a party hangs up in the moment in which a beep begins",
-            "install Asterisk 18.17, 20.2 or later, or use no beeps: recordBeepAtStart false, recordBeepInterval 0",
+            "asterisk snoops",
+            f"{version} can end if a party hangs up at the moment at which a beep, a confirmation of a DTMF code or"
+            " live listening begins",
+            "install Asterisk 18.17, 20.2 or later, or use none of them: recordBeepAtStart false, recordBeepInterval 0,"
+            " calls.pause_sound and calls.resume_sound empty, listening.enabled false",
         )
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.table import Table
 from twisted.internet.defer import Deferred
@@ -160,17 +160,20 @@ def _relative(directory: Path) -> Path:
     return directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
 
 
-def _new_run_directory(runs: Path = Path("demo")) -> Path:
-    """Create a directory for this run. Delete all but the newest earlier ones, and of these the databases."""
+def _new_run_directory(runs: Path = Path("demo")) -> tuple[Path, TextIO]:
+    """Create a directory for this run, and return it with its lock.
+
+    Delete all but the newest earlier ones, and of these the databases.
+    """
     for number, old in enumerate(sorted(runs.glob("[0-9]*"), reverse=True), 1):
         try:
             with lock_directory(old):
                 shutil.rmtree(old if number >= KEPT_RUNS else old / "data", ignore_errors=True)
-        except SandboxError:  # 'make run' shows it
+        except SandboxError:  # the run is in progress, or 'make run' shows it
             continue
     directory = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000:03d}"
     directory.mkdir(parents=True)
-    return directory.absolute()
+    return directory.absolute(), lock_directory(directory)
 
 
 def main() -> None:
@@ -178,13 +181,15 @@ def main() -> None:
     observed: dict[str, Any] = {}
 
     async def run(reactor: Any) -> None:
-        directory = _new_run_directory()
+        directory, lock = _new_run_directory()
         try:
             observed.update(await demo(reactor, rootfs, directory))
             _print_console(directory, observed["console"])
         except VoxrecError as error:
             print_error(error.detail)
             raise SystemExit(1) from error
+        finally:
+            lock.close()
 
     try:
         print_step("preparing the root file system with Asterisk")

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -274,6 +275,13 @@ class StartTests(ListeningTestCase):
         self.listening.settings = ListeningSettings(enabled=True, notice="sound:beep")
         self.listen()
         self.assertEqual(played, [("caller", "sound:beep"), ("callee", "sound:beep")])
+
+    def test_who_has_replaced_the_caller_hears_the_notice(self) -> None:
+        self.call.data.inbound = replace(INBOUND, channel="1700.5")
+        self.listening.settings = ListeningSettings(enabled=True, notice="sound:beep")
+        self.listen()
+        snooped = {each.split("/")[1] for each in self.asterisk.take_requests() if "-confirm-" in each}
+        self.assertEqual(snooped, {"1700.5", self.call.leg})
 
 
 class ReportTests(ListeningTestCase):
