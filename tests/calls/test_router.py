@@ -180,6 +180,15 @@ class TransferTests(RouterTestCase):
         details = [e.detail for e in call.recording.timeline if e.event == "transfer.refused"]
         self.assertEqual(details, ["the parties were not connected yet"] * 2)
 
+    def test_a_far_end_that_sends_refer_without_end_before_the_recording(self) -> None:
+        self.process.inbound_call(CALLER)
+        (call,) = self.process.calls
+        for _ in range(1000):
+            self.router.handle(events.BridgeBlindTransfer(events.Channel(id=call.leg), "Invalid"))
+        self.process.answer(call)
+        assert call.recording is not None
+        self.assertEqual([e.event for e in call.recording.timeline].count("transfer.refused"), 20)
+
     def test_transfer_of_a_call_that_is_over_removes_the_placeholder(self) -> None:
         call = self.talk()
         name = call.leg_channel_name

@@ -1,5 +1,6 @@
 """What the Profile of a call requires of its recording: whether there is one, its limit, announcement and beeps."""
 
+from collections import deque
 from datetime import datetime
 from typing import Final
 
@@ -27,6 +28,7 @@ from voxrec.model.reasons import DISK_FULL
 DECODER_RESTARTED: Final = "decoder.restarted"
 """Entry of the timeline: until then Asterisk has recorded silence instead of a party."""
 MAX_DURATION: Final = "max-duration"
+_MAX_REFUSED: Final = 20
 
 
 class CallRecording:
@@ -48,7 +50,7 @@ class CallRecording:
         """None while the call is not recorded. A recorder whose recording has ended stays here."""
         self._announcement = Announcement.NOT_REQUIRED
         self._holds = Holds()
-        self._refused: list[tuple[Side, str]] = []  # transfers before the recording
+        self._refused = deque[tuple[Side, str]](maxlen=_MAX_REFUSED)  # the last transfers before the recording
         self.has_recording = False
         """Whether the call has a Recording, which may have ended or have the state ``absent``."""
 
