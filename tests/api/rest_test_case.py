@@ -73,6 +73,7 @@ from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.recordings import Recordings
+from voxrec.store.search_index import index_new_recordings
 from voxrec.store.second_factors import SecondFactors
 from voxrec.store.sessions import Sessions
 from voxrec.store.sign_in import SignIn
@@ -402,7 +403,9 @@ class RestTestCase(DatabaseTestCase):
             "created_at": CREATED_AT,
             "updated_at": CREATED_AT,
         }
-        return await self.recordings.create(Recording(**{**defaults, **fields}))
+        stored = await self.recordings.create(Recording(**{**defaults, **fields}))
+        await index_new_recordings(self.pool)  # as the daemon does each second
+        return stored
 
     def put_in_archive(self, content: bytes, recording_id: UUID, suffix: str) -> StoredFile:
         source = self.make_directory() / "source"

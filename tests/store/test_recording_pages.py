@@ -6,6 +6,7 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import msgspec
+from twisted.internet.defer import Deferred
 
 from tests.database import DatabaseTestCase
 from tests.store.explaining import Explaining
@@ -13,11 +14,13 @@ from tests.store.samples import NOON, later, recording
 from tests.subtest import subtest
 from voxrec.model import Note, Position, Recording, RecordingSort, RecordingState, Verdict, VerdictFilter
 from voxrec.postgres.pool import Pool
+from voxrec.postgres.transaction import Transaction
 from voxrec.store.notes import Notes
 from voxrec.store.recording_filter import RecordingFilter
 from voxrec.store.recording_pages import PROBED
 from voxrec.store.recordings import Recordings
-from voxrec.store.search_index import BATCH, index_older_recordings
+from voxrec.store.search_index import BATCH, index_new_recordings, index_older_recordings
+from voxrec.store.transaction_hook import TransactionHook
 
 
 class PageTestCase(DatabaseTestCase):
@@ -34,10 +37,11 @@ class PageTestCase(DatabaseTestCase):
             recording(**{"state": RecordingState.COMPLETED, "created_at": later(-seconds), **fields})
         )
         self.names[stored.id] = name
+        await index_new_recordings(self.pool)
         return stored
 
-    async def add_note(self, about: Recording, text: str) -> Note:
-        note = Note(id=uuid4(), recording_id=about.id, text=text, author="a", created_at=NOON, updated_at=NOON)
+    async def add_note(self, about: Recording, text: str, created_at: datetime = NOON) -> Note:
+        note = Note(id=uuid4(), recording_id=about.id, text=text, author="a", created_at=created_at, updated_at=NOON)
         return await self.notes.create(note)
 
     async def found(self, **filters: Any) -> list[str]:
@@ -122,23 +126,77 @@ class SearchTests(PageTestCase):
         await self.recordings.delete(stored.id)
         self.assertEqual(await self.pool.query("SELECT * FROM recording_search"), [])
 
-    async def test_changes_of_the_state_do_not_write_to_the_index(self) -> None:
+    async def test_calls_do_not_write_to_the_index(self) -> None:
+        ringing = recording(from_name="Alice", state=RecordingState.RECORDING)
+        await self.recordings.record(ringing)
+        ended = msgspec.structs.replace(ringing, state=RecordingState.PROCESSING)
+        await self.recordings.record(ended)
+        await self.recordings.complete(msgspec.structs.replace(ended, state=RecordingState.COMPLETED, duration=3.0))
+        self.assertEqual(await self.pool.query("SELECT * FROM recording_search"), [])
+
+    async def test_a_new_recording_is_indexed_once(self) -> None:
         stored = await self.add("it", from_name="Alice", state=RecordingState.RECORDING)
+        self.assertEqual(await self.found(search="alice"), ["it"])
         before = await self.pool.query("SELECT ctid::text, xmin::text FROM recording_search")
         await self.recordings.complete(msgspec.structs.replace(stored, state=RecordingState.COMPLETED, duration=3.0))
+        self.assertEqual([await index_new_recordings(self.pool) for _ in range(2)], [1, 0])
         self.assertEqual(await self.pool.query("SELECT ctid::text, xmin::text FROM recording_search"), before)
+
+    async def test_changes_before_a_new_recording_is_indexed(self) -> None:
+        stored = await self.recordings.create(recording(from_name="Alice"))
+        self.names[stored.id] = "it"
+        await self.add_note(stored, "agreed")
+        await self.recordings.update(stored.id, partial(msgspec.structs.replace, tags=("new",)))
+        await index_new_recordings(self.pool)
+        self.assertEqual(await self.found(search="alice agreed new"), ["it"])
+
+    async def test_concurrent_changes_of_a_recording_without_index(self) -> None:
+        """A note and a tag of two transactions, of which neither sees what the other one writes."""
+        stored = await self.recordings.create(recording(from_name="Alice"))
+        self.names[stored.id] = "it"
+        note = Note(id=uuid4(), recording_id=stored.id, text="agreed", author="a", created_at=NOON, updated_at=NOON)
+        tagged: list[Deferred[int]] = []
+
+        async def hook(_transaction: Transaction, _note: Note) -> None:
+            update = self.pool.execute("UPDATE recordings SET tags = '{new}' WHERE id = %s", (stored.id,))
+            tagged.append(Deferred.fromCoroutine(update))
+            while not await self.pool.query("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"):
+                pass
+
+        await self.notes.create(note, TransactionHook(enqueue=hook))
+        await tagged[0]
+        self.assertEqual(await self.found(search="alice agreed new"), ["it"])
+
+    async def test_a_recording_that_is_deleted_before_it_is_indexed(self) -> None:
+        stored = await self.recordings.create(recording(from_name="Alice"))
+        await self.recordings.delete(stored.id)
+        self.assertEqual(await index_new_recordings(self.pool), 2)
+        self.assertEqual(await self.pool.query("SELECT * FROM recording_search"), [])
+
+    async def test_events_that_were_deleted_before_their_recordings_were_indexed(self) -> None:
+        await self.add("0", from_name="Alice")
+        lost = await self.recordings.create(recording(from_name="Alice"))
+        await self.recordings.create(recording(from_name="Bob"))
+        await index_older_recordings(self.pool)
+        await self.pool.execute("DELETE FROM events WHERE id < (SELECT max(id) FROM events)")
+        await self.pool.execute("DELETE FROM recording_search_progress")
+        self.names[lost.id] = "lost"
+        self.assertEqual(await index_new_recordings(self.pool), 1)
+        self.assertEqual(await index_older_recordings(self.pool), 3)
+        self.assertCountEqual(await self.found(search="alice"), ["0", "lost"])
 
     async def test_thousands_of_words(self) -> None:
         stored = await self.add("it", from_name="Alice")
         for part in range(12):
             words = " ".join(f"word{number}{'ü' * 30}" for number in range(part * 250, part * 250 + 250))
-            await self.add_note(stored, words[:10_000])
-        self.assertEqual(await self.found(search="alice word2999"), ["it"])
+            await self.add_note(stored, words[:10_000], later(part))
+        self.assertEqual(await self.found(search="alice word1999"), ["it"])
+        self.assertEqual(await self.found(search="alice word2999"), [], "more words than are indexed")
 
     async def test_older_recordings_are_indexed_in_batches(self) -> None:
         for number in range(3):
             await self.add(str(number), from_name="Alice")
-        await self.pool.execute("DELETE FROM recording_search")
+        await self.pool.execute("DELETE FROM recording_search; DELETE FROM recording_search_progress")
         await self.pool.execute(
             "INSERT INTO recording_search_progress SELECT created_at + interval '1 s', id FROM recordings "
             "ORDER BY created_at DESC LIMIT 1"

@@ -104,31 +104,40 @@ END
 $$;
 
 -- The text of each Recording and of its notes. A table of its own, so that a change of the state of a call does not change
--- the index. at: created_at of the Recording. Each Recording has a row, even without text, since the row is also the lock
--- of those who write it.
+-- the index. at: created_at of the Recording. A row, even one without text, is also the lock of those who write it.
 CREATE TABLE recording_search (
     recording_id uuid PRIMARY KEY REFERENCES recordings ON DELETE CASCADE,
     at           timestamptz NOT NULL,
     document     tsvector NOT NULL
 );
--- Without a list of pending entries, which every search would read, and which now and then a call would have to merge.
+-- Without a list of pending entries, which every search would read.
 CREATE INDEX recording_search_document ON recording_search USING gin (document) WITH (fastupdate = off);
 ALTER TABLE recording_search ALTER COLUMN document SET STATISTICS 1000;
+
+CREATE FUNCTION voxrec_recording_document(recording recordings) RETURNS tsvector LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN voxrec_search_document(
+        ARRAY[recording."from", recording."to", recording.from_name, array_to_string(recording.tags, ' ')]
+        || ARRAY(SELECT value #>> '{}' FROM jsonb_path_query(recording.metadata, 'strict $.**') AS value
+                 WHERE jsonb_typeof(value) IN ('string', 'number'))
+        || ARRAY(SELECT text FROM notes WHERE recording_id = recording.id ORDER BY notes.created_at, notes.id));
+END
+$$;
 
 CREATE FUNCTION voxrec_index_text(id uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     -- Whichever of two transactions has the lock second sees what the other one has committed: the statement that follows
     -- has a snapshot of its own.
     PERFORM FROM recording_search WHERE recording_id = $1 FOR UPDATE;
-    INSERT INTO recording_search AS old (recording_id, at, document)
-    SELECT recordings.id, created_at, voxrec_search_document(
-        ARRAY["from", "to", from_name, array_to_string(tags, ' ')]
-        || ARRAY(SELECT value #>> '{}' FROM jsonb_path_query(metadata, 'strict $.**') AS value
-                 WHERE jsonb_typeof(value) IN ('string', 'number'))
-        || ARRAY(SELECT text FROM notes WHERE recording_id = recordings.id ORDER BY notes.created_at, notes.id))
-    FROM recordings WHERE recordings.id = $1
-    ON CONFLICT (recording_id) DO UPDATE SET at = excluded.at, document = excluded.document
-    WHERE (old.at, old.document) IS DISTINCT FROM (excluded.at, excluded.document);
+    IF NOT FOUND THEN
+        INSERT INTO recording_search SELECT recordings.id, created_at, '' FROM recordings WHERE recordings.id = $1
+        ON CONFLICT DO NOTHING;
+        PERFORM FROM recording_search WHERE recording_id = $1 FOR UPDATE;
+    END IF;
+    UPDATE recording_search AS old SET (at, document) = ROW (new.at, new.document)
+    FROM (SELECT created_at AS at, voxrec_recording_document(recordings) AS document
+          FROM recordings WHERE recordings.id = $1 OFFSET 0) AS new
+    WHERE recording_id = $1 AND (old.at, old.document) IS DISTINCT FROM (new.at, new.document);
 END
 $$;
 
@@ -146,8 +155,7 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER recordings_text_new AFTER INSERT ON recordings
-    FOR EACH ROW EXECUTE FUNCTION voxrec_recording_text_changed();
+-- New Recordings are indexed by the daemon, within a second, at no cost for the call: see recording_search_position.
 CREATE TRIGGER recordings_text_changed AFTER UPDATE ON recordings
     FOR EACH ROW WHEN (
         (NEW."from", NEW."to", NEW.from_name, NEW.tags, NEW.metadata, NEW.created_at)
@@ -156,8 +164,16 @@ CREATE TRIGGER recordings_text_changed AFTER UPDATE ON recordings
 CREATE TRIGGER notes_text_changed AFTER INSERT OR UPDATE OF text OR DELETE ON notes
     FOR EACH ROW EXECUTE FUNCTION voxrec_note_text_changed();
 
--- Recordings before this position, newest first, have no row in recording_search yet; no row: all have one. A daemon
--- indexes them in batches after its start, since one statement for millions of them would take minutes.
+-- The daemon has indexed the Recordings of the events up to event_id, which become visible in the order of their ids. Its
+-- rows never replace those of the triggers, which may be newer.
+CREATE TABLE recording_search_position (
+    event_id bigint NOT NULL
+);
+INSERT INTO recording_search_position SELECT coalesce(max(id), 0) FROM events;
+
+-- Recordings before this position, newest first, may have no row in recording_search yet, and no event after
+-- recording_search_position; no row: all have one. A daemon indexes them in batches after its start, since one statement for
+-- millions of them would take minutes.
 CREATE TABLE recording_search_progress (
     at           timestamptz NOT NULL,
     recording_id uuid NOT NULL
