@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import numpy as np
 import soundfile
 from msgspec.structs import replace
+from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.threads import deferToThread
 
 from tests.mail.size_limited_relay import SizeLimitedRelay
@@ -134,13 +136,13 @@ class MailerTestCase(RelayTestCase):
             on_reply=self.replies.append,
         )
 
-    def make_mailer_with_bounces(self) -> Mailer:
+    def make_mailer_with_bounces(self, profile: Profile = PROFILE) -> Mailer:
         """Return a mailer with a bounce address for each recipient."""
 
         async def bounce_addresses(_recording_id: UUID, recipients: Sequence[str]) -> dict[str, str]:
             return {recipient: f"bounces+{recipient.partition('@')[0]}@example.org" for recipient in recipients}
 
-        return self.make_mailer(bounce_addresses=bounce_addresses)
+        return self.make_mailer(profile=profile, bounce_addresses=bounce_addresses)
 
     async def run_failing_job(self, mailer: Mailer) -> DeliveryError:
         try:
@@ -518,6 +520,23 @@ class BounceAddressTests(MailerTestCase):
         self.assertFalse(error.permanent)
         self.assertEqual(self.deliveries.states[ANN][:2], ("deferred", 1))
         self.assertEqual(self.deliveries.states[BOB][:2], ("deferred", 1))
+
+    async def test_a_relay_that_fails_is_not_tried_for_each_recipient(self) -> None:
+        """If it does not respond, each session lasts until the timeout; if the password is wrong, it may be locked."""
+        connections: list[object] = []
+
+        class Refusing(Protocol):
+            def connectionMade(self) -> None:
+                connections.append(self)
+                cast("ITransport", self.transport).write(b"421 busy\r\n")
+
+        port: Any = cast("Any", reactor).listenTCP(0, ServerFactory.forProtocol(Refusing), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.port = port.getHost().port
+        profile = replace(PROFILE, email=",".join(f"{number}@example.org" for number in range(5)))
+        await self.run_failing_job(self.make_mailer_with_bounces(profile))
+        self.assertEqual(len(connections), 2)
+        self.assertEqual([state[:2] for state in self.deliveries.states.values()], [("deferred", 1)] * 5)
 
     async def test_a_mail_that_was_returned_does_not_fail_the_job(self) -> None:
         """Its failure has been reported; the job ends with the acceptance of the others."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from twisted.logger import Logger
@@ -22,6 +22,8 @@ from voxrec.model import Job, MailContent, Profile, Recording, RecordingState, m
 from voxrec.sanitize import hide_addresses
 from voxrec.store.deliveries import Delivery, DeliveryState
 from voxrec.threads import DeferToThread
+
+_FAILED_SESSIONS: Final = 2  # of the first recipients, after which the others are not tried
 
 
 class Recordings(Protocol):
@@ -185,25 +187,31 @@ class Mailer:
 
         Return those for whom it is too large, unless the form is the smallest one. All other replies are stored. If the
         relay made no decision, the error is stored as an attempt for each recipient; raises the last error if the relay
-        made no decision at all.
+        made no decision at all. If the first sessions fail, there are no further ones: the relay does not respond, or
+        the password is wrong, and it may lock the account.
         """
         too_large: list[Refusal] = []
-        failure: DeliveryError | None = None
+        failures: list[DeliveryError] = []
         decided = False
         for sender, group in await self._envelopes(recording, defaults.sender, recipients):
-            try:
-                result = await send(self._reactor, relay, sender, group, message)
-            except DeliveryError as error:
-                failure = error
-                for recipient in group:
-                    await self._deliveries.record_reply(recording.id, recipient, DeliveryState.DEFERRED, error.detail)
-                continue
-            decided = True
-            smaller = [one for one in result.refused if one.too_large and form is not Form.LINK]
-            too_large += smaller
-            await self._record(recording, replace(result, refused=tuple(r for r in result.refused if r not in smaller)))
-        if failure is not None and not decided:
-            raise failure
+            if decided or len(failures) < _FAILED_SESSIONS:
+                try:
+                    result = await send(self._reactor, relay, sender, group, message)
+                except DeliveryError as error:
+                    failures.append(error)
+                else:
+                    decided = True
+                    smaller = [one for one in result.refused if one.too_large and form is not Form.LINK]
+                    too_large += smaller
+                    others = tuple(one for one in result.refused if one not in smaller)
+                    await self._record(recording, replace(result, refused=others))
+                    continue
+            for recipient in group:
+                await self._deliveries.record_reply(
+                    recording.id, recipient, DeliveryState.DEFERRED, failures[-1].detail
+                )
+        if failures and not decided:
+            raise failures[-1]
         return too_large
 
     async def _envelopes(self, recording: Recording, sender: str, recipients: list[str]) -> list[tuple[str, list[str]]]:
