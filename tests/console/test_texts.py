@@ -62,6 +62,19 @@ class TextTests(SynchronousTestCase):
         self.assertGreater(len(used), 40)
         self.assertEqual(used - {*texts}, set())
 
+    def test_every_text_is_used(self) -> None:
+        folders = (DIRECTORY, DIRECTORY / "templates", DIRECTORY / "assets", DIRECTORY.parent / "languages.py")
+        files = [file for folder in folders for file in (folder.iterdir() if folder.is_dir() else [folder])]
+        sources = "".join(file.read_text() for file in files if file.suffix in (".py", ".html", ".js"))
+        prefixes = {*re.findall(r'"(\w+_)" ~', sources), *re.findall(r'f"(\w+_)\{', sources)}
+        self.assertGreater(len(prefixes), 20)
+        unused = [
+            key
+            for key in LANGUAGES.available["en"].texts
+            if f'"{key}"' not in sources and not key.startswith((*prefixes,))
+        ]
+        self.assertEqual(unused, [])
+
     def test_the_page_of_a_recording_has_the_texts_of_its_scripts(self) -> None:
         modules = ("recording", "player", "waveform", "sides", "verify")
         scripts = "".join((DIRECTORY / "assets" / f"{name}.js").read_text() for name in modules)
