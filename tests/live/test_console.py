@@ -73,7 +73,8 @@ class ConsoleCallTests(LiveConsoleTestCase):
         self.screenshots(driver, "announcement-recorded")
         driver.find_element(By.ID, "prompt-save").click()
         wait.until(lambda page: "stored and chosen" in page.find_element(By.ID, "prompt-status").text)
-        self.assertEqual(Select(driver.find_element(By.ID, "recordPrompt")).first_selected_option.text, "a custom announcement")
+        chosen = Select(driver.find_element(By.ID, "recordPrompt")).first_selected_option.text
+        self.assertEqual(chosen, "a custom announcement")
         driver.find_element(By.CSS_SELECTOR, ".save button").click()
         wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".effective"))
         return str(driver.current_url.rpartition("/")[2])
