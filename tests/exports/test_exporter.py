@@ -27,8 +27,9 @@ from voxrec.archive.local import LocalArchive
 from voxrec.composition.exports import ExportCleanUp
 from voxrec.deferreds import Backoff
 from voxrec.exports import exporter as exporter_module
+from voxrec.exports.checkpoint import Progress
 from voxrec.exports.exporter import AudioStream, Exporter, ExportSettings
-from voxrec.exports.files import ExportDirectory
+from voxrec.exports.files import ExportDirectory, ExportFile
 from voxrec.jobs.worker import Worker
 from voxrec.model import Export, ExportFormat, ExportQuery, ExportState, Recording, RecordingState
 from voxrec.store.exports import KIND, ClaimedExport, ExportQueue, Exports, NewExport
@@ -379,6 +380,7 @@ class ContinuationTests(ExporterTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.patch(exporter_module, "_PAGE", 1)
+        self.patch(exporter_module, "_CHECKPOINT_SECONDS", 0.0)
         self.opened: list[UUID] = []
         self.blocked: Deferred[None] = Deferred()
         self.stored = [await self.add(b"%d" % number * 1000, created_at=at(number)) for number in range(4)]
@@ -422,6 +424,31 @@ class ContinuationTests(ExporterTestCase):
             done = await self.until(export, *FINAL)
             self.assert_complete(done)
             self.assertEqual(len(self.opened), 5, "the third Recording is copied again, the first two are not")
+            self.directory.delete(export.id)
+
+    async def test_checkpoints_are_not_saved_for_each_page(self) -> None:
+        """Each of them waits for the disk, which those who record calls need."""
+        saved: list[int] = []
+
+        def save(file: ExportFile, progress: Progress) -> None:
+            saved.append(progress.recordings)
+            save_now(file, progress)
+
+        save_now = ExportFile.save
+        self.patch(ExportFile, "save", save)
+        self.blocked.callback(None)
+        for seconds, size, expected in (
+            (3600.0, 64_000_000, [4]),
+            (3600.0, 2000, [2, 4, 4]),
+            (0.0, 2000, [1, 2, 3, 4, 4]),
+        ):
+            self.patch(exporter_module, "_CHECKPOINT_SECONDS", seconds)
+            self.patch(exporter_module, "_CHECKPOINT_BYTES", size)
+            saved.clear()
+            export = await self.create()
+            self.start_worker()
+            self.assert_complete(await self.until(export, *FINAL))
+            self.assertEqual(saved, expected)
             self.directory.delete(export.id)
 
     async def test_after_the_death_of_the_process(self) -> None:

@@ -28,6 +28,7 @@ DAMAGED: Final = "audio missing or damaged"
 ERASED_LATER: Final = "erased after it was copied"
 _PAGE: Final = 50  # Recordings between two reports of progress
 _CHECKPOINT_BYTES: Final = 64_000_000  # of audio, which is written again after an interruption at most
+_CHECKPOINT_SECONDS: Final = 10.0  # a checkpoint waits for the disk several times
 _ID_BATCH: Final = 1000
 
 
@@ -109,7 +110,7 @@ class Exporter:
     """The handler of exports, and the queue of the worker that calls it.
 
     The file is complete before its row says so. The attempt after an interruption continues where the last checkpoint
-    was saved: after each page of Recordings, and after 64 MB of audio.
+    was saved: after 10 s, or 64 MB of audio.
     """
 
     _log = Logger()
@@ -180,7 +181,7 @@ class Exporter:
     async def _write_file(self, job: ClaimedExport, file: ExportFile) -> ExportedFile:
         export = job.export
         progress = Progress() if file.checkpoint is None else copy(file.checkpoint.progress)
-        pace = _Pace(self._clock.seconds(), progress.bytes, progress.bytes)
+        pace = _Pace(self._clock.seconds(), progress.bytes, self._clock.seconds(), progress.bytes)
         await self._report(job, progress)
         recordings = self._recordings.scoped_to(None if export.profile_ids is None else frozenset(export.profile_ids))
         async for page in _pages(recordings, export, progress.after):
@@ -188,10 +189,10 @@ class Exporter:
             for recording in page:
                 await self._add(file, export, recording, notes.get(recording.id, []), progress, pace)
                 progress.after = Cursor.after(recording)
-                if progress.bytes - pace.saved >= _CHECKPOINT_BYTES:
+                if pace.is_checkpoint_due(self._clock.seconds(), progress.bytes):
                     await self._save(file, progress, pace)
-            await self._save(file, progress, pace)
             await self._report(job, progress)
+        await self._save(file, progress, pace)
         await self._name_erased(file, progress)
         await self._report(job, progress)
         await self._defer_to_thread(file.end, self._manifest(export, progress), self._now())
@@ -202,7 +203,7 @@ class Exporter:
 
     async def _save(self, file: ExportFile, progress: Progress, pace: "_Pace") -> None:
         await self._defer_to_thread(file.save, progress)
-        pace.saved = progress.bytes
+        pace.saved_at, pace.saved_bytes = self._clock.seconds(), progress.bytes
 
     def _require_running(self) -> None:
         """Raise _Stopped if the daemon stops."""
@@ -350,11 +351,16 @@ class Exporter:
 
 @dataclass(slots=True)
 class _Pace:
-    """When an attempt began, at which number of bytes, and the number that the last checkpoint has."""
+    """When an attempt began and saved its last checkpoint, and the numbers of bytes at these times."""
 
     started: float
     begun_at: int
-    saved: int
+    saved_at: float
+    saved_bytes: int
+
+    def is_checkpoint_due(self, now: float, written: int) -> bool:
+        """Return whether so much was done since the last checkpoint that another one is saved."""
+        return now - self.saved_at >= _CHECKPOINT_SECONDS or written - self.saved_bytes >= _CHECKPOINT_BYTES
 
 
 def _is_full(error: BaseException) -> bool:
