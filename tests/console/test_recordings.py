@@ -225,8 +225,10 @@ class BulkActionTests(ConsoleTestCase):
 
     async def test_nothing_chosen(self) -> None:
         cookie = await self.signed_in("provision")
-        response = await self.submit("/console/bulk-actions", cookie, scope="chosen", action="hold")
+        response = await self.submit("/console/bulk-actions", cookie, scope="chosen", action="hold", tag="old")
         self.assertEqual(response.status, 422)
+        self.assertIn(b"No recording is selected", response.body)
+        self.assertIn(b'href="/console/recordings?tag=old"', response.body)
 
     async def test_a_filter_that_is_not_a_number_does_not_select_everything(self) -> None:
         cookie = await self.signed_in("provision")

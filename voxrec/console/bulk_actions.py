@@ -1,6 +1,7 @@
 """/console/bulk-actions: the preview of an action for many Recordings, its confirmation, progress and results."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -26,10 +27,18 @@ async def preview(visit: Visit) -> Response:
     document: dict[str, Any] = {"action": fields.get("action", ""), "reason": fields.get("reason", "").strip() or None}
     if fields.get("scope") == "all":
         document |= ListQuery.of_fields(fields).document()
+    elif not lists.get("recording"):
+        return _nothing_selected(visit, ListQuery.of_fields(fields).url())
     else:
-        document["recordingIds"] = lists.get("recording", [])
+        document["recordingIds"] = lists["recording"]
     action = await visit.rest.result("POST", "/bulk-actions", document)
     return redirect(f"{BULK_ACTIONS}/{action['id']}")
+
+
+def _nothing_selected(visit: Visit, list_url: str) -> Response:
+    text = visit.language.text
+    values = {"title": text("bulk_none_selected"), "detail": text("bulk_none_selected_help"), "errors": ()}
+    return visit.page("error.html", "recordings", status=HTTPStatus.UNPROCESSABLE_ENTITY, back=list_url, **values)
 
 
 async def show(visit: Visit) -> Response:
