@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pyotp import TOTP
+from twisted.internet.defer import Deferred, gatherResults
 
 from tests.api.rest_test_case import ClientResponse
 from tests.api.test_sessions import PASSWORD, SessionTestCase
@@ -145,8 +146,44 @@ class SignInTests(SecondFactorTestCase):
         await self.request("POST", f"/users/{user_id}", json={"enabled": False})
         self.assertEqual((await self.enter(ticket, self.code_at(secret))).status, 401)
 
+    async def test_a_change_of_the_user_ends_sign_ins_that_wait_for_a_code(self) -> None:
+        """Who knew the former password, and waits with a ticket, must not sign in with it any more."""
+        user_id = await self.add_user()
+        secret, _ = await self.enrol(await self.sign_in())
+        for method, path, body in (
+            ("POST", f"/users/{user_id}", {"password": PASSWORD}),
+            ("POST", f"/users/{user_id}", {"role": "supervise"}),
+            ("DELETE", f"/sessions?userId={user_id}", None),
+        ):
+            with subtest(body):
+                ticket = (await self.challenge())["ticket"]
+                self.assertLess((await self.request(method, path, json=body)).status, 300)
+                response = await self.enter(ticket, self.code_at(secret))
+                self.assertEqual((response.status, response.json["code"]), (401, "sign-in-expired"))
+
+    async def test_a_code_and_a_recovery_code_that_are_entered_twice_at_the_same_time(self) -> None:
+        await self.add_user()
+        secret, recovery_codes = await self.enrol(await self.sign_in())
+        for code in (self.code_at(secret), recovery_codes[0]):
+            with subtest(code):
+                tickets = [(await self.challenge())["ticket"] for _ in range(4)]
+                responses = await gatherResults([Deferred.fromCoroutine(self.enter(each, code)) for each in tickets])
+                self.assertEqual(sorted(response.status for response in responses), [200, 401, 401, 401])
+
 
 class AccountTests(SecondFactorTestCase):
+    async def test_an_enrolment_is_confirmed_once(self) -> None:
+        """Otherwise the recovery codes that one of two requests shows would be void."""
+        await self.add_user()
+        cookie = await self.sign_in()
+        challenge = (await self.with_cookie("PUT", PATH, cookie, json={"currentPassword": PASSWORD})).json
+        code = self.code_at(challenge["enrolment"]["secret"])
+        both = [Deferred.fromCoroutine(self.confirm(cookie, challenge["ticket"], code)) for _ in range(2)]
+        statuses = [response.status for response in await gatherResults(both)]
+        self.assertEqual(sorted(statuses), [200, 409])
+        self.assertEqual((await self.confirm(cookie, challenge["ticket"], code)).status, 409)
+        self.assertEqual((await self.enter(challenge["ticket"], code)).json["code"], "sign-in-expired")
+
     async def test_setting_up_ends_other_sessions(self) -> None:
         user_id = await self.add_user()
         cookie, other = await self.sign_in(), await self.sign_in()
@@ -231,3 +268,13 @@ class RequiredTests(SecondFactorTestCase):
         self.assertEqual((await self.with_cookie("POST", f"{PATH}/remove", cookie, json=body)).status, 409)
         self.assertEqual((await self.request("DELETE", f"/users/{user_id}/second-factor")).status, 204)
         self.assertIsNotNone((await self.challenge())["enrolment"])
+
+    async def test_a_thief_of_the_password_cannot_replace_a_new_second_factor(self) -> None:
+        await self.add_user(role="provision")
+        of_thief, of_user = await self.challenge(), await self.challenge()
+        response = await self.enter(of_user["ticket"], self.code_at(of_user["enrolment"]["secret"]))
+        self.assertEqual(response.status, 200, response.body)
+        response = await self.enter(of_thief["ticket"], self.code_at(of_thief["enrolment"]["secret"]))
+        self.assertEqual((response.status, response.json["code"]), (401, "sign-in-expired"))
+        self.assertEqual((await self.sign_in_with(self.code_at(of_user["enrolment"]["secret"], 1))).status, 200)
+        self.assertEqual((await self.pool.query("SELECT count(*) FROM recovery_codes")), [(10,)])

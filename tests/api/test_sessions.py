@@ -10,10 +10,12 @@ from tests.api.rest_test_case import ClientResponse, RestTestCase
 from tests.database import until
 from tests.subtest import subtest
 from tests.web.raw_connection import open_connection
+from voxrec.api.passwords import Passwords
 from voxrec.errors import StoreUnavailable
 from voxrec.web.password_throttle import PasswordThrottle
 
 PASSWORD: Final = "correct horse battery staple"
+_MATCHES: Final = Passwords.matches
 
 
 class SessionTestCase(RestTestCase):
@@ -335,3 +337,42 @@ class OwnSessionTests(SessionTestCase):
         remaining = (await self.with_cookie("GET", "/console/session", cookie)).json
         self.assertFalse(remaining["idle"])
         self.assertTrue(240 < remaining["seconds"] <= 300, remaining)
+
+
+class RaceTests(SessionTestCase):
+    """Changes of a user while a password of the user is verified, which takes a while."""
+
+    def change_meanwhile(self, user_id: UUID, **change: Any) -> None:
+        async def change_and_match(passwords: Passwords, password: str, hashed: str | None) -> bool:
+            response = await self.request("POST", f"/users/{user_id}", json=change)
+            self.assertEqual(response.status, 200, response.body)
+            return await _MATCHES(passwords, password, hashed)
+
+        self.patch(Passwords, "matches", change_and_match)
+
+    async def test_signing_in(self) -> None:
+        user_id = await self.add_user()
+        for change in ({"password": "another good one"}, {"enabled": False}):
+            with subtest(change):
+                await self.request("POST", f"/users/{user_id}", json={"password": PASSWORD})
+                self.change_meanwhile(user_id, **change)
+                response = await self.attempt()
+                self.assertEqual((response.status, response.headers.get("set-cookie")), (401, None))
+
+    async def test_changing_the_own_password(self) -> None:
+        """Who knows the former password must not undo what an administrator does about it."""
+        user_id = await self.add_user()
+        cookie = await self.sign_in()
+        self.change_meanwhile(user_id, password="another good one")
+        body = {"currentPassword": PASSWORD, "newPassword": "that of a thief"}
+        response = await self.with_cookie("POST", "/session/password", cookie, json=body)
+        self.assertEqual((response.status, response.headers.get("set-cookie")), (409, None))
+        sessions = (await self.request("GET", f"/sessions?userId={user_id}")).json
+        self.assertEqual(sessions, [])
+
+    async def test_setting_up_a_second_factor(self) -> None:
+        user_id = await self.add_user()
+        cookie = await self.sign_in()
+        self.change_meanwhile(user_id, password="another good one")
+        response = await self.with_cookie("PUT", "/session/second-factor", cookie, json={"currentPassword": PASSWORD})
+        self.assertEqual(response.status, 409)

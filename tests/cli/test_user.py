@@ -1,5 +1,6 @@
 """Tests of ``voxrec user``."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from click.testing import CliRunner, Result
@@ -8,8 +9,8 @@ from tests.cli.command_test_case import CommandTestCase
 from tests.subtest import subtest
 from voxrec.cli.main import main
 from voxrec.postgres.blocking_database import blocking_transaction, run_to_completion
-from voxrec.store.second_factors import SecondFactors
-from voxrec.store.users import Users
+from voxrec.store.second_factors import Enrolment, SecondFactors
+from voxrec.store.users import Users, VerifiedUser
 
 PASSWORD: Final = "correct horse battery staple"
 
@@ -68,9 +69,14 @@ class UserCommandTests(CommandTestCase):
         self.assertEqual(result.exit_code, 1)
         self.assertIn("has no second factor", result.output)
         with blocking_transaction(self.dsn) as database:
-            user, _ = run_to_completion(Users(database).credentials("anna"))
+            user, hashed = run_to_completion(Users(database).credentials("anna"))
             assert user is not None
-            run_to_completion(SecondFactors(database).store(user.id, "SECRET", 1, [b"h" * 32], None))
+            assert hashed is not None
+            second_factors, expires_at = SecondFactors(database), datetime.now(UTC) + timedelta(minutes=1)
+            verified = VerifiedUser(user, hashed)
+            self.assertTrue(run_to_completion(second_factors.challenge(verified, "ticket", expires_at, "SECRET")))
+            enrolment = Enrolment("SECRET", 1, [b"h" * 32])
+            self.assertTrue(run_to_completion(second_factors.store(user.id, "ticket", enrolment, None)))
         self.assertEqual(self.query("SELECT second_factor FROM users"), [(True,)])
         result = self.voxrec("reset-second-factor", "anna")
         self.assertEqual((result.exit_code, result.output), (0, "the second factor of user anna is removed\n"))

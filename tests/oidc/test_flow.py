@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
+from joserfc import jws
 from twisted.trial.unittest import TestCase
 from twisted.web.server import Request
 
@@ -17,6 +18,7 @@ from tests.subtest import subtest
 from voxrec.oidc.errors import ProviderSignInError, Reason
 from voxrec.oidc.flow import LIFETIME, AuthorizationFlow, ClientSettings, PendingSignIn, SignedIn
 from voxrec.oidc.http import ProviderHttp
+from voxrec.oidc.id_token import CLOCK_LEEWAY
 from voxrec.oidc.provider import Cached, Provider
 
 REDIRECT_URI = "https://rec.example/console/sign-in/provider/callback"
@@ -144,6 +146,18 @@ class ResponseTests(FlowTestCase):
                 self.assertIs(error.reason, Reason.EXPIRED)
         self.assertEqual(self.flow.pending(cookie, state).next, "/console/calls")
 
+    async def test_a_response_that_comes_to_another_node_whose_clock_is_behind(self) -> None:
+        for seconds, accepted in ((CLOCK_LEEWAY - 10, True), (CLOCK_LEEWAY + 10, False)):
+            with subtest(seconds):
+                ahead = PendingSignIn(
+                    state="s", nonce="n", verifier="v", next="/", started_at=int(time.time()) + seconds
+                )
+                cookie = base64.urlsafe_b64encode(msgspec.json.encode(ahead)).decode()
+                if accepted:
+                    self.assertEqual(self.flow.pending(cookie, "s"), ahead)
+                else:
+                    self.assertRaises(ProviderSignInError, self.flow.pending, cookie, "s")
+
     async def test_another_issuer(self) -> None:
         """RFC 9207: the response of another provider must not lead to a request to this one (mix-up)."""
         error = await self.refusal(iss="https://evil.example")
@@ -204,6 +218,19 @@ class IdTokenTests(FlowTestCase):
         for changes in refused:
             with subtest(changes):
                 self.assertIs((await self.refusal(changes)).reason, Reason.INVALID_ANSWER)
+
+    async def test_half_of_a_surrogate_pair(self) -> None:
+        """JSON can contain it as an escape sequence, but neither UTF-8 nor PostgreSQL can."""
+        parameters, pending = await self.begin()
+        for changes in ({"sub": "X"}, {"nonce": "X"}):
+            with subtest(changes):
+                payload = msgspec.json.encode({**self.valid_claims(parameters["nonce"]), **changes})
+                payload = payload.replace(b'"X"', b'"\\ud800"')
+                key = self.provider.signing_key
+                self.provider.id_token = jws.serialize_compact(self.provider.header, payload, key)
+                with self.assertRaises(ProviderSignInError) as caught:
+                    await self.flow.complete(pending, {"code": "c", "state": pending.state})
+                self.assertIs(caught.exception.reason, Reason.INVALID_ANSWER)
 
     async def test_claims_that_are_accepted(self) -> None:
         now = int(time.time())

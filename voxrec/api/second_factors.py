@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from voxrec import totp
 from voxrec.api.clock import UtcNow
-from voxrec.api.own_password import OwnPassword
+from voxrec.api.own_password import OwnPassword, changed_meanwhile
 from voxrec.api.sign_in import (
     CodeChallenge,
     CodeEntry,
@@ -18,10 +18,10 @@ from voxrec.api.sign_in import (
     recovery_hashes,
 )
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
-from voxrec.model import Role, User
+from voxrec.model import Role
 from voxrec.model.fields import doc
-from voxrec.store.second_factors import SecondFactors
-from voxrec.store.users import Users
+from voxrec.store.second_factors import Enrolment, SecondFactors
+from voxrec.store.users import Users, VerifiedUser
 from voxrec.web.body import JsonBody
 from voxrec.web.errors import TooManyAttempts
 from voxrec.web.request import Request
@@ -139,9 +139,11 @@ class SecondFactorRoutes:
 
     async def _begin(self, request: Request) -> Response:
         """The new second factor, or the one that replaces the present one, is stored when its first code is entered."""
-        user = await self._confirmed_user(request)
+        verified = await self._verified_user(request)
+        user, _ = verified
         enrolment, ticket, expires_at = new_enrolment(user.name), new_ticket(), self._now() + _ENROLMENT_LIFETIME
-        await self._second_factors.challenge(user.id, ticket, expires_at, enrolment.secret)
+        if not await self._second_factors.challenge(verified, ticket, expires_at, enrolment.secret):
+            raise changed_meanwhile(user)
         return json_response(CodeChallenge(ticket=ticket, expires_at=expires_at, enrolment=enrolment))
 
     async def _confirm(self, request: Request) -> Response:
@@ -150,20 +152,20 @@ class SecondFactorRoutes:
         user = await self._own_password.user(request.principal)
         challenge = await self._second_factors.attempt(entry.ticket)
         if challenge is None or challenge.secret is None or challenge.user.id != user.id:
-            raise Conflict("The time to confirm the second factor has passed. Begin again.")
+            raise _enrolment_expired()
         step = totp.matching_step(challenge.secret, entry.code, self._now())
         if step is None:
             message = "is wrong; the clock of the device may differ"
             raise InvalidInput("The code is wrong.", [FieldError("code", message)])
         codes = totp.generate_recovery_codes()
-        await self._second_factors.store(
-            user.id, challenge.secret, step, recovery_hashes(codes), request.principal.session_id
-        )
+        enrolment = Enrolment(challenge.secret, step, recovery_hashes(codes))
+        if not await self._second_factors.store(user.id, entry.ticket, enrolment, request.principal.session_id):
+            raise _enrolment_expired()
         return json_response(RecoveryCodes(recovery_codes=codes))
 
     async def _remove(self, request: Request) -> Response:
         """All other sessions of the user end. Refused (409) if the settings require a second factor for the role."""
-        user = await self._confirmed_user(request)
+        user, _ = await self._verified_user(request)
         if self._policy.requires_second_factor(user.role):
             raise Conflict(f"The role {user.role} requires a second factor.")
         await self._second_factors.remove(user.id, request.principal.session_id)
@@ -171,7 +173,7 @@ class SecondFactorRoutes:
 
     async def _replace_codes(self, request: Request) -> Response:
         """The former recovery codes are void."""
-        user = await self._confirmed_user(request)
+        user, _ = await self._verified_user(request)
         if not user.second_factor:
             raise Conflict("Recovery codes belong to a second factor; there is none.")
         codes = totp.generate_recovery_codes()
@@ -184,10 +186,14 @@ class SecondFactorRoutes:
         await self._second_factors.remove(user.id, request.principal.session_id)
         return no_content()
 
-    async def _confirmed_user(self, request: Request) -> User:
+    async def _verified_user(self, request: Request) -> VerifiedUser:
         """Return the user. Raises InvalidInput if the password in the body is wrong."""
         confirmation: PasswordConfirmation = request.body
-        user, field_errors = await self._own_password.check(request, confirmation.current_password)
+        verified, field_errors = await self._own_password.check(request, confirmation.current_password)
         if field_errors:
             raise InvalidInput("The password is wrong.", field_errors)
-        return user
+        return verified
+
+
+def _enrolment_expired() -> Conflict:
+    return Conflict("The time to confirm the second factor has passed, or it was confirmed. Begin again.")

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from voxrec.api.own_password import OwnPassword, require_user
+from voxrec.api.own_password import OwnPassword, changed_meanwhile, require_user
 from voxrec.api.passwords import Passwords
 from voxrec.api.sign_in import (
     CodeChallenge,
@@ -187,11 +187,13 @@ class SessionRoutes:
         """All sessions of the user end, and the response sets the cookie of a new one."""
         change: PasswordChange = request.body
         field_errors = password_errors("newPassword", change.new_password, request.principal.name)
-        user, errors = await self._own_password.check(request, change.current_password)
+        verified, errors = await self._own_password.check(request, change.current_password)
         if field_errors := errors + field_errors:
             raise InvalidInput("The password cannot be changed.", field_errors)
-        new = self._starter.new_session(request, user)
-        await self._sign_in.with_new_password(new, await self._passwords.hash(change.new_password))
+        new = self._starter.new_session(request, verified.user)
+        hashed = await self._passwords.hash(change.new_password)
+        if not await self._sign_in.with_new_password(new, verified, hashed):
+            raise changed_meanwhile(verified.user)
         return replace(no_content(), headers=self._starter.set_cookie(new))
 
     async def _list(self, request: Request) -> Response:

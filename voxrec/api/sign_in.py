@@ -15,11 +15,11 @@ from voxrec.api.passwords import Passwords
 from voxrec.model import AuditEntry, AuditOutcome, Role, Session, User
 from voxrec.model.fields import Timestamp, doc
 from voxrec.store.audit import Audit
-from voxrec.store.second_factors import AcceptedCode, Challenge, SecondFactors
+from voxrec.store.second_factors import AcceptedCode, Challenge, Enrolment, SecondFactors
 from voxrec.store.sessions import SESSION_PREFIX
-from voxrec.store.sign_in import Enrolment, NewSession, SignIn
+from voxrec.store.sign_in import NewSession, SignIn
 from voxrec.store.tokens import generate_secret, hash_secret
-from voxrec.store.users import Users
+from voxrec.store.users import Users, VerifiedUser
 from voxrec.web.errors import NotAllowed, NotAuthenticated, SignInExpired
 from voxrec.web.password_throttle import PasswordThrottle
 from voxrec.web.request import Request
@@ -189,40 +189,43 @@ class PasswordSignIn:
         """
         if self._policy.passwords == "none":
             raise NotAllowed("Passwords are not accepted. Sign in at the identity provider.")
-        user = await self._authenticate(request)
+        verified = await self._authenticate(request)
+        user, _ = verified
         if not self._policy.permits_password(user):
             await self._audit.begin(self._starter.audit_entry(request, user, AuditOutcome.REFUSED, NotAllowed.status))
             raise NotAllowed("Only administrators may sign in with a password. Sign in at the identity provider.")
         if user.second_factor or self._policy.requires_second_factor(user.role):
-            return await self._challenge(user)
+            return await self._challenge(verified)
         new = self._starter.new_session(request, user)
-        await self._sign_in.with_password(new)
+        if not await self._sign_in.with_password(new, verified):
+            raise _wrong_password()
         return self._starter.response(new, new.session)
 
-    async def _authenticate(self, request: Request) -> User:
+    async def _authenticate(self, request: Request) -> VerifiedUser:
         credentials: Credentials = request.body
         name, address = credentials.name.strip().lower(), request.address
         user, hashed = await self._users.credentials(name)  # first: if it fails, no password was tried
         self._throttle.require_attempt(name, address)
         self._throttle.failed(name, address)  # unless it succeeds
         matches = await self._passwords.matches(credentials.password, hashed)
-        if user is not None and matches:
+        if user is not None and hashed is not None and matches:
             self._throttle.succeeded(name, address)
-            return user
+            return VerifiedUser(user, hashed)
         if user is not None:
             await self._audit_refusal(request, user)
-        raise NotAuthenticated("The name or the password is wrong.")
+        raise _wrong_password()
 
     async def _audit_refusal(self, request: Request, user: User) -> None:
         entry = self._starter.audit_entry(request, user, AuditOutcome.REFUSED, NotAuthenticated.status)
         await self._audit.begin(entry)
 
-    async def _challenge(self, user: User) -> Response:
+    async def _challenge(self, verified: VerifiedUser) -> Response:
+        user, _ = verified
         ticket, expires_at = generate_secret(_TICKET_PREFIX), self._now() + _CHALLENGE_LIFETIME
         enrolment = None if user.second_factor else new_enrolment(user.name)
-        await self._second_factors.challenge(
-            user.id, ticket, expires_at, None if enrolment is None else enrolment.secret
-        )
+        secret = None if enrolment is None else enrolment.secret
+        if not await self._second_factors.challenge(verified, ticket, expires_at, secret):
+            raise _wrong_password()
         challenge = CodeChallenge(ticket=ticket, expires_at=expires_at, enrolment=enrolment)
         return replace(json_response(challenge), status=202)
 
@@ -261,6 +264,10 @@ class PasswordSignIn:
         if code is None or not await self._sign_in.with_code(new, entry.ticket, code):
             return None
         return ()
+
+
+def _wrong_password() -> NotAuthenticated:
+    return NotAuthenticated("The name or the password is wrong.")
 
 
 async def accepted_code(second_factors: SecondFactors, user_id: UUID, code: str, now: UtcNow) -> AcceptedCode | None:

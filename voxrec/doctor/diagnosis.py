@@ -15,6 +15,7 @@ from voxrec.doctor.daemon import check_daemon, check_unit
 from voxrec.doctor.database import check_database
 from voxrec.doctor.directories import check_directories
 from voxrec.doctor.finding import Finding, failed, guarded, ok, warning
+from voxrec.doctor.identity_provider import check_identity_provider
 from voxrec.doctor.mail import check_mail
 from voxrec.doctor.mail_templates import check_mail_templates
 from voxrec.doctor.nodes import check_nodes
@@ -34,6 +35,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = 
     ("mail templates", check_mail_templates),
     ("bounces", check_bounces),
     ("webhooks", check_webhooks),
+    ("identity provider", check_identity_provider),
     ("unit", check_unit),
     ("clock", check_clock),
 )

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from voxrec.clock import utc_now
 from voxrec.oidc.errors import ProviderSignInError, Reason
 from voxrec.oidc.http import ProviderHttp
-from voxrec.oidc.id_token import validated_claims
+from voxrec.oidc.id_token import CLOCK_LEEWAY, validated_claims
 from voxrec.oidc.permissions import claim_value
 from voxrec.oidc.provider import Metadata, Provider
 from voxrec.sanitize import sanitize_line
@@ -115,7 +115,7 @@ class AuthorizationFlow:
             raise ProviderSignInError(Reason.EXPIRED, "this browser has begun no sign-in, or completed it") from None
         if not hmac.compare_digest(pending.state.encode("utf-8", "replace"), state.encode("utf-8", "replace")):
             raise ProviderSignInError(Reason.EXPIRED, "the response belongs to another sign-in: its state is wrong")
-        if not 0 <= self._now() - pending.started_at <= LIFETIME:
+        if not -CLOCK_LEEWAY <= self._now() - pending.started_at <= LIFETIME:
             raise ProviderSignInError(Reason.EXPIRED, f"the response came more than {LIFETIME} s after the request")
         return pending
 

@@ -18,7 +18,9 @@ ALGORITHMS: Final = (
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
 )
 _KEY_TYPES: Final = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
-_LEEWAY: Final = 60  # seconds by which clocks may differ
+CLOCK_LEEWAY: Final = 60
+"""Seconds by which the clocks of the provider and of the nodes may differ."""
+
 _MAX_LENGTH: Final = 65_536  # characters
 _MAX_SUBJECT: Final = 255  # characters; OpenID Connect Core 1.0 section 2
 
@@ -86,7 +88,7 @@ def _fits(key: Key, header: dict[str, Any]) -> bool:
 def _check_claims(claims: dict[str, Any], issuer: str, client_id: str, nonce: str, now: float) -> None:
     registry = jwt.JWTClaimsRegistry(
         now=int(now),
-        leeway=_LEEWAY,
+        leeway=CLOCK_LEEWAY,
         iss={"essential": True, "value": issuer},
         aud={"essential": True, "value": client_id},
         sub={"essential": True},
@@ -97,15 +99,15 @@ def _check_claims(claims: dict[str, Any], issuer: str, client_id: str, nonce: st
         registry.validate(claims)
     except (JoseError, ValueError, TypeError, OverflowError) as error:
         raise _invalid(f"the ID token is refused: {error}") from error
-    if not hmac.compare_digest(str(claims.get("nonce")).encode(), nonce.encode()):
+    if not hmac.compare_digest(str(claims.get("nonce")).encode("utf-8", "replace"), nonce.encode()):
         raise _invalid("the ID token belongs to another sign-in: its nonce is wrong")
     audience = claims["aud"]
     if isinstance(audience, list) and len(audience) > 1 and "azp" not in claims:
         raise _invalid("the ID token has several audiences and no azp")
     if claims.get("azp", client_id) != client_id:
         raise _invalid("the ID token was issued to another client (azp)")
-    if len(claims["sub"]) > _MAX_SUBJECT or "\0" in claims["sub"]:
-        raise _invalid(f"the subject of the ID token has more than {_MAX_SUBJECT} characters, or a null character")
+    if len(claims["sub"]) > _MAX_SUBJECT or not claims["sub"].isprintable():
+        raise _invalid(f"the subject of the ID token has more than {_MAX_SUBJECT} characters, or unprintable ones")
 
 
 def _invalid(detail: str) -> ProviderSignInError:

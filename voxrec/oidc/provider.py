@@ -117,36 +117,48 @@ class Provider:
         return await self._keys.refreshed()
 
     async def _load_metadata(self) -> Metadata:
-        document = await self._http.get(self.issuer.rstrip("/") + _DISCOVERY)
-        try:
-            metadata = msgspec.convert(document, Metadata)
-        except msgspec.ValidationError as error:
-            raise _invalid(f"the metadata is invalid: {error}") from error
-        if metadata.issuer != self.issuer:  # OpenID Connect Discovery 1.0 section 4.3
-            raise _invalid(
-                f"the metadata is that of the issuer {metadata.issuer[:200]!r}; oidc.issuer is {self.issuer!r}"
-            )
-        for name in Metadata.__struct_fields__:
-            url = getattr(metadata, name)
-            if name.endswith(("_endpoint", "_uri")) and url is not None and not self._is_trusted(url):
-                raise _invalid(f"{name} in the metadata is no https URL: {url[:200]!r}")
-        return metadata
-
-    def _is_trusted(self, url: str) -> bool:
-        """Return whether a URL is one that may be requested, or that a browser may be sent to."""
-        try:
-            parts = urlsplit(url)
-            permitted = {"https", urlsplit(self.issuer).scheme}  # http only if the settings permit it for the issuer
-            return parts.scheme in permitted and bool(parts.hostname) and url.isascii() and url.isprintable()
-        except ValueError:
-            return False
+        return parse_metadata(await self._http.get(metadata_url(self.issuer)), self.issuer)
 
     async def _load_keys(self) -> tuple[Key, ...]:
-        document = await self._http.get((await self.metadata()).jwks_uri)
-        entries = document.get("keys")
-        if not isinstance(entries, list):
-            raise _invalid("the set of keys has no list of keys")
-        return tuple(key for entry in entries[:_MAX_KEYS] if (key := _signing_key(entry)) is not None)
+        return parse_keys(await self._http.get((await self.metadata()).jwks_uri))
+
+
+def metadata_url(issuer: str) -> str:
+    """Return the URL of a provider's metadata (OpenID Connect Discovery 1.0 section 4)."""
+    return issuer.rstrip("/") + _DISCOVERY
+
+
+def parse_metadata(document: object, issuer: str) -> Metadata:
+    """Return the metadata of the provider ``issuer``. Raises ProviderSignInError."""
+    try:
+        metadata = msgspec.convert(document, Metadata)
+    except msgspec.ValidationError as error:
+        raise _invalid(f"the metadata is invalid: {error}") from error
+    if metadata.issuer != issuer:  # OpenID Connect Discovery 1.0 section 4.3
+        raise _invalid(f"the metadata is that of the issuer {metadata.issuer[:200]!r}; oidc.issuer is {issuer!r}")
+    for name in Metadata.__struct_fields__:
+        url = getattr(metadata, name)
+        if name.endswith(("_endpoint", "_uri")) and url is not None and not _is_trusted(url, issuer):
+            raise _invalid(f"{name} in the metadata is no https URL: {url[:200]!r}")
+    return metadata
+
+
+def parse_keys(document: object) -> tuple[Key, ...]:
+    """Return the keys for signatures in a set of keys (RFC 7517 section 5). Raises ProviderSignInError."""
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise _invalid("the set of keys has no list of keys")
+    return tuple(key for entry in entries[:_MAX_KEYS] if (key := _signing_key(entry)) is not None)
+
+
+def _is_trusted(url: str, issuer: str) -> bool:
+    """Return whether a URL is one that may be requested, or that a browser may be sent to."""
+    try:
+        parts = urlsplit(url)
+        permitted = {"https", urlsplit(issuer).scheme}  # http only if the settings permit it for the issuer
+        return parts.scheme in permitted and bool(parts.hostname) and url.isascii() and url.isprintable()
+    except ValueError:
+        return False
 
 
 def _signing_key(entry: Any) -> Key | None:

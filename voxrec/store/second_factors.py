@@ -14,7 +14,7 @@ from voxrec.postgres.database import Database
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
 from voxrec.store.tokens import hash_secret
-from voxrec.store.users import end_sessions
+from voxrec.store.users import VerifiedUser, end_sessions, lock_user, lock_verified_user
 
 MAX_FAILURES: Final = 5
 """Wrong codes after which a challenge is void, and the password has to be entered again."""
@@ -22,7 +22,11 @@ MAX_FAILURES: Final = 5
 _USER: Final = Columns(User, jsonb=frozenset())
 _USER_COLUMNS: Final = ", ".join(f"users.{name}" for name in _USER.names)
 _MAX_CHALLENGES: Final = 20  # of one user; the oldest are dropped
-_DELETE_EXPIRED: Final = "DELETE FROM code_challenges WHERE expires_at <= now()"
+_DELETE_EXPIRED: Final = """
+    DELETE FROM code_challenges WHERE hash IN
+        (SELECT hash FROM code_challenges WHERE expires_at <= now() FOR UPDATE SKIP LOCKED)
+"""
+_USE_CHALLENGE: Final = "DELETE FROM code_challenges WHERE hash = %s RETURNING user_id"
 _DELETE_OLDEST: Final = """
     DELETE FROM code_challenges WHERE hash IN
         (SELECT hash FROM code_challenges WHERE user_id = %s ORDER BY expires_at DESC OFFSET %s)
@@ -63,6 +67,15 @@ class Challenge(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A second factor that a user has confirmed with its first code, and the hashes of the recovery codes."""
+
+    secret: str
+    step: int
+    recovery_hashes: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedCode:
     """A right code, which is used up when it is accepted: its time step, or the hash of a recovery code."""
 
@@ -81,15 +94,21 @@ class SecondFactors:
         rows = await self._database.query(_SELECT, (user_id,))
         return SecondFactor(*rows[0]) if rows else None
 
-    async def challenge(self, user_id: UUID, ticket: str, expires_at: datetime, secret: str | None = None) -> None:
-        """Store a challenge, and delete those that have expired."""
+    async def challenge(
+        self, verified: VerifiedUser, ticket: str, expires_at: datetime, secret: str | None = None
+    ) -> bool:
+        """Store a challenge, and delete those that have expired. Return False if the user was changed meanwhile."""
+        user_id = verified.user.id
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> bool:
+            if not await lock_verified_user(transaction, verified):
+                return False
             await transaction.execute(_DELETE_EXPIRED)
             await transaction.execute(_INSERT_CHALLENGE, (hash_secret(ticket), user_id, secret, expires_at))
             await transaction.execute(_DELETE_OLDEST, (user_id, _MAX_CHALLENGES))
+            return True
 
-        await self._database.transaction(work)
+        return await self._database.transaction(work)
 
     async def attempt(self, ticket: str) -> Challenge | None:
         """Count an attempt and return the challenge. None: there is none, it has expired, or had too many attempts."""
@@ -105,20 +124,19 @@ class SecondFactors:
         """Replace the recovery codes of a user."""
 
         async def work(transaction: Transaction) -> None:
+            await lock_user(transaction, user_id)
             await _store_recovery_codes(transaction, user_id, hashes)
 
         await self._database.transaction(work)
 
-    async def store(
-        self, user_id: UUID, secret: str, step: int, recovery_hashes: Sequence[bytes], kept_session: UUID | None
-    ) -> None:
-        """Store or replace the second factor of a user, and end all sessions of the user but ``kept_session``."""
+    async def store(self, user_id: UUID, ticket: str, enrolment: Enrolment, kept_session: UUID | None) -> bool:
+        """Store or replace the second factor of a user, and end all sessions of the user but ``kept_session``.
 
-        async def work(transaction: Transaction) -> None:
-            await store_second_factor(transaction, user_id, secret, step, recovery_hashes)
-            await end_sessions(transaction, user_id, kept_session)
-
-        await self._database.transaction(work)
+        Return False if the challenge was used up meanwhile.
+        """
+        return await self._database.transaction(
+            lambda transaction: store_second_factor(transaction, user_id, ticket, enrolment, kept_session)
+        )
 
     async def remove(self, user_id: UUID, kept_session: UUID | None = None) -> None:
         """Remove the second factor and the recovery codes of a user, and end all sessions but ``kept_session``.
@@ -127,6 +145,7 @@ class SecondFactors:
         """
 
         async def work(transaction: Transaction) -> None:
+            await lock_user(transaction, user_id)
             if not await transaction.execute(_REMOVE, (user_id,)):
                 raise NotFound(f"The user {user_id} has no second factor.")
             await transaction.execute(_DELETE_RECOVERY_CODES, (user_id,))
@@ -137,12 +156,22 @@ class SecondFactors:
 
 
 async def store_second_factor(
-    transaction: Transaction, user_id: UUID, secret: str, step: int, recovery_hashes: Sequence[bytes]
-) -> None:
-    """Store or replace the second factor and the recovery codes of a user, as part of a transaction."""
-    await transaction.execute(_STORE, (user_id, secret, step))
+    transaction: Transaction, user_id: UUID, ticket: str, enrolment: Enrolment, kept_session: UUID | None = None
+) -> bool:
+    """Do what `SecondFactors.store` does, as part of a transaction."""
+    await lock_user(transaction, user_id)
+    if not await use_challenge(transaction, ticket):
+        return False
+    await transaction.execute(_STORE, (user_id, enrolment.secret, enrolment.step))
     await transaction.execute(_MARK, (True, user_id))
-    await _store_recovery_codes(transaction, user_id, recovery_hashes)
+    await _store_recovery_codes(transaction, user_id, enrolment.recovery_hashes)
+    await end_sessions(transaction, user_id, kept_session)
+    return True
+
+
+async def use_challenge(transaction: Transaction, ticket: str) -> bool:
+    """Use up a challenge, as part of a transaction. Return False if it was used, or ended, before."""
+    return bool(await transaction.query(_USE_CHALLENGE, (hash_secret(ticket),)))
 
 
 async def use_code(transaction: Transaction, user_id: UUID, code: AcceptedCode) -> bool:

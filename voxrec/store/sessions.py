@@ -46,6 +46,7 @@ _SELECT_ID_TOKEN: Final = "SELECT id_token FROM sessions WHERE id = %s"  # noqa:
 # for one that is idle.
 _EXPIRE_IDLE: Final = "UPDATE sessions SET expires_at = now() WHERE expires_at > now() AND last_used_at <= now() - %s"
 _DELETE_EXPIRED: Final = "DELETE FROM sessions WHERE expires_at <= now()"
+_DELETE_ALL_CHALLENGES: Final = "DELETE FROM code_challenges WHERE %s::uuid IS NULL OR user_id = %s"
 _DELETE_ALL: Final = f"DELETE FROM sessions WHERE %s::uuid IS NULL OR user_id = %s RETURNING {_VALID}"
 
 
@@ -142,9 +143,13 @@ class Sessions(Repository[Session, SessionFilter]):
         await self._database.transaction(work)
 
     async def delete_all(self, user_id: UUID | None = None) -> int:
-        """End all sessions, or those of a user, and return their number."""
-        rows = await self._database.returning(_DELETE_ALL, (user_id, user_id, self._idle_timeout))
-        return sum(was_valid for (was_valid,) in rows)
+        """End all sessions, or those of a user, and the challenges that would begin more; return how many sessions."""
+
+        async def work(transaction: Transaction) -> list[Row]:
+            await transaction.execute(_DELETE_ALL_CHALLENGES, (user_id, user_id))
+            return await transaction.query(_DELETE_ALL, (user_id, user_id, self._idle_timeout))
+
+        return sum(was_valid for (was_valid,) in await self._database.transaction(work))
 
     async def _fetch_page(self, filters: SessionFilter, limit: int, after: Cursor | None) -> list[Row]:
         conditions = filters.conditions()

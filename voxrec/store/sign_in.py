@@ -1,22 +1,20 @@
 """Signing in, in one transaction each: a password alone, a password and a code, or an OpenID Connect provider."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
 from voxrec.errors import Conflict
 from voxrec.model import AuditEntry, Session, User
 from voxrec.postgres.database import Database
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.audit import insert_entry
-from voxrec.store.second_factors import AcceptedCode, store_second_factor, use_code
+from voxrec.store.second_factors import AcceptedCode, Enrolment, store_second_factor, use_challenge, use_code
 from voxrec.store.sessions import Sessions
 from voxrec.store.tokens import hash_secret
-from voxrec.store.users import end_sessions, store_provider_user
+from voxrec.store.users import VerifiedUser, end_sessions, lock_user, lock_verified_user, store_provider_user
 
-_DELETE_CHALLENGE: Final = "DELETE FROM code_challenges WHERE hash = %s RETURNING user_id"
 _DELETE_EXPIRED_AUTHORIZATIONS: Final = "DELETE FROM used_authorizations WHERE expires_at <= now()"
 _USE_AUTHORIZATION: Final = """
     INSERT INTO used_authorizations (hash, expires_at) VALUES (%s, now() + %s) ON CONFLICT DO NOTHING RETURNING hash
@@ -33,15 +31,6 @@ class NewSession:
     audit_entry: AuditEntry
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """A second factor that a user has confirmed with its first code, and the hashes of the recovery codes."""
-
-    secret: str
-    step: int
-    recovery_hashes: Sequence[bytes]
-
-
 class SignIn:
     """Stores sessions together with what permits them to begin."""
 
@@ -49,27 +38,41 @@ class SignIn:
         self._database = database
         self._sessions = sessions
 
-    async def with_password(self, new: NewSession) -> None:
-        """Store the session of a user whose password was right."""
-        await self._database.transaction(lambda transaction: self._begin(transaction, new))
+    async def with_password(self, new: NewSession, verified: VerifiedUser) -> bool:
+        """Store the session of a user whose password was right. Return False if the user was changed meanwhile."""
 
-    async def with_new_password(self, new: NewSession, password_hash: str) -> None:
-        """Store the own new password of a user, end all sessions of the user, and store one for this browser."""
+        async def work(transaction: Transaction) -> bool:
+            if not await lock_verified_user(transaction, verified):
+                return False
+            await self._begin(transaction, new)
+            return True
 
-        async def work(transaction: Transaction) -> None:
+        return await self._database.transaction(work)
+
+    async def with_new_password(self, new: NewSession, verified: VerifiedUser, password_hash: str) -> bool:
+        """Store the own new password of a user, end all sessions of the user, and store one for this browser.
+
+        Return False if the user was changed meanwhile.
+        """
+
+        async def work(transaction: Transaction) -> bool:
+            if not await lock_verified_user(transaction, verified):
+                return False
             await transaction.execute(_SET_PASSWORD, (password_hash, new.session.user_id))
             await end_sessions(transaction, new.session.user_id)
             await self._begin(transaction, new)
+            return True
 
-        await self._database.transaction(work)
+        return await self._database.transaction(work)
 
     async def with_code(self, new: NewSession, ticket: str, code: AcceptedCode) -> bool:
         """Use up a code and its challenge, and store the session. Return False if either was used up meanwhile."""
 
         async def work(transaction: Transaction) -> bool:
+            await lock_user(transaction, new.session.user_id)
             if not await use_code(transaction, new.session.user_id, code):
                 return False
-            if not await _use_challenge(transaction, ticket):
+            if not await use_challenge(transaction, ticket):
                 return False
             await self._begin(transaction, new)
             return True
@@ -77,14 +80,14 @@ class SignIn:
         return await self._database.transaction(work)
 
     async def with_enrolment(self, new: NewSession, ticket: str, enrolment: Enrolment) -> bool:
-        """Store a first second factor and the session. Return False if the challenge was used up meanwhile."""
+        """Store a first second factor, end all sessions of the user, and store the new one.
+
+        Return False if the challenge was used up meanwhile.
+        """
 
         async def work(transaction: Transaction) -> bool:
-            if not await _use_challenge(transaction, ticket):
+            if not await store_second_factor(transaction, new.session.user_id, ticket, enrolment):
                 return False
-            await store_second_factor(
-                transaction, new.session.user_id, enrolment.secret, enrolment.step, enrolment.recovery_hashes
-            )
             await self._begin(transaction, new)
             return True
 
@@ -112,8 +115,3 @@ class SignIn:
     async def _begin(self, transaction: Transaction, new: NewSession, id_token: str | None = None) -> None:
         await self._sessions.insert(transaction, new.session, new.secret, id_token)
         await insert_entry(transaction, new.audit_entry)
-
-
-async def _use_challenge(transaction: Transaction, ticket: str) -> bool:
-    rows: list[tuple[UUID]] = await transaction.query(_DELETE_CHALLENGE, (hash_secret(ticket),))
-    return bool(rows)

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -36,6 +36,11 @@ _SELECT_CREDENTIALS: Final = f"SELECT password, {_COLUMNS.column_list} FROM user
 _SELECT_BY_IDENTITY: Final = f"{_SELECT} WHERE issuer = %s AND subject = %s FOR UPDATE"
 _SET_PASSWORD: Final = "UPDATE users SET password = %s WHERE id = %s"  # noqa: S105 - a statement
 _END_SESSIONS: Final = "DELETE FROM sessions WHERE user_id = %s AND id IS DISTINCT FROM %s"
+_END_CHALLENGES: Final = "DELETE FROM code_challenges WHERE user_id = %s"
+_LOCK: Final = "SELECT id FROM users WHERE id = %s FOR UPDATE"
+_LOCK_VERIFIED: Final = """
+    SELECT id FROM users WHERE id = %s AND enabled AND password = %s AND role = %s AND second_factor = %s FOR UPDATE
+"""
 _NO_PASSWORD: Final = "!"  # noqa: S105 - no hash: nothing matches it, also in versions that know no providers
 
 
@@ -53,6 +58,13 @@ class UserFilter:
 
 
 ALL_USERS: Final = UserFilter()
+
+
+class VerifiedUser(NamedTuple):
+    """A user whose password was right, as it was then, and the hash of that password."""
+
+    user: User
+    password_hash: str
 
 
 class Users(Repository[User, UserFilter]):
@@ -183,8 +195,28 @@ async def _find_by_identity(transaction: Transaction, user: User) -> User | None
 
 
 async def end_sessions(transaction: Transaction, user_id: UUID, kept_session: UUID | None = None) -> None:
-    """End all sessions of a user, but ``kept_session``."""
+    """End all sessions of a user but ``kept_session``, and the challenges to enter a code, which would begin more."""
     await transaction.execute(_END_SESSIONS, (user_id, kept_session))
+    await transaction.execute(_END_CHALLENGES, (user_id,))
+
+
+async def lock_user(transaction: Transaction, user_id: UUID) -> None:
+    """Lock a user until the transaction ends.
+
+    Transactions that change a user, or what belongs to the user, do so first: none waits for another one in a circle,
+    and what one of them has ended does not begin again in another one.
+    """
+    await transaction.query(_LOCK, (user_id,))
+
+
+async def lock_verified_user(transaction: Transaction, verified: VerifiedUser) -> bool:
+    """Lock a user until the transaction ends. Return False if the verification no longer counts.
+
+    The password takes a while to verify. Meanwhile, it may have been replaced, or the user disabled or given another
+    role or a second factor.
+    """
+    user, password_hash = verified
+    return bool(await transaction.query(_LOCK_VERIFIED, (user.id, password_hash, user.role.value, user.second_factor)))
 
 
 def have_other_permissions(before: User, after: User) -> bool:
