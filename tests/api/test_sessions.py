@@ -359,6 +359,18 @@ class RaceTests(SessionTestCase):
                 response = await self.attempt()
                 self.assertEqual((response.status, response.headers.get("set-cookie")), (401, None))
 
+    async def test_signing_in_does_not_wait_for_transactions_about_others(self) -> None:
+        """They may have locked old sessions, which signing in deletes, and may wait for this transaction, too."""
+        await self.add_user("ben")
+        for column in ("expires_at", "last_used_at"):
+            await self.sign_in("ben")
+            await self.pool.execute(f"UPDATE sessions SET {column} = {column} - interval '30 days'")  # noqa: S608
+        await self.add_user()
+        with closing(psycopg2.connect(self.dsn)) as other, other.cursor() as cursor:
+            cursor.execute("SELECT id FROM sessions FOR UPDATE")
+            self.assertEqual(cursor.rowcount, 1)
+            await self.sign_in()
+
     async def test_changing_the_own_password(self) -> None:
         """Who knows the former password must not undo what an administrator does about it."""
         user_id = await self.add_user()

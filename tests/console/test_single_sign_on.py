@@ -10,10 +10,11 @@ from uuid import uuid4
 import treq
 from oidc_provider_mock import User as ProviderUser
 from oidc_provider_mock import run_server_in_thread
+from twisted.internet.defer import Deferred
 
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse
 from tests.console.console_test_case import ConsoleTestCase
-from tests.database import reactor
+from tests.database import reactor, until
 from tests.oidc.fake_provider import CLIENT_ID, CLIENT_SECRET, started_provider
 from tests.subtest import subtest
 from voxrec.api.sign_in import SignInPolicy
@@ -78,6 +79,11 @@ class SingleSignOnTestCase(ConsoleTestCase):
         parameters, cookie = await self.begin(next_)
         self.set_claims(parameters["nonce"], **claims)
         return await self.come_back(parameters["state"], cookie)
+
+    async def replace_provider(self, answer: Callable[..., Any], timeout: float) -> None:
+        self.provider.answers = {"/.well-known/openid-configuration": answer}
+        self.identity_provider = identity_provider(self.provider.issuer, timeout=timeout)
+        self.site.resource = self.make_resource()
 
     async def session_cookie(self, **claims: Any) -> str:
         response = await self.sign_in_at_provider(**claims)
@@ -242,11 +248,6 @@ class OutageTests(SingleSignOnTestCase):
         await super().setUp()
         await self.add_user("ben")
 
-    async def replace_provider(self, answer: Callable[..., Any], timeout: float) -> None:
-        self.provider.answers = {"/.well-known/openid-configuration": answer}
-        self.identity_provider = identity_provider(self.provider.issuer, timeout=timeout)
-        self.site.resource = self.make_resource()
-
     async def test_a_provider_that_is_away_or_slow_does_not_block_others(self) -> None:
         await self.replace_provider(self.provider.hang, 20.0)
         waiting = treq.get(f"http://127.0.0.1:{self.port}{BEGIN}", allow_redirects=False, persistent=False)
@@ -282,10 +283,19 @@ class SignOutTests(SingleSignOnTestCase):
         response = await self.submit("/console/sign-out", await self.signed_in())
         self.assertEqual((response.status, response.headers["location"]), (303, "/console/sign-in"))
 
-    async def test_a_provider_without_this_or_away(self) -> None:
-        cookies = [await self.session_cookie(), await self.session_cookie()]
-        response = await self.submit("/console/sign-out", cookies[0])
+    async def test_a_provider_without_this(self) -> None:
+        response = await self.submit("/console/sign-out", await self.session_cookie())
         self.assertEqual((response.status, response.headers["location"]), (303, "/console/sign-in"))
+
+    async def test_the_session_ends_before_a_slow_provider_responds(self) -> None:
+        cookie = await self.session_cookie()
+        await self.replace_provider(self.provider.hang, 60.0)
+        self.provider.requested.clear()
+        response = Deferred.fromCoroutine(self.submit("/console/sign-out", cookie))
+        await until(lambda: self.provider.requested)
+        self.assertEqual((await self.open("/console/account", cookie)).status, 303)
+        await self.provider.stop()
+        self.assertEqual((await response).headers["location"], "/console/sign-in")
 
 
 class PasswordPolicyTests(SingleSignOnTestCase):

@@ -298,6 +298,16 @@ class IdTokenTests(FlowTestCase):
         self.provider.keys, self.provider.signing_key = [replaced], replaced
         await self.sign_in()
 
+    async def test_new_keys_at_another_place(self) -> None:
+        self.patch(Cached, "MIN_REFRESH", 0.0)
+        await self.sign_in()
+        new = ec_key("second")
+        self.provider.signing_key, self.provider.header = new, {"alg": "ES256", "kid": "second"}
+        body = msgspec.json.encode({"keys": [new.as_dict(private=False)]})
+        self.provider.metadata["jwks_uri"] = f"{self.provider.issuer}/keys/2"
+        self.provider.answers = {"/keys": lambda _: b"", "/keys/2": lambda _: body}
+        await self.sign_in()
+
     async def test_unknown_keys_do_not_cause_many_requests(self) -> None:
         await self.sign_in()
         self.provider.signing_key = rsa_key("unknown")

@@ -105,11 +105,12 @@ class SingleSignOn:
             raise
         return pending.next, self._starter.set_cookie(new)
 
-    async def sign_out_url(self, session_id: UUID | None) -> str | None:
-        """Return the URL at which the user of a session signs out of the provider; None if there is none."""
-        id_token = None if session_id is None else await self._sessions.id_token(session_id)
-        if id_token is None:  # the user has signed in with a password
-            return None
+    async def id_token(self, session_id: UUID | None) -> str | None:
+        """Return the ID token of the user of a session; None if the user has signed in with a password."""
+        return None if session_id is None else await self._sessions.id_token(session_id)
+
+    async def sign_out_url(self, id_token: str) -> str | None:
+        """Return the URL at which the user with an ID token signs out of the provider; None if it offers none."""
         try:
             return await self._provider.flow.sign_out_url(id_token if len(id_token) <= _MAX_ID_TOKEN else None)
         except ProviderSignInError as error:

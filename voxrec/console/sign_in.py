@@ -35,8 +35,11 @@ class SingleSignOn(Protocol):
     async def complete(self, request: Request, response: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
         """Return the page to continue with, and headers of the redirection to it."""
 
-    async def sign_out_url(self, session_id: UUID | None) -> str | None:
-        """Return the URL at which a user signs out of the provider, too."""
+    async def id_token(self, session_id: UUID | None) -> str | None:
+        """Return the ID token of the user of a session; None if the user has signed in with a password."""
+
+    async def sign_out_url(self, id_token: str) -> str | None:
+        """Return the URL at which the user with an ID token signs out of the provider, too."""
 
 
 class SignInPages:
@@ -119,10 +122,10 @@ class SignInPages:
 
     async def sign_out(self, visit: Visit) -> Response:
         """End the session, and that at the provider if it offers this."""
-        url = None if self._provider is None else await self._provider.sign_out_url(visit.user.session_id)
+        id_token = None if self._provider is None else await self._provider.id_token(visit.user.session_id)
         response = await visit.rest.send("DELETE", "/session", cookie=visit.request.headers.get("cookie", ""))
         headers = {"Set-Cookie": response.headers["Set-Cookie"]}
-        if url is None or self._provider is None:
+        if self._provider is None or id_token is None or (url := await self._provider.sign_out_url(id_token)) is None:
             return redirect(SIGN_IN, headers)
         # a page, and no redirection: the policy of the form permits none to another site, nor where that redirects to
         page = self._renderer.page("sign_out.html", visit.language, url=url, label=self._provider.label)

@@ -120,7 +120,8 @@ class Provider:
         return parse_metadata(await self._http.get(metadata_url(self.issuer)), self.issuer)
 
     async def _load_keys(self) -> tuple[Key, ...]:
-        return parse_keys(await self._http.get((await self.metadata()).jwks_uri))
+        metadata = await self._metadata.refreshed()  # new keys may be at another place
+        return parse_keys(await self._http.get(metadata.jwks_uri))
 
 
 def metadata_url(issuer: str) -> str:

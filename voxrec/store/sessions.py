@@ -44,8 +44,14 @@ _TOUCH: Final = """
 _SELECT_ID_TOKEN: Final = "SELECT id_token FROM sessions WHERE id = %s"  # noqa: S105 - a statement
 # The deletion of a session that has not expired makes all daemons authenticate their clients again, which is needless
 # for one that is idle.
-_EXPIRE_IDLE: Final = "UPDATE sessions SET expires_at = now() WHERE expires_at > now() AND last_used_at <= now() - %s"
-_DELETE_EXPIRED: Final = "DELETE FROM sessions WHERE expires_at <= now()"
+_EXPIRE_IDLE: Final = """
+    UPDATE sessions SET expires_at = now() WHERE id IN
+        (SELECT id FROM sessions WHERE expires_at > now() AND last_used_at <= now() - %s FOR UPDATE SKIP LOCKED)
+"""
+_DELETE_EXPIRED: Final = """
+    DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= now() FOR UPDATE SKIP LOCKED)
+"""
+_LOCK_USERS: Final = "SELECT id FROM users WHERE %s::uuid IS NULL OR id = %s ORDER BY id FOR UPDATE"
 _DELETE_ALL_CHALLENGES: Final = "DELETE FROM code_challenges WHERE %s::uuid IS NULL OR user_id = %s"
 _DELETE_ALL: Final = f"DELETE FROM sessions WHERE %s::uuid IS NULL OR user_id = %s RETURNING {_VALID}"
 
@@ -146,6 +152,7 @@ class Sessions(Repository[Session, SessionFilter]):
         """End all sessions, or those of a user, and the challenges that would begin more; return how many sessions."""
 
         async def work(transaction: Transaction) -> list[Row]:
+            await transaction.query(_LOCK_USERS, (user_id, user_id))
             await transaction.execute(_DELETE_ALL_CHALLENGES, (user_id, user_id))
             return await transaction.query(_DELETE_ALL, (user_id, user_id, self._idle_timeout))
 
