@@ -11,6 +11,7 @@ from tests.database import reactor
 from tests.recordings.crashing_bulk_actions import make_worker
 from tests.subtest import subtest
 from voxrec.model import Recording, RecordingState, Role, Token
+from voxrec.store.recording_pages import PROBED, RecordingPages
 from voxrec.store.tokens import generate_secret
 
 
@@ -47,6 +48,30 @@ class BulkActionTestCase(RestTestCase):
 
 
 class PreviewTests(BulkActionTestCase):
+    async def test_a_filter_without_an_index_reads_the_table_once(self) -> None:
+        await self.pool.execute(
+            """
+            SET session_replication_role = replica;
+            INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, duration, legal_hold,
+                                    created_at, updated_at)
+            SELECT gen_random_uuid(), gen_random_uuid(), 'completed', 'wav', 1, '[]', '{}', number %% 6, FALSE,
+                   %s - number * interval '1 s', now()
+            FROM generate_series(1, %s) AS number;
+            SET session_replication_role = origin
+            """,
+            (CREATED_AT, 3 * PROBED),
+        )
+        gather = RecordingPages._gather
+        calls: list[object] = []
+
+        async def counting(pages: RecordingPages, *args: Any) -> Any:
+            calls.append(args)
+            return await gather(pages, *args)
+
+        self.patch(RecordingPages, "_gather", counting)
+        self.assertEqual((await self.preview("hold", minDuration=5))["total"], PROBED // 2)
+        self.assertEqual(len(calls), 1)
+
     async def test_what_is_skipped_and_why(self) -> None:
         plain = await self.add_recording()
         held = await self.add_recording(legal_hold=True)

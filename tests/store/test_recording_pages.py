@@ -251,6 +251,11 @@ class FilterTests(PageTestCase):
             with subtest(filters):
                 self.assertEqual(await self.found(**cast("dict[str, Any]", filters)), ["own"])
 
+    async def test_few_profiles_are_read_one_by_one_whatever_the_page(self) -> None:
+        for profiles, limit, few in ((10, 1000, True), (10, 10_000, True), (11, 1000, False), (200, 50, True)):
+            with subtest(f"{profiles} {limit}"):
+                self.assertEqual(RecordingFilter().has_column_index([uuid4()] * profiles, limit), few)
+
 
 class SortTests(PageTestCase):
     async def test_orders_with_ties_and_unknown_values(self) -> None:

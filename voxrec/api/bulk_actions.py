@@ -43,7 +43,8 @@ MAX_RECORDINGS: Final = 100_000
 MAX_PREVIEWS: Final = 100
 """Previews of one client that were neither confirmed nor deleted."""
 _LIFETIME: Final = timedelta(hours=1)  # of a preview
-_PAGE: Final = 1000
+_PAGE: Final = 10_000
+"""Recordings of one statement: a filter without an index finds and sorts all matches again for each of them."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

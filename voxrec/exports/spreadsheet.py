@@ -17,7 +17,9 @@ HEADER: Final = (
     *("remoteSipUri", "ok", "reasons", "format", "channels", "size", "sha256", "node", "file", "metadata", "tags"),
     "notes",
 )
-_FORMULA: Final = re.compile(r"[=+\-@\t\r\n|%]")  # the first character of a formula in one of the usual spreadsheets
+# The first character of a formula in one of the usual spreadsheets; the last four are the fullwidth forms of = + - @,
+# which spreadsheets for East Asian languages convert (OWASP, CSV Injection).
+_FORMULA: Final = re.compile(r"[=+\-@\t\r\n|%\uff1d\uff0b\uff0d\uff20]")
 _NUMBER: Final = re.compile(r"\+?[0-9]+(\.[0-9]+)?")
 
 

@@ -16,6 +16,7 @@ from voxrec.store.keyset import Conditions
 # scan millions of rows in that index when the matches are old.
 _USE_TIME_INDEX: Final = "channels > 0"
 _MAX_INDEX_ENTRIES: Final = 10_000  # read for a page in the index by Profile; that takes some milliseconds
+_FEW_PROFILES: Final = 10  # cheap whatever the page is: it has at least a tenth of the entries that are read
 _VERDICTS: Final = {
     VerdictFilter.OK: "verdict ->> 'ok' = 'true'",
     VerdictFilter.PROBLEM: "verdict ->> 'ok' = 'false'",  # the predicate of an index
@@ -170,7 +171,7 @@ class RecordingFilter:
 
 def _are_few(profile_ids: Collection[UUID], limit: int) -> bool:
     """Return whether reading a page for each Profile is cheap. For many Profiles the index by time is better."""
-    return len(profile_ids) * limit <= _MAX_INDEX_ENTRIES
+    return len(profile_ids) * limit <= max(_MAX_INDEX_ENTRIES, _FEW_PROFILES * limit)
 
 
 ALL_RECORDINGS: Final = RecordingFilter()
