@@ -9,6 +9,7 @@ import click
 from twisted.trial.unittest import SynchronousTestCase
 
 from docs.extensions.metrics import METRIC_SUFFIXES, metrics_in
+from tests.subtest import subtest
 from tests.test_config import REPOSITORY
 from voxrec.cli.main import main
 from voxrec.sandbox.debian_program import program_command
@@ -69,18 +70,24 @@ class DashboardTests(SynchronousTestCase):
 class ManualPageTests(SynchronousTestCase):
     page = REPOSITORY / "man" / "voxrec.1"
 
-    def test_it_names_every_command_and_option(self) -> None:
+    def test_it_names_every_command_with_its_options_and_their_values(self) -> None:
         text = self.page.read_text().replace("\\-", "-")
-        missing = [name for name in self.names(main) if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)]
-        self.assertEqual(missing, [])
+        sections = re.findall(r'^\.SS "voxrec ([^"]*)"\n(.*?)(?=^\.S[HS])', text, re.MULTILINE | re.DOTALL)
+        for path, command in self.commands(main):
+            with subtest(path):
+                found = [section for title, section in sections if re.match(rf"{re.escape(path)}(?![\w-])", title)]
+                self.assertEqual(len(found), 1)
+                options = [each for each in command.params if isinstance(each, click.Option)]
+                names = [name for option in options for name in option.opts if name.startswith("--")]
+                choices = ["|".join(each.type.choices) for each in options if isinstance(each.type, click.Choice)]
+                self.assertEqual([name for name in (*names, *choices) if name not in found[0]], [])
 
-    def names(self, command: click.Command) -> list[str]:
-        """Return the names of a command's long options and subcommands, and of theirs."""
-        names = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
-        if isinstance(command, click.Group):
-            for name, subcommand in command.commands.items():
-                names += [name, *self.names(subcommand)]
-        return names
+    def commands(self, command: click.Command, path: str = "") -> list[tuple[str, click.Command]]:
+        """Return the commands below a command that are no groups, with their paths."""
+        if not isinstance(command, click.Group):
+            return [(path, command)]
+        below = command.commands.items()
+        return [found for name, each in below for found in self.commands(each, f"{path} {name}".strip())]
 
     def test_groff_has_no_warnings(self) -> None:
         command = ["groff", "-man", "-Tutf8", "-ww", "-z", str(self.page)]
