@@ -23,8 +23,9 @@ TESTS: Final = Path(__file__).parent
 TEMPORARY: Final = Path(".trial")
 TIMEOUT_SECONDS: Final = 1200.0
 SLOWEST: Final = (
-    *("replaced_channels", "takeover", "recording_options", "trunks", "fidelity", "required_announcement", "nodes"),
-    *("signalling", "sandbox", "calls", "recording_engine", "music_on_hold", "daemon", "pause_codes", "kamailio"),
+    *("takeover", "required_announcement", "replaced_channels", "recording_options", "signalling", "daemon"),
+    *("fidelity", "sandbox", "calls", "nodes", "recording_engine", "trunks", "kamailio", "listening"),
+    *("announcement", "pause_codes", "ami", "music_on_hold"),
 )
 """The live test modules that take longest, in that order; they start first, so that no run is left alone at the end."""
 MAX_REPEATED: Final = 10

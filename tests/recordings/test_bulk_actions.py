@@ -1,19 +1,15 @@
 """Bulk actions after a kill -9 of the daemon at each step: each Recording is deleted once, with one audit entry."""
 
-import os
-import signal
-import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from tests.crashing_process import run_until_crash
 from tests.database import DatabaseTestCase, reactor
 from tests.recordings.crashing_bulk_actions import CRASH_POINTS, LONG_LEASE, make_worker
-from tests.recordings.test_crash_recovery import CrashingProcess
 from tests.store.samples import recording
 from tests.subtest import subtest
 from voxrec.model import BulkAction, BulkActionKind, BulkActionState, BulkItemState, RecordingState
@@ -40,14 +36,6 @@ class CrashRecoveryTests(DatabaseTestCase):
         )
         return await self.actions.confirm((await self.actions.create(new, dict.fromkeys(ids))).id)
 
-    async def run_until_crash(self, step: str) -> None:
-        process = CrashingProcess()
-        command = [sys.executable, "-m", "tests.recordings.crashing_bulk_actions", step, self.dsn]
-        variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        reactor.spawnProcess(process, sys.executable, command, variables)  # type: ignore[attr-defined]
-        status = await process.ended.addTimeout(60, reactor)
-        self.assertEqual(status, signal.SIGKILL, process.output.decode())
-
     async def finish(self, action_id: UUID) -> BulkAction:
         worker = make_worker(self.pool, LONG_LEASE)
         worker.startService()
@@ -63,7 +51,7 @@ class CrashRecoveryTests(DatabaseTestCase):
         for step in CRASH_POINTS:
             with subtest(step):
                 action = await self.confirmed()
-                await self.run_until_crash(step)
+                await run_until_crash("tests.recordings.crashing_bulk_actions", step, self.dsn)
                 done = await self.finish(action.id)
                 self.assertEqual((done.total, done.done, done.skipped, done.failed), (3, 3, 0, 0))
                 items = await self.actions.items(action.id, BulkItemState.DONE, 10, None)

@@ -4,21 +4,15 @@ The result must be the same as without a crash, and each recipient must get one 
 """
 
 import hashlib
-import os
-import signal
-import sys
 from pathlib import Path
 from uuid import UUID
 
 import msgspec
 import soundfile
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessTerminated
-from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 
 from tests.audio.fixtures import tone
+from tests.crashing_process import run_until_crash
 from tests.database import DatabaseTestCase, reactor
 from tests.mail.smtp_servers import Mailbox, RelayTestCase
 from tests.recordings.crashing_daemon import CRASH_POINTS, Environment
@@ -30,22 +24,6 @@ from voxrec.store.recordings import Recordings
 
 ANN = "ann@example.org"
 NOT_DONE = JobFilter(states=[JobState.PENDING, JobState.RUNNING])
-
-
-class CrashingProcess(ProcessProtocol):
-    """Waits for the end of a process and keeps its output."""
-
-    def __init__(self) -> None:
-        self.ended: Deferred[int | None] = Deferred()
-        self.output = b""
-
-    def outReceived(self, data: bytes) -> None:
-        self.output += data
-
-    errReceived = outReceived
-
-    def processEnded(self, reason: Failure) -> None:
-        self.ended.callback(reason.value.signal if isinstance(reason.value, ProcessTerminated) else None)
 
 
 class CrashRecoveryTests(DatabaseTestCase, RelayTestCase):
@@ -79,21 +57,6 @@ class CrashRecoveryTests(DatabaseTestCase, RelayTestCase):
             )
         await self.recordings.record(ended)
         return ended.id
-
-    async def run_until_crash(self, step: str, environment: Environment) -> None:
-        """Run a daemon that kills itself at the step."""
-        process = CrashingProcess()
-        command = [
-            sys.executable,
-            "-m",
-            "tests.recordings.crashing_daemon",
-            step,
-            msgspec.json.encode(environment).decode(),
-        ]
-        variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        reactor.spawnProcess(process, sys.executable, command, variables)  # type: ignore[attr-defined]
-        status = await process.ended.addTimeout(30, reactor)
-        self.assertEqual(status, signal.SIGKILL, process.output.decode())
 
     async def run_all_jobs(self, environment: Environment) -> None:
         """Run another daemon until no job is left."""
@@ -143,7 +106,7 @@ class CrashRecoveryTests(DatabaseTestCase, RelayTestCase):
         for step in CRASH_POINTS:
             environment = self.make_environment()
             recording_id = await self.create_ended_call(environment)
-            await self.run_until_crash(step, environment)
+            await run_until_crash("tests.recordings.crashing_daemon", step, msgspec.json.encode(environment).decode())
             await self.run_all_jobs(environment)
             self.assertEqual(await self.outcome(environment, recording_id), expected, step)
         (rows,) = await self.pool.query("SELECT count(*) FROM recordings")

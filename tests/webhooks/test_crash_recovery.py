@@ -1,16 +1,12 @@
 """Webhooks after a crash of the daemon at each step, and over a restart of PostgreSQL: at least once, with one id."""
 
-import os
-import signal
-import sys
-from pathlib import Path
 from uuid import uuid4
 
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from tests.crashing_process import run_until_crash
 from tests.database import DatabaseTestCase, cluster, reactor, until
-from tests.recordings.test_crash_recovery import CrashingProcess
 from tests.store.samples import NOON, recording
 from tests.webhooks.crashing_sender import CRASH_POINTS, LONG_LEASE, make_worker
 from tests.webhooks.receivers import Receiver, ReceiverTestCase
@@ -37,18 +33,10 @@ class CrashRecoveryTests(DatabaseTestCase, ReceiverTestCase):
         state, attempts = rows[0]
         return state, attempts
 
-    async def run_until_crash(self, step: str) -> None:
-        process = CrashingProcess()
-        command = [sys.executable, "-m", "tests.webhooks.crashing_sender", step, self.dsn]
-        variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        reactor.spawnProcess(process, sys.executable, command, variables)  # type: ignore[attr-defined]
-        status = await process.ended.addTimeout(60, reactor)
-        self.assertEqual(status, signal.SIGKILL, process.output.decode())
-
     async def test_a_daemon_that_is_killed(self) -> None:
         for step, expected_requests in zip(CRASH_POINTS, (1, 2, 2, 1), strict=True):
             receiver = await self.add_event()
-            await self.run_until_crash(step)
+            await run_until_crash("tests.webhooks.crashing_sender", step, self.dsn)
             worker = make_worker(self.pool, LONG_LEASE)
             worker.startService()
             try:

@@ -17,7 +17,6 @@ from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, fetch_page
 from voxrec.store.repository import Repository, no_check
 from voxrec.store.tokens import hash_secret
-from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 SESSION_PREFIX: Final = "vxs_"
 """The prefix of every secret of a session."""
@@ -120,16 +119,6 @@ class Sessions(Repository[Session, SessionFilter]):
         """Return the ID token of a session of a user who signed in at a provider."""
         rows = await self._database.query(_SELECT_ID_TOKEN, (session_id,))
         return rows[0][0] if rows else None
-
-    async def create(self, session: Session, secret: str, hook: TransactionHook[Session] = NO_HOOK) -> Session:
-        """Insert a session, and run ``hook``."""
-
-        async def work(transaction: Transaction) -> Session:
-            await self.insert(transaction, session, secret)
-            await hook(transaction, session)
-            return session
-
-        return await self._database.transaction(work)
 
     async def insert(
         self, transaction: Transaction, session: Session, secret: str, id_token: str | None = None

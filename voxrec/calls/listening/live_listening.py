@@ -1,6 +1,6 @@
 """Live listening to all calls of this process: who may still listen, and what happens in Asterisk for it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -125,10 +125,6 @@ class LiveListening(Service):
     def of_call(self, call_id: UUID) -> tuple[Listening, ...]:
         """Return who listens to a call."""
         return tuple(listener.listening for listener in self._by_call.get(call_id, ()))
-
-    def all_listeners(self) -> Iterable[Listener]:
-        """Return all listeners."""
-        return [listener for listeners in tuple(self._by_call.values()) for listener in listeners]
 
     async def listen(self, call_id: UUID, who: str, side: ListenSide, listening_id: UUID) -> Listener:
         """Begin to listen to a call, as ``who``; close the listener at the end.
