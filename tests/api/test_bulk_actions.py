@@ -11,6 +11,7 @@ from tests.database import reactor
 from tests.recordings.crashing_bulk_actions import make_worker
 from tests.subtest import subtest
 from voxrec.model import Recording, RecordingState, Role, Token
+from voxrec.store import bulk_actions
 from voxrec.store.recording_pages import PROBED, RecordingPages
 from voxrec.store.tokens import generate_secret
 
@@ -69,8 +70,12 @@ class PreviewTests(BulkActionTestCase):
             return await gather(pages, *args)
 
         self.patch(RecordingPages, "_gather", counting)
-        self.assertEqual((await self.preview("hold", minDuration=5))["total"], PROBED // 2)
-        self.assertEqual(len(calls), 1)
+        self.patch(bulk_actions, "_INSERTED", 700)
+        action = await self.preview("hold", minDuration=5)
+        self.assertEqual((action["total"], len(calls)), (PROBED // 2, 1))
+        listed = await self.pool.query("SELECT id FROM recordings WHERE duration = 5 ORDER BY created_at DESC")
+        items = await self.pool.query("SELECT position, recording_id FROM bulk_action_items ORDER BY position")
+        self.assertEqual(items, [(number, *row) for number, row in enumerate(listed, 1)])
 
     async def test_what_is_skipped_and_why(self) -> None:
         plain = await self.add_recording()

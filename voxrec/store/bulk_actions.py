@@ -37,9 +37,10 @@ _INSERT: Final = f"""
 """
 _INSERT_ITEMS: Final = """
     INSERT INTO bulk_action_items (action_id, position, recording_id, state, detail)
-    SELECT %s, number, id, CASE WHEN reason IS NULL THEN 'pending' ELSE 'skipped' END, reason
+    SELECT %s, %s + number, id, CASE WHEN reason IS NULL THEN 'pending' ELSE 'skipped' END, reason
     FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY AS item (id, reason, number)
 """
+_INSERTED: Final = 5000  # items of one statement; its parameters block the reactor for some milliseconds
 _COUNT_ITEMS: Final = f"""
     UPDATE bulk_actions SET (total, skipped) = (
         SELECT count(*), count(*) FILTER (WHERE state = 'skipped') FROM bulk_action_items WHERE action_id = %s)
@@ -160,8 +161,10 @@ class BulkActions(PagedTable[BulkAction, None]):
             values = (new.action.value, new.created_by, new.user_id, new.token_id, profile_ids)
             (row,) = await transaction.query(_INSERT, (*values, new.address, new.reason, new.lifetime))
             action_id = self._from_row(row).id
-            reasons = [reason and reason.value for reason in recordings.values()]
-            await transaction.execute(_INSERT_ITEMS, (action_id, [*recordings], reasons))
+            ids, reasons = [*recordings], [reason and reason.value for reason in recordings.values()]
+            for start in range(0, len(ids), _INSERTED):
+                part = slice(start, start + _INSERTED)
+                await transaction.execute(_INSERT_ITEMS, (action_id, start, ids[part], reasons[part]))
             (row,) = await transaction.query(_COUNT_ITEMS, (action_id, action_id))
             await hook(transaction, stored := self._from_row(row))
             return stored
