@@ -230,10 +230,10 @@ class ResponseTests(SingleSignOnTestCase):
             with subtest(change):
                 response = await self.sign_in_at_provider(**change)
                 self.assertEqual(response.status, 403)
-                self.assertIn(b"cannot be trusted", response.body)
+                self.assertIn(b"could not be verified", response.body)
         parameters, cookie = await self.begin()
         response = await self.come_back(parameters["state"], cookie, iss="https://evil.example")
-        self.assertIn(b"cannot be trusted", response.body)
+        self.assertIn(b"could not be verified", response.body)
         self.assertIn("evil.example", (await self.last_entry())["reason"])
 
     async def test_failures_do_not_fill_the_audit_log(self) -> None:
