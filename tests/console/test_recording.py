@@ -275,7 +275,7 @@ class AccessTests(ConsoleTestCase):
         recording = await self.add_audio(b"audio")
         path = f"/console/recordings/{recording.id}"
         body = (await self.open(path, cookie)).body.decode()
-        self.assertIn("The recording was not played or downloaded.", body)
+        self.assertIn("The recording has not been played or downloaded.", body)
         url = unescape(re.findall(r'<source src="(.*?)"', body)[0])
         for part in ("bytes=0-", "bytes=2-"):
             headers = {"Range": part, "User-Agent": "<Browser>"}
