@@ -21,20 +21,24 @@ _SERVICE: Final = "voxrec"
 _TABLES: Final = """
     SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v')
 """
-# Objects that belong to an extension cannot be dropped, and none of voxrec's do.
+# Objects that belong to an extension cannot be dropped, and none of voxrec's do. A function that depends on another object
+# is gone with it; therefore each step looks for what is left.
 _DROP_EVERYTHING: Final = """
 DO $$
 DECLARE
     statement text;
 BEGIN
-    FOR statement IN
-        SELECT format('DROP TABLE %I.%I CASCADE', schemaname, tablename) FROM pg_tables
-        WHERE schemaname = current_schema()
-        UNION ALL
-        SELECT format('DROP FUNCTION %s CASCADE', p.oid::regprocedure) FROM pg_proc p
-        WHERE p.pronamespace = current_schema()::regnamespace AND p.prokind = 'f'
-          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
     LOOP
+        SELECT format('DROP TABLE %I.%I CASCADE', schemaname, tablename) INTO statement FROM pg_tables
+        WHERE schemaname = current_schema()
+        LIMIT 1;
+        IF NOT FOUND THEN
+            SELECT format('DROP FUNCTION %s CASCADE', p.oid::regprocedure) INTO statement FROM pg_proc p
+            WHERE p.pronamespace = current_schema()::regnamespace AND p.prokind = 'f'
+              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+            LIMIT 1;
+        END IF;
+        EXIT WHEN NOT FOUND;
         EXECUTE statement;
     END LOOP;
 END
