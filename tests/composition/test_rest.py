@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from voxrec.composition.rest import RestApi
 
 
-class FakeTokensAndBroadcaster:
-    """The cache of tokens, and the broadcaster of events."""
+class FakeRecipients:
+    """The cache of tokens, the broadcaster of events, and the REST application."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
@@ -19,13 +19,16 @@ class FakeTokensAndBroadcaster:
     def disconnect_all(self) -> None:
         self.log.append("disconnect all")
 
+    def recheck_listeners(self) -> None:
+        self.log.append("recheck listeners")
+
 
 class RestApiTests(SynchronousTestCase):
     def test_a_changed_token_invalidates_the_cache_before_clients_reconnect(self) -> None:
-        fake: Any = FakeTokensAndBroadcaster()
+        fake: Any = FakeRecipients()
         unused: Any = None
         rest = RestApi(
-            app=unused,
+            app=fake,
             server=unused,
             site=unused,
             audio_threads=unused,
@@ -39,4 +42,10 @@ class RestApiTests(SynchronousTestCase):
         )
         rest.token_changed("7")
         rest.token_changed()
-        self.assertEqual(fake.log, ["invalidate '7'", "disconnect all", "invalidate ''", "disconnect all"])
+        self.assertEqual(
+            fake.log,
+            [
+                *("invalidate '7'", "disconnect all", "recheck listeners"),
+                *("invalidate ''", "disconnect all", "recheck listeners"),
+            ],
+        )
