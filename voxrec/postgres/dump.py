@@ -21,8 +21,8 @@ _SERVICE: Final = "voxrec"
 _TABLES: Final = """
     SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v')
 """
-# Objects that belong to an extension cannot be dropped, and none of voxrec's do. A function that depends on another object
-# is gone with it; therefore each step looks for what is left.
+# Objects that belong to an extension cannot be dropped, and none of voxrec's do. A function that depends on another
+# object is gone with it; therefore each step looks for what is left.
 _DROP_EVERYTHING: Final = """
 DO $$
 DECLARE
