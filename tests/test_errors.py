@@ -40,6 +40,7 @@ class ErrorTests(SynchronousTestCase):
                 "NodeUnreachable": (503, "node-unreachable"),
                 "NotFound": (404, "not-found"),
                 "Conflict": (409, "conflict"),
+                "OtherNode": (409, "other-node"),
                 "Unavailable": (503, "unavailable"),
                 "StoreUnavailable": (503, "store-unavailable"),
                 "AsteriskUnavailable": (503, "asterisk-unavailable"),

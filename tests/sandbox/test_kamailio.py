@@ -47,5 +47,5 @@ class ConfigurationTests(SynchronousTestCase):
         (switching,) = [name for name, text in sections.items() if re.search(r"^e?switch =>", text, re.MULTILINE)]
         self.assertEqual(switching, "from-trunk")
         (step,) = steps[switching]
-        self.assertRegex(step, r"^_\S+,1,Goto\(voxrec-incoming,\$\{EXTEN\},1\)$")
+        self.assertRegex(step, r"^_\S+,1,Goto\(voxrec-incoming,\$\{STRREPLACE\(EXTEN,\\,,%2C\)\},1\)$")
         self.assertIn("Stasis(voxrec,incoming", " ".join(steps["voxrec-incoming"]))

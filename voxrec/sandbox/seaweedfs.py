@@ -111,7 +111,12 @@ def client_of(server: SeaweedFS) -> Any:
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
         region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+        config=Config(
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+            # After a start, the server answers with InternalError until it has found its volumes.
+            retries={"mode": "standard", "total_max_attempts": 8},
+        ),
     )
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
 from twisted.internet.threads import deferToThread
 from twisted.protocols.portforward import ProxyServer
+from twisted.python.failure import Failure
 
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS, client_of
@@ -30,6 +33,13 @@ class _Connection(ProxyServer):
 
     received = 0
     refused = False
+    _next_step: IDelayedCall | None = None
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget what was still to be done with this connection."""
+        if self._next_step is not None and self._next_step.active():
+            self._next_step.cancel()
+        super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
         """Forward data of the client, unless a fault prevents it."""
@@ -42,14 +52,14 @@ class _Connection(ProxyServer):
         if proxy.refuses:
             self.refused = True
             transport.write(_REFUSAL)
-            reactor.callLater(_LINGER_SECONDS, transport.loseConnection)
+            self._next_step = reactor.callLater(_LINGER_SECONDS, transport.loseConnection)
         elif proxy.limit is not None and self.received > proxy.limit:
             transport.abortConnection()
         else:
             super().dataReceived(data)
             if proxy.rate is not None:
                 transport.pauseProducing()
-                reactor.callLater(len(data) / proxy.rate, transport.resumeProducing)
+                self._next_step = reactor.callLater(len(data) / proxy.rate, transport.resumeProducing)
 
 
 class StoreProxy(TcpProxy):
