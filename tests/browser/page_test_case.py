@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.expected_conditions import staleness_of
@@ -21,7 +22,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.api.rest_test_case import RestTestCase
 from tests.browser.accessibility import accessibility_findings
-from tests.database import reactor
+from tests.database import reactor, until
 from voxrec.sandbox.chromium import Browser
 
 WAIT: Final = 30  # seconds, for a browser on a busy machine
@@ -79,7 +80,7 @@ class BrowserTestCase(TestCase):
         driver.find_element(By.NAME, "name").send_keys(name)
         driver.find_element(By.NAME, "password").send_keys(password)
         driver.find_element(By.CSS_SELECTOR, "form button").click()
-        WebDriverWait(driver, WAIT).until(lambda page: page.find_elements(By.CSS_SELECTOR, "nav"))
+        wait_on(driver).until(lambda page: page.find_elements(By.CSS_SELECTOR, "nav"))
 
     def send_form(self, driver: Remote) -> None:
         """Send the form of the page, and wait until the browser has left it."""
@@ -88,8 +89,17 @@ class BrowserTestCase(TestCase):
     def follow(self, driver: Remote, by: str, selector: str) -> None:
         """Click a link or a button, and wait until the browser has left the page."""
         page = driver.find_element(By.TAG_NAME, "html")
-        driver.find_element(by, selector).click()
-        WebDriverWait(driver, WAIT).until(staleness_of(page))
+        self.click(driver, by, selector)
+        wait_on(driver).until(staleness_of(page))
+
+    def click(self, driver: Remote, by: str, selector: str) -> None:
+        """Click an element of a part of the page that a script may replace at any moment."""
+
+        def click(page: Remote) -> bool:
+            page.find_element(by, selector).click()
+            return True
+
+        wait_on(driver).until(click)
 
     def screenshots(self, driver: Remote, name: str) -> None:
         """Write the page in every view; check that it fits into the window, and that axe-core finds nothing."""
@@ -130,6 +140,15 @@ class PageTestCase(BrowserTestCase, RestTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
         self.base_url = f"http://127.0.0.1:{self.port}"
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        await until(lambda: not self.site.connection_count)  # the browser closes them a little after it has quit
+        await super().tearDown()
+
+
+def wait_on(driver: Remote) -> WebDriverWait[Remote]:
+    """Return a wait whose condition is evaluated again after an element was missing, or was replaced meanwhile."""
+    return WebDriverWait(driver, WAIT, ignored_exceptions=(StaleElementReferenceException,))
 
 
 def set_view(driver: Remote, view: str) -> None:

@@ -8,13 +8,12 @@ from typing import Any, Final
 
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
 from tests.api.test_link_opening import path_of
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import DARK, LIGHT, NARROW, VIEWS, WAIT, PageTestCase, set_view
+from tests.browser.page_test_case import DARK, LIGHT, NARROW, VIEWS, PageTestCase, set_view, wait_on
 from tests.browser.sample_data import SampleDataTestCase, Samples
 from tests.database import reactor
 from voxrec.model import LinkOrigin
@@ -46,7 +45,7 @@ class Pictures(PageTestCase, SampleDataTestCase):
         def scenario(driver: Remote) -> None:
             self.show(driver, path_of(link))
             driver.find_element(By.CSS_SELECTOR, "button").click()
-            WebDriverWait(driver, WAIT).until(lambda page: page.find_elements(By.TAG_NAME, "audio"))
+            wait_on(driver).until(lambda page: page.find_elements(By.TAG_NAME, "audio"))
             self.take(driver, "link", NARROW)
             self.sign_in_as(driver, "anna", PASSWORD, "/console/recordings")
             self.take_console(driver, samples)
@@ -66,7 +65,7 @@ class Pictures(PageTestCase, SampleDataTestCase):
             set_view(driver, view)
             blockingCallFromThread(reactor, partial(Deferred.fromCoroutine, self.report_node()))  # type: ignore[arg-type]
             self.show(driver, path)
-            WebDriverWait(driver, WAIT).until(lambda page: page.execute_script(_DRAWN))
+            wait_on(driver).until(lambda page: page.execute_script(_DRAWN))
             self.take(driver, name, view)
 
     def take(self, driver: Remote, name: str, view: str) -> None:

@@ -10,12 +10,11 @@ from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.api.audio_test_case import two_tones
 from tests.api.rest_test_case import PROMPT_ID
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import WAIT, PageTestCase, shared_browser
+from tests.browser.page_test_case import PageTestCase, shared_browser, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from voxrec.sandbox import tones
 
@@ -50,9 +49,9 @@ class AnnouncementTests(PageTestCase, ConsoleTestCase):
             self.assertEqual(chosen.text, "Our greeting")
             duration = "return document.getElementById('prompt-chosen').duration"
             driver.execute_script("document.getElementById('prompt-chosen').preload = 'metadata'")
-            WebDriverWait(driver, WAIT).until(lambda page: page.execute_script(duration) == 1)
+            wait_on(driver).until(lambda page: page.execute_script(duration) == 1)
             driver.find_element(By.CSS_SELECTOR, ".save button").click()
-            WebDriverWait(driver, WAIT).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".effective"))
+            wait_on(driver).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".effective"))
             self.assert_quiet(driver)
 
         await self.drive(scenario)
@@ -71,7 +70,7 @@ class AnnouncementTests(PageTestCase, ConsoleTestCase):
         driver.find_element(By.ID, "prompt-name").send_keys(Keys.ENTER)
         driver.find_element(By.ID, "prompt-save").click()
         status = driver.find_element(By.ID, "prompt-status")
-        WebDriverWait(driver, WAIT).until(lambda _: expected in status.text)
+        wait_on(driver).until(lambda _: expected in status.text)
 
     async def test_only_the_form_may_use_the_microphone(self) -> None:
         await self.add_user("anna", "provision")

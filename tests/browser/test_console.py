@@ -12,11 +12,10 @@ from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.api.test_calls import make_call
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import WAIT, PageTestCase
+from tests.browser.page_test_case import PageTestCase, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from voxrec.model import NodeStatus, RecordingState, TimelineEntry, Verdict
 from voxrec.store.nodes import Nodes
@@ -65,7 +64,7 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         )
 
         def scenario(driver: Remote) -> None:
-            wait = WebDriverWait(driver, WAIT)
+            wait = wait_on(driver)
             self.show(driver, "/console")
             self.screenshots(driver, "sign-in")
             self.sign_in_by_form(driver, "/console/recordings")
@@ -76,13 +75,14 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
             driver.find_element(By.CSS_SELECTOR, "tbody a").click()
             wait.until(
                 lambda page: page.execute_script(
-                    "return document.getElementById('waveform').shadowRoot ? 1 : "
+                    "return document.getElementById('waveform')?.shadowRoot ? 1 : "
                     "document.querySelector('#waveform > div')?.shadowRoot ? 1 : 0"
                 )
             )
             self.screenshots(driver, "recording")
             self.hear(driver)
             self.write_a_note(driver)
+            self.assertIn(f"profile={profile.id}", driver.current_url, "the forms keep the list")
             driver.find_element(By.XPATH, "//button[text()='Set a legal hold']").click()
             wait.until(lambda page: page.find_elements(By.XPATH, "//button[text()='Release the legal hold']"))
             self.assert_quiet(driver)
@@ -92,7 +92,7 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
 
     def hear(self, driver: Remote) -> None:
         """Jump to an event in the timeline, and check that the audio plays from there."""
-        wait = WebDriverWait(driver, WAIT)
+        wait = wait_on(driver)
         position = "return document.getElementById('audio').currentTime"
         wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "#waveform[role=slider]"))
         driver.find_element(By.CSS_SELECTOR, "[data-position='2.0']").click()
@@ -103,16 +103,16 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
 
     def write_a_note(self, driver: Remote) -> None:
         """Write a note about the position of the player, and jump back to it."""
-        wait = WebDriverWait(driver, WAIT)
+        wait = wait_on(driver)
         driver.execute_script("const audio = document.getElementById('audio'); audio.pause(); audio.currentTime = 1.25")
         driver.find_element(By.XPATH, "//summary[text()='Add a note']").click()
-        note = driver.find_element(By.CSS_SELECTOR, "form[action$='/notes']")
+        note = driver.find_element(By.XPATH, "//details[summary='Add a note']//form")
         note.find_element(By.NAME, "text").send_keys("The caller agrees.")
         note.find_element(By.CSS_SELECTOR, "[data-take-position]").click()
         note.find_element(By.CSS_SELECTOR, "[type=submit]").click()
         wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "[data-position='1.25']"))
         driver.find_element(By.XPATH, "//summary[text()='Change the tags']").click()
-        tags = driver.find_element(By.CSS_SELECTOR, "form[action$='/tags']")
+        tags = driver.find_element(By.XPATH, "//details[summary='Change the tags']//form")
         tags.find_element(By.NAME, "tags").send_keys("VIP, complaint")
         tags.find_element(By.CSS_SELECTOR, "[type=submit]").click()
         wait.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "a.state")) == 2)
@@ -128,7 +128,7 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         )
 
         def scenario(driver: Remote) -> None:
-            wait = WebDriverWait(driver, WAIT)
+            wait = wait_on(driver)
             self.sign_in_by_form(driver, "/console/profiles")
             self.screenshots(driver, "profiles")
             driver.find_element(By.LINK_TEXT, "New Profile").click()
@@ -170,7 +170,7 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
             control.send_keys(text)
         self.assertEqual(driver.find_element(By.ID, "name").get_property("value"), "Sales")
         self.assertTrue(driver.find_element(By.ID, "record").is_selected())
-        driver.find_element(By.CSS_SELECTOR, ".profile-form button").click()
+        driver.find_element(By.CSS_SELECTOR, ".save button").click()
 
     async def test_a_supervisor_pauses_a_call(self) -> None:
         await self.add_user("anna", "supervise")
@@ -182,8 +182,8 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         def scenario(driver: Remote) -> None:
             self.sign_in_by_form(driver, "/console/calls")
             self.screenshots(driver, "calls-german")
-            driver.find_element(By.XPATH, "//button[text()='Anhalten']").click()
-            wait = WebDriverWait(driver, WAIT)
+            self.click(driver, By.XPATH, "//button[text()='Anhalten']")
+            wait = wait_on(driver)
             wait.until(lambda _: self.call_control.pauses)
             self.call_control.calls = [msgspec.structs.replace(call, recording_state=RecordingState.PAUSED)]
             driver.refresh()
@@ -199,7 +199,7 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         await self.add_operations()
 
         def scenario(driver: Remote) -> None:
-            wait = WebDriverWait(driver, WAIT)
+            wait = wait_on(driver)
             self.sign_in_by_form(driver, "/console/operations")
             self.screenshots(driver, "operations")
             self.follow(driver, By.LINK_TEXT, "Users")

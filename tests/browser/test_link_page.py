@@ -6,10 +6,9 @@ import numpy as np
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.api.test_link_opening import AUDIO, OpeningTestCase, path_of
-from tests.browser.page_test_case import WAIT, PageTestCase
+from tests.browser.page_test_case import PageTestCase, wait_on
 from voxrec.model import Verdict
 
 
@@ -29,7 +28,7 @@ class LinkPageTests(PageTestCase, OpeningTestCase):
             focused: Any = driver.switch_to.active_element
             self.assertEqual(focused.accessible_name, "Open the recording", "the keyboard reaches the button first")
             focused.send_keys(Keys.ENTER)
-            wait = WebDriverWait(driver, WAIT)
+            wait = wait_on(driver)
             audio = wait.until(lambda page: page.find_element(By.TAG_NAME, "audio"))
             self.assertEqual(audio.accessible_name, "Recording of the call, 2 min 5 s")
             self.assertEqual(driver.current_url, url)
@@ -46,7 +45,7 @@ class LinkPageTests(PageTestCase, OpeningTestCase):
 
     def play(self, driver: Remote) -> None:
         """Play, seek, and check that the position advances."""
-        wait = WebDriverWait(driver, WAIT)
+        wait = wait_on(driver)
 
         def position(page: Remote) -> float:
             return float(page.execute_script("return document.querySelector('audio').currentTime"))
@@ -69,7 +68,7 @@ class LinkPageTests(PageTestCase, OpeningTestCase):
         def scenario(driver: Remote) -> None:
             self.show(driver, path_of(link))
             driver.find_element(By.CSS_SELECTOR, "button").click()
-            WebDriverWait(driver, WAIT).until(lambda page: page.find_elements(By.TAG_NAME, "audio"))
+            wait_on(driver).until(lambda page: page.find_elements(By.TAG_NAME, "audio"))
             self.assertIn("der Angerufene ist nicht zu hören", driver.find_element(By.CLASS_NAME, "warning").text)
             self.screenshots(driver, "problem-german")
             self.show(driver, path_of(revoked))

@@ -4,16 +4,15 @@ import math
 from uuid import UUID
 
 import numpy as np
-from selenium.webdriver import Remote
+from selenium.webdriver import ActionChains, Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 from twisted.internet.task import LoopingCall
 
 from tests.api.test_calls import make_call
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import WAIT, PageTestCase
+from tests.browser.page_test_case import PageTestCase, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor
 from voxrec.calls.listening.frames import Frame
@@ -50,14 +49,11 @@ class ListeningPageTests(PageTestCase, ConsoleTestCase):
         self.call_control.calls = [call]
 
         def scenario(driver: Remote) -> None:
-            wait = WebDriverWait(driver, WAIT)
-            driver.get(f"http://127.0.0.1:{self.port}/console/calls")
-            driver.find_element(By.NAME, "name").send_keys("anna")
-            driver.find_element(By.NAME, "password").send_keys(PASSWORD)
-            driver.find_element(By.CSS_SELECTOR, "form button").click()
+            wait = wait_on(driver)
+            self.sign_in_as(driver, "anna", PASSWORD, "/console/calls")
             wait.until(lambda page: page.find_element(By.CSS_SELECTOR, ".listen").is_displayed())
             self.assertFalse(driver.find_element(By.ID, "listening").is_displayed())
-            driver.find_element(By.CSS_SELECTOR, ".listen").click()
+            self.click(driver, By.CSS_SELECTOR, ".listen")
             wait.until(lambda page: self.level(page, "caller") > -10 and self.level(page, "callee") == _SILENT)
             self.assertAlmostEqual(self.level(driver, "caller"), 20 * math.log10(0.5), delta=0.5)
             self.assertEqual(driver.switch_to.active_element.get_attribute("id"), "listening-stop")
@@ -69,14 +65,14 @@ class ListeningPageTests(PageTestCase, ConsoleTestCase):
             driver.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
             wait.until(lambda page: not page.find_element(By.ID, "listening").is_displayed())
             wait.until(lambda _page: not self.listeners)
-            self.assertEqual(driver.switch_to.active_element.get_attribute("data-listen"), str(CALL))
-            driver.switch_to.active_element.send_keys(Keys.ENTER)
+            self.assertEqual(driver.execute_script("return document.activeElement.dataset.listen"), str(CALL))
+            ActionChains(driver).send_keys(Keys.ENTER).perform()  # to the focused button, which may be replaced
             wait.until(lambda page: self.level(page, "caller") > -10)
             reactor.callFromThread(self.listeners[0].end, "the call has ended")
             state = driver.find_element(By.ID, "listening-state")
             wait.until(lambda _page: state.text == "The listening has ended.")
             self.listening_enabled = False
-            driver.find_element(By.CSS_SELECTOR, ".listen").click()
+            self.click(driver, By.CSS_SELECTOR, ".listen")
             wait.until(lambda _page: "listening.enabled" in state.text)
             self.assert_refused_once(driver)
 

@@ -8,10 +8,9 @@ from types import MappingProxyType
 from typing import Final
 
 from selenium.webdriver import Remote
-from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import DARK, LIGHT, NARROW, WAIT, PageTestCase, set_view
+from tests.browser.page_test_case import DARK, LIGHT, NARROW, PageTestCase, set_view, wait_on
 from tests.browser.sample_data import SampleDataTestCase, Samples
 from voxrec.web.route import Route
 
@@ -94,4 +93,4 @@ class EveryPageTests(PageTestCase, SampleDataTestCase):
             "const waveform = document.getElementById('waveform'), operations = document.getElementById('operations');"
             "return (!waveform || waveform.childElementCount > 0) && (!operations || operations.childElementCount > 3)"
         )
-        WebDriverWait(driver, WAIT).until(lambda page: page.execute_script(script))
+        wait_on(driver).until(lambda page: page.execute_script(script))

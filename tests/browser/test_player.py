@@ -14,12 +14,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import WAIT, PageTestCase
+from tests.browser.page_test_case import PageTestCase, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor
 from voxrec.api.audio_files import AudioDamaged
@@ -113,19 +112,19 @@ class PlayerPageTests(PageTestCase, ConsoleTestCase):
             driver.find_element(By.NAME, "name").send_keys("anna")
             driver.find_element(By.NAME, "password").send_keys(PASSWORD)
             driver.find_element(By.CSS_SELECTOR, "form button").click()
-            WebDriverWait(driver, WAIT).until(lambda page: page.find_elements(By.CSS_SELECTOR, "nav"))
+            wait_on(driver).until(lambda page: page.find_elements(By.CSS_SELECTOR, "nav"))
 
     def slider(self, driver: Remote) -> WebElement:
         """Return the waveform, when it is drawn."""
         find = (By.CSS_SELECTOR, "#waveform[role=slider]")
-        (slider,) = WebDriverWait(driver, WAIT).until(lambda page: page.find_elements(*find))
+        (slider,) = wait_on(driver).until(lambda page: page.find_elements(*find))
         return slider
 
     def position(self, driver: Remote) -> float:
         return float(driver.execute_script("return document.getElementById('audio').currentTime"))
 
     def wait(self, driver: Remote, condition: Callable[[], object]) -> None:
-        WebDriverWait(driver, WAIT).until(lambda _page: condition())
+        wait_on(driver).until(lambda _page: condition())
 
     def text(self, driver: Remote, element_id: str) -> str:
         return driver.find_element(By.ID, element_id).text
@@ -352,7 +351,7 @@ class PlayerPageTests(PageTestCase, ConsoleTestCase):
         def scenario(driver: Remote) -> None:
             self.open_recording(driver, recording)
             driver.find_element(By.XPATH, "//summary[text()='Create a link']").click()
-            form = driver.find_element(By.CSS_SELECTOR, "form[action$='/links']")
+            form = driver.find_element(By.XPATH, "//details[summary='Create a link']//form")
             form.find_element(By.NAME, "description").send_keys("Ben")
             form.find_element(By.CSS_SELECTOR, "[type=submit]").click()
             self.wait(driver, lambda: driver.find_elements(By.CSS_SELECTOR, "[data-copy^=link-]:not([hidden])"))

@@ -5,11 +5,10 @@ from datetime import timedelta
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.api.rest_test_case import CREATED_AT
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import WAIT, PageTestCase
+from tests.browser.page_test_case import PageTestCase, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor
 from tests.recordings.crashing_bulk_actions import make_worker
@@ -70,7 +69,7 @@ class RecordingListTests(PageTestCase, ConsoleTestCase):
             self.screenshots(driver, "bulk-preview")
             self.follow(driver, By.CSS_SELECTOR, "main form button.danger")
             reactor.callFromThread(self.worker.wake)
-            WebDriverWait(driver, WAIT).until(lambda page: "completed" in page.find_element(By.TAG_NAME, "main").text)
+            wait_on(driver).until(lambda page: "completed" in page.find_element(By.TAG_NAME, "main").text)
             self.screenshots(driver, "bulk-results")
             self.assert_quiet(driver)
 

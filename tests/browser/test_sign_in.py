@@ -10,12 +10,11 @@ from oidc_provider_mock import run_server_in_thread
 from pyotp import TOTP
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
 from tests.api.test_sessions import PASSWORD
-from tests.browser.page_test_case import WAIT, PageTestCase, requested_hosts
+from tests.browser.page_test_case import PageTestCase, requested_hosts, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor
 from voxrec import totp
@@ -64,7 +63,7 @@ class SignInPageTests(PageTestCase, ConsoleTestCase):
 
     def wait_for_text(self, driver: Remote, text: str) -> None:
         """Wait until the page contains a text."""
-        WebDriverWait(driver, WAIT).until(lambda page: text in page.find_element(By.TAG_NAME, "body").text)
+        wait_on(driver).until(lambda page: text in page.find_element(By.TAG_NAME, "body").text)
 
     async def test_sign_in_and_out_at_a_provider(self) -> None:
         def scenario(driver: Remote) -> None:
@@ -76,7 +75,7 @@ class SignInPageTests(PageTestCase, ConsoleTestCase):
             driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*://*.jsdelivr.net/*"]})
             self.assertEqual(requested_hosts(driver), {f"127.0.0.1:{self.port}"})
             self.press(driver, "Sign in at Example")
-            WebDriverWait(driver, WAIT).until(lambda page: "localhost" in page.current_url)
+            wait_on(driver).until(lambda page: "localhost" in page.current_url)
             self.press(driver, "anna-id")
             self.wait_for_text(driver, "supervisor")
             self.assertEqual(driver.current_url, f"{self.url}/console/calls")
@@ -87,7 +86,7 @@ class SignInPageTests(PageTestCase, ConsoleTestCase):
             self.screenshots(driver, "account-provider")
             self.assert_quiet(driver)
             self.press(driver, "Sign out")
-            WebDriverWait(driver, WAIT).until(lambda page: "/end_session" in page.current_url)
+            wait_on(driver).until(lambda page: "/end_session" in page.current_url)
             self.assertIn(f"127.0.0.1:{self.port}", requested_hosts(driver))
 
         await self.drive(scenario)
@@ -147,7 +146,7 @@ class SignInPageTests(PageTestCase, ConsoleTestCase):
         self.wait_for_text(driver, "Your session ends in less than 1 min")
         self.screenshots(driver, "session-warning")
         self.press(driver, "Stay signed in")
-        WebDriverWait(driver, WAIT).until(lambda page: not page.find_element(By.ID, "session").is_displayed())
+        wait_on(driver).until(lambda page: not page.find_element(By.ID, "session").is_displayed())
         [(used,)] = wait_for(self.pool.query("SELECT last_used_at > now() - interval '5 minutes' FROM sessions"))
         self.assertTrue(used)
         wait_for(self.pool.execute("DELETE FROM sessions"))

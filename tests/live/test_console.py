@@ -4,14 +4,11 @@ import io
 from typing import Any, Final
 
 import soundfile
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser.page_test_case import WAIT
+from tests.browser.page_test_case import wait_on
 from tests.live.console_test_case import LiveConsoleTestCase
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.phone import Phone
@@ -52,7 +49,7 @@ class ConsoleCallTests(LiveConsoleTestCase):
 
     def create_profile(self, driver: Remote, far_end: str) -> str:
         """Create a Profile whose announcement is recorded from the microphone, and return its id."""
-        wait = WebDriverWait(driver, WAIT)
+        wait = wait_on(driver)
         driver.find_element(By.ID, "name").send_keys("Front desk")
         driver.find_element(By.ID, "remoteSipUri").send_keys(far_end)
         driver.find_element(By.ID, "record").click()
@@ -111,31 +108,19 @@ class ConsoleCallTests(LiveConsoleTestCase):
 
     def control(self, driver: Remote) -> None:
         """Pause, resume and end the call on the page of live calls, which follows it without being loaded again."""
-        wait = WebDriverWait(driver, WAIT)
+        wait = wait_on(driver)
         wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".state.talking"))
         self.assertIn("Alice Example", driver.find_element(By.ID, "calls").text)
         self.wait_for(self.sleep, TALK_SECONDS)
-        self.press(driver, "Pause")
+        self.follow(driver, By.XPATH, "//button[text()='Pause']")
         wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".state.paused"))
         self.screenshots(driver, "call-paused")
         self.wait_for(self.sleep, PAUSE_SECONDS)
-        self.press(driver, "Resume")
+        self.follow(driver, By.XPATH, "//button[text()='Resume']")
         wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".state.recording"))
         self.wait_for(self.sleep, TALK_SECONDS)
-        self.press(driver, "Hang up")
+        self.follow(driver, By.XPATH, "//button[text()='Hang up']")
         wait.until(lambda page: "no calls" in page.find_element(By.ID, "calls").text)
-
-    def press(self, driver: Remote, action: str) -> None:
-        """Press a button in the table, which may be replaced at any moment, and wait until the page has been left."""
-        page = driver.find_element(By.TAG_NAME, "html")
-
-        def click(browser: Remote) -> bool:
-            browser.find_element(By.XPATH, f"//button[text()='{action}']").click()
-            return True
-
-        replaced = (StaleElementReferenceException, NoSuchElementException)
-        WebDriverWait(driver, WAIT, ignored_exceptions=replaced).until(click)
-        WebDriverWait(driver, WAIT).until(staleness_of(page))
 
     def check_audio(self, recording: dict[str, Any], samples: tones.Samples, rate: int) -> None:
         """Check the file: the announcement, silence in the pause, and both parties before and after it."""
@@ -152,7 +137,7 @@ class ConsoleCallTests(LiveConsoleTestCase):
 
     def find(self, driver: Remote, recording: dict[str, Any]) -> None:
         """Find the Recording in the list by its Profile, and show it."""
-        wait = WebDriverWait(driver, WAIT)
+        wait = wait_on(driver)
         driver.find_element(By.LINK_TEXT, "Recordings").click()
         wait.until(lambda page: page.find_elements(By.NAME, "profile"))
         Select(driver.find_element(By.NAME, "profile")).select_by_visible_text("Front desk")
@@ -166,7 +151,7 @@ class ConsoleCallTests(LiveConsoleTestCase):
 
     def hear(self, driver: Remote, recording: dict[str, Any]) -> None:
         """Play the audio, and jump to the end of the pause."""
-        wait = WebDriverWait(driver, WAIT)
+        wait = wait_on(driver)
         wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "#waveform[role=slider]"))
         driver.find_element(By.ID, "play").click()
         wait.until(lambda page: page.execute_script(_POSITION) > 0.5)
