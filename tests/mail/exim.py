@@ -97,11 +97,12 @@ class Exim:
         self._process = process = Process(
             self._namespace.command(program, own_processes=True), self._directory / "exim.log"
         )
-        listening = await wait_until(reactor, lambda: not process.running or self._listens(), _START_SECONDS)
+        listening = await wait_until(reactor, lambda: not process.running or self.listens(), _START_SECONDS)
         assert listening, self.log_tail()
         assert process.running, self.log_tail()
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
+        """Return whether it, or one of its processes, accepts connections."""
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 

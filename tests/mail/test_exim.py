@@ -45,3 +45,5 @@ class EximTests(BounceTestCase, RelayTestCase):
         self.assertEqual((report.action, report.remote_mta), (ReportAction.FAILED, "127.0.0.1"))
         self.assertIn("550 5.1.1 no such user", report.reply)
         self.assertIn(self.ANN, report.reply)
+        self.exim.kill()
+        await until(lambda: not self.exim.listens(), 10)  # it has changed its account, and left no process behind

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from voxrec.sandbox.process import credential_options, with_parent_death_signal
 
@@ -34,8 +35,11 @@ mount --bind "$instance/hosts" "$root/etc/hosts"
 mount --bind "$instance/resolv.conf" "$root/etc/resolv.conf"
 mount --rbind "$instance" "$root/mnt"
 cd "$root"
-exec chroot "$root" setpriv $credentials --pdeathsig KILL -- "$@"
 """
+_RUN_PROGRAM: Final = 'exec chroot "$root" setpriv $credentials --pdeathsig KILL -- "$@"'
+# A program that changes its account loses the death signal. Therefore the first process of a process namespace is the
+# shell, which keeps it: when it ends, the kernel kills all others.
+_RUN_PROGRAM_OF_SEVERAL_PROCESSES: Final = 'chroot "$root" setpriv $credentials -- "$@" || exit $?'
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,8 @@ class MountNamespace:
         # An unprivileged user may mount only as root of a user namespace.
         namespaces = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
         values = [str(self.rootfs), str(self.directory), " ".join(credential_options(account))]
-        enter = ["--", "sh", "-c", _ENTER_SCRIPT, "voxrec-namespace", *values, *program]
+        run = _RUN_PROGRAM_OF_SEVERAL_PROCESSES if own_processes else _RUN_PROGRAM
+        enter = ["--", "sh", "-c", _ENTER_SCRIPT + run, "voxrec-namespace", *values, *program]
         if own_processes:
-            # The kernel kills all processes of a process namespace when the first one of it, the program, ends.
             return with_parent_death_signal(["unshare", *namespaces, "--pid", "--fork", "--kill-child=KILL", *enter])
         return ["unshare", *namespaces, *enter]
