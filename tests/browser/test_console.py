@@ -8,16 +8,17 @@ from uuid import UUID
 import msgspec
 import numpy as np
 import soundfile
-from selenium.webdriver import Remote
+from selenium.webdriver import ActionChains, Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
 from tests.api.test_calls import make_call
 from tests.api.test_sessions import PASSWORD
 from tests.browser.page_test_case import PageTestCase, wait_on
 from tests.console.console_test_case import ConsoleTestCase
-from voxrec.model import NodeStatus, RecordingState, TimelineEntry, Verdict
+from voxrec.model import CallState, NodeStatus, RecordingState, TimelineEntry, Verdict
 from voxrec.store.nodes import Nodes
 
 CALL = UUID("55555555-5555-4555-8555-555555555555")
@@ -176,14 +177,19 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
         await self.add_user("anna", "supervise")
         recording = await self.add_recording(state=RecordingState.RECORDING)
         self.call_control.recorded[recording.id] = recording
-        call = make_call(id=CALL, recording_id=recording.id, recording_state=RecordingState.RECORDING, from_="+4930111")
+        call = make_call(
+            id=CALL,
+            state=CallState.ANNOUNCING,  # the page asks again each second
+            recording_id=recording.id,
+            recording_state=RecordingState.RECORDING,
+        )
         self.call_control.calls = [call]
 
         def scenario(driver: Remote) -> None:
             self.sign_in_by_form(driver, "/console/calls")
             self.screenshots(driver, "calls-german")
-            self.click(driver, By.XPATH, "//button[text()='Anhalten']")
             wait = wait_on(driver)
+            self.press_during_updates(driver, "//button[text()='Anhalten']")
             wait.until(lambda _: self.call_control.pauses)
             self.call_control.calls = [msgspec.structs.replace(call, recording_state=RecordingState.PAUSED)]
             driver.refresh()
@@ -191,6 +197,24 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
             self.assert_quiet(driver)
 
         await self.drive(scenario, "de")
+
+    def press_during_updates(self, driver: Remote, button: str) -> None:
+        """Press the button and release it after two updates of the table, which must not take it away meanwhile."""
+
+        def updates(page: Remote) -> int:
+            script = "return performance.getEntriesByName(`${location.origin}/console/calls/table`).length"
+            count: int = page.execute_script(script)
+            return count
+
+        def press(element: WebElement) -> bool:
+            ActionChains(driver).click_and_hold(element).perform()
+            return True
+
+        wait = wait_on(driver)
+        wait.until(lambda page: press(page.find_element(By.XPATH, button)))
+        before = updates(driver)
+        wait.until(lambda page: updates(page) >= before + 2)
+        ActionChains(driver).release().perform()
 
     async def test_an_administrator_creates_a_user_and_a_token(self) -> None:
         await self.add_user("anna", "admin")

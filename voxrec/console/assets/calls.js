@@ -12,6 +12,16 @@ let timer;
 let refreshing = false;
 let changed = false;
 
+function replaceTable(html) {
+  const focused = table.contains(document.activeElement) && document.activeElement.closest("form")?.action;
+  const listen = table.contains(document.activeElement) && document.activeElement.dataset.listen;
+  table.innerHTML = html; // rendered by the server, which has escaped all data
+  localizeTimes(table);
+  if (table.querySelector(WITHOUT_EVENT)) timer = setTimeout(refresh, 1000);
+  if (focused) table.querySelector(`form[action="${new URL(focused).pathname}"] button`)?.focus();
+  if (listen) table.querySelector(`[data-listen="${listen}"]`)?.focus();
+}
+
 async function refresh() {
   changed = true;
   if (refreshing) return;
@@ -29,13 +39,8 @@ async function refresh() {
         return;
       }
       connection.textContent = "";
-      const focused = table.contains(document.activeElement) && document.activeElement.closest("form")?.action;
-      const listen = table.contains(document.activeElement) && document.activeElement.dataset.listen;
-      table.innerHTML = html; // rendered by the server, which has escaped all data
-      localizeTimes(table);
-      if (table.querySelector(WITHOUT_EVENT)) timer = setTimeout(refresh, 1000);
-      if (focused) table.querySelector(`form[action="${new URL(focused).pathname}"] button`)?.focus();
-      if (listen) table.querySelector(`[data-listen="${listen}"]`)?.focus();
+      if (table.querySelector("button:active")) changed = true; // a click needs the same button until its release
+      else replaceTable(html);
       await new Promise((resolve) => setTimeout(resolve, 250)); // at most four times a second
     }
   } finally {
