@@ -36,6 +36,7 @@ from voxrec.web.pagination import encode_cursor
 SIZES: Final = (1_000, 100_000, 3_000_000)
 RARE_ROWS: Final = 60  # rows with a rare value, at any size
 REQUESTS: Final = 200  # for each query in a round
+SMALL_PAGES: Final = 2000  # a table of 1,000 Recordings, which is rightly read as a whole, has fewer
 MAX_RATIO: Final = 1.5  # of p99 to that of the smallest size
 MAX_FILL_SECONDS: Final = 900.0
 MAX_CONSOLE_MS: Final = 150.0  # that a page of the console takes longer than the same page over REST
@@ -294,10 +295,12 @@ CONSOLE_LISTS: Final = (
 
 def measure_console(server: Server) -> list[ConsolePage]:
     """Sign in, and request pages of the console and of REST in alternation."""
-    credentials = json.dumps({"name": "bench", "password": "the password of the benchmark"}).encode()
+    credentials = json.dumps({"name": "reader", "password": "the password of the benchmark"}).encode()
     user = json.dumps({**json.loads(credentials), "role": "read"}).encode()
     headers = {"Content-Type": "application/json"}
-    server.request("/users", "PUT", body=user, headers=headers)
+    status, _, body = server.request("/users", "PUT", body=user, headers=headers)
+    if status != 201:
+        raise AssertionError(f"creating a user: {status} {body!r}")
     status, answered, body = server.request("/session", "PUT", body=credentials, headers=headers)
     if status != 200:
         raise AssertionError(f"signing in: {status} {body!r}")
@@ -335,13 +338,13 @@ class ExplainingDatabase:
         self.plans: list[Plan] = []
 
     async def query(self, sql: str, params: Any) -> list[Any]:
-        """Return the rows and append the plan to ``plans``. Raises AssertionError for a sequential scan."""
+        """Return the rows and append the plan to ``plans``. Raises AssertionError if a large table is scanned."""
         self._cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", tuple(params))
         explanation = self._cursor.fetchone()[0][0]
         plan = explanation["Plan"]
-        if any(name == "Seq Scan on recordings" for name in _nodes(plan)):
-            raise AssertionError(f"sequential scan of recordings: {sql}")
         pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        if pages > SMALL_PAGES and any(name == "Seq Scan on recordings" for name in _nodes(plan)):
+            raise AssertionError(f"sequential scan of recordings: {sql}")
         self.plans.append(Plan(_shape(plan), pages, explanation["Execution Time"]))
         self._cursor.execute(sql, tuple(params))
         rows: list[Any] = self._cursor.fetchall()
