@@ -19,14 +19,13 @@ from twisted.internet.threads import deferToThread
 from bench.measure import Spread, interleaved, requested_rounds
 from bench.report import BarChart, Section, Table, Target, publish
 from bench.rest import FILL, profile_id, recording_id
-from bench.servers import Server, print_progress, start_voxrec, temporary_postgresql
+from bench.servers import PASSWORD, USER, Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.postgres.migrate import migrate
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.chromium import Browser
 
 MAX_PAINT_MS: Final = 300.0
 EMPTY: Final = "an empty page (http.server)"
-PASSWORD: Final = "the password of the benchmark"  # noqa: S105 - of a temporary server
 PAGES: Final = {
     "sign-in": "/console/sign-in",
     "recordings, 50 of 10,000": "/console/recordings",
@@ -74,7 +73,7 @@ def load(driver: Remote, url: str) -> PageLoad:
 def sign_in(driver: Remote, url: str) -> None:
     """Sign in as the administrator of the console."""
     driver.get(f"{url}/console/sign-in")
-    driver.find_element(By.NAME, "name").send_keys("anna")
+    driver.find_element(By.NAME, "name").send_keys(USER)
     driver.find_element(By.NAME, "password").send_keys(PASSWORD)
     driver.find_element(By.CSS_SELECTOR, "form button").click()
     WebDriverWait(driver, _WAIT).until(lambda page: page.find_elements(By.TAG_NAME, "nav"))
@@ -161,10 +160,7 @@ async def _run(reactor: Any, arguments: Sequence[str]) -> None:
         try:
             write_audio(directory / "voxrec" / "archive" / "one.wav")
             daemon.wait_until_ready("/profiles?limit=1")
-            user = f'{{"name": "anna", "role": "admin", "password": "{PASSWORD}"}}'.encode()
-            status, _, body = daemon.request("/users", "PUT", user, {"Content-Type": "application/json"})
-            if status != 201:
-                raise RuntimeError(f"PUT /users: {status} {body!r}")
+            daemon.create_user("admin")
             await browser.start(reactor)
             loads = await deferToThread(
                 measure, browser, f"http://{LOOPBACK}:{daemon.port}", f"http://{LOOPBACK}:{empty.port}/", rounds

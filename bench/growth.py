@@ -22,7 +22,7 @@ import psycopg2
 
 from bench.measure import Spread, interleaved, percentile, requested_rounds
 from bench.report import Section, Table, Target, publish
-from bench.servers import ADMIN_TOKEN, Server, print_progress, start_voxrec, temporary_postgresql
+from bench.servers import ADMIN_TOKEN, PASSWORD, USER, Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.cursor import Cursor
 from voxrec.model import RecordingSort, RecordingState, VerdictFilter
 from voxrec.postgres.cluster import Cluster
@@ -295,12 +295,9 @@ CONSOLE_LISTS: Final = (
 
 def measure_console(server: Server) -> list[ConsolePage]:
     """Sign in, and request pages of the console and of REST in alternation."""
-    credentials = json.dumps({"name": "reader", "password": "the password of the benchmark"}).encode()
-    user = json.dumps({**json.loads(credentials), "role": "read"}).encode()
+    server.create_user("read")
+    credentials = json.dumps({"name": USER, "password": PASSWORD}).encode()
     headers = {"Content-Type": "application/json"}
-    status, _, body = server.request("/users", "PUT", body=user, headers=headers)
-    if status != 201:
-        raise AssertionError(f"creating a user: {status} {body!r}")
     status, answered, body = server.request("/session", "PUT", body=credentials, headers=headers)
     if status != 200:
         raise AssertionError(f"signing in: {status} {body!r}")

@@ -26,6 +26,8 @@ _START_TIMEOUT: Final = 60.0  # seconds
 _STOP_TIMEOUT: Final = 15.0  # seconds
 
 ADMIN_TOKEN: Final = "token-of-the-benchmarks"  # noqa: S105 - of a temporary server
+USER: Final = "anna"
+PASSWORD: Final = "the password of the benchmark"  # noqa: S105 - of a temporary server
 
 
 class Server:
@@ -58,6 +60,13 @@ class Server:
             connection.request(method, path, body, all_headers)
             response = connection.getresponse()
             return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+
+    def create_user(self, role: str) -> None:
+        """Create the user USER with PASSWORD. Raises RuntimeError if the server refuses it."""
+        user = json.dumps({"name": USER, "password": PASSWORD, "role": role}).encode()
+        status, _, body = self.request("/users", "PUT", user, {"Content-Type": "application/json"})
+        if status != 201:
+            raise RuntimeError(f"PUT /users: {status} {body!r}")
 
     def wait_until_ready(self, path: str) -> None:
         """Wait until a GET of ``path`` returns 200. Raises RuntimeError after 60 s or if the process ends."""

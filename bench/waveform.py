@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
 
-from bench.console import PASSWORD, sign_in
+from bench.console import sign_in
 from bench.measure import Spread, interleaved, requested_rounds
 from bench.report import Section, Table, Target, publish
 from bench.rest import FILL, recording_id
@@ -153,10 +153,7 @@ async def _run(reactor: Any, arguments: Sequence[str]) -> None:
                 describe_recording(cursor, audio)
             connection.close()
             daemon.wait_until_ready("/profiles?limit=1")
-            user = f'{{"name": "anna", "role": "admin", "password": "{PASSWORD}"}}'.encode()
-            status, _, body = daemon.request("/users", "PUT", user, {"Content-Type": "application/json"})
-            if status != 201:
-                raise RuntimeError(f"PUT /users: {status} {body!r}")
+            daemon.create_user("admin")
             await browser.start(reactor)
             drawings = await deferToThread(measure, browser, f"http://{LOOPBACK}:{daemon.port}", rounds)
         finally:

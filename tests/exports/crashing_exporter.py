@@ -1,15 +1,14 @@
 """A process that writes pending exports and kills itself at a step, for tests of voxrec.exports.exporter."""
 
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from tests.crashing_process import CrashPoint, run_worker
 from tests.database import reactor
 from tests.recordings.crashing_daemon import after, before
 from voxrec.api.audio_files import FileSection, open_audio
@@ -28,7 +27,7 @@ from voxrec.store.recordings import Recordings
 SHORT_LEASE: Final = timedelta(seconds=2)
 """The lease of the process that dies: the test waits until it expires."""
 LONG_LEASE: Final = timedelta(minutes=1)
-CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
+CRASH_POINTS: Final[dict[str, CrashPoint]] = {
     "audio begun": (ExportFile, "begin_audio", after),
     "checkpoint saved": (ExportFile, "save", after),
     "lists written": (ExportFile, "end", after),
@@ -64,13 +63,7 @@ def make_worker(pool: Pool, archive: Path, lease: timedelta) -> Worker[ClaimedEx
 
 def main(step: str, dsn: str, archive: str) -> None:
     """Write exports until the process kills itself."""
-    owner, name, how = CRASH_POINTS[step]
-    setattr(owner, name, how(getattr(owner, name)))
-    pool = Pool(reactor, dsn, size=4)
-    pool.startService()
-    worker = make_worker(pool, Path(archive), SHORT_LEASE)
-    Deferred.fromCoroutine(pool.when_ready()).addCallback(lambda _: worker.startService())
-    reactor.run()
+    run_worker(CRASH_POINTS[step], dsn, lambda pool: make_worker(pool, Path(archive), SHORT_LEASE))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """A process that executes bulk actions and kills itself at a step, for tests of voxrec.recordings.bulk_actions."""
 
 import sys
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from twisted.internet.defer import Deferred
-
+from tests.crashing_process import CrashPoint, run_worker
 from tests.database import reactor
 from tests.recordings.crashing_daemon import after, before
 from voxrec.clock import utc_now
@@ -22,7 +20,7 @@ from voxrec.store.recordings import Recordings
 SHORT_LEASE: Final = timedelta(seconds=1)
 """The lease of the process that dies: the test waits until it expires."""
 LONG_LEASE: Final = timedelta(minutes=1)
-CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
+CRASH_POINTS: Final[dict[str, CrashPoint]] = {
     "deleted, not committed": (BulkActionQueue, "_store", before),
     "committed": (BulkActionQueue, "apply", after),
     "all committed": (BulkActionQueue, "mark_done", before),
@@ -49,13 +47,7 @@ def make_worker(pool: Pool, lease: timedelta) -> Worker[ClaimedBulkAction]:
 
 def main(step: str, dsn: str) -> None:
     """Execute bulk actions until the process kills itself."""
-    owner, name, how = CRASH_POINTS[step]
-    setattr(owner, name, how(getattr(owner, name)))
-    pool = Pool(reactor, dsn, size=4)
-    pool.startService()
-    worker = make_worker(pool, SHORT_LEASE)
-    Deferred.fromCoroutine(pool.when_ready()).addCallback(lambda _: worker.startService())
-    reactor.run()
+    run_worker(CRASH_POINTS[step], dsn, lambda pool: make_worker(pool, SHORT_LEASE))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from typing import Any, Final, NoReturn
 from uuid import UUID
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from tests.crashing_process import CrashPoint, run_worker
 from tests.database import reactor
 from voxrec.archive.local import LocalArchive
 from voxrec.deferreds import Backoff
@@ -131,7 +131,7 @@ def after_leg(unlink: Callable[..., Any]) -> Callable[..., Any]:
     return unlink_and_die
 
 
-CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
+CRASH_POINTS: Final[dict[str, CrashPoint]] = {
     "finish claimed": (Finisher, "__call__", before),
     "archived": (LocalArchive, "put", after),
     "row stored": (Recordings, "complete", after),
@@ -147,15 +147,13 @@ CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]
 
 def main(step: str, environment: Environment) -> None:
     """Run jobs until the process kills itself."""
-    owner, name, how = CRASH_POINTS[step]
-    setattr(owner, name, how(getattr(owner, name)))
-    pool = Pool(reactor, environment.dsn, size=4)
-    pool.startService()
-    worker = environment.worker(pool)
-    environment.listener(worker).startService()
-    ready = Deferred.fromCoroutine(pool.when_ready())
-    ready.addCallback(lambda _: worker.startService())
-    reactor.run()
+
+    def make_worker(pool: Pool) -> Worker[Job]:
+        worker = environment.worker(pool)
+        environment.listener(worker).startService()
+        return worker
+
+    run_worker(CRASH_POINTS[step], environment.dsn, make_worker)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """A process that sends pending webhooks and kills itself at a step, for tests of voxrec.webhooks.sender."""
 
 import sys
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from tests.crashing_process import CrashPoint, run_worker
 from tests.database import reactor
 from tests.recordings.crashing_daemon import after, before
 from voxrec.deferreds import Backoff
@@ -23,7 +22,7 @@ SHORT_LEASE: Final = timedelta(seconds=2)
 """The lease of the process that dies: the test waits until it expires."""
 LONG_LEASE: Final = timedelta(minutes=1)
 """The lease of the worker that survives: however slow the machine is, it sends nothing twice."""
-CRASH_POINTS: Final[dict[str, tuple[Any, str, Callable[..., Callable[..., Any]]]]] = {
+CRASH_POINTS: Final[dict[str, CrashPoint]] = {
     "claimed": (HttpClient, "post", before),
     "sent": (HttpClient, "post", after),
     "outcome not stored": (WebhookQueue, "succeeded", before),
@@ -47,13 +46,7 @@ def make_worker(pool: Pool, lease: timedelta) -> Worker[PendingDelivery]:
 
 def main(step: str, dsn: str) -> None:
     """Send until the process kills itself."""
-    owner, name, how = CRASH_POINTS[step]
-    setattr(owner, name, how(getattr(owner, name)))
-    pool = Pool(reactor, dsn, size=4)
-    pool.startService()
-    worker = make_worker(pool, SHORT_LEASE)
-    Deferred.fromCoroutine(pool.when_ready()).addCallback(lambda _: worker.startService())
-    reactor.run()
+    run_worker(CRASH_POINTS[step], dsn, lambda pool: make_worker(pool, SHORT_LEASE))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ _SUCCESS: Final = 200
 
 
 def check_identity_provider(config: Config) -> Iterator[Finding]:
-    """Check that the provider publishes metadata and keys that voxrec accepts. Nobody is signed in."""
+    """Check that the provider publishes metadata and keys that voxrec accepts. It does not sign in."""
     from voxrec.oidc.errors import ProviderSignInError
     from voxrec.oidc.provider import metadata_url, parse_keys, parse_metadata
 

@@ -11,7 +11,7 @@ from voxrec.postgres.database import Database
 
 BATCH: Final = 500
 """Recordings, or events, for one statement."""
-# FOR KEY SHARE waits for whoever is deleting the Recording, as the foreign key would, but without an error afterwards.
+# FOR KEY SHARE waits for a transaction that deletes the Recording, as the foreign key would, but then raises no error.
 _MISSING: Final = """
     NOT EXISTS (SELECT FROM recording_search WHERE recording_id = recordings.id) ORDER BY id FOR KEY SHARE OF recordings
 """
