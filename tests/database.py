@@ -18,11 +18,10 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from tests.cluster_template import copy_cluster
 from voxrec.model import JobKind
 from voxrec.postgres.cluster import Cluster
-from voxrec.postgres.migrate import migrate
 from voxrec.postgres.pool import Pool
-from voxrec.sandbox.postgres_account import prepare_postgres_directory
 
 _TEMPLATE: Final = "template_of_tests"
 _FAST_SETTINGS: Final = {
@@ -42,7 +41,7 @@ def cluster() -> Cluster:
     """Return the server of this process. The first call starts it; it stops when the process ends."""
     directory = Path(tempfile.mkdtemp(prefix="voxrec-test-", dir=_memory_directory()))
     directory.chmod(0o755)
-    prepare_postgres_directory(directory)
+    copy_cluster(directory)
     server = Cluster(directory, _FAST_SETTINGS)
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     atexit.register(
@@ -51,8 +50,10 @@ def cluster() -> Cluster:
     server.prepare()
     server.launch()
     server.wait_until_ready()
-    server.create_database(_TEMPLATE)
-    migrate(server.dsn(_TEMPLATE))
+    # "voxrec" belongs to the tests that use the database of an embedded PostgreSQL
+    with closing(psycopg2.connect(server.dsn("postgres"))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(SQL("ALTER DATABASE voxrec RENAME TO {}").format(Identifier(_TEMPLATE)))
     return server
 
 
@@ -67,6 +68,16 @@ def administer(statement: Composable) -> None:
     with closing(psycopg2.connect(cluster().dsn("postgres"))) as connection:
         connection.autocommit = True
         connection.cursor().execute(statement)
+
+
+def create_database(name: Identifier) -> None:
+    """Create a database without tables."""
+    administer(SQL("CREATE DATABASE {}").format(name))
+
+
+def create_migrated_database(name: Identifier) -> None:
+    """Create a database with the empty tables of voxrec's newest schema."""
+    administer(SQL("CREATE DATABASE {} TEMPLATE {}").format(name, Identifier(_TEMPLATE)))
 
 
 async def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
@@ -85,7 +96,7 @@ class DatabaseTestCase(TestCase):
         name = f"test_{next(_serial)}"
         self.database = Identifier(name)
         self.dsn = cluster().dsn(name)
-        administer(SQL("CREATE DATABASE {} TEMPLATE {}").format(self.database, Identifier(_TEMPLATE)))
+        create_migrated_database(self.database)
         self.pool = Pool(reactor, self.dsn, size=4)
         self.pool.startService()
         await self.pool.when_ready()

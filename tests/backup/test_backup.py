@@ -12,7 +12,7 @@ import psycopg2
 from psycopg2.sql import SQL, Identifier
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.database import administer, cluster
+from tests.database import administer, cluster, create_database, create_migrated_database
 from voxrec.backup import backup as backup_module
 from voxrec.backup.backup import Backup, Source
 from voxrec.backup.manifest import BackupError, Manifest, read_manifest, verify
@@ -31,14 +31,13 @@ _INSERT = """
 class BackupTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
-        self.source = self.make_source("source")
-        migrate(self.source.dsn)
+        self.source = self.make_source("source", create_migrated_database)
         self.backup = self.directory / "backup"
         self.reports: list[str] = []
 
-    def make_source(self, name: str) -> Source:
+    def make_source(self, name: str, create: Callable[[Identifier], None] = create_database) -> Source:
         database = f"backup_{os.urandom(4).hex()}"
-        administer(SQL("CREATE DATABASE {}").format(Identifier(database)))
+        create(Identifier(database))
         self.addCleanup(administer, SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(database)))
         root = self.directory / name
         source = Source(cluster().dsn(database), root / "archive", root / "journal", root / "spool")

@@ -12,9 +12,8 @@ from psycopg2.extensions import parse_dsn
 from psycopg2.sql import SQL, Identifier
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.database import administer, cluster
+from tests.database import administer, cluster, create_migrated_database
 from voxrec.cli.main import main
-from voxrec.postgres.migrate import migrate
 
 EMBEDDED_DATABASE: Final = Identifier("voxrec")  # the name of the database of an embedded PostgreSQL
 
@@ -26,9 +25,8 @@ class CommandTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         administer(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(EMBEDDED_DATABASE))
-        administer(SQL("CREATE DATABASE {}").format(EMBEDDED_DATABASE))
+        create_migrated_database(EMBEDDED_DATABASE)
         self.dsn = cluster().dsn()
-        migrate(self.dsn)
         self.data_directory = Path(self.mktemp()).absolute()
         self.data_directory.mkdir()
         # the layout of the daemon: the files of the server are in the data directory

@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.http_headers import Headers
 
+from tests.cluster_template import copy_cluster
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.observer import existing_bridges, observe_asterisk
@@ -51,7 +52,17 @@ def rootfs_of(recipe: Recipe = ASTERISK_22) -> Path | None:
 
 
 def make_stack(settings: Mapping[str, Mapping[str, Any]] | None = None, recipe: Recipe = ASTERISK_22) -> Stack:
-    """Return a stack that is not started; it is killed when this process ends, at the latest."""
+    """Return a stack that is not started; it is killed when this process ends, at the latest.
+
+    An embedded PostgreSQL begins with an empty database that has the newest schema.
+    """
+    stack = make_new_stack(settings, recipe)
+    stack.prepare_database = copy_cluster
+    return stack
+
+
+def make_new_stack(settings: Mapping[str, Mapping[str, Any]] | None = None, recipe: Recipe = ASTERISK_22) -> Stack:
+    """Return such a stack whose daemon creates an embedded PostgreSQL when it starts first, as in an installation."""
     # Not below trial's temporary directory: the path of a Unix socket may have 107 bytes at most.
     directory = Path(tempfile.mkdtemp(prefix="voxrec-live-"))
     directory.chmod(0o755)

@@ -5,9 +5,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
-from psycopg2.sql import SQL, Identifier
+from psycopg2.sql import Identifier
 
-from tests.database import administer, cluster
+from tests.database import cluster, create_migrated_database
 from tests.live.live_test_case import LiveTestCase, make_stack, rootfs_of
 from voxrec.sandbox.sipp import SippAnswerer, SippCaller
 from voxrec.sandbox.stack import Stack
@@ -16,16 +16,20 @@ _serial = count(1)
 
 
 class NodesTestCase(LiveTestCase):
-    """A test with ``self.dsn``, an empty database, and the nodes that it adds."""
+    """A test with ``self.dsn``, a database without rows, and the nodes that it adds."""
 
     names: ClassVar = ("berlin", "munich")
 
     def setUp(self) -> None:
         super().setUp()
         name = f"nodes_{next(_serial)}"
-        administer(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        self.create_database(Identifier(name))
         self.dsn = cluster().dsn(name)
         self.archive = Path(tempfile.mkdtemp(prefix="voxrec-archive-"))
+
+    def create_database(self, name: Identifier) -> None:
+        """Create the database ``name``."""
+        create_migrated_database(name)
 
     def settings(self, name: str) -> dict[str, dict[str, Any]]:
         """Return the settings of the node ``name``: the shared database and archive."""

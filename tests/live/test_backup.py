@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.internet.threads import deferToThread
 
-from tests.live.live_test_case import LiveTestCase, make_stack
+from tests.live.live_test_case import LiveTestCase, make_new_stack, make_stack
 from voxrec.sandbox import demo_call
 from voxrec.sandbox.stack import Stack
 
@@ -24,7 +24,7 @@ class BackupTests(LiveTestCase):
         return hashlib.sha256(response.body).hexdigest()
 
     async def test_a_restored_daemon_has_the_profiles_and_the_audio(self) -> None:
-        stack, fresh = make_stack(), make_stack()
+        stack, fresh = make_stack(), make_new_stack()
         self.addCleanup(fresh.stop)
         self.addCleanup(stack.stop)
         await stack.start()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from unittest import SkipTest
 
-from tests.live.live_test_case import LiveTestCase, make_stack
+from tests.live.live_test_case import LiveTestCase, make_new_stack
 from tests.test_config import REPOSITORY
 from voxrec.sandbox import demo_call
 from voxrec.sandbox.stack import Stack
@@ -62,7 +62,7 @@ class HardeningTests(LiveTestCase):
     async def test_a_recorded_call_with_the_embedded_postgresql(self) -> None:
         if platform.machine() != "x86_64":
             raise SkipTest("the numbers of system calls are those of x86_64")
-        stack = make_stack()
+        stack = make_new_stack()
         stack.__class__ = RestrictedStack
         self.addCleanup(stack.stop)
         await stack.start()

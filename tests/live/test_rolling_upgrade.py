@@ -13,6 +13,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from psycopg2.sql import Identifier
+
+from tests.database import create_database
 from tests.live.node_stacks import NodesTestCase
 from voxrec.sandbox.stack import Stack
 
@@ -36,6 +39,9 @@ def version_before_newest_migration() -> str:
 
 
 class RollingUpgradeTests(NodesTestCase):
+    def create_database(self, name: Identifier) -> None:
+        create_database(name)  # the earlier version creates the tables
+
     def extract(self, commit: str) -> Path:
         """Write the daemon's source at ``commit`` to a directory, and return that."""
         directory = Path(tempfile.mkdtemp(prefix="voxrec-earlier-"))

@@ -68,6 +68,8 @@ class Stack:
         self.mailbox_directory = self.directory / "mailbox"
         self.archive_directory = self.directory / "archive"
         self.token = secrets.token_urlsafe(24)
+        self.prepare_database: Callable[[Path], None] = prepare_postgres_directory
+        """Creates the directory of the embedded PostgreSQL; the daemon creates the cluster unless this has done so."""
         self.source_directory: Path | None = None
         """Where the daemon's source is, if it is another version than this one."""
         self._mail_port = free_port(socket.SOCK_STREAM) if mail_port is None else mail_port
@@ -125,7 +127,7 @@ class Stack:
             self._start_mailbox()
         report_progress(f"SMTP server at {LOOPBACK}:{self._mail_port}")
         if not self._settings.get("database", {}).get("dsn"):
-            prepare_postgres_directory(self.directory / "data" / "postgres")
+            self.prepare_database(self.directory / "data" / "postgres")
         self.write_configuration()
 
     async def stop(self) -> None:
