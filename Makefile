@@ -11,14 +11,14 @@ SEED ?=
 CALLS ?= 5000
 JOBS ?= 2
 
-.PHONY: help demo run call test check docs pictures bench chaos cluster soak clean
+.PHONY: help demo run call test check ruff docs pictures bench chaos cluster soak clean
 
 help:
 	@echo "make demo             place one call through a real Asterisk; record, store and mail it; show the result"
 	@echo "make run              start voxrec with Asterisk, a phone and a mailbox to experiment with; Ctrl-C stops them"
 	@echo "make run DATA=DIR     the same with the data of an earlier run, such as that of 'make demo' in demo/"
 	@echo "make call PROFILE=ID  place a test call to a Profile while 'make run' is running"
-	@echo "make test             run ruff, mypy, the live tests and the unit tests, the latter in JOBS=2 processes"
+	@echo "make test             run ruff, mypy, and the live and unit tests on JOBS=2 processors"
 	@echo "make test PACKAGE=..  run the tests of one package, module, class or method: PACKAGE=tests.web"
 	@echo "make check            run ruff and mypy only"
 	@echo "make docs             build the documentation into docs/_build/html; broken references are errors"
@@ -38,10 +38,12 @@ run: $(READY)
 call: $(READY)
 	@$(VENV)/bin/python -m voxrec.sandbox.call "$(PROFILE)"
 
-check: $(READY)
+ruff: $(READY)
 	@echo "== ruff"
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+
+check: ruff
 	@echo "== mypy"
 	@$(VENV)/bin/mypy
 
@@ -49,7 +51,8 @@ ifdef PACKAGE
 test: $(READY)
 	@$(VENV)/bin/trial --temp-directory=.trial $(PACKAGE)
 else
-test: check
+# mypy is part of tests.run
+test: ruff
 	@$(VENV)/bin/python -m voxrec.sandbox.rootfs asterisk-22 asterisk-16 kamailio chromium
 	@$(VENV)/bin/python -m tests.run --jobs "$(JOBS)"
 endif

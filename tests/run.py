@@ -1,17 +1,19 @@
-"""Run the whole test suite in parallel processes: ``python -m tests.run [--jobs N]``, which is what ``make test`` does.
+"""Run mypy and the whole test suite in parallel: ``python -m tests.run [--jobs N]``, which is what ``make test`` does.
 
-Each live test module and each other test package is one run of trial with its own temporary directory below .trial. The
-live tests come first, next to each other only, N + 2 at a time: most of the time they wait for calls, and their audio
-measurements tolerate each other's low load, but not that of CPU-bound unit tests. At the end, up to MAX_REPEATED failed
-tests are run once more, alone: the kernel may have kept a process waiting for longer than a measurement of live audio
-permits, while a fault of voxrec fails again. Such tests are named. The last lines are a summary like trial's own; the
-exit status is 0 only if all tests passed at last.
+Each live test module and each other test package is one run of trial with its own temporary directory below .trial.
+Live tests wait for calls most of the time, and run N + 3 at once. mypy and the other tests, which are bound by the CPU,
+use what these leave: N at once, with a higher nice value, so that they hardly delay live audio. At the end, up to
+MAX_REPEATED failed tests are run once more, alone: the kernel may have kept a process waiting for longer than a
+measurement of live audio permits, while a fault of voxrec fails again. Such tests are named. The last lines are the
+runs that took longest, and a summary like trial's own; the exit status is 0 only if mypy and all tests passed at last.
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,22 +24,31 @@ from typing import Final, NamedTuple
 TESTS: Final = Path(__file__).parent
 TEMPORARY: Final = Path(".trial")
 TIMEOUT_SECONDS: Final = 1200.0
-SLOWEST: Final = (
+SLOWEST_LIVE: Final = (
     *("takeover", "required_announcement", "replaced_channels", "recording_options", "signalling", "daemon"),
-    *("fidelity", "sandbox", "calls", "nodes", "recording_engine", "trunks", "kamailio", "listening"),
-    *("announcement", "pause_codes", "ami", "music_on_hold"),
+    *("fidelity", "sandbox", "calls", "nodes", "recording_engine", "trunks", "kamailio", "doctor"),
+    *("transfer_moments", "listening", "announcement", "pause_codes", "ami", "refusals", "music_on_hold"),
 )
-"""The live test modules that take longest, in that order; they start first, so that no run is left alone at the end."""
+SLOWEST_OTHERS: Final = ("api", "browser", "recordings", "console", "containers", "postgres", "web", "sandbox")
+"""The live test modules, and the other packages, that take longest, in that order; they start first, so that no run is
+left alone at the end. See the table that each run of the suite prints."""
+CONCURRENT_CALLS: Final = 3
+"""The number of live test modules that run at once in addition to one for each processor: they wait for calls."""
+NICENESS: Final = 10
+"""The nice value of what is not a live test: it leaves the processors to live audio, and is not starved by it."""
 MAX_REPEATED: Final = 10
 """The number of failed tests up to which they are repeated; more have a cause that a second run does not remove."""
 SHOWN_LINES: Final = 12
 """The number of lines that the summary shows of each failure, counted from its end."""
+SHOWN_RUNS: Final = 20
+"""The number of runs in the table of those that took longest."""
 _RAN: Final = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 _RESULT: Final = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", re.MULTILINE)
 _COUNT: Final = re.compile(r"(\w+)=(\d+)")
 _FAILURE: Final = re.compile(r"^={79}\n\[(?:FAIL|ERROR)\]\n(.*?)(?=^={79}$|^-{79}$)", re.MULTILINE | re.DOTALL)
 _TEST: Final = re.compile(r"^tests(?:\.\w+)+\.test_\w+$", re.MULTILINE)
 _UNSUCCESSFUL: Final = ("failures", "errors", "unexpectedSuccesses")
+_IN_BACKGROUND: Final = ("nice", "-n", str(NICENESS))
 
 
 class TestRun(NamedTuple):
@@ -48,12 +59,17 @@ class TestRun(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The output of one run, its duration in seconds, and its counts as in trial's summary, with ``ran``."""
+    """The output of one run, its duration in seconds, and its counts as in trial's summary, with ``ran``.
+
+    ``cpu_seconds`` is the CPU time of trial and of those descendants that were waited for; those that the kernel kills
+    with their parent are missing.
+    """
 
     run: TestRun
     output: str
     seconds: float
     counts: Counter[str]
+    cpu_seconds: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -85,15 +101,17 @@ class Outcome(NamedTuple):
 
 
 def find_runs(tests: Path = TESTS) -> tuple[list[TestRun], list[TestRun]]:
-    """Return the runs of the live tests, and those of all others: packages first, then the modules outside packages."""
-    names = [path.stem for path in _modules(tests / "live")]
-    slowest = [name for each in SLOWEST if (name := f"test_{each}") in names]
-    names = [*slowest, *(name for name in names if name not in slowest)]
+    """Return the runs of the live tests, and those of all others: packages, and the modules outside packages."""
+    names = _slowest_first([path.stem for path in _modules(tests / "live")], [f"test_{name}" for name in SLOWEST_LIVE])
     live = [TestRun(f"tests.live.{name}", (f"tests.live.{name}",)) for name in names]
     packages = sorted(path.parent.name for path in tests.glob("*/__init__.py") if path.parent.name != "live")
-    others = [TestRun(f"tests.{name}", (f"tests.{name}",)) for name in packages]
+    others = [TestRun(f"tests.{name}", (f"tests.{name}",)) for name in _slowest_first(packages, SLOWEST_OTHERS)]
     modules = tuple(f"tests.{path.stem}" for path in _modules(tests))
     return live, [*others, TestRun("tests", modules)] if modules else others
+
+
+def _slowest_first(names: Sequence[str], slowest: Sequence[str]) -> list[str]:
+    return [*(name for name in slowest if name in names), *(name for name in names if name not in slowest)]
 
 
 def _modules(directory: Path) -> list[Path]:
@@ -102,21 +120,40 @@ def _modules(directory: Path) -> list[Path]:
 
 def execute(run: TestRun, command: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> Outcome:
     """Run ``command``, a call of trial, and return its outcome. A crash or a timeout counts as an error."""
+    return _execute(run, command, timeout, parse_counts)
+
+
+def check_types(command: Sequence[str] = (sys.executable, "-m", "mypy")) -> Outcome:
+    """Run mypy, and return its outcome. A status other than 0 counts as an error."""
+    return _execute(TestRun("mypy", ()), command, TIMEOUT_SECONDS, lambda _output: Counter())
+
+
+def _execute(run: TestRun, command: Sequence[str], timeout: float, counts_of: Callable[[str], Counter[str]]) -> Outcome:
     began = time.monotonic()
-    with subprocess.Popen(  # noqa: S603 - trial
+    expired = threading.Event()
+    with subprocess.Popen(  # noqa: S603 - trial or mypy
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
+
+        def kill() -> None:
+            expired.set()
             process.kill()  # the kernel kills what the tests have started (see voxrec.sandbox.process)
-            output, _ = process.communicate()
-            output += f"\n{run.name}: killed after {timeout:g} s\n"
-    counts = parse_counts(output)
-    outcome = Outcome(run, output, time.monotonic() - began, counts)
+
+        timer = threading.Timer(timeout, kill)
+        timer.daemon = True
+        timer.start()
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)  # Popen.wait() does not return the CPU time
+        process.returncode = os.waitstatus_to_exitcode(status)
+        timer.cancel()
+    if expired.is_set():
+        output += f"\n{run.name}: killed after {timeout:g} s\n"
+    counts = counts_of(output)
+    outcome = Outcome(run, output, time.monotonic() - began, counts, usage.ru_utime + usage.ru_stime)
     if process.returncode != 0 and outcome.passed:
         counts["errors"] += 1
-        output += f"\n{run.name}: trial ended with status {process.returncode}\n"
+        output += f"\n{run.name}: ended with status {process.returncode}\n"
     return outcome._replace(output=output)
 
 
@@ -129,13 +166,16 @@ def parse_counts(output: str) -> Counter[str]:
 
 
 def summarize(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """Return the summary of all runs in the form of trial's, after the last lines of each failure."""
+    """Return the summary of all runs in the form of trial's, after the last lines of each failure.
+
+    Of a run that failed without a failed test, such as mypy or a crash, the last lines of the output are shown.
+    """
     total: Counter[str] = sum((outcome.counts for outcome in outcomes), Counter())
     ran = total.pop("ran", 0)
     shown = ", ".join(f"{name}={total[name]}" for name in sorted(total) if total[name])
     lines: list[str] = []
     for outcome in outcomes:
-        for failure in outcome.failures:
+        for failure in outcome.failures or ([] if outcome.passed else [outcome.output]):
             lines += ["=" * 79, *failure.rstrip().splitlines()[-SHOWN_LINES:]]
     lines.append("=" * 79)
     for outcome in outcomes:
@@ -148,13 +188,32 @@ def summarize(outcomes: Sequence[Outcome], seconds: float) -> str:
     return "\n".join(lines)
 
 
-def _execute_and_print(run: TestRun) -> Outcome:
+def table_of_durations(outcomes: Sequence[Outcome]) -> str:
+    """Return the SHOWN_RUNS runs that took longest, with their wall-clock and CPU time, and the totals of all runs."""
+    longest = sorted(outcomes, key=lambda outcome: outcome.seconds, reverse=True)[:SHOWN_RUNS]
+    rows = [(outcome.run.name, outcome.seconds, outcome.cpu_seconds) for outcome in longest]
+    rows.append(("all runs", sum(each.seconds for each in outcomes), sum(each.cpu_seconds for each in outcomes)))
+    return "\n".join(["  wall s   CPU s", *(f"{wall:8.0f}{cpu:8.0f}  {name}" for name, wall, cpu in rows)])
+
+
+def _run_trial(run: TestRun, prefix: Sequence[str] = ()) -> Outcome:
     print(f"== {run.name}: started", flush=True)
-    command = [sys.executable, "-m", "twisted.trial", f"--temp-directory={TEMPORARY / run.name}", *run.targets]
+    command = [*prefix, sys.executable, "-m", "twisted.trial", f"--temp-directory={TEMPORARY / run.name}", *run.targets]
     outcome = execute(run, command)
     result = f"{outcome.counts['ran']} tests, {'passed' if outcome.passed else 'FAILED'}"
-    print(f"{outcome.output}== {run.name}: {result} in {outcome.seconds:.0f} s", flush=True)
+    _print_output(outcome, result)
     return outcome
+
+
+def _run_mypy() -> Outcome:
+    outcome = check_types([*_IN_BACKGROUND, sys.executable, "-m", "mypy"])
+    _print_output(outcome, "passed" if outcome.passed else "FAILED")
+    return outcome
+
+
+def _print_output(outcome: Outcome, result: str) -> None:
+    duration = f"{outcome.seconds:.0f} s ({outcome.cpu_seconds:.0f} s of CPU)"
+    print(f"{outcome.output}== {outcome.run.name}: {result} in {duration}", flush=True)
 
 
 def repeat_failed(outcomes: Sequence[Outcome], run: Callable[[TestRun], Outcome]) -> list[Outcome]:
@@ -173,22 +232,31 @@ def _repetition(outcome: Outcome) -> TestRun:
     return TestRun(f"{outcome.run.name}.repeated", tuple(dict.fromkeys(outcome.failed_tests)))
 
 
+def run_all(jobs: int) -> list[Outcome]:
+    """Run mypy and all tests, and return the outcomes."""
+    live, others = find_runs()
+    foreground, background = ThreadPoolExecutor(jobs + CONCURRENT_CALLS), ThreadPoolExecutor(jobs)
+    try:
+        results = [
+            background.submit(_run_mypy),
+            *(background.submit(_run_trial, run, _IN_BACKGROUND) for run in others),
+            *(foreground.submit(_run_trial, run) for run in live),
+        ]
+        return [result.result() for result in results]
+    finally:
+        for executor in (foreground, background):
+            executor.shutdown(cancel_futures=True)  # after Ctrl-C, which trial receives as well
+
+
 def main() -> None:
     """Run all tests; exit status 1 if any failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.run", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="number of parallel runs of unit tests")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="number of processors to use")
     jobs = parser.parse_args().jobs
     TEMPORARY.mkdir(exist_ok=True)
     began = time.monotonic()
-    outcomes: list[Outcome] = []
-    live, others = find_runs()
-    for runs, at_a_time in ((live, jobs + 2), (others, jobs)):
-        executor = ThreadPoolExecutor(at_a_time)
-        try:
-            outcomes += executor.map(_execute_and_print, runs)
-        finally:
-            executor.shutdown(cancel_futures=True)  # after Ctrl-C, which trial receives as well
-    outcomes = repeat_failed(outcomes, _execute_and_print)
+    outcomes = repeat_failed(run_all(jobs), _run_trial)
+    print(table_of_durations(outcomes))
     print(summarize(outcomes, time.monotonic() - began))
     if not all(outcome.passed for outcome in outcomes):
         sys.exit(1)

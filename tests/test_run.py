@@ -6,7 +6,21 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.run import MAX_REPEATED, Outcome, TestRun, execute, find_runs, parse_counts, repeat_failed, summarize
+from tests.run import (
+    MAX_REPEATED,
+    SHOWN_RUNS,
+    SLOWEST_LIVE,
+    SLOWEST_OTHERS,
+    Outcome,
+    TestRun,
+    check_types,
+    execute,
+    find_runs,
+    parse_counts,
+    repeat_failed,
+    summarize,
+    table_of_durations,
+)
 
 PASSED = "Ran 3 tests in 0.5s\n\nPASSED (skips=1, successes=2)\n"
 FAILED = "Ran 4 tests in 1.5s\n\nFAILED (failures=1, errors=2, successes=1)\n"
@@ -50,6 +64,13 @@ class FindRunsTests(SynchronousTestCase):
         self.assertIn("tests.live.test_calls", [run.name for run in live])
         self.assertFalse([run.name for run in others if "live" in run.name])
 
+    def test_the_slowest_start_first(self) -> None:
+        live, others = find_runs()
+        self.assertEqual(
+            [run.name for run in live][: len(SLOWEST_LIVE)], [f"tests.live.test_{x}" for x in SLOWEST_LIVE]
+        )
+        self.assertEqual([run.name for run in others][: len(SLOWEST_OTHERS)], [f"tests.{x}" for x in SLOWEST_OTHERS])
+
 
 class ParseCountsTests(SynchronousTestCase):
     def test_counts_of_trials_summary(self) -> None:
@@ -85,6 +106,22 @@ class ExecuteTests(SynchronousTestCase):
         outcome = self.python("import time; time.sleep(60)", timeout=0.5)
         self.assertEqual(outcome.counts["errors"], 1)
         self.assertIn("killed after 0.5 s", outcome.output)
+
+    def test_the_cpu_time_includes_child_processes(self) -> None:
+        burn = "import time\nwhile time.process_time() < 0.3: pass"
+        outcome = self.python(
+            f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}]); print({PASSED!r})"
+        )
+        self.assertGreaterEqual(outcome.cpu_seconds, 0.3)
+
+    def test_a_failed_type_check_is_an_error(self) -> None:
+        def check(source: str) -> Outcome:
+            return check_types([sys.executable, "-c", source])
+
+        self.assertTrue(check("print('Success: no issues found')").passed)
+        failed = check("print('a.py:1: error: Incompatible types'); raise SystemExit(1)")
+        self.assertEqual((failed.counts, failed.repeatable), (Counter(errors=1), False))
+        self.assertIn("a.py:1: error: Incompatible types", summarize([failed], 1.0))
 
 
 def outcome_of(output: str) -> Outcome:
@@ -132,6 +169,17 @@ class RepeatFailedTests(SynchronousTestCase):
         names = "".join(f"tests.example.ExampleTests.test_{number}\n" for number in range(MAX_REPEATED + 1))
         output = f"{'=' * 79}\n[FAIL]\nTraceback\n\n{names}{'-' * 79}\nRan 99 tests in 1s\n\nFAILED (failures=11)\n"
         self.assertEqual(self.repeat(output, PASSED)[0], [])
+
+
+class TableOfDurationsTests(SynchronousTestCase):
+    def test_the_longest_runs_and_the_totals(self) -> None:
+        outcomes = [
+            Outcome(TestRun(f"tests.r{number}", ()), "", number, Counter(), number / 2)
+            for number in range(1, SHOWN_RUNS + 2)
+        ]
+        _, *rows = (row.split(maxsplit=2) for row in table_of_durations(outcomes).splitlines())
+        self.assertEqual([row[2] for row in rows], [f"tests.r{n}" for n in range(SHOWN_RUNS + 1, 1, -1)] + ["all runs"])
+        self.assertEqual((rows[1][:2], rows[-1][:2]), (["20", "10"], ["231", "116"]))
 
 
 class SummarizeTests(SynchronousTestCase):
