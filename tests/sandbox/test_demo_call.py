@@ -8,10 +8,19 @@ import soundfile
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.sandbox import tones
-from voxrec.sandbox.demo_call import CALLEE_HZ, CALLER_HZ, LEFT, RIGHT, find_announcement, measure_recording
+from voxrec.sandbox.demo_call import (
+    CALLEE_HZ,
+    CALLER_HZ,
+    LEFT,
+    RIGHT,
+    RecordingMeasurement,
+    find_announcement,
+    measure_recording,
+)
 
 RATE = 8000
 SECONDS = 6
+PACKET = RATE // 50  # samples
 
 
 class MeasureRecordingTests(SynchronousTestCase):
@@ -19,12 +28,18 @@ class MeasureRecordingTests(SynchronousTestCase):
         time = np.arange(SECONDS * RATE) / RATE
         self.samples = 0.25 * np.stack([np.sin(2 * np.pi * hz * time) for hz in (CALLER_HZ, CALLEE_HZ)], axis=1)
 
-    def add_announcement(self, at: float) -> None:
+    def announcement(self) -> tones.Samples:
         with resources.as_file(resources.files("voxrec.calls").joinpath("sounds", "announcement.wav")) as path:
             announcement, rate = tones.load_audio(path)
         self.assertEqual(rate, RATE)
+        return announcement[:, 0]
+
+    def add(self, sound: tones.Samples, at: float) -> None:
         start = round(at * RATE)
-        self.samples[start : start + len(announcement), RIGHT] += 0.5 * announcement[:, 0]
+        self.samples[start : start + len(sound), RIGHT] += 0.5 * sound
+
+    def add_announcement(self, at: float) -> None:
+        self.add(self.announcement(), at)
 
     def write(self) -> Path:
         path = Path(self.mktemp() + ".wav")
@@ -37,6 +52,31 @@ class MeasureRecordingTests(SynchronousTestCase):
         self.assertEqual(measurement.problems(), [])
         self.assertEqual(measurement.seconds, SECONDS)
         self.assertAlmostEqual(measurement.announcement_at or 0.0, 0.5, places=2)
+
+    def measure_with(self, *sounds: tones.Samples) -> RecordingMeasurement:
+        """Measure the recording with these sounds one after the other, from 0.5 s, and remove them again."""
+        complete = self.samples.copy()
+        self.add(np.concatenate(sounds), 0.5)
+        measurement = measure_recording(self.write())
+        self.samples = complete
+        return measurement
+
+    def test_packets_of_the_announcement_that_a_busy_machine_delays_or_loses(self) -> None:
+        first, second, third = np.split(self.announcement(), [40 * PACKET, 80 * PACKET])
+        delay = np.zeros(PACKET)
+        for sounds in (
+            (first, delay, second, third),
+            (first, second[PACKET:], third),
+            (first, delay, second, delay, third),
+        ):
+            measurement = self.measure_with(*sounds)
+            self.assertEqual(measurement.problems(), [])
+            self.assertAlmostEqual(measurement.announcement_at or 0.0, 0.5, places=1)
+
+    def test_half_of_the_announcement_is_a_problem(self) -> None:
+        announcement = self.announcement()
+        for half in (announcement[: 50 * PACKET], announcement[60 * PACKET :]):
+            self.assertEqual(self.measure_with(half).problems(), ["the announcement is not in the recording"])
 
     def test_a_gap_of_one_side_is_a_problem(self) -> None:
         self.add_announcement(0.5)

@@ -132,6 +132,25 @@ class FindSoundTests(SynchronousTestCase):
         self.assertEqual(tones.find_sound(speech(2, seed=1), speech(1, seed=1), RATE).score, 0)
 
 
+class FindInterruptedSoundTests(SynchronousTestCase):
+    def test_a_sound_with_delayed_packets(self) -> None:
+        sound = speech(2, seed=1)
+        channel = tone(440, 5, level=0.4)
+        packet = RATE // 50
+        for start, end, at in ((0, 40, 12000), (40, 70, 12000 + packet), (70, 100, 12000 + 3 * packet)):
+            part = sound[start * packet : end * packet]
+            channel[at + start * packet :][: len(part)] += 0.5 * part
+        self.assertLess(tones.find_sound(sound, companded(channel), RATE).score, 0.5)
+        match = tones.find_interrupted_sound(sound, companded(channel), RATE)
+        self.assertAlmostEqual(match.seconds, 12000 / RATE, places=3)
+        self.assertGreater(match.score, 0.6)
+
+    def test_another_sound_scores_low(self) -> None:
+        for channel in (speech(5, seed=2), tone(440, 5), tone(440, 5) + speech(5, seed=3), np.zeros(5 * RATE)):
+            match = tones.find_interrupted_sound(speech(1.5, seed=1), companded(channel), RATE)
+            self.assertLess(match.score, 0.2)
+
+
 class SparklineTests(SynchronousTestCase):
     def test_one_line_per_channel(self) -> None:
         stereo = np.stack([tone(440, 1, 1.0), np.concatenate([np.zeros(RATE // 2), tone(440, 0.5, 1.0)])], axis=1)

@@ -22,7 +22,7 @@ EDGE_SECONDS = 0.3
 TOLERATED_GAP_MS = 60.0
 """Milliseconds of tone that may be missing: on a busy machine a phone or Asterisk loses single packets of 20 ms."""
 MIN_MATCH_SCORE = 0.5
-"""Score of `tones.find_sound` above which the sound counts as present."""
+"""Score of `tones.find_sound`, and of `tones.find_interrupted_sound`, above which the sound counts as present."""
 _MAX_LEAK = 0.01
 
 
@@ -138,7 +138,9 @@ def find_announcement(recording: Path, channel: int) -> float | None:
     samples, rate = tones.load_audio(recording)
     if rate != announcement_rate:
         samples = _decimated(samples, rate, announcement_rate)
-    match = tones.find_sound(announcement[:, 0], samples[:, min(channel, samples.shape[1] - 1)], announcement_rate)
+    match = tones.find_interrupted_sound(
+        announcement[:, 0], samples[:, min(channel, samples.shape[1] - 1)], announcement_rate
+    )
     return match.seconds if match.score > MIN_MATCH_SCORE else None
 
 

@@ -17,6 +17,8 @@ Samples = NDArray[np.float64]
 STEP_SECONDS = 0.001
 WINDOW_SECONDS = 0.02
 AUDIBLE_DBFS = -40.0
+PIECE_SECONDS = 0.5
+MAX_SHIFT_SECONDS = 0.2
 
 # Blocks of rising height, from silence to full scale, in a terminal.
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -145,6 +147,28 @@ def find_sound(sound: Samples, channel: Samples, rate: int) -> Match:
     score = correlation[:offsets] / (sound_norm * np.maximum(local_norm, 0.05 * np.max(local_norm)) + 1e-12)
     best = int(np.argmax(score))
     return Match(best / rate, float(np.clip(score[best], 0, 1)))
+
+
+def find_interrupted_sound(sound: Samples, channel: Samples, rate: int) -> Match:
+    """Find a known sound as `find_sound` does, although single packets of it were lost or delayed.
+
+    One packet that is played 20 ms late shifts the rest of the sound, whose two parts then match at different positions
+    and have half the score each. Here pieces of PIECE_SECONDS are searched for, and count by their energy if they are
+    within MAX_SHIFT_SECONDS of where most of the sound is.
+    """
+    length = round(PIECE_SECONDS * rate)
+    starts = range(0, len(sound), length)
+    pieces = [sound[start : start + length] for start in starts]
+    matches = [find_sound(piece, channel, rate) for piece in pieces]
+    energies = np.array([np.sum(piece**2) for piece in pieces])
+    scores = np.array([match.score for match in matches])
+    offsets = np.array([match.seconds - start / rate for match, start in zip(matches, starts, strict=True)])
+    if not np.any(scores * energies):
+        return Match(0.0, 0.0)
+    usual = offsets[int(np.argmax(scores * energies))]
+    consistent = np.abs(offsets - usual) <= MAX_SHIFT_SECONDS
+    score = float(np.sum(scores * energies * consistent) / np.sum(energies))
+    return Match(float(offsets[consistent][np.argmax(energies[consistent] > 0)]), score)
 
 
 def sparkline(samples: Samples, width: int = 60) -> str:
