@@ -6,12 +6,14 @@ import numpy as np
 
 from tests.live.live_test_case import LiveTestCase, RecordedCallTestCase, make_stack, shared_stack
 from voxrec.sandbox import demo_call, tones
-from voxrec.sandbox.impaired_call import ImpairedCall
+from voxrec.sandbox.fidelity import measure_track
+from voxrec.sandbox.impaired_call import ImpairedCall, Party
 from voxrec.sandbox.live_listener import LiveListener
 from voxrec.sandbox.noise import find_pieces
 from voxrec.sandbox.observer import observe_asterisk
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_16
+from voxrec.sandbox.rtp import G722_CODEC
 from voxrec.sandbox.stack import Stack
 
 _SECOND_HZ = 1300.0  # of the party to which a call is transferred
@@ -110,6 +112,24 @@ class ListeningTests(ListeningMixin, RecordedCallTestCase):
         self.assertEqual((entry["who"], entry["reason"]), ("ear", "the client has disconnected"))
         self.assertGreater(entry["seconds"], 1.9)
 
+    async def test_a_wideband_call_is_heard_in_wideband(self) -> None:
+        stack = await shared_stack(self.recipe)
+        wideband = Party(codecs=(G722_CODEC,))
+        call = ImpairedCall(stack, self.reactor, self.directory, caller=wideband, callee=wideband, seconds=4.0)
+        self.addCleanup(call.close)
+        profile = await call.place()
+        await self.wait_until_talking(stack)
+        listener = await self.listen(stack)
+        await self.hear(stack, listener, 2.0)
+        await self.leave(listener)
+        await call.wait_until_sent()
+        await call.finish(profile)
+        self.assertEqual(listener.rate, 16_000)
+        for channel, peer in enumerate((call.caller, call.callee)):
+            heard = measure_track(peer.media, np.ascontiguousarray(listener.samples[:, channel]), listener.rate)
+            self.assertGreater(heard.found, 160, "pieces of 10 ms, of 2 s")
+            self.assertGreater(heard.snr_db, 40.0, "18 dB with 8 kHz")
+
     async def test_a_pause_is_silent_and_the_end_of_the_call_ends_the_stream(self) -> None:
         stack, profile, caller, _callee = await self.start_call(10.0)
         await self.wait_until_talking(stack)
@@ -170,6 +190,34 @@ class TransferTests(ListeningMixin, RecordedCallTestCase):
 
 
 class TransferOnAsterisk16Tests(TransferTests):
+    """The same test on Asterisk 16."""
+
+    recipe = ASTERISK_16
+
+
+class AsteriskFailureTests(ListeningMixin, RecordedCallTestCase):
+    async def test_asterisk_is_killed(self) -> None:
+        stack = await shared_stack(self.recipe)
+        for attempt in ("before the failure", "after the recovery"):
+            call = ImpairedCall(stack, self.reactor, self.directory, seconds=30.0)
+            self.addCleanup(call.close)
+            await call.place()
+            await self.wait_until_talking(stack)
+            listener = await self.listen(stack)
+            await self.hear(stack, listener, 1.0)
+            if attempt == "before the failure":
+                stack.asterisk.kill()
+                await stack.asterisk.restart(self.reactor)
+            else:
+                await stack.request("DELETE", f"/calls/{self.call_id}")
+            await listener.ended
+            self.assertEqual((await self.audit_entry(stack))["reason"], "the call has ended", attempt)
+            await self.assert_no_channels(stack)
+            await call.close()
+        await self.assert_asterisk_is_idle(stack)
+
+
+class AsteriskFailureOnAsterisk16Tests(AsteriskFailureTests):
     """The same test on Asterisk 16."""
 
     recipe = ASTERISK_16

@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.live.node_stacks import NodesTestCase
+from voxrec.sandbox.live_listener import LiveListener
 from voxrec.sandbox.stack import FINAL_STATES, Stack
 
 
@@ -62,7 +63,7 @@ class ControlTests(NodesTestCase):
     """Calls of one node, controlled through another."""
 
     async def test_calls_are_listed_and_controlled_through_any_node(self) -> None:
-        berlin, munich = [await self.start_node(name) for name in self.names]
+        berlin, munich = [await self.start_node(name, listening={"enabled": True}) for name in self.names]
         answerer = await self.start_answerer(berlin)
         fields = {"remoteSipUri": answerer.uri, "record": True, "recordBeepAtStart": False, "maxCalls": 1}
         profile = await berlin.request_json("PUT", "/profiles", fields)
@@ -92,12 +93,30 @@ class ControlTests(NodesTestCase):
                     await stack.request_json("POST", recording, {"state": state})
                 seconds[name].append((self.reactor.seconds() - started) / 2)
         self.assertLess(min(seconds["munich"]) - min(seconds["berlin"]), 0.1, seconds)
+        await self.assert_heard_at_its_own_node_only(berlin, munich, call["id"])
         await self.assert_draining(berlin, munich, profile["id"])
         self.assertEqual((await munich.request("DELETE", path)).status, 204)
         self.assertEqual((await first.finish()).succeeded, 1)
         finished = await munich.wait_for_recording(profile["id"])
         self.assertEqual((finished["state"], finished["node"]), ("completed", "berlin"))
         self.assertEqual(self.events(finished).count("paused"), 9)
+
+    async def assert_heard_at_its_own_node_only(self, berlin: Stack, munich: Stack, call: str) -> None:
+        """Assert that munich refuses to let a call of berlin be heard, and names berlin, where it can be heard."""
+        fields = {"name": "ear", "role": "supervise", "listenLive": True}
+        token = (await munich.request_json("PUT", "/tokens", fields))["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        refused = await munich.request("GET", f"/calls/{call}/audio", headers=headers)
+        self.assertEqual((refused.status, refused.json()["code"]), (409, "other-node"))
+        self.assertIn("node berlin", refused.json()["detail"])
+        listener = await LiveListener.listen(self.reactor, berlin, call, token)
+
+        async def heard() -> bool:
+            return listener.seconds > 0.2
+
+        self.assertTrue(await berlin.wait_until(heard, 30))
+        listener.leave()
+        await listener.ended
 
     async def assert_draining(self, berlin: Stack, munich: Stack, profile: str) -> None:
         """Assert that a node that drains refuses a new call at once, and that its live call continues."""
