@@ -214,7 +214,9 @@ class Gateway:
         clock.advance(1_700_000_000)
         txaio.config.loop = clock  # type: ignore[attr-defined] # created at run time
         metrics = Metrics("bench")
-        self._asterisk = AriClient(_NoHttp(), "voxrec", partial(TimedTransport, clock, metrics.observe_ari_request))
+        self._asterisk = AriClient(
+            _NoHttp(), "voxrec", partial(TimedTransport, clock, metrics.requests.observe_ari_request)
+        )
         settings = CallSettings(
             endpoint="trunk",
             ring_timeout=20,

@@ -175,14 +175,14 @@ def autobahn_messages(validate: bool) -> Callable[[], object]:
 
 def observed_with_cache() -> Callable[[], object]:
     """Return a function that observes a request's time, with its series in a dict."""
-    histogram = Histogram("with_cache", "Seconds.", ["way", "outcome"], registry=CollectorRegistry())
+    histogram = Histogram("with_cache", "Seconds.", ["transport", "outcome"], registry=CollectorRegistry())
     series = {("websocket", "ok"): histogram.labels("websocket", "ok")}
     return lambda: series["websocket", "ok"].observe(0.001)
 
 
 def observed_by_labels() -> Callable[[], object]:
     """Return the same, with its series looked up by labels."""
-    histogram = Histogram("by_labels", "Seconds.", ["way", "outcome"], registry=CollectorRegistry())
+    histogram = Histogram("by_labels", "Seconds.", ["transport", "outcome"], registry=CollectorRegistry())
     return lambda: histogram.labels("websocket", "ok").observe(0.001)
 
 

@@ -29,7 +29,7 @@ LEVELS: Final = (
     ("postgres",),
     ("config", "metrics", "service_tree"),
     ("config_oidc",),
-    ("certificate", "config_sections", "config_values", "languages", "reconnection"),
+    ("certificate", "config_sections", "config_values", "languages"),
     (
         "bounce_address",
         "link_token",

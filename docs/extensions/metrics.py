@@ -8,7 +8,7 @@ from typing import Final
 
 METRIC_SUFFIXES: Final = ("", "_total", "_bucket", "_sum", "_count")  # that prometheus_client adds
 _PREFIX: Final = "voxrec_"
-_TYPES: Final = {"Counter": "counter", "Histogram": "histogram"}  # every other declaration is a gauge
+_TYPES: Final = {"counter": "counter", "histogram": "histogram"}  # every other declaration is a gauge
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def _declared_in(file: Path) -> Iterator[Metric]:
 
 
 def _type(function: ast.expr) -> str:
-    return _TYPES.get(function.id, "gauge") if isinstance(function, ast.Name) else "gauge"
+    return _TYPES.get(function.id.lower(), "gauge") if isinstance(function, ast.Name) else "gauge"
 
 
 def _labels(rest: list[ast.expr]) -> tuple[str, ...]:

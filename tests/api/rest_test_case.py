@@ -20,10 +20,11 @@ from twisted.web.client import Agent
 from twisted.web.resource import Resource
 
 from tests.database import DatabaseTestCase, reactor
-from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
+from voxrec.api.app import RestApp
 from voxrec.api.audio import EnqueueUpload
 from voxrec.api.audio_conversion import ConversionBudget
 from voxrec.api.authentication import StoredTokens
+from voxrec.api.dependencies import Repositories, RestDependencies, RestSettings
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.exports import ExportAccess
 from voxrec.api.health import Probe

@@ -204,7 +204,7 @@ class AuditTests(ListeningTestCase):
 
     async def test_a_token_that_is_revoked_while_the_listening_begins(self) -> None:
         token = await self.make_token(listenLive=True)
-        listen = self.app._listening._listen
+        listen = self.app._route_table.listening._listen
 
         async def revoke(*arguments: Any) -> Any:
             await self.request("DELETE", f"/tokens/{self.token_id}")
@@ -212,7 +212,7 @@ class AuditTests(ListeningTestCase):
             self.app.recheck_listeners()
             return await listen(*arguments)
 
-        self.app._listening._listen = revoke
+        self.app._route_table.listening._listen = revoke
         self.assertEqual((await self.request("GET", PATH, token=token)).status, 200)
         self.assertEqual((await self.ended_entry()).reason, "the permission to listen has ended")
 
@@ -254,7 +254,7 @@ class AuditTests(ListeningTestCase):
         async def refuse(*_arguments: object) -> Listener:
             raise TooManyListeners("This node has 10 listeners.")
 
-        self.app._listening._listen = refuse
+        self.app._route_table.listening._listen = refuse
         response = await self.request("GET", PATH, token="read")
         self.assertEqual((response.status, response.json["code"]), (409, "too-many-listeners"))
         (entry,) = await self.audit_entries()

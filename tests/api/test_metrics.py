@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from tests.api.rest_test_case import RestTestCase
-from tests.test_metrics import samples
+from tests.metrics.samples import samples
 
 
 class MetricsRouteTests(RestTestCase):

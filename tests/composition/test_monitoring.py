@@ -9,8 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import DatabaseTestCase
+from tests.metrics.samples import samples
 from tests.store.samples import recording
-from tests.test_metrics import samples
 from voxrec.composition.monitoring import (
     StatisticsRefresher,
     add_call_gauges,

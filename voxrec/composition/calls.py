@@ -42,7 +42,7 @@ from voxrec.composition.queue import Queue
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.config import Config
 from voxrec.journal.call_events import CallEventFile
-from voxrec.metrics import Metrics
+from voxrec.metrics.calls import CallMetrics
 from voxrec.model import ListeningEvent
 from voxrec.model.reasons import DISK_FULL
 from voxrec.nodes.call_directory import CallDirectory
@@ -85,7 +85,7 @@ class Calls:
         self.announcements.set_default(_default_announcement(config), grace=_announcement_grace(config))
         self.disk_space.set_floor(config.asterisk.recordings_floor)
         self.live_calls.set_settings(
-            _call_settings(self.env.metrics, config, self.announcements, self.disk_space, self.unreachable)
+            _call_settings(self.env.metrics.calls, config, self.announcements, self.disk_space, self.unreachable)
         )
         self.admission.set_limits(
             allowed_hosts=settings.allowed_hosts, max_calls=settings.max_calls, max_passages=settings.max_passages
@@ -117,7 +117,7 @@ def build_calls(
         reactor,
         database.events,
         CallEventFile(Path(env.config.data_directory, "call-events.jsonl"), env.defer_to_thread),
-        env.metrics.count_dropped_events,
+        env.metrics.calls.count_dropped_events,
     )
     unreachable = _build_unreachable(env, asterisk)
     live_calls = LiveCalls(
@@ -125,12 +125,12 @@ def build_calls(
         asterisk,
         RecordingCommands(asterisk, ami.client, SpoolFiles(files.spool, env.defer_to_thread)),
         journal,
-        _call_settings(env.metrics, env.config, announcements, disk_space, unreachable),
-        listeners=(env.metrics, event_queue, call_directory),
+        _call_settings(env.metrics.calls, env.config, announcements, disk_space, unreachable),
+        listeners=(env.metrics.calls, event_queue, call_directory),
     )
     listening = LiveListening(reactor, reactor, asterisk, live_calls, _listening_settings(env.config))
     listening.publish = partial(_announce, database)
-    listening.count_ended = lambda listener: env.metrics.count_listening(listener.dropped / FRAMES_PER_SECOND)
+    listening.count_ended = lambda listener: env.metrics.calls.count_listening(listener.dropped / FRAMES_PER_SECOND)
     ami.connection.set_listener(live_calls)
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
     admission = Admission(
@@ -243,7 +243,9 @@ def _build_client(env: Environment) -> AriClient:
         settings.password,
         settings.request_timeout,
     )
-    return AriClient(transport, settings.app, partial(TimedTransport, env.reactor, env.metrics.observe_ari_request))
+    return AriClient(
+        transport, settings.app, partial(TimedTransport, env.reactor, env.metrics.requests.observe_ari_request)
+    )
 
 
 def _build_stream(
@@ -299,12 +301,12 @@ def _build_unreachable(env: Environment, asterisk: AriClient) -> UnreachableFarE
         lambda host: env.defer_to_thread(socket.getaddrinfo, host, None),
         asterisk.pjsip_settings,
         endpoint_of,
-        env.metrics.count_unreachable_far_end,
+        env.metrics.calls.count_unreachable_far_end,
     )
 
 
 def _call_settings(
-    metrics: Metrics,
+    metrics: CallMetrics,
     config: Config,
     announcements: Announcements,
     disk_space: DiskSpaceMonitor,

@@ -12,6 +12,7 @@ from voxrec.postgres.migrated_pool import MigratedPool
 from voxrec.postgres.pool import Pool
 from voxrec.postgres.server_history import ServerHistory
 from voxrec.service_tree import RETRY_BACKOFF
+from voxrec.store.accesses import Accesses
 from voxrec.store.audit import Audit
 from voxrec.store.bulk_actions import BulkActions
 from voxrec.store.deliveries import Deliveries
@@ -26,8 +27,11 @@ from voxrec.store.nodes import Nodes
 from voxrec.store.notes import Notes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
+from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.recordings import Recordings
+from voxrec.store.second_factors import SecondFactors
 from voxrec.store.sessions import Sessions
+from voxrec.store.sign_in import SignIn
 from voxrec.store.tokens import Tokens
 from voxrec.store.users import Users
 from voxrec.store.webhook_queue import WebhookQueue
@@ -47,6 +51,7 @@ class Database:
     history: ServerHistory
     pool: Pool
     service: MigratedPool
+    accesses: Accesses
     audit: Audit
     bounce_keys: BounceKeys
     bulk_actions: BulkActions
@@ -62,8 +67,11 @@ class Database:
     notes: Notes
     profiles: Profiles
     prompts: Prompts
+    recording_counts: RecordingCounts
     recordings: Recordings
+    second_factors: SecondFactors
     sessions: Sessions
+    sign_in: SignIn
     tokens: Tokens
     users: Users
     webhook_queue: WebhookQueue
@@ -82,12 +90,14 @@ def build_database(env: Environment, dsn: str) -> Database:
         connect_timeout=settings.connect_timeout,
         history=history,
     )
+    sessions = Sessions(pool, timedelta(seconds=env.config.rest.session_idle_timeout))
     return Database(
         dsn=dsn,
         replay=settings.failover_replay if len(servers(dsn)) > 1 else 0.0,
         history=history,
         pool=pool,
         service=MigratedPool(env.reactor, pool, partial(env.defer_to_thread, migrate, dsn), RETRY_BACKOFF),
+        accesses=Accesses(pool),
         audit=Audit(pool),
         bounce_keys=BounceKeys(pool),
         bulk_actions=BulkActions(pool),
@@ -103,8 +113,11 @@ def build_database(env: Environment, dsn: str) -> Database:
         notes=Notes(pool),
         profiles=Profiles(pool),
         prompts=Prompts(pool),
+        recording_counts=RecordingCounts(pool),
         recordings=Recordings(pool),
-        sessions=Sessions(pool, timedelta(seconds=env.config.rest.session_idle_timeout)),
+        second_factors=SecondFactors(pool),
+        sessions=sessions,
+        sign_in=SignIn(pool, sessions),
         tokens=Tokens(pool),
         users=Users(pool),
         webhook_queue=WebhookQueue(pool, per_target=env.config.webhooks.concurrency_per_target),

@@ -91,7 +91,7 @@ def build_exports(env: Environment, database: Database, files: RecordingFiles) -
         database.notes.of_recordings,
         ExportSettings(timedelta(days=settings.days), settings.rate, settings.min_free),
         threads.defer,
-        env.metrics.count_exported_bytes,
+        env.metrics.jobs.count_exported_bytes,
     )
     worker = _ExportWorker(
         env.reactor,
@@ -101,7 +101,7 @@ def build_exports(env: Environment, database: Database, files: RecordingFiles) -
         lease=_LEASE,
         backoff=Backoff(first=env.config.queue.retry_first, limit=env.config.queue.retry_limit),
         max_attempts=_ATTEMPTS,
-        on_attempt_ended=lambda _kind, outcome: env.metrics.count_export(outcome),
+        on_attempt_ended=lambda _kind, outcome: env.metrics.jobs.count_export(outcome),
     )
     worker.exporter = exporter
     return ExportServices(directory, worker, OnDemandService("export worker", worker), threads)

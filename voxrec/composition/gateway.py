@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from voxrec.api.health import check_readiness
 from voxrec.calls.sip_readiness import SipReadiness
-from voxrec.composition.bulk_actions import BulkActionServices, build_bulk_actions
+from voxrec.composition.bulk_actions import build_bulk_actions
 from voxrec.composition.calls import Calls, build_calls
 from voxrec.composition.database import Database, build_database
 from voxrec.composition.environment import Environment, build_environment
@@ -19,7 +19,7 @@ from voxrec.composition.failover import FailoverHandler, build_server_monitor
 from voxrec.composition.housekeeping import Housekeeping
 from voxrec.composition.mail import build_bounce_server, build_mailer, reconfigure_mailer
 from voxrec.composition.monitoring import add_call_gauges, add_rest_gauges, add_storage_gauges, add_upload_gauges
-from voxrec.composition.nodes import NodeServices, build_nodes
+from voxrec.composition.nodes import build_nodes
 from voxrec.composition.profiles import build_profile_cache, build_snapshot_timer
 from voxrec.composition.queue import Queue, build_queue
 from voxrec.composition.readiness import DISK_PROBES, RememberedProbe
@@ -27,6 +27,7 @@ from voxrec.composition.recordings import RecordingFiles, build_recording_files
 from voxrec.composition.rest import RestApi, build_rest_api
 from voxrec.composition.search_index import SearchIndexing
 from voxrec.composition.startup import StartupGate
+from voxrec.composition.subsystems import Subsystems
 from voxrec.composition.webhooks import WebhookServices, build_webhooks
 from voxrec.config import Config
 from voxrec.errors import StoreUnavailable
@@ -42,7 +43,6 @@ from voxrec.postgres.listener import (
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.service_tree import OnDemandService, SequentialMultiService
 from voxrec.store.nodes import NODE_MESSAGES_CHANNEL, NODES_CHANNEL
-from voxrec.store.profile_cache import ProfileCache
 
 _log: Final = Logger()
 
@@ -72,50 +72,30 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     The last one waits until REST listens and the dependencies work; calls are handled meanwhile.
     """
     env = build_environment(reactor, config)
-    database = build_database(env, dsn)
-    profiles = build_profile_cache(env, database)
-    files = build_recording_files(env, database)
-    mailer = build_mailer(env, database, files)
-    queue = build_queue(env, database, files, mailer)
-    orphans = _build_orphan_sweeper(env, database, files, queue)
-    calls = build_calls(env, database, profiles, files, queue)
-    webhooks = build_webhooks(env, database)
-    nodes = build_nodes(env, database, files, queue, calls)
-    exports = build_exports(env, database, files)
+    subsystems = _build_subsystems(env, dsn)
+    database, files, calls = subsystems.database, subsystems.files, subsystems.calls
+    queue, webhooks, exports = subsystems.queue, subsystems.webhooks, subsystems.exports
+    rest = build_rest_api(env, subsystems)
     bounces = build_bounce_server(env, database)
-    bulk_actions = build_bulk_actions(env, database, exports)
-    rest = build_rest_api(env, database, profiles, files, calls, webhooks, nodes, exports, bulk_actions, mailer)
-    add_storage_gauges(env.metrics, database.pool, queue.journal, orphans)
-    add_call_gauges(env.metrics, calls)
-    if files.s3 is not None:
-        add_upload_gauges(env.metrics, files.s3.uploader, files.s3.sweeper)
-    add_rest_gauges(env.metrics, rest.broadcaster, rest.site)
-
-    # they need PostgreSQL: started with the tree they would fail, and only be repeated an hour later
-    sweepers = [
-        OnDemandService(str(sweeper.name), sweeper)
-        for sweeper in (
-            *(_build_housekeeping(env, database, files, queue, exports), files.retention, orphans),
-            SearchIndexing(env.reactor, database.pool),
-            *([] if files.s3 is None else [files.s3.sweeper]),
-        )
-    ]
-    gateway = GatewayServices(calls, rest, mailer, webhooks)
+    orphans = _build_orphan_sweeper(env, database, files, queue)
+    sweepers = _build_sweepers(env, subsystems, orphans)
+    _add_gauges(env, subsystems, rest, orphans)
     database.history.subscribe(FailoverHandler(database, queue.journal).failed_over)
+    gateway = GatewayServices(calls, rest, subsystems.mailer, webhooks)
     for service in (
         database.service,
         queue.journal,
-        profiles,
+        subsystems.profiles,
         webhooks.threads,
         exports.threads,
-        nodes.membership,
-        _build_listener(env, database, profiles, queue, calls, rest, webhooks, exports, bulk_actions, nodes, sweepers),
+        subsystems.nodes.membership,
+        _build_listener(env, subsystems, rest, sweepers),
         queue.worker_service,
         queue.mail_worker_service,
         *(() if files.s3 is None else files.s3.services),
         webhooks.worker_service,
         exports.worker_service,
-        bulk_actions.worker_service,
+        subsystems.bulk_actions.worker_service,
         *sweepers,
         calls.event_queue,
         calls.call_directory,
@@ -133,7 +113,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         calls.session,
         calls.listening,  # stops before the connection to Asterisk, from which it removes its channels
         calls.orphan_sweep,
-        build_snapshot_timer(profiles),
+        build_snapshot_timer(subsystems.profiles),
         *build_server_monitor(env, database),
         StartupGate(reactor, rest.server, rest.probes),
         _build_sip_readiness(env, calls, rest),  # stops first, so that no new calls are routed to this node
@@ -142,23 +122,62 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     return gateway
 
 
+def _build_subsystems(env: Environment, dsn: str) -> Subsystems:
+    database = build_database(env, dsn)
+    profiles = build_profile_cache(env, database)
+    files = build_recording_files(env, database)
+    mailer = build_mailer(env, database, files)
+    queue = build_queue(env, database, files, mailer)
+    calls = build_calls(env, database, profiles, files, queue)
+    exports = build_exports(env, database, files)
+    return Subsystems(
+        database=database,
+        profiles=profiles,
+        files=files,
+        mailer=mailer,
+        queue=queue,
+        calls=calls,
+        webhooks=build_webhooks(env, database),
+        nodes=build_nodes(env, database, files, queue, calls),
+        exports=exports,
+        bulk_actions=build_bulk_actions(env, database, exports),
+    )
+
+
+def _add_gauges(env: Environment, subsystems: Subsystems, rest: RestApi, orphans: OrphanSweeper) -> None:
+    s3 = subsystems.files.s3
+    add_storage_gauges(env.metrics, subsystems.database.pool, subsystems.queue.journal, orphans)
+    add_call_gauges(env.metrics, subsystems.calls)
+    if s3 is not None:
+        add_upload_gauges(env.metrics, s3.uploader, s3.sweeper)
+    add_rest_gauges(env.metrics, rest.broadcaster, rest.site)
+
+
+def _build_sweepers(env: Environment, subsystems: Subsystems, orphans: OrphanSweeper) -> Sequence[OnDemandService]:
+    """Build the services that clean up periodically, and start when PostgreSQL is available.
+
+    Started with the tree, they would fail, and try again only an hour later.
+    """
+    files, database = subsystems.files, subsystems.database
+    sweepers = (
+        _build_housekeeping(env, database, files, subsystems.queue, subsystems.exports),
+        files.retention,
+        orphans,
+        SearchIndexing(env.reactor, database.pool),
+        *(() if files.s3 is None else (files.s3.sweeper,)),
+    )
+    return [OnDemandService(str(sweeper.name), sweeper) for sweeper in sweepers]
+
+
 def _build_listener(
-    env: Environment,
-    database: Database,
-    profiles: ProfileCache,
-    queue: Queue,
-    calls: Calls,
-    rest: RestApi,
-    webhooks: WebhookServices,
-    exports: ExportServices,
-    bulk_actions: BulkActionServices,
-    nodes: NodeServices,
-    sweepers: Sequence[OnDemandService],
+    env: Environment, subsystems: Subsystems, rest: RestApi, sweepers: Sequence[OnDemandService]
 ) -> Listener:
     """Build the listener that keeps the caches of this daemon equal to the tables in PostgreSQL.
 
     When PostgreSQL is available, it starts the job worker and the ``sweepers``.
     """
+    calls, queue, webhooks = subsystems.calls, subsystems.queue, subsystems.webhooks
+    database, profiles, nodes = subsystems.database, subsystems.profiles, subsystems.nodes
 
     def recovered() -> None:
         Deferred.fromCoroutine(refresh()).addErrback(_refresh_failed)
@@ -171,8 +190,8 @@ def _build_listener(
         calls.announcements.reload()
         queue.database_recovered()
         webhooks.database_recovered()
-        exports.database_recovered()
-        bulk_actions.database_recovered()
+        subsystems.exports.database_recovered()
+        subsystems.bulk_actions.database_recovered()
         calls.call_directory.resynchronize()
         nodes.membership.refresh()
         for sweeper in sweepers:

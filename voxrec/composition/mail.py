@@ -36,7 +36,7 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
         listening_link=_listening_link(env, database),
         defer_to_thread=env.defer_to_thread,
         bounce_addresses=_bounce_addresses(env, database) if env.config.bounces.address else None,
-        on_reply=env.metrics.count_mail_recipient,
+        on_reply=env.metrics.jobs.count_mail_recipient,
     )
 
 
@@ -81,7 +81,7 @@ def build_bounce_server(env: Environment, database: Database) -> RetryingServerS
         database.bounce_keys,
         database.delivery_reports,
         env.defer_to_thread,
-        env.metrics.count_returned_mail,
+        env.metrics.jobs.count_returned_mail,
     )
     return RetryingServerService(env.reactor, settings.listen, BounceFactory(env.reactor, intake), "bounces")
 

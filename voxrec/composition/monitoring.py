@@ -115,29 +115,28 @@ class StatisticsRefresher:
         await gather(self._refresh_database_metrics(), self._refresh_archive_metrics())
 
     async def _refresh_database_metrics(self) -> None:
+        metrics = self._metrics.database
         try:
             statistics = await read_statistics(self._database)
             webhooks = await self._webhook_queue.statistics()
             exports = await self._exports.statistics()
         except VoxrecError:
-            self._metrics.clear_database_metrics()
+            metrics.clear()
             return
-        self._metrics.set_recordings(statistics.recordings, statistics.total_recordings)
-        self._metrics.set_recordings_node_lost(statistics.node_lost)
+        metrics.set_recordings(statistics.recordings, statistics.total_recordings, statistics.node_lost)
         for kind in JobKind:
             pending = statistics.pending.get(kind, PendingJobs())
-            self._metrics.set_jobs(
+            metrics.set_jobs(
                 kind,
                 waiting=pending.count,
                 due=pending.due,
                 oldest_age=pending.oldest_age,
                 dead=statistics.dead.get(kind, 0),
             )
-
-        self._metrics.set_webhooks(
+        metrics.set_webhooks(
             waiting=webhooks.pending, due=webhooks.due, oldest_age=webhooks.oldest_age, disabled=webhooks.disabled
         )
-        self._metrics.set_exports(waiting=exports.waiting, running=exports.running, oldest_age=exports.oldest_age)
+        metrics.set_exports(waiting=exports.waiting, running=exports.running, oldest_age=exports.oldest_age)
 
     async def _refresh_archive_metrics(self) -> None:
         try:

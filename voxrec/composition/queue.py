@@ -64,7 +64,7 @@ def build_queue(env: Environment, database: Database, files: RecordingFiles, mai
         lease=lease,
         backoff=Backoff(first=settings.retry_first, limit=settings.retry_limit),
         max_attempts=settings.attempts,
-        on_attempt_ended=env.metrics.count_job_attempt,
+        on_attempt_ended=env.metrics.jobs.count_attempt,
     )
     mail_worker = make_worker(handlers={JobKind.MAIL: mailer})
     worker = make_worker(

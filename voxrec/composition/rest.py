@@ -5,22 +5,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from voxrec.api.app import Repositories, RestApp, RestDependencies, RestSettings
+from voxrec.api.app import RestApp
 from voxrec.api.audio_conversion import ConversionBudget
 from voxrec.api.authentication import StaticTokens, StoredTokens
+from voxrec.api.dependencies import Repositories, RestDependencies, RestSettings
 from voxrec.api.event_broadcaster import EventBroadcaster
 from voxrec.api.exports import ExportAccess
 from voxrec.api.health import Probe
 from voxrec.api.links import LinkLifetimes
 from voxrec.api.sign_in import SignInPolicy
 from voxrec.audio.formats import FORMATS
-from voxrec.composition.bulk_actions import BulkActionServices
-from voxrec.composition.calls import Calls
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
 from voxrec.composition.exports import ExportServices
 from voxrec.composition.monitoring import StatisticsRefresher
-from voxrec.composition.nodes import NodeServices
 from voxrec.composition.profile_check import ProfileChecks, build_profile_checks
 from voxrec.composition.readiness import (
     AmiProbe,
@@ -32,20 +30,14 @@ from voxrec.composition.readiness import (
 )
 from voxrec.composition.recordings import RecordingFiles
 from voxrec.composition.sign_in import build_identity_provider
-from voxrec.composition.webhooks import WebhookServices
+from voxrec.composition.subsystems import Subsystems
 from voxrec.config import Config, Rest
 from voxrec.console.routes import console_routes
-from voxrec.mail.mailer import Mailer
 from voxrec.model import Role
 from voxrec.model.token import ADMINISTRATOR
 from voxrec.postgres.listener import Listener
 from voxrec.service_tree import OnDemandService, RetryingServerService
-from voxrec.store.accesses import Accesses
 from voxrec.store.events import EVENTS_CHANNEL, LISTENING_CHANNEL
-from voxrec.store.profile_cache import ProfileCache
-from voxrec.store.recording_counts import RecordingCounts
-from voxrec.store.second_factors import SecondFactors
-from voxrec.store.sign_in import SignIn
 from voxrec.threads import WorkerThreads
 from voxrec.web.auth import Authenticator, ChainAuthenticator
 from voxrec.web.channel import Deadlines
@@ -102,36 +94,27 @@ class RestApi:
         self.app.recheck_listeners()
 
 
-def build_rest_api(
-    env: Environment,
-    database: Database,
-    profiles: ProfileCache,
-    files: RecordingFiles,
-    calls: Calls,
-    webhooks: WebhookServices,
-    nodes: NodeServices,
-    exports: ExportServices,
-    bulk_actions: BulkActionServices,
-    mailer: Mailer,
-) -> RestApi:
+def build_rest_api(env: Environment, subsystems: Subsystems) -> RestApi:
     """Build the routes, and the server that serves them."""
-    settings = env.config.rest
+    settings, database = env.config.rest, subsystems.database
     broadcaster = EventBroadcaster(env.reactor, database.events)
     stored_tokens = StoredTokens(env.reactor, database.tokens)
     static_tokens = StaticTokens(_static_secrets(settings))
-    authenticator = ChainAuthenticator(static_tokens, stored_tokens)
-    probes = _build_probes(env, database, profiles, files, calls)
     audio_threads = WorkerThreads(env.reactor, "REST audio", _AUDIO_THREADS)
-    profile_checks = build_profile_checks(env, database, files, calls, webhooks, audio_threads.defer)
     password_threads = WorkerThreads(env.reactor, "REST passwords", _PASSWORD_THREADS)
-    app = _build_app(
-        *(env, database, profiles, files, calls, webhooks, nodes, exports, bulk_actions, broadcaster),
-        *(authenticator, probes),
+    profile_checks = build_profile_checks(
+        env, database, subsystems.files, subsystems.calls, subsystems.webhooks, audio_threads.defer
+    )
+    dependencies = _build_dependencies(
+        env,
+        subsystems,
+        ChainAuthenticator(static_tokens, stored_tokens),
+        broadcaster,
+        profile_checks,
         audio_threads,
         password_threads,
-        profile_checks,
-        mailer,
     )
+    app = RestApp(env.reactor, _repositories(database), _rest_settings(env, subsystems.files), dependencies)
     site = RestSite(
         app.resource(),
         body_limit=settings.body_limit,
@@ -152,7 +135,7 @@ def build_rest_api(
         broadcaster=broadcaster,
         event_listener=_build_event_listener(env, database, broadcaster),
         stored_tokens=stored_tokens,
-        probes=probes,
+        probes=dependencies.probes,
         profile_checks=profile_checks,
     )
 
@@ -169,11 +152,10 @@ def _deadlines(settings: Rest) -> Deadlines:
     return Deadlines(head=settings.head_timeout, body=settings.body_timeout, upload_rate=settings.upload_rate)
 
 
-def _build_probes(
-    env: Environment, database: Database, profiles: ProfileCache, files: RecordingFiles, calls: Calls
-) -> Mapping[str, Probe]:
+def _build_probes(env: Environment, subsystems: Subsystems) -> Mapping[str, Probe]:
+    files, calls = subsystems.files, subsystems.calls
     return {
-        "postgresql": DatabaseProbe(database.pool, profiles),
+        "postgresql": DatabaseProbe(subsystems.database.pool, subsystems.profiles),
         "asterisk": AsteriskProbe(calls.session, lambda: calls.lease.standby),
         "ami": AmiProbe(calls.ami.connection),
         "announcement": AnnouncementProbe(calls.announcement_check),
@@ -187,24 +169,41 @@ def _build_probes(
     }
 
 
-def _build_app(
+def _repositories(database: Database) -> Repositories:
+    return Repositories(
+        profiles=database.profiles,
+        recordings=database.recordings,
+        recording_counts=database.recording_counts,
+        prompts=database.prompts,
+        tokens=database.tokens,
+        audit=database.audit,
+        accesses=database.accesses,
+        exports=database.exports,
+        bulk_actions=database.bulk_actions,
+        idempotency=database.idempotency,
+        jobs=database.jobs,
+        links=database.links,
+        webhooks=database.webhooks,
+        delivery_history=database.delivery_history,
+        nodes=database.nodes,
+        notes=database.notes,
+        users=database.users,
+        sessions=database.sessions,
+        second_factors=database.second_factors,
+        sign_in=database.sign_in,
+    )
+
+
+def _build_dependencies(
     env: Environment,
-    database: Database,
-    profiles: ProfileCache,
-    files: RecordingFiles,
-    calls: Calls,
-    webhooks: WebhookServices,
-    nodes: NodeServices,
-    exports: ExportServices,
-    bulk_actions: BulkActionServices,
-    broadcaster: EventBroadcaster,
+    subsystems: Subsystems,
     authenticator: Authenticator,
-    probes: Mapping[str, Probe],
+    broadcaster: EventBroadcaster,
+    profile_checks: ProfileChecks,
     audio_threads: WorkerThreads,
     password_threads: WorkerThreads,
-    profile_checks: ProfileChecks,
-    mailer: Mailer,
-) -> RestApp:
+) -> RestDependencies:
+    database, files, calls = subsystems.database, subsystems.files, subsystems.calls
     statistics = StatisticsRefresher(
         env.metrics,
         database.pool,
@@ -213,60 +212,36 @@ def _build_app(
         env.config.archive_directory,
         env.defer_to_thread,
     )
-    return RestApp(
-        env.reactor,
-        Repositories(
-            profiles=database.profiles,
-            recordings=database.recordings,
-            recording_counts=RecordingCounts(database.pool),
-            prompts=database.prompts,
-            tokens=database.tokens,
-            audit=database.audit,
-            accesses=Accesses(database.pool),
-            exports=database.exports,
-            bulk_actions=database.bulk_actions,
-            idempotency=database.idempotency,
-            jobs=database.jobs,
-            links=database.links,
-            webhooks=database.webhooks,
-            delivery_history=database.delivery_history,
-            nodes=database.nodes,
-            notes=database.notes,
-            users=database.users,
-            sessions=database.sessions,
-            second_factors=SecondFactors(database.pool),
-            sign_in=SignIn(database.pool, database.sessions),
-        ),
-        _rest_settings(env, files),
-        RestDependencies(
-            archive=files.archive,
-            enqueue_upload=files.s3.enqueue if files.s3 is not None and env.config.s3.uploads else None,
-            authenticator=authenticator,
-            broadcaster=broadcaster,
-            call_control=nodes.control,
-            node_control=nodes.control,
-            metrics=env.metrics,
-            refresh_statistics=statistics.refresh,
-            probes=probes,
-            profile_stored=profiles.put,
-            exports=ExportAccess(
-                exports.directory, exports.worker.wake, env.config.node_name, env.config.exports.max_unfinished
-            ),
-            wake_bulk_actions=bulk_actions.worker.wake,
-            send_test=webhooks.sender.send_test,
-            check_profile=profile_checks.checker.check,
-            effective_settings=profile_checks.effective,
-            preview_mail=mailer.preview,
-            defer_to_thread=env.defer_to_thread,
-            defer_to_audio_thread=audio_threads.defer,
-            defer_to_password_thread=password_threads.defer,
-            console_routes=console_routes,
-            identity_provider=build_identity_provider(env),
-            is_stopping=lambda: not audio_threads.running,
-            listen=calls.listening.listen,
-            listening_enabled=lambda: calls.listening.settings.enabled,
-        ),
+    return RestDependencies(
+        archive=files.archive,
+        enqueue_upload=files.s3.enqueue if files.s3 is not None and env.config.s3.uploads else None,
+        authenticator=authenticator,
+        broadcaster=broadcaster,
+        call_control=subsystems.nodes.control,
+        node_control=subsystems.nodes.control,
+        metrics=env.metrics,
+        refresh_statistics=statistics.refresh,
+        probes=_build_probes(env, subsystems),
+        profile_stored=subsystems.profiles.put,
+        exports=_export_access(env, subsystems.exports),
+        wake_bulk_actions=subsystems.bulk_actions.worker.wake,
+        send_test=subsystems.webhooks.sender.send_test,
+        check_profile=profile_checks.checker.check,
+        effective_settings=profile_checks.effective,
+        preview_mail=subsystems.mailer.preview,
+        defer_to_thread=env.defer_to_thread,
+        defer_to_audio_thread=audio_threads.defer,
+        defer_to_password_thread=password_threads.defer,
+        console_routes=console_routes,
+        identity_provider=build_identity_provider(env),
+        is_stopping=lambda: not audio_threads.running,
+        listen=calls.listening.listen,
+        listening_enabled=lambda: calls.listening.settings.enabled,
     )
+
+
+def _export_access(env: Environment, exports: ExportServices) -> ExportAccess:
+    return ExportAccess(exports.directory, exports.worker.wake, env.config.node_name, env.config.exports.max_unfinished)
 
 
 def _rest_settings(env: Environment, files: RecordingFiles) -> RestSettings:

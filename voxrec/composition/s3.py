@@ -132,7 +132,7 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
         env.defer_to_thread,
         requests_per_bucket=settings.concurrency_per_bucket,
         bucket_recovered=queue.make_due,
-        on_upload=env.metrics.count_upload,
+        on_upload=env.metrics.jobs.count_upload,
     )
     worker = Worker(
         env.reactor,
@@ -142,7 +142,7 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
         lease=_LEASE,
         backoff=Backoff(first=settings.retry_first, limit=settings.retry_limit),
         max_attempts=_UNLIMITED,
-        on_attempt_ended=env.metrics.count_job_attempt,
+        on_attempt_ended=env.metrics.jobs.count_attempt,
     )
     return S3Services(
         store=store,

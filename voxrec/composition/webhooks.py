@@ -67,7 +67,7 @@ def build_webhooks(env: Environment, database: Database) -> WebhookServices:
             give_up_after=timedelta(days=settings.disable_days),
         ),
         link_url=_link_url(env, database) if env.config.links.in_webhooks else None,
-        on_attempt=env.metrics.count_webhook_attempt,
+        on_attempt=env.metrics.jobs.count_webhook_attempt,
     )
     worker = Worker(
         env.reactor,
