@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from tests.api.rest_test_case import CREATED_AT
 from tests.console.console_test_case import ConsoleTestCase
+from tests.console.form_controls import Controls
 from tests.subtest import subtest
 from voxrec.console import recording_list
 from voxrec.model import RecordingState, Verdict
@@ -48,13 +49,34 @@ class ListTests(ConsoleTestCase):
             with subtest(query):
                 self.assertEqual(await self.listed(cookie, **query), names)
 
-    async def test_invalid_filters_name_the_field(self) -> None:
+    async def test_invalid_filters_are_shown_at_their_fields(self) -> None:
         cookie = await self.signed_in()
-        for query in ("first=yesterday", "state=broken", "cursor=x", f"tag={'x' * 65}", "profile=sales"):
+        for field, value in (
+            ("min_duration", "soon"),
+            ("max_duration", "1:x"),
+            ("first", "2026-02-30"),
+            ("last", "tomorrow"),
+            ("tag", 65 * "x"),
+            ("state", "good"),
+            ("verdict", "good"),
+            ("hold", "perhaps"),
+        ):
+            with subtest(field):
+                response = await self.open(f"/console/recordings?{urlencode({field: value, 'from': '030'})}", cookie)
+                self.assertEqual(response.status, 422, response.body)
+                page = Controls(response.body.decode())
+                (control,) = page.invalid()
+                self.assertEqual((control["name"], control["open"]), (field, "True"))
+                self.assertEqual(control.get("value", value), value)  # a select has no value of its own
+                self.assertIn('value="030"', response.body.decode())
+
+    async def test_an_invalid_cursor_or_profile_is_an_error(self) -> None:
+        cookie = await self.signed_in()
+        for query, status in (("cursor=x", 422), ("profile=sales", 404)):
             with subtest(query):
                 response = await self.open(f"/console/recordings?{query}", cookie)
-                self.assertIn(response.status, (404, 422))
-                self.assertIn(b"Back", response.body)
+                self.assertEqual(response.status, status)
+                self.assertIn(b'role="alert"' if status == 422 else b"Back", response.body)
 
     async def test_pages(self) -> None:
         cookie = await self.signed_in()

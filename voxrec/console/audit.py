@@ -29,7 +29,7 @@ async def show_audit(visit: Visit) -> Response:
             **{name: filters[name] for name in ("who", "path", "targetId")},
         )
     except RestFailed as failed:
-        state, status = _refused(visit, failed, filters), failed.problem.status
+        state, status = rejected(visit, failed, filters, _FILTERS, _DAYS), failed.problem.status
         page = Page([], "")
     return visit.page(
         "audit.html",
@@ -40,9 +40,3 @@ async def show_audit(visit: Visit) -> Response:
         filtered=any(filters[name] for name in _FILTERS),
         next_url=page.next_url(AUDIT, filters),
     )
-
-
-def _refused(visit: Visit, failed: RestFailed, filters: dict[str, str]) -> FormState:
-    state = rejected(visit, failed, filters, (*_FILTERS, *_DAYS))
-    errors = {_DAYS.get(name, name): messages for name, messages in state.errors.items()}
-    return FormState(filters, errors, state.problem)

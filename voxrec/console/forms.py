@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -18,21 +19,37 @@ _ALL: Final = "all"
 
 @dataclass(frozen=True, slots=True)
 class FormState:
-    """What a form shows: ``values`` and ``errors`` by name of the field, and ``problem``, which concerns no field."""
+    """What a form shows: ``values`` and ``errors`` by name of the field, and ``problem``, which concerns no field.
+
+    ``id_prefix`` precedes the ids of its elements, on pages with several forms.
+    """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     errors: Mapping[str, list[str]] = field(default_factory=dict)
     problem: str = ""
+    id_prefix: str = ""
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the form shows why it was rejected."""
+        return bool(self.errors or self.problem)
 
     def value(self, name: str) -> Any:
         """Return the value of a field; empty if there is none."""
         return self.values.get(name, "")
 
 
-def rejected(visit: Visit, failed: RestFailed, values: Mapping[str, Any], names: Collection[str]) -> FormState:
+def rejected(
+    visit: Visit,
+    failed: RestFailed,
+    values: Mapping[str, Any],
+    names: Collection[str],
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> FormState:
     """Return the state of a form that REST has refused; ``names`` are its fields.
 
-    Raises ``failed`` if no other entries would help, for example because a permission is missing.
+    ``renamed`` are names of fields of the form by those of REST, where they differ. Raises ``failed`` if no other
+    entries would help, for example because a permission is missing.
     """
     problem = failed.problem
     if problem.status not in _CORRECTABLE:
@@ -43,7 +60,8 @@ def rejected(visit: Visit, failed: RestFailed, values: Mapping[str, Any], names:
     errors: dict[str, list[str]] = {}
     others = []
     for error in problem.errors:
-        name = error.field.partition("[")[0].partition(".")[0]
+        rest_name = error.field.partition("[")[0].partition(".")[0]
+        name = renamed.get(rest_name, rest_name)
         if name in names:
             errors.setdefault(name, []).append(error.message)
         else:

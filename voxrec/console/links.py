@@ -8,6 +8,8 @@ from typing import Any, Final
 from voxrec.console.visit import Visit, form, to_recording
 from voxrec.web.response import Response
 
+FIELDS: Final = ("description", "days", "maxUses")
+RENAMED: Final = {"expiresAt": "days"}
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,9}")  # int refuses thousands of digits
 _LIMIT: Final = 50  # links on the page
 _MAX_DAYS: Final = 36_500  # of what datetime can represent; REST knows the maximum of the installation

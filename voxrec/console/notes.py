@@ -8,6 +8,7 @@ from voxrec.console.visit import Visit, form, to_recording
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
 
+FIELDS: Final = ("text", "position")
 _LIMIT: Final = 200  # notes on the page
 
 

@@ -1,6 +1,8 @@
 """/console/recordings/<id>: one Recording with its player, facts, deliveries, links and accesses."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -10,6 +12,7 @@ import msgspec
 from voxrec.audio.formats import FORMATS, PLAYABLE, PLAYER_FORMAT
 from voxrec.audio.positions import AudioPositions
 from voxrec.console.deliveries import delivery_values
+from voxrec.console.forms import FormState, rejected
 from voxrec.console.links import link_values
 from voxrec.console.notes import note_values
 from voxrec.console.recording_query import ListQuery, neighbor_urls
@@ -51,6 +54,47 @@ _EVENT_TYPES: Final = ",".join(type_ for type_ in EventType if type_.startswith(
 
 async def show_recording(visit: Visit) -> Response:
     """Show one Recording."""
+    return await _page(visit)
+
+
+def with_form(
+    send: Callable[[Visit], Awaitable[Response]],
+    names: Collection[str] = (),
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> Callable[[Visit], Awaitable[Response]]:
+    """Return the handler of a form on the page of a Recording.
+
+    ``send`` makes the request; what REST rejects is shown in the form again, with the reasons. ``names`` are the fields
+    of the form, and ``renamed`` those whose names differ, by the names of REST.
+    """
+
+    async def handle(visit: Visit) -> Response:
+        try:
+            return await send(visit)
+        except RestFailed as failed:
+            state = rejected(visit, failed, form(visit.request), names, renamed)
+            return await _page(visit, state, failed.problem.status)
+
+    return handle
+
+
+def _forms(visit: Visit, state: FormState | None) -> Callable[..., FormState]:
+    """Return the function with which the template gets the state of a form; ``state`` is that of the rejected one."""
+
+    def form_of(
+        action: str, initial: Mapping[str, object] = MappingProxyType({}), delivery_id: str | None = None
+    ) -> FormState:
+        id_prefix = f"{action.replace('/', '-')}-{f'{delivery_id}-' if delivery_id else ''}"
+        was_sent = visit.request.path == f"{START}/{visit.request.id}/{action}"
+        if state is None or not was_sent or delivery_id not in (None, state.value("deliveryId")):
+            return FormState(initial, id_prefix=id_prefix)
+        return replace(state, id_prefix=id_prefix)
+
+    return form_of
+
+
+async def _page(visit: Visit, state: FormState | None = None, status: int = 200) -> Response:
+    """Return the page; ``state`` is that of a form that was rejected."""
     path = f"/recordings/{visit.request.id}"
     recording = await visit.rest.get(path)
     text = visit.language.text
@@ -59,6 +103,8 @@ async def show_recording(visit: Visit) -> Response:
     return visit.page(
         "recording.html",
         "recordings",
+        status,
+        form_of=_forms(visit, state),
         recording=recording,
         title=text("title_parties", caller=_caller(visit, recording), called=_party(visit, recording["to"])),
         problems=[(visit.language.reason(each), visit.language.advice(each)) for each in verdict["reasons"]],

@@ -5,15 +5,17 @@ from typing import Any, Final
 
 import msgspec
 
-from voxrec.console.forms import form_lists
+from voxrec.console.forms import FormState, form_lists, rejected
 from voxrec.console.recording_query import (
     COLUMNS,
     COLUMNS_COOKIE,
+    FILTERS,
+    RENAMED,
     SORTED_COLUMNS,
     ListQuery,
     chosen_columns,
 )
-from voxrec.console.rest_client import Page
+from voxrec.console.rest_client import Page, RestFailed
 from voxrec.console.visit import Visit, form, query, redirect
 from voxrec.exports.spreadsheet import BOM, encode_row
 from voxrec.model import BulkActionKind, RecordingSort, RecordingState, VerdictFilter
@@ -43,10 +45,17 @@ _CSV_COLUMNS: Final = (
 async def show_recordings(visit: Visit) -> Response:
     """Show a page of the Recordings that match the filter in the query."""
     listed, columns = ListQuery.of(visit), chosen_columns(visit)
-    page = await _page(visit, listed, _PAGE_SIZE, query(visit.request).get("cursor", ""))
+    state, status = FormState(listed.filters), 200
+    try:
+        page = await _page(visit, listed, _PAGE_SIZE, query(visit.request).get("cursor", ""))
+    except RestFailed as failed:
+        state = rejected(visit, failed, listed.filters, FILTERS, RENAMED)
+        page, status = Page([], ""), failed.problem.status
     return visit.page(
         "recordings.html",
         "recordings",
+        status,
+        form=state,
         recordings=page.items,
         listed=listed,
         filters=listed.filters,

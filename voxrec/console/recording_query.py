@@ -16,6 +16,15 @@ FILTERS: Final = (
     *("min_duration", "max_duration", "hold"),
 )
 """The names of the filters, in the URL and in forms."""
+RENAMED: Final = {
+    "since": "first",
+    "until": "last",
+    "profileId": "profile",
+    "legalHold": "hold",
+    "minDuration": "min_duration",
+    "maxDuration": "max_duration",
+}
+"""The names of filters by those of REST, where they differ."""
 _BASIC: Final = ("search", "profile", "state", "first", "last")
 COLUMNS: Final = ("start", "from", "to", "profile", "duration", "size", "state", "tags", "node", "format", "id")
 """The columns that a user can choose."""

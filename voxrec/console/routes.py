@@ -74,20 +74,21 @@ class ConsoleRoutes:
         )
 
     def _recording_routes(self) -> tuple[Route, ...]:
-        signed_in = self._visits.signed_in
+        signed_in, with_form = self._visits.signed_in, recording.with_form
+        create_link = partial(links.create_link, self._now)
         path = "/console/recordings/<id>"
         return (
             _route("GET", path, handler=signed_in(recording.show_recording)),
             _route("GET", f"{path}/changes", handler=signed_in(recording.show_recording, background=True)),
             _route("GET", f"{path}/accesses", handler=signed_in(recording.show_accesses)),
             _route("POST", f"{path}/hold", handler=signed_in(recording.change_hold)),
-            _route("POST", f"{path}/delete", handler=signed_in(recording.delete_recording)),
-            _route("POST", f"{path}/deliveries", handler=signed_in(deliveries.deliver)),
-            _route("POST", f"{path}/links", handler=signed_in(partial(links.create_link, self._now))),
+            _route("POST", f"{path}/delete", handler=signed_in(with_form(recording.delete_recording, ("reason",)))),
+            _route("POST", f"{path}/deliveries", handler=signed_in(with_form(deliveries.deliver, ("target",)))),
+            _route("POST", f"{path}/links", handler=signed_in(with_form(create_link, links.FIELDS, links.RENAMED))),
             _route("POST", f"{path}/links/<linkId>/revoke", handler=signed_in(links.revoke_link)),
-            _route("POST", f"{path}/tags", handler=signed_in(notes.change_tags)),
-            _route("POST", f"{path}/notes", handler=signed_in(notes.add_note)),
-            _route("POST", f"{path}/notes/<noteId>", handler=signed_in(notes.change_note)),
+            _route("POST", f"{path}/tags", handler=signed_in(with_form(notes.change_tags, ("tags",)))),
+            _route("POST", f"{path}/notes", handler=signed_in(with_form(notes.add_note, notes.FIELDS))),
+            _route("POST", f"{path}/notes/<noteId>", handler=signed_in(with_form(notes.change_note, notes.FIELDS))),
             _route("POST", f"{path}/notes/<noteId>/delete", handler=signed_in(notes.delete_note)),
         )
 

@@ -35,11 +35,13 @@ page.addEventListener("click", (event) => {
   if ("takePosition" in button.dataset) button.form.elements.position.value = player.position.toFixed(2);
 });
 
-// Returns whether the user has the focus in a part of the page, has entered something there, or verifies the file.
+// Returns whether the user has the focus in a part of the page, has entered something there (which the server may have
+// rejected), or verifies the file.
 function inUse(element) {
   const fields = [...element.querySelectorAll("input:not([type=hidden]), textarea")];
   return element.contains(document.activeElement)
     || fields.some((field) => field.value !== field.defaultValue)
+    || element.querySelector("[aria-invalid]") !== null
     || element.querySelector("#verify-progress:not([hidden]), #verify-result:not(:empty)") !== null;
 }
 
