@@ -44,7 +44,9 @@ LEVELS: Final = (
     (
         "errors",
         "cursor",
+        "batching",
         "clock",
+        "retry_after",
         "sipuri",
         "mailaddress",
         "loopback",

@@ -1,6 +1,8 @@
 """Thread pools for blocking functions, and the type of the function that runs code in one of them."""
 
-from collections.abc import Awaitable, Callable
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable, Hashable
+from threading import Lock
 from typing import Any
 
 from twisted.application.service import Service
@@ -38,3 +40,49 @@ class WorkerThreads(Service):
     def defer(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         """Run a function in a thread; the Deferred fires with its result."""
         return deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+
+
+class SharedThreads(WorkerThreads):
+    """Threads that several users share, such as remote hosts. Each of them occupies ``per_user`` at most.
+
+    When a function ends, its thread starts the next one of its user, which does not wait for the reactor, unless
+    functions of other users have waited for longer.
+    """
+
+    def __init__(self, reactor: Any, name: str, size: int, per_user: int) -> None:
+        super().__init__(reactor, name, size)
+        self._per_user = per_user
+        self._lock = Lock()
+        self._running = Counter[Hashable]()
+        self._waiting = defaultdict[Hashable, deque[Callable[[], None]]](deque)
+
+    def defer_for(self, user: Hashable, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """Run a function in a thread, once ``user`` may occupy one more; the Deferred fires with its result."""
+        outcome: Deferred[Any] = Deferred()
+
+        def ended(succeeded: bool, result: Any) -> None:
+            self._reactor.callFromThread(outcome.callback if succeeded else outcome.errback, result)
+            self._start_next(user)
+
+        def start() -> None:
+            self._pool.callInThreadWithCallback(ended, function, *args)
+
+        with self._lock:
+            if self._running[user] == self._per_user:
+                self._waiting[user].append(start)
+                return outcome
+            self._running[user] += 1
+        start()
+        return outcome
+
+    def _start_next(self, user: Hashable) -> None:
+        """Start what waits for the end of another function of the same user."""
+        with self._lock:
+            if self._waiting[user]:
+                start = self._waiting[user].popleft()
+            else:
+                self._running[user] -= 1
+                if not self._running[user]:
+                    del self._running[user], self._waiting[user]
+                return
+        start()

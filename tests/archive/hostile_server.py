@@ -64,10 +64,15 @@ class HostileServer:
 def error(status: int, code: str, headers: str = "") -> Answer:
     """Return an answer with an error document of S3."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>from the test</Message></Error>"
+    return document(body, status, headers)
+
+
+def document(body: str = "", status: int = 200, headers: str = "", *, length: bool = True) -> Answer:
+    """Return an answer with this body."""
 
     def answer(connection: socket.socket, _head: bytes) -> None:
-        text = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n{body}"
-        connection.sendall(text.encode())
+        size = f"Content-Length: {len(body)}\r\n" if length else ""
+        connection.sendall(f"HTTP/1.1 {status} X\r\n{size}Connection: close\r\n{headers}\r\n{body}".encode())
 
     return answer
 

@@ -1,5 +1,6 @@
 """Tests of the S3 client with servers that are hostile, broken or slow."""
 
+import itertools
 import os
 import socket
 import threading
@@ -9,10 +10,11 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import s3_server
-from tests.archive.hostile_server import Answer, HostileServer, endless, error
-from voxrec.archive.interface import ObjectLock, StoreError
+from tests.archive.hostile_server import Answer, HostileServer, document, endless, error
+from voxrec.archive.interface import FileDamaged, ObjectLock, StoreError
 from voxrec.archive.s3 import S3Store
 from voxrec.archive.s3_http import MAX_DOCUMENT
+from voxrec.archive.s3_settings import MAX_SINGLE_UPLOAD
 from voxrec.model import StoredObject
 
 TARGET = StoredObject(bucket="bucket", key="2026/05/06/x.wav")
@@ -193,3 +195,102 @@ class DeletionTests(HostileTestCase):
         store = self.delete(error(404, ""), error(403, "AccessDenied"))
         store.delete(TARGET)
         self.assertNotIn(b"DELETE", self.methods())
+
+
+class InvalidResponseTests(HostileTestCase):
+    """Responses that botocore cannot parse, or that lack something. None of them says that the file is damaged."""
+
+    def answer(self, **answers: Answer) -> S3Store:
+        """Return a store that answers each method as named; the start of an upload in parts is named ``uploads``."""
+
+        def answer(connection: socket.socket, request: bytes) -> None:
+            method = request.partition(b" ")[0].decode()
+            is_start = method == "POST" and b"uploads" in request.partition(b"\r\n")[0]
+            answers["uploads" if is_start else method](connection, request)
+
+        return self.serve(answer)
+
+    def upload_large(self, store: S3Store) -> StoreError:
+        return self.upload(store, MAX_SINGLE_UPLOAD + 1)
+
+    def test_header_that_is_no_number(self) -> None:
+        failure = self.upload(self.answer(PUT=document(headers="x-amz-object-size: many\r\n")))
+        self.assertEqual(failure.reason, "InvalidResponse")
+        self.assertIn("the response of the store is invalid: ValueError", failure.detail)
+
+    def test_page_of_a_portal_instead_of_a_list(self) -> None:
+        failure = self.upload_large(self.answer(GET=document("<html><p>Please sign in</html>")))
+        self.assertIn("upload to s3://bucket/", failure.detail)
+
+    def test_list_with_a_time_that_is_none(self) -> None:
+        upload = f"<Upload><Key>{TARGET.key}</Key><UploadId>1</UploadId><Initiated>soon</Initiated></Upload>"
+        failure = self.upload_large(self.answer(GET=document(f"<R>{upload}</R>")))
+        self.assertEqual(failure.reason, "InvalidResponse")
+
+    def test_start_of_an_upload_without_an_id(self) -> None:
+        failure = self.upload_large(self.answer(GET=error(501, "NotImplemented"), uploads=document("<R/>")))
+        self.assertIn("KeyError: 'UploadId'", failure.detail)
+
+    def test_document_that_is_nested_too_deeply(self) -> None:
+        failure = self.upload(self.answer(PUT=document("<Error>" + "<a>" * 9000 + "</a>" * 9000 + "</Error>", 403)))
+        self.assertIn("RecursionError", failure.detail)
+
+    def test_document_that_expands_to_a_huge_one(self) -> None:
+        entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 20 if n else "x" * 50}">' for n in range(8))
+        failure = self.upload_large(self.answer(GET=document(f"<!DOCTYPE x [{entities}]><R><Upload>&e7;</Upload></R>")))
+        self.assertIn("upload to s3://bucket/", failure.detail)
+
+    def test_list_that_does_not_end(self) -> None:
+        pages = itertools.count()
+
+        def page(connection: socket.socket, request: bytes) -> None:
+            markers = f"<NextKeyMarker>{next(pages)}</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>"
+            document(f"<R><IsTruncated>true</IsTruncated>{markers}</R>")(connection, request)
+
+        failure = self.upload_large(self.answer(GET=page))
+        self.assertEqual(failure.reason, "EndlessList")
+        self.assertLess(len(self.server.requests), 110)
+
+    def test_examination_without_a_size(self) -> None:
+        store = self.answer(HEAD=document(length=False))
+        self.assertEqual(self.assertRaises(StoreError, store.facts, TARGET).reason, "InvalidResponse")
+
+
+class DamagedFileTests(HostileTestCase):
+    """A file that differs from its Recording, and stores that do not notice it, or say nothing."""
+
+    SHA256 = "00" * 32
+    CONTENT = bytes(300_000)
+
+    def store_damaged(self, put: Answer) -> FileDamaged:
+        """Upload a file whose SHA-256 is another one."""
+        answers = {b"GET": error(501, "NotImplemented"), b"HEAD": error(200, ""), b"DELETE": error(204, "")}
+
+        def answer(connection: socket.socket, request: bytes) -> None:
+            if request.startswith(b"PUT"):
+                received = len(request.partition(b"\r\n\r\n")[2])
+                while received < len(self.CONTENT):
+                    received += len(connection.recv(65536))
+                put(connection, request)
+            else:
+                answers[request.partition(b" ")[0]](connection, request)
+
+        store = self.serve(answer)
+        path = Path(self.mktemp())
+        path.write_bytes(self.CONTENT)
+        failure: FileDamaged = self.assertRaises(
+            FileDamaged, store.upload, path, TARGET, self.SHA256, "audio/wav", LOCK
+        )
+        return failure
+
+    def test_store_that_accepts_everything(self) -> None:
+        """The object does not remain."""
+        checksum = "A" * 43 + "="  # base64 of the SHA-256 of the Recording
+        failure = self.store_damaged(document(headers=f"x-amz-checksum-sha256: {checksum}\r\n"))
+        self.assertIn(f"the Recording has {self.SHA256}", str(failure))
+        self.assertIn(b"x-amz-checksum-sha256: " + checksum.encode(), self.server.requests[0])
+        self.assertTrue(self.server.requests[-1].startswith(b"DELETE"))
+
+    def test_store_that_closes_the_connection(self) -> None:
+        failure = self.store_damaged(lambda connection, _head: connection.shutdown(socket.SHUT_RDWR))
+        self.assertIn("the Recording has", str(failure))

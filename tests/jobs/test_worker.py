@@ -107,6 +107,31 @@ class ClaimTests(WorkerTestCase):
         self.mail.fail(DeliveryError("never", permanent=True))
         self.assertEqual(ended, [("mail", "done"), ("mail", "retry"), ("mail", "dead")])
 
+    def test_jobs_that_end_within_the_claim_interval_are_followed_by_one_claim(self) -> None:
+        for _ in range(8):
+            self.jobs.add()
+        self.start_worker(concurrency=4, claim_interval=0.01)
+        claims = self.jobs.claims
+        for _ in range(3):
+            self.mail.finish()
+        self.clock.advance(0)
+        self.mail.finish()
+        self.assertEqual(self.jobs.claims, claims)
+        self.clock.advance(0.01)
+        self.assertEqual(self.jobs.claims, claims + 1)
+        self.assertEqual(len(self.mail.jobs), 8)
+
+    def test_stop_during_the_claim_interval(self) -> None:
+        self.jobs.add()
+        worker = self.start_worker(claim_interval=0.01)
+        self.mail.finish()
+        worker.wake()
+        self.jobs.add()
+        stopped = worker.stopService()
+        self.clock.advance(0.01)
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.mail.jobs), 1)
+
     def test_wake_claims_at_once(self) -> None:
         worker = self.start_worker()
         self.jobs.add()

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredLock, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
@@ -35,6 +36,8 @@ from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 from voxrec.store.upload_queue import UploadQueue
+from voxrec.store.upload_records import UploadRecords
+from voxrec.threads import SharedThreads
 
 AUDIO = b"the audio of a call"
 LEASE = timedelta(minutes=1)
@@ -48,7 +51,7 @@ class UploadTestCase(DatabaseTestCase):
         self.spool.mkdir(parents=True)
         self.root.mkdir()
         self.recordings, self.profiles, self.jobs = Recordings(self.pool), Profiles(self.pool), Jobs(self.pool)
-        self.queue = UploadQueue(self.pool, self.jobs, per_target=2)
+        self.queue = UploadQueue(reactor, self.pool, self.jobs, per_target=2)
         self.bucket = s3_server.new_bucket()
         self.use(s3_server.store())
 
@@ -61,17 +64,18 @@ class UploadTestCase(DatabaseTestCase):
         values: dict[str, Any] = {"bucket": self.bucket, "prefix": "calls/", **settings}
         self.outcomes: list[tuple[str, int]] = []
         self.uploader = Uploader(
-            self.recordings,
-            self.profiles,
+            self.records(**values),
             self.archive,
             store,
             UploadSettings(**values),
+            lambda _bucket, *call: deferToThread(*call),
             deferToThread,
-            deferToThread,
-            requests_per_bucket=2,
             bucket_recovered=self.queue.make_due,
             on_upload=lambda outcome, size: self.outcomes.append((outcome, size)),
         )
+
+    def records(self, *, bucket: str, prefix: str, uploads: bool = True, **_: Any) -> UploadRecords:
+        return UploadRecords(reactor, self.pool, self.recordings, bucket=bucket, prefix=prefix, uploads=uploads)
 
     async def complete(self, owner: Profile | None = None, audio: bytes = AUDIO, **fields: Any) -> Recording:
         """Complete a Recording as the finish job does, with an upload to follow."""
@@ -500,27 +504,29 @@ class FairnessTests(UploadTestCase):
 
     async def test_busy_bucket_occupies_no_more_threads_than_it_may(self) -> None:
         """Further jobs of it prepare their uploads, and then wait without a thread."""
-        self.use(self.store)
+        threads = SharedThreads(reactor, "uploads", 4, per_user=2)
+        threads.startService()
+        self.addCleanup(threads.stopService)
+        self.patch(self.uploader, "_defer_for_bucket", threads.defer_for)
         profiles = [await self.profiles.create(profile(archive_bucket=f"busy{number}")) for number in range(2)]
         in_progress: list[str] = []
-        end = DeferredLock()
-        await end.acquire()
+        end = Event()
+        self.addCleanup(end.set)
 
-        async def in_thread(_method: Any, _source: Path, target: StoredObject, *_args: Any) -> StoredObject:
+        def upload(_source: Path, target: StoredObject, *_args: Any) -> StoredObject:
             in_progress.append(target.bucket)
-            await end.acquire()
-            end.release()
+            self.assertTrue(end.wait(30))
             return msgspec.structs.replace(target, stored_at=NOON)
 
-        self.patch(self.uploader, "_defer_to_thread", in_thread)
+        self.patch(self.store, "upload", upload)
         for owner in (*[profiles[0]] * 4, profiles[1]):
             await self.complete(owner)
-        queue = UploadQueue(self.pool, self.jobs, per_target=4)
+        queue = UploadQueue(reactor, self.pool, self.jobs, per_target=4)
         jobs = (await queue.claim((), LEASE, 5)).jobs
         uploads = gatherResults([Deferred.fromCoroutine(self.uploader(job)) for job in jobs])
         await until(lambda: len(in_progress) == 3)
         self.assertEqual(sorted(in_progress), ["busy0", "busy0", "busy1"])
-        end.release()
+        end.set()
         await uploads
         self.assertEqual(sorted(in_progress), ["busy0"] * 4 + ["busy1"])
 
@@ -535,7 +541,7 @@ class FairnessTests(UploadTestCase):
     async def test_job_whose_outcome_cannot_be_stored_does_not_count(self) -> None:
         for _ in range(2):
             await self.complete()
-        queue = UploadQueue(ReadOnlyDatabase(self.pool), self.jobs, per_target=1)  # type: ignore[arg-type]
+        queue = UploadQueue(reactor, ReadOnlyDatabase(self.pool), self.jobs, per_target=1)  # type: ignore[arg-type]
         (job,) = (await queue.claim((), LEASE, 2)).jobs
         with self.assertRaises(StoreUnavailable):
             await queue.mark_done(job)
@@ -595,10 +601,12 @@ class ReadOnlyDatabase:
     """A database that is lost when the outcome of a job is to be stored."""
 
     def __init__(self, pool: Pool) -> None:
-        self.returning = pool.returning
+        self._pool = pool
 
-    async def execute(self, *_statement: Any) -> int:
-        raise StoreUnavailable("lost")
+    async def returning(self, sql: str, params: tuple[object, ...]) -> list[Any]:
+        if sql is not upload_queue._CLAIM:
+            raise StoreUnavailable("lost")
+        return await self._pool.returning(sql, params)
 
 
 def threads_call(work: Callable[[], Any]) -> None:

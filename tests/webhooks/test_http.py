@@ -1,5 +1,6 @@
 """Tests of voxrec.webhooks.http and voxrec.webhooks.connection, against real servers on loopback."""
 
+import gzip
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -72,6 +73,8 @@ class HonestReceiverTests(HttpTestCase):
             (format_datetime(now + timedelta(seconds=90), usegmt=True), 80, 91),
             (format_datetime(now - timedelta(seconds=90), usegmt=True), 0, 0),
             ("9999999999999999999", 86400, 86400),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", 86400, 86400),
+            ("Fri, 31 Dec 1999 23:59:59 +999999999999999", 0, 0),
             ("soon", 0, 0),
             ("-5", 0, 0),
         ):
@@ -111,6 +114,45 @@ class HostileReceiverTests(HttpTestCase):
         url = await self.start_hostile(b"HTTP/1.1 503 Busy\r\nContent-Length: 1000\r\n\r\nwait")
         self.assertEqual((await self.client(timeout=2).post(url, HEADERS, b"{}")).status, 503)
         await self.require_closed()
+
+    async def test_trailer_of_a_body_in_chunks_that_does_not_end(self) -> None:
+        chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nthanks\r\n0\r\nX-Trailer: 1\r\n"
+        for endless in (b"", b"X-Padding: 0123456789\r\n" * 1000):
+            url = await self.start_hostile(chunks, endless=endless)
+            reply = await self.client(timeout=1).post(url, HEADERS, b"{}")
+            self.assertEqual((reply.status, reply.text), (200, "thanks"))
+            await self.require_closed()
+
+    async def test_compressed_body_is_not_unpacked(self) -> None:
+        bomb = gzip.compress(bytes(64_000_000))
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+        reply = await self.client().post(await self.start_hostile(head + bomb), HEADERS, b"{}")
+        self.assertEqual(reply.status, 200)
+        self.assertLessEqual(len(reply.text), 500)
+        await self.require_closed()
+
+    async def test_old_and_odd_responses(self) -> None:
+        """What follows a response without a body is ignored, and a status that was not asked for is not a success."""
+        for response, status in (
+            (b"HTTP/1.0 200 OK\r\n\r\nthanks", 200),
+            (b"HTTP/1.1 204 No Content\r\nContent-Length: 6\r\n\r\nthanks", 204),
+            (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\nthanks", 304),
+            (b"HTTP/1.1 302 Found\r\nLocation: /hook\r\nContent-Length: 0\r\n\r\n", 302),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Length: 7\r\n\r\nthanks", None),
+            (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", None),
+            (b"HTTP/1.1 999 Odd\r\n\r\n", None),
+            (b"HTTP/1.1 -1 Odd\r\n\r\n", None),
+            (b"HTTP/1.1 20000000000000000000 OK\r\n\r\n", None),  # PostgreSQL could not store it
+            (b"HTTP/2 200\r\n\r\n", None),
+        ):
+            url = await self.start_hostile(response, close="close")
+            if status is None:
+                error = await self.error_of(self.client(timeout=2), url)
+                self.assertFalse(error.permanent, response)
+                self.assertTrue(error.detail.isprintable(), response)
+            else:
+                self.assertEqual((await self.client(timeout=2).post(url, HEADERS, b"{}")).status, status, response)
+            await self.require_closed()
 
     async def test_endless_headers(self) -> None:
         url = await self.start_hostile(b"HTTP/1.1 200 OK\r\n", endless=b"X-Padding: 0123456789\r\n" * 1000)

@@ -31,6 +31,10 @@ class StoreError(ArchiveUnavailable):
         self.refused = refused
 
 
+class FileDamaged(ValueError):
+    """The content of a local file is not that of its Recording."""
+
+
 class UploadCancelled(StoreError):
     """The upload was abandoned, because voxrec stops."""
 

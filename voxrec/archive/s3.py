@@ -20,10 +20,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from voxrec.archive.interface import ObjectFacts, ObjectLock, StoreError, UploadCancelled
-from voxrec.archive.s3_bodies import FileSection, ObjectReader, digest_of
+from voxrec.archive.interface import FileDamaged, ObjectFacts, ObjectLock, StoreError, UploadCancelled
+from voxrec.archive.s3_bodies import HashedFile, ObjectReader, digest_of, require_content
 from voxrec.archive.s3_errors import translate_errors
 from voxrec.archive.s3_http import BoundedSession
+from voxrec.archive.s3_lists import StoreLists
 from voxrec.archive.s3_parts import PartSender
 from voxrec.archive.s3_settings import MAX_SINGLE_UPLOAD, S3Settings, is_future
 from voxrec.errors import NotFound
@@ -32,7 +33,6 @@ from voxrec.model import StoredObject
 _BLOCK_SIZE: Final = 1 << 20
 _ATTEMPTS: Final = 3  # of one request, by botocore; the job makes further ones
 _NOT_FOUND: Final = 404  # of a HEAD request, whose response has no error document
-_UNSUPPORTED: Final = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class S3Store:
         """Store a file, and return the object as stored: the store has verified the SHA-256 of every byte.
 
         ``sha256`` is that of the Recording, in hex: a file whose content differs is not stored. Raises StoreError,
-        ValueError if the content differs, and OSError if the file cannot be read.
+        FileDamaged if the content differs, and OSError if the file cannot be read.
         """
         with source.open("rb") as file, translate_errors(f"upload to s3://{target.bucket}/{target.key}"):
             size = file.seek(0, io.SEEK_END)
@@ -75,24 +75,32 @@ class S3Store:
     def _upload_at_once(
         self, file: BinaryIO, size: int, target: StoredObject, sha256: str | None, media_type: str, lock: ObjectLock
     ) -> "_Uploaded":
-        digest = digest_of(file, 0, size, self._check_running)
-        _require_content(file, digest, sha256)
-        checksum = base64.b64encode(digest).decode()
-        response = self._s3.put_object(
-            Bucket=target.bucket,
-            Key=target.key,
-            Body=FileSection(file, 0, size, self._check_running),
-            ChecksumSHA256=checksum,
-            **self._settings.object_options(digest.hex(), media_type, lock),
-        )
-        self._require_encryption(response, target)
-        return _Uploaded(response.get("VersionId"), digest.hex(), confirmed=response.get("ChecksumSHA256") == checksum)
-
-    def _require_encryption(self, response: Mapping[str, Any], target: StoredObject) -> None:
-        """Delete an object that was stored without the encryption of the settings, and raise StoreError."""
+        """Upload a file by one request, which hashes the file while it sends it: the store has the expected SHA-256."""
+        expected = sha256 or digest_of(file, 0, size, self._check_running).hex()
+        checksum = base64.b64encode(bytes.fromhex(expected)).decode()
+        body = HashedFile(file, size, self._check_running)
         try:
+            response = self._s3.put_object(
+                Bucket=target.bucket,
+                Key=target.key,
+                Body=body,
+                ChecksumSHA256=checksum,
+                **self._settings.object_options(expected, media_type, lock),
+            )
+        except Exception:
+            require_content(file, body.digest(), expected)  # the store may refuse it because it differs
+            raise
+        self._require_as_demanded(response, target, lambda: require_content(file, body.digest(), expected))
+        return _Uploaded(response.get("VersionId"), expected, confirmed=response.get("ChecksumSHA256") == checksum)
+
+    def _require_as_demanded(
+        self, response: Mapping[str, Any], target: StoredObject, check_content: Callable[[], None] = lambda: None
+    ) -> None:
+        """Delete an object that was stored without the encryption of the settings, or damaged, and raise the reason."""
+        try:
+            check_content()  # not all stores verify checksums
             self._settings.require_encryption(response)
-        except StoreError:
+        except (StoreError, FileDamaged):
             with suppress(Exception):  # it is replaced by the next attempt
                 self.delete(target)
             raise
@@ -119,7 +127,7 @@ class S3Store:
         )
         try:
             parts, digest = sender.send()
-            _require_content(file, digest, expected)
+            require_content(file, digest, expected)
             completed = self._s3.complete_multipart_upload(
                 **upload, MultipartUpload={"Parts": [part.description() for part in parts]}, **customer_key
             )
@@ -129,7 +137,7 @@ class S3Store:
             raise
         confirmed = "ETag" in completed and all(part.confirmed for part in parts)
         if self._settings.encryption != "none":  # not all stores say it when an upload in parts begins or ends
-            self._require_encryption(self._s3.head_object(**where, **customer_key), target)
+            self._require_as_demanded(self._s3.head_object(**where, **customer_key), target)
         return _Uploaded(completed.get("VersionId"), expected, confirmed=confirmed)
 
     def _verify(self, stored: StoredObject, size: int, sha256: str) -> None:
@@ -157,6 +165,8 @@ class S3Store:
             response: Mapping[str, Any] = self._s3.head_object(
                 **_address(stored), **self._settings.customer_key(stored.key_md5)
             )
+            if "ContentLength" not in response:
+                raise StoreError(f"examine {_uri(stored)}: the store does not say its size", "InvalidResponse")
         return response
 
     def find(self, target: StoredObject, size: int | None, sha256: str | None) -> StoredObject | None:
@@ -202,7 +212,7 @@ class S3Store:
             body = response["Body"]._raw_stream  # noqa: SLF001 - StreamingBody adds only checks that ObjectReader has
         reader = ObjectReader(body, length, _uri(stored))
         total = response.get("ContentRange", "").rpartition("/")[2]
-        if response["ContentLength"] != length or (start and not total):
+        if response.get("ContentLength") != length or (start and not total):
             reader.close()
             raise StoreError(f"read {_uri(stored)}: the store sends another range than requested", "WrongRange")
         return reader
@@ -244,7 +254,7 @@ class S3Store:
         with translate_errors(f"delete s3://{stored.bucket}/{stored.key}"):
             self._abort_uploads(stored)
             where = {"Bucket": stored.bucket, "Key": stored.key}
-            for version in list(self._versions(stored)):
+            for version in list(self._lists.versions(stored.bucket, stored.key)):
                 bypass = {"BypassGovernanceRetention": True} if self._settings.retention == "GOVERNANCE" else {}
                 self._s3.delete_object(**where, VersionId=version, **bypass)
             if self._may_exist(stored):  # the list of versions of some stores is empty nevertheless
@@ -268,9 +278,7 @@ class S3Store:
     def objects(self, bucket: str, prefix: str) -> Iterator[tuple[str, datetime]]:
         """Yield the keys that begin with ``prefix``, and when they were stored. Raises StoreError."""
         with translate_errors(f"list s3://{bucket}/{prefix}"):
-            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for entry in page.get("Contents", ()):
-                    yield entry["Key"], entry["LastModified"]
+            yield from self._lists.objects(bucket, prefix)
 
     def check(self, bucket: str, prefix: str) -> None:
         """Write, read and delete a small object. Raises StoreError and NotFound."""
@@ -288,7 +296,7 @@ class S3Store:
                 ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
                 **options,
             )
-        self._require_encryption(response, probe)
+        self._require_as_demanded(response, probe)
         try:
             reader = self.open(probe, 0, len(content))
             read = reader.read(len(content))
@@ -317,28 +325,13 @@ class S3Store:
             return bool(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != _NOT_FOUND)
         return True
 
-    def _versions(self, stored: StoredObject) -> Iterator[str]:
-        """Yield all versions and delete markers of an object; none if the store has no versions."""
-        try:
-            pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=stored.bucket, Prefix=stored.key)
-            for page in pages:
-                for entry in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-                    if entry["Key"] == stored.key:
-                        yield entry["VersionId"]
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _UNSUPPORTED:
-                raise
-
     def _abort_uploads(self, target: StoredObject) -> None:
-        try:
-            pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=target.bucket, Prefix=target.key)
-            unfinished = [entry for page in pages for entry in page.get("Uploads", ()) if entry["Key"] == target.key]
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _UNSUPPORTED:
-                raise
-            return
-        for entry in unfinished:
-            self._s3.abort_multipart_upload(Bucket=target.bucket, Key=target.key, UploadId=entry["UploadId"])
+        for upload in list(self._lists.unfinished_uploads(target.bucket, target.key)):
+            self._s3.abort_multipart_upload(Bucket=target.bucket, Key=target.key, UploadId=upload)
+
+    @property
+    def _lists(self) -> StoreLists:
+        return StoreLists(self._s3, self._check_running)
 
     def _check_running(self) -> None:
         if self._is_stopping():
@@ -387,11 +380,6 @@ def _facts(response: Mapping[str, Any]) -> ObjectFacts:
 def _address(stored: StoredObject) -> dict[str, str]:
     address = {"Bucket": stored.bucket, "Key": stored.key}
     return address if stored.version in (None, "null") else {**address, "VersionId": stored.version or ""}
-
-
-def _require_content(file: BinaryIO, digest: bytes, sha256: str | None) -> None:
-    if sha256 is not None and digest.hex() != sha256:
-        raise ValueError(f"{file.name} has the SHA-256 {digest.hex()}; the Recording has {sha256}")
 
 
 def _uri(stored: StoredObject) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO, Final
 
-from voxrec.archive.interface import StoreError
+from voxrec.archive.interface import FileDamaged, StoreError
 from voxrec.archive.s3_errors import translate_errors
 
 _BLOCK_SIZE: Final = 1 << 20  # bytes
@@ -85,6 +85,30 @@ class FileSection(io.RawIOBase):
         return block
 
 
+class HashedFile(FileSection):
+    """A file as the body of a request, which is hashed while it is read."""
+
+    def __init__(self, file: BinaryIO, length: int, check: Callable[[], None]) -> None:
+        super().__init__(file, 0, length, check)
+        self._sha256 = hashlib.sha256()
+        self._hashed = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return and hash the next ``size`` bytes; raises what ``check`` raises."""
+        if self._position == 0:  # it is read for the first time, or for another attempt
+            self._sha256, self._hashed = hashlib.sha256(), 0
+        in_order = self._hashed == self._position
+        block = super().read(size)
+        if in_order:
+            self._sha256.update(block)
+            self._hashed += len(block)
+        return block
+
+    def digest(self) -> bytes | None:
+        """Return the SHA-256 of the content; None unless all of it was read."""
+        return self._sha256.digest() if self._hashed == self._length else None
+
+
 def digest_of(file: BinaryIO, start: int, length: int, check: Callable[[], None]) -> bytes:
     """Return the SHA-256 of a part of a file; raises what ``check`` raises, which is called for each block."""
     digest = hashlib.sha256()
@@ -92,3 +116,9 @@ def digest_of(file: BinaryIO, start: int, length: int, check: Callable[[], None]
     while block := section.read(_BLOCK_SIZE):
         digest.update(block)
     return digest.digest()
+
+
+def require_content(file: BinaryIO, digest: bytes | None, sha256: str) -> None:
+    """Raise FileDamaged if the digest of a file is known, and differs from that of the Recording, which is in hex."""
+    if digest is not None and digest.hex() != sha256:
+        raise FileDamaged(f"{file.name} has the SHA-256 {digest.hex()}; the Recording has {sha256}")

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError, ParamValidationError
 
-from voxrec.archive.interface import StoreError
-from voxrec.errors import NotFound
+from voxrec.archive.interface import FileDamaged, StoreError
+from voxrec.errors import NotFound, VoxrecError
+from voxrec.retry_after import retry_after_seconds
 from voxrec.sanitize import sanitize_line
 
 _MAX_RETRY_AFTER: Final = 3600.0  # seconds; a store cannot delay an upload for longer
@@ -32,7 +32,10 @@ _REASONS: Final = {
 
 @contextmanager
 def translate_errors(operation: str) -> Iterator[None]:
-    """Raise NotFound if the object does not exist, StoreError otherwise. ``operation`` begins the detail."""
+    """Raise NotFound if the object does not exist, StoreError otherwise. ``operation`` begins the detail.
+
+    Errors of voxrec itself and of local files are not changed.
+    """
     try:
         yield
     except ClientError as error:
@@ -44,6 +47,11 @@ def translate_errors(operation: str) -> Iterator[None]:
         raise StoreError(f"{operation}: {sanitize_line(str(error))}", "InvalidSetting") from error
     except (BotoCoreError, Boto3Error, HTTPClientError) as error:
         raise StoreError(f"{operation}: {sanitize_line(str(error))}", type(error).__name__) from error
+    except (VoxrecError, FileDamaged, OSError):
+        raise
+    except Exception as error:  # botocore's parsers raise many types, and what the response lacks is a KeyError
+        reason = sanitize_line(f"{type(error).__name__}: {error}")
+        raise StoreError(f"{operation}: the response of the store is invalid: {reason}", "InvalidResponse") from error
 
 
 def _client_error(operation: str, error: ClientError) -> NotFound | StoreError:
@@ -63,12 +71,8 @@ def _client_error(operation: str, error: ClientError) -> NotFound | StoreError:
 
 
 def _retry_after(headers: dict[str, str], *, overloaded: bool) -> float:
-    """Return the seconds of the header Retry-After (RFC 9110 section 10.2.3), at most an hour."""
-    value = headers.get("retry-after", "")
-    try:
-        seconds = (
-            float(value) if value.isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        )
-    except (ValueError, TypeError):
-        seconds = _SLOW_DOWN_DELAY if overloaded else 0.0
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
+    """Return the delay in seconds that the response demands, at most an hour."""
+    seconds = retry_after_seconds(headers.get("retry-after", ""), datetime.now(UTC), _MAX_RETRY_AFTER)
+    if seconds is None:
+        return _SLOW_DOWN_DELAY if overloaded else 0.0
+    return seconds

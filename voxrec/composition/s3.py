@@ -22,7 +22,8 @@ from voxrec.recordings.upload import Uploader, UploadSettings
 from voxrec.service_tree import OnDemandService
 from voxrec.store.stored_objects import StoredObjects
 from voxrec.store.upload_queue import UploadQueue, enqueue_upload
-from voxrec.threads import WorkerThreads
+from voxrec.store.upload_records import UploadRecords
+from voxrec.threads import SharedThreads, WorkerThreads
 
 if TYPE_CHECKING:
     from voxrec.archive.s3 import S3Store
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
 
 _LEASE: Final = timedelta(seconds=30)  # extended while an upload runs; if its node is lost, another one waits this long
 _DOWNLOAD_THREADS: Final = 16
-_JOBS_PER_UPLOAD: Final = 2
-"""Jobs that run for each upload that is permitted at the same time: one is sent, another is prepared or concluded."""
+_JOBS_PER_UPLOAD: Final = 4
+"""Jobs that run for each upload that is permitted at the same time: one is sent, others are prepared or concluded.
+
+With fewer, threads are idle while small files are claimed and concluded; a statement is about several of them.
+"""
+_CLAIM_INTERVAL: Final = 0.01  # seconds, in which several small files are uploaded
 _UNLIMITED: Final = sys.maxsize  # an upload is never given up
 
 
@@ -68,7 +73,7 @@ class S3Services:
     worker_service: OnDemandService
     sweeper: ObjectSweeper
     stop_flag: StopFlag
-    upload_threads: WorkerThreads
+    upload_threads: SharedThreads
     download_threads: WorkerThreads
     node: str | None
     """The only node that can upload what it stores, because it does not share its archive; None: any node."""
@@ -104,7 +109,9 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
     from voxrec.archive.s3_archive import S3Archive
 
     settings = env.config.s3
-    upload_threads = WorkerThreads(env.reactor, "S3 uploads", settings.concurrency)
+    upload_threads = SharedThreads(
+        env.reactor, "S3 uploads", settings.concurrency, per_user=settings.concurrency_per_bucket
+    )
     download_threads = WorkerThreads(env.reactor, "S3 downloads", _DOWNLOAD_THREADS)
     stop_flag = StopFlag()
     connections = settings.concurrency * settings.parts_per_upload + _DOWNLOAD_THREADS
@@ -121,16 +128,21 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
     )
     node = None if env.config.archive.shared else env.config.node_name
     database.recordings.upload_node = node
-    queue = UploadQueue(database.pool, database.jobs, _JOBS_PER_UPLOAD * settings.concurrency_per_bucket)
+    queue = UploadQueue(env.reactor, database.pool, database.jobs, _JOBS_PER_UPLOAD * settings.concurrency_per_bucket)
     uploader = Uploader(
-        database.recordings,
-        database.profiles,
+        UploadRecords(
+            env.reactor,
+            database.pool,
+            database.recordings,
+            bucket=settings.bucket,
+            prefix=settings.prefix,
+            uploads=settings.uploads,
+        ),
         archive,
         store,
         upload_settings(settings),
-        upload_threads.defer,
+        upload_threads.defer_for,
         env.defer_to_thread,
-        requests_per_bucket=settings.concurrency_per_bucket,
         bucket_recovered=queue.make_due,
         on_upload=env.metrics.jobs.count_upload,
     )
@@ -142,6 +154,7 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
         lease=_LEASE,
         backoff=Backoff(first=settings.retry_first, limit=settings.retry_limit),
         max_attempts=_UNLIMITED,
+        claim_interval=_CLAIM_INTERVAL,
         on_attempt_ended=env.metrics.jobs.count_attempt,
     )
     return S3Services(

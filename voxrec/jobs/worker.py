@@ -9,7 +9,7 @@ from uuid import UUID
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from voxrec.clock import utc_now
@@ -95,6 +95,7 @@ class Worker(Service, Generic[J]):
         backoff: Backoff,
         max_attempts: int,
         stop_timeout: float = 20.0,
+        claim_interval: float = 0.0,
         on_attempt_ended: Callable[[str, str], None] = lambda _kind, _outcome: None,
         logger: Logger | None = None,
     ) -> None:
@@ -102,8 +103,9 @@ class Worker(Service, Generic[J]):
 
         ``concurrency`` is the maximum number of jobs that run at the same time. ``lease`` is the duration of a claim,
         extended every third of it while the handler runs. ``backoff`` is the delay before a retry. ``stop_timeout`` is
-        how long `stopService` waits for running handlers, in seconds. ``on_attempt_ended`` is called with the kind of a
-        job and the outcome of an attempt: done, retry or dead.
+        how long `stopService` waits for running handlers, in seconds. A claim follows ``claim_interval`` seconds after
+        what caused it, so that one statement fills the slots of all jobs that end meanwhile. ``on_attempt_ended`` is
+        called with the kind of a job and the outcome of an attempt: done, retry or dead.
         """
         self._clock = clock
         self._jobs = jobs
@@ -113,6 +115,7 @@ class Worker(Service, Generic[J]):
         self._backoff = backoff
         self._max_attempts = max_attempts
         self._stop_timeout = stop_timeout
+        self._claim_interval = claim_interval
         self._on_attempt_ended = on_attempt_ended
         self._log = logger or Logger()
         self._running_jobs: set[_RunningJob[J]] = set()
@@ -181,6 +184,8 @@ class Worker(Service, Generic[J]):
     async def _claim_until_stopped(self) -> None:
         while self.running:
             await self._wake.wait(await self._claim_due())
+            if self._claim_interval and self.running:
+                await deferLater(self._clock, self._claim_interval)
         self._claiming = False
         self._check_drained()
 

@@ -5,43 +5,36 @@ deletion finds it; the row says that it is stored once the store has verified th
 is removed. If the process dies between two steps, the next attempt continues.
 """
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 from uuid import UUID
 
-from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
-from voxrec.archive.interface import ArchiveUnavailable, ObjectLock, StoreError, UploadCancelled
+from voxrec.archive.interface import ArchiveUnavailable, FileDamaged, ObjectLock, StoreError, UploadCancelled
 from voxrec.audio.formats import FORMATS
 from voxrec.errors import DeliveryError, NotFound, StoreUnavailable, VoxrecError
 from voxrec.model import Job, Profile, Recording, StoredObject
+from voxrec.store.upload_records import PlannedUpload
 from voxrec.threads import DeferToThread
-
-T = TypeVar("T")
 
 _OTHER_TYPE = "application/octet-stream"
 
+DeferForBucket = Callable[..., Awaitable[Any]]
+"""Runs a blocking function in a thread: the bucket that it uses, the function, then its arguments."""
 
-class Recordings(Protocol):
-    """The repository methods that uploading needs."""
 
-    async def get(self, recording_id: UUID, /) -> Recording:
-        """Return the Recording. Raises NotFound if there is none."""
+class Records(Protocol):
+    """What uploads read and write in PostgreSQL, see `voxrec.store.upload_records.UploadRecords`."""
 
-    async def set_stored_object(self, recording_id: UUID, stored: StoredObject | None, /) -> Recording:
+    async def begin(self, recording_id: UUID, /) -> PlannedUpload:
+        """Return the Recording and the object for its audio, which the row names from now on. Raises NotFound."""
+
+    async def set_stored_object(self, recording_id: UUID, stored: StoredObject, /) -> Recording:
         """Store where the audio is, or will be, and return the Recording. Raises NotFound."""
-
-
-class Profiles(Protocol):
-    """The repository method that uploading needs."""
-
-    async def get(self, profile_id: UUID, /) -> Profile:
-        """Return the Profile. Raises NotFound if there is none."""
 
 
 class LocalFiles(Protocol):
@@ -64,7 +57,7 @@ class ObjectStore(Protocol):
     def upload(
         self, source: Path, target: StoredObject, sha256: str | None, media_type: str, lock: ObjectLock
     ) -> StoredObject:
-        """Store a file and return the object. Raises ValueError if the content is not that of the Recording."""
+        """Store a file and return the object. Raises FileDamaged if the content is not that of the Recording."""
 
     def find(self, target: StoredObject, size: int | None, sha256: str | None) -> StoredObject | None:
         """Return the object at ``target`` if an earlier upload has stored this content there."""
@@ -97,9 +90,8 @@ class UploadSettings:
 class Uploader:
     """Handles ``upload`` jobs.
 
-    ``defer_to_thread`` runs requests to the store, of which each bucket has at most ``requests_per_bucket`` in
-    progress; further jobs prepare or conclude an upload meanwhile. ``defer_local_to_thread`` runs what uses the local
-    archive.
+    ``defer_for_bucket`` runs what uses the store in a thread, of which each bucket can have a limited number; further
+    jobs prepare or conclude an upload meanwhile. ``defer_local_to_thread`` runs what uses only the local archive.
     ``bucket_recovered`` is called with the bucket of the Profile, or None, when an upload succeeds after failures.
     ``on_upload`` is called with the outcome of each upload (stored, failed) and the number of bytes.
     """
@@ -108,26 +100,22 @@ class Uploader:
 
     def __init__(
         self,
-        recordings: Recordings,
-        profiles: Profiles,
+        records: Records,
         archive: LocalFiles,
         store: ObjectStore,
         settings: UploadSettings,
-        defer_to_thread: DeferToThread,
+        defer_for_bucket: DeferForBucket,
         defer_local_to_thread: DeferToThread,
         *,
-        requests_per_bucket: int,
         bucket_recovered: Callable[[str | None], Awaitable[object]],
         on_upload: Callable[[str, int], None] = lambda _outcome, _size: None,
     ) -> None:
-        self._recordings = recordings
-        self._profiles = profiles
+        self._records = records
         self._archive = archive
         self._store = store
         self._settings = settings
-        self._defer_to_thread = defer_to_thread
+        self._defer_for_bucket = defer_for_bucket
         self._defer_local_to_thread = defer_local_to_thread
-        self._slots = defaultdict[str, DeferredSemaphore](lambda: DeferredSemaphore(requests_per_bucket))
         self._bucket_recovered = bucket_recovered
         self._on_upload = on_upload
         self.failures: dict[str, str] = {}
@@ -136,27 +124,26 @@ class Uploader:
     async def __call__(self, job: Job) -> None:
         """Upload the audio, unless it is stored, and apply the lock. Raises DeliveryError; only damage is permanent."""
         try:
-            recording = await self._recordings.get(job.recording_id)
+            recording, target = await self._records.begin(job.recording_id)
         except NotFound:
             return  # it was deleted, and its object with it
-        if recording.path is None:
+        if target is None:
             return
         try:
-            await self._store_audio(recording, job.target)
+            await self._store_audio(recording, target, job.target)
         except StoreUnavailable:
             raise
-        except ValueError as error:
+        except FileDamaged as error:
             raise DeliveryError(f"the local file is damaged: {error}", permanent=True) from error
         except VoxrecError as error:
             retry_after = error.retry_after if isinstance(error, StoreError) else 0.0
             raise DeliveryError(error.detail, permanent=False, retry_after=retry_after) from error
 
-    async def _store_audio(self, recording: Recording, own_bucket: str | None) -> None:
+    async def _store_audio(self, recording: Recording, target: StoredObject, own_bucket: str | None) -> None:
         stored = recording.stored_object
         if stored is None or not recording.uploaded:
             if not self._settings.uploads:
                 return
-            target = await self._target(recording)
             try:
                 uploaded = await self._upload(recording, target)
             except UploadCancelled:
@@ -170,62 +157,56 @@ class Uploader:
                 return
             recording = uploaded
         elif self._settings.holds:
-            await self._request(stored.bucket, self._store.apply_lock, stored, self._lock(recording))
+            await self._defer_for_bucket(stored.bucket, self._store.apply_lock, stored, self._lock(recording))
         if not self._settings.keep_local and recording.path is not None:
             await self._defer_local_to_thread(self._archive.delete, recording.path)
 
-    async def _request(self, bucket: str, method: Callable[..., T], *args: object) -> T:
-        """Call a method of the store that uses a bucket, and return its result."""
-        async with self._slots[bucket]:
-            result: T = await self._defer_to_thread(method, *args)
-        return result
-
     async def _upload(self, recording: Recording, target: StoredObject) -> Recording | None:
         """Upload the audio, and return the Recording as stored then; None if it was deleted meanwhile."""
-        source = await self._defer_local_to_thread(self._local_file, recording)
         former = recording.stored_object
-        # without a file, it was uploaded, and a failover of PostgreSQL has lost that
-        may_exist = former is not None or source is None
         if former is not None and former != target:  # the settings or the Profile have another bucket since
             with suppress(StoreError):
-                await self._request(former.bucket, self._store.delete, former)
-        try:
-            recording = await self._recordings.set_stored_object(recording.id, target)
-        except NotFound:
-            return None
+                await self._defer_for_bucket(former.bucket, self._store.delete, former)
+            try:
+                recording = await self._records.set_stored_object(recording.id, target)
+            except NotFound:
+                return None
         lock = self._lock(recording)
-        stored = None
-        if may_exist:  # an earlier attempt may have uploaded it, but died before it could store that
-            stored = await self._request(target.bucket, self._store.find, target, recording.size, recording.sha256)
-        if stored is None:
-            source = source or await self._defer_local_to_thread(self._locate, recording)
-            audio_format = FORMATS.get(recording.format)
-            media_type = _OTHER_TYPE if audio_format is None else audio_format.media_type
-            stored = await self._request(
-                target.bucket, self._store.upload, source, target, recording.sha256, media_type, lock
-            )
+        stored, sent = await self._defer_for_bucket(target.bucket, self._find_or_send, recording, former, target, lock)
+        if sent:
             self._on_upload("stored", recording.size or 0)
         try:
-            recording = await self._recordings.set_stored_object(recording.id, stored)
+            recording = await self._records.set_stored_object(recording.id, stored)
         except NotFound:  # nothing else would delete the object, since it was stored after the erase job had run
-            await self._request(stored.bucket, self._store.delete, stored)
+            await self._defer_for_bucket(stored.bucket, self._store.delete, stored)
             return None
-        if self._settings.holds and (may_exist or self._lock(recording) != lock):
-            await self._request(stored.bucket, self._store.apply_lock, stored, self._lock(recording))
+        if self._settings.holds and (not sent or former is not None or self._lock(recording) != lock):
+            await self._defer_for_bucket(stored.bucket, self._store.apply_lock, stored, self._lock(recording))
         return recording
 
-    def _local_file(self, recording: Recording) -> Path | None:
-        """Return the file in the local archive; None if it cannot be found."""
-        try:
-            return self._locate(recording)
-        except ArchiveUnavailable:
-            return None
+    def _find_or_send(
+        self, recording: Recording, former: StoredObject | None, target: StoredObject, lock: ObjectLock
+    ) -> tuple[StoredObject, bool]:
+        """Return the object with the audio, and whether it was sent now. Blocks. Raises ArchiveUnavailable."""
+        source = self._local_file(recording)
+        # An earlier attempt may have uploaded it, but died before it could store that; without a file, it has done so,
+        # and a failover of PostgreSQL has lost that.
+        if former is not None or source is None:
+            stored = self._store.find(target, recording.size, recording.sha256)
+            if stored is not None:
+                return stored, False
+        if source is None:  # its file system may not be mounted
+            raise ArchiveUnavailable(f"{self._archive.root} has no file {recording.path}")
+        audio_format = FORMATS.get(recording.format)
+        media_type = _OTHER_TYPE if audio_format is None else audio_format.media_type
+        return self._store.upload(source, target, recording.sha256, media_type, lock), True
 
-    def _locate(self, recording: Recording) -> Path:
+    def _local_file(self, recording: Recording) -> Path | None:
+        """Return the file in the local archive; None if there is none."""
         try:
             return self._archive.locate(recording.path or "")
-        except NotFound as error:  # its file system may not be mounted
-            raise ArchiveUnavailable(f"{self._archive.root} has no file {recording.path}") from error
+        except NotFound:
+            return None
 
     def _lock(self, recording: Recording) -> ObjectLock:
         return ObjectLock(
@@ -233,22 +214,12 @@ class Uploader:
             retain_until=recording.expires_at if self._settings.retention else None,
         )
 
-    async def _target(self, recording: Recording) -> StoredObject:
-        bucket, prefix = self.place_of(await self._profile(recording))
-        return StoredObject(bucket=bucket, key=f"{prefix}{recording.path}")
-
     def place_of(self, profile: Profile | None) -> tuple[str, str]:
         """Return the bucket and the prefix of a Profile's Recordings; None: of one that was deleted."""
         if profile is None:
             return self._settings.bucket, self._settings.prefix
         prefix = self._settings.prefix if profile.archive_prefix is None else profile.archive_prefix
         return profile.archive_bucket or self._settings.bucket, prefix
-
-    async def _profile(self, recording: Recording) -> Profile | None:
-        try:
-            return await self._profiles.get(recording.profile_id)
-        except NotFound:  # it was deleted
-            return None
 
     def _failed(self, bucket: str, error: StoreError) -> None:
         if bucket not in self.failures:

@@ -4,11 +4,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from twisted.internet.interfaces import IReactorTime
+
+from voxrec.batching import Batcher
 from voxrec.model import Job, Recording
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import PreparedStatement
@@ -66,6 +69,18 @@ _MARK_DONE: Final = """
         due_at = CASE WHEN due_at = %s THEN due_at ELSE clock_timestamp() END
     WHERE id = %s AND claims = %s AND leased_until IS NOT NULL
 """
+_MARK_SEVERAL_DONE: Final = PreparedStatement("""
+    WITH unlocked AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY (%s::uuid[]) FOR UPDATE SKIP LOCKED
+    )
+    UPDATE jobs
+    SET leased_until = NULL, leased_by = NULL, last_error = NULL,
+        done_at = CASE WHEN due_at = claimed_due THEN now() END,
+        due_at = CASE WHEN due_at = claimed_due THEN due_at ELSE clock_timestamp() END
+    FROM unnest(%s::uuid[], %s::bigint[], %s::timestamptz[]) AS ended (job_id, claim, claimed_due)
+    WHERE id = job_id AND claims = claim AND leased_until IS NOT NULL AND id IN (SELECT id FROM unlocked)
+    RETURNING id
+""")
 _ENQUEUE: Final = """
     INSERT INTO jobs (kind, recording_id, target, node)
     SELECT 'upload', %s, (SELECT archive_bucket FROM profiles WHERE id = %s), %s
@@ -88,11 +103,12 @@ _BATCH: Final = 5000
 class UploadQueue:
     """The queue of the upload worker. At most ``per_target`` jobs of one bucket run on this node at the same time."""
 
-    def __init__(self, database: Database, jobs: Jobs, per_target: int) -> None:
+    def __init__(self, clock: IReactorTime, database: Database, jobs: Jobs, per_target: int) -> None:
         self._database = database
+        self._ended = Batcher(clock, self._mark_several_done)
         self._jobs = jobs
         self._per_target = per_target
-        self._running: dict[UUID, str] = {}
+        self._running: dict[UUID, str] = {}  # without those that have ended, whether their outcome is stored or not
 
     async def claim(self, _kinds: Collection[str], lease: timedelta, limit: int) -> ClaimedJobs:
         """Claim at most ``limit`` due uploads, see `Jobs.claim`."""
@@ -113,22 +129,28 @@ class UploadQueue:
 
         See `Jobs.mark_done`.
         """
-        self._ended(job)
+        self._running.pop(job.id, None)
+        if await self._ended.request(job):
+            return True
+        # another transaction has locked the row, or the job is not held any more
         return bool(await self._database.execute(_MARK_DONE, (job.due_at, job.due_at, job.id, job.claims)))
+
+    async def _mark_several_done(self, jobs: Sequence[Job]) -> list[bool]:
+        ids = [job.id for job in jobs]
+        claims, due_times = [job.claims for job in jobs], [job.due_at for job in jobs]
+        rows = await self._database.returning(_MARK_SEVERAL_DONE, (ids, ids, claims, due_times))
+        done = {job_id for (job_id,) in rows}
+        return [job_id in done for job_id in ids]
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
         """See `Jobs.retry`."""
-        self._ended(job)
+        self._running.pop(job.id, None)
         return await self._jobs.retry(job, error, due_at)
 
     async def dead_letter(self, job: Job, error: str) -> bool:
         """See `Jobs.dead_letter`."""
-        self._ended(job)
-        return await self._jobs.dead_letter(job, error)
-
-    def _ended(self, job: Job) -> None:
-        """Do not count a job any more. It has ended, whether its outcome can be stored or not."""
         self._running.pop(job.id, None)
+        return await self._jobs.dead_letter(job, error)
 
     async def make_due(self, target: str | None) -> int:
         """Make the uploads to a bucket due that have failed before: it works again. Return their number."""

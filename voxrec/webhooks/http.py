@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urldefrag
@@ -23,6 +22,7 @@ from voxrec.certificate import CertificateError, trust_root
 from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError
 from voxrec.limited_connection import MAX_RECEIVED
+from voxrec.retry_after import retry_after_seconds
 from voxrec.sanitize import sanitize_line
 from voxrec.webhooks.addresses import AddressPolicy
 from voxrec.webhooks.connection import Resolve, TargetEndpoint
@@ -82,15 +82,19 @@ class HttpClient:
         except Exception as error:
             description = _describe(error, endpoints.limit_reached, self._settings.timeout)
             raise DeliveryError(description, permanent=False) from error
+        beginning = _Beginning()
+        response.deliverBody(beginning)
         try:
             remaining = max(0.0, deadline - self._reactor.seconds())
-            content = await _read_beginning(response).addTimeout(remaining, self._reactor)
-        except TimeoutError:  # the status is known
-            content = b""
+            await beginning.finished.addTimeout(remaining, self._reactor)
+        except TimeoutError:
+            pass  # the status is known
         finally:
             endpoints.abort()
+        if not 100 <= response.code <= 599:  # RFC 9110 section 15
+            raise DeliveryError(f"the receiver sent the invalid HTTP status {response.code}", permanent=False)
         now = utc_now(self._reactor)
-        text = sanitize_line(content.decode("utf-8", "replace"))
+        text = sanitize_line(beginning.content.decode("utf-8", "replace"))
         return Reply(response.code, text, _retry_after(response, now))
 
     def endpoint_for(self, uri: URI) -> tuple[TargetEndpoint, IStreamClientEndpoint]:
@@ -161,16 +165,16 @@ class _Body:
 
 
 class _Beginning(Protocol):
-    """Receives the beginning of a response body."""
+    """Receives the beginning of a response body: ``content``, which has arrived when ``finished`` fires."""
 
-    def __init__(self, finished: Deferred[bytes]) -> None:
-        self._finished: Deferred[bytes] | None = finished
-        self._content = b""
+    def __init__(self) -> None:
+        self.content = b""
+        self.finished: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
         """Keep the beginning."""
-        self._content += data[: _EXCERPT - len(self._content)]
-        if len(self._content) >= _EXCERPT:
+        self.content += data[: _EXCERPT - len(self.content)]
+        if len(self.content) >= _EXCERPT:
             self._finish()
 
     def connectionLost(self, _reason: Failure = _CLOSED) -> None:
@@ -178,15 +182,8 @@ class _Beginning(Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        finished, self._finished = self._finished, None
-        if finished is not None and not finished.called:
-            finished.callback(self._content)
-
-
-def _read_beginning(response: IResponse) -> Deferred[bytes]:
-    finished: Deferred[bytes] = Deferred()
-    response.deliverBody(_Beginning(finished))
-    return finished
+        if not self.finished.called:
+            self.finished.callback(None)
 
 
 def _describe(error: Exception, limit_reached: bool, timeout: float) -> str:
@@ -200,15 +197,6 @@ def _describe(error: Exception, limit_reached: bool, timeout: float) -> str:
 
 
 def _retry_after(response: IResponse, now: datetime) -> float:
-    """Return the delay that Retry-After demands in seconds (RFC 9110 section 10.2.3), at most a day."""
-    values = response.headers.getRawHeaders(b"retry-after", [])
-    text = values[-1].decode("latin-1").strip() if values else ""
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), _MAX_RETRY_AFTER)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), _MAX_RETRY_AFTER)
+    """Return the delay in seconds that the response demands, at most a day."""
+    values = response.headers.getRawHeaders(b"retry-after", [b""])
+    return retry_after_seconds(values[-1].decode("latin-1"), now, _MAX_RETRY_AFTER) or 0.0
