@@ -32,7 +32,7 @@ class Passwords:
 
     async def matches(self, password: str, hashed: str | None) -> bool:
         """Return whether a password has this hash. None, for an unknown user, takes the same time and never matches."""
-        verified: bool = await self._defer_to_thread(_verify, password, hashed or _NO_HASH)
+        verified: bool = await self._defer_to_thread(_verify, password, _NO_HASH if hashed is None else hashed)
         return verified and hashed is not None
 
 

@@ -1,0 +1,27 @@
+"""Tests of voxrec.api.passwords."""
+
+from argon2 import extract_parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
+from twisted.trial.unittest import TestCase
+
+from voxrec.api.passwords import _NO_HASH, Passwords, hash_password
+from voxrec.threads import run_in_this_thread
+
+
+class PasswordsTests(TestCase):
+    def setUp(self) -> None:
+        self.passwords = Passwords(run_in_this_thread)
+
+    def test_hashes_are_as_slow_as_rfc_9106_recommends(self) -> None:
+        for hashed in (hash_password("correct horse"), _NO_HASH):
+            self.assertEqual(extract_parameters(hashed), RFC_9106_LOW_MEMORY)
+
+    async def test_only_the_same_password_matches(self) -> None:
+        hashed = await self.passwords.hash("correct horse")
+        self.assertNotEqual(hashed, await self.passwords.hash("correct horse"), "it has a salt")
+        self.assertTrue(await self.passwords.matches("correct horse", hashed))
+        self.assertFalse(await self.passwords.matches("Correct horse", hashed))
+
+    async def test_no_password_matches_no_hash_or_a_broken_one(self) -> None:
+        for hashed in (None, "", "$argon2id$v=19$broken"):
+            self.assertFalse(await self.passwords.matches("of no user", hashed), hashed)
