@@ -38,9 +38,11 @@ class Rival:
         self._recipe = recipe
         url = asterisk.ari_url.removesuffix("/ari")
         arguments = [url, asterisk.ari_user, asterisk.ari_password, recipe.app, _ENDPOINT]
+        log = directory / f"{recipe.app}.log"
+        log.unlink(missing_ok=True)  # `ready` would read the output of an earlier start
         self._process = Process(
             with_parent_death_signal([*recipe.command, *arguments]),
-            directory / f"{recipe.app}.log",
+            log,
             environment={**os.environ, **recipe.environment},
         )
 

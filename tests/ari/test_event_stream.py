@@ -33,6 +33,9 @@ class FakeAri(WebSocketServerProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.factory.messages.append(json.loads(payload))
 
+    def onPong(self, payload: bytes) -> None:
+        self.factory.pongs.append(payload)
+
 
 class FakeNetwork:
     """A client endpoint that connects to a `FakeAri`, or refuses connections while ``refusing`` is set."""
@@ -45,6 +48,7 @@ class FakeNetwork:
         factory.protocol = FakeAri
         factory.requests = []
         factory.messages = []
+        factory.pongs = []
         self.factory = factory
         self.pump: IOPump | None = None
         self.server: Any = None
@@ -134,6 +138,26 @@ class StreamTestCase(SynchronousTestCase):
             self.clock.advance(2)
             self.successResultOf(stopping)
 
+    def client(self) -> Any:
+        """Return the protocol of the client that is connected."""
+        assert self.network.pump is not None
+        return self.network.pump.client
+
+    def frames_of(self, *sizes: int) -> bytes:
+        """Return the frames of StasisStart events of channels whose names have these sizes."""
+        frames = []
+        for size in sizes:
+            event = {"type": "StasisStart", "channel": {"id": "1", "name": "n" * size}, "args": []}
+            body = json.dumps(event).encode()
+            if len(body) < 126:
+                head = bytes([len(body)])
+            elif len(body) < 1 << 16:
+                head = b"\x7e" + len(body).to_bytes(2, "big")
+            else:
+                head = b"\x7f" + len(body).to_bytes(8, "big")
+            frames.append(b"\x81" + head + body)
+        return b"".join(frames)
+
     def advance(self, seconds: float = 0) -> None:
         self.network.flush()
         self.clock.advance(seconds)
@@ -157,6 +181,57 @@ class EventTests(StreamTestCase):
             [event.channel.id for event in self.listener.events if isinstance(event, StasisStart)],
             ["0", "1", "2", "3", "4"],
         )
+
+    def test_frames_arrive_in_any_pieces_and_of_any_size(self) -> None:
+        for piece in (1, 2, 3, 7, 125, 1000, 1_000_000):
+            self.listener.events.clear()
+            self.start()
+            client, sent = self.client(), self.frames_of(10, 125, 126, 300, 65_535, 65_536, 10)
+            for start in range(0, len(sent), piece):
+                client.dataReceived(sent[start : start + piece])
+            self.clock.advance(0)
+            sizes = [len(event.channel.name) for event in self.listener.events if isinstance(event, StasisStart)]
+            self.assertEqual(sizes, [10, 125, 126, 300, 65_535, 65_536, 10], f"pieces of {piece} bytes")
+            self.network.drop_connection()
+
+    def test_a_fragmented_message_and_a_ping_between_others(self) -> None:
+        self.start()
+        whole, client = self.frames_of(10), self.client()
+        body = whole[2:]
+        half = len(body) // 2
+        first = bytes([0x01, half]) + body[:half]
+        last = bytes([0x80, len(body) - half]) + body[half:]
+        client.dataReceived(whole + first + b"\x89\x01p" + last + whole)
+        self.clock.advance(0)
+        self.network.flush()
+        self.assertEqual(len(self.listener.events), 3)
+        self.assertEqual(self.network.factory.pongs, [b"p"])
+
+    def test_a_masked_frame_from_the_server_closes_the_connection(self) -> None:
+        self.start()
+        self.client().dataReceived(b"\x81\x82mask" + b"{}")
+        self.advance(2)
+        self.assertEqual(self.listener.states[:2], ["connected", "disconnected"])
+
+    def test_nothing_is_delivered_behind_the_end_of_the_connection(self) -> None:
+        stream = self.start()
+
+        def drop_at_the_first(event: Event) -> None:
+            self.listener.events.append(event)
+            stream.drop_connection()
+
+        self.patch(self.listener, "event_received", drop_at_the_first)
+        self.client().dataReceived(self.frames_of(10, 10))
+        self.advance()
+        self.assertEqual(len(self.listener.events), 1)
+
+    def test_any_message_is_an_answer_to_a_ping(self) -> None:
+        self.start()
+        self.clock.advance(10)  # the ping
+        self.client().dataReceived(self.frames_of(10))
+        self.clock.advance(5.1)
+        self.network.flush()
+        self.assertEqual(self.listener.states, ["connected"])
 
     def test_an_invalid_message_is_logged_and_ignored(self) -> None:
         self.start()
@@ -302,6 +377,16 @@ class RequestTests(StreamTestCase):
         self.network.send(type="RESTResponse", request_id=request_id, status_code=200, message_body="{}")
         self.network.flush()
         self.assertEqual(self.successResultOf(response), b"{}")
+
+    def test_requests_of_any_size(self) -> None:
+        self.start()
+        assert self.listener.transport is not None
+        sizes = [0, 1, 2, 3, 4, 5, 60, 61, 62, 63, 64, 65, 1000, 65_400, 65_500, 65_536, 100_000]
+        for size in sizes:
+            self.listener.transport.request("POST", ("x",), {"value": "ö" + "v" * size}).addErrback(lambda _: None)
+        self.network.flush()
+        values = [message["query_strings"][0]["value"] for message in self.network.factory.messages]
+        self.assertEqual(values, ["ö" + "v" * size for size in sizes])
 
     def test_an_error_status_names_the_request_and_the_reason(self) -> None:
         response, message = self.request()

@@ -39,6 +39,15 @@ class RecordingLogTests(SynchronousTestCase):
         self.assertEqual(self.stored, [("recording", ["held", "unheld"])])
         self.assertEqual([entry.at for entry in self.log.recording.timeline], [0.0, 1.0])
 
+    def test_entries_that_were_stored_with_another_change_are_not_stored_again(self) -> None:
+        self.inputs.note("answered")
+        self.inputs.begin()
+        self.clock.advance(1)
+        self.inputs.note("held")
+        self.inputs.change_state(RecordingState.PAUSED, "paused", by="rest")
+        self.clock.advance(10)
+        self.assertEqual(self.stored, [("recording", ["answered"]), ("paused", ["answered", "held", "paused"])])
+
     def test_failure_is_stored_at_once(self) -> None:
         self.inputs.note("held")
         self.inputs.fail("recording.failed", detail="AMI")

@@ -93,7 +93,8 @@ class RecordingLog:
         return utc_now(self.clock)
 
     def append(self) -> None:
-        """Append the Recording to the sink."""
+        """Append the Recording to the sink, with all entries of the timeline so far."""
+        self.flush.cancel()
         self.sink.append(self.recording)
 
     def add_entry(self, event: str, by: str | None, detail: str | None) -> None:
@@ -161,7 +162,6 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
         inputs: RecordingLogInputs, log: RecordingLog, event: str, by: str | None = None, detail: str | None = None
     ) -> None:
         log.add_entry(event, by, detail)
-        log.flush.cancel()
         log.append()
 
     @pep614(live.upon(RecordingLogInputs.change_state).loop())
@@ -184,7 +184,6 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
         if log.recording.lacks_required_prompt:
             log.recording = msgspec.structs.replace(log.recording, prompt_played=True)
         # another process that takes over the call now must not play it again
-        log.flush.cancel()
         log.append()
 
     @pep614(stopping.upon(RecordingLogInputs.announced).loop())
@@ -239,7 +238,6 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
     @pep614(stopping.upon(RecordingLogInputs.detach).to(released))
     def detach(inputs: RecordingLogInputs, log: RecordingLog) -> None:
         if log.flush.pending:
-            log.flush.cancel()
             log.append()
 
     return build(builder)
