@@ -213,7 +213,7 @@ class EventTests(StreamTestCase):
         self.advance(2)
         self.assertEqual(self.listener.states[:2], ["connected", "disconnected"])
 
-    def test_nothing_is_delivered_behind_the_end_of_the_connection(self) -> None:
+    def test_nothing_is_delivered_after_the_connection_was_dropped(self) -> None:
         stream = self.start()
 
         def drop_at_the_first(event: Event) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from autobahn.exception import Disconnected
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -26,7 +25,6 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 
 from voxrec.ari.events import Event, InvalidMessage, RestResponse, decode_message
-from voxrec.ari.frames import encode_text, next_text
 from voxrec.ari.transport import WebsocketTransport
 from voxrec.deferreds import Backoff
 from voxrec.errors import AsteriskUnavailable
@@ -71,34 +69,12 @@ class _Protocol(WebSocketClientProtocol):
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: ARG002, N803
         self.stream.websocket_closed(f"{reason or 'no reason given'} (code {code})")
 
-    # Autobahn's implementations of these methods are general, and format debug messages even if they are not logged.
-    # They handle what is rare: handshakes, fragments, large messages, control frames and errors.
+    # Autobahn's implementations of these two methods format a debug message even if it is not logged, which takes 5 %
+    # of the CPU time of a call.
 
     def dataReceived(self, data: bytes) -> None:
         self.stream.start_time_slice()
-        start = 0
-        while self._is_between_messages and (found := next_text(data, start)) is not None:
-            message, start = found
-            self.stream.message_received(message)
-        if start < len(data):
-            self._dataReceived(data[start:])
-
-    @property
-    def _is_between_messages(self) -> bool:
-        """Whether the next byte begins a message, and Autobahn does not wait for the answer to a ping."""
-        return (
-            self.state == self.STATE_OPEN
-            and not self.data
-            and self.current_frame is None
-            and not self.inside_message
-            and self.autoPingTimeoutCall is None
-        )
-
-    def send_text(self, message: bytes) -> None:
-        """Send a message. Raises Disconnected if the websocket is not open any more."""
-        if self.state != self.STATE_OPEN:
-            raise Disconnected("the websocket is not open")
-        self.sendData(encode_text(message))
+        self._dataReceived(data)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
         if sync or chopsize or self.send_queue:
@@ -232,7 +208,7 @@ class EventStream(ReconnectingService):
         self._protocol = protocol
         self.connected()
         self._last_logged_error = ""
-        self._transport = WebsocketTransport(self._reactor, protocol.send_text, self._request_timeout)
+        self._transport = WebsocketTransport(self._reactor, protocol.sendMessage, self._request_timeout)
         self._listener.stream_connected(self._transport)
 
     def websocket_closed(self, reason: str) -> None:
