@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import psycopg2
 import soundfile
 from selenium.webdriver import Remote
-from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
 
+from bench.browsing import running_console, sign_in
 from bench.measure import Spread, interleaved, requested_rounds
 from bench.report import BarChart, Section, Table, Target, publish
-from bench.rest import FILL, profile_id, recording_id
-from bench.servers import PASSWORD, USER, Server, print_progress, start_voxrec, temporary_postgresql
-from voxrec.postgres.migrate import migrate
+from bench.rest import profile_id, recording_id
+from bench.servers import Server, print_progress
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.chromium import Browser
 
@@ -68,15 +66,6 @@ def load(driver: Remote, url: str) -> PageLoad:
     driver.get("about:blank")
     driver.get(url)
     return PageLoad(*WebDriverWait(driver, _WAIT).until(lambda page: page.execute_script(_TIMING)))
-
-
-def sign_in(driver: Remote, url: str) -> None:
-    """Sign in as the administrator of the console."""
-    driver.get(f"{url}/console/sign-in")
-    driver.find_element(By.NAME, "name").send_keys(USER)
-    driver.find_element(By.NAME, "password").send_keys(PASSWORD)
-    driver.find_element(By.CSS_SELECTOR, "form button").click()
-    WebDriverWait(driver, _WAIT).until(lambda page: page.find_elements(By.TAG_NAME, "nav"))
 
 
 def measure(browser: Browser, url: str, empty_url: str, rounds: int) -> dict[str, list[PageLoad]]:
@@ -146,29 +135,13 @@ def start_empty_server(directory: Path) -> Server:
 
 async def _run(reactor: Any, arguments: Sequence[str]) -> None:
     rounds = requested_rounds(arguments)
-    with temporary_postgresql() as (directory, cluster):
-        cluster.create_database("console")
-        dsn = cluster.dsn("console")
-        migrate(dsn)
-        connection = psycopg2.connect(dsn)
-        with connection, connection.cursor() as cursor:
-            cursor.execute(FILL)
-        connection.close()
-        daemon = start_voxrec(directory / "voxrec", dsn)
-        empty = start_empty_server(directory / "empty")
-        browser = Browser(directory / "chromium")
+    async with running_console(reactor, lambda _cursor, archive: write_audio(archive / "one.wav")) as console:
+        empty = start_empty_server(console.directory / "empty")
         try:
-            write_audio(directory / "voxrec" / "archive" / "one.wav")
-            daemon.wait_until_ready("/profiles?limit=1")
-            daemon.create_user("admin")
-            await browser.start(reactor)
-            loads = await deferToThread(
-                measure, browser, f"http://{LOOPBACK}:{daemon.port}", f"http://{LOOPBACK}:{empty.port}/", rounds
-            )
+            empty_url = f"http://{LOOPBACK}:{empty.port}/"
+            loads = await deferToThread(measure, console.browser, console.url, empty_url, rounds)
         finally:
-            browser.kill()
             empty.stop()
-            daemon.stop()
     publish("console", [section(loads)], rounds)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import psycopg2
 import soundfile
 from selenium.webdriver import Remote
 from selenium.webdriver.support.wait import WebDriverWait
@@ -14,13 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
 
-from bench.console import sign_in
+from bench.browsing import running_console, sign_in
 from bench.measure import Spread, interleaved, requested_rounds
 from bench.report import Section, Table, Target, publish
-from bench.rest import FILL, recording_id
-from bench.servers import print_progress, start_voxrec, temporary_postgresql
-from voxrec.postgres.migrate import migrate
-from voxrec.sandbox.asterisk import LOOPBACK
+from bench.rest import recording_id
+from bench.servers import print_progress
 from voxrec.sandbox.chromium import Browser
 
 HOURS: Final = 3
@@ -136,29 +133,17 @@ def describe_recording(cursor: Any, audio: Path) -> None:
     )
 
 
+def add_recording(cursor: Any, archive: Path) -> None:
+    """Store the audio, and let one Recording of the database have it."""
+    audio = archive / "three-hours.wav"
+    write_audio(audio)
+    describe_recording(cursor, audio)
+
+
 async def _run(reactor: Any, arguments: Sequence[str]) -> None:
     rounds = requested_rounds(arguments)
-    with temporary_postgresql() as (directory, cluster):
-        cluster.create_database("waveform")
-        dsn = cluster.dsn("waveform")
-        migrate(dsn)
-        daemon = start_voxrec(directory / "voxrec", dsn)
-        browser = Browser(directory / "chromium")
-        try:
-            audio = directory / "voxrec" / "archive" / "three-hours.wav"
-            write_audio(audio)
-            connection = psycopg2.connect(dsn)
-            with connection, connection.cursor() as cursor:
-                cursor.execute(FILL)
-                describe_recording(cursor, audio)
-            connection.close()
-            daemon.wait_until_ready("/profiles?limit=1")
-            daemon.create_user("admin")
-            await browser.start(reactor)
-            drawings = await deferToThread(measure, browser, f"http://{LOOPBACK}:{daemon.port}", rounds)
-        finally:
-            browser.kill()
-            daemon.stop()
+    async with running_console(reactor, add_recording) as console:
+        drawings = await deferToThread(measure, console.browser, console.url, rounds)
     publish("waveform", [section(drawings)], rounds)
 
 

@@ -8,7 +8,6 @@ from voxrec import sipuri
 from voxrec.calls.call_data import CallData
 from voxrec.calls.sip_status import FORBIDDEN, LOOP_DETECTED, UNAVAILABLE
 
-DEFAULT_MAX_REDIRECTS: Final = 5
 # 305 and 380 name a proxy and another service, not another address of the callee (RFC 3261 sections 21.3.4, 21.3.5).
 _FOLLOWED: Final = frozenset({300, 301, 302})
 _ENDPOINT_PARTS: Final = 2  # PJSIP/<endpoint>/ is before the URI

@@ -79,7 +79,6 @@ class Membership(Service):
         self._timer.clock = clock
         self._reporter = SingleFlight(self._report, self._report_failed)
         self._all: Mapping[str, Node] = {}
-        self._store_failed = False
         self._former_name_logged = False
         self._refusals = 0  # consecutive heartbeats that were refused because another process has the name
         self.registered = False

@@ -6,6 +6,7 @@ to all hooks of a channel, and a recording could not renew its own while another
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,9 +31,22 @@ _SOURCE_ADDRESS: Final = "UNICASTRTP_LOCAL_ADDRESS"
 _SOURCE_PORT: Final = "UNICASTRTP_LOCAL_PORT"
 _DIRECTIONS: Final[dict[Side, Direction]] = {Side.CALLER: "out", Side.CALLEE: "in"}  # seen from the far end's channel
 
-
 FrameReceiver = Callable[[Frame], None]
 PacketReceiver = Callable[[Side, RtpPacket], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ListeningContext:
+    """What receives the audio of any call.
+
+    - ``udp``: opens the ports for RTP
+    - ``address``: that of this process, as Asterisk reaches it
+    """
+
+    clock: IReactorTime
+    udp: UdpReactor
+    asterisk: AriClient
+    address: str
 
 
 async def encoding_of(asterisk: AriClient, channel: str) -> Encoding:
@@ -46,26 +60,14 @@ class CallAudio:
 
     _log = Logger()
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        udp: UdpReactor,
-        asterisk: AriClient,
-        call_id: UUID,
-        key: str,
-        address: str,
-        received: FrameReceiver,
-    ) -> None:
-        """``key`` makes the ids unique. ``address`` is the one of this process, as Asterisk reaches it."""
-        self._asterisk = asterisk
+    def __init__(self, context: ListeningContext, call_id: UUID, key: str, received: FrameReceiver) -> None:
+        """``key`` makes the ids unique."""
+        self._asterisk = context.asterisk
         self._call_id = call_id
         self._encoding = NARROWBAND
         self._received = received
         self._mixer = FrameMixer(NARROWBAND.rate, received)
-        self._sides = [
-            _SideAudio(clock, udp, asterisk, call_id, f"{key}-{side}", address, side, self._packet_received)
-            for side in Side
-        ]
+        self._sides = [_SideAudio(context, call_id, f"{key}-{side}", side, self._packet_received) for side in Side]
         self._opening: Deferred[list[BaseException]] | None = None
         self._removed = False
 
@@ -124,26 +126,18 @@ class _SideAudio:
     """The channels, the bridge and the UDP port of one side."""
 
     def __init__(
-        self,
-        clock: IReactorTime,
-        udp: UdpReactor,
-        asterisk: AriClient,
-        call_id: UUID,
-        key: str,
-        address: str,
-        side: Side,
-        received: PacketReceiver,
+        self, context: ListeningContext, call_id: UUID, key: str, side: Side, received: PacketReceiver
     ) -> None:
-        self._udp = udp
-        self._asterisk = asterisk
-        self._address = address
+        self._udp = context.udp
+        self._asterisk = context.asterisk
+        self._address = context.address
         self._side = side
         self._port = MediaPort(lambda packet: received(side, packet))
         self.snoop, self.sender, self.bridge = (
             owned_id(call_id, listening_role(f"{key}-{kind}")) for kind in ("snoop", "sender", "bridge")
         )
         self.ids = frozenset((self.snoop, self.sender, self.bridge))
-        self._ready = {channel: ChannelReady(clock) for channel in (self.snoop, self.sender)}
+        self._ready = {channel: ChannelReady(context.clock) for channel in (self.snoop, self.sender)}
 
     def channel_entered(self, channel: str) -> None:
         """Handle the StasisStart of a channel."""

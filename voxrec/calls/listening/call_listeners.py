@@ -7,14 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
-from voxrec.ari.client import AriClient
 from voxrec.calls.deadline import Deadline
-from voxrec.calls.listening.call_audio import CallAudio, encoding_of
+from voxrec.calls.listening.call_audio import CallAudio, ListeningContext, encoding_of
 from voxrec.calls.listening.frames import FRAMES_PER_SECOND, Frame
 from voxrec.calls.listening.listener import Listener
-from voxrec.calls.listening.media_port import UdpReactor
 from voxrec.calls.listening.rtp import NARROWBAND
 from voxrec.calls.listening.tap import Connection, TapCore, TapInputs, tap_machine
 from voxrec.calls.live_call import LiveCall
@@ -35,19 +32,15 @@ class CallListeners:
 
     def __init__(
         self,
-        clock: IReactorTime,
-        udp: UdpReactor,
-        asterisk: AriClient,
+        context: ListeningContext,
         call: LiveCall,
-        address: str,
         silent_in_pauses: Callable[[], bool],
         closed: Callable[["CallListeners"], None],
     ) -> None:
         self.call = call
-        self._clock = clock
-        self._udp = udp
-        self._asterisk = asterisk
-        self._address = address
+        self._context = context
+        self._clock = clock = context.clock
+        self._asterisk = context.asterisk
         self._silent_in_pauses = silent_in_pauses
         self._listeners: list[Listener] = []
         self._encoding = NARROWBAND
@@ -133,15 +126,7 @@ class CallListeners:
 
     def _connect(self) -> tuple[Connection, Coroutine[Any, Any, None]]:
         self._attempts += 1
-        audio = CallAudio(
-            self._clock,
-            self._udp,
-            self._asterisk,
-            self.call.id,
-            f"{self._key}-{self._attempts}",
-            self._address,
-            self._frame_received,
-        )
+        audio = CallAudio(self._context, self.call.id, f"{self._key}-{self._attempts}", self._frame_received)
         self._current = audio
         self._in_asterisk.add(audio)
         return _TrackedAudio(audio, self._in_asterisk), self._open(audio)

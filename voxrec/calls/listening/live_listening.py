@@ -15,6 +15,7 @@ from voxrec.ari import events
 from voxrec.ari.client import AriClient
 from voxrec.ari.transport import AriResponseError
 from voxrec.calls.ids import ANNOUNCEMENT, owner_of
+from voxrec.calls.listening.call_audio import ListeningContext
 from voxrec.calls.listening.call_listeners import CALL_ENDED, CallListeners
 from voxrec.calls.listening.listener import Listener
 from voxrec.calls.listening.media_port import UdpReactor
@@ -170,11 +171,8 @@ class LiveListening(Service):
         listeners = self._by_call.get(call.id)
         if listeners is None:
             listeners = self._by_call[call.id] = CallListeners(
-                self._clock,
-                self._udp,
-                self._asterisk,
+                ListeningContext(self._clock, self._udp, self._asterisk, self.settings.address),
                 call,
-                self.settings.address,
                 lambda: self.settings.silent_in_pauses,
                 self._closed,
             )
