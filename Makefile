@@ -21,6 +21,7 @@ help:
 	@echo "make test             run ruff, mypy, and the live and unit tests on JOBS=2 processors"
 	@echo "make test PACKAGE=..  run the tests of one package, module, class or method: PACKAGE=tests.web"
 	@echo "make check            run ruff and mypy only"
+	@echo "make ruff             run ruff only"
 	@echo "make docs             build the documentation into docs/_build/html; broken references are errors"
 	@echo "make pictures         take the pictures of the console in docs/pictures"
 	@echo "make bench            run the benchmarks and write bench/RESULTS.md; QUICK=1 runs one round of each"

@@ -30,14 +30,14 @@ class LinksCommandTests(CommandTestCase):
     def test_rotation(self) -> None:
         result = self.voxrec("rotate-keys")
         self.assertEqual(result.exit_code, 0, result.output)
-        self.assertEqual(result.output, "new links are signed by a new key; 0 links are not valid any more\n")
+        self.assertEqual(result.output, "new links are signed by a new key; links that were revoked: 0\n")
         self.assertEqual(self.revoked(), [False, False])
         self.assertEqual(self.query("SELECT count(*) FROM link_keys"), [(3,)])
         self.assertEqual(self.audit_entries(), [("COMMAND", "voxrec links rotate-keys", "link-key", None, "done")])
 
     def test_all_links(self) -> None:
         result = self.voxrec("rotate-keys", "--revoke-all")
-        self.assertIn("2 links are not valid any more", result.output)
+        self.assertIn("links that were revoked: 2", result.output)
         self.assertEqual(self.revoked(), [True, True])
         self.assertEqual(self.query("SELECT count(*) FROM link_keys"), [(1,)])
 
@@ -49,7 +49,7 @@ class LinksCommandTests(CommandTestCase):
 
     def test_links_of_earlier_keys(self) -> None:
         result = self.voxrec("rotate-keys", "--revoke-before", "2026-02-01")
-        self.assertIn("1 links are not valid any more", result.output)
+        self.assertIn("links that were revoked: 1", result.output)
         self.assertEqual(
             self.query("SELECT count(*) FROM links WHERE revoked_at IS NULL AND key_id IS NOT NULL"), [(1,)]
         )

@@ -236,7 +236,7 @@ class DoctorTests(NodesTestCase):
         return [(finding.status.value, finding.detail) for finding in check_nodes(config)]
 
     def test_a_stopped_node(self) -> None:
-        self.assertEqual(self.findings(), [("ok", "berlin is unreachable; 1 nodes use this database")])
+        self.assertEqual(self.findings(), [("ok", "berlin is unreachable; nodes that use this database: 1")])
 
     def test_a_renamed_node_and_work_that_waits(self) -> None:
         self.store(state=RecordingState.PROCESSING)

@@ -38,4 +38,4 @@ def rotate_keys(*, revoke_all: bool, revoke_before: datetime | None, config_file
     with daemon_database(config_file) as database:
         run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec links rotate-keys", "link-key")))
         revoked = run_to_completion(Links(database).rotate_keys(ALL_KEYS if revoke_all else revoke_before))
-    click.echo(f"new links are signed by a new key; {revoked} links are not valid any more")
+    click.echo(f"new links are signed by a new key; links that were revoked: {revoked}")

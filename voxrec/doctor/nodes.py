@@ -53,4 +53,4 @@ def _check_name(name: str, nodes: list[Node], former: str | None) -> Finding:
         return failed(_NAME, f"{name} {own.problem}", "do what it says; see docs/scaling.md")
     if own.state is NodeState.DRAINING:
         return warning(_NAME, f"{name} refuses new calls", f'POST /nodes/{name} {{"draining": false}}')
-    return ok(_NAME, f"{name} is {own.state}; {len(nodes)} nodes use this database")
+    return ok(_NAME, f"{name} is {own.state}; nodes that use this database: {len(nodes)}")
