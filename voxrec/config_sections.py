@@ -190,6 +190,8 @@ class Mail(Struct, frozen=True, kw_only=True):
     timeout: Duration = 60.0
     attach_limit: Annotated[int, Meta(ge=0, le=1_073_741_824)] = 20_971_520
     copy_format: Literal["", "mp3", "opus"] = "mp3"
+    encryption: Literal["none", "optional", "notice", "required"] = "optional"
+    hide_subject: bool = True
     templates: str = ""
     language: Literal["en", "de"] = "en"
     time_zone: str = "UTC"

@@ -70,6 +70,11 @@ def mailbox_key(text: str) -> str:
         return text
 
 
+def caseless_mailbox_key(text: str) -> str:
+    """Return the `mailbox_key` without letter case, which no known mail system distinguishes before the @."""
+    return mailbox_key(text).casefold()
+
+
 def spellings(text: str) -> list[str]:
     """Return an address as it is given, and with its domain in ASCII and in Unicode, each once."""
     encoded = mailbox_key(text)

@@ -74,6 +74,7 @@ from voxrec.store.nodes import Nodes
 from voxrec.store.notes import Notes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
+from voxrec.store.recipient_certificates import RecipientCertificates
 from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.recordings import Recordings
 from voxrec.store.search_index import index_new_recordings
@@ -292,6 +293,7 @@ class RestTestCase(DatabaseTestCase):
                 recordings=self.recordings,
                 recording_counts=RecordingCounts(self.pool),
                 prompts=self.prompts,
+                recipient_certificates=RecipientCertificates(self.pool),
                 tokens=self.tokens,
                 audit=self.audit,
                 accesses=Accesses(self.pool),

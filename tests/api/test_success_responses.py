@@ -12,6 +12,7 @@ import soundfile
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
 from tests.api.test_calls import make_call
 from tests.database import until
+from tests.mail.key_pairs import make_certificate
 from tests.subtest import subtest
 from tests.web.raw_connection import open_connection
 from voxrec.api.health import Liveness, Readiness
@@ -38,6 +39,7 @@ from voxrec.model import (
     Profile,
     ProfileCheckResult,
     Prompt,
+    RecipientCertificate,
     RecordingAccess,
     RecordingDelivery,
     RecordingState,
@@ -63,6 +65,7 @@ SESSION: Final = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 CREDENTIALS: Final = {"name": "ben", "password": "correct horse battery staple"}
 EXPORT: Final = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 BULK_ACTION: Final = "dddddddd-dddd-4ddd-8ddd-dddddddddddd"
+CERTIFICATE: Final = "eeeeeeee-eeee-4eee-8eee-eeeeeeeeeeee"
 CALL: Final = "55555555-5555-4555-8555-555555555555"
 
 
@@ -130,6 +133,18 @@ ROWS: Final = (
     Row("GET", "/nodes", 200, list[Node]),
     Row("GET", "/nodes/berlin", 200, Node),
     Row("POST", "/nodes/berlin", 200, Node, json={"draining": True}),
+    Row(
+        *("PUT", "/recipient-certificates", 201, RecipientCertificate),
+        json={"address": "ann@example.org", "certificate": make_certificate("ann@example.org").decode()},
+        location="/recipient-certificates/",
+    ),
+    Row("GET", "/recipient-certificates", 200, list[RecipientCertificate]),
+    Row("GET", f"/recipient-certificates/{CERTIFICATE}", 200, RecipientCertificate),
+    Row(
+        *("POST", f"/recipient-certificates/{CERTIFICATE}", 200, RecipientCertificate),
+        json={"certificate": make_certificate("ben@example.org").decode()},
+    ),
+    Row("DELETE", f"/recipient-certificates/{CERTIFICATE}", 204, None),
     Row("PUT", "/webhooks", 201, Webhook, json={"url": "https://crm.example/x"}, location="/webhooks/"),
     Row("GET", "/webhooks", 200, list[Webhook]),
     Row("GET", f"/webhooks/{WEBHOOK}", 200, Webhook),
@@ -201,6 +216,12 @@ class SuccessResponseTests(RestTestCase):
         )
         await self.pool.execute("INSERT INTO nodes (name) VALUES ('berlin')")
         await self.pool.execute("INSERT INTO webhooks (id, url) VALUES (%s, 'https://crm.example')", (WEBHOOK,))
+        await self.pool.execute(
+            "INSERT INTO recipient_certificates (id, address, mailbox, other_address_allowed, type, certificate, "
+            "subject, addresses, fingerprint, algorithm, created_at, updated_at) "
+            "VALUES (%s, 'ben@example.org', 'ben@example.org', FALSE, 'smime', '', '', '{}', '', '', now(), now())",
+            (CERTIFICATE,),
+        )
         await self.add_recording(state=RecordingState.FAILED)
         await self.pool.execute(
             "INSERT INTO webhook_attempts (delivery_id, webhook_id, created_at, seconds, reply) "
@@ -322,6 +343,7 @@ class SuccessResponseTests(RestTestCase):
             CALL,
             JOB,
             WEBHOOK,
+            CERTIFICATE,
             USER,
             SESSION,
             EXPORT,

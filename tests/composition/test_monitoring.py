@@ -20,6 +20,7 @@ from voxrec.composition.monitoring import (
 from voxrec.metrics import Metrics
 from voxrec.model import JobKind
 from voxrec.store.exports import Exports
+from voxrec.store.recipient_certificates import RecipientCertificates
 from voxrec.store.recordings import Recordings
 from voxrec.store.webhook_queue import WebhookQueue
 
@@ -92,7 +93,9 @@ class StatisticsRefresherTests(DatabaseTestCase):
     async def refresh(self, archive: Path) -> None:
         queue = WebhookQueue(self.pool)
         exports = Exports(self.pool, "https://rec.example")
-        await StatisticsRefresher(self.metrics, self.pool, queue, exports, archive, call_directly).refresh()
+        await StatisticsRefresher(
+            self.metrics, self.pool, queue, exports, RecipientCertificates(self.pool), archive, call_directly
+        ).refresh()
 
     async def test_jobs_and_free_space(self) -> None:
         await self.pool.execute("INSERT INTO jobs (kind, recording_id) VALUES ('mail', gen_random_uuid())")

@@ -25,7 +25,16 @@ from voxrec.mail.content import ListeningLink
 from voxrec.mail.mailer import BounceAddresses, Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
-from voxrec.model import Job, JobKind, JobState, MailContent, Profile, Recording, RecordingState
+from voxrec.model import (
+    Job,
+    JobKind,
+    JobState,
+    MailContent,
+    Profile,
+    RecipientCertificate,
+    Recording,
+    RecordingState,
+)
 from voxrec.store.deliveries import Delivery, DeliveryState
 
 ANN, BOB = "ann@example.org", "bob@example.org"
@@ -85,6 +94,16 @@ class FakeDeliveries:
         return {recipient: (row.state.value, row.attempts, row.last_reply) for recipient, row in self.rows.items()}
 
 
+class FakeCertificates:
+    """The recipient certificates in memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[RecipientCertificate] = []
+
+    async def of_recipients(self, _: UUID, recipients: Sequence[str]) -> list[RecipientCertificate]:
+        return [row for row in self.rows if row.address in recipients]
+
+
 class FakeArchive:
     """An archive with one file."""
 
@@ -112,7 +131,9 @@ class MailerTestCase(RelayTestCase):
         self.archive = FakeArchive(audio)
         self.mailbox = Mailbox()
         self.deliveries = FakeDeliveries()
+        self.certificates = FakeCertificates()
         self.replies: list[str] = []
+        self.protections: list[str] = []
         self.defaults = MessageDefaults("voxrec@example.org", 1_000_000)
         self.port = await self.start_relay(self.mailbox)
 
@@ -129,11 +150,13 @@ class MailerTestCase(RelayTestCase):
             recordings=FakeRepository(*filter(None, [recording])),
             profiles=FakeRepository(*filter(None, [profile])),
             deliveries=self.deliveries,
+            certificates=self.certificates,
             archive=self.archive,
             listening_link=listening_link,
             defer_to_thread=defer_to_thread,
             bounce_addresses=bounce_addresses,
             on_reply=self.replies.append,
+            on_protection=self.protections.append,
         )
 
     def make_mailer_with_bounces(self, profile: Profile = PROFILE) -> Mailer:

@@ -31,6 +31,7 @@ from voxrec.recordings.finish import Finisher
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
+from voxrec.store.recipient_certificates import RecipientCertificates
 from voxrec.store.recordings import Recordings
 
 LEASE: Final = timedelta(seconds=1)
@@ -69,6 +70,7 @@ class Environment(msgspec.Struct, frozen=True):
                 recordings=recordings,
                 profiles=Profiles(pool),
                 deliveries=Deliveries(pool),
+                certificates=RecipientCertificates(pool),
                 archive=archive,
                 listening_link=listening_link,
                 defer_to_thread=deferToThread,

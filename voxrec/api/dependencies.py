@@ -37,6 +37,7 @@ from voxrec.store.nodes import Nodes
 from voxrec.store.notes import Notes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
+from voxrec.store.recipient_certificates import RecipientCertificates
 from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.recordings import Recordings
 from voxrec.store.second_factors import SecondFactors
@@ -65,6 +66,7 @@ class Repositories:
     recordings: Recordings
     recording_counts: RecordingCounts
     prompts: Prompts
+    recipient_certificates: RecipientCertificates
     tokens: Tokens
     audit: Audit
     bulk_actions: BulkActions

@@ -9,14 +9,14 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.api.clock import UtcNow
-from voxrec.model import Note, Profile, Prompt, Recording, User, Webhook
+from voxrec.model import Note, Profile, Prompt, RecipientCertificate, Recording, User, Webhook
 from voxrec.web.conditions import etag_of
 from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.request import Request
 from voxrec.web.response import Response, conditional_get, created, updated
 
 R = TypeVar("R", bound=Struct)
-U = TypeVar("U", Note, Profile, Prompt, Recording, User, Webhook)
+U = TypeVar("U", Note, Profile, Prompt, RecipientCertificate, Recording, User, Webhook)
 
 
 def initial_values(now: UtcNow) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from voxrec.api.peaks import PeaksRoutes
 from voxrec.api.profile_checks import ProfileCheckRoutes
 from voxrec.api.profiles import ProfileRoutes
 from voxrec.api.prompts import PromptRoutes
+from voxrec.api.recipient_certificates import RecipientCertificateRoutes
 from voxrec.api.recording_counts import RecordingCountRoutes
 from voxrec.api.recording_neighbors import RecordingNeighborRoutes
 from voxrec.api.recording_representation import recording_representation
@@ -104,6 +105,9 @@ class RouteTable:
         ).routes()
         yield MailPreviewRoutes(self._profiles, self._recordings, dependencies.preview_mail, self._url).routes()
         yield PromptRoutes(repositories.prompts, self._url, self._now, dependencies.defer_to_audio_thread).routes()
+        yield RecipientCertificateRoutes(
+            Scoped(repositories.recipient_certificates), self._url, self._now, dependencies.defer_to_audio_thread
+        ).routes()
 
     def _recording_resources(self) -> Iterator[Iterable[Route]]:
         repositories, dependencies = self._repositories, self._dependencies

@@ -7,6 +7,7 @@ import click
 from voxrec import config
 from voxrec.cli.archive import archive
 from voxrec.cli.backup import backup, restore
+from voxrec.cli.certificates import certificates
 from voxrec.cli.doctor import doctor
 from voxrec.cli.jobs import jobs
 from voxrec.cli.links import links
@@ -42,6 +43,7 @@ def check_config(file: Path) -> None:
 
 main.add_command(archive)
 main.add_command(backup)
+main.add_command(certificates)
 main.add_command(doctor)
 main.add_command(jobs)
 main.add_command(links)

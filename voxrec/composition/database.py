@@ -27,6 +27,7 @@ from voxrec.store.nodes import Nodes
 from voxrec.store.notes import Notes
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
+from voxrec.store.recipient_certificates import RecipientCertificates
 from voxrec.store.recording_counts import RecordingCounts
 from voxrec.store.recordings import Recordings
 from voxrec.store.second_factors import SecondFactors
@@ -68,6 +69,7 @@ class Database:
     profiles: Profiles
     prompts: Prompts
     recording_counts: RecordingCounts
+    recipient_certificates: RecipientCertificates
     recordings: Recordings
     second_factors: SecondFactors
     sessions: Sessions
@@ -114,6 +116,7 @@ def build_database(env: Environment, dsn: str) -> Database:
         profiles=Profiles(pool),
         prompts=Prompts(pool),
         recording_counts=RecordingCounts(pool),
+        recipient_certificates=RecipientCertificates(pool),
         recordings=Recordings(pool),
         second_factors=SecondFactors(pool),
         sessions=sessions,

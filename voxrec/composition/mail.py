@@ -18,7 +18,7 @@ from voxrec.mail.content import ListeningLink
 from voxrec.mail.mailer import BounceAddresses, Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
-from voxrec.model import LinkOrigin
+from voxrec.model import LinkOrigin, MailEncryption
 from voxrec.service_tree import RetryingServerService
 
 
@@ -32,11 +32,13 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
         recordings=database.recordings,
         profiles=database.profiles,
         deliveries=database.deliveries,
+        certificates=database.recipient_certificates,
         archive=files.archive,
         listening_link=_listening_link(env, database),
         defer_to_thread=env.defer_to_thread,
         bounce_addresses=_bounce_addresses(env, database) if env.config.bounces.address else None,
         on_reply=env.metrics.jobs.count_mail_recipient,
+        on_protection=env.metrics.jobs.count_mail_protection,
     )
 
 
@@ -53,6 +55,8 @@ def _defaults(settings: Mail) -> MessageDefaults:
         language=settings.language,
         copy_format=settings.copy_format,
         templates=Path(settings.templates) if settings.templates else None,
+        encryption=MailEncryption(settings.encryption),
+        hide_subject=settings.hide_subject,
     )
 
 

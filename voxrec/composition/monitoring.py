@@ -11,12 +11,14 @@ from voxrec.errors import VoxrecError
 from voxrec.journal.recording_journal import RecordingJournal
 from voxrec.metrics import Metrics
 from voxrec.model import JobKind
+from voxrec.model.recipient_certificate import EXPIRY_NOTICE
 from voxrec.postgres.database import Database
 from voxrec.postgres.pool import Pool
 from voxrec.recordings.object_sweep import ObjectSweeper
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.recordings.upload import Uploader
 from voxrec.store.exports import Exports
+from voxrec.store.recipient_certificates import RecipientCertificates
 from voxrec.store.statistics import PendingJobs, read_statistics
 from voxrec.store.webhook_queue import WebhookQueue
 from voxrec.threads import DeferToThread
@@ -100,6 +102,7 @@ class StatisticsRefresher:
         database: Database,
         webhook_queue: WebhookQueue,
         exports: Exports,
+        recipient_certificates: RecipientCertificates,
         archive_directory: Path,
         defer_to_thread: DeferToThread,
     ) -> None:
@@ -107,6 +110,7 @@ class StatisticsRefresher:
         self._database = database
         self._webhook_queue = webhook_queue
         self._exports = exports
+        self._recipient_certificates = recipient_certificates
         self._archive_directory = archive_directory
         self._defer_to_thread = defer_to_thread
 
@@ -120,6 +124,7 @@ class StatisticsRefresher:
             statistics = await read_statistics(self._database)
             webhooks = await self._webhook_queue.statistics()
             exports = await self._exports.statistics()
+            certificates = await self._recipient_certificates.counts(EXPIRY_NOTICE)
         except VoxrecError:
             metrics.clear()
             return
@@ -137,6 +142,7 @@ class StatisticsRefresher:
             waiting=webhooks.pending, due=webhooks.due, oldest_age=webhooks.oldest_age, disabled=webhooks.disabled
         )
         metrics.set_exports(waiting=exports.waiting, running=exports.running, oldest_age=exports.oldest_age)
+        metrics.set_recipient_certificates(**certificates._asdict())
 
     async def _refresh_archive_metrics(self) -> None:
         try:

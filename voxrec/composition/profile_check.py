@@ -17,11 +17,12 @@ from voxrec.composition.recordings import RecordingFiles
 from voxrec.composition.webhooks import WebhookServices
 from voxrec.config import Config
 from voxrec.mail import smtp
-from voxrec.model import CheckName, EffectiveProfile, Profile
+from voxrec.model import CheckName, EffectiveProfile, MailEncryption, Profile
 from voxrec.profile_check.archive import ArchiveCheck
 from voxrec.profile_check.audio import PromptCheck, RecordingCheck
 from voxrec.profile_check.deliveries import MailboxCheck, WebhookCheck
 from voxrec.profile_check.effective import effective_settings
+from voxrec.profile_check.encryption import EncryptionCheck
 from voxrec.profile_check.runner import TIME_LIMIT, ProfileChecker
 from voxrec.profile_check.target import TargetCheck
 from voxrec.threads import DeferToThread
@@ -91,6 +92,11 @@ def build_profile_checks(
                 defer_to_thread,
             ),
             CheckName.MAILBOX: MailboxCheck(verify),
+            CheckName.ENCRYPTION: EncryptionCheck(
+                database.recipient_certificates,
+                lambda: MailEncryption(checks.config.mail.encryption),
+                partial(utc_now, env.reactor),
+            ),
             CheckName.WEBHOOK: WebhookCheck(database.webhooks, webhooks.sender.send_test),
             CheckName.ARCHIVE: ArchiveCheck(
                 files.archive,

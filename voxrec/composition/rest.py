@@ -175,6 +175,7 @@ def _repositories(database: Database) -> Repositories:
         recordings=database.recordings,
         recording_counts=database.recording_counts,
         prompts=database.prompts,
+        recipient_certificates=database.recipient_certificates,
         tokens=database.tokens,
         audit=database.audit,
         accesses=database.accesses,
@@ -209,6 +210,7 @@ def _build_dependencies(
         database.pool,
         database.webhook_queue,
         database.exports,
+        database.recipient_certificates,
         env.config.archive_directory,
         env.defer_to_thread,
     )

@@ -21,7 +21,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         *("recordPrompt", "recordPromptCustomId", "recordPromptRequired", "recordPromptOnTransfer", "language"),
         *("recordBeepAtStart", "recordBeepInterval", "recordBeepInRecording"),
     ),
-    "mail": ("email", "mailContent", "mailTemplate", "timeZone"),
+    "mail": ("email", "mailContent", "mailEncryption", "mailTemplate", "timeZone"),
     "storage": ("retentionDays", "archiveBucket", "archivePrefix"),
     "integration": ("webhookUrl", "metadata"),
 }

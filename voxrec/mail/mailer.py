@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+import msgspec
 from twisted.logger import Logger
 
 from voxrec.clock import utc_now
@@ -15,10 +16,21 @@ from voxrec.mail.content import ListeningLink
 from voxrec.mail.forms import Form, compose_form, forms_for
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.preview import example_recording, preview
+from voxrec.mail.protection import Encryption, ProtectionError, protect
+from voxrec.mail.recipient_groups import RecipientGroup, group_recipients
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
 from voxrec.mail.templates import Texts
 from voxrec.mailaddress import is_mail_address, mailbox_key, needs_smtputf8
-from voxrec.model import Job, MailContent, Profile, Recording, RecordingState, mail_addresses
+from voxrec.model import (
+    Job,
+    MailContent,
+    MailEncryption,
+    Profile,
+    RecipientCertificate,
+    Recording,
+    RecordingState,
+    mail_addresses,
+)
 from voxrec.sanitize import hide_addresses
 from voxrec.store.deliveries import Delivery, DeliveryState
 from voxrec.threads import DeferToThread
@@ -56,6 +68,13 @@ class Deliveries(Protocol):
         """Return the deliveries of a Recording."""
 
 
+class Certificates(Protocol):
+    """The repository method that encryption needs."""
+
+    async def of_recipients(self, profile_id: UUID, recipients: Sequence[str]) -> list[RecipientCertificate]:
+        """Return the certificates of some recipients for the mails of a Profile."""
+
+
 class Archive(Protocol):
     """The archive method that mailing needs."""
 
@@ -79,18 +98,21 @@ class Mailer:
         recordings: Recordings,
         profiles: Profiles,
         deliveries: Deliveries,
+        certificates: Certificates,
         archive: Archive,
         listening_link: Callable[[UUID], Awaitable[ListeningLink]],
         defer_to_thread: DeferToThread,
         bounce_addresses: BounceAddresses | None = None,
         on_reply: Callable[[str], None] = lambda _state: None,
+        on_protection: Callable[[str], None] = lambda _protection: None,
         logger: Logger | None = None,
     ) -> None:
         """Create a handler.
 
         ``listening_link`` returns where the readers can listen to a Recording. ``bounce_addresses`` None: mails that
         cannot be delivered are returned to the sender's mailbox. ``on_reply`` is called for each recipient with the
-        relay's reply: accepted, deferred or refused.
+        relay's reply: accepted, deferred or refused. ``on_protection`` is called for each recipient of an attempt with
+        the type of the encryption, ``none``, ``notice`` (instead of what cannot be encrypted) or ``refused``.
         """
         self._reactor = reactor
         self._relay = relay
@@ -98,11 +120,13 @@ class Mailer:
         self._recordings = recordings
         self._profiles = profiles
         self._deliveries = deliveries
+        self._certificates = certificates
         self._archive = archive
         self._listening_link = listening_link
         self._defer_to_thread = defer_to_thread
         self._bounce_addresses = bounce_addresses
         self._on_reply = on_reply
+        self._on_protection = on_protection
         self._log = logger or Logger()
 
     def configure(self, relay: Relay, defaults: MessageDefaults) -> None:
@@ -137,17 +161,51 @@ class Mailer:
         await self._require_accepted(recording, recipients)
 
     async def _deliver(self, recording: Recording, profile: Profile, recipients: list[str]) -> None:
+        """Send the mail to each group of recipients, encrypted if it must or can be."""
+        relay, defaults = self._relay, self._defaults  # they may be changed meanwhile
+        mode = defaults.encryption if profile.mail_encryption is None else profile.mail_encryption
+        certificates: Sequence[RecipientCertificate] = ()
+        if mode is not MailEncryption.NONE:
+            certificates = await self._certificates.of_recipients(profile.id, recipients)
+        listed, now = _distinct(mail_addresses(profile.email)), utc_now(self._reactor)
+        grouping = group_recipients(recipients, listed, mode, certificates, now)
+        await self._refuse(recording, grouping.refused)
+        for group in grouping.groups:
+            self._count_protection(group)
+            shown = msgspec.structs.replace(profile, mail_content=MailContent.NOTICE) if group.notice else profile
+            await self._deliver_to_group(recording, shown, group, relay, defaults)
+
+    async def _refuse(self, recording: Recording, refused: Mapping[str, str]) -> None:
+        """Store why nothing is sent to recipients. A new attempt can be requested when they have a certificate."""
+        for recipient, reason in refused.items():
+            self._on_protection("refused")
+            await self._deliveries.record_reply(recording.id, recipient, DeliveryState.REFUSED, reason)
+        if refused:
+            self._log.warn(
+                "recording {id} is not mailed to {count} recipients: mails must be encrypted, and they have no valid "
+                "certificate",
+                id=recording.id,
+                count=len(refused),
+            )
+
+    def _count_protection(self, group: RecipientGroup) -> None:
+        protection = "none" if group.encryption is None else group.encryption.type.value
+        for _ in group.recipients:
+            self._on_protection("notice" if group.notice else protection)
+
+    async def _deliver_to_group(
+        self, recording: Recording, profile: Profile, group: RecipientGroup, relay: Relay, defaults: MessageDefaults
+    ) -> None:
         """Send one message to all, and a second one, with UTF-8 in its headers, to those who need SMTPUTF8.
 
         The others can so have the message from a relay without SMTPUTF8, too.
         """
-        relay, defaults = self._relay, self._defaults  # they may be changed meanwhile
         link = None if profile.mail_content is MailContent.NOTICE else await self._listening_link(recording.id)
         for utf8_headers in (False, True):
-            group = [one for one in recipients if _needs_utf8_headers(one, defaults.sender) is utf8_headers]
-            if group:
+            recipients = [one for one in group.recipients if _needs_utf8_headers(one, defaults.sender) is utf8_headers]
+            if recipients:
                 settings = replace(defaults, utf8_headers=utf8_headers)
-                await self._deliver_message(recording, profile, group, link, relay, settings)
+                await self._deliver_message(recording, profile, recipients, link, relay, settings, group.encryption)
 
     async def _deliver_message(
         self,
@@ -157,10 +215,15 @@ class Mailer:
         link: ListeningLink | None,
         relay: Relay,
         defaults: MessageDefaults,
+        encryption: Encryption | None,
     ) -> None:
         """Send the audio; to those for whom it is too large, a smaller copy, or the link."""
         for form in forms_for(profile, recording, defaults):
-            message = await self._compose(form, recording, profile, link, defaults)
+            try:
+                message = await self._compose(form, recording, profile, link, defaults, encryption)
+            except ProtectionError as error:
+                await self._refuse_unprotected(recording, recipients, error)
+                return
             if message is None:
                 continue
             too_large = await self._send(recording, relay, defaults, form, recipients, message)
@@ -251,12 +314,29 @@ class Mailer:
         profile: Profile,
         link: ListeningLink | None,
         defaults: MessageDefaults,
+        encryption: Encryption | None,
     ) -> bytes | None:
+        """Return the message, or None if the audio is too large for the form. Raises ProtectionError."""
         async with await self._archive.obtain(recording) as audio:
             message: bytes | None = await self._defer_to_thread(
                 compose_form, form, recording, profile, audio, link, defaults, utc_now(self._reactor)
             )
-        return message
+        if message is None or encryption is None:
+            return message
+        protected: bytes = await self._defer_to_thread(protect, message, encryption, hide_subject=defaults.hide_subject)
+        return protected
+
+    async def _refuse_unprotected(
+        self, recording: Recording, recipients: Sequence[str], error: ProtectionError
+    ) -> None:
+        self._log.error(
+            "the mail about recording {id} is not sent to {count} recipients: {error}",
+            id=recording.id,
+            count=len(recipients),
+            error=error,
+        )
+        for recipient in recipients:
+            await self._deliveries.record_reply(recording.id, recipient, DeliveryState.REFUSED, f"not sent: {error}")
 
     async def _record(self, recording: Recording, result: SendResult) -> None:
         # accepted recipients first: if the database fails in between, a lost refusal causes no duplicate mail

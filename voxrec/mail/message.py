@@ -1,8 +1,6 @@
 """Builds the MIME message about a recording: text, HTML with a waveform, and the audio if it is not too large."""
 
 import re
-from binascii import b2a_base64
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from email.headerregistry import Address
@@ -20,15 +18,15 @@ from voxrec.audio.waveform import render_waveform
 from voxrec.clock import is_time_zone
 from voxrec.errors import AudioError
 from voxrec.languages import DEFAULT, Language
+from voxrec.mail.base64_lines import encode_base64
 from voxrec.mail.content import LANGUAGES, ListeningLink, attachment_name, describe
 from voxrec.mail.templates import Texts, render_texts
 from voxrec.mailaddress import encode_mail_address, is_mail_address
-from voxrec.model import Profile, Recording, mail_addresses
+from voxrec.model import MailEncryption, Profile, Recording, mail_addresses
 
 _log: Final = Logger()
 _POLICY: Final = SMTP.clone(cte_type="7bit")  # a relay need not support 8BITMIME
 _WAVEFORM_WIDTH: Final = 560  # pixels, the width of the HTML page
-_BYTES_PER_LINE: Final = 57  # of audio in a line of base64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,8 @@ class MessageDefaults:
     is not too large; empty: none. ``time_zone`` and ``language`` are the readers', unless their Profile has others.
     ``utf8_headers``: the headers may have UTF-8 (RFC 6532), for relays with SMTPUTF8; otherwise they are ASCII, and
     recipients that cannot be written so are not in "To". ``templates`` is the directory of the templates; None: the
-    built-in form.
+    built-in form. ``encryption`` says when mails are encrypted, unless their Profile does; ``hide_subject``: the
+    subject of an encrypted mail is encrypted, too.
     """
 
     sender: str
@@ -50,6 +49,8 @@ class MessageDefaults:
     copy_format: str = ""
     templates: Path | None = None
     utf8_headers: bool = False
+    encryption: MailEncryption = MailEncryption.NONE
+    hide_subject: bool = True
 
     def time_zone_of(self, profile: Profile) -> tzinfo:
         """Return the time zone of the readers."""
@@ -166,21 +167,10 @@ def _media_type(format_name: str) -> tuple[str, str]:
 
 
 def _insert_audio(data: bytes, audio: Path) -> bytes:
-    """Insert the audio into the last part, which is empty.
-
-    The encoder of the email package would hold the GIL for a quarter of a second per 20 MB, which disturbs calls.
-    """
+    """Insert the audio into the last part, which is empty."""
     start, end, rest = data.rpartition(b"\r\n--")
-    return b"".join([start, *_encode_base64(audio), end, rest])
-
-
-def _encode_base64(audio: Path) -> Iterator[bytes]:
-    """Yield lines of 76 characters (RFC 2045 section 6.8), in small blocks, so that other threads can run."""
     with audio.open("rb") as file:
-        while block := file.read(_BYTES_PER_LINE * 1024):
-            starts = range(0, len(block), _BYTES_PER_LINE)
-            lines = (b2a_base64(block[start : start + _BYTES_PER_LINE], newline=False) for start in starts)
-            yield b"\r\n".join([*lines, b""])
+        return b"".join([start, *encode_base64(file), end, rest])
 
 
 def _unfold_empty_first_lines(data: bytes) -> bytes:

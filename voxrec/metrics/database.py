@@ -50,6 +50,11 @@ class DatabaseMetrics:
             "voxrec_webhooks_disabled",
             "Webhooks that were disabled because their receiver failed for days, or answered 410.",
         )
+        self._recipient_certificates = gauge(
+            "voxrec_recipient_certificates",
+            "Certificates to which mails are encrypted, by state: valid, expiring (within 30 days) and expired.",
+            ["state"],
+        )
         self._exports_waiting = gauge(
             "voxrec_exports_waiting",
             "Bulk exports that wait for their turn, or to be continued.",
@@ -85,6 +90,11 @@ class DatabaseMetrics:
         self._webhooks_oldest_seconds.set(oldest_age)
         self._webhooks_disabled.set(disabled)
 
+    def set_recipient_certificates(self, *, valid: int, expiring: int, expired: int) -> None:
+        """Set the numbers of recipient certificates."""
+        for state, count in (("valid", valid), ("expiring", expiring), ("expired", expired)):
+            self._recipient_certificates.labels(state).set(count)
+
     def set_exports(self, *, waiting: int, running: int, oldest_age: float) -> None:
         """Set the numbers of bulk exports that are not complete, and the age of the oldest in seconds."""
         self._exports_waiting.set(waiting)
@@ -93,7 +103,8 @@ class DatabaseMetrics:
 
     def clear(self) -> None:
         """Remove all values: the database does not respond, and they would be outdated."""
-        for gauge in (self._recordings, self._jobs_waiting, self._jobs_due, self._jobs_dead, self._jobs_oldest_seconds):
+        jobs = (self._jobs_waiting, self._jobs_due, self._jobs_dead, self._jobs_oldest_seconds)
+        for gauge in (self._recordings, self._recipient_certificates, *jobs):
             gauge.clear()
         for gauge in (
             self._recordings_estimate,

@@ -20,6 +20,12 @@ class JobMetrics:
             "Responses of the mail relay to recipients, by state (accepted, deferred, refused).",
             ["state"],
         )
+        self._mail_protection = counter(
+            "voxrec_mail_protection",
+            "Recipients of attempts to send a mail, by its protection: smime, openpgp, none (not encrypted), notice "
+            "(without audio and link, not encrypted) or refused (not sent, since it could not be encrypted).",
+            ["protection"],
+        )
         self._returned_mails = counter(
             "voxrec_mails_returned",
             "Messages to the bounce address, by outcome: failed (a delivery has failed), noted (in the history only), "
@@ -53,6 +59,10 @@ class JobMetrics:
     def count_mail_recipient(self, state: str) -> None:
         """Count the response of the mail relay to one recipient."""
         self._mail_recipients.labels(state).inc()
+
+    def count_mail_protection(self, protection: str) -> None:
+        """Count a recipient of an attempt to send a mail."""
+        self._mail_protection.labels(protection).inc()
 
     def count_returned_mail(self, outcome: str) -> None:
         """Count a message to the bounce address."""

@@ -41,6 +41,7 @@ from voxrec.model.profile_check import (
     SettingSource,
 )
 from voxrec.model.prompt import Prompt
+from voxrec.model.recipient_certificate import CertificateType, MailEncryption, RecipientCertificate
 from voxrec.model.recording import (
     ANNOUNCEMENT_FAILED,
     ANNOUNCEMENT_FINISHED,
@@ -83,6 +84,7 @@ __all__ = [
     "Call",
     "CallRequest",
     "CallState",
+    "CertificateType",
     "CheckName",
     "CheckState",
     "DeliveryAttempt",
@@ -110,6 +112,7 @@ __all__ = [
     "ListeningEventType",
     "ListeningReport",
     "MailContent",
+    "MailEncryption",
     "Neighbors",
     "Node",
     "NodeState",
@@ -121,6 +124,7 @@ __all__ = [
     "ProfileCheck",
     "ProfileCheckResult",
     "Prompt",
+    "RecipientCertificate",
     "RecordChannels",
     "RecordPrompt",
     "Recording",

@@ -29,6 +29,7 @@ from voxrec.model.fields import (
     metadata_errors,
     url_error,
 )
+from voxrec.model.recipient_certificate import MailEncryption
 
 
 class RecordChannels(enum.StrEnum):
@@ -82,6 +83,9 @@ class Profile(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     name: Annotated[Text255 | None, doc("Name for people.")] = None
     email: Annotated[Email | None, doc("Recipients of the mail with each completed Recording. Null: no mail.")] = None
     mail_content: Annotated[MailContent, doc("Whether mails contain the audio or a link.")] = MailContent.ATTACHMENT
+    mail_encryption: Annotated[
+        MailEncryption | None, doc("When mails are encrypted to recipientCertificates. Null: as in the settings.")
+    ] = None
     mail_template: Annotated[
         Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] | None,
         doc("Name of the set of templates of mails: a directory in mail.templates. Null: those of the installation."),

@@ -17,6 +17,7 @@ class CheckName(enum.StrEnum):
     - ``prompt``: the announcement
     - ``recording``: what recording a call needs: AMI, disk space, the format
     - ``mailbox``: one recipient of the mail, by RCPT TO at the relay
+    - ``encryption``: the certificate of one recipient of the mail
     - ``webhook``: one webhook of the Profile, by a test message
     - ``archive``: writing, reading and deleting a file
     """
@@ -25,6 +26,7 @@ class CheckName(enum.StrEnum):
     PROMPT = "prompt"
     RECORDING = "recording"
     MAILBOX = "mailbox"
+    ENCRYPTION = "encryption"
     WEBHOOK = "webhook"
     ARCHIVE = "archive"
 

@@ -36,6 +36,7 @@ _MAX_CALL: Final = _Installation("calls", "max_call")
 _FALLBACKS: Final = {
     "ring_timeout_seconds": _Installation("calls", "ring_timeout"),
     "max_call_seconds": _MAX_CALL,
+    "mail_encryption": _Installation("mail", "encryption"),
     "time_zone": _Installation("mail", "time_zone"),
     "archive_bucket": _Installation("s3", "bucket"),
     "archive_prefix": _Installation("s3", "prefix"),
@@ -54,6 +55,7 @@ _INSTALLATION_ONLY: Final = {
     "mailSender": _Installation("mail", "sender"),
     "mailAttachLimit": _Installation("mail", "attach_limit"),
     "mailCopyFormat": _Installation("mail", "copy_format"),
+    "mailHideSubject": _Installation("mail", "hide_subject"),
     "mailLanguage": _Installation("mail", "language"),
 }
 """What only the installation decides."""

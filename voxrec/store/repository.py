@@ -9,7 +9,7 @@ import msgspec
 
 from voxrec.cursor import Cursor, PageItem
 from voxrec.errors import Conflict, FieldError, NotFound
-from voxrec.model import Profile, Prompt, Recording, User, Webhook
+from voxrec.model import Profile, Prompt, RecipientCertificate, Recording, User, Webhook
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
 from voxrec.postgres.transaction import Transaction
@@ -17,7 +17,7 @@ from voxrec.store.keyset import iterate_pages
 
 T = TypeVar("T", bound=PageItem)
 F = TypeVar("F")
-R = TypeVar("R", Profile, Prompt, Recording, User, Webhook)
+R = TypeVar("R", Profile, Prompt, RecipientCertificate, Recording, User, Webhook)
 
 
 class PagedTable(ABC, Generic[T, F]):

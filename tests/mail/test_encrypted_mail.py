@@ -1,0 +1,200 @@
+"""Mails that are encrypted, sent to a real SMTP server, and decrypted by OpenSSL as its recipients do."""
+
+import email
+import email.policy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import soundfile
+from msgspec.structs import replace
+from twisted.internet.threads import deferToThread
+
+from tests.mail.key_pairs import PrivateKey, Programs, make_certificate, rsa_key
+from tests.mail.size_limited_relay import SizeLimitedRelay
+from tests.mail.test_mailer import ANN, BOB, JOB, MailerTestCase
+from tests.mail.test_message import AUDIO, PROFILE, RECORDING
+from tests.subtest import subtest
+from voxrec.mail.certificate_upload import read_certificate
+from voxrec.mail.message import MessageDefaults
+from voxrec.model import MailEncryption, RecipientCertificate
+
+EVE = "eve@example.org"
+
+
+def parse(message: bytes) -> Any:
+    return email.message_from_bytes(message, policy=email.policy.default)
+
+
+class EncryptedMailTestCase(MailerTestCase):
+    timeout = 240  # the first run builds the root file system
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.programs: Programs = await deferToThread(Programs, Path(self.mktemp()))
+        self.keys: dict[str, PrivateKey] = {address: rsa_key(address) for address in (ANN, BOB, EVE)}
+        self.pem: dict[str, bytes] = {}
+
+    def add_certificate(self, address: str, **changes: Any) -> RecipientCertificate:
+        now = datetime.now(UTC)
+        pem = make_certificate(address, key=self.keys[address])
+        self.pem[address] = pem
+        facts = read_certificate(pem.decode(), now)
+        row = RecipientCertificate(id=uuid4(), address=address, **facts.attributes(), created_at=now, updated_at=now)
+        self.certificates.rows.append(replace(row, **changes))
+        return row
+
+    async def send(self, mode: MailEncryption = MailEncryption.OPTIONAL, **fields: Any) -> None:
+        await self.make_mailer(profile=replace(PROFILE, mail_encryption=mode, **fields))(JOB)
+
+    def message_to(self, recipient: str) -> bytes:
+        (message,) = [data for address, data in self.mailbox.messages if address == recipient]
+        return message
+
+    def decrypt(self, recipient: str) -> bytes:
+        return self.programs.decrypt_smime(self.message_to(recipient), self.pem[recipient], self.keys[recipient])
+
+
+class SmimeTests(EncryptedMailTestCase):
+    async def test_recipients_decrypt_the_mail_and_its_subject(self) -> None:
+        self.add_certificate(ANN)
+        self.add_certificate(BOB)
+        await self.send()
+        outer = parse(self.message_to(ANN))
+        self.assertEqual(self.message_to(ANN), self.message_to(BOB))
+        self.assertEqual(outer["Subject"], "[...]")
+        self.assertEqual(outer["To"], f"{ANN}, {BOB}")
+        self.assertEqual(outer.get_content_type(), "application/pkcs7-mime")
+        self.assertEqual(outer["Content-Type"].params["smime-type"], "enveloped-data")
+        self.assertTrue(self.message_to(ANN).isascii())
+        self.assertLessEqual(max(map(len, self.message_to(ANN).split(b"\r\n"))), 78)
+        for secret in (b"49123", b"M=C3=BC", "Müller".encode(), b"multipart"):
+            self.assertNotIn(secret, self.message_to(ANN))
+        for recipient in (ANN, BOB):
+            inner = parse(self.decrypt(recipient))
+            self.assertTrue(inner["Subject"].startswith("Erna Müller (+49123) called +49555"), inner["Subject"])
+            self.assertEqual(inner["Content-Type"].params["hp"], "cipher")
+            self.assertEqual(
+                [str(one) for one in inner.get_all("HP-Outer") if "Subject" in str(one)], ["Subject: [...]"]
+            )
+            self.assertEqual(inner["Message-ID"], outer["Message-ID"])
+            (attached,) = inner.iter_attachments()
+            self.assertEqual(attached.get_content(), AUDIO)
+            self.assertIn("called", inner.get_body(("plain",)).get_content())
+        self.assertEqual(self.protections, ["smime", "smime"])
+        self.assertEqual(self.deliveries.states[ANN], ("accepted", 1, "250 Delivery in progress"))
+
+    async def test_the_subject_can_stay_visible(self) -> None:
+        self.add_certificate(ANN)
+        self.defaults = MessageDefaults("voxrec@example.org", 1_000_000, hide_subject=False)
+        await self.send(email=ANN)
+        outer, inner = parse(self.message_to(ANN)), parse(self.decrypt(ANN))
+        self.assertEqual(outer["Subject"], inner["Subject"])
+        self.assertIn("+49123", outer["Subject"])
+
+    async def test_recipients_without_certificate(self) -> None:
+        self.add_certificate(ANN)
+        for mode, states, protections in (
+            (MailEncryption.OPTIONAL, ["accepted", "accepted"], ["smime", "none"]),
+            (MailEncryption.NOTICE, ["accepted", "accepted"], ["smime", "notice"]),
+            (MailEncryption.REQUIRED, ["accepted", "refused"], ["refused", "smime"]),
+            (MailEncryption.NONE, ["accepted", "accepted"], ["none", "none"]),
+        ):
+            with subtest(mode):
+                self.deliveries.rows.clear()
+                self.mailbox.messages.clear()
+                self.protections.clear()
+                mailer = self.make_mailer(profile=replace(PROFILE, mail_encryption=mode))
+                if mode is MailEncryption.REQUIRED:
+                    error = await self.run_failing_job(mailer)
+                    self.assertTrue(error.permanent)
+                    self.assertIn(f"{BOB}: not sent unencrypted: there is no certificate", error.detail)
+                    self.flushLoggedErrors()
+                else:
+                    await mailer(JOB)
+                self.assertEqual([self.deliveries.states[one][0] for one in (ANN, BOB)], states)
+                self.assertEqual(self.protections, protections)
+                self.assertEqual(
+                    ANN in self.received and b"pkcs7" in self.message_to(ANN), mode is not MailEncryption.NONE
+                )
+                if mode is MailEncryption.REQUIRED:
+                    self.assertEqual(self.received, [ANN])
+                    continue
+                message = parse(self.message_to(BOB))
+                notice = mode is MailEncryption.NOTICE
+                self.assertEqual([*message.iter_attachments()] == [], notice)
+                self.assertEqual("https://" in message.get_body(("plain",)).get_content(), not notice)
+
+    async def test_the_mode_of_the_installation(self) -> None:
+        self.defaults = MessageDefaults("voxrec@example.org", 1_000_000, encryption=MailEncryption.REQUIRED)
+        error = await self.run_failing_job(self.make_mailer())
+        self.assertIn("not sent unencrypted", error.detail)
+        self.assertEqual(self.received, [])
+
+    async def test_an_expired_certificate_is_not_used(self) -> None:
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        self.add_certificate(ANN, expires_at=yesterday)
+        error = await self.run_failing_job(
+            self.make_mailer(profile=replace(PROFILE, email=ANN, mail_encryption=MailEncryption.REQUIRED))
+        )
+        self.assertIn(f"the certificate of this recipient expired on {yesterday:%Y-%m-%d}", error.detail)
+        self.add_certificate(ANN)
+        self.deliveries.rows.clear()
+        await self.send(MailEncryption.REQUIRED, email=ANN)
+        self.assertIn(b"HP-Outer", self.decrypt(ANN))
+
+    async def test_a_requested_recipient_is_not_revealed_to_the_others(self) -> None:
+        """Each message is encrypted only to those whom its headers name, or to one other recipient."""
+        for address in (ANN, BOB, EVE):
+            self.add_certificate(address)
+        self.deliveries.requested.append(EVE)
+        await self.send(MailEncryption.REQUIRED)
+        self.assertEqual(sorted(self.received), [ANN, BOB, EVE])
+        self.assertNotEqual(self.message_to(EVE), self.message_to(ANN))
+        self.assertIn(b"HP-Outer", self.decrypt(EVE))
+        with self.assertRaises(AssertionError):
+            self.programs.decrypt_smime(self.message_to(ANN), self.pem[EVE], self.keys[EVE])
+
+    async def test_each_recipient_has_a_bounce_address(self) -> None:
+        self.add_certificate(ANN)
+        self.add_certificate(BOB)
+        await self.make_mailer_with_bounces(replace(PROFILE, mail_encryption=MailEncryption.REQUIRED))(JOB)
+        self.assertEqual(self.received, [ANN, BOB])
+        self.assertIn(b"HP-Outer", self.decrypt(BOB))
+
+    async def test_the_limit_of_the_relay_applies_to_the_encrypted_mail(self) -> None:
+        """Of audio that fits only without encryption, the mail has the link."""
+        self.add_certificate(ANN)
+        relay = SizeLimitedRelay(25_000)
+        self.port = await deferToThread(relay.start)
+        self.addCleanup(deferToThread, relay.stop)
+        await self.send(MailEncryption.NONE, email=ANN)
+        (unencrypted,) = relay.messages.pop(ANN)
+        self.assertIn(b"multipart/mixed", unencrypted)
+        self.deliveries.rows.clear()
+        await self.send(MailEncryption.REQUIRED, email=ANN)
+        (message,) = relay.messages[ANN]
+        inner = parse(self.programs.decrypt_smime(message, self.pem[ANN], self.keys[ANN]))
+        self.assertEqual([*inner.iter_attachments()], [])
+        self.assertIn("https://", inner.get_body(("plain",)).get_content())
+
+    async def test_large_audio_in_each_format(self) -> None:
+        self.add_certificate(ANN)
+        noise = np.random.default_rng(1).integers(-3000, 3000, 8000 * 240).astype("int16")
+        for name, suffix in (("WAV", "wav"), ("MP3", "mp3"), ("OGG", "opus")):
+            with subtest(suffix):
+                path = Path(self.mktemp())
+                subtype = "OPUS" if suffix == "opus" else None
+                soundfile.write(path, noise, 8000, format=name, subtype=subtype)
+                self.archive.path = path
+                self.deliveries.rows.clear()
+                self.mailbox.messages.clear()
+                self.defaults = MessageDefaults("voxrec@example.org", 20_000_000)
+                recording = replace(RECORDING, format=suffix)
+                profile = replace(PROFILE, email=ANN, mail_encryption=MailEncryption.REQUIRED)
+                await self.make_mailer(recording=recording, profile=profile)(JOB)
+                (attached,) = parse(self.decrypt(ANN)).iter_attachments()
+                audio: bytes = path.read_bytes()  # noqa: ASYNC240 - a local file of a test
+                self.assertEqual(attached.get_content(), audio)

@@ -1,0 +1,58 @@
+"""What voxrec reads from the certificate of a recipient, and the error for one that it cannot use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from voxrec.mailaddress import caseless_mailbox_key
+from voxrec.model import CertificateType
+
+
+class InvalidCertificateError(ValueError):
+    """A certificate to which voxrec cannot encrypt. The message completes "the certificate ..."."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """A valid certificate: ``text`` in PEM or ASCII armor, and what it says. ``expires_at`` None: never."""
+
+    type: CertificateType
+    text: str
+    subject: str
+    addresses: tuple[str, ...]
+    fingerprint: str
+    algorithm: str
+    expires_at: datetime | None
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes of a `voxrec.model.RecipientCertificate` that follow from the certificate."""
+        return {
+            "type": self.type,
+            "certificate": self.text,
+            "subject": self.subject,
+            "addresses": self.addresses,
+            "fingerprint": self.fingerprint,
+            "algorithm": self.algorithm,
+            "expires_at": self.expires_at,
+        }
+
+    def require_address(self, address: str) -> None:
+        """Raise `InvalidCertificateError` unless the certificate names the address, or none at all."""
+        if self.addresses and caseless_mailbox_key(address) not in map(caseless_mailbox_key, self.addresses):
+            raise InvalidCertificateError(
+                f"is for {', '.join(self.addresses)}, not for {address}; set otherAddressAllowed if that is intended"
+            )
+
+
+def date_text(time: datetime) -> str:
+    """Return a time for messages, in UTC."""
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def distinct(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Return each address once."""
+    by_mailbox: dict[str, str] = {}
+    for address in addresses:
+        by_mailbox.setdefault(caseless_mailbox_key(address), address)
+    return tuple(by_mailbox.values())

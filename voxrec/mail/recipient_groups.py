@@ -1,0 +1,99 @@
+"""Decides for each recipient of a mail whether and how it is encrypted."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from voxrec.mail.certificate_facts import date_text
+from voxrec.mail.protection import Encryption
+from voxrec.mailaddress import caseless_mailbox_key
+from voxrec.model import CertificateType, MailEncryption, RecipientCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientGroup:
+    """Recipients of the same message. ``encryption`` None: it is not encrypted.
+
+    ``notice``: it is a notice without audio and link, because it cannot be encrypted.
+    """
+
+    recipients: tuple[str, ...]
+    encryption: Encryption | None = None
+    notice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """The groups, and the recipients to whom nothing may be sent, each with the reason."""
+
+    groups: tuple[RecipientGroup, ...]
+    refused: Mapping[str, str]
+
+
+def group_recipients(
+    recipients: Sequence[str],
+    listed: Collection[str],
+    mode: MailEncryption,
+    certificates: Sequence[RecipientCertificate],
+    now: datetime,
+) -> Grouping:
+    """Group the recipients of a mail. ``certificates`` are those of its Profile and of all Profiles.
+
+    ``listed`` are the recipients that the headers of the mail name. An encrypted message reveals for which certificates
+    it is encrypted, so that each of the others has a message of its own.
+    """
+    encrypted: dict[tuple[CertificateType, str], list[str]] = {}
+    usable: dict[str, tuple[RecipientCertificate, ...]] = {}
+    unencrypted: list[str] = []
+    for recipient in recipients:
+        chosen = () if mode is MailEncryption.NONE else usable_certificates(recipient, certificates, now)
+        if chosen:
+            usable[recipient] = chosen
+            of_one = "" if recipient in listed else recipient
+            encrypted.setdefault((chosen[0].type, of_one), []).append(recipient)
+        else:
+            unencrypted.append(recipient)
+    groups = [_encrypted_group(kind, members, usable) for (kind, _), members in encrypted.items()]
+    if mode is MailEncryption.REQUIRED:
+        reasons = {one: f"not sent unencrypted: {missing_reason(one, certificates, now)}" for one in unencrypted}
+        return Grouping(tuple(groups), reasons)
+    if unencrypted:
+        groups.append(RecipientGroup(tuple(unencrypted), notice=mode is MailEncryption.NOTICE))
+    return Grouping(tuple(groups), {})
+
+
+def usable_certificates(
+    recipient: str, certificates: Sequence[RecipientCertificate], now: datetime
+) -> tuple[RecipientCertificate, ...]:
+    """Return the certificates to which a mail is encrypted: all valid ones of one type.
+
+    Those of the Profile have precedence over those of all Profiles, and S/MIME over OpenPGP.
+    """
+    valid = [one for one in of_recipient(recipient, certificates) if not one.expired(now)]
+    for of_profile in (True, False):
+        for kind in CertificateType:
+            if chosen := [one for one in valid if one.type is kind and (one.profile_id is not None) is of_profile]:
+                return tuple(chosen)
+    return ()
+
+
+def missing_reason(recipient: str, certificates: Sequence[RecipientCertificate], now: datetime) -> str:
+    """Return why there is no usable certificate."""
+    expired = [one for one in of_recipient(recipient, certificates) if one.expired(now)]
+    if not expired:
+        return "there is no certificate of this recipient (/recipient-certificates)"
+    last = max(one.expires_at for one in expired if one.expires_at is not None)
+    return f"the certificate of this recipient expired on {date_text(last)}"
+
+
+def of_recipient(recipient: str, certificates: Sequence[RecipientCertificate]) -> list[RecipientCertificate]:
+    """Return the certificates of one recipient."""
+    mailbox = caseless_mailbox_key(recipient)
+    return [one for one in certificates if caseless_mailbox_key(one.address) == mailbox]
+
+
+def _encrypted_group(
+    kind: CertificateType, members: Sequence[str], usable: Mapping[str, tuple[RecipientCertificate, ...]]
+) -> RecipientGroup:
+    texts = dict.fromkeys(one.certificate for member in members for one in usable[member])
+    return RecipientGroup(tuple(members), Encryption(kind, tuple(texts)))

@@ -1,0 +1,103 @@
+"""Recipient certificates: the public keys to which mails are encrypted."""
+
+import enum
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from voxrec.errors import FieldError
+from voxrec.mailaddress import MailAddressError, check_mail_address
+from voxrec.model.fields import Timestamp, Uuid4, doc
+
+MAX_CERTIFICATE_LENGTH: Final = 262_144  # characters; OpenPGP certificates with many signatures have 100 kB
+EXPIRY_NOTICE: Final = timedelta(days=30)
+"""Time before the expiry of a certificate from which voxrec warns of it."""
+
+
+class CertificateType(enum.StrEnum):
+    """Standard by which a recipient certificate encrypts.
+
+    - ``smime``: S/MIME (RFC 8551), by an X.509 certificate
+    - ``openpgp``: PGP/MIME (RFC 3156), by an OpenPGP certificate, which is also called public key
+    """
+
+    SMIME = "smime"
+    OPENPGP = "openpgp"
+
+
+class MailEncryption(enum.StrEnum):
+    """When mails are encrypted.
+
+    - ``none``: never
+    - ``optional``: if the recipient has a valid certificate; other recipients receive the mail unencrypted
+    - ``notice``: always, except for a notice without audio and link to recipients without a valid certificate
+    - ``required``: always; without a valid certificate of the recipient, the delivery fails
+    """
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    NOTICE = "notice"
+    REQUIRED = "required"
+
+
+MailAddress = Annotated[
+    str,
+    Meta(
+        max_length=255,
+        description="Mail address of the recipient.",
+        examples=["desk@example.org"],
+        extra_json_schema={"format": "mail-address"},
+    ),
+]
+CertificateText = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_CERTIFICATE_LENGTH,
+        description="X.509 certificate in PEM, OpenPGP certificate in ASCII armor, or one of them in binary form "
+        "(such as DER), encoded in base64.",
+    ),
+]
+
+
+class RecipientCertificate(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The certificate of a recipient, to which mails are encrypted: of one Profile, or of all."""
+
+    id: Annotated[Uuid4, doc("Id of the recipient certificate, a UUID of version 4.")]
+    profile_id: Annotated[UUID | None, doc("Profile whose mails use the certificate. Null: those of all Profiles.")] = (
+        None
+    )
+    address: MailAddress
+    other_address_allowed: Annotated[
+        bool, doc("Whether the certificate may name other mail addresses than that of the recipient.")
+    ] = False
+    type: Annotated[CertificateType, doc("Standard by which the certificate encrypts.")]
+    certificate: Annotated[str, doc("The certificate in PEM or ASCII armor.")]
+    subject: Annotated[str, doc("Name of the holder: the subject, or the first user ID.")]
+    addresses: Annotated[tuple[str, ...], doc("Mail addresses in the certificate.")]
+    fingerprint: Annotated[
+        str, Meta(description="SHA-256 digest of the X.509 certificate, or the OpenPGP fingerprint, in hexadecimal.")
+    ]
+    algorithm: Annotated[str, Meta(description="Algorithm and size of the public key.", examples=["RSA 3072"])]
+    expires_at: Annotated[datetime | None, doc("Time after which the certificate is not used. Null: none.")] = None
+    created_at: Annotated[Timestamp, doc("Time of creation.")]
+    updated_at: Annotated[Timestamp, doc("Time of the last change.")]
+
+    def expired(self, now: datetime) -> bool:
+        """Return whether the certificate cannot be used any more."""
+        return self.expires_at is not None and self.expires_at <= now
+
+    def expires_soon(self, now: datetime) -> bool:
+        """Return whether voxrec warns of the expiry."""
+        return self.expires_at is not None and self.expires_at - EXPIRY_NOTICE <= now
+
+
+def address_errors(address: str) -> list[FieldError]:
+    """Return an error unless the address of a recipient certificate is one mail address."""
+    try:
+        check_mail_address(address)
+    except MailAddressError as error:
+        return [FieldError("address", f"invalid email address {address!r}: it {error}")]
+    return []

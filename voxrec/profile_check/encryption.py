@@ -1,0 +1,80 @@
+"""Checks whether the mails of a Profile can be encrypted to its recipients, and until when."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+from uuid import UUID
+
+from voxrec.mail.certificate_facts import date_text
+from voxrec.mail.recipient_groups import missing_reason, of_recipient, usable_certificates
+from voxrec.model import (
+    CertificateType,
+    CheckName,
+    CheckState,
+    MailEncryption,
+    Profile,
+    ProfileCheck,
+    RecipientCertificate,
+    mail_addresses,
+)
+
+_NAMES: Final = {CertificateType.SMIME: "S/MIME", CertificateType.OPENPGP: "OpenPGP"}
+_CONSEQUENCES: Final = {
+    MailEncryption.OPTIONAL: "its mails are sent unencrypted",
+    MailEncryption.NOTICE: "it receives notices without audio and link",
+    MailEncryption.REQUIRED: "it receives no mails",
+}
+_UPLOAD: Final = "upload its certificate: PUT /recipient-certificates"
+
+
+class Certificates(Protocol):
+    """The repository method that the check needs."""
+
+    async def of_recipients(self, profile_id: UUID, recipients: Sequence[str]) -> list[RecipientCertificate]:
+        """Return the certificates of some recipients for the mails of a Profile."""
+
+
+class EncryptionCheck:
+    """Looks for a valid certificate of each recipient."""
+
+    def __init__(
+        self, certificates: Certificates, default: Callable[[], MailEncryption], now: Callable[[], datetime]
+    ) -> None:
+        """``default`` returns when mails are encrypted unless their Profile says it."""
+        self._certificates = certificates
+        self._default = default
+        self._now = now
+
+    async def __call__(self, profile: Profile) -> Sequence[ProfileCheck]:
+        """Return a row for each address."""
+        mode = self._default() if profile.mail_encryption is None else profile.mail_encryption
+        addresses = [*dict.fromkeys(mail_addresses(profile.email))]
+        if not addresses:
+            return [_row(None, CheckState.SKIPPED, "the Profile has no email, so no mail is sent")]
+        if mode is MailEncryption.NONE:
+            return [_row(None, CheckState.SKIPPED, "mails are not encrypted (mailEncryption, mail.encryption)")]
+        certificates = await self._certificates.of_recipients(profile.id, addresses)
+        now = self._now()
+        return [_check(address, mode, certificates, now) for address in addresses]
+
+
+def _check(
+    address: str, mode: MailEncryption, certificates: Sequence[RecipientCertificate], now: datetime
+) -> ProfileCheck:
+    usable = usable_certificates(address, certificates, now)
+    if not usable:
+        detail = f"{missing_reason(address, certificates, now)}; {_CONSEQUENCES[mode]}"
+        if mode is MailEncryption.OPTIONAL and not of_recipient(address, certificates):
+            return _row(address, CheckState.SKIPPED, detail)
+        state = CheckState.FAILED if mode is MailEncryption.REQUIRED else CheckState.WARNING
+        return _row(address, state, detail, _UPLOAD)
+    ends = [one.expires_at for one in usable if one.expires_at is not None]
+    until = f" until {date_text(max(ends))}" if len(ends) == len(usable) else ""
+    detail = f"mails are encrypted by {_NAMES[usable[0].type]}{until}: {', '.join(one.subject for one in usable)}"
+    if all(one.expires_soon(now) for one in usable):
+        return _row(address, CheckState.WARNING, detail, "upload the next certificate before this one expires")
+    return _row(address, CheckState.OK, detail)
+
+
+def _row(target: str | None, state: CheckState, detail: str, advice: str | None = None) -> ProfileCheck:
+    return ProfileCheck(name=CheckName.ENCRYPTION, target=target, state=state, detail=detail, advice=advice)
