@@ -2,10 +2,11 @@
 
 Each live test module and each other test package is one run of trial with its own temporary directory below .trial.
 Live tests wait for calls most of the time, and run N + 3 at once. mypy and the other tests, which are bound by the CPU,
-use what these leave: N at once, with a higher nice value, so that they hardly delay live audio. At the end, up to
-MAX_REPEATED failed tests are run once more, alone: the kernel may have kept a process waiting for longer than a
-measurement of live audio permits, while a fault of voxrec fails again. Such tests are named. The last lines are the
-runs that took longest, and a summary like trial's own; the exit status is 0 only if mypy and all tests passed at last.
+use what these leave: N - 1 at once, with a higher nice value, so that they hardly delay live audio, and N as soon as
+all live tests have started. At the end, up to MAX_REPEATED failed tests are run once more, alone: the kernel may have
+kept a process waiting for longer than a measurement of live audio permits, while a fault of voxrec fails again. Such
+tests are named. The last lines are the runs that took longest, and a summary like trial's own; the exit status is 0
+only if mypy and all tests passed at last.
 """
 
 import argparse
@@ -15,9 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -235,17 +238,28 @@ def _repetition(outcome: Outcome) -> TestRun:
 def run_all(jobs: int) -> list[Outcome]:
     """Run mypy and all tests, and return the outcomes."""
     live, others = find_runs()
-    foreground, background = ThreadPoolExecutor(jobs + CONCURRENT_CALLS), ThreadPoolExecutor(jobs)
-    try:
-        results = [
-            background.submit(_run_mypy),
-            *(background.submit(_run_trial, run, _IN_BACKGROUND) for run in others),
-            *(foreground.submit(_run_trial, run) for run in live),
-        ]
-        return [result.result() for result in results]
-    finally:
-        for executor in (foreground, background):
-            executor.shutdown(cancel_futures=True)  # after Ctrl-C, which trial receives as well
+    waiting: deque[Callable[[], Outcome]] = deque(
+        [_run_mypy, *(partial(_run_trial, run, _IN_BACKGROUND) for run in others)]
+    )
+
+    def run_waiting() -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        while True:
+            try:
+                run = waiting.popleft()
+            except IndexError:
+                return outcomes
+            outcomes.append(run())
+
+    with ThreadPoolExecutor(jobs + CONCURRENT_CALLS) as foreground, ThreadPoolExecutor(max(1, jobs - 1)) as background:
+        try:
+            of_live = [foreground.submit(_run_trial, run) for run in live]
+            # the last one starts when all live tests have
+            of_others = [background.submit(run_waiting) for _ in range(jobs - 1)] + [foreground.submit(run_waiting)]
+            return [*(each.result() for each in of_live), *chain.from_iterable(each.result() for each in of_others)]
+        finally:
+            waiting.clear()  # after Ctrl-C, which trial receives as well
+            foreground.shutdown(cancel_futures=True)
 
 
 def main() -> None:

@@ -2,10 +2,12 @@
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests import run as runner
 from tests.run import (
     MAX_REPEATED,
     SHOWN_RUNS,
@@ -18,6 +20,7 @@ from tests.run import (
     find_runs,
     parse_counts,
     repeat_failed,
+    run_all,
     summarize,
     table_of_durations,
 )
@@ -70,6 +73,26 @@ class FindRunsTests(SynchronousTestCase):
             [run.name for run in live][: len(SLOWEST_LIVE)], [f"tests.live.test_{x}" for x in SLOWEST_LIVE]
         )
         self.assertEqual([run.name for run in others][: len(SLOWEST_OTHERS)], [f"tests.{x}" for x in SLOWEST_OTHERS])
+
+
+class RunAllTests(SynchronousTestCase):
+    def test_each_run_once_and_the_others_with_a_lower_priority(self) -> None:
+        live, others = ([TestRun(f"{kind}-{number}", ()) for number in range(6)] for kind in ("live", "other"))
+        begun: list[tuple[str, bool]] = []
+
+        def run(each: TestRun, prefix: Sequence[str] = ()) -> Outcome:
+            begun.append((each.name, "nice" in prefix))
+            return Outcome(each, "", 0.0, Counter(ran=1))
+
+        self.patch(runner, "find_runs", lambda: (live, others))
+        self.patch(runner, "_run_trial", run)
+        self.patch(runner, "_run_mypy", lambda: run(TestRun("mypy", ()), ["nice"]))
+        for jobs in (1, 2, 4):
+            begun.clear()
+            outcomes = run_all(jobs)
+            expected = [*((each.name, False) for each in live), *((each.name, True) for each in others), ("mypy", True)]
+            self.assertEqual(sorted(begun), sorted(expected))
+            self.assertEqual(sorted(each.run.name for each in outcomes), sorted(name for name, _ in expected))
 
 
 class ParseCountsTests(SynchronousTestCase):
