@@ -15,6 +15,7 @@ from voxrec.sandbox.stack import Stack
 
 CALL_SECONDS = 120.0
 """The longest duration of a call that a test ends once voxrec has taken it over, however long that takes."""
+LIVE_STATES = ("recording", "paused")
 PAUSE_SECONDS = 12.0
 """The duration of a pause in which voxrec is replaced."""
 
@@ -85,7 +86,7 @@ class TakeoverTestCase(LiveTestCase):
         async def stored() -> bool:
             if await stack.readiness_status() is not None:
                 recordings[:] = await stack.request_json("GET", f"/profiles/{profile}/recordings")
-            return any(occurred(each) or each["state"] != "recording" for each in recordings)
+            return any(occurred(each) or each["state"] not in LIVE_STATES for each in recordings)
 
         self.assertTrue(await stack.wait_until(stored, 40), (event, recordings, stack.voxrec_log_tail()))
 
