@@ -1,12 +1,43 @@
-"""Tests of the directories of voxrec.sandbox.demo; the demo itself runs programs."""
+"""Tests of the directories and the repetition of voxrec.sandbox.demo; the demo itself runs programs."""
 
 from pathlib import Path
+from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from voxrec.sandbox.demo import KEPT_RUNS, _new_run_directory
+from voxrec.sandbox.demo import KEPT_RUNS, MAX_CALLS, IncompleteRecording, _new_run_directory, _repeat_incomplete
 from voxrec.sandbox.directory_lock import lock_directory
 from voxrec.sandbox.errors import SandboxError
+
+
+class RepetitionTests(TestCase):
+    def setUp(self) -> None:
+        self.calls: list[int] = []
+
+    async def repeat(self, *errors: Exception) -> dict[str, Any]:
+        async def record_call(number: int) -> dict[str, Any]:
+            self.calls.append(number)
+            if number <= len(errors):
+                raise errors[number - 1]
+            return {"call": number}
+
+        return await _repeat_incomplete(record_call)
+
+    async def test_a_call_whose_recording_is_incomplete_is_repeated(self) -> None:
+        self.assertEqual(await self.repeat(), {"call": 1})
+        incomplete = IncompleteRecording("80 ms of the caller are missing")
+        self.assertEqual(await self.repeat(incomplete), {"call": 2})
+        self.assertEqual(await self.repeat(*[incomplete] * (MAX_CALLS - 1)), {"call": MAX_CALLS})
+
+    async def test_recordings_that_are_always_incomplete_fail(self) -> None:
+        with self.assertRaises(IncompleteRecording):
+            await self.repeat(*[IncompleteRecording("the announcement is not in the recording")] * MAX_CALLS)
+        self.assertEqual(self.calls, [*range(1, MAX_CALLS + 1)])
+
+    async def test_another_difference_fails_at_once(self) -> None:
+        with self.assertRaises(SandboxError):
+            await self.repeat(SandboxError("the SHA-256 differs"))
+        self.assertEqual(self.calls, [1])
 
 
 class RunDirectoryTests(SynchronousTestCase):
