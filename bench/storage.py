@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
@@ -35,11 +35,10 @@ class Worker:
 
     def __init__(self, commit: str, directory: Path, dsn: str) -> None:
         self.commit = commit
-        source = _REPOSITORY if commit == "now" else _extract(commit, directory)
         command = with_parent_death_signal([sys.executable, str(_WORKER), dsn, "berlin"])
         self._process = subprocess.Popen(
             command,
-            env={**os.environ, "PYTHONPATH": str(source)},
+            env={**os.environ, "PYTHONPATH": str(source_of(commit, directory))},
             cwd=directory,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -65,7 +64,10 @@ class Worker:
         return self._process.stdout.readline().strip()
 
 
-def _extract(commit: str, directory: Path) -> Path:
+def source_of(commit: str, directory: Path) -> Path:
+    """Return the directory of the source of a commit, which is created below ``directory``; ``now``: this one."""
+    if commit == "now":
+        return _REPOSITORY
     source = directory / commit.replace("/", "-").replace("~", "-")
     source.mkdir()
     content = subprocess.run(
@@ -93,7 +95,19 @@ def measure(commits: Sequence[str], rounds: int, calls: int) -> dict[str, list[l
     return figures
 
 
-def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
+def print_comparison(figures: Mapping[str, Sequence[Sequence[float]]], names: Sequence[str], description: str) -> None:
+    """Print a table for each figure of a round, by commit, with the ratio to the first commit of the same round."""
+    baseline = next(iter(figures.values()))
+    for index, name in enumerate(names):
+        print(f"\n{name} for a call, {description}")
+        for commit, rounds in figures.items():
+            ratios = [own[index] / first[index] for own, first in zip(rounds, baseline, strict=True)]
+            low, high = _interval_of_median(ratios)
+            median = statistics.median(each[index] for each in rounds)
+            print(f"  {commit:20} {median:8.3f}   {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})")
+
+
+def _interval_of_median(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95 % confidence interval of the median, from order statistics (normal approximation)."""
     ordered = sorted(values)
     distance = 0.98 * len(ordered) ** 0.5
@@ -110,14 +124,7 @@ def main() -> None:
     parser.add_argument("commits", nargs="+", metavar="COMMIT")
     options = parser.parse_args()
     figures = measure(options.commits, options.rounds, options.calls)
-    baseline = figures[options.commits[0]]
-    for index, name in enumerate(_FIGURES):
-        print(f"\n{name} for a call, {options.rounds} rounds of {options.calls} calls")
-        for commit, rounds in figures.items():
-            ratios = [own[index] / first[index] for own, first in zip(rounds, baseline, strict=True)]
-            low, high = interval_of_median(ratios)
-            median = statistics.median(each[index] for each in rounds)
-            print(f"  {commit:20} {median:8.3f}   {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})")
+    print_comparison(figures, _FIGURES, f"{options.rounds} rounds of {options.calls} calls")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ LEVELS: Final = (
     ("config_oidc",),
     ("certificate", "config_sections", "config_values", "languages"),
     (
+        "batching",
         "bounce_address",
         "link_token",
         "model",
@@ -44,7 +45,6 @@ LEVELS: Final = (
     (
         "errors",
         "cursor",
-        "batching",
         "clock",
         "retry_after",
         "sipuri",

@@ -15,13 +15,13 @@ class BatcherTests(SynchronousTestCase):
         self.batches: list[Sequence[int]] = []
         self.running: list[Deferred[Sequence[str]]] = []
 
-    def batcher(self, limit: int = 100) -> Batcher[int, str]:
+    def batcher(self, limit: int = 100, interval: float = 0.0) -> Batcher[int, str]:
         def run(items: Sequence[int]) -> Deferred[Sequence[str]]:
             self.batches.append(items)
             self.running.append(Deferred())
             return self.running[-1]
 
-        return Batcher(self.clock, run, limit)
+        return Batcher(self.clock, run, limit, interval)
 
     def end_batch(self) -> None:
         self.running[-1].callback([f"result of {item}" for item in self.batches[-1]])
@@ -46,6 +46,34 @@ class BatcherTests(SynchronousTestCase):
         self.assertEqual(self.batches, [[1], [2, 3]])
         self.end_batch()
         self.assertEqual([self.successResultOf(each) for each in later], ["result of 2", "result of 3"])
+
+    def test_requests_in_the_interval_after_the_start_of_a_batch_are_the_next_one(self) -> None:
+        batcher = self.batcher(interval=4.0)
+        batcher.request(1)
+        self.clock.advance(0)
+        self.end_batch()
+        for item in (2, 3):
+            self.clock.advance(1)
+            batcher.request(item)
+        self.clock.advance(1.5)
+        self.assertEqual(self.batches, [[1]])
+        self.clock.advance(0.5)
+        self.assertEqual(self.batches, [[1], [2, 3]])
+        self.end_batch()
+        self.clock.advance(4)
+        batcher.request(4)
+        self.clock.advance(0)
+        self.assertEqual(self.batches, [[1], [2, 3], [4]])
+
+    def test_a_full_batch_does_not_wait_for_the_interval(self) -> None:
+        batcher = self.batcher(limit=2, interval=4.0)
+        batcher.request(1)
+        self.clock.advance(0)
+        for item in (2, 3, 4, 5):
+            batcher.request(item)
+        self.end_batch()
+        self.end_batch()
+        self.assertEqual(self.batches, [[1], [2, 3], [4, 5]])
 
     def test_size_of_a_batch_is_limited(self) -> None:
         batcher = self.batcher(limit=2)

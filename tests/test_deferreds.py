@@ -8,7 +8,16 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.deferreds import AsyncEvent, Backoff, SingleFlight, gather, gather_failures, retry, shielded
+from voxrec.deferreds import (
+    AsyncEvent,
+    Backoff,
+    MinimumInterval,
+    SingleFlight,
+    gather,
+    gather_failures,
+    retry,
+    shielded,
+)
 
 
 class ShieldedTests(SynchronousTestCase):
@@ -220,3 +229,24 @@ class AsyncEventTests(SynchronousTestCase):
         waited.cancel()
         self.failureResultOf(waited, CancelledError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class MinimumIntervalTests(SynchronousTestCase):
+    def test_starts_are_an_interval_apart_and_the_first_one_after_a_pause_is_immediate(self) -> None:
+        clock = Clock()
+        clock.advance(1000)
+        interval = MinimumInterval(clock, 3.0)
+        self.successResultOf(Deferred.fromCoroutine(interval.wait()))
+        clock.advance(1)
+        second = Deferred.fromCoroutine(interval.wait())
+        clock.advance(1.5)
+        self.assertNoResult(second)
+        clock.advance(0.5)
+        self.successResultOf(second)
+        third = Deferred.fromCoroutine(interval.wait())
+        clock.advance(2.9)
+        self.assertNoResult(third)
+        clock.advance(10)
+        self.successResultOf(third)
+        clock.advance(3)
+        self.successResultOf(Deferred.fromCoroutine(interval.wait()))

@@ -1,12 +1,14 @@
 """Tests of voxrec.threads."""
 
 import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.database import reactor, until
-from voxrec.threads import SharedThreads, WorkerThreads
+from voxrec.threads import SharedThreads, WorkerThreads, limit_concurrency
 
 
 class WorkerThreadsTests(TestCase):
@@ -94,3 +96,26 @@ class SharedThreadsTests(TestCase):
             end.set()
         await gatherResults(self.start(*self.ends))
         await until(lambda: not self.threads._running and not self.threads._waiting)
+
+
+class LimitConcurrencyTests(SynchronousTestCase):
+    def test_functions_wait_for_a_slot(self) -> None:
+        running: list[Deferred[str]] = []
+
+        def defer_to_thread(function: Callable[[str], str], argument: str) -> "Deferred[str]":
+            running.append(Deferred())
+            return running[-1].addCallback(lambda _: function(argument))
+
+        limited = limit_concurrency(defer_to_thread, 2)
+        results = [Deferred.fromCoroutine(_result(limited(str.upper, each))) for each in "abc"]
+        self.assertEqual(len(running), 2)
+        running[0].errback(ValueError())
+        self.failureResultOf(results[0], ValueError)
+        self.assertEqual(len(running), 3)
+        for each in running[1:]:
+            each.callback("")
+        self.assertEqual([self.successResultOf(result) for result in results[1:]], ["B", "C"])
+
+
+async def _result(operation: Awaitable[Any]) -> Any:
+    return await operation

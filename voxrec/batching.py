@@ -7,6 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from voxrec.deferreds import MinimumInterval
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -15,14 +17,20 @@ class Batcher(Generic[T, R]):
     """Calls ``run`` with all items that were requested since its last call began, at most ``limit`` of them.
 
     A batch consists of the requests of one iteration of the reactor, or of those that arrived while the former batch
-    ran: the more requests, the larger the batches, and a single request does not wait. ``run`` returns one result for
-    each item, in their order. If it raises, the requests of the batch fail, and the next batch is run.
+    ran, or in the ``interval`` seconds after its start: the more requests, the larger the batches, and a single request
+    does not wait. ``run`` returns one result for each item, in their order. If it raises, the requests of the batch
+    fail, and the next batch is run.
     """
 
     def __init__(
-        self, clock: IReactorTime, run: Callable[[Sequence[T]], Awaitable[Sequence[R]]], limit: int = 100
+        self,
+        clock: IReactorTime,
+        run: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        limit: int = 100,
+        interval: float = 0.0,
     ) -> None:
         self._clock = clock
+        self._interval = MinimumInterval(clock, interval)
         self._run = run
         self._limit = limit
         self._waiting: list[tuple[T, Deferred[R]]] = []
@@ -39,6 +47,8 @@ class Batcher(Generic[T, R]):
 
     async def _run_batches(self) -> None:
         while self._waiting:
+            if len(self._waiting) < self._limit:
+                await self._interval.wait()
             batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
             try:
                 results = await self._run([item for item, _ in batch])

@@ -181,3 +181,18 @@ class AsyncEvent:
                 if timer.active():
                     timer.cancel()
         self._is_set = False
+
+
+class MinimumInterval:
+    """Keeps the starts of an operation at least ``interval`` seconds apart. After a pause it starts at once."""
+
+    def __init__(self, clock: IReactorTime, interval: float) -> None:
+        self._clock = clock
+        self._interval = interval
+        self._next_start = 0.0
+
+    async def wait(self) -> None:
+        """Return when the operation may start."""
+        if (delay := self._next_start - self._clock.seconds()) > 0:
+            await deferLater(self._clock, delay)
+        self._next_start = self._clock.seconds() + self._interval

@@ -2,11 +2,12 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from threading import Lock
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -86,3 +87,8 @@ class SharedThreads(WorkerThreads):
                     del self._running[user], self._waiting[user]
                 return
         start()
+
+
+def limit_concurrency(defer_to_thread: DeferToThread, limit: int) -> DeferToThread:
+    """Return a function that runs at most ``limit`` functions at the same time in the threads of another one."""
+    return partial(DeferredSemaphore(limit).run, defer_to_thread)

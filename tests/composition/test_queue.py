@@ -4,13 +4,15 @@ from typing import Any
 from unittest.mock import Mock
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.jobs.fake_jobs import FakeJobs
 from voxrec.composition.environment import Environment
 from voxrec.composition.queue import Queue, build_queue
 from voxrec.config import Config
-from voxrec.model import JobKind
+from voxrec.model import Job, JobKind
 from voxrec.service_tree import OnDemandService
 
 
@@ -67,3 +69,23 @@ class BuildQueueTests(SynchronousTestCase):
         queue = build_queue(env, unused, unused, unused)
         self.assertEqual([*queue.mail_worker.kinds], [JobKind.MAIL])
         self.assertEqual({*queue.worker.kinds}, {JobKind.FINISH, JobKind.ERASE, JobKind.ERASE_LEGS})
+
+    def test_jobs_that_use_the_files_at_the_same_time_are_limited(self) -> None:
+        clock: Any = Clock()
+        jobs = FakeJobs(clock)
+        for _ in range(5):
+            jobs.add(JobKind.ERASE)
+        running: list[Deferred[None]] = []
+
+        def erase(_job: Job) -> "Deferred[None]":
+            running.append(Deferred())
+            return running[-1]
+
+        unused: Any = Mock()
+        env = Environment(clock, Config(data_directory=self.mktemp()), unused, unused)
+        database: Any = Mock(jobs=jobs, replay=0.0)
+        queue = build_queue(env, database, Mock(eraser=Mock(side_effect=erase)), unused)
+        queue.worker.startService()
+        self.assertEqual((len(running), len(jobs.leases)), (2, 5))
+        running[0].callback(None)
+        self.assertEqual(len(running), 3)

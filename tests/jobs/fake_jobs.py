@@ -1,6 +1,6 @@
 """An in-memory jobs repository with the semantics of `voxrec.store.jobs.Jobs`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -62,6 +62,9 @@ class FakeJobs:
         if lease_held := self._holds_lease(job):
             self.leases[job.id.int] = self.now + lease
         return lease_held
+
+    async def mark_all_done(self, jobs: Sequence[Job]) -> list[bool]:
+        return [await self.mark_done(job) for job in jobs]
 
     async def mark_done(self, job: Job) -> bool:
         if lease_held := self._holds_lease(job):

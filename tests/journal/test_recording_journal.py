@@ -2,15 +2,17 @@
 
 import errno
 import statistics
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import msgspec
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from tests.database import DatabaseTestCase, cluster, reactor, until
 from tests.store.samples import later, recording
+from voxrec.deferreds import MinimumInterval
 from voxrec.errors import ConfigError, NotFound, StoreUnavailable
 from voxrec.journal import recording_journal as module
 from voxrec.journal.recording_journal import RecordingJournal
@@ -75,6 +77,29 @@ class RecordingJournalTests(JournalTestCase):
         self.assertLess(statistics.median(durations), 0.5)
         (job,) = await Jobs(self.pool).page(JobFilter(recording_id=snapshot.id))
         self.assertEqual(job.kind, JobKind.FINISH)
+
+    async def test_snapshots_of_several_calls_are_one_statement(self) -> None:
+        clock = Clock()
+        clock.advance(1000)
+        await self.journal.stopService()
+        with patch.object(module, "MinimumInterval", lambda _reactor, interval: MinimumInterval(clock, interval)):
+            self.journal = self.make_journal()
+        await self.journal.startService()
+        self.journal.append(recording())
+        await self.wait_until_applied()
+        for lines in range(2, 22):
+            self.journal.append(recording())
+            await until(partial(self.has_on_disk, lines))
+        self.assertEqual(self.journal.pending, 20)
+        while self.journal.pending:
+            clock.advance(0.1)
+            await deferLater(reactor, 0.01)
+        ((transactions, rows),) = await self.pool.query("SELECT count(DISTINCT xmin::text), count(*) FROM recordings")
+        self.assertEqual(rows, 21)
+        self.assertLessEqual(transactions, 3)  # the last snapshot may be on the disk after the statement has been sent
+
+    def has_on_disk(self, lines: int) -> bool:
+        return sum(path.read_bytes().count(b"\n") for path in self.directory.glob("*.jsonl")) == lines
 
     async def test_append_before_the_start(self) -> None:
         await self.journal.stopService()

@@ -13,6 +13,11 @@ class PreparedStatementTests(DatabaseTestCase):
         self.assertEqual(statement.prepare_sql, f"PREPARE {statement.name} AS SELECT $1, $2")
         self.assertEqual(statement.execute_sql, f"EXECUTE {statement.name} (%s, %s)")
 
+    async def test_a_statement_without_parameters(self) -> None:
+        statement = PreparedStatement("SELECT 1")
+        for _ in range(2):
+            self.assertEqual(await self.pool.query(statement), [(1,)])
+
     def test_names_are_unique(self) -> None:
         self.assertNotEqual(PreparedStatement("SELECT 1").name, PreparedStatement("SELECT 1").name)
 

@@ -28,6 +28,7 @@ from voxrec.model import Job, JobKind
 from voxrec.postgres.listener import JOBS_CHANNEL, Listener
 from voxrec.postgres.pool import Pool
 from voxrec.recordings.finish import Finisher
+from voxrec.store.batched_finishing import BatchedJobs, BatchedResults
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.jobs import Jobs
 from voxrec.store.profiles import Profiles
@@ -61,8 +62,9 @@ class Environment(msgspec.Struct, frozen=True):
     def handlers(self, pool: Pool) -> dict[str, JobHandler[Job]]:
         """Return the handlers of ``finish`` and ``mail`` jobs."""
         recordings, archive = Recordings(pool), LocalArchive(self.root)
+        results = BatchedResults(reactor, recordings)
         return {
-            JobKind.FINISH: Finisher(reactor, recordings, archive, self.spool, self.root / ".work", deferToThread),
+            JobKind.FINISH: Finisher(reactor, results, archive, self.spool, self.root / ".work", deferToThread),
             JobKind.MAIL: Mailer(
                 reactor,
                 Relay("127.0.0.1", self.relay_port, timeout=10),
@@ -82,7 +84,7 @@ class Environment(msgspec.Struct, frozen=True):
         backoff = Backoff(first=0.1, limit=0.5)
         return Worker(
             reactor,
-            Jobs(pool),
+            BatchedJobs(reactor, Jobs(pool)),
             self.handlers(pool),
             concurrency=2,
             lease=LEASE,
@@ -136,11 +138,11 @@ def after_leg(unlink: Callable[..., Any]) -> Callable[..., Any]:
 CRASH_POINTS: Final[dict[str, CrashPoint]] = {
     "finish claimed": (Finisher, "__call__", before),
     "archived": (LocalArchive, "put", after),
-    "row stored": (Recordings, "complete", after),
+    "row stored": (BatchedResults, "complete", after),
     "first file deleted": (Path, "unlink", after),
     "first leg deleted": (Path, "unlink", after_leg),
     "both legs deleted": (Finisher, "_delete_legs", after),
-    "finish done": (Jobs, "mark_done", after),
+    "finish done": (BatchedJobs, "mark_done", after),
     "mail claimed": (Mailer, "__call__", before),
     "mail reply recorded": (Deliveries, "record_reply", after),
     "mail done": (Mailer, "__call__", after),

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Final
+
+from twisted.internet.defer import DeferredSemaphore
 
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment
@@ -15,6 +18,10 @@ from voxrec.journal.recording_journal import RecordingJournal
 from voxrec.mail.mailer import Mailer
 from voxrec.model import Job, JobKind, Recording
 from voxrec.service_tree import OnDemandService
+from voxrec.store.batched_finishing import BatchedJobs
+
+_JOBS_PER_THREAD: Final = 16
+"""Jobs that run for each one that may use the files at the same time: the others wait for that, or for a commit."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +66,21 @@ def build_queue(env: Environment, database: Database, files: RecordingFiles, mai
     make_worker = partial(
         Worker[Job],
         env.reactor,
-        database.jobs,
-        concurrency=settings.concurrency,
         lease=lease,
         backoff=Backoff(first=settings.retry_first, limit=settings.retry_limit),
         max_attempts=settings.attempts,
         on_attempt_ended=env.metrics.jobs.count_attempt,
     )
-    mail_worker = make_worker(handlers={JobKind.MAIL: mailer})
+    mail_worker = make_worker(jobs=database.jobs, concurrency=settings.concurrency, handlers={JobKind.MAIL: mailer})
+    erasing = DeferredSemaphore(settings.concurrency)
     worker = make_worker(
+        jobs=BatchedJobs(env.reactor, database.jobs),
+        concurrency=_JOBS_PER_THREAD * settings.concurrency,
         handlers={
             JobKind.FINISH: files.finisher,
-            JobKind.ERASE: files.eraser,
-            JobKind.ERASE_LEGS: files.eraser.erase_from_spool,
-        }
+            JobKind.ERASE: partial(erasing.run, files.eraser),
+            JobKind.ERASE_LEGS: partial(erasing.run, files.eraser.erase_from_spool),
+        },
     )
 
     def finish_claimed(job: Job, recording: Recording) -> None:

@@ -12,6 +12,8 @@ from voxrec.recordings.erase import Eraser
 from voxrec.recordings.finish import Finisher
 from voxrec.recordings.results import FinishedResults
 from voxrec.recordings.retention import RetentionSweeper
+from voxrec.store.batched_finishing import BatchedResults
+from voxrec.threads import limit_concurrency
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def build_recording_files(env: Environment, database: Database) -> RecordingFile
     s3 = build_s3(env, database, work_directory) if env.config.s3.bucket else None
     archive = LocalArchive(env.config.archive_directory, env.defer_to_thread) if s3 is None else s3.archive
     spool = Path(env.config.asterisk.recordings)
+    defer_to_thread = limit_concurrency(env.defer_to_thread, env.config.queue.concurrency)
     return RecordingFiles(
         archive=archive,
         s3=s3,
@@ -44,11 +47,11 @@ def build_recording_files(env: Environment, database: Database) -> RecordingFile
         spool=spool,
         finisher=Finisher(
             env.reactor,
-            database.recordings,
+            BatchedResults(env.reactor, database.recordings),
             archive,
             spool,
             work_directory,
-            env.defer_to_thread,
+            defer_to_thread,
             node=env.config.node_name,
             has_peers=partial(database.nodes.has_peers, env.config.node_name),
             results=FinishedResults(

@@ -1,8 +1,8 @@
 """Write-ahead journal of Recording snapshots, so that a call depends neither on PostgreSQL nor on the network.
 
-A snapshot is appended to a segment file and synced in a thread, then applied to PostgreSQL in the same order. While
-PostgreSQL is available that takes milliseconds. The applied position is saved about once a second: after a crash some
-snapshots are applied a second time, which has no effect.
+A snapshot is appended to a segment file and synced in a thread, then applied to PostgreSQL in the same order: at once,
+or with those of the 0.1 s after the last statement. The applied position is saved about once a second: after a crash
+some snapshots are applied a second time, which has no effect.
 
 Snapshots contain numbers and names. Each is deleted from the disk within a few seconds after it was applied: while
 snapshots are written, a new segment is started every 10 s, and segments that are applied completely are deleted.
@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from voxrec.deferreds import Backoff, SingleFlight
+from voxrec.deferreds import Backoff, MinimumInterval, SingleFlight
 from voxrec.errors import StoreUnavailable
 from voxrec.journal.batches import batches
 from voxrec.journal.rejected import RejectedLines
@@ -44,6 +44,7 @@ _READ_SIZE: Final = 65536  # bytes read from a segment at a time
 _MEMORY_LIMIT: Final = 1000  # lines kept in memory until they are applied; beyond, they are read from the disk
 _ROTATION_DELAY: Final = 10.0  # seconds after writing the first line of a segment until another segment is started
 _EXPIRY_INTERVAL: Final = 30.0  # seconds between two deletions of segments that were kept
+_APPLY_INTERVAL: Final = 0.1  # seconds between two statements, unless PostgreSQL is behind
 _SAVE_DELAY: Final = 1.0  # seconds after applying a line until the position is saved
 _FLUSH_TIMEOUT: Final = 10.0  # seconds that stopService waits for the disk, and for PostgreSQL
 _RETRY_BACKOFF: Final = Backoff(first=0.16, limit=5.0, factor=1.6, jitter=0.0)
@@ -101,6 +102,7 @@ class RecordingJournal(Service):
         self._queue: list[bytes] = []  # lines that are not on the disk
         self._writer = SingleFlight(self._write_queue, self._writer_failed)
         self._applier = SingleFlight(self._apply_lines, self._applier_failed)
+        self._interval = MinimumInterval(reactor, _APPLY_INTERVAL)
         self._retry_delay: Deferred[None] | None = None  # of the applier, until it tries again
         self._read_from_disk = True  # the next lines to apply must be read from the disk
         self._next_lines: list[Line] = []  # otherwise: the next lines to apply, as the writer wrote them
@@ -245,17 +247,17 @@ class RecordingJournal(Service):
                 if self._save_due:
                     self._save_due = False
                     await self._defer_to_thread(self._segments.save_position)
-                lines = await self._take_next_lines()
-                if not lines:
+                if self._next_lines and not self._read_from_disk:
+                    await self._interval.wait()  # snapshots of several calls are one statement
+                if not (lines := await self._take_next_lines()):
                     return
                 await self._apply(lines)
+                failures = 0
             except OSError as error:
                 self._read_from_disk = True
                 failures += 1
                 self._log.error("reading the journal failed, retrying: {error}", error=error)
                 await self._wait_to_retry(failures)
-            else:
-                failures = 0
 
     def _applier_failed(self, failure: Failure) -> None:
         self._log.failure("applying the journal failed", failure)
@@ -280,9 +282,8 @@ class RecordingJournal(Service):
             if self._stopping or not await self._apply_batch(batch):
                 break
             self._segments.mark_applied(batch[-1].end)
-            self.pending = max(
-                0, self.pending - len(batch)
-            )  # a failing disk may have made the writer write a line twice
+            # a failing disk may have made the writer write a line twice
+            self.pending = max(0, self.pending - len(batch))
             if self._save_timer is None:
                 self._save_timer = self._reactor.callLater(_SAVE_DELAY, self._save_later)
 
@@ -299,8 +300,7 @@ class RecordingJournal(Service):
 
     def _save_later(self) -> None:
         self._save_timer = None
-        self._save_due = True
-        self._applier.request()
+        self._expire()
 
     def _save_and_close(self) -> None:
         try:

@@ -52,5 +52,6 @@ class PreparedStatement(str):
         references = tuple(f"${number}" for number in range(1, parameters + 1))
         statement.name = f"voxrec_{next(cls._serial)}"
         statement.prepare_sql = f"PREPARE {statement.name} AS {sql % references}"
-        statement.execute_sql = f"EXECUTE {statement.name} ({', '.join(['%s'] * parameters)})"
+        arguments = f" ({', '.join(['%s'] * parameters)})" if parameters else ""
+        statement.execute_sql = f"EXECUTE {statement.name}{arguments}"
         return statement

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from voxrec.model import Recording, StoredObject
 from voxrec.postgres.database import Database
-from voxrec.store.recordings import RECORDING_COLUMNS, recording_from_row
+from voxrec.store.recording_columns import RECORDING_COLUMNS, recording_from_row
 
 _NOT_UPLOADED: Final = """
     recordings.path IS NOT NULL AND coalesce(stored_object ->> 'stored_at', '') = ''

@@ -33,12 +33,13 @@ EVENTS_CHANNEL: Final = "voxrec_events"
 LISTENING_CHANNEL: Final = "voxrec_listening"
 """Notified of events of listenings; the payload is the event."""
 QUEUE_LIMIT: Final = 10_000  # events of calls that wait for PostgreSQL, at most
-GATHER_DELAY: Final = 0.05  # seconds in which events are collected for one statement
+GATHER_DELAY: Final = 0.1  # seconds in which events are collected for one statement
 _BATCH_SIZE: Final = 200  # events inserted with one statement, at most
 _RETRY_DELAY: Final = 1.0  # seconds after PostgreSQL was unavailable
 _FLUSH_TIMEOUT: Final = 5.0  # seconds that stopService waits for PostgreSQL
 
 # An event that was inserted before its daemon crashed, or before the response of PostgreSQL was lost, is not repeated.
+# OFFSET 0 makes PostgreSQL look up each event, instead of joining all of them while the table seems to be small.
 _APPEND: Final = PreparedStatement("""
     SELECT voxrec_event(type, at, profile_id, data) FROM (
         SELECT type, at, profile_id, data
@@ -48,6 +49,7 @@ _APPEND: Final = PreparedStatement("""
             SELECT FROM events
             WHERE events.type LIKE 'call.%%' AND events.data ->> 'id' = new.data ->> 'id' AND events.type = new.type
               AND events.at = new.at
+            OFFSET 0
         )
         ORDER BY position
     ) AS in_order

@@ -6,7 +6,7 @@ times are PostgreSQL's, so the daemons' clocks need not agree.
 
 # ruff: noqa: S608 - only names of columns are formatted into statements; values are parameters
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -55,8 +55,12 @@ _CLAIM: Final = PreparedStatement(f"""
     )
     SELECT next_due, {JOB_COLUMNS} FROM others LEFT JOIN claimed ON TRUE ORDER BY due_at, created_at
 """)
-_MARK_DONE: Final = PreparedStatement(f"""
-    UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL WHERE {_HELD_BY_CLAIM}
+# The ids are a parameter of their own, so that the index is used.
+_MARK_DONE: Final = PreparedStatement("""
+    UPDATE jobs SET done_at = now(), leased_until = NULL, last_error = NULL
+    FROM unnest(%s::uuid[], %s::integer[]) AS claim (job_id, number)
+    WHERE id = job_id AND claims = number AND leased_until IS NOT NULL AND id = ANY(%s::uuid[])
+    RETURNING id, claims
 """)
 # The change of due_at notifies the workers.
 _RELEASE_LEASES: Final = """
@@ -161,7 +165,15 @@ class Jobs(ScopedRepository[Job, JobFilter]):
 
     async def mark_done(self, job: Job) -> bool:
         """Mark a job as done. It remains in the table, so that it is never enqueued again."""
-        return bool(await self._database.execute(_MARK_DONE, (job.id, job.claims)))
+        (lease_held,) = await self.mark_all_done([job])
+        return lease_held
+
+    async def mark_all_done(self, jobs: Sequence[Job]) -> list[bool]:
+        """Do as `mark_done` for several jobs, all or none, and return the results in the same order."""
+        ids = [job.id for job in jobs]
+        params = (ids, [job.claims for job in jobs], ids)
+        done = set(await self._database.returning(_MARK_DONE, params))
+        return [(job.id, job.claims) in done for job in jobs]
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
         """Release a job that failed; it can be claimed again from ``due_at`` on."""

@@ -26,41 +26,36 @@ from voxrec.model import (
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.audit import insert_entry
-from voxrec.store.columns import Columns
 from voxrec.store.jobs import JOB_COLUMNS, enqueue_erase, job_from_row
 from voxrec.store.keyset import iterate_pages
+from voxrec.store.recording_columns import COLUMNS, KEPT, recording_from_row
 from voxrec.store.recording_filter import ALL_RECORDINGS, RecordingFilter
 from voxrec.store.recording_pages import RecordingPages
+from voxrec.store.recording_results import RecordingResult, store_result, store_results
 from voxrec.store.repository import ScopedRepository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
-_JSONB: Final = frozenset({"timeline", "verdict", "rtp_statistics", "metadata", "stored_object"})
-_KEPT: Final = frozenset({"id", "metadata", "tags", "legal_hold", "node", "stored_object", "created_at", "updated_at"})
-"""Columns that an existing row keeps: users change them, they never change, or they need an expression."""
-_COLUMNS: Final = Columns(Recording, jsonb=_JSONB)
-_RESULT_COLUMNS: Final = Columns(Recording, jsonb=_JSONB, exclude=_KEPT)
-_SELECT: Final = f"SELECT {_COLUMNS.column_list} FROM recordings"
-RECORDING_COLUMNS: Final = _COLUMNS.column_list
-"""The select list for `recording_from_row`."""
+_SELECT: Final = f"SELECT {COLUMNS.column_list} FROM recordings"
 _GET: Final = PreparedStatement(f"{_SELECT} WHERE id = %s")
 _INSERT: Final = f"""
-    INSERT INTO recordings ({_COLUMNS.column_list}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
-    RETURNING {_COLUMNS.column_list}
+    INSERT INTO recordings ({COLUMNS.column_list}) VALUES ({COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
+    RETURNING {COLUMNS.column_list}
 """
 _UPDATE: Final = f"""
-    UPDATE recordings SET ({_COLUMNS.column_list}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s
-    RETURNING {_COLUMNS.column_list}
+    UPDATE recordings SET ({COLUMNS.column_list}) = ROW ({COLUMNS.placeholders}) WHERE id = %s
+    RETURNING {COLUMNS.column_list}
 """
 # Once a FINISH job exists, the call has ended and its snapshots are ignored, even if the Recording was deleted. Before
 # that, a newer snapshot replaces an older one, and a snapshot of the end replaces all others, whatever the clock did.
+# OFFSET 0 makes PostgreSQL look up each job, instead of joining all of them while the table seems to be small.
 _RECORD: Final = PreparedStatement(f"""
     WITH stored AS (
-        INSERT INTO recordings AS old ({_COLUMNS.column_list}, snapshot_at, event_sequence)
-        SELECT {_COLUMNS.column_list}, updated_at, (state NOT IN ('pending', 'processing'))::integer
+        INSERT INTO recordings AS old ({COLUMNS.column_list}, snapshot_at, event_sequence)
+        SELECT {COLUMNS.column_list}, updated_at, (state NOT IN ('pending', 'processing'))::integer
         FROM jsonb_populate_recordset(NULL::recordings, %s) AS snapshot
-        WHERE NOT EXISTS (SELECT FROM jobs WHERE recording_id = snapshot.id AND kind = 'finish')
+        WHERE NOT EXISTS (SELECT FROM jobs WHERE recording_id = snapshot.id AND kind = 'finish' OFFSET 0)
         ON CONFLICT (id) DO UPDATE
-        SET {_COLUMNS.upsert_assignments(keep=_KEPT)},
+        SET {COLUMNS.upsert_assignments(keep=KEPT)},
             node = coalesce(old.node, excluded.node),
             updated_at = greatest(old.updated_at, excluded.updated_at),
             snapshot_at = greatest(old.snapshot_at, excluded.snapshot_at),
@@ -79,23 +74,6 @@ _RECORD: Final = PreparedStatement(f"""
     ON CONFLICT DO NOTHING
     RETURNING {JOB_COLUMNS}
 """)
-# No MAIL job if the Profile has no address. If the Profile was deleted, the job is enqueued, and logs that.
-_COMPLETE: Final = PreparedStatement(f"""
-    WITH completed AS (
-        UPDATE recordings AS old
-        SET ({_RESULT_COLUMNS.column_list}) = ROW ({_RESULT_COLUMNS.placeholders}),
-            updated_at = greatest(old.updated_at, %s), event_sequence = event_sequence + (state <> %s)::integer
-        WHERE id = %s
-        RETURNING id, profile_id
-    ), enqueued AS (
-        INSERT INTO jobs (kind, recording_id, target, node)
-        SELECT kind, completed.id, CASE kind WHEN 'upload' THEN archive_bucket END, CASE kind WHEN 'upload' THEN %s END
-        FROM completed CROSS JOIN unnest(%s::text[]) AS kind LEFT JOIN profiles ON profiles.id = profile_id
-        WHERE kind <> 'mail' OR profiles.id IS NULL OR email <> ''
-        ON CONFLICT DO NOTHING
-    )
-    SELECT id FROM completed
-""")
 _NOT_BEING_ERASED: Final = """
     NOT EXISTS (SELECT FROM jobs WHERE recording_id = file.id AND kind IN ('erase', 'erase-legs') AND done_at IS NULL)
 """
@@ -111,10 +89,10 @@ _MISSING_IDS: Final = f"""
     WHERE NOT EXISTS (SELECT FROM recordings WHERE id = file.id) AND {_NOT_BEING_ERASED}
 """
 _SET_STORED_OBJECT: Final = PreparedStatement(f"""
-    UPDATE recordings SET stored_object = %s::jsonb WHERE id = %s RETURNING {_COLUMNS.column_list}
+    UPDATE recordings SET stored_object = %s::jsonb WHERE id = %s RETURNING {COLUMNS.column_list}
 """)
 _OF_BULK_ACTION: Final = f"""
-    SELECT position, {_COLUMNS.column_list}
+    SELECT position, {COLUMNS.column_list}
     FROM (SELECT position, recording_id FROM bulk_action_items
           WHERE action_id = %s AND position > %s AND state <> 'skipped' AND position > coalesce(
               (SELECT position FROM bulk_action_items WHERE action_id = %s AND recording_id = %s), 0)) AS item
@@ -236,7 +214,7 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
             raise self._not_found(recording.id)
 
         async def work(transaction: Transaction) -> Recording:
-            if not (rows := await transaction.query(_INSERT, _COLUMNS.params(recording))):
+            if not (rows := await transaction.query(_INSERT, COLUMNS.params(recording))):
                 raise self._collision([self._id_in_use(recording.id)])
             stored = self._from_row(rows[0])
             await hook(transaction, stored)
@@ -333,23 +311,24 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         Claim up to ``claim_limit`` of the new FINISH jobs for ``lease``, and return them.
         """
         rows = await self._database.returning(
-            _RECORD, (_COLUMNS.json_rows(snapshots), claim_limit, lease, self.instance)
+            _RECORD, (COLUMNS.json_rows(snapshots), claim_limit, lease, self.instance)
         )
         return [job for row in rows if (job := job_from_row(row)).state is JobState.RUNNING]
 
     async def complete(self, recording: Recording, follow_up: Sequence[JobKind] = ()) -> None:
         """Store the result of finishing a Recording, and enqueue the jobs that follow. Raises NotFound.
 
-        ``metadata``, ``tags`` and ``legal_hold`` keep what users have set meanwhile. MAIL is enqueued only if the
-        Profile has an address.
+        See `voxrec.store.recording_results.store_result`.
         """
-        kinds = [kind.value for kind in follow_up]
-        params = (
-            *(*_RESULT_COLUMNS.params(recording), recording.updated_at, recording.state.value, recording.id),
-            *(self.upload_node, kinds),
-        )
-        if not await self._database.returning(_COMPLETE, params):
+        if not await store_result(self._database, RecordingResult(recording, follow_up), self.upload_node):
             raise self._not_found(recording.id)
+
+    async def complete_unlocked(self, results: Collection[RecordingResult]) -> set[UUID]:
+        """Do as `complete` for different Recordings, all or none, and return the ids of those that were completed.
+
+        The others do not exist, or another transaction has locked them.
+        """
+        return await store_results(self._database, results, self.upload_node)
 
     async def set_stored_object(self, recording_id: UUID, stored: StoredObject | None) -> Recording:
         """Store where the audio is, or will be, in S3, and return the Recording. Raises NotFound.
@@ -364,11 +343,11 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
 
     async def _replace(self, transaction: Transaction, new: Recording) -> Recording:
         # The stored Recording is returned: jsonb normalises values, such as 1e2 to 100.
-        rows = await transaction.query(_UPDATE, (*_COLUMNS.params(new), new.id))
+        rows = await transaction.query(_UPDATE, (*COLUMNS.params(new), new.id))
         return self._from_row(rows[0])
 
     async def _fetch_page(self, filters: RecordingFilter, limit: int, after: Position | None) -> list[Row]:
-        return await self._fetch_columns(_COLUMNS.column_list, filters, limit, after)
+        return await self._fetch_columns(COLUMNS.column_list, filters, limit, after)
 
     async def _fetch_columns(
         self, columns: str, filters: RecordingFilter, limit: int, after: Position | None
@@ -392,8 +371,3 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
 
     def _in_scope(self, resource: Recording) -> bool:
         return self._profile_ids is None or resource.profile_id in self._profile_ids
-
-
-def recording_from_row(row: Row) -> Recording:
-    """Return the Recording for a row of RECORDING_COLUMNS."""
-    return _COLUMNS.from_row(row)

@@ -8,6 +8,7 @@ Triggers index changes by users. A row that exists is therefore never replaced h
 from typing import Final
 
 from voxrec.postgres.database import Database
+from voxrec.postgres.statement import PreparedStatement
 
 BATCH: Final = 500
 """Recordings, or events, for one statement."""
@@ -20,9 +21,11 @@ _INSERT: Final = """
     SELECT (recording).id, (recording).created_at, voxrec_recording_document(recording) FROM missing
     ON CONFLICT DO NOTHING
 """
-_HAS_NEW: Final = "SELECT EXISTS (SELECT FROM events WHERE id > (SELECT event_id FROM recording_search_position))"
+_HAS_NEW: Final = PreparedStatement(
+    "SELECT (SELECT max(id) FROM events) > (SELECT event_id FROM recording_search_position)"
+)
 # Events are deleted after some days. If that happened before their Recordings were indexed, all Recordings are checked.
-_INDEX_NEW: Final = f"""
+_INDEX_NEW: Final = PreparedStatement(f"""
     WITH position AS MATERIALIZED (
         SELECT event_id FROM recording_search_position FOR UPDATE SKIP LOCKED
     ), new AS MATERIALIZED (
@@ -46,7 +49,7 @@ _INDEX_NEW: Final = f"""
         SELECT at, id FROM newest WHERE NOT EXISTS (SELECT FROM recording_search_progress)
     )
     SELECT count(*) FROM new
-"""
+""")
 _INDEX_OLDER: Final = f"""
     WITH progress AS (
         SELECT at, recording_id FROM recording_search_progress FOR UPDATE SKIP LOCKED

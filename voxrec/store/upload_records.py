@@ -14,7 +14,8 @@ from voxrec.errors import NotFound, StoreUnavailable
 from voxrec.model import Recording, StoredObject
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import PreparedStatement
-from voxrec.store.recordings import RECORDING_COLUMNS, Recordings, recording_from_row
+from voxrec.store.recording_columns import RECORDING_COLUMNS, recording_from_row
+from voxrec.store.recordings import Recordings
 
 # A statement about several rows skips those that are locked: another transaction may hold one of them and wait for
 # another (a deadlock). Each of them then has a statement of its own, which waits.
