@@ -101,24 +101,13 @@ def build_calls(
     env: Environment, database: Database, profiles: ProfileCache, files: RecordingFiles, queue: Queue
 ) -> Calls:
     """Build the connection to Asterisk, and everything that handles its events."""
-    reactor, settings, journal = env.reactor, env.config.calls, queue.journal
+    reactor, journal = env.reactor, queue.journal
     asterisk, ami = _build_client(env), build_ami(env)
     announcements = _build_announcements(env, database)
-    announcement_check = AnnouncementCheck(
-        reactor,
-        asterisk,
-        lambda: announcements.default,  # a reload can change it
-        partial(explain_unreadable, Path(env.config.asterisk.sounds)),
-        env.defer_to_thread,
-    )
+    announcement_check = _build_announcement_check(env, asterisk, announcements)
     disk_space = DiskSpaceMonitor(reactor, files.spool, env.config.asterisk.recordings_floor, env.defer_to_thread)
     call_directory = CallDirectory(reactor, database.nodes, env.config.node_name, lambda: control.list_calls())
-    event_queue = EventQueue(
-        reactor,
-        database.events,
-        CallEventFile(Path(env.config.data_directory, "call-events.jsonl"), env.defer_to_thread),
-        env.metrics.calls.count_dropped_events,
-    )
+    event_queue = _build_event_queue(env, database)
     unreachable = _build_unreachable(env, asterisk)
     live_calls = LiveCalls(
         reactor,
@@ -128,40 +117,16 @@ def build_calls(
         _call_settings(env.metrics.calls, env.config, announcements, disk_space, unreachable),
         listeners=(env.metrics.calls, event_queue, call_directory),
     )
-    listening = LiveListening(reactor, reactor, asterisk, live_calls, _listening_settings(env.config))
-    listening.publish = partial(_announce, database)
-    listening.count_ended = lambda listener: env.metrics.calls.count_listening(listener.dropped / FRAMES_PER_SECOND)
+    listening = _build_listening(env, database, asterisk, live_calls)
     ami.connection.set_listener(live_calls)
     disk_space.set_low_space_callback(partial(live_calls.stop_recordings, DISK_FULL))
-    admission = Admission(
-        profiles,
-        live_calls,
-        allowed_hosts=settings.allowed_hosts,
-        max_calls=settings.max_calls,
-        max_passages=settings.max_passages,
-    )
+    admission = _build_admission(env, profiles, live_calls)
     lookup = ProfileLookup(reactor, database.profiles, profiles)
-    router = Router(asterisk, live_calls, admission, lookup.look_up, log_numbers=settings.log_numbers)
+    router = Router(asterisk, live_calls, admission, lookup.look_up, log_numbers=env.config.calls.log_numbers)
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
-    holder = LocalHolder()
-    lease = ApplicationLease(
-        reactor,
-        asterisk,
-        env.config.asterisk.app,
-        lambda: session.yield_application(env.config.asterisk.app),
-        holder=holder.id,
-        is_dead=holder.is_dead,
-    )
+    lease = _build_lease(env, asterisk, lambda: session)
     connection = AsteriskConnection(when_closed=lease.release)
-    unfinished_recordings = UnfinishedRecordings(
-        reactor,
-        database.recordings,
-        journal,
-        files.spool,
-        live_calls.is_recording,
-        env.defer_to_thread,
-        env.config.node_name,
-    )
+    unfinished_recordings = _build_unfinished_recordings(env, database, files, queue, live_calls)
     reconciler = Reconciler(asterisk, live_calls, router, find_recordings, unfinished_recordings.find_files)
     session = StasisSession(
         reactor,
@@ -204,6 +169,70 @@ def build_calls(
         orphan_sweep=OrphanSweep(reactor, reconciler, lambda: session.version is not None),
         service=CallService(connection, profiles, _stop_policy(reactor, env.config, connection, live_calls, admission)),
     )
+
+
+def _build_announcement_check(env: Environment, asterisk: AriClient, announcements: Announcements) -> AnnouncementCheck:
+    return AnnouncementCheck(
+        env.reactor,
+        asterisk,
+        lambda: announcements.default,  # a reload can change it
+        partial(explain_unreadable, Path(env.config.asterisk.sounds)),
+        env.defer_to_thread,
+    )
+
+
+def _build_event_queue(env: Environment, database: Database) -> EventQueue:
+    return EventQueue(
+        env.reactor,
+        database.events,
+        CallEventFile(Path(env.config.data_directory, "call-events.jsonl"), env.defer_to_thread),
+        env.metrics.calls.count_dropped_events,
+    )
+
+
+def _build_admission(env: Environment, profiles: ProfileCache, live_calls: LiveCalls) -> Admission:
+    settings = env.config.calls
+    return Admission(
+        profiles,
+        live_calls,
+        allowed_hosts=settings.allowed_hosts,
+        max_calls=settings.max_calls,
+        max_passages=settings.max_passages,
+    )
+
+
+def _build_lease(env: Environment, asterisk: AriClient, session: Callable[[], StasisSession]) -> ApplicationLease:
+    """Build the lease, which the session needs; ``session`` returns that session when it exists."""
+    holder, app = LocalHolder(), env.config.asterisk.app
+    return ApplicationLease(
+        env.reactor,
+        asterisk,
+        app,
+        lambda: session().yield_application(app),
+        holder=holder.id,
+        is_dead=holder.is_dead,
+    )
+
+
+def _build_unfinished_recordings(
+    env: Environment, database: Database, files: RecordingFiles, queue: Queue, live_calls: LiveCalls
+) -> UnfinishedRecordings:
+    return UnfinishedRecordings(
+        env.reactor,
+        database.recordings,
+        queue.journal,
+        files.spool,
+        live_calls.is_recording,
+        env.defer_to_thread,
+        env.config.node_name,
+    )
+
+
+def _build_listening(env: Environment, database: Database, asterisk: AriClient, live_calls: LiveCalls) -> LiveListening:
+    listening = LiveListening(env.reactor, env.reactor, asterisk, live_calls, _listening_settings(env.config))
+    listening.publish = partial(_announce, database)
+    listening.count_ended = lambda listener: env.metrics.calls.count_listening(listener.dropped / FRAMES_PER_SECOND)
+    return listening
 
 
 def _announce(database: Database, event: ListeningEvent) -> None:
