@@ -22,7 +22,7 @@ _WIDTH_WITHOUT_TERMINAL: Final = 1000  # columns: each job is one line for progr
 
 @click.group()
 def jobs() -> None:
-    """Background jobs of Recordings: finish, mail, erase."""
+    """Background jobs of Recordings: finish, upload, mail, erase."""
 
 
 @jobs.command("list")

@@ -4,7 +4,7 @@ import enum
 
 
 class Reason(enum.StrEnum):
-    """What users are told; the detail is for the audit log and the log.
+    """The reason that users see; the detail is for the audit log and the log.
 
     - ``unavailable``: the provider does not respond, or responds with an error of its own
     - ``invalid-answer``: the provider's answer cannot be trusted, or is not OpenID Connect

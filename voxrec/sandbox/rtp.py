@@ -92,7 +92,7 @@ class Impairments:
     ``timestamp_jump``: the position and the number of timestamps (8,000 per second) by which all following ones are
     greater. ``gaps``: start and end of each silence in which nothing is sent (DTX). ``new_source_at``: from then on
     SSRC, sequence numbers and timestamps are those of another source. ``clock_skew_ppm``: the sender's clock is slower
-    by so many millionths. ``comfort_noise``: the number of packets of comfort noise that precede the audio.
+    by this many parts per million. ``comfort_noise``: the number of packets of comfort noise that precede the audio.
     ``wraps_at``: from then on sequence numbers and timestamps begin at 0 again, as they do in a call of hours.
     ``first_sequence``: the sequence number before the first packet; by default it is random, and less than 16,384.
     """

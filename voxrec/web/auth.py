@@ -122,7 +122,7 @@ class CookieSessions:
 
 
 class AccessControl:
-    """Authenticates requests and checks roles; clients that guess tokens are told to wait.
+    """Authenticates requests and checks roles; clients that guess tokens have to wait.
 
     Without ``sessions``, only tokens are accepted.
     """
