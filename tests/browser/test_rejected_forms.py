@@ -27,7 +27,7 @@ class RejectedFormTests(PageTestCase, ConsoleTestCase):
             focused = driver.switch_to.active_element
             self.assertEqual((focused.get_attribute("name"), focused.get_attribute("value")), ("days", "4000"))
             self.assertTrue(focused.is_displayed())
-            described_by = focused.get_attribute("aria-describedby").split()[0]
+            described_by = str(focused.get_attribute("aria-describedby")).split()[0]
             self.assertIn("maximum", driver.find_element(By.ID, described_by).text)
             description = driver.find_element(By.NAME, "description")
             self.assertEqual(description.get_attribute("value"), "for the customer")
