@@ -1,5 +1,6 @@
 """Tests of voxrec.composition.gateway. tests/live/test_daemon.py starts and stops the whole daemon."""
 
+from importlib import metadata
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -7,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.database import reactor
 from voxrec.composition.gateway import build_gateway
 from voxrec.config import parse
+from voxrec.nodes.membership import Membership
 
 
 class BuildGatewayTests(SynchronousTestCase):
@@ -57,3 +59,13 @@ class BuildGatewayTests(SynchronousTestCase):
         gateway = build_gateway(reactor, parse("calls: {on_stop: end}"), "host=/nowhere")
         self.assertEqual([service.name for service in gateway if service.running], [])
         self.assertEqual(reactor.getDelayedCalls(), [])
+
+    def test_a_heartbeat_reads_no_file(self) -> None:
+        """The version of the package is in a file that takes the reactor milliseconds to find and parse."""
+        version = metadata.version("voxrec")
+        gateway = build_gateway(reactor, parse(f"data_directory: {Path(self.mktemp())}"), "host=/nowhere")
+        (membership,) = (service for service in gateway if isinstance(service, Membership))
+        reads: list[str] = []
+        self.patch(metadata, "version", reads.append)
+        self.assertEqual(membership._status().version, version)
+        self.assertEqual(reads, [])

@@ -37,11 +37,12 @@ def build_nodes(
     env: Environment, database: Database, files: RecordingFiles, queue: Queue, calls: Calls
 ) -> NodeServices:
     """Build the membership, and connect it with the job worker and the admission of calls."""
+    version = metadata.version("voxrec")  # finds and parses a file, which takes milliseconds
 
     def status() -> NodeStatus:
         free = calls.disk_space.free
         return NodeStatus(
-            version=metadata.version("voxrec"),
+            version=version,
             asterisk_version=calls.session.version,
             live_calls=len(calls.live_calls),
             spool_free=None if math.isnan(free) else int(free),
