@@ -305,6 +305,9 @@ def _mail_errors(mail: Mail) -> Iterator[FieldError]:
         yield FieldError(
             "mail.time_zone", f"unknown time zone {mail.time_zone!r}; expected a name such as UTC or Europe/Berlin"
         )
+    if bool(mail.signing_certificate) != bool(mail.signing_key):
+        missing = "signing_key" if mail.signing_certificate else "signing_certificate"
+        yield FieldError(f"mail.{missing}", "required, because mails are signed by a certificate and its private key")
     if mail.password and not mail.user:
         yield FieldError("mail.user", "required if mail.password is set")
     if mail.user and not mail.password and not mail.password_file:

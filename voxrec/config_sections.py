@@ -192,6 +192,8 @@ class Mail(Struct, frozen=True, kw_only=True):
     copy_format: Literal["", "mp3", "opus"] = "mp3"
     encryption: Literal["none", "optional", "notice", "required"] = "optional"
     hide_subject: bool = True
+    signing_certificate: str = ""
+    signing_key: str = ""
     templates: str = ""
     language: Literal["en", "de"] = "en"
     time_zone: str = "UTC"

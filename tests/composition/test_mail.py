@@ -4,17 +4,30 @@ import smtplib
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import DatabaseTestCase, reactor, until
+from tests.mail.key_pairs import make_certificate, private_pem, rsa_key
 from tests.mail.test_delivery_reports import EXPECTED, sample
 from tests.store.samples import recording
 from voxrec.composition.database import build_database
 from voxrec.composition.environment import build_environment
-from voxrec.composition.mail import _bounce_addresses, _defaults, _listening_link, build_bounce_server
+from voxrec.composition.mail import (
+    _bounce_addresses,
+    _defaults,
+    _listening_link,
+    build_bounce_server,
+    build_mailer,
+    reconfigure_mailer,
+)
 from voxrec.config import Mail, parse
 from voxrec.mail.content import ListeningLink
 from voxrec.model import DeliveryStatus, RecordingDelivery
@@ -28,8 +41,42 @@ URL = "https://rec.example"
 
 class SettingsTests(SynchronousTestCase):
     def test_templates(self) -> None:
-        self.assertIsNone(_defaults(Mail()).templates)
-        self.assertEqual(_defaults(Mail(templates="/etc/voxrec/mail")).templates, Path("/etc/voxrec/mail"))
+        self.assertIsNone(_defaults(Mail(), None).templates)
+        self.assertEqual(_defaults(Mail(templates="/etc/voxrec/mail"), None).templates, Path("/etc/voxrec/mail"))
+
+    def test_the_signature_is_read_again_at_a_reload(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        files = directory / "certificate.pem", directory / "key.pem"
+        first, second = (make_certificate("voxrec@example.org") for _ in range(2))
+        files[0].write_bytes(first)
+        files[1].write_bytes(private_pem(rsa_key()))
+        files[1].chmod(0o600)
+        settings = f"mail: {{signing_certificate: '{files[0].absolute()}', signing_key: '{files[1].absolute()}'}}"
+        env = build_environment(reactor, parse(f"data_directory: {self.mktemp()}\n{settings}"))
+        database = build_database(env, "dbname=unused")
+        mailer = build_mailer(env, database, cast("Any", SimpleNamespace(archive=None)))
+
+        def signed_by() -> bytes:
+            signer = mailer.defaults.signer
+            assert signer is not None
+            return signer.certificate.public_bytes(Encoding.PEM)
+
+        self.assertEqual(signed_by(), first)
+        files[0].write_bytes(second)
+        reconfigure_mailer(mailer, env.config.mail, env.metrics)
+        self.assertEqual(signed_by(), second)
+        expires_at = x509.load_pem_x509_certificate(second).not_valid_after_utc.timestamp()
+        name = "voxrec_mail_signing_certificate_expiry_timestamp_seconds"
+        (line,) = [one for one in env.metrics.exposition().decode().splitlines() if one.startswith(name)]
+        self.assertEqual(float(line.rpartition(" ")[2]), expires_at)
+        files[0].write_bytes(b"")
+        with capturedLogs() as events:
+            reconfigure_mailer(mailer, env.config.mail, env.metrics)
+        self.assertEqual([event["log_level"].name for event in events], ["error"])
+        self.assertEqual(signed_by(), second)
+        reconfigure_mailer(mailer, Mail(), env.metrics)
+        self.assertIsNone(mailer.defaults.signer)
 
 
 class ListeningLinkTests(DatabaseTestCase):

@@ -1,6 +1,7 @@
-"""Tests of voxrec.doctor.mail, with aiosmtpd, of voxrec.doctor.bounces and of voxrec.doctor.mail_templates."""
+"""Tests of voxrec.doctor.mail, with aiosmtpd, of voxrec.doctor.bounces, mail_templates and mail_signature."""
 
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ from twisted.internet.interfaces import IReactorTCP, IReactorUNIX
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.mail.key_pairs import make_certificate, private_pem, rsa_key
 from tests.mail.size_limited_relay import SizeLimitedRelay
 from tests.mail.smtp_servers import reactor
 from tests.mail.test_bounce_server import FakeIntake
@@ -15,6 +17,7 @@ from voxrec.config import Bounces, Config, Mail
 from voxrec.doctor.bounces import check_bounces
 from voxrec.doctor.finding import Finding, Status
 from voxrec.doctor.mail import check_mail
+from voxrec.doctor.mail_signature import check_mail_signature
 from voxrec.doctor.mail_templates import check_mail_templates
 from voxrec.errors import StoreUnavailable
 from voxrec.mail.bounce_server import BounceFactory
@@ -130,3 +133,33 @@ class BounceServerTests(TestCase):
     async def test_without_settings(self) -> None:
         self.assertEqual([*check_bounces(Config())], [])
         self.assertEqual((await self.check("")).status, Status.WARNING)
+
+
+class MailSignatureTests(SynchronousTestCase):
+    """The certificate that signs mails."""
+
+    def check(self, certificate: bytes, mode: int = 0o600) -> list[tuple[Status, str]]:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        files = directory / "certificate.pem", directory / "key.pem"
+        files[0].write_bytes(certificate)
+        files[1].write_bytes(private_pem(rsa_key()))
+        files[1].chmod(mode)
+        mail = Mail(signing_certificate=str(files[0]), signing_key=str(files[1]), sender="Desk@example.org")
+        return [(finding.status, finding.detail) for finding in check_mail_signature(Config(mail=mail))]
+
+    def test_states(self) -> None:
+        sender, now = "desk@example.org", datetime.now(UTC)
+        ((status, detail),) = self.check(make_certificate(sender))
+        self.assertIs(status, Status.OK)
+        self.assertIn("the certificate is valid until ", detail)
+        ((status, detail),) = self.check(make_certificate(sender, expires_at=now + timedelta(days=29)))
+        self.assertIs(status, Status.WARNING)
+        ((status, detail),) = self.check(make_certificate(sender, expires_at=now - timedelta(minutes=1)))
+        self.assertIs(status, Status.FAILED)
+        (status, detail), _ = self.check(make_certificate("ann@example.org"))
+        self.assertIs(status, Status.WARNING)
+        self.assertIn("names ann@example.org, not mail.sender Desk@example.org", detail)
+        ((status, detail),) = self.check(make_certificate(sender), 0o604)
+        self.assertIs(status, Status.FAILED)
+        self.assertEqual([*check_mail_signature(Config())], [])

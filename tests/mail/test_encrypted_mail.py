@@ -9,16 +9,18 @@ from uuid import uuid4
 
 import numpy as np
 import soundfile
+from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec.structs import replace
 from twisted.internet.threads import deferToThread
 
-from tests.mail.key_pairs import PrivateKey, Programs, make_certificate, rsa_key
+from tests.mail.key_pairs import PrivateKey, Programs, make_certificate, private_pem, rsa_key
 from tests.mail.size_limited_relay import SizeLimitedRelay
 from tests.mail.test_mailer import ANN, BOB, JOB, MailerTestCase
 from tests.mail.test_message import AUDIO, PROFILE, RECORDING
 from tests.subtest import subtest
 from voxrec.mail.certificate_upload import read_certificate
 from voxrec.mail.message import MessageDefaults
+from voxrec.mail.smime_signature import SigningError, load_signer
 from voxrec.model import MailEncryption, RecipientCertificate
 
 EVE = "eve@example.org"
@@ -55,6 +57,76 @@ class EncryptedMailTestCase(MailerTestCase):
 
     def decrypt(self, recipient: str) -> bytes:
         return self.programs.decrypt_smime(self.message_to(recipient), self.pem[recipient], self.keys[recipient])
+
+
+class SignedMailTests(EncryptedMailTestCase):
+    def sign_with(self, *certificates: bytes, key: PrivateKey) -> bytes:
+        """Let mails be signed; return the certificate that signs them."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        (directory / "certificate.pem").write_bytes(b"".join(certificates))
+        (directory / "key.pem").write_bytes(private_pem(key))
+        (directory / "key.pem").chmod(0o600)
+        signer = load_signer(directory / "certificate.pem", directory / "key.pem")
+        self.defaults = MessageDefaults("voxrec@example.org", 1_000_000, signer=signer)
+        return certificates[0]
+
+    def verify(self, message: bytes, certificate: bytes) -> bytes:
+        """Return what a recipient reads in a signed message."""
+        trusted = self.programs.write("trusted.pem", certificate)
+        return self.programs.run("openssl", "cms", "-verify", "-CAfile", trusted, stdin=message)
+
+    async def test_recipients_verify_the_signature(self) -> None:
+        for key in (rsa_key("voxrec"), ec.generate_private_key(ec.SECP256R1())):
+            with subtest(type(key).__name__):
+                certificate = self.sign_with(make_certificate("voxrec@example.org", key=key, ca=True), key=key)
+                self.deliveries.rows.clear()
+                self.mailbox.messages.clear()
+                await self.send(email=ANN)
+                message = self.message_to(ANN)
+                outer, inner = parse(message), parse(self.verify(message, certificate))
+                self.assertEqual(outer.get_content_type(), "multipart/signed")
+                self.assertEqual(outer["Content-Type"].params["protocol"], "application/pkcs7-signature")
+                self.assertEqual(outer["Subject"], inner["Subject"])
+                self.assertEqual(inner["Content-Type"].params["hp"], "clear")
+                (attached,) = inner.iter_attachments()
+                self.assertEqual(attached.get_content(), AUDIO)
+                self.assertTrue(message.isascii())
+                with self.assertRaises(AssertionError):
+                    self.verify(message.replace(b"called", b"killed"), certificate)
+
+    async def test_a_signed_mail_is_encrypted(self) -> None:
+        key = rsa_key("voxrec")
+        certificate = self.sign_with(make_certificate("voxrec@example.org", key=key, ca=True), key=key)
+        self.add_certificate(ANN)
+        await self.send(MailEncryption.REQUIRED, email=ANN)
+        self.assertNotIn(b"multipart/signed", self.message_to(ANN))
+        inner = parse(self.verify(self.decrypt(ANN), certificate))
+        self.assertEqual(inner["Content-Type"].params["hp"], "cipher")
+        self.assertIn("Müller", inner["Subject"])
+        (attached,) = inner.iter_attachments()
+        self.assertEqual(attached.get_content(), AUDIO)
+
+    def test_files_that_cannot_be_used(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        certificate, key = directory / "certificate.pem", directory / "key.pem"
+        pem, private = make_certificate("voxrec@example.org", key=rsa_key()), private_pem(rsa_key())
+        for public, secret, mode, problem in (
+            (pem, private, 0o644, "is accessible to all users"),
+            (pem, private_pem(rsa_key("other")), 0o600, "does not belong to the first certificate"),
+            (b"", private, 0o600, "cannot be used"),
+            (pem, b"-----BEGIN", 0o600, "cannot be used"),
+            (private, private, 0o600, "cannot be used"),
+        ):
+            with subtest(problem):
+                certificate.write_bytes(public)
+                key.write_bytes(secret)
+                key.chmod(mode)
+                error = self.assertRaises(SigningError, load_signer, certificate, key)
+                self.assertIn(problem, error.detail)
+        missing = directory / "missing.pem"
+        self.assertRaises(SigningError, load_signer, certificate, missing)
 
 
 class SmimeTests(EncryptedMailTestCase):

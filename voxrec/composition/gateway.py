@@ -32,6 +32,7 @@ from voxrec.composition.webhooks import WebhookServices, build_webhooks
 from voxrec.config import Config
 from voxrec.errors import StoreUnavailable
 from voxrec.mail.mailer import Mailer
+from voxrec.metrics import Metrics
 from voxrec.postgres.listener import (
     JOBS_CHANNEL,
     PROFILES_CHANNEL,
@@ -50,18 +51,21 @@ _log: Final = Logger()
 class GatewayServices(SequentialMultiService):
     """The services of the gateway, some of whose settings can change while they run."""
 
-    def __init__(self, calls: Calls, rest: RestApi, mailer: Mailer, webhooks: WebhookServices) -> None:
+    def __init__(
+        self, calls: Calls, rest: RestApi, mailer: Mailer, webhooks: WebhookServices, metrics: Metrics
+    ) -> None:
         super().__init__()
         self._calls = calls
         self._rest = rest
         self._mailer = mailer
         self._webhooks = webhooks
+        self._metrics = metrics
 
     def reconfigure(self, config: Config) -> None:
         """Apply the settings that `voxrec.composition.reload.RELOADABLE` names."""
         self._calls.reconfigure(config)
         self._rest.reconfigure(config)
-        reconfigure_mailer(self._mailer, config.mail)
+        reconfigure_mailer(self._mailer, config.mail, self._metrics)
         self._webhooks.reconfigure(config.webhooks)
 
 
@@ -81,7 +85,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
     sweepers = _build_sweepers(env, subsystems, orphans)
     _add_gauges(env, subsystems, rest, orphans)
     database.history.subscribe(FailoverHandler(database, queue.journal).failed_over)
-    gateway = GatewayServices(calls, rest, subsystems.mailer, webhooks)
+    gateway = GatewayServices(calls, rest, subsystems.mailer, webhooks, env.metrics)
     for service in (
         database.service,
         queue.journal,

@@ -3,8 +3,11 @@
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+from twisted.logger import Logger
 
 from voxrec.bounce_address import BounceMailbox
 from voxrec.clock import utc_now
@@ -17,9 +20,13 @@ from voxrec.mail.bounces import BounceIntake
 from voxrec.mail.content import ListeningLink
 from voxrec.mail.mailer import BounceAddresses, Mailer
 from voxrec.mail.message import MessageDefaults
+from voxrec.mail.smime_signature import Signer, SigningError, load_signer
 from voxrec.mail.smtp import Relay
+from voxrec.metrics import Metrics
 from voxrec.model import LinkOrigin, MailEncryption
 from voxrec.service_tree import RetryingServerService
+
+_log: Final = Logger()
 
 
 def build_mailer(env: Environment, database: Database, files: RecordingFiles) -> Mailer:
@@ -28,7 +35,7 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
     return Mailer(
         env.reactor,
         make_relay(settings),
-        _defaults(settings),
+        _defaults(settings, _signer(settings, env.metrics)),
         recordings=database.recordings,
         profiles=database.profiles,
         deliveries=database.deliveries,
@@ -42,12 +49,27 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
     )
 
 
-def reconfigure_mailer(mailer: Mailer, settings: Mail) -> None:
-    """Apply changed settings to the following messages."""
-    mailer.configure(make_relay(settings), _defaults(settings))
+def reconfigure_mailer(mailer: Mailer, settings: Mail, metrics: Metrics) -> None:
+    """Apply changed settings, and the files of the signature, to the following messages."""
+    try:
+        signer = _signer(settings, metrics)
+    except SigningError as error:
+        _log.error("mails are signed as before: {error}", error=error)
+        signer = mailer.defaults.signer
+    mailer.configure(make_relay(settings), _defaults(settings, signer))
 
 
-def _defaults(settings: Mail) -> MessageDefaults:
+def _signer(settings: Mail, metrics: Metrics) -> Signer | None:
+    """Return what signs mails, and publish until when. Raises SigningError."""
+    if not settings.signing_certificate:
+        metrics.jobs.set_signing_certificate(0)
+        return None
+    signer = load_signer(Path(settings.signing_certificate), Path(settings.signing_key))
+    metrics.jobs.set_signing_certificate(signer.expires_at.timestamp())
+    return signer
+
+
+def _defaults(settings: Mail, signer: Signer | None) -> MessageDefaults:
     return MessageDefaults(
         sender=settings.sender,
         attach_limit=settings.attach_limit,
@@ -57,6 +79,7 @@ def _defaults(settings: Mail) -> MessageDefaults:
         templates=Path(settings.templates) if settings.templates else None,
         encryption=MailEncryption(settings.encryption),
         hide_subject=settings.hide_subject,
+        signer=signer,
     )
 
 

@@ -47,6 +47,8 @@ RELOADABLE: Final = frozenset(
         "mail.password",
         "mail.port",
         "mail.sender",
+        "mail.signing_certificate",
+        "mail.signing_key",
         "mail.templates",
         "mail.time_zone",
         "mail.timeout",

@@ -17,6 +17,7 @@ from voxrec.doctor.directories import check_directories
 from voxrec.doctor.finding import Finding, failed, guarded, ok, warning
 from voxrec.doctor.identity_provider import check_identity_provider
 from voxrec.doctor.mail import check_mail
+from voxrec.doctor.mail_signature import check_mail_signature
 from voxrec.doctor.mail_templates import check_mail_templates
 from voxrec.doctor.nodes import check_nodes
 from voxrec.doctor.s3 import check_s3
@@ -33,6 +34,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = 
     ("S3", check_s3),
     ("mail", check_mail),
     ("mail templates", check_mail_templates),
+    ("mail signature", check_mail_signature),
     ("bounces", check_bounces),
     ("webhooks", check_webhooks),
     ("identity provider", check_identity_provider),

@@ -129,6 +129,11 @@ class Mailer:
         self._on_protection = on_protection
         self._log = logger or Logger()
 
+    @property
+    def defaults(self) -> MessageDefaults:
+        """The settings of messages."""
+        return self._defaults
+
     def configure(self, relay: Relay, defaults: MessageDefaults) -> None:
         """Change the settings of the following messages."""
         self._relay = relay
@@ -321,9 +326,11 @@ class Mailer:
             message: bytes | None = await self._defer_to_thread(
                 compose_form, form, recording, profile, audio, link, defaults, utc_now(self._reactor)
             )
-        if message is None or encryption is None:
+        if message is None or (encryption is None and defaults.signer is None):
             return message
-        protected: bytes = await self._defer_to_thread(protect, message, encryption, hide_subject=defaults.hide_subject)
+        protected: bytes = await self._defer_to_thread(
+            protect, message, encryption, defaults.signer, hide_subject=defaults.hide_subject
+        )
         return protected
 
     async def _refuse_unprotected(

@@ -20,6 +20,7 @@ from voxrec.errors import AudioError
 from voxrec.languages import DEFAULT, Language
 from voxrec.mail.base64_lines import encode_base64
 from voxrec.mail.content import LANGUAGES, ListeningLink, attachment_name, describe
+from voxrec.mail.smime_signature import Signer
 from voxrec.mail.templates import Texts, render_texts
 from voxrec.mailaddress import encode_mail_address, is_mail_address
 from voxrec.model import MailEncryption, Profile, Recording, mail_addresses
@@ -39,7 +40,7 @@ class MessageDefaults:
     ``utf8_headers``: the headers may have UTF-8 (RFC 6532), for relays with SMTPUTF8; otherwise they are ASCII, and
     recipients that cannot be written so are not in "To". ``templates`` is the directory of the templates; None: the
     built-in form. ``encryption`` says when mails are encrypted, unless their Profile does; ``hide_subject``: the
-    subject of an encrypted mail is encrypted, too.
+    subject of an encrypted mail is encrypted, too. ``signer`` None: mails are not signed.
     """
 
     sender: str
@@ -51,6 +52,7 @@ class MessageDefaults:
     utf8_headers: bool = False
     encryption: MailEncryption = MailEncryption.NONE
     hide_subject: bool = True
+    signer: Signer | None = None
 
     def time_zone_of(self, profile: Profile) -> tzinfo:
         """Return the time zone of the readers."""

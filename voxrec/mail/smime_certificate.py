@@ -43,7 +43,7 @@ def read_smime_certificate(data: bytes, now: datetime) -> CertificateFacts:
         CertificateType.SMIME,
         certificate.public_bytes(Encoding.PEM).decode("ascii"),
         sanitize_line(certificate.subject.rfc4514_string(), _MAX_SUBJECT),
-        distinct([*_addresses(certificate)]),
+        certificate_addresses(certificate),
         certificate.fingerprint(SHA256()).hex(),
         algorithm,
         expires_at,
@@ -100,6 +100,11 @@ def _check_usage(certificate: x509.Certificate) -> None:
     permitted = {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
     if extended is not None and permitted.isdisjoint(extended):
         raise InvalidCertificateError("is not for mail: its extended key usage lacks emailProtection")
+
+
+def certificate_addresses(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Return the mail addresses that a certificate names."""
+    return distinct([*_addresses(certificate)])
 
 
 def _addresses(certificate: x509.Certificate) -> Iterator[str]:

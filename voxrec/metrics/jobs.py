@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class JobMetrics:
@@ -25,6 +25,11 @@ class JobMetrics:
             "Recipients of attempts to send a mail, by its protection: smime, openpgp, none (not encrypted), notice "
             "(without audio and link, not encrypted) or refused (not sent, since it could not be encrypted).",
             ["protection"],
+        )
+        self._signing_certificate = Gauge(
+            "voxrec_mail_signing_certificate_expiry_timestamp_seconds",
+            "Time at which the certificate expires that signs mails, in seconds since 1970; 0: mails are not signed.",
+            registry=registry,
         )
         self._returned_mails = counter(
             "voxrec_mails_returned",
@@ -59,6 +64,10 @@ class JobMetrics:
     def count_mail_recipient(self, state: str) -> None:
         """Count the response of the mail relay to one recipient."""
         self._mail_recipients.labels(state).inc()
+
+    def set_signing_certificate(self, expires_at: float) -> None:
+        """Set the time at which the certificate expires that signs mails, in seconds since 1970."""
+        self._signing_certificate.set(expires_at)
 
     def count_mail_protection(self, protection: str) -> None:
         """Count a recipient of an attempt to send a mail."""
