@@ -61,6 +61,7 @@ class S3Store:
         ``sha256`` is that of the Recording, in hex: a file whose content differs is not stored. Raises StoreError,
         FileDamaged if the content differs, and OSError if the file cannot be read.
         """
+        self._check_running()
         with source.open("rb") as file, translate_errors(f"upload to s3://{target.bucket}/{target.key}"):
             size = file.seek(0, io.SEEK_END)
             if size <= max(self._settings.part_size, MAX_SINGLE_UPLOAD):

@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import urllib3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -248,7 +250,7 @@ class BoundedSession:
                 raise ReadTimeoutError(endpoint_url=url, error=f"no response within {seconds:.0f} s") from cause
 
     def _manager(self, url: str) -> urllib3.PoolManager:
-        proxy = get_environ_proxies(url).get(url.partition(":")[0])
+        proxy = _proxy_of(*urlsplit(url)[:2])
         if proxy not in self._managers:
             manager = urllib3.ProxyManager(proxy, **self._options) if proxy else urllib3.PoolManager(**self._options)
             manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
@@ -296,6 +298,13 @@ class BoundedBody:
     def close(self) -> None:
         """Close the connection, unless the body was read to its end; then it was released to be used again."""
         self._raw.close()
+
+
+@lru_cache(maxsize=64)
+def _proxy_of(scheme: str, host: str) -> str | None:
+    """Return the URL of the proxy for a host, as the environment of the process says, which does not change."""
+    proxy: str | None = get_environ_proxies(f"{scheme}://{host}").get(scheme)
+    return proxy
 
 
 def _refuse_redirection(raw: Any) -> None:

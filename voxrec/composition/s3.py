@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _LEASE: Final = timedelta(seconds=30)  # extended while an upload runs; if its node is lost, another one waits this long
 _DOWNLOAD_THREADS: Final = 16
-_JOBS_PER_UPLOAD: Final = 4
+_JOBS_PER_UPLOAD: Final = 8
 """Jobs that run for each upload that is permitted at the same time: one is sent, others are prepared or concluded.
 
 With fewer, threads are idle while small files are claimed and concluded; a statement is about several of them.
