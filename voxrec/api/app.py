@@ -1,6 +1,7 @@
 """The REST API: access control, middlewares, and the routes of the resources, the documentation and the console."""
 
 from collections.abc import Collection
+from functools import partial
 from importlib.metadata import version
 
 from twisted.internet.interfaces import IReactorTime
@@ -8,11 +9,11 @@ from twisted.web.resource import Resource
 
 from voxrec.api.audit_middleware import AuditMiddleware
 from voxrec.api.authentication import StoredSessions
-from voxrec.api.clock import utc_now
 from voxrec.api.dependencies import Repositories, RestDependencies, RestSettings
 from voxrec.api.description import DESCRIPTION
 from voxrec.api.route_table import RouteTable
 from voxrec.api.webhooks import WEBHOOK_OPERATIONS
+from voxrec.clock import utc_now
 from voxrec.web.auth import AccessControl, CookieSessions
 from voxrec.web.binding import call_handler
 from voxrec.web.cors import Cors
@@ -37,7 +38,7 @@ class RestApp:
         settings: RestSettings,
         dependencies: RestDependencies,
     ) -> None:
-        now = utc_now(clock)
+        now = partial(utc_now, clock)
         url = settings.public_url.rstrip("/")
         cookie = SessionCookie(url)
         access_control = AccessControl(

@@ -1,6 +1,7 @@
 """The routes of all resources, and the objects that several of them share."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 
 from twisted.internet.interfaces import IReactorTime
@@ -11,7 +12,6 @@ from voxrec.api.audio_conversion import AudioConverter
 from voxrec.api.audit import AuditRoutes
 from voxrec.api.bulk_actions import BulkActionRoutes
 from voxrec.api.calls import CallRoutes
-from voxrec.api.clock import utc_now
 from voxrec.api.deliveries import DeliveryRoutes
 from voxrec.api.dependencies import Repositories, RestDependencies, RestSettings
 from voxrec.api.events import EventRoutes
@@ -40,6 +40,7 @@ from voxrec.api.sign_in_services import SignInServices
 from voxrec.api.tokens import TokenRoutes
 from voxrec.api.validation import ProfileValidator
 from voxrec.api.webhooks import WebhookRoutes
+from voxrec.clock import utc_now
 from voxrec.web.auth import AccessControl, Scoped
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.route import Route
@@ -62,7 +63,7 @@ class RouteTable:
         cookie: SessionCookie,
     ) -> None:
         self._clock = clock
-        self._now = utc_now(clock)
+        self._now = partial(utc_now, clock)
         self._repositories = repositories
         self._settings = settings
         self._dependencies = dependencies

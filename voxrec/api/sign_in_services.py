@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from itertools import chain
 
 from twisted.internet.interfaces import IReactorTime
 
-from voxrec.api.clock import utc_now
 from voxrec.api.own_password import OwnPassword
 from voxrec.api.passwords import Passwords
 from voxrec.api.second_factors import SecondFactorRoutes
@@ -14,6 +14,7 @@ from voxrec.api.sessions import SessionRoutes
 from voxrec.api.sign_in import PasswordSignIn, SessionStarter, SignInPolicy
 from voxrec.api.single_sign_on import IdentityProvider, SingleSignOn
 from voxrec.api.users import UserRoutes
+from voxrec.clock import utc_now
 from voxrec.store.audit import Audit
 from voxrec.store.second_factors import SecondFactors
 from voxrec.store.sessions import Sessions
@@ -43,7 +44,7 @@ class SignInServices:
         policy: SignInPolicy,
         provider: IdentityProvider | None,
     ) -> None:
-        now, throttle = utc_now(clock), PasswordThrottle(clock)
+        now, throttle = partial(utc_now, clock), PasswordThrottle(clock)
         starter = SessionStarter(cookie, now, lifetime)
         own_password = OwnPassword(users, passwords, throttle)
         password_sign_in = PasswordSignIn(
