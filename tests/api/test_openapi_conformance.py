@@ -10,6 +10,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.api.rest_test_case import PROMPT_ID, RestTestCase
 from tests.database import reactor
+from tests.mail.key_pairs import make_certificate
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.password_throttle import PasswordThrottle
 
@@ -69,6 +70,7 @@ class OpenApiConformanceTests(RestTestCase):
             "CONTRACT_PROFILE": str(profile.id),
             "CONTRACT_PROMPT": str(PROMPT_ID),
             "CONTRACT_JOB": str(JOB_ID),
+            "CONTRACT_CERTIFICATE": make_certificate("ann@example.org").decode(),
         }
         out, err, code = await getProcessOutputAndValue(
             str(program), command, environment, str(directory), reactor=reactor
