@@ -16,7 +16,8 @@ from voxrec.mail.content import ListeningLink
 from voxrec.mail.forms import Form, compose_form, forms_for
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.preview import example_recording, preview
-from voxrec.mail.protection import Encryption, ProtectionError, protect
+from voxrec.mail.protection import Encryption, ProtectionError
+from voxrec.mail.protection_process import protect_message
 from voxrec.mail.recipient_groups import RecipientGroup, group_recipients
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
 from voxrec.mail.templates import Texts
@@ -329,7 +330,7 @@ class Mailer:
         if message is None or (encryption is None and defaults.signer is None):
             return message
         protected: bytes = await self._defer_to_thread(
-            protect, message, encryption, defaults.signer, hide_subject=defaults.hide_subject
+            protect_message, message, encryption, defaults.signer, defaults.hide_subject
         )
         return protected
 
