@@ -71,8 +71,11 @@ def mailbox_key(text: str) -> str:
 
 
 def caseless_mailbox_key(text: str) -> str:
-    """Return the `mailbox_key` without letter case, which no known mail system distinguishes before the @."""
-    return mailbox_key(text).casefold()
+    """Return the `mailbox_key` without letter case, which no known mail system distinguishes before the @.
+
+    Letter by letter, since ``casefold`` would join different mailboxes, such as straße and strasse.
+    """
+    return "".join(letter.lower() for letter in mailbox_key(text))
 
 
 def spellings(text: str) -> list[str]:

@@ -218,8 +218,9 @@ class SuccessResponseTests(RestTestCase):
         await self.pool.execute("INSERT INTO webhooks (id, url) VALUES (%s, 'https://crm.example')", (WEBHOOK,))
         await self.pool.execute(
             "INSERT INTO recipient_certificates (id, address, mailbox, other_address_allowed, type, certificate, "
-            "subject, addresses, fingerprint, algorithm, created_at, updated_at) "
-            "VALUES (%s, 'ben@example.org', 'ben@example.org', FALSE, 'smime', '', '', '{}', '', '', now(), now())",
+            "subject, addresses, fingerprint, algorithm, expires_at, created_at, updated_at) "
+            "VALUES (%s, 'ben@example.org', 'ben@example.org', FALSE, 'smime', '', '', '{}', '', '', now(), now(), "
+            "now())",
             (CERTIFICATE,),
         )
         await self.add_recording(state=RecordingState.FAILED)

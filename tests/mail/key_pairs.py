@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from voxrec.sandbox.namespaces import MountNamespace
 from voxrec.sandbox.rootfs import Recipe, ensure_rootfs
 
-PROGRAMS: Final = Recipe("mail-programs", "bookworm", ("openssl", "gpg", "gpg-agent"))
+PROGRAMS: Final = Recipe("mail-programs", "bookworm", ("openssl",))
 ENCRYPTION: Final = x509.KeyUsage(
     digital_signature=True,
     content_commitment=False,
@@ -91,7 +91,7 @@ def private_pem(key: PrivateKey) -> bytes:
 
 
 class Programs:
-    """OpenSSL and GnuPG of Debian, which read and write files in ``directory`` only."""
+    """OpenSSL of Debian, which reads and writes files in ``directory`` only."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()

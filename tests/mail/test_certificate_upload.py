@@ -1,6 +1,8 @@
 """Tests of voxrec.mail.certificate_upload and voxrec.mail.smime_certificate."""
 
 import base64
+import random
+import time
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -91,7 +93,7 @@ class SmimeTests(SynchronousTestCase):
             (make_certificate(ANN, usage=SIGNATURE), "its key usage lacks keyEncipherment"),
             (make_certificate(ANN, extended_usage=web), "its extended key usage lacks emailProtection"),
             (make_certificate(ANN, key=rsa_key("short", 1024)), "an RSA key of 1024 bits; expected 2048 to 16384 bits"),
-            (curve, "has an elliptic curve key (secp256r1); voxrec encrypts S/MIME only to RSA keys"),
+            (curve, "has an elliptic curve key (secp256r1); voxrec encrypts only to RSA keys"),
             (make_certificate(ANN)[:400] + b"\n-----END CERTIFICATE-----\n", "is damaged, or no X.509 certificate"),
             ("-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----", "is missing"),
             (base64.b64encode(der(make_certificate(ANN))[:300]), "is damaged, or no X.509 certificate"),
@@ -102,6 +104,38 @@ class SmimeTests(SynchronousTestCase):
         ):
             with subtest(problem):
                 self.assertIn(problem, self.problem(certificate))
+
+    def test_malformed_certificates_are_refused_and_raise_nothing_else(self) -> None:
+        """The library reads parts of a certificate late, and raises errors of several types."""
+        original, generator = der(make_certificate(ANN, subject_address=ANN)), random.Random(5)  # noqa: S311
+        refused = 0
+        for _ in range(1500):
+            damaged = bytearray(original)
+            damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+            try:
+                read_certificate(base64.b64encode(damaged).decode(), NOW)
+            except InvalidCertificateError:
+                refused += 1
+        self.assertGreater(refused, 100)
+
+    def test_a_key_to_which_nothing_can_be_encrypted(self) -> None:
+        encoded = bytearray(der(make_certificate(ANN)))
+        modulus = rsa_key().public_key().public_numbers().n.to_bytes(256, "big")
+        encoded[encoded.index(modulus) + 255] &= 0xFE
+        self.assertIn("to which nothing can be encrypted", self.problem(base64.b64encode(encoded)))
+        exponent = der(make_certificate(ANN)).replace(b"\x02\x03\x01\x00\x01", b"\x02\x03\x00\x00\x01")
+        self.assertIn("has an invalid public key", self.problem(base64.b64encode(exponent)))
+
+    def test_many_beginnings_of_certificates(self) -> None:
+        """The time is linear: it was 18 s for the longest text that REST accepts."""
+        started = time.process_time()
+        self.assertIn("is missing", self.problem("-----BEGIN CERTIFICATE-----" * 9700))
+        self.assertLess(time.process_time() - started, 5)
+
+    def test_many_addresses(self) -> None:
+        addresses = [f"ann{number}@example.org" for number in range(101)]
+        self.assertIn("names 101 mail addresses; expected at most 100", self.problem(make_certificate(*addresses)))
+        self.assertEqual(len(self.read(make_certificate(*addresses[:100])).addresses), 100)
 
     def test_private_keys_are_refused_and_not_repeated(self) -> None:
         key, pem = rsa_key(), make_certificate(ANN)
@@ -129,5 +163,7 @@ class SmimeTests(SynchronousTestCase):
         error = self.assertRaises(InvalidCertificateError, facts.require_address, "bob@example.org")
         self.assertIn("is for Ann@EXAMPLE.org, not for bob@example.org", str(error))
         self.read(make_certificate()).require_address("anyone@example.org")
+        strasse = self.read(make_certificate("strasse@example.org"))
+        self.assertRaises(InvalidCertificateError, strasse.require_address, "straße@example.org")
         international = self.read(make_certificate("ann@xn--bcher-kva.example"))
         international.require_address("ann@bücher.example")

@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from tests.mail.size_limited_relay import SizeLimitedRelay
 from tests.mail.test_mailer import ANN, BOB, JOB, MailerTestCase
 from tests.mail.test_message import AUDIO, PROFILE, RECORDING
 from tests.subtest import subtest
+from voxrec.mail import protection_process
 from voxrec.mail.certificate_upload import read_certificate
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smime_signature import SigningError, load_signer
 from voxrec.model import MailEncryption, RecipientCertificate
 
 EVE = "eve@example.org"
+PYTHON = sys.executable
 
 
 def parse(message: bytes) -> Any:
@@ -204,6 +207,35 @@ class SmimeTests(EncryptedMailTestCase):
         error = await self.run_failing_job(self.make_mailer())
         self.assertIn("not sent unencrypted", error.detail)
         self.assertEqual(self.received, [])
+
+    async def test_faults_of_this_machine_are_repeated(self) -> None:
+        """In each mode the mail waits: it is never sent unencrypted instead."""
+        self.add_certificate(ANN)
+        self.patch(protection_process, "SMALL", 1)
+        for mode in (MailEncryption.OPTIONAL, MailEncryption.NOTICE, MailEncryption.REQUIRED):
+            with subtest(mode):
+                self.deliveries.rows.clear()
+                self.mailbox.messages.clear()
+                self.patch(sys, "executable", "/nonexistent/python")
+                mailer = self.make_mailer(profile=replace(PROFILE, email=ANN, mail_encryption=mode))
+                error = await self.run_failing_job(mailer)
+                self.assertFalse(error.permanent)
+                self.assertEqual(self.received, [])
+                state, _, reply = self.deliveries.states[ANN]
+                self.assertEqual(state, "deferred")
+                self.assertIn("No such file or directory", reply)
+                self.patch(sys, "executable", PYTHON)
+                await mailer(JOB)
+                self.assertIn(b"HP-Outer", self.decrypt(ANN))
+
+    async def test_a_certificate_that_cannot_be_used_refuses_the_mail(self) -> None:
+        row = self.add_certificate(ANN)
+        self.certificates.rows[:] = [replace(row, certificate="-----BEGIN")]
+        profile = replace(PROFILE, email=ANN, mail_encryption=MailEncryption.OPTIONAL)
+        error = await self.run_failing_job(self.make_mailer(profile=profile))
+        self.assertTrue(error.permanent)
+        self.assertEqual(self.received, [])
+        self.assertIn("not sent: the message cannot be encrypted", self.deliveries.states[ANN][2])
 
     async def test_an_expired_certificate_is_not_used(self) -> None:
         yesterday = datetime.now(UTC) - timedelta(days=1)

@@ -68,6 +68,24 @@ class RedeliveryTests(DatabaseTestCase, RelayTestCase):
         finally:
             await worker.stopService()
 
+    async def test_refusals_of_unencrypted_mails_are_reported(self) -> None:
+        """Also of a mail that is sent again, to another recipient."""
+        await self.pool.execute("UPDATE profiles SET mail_encryption = 'required'")
+        await self.pool.execute("INSERT INTO webhooks (url) VALUES ('https://crm.example/')")
+        await self.run_mail_job()
+        await self.history.mail(self.recording_id, BOSS)
+        await self.run_mail_job()
+        self.assertEqual(self.recipients(), [])
+        deliveries = await self.deliveries()
+        for recipient in (ANN, BOB, BOSS):
+            self.assertIs(deliveries[recipient].status, DeliveryStatus.FAILED)
+            self.assertIn("not sent unencrypted", deliveries[recipient].attempts[0].reply)
+        events = await self.pool.query(
+            "SELECT data->>'channel', data->>'recordingId' FROM webhook_messages WHERE type = 'delivery.failed'"
+        )
+        self.assertEqual([tuple(row) for row in events], [("mail", str(self.recording_id))] * 2)
+        self.flushLoggedErrors()
+
     async def deliveries(self) -> dict[str, RecordingDelivery]:
         return {mail.target: mail for mail in await self.history.of_recording(self.recording_id)}
 

@@ -50,7 +50,6 @@ class EncryptionCheckTests(SynchronousTestCase):
     def test_states(self) -> None:
         expired = replace(CERTIFICATE, expires_at=NOW)
         soon = replace(CERTIFICATE, expires_at=NOW + timedelta(days=30))
-        never = replace(CERTIFICATE, type=CertificateType.OPENPGP, expires_at=None)
         missing = "there is no certificate of this recipient (/recipient-certificates); "
         gone = "the certificate of this recipient expired on 2026-11-27 00:00 UTC; "
         until = "mails are encrypted by S/MIME until 2026-12-2"
@@ -66,7 +65,6 @@ class EncryptionCheckTests(SynchronousTestCase):
             ((CERTIFICATE,), {}, "ok", f"{until}8 00:00 UTC: CN=Ann"),
             ((soon,), required, "warning", f"{until}7 00:00 UTC: CN=Ann"),
             ((soon, CERTIFICATE), required, "ok", f"{until}8 00:00 UTC: CN=Ann, CN=Ann"),
-            ((never,), required, "ok", "mails are encrypted by OpenPGP: CN=Ann"),
         ):
             with subtest((state, detail)):
                 row = self.check(*certificates, **fields)

@@ -64,7 +64,7 @@ _REPRESENTATION: Final = Representation(_encode)
 
 
 class RecipientCertificateRoutes:
-    """Recipient certificates: mails to their mail addresses are encrypted by S/MIME or OpenPGP."""
+    """Recipient certificates: mails to their mail addresses are encrypted by S/MIME."""
 
     def __init__(
         self,

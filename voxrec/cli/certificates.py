@@ -88,14 +88,13 @@ def _read(address: str, file: Path, profile_id: UUID | None, other_address: bool
 
 
 def _row(certificate: RecipientCertificate) -> tuple[str, ...]:
-    expires_at = certificate.expires_at
     mark = " (expired)" if certificate.expired(now()) else ""
     return (
         str(certificate.id),
         certificate.address,
         certificate.type,
         certificate.algorithm,
-        "never" if expires_at is None else date_text(expires_at) + mark,
+        date_text(certificate.expires_at) + mark,
         str(certificate.profile_id or ""),
         certificate.subject,
     )

@@ -15,7 +15,7 @@ class InvalidCertificateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """A valid certificate: ``text`` in PEM or ASCII armor, and what it says. ``expires_at`` None: never."""
+    """A valid certificate: ``text`` in PEM, and what it says."""
 
     type: CertificateType
     text: str
@@ -23,7 +23,7 @@ class CertificateFacts:
     addresses: tuple[str, ...]
     fingerprint: str
     algorithm: str
-    expires_at: datetime | None
+    expires_at: datetime
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of a `voxrec.model.RecipientCertificate` that follow from the certificate."""

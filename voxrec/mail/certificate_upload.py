@@ -1,4 +1,4 @@
-"""Reads the certificate of a recipient that a client uploads, whichever its type and form."""
+"""Reads the certificate of a recipient that a client uploads, in whichever form."""
 
 import base64
 import binascii

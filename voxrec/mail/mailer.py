@@ -16,7 +16,7 @@ from voxrec.mail.content import ListeningLink
 from voxrec.mail.forms import Form, compose_form, forms_for
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.preview import example_recording, preview
-from voxrec.mail.protection import Encryption, ProtectionError
+from voxrec.mail.protection import Encryption, ProtectionError, TransientProtectionError
 from voxrec.mail.protection_process import protect_message
 from voxrec.mail.recipient_groups import RecipientGroup, group_recipients
 from voxrec.mail.smtp import Refusal, Relay, SendResult, send
@@ -113,7 +113,7 @@ class Mailer:
         ``listening_link`` returns where the readers can listen to a Recording. ``bounce_addresses`` None: mails that
         cannot be delivered are returned to the sender's mailbox. ``on_reply`` is called for each recipient with the
         relay's reply: accepted, deferred or refused. ``on_protection`` is called for each recipient of an attempt with
-        the type of the encryption, ``none``, ``notice`` (instead of what cannot be encrypted) or ``refused``.
+        ``smime``, ``none``, ``notice`` (instead of what cannot be encrypted) or ``refused``.
         """
         self._reactor = reactor
         self._relay = relay
@@ -195,7 +195,7 @@ class Mailer:
             )
 
     def _count_protection(self, group: RecipientGroup) -> None:
-        protection = "none" if group.encryption is None else group.encryption.type.value
+        protection = "none" if group.encryption is None else "smime"
         for _ in group.recipients:
             self._on_protection("notice" if group.notice else protection)
 
@@ -227,8 +227,8 @@ class Mailer:
         for form in forms_for(profile, recording, defaults):
             try:
                 message = await self._compose(form, recording, profile, link, defaults, encryption)
-            except ProtectionError as error:
-                await self._refuse_unprotected(recording, recipients, error)
+            except (ProtectionError, TransientProtectionError) as error:
+                await self._record_unprotected(recording, recipients, error)
                 return
             if message is None:
                 continue
@@ -322,7 +322,7 @@ class Mailer:
         defaults: MessageDefaults,
         encryption: Encryption | None,
     ) -> bytes | None:
-        """Return the message, or None if the audio is too large for the form. Raises ProtectionError."""
+        """Return the message, or None if the audio is too large for the form. Raises as `protect_message`."""
         async with await self._archive.obtain(recording) as audio:
             message: bytes | None = await self._defer_to_thread(
                 compose_form, form, recording, profile, audio, link, defaults, utc_now(self._reactor)
@@ -334,17 +334,19 @@ class Mailer:
         )
         return protected
 
-    async def _refuse_unprotected(
-        self, recording: Recording, recipients: Sequence[str], error: ProtectionError
+    async def _record_unprotected(
+        self, recording: Recording, recipients: Sequence[str], error: ProtectionError | TransientProtectionError
     ) -> None:
-        self._log.error(
-            "the mail about recording {id} is not sent to {count} recipients: {error}",
-            id=recording.id,
-            count=len(recipients),
-            error=error,
-        )
+        """Store why nothing is sent to recipients; the job is repeated unless a certificate is the reason."""
+        fields = {"id": recording.id, "count": len(recipients), "error": error}
+        if isinstance(error, TransientProtectionError):
+            state = DeliveryState.DEFERRED
+            self._log.warn("the mail about recording {id} is not sent to {count} recipients now: {error}", **fields)
+        else:
+            state = DeliveryState.REFUSED
+            self._log.error("the mail about recording {id} is not sent to {count} recipients: {error}", **fields)
         for recipient in recipients:
-            await self._deliveries.record_reply(recording.id, recipient, DeliveryState.REFUSED, f"not sent: {error}")
+            await self._deliveries.record_reply(recording.id, recipient, state, f"not sent: {error}")
 
     async def _record(self, recording: Recording, result: SendResult) -> None:
         # accepted recipients first: if the database fails in between, a lost refusal causes no duplicate mail

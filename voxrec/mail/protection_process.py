@@ -7,33 +7,34 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from voxrec.mail.protection import Encryption, ProtectionError, protect
+from voxrec.mail.protection import Encryption, ProtectionError, TransientProtectionError, protect
 from voxrec.mail.smime_signature import Signer
-from voxrec.model import CertificateType
 from voxrec.sanitize import sanitize_line
 
 SMALL: Final = 1_000_000  # bytes; protecting them takes less time than the start of a process, and disturbs no call
-_TIME_LIMIT: Final = 300.0  # seconds, for 1 GiB on a slow machine
-_REFUSED: Final = 3  # exit status: the message cannot be protected, for the reason on the standard error
+_TIME_LIMIT: Final = 120.0  # seconds, less than TimeoutStopSec of the unit: a stop waits for the process
+_REFUSED: Final = 3  # exit status: the message cannot be encrypted, for the reason on the standard error
+_OOM_SCORE: Final = "500"  # the kernel should rather end this process than voxrec or PostgreSQL
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")  # other environment variables may be secrets
 
 
 def protect_message(message: bytes, encryption: Encryption | None, signer: Signer | None, hide_subject: bool) -> bytes:
     """Return a message as `protect` does, a large one from a process. Blocks: run it in a thread.
 
-    Raises ProtectionError.
+    Raises ProtectionError, TransientProtectionError.
     """
     if len(message) < SMALL:
         return protect(message, encryption, signer, hide_subject=hide_subject)
     parameters = {
-        "type": None if encryption is None else encryption.type,
-        "certificates": () if encryption is None else encryption.certificates,
+        "certificates": None if encryption is None else encryption.certificates,
         "signer": None if signer is None else _to_pem(signer),
         "hide_subject": hide_subject,
     }
@@ -48,11 +49,15 @@ def protect_message(message: bytes, encryption: Encryption | None, signer: Signe
             cwd="/",
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ProtectionError(f"the message cannot be protected: {type(error).__name__}") from error
-    if process.returncode != 0:
-        reason = sanitize_line(process.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])
-        raise ProtectionError(reason if process.returncode == _REFUSED else f"the protection failed: {reason}")
-    return process.stdout
+        reason = error.strerror if isinstance(error, OSError) else f"it took more than {_TIME_LIMIT:g} s"
+        raise TransientProtectionError(f"the process that protects the message failed: {reason}") from None
+    if process.returncode == 0:
+        return process.stdout
+    reason = sanitize_line(process.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2])
+    if process.returncode == _REFUSED:
+        raise ProtectionError(reason)
+    ended = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
+    raise TransientProtectionError(f"the process that protects the message ended with {ended}: {reason}")
 
 
 def _to_pem(signer: Signer) -> list[str]:
@@ -71,9 +76,11 @@ def _from_pem(texts: list[str]) -> Signer:
 
 def main() -> int:
     """Read the parameters and the message from the standard input, and write the protected message."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     parameters = json.loads(sys.stdin.buffer.readline())
-    kind, signer = parameters["type"], parameters["signer"]
-    encryption = None if kind is None else Encryption(CertificateType(kind), tuple(parameters["certificates"]))
+    certificates, signer = parameters["certificates"], parameters["signer"]
+    encryption = None if certificates is None else Encryption(tuple(certificates))
     try:
         protected = protect(
             sys.stdin.buffer.read(),
@@ -84,7 +91,10 @@ def main() -> int:
     except ProtectionError as error:
         sys.stderr.write(f"{error}\n")
         return _REFUSED
+    except TransientProtectionError as error:
+        sys.exit(str(error))
     sys.stdout.buffer.write(protected)
+    sys.stdout.buffer.flush()
     return 0
 
 

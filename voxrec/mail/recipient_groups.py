@@ -7,7 +7,7 @@ from datetime import datetime
 from voxrec.mail.certificate_facts import date_text
 from voxrec.mail.protection import Encryption
 from voxrec.mailaddress import caseless_mailbox_key
-from voxrec.model import CertificateType, MailEncryption, RecipientCertificate
+from voxrec.model import MailEncryption, RecipientCertificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def group_recipients(
     ``listed`` are the recipients that the headers of the mail name. An encrypted message reveals for which certificates
     it is encrypted, so that each of the others has a message of its own.
     """
-    encrypted: dict[tuple[CertificateType, str], list[str]] = {}
+    encrypted: dict[str, list[str]] = {}
     usable: dict[str, tuple[RecipientCertificate, ...]] = {}
     unencrypted: list[str] = []
     for recipient in recipients:
@@ -50,10 +50,10 @@ def group_recipients(
         if chosen:
             usable[recipient] = chosen
             of_one = "" if recipient in listed else recipient
-            encrypted.setdefault((chosen[0].type, of_one), []).append(recipient)
+            encrypted.setdefault(of_one, []).append(recipient)
         else:
             unencrypted.append(recipient)
-    groups = [_encrypted_group(kind, members, usable) for (kind, _), members in encrypted.items()]
+    groups = [_encrypted_group(members, usable) for members in encrypted.values()]
     if mode is MailEncryption.REQUIRED:
         reasons = {one: f"not sent unencrypted: {missing_reason(one, certificates, now)}" for one in unencrypted}
         return Grouping(tuple(groups), reasons)
@@ -65,16 +65,10 @@ def group_recipients(
 def usable_certificates(
     recipient: str, certificates: Sequence[RecipientCertificate], now: datetime
 ) -> tuple[RecipientCertificate, ...]:
-    """Return the certificates to which a mail is encrypted: all valid ones of one type.
-
-    Those of the Profile have precedence over those of all Profiles, and S/MIME over OpenPGP.
-    """
+    """Return the certificates to which a mail is encrypted: all valid ones of its Profile, else of all Profiles."""
     valid = [one for one in of_recipient(recipient, certificates) if not one.expired(now)]
-    for of_profile in (True, False):
-        for kind in CertificateType:
-            if chosen := [one for one in valid if one.type is kind and (one.profile_id is not None) is of_profile]:
-                return tuple(chosen)
-    return ()
+    of_profile = [one for one in valid if one.profile_id is not None]
+    return tuple(of_profile or valid)
 
 
 def missing_reason(recipient: str, certificates: Sequence[RecipientCertificate], now: datetime) -> str:
@@ -82,7 +76,7 @@ def missing_reason(recipient: str, certificates: Sequence[RecipientCertificate],
     expired = [one for one in of_recipient(recipient, certificates) if one.expired(now)]
     if not expired:
         return "there is no certificate of this recipient (/recipient-certificates)"
-    last = max(one.expires_at for one in expired if one.expires_at is not None)
+    last = max(one.expires_at for one in expired)
     return f"the certificate of this recipient expired on {date_text(last)}"
 
 
@@ -92,8 +86,6 @@ def of_recipient(recipient: str, certificates: Sequence[RecipientCertificate]) -
     return [one for one in certificates if caseless_mailbox_key(one.address) == mailbox]
 
 
-def _encrypted_group(
-    kind: CertificateType, members: Sequence[str], usable: Mapping[str, tuple[RecipientCertificate, ...]]
-) -> RecipientGroup:
+def _encrypted_group(members: Sequence[str], usable: Mapping[str, tuple[RecipientCertificate, ...]]) -> RecipientGroup:
     texts = dict.fromkeys(one.certificate for member in members for one in usable[member])
-    return RecipientGroup(tuple(members), Encryption(kind, tuple(texts)))
+    return RecipientGroup(tuple(members), Encryption(tuple(texts)))

@@ -1,4 +1,7 @@
-"""Reads the X.509 certificate of a recipient, and checks that S/MIME can encrypt to it (RFC 8550, RFC 8551)."""
+"""Reads the X.509 certificate of a recipient, and checks that S/MIME can encrypt to it (RFC 8550, RFC 8551).
+
+The library parses some parts of a certificate only when they are read, with errors of several types.
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier, PublicKeyAlgorithmOID
 
 from voxrec.mail.certificate_facts import CertificateFacts, InvalidCertificateError, date_text, distinct
+from voxrec.mail.smime import encrypt_smime
 from voxrec.mailaddress import is_mail_address
 from voxrec.model import CertificateType
 from voxrec.sanitize import sanitize_line
@@ -23,7 +27,17 @@ _MAX_RSA_BITS: Final = 16_384
 _MAX_SUBJECT: Final = 255  # characters
 _SMTP_UTF8_MAILBOX: Final = ObjectIdentifier("1.3.6.1.5.5.7.8.9")  # RFC 9598
 _UTF8_STRING: Final = 0x0C
-_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_MAX_ADDRESSES: Final = 100
+# what is within has no hyphen, so that the time is linear in the length of the text
+_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
+_DAMAGED: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def read_smime_certificate(data: bytes, now: datetime) -> CertificateFacts:
@@ -31,7 +45,15 @@ def read_smime_certificate(data: bytes, now: datetime) -> CertificateFacts:
 
     Raises InvalidCertificateError if it is none, or if voxrec cannot encrypt to it now.
     """
-    certificate = _parse(data)
+    try:
+        return _read(_parse(data), now)
+    except InvalidCertificateError:
+        raise
+    except _DAMAGED:
+        raise InvalidCertificateError("is damaged, or no X.509 certificate; expected one in PEM or DER") from None
+
+
+def _read(certificate: x509.Certificate, now: datetime) -> CertificateFacts:
     algorithm = _check_key(certificate)
     _check_usage(certificate)
     starts_at, expires_at = certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -39,11 +61,16 @@ def read_smime_certificate(data: bytes, now: datetime) -> CertificateFacts:
         raise InvalidCertificateError(f"expired on {date_text(expires_at)}; expected a valid one")
     if starts_at > now:
         raise InvalidCertificateError(f"is not valid before {date_text(starts_at)}; upload it then")
+    addresses = certificate_addresses(certificate)
+    if len(addresses) > _MAX_ADDRESSES:
+        raise InvalidCertificateError(f"names {len(addresses)} mail addresses; expected at most {_MAX_ADDRESSES}")
+    text = certificate.public_bytes(Encoding.PEM).decode("ascii")
+    _check_encryption(text)
     return CertificateFacts(
         CertificateType.SMIME,
-        certificate.public_bytes(Encoding.PEM).decode("ascii"),
+        text,
         sanitize_line(certificate.subject.rfc4514_string(), _MAX_SUBJECT),
-        certificate_addresses(certificate),
+        addresses,
         certificate.fingerprint(SHA256()).hex(),
         algorithm,
         expires_at,
@@ -51,14 +78,11 @@ def read_smime_certificate(data: bytes, now: datetime) -> CertificateFacts:
 
 
 def _parse(data: bytes) -> x509.Certificate:
-    try:
-        if b"-----BEGIN" not in data:
-            return x509.load_der_x509_certificate(data)
-        certificates = [x509.load_pem_x509_certificate(text) for text in _PEM.findall(data)]
-        if len(certificates) > 1:
-            certificates = [one for one in certificates if not _is_authority(one)]
-    except ValueError:
-        raise InvalidCertificateError("is damaged, or no X.509 certificate; expected one in PEM or DER") from None
+    if b"-----BEGIN" not in data:
+        return x509.load_der_x509_certificate(data)
+    certificates = [x509.load_pem_x509_certificate(text) for text in _PEM.findall(data)]
+    if len(certificates) > 1:
+        certificates = [one for one in certificates if not _is_authority(one)]
     if not certificates:
         raise InvalidCertificateError("is missing: expected BEGIN CERTIFICATE of the recipient, not of an authority")
     if len(certificates) > 1:
@@ -76,14 +100,14 @@ def _check_key(certificate: x509.Certificate) -> str:
     try:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        raise InvalidCertificateError("has a public key of an unknown algorithm; expected RSA") from None
+        raise InvalidCertificateError(
+            "has an invalid public key, or one of an unknown algorithm; expected RSA"
+        ) from None
     if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
         raise InvalidCertificateError("has an RSASSA-PSS key, which can only sign; expected an RSA key")
     if not isinstance(key, rsa.RSAPublicKey):
         kind = f"elliptic curve key ({key.curve.name})" if isinstance(key, ec.EllipticCurvePublicKey) else "other key"
-        raise InvalidCertificateError(
-            f"has an {kind}; voxrec encrypts S/MIME only to RSA keys. Expected an RSA certificate, or an OpenPGP key"
-        )
+        raise InvalidCertificateError(f"has an {kind}; voxrec encrypts only to RSA keys. Expected an RSA certificate")
     if not MIN_RSA_BITS <= key.key_size <= _MAX_RSA_BITS:
         raise InvalidCertificateError(
             f"has an RSA key of {key.key_size} bits; expected {MIN_RSA_BITS} to {_MAX_RSA_BITS} bits"
@@ -100,6 +124,14 @@ def _check_usage(certificate: x509.Certificate) -> None:
     permitted = {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
     if extended is not None and permitted.isdisjoint(extended):
         raise InvalidCertificateError("is not for mail: its extended key usage lacks emailProtection")
+
+
+def _check_encryption(text: str) -> None:
+    """Encrypt to the certificate: some keys, such as one with an even modulus, fail only then."""
+    try:
+        encrypt_smime(b"\r\n", (text,))
+    except _DAMAGED:
+        raise InvalidCertificateError("has a public key to which nothing can be encrypted") from None
 
 
 def certificate_addresses(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -129,5 +161,5 @@ def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-    except ValueError:
+    except _DAMAGED:
         raise InvalidCertificateError("is damaged: its extensions cannot be read") from None

@@ -22,7 +22,7 @@ class JobMetrics:
         )
         self._mail_protection = counter(
             "voxrec_mail_protection",
-            "Recipients of attempts to send a mail, by its protection: smime, openpgp, none (not encrypted), notice "
+            "Recipients of attempts to send a mail, by its protection: smime, none (not encrypted), notice "
             "(without audio and link, not encrypted) or refused (not sent, since it could not be encrypted).",
             ["protection"],
         )

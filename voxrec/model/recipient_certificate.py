@@ -11,7 +11,7 @@ from voxrec.errors import FieldError
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model.fields import Timestamp, Uuid4, doc
 
-MAX_CERTIFICATE_LENGTH: Final = 262_144  # characters; OpenPGP certificates with many signatures have 100 kB
+MAX_CERTIFICATE_LENGTH: Final = 262_144  # characters, with the chain of the certificate
 EXPIRY_NOTICE: Final = timedelta(days=30)
 """Time before the expiry of a certificate from which voxrec warns of it."""
 
@@ -20,11 +20,9 @@ class CertificateType(enum.StrEnum):
     """Standard by which a recipient certificate encrypts.
 
     - ``smime``: S/MIME (RFC 8551), by an X.509 certificate
-    - ``openpgp``: PGP/MIME (RFC 3156), by an OpenPGP certificate, which is also called public key
     """
 
     SMIME = "smime"
-    OPENPGP = "openpgp"
 
 
 class MailEncryption(enum.StrEnum):
@@ -56,8 +54,7 @@ CertificateText = Annotated[
     Meta(
         min_length=1,
         max_length=MAX_CERTIFICATE_LENGTH,
-        description="X.509 certificate in PEM, OpenPGP certificate in ASCII armor, or one of them in binary form "
-        "(such as DER), encoded in base64.",
+        description="X.509 certificate in PEM, or in DER encoded in base64.",
     ),
 ]
 
@@ -74,24 +71,22 @@ class RecipientCertificate(Struct, frozen=True, kw_only=True, rename="camel"):
         bool, doc("Whether the certificate may name other mail addresses than that of the recipient.")
     ] = False
     type: Annotated[CertificateType, doc("Standard by which the certificate encrypts.")]
-    certificate: Annotated[str, doc("The certificate in PEM or ASCII armor.")]
-    subject: Annotated[str, doc("Name of the holder: the subject, or the first user ID.")]
+    certificate: Annotated[str, doc("The certificate in PEM.")]
+    subject: Annotated[str, doc("Name of the holder: the subject of the certificate.")]
     addresses: Annotated[tuple[str, ...], doc("Mail addresses in the certificate.")]
-    fingerprint: Annotated[
-        str, Meta(description="SHA-256 digest of the X.509 certificate, or the OpenPGP fingerprint, in hexadecimal.")
-    ]
+    fingerprint: Annotated[str, doc("SHA-256 digest of the certificate, in hexadecimal.")]
     algorithm: Annotated[str, Meta(description="Algorithm and size of the public key.", examples=["RSA 3072"])]
-    expires_at: Annotated[datetime | None, doc("Time after which the certificate is not used. Null: none.")] = None
+    expires_at: Annotated[datetime, doc("Time after which the certificate is not used.")]
     created_at: Annotated[Timestamp, doc("Time of creation.")]
     updated_at: Annotated[Timestamp, doc("Time of the last change.")]
 
     def expired(self, now: datetime) -> bool:
         """Return whether the certificate cannot be used any more."""
-        return self.expires_at is not None and self.expires_at <= now
+        return self.expires_at <= now
 
     def expires_soon(self, now: datetime) -> bool:
         """Return whether voxrec warns of the expiry."""
-        return self.expires_at is not None and self.expires_at - EXPIRY_NOTICE <= now
+        return self.expires_at - EXPIRY_NOTICE <= now
 
 
 def address_errors(address: str) -> list[FieldError]:

@@ -8,7 +8,6 @@ from uuid import UUID
 from voxrec.mail.certificate_facts import date_text
 from voxrec.mail.recipient_groups import missing_reason, of_recipient, usable_certificates
 from voxrec.model import (
-    CertificateType,
     CheckName,
     CheckState,
     MailEncryption,
@@ -18,7 +17,6 @@ from voxrec.model import (
     mail_addresses,
 )
 
-_NAMES: Final = {CertificateType.SMIME: "S/MIME", CertificateType.OPENPGP: "OpenPGP"}
 _CONSEQUENCES: Final = {
     MailEncryption.OPTIONAL: "its mails are sent unencrypted",
     MailEncryption.NOTICE: "it receives notices without audio and link",
@@ -68,9 +66,8 @@ def _check(
             return _row(address, CheckState.SKIPPED, detail)
         state = CheckState.FAILED if mode is MailEncryption.REQUIRED else CheckState.WARNING
         return _row(address, state, detail, _UPLOAD)
-    ends = [one.expires_at for one in usable if one.expires_at is not None]
-    until = f" until {date_text(max(ends))}" if len(ends) == len(usable) else ""
-    detail = f"mails are encrypted by {_NAMES[usable[0].type]}{until}: {', '.join(one.subject for one in usable)}"
+    until = date_text(max(one.expires_at for one in usable))
+    detail = f"mails are encrypted by S/MIME until {until}: {', '.join(one.subject for one in usable)}"
     if all(one.expires_soon(now) for one in usable):
         return _row(address, CheckState.WARNING, detail, "upload the next certificate before this one expires")
     return _row(address, CheckState.OK, detail)

@@ -35,7 +35,7 @@ _OF_RECIPIENTS: Final = f"""
     {_SELECT} WHERE mailbox = ANY(%s) AND (profile_id = %s OR profile_id IS NULL) ORDER BY created_at DESC, id DESC
 """
 _COUNTS: Final = """
-    SELECT count(*) FILTER (WHERE expires_at IS NULL OR expires_at > now() + %s),
+    SELECT count(*) FILTER (WHERE expires_at > now() + %s),
            count(*) FILTER (WHERE expires_at > now() AND expires_at <= now() + %s),
            count(*) FILTER (WHERE expires_at <= now())
     FROM recipient_certificates

@@ -14,7 +14,7 @@ CREATE TABLE recipient_certificates (
     addresses             text[] NOT NULL,
     fingerprint           text NOT NULL,
     algorithm             text NOT NULL,
-    expires_at            timestamptz,
+    expires_at            timestamptz NOT NULL,
     created_at            timestamptz NOT NULL,
     updated_at            timestamptz NOT NULL
 );
