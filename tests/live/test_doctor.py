@@ -83,7 +83,7 @@ class GoodInstallationTests(DoctorTestCase):
             *("database", "database version", "database encoding", "database writable", "database schema"),
             *("database privileges", "database notifications", "database migrations", "database clock"),
             *("asterisk", "application", "modules", "endpoint", "endpoint identify_by", "endpoint codecs"),
-            *("trunk addresses", "ami", "ami module", "ami privileges"),
+            *("trunk addresses", "asterisk priority", "ami", "ami module", "ami privileges"),
             *("daemon", "daemon postgresql", "daemon asterisk", "daemon ami"),
             *("mail relay", "mail tls", "mail sender", "group"),
         ):

@@ -21,6 +21,7 @@ from voxrec.doctor.mail_signature import check_mail_signature
 from voxrec.doctor.mail_templates import check_mail_templates
 from voxrec.doctor.nodes import check_nodes
 from voxrec.doctor.s3 import check_s3
+from voxrec.doctor.scheduling import check_scheduling
 from voxrec.doctor.webhooks import check_webhooks
 from voxrec.errors import ConfigError
 
@@ -29,6 +30,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = 
     ("database", check_database),
     ("node", check_nodes),
     ("asterisk", check_asterisk),
+    ("asterisk priority", check_scheduling),
     ("ami", check_ami),
     ("daemon", check_daemon),
     ("S3", check_s3),

@@ -10,9 +10,11 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import socket
 import sys
 from collections import deque
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
@@ -25,10 +27,13 @@ from twisted.web.http_headers import Headers
 
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.namespaces import MountNamespace
-from voxrec.sandbox.process import POLL_SECONDS, Process
+from voxrec.sandbox.process import POLL_SECONDS, Process, with_realtime_priority
 
 LOOPBACK = "127.0.0.1"
-SNIPPETS = ("asterisk.conf", "modules.conf", "http.conf", "ari.conf", "manager.conf", "pjsip.conf", "extensions.conf")
+SNIPPETS = (
+    *("asterisk.conf", "modules.conf", "stasis.conf", "http.conf", "ari.conf", "manager.conf"),
+    *("rtp.conf", "pjsip.conf", "extensions.conf"),
+)
 START_SECONDS = 30.0
 ASTERISK_ACCOUNT = 64123  # user and group id that no system uses; the root file systems need not know it
 HTTP_OK = 200
@@ -243,16 +248,16 @@ class SandboxAsterisk:
         Raises SandboxError, with the end of the log, if it ends or does not respond within 30 s.
         """
         self._write_configuration()
-        program = ["asterisk", "-f", "-C", self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")]
-        self._process = Process(
-            self._namespace.command(program, self._account), self.directory / "log" / "asterisk.log"
-        )
+        # With real-time priority, as in Debian: -p has this effect for root only, and the account may be another one.
+        program = ["asterisk", "-f", "-p", "-C", self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")]
+        command = with_realtime_priority(self._namespace.command(program, self._account))
+        self._process = Process(command, self.directory / "log" / "asterisk.log")
         deadline = reactor.seconds() + START_SECONDS
         while not (version := await self._request_version(reactor)):
             if not self._process.running:
                 raise SandboxError(f"Asterisk ended while starting:\n{self.log_tail()}")
             if reactor.seconds() > deadline:
-                self._process.kill()
+                self.kill()
                 raise SandboxError(f"ARI did not respond within {START_SECONDS:g} s:\n{self.log_tail()}")
             await deferLater(reactor, POLL_SECONDS)
         self.version = version
@@ -264,7 +269,13 @@ class SandboxAsterisk:
 
     def kill(self) -> None:
         """Kill Asterisk (SIGKILL): it sends no BYE and closes no file."""
-        self._require_process().kill()
+        process = self._require_process()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        canaries = children.read_text().split() if process.running and children.exists() else []
+        process.kill()
+        for pid in canaries:  # astcanary would end up to 5 s later
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
     async def restart(self, reactor: SandboxReactor) -> None:
         """Stop Asterisk if it runs, and start it with the same ports, password and directory."""
@@ -364,7 +375,8 @@ class SandboxAsterisk:
             ),
             "logger.conf": _LOGGER,
             "indications.conf": _INDICATIONS,
-            "rtp.conf": f"[general]\nrtpstart = {RTP_PORTS[0]}\nrtpend = {RTP_PORTS[1]}\n",
+            "stasis.conf": '[declined_message_types]\n#include "voxrec/stasis.conf"\n',
+            "rtp.conf": f'[general]\nrtpstart = {RTP_PORTS[0]}\nrtpend = {RTP_PORTS[1]}\n#include "voxrec/rtp.conf"\n',
             "http.conf": f'[general]\n#include "voxrec/http.conf"\n[general](+)\nbindport = {self._http_port}\n',
             "ari.conf": f'[general]\n#include "voxrec/ari.conf"\n[voxrec](+)\npassword = {self.ari_password}\n',
             "manager.conf": (

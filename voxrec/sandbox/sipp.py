@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.namespaces import MountNamespace
-from voxrec.sandbox.process import Process, wait_until
+from voxrec.sandbox.process import Process, wait_until, with_realtime_priority
 from voxrec.sandbox.sipp_scenario import OK, answerer_scenario, caller_scenario
 
 # Below the port ranges of Asterisk (from 20000) and of the phones (from 10000).
@@ -187,7 +187,8 @@ class Sipp:
             *("-trace_logs", "-log_file", self.path_inside(f"{self._name}.results")),
             *("-trace_err", "-error_file", self.path_inside(f"{self._name}.errors")),
         ]
-        self._process = Process(self._namespace.command(program), self._directory / f"{self._name}.log")
+        command = with_realtime_priority(self._namespace.command(program))
+        self._process = Process(command, self._directory / f"{self._name}.log")
 
     async def start_listening(self, scenario: str, arguments: list[str]) -> None:
         """Start SIPp with a scenario and wait until it listens. Raises SandboxError if it does not."""
