@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 TESTS: Final = Path(__file__).parent
 TEMPORARY: Final = Path(".trial")
-TIMEOUT_SECONDS: Final = 1200.0
+TIMEOUT_SECONDS: Final = 1800.0  # a run with a higher nice value may wait for most of the time that the live tests need
 SLOWEST_LIVE: Final = (
     *("takeover", "required_announcement", "replaced_channels", "recording_options", "signalling", "daemon"),
     *("fidelity", "sandbox", "calls", "nodes", "recording_engine", "trunks", "kamailio", "doctor"),
@@ -35,6 +35,8 @@ SLOWEST_LIVE: Final = (
 SLOWEST_OTHERS: Final = ("api", "browser", "recordings", "console", "containers", "postgres", "web", "sandbox")
 """The live test modules, and the other packages, that take longest, in that order; they start first, so that no run is
 left alone at the end. See the table that each run of the suite prints."""
+RUN_ALONE: Final = ("tests.api.test_openapi_conformance",)
+"""Modules that take as long as the rest of their package, and are a run of their own, which starts first."""
 CONCURRENT_CALLS: Final = 3
 """The number of live test modules that run at once in addition to one for each processor: they wait for calls."""
 NICENESS: Final = 10
@@ -108,9 +110,18 @@ def find_runs(tests: Path = TESTS) -> tuple[list[TestRun], list[TestRun]]:
     names = _slowest_first([path.stem for path in _modules(tests / "live")], [f"test_{name}" for name in SLOWEST_LIVE])
     live = [TestRun(f"tests.live.{name}", (f"tests.live.{name}",)) for name in names]
     packages = sorted(path.parent.name for path in tests.glob("*/__init__.py") if path.parent.name != "live")
-    others = [TestRun(f"tests.{name}", (f"tests.{name}",)) for name in _slowest_first(packages, SLOWEST_OTHERS)]
-    modules = tuple(f"tests.{path.stem}" for path in _modules(tests))
-    return live, [*others, TestRun("tests", modules)] if modules else others
+    others = [TestRun(f"tests.{name}", _targets(tests / name)) for name in _slowest_first(packages, SLOWEST_OTHERS)]
+    alone = [TestRun(name, (name,)) for name in RUN_ALONE]
+    return live, [*alone, *others, TestRun("tests", tuple(f"tests.{path.stem}" for path in _modules(tests)))]
+
+
+def _targets(package: Path) -> tuple[str, ...]:
+    """Return the package, or its modules without those that run alone."""
+    name = f"tests.{package.name}"
+    if not any(alone.startswith(f"{name}.") for alone in RUN_ALONE):
+        return (name,)
+    modules = [f"{name}.{path.stem}" for path in _modules(package)]
+    return tuple(module for module in modules if module not in RUN_ALONE)
 
 
 def _slowest_first(names: Sequence[str], slowest: Sequence[str]) -> list[str]:
