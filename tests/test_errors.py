@@ -43,6 +43,8 @@ class ErrorTests(SynchronousTestCase):
                 "OtherNode": (409, "other-node"),
                 "Unavailable": (503, "unavailable"),
                 "StoreUnavailable": (503, "store-unavailable"),
+                "StatementTimeout": (503, "store-unavailable"),
+                "ListTimeout": (503, "list-timeout"),
                 "AsteriskUnavailable": (503, "asterisk-unavailable"),
                 "AudioError": (500, "audio"),
                 "DeliveryError": (500, "delivery"),

@@ -74,12 +74,25 @@ class Unavailable(VoxrecError):
 
     status = 503
     code = "unavailable"
+    is_public: ClassVar[bool] = False
+    """Whether REST clients get the detail, which then contains no names of hosts and paths."""
 
 
 class StoreUnavailable(Unavailable):
     """PostgreSQL is unreachable, refused the connection, or exceeded a timeout."""
 
     code = "store-unavailable"
+
+
+class StatementTimeout(StoreUnavailable):
+    """PostgreSQL has cancelled a statement that took longer than ``database.statement_timeout``."""
+
+
+class ListTimeout(Unavailable):
+    """The requested recordings were not found in time. The detail names the filters, and what to add."""
+
+    code = "list-timeout"
+    is_public = True
 
 
 class AsteriskUnavailable(Unavailable):
@@ -92,6 +105,7 @@ class NodeUnreachable(Unavailable):
     """The node that has a call or a Recording does not respond. The detail names it, also for REST clients."""
 
     code = "node-unreachable"
+    is_public = True
 
 
 class OtherNode(Conflict):

@@ -104,6 +104,8 @@ class ExporterTestCase(DatabaseTestCase):
     async def create(self, **fields: Any) -> Export:
         defaults: dict[str, Any] = {
             "created_by": "crm",
+            "user_id": None,
+            "token_id": None,
             "profile_ids": None,
             "description": None,
             "format": ExportFormat.ZIP,

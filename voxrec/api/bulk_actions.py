@@ -183,7 +183,7 @@ class BulkActionRoutes:
         principal = request.principal
         principal.require_role(wanted.action.role)
         actions = self._actions.visible_to(principal)
-        if await actions.count_previews(principal.name) >= MAX_PREVIEWS:
+        if await actions.count_previews(principal.key) >= MAX_PREVIEWS:
             raise TooManyRequests(f"{principal.name!r} has {MAX_PREVIEWS} previews, which is the maximum. Retry later.")
         new = NewBulkAction(
             action=wanted.action,
@@ -235,7 +235,7 @@ class BulkActionRoutes:
         actions = self._actions.visible_to(principal)
         action = await actions.get(request.id)
         principal.require_role(action.action.role)
-        if action.created_by != principal.name and (
+        if action.creator_key != principal.key and (
             update.state == "pending" or not principal.role.includes(Role.PROVISION)
         ):
             raise NotAllowed(f"Bulk action {action.id} belongs to {action.created_by}.")

@@ -157,6 +157,8 @@ class ExportRoutes:
         values = {name: getattr(wanted, name) for name in ExportQuery.__struct_fields__}
         new = NewExport(
             created_by=request.principal.name,
+            user_id=request.principal.user_id,
+            token_id=request.principal.token_id,
             profile_ids=request.principal.profile_ids,
             description=wanted.description,
             format=wanted.format,
@@ -177,7 +179,7 @@ class ExportRoutes:
     async def _delete(self, request: Request) -> Response:
         """An export that is not complete is canceled. Those of others require the role `provision`."""
         exports = self._exports.visible_to(request.principal)
-        if (await exports.get(request.id)).created_by != request.principal.name:
+        if (await exports.get(request.id)).creator_key != request.principal.key:
             request.principal.require_role(Role.PROVISION)
         await exports.delete(request.id)
         await self._defer_to_thread(self._access.directory.delete, request.id)

@@ -28,7 +28,7 @@ from voxrec.api.recording_updates import (
 from voxrec.api.resources import apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import format_errors, uuid4_errors
-from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
+from voxrec.errors import Conflict, FieldError, InvalidInput, ListTimeout, NotFound
 from voxrec.model import PauseBehavior, Profile, Recording, RecordingSort, RecordingState, metadata_errors, tag_errors
 from voxrec.store.profiles import Profiles
 from voxrec.store.recording_filter import RecordingFilter
@@ -84,6 +84,7 @@ class RecordingRoutes:
             response_model=list[RecordingModel],
             query=FILTERS | ORDER | RECORDING_PAGINATION,
             response_headers=LINK,
+            errors=(ListTimeout,),
         )
         create_route = partial(Route, profile_scoped=True, idempotent=True, errors=(Conflict,))
         body: dict[str, Any] = {

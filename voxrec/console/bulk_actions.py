@@ -45,6 +45,7 @@ async def show(visit: Visit) -> Response:
     """Show a preview, or the progress and the results."""
     path = f"/bulk-actions/{visit.request.id}"
     action = await visit.rest.get(path)
+    is_own = action["userId"] == str(visit.user.user_id)
     given = query(visit.request)
     state, own_url = given.get("state", ""), f"{BULK_ACTIONS}/{visit.request.id}"
     shown = urlencode({name: given[name] for name in ("state", "cursor") if given.get(name)})
@@ -62,8 +63,8 @@ async def show(visit: Visit) -> Response:
         states=[*BulkItemState],
         unfinished=action["state"] in _UNFINISHED,
         export=await _export(visit, action["exportId"]),
-        may_confirm=action["createdBy"] == visit.user.name and visit.may(BulkActionKind(action["action"]).role),
-        may_cancel=action["createdBy"] == visit.user.name or visit.may(Role.PROVISION),
+        may_confirm=is_own and visit.may(BulkActionKind(action["action"]).role),
+        may_cancel=is_own or visit.may(Role.PROVISION),
         next_url=page.next_url(own_url, {"state": state}),
         refresh_url=f"{own_url}/progress{f'?{shown}' if shown else ''}",
     )

@@ -20,6 +20,7 @@ START: Final = "/console/recordings"
 _MAX_FIELDS: Final = 50  # of a query
 MAX_FORM_FIELDS: Final = 1100  # a user may be limited to 1,000 Profiles
 _TITLES: Final = {403: "refused", 404: "not_found"}
+_DETAILS: Final = {"list-timeout": "list_timeout"}  # texts for codes of problems that users can solve
 _OFFSET_COOKIE: Final = "voxrec_utc_offset"  # of the viewer's time zone, in minutes; set by a script (console.js)
 _NAVIGATION: Final = (
     ("/console/recordings", "recordings", Role.READ),
@@ -168,11 +169,12 @@ def _refusal(visit: Visit, role: Role) -> Response:
 def _error_page(visit: Visit, failed: RestFailed) -> Response:
     problem = failed.problem
     title = visit.language.text(_TITLES.get(problem.status, "failed"))
+    detail = visit.language.text(_DETAILS[problem.code]) if problem.code in _DETAILS else problem.detail
     return visit.page(
         "error.html",
         status=HTTPStatus(problem.status),
         title=title,
-        detail=problem.detail,
+        detail=detail,
         errors=problem.errors,
         back=START,
     )

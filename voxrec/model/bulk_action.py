@@ -90,6 +90,8 @@ class BulkAction(Struct, frozen=True, kw_only=True, rename="camel"):
     action: BulkActionKind
     state: BulkActionState
     created_by: Annotated[str, doc("Name of the token or of the user that created it.")]
+    user_id: Annotated[UUID | None, doc("Id of the user. Null: a token created it.")] = None
+    token_id: Annotated[UUID | None, doc("Id of the token. Null for a user, and for the token of the settings.")] = None
     reason: Annotated[Text255 | None, doc("Why, for the audit log.")] = None
     error: Annotated[str | None, doc("Why it was given up, or why the last attempt failed.")] = None
     total: Annotated[int, doc("Number of its recordings.")] = 0
@@ -101,6 +103,11 @@ class BulkAction(Struct, frozen=True, kw_only=True, rename="camel"):
     expires_at: Annotated[Timestamp, doc("Time until which it can be confirmed.")]
     confirmed_at: Annotated[Timestamp | None, doc("Time of its confirmation.")] = None
     finished_at: Annotated[Timestamp | None, doc("Time of its end.")] = None
+
+    @property
+    def creator_key(self) -> UUID | str:
+        """What distinguishes the creator from other users and tokens, also from later ones of the same name."""
+        return self.token_id or self.user_id or self.created_by
 
     @property
     def remaining(self) -> int:

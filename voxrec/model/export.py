@@ -80,6 +80,8 @@ class Export(Struct, frozen=True, kw_only=True, rename="camel"):
 
     id: Annotated[UUID, doc("Id of the export.")]
     created_by: Annotated[str, doc("Name of the token or of the user that created it.")]
+    user_id: Annotated[UUID | None, doc("Id of the user. Null: a token created it.")] = None
+    token_id: Annotated[UUID | None, doc("Id of the token. Null for a user, and for the token of the settings.")] = None
     profile_ids: Annotated[
         tuple[UUID, ...] | None, doc("Profiles whose recordings it contains: those of the token. Null: all.")
     ] = None
@@ -105,3 +107,8 @@ class Export(Struct, frozen=True, kw_only=True, rename="camel"):
     started_at: Annotated[Timestamp | None, doc("Time of the beginning of the first attempt.")] = None
     finished_at: Annotated[Timestamp | None, doc("Time at which it was completed or failed.")] = None
     expires_at: Annotated[Timestamp | None, doc("Time after which the file is deleted.")] = None
+
+    @property
+    def creator_key(self) -> UUID | str:
+        """What distinguishes the creator from other users and tokens, also from later ones of the same name."""
+        return self.token_id or self.user_id or self.created_by

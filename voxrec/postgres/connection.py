@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
 from voxrec.deferreds import Backoff, shielded
-from voxrec.errors import InvalidInput, StoreUnavailable
+from voxrec.errors import InvalidInput, StatementTimeout, StoreUnavailable
 from voxrec.postgres.direct_connection import DirectConnection, one_line
 from voxrec.postgres.dsn import addresses, server_dsn
 from voxrec.postgres.server_history import IDENTITY, ServerHistory, ServerIdentity
@@ -128,7 +128,7 @@ class Connection(DirectConnection):
             self.on_closed(_READ_ONLY)
             raise StoreUnavailable(one_line(error)) from error
         except QueryCanceledError as error:
-            raise StoreUnavailable("the statement took too long and was cancelled") from error
+            raise StatementTimeout("the statement took too long and was cancelled") from error
         except _UNAVAILABLE as error:
             raise StoreUnavailable(one_line(error)) from error
         except (psycopg2.DataError, ValueError) as error:  # ValueError: a string with NUL or half a surrogate pair

@@ -133,6 +133,8 @@ class BulkActionHandler:
             return
         new = NewExport(
             created_by=job.action.created_by,
+            user_id=job.action.user_id,
+            token_id=job.action.token_id,
             profile_ids=job.profile_ids,
             description=job.action.reason,
             format=ExportFormat.ZIP,
@@ -150,8 +152,8 @@ class BulkActionHandler:
             id=uuid4(),
             created_at=self._now(),
             who=job.action.created_by,
-            token_id=job.token_id,
-            user_id=job.user_id,
+            token_id=job.action.token_id,
+            user_id=job.action.user_id,
             address=job.address,
             method=method,
             path=f"/bulk-actions/{job.action.id}",

@@ -40,6 +40,10 @@ _INSERT_ITEMS: Final = """
     SELECT %s, %s + number, id, CASE WHEN reason IS NULL THEN 'pending' ELSE 'skipped' END, reason
     FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY AS item (id, reason, number)
 """
+_COUNT_PREVIEWS: Final = """
+    SELECT count(*) FROM bulk_actions
+    WHERE state = 'preview' AND expires_at > now() AND coalesce(token_id::text, user_id::text, created_by) = %s
+"""
 _INSERTED: Final = 5000  # items of one statement; its parameters block the reactor for some milliseconds
 _COUNT_ITEMS: Final = f"""
     UPDATE bulk_actions SET (total, skipped) = (
@@ -68,7 +72,7 @@ _CLAIM: Final = f"""
     WHERE id = ANY (ARRAY(
         SELECT id FROM bulk_actions WHERE {_IS_DUE} AND due_at <= now() ORDER BY confirmed_at LIMIT %s
         FOR UPDATE SKIP LOCKED))
-    RETURNING {_COLUMNS.column_list}, attempts, claims, profile_ids, user_id, token_id, address
+    RETURNING {_COLUMNS.column_list}, attempts, claims, profile_ids, address
 """
 _NEXT_DUE: Final = """
     SELECT min(greatest(due_at, leased_until)) FROM bulk_actions WHERE state IN ('pending', 'running')
@@ -103,8 +107,6 @@ class ClaimedBulkAction:
     attempts: int
     claims: int
     profile_ids: frozenset[UUID] | None
-    user_id: UUID | None
-    token_id: UUID | None
     address: str
     kind: str = KIND
     recording_id: UUID | None = None
@@ -198,12 +200,9 @@ class BulkActions(PagedTable[BulkAction, None]):
         )
         return [_ITEM_COLUMNS.from_row(row) for row in rows]
 
-    async def count_previews(self, created_by: str) -> int:
-        """Return the number of previews of a client."""
-        ((count,),) = await self._database.query(
-            "SELECT count(*) FROM bulk_actions WHERE state = 'preview' AND created_by = %s AND expires_at > now()",
-            (created_by,),
-        )
+    async def count_previews(self, creator_key: UUID | str) -> int:
+        """Return the number of previews of a client, see `voxrec.model.BulkAction.creator_key`."""
+        ((count,),) = await self._database.query(_COUNT_PREVIEWS, (str(creator_key),))
         return int(count)
 
     async def confirm(self, action_id: UUID, hook: TransactionHook[BulkAction] = NO_HOOK) -> BulkAction:
@@ -379,7 +378,7 @@ class BulkActionQueue:
 
 
 def _claimed(row: Row) -> ClaimedBulkAction:
-    *columns, attempts, claims, profile_ids, user_id, token_id, address = row
+    *columns, attempts, claims, profile_ids, address = row
     action = _COLUMNS.from_row(tuple(columns))
     limit = None if profile_ids is None else frozenset(profile_ids)
-    return ClaimedBulkAction(action, attempts, claims, limit, user_id, token_id, address)
+    return ClaimedBulkAction(action, attempts, claims, limit, address)

@@ -25,8 +25,8 @@ KIND: Final = "export"
 _COLUMNS: Final = Columns(Export, jsonb=frozenset({"query"}), exclude=frozenset({"file_url"}))
 _SELECT: Final = f"SELECT {_COLUMNS.column_list} FROM exports"
 _INSERT: Final = f"""
-    INSERT INTO exports (created_by, profile_ids, description, format, audio, query, bulk_action_id)
-    VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS.column_list}
+    INSERT INTO exports (created_by, user_id, token_id, profile_ids, description, format, audio, query, bulk_action_id)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS.column_list}
 """
 # If nodes have archives of their own, what was written is on the disk of one node: it may continue first.
 _DUE_AT: Final = """
@@ -68,6 +68,8 @@ class NewExport:
     """
 
     created_by: str
+    user_id: UUID | None
+    token_id: UUID | None
     profile_ids: frozenset[UUID] | None
     description: str | None
     format: ExportFormat
@@ -151,7 +153,8 @@ class Exports(PagedTable[Export, None]):
     async def _insert(self, transaction: Transaction, new: NewExport) -> Export:
         profile_ids = None if new.profile_ids is None else sorted(new.profile_ids)
         query = msgspec.json.encode(new.query).decode()
-        values = (new.created_by, profile_ids, new.description, new.format.value, new.audio, query, new.bulk_action_id)
+        creator = (new.created_by, new.user_id, new.token_id, profile_ids)
+        values = (*creator, new.description, new.format.value, new.audio, query, new.bulk_action_id)
         (row,) = await transaction.query(_INSERT, values)
         return self._from_row(row)
 

@@ -21,6 +21,17 @@ _VERDICTS: Final = {
     VerdictFilter.OK: "verdict ->> 'ok' = 'true'",
     VerdictFilter.PROBLEM: "verdict ->> 'ok' = 'false'",  # the predicate of an index
 }
+_NAMES: Final = {
+    "profile_id": "profileId",
+    "states": "state",
+    "from_": "from",
+    "metadata": "q",
+    "tags": "tag",
+    "min_duration": "minDuration",
+    "max_duration": "maxDuration",
+    "legal_hold": "legalHold",
+    "ids": "id",
+}
 DURATION: Final = "coalesce(duration, -1)"
 """The expression that is indexed; `voxrec.model.recording_query.UNKNOWN` is the other value."""
 SIZE: Final = "coalesce(size, -1)"
@@ -70,6 +81,15 @@ class RecordingFilter:
             node=query.node,
             legal_hold=query.legal_hold,
         )
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the filters and of an order other than the default, as REST has them."""
+        return [
+            _NAMES.get(field, field)
+            for field in self.__dataclass_fields__
+            if getattr(self, field) not in (None, (), RecordingSort.NEWEST)
+        ] or ["this list"]
 
     @property
     def has_residual_conditions(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from voxrec.cursor import Cursor
+from voxrec.errors import ListTimeout, StatementTimeout
 from voxrec.model import Position, RecordingSort
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
@@ -42,7 +43,19 @@ class RecordingPages:
         self._by_time = filters.sort.field == "createdAt"
 
     async def fetch(self, limit: int, after: Position | None) -> list[Row]:
-        """Return at most ``limit`` rows after a position."""
+        """Return at most ``limit`` rows after a position.
+
+        Raises ListTimeout, which names the filters, if PostgreSQL does not find them in time.
+        """
+        try:
+            return await self._fetch(limit, after)
+        except StatementTimeout as error:
+            raise ListTimeout(
+                f"Too many recordings have to be compared for {' and '.join(self._filters.names)}. Limit the time by "
+                "since and until, name a profile, or search for more of a word."
+            ) from error
+
+    async def _fetch(self, limit: int, after: Position | None) -> list[Row]:
         filters, newest_first = self._filters, self._filters.sort is RecordingSort.NEWEST
         if filters.ids is not None:
             return await self._gather(limit, after)

@@ -105,9 +105,8 @@ def _parse_key(request: Request, header: str, body: bytes) -> IdempotencyKey:
     match = _HEADER.fullmatch(header.strip())
     if match is None:
         raise BadRequest("Idempotency-Key must have 1 to 255 visible ASCII characters, for example a UUID.")
-    client = request.principal.token_id or request.principal.name
     fingerprint = sha256(request.raw_query + b"\n" + body).hexdigest()
-    return IdempotencyKey(f"{client} {request.method} {request.path}", match[1] or match[2], fingerprint)
+    return IdempotencyKey(f"{request.principal.key} {request.method} {request.path}", match[1] or match[2], fingerprint)
 
 
 def _digest_of_file(path: Path) -> bytes:

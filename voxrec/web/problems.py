@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from voxrec.errors import Conflict, FieldError, InvalidInput, NodeUnreachable, Unavailable, VoxrecError
+from voxrec.errors import Conflict, FieldError, InvalidInput, Unavailable, VoxrecError
 from voxrec.web.errors import RestError
 from voxrec.web.response import Response
 
@@ -71,7 +71,7 @@ def _problem_of(error: BaseException) -> tuple[Problem, Mapping[str, str]]:
                 "REST: responding with 503, reference {reference}: {detail}", reference=reference, detail=error.detail
             )
             detail = "A service that voxrec depends on is unavailable. Retry the request later."
-            if isinstance(error, NodeUnreachable):
+            if error.is_public:
                 detail = error.detail
             return _problem(503, error.code, detail, reference=reference), {"Retry-After": _RETRY_AFTER}
         case _:

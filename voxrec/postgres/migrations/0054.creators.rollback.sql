@@ -1,0 +1,1 @@
+ALTER TABLE exports DROP COLUMN user_id, DROP COLUMN token_id;
