@@ -127,7 +127,7 @@ class SmimeTests(SynchronousTestCase):
         self.assertIn("has an invalid public key", self.problem(base64.b64encode(exponent)))
 
     def test_many_beginnings_of_certificates(self) -> None:
-        """The time is linear: it was 18 s for the longest text that REST accepts."""
+        """The time grew with the square of the length: 2.7 s for 100 kB."""
         started = time.process_time()
         self.assertIn("is missing", self.problem("-----BEGIN CERTIFICATE-----" * 9700))
         self.assertLess(time.process_time() - started, 5)
