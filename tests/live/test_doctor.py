@@ -16,6 +16,7 @@ import psycopg2
 import yaml
 from psycopg2.sql import SQL, Identifier
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SkipTest
 
 from tests.database import administer, cluster
 from tests.live.live_test_case import LiveTestCase, make_stack
@@ -83,12 +84,22 @@ class GoodInstallationTests(DoctorTestCase):
             *("database", "database version", "database encoding", "database writable", "database schema"),
             *("database privileges", "database notifications", "database migrations", "database clock"),
             *("asterisk", "application", "modules", "endpoint", "endpoint identify_by", "endpoint codecs"),
-            *("trunk addresses", "asterisk priority", "ami", "ami module", "ami privileges"),
+            *("trunk addresses", "ami", "ami module", "ami privileges"),
             *("daemon", "daemon postgresql", "daemon asterisk", "daemon ami"),
             *("mail relay", "mail tls", "mail sender", "group"),
         ):
             self.assertIs(findings[check].status, Status.OK, findings[check])
         self.assertIn("127.0.0.1", findings["trunk addresses"].detail)
+
+    async def test_the_priority_of_asterisk(self) -> None:
+        stack = await self.start_stack()
+        self.assertIs((await self.diagnose(stack))["asterisk priority"].status, Status.WARNING)
+        try:
+            os.sched_setscheduler(stack.asterisk.pid, os.SCHED_RR, os.sched_param(10))
+        except PermissionError as error:
+            raise SkipTest("this machine denies real-time priority") from error
+        self.addCleanup(os.sched_setscheduler, stack.asterisk.pid, os.SCHED_OTHER, os.sched_param(0))
+        self.assertIs((await self.diagnose(stack))["asterisk priority"].status, Status.OK)
 
     async def test_without_a_terminal_each_finding_is_one_plain_line(self) -> None:
         stack = await self.start_stack()

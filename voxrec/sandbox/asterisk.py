@@ -184,6 +184,11 @@ class SandboxAsterisk:
         self.ami_password = secrets.token_urlsafe(24)
         self.additions: dict[str, str] = {}
         """Lines that an administrator would add to a configuration file, by the file's name; for the next start."""
+        self.realtime = False
+        """Whether Asterisk has real-time priority where the machine permits it, as Debian's unit gives it by `-p`.
+
+        Only if it is the only Asterisk of the machine: one that starts would delay the audio of another by time slices.
+        """
         self._http_port = free_port(socket.SOCK_STREAM)
         self._ami_port = free_port(socket.SOCK_STREAM)
         self._sip_port = free_port(socket.SOCK_DGRAM)
@@ -248,9 +253,12 @@ class SandboxAsterisk:
         Raises SandboxError, with the end of the log, if it ends or does not respond within 30 s.
         """
         self._write_configuration()
-        # With real-time priority, as in Debian: -p has this effect for root only, and the account may be another one.
-        program = ["asterisk", "-f", "-p", "-C", self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")]
-        command = with_realtime_priority(self._namespace.command(program, self._account))
+        program = ["asterisk", "-f", "-C", self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")]
+        if self.realtime:
+            program.append("-p")
+        command = self._namespace.command(program, self._account)
+        if self.realtime:  # -p itself has this effect for root only, and Asterisk may have another account here
+            command = with_realtime_priority(command)
         self._process = Process(command, self.directory / "log" / "asterisk.log")
         deadline = reactor.seconds() + START_SECONDS
         while not (version := await self._request_version(reactor)):

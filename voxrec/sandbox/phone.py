@@ -23,7 +23,7 @@ from voxrec.sandbox.phone_commands import (
     Transfer,
     encode_command,
 )
-from voxrec.sandbox.process import Process, wait_until, with_parent_death_signal, with_realtime_priority
+from voxrec.sandbox.process import Process, wait_until, with_parent_death_signal
 from voxrec.sandbox.tones import loop_to_length
 
 READY_SECONDS = 10.0
@@ -248,8 +248,7 @@ class Phone:
         self._log.unlink(missing_ok=True)
         # So that -m imports the same package as this process, independent of the current directory.
         source = Path(__file__).parents[2]
-        command = with_realtime_priority(self.command)
-        self._process = Process(command, self._log, directory=source, stdin_pipe=True)
+        self._process = Process(self.command, self._log, directory=source, stdin_pipe=True)
         await self.wait_for("ready", READY_SECONDS)
         return self
 

@@ -47,8 +47,6 @@ def with_parent_death_signal(program: Sequence[str], account: int | None = None)
 def with_realtime_priority(program: Sequence[str]) -> list[str]:
     """Return the command that runs ``program`` with the real-time priority of ``asterisk -p``.
 
-    Phones have it in the sandbox as well: they stand for other machines, which do not wait for this one's CPUs.
-
     Without the permission (CAP_SYS_NICE or RLIMIT_RTPRIO; some kernels and containers deny it even to root), it runs
     with normal priority, as ``asterisk -p`` does.
     """

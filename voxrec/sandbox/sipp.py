@@ -80,8 +80,9 @@ class SippCaller:
         number: str = "+15550100",
         display_name: str = "",
         media: bool = True,
+        realtime: bool = False,
     ) -> None:
-        self._sipp = Sipp(reactor, directory, rootfs, "caller")
+        self._sipp = Sipp(reactor, directory, rootfs, "caller", realtime=realtime)
         self._count = count
         media_file = self._sipp.path_inside("tone.ul") if media else None
         self._scenario = caller_scenario(number, display_name, talk_seconds, media_file)
@@ -124,8 +125,9 @@ class SippAnswerer:
         *,
         ring_seconds: float | None = 0.0,
         code: int = OK,
+        realtime: bool = False,
     ) -> None:
-        self._sipp = Sipp(reactor, directory, rootfs, "answerer")
+        self._sipp = Sipp(reactor, directory, rootfs, "answerer", realtime=realtime)
         self._scenario = answerer_scenario(ring_seconds, code)
 
     @property
@@ -159,10 +161,20 @@ def parse_results(lines: str) -> Iterator[CallResult]:
 
 
 class Sipp:
-    """One SIPp process in its own mount namespace, with a tone of ``hz`` in the file ``tone.ul``."""
+    """One SIPp process in its own mount namespace, with a tone of ``hz`` in the file ``tone.ul``.
+
+    With ``realtime`` it has real-time priority where the machine permits it, as if it ran on a machine of its own.
+    """
 
     def __init__(
-        self, reactor: IReactorTime, directory: Path, rootfs: Path | None, name: str, hz: float = TONE_HZ
+        self,
+        reactor: IReactorTime,
+        directory: Path,
+        rootfs: Path | None,
+        name: str,
+        hz: float = TONE_HZ,
+        *,
+        realtime: bool = False,
     ) -> None:
         self.port = free_port(socket.SOCK_DGRAM)
         self._reactor = reactor
@@ -170,6 +182,7 @@ class Sipp:
         self._namespace = MountNamespace(rootfs, self._directory)
         self._name = name
         self._hz = hz
+        self._realtime = realtime
         self._process: Process | None = None
 
     def path_inside(self, name: str) -> str:
@@ -187,7 +200,9 @@ class Sipp:
             *("-trace_logs", "-log_file", self.path_inside(f"{self._name}.results")),
             *("-trace_err", "-error_file", self.path_inside(f"{self._name}.errors")),
         ]
-        command = with_realtime_priority(self._namespace.command(program))
+        command = self._namespace.command(program)
+        if self._realtime:
+            command = with_realtime_priority(command)
         self._process = Process(command, self._directory / f"{self._name}.log")
 
     async def start_listening(self, scenario: str, arguments: list[str]) -> None:
