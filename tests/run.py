@@ -1,7 +1,7 @@
 """Run mypy and the whole test suite in parallel: ``python -m tests.run [--jobs N]``, which is what ``make test`` does.
 
 Each live test module and each other test package is one run of trial with its own temporary directory below .trial.
-Live tests wait for calls most of the time, and run N + 3 at once. mypy and the other tests, which are bound by the CPU,
+Live tests wait for calls most of the time, and run N + 2 at once. mypy and the other tests, which are bound by the CPU,
 use what these leave: N - 1 at once, with a higher nice value, so that they hardly delay live audio, and N as soon as
 all live tests have started. At the end, up to MAX_REPEATED failed tests are run once more, alone: the kernel may have
 kept a process waiting for longer than a measurement of live audio permits, while a fault of voxrec fails again. Such
@@ -37,7 +37,7 @@ SLOWEST_OTHERS: Final = ("api", "browser", "recordings", "console", "containers"
 left alone at the end. See the table that each run of the suite prints."""
 RUN_ALONE: Final = ("tests.api.test_openapi_conformance",)
 """Modules that take as long as the rest of their package, and are a run of their own, which starts first."""
-CONCURRENT_CALLS: Final = 3
+CONCURRENT_CALLS: Final = 2
 """The number of live test modules that run at once in addition to one for each processor: they wait for calls."""
 NICENESS: Final = 10
 """The nice value of what is not a live test: it leaves the processors to live audio, and is not starved by it."""
