@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import CallFixture
 from tests.calls.test_call_machine import ringing
 from voxrec.calls.causes import Cause
 from voxrec.calls.decoder_check import CHECK_INTERVAL, CONFIRM_INTERVAL, PAUSE, RETRY_INTERVAL
-from voxrec.model import RecordPrompt, Side
+from voxrec.model import PauseBehavior, RecordPrompt, Side
 
 DEBIAN = "22.10.1+dfsg+~cs6.17.60671434-1"
 UPSTREAM = "22.10.1"
@@ -161,6 +161,20 @@ class SoundTests(SynchronousTestCase):
             for _ in range(8):
                 fixture.clock.advance(0.02)
             self.assertEqual(fixture.take_requests(), expected)
+
+    def test_decoders_are_not_renewed_during_a_pause_but_after_it(self) -> None:
+        fixture = recorded(DEBIAN)
+        fixture.call.held(Side.CALLEE)
+        self.successResultOf(Deferred.fromCoroutine(fixture.call.pause(PauseBehavior.SILENCE, None)))
+        fixture.take_requests()
+        fixture.call.unheld(Side.CALLEE)
+        fixture.clock.advance(1)
+        self.assertEqual(fixture.take_requests(), [])
+        self.successResultOf(Deferred.fromCoroutine(fixture.call.resume()))
+        fixture.files.close(fixture.call)
+        for _ in range(8):
+            fixture.clock.advance(0.02)
+        self.assertEqual([each for each in fixture.take_requests() if "MixMonitor " in each], RENEWAL)
 
     def test_decoders_of_other_versions_are_not(self) -> None:
         self.assertEqual(self.requests_after_announcement(UPSTREAM), [])

@@ -137,7 +137,10 @@ class MonitorCore:
         if self.late_offer:
             self.format_ = await self._agreed_format()
             self.late_offer = False
-        return await self.commands.start(self.channel, self.recording.id, self.format_, append=bool(self.former))
+        started = self.commands.start(self.channel, self.recording.id, self.format_, append=bool(self.former))
+        if self.muted:  # at once, before any audio arrives; it is repeated, with the id, when the start is confirmed
+            self.commands.set_muted(self.channel, "", muted=True).addErrback(lambda _: None)
+        return await started
 
     async def leave(self, inputs: MonitorInputs, channel: str) -> None:
         """Stop the MixMonitor, which another one on ``channel`` is to continue."""

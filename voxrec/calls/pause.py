@@ -205,11 +205,16 @@ class PauseControl:
         log: RecordingLog,
         log_inputs: RecordingLogInputs,
         monitor: MonitorInputs,
+        request_ended: Callable[[], None],
     ) -> None:
-        """``channel`` is the caller's channel, which stores the pause; ``monitor`` is the machine that records."""
+        """``channel`` is the caller's channel, which stores the pause; ``monitor`` is the machine that records.
+
+        ``request_ended`` is called after each request to pause or resume, whatever its outcome.
+        """
         self._recording_log = log
         self._core = PauseCore(asterisk, channel, log, log_inputs, monitor, self._resume_by_timer, Deadline(log.clock))
         self.inputs: PauseInputs = pause_machine(self._core)
+        self._request_ended = request_ended
         self._lock = DeferredLock()
 
     @property
@@ -232,11 +237,17 @@ class PauseControl:
             until = None if seconds is None else self._recording_log.now() + timedelta(seconds=seconds)
             self.inputs.pause(Pause(behavior=behavior, until=until), by)
 
-        await self._lock.run(self._start, request)
+        await self._run(request)
 
     async def resume(self, *, by: str) -> None:
         """Resume. Raises a VoxrecError as `pause`."""
-        await self._lock.run(self._start, lambda: self.inputs.resume(by))
+        await self._run(lambda: self.inputs.resume(by))
+
+    async def _run(self, request: Callable[[], None]) -> None:
+        try:
+            await self._lock.run(self._start, request)
+        finally:
+            self._request_ended()
 
     def _start(self, request: Callable[[], None]) -> Deferred[None]:
         return Deferred.fromCoroutine(self._carry_out(request))

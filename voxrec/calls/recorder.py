@@ -65,7 +65,8 @@ class Recorder:
         self.monitor: MonitorInputs = monitor_machine(self._core)
         """The machine of the MixMonitor."""
         self._limit = Deadline(clock)
-        self._pause = PauseControl(asterisk, channel, self._log, self.log, self.monitor)
+        self._pause = PauseControl(asterisk, channel, self._log, self.log, self.monitor, self._renew_if_due)
+        self._renewal_is_due = False
 
     @property
     def recording(self) -> Recording:
@@ -161,8 +162,17 @@ class Recorder:
         self.monitor.use_channel(channel)
 
     def renew_decoders(self) -> None:
-        """Continue with new decoders: the present ones may drop what a party says."""
-        self.monitor.renew()
+        """Continue with new decoders: the present ones may drop what a party says.
+
+        During a pause this waits for its end: a new MixMonitor records audio until it is muted.
+        """
+        self._renewal_is_due = True
+        self._renew_if_due()
+
+    def _renew_if_due(self) -> None:
+        if self._renewal_is_due and self.is_audible and not self._pause.in_progress:
+            self._renewal_is_due = False
+            self.monitor.renew()
 
     def _note_failure(self, side: Side | None, detail: str) -> None:
         self.log.fail(RECORDING_FAILED, by=side, detail=detail)
