@@ -41,8 +41,7 @@ class CallEnvironment:
         self.directory = directory
         self.rootfs = rootfs
         self.stack = Stack(reactor, directory / "stack", rootfs, {"log": {"level": "info"}})  # as installed
-        self.stack.asterisk.realtime = True  # as installed
-        self.callee = SippAnswerer(reactor, directory / "callee", rootfs, realtime=True)
+        self.callee = SippAnswerer(reactor, directory / "callee", rootfs)
         self.measured: dict[str, int] = {}
         """Process ids by name of the processes whose CPU is measured: Asterisk, voxrec (without PostgreSQL), rivals."""
         self._rivals: list[Rival] = []
@@ -100,7 +99,6 @@ class CallEnvironment:
             rate=rate,
             talk_seconds=seconds,
             media=media,
-            realtime=True,
         )
         before = self._cpu()
         try:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from voxrec.sandbox.asterisk import SandboxReactor
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.process import Process, wait_until, with_parent_death_signal, with_realtime_priority
+from voxrec.sandbox.process import Process, wait_until, with_parent_death_signal
 
 reactor = cast("SandboxReactor", installed_reactor)
 
@@ -24,12 +24,6 @@ class ProcessTests(TestCase):
         process = self.start("sh", "-c", "echo out; echo err >&2; exit 3")
         self.assertEqual(await process.wait_until_ended(reactor, 10), 3)
         self.assertEqual(process.log_tail().split(), ["out", "err"])
-
-    async def test_real_time_priority_is_that_of_asterisk(self) -> None:
-        permitted = len(with_realtime_priority([])) > 0
-        process = self.start(*with_realtime_priority(["sh", "-c", "chrt --pid $$"]))
-        self.assertEqual(await process.wait_until_ended(reactor, 10), 0)
-        self.assertIn("SCHED_RR" if permitted else "SCHED_OTHER", process.log_tail())
 
     async def test_lines_reach_the_standard_input(self) -> None:
         process = self.start("sh", "-c", 'read -r line; echo "$line"', stdin_pipe=True)

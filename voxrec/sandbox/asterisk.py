@@ -10,11 +10,9 @@ import os
 import random
 import secrets
 import shutil
-import signal
 import socket
 import sys
 from collections import deque
-from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
@@ -27,7 +25,7 @@ from twisted.web.http_headers import Headers
 
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.namespaces import MountNamespace
-from voxrec.sandbox.process import POLL_SECONDS, Process, with_realtime_priority
+from voxrec.sandbox.process import POLL_SECONDS, Process
 
 LOOPBACK = "127.0.0.1"
 SNIPPETS = (
@@ -184,11 +182,6 @@ class SandboxAsterisk:
         self.ami_password = secrets.token_urlsafe(24)
         self.additions: dict[str, str] = {}
         """Lines that an administrator would add to a configuration file, by the file's name; for the next start."""
-        self.realtime = False
-        """Whether Asterisk has real-time priority where the machine permits it, as Debian's unit gives it by `-p`.
-
-        Only if it is the only Asterisk of the machine: one that starts would delay the audio of another by time slices.
-        """
         self._http_port = free_port(socket.SOCK_STREAM)
         self._ami_port = free_port(socket.SOCK_STREAM)
         self._sip_port = free_port(socket.SOCK_DGRAM)
@@ -254,18 +247,14 @@ class SandboxAsterisk:
         """
         self._write_configuration()
         program = ["asterisk", "-f", "-C", self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")]
-        if self.realtime:
-            program.append("-p")
         command = self._namespace.command(program, self._account)
-        if self.realtime:  # -p itself has this effect for root only, and Asterisk may have another account here
-            command = with_realtime_priority(command)
         self._process = Process(command, self.directory / "log" / "asterisk.log")
         deadline = reactor.seconds() + START_SECONDS
         while not (version := await self._request_version(reactor)):
             if not self._process.running:
                 raise SandboxError(f"Asterisk ended while starting:\n{self.log_tail()}")
             if reactor.seconds() > deadline:
-                self.kill()
+                self._process.kill()
                 raise SandboxError(f"ARI did not respond within {START_SECONDS:g} s:\n{self.log_tail()}")
             await deferLater(reactor, POLL_SECONDS)
         self.version = version
@@ -277,13 +266,7 @@ class SandboxAsterisk:
 
     def kill(self) -> None:
         """Kill Asterisk (SIGKILL): it sends no BYE and closes no file."""
-        process = self._require_process()
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        canaries = children.read_text().split() if process.running and children.exists() else []
-        process.kill()
-        for pid in canaries:  # astcanary would end up to 5 s later
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+        self._require_process().kill()
 
     async def restart(self, reactor: SandboxReactor) -> None:
         """Stop Asterisk if it runs, and start it with the same ports, password and directory."""

@@ -8,9 +8,7 @@ receive SIGKILL from the kernel when their parent ends (prctl(2), PR_SET_PDEATHS
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -18,7 +16,6 @@ from twisted.internet.task import deferLater
 from voxrec.sandbox.errors import SandboxError
 
 POLL_SECONDS = 0.02
-_REALTIME: Final = ("chrt", "--rr", "10")  # the policy and the priority that asterisk -p sets
 
 
 async def wait_until(reactor: IReactorTime, condition: Callable[[], bool], seconds: float) -> bool:
@@ -42,20 +39,6 @@ def with_parent_death_signal(program: Sequence[str], account: int | None = None)
     See `credential_options` for ``account``.
     """
     return ["setpriv", *credential_options(account), "--pdeathsig", "KILL", "--", *program]
-
-
-def with_realtime_priority(program: Sequence[str]) -> list[str]:
-    """Return the command that runs ``program`` with the real-time priority of ``asterisk -p``.
-
-    Without the permission (CAP_SYS_NICE or RLIMIT_RTPRIO; some kernels and containers deny it even to root), it runs
-    with normal priority, as ``asterisk -p`` does.
-    """
-    return [*(_REALTIME if _may_use_realtime_priority() else ()), *program]
-
-
-@cache
-def _may_use_realtime_priority() -> bool:
-    return subprocess.run([*_REALTIME, "true"], check=False, capture_output=True).returncode == 0
 
 
 class Process:

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.namespaces import MountNamespace
-from voxrec.sandbox.process import Process, wait_until, with_realtime_priority
+from voxrec.sandbox.process import Process, wait_until
 from voxrec.sandbox.sipp_scenario import OK, answerer_scenario, caller_scenario
 
 # Below the port ranges of Asterisk (from 20000) and of the phones (from 10000).
@@ -80,9 +80,8 @@ class SippCaller:
         number: str = "+15550100",
         display_name: str = "",
         media: bool = True,
-        realtime: bool = False,
     ) -> None:
-        self._sipp = Sipp(reactor, directory, rootfs, "caller", realtime=realtime)
+        self._sipp = Sipp(reactor, directory, rootfs, "caller")
         self._count = count
         media_file = self._sipp.path_inside("tone.ul") if media else None
         self._scenario = caller_scenario(number, display_name, talk_seconds, media_file)
@@ -125,9 +124,8 @@ class SippAnswerer:
         *,
         ring_seconds: float | None = 0.0,
         code: int = OK,
-        realtime: bool = False,
     ) -> None:
-        self._sipp = Sipp(reactor, directory, rootfs, "answerer", realtime=realtime)
+        self._sipp = Sipp(reactor, directory, rootfs, "answerer")
         self._scenario = answerer_scenario(ring_seconds, code)
 
     @property
@@ -161,20 +159,10 @@ def parse_results(lines: str) -> Iterator[CallResult]:
 
 
 class Sipp:
-    """One SIPp process in its own mount namespace, with a tone of ``hz`` in the file ``tone.ul``.
-
-    With ``realtime`` it has real-time priority where the machine permits it, as if it ran on a machine of its own.
-    """
+    """One SIPp process in its own mount namespace, with a tone of ``hz`` in the file ``tone.ul``."""
 
     def __init__(
-        self,
-        reactor: IReactorTime,
-        directory: Path,
-        rootfs: Path | None,
-        name: str,
-        hz: float = TONE_HZ,
-        *,
-        realtime: bool = False,
+        self, reactor: IReactorTime, directory: Path, rootfs: Path | None, name: str, hz: float = TONE_HZ
     ) -> None:
         self.port = free_port(socket.SOCK_DGRAM)
         self._reactor = reactor
@@ -182,7 +170,6 @@ class Sipp:
         self._namespace = MountNamespace(rootfs, self._directory)
         self._name = name
         self._hz = hz
-        self._realtime = realtime
         self._process: Process | None = None
 
     def path_inside(self, name: str) -> str:
@@ -200,10 +187,7 @@ class Sipp:
             *("-trace_logs", "-log_file", self.path_inside(f"{self._name}.results")),
             *("-trace_err", "-error_file", self.path_inside(f"{self._name}.errors")),
         ]
-        command = self._namespace.command(program)
-        if self._realtime:
-            command = with_realtime_priority(command)
-        self._process = Process(command, self._directory / f"{self._name}.log")
+        self._process = Process(self._namespace.command(program), self._directory / f"{self._name}.log")
 
     async def start_listening(self, scenario: str, arguments: list[str]) -> None:
         """Start SIPp with a scenario and wait until it listens. Raises SandboxError if it does not."""
