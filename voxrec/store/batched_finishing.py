@@ -8,11 +8,11 @@ from uuid import UUID
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.batching import Batcher
-from voxrec.errors import StoreUnavailable
 from voxrec.model import Job, JobKind, Recording
 from voxrec.store.jobs import ClaimedJobs, Jobs
 from voxrec.store.recording_results import RecordingResult
 from voxrec.store.recordings import Recordings
+from voxrec.store.row_batcher import RowBatcher
 
 BATCH_INTERVAL: Final = 0.1
 """Seconds from the start of a statement to that of the next one of its kind."""
@@ -23,7 +23,7 @@ class BatchedResults:
 
     def __init__(self, clock: IReactorTime, recordings: Recordings) -> None:
         self._recordings = recordings
-        self._batcher = Batcher(clock, self._complete_several, interval=BATCH_INTERVAL)
+        self._batcher = RowBatcher(clock, self._complete_several, self._complete_one, BATCH_INTERVAL)
 
     async def get(self, recording_id: UUID) -> Recording:
         """See `Recordings.get`."""
@@ -31,19 +31,16 @@ class BatchedResults:
 
     async def complete(self, recording: Recording, follow_up: Sequence[JobKind]) -> None:
         """See `Recordings.complete`."""
-        if not await self._batcher.request(RecordingResult(recording, follow_up)):
-            await self._recordings.complete(recording, follow_up)
+        await self._batcher.change(RecordingResult(recording, follow_up))
 
-    async def _complete_several(self, results: Sequence[RecordingResult]) -> list[bool]:
-        """Return which results were stored; each of the others needs a statement of its own."""
+    async def _complete_several(self, results: Sequence[RecordingResult]) -> list[bool | None]:
         by_id = {result.recording.id: result for result in results}  # a statement cannot change a row twice
-        try:
-            stored = await self._recordings.complete_unlocked(by_id.values())
-        except StoreUnavailable:
-            raise
-        except Exception:  # one of the values may be at fault, which fails only its own job
-            stored = set()
-        return [result.recording.id in stored for result in results]
+        stored = await self._recordings.complete_unlocked(by_id.values())
+        return [result.recording.id in stored or None for result in results]
+
+    async def _complete_one(self, result: RecordingResult) -> bool:
+        await self._recordings.complete(result.recording, result.follow_up)
+        return True
 
 
 class BatchedJobs:

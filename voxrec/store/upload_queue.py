@@ -11,12 +11,12 @@ from uuid import UUID
 
 from twisted.internet.interfaces import IReactorTime
 
-from voxrec.batching import Batcher
 from voxrec.model import Job, Recording
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import PreparedStatement
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.jobs import JOB_COLUMNS, ClaimedJobs, Jobs, job_from_row
+from voxrec.store.row_batcher import RowBatcher
 
 _PENDING: Final = "kind = 'upload' AND done_at IS NULL AND NOT dead"
 _BUCKET: Final = "coalesce(target, '')"
@@ -64,23 +64,19 @@ _CLAIM: Final = PreparedStatement(f"""
 """)
 # The lock of an object was changed while the job ran if its due time is not that of the claim: then it is due again.
 _MARK_DONE: Final = """
-    UPDATE jobs
-    SET leased_until = NULL, leased_by = NULL, last_error = NULL, done_at = CASE WHEN due_at = %s THEN now() END,
-        due_at = CASE WHEN due_at = %s THEN due_at ELSE clock_timestamp() END
-    WHERE id = %s AND claims = %s AND leased_until IS NOT NULL
-"""
-_MARK_SEVERAL_DONE: Final = PreparedStatement("""
-    WITH unlocked AS MATERIALIZED (
-        SELECT id FROM jobs WHERE id = ANY (%s::uuid[]) FOR UPDATE SKIP LOCKED
+    WITH locked AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY (%s::uuid[]) FOR UPDATE {wait}
     )
     UPDATE jobs
     SET leased_until = NULL, leased_by = NULL, last_error = NULL,
         done_at = CASE WHEN due_at = claimed_due THEN now() END,
         due_at = CASE WHEN due_at = claimed_due THEN due_at ELSE clock_timestamp() END
     FROM unnest(%s::uuid[], %s::bigint[], %s::timestamptz[]) AS ended (job_id, claim, claimed_due)
-    WHERE id = job_id AND claims = claim AND leased_until IS NOT NULL AND id IN (SELECT id FROM unlocked)
+    WHERE id = job_id AND claims = claim AND leased_until IS NOT NULL AND id IN (SELECT id FROM locked)
     RETURNING id
-""")
+"""
+_MARK_ONE_DONE: Final = PreparedStatement(_MARK_DONE.format(wait=""))
+_MARK_SEVERAL_DONE: Final = PreparedStatement(_MARK_DONE.format(wait="SKIP LOCKED"))
 _ENQUEUE: Final = """
     INSERT INTO jobs (kind, recording_id, target, node)
     SELECT 'upload', %s, (SELECT archive_bucket FROM profiles WHERE id = %s), %s
@@ -105,7 +101,7 @@ class UploadQueue:
 
     def __init__(self, clock: IReactorTime, database: Database, jobs: Jobs, per_target: int) -> None:
         self._database = database
-        self._ended = Batcher(clock, self._mark_several_done)
+        self._ended = RowBatcher(clock, self._mark_several_done, self._mark_one_done)
         self._jobs = jobs
         self._per_target = per_target
         self._running: dict[UUID, str] = {}  # without those that have ended, whether their outcome is stored or not
@@ -130,17 +126,21 @@ class UploadQueue:
         See `Jobs.mark_done`.
         """
         self._running.pop(job.id, None)
-        if await self._ended.request(job):
-            return True
-        # another transaction has locked the row, or the job is not held any more
-        return bool(await self._database.execute(_MARK_DONE, (job.due_at, job.due_at, job.id, job.claims)))
+        return await self._ended.change(job)
 
-    async def _mark_several_done(self, jobs: Sequence[Job]) -> list[bool]:
+    async def _mark_several_done(self, jobs: Sequence[Job]) -> list[bool | None]:
+        done = await self._mark_done(_MARK_SEVERAL_DONE, jobs)
+        return [job.id in done or None for job in jobs]
+
+    async def _mark_one_done(self, job: Job) -> bool:
+        return job.id in await self._mark_done(_MARK_ONE_DONE, [job])
+
+    async def _mark_done(self, statement: str, jobs: Sequence[Job]) -> set[UUID]:
+        """Return the jobs that were marked; the others are not held any more."""
         ids = [job.id for job in jobs]
         claims, due_times = [job.claims for job in jobs], [job.due_at for job in jobs]
-        rows = await self._database.returning(_MARK_SEVERAL_DONE, (ids, ids, claims, due_times))
-        done = {job_id for (job_id,) in rows}
-        return [job_id in done for job_id in ids]
+        rows = await self._database.returning(statement, (ids, ids, claims, due_times))
+        return {job_id for (job_id,) in rows}
 
     async def retry(self, job: Job, error: str, due_at: datetime) -> bool:
         """See `Jobs.retry`."""

@@ -9,16 +9,14 @@ from uuid import UUID
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from voxrec.batching import Batcher
-from voxrec.errors import NotFound, StoreUnavailable
+from voxrec.errors import NotFound
 from voxrec.model import Recording, StoredObject
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import PreparedStatement
 from voxrec.store.recording_columns import RECORDING_COLUMNS, recording_from_row
 from voxrec.store.recordings import Recordings
+from voxrec.store.row_batcher import RowBatcher
 
-# A statement about several rows skips those that are locked: another transaction may hold one of them and wait for
-# another (a deadlock). Each of them then has a statement of its own, which waits.
 _BEGIN: Final = """
     WITH planned AS MATERIALIZED (
         SELECT recordings.*, coalesce(profiles.archive_bucket, %s::text) AS target_bucket,
@@ -71,32 +69,31 @@ class UploadRecords:
         uploads: bool = True,
     ) -> None:
         self._database = database
-        self._recordings = recordings
         self._default = (bucket, prefix)
         self._uploads = uploads
-        self._beginnings = Batcher(clock, self._begin_several)
-        self._results = Batcher(clock, self._set_several)
+        self._beginnings = RowBatcher(clock, self._begin_several, self._begin_one)
+        self._results = RowBatcher(clock, self._set_several, lambda result: recordings.set_stored_object(*result))
 
     async def begin(self, recording_id: UUID) -> PlannedUpload:
         """Return a Recording and its object, and name the latter in the row, unless that names one. Raises NotFound.
 
         The Profile may have been deleted, or have another bucket than when the row named the object.
         """
-        planned = await self._beginnings.request(recording_id)
-        if planned is None:
-            planned = (await self._begin(_BEGIN_ONE, [recording_id])).get(recording_id)
-        if planned is None:
-            raise NotFound(f"There is no recording {recording_id}.")
-        return planned
+        return await self._beginnings.change(recording_id)
 
     async def set_stored_object(self, recording_id: UUID, stored: StoredObject) -> Recording:
         """See `Recordings.set_stored_object`."""
-        recording = await self._results.request((recording_id, stored))
-        return recording or await self._recordings.set_stored_object(recording_id, stored)
+        return await self._results.change((recording_id, stored))
 
     async def _begin_several(self, ids: Sequence[UUID]) -> list[PlannedUpload | None]:
         planned = await self._begin(_BEGIN_SEVERAL, ids)
         return [planned.get(recording_id) for recording_id in ids]
+
+    async def _begin_one(self, recording_id: UUID) -> PlannedUpload:
+        planned = await self._begin(_BEGIN_ONE, [recording_id])
+        if recording_id not in planned:
+            raise NotFound(f"There is no recording {recording_id}.")
+        return planned[recording_id]
 
     async def _begin(self, statement: str, ids: Sequence[UUID]) -> dict[UUID, PlannedUpload]:
         rows = await self._database.returning(statement, (*self._default, list(ids), self._uploads))
@@ -108,16 +105,8 @@ class UploadRecords:
         return planned
 
     async def _set_several(self, results: Sequence[tuple[UUID, StoredObject]]) -> list[Recording | None]:
-        """Return the changed Recordings; None for those that each need a statement of their own."""
         ids = [recording_id for recording_id, _ in results]
-        if len(set(ids)) == 1:
-            return [None] * len(ids)
         stored = [msgspec.json.encode(each).decode() for _, each in results]
-        try:
-            rows = await self._database.returning(_SET_STORED_OBJECTS, (ids, ids, stored))
-        except StoreUnavailable:
-            raise
-        except Exception:  # one of the values may be at fault, which fails only its own upload
-            return [None] * len(ids)
+        rows = await self._database.returning(_SET_STORED_OBJECTS, (ids, ids, stored))
         changed = {recording.id: recording for recording in map(recording_from_row, rows)}
         return [changed.get(recording_id) for recording_id in ids]
