@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from voxrec.model.fields import Text255, Timestamp, doc
+from voxrec.model.principal_key import principal_key
 from voxrec.model.token import Role
 
 
@@ -106,8 +107,8 @@ class BulkAction(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def creator_key(self) -> UUID | str:
-        """What distinguishes the creator from other users and tokens, also from later ones of the same name."""
-        return self.token_id or self.user_id or self.created_by
+        """What distinguishes the creator from others, see `principal_key`."""
+        return principal_key(self.token_id, self.user_id, self.created_by)
 
     @property
     def remaining(self) -> int:

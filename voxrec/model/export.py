@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from voxrec.model.fields import MAX_TAGS, Sha256, Tag, Text255, Timestamp, doc
+from voxrec.model.principal_key import principal_key
 from voxrec.model.recording import RecordingState
 from voxrec.model.recording_query import FilteredSeconds, SearchText, VerdictFilter
 
@@ -110,5 +111,5 @@ class Export(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def creator_key(self) -> UUID | str:
-        """What distinguishes the creator from other users and tokens, also from later ones of the same name."""
-        return self.token_id or self.user_id or self.created_by
+        """What distinguishes the creator from others, see `principal_key`."""
+        return principal_key(self.token_id, self.user_id, self.created_by)

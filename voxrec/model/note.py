@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 
 from voxrec.errors import FieldError
 from voxrec.model.fields import Timestamp, doc
+from voxrec.model.principal_key import principal_key
 
 NoteText = Annotated[
     str,
@@ -37,8 +38,8 @@ class Note(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def author_key(self) -> UUID | str:
-        """What distinguishes the author from other users and tokens."""
-        return self.token_id or self.user_id or self.author
+        """What distinguishes the author from others, see `principal_key`."""
+        return principal_key(self.token_id, self.user_id, self.author)
 
 
 def note_errors(text: str) -> list[FieldError]:

@@ -40,6 +40,7 @@ _INSERT_ITEMS: Final = """
     SELECT %s, %s + number, id, CASE WHEN reason IS NULL THEN 'pending' ELSE 'skipped' END, reason
     FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY AS item (id, reason, number)
 """
+# as `voxrec.model.principal_key`
 _COUNT_PREVIEWS: Final = """
     SELECT count(*) FROM bulk_actions
     WHERE state = 'preview' AND expires_at > now() AND coalesce(token_id::text, user_id::text, created_by) = %s

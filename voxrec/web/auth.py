@@ -7,6 +7,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
 from voxrec.model import Role as Role
+from voxrec.model.principal_key import principal_key
 from voxrec.web.errors import NotAllowed, NotAuthenticated, TooManyAttempts
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.session_cookie import SessionCookie
@@ -36,8 +37,8 @@ class Principal:
 
     @property
     def key(self) -> UUID | str:
-        """What distinguishes the token or the user from others."""
-        return self.token_id or self.user_id or self.name
+        """What distinguishes the token or the user from others, see `principal_key`."""
+        return principal_key(self.token_id, self.user_id, self.name)
 
     def require_role(self, role: Role) -> None:
         """Raise NotAllowed unless the principal's role includes ``role``."""
