@@ -63,7 +63,7 @@ class SmimeTests(SynchronousTestCase):
             b"\n".join(binary[start : start + 64] for start in range(0, len(binary), 64)),
         ):
             with subtest(form[:40]):
-                self.assertEqual(self.read(form).text, pem.decode())
+                self.assertEqual(self.read(form).certificate, pem.decode())
 
     def test_the_certificate_of_the_recipient_in_a_chain(self) -> None:
         authority = make_certificate("ca@example.org", ca=True)

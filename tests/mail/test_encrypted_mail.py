@@ -3,6 +3,7 @@
 import email
 import email.policy
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class EncryptedMailTestCase(MailerTestCase):
         pem = make_certificate(address, key=self.keys[address])
         self.pem[address] = pem
         facts = read_certificate(pem.decode(), now)
-        row = RecipientCertificate(id=uuid4(), address=address, **facts.attributes(), created_at=now, updated_at=now)
+        row = RecipientCertificate(id=uuid4(), address=address, **asdict(facts), created_at=now, updated_at=now)
         self.certificates.rows.append(replace(row, **changes))
         return row
 

@@ -1,6 +1,7 @@
 """/recipient-certificates: the certificates to which mails are encrypted."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -133,7 +134,7 @@ class RecipientCertificateRoutes:
             profile_id=wanted.profile_id,
             address=wanted.address,
             other_address_allowed=wanted.other_address_allowed,
-            **facts.attributes(),
+            **asdict(facts),
             **initial_values(self._now),
         )
         certificates = self._certificates.visible_to(request.principal)
@@ -157,7 +158,7 @@ class RecipientCertificateRoutes:
         def change(locked: RecipientCertificate) -> RecipientCertificate:
             _REPRESENTATION.require_version(request, locked)
             changed = msgspec.structs.replace(
-                locked, other_address_allowed=wanted.other_address_allowed, **facts.attributes()
+                locked, other_address_allowed=wanted.other_address_allowed, **asdict(facts)
             )
             request.audit_details.changed(locked, changed)
             return touched(changed, self._now)

@@ -1,6 +1,7 @@
 """``voxrec certificates``: the certificates to which mails are encrypted."""
 
 import base64
+from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -81,7 +82,7 @@ def _read(address: str, file: Path, profile_id: UUID | None, other_address: bool
         profile_id=profile_id,
         address=address,
         other_address_allowed=other_address,
-        **facts.attributes(),
+        **asdict(facts),
         created_at=created_at,
         updated_at=created_at,
     )

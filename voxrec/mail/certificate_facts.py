@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from voxrec.mailaddress import caseless_mailbox_key
 from voxrec.model import CertificateType
@@ -15,27 +14,15 @@ class InvalidCertificateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """A valid certificate: ``text`` in PEM, and what it says."""
+    """A valid certificate in PEM, and what it says: the attributes of a RecipientCertificate that follow from it."""
 
     type: CertificateType
-    text: str
+    certificate: str
     subject: str
     addresses: tuple[str, ...]
     fingerprint: str
     algorithm: str
     expires_at: datetime
-
-    def attributes(self) -> dict[str, Any]:
-        """Return the attributes of a `voxrec.model.RecipientCertificate` that follow from the certificate."""
-        return {
-            "type": self.type,
-            "certificate": self.text,
-            "subject": self.subject,
-            "addresses": self.addresses,
-            "fingerprint": self.fingerprint,
-            "algorithm": self.algorithm,
-            "expires_at": self.expires_at,
-        }
 
     def require_address(self, address: str) -> None:
         """Raise `InvalidCertificateError` unless the certificate names the address, or none at all."""

@@ -12,7 +12,7 @@ _SEQUENCE: Final = 0x30
 _INTEGER: Final = 0x02
 _LONG_FORM: Final = 0x80
 _PRIVATE_KEY: Final = (
-    "contains a private key, which nobody else may have. It was not stored. Expected only the public certificate; "
+    "contains a private key, which must not be shared. It was not stored. Expected only the public certificate; "
     "consider the private key as disclosed if the connection was not encrypted"
 )
 

@@ -36,8 +36,9 @@ def protect(message: bytes, encryption: Encryption | None, signer: Signer | None
     """
     headers, body = split_message(message)
     if encryption is None:
-        entity = b"" if signer is None else _sign(signed_payload(headers, body), signer)
-        return message if signer is None else b"".join([*headers.general, entity])
+        if signer is None:
+            return message
+        return b"".join([*headers.general, _sign(signed_payload(headers, body), signer)])
     outer = headers.with_hidden_subject() if hide_subject else headers
     payload = encrypted_payload(headers, outer, body)
     if signer is not None:
