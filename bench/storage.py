@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench.measure import interleaved
 from bench.servers import temporary_postgresql
@@ -30,14 +30,14 @@ _WORKER: Final = Path(__file__).with_name("storage_worker.py")
 _FIGURES: Final = ("time, ms", "CPU of voxrec, ms", "CPU of PostgreSQL, ms")
 
 
-class Worker:
-    """A process that runs the statements with the source of one commit."""
+class CommitProcess:
+    """A process that executes calls with the source of one commit: it reads their number, and prints JSON."""
 
-    def __init__(self, commit: str, directory: Path, dsn: str) -> None:
+    def __init__(self, commit: str, directory: Path, script: Path, *arguments: str) -> None:
+        """Start ``script``. The source is below ``directory``. Raises RuntimeError if it does not become ready."""
         self.commit = commit
-        command = with_parent_death_signal([sys.executable, str(_WORKER), dsn, "berlin"])
         self._process = subprocess.Popen(
-            command,
+            with_parent_death_signal([sys.executable, str(script), *arguments]),
             env={**os.environ, "PYTHONPATH": str(source_of(commit, directory))},
             cwd=directory,
             stdin=subprocess.PIPE,
@@ -47,12 +47,12 @@ class Worker:
         if self._read() != "ready":
             raise RuntimeError(f"{commit} did not start")
 
-    def run(self, calls: int) -> list[float]:
-        """Run calls, and return the `_FIGURES` of one call in milliseconds."""
+    def execute(self, calls: int) -> Any:
+        """Execute calls, and return what the process prints about them."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{calls}\n")
         self._process.stdin.flush()
-        return [seconds * 1000 for seconds in json.loads(self._read())]
+        return json.loads(self._read())
 
     def stop(self) -> None:
         """End the process."""
@@ -86,12 +86,12 @@ def measure(commits: Sequence[str], rounds: int, calls: int) -> dict[str, list[l
         workers = []
         for number, commit in enumerate(commits):
             server.create_database(f"bench_{number}")
-            worker = Worker(commit, directory, server.dsn(f"bench_{number}"))
+            worker = CommitProcess(commit, directory, _WORKER, server.dsn(f"bench_{number}"), "berlin")
             stack.callback(worker.stop)
-            worker.run(calls)
+            worker.execute(calls)
             workers.append(worker)
         for _, worker in interleaved(workers, rounds):
-            figures[worker.commit].append(worker.run(calls))
+            figures[worker.commit].append([seconds * 1000 for seconds in worker.execute(calls)])
     return figures
 
 

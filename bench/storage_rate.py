@@ -9,10 +9,6 @@ the ratio to the first commit of the same round with its 95 % confidence interva
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -22,9 +18,8 @@ import psycopg2
 
 from bench.measure import cpu_seconds, interleaved
 from bench.servers import print_progress, temporary_postgresql
-from bench.storage import print_comparison, source_of
+from bench.storage import CommitProcess, print_comparison
 from voxrec.postgres.cluster import Cluster
-from voxrec.sandbox.process import with_parent_death_signal
 
 _WORKER: Final = Path(__file__).with_name("storage_rate_worker.py")
 _DATABASE: Final = "bench"
@@ -47,35 +42,18 @@ class Version:
         self._server = server
         self._server_pid = int((directory / "postgres" / "cluster" / "postmaster.pid").read_text().split()[0])
         server.create_database(_DATABASE)
-        self._process = subprocess.Popen(
-            with_parent_death_signal([sys.executable, str(_WORKER), server.dsn(_DATABASE), str(rate)]),
-            env={**os.environ, "PYTHONPATH": str(source_of(commit, directory))},
-            cwd=directory,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if self._read() != "ready":
-            raise RuntimeError(f"{commit} did not start")
+        self._process = CommitProcess(commit, directory, _WORKER, server.dsn(_DATABASE), str(rate))
 
     def place(self, calls: int) -> Cost:
         """Place calls, and return the cost of one."""
-        assert self._process.stdin is not None
         before = self._server_counters()
-        self._process.stdin.write(f"{calls}\n")
-        self._process.stdin.flush()
-        voxrec = json.loads(self._read())
+        voxrec = self._process.execute(calls)
         cpu, transactions, wal = (new - old for new, old in zip(self._server_counters(), before, strict=True))
         return Cost(cpu * 1e3 / calls, voxrec * 1e3 / calls, transactions / calls, wal / 1e3 / calls)
 
     def stop(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        self._process.stop()
 
     def _server_counters(self) -> tuple[float, int, int]:
         """Return the seconds of CPU of the server, its transactions, and its bytes of write-ahead log."""

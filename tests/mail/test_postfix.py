@@ -1,23 +1,18 @@
 """A real Postfix with the shipped etc/postfix/voxrec.cf: voxrec's relay, and the server that returns its mails."""
 
-import os
 import smtplib
 from pathlib import Path
 
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.threads import deferToThread
 from twisted.protocols.basic import LineReceiver
-from twisted.trial.unittest import SkipTest
 
-from tests.composition.test_mail import BounceTestCase
 from tests.database import reactor, until
+from tests.mail.mail_server_test_case import MESSAGE, MailServerTestCase
 from tests.mail.postfix import OUTSIDE, SIZE_LIMIT, Postfix
-from tests.mail.smtp_servers import Mailbox, RelayTestCase
 from voxrec.mail.envelope import SendResult
 from voxrec.mail.smtp import Relay, send
 from voxrec.model import DeliveryChannel, DeliveryStatus, ReportAction, WebhookEvent
-
-MESSAGE = b"From: voxrec@voxrec.example\r\nSubject: Recording\r\nAuto-Submitted: auto-generated\r\n\r\nText\r\n"
 
 
 class Greylisting(LineReceiver):
@@ -38,37 +33,24 @@ class Greylisting(LineReceiver):
             self.sendLine(b"action=DEFER 4.7.1 greylisted\n" if greylisted else b"action=DUNNO\n")
 
 
-class PostfixTests(BounceTestCase, RelayTestCase):
-    timeout = 240  # the first run builds the root file system
-
+class PostfixTests(MailServerTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
-        if os.geteuid() != 0:
-            raise SkipTest("Postfix changes its account, which only root can do")
         await super().setUp()
-        self.far_end = Mailbox()
-        far_end_port = await self.start_relay(self.far_end)
         seen: set[bytes] = set()
         policy = ServerFactory.forProtocol(lambda: Greylisting(seen))
-        self.postfix = Postfix(Path(self.mktemp()), far_end_port, self.port, await self.listen(policy))
-        self.addCleanup(self.postfix.kill)
-        await self.postfix.start(reactor)
+        self.postfix = Postfix(Path(self.mktemp()), self.far_end_port, self.port, await self.listen(policy))
+        await self.start(self.postfix)
 
     async def submit(self, recipient: str, message: bytes = MESSAGE) -> SendResult:
         """Send a mail as voxrec does, with the envelope sender of this delivery, under TLS."""
         relay = Relay("127.0.0.1", self.postfix.port, tls="starttls", ca_file=self.postfix.certificate, timeout=30)
         return await send(reactor, relay, self.address, [recipient], message)
 
-    async def until_returned(self) -> None:
-        try:
-            await until(lambda: "voxrec_mails_returned_total{" in self.env.metrics.exposition().decode(), 60)
-        except Exception:
-            raise self.failureException(self.postfix.log_tail()) from None
-
     async def test_a_mail_that_the_far_end_refuses_is_returned(self) -> None:
         await self.pool.execute("INSERT INTO webhooks (url) VALUES ('https://crm.example/')")
         self.far_end.refusals[self.ANN] = (550, "5.1.1 no such user")
         self.assertEqual((await self.submit(self.ANN)).accepted, (self.ANN,))
-        await self.until_returned()
+        await self.until_returned(self.postfix)
         deliveries = await self.services.delivery_history.of_recording(self.recording.id)
         (mail,) = [each for each in deliveries if each.channel is DeliveryChannel.MAIL]
         self.assertIs(mail.status, DeliveryStatus.FAILED)
@@ -77,15 +59,14 @@ class PostfixTests(BounceTestCase, RelayTestCase):
         self.assertIn("550 5.1.1 no such user", report.reply)
         (webhook,) = [each for each in deliveries if each.channel is DeliveryChannel.WEBHOOK]
         self.assertEqual((webhook.target, webhook.event), ("https://crm.example/", WebhookEvent.DELIVERY_FAILED))
-        self.postfix.kill()
-        await until(lambda: not self.postfix.listens(), 10)  # it has changed its account, and left no process behind
+        await self.kill(self.postfix)
 
     async def test_an_address_that_the_far_end_cannot_have_is_returned(self) -> None:
         """Postfix has SMTPUTF8, and returns an international report (RFC 6533), because the far end has not."""
         recipient = "m\u00fcller@example.org"
         result = await self.submit(recipient, MESSAGE.replace(b"Recording", "Gespr\u00e4ch".encode()))
         self.assertEqual(result.accepted, (recipient,))
-        await self.until_returned()
+        await self.until_returned(self.postfix)
         (report,) = (await self.delivery()).reports
         self.assertIs(report.action, ReportAction.FAILED)
         self.assertIn("SMTPUTF8", report.reply)
