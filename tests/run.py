@@ -1,12 +1,12 @@
 """Run mypy and the whole test suite in parallel: ``python -m tests.run [--jobs N]``, which is what ``make test`` does.
 
 Each live test module and each other test package is one run of trial with its own temporary directory below .trial.
-Live tests wait for calls most of the time, and run N + 2 at once. mypy and the other tests, which are bound by the CPU,
-use what these leave: N - 1 at once, with a higher nice value, so that they hardly delay live audio, and N as soon as
-all live tests have started. At the end, up to MAX_REPEATED failed tests are run once more, alone: the kernel may have
-kept a process waiting for longer than a measurement of live audio permits, while a fault of voxrec fails again. Such
-tests are named. The last lines are the runs that took longest, and a summary like trial's own; the exit status is 0
-only if mypy and all tests passed at last.
+The live tests come first, next to each other only, N + 2 at a time: most of the time they wait for calls, and their
+audio measurements tolerate each other's low load, but not that of mypy and of the other tests, which follow, N at a
+time. At the end, up to MAX_REPEATED failed tests are run once more, alone: the kernel may have kept a process waiting
+for longer than a measurement of live audio permits, while a fault of voxrec fails again. Such tests are named. The last
+lines are the runs that took longest, and a summary like trial's own; the exit status is 0 only if mypy and all tests
+passed at last.
 """
 
 import argparse
@@ -16,17 +16,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
 TESTS: Final = Path(__file__).parent
 TEMPORARY: Final = Path(".trial")
-TIMEOUT_SECONDS: Final = 1800.0  # a run with a higher nice value may wait for most of the time that the live tests need
+TIMEOUT_SECONDS: Final = 1200.0
 SLOWEST_LIVE: Final = (
     *("takeover", "required_announcement", "replaced_channels", "recording_options", "signalling", "daemon"),
     *("fidelity", "sandbox", "calls", "nodes", "recording_engine", "trunks", "kamailio", "doctor"),
@@ -39,8 +38,6 @@ RUN_ALONE: Final = ("tests.api.test_openapi_conformance",)
 """Modules that take as long as the rest of their package, and are a run of their own, which starts first."""
 CONCURRENT_CALLS: Final = 2
 """The number of live test modules that run at once in addition to one for each processor: they wait for calls."""
-NICENESS: Final = 10
-"""The nice value of what is not a live test: it leaves the processors to live audio, and is not starved by it."""
 MAX_REPEATED: Final = 10
 """The number of failed tests up to which they are repeated; more have a cause that a second run does not remove."""
 SHOWN_LINES: Final = 12
@@ -53,7 +50,6 @@ _COUNT: Final = re.compile(r"(\w+)=(\d+)")
 _FAILURE: Final = re.compile(r"^={79}\n\[(?:FAIL|ERROR)\]\n(.*?)(?=^={79}$|^-{79}$)", re.MULTILINE | re.DOTALL)
 _TEST: Final = re.compile(r"^tests(?:\.\w+)+\.test_\w+$", re.MULTILINE)
 _UNSUCCESSFUL: Final = ("failures", "errors", "unexpectedSuccesses")
-_IN_BACKGROUND: Final = ("nice", "-n", str(NICENESS))
 
 
 class TestRun(NamedTuple):
@@ -210,9 +206,9 @@ def table_of_durations(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(["  wall s   CPU s", *(f"{wall:8.0f}{cpu:8.0f}  {name}" for name, wall, cpu in rows)])
 
 
-def _run_trial(run: TestRun, prefix: Sequence[str] = ()) -> Outcome:
+def _run_trial(run: TestRun) -> Outcome:
     print(f"== {run.name}: started", flush=True)
-    command = [*prefix, sys.executable, "-m", "twisted.trial", f"--temp-directory={TEMPORARY / run.name}", *run.targets]
+    command = [sys.executable, "-m", "twisted.trial", f"--temp-directory={TEMPORARY / run.name}", *run.targets]
     outcome = execute(run, command)
     result = f"{outcome.counts['ran']} tests, {'passed' if outcome.passed else 'FAILED'}"
     _print_output(outcome, result)
@@ -220,7 +216,7 @@ def _run_trial(run: TestRun, prefix: Sequence[str] = ()) -> Outcome:
 
 
 def _run_mypy() -> Outcome:
-    outcome = check_types([*_IN_BACKGROUND, sys.executable, "-m", "mypy"])
+    outcome = check_types()
     _print_output(outcome, "passed" if outcome.passed else "FAILED")
     return outcome
 
@@ -247,30 +243,16 @@ def _repetition(outcome: Outcome) -> TestRun:
 
 
 def run_all(jobs: int) -> list[Outcome]:
-    """Run mypy and all tests, and return the outcomes."""
-    live, others = find_runs()
-    waiting: deque[Callable[[], Outcome]] = deque(
-        [_run_mypy, *(partial(_run_trial, run, _IN_BACKGROUND) for run in others)]
-    )
-
-    def run_waiting() -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        while True:
-            try:
-                run = waiting.popleft()
-            except IndexError:
-                return outcomes
-            outcomes.append(run())
-
-    with ThreadPoolExecutor(jobs + CONCURRENT_CALLS) as foreground, ThreadPoolExecutor(max(1, jobs - 1)) as background:
+    """Run all tests and mypy, and return the outcomes."""
+    live, others = (tuple(partial(_run_trial, run) for run in runs) for runs in find_runs())
+    outcomes: list[Outcome] = []
+    for runs, at_a_time in ((live, jobs + CONCURRENT_CALLS), ((_run_mypy, *others), jobs)):
+        executor = ThreadPoolExecutor(at_a_time)
         try:
-            of_live = [foreground.submit(_run_trial, run) for run in live]
-            # the last one starts when all live tests have
-            of_others = [background.submit(run_waiting) for _ in range(jobs - 1)] + [foreground.submit(run_waiting)]
-            return [*(each.result() for each in of_live), *chain.from_iterable(each.result() for each in of_others)]
+            outcomes += executor.map(lambda run: run(), runs)
         finally:
-            waiting.clear()  # after Ctrl-C, which trial receives as well
-            foreground.shutdown(cancel_futures=True)
+            executor.shutdown(cancel_futures=True)  # after Ctrl-C, which trial receives as well
+    return outcomes
 
 
 def main() -> None:

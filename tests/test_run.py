@@ -2,7 +2,6 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -77,23 +76,30 @@ class FindRunsTests(SynchronousTestCase):
 
 
 class RunAllTests(SynchronousTestCase):
-    def test_each_run_once_and_the_others_with_a_lower_priority(self) -> None:
+    def test_each_run_once_and_the_others_after_the_live_ones(self) -> None:
         live, others = ([TestRun(f"{kind}-{number}", ()) for number in range(6)] for kind in ("live", "other"))
-        begun: list[tuple[str, bool]] = []
+        begun: list[str] = []
+        ended: list[str] = []
+        ended_before: dict[str, set[str]] = {}
 
-        def run(each: TestRun, prefix: Sequence[str] = ()) -> Outcome:
-            begun.append((each.name, "nice" in prefix))
+        def run(each: TestRun) -> Outcome:
+            begun.append(each.name)
+            ended_before[each.name] = set(ended)
+            ended.append(each.name)
             return Outcome(each, "", 0.0, Counter(ran=1))
 
         self.patch(runner, "find_runs", lambda: (live, others))
         self.patch(runner, "_run_trial", run)
-        self.patch(runner, "_run_mypy", lambda: run(TestRun("mypy", ()), ["nice"]))
+        self.patch(runner, "_run_mypy", lambda: run(TestRun("mypy", ())))
+        live_names, other_names = [each.name for each in live], [*(each.name for each in others), "mypy"]
         for jobs in (1, 2, 4):
             begun.clear()
+            ended.clear()
             outcomes = run_all(jobs)
-            expected = [*((each.name, False) for each in live), *((each.name, True) for each in others), ("mypy", True)]
-            self.assertEqual(sorted(begun), sorted(expected))
-            self.assertEqual(sorted(each.run.name for each in outcomes), sorted(name for name, _ in expected))
+            self.assertEqual(sorted(begun), sorted([*live_names, *other_names]))
+            self.assertEqual(sorted(each.run.name for each in outcomes), sorted([*live_names, *other_names]))
+            for name in other_names:
+                self.assertLessEqual(set(live_names), ended_before[name], name)
 
 
 class ParseCountsTests(SynchronousTestCase):
