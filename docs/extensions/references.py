@@ -9,7 +9,8 @@ An inline code span is checked if it has one of these forms:
 - a command: ``make docs``, ``voxrec jobs list``.
 
 Modules of ``tests`` and ``bench``, and classes in them, are checked wherever they occur. Other code spans, fenced code
-blocks and external links are not checked. Relative links must lead to a file.
+blocks and external links are not checked. Relative links must lead to a file, and to a heading if they name one; so must
+the references to pages in code, settings and manual (``docs.extensions.sections``).
 """
 
 import re
@@ -25,10 +26,10 @@ import msgspec
 
 from docs.extensions.metrics import METRIC_SUFFIXES, metrics_in
 from docs.extensions.python_names import names_defined_in
+from docs.extensions.sections import anchors_of, mentions_in, prose, sections_of, text_files
 from voxrec.cli.main import main as voxrec_command
 from voxrec.config import Config
 
-_FENCE: Final = re.compile(r"^\s*(```+|~~~+)")
 _SPAN: Final = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 # a target has a letter: "[general](+)" is Asterisk's syntax
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]*[A-Za-z][^)\s]*)\)")
@@ -62,19 +63,6 @@ def markdown_files(root: Path) -> list[Path]:
     return sorted([*root.glob("*.md"), *pages])
 
 
-def prose(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a Markdown text outside fenced blocks, with their numbers."""
-    fence = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        found = _FENCE.match(line)
-        if found is not None and not fence:
-            fence = found[1]
-        elif found is not None and line.strip() == fence:
-            fence = ""
-        elif not fence:
-            yield number, line
-
-
 def code_spans(line: str) -> list[str]:
     """Return the contents of the inline code spans of a line."""
     return [span[2].strip() for span in _SPAN.finditer(line)]
@@ -87,8 +75,9 @@ class ReferenceChecker:
         self._root = root
 
     def broken(self) -> list[BrokenReference]:
-        """Return every broken reference of the checkout's Markdown files."""
-        return [found for file in markdown_files(self._root) for found in self._broken_in(file)]
+        """Return every broken reference of the checkout's Markdown files, and of other files to sections of those."""
+        in_pages = [found for file in markdown_files(self._root) for found in self._broken_in(file)]
+        return in_pages + [found for file in text_files(self._root) for found in self._broken_mentions_in(file)]
 
     def _broken_in(self, file: Path) -> Iterator[BrokenReference]:
         name = file.relative_to(self._root)
@@ -101,9 +90,27 @@ class ReferenceChecker:
                 if not self._is_module_or_name(dotted):
                     yield BrokenReference(name, number, dotted, "no such module, and no such name in one")
             for link in _LINK.finditer(_SPAN.sub("", line)):
-                target = unquote(link[1].partition("#")[0])
-                if target and not re.match(r"[a-z]+:", target) and not (file.parent / target).exists():
-                    yield BrokenReference(name, number, link[1], "no such file")
+                if reason := self._link_fault(file, link[1]):
+                    yield BrokenReference(name, number, link[1], reason)
+
+    def _broken_mentions_in(self, file: Path) -> Iterator[BrokenReference]:
+        for mention in mentions_in(file.read_text(encoding="utf-8")):
+            page = self._root / mention.page
+            if not page.exists():
+                yield BrokenReference(file.relative_to(self._root), mention.line, mention.page, "no such file")
+            elif mention.section and mention.section not in sections_of(page):
+                reason = f"{mention.page} has no such section"
+                yield BrokenReference(file.relative_to(self._root), mention.line, mention.section, reason)
+
+    @staticmethod
+    def _link_fault(file: Path, link: str) -> str:
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", path):
+            return ""
+        target = file.parent / unquote(path) if path else file
+        if not target.exists():
+            return "no such file"
+        return "no such heading" if anchor and target.suffix == ".md" and anchor not in anchors_of(target) else ""
 
     def fault(self, span: str) -> str:
         """Return what is wrong with the reference in a code span; empty if it is sound, or no reference."""

@@ -1,6 +1,8 @@
 """Tests of voxrec.composition.reload: every setting either takes effect at a reload or is reported."""
 
+import re
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from twisted.logger import capturedLogs, formatEvent
@@ -14,6 +16,8 @@ from voxrec.config import Config, parse
 from voxrec.errors import ConfigError, FieldError
 
 SECRET = "0123456789abcdefghijklmnopqrstuv"
+WHOLE_SECTIONS: Final = ("calls", "listening", "log", "mail")
+"""The sections of which every setting is reloadable."""
 
 
 class ChangedSettingsTests(SynchronousTestCase):
@@ -48,13 +52,24 @@ class MergeTests(SynchronousTestCase):
     def test_the_settings_file_names_the_reloadable_settings(self) -> None:
         """Whole sections are named as such; of the others, each setting."""
         text = (REPOSITORY / "etc" / "voxrec.yaml").read_text().partition("\ndata_directory:")[0].replace("\n# ", " ")
-        self.assertIn("The sections calls, mail and log take effect at once", text)
-        for section in ("calls", "mail", "log"):
-            names = {f"{section}.{name}" for name in getattr(config, section.title()).__struct_fields__}
-            self.assertEqual({name for name in names - RELOADABLE if not name.endswith("_file")}, set())
-        self.assertIn("asterisk.recordings_floor", text)
+        self.assertIn("The sections calls, listening, mail and log take effect at once", text)
         rest = [name.partition(".")[2] for name in sorted(RELOADABLE) if name.startswith("rest.")]
         self.assertIn(f"in rest, {', '.join(rest[:-1])} and {rest[-1]}.", text)
+        for name in RELOADABLE:
+            if name.partition(".")[0] not in (*WHOLE_SECTIONS, "rest"):
+                self.assertIn(name, text)
+
+    def test_the_documentation_names_the_reloadable_settings(self) -> None:
+        page = (REPOSITORY / "docs" / "service.md").read_text()
+        table = page.partition("\n## Changing settings\n")[2].partition("\n## ")[0]
+        named = set(re.findall(r"`([a-z]+\.(?:[a-z_]+|\*))`", table)) - {"rest.listen"}  # only its files are read again
+        others = {name for name in RELOADABLE if name.partition(".")[0] not in WHOLE_SECTIONS}
+        self.assertEqual(named, others | {f"{section}.*" for section in WHOLE_SECTIONS})
+
+    def test_whole_sections_are_reloadable(self) -> None:
+        for section in WHOLE_SECTIONS:
+            names = {f"{section}.{name}" for name in getattr(config, section.title()).__struct_fields__}
+            self.assertEqual({name for name in names - RELOADABLE if not name.endswith("_file")}, set())
 
 
 class ReloaderTests(SynchronousTestCase):

@@ -5,7 +5,8 @@ from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from docs.extensions.references import ReferenceChecker, prose
+from docs.extensions.references import ReferenceChecker
+from docs.extensions.sections import Mention, mentions_in, prose, text_files
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -57,6 +58,58 @@ class ReferenceTests(SynchronousTestCase):
         (root / "docs" / "page.md").write_text("\n[a](page.md) [b](https://example.org/) [c](gone.md#here)\n")
         (broken,) = ReferenceChecker(root).broken()
         self.assertEqual(str(broken), "docs/page.md:2: gone.md#here: no such file")
+
+    def test_a_link_to_a_missing_heading_is_found(self) -> None:
+        root = Path(self.mktemp())
+        (root / "docs").mkdir(parents=True)
+        (root / "docs" / "page.md").write_text("# A `b`: c\n[a](#a-b-c) [b](page.md#a-b-c) [c](#gone) [d](page.md#gone)\n")
+        self.assertEqual(
+            [str(broken) for broken in ReferenceChecker(root).broken()],
+            ["docs/page.md:2: #gone: no such heading", "docs/page.md:2: page.md#gone: no such heading"],
+        )
+
+    def test_mentions_of_pages_and_sections(self) -> None:
+        text = (
+            'as docs/a.md says; "The disk" in docs/b.md\n'
+            '# see docs/c.md,\n  # "Two words", and `NEWS.md`\n'
+            '"docs/d.md", "no section" other/docs/e.md\n'
+            'action: "see docs/f.md, \\"Escaped\\"."'
+        )
+        self.assertEqual(
+            list(mentions_in(text)),
+            [
+                Mention("docs/a.md", "", 1),
+                Mention("docs/b.md", "The disk", 1),
+                Mention("docs/c.md", "Two words", 2),
+                Mention("NEWS.md", "", 3),
+                Mention("docs/d.md", "", 4),
+                Mention("docs/f.md", "Escaped", 5),
+            ],
+        )
+
+    def test_a_mention_of_a_missing_section_is_found_in_code(self) -> None:
+        root = Path(self.mktemp())
+        (root / "docs").mkdir(parents=True)
+        (root / "voxrec").mkdir()
+        (root / "docs" / "page.md").write_text("# Page\n\n```\n# not a section\n```\n")
+        (root / "voxrec" / "a.py").write_text(
+            '"""See docs/page.md, "Page"."""\n# docs/page.md, "not a section"\n# docs/gone.md\n'
+        )
+        self.assertEqual(
+            [str(broken) for broken in ReferenceChecker(root).broken()],
+            [
+                "voxrec/a.py:2: not a section: docs/page.md has no such section",
+                "voxrec/a.py:3: docs/gone.md: no such file",
+            ],
+        )
+
+    def test_the_files_that_mention_pages_are_looked_at(self) -> None:
+        files = {str(file.relative_to(ROOT)) for file in text_files(ROOT)}
+        expected = {
+            *("voxrec/doctor/scheduling.py", "etc/voxrec.yaml", "systemd/voxrec.service", "etc/kamailio/kamailio.cfg"),
+            *("containers/Containerfile", "man/voxrec.1", "docs/log_messages.yaml", "NEWS.md", "bench/explained.md"),
+        }
+        self.assertEqual(expected - files, set())
 
     def test_a_broken_test_module_is_found_in_a_command(self) -> None:
         root = Path(self.mktemp())

@@ -18,7 +18,7 @@ from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.stack import Stack
 
-JOURNAL_SECONDS = 20.0  # after which docs/operations.md promises that nothing remains in the journal
+JOURNAL_SECONDS = 20.0  # after which docs/personal-data.md promises that nothing remains in the journal
 COLUMNS = "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public'"
 
 

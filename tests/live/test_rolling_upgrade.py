@@ -1,6 +1,6 @@
 """Two versions of voxrec on one database: that before the newest migration, and this one.
 
-The rules that make this possible are in CONTRIBUTING.md, "Schema".
+The rules that make this possible are in CONTRIBUTING.md, "How to add a migration".
 """
 
 import os

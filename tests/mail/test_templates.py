@@ -32,7 +32,7 @@ from voxrec.mail.templates import Texts, render_texts
 from voxrec.model import Profile, Verdict
 
 SALES = msgspec.structs.replace(PROFILE, mail_template="sales", metadata={"team": "<north>"})
-DOCUMENTATION = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "mail.md"
 
 
 class TemplateTestCase(SynchronousTestCase):

@@ -108,7 +108,7 @@ def check_build(version: str) -> Iterator[Finding]:
         yield warning(
             "asterisk decoders",
             f"{version} has Debian's patch 2016_opus_plc.patch: RTP packets that arrive late are not recorded",
-            "if the network reorders packets, install Asterisk without it: docs/operations.md, Known limitations",
+            'if the network reorders packets, install Asterisk without it: docs/limitations.md, "Late packets"',
         )
     if predates(version, WITH_SAFE_SNOOPS):
         yield warning(

@@ -47,7 +47,7 @@ def check_policy(policy: int, pid: int) -> Finding:
         CHECK,
         f"process {pid} has no real-time priority: audio waits, and is lost, while other programs use all CPUs",
         "start Asterisk as root with -p, as the units of Debian and Ubuntu do; if it has -p, the kernel, the container "
-        "or the unit denies it: docs/operations.md, Priorities",
+        'or the unit denies it: docs/service.md, "Priorities"',
     )
 
 

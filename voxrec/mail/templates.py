@@ -74,7 +74,7 @@ def _directories(templates: Path | None, name: str | None) -> list[str]:
 def _values(
     content: Content, recording: Recording, profile: Profile, waveform_cid: str, attached: bool
 ) -> dict[str, Any]:
-    """Return the variables of templates, which docs/operations.md lists."""
+    """Return the variables of templates, which docs/mail.md, "Templates", lists."""
 
     def line(value: str | None) -> str:
         return sanitize_line(value or "", _MAX_VALUE)
