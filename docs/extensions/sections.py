@@ -1,7 +1,7 @@
 """Sections of Markdown files, and the places in other files that mention them.
 
 A file mentions a page by its path, with or without a section: ``docs/service.md``, ``docs/service.md, "Priorities"``, or
-``"Priorities" in docs/service.md``. A line break, also of a comment, may follow the comma.
+``"Priorities" in docs/service.md``. Lines may be broken after the comma and in the name of the section, also in comments.
 """
 
 import re
@@ -15,8 +15,9 @@ _FENCE: Final = re.compile(r"^\s*(```+|~~~+)")
 _HEADING: Final = re.compile(r"#{1,6} +(.+?) *")
 _PAGE: Final = r"(?<![\w/.])`?((?:docs|bench)/[\w-]+\.md|(?:README|CONTRIBUTING|SECURITY|NEWS)\.md)`?"
 _MENTION: Final = re.compile(
-    rf"""(?:\\?"(?P<before>[^"\\\n]+)\\?"\ in\ )?{_PAGE}(?:,[\s\#]*\\?"(?P<after>[^"\\\n]+)\\?")?""", re.VERBOSE
+    rf"""(?:\\?"(?P<before>[^"\\]{{1,80}})\\?"\ in\ )?{_PAGE}(?:,[\s\#]*\\?"(?P<after>[^"\\]{{1,80}})\\?")?""", re.VERBOSE
 )
+_LINE_BREAK: Final = re.compile(r"\s*\n[\s#]*")
 _TOP: Final = ("voxrec", "bench", "tests", "etc", "systemd", "containers", "man", "docs", "twisted")
 _SUFFIXES: Final = {"", ".1", ".asterisk", ".cfg", ".conf", ".html", ".md", ".py", ".service", ".sql", ".yaml", ".yml"}
 _SKIPPED: Final = {"_build", "_generated", "__pycache__", "vendor"}
@@ -61,7 +62,7 @@ def mentions_in(text: str) -> Iterator[Mention]:
     for found in _MENTION.finditer(text):
         yield Mention(
             page=found[2],
-            section=found["before"] or found["after"] or "",
+            section=_LINE_BREAK.sub(" ", found["before"] or found["after"] or ""),
             line=text.count("\n", 0, found.start()) + 1,
         )
 

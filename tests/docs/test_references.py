@@ -73,6 +73,7 @@ class ReferenceTests(SynchronousTestCase):
             'as docs/a.md says; "The disk" in docs/b.md\n'
             '# see docs/c.md,\n  # "Two words", and `NEWS.md`\n'
             '"docs/d.md", "no section" other/docs/e.md\n'
+            '# docs/g.md, "A name\n  # of two lines"\n'
             'action: "see docs/f.md, \\"Escaped\\"."'
         )
         self.assertEqual(
@@ -83,7 +84,8 @@ class ReferenceTests(SynchronousTestCase):
                 Mention("docs/c.md", "Two words", 2),
                 Mention("NEWS.md", "", 3),
                 Mention("docs/d.md", "", 4),
-                Mention("docs/f.md", "Escaped", 5),
+                Mention("docs/g.md", "A name of two lines", 5),
+                Mention("docs/f.md", "Escaped", 7),
             ],
         )
 
