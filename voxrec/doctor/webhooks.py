@@ -35,11 +35,11 @@ def check_webhooks(config: Config) -> Iterator[Finding]:
         yield warning(
             "webhooks",
             f"{health.disabled} of {health.total} were disabled, because their receivers failed",
-            "see disabledReason in GET /webhooks, and enable them by POST /webhooks/:id",
+            "see disabledReason in GET /webhooks, and enable them by POST /webhooks/<id>",
         )
     elif health.failing:
         yield warning(
-            "webhooks", f"{health.failing} of {health.total} fail at present", "see GET /webhooks/:id/attempts"
+            "webhooks", f"{health.failing} of {health.total} fail at present", "see GET /webhooks/<id>/attempts"
         )
     else:
         yield ok("webhooks", f"{health.total} exist, and none fails")
