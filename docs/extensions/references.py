@@ -9,8 +9,8 @@ An inline code span is checked if it has one of these forms:
 - a command: ``make docs``, ``voxrec jobs list``.
 
 Modules of ``tests`` and ``bench``, and classes in them, are checked wherever they occur. Other code spans, fenced code
-blocks and external links are not checked. Relative links must lead to a file, and to a heading if they name one; so must
-the references to pages in code, settings and manual (``docs.extensions.sections``).
+blocks and external links are not checked. Relative links must lead to a file, and to a heading if they name one; so
+must the references to pages in code, settings and manual (``docs.extensions.sections``).
 """
 
 import re

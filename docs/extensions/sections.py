@@ -1,7 +1,8 @@
 """Sections of Markdown files, and the places in other files that mention them.
 
-A file mentions a page by its path, with or without a section: ``docs/service.md``, ``docs/service.md, "Priorities"``, or
-``"Priorities" in docs/service.md``. Lines may be broken after the comma and in the name of the section, also in comments.
+A file mentions a page by its path, with or without a section: ``docs/service.md``, ``docs/service.md, "Priorities"``,
+or ``"Priorities" in docs/service.md``. Lines may be broken after the comma and in the name of the section, also in
+comments.
 """
 
 import re
@@ -15,7 +16,8 @@ _FENCE: Final = re.compile(r"^\s*(```+|~~~+)")
 _HEADING: Final = re.compile(r"#{1,6} +(.+?) *")
 _PAGE: Final = r"(?<![\w/.])`?((?:docs|bench)/[\w-]+\.md|(?:README|CONTRIBUTING|SECURITY|NEWS)\.md)`?"
 _MENTION: Final = re.compile(
-    rf"""(?:\\?"(?P<before>[^"\\]{{1,80}})\\?"\ in\ )?{_PAGE}(?:,[\s\#]*\\?"(?P<after>[^"\\]{{1,80}})\\?")?""", re.VERBOSE
+    rf"""(?:\\?"(?P<before>[^"\\]{{1,80}})\\?"\ in\ )?{_PAGE}(?:,[\s\#]*\\?"(?P<after>[^"\\]{{1,80}})\\?")?""",
+    re.VERBOSE,
 )
 _LINE_BREAK: Final = re.compile(r"\s*\n[\s#]*")
 _TOP: Final = ("voxrec", "bench", "tests", "etc", "systemd", "containers", "man", "docs", "twisted")

@@ -1,4 +1,4 @@
-"""The examples of the API guide get the responses that it shows, from the real resources."""
+"""The examples of the API guide and of the README get the responses that they show, from the real resources."""
 
 import re
 import subprocess
@@ -20,7 +20,9 @@ from tests.database import until
 from tests.web.raw_connection import open_connection
 from voxrec.model import Call, CallState, JobKind, RecordingState, TimelineEntry
 
-GUIDE: Final = Path(__file__).parents[2] / "docs" / "api.md"
+ROOT: Final = Path(__file__).parents[2]
+API_GUIDE: Final = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 _PART: Final = re.compile(r"^```(sh|http)\n(.*?)^```$|^% capture (\w+) (\S+)$", re.MULTILINE | re.DOTALL)
 _ANYTHING: Final = "..."
 _CHUNK_SIZE: Final = re.compile(r"[0-9a-f]*\r\n")
@@ -124,15 +126,26 @@ class MatchingTests(SynchronousTestCase):
 
 
 class GuideTests(RestTestCase):
-    """The guide, from the first example to the last."""
+    """A page, from the first example to the last."""
 
-    async def test_examples(self) -> None:
-        variables = {"TOKEN": "admin", "URL": PUBLIC_URL}
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
         self.directory = self.make_directory()
         self.audio = self.wav(self.directory / "recording.wav")
+
+    async def test_api_guide(self) -> None:
+        self.assertGreater(await self.check_examples(API_GUIDE), 20)
+
+    async def test_readme(self) -> None:
+        await self.add_contents((await self.add_profile()).id)
+        self.assertEqual(await self.check_examples(README), 2)
+
+    async def check_examples(self, page: str) -> int:
+        """Execute the commands of a page, compare the responses, and return the number of those."""
+        variables = {"TOKEN": "admin", "URL": PUBLIC_URL}
         reply: ClientResponse | None = None
         checked = 0
-        for kind, text, path in parts(GUIDE.read_text(encoding="utf-8")):
+        for kind, text, path in parts(page):
             if kind == "sh":
                 command = text
                 reply = await self.execute(await deferToThread(parse_curl, text, variables, self.directory))
@@ -145,7 +158,7 @@ class GuideTests(RestTestCase):
                 variables[text] = _at(reply.json, path)
                 if text == "PROFILE":
                     await self.add_contents(UUID(variables[text]))
-        self.assertGreater(checked, 20)
+        return checked
 
     async def execute(self, curl: Curl) -> ClientResponse:
         path = curl.url.removeprefix(PUBLIC_URL)

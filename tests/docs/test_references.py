@@ -62,7 +62,9 @@ class ReferenceTests(SynchronousTestCase):
     def test_a_link_to_a_missing_heading_is_found(self) -> None:
         root = Path(self.mktemp())
         (root / "docs").mkdir(parents=True)
-        (root / "docs" / "page.md").write_text("# A `b`: c\n[a](#a-b-c) [b](page.md#a-b-c) [c](#gone) [d](page.md#gone)\n")
+        (root / "docs" / "page.md").write_text(
+            "# A `b`: c\n[a](#a-b-c) [b](page.md#a-b-c) [c](#gone) [d](page.md#gone)\n"
+        )
         self.assertEqual(
             [str(broken) for broken in ReferenceChecker(root).broken()],
             ["docs/page.md:2: #gone: no such heading", "docs/page.md:2: page.md#gone: no such heading"],

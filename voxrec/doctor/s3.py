@@ -14,7 +14,9 @@ from voxrec.postgres.requirements import connect
 from voxrec.store.recording_files import UploadBacklog, read_upload_backlog
 
 _OLD: Final = 3600.0  # seconds
-_STORE_REMEDY: Final = "correct the settings in the section s3, or the permissions; docs/s3.md, \"Credentials and permissions\", lists them"
+_STORE_REMEDY: Final = (
+    'correct the settings in the section s3, or the permissions; docs/s3.md, "Credentials and permissions", lists them'
+)
 
 
 def check_s3(config: Config) -> Iterator[Finding]:

@@ -120,8 +120,8 @@ class _DocumentBuilder:
                     "token": {
                         "type": "http",
                         "scheme": "bearer",
-                        "description": "A token has one of the roles read, supervise, provision and admin, each of which "
-                        "includes the roles before it.",
+                        "description": "A token has one of the roles read, supervise, provision and admin, each of "
+                        "which includes the roles before it.",
                     }
                 },
             },
