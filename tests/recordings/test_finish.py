@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -34,9 +35,11 @@ from voxrec.archive.interface import ArchiveUnavailable
 from voxrec.errors import Conflict, InvalidInput, NotFound, Unavailable
 from voxrec.model import (
     ANNOUNCEMENT_FAILED,
+    JobKind,
     Recording,
     RecordingState,
     Side,
+    StoredObject,
     TimelineEntry,
     Verdict,
     leg_name,
@@ -432,6 +435,33 @@ class RepeatTests(FinishTestCase):
         self.fixture.archive.put(self.fixture.leg(Side.CALLEE), ID, STARTED_AT, "wav")
         self.run_job()
         self.assertEqual(list(self.fixture.spool.iterdir()), [])
+
+    def test_legs_of_a_recording_that_is_uploaded_at_once_are_deleted(self) -> None:
+        """The upload job may have deleted the archived file before its leg files are."""
+        complete = self.fixture.recordings.complete
+
+        async def complete_and_upload(recording: Recording, follow_up: Sequence[JobKind], /) -> None:
+            await complete(recording, follow_up)
+            stored = StoredObject(bucket="recordings", key="a.wav", stored_at=NOW)
+            self.fixture.update_recording(stored_object=stored)
+            (self.fixture.root / PATH).unlink()
+
+        self.patch(self.fixture.recordings, "complete", complete_and_upload)
+        self.fixture.write_legs(tone(440, 3), tone(880, 3))
+        self.assertEqual(self.run_job().state, RecordingState.COMPLETED)
+        self.assertEqual(list(self.fixture.spool.iterdir()), [])
+
+    def test_legs_of_a_recording_that_is_deleted_at_once_are_left_to_its_erase_job(self) -> None:
+        complete = self.fixture.recordings.complete
+
+        async def complete_and_delete(recording: Recording, follow_up: Sequence[JobKind], /) -> None:
+            await complete(recording, follow_up)
+            self.fixture.recordings.delete()
+            (self.fixture.root / PATH).unlink()
+
+        self.patch(self.fixture.recordings, "complete", complete_and_delete)
+        self.fixture.write_legs(tone(440, 3), tone(880, 3))
+        self.run_failing_job(NotFound)
 
     def test_leg_with_audio_is_kept_if_the_recording_has_none(self) -> None:
         """An earlier attempt without these legs may have stored the state."""

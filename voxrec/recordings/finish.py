@@ -132,7 +132,21 @@ class Finisher:
             await self._store(recording)
             if self._results is not None:
                 await self._defer_to_thread(self._results.remember, recording)
-        await self._defer_to_thread(self._delete_legs, recording)
+        if not await self._defer_to_thread(self._delete_legs, recording):
+            await self._delete_uploaded_legs(recording.id)
+
+    async def _delete_uploaded_legs(self, recording_id: UUID) -> None:
+        """Delete the leg files of a Recording whose archived file was not found, if it has been uploaded meanwhile.
+
+        As soon as the Recording is stored, another job uploads the archived file, and then deletes it.
+        """
+        recording = await self._recordings.get(recording_id)
+        if not await self._defer_to_thread(self._delete_legs, recording):
+            self._log.error(
+                "recording {id}: the archive has no file {path}, so the leg files are kept",
+                id=str(recording_id),
+                path=recording.path,
+            )
 
     async def _recall_or_produce_reporting(self, recording: Recording) -> Recording:
         """Do as `_recall_or_produce`; log once when the disk is full, and once when it is not any more."""
@@ -243,21 +257,19 @@ class Finisher:
         updated_at = utc_now(self._clock)
         return msgspec.structs.replace(recording, updated_at=updated_at, **fields)
 
-    def _delete_legs(self, recording: Recording) -> None:
-        """Delete the leg files that the archived file replaces, and those without audio or that must not be kept."""
+    def _delete_legs(self, recording: Recording) -> bool:
+        """Delete the leg files that the archived file replaces, and those without audio or that must not be kept.
+
+        Return False, and keep them all, if neither the archive nor an S3 store has the file.
+        """
         if _must_not_be_kept(recording):
             erase_legs(self._archive, self._spool, self._work_directory, recording.id)
-            return
+            return True
         if recording.path is not None and not recording.uploaded:
             try:
                 self._archive.locate(recording.path)
             except NotFound:
-                self._log.error(
-                    "recording {id}: the archive has no file {path}, so the leg files are kept",
-                    id=str(recording.id),
-                    path=recording.path,
-                )
-                return
+                return False
         reasons = recording.verdict.reasons if recording.verdict else ()
         for side in Side:
             if unreadable_reason(side) in reasons:
@@ -265,6 +277,7 @@ class Finisher:
             for path in leg_paths(self._spool, recording.id, side):
                 if recording.path is not None or not may_contain_audio(path):
                     delete_leg(path)
+        return True
 
 
 def _must_not_be_kept(recording: Recording) -> bool:

@@ -17,7 +17,8 @@ from voxrec.sandbox.stack import Stack
 
 _ACTIVE: Final = b"connected to Asterisk"
 _STANDING_BY: Final = b"standing by: another voxrec"
-_SHARED_SECTIONS: Final = ("asterisk", "database", "archive", "mail", "queue")
+_OWN_SETTINGS: Final = ("data_directory", "rest", "log")
+"""What two voxrec processes on one machine do not share."""
 
 
 class Role:
@@ -60,7 +61,7 @@ class StandbyTakesOver:
         """Start the standby with its own data directory and REST port, and kill the active voxrec."""
         first = environment.stack
         settings = yaml.safe_load(first.config_file.read_text())
-        shared = {section: settings[section] for section in _SHARED_SECTIONS}
+        shared = {section: value for section, value in settings.items() if section not in _OWN_SETTINGS}
         port = environment.mail_port
         self._second = second = Stack(environment.reactor, first.directory / "second", None, shared, mail_port=port)
         second.directory.mkdir(exist_ok=True)
