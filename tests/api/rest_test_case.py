@@ -72,6 +72,7 @@ from voxrec.store.jobs import Jobs
 from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
 from voxrec.store.notes import Notes
+from voxrec.store.profile_changes import ProfileChanges
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recipient_certificates import RecipientCertificates
@@ -232,7 +233,7 @@ class RestTestCase(DatabaseTestCase):
         await super().setUp()
         self.patch(passwords, "_HASHER", CHEAP_HASHER)
         self.patch(passwords, "_NO_HASH", CHEAP_HASHER.hash("of no user"))
-        self.profiles = Profiles(self.pool)
+        self.profiles = Profiles(self.pool, changes=ProfileChanges(reactor, self.pool))
         self.recordings = Recordings(self.pool)
         self.prompts = Prompts(self.pool)
         self.idempotency = Idempotency(self.pool)

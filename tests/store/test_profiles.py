@@ -1,21 +1,18 @@
 """Tests of voxrec.store.profiles."""
 
-from functools import partial
 from uuid import UUID, uuid4
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import Deferred, DeferredList
 
 from tests.database import DatabaseTestCase
 from tests.store.samples import NOON, later, profile
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
-from voxrec.model import AuditEntry, AuditOutcome, Profile, Prompt, RecordChannels, RecordPrompt
+from voxrec.model import Profile, Prompt, RecordChannels, RecordPrompt
 from voxrec.postgres.pool import Pool
-from voxrec.store.audit import Audit
 from voxrec.store.profiles import ProfileFilter, Profiles
 from voxrec.store.prompts import Prompts
-from voxrec.store.transaction_hook import TransactionHook
 
 FULL = profile(
     name='Zoë\'s "desk" 100%',
@@ -40,73 +37,6 @@ async def add_prompt(pool: Pool) -> None:
     """Create the prompt that FULL plays."""
     assert FULL.record_prompt_custom_id is not None
     await Prompts(pool).create(Prompt(id=FULL.record_prompt_custom_id, created_at=NOON, updated_at=NOON))
-
-
-def play_deleted_prompt(old: Profile) -> Profile:
-    """Set a prompt that does not exist, as if it was deleted after it had been checked."""
-    return msgspec.structs.replace(old, record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=uuid4())
-
-
-def audit_entry(stored: Profile) -> AuditEntry:
-    """Return the audit entry of a change."""
-    return AuditEntry(
-        id=uuid4(), created_at=NOON, who="somebody", token_id=None, address="", method="POST", path="/profiles",
-        kind="profile", target_id=stored.id, outcome=AuditOutcome.DONE, status=200, fields=("name",),
-    )  # fmt: skip
-
-
-class SingleStatementTests(DatabaseTestCase):
-    """Changes that are a single statement with their audit entry."""
-
-    async def setUp(self) -> None:  # type: ignore[override]
-        await super().setUp()
-        self.profiles = Profiles(self.pool)
-        self.hook = TransactionHook(audit_entry=audit_entry)
-
-    async def entries(self) -> list[UUID | None]:
-        return [entry.target_id for entry in await Audit(self.pool).page()]
-
-    async def test_create_with_an_audit_entry(self) -> None:
-        new = profile(name="1", metadata={"a": 1e5})
-        self.assertEqual(await self.profiles.create(new, self.hook), new)
-        self.assertEqual(await self.profiles.get(new.id), new)
-        self.assertEqual(await self.entries(), [new.id])
-        with self.assertRaises(Conflict) as caught:
-            await self.profiles.create(new, self.hook)
-        self.assertEqual([fault.field for fault in caught.exception.field_errors], ["id"])
-        self.assertEqual(await self.entries(), [new.id])
-
-    async def test_update_with_an_audit_entry(self) -> None:
-        known = await self.profiles.create(profile(numbers=("+491",)))
-        change = partial(msgspec.structs.replace, name="2")
-        changed = await self.profiles.update(known.id, change, self.hook)
-        self.assertEqual(changed, change(known))
-        self.assertEqual(await self.profiles.get(known.id), changed)
-        self.assertEqual(await self.entries(), [known.id])
-        with self.assertRaises(NotFound):
-            await self.profiles.update(uuid4(), change, self.hook)
-        with self.assertRaises(InvalidInput):
-            await self.profiles.update(known.id, play_deleted_prompt, self.hook)
-        self.assertEqual(await self.entries(), [known.id])
-
-    async def test_concurrent_updates_are_all_applied(self) -> None:
-        known = await self.profiles.create(profile(name="", numbers=("+491",)))
-
-        def change(old: Profile) -> Profile:
-            return msgspec.structs.replace(old, name=f"{old.name}I", numbers=(*old.numbers, f"+492{len(old.numbers)}"))
-
-        def rename(old: Profile) -> Profile:
-            return msgspec.structs.replace(old, name=f"{old.name}I")
-
-        await gatherResults(
-            [
-                Deferred.fromCoroutine(self.profiles.update(known.id, change if number % 4 == 0 else rename, self.hook))
-                for number in range(20)
-            ]
-        )
-        found = await self.profiles.get(known.id)
-        self.assertEqual((found.name, len(found.numbers)), ("I" * 20, 6))
-        self.assertEqual(await self.entries(), [known.id] * 20)
 
 
 class ProfilesTests(DatabaseTestCase):

@@ -25,6 +25,7 @@ from voxrec.store.jobs import Jobs
 from voxrec.store.links import Links
 from voxrec.store.nodes import Nodes
 from voxrec.store.notes import Notes
+from voxrec.store.profile_changes import ProfileChanges
 from voxrec.store.profiles import Profiles
 from voxrec.store.prompts import Prompts
 from voxrec.store.recipient_certificates import RecipientCertificates
@@ -113,7 +114,7 @@ def build_database(env: Environment, dsn: str) -> Database:
         links=Links(pool, env.config.rest.public_url.rstrip("/"), timedelta(days=env.config.links.key_days)),
         nodes=Nodes(pool),
         notes=Notes(pool),
-        profiles=Profiles(pool),
+        profiles=Profiles(pool, changes=ProfileChanges(env.reactor, pool)),
         prompts=Prompts(pool),
         recording_counts=RecordingCounts(pool),
         recipient_certificates=RecipientCertificates(pool),

@@ -20,9 +20,10 @@ from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, fetch_page
 from voxrec.store.repository import PagedTable
 
-_COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
-_SELECT: Final = f"SELECT {_COLUMNS.column_list} FROM audit"
-INSERT_ENTRY: Final = f"INSERT INTO audit ({_COLUMNS.column_list}) VALUES ({_COLUMNS.placeholders})"
+ENTRY_COLUMNS: Final = Columns(AuditEntry, jsonb=frozenset())
+"""The columns of the table."""
+_SELECT: Final = f"SELECT {ENTRY_COLUMNS.column_list} FROM audit"
+INSERT_ENTRY: Final = f"INSERT INTO audit ({ENTRY_COLUMNS.column_list}) VALUES ({ENTRY_COLUMNS.placeholders})"
 """Inserts an entry."""
 # Without waiting for the disk: if PostgreSQL crashes, the entry may stay "begun", as after a crash of voxrec.
 _END: Final = """
@@ -31,11 +32,8 @@ _END: Final = """
         WHERE id = %s
 """
 
-INSERT_ENTRY_FROM: Final = f"INSERT INTO audit ({_COLUMNS.column_list}) SELECT {_COLUMNS.placeholders}"
-"""Inserts an entry for each row of a FROM clause that follows, so that a change and its entry are one statement."""
-
-entry_params: Final = _COLUMNS.params
-"""Return the parameters of INSERT_ENTRY and INSERT_ENTRY_FROM for an entry."""
+entry_params: Final = ENTRY_COLUMNS.params
+"""Return the parameters of INSERT_ENTRY for an entry."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +79,7 @@ class Audit(PagedTable[AuditEntry, AuditFilter]):
         return await fetch_page(self._database, _SELECT, filters.conditions(), limit, after)
 
     def _from_row(self, row: Row) -> AuditEntry:
-        return _COLUMNS.from_row(row)
+        return ENTRY_COLUMNS.from_row(row)
 
 
 async def insert_entry(transaction: Transaction, entry: AuditEntry) -> None:

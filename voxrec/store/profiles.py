@@ -5,7 +5,8 @@
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, Self
 from uuid import UUID
 
 from psycopg2.errors import ForeignKeyViolation
@@ -13,44 +14,30 @@ from psycopg2.errors import ForeignKeyViolation
 from voxrec.cursor import Cursor
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.mailaddress import spellings
-from voxrec.model import Profile
+from voxrec.model import AuditEntry, Profile
+from voxrec.postgres.database import Database
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
-from voxrec.store.audit import INSERT_ENTRY_FROM, entry_params
-from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, fetch_page
+from voxrec.store.profile_changes import ProfileChange, ProfileChanges
+from voxrec.store.profile_columns import NUMBERS_AND_COLUMNS, PROFILE_COLUMNS, profile_from_row
 from voxrec.store.repository import ScopedRepository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
-_COLUMNS: Final = Columns(Profile, jsonb=frozenset({"metadata"}), exclude=frozenset({"numbers"}))
-_NUMBERS_AND_COLUMNS: Final = f"""
-    ARRAY(SELECT number FROM profile_numbers WHERE profile_id = profiles.id ORDER BY position), {_COLUMNS.column_list}
-    FROM profiles
-"""
-_SELECT: Final = f"SELECT {_NUMBERS_AND_COLUMNS}"
+_SELECT: Final = f"SELECT {NUMBERS_AND_COLUMNS}"
 _INSERT: Final = f"""
-    INSERT INTO profiles ({_COLUMNS.column_list}) VALUES ({_COLUMNS.placeholders}) ON CONFLICT (id) DO NOTHING
-    RETURNING {_COLUMNS.column_list}
+    INSERT INTO profiles ({PROFILE_COLUMNS.column_list}) VALUES ({PROFILE_COLUMNS.placeholders})
+    ON CONFLICT (id) DO NOTHING
+    RETURNING {PROFILE_COLUMNS.column_list}
 """
-_UPDATE_BY_ID: Final = f"UPDATE profiles SET ({_COLUMNS.column_list}) = ROW ({_COLUMNS.placeholders}) WHERE id = %s"
-_UPDATE: Final = f"{_UPDATE_BY_ID} RETURNING {_COLUMNS.column_list}"
+_UPDATE: Final = f"""
+    UPDATE profiles SET ({PROFILE_COLUMNS.column_list}) = ROW ({PROFILE_COLUMNS.placeholders}) WHERE id = %s
+    RETURNING {PROFILE_COLUMNS.column_list}
+"""
 _GET: Final = PreparedStatement(f"{_SELECT} WHERE id = %s")
 _GET_MANY: Final = PreparedStatement(f"{_SELECT} WHERE id = ANY(%s)")
 _FIND_DIALLED: Final = PreparedStatement(f"""
     {_SELECT} WHERE id = ANY(%s) OR id IN (SELECT profile_id FROM profile_numbers WHERE number = ANY(%s))
-""")
-# xmin is the id of the transaction that wrote this version of the row (PostgreSQL, "System Columns"). If it is the same
-# when the row is updated, nothing else has changed the row meanwhile, although it was not locked. Every change of the
-# numbers updates the row too.
-_GET_WITH_VERSION: Final = PreparedStatement(f"SELECT xmin::text, {_NUMBERS_AND_COLUMNS} WHERE id = %s")
-_INSERT_WITH_ENTRY: Final = PreparedStatement(f"""
-    WITH stored AS ({_INSERT}), entry AS ({INSERT_ENTRY_FROM} FROM stored)
-    SELECT * FROM stored
-""")
-_UPDATE_VERSION_WITH_ENTRY: Final = PreparedStatement(f"""
-    WITH stored AS ({_UPDATE_BY_ID} AND xmin = %s::xid RETURNING {_COLUMNS.column_list}),
-         entry AS ({INSERT_ENTRY_FROM} FROM stored)
-    SELECT * FROM stored
 """)
 _INSERT_NUMBERS: Final = """
     INSERT INTO profile_numbers (number, profile_id, position)
@@ -96,10 +83,26 @@ ALL_PROFILES: Final = ProfileFilter()
 
 
 class Profiles(ScopedRepository[Profile, ProfileFilter]):
-    """The table of Profiles. A scoped repository cannot create Profiles."""
+    """The table of Profiles. A scoped repository cannot create Profiles.
+
+    With ``changes``, those of about the same time share statements if each needs one only.
+    """
 
     _resource = "profile"
     _no_filters = ALL_PROFILES
+
+    def __init__(
+        self,
+        database: Database,
+        profile_ids: frozenset[UUID] | None = None,
+        changes: ProfileChanges | None = None,
+    ) -> None:
+        super().__init__(database, profile_ids)
+        self._changes = changes
+
+    def scoped_to(self, profile_ids: frozenset[UUID] | None) -> Self:
+        """See `ScopedRepository.scoped_to`."""
+        return self if profile_ids is None else type(self)(self._database, profile_ids, self._changes)
 
     async def get_many(self, profile_ids: Collection[UUID]) -> list[Profile]:
         """Return those of the Profiles that exist, in no particular order."""
@@ -122,22 +125,10 @@ class Profiles(ScopedRepository[Profile, ProfileFilter]):
         Raises Conflict, with every collision, if its id or one of its numbers is in use.
         """
         self._require_in_scope(profile.id)
-        if (stored := await self._create_in_one_statement(profile, hook)) is not None:
-            return stored
-
-        async def work(transaction: Transaction) -> Profile:
-            field_errors = []
-            if not (rows := await transaction.query(_INSERT, _COLUMNS.params(profile))):
-                field_errors.append(self._id_in_use(profile.id))
-            field_errors += await _insert_numbers(transaction, profile)
-            if field_errors:
-                raise self._collision(field_errors)
-            stored = self._from_row((list(profile.numbers), *rows[0]))
-            await hook(transaction, stored)
-            return stored
-
-        with _require_prompt():
-            return await self._database.transaction(work)
+        alone = partial(self._create_alone, profile, hook)
+        if self._changes is None or profile.numbers or (audit_entry := _only_audit_entry(hook)) is None:
+            return await alone()
+        return await self._changes.insert(ProfileChange(profile=profile, entry=audit_entry(profile), alone=alone))
 
     async def update(
         self, profile_id: UUID, change: Callable[[Profile], Profile], hook: TransactionHook[Profile] = NO_HOOK
@@ -148,23 +139,18 @@ class Profiles(ScopedRepository[Profile, ProfileFilter]):
         The id and the creation time are retained. Raises NotFound, and Conflict if a number belongs to another Profile.
         """
         self._require_in_scope(profile_id)
-        if (stored := await self._update_in_one_statement(profile_id, change, hook)) is not None:
-            return stored
-
-        async def work(transaction: Transaction) -> Profile:
-            old = await self._lock(transaction, profile_id)
-            new = apply_change(change, old)
-            rows = await transaction.query(_UPDATE, (*_COLUMNS.params(new), old.id))
-            if new.numbers != old.numbers:
-                await transaction.execute("DELETE FROM profile_numbers WHERE profile_id = %s", (old.id,))
-                if field_errors := await _insert_numbers(transaction, new):
-                    raise self._collision(field_errors)
-            stored = self._from_row((list(new.numbers), *rows[0]))
-            await hook(transaction, stored)
-            return stored
-
-        with _require_prompt():
-            return await self._database.transaction(work)
+        alone = partial(self._update_alone, profile_id, change, hook)
+        if self._changes is None or (audit_entry := _only_audit_entry(hook)) is None:
+            return await alone()
+        if (read := await self._changes.read(profile_id)) is None:
+            raise self._not_found(profile_id)
+        version, old = read
+        new = apply_change(change, old)
+        if new.numbers != old.numbers:
+            return await alone()
+        return await self._changes.update(
+            ProfileChange(profile=new, entry=audit_entry(new), alone=alone, version=version)
+        )
 
     async def delete(self, profile_id: UUID, check: Callable[[Profile], None] = no_check) -> None:
         """Delete a Profile unless ``check`` raises; its Recordings remain. Raises NotFound."""
@@ -176,38 +162,38 @@ class Profiles(ScopedRepository[Profile, ProfileFilter]):
 
         await self._database.transaction(work)
 
-    # A transaction of a single statement holds locks and a connection for one round trip only.
+    async def _create_alone(self, profile: Profile, hook: TransactionHook[Profile]) -> Profile:
+        async def work(transaction: Transaction) -> Profile:
+            field_errors = []
+            if not (rows := await transaction.query(_INSERT, PROFILE_COLUMNS.params(profile))):
+                field_errors.append(self._id_in_use(profile.id))
+            field_errors += await _insert_numbers(transaction, profile)
+            if field_errors:
+                raise self._collision(field_errors)
+            stored = self._from_row((list(profile.numbers), *rows[0]))
+            await hook(transaction, stored)
+            return stored
 
-    async def _create_in_one_statement(self, profile: Profile, hook: TransactionHook[Profile]) -> Profile | None:
-        """Insert a Profile and its audit entry; return None if that takes more statements, or the id is in use."""
-        if hook.audit_entry is None or hook.idempotency is not None or profile.numbers:
-            return None
         with _require_prompt():
-            params = (*_COLUMNS.params(profile), *entry_params(hook.audit_entry(profile)))
-            rows = await self._database.returning(_INSERT_WITH_ENTRY, params)
-        return self._from_row(((), *rows[0])) if rows else None
+            return await self._database.transaction(work)
 
-    async def _update_in_one_statement(
+    async def _update_alone(
         self, profile_id: UUID, change: Callable[[Profile], Profile], hook: TransactionHook[Profile]
-    ) -> Profile | None:
-        """Update a Profile and insert an audit entry.
+    ) -> Profile:
+        async def work(transaction: Transaction) -> Profile:
+            old = await self._lock(transaction, profile_id)
+            new = apply_change(change, old)
+            rows = await transaction.query(_UPDATE, (*PROFILE_COLUMNS.params(new), old.id))
+            if new.numbers != old.numbers:
+                await transaction.execute("DELETE FROM profile_numbers WHERE profile_id = %s", (old.id,))
+                if field_errors := await _insert_numbers(transaction, new):
+                    raise self._collision(field_errors)
+            stored = self._from_row((list(new.numbers), *rows[0]))
+            await hook(transaction, stored)
+            return stored
 
-        Return None if that takes more statements, or another transaction has changed the Profile meanwhile.
-        """
-        if hook.audit_entry is None or hook.idempotency is not None:
-            return None
-        rows = await self._database.query(_GET_WITH_VERSION, (profile_id,))
-        if not rows:
-            raise self._not_found(profile_id)
-        version, *row = rows[0]
-        old = self._from_row(tuple(row))
-        new = apply_change(change, old)
-        if new.numbers != old.numbers:
-            return None
-        params = (*_COLUMNS.params(new), old.id, version, *entry_params(hook.audit_entry(new)))
         with _require_prompt():
-            rows = await self._database.returning(_UPDATE_VERSION_WITH_ENTRY, params)
-        return self._from_row((list(new.numbers), *rows[0])) if rows else None
+            return await self._database.transaction(work)
 
     async def _fetch_page(self, filters: ProfileFilter, limit: int, after: Cursor | None) -> list[Row]:
         conditions = filters.conditions()
@@ -224,8 +210,7 @@ class Profiles(ScopedRepository[Profile, ProfileFilter]):
         return _GET, (resource_id,)
 
     def _from_row(self, row: Row) -> Profile:
-        numbers, *columns = row
-        return _COLUMNS.from_row(tuple(columns), numbers=numbers)
+        return profile_from_row(row)
 
     def _in_scope(self, resource: Profile) -> bool:
         return self._profile_ids is None or resource.id in self._profile_ids
@@ -233,6 +218,11 @@ class Profiles(ScopedRepository[Profile, ProfileFilter]):
     def _require_in_scope(self, profile_id: UUID) -> None:
         if self._profile_ids is not None and profile_id not in self._profile_ids:
             raise self._not_found(profile_id)
+
+
+def _only_audit_entry(hook: TransactionHook[Profile]) -> Callable[[Profile], AuditEntry] | None:
+    """Return what makes the audit entry of a change, if that is all that the hook stores."""
+    return hook.audit_entry if hook.idempotency is None and hook.enqueue is None else None
 
 
 @contextmanager
