@@ -2,17 +2,20 @@
 
 Each size has its own database and voxrec, so that they are measured in alternation. A rare value has 60 rows, either
 spread evenly or all the oldest; others have a fifth of the rows or nearly all: a page is always full. ``--quick`` runs
-one round only.
+one round only; ``--sizes 1000 20000`` tries the program out. The results are stored after each round and each section,
+so that what has been measured remains if the program is stopped. Filling the tables takes about 6 minutes, a round one.
 """
 
+import argparse
 import http.client
 import json
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
@@ -20,7 +23,7 @@ from uuid import UUID
 import msgspec
 import psycopg2
 
-from bench.measure import Spread, interleaved, percentile, requested_rounds
+from bench.measure import ROUNDS, Spread, interleaved, percentile
 from bench.report import Section, Table, Target, publish
 from bench.servers import ADMIN_TOKEN, PASSWORD, USER, Server, print_progress, start_voxrec, temporary_postgresql
 from voxrec.cursor import Cursor
@@ -35,7 +38,7 @@ from voxrec.web.pagination import encode_cursor
 
 SIZES: Final = (1_000, 100_000, 3_000_000)
 RARE_ROWS: Final = 60  # rows with a rare value, at any size
-REQUESTS: Final = 200  # for each query in a round
+REQUESTS: Final = 100  # for each query in a round
 SMALL_PAGES: Final = 2000  # a table of 1,000 Recordings, which is rightly read as a whole, has fewer
 MAX_RATIO: Final = 1.5  # of p99 to that of the smallest size
 MAX_FILL_SECONDS: Final = 900.0
@@ -104,16 +107,14 @@ LISTS_INTRO: Final = (
     f"starts after half of all rows. A ratio above {MAX_RATIO:g} counts only if the difference is above "
     f"{_IGNORED_MS:g} ms."
 )
-CONSOLE_TITLE: Final = f"The list of the console with {SIZES[-1]:,} Recordings"
 CONSOLE_INTRO: Final = (
     "The median time of a page of 50 of the console and of the same page over REST, each on a connection of its own. "
     "The page contains the names of Profiles and forms for its filters and actions."
 )
-PLANS_TITLE: Final = f"PostgreSQL's plans for pages of {SIZES[-1]:,} Recordings"
 PLANS_INTRO: Final = (
     "From EXPLAIN ANALYZE; no list reads the whole table. Pages are of 8 KiB, for this size and, for comparison, for "
-    f"{SIZES[0]:,} Recordings; ms is the time in PostgreSQL. With two statements, the first counts the Recordings with "
-    "the requested metadata to choose the plan of the second."
+    "{smallest:,} Recordings; ms is the time in PostgreSQL. Where there are several statements, some count Recordings, "
+    "at most as many as the page may cost, to choose the others."
 )
 
 
@@ -155,6 +156,7 @@ def page_queries(size: int) -> tuple[PageQuery, ...]:
     failed, absent, completed = ([RecordingState(state)] for state in ("failed", "absent", "completed"))
     middle = Cursor(_time_before_newest(size // 2), UUID(int=0))
     interval: dict[str, Any] = {"since": _time_before_newest(size * 3 // 4), "until": _time_before_newest(size // 4)}
+    minutes: dict[str, Any] = {"since": _time_before_newest(900), "until": _time_before_newest(300)}
     hamburg, fifth = {"site": "Hamburg"}, {"customer": "fifth"}
     filters = RecordingFilter
     return (
@@ -198,6 +200,7 @@ def page_queries(size: int) -> tuple[PageQuery, ...]:
         PageQuery("longest first", filters(sort=RecordingSort.LONGEST)),
         PageQuery("largest first, Profile, rare", filters(sort=RecordingSort.LARGEST, profile_id=RARE)),
         PageQuery("largest first, a fifth", filters(sort=RecordingSort.LARGEST, profile_id=FIFTH)),
+        PageQuery("largest first, 10 minutes", filters(sort=RecordingSort.LARGEST, **minutes)),
         PageQuery("duration, rare", filters(min_duration=3600)),
         PageQuery("node, old", filters(node="old")),
         PageQuery("verdict, rare", filters(verdict=VerdictFilter.PROBLEM)),
@@ -397,40 +400,80 @@ def index_sizes(cursor: Any) -> list[tuple[str, str]]:
     return [(name, f"{size:.0f}") for name, size in cursor.fetchall()]
 
 
-def main() -> None:
+class Results:
+    """What has been measured so far."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes = sizes
+        self._rounds = 0
+        self._p99: dict[tuple[str, int], list[float]] = {}
+        self._sections: dict[str, Section] = {}
+        self.fill_seconds = 0.0
+
+    def add_p99(self, name: str, size: int, milliseconds: float) -> None:
+        """Add the result of a list in one round."""
+        self._p99.setdefault((name, size), []).append(milliseconds)
+
+    def store_round(self) -> None:
+        """Store the results of all rounds until now."""
+        self._rounds += 1
+        self.store(lists_section(self._p99, self._sizes, self.fill_seconds))
+
+    def store(self, section: Section) -> None:
+        """Store a section, with those before."""
+        self._sections[section.title] = section
+        publish("growth", [*self._sections.values()], self._rounds)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and publish."""
-    rounds = requested_rounds(sys.argv[1:])
-    secrets = {each.profile_ids: generate_secret() for each in page_queries(SIZES[0]) if each.profile_ids}
-    p99: dict[tuple[str, int], list[float]] = {}
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="number of rounds of the lists")
+    parser.add_argument("--quick", dest="rounds", action="store_const", const=1, help="the same as --rounds 1")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="numbers of Recordings")
+    options = parser.parse_args(arguments)
+    sizes: tuple[int, ...] = tuple(options.sizes)
+    results = Results(sizes)
+    secrets = {each.profile_ids: generate_secret() for each in page_queries(sizes[0]) if each.profile_ids}
     settings = {"fsync": "off", "max_wal_size": "4GB", "shared_buffers": "512MB"}
     with temporary_postgresql(settings) as (directory, cluster):
-        fill_seconds = 0.0
         servers = {}
-        for size in SIZES:
-            fill_seconds += fill(cluster, size, secrets)
-            print_progress(f"created {size} Recordings, {fill_seconds:.0f} s in total")
+        for size in sizes:
+            results.fill_seconds += fill(cluster, size, secrets)
+            print_progress(f"created {size} Recordings, {results.fill_seconds:.0f} s in total")
             servers[size] = start_voxrec(directory / str(size), cluster.dsn(f"growth_{size}"))
         try:
             for server in servers.values():
                 server.wait_until_ready("/recordings?limit=1")
-            for queries in zip(*map(page_queries, SIZES), strict=True):
-                each = dict(zip(SIZES, queries, strict=True))
-                for number, size in interleaved(SIZES, rounds):
-                    token = secrets.get(each[size].profile_ids or frozenset(), ADMIN_TOKEN)
-                    if number == 0:
-                        request_times(servers[size], each[size].path, token, 20)
-                    times = request_times(servers[size], each[size].path, token, REQUESTS)
-                    p99.setdefault((each[size].name, size), []).append(percentile(times, 99))
-                name = queries[0].name
-                print_progress(f"{name}: " + ", ".join(f"{Spread.of(p99[name, size]).median:.1f} ms" for size in SIZES))
-            console = measure_console(servers[SIZES[-1]])
+            measure_lists(servers, secrets, options.rounds, results)
+            results.store(console_section(measure_console(servers[sizes[-1]]), sizes[-1]))
         finally:
             for server in servers.values():
                 server.stop()
-        plans = {size: list(_explain_pages(cluster, size)) for size in (SIZES[0], SIZES[-1])}
-        with closing(psycopg2.connect(cluster.dsn(f"growth_{SIZES[-1]}"))) as connection:
-            sizes = index_sizes(connection.cursor())
-    publish("growth", sections(p99, plans, sizes, fill_seconds, console), rounds)
+        plans = {size: list(_explain_pages(cluster, size)) for size in (sizes[0], sizes[-1])}
+        with closing(psycopg2.connect(cluster.dsn(f"growth_{sizes[-1]}"))) as connection:
+            results.store(plans_section(plans, index_sizes(connection.cursor())))
+
+
+def measure_lists(
+    servers: dict[int, Server], secrets: dict[frozenset[UUID], str], rounds: int, results: Results
+) -> None:
+    """Request all lists of all sizes in each round."""
+    sizes = tuple(servers)
+    for number, order in groupby(interleaved(sizes, rounds), key=itemgetter(0)):
+        variants = [size for _, size in order]
+        for queries in zip(*map(page_queries, sizes), strict=True):
+            each = dict(zip(sizes, queries, strict=True))
+            p99 = {}
+            for size in variants:
+                token = secrets.get(each[size].profile_ids or frozenset(), ADMIN_TOKEN)
+                if number == 0:
+                    request_times(servers[size], each[size].path, token, 20)
+                p99[size] = percentile(request_times(servers[size], each[size].path, token, REQUESTS), 99)
+                results.add_p99(queries[0].name, size, p99[size])
+            print_progress(f"{queries[0].name}: " + ", ".join(f"{p99[size]:.1f} ms" for size in sizes))
+        results.store_round()
+        print_progress(f"stored round {number + 1} of {rounds}")
 
 
 def _explain_pages(cluster: Cluster, size: int) -> Iterable[Plan]:
@@ -441,56 +484,49 @@ def _explain_pages(cluster: Cluster, size: int) -> Iterable[Plan]:
             yield explain_page(cursor, query)
 
 
-def sections(
-    p99: dict[tuple[str, int], list[float]],
-    plans: dict[int, list[Plan]],
-    sizes: list[tuple[str, str]],
-    fill_seconds: float,
-    console: list[ConsolePage],
-) -> list[Section]:
-    """Return the sections of the report."""
-    rows, targets, plan_rows = [], [], []
-    names = [query.name for query in page_queries(SIZES[0])]
-    for name in names:
-        spreads = {size: Spread.of(p99[name, size]) for size in SIZES}
-        smallest = spreads[SIZES[0]].median
-        worst = max(spreads[size].median for size in SIZES[1:])
+def lists_section(p99: dict[tuple[str, int], list[float]], sizes: Sequence[int], fill_seconds: float) -> Section:
+    """Return the section about response times."""
+    rows, targets = [], []
+    for name in dict.fromkeys(name for name, _ in p99):
+        spreads = {size: Spread.of(p99[name, size]) for size in sizes}
+        smallest = spreads[sizes[0]].median
+        worst = max(spreads[size].median for size in sizes[1:])
         ratio = 1.0 if worst - smallest <= _IGNORED_MS else worst / smallest
         rows.append((name, *(spread.text(1) for spread in spreads.values()), f"{worst / smallest:.2f}"))
         targets.append(Target.at_most(f"{name}: p99, larger to smallest size", ratio, MAX_RATIO, " x"))
-    targets.append(Target.at_most(f"creation of {sum(SIZES):,} rows", fill_seconds, MAX_FILL_SECONDS, " s"))
-    for name, small, large in zip(names, plans[SIZES[0]], plans[SIZES[-1]], strict=True):
-        plan_rows.append((name, large.shape, f"{small.pages}", f"{large.pages}", f"{large.ms:.2f}"))
-    columns = ("page of 50", *(f"{size:,}" for size in SIZES), "ratio")
-    slowest = max(page.console - page.rest for page in console)
-    return [
-        Section(
-            CONSOLE_TITLE,
-            CONSOLE_INTRO,
-            (
-                Table(
-                    ("list", "console, ms", "REST, ms"),
-                    tuple((page.name, f"{page.console:.1f}", f"{page.rest:.1f}") for page in console),
-                ),
-            ),
-            (Target.at_most("page of the console, beyond REST", slowest, MAX_CONSOLE_MS, " ms"),),
-        ),
-        Section(
-            LISTS_TITLE,
-            LISTS_INTRO,
-            (Table(columns, tuple(rows)),),
-            tuple(targets),
-        ),
-        Section(
-            PLANS_TITLE,
-            PLANS_INTRO,
-            (
-                Table(("query", "plan", f"pages, {SIZES[0]:,} rows", "pages", "ms"), tuple(plan_rows)),
-                Table(("size on disk", "MB"), tuple(sizes)),
-            ),
-            notes=NOTES,
-        ),
+    targets.append(Target.at_most(f"creation of {sum(sizes):,} rows", fill_seconds, MAX_FILL_SECONDS, " s"))
+    columns = ("page of 50", *(f"{size:,}" for size in sizes), "ratio")
+    return Section(LISTS_TITLE, LISTS_INTRO, (Table(columns, tuple(rows)),), tuple(targets))
+
+
+def console_section(pages: Sequence[ConsolePage], size: int) -> Section:
+    """Return the section about the console."""
+    table = Table(
+        ("list", "console, ms", "REST, ms"),
+        tuple((page.name, f"{page.console:.1f}", f"{page.rest:.1f}") for page in pages),
+    )
+    slowest = max(page.console - page.rest for page in pages)
+    target = Target.at_most("page of the console, beyond REST", slowest, MAX_CONSOLE_MS, " ms")
+    return Section(f"The list of the console with {size:,} Recordings", CONSOLE_INTRO, (table,), (target,))
+
+
+def plans_section(plans: dict[int, list[Plan]], sizes_on_disk: list[tuple[str, str]]) -> Section:
+    """Return the section about plans, for the smallest and the largest size."""
+    smallest, largest = plans
+    names = [query.name for query in page_queries(smallest)]
+    rows = [
+        (name, large.shape, f"{small.pages}", f"{large.pages}", f"{large.ms:.2f}")
+        for name, small, large in zip(names, plans[smallest], plans[largest], strict=True)
     ]
+    return Section(
+        f"PostgreSQL's plans for pages of {largest:,} Recordings",
+        PLANS_INTRO.format(smallest=smallest),
+        (
+            Table(("query", "plan", f"pages, {smallest:,} rows", "pages", "ms"), tuple(rows)),
+            Table(("size on disk", "MB"), tuple(sizes_on_disk)),
+        ),
+        notes=NOTES,
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tests.recordings.crashing_bulk_actions import make_worker
 from tests.subtest import subtest
 from voxrec.model import Recording, RecordingState, Role, Token
 from voxrec.store import bulk_actions
-from voxrec.store.recording_pages import PROBED, RecordingPages
+from voxrec.store.recording_pages import RecordingPages
 from voxrec.store.tokens import generate_secret
 
 
@@ -60,19 +60,24 @@ class PreviewTests(BulkActionTestCase):
             FROM generate_series(1, %s) AS number;
             SET session_replication_role = origin
             """,
-            (CREATED_AT, 3 * PROBED),
+            (CREATED_AT, 12_000),
         )
-        gather = RecordingPages._gather
-        calls: list[object] = []
+        calls: list[str] = []
 
-        async def counting(pages: RecordingPages, *args: Any) -> Any:
-            calls.append(args)
-            return await gather(pages, *args)
+        def count_calls(name: str) -> None:
+            method = getattr(RecordingPages, name)
 
-        self.patch(RecordingPages, "_gather", counting)
+            async def counting(pages: RecordingPages, *args: Any) -> Any:
+                calls.append(name)
+                return await method(pages, *args)
+
+            self.patch(RecordingPages, name, counting)
+
+        count_calls("_walk")
+        count_calls("_gather")
         self.patch(bulk_actions, "_INSERTED", 700)
         action = await self.preview("hold", minDuration=5)
-        self.assertEqual((action["total"], len(calls)), (PROBED // 2, 1))
+        self.assertEqual((action["total"], calls), (2000, ["_walk"]))
         listed = await self.pool.query("SELECT id FROM recordings WHERE duration = 5 ORDER BY created_at DESC")
         items = await self.pool.query("SELECT position, recording_id FROM bulk_action_items ORDER BY position")
         self.assertEqual(items, [(number, *row) for number, row in enumerate(listed, 1)])

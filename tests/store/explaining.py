@@ -1,14 +1,18 @@
 """A test double of a Database that notes how PostgreSQL runs statements."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from voxrec.postgres.pool import Pool
 from voxrec.postgres.statement import Row
 
+_FEW: Final = 1000  # rows
+
 
 class Explaining:
     """Runs statements, and collects the indexes that were used, the tables that were scanned, and the numbers of rows.
+
+    A scan that ends after few rows, because of a LIMIT, does not count.
 
     ``rows`` is the number of rows that the last statement has returned, ``rows_read`` that of all index entries.
     """
@@ -32,7 +36,7 @@ class Explaining:
         if "Index Name" in node:
             self.indexes.append(node["Index Name"])
             self.rows_read += int(node["Actual Rows"] * node["Actual Loops"])
-        elif node["Node Type"] == "Seq Scan":
+        elif node["Node Type"] == "Seq Scan" and node["Actual Rows"] + node.get("Rows Removed by Filter", 0) > _FEW:
             self.scanned_tables.append(node["Relation Name"])
         for child in node.get("Plans", ()):
             self._add(child)

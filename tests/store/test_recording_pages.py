@@ -17,7 +17,6 @@ from voxrec.postgres.pool import Pool
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.notes import Notes
 from voxrec.store.recording_filter import RecordingFilter
-from voxrec.store.recording_pages import PROBED
 from voxrec.store.recordings import Recordings
 from voxrec.store.search_index import BATCH, index_new_recordings, index_older_recordings
 from voxrec.store.transaction_hook import TransactionHook
@@ -308,7 +307,7 @@ class SortTests(PageTestCase):
 class PlanTests(PageTestCase):
     """The plans of PostgreSQL for many Recordings, with the statistics that it has collected about them."""
 
-    COUNT = 3 * PROBED
+    COUNT = 12_000
 
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()

@@ -14,10 +14,10 @@ from voxrec.store.keyset import Conditions
 # True for every row, and the predicate of the index of all Recordings by time: PostgreSQL uses that index only in
 # statements with this condition. Otherwise the planner, which assumes that matches are spread evenly over time, would
 # scan millions of rows in that index when the matches are old.
-_USE_TIME_INDEX: Final = "channels > 0"
+USE_TIME_INDEX: Final = "channels > 0"
 _MAX_INDEX_ENTRIES: Final = 10_000  # read for a page in the index by Profile; that takes some milliseconds
 _FEW_PROFILES: Final = 10  # cheap whatever the page is: it has at least a tenth of the entries that are read
-_VERDICTS: Final = {
+VERDICTS: Final = {
     VerdictFilter.OK: "verdict ->> 'ok' = 'true'",
     VerdictFilter.PROBLEM: "verdict ->> 'ok' = 'false'",  # the predicate of an index
 }
@@ -103,36 +103,36 @@ class RecordingFilter:
         `residual_conditions` are not among them.
         """
         conditions = self._common_conditions()
-        if profile_ids is not None and _are_few(profile_ids, limit):
+        if profile_ids is not None and are_few(profile_ids, limit):
             conditions.add_any_of("profile_id", profile_ids, "uuid")
         elif profile_ids is not None:
             conditions.add("profile_id = ANY(%s)", list(profile_ids))
-        if self._only_rare_states:
+        if self.only_rare_states:
             conditions.add("state <> 'completed'")  # the predicate of the index
-            conditions.add_any_of("state", self._state_names, "text")
+            conditions.add_any_of("state", self.state_names, "text")
         else:
-            conditions.add("state = ANY(%s)", self._state_names or None)
+            conditions.add("state = ANY(%s)", self.state_names or None)
         self._add_times(conditions)
         if not self.has_column_index(profile_ids, limit):
-            conditions.add(_USE_TIME_INDEX)
+            conditions.add(USE_TIME_INDEX)
         return conditions
 
     def conditions_for_metadata_index(self, profile_ids: Collection[UUID] | None) -> Conditions:
         """Return the filters, without those of time, as SQL that checks rows found by `MetadataIndex`."""
         conditions = self._common_conditions()
         conditions.add("profile_id = ANY(%s)", None if profile_ids is None else list(profile_ids))
-        conditions.add("state = ANY(%s)", self._state_names or None)
+        conditions.add("state = ANY(%s)", self.state_names or None)
         self._add_residual_conditions(conditions)
-        self._add_search(conditions)
+        self.add_search(conditions)
         return conditions
 
     def all_conditions(self, profile_ids: Collection[UUID] | None) -> Conditions:
         """Return all filters but ``search``, as SQL for which the planner chooses any index except that by time."""
         conditions = self._common_conditions()
         conditions.add("profile_id = ANY(%s)", None if profile_ids is None else list(profile_ids))
-        if self._only_rare_states:
+        if self.only_rare_states:
             conditions.add("state <> 'completed'")
-        conditions.add("state = ANY(%s)", self._state_names or None)
+        conditions.add("state = ANY(%s)", self.state_names or None)
         self._add_times(conditions)
         self._add_residual_conditions(conditions)
         return conditions
@@ -141,20 +141,22 @@ class RecordingFilter:
         """Return the filters that are checked on rows found by the index of a column, or by time."""
         conditions = Conditions()
         self._add_residual_conditions(conditions)
-        self._add_search(conditions)
+        self.add_search(conditions)
         return conditions
 
     def has_column_index(self, profile_ids: Collection[UUID] | None, limit: int) -> bool:
         """Return whether a filtered column other than the time has an index that yields rows by time."""
-        few_profiles = profile_ids is not None and _are_few(profile_ids, limit)
-        return bool(few_profiles or self.from_ or self.to or self._only_rare_states)
+        few_profiles = profile_ids is not None and are_few(profile_ids, limit)
+        return bool(few_profiles or self.from_ or self.to or self.only_rare_states)
 
     @property
-    def _state_names(self) -> list[str]:
+    def state_names(self) -> list[str]:
+        """The states as PostgreSQL stores them."""
         return [state.value for state in self.states]
 
     @property
-    def _only_rare_states(self) -> bool:
+    def only_rare_states(self) -> bool:
+        """Whether an index of those that are not completed has all Recordings with the states."""
         return bool(self.states) and RecordingState.COMPLETED not in self.states
 
     def _common_conditions(self) -> Conditions:
@@ -176,20 +178,21 @@ class RecordingFilter:
 
     def _add_residual_conditions(self, conditions: Conditions) -> None:
         if self.verdict is not None:
-            conditions.add(_VERDICTS[self.verdict])
+            conditions.add(VERDICTS[self.verdict])
         conditions.add(f"{DURATION} >= %s", self.min_duration)
         conditions.add(f"{DURATION} BETWEEN 0 AND %s", self.max_duration)
         conditions.add("node = %s", self.node)
         if self.legal_hold is not None:
             conditions.add("legal_hold" if self.legal_hold else "NOT legal_hold")
 
-    def _add_search(self, conditions: Conditions) -> None:
+    def add_search(self, conditions: Conditions) -> None:
+        """Add the condition that a row has the searched words."""
         conditions.add(
             "(SELECT document FROM recording_search WHERE recording_id = id) @@ voxrec_search_query(%s)", self.search
         )
 
 
-def _are_few(profile_ids: Collection[UUID], limit: int) -> bool:
+def are_few(profile_ids: Collection[UUID], limit: int) -> bool:
     """Return whether reading a page for each Profile is cheap. For many Profiles the index by time is better."""
     return len(profile_ids) * limit <= max(_MAX_INDEX_ENTRIES, _FEW_PROFILES * limit)
 

@@ -1,31 +1,45 @@
 """Pages of the list of Recordings, for any combination of filters and orders.
 
 Most filters have an index that yields their Recordings by time, and need one statement. For the others (words, verdict,
-duration, node, hold, and orders other than by time) a page is read in two steps:
+duration, node, hold, and orders other than by time) it is not known which is cheaper:
 
-1. The first PROBED Recordings in the order of the list are checked. That finds a page of what is frequent, such as a
-   common word, and everything within a Profile with few Recordings.
-2. If these were not enough, matches are rare in this part of the list: all of them are found by the index of the
-   filter, and sorted.
+- to walk: to read Recordings in the order of the list, and to check the filters. That soon fills a page with what is
+  frequent, such as a common word;
+- to gather: to read all that match one filter, by its index, and to sort those that match the others too. That is
+  cheap for what is rare.
+
+PostgreSQL estimates both, but it assumes that filters and orders are independent of each other, and can be wrong by
+any factor. So both are tried in turns, each within a number of rows that grows from turn to turn: whichever succeeds
+first costs at most a few times what the better one would have cost alone.
 """
 
 # ruff: noqa: S608 - only constants and conditions of this package are formatted into statements; values are parameters
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from voxrec.cursor import Cursor
 from voxrec.errors import ListTimeout, StatementTimeout
-from voxrec.model import Position, RecordingSort
+from voxrec.model import Position, RecordingSort, SortPosition
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
 from voxrec.store.keyset import NEWEST_FIRST, OLDEST_FIRST, Conditions, fetch_page
 from voxrec.store.metadata_index import MetadataIndex, index_terms, tag_terms
 from voxrec.store.recording_filter import DURATION, SIZE, RecordingFilter
+from voxrec.store.recording_sources import (
+    Source,
+    column_sources,
+    residual_sources,
+    search_source,
+    smallest_source,
+    word_sources,
+)
 
-PROBED: Final = 4000
-"""Recordings that are checked first; that takes some milliseconds."""
+FIRST_TURN: Final = 500
+"""Rows that the first turn for a short page reads; that takes about a millisecond."""
+_GROWTH: Final = 4
+_LAST_TURN: Final = 128_000  # beyond, PostgreSQL decides
 _KEYS: Final = {"createdAt": "created_at", "duration": DURATION, "size": SIZE}
 
 
@@ -56,28 +70,53 @@ class RecordingPages:
             ) from error
 
     async def _fetch(self, limit: int, after: Position | None) -> list[Row]:
-        filters, newest_first = self._filters, self._filters.sort is RecordingSort.NEWEST
+        filters = self._filters
         if filters.ids is not None:
             return await self._gather(limit, after)
-        is_simple = newest_first and not filters.has_residual_conditions
-        terms = [*tag_terms(filters.tags), *index_terms(filters.metadata or {})]
-        index_after = after if newest_first and isinstance(after, Cursor) else None
-        index = MetadataIndex(self._database, terms, filters.since, filters.until, index_after)
-        has_alternative = not is_simple or filters.has_column_index(self._profile_ids, limit)
-        term = await index.rarest_term(has_alternative=has_alternative)
-        if term is not None and newest_first:
-            conditions = filters.conditions_for_metadata_index(self._profile_ids)
-            return await index.fetch_page(term, self._columns, conditions, limit)
-        if term is not None:
-            return await self._gather(limit, after, term)
-        if is_simple and (after is None or isinstance(after, Cursor)):
-            conditions = filters.conditions_for_column_index(self._profile_ids, limit)
-            return await fetch_page(self._database, f"SELECT {self._columns} FROM recordings", conditions, limit, after)
-        rows, is_complete = await self._probe(limit, after)
-        return rows if is_complete or len(rows) == limit else await self._gather(limit, after)
+        if filters.sort is RecordingSort.NEWEST and (after is None or isinstance(after, Cursor)):
+            is_simple = not filters.has_residual_conditions
+            terms = [*tag_terms(filters.tags), *index_terms(filters.metadata or {})]
+            index = MetadataIndex(self._database, terms, filters.since, filters.until, after)
+            has_alternative = not is_simple or filters.has_column_index(self._profile_ids, limit)
+            term = await index.rarest_term(has_alternative=has_alternative)
+            if term is not None:
+                conditions = filters.conditions_for_metadata_index(self._profile_ids)
+                return await index.fetch_page(term, self._columns, conditions, limit)
+            if is_simple:
+                conditions = filters.conditions_for_column_index(self._profile_ids, limit)
+                select = f"SELECT {self._columns} FROM recordings"
+                return await fetch_page(self._database, select, conditions, limit, after)
+        return await self._take_turns(limit, after)
 
-    async def _probe(self, limit: int, after: Position | None) -> tuple[list[Row], bool]:
-        """Return matches among the first PROBED rows, and whether there are no further rows."""
+    async def _take_turns(self, limit: int, after: Position | None) -> list[Row]:
+        """Walk and gather in turns, until a page is complete."""
+        filters = self._filters
+        sources = [*residual_sources(filters)]
+        if not self._by_time:
+            sources += column_sources(filters, self._profile_ids, limit)
+        rows: list[Row] = []
+        position, size = after, max(FIRST_TURN, _GROWTH * limit)
+        is_first = True
+        while size <= _LAST_TURN:
+            found, position = await self._walk(limit - len(rows), position, size)
+            rows += found
+            if position is None or len(rows) == limit:
+                return rows
+            if is_first:
+                sources += await word_sources(self._database, filters)
+            elif filters.search is not None and size * _GROWTH > _LAST_TURN:
+                sources.append(search_source(filters))
+            if (source := await smallest_source(self._database, sources, size)) is not None:
+                return await self._gather(limit, after, source)
+            size *= _GROWTH
+            is_first = False
+        return await self._gather(limit, after)
+
+    async def _walk(self, limit: int, after: Position | None, size: int) -> tuple[list[Row], Position | None]:
+        """Return at most ``limit`` matches among the next ``size`` rows, and the position of the last of these rows.
+
+        The position is None if there are no further rows.
+        """
         if self._by_time:
             candidates = self._filters.conditions_for_column_index(self._profile_ids, limit)
             checks = self._filters.residual_conditions()
@@ -90,46 +129,46 @@ class RecordingPages:
         select, key = "SELECT * FROM recordings", self._key
         if not self._by_time:  # the planner knows the order of columns, not that of expressions
             select, key = f"SELECT *, {self._key} AS sort_key FROM recordings", "sort_key"
-        statement, params = candidates.first_rows(select, PROBED, self._order(self._key))
+        statement, params = candidates.first_rows(select, size, self._order(self._key))
         # The last candidate is returned in any case, which shows that there may be more.
         rows = await self._database.query(
-            f"SELECT {self._columns}, number, {checks} FROM ("
+            f"SELECT {self._columns}, number, {key}, id, {checks} FROM ("
             f"SELECT *, row_number() OVER ({self._order(key)}) AS number FROM ({statement}) AS first_rows"
-            f") AS recordings WHERE ({checks}) OR number = {PROBED} {self._order(key)} LIMIT %s",
+            f") AS recordings WHERE ({checks}) OR number = {size} {self._order(key)} LIMIT %s",
             [*checks.params, *params, *checks.params, limit],
         )
-        return [row[:-2] for row in rows if row[-1]], all(row[-2] != PROBED for row in rows)
+        matches = [row[:-4] for row in rows if row[-1]]
+        if not rows or rows[-1][-4] != size:
+            return matches, None
+        return matches, self._position(rows[-1][-3], rows[-1][-2])
 
-    async def _gather(self, limit: int, after: Position | None, term: str | None = None) -> list[Row]:
-        """Return the first of all matches. ``term`` is one of few Recordings, see `MetadataIndex`."""
-        conditions = self._filters.all_conditions(self._profile_ids)
-        if term is not None:
-            conditions.add(
-                "id = ANY (ARRAY(SELECT recording_id FROM recording_marks "
-                "WHERE mark = jsonb_hash_extended(%s::jsonb, 0)))",
-                term,
-            )
-        elif self._filters.search is not None and self._by_time and self._filters.ids is None:
-            return await self._gather_by_time(conditions, limit, after)
-        if self._filters.search is not None:
-            conditions.add(
-                "id = ANY (ARRAY(SELECT recording_id FROM recording_search WHERE document @@ voxrec_search_query(%s)))",
-                self._filters.search,
-            )
+    def _position(self, key: Any, recording_id: UUID) -> Position:
+        return Cursor(key, recording_id) if self._by_time else SortPosition(key, recording_id)
+
+    async def _gather(self, limit: int, after: Position | None, source: Source | None = None) -> list[Row]:
+        """Return the first of all matches: those of a source, or by any index that the planner chooses."""
+        filters = self._filters
+        conditions = filters.all_conditions(self._profile_ids)
+        if source is None and filters.search is not None and filters.ids is None:
+            source = search_source(filters)
+        if source is not None and source.by_words and self._by_time:
+            return await self._gather_by_time(source, limit, after)
+        if source is not None:
+            sql, params = source.ids()
+            conditions.add(f"id = ANY (ARRAY({sql}))", *params)
+        filters.add_search(conditions)
         self._add_position(conditions, after)
-        # Not the indexed expression: its index has been probed already.
+        # Not the indexed expression: its index has been walked already.
         order = self._order(self._key if self._by_time else f"({self._key} + 0)")
         return await self._database.query(
             f"SELECT {self._columns} FROM recordings WHERE {conditions} {order} LIMIT %s", [*conditions.params, limit]
         )
 
-    async def _gather_by_time(self, conditions: Conditions, limit: int, after: Position | None) -> list[Row]:
+    async def _gather_by_time(self, source: Source, limit: int, after: Position | None) -> list[Row]:
         """Return the newest or oldest Recordings with the searched words: sorted first, then looked up one by one."""
-        found = Conditions()
-        found.add("document @@ voxrec_search_query(%s)", self._filters.search)
-        found.add("at >= %s", self._filters.since)
-        found.add("at < %s", self._filters.until)
+        found, conditions = source.conditions, self._filters.all_conditions(self._profile_ids)
         found.add(f"(at, recording_id) {self._comparison} %s", after)
+        self._filters.add_search(conditions)
         direction = "DESC" if self._filters.sort.descending else "ASC"
         order = f"ORDER BY at {direction}, recording_id {direction}"
         return await self._database.query(
