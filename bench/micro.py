@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -51,6 +52,14 @@ _PROFILE: Final = b'{"record": true, "remoteSipUri": "sip:desk@pbx.example"}'
 _ALL_AT_ONCE: Final = "import voxrec.web.site as site; site.REQUESTS_PER_TURN = 10**9"
 _WRITE_IN_NEXT_TURN: Final = "import voxrec.web.channel as channel; del channel.LimitedChannel.requestDone"
 _FREQUENT_COLLECTIONS: Final = "import voxrec.interpreter_tuning as tuning; tuning._FULL_COLLECTION_THRESHOLD = 10"
+
+_IMPORT: Final = """
+import time
+began = time.process_time()
+import voxrec.service
+print(time.process_time() - began)
+"""
+_IMPORT_PAUSED: Final = "import gc; gc.disable()"
 
 
 class Comparison(NamedTuple):
@@ -111,6 +120,12 @@ def full_collection(frozen: bool) -> float:
         return (time.perf_counter() - began) * 1e3
     finally:
         gc.unfreeze()
+
+
+def import_of_the_daemon(paused: bool) -> float:
+    """Return the CPU milliseconds in which a new process imports the daemon, while garbage is collected or not."""
+    source = f"{_IMPORT_PAUSED if paused else ''}{_IMPORT}"
+    return float(subprocess.run([sys.executable, "-c", source], check=True, capture_output=True).stdout) * 1e3
 
 
 def collection_with_profiles(kind: type[msgspec.Struct]) -> float:
@@ -357,6 +372,12 @@ def comparisons(directory: Path, daemon: Daemon) -> list[Comparison]:
             lambda: wake_up_delay(0.005),
         ),
         Comparison("gc.freeze: a full collection", "ms", lambda: full_collection(True), lambda: full_collection(False)),
+        Comparison(
+            "no garbage collection while the daemon is imported: CPU",
+            "ms",
+            lambda: import_of_the_daemon(True),
+            lambda: import_of_the_daemon(False),
+        ),
         Comparison(
             "gc=False: a full collection with 20,000 Profiles",
             "ms",

@@ -2,6 +2,8 @@
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 # Python's default of 5 ms is as long as the whole set-up of a call. A thread that works on audio delays the reactor by
@@ -15,6 +17,16 @@ _FULL_COLLECTION_THRESHOLD: Final = 50
 def set_thread_switch_interval() -> None:
     """Let the reactor's thread run again soon while another thread holds the interpreter lock."""
     sys.setswitchinterval(_THREAD_SWITCH_INTERVAL)
+
+
+@contextmanager
+def garbage_collection_paused() -> Iterator[None]:
+    """Do not collect garbage meanwhile: an import creates tens of thousands of objects, and no garbage."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def freeze_startup_objects() -> None:

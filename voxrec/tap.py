@@ -16,6 +16,7 @@ from twisted.python.logfile import LogFile
 from voxrec import config
 from voxrec.clock import use_monotonic_timers
 from voxrec.errors import ConfigError
+from voxrec.interpreter_tuning import garbage_collection_paused
 from voxrec.log_output import LogOutput, is_journal
 
 _DAEMON_LOG_FILE = "twistd.log"  # twistd's default
@@ -44,7 +45,8 @@ def makeService(options: Options) -> IService:
     """Build the service tree; twistd starts it. SIGHUP reloads the settings from now on."""
     from twisted.internet import reactor
 
-    from voxrec.service import Voxrec
+    with garbage_collection_paused():
+        from voxrec.service import Voxrec
 
     use_monotonic_timers(reactor)
     # twistd changes the working directory later

@@ -1,10 +1,11 @@
 """Tests of voxrec.api.passwords."""
 
 from argon2 import extract_parameters
+from argon2.exceptions import VerifyMismatchError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 from twisted.trial.unittest import TestCase
 
-from voxrec.api.passwords import _NO_HASH, Passwords, hash_password
+from voxrec.api.passwords import _HASHER, _NO_HASH, Passwords, hash_password
 from voxrec.threads import run_in_this_thread
 
 
@@ -15,6 +16,11 @@ class PasswordsTests(TestCase):
     def test_hashes_are_as_slow_as_rfc_9106_recommends(self) -> None:
         for hashed in (hash_password("correct horse"), _NO_HASH):
             self.assertEqual(extract_parameters(hashed), RFC_9106_LOW_MEMORY)
+
+    def test_the_hash_of_no_password_is_verified_like_others(self) -> None:
+        """argon2 computes the hash of the password to compare it: a malformed one would be refused at once."""
+        for password in ("", "of no user"):
+            self.assertRaises(VerifyMismatchError, _HASHER.verify, _NO_HASH, password)
 
     async def test_only_the_same_password_matches(self) -> None:
         hashed = await self.passwords.hash("correct horse")

@@ -1,14 +1,31 @@
 """Hashing and verification of passwords with Argon2id (RFC 9106), in a thread, since each takes about 50 ms."""
 
+import secrets
+from base64 import b64encode
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
+from argon2.low_level import ARGON2_VERSION
 
 from voxrec.threads import DeferToThread
 
 _HASHER: Final = PasswordHasher()  # the second recommended option of RFC 9106 section 4: 64 MiB
-_NO_HASH: Final = _HASHER.hash("of no user")
+
+
+def _hash_of_no_password(hasher: PasswordHasher) -> str:
+    """Return a hash of which nobody knows a password, and which takes as long to verify as those of ``hasher``.
+
+    It is random, and not computed, so that the start of the daemon does not wait for it.
+    """
+    salt, hashed = (
+        b64encode(secrets.token_bytes(length)).decode().rstrip("=") for length in (hasher.salt_len, hasher.hash_len)
+    )
+    parameters = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2id$v={ARGON2_VERSION}${parameters}${salt}${hashed}"
+
+
+_NO_HASH: Final = _hash_of_no_password(_HASHER)
 
 
 def hash_password(password: str) -> str:
