@@ -5,6 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from voxrec.sandbox import demo
 from voxrec.sandbox.demo import KEPT_RUNS, MAX_CALLS, IncompleteRecording, _new_run_directory, _repeat_incomplete
 from voxrec.sandbox.directory_lock import lock_directory
 from voxrec.sandbox.errors import SandboxError
@@ -33,6 +34,14 @@ class RepetitionTests(TestCase):
         with self.assertRaises(IncompleteRecording):
             await self.repeat(*[IncompleteRecording("the announcement is not in the recording")] * MAX_CALLS)
         self.assertEqual(self.calls, [*range(1, MAX_CALLS + 1)])
+
+    async def test_each_repetition_is_announced_with_its_reason(self) -> None:
+        steps: list[str] = []
+        self.patch(demo, "print_step", steps.append)
+        await self.repeat(IncompleteRecording("80 ms of the caller are missing"))
+        self.assertEqual(len(steps), 2)
+        self.assertRegex(steps[0], "^80 ms of the caller are missing; .* meanwhile")
+        self.assertEqual(steps[1], f"calling again: call 2 of at most {MAX_CALLS}")
 
     async def test_another_difference_fails_at_once(self) -> None:
         with self.assertRaises(SandboxError):

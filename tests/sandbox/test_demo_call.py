@@ -81,18 +81,26 @@ class MeasureRecordingTests(SynchronousTestCase):
     def test_a_gap_of_one_side_is_a_problem(self) -> None:
         self.add_announcement(0.5)
         self.samples[4 * RATE : 4 * RATE + RATE // 10, LEFT] = 0
-        (problem,) = measure_recording(self.write()).problems()
+        measurement = measure_recording(self.write())
+        (problem,) = measurement.problems()
         self.assertRegex(problem, "^(99|100|101) ms of the caller are missing on the left channel$")
+        self.assertTrue(measurement.explained_by_lost_packets)
 
     def test_audio_on_the_other_channel_is_a_problem(self) -> None:
         self.add_announcement(0.5)
         self.samples[:, RIGHT] += 0.1 * self.samples[:, LEFT]
-        self.assertEqual(
-            measure_recording(self.write()).problems(),
-            ["the audio of one side is also on the other side's channel"],
-        )
+        measurement = measure_recording(self.write())
+        self.assertEqual(measurement.problems(), ["the audio of one side is also on the other side's channel"])
+        self.assertFalse(measurement.explained_by_lost_packets)
+
+    def test_lost_packets_do_not_explain_audio_on_the_other_channel(self) -> None:
+        self.samples[4 * RATE : 4 * RATE + RATE // 10, LEFT] = 0
+        self.samples[:, RIGHT] += 0.1 * self.samples[:, LEFT]
+        self.assertFalse(measure_recording(self.write()).explained_by_lost_packets)
 
     def test_a_missing_announcement_is_a_problem(self) -> None:
         path = self.write()
-        self.assertEqual(measure_recording(path).problems(), ["the announcement is not in the recording"])
+        measurement = measure_recording(path)
+        self.assertEqual(measurement.problems(), ["the announcement is not in the recording"])
+        self.assertFalse(measurement.explained_by_lost_packets)
         self.assertIsNone(find_announcement(path, RIGHT))

@@ -50,18 +50,33 @@ class RecordingMeasurement(msgspec.Struct, frozen=True):
     callee_leak: float
     announcement_at: float | None
 
+    def gaps(self) -> list[str]:
+        """Return a description of the gaps in each side's tone, if they are longer than what is tolerated."""
+        sides = ((self.caller_missing, "the caller", "left"), (self.callee_missing, "the far end", "right"))
+        return [
+            f"{missing:.0f} ms of {party} are missing on the {channel} channel"
+            for missing, party, channel in sides
+            if missing > TOLERATED_GAP_MS
+        ]
+
     def problems(self) -> list[str]:
         """Return a description of each deviation from a complete recording with an announcement."""
-        problems = []
-        if self.caller_missing > TOLERATED_GAP_MS:
-            problems.append(f"{self.caller_missing:.0f} ms of the caller are missing on the left channel")
-        if self.callee_missing > TOLERATED_GAP_MS:
-            problems.append(f"{self.callee_missing:.0f} ms of the far end are missing on the right channel")
-        if max(self.caller_leak, self.callee_leak) > _MAX_LEAK:
+        problems = self.gaps()
+        if self.leaks:
             problems.append("the audio of one side is also on the other side's channel")
         if self.announcement_at is None:
             problems.append("the announcement is not in the recording")
         return problems
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the audio of one side is also on the other side's channel."""
+        return max(self.caller_leak, self.callee_leak) > _MAX_LEAK
+
+    @property
+    def explained_by_lost_packets(self) -> bool:
+        """Whether lost packets can cause all problems: there are gaps, and no audio is on a wrong channel."""
+        return bool(self.gaps()) and not self.leaks
 
 
 async def create_profile_and_callee(
