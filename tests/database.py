@@ -2,7 +2,6 @@
 
 import atexit
 import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache
@@ -19,6 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.cluster_template import copy_cluster
+from tests.temporary import temporary_directory
 from voxrec.model import JobKind
 from voxrec.postgres.cluster import Cluster
 from voxrec.postgres.pool import Pool
@@ -39,14 +39,10 @@ reactor = cast("ReactorBase", installed_reactor)
 @cache
 def cluster() -> Cluster:
     """Return the server of this process. The first call starts it; it stops when the process ends."""
-    directory = Path(tempfile.mkdtemp(prefix="voxrec-test-", dir=_memory_directory()))
-    directory.chmod(0o755)
+    directory = temporary_directory("database", _memory_directory())
     copy_cluster(directory)
     server = Cluster(directory, _FAST_SETTINGS)
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    atexit.register(
-        server.stop
-    )  # runs before the removal of its directory: the last function registered is called first
+    atexit.register(server.stop)  # before its directory is removed: the last function registered is called first
     server.prepare()
     server.launch()
     server.wait_until_ready()

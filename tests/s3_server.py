@@ -1,14 +1,12 @@
 """A real S3 server for tests: one for each test process, and new buckets for each test."""
 
 import atexit
-import shutil
-import tempfile
 from datetime import UTC, datetime
 from functools import cache
 from itertools import count
-from pathlib import Path
 from typing import Any, Final
 
+from tests.temporary import temporary_directory
 from voxrec.archive.s3 import S3Store
 from voxrec.archive.s3_settings import S3Settings
 from voxrec.sandbox.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS, client_of
@@ -19,10 +17,8 @@ _serial: Final = count(1)
 @cache
 def server() -> SeaweedFS:
     """Return the server of this process. The first call starts it; it ends with the process."""
-    directory = Path(tempfile.mkdtemp(prefix="voxrec-s3-"))
-    weed = SeaweedFS(directory)
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    atexit.register(weed.kill)  # runs first: the last function registered is called first
+    weed = SeaweedFS(temporary_directory("s3"))
+    atexit.register(weed.kill)  # before its directory is removed: the last function registered is called first
     weed.start()
     return weed
 

@@ -6,7 +6,6 @@ fit into the window, and axe-core must find nothing in it.
 
 import atexit
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -23,6 +22,7 @@ from twisted.trial.unittest import TestCase
 from tests.api.rest_test_case import RestTestCase
 from tests.browser.accessibility import accessibility_findings
 from tests.database import reactor, until
+from tests.temporary import temporary_directory
 from voxrec.sandbox.chromium import Browser
 
 WAIT: Final = 30  # seconds, for a browser on a busy machine
@@ -36,7 +36,7 @@ _browsers: list[Browser] = []
 async def shared_browser() -> Browser:
     """Return the chromedriver that the tests of this process share; the first call starts it."""
     if not _browsers:
-        browser = Browser(Path(tempfile.mkdtemp(prefix="voxrec-chromium-")))
+        browser = Browser(temporary_directory("chromium"))
         atexit.register(browser.kill)
         await browser.start(reactor)
         _browsers.append(browser)

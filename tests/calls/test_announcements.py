@@ -2,8 +2,6 @@
 
 import io
 import os
-import shutil
-import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.audio.fixtures import tone
 from tests.calls.fake_asterisk import NOW, make_profile
+from tests.temporary import temporary_directory
 from voxrec.calls.announcements import Announcements, _Sound, _write_files, explain_unreadable, install_default
 from voxrec.errors import NotFound, StoreUnavailable
 from voxrec.model import Prompt, RecordPrompt
@@ -134,9 +133,7 @@ class AnnouncementTests(SynchronousTestCase):
         self.assertEqual(directory.stat().st_mode & 0o777, 0o750)
 
     def test_explanation_of_what_other_accounts_cannot_read(self) -> None:
-        root = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, root)
-        root.chmod(0o755)
+        root = temporary_directory("announcements")
         directory = root / "a" / "sounds"
         self.assertIn("No such file or directory", explain_unreadable(directory))
         install_default(directory)

@@ -6,10 +6,11 @@ Tests that only place calls share one stack per Asterisk version; tests that sto
 import atexit
 import os
 import re
-import shutil
+import signal
 import socket
-import tempfile
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -21,13 +22,14 @@ from twisted.trial.unittest import TestCase
 from twisted.web.http_headers import Headers
 
 from tests.cluster_template import copy_cluster
+from tests.temporary import temporary_directory
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.observer import existing_bridges, observe_asterisk
 from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_22, Recipe, asterisk_rootfs
 from voxrec.sandbox.sipp import SippCaller
-from voxrec.sandbox.stack import Stack
+from voxrec.sandbox.stack import STOP_SECONDS, Stack
 from voxrec.sandbox.tcp_proxy import TcpProxy
 
 UNTRUSTED_ADDRESS = "127.0.0.7"
@@ -63,13 +65,22 @@ def make_stack(settings: Mapping[str, Mapping[str, Any]] | None = None, recipe: 
 
 def make_new_stack(settings: Mapping[str, Mapping[str, Any]] | None = None, recipe: Recipe = ASTERISK_22) -> Stack:
     """Return such a stack whose daemon creates an embedded PostgreSQL when it starts first, as in an installation."""
-    # Not below trial's temporary directory: the path of a Unix socket may have 107 bytes at most.
-    directory = Path(tempfile.mkdtemp(prefix="voxrec-live-"))
-    directory.chmod(0o755)
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    stack = Stack(reactor, directory, rootfs_of(recipe), settings)
-    atexit.register(stack.kill)
+    stack = Stack(reactor, temporary_directory("live"), rootfs_of(recipe), settings)
+    stack.asterisk.prefer_audio = True
+    atexit.register(_kill, stack)
     return stack
+
+
+def _kill(stack: Stack) -> None:
+    """Kill a stack, and wait until its PostgreSQL has ended: its shared memory would remain without its directory."""
+    stack.kill()
+    with suppress(OSError, ValueError):  # it does not run
+        pid = int((stack.directory / "data" / "postgres" / "cluster" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGQUIT)
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(0.02)
 
 
 async def shared_stack(recipe: Recipe = ASTERISK_22) -> Stack:

@@ -1,6 +1,5 @@
 """Several nodes for the live tests: each voxrec with its own Asterisk and spool, one PostgreSQL and one archive."""
 
-import tempfile
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +8,7 @@ from psycopg2.sql import Identifier
 
 from tests.database import cluster, create_migrated_database
 from tests.live.live_test_case import LiveTestCase, make_stack, rootfs_of
+from tests.temporary import temporary_directory
 from voxrec.sandbox.sipp import SippAnswerer, SippCaller
 from voxrec.sandbox.stack import Stack
 
@@ -25,7 +25,7 @@ class NodesTestCase(LiveTestCase):
         name = f"nodes_{next(_serial)}"
         self.create_database(Identifier(name))
         self.dsn = cluster().dsn(name)
-        self.archive = Path(tempfile.mkdtemp(prefix="voxrec-archive-"))
+        self.archive = temporary_directory("archive")
 
     def create_database(self, name: Identifier) -> None:
         """Create the database ``name``."""

@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +19,7 @@ from twisted.trial.unittest import SkipTest
 
 from tests.database import administer, cluster
 from tests.live.live_test_case import LiveTestCase, make_stack
+from tests.temporary import temporary_directory
 from voxrec.doctor.diagnosis import diagnose
 from voxrec.doctor.finding import Finding, Status
 from voxrec.postgres.migrate import migrate
@@ -166,9 +166,7 @@ class BrokenInstallationTests(DoctorTestCase):
 
     def directory_of_another_account(self) -> Path:
         """Create a recording directory; its owner counts as the account of Asterisk."""
-        directory = Path(tempfile.mkdtemp(prefix="voxrec-doctor-"))
-        self.addCleanup(directory.rmdir)
-        directory.chmod(0o755)
+        directory = temporary_directory("doctor")
         os.chown(directory, OTHER_ACCOUNT, OTHER_ACCOUNT)
         return directory
 

@@ -1,11 +1,9 @@
 """The primary of PostgreSQL fails during calls, and its standby, which lacks the last commits, is promoted."""
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from tests.live.node_stacks import NodesTestCase
+from tests.temporary import temporary_directory
 from voxrec.sandbox.replication import ReplicatedPostgres
 from voxrec.sandbox.stack import Stack
 
@@ -13,10 +11,7 @@ from voxrec.sandbox.stack import Stack
 class FailoverTests(NodesTestCase):
     def setUp(self) -> None:
         super().setUp()
-        directory = Path(tempfile.mkdtemp(prefix="voxrec-failover-"))
-        directory.chmod(0o755)
-        self.addCleanup(shutil.rmtree, directory)
-        self.postgres = ReplicatedPostgres(directory, {"full_page_writes": "off"})
+        self.postgres = ReplicatedPostgres(temporary_directory("failover"), {"full_page_writes": "off"})
         self.addCleanup(self.postgres.stop)
         self.postgres.start()
         self.dsn = self.postgres.dsn()

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +16,7 @@ from psycopg2.sql import Identifier
 
 from tests.database import create_database
 from tests.live.node_stacks import NodesTestCase
+from tests.temporary import temporary_directory
 from voxrec.sandbox.stack import Stack
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ class RollingUpgradeTests(NodesTestCase):
 
     def extract(self, commit: str) -> Path:
         """Write the daemon's source at ``commit`` to a directory, and return that."""
-        directory = Path(tempfile.mkdtemp(prefix="voxrec-earlier-"))
+        directory = temporary_directory("earlier")
         with tarfile.open(fileobj=BytesIO(git("archive", commit, "voxrec", "twisted"))) as archive:
             archive.extractall(directory, filter="data")
         imported = subprocess.run(

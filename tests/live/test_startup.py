@@ -3,7 +3,6 @@
 import os
 import socket
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.database import administer, cluster
+from tests.temporary import temporary_directory
 from voxrec.sandbox.asterisk import free_port
 from voxrec.sandbox.process import Process, with_parent_death_signal
 
@@ -29,8 +29,7 @@ class StartupTests(TestCase):
     timeout = 120
 
     def setUp(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="voxrec-startup-"))
-        self.directory.chmod(0o755)
+        self.directory = temporary_directory("startup")
         self.recordings = self.directory / "recording"
         self.recordings.mkdir()
         self.archive = self.directory / "archive"

@@ -1,6 +1,5 @@
 """Tests of voxrec.doctor.mail, with aiosmtpd, of voxrec.doctor.bounces, mail_templates and mail_signature."""
 
-import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from tests.mail.key_pairs import make_certificate, private_pem, rsa_key
 from tests.mail.size_limited_relay import SizeLimitedRelay
 from tests.mail.smtp_servers import reactor
 from tests.mail.test_bounce_server import FakeIntake
+from tests.temporary import temporary_directory
 from voxrec.config import Bounces, Config, Mail
 from voxrec.doctor.bounces import check_bounces
 from voxrec.doctor.finding import Finding, Status
@@ -112,7 +112,7 @@ class BounceServerTests(TestCase):
         self.assertEqual((finding.status, finding.detail), (Status.OK, f"tcp:{port}:interface=127.0.0.1 responds"))
 
     async def test_a_unix_socket(self) -> None:
-        path = tempfile.mkdtemp(dir="/tmp") + "/bounces.sock"
+        path = str(temporary_directory("bounces") / "bounces.sock")
         port: Any = cast("IReactorUNIX", reactor).listenUNIX(path, BounceFactory(reactor, FakeIntake()))
         self.addCleanup(port.stopListening)
         finding = await self.check(f"unix:{path}:mode=660")

@@ -4,14 +4,12 @@ The wheel is installed into a new virtual environment. Its dependencies come fro
 a path file: that directory's own path files, such as the one of the editable voxrec, are not processed.
 """
 
-import atexit
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tarfile
-import tempfile
 import venv
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -27,6 +25,7 @@ from psycopg2.sql import SQL, Identifier
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import administer, cluster
+from tests.temporary import temporary_directory
 from voxrec.sandbox.asterisk import free_port
 
 ROOT: Final = Path(__file__).parents[2]
@@ -41,8 +40,7 @@ _TWISTD: Final = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twist
 @cache
 def distributions() -> Path:
     """Build the sdist, and from it the wheel, once per process; return the directory that holds both."""
-    directory = Path(tempfile.mkdtemp(prefix="voxrec-distributions-"))
-    atexit.register(rmtree, directory, ignore_errors=True)
+    directory = temporary_directory("distributions")
     # a copy, so that what setuptools leaves in a source tree is in none that a person works in
     source = directory / "source"
     copytree(ROOT, source, ignore=_NOT_SOURCES)
@@ -102,8 +100,7 @@ class WheelTests(SynchronousTestCase):
     """What is installed by ``pip install voxrec``."""
 
     def setUp(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="voxrec-wheel-"))
-        self.directory.chmod(0o755)
+        self.directory = temporary_directory("wheel")
         self.addCleanup(rmtree, self.directory)
         self.environment = self.directory / "venv"
         self.python = self.environment / "bin" / "python"

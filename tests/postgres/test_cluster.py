@@ -3,16 +3,15 @@
 import contextlib
 import os
 import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import psycopg2
 from twisted.trial.unittest import TestCase
 
 from tests.database import until
+from tests.temporary import temporary_directory
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres import cluster as cluster_module
 from voxrec.postgres.cluster import Cluster, dsn_of_running_server, processes_in
@@ -33,9 +32,7 @@ time.sleep(600)
 
 class ClusterTestCase(TestCase):
     def setUp(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="voxrec-cluster-"))
-        self.directory.chmod(0o755)
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = temporary_directory("cluster")
 
     def start(self, directory: Path) -> Cluster:
         prepare_postgres_directory(directory)

@@ -1,7 +1,5 @@
 """Tests of voxrec.postgres.embedded, with real servers."""
 
-import shutil
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import psycopg2
 from twisted.trial.unittest import TestCase
 
 from tests.database import reactor, until
+from tests.temporary import temporary_directory
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres.cluster import processes_in
 from voxrec.postgres.embedded import EmbeddedPostgres
@@ -17,9 +16,7 @@ from voxrec.sandbox.postgres_account import prepare_postgres_directory
 
 class EmbeddedPostgresTests(TestCase):
     def setUp(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="voxrec-embedded-"))
-        self.directory.chmod(0o755)
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = temporary_directory("embedded")
 
     async def start(self, directory: Path) -> EmbeddedPostgres:
         prepare_postgres_directory(directory)

@@ -1,11 +1,8 @@
 """Tests of a failover: a pool and a listener whose primary fails, and whose standby is promoted. Real servers."""
 
 import math
-import shutil
 import signal
-import tempfile
 from contextlib import closing
-from pathlib import Path
 from unittest.mock import patch
 
 from psycopg2.sql import SQL
@@ -14,6 +11,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.database import reactor, until
+from tests.temporary import temporary_directory
 from voxrec.config import parse
 from voxrec.doctor.database import check_database
 from voxrec.errors import StoreUnavailable
@@ -32,9 +30,7 @@ class FailoverTests(TestCase):
     timeout = 120
 
     async def setUp(self) -> None:  # type: ignore[override]
-        self.directory = Path(tempfile.mkdtemp(prefix="voxrec-failover-"))
-        self.directory.chmod(0o755)
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = temporary_directory("failover")
         self.postgres = ReplicatedPostgres(self.directory, SETTINGS)
         self.addCleanup(self.postgres.stop)
         self.postgres.start()

@@ -1,8 +1,6 @@
 """Tests of voxrec.postgres.requirements on real databases, each with one property that voxrec cannot work with."""
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,6 +15,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import administer, cluster
+from tests.temporary import temporary_directory
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres import requirements
 from voxrec.postgres.cluster import Cluster
@@ -167,7 +166,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 class StandbyTests(RequirementsTestCase):
     def test_a_standby_is_refused(self) -> None:
-        standby = Cluster(short_directory(self), {"wal_level": "replica"})
+        standby = Cluster(short_directory(), {"wal_level": "replica"})
         self.addCleanup(standby.stop)
         standby.prepare()
         standby.launch()  # as a primary first: until then, the WAL is that of initdb, which a standby does not replay
@@ -184,7 +183,7 @@ class PgBouncerTests(RequirementsTestCase):
 
     def start_pgbouncer(self, database: str, pool_mode: str) -> str:
         """Start PgBouncer and return the connection string of the database behind it."""
-        directory = short_directory(self)
+        directory = short_directory()
         server = parse_dsn(cluster().dsn(database))
         (directory / "users").write_text(f'"{server["user"]}" ""\n')
         (directory / "pgbouncer.ini").write_text(
@@ -221,12 +220,10 @@ class PgBouncerTests(RequirementsTestCase):
         check_requirements(dsn)
 
 
-def short_directory(test: SynchronousTestCase) -> Path:
+def short_directory() -> Path:
     """Return a new directory for sockets and a server: a path of a Unix socket may have 107 bytes at most."""
-    directory = Path(tempfile.mkdtemp(prefix="voxrec-pg-"))
-    directory.chmod(0o755)
+    directory = temporary_directory("requirements")
     prepare_postgres_directory(directory)
-    test.addCleanup(shutil.rmtree, directory, ignore_errors=True)
     return directory
 
 

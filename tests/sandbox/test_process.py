@@ -1,5 +1,6 @@
 """Tests of voxrec.sandbox.process with real programs."""
 
+import os
 import signal
 from pathlib import Path
 from typing import cast
@@ -9,7 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from voxrec.sandbox.asterisk import SandboxReactor
 from voxrec.sandbox.errors import SandboxError
-from voxrec.sandbox.process import Process, wait_until, with_parent_death_signal
+from voxrec.sandbox.process import AUDIO_NICE, Process, wait_until, with_parent_death_signal
 
 reactor = cast("SandboxReactor", installed_reactor)
 
@@ -24,6 +25,17 @@ class ProcessTests(TestCase):
         process = self.start("sh", "-c", "echo out; echo err >&2; exit 3")
         self.assertEqual(await process.wait_until_ended(reactor, 10), 3)
         self.assertEqual(process.log_tail().split(), ["out", "err"])
+
+    def test_audio_is_preferred_where_that_is_permitted(self) -> None:
+        process = self.start("sleep", "60")
+        process.prefer_for_audio()
+        session = Path(f"/proc/{process.pid}/autogroup")
+        if os.geteuid():
+            self.assertEqual(os.getpriority(os.PRIO_PROCESS, process.pid), os.getpriority(os.PRIO_PROCESS, 0))
+            return
+        self.assertEqual(os.getpriority(os.PRIO_PROCESS, process.pid), AUDIO_NICE)
+        if session.exists():
+            self.assertIn(f"nice {AUDIO_NICE}", session.read_text())
 
     async def test_lines_reach_the_standard_input(self) -> None:
         process = self.start("sh", "-c", 'read -r line; echo "$line"', stdin_pipe=True)

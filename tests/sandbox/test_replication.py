@@ -1,13 +1,11 @@
 """Tests of voxrec.sandbox.replication: PostgreSQL with a standby."""
 
-import shutil
-import tempfile
 from contextlib import closing
-from pathlib import Path
 
 import psycopg2
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.temporary import temporary_directory
 from voxrec.postgres.replication import connected_standbys
 from voxrec.sandbox.replication import ReplicatedPostgres
 
@@ -27,9 +25,7 @@ def read(dsn: str, statement: str) -> list[tuple[object, ...]]:
 
 class ReplicatedPostgresTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="voxrec-replication-"))
-        self.directory.chmod(0o755)
-        self.addCleanup(shutil.rmtree, self.directory)
+        self.directory = temporary_directory("replication")
 
     def start(self, *, synchronous: bool) -> ReplicatedPostgres:
         postgres = ReplicatedPostgres(self.directory, FAST, synchronous=synchronous)

@@ -182,6 +182,8 @@ class SandboxAsterisk:
         self.ami_password = secrets.token_urlsafe(24)
         self.additions: dict[str, str] = {}
         """Lines that an administrator would add to a configuration file, by the file's name; for the next start."""
+        self.prefer_audio = False
+        """Whether the kernel is to prefer Asterisk to programs without audio, as in an installation (`-p`)."""
         self._http_port = free_port(socket.SOCK_STREAM)
         self._ami_port = free_port(socket.SOCK_STREAM)
         self._sip_port = free_port(socket.SOCK_DGRAM)
@@ -249,6 +251,8 @@ class SandboxAsterisk:
         program = ["asterisk", "-f", "-C", self._namespace.path_inside(self.directory / "etc" / "asterisk.conf")]
         command = self._namespace.command(program, self._account)
         self._process = Process(command, self.directory / "log" / "asterisk.log")
+        if self.prefer_audio:
+            self._process.prefer_for_audio()
         deadline = reactor.seconds() + START_SECONDS
         while not (version := await self._request_version(reactor)):
             if not self._process.running:

@@ -249,6 +249,7 @@ class Phone:
         # So that -m imports the same package as this process, independent of the current directory.
         source = Path(__file__).parents[2]
         self._process = Process(self.command, self._log, directory=source, stdin_pipe=True)
+        self._process.prefer_for_audio()  # it stands for a machine of its own
         await self.wait_for("ready", READY_SECONDS)
         return self
 

@@ -2,15 +2,13 @@
 
 import hashlib
 import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from tests.temporary import temporary_directory
 from voxrec.archive.interface import ObjectLock, StoreError
 from voxrec.archive.s3 import S3Store
 from voxrec.archive.s3_settings import S3Settings
@@ -26,8 +24,7 @@ class ChaosStoreTests(TestCase):
     timeout = 120
 
     async def setUp(self) -> None:  # type: ignore[override]
-        directory = Path(tempfile.mkdtemp(prefix="voxrec-chaos-store-"))
-        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        directory = temporary_directory("chaos-store")
         self.store = ChaosStore(reactor, directory / "store")
         self.addCleanup(self.store.stop)
         await self.store.start()
