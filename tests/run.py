@@ -1,12 +1,12 @@
 """Run mypy and the whole test suite in parallel: ``python -m tests.run [--jobs N]``, which is what ``make test`` does.
 
-Each live test module and each other test package is one run of trial with its own temporary directory below .trial.
-The live tests come first, next to each other only, N + 2 at a time: most of the time they wait for calls, and their
-audio measurements tolerate each other's low load, but not that of mypy and of the other tests, which follow, N at a
-time. At the end, up to MAX_REPEATED failed tests are run once more, alone: the kernel may have kept a process waiting
-for longer than a measurement of live audio permits, while a fault of voxrec fails again. Such tests are named. The last
-lines are the runs that took longest, and a summary like trial's own; the exit status is 0 only if mypy and all tests
-passed at last.
+Each live test module, or group of modules that share stacks, and each other test package is one run of trial with its
+own temporary directory below .trial. The live tests come first, next to each other only, N + 2 at a time: most of the
+time they wait for calls, and their audio measurements tolerate each other's low load, but not that of mypy and of the
+other tests, which follow, N at a time. At the end, up to MAX_REPEATED failed tests are run once more, alone: the
+kernel may have kept a process waiting for longer than a measurement of live audio permits, while a fault of voxrec
+fails again. Such tests are named. The last lines are the runs that took longest, and a summary like trial's own; the
+exit status is 0 only if mypy and all tests passed at last.
 """
 
 import argparse
@@ -26,14 +26,27 @@ from typing import Final, NamedTuple
 TESTS: Final = Path(__file__).parent
 TEMPORARY: Final = Path(".trial")
 TIMEOUT_SECONDS: Final = 1200.0
+LIVE_GROUPS: Final = {
+    "recording": ("recording_options", "recording_formats"),
+    "trunks": ("signalling", "trunks", "trunk_security"),
+    "transfers": ("transfer_moments", "calls", "three_way_calls"),
+    "set_up": ("refusals", "progress", "offers", "numbers", "loops"),
+    "features": ("listening", "pause_codes", "announcement", "prompts"),
+    "interfaces": (
+        *("operators_view", "console", "bridge_media", "privacy", "profile_check", "stale_channels", "sip_torture"),
+        *("events", "links_and_exports", "webhooks", "new_profiles"),
+    ),
+}
+"""Live test modules that are one run, by the name of that: they share the stacks of `shared_stack`. To start a stack of
+each version of Asterisk takes some 10 s of CPU."""
 SLOWEST_LIVE: Final = (
-    *("takeover", "required_announcement", "replaced_channels", "recording_options", "signalling", "daemon"),
-    *("fidelity", "sandbox", "calls", "nodes", "recording_engine", "trunks", "kamailio", "doctor"),
-    *("transfer_moments", "listening", "announcement", "pause_codes", "ami", "refusals", "music_on_hold"),
+    *("replaced_channels", "transfers", "trunks", "recording", "takeover", "set_up", "features", "interfaces"),
+    *("required_announcement", "fidelity", "daemon", "recording_engine", "nodes", "sandbox", "kamailio", "doctor"),
+    *("music_on_hold", "ami", "chaos", "requested_calls"),
 )
 SLOWEST_OTHERS: Final = ("api", "browser", "recordings", "console", "containers", "postgres", "web", "sandbox")
-"""The live test modules, and the other packages, that take longest, in that order; they start first, so that no run is
-left alone at the end. See the table that each run of the suite prints."""
+"""The live test modules and groups, and the other packages, that take longest, in that order; they start first, so that
+no run is left alone at the end. See the table that each run of the suite prints."""
 RUN_ALONE: Final = ("tests.api.test_openapi_conformance",)
 """Modules that take as long as the rest of their package, and are a run of their own, which starts first."""
 CONCURRENT_CALLS: Final = 2
@@ -103,12 +116,19 @@ class Outcome(NamedTuple):
 
 def find_runs(tests: Path = TESTS) -> tuple[list[TestRun], list[TestRun]]:
     """Return the runs of the live tests, and those of all others: packages, and the modules outside packages."""
-    names = _slowest_first([path.stem for path in _modules(tests / "live")], [f"test_{name}" for name in SLOWEST_LIVE])
-    live = [TestRun(f"tests.live.{name}", (f"tests.live.{name}",)) for name in names]
+    grouped = {module for modules in LIVE_GROUPS.values() for module in modules}
+    modules = [path.stem.removeprefix("test_") for path in _modules(tests / "live")]
+    names = [*LIVE_GROUPS, *(module for module in modules if module not in grouped)]
+    live = [_live_run(name) for name in _slowest_first(names, SLOWEST_LIVE)]
     packages = sorted(path.parent.name for path in tests.glob("*/__init__.py") if path.parent.name != "live")
     others = [TestRun(f"tests.{name}", _targets(tests / name)) for name in _slowest_first(packages, SLOWEST_OTHERS)]
     alone = [TestRun(name, (name,)) for name in RUN_ALONE]
     return live, [*alone, *others, TestRun("tests", tuple(f"tests.{path.stem}" for path in _modules(tests)))]
+
+
+def _live_run(name: str) -> TestRun:
+    modules = LIVE_GROUPS.get(name, (name,))
+    return TestRun(f"tests.live.{name}", tuple(f"tests.live.test_{module}" for module in modules))
 
 
 def _targets(package: Path) -> tuple[str, ...]:

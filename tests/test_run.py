@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests import run as runner
 from tests.run import (
+    LIVE_GROUPS,
     MAX_REPEATED,
     RUN_ALONE,
     SHOWN_RUNS,
@@ -62,14 +63,17 @@ class FindRunsTests(SynchronousTestCase):
             covering = [target for target in targets if f"{module}.".startswith(f"{target}.")]
             self.assertEqual(len(covering), 1, module)
 
-    def test_live_test_modules_are_runs_of_their_own(self) -> None:
+    def test_live_test_modules_are_runs_of_their_own_or_of_a_group(self) -> None:
         live, others = find_runs()
-        self.assertIn("tests.live.test_calls", [run.name for run in live])
+        targets = {run.name: run.targets for run in live}
+        self.assertEqual(targets["tests.live.takeover"], ("tests.live.test_takeover",))
+        for name, modules in LIVE_GROUPS.items():
+            self.assertEqual(targets[f"tests.live.{name}"], tuple(f"tests.live.test_{module}" for module in modules))
         self.assertFalse([run.name for run in others if "live" in run.name])
 
     def test_the_slowest_start_first(self) -> None:
         live, others = find_runs()
-        first_live = [f"tests.live.test_{name}" for name in SLOWEST_LIVE]
+        first_live = [f"tests.live.{name}" for name in SLOWEST_LIVE]
         first_others = [*RUN_ALONE, *(f"tests.{name}" for name in SLOWEST_OTHERS)]
         for runs, first in ((live, first_live), (others, first_others)):
             self.assertEqual([run.name for run in runs[: len(first)]], first)

@@ -5,6 +5,7 @@ import subprocess
 from typing import Any
 
 from tests.live.live_test_case import RecordedCallTestCase, make_stack
+from voxrec.sandbox import demo_call
 from voxrec.sandbox.stack import Stack
 
 SIZE = 256 * 1024
@@ -12,6 +13,9 @@ SIZE = 256 * 1024
 BYTES_PER_SECOND = 32_000
 BLOCK_SECONDS = 2.05
 """Asterisk writes each side in blocks of 32 KiB: the last one of one side can find space that the other's does not."""
+
+DELAY_SECONDS = 0.2
+"""The time from the answer, from which the timeline counts, to the begin of the file."""
 
 
 class FullDiskTestCase(RecordedCallTestCase):
@@ -50,12 +54,19 @@ class FullDiskTestCase(RecordedCallTestCase):
         await caller.hang_up()
         recording, samples, rate = await self.finished_recording(stack, profile, caller)
         seconds = len(samples) / rate
-        # nothing is missing before the end
-        self.assert_tones(samples, rate, [(0.3, seconds - 0.3 - (0.0 if self.floor else BLOCK_SECONDS))])
+        end = self.end_of_audio(recording, seconds)
+        self.assert_tones(samples, rate, [(demo_call.EDGE_SECONDS, end - demo_call.EDGE_SECONDS)])
         return stack, recording, seconds
+
+    def end_of_audio(self, recording: dict[str, Any], seconds: float) -> float:
+        """Return the time up to which the file of ``seconds`` must have the audio of both sides."""
+        raise NotImplementedError
 
 
 class FullDiskTests(FullDiskTestCase):
+    def end_of_audio(self, recording: dict[str, Any], seconds: float) -> float:
+        return seconds - BLOCK_SECONDS
+
     async def test_asterisk_cannot_write(self) -> None:
         """Asterisk discards what it cannot write. The file ends there, and the verdict says that it is too short."""
         _, recording, seconds = await self.record_until_full()
@@ -67,6 +78,10 @@ class FullDiskTests(FullDiskTestCase):
 
 class FloorTests(FullDiskTestCase):
     floor = SIZE // 2
+
+    def end_of_audio(self, recording: dict[str, Any], seconds: float) -> float:
+        """Asterisk ends the files of the two sides one after the other, when voxrec has noted the end."""
+        return min(seconds, self.event_times(recording)["recording.stopped"] - DELAY_SECONDS)
 
     async def test_voxrec_ends_the_recording(self) -> None:
         """It does so before Asterisk has to discard audio, and says why."""

@@ -2,8 +2,8 @@
 
 import atexit
 import os
+import re
 import signal
-import tempfile
 from collections import Counter
 from itertools import count
 from pathlib import Path
@@ -15,10 +15,12 @@ from tests.certificates import make_pem
 from tests.live.live_test_case import PROFILE_SECONDS, UNTRUSTED_ADDRESS, LiveTestCase, make_stack
 from tests.live.node_stacks import NodesTestCase
 from tests.live.test_replaced_channels import replaces_of
+from tests.temporary import temporary_directory
 from voxrec.deferreds import gather
 from voxrec.sandbox import tones
-from voxrec.sandbox.asterisk import LOOPBACK
+from voxrec.sandbox.asterisk import LOOPBACK, SandboxAsterisk
 from voxrec.sandbox.kamailio import READY_EXTENSION, SandboxKamailio
+from voxrec.sandbox.observer import observe_asterisk
 from voxrec.sandbox.phone import UDP, Network, Phone
 from voxrec.sandbox.rootfs import ASTERISK_16, KAMAILIO, ensure_rootfs
 from voxrec.sandbox.sip_user_agent import SipMessage, SipResponse, SipUserAgent
@@ -75,7 +77,7 @@ class Distributed:
         self.ports = {node.asterisk.sip_address[1]: name for name, node in self.nodes.items()}
         self.certificate = b"".join(make_pem(LOOPBACK))
         self.kamailio = SandboxKamailio(
-            Path(tempfile.mkdtemp(prefix="voxrec-kamailio-")),
+            temporary_directory("kamailio"),
             ensure_rootfs(KAMAILIO, lambda _line: None),
             [node.asterisk.sip_address for node in nodes],
             certificate=self.certificate,
@@ -175,16 +177,35 @@ class KamailioTests(NodesTestCase):
         await self.wait_for_distribution(*self.names)
 
     async def test_the_far_end_is_called_once_although_a_node_responds_late(self) -> None:
-        """Asterisk is interrupted, and has the INVITE when it continues: Kamailio cancels that branch."""
+        """Asterisk is interrupted, and has the INVITE when it continues: Kamailio cancels that branch.
+
+        voxrec of that node is interrupted as well until the CANCEL has arrived. It would otherwise depend on the
+        scheduler of this machine whether Kamailio's CANCEL or voxrec's call to the far end comes first.
+        """
         await self.distributed()
-        berlin = self.berlin.asterisk.pid
-        os.kill(berlin, signal.SIGSTOP)
-        self.addCleanup(os.kill, berlin, signal.SIGCONT)
+        asterisk = self.berlin.asterisk
+        before = await self.processed_calls(asterisk)
+        for pid in (self.berlin.pid, asterisk.pid):
+            os.kill(pid, signal.SIGSTOP)
+            self.addCleanup(os.kill, pid, signal.SIGCONT)
         self.assertEqual([(await self.call()).status for _ in self.names], [200, 200])
-        os.kill(berlin, signal.SIGCONT)
+        os.kill(asterisk.pid, signal.SIGCONT)
+
+        async def cancelled() -> bool:
+            return await self.processed_calls(asterisk) > before and not await observer.list_channels()
+
+        observer = observe_asterisk(self.berlin, self.reactor)
+        self.assertTrue(await self.munich.wait_until(cancelled, 30), "Kamailio has not cancelled the call")
+        os.kill(self.berlin.pid, signal.SIGCONT)
         await self.wait_for_distribution(*self.names)
         callers = [invite.header("from").partition(";")[0] for invite in self.invites(0)]
         self.assertEqual(len(callers), len(set(callers)), "a far end was called for one call by two nodes")
+
+    async def processed_calls(self, asterisk: SandboxAsterisk) -> int:
+        """Return the number of calls that an Asterisk has received since its start."""
+        output = await asterisk.run_console_command(self.reactor, "core show channels count")
+        (number,) = re.findall(r"(\d+) calls? processed", output)
+        return int(number)
 
     async def test_draining_nodes_get_no_calls(self) -> None:
         await self.distributed()
