@@ -52,6 +52,7 @@ from voxrec.model import (
     EffectiveProfile,
     Listening,
     ListenSide,
+    MailEncryption,
     PauseBehavior,
     Profile,
     ProfileCheck,
@@ -61,6 +62,7 @@ from voxrec.model import (
     RecordingState,
 )
 from voxrec.profile_check.effective import effective_settings
+from voxrec.profile_check.encryption import EncryptionCheck
 from voxrec.store.accesses import Accesses
 from voxrec.store.audit import Audit
 from voxrec.store.bulk_actions import BulkActions
@@ -339,6 +341,9 @@ class RestTestCase(DatabaseTestCase):
                 send_test=self.send_test,
                 check_profile=self.check_profile,
                 effective_settings=self.effective_settings,
+                mail_recipients=EncryptionCheck(
+                    RecipientCertificates(self.pool), lambda: MailEncryption.OPTIONAL, lambda: datetime.now(UTC)
+                ).recipients,
                 preview_mail=self.preview_mail,
                 defer_to_thread=deferToThread,
                 defer_to_audio_thread=deferToThread,

@@ -1,9 +1,10 @@
-"""Tests of /profiles/<id>/test and /profiles/<id>/effective."""
+"""Tests of /profiles/<id>/test, /profiles/<id>/effective and /profiles/<id>/recipients."""
 
 from uuid import uuid4
 
 from tests.api.rest_test_case import CREATED_AT, RestTestCase
-from voxrec.model import Role, Token
+from tests.mail.key_pairs import make_certificate
+from voxrec.model import Profile, Role, Token
 from voxrec.store.tokens import generate_secret
 
 
@@ -43,18 +44,49 @@ class ProfileCheckTests(RestTestCase):
             {"name": "ringTimeoutSeconds", "value": 60.0, "source": "default", "setting": "calls.ring_timeout"},
         )
 
+    async def test_recipients(self) -> None:
+        profile = await self.add_profile(email="ann@example.org, BOB@example.org")
+        path, certificates = f"/profiles/{profile.id}/recipients", "/recipient-certificates"
+        document = {"certificate": make_certificate("bob@example.org").decode()}
+        certificate = (await self.request("PUT", certificates, json=document)).json
+        response = await self.request("GET", path, token="read")
+        self.assertEqual(response.status, 200)
+        of_bob = {
+            "address": "BOB@example.org",
+            "protection": "encrypted",
+            "certificateIds": [certificate["id"]],
+            "expiresAt": certificate["expiresAt"],
+            "validity": "valid",
+        }
+        missing: dict[str, object] = {
+            "protection": "unencrypted",
+            "certificateIds": [],
+            "expiresAt": None,
+            "validity": None,
+        }
+        self.assertEqual(response.json, [{"address": "ann@example.org", **missing}, of_bob])
+        limited = await self.limited_token(profile)
+        response = await self.request("GET", path, token=limited)
+        self.assertEqual(response.json[1], {**of_bob, "certificateIds": []})  # it is one of all Profiles
+        own = (
+            await self.request("PUT", certificates, token=limited, json={**document, "profileId": str(profile.id)})
+        ).json
+        for token in (limited, "read"):
+            response = await self.request("GET", path, token=token)
+            self.assertEqual(response.json[1], {**of_bob, "certificateIds": [own["id"]]})
+        await self.request("POST", f"/profiles/{profile.id}", json={"mailEncryption": "required", "email": None})
+        self.assertEqual((await self.request("GET", path)).json, [])
+
+    async def limited_token(self, profile: Profile) -> str:
+        secret = generate_secret()
+        token = Token(id=uuid4(), created_at=CREATED_AT, name="limited", role=Role.PROVISION, profile_ids=(profile.id,))
+        await self.tokens.create(token, secret)
+        return secret
+
     async def test_access(self) -> None:
         own, other = await self.add_profile(), await self.add_profile()
-        limited = generate_secret()
-        token = Token(
-            id=uuid4(),
-            created_at=CREATED_AT,
-            name="limited",
-            role=Role.PROVISION,
-            profile_ids=(own.id,),
-        )
-        await self.tokens.create(token, limited)
-        for path, method in (("test", "POST"), ("effective", "GET")):
+        limited = await self.limited_token(own)
+        for path, method in (("test", "POST"), ("effective", "GET"), ("recipients", "GET")):
             for profile_id, secret, status in (
                 (own.id, limited, 200),
                 (other.id, limited, 404),

@@ -2,10 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
+
+from cryptography import x509
 
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
 from tests.mail.key_pairs import make_certificate, private_pem, rsa_key
+from tests.subtest import subtest
 from voxrec.model import Role, Token
 from voxrec.store.tokens import generate_secret
 
@@ -32,11 +36,14 @@ class RecipientCertificateTests(RestTestCase):
         response = await self.create(pem)
         document = response.json
         self.assertEqual(response.headers["location"], f"{PUBLIC_URL}{PATH}/{document['id']}")
-        shown = ("address", "type", "certificate", "addresses", "algorithm", "profileId", "subject")
+        shown = ("address", "type", "certificate", "addresses", "algorithm", "profileId", "subject", "issuer")
         self.assertEqual(
             [document[key] for key in shown],
-            [ANN, "smime", pem.decode(), [ANN], "RSA 2048", None, "CN=Ann Example"],
+            [ANN, "smime", pem.decode(), [ANN], "RSA 2048", None, "CN=Ann Example", "CN=Ann Example"],
         )
+        parsed = x509.load_pem_x509_certificate(pem)
+        self.assertEqual(int(document["serialNumber"], 16), parsed.serial_number)
+        self.assertEqual(datetime.fromisoformat(document["startsAt"]), parsed.not_valid_before_utc)
         self.assertEqual((await self.request("GET", f"{PATH}/{document['id']}", token="read")).json, document)
         (entry,) = await self.audit.page()
         self.assertEqual((entry.kind, str(entry.target_id)), ("recipient-certificate", document["id"]))
@@ -51,6 +58,54 @@ class RecipientCertificateTests(RestTestCase):
         self.assertEqual(await self.listed("?address=Ann@EXAMPLE.org"), [of_profile, of_all])
         await self.request("DELETE", f"/profiles/{profile.id}")
         self.assertEqual(await self.listed(), [other, of_all])
+
+    async def test_search(self) -> None:
+        ann = await self.created()
+        bob = await self.created(make_certificate("bob@example.org"), address="bob@example.org")
+        colons = ":".join(ann["fingerprint"][at : at + 2] for at in range(0, 64, 2))
+        for search, found in (
+            ("BOB@", [bob]),
+            ("ann example", [bob, ann]),
+            (ann["fingerprint"][:10].upper(), [ann]),
+            (colons.upper(), [ann]),
+            (bob["serialNumber"], [bob]),
+            (ann["fingerprint"][5:], []),
+            ("%", []),
+            (":", []),
+        ):
+            with subtest(search):
+                self.assertEqual(await self.listed(f"?search={quote(search)}"), [one["id"] for one in found])
+        for search in ("", "%20"):
+            self.assertEqual((await self.request("GET", f"{PATH}?search={search}")).status, 422)
+
+    async def test_validity(self) -> None:
+        ids = {}
+        for validity, days in (("valid", 31), ("expiring", 29), ("expired", -1)):
+            ids[validity] = (await self.created(make_certificate(ANN)))["id"]
+            expires_at = datetime.now(UTC) + timedelta(days=days)
+            await self.pool.execute(
+                "UPDATE recipient_certificates SET expires_at = %s WHERE id = %s", (expires_at, ids[validity])
+            )
+        for validity, id_ in ids.items():
+            self.assertEqual(await self.listed(f"?validity={validity}"), [id_])
+        self.assertEqual((await self.request("GET", f"{PATH}?validity=new")).status, 422)
+
+    async def test_certificates_of_an_earlier_version(self) -> None:
+        document = await self.created()
+        await self.pool.execute(
+            "UPDATE recipient_certificates SET issuer = NULL, serial_number = NULL, starts_at = NULL"
+        )
+        self.assertEqual(await self.listed("?search=nothing"), [])
+        stored = (await self.request("GET", f"{PATH}/{document['id']}")).json
+        self.assertEqual((stored["issuer"], stored["serialNumber"], stored["startsAt"]), (None, None, None))
+
+    async def test_the_address_in_the_certificate(self) -> None:
+        document = await self.created(address=None)
+        self.assertEqual(document["address"], ANN)
+        for addresses, problem in (((), "no mail address"), ((ANN, "bob@example.org"), f"{ANN}, bob@example.org")):
+            response = await self.create(make_certificate(*addresses), address=None)
+            self.assertEqual((response.status, response.error_fields), (422, ["address"]))
+            self.assertIn(f"is required: the certificate names {problem}", response.json["errors"][0]["message"])
 
     async def test_invalid_certificates_are_refused(self) -> None:
         expired = make_certificate(ANN, expires_at=datetime.now(UTC) - timedelta(minutes=1))
@@ -67,7 +122,7 @@ class RecipientCertificateTests(RestTestCase):
         response = await self.create(address="ann")
         self.assertEqual((response.status, response.error_fields), (422, ["address"]))
         response = await self.request("PUT", PATH, json={})
-        self.assertEqual((response.status, response.error_fields), (422, ["address", "certificate"]))
+        self.assertEqual((response.status, response.error_fields), (422, ["certificate"]))
 
     async def test_a_private_key_is_neither_stored_nor_repeated(self) -> None:
         pem = make_certificate(ANN) + private_pem(rsa_key())

@@ -34,6 +34,7 @@ from voxrec.model import (
     Export,
     Link,
     LinkUse,
+    MailRecipient,
     Node,
     Note,
     Profile,
@@ -95,6 +96,7 @@ ROWS: Final = (
     Row("POST", f"/profiles/{PROFILE}", 200, Profile, json={"record": True}),
     Row("POST", f"/profiles/{PROFILE}/test", 200, ProfileCheckResult, json={}),
     Row("GET", f"/profiles/{PROFILE}/effective", 200, EffectiveProfile),
+    Row("GET", f"/profiles/{PROFILE}/recipients", 200, list[MailRecipient]),
     Row("GET", f"/profiles/{PROFILE}/mail-preview", 200, MailPreview),
     Row("GET", "/recordings", 200, list[RecordingModel]),
     Row("GET", "/recording-counts", 200, RecordingStateCounts),
@@ -208,7 +210,7 @@ ROWS: Final = (
 class SuccessResponseTests(RestTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
-        await self.add_profile(id=UUID(PROFILE))
+        await self.add_profile(id=UUID(PROFILE), email="desk@example.org")
         await self.add_audio(make_wav(), id=UUID(RECORDING), profile_id=UUID(PROFILE))
         await self.add_recording(id=UUID(PENDING), profile_id=UUID(PROFILE), state=RecordingState.PENDING)
         await self.pool.execute(

@@ -13,6 +13,7 @@ import soundfile
 
 from tests.api.test_calls import make_call
 from tests.console.console_test_case import ConsoleTestCase
+from tests.mail.key_pairs import make_certificate
 from voxrec.model import CallState, NodeStatus, Profile, RecordingState, TimelineEntry, Verdict
 from voxrec.store.nodes import Nodes
 
@@ -49,6 +50,7 @@ class Samples:
     recording: UUID
     user: UUID
     webhook: UUID
+    certificate: UUID
 
 
 async def _ready() -> str | None:
@@ -87,7 +89,18 @@ class SampleDataTestCase(ConsoleTestCase):
             "PUT", "/webhooks", json={"url": "https://crm.example/voxrec", "description": "Calls for the CRM"}
         )
         self.assertEqual(webhook.status, 201, webhook.body)
-        return Samples(profiles[0].id, recording, user, UUID(webhook.json["id"]))
+        return Samples(profiles[0].id, recording, user, UUID(webhook.json["id"]), await self._add_certificates())
+
+    async def _add_certificates(self) -> UUID:
+        """Add certificates of recipients, and return the id of one that expires soon."""
+        certificates = []
+        for name, days in (("claims", 400), ("sales", 20)):
+            expires_at = datetime.now(UTC) + timedelta(days=days)
+            pem = make_certificate(f"{name}@company.example", expires_at=expires_at).decode()
+            response = await self.request("PUT", "/recipient-certificates", json={"certificate": pem})
+            self.assertEqual(response.status, 201, response.body)
+            certificates.append(UUID(response.json["id"]))
+        return certificates[-1]
 
     async def report_node(self) -> None:
         """Have the node report now: it counts as unreachable a few seconds later."""

@@ -16,6 +16,7 @@ from voxrec.web.route import Route
 
 PATHS: Final[Mapping[str, Callable[[Samples], str]]] = MappingProxyType(
     {
+        "/console/certificates/<id>": lambda samples: f"/console/certificates/{samples.certificate}",
         "/console/profiles/<id>": lambda samples: f"/console/profiles/{samples.profile}",
         "/console/profiles/<id>/edit": lambda samples: f"/console/profiles/{samples.profile}/edit",
         "/console/recordings/<id>": lambda samples: f"/console/recordings/{samples.recording}",
@@ -28,7 +29,7 @@ PATHS: Final[Mapping[str, Callable[[Samples], str]]] = MappingProxyType(
 NOT_PAGES: Final = frozenset(
     {
         *("/console", "/console/assets/<name>", "/console/calls/table", "/console/recordings.csv"),
-        *("/console/recordings/<id>/changes", "/console/session"),
+        *("/console/recordings/<id>/changes", "/console/session", "/console/<path:name>"),
     }
 )
 """Paths of what is not a page: a redirection, files, and what scripts load."""

@@ -31,7 +31,7 @@ class AuditPageTests(ConsoleTestCase):
             (f"targetId={recording.id}", (True, False)),
             ("first=2001-01-01", (True, True)),
             ("last=2001-01-01", (False, False)),
-            ("first=2999-01-01&offset=60", (False, False)),
+            ("first=2999-01-01&zone=60", (False, False)),
         ):
             with subtest(query):
                 response = await self.open(f"/console/audit?{query}", cookie)

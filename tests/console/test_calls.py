@@ -58,9 +58,8 @@ class CallPageTests(ConsoleTestCase):
         for action in ("pause", "resume", "hang-up"):
             with subtest(action):
                 response = await self.submit(f"/console/calls/{CALL}/{action}", cookie)
-                self.assertEqual(
-                    (response.status, response.headers["location"]), (303, "/console/calls"), response.body
-                )
+                location = f"/console/calls?done=call_{action}"
+                self.assertEqual((response.status, response.headers["location"]), (303, location), response.body)
         self.assertEqual(len(self.call_control.pauses), 1)
         self.assertEqual(self.call_control.released, [CALL])
         self.assertEqual((await self.submit(f"/console/calls/{CALL}/fly", cookie)).status, 404)

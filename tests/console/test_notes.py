@@ -35,7 +35,7 @@ class TagTests(NotesTestCase):
     async def test_change(self) -> None:
         cookie = await self.signed_in("supervise")
         response = await self.submit(f"{self.path}/tags", cookie, tags="VIP, R&D <1>")
-        self.assertEqual((response.status, response.headers["location"]), (303, self.path))
+        self.assertEqual((response.status, response.headers["location"]), (303, f"{self.path}?done=tags_saved"))
         self.assertEqual((await self.recordings.get(self.recording.id)).tags, ("R&D <1>", "VIP"))
         body = await self.body(cookie)
         self.assertIn('<a class="state" href="/console/recordings?tag=R%26D+%3C1%3E">R&amp;D &lt;1&gt;</a>', body)
@@ -63,7 +63,7 @@ class NoteTests(NotesTestCase):
         cookie = await self.signed_in("supervise")
         path = f"{self.path}/notes"
         response = await self.submit(path, cookie, text="first\r\n<b>second</b> ", position="12.5")
-        self.assertEqual((response.status, response.headers["location"]), (303, f"{self.path}#notes"))
+        self.assertEqual((response.status, response.headers["location"]), (303, f"{self.path}?done=note_added#notes"))
         (note,) = await self.notes()
         self.assertEqual((note["text"], note["position"]), ("first\n<b>second</b>", 12.5))
         self.assertEqual(note["author"], "anna")

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from tests.api.rest_test_case import CREATED_AT
@@ -39,7 +40,7 @@ class OperationsPageTests(OperationsTestCase):
         self.call_control.calls = [make_call(state=CallState.TALKING), make_call(state=CallState.TALKING)]
         body = await self.page(cookie)
         day = now.date().isoformat()
-        self.assertIn(f"state=completed&amp;first={day}&amp;last={day}&amp;offset=", body)
+        self.assertIn(f"state=completed&amp;first={day}&amp;last={day}&amp;zone=", body)
         for row in (
             '">2</a></dd>',
             '<dt>absent</dt><dd class="number"><a'.replace("absent", "not stored"),
@@ -71,12 +72,31 @@ class OperationsPageTests(OperationsTestCase):
         self.assertIn("550 &lt;never&gt;", body)
         self.assertIn("send by mail", body)
         self.assertEqual(body.count('value="delete"'), 2, "a recording would remain unfinished without its job")
-        for job_id, fields in ((retried, {}), (deleted, {"action": "delete"})):
+        for job_id, fields, after in (
+            (retried, {}, "?done=job_restarted#queue"),
+            (deleted, {"action": "delete"}, "?done=job_deleted#jobs"),
+        ):
             response = await self.submit(f"{PAGE}/jobs/{job_id}", cookie, **fields)
-            self.assertEqual((response.status, response.headers["location"]), (303, f"{PAGE}#jobs"), response.body)
+            self.assertEqual((response.status, response.headers["location"]), (303, f"{PAGE}{after}"), response.body)
         jobs = {job["id"]: job["state"] for job in (await self.request("GET", "/jobs")).json}
         self.assertEqual(jobs, {str(retried): "pending", str(finish): "dead"})
         self.assertEqual((await self.submit(f"{PAGE}/jobs/{deleted}", cookie)).status, 404)
+
+    async def test_the_jobs_of_a_recording(self) -> None:
+        cookie = await self.signed_in()
+        recording = await self.add_recording()
+        path = f"{PAGE}?recording={recording.id}"
+        self.assertIn(f"{path}#jobs", (await self.open(f"/console/recordings/{recording.id}", cookie)).body.decode())
+        body = (await self.open(path, cookie)).body.decode()
+        self.assertIn("No job of this recording has failed for good.", body)
+        self.assertIn("No job of this recording is in the queue.", body)
+        await self.add_job(recording_id=recording.id, last_error="own dead")
+        await self.add_job(JobKind.FINISH, recording_id=recording.id, dead=False, last_error="own waiting")
+        await self.add_job(last_error="foreign")
+        body = (await self.open(path, cookie)).body.decode()
+        for text in ("own dead", "own waiting", f'href="/console/recordings/{recording.id}">{recording.id}<'):
+            self.assertIn(text, body)
+        self.assertNotIn("foreign", body)
 
     async def test_older_jobs(self) -> None:
         cookie = await self.signed_in()
@@ -174,15 +194,28 @@ class DayTests(ConsoleTestCase):
             ("9999", "2026-02-01", "2026-01-31T00:01:00Z"),
             ("1e9", "2026-01-31", "2026-01-31T00:00:00Z"),
             ("99999", "2026-01-31", "2026-01-31T00:00:00Z"),
+            ("Europe/Berlin", "2026-02-01", "2026-01-31T23:00:00Z"),
+            ("Pacific/Kiritimati", "2026-02-01", "2026-01-31T10:00:00Z"),
+            ("Europe", "2026-01-31", "2026-01-31T00:00:00Z"),
+            ("Europe/Nowhere", "2026-01-31", "2026-01-31T00:00:00Z"),
+            ("../etc/passwd", "2026-01-31", "2026-01-31T00:00:00Z"),
         ):
             with subtest(offset):
                 self.assertEqual((today(late, offset), start_of_day(day, offset)), (day, start))
 
-    async def test_the_browser_reports_the_offset(self) -> None:
+    def test_days_of_the_other_half_of_the_year(self) -> None:
+        for day, start in (
+            ("2026-07-01", "2026-06-30T22:00:00Z"),
+            ("2026-12-01", "2026-11-30T23:00:00Z"),
+            ("0001-01-01", "0001-01-01"),
+        ):
+            self.assertEqual(start_of_day(day, "Europe/Berlin"), start)
+
+    async def test_the_browser_reports_the_time_zone(self) -> None:
         cookie = await self.signed_in()
         await self.add_recording(created_at=datetime.now(UTC))
-        for offset in ("60", "-600", "x", "--5", ""):
+        for offset in ("60", "-600", "Europe/Berlin", "x", "--5", ""):
             with subtest(offset):
-                response = await self.open(PAGE, f"{cookie}; voxrec_utc_offset={offset}")
+                response = await self.open(PAGE, f"{cookie}; voxrec_time_zone={offset}")
                 self.assertEqual(response.status, 200)
-                self.assertIn(f"offset={offset}", response.body.decode())
+                self.assertIn(f"zone={quote(offset, safe='')}", response.body.decode())

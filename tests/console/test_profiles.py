@@ -228,7 +228,9 @@ class EditTests(ConsoleTestCase):
         del values["recordBeepAtStart"]
         response = await self.submit(f"{PATH}/new", cookie, **values)
         self.assertEqual(response.status, 303, response.body)
-        profile = (await self.request("GET", response.headers["location"].removeprefix("/console"))).json
+        profile = (
+            await self.request("GET", response.headers["location"].removeprefix("/console").partition("?")[0])
+        ).json
         expected = {
             **DEFAULTS,
             "name": "Sales",
@@ -290,7 +292,9 @@ class EditTests(ConsoleTestCase):
         )
         path = f"{PATH}/{profile.id}/edit"
         response = await self.submit(path, cookie, **form_values(await self.open(path, cookie)))
-        self.assertEqual((response.status, response.headers.get("location")), (303, f"{PATH}/{profile.id}"))
+        self.assertEqual(
+            (response.status, response.headers.get("location")), (303, f"{PATH}/{profile.id}?done=profile_saved")
+        )
         self.assertEqual(await self.profiles.get(profile.id), profile)
 
     async def test_change(self) -> None:
@@ -356,7 +360,7 @@ class EditTests(ConsoleTestCase):
         page = (await self.open(f"{PATH}/{profile.id}", cookie)).body.decode()
         version = html.unescape(page.partition('name="version" value="')[2].partition('"')[0])
         response = await self.submit(f"{PATH}/{profile.id}/delete", cookie, version=version)
-        self.assertEqual((response.status, response.headers.get("location")), (303, PATH))
+        self.assertEqual((response.status, response.headers.get("location")), (303, f"{PATH}?done=profile_deleted"))
         self.assertEqual((await self.open(f"{PATH}/{profile.id}", cookie)).status, 404)
 
     async def test_others_only_read(self) -> None:

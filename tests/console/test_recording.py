@@ -73,12 +73,14 @@ class RecordingPageTests(ConsoleTestCase):
         cookie = await self.signed_in("provision")
         recording = await self.add_recording()
         path = f"/console/recordings/{recording.id}"
-        self.assertEqual((await self.submit(f"{path}/hold", cookie, hold="true")).headers["location"], path)
+        self.assertEqual(
+            (await self.submit(f"{path}/hold", cookie, hold="true")).headers["location"], f"{path}?done=hold_set"
+        )
         self.assertTrue((await self.recordings.get(recording.id)).legal_hold)
         self.assertEqual((await self.submit(f"{path}/delete", cookie)).status, 409)
         await self.submit(f"{path}/hold", cookie, hold="false")
         response = await self.submit(f"{path}/delete", cookie, reason="a mistake")
-        self.assertEqual(response.headers["location"], "/console/recordings")
+        self.assertEqual(response.headers["location"], "/console/recordings?done=recording_deleted")
         self.assertEqual((await self.open(path, cookie)).status, 404)
         entry = (await self.request("GET", "/audit?limit=1")).json[0]
         self.assertEqual(
@@ -94,14 +96,19 @@ class RecordingPageTests(ConsoleTestCase):
         actions = re.findall(rf'action="{path}/(\w+)(.*?)"', body)
         self.assertEqual({name for name, _ in actions}, {"tags", "hold", "delete", "links", "notes", "deliveries"})
         self.assertEqual({unescape(query) for _, query in actions}, {listed})
-        for action, anchor in (("hold", ""), ("tags", ""), ("notes", "#notes"), ("links", "#links")):
+        for action, after in (
+            ("hold", "&done=hold_released"),
+            ("tags", "&done=tags_saved"),
+            ("notes", "&done=note_added#notes"),
+            ("links", "&done=link_created#links"),
+        ):
             with subtest(action):
                 response = await self.submit(f"{path}/{action}{listed}", cookie, text="a note")
-                self.assertEqual(response.headers["location"], f"{path}{listed}{anchor}")
+                self.assertEqual(response.headers["location"], f"{path}{listed}{after}")
         response = await self.submit(f"{path}/hold?search=%0d%0aX: y", cookie)
-        self.assertEqual(response.headers["location"], f"{path}?search=%0D%0AX%3A+y")
+        self.assertEqual(response.headers["location"], f"{path}?search=%0D%0AX%3A+y&done=hold_released")
         response = await self.submit(f"{path}/delete{listed}", cookie)
-        self.assertEqual(response.headers["location"], f"/console/recordings{listed}")
+        self.assertEqual(response.headers["location"], f"/console/recordings{listed}&done=recording_deleted")
 
     async def test_pages_of_other_sites_cannot_delete(self) -> None:
         cookie = await self.signed_in("provision")
@@ -165,7 +172,9 @@ class DeliveryTests(ConsoleTestCase):
         path = f"/console/recordings/{recording.id}"
         self.assertIn(b"Send by mail", (await self.open(path, cookie)).body)
         response = await self.submit(f"{path}/deliveries", cookie, target="desk@example.org")
-        self.assertEqual((response.status, response.headers["location"]), (303, f"{path}#deliveries"))
+        self.assertEqual(
+            (response.status, response.headers["location"]), (303, f"{path}?done=delivery_requested#deliveries")
+        )
         (delivery,) = (await self.request("GET", f"/recordings/{recording.id}/deliveries")).json
         await self.pool.execute("UPDATE deliveries SET state = 'refused', last_reply = '550 <unknown>'")
         await self.pool.execute(
@@ -235,7 +244,7 @@ class LinkTests(ConsoleTestCase):
         recording = await self.add_audio(b"audio")
         path = f"/console/recordings/{recording.id}"
         response = await self.submit(f"{path}/links", cookie, description="<Ben>", days="2", maxUses="3")
-        self.assertEqual((response.status, response.headers["location"]), (303, f"{path}#links"))
+        self.assertEqual((response.status, response.headers["location"]), (303, f"{path}?done=link_created#links"))
         (link,) = (await self.request("GET", f"/recordings/{recording.id}/links")).json
         self.assertEqual((link["description"], link["maxUses"], link["createdBy"]), ("<Ben>", 3, "anna"))
         lifetime = datetime.fromisoformat(link["expiresAt"]) - datetime.now(UTC)
@@ -245,7 +254,7 @@ class LinkTests(ConsoleTestCase):
             with subtest(text):
                 self.assertIn(text, body)
         response = await self.submit(f"{path}/links/{link['id']}/revoke", cookie)
-        self.assertEqual(response.headers["location"], f"{path}#links")
+        self.assertEqual(response.headers["location"], f"{path}?done=link_revoked#links")
         body = (await self.open(path, cookie)).body.decode()
         self.assertIn("revoked", body)
         self.assertNotIn("readonly", body)

@@ -19,6 +19,8 @@ CONSOLE: Final[tuple[tuple[str, tuple[str, ...], Role | None], ...]] = (
     ("/console/assets/", ("GET",), None),
     ("/console/profiles/new", ("GET", "POST"), Role.PROVISION),
     ("/console/profiles/<id>/", ("GET", "POST"), Role.PROVISION),
+    ("/console/certificates/new", ("GET", "POST"), Role.PROVISION),
+    ("/console/certificates", ("POST",), Role.PROVISION),
     ("/console/webhooks", ("GET", "POST"), Role.PROVISION),
     ("/console/users", ("GET", "POST"), Role.ADMIN),
     ("/console/tokens", ("GET", "POST"), Role.ADMIN),

@@ -36,7 +36,7 @@ class TokenPageTests(UserPageTestCase):
             "/console/tokens/new",
             cookie,
             *(("name", "crm"), ("role", "read"), ("scope", "some"), ("profileIds", str(own.id))),
-            *(("expiresAt", "2999-12-31"), ("offset", "60"), ("listenLive", "true")),
+            *(("expiresAt", "2999-12-31"), ("zone", "60"), ("listenLive", "true")),
         )
         self.assertEqual(response.status, 201, response.body)
         (token,) = (await self.request("GET", "/tokens")).json
@@ -68,6 +68,6 @@ class TokenPageTests(UserPageTestCase):
         token = (await self.request("PUT", "/tokens", json={"name": "crm", "role": "read"})).json
         cookie = await self.signed_in("admin")
         response = await self.submit(f"/console/tokens/{token['id']}/revoke", cookie)
-        self.assertEqual((response.status, response.headers["location"]), (303, "/console/tokens"))
+        self.assertEqual((response.status, response.headers["location"]), (303, "/console/tokens?done=token_revoked"))
         self.assertEqual((await self.request("GET", "/tokens")).json, [])
         self.assertIn(b"There are no tokens", (await self.open("/console/tokens", cookie)).body)

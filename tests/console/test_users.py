@@ -82,7 +82,9 @@ class UserTests(UserPageTestCase):
             *(("name", " Ben "), ("password", PASSWORD), ("role", "supervise"), ("scope", "some")),
             *(("profileIds", str(own.id)), ("profileIds", str(other.id))),
         )
-        self.assertEqual((response.status, response.headers["location"]), (303, "/console/users"), response.body)
+        self.assertEqual(
+            (response.status, response.headers["location"]), (303, "/console/users?done=user_created"), response.body
+        )
         (ben,) = (await self.request("GET", "/users?name=ben")).json
         self.assertEqual((ben["role"], {*ben["profileIds"]}), ("supervise", {str(own.id), str(other.id)}))
         await self.sign_in("ben")
@@ -139,7 +141,8 @@ class UserTests(UserPageTestCase):
         self.assertNotIn('name="listenLive" value="true" checked', body)
         fields = {"role": "provision", "scope": "all", "listenLive": "true", "version": version}
         response = await self.submit(f"/console/users/{user_id}", cookie, **fields)
-        self.assertEqual((response.status, response.headers["location"]), (303, f"/console/users/{user_id}?changed=1"))
+        location = f"/console/users/{user_id}?done=user_saved"
+        self.assertEqual((response.status, response.headers["location"]), (303, location))
         self.assertIn(b"The change is saved", (await self.open(response.headers["location"], cookie)).body)
         user = await self.user(user_id)
         self.assertEqual((user["role"], user["profileIds"], user["enabled"]), ("provision", None, False))
@@ -184,7 +187,7 @@ class UserTests(UserPageTestCase):
         user_id = await self.add_user("ben")
         self.assertIn(b"Delete this user", (await self.open(f"/console/users/{user_id}", cookie)).body)
         response = await self.submit(f"/console/users/{user_id}/delete", cookie)
-        self.assertEqual(response.headers["location"], "/console/users")
+        self.assertEqual(response.headers["location"], "/console/users?done=user_deleted")
         self.assertEqual((await self.open(f"/console/users/{user_id}", cookie)).status, 404)
         entry = (await self.request("GET", "/audit?limit=1")).json[0]
         self.assertEqual((entry["who"], entry["method"], entry["targetId"]), ("anna", "DELETE", str(user_id)))
@@ -214,11 +217,13 @@ class AccountTests(UserPageTestCase):
         body = (await self.open("/console/account", cookie)).body
         self.assertIn(b"Own", body)
         response = await self.change(cookie, PASSWORD, NEW_PASSWORD)
-        self.assertEqual((response.status, response.headers["location"]), (303, "/console/account?changed=password"))
+        self.assertEqual(
+            (response.status, response.headers["location"]), (303, "/console/account?done=password_changed")
+        )
         for old in (cookie, elsewhere):
             self.assertEqual((await self.open("/console/account", old)).status, 303, "all sessions have ended")
         cookie = response.headers["set-cookie"].partition(";")[0]
-        self.assertIn(b"The password is changed", (await self.open("/console/account?changed=password", cookie)).body)
+        self.assertIn(b"The password is changed", (await self.open(response.headers["location"], cookie)).body)
         self.assertEqual([(await self.attempt(password=each)).status for each in (PASSWORD, NEW_PASSWORD)], [401, 200])
 
     async def test_messages(self) -> None:

@@ -111,5 +111,5 @@ class WebhookPageTests(UserPageTestCase):
         cookie = await self.signed_in("provision")
         webhook_id = await self.add_webhook()
         response = await self.submit(f"/console/webhooks/{webhook_id}/delete", cookie)
-        self.assertEqual(response.headers["location"], "/console/webhooks")
+        self.assertEqual(response.headers["location"], "/console/webhooks?done=webhook_deleted")
         self.assertIn(b"There are no webhooks", (await self.open("/console/webhooks", cookie)).body)

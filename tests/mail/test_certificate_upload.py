@@ -36,8 +36,12 @@ class SmimeTests(SynchronousTestCase):
         return str(self.assertRaises(InvalidCertificateError, read_certificate, text, NOW))
 
     def test_what_a_certificate_says(self) -> None:
-        expires_at = NOW.replace(microsecond=0) + timedelta(days=90)
-        pem = make_certificate(ANN, "Ann.Example@example.org", subject_address=ANN, expires_at=expires_at)
+        starts_at = NOW.replace(microsecond=0) - timedelta(days=1)
+        expires_at = starts_at + timedelta(days=90)
+        pem = make_certificate(
+            ANN, "Ann.Example@example.org", subject_address=ANN, starts_at=starts_at, expires_at=expires_at
+        )
+        serial_number = x509.load_pem_x509_certificate(pem).serial_number
         facts = self.read(pem)
         self.assertEqual(
             facts,
@@ -45,9 +49,12 @@ class SmimeTests(SynchronousTestCase):
                 CertificateType.SMIME,
                 pem.decode(),
                 f"1.2.840.113549.1.9.1={ANN},CN=Ann Example",
+                f"1.2.840.113549.1.9.1={ANN},CN=Ann Example",
+                f"{serial_number:x}",
                 (ANN, "Ann.Example@example.org"),
                 sha256(der(pem)).hexdigest(),
                 "RSA 2048",
+                starts_at,
                 expires_at,
             ),
         )

@@ -47,6 +47,29 @@ class EncryptionCheckTests(SynchronousTestCase):
         self.assertIs(row.name, CheckName.ENCRYPTION)
         return row
 
+    def test_recipients(self) -> None:
+        expired = replace(CERTIFICATE, expires_at=NOW)
+        soon = replace(CERTIFICATE, id=UUID(int=3), expires_at=NOW + timedelta(days=30))
+        for certificates, mode, protection, ids, validity in (
+            ((), None, "unencrypted", (), None),
+            ((expired,), "optional", "unencrypted", (), "expired"),
+            ((expired,), "notice", "notice", (), "expired"),
+            ((), "required", "refused", (), None),
+            ((CERTIFICATE,), "none", "unencrypted", (), "valid"),
+            ((CERTIFICATE, expired), "required", "encrypted", (CERTIFICATE.id,), "valid"),
+            ((soon,), None, "encrypted", (soon.id,), "expiring"),
+            ((CERTIFICATE, soon), "optional", "encrypted", (CERTIFICATE.id, soon.id), "valid"),
+        ):
+            with subtest((protection, validity)):
+                check = EncryptionCheck(Certificates(*certificates), lambda: MailEncryption.OPTIONAL, lambda: NOW)
+                profile = replace(PROFILE, mail_encryption=None if mode is None else MailEncryption(mode))
+                (recipient,) = self.successResultOf(Deferred.fromCoroutine(check.recipients(profile)))
+                self.assertEqual(
+                    (recipient.protection, recipient.certificate_ids, recipient.validity), (protection, ids, validity)
+                )
+                latest = max((one.expires_at for one in certificates), default=None)
+                self.assertEqual(recipient.expires_at, latest)
+
     def test_states(self) -> None:
         expired = replace(CERTIFICATE, expires_at=NOW)
         soon = replace(CERTIFICATE, expires_at=NOW + timedelta(days=30))

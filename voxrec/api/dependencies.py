@@ -17,7 +17,7 @@ from voxrec.api.listening import Listen, no_listening
 from voxrec.api.mail_preview import PreviewMail
 from voxrec.api.metrics import RefreshStatistics
 from voxrec.api.nodes import NodeControl
-from voxrec.api.profile_checks import CheckProfile, EffectiveSettings
+from voxrec.api.profile_checks import CheckProfile, EffectiveSettings, MailRecipients
 from voxrec.api.profiles import ProfileObserver
 from voxrec.api.sign_in import SignInPolicy
 from voxrec.api.single_sign_on import IdentityProvider, SingleSignOn
@@ -127,7 +127,7 @@ class RestDependencies:
     - ``exports``: the files of exports, and their worker;
     - ``wake_bulk_actions``: wakes the worker of bulk actions;
     - ``send_test``: sends a test message to a webhook;
-    - ``check_profile``, ``effective_settings``: see `voxrec.api.profile_checks`;
+    - ``check_profile``, ``effective_settings``, ``mail_recipients``: see `voxrec.api.profile_checks`;
     - ``preview_mail``: returns the texts of a mail;
     - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB;
     - ``enqueue_upload``: enqueues the upload of imported audio to S3, if that is the archive;
@@ -150,6 +150,7 @@ class RestDependencies:
     send_test: SendTest
     check_profile: CheckProfile
     effective_settings: EffectiveSettings
+    mail_recipients: MailRecipients
     preview_mail: PreviewMail
     defer_to_thread: DeferToThread
     defer_to_audio_thread: DeferToThread

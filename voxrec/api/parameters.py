@@ -50,7 +50,7 @@ def sip_uri(value: str) -> str:
 
 
 @query_parameter(type="string", pattern=r"^[^\u0000]*[^\u0000\s][^\u0000]*$", maxLength=MAX_TEXT_LENGTH)
-def profile_search(value: str) -> str:
+def search_text(value: str) -> str:
     """Only profiles with this text in the name, in any letter case, or in a number, or with this id."""
     if not value.strip():
         raise ValueError("must have a character that is not white space")

@@ -1,6 +1,6 @@
-"""/profiles/<id>/test and /profiles/<id>/effective: whether the calls of a Profile would work, and how."""
+"""/profiles/<id>/test, /effective and /recipients: whether the calls and mails of a Profile would work, and how."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 
-from voxrec.model import EffectiveProfile, Profile, ProfileCheckResult
+from voxrec.model import EffectiveProfile, MailRecipient, Profile, ProfileCheckResult
 from voxrec.store.profiles import Profiles
+from voxrec.store.recipient_certificates import RecipientCertificates
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.concurrency import ConcurrencyLimit
 from voxrec.web.rate_limit import RateLimit
@@ -21,6 +22,8 @@ CheckProfile = Callable[[Profile], Awaitable[ProfileCheckResult]]
 """Tests a Profile; see `voxrec.profile_check.runner.ProfileChecker`."""
 EffectiveSettings = Callable[[Profile], EffectiveProfile]
 """Returns the settings that apply to the next call of a Profile."""
+MailRecipients = Callable[[Profile], Awaitable[Sequence[MailRecipient]]]
+"""Returns what happens to the mails to each recipient; see `voxrec.profile_check.encryption.EncryptionCheck`."""
 
 _TESTS: Final = 20  # of a token
 _TEST_PERIOD: Final = 60.0  # seconds
@@ -28,14 +31,22 @@ _CONCURRENT_TESTS: Final = 2  # of a token: a test sends requests to far ends, r
 
 
 class ProfileCheckRoutes:
-    """The test of a Profile, and its effective settings."""
+    """The test of a Profile, its effective settings, and the recipients of its mails."""
 
     def __init__(
-        self, clock: IReactorTime, profiles: Scoped[Profiles], check: CheckProfile, effective: EffectiveSettings
+        self,
+        clock: IReactorTime,
+        profiles: Scoped[Profiles],
+        certificates: Scoped[RecipientCertificates],
+        check: CheckProfile,
+        effective: EffectiveSettings,
+        recipients: MailRecipients,
     ) -> None:
         self._profiles = profiles
+        self._certificates = certificates
         self._check = check
         self._effective = effective
+        self._recipients = recipients
         self._rate = RateLimit(clock, _TESTS, _TEST_PERIOD, "tests of profiles")
         self._concurrency = ConcurrencyLimit(_CONCURRENT_TESTS, "tests of profiles")
 
@@ -53,6 +64,11 @@ class ProfileCheckRoutes:
                 response_model=EffectiveProfile,
                 summary="Get the settings that apply to the next call of a profile",
             ),
+            route(
+                *("GET", "/profiles/<id>/recipients", Role.READ, self._list_recipients),
+                response_model=list[MailRecipient],
+                summary="List the recipients of the mails of a profile, and whether mails to them are encrypted",
+            ),
         )
 
     async def _test(self, request: Request) -> Response:
@@ -69,6 +85,23 @@ class ProfileCheckRoutes:
         """Fields of the profile that are null have the value of the installation."""
         return _json(self._effective(await self._profiles.visible_to(request.principal).get(request.id)))
 
+    async def _list_recipients(self, request: Request) -> Response:
+        """What happens to a mail that is sent now, by `mailEncryption` and the recipient certificates."""
+        profile = await self._profiles.visible_to(request.principal).get(request.id)
+        recipients = await self._recipients(profile)
+        readable = await self._certificates.visible_to(request.principal).of_recipients(
+            profile.id, [recipient.address for recipient in recipients]
+        )
+        ids = {certificate.id for certificate in readable}
+        return _json(
+            [
+                msgspec.structs.replace(
+                    recipient, certificate_ids=tuple(id_ for id_ in recipient.certificate_ids if id_ in ids)
+                )
+                for recipient in recipients
+            ]
+        )
 
-def _json(document: Struct) -> Response:
+
+def _json(document: Struct | Sequence[Struct]) -> Response:
     return Response(200, {"Content-Type": JSON, "Cache-Control": "no-store"}, msgspec.json.encode(document))

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from voxrec.api.clock import UtcNow
-from voxrec.api.parameters import mail_address, phone_number, profile_search, sip_uri
+from voxrec.api.parameters import mail_address, phone_number, search_text, sip_uri
 from voxrec.api.resources import Representation, apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.api.validation import ProfileValidator, validate_profile
@@ -30,7 +30,7 @@ _FILTERS: Final = {
     "number": phone_number,
     "email": mail_address,
     "remoteSipUri": sip_uri,
-    "search": profile_search,
+    "search": search_text,
 }
 _CUSTOM_PROMPT_SCHEMA: Final[Mapping[str, Any]] = {
     "if": {"properties": {"recordPrompt": {"const": "custom"}}, "required": ["recordPrompt"]},

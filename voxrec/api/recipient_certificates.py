@@ -10,13 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.api.clock import UtcNow
-from voxrec.api.parameters import mail_address
+from voxrec.api.parameters import mail_address, search_text
 from voxrec.api.resources import Representation, initial_values, touched
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.errors import Conflict, FieldError, InvalidInput
 from voxrec.mail.certificate_facts import CertificateFacts, InvalidCertificateError
 from voxrec.mail.certificate_upload import read_certificate
-from voxrec.model import RecipientCertificate
+from voxrec.model import CertificateValidity, RecipientCertificate
 from voxrec.model.fields import doc
 from voxrec.model.recipient_certificate import CertificateText, MailAddress, address_errors
 from voxrec.store.recipient_certificates import CertificateFilter, RecipientCertificates
@@ -24,7 +24,7 @@ from voxrec.threads import DeferToThread
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
-from voxrec.web.parameters import uuid
+from voxrec.web.parameters import one_of, uuid
 from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
 from voxrec.web.response import Response, no_content
@@ -32,7 +32,18 @@ from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _FILTERS: Final[dict[str, QueryParameter[Any]]] = {
     "profileId": uuid("Only certificates of this profile."),
-    "address": mail_address,
+    "address": mail_address.described_as(
+        "Only certificates of this mail address, in any letter case; the domain in Unicode or as xn--."
+    ),
+    "search": search_text.described_as(
+        "Only certificates with this text in the mail address, the subject or the issuer, in any letter case, or at "
+        "the beginning of the fingerprint or the serial number."
+    ),
+    "validity": one_of(
+        [*CertificateValidity],
+        "Only certificates that are valid for longer than 30 days, that expire within 30 days, or that have expired.",
+        title="CertificateValidity",
+    ),
 }
 _SECRET: Final = frozenset({"certificate"})  # it may be a private key, by mistake
 
@@ -41,7 +52,9 @@ class NewRecipientCertificate(Struct, frozen=True, kw_only=True, rename="camel")
     """A recipient certificate to store."""
 
     profile_id: Annotated[UUID | None, doc("Profile whose mails use it. Null: the mails of all Profiles.")] = None
-    address: MailAddress
+    address: Annotated[
+        MailAddress | None, doc("Mail address of the recipient. Null: the one in the certificate, if it has only one.")
+    ] = None
     certificate: CertificateText
     other_address_allowed: Annotated[
         bool, doc("Whether the certificate may name other mail addresses than that of the recipient.")
@@ -97,7 +110,7 @@ class RecipientCertificateRoutes:
                 *("PUT", collection, Role.PROVISION, self._create),
                 body=JsonBody(
                     NewRecipientCertificate,
-                    required=frozenset({"address", "certificate"}),
+                    required=frozenset({"certificate"}),
                     secret=_SECRET,
                     validators=(_validate_address,),
                 ),
@@ -123,16 +136,21 @@ class RecipientCertificateRoutes:
     async def _list(self, request: Request) -> Response:
         """A token that is limited to some profiles sees the certificates of these."""
         certificates = self._certificates.visible_to(request.principal)
-        filters = CertificateFilter(profile_id=request.query.get("profileId"), address=request.query.get("address"))
+        filters = CertificateFilter(
+            profile_id=request.query.get("profileId"),
+            address=request.query.get("address"),
+            search=request.query.get("search"),
+            validity=request.query.get("validity"),
+        )
         return await Paginator(certificates, _encode, self._public_url).respond(request, filters)
 
     async def _create(self, request: Request) -> Response:
         """A recipient may have several certificates, such as before and after a renewal; mails are encrypted to all."""
         wanted: NewRecipientCertificate = request.body
-        facts = await self._read(wanted.certificate, wanted.address, wanted.other_address_allowed)
+        facts = await self._read(wanted.certificate)
         certificate = RecipientCertificate(
             profile_id=wanted.profile_id,
-            address=wanted.address,
+            address=_address_of(wanted, facts),
             other_address_allowed=wanted.other_address_allowed,
             **asdict(facts),
             **initial_values(self._now),
@@ -153,7 +171,9 @@ class RecipientCertificateRoutes:
         certificates = self._certificates.visible_to(request.principal)
         wanted: ReplacementCertificate = request.body
         current = await certificates.get(request.id)
-        facts = await self._read(wanted.certificate, current.address, wanted.other_address_allowed)
+        facts = await self._read(wanted.certificate)
+        if not wanted.other_address_allowed:
+            _require_address(facts, current.address)
 
         def change(locked: RecipientCertificate) -> RecipientCertificate:
             _REPRESENTATION.require_version(request, locked)
@@ -175,16 +195,37 @@ class RecipientCertificateRoutes:
     async def _require_certificate(self, request: Request) -> None:
         await self._certificates.visible_to(request.principal).get(request.id)
 
-    async def _read(self, certificate: str, address: str, other_address_allowed: bool) -> CertificateFacts:
+    async def _read(self, certificate: str) -> CertificateFacts:
         """Return what the certificate says. Raises InvalidInput."""
         try:
             facts: CertificateFacts = await self._defer_to_thread(read_certificate, certificate, self._now())
-            if not other_address_allowed:
-                facts.require_address(address)
         except InvalidCertificateError as error:
-            raise InvalidInput("1 field is invalid.", [FieldError("certificate", str(error))]) from None
+            raise _invalid("certificate", str(error)) from None
         return facts
 
 
+def _address_of(wanted: NewRecipientCertificate, facts: CertificateFacts) -> str:
+    """Return the mail address of the recipient. Raises InvalidInput."""
+    if wanted.address is not None:
+        if not wanted.other_address_allowed:
+            _require_address(facts, wanted.address)
+        return wanted.address
+    if len(facts.addresses) == 1:
+        return facts.addresses[0]
+    found = ", ".join(facts.addresses) or "no mail address"
+    raise _invalid("address", f"is required: the certificate names {found}")
+
+
+def _require_address(facts: CertificateFacts, address: str) -> None:
+    try:
+        facts.require_address(address)
+    except InvalidCertificateError as error:
+        raise _invalid("certificate", str(error)) from None
+
+
+def _invalid(field: str, problem: str) -> InvalidInput:
+    return InvalidInput("1 field is invalid.", [FieldError(field, problem)])
+
+
 def _validate_address(wanted: NewRecipientCertificate, _values: Mapping[str, Any]) -> list[FieldError]:
-    return address_errors(wanted.address)
+    return [] if wanted.address is None else address_errors(wanted.address)

@@ -101,13 +101,19 @@ class RouteTable:
         yield ProfileRoutes(
             self._profiles, self.profile_validator, self._url, self._now, dependencies.profile_stored
         ).routes()
+        certificates = Scoped(repositories.recipient_certificates)
         yield ProfileCheckRoutes(
-            self._clock, self._profiles, dependencies.check_profile, dependencies.effective_settings
+            self._clock,
+            self._profiles,
+            certificates,
+            dependencies.check_profile,
+            dependencies.effective_settings,
+            dependencies.mail_recipients,
         ).routes()
         yield MailPreviewRoutes(self._profiles, self._recordings, dependencies.preview_mail, self._url).routes()
         yield PromptRoutes(repositories.prompts, self._url, self._now, dependencies.defer_to_audio_thread).routes()
         yield RecipientCertificateRoutes(
-            Scoped(repositories.recipient_certificates), self._url, self._now, dependencies.defer_to_audio_thread
+            certificates, self._url, self._now, dependencies.defer_to_audio_thread
         ).routes()
 
     def _recording_resources(self) -> Iterator[Iterable[Route]]:

@@ -1,6 +1,5 @@
 """``voxrec certificates``: the certificates to which mails are encrypted."""
 
-import base64
 from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -10,7 +9,7 @@ import click
 from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, now
 from voxrec.cli.table import echo_table
 from voxrec.mail.certificate_facts import InvalidCertificateError, date_text
-from voxrec.mail.certificate_upload import read_certificate
+from voxrec.mail.certificate_upload import certificate_text, read_certificate
 from voxrec.model import RecipientCertificate
 from voxrec.model.recipient_certificate import MAX_CERTIFICATE_LENGTH, address_errors
 from voxrec.postgres.blocking_database import BlockingDatabase, run_to_completion
@@ -69,9 +68,8 @@ def _read(address: str, file: Path, profile_id: UUID | None, other_address: bool
     data, created_at = file.read_bytes()[: MAX_CERTIFICATE_LENGTH + 1], now()
     if len(data) > MAX_CERTIFICATE_LENGTH:
         raise click.ClickException(f"{file} has more than {MAX_CERTIFICATE_LENGTH} bytes; expected one certificate")
-    text = data.decode("ascii", "replace") if b"-----BEGIN" in data else base64.b64encode(data).decode()
     try:
-        facts = read_certificate(text, created_at)
+        facts = read_certificate(certificate_text(data), created_at)
         if not other_address:
             facts.require_address(address)
     except InvalidCertificateError as error:

@@ -37,6 +37,7 @@ class ProfileChecks:
     config: Config
     calls: Calls
     checker: ProfileChecker
+    encryption: EncryptionCheck
 
     def effective(self, profile: Profile) -> EffectiveProfile:
         """Return the settings of the next call of a Profile."""
@@ -65,6 +66,11 @@ def build_profile_checks(
         trusted = is_trusted(uri, checks.config.calls.trusted_hosts)
         return checks.config.asterisk.trusted_endpoint if trusted else checks.config.asterisk.endpoint
 
+    encryption = EncryptionCheck(
+        database.recipient_certificates,
+        lambda: MailEncryption(checks.config.mail.encryption),
+        partial(utc_now, env.reactor),
+    )
     spool_problem: Probe = SpoolProbe(files.spool, lambda: calls.disk_space.floor, defer_to_thread)
     checker = ProfileChecker(
         env.reactor,
@@ -92,11 +98,7 @@ def build_profile_checks(
                 defer_to_thread,
             ),
             CheckName.MAILBOX: MailboxCheck(verify),
-            CheckName.ENCRYPTION: EncryptionCheck(
-                database.recipient_certificates,
-                lambda: MailEncryption(checks.config.mail.encryption),
-                partial(utc_now, env.reactor),
-            ),
+            CheckName.ENCRYPTION: encryption,
             CheckName.WEBHOOK: WebhookCheck(database.webhooks, webhooks.sender.send_test),
             CheckName.ARCHIVE: ArchiveCheck(
                 files.archive,
@@ -107,5 +109,5 @@ def build_profile_checks(
             ),
         },
     )
-    checks = ProfileChecks(env.config, calls, checker)
+    checks = ProfileChecks(env.config, calls, checker, encryption)
     return checks

@@ -230,6 +230,7 @@ def _build_dependencies(
         send_test=subsystems.webhooks.sender.send_test,
         check_profile=profile_checks.checker.check,
         effective_settings=profile_checks.effective,
+        mail_recipients=profile_checks.encryption.recipients,
         preview_mail=subsystems.mailer.preview,
         defer_to_thread=env.defer_to_thread,
         defer_to_audio_thread=audio_threads.defer,

@@ -9,7 +9,7 @@ import msgspec
 from voxrec.console.forms import FormState, rejected
 from voxrec.console.qr_code import qr_code
 from voxrec.console.rest_client import RestFailed, document
-from voxrec.console.visit import Visit, form, query, redirect
+from voxrec.console.visit import Visit, form, redirect_after
 from voxrec.web.response import JSON, Response
 
 ACCOUNT: Final = "/console/account"
@@ -39,7 +39,6 @@ async def _page(
         second_factor=await _second_factor(visit),
         second_factor_form=second_factor or FormState(),
         sessions=(await visit.rest.page("/sessions", userId=visit.user.user_id, limit=_MAX_SESSIONS)).items,
-        changed=query(visit.request).get("changed", ""),
     )
 
 
@@ -64,7 +63,7 @@ async def change_password(visit: Visit) -> Response:
         response = await visit.rest.send("POST", "/session/password", change)
     except RestFailed as failed:
         return await _page(visit, password=rejected(visit, failed, {}, _FIELDS), status=failed.problem.status)
-    return redirect(f"{ACCOUNT}?changed=password", {"Set-Cookie": response.headers["Set-Cookie"]})
+    return redirect_after("password_changed", ACCOUNT, {"Set-Cookie": response.headers["Set-Cookie"]})
 
 
 def with_password(
@@ -112,7 +111,7 @@ async def _show_codes(visit: Visit, response: Response) -> Response:
 
 
 async def _show_removed(_visit: Visit, _response: Response) -> Response:
-    return redirect(f"{ACCOUNT}?changed=removed")
+    return redirect_after("second_factor_removed", ACCOUNT)
 
 
 begin_second_factor: Final = with_password("PUT", _SECOND_FACTOR, _show_enrolment)
@@ -127,7 +126,7 @@ async def end_sessions(visit: Visit) -> Response:
     for session in sessions:
         if session["id"] == session_id or (session_id is None and session["id"] != own):
             await end_session(visit, session["id"])
-    return redirect(f"{ACCOUNT}?changed=sessions")
+    return redirect_after("sessions_ended", ACCOUNT)
 
 
 async def end_session(visit: Visit, session_id: str) -> None:

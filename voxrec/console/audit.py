@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from voxrec.console.days import start_of_day
+from voxrec.console.days import start_of_day, zone_of
 from voxrec.console.forms import FormState, rejected
 from voxrec.console.rest_client import Page, RestFailed
 from voxrec.console.visit import Visit, query
@@ -17,15 +17,15 @@ _DAYS: Final = {"since": "first", "until": "last"}  # parameters of REST, and th
 async def show_audit(visit: Visit) -> Response:
     """Show the newest entries that match the filter in the query."""
     given = query(visit.request)
-    filters = {name: given.get(name, "").strip() for name in (*_FILTERS, "offset")}
+    filters = {**{name: given.get(name, "").strip() for name in _FILTERS}, "zone": zone_of(given)}
     state, status = FormState(filters), 200
     try:
         page = await visit.rest.page(
             "/audit",
             limit=_PAGE_SIZE,
             cursor=given.get("cursor"),
-            since=start_of_day(filters["first"], filters["offset"]),
-            until=start_of_day(filters["last"], filters["offset"], days=1),
+            since=start_of_day(filters["first"], filters["zone"]),
+            until=start_of_day(filters["last"], filters["zone"], days=1),
             **{name: filters[name] for name in ("who", "path", "targetId")},
         )
     except RestFailed as failed:

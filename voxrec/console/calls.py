@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from voxrec.console.visit import Visit, redirect
+from voxrec.console.visit import Visit, redirect_after
 from voxrec.errors import NotFound
 from voxrec.model import EventType, ListeningEventType
 from voxrec.web.auth import Role
@@ -58,4 +58,4 @@ async def control_call(visit: Visit) -> Response:
         await visit.rest.send("POST", f"/recordings/{recording_id}", {"state": state})
     else:
         raise NotFound(f"There is no action {action!r}.")
-    return redirect(CALLS)
+    return redirect_after(f"call_{action}", CALLS)

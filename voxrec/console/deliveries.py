@@ -42,4 +42,4 @@ async def deliver(visit: Visit) -> Response:
     fields = form(visit.request)
     wanted = {name: fields[name].strip() for name in ("deliveryId", "target") if fields.get(name, "").strip()}
     await visit.rest.send("POST", f"/recordings/{visit.request.id}/deliveries", wanted)
-    return to_recording(visit, "#deliveries")
+    return to_recording(visit, "delivery_requested", "#deliveries")

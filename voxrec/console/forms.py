@@ -5,12 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
+from voxrec.console.form_data import form_entries
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import MAX_FORM_FIELDS, Visit
+from voxrec.console.visit import Visit
 from voxrec.model import Role
-from voxrec.web.errors import BadRequest
 from voxrec.web.request import Request
 
 _CORRECTABLE: Final = frozenset({409, 412, 413, 422, 429})
@@ -74,11 +73,8 @@ def rejected(
 def form_lists(request: Request) -> dict[str, list[str]]:
     """Return the values of each field of a form with check boxes. Raises BadRequest."""
     values: dict[str, list[str]] = {}
-    try:
-        for name, value in parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS):
-            values.setdefault(name, []).append(value)
-    except ValueError as error:
-        raise BadRequest("The body is not a form.") from error
+    for name, value in form_entries(request):
+        values.setdefault(name, []).append(value)
     return values
 
 

@@ -30,7 +30,7 @@ async def create_link(now: Callable[[], datetime], visit: Visit) -> Response:
     if uses := fields.get("maxUses"):
         document["maxUses"] = int(uses) if _WHOLE_NUMBER.fullmatch(uses) else uses
     await visit.rest.send("POST", f"/recordings/{visit.request.id}/links", document)
-    return to_recording(visit, "#links")
+    return to_recording(visit, "link_created", "#links")
 
 
 def _expiry(days: str, now: datetime) -> str:
@@ -43,4 +43,4 @@ def _expiry(days: str, now: datetime) -> str:
 async def revoke_link(visit: Visit) -> Response:
     """Revoke a link."""
     await visit.rest.send("DELETE", f"/recordings/{visit.request.id}/links/{visit.request.ids['linkId']}")
-    return to_recording(visit, "#links")
+    return to_recording(visit, "link_revoked", "#links")

@@ -36,25 +36,25 @@ async def change_tags(visit: Visit) -> Response:
     """Replace the tags of a Recording."""
     tags = split_tags(form(visit.request).get("tags", ""))
     await visit.rest.send("POST", f"/recordings/{visit.request.id}", {"tags": tags})
-    return to_recording(visit)
+    return to_recording(visit, "tags_saved")
 
 
 async def add_note(visit: Visit) -> Response:
     """Create a note."""
     await visit.rest.send("POST", f"/recordings/{visit.request.id}/notes", _note(visit))
-    return to_recording(visit, "#notes")
+    return to_recording(visit, "note_added", "#notes")
 
 
 async def change_note(visit: Visit) -> Response:
     """Change a note."""
     await visit.rest.send("POST", _note_path(visit), _note(visit))
-    return to_recording(visit, "#notes")
+    return to_recording(visit, "note_changed", "#notes")
 
 
 async def delete_note(visit: Visit) -> Response:
     """Delete a note."""
     await visit.rest.send("DELETE", _note_path(visit))
-    return to_recording(visit, "#notes")
+    return to_recording(visit, "note_deleted", "#notes")
 
 
 def _note(visit: Visit) -> dict[str, object]:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from voxrec.console.days import start_of_day, today
 from voxrec.console.rest_client import Page, RestFailed
-from voxrec.console.visit import START, Visit, form, query, redirect
+from voxrec.console.visit import START, Visit, form, query, redirect_after
 from voxrec.deferreds import gather
 from voxrec.model import RecordingState
 from voxrec.web.auth import Role
@@ -28,16 +28,18 @@ class OperationsPage:
 
     async def show(self, visit: Visit) -> Response:
         """Show the page."""
-        rest, offset, given = visit.rest, visit.utc_offset, query(visit.request)
-        day = today(self._now(), offset)
-        since = start_of_day(day, offset)
+        rest, zone, given = visit.rest, visit.time_zone, query(visit.request)
+        day = today(self._now(), zone)
+        since, recording = start_of_day(day, zone), given.get("recording", "")
         readiness, counts, calls, without_audio, dead, waiting, nodes, profiles = await gather(
             rest.readiness(),
             rest.get("/recording-counts", since=since),
             rest.page("/calls", limit=_MAX_CALLS),
             rest.page("/recordings", state=_NO_AUDIO, since=since, limit=_LISTED),
-            rest.page("/jobs", state="dead", limit=_LISTED, cursor=given.get("dead")),
-            rest.page("/jobs", state="pending,running", limit=_LISTED, cursor=given.get("queue")),
+            rest.page("/jobs", state="dead", limit=_LISTED, cursor=given.get("dead"), recordingId=recording),
+            rest.page(
+                "/jobs", state="pending,running", limit=_LISTED, cursor=given.get("queue"), recordingId=recording
+            ),
             _nodes(visit),
             visit.profile_names(),
         )
@@ -51,6 +53,7 @@ class OperationsPage:
             without_audio=without_audio,
             dead=dead,
             waiting=waiting,
+            recording_id=recording,
             nodes=nodes,
             profiles=profiles,
             may_restart=visit.may(Role.PROVISION),
@@ -80,7 +83,7 @@ def _dependencies(visit: Visit, readiness: Mapping[str, Any]) -> list[tuple[str,
 
 def _recording_counts(visit: Visit, counts: Mapping[str, Any], day: str) -> list[tuple[RecordingState, int, str]]:
     """Return each state with the number of its Recordings of the day, and the address of their list."""
-    of_day = {"first": day, "last": day, "offset": visit.utc_offset}
+    of_day = {"first": day, "last": day, "zone": visit.time_zone}
     return [
         (state, counts[state], f"{START}?{urlencode({'state': state.value, **of_day})}") for state in RecordingState
     ]
@@ -95,13 +98,13 @@ async def change_job(visit: Visit) -> Response:
     path = f"/jobs/{visit.request.id}"
     if form(visit.request).get("action") == "delete":
         await visit.rest.send("DELETE", path)
-    else:
-        await visit.rest.send("POST", path, {"state": "pending"})
-    return redirect(f"{OPERATIONS}#jobs")
+        return redirect_after("job_deleted", f"{OPERATIONS}#jobs")
+    await visit.rest.send("POST", path, {"state": "pending"})
+    return redirect_after("job_restarted", f"{OPERATIONS}#queue")
 
 
 async def change_node(visit: Visit) -> Response:
     """Let a node refuse new calls, or accept them again."""
     draining = form(visit.request).get("draining") == "true"
     await visit.rest.send("POST", f"/nodes/{visit.request.name}", {"draining": draining})
-    return redirect(f"{OPERATIONS}#nodes")
+    return redirect_after("node_draining" if draining else "node_accepting", f"{OPERATIONS}#nodes")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from voxrec.console.profile_form import DEFAULTS, FIELDS, GROUPS, changes, display, entered_texts, texts_of
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import Visit, form, profile_label, query, redirect
+from voxrec.console.visit import Visit, form, profile_label, query, redirect_after
 from voxrec.errors import FieldError
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
@@ -68,6 +68,7 @@ async def _profile_page(
         title=profile_label(profile),
         groups={**groups, "installation": [*settings.values()]},
         display=_display(visit),
+        recipients=await visit.rest.get(f"{path}/recipients"),
         result=result,
         may_change=visit.may(Role.PROVISION),
     )
@@ -89,7 +90,7 @@ async def create_profile(visit: Visit) -> Response:
         created = await visit.rest.result("PUT", "/profiles", changes(entered, DEFAULTS))
     except RestFailed as failed:
         return await _invalid_form(visit, {**texts_of(DEFAULTS), **entered}, failed)
-    return redirect(f"{PROFILES}/{created['id']}")
+    return redirect_after("profile_created", f"{PROFILES}/{created['id']}")
 
 
 async def show_edited_profile(visit: Visit) -> Response:
@@ -111,7 +112,7 @@ async def save_profile(visit: Visit) -> Response:
         if failed.problem.status == HTTPStatus.PRECONDITION_FAILED:
             return await _conflicting_form(visit, entered)
         return await _invalid_form(visit, entered, failed, profile=profile, version=version)
-    return redirect(f"{PROFILES}/{visit.request.id}")
+    return redirect_after("profile_saved", f"{PROFILES}/{visit.request.id}")
 
 
 async def delete_profile(visit: Visit) -> Response:
@@ -124,7 +125,7 @@ async def delete_profile(visit: Visit) -> Response:
             raise
         warning = visit.language.text("not_deleted")
         return await _profile_page(visit, status=HTTPStatus.PRECONDITION_FAILED, warning=warning)
-    return redirect(PROFILES)
+    return redirect_after("profile_deleted", PROFILES)
 
 
 async def _conflicting_form(visit: Visit, entered: Mapping[str, str]) -> Response:
@@ -198,6 +199,8 @@ async def _form_page(
         stored=stored,
         options=await _options(visit, entered),
         display=_display(visit),
+        recipients=[] if profile is None else await visit.rest.get(f"/profiles/{profile['id']}/recipients"),
+        may_change=True,
         may_add_prompts=visit.user.profile_ids is None,
     )
 

@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
+from unicodedata import bidirectional
 from urllib.parse import urlencode
 from uuid import uuid4
 
 import msgspec
+from markupsafe import Markup
 
 from voxrec.audio.formats import FORMATS, PLAYABLE, PLAYER_FORMAT
 from voxrec.audio.positions import AudioPositions
@@ -17,7 +19,7 @@ from voxrec.console.links import link_values
 from voxrec.console.notes import note_values
 from voxrec.console.recording_query import ListQuery, neighbor_urls
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import START, Visit, form, profile_label, query, redirect, to_recording
+from voxrec.console.visit import START, Visit, form, profile_label, query, redirect_after, to_recording
 from voxrec.languages import Language
 from voxrec.model import EventType, RecordingState, TimelineEntry
 from voxrec.sanitize import sanitize_line
@@ -181,7 +183,7 @@ async def _facts(visit: Visit, recording: Mapping[str, Any]) -> list[tuple[str, 
         ("from", _caller(visit, recording)),
         ("to", _party(visit, recording["to"])),
         ("remote", recording["remoteSipUri"] or language.text("none")),
-        ("profile", await _profile_name(visit, recording["profileId"])),
+        ("profile", await _profile(visit, recording["profileId"])),
         ("started", time_element(recording["startedAt"] or recording["createdAt"])),
         ("duration", language.duration(recording["duration"])),
         ("state", language.text(f"state_{recording['state']}")),
@@ -192,23 +194,30 @@ async def _facts(visit: Visit, recording: Mapping[str, Any]) -> list[tuple[str, 
     ]
 
 
-async def _profile_name(visit: Visit, profile_id: str) -> str:
+async def _profile(visit: Visit, profile_id: str) -> str:
+    """Return a link to a Profile; the id of one that was deleted, whose Recordings are kept."""
     try:
-        return profile_label(await visit.rest.get(f"/profiles/{profile_id}"))
+        label = profile_label(await visit.rest.get(f"/profiles/{profile_id}"))
     except RestFailed as failed:
-        if failed.problem.status != 404:  # it was deleted; its Recordings are kept
+        if failed.problem.status != 404:
             raise
         return profile_id
+    return Markup('<a href="/console/profiles/{}"><bdi>{}</bdi></a>').format(profile_id, label)
 
 
 def _caller(visit: Visit, recording: Mapping[str, Any]) -> str:
     name, number = recording["fromName"] or "", recording["from"] or ""
     both = f"{name} ({number})" if name and number and name != number else name or number
-    return sanitize_line(both or visit.language.text("withheld"), _MAX_PARTY)
+    return _isolated(sanitize_line(both or visit.language.text("withheld"), _MAX_PARTY))
 
 
 def _party(visit: Visit, number: str | None) -> str:
-    return sanitize_line(number or visit.language.text("unknown"), _MAX_PARTY)
+    return _isolated(sanitize_line(number or visit.language.text("unknown"), _MAX_PARTY))
+
+
+def _isolated(party: str) -> str:
+    """Return a name within the marks that keep one from right to left from reordering the text around it (UAX #9)."""
+    return f"\u2068{party}\u2069" if any(bidirectional(letter) in ("R", "AL") for letter in party) else party
 
 
 async def show_accesses(visit: Visit) -> Response:
@@ -229,7 +238,7 @@ async def change_hold(visit: Visit) -> Response:
     """Set or release the legal hold."""
     hold = form(visit.request).get("hold") == "true"
     await visit.rest.send("POST", f"/recordings/{visit.request.id}", {"legalHold": hold})
-    return to_recording(visit)
+    return to_recording(visit, "hold_set" if hold else "hold_released")
 
 
 async def delete_recording(visit: Visit) -> Response:
@@ -237,4 +246,4 @@ async def delete_recording(visit: Visit) -> Response:
     reason = form(visit.request).get("reason", "").strip()
     parameters = f"?{urlencode({'reason': reason})}" if reason else ""
     await visit.rest.send("DELETE", f"/recordings/{visit.request.id}{parameters}")
-    return redirect(ListQuery.of(visit).url())
+    return redirect_after("recording_deleted", ListQuery.of(visit).url())

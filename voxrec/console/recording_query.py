@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from voxrec.console.days import start_of_day
+from voxrec.console.days import start_of_day, zone_of
 from voxrec.console.forms import parse_number
 from voxrec.console.notes import split_tags
 from voxrec.console.visit import START, Visit, query
@@ -42,12 +42,12 @@ COLUMNS_COOKIE: Final = "voxrec_columns"
 class ListQuery:
     """What a list shows: ``filters`` by name, as the user has entered them, and the name of an order.
 
-    ``offset`` is that of the viewer's time zone in minutes, for the filters by day.
+    ``zone`` is the viewer's time zone, for the filters by day.
     """
 
     filters: Mapping[str, str]
     sort: str
-    offset: str
+    zone: str
 
     @classmethod
     def of(cls, visit: Visit) -> "ListQuery":
@@ -58,7 +58,7 @@ class ListQuery:
     def of_fields(cls, fields: Mapping[str, str]) -> "ListQuery":
         """Return the query of the fields of a form, or of a URL."""
         filters = {name: fields.get(name, "").strip() for name in FILTERS}
-        return cls(filters, fields.get("sort", "").strip(), fields.get("offset", "").strip())
+        return cls(filters, fields.get("sort", "").strip(), zone_of(fields))
 
     @property
     def is_filtered(self) -> bool:
@@ -76,8 +76,8 @@ class ListQuery:
         given = {name: value for name, value in self.filters.items() if value}
         if self.sort:
             given["sort"] = self.sort
-        if self.offset and (self.filters["first"] or self.filters["last"]):
-            given["offset"] = self.offset
+        if self.zone and (self.filters["first"] or self.filters["last"]):
+            given["zone"] = self.zone
         return given
 
     def url(self, path: str = START, **changes: str) -> str:
@@ -96,8 +96,8 @@ class ListQuery:
         return {
             **{name: filters[name] for name in ("search", "state", "verdict", "from", "to", "node")},
             "tag": ",".join(split_tags(filters["tag"])),
-            "since": start_of_day(filters["first"], self.offset),
-            "until": start_of_day(filters["last"], self.offset, days=1),
+            "since": start_of_day(filters["first"], self.zone),
+            "until": start_of_day(filters["last"], self.zone, days=1),
             "minDuration": seconds(filters["min_duration"]),
             "maxDuration": seconds(filters["max_duration"]),
             "legalHold": filters["hold"],

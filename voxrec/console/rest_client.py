@@ -96,7 +96,7 @@ class RestClient:
         headers = {**self._headers, **more_headers, **({"content-type": JSON} if body else {})}
         response = await self._call(self._principal, method, target, headers=headers, body=body, address=self._address)
         if response.status >= 400:
-            raise RestFailed(msgspec.json.decode(_body(response), type=Problem), response.headers)
+            raise RestFailed(problem_of(response), response.headers)
         return response
 
 
@@ -109,6 +109,11 @@ def _body(response: Response) -> bytes:
     if not isinstance(response.body, bytes):
         raise TypeError("the console reads lists page by page, which are not streamed")
     return response.body
+
+
+def problem_of(response: Response) -> Problem:
+    """Return the problem document of a response."""
+    return msgspec.json.decode(_body(response), type=Problem)
 
 
 def document(response: Response) -> Any:

@@ -1,6 +1,7 @@
 """The routes of the console, and the files that pages refer to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
@@ -10,6 +11,7 @@ from voxrec.console import (
     audit,
     bulk_actions,
     calls,
+    certificates,
     deliveries,
     links,
     notes,
@@ -23,7 +25,8 @@ from voxrec.console import (
 )
 from voxrec.console.rendering import Renderer, asset
 from voxrec.console.sign_in import CALLBACK, SignInPages, SingleSignOn
-from voxrec.console.visit import SIGN_IN, SIGNED_OUT, START, Visits, redirect
+from voxrec.console.unknown_pages import UnknownPages
+from voxrec.console.visit import SIGN_IN, SIGNED_IN, SIGNED_OUT, START, Visit, Visits, error_page, redirect
 from voxrec.errors import NotFound
 from voxrec.web.auth import AccessControl, Role
 from voxrec.web.conditions import etag_of
@@ -47,6 +50,14 @@ class ConsoleRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes. They are not part of the API."""
+        routes = self._page_routes()
+        unknown = self._visits.signed_in(UnknownPages(routes).show)
+        return (
+            *routes,
+            *(_route(method, "/console/<path:name>", handler=unknown) for method in ("GET", "POST")),
+        )
+
+    def _page_routes(self) -> tuple[Route, ...]:
         route = _route
         signed_in = self._visits.signed_in
         return (
@@ -69,6 +80,7 @@ class ConsoleRoutes:
             *self._account_routes(),
             *self._administration_routes(),
             *self._profile_routes(),
+            *self._certificate_routes(),
             *self._webhook_routes(),
             route("GET", "/console/assets/<name>", handler=_asset),
         )
@@ -102,6 +114,7 @@ class ConsoleRoutes:
             _route("GET", CALLBACK, handler=sign_in.complete),
             _route("POST", "/console/sign-out", handler=self._visits.signed_in(sign_in.sign_out)),
             _route("GET", SIGNED_OUT, handler=sign_in.show_signed_out),
+            _route("GET", SIGNED_IN, handler=self._visits.signed_in(_show_signed_in)),
         )
 
     def _account_routes(self) -> tuple[Route, ...]:
@@ -131,6 +144,19 @@ class ConsoleRoutes:
             _route("POST", f"{path}/<id>/edit", handler=changing(profiles.save_profile)),
             _route("POST", f"{path}/<id>/delete", handler=changing(profiles.delete_profile)),
             _route("POST", f"{path}/<id>/test", handler=changing(profiles.test_profile)),
+        )
+
+    def _certificate_routes(self) -> tuple[Route, ...]:
+        signed_in, pages = self._visits.signed_in, certificates.CertificatePages(self._now)
+        changing = partial(signed_in, role=Role.PROVISION)
+        path = certificates.CERTIFICATES
+        return (
+            _route("GET", path, handler=signed_in(pages.show_certificates)),
+            _route("GET", f"{path}/new", handler=changing(certificates.show_new)),
+            _route("POST", f"{path}/new", handler=changing(certificates.create)),
+            _route("GET", f"{path}/<id>", handler=signed_in(pages.show_certificate)),
+            _route("POST", f"{path}/<id>", handler=changing(pages.replace)),
+            _route("POST", f"{path}/<id>/delete", handler=changing(pages.delete)),
         )
 
     def _administration_routes(self) -> tuple[Route, ...]:
@@ -185,13 +211,19 @@ def console_routes(
 ) -> tuple[Route, ...]:
     """Return the routes of a console for the REST API that ``dispatcher`` serves."""
     renderer = Renderer()
-    visits = Visits(access_control.user_of_session, dispatcher.call, renderer)
+    visits = Visits(access_control.user_of_session, dispatcher.call, renderer, cookie.require_same_origin)
     sign_in = SignInPages(dispatcher.call, cookie, renderer, provider, policy.passwords)
-    return ConsoleRoutes(visits, sign_in, now).routes()
+    with_error_page = error_page(renderer)
+    return tuple(replace(route, error_page=with_error_page) for route in ConsoleRoutes(visits, sign_in, now).routes())
 
 
 async def _start(_request: Request) -> Response:
     return redirect(START)
+
+
+async def _show_signed_in(visit: Visit) -> Response:
+    """Say that the user is signed in, in a tab that was opened because another one keeps the entries of a form."""
+    return visit.page("signed_in.html")
 
 
 async def _asset(request: Request) -> Response:

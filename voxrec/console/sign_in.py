@@ -96,7 +96,7 @@ class SignInPages:
         codes = document(response)["recoveryCodes"]
         if not codes:
             return redirect(own_page(next_), headers)
-        language = language_of(request)
+        language = language_of(request.headers)
         page = self._renderer.page("recovery_codes.html", language, codes=codes, next=own_page(next_))
         return Response(page.status, {**page.headers, **headers}, page.body)
 
@@ -133,7 +133,7 @@ class SignInPages:
 
     async def show_signed_out(self, request: Request) -> Response:
         """Say that the user is signed out; the provider sends browsers here."""
-        return self._page(request, "", done=language_of(request).text("signed_out"))
+        return self._page(request, "", done=language_of(request.headers).text("signed_out"))
 
     def _rest(self, request: Request) -> RestClient:
         return RestClient(self._call, ANONYMOUS, request.address, request.headers.get("user-agent", ""))
@@ -143,7 +143,7 @@ class SignInPages:
     ) -> Response:
         return self._renderer.page(
             "sign_in.html",
-            language_of(request),
+            language_of(request.headers),
             status,
             name=name,
             next=own_page(next_),
@@ -157,10 +157,12 @@ class SignInPages:
         self, request: Request, ticket: str, next_: str, uri: str, error: str = "", status: int = 200
     ) -> Response:
         values: dict[str, Any] = {"ticket": ticket, "next": own_page(next_), "error": error}
-        return self._renderer.page("sign_in_code.html", language_of(request), status, enrolment=qr_code(uri), **values)
+        return self._renderer.page(
+            "sign_in_code.html", language_of(request.headers), status, enrolment=qr_code(uri), **values
+        )
 
     def _provider_error(self, request: Request, error: ProviderSignInError | TooManyRequests) -> Response:
-        text = language_of(request).text
+        text = language_of(request.headers).text
         label = "" if self._provider is None else self._provider.label
         if isinstance(error, TooManyRequests):
             return self._page(request, "", error=text("provider_busy"), status=error.status)
@@ -175,7 +177,7 @@ def own_page(target: str) -> str:
 
 
 def _password_error(request: Request, failed: RestFailed) -> str:
-    text = language_of(request).text
+    text = language_of(request.headers).text
     if failed.problem.status == TooManyAttempts.status:
         return text("throttled", seconds=failed.headers.get("Retry-After", "60"))
     if failed.problem.status >= _SERVER_ERRORS:
@@ -186,7 +188,7 @@ def _password_error(request: Request, failed: RestFailed) -> str:
 
 
 def _code_error(request: Request, failed: RestFailed) -> str:
-    text = language_of(request).text
+    text = language_of(request.headers).text
     if failed.problem.status == TooManyAttempts.status:
         return text("throttled_codes", seconds=failed.headers.get("Retry-After", "60"))
     if failed.problem.code == SignInExpired.code:

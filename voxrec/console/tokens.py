@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from voxrec.console.days import start_of_day
+from voxrec.console.days import start_of_day, zone_of
 from voxrec.console.forms import FormState, chosen_profiles, form_lists, profile_options, rejected, role_options
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import Visit, form, query, redirect
+from voxrec.console.visit import Visit, form, query, redirect_after
 from voxrec.model import Role
 from voxrec.web.response import Response
 
@@ -41,7 +41,7 @@ async def create(visit: Visit) -> Response:
         "profileIds": chosen_profiles(form_lists(visit.request)),
         "listenLive": "listenLive" in fields,
     }
-    expires_at = start_of_day(last_day, fields.get("offset", ""), days=1) or None
+    expires_at = start_of_day(last_day, zone_of(fields), days=1) or None
     try:
         token = await visit.rest.result("PUT", "/tokens", {**entered, "expiresAt": expires_at})
     except RestFailed as failed:
@@ -58,4 +58,4 @@ async def _new_page(visit: Visit, state: FormState, status: int = 200) -> Respon
 async def revoke(visit: Visit) -> Response:
     """Revoke a token."""
     await visit.rest.send("DELETE", f"/tokens/{visit.request.id}")
-    return redirect(TOKENS)
+    return redirect_after("token_revoked", TOKENS)

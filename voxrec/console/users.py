@@ -6,7 +6,7 @@ from typing import Any, Final
 from voxrec.console.account import end_session
 from voxrec.console.forms import FormState, chosen_profiles, form_lists, profile_options, rejected, role_options
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import Visit, form, query, redirect
+from voxrec.console.visit import Visit, form, query, redirect_after
 from voxrec.model import Role
 from voxrec.web.response import Response
 
@@ -48,7 +48,7 @@ async def create(visit: Visit) -> Response:
         await visit.rest.send("PUT", "/users", document)
     except RestFailed as failed:
         return await _new_page(visit, rejected(visit, failed, document, _FIELDS), failed.problem.status)
-    return redirect(USERS)
+    return redirect_after("user_created", USERS)
 
 
 async def _new_page(visit: Visit, state: FormState, status: int = 200) -> Response:
@@ -80,7 +80,6 @@ async def _user_page(
         roles=role_options(visit),
         sessions=sessions.items,
         is_self=user["id"] == str(visit.user.user_id),
-        changed="changed" in query(visit.request),
     )
 
 
@@ -98,7 +97,7 @@ async def change(visit: Visit) -> Response:
     except RestFailed as failed:
         state = rejected(visit, failed, document, _FIELDS)
         return await _user_page(visit, state=state, status=failed.problem.status)
-    return _changed(visit)
+    return _changed(visit, "user_saved")
 
 
 async def set_password(visit: Visit) -> Response:
@@ -109,7 +108,7 @@ async def set_password(visit: Visit) -> Response:
     except RestFailed as failed:
         state = rejected(visit, failed, {}, _FIELDS)
         return await _user_page(visit, password=state, status=failed.problem.status)
-    return _changed(visit)
+    return _changed(visit, "password_set")
 
 
 async def end_sessions(visit: Visit) -> Response:
@@ -119,24 +118,24 @@ async def end_sessions(visit: Visit) -> Response:
     for session in (await visit.rest.page("/sessions", userId=user_id, limit=_MAX_SESSIONS)).items:
         if session_id in (None, session["id"]):
             await end_session(visit, session["id"])
-    return _changed(visit)
+    return _changed(visit, "sessions_ended")
 
 
 async def reset_second_factor(visit: Visit) -> Response:
     """Remove the second factor of a user who has lost it, which ends the sessions of the user."""
     await visit.rest.send("DELETE", f"{_path(visit)}/second-factor")
-    return _changed(visit)
+    return _changed(visit, "user_second_factor_removed")
 
 
 async def delete(visit: Visit) -> Response:
     """Delete a user."""
     await visit.rest.send("DELETE", _path(visit))
-    return redirect(USERS)
+    return redirect_after("user_deleted", USERS)
 
 
 def _path(visit: Visit) -> str:
     return f"/users/{visit.request.id}"
 
 
-def _changed(visit: Visit) -> Response:
-    return redirect(f"{USERS}/{visit.request.id}?changed=1")
+def _changed(visit: Visit, done: str) -> Response:
+    return redirect_after(done, f"{USERS}/{visit.request.id}")

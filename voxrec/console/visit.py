@@ -6,26 +6,35 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
+from voxrec.console.form_data import form_entries, has_files
 from voxrec.console.rendering import LANGUAGES, Renderer
-from voxrec.console.rest_client import CallRest, RestClient, RestFailed
+from voxrec.console.rest_client import CallRest, RestClient, RestFailed, problem_of
 from voxrec.languages import Language
 from voxrec.web.auth import Principal, Role
 from voxrec.web.errors import BadRequest
+from voxrec.web.problems import Problem
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 
 SIGN_IN: Final = "/console/sign-in"
 SIGNED_OUT: Final = "/console/signed-out"
+SIGNED_IN: Final = "/console/signed-in"
 START: Final = "/console/recordings"
 _MAX_FIELDS: Final = 50  # of a query
-MAX_FORM_FIELDS: Final = 1100  # a user may be limited to 1,000 Profiles
+_DONE: Final = "done"  # the parameter of a page that names what was done before
 _TITLES: Final = {403: "refused", 404: "not_found"}
-_DETAILS: Final = {"list-timeout": "list_timeout"}  # texts for codes of problems that users can solve
-_OFFSET_COOKIE: Final = "voxrec_utc_offset"  # of the viewer's time zone, in minutes; set by a script (console.js)
+_DETAILS: Final = {
+    "list-timeout": "list_timeout",
+    "too-large": "too_large",
+}  # texts for codes of problems that users can solve
+# what a page that keeps the entries of a form must not contain
+_SECRETS: Final = frozenset({"password", "currentPassword", "newPassword", "repeated", "code", "ticket", "uri"})
+_ZONE_COOKIE: Final = "voxrec_time_zone"  # that of the viewer; set by a script (console.js)
 _NAVIGATION: Final = (
     ("/console/recordings", "recordings", Role.READ),
     ("/console/calls", "calls", Role.READ),
     ("/console/profiles", "profiles", Role.READ),
+    ("/console/certificates", "certificates", Role.READ),
     ("/console/operations", "operations", Role.READ),
     ("/console/webhooks", "webhooks", Role.PROVISION),
     ("/console/users", "users", Role.ADMIN),
@@ -57,8 +66,16 @@ class Visit:
     def page(self, template: str, section: str = "", /, status: int = 200, **values: Any) -> Response:
         """Return a page. ``section`` is the part of the console that is current in the navigation."""
         navigation = [(path, key) for path, key, role in _NAVIGATION if self.may(role)]
+        done = f"done_{query(self.request).get(_DONE, '')}"
         return self.renderer.page(
-            template, self.language, status, user=self.user, navigation=navigation, section=section, **values
+            template,
+            self.language,
+            status,
+            user=self.user,
+            navigation=navigation,
+            section=section,
+            done=self.language.text(done) if self.request.method == "GET" and done in self.language.texts else "",
+            **values,
         )
 
     def may(self, role: Role) -> bool:
@@ -66,9 +83,9 @@ class Visit:
         return self.user.role.includes(role)
 
     @property
-    def utc_offset(self) -> str:
-        """The viewer's offset from UTC in minutes, as the browser says; empty if it is unknown."""
-        return self.cookie(_OFFSET_COOKIE)
+    def time_zone(self) -> str:
+        """The viewer's time zone, as the browser says; empty if it is unknown."""
+        return self.cookie(_ZONE_COOKIE)
 
     def cookie(self, name: str) -> str:
         """Return the value of a cookie; empty if there is none with this name."""
@@ -90,12 +107,22 @@ def profile_label(profile: Mapping[str, Any]) -> str:
 
 
 class Visits:
-    """Makes pages accessible to users who are signed in; others are sent to the page for signing in."""
+    """Makes pages accessible to users who are signed in; others are sent to the page for signing in.
 
-    def __init__(self, find_user: FindUser, call: CallRest, renderer: Renderer) -> None:
+    ``require_same_origin`` raises NotAllowed if a page of another site has sent a form.
+    """
+
+    def __init__(
+        self,
+        find_user: FindUser,
+        call: CallRest,
+        renderer: Renderer,
+        require_same_origin: Callable[[str, Mapping[str, str]], None],
+    ) -> None:
         self._find_user = find_user
         self._call = call
         self._renderer = renderer
+        self._require_same_origin = require_same_origin
 
     def signed_in(
         self, show: Callable[[Visit], Awaitable[Response]], role: Role = Role.READ, *, background: bool = False
@@ -108,9 +135,9 @@ class Visits:
         async def handle(request: Request) -> Response:
             user = await self._find_user(request.address, request.method, request.headers, background=background)
             if user is None:
-                return redirect(_sign_in_url(request))
+                return self._without_session(request)
             client = RestClient(self._call, user, request.address, request.headers.get("user-agent", ""))
-            visit = Visit(request, user, language_of(request), client, self._renderer)
+            visit = Visit(request, user, language_of(request.headers), client, self._renderer)
             if not visit.may(role):
                 return _refusal(visit, role)
             try:
@@ -120,10 +147,41 @@ class Visits:
 
         return handle
 
+    def _without_session(self, request: Request) -> Response:
+        """Return the page for signing in. Entries of a form are kept on a page that can send them again."""
+        if request.method == "GET":
+            return redirect(_sign_in_url(request))
+        self._require_same_origin(request.method, request.headers)
+        entries = form_entries(request)
+        if not entries:
+            return redirect(_sign_in_url(request))
+        kept = [(name, value) for name, value in entries if name not in _SECRETS]
+        return self._renderer.page(
+            "session_ended.html",
+            language_of(request.headers),
+            HTTPStatus.FORBIDDEN,
+            action=_address(request),
+            sign_in_url=f"{SIGN_IN}?next={SIGNED_IN}",
+            entries=kept,
+            complete=len(kept) == len(entries) and not has_files(request),
+        )
 
-def language_of(request: Request) -> Language:
+
+def language_of(headers: Mapping[str, str]) -> Language:
     """Return the language that the browser prefers."""
-    return LANGUAGES.choose(request.headers.get("accept-language", ""))
+    return LANGUAGES.choose(headers.get("accept-language", ""))
+
+
+def error_page(renderer: Renderer) -> Callable[[Mapping[str, str], Response], Response]:
+    """Return the function that makes a page of a problem document, for requests that reach no page."""
+
+    def render(headers: Mapping[str, str], response: Response) -> Response:
+        problem, language = problem_of(response), language_of(headers)
+        values = _problem_values(language, problem)
+        page = renderer.page("error.html", language, problem.status, back=START, reference=problem.reference, **values)
+        return Response(page.status, {**response.headers, **page.headers}, page.body)
+
+    return render
 
 
 def redirect(url: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -131,18 +189,22 @@ def redirect(url: str, headers: Mapping[str, str] | None = None) -> Response:
     return Response(303, {"Location": url, **(headers or {})})
 
 
-def to_recording(visit: Visit, anchor: str = "") -> Response:
+def redirect_after(done: str, url: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a redirection to a page that says what was done: the text ``done_...``."""
+    address, hash_, anchor = url.partition("#")
+    separator = "&" if "?" in address else "?"
+    return redirect(f"{address}{separator}{_DONE}={done}{hash_}{anchor}", headers)
+
+
+def to_recording(visit: Visit, done: str, anchor: str = "") -> Response:
     """Return a redirection to the page of a Recording after a form of it was sent, with the list that led to it."""
-    parameters = urlencode(query(visit.request))
-    return redirect(f"{START}/{visit.request.id}{f'?{parameters}' if parameters else ''}{anchor}")
+    parameters = urlencode({name: value for name, value in query(visit.request).items() if name != _DONE})
+    return redirect_after(done, f"{START}/{visit.request.id}{f'?{parameters}' if parameters else ''}{anchor}")
 
 
 def form(request: Request) -> dict[str, str]:
     """Return the fields of a form. Raises BadRequest."""
-    try:
-        return dict(parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS))
-    except ValueError as error:
-        raise BadRequest("The body is not a form.") from error
+    return dict(form_entries(request))
 
 
 def query(request: Request) -> dict[str, str]:
@@ -154,10 +216,11 @@ def query(request: Request) -> dict[str, str]:
 
 
 def _sign_in_url(request: Request) -> str:
-    if request.method != "GET":
-        return SIGN_IN
-    target = request.path + (f"?{request.raw_query.decode('ascii', 'ignore')}" if request.raw_query else "")
-    return f"{SIGN_IN}?next={quote(target, safe='/')}"
+    return f"{SIGN_IN}?next={quote(_address(request), safe='/')}"
+
+
+def _address(request: Request) -> str:
+    return request.path + (f"?{request.raw_query.decode('ascii', 'ignore')}" if request.raw_query else "")
 
 
 def _refusal(visit: Visit, role: Role) -> Response:
@@ -168,13 +231,12 @@ def _refusal(visit: Visit, role: Role) -> Response:
 
 def _error_page(visit: Visit, failed: RestFailed) -> Response:
     problem = failed.problem
-    title = visit.language.text(_TITLES.get(problem.status, "failed"))
-    detail = visit.language.text(_DETAILS[problem.code]) if problem.code in _DETAILS else problem.detail
-    return visit.page(
-        "error.html",
-        status=HTTPStatus(problem.status),
-        title=title,
-        detail=detail,
-        errors=problem.errors,
-        back=START,
-    )
+    values = _problem_values(visit.language, problem)
+    return visit.page("error.html", status=problem.status, back=START, reference=problem.reference, **values)
+
+
+def _problem_values(language: Language, problem: Problem) -> dict[str, Any]:
+    """Return what the template needs of a problem document."""
+    title = language.text(_TITLES.get(problem.status, "failed"))
+    detail = language.text(_DETAILS[problem.code]) if problem.code in _DETAILS else problem.detail
+    return {"title": title, "detail": detail, "errors": problem.errors}

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from voxrec.console.forms import FormState, form_lists, rejected
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import Visit, form, query, redirect
+from voxrec.console.visit import Visit, form, query, redirect_after
 from voxrec.model import WebhookEvent
 from voxrec.web.response import Response
 
@@ -38,7 +38,7 @@ async def create(visit: Visit) -> Response:
         created = await visit.rest.result("PUT", "/webhooks", document)
     except RestFailed as failed:
         return await _new_page(visit, rejected(visit, failed, document, _FIELDS), failed.problem.status)
-    return redirect(f"{WEBHOOKS}/{created['id']}?changed=1")
+    return redirect_after("webhook_created", f"{WEBHOOKS}/{created['id']}")
 
 
 async def _new_page(visit: Visit, state: FormState, status: int = 200) -> Response:
@@ -76,7 +76,6 @@ async def _page(visit: Visit, status: int = 200, **values: Any) -> Response:
         "version": version,
         "test": None,
         "secret": None,
-        "changed": "changed" in query(visit.request),
         **values,
     }
     return visit.page(
@@ -100,7 +99,7 @@ async def change(visit: Visit) -> Response:
     except RestFailed as failed:
         state = rejected(visit, failed, document, _FIELDS)
         return await _page(visit, failed.problem.status, form=state)
-    return redirect(f"{WEBHOOKS}/{visit.request.id}?changed=1")
+    return redirect_after("webhook_saved", f"{WEBHOOKS}/{visit.request.id}")
 
 
 async def test(visit: Visit) -> Response:
@@ -116,7 +115,7 @@ async def show_secret(visit: Visit) -> Response:
 async def delete(visit: Visit) -> Response:
     """Delete a webhook."""
     await visit.rest.send("DELETE", _path(visit))
-    return redirect(WEBHOOKS)
+    return redirect_after("webhook_deleted", WEBHOOKS)
 
 
 def _path(visit: Visit) -> str:

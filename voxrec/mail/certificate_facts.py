@@ -19,9 +19,12 @@ class CertificateFacts:
     type: CertificateType
     certificate: str
     subject: str
+    issuer: str
+    serial_number: str
     addresses: tuple[str, ...]
     fingerprint: str
     algorithm: str
+    starts_at: datetime
     expires_at: datetime
 
     def require_address(self, address: str) -> None:

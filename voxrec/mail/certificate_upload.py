@@ -28,6 +28,13 @@ def read_certificate(text: str, now: datetime) -> CertificateFacts:
     return read_smime_certificate(data, now)
 
 
+def certificate_text(data: bytes) -> str:
+    """Return the content of a file, which is text or binary, in the form that `read_certificate` expects."""
+    if b"-----BEGIN" in data or (data.isascii() and b"\0" not in data):
+        return data.decode("ascii", "replace")
+    return base64.b64encode(data).decode()
+
+
 def _decode(text: str) -> bytes:
     stripped = text.strip()
     if "-----BEGIN" in stripped:

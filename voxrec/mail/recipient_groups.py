@@ -3,11 +3,21 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from voxrec.mail.certificate_facts import date_text
 from voxrec.mail.protection import Encryption
 from voxrec.mailaddress import caseless_mailbox_key
-from voxrec.model import MailEncryption, RecipientCertificate
+from voxrec.model import MailEncryption, MailProtection, MailRecipient, RecipientCertificate
+from voxrec.model.recipient_certificate import validity_at
+
+_WITHOUT_CERTIFICATE: Final = {
+    MailEncryption.NONE: MailProtection.UNENCRYPTED,
+    MailEncryption.OPTIONAL: MailProtection.UNENCRYPTED,
+    MailEncryption.NOTICE: MailProtection.NOTICE,
+    MailEncryption.REQUIRED: MailProtection.REFUSED,
+}
+"""What happens to the mails to a recipient without a valid certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,22 @@ def group_recipients(
     if unencrypted:
         groups.append(RecipientGroup(tuple(unencrypted), notice=mode is MailEncryption.NOTICE))
     return Grouping(tuple(groups), {})
+
+
+def mail_recipient(
+    address: str, mode: MailEncryption, certificates: Sequence[RecipientCertificate], now: datetime
+) -> MailRecipient:
+    """Return what happens to a mail to a recipient that is sent now; ``certificates`` as in `group_recipients`."""
+    own = of_recipient(address, certificates)
+    usable = () if mode is MailEncryption.NONE else usable_certificates(address, own, now)
+    expires_at = max((one.expires_at for one in usable or own), default=None)
+    return MailRecipient(
+        address=address,
+        protection=MailProtection.ENCRYPTED if usable else _WITHOUT_CERTIFICATE[mode],
+        certificate_ids=tuple(one.id for one in usable),
+        expires_at=expires_at,
+        validity=None if expires_at is None else validity_at(expires_at, now),
+    )
 
 
 def usable_certificates(

@@ -24,7 +24,7 @@ from voxrec.sanitize import sanitize_line
 E = TypeVar("E", bound=x509.ExtensionType)
 MIN_RSA_BITS: Final = 2048  # RFC 8551 section 4.2
 _MAX_RSA_BITS: Final = 16_384
-_MAX_SUBJECT: Final = 255  # characters
+_MAX_NAME: Final = 255  # characters of a subject, an issuer or a serial number
 _SMTP_UTF8_MAILBOX: Final = ObjectIdentifier("1.3.6.1.5.5.7.8.9")  # RFC 9598
 _UTF8_STRING: Final = 0x0C
 _MAX_ADDRESSES: Final = 100
@@ -69,10 +69,13 @@ def _read(certificate: x509.Certificate, now: datetime) -> CertificateFacts:
     return CertificateFacts(
         CertificateType.SMIME,
         text,
-        sanitize_line(certificate.subject.rfc4514_string(), _MAX_SUBJECT),
+        sanitize_line(certificate.subject.rfc4514_string(), _MAX_NAME),
+        sanitize_line(certificate.issuer.rfc4514_string(), _MAX_NAME),
+        sanitize_line(f"{certificate.serial_number:x}", _MAX_NAME),
         addresses,
         certificate.fingerprint(SHA256()).hex(),
         algorithm,
+        starts_at,
         expires_at,
     )
 

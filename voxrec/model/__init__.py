@@ -41,7 +41,14 @@ from voxrec.model.profile_check import (
     SettingSource,
 )
 from voxrec.model.prompt import Prompt
-from voxrec.model.recipient_certificate import CertificateType, MailEncryption, RecipientCertificate
+from voxrec.model.recipient_certificate import (
+    CertificateType,
+    CertificateValidity,
+    MailEncryption,
+    MailProtection,
+    MailRecipient,
+    RecipientCertificate,
+)
 from voxrec.model.recording import (
     ANNOUNCEMENT_FAILED,
     ANNOUNCEMENT_FINISHED,
@@ -85,6 +92,7 @@ __all__ = [
     "CallRequest",
     "CallState",
     "CertificateType",
+    "CertificateValidity",
     "CheckName",
     "CheckState",
     "DeliveryAttempt",
@@ -113,6 +121,8 @@ __all__ = [
     "ListeningReport",
     "MailContent",
     "MailEncryption",
+    "MailProtection",
+    "MailRecipient",
     "Neighbors",
     "Node",
     "NodeState",

@@ -6,11 +6,12 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from voxrec.mail.certificate_facts import date_text
-from voxrec.mail.recipient_groups import missing_reason, of_recipient, usable_certificates
+from voxrec.mail.recipient_groups import mail_recipient, missing_reason, of_recipient, usable_certificates
 from voxrec.model import (
     CheckName,
     CheckState,
     MailEncryption,
+    MailRecipient,
     Profile,
     ProfileCheck,
     RecipientCertificate,
@@ -43,10 +44,18 @@ class EncryptionCheck:
         self._default = default
         self._now = now
 
+    async def recipients(self, profile: Profile) -> Sequence[MailRecipient]:
+        """Return what happens to a mail to each address of the Profile now."""
+        addresses, mode = _addresses(profile), self._mode(profile)
+        certificates = await self._certificates.of_recipients(profile.id, addresses)
+        return [mail_recipient(address, mode, certificates, self._now()) for address in addresses]
+
+    def _mode(self, profile: Profile) -> MailEncryption:
+        return self._default() if profile.mail_encryption is None else profile.mail_encryption
+
     async def __call__(self, profile: Profile) -> Sequence[ProfileCheck]:
         """Return a row for each address."""
-        mode = self._default() if profile.mail_encryption is None else profile.mail_encryption
-        addresses = [*dict.fromkeys(mail_addresses(profile.email))]
+        addresses, mode = _addresses(profile), self._mode(profile)
         if not addresses:
             return [_row(None, CheckState.SKIPPED, "the Profile has no email, so no mail is sent")]
         if mode is MailEncryption.NONE:
@@ -54,6 +63,10 @@ class EncryptionCheck:
         certificates = await self._certificates.of_recipients(profile.id, addresses)
         now = self._now()
         return [_check(address, mode, certificates, now) for address in addresses]
+
+
+def _addresses(profile: Profile) -> list[str]:
+    return [*dict.fromkeys(mail_addresses(profile.email))]
 
 
 def _check(

@@ -14,7 +14,8 @@ from psycopg2.errors import ForeignKeyViolation, UniqueViolation
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, InvalidInput
 from voxrec.mailaddress import caseless_mailbox_key
-from voxrec.model import RecipientCertificate
+from voxrec.model import CertificateValidity, RecipientCertificate
+from voxrec.model.recipient_certificate import EXPIRY_NOTICE
 from voxrec.postgres.statement import Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
@@ -34,10 +35,20 @@ _UPDATE: Final = f"""
 _OF_RECIPIENTS: Final = f"""
     {_SELECT} WHERE mailbox = ANY(%s) AND (profile_id = %s OR profile_id IS NULL) ORDER BY created_at DESC, id DESC
 """
-_COUNTS: Final = """
-    SELECT count(*) FILTER (WHERE expires_at > now() + %s),
-           count(*) FILTER (WHERE expires_at > now() AND expires_at <= now() + %s),
-           count(*) FILTER (WHERE expires_at <= now())
+
+
+_SEARCH: Final = """
+    (strpos(lower(address), lower(%s)) > 0 OR strpos(lower(subject), lower(%s)) > 0
+     OR strpos(lower(issuer), lower(%s)) > 0
+     OR starts_with(fingerprint, lower(%s)) OR starts_with(serial_number, lower(%s)))
+"""
+_VALIDITY: Final = {
+    CertificateValidity.VALID: "expires_at > now() + %s",
+    CertificateValidity.EXPIRING: "expires_at > now() AND expires_at <= now() + %s",
+    CertificateValidity.EXPIRED: "expires_at <= now()",
+}
+_COUNTS: Final = f"""
+    SELECT {", ".join(f"count(*) FILTER (WHERE {condition})" for condition in _VALIDITY.values())}
     FROM recipient_certificates
 """
 
@@ -52,16 +63,28 @@ class CertificateCounts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateFilter:
-    """Filters of a list; None matches everything."""
+    """Filters of a list; None matches everything.
+
+    ``search`` is a part of the address, the holder or the issuer, in any letter case, or the beginning of the
+    fingerprint or the serial number.
+    """
 
     profile_id: UUID | None = None
     address: str | None = None
+    search: str | None = None
+    validity: CertificateValidity | None = None
 
     def conditions(self) -> Conditions:
         """Return the filters as SQL."""
         conditions = Conditions()
         conditions.add("profile_id = %s", self.profile_id)
         conditions.add("mailbox = %s", None if self.address is None else caseless_mailbox_key(self.address))
+        if self.search is not None:
+            hexadecimal = self.search.replace(":", "").replace(" ", "") or self.search
+            conditions.add(_SEARCH, *[self.search] * 3, *[hexadecimal] * 2)
+        if self.validity is not None:
+            sql = _VALIDITY[self.validity]
+            conditions.add(sql, *[EXPIRY_NOTICE] * sql.count("%s"))
         return conditions
 
 
@@ -124,7 +147,7 @@ class RecipientCertificates(ScopedRepository[RecipientCertificate, CertificateFi
         """Return the certificates of some recipients for the mails of a Profile: its own, and those of all Profiles."""
         mailboxes = [caseless_mailbox_key(recipient) for recipient in recipients]
         rows = await self._database.query(_OF_RECIPIENTS, (mailboxes, profile_id))
-        return [self._from_row(row) for row in rows]
+        return [one for one in map(self._from_row, rows) if self._in_scope(one)]
 
     async def counts(self, notice: timedelta) -> CertificateCounts:
         """Return the numbers of certificates; ``expiring`` are those that expire within ``notice``."""

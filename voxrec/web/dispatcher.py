@@ -186,7 +186,9 @@ class Dispatcher:
             try:
                 await writer.send(await self._receive(route, http_request, parameters, writer, until_sent))
             except Exception as error:
-                await writer.send(problem_response(error))
+                problem = problem_response(error)
+                page = route.error_page
+                await writer.send(problem if page is None else page(headers_of(http_request), problem))
 
     async def _receive(
         self,

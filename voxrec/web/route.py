@@ -22,6 +22,8 @@ RequestHandler = Callable[["Route", Request], Awaitable[Response]]
 
 
 Guard = Callable[[Request], Awaitable[None]]
+ErrorPage = Callable[[Mapping[str, str], Response], Response]
+"""Returns what a person sees instead of a problem document; the first argument are the headers of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Route:
     - ``secret_name``: the path parameter "name" is a secret, which must not be stored in the audit log;
     - ``audited_by_handler``: the handler stores audit entries itself, and no others are stored;
     - ``background``: pages send such requests by themselves, so that they do not count as use of a session;
+    - ``error_page``: returns what is sent instead of a problem document to a browser that shows pages;
     - ``documented``: False for the pages of the console, which are not part of the API;
     - ``summary`` and ``tag``: for the OpenAPI document, if those derived from the path do not fit.
     """
@@ -74,6 +77,7 @@ class Route:
     secret_name: bool = False
     audited_by_handler: bool = False
     background: bool = False
+    error_page: ErrorPage | None = None
     documented: bool = True
     summary: str = ""
     tag: str = ""

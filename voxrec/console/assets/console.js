@@ -1,9 +1,11 @@
-// Every page: the end of the session, times in the viewer's time zone, and the offset of that zone in the filter by days.
+// Every page: the end of the session, times in the viewer's time zone, and that zone in the filter by days.
 
 import "./session.js";
 
 const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+const timeZone = format.resolvedOptions().timeZone;
 
+const READING = 8000; // milliseconds that a message remains in sight
 const SENDING = 30_000; // milliseconds; a user who has waited that long, or has stopped the request, can send the form again
 const sending = new Set(); // forms
 
@@ -15,9 +17,24 @@ export function localizeTimes(root) {
 }
 
 localizeTimes(document);
-document.cookie = `voxrec_utc_offset=${-new Date().getTimezoneOffset()}; Path=/console; SameSite=Lax`;
-for (const input of document.querySelectorAll("[data-utc-offset]")) {
-  input.value = -new Date().getTimezoneOffset();
+const footer = document.getElementById("time-zone");
+if (footer) {
+  const zone = timeZone.replaceAll("_", " ");
+  const offset = new Intl.DateTimeFormat(document.documentElement.lang, { timeZoneName: "shortOffset" })
+    .formatToParts().find((part) => part.type === "timeZoneName").value;
+  footer.textContent = footer.dataset.text.replace("{zone}", zone === offset ? zone : `${zone} (${offset})`);
+}
+// What was done stays in sight of a user who is further down, until it has been read, and is not repeated after a reload.
+const done = document.getElementById("done");
+if (done) {
+  const address = new URL(location.href);
+  address.searchParams.delete("done");
+  history.replaceState(history.state, "", address);
+  setTimeout(() => done.classList.add("read"), READING);
+}
+document.cookie = `voxrec_time_zone=${timeZone}; Path=/console; SameSite=Lax`;
+for (const input of document.querySelectorAll("[data-time-zone]")) {
+  input.value = timeZone;
 }
 if (navigator.clipboard) {
   for (const button of document.querySelectorAll("button[data-copy]")) {
