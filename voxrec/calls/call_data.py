@@ -8,7 +8,6 @@ from uuid import UUID
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.calls.hops import NO_HOPS, Hops
-from voxrec.calls.takeover_state import TakeoverState
 from voxrec.clock import utc_now
 from voxrec.model import CallState, Profile
 
@@ -115,23 +114,3 @@ class CallData:
     def seconds_since(self, moment: datetime) -> float:
         """Return the seconds from ``moment`` until now."""
         return max(0.0, (self.now() - moment).total_seconds())
-
-    def takeover_state(self, leg: str, placeholder: str, generation: int) -> TakeoverState:
-        """Return what another process needs to take over the call."""
-        return TakeoverState(
-            call_id=self.id,
-            recording_id=self.recording_id,
-            caller=self.inbound.channel,
-            leg=leg,
-            number=self.inbound.number,
-            name=self.inbound.name,
-            dialled=self.inbound.dialled,
-            wideband=self.inbound.wideband,
-            withheld=self.inbound.withheld,
-            hops=self.inbound.hops,
-            placeholder=placeholder,
-            invited=self.inbound.invited,
-            generation=generation,
-            started_at=self.started_at,
-            profile=self.profile,
-        )

@@ -21,7 +21,7 @@ from voxrec.calls.legs import (
     REPORT_CONTEXT,
     TRANSFER_CONTEXT_VARIABLE,
 )
-from voxrec.calls.takeover_state import CALL_VARIABLE, PLACED_VARIABLE, encode
+from voxrec.calls.takeover_state import CALL_VARIABLE, PLACED_VARIABLE, TakeoverState, encode
 from voxrec.model import Profile
 from voxrec.sanitize import sanitize_line
 
@@ -53,7 +53,7 @@ class InvitedCaller:
                 "PJSIP_HEADER(add,X-Voxrec-Profile)": str(call.profile.id),
                 **({} if self._asterisk.reports_status else {HANGUP_HANDLER: f"{REPORT_CONTEXT},s,1"}),
                 TRANSFER_CONTEXT_VARIABLE: NO_TRANSFER_CONTEXT,
-                CALL_VARIABLE: encode(call.takeover_state("", "", 0)),
+                CALL_VARIABLE: encode(TakeoverState.of_call(call)),
             },
         )
 

@@ -100,8 +100,7 @@ class Legs:
     def store_state(self, placeholder: str) -> Deferred[bool]:
         """Store in the current leg what another process needs, because the leg or the caller's channel was replaced."""
         self._generation += 1
-        state = self._call.takeover_state(self.current, placeholder, self._generation)
-        return self._asterisk.set_variable(self.current, CALL_VARIABLE, encode(state))
+        return self._asterisk.set_variable(self.current, CALL_VARIABLE, self._encoded_state(placeholder))
 
     def create_leg(self, *, placeholder: str = "", replaces: str = "") -> CommandResult:
         """Create the channel of the current leg, with all that another process needs to take over the call.
@@ -127,8 +126,13 @@ class Legs:
                 # Asterisk sends it as the header Replaces
                 **({"SIPREPLACESHDR": replaces} if replaces else {}),
                 **({_JITTER_BUFFER: _DEFAULT_SIZE} if self.needs_jitter_buffer else {}),
-                CALL_VARIABLE: encode(call.takeover_state(self.current, placeholder, self._generation)),
+                CALL_VARIABLE: self._encoded_state(placeholder),
             },
+        )
+
+    def _encoded_state(self, placeholder: str) -> str:
+        return encode(
+            TakeoverState.of_call(self._call, leg=self.current, placeholder=placeholder, generation=self._generation)
         )
 
     def _headers(self, *, trusted: bool) -> Mapping[str, str]:

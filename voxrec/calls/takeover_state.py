@@ -4,11 +4,12 @@ A call therefore survives the loss of its process, and of the database.
 """
 
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 import msgspec
 
+from voxrec.calls.call_data import CallData
 from voxrec.calls.hops import NO_HOPS, Hops
 from voxrec.calls.ids import leg_number
 from voxrec.model import PauseBehavior, Profile
@@ -53,6 +54,27 @@ class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     generation: int = 0
     started_at: datetime
     profile: Profile
+
+    @classmethod
+    def of_call(cls, call: CallData, *, leg: str = "", placeholder: str = "", generation: int = 0) -> Self:
+        """Return the state of a call whose current leg is the channel ``leg``."""
+        return cls(
+            call_id=call.id,
+            recording_id=call.recording_id,
+            caller=call.inbound.channel,
+            leg=leg,
+            number=call.inbound.number,
+            name=call.inbound.name,
+            dialled=call.inbound.dialled,
+            wideband=call.inbound.wideband,
+            withheld=call.inbound.withheld,
+            hops=call.inbound.hops,
+            placeholder=placeholder,
+            invited=call.inbound.invited,
+            generation=generation,
+            started_at=call.started_at,
+            profile=call.profile,
+        )
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
