@@ -34,8 +34,8 @@ from voxrec.ari.transport import TimedTransport, WebsocketTransport
 from voxrec.calls.admission import Admission
 from voxrec.calls.call_data import CallSettings
 from voxrec.calls.live_calls import LiveCalls
-from voxrec.calls.recording_commands import RecordingCommands
-from voxrec.calls.router import Router
+from voxrec.calls.recording.recording_commands import RecordingCommands
+from voxrec.calls.stasis.router import Router
 from voxrec.errors import AsteriskUnavailable
 from voxrec.metrics import Metrics
 from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt, Side

@@ -17,10 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import INBOUND, SETTINGS, FakeAsterisk, FakeLegFiles, InMemorySink, make_profile
 from voxrec.ami.client import AmiClient
 from voxrec.ari.client import AriClient
-from voxrec.calls.causes import Cause
-from voxrec.calls.ids import owner_of
+from voxrec.calls.channels.ids import owner_of
 from voxrec.calls.live_call import LiveCall
-from voxrec.calls.recording_commands import RecordingCommands
+from voxrec.calls.recording.recording_commands import RecordingCommands
+from voxrec.calls.signalling.causes import Cause
 from voxrec.clock import SteadyClock, use_monotonic_timers, utc_now
 from voxrec.model import PauseBehavior, RecordingState, RecordPrompt, Side
 

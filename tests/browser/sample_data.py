@@ -27,7 +27,9 @@ _TURNS: Final = (0.4, 1.9, 3.1, 2.2, 4.0, 1.2, 2.7, 3.4, 0.8, 2.9, 5.0, 1.6)  # 
 
 def conversation() -> bytes:
     """Return WAV in which two parties speak in turns, with a pause of the recording."""
-    with resources.as_file(resources.files("voxrec.calls").joinpath("sounds", "announcement.wav")) as path:
+    with resources.as_file(
+        resources.files("voxrec.calls.announcements").joinpath("sounds", "announcement.wav")
+    ) as path:
         speech, _ = soundfile.read(path)
     sides = np.zeros((round(_SECONDS * _RATE), 2))
     position, turn = round(0.6 * _RATE), 0

@@ -19,13 +19,13 @@ from voxrec.ari.transport import AriResponseError
 from voxrec.calls import admission
 from voxrec.calls.call_control import CallControl
 from voxrec.calls.call_data import CallSettings, InboundCall
-from voxrec.calls.ids import owner_of
+from voxrec.calls.channels.ids import owner_of
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import CallListener, LiveCalls
-from voxrec.calls.reconciliation import Reconciler
-from voxrec.calls.recording_commands import RecordingCommands
-from voxrec.calls.router import LookUp, Router, no_lookup
-from voxrec.calls.snapshot import RecordingLookup
+from voxrec.calls.recording.recording_commands import RecordingCommands
+from voxrec.calls.stasis.reconciliation import Reconciler
+from voxrec.calls.stasis.router import LookUp, Router, no_lookup
+from voxrec.calls.stasis.snapshot import RecordingLookup
 from voxrec.errors import AsteriskUnavailable
 from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt, Side
 
@@ -146,19 +146,19 @@ class FakeLegFiles:
         self._waiting: list[Deferred[None]] = []
 
     async def created(self, recording_id: UUID) -> frozenset[Side]:
-        """See `voxrec.calls.leg_files.LegFiles`."""
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
         while recording_id not in self._created:
             await self._change()
         return self._created[recording_id]
 
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
-        """See `voxrec.calls.leg_files.LegFiles`. A Recording that has no files has closed them."""
+        """See `voxrec.calls.recording.leg_files.LegFiles`. A Recording that has no files has closed them."""
         while (expected or recording_id in self._created) and recording_id not in self._closed:
             await self._change()
         return True
 
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
-        """See `voxrec.calls.leg_files.LegFiles`."""
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
         return self.silent_sides
 
     def create(self, call: LiveCall, sides: Collection[Side] = tuple(Side)) -> None:

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from voxrec.ami.protocol import AmiResponse, AmiResponseError
 from voxrec.ari import events
 from voxrec.ari.transport import AriResponseError
-from voxrec.calls.ids import leg_number
+from voxrec.calls.channels.ids import leg_number
 from voxrec.errors import AsteriskUnavailable
 
 Outcome = Literal["done", "late", "refused", "lost before", "lost after"]

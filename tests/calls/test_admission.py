@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
 from voxrec.ari import events
 from voxrec.calls.admission import is_trusted
-from voxrec.calls.causes import Cause
+from voxrec.calls.signalling.causes import Cause
 from voxrec.model import Profile
 
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
 from tests.calls.test_admission import make_caller
 from voxrec.ari import events
-from voxrec.calls.ids import owned_id
+from voxrec.calls.channels.ids import owned_id
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Call, EventType, PauseBehavior
 

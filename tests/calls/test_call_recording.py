@@ -20,8 +20,8 @@ from tests.calls.test_call_machine import (
     ringing,
     talking,
 )
-from voxrec.calls.causes import Cause
 from voxrec.calls.live_call import LiveCall
+from voxrec.calls.signalling.causes import Cause
 from voxrec.errors import Conflict
 from voxrec.model import RecordingState, RecordPrompt
 from voxrec.model.reasons import DISK_FULL

@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import ProcessFixture, make_profile
 from voxrec.ari import events
-from voxrec.calls.stasis_args import display_name
-from voxrec.calls.takeover_state import CALL_VARIABLE, decode_takeover_state
+from voxrec.calls.channels.takeover_state import CALL_VARIABLE, decode_takeover_state
+from voxrec.calls.signalling.stasis_args import display_name
 from voxrec.model import Profile
 
 FIXED = settings(derandomize=True, database=None, deadline=None, max_examples=150)

@@ -29,13 +29,13 @@ from voxrec.ari.events import Playback
 from voxrec.calls.admission import Admission
 from voxrec.calls.call_control import CallControl
 from voxrec.calls.call_data import CallSettings
-from voxrec.calls.ids import BRIDGE, owned_id, owner_of
+from voxrec.calls.channels.ids import BRIDGE, owned_id, owner_of
 from voxrec.calls.live_calls import LiveCalls
-from voxrec.calls.reconciliation import Reconciler
-from voxrec.calls.recording_commands import RecordingCommands
-from voxrec.calls.router import Router
-from voxrec.calls.stasis_session import StasisSession
-from voxrec.calls.unfinished_recordings import FoundFiles, UnfinishedRecordings
+from voxrec.calls.recording.recording_commands import RecordingCommands
+from voxrec.calls.recording.unfinished_recordings import FoundFiles, UnfinishedRecordings
+from voxrec.calls.stasis.reconciliation import Reconciler
+from voxrec.calls.stasis.router import Router
+from voxrec.calls.stasis.stasis_session import StasisSession
 from voxrec.errors import NotFound, VoxrecError
 from voxrec.model import CallState, PauseBehavior, Profile, Recording, RecordingState, RecordPrompt, Side, leg_name
 
@@ -134,16 +134,16 @@ class FilesOfModel:
         self._model = model
 
     async def created(self, recording_id: UUID) -> frozenset[Side]:
-        """See `voxrec.calls.leg_files.LegFiles`."""
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
         return frozenset(side for side in Side if leg_name(recording_id, side) in self._model.files)
 
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
-        """See `voxrec.calls.leg_files.LegFiles`."""
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
         files = {side: self._model.files.get(leg_name(recording_id, side)) for side in Side}
         return all(closed if side in expected else closed is not False for side, closed in files.items())
 
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
-        """See `voxrec.calls.leg_files.LegFiles`."""
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
         return {}
 
 

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
 from tests.calls.test_call_control import RecordingListener
 from voxrec.ari import events
-from voxrec.calls.ids import owned_id
-from voxrec.calls.takeover_state import CALL_VARIABLE, PLACED_VARIABLE, decode_takeover_state
+from voxrec.calls.channels.ids import owned_id
+from voxrec.calls.channels.takeover_state import CALL_VARIABLE, PLACED_VARIABLE, decode_takeover_state
 from voxrec.errors import AsteriskUnavailable, Conflict, InvalidInput, StoreUnavailable, Unavailable
 from voxrec.model import Call, Profile
 

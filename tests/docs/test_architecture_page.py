@@ -18,7 +18,7 @@ class ModuleTableTests(SynchronousTestCase):
         for package, table in sections:
             names = _NAME.findall(table)
             directory = ROOT / "voxrec" / package
-            existing = {path.stem for path in directory.glob("*.py")} | {
+            existing = {path.stem for path in directory.rglob("*.py")} | {
                 path.parent.name for path in directory.glob("*/__init__.py")
             }
             self.assertEqual(set(names) - existing, set(), package)

@@ -26,7 +26,7 @@ NOT_FOLLOWED: Final = (305, 380, 399)
 def redirection(*contacts: str, status: int = 302, after: float = 0.05) -> tuple[SipResponse, ...]:
     """Return the responses of a far end that redirects to ``contacts``, values of the Contact header.
 
-    Asterisk can lose a redirection that arrives at once (see `voxrec.calls.redirects.Redirects`).
+    Asterisk can lose a redirection that arrives at once (see `voxrec.calls.transfers.redirects.Redirects`).
     """
     headers = tuple(("Contact", contact) for contact in contacts)
     return SipResponse(100), SipResponse(status, headers, after=after)

@@ -29,7 +29,9 @@ class MeasureRecordingTests(SynchronousTestCase):
         self.samples = 0.25 * np.stack([np.sin(2 * np.pi * hz * time) for hz in (CALLER_HZ, CALLEE_HZ)], axis=1)
 
     def announcement(self) -> tones.Samples:
-        with resources.as_file(resources.files("voxrec.calls").joinpath("sounds", "announcement.wav")) as path:
+        with resources.as_file(
+            resources.files("voxrec.calls.announcements").joinpath("sounds", "announcement.wav")
+        ) as path:
             announcement, rate = tones.load_audio(path)
         self.assertEqual(rate, RATE)
         return announcement[:, 0]

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from voxrec import sipuri
 from voxrec.calls.call_data import InboundCall
-from voxrec.calls.causes import Cause
-from voxrec.calls.hops import DEFAULT_MAX_PASSAGES, check_hops
 from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.signalling.causes import Cause
+from voxrec.calls.signalling.hops import DEFAULT_MAX_PASSAGES, check_hops
 from voxrec.model import Profile
 
 

@@ -8,10 +8,10 @@ from twisted.logger import Logger
 
 from voxrec.calls.admission import Admission, Refusal
 from voxrec.calls.call_data import InboundCall
-from voxrec.calls.causes import Cause
-from voxrec.calls.invited_caller import invited_call
+from voxrec.calls.channels.invited_caller import invited_call
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
+from voxrec.calls.signalling.causes import Cause
 from voxrec.errors import AsteriskUnavailable, Conflict, FieldError, InvalidInput, NotFound, Unavailable
 from voxrec.model import Call, CallState, EventType, Listening, PauseBehavior, Profile, Recording
 

@@ -9,16 +9,16 @@ from twisted.logger import Logger
 
 from voxrec.calls.call_data import CallData
 from voxrec.calls.call_recording import CallRecording
-from voxrec.calls.caller_connection import CallerConnection
-from voxrec.calls.causes import Cause
-from voxrec.calls.deadline import Deadline
-from voxrec.calls.invited_caller import InvitedCaller
-from voxrec.calls.legs import Legs
-from voxrec.calls.replacements import Replacements, ReplacingChannel
-from voxrec.calls.resources import RECORDING, Resources
-from voxrec.calls.sip_status import status_of_cause
-from voxrec.calls.steps import Steps
-from voxrec.calls.transfer import TransferCore, TransferInputs, TransferRequest
+from voxrec.calls.channels.caller_connection import CallerConnection
+from voxrec.calls.channels.invited_caller import InvitedCaller
+from voxrec.calls.channels.legs import Legs
+from voxrec.calls.channels.resources import RECORDING, Resources
+from voxrec.calls.channels.steps import Steps
+from voxrec.calls.signalling.causes import Cause
+from voxrec.calls.signalling.sip_status import status_of_cause
+from voxrec.calls.transfers.replacements import Replacements, ReplacingChannel
+from voxrec.calls.transfers.transfer import TransferCore, TransferInputs, TransferRequest
+from voxrec.deadline import Deadline
 from voxrec.deferreds import gather
 from voxrec.model import CallState, EventType
 

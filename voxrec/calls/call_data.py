@@ -7,7 +7,7 @@ from uuid import UUID
 
 from twisted.internet.interfaces import IReactorTime
 
-from voxrec.calls.hops import NO_HOPS, Hops
+from voxrec.calls.signalling.hops import NO_HOPS, Hops
 from voxrec.clock import utc_now
 from voxrec.model import CallState, Profile
 

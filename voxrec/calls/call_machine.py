@@ -11,11 +11,11 @@ from automat import TypeMachineBuilder, pep614
 
 from voxrec.calls import replacement_steps
 from voxrec.calls.call_core import ANNOUNCEMENT_CHECK, RECORDING_TIMEOUT, CallCore, CallInputs
-from voxrec.calls.causes import Cause
+from voxrec.calls.channels.resources import RECORDING
 from voxrec.calls.invitation_steps import add_invitation
-from voxrec.calls.machine_builder import build
-from voxrec.calls.resources import RECORDING
-from voxrec.calls.transfer import TRANSFER_REFUSED, TransferRequest
+from voxrec.calls.signalling.causes import Cause
+from voxrec.calls.transfers.transfer import TRANSFER_REFUSED, TransferRequest
+from voxrec.machine_builder import build
 from voxrec.model import CallState, EventType, Side
 
 _VOXREC: Final = "voxrec"  # as the party that ended a call

@@ -9,19 +9,19 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
-from voxrec.calls.announcement_state import UNFINISHED, Announcement
-from voxrec.calls.beeper import Beeper
+from voxrec.calls.announcements.announcement_state import UNFINISHED, Announcement
+from voxrec.calls.announcements.beeper import Beeper
 from voxrec.calls.call_data import CallData
-from voxrec.calls.decoder_check import DecoderCheck
-from voxrec.calls.holds import HELD, UNHELD, Holds
-from voxrec.calls.ids import ANNOUNCEMENT, WHISPER, owned_id
-from voxrec.calls.legs import Legs
-from voxrec.calls.new_recording import new_recording, requires_prompt
-from voxrec.calls.recorder import Recorder
-from voxrec.calls.recording_commands import NARROWBAND, WIDEBAND, RecordingCommands
-from voxrec.calls.recording_log import RecordingSink
-from voxrec.calls.takeover_state import ANNOUNCED_VARIABLE
-from voxrec.calls.transfer import TRANSFER_REFUSED
+from voxrec.calls.channels.ids import ANNOUNCEMENT, WHISPER, owned_id
+from voxrec.calls.channels.legs import Legs
+from voxrec.calls.channels.takeover_state import ANNOUNCED_VARIABLE
+from voxrec.calls.recording.decoder_check import DecoderCheck
+from voxrec.calls.recording.holds import HELD, UNHELD, Holds
+from voxrec.calls.recording.new_recording import new_recording, requires_prompt
+from voxrec.calls.recording.recorder import Recorder
+from voxrec.calls.recording.recording_commands import NARROWBAND, WIDEBAND, RecordingCommands
+from voxrec.calls.recording.recording_log import RecordingSink
+from voxrec.calls.transfers.transfer import TRANSFER_REFUSED
 from voxrec.model import ANNOUNCEMENT_FAILED, Recording, RecordPrompt, Side
 from voxrec.model.reasons import DISK_FULL
 

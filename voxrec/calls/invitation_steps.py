@@ -7,8 +7,8 @@ from automat import pep614
 
 from voxrec.calls import replacement_steps
 from voxrec.calls.call_core import CallCore, CallInputs
-from voxrec.calls.causes import Cause
-from voxrec.calls.transfer import TransferRequest
+from voxrec.calls.signalling.causes import Cause
+from voxrec.calls.transfers.transfer import TransferRequest
 from voxrec.model import CallState, Side
 
 if TYPE_CHECKING:

@@ -8,27 +8,27 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
+from voxrec.calls.announcements.confirmations import Confirmations
 from voxrec.calls.call_core import CallCore, CallInputs
 from voxrec.calls.call_data import CallData, CallSettings, InboundCall
 from voxrec.calls.call_machine import call_machine
 from voxrec.calls.call_recording import CallRecording
-from voxrec.calls.caller_connection import CallerConnection
-from voxrec.calls.confirmations import Confirmations
-from voxrec.calls.ids import ANNOUNCEMENT, EARLY_MEDIA, PROGRESS, is_confirmation
-from voxrec.calls.invited_caller import InvitedCaller, new_call_id
-from voxrec.calls.legs import Legs
-from voxrec.calls.pause_codes import PauseCodes
-from voxrec.calls.recorder import Recorder
-from voxrec.calls.recording_commands import RecordingCommands
-from voxrec.calls.recording_log import RecordingSink
-from voxrec.calls.redirects import Redirects
-from voxrec.calls.replacements import Replacements, ReplacingChannel
-from voxrec.calls.resources import Resources
-from voxrec.calls.sip_status import FIRST_FINAL_FAILURE, nearest_cause, refusal_cause, status_for_caller
-from voxrec.calls.steps import Steps
-from voxrec.calls.takeover_state import TakeoverState
-from voxrec.calls.transfer import TransferCore, TransferRequest, transfer_machine
+from voxrec.calls.channels.caller_connection import CallerConnection
+from voxrec.calls.channels.ids import ANNOUNCEMENT, EARLY_MEDIA, PROGRESS, is_confirmation
+from voxrec.calls.channels.invited_caller import InvitedCaller, new_call_id
+from voxrec.calls.channels.legs import Legs
+from voxrec.calls.channels.resources import Resources
+from voxrec.calls.channels.steps import Steps
+from voxrec.calls.channels.takeover_state import TakeoverState
+from voxrec.calls.recording.pause_codes import PauseCodes
+from voxrec.calls.recording.recorder import Recorder
+from voxrec.calls.recording.recording_commands import RecordingCommands
+from voxrec.calls.recording.recording_log import RecordingSink
+from voxrec.calls.signalling.sip_status import FIRST_FINAL_FAILURE, nearest_cause, refusal_cause, status_for_caller
 from voxrec.calls.transfer_announcements import TransferAnnouncements, is_transfer_announcement
+from voxrec.calls.transfers.redirects import Redirects
+from voxrec.calls.transfers.replacements import Replacements, ReplacingChannel
+from voxrec.calls.transfers.transfer import TransferCore, TransferRequest, transfer_machine
 from voxrec.clock import SteadyClock, utc_now
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RtpCounters, Side
@@ -43,7 +43,7 @@ class LiveCall:
     """One call, from the caller's INVITE until nothing of it is left in Asterisk.
 
     ``on_event`` is called for each event that listeners are notified of, ``on_over`` once, when the call is over. A
-    call with a ``takeover_state`` was begun by another process; `voxrec.calls.takeover` continues it.
+    call with a ``takeover_state`` was begun by another process; `voxrec.calls.stasis.takeover` continues it.
     """
 
     _log = Logger()

@@ -10,13 +10,13 @@ from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import CallSettings, InboundCall
-from voxrec.calls.causes import Cause
-from voxrec.calls.ids import is_confirmation, is_leg, is_listening, owner_of
+from voxrec.calls.channels.ids import is_confirmation, is_leg, is_listening, owner_of
+from voxrec.calls.channels.takeover_state import TakeoverState
 from voxrec.calls.live_call import LiveCall
-from voxrec.calls.recording_commands import RecordingCommands
-from voxrec.calls.recording_log import RecordingSink
-from voxrec.calls.replacements import ReplacingChannel
-from voxrec.calls.takeover_state import TakeoverState
+from voxrec.calls.recording.recording_commands import RecordingCommands
+from voxrec.calls.recording.recording_log import RecordingSink
+from voxrec.calls.signalling.causes import Cause
+from voxrec.calls.transfers.replacements import ReplacingChannel
 from voxrec.model import Call, EventType, Profile, Side
 
 

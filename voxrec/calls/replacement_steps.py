@@ -3,9 +3,9 @@
 from typing import Final
 
 from voxrec.calls.call_core import CallCore, CallInputs
-from voxrec.calls.causes import Cause
-from voxrec.calls.ids import owner_of
-from voxrec.calls.replacements import ReplacingChannel
+from voxrec.calls.channels.ids import owner_of
+from voxrec.calls.signalling.causes import Cause
+from voxrec.calls.transfers.replacements import ReplacingChannel
 
 DEPARTURE_TIMEOUT: Final = 1.0  # seconds that a channel may take to end after it has left the application
 

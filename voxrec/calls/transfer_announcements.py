@@ -11,9 +11,9 @@ from twisted.logger import Logger
 from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import CallData
 from voxrec.calls.call_recording import CallRecording
-from voxrec.calls.ids import ANNOUNCEMENT, owned_id
-from voxrec.calls.legs import Legs
-from voxrec.calls.steps import Steps
+from voxrec.calls.channels.ids import ANNOUNCEMENT, owned_id
+from voxrec.calls.channels.legs import Legs
+from voxrec.calls.channels.steps import Steps
 from voxrec.model import ANNOUNCEMENT_FAILED, ANNOUNCEMENT_FINISHED
 
 TRANSFER: Final = "transfer"

@@ -17,24 +17,24 @@ from voxrec.ari.connection import AsteriskConnection
 from voxrec.ari.event_stream import EventStream, EventStreamListener, endpoint_for
 from voxrec.ari.transport import HttpTransport, TimedTransport
 from voxrec.calls.admission import Admission, is_allowed, is_trusted
-from voxrec.calls.announcement_check import AnnouncementCheck
-from voxrec.calls.announcements import DEFAULT, Announcements, explain_unreadable
-from voxrec.calls.application_lease import ApplicationLease, LocalHolder
+from voxrec.calls.announcements.announcement_check import AnnouncementCheck
+from voxrec.calls.announcements.announcement_files import DEFAULT, Announcements, explain_unreadable
 from voxrec.calls.call_control import CallControl
 from voxrec.calls.call_data import CallSettings
 from voxrec.calls.call_service import CallService, DetachAtStop, DrainAtStop, StopPolicy
-from voxrec.calls.disk_space import DiskSpaceMonitor
-from voxrec.calls.leg_files import SpoolFiles
 from voxrec.calls.listening.frames import FRAMES_PER_SECOND
 from voxrec.calls.listening.live_listening import ListeningSettings, LiveListening
 from voxrec.calls.live_calls import LiveCalls
-from voxrec.calls.orphan_sweep import OrphanSweep
-from voxrec.calls.reconciliation import Reconciler
-from voxrec.calls.recording_commands import RecordingCommands
-from voxrec.calls.router import Router
-from voxrec.calls.stasis_session import StasisSession
-from voxrec.calls.unfinished_recordings import UnfinishedRecordings
-from voxrec.calls.unreachable import UnreachableFarEnds
+from voxrec.calls.recording.disk_space import DiskSpaceMonitor
+from voxrec.calls.recording.leg_files import SpoolFiles
+from voxrec.calls.recording.recording_commands import RecordingCommands
+from voxrec.calls.recording.unfinished_recordings import UnfinishedRecordings
+from voxrec.calls.signalling.unreachable import UnreachableFarEnds
+from voxrec.calls.stasis.application_lease import ApplicationLease, LocalHolder
+from voxrec.calls.stasis.orphan_sweep import OrphanSweep
+from voxrec.calls.stasis.reconciliation import Reconciler
+from voxrec.calls.stasis.router import Router
+from voxrec.calls.stasis.stasis_session import StasisSession
 from voxrec.composition.ami import Ami, build_ami
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voxrec.api.health import check_readiness
-from voxrec.calls.sip_readiness import SipReadiness
+from voxrec.calls.stasis.sip_readiness import SipReadiness
 from voxrec.composition.bulk_actions import build_bulk_actions
 from voxrec.composition.calls import Calls, build_calls
 from voxrec.composition.database import Database, build_database

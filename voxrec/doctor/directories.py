@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from voxrec.calls.announcements import DEFAULT
+from voxrec.calls.announcements.announcement_files import DEFAULT
 from voxrec.config import Config
 from voxrec.doctor.accounts import Account, asterisk_account, describe, voxrec_account
 from voxrec.doctor.finding import Finding, failed, ok, skipped, warning

@@ -22,7 +22,7 @@ from voxrec.recordings.work_files import WorkFiles
 
 INBAND: Final = "in-band"
 """Detail of the entries of the timeline."""
-_DIGIT_TIMEOUT: Final = 3.0  # seconds between two digits of one code, as in voxrec.calls.dtmf
+_DIGIT_TIMEOUT: Final = 3.0  # seconds between two digits of one code, as in voxrec.calls.recording.dtmf
 _EVENT_TOLERANCE: Final = 1.5  # seconds between the tones of a digit and its entry in the timeline
 
 

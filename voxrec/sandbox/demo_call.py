@@ -148,7 +148,9 @@ def _leak(other_channel: tones.Samples, own_channel: tones.Samples, rate: int, h
 
 def find_announcement(recording: Path, channel: int) -> float | None:
     """Return the position in seconds of voxrec's default announcement on a channel, or None if it is not there."""
-    with resources.as_file(resources.files("voxrec.calls").joinpath("sounds", "announcement.wav")) as path:
+    with resources.as_file(
+        resources.files("voxrec.calls.announcements").joinpath("sounds", "announcement.wav")
+    ) as path:
         announcement, announcement_rate = tones.load_audio(path)
     samples, rate = tones.load_audio(recording)
     if rate != announcement_rate:

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import INBOUND, ProcessFixture, ProfileDirectory, make_profile
 from voxrec.ari import events
-from voxrec.calls.ids import owned_id
+from voxrec.calls.channels.ids import owned_id
 from voxrec.calls.listening.call_listeners import (
     CALL_ENDED,
     INTERRUPTED_AFTER,

@@ -15,13 +15,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient, Direction
-from voxrec.calls.causes import Cause
-from voxrec.calls.channel_ready import ChannelReady
-from voxrec.calls.ids import listening_role, owned_id
+from voxrec.calls.channels.channel_ready import ChannelReady
+from voxrec.calls.channels.ids import listening_role, owned_id
 from voxrec.calls.listening.frames import Frame, FrameMixer
 from voxrec.calls.listening.media_port import MediaPort, UdpReactor
 from voxrec.calls.listening.rtp import NARROWBAND, WIDEBAND, Encoding, RtpPacket
-from voxrec.calls.stasis_args import is_wideband_codec, split_codecs
+from voxrec.calls.signalling.causes import Cause
+from voxrec.calls.signalling.stasis_args import is_wideband_codec, split_codecs
 from voxrec.deferreds import Operation, gather, gather_failures, shielded
 from voxrec.errors import AsteriskUnavailable, Unavailable
 from voxrec.model import Side

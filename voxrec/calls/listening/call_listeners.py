@@ -8,13 +8,13 @@ from typing import Any, Final
 import numpy as np
 from twisted.internet.defer import Deferred
 
-from voxrec.calls.deadline import Deadline
 from voxrec.calls.listening.call_audio import CallAudio, ListeningContext, encoding_of
 from voxrec.calls.listening.frames import FRAMES_PER_SECOND, Frame
 from voxrec.calls.listening.listener import Listener
 from voxrec.calls.listening.rtp import NARROWBAND
 from voxrec.calls.listening.tap import Connection, TapCore, TapInputs, tap_machine
 from voxrec.calls.live_call import LiveCall
+from voxrec.deadline import Deadline
 from voxrec.model import RecordingState
 
 CALL_ENDED: Final = "the call has ended"

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from voxrec.ari import events
 from voxrec.ari.client import AriClient
 from voxrec.ari.transport import AriResponseError
-from voxrec.calls.ids import ANNOUNCEMENT, owner_of
+from voxrec.calls.channels.ids import ANNOUNCEMENT, owner_of
 from voxrec.calls.listening.call_audio import ListeningContext
 from voxrec.calls.listening.call_listeners import CALL_ENDED, CallListeners
 from voxrec.calls.listening.listener import Listener

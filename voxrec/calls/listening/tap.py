@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from voxrec.calls.deadline import Deadline
-from voxrec.calls.machine_builder import build
+from voxrec.deadline import Deadline
+from voxrec.machine_builder import build
 
 RETRY_INTERVAL: Final = 0.25
 """Seconds until the audio of a call is requested again, because its far end is being replaced."""

@@ -1,0 +1,315 @@
+"""Tests of voxrec.calls.recording.monitor.
+
+They also cover what happens while AMI is not connected, or if Asterisk fails.
+"""
+
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.calls.fake_asterisk import MONITOR, NOW, FakeAsterisk
+from voxrec.ami.client import AmiClient
+from voxrec.ari.client import AriClient
+from voxrec.calls.recording.monitor import monitor_machine
+from voxrec.calls.recording.monitor_core import MonitorCore
+from voxrec.calls.recording.recording_commands import MONITOR_VARIABLE, RecordingCommands
+from voxrec.errors import AsteriskUnavailable, Conflict
+from voxrec.model import Recording, RecordingState, Side
+
+START, MUTE, STOP = "MixMonitor 1700.1", "MixMonitorMute 1700.1", "StopMixMonitor 1700.1"
+
+
+class Files:
+    """LegFiles of which a test sets the state."""
+
+    def __init__(self) -> None:
+        self.existing: set[Side] = set()
+        self.complete = False
+
+    async def created(self, recording_id: UUID) -> frozenset[Side]:
+        return frozenset(self.existing)
+
+    async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
+        return self.existing >= set(expected) and (self.complete or not self.existing)
+
+    async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
+        return {}
+
+
+class MonitorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.asterisk = FakeAsterisk()
+        self.files = Files()
+        self.reported: list[str] = []
+        client = AriClient(self.asterisk, "voxrec")
+        self.core = MonitorCore(
+            self.clock,
+            RecordingCommands(client, AmiClient(self.asterisk), self.files),
+            Recording(
+                id=UUID(int=1),
+                profile_id=UUID(int=2),
+                call_id=UUID(int=3),
+                state=RecordingState.RECORDING,
+                created_at=NOW,
+                updated_at=NOW,
+            ),
+            "1700.1",
+            "wav",
+            note=lambda side, _detail: self.reported.append(f"failed {side or 'call'}"),
+            started=lambda: self.reported.append("started"),
+            late=lambda: self.reported.append("late"),
+            over=lambda: self.reported.append("over"),
+        )
+        self.monitor = monitor_machine(self.core)
+
+    def requests(self) -> list[str]:
+        return self.asterisk.take_requests()
+
+    def record(self) -> None:
+        """Begin, and let Asterisk create both files."""
+        self.files.existing = set(Side)
+        self.monitor.begin()
+        self.assertEqual((self.requests(), self.reported), ([START], ["started"]))
+        self.reported.clear()
+
+    def close(self) -> None:
+        """Let Asterisk close the files, and voxrec see it."""
+        self.files.complete = True
+        self.clock.advance(1)
+
+    def test_files_that_are_created_late(self) -> None:
+        self.monitor.begin()
+        self.clock.advance(5)
+        self.assertEqual(self.reported, [])
+        self.files.existing = set(Side)
+        self.clock.advance(1)
+        self.assertEqual(self.reported, ["started"])
+
+    def test_end_of_the_call(self) -> None:
+        self.record()
+        self.monitor.call_ended()
+        self.clock.advance(1)
+        self.assertEqual(self.reported, [])
+        self.close()
+        self.assertEqual((self.reported, self.requests()), (["started", "over"], []))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop_waits_for_the_files(self) -> None:
+        self.record()
+        self.monitor.stop()
+        self.assertEqual((self.requests(), self.reported), ([STOP], []))
+        self.close()
+        self.assertEqual(self.reported[-1], "over")
+
+    def test_file_that_is_not_opened(self) -> None:
+        self.monitor.begin()
+        self.files.existing = {Side.CALLER}
+        for _ in range(11):
+            self.clock.advance(1)
+        self.assertEqual(self.reported, ["failed callee", "started"])
+        self.monitor.call_ended()
+        self.close()
+        self.assertEqual(self.reported[-1], "over")
+
+    def test_no_file_is_opened(self) -> None:
+        self.monitor.begin()
+        for _ in range(11):
+            self.clock.advance(1)
+        self.assertEqual(self.reported, ["failed caller", "failed callee", "started", "started", "over"])
+        self.assertEqual(self.requests(), [START, STOP])
+
+    def test_refused(self) -> None:
+        self.asterisk.refusals = {"MixMonitor": "No such channel"}
+        self.monitor.begin()
+        self.assertEqual(self.reported, ["failed call", "started", "over"])
+
+    def test_recording_starts_when_ami_is_connected(self) -> None:
+        self.asterisk.ready = False
+        self.monitor.begin()
+        self.assertEqual(self.reported, ["failed call", "started"])
+        self.clock.advance(2)  # it is tried again, and reported once
+        self.assertEqual(self.reported, ["failed call", "started", "started"])
+        self.requests()
+        self.asterisk.ready = True
+        self.files.existing = set(Side)
+        self.monitor.retry()
+        self.assertEqual(self.requests(), ["GET channels/1700.1/variable", START])
+        self.assertEqual(self.reported[-2:], ["late", "started"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_start_whose_outcome_was_not_known_is_not_repeated_if_it_was_executed(self) -> None:
+        self.asterisk.delayed.add("MixMonitor")
+        self.monitor.begin()
+        self.asterisk.fail_response(AsteriskUnavailable("lost"))
+        self.asterisk.delayed.clear()
+        self.asterisk.variables[MONITOR_VARIABLE] = MONITOR
+        self.files.existing = set(Side)
+        self.requests()
+        self.monitor.retry()
+        self.assertEqual(self.requests(), ["GET channels/1700.1/variable"])
+        self.assertEqual((self.reported[-1], self.core.monitor), ("started", MONITOR))
+
+    def test_nothing_can_be_paused_while_it_is_due(self) -> None:
+        self.asterisk.ready = False
+        self.monitor.begin()
+        for change in (self.monitor.mute, self.monitor.unmute):
+            self.failureResultOf(change(), Conflict)
+
+    def test_call_ends_before_ami_is_connected(self) -> None:
+        self.asterisk.ready = False
+        self.monitor.begin()
+        self.monitor.call_ended()
+        self.assertEqual(self.reported[-1], "over")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_call_ends_before_asterisk_responds(self) -> None:
+        self.asterisk.delayed.add("MixMonitor")
+        self.monitor.begin()
+        self.monitor.call_ended()
+        self.assertEqual(self.reported, [])
+        self.asterisk.respond()
+        self.clock.advance(1)
+        self.assertEqual(self.reported, [])  # its thread still has to open the files, and to close them
+        self.files.existing = set(Side)
+        self.close()
+        self.assertEqual(self.reported, ["started", "over"])
+
+    def test_stop_before_asterisk_responds(self) -> None:
+        self.asterisk.delayed.add("MixMonitor")
+        self.monitor.begin()
+        self.monitor.stop()
+        self.assertEqual(self.requests(), [START])
+        self.asterisk.respond()
+        self.assertEqual(self.requests(), [STOP])
+
+    def test_stop_is_repeated_until_it_is_done(self) -> None:
+        self.record()
+        self.asterisk.ready = False
+        self.monitor.stop()
+        self.clock.advance(2)
+        self.assertEqual(self.requests(), [STOP, STOP])
+        self.asterisk.ready = True
+        self.monitor.retry()
+        self.close()
+        self.assertEqual((self.requests(), self.reported[-1]), ([STOP], "over"))
+
+    def test_state_is_repeated_at_the_next_connect(self) -> None:
+        self.record()
+        for muted, change in ((True, self.monitor.mute), (False, self.monitor.unmute)):
+            self.successResultOf(change())
+            self.requests()
+            self.monitor.retry()
+            self.assertEqual(self.requests(), [MUTE])
+            self.assertEqual(self.asterisk.queries[MUTE]["State"], "1" if muted else "0")
+            self.assertEqual(self.asterisk.queries[MUTE]["Direction"], "both")
+
+    def test_mix_monitor_that_somebody_else_has_stopped(self) -> None:
+        self.record()
+        self.asterisk.refusals = {"MixMonitorMute": "Cannot set mute flag"}
+        self.monitor.retry()
+        self.close()
+        self.assertEqual(self.reported[-1], "over")
+
+    def test_channel_that_asterisk_replaces_while_nothing_is_recorded(self) -> None:
+        self.asterisk.ready = False
+        self.monitor.begin()
+        self.requests()
+        self.monitor.use_channel("1700.2")
+        self.asterisk.ready = True
+        self.monitor.retry()
+        self.assertEqual(self.requests()[-1], "MixMonitor 1700.2")
+
+    def test_another_channel_continues_the_files_when_they_are_closed(self) -> None:
+        self.record()
+        self.requests()
+        self.monitor.use_channel("1700.2")
+        self.clock.advance(0)
+        self.assertEqual(self.requests(), [STOP])
+        self.files.complete = True
+        self.clock.advance(1)
+        self.assertEqual(self.requests(), ["MixMonitor 1700.2"])
+        self.assertTrue(self.asterisk.queries["MixMonitor 1700.2"]["Options"].endswith("a"))
+        self.clock.advance(1)
+        self.monitor.stop()
+        self.assertEqual(self.requests(), ["StopMixMonitor 1700.2"])
+
+    def test_another_decoder_continues_after_a_gap(self) -> None:
+        self.record()
+        self.requests()
+        self.monitor.renew()
+        self.files.complete = True
+        self.clock.advance(0.05)
+        self.assertEqual(self.requests(), [STOP])
+        self.clock.advance(0.02)
+        self.assertEqual(self.requests(), [START])
+
+    def test_what_is_about_to_start_has_new_decoders_anyway(self) -> None:
+        self.asterisk.ready = False
+        self.monitor.begin()
+        self.monitor.renew()
+        self.asterisk.ready = True
+        self.requests()
+        self.monitor.retry()
+        self.assertEqual(self.requests()[-1], START)
+        self.files.existing = set(Side)
+        self.clock.advance(1)
+        self.monitor.renew()
+        self.monitor.renew()
+        self.files.complete = True
+        self.clock.advance(1)
+        self.assertEqual(self.requests(), [STOP, START])
+
+    def test_a_recording_that_is_paused_stays_paused(self) -> None:
+        self.record()
+        self.successResultOf(self.monitor.mute())
+        self.requests()
+        self.files.complete = True
+        self.monitor.use_channel("1700.2")
+        self.clock.advance(0)
+        self.assertEqual(self.requests(), [STOP, "MixMonitor 1700.2", *["MixMonitorMute 1700.2"] * 2])
+
+    def test_what_cannot_be_stopped_continues(self) -> None:
+        self.record()
+        self.requests()
+        self.asterisk.ready = False
+        self.monitor.renew()
+        self.clock.advance(5)
+        self.asterisk.ready = True
+        self.requests()
+        self.successResultOf(self.monitor.mute())
+        self.assertEqual(self.requests(), [MUTE])
+
+    def test_a_call_that_ends_meanwhile(self) -> None:
+        for advance in (0.0, 0.5):
+            self.setUp()
+            self.record()
+            self.monitor.use_channel("1700.2")
+            self.clock.advance(advance)
+            self.monitor.call_ended()
+            self.requests()
+            self.close()
+            self.assertEqual((self.requests(), self.reported[-1]), ([], "over"))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_channel_that_leaves_for_another_program(self) -> None:
+        self.record()
+        self.monitor.call_ended()
+        self.monitor.stop()
+        self.assertEqual(self.requests(), [STOP])
+
+    def test_asterisk_that_has_ended(self) -> None:
+        self.record()
+        self.monitor.call_ended()
+        self.monitor.closed()
+        self.assertEqual((self.reported[-1], self.clock.getDelayedCalls()), ("over", []))
+
+    def test_detach(self) -> None:
+        self.record()
+        self.asterisk.ready = False
+        failed = self.monitor.mute()
+        self.failureResultOf(failed, AsteriskUnavailable)
+        self.monitor.detach()
+        self.assertEqual((self.reported, self.clock.getDelayedCalls()), ([], []))

@@ -1,0 +1,104 @@
+"""Tests of voxrec.calls.recording.recording_log."""
+
+from uuid import UUID
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.calls.fake_asterisk import NOW, InMemorySink
+from voxrec.calls.recording.recording_log import RecordingLog, recording_log_machine
+from voxrec.model import Recording, RecordingState, RtpCounters, RtpStatistics, Side
+
+
+class RecordingLogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW.timestamp())
+        self.sink = InMemorySink()
+        recording = Recording(
+            id=UUID(int=1),
+            profile_id=UUID(int=2),
+            state=RecordingState.RECORDING,
+            started_at=NOW,
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        self.log = RecordingLog(self.clock, self.sink, recording)
+        self.inputs = recording_log_machine(self.log)
+
+    @property
+    def stored(self) -> list[tuple[str, list[str]]]:
+        return [(one.state.value, [entry.event for entry in one.timeline]) for one in self.sink.recordings]
+
+    def test_entries_are_stored_together(self) -> None:
+        self.inputs.note("held")
+        self.clock.advance(1)
+        self.inputs.note("unheld")
+        self.assertEqual(self.stored, [])
+        self.clock.advance(1)
+        self.assertEqual(self.stored, [("recording", ["held", "unheld"])])
+        self.assertEqual([entry.at for entry in self.log.recording.timeline], [0.0, 1.0])
+
+    def test_entries_that_were_stored_with_another_change_are_not_stored_again(self) -> None:
+        self.inputs.note("answered")
+        self.inputs.begin()
+        self.clock.advance(1)
+        self.inputs.note("held")
+        self.inputs.change_state(RecordingState.PAUSED, "paused", by="rest")
+        self.clock.advance(10)
+        self.assertEqual(self.stored, [("recording", ["answered"]), ("paused", ["answered", "held", "paused"])])
+
+    def test_failure_is_stored_at_once(self) -> None:
+        self.inputs.note("held")
+        self.inputs.fail("recording.failed", detail="AMI")
+        self.assertEqual(self.stored, [("recording", ["held", "recording.failed"])])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_change_of_the_state_is_stored_at_once(self) -> None:
+        self.inputs.change_state(RecordingState.PAUSED, "paused", by="rest")
+        self.assertEqual(self.stored, [("paused", ["paused"])])
+
+    def test_outcome_is_stored_once_when_it_is_released(self) -> None:
+        self.inputs.close(16, "caller")
+        self.assertEqual(self.stored, [])
+        self.inputs.note("held")
+        self.inputs.change_state(RecordingState.PAUSED, "paused", by="rest")
+        for _ in range(2):
+            self.inputs.release()
+        self.clock.advance(10)
+        self.assertEqual(self.stored, [("processing", ["hangup"])])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_statistics_of_both_parties_until_it_is_released(self) -> None:
+        caller, callee = (RtpCounters(packets_received=count, packets_lost=1) for count in (100, 200))
+        self.inputs.rtp_reported(Side.CALLEE, callee)
+        self.inputs.close(16, "caller")
+        self.inputs.rtp_reported(Side.CALLER, caller)
+        self.inputs.release()
+        self.inputs.rtp_reported(Side.CALLER, callee)
+        self.assertEqual(self.sink.recordings[-1].rtp_statistics, RtpStatistics(caller=caller, callee=callee))
+
+    def test_refused_recording_is_absent(self) -> None:
+        self.inputs.refuse("disk-full")
+        self.inputs.note("held")
+        self.assertEqual(self.stored, [("absent", [])])
+
+    def test_detach_stores_what_was_not_stored(self) -> None:
+        self.inputs.note("held")
+        self.inputs.detach()
+        self.inputs.close(16, "caller")
+        self.inputs.release()
+        self.clock.advance(10)
+        self.assertEqual(self.stored, [("recording", ["held"])])
+
+    def test_detach_after_the_end_stores_no_outcome(self) -> None:
+        """The process that has the call now finishes the Recording."""
+        self.inputs.close(16, "caller")
+        self.inputs.detach()
+        self.inputs.release()
+        self.assertEqual(self.stored, [])
+
+    def test_timeline_is_limited(self) -> None:
+        for _ in range(5100):
+            self.inputs.note("dtmf")
+        self.assertEqual(len(self.log.recording.timeline), 5001)

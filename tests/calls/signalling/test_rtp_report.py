@@ -1,0 +1,22 @@
+"""Tests of voxrec.calls.signalling.rtp_report."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from voxrec.ari.events import UserEvent
+from voxrec.calls.signalling.rtp_report import read_counters
+from voxrec.model import RtpCounters
+
+
+class ReportTests(SynchronousTestCase):
+    def test_report_of_asterisk(self) -> None:
+        report = UserEvent(received="350", lost="12", jitter="0.003125")
+        self.assertEqual(read_counters(report), RtpCounters(packets_received=350, packets_lost=12, max_jitter_ms=3.1))
+
+    def test_what_is_not_known(self) -> None:
+        self.assertIsNone(read_counters(UserEvent()))
+        self.assertIsNone(read_counters(UserEvent(received="", lost="12", jitter="0.1")))
+        self.assertIsNone(read_counters(UserEvent(received="-1", lost="0")))
+        self.assertIsNone(read_counters(UserEvent(received="9" * 30, lost="0")))
+        for jitter in ("", "nan", "-0.1", "1e9"):
+            counters = read_counters(UserEvent(received="1", lost="0", jitter=jitter))
+            self.assertEqual(counters, RtpCounters(packets_received=1, packets_lost=0), jitter)

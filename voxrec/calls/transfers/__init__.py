@@ -1,0 +1,1 @@
+"""Changes of the parties of a call: transfers, replaced channels, and redirections."""
