@@ -5,7 +5,6 @@ import "./session.js";
 const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
 const timeZone = format.resolvedOptions().timeZone;
 
-const READING = 8000; // milliseconds that a message remains in sight
 const SENDING = 30_000; // milliseconds; a user who has waited that long, or has stopped the request, can send the form again
 const sending = new Set(); // forms
 
@@ -24,13 +23,17 @@ if (footer) {
     .formatToParts().find((part) => part.type === "timeZoneName").value;
   footer.textContent = footer.dataset.text.replace("{zone}", zone === offset ? zone : `${zone} (${offset})`);
 }
-// What was done stays in sight of a user who is further down, until it has been read, and is not repeated after a reload.
+// What was done is said in the part of the page where the user is, and is not repeated after a reload.
 const done = document.getElementById("done");
 if (done) {
   const address = new URL(location.href);
   address.searchParams.delete("done");
   history.replaceState(history.state, "", address);
-  setTimeout(() => done.classList.add("read"), READING);
+  const target = document.getElementById(location.hash.slice(1));
+  if (target) {
+    (target.closest("section") ?? target).before(done);
+    done.focus();
+  }
 }
 document.cookie = `voxrec_time_zone=${timeZone}; Path=/console; SameSite=Lax`;
 for (const input of document.querySelectorAll("[data-time-zone]")) {
