@@ -30,6 +30,9 @@ LIGHT, DARK, NARROW = "light", "dark", "narrow"
 VIEWS: Final = {LIGHT: (1280, 900, "light"), DARK: (1280, 900, "dark"), NARROW: (360, 740, "light")}
 """Width and height of the window in pixels, and the colour scheme that the user prefers."""
 _OVERFLOW: Final = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+_SCROLLING_TABLES: Final = (
+    "return [...document.querySelectorAll('.scroll')].some((region) => region.scrollWidth > region.clientWidth)"
+)
 _browsers: list[Browser] = []
 
 
@@ -116,6 +119,8 @@ class BrowserTestCase(TestCase):
         driver.save_screenshot(str(self.screenshot_directory() / f"{name}-{view}.png"))
         overflow = driver.execute_script(_OVERFLOW)
         too_wide = [f"{name}-{view}: {overflow} pixels wider than the window"] if overflow else []
+        if view == NARROW and driver.execute_script(_SCROLLING_TABLES):
+            too_wide.append(f"{name}-{view}: a table is wider than the window")
         return [*too_wide, *(f"{name}-{view}: {finding}" for finding in accessibility_findings(driver))]
 
     def screenshot_directory(self) -> Path:

@@ -43,7 +43,7 @@ class TokenPageTests(UserPageTestCase):
         self.assertEqual((token["profileIds"], token["expiresAt"]), ([str(own.id)], "2999-12-31T23:00:00Z"))
         self.assertTrue(token["listenLive"])
         body = (await self.open("/console/tokens", cookie)).body.decode()
-        self.assertIn('<td data-label="Profiles">Own</td>', body)
+        self.assertIn(">Own</bdi></a></td>", body)
 
     async def test_messages_are_next_to_the_fields_and_entries_are_kept(self) -> None:
         cookie = await self.signed_in("admin")

@@ -27,9 +27,10 @@ if (footer) {
 const done = document.getElementById("done");
 if (done) {
   const address = new URL(location.href);
+  const target = document.getElementById(address.hash.slice(1));
   address.searchParams.delete("done");
+  address.hash = ""; // which would take the focus when the page is complete
   history.replaceState(history.state, "", address);
-  const target = document.getElementById(location.hash.slice(1));
   if (target) {
     (target.closest("section") ?? target).before(done);
     done.focus();
