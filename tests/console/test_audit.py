@@ -23,6 +23,8 @@ class AuditPageTests(ConsoleTestCase):
         ):
             with subtest(text):
                 self.assertIn(text, body)
+        self.assertIn(f'href="/console/profiles/{profile.id}">Page of the object', body)
+        self.assertNotIn(f'href="/console/recordings/{recording.id}"', body)  # it was deleted
         of_recording, of_profile = f"<code>DELETE /recordings/{recording.id}", f"<code>POST /profiles/{profile.id}"
         for query, found in (
             ("who=anna", (True, False)),
@@ -60,3 +62,20 @@ class AuditPageTests(ConsoleTestCase):
         body = (await self.open(link, cookie)).body.decode()
         self.assertEqual(body.count("<code>POST"), 1)
         self.assertNotIn('rel="next"', body)
+
+    async def test_the_pages_of_objects(self) -> None:
+        cookie = await self.signed_in("admin")
+        recording = await self.add_recording()
+        await self.submit(f"/console/recordings/{recording.id}/notes", cookie, text="a")
+        webhook = (await self.request("PUT", "/webhooks", json={"url": "https://crm.example"})).json["id"]
+        token = (await self.request("PUT", "/tokens", json={"name": "crm", "role": "read"})).json["id"]
+        body = (await self.open("/console/audit", cookie)).body.decode()
+        for page, linked in (
+            (f"/console/recordings/{recording.id}", True),
+            (f"/console/webhooks/{webhook}", True),
+            (f"/console/tokens/{token}", False),
+        ):
+            with subtest(page):
+                self.assertEqual(f'href="{page}"' in body, linked)
+                if linked:
+                    self.assertEqual((await self.open(page, cookie)).status, 200)

@@ -89,8 +89,12 @@ class CertificateListTests(CertificatePageTestCase):
         for text in (*expected[1:], "expired"):
             with subtest(text):
                 self.assertIn(text, body)
+        self.assertIn("Some certificates have expired.", body)
+        for validity in ("expired", "expiring"):
+            self.assertIn(f'href="{PAGE}?validity={validity}"', body)
         for validity, count in (("expired", 1), ("expiring", 3), ("valid", 0)):
             body = await self.body(f"{PAGE}?validity={validity}", cookie)
+            self.assertNotIn("Some certificates", body)
             self.assertEqual(body.count(f'href="{PAGE}/'), count, validity)
         self.assertIn("No certificate matches the filter.", body)
 

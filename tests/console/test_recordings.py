@@ -242,7 +242,10 @@ class BulkActionTests(ConsoleTestCase):
         body = (await self.open(path, cookie)).body.decode()
         self.assertIn("Alice", body)
         self.assertNotIn("Bob", body)
-        self.assertEqual((await self.submit(path, cookie, cancel="true")).headers["location"], "/console/recordings")
+        self.assertEqual(
+            (await self.submit(path, cookie, cancel="true")).headers["location"],
+            "/console/recordings?done=bulk_action_canceled",
+        )
         self.assertEqual((await self.submit(path, cookie)).status, 409)
 
     async def test_nothing_chosen(self) -> None:

@@ -1,6 +1,7 @@
 """/console/audit: the audit log, for administrators."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from voxrec.console.days import start_of_day, zone_of
 from voxrec.console.forms import FormState, rejected
@@ -12,6 +13,14 @@ AUDIT: Final = "/console/audit"
 _PAGE_SIZE: Final = 50
 _FILTERS: Final = ("who", "path", "targetId", "first", "last")
 _DAYS: Final = {"since": "first", "until": "last"}  # parameters of REST, and the fields from which they follow
+_PAGES: Final = {
+    "recording": "recordings",
+    "profile": "profiles",
+    "user": "users",
+    "webhook": "webhooks",
+    "recipient-certificate": "certificates",
+}
+"""The pages of objects, by kind."""
 
 
 async def show_audit(visit: Visit) -> Response:
@@ -36,7 +45,18 @@ async def show_audit(visit: Visit) -> Response:
         "audit",
         status,
         entries=page.items,
+        page_of=_page_of,
         form=state,
         filtered=any(filters[name] for name in _FILTERS),
         next_url=page.next_url(AUDIT, filters),
     )
+
+
+def _page_of(entry: Mapping[str, Any]) -> str:
+    """Return the path of the page of the object that was changed; empty if there is none, or it was deleted."""
+    kind, _, part = entry["kind"].partition(" ")
+    target, path = entry["targetId"], entry["path"]
+    if target is None or kind not in _PAGES or (part and f"/{target}/" not in path):
+        return ""
+    is_deleted = entry["method"] == "DELETE" and path.endswith(target)
+    return "" if is_deleted else f"/console/{_PAGES[kind]}/{target}"

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from voxrec.console.forms import form_lists
 from voxrec.console.recording_query import ListQuery
 from voxrec.console.rest_client import RestFailed
-from voxrec.console.visit import START, Visit, form, query, redirect
+from voxrec.console.visit import START, Visit, form, query, redirect, redirect_after
 from voxrec.model import BulkActionKind, BulkActionState, BulkItemState, SkipReason
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
@@ -93,4 +93,6 @@ async def change(visit: Visit) -> Response:
     """Confirm a preview, or cancel a bulk action."""
     wanted = "canceled" if form(visit.request).get("cancel") else "pending"
     action = await visit.rest.result("POST", f"/bulk-actions/{visit.request.id}", {"state": wanted})
-    return redirect(START if wanted == "canceled" and not action["confirmedAt"] else f"{BULK_ACTIONS}/{action['id']}")
+    if wanted == "canceled" and not action["confirmedAt"]:
+        return redirect_after("bulk_action_canceled", START)
+    return redirect(f"{BULK_ACTIONS}/{action['id']}")

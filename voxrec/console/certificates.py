@@ -24,6 +24,7 @@ _PAGE_SIZE: Final = 25
 _LISTED_SENDERS: Final = 3  # Profiles of each certificate in the list
 _SENDERS: Final = 20  # on the page of a certificate
 _FILTERS: Final = ("search", "validity")
+_ATTENTION: Final = (CertificateValidity.EXPIRED, CertificateValidity.EXPIRING)
 _FIELDS: Final = ("address", "profileId", "certificate", "otherAddressAllowed")
 _FILES: Final = "files"
 _MAX_FILES: Final = 50  # each is encrypted to, which takes about a millisecond
@@ -56,6 +57,7 @@ class CertificatePages:
             label=profile_label,
             profiles=await visit.profile_names(),
             validities=[*CertificateValidity],
+            attention=[each for each in _ATTENTION if await _exists(visit, each)] if not any(filters.values()) else [],
             may_change=visit.may(Role.PROVISION),
             next_url=page.next_url(CERTIFICATES, filters),
             **self._about_validity(visit),
@@ -130,6 +132,10 @@ def _expiry(certificate: Mapping[str, Any]) -> datetime:
 
 def _path(visit: Visit) -> str:
     return f"{_REST}/{visit.request.id}"
+
+
+async def _exists(visit: Visit, validity: CertificateValidity) -> bool:
+    return bool((await visit.rest.page(_REST, validity=validity, limit=1)).items)
 
 
 async def _senders(visit: Visit, certificate: Mapping[str, Any], limit: int) -> Page:
