@@ -185,6 +185,8 @@ class DeliveryTests(ConsoleTestCase):
         for text in ("desk@example.org", "Attempts: 1", "550 &lt;unknown&gt;", "Send again", delivery["id"]):
             with subtest(text):
                 self.assertIn(text, body)
+        self.assertIn("550 &lt;unknown&gt;", body.partition('id="deliveries"')[2].partition("<details>")[0])
+        self.assertIn("/console/certificates?search=desk%40example.org", body)
         await self.submit(f"{path}/deliveries", cookie, deliveryId=delivery["id"], target="")
         await self.submit(f"{path}/deliveries", cookie, deliveryId=delivery["id"], target=" other@example.org ")
         deliveries = (await self.request("GET", f"/recordings/{recording.id}/deliveries")).json
