@@ -26,6 +26,10 @@ def requests_in(text: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
 
 
 class RestReferenceTests(RestTestCase):
+    def test_requests_in_a_text(self) -> None:
+        text = "see `GET /calls/<id>/audio?side=caller`; DELETE\n  # /jobs/:id. A receiver gets POST /hook HTTP/1.1"
+        self.assertEqual(list(requests_in(text)), [("GET", "/calls/*/audio", ("side",)), ("DELETE", "/jobs/*", ())])
+
     async def test_every_request_exists(self) -> None:
         document = (await send_request(self.port, "GET", "/openapi.json")).json
         routes = {
