@@ -339,7 +339,9 @@ class ExplainingDatabase:
 
     async def query(self, sql: str, params: Any) -> list[Any]:
         """Return the rows and append the plan to ``plans``. Raises AssertionError if a large table is scanned."""
-        self._cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", tuple(params))
+        settings, semicolon, statement = sql.rpartition("; ")
+        explain = f"{settings}{semicolon}EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+        self._cursor.execute(explain, tuple(params))
         explanation = self._cursor.fetchone()[0][0]
         plan = explanation["Plan"]
         pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
@@ -478,6 +480,7 @@ def measure_lists(
 
 def _explain_pages(cluster: Cluster, size: int) -> Iterable[Plan]:
     with closing(psycopg2.connect(cluster.dsn(f"growth_{size}"))) as connection:
+        connection.autocommit = True  # as voxrec's: settings for a statement end with it
         cursor = connection.cursor()
         cursor.execute("SET TimeZone = 'UTC'")
         for query in page_queries(size):

@@ -24,6 +24,7 @@ class GrowthTests(TestCase):
         fill(cluster(), SIZE, {frozenset([UUID(int=1)]): "secret"})
         self.addCleanup(administer, SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(f"growth_{SIZE}")))
         connection = self.enterContext(closing(psycopg2.connect(cluster().dsn(f"growth_{SIZE}"))))
+        connection.autocommit = True
         self.cursor = connection.cursor()
         self.cursor.execute("SET enable_seqscan = off")
 

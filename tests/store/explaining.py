@@ -25,7 +25,7 @@ class Explaining:
         self.rows_read = 0
 
     async def query(self, sql: str, params: Sequence[object] = ()) -> list[Row]:
-        ((plans,),) = await self._pool.query(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+        ((plans,),) = await self._pool.query(explain(sql, "ANALYZE, FORMAT JSON"), params)
         (plan,) = [each["Plan"] for each in plans]
         self._add(plan)
         rows = await self._pool.query(sql, params)
@@ -40,3 +40,9 @@ class Explaining:
             self.scanned_tables.append(node["Relation Name"])
         for child in node.get("Plans", ()):
             self._add(child)
+
+
+def explain(sql: str, options: str) -> str:
+    """Return the statement that explains ``sql``, which may begin with settings for the statement."""
+    settings, semicolon, statement = sql.rpartition("; ")
+    return f"{settings}{semicolon}EXPLAIN ({options}) {statement}"

@@ -357,3 +357,26 @@ class PlanTests(PageTestCase):
                 explaining = await self.explain(sort=sort)
                 self.assertEqual((explaining.rows, {*explaining.indexes}), (50, {index}))
                 self.assertLess(explaining.rows_read, 200)
+
+    async def test_profiles_of_which_one_has_far_more_recordings_than_most(self) -> None:
+        await self.pool.execute(
+            """
+            INSERT INTO recordings (id, profile_id, state, format, channels, timeline, metadata, legal_hold, created_at,
+                                    updated_at)
+            SELECT gen_random_uuid(), gen_random_uuid(), 'completed', 'wav', 1, '[]', '{}', FALSE, now(), now()
+            FROM generate_series(1, 3000);
+            UPDATE recordings SET metadata = '{"site": "Hamburg"}';
+            INSERT INTO recording_marks
+                SELECT jsonb_hash_extended('["site", "Hamburg"]', 0), created_at, id FROM recordings
+            ON CONFLICT DO NOTHING;
+            ANALYZE recordings
+            """
+        )
+        explaining = Explaining(self.pool)
+        profile_ids = frozenset([UUID("11111111-1111-4111-8111-111111111111"), uuid4()])
+        recordings = Recordings(cast("Pool", explaining)).scoped_to(profile_ids)
+        page = await recordings.page(RecordingFilter(metadata={"site": "Hamburg"}), 50)
+        self.assertEqual((len(page), explaining.scanned_tables), (50, []))
+        self.assertLess(
+            explaining.rows_read, 3500, "3,000 index entries are counted; of 12,000 Recordings a page is read"
+        )

@@ -14,6 +14,7 @@ import psycopg2
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.database import DatabaseTestCase
+from tests.store.explaining import explain
 from tests.store.samples import NOON, later, profile, recording
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, InvalidInput, NotFound
@@ -240,7 +241,7 @@ class Explaining:
         with closing(psycopg2.connect(self._dsn)) as connection, connection.cursor() as cursor:
             for way in ("seqscan", "sort", "bitmapscan"):
                 cursor.execute(f"SET enable_{way} = off")
-            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", tuple(params))
+            cursor.execute(explain(sql, "FORMAT JSON"), tuple(params))
             self.indexes += re.findall(r'"Index Name": "(\w+)"', json.dumps(cursor.fetchall()))
         return []
 

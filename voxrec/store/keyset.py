@@ -11,6 +11,11 @@ T = TypeVar("T", bound=PageItem)
 
 NEWEST_FIRST: Final = "ORDER BY created_at DESC, id DESC"
 OLDEST_FIRST: Final = "ORDER BY created_at, id"
+IN_INDEX_ORDER: Final = "SET LOCAL enable_bitmapscan = off"
+"""Precedes a statement that reads rows in the order of an index until a page is full.
+
+If PostgreSQL expects fewer rows than a page, it would read and sort all of them; there may be any number.
+"""
 
 
 class Conditions:

@@ -16,7 +16,7 @@ import msgspec
 from voxrec.cursor import Cursor
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
-from voxrec.store.keyset import Conditions
+from voxrec.store.keyset import IN_INDEX_ORDER, Conditions
 
 COMMON_TERM_ROWS: Final = 3000
 """A term with at least this number of Recordings is common: the index of another column is preferred."""
@@ -54,7 +54,7 @@ class MetadataIndex:
             for condition in conditions
         )
         params = [param for condition in conditions for param in condition.params]
-        (row,) = await self._database.query(f"SELECT {counts}", params)
+        (row,) = await self._database.query(f"{IN_INDEX_ORDER}; SELECT {counts}", params)
         count, term = min(zip(row, self._terms, strict=True))
         return None if has_alternative and count == COMMON_TERM_ROWS else term
 
@@ -63,7 +63,8 @@ class MetadataIndex:
         entries = self._conditions(term)
         # LATERAL with LIMIT 1 makes PostgreSQL look up one row at a time, and never sort all of them.
         return await self._database.query(
-            f"SELECT {columns} FROM (SELECT at, recording_id FROM recording_marks WHERE {entries}) AS entries"
+            f"{IN_INDEX_ORDER}; SELECT {columns}"
+            f" FROM (SELECT at, recording_id FROM recording_marks WHERE {entries}) AS entries"
             f" CROSS JOIN LATERAL (SELECT * FROM recordings WHERE id = recording_id AND {conditions} LIMIT 1)"
             " AS recordings ORDER BY at DESC, recording_id DESC LIMIT %s",
             [*entries.params, *conditions.params, limit],

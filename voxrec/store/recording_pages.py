@@ -24,7 +24,7 @@ from voxrec.errors import ListTimeout, StatementTimeout
 from voxrec.model import Position, RecordingSort, SortPosition
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
-from voxrec.store.keyset import NEWEST_FIRST, OLDEST_FIRST, Conditions, fetch_page
+from voxrec.store.keyset import IN_INDEX_ORDER, NEWEST_FIRST, OLDEST_FIRST, Conditions
 from voxrec.store.metadata_index import MetadataIndex, index_terms, tag_terms
 from voxrec.store.recording_filter import DURATION, SIZE, RecordingFilter
 from voxrec.store.recording_sources import (
@@ -84,8 +84,9 @@ class RecordingPages:
                 return await index.fetch_page(term, self._columns, conditions, limit)
             if is_simple:
                 conditions = filters.conditions_for_column_index(self._profile_ids, limit)
-                select = f"SELECT {self._columns} FROM recordings"
-                return await fetch_page(self._database, select, conditions, limit, after)
+                self._add_position(conditions, after)
+                statement, params = conditions.first_rows(f"SELECT {self._columns} FROM recordings", limit)
+                return await self._database.query(f"{IN_INDEX_ORDER}; {statement}", params)
         return await self._take_turns(limit, after)
 
     async def _take_turns(self, limit: int, after: Position | None) -> list[Row]:
@@ -132,7 +133,7 @@ class RecordingPages:
         statement, params = candidates.first_rows(select, size, self._order(self._key))
         # The last candidate is returned in any case, which shows that there may be more.
         rows = await self._database.query(
-            f"SELECT {self._columns}, number, {key}, id, {checks} FROM ("
+            f"{IN_INDEX_ORDER}; SELECT {self._columns}, number, {key}, id, {checks} FROM ("
             f"SELECT *, row_number() OVER ({self._order(key)}) AS number FROM ({statement}) AS first_rows"
             f") AS recordings WHERE ({checks}) OR number = {size} {self._order(key)} LIMIT %s",
             [*checks.params, *params, *checks.params, limit],

@@ -4,12 +4,13 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
 from voxrec.model import VerdictFilter
 from voxrec.postgres.database import Database
-from voxrec.store.keyset import NEWEST_FIRST, Conditions
+from voxrec.store.keyset import IN_INDEX_ORDER, NEWEST_FIRST, Conditions
 from voxrec.store.metadata_index import index_terms, tag_terms
 from voxrec.store.recording_filter import DURATION, USE_TIME_INDEX, VERDICTS, RecordingFilter, are_few
 
@@ -37,13 +38,25 @@ class Source:
 
 async def smallest_source(database: Database, sources: Sequence[Source], limit: int) -> Source | None:
     """Return the source with the fewest ids, or None if each has ``limit`` or more. Counts no further than that."""
+    counted = [
+        *await _count(database, IN_INDEX_ORDER, [source for source in sources if not source.by_words], limit),
+        *await _count(database, "", [source for source in sources if source.by_words], limit),  # has no order
+    ]
+    count, source = min(counted, key=itemgetter(0), default=(limit, None))
+    return source if count < limit else None
+
+
+async def _count(
+    database: Database, setting: str, sources: Sequence[Source], limit: int
+) -> Iterator[tuple[int, Source]]:
+    """Return at most ``limit`` as the number of ids of each source."""
     if not sources:
-        return None
+        return iter(())
     statements = [source.ids(limit) for source in sources]
     counts = ", ".join(f"(SELECT count(*) FROM ({sql}) AS entries)" for sql, _ in statements)
-    (row,) = await database.query(f"SELECT {counts}", [param for _, params in statements for param in params])
-    smallest = min(row)
-    return sources[row.index(smallest)] if smallest < limit else None
+    params = [param for _, params in statements for param in params]
+    (row,) = await database.query(f"{setting}{'; ' if setting else ''}SELECT {counts}", params)
+    return zip(row, sources, strict=True)
 
 
 def residual_sources(filters: RecordingFilter) -> Iterator[Source]:
