@@ -201,6 +201,10 @@ class UploadTests(CertificatePageTestCase):
             self.assertEqual(response.status, 422)
             self.assertNotIn(secret[:30], response.body.decode())
         self.assertEqual(await self.stored(), [])
+        path = f"{PAGE}/{(await self.add_certificate())['id']}"
+        response = await self.upload(cookie, ("a.pem", key), path=path, certificate=both)
+        self.assertEqual(response.status, 422)
+        self.assertNotIn(secret[:30], response.body.decode())
 
     async def test_bodies_that_are_no_form(self) -> None:
         cookie = await self.signed_in("provision")

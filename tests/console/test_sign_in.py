@@ -48,6 +48,13 @@ class SignInTests(ConsoleTestCase):
                 self.assertNotIn(b"<b>", response.body)
                 self.assertNotIn("set-cookie", response.headers)
 
+    async def test_large_forms_of_strangers_are_not_read(self) -> None:
+        """Decoding a megabyte takes half a second of the only thread, in which calls are controlled as well."""
+        for path in ("/console/sign-in", "/console/sign-in/code", "/console/users/new"):
+            response = await self.submit(path, name="a" * 65_536)
+            self.assertEqual(response.status, 413)
+            self.assertIn(b"More was sent than the installation permits", response.body)
+
     async def test_guessing_is_delayed(self) -> None:
         self.patch(PasswordThrottle, "FIRST_DELAY", 100.0)  # longer than hashing on a busy machine takes
         for number in range(PasswordThrottle.FREE_FAILURES):

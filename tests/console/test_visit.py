@@ -37,7 +37,8 @@ class SessionEndTests(ConsoleTestCase):
         self.assertEqual(note["text"], text.replace("\r\n", "\n"))
 
     async def test_secrets_are_not_kept(self) -> None:
-        response = await self.submit("/console/users/new", "", name="ben", role="read", password="a secret phrase")
+        secret = {"password": "a secret phrase", "certificate": "-----BEGIN PRIVATE KEY-----\na secret phrase"}
+        response = await self.submit("/console/users/new", "", name="ben", role="read", **secret)
         body = response.body.decode()
         self.assertIn('name="name" value="ben"', body)
         self.assertNotIn("a secret phrase", body)

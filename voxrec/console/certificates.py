@@ -92,7 +92,7 @@ class CertificatePages:
         fields, texts = form(visit.request), _texts(visit)
         entered = {**fields, "otherAddressAllowed": "otherAddressAllowed" in fields}
         if len(texts) != 1:
-            state = FormState(entered, {"certificate": [visit.language.text("certificate_missing")]})
+            state = FormState(_repeatable(entered), {"certificate": [visit.language.text("certificate_missing")]})
             return await self._page(visit, state, HTTPStatus.UNPROCESSABLE_ENTITY)
         document = {"certificate": texts[0][1], "otherAddressAllowed": entered["otherAddressAllowed"]}
         try:

@@ -1,19 +1,27 @@
-"""The fields and files of a form that a browser has sent (application/x-www-form-urlencoded, multipart/form-data)."""
+"""The fields and files of a form that a browser has sent (application/x-www-form-urlencoded, multipart/form-data).
+
+Forms are parsed in the thread that controls calls, some of them before a user is known. All limits together bound that
+to some hundredths of a second.
+"""
 
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 from urllib.parse import parse_qsl
 
-from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
-from werkzeug.http import parse_options_header
+from multipart import MultipartError, MultipartParser, MultipartPart, ParserLimitReached, parse_options_header
 
-from voxrec.web.errors import BadRequest
+from voxrec.web.errors import BadRequest, TooLarge
 from voxrec.web.request import Request
 
 MAX_FIELDS: Final = 1100  # a user may be limited to 1,000 Profiles
+MAX_SIZE: Final = 262_144  # bytes without files; a note has up to 10,000 characters, each of up to 12 bytes
+MAX_SIZE_WITHOUT_USER: Final = 65_536  # bytes
 _MULTIPART: Final = "multipart/form-data"
+_MAX_PARTS: Final = 64  # only forms with files are sent in parts
+_MAX_HEADERS: Final = 8  # of a part
+_MAX_HEADER: Final = 2048  # bytes, with the name of a file
+_IN_MEMORY: Final = 16_777_216  # bytes, more than a body may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +32,15 @@ class UploadedFile:
     content: bytes
 
 
-def form_entries(request: Request) -> list[tuple[str, str]]:
-    """Return the names and values of the fields, in their order, without files. Raises BadRequest."""
+def form_entries(request: Request, limit: int = MAX_SIZE) -> list[tuple[str, str]]:
+    """Return the names and values of the fields, in their order, without files.
+
+    ``limit`` is the maximum size in bytes, which does not apply to forms with files. Raises BadRequest or TooLarge.
+    """
     if _is_multipart(request):
-        return [*_parse_multipart(request)[0]]
+        return [(part.name, part.value) for part in _parts(request) if part.filename is None]
+    if len(request.raw_body) > limit:
+        raise TooLarge(f"The form must have at most {limit} bytes.")
     try:
         return parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:
@@ -35,36 +48,45 @@ def form_entries(request: Request) -> list[tuple[str, str]]:
 
 
 def uploaded_files(request: Request, field: str) -> list[UploadedFile]:
-    """Return the files that were chosen for a field. Raises BadRequest."""
-    return [file for name, file in _parse_multipart(request)[1] if name == field] if _is_multipart(request) else []
+    """Return the files that were chosen for a field. Raises BadRequest or TooLarge."""
+    files = [UploadedFile(part.filename, part.raw) for part in _files(request) if part.name == field]
+    return [file for file in files if file.name or file.content]  # a browser sends an empty one if none was chosen
 
 
 def has_files(request: Request) -> bool:
-    """Return whether the user has chosen files. Raises BadRequest."""
-    return _is_multipart(request) and bool(_parse_multipart(request)[1])
+    """Return whether the user has chosen files. Raises BadRequest or TooLarge."""
+    return any(part.filename or part.size for part in _files(request))
+
+
+def _files(request: Request) -> list[MultipartPart]:
+    return [part for part in _parts(request) if part.filename is not None] if _is_multipart(request) else []
 
 
 def _is_multipart(request: Request) -> bool:
-    return parse_options_header(request.headers.get("content-type"))[0] == _MULTIPART
+    return bool(parse_options_header(request.headers.get("content-type", ""))[0] == _MULTIPART)
 
 
-def _parse_multipart(request: Request) -> tuple[list[tuple[str, str]], list[tuple[str, UploadedFile]]]:
-    body, options = request.raw_body, parse_options_header(request.headers.get("content-type"))[1]
-    parser = FormDataParser(_in_memory, len(body), max_form_parts=MAX_FIELDS, silent=False)
+def _parts(request: Request) -> list[MultipartPart]:
+    """Return the parts. Their content stays in memory: a private key that was chosen by mistake must reach no disk."""
+    options = parse_options_header(request.headers.get("content-type", ""))[1]
     try:
-        _, fields, files = parser.parse(BytesIO(body), _MULTIPART, len(body), options)
-    except (ValueError, RequestEntityTooLarge) as error:
+        parts: list[MultipartPart] = MultipartParser(
+            BytesIO(request.raw_body),
+            options.get("boundary", ""),
+            content_length=len(request.raw_body),
+            strict=True,
+            header_limit=_MAX_HEADERS,
+            headersize_limit=_MAX_HEADER,
+            part_limit=_MAX_PARTS,
+            spool_limit=_IN_MEMORY,
+            memory_limit=_IN_MEMORY,
+            disk_limit=0,
+        ).parts()
+        for part in parts:
+            if part.filename is None:
+                part.value.encode()  # a text that is not UTF-8 is an error here, not later
+    except ParserLimitReached as error:
+        raise TooLarge("The form has too many parts, or too long headers.") from error
+    except (MultipartError, ValueError) as error:
         raise BadRequest("The body is not a form.") from error
-    # a browser sends a file without name and content if none was chosen
-    chosen = [(name, UploadedFile(file.filename or "", file.read())) for name, file in files.items(multi=True)]
-    return [*fields.items(multi=True)], [(name, file) for name, file in chosen if file.name or file.content]
-
-
-def _in_memory(
-    total_content_length: int | None,  # noqa: ARG001 - the names are those with which the parser calls it
-    content_type: str | None,  # noqa: ARG001
-    filename: str | None,  # noqa: ARG001
-    content_length: int | None = None,  # noqa: ARG001
-) -> BytesIO:
-    """Return where the content of a file is kept. A private key that was chosen by mistake must not get onto a disk."""
-    return BytesIO()
+    return parts

@@ -71,7 +71,7 @@ def rejected(
 
 
 def form_lists(request: Request) -> dict[str, list[str]]:
-    """Return the values of each field of a form with check boxes. Raises BadRequest."""
+    """Return the values of each field of a form with check boxes. Raises BadRequest or TooLarge."""
     values: dict[str, list[str]] = {}
     for name, value in form_entries(request):
         values.setdefault(name, []).append(value)

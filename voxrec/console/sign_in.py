@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from voxrec.console.form_data import MAX_SIZE_WITHOUT_USER
 from voxrec.console.qr_code import qr_code
 from voxrec.console.rendering import Renderer
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed, document
@@ -64,7 +65,7 @@ class SignInPages:
     async def enter_password(self, request: Request) -> Response:
         """Sign in with a name and a password, and continue, or ask for a code."""
         self._cookie.require_same_origin(request.method, request.headers)
-        fields = form(request)
+        fields = form(request, MAX_SIZE_WITHOUT_USER)
         name, next_ = fields.get("name", ""), fields.get("next", "")
         credentials = {"name": name, "password": fields.get("password", "")}
         try:
@@ -80,7 +81,7 @@ class SignInPages:
     async def enter_code(self, request: Request) -> Response:
         """Enter the code, and continue. After the first code of a second factor, its recovery codes are shown."""
         self._cookie.require_same_origin(request.method, request.headers)
-        fields = form(request)
+        fields = form(request, MAX_SIZE_WITHOUT_USER)
         ticket, next_, uri = fields.get("ticket", ""), fields.get("next", ""), fields.get("uri", "")
         try:
             entry = {"ticket": ticket, "code": fields.get("code", "")}

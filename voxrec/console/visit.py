@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
-from voxrec.console.form_data import form_entries, has_files
+from voxrec.console.form_data import MAX_SIZE, MAX_SIZE_WITHOUT_USER, form_entries, has_files
 from voxrec.console.rendering import LANGUAGES, Renderer
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed, problem_of
 from voxrec.languages import Language
@@ -152,10 +152,10 @@ class Visits:
         if request.method == "GET":
             return redirect(_sign_in_url(request))
         self._require_same_origin(request.method, request.headers)
-        entries = form_entries(request)
+        entries = form_entries(request, MAX_SIZE_WITHOUT_USER)
         if not entries:
             return redirect(_sign_in_url(request))
-        kept = [(name, value) for name, value in entries if name not in _SECRETS]
+        kept = [(name, value) for name, value in entries if name not in _SECRETS and "PRIVATE KEY" not in value]
         return self._renderer.page(
             "session_ended.html",
             language_of(request.headers),
@@ -202,9 +202,9 @@ def to_recording(visit: Visit, done: str, anchor: str = "") -> Response:
     return redirect_after(done, f"{START}/{visit.request.id}{f'?{parameters}' if parameters else ''}{anchor}")
 
 
-def form(request: Request) -> dict[str, str]:
-    """Return the fields of a form. Raises BadRequest."""
-    return dict(form_entries(request))
+def form(request: Request, limit: int = MAX_SIZE) -> dict[str, str]:
+    """Return the fields of a form of at most ``limit`` bytes. Raises BadRequest or TooLarge."""
+    return dict(form_entries(request, limit))
 
 
 def query(request: Request) -> dict[str, str]:
