@@ -29,7 +29,7 @@ from voxrec.ami.messages import encode_action
 from voxrec.ami.protocol import AmiResponse
 from voxrec.ari.client import AriClient
 from voxrec.ari.event_stream import EventStream
-from voxrec.ari.events import Event
+from voxrec.ari.events import RTP_EVENT, Event
 from voxrec.ari.transport import TimedTransport, WebsocketTransport
 from voxrec.calls.admission import Admission
 from voxrec.calls.call_data import CallSettings
@@ -51,6 +51,7 @@ INTRO: Final = (
     f"With a pause of {PAUSE * 1e3:.0f} ms between two calls the CPU's caches have lost most of the program; calls "
     "arrive with such pauses, which is why a call costs less at a higher rate."
 )
+_RTP: Final = {"received": "100", "lost": "0", "jitter": "0.000125"}
 _ADDRESS: Final = IPv4Address("TCP", "127.0.0.1", 8088)
 _NEVER: Final = 1e6  # seconds
 _NOW: Final = "2026-11-23T12:00:00.000+0000"
@@ -168,6 +169,8 @@ class ScriptedAsterisk:
                 self._leg = query["channelId"]
                 self._send_event("StasisStart", channel=_channel(self._leg, "Down"), args=["leg"])
             case ["POST", "channels", channel, "dial"]:
+                self._send_event("Dial", peer=_channel(channel, "Down"), dialstatus="")
+                self._send_event("Dial", peer=_channel(channel, "Up"), dialstatus="ANSWER")
                 self._send_event("ChannelStateChange", channel=_channel(channel, "Up"))
             case ["POST", "channels", channel, "answer"]:
                 self._send_event("ChannelStateChange", channel=_channel(channel, "Up"))
@@ -176,6 +179,7 @@ class ScriptedAsterisk:
 
     def _destroy_channel(self, channel: str) -> None:
         self._send_event("StasisEnd", channel=_channel(channel, "Up"))
+        self._send_event("ChannelUserevent", channel=_channel(channel, "Up"), eventname=RTP_EVENT, userevent=_RTP)
         self._send_event("ChannelDestroyed", channel=_channel(channel, "Up"), cause=16, cause_txt="Normal Clearing")
 
     def _send_event(self, type_: str, **fields: object) -> None:
@@ -228,7 +232,7 @@ class Gateway:
         events = MemoryTransport(clock)
         self.asterisk = ScriptedAsterisk(events)
         commands = RecordingCommands(self._asterisk, AmiClient(self.asterisk), self)
-        self._live_calls = LiveCalls(clock, self._asterisk, commands, self, settings, listeners=(metrics,))
+        self._live_calls = LiveCalls(clock, self._asterisk, commands, self, settings, listeners=(metrics.calls,))
         self._router = Router(self._asterisk, self._live_calls, Admission(self, self._live_calls))
         self._open(events)
         self._calls = 0
@@ -280,6 +284,10 @@ class Gateway:
     async def closed(self, _recording_id: UUID, _expected: Collection[Side]) -> bool:
         """Find that they are closed; as LegFiles."""
         return True
+
+    async def silent(self, _recording_id: UUID) -> Mapping[Side, bool]:
+        """Find audio in both files; as LegFiles."""
+        return dict.fromkeys(Side, False)
 
     def append(self, recording: Recording) -> None:
         """Encode the Recording; as a RecordingSink."""

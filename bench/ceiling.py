@@ -69,7 +69,7 @@ class StepSearch:
     def current(self) -> int:
         """Return the current step."""
         decade, number = divmod(self._position, len(SERIES))
-        return round(10**decade * SERIES[number])
+        return round(10.0**decade * SERIES[number])
 
     def increase(self) -> int:
         """Move to the next higher step and return it."""

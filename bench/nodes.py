@@ -128,7 +128,7 @@ class NodesBenchmark:
             await caller.stop()
 
     async def _request_ms(self, node: Node, call: dict[str, Any]) -> float:
-        times = []
+        times: list[float] = []
         for number in range(REQUESTS):
             began = self._reactor.seconds()
             state = {"state": "recording" if number % 2 else "paused"}

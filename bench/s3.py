@@ -220,8 +220,9 @@ def measure(rounds: int) -> Section:
         migrate(dsn)
         archive = directory / "archive"
         archive.mkdir()
-        sections = {"s3": s3_settings(store.endpoint), "archive": {"directory": str(archive)}}
-        server = start_voxrec(directory / "voxrec", dsn, **sections)
+        server = start_voxrec(
+            directory / "voxrec", dsn, s3=s3_settings(store.endpoint), archive={"directory": str(archive)}
+        )
         try:
             server.wait_until_ready("/recordings?limit=1")
             with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
