@@ -40,7 +40,7 @@ from bench.servers import start_voxrec, temporary_postgresql
 from bench.wrk import run_wrk, wrk_command
 from voxrec.ari import event_stream
 from voxrec.audio.pcm_wav import open_pcm_wav, write_wav
-from voxrec.calls import stasis_args
+from voxrec.calls.signalling import stasis_args
 from voxrec.conversion import convert_fields
 from voxrec.model import Profile
 from voxrec.postgres.cluster import Cluster
