@@ -86,9 +86,13 @@ class SeaweedFS:
             self._process = None
 
     def wait_until_ready(self) -> None:
-        """Wait until the server answers. Blocks. Raises SandboxError after 60 s, or if the server has ended."""
+        """Wait until the server answers, and has its volumes: it would not return what is stored, for some seconds.
+
+        Blocks. Raises SandboxError after 60 s, or if the server has ended.
+        """
         deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        volumes = len([*(self._directory / "data").glob("*.dat")])
+        while not (self._answers() and self._has_volumes(volumes)):
             if self._process is None or not self._process.running or time.monotonic() > deadline:
                 output = self._process.log_tail() if self._process else ""
                 self.kill()
@@ -101,6 +105,18 @@ class SeaweedFS:
                 return bool(response.status == 200)
         except (OSError, urllib.error.URLError):
             return False
+
+    def _has_volumes(self, count: int) -> bool:
+        """Return whether the server's master knows a volume server, with at least ``count`` volumes."""
+        url = f"http://127.0.0.1:{self._ports['master.port']}/dir/status"
+        try:
+            with urllib.request.urlopen(url, timeout=2) as status:
+                topology = json.load(status)["Topology"]
+        except (OSError, urllib.error.URLError):
+            return False
+        racks = [rack for center in topology.get("DataCenters") or () for rack in center["Racks"]]
+        nodes = [node for rack in racks for node in rack.get("DataNodes") or ()]
+        return bool(nodes) and sum(node["Volumes"] for node in nodes) >= count
 
 
 def client_of(server: SeaweedFS) -> Any:
