@@ -2,7 +2,10 @@
 
 Each scenario is tried with a recorded call, an unrecorded call and a call by Asterisk's dialplan alone.
 
-python -m bench.fidelity [--asterisk 16] [--only TEXT] [--seconds 8]
+python -m bench.fidelity [--asterisk 16] [--only TEXT] [--seconds 8] [--jitter-buffer]
+
+``--asterisk 22-noplc`` is the package of Asterisk 22 without Debian's patch 2016_opus_plc.patch, which is built by the
+first run (15 minutes); the environment variable VOXREC_ASTERISK selects any other Asterisk.
 
 Both parties use the clock of this machine, so a drift between the channels of a long call without impairments is an
 error of the recording: --only none --seconds 600.
@@ -10,6 +13,7 @@ error of the recording: --only none --seconds 600.
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +22,8 @@ from twisted.internet.task import react
 
 from voxrec.sandbox.fidelity import HeardTrack, Track
 from voxrec.sandbox.impaired_call import CallFidelity, Handling, ImpairedCall, Party
-from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, asterisk_rootfs
+from voxrec.sandbox.rebuilt_asterisk import rebuilt_asterisk_22
+from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, Recipe, asterisk_rootfs
 from voxrec.sandbox.rtp import G722_CODEC, PCMA, PCMU, Impairments
 from voxrec.sandbox.scripted_peer import CalleeScript
 from voxrec.sandbox.stack import Stack
@@ -71,20 +76,30 @@ SCENARIOS: Final[dict[str, tuple[Party, Party]]] = {
 }
 
 
-async def _main(reactor: Any, only: str, seconds: float, version: int) -> None:
-    recipe = ASTERISK_16 if version == 16 else ASTERISK_22
+RECIPES: Final[dict[str, Callable[[], Recipe]]] = {
+    "16": lambda: ASTERISK_16,
+    "22": lambda: ASTERISK_22,
+    "22-noplc": rebuilt_asterisk_22,
+}
+
+
+async def _main(reactor: Any, arguments: argparse.Namespace) -> None:
+    root = asterisk_rootfs(print, RECIPES[arguments.asterisk]())
+    settings = {"calls": {"jitter_buffer": arguments.jitter_buffer}}
     with tempfile.TemporaryDirectory(prefix="voxrec-fidelity-") as name:
         directory = Path(name)
         directory.chmod(0o755)  # noqa: ASYNC240 - before the reactor has work
-        stack = Stack(reactor, directory / "stack", asterisk_rootfs(print, recipe))
+        stack = Stack(reactor, directory / "stack", root, settings)
         try:
             await stack.start(print)
             print(_HEADER)
             for scenario, (caller, callee) in SCENARIOS.items():
-                if only not in scenario:
+                if arguments.only not in scenario:
                     continue
                 for handling in Handling:
-                    call = ImpairedCall(stack, reactor, directory, caller=caller, callee=callee, seconds=seconds)
+                    call = ImpairedCall(
+                        stack, reactor, directory, caller=caller, callee=callee, seconds=arguments.seconds
+                    )
                     try:
                         print(_row(scenario, handling, await call.run(handling)), flush=True)
                     finally:
@@ -119,8 +134,8 @@ def _recorded(track: Track) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--asterisk", type=int, choices=(16, 22), default=22)
+    parser.add_argument("--asterisk", choices=RECIPES, default="22")
     parser.add_argument("--only", default="", help="only the scenarios whose name contains this")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each call")
-    arguments = parser.parse_args()
-    react(lambda reactor: Deferred.fromCoroutine(_main(reactor, arguments.only, arguments.seconds, arguments.asterisk)))
+    parser.add_argument("--jitter-buffer", action="store_true", help="set calls.jitter_buffer")
+    react(lambda reactor: Deferred.fromCoroutine(_main(reactor, parser.parse_args())))

@@ -158,7 +158,10 @@ class DecoderTests(AriClientTestCase):
         for version in ("22.10.1+dfsg+~cs6.17.60671434-1", "20.6.0~dfsg+~cs6.13.40431414-2build5"):
             self.detect_capabilities(version=version)
             self.assertTrue(self.client.drops_late_audio, version)
-        for version in ("22.10.1", "16.28.0~dfsg", "20.5.0~dfsg", "GIT-master-a824a0c"):
+        for version in (
+            *("22.10.1", "16.28.0~dfsg", "20.5.0~dfsg", "GIT-master-a824a0c"),
+            *("22.10.1+dfsg+~cs6.17.60671434-1+0noplc1", "20.6.0~dfsg+~cs6.13.40431414-2build5+0noplc1"),
+        ):
             self.detect_capabilities(version=version)
             self.assertFalse(self.client.drops_late_audio, version)
 

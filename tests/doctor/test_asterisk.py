@@ -29,6 +29,7 @@ class BuildTests(SynchronousTestCase):
             "22.10.1~dfsg+~cs6.17.60671434": ["asterisk decoders"],
             "20.6.0~dfsg+~cs6.13.40431414": ["asterisk decoders"],
             "20.5.2~dfsg+~cs6.13.40431414": [],
+            "22.10.1+dfsg+~cs6.17.60671434-1+0noplc1": [],
             "22.10.1": [],
             "20.2.0": [],
             "20.1.0": ["asterisk snoops"],

@@ -29,8 +29,13 @@ class RecipeTests(SynchronousTestCase):
         self.assertEqual(ASTERISK_22.key, Recipe("asterisk-22", "sid", ASTERISK_22.packages).key)
 
     def test_every_change_of_contents_changes_the_key(self) -> None:
-        others = [replace(ASTERISK_22, suite="forky"), replace(ASTERISK_22, packages=("asterisk",)), ASTERISK_16]
-        self.assertEqual(len({ASTERISK_22.key, *(other.key for other in others)}), 4)
+        others = [
+            replace(ASTERISK_22, suite="forky"),
+            replace(ASTERISK_22, packages=("asterisk",)),
+            replace(ASTERISK_22, commands="true"),
+            ASTERISK_16,
+        ]
+        self.assertEqual(len({ASTERISK_22.key, *(other.key for other in others)}), 5)
 
 
 class BootstrapCommandTests(SynchronousTestCase):
@@ -54,6 +59,28 @@ class BootstrapCommandTests(SynchronousTestCase):
                 "http://mirror.example/debian",
             ],
         )
+
+    def test_commands_are_run_in_the_root_and_do_not_write_to_the_archive(self) -> None:
+        root = Path(self.mktemp())
+        (root / "bin").mkdir(parents=True)
+        recipe = replace(ASTERISK_16, commands='echo "it\'s" $PWD\necho done')
+        (hook,) = (
+            option.partition("=")[2]
+            for option in bootstrap_command("mmdebstrap", recipe, None, [])
+            if option.startswith("--customize-hook=")
+        )
+        chroot = root / "bin" / "chroot"  # shows where the commands would run, and runs them here
+        chroot.write_text('#!/bin/sh\necho "in $1"; shift; exec "$@"\n')
+        chroot.chmod(0o755)
+        done = subprocess.run(  # noqa: S603
+            ["/bin/sh", "-c", hook, "hook", "/target"],
+            env={"PATH": f"{chroot.parent.absolute()}:{os.environ['PATH']}", "PWD": "/"},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.assertEqual((done.stdout, done.stderr), ("", "in /target\nit's /\ndone\n"))
 
     def test_an_unprivileged_user_builds_in_a_user_namespace(self) -> None:
         self.assertIn("--mode=unshare", self.command(uid=1000))
@@ -180,5 +207,27 @@ class HostAsteriskTests(SynchronousTestCase):
 
     def test_an_invalid_value_of_the_variable(self) -> None:
         os.environ["VOXREC_ASTERISK"] = "docker"
-        with self.assertRaisesRegex(SandboxError, "'docker'; set it to 'host'"):
+        with self.assertRaisesRegex(SandboxError, "'docker'; set it to 'host' or to the absolute path"):
+            asterisk_rootfs(lambda _line: None)
+
+
+class OwnRootTests(SynchronousTestCase):
+    """Tests of VOXREC_ASTERISK=/path."""
+
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp()).absolute()
+        for name in ("usr/sbin", "usr/bin", "dev", "etc", "mnt", "proc", "run", "tmp"):
+            (self.root / name).mkdir(parents=True)
+        for name in ("usr/sbin/asterisk", "usr/bin/sipp", "etc/hosts", "etc/resolv.conf"):
+            (self.root / name).touch()
+        self.patch(os, "environ", {"VOXREC_ASTERISK": str(self.root)})
+
+    def test_it_is_used_for_all_recipes(self) -> None:
+        for recipe in (ASTERISK_22, ASTERISK_16):
+            self.assertEqual(asterisk_rootfs(lambda _line: None, recipe), self.root)
+
+    def test_what_is_missing_is_named(self) -> None:
+        (self.root / "usr/bin/sipp").unlink()
+        (self.root / "etc/resolv.conf").unlink()
+        with self.assertRaisesRegex(SandboxError, r"VOXREC_ASTERISK=.* lacks usr/bin/sipp, etc/resolv.conf$"):
             asterisk_rootfs(lambda _line: None)

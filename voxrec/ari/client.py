@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from voxrec.ari.events import Bridge, Channel
 from voxrec.ari.transport import AriResponseError, Transport
-from voxrec.ari.versions import WITH_DEBIAN_PATCH, WITH_PJSIP_HANGUP, WITH_WAKE_UP, is_debian, predates
+from voxrec.ari.versions import WITH_PJSIP_HANGUP, WITH_WAKE_UP, drops_late_audio, predates
 
 T = TypeVar("T")
 InstrumentTransport = Callable[[str, Transport], Transport]
@@ -163,7 +163,7 @@ class AriClient:
         self._reports_status = b'"tech_cause"' in events_api
         self._supports_all_statuses = not predates(info.system.version, WITH_PJSIP_HANGUP)
         self._wakes_channels = not predates(info.system.version, WITH_WAKE_UP)
-        self._drops_late_audio = is_debian(info.system.version) and not predates(info.system.version, WITH_DEBIAN_PATCH)
+        self._drops_late_audio = drops_late_audio(info.system.version)
         self.started_at = info.status.startup_time
         self.spool_directory = spool.value
         return info.system.version

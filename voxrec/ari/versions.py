@@ -1,4 +1,4 @@
-"""The versions of Asterisk from which on it has a capability that it does not report."""
+"""The versions of Asterisk that have a capability or a fault that it does not report."""
 
 import re
 from collections.abc import Mapping
@@ -10,15 +10,21 @@ WITH_PJSIP_HANGUP: Final[Mapping[int, int]] = {18: 21, 20: 6, 21: 1}
 # Those from which on a command wakes a channel that is in no bridge (`exec_command_on_condition`, stasis/control.c).
 WITH_WAKE_UP: Final[Mapping[int, int]] = {18: 25, 20: 10, 21: 5}
 # Those from which on the packages of Debian contain 2016_opus_plc.patch.
-WITH_DEBIAN_PATCH: Final[Mapping[int, int]] = {20: 6}
+_WITH_OPUS_PLC: Final[Mapping[int, int]] = {20: 6}
+# In the version of a package that etc/asterisk/build-without-opus-plc has built without this patch.
+_WITHOUT_OPUS_PLC: Final = "noplc"
 # Those from which on a snoop of a channel that has hung up fails; before, Asterisk ends (`publish_chanspy_message` in
 # res_stasis_snoop.c).
 WITH_SAFE_SNOOPS: Final[Mapping[int, int]] = {18: 17, 20: 2}
 
 
-def is_debian(version: str) -> bool:
-    """Return whether a version such as ``22.10.1~dfsg+~cs6.17.60671434`` is that of a package of Debian or Ubuntu."""
-    return "dfsg" in version
+def drops_late_audio(version: str) -> bool:
+    """Return whether decoders drop audio whose RTP sequence number is not later than the last one, modulo 65,536.
+
+    Those of Debian's and Ubuntu's packages do, such as ``22.10.1+dfsg+~cs6.17.60671434-1``, because of their patch
+    2016_opus_plc.patch (docs/asterisk.md).
+    """
+    return "dfsg" in version and not predates(version, _WITH_OPUS_PLC) and _WITHOUT_OPUS_PLC not in version
 
 
 def predates(version: str, releases: Mapping[int, int]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from voxrec.ari.versions import WITH_DEBIAN_PATCH, WITH_SAFE_SNOOPS, is_debian, predates
+from voxrec.ari.versions import WITH_SAFE_SNOOPS, drops_late_audio, predates
 from voxrec.config import Asterisk, Config
 from voxrec.doctor.finding import Finding, failed, ok, skipped, warning
 from voxrec.doctor.http import Reply, get
@@ -104,7 +104,7 @@ def _check_version(version: str) -> Finding:
 
 def check_build(version: str) -> Iterator[Finding]:
     """Warn of the known faults of a version of Asterisk that concern recorded calls."""
-    if is_debian(version) and not predates(version, WITH_DEBIAN_PATCH):
+    if drops_late_audio(version):
         yield warning(
             "asterisk decoders",
             f"{version} has Debian's patch 2016_opus_plc.patch: RTP packets that arrive late are not recorded",

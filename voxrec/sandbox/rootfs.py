@@ -9,6 +9,7 @@ import hashlib
 import os
 import pwd
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,20 +28,27 @@ LAYOUT = 1
 """Version of the build procedure; increment it to rebuild all root file systems with unchanged recipes."""
 
 ALTERNATIVE = "install Asterisk 16 or newer and SIPp yourself, and set VOXREC_ASTERISK=host"
+_MOUNT_POINTS = ("dev", "mnt", "proc", "run", "tmp", "etc/hosts", "etc/resolv.conf")
+"""What a root file system must have for `voxrec.sandbox.namespaces`."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Contents of a root file system: packages of a Debian suite. A change of either causes a new build."""
+    """Contents of a root file system: packages of a Debian suite. A change of either causes a new build.
+
+    ``commands`` are run by a shell in the root file system after the installation, as root and with access to the
+    suite's packages and sources.
+    """
 
     name: str
     suite: str
     packages: tuple[str, ...]
+    commands: str = ""
 
     @property
     def key(self) -> str:
         """Name of the recipe's directory in the cache, unique for its contents."""
-        content = "\n".join([str(LAYOUT), self.suite, *self.packages])
+        content = "\n".join([str(LAYOUT), self.suite, *self.packages, *([self.commands] if self.commands else [])])
         return f"{self.name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
@@ -63,14 +71,20 @@ def cache_directory() -> Path:
 def asterisk_rootfs(report_progress: ReportProgress, recipe: Recipe = ASTERISK_22) -> Path | None:
     """Return the root file system for Asterisk and SIPp: the recipe's, or None for the host's own.
 
-    The environment variable VOXREC_ASTERISK=host selects the host's own. Blocks for about half a minute if the root
-    file system has to be built. Raises SandboxError if it cannot be, or if the variable has another value.
+    The environment variable VOXREC_ASTERISK selects another one for all recipes: ``host`` the host's own, an absolute
+    path the root file system there. Blocks for about half a minute if the recipe's has to be built. Raises SandboxError
+    if it cannot be, or if the variable has another value.
     """
     choice = os.environ.get("VOXREC_ASTERISK", "")
     if not choice:
         return ensure_rootfs(recipe, report_progress)
+    if choice.startswith("/"):
+        return _existing_rootfs(Path(choice))
     if choice != "host":
-        raise SandboxError(f"VOXREC_ASTERISK is {choice!r}; set it to 'host', or unset it to build an own Asterisk")
+        raise SandboxError(
+            f"VOXREC_ASTERISK is {choice!r}; set it to 'host' or to the absolute path of a root file system with "
+            "Asterisk, or unset it to build one"
+        )
     version = host_asterisk_version()
     if version < OLDEST_ASTERISK:
         raise SandboxError(
@@ -78,6 +92,14 @@ def asterisk_rootfs(report_progress: ReportProgress, recipe: Recipe = ASTERISK_2
             "supported"
         )
     return None
+
+
+def _existing_rootfs(root: Path) -> Path:
+    needed = ("usr/sbin/asterisk", "usr/bin/sipp", *_MOUNT_POINTS)
+    missing = [name for name in needed if not os.path.lexists(root / name)]
+    if missing:
+        raise SandboxError(f"VOXREC_ASTERISK={root}: this root file system lacks {', '.join(missing)}")
+    return root
 
 
 def host_asterisk_version() -> int:
@@ -109,8 +131,15 @@ def ensure_rootfs(recipe: Recipe, report_progress: ReportProgress) -> Path:
     return root
 
 
+def is_built(recipe: Recipe) -> bool:
+    """Return whether the cache has the recipe's root file system."""
+    return (cache_directory() / recipe.key).is_dir()
+
+
 def bootstrap_command(program: str, recipe: Recipe, mirror: str | None, apt_options: Sequence[str]) -> list[str]:
     """Return the mmdebstrap command that writes the recipe's root file system to its output as a tar archive."""
+    # The standard output of mmdebstrap is the archive.
+    hook = f'chroot "$1" sh -c {shlex.quote(recipe.commands)} >&2'
     return [
         program,
         f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
@@ -120,6 +149,7 @@ def bootstrap_command(program: str, recipe: Recipe, mirror: str | None, apt_opti
         # The Release file of an old suite or of a mirror may have expired; its signature is still verified.
         '--aptopt=Acquire::Check-Valid-Until "false"',
         *(f"--aptopt={option}" for option in apt_options),
+        *([f"--customize-hook={hook}"] if recipe.commands else []),
         recipe.suite,
         "-",
         *([mirror] if mirror else []),
@@ -150,9 +180,9 @@ def _build(recipe: Recipe, root: Path, report_progress: ReportProgress) -> None:
             command = bootstrap_command(apt.mmdebstrap(), recipe, apt.mirror(), apt.network_options())
             report_progress(f"building {recipe.name} from Debian {recipe.suite}")
             _unpack(command, unfinished, report_progress)
-        # Mount points for the instance's own files (see voxrec.sandbox.namespaces).
-        for name in ("hosts", "resolv.conf"):
-            mount_point = unfinished / "etc" / name
+        # The instance's own files are mounted here; a symbolic link or a file of the host would be in the way.
+        for name in ("etc/hosts", "etc/resolv.conf"):
+            mount_point = unfinished / name
             mount_point.unlink(missing_ok=True)
             mount_point.touch()
         unfinished.rename(root)

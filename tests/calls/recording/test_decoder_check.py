@@ -15,6 +15,7 @@ from voxrec.model import PauseBehavior, RecordPrompt, Side
 
 DEBIAN = "22.10.1+dfsg+~cs6.17.60671434-1"
 UPSTREAM = "22.10.1"
+WITHOUT_PATCH = f"{DEBIAN}+0noplc1"
 RENEWAL = ["StopMixMonitor CALLER", "MixMonitor CALLER"]
 CALLEE_IS_SILENT = {Side.CALLER: False, Side.CALLEE: True}
 NEITHER_IS_SILENT = {Side.CALLER: False, Side.CALLEE: False}
@@ -128,10 +129,11 @@ class DecoderCheckTests(SynchronousTestCase):
         self.assertEqual(self.fixture.clock.getDelayedCalls(), [])
 
     def test_other_versions_are_not_checked(self) -> None:
-        self.fixture = recorded(UPSTREAM)
-        self.fixture.files.silent_sides = CALLEE_IS_SILENT
-        self.fixture.clock.advance(60)
-        self.assertEqual(self.fixture.take_requests(), [])
+        for version in (UPSTREAM, WITHOUT_PATCH):
+            self.fixture = recorded(version)
+            self.fixture.files.silent_sides = CALLEE_IS_SILENT
+            self.fixture.clock.advance(60)
+            self.assertEqual(self.fixture.take_requests(), [])
 
 
 class SoundTests(SynchronousTestCase):
@@ -151,7 +153,7 @@ class SoundTests(SynchronousTestCase):
         self.assertEqual(self.requests_after_announcement(DEBIAN), RENEWAL)
 
     def test_decoders_are_renewed_after_music_on_hold(self) -> None:
-        for version, expected in ((DEBIAN, RENEWAL), (UPSTREAM, [])):
+        for version, expected in ((DEBIAN, RENEWAL), (UPSTREAM, []), (WITHOUT_PATCH, [])):
             fixture = recorded(version)
             fixture.call.unheld(Side.CALLEE)  # it was not on hold
             fixture.call.held(Side.CALLEE)
@@ -177,4 +179,5 @@ class SoundTests(SynchronousTestCase):
         self.assertEqual([each for each in fixture.take_requests() if "MixMonitor " in each], RENEWAL)
 
     def test_decoders_of_other_versions_are_not(self) -> None:
-        self.assertEqual(self.requests_after_announcement(UPSTREAM), [])
+        for version in (UPSTREAM, WITHOUT_PATCH):
+            self.assertEqual(self.requests_after_announcement(version), [])
