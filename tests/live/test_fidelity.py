@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.live.live_test_case import LiveTestCase, make_stack, shared_stack
+from voxrec.ari.versions import drops_late_audio
 from voxrec.sandbox.impaired_call import CallFidelity, Handling, ImpairedCall, Party
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.rtp import G722_CODEC, PCMA, PCMU, Codec, Impairments
@@ -151,14 +152,17 @@ class DecoderTests(FidelityTestCase):
         )
 
     async def test_new_stream_within_the_call(self) -> None:
+        affected = drops_late_audio((await shared_stack(self.recipe)).asterisk.version)
+
         def assert_cured(fidelity: CallFidelity) -> None:
             assert fidelity.left is not None
             assert fidelity.right is not None
             assert fidelity.recording is not None
-            self.assertGreater(fidelity.left.found, 400)  # 200 without a cure
+            heard = fidelity.heard_by_callee.track.found
+            self.assertGreater(fidelity.left.found, 400 if affected else 0.98 * heard)  # 200 without a cure
             self.assertGreater(fidelity.right.found, 0.98 * fidelity.heard_by_caller.track.found)
             restarts = [entry for entry in fidelity.recording["timeline"] if entry["event"] == "decoder.restarted"]
-            self.assertEqual([entry["by"] for entry in restarts], ["caller"])
+            self.assertEqual([entry["by"] for entry in restarts], ["caller"] if affected else [])
 
         caller = Party(impairments=Impairments(new_source_at=2.0))
         await self.assert_eventually(assert_cured, Handling.RECORDED, caller=caller, seconds=11.0)
