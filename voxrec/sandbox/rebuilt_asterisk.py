@@ -1,4 +1,4 @@
-"""A root file system with Debian's Asterisk, built without the patch that drops late packets (docs/operations.md).
+"""A root file system with Debian's Asterisk, built without the patch that drops late packets (docs/limitations.md).
 
 ``python -m voxrec.sandbox.rebuilt_asterisk`` builds it and prints its path: VOXREC_ASTERISK=path makes the sandbox, the
 live tests and the benchmarks use it.
