@@ -101,6 +101,10 @@ class AsteriskUnavailable(Unavailable):
     code = "asterisk-unavailable"
 
 
+class CommandNotSent(AsteriskUnavailable):
+    """The command was not sent, because Asterisk is not connected: it has certainly no effect."""
+
+
 class NodeUnreachable(Unavailable):
     """The node that has a call or a Recording does not respond. The detail names it, also for REST clients."""
 

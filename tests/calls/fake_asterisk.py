@@ -26,7 +26,7 @@ from voxrec.calls.recording.recording_commands import RecordingCommands
 from voxrec.calls.stasis.reconciliation import Reconciler
 from voxrec.calls.stasis.router import LookUp, Router, no_lookup
 from voxrec.calls.stasis.snapshot import RecordingLookup
-from voxrec.errors import AsteriskUnavailable
+from voxrec.errors import AsteriskUnavailable, CommandNotSent
 from voxrec.model import Profile, RecordChannels, Recording, RecordPrompt, Side
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -87,7 +87,7 @@ class FakeAsterisk:
         self.queries[request] = fields
         self.before_response.pop(request, lambda: None)()
         if not self.ready:
-            raise AsteriskUnavailable("AMI is not connected")
+            raise CommandNotSent("AMI is not connected")
         if action in self.refusals:
             raise AmiResponseError(action, self.refusals[action])
         if action in self.delayed:
@@ -143,6 +143,7 @@ class FakeLegFiles:
         self._created: dict[UUID, frozenset[Side]] = {}
         self._closed: set[UUID] = set()
         self.silent_sides: Mapping[Side, bool] = {}
+        self.seconds = 0.0
         self._waiting: list[Deferred[None]] = []
 
     async def created(self, recording_id: UUID) -> frozenset[Side]:
@@ -156,6 +157,10 @@ class FakeLegFiles:
         while (expected or recording_id in self._created) and recording_id not in self._closed:
             await self._change()
         return True
+
+    async def duration(self, recording_id: UUID) -> float:
+        """See `voxrec.calls.leg_files.LegFiles`."""
+        return self.seconds
 
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
         """See `voxrec.calls.recording.leg_files.LegFiles`."""

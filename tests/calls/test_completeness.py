@@ -32,8 +32,9 @@ class CompletenessTests(SynchronousTestCase):
         self.assertEqual(self.missing(recording_log_machine, {"release"}), set())
 
     def test_inputs_that_any_state_of_a_monitor_handles(self) -> None:
-        outcomes = {"begun", "unavailable", "refused", "created", "lost", "stop_failed", "closed"}
-        self.assertEqual(self.missing(monitor_machine, {"begin", "found", "found_files"} | outcomes), set())
+        outcomes = {"begun", "unsent", "unavailable", "refused", "created", "lost", "interrupted", "stop_failed", "closed"}
+        found = {"found", "found_files", "found_suspended"}
+        self.assertEqual(self.missing(monitor_machine, {"begin", "suspend"} | found | outcomes), set())
 
     def test_inputs_that_any_state_of_a_pause_handles(self) -> None:
         requests = {"pause", "resume", "found_paused", "done", "failed"}

@@ -142,6 +142,10 @@ class FilesOfModel:
         files = {side: self._model.files.get(leg_name(recording_id, side)) for side in Side}
         return all(closed if side in expected else closed is not False for side, closed in files.items())
 
+    async def duration(self, recording_id: UUID) -> float:
+        """See `voxrec.calls.leg_files.LegFiles`."""
+        return 1.0
+
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
         """See `voxrec.calls.recording.leg_files.LegFiles`."""
         return {}
@@ -595,20 +599,30 @@ class Calls(RuleBasedStateMachine):
     # What always holds.
 
     @invariant()
-    def recordings_are_muted_while_they_are_paused(self) -> None:
+    def no_audio_is_recorded_during_a_pause(self) -> None:
+        """Whatever the outcome of a command: it is a pause only if that is known."""
+        for call in self.process.live_calls:
+            recorder = call.recorder
+            if recorder is None or not recorder.is_live or recorder.recording.state is not RecordingState.PAUSED:
+                continue
+            if not recorder.pause_in_progress:
+                for monitor in self.model.monitors.values():
+                    name = leg_name(call.recording_id, Side.CALLER)
+                    assert monitor.muted or name not in monitor.files, f"{call.recording_id} is paused, but not muted"
+
+    @invariant()
+    def audio_is_recorded_unless_it_is_paused(self) -> None:
         """Unless the outcome of a command is not known yet: then it will be repeated."""
         if self.model.late_responses:
             return
         for call in self.process.live_calls:
             recorder = call.recorder
-            if recorder is None or not recorder.is_live or recorder.pause_in_progress or recorder.retries:
+            if recorder is None or not recorder.is_audible or recorder.pause_in_progress or recorder.retries:
                 continue
             monitor = self.model.monitor_of(call.inbound.channel)
             if monitor is not None and monitor.channel not in self.model.dying():
-                paused = recorder.recording.state is RecordingState.PAUSED
                 stopped = any(entry.event == "recording.stopped" for entry in recorder.recording.timeline)
-                assert monitor.muted or not paused, f"{call.recording_id} is paused, but not muted"
-                assert paused or stopped or not monitor.muted, f"{call.recording_id} is not paused, but muted"
+                assert stopped or not monitor.muted, f"{call.recording_id} is not paused, but muted"
 
     @invariant()
     def no_command_is_wrong(self) -> None:

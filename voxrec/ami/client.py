@@ -3,8 +3,9 @@
 The action is sent when the method is called, not when its Deferred is awaited. Actions of one connection are executed
 in the order in which they are sent. A channel is named by its id, as in ARI.
 
-Unless a method says otherwise, its Deferred fails with `AmiResponseError` if Asterisk refuses the action, and with
-`AsteriskUnavailable` if the connection is not ready, or no response arrives; then the action may have been executed.
+Unless a method says otherwise, its Deferred fails with `AmiResponseError` if Asterisk refuses the action, with
+`CommandNotSent` if the connection is not ready, and with another `AsteriskUnavailable` if no response arrives; then the
+action may have been executed.
 """
 
 import re

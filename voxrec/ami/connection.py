@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from voxrec.ami.messages import login_key
 from voxrec.ami.protocol import AmiProtocol, AmiResponse, AmiResponseError
 from voxrec.deferreds import Backoff, shielded
-from voxrec.errors import AsteriskUnavailable
+from voxrec.errors import AsteriskUnavailable, CommandNotSent
 from voxrec.reconnection import RECONNECT_BACKOFF, ReconnectingService
 
 MODULE: Final = "app_mixmonitor.so"
@@ -110,9 +110,9 @@ class AmiConnection(ReconnectingService):
         self._listener = listener
 
     def action(self, action: str, fields: Mapping[str, str]) -> Deferred[AmiResponse]:
-        """Send an action; see `AmiProtocol.action`. Fails with `AsteriskUnavailable` if the connection is not ready."""
+        """Send an action; see `AmiProtocol.action`. Fails with `CommandNotSent` if the connection is not ready."""
         if self._protocol is None:
-            return fail(AsteriskUnavailable(f"the AMI action {action} cannot be sent: {self._problem}"))
+            return fail(CommandNotSent(f"the AMI action {action} cannot be sent: {self._problem}"))
         return self._protocol.action(action, fields)
 
     def retry_now(self) -> None:

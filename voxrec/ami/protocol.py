@@ -13,7 +13,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
 from voxrec.ami.messages import BANNER, LINE_LIMIT, AmiProtocolError, MessageDecoder, encode_action
-from voxrec.errors import AsteriskUnavailable, VoxrecError
+from voxrec.errors import AsteriskUnavailable, CommandNotSent, VoxrecError
 from voxrec.pending_requests import PendingRequests
 
 
@@ -64,9 +64,9 @@ class AmiProtocol(LineOnlyReceiver):
     def action(self, action: str, fields: Mapping[str, str]) -> Deferred[AmiResponse]:
         """Send an action immediately, and return a Deferred of the response.
 
-        The Deferred fails with `AmiResponseError` if Asterisk refuses the action, with `AsteriskUnavailable` if no
-        response arrives, and with `InvalidInput` for a value that AMI cannot carry. In the second case the action may
-        have been executed.
+        The Deferred fails with `AmiResponseError` if Asterisk refuses the action, with `CommandNotSent` if the connection
+        has closed, with another `AsteriskUnavailable` if no response arrives, and with `InvalidInput` for a value that
+        AMI cannot carry. If no response arrives, the action may have been executed.
         """
         action_id = f"{self._id_prefix}-{next(self._numbers)}"
         try:
@@ -74,7 +74,7 @@ class AmiProtocol(LineOnlyReceiver):
         except VoxrecError:
             return fail(Failure())
         if not self._is_open:
-            return fail(AsteriskUnavailable(f"the AMI connection closed before {action} was sent"))
+            return fail(CommandNotSent(f"the AMI connection closed before {action} was sent"))
         result = self._pending.add(action_id, action)
         _open(self.transport).write(data)
         return result

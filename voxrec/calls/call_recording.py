@@ -276,13 +276,18 @@ class CallRecording:
         if self._asterisk.drops_late_audio and self.recorder is not None:
             self.recorder.renew_decoders()
 
-    def caller_replaced(self) -> None:
-        """Handle that another channel is the caller's: it is recorded, and beeps go into it if necessary."""
+    def caller_replaced(self) -> Deferred[None]:
+        """Handle that another channel is the caller's: it is recorded, and beeps go into it if necessary.
+
+        The Deferred fires when the channel stores whether the recording is paused.
+        """
         self.unheld(Side.CALLER)
+        stored: Deferred[None] = succeed(None)
         if self.recorder is not None:
-            self.recorder.caller_replaced(self._call.inbound.channel)
+            stored = self.recorder.caller_replaced(self._call.inbound.channel)
         if self._beeper is not None and not self._call.profile.record_beep_in_recording:
             self._beeper.leg_replaced()
+        return stored
 
     def _make_beeper(self) -> Beeper | None:
         profile, recorder = self._call.profile, self.recorder

@@ -205,6 +205,15 @@ RECORDING_STARTED: Final = "recording.started"
 RECORDING_FAILED: Final = "recording.failed"
 """An event of the timeline: the call, or the side ``by``, is not recorded; if ever, from `RECORDING_STARTED` on."""
 
+RECORDING_SUSPENDED: Final = "recording.suspended"
+"""An event of the timeline: Asterisk writes nothing from here to the end of the pause, which silence replaces.
+
+Its detail is the duration of the files up to here, in seconds.
+"""
+
+RECORDING_CONTINUED: Final = "recording.continued"
+"""An event of the timeline: Asterisk records again, after `RECORDING_FAILED`; the time between is missing."""
+
 NOT_BEGUN: Final = "voxrec ended before Asterisk had begun to record"
 """The detail of `RECORDING_FAILED` if the process that was to record could not say itself why it did not."""
 

@@ -38,6 +38,7 @@ from voxrec.recordings.legs import (
     require_spool,
 )
 from voxrec.recordings.results import FinishedResults
+from voxrec.recordings.suspensions import fill_suspensions
 from voxrec.recordings.work_files import WorkFiles, WorkFilesUnavailable
 from voxrec.threads import DeferToThread
 
@@ -201,6 +202,7 @@ class Finisher:
             }
             if not any(leg.audio for leg in legs.values()):
                 return self._without_audio(recording, legs)
+            legs = fill_suspensions(recording, legs, work_files)
             recording, legs = silence_inband_pauses(recording, legs, work_files)
             aligned = align_legs(legs, recording.timeline, work_files)
             # the duration of an unreadable leg is unknown

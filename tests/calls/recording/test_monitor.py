@@ -34,6 +34,9 @@ class Files:
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         return self.existing >= set(expected) and (self.complete or not self.existing)
 
+    async def duration(self, recording_id: UUID) -> float:
+        return 7.5
+
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
         return {}
 
@@ -62,6 +65,7 @@ class MonitorTests(SynchronousTestCase):
             started=lambda: self.reported.append("started"),
             late=lambda: self.reported.append("late"),
             over=lambda: self.reported.append("over"),
+            suspended=lambda seconds: self.reported.append(f"suspended at {seconds:g}"),
         )
         self.monitor = monitor_machine(self.core)
 
@@ -136,7 +140,7 @@ class MonitorTests(SynchronousTestCase):
         self.asterisk.ready = True
         self.files.existing = set(Side)
         self.monitor.retry()
-        self.assertEqual(self.requests(), ["GET channels/1700.1/variable", START])
+        self.assertEqual(self.requests(), [START])  # none can have been started
         self.assertEqual(self.reported[-2:], ["late", "started"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -152,11 +156,12 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(self.requests(), ["GET channels/1700.1/variable"])
         self.assertEqual((self.reported[-1], self.core.monitor), ("started", MONITOR))
 
-    def test_nothing_can_be_paused_while_it_is_due(self) -> None:
-        self.asterisk.ready = False
+    def test_what_may_have_been_started_cannot_be_paused(self) -> None:
+        self.asterisk.delayed.add("MixMonitor")
         self.monitor.begin()
-        for change in (self.monitor.mute, self.monitor.unmute):
-            self.failureResultOf(change(), Conflict)
+        self.asterisk.fail_response(AsteriskUnavailable("lost"))
+        self.failureResultOf(self.monitor.mute(), Conflict)
+        self.assertFalse(self.core.muted)
 
     def test_call_ends_before_ami_is_connected(self) -> None:
         self.asterisk.ready = False
@@ -262,14 +267,23 @@ class MonitorTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.requests(), [STOP, START])
 
-    def test_a_recording_that_is_paused_stays_paused(self) -> None:
-        self.record()
-        self.successResultOf(self.monitor.mute())
-        self.requests()
-        self.files.complete = True
-        self.monitor.use_channel("1700.2")
-        self.clock.advance(0)
-        self.assertEqual(self.requests(), [STOP, "MixMonitor 1700.2", *["MixMonitorMute 1700.2"] * 2])
+    def test_no_mix_monitor_is_started_during_a_pause(self) -> None:
+        for change in (lambda: self.monitor.use_channel("1700.2"), self.monitor.renew):
+            self.setUp()
+            self.record()
+            self.successResultOf(self.monitor.mute())
+            self.requests()
+            self.files.complete = True
+            change()
+            self.clock.advance(0.1)
+            self.assertEqual((self.requests(), self.reported), ([STOP], ["started", "suspended at 7.5"]))
+            self.monitor.retry()  # AMI is connected again
+            self.successResultOf(self.monitor.mute())
+            self.assertEqual(self.requests(), [])
+            self.successResultOf(self.monitor.unmute())
+            start = f"MixMonitor {self.core.channel}"
+            self.assertEqual(self.requests(), [start])
+            self.assertTrue(self.asterisk.queries[start]["Options"].endswith("a"))
 
     def test_what_cannot_be_stopped_continues(self) -> None:
         self.record()

@@ -48,9 +48,9 @@ class RecordingLogTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(self.stored, [("recording", ["answered"]), ("paused", ["answered", "held", "paused"])])
 
-    def test_failure_is_stored_at_once(self) -> None:
+    def test_what_no_other_process_knows_is_stored_at_once(self) -> None:
         self.inputs.note("held")
-        self.inputs.fail("recording.failed", detail="AMI")
+        self.inputs.store("recording.failed", detail="AMI")
         self.assertEqual(self.stored, [("recording", ["held", "recording.failed"])])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

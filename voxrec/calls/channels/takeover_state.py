@@ -26,8 +26,8 @@ ANSWERED_VARIABLE: Final = "VOXREC_ANSWERED"
 PLACED_VARIABLE: Final = "VOXREC_PLACED"
 """Variable of the channel of a caller whom voxrec has called: 1 from when its far end is called."""
 
-CALLER_VARIABLES: Final = (PAUSE_VARIABLE, ANNOUNCED_VARIABLE, ANSWERED_VARIABLE, PLACED_VARIABLE)
-"""The variables of the caller's channel, which have to be copied if Asterisk replaces that channel."""
+CALLER_VARIABLES: Final = (ANNOUNCED_VARIABLE, ANSWERED_VARIABLE, PLACED_VARIABLE)
+"""The variables of the caller's channel, beside that of a pause, which are copied if Asterisk replaces the channel."""
 
 
 class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

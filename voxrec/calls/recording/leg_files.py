@@ -8,6 +8,7 @@ after the channel has been destroyed. But the size in the header of a WAV file i
 import os
 import struct
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
@@ -20,6 +21,7 @@ _RIFF: Final = struct.Struct("<4sI")
 _DATA: Final = struct.Struct("<4sI")
 _DATA_OFFSET: Final = 36  # in the header that Asterisk writes
 _HEADER_SIZE: Final = _DATA_OFFSET + _DATA.size
+_BYTES_PER_SECOND: Final = {".wav": 16_000, ".wav16": 32_000}
 _TAIL_SIZE: Final = 16_000  # bytes: one second of 16-bit samples at 8 kHz
 
 
@@ -32,6 +34,10 @@ class LegFiles(Protocol):
 
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         """Return whether all ``expected`` sides have files, and Asterisk has closed all files of the Recording."""
+        ...
+
+    async def duration(self, recording_id: UUID) -> float:
+        """Return the duration of the longest file of the Recording in seconds, 0 if there is none."""
         ...
 
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
@@ -56,10 +62,23 @@ class SpoolFiles:
         closed: bool = await self._defer_to_thread(self._closed, recording_id, expected)
         return closed
 
+    async def duration(self, recording_id: UUID) -> float:
+        """Return the duration of the longest file of the Recording in seconds, 0 if there is none."""
+        duration: float = await self._defer_to_thread(self._duration, recording_id)
+        return duration
+
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
         """Return for each side that has a file whether its last second consists of zeros."""
         silent: Mapping[Side, bool] = await self._defer_to_thread(self._silent, recording_id)
         return silent
+
+    def _duration(self, recording_id: UUID) -> float:
+        durations = [0.0]
+        for side in Side:
+            for path in self._paths(recording_id, side):
+                with suppress(OSError):
+                    durations.append(duration_of(path))
+        return max(durations)
 
     def _silent(self, recording_id: UUID) -> Mapping[Side, bool]:
         paths = {side: self._paths(recording_id, side) for side in Side}
@@ -97,6 +116,11 @@ def is_closed(path: Path) -> bool:
     riff_size = _RIFF.unpack_from(header)[1]
     data_size = _DATA.unpack_from(header, _DATA_OFFSET)[1]
     return bool(riff_size) and size in (_HEADER_SIZE + data_size, _HEADER_SIZE + data_size + data_size % 2)
+
+
+def duration_of(path: Path) -> float:
+    """Return the duration of a file to which Asterisk has recorded, by its size, in seconds. Raises OSError."""
+    return max(0, path.lstat().st_size - _HEADER_SIZE) / _BYTES_PER_SECOND.get(path.suffix, 16_000)
 
 
 def ends_with_zeros(path: Path) -> bool:

@@ -14,7 +14,7 @@ from voxrec.calls.channels.steps import is_channel_gone
 from voxrec.calls.recording.polling import Polling
 from voxrec.calls.recording.recording_commands import RecordingCommands
 from voxrec.deadline import Deadline
-from voxrec.errors import Conflict, VoxrecError
+from voxrec.errors import AsteriskUnavailable, CommandNotSent, Conflict, VoxrecError
 from voxrec.model import Recording, Side
 
 _OPEN_TIMEOUT: Final = 10.0  # seconds that Asterisk may take to create the files
@@ -34,17 +34,26 @@ class MonitorInputs(Protocol):
     def found(self, monitor: str, muted: bool) -> None:
         """This MixMonitor was started before this process took over the call, which was paused if ``muted``."""
 
+    def found_suspended(self) -> None:
+        """The recording was paused when this process took over the call; there are files, but no MixMonitor."""
+
     def found_files(self) -> None:
         """There are files, but no MixMonitor: the recording has ended, or a version with snoop channels began it."""
 
     def begun(self, monitor: str) -> None:
         """Asterisk has started this MixMonitor."""
 
+    def unsent(self, failure: Failure) -> None:
+        """The command to start could not be sent."""
+
     def unavailable(self, failure: Failure) -> None:
         """It is not known whether Asterisk has executed the command to start."""
 
     def refused(self, failure: Failure) -> None:
         """Asterisk cannot record the call."""
+
+    def suspend(self) -> None:
+        """The recording is paused: no MixMonitor is to be started until it is resumed."""
 
     def created(self, sides: frozenset[Side]) -> None:
         """Asterisk has opened the files of these sides, and will open no other."""
@@ -60,6 +69,9 @@ class MonitorInputs(Protocol):
 
     def lost(self) -> None:
         """The MixMonitor does not record any more."""
+
+    def interrupted(self) -> None:
+        """The MixMonitor of a recording that is paused does not write silence any more."""
 
     def use_channel(self, channel: str) -> None:
         """The recording is to continue with a new MixMonitor on another channel of the caller."""
@@ -99,9 +111,14 @@ class MonitorCore:
     ``late_offer``: the ACK of the caller determines the format, and ``format_`` is what is expected.
     ``started`` is called when both files are open, or what can be recorded now is; ``over`` is called once: when the
     files are closed, or will not be opened. ``note`` adds an error to the timeline; ``late`` is called when a recording
-    starts that could not start when it was due (``is_late``). ``muted``: what Asterisk was told last. ``expected``: the
-    sides whose files Asterisk has opened, or is about to open. ``former``: the id of a MixMonitor that has ended, whose
-    files the next one continues.
+    starts or continues that could not when it was due (``is_late``). ``suspended`` is called with the duration of the
+    files, in seconds, when nothing will be written to them until the end of a pause.
+
+    ``muted``: the recording is paused, so that Asterisk was told to write silence, or is not told to start a
+    MixMonitor. ``change``: fires when a pause or resumption has its effect that waits for the outcome of a command.
+    ``expected``: the sides whose files Asterisk has opened, or is about to open. ``appends``: the next MixMonitor
+    continues the files of another one, whose id was ``former``, if it is known. ``recorded``: the duration of these
+    files.
     """
 
     clock: IReactorTime
@@ -113,10 +130,14 @@ class MonitorCore:
     started: Callable[[], None]
     late: Callable[[], None]
     over: Callable[[], None]
+    suspended: Callable[[float], None]
     late_offer: bool = False
     monitor: str = ""
     former: str = ""
+    appends: bool = False
+    recorded: float = 0.0
     muted: bool = False
+    change: Deferred[None] | None = None
     is_late: bool = False
     stop_reported: bool = False
     expected: frozenset[Side] = frozenset()
@@ -137,14 +158,11 @@ class MonitorCore:
         if self.late_offer:
             self.format_ = await self._agreed_format()
             self.late_offer = False
-        started = self.commands.start(self.channel, self.recording.id, self.format_, append=bool(self.former))
-        if self.muted:  # at once, before any audio arrives; it is repeated, with the id, when the start is confirmed
-            self.commands.set_muted(self.channel, "", muted=True).addErrback(lambda _: None)
-        return await started
+        return await self.commands.start(self.channel, self.recording.id, self.format_, append=self.appends)
 
     async def leave(self, inputs: MonitorInputs, channel: str) -> None:
         """Stop the MixMonitor, which another one on ``channel`` is to continue."""
-        former, self.channel, self.former = self.channel, channel, self.monitor
+        former, self.channel, self.former, self.appends = self.channel, channel, self.monitor, True
         try:
             await self.commands.stop(former, self.former)
         except VoxrecError:
@@ -165,19 +183,59 @@ class MonitorCore:
             await deferLater(self.clock, _ACK_INTERVAL)
         return self.format_
 
+    # Pauses.
+
     async def set_muted(self, inputs: MonitorInputs, *, muted: bool) -> None:
-        """Record silence or audio. Raises Conflict if the call is not being recorded any more."""
+        """Record silence or audio. Raises Conflict if the call is not being recorded any more.
+
+        If it is not known whether Asterisk records audio again, the recording is not paused any more: during a pause
+        nothing may be recorded.
+        """
         before, self.muted = self.muted, muted
+        monitor = self.monitor
         try:
-            recording = await self.commands.set_muted(self.channel, self.monitor, muted=muted)
-        except VoxrecError:
-            self.muted = before
+            recording = await self.commands.set_muted(self.channel, monitor, muted=muted)
+        except VoxrecError as error:
             self.retry_later(inputs)
+            if not muted and _may_be_executed(error):
+                self.report_failure(None, error.detail)
+                return
+            self.muted = before
             raise
-        if not recording:
-            if self.monitor:  # else Asterisk has not started it yet
-                inputs.lost()
+        if not recording and monitor != self.former:  # else another one is about to continue, or to be withheld
+            inputs.lost()
             raise self.not_recorded()
+
+    def request_change(self, *, muted: bool) -> Deferred[None]:
+        """Pause or resume when the outcome of the present command is known; the Deferred fires when it has its effect.
+
+        It fails if the command does. Only one change is requested at a time.
+        """
+        self.muted, self.change = muted, Deferred()
+        return self.change
+
+    def settle_change(self, error: BaseException | None = None) -> None:
+        """Fire the Deferred of the change that was requested, or fail it with ``error``."""
+        change, self.change = self.change, None
+        if change is None:
+            return
+        if error is None:
+            change.callback(None)
+        else:
+            change.errback(error)
+
+    async def carry_out_change(self, inputs: MonitorInputs, *, is_muted: bool) -> None:
+        """Tell a MixMonitor that writes silence (``is_muted``) or audio now what was requested meanwhile."""
+        if self.change is None:
+            return
+        muted, self.muted = self.muted, is_muted
+        try:
+            if muted != is_muted:
+                await self.set_muted(inputs, muted=muted)
+        except VoxrecError as error:
+            self.settle_change(error)
+        else:
+            self.settle_change()
 
     def not_recorded(self) -> Conflict:
         """Return the error of a pause or resumption while Asterisk does not record the call."""
@@ -185,13 +243,14 @@ class MonitorCore:
 
     async def assert_muted(self, inputs: MonitorInputs) -> None:
         """Tell Asterisk again whether to record silence, and find out whether it still records."""
+        monitor = self.monitor
         try:
-            recording = await self.commands.set_muted(self.channel, self.monitor, muted=self.muted)
+            recording = await self.commands.set_muted(self.channel, monitor, muted=self.muted)
         except VoxrecError:
             self.retry_later(inputs)
         else:
-            if not recording:
-                inputs.lost()
+            if not recording and monitor != self.former:
+                (inputs.interrupted if self.muted else inputs.lost)()
 
     def retry_later(self, inputs: MonitorInputs) -> None:
         """Repeat what has failed after 2 s, or earlier if AMI is connected before."""
@@ -218,7 +277,10 @@ class MonitorCore:
 
         async def closed() -> bool:
             expected = self.expected if self.clock.seconds() < deadline else ()
-            return await self.commands.files.closed(self.recording.id, expected)
+            if not await self.commands.files.closed(self.recording.id, expected):
+                return False
+            self.recorded = await self.commands.files.duration(self.recording.id) if self.appends else 0.0
+            return True
 
         self.polling.start(closed, succeeded)
 
@@ -243,6 +305,12 @@ class MonitorCore:
         else:
             self.report_failure(None, detail_of(failure))
 
+    def report_delay(self, failure: Failure) -> None:
+        """Log once that the call is not recorded until AMI is connected, and note it in the timeline."""
+        if not self.is_late:
+            self.is_late = True
+            self.report_failure(None, detail_of(failure))
+
     def report_failure(self, side: Side | None, detail: str) -> None:
         """Log that the call, or one side of it, is not recorded, and note it in the timeline."""
         self.log.error(
@@ -252,6 +320,11 @@ class MonitorCore:
             error=detail,
         )
         self.note(side, detail)
+
+
+def _may_be_executed(error: VoxrecError) -> bool:
+    """Return whether Asterisk may have executed a command that has failed."""
+    return isinstance(error, AsteriskUnavailable) and not isinstance(error, CommandNotSent)
 
 
 def detail_of(failure: Failure) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from automat import TypeMachineBuilder, pep614
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
@@ -56,7 +56,7 @@ class PauseInputs(Protocol):
 class PauseCore:
     """What the pause machine works with.
 
-    ``request`` is the pause that was requested last. A transition sets ``step``; `PauseControl` runs it and returns the
+    ``request`` is the pause that was requested last, ``stored`` the one that the channel's variable contains. A transition sets ``step``; `PauseControl` runs it and returns the
     outcome as an input.
     """
 
@@ -69,31 +69,37 @@ class PauseCore:
     deadline: Deadline
     request: Pause | None = None
     requested_by: str = ""
+    stored: Pause | None = None
+    ended: bool = False
     step: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     async def begin(self) -> None:
         """Record silence. Raises a VoxrecError, after an attempt to record audio as before."""
-        await self._store(self.request)
+        await self.store(self.request)
         try:
             await self.monitor.mute()
         except VoxrecError:
-            await self._attempt(self._store(None))
+            await self._attempt(self.store(None))
             raise
 
     async def change(self) -> None:
         """Store another end of the pause."""
-        await self._store(self.request)
+        await self.store(self.request)
 
     async def end(self) -> None:
         """Record audio again. Raises a VoxrecError; the recording is still paused then."""
-        await self._store(None)
+        await self.store(None)
         try:
             await self.monitor.unmute()
         except VoxrecError:
-            await self._attempt(self._store(self.request))
+            await self._attempt(self.store(self.request))
             raise
 
-    async def _store(self, pause: Pause | None) -> None:
+    async def store(self, pause: Pause | None) -> None:
+        """Let another process know of a pause, or that there is none."""
+        if self.ended:  # another process has the channel, or none needs to know
+            return
+        self.stored = pause
         await self.asterisk.set_variable(self.channel, PAUSE_VARIABLE, "" if pause is None else encode(pause))
 
     async def _attempt(self, step: Coroutine[Any, Any, None]) -> None:
@@ -173,10 +179,11 @@ def _make_machine() -> Callable[[PauseCore], PauseInputs]:
 
     @pep614(recording.upon(PauseInputs.found_paused).to(paused))
     def continue_pause(inputs: PauseInputs, core: PauseCore, pause: Pause) -> None:
-        core.request = pause
+        core.request = core.stored = pause
         core.resume_at(pause.until)
 
     def end(inputs: PauseInputs, core: PauseCore) -> None:
+        core.ended = True
         core.deadline.cancel()
 
     for state in (recording, paused, *in_progress):
@@ -205,16 +212,11 @@ class PauseControl:
         log: RecordingLog,
         log_inputs: RecordingLogInputs,
         monitor: MonitorInputs,
-        request_ended: Callable[[], None],
     ) -> None:
-        """``channel`` is the caller's channel, which stores the pause; ``monitor`` is the machine that records.
-
-        ``request_ended`` is called after each request to pause or resume, whatever its outcome.
-        """
+        """``channel`` is the caller's channel, which stores the pause; ``monitor`` is the machine that records."""
         self._recording_log = log
         self._core = PauseCore(asterisk, channel, log, log_inputs, monitor, self._resume_by_timer, Deadline(log.clock))
         self.inputs: PauseInputs = pause_machine(self._core)
-        self._request_ended = request_ended
         self._lock = DeferredLock()
 
     @property
@@ -222,9 +224,14 @@ class PauseControl:
         """Whether a request is being carried out."""
         return bool(self._lock.locked)
 
-    def use_channel(self, channel: str) -> None:
-        """Store the pauses in another channel: the caller's was replaced."""
+    def use_channel(self, channel: str) -> Deferred[None]:
+        """Store the pauses in another channel: the caller's was replaced.
+
+        The Deferred fires when the present pause is stored there, or fails with a VoxrecError.
+        """
         self._core.channel = channel
+        stored = self._core.stored
+        return succeed(None) if stored is None else Deferred.fromCoroutine(self._core.store(stored))
 
     async def pause(self, behavior: PauseBehavior, seconds: float | None, *, by: str) -> None:
         """Pause until `resume`, or for ``seconds``. If it is paused already, only the time of its end changes.
@@ -237,17 +244,11 @@ class PauseControl:
             until = None if seconds is None else self._recording_log.now() + timedelta(seconds=seconds)
             self.inputs.pause(Pause(behavior=behavior, until=until), by)
 
-        await self._run(request)
+        await self._lock.run(self._start, request)
 
     async def resume(self, *, by: str) -> None:
         """Resume. Raises a VoxrecError as `pause`."""
-        await self._run(lambda: self.inputs.resume(by))
-
-    async def _run(self, request: Callable[[], None]) -> None:
-        try:
-            await self._lock.run(self._start, request)
-        finally:
-            self._request_ended()
+        await self._lock.run(self._start, lambda: self.inputs.resume(by))
 
     def _start(self, request: Callable[[], None]) -> Deferred[None]:
         return Deferred.fromCoroutine(self._carry_out(request))

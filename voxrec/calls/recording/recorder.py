@@ -6,7 +6,6 @@ finish job to find out.
 
 from collections.abc import Callable
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -18,7 +17,17 @@ from voxrec.calls.recording.pause import PauseControl
 from voxrec.calls.recording.recording_commands import RecordingCommands
 from voxrec.calls.recording.recording_log import RecordingLog, RecordingLogInputs, RecordingSink, recording_log_machine
 from voxrec.deadline import Deadline
-from voxrec.model import NOT_BEGUN, RECORDING_FAILED, RECORDING_STARTED, PauseBehavior, Recording, RecordingState, Side
+from voxrec.model import (
+    NOT_BEGUN,
+    RECORDING_CONTINUED,
+    RECORDING_FAILED,
+    RECORDING_STARTED,
+    RECORDING_SUSPENDED,
+    PauseBehavior,
+    Recording,
+    RecordingState,
+    Side,
+)
 
 
 class Recorder:
@@ -59,14 +68,14 @@ class Recorder:
             late_offer=late_offer,
             note=self._note_failure,
             started=self._started,
-            late=lambda: self.log.note(RECORDING_STARTED),
+            late=self._note_late_start,
             over=lambda: self.over.callback(None),
+            suspended=self._note_suspension,
         )
         self.monitor: MonitorInputs = monitor_machine(self._core)
         """The machine of the MixMonitor."""
         self._limit = Deadline(clock)
-        self._pause = PauseControl(asterisk, channel, self._log, self.log, self.monitor, self._renew_if_due)
-        self._renewal_is_due = False
+        self._pause = PauseControl(asterisk, channel, self._log, self.log, self.monitor)
 
     @property
     def recording(self) -> Recording:
@@ -115,11 +124,16 @@ class Recorder:
         ``monitor`` is the id of the MixMonitor that it has started, empty if none; ``has_files``: Asterisk has opened a
         file. Without either the recording was due, and begins now; the timeline says that it is late.
         """
-        state = RecordingState.RECORDING if pause is None else RecordingState.PAUSED
-        self._log.recording = msgspec.structs.replace(self._log.recording, state=state)
+        was_paused = self._log.recording.state is RecordingState.PAUSED
         self.log.note("taken-over", by="voxrec")
+        if pause is not None and not was_paused:
+            self.log.change_state(RecordingState.PAUSED, "paused", by="voxrec", detail=pause.behavior)
+        elif pause is None and was_paused:
+            self.log.change_state(RecordingState.RECORDING, "resumed", by="voxrec")
         if monitor:
             self.monitor.found(monitor, muted=pause is not None)
+        elif has_files and pause is not None:
+            self.monitor.found_suspended()
         elif has_files:
             self._ended_before = True
             self.monitor.found_files()
@@ -127,6 +141,8 @@ class Recorder:
             self._core.is_late = True
             if not self._log.recording.reports_failure:
                 self._note_failure(None, NOT_BEGUN)
+            if pause is not None:
+                self.monitor.mute()
             self.monitor.begin()
         if pause is not None:
             self._pause.inputs.found_paused(pause)
@@ -156,26 +172,27 @@ class Recorder:
 
     # Events.
 
-    def caller_replaced(self, channel: str) -> None:
-        """Handle that ``channel`` is the caller's now."""
-        self._pause.use_channel(channel)
+    def caller_replaced(self, channel: str) -> Deferred[None]:
+        """Handle that ``channel`` is the caller's now. The Deferred fires when it stores the pause, if there is one."""
+        stored = self._pause.use_channel(channel)
         self.monitor.use_channel(channel)
+        return stored
 
     def renew_decoders(self) -> None:
-        """Continue with new decoders: the present ones may drop what a party says.
+        """Continue with new decoders: the present ones may drop what a party says."""
+        self.monitor.renew()
 
-        During a pause this waits for its end: a new MixMonitor records audio until it is muted.
-        """
-        self._renewal_is_due = True
-        self._renew_if_due()
+    def _note_late_start(self) -> None:
+        self.log.note(RECORDING_CONTINUED if self._core.appends else RECORDING_STARTED)
 
-    def _renew_if_due(self) -> None:
-        if self._renewal_is_due and self.is_audible and not self._pause.in_progress:
-            self._renewal_is_due = False
-            self.monitor.renew()
+    def _note_suspension(self, duration: float) -> None:
+        """Let the finish job know where silence is missing in the files, of ``duration`` seconds, unless it does."""
+        events = (entry.event for entry in reversed(self._log.recording.timeline))
+        if next((event for event in events if event in (RECORDING_SUSPENDED, "resumed")), None) != RECORDING_SUSPENDED:
+            self.log.store(RECORDING_SUSPENDED, detail=f"{duration:.4f}")
 
     def _note_failure(self, side: Side | None, detail: str) -> None:
-        self.log.fail(RECORDING_FAILED, by=side, detail=detail)
+        self.log.store(RECORDING_FAILED, by=side, detail=detail)
         self._failed()
 
     def _started(self) -> None:

@@ -51,8 +51,8 @@ class RecordingLogInputs(Protocol):
     def note(self, event: str, by: str | None = None, detail: str | None = None) -> None:
         """Something happened that belongs into the timeline."""
 
-    def fail(self, event: str, by: str | None = None, detail: str | None = None) -> None:
-        """Something failed that no other process could know: it must be stored at once."""
+    def store(self, event: str, by: str | None = None, detail: str | None = None) -> None:
+        """Something happened that no other process could know: it must be stored at once."""
 
     def change_state(self, state: RecordingState, event: str, by: str, detail: str | None = None) -> None:
         """The recording was paused or resumed."""
@@ -128,7 +128,7 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
             RecordingLogInputs.begin,
             RecordingLogInputs.refuse,
             RecordingLogInputs.note,
-            RecordingLogInputs.fail,
+            RecordingLogInputs.store,
             RecordingLogInputs.change_state,
             RecordingLogInputs.announced,
             RecordingLogInputs.stop,
@@ -156,9 +156,9 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
     ) -> None:
         log.add_entry(event, by, detail)
 
-    @pep614(live.upon(RecordingLogInputs.fail).loop())
-    @pep614(stopping.upon(RecordingLogInputs.fail).loop())
-    def fail(
+    @pep614(live.upon(RecordingLogInputs.store).loop())
+    @pep614(stopping.upon(RecordingLogInputs.store).loop())
+    def store(
         inputs: RecordingLogInputs, log: RecordingLog, event: str, by: str | None = None, detail: str | None = None
     ) -> None:
         log.add_entry(event, by, detail)

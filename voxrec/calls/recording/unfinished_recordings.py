@@ -17,15 +17,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.calls.channels.ids import owner_of
-from voxrec.calls.recording.leg_files import is_closed
+from voxrec.calls.recording.leg_files import duration_of, is_closed
 from voxrec.calls.recording.recording_log import RecordingSink
 from voxrec.clock import utc_now
 from voxrec.errors import NotFound
 from voxrec.model import NOT_BEGUN, RECORDING_FAILED, Recording, RecordingState, TimelineEntry
 from voxrec.threads import DeferToThread
 
-_HEADER_SIZE: Final = 44  # bytes of the header that Asterisk writes
-_BYTES_PER_SECOND: Final = {".wav": 16_000, ".wav16": 32_000}
 # Asterisk writes to an open file about every 2 s, unless no party sends audio
 _OPEN_TIME: Final = timedelta(seconds=30)
 # Calls that are taken over are live long before, and the journal has applied what it contains.
@@ -156,8 +154,7 @@ def _with_failure(recording: Recording) -> Recording:
 
 def _examine(path: Path) -> FoundFiles:
     written = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
-    seconds = max(0, path.lstat().st_size - _HEADER_SIZE) / _BYTES_PER_SECOND.get(path.suffix, 16_000)
-    return FoundFiles(written - timedelta(seconds=seconds), written, is_closed(path))
+    return FoundFiles(written - timedelta(seconds=duration_of(path)), written, is_closed(path))
 
 
 def _recording_files(directory: Path) -> Iterable[tuple[UUID, Path]]:

@@ -64,7 +64,7 @@ class CallSnapshot:
 
     ``legs`` are all its outgoing legs that exist; ``leg_...`` is about the current one. ``bridged``: the current leg is
     in the bridge; ``caller_bridged``: the caller is. ``monitor``: the id of the MixMonitor that was started on the
-    caller's channel, and which may have ended; empty if none was. ``files_began``: when Asterisk began to write the
+    caller's channel, and which may have ended; empty if none was. ``pause``: the recording was to be paused. ``files_began``: when Asterisk began to write the
     files of the Recording, None if there are none. ``recording``: the Recording as last stored, if it is known.
     ``announced``: it is known that a required announcement was played completely. ``answered_at``: None if it is not
     known. ``placed``: the caller was called by voxrec, and its far end is being called, or was.
@@ -161,6 +161,7 @@ async def take_call_snapshot(
     """
     leg, in_bridge = call.leg or owned_id(call.call_id, leg_role(1)), snapshot.channels_in(call.call_id)
     monitor = await asterisk.get_variable(call.caller, MONITOR_VARIABLE)
+    was_recorded = bool(monitor) or files_began is not None or recording is not None
     return CallSnapshot(
         legs=frozenset(snapshot.legs_of(call.call_id)),
         leg_exists=leg in snapshot.channels,
@@ -175,7 +176,7 @@ async def take_call_snapshot(
         announcing=await asterisk.playback_exists(owned_id(call.call_id, ANNOUNCEMENT)),
         whisper_exists=owned_id(call.call_id, WHISPER) in snapshot.channels,
         recording=recording,
-        pause=decode_pause(await asterisk.get_variable(call.caller, PAUSE_VARIABLE)) if monitor else None,
+        pause=decode_pause(await asterisk.get_variable(call.caller, PAUSE_VARIABLE)) if was_recorded else None,
         announced=bool(await asterisk.get_variable(call.caller, ANNOUNCED_VARIABLE)) if monitor else False,
         placed=bool(await asterisk.get_variable(call.caller, PLACED_VARIABLE)) if call.invited else False,
         answered_at=_parse_time(await asterisk.get_variable(call.caller, ANSWERED_VARIABLE)),

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from twisted.internet.defer import Deferred
+
 from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import CallData
 from voxrec.calls.channels.legs import NO_TRANSFER_CONTEXT, TRANSFER_CONTEXT, TRANSFER_CONTEXT_VARIABLE, Legs
@@ -43,8 +45,8 @@ class RecordedSides(Protocol):
     def note(self, event: str, *, by: str | None = None, detail: str | None = None) -> None:
         """Add an entry to the timeline."""
 
-    def caller_replaced(self) -> None:
-        """The caller has another channel."""
+    def caller_replaced(self) -> Deferred[None]:
+        """The caller has another channel. The Deferred fires when it stores whether the recording is paused."""
 
     def leg_replaced(self) -> None:
         """Another leg is the current one."""
@@ -81,16 +83,17 @@ class Replacements:
         former = self._call.inbound.channel
         self._call.inbound = replace(self._call.inbound, channel=channel.id)
         self._resources.add(channel.id)
-        self._steps.attempt(self._copy_variables(former, channel.id))
-        self._recording.caller_replaced()
-        self._replaced(Side.CALLER, channel.id, former, placeholder, failed)
+        stored = self._recording.caller_replaced()
+        self._steps.attempt(self._hand_over(former, channel.id, stored, placeholder))
+        self._replaced(Side.CALLER, channel.id, former, failed)
 
     def replace_leg(self, channel: ReplacingChannel, placeholder: str, failed: Callable[[], object]) -> None:
         """Make ``channel`` the current leg. ``failed`` is called if it cannot be put into the bridge."""
         former = self._legs.current
         self._legs.use_channel(channel.id, channel.name)
         self._recording.leg_replaced()
-        self._replaced(Side.CALLEE, channel.id, former, placeholder, failed)
+        self._steps.attempt(self._legs.store_state(placeholder))
+        self._replaced(Side.CALLEE, channel.id, former, failed)
 
     def cancel(self) -> None:
         """Leave all channels as they are: the call ends, or another process has it."""
@@ -98,17 +101,21 @@ class Replacements:
             deadline.cancel()
         self._settling.clear()
 
-    async def _copy_variables(self, former: str, channel: str) -> None:
-        """Copy what another process needs to know of the caller's channel, as far as it exists."""
+    async def _hand_over(self, former: str, channel: str, pause_stored: Deferred[None], placeholder: str) -> None:
+        """Let another process know of the caller's new channel, when that stores all that the former one did.
+
+        Else a process that takes over the call could record audio during a pause.
+        """
+        await pause_stored
         for name in CALLER_VARIABLES:
             if value := await self._asterisk.get_variable(former, name):
                 await self._asterisk.set_variable(channel, name, value)
+        await self._legs.store_state(placeholder)
 
-    def _replaced(self, side: Side, channel: str, former: str, placeholder: str, failed: Callable[[], object]) -> None:
+    def _replaced(self, side: Side, channel: str, former: str, failed: Callable[[], object]) -> None:
         self._recording.note(TRANSFERRED, by=side)
         context = TRANSFER_CONTEXT if side is Side.CALLEE else NO_TRANSFER_CONTEXT
         self._steps.attempt(self._asterisk.set_variable(channel, TRANSFER_CONTEXT_VARIABLE, context))
-        self._steps.attempt(self._legs.store_state(placeholder))
         answered = self._call.answered_at is not None
         settling = self._settling[channel] = Deadline(self._call.clock)
         settling.start(SETTLING_TIME, lambda: self._settle(channel, former, failed, answered=answered))
