@@ -164,19 +164,18 @@ class SoundTests(SynchronousTestCase):
                 fixture.clock.advance(0.02)
             self.assertEqual(fixture.take_requests(), expected)
 
-    def test_decoders_are_not_renewed_during_a_pause_but_after_it(self) -> None:
+    def test_decoders_that_are_renewed_during_a_pause_begin_at_its_end(self) -> None:
         fixture = recorded(DEBIAN)
         fixture.call.held(Side.CALLEE)
         self.successResultOf(Deferred.fromCoroutine(fixture.call.pause(PauseBehavior.SILENCE, None)))
         fixture.take_requests()
         fixture.call.unheld(Side.CALLEE)
-        fixture.clock.advance(1)
-        self.assertEqual(fixture.take_requests(), [])
-        self.successResultOf(Deferred.fromCoroutine(fixture.call.resume()))
         fixture.files.close(fixture.call)
-        for _ in range(8):
-            fixture.clock.advance(0.02)
-        self.assertEqual([each for each in fixture.take_requests() if "MixMonitor " in each], RENEWAL)
+        fixture.clock.advance(1)
+        self.assertEqual(fixture.take_requests(), RENEWAL[:1])
+        self.assertEqual(fixture.recording.timeline[-1].event, "recording.suspended")
+        self.successResultOf(Deferred.fromCoroutine(fixture.call.resume()))
+        self.assertEqual([each for each in fixture.take_requests() if "MixMonitor " in each], RENEWAL[1:])
 
     def test_decoders_of_other_versions_are_not(self) -> None:
         for version in (UPSTREAM, WITHOUT_PATCH):

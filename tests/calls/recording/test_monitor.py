@@ -15,7 +15,7 @@ from voxrec.ari.client import AriClient
 from voxrec.calls.recording.monitor import monitor_machine
 from voxrec.calls.recording.monitor_core import MonitorCore
 from voxrec.calls.recording.recording_commands import MONITOR_VARIABLE, RecordingCommands
-from voxrec.errors import AsteriskUnavailable, Conflict
+from voxrec.errors import AsteriskUnavailable, CommandNotSent, Conflict
 from voxrec.model import Recording, RecordingState, Side
 
 START, MUTE, STOP = "MixMonitor 1700.1", "MixMonitorMute 1700.1", "StopMixMonitor 1700.1"
@@ -268,7 +268,7 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(self.requests(), [STOP, START])
 
     def test_no_mix_monitor_is_started_during_a_pause(self) -> None:
-        for change in (lambda: self.monitor.use_channel("1700.2"), self.monitor.renew):
+        for change in (lambda: self.monitor.use_channel("1700.2"), lambda: self.monitor.renew()):
             self.setUp()
             self.record()
             self.successResultOf(self.monitor.mute())
@@ -284,6 +284,105 @@ class MonitorTests(SynchronousTestCase):
             start = f"MixMonitor {self.core.channel}"
             self.assertEqual(self.requests(), [start])
             self.assertTrue(self.asterisk.queries[start]["Options"].endswith("a"))
+
+    def test_pause_that_is_requested_while_a_mix_monitor_is_replaced(self) -> None:
+        self.record()
+        self.requests()
+        self.monitor.renew()
+        paused = self.monitor.mute()
+        self.clock.advance(0.1)
+        self.assertNoResult(paused)  # what is said may be recorded until the file is closed
+        self.close()
+        self.successResultOf(paused)
+        self.assertEqual(self.requests(), [STOP])
+        self.successResultOf(self.monitor.unmute())
+        self.assertEqual(self.requests(), [START])
+
+    def test_pause_that_is_requested_before_asterisk_responds(self) -> None:
+        self.asterisk.delayed.add("MixMonitor")
+        self.monitor.begin()
+        paused = self.monitor.mute()
+        self.assertNoResult(paused)
+        self.assertEqual(self.requests(), [START])
+        self.asterisk.respond()
+        self.successResultOf(paused)
+        self.assertEqual(self.requests(), [MUTE])
+
+    def test_pause_before_the_start(self) -> None:
+        self.successResultOf(self.monitor.mute())
+        self.monitor.begin()
+        self.assertEqual((self.requests(), self.reported), ([], ["started", "suspended at 0"]))
+        self.successResultOf(self.monitor.unmute())
+        self.assertEqual(self.requests(), [START])
+        self.assertFalse(self.asterisk.queries[START]["Options"].endswith("a"))
+
+    def test_pause_while_ami_is_not_connected_and_nothing_was_started(self) -> None:
+        self.asterisk.ready = False
+        self.monitor.begin()
+        self.successResultOf(self.monitor.mute())
+        self.asterisk.ready = True
+        self.requests()
+        self.monitor.retry()
+        self.clock.advance(5)
+        self.assertEqual(self.requests(), [])
+        self.successResultOf(self.monitor.unmute())
+        self.assertEqual(self.requests(), [START])
+
+    def suspend(self) -> None:
+        self.record()
+        self.successResultOf(self.monitor.mute())
+        self.files.complete = True
+        self.monitor.use_channel("1700.2")
+        self.clock.advance(0.1)
+        self.requests()
+
+    def test_resumption_that_cannot_be_sent_leaves_it_suspended(self) -> None:
+        self.suspend()
+        self.asterisk.ready = False
+        self.failureResultOf(self.monitor.unmute(), CommandNotSent)
+        self.asterisk.ready = True
+        self.requests()
+        self.monitor.retry()
+        self.clock.advance(5)
+        self.assertEqual(self.requests(), [])
+        self.successResultOf(self.monitor.unmute())
+        self.assertEqual(self.requests(), ["MixMonitor 1700.2"])
+
+    def test_resumption_of_unknown_outcome_is_no_pause(self) -> None:
+        self.suspend()
+        self.asterisk.delayed.add("MixMonitor")
+        resumed = self.monitor.unmute()
+        self.asterisk.fail_response(AsteriskUnavailable("lost"))
+        self.successResultOf(resumed)
+        self.assertIn("failed call", self.reported)
+        self.asterisk.delayed.clear()
+        self.requests()
+        self.monitor.retry()
+        self.assertEqual(self.requests(), ["GET channels/1700.2/variable", "MixMonitor 1700.2"])
+
+    def test_call_that_ends_while_it_is_suspended(self) -> None:
+        for end in (lambda: self.monitor.call_ended(), lambda: self.monitor.stop()):
+            self.setUp()
+            self.suspend()
+            end()
+            self.assertEqual((self.requests(), self.reported[-1]), ([], "over"))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_taken_over_while_it_is_suspended(self) -> None:
+        self.files.existing, self.files.complete = set(Side), True
+        self.monitor.found_suspended()
+        self.assertEqual((self.requests(), self.reported), ([], ["started", "suspended at 7.5"]))
+        self.successResultOf(self.monitor.unmute())
+        self.assertTrue(self.asterisk.queries[START]["Options"].endswith("a"))
+
+    def test_taken_over_while_the_variable_names_a_mix_monitor_that_has_ended(self) -> None:
+        self.files.existing, self.files.complete = set(Side), True
+        self.asterisk.refusals = {"MixMonitorMute": "Cannot set mute flag"}
+        self.monitor.found("0x1", True)
+        self.assertEqual(self.reported, ["started", "suspended at 7.5"])
+        self.asterisk.refusals = {}
+        self.successResultOf(self.monitor.unmute())
+        self.assertEqual(self.requests(), [MUTE, START])
 
     def test_what_cannot_be_stopped_continues(self) -> None:
         self.record()
