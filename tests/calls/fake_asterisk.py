@@ -159,7 +159,7 @@ class FakeLegFiles:
         return True
 
     async def duration(self, recording_id: UUID) -> float:
-        """See `voxrec.calls.leg_files.LegFiles`."""
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
         return self.seconds
 
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:

@@ -18,9 +18,9 @@ from voxrec.ami.protocol import AmiResponse, AmiResponseError
 from voxrec.ari import events
 from voxrec.ari.transport import AriResponseError
 from voxrec.calls.channels.ids import leg_number
-from voxrec.errors import AsteriskUnavailable
+from voxrec.errors import AsteriskUnavailable, CommandNotSent
 
-Outcome = Literal["done", "late", "refused", "lost before", "lost after"]
+Outcome = Literal["done", "late", "refused", "unsent", "lost before", "lost after"]
 """The outcome of a request. For both ``lost`` ones the client sees the same error."""
 
 _APP: Final = "voxrec"
@@ -115,7 +115,7 @@ class ModelAsterisk:
         request = f"{method} {'/'.join(path)}"
         gone = [channel for channel in _commanded(method, path, query) if channel in self.reported_gone]
         self.violations += [f"{request} after the end of {channel} was reported" for channel in gone]
-        if outcome == "lost before":
+        if outcome in ("unsent", "lost before"):
             raise AsteriskUnavailable(f"{request}: lost")
         if outcome == "refused" and method != "GET":
             raise AriResponseError(request, 500, "refused by the model")
@@ -141,6 +141,8 @@ class ModelAsterisk:
 
     async def _respond_to_action(self, action: str, fields: Mapping[str, str]) -> AmiResponse:
         outcome = self.outcomes.popleft() if self.outcomes else "done"
+        if outcome == "unsent":
+            raise CommandNotSent(f"{action}: not sent")
         if outcome == "lost before":
             raise AsteriskUnavailable(f"{action}: lost")
         if outcome == "refused":

@@ -32,7 +32,17 @@ class CompletenessTests(SynchronousTestCase):
         self.assertEqual(self.missing(recording_log_machine, {"release"}), set())
 
     def test_inputs_that_any_state_of_a_monitor_handles(self) -> None:
-        outcomes = {"begun", "unsent", "unavailable", "refused", "created", "lost", "interrupted", "stop_failed", "closed"}
+        outcomes = {
+            "begun",
+            "unsent",
+            "unavailable",
+            "refused",
+            "created",
+            "lost",
+            "interrupted",
+            "stop_failed",
+            "closed",
+        }
         found = {"found", "found_files", "found_suspended"}
         self.assertEqual(self.missing(monitor_machine, {"begin", "suspend"} | found | outcomes), set())
 

@@ -143,7 +143,7 @@ class FilesOfModel:
         return all(closed if side in expected else closed is not False for side, closed in files.items())
 
     async def duration(self, recording_id: UUID) -> float:
-        """See `voxrec.calls.leg_files.LegFiles`."""
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
         return 1.0
 
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
@@ -548,7 +548,9 @@ class Calls(RuleBasedStateMachine):
         self.model.late_responses.pop(index % len(self.model.late_responses))()
 
     @rule(
-        outcomes=st.lists(st.sampled_from(["done", "late", "late", "refused", "lost before", "lost after"]), max_size=4)
+        outcomes=st.lists(
+            st.sampled_from(["done", "late", "late", "refused", "unsent", "lost before", "lost after"]), max_size=4
+        )
     )
     def next_outcomes(self, outcomes: list[Outcome]) -> None:
         self.model.outcomes.extend(outcomes)

@@ -293,6 +293,35 @@ class ReplacesTests(ReplacedChannelTestCase):
         self.assert_heard(taker, demo_call.CALLEE_HZ, 2.0)
         self.assert_heard(desk, THIRD_HZ, 2.0)
 
+    async def test_the_caller_is_replaced_during_a_pause(self) -> None:
+        stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
+        desk = await self.start_phone("desk", demo_call.CALLEE_HZ)
+        profile = await self.add_profile(stack, desk.uri)
+        await self.sleep(PROFILE_SECONDS)
+        caller = await self.start_agent(stack)
+        answer = await caller.request(self.reactor, "INVITE", profile)
+        await self.sleep(1.0)
+        (live,) = await stack.request_json("GET", f"/profiles/{profile}/recordings")
+        path = f"/recordings/{live['id']}"
+        await stack.request_json("POST", path, {"state": "paused"})
+        taker = await self.take_over_with(stack, replaces_of_caller(answer), 4.5)
+        await taker.wait_for("confirmed")
+        await self.sleep(1.5)
+        await stack.request_json("POST", path, {"state": "recording"})
+        recording, samples, rate = await self.finished_recording(stack, profile, taker)
+        await self.assert_calls_are_over(stack)
+        self.assert_paused(recording, samples, rate, 1)
+        self.assertIn("recording.suspended", [entry["event"] for entry in recording["timeline"]])
+        ((at, _),) = self.transfers(recording)
+        ((paused, resumed),) = self.pauses(recording)
+        seconds = len(samples) / rate
+        self.assertApproximates(seconds, at + 4.5, 0.4)
+        self.assertGreater(resumed - at, 1.4)  # nothing of the silence is left out
+        self.assert_tone(samples, rate, demo_call.RIGHT, demo_call.CALLEE_HZ, 0.3, paused - 0.1)
+        for channel, hz in ((demo_call.RIGHT, demo_call.CALLEE_HZ), (demo_call.LEFT, THIRD_HZ)):
+            self.assert_tone(samples, rate, channel, hz, resumed + 0.1, seconds - 0.2)
+
     async def test_a_ringing_far_end_is_picked_up(self) -> None:
         stack, profile, far_end, caller = await self.start_replaceable_call(RINGING, ringTimeoutSeconds=20)
         (invite,) = far_end.requests("INVITE")

@@ -64,9 +64,9 @@ class AmiProtocol(LineOnlyReceiver):
     def action(self, action: str, fields: Mapping[str, str]) -> Deferred[AmiResponse]:
         """Send an action immediately, and return a Deferred of the response.
 
-        The Deferred fails with `AmiResponseError` if Asterisk refuses the action, with `CommandNotSent` if the connection
-        has closed, with another `AsteriskUnavailable` if no response arrives, and with `InvalidInput` for a value that
-        AMI cannot carry. If no response arrives, the action may have been executed.
+        The Deferred fails with `AmiResponseError` if Asterisk refuses the action, with `CommandNotSent` if the
+        connection has closed, with another `AsteriskUnavailable` if no response arrives, and with `InvalidInput` for a
+        value that AMI cannot carry. If no response arrives, the action may have been executed.
         """
         action_id = f"{self._id_prefix}-{next(self._numbers)}"
         try:

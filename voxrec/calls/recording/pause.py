@@ -56,8 +56,9 @@ class PauseInputs(Protocol):
 class PauseCore:
     """What the pause machine works with.
 
-    ``request`` is the pause that was requested last, ``stored`` the one that the channel's variable contains. A transition sets ``step``; `PauseControl` runs it and returns the
-    outcome as an input.
+    ``request`` is the pause that was requested last, ``stored`` the one that the channel's variable contains. A
+    transition sets ``step``; `PauseControl` runs it and returns the outcome as an input. ``ended``: nothing is stored
+    any more.
     """
 
     asterisk: AriClient

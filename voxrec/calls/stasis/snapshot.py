@@ -64,10 +64,11 @@ class CallSnapshot:
 
     ``legs`` are all its outgoing legs that exist; ``leg_...`` is about the current one. ``bridged``: the current leg is
     in the bridge; ``caller_bridged``: the caller is. ``monitor``: the id of the MixMonitor that was started on the
-    caller's channel, and which may have ended; empty if none was. ``pause``: the recording was to be paused. ``files_began``: when Asterisk began to write the
-    files of the Recording, None if there are none. ``recording``: the Recording as last stored, if it is known.
-    ``announced``: it is known that a required announcement was played completely. ``answered_at``: None if it is not
-    known. ``placed``: the caller was called by voxrec, and its far end is being called, or was.
+    caller's channel, and which may have ended; empty if none was. ``pause``: the recording was to be paused.
+    ``files_began``: when Asterisk began to write the files of the Recording, None if there are none. ``recording``: the
+    Recording as last stored, if it is known. ``announced``: it is known that a required announcement was played
+    completely. ``answered_at``: None if it is not known. ``placed``: the caller was called by voxrec, and its far end
+    is being called, or was.
     """
 
     legs: frozenset[str]
