@@ -1,7 +1,8 @@
 """Adds the silence of pauses during which Asterisk has written nothing.
 
 During a pause MixMonitor writes silence. If it ends then, as with a channel that is replaced, the next one is started
-only when the recording is resumed (`voxrec.calls.recording.monitor`), so that nothing that is said in the pause can be recorded.
+only when the recording is resumed (`voxrec.calls.recording.monitor`), so that nothing that is said in the pause can be
+recorded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
