@@ -285,6 +285,10 @@ class Gateway:
         """Find that they are closed; as LegFiles."""
         return True
 
+    async def duration(self, recording_id: UUID) -> float:
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
+        return 0.0
+
     async def silent(self, _recording_id: UUID) -> Mapping[Side, bool]:
         """Find audio in both files; as LegFiles."""
         return dict.fromkeys(Side, False)
