@@ -285,8 +285,8 @@ class Gateway:
         """Find that they are closed; as LegFiles."""
         return True
 
-    async def duration(self, recording_id: UUID) -> float:
-        """See `voxrec.calls.recording.leg_files.LegFiles`."""
+    async def duration(self, _recording_id: UUID) -> float:
+        """Find empty files; as LegFiles."""
         return 0.0
 
     async def silent(self, _recording_id: UUID) -> Mapping[Side, bool]:
