@@ -262,17 +262,18 @@ class CallRecording:
     def leg_joined(self) -> None:
         """Handle that a leg which has replaced another one is in the bridge.
 
-        The recording continues with another decoder: that of Debian's Asterisk 22 drops audio whose RTP sequence
-        numbers are not later than those of the party before.
+        A decoder that drops late audio compares its RTP sequence numbers with those of the party before.
         """
-        if self.recorder is not None:
-            self.recorder.renew_decoders()
+        self._renew_affected_decoders()
 
     def sound_played(self) -> None:
         """Handle the end of a sound, such as music on hold, whose frames have no RTP sequence numbers.
 
         Afterwards, a decoder that drops late audio would record nothing of a far end with numbers above 32,768.
         """
+        self._renew_affected_decoders()
+
+    def _renew_affected_decoders(self) -> None:
         if self._asterisk.drops_late_audio and self.recorder is not None:
             self.recorder.renew_decoders()
 
