@@ -67,9 +67,8 @@ class ManagerTests(RecordedCallTestCase):
         stack = await self.stack_for_calls()
         await self.refuse_ami(stack)
         _, profile, caller, _ = await self.start_call(7.0)
-        path = await self.live_recording_path(stack, profile)
+        await self.live_recording_path(stack, profile)
         await self.sleep(1.0)
-        self.assertEqual((await stack.request("POST", path, {"state": "paused"})).status, 409)
         await self.accept_ami(stack)
         recording, samples, rate = await self.finished_recording(stack, profile, caller)
         at = self.event_times(recording)
@@ -79,6 +78,23 @@ class ManagerTests(RecordedCallTestCase):
         self.assertApproximates(len(samples) / rate, 7.0 - at["recording.started"], 0.4)
         self.assert_tones(samples, rate, [(0.3, len(samples) / rate - 0.3)])
         self.assertEqual(recording["verdict"]["reasons"], ["truncated"])
+
+    async def test_a_call_that_was_paused_without_ami_is_recorded_from_its_resumption(self) -> None:
+        stack = await self.stack_for_calls()
+        await self.refuse_ami(stack)
+        _, profile, caller, _ = await self.start_call(6.0)
+        path = await self.live_recording_path(stack, profile)
+        self.assertEqual((await stack.request("POST", path, {"state": "paused"})).status, 200)
+        await self.accept_ami(stack)
+        await self.sleep(0.5)
+        self.assertEqual((await stack.request_json("GET", path))["state"], "paused")
+        self.assertEqual((await stack.request("POST", path, {"state": "recording"})).status, 200)
+        recording, samples, rate = await self.finished_recording(stack, profile, caller)
+        at = self.event_times(recording)
+        self.assertGreater(at["resumed"], at["paused"] + 0.5)
+        self.assertGreater(at["recording.started"], at["resumed"] - 0.2)
+        self.assertApproximates(len(samples) / rate, 6.0 - at["recording.started"], 0.4)
+        self.assert_tones(samples, rate, [(0.3, len(samples) / rate - 0.3)])
 
     async def stack_for_calls(self) -> Stack:
         if self.stack is None:
