@@ -46,6 +46,7 @@ class ErrorTests(SynchronousTestCase):
                 "StatementTimeout": (503, "store-unavailable"),
                 "ListTimeout": (503, "list-timeout"),
                 "AsteriskUnavailable": (503, "asterisk-unavailable"),
+                "CommandNotSent": (503, "asterisk-unavailable"),
                 "AudioError": (500, "audio"),
                 "DeliveryError": (500, "delivery"),
             },

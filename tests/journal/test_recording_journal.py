@@ -90,13 +90,13 @@ class RecordingJournalTests(JournalTestCase):
         for lines in range(2, 22):
             self.journal.append(recording())
             await until(partial(self.has_on_disk, lines))
-        self.assertEqual(self.journal.pending, 20)
+        self.assertGreaterEqual(self.journal.pending, 19)  # the interval may begin with the first of them
         while self.journal.pending:
             clock.advance(0.1)
             await deferLater(reactor, 0.01)
         ((transactions, rows),) = await self.pool.query("SELECT count(DISTINCT xmin::text), count(*) FROM recordings")
         self.assertEqual(rows, 21)
-        self.assertLessEqual(transactions, 3)  # the last snapshot may be on the disk after the statement has been sent
+        self.assertLessEqual(transactions, 4)  # the last snapshot may be on the disk after the statement has been sent
 
     def has_on_disk(self, lines: int) -> bool:
         return sum(path.read_bytes().count(b"\n") for path in self.directory.glob("*.jsonl")) == lines

@@ -11,6 +11,7 @@ from tests.calls.fake_asterisk import CallFixture
 from tests.calls.test_call_machine import ringing
 from voxrec.calls.recording.decoder_check import CHECK_INTERVAL, CONFIRM_INTERVAL, PAUSE, RETRY_INTERVAL
 from voxrec.calls.signalling.causes import Cause
+from voxrec.calls.transfers.replacements import SETTLING_TIME, ReplacingChannel
 from voxrec.model import PauseBehavior, RecordPrompt, Side
 
 DEBIAN = "22.10.1+dfsg+~cs6.17.60671434-1"
@@ -176,6 +177,18 @@ class SoundTests(SynchronousTestCase):
         self.assertEqual(fixture.recording.timeline[-1].event, "recording.suspended")
         self.successResultOf(Deferred.fromCoroutine(fixture.call.resume()))
         self.assertEqual([each for each in fixture.take_requests() if "MixMonitor " in each], RENEWAL[1:])
+
+    def test_decoders_are_renewed_for_a_party_that_has_replaced_the_far_end(self) -> None:
+        for version, expected in ((DEBIAN, RENEWAL), (UPSTREAM, []), (WITHOUT_PATCH, [])):
+            fixture = recorded(version)
+            bridge = f"GET bridges/voxrec-{fixture.call.id}-bridge"
+            fixture.asterisk.responses[bridge] = b'{"id": "b", "channels": ["9"]}'
+            fixture.call.replaced(Side.CALLEE, ReplacingChannel("9", "PJSIP/trunk-9", answered=True))
+            fixture.clock.advance(SETTLING_TIME)
+            fixture.files.close(fixture.call)
+            for _ in range(8):
+                fixture.clock.advance(0.02)
+            self.assertEqual([each for each in fixture.take_requests() if "MixMonitor" in each], expected)
 
     def test_decoders_of_other_versions_are_not(self) -> None:
         for version in (UPSTREAM, WITHOUT_PATCH):
