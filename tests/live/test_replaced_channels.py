@@ -253,6 +253,18 @@ class ReplacesTests(ReplacedChannelTestCase):
         await caller.wait_for("confirmed" if response is OK else "ringing")
         return stack, profile, far_end, caller
 
+    async def start_call_of_replaceable_caller(self) -> tuple[Stack, str, Phone, SipUserAgent, SipMessage]:
+        """Start a call of a caller without audio; return the stack, Profile, far end, caller and the 200."""
+        stack = await shared_stack(self.recipe)
+        self.addCleanup(self.end_calls, stack)
+        desk = await self.start_phone("desk", demo_call.CALLEE_HZ)
+        profile = await self.add_profile(stack, desk.uri)
+        await self.sleep(PROFILE_SECONDS)
+        caller = await self.start_agent(stack)
+        answer = await caller.request(self.reactor, "INVITE", profile)
+        await self.sleep(1.0)
+        return stack, profile, desk, caller, answer
+
     async def test_the_far_end_is_replaced(self) -> None:
         stack, profile, far_end, caller = await self.start_replaceable_call(seconds=7.0)
         await self.sleep(0.5)
@@ -271,14 +283,7 @@ class ReplacesTests(ReplacedChannelTestCase):
         self.assert_heard(taker, demo_call.CALLER_HZ, 2.0)
 
     async def test_the_caller_is_replaced(self) -> None:
-        stack = await shared_stack(self.recipe)
-        self.addCleanup(self.end_calls, stack)
-        desk = await self.start_phone("desk", demo_call.CALLEE_HZ)
-        profile = await self.add_profile(stack, desk.uri)
-        await self.sleep(PROFILE_SECONDS)
-        caller = await self.start_agent(stack)
-        answer = await caller.request(self.reactor, "INVITE", profile)
-        await self.sleep(1.0)
+        stack, profile, desk, caller, answer = await self.start_call_of_replaceable_caller()
         taker = await self.take_over_with(stack, replaces_of_caller(answer), 3.0)
         recording, samples, rate = await self.finished_recording(stack, profile, taker)
         await self.assert_calls_are_over(stack)
@@ -294,16 +299,8 @@ class ReplacesTests(ReplacedChannelTestCase):
         self.assert_heard(desk, THIRD_HZ, 2.0)
 
     async def test_the_caller_is_replaced_during_a_pause(self) -> None:
-        stack = await shared_stack(self.recipe)
-        self.addCleanup(self.end_calls, stack)
-        desk = await self.start_phone("desk", demo_call.CALLEE_HZ)
-        profile = await self.add_profile(stack, desk.uri)
-        await self.sleep(PROFILE_SECONDS)
-        caller = await self.start_agent(stack)
-        answer = await caller.request(self.reactor, "INVITE", profile)
-        await self.sleep(1.0)
-        (live,) = await stack.request_json("GET", f"/profiles/{profile}/recordings")
-        path = f"/recordings/{live['id']}"
+        stack, profile, _, _, answer = await self.start_call_of_replaceable_caller()
+        path = await self.live_recording_path(stack, profile)
         await stack.request_json("POST", path, {"state": "paused"})
         taker = await self.take_over_with(stack, replaces_of_caller(answer), 4.5)
         await taker.wait_for("confirmed")

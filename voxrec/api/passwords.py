@@ -14,7 +14,7 @@ _HASHER: Final = PasswordHasher()  # the second recommended option of RFC 9106 s
 
 
 def _hash_of_no_password(hasher: PasswordHasher) -> str:
-    """Return a hash of which nobody knows a password, and which takes as long to verify as those of ``hasher``.
+    """Return a hash that no known password has, and that takes as long to verify as one made by ``hasher``.
 
     It is random, and not computed, so that the start of the daemon does not wait for it.
     """

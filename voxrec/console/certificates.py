@@ -223,14 +223,13 @@ async def _new_page(
     visit: Visit, state: FormState, stored: Sequence[Mapping[str, Any]] = (), status: int = 200
 ) -> Response:
     """Return the page with the form; ``stored`` are the certificates of the same upload that were not refused."""
-    of_all = [("", visit.language.text("all_profiles"))] if visit.user.profile_ids is None else []
     return visit.page(
         "certificate_new.html",
         "certificates",
         status,
         form=state,
         stored=stored,
-        profiles=[*of_all, *(await visit.profile_names()).items()],
+        profiles=await visit.profile_choices("all_profiles"),
     )
 
 

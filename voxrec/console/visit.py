@@ -100,6 +100,14 @@ class Visit:
         profiles = (await self.rest.page("/profiles", limit=1000)).items
         return {profile["id"]: profile_label(profile) for profile in profiles}
 
+    async def profile_choices(self, all_profiles: str) -> list[tuple[str, str]]:
+        """Return the values and labels of a field for one Profile or, unless the user is limited to some, for all.
+
+        ``all_profiles`` is the key of the text for all of them, whose value is empty.
+        """
+        of_all = [("", self.language.text(all_profiles))] if self.user.profile_ids is None else []
+        return [*of_all, *(await self.profile_names()).items()]
+
 
 def profile_label(profile: Mapping[str, Any]) -> str:
     """Return what people recognise a Profile by: its name, its first number, or its id."""

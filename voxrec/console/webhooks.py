@@ -42,14 +42,12 @@ async def create(visit: Visit) -> Response:
 
 
 async def _new_page(visit: Visit, state: FormState, status: int = 200) -> Response:
-    names = await visit.profile_names()
-    of_all = [("", visit.language.text("events_of_all"))] if visit.user.profile_ids is None else []
     return visit.page(
         "webhook_new.html",
         "webhooks",
         status,
         form=state,
-        profiles=[*of_all, *names.items()],
+        profiles=await visit.profile_choices("events_of_all"),
         events=[*WebhookEvent],
     )
 

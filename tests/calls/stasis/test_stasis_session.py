@@ -1,7 +1,7 @@
 """Tests of voxrec.calls.stasis.stasis_session."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 from uuid import UUID
 
@@ -23,21 +23,29 @@ class ClosedTransport:
         raise AsteriskUnavailable("closed")
 
 
+def make_session(
+    process: ProcessFixture, close_stream: Callable[[], object] = lambda: None, **options: Any
+) -> StasisSession:
+    """Return a session of this process that checks no announcements, and has no lease unless the options have one."""
+    unused: Any = None
+    return StasisSession(
+        process.clock,
+        process.client,
+        process.live_calls,
+        process.router,
+        process.reconciler,
+        unused,
+        announcement_check=unused,
+        close_stream=close_stream,
+        **options,
+    )
+
+
 class StasisSessionTests(SynchronousTestCase):
     def test_application_replaced(self) -> None:
         process = ProcessFixture(ProfileDirectory(make_profile(record_beep_interval=5)))
         closed: list[bool] = []
-        unused: Any = None
-        session = StasisSession(
-            process.clock,
-            process.client,
-            process.live_calls,
-            process.router,
-            process.reconciler,
-            unused,
-            announcement_check=unused,
-            close_stream=lambda: closed.append(True),
-        )
+        session = make_session(process, lambda: closed.append(True))
         session.event_received(events.StasisStart(make_caller(), ("incoming",)))
         (call,) = process.calls
         process.answer(call)
@@ -56,22 +64,11 @@ class StasisSessionTests(SynchronousTestCase):
     def test_another_voxrec_has_the_application_until_it_is_connected_again(self) -> None:
         process = ProcessFixture(ProfileDirectory(make_profile()))
         closed: list[bool] = []
-        unused: Any = None
 
         async def stand_by() -> bool:
             return True
 
-        session = StasisSession(
-            process.clock,
-            process.client,
-            process.live_calls,
-            process.router,
-            process.reconciler,
-            unused,
-            announcement_check=unused,
-            close_stream=lambda: closed.append(True),
-            stand_by=stand_by,
-        )
+        session = make_session(process, lambda: closed.append(True), stand_by=stand_by)
         session.event_received(events.ApplicationReplaced("voxrec"))
         session.yield_application("voxrec")  # the lease reports it, too
         self.assertEqual((session.replaced, closed, process.live_calls.detached), (True, [], True))
@@ -107,17 +104,7 @@ class StasisSessionTests(SynchronousTestCase):
             "GET applications/voxrec": json.dumps({"channel_ids": ["1700.1", "1700.2", call.leg]}).encode(),
             "GET bridges": b"[]",
         }  # fmt: skip
-        unused: Any = None
-        session = StasisSession(
-            process.clock,
-            process.client,
-            process.live_calls,
-            process.router,
-            process.reconciler,
-            unused,
-            announcement_check=unused,
-            close_stream=lambda: None,
-        )
+        session = make_session(process)
         session.stream_connected(cast("WebsocketTransport", ClosedTransport()))
         process.clock.advance(2)
         self.assertEqual(
