@@ -58,7 +58,8 @@ def _remove_abandoned(parent: Path) -> None:
 def _remove(directory: Path) -> None:
     for mount in _mounts_below(directory):
         subprocess.run(["umount", "--lazy", mount], check=False)  # noqa: S603, S607
-    shutil.rmtree(directory, ignore_errors=True)
+    if not _mounts_below(directory):  # else files that are mounted there would be removed
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _mounts_below(directory: Path) -> list[str]:

@@ -85,3 +85,24 @@ class FormDataTests(SynchronousTestCase):
             with subtest((content_type, body[:60])):
                 self.assertRaises(error, form_entries, request(content_type, body))
         self.assertRaises(TooLarge, form_entries, request(URLENCODED, b"a=" + b"1" * 100), 100)
+
+    def test_size_of_fields_of_a_form_with_files(self) -> None:
+        def form(*sizes: int) -> Request:
+            texts = [PART % b"a" + b"1" * size for size in sizes]
+            return request(MULTIPART, b"\r\n".join([*texts, FILE % b"f" + b"x" * 1000]) + END)
+
+        self.assertEqual(len(form_entries(form(50, 50), 100)), 2)
+        for sizes in ((101,), (50, 51)):
+            self.assertRaises(TooLarge, form_entries, form(*sizes), 100)
+
+    def test_encoding_that_a_part_names(self) -> None:
+        """It is ignored: browsers send UTF-8, and some of Python's decoders take minutes or are no decoders of text."""
+        for charset in (b"hex", b"punycode", b"utf-16", b"x", b"undefined"):
+            with subtest(charset):
+                part = (
+                    b'--x\r\nContent-Disposition: form-data; name="a"\r\n'
+                    b"Content-Type: text/plain; charset=" + charset + b"\r\n\r\n"
+                )
+                form = request(MULTIPART, part + "ä".encode() + END)
+                self.assertEqual(form_entries(form), [("a", "ä")])
+                self.assertFalse(has_files(form))

@@ -31,7 +31,7 @@ OPTIONS: Final[Mapping[str, tuple[Any, ...]]] = {
     "until": (later(-COUNT // 8), later(-COUNT + 30)),
     "metadata": ({"site": "Hamburg"}, {"case": 1}, {"site": "Hamburg", "case": 2}),
     "tags": (["common"], ["scarce"], ["common", "scarce"]),
-    "search": ("every", "often", "rare", "every rare", "nobody"),
+    "search": ("every", "often", "rare", "every rare", "e ev eve ever every o often rare", "nobody"),
     "verdict": tuple(VerdictFilter),
     "min_duration": (50.0, 99.5, 101.0),
     "max_duration": (0.0, 40.0),

@@ -14,7 +14,7 @@ from voxrec.console.visit import Visit, form, profile_label, query, redirect_aft
 from voxrec.mail.certificate_upload import certificate_text
 from voxrec.mailaddress import caseless_mailbox_key
 from voxrec.model import CertificateValidity, MailProtection, mail_addresses
-from voxrec.model.recipient_certificate import validity_at
+from voxrec.model.recipient_certificate import MAX_CERTIFICATE_LENGTH, validity_at
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
 
@@ -27,6 +27,7 @@ _FILTERS: Final = ("search", "validity")
 _ATTENTION: Final = (CertificateValidity.EXPIRED, CertificateValidity.EXPIRING)
 _FIELDS: Final = ("address", "profileId", "certificate", "otherAddressAllowed")
 _FILES: Final = "files"
+_MAX_SIZE: Final = MAX_CERTIFICATE_LENGTH + 16_384  # bytes of a form, without files
 _MAX_FILES: Final = 50  # each is encrypted to, which takes about a millisecond
 
 
@@ -89,7 +90,8 @@ class CertificatePages:
 
     async def replace(self, visit: Visit) -> Response:
         """Replace a certificate, such as after its renewal."""
-        fields, texts = form(visit.request), _texts(visit)
+        fields = form(visit.request, _MAX_SIZE)
+        texts = _texts(visit, fields)
         entered = {**fields, "otherAddressAllowed": "otherAddressAllowed" in fields}
         if len(texts) != 1:
             state = FormState(_repeatable(entered), {"certificate": [visit.language.text("certificate_missing")]})
@@ -193,7 +195,8 @@ class _Upload:
 
 async def create(visit: Visit) -> Response:
     """Store the certificates of files, and the one that was pasted. Those that are refused do not affect the others."""
-    fields, texts = form(visit.request), _texts(visit)
+    fields = form(visit.request, _MAX_SIZE)
+    texts = _texts(visit, fields)
     entered = {**fields, "otherAddressAllowed": "otherAddressAllowed" in fields}
     if not 1 <= len(texts) <= _MAX_FILES:
         key = "too_many_files" if texts else "certificate_missing"
@@ -233,10 +236,10 @@ async def _new_page(
     )
 
 
-def _texts(visit: Visit) -> list[tuple[str, str]]:
+def _texts(visit: Visit, fields: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the names and contents of the files that were chosen, and what was pasted, without a name."""
     files = [(file.name, certificate_text(file.content)) for file in uploaded_files(visit.request, _FILES)]
-    pasted = form(visit.request).get("certificate", "").strip()
+    pasted = fields.get("certificate", "").strip()
     return [*files, ("", pasted)] if pasted else files
 
 

@@ -22,6 +22,7 @@ _MAX_PARTS: Final = 64  # only forms with files are sent in parts
 _MAX_HEADERS: Final = 8  # of a part
 _MAX_HEADER: Final = 2048  # bytes, with the name of a file
 _IN_MEMORY: Final = 16_777_216  # bytes, more than a body may have
+_NOT_A_FORM: Final = "The body is not a form."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,19 @@ class UploadedFile:
 def form_entries(request: Request, limit: int = MAX_SIZE) -> list[tuple[str, str]]:
     """Return the names and values of the fields, in their order, without files.
 
-    ``limit`` is the maximum size in bytes, which does not apply to forms with files. Raises BadRequest or TooLarge.
+    ``limit`` is the maximum size in bytes, without files. Raises BadRequest or TooLarge.
     """
     if _is_multipart(request):
-        return [(part.name, part.value) for part in _parts(request) if part.filename is None]
-    if len(request.raw_body) > limit:
-        raise TooLarge(f"The form must have at most {limit} bytes.")
+        texts = [part for part in _parts(request) if part.filename is None]
+        _require_size(sum(part.size for part in texts), limit)
+        # Browsers send UTF-8, the encoding of the pages. What a part names may be any codec of Python: some take
+        # quadratic time, such as Punycode, and some do not decode to text.
+        return [(part.name, _decode(part.raw)) for part in texts]
+    _require_size(len(request.raw_body), limit)
     try:
-        return parse_qsl(request.raw_body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        return parse_qsl(_decode(request.raw_body), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:
-        raise BadRequest("The body is not a form.") from error
+        raise BadRequest(_NOT_A_FORM) from error
 
 
 def uploaded_files(request: Request, field: str) -> list[UploadedFile]:
@@ -60,6 +64,18 @@ def has_files(request: Request) -> bool:
 
 def _files(request: Request) -> list[MultipartPart]:
     return [part for part in _parts(request) if part.filename is not None] if _is_multipart(request) else []
+
+
+def _require_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(f"The form must have at most {limit} bytes.")
+
+
+def _decode(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(_NOT_A_FORM) from error
 
 
 def _is_multipart(request: Request) -> bool:
@@ -82,11 +98,8 @@ def _parts(request: Request) -> list[MultipartPart]:
             memory_limit=_IN_MEMORY,
             disk_limit=0,
         ).parts()
-        for part in parts:
-            if part.filename is None:
-                part.value.encode()  # a text that is not UTF-8 is an error here, not later
     except ParserLimitReached as error:
         raise TooLarge("The form has too many parts, or too long headers.") from error
     except (MultipartError, ValueError) as error:
-        raise BadRequest("The body is not a form.") from error
+        raise BadRequest(_NOT_A_FORM) from error
     return parts

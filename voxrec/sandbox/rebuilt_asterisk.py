@@ -21,7 +21,7 @@ cat > /root/build-without-opus-plc <<'END OF SCRIPT'
 END OF SCRIPT
 echo 'APT::Get::Build-Dep-Automatic "true";' > /etc/apt/apt.conf.d/build-dependencies
 sh /root/build-without-opus-plc /root/packages
-apt-get install --yes /root/packages/*.deb
+apt-get install --yes --allow-downgrades /root/packages/*.deb
 apt-get purge --yes --autoremove build-essential
 rm -rf /root/packages /root/build-without-opus-plc /etc/apt/apt.conf.d/build-dependencies
 """

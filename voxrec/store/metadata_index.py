@@ -20,7 +20,8 @@ from voxrec.store.keyset import IN_INDEX_ORDER, Conditions
 
 COMMON_TERM_ROWS: Final = 3000
 """A term with at least this number of Recordings is common: the index of another column is preferred."""
-_MAX_TERMS: Final = 4  # terms that are considered for the search; the rows found are compared with all of them
+MAX_TERMS: Final = 4
+"""Terms that are considered for the search; the rows found are compared with all of them."""
 
 
 class MetadataIndex:
@@ -35,7 +36,7 @@ class MetadataIndex:
         after: Cursor | None,
     ) -> None:
         self._database = database
-        self._terms = terms[:_MAX_TERMS]
+        self._terms = terms[:MAX_TERMS]
         self._range = (("at >= %s", since), ("at < %s", until), ("(at, recording_id) < %s", after))
 
     async def rarest_term(self, *, has_alternative: bool) -> str | None:

@@ -81,7 +81,8 @@ class CertificateFilter:
         conditions.add("mailbox = %s", None if self.address is None else caseless_mailbox_key(self.address))
         if self.search is not None:
             hexadecimal = self.search.replace(":", "").replace(" ", "") or self.search
-            conditions.add(_SEARCH, *[self.search] * 3, *[hexadecimal] * 2)
+            # openssl writes serial numbers with two digits for each byte
+            conditions.add(_SEARCH, *[self.search] * 3, hexadecimal, hexadecimal.lstrip("0") or hexadecimal)
         if self.validity is not None:
             sql = _VALIDITY[self.validity]
             conditions.add(sql, *[EXPIRY_NOTICE] * sql.count("%s"))

@@ -11,7 +11,7 @@ from uuid import UUID
 from voxrec.model import VerdictFilter
 from voxrec.postgres.database import Database
 from voxrec.store.keyset import IN_INDEX_ORDER, NEWEST_FIRST, Conditions
-from voxrec.store.metadata_index import index_terms, tag_terms
+from voxrec.store.metadata_index import MAX_TERMS, index_terms, tag_terms
 from voxrec.store.recording_filter import DURATION, USE_TIME_INDEX, VERDICTS, RecordingFilter, are_few
 
 _SELECT_ID: Final = "SELECT id FROM recordings"
@@ -72,14 +72,14 @@ def residual_sources(filters: RecordingFilter) -> Iterator[Source]:
         conditions.add(f"{DURATION} >= %s", filters.min_duration or 0)
         conditions.add(f"{DURATION} <= %s", filters.max_duration)
         yield Source(_SELECT_ID, conditions, f"ORDER BY {DURATION}, id")
-    for term in (*tag_terms(filters.tags), *index_terms(filters.metadata or {})):
+    for term in (*tag_terms(filters.tags), *index_terms(filters.metadata or {}))[:MAX_TERMS]:
         conditions = _times(filters, "at")
         conditions.add("mark = jsonb_hash_extended(%s::jsonb, 0)", term)
         yield Source("SELECT recording_id FROM recording_marks", conditions, "ORDER BY at DESC")
 
 
 async def word_sources(database: Database, filters: RecordingFilter) -> list[Source]:
-    """Return a source for each word and number of the search.
+    """Return a source for each word and number of the search, at most MAX_TERMS: the longest ones, which are rare.
 
     Together they would be fewer ids, but PostgreSQL would read the entries of all of them: of a common word, those of
     nearly all Recordings.
@@ -89,7 +89,8 @@ async def word_sources(database: Database, filters: RecordingFilter) -> list[Sou
     rows = await database.query(
         "SELECT condition::text FROM voxrec_search_conditions(%s) AS condition", (filters.search,)
     )
-    return [_by_words(filters, "%s::tsquery", condition) for (condition,) in rows]
+    conditions = sorted({condition: None for (condition,) in rows}, key=len, reverse=True)
+    return [_by_words(filters, "%s::tsquery", condition) for condition in conditions[:MAX_TERMS]]
 
 
 def search_source(filters: RecordingFilter) -> Source:
