@@ -132,12 +132,13 @@ def _live_run(name: str) -> TestRun:
 
 
 def _targets(package: Path) -> tuple[str, ...]:
-    """Return the package, or its modules without those that run alone."""
+    """Return the package, or its modules and packages without those that run alone."""
     name = f"tests.{package.name}"
     if not any(alone.startswith(f"{name}.") for alone in RUN_ALONE):
         return (name,)
+    packages = [f"{name}.{path.parent.name}" for path in sorted(package.glob("*/__init__.py"))]
     modules = [f"{name}.{path.stem}" for path in _modules(package)]
-    return tuple(module for module in modules if module not in RUN_ALONE)
+    return tuple(each for each in (*packages, *modules) if each not in RUN_ALONE)
 
 
 def _slowest_first(names: Sequence[str], slowest: Sequence[str]) -> list[str]:

@@ -85,7 +85,19 @@ CALLS_LEVELS: Final[Levels] = (
     ("call_data",),
     ("signalling",),
 )
-LEVELS_OF_PACKAGES: Final = {"voxrec": LEVELS, "voxrec.calls": CALLS_LEVELS}
+# The same within voxrec.api.
+API_LEVELS: Final[Levels] = (
+    ("app",),
+    ("route_table",),
+    ("dependencies",),
+    ("auth", "bulk", "deliveries", "events", "links", "operations", "profiles"),
+    ("audio",),
+    ("recordings",),
+    ("calls",),
+    ("audit_middleware", "field_validation", "parameters", "resources", "transaction_hooks"),
+    ("audit_entries",),
+)
+LEVELS_OF_PACKAGES: Final = {"voxrec": LEVELS, "voxrec.api": API_LEVELS, "voxrec.calls": CALLS_LEVELS}
 # Imports within one level or upwards, with the reason why they exist.
 IMPORT_EXCEPTIONS: Final[dict[tuple[str, str], str]] = {}
 SQL_COMPONENTS: Final = ("store", "postgres")

@@ -23,7 +23,7 @@ class ColourTests(SynchronousTestCase):
         self.console = colours(read("voxrec.console", "assets", "console.css"))
 
     def test_pages_behind_links_have_those_of_the_console(self) -> None:
-        for link, console in zip(colours(read("voxrec.api", "link_page", "page.css")), self.console, strict=True):
+        for link, console in zip(colours(read("voxrec.api.links", "link_page", "page.css")), self.console, strict=True):
             self.assertGreater(len(link), 7)
             self.assertEqual(link, {name: console[name] for name in link})
 

@@ -15,6 +15,9 @@ from zoneinfo import ZoneInfo
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+UtcNow = Callable[[], datetime]
+"""Returns the current time in UTC, such as ``partial(utc_now, clock)``."""
+
 
 class _WithWallClock(Protocol):
     def wall_seconds(self) -> float:

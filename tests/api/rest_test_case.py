@@ -21,17 +21,17 @@ from twisted.web.client import Agent
 from twisted.web.resource import Resource
 
 from tests.database import DatabaseTestCase, reactor
-from voxrec.api import passwords
 from voxrec.api.app import RestApp
-from voxrec.api.audio import EnqueueUpload
-from voxrec.api.audio_conversion import ConversionBudget
-from voxrec.api.authentication import StoredTokens
+from voxrec.api.audio.audio_conversion import ConversionBudget
+from voxrec.api.audio.audio_uploads import EnqueueUpload
+from voxrec.api.auth import passwords
+from voxrec.api.auth.authenticators import StoredTokens
+from voxrec.api.auth.password_sign_in import SignInPolicy
+from voxrec.api.auth.single_sign_on import IdentityProvider
+from voxrec.api.bulk.exports import ExportAccess
 from voxrec.api.dependencies import Repositories, RestDependencies, RestSettings
-from voxrec.api.event_broadcaster import EventBroadcaster
-from voxrec.api.exports import ExportAccess
-from voxrec.api.health import Probe
-from voxrec.api.sign_in import SignInPolicy
-from voxrec.api.single_sign_on import IdentityProvider
+from voxrec.api.events.event_broadcaster import EventBroadcaster
+from voxrec.api.operations.health import Probe
 from voxrec.archive.interface import StoredFile
 from voxrec.archive.local import LocalArchive
 from voxrec.calls.listening.frames import Frame

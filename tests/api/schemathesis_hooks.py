@@ -13,7 +13,7 @@ import schemathesis
 import soundfile
 from hypothesis import strategies as st
 
-from voxrec.api.audio_uploads import ACCEPTED_TYPES
+from voxrec.api.audio.audio_inspection import ACCEPTED_TYPES
 from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS
 from voxrec.cursor import Cursor

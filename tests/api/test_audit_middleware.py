@@ -6,30 +6,14 @@ from typing import Any
 from uuid import uuid4
 
 from psycopg2.errors import CheckViolation
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.rest_test_case import RestTestCase
 from tests.subtest import subtest
-from voxrec.api.audit_middleware import resource_kind
 from voxrec.errors import StoreUnavailable
 from voxrec.model import AuditEntry, AuditOutcome, RecordingState, Role, Token
 from voxrec.store.tokens import generate_secret
 from voxrec.web.body import FileBody
 from voxrec.web.methods import SAFE_METHODS
-
-
-class ResourceKindTests(SynchronousTestCase):
-    def test_kind_by_path(self) -> None:
-        for path, kind in (
-            ("/profiles", "profile"),
-            ("/profiles/<id>", "profile"),
-            ("/profiles/<profileId>/recordings", "recording"),
-            ("/profiles/<profileId>/recordings/<id>", "recording"),
-            ("/recordings/<id>/audio", "recording audio"),
-            ("/tokens/<id>", "token"),
-        ):
-            with subtest(path):
-                self.assertEqual(resource_kind(path), kind)
 
 
 class AuditMiddlewareTests(RestTestCase):

@@ -10,9 +10,9 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
-from tests.api.audio_test_case import two_tones
+from tests.api.audio.audio_test_case import two_tones
+from tests.api.audio.test_audio_downloads import count_open_descriptors
 from tests.api.rest_test_case import RestTestCase
-from tests.api.test_audio import count_open_descriptors
 from tests.database import reactor, until
 
 RECEIVED: Final = (0, 1, 5_000, 1_000_000)  # bytes after which the client disconnects

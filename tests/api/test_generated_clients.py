@@ -8,7 +8,7 @@ from typing import Final
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 
-from tests.api.audio_test_case import AudioTestCase, two_tones
+from tests.api.audio.audio_test_case import AudioTestCase, two_tones
 from tests.database import reactor
 from tests.npm_packages import install_node_modules
 

@@ -9,22 +9,22 @@ import msgspec
 import numpy as np
 import soundfile
 
+from tests.api.calls.test_calls import make_call
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
-from tests.api.test_calls import make_call
 from tests.database import until
 from tests.mail.key_pairs import make_certificate
 from tests.subtest import subtest
 from tests.web.raw_connection import open_connection
-from voxrec.api.health import Liveness, Readiness
-from voxrec.api.jobs import JobModel
-from voxrec.api.mail_preview import MailPreview
-from voxrec.api.peaks import Peaks
-from voxrec.api.recording_counts import RecordingStateCounts
-from voxrec.api.recording_neighbors import RecordingNeighbors
-from voxrec.api.recording_representation import RecordingModel
-from voxrec.api.secret_rotation import LinkKeyRotationResult
-from voxrec.api.sessions import Identity
-from voxrec.api.webhooks import WebhookTest
+from voxrec.api.audio.peaks import Peaks
+from voxrec.api.auth.sessions import Identity
+from voxrec.api.deliveries.mail_preview import MailPreview
+from voxrec.api.deliveries.webhooks import WebhookTest
+from voxrec.api.links.link_keys import LinkKeyRotationResult
+from voxrec.api.operations.health import Liveness, Readiness
+from voxrec.api.operations.jobs import JobModel
+from voxrec.api.recordings.recording_counts import RecordingStateCounts
+from voxrec.api.recordings.recording_neighbors import RecordingNeighbors
+from voxrec.api.recordings.recording_representation import RecordingModel
 from voxrec.model import (
     AuditEntry,
     BulkAction,

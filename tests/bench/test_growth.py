@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from bench.growth import ExplainingDatabase, explain_page, fill, index_sizes, page_queries
 from tests.database import administer, cluster
-from voxrec.api.recording_query import FILTERS, ORDER, recording_filter
+from voxrec.api.recordings.recording_query import FILTERS, ORDER, recording_filter
 from voxrec.store.recordings import Recordings
 from voxrec.web.pagination import PAGINATION
 from voxrec.web.query import parse_query

@@ -11,8 +11,8 @@ from selenium.webdriver.common.by import By
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
-from tests.api.test_link_opening import path_of
-from tests.api.test_sessions import PASSWORD
+from tests.api.auth.test_sessions import PASSWORD
+from tests.api.links.test_link_opening import path_of
 from tests.browser.page_test_case import DARK, LIGHT, NARROW, VIEWS, PageTestCase, set_view, wait_on
 from tests.browser.sample_data import SampleDataTestCase, Samples
 from tests.database import reactor

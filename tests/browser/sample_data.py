@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import soundfile
 
-from tests.api.test_calls import make_call
+from tests.api.calls.test_calls import make_call
 from tests.console.console_test_case import ConsoleTestCase
 from tests.mail.key_pairs import make_certificate
 from voxrec.model import CallState, NodeStatus, Profile, RecordingState, TimelineEntry, Verdict

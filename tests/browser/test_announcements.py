@@ -11,9 +11,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from tests.api.audio_test_case import two_tones
+from tests.api.audio.audio_test_case import two_tones
+from tests.api.auth.test_sessions import PASSWORD
 from tests.api.rest_test_case import PROMPT_ID
-from tests.api.test_sessions import PASSWORD
 from tests.browser.page_test_case import PageTestCase, shared_browser, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from voxrec.sandbox import tones

@@ -14,8 +14,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
-from tests.api.test_calls import make_call
-from tests.api.test_sessions import PASSWORD
+from tests.api.auth.test_sessions import PASSWORD
+from tests.api.calls.test_calls import make_call
 from tests.browser.page_test_case import PageTestCase, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from voxrec.model import CallState, NodeStatus, RecordingState, TimelineEntry, Verdict

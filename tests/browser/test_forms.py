@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 
-from tests.api.test_sessions import PASSWORD
+from tests.api.auth.test_sessions import PASSWORD
 from tests.browser.page_test_case import PageTestCase, shared_browser, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from tests.mail.key_pairs import make_certificate

@@ -7,7 +7,7 @@ from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.api.test_link_opening import AUDIO, OpeningTestCase, path_of
+from tests.api.links.test_link_opening import AUDIO, OpeningTestCase, path_of
 from tests.browser.page_test_case import PageTestCase, wait_on
 from voxrec.model import Verdict
 

@@ -10,8 +10,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 from twisted.internet.task import LoopingCall
 
-from tests.api.test_calls import make_call
-from tests.api.test_sessions import PASSWORD
+from tests.api.auth.test_sessions import PASSWORD
+from tests.api.calls.test_calls import make_call
 from tests.browser.page_test_case import PageTestCase, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor

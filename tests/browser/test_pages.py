@@ -9,7 +9,7 @@ from typing import Final
 
 from selenium.webdriver import Remote
 
-from tests.api.test_sessions import PASSWORD
+from tests.api.auth.test_sessions import PASSWORD
 from tests.browser.page_test_case import DARK, LIGHT, NARROW, PageTestCase, set_view, wait_on
 from tests.browser.sample_data import SampleDataTestCase, Samples
 from voxrec.web.route import Route

@@ -17,11 +17,11 @@ from selenium.webdriver.support.select import Select
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
-from tests.api.test_sessions import PASSWORD
+from tests.api.auth.test_sessions import PASSWORD
 from tests.browser.page_test_case import PageTestCase, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor
-from voxrec.api.audio_files import AudioDamaged
+from voxrec.api.audio.audio_files import AudioDamaged
 from voxrec.audio.convert import convert
 from voxrec.audio.formats import FORMATS
 from voxrec.model import Recording, RecordingState, TimelineEntry, Verdict

@@ -6,8 +6,8 @@ from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
+from tests.api.auth.test_sessions import PASSWORD
 from tests.api.rest_test_case import CREATED_AT
-from tests.api.test_sessions import PASSWORD
 from tests.browser.page_test_case import PageTestCase, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor

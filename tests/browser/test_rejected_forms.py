@@ -3,7 +3,7 @@
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 
-from tests.api.test_sessions import PASSWORD
+from tests.api.auth.test_sessions import PASSWORD
 from tests.browser.page_test_case import PageTestCase
 from tests.browser.test_console import two_tones
 from tests.console.console_test_case import ConsoleTestCase

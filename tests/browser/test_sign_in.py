@@ -13,12 +13,12 @@ from selenium.webdriver.common.by import By
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
-from tests.api.test_sessions import PASSWORD
+from tests.api.auth.test_sessions import PASSWORD
 from tests.browser.page_test_case import PageTestCase, requested_hosts, wait_on
 from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor
 from voxrec import totp
-from voxrec.api.single_sign_on import IdentityProvider
+from voxrec.api.auth.single_sign_on import IdentityProvider
 from voxrec.console.sign_in import CALLBACK
 from voxrec.model import Role
 from voxrec.oidc.flow import AuthorizationFlow, ClientSettings

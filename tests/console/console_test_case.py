@@ -3,8 +3,8 @@
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.api.auth.test_sessions import PASSWORD, SessionTestCase
 from tests.api.rest_test_case import ClientResponse, send_request
-from tests.api.test_sessions import PASSWORD, SessionTestCase
 
 FORM = "application/x-www-form-urlencoded"
 SAME_ORIGIN = {"Origin": "https://rec.example", "Sec-Fetch-Site": "same-origin"}

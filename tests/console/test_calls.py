@@ -2,8 +2,8 @@
 
 from uuid import UUID, uuid4
 
+from tests.api.calls.test_calls import make_call
 from tests.api.rest_test_case import CREATED_AT
-from tests.api.test_calls import make_call
 from tests.console.console_test_case import ConsoleTestCase
 from tests.subtest import subtest
 from voxrec.model import CallState, Listening, ListenSide, RecordingState

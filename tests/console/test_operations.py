@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+from tests.api.calls.test_calls import make_call
+from tests.api.operations.test_jobs import JobTestCase
 from tests.api.rest_test_case import CREATED_AT
-from tests.api.test_calls import make_call
-from tests.api.test_jobs import JobTestCase
 from tests.console.console_test_case import ConsoleTestCase
 from tests.subtest import subtest
 from voxrec.console.days import start_of_day, today

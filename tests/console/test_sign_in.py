@@ -1,6 +1,6 @@
 """Signing in and out on the pages of the console."""
 
-from tests.api.test_sessions import PASSWORD
+from tests.api.auth.test_sessions import PASSWORD
 from tests.console.console_test_case import SAME_ORIGIN, ConsoleTestCase
 from tests.subtest import subtest
 from voxrec.web.password_throttle import PasswordThrottle

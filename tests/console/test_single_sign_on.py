@@ -17,8 +17,8 @@ from tests.console.console_test_case import ConsoleTestCase
 from tests.database import reactor, until
 from tests.oidc.fake_provider import CLIENT_ID, CLIENT_SECRET, started_provider
 from tests.subtest import subtest
-from voxrec.api.sign_in import SignInPolicy
-from voxrec.api.single_sign_on import IdentityProvider
+from voxrec.api.auth.password_sign_in import SignInPolicy
+from voxrec.api.auth.single_sign_on import IdentityProvider
 from voxrec.console.sign_in import CALLBACK
 from voxrec.model import Role
 from voxrec.oidc.flow import AuthorizationFlow, ClientSettings

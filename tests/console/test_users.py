@@ -5,8 +5,8 @@ import re
 from urllib.parse import urlencode
 from uuid import UUID
 
+from tests.api.auth.test_sessions import PASSWORD
 from tests.api.rest_test_case import ClientResponse
-from tests.api.test_sessions import PASSWORD
 from tests.console.console_test_case import FORM, SAME_ORIGIN, ConsoleTestCase
 from tests.subtest import subtest
 

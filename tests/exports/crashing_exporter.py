@@ -11,8 +11,8 @@ from twisted.internet.threads import deferToThread
 from tests.crashing_process import CrashPoint, run_worker
 from tests.database import reactor
 from tests.recordings.crashing_daemon import after, before
-from voxrec.api.audio_files import FileSection, open_audio
-from voxrec.api.recording_representation import recording_with_notes
+from voxrec.api.audio.audio_files import FileSection, open_audio
+from voxrec.api.recordings.recording_representation import recording_with_notes
 from voxrec.archive.local import LocalArchive
 from voxrec.deferreds import Backoff
 from voxrec.exports.exporter import AudioStream, Exporter, ExportSettings

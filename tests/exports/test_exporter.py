@@ -21,8 +21,8 @@ from twisted.internet.threads import deferToThread
 
 from tests.database import DatabaseTestCase, reactor, until
 from tests.store.samples import NOON, profile, recording
-from voxrec.api.audio_files import FileSection, open_audio
-from voxrec.api.recording_representation import recording_with_notes
+from voxrec.api.audio.audio_files import FileSection, open_audio
+from voxrec.api.recordings.recording_representation import recording_with_notes
 from voxrec.archive.local import LocalArchive
 from voxrec.composition.exports import ExportCleanUp
 from voxrec.deferreds import Backoff

@@ -9,7 +9,7 @@ from typing import Any
 import treq
 from twisted.web.http_headers import Headers
 
-from tests.api.audio_test_case import two_tones
+from tests.api.audio.audio_test_case import two_tones
 from tests.live.live_test_case import LiveTestCase, shared_stack
 from voxrec.sandbox.stack import Stack
 

@@ -4,7 +4,7 @@ import msgspec
 from openapi_spec_validator import validate
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.api.webhooks import WEBHOOK_OPERATIONS
+from voxrec.api.deliveries.webhooks import WEBHOOK_OPERATIONS
 from voxrec.model import WebhookEvent
 from voxrec.web.openapi import ApiInfo, openapi_document
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.api.recording_query import metadata_filter
+from voxrec.api.recordings.recording_query import metadata_filter
 from voxrec.errors import InvalidInput
 from voxrec.model import RecordingState
 from voxrec.web.errors import BadRequest

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.audio_test_case import AudioTestCase
+from tests.api.audio.audio_test_case import AudioTestCase
 from tests.database import until
 from tests.web.raw_connection import open_connection
 from voxrec.model import RecordingState

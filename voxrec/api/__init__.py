@@ -1,1 +1,1 @@
-"""The REST API: a module for each resource, what they share, and their composition (`voxrec.api.route_table`)."""
+"""The REST API: a package for each subject, what resources share, and their composition (`voxrec.api.route_table`)."""

@@ -3,16 +3,16 @@
 from collections.abc import Collection
 from functools import partial
 from importlib.metadata import version
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 
 from voxrec.api.audit_middleware import AuditMiddleware
-from voxrec.api.authentication import StoredSessions
+from voxrec.api.auth.authenticators import StoredSessions
+from voxrec.api.deliveries.webhooks import WEBHOOK_OPERATIONS
 from voxrec.api.dependencies import Repositories, RestDependencies, RestSettings
-from voxrec.api.description import DESCRIPTION
 from voxrec.api.route_table import RouteTable
-from voxrec.api.webhooks import WEBHOOK_OPERATIONS
 from voxrec.clock import utc_now
 from voxrec.web.auth import AccessControl, CookieSessions
 from voxrec.web.binding import call_handler
@@ -26,6 +26,23 @@ from voxrec.web.root_resource import RootResource
 from voxrec.web.route import Route
 from voxrec.web.session_cookie import SessionCookie
 from voxrec.web.site import UploadPolicy
+
+_DESCRIPTION: Final = """\
+voxrec answers calls from a SIP trunk, calls a SIP URI, connects both parties, and records the call.
+
+Profiles define whom to call and how to record, for a dialled id or number. Recordings describe recorded and imported
+calls, and lead to their audio. Prompts are custom announcements. Calls are the live calls of all nodes; events report
+calls and recordings as they happen, and webhooks send them to other systems, signed and with retries. Jobs are the
+pending and failed work for recordings, such as sending a mail. Users are persons who sign in with a password; programs
+use tokens.
+
+Requests and responses are JSON with names in camelCase. HEAD is supported wherever GET is. Responses with an `ETag`
+support `If-None-Match` for retrieval and `If-Match` for conditional changes. Lists are complete unless `limit` is
+given; the header `Link` then leads to the next page.
+
+Every error is a problem document (RFC 9457) with a stable `code` for programs and a `detail` for people. If the input
+is invalid, `errors` names every invalid field.\
+"""
 
 
 class RestApp:
@@ -62,7 +79,7 @@ class RestApp:
             on_response=dependencies.metrics.requests.observe_rest_request,
         )
         documentation = DocsRoutes(
-            lambda: self.routes, ApiInfo("voxrec", version("voxrec"), DESCRIPTION, url), WEBHOOK_OPERATIONS
+            lambda: self.routes, ApiInfo("voxrec", version("voxrec"), _DESCRIPTION, url), WEBHOOK_OPERATIONS
         )
         console = dependencies.console_routes(
             access_control,

@@ -5,24 +5,24 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from voxrec.api.audio import EnqueueUpload
-from voxrec.api.audio_conversion import ConversionBudget
-from voxrec.api.calls import CallControl
-from voxrec.api.clock import UtcNow
-from voxrec.api.event_broadcaster import EventBroadcaster
-from voxrec.api.exports import ExportAccess
-from voxrec.api.health import Probe
-from voxrec.api.links import LinkLifetimes
-from voxrec.api.listening import Listen, no_listening
-from voxrec.api.mail_preview import PreviewMail
-from voxrec.api.metrics import RefreshStatistics
-from voxrec.api.nodes import NodeControl
-from voxrec.api.profile_checks import CheckProfile, EffectiveSettings, MailRecipients
-from voxrec.api.profiles import ProfileObserver
-from voxrec.api.sign_in import SignInPolicy
-from voxrec.api.single_sign_on import IdentityProvider, SingleSignOn
-from voxrec.api.webhooks import SendTest
+from voxrec.api.audio.audio_conversion import ConversionBudget
+from voxrec.api.audio.audio_uploads import EnqueueUpload
+from voxrec.api.auth.password_sign_in import SignInPolicy
+from voxrec.api.auth.single_sign_on import IdentityProvider, SingleSignOn
+from voxrec.api.bulk.exports import ExportAccess
+from voxrec.api.calls.call_control import CallControl
+from voxrec.api.calls.listening import Listen, no_listening
+from voxrec.api.deliveries.mail_preview import PreviewMail
+from voxrec.api.deliveries.webhooks import SendTest
+from voxrec.api.events.event_broadcaster import EventBroadcaster
+from voxrec.api.links.links import LinkLifetimes
+from voxrec.api.operations.health import Probe
+from voxrec.api.operations.metrics import RefreshStatistics
+from voxrec.api.operations.nodes import NodeControl
+from voxrec.api.profiles.profile_checks import CheckProfile, EffectiveSettings, MailRecipients
+from voxrec.api.profiles.profiles import ProfileObserver
 from voxrec.archive.interface import Archive
+from voxrec.clock import UtcNow
 from voxrec.metrics import Metrics
 from voxrec.model import Role
 from voxrec.store.accesses import Accesses
@@ -127,7 +127,7 @@ class RestDependencies:
     - ``exports``: the files of exports, and their worker;
     - ``wake_bulk_actions``: wakes the worker of bulk actions;
     - ``send_test``: sends a test message to a webhook;
-    - ``check_profile``, ``effective_settings``, ``mail_recipients``: see `voxrec.api.profile_checks`;
+    - ``check_profile``, ``effective_settings``, ``mail_recipients``: see `voxrec.api.profiles.profile_checks`;
     - ``preview_mail``: returns the texts of a mail;
     - ``defer_to_password_thread``: runs a function in one of few threads, each of which needs 64 MiB;
     - ``enqueue_upload``: enqueues the upload of imported audio to S3, if that is the archive;

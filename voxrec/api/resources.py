@@ -8,7 +8,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import Struct
 
-from voxrec.api.clock import UtcNow
+from voxrec.clock import UtcNow
 from voxrec.model import Note, Profile, Prompt, RecipientCertificate, Recording, User, Webhook
 from voxrec.web.conditions import etag_of
 from voxrec.web.partial_update import PartialUpdate

@@ -6,40 +6,41 @@ from itertools import chain
 
 from twisted.internet.interfaces import IReactorTime
 
-from voxrec.api.accesses import AccessLog, AccessRoutes
-from voxrec.api.audio import AUDIO_PARAMETERS, AudioRoutes
-from voxrec.api.audio_conversion import AudioConverter
-from voxrec.api.audit import AuditRoutes
-from voxrec.api.bulk_actions import BulkActionRoutes
-from voxrec.api.calls import CallRoutes
-from voxrec.api.deliveries import DeliveryRoutes
+from voxrec.api.audio.audio_conversion import AudioConverter
+from voxrec.api.audio.audio_downloads import AUDIO_PARAMETERS, AudioDownloadRoutes
+from voxrec.api.audio.audio_uploads import AudioUploadRoutes
+from voxrec.api.audio.peaks import PeaksRoutes
+from voxrec.api.auth.passwords import Passwords
+from voxrec.api.auth.sign_in_services import SignInServices
+from voxrec.api.auth.tokens import TokenRoutes
+from voxrec.api.bulk.bulk_actions import BulkActionRoutes
+from voxrec.api.bulk.exports import ExportRoutes
+from voxrec.api.calls.calls import CallRoutes
+from voxrec.api.calls.listening import ListeningRoutes
+from voxrec.api.deliveries.deliveries import DeliveryRoutes
+from voxrec.api.deliveries.mail_preview import MailPreviewRoutes
+from voxrec.api.deliveries.recipient_certificates import RecipientCertificateRoutes
+from voxrec.api.deliveries.webhooks import WebhookRoutes
 from voxrec.api.dependencies import Repositories, RestDependencies, RestSettings
-from voxrec.api.events import EventRoutes
-from voxrec.api.exports import ExportRoutes
-from voxrec.api.health import HealthRoutes
-from voxrec.api.jobs import JobRoutes
-from voxrec.api.link_opening import LinkOpeningRoutes
-from voxrec.api.links import LinkRoutes
-from voxrec.api.listening import ListeningRoutes
-from voxrec.api.mail_preview import MailPreviewRoutes
-from voxrec.api.metrics import MetricsRoutes
-from voxrec.api.nodes import NodeRoutes
-from voxrec.api.notes import NoteRoutes
-from voxrec.api.passwords import Passwords
-from voxrec.api.peaks import PeaksRoutes
-from voxrec.api.profile_checks import ProfileCheckRoutes
-from voxrec.api.profiles import ProfileRoutes
-from voxrec.api.prompts import PromptRoutes
-from voxrec.api.recipient_certificates import RecipientCertificateRoutes
-from voxrec.api.recording_counts import RecordingCountRoutes
-from voxrec.api.recording_neighbors import RecordingNeighborRoutes
-from voxrec.api.recording_representation import recording_representation
-from voxrec.api.recordings import RecordingRoutes
-from voxrec.api.secret_rotation import SecretRotationRoutes
-from voxrec.api.sign_in_services import SignInServices
-from voxrec.api.tokens import TokenRoutes
-from voxrec.api.validation import ProfileValidator
-from voxrec.api.webhooks import WebhookRoutes
+from voxrec.api.events.events import EventRoutes
+from voxrec.api.links.link_keys import LinkKeyRoutes
+from voxrec.api.links.link_opening import LinkOpeningRoutes
+from voxrec.api.links.links import LinkRoutes
+from voxrec.api.operations.audit import AuditRoutes
+from voxrec.api.operations.health import HealthRoutes
+from voxrec.api.operations.jobs import JobRoutes
+from voxrec.api.operations.metrics import MetricsRoutes
+from voxrec.api.operations.nodes import NodeRoutes
+from voxrec.api.profiles.profile_checks import ProfileCheckRoutes
+from voxrec.api.profiles.profile_validation import ProfileValidator
+from voxrec.api.profiles.profiles import ProfileRoutes
+from voxrec.api.profiles.prompts import PromptRoutes
+from voxrec.api.recordings.accesses import AccessLog, AccessRoutes
+from voxrec.api.recordings.notes import NoteRoutes
+from voxrec.api.recordings.recording_counts import RecordingCountRoutes
+from voxrec.api.recordings.recording_neighbors import RecordingNeighborRoutes
+from voxrec.api.recordings.recording_representation import recording_representation
+from voxrec.api.recordings.recordings import RecordingRoutes
 from voxrec.clock import utc_now
 from voxrec.web.auth import AccessControl, Scoped
 from voxrec.web.login_throttle import LoginThrottle
@@ -71,7 +72,7 @@ class RouteTable:
         self._profiles = Scoped(repositories.profiles)
         self._recordings = Scoped(repositories.recordings)
         self._webhooks = Scoped(repositories.webhooks)
-        self._audio = self._build_audio()
+        self._downloads = self._build_downloads()
         self.profile_validator = ProfileValidator(settings.allowed_hosts, settings.formats, repositories.prompts.exists)
         self.listening = ListeningRoutes(
             clock,
@@ -124,7 +125,18 @@ class RouteTable:
         ).routes()
         yield RecordingNeighborRoutes(recordings).routes()
         yield RecordingCountRoutes(Scoped(repositories.recording_counts), now).routes()
-        yield self._audio.routes()
+        yield AudioUploadRoutes(
+            recordings,
+            profiles,
+            dependencies.archive,
+            recording_representation(url),
+            now,
+            self._settings.audio_limit,
+            dependencies.defer_to_thread,
+            dependencies.defer_to_audio_thread,
+            dependencies.enqueue_upload,
+        ).routes()
+        yield self._downloads.routes()
         yield PeaksRoutes(recordings, dependencies.archive, dependencies.defer_to_audio_thread).routes()
         yield NoteRoutes(repositories.notes, recordings, url, now).routes()
         yield AccessRoutes(repositories.accesses, recordings, url).routes()
@@ -156,7 +168,7 @@ class RouteTable:
             repositories.links,
             repositories.recordings,
             repositories.profiles,
-            self._audio.respond,
+            self._downloads.respond,
             AUDIO_PARAMETERS,
             LoginThrottle(self._clock),
             url,
@@ -167,7 +179,7 @@ class RouteTable:
         repositories = self._repositories
         yield TokenRoutes(repositories.tokens, self._url, self._now).routes()
         yield self.sign_in.routes()
-        yield SecretRotationRoutes(repositories.links, repositories.sessions, self._now).routes()
+        yield LinkKeyRoutes(repositories.links, self._now).routes()
         yield AuditRoutes(repositories.audit, self._url).routes()
 
     def _operation_resources(self) -> Iterator[Iterable[Route]]:
@@ -180,7 +192,7 @@ class RouteTable:
         ).routes()
         yield HealthRoutes(dependencies.probes, self._clock).routes()
 
-    def _build_audio(self) -> AudioRoutes:
+    def _build_downloads(self) -> AudioDownloadRoutes:
         settings, dependencies = self._settings, self._dependencies
         converter = AudioConverter(
             dependencies.archive,
@@ -189,18 +201,12 @@ class RouteTable:
             settings.conversion_budget,
             dependencies.is_stopping,
         )
-        return AudioRoutes(
+        return AudioDownloadRoutes(
             self._recordings,
-            self._profiles,
             dependencies.archive,
             converter,
-            recording_representation(self._url),
-            self._now,
-            settings.audio_limit,
             AccessLog(self._repositories.accesses, self._now),
             dependencies.defer_to_thread,
-            dependencies.defer_to_audio_thread,
-            dependencies.enqueue_upload,
         )
 
     def _build_sign_in(self, cookie: SessionCookie) -> SignInServices:

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import click
 from msgspec import to_builtins
 
-from voxrec.api.passwords import hash_password
-from voxrec.api.users import UserWithPassword
+from voxrec.api.auth.passwords import hash_password
+from voxrec.api.auth.users import UserWithPassword
 from voxrec.cli.context import audit_entry_for_command, config_option, daemon_database, listen_live_option, now
 from voxrec.cli.table import echo_table
 from voxrec.conversion import convert_fields

@@ -7,8 +7,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from voxrec.api.audio_files import AudioDamaged, FileSection, open_audio
-from voxrec.api.recording_representation import recording_with_notes
+from voxrec.api.audio.audio_files import AudioDamaged, FileSection, open_audio
+from voxrec.api.recordings.recording_representation import recording_with_notes
 from voxrec.archive.interface import Archive
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from voxrec.api.health import check_readiness
+from voxrec.api.operations.health import check_readiness
 from voxrec.calls.stasis.sip_readiness import SipReadiness
 from voxrec.composition.bulk_actions import build_bulk_actions
 from voxrec.composition.calls import Calls, build_calls

@@ -4,7 +4,7 @@ import math
 import shutil
 from pathlib import Path
 
-from voxrec.api.event_broadcaster import EventBroadcaster
+from voxrec.api.events.event_broadcaster import EventBroadcaster
 from voxrec.composition.calls import Calls
 from voxrec.deferreds import gather
 from voxrec.errors import VoxrecError

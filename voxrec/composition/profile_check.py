@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from voxrec.api.health import Probe
+from voxrec.api.operations.health import Probe
 from voxrec.ari.options_request import OptionsRequests
 from voxrec.calls.admission import is_trusted
 from voxrec.clock import utc_now

@@ -6,14 +6,14 @@ from datetime import timedelta
 from typing import Final
 
 from voxrec.api.app import RestApp
-from voxrec.api.audio_conversion import ConversionBudget
-from voxrec.api.authentication import StaticTokens, StoredTokens
+from voxrec.api.audio.audio_conversion import ConversionBudget
+from voxrec.api.auth.authenticators import StaticTokens, StoredTokens
+from voxrec.api.auth.password_sign_in import SignInPolicy
+from voxrec.api.bulk.exports import ExportAccess
 from voxrec.api.dependencies import Repositories, RestDependencies, RestSettings
-from voxrec.api.event_broadcaster import EventBroadcaster
-from voxrec.api.exports import ExportAccess
-from voxrec.api.health import Probe
-from voxrec.api.links import LinkLifetimes
-from voxrec.api.sign_in import SignInPolicy
+from voxrec.api.events.event_broadcaster import EventBroadcaster
+from voxrec.api.links.links import LinkLifetimes
+from voxrec.api.operations.health import Probe
 from voxrec.audio.formats import FORMATS
 from voxrec.composition.database import Database
 from voxrec.composition.environment import Environment

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from voxrec.api.single_sign_on import IdentityProvider
+from voxrec.api.auth.single_sign_on import IdentityProvider
 from voxrec.composition.environment import Environment
 from voxrec.config import OpenIdConnect
 from voxrec.config_oidc import ALL_PROFILES

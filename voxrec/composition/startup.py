@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from voxrec.api.health import Probe
+from voxrec.api.operations.health import Probe
 from voxrec.errors import ConfigError, VoxrecError
 from voxrec.systemd import sd_notify
 

@@ -194,7 +194,7 @@ class ConsoleRoutes:
 
 
 class _SignInPolicy(Protocol):
-    """See `voxrec.api.sign_in.SignInPolicy`."""
+    """See `voxrec.api.auth.password_sign_in.SignInPolicy`."""
 
     @property
     def passwords(self) -> str:

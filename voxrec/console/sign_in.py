@@ -24,7 +24,7 @@ _REFUSED, _UNAVAILABLE, _SERVER_ERRORS, _INVALID = 403, 503, 500, 422
 
 
 class SingleSignOn(Protocol):
-    """The identity provider; see `voxrec.api.single_sign_on.SingleSignOn`."""
+    """The identity provider; see `voxrec.api.auth.single_sign_on.SingleSignOn`."""
 
     @property
     def label(self) -> str:

@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import msgspec
+
 from voxrec.web.conditions import Conditions, etag_of
 
 JSON: Final = "application/json"
@@ -33,6 +35,11 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | BodyStream | AsyncGenerator[bytes, None] = b""
     is_live: bool = False
+
+
+def json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response with a JSON document, and ``headers`` besides Content-Type."""
+    return Response(status, {"Content-Type": JSON, **(headers or {})}, msgspec.json.encode(document))
 
 
 def conditional_get(conditions: Conditions, body: bytes) -> Response:

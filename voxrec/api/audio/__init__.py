@@ -1,0 +1,1 @@
+"""The audio of Recordings: download, conversion, upload, and waveform."""

@@ -1,0 +1,1 @@
+"""Many Recordings at once: bulk actions and exports."""

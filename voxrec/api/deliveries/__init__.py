@@ -1,0 +1,1 @@
+"""Mails and webhooks: their history, and what they are made and encrypted by."""

@@ -1,0 +1,30 @@
+"""Validation of fields that several resources have, beyond their types."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from voxrec.errors import FieldError
+from voxrec.web.request import Request
+
+
+async def validate_id(_request: Request, values: Mapping[str, Any]) -> list[FieldError]:
+    """Return an error if the client-generated id in a request is not random."""
+    return uuid4_errors("id", values.get("id"))
+
+
+def format_errors(field: str, name: str | None, formats: Collection[str]) -> list[FieldError]:
+    """Return an error if an audio format is not one of ``formats``."""
+    if name is None or name in formats:
+        return []
+    return [FieldError(field, f"unknown format {name!r}; expected one of {', '.join(formats)}")]
+
+
+def uuid4_errors(field: str, value: UUID | None) -> list[FieldError]:
+    """Return an error if a client-generated id is not random (RFC 9562 section 5.4).
+
+    Other versions reveal when and where they were generated.
+    """
+    if value is None or value.version == 4:
+        return []
+    return [FieldError(field, "must be a UUID of version 4")]

@@ -1,0 +1,1 @@
+"""Expiring links to Recordings, and the pages behind them."""

@@ -1,0 +1,1 @@
+"""Operation of the daemon: health, metrics, jobs, nodes, and the audit log."""

@@ -1,0 +1,1 @@
+"""Recordings: lists, updates, notes, and the history of accesses."""
