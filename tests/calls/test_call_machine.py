@@ -128,10 +128,25 @@ class RefusalTests(SynchronousTestCase):
         fixture.call.inputs.leg_hung_up(Cause.BUSY)
         self.assert_refused(fixture, "busy")
 
-    def test_far_end_that_cannot_be_reached_is_503(self) -> None:
-        fixture = ringing()
-        fixture.call.inputs.leg_hung_up(0)
-        self.assert_refused(fixture, "congestion")
+    def test_leg_that_was_never_created_is_503_for_another_node(self) -> None:
+        for fail in (lambda inputs: inputs.leg_hung_up(0), lambda inputs: inputs.setup_failed()):
+            fixture = placed()
+            fail(fixture.call.inputs)
+            self.assertEqual(fixture.asterisk.queries["DELETE channels/1700.1"], {"reason": "congestion"})
+
+    def test_a_failure_after_the_far_end_was_called_does_not_let_another_node_call_it(self) -> None:
+        """The cause of this 503 is not 34, by which a SIP proxy passes the call to another node."""
+        for fail in (lambda inputs: inputs.leg_hung_up(0), lambda inputs: inputs.setup_failed()):
+            fixture = ringing()
+            fail(fixture.call.inputs)
+            self.assertEqual(fixture.asterisk.queries["POST channels/1700.1/continue"]["extension"], "503*42")
+
+    def test_another_node_has_the_call(self) -> None:
+        for make in (placed, ringing):
+            fixture = make()
+            fixture.call.inputs.superseded()
+            self.assertEqual(fixture.asterisk.queries["POST channels/1700.1/continue"]["extension"], "482*25")
+            self.assertEqual(fixture.call.status, "clearing")
 
     def test_leg_that_ends_before_it_enters(self) -> None:
         fixture = placed()
@@ -371,6 +386,7 @@ class DuplicateInputTests(SynchronousTestCase):
         lambda fixture: fixture.call.inputs.caller_hung_up(16),
         lambda fixture: fixture.call.inputs.setup_failed(),
         lambda fixture: fixture.call.inputs.release(16),
+        lambda fixture: fixture.call.inputs.superseded(),
         lambda fixture: fixture.files.create(fixture.call),
         lambda fixture: fixture.files.create(fixture.call, [Side.CALLER]),
         lambda fixture: fixture.files.close(fixture.call),

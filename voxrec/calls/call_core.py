@@ -125,6 +125,9 @@ class CallInputs(Protocol):
     def transfer_failed(self) -> None:
         """The target of a transfer cannot be reached."""
 
+    def superseded(self) -> None:
+        """Another node has got the call, because the SIP proxy has had no response of this one in time."""
+
     def release(self, cause: int) -> None:
         """voxrec ends the call."""
 

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from voxrec.calls.signalling.hops import NO_HOPS, Hops
 from voxrec.clock import utc_now
-from voxrec.model import CallState, Profile
+from voxrec.model import Attempt, CallState, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class InboundCall:
     ``headers`` are the SIP headers of its INVITE that are copied to the far end, but not to an untrusted one if the
     caller's number is ``withheld``. ``wideband`` says whether its audio has more than 8 kHz; with a ``late_offer``
     that is known after the ACK only. ``hops`` limits loops. ``invited`` is the SIP URI of a caller whom voxrec
-    calls first, because a client has requested the call; empty for a call from the trunk.
+    calls first, because a client has requested the call; empty for a call from the trunk. ``attempt`` is which attempt
+    of a SIP proxy to pass the call to a node this is; None without a proxy.
     """
 
     channel: str
@@ -72,6 +73,7 @@ class InboundCall:
     withheld: bool = False
     hops: Hops = NO_HOPS
     invited: str = ""
+    attempt: Attempt | None = None
 
 
 @dataclass

@@ -9,6 +9,7 @@ from voxrec.calls.call_core import CallCore, CallInputs
 from voxrec.calls.call_states import CallStates
 from voxrec.calls.channels.resources import RECORDING
 from voxrec.calls.signalling.causes import Cause
+from voxrec.calls.signalling.sip_status import LOOP_DETECTED
 from voxrec.calls.transfers.transfer import TRANSFER_REFUSED
 from voxrec.model import CallState, Side
 
@@ -22,10 +23,14 @@ def add_end_by_parties(states: CallStates) -> None:
     could not be reached.
     """
 
+    def never_called(inputs: CallInputs, call: CallCore, cause: int) -> None:
+        refused(inputs, call, cause or Cause.CONGESTION)
+
     def refused(inputs: CallInputs, call: CallCore, cause: int) -> None:
         call.explain_failure()
         call.resources.gone(call.legs.current)
-        call.clear(inputs, cause=cause or Cause.CONGESTION, by=Side.CALLEE, status=call.legs.refusal_status)
+        cause = cause or Cause.FAR_END_CONGESTION
+        call.clear(inputs, cause=cause, by=Side.CALLEE, status=call.legs.refusal_status)
 
     def callee_hung_up(inputs: CallInputs, call: CallCore, cause: int) -> None:
         call.resources.gone(call.legs.current)
@@ -46,7 +51,8 @@ def add_end_by_parties(states: CallStates) -> None:
         call.recording.note(TRANSFER_REFUSED, by=Side.CALLEE)
         call.clear(inputs, cause=Cause.NORMAL, by=Side.CALLEE)
 
-    for state in states.unanswered:
+    pep614(states.placing.upon(CallInputs.leg_hung_up).to(states.clearing))(never_called)
+    for state in states.dialled:
         pep614(state.upon(CallInputs.leg_hung_up).to(states.clearing))(refused)
     for state in states.answered:
         pep614(state.upon(CallInputs.leg_hung_up).to(states.clearing))(callee_hung_up)
@@ -59,21 +65,36 @@ def add_end_by_parties(states: CallStates) -> None:
 
 
 def add_end_by_voxrec(states: CallStates) -> None:
-    """Add the transitions by which voxrec ends the call: failures, time limits, and requests from REST."""
+    """Add the transitions by which voxrec ends the call: failures, time limits, and requests from REST.
+
+    Before the far end is called, the cause of a failure is that by which a SIP proxy passes the call to another node;
+    afterwards the other node would call the far end again.
+    """
 
     def release(inputs: CallInputs, call: CallCore, cause: int) -> None:
         call.clear(inputs, cause=cause, by=_VOXREC)
 
-    def setup_failed(inputs: CallInputs, call: CallCore) -> None:
+    def not_placed(inputs: CallInputs, call: CallCore) -> None:
         call.explain_failure()
         call.clear(inputs, cause=Cause.CONGESTION, by=_VOXREC)
 
+    def setup_failed(inputs: CallInputs, call: CallCore) -> None:
+        call.explain_failure()
+        call.clear(inputs, cause=Cause.FAR_END_CONGESTION, by=_VOXREC)
+
+    def superseded(inputs: CallInputs, call: CallCore) -> None:
+        call.log.warn("call {call}: given up, because another node has it: this node responded late", call=call.data.id)
+        call.clear(inputs, cause=Cause.ROUTING_ERROR, by=_VOXREC, status=LOOP_DETECTED)
+
     for state in states.unanswered:
+        pep614(state.upon(CallInputs.superseded).to(states.clearing))(superseded)
+    pep614(states.placing.upon(CallInputs.setup_failed).to(states.clearing))(not_placed)
+    for state in states.dialled:
         pep614(state.upon(CallInputs.setup_failed).to(states.clearing))(setup_failed)
     for state in (*states.unanswered, *states.answered):
         pep614(state.upon(CallInputs.replacement_failed).to(states.clearing))(setup_failed)
         pep614(state.upon(CallInputs.release).to(states.clearing))(release)
-    pep614(states.placing.upon(CallInputs.timed_out).to(states.clearing))(setup_failed)
+    pep614(states.placing.upon(CallInputs.timed_out).to(states.clearing))(not_placed)
 
     @pep614(states.alerting.upon(CallInputs.timed_out).to(states.clearing))
     def no_answer(inputs: CallInputs, call: CallCore) -> None:

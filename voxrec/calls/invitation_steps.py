@@ -38,6 +38,7 @@ def add_invitation(states: CallStates) -> None:
         CallInputs.recording_closed,
         CallInputs.recording_started,
         CallInputs.replacement_failed,
+        CallInputs.superseded,
         CallInputs.transfer_failed,
         CallInputs.transfer_forbidden,
     ):

@@ -36,7 +36,8 @@ from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Rec
 _PAUSABLE: Final = (CallState.ANNOUNCING, CallState.TALKING)
 
 _REDIRECTABLE: Final = frozenset(CallState) - {CallState.NEW, CallState.CLEARING, CallState.OVER}
-_UNANSWERED: Final = frozenset({CallState.PLACING, CallState.RINGING})
+UNANSWERED: Final = frozenset({CallState.PLACING, CallState.RINGING})
+"""The states in which the far end has not answered."""
 
 
 class LiveCall:
@@ -255,7 +256,7 @@ class LiveCall:
     @property
     def recording_is_to_begin(self) -> bool:
         """Whether the call is going to be recorded, but Asterisk does not record it yet."""
-        if self.status in _UNANSWERED:
+        if self.status in UNANSWERED:
             return self.profile.record
         return self.status is CallState.CONNECTING and self._call_recording.is_live
 

@@ -12,12 +12,12 @@ from voxrec.ari.client import AriClient
 from voxrec.calls.call_data import CallSettings, InboundCall
 from voxrec.calls.channels.ids import is_confirmation, is_leg, is_listening, owner_of
 from voxrec.calls.channels.takeover_state import TakeoverState
-from voxrec.calls.live_call import LiveCall
+from voxrec.calls.live_call import UNANSWERED, LiveCall
 from voxrec.calls.recording.recording_commands import RecordingCommands
 from voxrec.calls.recording.recording_log import RecordingSink
 from voxrec.calls.signalling.causes import Cause
 from voxrec.calls.transfers.replacements import ReplacingChannel
-from voxrec.model import Call, EventType, Profile, Side
+from voxrec.model import Attempt, Call, EventType, Profile, Side
 
 
 class CallListener(Protocol):
@@ -183,6 +183,18 @@ class LiveCalls:
         """End all recordings; the calls continue."""
         for call in self:
             call.stop_recording(reason)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Which attempts of a SIP proxy the calls are whose far ends have not answered."""
+        attempts = (call.inbound.attempt for call in self if call.status in UNANSWERED)
+        return [attempt for attempt in attempts if attempt is not None]
+
+    def give_up(self, later: Attempt) -> None:
+        """Give up a call that the SIP proxy has passed to another node, unless its far end has answered."""
+        for call in self:
+            if call.inbound.attempt is not None and later.supersedes(call.inbound.attempt):
+                call.inputs.superseded()
 
     def release_all(self) -> None:
         """End all calls."""

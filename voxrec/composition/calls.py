@@ -125,6 +125,7 @@ def build_calls(
     router = Router(asterisk, live_calls, admission, lookup.look_up, log_numbers=env.config.calls.log_numbers)
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
     lease = _build_lease(env, asterisk, lambda: session)
+    router.was_interrupted = lambda: lease.was_interrupted
     connection = AsteriskConnection(when_closed=lease.release)
     unfinished_recordings = _build_unfinished_recordings(env, database, files, queue, live_calls)
     reconciler = Reconciler(asterisk, live_calls, router, find_recordings, unfinished_recordings.find_files)

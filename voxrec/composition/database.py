@@ -15,6 +15,7 @@ from voxrec.service_tree import RETRY_BACKOFF
 from voxrec.store.accesses import Accesses
 from voxrec.store.audit import Audit
 from voxrec.store.bulk_actions import BulkActions
+from voxrec.store.call_attempts import CallAttempts
 from voxrec.store.deliveries import Deliveries
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.delivery_reports import BounceKeys, DeliveryReports
@@ -57,6 +58,7 @@ class Database:
     audit: Audit
     bounce_keys: BounceKeys
     bulk_actions: BulkActions
+    call_attempts: CallAttempts
     deliveries: Deliveries
     delivery_history: DeliveryHistory
     delivery_reports: DeliveryReports
@@ -104,6 +106,7 @@ def build_database(env: Environment, dsn: str) -> Database:
         audit=Audit(pool),
         bounce_keys=BounceKeys(pool),
         bulk_actions=BulkActions(pool),
+        call_attempts=CallAttempts(pool),
         deliveries=Deliveries(pool),
         delivery_history=DeliveryHistory(pool),
         delivery_reports=DeliveryReports(pool),

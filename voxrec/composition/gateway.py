@@ -43,6 +43,7 @@ from voxrec.postgres.listener import (
 )
 from voxrec.recordings.orphans import OrphanSweeper
 from voxrec.service_tree import OnDemandService, SequentialMultiService
+from voxrec.store.call_attempts import CALL_ATTEMPTS_CHANNEL
 from voxrec.store.nodes import NODE_MESSAGES_CHANNEL, NODES_CHANNEL
 
 _log: Final = Logger()
@@ -200,6 +201,7 @@ def _build_listener(
         nodes.membership.refresh()
         for sweeper in sweepers:
             sweeper.ensure_started()
+        await nodes.superseded_calls.compare()
         await calls.session.finish_recordings()
 
     return Listener(
@@ -213,6 +215,7 @@ def _build_listener(
             WEBHOOKS_CHANNEL: webhooks.delivery_due,
             NODES_CHANNEL: nodes.node_changed,
             NODE_MESSAGES_CHANNEL: nodes.control.messages.received,
+            CALL_ATTEMPTS_CHANNEL: nodes.superseded_calls.notified,
         },
         recovered,
         database.history,

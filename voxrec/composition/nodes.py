@@ -18,14 +18,16 @@ from voxrec.nodes.call_limits import CallLimits
 from voxrec.nodes.former_instance import replace_former_instance
 from voxrec.nodes.membership import Membership
 from voxrec.nodes.spool_id import read_or_create_spool_id
+from voxrec.nodes.superseded_calls import SupersededCalls
 
 
 @dataclass(frozen=True)
 class NodeServices:
-    """The membership of this node, and the control of all calls."""
+    """The membership of this node, the control of all calls, and which of its calls other nodes have."""
 
     membership: Membership
     control: NodesCallControl
+    superseded_calls: SupersededCalls
 
     def node_changed(self, name: str) -> None:
         """Read the row of this node: an operator has changed it."""
@@ -84,10 +86,19 @@ def build_nodes(
     calls.router.reserve = calls.control.reserve = CallLimits(
         env.reactor, database.nodes, membership, calls.call_directory, calls.admission.count_calls
     ).reserve
+    superseded_calls = SupersededCalls(
+        env.reactor,
+        database.call_attempts,
+        membership,
+        lambda: calls.live_calls.attempts,
+        calls.live_calls.give_up,
+    )
+    calls.router.is_superseded = superseded_calls.is_superseded
     _add_gauges(env, membership)
     return NodeServices(
         membership,
         NodesCallControl(env.reactor, calls.control, membership, database.nodes, database.recordings),
+        superseded_calls,
     )
 
 

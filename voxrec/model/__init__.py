@@ -4,6 +4,7 @@ The REST API represents them as JSON with the same fields in camel case, and gen
 from them: docstrings use the JSON names of fields, and a constraint is declared once, in the type of the field.
 """
 
+from voxrec.model.attempt import Attempt
 from voxrec.model.audit import AccessPurpose, AuditEntry, AuditOutcome, RecordingAccess
 from voxrec.model.bulk_action import (
     BulkAction,
@@ -85,6 +86,7 @@ __all__ = [
     "RECORDING_STARTED",
     "RECORDING_SUSPENDED",
     "AccessPurpose",
+    "Attempt",
     "AuditEntry",
     "AuditOutcome",
     "BulkAction",

@@ -156,7 +156,7 @@ class SipUserAgent(DatagramProtocol):
         ``body`` defaults to an SDP offer of G.711 for INVITE. A final response to INVITE is acknowledged. Raises
         `twisted.internet.defer.TimeoutError` after ``timeout`` seconds without a final response.
         """
-        call_id = f"{secrets.token_hex(8)}@{uri_host(self._address)}"
+        call_id = (headers or {}).get("Call-ID") or f"{secrets.token_hex(8)}@{uri_host(self._address)}"
         uri = request_uri or f"sip:{user}@{uri_host(self._peer[0])}:{self._peer[1]}"
         if body is None:
             body = self.sdp_offer() if method == "INVITE" else ""

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.stasis.test_router import CALLER, RouterTestCase
 from voxrec.ari import events
 from voxrec.calls.signalling.stasis_args import (
+    attempt_of,
     display_name,
     headers_of,
     is_late_offer,
@@ -15,6 +16,7 @@ from voxrec.calls.signalling.stasis_args import (
     refer_target,
     replaced_dialog,
 )
+from voxrec.model import Attempt
 
 
 def argument(name: str, value: str) -> str:
@@ -43,6 +45,8 @@ class HeaderTests(SynchronousTestCase):
             argument("presentation", "allowed"),
             argument("path", "1"),
             argument("max-forwards", "70"),
+            argument("attempt", "a/0"),
+            argument("X-Voxrec-Attempt", "a/0"),
             argument("X-Voxrec-Call", "forged"),
             argument("Privacy", "id"),
             argument("X-Empty", ""),
@@ -55,6 +59,11 @@ class CallerTests(SynchronousTestCase):
     def test_first_codec_decides_about_wideband(self) -> None:
         for codecs, wide in (("(g722)", True), ("(ulaw|g722)", False), ("(opus|ulaw)", True), ("", False)):
             self.assertEqual(is_wideband((argument("codecs", codecs),)), wide, codecs)
+
+    def test_attempt_of_a_proxy(self) -> None:
+        for value, attempt in (("a1/2", Attempt("a1", 2)), ("", None), ("a1", None), ("1/2, 3/4", None)):
+            self.assertEqual(attempt_of((argument("path", ""), argument("attempt", value))), attempt, value)
+        self.assertIsNone(attempt_of(()))
 
     def test_several_codecs_are_a_late_offer(self) -> None:
         for codecs, late in (("(g722)", False), ("(ulaw|alaw|g722)", True), ("", False)):

@@ -9,23 +9,33 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.calls.stasis.application_lease import EXPIRY, RENEW_INTERVAL, ApplicationLease, LocalHolder
+from voxrec.calls.stasis.application_lease import (
+    EXPIRY,
+    INTERRUPTION,
+    RENEW_INTERVAL,
+    ApplicationLease,
+    LocalHolder,
+)
 from voxrec.errors import AsteriskUnavailable
 
 
 class Variables:
-    """The global variables of Asterisk, which responds after 10 ms, and has failed while ``failed`` is true."""
+    """The global variables of Asterisk, which responds after 10 ms, and has failed while ``failed`` is true.
+
+    While it is interrupted, it responds when ``interrupted`` fires.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.values: dict[str, str] = {}
         self.failed = False
+        self.interrupted: Deferred[None] | None = None
 
     async def get_global_variable(self, name: str) -> str:
         if self.failed:
             raise AsteriskUnavailable("no response")
         value = self.values.get(name, "")
-        await deferLater(self._clock, 0.01)
+        await (deferLater(self._clock, 0.01) if self.interrupted is None else self.interrupted)
         return value
 
     def set_global_variable(self, name: str, value: str) -> Deferred[None]:
@@ -33,7 +43,7 @@ class Variables:
         return succeed(None)
 
 
-class LeaseTests(SynchronousTestCase):
+class LeaseTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.asterisk = Variables(self.clock)
@@ -63,6 +73,8 @@ class LeaseTests(SynchronousTestCase):
     def pass_time(self, seconds: float) -> None:
         self.clock.pump([0.01] * round(seconds / 0.01))
 
+
+class LeaseTests(LeaseTestCase):
     def test_a_single_process_is_active_soon(self) -> None:
         lease = self.start("a")
         self.assertFalse(lease.standby)
@@ -154,6 +166,52 @@ class LeaseTests(SynchronousTestCase):
         self.pass_time(0.2)
         self.successResultOf(acquired)
         self.assertEqual(self.lost, [])
+
+
+NO_RESPONSE = 2.0
+"""As in etc/kamailio/kamailio.cfg: seconds after which a SIP proxy passes a call to another node."""
+
+
+class InterruptionTests(LeaseTestCase):
+    def test_a_process_that_runs_was_not_interrupted(self) -> None:
+        lease = self.start("a")
+        for _ in range(50):
+            self.pass_time(0.1)
+            self.assertFalse(lease.was_interrupted)
+
+    def test_asterisk_was_interrupted(self) -> None:
+        """Until the first renewal that began afterwards: what Asterisk reports at first may be as old."""
+        lease = self.start("a")
+        self.asterisk.interrupted = Deferred()
+        self.pass_time(INTERRUPTION - RENEW_INTERVAL - 0.1)
+        self.assertFalse(lease.was_interrupted)
+        self.pass_time(NO_RESPONSE - INTERRUPTION + RENEW_INTERVAL + 0.1)
+        self.assertTrue(lease.was_interrupted)
+        interrupted, self.asterisk.interrupted = self.asterisk.interrupted, None
+        interrupted.callback(None)
+        self.assertTrue(lease.was_interrupted)
+        self.pass_time(RENEW_INTERVAL + 0.1)
+        self.assertFalse(lease.was_interrupted)
+
+    def test_this_process_was_interrupted(self) -> None:
+        """An event that waited is handled before the timers."""
+        lease = self.start("a")
+        found: list[bool] = []
+        self.clock.callLater(RENEW_INTERVAL / 100, lambda: found.append(lease.was_interrupted))
+        self.clock.advance(3)
+        self.pass_time(RENEW_INTERVAL + 0.1)
+        self.assertEqual((found, lease.was_interrupted), ([True], False))
+
+    def test_callers_who_have_waited_for_this_process_are_not_late(self) -> None:
+        first = self.start("a")
+        second = self.make("b")
+        acquired = self.acquire(second)
+        self.pass_time(5)
+        first.stop_renewal()
+        self.pass_time(2)
+        self.successResultOf(acquired)
+        self.assertFalse(second.was_interrupted)
+        second.stop_renewal()
 
 
 class LocalHolderTests(SynchronousTestCase):

@@ -11,7 +11,7 @@ from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_pro
 from tests.calls.test_admission import make_caller
 from voxrec.ari import events
 from voxrec.calls.live_call import LiveCall
-from voxrec.model import RecordingState
+from voxrec.model import Attempt, Profile, RecordingState
 
 CALLER = make_caller()
 
@@ -273,3 +273,97 @@ class LookupTests(SynchronousTestCase):
         self.directory.confirmed, self.directory.found = False, None
         self.process.inbound_call(make_caller("1700.2"))
         self.assertEqual(self.lookups, [])
+
+
+class AttemptTests(RouterTestCase):
+    """Calls that a SIP proxy has passed to a node, and may have passed to another one since."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[tuple[Attempt, Deferred[bool]]] = []
+        self.router.is_superseded = self.is_superseded
+
+    async def is_superseded(self, attempt: Attempt) -> bool:
+        self.asked.append((attempt, Deferred()))
+        return await self.asked[-1][1]
+
+    def enter(self, attempt: str = "a/0", caller: events.Channel = CALLER) -> None:
+        self.router.handle(events.StasisStart(caller, ("incoming", f"attempt={quote(attempt, safe='')}")))
+
+    def test_a_current_attempt_is_placed_after_the_look_up(self) -> None:
+        self.enter("a/1")
+        self.assertEqual((self.asterisk.take_requests(), self.process.calls), ([], []))
+        ((attempt, answer),) = self.asked
+        self.assertEqual(attempt, Attempt("a", 1))
+        answer.callback(False)
+        (call,) = self.process.calls
+        self.assertEqual((call.status, call.inbound.attempt), ("placing", attempt))
+
+    def test_a_superseded_attempt_is_not_placed(self) -> None:
+        self.enter()
+        self.asked[0][1].callback(True)
+        self.assertEqual(self.process.calls, [])
+        self.assertEqual(self.asterisk.take_requests(), ["POST channels/1700.1/continue"])
+        self.assertEqual(self.asterisk.queries["POST channels/1700.1/continue"]["extension"], "482*25")
+
+    def test_no_call_is_reserved_for_a_superseded_attempt(self) -> None:
+        self.process = ProcessFixture(ProfileDirectory(make_profile(max_calls=1)))
+        self.router, self.asterisk = self.process.router, self.process.asterisk
+        self.router.is_superseded = self.is_superseded
+        reserved: list[Profile] = []
+
+        async def reserve(profile: Profile) -> bool:
+            reserved.append(profile)
+            return True
+
+        self.router.reserve = reserve
+        self.enter()
+        self.asked[0][1].callback(True)
+        self.enter(caller=make_caller("1700.2"))
+        self.asked[1][1].callback(False)
+        self.assertEqual((len(reserved), len(self.process.calls)), (1, 1))
+
+    def test_a_caller_without_a_proxy_is_never_late(self) -> None:
+        self.router.was_interrupted = lambda: True
+        self.process.inbound_call(CALLER)
+        self.assertEqual((len(self.process.calls), self.asked), (1, []))
+
+    def test_after_an_interruption_the_proxy_passes_calls_to_another_node(self) -> None:
+        self.router.was_interrupted = lambda: True
+        self.enter()
+        self.assertEqual((self.process.calls, self.asked), ([], []))
+        self.assertEqual(self.asterisk.take_requests(), ["DELETE channels/1700.1"])
+        self.assertEqual(self.asterisk.queries["DELETE channels/1700.1"], {"reason": "congestion"})
+
+    def test_the_caller_hangs_up_during_the_look_up(self) -> None:
+        self.enter()
+        self.router.handle(events.ChannelDestroyed(CALLER, 16))
+        self.asked[0][1].callback(False)
+        self.assertEqual((self.asterisk.take_requests(), self.process.calls), ([], []))
+
+    def test_a_call_is_given_up_while_its_far_end_is_called(self) -> None:
+        self.enter()
+        self.asked[0][1].callback(False)
+        (call,) = self.process.calls
+        self.router.handle(events.StasisStart(events.Channel(id=call.leg, name="PJSIP/trunk-2"), ("leg",)))
+        self.assertEqual(self.process.live_calls.attempts, [Attempt("a", 0)])
+        self.asterisk.take_requests()
+        for other in (Attempt("a", 0), Attempt("b", 1)):
+            self.process.live_calls.give_up(other)
+            self.assertEqual(self.asterisk.take_requests(), [])
+        self.process.live_calls.give_up(Attempt("a", 1))
+        self.assertCountEqual(
+            self.asterisk.take_requests(), [f"DELETE channels/{call.leg}", "POST channels/1700.1/continue"]
+        )
+        self.assertEqual((call.status, call.data.sip_status), ("clearing", 482))
+        self.assertEqual(self.process.live_calls.attempts, [])
+
+    def test_a_call_that_was_answered_is_not_given_up(self) -> None:
+        self.enter()
+        self.asked[0][1].callback(False)
+        (call,) = self.process.calls
+        self.process.answer(call)
+        self.asterisk.take_requests()
+        self.process.live_calls.give_up(Attempt("a", 1))
+        self.assertEqual((call.status, self.asterisk.take_requests()), ("talking", []))
+        self.assertEqual(self.process.live_calls.attempts, [])

@@ -12,7 +12,7 @@ import msgspec
 from voxrec.calls.call_data import CallData
 from voxrec.calls.channels.ids import leg_number
 from voxrec.calls.signalling.hops import NO_HOPS, Hops
-from voxrec.model import PauseBehavior, Profile
+from voxrec.model import Attempt, PauseBehavior, Profile
 
 CALL_VARIABLE: Final = "VOXREC_CALL"
 """Variable of the outgoing leg, and of a caller whom voxrec calls, set when it is created: a `TakeoverState`."""
@@ -49,6 +49,7 @@ class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     wideband: bool = False
     withheld: bool = True
     hops: Hops = NO_HOPS
+    attempt: Attempt | None = None
     placeholder: str = ""
     invited: str = ""
     generation: int = 0
@@ -69,6 +70,7 @@ class TakeoverState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             wideband=call.inbound.wideband,
             withheld=call.inbound.withheld,
             hops=call.inbound.hops,
+            attempt=call.inbound.attempt,
             placeholder=placeholder,
             invited=call.inbound.invited,
             generation=generation,

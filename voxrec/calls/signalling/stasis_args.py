@@ -3,8 +3,8 @@
 The first argument is `INBOUND` or `TRANSFERRED`. Behind `INBOUND`, each argument is ``Name=value``, with the value
 encoded by URIENCODE: a header of the INVITE that is copied to the far end, ``codecs`` (the caller's codecs), or
 ``presentation`` (whether the caller's number may be shown), ``path`` and ``max-forwards``
-(`voxrec.calls.signalling.hops`), ``asserted`` (a P-Asserted-Identity of a trusted trunk), or ``request-uri`` (if it is
-a tel URI).
+(`voxrec.calls.signalling.hops`), ``attempt`` (`voxrec.model.Attempt`), ``asserted`` (a P-Asserted-Identity of a trusted
+trunk), or ``request-uri`` (if it is a tel URI).
 """
 
 import re
@@ -16,6 +16,7 @@ from voxrec import sipuri
 from voxrec.calls.signalling.dialled import dialled_numbers, subscriber_of
 from voxrec.calls.signalling.hops import Hops, parse_hops
 from voxrec.calls.signalling.identity import Identity, asserted_identity
+from voxrec.model import Attempt
 
 INBOUND: Final = "incoming"
 """First argument of a caller from the trunk."""
@@ -27,6 +28,7 @@ _CODECS: Final = "codecs"
 _PRESENTATION: Final = "presentation"
 _PATH: Final = "path"
 _MAX_FORWARDS: Final = "max-forwards"
+_ATTEMPT: Final = "attempt"
 _ASSERTED: Final = "asserted"
 _REQUEST_URI: Final = "request-uri"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!%'*+_`~.-]{1,64}")
@@ -36,10 +38,10 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_VALUE: Final = 1024  # characters
 # Arguments that are not headers, and headers that the request to the far end has anyway.
 _NOT_COPIED: Final = frozenset(
-    {_CODECS, _PRESENTATION, _PATH, _MAX_FORWARDS, _ASSERTED, _REQUEST_URI, "via", "from", "to", "call-id", "cseq",
-     "contact", "route",
+    {_CODECS, _PRESENTATION, _PATH, _MAX_FORWARDS, _ATTEMPT, _ASSERTED, _REQUEST_URI, "via", "from", "to", "call-id",
+     "cseq", "contact", "route",
      "record-route", "content-length", "content-type", "authorization", "proxy-authorization", "privacy",
-     "x-voxrec-call", "x-voxrec-profile", "x-voxrec-dialled", "x-voxrec-path"}
+     "x-voxrec-call", "x-voxrec-profile", "x-voxrec-dialled", "x-voxrec-path", "x-voxrec-attempt"}
 )  # fmt: skip
 _NARROWBAND: Final = re.compile(r"(ulaw|alaw|gsm|g729|g723|g726\w*|ilbc|speex|adpcm|slin|lpc10|amr)$", re.IGNORECASE)
 
@@ -138,7 +140,13 @@ def hops_of(args: tuple[str, ...]) -> Hops:
     return parse_hops(values.get(_PATH, ""), values.get(_MAX_FORWARDS, ""))
 
 
-@lru_cache(maxsize=4)  # six functions read the arguments of a caller, one after the other
+def attempt_of(args: tuple[str, ...]) -> Attempt | None:
+    """Return which attempt to pass the call to a node this is; None if no proxy has said so."""
+    values = (value for name, value in _pairs(args) if name.lower() == _ATTEMPT)
+    return Attempt.parse(next(values, ""))
+
+
+@lru_cache(maxsize=4)  # seven functions read the arguments of a caller, one after the other
 def _pairs(args: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     parts = (arg.partition("=") for arg in args)
     decoded = ((name.strip(), unquote(value).strip()) for name, equals, value in parts if equals)

@@ -24,6 +24,12 @@ RENEW_INTERVAL: Final = 0.5
 """Seconds between two renewals."""
 EXPIRY: Final = 1.25
 """Seconds without a renewal after which a lease has expired."""
+INTERRUPTION: Final = 1.4
+"""Seconds since the last successful renewal began, from which on Asterisk or this process was interrupted.
+
+With `RENEW_INTERVAL`, it is less than the time after which a SIP proxy passes a call to another node (NO_RESPONSE in
+etc/kamailio/kamailio.cfg).
+"""
 _POLL_INTERVAL: Final = 0.25  # seconds between two looks at the lease of another process
 _SETTLE_DELAY: Final = 0.1  # seconds in which another process may have written at the same time; the last one wins
 
@@ -65,6 +71,7 @@ class ApplicationLease:
         self._holder = holder
         self._is_dead = is_dead
         self._count = 0
+        self._responded_at = clock.seconds()
         self._renewal = LoopingCall(self._renew)
         self._renewal.clock = clock
         self.standby = False
@@ -75,8 +82,10 @@ class ApplicationLease:
         self.stop_renewal()
         seen, since = "", self._clock.seconds()
         while True:
+            requested_at = self._clock.seconds()
             value = await self._asterisk.get_global_variable(self._variable)
             if self._is_own(value):
+                self._responded_at = requested_at
                 break
             if value != seen:
                 seen, since = value, self._clock.seconds()
@@ -98,6 +107,15 @@ class ApplicationLease:
     def held(self) -> bool:
         """Whether this process has the lease, as far as it knows."""
         return self._renewal.running
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether Asterisk, or this process, did not run for a while until now, or until half a second ago.
+
+        Each renewal shows that Asterisk has responded, and that this process runs, after the renewal began. The clock
+        of a virtual machine that was suspended may not show it.
+        """
+        return self._clock.seconds() - self._responded_at > INTERRUPTION
 
     async def is_held_by_another(self) -> bool:
         """Return whether another voxrec has the lease. Raises a VoxrecError."""
@@ -129,8 +147,10 @@ class ApplicationLease:
         await self._asterisk.set_global_variable(self._variable, f"{self._holder} {self._count}")
 
     async def _renew(self) -> None:
+        requested_at = self._clock.seconds()
         try:
             value = await self._asterisk.get_global_variable(self._variable)
+            self._responded_at = requested_at
             if value and not self._is_own(value):
                 self.stop_renewal()
                 self._on_lost()

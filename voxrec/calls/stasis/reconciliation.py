@@ -200,6 +200,7 @@ class Reconciler:
             wideband=state.wideband,
             withheld=state.withheld,
             hops=state.hops,
+            attempt=state.attempt,
             invited=state.invited,
             late_offer=bool(state.invited),
         )

@@ -18,10 +18,11 @@ from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.signalling.causes import Cause
 from voxrec.calls.signalling.identity import Identity
 from voxrec.calls.signalling.rtp_report import read_counters
-from voxrec.calls.signalling.sip_status import nearest_cause
+from voxrec.calls.signalling.sip_status import LOOP_DETECTED, nearest_cause
 from voxrec.calls.signalling.stasis_args import (
     INBOUND,
     TRANSFERRED,
+    attempt_of,
     dialled_of,
     display_name,
     headers_of,
@@ -36,8 +37,11 @@ from voxrec.calls.signalling.stasis_args import (
 from voxrec.calls.transfers.replacements import ReplacingChannel
 from voxrec.calls.transfers.transfer import TransferRequest, is_placeholder
 from voxrec.errors import VoxrecError
-from voxrec.model import EventType, Profile, Side
+from voxrec.model import Attempt, EventType, Profile, Side
 
+_SUPERSEDED: Final = Refusal(
+    Cause.ROUTING_ERROR, "another node has it, because this one responded late", status=LOOP_DETECTED
+)
 _TRANSFERRED: Final = "Success"  # the result of a transfer that Asterisk has begun
 LookUp = Callable[[str], Awaitable[None]]
 """Waits until the ProfileDirectory has the Profile for a dialled user part, if it can be found elsewhere."""
@@ -49,6 +53,10 @@ async def no_lookup(_dialled: str) -> None:
 
 async def _no_reservation(_profile: Profile) -> bool | None:
     return None
+
+
+async def _single_node(_attempt: Attempt) -> bool:
+    return False
 
 
 class Router:
@@ -72,7 +80,11 @@ class Router:
         self._look_up = look_up
         self.reserve: Callable[[Profile], Awaitable[bool | None]] = _no_reservation
         """Returns whether the maximum of a Profile permits a call, or None if that is not known. Does not raise."""
-        self._undecided: set[str] = set()  # channels of callers whose Profile is looked up, or its calls are counted
+        self.is_superseded: Callable[[Attempt], Awaitable[bool]] = _single_node
+        """Returns whether a SIP proxy has passed a call to another node after this one. Does not raise."""
+        self.was_interrupted: Callable[[], bool] = lambda: False
+        """Returns whether events may be late: Asterisk, or this process, did not run for a while until now."""
+        self._undecided: set[str] = set()  # channels of callers about whom something is found out first (`_prepare`)
 
     def set_log_numbers(self, log_numbers: bool) -> None:
         """Change whether the log contains the numbers of the following calls."""
@@ -173,7 +185,10 @@ class Router:
             _inbound_call(channel, args, identity, dialled) for dialled in dialled_of(channel.dialplan.exten, args)
         ]
         inbound, profile = self._decide(candidates)
-        if identity == known and not _is_preliminary(profile):
+        if inbound.attempt is not None and self.was_interrupted():
+            reason = "this node was interrupted, and the SIP proxy may have passed the call to another one"
+            self._decided(inbound, Refusal(Cause.CONGESTION, reason))
+        elif identity == known and not _is_preliminary(inbound, profile):
             self._decided(inbound, profile)
         else:
             self._undecided.add(channel.id)
@@ -192,20 +207,24 @@ class Router:
     ) -> None:
         """Find out what a decision depends on, let Asterisk know the caller's identity, and decide again.
 
-        Looks the Profile up if it is not known, and reserves a call if it has a maximum. Does not decide if the caller
-        has hung up meanwhile.
+        Looks the Profile up if it is not known, looks whether another node has the call, and reserves a call if the
+        Profile has a maximum. Does not decide if the caller has hung up meanwhile.
         """
-        channel, reserved = candidates[0].channel, None
+        channel, attempt = candidates[0].channel, candidates[0].attempt
+        superseded, reserved = False, None
         if isinstance(profile, Refusal) and profile.unknown_profile:
             await self._look_up_all(candidates)
             profile = self._decide(candidates)[1]
         if identity is not None:
             await self._set_identity(channel, identity)
-        if isinstance(profile, Profile) and profile.max_calls is not None:
+        if isinstance(profile, Profile) and attempt is not None:
+            superseded = await self.is_superseded(attempt)
+        if isinstance(profile, Profile) and profile.max_calls is not None and not superseded:
             reserved = await self.reserve(profile)
         if channel in self._undecided and not self._live_calls.detached:
             self._undecided.discard(channel)
-            self._decided(*self._decide(candidates, reserved))
+            inbound, profile = self._decide(candidates, reserved)
+            self._decided(inbound, _SUPERSEDED if superseded else profile)
 
     async def _look_up_all(self, candidates: Sequence[InboundCall]) -> None:
         for inbound in candidates:
@@ -323,9 +342,11 @@ class Router:
             )
 
 
-def _is_preliminary(decision: Profile | Refusal) -> bool:
+def _is_preliminary(inbound: InboundCall, decision: Profile | Refusal) -> bool:
     """Return whether a decision depends on what is not in memory: an unknown Profile, or calls on other nodes."""
-    return decision.unknown_profile if isinstance(decision, Refusal) else decision.max_calls is not None
+    if isinstance(decision, Refusal):
+        return decision.unknown_profile
+    return decision.max_calls is not None or inbound.attempt is not None
 
 
 def _inbound_call(channel: events.Channel, args: tuple[str, ...], identity: Identity, dialled: str) -> InboundCall:
@@ -341,4 +362,5 @@ def _inbound_call(channel: events.Channel, args: tuple[str, ...], identity: Iden
         late_offer=is_late_offer(args),
         withheld=withheld,
         hops=hops_of(args),
+        attempt=attempt_of(args),
     )
