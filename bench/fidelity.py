@@ -13,7 +13,7 @@ error of the recording: --only none --seconds 600.
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,7 +110,7 @@ async def _main(reactor: Any, arguments: argparse.Namespace) -> None:
 
 _HEADER: Final = (
     "scenario | by | caller's pieces: sent, heard, exact, SNR, first and longest delay (ms) | callee's: the same "
-    "| left: recorded, exact, displaced, SNR, drift | right: the same | right - left (ms) | verdict"
+    "| left: recorded, exact, displaced, SNR, drift | right: the same | right - left (ms) | verdict | what it knows"
 )
 
 
@@ -119,6 +119,7 @@ def _row(scenario: str, handling: Handling, call: CallFidelity) -> str:
     if call.left is not None and call.right is not None and call.recording is not None:
         reasons = call.recording["verdict"]["reasons"]
         cells += [_recorded(call.left), _recorded(call.right), f"{call.offset:+.0f}", ", ".join(reasons) or "ok"]
+        cells.append(_known(call.recording))
     return " | ".join(cells)
 
 
@@ -126,6 +127,19 @@ def _heard(heard: HeardTrack) -> str:
     track = heard.track
     delays = f"{heard.first_delay:.0f} {heard.max_delay:.0f}"
     return f"{track.sent} {track.found} {track.exact} {track.snr_db:.0f} {delays}"
+
+
+def _known(recording: Mapping[str, Any]) -> str:
+    """Return the figures of the verdict and of the statistics, those of the caller before those of the callee."""
+    verdict, statistics = recording["verdict"], recording["rtpStatistics"] or {}
+    cells = [f"displacement {verdict['displacementMs']} ms, excess {verdict['excessSeconds']} s"]
+    for name, source in (
+        *(("gapSeconds", verdict), ("duplicateSeconds", verdict)),
+        *(("packetsLost", statistics), ("meanJitterMs", statistics), ("maxJitterMs", statistics)),
+    ):
+        figures = [str((source.get(side) or {}).get(name)) for side in ("caller", "callee")]
+        cells.append(f"{name} {' '.join(figures)}")
+    return ", ".join(cells)
 
 
 def _recorded(track: Track) -> str:

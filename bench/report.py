@@ -18,7 +18,7 @@ HERE: Final = Path(__file__).parent
 EXPLAINED: Final = HERE / "explained.md"
 """The end of the report, written by hand: why targets were missed, and the effect of each optimisation."""
 PARTS: Final = (
-    *("setup", "media", "controller", "calls", "ceiling", "footprint"),
+    *("setup", "media", "controller", "calls", "ceiling", "footprint", "impairment"),
     *("rest", "postgres", "growth", "lists", "finish", "webhooks", "s3", "nodes", "console", "waveform", "micro"),
 )
 """All parts in the order of RESULTS.md; ``python -m bench.<part>`` runs one."""

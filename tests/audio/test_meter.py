@@ -1,11 +1,13 @@
 """Tests of voxrec.audio.meter."""
 
+import io
 import math
 
 import numpy as np
+import soundfile
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.audio.fixtures import RATE, SPEECH_AMPLITUDE, constant, measure, silence, tone
+from tests.audio.fixtures import RATE, SPEECH_AMPLITUDE, Samples, constant, measure, silence, tone
 from voxrec.audio.meter import SPEECH_DBFS, WINDOW_SECONDS, frames_per_block
 
 
@@ -44,6 +46,53 @@ class GapTests(SynchronousTestCase):
         self.assertEqual(self.gaps((160, 321)), 0.0)
         self.assertEqual(self.gaps((0, 320)), 0.0)  # the party had not begun
         self.assertEqual(self.gaps((31_840, 32_000)), 0.0)
+
+
+class DuplicateTests(SynchronousTestCase):
+    """Packets that were recorded twice."""
+
+    def speech(self, seconds: float = 8.0) -> Samples:
+        """Return noise as G.711 encodes it: from almost silent to loud."""
+        noise = np.random.default_rng(3).standard_normal(round(seconds * RATE)) * np.geomspace(20, 8000, 8).repeat(RATE)
+        encoded = io.BytesIO()
+        soundfile.write(encoded, np.clip(noise / 32768, -1, 1), RATE, format="RAW", subtype="ULAW")
+        raw: Samples = soundfile.read(
+            io.BytesIO(encoded.getvalue()), samplerate=RATE, channels=1, format="RAW", subtype="ULAW", dtype="int16"
+        )[0]
+        return raw
+
+    def duplicated(self, packets: list[Samples], every: int) -> Samples:
+        """Return the audio of ``packets``, each n-th of them twice."""
+        return np.concatenate(
+            [packet for number, packet in enumerate(packets) for _ in range(2 if number % every == 0 else 1)]
+        )
+
+    def test_packets_of_usual_durations(self) -> None:
+        speech = self.speech()
+        self.assertEqual(measure(speech).duplicate_seconds, 0.0)
+        for ptime in (10, 20, 30, 40, 60):
+            packets = np.split(speech, range(ptime * 8, len(speech), ptime * 8))[:-1]
+            for every in (20, 3, 2, 1):
+                with self.subTest(ptime=ptime, every=every):
+                    copies = len(range(0, len(packets), every))
+                    found = measure(self.duplicated(packets, every)).duplicate_seconds
+                    self.assertEqual(round(found, 3), round(copies * ptime / 1000, 3))
+
+    def test_tones_and_silence_repeat_themselves(self) -> None:
+        for frequency in (*range(50, 3401, 50), 350, 425, 440, 480, 620, 697, 1209, 941, 1633, 2100):
+            pulses = np.concatenate([part for _ in range(8) for part in (tone(frequency, 0.1, 9000), silence(0.1))])
+            for samples in (tone(frequency, 2, SPEECH_AMPLITUDE), pulses):
+                self.assertEqual(measure(samples).duplicate_seconds, 0.0, frequency)
+        speech = self.speech()
+        speech[8000:9600] = 0
+        speech[16_000:16_320] = 0  # two packets of silence
+        speech[24_000:32_000] = 8
+        self.assertEqual(measure(speech).duplicate_seconds, 0.0)
+
+    def test_a_wideband_leg_with_packets_of_20_ms(self) -> None:
+        speech = self.speech()
+        packets = np.split(speech, range(320, len(speech), 320))
+        self.assertEqual(round(measure(self.duplicated(packets, 10), 16_000).duplicate_seconds, 3), 0.4)
 
 
 class LevelTests(SynchronousTestCase):

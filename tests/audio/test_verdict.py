@@ -6,9 +6,12 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.audio.fixtures import RATE, SPEECH_AMPLITUDE, Samples, constant, measure, silence, tone
+from voxrec.audio.displacement import surplus_seconds
 from voxrec.audio.meter import Meter
 from voxrec.audio.verdict import make_verdict
-from voxrec.model import RtpCounters, RtpStatistics, SideVerdict, Verdict
+from voxrec.model import RtpCounters, RtpStatistics, Side, SideVerdict, Verdict
+
+COUNTERS = RtpCounters(packets_received=200, packets_lost=0, max_jitter_ms=2.0, mean_jitter_ms=0.5)
 
 
 class VerdictTests(SynchronousTestCase):
@@ -70,14 +73,19 @@ class VerdictTests(SynchronousTestCase):
             self.assertEqual((list(verdict.reasons), verdict.ok), (reasons, not reasons))
 
     def test_gaps(self) -> None:
-        for count, reasons in ((9, []), (10, ["gaps: caller"])):
+        for count, frames, reasons in (
+            (4, 1, []),
+            (4, 2, []),
+            (4, 3, ["gaps: caller"]),
+            (5, 1, ["gaps: caller"]),
+        ):
             samples = constant(1000, 3)
             for number in range(1, count + 1):
-                samples[number * 1600 : number * 1600 + 160] = 0
+                samples[number * 1600 : number * 1600 + 160 * frames] = 0
             verdict = self.verdict(samples, constant(1000, 3))
             self.assertEqual(list(verdict.reasons), reasons)
             assert verdict.caller is not None
-            self.assertEqual(verdict.caller.gap_seconds, count * 0.02)
+            self.assertEqual(verdict.caller.gap_seconds, round(count * frames * 0.02, 2))
 
     def test_empty_side_has_no_verdict(self) -> None:
         verdict = self.verdict(silence(0), tone(440, 1, SPEECH_AMPLITUDE))
@@ -122,3 +130,102 @@ class VerdictTests(SynchronousTestCase):
 
     def test_meter_without_frames_is_empty(self) -> None:
         self.assertEqual(make_verdict(Meter(RATE), None, 1.0).reasons, ("empty",))
+
+
+class DisplacementTests(SynchronousTestCase):
+    """Audio that was recorded at another time than it was heard."""
+
+    def noise(self, seconds: float = 4.0, seed: int = 1) -> Samples:
+        samples: Samples = np.random.default_rng(seed).normal(0, 3000, round(seconds * RATE)).astype(np.int16)
+        return samples
+
+    def verdict(
+        self,
+        caller: Samples,
+        callee: Samples,
+        observed: float | None = None,
+        *,
+        of_caller: RtpCounters = COUNTERS,
+    ) -> Verdict:
+        statistics = RtpStatistics(caller=of_caller, callee=COUNTERS)
+        return make_verdict(measure(caller), measure(callee), observed, statistics, observed_duration=observed)
+
+    def with_duplicates(self, samples: Samples, count: int) -> Samples:
+        """Return audio in which the first packets are recorded twice."""
+        packets = np.split(samples, range(160, len(samples), 160))
+        return np.concatenate([*(np.tile(packet, 2) for packet in packets[:count]), *packets[count:]])
+
+    def with_gaps(self, samples: Samples, count: int) -> Samples:
+        """Return audio in which MixMonitor has inserted silence, of a frame each."""
+        packets = np.split(samples, range(160, len(samples), 160))
+        interrupted = [np.concatenate((packet, silence(0.02))) for packet in packets[:count]]
+        return np.concatenate((*interrupted, *packets[count:]))
+
+    def test_clean_calls_of_any_length(self) -> None:
+        for seconds in (1.0, 4.0, 20.0):
+            verdict = self.verdict(self.noise(seconds), self.noise(seconds, 2), seconds + 0.05)
+            self.assertEqual((verdict.reasons, verdict.displacement_ms, verdict.excess_seconds), ((), 20, 0.0))
+
+    def test_clocks_of_telephones_differ(self) -> None:
+        caller = Meter(RATE)
+        caller.feed(self.noise())
+        for hours in (0.01, 1, 3, 24):
+            caller.frames = round(hours * 3600 * RATE * 1.0001)
+            self.assertEqual(surplus_seconds({Side.CALLER: caller}, hours * 3600.0), {})
+            caller.frames = round(hours * 3600 * RATE * 1.01)
+            self.assertEqual(surplus_seconds({Side.CALLER: caller}, hours * 3600.0).keys(), {Side.CALLER})
+
+    def test_duplicates(self) -> None:
+        for count, reasons in ((4, ()), (5, ("displaced: callee",))):
+            verdict = self.verdict(self.noise(), self.with_duplicates(self.noise(seed=2), count))
+            self.assertEqual(verdict.reasons, reasons)
+            assert verdict.callee is not None
+            self.assertEqual(verdict.callee.duplicate_seconds, count * 0.02)
+        self.assertEqual(verdict.displacement_ms, 100)
+
+    def test_silence_beside_duplicates_misses_nothing(self) -> None:
+        caller, callee = self.with_gaps(self.noise(), 12), self.with_duplicates(self.noise(seed=2), 12)
+        verdict = self.verdict(caller, callee, 4.0)
+        self.assertEqual((verdict.reasons, verdict.excess_seconds), (("displaced: callee",), 0.24))
+        assert verdict.caller is not None
+        self.assertEqual(verdict.caller.gap_seconds, 0.24)
+        missing = self.verdict(self.with_gaps(self.noise(), 22), callee, 4.0)
+        self.assertEqual(missing.reasons, ("gaps: caller", "displaced: callee"))
+
+    def test_audio_that_is_longer_than_the_call(self) -> None:
+        other = self.noise(seed=2)
+        for caller, observed, reasons in (
+            (self.noise(), 3.79, ("displaced: caller", "displaced: callee")),
+            (self.noise(), 3.81, ()),
+            (self.noise(), None, ()),  # nobody has observed the end of the call
+            (self.with_gaps(self.noise(3.8), 10), 3.79, ("displaced: callee",)),
+        ):
+            self.assertEqual(self.verdict(caller, other, observed).reasons, reasons, observed)
+
+    def test_jitter(self) -> None:
+        samples = self.noise()
+        for mean, greatest, received, reasons, displacement in (
+            (7.9, 20.0, 200, (), 20),
+            (8.0, 20.0, 200, ("displaced: caller",), 32),
+            (30.0, 60.0, 200, ("displaced: caller",), 100),
+            (8.0, 20.0, 49, (), 20),
+            (50.0, 626.0, 200, (), 20),  # the timestamps have jumped
+            (5000.0, 6000.0, 200, (), 20),
+            (None, 20.0, 200, (), 20),
+        ):
+            counters = RtpCounters(
+                packets_received=received, packets_lost=0, max_jitter_ms=greatest, mean_jitter_ms=mean
+            )
+            verdict = self.verdict(samples, samples, of_caller=counters)
+            self.assertEqual((verdict.reasons, verdict.displacement_ms), (reasons, displacement), (mean, greatest))
+
+    def test_lost_packets_displace(self) -> None:
+        for lost, displacement in ((0, 20), (1, 40), (3, 80), (9, 100)):
+            counters = RtpCounters(packets_received=10_000, packets_lost=lost)
+            verdict = self.verdict(self.noise(), self.noise(seed=2), of_caller=counters)
+            self.assertEqual((verdict.reasons, verdict.displacement_ms), ((), displacement))
+
+    def test_displacement_is_not_known_without_statistics(self) -> None:
+        self.assertIsNone(make_verdict(measure(self.noise()), measure(self.noise()), 4.0).displacement_ms)
+        half = RtpStatistics(caller=COUNTERS)
+        self.assertIsNone(make_verdict(measure(self.noise()), measure(self.noise()), 4.0, half).displacement_ms)

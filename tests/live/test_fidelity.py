@@ -184,6 +184,20 @@ class VerdictTests(FidelityTestCase):
         caller = Party(impairments=Impairments(lose_every=10))
         await self.assert_eventually(assert_reported, Handling.RECORDED, caller=caller, seconds=7.0)
 
+    async def test_duplicates_and_jitter(self) -> None:
+        def assert_reported(fidelity: CallFidelity) -> None:
+            assert fidelity.recording is not None
+            verdict = fidelity.recording["verdict"]
+            self.assertLessEqual({"displaced: caller", "displaced: callee"}, set(verdict["reasons"]))
+            self.assertGreaterEqual(verdict["caller"]["duplicateSeconds"], 0.1)
+            self.assertEqual(verdict["callee"]["duplicateSeconds"], 0.0)
+            self.assertGreaterEqual(verdict["displacementMs"], abs(fidelity.offset))
+            self.assertGreater(fidelity.recording["rtpStatistics"]["callee"]["meanJitterMs"], 8.0)
+
+        caller = Party(impairments=Impairments(duplicate_every=10))
+        callee = Party(impairments=Impairments(jitter=0.06))
+        await self.assert_eventually(assert_reported, Handling.RECORDED, caller=caller, callee=callee)
+
 
 class VerdictOnAsterisk16Tests(VerdictTests):
     recipe = ASTERISK_16

@@ -201,6 +201,25 @@ class AnnouncementTests(FinishTestCase):
         self.assertEqual((done.verdict.ok, done.verdict.reasons), (False, ("announcement.failed",)))
 
 
+class DisplacedTests(FinishTestCase):
+    def test_audio_that_is_longer_than_a_call_whose_end_was_observed(self) -> None:
+        ended_at = STARTED_AT + timedelta(seconds=2.5)
+        for event, reasons, excess in (
+            ("hangup", ("displaced: caller", "displaced: callee"), 0.5),
+            ("beep", (), 0.0),  # ended_at is when the Recording was changed last
+        ):
+            self.fixture.update_recording(
+                timeline=(TimelineEntry(at=2.5, event=event),),
+                ended_at=ended_at,
+                state=RecordingState.PROCESSING,
+                verdict=None,
+            )
+            self.fixture.write_legs(tone(440, 3), tone(880, 3))
+            done = self.run_job()
+            assert done.verdict is not None
+            self.assertEqual((done.verdict.reasons, done.verdict.excess_seconds), (reasons, excess))
+
+
 class AbsentTests(FinishTestCase):
     def test_legs_without_samples_are_absent(self) -> None:
         header = wav_header()

@@ -119,14 +119,15 @@ class Dial(_Event, frozen=True):
 class UserEvent(Struct, frozen=True):
     """The fields of an event of voxrec's dialplan.
 
-    ``status`` is the SIP status with which a leg ended. ``received``, ``lost`` and ``jitter`` (in seconds) are the RTP
-    statistics of a channel that ends.
+    ``status`` is the SIP status with which a leg ended. ``received``, ``lost``, and the greatest and the mean jitter
+    (in seconds), are the RTP statistics of a channel that ends.
     """
 
     status: str = ""
     received: str = ""
     lost: str = ""
     jitter: str = ""
+    meanjitter: str = ""
 
     @property
     def status_code(self) -> int:

@@ -4,6 +4,7 @@ import math
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxrec.audio.reader import Samples
 
@@ -23,6 +24,10 @@ _WINDOWS_PER_BLOCK: Final = 1600  # half a minute
 
 MIXMONITOR_FRAME: Final = 160
 """Samples that MixMonitor writes at a time; where it has none, it writes zeros (app_mixmonitor.c)."""
+DUPLICATE_SECONDS: Final = (0.01, 0.02, 0.03, 0.04, 0.06)
+"""The durations of packets that are recognised if they are recorded twice."""
+_MAX_REPETITION: Final = 1.25  # packets: what is repeated for longer is a tone whose period divides a packet
+_WORD: Final = 4  # samples that are compared at a time: 64 bits
 MAX_GAP_SECONDS: Final = 0.1  # longer zeros are rather those of a telephone that is muted or suppresses silence
 
 
@@ -53,6 +58,8 @@ class Meter:
         self._peak = 0
         self._speech_windows = 0
         self._gap_samples = 0
+        self.gaps = 0
+        self._duplicate_samples = 0
         self.frames = 0
         self.clipped = False
 
@@ -71,7 +78,13 @@ class Meter:
         peak = max(int(samples.max()), -int(samples.min()))
         self._peak = max(self._peak, peak)
         if peak and not energies.all():
-            self._gap_samples += _find_gaps(samples, round(MAX_GAP_SECONDS * self._rate))
+            lengths = _find_gaps(samples, round(MAX_GAP_SECONDS * self._rate))
+            self.gaps += len(lengths)
+            self._gap_samples += int(lengths.sum())
+        if peak > DIGITAL_SILENCE:
+            self._duplicate_samples += sum(
+                _find_duplicates(samples, round(seconds * self._rate)) for seconds in DUPLICATE_SECONDS
+            )
         if peak >= FULL_SCALE or self._last_full_scale.any():
             self._detect_clipping(samples)
 
@@ -101,6 +114,15 @@ class Meter:
         return self._gap_samples / self._rate
 
     @property
+    def duplicate_seconds(self) -> float:
+        """Total duration of the packets that were recorded twice, one behind the other, in seconds.
+
+        They are bit-exact copies, which only codecs without a state, such as G.711, produce, and which no natural sound
+        contains.
+        """
+        return self._duplicate_samples / self._rate
+
+    @property
     def speech_seconds(self) -> float:
         """Total duration of the windows that are loud enough to be speech, in seconds."""
         return self._speech_windows * self._window_size / self._rate
@@ -113,8 +135,8 @@ class Meter:
         return 10 * math.log10(self._energy / self.frames / 32768**2)
 
 
-def _find_gaps(samples: Samples, longest: int) -> int:
-    """Return the number of samples in the gaps of a block; those at its ends are not counted."""
+def _find_gaps(samples: Samples, longest: int) -> NDArray[np.int64]:
+    """Return the lengths of the gaps of a block in samples; those at its ends are left out."""
     frames = samples[: len(samples) - len(samples) % MIXMONITOR_FRAME].reshape(-1, MIXMONITOR_FRAME)
     changes = np.diff(np.concatenate(([0], (~frames.any(axis=1)).astype(np.int8), [0])))
     starts, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
@@ -122,4 +144,26 @@ def _find_gaps(samples: Samples, longest: int) -> int:
     starts, ends = starts[inside], ends[inside]
     is_gap = (frames[starts - 1, -1] != 0) & (frames[ends, 0] != 0)
     lengths = (ends - starts)[is_gap] * MIXMONITOR_FRAME
-    return int(lengths[lengths <= longest].sum())
+    short: NDArray[np.int64] = lengths[lengths <= longest]
+    return short
+
+
+def _find_duplicates(samples: Samples, packet: int) -> int:
+    """Return the number of samples of the packets of this length that repeat the packet before them, within a block.
+
+    Packets consist of whole words, and begin at them: they do with the rates of telephony.
+    """
+    if packet % _WORD:
+        return 0
+    words = np.ascontiguousarray(samples[: len(samples) - len(samples) % _WORD]).view(np.int64)
+    lag = packet // _WORD
+    later, earlier = words[lag:], words[:-lag]
+    # A repetition contains one of these words; comparing them first saves most of the work, also for idle lines.
+    probes = later[1::lag]
+    if not ((probes == earlier[1::lag]) & (probes != later[::lag][: len(probes)])).any():
+        return 0
+    repeated = np.flatnonzero((later == earlier) & (later != 0))
+    ends = np.flatnonzero(np.diff(repeated, append=-1) != 1)
+    lengths = np.diff(ends, prepend=-1)
+    copies = np.count_nonzero((lengths >= lag) & (lengths <= _MAX_REPETITION * lag))
+    return int(copies) * packet

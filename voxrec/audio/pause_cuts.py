@@ -19,10 +19,10 @@ from voxrec.audio.pcm_wav import PcmWavReader
 from voxrec.audio.probe import probe
 from voxrec.audio.reader import BLOCK_FRAMES, Samples, open_audio, read_blocks
 from voxrec.audio.writer import write_audio
-from voxrec.model import RECORDING_STARTED, PauseBehavior, Side, TimelineEntry
+from voxrec.model import HANGUP, RECORDING_STARTED, PauseBehavior, Side, TimelineEntry
 
 TIMELINE_TOLERANCE: Final = 0.5  # seconds by which the timeline and the samples may differ
-PAUSE_ENDS: Final = frozenset({"resumed", "hangup"})
+PAUSE_ENDS: Final = frozenset({"resumed", HANGUP})
 """The events that end a pause."""
 
 

@@ -53,6 +53,7 @@ from voxrec.model.recipient_certificate import (
 from voxrec.model.recording import (
     ANNOUNCEMENT_FAILED,
     ANNOUNCEMENT_FINISHED,
+    HANGUP,
     LEG_SUFFIXES,
     NOT_BEGUN,
     RECORDING_CONTINUED,
@@ -79,6 +80,7 @@ from voxrec.model.webhook import Webhook, WebhookAttempt, WebhookEvent, WebhookS
 __all__ = [
     "ANNOUNCEMENT_FAILED",
     "ANNOUNCEMENT_FINISHED",
+    "HANGUP",
     "LEG_SUFFIXES",
     "NOT_BEGUN",
     "RECORDING_CONTINUED",

@@ -43,6 +43,11 @@ def gaps_reason(side: Side) -> str:
     return f"gaps: {side}"
 
 
+def displaced_reason(side: Side) -> str:
+    """Return the reason for a side whose packets arrived twice or at irregular times, and displace the audio."""
+    return f"displaced: {side}"
+
+
 def too_short_reason(min_seconds: int) -> str:
     """Return the reason for a Recording that is shorter than ``min_seconds``, the minimum of its Profile."""
     return f"shorter than minDurationSeconds ({min_seconds} s)"
@@ -60,5 +65,6 @@ def all_reasons() -> tuple[str, ...]:
         *(one_way_reason(side, SILENT) for side in Side),
         *(one_way_reason(side, EMPTY) for side in Side),
         *(make(side) for side in Side for make in (no_signal_reason, packet_loss_reason, gaps_reason)),
+        *(displaced_reason(side) for side in Side),
         *(unreadable_reason(side) for side in Side),
     )

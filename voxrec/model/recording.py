@@ -71,7 +71,14 @@ class SideVerdict(Struct, frozen=True, kw_only=True, rename="camel"):
     level_dbfs: Annotated[float | None, doc("RMS level in dBFS. Null: digital silence.")]
     clipped: Annotated[bool, doc("Whether samples reached full scale.")]
     gap_seconds: Annotated[
-        float, doc("Silence that Asterisk recorded in place of audio that did not arrive in time, in seconds.")
+        float,
+        doc(
+            "Silence that Asterisk recorded because audio of this party did not arrive in time, or because that of the "
+            "other party arrived twice, in seconds."
+        ),
+    ] = 0.0
+    duplicate_seconds: Annotated[
+        float, doc("Audio that Asterisk recorded twice, because its packets arrived twice (G.711 only), in seconds.")
     ] = 0.0
 
 
@@ -81,6 +88,7 @@ class RtpCounters(Struct, frozen=True, kw_only=True, rename="camel"):
     packets_received: Annotated[int, doc("Number of RTP packets that Asterisk received, duplicates included.")]
     packets_lost: Annotated[int, doc("Number of RTP packets that were lost until the last RTCP report, every 5 s.")]
     max_jitter_ms: Annotated[float | None, doc("Greatest jitter (RFC 3550) in milliseconds. Null: not known.")] = None
+    mean_jitter_ms: Annotated[float | None, doc("Mean jitter (RFC 3550) in milliseconds. Null: not known.")] = None
 
     @property
     def loss(self) -> float:
@@ -104,6 +112,17 @@ class Verdict(Struct, frozen=True, kw_only=True, rename="camel"):
     callee: SideVerdict | None = None
     repaired: Annotated[bool, doc("Whether the header of an audio file had to be restored.")] = False
     truncated: Annotated[bool, doc("Whether the audio of a party is shorter than the call.")] = False
+    excess_seconds: Annotated[
+        float,
+        doc("By how much the audio is longer than the call, because packets arrived twice or in bursts, in seconds."),
+    ] = 0.0
+    displacement_ms: Annotated[
+        int | None,
+        doc(
+            "By how many milliseconds the parties may be displaced against each other, as far as Asterisk's statistics "
+            "and the audio show it: 20 without impairments, at most 100. Null: not known."
+        ),
+    ] = None
 
 
 class StoredObject(Struct, frozen=True, kw_only=True):
@@ -183,6 +202,11 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
         return (self.ended_at - self.started_at).total_seconds()
 
     @property
+    def end_observed(self) -> bool:
+        """Whether a process has observed the end of the call, so that ``ended_at`` is its time."""
+        return any(entry.event == HANGUP for entry in self.timeline)
+
+    @property
     def reports_failure(self) -> bool:
         """Whether the timeline says that the call was not recorded, or not from its beginning."""
         return any(entry.event == RECORDING_FAILED and entry.by is None for entry in self.timeline)
@@ -192,6 +216,9 @@ class Recording(Struct, frozen=True, kw_only=True, rename="camel"):
         """Whether the Profile requires an announcement that the parties have not heard completely (so far)."""
         return self.prompt_played is False
 
+
+HANGUP: Final = "hangup"
+"""An event of the timeline: a party, or voxrec, has ended the call."""
 
 ANNOUNCEMENT_FINISHED: Final = "announcement.finished"
 """An event of the timeline: the announcement was played completely."""

@@ -239,7 +239,13 @@ class Finisher:
         written = join(caller, callee, output, channels, audio_format, meters)
         call_seconds = recording.call_seconds
         expected = None if call_seconds is None else call_seconds - aligned.cut_seconds
-        verdict = make_verdict(meters.get(Side.CALLER), meters.get(Side.CALLEE), expected, recording.rtp_statistics)
+        verdict = make_verdict(
+            meters.get(Side.CALLER),
+            meters.get(Side.CALLEE),
+            expected,
+            recording.rtp_statistics,
+            observed_duration=expected if recording.end_observed else None,
+        )
         verdict = _add_leg_findings(verdict, legs)
         verdict = _add_announcement_finding(verdict, recording)
         started_at = recording.started_at or recording.created_at

@@ -9,8 +9,9 @@ from voxrec.model import RtpCounters
 
 class ReportTests(SynchronousTestCase):
     def test_report_of_asterisk(self) -> None:
-        report = UserEvent(received="350", lost="12", jitter="0.003125")
-        self.assertEqual(read_counters(report), RtpCounters(packets_received=350, packets_lost=12, max_jitter_ms=3.1))
+        report = UserEvent(received="350", lost="12", jitter="0.003125", meanjitter="0.001204")
+        expected = RtpCounters(packets_received=350, packets_lost=12, max_jitter_ms=3.1, mean_jitter_ms=1.2)
+        self.assertEqual(read_counters(report), expected)
 
     def test_what_is_not_known(self) -> None:
         self.assertIsNone(read_counters(UserEvent()))
@@ -18,5 +19,5 @@ class ReportTests(SynchronousTestCase):
         self.assertIsNone(read_counters(UserEvent(received="-1", lost="0")))
         self.assertIsNone(read_counters(UserEvent(received="9" * 30, lost="0")))
         for jitter in ("", "nan", "-0.1", "1e9"):
-            counters = read_counters(UserEvent(received="1", lost="0", jitter=jitter))
+            counters = read_counters(UserEvent(received="1", lost="0", jitter=jitter, meanjitter=jitter))
             self.assertEqual(counters, RtpCounters(packets_received=1, packets_lost=0), jitter)

@@ -18,6 +18,7 @@ from voxrec.machine_builder import build
 from voxrec.model import (
     ANNOUNCEMENT_FAILED,
     ANNOUNCEMENT_FINISHED,
+    HANGUP,
     Recording,
     RecordingState,
     RtpCounters,
@@ -210,7 +211,7 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
     @pep614(stopping.upon(RecordingLogInputs.close).to(closed))
     def close(inputs: RecordingLogInputs, log: RecordingLog, cause: int | None, by: str | None) -> None:
         if by is not None:
-            log.add_entry("hangup", by, None)
+            log.add_entry(HANGUP, by, None)
         now = log.now()
         log.recording = msgspec.structs.replace(
             log.recording, state=RecordingState.PROCESSING, ended_at=now, updated_at=now, hangup_cause=cause

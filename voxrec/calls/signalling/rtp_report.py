@@ -10,9 +10,13 @@ def read_counters(report: UserEvent) -> RtpCounters | None:
     """Return the counters of a report; None if Asterisk has none, for example because no packet was received."""
     if not all(re.fullmatch(r"[0-9]{1,10}", count) for count in (report.received, report.lost)):
         return None
-    has_jitter = re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", report.jitter)
     return RtpCounters(
         packets_received=int(report.received),
         packets_lost=int(report.lost),
-        max_jitter_ms=round(1000 * float(report.jitter), 1) if has_jitter else None,
+        max_jitter_ms=_read_milliseconds(report.jitter),
+        mean_jitter_ms=_read_milliseconds(report.meanjitter),
     )
+
+
+def _read_milliseconds(seconds: str) -> float | None:
+    return round(1000 * float(seconds), 1) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", seconds) else None
