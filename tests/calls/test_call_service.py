@@ -5,17 +5,21 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.calls.call_service import CallService, DetachAtStop, DrainAtStop
 
 
 class FakeProfiles:
+    """Profiles that are loaded, or not in time, when ``waiting`` fires."""
+
     def __init__(self) -> None:
-        self.loaded: Deferred[None] = Deferred()
+        self.loaded = False
+        self.waiting: Deferred[None] = Deferred()
 
     async def when_loaded(self, timeout: float, /) -> None:
-        await self.loaded
+        await self.waiting
 
 
 class FakeConnection(Service):
@@ -66,9 +70,21 @@ class CallServiceTests(CallServiceTestCase):
         service = CallService(self.connection, self.profiles, DetachAtStop(self.connection, self.live_calls))
         starting = service.startService()
         self.assertEqual(self.log, [])
-        self.profiles.loaded.callback(None)
+        self.profiles.loaded = True
+        with capturedLogs() as logs:
+            self.profiles.waiting.callback(None)
+        self.successResultOf(starting)
+        self.assertEqual((self.log, logs), (["connect"], []))
+
+    def test_it_connects_without_profiles_since_calls_may_be_in_progress(self) -> None:
+        service = CallService(self.connection, self.profiles, DetachAtStop(self.connection, self.live_calls))
+        starting = service.startService()
+        with capturedLogs() as logs:
+            self.profiles.waiting.callback(None)
         self.successResultOf(starting)
         self.assertEqual(self.log, ["connect"])
+        (event,) = logs
+        self.assertIn("no Profiles are known", str(formatEvent(event)))
 
     def test_it_applies_the_stop_policy(self) -> None:
         service = CallService(self.connection, self.profiles, DetachAtStop(self.connection, self.live_calls))

@@ -32,8 +32,9 @@ class FakePool:
 
 
 class FakeProfiles:
-    def __init__(self, *, confirmed: bool = True) -> None:
+    def __init__(self, *, confirmed: bool = True, loaded: bool = True) -> None:
         self.confirmed = confirmed
+        self.loaded = loaded
 
 
 class FakeAmi:
@@ -48,8 +49,8 @@ class FakeSession:
 
 
 class DatabaseProbeTests(SynchronousTestCase):
-    def check(self, pool: FakePool, *, confirmed: bool = True) -> str | None:
-        probe = DatabaseProbe(pool, FakeProfiles(confirmed=confirmed))
+    def check(self, pool: FakePool, *, confirmed: bool = True, loaded: bool = True) -> str | None:
+        probe = DatabaseProbe(pool, FakeProfiles(confirmed=confirmed, loaded=loaded))
         return self.successResultOf(ensureDeferred(probe()))
 
     def test_ready(self) -> None:
@@ -57,6 +58,12 @@ class DatabaseProbeTests(SynchronousTestCase):
 
     def test_without_a_connection(self) -> None:
         self.assertEqual(self.check(FakePool(ready=False, responds=False)), "PostgreSQL is unreachable")
+
+    def test_without_a_connection_and_without_profiles(self) -> None:
+        self.assertEqual(
+            self.check(FakePool(ready=False), confirmed=False, loaded=False),
+            "PostgreSQL is unreachable, and no Profiles are known: new calls are refused",
+        )
 
     def test_before_the_profiles_were_read(self) -> None:
         self.assertEqual(self.check(FakePool(), confirmed=False), "the Profiles have not been read yet")

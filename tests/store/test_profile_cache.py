@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import msgspec
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
 
 from tests.database import DatabaseTestCase, cluster, reactor, until
 from tests.store.samples import profile
@@ -203,8 +204,35 @@ class ProfileCacheTests(DatabaseTestCase):
 
     async def test_unreadable_snapshot_is_ignored(self) -> None:
         self.file.write_bytes(b"{rubbish")
-        await self.cache.startService()
+        with capturedLogs() as logs:
+            await self.cache.startService()
         self.assertFalse(self.cache.loaded)
+        self.assertEqual([event["log_level"].name for event in logs], ["warn"])
+
+    async def test_a_snapshot_without_profiles_is_as_good_as_none(self) -> None:
+        """It was written before Profiles were created; a call that they concern could not be accepted."""
+        for content in (None, b""):
+            if content is not None:
+                self.file.write_bytes(content)
+            with capturedLogs() as logs:
+                await self.cache.startService()
+            self.assertFalse(self.cache.loaded)
+            self.assertEqual(logs, [])
+        await self.start()
+        self.assertTrue(self.cache.confirmed)
+
+    async def test_a_snapshot_that_cannot_be_saved_is_reported_once(self) -> None:
+        self.patch(module, "_SAVE_TIME_SHARE", 1e9)
+        self.file.with_suffix(".new").mkdir()
+        await self.start()
+        with capturedLogs() as logs:
+            for _ in range(3):
+                await self.cache.save_snapshot()
+            self.assertEqual(len(logs), 1)
+            self.file.with_suffix(".new").rmdir()
+            await self.cache.save_snapshot()
+        self.assertTrue(self.file.exists())
+        self.assertEqual(len(logs), 1)
 
     async def test_missed_notifications_are_made_up_for(self) -> None:
         known = await self.profiles.create(profile(numbers=("+491",)))

@@ -48,11 +48,31 @@ class ProfileSnapshotTests(SynchronousTestCase):
             file.write(self.path.read_bytes()[:40])
         self.assertEqual(self.snapshot.read(), self.profiles)
 
+    def test_invalid_lines_are_skipped(self) -> None:
+        """A file system may restore garbage after a power failure, and another version may store other values."""
+        self.snapshot.write(self.profiles)
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        for invalid in (
+            b"\0" * 40 + b"\n",
+            b'{"id": 1}\n',
+            b"\xff\n",
+            b"\n",
+            lines[1].replace(b'"numbers":[]', b'"numbers":[1]'),
+        ):
+            self.path.write_bytes(lines[0] + invalid + lines[2])
+            self.assertEqual(self.snapshot.read(), [self.profiles[0], self.profiles[2]], invalid)
+
     def test_unreadable_file(self) -> None:
+        for content in (b"{rubbish", b"\0" * 4096, b'{"id": 1}\n'):
+            self.path.write_bytes(content)
+            with self.assertRaises(SnapshotUnreadable):
+                self.snapshot.read()
+        self.path.unlink()
+        self.path.mkdir()
         with self.assertRaises(SnapshotUnreadable):
             self.snapshot.read()
-        self.path.write_bytes(b"{rubbish")
-        with self.assertRaises(SnapshotUnreadable):
-            self.snapshot.read()
+
+    def test_no_file_and_an_empty_one_contain_nothing(self) -> None:
+        self.assertEqual(self.snapshot.read(), [])
         self.path.write_bytes(b"")
         self.assertEqual(self.snapshot.read(), [])

@@ -19,6 +19,10 @@ _RELEASE_TIMEOUT: Final = 15.0  # seconds for calls to end after voxrec has hung
 class Profiles(Protocol):
     """The cache of the Profiles."""
 
+    @property
+    def loaded(self) -> bool:
+        """Whether Profiles are in memory, from PostgreSQL or from the snapshot on disk."""
+
     async def when_loaded(self, timeout: float, /) -> None:
         """Return when Profiles are in memory, or after ``timeout`` seconds."""
 
@@ -34,6 +38,7 @@ class CallService(Service):
     """Connects to Asterisk once the Profiles are loaded, and applies ``stop_policy`` when it stops."""
 
     name = "calls"
+    _log = Logger()
 
     def __init__(self, connection: Service, profiles: Profiles, stop_policy: StopPolicy) -> None:
         self._connection = connection
@@ -45,7 +50,7 @@ class CallService(Service):
         self._stop_policy = stop_policy
 
     def startService(self) -> Deferred[None]:
-        """Start to connect to Asterisk, which then sends the calls; without Profiles they would be refused."""
+        """Start to connect to Asterisk, which then sends the calls; without Profiles they are refused."""
         super().startService()
         return Deferred.fromCoroutine(self._start())
 
@@ -56,6 +61,12 @@ class CallService(Service):
 
     async def _start(self) -> None:
         await self._profiles.when_loaded(_PROFILES_TIMEOUT)
+        if not self._profiles.loaded:
+            self._log.error(
+                "no Profiles are known: PostgreSQL is unavailable, and there is no snapshot of the Profiles on disk; "
+                "calls are refused with 503 until PostgreSQL is available, unless another voxrec on this Asterisk "
+                "accepts them"
+            )
         self._connection.startService()
 
 

@@ -124,7 +124,7 @@ def build_calls(
     lookup = ProfileLookup(reactor, database.profiles, profiles)
     router = Router(asterisk, live_calls, admission, lookup.look_up, log_numbers=env.config.calls.log_numbers)
     find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
-    lease = _build_lease(env, asterisk, lambda: session)
+    lease = _build_lease(env, asterisk, profiles, lambda: session)
     router.was_interrupted = lambda: lease.was_interrupted
     connection = AsteriskConnection(when_closed=lease.release)
     unfinished_recordings = _build_unfinished_recordings(env, database, files, queue, live_calls)
@@ -202,7 +202,9 @@ def _build_admission(env: Environment, profiles: ProfileCache, live_calls: LiveC
     )
 
 
-def _build_lease(env: Environment, asterisk: AriClient, session: Callable[[], StasisSession]) -> ApplicationLease:
+def _build_lease(
+    env: Environment, asterisk: AriClient, profiles: ProfileCache, session: Callable[[], StasisSession]
+) -> ApplicationLease:
     """Build the lease, which the session needs; ``session`` returns that session when it exists."""
     holder, app = LocalHolder(), env.config.asterisk.app
     return ApplicationLease(
@@ -212,6 +214,7 @@ def _build_lease(env: Environment, asterisk: AriClient, session: Callable[[], St
         lambda: session().yield_application(app),
         holder=holder.id,
         is_dead=holder.is_dead,
+        has_profiles=lambda: profiles.loaded,
     )
 
 
@@ -256,9 +259,8 @@ def _listening_settings(config: Config) -> ListeningSettings:
 
 async def _stand_by(lease: ApplicationLease, connection: AsteriskConnection) -> bool:
     """Wait for the application if another voxrec has it; return False if another program has it."""
-    if not await lease.is_held_by_another():
+    if not await lease.yield_to_another():
         return False
-    lease.stop_renewal()
     connection.reconnect()
     return True
 

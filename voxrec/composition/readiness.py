@@ -49,8 +49,13 @@ class Pool(Protocol):
 
 
 class Profiles(Protocol):
-    """The cache of the Profiles. ``confirmed``: it was read from PostgreSQL since the start."""
+    """The cache of the Profiles.
 
+    ``loaded``: Profiles are known, if only from the snapshot on disk. ``confirmed``: they were read from PostgreSQL
+    since the start.
+    """
+
+    loaded: bool
     confirmed: bool
 
 
@@ -71,7 +76,8 @@ class DatabaseProbe:
     async def __call__(self) -> str | None:
         """Return None if ready, otherwise the reason."""
         if not self._pool.ready:
-            return "PostgreSQL is unreachable"
+            missing = "" if self._profiles.loaded else ", and no Profiles are known: new calls are refused"
+            return f"PostgreSQL is unreachable{missing}"
         await self._pool.ping()
         return None if self._profiles.confirmed else "the Profiles have not been read yet"
 

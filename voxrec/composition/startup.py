@@ -66,7 +66,9 @@ class StartupGate(Service):
             late = self._reactor.seconds() - started >= _NORMAL
             if late and problem != reported:
                 reported = problem
-                self._log.warn("voxrec is not ready yet: {problem}; calls are handled meanwhile", problem=problem)
+                self._log.warn(
+                    "voxrec is not ready yet: {problem}; calls to known Profiles are handled meanwhile", problem=problem
+                )
             self._notify(f"EXTEND_TIMEOUT_USEC={_EXTENSION * 1_000_000}\nSTATUS=not ready: {problem}")
             await deferLater(self._reactor, _INTERVAL if late else _FIRST_INTERVAL)
         self._notify("STATUS=")

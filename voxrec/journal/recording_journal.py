@@ -255,8 +255,8 @@ class RecordingJournal(Service):
                 failures = 0
             except OSError as error:
                 self._read_from_disk = True
-                failures += 1
-                self._log.error("reading the journal failed, retrying: {error}", error=error)
+                if (failures := failures + 1) == 1:
+                    self._log.error("reading the journal failed, retrying: {error}", error=error)
                 await self._wait_to_retry(failures)
 
     def _applier_failed(self, failure: Failure) -> None:

@@ -34,7 +34,8 @@ class ProfileCache(Service):
     PostgreSQL is down, the cache keeps its contents. At start it is filled from ``snapshot``, which `save_snapshot`,
     called about once a second, keeps up to date.
 
-    ``loaded`` is true once the cache has contents, if only from the snapshot; ``confirmed`` once PostgreSQL was read.
+    ``loaded`` is true once the cache has Profiles from the snapshot, or PostgreSQL was read; ``confirmed`` only after
+    the latter.
     """
 
     name = "profile cache"
@@ -60,6 +61,7 @@ class ProfileCache(Service):
         self._appended = 0  # changes appended since the snapshot was last rewritten
         self._rewritten_at = 0.0
         self._next_save_at = 0.0
+        self._save_failed = False
         self._index = _ProfileIndex()
         self._all_stale = False
         self._stale: set[UUID] = set()
@@ -109,9 +111,9 @@ class ProfileCache(Service):
         try:
             profiles = await self._defer_to_thread(self._snapshot.read)
         except SnapshotUnreadable as error:
-            self._log.debug("{error}", error=error)
+            self._log.warn("{error}; it is written anew once PostgreSQL is available", error=error)
             return
-        if self.loaded:
+        if self.loaded or not profiles:
             return
         for profile in profiles:
             self._index.put(profile)
@@ -141,7 +143,11 @@ class ProfileCache(Service):
                 await self._defer_to_thread(self._snapshot.append, profiles)
         except OSError as error:
             self._all_unsaved = True
-            self._log.warn("the snapshot of the profiles cannot be saved, retrying: {error}", error=error)
+            if not self._save_failed:
+                self._log.warn("the snapshot of the profiles cannot be saved, retrying: {error}", error=error)
+            self._save_failed = True
+        else:
+            self._save_failed = False
         ended = self._reactor.seconds()
         self._next_save_at = ended + (ended - started) / _SAVE_TIME_SHARE
 

@@ -16,7 +16,7 @@ _BATCH_SIZE: Final = 50  # lines that are encoded without releasing the GIL
 
 
 class SnapshotUnreadable(Unavailable):
-    """The snapshot does not exist or cannot be read."""
+    """The snapshot exists, but cannot be read."""
 
     code = "snapshot-unreadable"
 
@@ -44,25 +44,32 @@ class ProfileSnapshot:
         _write_lines(os.open(self._path, os.O_WRONLY | os.O_APPEND), changed)
 
     def read(self) -> list[Profile]:
-        """Return the Profiles. Raises SnapshotUnreadable."""
+        """Return the Profiles; none if there is no file. Raises SnapshotUnreadable.
+
+        Lines that are not valid are skipped: a power failure may cut off or garble the last ones, and this version may
+        refuse a Profile that another one has stored.
+        """
         decoder: msgspec.json.Decoder[Profile | UUID] = msgspec.json.Decoder(Profile | UUID)
         profiles: dict[UUID, Profile] = {}
-        lines = 0
+        first_error: msgspec.DecodeError | None = None
         try:
             with self._path.open("rb") as file:
                 for line in file:
-                    entry = decoder.decode(line)
-                    lines += 1
+                    try:
+                        entry = decoder.decode(line)
+                    except msgspec.DecodeError as error:
+                        first_error = first_error or error
+                        continue
                     if isinstance(entry, UUID):
                         profiles.pop(entry, None)
                     else:
                         profiles[entry.id] = entry
+        except FileNotFoundError:
+            return []
         except OSError as error:
             raise SnapshotUnreadable(f"the snapshot of the profiles cannot be read: {error}") from error
-        except msgspec.DecodeError as error:
-            # A power failure may cut off the last lines; those before are valid.
-            if not lines:
-                raise SnapshotUnreadable(f"the snapshot of the profiles cannot be read: {error}") from error
+        if first_error is not None and not profiles:
+            raise SnapshotUnreadable(f"the snapshot of the profiles cannot be read: {first_error}") from first_error
         return list(profiles.values())
 
 

@@ -46,7 +46,7 @@ class RecordingLookup:
             self._log.warn(
                 "the recordings of the calls in progress could not be read; taking these calls over without them: "
                 "{error}",
-                error=error,
+                error=error if isinstance(error, VoxrecError) else f"PostgreSQL did not respond within {_TIMEOUT:g} s",
             )
             return {}
         return {recording.id: recording for recording in recordings}

@@ -4,13 +4,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import permutations
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.calls.stasis.application_lease import (
     EXPIRY,
+    HEAD_START,
     INTERRUPTION,
     RENEW_INTERVAL,
     ApplicationLease,
@@ -49,7 +53,12 @@ class LeaseTestCase(SynchronousTestCase):
         self.asterisk = Variables(self.clock)
         self.lost: list[str] = []
 
-    def make(self, holder: str, is_dead: Callable[[str], bool] = lambda _holder: False) -> ApplicationLease:
+    def make(
+        self,
+        holder: str,
+        is_dead: Callable[[str], bool] = lambda _holder: False,
+        has_profiles: Callable[[], bool] = lambda: True,
+    ) -> ApplicationLease:
         return ApplicationLease(
             self.clock,
             self.asterisk,
@@ -57,6 +66,7 @@ class LeaseTestCase(SynchronousTestCase):
             lambda: self.lost.append(holder),
             holder=holder,
             is_dead=is_dead,
+            has_profiles=has_profiles,
         )
 
     def acquire(self, lease: ApplicationLease) -> Deferred[None]:
@@ -212,6 +222,273 @@ class InterruptionTests(LeaseTestCase):
         self.successResultOf(acquired)
         self.assertFalse(second.was_interrupted)
         second.stop_renewal()
+
+
+class Process:
+    """A process with a lease: it stands by when it has lost the lease, as `StasisSession` lets it do.
+
+    ``profiles``: whether it knows Profiles.
+    """
+
+    def __init__(self, name: str, clock: Clock, variables: Variables, dead: set[str], *, profiles: bool) -> None:
+        self.name = name
+        self.profiles = profiles
+        self.losses = 0
+        self.failures: list[Failure] = []
+        self._dead = dead
+        self._acquiring: Deferred[None] | None = None
+        self.lease = ApplicationLease(
+            clock,
+            variables,
+            "voxrec-1",
+            self._lost,
+            holder=name,
+            is_dead=dead.__contains__,
+            has_profiles=lambda: self.profiles,
+        )
+
+    def start(self) -> None:
+        self._acquiring = Deferred.fromCoroutine(self.lease.acquire()).addErrback(self._failed)
+
+    def kill(self, *, noticed: bool = True) -> None:
+        """End without a release; ``noticed``: the others see that it has died."""
+        self.stop_waiting()
+        self.lease.stop_renewal()
+        if noticed:
+            self._dead.add(self.name)
+
+    def release(self) -> None:
+        self.stop_waiting()
+        Deferred.fromCoroutine(self.lease.release()).addErrback(self._failed)
+
+    def stop_waiting(self) -> None:
+        acquiring, self._acquiring = self._acquiring, None
+        if acquiring is not None:
+            acquiring.cancel()
+
+    def _lost(self) -> None:
+        self.losses += 1
+        self.start()
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.failures.append(failure)
+
+
+class ProfilesTests(SynchronousTestCase):
+    """Processes with and without Profiles: one that could accept no call leaves the lease to one that can."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.asterisk = Variables(self.clock)
+        self.dead: set[str] = set()
+        self.processes: dict[str, Process] = {}
+
+    def tearDown(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.stop_waiting()
+            process.lease.stop_renewal()
+            self.assertEqual(process.failures, [])
+        self.pass_time(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.setUp()
+
+    def add(self, name: str, *, profiles: bool) -> Process:
+        self.processes[name] = process = Process(name, self.clock, self.asterisk, self.dead, profiles=profiles)
+        process.start()
+        return process
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.pump([0.01] * round(seconds / 0.01))
+
+    def active(self) -> list[str]:
+        """Return the processes that have the lease, as far as they know."""
+        return [name for name, process in self.processes.items() if process.lease.held]
+
+    def seconds_until_active(self, name: str, limit: float = 10.0) -> float:
+        began = self.clock.seconds()
+        while self.active() != [name]:
+            self.assertLess(self.clock.seconds() - began, limit, f"{name} is not active, but {self.active()}")
+            self.pass_time(0.01)
+        return self.clock.seconds() - began
+
+    def test_one_without_profiles_is_active_if_it_is_alone(self) -> None:
+        """The calls of a killed process need a controller, and new callers an answer."""
+        self.add("none", profiles=False)
+        self.assertLess(self.seconds_until_active("none"), HEAD_START + 0.5)
+        self.pass_time(60)
+        self.assertEqual((self.active(), self.processes["none"].losses), (["none"], 0))
+
+    def test_one_with_profiles_takes_over_at_once_from_one_without(self) -> None:
+        without = self.add("none", profiles=False)
+        self.pass_time(5)
+        self.add("full", profiles=True)
+        self.assertLess(self.seconds_until_active("full"), 1.0)
+        self.pass_time(60)
+        self.assertEqual((self.active(), without.losses, without.lease.standby), (["full"], 1, True))
+
+    def test_a_standby_that_gets_profiles_takes_over_from_one_without(self) -> None:
+        """PostgreSQL is available again, and the standby is connected first."""
+        first, second = self.add("first", profiles=False), self.add("second", profiles=False)
+        self.pass_time(10)
+        (active,) = self.active()
+        standby = second if active == "first" else first
+        self.assertTrue(standby.lease.standby)
+        standby.profiles = True
+        self.assertLess(self.seconds_until_active(standby.name), 1.0)
+        self.processes[active].profiles = True
+        self.pass_time(60)
+        self.assertEqual((self.active(), first.losses + second.losses), ([standby.name], 1))
+
+    def test_an_active_one_that_gets_profiles_remains_active(self) -> None:
+        active = self.add("first", profiles=False)
+        self.pass_time(5)
+        active.profiles = True
+        self.pass_time(1)
+        self.add("second", profiles=True)
+        self.pass_time(60)
+        self.assertEqual((self.active(), active.losses), (["first"], 0))
+
+    def test_one_without_profiles_takes_nothing_from_one_with(self) -> None:
+        full = self.add("full", profiles=True)
+        self.pass_time(1)
+        without = self.add("none", profiles=False)
+        self.pass_time(60)
+        self.assertEqual((self.active(), full.losses, without.lease.standby), (["full"], 0, True))
+
+    def test_of_all_orders_of_three_the_one_with_profiles_is_active(self) -> None:
+        for order in permutations(("full", "none-1", "none-2")):
+            for pause in (0.0, 0.05, 3.0):
+                for name in order:
+                    self.add(name, profiles=name == "full")
+                    self.pass_time(pause)
+                self.seconds_until_active("full")
+                self.pass_time(30)
+                losses = {name: process.losses for name, process in self.processes.items()}
+                self.assertEqual((self.active(), losses["full"]), (["full"], 0), (order, pause))
+                self.end()
+
+    def test_the_active_one_ends_and_a_standby_with_profiles_is_first(self) -> None:
+        """However it ends, and whichever of the standbys looks first: no call meets the one without Profiles."""
+        ends: dict[str, Callable[[Process], None]] = {
+            "killed": Process.kill,
+            "vanished": lambda process: process.kill(noticed=False),
+            "released": Process.release,
+        }
+        for label, end in ends.items():
+            for offset in range(0, 50, 5):
+                active = self.add("active", profiles=True)
+                self.pass_time(1)
+                without = self.add("none", profiles=False)
+                self.pass_time(0.13)
+                self.add("full", profiles=True)
+                self.pass_time(2 + offset / 100)
+                end(active)
+                self.assertLess(self.seconds_until_active("full"), 2.0, label)
+                self.pass_time(10)
+                self.assertEqual((self.active(), without.losses), (["full"], 0), label)
+                self.end()
+
+    def test_the_active_one_ends_and_only_standbys_without_profiles_exist(self) -> None:
+        """As in a run with random faults: the first process returns with its snapshot while PostgreSQL is away."""
+        for end, limit in ((Process.kill, 2.0), (Process.release, 2.0)):
+            active = self.add("active", profiles=True)
+            self.pass_time(1)
+            without = self.add("none", profiles=False)
+            self.pass_time(3)
+            end(active)
+            self.assertLess(self.seconds_until_active("none"), limit)
+            self.pass_time(2)
+            self.add("returned", profiles=True)
+            self.assertLess(self.seconds_until_active("returned"), 1.0)
+            self.pass_time(30)
+            self.assertEqual((self.active(), without.losses), (["returned"], 1))
+            self.end()
+
+    def test_two_with_profiles_take_over_from_one_without(self) -> None:
+        """Both see it at the same time; one of them becomes the standby."""
+        without = self.add("none", profiles=False)
+        self.pass_time(5)
+        full = [self.add(name, profiles=True) for name in ("full-1", "full-2")]
+        self.pass_time(5)
+        (active,) = self.active()
+        self.assertIn(active, ("full-1", "full-2"))
+        self.assertEqual([process.lease.standby for process in (without, *full)].count(True), 2)
+        self.assertEqual(sum(process.losses for process in full), 0)
+
+    def test_the_previous_version_marks_nothing_and_loses_nothing(self) -> None:
+        """It writes "<holder> <count>", and compares what is before the first space."""
+        self.asterisk.values["VOXREC_LEASE_voxrec_1"] = "old 1"
+        self.add("full", profiles=True)
+        for count in range(2, 40):
+            self.pass_time(RENEW_INTERVAL)
+            self.asterisk.values["VOXREC_LEASE_voxrec_1"] = f"old {count}"
+        self.assertEqual(self.active(), [])
+        self.end()
+        self.add("none", profiles=False)
+        self.pass_time(5)
+        self.assertEqual(self.asterisk.values["VOXREC_LEASE_voxrec_1"].partition(" ")[0], "none")
+
+    def test_the_log_says_why_it_takes_over(self) -> None:
+        for profiles, end, reason in (
+            (True, Process.kill, "does not respond"),
+            (False, None, "knows no Profiles"),
+            (True, Process.release, "was stopped"),
+        ):
+            former = self.add("former", profiles=profiles)
+            self.pass_time(3)
+            standby = self.add("standby", profiles=end is not None)
+            self.pass_time(3)
+            with capturedLogs() as events:
+                if end is None:
+                    standby.profiles = True
+                else:
+                    end(former)
+                self.seconds_until_active("standby")
+            texts = [formatEvent(event) or "" for event in events]
+            self.assertEqual([text for text in texts if "this one takes over" in text and reason in text], texts[-1:])
+            self.end()
+
+
+class OverwrittenLeaseTests(SynchronousTestCase):
+    """A process that was stopped between reading and writing the lease overwrites that of its successor."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.asterisk = Variables(self.clock)
+
+    def yield_lease(self) -> Deferred[bool]:
+        lease = ApplicationLease(
+            self.clock,
+            self.asterisk,
+            "voxrec-1",
+            lambda: None,
+            holder="a",
+            is_dead=lambda _: False,
+            has_profiles=lambda: True,
+        )
+        acquired = Deferred.fromCoroutine(lease.acquire())
+        self.clock.pump([0.01] * 100)
+        self.successResultOf(acquired)
+        return Deferred.fromCoroutine(lease.yield_to_another())
+
+    def test_the_successor_takes_it_again(self) -> None:
+        yielded = self.yield_lease()
+        self.clock.pump([0.01] * 250)
+        self.assertNoResult(yielded)
+        self.asterisk.values["VOXREC_LEASE_voxrec_1"] = "b 2"
+        self.clock.pump([0.01] * 30)
+        self.assertTrue(self.successResultOf(yielded))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_another_program_has_no_lease(self) -> None:
+        yielded = self.yield_lease()
+        self.clock.pump([0.01] * 450)
+        self.assertFalse(self.successResultOf(yielded))
+        self.assertEqual(self.asterisk.values["VOXREC_LEASE_voxrec_1"], "a 2", "renewed although it was yielded")
 
 
 class LocalHolderTests(SynchronousTestCase):

@@ -6,6 +6,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_profile
@@ -14,7 +15,7 @@ from voxrec.ari import events
 from voxrec.ari.transport import WebsocketTransport
 from voxrec.calls.channels.takeover_state import CALL_VARIABLE
 from voxrec.calls.stasis.stasis_session import StasisSession
-from voxrec.errors import AsteriskUnavailable
+from voxrec.errors import AsteriskUnavailable, StoreUnavailable
 from voxrec.model import Recording, RecordingState, Side
 
 
@@ -39,6 +40,98 @@ def make_session(
         close_stream=close_stream,
         **options,
     )
+
+
+class FakeUnfinishedRecordings:
+    """Counts the searches; they fail with ``error``."""
+
+    def __init__(self) -> None:
+        self.searches = 0
+        self.error: Exception | None = None
+
+    async def finish_all(self) -> None:
+        self.searches += 1
+        if self.error is not None:
+            raise self.error
+
+
+class FakeAnnouncementCheck:
+    async def asterisk_connected(self) -> None:
+        pass
+
+    def asterisk_disconnected(self) -> None:
+        pass
+
+
+class FailureTests(SynchronousTestCase):
+    """What fails after the connect, and what the log says of it."""
+
+    def setUp(self) -> None:
+        self.process = ProcessFixture(ProfileDirectory(make_profile()))
+        self.process.asterisk.responses = {
+            "GET channels": b"[]", "GET bridges": b"[]", "GET applications/voxrec": b'{"channel_ids": []}',
+        }  # fmt: skip
+        self.unfinished = FakeUnfinishedRecordings()
+        check: Any = FakeAnnouncementCheck()
+        unfinished: Any = self.unfinished
+        self.session = StasisSession(
+            self.process.clock,
+            self.process.client,
+            self.process.live_calls,
+            self.process.router,
+            self.process.reconciler,
+            unfinished,
+            announcement_check=check,
+            close_stream=lambda: None,
+        )
+
+    def connect(self) -> None:
+        self.session.stream_connected(cast("WebsocketTransport", ClosedTransport()))
+
+    def reconciliations(self) -> int:
+        return self.process.asterisk.take_requests().count("GET bridges")
+
+    def test_reconciliation_is_not_repeated_while_postgresql_is_away(self) -> None:
+        self.unfinished.error = StoreUnavailable("PostgreSQL is unavailable: not connected yet")
+        with capturedLogs() as logs:
+            self.connect()
+            self.process.clock.pump([0.5] * 240)
+            self.assertEqual((self.reconciliations(), self.unfinished.searches), (1, 1))
+            for _ in range(3):  # the timer
+                self.successResultOf(Deferred.fromCoroutine(self.session.finish_recordings()))
+        problems = [str(formatEvent(event)) for event in logs if event["log_level"].name != "info"]
+        self.assertEqual(len(problems), 1, problems)
+        self.assertIn("the search for unfinished recordings failed", problems[0])
+
+    def test_a_search_that_fails_later_is_reported_again(self) -> None:
+        with capturedLogs() as logs:
+            self.connect()
+            for error in (StoreUnavailable("a"), None, StoreUnavailable("b")):
+                self.unfinished.error = error
+                self.successResultOf(Deferred.fromCoroutine(self.session.finish_recordings()))
+        self.assertEqual(len([event for event in logs if event["log_level"].name == "warn"]), 2)
+
+    def test_a_reconciliation_that_fails_for_long_is_reported_once_and_when_it_succeeds(self) -> None:
+        self.process.asterisk.errors = {"GET bridges": 500}
+        with capturedLogs() as logs:
+            self.connect()
+            self.process.clock.pump([2.0] * 2000)
+            self.assertEqual(self.reconciliations(), 2001)
+            self.process.asterisk.errors = {}
+            self.process.clock.advance(2.0)
+        texts = [str(formatEvent(event)) for event in logs]
+        self.assertEqual(len([text for text in texts if "reconciliation with Asterisk failed" in text]), 1, texts)
+        self.assertEqual(texts[-1], "reconciliation with Asterisk has succeeded")
+        self.assertEqual((self.unfinished.searches, self.process.clock.getDelayedCalls()), (1, []))
+
+    def test_a_reconciliation_ends_with_its_connection(self) -> None:
+        self.process.asterisk.errors = {"GET bridges": 500}
+        self.connect()
+        self.session.stream_disconnected()
+        self.reconciliations()
+        self.process.clock.pump([2.0] * 10)
+        self.assertEqual((self.reconciliations(), self.unfinished.searches), (0, 0))
+        self.assertEqual(self.process.clock.getDelayedCalls(), [])
 
 
 class StasisSessionTests(SynchronousTestCase):

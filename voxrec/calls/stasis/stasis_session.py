@@ -1,6 +1,8 @@
 """The session of voxrec's Stasis application: what happens when its event websocket connects and disconnects."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Final, Protocol
 
 from twisted.application.internet import TimerService
@@ -12,16 +14,19 @@ from twisted.logger import Logger
 from voxrec.ari.client import AriClient
 from voxrec.ari.events import ApplicationReplaced, Event, Playback, PlaybackFinished, handled_message_types
 from voxrec.ari.transport import WebsocketTransport
+from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.recording.unfinished_recordings import UnfinishedRecordings
 from voxrec.calls.stasis.reconciliation import OrphanedChannels, Reconciler
 from voxrec.calls.stasis.router import Router
-from voxrec.deferreds import gather
+from voxrec.deferreds import Backoff, gather, retry
 from voxrec.errors import VoxrecError
 
 # seconds; a new caller can be in the application before its StasisStart is read, and is then no orphan
 _ORPHAN_GRACE: Final = 2.0
-_RETRY_INTERVAL: Final = 2.0  # seconds until a reconciliation that failed is repeated
+_RETRY_BACKOFF: Final = Backoff(
+    first=2.0, limit=2.0, jitter=0.0
+)  # seconds until a reconciliation that failed is repeated
 _UNFINISHED_INTERVAL: Final = 60.0  # seconds between searches for unfinished recordings
 
 
@@ -82,6 +87,8 @@ class StasisSession(TimerService):
         self._close_stream = close_stream
         self._stand_by = stand_by
         self._observe = observe
+        self._reconciliation_failed = False  # whether the log says so last
+        self._search_failed = False  # whether the last search for unfinished recordings has failed
         self._connection = 0  # counts connects and disconnects
         self.replaced = False
         """Whether another program has taken over the application."""
@@ -140,32 +147,50 @@ class StasisSession(TimerService):
         self._close_stream()
 
     async def _start_session(self, transport: WebsocketTransport, connection: int) -> None:
+        started_before, calls = self._asterisk.started_at, list(self._live_calls)
         try:
-            started_before, calls = self._asterisk.started_at, list(self._live_calls)
-            self.version = version = await self._asterisk.detect_capabilities()
-            Deferred.fromCoroutine(self._try_websocket_commands(transport, connection))
-            await self._asterisk.set_event_filter(handled_message_types())
-            self._log.info("connected to Asterisk {version}", version=version)
-            comparison = await self._reconciler.compare()
-            if started_before not in (None, self._asterisk.started_at):
-                for call in calls:
-                    call.asterisk_ended()
-            # in parallel: calls that are taken over wait for PostgreSQL, and callers that wait for voxrec must not
-            await gather(self._reconciler.take_over(comparison), self._end_orphaned(comparison.orphaned))
+            await self._repeat(connection, partial(self._prepare, transport, connection))
+            await self._repeat(connection, partial(self._reconcile, started_before, calls))
+            if self._reconciliation_failed and connection == self._connection:
+                self._reconciliation_failed = False
+                self._log.info("reconciliation with Asterisk has succeeded")
             if connection == self._connection:
                 await self._announcement_check.asterisk_connected()
-                await self._unfinished_recordings.finish_all()
-        except VoxrecError as error:
-            self._log.error(
-                "reconciliation with Asterisk failed; repeating it in {delay:g} s: {error}",
-                delay=_RETRY_INTERVAL,
-                error=error,
-            )
-            await deferLater(self._clock, _RETRY_INTERVAL)
-            if connection == self._connection:
-                await self._start_session(transport, connection)
+                await self.finish_recordings()
         except Exception:
             self._log.failure("reconciliation with Asterisk failed, and is repeated at the next connect")
+
+    async def _repeat(self, connection: int, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Call ``attempt`` until it succeeds, or the websocket is closed."""
+
+        async def attempt_if_connected() -> None:
+            if connection == self._connection:
+                await attempt()
+
+        await retry(
+            self._clock, attempt_if_connected, on=VoxrecError, backoff=_RETRY_BACKOFF, report=self._report_failure
+        )
+
+    def _report_failure(self, error: Exception, delay: float) -> None:
+        self._reconciliation_failed = True
+        self._log.error(
+            "reconciliation with Asterisk failed; repeating it every {delay:g} s: {error}", delay=delay, error=error
+        )
+
+    async def _prepare(self, transport: WebsocketTransport, connection: int) -> None:
+        self.version = version = await self._asterisk.detect_capabilities()
+        Deferred.fromCoroutine(self._try_websocket_commands(transport, connection))
+        await self._asterisk.set_event_filter(handled_message_types())
+        self._log.info("connected to Asterisk {version}", version=version)
+
+    async def _reconcile(self, started_before: datetime | None, calls: Sequence[LiveCall]) -> None:
+        """Reconcile: ``calls`` were live at the connect, and ``started_before`` was known as the start of Asterisk."""
+        comparison = await self._reconciler.compare()
+        if started_before not in (None, self._asterisk.started_at):
+            for call in calls:
+                call.asterisk_ended()
+        # in parallel: calls that are taken over wait for PostgreSQL, and callers that wait for voxrec must not
+        await gather(self._reconciler.take_over(comparison), self._end_orphaned(comparison.orphaned))
 
     async def _try_websocket_commands(self, transport: WebsocketTransport, connection: int) -> None:
         """Send commands over the websocket once it has answered one: older versions of Asterisk never answer."""
@@ -189,4 +214,12 @@ class StasisSession(TimerService):
         try:
             await self._unfinished_recordings.finish_all()
         except VoxrecError as error:
-            self._log.warn("the search for unfinished recordings failed: {error}", error=error)
+            if not self._search_failed:
+                self._log.warn(
+                    "the search for unfinished recordings failed; it is repeated every minute, and when PostgreSQL is "
+                    "available again: {error}",
+                    error=error,
+                )
+            self._search_failed = True
+        else:
+            self._search_failed = False
