@@ -34,8 +34,10 @@ CERTIFICATE = RecipientCertificate(
 class Certificates:
     def __init__(self, *rows: RecipientCertificate) -> None:
         self.rows = rows
+        self.reads = 0
 
     async def of_recipients(self, _profile_id: UUID, _recipients: Sequence[str]) -> list[RecipientCertificate]:
+        self.reads += 1
         return list(self.rows)
 
 
@@ -63,12 +65,26 @@ class EncryptionCheckTests(SynchronousTestCase):
             with subtest((protection, validity)):
                 check = EncryptionCheck(Certificates(*certificates), lambda: MailEncryption.OPTIONAL, lambda: NOW)
                 profile = replace(PROFILE, mail_encryption=None if mode is None else MailEncryption(mode))
-                (recipient,) = self.successResultOf(Deferred.fromCoroutine(check.recipients(profile)))
+                (recipient,) = self.successResultOf(Deferred.fromCoroutine(check.recipients(profile, lambda _: True)))
                 self.assertEqual(
                     (recipient.protection, recipient.certificate_ids, recipient.validity), (protection, ids, validity)
                 )
                 latest = max((one.expires_at for one in certificates), default=None)
                 self.assertEqual(recipient.expires_at, latest)
+
+    def test_certificates_that_the_client_may_not_access_are_not_named(self) -> None:
+        certificates = Certificates(CERTIFICATE)
+        check = EncryptionCheck(certificates, lambda: MailEncryption.OPTIONAL, lambda: NOW)
+        asked: list[UUID | None] = []
+
+        def may_access(profile_id: UUID | None) -> bool:
+            asked.append(profile_id)
+            return False
+
+        (recipient,) = self.successResultOf(Deferred.fromCoroutine(check.recipients(PROFILE, may_access)))
+        self.assertEqual((recipient.protection, recipient.certificate_ids), ("encrypted", ()))
+        self.assertEqual(recipient.expires_at, CERTIFICATE.expires_at)
+        self.assertEqual((asked, certificates.reads), ([None], 1))
 
     def test_states(self) -> None:
         expired = replace(CERTIFICATE, expires_at=NOW)

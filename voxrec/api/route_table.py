@@ -102,17 +102,16 @@ class RouteTable:
         yield ProfileRoutes(
             self._profiles, self.profile_validator, self._url, self._now, dependencies.profile_stored
         ).routes()
-        certificates = Scoped(repositories.recipient_certificates)
         yield ProfileCheckRoutes(
             self._clock,
             self._profiles,
-            certificates,
             dependencies.check_profile,
             dependencies.effective_settings,
             dependencies.mail_recipients,
         ).routes()
         yield MailPreviewRoutes(self._profiles, self._recordings, dependencies.preview_mail, self._url).routes()
         yield PromptRoutes(repositories.prompts, self._url, self._now, dependencies.defer_to_audio_thread).routes()
+        certificates = Scoped(repositories.recipient_certificates)
         yield RecipientCertificateRoutes(
             certificates, self._url, self._now, dependencies.defer_to_audio_thread
         ).routes()

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
+import msgspec
+
 from voxrec.mail.certificate_facts import date_text
 from voxrec.mail.recipient_groups import mail_recipient, missing_reason, of_recipient, usable_certificates
 from voxrec.model import (
@@ -44,11 +46,19 @@ class EncryptionCheck:
         self._default = default
         self._now = now
 
-    async def recipients(self, profile: Profile) -> Sequence[MailRecipient]:
-        """Return what happens to a mail to each address of the Profile now."""
+    async def recipients(self, profile: Profile, may_access: Callable[[UUID | None], bool]) -> Sequence[MailRecipient]:
+        """Return what happens to a mail to each address of the Profile now.
+
+        The certificates of a Profile (None: those of all Profiles) that the client may not access are not named.
+        """
         addresses, mode = _addresses(profile), self._mode(profile)
         certificates = await self._certificates.of_recipients(profile.id, addresses)
-        return [mail_recipient(address, mode, certificates, self._now()) for address in addresses]
+        named = {one.id for one in certificates if may_access(one.profile_id)}
+        recipients = [mail_recipient(address, mode, certificates, self._now()) for address in addresses]
+        return [
+            msgspec.structs.replace(one, certificate_ids=tuple(id_ for id_ in one.certificate_ids if id_ in named))
+            for one in recipients
+        ]
 
     def _mode(self, profile: Profile) -> MailEncryption:
         return self._default() if profile.mail_encryption is None else profile.mail_encryption

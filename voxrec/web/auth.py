@@ -40,6 +40,10 @@ class Principal:
         """What distinguishes the token or the user from others, see `principal_key`."""
         return principal_key(self.token_id, self.user_id, self.name)
 
+    def may_access(self, profile_id: UUID | None) -> bool:
+        """Return whether the principal may access what belongs to a Profile. None: to all Profiles."""
+        return self.profile_ids is None or profile_id in self.profile_ids
+
     def require_role(self, role: Role) -> None:
         """Raise NotAllowed unless the principal's role includes ``role``."""
         if not self.role.includes(role):

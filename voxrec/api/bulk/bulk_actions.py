@@ -35,7 +35,7 @@ from voxrec.web.errors import NotAllowed, TooManyRequests
 from voxrec.web.pagination import LINK, PAGINATION, Paginator, Positions, encode_cursor
 from voxrec.web.parameters import one_of
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import Response, json_response
 from voxrec.web.route import Route
 
 MAX_RECORDINGS: Final = 100_000
@@ -223,10 +223,10 @@ class BulkActionRoutes:
 
     def _created(self, action: BulkAction) -> Response:
         location = f"{self._public_url}/bulk-actions/{action.id}"
-        return Response(201, {"Content-Type": JSON, "Location": location}, msgspec.json.encode(action))
+        return json_response(action, 201, {"Location": location})
 
     async def _get(self, request: Request) -> Response:
-        return _json(await self._actions.visible_to(request.principal).get(request.id))
+        return json_response(await self._actions.visible_to(request.principal).get(request.id))
 
     async def _update(self, request: Request) -> Response:
         """Only the client that created a bulk action can confirm it. Confirming it again has no effect."""
@@ -241,9 +241,9 @@ class BulkActionRoutes:
             raise NotAllowed(f"Bulk action {action.id} belongs to {action.created_by}.")
         change = actions.cancel if update.state == "canceled" else actions.confirm
         request.audit_details.reason = action.reason
-        stored = await change(action.id, transaction_hook(request, _json))
+        stored = await change(action.id, transaction_hook(request, json_response))
         self._wake()
-        return _json(stored)
+        return json_response(stored)
 
     async def _require_action(self, request: Request) -> None:
         await self._actions.visible_to(request.principal).get(request.id)
@@ -253,10 +253,6 @@ class BulkActionRoutes:
         items = _Items(self._actions.visible_to(request.principal), request.id)
         paginator = Paginator(items, msgspec.json.encode, self._public_url, _ITEM_POSITIONS)
         return await paginator.respond(request, request.query.get("state"))
-
-
-def _json(action: BulkAction) -> Response:
-    return Response(200, {"Content-Type": JSON}, msgspec.json.encode(action))
 
 
 def _validate(wanted: BulkActionRequest, _values: Mapping[str, Any]) -> list[FieldError]:

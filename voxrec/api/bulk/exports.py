@@ -28,7 +28,7 @@ from voxrec.web.errors import RangeNotSatisfiable, RestError, TooManyRequests
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.ranges import ByteRange, requested_range
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response, no_content
+from voxrec.web.response import Response, json_response, no_content
 from voxrec.web.route import Route
 
 MEDIA_TYPES: Final = {ExportFormat.ZIP: "application/zip", ExportFormat.TAR: "application/x-tar"}
@@ -171,10 +171,10 @@ class ExportRoutes:
 
     def _created(self, export: Export) -> Response:
         location = f"{self._public_url}/exports/{export.id}"
-        return Response(201, {"Content-Type": JSON, "Location": location}, msgspec.json.encode(export))
+        return json_response(export, 201, {"Location": location})
 
     async def _get(self, request: Request) -> Response:
-        return _json(await self._exports.visible_to(request.principal).get(request.id))
+        return json_response(await self._exports.visible_to(request.principal).get(request.id))
 
     async def _delete(self, request: Request) -> Response:
         """An export that is not complete is canceled. Those of others require the role `provision`."""
@@ -236,10 +236,6 @@ class ExportRoutes:
             os.close(descriptor)
             raise ExportDamaged(f"The file of export {export.id} has another size than it had when it was written.")
         return descriptor
-
-
-def _json(export: Export) -> Response:
-    return Response(200, {"Content-Type": JSON}, msgspec.json.encode(export))
 
 
 def _validate(wanted: ExportRequest, _values: Mapping[str, Any]) -> list[FieldError]:

@@ -23,7 +23,7 @@ from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import some_of
 from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response, no_content
+from voxrec.web.response import Response, json_response, no_content
 from voxrec.web.route import Route
 
 _FILTERS: Final[dict[str, QueryParameter[Any]]] = {
@@ -97,7 +97,7 @@ class CallRoutes:
         return await paginator.respond(request, _call_filter(request.query))
 
     async def _get(self, request: Request) -> Response:
-        return _call_response(_shown(await self._visible_call(request), request.principal))
+        return json_response(_shown(await self._visible_call(request), request.principal))
 
     async def _request_call(self, request: Request) -> Response:
         """The response does not wait for the person, who is called by the node that receives the request.
@@ -111,15 +111,14 @@ class CallRoutes:
         return self._requested(await self._call_control.request(profile, request.body.from_, commit))
 
     def _requested(self, call: Call) -> Response:
-        headers = {"Content-Type": JSON, "Location": f"{self._public_url}/calls/{call.id}"}
-        return Response(201, headers, msgspec.json.encode(call))
+        return json_response(call, 201, {"Location": f"{self._public_url}/calls/{call.id}"})
 
     async def _require_profile(self, request: Request) -> None:
         await self._profiles.visible_to(request.principal).get(request.id)
 
     async def _record(self, request: Request) -> Response:
         """A call can be recorded once."""
-        return _call_response(await self._call_control.record(request.id))
+        return json_response(await self._call_control.record(request.id))
 
     async def _hang_up(self, request: Request) -> Response:
         await self._call_control.release((await self._visible_call(request)).id)
@@ -131,7 +130,7 @@ class CallRoutes:
     async def _visible_call(self, request: Request) -> Call:
         """Return the call in the path. Raises NotFound if there is none, or the token gives no access to it."""
         call = await self._call_control.get_call(request.id)
-        if not _is_visible(request.principal, call):
+        if not request.principal.may_access(call.profile_id):
             raise NotFound(f"There is no live call {request.id}.")
         return call
 
@@ -172,7 +171,7 @@ class _VisibleCalls:
         calls = [
             call
             for call in await self._call_control.list_calls()
-            if filter_.matches(call) and _is_visible(self._principal, call)
+            if filter_.matches(call) and self._principal.may_access(call.profile_id)
         ]
         calls = [_shown(call, self._principal) for call in calls]
         return sorted(calls, key=Cursor.after, reverse=True)  # by id, if two calls arrived at the same time
@@ -186,18 +185,10 @@ def _validate_request(call: CallRequest, _values: Mapping[str, Any]) -> list[Fie
     return []
 
 
-def _is_visible(principal: Principal, call: Call) -> bool:
-    return principal.profile_ids is None or call.profile_id in principal.profile_ids
-
-
 def _shown(call: Call, principal: Principal) -> Call:
     """Return a call as a principal may see it."""
     is_supervisor = principal.role.includes(Role.SUPERVISE)
     return call if is_supervisor else msgspec.structs.replace(call, listeners=None)
-
-
-def _call_response(call: Call) -> Response:
-    return Response(200, {"Content-Type": JSON}, msgspec.json.encode(call))
 
 
 def _call_filter(query: Mapping[str, Any]) -> CallFilter:

@@ -127,7 +127,7 @@ class ListeningRoutes:
         self._require_permission(request.principal)
         rechecks = self._rechecks
         call = await self._calls.get_call(request.id)
-        if not _is_visible(call, request.principal):
+        if not request.principal.may_access(call.profile_id):
             raise NotFound(f"There is no live call {request.id}.")
         if request.method == "HEAD":
             return Response(200, _HEADERS, _unsent_body())
@@ -172,7 +172,7 @@ class ListeningRoutes:
             self._require_permission(principal)
         except (NotAuthenticated, NotAllowed, TooManyAttempts):  # a valid token is never told to wait
             return None
-        return principal if _is_visible(call, principal) else None
+        return principal if principal.may_access(call.profile_id) else None
 
 
 class _AuditedStream:
@@ -273,10 +273,6 @@ class _AuditedStream:
             seconds=round(self._audio.seconds, 3),
         )
         await store_outcome(self._audit.end, entry)
-
-
-def _is_visible(call: Call, principal: Principal) -> bool:
-    return principal.profile_ids is None or call.profile_id in principal.profile_ids
 
 
 async def _unsent_body() -> AsyncGenerator[bytes, None]:

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 from msgspec import Meta, Struct
 
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
@@ -18,7 +17,7 @@ from voxrec.store.webhooks import Webhooks
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import Response, json_response
 from voxrec.web.route import Route
 
 
@@ -64,7 +63,7 @@ class DeliveryRoutes:
     async def _list(self, request: Request) -> Response:
         """Each mail has one recipient, and each webhook message one webhook; both with all attempts."""
         recording = await self._recording(request)
-        return _json(await self._history.of_recording(recording.id))
+        return json_response(await self._history.of_recording(recording.id))
 
     async def _deliver(self, request: Request) -> Response:
         """A delivery is repeated even if it has succeeded. A webhook receives it with the same `webhook-id`."""
@@ -72,7 +71,7 @@ class DeliveryRoutes:
         recording = await self._recording(request)
         if wanted.delivery_id is None:
             address = _mail_address(wanted.target)
-            return _json(await self._history.mail(recording.id, address))
+            return json_response(await self._history.mail(recording.id, address))
         target = wanted.target
         if target is not None:
             channel = await self._history.channel_of(recording.id, wanted.delivery_id)
@@ -80,7 +79,7 @@ class DeliveryRoutes:
                 target = _mail_address(target)
             else:
                 target = await self._webhook_id(request, recording, target)
-        return _json(await self._history.repeat(recording.id, wanted.delivery_id, target))
+        return json_response(await self._history.repeat(recording.id, wanted.delivery_id, target))
 
     async def _require_recording(self, request: Request) -> None:
         await self._recording(request)
@@ -117,7 +116,3 @@ def _mail_address(target: str | None) -> str:
 
 def _invalid_target(problem: str) -> InvalidInput:
     return InvalidInput("1 field is invalid.", [FieldError("target", problem)])
-
-
-def _json(document: RecordingDelivery | list[RecordingDelivery]) -> Response:
-    return Response(200, {"Content-Type": JSON}, msgspec.json.encode(document))

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from voxrec.errors import NotFound
@@ -17,7 +16,7 @@ from voxrec.web.auth import Role, Scoped
 from voxrec.web.concurrency import ConcurrencyLimit
 from voxrec.web.parameters import uuid
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import Response, json_response
 from voxrec.web.route import Route
 
 PreviewMail = Callable[[Profile, Recording | None, str], Awaitable[Texts]]
@@ -71,8 +70,9 @@ class MailPreviewRoutes:
         url = f"{self._public_url}/recordings/{shown}/audio"
         with self._concurrency.operation(request.principal.key):
             texts = await self._preview(profile, recording, url)
-        preview = MailPreview(subject=texts.subject, text=texts.text, html=texts.html, problem=texts.problem or None)
-        return Response(200, {"Content-Type": JSON, "Cache-Control": "no-store"}, msgspec.json.encode(preview))
+        return json_response(
+            MailPreview(subject=texts.subject, text=texts.text, html=texts.html, problem=texts.problem or None)
+        )
 
     async def _recording(self, request: Request, profile: Profile) -> Recording | None:
         recording_id: UUID | None = request.query.get("recordingId")

@@ -29,7 +29,7 @@ from voxrec.web.parameters import uuid
 from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response, no_content
+from voxrec.web.response import Response, json_response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 SendTest = Callable[[Endpoint, UUID | None], Awaitable[Attempt]]
@@ -195,21 +195,21 @@ class WebhookRoutes:
         return no_content()
 
     async def _get_secret(self, request: Request) -> Response:
-        return _json(await self._webhooks.visible_to(request.principal).secret(request.id))
+        return json_response(await self._webhooks.visible_to(request.principal).secret(request.id))
 
     async def _rotate_secret(self, request: Request) -> Response:
         """Requests have signatures of both secrets during the overlap, so that the receiver can change over."""
         rotation: SecretRotation = request.body
         overlap = timedelta(seconds=rotation.overlap_seconds)
         webhooks = self._webhooks.visible_to(request.principal)
-        return _json(await webhooks.rotate_secret(request.id, rotation.secret, overlap))
+        return json_response(await webhooks.rotate_secret(request.id, rotation.secret, overlap))
 
     async def _test(self, request: Request) -> Response:
         """The message has the type `webhook.test`. It is sent at once, also to a disabled webhook, and not retried."""
         webhooks = self._webhooks.visible_to(request.principal)
         webhook, endpoint = await webhooks.get(request.id), await webhooks.endpoint(request.id)
         attempt = await self._send_test(endpoint, webhook.profile_id)
-        return _json(
+        return json_response(
             WebhookTest(
                 delivered=attempt.delivered, status=attempt.status, reply=attempt.reply, seconds=attempt.seconds
             )
@@ -222,10 +222,6 @@ class WebhookRoutes:
 
     async def _require_webhook(self, request: Request) -> None:
         await self._webhooks.visible_to(request.principal).get(request.id)
-
-
-def _json(document: Struct) -> Response:
-    return Response(200, {"Content-Type": JSON, "Cache-Control": "no-store"}, msgspec.json.encode(document))
 
 
 def _validate_rotation(rotation: SecretRotation, _values: Mapping[str, Any]) -> list[FieldError]:

@@ -22,7 +22,7 @@ from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response, no_content
+from voxrec.web.response import Response, json_response, no_content
 from voxrec.web.route import Route
 
 
@@ -116,11 +116,10 @@ class LinkRoutes:
 
     def _created(self, link: Link) -> Response:
         location = f"{self._public_url}/recordings/{link.recording_id}/links/{link.id}"
-        return Response(201, {"Content-Type": JSON, "Location": location}, msgspec.json.encode(link))
+        return json_response(link, 201, {"Location": location})
 
     async def _get(self, request: Request) -> Response:
-        link = await self._links.get(request.id, request.ids["linkId"])
-        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(link))
+        return json_response(await self._links.get(request.id, request.ids["linkId"]))
 
     async def _revoke(self, request: Request) -> Response:
         """The link is not valid any more at once, also for browsers that have opened it."""

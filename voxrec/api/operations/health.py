@@ -3,7 +3,6 @@
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Literal
 
-import msgspec
 from msgspec import Struct
 from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004
 from twisted.internet.interfaces import IReactorTime
@@ -11,7 +10,7 @@ from twisted.logger import Logger
 
 from voxrec.deferreds import gather
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import Response, json_response
 from voxrec.web.route import Route
 
 PROBE_TIMEOUT: Final = 3.0  # seconds
@@ -68,11 +67,11 @@ class HealthRoutes:
         )
 
     async def _live(self, _request: Request) -> Response:
-        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(Liveness()))
+        return json_response(Liveness())
 
     async def _ready(self, _request: Request) -> Response:
         readiness = await check_readiness(self._probes, self._clock)
-        return Response(200 if readiness.ready else 503, {"Content-Type": JSON}, msgspec.json.encode(readiness))
+        return json_response(readiness, 200 if readiness.ready else 503)
 
 
 async def check_readiness(probes: Mapping[str, Probe], clock: IReactorTime) -> Readiness:

@@ -10,7 +10,7 @@ from voxrec.store.nodes import Nodes
 from voxrec.web.auth import Role
 from voxrec.web.body import JsonBody
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import Response, json_response
 from voxrec.web.route import Route
 
 _UpdateModel: Final[Any] = msgspec.defstruct("Node", [("draining", bool)])
@@ -51,15 +51,15 @@ class NodeRoutes:
         )
 
     async def _list(self, _request: Request) -> Response:
-        return _response(await self._nodes.list_all())
+        return json_response(await self._nodes.list_all())
 
     async def _get(self, request: Request) -> Response:
-        return _response(await self._find(request.name))
+        return json_response(await self._find(request.name))
 
     async def _update(self, request: Request) -> Response:
         """A draining node answers new calls with 503; its live calls continue. That outlasts a restart."""
         await self._control.set_draining(request.name, request.body.draining)
-        return _response(await self._find(request.name))
+        return json_response(await self._find(request.name))
 
     async def _require_node(self, request: Request) -> None:
         await self._find(request.name)
@@ -69,7 +69,3 @@ class NodeRoutes:
             if node.name == name:
                 return node
         raise NotFound(f"There is no node {name}.")
-
-
-def _response(content: Node | list[Node]) -> Response:
-    return Response(200, {"Content-Type": JSON}, msgspec.json.encode(content))

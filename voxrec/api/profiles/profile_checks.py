@@ -3,26 +3,24 @@
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
+from uuid import UUID
 
-import msgspec
-from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 
 from voxrec.model import EffectiveProfile, MailRecipient, Profile, ProfileCheckResult
 from voxrec.store.profiles import Profiles
-from voxrec.store.recipient_certificates import RecipientCertificates
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.concurrency import ConcurrencyLimit
 from voxrec.web.rate_limit import RateLimit
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import Response, json_response
 from voxrec.web.route import Route
 
 CheckProfile = Callable[[Profile], Awaitable[ProfileCheckResult]]
 """Tests a Profile; see `voxrec.profile_check.runner.ProfileChecker`."""
 EffectiveSettings = Callable[[Profile], EffectiveProfile]
 """Returns the settings that apply to the next call of a Profile."""
-MailRecipients = Callable[[Profile], Awaitable[Sequence[MailRecipient]]]
+MailRecipients = Callable[[Profile, Callable[[UUID | None], bool]], Awaitable[Sequence[MailRecipient]]]
 """Returns what happens to the mails to each recipient; see `voxrec.profile_check.encryption.EncryptionCheck`."""
 
 _TESTS: Final = 20  # of a token
@@ -37,13 +35,11 @@ class ProfileCheckRoutes:
         self,
         clock: IReactorTime,
         profiles: Scoped[Profiles],
-        certificates: Scoped[RecipientCertificates],
         check: CheckProfile,
         effective: EffectiveSettings,
         recipients: MailRecipients,
     ) -> None:
         self._profiles = profiles
-        self._certificates = certificates
         self._check = check
         self._effective = effective
         self._recipients = recipients
@@ -79,29 +75,13 @@ class ProfileCheckRoutes:
         profile = await self._profiles.visible_to(request.principal).get(request.id)
         self._rate.count(request.principal.key)
         with self._concurrency.operation(request.principal.key):
-            return _json(await self._check(profile))
+            return json_response(await self._check(profile))
 
     async def _get_effective(self, request: Request) -> Response:
         """Fields of the profile that are null have the value of the installation."""
-        return _json(self._effective(await self._profiles.visible_to(request.principal).get(request.id)))
+        return json_response(self._effective(await self._profiles.visible_to(request.principal).get(request.id)))
 
     async def _list_recipients(self, request: Request) -> Response:
         """What happens to a mail that is sent now, by `mailEncryption` and the recipient certificates."""
         profile = await self._profiles.visible_to(request.principal).get(request.id)
-        recipients = await self._recipients(profile)
-        readable = await self._certificates.visible_to(request.principal).of_recipients(
-            profile.id, [recipient.address for recipient in recipients]
-        )
-        ids = {certificate.id for certificate in readable}
-        return _json(
-            [
-                msgspec.structs.replace(
-                    recipient, certificate_ids=tuple(id_ for id_ in recipient.certificate_ids if id_ in ids)
-                )
-                for recipient in recipients
-            ]
-        )
-
-
-def _json(document: Struct | Sequence[Struct]) -> Response:
-    return Response(200, {"Content-Type": JSON, "Cache-Control": "no-store"}, msgspec.json.encode(document))
+        return json_response(await self._recipients(profile, request.principal.may_access))

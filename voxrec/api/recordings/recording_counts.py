@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Struct
 
 from voxrec.clock import UtcNow
@@ -14,7 +13,7 @@ from voxrec.store.recording_counts import RecordingCounts
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.parameters import timestamp
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import Response, json_response
 from voxrec.web.route import Route
 
 MAX_DAYS: Final = 7
@@ -68,7 +67,7 @@ class RecordingCountRoutes:
         counts = RecordingStateCounts(
             since=since, until=until, **{state.value: count for state, count in by_state.items()}
         )
-        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(counts))
+        return json_response(counts)
 
     def _time_range(self, query: Mapping[str, Any]) -> tuple[datetime, datetime]:
         """Return the beginning and the end. Raises InvalidInput."""

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Annotated, Final
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from voxrec.api.recordings.recording_query import FILTERS, ORDER, recording_filter
@@ -13,7 +12,7 @@ from voxrec.model.fields import doc
 from voxrec.store.recordings import Recordings
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import Response, json_response
 from voxrec.web.route import Route
 
 _PATHS: Final = ("/recordings/<id>/neighbors", "/profiles/<profileId>/recordings/<id>/neighbors")
@@ -52,7 +51,8 @@ class RecordingNeighborRoutes:
         if profile_id not in (None, recording.profile_id):
             raise NotFound(f"Profile {profile_id} has no recording {recording.id}.")
         previous, following = await recordings.neighbors(recording, recording_filter(request.query, profile_id))
-        neighbors = RecordingNeighbors(
-            previous=None if previous is None else previous.id, next=None if following is None else following.id
+        return json_response(
+            RecordingNeighbors(
+                previous=None if previous is None else previous.id, next=None if following is None else following.id
+            )
         )
-        return Response(200, {"Content-Type": JSON}, msgspec.json.encode(neighbors))
