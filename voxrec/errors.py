@@ -42,6 +42,11 @@ class InvalidInput(VoxrecError):
         self.field_errors = tuple(field_errors)
 
 
+def invalid_field(field: str, message: str) -> InvalidInput:
+    """Return the error of input with one invalid field."""
+    return InvalidInput("1 field is invalid.", [FieldError(field, message)])
+
+
 class ConfigError(InvalidInput):
     """The settings are invalid; the daemon does not start."""
 

@@ -4,7 +4,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
-from voxrec.errors import FieldError
+from voxrec.errors import FieldError, NotFound
+from voxrec.store.profiles import Profiles
+from voxrec.web.auth import Scoped
 from voxrec.web.request import Request
 
 
@@ -28,3 +30,21 @@ def uuid4_errors(field: str, value: UUID | None) -> list[FieldError]:
     if value is None or value.version == 4:
         return []
     return [FieldError(field, "must be a UUID of version 4")]
+
+
+class ProfileExists:
+    """Validates ``profileId``: the Profile exists and is visible to the client."""
+
+    def __init__(self, profiles: Scoped[Profiles]) -> None:
+        self._profiles = profiles
+
+    async def __call__(self, request: Request, values: Mapping[str, Any]) -> list[FieldError]:
+        """Return the error, if there is one."""
+        profile_id: UUID | None = values.get("profile_id")
+        if profile_id is None:
+            return []
+        try:
+            await self._profiles.visible_to(request.principal).get(profile_id)
+        except NotFound as error:
+            return [FieldError("profileId", error.detail)]
+        return []

@@ -2,21 +2,40 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
-from uuid import uuid4
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID, uuid4
 
 import msgspec
 from msgspec import Struct
 
 from voxrec.clock import UtcNow
 from voxrec.model import Note, Profile, Prompt, RecipientCertificate, Recording, User, Webhook
+from voxrec.web.auth import Scoped, SupportsScoping
 from voxrec.web.conditions import etag_of
 from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.request import Request
 from voxrec.web.response import Response, conditional_get, created, updated
+from voxrec.web.route import Guard
 
 R = TypeVar("R", bound=Struct)
+G = TypeVar("G", bound="SupportsGet")
 U = TypeVar("U", Note, Profile, Prompt, RecipientCertificate, Recording, User, Webhook)
+
+
+class SupportsGet(SupportsScoping, Protocol):
+    """A repository of resources that belong to Profiles, and have ids."""
+
+    async def get(self, resource_id: UUID, /) -> object:
+        """Return a resource. Raises NotFound."""
+
+
+def require_visible(resources: Scoped[G], parameter: str = "id") -> Guard:
+    """Return a guard that raises NotFound unless the client may access the resource of this path parameter."""
+
+    async def guard(request: Request) -> None:
+        await resources.visible_to(request.principal).get(request.ids[parameter])
+
+    return guard
 
 
 def initial_values(now: UtcNow) -> dict[str, Any]:

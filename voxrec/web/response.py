@@ -37,6 +37,12 @@ class Response:
     is_live: bool = False
 
 
+async def unsent_body() -> AsyncGenerator[bytes, None]:
+    """Return the streamed body of a response to HEAD, so that no Content-Length is sent."""
+    return
+    yield b""
+
+
 def json_response(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response with a JSON document, and ``headers`` besides Content-Type."""
     return Response(status, {"Content-Type": JSON, **(headers or {})}, msgspec.json.encode(document))

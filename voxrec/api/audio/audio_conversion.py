@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from voxrec.api.audio.audio_files import AudioDamaged, FileSection, obtain_audio, open_audio_file
+from voxrec.api.audio.audio_files import AudioDamaged, FileSection, missing_audio, obtain_audio, open_audio_file
 from voxrec.archive.interface import Archive
 from voxrec.audio import stream
 from voxrec.audio.convert import AudioChannel, convert
@@ -74,7 +74,7 @@ class AudioConverter:
         try:
             await remote.check()
         except NotFound as error:
-            raise AudioDamaged(f"The archived audio of recording {recording.id} cannot be opened.") from error
+            raise missing_audio(recording) from error
 
     async def _check_file(self, recording: Recording, source: Path) -> None:
         os.close(await self._defer_to_thread(open_audio_file, recording, source))

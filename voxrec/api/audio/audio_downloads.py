@@ -1,7 +1,6 @@
 """GET /recordings/<id>/audio: the stored file, ranges of it, and the audio in other formats."""
 
 import os
-from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from voxrec.api.audio.audio_conversion import AudioConverter
@@ -11,6 +10,7 @@ from voxrec.api.audio.audio_files import (
     AudioDamaged,
     FileSection,
     NoAudioYet,
+    missing_audio,
     open_audio,
     require_audio,
 )
@@ -29,7 +29,7 @@ from voxrec.web.parameters import one_of
 from voxrec.web.query import QueryParameter
 from voxrec.web.ranges import ByteRange, requested_range
 from voxrec.web.request import Request
-from voxrec.web.response import Response
+from voxrec.web.response import Response, unsent_body
 from voxrec.web.route import CONDITIONAL, Route
 
 AUDIO_PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
@@ -124,7 +124,7 @@ class AudioDownloadRoutes:
         }
         if request.method == "HEAD":
             await self._converter.check_source(recording)
-            return Response(200, headers, _unsent_body())
+            return Response(200, headers, unsent_body())
         body, size = await self._converter.convert(
             *(recording, target, channel), client=request.principal.key, disconnected=request.disconnected
         )
@@ -173,13 +173,13 @@ class AudioDownloadRoutes:
         try:
             if request.method == "HEAD":
                 await remote.check()
-                return Response(200 if requested is None else 206, headers, _unsent_body())
+                return Response(200, headers, unsent_body())  # a Range is ignored
             file_name = headers["Content-Disposition"].partition('"')[2].rstrip('"')
             if may_redirect and (url := await remote.redirect_url(headers["Content-Type"], file_name)):
                 return Response(302, {"Location": url, "Cache-Control": "private, no-store"})
             body = await remote.open(sent.start, sent.length)
         except NotFound as error:
-            raise AudioDamaged(f"The archived audio of recording {recording.id} cannot be opened.") from error
+            raise missing_audio(recording) from error
         return Response(200 if requested is None else 206, headers, body)
 
 
@@ -216,9 +216,3 @@ def _file_headers(recording: Recording, etag: str, byte_range: ByteRange) -> dic
         "Content-Length": str(byte_range.length),
         "ETag": etag,
     }
-
-
-async def _unsent_body() -> AsyncGenerator[bytes, None]:
-    """A streamed body for HEAD, so that no Content-Length is sent."""
-    return
-    yield b""

@@ -55,7 +55,7 @@ async def obtain_audio(archive: Archive, recording: Recording) -> AbstractAsyncC
     try:
         return await archive.obtain(recording)
     except NotFound as error:
-        raise _missing(recording) from error
+        raise missing_audio(recording) from error
 
 
 def open_audio(archive: Archive, recording: Recording, path: str) -> int:
@@ -66,11 +66,12 @@ def open_audio(archive: Archive, recording: Recording, path: str) -> int:
     try:
         location = archive.locate(path)
     except NotFound as error:
-        raise _missing(recording) from error
+        raise missing_audio(recording) from error
     return open_audio_file(recording, location)
 
 
-def _missing(recording: Recording) -> AudioDamaged:
+def missing_audio(recording: Recording) -> AudioDamaged:
+    """Return the error for a Recording whose audio is not where it was stored."""
     return AudioDamaged(f"The archived audio of recording {recording.id} cannot be opened.")
 
 
@@ -83,7 +84,7 @@ def open_audio_file(recording: Recording, location: Path) -> int:
     try:
         descriptor = open_regular(location)
     except OSError as error:
-        raise _missing(recording) from error
+        raise missing_audio(recording) from error
     size = os.fstat(descriptor).st_size
     if size != recording.size:
         os.close(descriptor)

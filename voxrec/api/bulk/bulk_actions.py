@@ -1,6 +1,6 @@
 """/bulk-actions: a preview of one action for many Recordings, its confirmation, and the result for each of them."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,7 +10,9 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from voxrec.api.bulk.stored_queries import ProfileExists, query_errors
+from voxrec.api.bulk.stored_queries import validate_query
+from voxrec.api.field_validation import ProfileExists
+from voxrec.api.resources import require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.cursor import Cursor
@@ -132,7 +134,7 @@ class BulkActionRoutes:
                 body=JsonBody(
                     BulkActionRequest,
                     required=frozenset({"action"}),
-                    validators=(_validate,),
+                    validators=(validate_query,),
                     value_validators=(ProfileExists(self._profiles),),
                 ),
                 status=201,
@@ -161,7 +163,7 @@ class BulkActionRoutes:
             ),
             route(
                 *("GET", "/bulk-actions/<id>/recordings", Role.READ, self._list_recordings),
-                guard=self._require_action,
+                guard=require_visible(self._actions),
                 response_model=list[BulkActionItem],
                 query=PAGINATION | states,
                 response_headers=LINK,
@@ -245,15 +247,8 @@ class BulkActionRoutes:
         self._wake()
         return json_response(stored)
 
-    async def _require_action(self, request: Request) -> None:
-        await self._actions.visible_to(request.principal).get(request.id)
-
     async def _list_recordings(self, request: Request) -> Response:
         """In the order of the list, whatever their results."""
         items = _Items(self._actions.visible_to(request.principal), request.id)
         paginator = Paginator(items, msgspec.json.encode, self._public_url, _ITEM_POSITIONS)
         return await paginator.respond(request, request.query.get("state"))
-
-
-def _validate(wanted: BulkActionRequest, _values: Mapping[str, Any]) -> list[FieldError]:
-    return query_errors(wanted)

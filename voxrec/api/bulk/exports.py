@@ -1,19 +1,20 @@
 """/exports: bulk exports of Recordings, and the download of their files."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 
 from voxrec.api.audio.audio_files import FileSection
 from voxrec.api.audit_entries import begun_entry
-from voxrec.api.bulk.stored_queries import ProfileExists, query_errors
+from voxrec.api.bulk.stored_queries import validate_query
+from voxrec.api.field_validation import ProfileExists
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
-from voxrec.errors import Conflict, FieldError, NodeUnreachable
+from voxrec.errors import Conflict, NodeUnreachable
 from voxrec.exports.files import ExportDirectory
 from voxrec.files import open_regular
 from voxrec.model import AuditOutcome, Export, ExportFormat, ExportQuery, ExportState
@@ -111,7 +112,7 @@ class ExportRoutes:
             route(
                 *("POST", "/exports", Role.READ, self._create),
                 body=JsonBody(
-                    ExportRequest, validators=(_validate,), value_validators=(ProfileExists(self._profiles),)
+                    ExportRequest, validators=(validate_query,), value_validators=(ProfileExists(self._profiles),)
                 ),
                 status=201,
                 response_model=Export,
@@ -236,7 +237,3 @@ class ExportRoutes:
             os.close(descriptor)
             raise ExportDamaged(f"The file of export {export.id} has another size than it had when it was written.")
         return descriptor
-
-
-def _validate(wanted: ExportRequest, _values: Mapping[str, Any]) -> list[FieldError]:
-    return query_errors(wanted)

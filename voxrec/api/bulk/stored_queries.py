@@ -3,21 +3,17 @@
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 
-from voxrec.errors import FieldError, NotFound
+from voxrec.errors import FieldError
 from voxrec.model import ExportQuery, tag_errors
 from voxrec.model.recording_query import SEARCH
-from voxrec.store.profiles import Profiles
-from voxrec.web.auth import Scoped
-from voxrec.web.request import Request
 
 _MAX_METADATA: Final = 1000  # bytes of JSON of q, as in GET /recordings
 
 
-def query_errors(query: ExportQuery) -> list[FieldError]:
+def validate_query(query: ExportQuery, _values: Mapping[str, Any]) -> list[FieldError]:
     """Return the errors that the types of the fields cannot express."""
     errors = []
     if query.since and query.until and query.until <= query.since:
@@ -28,21 +24,3 @@ def query_errors(query: ExportQuery) -> list[FieldError]:
     if query.search is not None and not re.search(SEARCH, query.search):
         errors.append(FieldError("search", "must have a letter or a digit, and no U+0000"))
     return errors
-
-
-class ProfileExists:
-    """Validates ``profileId``: the Profile exists and is visible to the client."""
-
-    def __init__(self, profiles: Scoped[Profiles]) -> None:
-        self._profiles = profiles
-
-    async def __call__(self, request: Request, values: Mapping[str, Any]) -> list[FieldError]:
-        """Return the error, if there is one."""
-        profile_id: UUID | None = values.get("profile_id")
-        if profile_id is None:
-            return []
-        try:
-            await self._profiles.visible_to(request.principal).get(profile_id)
-        except NotFound as error:
-            return [FieldError("profileId", error.detail)]
-        return []

@@ -11,6 +11,7 @@ import msgspec
 from voxrec import sipuri
 from voxrec.api.calls.call_control import CallControl
 from voxrec.api.parameters import profile_ids
+from voxrec.api.resources import require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.cursor import Cursor
 from voxrec.errors import Conflict, FieldError, NodeUnreachable, NotFound
@@ -61,7 +62,7 @@ class CallRoutes:
             ),
             route(
                 *("POST", "/profiles/<id>/calls", Role.PROVISION, self._request_call),
-                guard=self._require_profile,
+                guard=require_visible(self._profiles),
                 body=JsonBody(CallRequest, required=frozenset({"from"}), validators=(_validate_request,)),
                 response_model=Call,
                 status=201,
@@ -112,9 +113,6 @@ class CallRoutes:
 
     def _requested(self, call: Call) -> Response:
         return json_response(call, 201, {"Location": f"{self._public_url}/calls/{call.id}"})
-
-    async def _require_profile(self, request: Request) -> None:
-        await self._profiles.visible_to(request.principal).get(request.id)
 
     async def _record(self, request: Request) -> Response:
         """A call can be recorded once."""

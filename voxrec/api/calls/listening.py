@@ -1,7 +1,7 @@
 """/calls/<id>/audio: the audio of a live call, for persons who may listen."""
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -23,7 +23,7 @@ from voxrec.web.errors import NotAllowed, NotAuthenticated, TooManyAttempts
 from voxrec.web.parameters import one_of
 from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
-from voxrec.web.response import Response
+from voxrec.web.response import Response, unsent_body
 from voxrec.web.route import Route
 
 PATH: Final = "/calls/<id>/audio"
@@ -130,7 +130,7 @@ class ListeningRoutes:
         if not request.principal.may_access(call.profile_id):
             raise NotFound(f"There is no live call {request.id}.")
         if request.method == "HEAD":
-            return Response(200, _HEADERS, _unsent_body())
+            return Response(200, _HEADERS, unsent_body())
         entry = begun_entry(request, PATH, self._now())
         await self._audit.begin(entry)
         side = request.query.get("side", ListenSide.BOTH)
@@ -273,9 +273,3 @@ class _AuditedStream:
             seconds=round(self._audio.seconds, 3),
         )
         await store_outcome(self._audit.end, entry)
-
-
-async def _unsent_body() -> AsyncGenerator[bytes, None]:
-    """A streamed body for HEAD, so that no Content-Length is sent."""
-    return
-    yield b""

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
+from voxrec.api.resources import require_visible
+from voxrec.errors import Conflict, FieldError, NotFound, invalid_field
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model import DeliveryChannel, Recording, RecordingDelivery
 from voxrec.model.fields import doc
@@ -52,7 +53,7 @@ class DeliveryRoutes:
             ),
             route(
                 *("POST", "/recordings/<id>/deliveries", Role.PROVISION, self._deliver),
-                guard=self._require_recording,
+                guard=require_visible(self._recordings),
                 body=JsonBody(DeliveryRequest, validators=(_require_target,)),
                 response_model=RecordingDelivery,
                 errors=(Conflict,),
@@ -81,9 +82,6 @@ class DeliveryRoutes:
                 target = await self._webhook_id(request, recording, target)
         return json_response(await self._history.repeat(recording.id, wanted.delivery_id, target))
 
-    async def _require_recording(self, request: Request) -> None:
-        await self._recording(request)
-
     async def _recording(self, request: Request) -> Recording:
         return await self._recordings.visible_to(request.principal).get(request.id)
 
@@ -92,11 +90,11 @@ class DeliveryRoutes:
         try:
             webhook = await self._webhooks.visible_to(request.principal).get(UUID(target))
         except ValueError:
-            raise _invalid_target("must be the id of a webhook") from None
+            raise invalid_field("target", "must be the id of a webhook") from None
         except NotFound:
-            raise _invalid_target(f"webhook {target} does not exist") from None
+            raise invalid_field("target", f"webhook {target} does not exist") from None
         if webhook.profile_id not in (None, recording.profile_id):
-            raise _invalid_target(f"webhook {target} belongs to another profile")
+            raise invalid_field("target", f"webhook {target} belongs to another profile")
         return str(webhook.id)
 
 
@@ -110,9 +108,5 @@ def _mail_address(target: str | None) -> str:
     try:
         check_mail_address(target or "")
     except MailAddressError as error:
-        raise _invalid_target(f"invalid email address {target!r}: it {error}") from None
+        raise invalid_field("target", f"invalid email address {target!r}: it {error}") from None
     return target or ""
-
-
-def _invalid_target(problem: str) -> InvalidInput:
-    return InvalidInput("1 field is invalid.", [FieldError("target", problem)])

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.api.parameters import mail_address, search_text
-from voxrec.api.resources import Representation, initial_values, touched
+from voxrec.api.resources import Representation, initial_values, require_visible, touched
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
-from voxrec.errors import Conflict, FieldError, InvalidInput
+from voxrec.errors import Conflict, FieldError, invalid_field
 from voxrec.mail.certificate_facts import CertificateFacts, InvalidCertificateError
 from voxrec.mail.certificate_upload import read_certificate
 from voxrec.model import CertificateValidity, RecipientCertificate
@@ -123,7 +123,7 @@ class RecipientCertificateRoutes:
             with_representation("GET", item, Role.READ, self._get),
             with_representation(
                 *("POST", item, Role.PROVISION, self._replace),
-                guard=self._require_certificate,
+                guard=require_visible(self._certificates),
                 body=JsonBody(ReplacementCertificate, required=frozenset({"certificate"}), secret=_SECRET),
                 idempotent=True,
                 audit_in_transaction=True,
@@ -192,15 +192,12 @@ class RecipientCertificateRoutes:
         await certificates.delete(request.id, partial(_REPRESENTATION.require_version, request))
         return no_content()
 
-    async def _require_certificate(self, request: Request) -> None:
-        await self._certificates.visible_to(request.principal).get(request.id)
-
     async def _read(self, certificate: str) -> CertificateFacts:
         """Return what the certificate says. Raises InvalidInput."""
         try:
             facts: CertificateFacts = await self._defer_to_thread(read_certificate, certificate, self._now())
         except InvalidCertificateError as error:
-            raise _invalid("certificate", str(error)) from None
+            raise invalid_field("certificate", str(error)) from None
         return facts
 
 
@@ -213,18 +210,14 @@ def _address_of(wanted: NewRecipientCertificate, facts: CertificateFacts) -> str
     if len(facts.addresses) == 1:
         return facts.addresses[0]
     found = ", ".join(facts.addresses) or "no mail address"
-    raise _invalid("address", f"is required: the certificate names {found}")
+    raise invalid_field("address", f"is required: the certificate names {found}")
 
 
 def _require_address(facts: CertificateFacts, address: str) -> None:
     try:
         facts.require_address(address)
     except InvalidCertificateError as error:
-        raise _invalid("certificate", str(error)) from None
-
-
-def _invalid(field: str, problem: str) -> InvalidInput:
-    return InvalidInput("1 field is invalid.", [FieldError(field, problem)])
+        raise invalid_field("certificate", str(error)) from None
 
 
 def _validate_address(wanted: NewRecipientCertificate, _values: Mapping[str, Any]) -> list[FieldError]:

@@ -12,10 +12,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from voxrec.api.field_validation import validate_id
-from voxrec.api.resources import Representation, apply_update, initial_values
+from voxrec.api.resources import Representation, apply_update, initial_values, require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
-from voxrec.errors import Conflict, FieldError, InvalidInput
+from voxrec.errors import Conflict, FieldError, invalid_field
 from voxrec.model import Webhook, WebhookAttempt, WebhookEvent, WebhookSecret
 from voxrec.model.fields import doc
 from voxrec.model.webhook import CallMessage, DeliveryMessage, ExportMessage, RecordingMessage, Secret, secret_errors
@@ -132,7 +132,7 @@ class WebhookRoutes:
             ),
             route(
                 *("POST", "/webhooks/<id>/secret", Role.PROVISION, self._rotate_secret),
-                guard=self._require_webhook,
+                guard=require_visible(self._webhooks),
                 body=JsonBody(SecretRotation, validators=(_validate_rotation,)),
                 response_model=WebhookSecret,
                 summary="Replace the secret of a webhook",
@@ -183,7 +183,7 @@ class WebhookRoutes:
         changed = apply_update(request, update, current, _REPRESENTATION, self._now)
         if current.of_profile and changed.url != current.url:
             problem = f"is the webhookUrl of profile {current.profile_id}; change it there"
-            raise InvalidInput("1 field is invalid.", [FieldError("url", problem)])
+            raise invalid_field("url", problem)
         if update.values.get("enabled"):
             return msgspec.structs.replace(changed, disabled_reason=None, failing_since=None)
         return changed
@@ -219,9 +219,6 @@ class WebhookRoutes:
         """Every request of the last days that reported an event, newest first."""
         attempts = await self._webhooks.visible_to(request.principal).attempts(request.id)
         return await Paginator(attempts, msgspec.json.encode, self._public_url).respond(request, None)
-
-    async def _require_webhook(self, request: Request) -> None:
-        await self._webhooks.visible_to(request.principal).get(request.id)
 
 
 def _validate_rotation(rotation: SecretRotation, _values: Mapping[str, Any]) -> list[FieldError]:

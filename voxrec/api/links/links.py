@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.api.audio.audio_files import NoAudioYet, require_audio
+from voxrec.api.resources import require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.errors import FieldError
@@ -58,7 +59,7 @@ class LinkRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes. They require the role provision: a link gives access to others."""
-        route = partial(Route, profile_scoped=True, tag="links", guard=self._require_recording)
+        route = partial(Route, profile_scoped=True, tag="links", guard=require_visible(self._recordings))
         collection, item = "/recordings/<id>/links", "/recordings/<id>/links/<linkId>"
         return (
             route(
@@ -131,9 +132,6 @@ class LinkRoutes:
         await self._links.get(request.id, request.ids["linkId"])
         uses = self._links.uses(request.ids["linkId"])
         return await Paginator(uses, msgspec.json.encode, self._public_url).respond(request, None)
-
-    async def _require_recording(self, request: Request) -> None:
-        await self._recording(request)
 
     async def _recording(self, request: Request) -> Recording:
         return await self._recordings.visible_to(request.principal).get(request.id)

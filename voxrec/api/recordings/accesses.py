@@ -9,6 +9,7 @@ from uuid import UUID, uuid4, uuid5
 import msgspec
 
 from voxrec.api.audit_entries import begun_entry
+from voxrec.api.resources import require_visible
 from voxrec.clock import UtcNow
 from voxrec.model import AccessPurpose, AuditOutcome, Recording, RecordingAccess
 from voxrec.store.accesses import Accesses
@@ -105,7 +106,7 @@ class AccessRoutes:
             Route(
                 *("GET", "/recordings/<id>/accesses", Role.PROVISION, self._list),
                 profile_scoped=True,
-                guard=self._require_recording,
+                guard=require_visible(self._recordings),
                 response_model=list[RecordingAccess],
                 query=PAGINATION,
                 response_headers=LINK,
@@ -122,6 +123,3 @@ class AccessRoutes:
         """
         accesses = self._accesses.of_recording(request.id)
         return await Paginator(accesses, msgspec.json.encode, self._public_url).respond(request, None)
-
-    async def _require_recording(self, request: Request) -> None:
-        await self._recordings.visible_to(request.principal).get(request.id)

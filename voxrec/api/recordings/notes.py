@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from voxrec.api.resources import Representation, apply_update, initial_values
+from voxrec.api.resources import Representation, apply_update, initial_values, require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.errors import FieldError
@@ -52,7 +52,7 @@ class NoteRoutes:
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes."""
-        route = partial(Route, profile_scoped=True, tag="recordings", guard=self._require_recording)
+        route = partial(Route, profile_scoped=True, tag="recordings", guard=require_visible(self._recordings))
         with_representation = partial(route, response_model=Note, request_headers=CONDITIONAL, response_headers=ETAG)
         collection, item = "/recordings/<id>/notes", "/recordings/<id>/notes/<noteId>"
         return (
@@ -127,9 +127,6 @@ class NoteRoutes:
         """Notes of others require the role `provision`."""
         await self._notes.delete(request.id, request.ids["noteId"], partial(_require_deletable, request))
         return no_content()
-
-    async def _require_recording(self, request: Request) -> None:
-        await self._recordings.visible_to(request.principal).get(request.id)
 
 
 def _validate(note: Note | NoteRequest, _values: Mapping[str, Any]) -> list[FieldError]:

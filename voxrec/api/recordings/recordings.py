@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from voxrec.api.calls.call_control import CallControl
-from voxrec.api.field_validation import format_errors, uuid4_errors
+from voxrec.api.field_validation import ProfileExists, format_errors, uuid4_errors
 from voxrec.api.recordings.recording_query import (
     FILTERS,
     ORDER,
@@ -25,7 +25,7 @@ from voxrec.api.recordings.recording_updates import (
     RecordingUpdate,
     RecordingUpdateBody,
 )
-from voxrec.api.resources import apply_update, initial_values
+from voxrec.api.resources import apply_update, initial_values, require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.errors import Conflict, FieldError, InvalidInput, ListTimeout, NotFound
@@ -101,10 +101,12 @@ class RecordingRoutes:
                 response_model=RecordingModel,
                 response_headers=("ETag", "Location"),
             ),
-            list_route("GET", of_profile, Role.READ, self._list_of_profile, guard=self._require_profile),
+            list_route(
+                "GET", of_profile, Role.READ, self._list_of_profile, guard=require_visible(self._profiles, "profileId")
+            ),
             create_route(
                 *("PUT", of_profile, Role.PROVISION, self._create_for_profile),
-                guard=self._require_profile,
+                guard=require_visible(self._profiles, "profileId"),
                 body=JsonBody(Recording, path_keys=frozenset({"profileId"}), **body),
                 response_model=list[RecordingModel],
                 replay=self._complete_list_of_profile,
@@ -136,11 +138,8 @@ class RecordingRoutes:
         return await self._paginator(request, filters.sort).respond(request, filters)
 
     async def _complete_list_of_profile(self, request: Request) -> Response:
-        await self._require_profile(request)
+        await require_visible(self._profiles, "profileId")(request)
         return self._paginator(request).complete_list(RecordingFilter(profile_id=request.ids["profileId"]))
-
-    async def _require_profile(self, request: Request) -> None:
-        await self._profiles.visible_to(request.principal).get(request.ids["profileId"])
 
     async def _create(self, request: Request) -> Response:
         """For importing audio: the recording is `pending` until its audio is uploaded.
@@ -255,15 +254,9 @@ class RecordingRoutes:
 
     async def _validate_profile(self, request: Request, values: Mapping[str, Any]) -> list[FieldError]:
         profile_id = values.get("profile_id")
-        if profile_id is None:
-            return []  # missing, or not a UUID; that is reported already
-        if profile_id != request.ids.get("profileId", profile_id):
+        if profile_id is not None and profile_id != request.ids.get("profileId", profile_id):
             return [FieldError("profileId", "differs from the Profile in the path")]
-        try:
-            await self._profiles.visible_to(request.principal).get(profile_id)
-        except NotFound as error:
-            return [FieldError("profileId", error.detail)]
-        return []
+        return await ProfileExists(self._profiles)(request, values)
 
     def _paginator(
         self, request: Request, sort: RecordingSort = RecordingSort.NEWEST
