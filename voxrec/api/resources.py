@@ -49,6 +49,11 @@ def touched(resource: U, now: UtcNow) -> U:
     return msgspec.structs.replace(resource, updated_at=max(resource.updated_at, now()))
 
 
+def encode_resource(resource: Struct) -> bytes:
+    """Return the JSON of a resource. The keys of its objects are sorted: PostgreSQL does not keep their order."""
+    return msgspec.json.encode(resource, order="deterministic")
+
+
 @dataclass(frozen=True, slots=True)
 class Representation(Generic[R]):
     """The JSON representation of one kind of resource, and the responses that contain it.

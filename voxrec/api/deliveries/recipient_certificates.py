@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.api.parameters import mail_address, search_text
-from voxrec.api.resources import Representation, initial_values, require_visible, touched
+from voxrec.api.resources import Representation, encode_resource, initial_values, require_visible, touched
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.errors import Conflict, FieldError, invalid_field
@@ -70,11 +70,7 @@ class ReplacementCertificate(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = False
 
 
-def _encode(certificate: RecipientCertificate) -> bytes:
-    return msgspec.json.encode(certificate, order="deterministic")
-
-
-_REPRESENTATION: Final = Representation(_encode)
+_REPRESENTATION: Final[Representation[RecipientCertificate]] = Representation(encode_resource)
 
 
 class RecipientCertificateRoutes:
@@ -142,7 +138,7 @@ class RecipientCertificateRoutes:
             search=request.query.get("search"),
             validity=request.query.get("validity"),
         )
-        return await Paginator(certificates, _encode, self._public_url).respond(request, filters)
+        return await Paginator(certificates, encode_resource, self._public_url).respond(request, filters)
 
     async def _create(self, request: Request) -> Response:
         """A recipient may have several certificates, such as before and after a renewal; mails are encrypted to all."""

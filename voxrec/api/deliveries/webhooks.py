@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from voxrec.api.field_validation import validate_id
-from voxrec.api.resources import Representation, apply_update, initial_values, require_visible
+from voxrec.api.resources import Representation, apply_update, encode_resource, initial_values, require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.errors import Conflict, FieldError, invalid_field
@@ -69,11 +69,7 @@ class WebhookTest(Struct, frozen=True, kw_only=True, rename="camel"):
     seconds: Annotated[float, doc("Duration of the request.")]
 
 
-def _encode(webhook: Webhook) -> bytes:
-    return msgspec.json.encode(webhook, order="deterministic")
-
-
-_REPRESENTATION: Final = Representation(_encode)
+_REPRESENTATION: Final[Representation[Webhook]] = Representation(encode_resource)
 
 
 class WebhookRoutes:
@@ -155,7 +151,7 @@ class WebhookRoutes:
     async def _list(self, request: Request) -> Response:
         """A token that is limited to some profiles sees the webhooks of these."""
         webhooks = self._webhooks.visible_to(request.principal)
-        paginator = Paginator(webhooks, _encode, self._public_url)
+        paginator = Paginator(webhooks, encode_resource, self._public_url)
         return await paginator.respond(request, _webhook_filter(request.query))
 
     async def _create(self, request: Request) -> Response:

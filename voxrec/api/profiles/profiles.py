@@ -4,11 +4,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-import msgspec
-
 from voxrec.api.parameters import mail_address, phone_number, search_text, sip_uri
 from voxrec.api.profiles.profile_validation import ProfileValidator, validate_profile
-from voxrec.api.resources import Representation, apply_update, initial_values
+from voxrec.api.resources import Representation, apply_update, encode_resource, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.errors import Conflict
@@ -39,11 +37,7 @@ _CUSTOM_PROMPT_SCHEMA: Final[Mapping[str, Any]] = {
 """JSON Schema: a new Profile with recordPrompt "custom" requires recordPromptCustomId."""
 
 
-def _encode(profile: Profile) -> bytes:
-    return msgspec.json.encode(profile, order="deterministic")  # PostgreSQL does not keep the order of metadata keys
-
-
-_REPRESENTATION: Final = Representation(_encode)
+_REPRESENTATION: Final[Representation[Profile]] = Representation(encode_resource)
 
 
 class ProfileRoutes:
@@ -107,7 +101,9 @@ class ProfileRoutes:
 
     async def _list(self, request: Request) -> Response:
         profiles = self._profiles.visible_to(request.principal)
-        return await Paginator(profiles, _encode, self._public_url).respond(request, _profile_filter(request.query))
+        return await Paginator(profiles, encode_resource, self._public_url).respond(
+            request, _profile_filter(request.query)
+        )
 
     async def _create(self, request: Request) -> Response:
         """A client may choose the `id`, which must be a UUID of version 4."""

@@ -11,7 +11,7 @@ import msgspec
 from voxrec.api.audio.audio_files import AUDIO_TYPES
 from voxrec.api.audio.audio_inspection import ACCEPTED_TYPES, NotAudio, inspect_audio
 from voxrec.api.field_validation import validate_id
-from voxrec.api.resources import Representation, apply_update, initial_values, touched
+from voxrec.api.resources import Representation, apply_update, encode_resource, initial_values, touched
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.audio.formats import media_type_of
 from voxrec.clock import UtcNow
@@ -35,11 +35,7 @@ _MAX_CHANNELS: Final = 8
 _READ_ONLY: Final = frozenset({"createdAt", "updatedAt", "duration", "size", "sha256"})
 
 
-def _encode(prompt: Prompt) -> bytes:
-    return msgspec.json.encode(prompt, order="deterministic")
-
-
-_REPRESENTATION: Final = Representation(_encode)
+_REPRESENTATION: Final[Representation[Prompt]] = Representation(encode_resource)
 
 
 class PromptRoutes:
@@ -50,7 +46,7 @@ class PromptRoutes:
         self._public_url = public_url
         self._now = now
         self._defer_to_thread = defer_to_thread
-        self._paginator = Paginator(prompts, _encode, public_url)
+        self._paginator = Paginator(prompts, encode_resource, public_url)
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes."""

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 
-from voxrec.api.resources import Representation, apply_update, initial_values, require_visible
+from voxrec.api.resources import Representation, apply_update, encode_resource, initial_values, require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.errors import FieldError
@@ -34,11 +33,7 @@ class NoteRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     position: NotePosition | None = None
 
 
-def _encode(note: Note) -> bytes:
-    return msgspec.json.encode(note, order="deterministic")
-
-
-_REPRESENTATION: Final = Representation(_encode)
+_REPRESENTATION: Final[Representation[Note]] = Representation(encode_resource)
 
 
 class NoteRoutes:
@@ -89,7 +84,7 @@ class NoteRoutes:
     async def _list(self, request: Request) -> Response:
         """The newest note is the first one."""
         notes = self._notes.of_recording(request.id)
-        return await Paginator(notes, _encode, self._public_url).respond(request, None)
+        return await Paginator(notes, encode_resource, self._public_url).respond(request, None)
 
     async def _create(self, request: Request) -> Response:
         """The author is the user or the token of the request."""
