@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from voxrec.deferreds import (
     AsyncEvent,
     Backoff,
+    KeyedLock,
     MinimumInterval,
     SingleFlight,
     gather,
@@ -229,6 +230,40 @@ class AsyncEventTests(SynchronousTestCase):
         waited.cancel()
         self.failureResultOf(waited, CancelledError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class KeyedLockTests(SynchronousTestCase):
+    def test_one_at_a_time_for_each_key(self) -> None:
+        locks: KeyedLock[str] = KeyedLock()
+        events: list[str] = []
+        ends: dict[str, Deferred[None]] = {name: Deferred() for name in ("a1", "a2", "a3", "b1")}
+
+        async def hold(name: str) -> None:
+            async with locks.hold(name[0]):
+                events.append(name)
+                await ends[name]
+
+        running = [Deferred.fromCoroutine(hold(name)) for name in ends]
+        self.assertEqual(events, ["a1", "b1"])
+        for name, expected in (("a1", "a2"), ("a2", "a3")):
+            ends[name].callback(None)
+            self.assertEqual(events[-1], expected)
+        ends["a3"].callback(None)
+        ends["b1"].callback(None)
+        for each in running:
+            self.successResultOf(each)
+        again = Deferred.fromCoroutine(hold("a1"))
+        self.successResultOf(again)
+
+    def test_a_failure_releases_the_lock(self) -> None:
+        locks: KeyedLock[str] = KeyedLock()
+
+        async def fail() -> None:
+            async with locks.hold("a"):
+                raise ValueError
+
+        for _ in range(2):
+            self.failureResultOf(Deferred.fromCoroutine(fail()), ValueError)
 
 
 class MinimumIntervalTests(SynchronousTestCase):

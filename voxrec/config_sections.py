@@ -188,6 +188,8 @@ class Mail(Struct, frozen=True, kw_only=True):
     sender: str = "voxrec@localhost"
     helo_domain: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.\[\]:-]+$")] = "localhost"
     timeout: Duration = 60.0
+    unconfirmed_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    unconfirmed_retry: Duration = 1800.0
     attach_limit: Annotated[int, Meta(ge=0, le=1_073_741_824)] = 20_971_520
     copy_format: Literal["", "mp3", "opus"] = "mp3"
     encryption: Literal["none", "optional", "notice", "required"] = "optional"

@@ -3,17 +3,19 @@
 Each of them exists once, here. Times are seconds; every clock is an ``IReactorTime``.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 Operation: TypeAlias = Coroutine[Any, Any, T] | Deferred[T]
 _MAX_DOUBLINGS = 64  # a float overflows beyond; the limit is reached long before
 
@@ -181,6 +183,25 @@ class AsyncEvent:
                 if timer.active():
                     timer.cancel()
         self._is_set = False
+
+
+class KeyedLock(Generic[K]):
+    """Locks by key: only one coroutine at a time holds the lock of a key; the others wait in order."""
+
+    def __init__(self) -> None:
+        self._locks: dict[K, DeferredLock] = {}
+
+    @asynccontextmanager
+    async def hold(self, key: K) -> AsyncIterator[None]:
+        """Hold the lock of ``key`` during the context."""
+        lock = self._locks.setdefault(key, DeferredLock())
+        await lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+            if not lock.locked and self._locks.get(key) is lock:
+                del self._locks[key]
 
 
 class MinimumInterval:

@@ -81,6 +81,17 @@ class JobCommandTests(CommandTestCase):
         self.assertEqual([self.state(job_id)[:2] for job_id in (*dead, waiting)], [(False, 0), (False, 0), (False, 7)])
         self.assertEqual(self.voxrec("retry", "--dead").stdout, "0 jobs are due now\n")
 
+    def test_unconfirmed_jobs_are_confirmed_and_not_retried_with_the_dead_ones(self) -> None:
+        unconfirmed, dead = self.add_job(), self.add_job()
+        self.query(f"UPDATE jobs SET unconfirmed = TRUE WHERE id = '{unconfirmed}' RETURNING id")  # noqa: S608
+        self.assertEqual(self.list_ids("--state", "unconfirmed"), [str(unconfirmed)])
+        self.assertEqual(self.voxrec("retry", "--dead").stdout, "1 job is due now\n")
+        self.assert_fails(self.voxrec("confirm", str(dead)), "only an unconfirmed job can be set to done")
+        result = self.voxrec("confirm", str(unconfirmed))
+        self.assertEqual((result.exit_code, result.stdout), (0, "1 job is done\n"))
+        self.assertEqual(self.list_ids("--state", "unconfirmed"), [])
+        self.assertIn(("COMMAND", "voxrec jobs confirm", "job", str(unconfirmed), "done"), self.audit_entries())
+
     def test_retry_restarts_nothing_if_a_job_does_not_exist(self) -> None:
         dead = self.add_job()
         self.assert_fails(self.voxrec("retry", str(dead), str(UUID(int=7))), f"There is no job {UUID(int=7)}.")
@@ -92,6 +103,7 @@ class JobCommandTests(CommandTestCase):
             (("retry",), "Pass either job IDs or --dead."),
             (("retry", "--dead", str(UUID(int=7))), "Pass either job IDs or --dead."),
             (("retry", "all"), "[ID]..."),
+            (("confirm",), "ID..."),
             (("list", "--state", "done"), "'--state'"),
             (("list", "--kind", "x"), "'--kind'"),
             (("list", "--limit", "0"), "'--limit'"),

@@ -82,6 +82,21 @@ class OperationsPageTests(OperationsTestCase):
         self.assertEqual(jobs, {str(retried): "pending", str(finish): "dead"})
         self.assertEqual((await self.submit(f"{PAGE}/jobs/{deleted}", cookie)).status, 404)
 
+    async def test_unconfirmed_mails_are_confirmed_and_sent_again(self) -> None:
+        cookie = await self.signed_in("provision")
+        confirmed, repeated = [await self.add_job(unconfirmed=True) for _ in range(2)]
+        body = await self.page(cookie)
+        self.assertEqual(body.count("possibly delivered"), 2)
+        self.assertEqual((body.count("It has arrived"), body.count("Send again")), (2, 2))
+        for job_id, fields, after in (
+            (confirmed, {"action": "confirm"}, "?done=job_confirmed#jobs"),
+            (repeated, {}, "?done=job_restarted#queue"),
+        ):
+            response = await self.submit(f"{PAGE}/jobs/{job_id}", cookie, **fields)
+            self.assertEqual((response.status, response.headers["location"]), (303, f"{PAGE}{after}"), response.body)
+        jobs = {job["id"]: job["state"] for job in (await self.request("GET", "/jobs")).json}
+        self.assertEqual(jobs, {str(repeated): "pending"})
+
     async def test_the_jobs_of_a_recording(self) -> None:
         cookie = await self.signed_in()
         recording = await self.add_recording()

@@ -31,7 +31,8 @@ USER, PASSWORD = "voxrec", "s3cret-\u00fc"
 class Mailbox:
     """The messages received, as (envelope recipient, message with CRLF), and the replies to give.
 
-    ``secure`` has an entry for each MAIL command: whether it was received under TLS.
+    ``secure`` has an entry for each MAIL command: whether it was received under TLS. ``closes_at_data_end``: messages
+    are received, but the connection is closed instead of a reply.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,7 @@ class Mailbox:
         self.secure: list[bool] = []
         self.refusals: dict[str, tuple[int, str]] = {}
         self.reply_to_data_end: tuple[int, bytes] | None = None
+        self.closes_at_data_end = False
 
 
 @implementer(smtp.IMessage)
@@ -95,7 +97,9 @@ class _Server(smtp.ESMTP):
         super().do_MAIL(rest)
 
     def _messageHandled(self, results: Any) -> None:  # noqa: N802
-        if self.mailbox.reply_to_data_end is None:
+        if self.mailbox.closes_at_data_end:
+            cast("Any", self.transport).loseConnection()
+        elif self.mailbox.reply_to_data_end is None:
             super()._messageHandled(results)
         else:
             self.sendCode(*self.mailbox.reply_to_data_end)

@@ -1,11 +1,13 @@
 """Tests of voxrec.mail.mailer, with a real SMTP server."""
 
+import dataclasses
 import email
 import email.policy
 import io
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
@@ -20,8 +22,11 @@ from twisted.internet.threads import deferToThread
 from tests.mail.size_limited_relay import SizeLimitedRelay
 from tests.mail.smtp_servers import Mailbox, RelayTestCase, reactor
 from tests.mail.test_message import AUDIO, PROFILE, RECORDING, STARTED_AT
-from voxrec.errors import DeliveryError, NotFound
+from voxrec.deferreds import Backoff, gather
+from voxrec.errors import DeliveryError, NotFound, StoreUnavailable
+from voxrec.mail import reply_store
 from voxrec.mail.content import ListeningLink
+from voxrec.mail.envelope import UnconfirmedRetries
 from voxrec.mail.mailer import BounceAddresses, Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smtp import Relay
@@ -86,12 +91,30 @@ class FakeDeliveries:
             recipient=recipient, state=state, attempts=attempts, last_reply=reply, updated_at=STARTED_AT
         )
 
+    async def record_unconfirmed(
+        self, recording_id: UUID, recipient: str, reason: str, limit: int, interval: timedelta
+    ) -> None:
+        last = recipient in self.rows and self.rows[recipient].attempts + 1 >= limit
+        await self.record_reply(
+            recording_id, recipient, DeliveryState.REFUSED if last else DeliveryState.DEFERRED, reason
+        )
+        self.rows[recipient] = replace(self.rows[recipient], unconfirmed=True, retry_after=interval.total_seconds())
+
     async def of_recording(self, _: UUID) -> list[Delivery]:
         return [self.rows[recipient] for recipient in sorted(self.rows)]
 
     @property
     def states(self) -> dict[str, tuple[str, int, str]]:
         return {recipient: (row.state.value, row.attempts, row.last_reply) for recipient, row in self.rows.items()}
+
+
+class FakeJobs:
+    """The queue: whether the last failure was unconfirmed."""
+
+    unconfirmed: bool | None = None
+
+    async def set_unconfirmed(self, _job: Job, *, unconfirmed: bool) -> None:
+        self.unconfirmed = unconfirmed
 
 
 class FakeCertificates:
@@ -131,6 +154,7 @@ class MailerTestCase(RelayTestCase):
         self.archive = FakeArchive(audio)
         self.mailbox = Mailbox()
         self.deliveries = FakeDeliveries()
+        self.jobs = FakeJobs()
         self.certificates = FakeCertificates()
         self.replies: list[str] = []
         self.protections: list[str] = []
@@ -150,6 +174,7 @@ class MailerTestCase(RelayTestCase):
             recordings=FakeRepository(*filter(None, [recording])),
             profiles=FakeRepository(*filter(None, [profile])),
             deliveries=self.deliveries,
+            jobs=self.jobs,
             certificates=self.certificates,
             archive=self.archive,
             listening_link=listening_link,
@@ -224,6 +249,47 @@ class SendTests(MailerTestCase):
         self.mailbox.refusals[ANN] = (550, "no such user")
         self.assertTrue((await self.run_failing_job(self.make_mailer())).permanent)
         await self.make_mailer(profile=replace(PROFILE, email=BOB))(JOB)
+
+    async def test_an_unconfirmed_mail_is_due_again_later_and_then_unconfirmed(self) -> None:
+        self.mailbox.closes_at_data_end = True
+        self.defaults = dataclasses.replace(self.defaults, unconfirmed=UnconfirmedRetries(2))
+        error = await self.run_failing_job(self.make_mailer())
+        self.assertEqual((error.permanent, error.retry_after), (False, 1800))
+        self.assertEqual(self.replies, ["unconfirmed", "unconfirmed"])
+        error = await self.run_failing_job(self.make_mailer())
+        self.assertTrue(error.permanent)
+        self.assertTrue(self.jobs.unconfirmed)
+        self.assertTrue(error.detail.startswith("the relay did not confirm that it has accepted the mail for ann@"))
+        first, _, third, _ = (email.message_from_bytes(data) for _, data in self.mailbox.messages)
+        self.assertEqual(self.received, [ANN, BOB, ANN, BOB])
+        self.assertEqual(first["Message-ID"], third["Message-ID"])
+
+    async def test_a_refusal_beside_an_unconfirmed_mail_makes_the_job_dead(self) -> None:
+        self.mailbox.closes_at_data_end = True
+        self.mailbox.refusals[BOB] = (550, "no such user")
+        self.defaults = dataclasses.replace(self.defaults, unconfirmed=UnconfirmedRetries(1))
+        await self.run_failing_job(self.make_mailer())
+        error = await self.run_failing_job(self.make_mailer())
+        self.assertEqual(self.jobs.unconfirmed, False)
+        self.assertIn("550 no such user", error.detail)
+        self.assertEqual(self.received, [ANN, ANN])
+
+    async def test_postgresql_is_away_when_the_relay_has_accepted(self) -> None:
+        """The replies are stored afterwards, even if the job is claimed again meanwhile."""
+        outage = [StoreUnavailable("away")] * 2
+        record_reply = self.deliveries.record_reply
+
+        async def record(*args: Any) -> None:
+            if outage:
+                raise outage.pop()
+            await record_reply(*args)
+
+        self.patch(reply_store, "_BACKOFF", Backoff(first=0.01))
+        self.patch(self.deliveries, "record_reply", record)
+        mailer = self.make_mailer()
+        await gather(mailer(JOB), mailer(JOB))
+        self.assertEqual(self.received, [ANN, BOB])
+        self.assertEqual(self.deliveries.states[ANN][:2], ("accepted", 1))
 
     async def test_a_requested_recipient_gets_the_mail_too(self) -> None:
         self.deliveries.requested = ["boss@example.org"]
@@ -559,6 +625,7 @@ class BounceAddressTests(MailerTestCase):
         profile = replace(PROFILE, email=",".join(f"{number}@example.org" for number in range(5)))
         await self.run_failing_job(self.make_mailer_with_bounces(profile))
         self.assertEqual(len(connections), 2)
+        self.assertIn("not sent, as to other recipients: ", self.deliveries.states["4@example.org"][2])
         self.assertEqual([state[:2] for state in self.deliveries.states.values()], [("deferred", 1)] * 5)
 
     async def test_a_mail_that_was_returned_does_not_fail_the_job(self) -> None:
@@ -570,6 +637,13 @@ class BounceAddressTests(MailerTestCase):
         self.mailbox.refusals.clear()
         await self.make_mailer_with_bounces()(JOB)
         self.assertEqual(self.received, [ANN, BOB])
+
+    async def test_a_relay_that_closes_at_the_end_of_the_data_gets_two_of_many_mails(self) -> None:
+        self.mailbox.closes_at_data_end = True
+        profile = replace(PROFILE, email=",".join(f"{number}@example.org" for number in range(5)))
+        error = await self.run_failing_job(self.make_mailer_with_bounces(profile))
+        self.assertEqual(self.received, ["0@example.org", "1@example.org"])
+        self.assertEqual((error.permanent, error.retry_after, self.jobs.unconfirmed), (False, 0, False))
 
     async def test_audio_that_is_too_large_for_some(self) -> None:
         self.mailbox.refusals[BOB] = (552, "5.3.4 too large")

@@ -8,8 +8,10 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.basic import LineReceiver
 
 from tests.database import reactor, until
+from tests.lossy_proxy import LossyProxy
 from tests.mail.mail_server_test_case import MESSAGE, MailServerTestCase
 from tests.mail.postfix import OUTSIDE, SIZE_LIMIT, Postfix
+from voxrec.errors import DeliveryError
 from voxrec.mail.envelope import SendResult
 from voxrec.mail.smtp import Relay, send
 from voxrec.model import DeliveryChannel, DeliveryStatus, ReportAction, WebhookEvent
@@ -81,7 +83,28 @@ class PostfixTests(MailServerTestCase):
         self.assertFalse(refusal.permanent)
         self.assertIn("greylisted", refusal.reply)
         self.assertEqual((await self.submit("grey@example.org")).accepted, ("grey@example.org",))
-        await until(lambda: [recipient for recipient, _ in self.far_end.messages] == ["grey@example.org"])
+        await until(lambda: self.received() == ["grey@example.org"])
+
+    async def test_what_happens_to_each_recipient_of_a_mail(self) -> None:
+        """Also if the relay's certificate is not trusted, or its last reply is lost."""
+        untrusted = Relay("127.0.0.1", self.postfix.port, tls="starttls", timeout=30)
+        with self.assertRaises(DeliveryError) as caught:
+            await send(reactor, untrusted, self.address, ["bob@example.org"], MESSAGE)
+        self.assertIn("certificate verify failed", caught.exception.detail)
+        both = ["bob@example.org", "grey2@example.org"]
+        result = await send(reactor, Relay("127.0.0.1", self.postfix.port, timeout=30), self.address, both, MESSAGE)
+        self.assertEqual((result.accepted, [one.recipient for one in result.refused]), (("bob@example.org",), both[1:]))
+        self.assertFalse(result.refused[0].permanent)
+        proxy = LossyProxy(self.postfix.port, lambda data: data.endswith(b"\r\n.\r\n"))
+        proxy.listen(reactor)
+        self.addCleanup(proxy.stop)
+        relay = Relay("127.0.0.1", proxy.listening_port, timeout=30)
+        result = await send(reactor, relay, self.address, ["eve@example.org"], MESSAGE)
+        self.assertEqual((result.accepted, result.unconfirmed), ((), ("eve@example.org",)))
+        await until(lambda: self.received() == ["bob@example.org", "eve@example.org"])
+
+    def received(self) -> list[str]:
+        return sorted(recipient for recipient, _ in self.far_end.messages)
 
     async def test_forged_addresses_are_refused_during_the_session(self) -> None:
         """voxrec is asked whether it has signed an address before a message from outside is accepted."""

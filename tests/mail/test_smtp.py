@@ -18,6 +18,7 @@ from zope.interface import directlyProvides
 from tests.database import until
 from tests.mail.size_limited_relay import SizeLimitedRelay
 from tests.mail.smtp_servers import PASSWORD, USER, Mailbox, RelayTestCase, make_certificate, reactor
+from tests.subtest import subtest
 from voxrec.errors import DeliveryError
 from voxrec.mail import smtp_session
 from voxrec.mail.envelope import Envelope
@@ -44,12 +45,16 @@ class ClockedReactor:
 
 
 class SmtpTestCase(RelayTestCase):
-    async def send_and_fail(self, relay: Relay, *recipients: str, clock_reactor: Any = reactor) -> DeliveryError:
+    async def send_and_fail(self, relay: Relay, *recipients: str) -> DeliveryError:
+        outcome = await self.outcome(relay, *recipients)
+        assert isinstance(outcome, DeliveryError), outcome
+        return outcome
+
+    async def outcome(self, relay: Relay, *recipients: str, clock_reactor: Any = reactor) -> SendResult | DeliveryError:
         try:
-            result = await send(clock_reactor, relay, SENDER, list(recipients or [ANN]), MESSAGE)
+            return await send(clock_reactor, relay, SENDER, list(recipients or [ANN]), MESSAGE)
         except DeliveryError as error:
             return error
-        raise self.failureException(f"no DeliveryError was raised, but {result} returned")
 
     async def scripted_relay(self, **replies: bytes | None) -> Relay:
         return Relay("127.0.0.1", await self.start_scripted_server(replies), timeout=30)
@@ -245,10 +250,35 @@ class FailedSessionTests(SmtpTestCase):
             self.assertIn(f"replied {greeting.decode().strip()}", error.detail)
 
     async def test_connection_lost(self) -> None:
-        for command in ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "line", "end"):
+        for command in ("greeting", "EHLO", "MAIL", "RCPT", "DATA"):
             error = await self.send_and_fail(await self.scripted_relay(**{command: None}))
             self.assertFalse(error.permanent)
             self.assertIn("closed the connection", error.detail, command)
+
+    async def test_connection_lost_after_the_data_leaves_the_outcome_open(self) -> None:
+        for command, reply in (
+            ("end", None),
+            ("end", b"354 more\r\n"),
+            ("end", b"hello\r\n"),
+            ("end", b"x" * 20_000),
+            ("line", None),  # the whole of a short message has been sent by then
+        ):
+            with subtest((command, reply)):
+                relay = await self.scripted_relay(**{command: reply})
+                result = await send(reactor, relay, SENDER, [ANN, BOB], MESSAGE)
+                self.assertEqual((result.accepted, result.refused, result.unconfirmed), ((), (), (ANN, BOB)))
+                self.assertTrue(result.reply.startswith(f"127.0.0.1:{relay.port}: "), result.reply)
+                self.assertTrue(result.reply.endswith(", after it had received the mail"), result.reply)
+
+    async def test_replies_to_rcpt_are_certain_even_if_that_to_the_data_is_lost(self) -> None:
+        mailbox = Mailbox()
+        mailbox.refusals[BOB] = (550, "no such user")
+        mailbox.closes_at_data_end = True
+        relay = Relay("127.0.0.1", await self.start_relay(mailbox))
+        result = await send(reactor, relay, SENDER, [ANN, BOB], MESSAGE)
+        self.assertEqual([recipient for recipient, _ in mailbox.messages], [ANN])
+        self.assertEqual((result.accepted, result.unconfirmed), ((), (ANN,)))
+        self.assertEqual(result.refused, (Refusal(BOB, "550 no such user", permanent=True),))
 
     async def test_connection_lost_while_sending_a_large_message(self) -> None:
         relay = await self.scripted_relay(line=None)
@@ -271,40 +301,43 @@ class FailedSessionTests(SmtpTestCase):
     async def test_idle_timeout(self) -> None:
         for command in ("greeting", "EHLO", "MAIL", "RCPT", "DATA"):
             error = await self.run_into_timeout(command, 61)
+            assert isinstance(error, DeliveryError), error
+            self.assertFalse(error.permanent)
             self.assertIn("did not answer in time", error.detail)
 
     async def test_timeout_after_the_data_is_longer(self) -> None:
-        error = await self.run_into_timeout("end", 301, 300)
-        self.assertIn("did not answer in time", error.detail)
+        result = await self.run_into_timeout("end", 301, 300)
+        assert isinstance(result, SendResult), result
+        self.assertEqual(result.unconfirmed, (ANN,))
+        self.assertIn("did not answer in time", result.reply)
 
     async def test_deadline(self) -> None:
         commands: list[str] = []
         port = await self.start_scripted_server({"greeting": b"220-wait\r\n"}, commands)
         relay = Relay("127.0.0.1", port, timeout=60, deadline=50)
         clock_reactor = ClockedReactor()
-        sending = Deferred.fromCoroutine(self.send_and_fail(relay, clock_reactor=clock_reactor))
+        sending = Deferred.fromCoroutine(self.outcome(relay, clock_reactor=clock_reactor))
         await until(lambda: "greeting" in commands)
         clock_reactor.clock.advance(51)
         error = await sending
+        assert isinstance(error, DeliveryError), error
         self.assertIn("session exceeded its deadline of 50 s", error.detail)
         self.assertEqual(clock_reactor.clock.getDelayedCalls(), [])
 
-    async def run_into_timeout(self, command: str, *steps: float) -> DeliveryError:
+    async def run_into_timeout(self, command: str, *steps: float) -> SendResult | DeliveryError:
         commands: list[str] = []
         port = await self.start_scripted_server({command: b""}, commands)
         clock_reactor = ClockedReactor()
-        sending = Deferred.fromCoroutine(
-            self.send_and_fail(Relay("127.0.0.1", port, timeout=60), clock_reactor=clock_reactor)
-        )
+        relay = Relay("127.0.0.1", port, timeout=60)
+        sending = Deferred.fromCoroutine(self.outcome(relay, clock_reactor=clock_reactor))
         while command not in commands:
             await deferLater(reactor, 0.01)
         for step in steps:
             self.assertFalse(sending.called, command)
             clock_reactor.clock.advance(step)
-        error = await sending
+        outcome = await sending
         self.assertEqual(clock_reactor.clock.getDelayedCalls(), [])
-        self.assertFalse(error.permanent)
-        return error
+        return outcome
 
     async def test_timeout_after_quit_is_short_and_success(self) -> None:
         commands: list[str] = []
@@ -358,13 +391,14 @@ class HostileRelayTests(SmtpTestCase):
             factory: Factory[Any] = Factory.forProtocol(partial(_identity, dribbling))
             relay = Relay("127.0.0.1", await self.listen(factory), timeout=60)
             clock_reactor = ClockedReactor()
-            sending = Deferred.fromCoroutine(self.send_and_fail(relay, clock_reactor=clock_reactor))
+            sending = Deferred.fromCoroutine(self.outcome(relay, clock_reactor=clock_reactor))
             await dribbling.accepted
             for _ in range(7):
                 self.assertFalse(sending.called)
                 await dribbling.send()
                 clock_reactor.clock.advance(10)
             error = await sending
+            assert isinstance(error, DeliveryError), error
             self.assertIn("did not answer in time", error.detail)
 
 

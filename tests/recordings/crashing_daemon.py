@@ -72,6 +72,7 @@ class Environment(msgspec.Struct, frozen=True):
                 recordings=recordings,
                 profiles=Profiles(pool),
                 deliveries=Deliveries(pool),
+                jobs=Jobs(pool),
                 certificates=RecipientCertificates(pool),
                 archive=archive,
                 listening_link=listening_link,

@@ -34,11 +34,9 @@ class ObjectSweeperTests(DatabaseTestCase):
     def make_sweeper(self, store: S3Store) -> ObjectSweeper:
         return ObjectSweeper(
             self.clock,
-            StoredObjects(self.pool),
+            StoredObjects(self.pool, self.bucket, "calls/"),
             self.jobs.deleted_recordings,
             store,
-            self.bucket,
-            "calls/",
             deferToThread,
         )
 

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -19,7 +20,9 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from tests import s3_server
 from tests.archive.hostile_server import HostileServer, error
 from tests.database import DatabaseTestCase, reactor, until
+from tests.lossy_proxy import LossyProxy
 from tests.store.samples import NOON, profile, recording
+from tests.subtest import subtest
 from voxrec.archive.interface import ArchiveUnavailable, ObjectLock
 from voxrec.archive.s3 import S3Store
 from voxrec.archive.s3_archive import S3Archive
@@ -43,6 +46,11 @@ AUDIO = b"the audio of a call"
 LEASE = timedelta(minutes=1)
 
 
+def _sends_audio(method: bytes, data: bytes) -> bool:
+    """Return whether data begins a request with this method that stores an object, or completes its parts."""
+    return data.startswith(method) and b"?uploads" not in data.partition(b"\r\n")[0]
+
+
 class UploadTestCase(DatabaseTestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         await super().setUp()
@@ -61,20 +69,20 @@ class UploadTestCase(DatabaseTestCase):
     def use(self, store: S3Store, **settings: Any) -> None:
         self.store = store
         self.archive = S3Archive(self.root, store, self.root / ".work", deferToThread, self.recordings.get)
-        values: dict[str, Any] = {"bucket": self.bucket, "prefix": "calls/", **settings}
+        place = {"bucket": settings.pop("bucket", self.bucket), "prefix": settings.pop("prefix", "calls/")}
         self.outcomes: list[tuple[str, int]] = []
         self.uploader = Uploader(
-            self.records(**values),
+            self.records(**place, uploads=settings.get("uploads", True)),
             self.archive,
             store,
-            UploadSettings(**values),
+            UploadSettings(**settings),
             lambda _bucket, *call: deferToThread(*call),
             deferToThread,
             bucket_recovered=self.queue.make_due,
             on_upload=lambda outcome, size: self.outcomes.append((outcome, size)),
         )
 
-    def records(self, *, bucket: str, prefix: str, uploads: bool = True, **_: Any) -> UploadRecords:
+    def records(self, *, bucket: str, prefix: str, uploads: bool) -> UploadRecords:
         return UploadRecords(reactor, self.pool, self.recordings, bucket=bucket, prefix=prefix, uploads=uploads)
 
     async def complete(self, owner: Profile | None = None, audio: bytes = AUDIO, **fields: Any) -> Recording:
@@ -470,6 +478,27 @@ class OutageTests(UploadTestCase):
         self.assertEqual(self.files(), [])
         self.assertEqual(self.store.facts(await self.object_of(completed.id)).size, 17 * 2**20)
         self.assertNotIn("Uploads", client.list_multipart_uploads(Bucket=self.bucket))
+
+    async def test_answer_of_the_store_is_lost(self) -> None:
+        """The next attempt finds the object, and sends nothing."""
+        port = urlsplit(s3_server.server().endpoint).port
+        assert port is not None
+        for size, request in ((1000, b"PUT "), (17 * 2**20, b"POST ")):
+            with subtest(request):
+                proxy = LossyProxy(port, partial(_sends_audio, request))
+                proxy.listen(reactor)
+                self.addCleanup(proxy.stop)
+                endpoint = f"http://127.0.0.1:{proxy.listening_port}"
+                self.use(S3Store(s3_server.settings(endpoint, part_size=5 * 2**20)))
+                completed = await self.complete(audio=bytes(size))
+                job = await self.claim()
+                self.assertFalse((await self.failure_of(self.uploader(job))).permanent)
+                self.assertEqual(self.files(), [completed.path])
+                sent, proxy.lossy = proxy.matching, False
+                await self.uploader(job)
+                self.assertEqual((proxy.matching, self.files()), (sent, []))
+                stored = s3_server.store().facts(await self.object_of(completed.id))
+                self.assertEqual((stored.size, stored.sha256), (size, completed.sha256))
 
     async def test_disk_is_full_when_an_object_is_copied(self) -> None:
         completed = await self.complete()

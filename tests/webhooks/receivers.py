@@ -53,7 +53,10 @@ class ReceivedRequest:
 
 
 class Receiver(Resource):
-    """Answers each request with ``status`` and ``headers``. While ``hold`` is set, it keeps requests unanswered."""
+    """Answers each request with ``status`` and ``headers``. While ``hold`` is set, it keeps requests unanswered.
+
+    While ``drops`` is set, it closes the connection instead of an answer.
+    """
 
     isLeaf = True  # noqa: N815
 
@@ -62,7 +65,7 @@ class Receiver(Resource):
         self.status = 200
         self.headers: dict[str, str] = {}
         self.reply = b"thanks"
-        self.hold = False
+        self.hold = self.drops = False
         self.held: list[Request] = []
         self.requests: list[ReceivedRequest] = []
         self.statuses: Callable[[ReceivedRequest], int] | None = None
@@ -70,6 +73,9 @@ class Receiver(Resource):
     def render(self, request: Request) -> Any:
         received = ReceivedRequest(request)
         self.requests.append(received)
+        if self.drops:
+            cast("Any", request.transport).abortConnection()
+            return NOT_DONE_YET
         request.setResponseCode(self.status if self.statuses is None else self.statuses(received))
         for name, value in self.headers.items():
             request.responseHeaders.setRawHeaders(name, [value])

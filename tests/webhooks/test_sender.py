@@ -338,6 +338,20 @@ class RetryTests(SenderTestCase):
         self.assertEqual((delivery.status, delivery.next_attempt_at), ("delivered", None))
         self.assertIsNone((await self.webhooks.get(hook.id)).failing_since)
 
+    async def test_a_response_that_is_lost(self) -> None:
+        """The receiver has the message, and knows its repetition by the id."""
+        receiver, _ = await self.add_receiver()
+        receiver.drops = True
+        self.start_worker(retry=0.2)
+        stored = await self.add_event()
+        await until(lambda: len(receiver.requests) == 2)
+        receiver.drops = False
+        await self.until_states("delivered")
+        self.assertEqual(len({(request.id, request.body) for request in receiver.requests}), 1)
+        (delivery,) = await self.history.of_recording(stored.id)
+        statuses = [attempt.status for attempt in delivery.attempts]
+        self.assertEqual((statuses[:2], statuses[-1]), ([None, None], 200))
+
     async def test_the_last_failed_attempt_is_reported_to_the_other_webhooks(self) -> None:
         receiver, hook = await self.add_receiver(events=(WebhookEvent.RECORDING_FAILED,))
         receiver.status = 500

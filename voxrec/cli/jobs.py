@@ -93,7 +93,7 @@ def retry(job_ids: tuple[UUID, ...], dead: bool, config_file: Path) -> None:
     """Restart jobs now, with a new count of attempts: those with the given IDs, or all dead ones.
 
     If one of the IDs does not exist, or its job is done, no job is restarted. A mail is also sent again to recipients
-    that were refused.
+    that were refused. An unconfirmed mail, which may have been delivered, is sent again only by its ID.
     """
     if bool(job_ids) == dead:
         raise click.UsageError("Pass either job IDs or --dead.")
@@ -104,6 +104,21 @@ def retry(job_ids: tuple[UUID, ...], dead: bool, config_file: Path) -> None:
             run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec jobs retry", "job", job_id)))
             run_to_completion(repository.restart(job_id))
     click.echo(f"{len(restarted)} {'job is' if len(restarted) == 1 else 'jobs are'} due now")
+
+
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True, type=click.UUID, metavar="ID...")
+@config_option
+def confirm(job_ids: tuple[UUID, ...], config_file: Path) -> None:
+    """End unconfirmed jobs, whose mails have arrived.
+
+    A job is unconfirmed if the mail server received the mail, but did not say whether it accepts it.
+    """
+    with daemon_database(config_file) as database:
+        for job_id in job_ids:
+            run_to_completion(Audit(database).begin(audit_entry_for_command("voxrec jobs confirm", "job", job_id)))
+            run_to_completion(Jobs(database).confirm(job_id))
+    click.echo(f"{len(job_ids)} {'job is' if len(job_ids) == 1 else 'jobs are'} done")
 
 
 async def _dead_job_ids(repository: Jobs) -> list[UUID]:

@@ -18,6 +18,7 @@ from voxrec.config import Mail
 from voxrec.mail.bounce_server import BounceFactory
 from voxrec.mail.bounces import BounceIntake
 from voxrec.mail.content import ListeningLink
+from voxrec.mail.envelope import UnconfirmedRetries
 from voxrec.mail.mailer import BounceAddresses, Mailer
 from voxrec.mail.message import MessageDefaults
 from voxrec.mail.smime_signature import Signer, SigningError, load_signer
@@ -39,6 +40,7 @@ def build_mailer(env: Environment, database: Database, files: RecordingFiles) ->
         recordings=database.recordings,
         profiles=database.profiles,
         deliveries=database.deliveries,
+        jobs=database.jobs,
         certificates=database.recipient_certificates,
         archive=files.archive,
         listening_link=_listening_link(env, database),
@@ -80,6 +82,7 @@ def _defaults(settings: Mail, signer: Signer | None) -> MessageDefaults:
         encryption=MailEncryption(settings.encryption),
         hide_subject=settings.hide_subject,
         signer=signer,
+        unconfirmed=UnconfirmedRetries(settings.unconfirmed_attempts, timedelta(seconds=settings.unconfirmed_retry)),
     )
 
 

@@ -137,6 +137,7 @@ class StatisticsRefresher:
                 due=pending.due,
                 oldest_age=pending.oldest_age,
                 dead=statistics.dead.get(kind, 0),
+                unconfirmed=statistics.unconfirmed.get(kind, 0),
             )
         metrics.set_webhooks(
             waiting=webhooks.pending, due=webhooks.due, oldest_age=webhooks.oldest_age, disabled=webhooks.disabled

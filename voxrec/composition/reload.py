@@ -53,6 +53,8 @@ RELOADABLE: Final = frozenset(
         "mail.time_zone",
         "mail.timeout",
         "mail.tls",
+        "mail.unconfirmed_attempts",
+        "mail.unconfirmed_retry",
         "mail.user",
         "rest.access_log",
         "rest.admin_token",

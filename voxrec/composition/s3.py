@@ -71,6 +71,7 @@ class S3Services:
     queue: UploadQueue
     worker: Worker[Job]
     worker_service: OnDemandService
+    objects: StoredObjects
     sweeper: ObjectSweeper
     stop_flag: StopFlag
     upload_threads: SharedThreads
@@ -94,7 +95,7 @@ class S3Services:
 
     async def check(self, profile: Profile) -> str:
         """Write, read and delete an object where Recordings of a Profile are stored; return where."""
-        bucket, prefix = self.uploader.place_of(profile)
+        bucket, prefix = await self.objects.place_of(profile.id)
         await self.download_threads.defer(self.store.check, bucket, prefix)
         return f"s3://{bucket}/{prefix}"
 
@@ -127,6 +128,7 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
         defer_local_to_thread=env.defer_to_thread,
     )
     node = None if env.config.archive.shared else env.config.node_name
+    objects = StoredObjects(database.pool, settings.bucket, settings.prefix)
     database.recordings.upload_node = node
     queue = UploadQueue(env.reactor, database.pool, database.jobs, _JOBS_PER_UPLOAD * settings.concurrency_per_bucket)
     uploader = Uploader(
@@ -164,13 +166,12 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
         queue=queue,
         worker=worker,
         worker_service=OnDemandService("upload worker", worker),
+        objects=objects,
         sweeper=ObjectSweeper(
             env.reactor,
-            StoredObjects(database.pool),
+            objects,
             database.jobs.deleted_recordings,
             store,
-            settings.bucket,
-            settings.prefix,
             download_threads.defer,
         ),
         stop_flag=stop_flag,
@@ -181,10 +182,8 @@ def build_s3(env: Environment, database: Database, work_directory: Path) -> S3Se
 
 
 def upload_settings(settings: S3) -> UploadSettings:
-    """Return where and how Recordings are stored."""
+    """Return how Recordings are stored."""
     return UploadSettings(
-        bucket=settings.bucket,
-        prefix=settings.prefix,
         uploads=settings.uploads,
         keep_local=settings.keep_local,
         holds=settings.object_lock != "off",

@@ -10,13 +10,14 @@ from voxrec.console.days import start_of_day, today
 from voxrec.console.rest_client import Page, RestFailed
 from voxrec.console.visit import START, Visit, form, query, redirect_after
 from voxrec.deferreds import gather
-from voxrec.model import RecordingState
+from voxrec.model import JobState, RecordingState
 from voxrec.web.auth import Role
 from voxrec.web.response import Response
 
 OPERATIONS: Final = "/console/operations"
 _MAX_CALLS: Final = 1000  # that are counted
 _LISTED: Final = 20  # Recordings and jobs of each kind on the page
+_ENDED: Final = f"{JobState.DEAD},{JobState.UNCONFIRMED}"
 _NO_AUDIO: Final = f"{RecordingState.ABSENT},{RecordingState.FAILED}"
 
 
@@ -36,7 +37,7 @@ class OperationsPage:
             rest.get("/recording-counts", since=since),
             rest.page("/calls", limit=_MAX_CALLS),
             rest.page("/recordings", state=_NO_AUDIO, since=since, limit=_LISTED),
-            rest.page("/jobs", state="dead", limit=_LISTED, cursor=given.get("dead"), recordingId=recording),
+            rest.page("/jobs", state=_ENDED, limit=_LISTED, cursor=given.get("dead"), recordingId=recording),
             rest.page(
                 "/jobs", state="pending,running", limit=_LISTED, cursor=given.get("queue"), recordingId=recording
             ),
@@ -94,11 +95,14 @@ def _call_counts(calls: Page) -> list[tuple[str, int]]:
 
 
 async def change_job(visit: Visit) -> Response:
-    """Attempt a job now, or delete one that is dead."""
-    path = f"/jobs/{visit.request.id}"
-    if form(visit.request).get("action") == "delete":
+    """Attempt a job now, confirm its mails, or delete one that is dead."""
+    path, action = f"/jobs/{visit.request.id}", form(visit.request).get("action")
+    if action == "delete":
         await visit.rest.send("DELETE", path)
         return redirect_after("job_deleted", f"{OPERATIONS}#jobs")
+    if action == "confirm":
+        await visit.rest.send("POST", path, {"state": "done"})
+        return redirect_after("job_confirmed", f"{OPERATIONS}#jobs")
     await visit.rest.send("POST", path, {"state": "pending"})
     return redirect_after("job_restarted", f"{OPERATIONS}#queue")
 

@@ -9,11 +9,11 @@ from uuid import UUID
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from voxrec.clock import utc_now
-from voxrec.deferreds import AsyncEvent, Backoff
+from voxrec.deferreds import AsyncEvent, Backoff, MinimumInterval
 from voxrec.errors import DeliveryError, StoreUnavailable, VoxrecError
 from voxrec.sanitize import hide_addresses, sanitize_line
 
@@ -103,9 +103,9 @@ class Worker(Service, Generic[J]):
 
         ``concurrency`` is the maximum number of jobs that run at the same time. ``lease`` is the duration of a claim,
         extended every third of it while the handler runs. ``backoff`` is the delay before a retry. ``stop_timeout`` is
-        how long `stopService` waits for running handlers, in seconds. A claim follows ``claim_interval`` seconds after
-        what caused it, so that one statement fills the slots of all jobs that end meanwhile. ``on_attempt_ended`` is
-        called with the kind of a job and the outcome of an attempt: done, retry or dead.
+        how long `stopService` waits for running handlers, in seconds. The starts of two claims are at least
+        ``claim_interval`` seconds apart, so that one statement fills the slots of all jobs that end meanwhile.
+        ``on_attempt_ended`` is called with the kind of a job and the outcome of an attempt: done, retry or dead.
         """
         self._clock = clock
         self._jobs = jobs
@@ -115,7 +115,7 @@ class Worker(Service, Generic[J]):
         self._backoff = backoff
         self._max_attempts = max_attempts
         self._stop_timeout = stop_timeout
-        self._claim_interval = claim_interval
+        self._claim_interval = MinimumInterval(clock, claim_interval)
         self._on_attempt_ended = on_attempt_ended
         self._log = logger or Logger()
         self._running_jobs: set[_RunningJob[J]] = set()
@@ -183,9 +183,9 @@ class Worker(Service, Generic[J]):
 
     async def _claim_until_stopped(self) -> None:
         while self.running:
-            await self._wake.wait(await self._claim_due())
-            if self._claim_interval and self.running:
-                await deferLater(self._clock, self._claim_interval)
+            await self._claim_interval.wait()
+            if self.running:
+                await self._wake.wait(await self._claim_due())
         self._claiming = False
         self._check_drained()
 

@@ -1,6 +1,7 @@
 """Types of an SMTP session: the relay, the message with its envelope addresses, and the result for each recipient."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -43,11 +44,28 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """The result for each recipient. ``reply`` is the relay's last reply, which usually has its queue id."""
+    """The result for each recipient. ``reply`` is the relay's last reply, which usually has its queue id.
+
+    ``unconfirmed`` are recipients that may receive the message: the relay has accepted them and received all of the
+    message, but not said whether it accepts that. ``reply`` is then the reason.
+    """
 
     accepted: tuple[str, ...]
     refused: tuple[Refusal, ...]
     reply: str
+    unconfirmed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnconfirmedRetries:
+    """How an unconfirmed mail is repeated: it is sent ``attempts`` times in all.
+
+    ``interval`` is the time between the first two, which is four times as long after each further one. The default is
+    the shortest retry interval that RFC 5321 section 4.5.4.1 recommends.
+    """
+
+    attempts: int = 3
+    interval: timedelta = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)

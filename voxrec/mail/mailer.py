@@ -11,6 +11,7 @@ import msgspec
 from twisted.logger import Logger
 
 from voxrec.clock import utc_now
+from voxrec.deferreds import KeyedLock
 from voxrec.errors import DeliveryError, NotFound
 from voxrec.mail.content import ListeningLink
 from voxrec.mail.forms import Form, compose_form, forms_for
@@ -18,8 +19,9 @@ from voxrec.mail.message import MessageDefaults
 from voxrec.mail.preview import example_recording, preview
 from voxrec.mail.protection import Encryption, ProtectionError, TransientProtectionError
 from voxrec.mail.protection_process import protect_message
-from voxrec.mail.recipient_groups import RecipientGroup, group_recipients
-from voxrec.mail.smtp import Refusal, Relay, SendResult, send
+from voxrec.mail.recipient_groups import RecipientGroup, encryption_of, group_recipients
+from voxrec.mail.reply_store import Deliveries, Jobs, ReplyStore
+from voxrec.mail.smtp import Refusal, Relay, send
 from voxrec.mail.templates import Texts
 from voxrec.mailaddress import is_mail_address, mailbox_key, needs_smtputf8
 from voxrec.model import (
@@ -33,7 +35,7 @@ from voxrec.model import (
     mail_addresses,
 )
 from voxrec.sanitize import hide_addresses
-from voxrec.store.deliveries import Delivery, DeliveryState
+from voxrec.store.deliveries import DeliveryState
 from voxrec.threads import DeferToThread
 
 _FAILED_SESSIONS: Final = 2  # of the first recipients, after which the others are not tried
@@ -51,22 +53,6 @@ class Profiles(Protocol):
 
     async def get(self, profile_id: UUID, /) -> Profile:
         """Return the Profile. Raises `NotFound` if there is none."""
-
-
-class Deliveries(Protocol):
-    """The repository of the relay's replies, by Recording and recipient."""
-
-    async def pending_recipients(self, recording_id: UUID, recipients: Sequence[str]) -> list[str]:
-        """Return those of ``recipients`` without a final reply."""
-
-    async def requested_recipients(self, recording_id: UUID) -> list[str]:
-        """Return the recipients that a client has requested, in addition to those of the Profile."""
-
-    async def record_reply(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
-        """Store a reply about a recipient."""
-
-    async def of_recording(self, recording_id: UUID) -> list[Delivery]:
-        """Return the deliveries of a Recording."""
 
 
 class Certificates(Protocol):
@@ -99,6 +85,7 @@ class Mailer:
         recordings: Recordings,
         profiles: Profiles,
         deliveries: Deliveries,
+        jobs: Jobs,
         certificates: Certificates,
         archive: Archive,
         listening_link: Callable[[UUID], Awaitable[ListeningLink]],
@@ -112,8 +99,8 @@ class Mailer:
 
         ``listening_link`` returns where the readers can listen to a Recording. ``bounce_addresses`` None: mails that
         cannot be delivered are returned to the sender's mailbox. ``on_reply`` is called for each recipient with the
-        relay's reply: accepted, deferred or refused. ``on_protection`` is called for each recipient of an attempt with
-        ``smime``, ``none``, ``notice`` (instead of what cannot be encrypted) or ``refused``.
+        relay's reply: accepted, deferred, refused or unconfirmed. ``on_protection`` is called for each recipient of an
+        attempt with ``smime``, ``none``, ``notice`` (instead of what cannot be encrypted) or ``refused``.
         """
         self._reactor = reactor
         self._relay = relay
@@ -126,9 +113,10 @@ class Mailer:
         self._listening_link = listening_link
         self._defer_to_thread = defer_to_thread
         self._bounce_addresses = bounce_addresses
-        self._on_reply = on_reply
         self._on_protection = on_protection
         self._log = logger or Logger()
+        self._replies = ReplyStore(reactor, deliveries, jobs, on_reply, self._log)
+        self._sending: KeyedLock[UUID] = KeyedLock()
 
     @property
     def defaults(self) -> MessageDefaults:
@@ -151,6 +139,11 @@ class Mailer:
 
         Raises `DeliveryError` if a recipient did not accept it; it is permanent if no recipient is deferred.
         """
+        # During an outage of PostgreSQL the lease can end, and the job be claimed again, before replies are stored.
+        async with self._sending.hold(job.recording_id):
+            await self._run(job)
+
+    async def _run(self, job: Job) -> None:
         recording = await self._completed_recording(job.recording_id)
         if recording is None:
             return
@@ -164,12 +157,12 @@ class Mailer:
         pending = await self._deliveries.pending_recipients(recording.id, recipients)
         if pending:
             await self._deliver(recording, profile, pending)
-        await self._require_accepted(recording, recipients)
+        await self._replies.require_accepted(job, recipients)
 
     async def _deliver(self, recording: Recording, profile: Profile, recipients: list[str]) -> None:
         """Send the mail to each group of recipients, encrypted if it must or can be."""
         relay, defaults = self._relay, self._defaults  # they may be changed meanwhile
-        mode = defaults.encryption if profile.mail_encryption is None else profile.mail_encryption
+        mode = encryption_of(profile, defaults.encryption)
         certificates: Sequence[RecipientCertificate] = ()
         if mode is not MailEncryption.NONE:
             certificates = await self._certificates.of_recipients(profile.id, recipients)
@@ -185,7 +178,7 @@ class Mailer:
         """Store why nothing is sent to recipients. A new attempt can be requested when they have a certificate."""
         for recipient, reason in refused.items():
             self._on_protection("refused")
-            await self._deliveries.record_reply(recording.id, recipient, DeliveryState.REFUSED, reason)
+            await self._replies.store(recording.id, recipient, DeliveryState.REFUSED, reason)
         if refused:
             self._log.warn(
                 "recording {id} is not mailed to {count} recipients: mails must be encrypted, and they have no valid "
@@ -256,30 +249,35 @@ class Mailer:
 
         Return those for whom it is too large, unless the form is the smallest one. All other replies are stored. If the
         relay made no decision, the error is stored as an attempt for each recipient; raises the last error if the relay
-        made no decision at all. If the first sessions fail, there are no further ones: the relay does not respond, or
-        the password is wrong, and it may lock the account.
+        made no decision at all, and certainly has no mail. If the first sessions fail, there are no further ones: the
+        relay does not respond, or the password is wrong, and it may lock the account.
         """
         too_large: list[Refusal] = []
         failures: list[DeliveryError] = []
-        decided = False
+        decided = unconfirmed = False
         for sender, group in await self._envelopes(recording, defaults.sender, recipients):
-            if decided or len(failures) < _FAILED_SESSIONS:
-                try:
-                    result = await send(self._reactor, relay, sender, group, message)
-                except DeliveryError as error:
-                    failures.append(error)
-                else:
-                    decided = True
-                    smaller = [one for one in result.refused if one.too_large and form is not Form.LINK]
-                    too_large += smaller
-                    others = tuple(one for one in result.refused if one not in smaller)
-                    await self._record(recording, replace(result, refused=others))
-                    continue
-            for recipient in group:
-                await self._deliveries.record_reply(
-                    recording.id, recipient, DeliveryState.DEFERRED, failures[-1].detail
+            if not decided and len(failures) >= _FAILED_SESSIONS:
+                await self._replies.defer(
+                    recording.id, group, f"not sent, as to other recipients: {failures[-1].detail}"
                 )
-        if failures and not decided:
+                continue
+            try:
+                result = await send(self._reactor, relay, sender, group, message)
+            except DeliveryError as error:
+                failures.append(error)
+                await self._replies.defer(recording.id, group, error.detail)
+                continue
+            if result.unconfirmed:
+                unconfirmed = True
+                failures.append(DeliveryError(result.reply, permanent=False))
+            else:
+                decided = True
+            smaller = [one for one in result.refused if one.too_large and form is not Form.LINK]
+            too_large += smaller
+            others = tuple(one for one in result.refused if one not in smaller)
+            result = replace(result, refused=others)
+            await self._replies.record(recording.id, result, defaults.unconfirmed)
+        if failures and not decided and not unconfirmed:
             raise failures[-1]
         return too_large
 
@@ -346,34 +344,7 @@ class Mailer:
             state = DeliveryState.REFUSED
             self._log.error("the mail about recording {id} is not sent to {count} recipients: {error}", **fields)
         for recipient in recipients:
-            await self._deliveries.record_reply(recording.id, recipient, state, f"not sent: {error}")
-
-    async def _record(self, recording: Recording, result: SendResult) -> None:
-        # accepted recipients first: if the database fails in between, a lost refusal causes no duplicate mail
-        for recipient in result.accepted:
-            self._on_reply(DeliveryState.ACCEPTED)
-            await self._deliveries.record_reply(recording.id, recipient, DeliveryState.ACCEPTED, result.reply)
-        for refusal in result.refused:
-            self._on_reply(_state(refusal))
-            await self._deliveries.record_reply(recording.id, refusal.recipient, _state(refusal), refusal.reply)
-        if result.accepted:
-            self._log.info(
-                "recording {id} was mailed to {count} of {total} recipients: {reply}",
-                id=recording.id,
-                count=len(result.accepted),
-                total=len(result.accepted) + len(result.refused),
-                reply=hide_addresses(result.reply),
-            )
-
-    async def _require_accepted(self, recording: Recording, recipients: Sequence[str]) -> None:
-        stored = await self._deliveries.of_recording(recording.id)
-        deliveries = [delivery for delivery in stored if delivery.recipient in recipients]
-        deferred = [delivery for delivery in deliveries if delivery.state is DeliveryState.DEFERRED]
-        # mails that were returned have been reported
-        refused = [one for one in deliveries if one.state is DeliveryState.REFUSED and not one.returned]
-        if deferred or refused:
-            replies = "; ".join(f"{delivery.recipient}: {delivery.last_reply}" for delivery in deferred or refused)
-            raise DeliveryError(f"the relay did not accept the mail for {replies}", permanent=not deferred)
+            await self._replies.store(recording.id, recipient, state, f"not sent: {error}")
 
 
 def _distinct(addresses: Sequence[str]) -> list[str]:
@@ -386,7 +357,3 @@ def _distinct(addresses: Sequence[str]) -> list[str]:
 
 def _needs_utf8_headers(recipient: str, sender: str) -> bool:
     return any(is_mail_address(address) and needs_smtputf8(address) for address in (recipient, sender))
-
-
-def _state(refusal: Refusal) -> DeliveryState:
-    return DeliveryState.REFUSED if refusal.permanent else DeliveryState.DEFERRED

@@ -1,7 +1,7 @@
 """Builds the MIME message about a recording: text, HTML with a waveform, and the audio if it is not too large."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -20,6 +20,7 @@ from voxrec.errors import AudioError
 from voxrec.languages import DEFAULT, Language
 from voxrec.mail.base64_lines import encode_base64
 from voxrec.mail.content import LANGUAGES, ListeningLink, attachment_name, describe
+from voxrec.mail.envelope import UnconfirmedRetries
 from voxrec.mail.smime_signature import Signer
 from voxrec.mail.templates import Texts, render_texts
 from voxrec.mailaddress import encode_mail_address, is_mail_address
@@ -40,7 +41,8 @@ class MessageDefaults:
     ``utf8_headers``: the headers may have UTF-8 (RFC 6532), for relays with SMTPUTF8; otherwise they are ASCII, and
     recipients that cannot be written so are not in "To". ``templates`` is the directory of the templates; None: the
     built-in form. ``encryption`` says when mails are encrypted, unless their Profile does; ``hide_subject``: the
-    subject of an encrypted mail is encrypted, too. ``signer`` None: mails are not signed.
+    subject of an encrypted mail is encrypted, too. ``signer`` None: mails are not signed. ``unconfirmed``: how mails
+    are repeated whose acceptance the relay does not confirm.
     """
 
     sender: str
@@ -53,6 +55,7 @@ class MessageDefaults:
     encryption: MailEncryption = MailEncryption.NONE
     hide_subject: bool = True
     signer: Signer | None = None
+    unconfirmed: UnconfirmedRetries = field(default_factory=UnconfirmedRetries)
 
     def time_zone_of(self, profile: Profile) -> tzinfo:
         """Return the time zone of the readers."""

@@ -8,7 +8,7 @@ from typing import Final
 from voxrec.mail.certificate_facts import date_text
 from voxrec.mail.protection import Encryption
 from voxrec.mailaddress import caseless_mailbox_key
-from voxrec.model import MailEncryption, MailProtection, MailRecipient, RecipientCertificate
+from voxrec.model import MailEncryption, MailProtection, MailRecipient, Profile, RecipientCertificate
 from voxrec.model.recipient_certificate import validity_at
 
 _WITHOUT_CERTIFICATE: Final = {
@@ -38,6 +38,11 @@ class Grouping:
 
     groups: tuple[RecipientGroup, ...]
     refused: Mapping[str, str]
+
+
+def encryption_of(profile: Profile, default: MailEncryption) -> MailEncryption:
+    """Return when the mails of a Profile are encrypted; ``default`` applies unless the Profile says it."""
+    return default if profile.mail_encryption is None else profile.mail_encryption
 
 
 def group_recipients(

@@ -1,5 +1,6 @@
 """Sends one message to the mail relay and returns the reply for each recipient. It does not retry."""
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet import ssl
@@ -26,6 +27,9 @@ async def send(reactor: Any, relay: Relay, sender: str, recipients: list[str], m
     relay or in the settings while the message waits. Only an invalid ``sender`` is a permanent error. An invalid
     recipient is refused without being sent, and does not affect the others; likewise one that needs SMTPUTF8, if the
     relay does not offer it.
+
+    If the connection fails after the whole message was sent, the relay may have accepted it: there is no error then,
+    but the result is unconfirmed.
     """
     if not is_mail_address(sender):
         raise DeliveryError(f"invalid sender address {sanitize_line(sender)!r}", permanent=True)
@@ -33,7 +37,7 @@ async def send(reactor: Any, relay: Relay, sender: str, recipients: list[str], m
     if not valid:
         return SendResult((), refused, "")
     result = await _run_session(reactor, relay, Envelope(sender, valid, message))
-    return SendResult(result.accepted, refused + result.refused, result.reply)
+    return replace(result, refused=refused + result.refused)
 
 
 async def verify(reactor: Any, relay: Relay, sender: str, recipients: list[str]) -> SendResult:
@@ -47,7 +51,7 @@ async def verify(reactor: Any, relay: Relay, sender: str, recipients: list[str])
     if not valid:
         return SendResult((), refused, "")
     result = await _run_session(reactor, relay, Envelope(sender, valid, b""), VerifyingSession)
-    return SendResult(result.accepted, refused + result.refused, result.reply)
+    return replace(result, refused=refused + result.refused)
 
 
 def _check_recipients(recipients: list[str]) -> tuple[list[str], tuple[Refusal, ...]]:
@@ -83,12 +87,13 @@ async def _run_session(
         relay.deadline, session.fail, f"session exceeded its deadline of {relay.deadline:g} s"
     )
     try:
-        return await session.outcome
+        result = await session.outcome
     except DeliveryError as error:
         raise DeliveryError(f"{address}: {error.detail}", permanent=error.permanent) from error
     finally:
         if deadline.active():
             deadline.cancel()
+    return replace(result, reply=f"{address}: {result.reply}") if result.unconfirmed else result
 
 
 def _tls_context(relay: Relay) -> Any:

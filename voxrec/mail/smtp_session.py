@@ -281,7 +281,18 @@ class Session(smtp.ESMTPClient):
 
     def _set_result(self, result: SendResult | DeliveryError) -> None:
         if self._result is None:  # later errors are consequences of closing the connection
+            if self._data_sent and isinstance(result, DeliveryError):
+                result = self._unconfirmed(result)
             self._result = result
+
+    def _unconfirmed(self, error: DeliveryError) -> SendResult:
+        """Return the result of a session that failed after the end of the data.
+
+        The relay may have accepted the message before (RFC 5321 section 6.1, RFC 1047). If a connection fails earlier,
+        the relay must discard the message (RFC 5321 section 4.1.1.10).
+        """
+        reply = f"{error.detail}, after it had received the mail"
+        return SendResult((), self._refused_recipients(), reply, unconfirmed=tuple(self.successAddresses))
 
     def _make_result(self, code: int, reply: str) -> SendResult | DeliveryError:
         refused = self._refused_recipients()

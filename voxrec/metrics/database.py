@@ -32,10 +32,19 @@ class DatabaseMetrics:
             "Recordings that failed because their node was lost with its disk.",
         )
         self._jobs_waiting = gauge("voxrec_jobs_waiting", "Jobs that are not done and not dead, by kind.", ["kind"])
-        self._jobs_due = gauge("voxrec_jobs_due", "Waiting jobs whose due time has passed, by kind.", ["kind"])
+        self._jobs_due = gauge(
+            "voxrec_jobs_due",
+            "Waiting jobs whose due time has passed, by kind, including those that a daemon has claimed.",
+            ["kind"],
+        )
         self._jobs_dead = gauge(
             "voxrec_jobs_dead",
             "Jobs that failed permanently; see `voxrec jobs list --state dead`.",
+            ["kind"],
+        )
+        self._jobs_unconfirmed = gauge(
+            "voxrec_jobs_unconfirmed",
+            "Mails that may have been delivered, by kind of job; see `voxrec jobs list --state unconfirmed`.",
             ["kind"],
         )
         self._jobs_oldest_seconds = gauge(
@@ -76,11 +85,21 @@ class DatabaseMetrics:
         self._recordings_estimate.set(estimate)
         self._recordings_node_lost.set(node_lost)
 
-    def set_jobs(self, kind: str, *, waiting: int = 0, due: int = 0, dead: int = 0, oldest_age: float = 0.0) -> None:
+    def set_jobs(
+        self,
+        kind: str,
+        *,
+        waiting: int = 0,
+        due: int = 0,
+        dead: int = 0,
+        unconfirmed: int = 0,
+        oldest_age: float = 0.0,
+    ) -> None:
         """Set the number of jobs of one kind, and the age of the oldest waiting job in seconds."""
         self._jobs_waiting.labels(kind).set(waiting)
         self._jobs_due.labels(kind).set(due)
         self._jobs_dead.labels(kind).set(dead)
+        self._jobs_unconfirmed.labels(kind).set(unconfirmed)
         self._jobs_oldest_seconds.labels(kind).set(oldest_age)
 
     def set_webhooks(self, *, waiting: int, due: int, oldest_age: float, disabled: int) -> None:
@@ -103,7 +122,7 @@ class DatabaseMetrics:
 
     def clear(self) -> None:
         """Remove all values: the database does not respond, and they would be outdated."""
-        jobs = (self._jobs_waiting, self._jobs_due, self._jobs_dead, self._jobs_oldest_seconds)
+        jobs = (self._jobs_waiting, self._jobs_due, self._jobs_dead, self._jobs_unconfirmed, self._jobs_oldest_seconds)
         for gauge in (self._recordings, self._recipient_certificates, *jobs):
             gauge.clear()
         for gauge in (

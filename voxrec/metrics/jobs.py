@@ -17,7 +17,8 @@ class JobMetrics:
         )
         self._mail_recipients = counter(
             "voxrec_mail_recipients",
-            "Responses of the mail relay to recipients, by state (accepted, deferred, refused).",
+            "Responses of the mail relay to recipients, by state: accepted, deferred, refused, or unconfirmed (none, "
+            "after the relay had received the mail).",
             ["state"],
         )
         self._mail_protection = counter(

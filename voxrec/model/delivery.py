@@ -28,6 +28,8 @@ class DeliveryStatus(enum.StrEnum):
     - ``pending``: not delivered yet; it is attempted now or later
     - ``suspended``: waits because the webhook is disabled
     - ``delivered``: accepted by the receiver
+    - ``unconfirmed``: a mail that may have been delivered: the mail server received it each time, but did not say
+      whether it accepts it; it is sent again only on request
     - ``failed``: refused, given up after too many attempts, or accepted and returned later (see `reports`); it is
       attempted again only on request
     """
@@ -35,6 +37,7 @@ class DeliveryStatus(enum.StrEnum):
     PENDING = "pending"
     SUSPENDED = "suspended"
     DELIVERED = "delivered"
+    UNCONFIRMED = "unconfirmed"
     FAILED = "failed"
 
 

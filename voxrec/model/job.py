@@ -34,12 +34,15 @@ class JobState(enum.StrEnum):
     - ``pending``: due now or later
     - ``running``: a worker executes it
     - ``dead``: failed permanently; ``lastError`` contains the reason
+    - ``unconfirmed``: a mail that may have been delivered: the mail server received it, but did not say whether it
+      accepts it; it is sent again only on request
     - ``done``: completed
     """
 
     PENDING = "pending"
     RUNNING = "running"
     DEAD = "dead"
+    UNCONFIRMED = "unconfirmed"
     DONE = "done"
 
 

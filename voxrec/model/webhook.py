@@ -60,7 +60,7 @@ class WebhookEvent(enum.StrEnum):
     - ``export.completed``: the file of a bulk export can be downloaded
     - ``export.failed``: a bulk export has no file; `error` says why
     - ``delivery.failed``: a mail or a webhook about a Recording could not be delivered and is not retried, or a
-      mail was returned
+      mail was returned; or it is not known whether a mail was delivered (`unconfirmed`)
     """
 
     CALL_STARTED = "call.started"
@@ -218,6 +218,13 @@ class DeliveryFailure(Struct, frozen=True, kw_only=True, rename="camel"):
         str | None,
         doc("Enhanced status code (RFC 3463) of a mail that was accepted and returned, such as 5.1.1. Null: none."),
     ] = None
+    unconfirmed: Annotated[
+        bool,
+        doc(
+            "Whether the mail may have been delivered: the mail server received it, but did not say whether it accepts "
+            "it."
+        ),
+    ] = False
 
 
 WebhookCall: Final[Any] = msgspec.defstruct(

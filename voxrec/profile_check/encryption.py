@@ -8,7 +8,13 @@ from uuid import UUID
 import msgspec
 
 from voxrec.mail.certificate_facts import date_text
-from voxrec.mail.recipient_groups import mail_recipient, missing_reason, of_recipient, usable_certificates
+from voxrec.mail.recipient_groups import (
+    encryption_of,
+    mail_recipient,
+    missing_reason,
+    of_recipient,
+    usable_certificates,
+)
 from voxrec.model import (
     CheckName,
     CheckState,
@@ -51,7 +57,7 @@ class EncryptionCheck:
 
         The certificates of a Profile (None: those of all Profiles) that the client may not access are not named.
         """
-        addresses, mode = _addresses(profile), self._mode(profile)
+        addresses, mode = _addresses(profile), encryption_of(profile, self._default())
         certificates = await self._certificates.of_recipients(profile.id, addresses)
         named = {one.id for one in certificates if may_access(one.profile_id)}
         recipients = [mail_recipient(address, mode, certificates, self._now()) for address in addresses]
@@ -60,12 +66,9 @@ class EncryptionCheck:
             for one in recipients
         ]
 
-    def _mode(self, profile: Profile) -> MailEncryption:
-        return self._default() if profile.mail_encryption is None else profile.mail_encryption
-
     async def __call__(self, profile: Profile) -> Sequence[ProfileCheck]:
         """Return a row for each address."""
-        addresses, mode = _addresses(profile), self._mode(profile)
+        addresses, mode = _addresses(profile), encryption_of(profile, self._default())
         if not addresses:
             return [_row(None, CheckState.SKIPPED, "the Profile has no email, so no mail is sent")]
         if mode is MailEncryption.NONE:

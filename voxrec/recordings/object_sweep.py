@@ -41,8 +41,8 @@ class Store(Protocol):
 class Objects(Protocol):
     """The repository methods that the sweep needs."""
 
-    async def locations(self) -> Collection[tuple[str | None, str | None]]:
-        """Return the buckets and prefixes of Profiles; None stands for those of the settings."""
+    async def places(self) -> Collection[tuple[str, str]]:
+        """Return the buckets of Recordings, each with a prefix of their keys."""
 
     async def unknown_objects(self, bucket: str, objects: Mapping[str, UUID], /) -> Collection[str]:
         """Return the keys that no Recording has. Each key is passed with the id in it."""
@@ -63,8 +63,6 @@ class ObjectSweeper(TimerService):
         objects: Objects,
         deleted_recordings: Callable[[Collection[UUID]], Awaitable[Collection[UUID]]],
         store: Store,
-        bucket: str,
-        prefix: str,
         defer_to_thread: DeferToThread,
     ) -> None:
         super().__init__(_CHECK_INTERVAL, self.sweep)
@@ -72,8 +70,6 @@ class ObjectSweeper(TimerService):
         self._objects = objects
         self._deleted_recordings = deleted_recordings
         self._store = store
-        self._bucket = bucket
-        self._prefix = prefix
         self._defer_to_thread = defer_to_thread
         self._next_sweep = 0.0
         self.count = 0
@@ -85,7 +81,7 @@ class ObjectSweeper(TimerService):
             return
         count = 0
         try:
-            for bucket, prefix in await self._locations():
+            for bucket, prefix in await self._objects.places():
                 count += await self._sweep(bucket, prefix)
         except Unavailable as error:
             self._log.warn(
@@ -96,13 +92,6 @@ class ObjectSweeper(TimerService):
             return
         self.count = count
         self._next_sweep = self._clock.seconds() + _SWEEP_INTERVAL
-
-    async def _locations(self) -> set[tuple[str, str]]:
-        default = {(self._bucket, self._prefix)}
-        return default | {
-            (bucket or self._bucket, self._prefix if prefix is None else prefix)
-            for bucket, prefix in await self._objects.locations()
-        }
 
     async def _sweep(self, bucket: str, prefix: str) -> int:
         before = utc_now(self._clock) - _MIN_AGE

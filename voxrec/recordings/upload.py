@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from voxrec.archive.interface import ArchiveUnavailable, FileDamaged, ObjectLock, StoreError, UploadCancelled
 from voxrec.audio.formats import FORMATS
 from voxrec.errors import DeliveryError, NotFound, StoreUnavailable, VoxrecError
-from voxrec.model import Job, Profile, Recording, StoredObject
+from voxrec.model import Job, Recording, StoredObject
 from voxrec.store.upload_records import PlannedUpload
 from voxrec.threads import DeferToThread
 
@@ -71,16 +71,13 @@ class ObjectStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadSettings:
-    """Where and how Recordings are stored.
+    """How Recordings are stored.
 
-    - ``bucket``, ``prefix``: unless the Profile has its own;
     - ``uploads``: whether anything is uploaded; otherwise only locks are mirrored;
     - ``keep_local``: whether the local file remains;
     - ``holds``, ``retention``: whether legal holds, and times of expiry, are mirrored by Object Lock.
     """
 
-    bucket: str
-    prefix: str = ""
     uploads: bool = True
     keep_local: bool = False
     holds: bool = False
@@ -213,13 +210,6 @@ class Uploader:
             hold=self._settings.holds and recording.legal_hold,
             retain_until=recording.expires_at if self._settings.retention else None,
         )
-
-    def place_of(self, profile: Profile | None) -> tuple[str, str]:
-        """Return the bucket and the prefix of a Profile's Recordings; None: of one that was deleted."""
-        if profile is None:
-            return self._settings.bucket, self._settings.prefix
-        prefix = self._settings.prefix if profile.archive_prefix is None else profile.archive_prefix
-        return profile.archive_bucket or self._settings.bucket, prefix
 
     def _failed(self, bucket: str, error: StoreError) -> None:
         if bucket not in self.failures:

@@ -1,5 +1,7 @@
 """Repository of the deliveries of Recordings by mail and webhook, with all attempts; it also repeats deliveries."""
 
+# ruff: noqa: S608 - only a constant condition is formatted into statements; values are parameters
+
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -12,10 +14,11 @@ from voxrec.model import DeliveryChannel, DeliveryStatus, RecordingDelivery, mai
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
 from voxrec.postgres.transaction import Transaction
+from voxrec.store.deliveries import UNCONFIRMED
 
-_MAIL_DELIVERIES: Final = """
-    SELECT deliveries.id, recipient, state, deliveries.created_at, due_at,
-           (jobs.id IS NOT NULL AND jobs.done_at IS NULL AND NOT jobs.dead) AS planned,
+_MAIL_DELIVERIES: Final = f"""
+    SELECT deliveries.id, recipient, state, deliveries.created_at, greatest(due_at, not_before),
+           (jobs.id IS NOT NULL AND jobs.done_at IS NULL AND NOT jobs.dead) AS planned, {UNCONFIRMED},
            (SELECT coalesce(jsonb_agg(jsonb_build_object('at', at, 'reply', reply) ORDER BY at), '[]')
             FROM mail_attempts
             WHERE mail_attempts.recording_id = deliveries.recording_id
@@ -58,7 +61,7 @@ _REOPEN_MAIL: Final = """
     INSERT INTO deliveries AS old (recording_id, recipient, state, attempts, last_reply, requested)
     SELECT %s, recipient, 'deferred', 0, '', TRUE FROM unnest(%s::text[]) AS recipient
     ON CONFLICT (recording_id, recipient) DO UPDATE
-    SET state = 'deferred', requested = TRUE, updated_at = now()
+    SET state = 'deferred', requested = TRUE, unconfirmed_attempts = '{}', not_before = NULL, updated_at = now()
 """
 _LOCK_MAIL_JOB: Final = """
     SELECT leased_until > now() AND done_at IS NULL FROM jobs WHERE recording_id = %s AND kind = 'mail' FOR UPDATE
@@ -180,11 +183,14 @@ async def _send_webhook(transaction: Transaction, message_id: UUID, webhook_id: 
 
 
 def _mail(row: Row) -> RecordingDelivery:
-    id_, recipient, state, created_at, due_at, planned, attempts, reports = row
+    id_, recipient, state, created_at, due_at, planned, unconfirmed, attempts, reports = row
     pending = state == "deferred" and planned
-    status = {"accepted": DeliveryStatus.DELIVERED, "refused": DeliveryStatus.FAILED}.get(
-        state, DeliveryStatus.PENDING if pending else DeliveryStatus.FAILED
-    )
+    if state == "accepted":
+        status = DeliveryStatus.DELIVERED
+    elif pending:
+        status = DeliveryStatus.PENDING
+    else:
+        status = DeliveryStatus.UNCONFIRMED if unconfirmed else DeliveryStatus.FAILED
     return _convert(
         id=id_,
         channel=DeliveryChannel.MAIL,

@@ -1,5 +1,7 @@
 """Repository of what mail servers report about mails after they were accepted, and of the keys of bounce addresses."""
 
+# ruff: noqa: S608 - only a constant condition is formatted into statements; values are parameters
+
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from voxrec.model import AuditEntry, ReportAction
 from voxrec.postgres.database import Database
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.audit import insert_entry
+from voxrec.store.deliveries import UNCONFIRMED
 
 _KEY_LIFETIME: Final = timedelta(days=30)
 _BOUNCES_LAST: Final = timedelta(days=30)  # mail servers give up after some days
@@ -30,7 +33,8 @@ _LOCK_RECORDING: Final = """
     SELECT id FROM recordings WHERE id = (SELECT recording_id FROM deliveries WHERE id = %s) FOR UPDATE
 """
 _LOCK: Final = """
-    SELECT recording_id, state, attempts, coalesce(bounced_attempt, 0) FROM deliveries WHERE id = %s FOR UPDATE
+    SELECT recording_id, state, attempts, coalesce(bounced_attempt, 0), %s = ANY (unconfirmed_attempts)
+    FROM deliveries WHERE id = %s FOR UPDATE
 """
 # Of repeated warnings the last one is kept; a failure is final.
 _INSERT: Final = """
@@ -43,8 +47,16 @@ _INSERT: Final = """
 # A mail that is returned before its acceptance is stored fails when that is stored, see `voxrec.store.deliveries`.
 _FAIL: Final = """
     UPDATE deliveries
-    SET bounced_attempt = %s, updated_at = now(), state = CASE WHEN attempts = %s THEN 'refused' ELSE state END
+    SET bounced_attempt = %s, updated_at = now(), state = CASE WHEN attempts = %s THEN 'refused' ELSE state END,
+        unconfirmed_attempts = array_remove(unconfirmed_attempts, %s)
     WHERE id = %s
+"""
+_CONFIRM: Final = "UPDATE deliveries SET state = 'accepted', updated_at = now() WHERE id = %s"
+# Unless another mail of the job is unconfirmed, nothing of it is left to do: failures make a job dead.
+_CLOSE_JOB: Final = f"""
+    UPDATE jobs SET dead = FALSE, done_at = now(), last_error = NULL
+    WHERE recording_id = %s AND kind = 'mail' AND done_at IS NULL AND dead AND unconfirmed
+      AND NOT EXISTS (SELECT FROM deliveries WHERE deliveries.recording_id = jobs.recording_id AND {UNCONFIRMED})
 """
 
 
@@ -79,25 +91,31 @@ class DeliveryReports:
         """Store a report. If the latest mail to the recipient was returned, the delivery fails.
 
         A trigger then reports `delivery.failed` to webhooks, and ``audit_entry`` returns the entry about the delivery
-        of a Recording. A report about an earlier mail than the latest changes only the history.
+        of a Recording. A report about an earlier mail than the latest changes only the history. Any report that can
+        be interpreted shows that the relay had accepted the mail, so that an unconfirmed one is not sent again.
         """
 
         async def work(transaction: Transaction) -> ReportOutcome:
             await transaction.query(_LOCK_RECORDING, (report.delivery_id,))
-            rows = await transaction.query(_LOCK, (report.delivery_id,))
+            rows = await transaction.query(_LOCK, (report.attempt, report.delivery_id))
             if not rows:
                 return ReportOutcome.DELETED
-            recording_id, state, attempts, bounced_attempt = rows[0]
+            recording_id, state, attempts, bounced_attempt, unconfirmed = rows[0]
             values = (report.action.value, report.status, report.remote_mta, report.reply)
             await transaction.execute(_INSERT, (report.delivery_id, report.attempt, *values))
             if report.action is not ReportAction.FAILED:
+                if unconfirmed and report.action is not ReportAction.UNKNOWN:
+                    await transaction.execute(_CONFIRM, (report.delivery_id,))
+                    await transaction.execute(_CLOSE_JOB, (recording_id,))
                 return ReportOutcome.NOTED
             if report.attempt <= bounced_attempt:
                 return ReportOutcome.DUPLICATE
-            is_latest = report.attempt > attempts or (report.attempt == attempts and state == "accepted")
+            accepted = state == "accepted" or unconfirmed
+            is_latest = report.attempt > attempts or (report.attempt == attempts and accepted)
             if not is_latest:
                 return ReportOutcome.NOTED
-            await transaction.execute(_FAIL, (report.attempt, report.attempt, report.delivery_id))
+            await transaction.execute(_FAIL, (report.attempt, report.attempt, report.attempt, report.delivery_id))
+            await transaction.execute(_CLOSE_JOB, (recording_id,))
             await insert_entry(transaction, audit_entry(recording_id))
             return ReportOutcome.FAILED
 

@@ -19,14 +19,14 @@ from voxrec.errors import Conflict
 from voxrec.model import Job, JobKind, JobState, StoredObject
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
-from voxrec.store.deliveries import reopen_refused
+from voxrec.store.deliveries import confirm, reopen
 from voxrec.store.keyset import Conditions, fetch_page
 from voxrec.store.repository import ScopedRepository, no_check
 
 _FIELDS: Final = msgspec.structs.fields(Job)
 _JSON_KEYS: Final = tuple(field.encode_name for field in _FIELDS)
 _STATE: Final = """
-    CASE WHEN done_at IS NOT NULL THEN 'done' WHEN dead THEN 'dead'
+    CASE WHEN done_at IS NOT NULL THEN 'done' WHEN dead AND unconfirmed THEN 'unconfirmed' WHEN dead THEN 'dead'
          WHEN leased_until > now() THEN 'running' ELSE 'pending' END
 """
 
@@ -88,6 +88,11 @@ _RESTART: Final = f"""
     UPDATE jobs SET dead = FALSE, attempts = 0, due_at = now(), leased_until = NULL WHERE id = %s
     RETURNING {JOB_COLUMNS}
 """
+_CLOSE: Final = f"""
+    UPDATE jobs SET dead = FALSE, done_at = now(), last_error = NULL WHERE id = %s RETURNING {JOB_COLUMNS}
+"""
+_SET_UNCONFIRMED: Final = f"UPDATE jobs SET unconfirmed = %s WHERE {_HELD_BY_CLAIM} AND unconfirmed <> %s"
+_ENDED: Final = frozenset({JobState.DEAD, JobState.UNCONFIRMED})
 _PURGE_ERASED: Final = """
     DELETE FROM jobs
     WHERE (recording_id IN (SELECT recording_id FROM jobs WHERE kind = 'erase' AND done_at < now() - %s)
@@ -188,35 +193,55 @@ class Jobs(ScopedRepository[Job, JobFilter]):
         return bool(await self._database.execute(sql, (*params, job.id, job.claims)))
 
     async def restart(self, job_id: UUID, check: Callable[[Job], None] = no_check) -> Job:
-        """Make a dead or pending job due now, with its attempts reset, unless ``check`` raises; return it.
+        """Make a job due now that is not done, with its attempts reset, unless ``check`` raises; return it.
 
-        A restarted MAIL job also retries the recipients that were refused. Raises NotFound, and Conflict if the job is
-        running or done.
+        A restarted MAIL job also retries the recipients that were refused; one that is unconfirmed, also those whose
+        mail is. Raises NotFound, and Conflict if the job is running or done.
         """
 
         async def work(transaction: Transaction) -> Job:
             job = await self._lock(transaction, job_id)
             check(job)
-            if job.state not in (JobState.DEAD, JobState.PENDING):
-                raise Conflict(f"Job {job_id} is {job.state}: only a dead or pending job can be restarted.")
+            if job.state in (JobState.RUNNING, JobState.DONE):
+                raise Conflict(f"Job {job_id} is {job.state}: only a job that waits or has failed can be restarted.")
             if job.kind is JobKind.MAIL:
-                await reopen_refused(transaction, job.recording_id)
+                await reopen(transaction, job.recording_id, unconfirmed=job.state is JobState.UNCONFIRMED)
             return self._require_found(await transaction.query(_RESTART, (job_id,)), job_id)
 
         return await self._database.transaction(work)
 
-    async def delete(self, job_id: UUID, check: Callable[[Job], None] = no_check) -> None:
-        """Delete a dead job unless ``check`` raises.
+    async def confirm(self, job_id: UUID, check: Callable[[Job], None] = no_check) -> Job:
+        """Take the mails of an unconfirmed job for delivered, unless ``check`` raises; return the job, which is done.
 
-        Raises NotFound, and Conflict if the job is not dead or its kind is FINISH: the Recording would never be
+        Raises NotFound, and Conflict if the job is not unconfirmed.
+        """
+
+        async def work(transaction: Transaction) -> Job:
+            job = await self._lock(transaction, job_id)
+            check(job)
+            if job.state is not JobState.UNCONFIRMED:
+                raise Conflict(f"Job {job_id} is {job.state}: only an unconfirmed job can be set to done.")
+            await confirm(transaction, job.recording_id)
+            return self._require_found(await transaction.query(_CLOSE, (job_id,)), job_id)
+
+        return await self._database.transaction(work)
+
+    async def set_unconfirmed(self, job: Job, *, unconfirmed: bool) -> None:
+        """Store whether the job, if it becomes dead, has failed only because mails are unconfirmed."""
+        await self._database.execute(_SET_UNCONFIRMED, (unconfirmed, job.id, job.claims, unconfirmed))
+
+    async def delete(self, job_id: UUID, check: Callable[[Job], None] = no_check) -> None:
+        """Delete a dead or unconfirmed job unless ``check`` raises.
+
+        Raises NotFound, and Conflict if the job is neither or its kind is FINISH: the Recording would never be
         completed.
         """
 
         async def work(transaction: Transaction) -> None:
             job = await self._lock(transaction, job_id)
             check(job)
-            if job.state is not JobState.DEAD:
-                raise Conflict(f"Job {job_id} is {job.state}: only a dead job can be deleted.")
+            if job.state not in _ENDED:
+                raise Conflict(f"Job {job_id} is {job.state}: only a dead or unconfirmed job can be deleted.")
             if job.kind is JobKind.FINISH:
                 raise Conflict(
                     f"Recording {job.recording_id} needs job {job_id}: restart the job, or delete the recording."

@@ -19,12 +19,18 @@ _PENDING_JOBS: Final = """
     FROM jobs WHERE done_at IS NULL AND NOT dead GROUP BY kind
 """
 _NODE_LOST: Final = "SELECT count(*) FROM recordings WHERE state = 'failed' AND verdict -> 'reasons' ? %s"
-_DEAD_JOBS: Final = "SELECT kind, count(*) FROM jobs WHERE dead GROUP BY kind"
+_DEAD_JOBS: Final = """
+    SELECT kind, count(*) FILTER (WHERE NOT unconfirmed), count(*) FILTER (WHERE unconfirmed)
+    FROM jobs WHERE dead GROUP BY kind
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingJobs:
-    """Jobs of one kind that are not done: their number, how many are due, and the age of the oldest in seconds."""
+    """Jobs of one kind that are not done: their number, how many are due, and the age of the oldest in seconds.
+
+    Those that a daemon has claimed are waiting and due, too.
+    """
 
     count: int = 0
     due: int = 0
@@ -36,13 +42,15 @@ class Statistics:
     """Numbers of Recordings and jobs.
 
     ``recordings`` is by state, without completed and absent ones; ``total_recordings`` is the planner's estimate;
-    ``pending`` and ``dead`` are by kind of job; ``node_lost`` is the number of Recordings that were lost with a node.
+    ``pending``, ``dead`` and ``unconfirmed`` are by kind of job; ``node_lost`` is the number of Recordings that were
+    lost with a node.
     """
 
     recordings: Mapping[str, int]
     total_recordings: int
     pending: Mapping[str, PendingJobs]
     dead: Mapping[str, int]
+    unconfirmed: Mapping[str, int]
     node_lost: int = 0
 
 
@@ -54,5 +62,10 @@ async def read_statistics(database: Database) -> Statistics:
     dead = await database.query(_DEAD_JOBS)
     ((node_lost,),) = await database.query(_NODE_LOST, (NODE_LOST,))
     return Statistics(
-        dict(recordings), total, {kind: PendingJobs(*rest) for kind, *rest in pending}, dict(dead), node_lost
+        recordings=dict(recordings),
+        total_recordings=total,
+        pending={kind: PendingJobs(*rest) for kind, *rest in pending},
+        dead={kind: count for kind, count, _ in dead if count},
+        unconfirmed={kind: count for kind, _, count in dead if count},
+        node_lost=node_lost,
     )

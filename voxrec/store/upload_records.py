@@ -16,24 +16,23 @@ from voxrec.postgres.statement import PreparedStatement
 from voxrec.store.recording_columns import RECORDING_COLUMNS, recording_from_row
 from voxrec.store.recordings import Recordings
 from voxrec.store.row_batcher import RowBatcher
+from voxrec.store.stored_objects import PLACE
 
 _BEGIN: Final = """
     WITH planned AS MATERIALIZED (
-        SELECT recordings.*, coalesce(profiles.archive_bucket, %s::text) AS target_bucket,
-               coalesce(profiles.archive_prefix, %s::text) || recordings.path AS target_key
-        FROM recordings LEFT JOIN profiles ON profiles.id = profile_id
+        SELECT recordings.*, {place} FROM recordings LEFT JOIN profiles ON profiles.id = profile_id
         WHERE recordings.id = ANY (%s::uuid[])
         FOR NO KEY UPDATE OF recordings {wait}
     ), named AS (
         UPDATE recordings
-        SET stored_object = jsonb_build_object('bucket', target_bucket, 'key', target_key)
+        SET stored_object = jsonb_build_object('bucket', target_bucket, 'key', target_prefix || planned.path)
         FROM planned
-        WHERE recordings.id = planned.id AND planned.stored_object IS NULL AND target_key IS NOT NULL AND %s::boolean
+        WHERE recordings.id = planned.id AND planned.stored_object IS NULL AND planned.path IS NOT NULL AND %s::boolean
     )
-    SELECT target_bucket, target_key, {columns} FROM planned
+    SELECT target_bucket, target_prefix || path, {columns} FROM planned
 """
-_BEGIN_ONE: Final = PreparedStatement(_BEGIN.format(wait="", columns=RECORDING_COLUMNS))
-_BEGIN_SEVERAL: Final = PreparedStatement(_BEGIN.format(wait="SKIP LOCKED", columns=RECORDING_COLUMNS))
+_BEGIN_ONE: Final = PreparedStatement(_BEGIN.format(place=PLACE, wait="", columns=RECORDING_COLUMNS))
+_BEGIN_SEVERAL: Final = PreparedStatement(_BEGIN.format(place=PLACE, wait="SKIP LOCKED", columns=RECORDING_COLUMNS))
 _SET_STORED_OBJECTS: Final = PreparedStatement(f"""
     WITH unlocked AS MATERIALIZED (
         SELECT id FROM recordings WHERE id = ANY (%s::uuid[]) FOR NO KEY UPDATE SKIP LOCKED

@@ -111,6 +111,53 @@ class JobRetrievalTests(JobTestCase):
         self.assertEqual(found, [str(job_id) for job_id in job_ids])
 
 
+class UnconfirmedTests(JobTestCase):
+    """A mail job that may have delivered its mail."""
+
+    ANN: Final = "ann@example.org"
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.recording = await self.add_recording()
+        self.deliveries = Deliveries(self.pool)
+        await self.deliveries.record_unconfirmed(self.recording.id, self.ANN, "closed", 1, timedelta(minutes=30))
+        self.job_id = await self.add_job(recording_id=self.recording.id, unconfirmed=True)
+
+    async def statuses(self) -> list[str]:
+        response = await self.request("GET", f"/recordings/{self.recording.id}/deliveries")
+        return [delivery["status"] for delivery in response.json]
+
+    async def test_filter(self) -> None:
+        dead = await self.add_job()
+        for state, expected in (("unconfirmed", [self.job_id]), ("dead", [dead])):
+            response = await self.request("GET", f"/jobs?state={state}")
+            self.assertEqual([(UUID(job["id"]), job["state"]) for job in response.json], [(expected[0], state)])
+        self.assertEqual(await self.statuses(), ["unconfirmed"])
+
+    async def test_confirmation(self) -> None:
+        path = f"/jobs/{self.job_id}"
+        response = await self.request("POST", path, json={"state": "done"})
+        self.assertEqual((response.status, response.json["state"]), (200, "done"), response.body)
+        self.assertEqual(await self.statuses(), ["delivered"])
+        self.assertEqual((await self.request("POST", path, json={"state": "done"})).status, 409)
+        (entry, *_) = await self.audit.page()
+        self.assertEqual((entry.method, entry.target_id), ("POST", self.job_id))
+
+    async def test_only_an_unconfirmed_job_can_be_confirmed(self) -> None:
+        response = await self.request("POST", f"/jobs/{await self.add_job()}", json={"state": "done"})
+        self.assertEqual(response.status, 409)
+        self.assertIn("only an unconfirmed job", response.json["detail"])
+
+    async def test_the_mail_is_sent_again(self) -> None:
+        response = await self.request("POST", f"/jobs/{self.job_id}", json=RESTART)
+        self.assertEqual((response.status, response.json["state"]), (200, "pending"))
+        self.assertEqual(await self.deliveries.pending_recipients(self.recording.id, [self.ANN]), [self.ANN])
+
+    async def test_it_is_given_up(self) -> None:
+        self.assertEqual((await self.request("DELETE", f"/jobs/{self.job_id}")).status, 204)
+        self.assertEqual(await self.statuses(), ["unconfirmed"])
+
+
 class JobRestartTests(JobTestCase):
     async def restart(self, job_id: UUID, **options: Any) -> ClientResponse:
         return await self.request("POST", f"/jobs/{job_id}", **{"json": RESTART, **options})

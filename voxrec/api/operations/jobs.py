@@ -24,7 +24,7 @@ from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _INTERNAL_FIELDS: Final = frozenset({"path", "stored_object", "storedObject", "target", "claims"})
 _LISTED_STATES: Final = tuple(state for state in JobState if state is not JobState.DONE)
-_UpdateModel: Final[Any] = msgspec.defstruct("Job", [("state", Literal["pending"])])
+_UpdateModel: Final[Any] = msgspec.defstruct("Job", [("state", Literal["pending", "done"])])
 JobModel: Final[Any] = msgspec.defstruct(
     "Job",
     [
@@ -73,16 +73,16 @@ class JobRoutes:
             ),
             with_representation("GET", "/jobs/<id>", Role.READ, self._get),
             with_representation(
-                *("POST", "/jobs/<id>", Role.PROVISION, self._restart),
+                *("POST", "/jobs/<id>", Role.PROVISION, self._change),
                 body=PartialUpdateBody(_UpdateModel, read_only=_READ_ONLY, required=frozenset({"state"})),
                 errors=(Conflict,),
-                summary="Restart a job",
+                summary="Restart a job, or confirm its mails",
             ),
             route(
                 *("DELETE", "/jobs/<id>", Role.PROVISION, self._delete),
                 request_headers=CONDITIONAL,
                 errors=(Conflict,),
-                summary="Delete a dead job",
+                summary="Delete a dead or unconfirmed job",
             ),
         )
 
@@ -93,13 +93,16 @@ class JobRoutes:
     async def _get(self, request: Request) -> Response:
         return _REPRESENTATION.retrieved(request, await self._jobs.visible_to(request.principal).get(request.id))
 
-    async def _restart(self, request: Request) -> Response:
-        """Attempt a dead or pending job now, and count its attempts from zero.
+    async def _change(self, request: Request) -> Response:
+        """The state `pending` attempts a dead, unconfirmed or pending job now, and counts its attempts from zero.
 
-        A mail is sent again to recipients that the mail server refused.
+        A mail is sent again to recipients that the mail server refused; by an unconfirmed job, also to those who may
+        have received it. The state `done` ends an unconfirmed job: its mails have arrived, and are `delivered`.
         """
         jobs = self._jobs.visible_to(request.principal)
-        return _REPRESENTATION.updated(await jobs.restart(request.id, partial(_require_restart, request)))
+        update: PartialUpdate[Job] = request.body
+        change = jobs.confirm if update.values.get("state") == JobState.DONE else jobs.restart
+        return _REPRESENTATION.updated(await change(request.id, partial(_require_change, request)))
 
     async def _delete(self, request: Request) -> Response:
         """The work of the job is not done.
@@ -111,7 +114,7 @@ class JobRoutes:
         return no_content()
 
 
-def _require_restart(request: Request, current: Job) -> None:
+def _require_change(request: Request, current: Job) -> None:
     """Raise PreconditionFailed, or InvalidInput if the request changes anything but the state."""
     update: PartialUpdate[Job] = request.body
     _REPRESENTATION.require_version(request, current)

@@ -32,11 +32,12 @@ MIN_CALL_SECONDS, MAX_CALL_SECONDS = 3.0, 15.0
 SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     # As many attempts as by default, but with short delays, so that a run does not wait an hour for the last one.
     "queue": {"retry_first": 1, "retry_limit": 10, "lease": 30},
-    "mail": {"timeout": 10},
+    "mail": {"timeout": 10, "unconfirmed_attempts": 10, "unconfirmed_retry": 1},
 }
 _PENDING_METRICS: Final = (
     "voxrec_jobs_waiting",
     "voxrec_jobs_dead",
+    "voxrec_jobs_unconfirmed",
     "voxrec_calls_live",
     "voxrec_journal_pending",
     "voxrec_recordings{",
