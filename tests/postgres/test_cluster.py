@@ -5,6 +5,7 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg2
@@ -12,6 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.database import until
 from tests.temporary import temporary_directory
+from tests.unit_restrictions import PRIVILEGED, RESOURCES, restricted
 from voxrec.errors import StoreUnavailable
 from voxrec.postgres import cluster as cluster_module
 from voxrec.postgres.cluster import Cluster, dsn_of_running_server, processes_in
@@ -149,10 +151,13 @@ class EarlierServerTests(ClusterTestCase):
         super().setUp()
         prepare_postgres_directory(self.directory)
 
-    def kill_daemon(self) -> None:
-        """Start a process with a server and kill it, which leaves the server to stop by itself."""
+    def kill_daemon(self, wrap: Callable[[list[str]], list[str]] = list) -> None:
+        """Start a process with a server and kill it, which leaves the server to stop by itself.
+
+        ``wrap`` changes the command.
+        """
         daemon = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", DAEMON, str(self.directory)],
+            wrap([sys.executable, "-c", DAEMON, str(self.directory)]),
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
@@ -165,6 +170,21 @@ class EarlierServerTests(ClusterTestCase):
 
     async def test_server_stops_when_its_parent_dies(self) -> None:
         self.kill_daemon()
+        await until(lambda: not processes_in(self.directory / "cluster"))
+
+    async def test_server_of_an_unprivileged_process_with_the_restrictions_of_the_unit(self) -> None:
+        def unprivileged(command: list[str]) -> list[str]:
+            command = restricted(command, [*PRIVILEGED, *RESOURCES])
+            if os.geteuid() != 0:
+                return command
+            account = pwd.getpwnam(ACCOUNT)
+            # Python may be in a directory that only root may enter
+            return [
+                *("setpriv", "--reuid", str(account.pw_uid), "--regid", str(account.pw_gid), "--clear-groups"),
+                *(*cluster_module._READ_SEARCH, *command),
+            ]
+
+        self.kill_daemon(unprivileged)
         await until(lambda: not processes_in(self.directory / "cluster"))
 
     def test_stopping_server_is_waited_for(self) -> None:

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -33,6 +34,15 @@ _LOG_TAIL_LINES: Final = 5
 _READ_SEARCH: Final = (
     "--securebits", "+no_setuid_fixup", "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search",
 )  # fmt: skip
+# Has the kernel send SIGINT when the parent dies, and becomes the program argv[1:]. setpriv(1) cannot do this in the
+# systemd unit: whatever its options are, it calls capset(2), which SystemCallFilter refuses.
+_DIE_WITH_PARENT: Final = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0) != 0:
+    sys.exit("prctl(PR_SET_PDEATHSIG) failed")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 _SETTINGS: Final = {
     "listen_addresses": "",
     "max_connections": "50",
@@ -52,7 +62,7 @@ class Cluster:
     """A PostgreSQL cluster below ``directory``, and its server process. ``settings`` override the defaults.
 
     The server listens on a Unix socket in a directory with mode 0700. It never outlives the process that launched it:
-    the kernel stops it when its parent dies (``setpriv --pdeathsig``).
+    the kernel stops it when its parent dies (prctl(2), PR_SET_PDEATHSIG).
 
     PostgreSQL refuses to run as root. If this process is root, the server runs as the owner of the cluster or of
     ``directory``, or as the account ``voxrec``. No account is ever created.
@@ -88,14 +98,14 @@ class Cluster:
     def launch(self) -> None:
         """Start the server process; `wait_until_ready` tells when it accepts connections.
 
-        Call it from the main thread: ``--pdeathsig`` refers to the death of the thread that forked.
+        Call it from the main thread: PR_SET_PDEATHSIG refers to the death of the thread that forked.
         """
         settings = {**self._settings, "unix_socket_directories": str(self._sockets)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 [
-                    *self._setpriv(), "--pdeathsig", "INT",
+                    *self._dying_with_parent(),
                     str(self._programs / "postgres"), "-D", str(self._data), *options,
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
@@ -176,7 +186,7 @@ class Cluster:
 
     def _check_access(self) -> None:
         """Check that the server can enter its directories. Below one that only root may enter it needs a capability."""
-        if shutil.which("setpriv") is None:
+        if self._account is not None and shutil.which("setpriv") is None:
             raise StoreUnavailable("setpriv is missing: install util-linux, or configure database.dsn")
         for path in (self._directory, self._programs / "postgres"):
             if not self._can_enter(path) and self._account is not None:
@@ -228,16 +238,22 @@ class Cluster:
     def run_as_account(self, *command: str) -> subprocess.CompletedProcess[bytes]:
         """Run a program as the account of the server, once the cluster has been prepared."""
         return subprocess.run(  # noqa: S603
-            [*self._setpriv(), *command],
+            [*self._as_account(), *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, cwd="/",
         )  # fmt: skip
 
-    def _setpriv(self) -> list[str]:
+    def _as_account(self) -> list[str]:
         account = self._account
         if account is None:
-            return ["setpriv"]
+            return []
         identity = ["--reuid", str(account.pw_uid), "--regid", str(account.pw_gid), "--init-groups"]
         return ["setpriv", *identity, *self._capabilities]
+
+    def _dying_with_parent(self) -> list[str]:
+        """Return the beginning of a command that is run as the account, and gets SIGINT when this process dies."""
+        if self._account is not None:
+            return [*self._as_account(), "--pdeathsig", "INT"]
+        return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT]
 
     def _wait_for_earlier_server(self) -> None:
         """Wait until no process of an earlier server is left.
