@@ -8,10 +8,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from tests.live.live_test_case import RecordedCallTestCase, rootfs_of, shared_stack
+from voxrec.deferreds import gather
 from voxrec.sandbox import demo_call, tones
 from voxrec.sandbox.asterisk import LOOPBACK
 from voxrec.sandbox.phone import Phone, PhoneEvent
 from voxrec.sandbox.rootfs import ASTERISK_16
+from voxrec.sandbox.sip_user_agent import OK, SipMessage, SipResponse, SipUserAgent
 from voxrec.sandbox.sipp import Sipp
 from voxrec.sandbox.sipp_scenario import invite_ok_message, play_step, response_message, send_step
 from voxrec.sandbox.stack import Stack
@@ -205,6 +207,39 @@ class HeaderOnAsterisk16Tests(HeaderTests):
     """The same tests on Asterisk 16."""
 
     recipe = ASTERISK_16
+
+
+class MergedInviteTests(SignallingTestCase):
+    """A trunk that forks sends an INVITE by two ways (RFC 3261 section 8.2.2.2)."""
+
+    status = 482
+
+    async def test_the_far_end_is_called_once_and_the_trunk_can_try_again_after_a_refusal(self) -> None:
+        stack = await shared_stack(self.recipe)
+        far_end, *ways = agents = [SipUserAgent(stack.asterisk.sip_address) for _ in range(4)]
+        for agent in agents:
+            agent.listen(self.reactor)
+            self.addCleanup(agent.stop)
+        fields = {"remoteSipUri": f"sip:desk@{far_end.host_port}", "record": False}
+        profile = await stack.request_json("PUT", "/profiles", fields)
+        same = {"Call-ID": f"{profile['id']}@trunk", "From": "<sip:+4930111@127.0.0.1>;tag=a1"}
+
+        def invite(way: SipUserAgent) -> Deferred[SipMessage]:
+            return Deferred.fromCoroutine(way.request(self.reactor, "INVITE", profile["id"], headers=same))
+
+        far_end.invite_responses = (SipResponse(180), SipResponse(503, after=0.5))
+        statuses = {response.status for response in await gather(*map(invite, ways[:2]))}
+        self.assertEqual((statuses, len(far_end.requests("INVITE"))), ({self.status, 503}, 1))
+        far_end.invite_responses = (OK,)
+        self.assertEqual((await invite(ways[2])).status, 200)
+        ways[2].hang_up()
+
+
+class MergedInviteOnAsterisk16Tests(MergedInviteTests):
+    """Asterisk 16 sends 403 instead of 482 (docs/calls.md)."""
+
+    recipe = ASTERISK_16
+    status = 403
 
 
 class MediaTests(SignallingTestCase):

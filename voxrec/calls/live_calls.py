@@ -17,7 +17,7 @@ from voxrec.calls.recording.recording_commands import RecordingCommands
 from voxrec.calls.recording.recording_log import RecordingSink
 from voxrec.calls.signalling.causes import Cause
 from voxrec.calls.transfers.replacements import ReplacingChannel
-from voxrec.model import Attempt, Call, EventType, Profile, Side
+from voxrec.model import Attempt, Call, CallState, EventType, Profile, Side
 
 
 class CallListener(Protocol):
@@ -55,6 +55,7 @@ class LiveCalls:
         self._by_id: dict[UUID, LiveCall] = {}
         self._by_caller: dict[str, LiveCall] = {}
         self._by_recording: dict[UUID, LiveCall] = {}
+        self._by_dialog: dict[str, LiveCall] = {}
         # former callers, and the channels that Asterisk has put in the place of legs
         self._by_foreign_channel: dict[str, LiveCall] = {}
         self._waiting_until_empty: list[Deferred[None]] = []
@@ -88,6 +89,11 @@ class LiveCalls:
     def of_caller(self, channel: str) -> LiveCall | None:
         """Return the call whose caller has this channel, or None."""
         return self._by_caller.get(channel)
+
+    def of_dialog(self, dialog: str) -> LiveCall | None:
+        """Return the call of this dialog of a caller, or None; not one that has ended for the caller."""
+        call = self._by_dialog.get(dialog)
+        return None if call is None or call.status is CallState.CLEARING else call
 
     def of_recording(self, recording_id: UUID) -> LiveCall | None:
         """Return the call with this recording id, or None."""
@@ -156,6 +162,8 @@ class LiveCalls:
         self._by_id[call.id] = call
         self._by_caller[inbound.channel] = call
         self._by_recording[call.recording_id] = call
+        if inbound.dialog:
+            self._by_dialog[inbound.dialog] = call
         if owner_of(call.leg) is None:
             self._by_foreign_channel[call.leg] = call
         return call
@@ -209,6 +217,7 @@ class LiveCalls:
         self._by_id.clear()
         self._by_caller.clear()
         self._by_recording.clear()
+        self._by_dialog.clear()
         self._by_foreign_channel.clear()
         self._check_empty()
 
@@ -238,6 +247,8 @@ class LiveCalls:
         self._by_id.pop(call.id, None)
         self._by_caller.pop(call.inbound.channel, None)
         self._by_recording.pop(call.recording_id, None)
+        if self._by_dialog.get(call.inbound.dialog) is call:  # else the caller has called again
+            del self._by_dialog[call.inbound.dialog]
         for channel in [channel for channel, owner in self._by_foreign_channel.items() if owner is call]:
             del self._by_foreign_channel[channel]
 

@@ -8,6 +8,7 @@ from tests.calls.stasis.test_router import CALLER, RouterTestCase
 from voxrec.ari import events
 from voxrec.calls.signalling.stasis_args import (
     attempt_of,
+    dialog_of,
     display_name,
     headers_of,
     is_late_offer,
@@ -46,6 +47,7 @@ class HeaderTests(SynchronousTestCase):
             argument("path", "1"),
             argument("max-forwards", "70"),
             argument("attempt", "a/0"),
+            argument("dialog", "a;b"),
             argument("X-Voxrec-Attempt", "a/0"),
             argument("X-Voxrec-Call", "forged"),
             argument("Privacy", "id"),
@@ -64,6 +66,10 @@ class CallerTests(SynchronousTestCase):
         for value, attempt in (("a1/2", Attempt("a1", 2)), ("", None), ("a1", None), ("1/2, 3/4", None)):
             self.assertEqual(attempt_of((argument("path", ""), argument("attempt", value))), attempt, value)
         self.assertIsNone(attempt_of(()))
+
+    def test_dialog_of_the_caller(self) -> None:
+        self.assertEqual(dialog_of((argument("path", ""), argument("dialog", "a,1@trunk;b"))), "a,1@trunk;b")
+        self.assertEqual(dialog_of(()), "")
 
     def test_several_codecs_are_a_late_offer(self) -> None:
         for codecs, late in (("(g722)", False), ("(ulaw|alaw|g722)", True), ("", False)):

@@ -367,3 +367,67 @@ class AttemptTests(RouterTestCase):
         self.process.live_calls.give_up(Attempt("a", 1))
         self.assertEqual((call.status, self.asterisk.take_requests()), ("talking", []))
         self.assertEqual(self.process.live_calls.attempts, [])
+
+
+class MergedInviteTests(RouterTestCase):
+    """An INVITE that a trunk sends by two ways, with one Call-ID and one tag."""
+
+    def enter(self, channel: str, dialog: str = "a1@trunk;tag", *, attempt: str = "") -> None:
+        args = ("incoming", f"dialog={quote(dialog, safe='')}", f"attempt={quote(attempt, safe='')}")
+        self.router.handle(events.StasisStart(make_caller(channel), args))
+
+    def assert_refused(self, channel: str) -> None:
+        path = f"POST channels/{channel}/continue"
+        self.assertEqual(self.asterisk.take_requests(), [path])
+        self.assertEqual(self.asterisk.queries[path]["extension"], "482*25")
+
+    def test_the_second_one_is_refused(self) -> None:
+        self.enter("1700.1")
+        self.asterisk.take_requests()
+        self.enter("1700.2")
+        self.assert_refused("1700.2")
+        (call,) = self.process.calls
+        self.process.answer(call)
+        self.asterisk.take_requests()
+        self.enter("1700.3")
+        self.assert_refused("1700.3")
+        self.assertEqual((self.process.calls, call.status), ([call], "talking"))
+
+    def test_while_the_first_one_is_looked_up(self) -> None:
+        looked_up: Deferred[None] = Deferred()
+
+        async def look_up(_dialled: str) -> None:
+            await looked_up
+
+        directory = ProfileDirectory(None)
+        self.process = ProcessFixture(directory, look_up=look_up)
+        self.router, self.asterisk = self.process.router, self.process.asterisk
+        self.enter("1700.1")
+        self.enter("1700.2")
+        self.assert_refused("1700.2")
+        directory.found = make_profile()
+        looked_up.callback(None)
+        self.assertEqual([call.inbound.channel for call in self.process.calls], ["1700.1"])
+
+    def test_a_trunk_that_tries_again_after_a_refusal(self) -> None:
+        self.enter("1700.1")
+        (refused,) = self.process.calls
+        refused.inputs.leg_hung_up(17)
+        self.enter("1700.2")
+        _, again = self.process.calls
+        self.assertEqual((refused.status, again.status), ("clearing", "placing"))
+        refused.inputs.caller_hung_up(17)
+        self.assertEqual(self.process.calls, [again])
+        self.asterisk.take_requests()
+        self.enter("1700.3")
+        self.assert_refused("1700.3")
+
+    def test_other_dialogs_and_callers_of_whom_none_is_known(self) -> None:
+        for number, dialog in enumerate(("a1@trunk;tag", "a1@trunk;other", "a2@trunk;tag", "", "")):
+            self.enter(f"1700.{number}", dialog)
+        self.assertEqual([call.status for call in self.process.calls], 5 * ["placing"])
+
+    def test_a_proxy_may_come_back_to_a_node(self) -> None:
+        self.enter("1700.1", attempt="a/0")
+        self.enter("1700.2", attempt="a/1")
+        self.assertEqual([call.status for call in self.process.calls], 2 * ["placing"])

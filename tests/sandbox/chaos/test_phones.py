@@ -27,6 +27,8 @@ CALLERS = """\
 CALLEES = """\
 +491 called 1700000000.000000 550000.000000 5070
 +491 far-ended 1700000005.000000 10000.000000
++494 called 1700000003.000000 0.000000 5070
++494 called 1700000003.000000 0.000000 5071
 """
 
 
@@ -51,8 +53,10 @@ class ScenarioTests(SynchronousTestCase):
                 by_caller=True,
                 far_ended=1700000005.01,
                 node_port=5070,
+                far_end_calls=1,
             ),
         )
         self.assertEqual((calls["+492"].code, calls["+492"].answered), (503, None))
         self.assertEqual((calls["+493"].code, calls["+493"].settled), (0, None))
+        self.assertEqual([calls[f"+49{number}"].far_end_calls for number in (2, 4)], [0, 2])
         self.assertEqual((calls["+494"].by_caller, calls["+494"].ended), (False, 1700000004.0))

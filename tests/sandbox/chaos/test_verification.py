@@ -70,6 +70,11 @@ class CallTests(SynchronousTestCase):
         self.assertAlmostEqual(report.figures["seconds of audio expected"], 20.0)
         self.assertAlmostEqual(report.figures["seconds at call start and end, not counted"], 0.2)
 
+    def test_a_far_end_that_was_called_twice_is_a_violation(self) -> None:
+        self.assertEqual(verify(changed_call(far_end_calls=1), COMPLETE).violations, [])
+        report = verify(changed_call(far_end_calls=2), COMPLETE)
+        self.assertEqual(report.violations, ["call 1 at 10.0 s: the far end was called twice (no fault near it)"])
+
     def test_a_hangup_not_by_the_caller_is_a_violation(self) -> None:
         report = verify(changed_call(by_caller=False), COMPLETE)
         self.assertEqual(report.figures["calls dropped"], 1)

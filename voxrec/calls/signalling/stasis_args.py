@@ -3,8 +3,8 @@
 The first argument is `INBOUND` or `TRANSFERRED`. Behind `INBOUND`, each argument is ``Name=value``, with the value
 encoded by URIENCODE: a header of the INVITE that is copied to the far end, ``codecs`` (the caller's codecs), or
 ``presentation`` (whether the caller's number may be shown), ``path`` and ``max-forwards``
-(`voxrec.calls.signalling.hops`), ``attempt`` (`voxrec.model.Attempt`), ``asserted`` (a P-Asserted-Identity of a trusted
-trunk), or ``request-uri`` (if it is a tel URI).
+(`voxrec.calls.signalling.hops`), ``attempt`` (`voxrec.model.Attempt`), ``dialog`` (Call-ID and tag of the caller),
+``asserted`` (a P-Asserted-Identity of a trusted trunk), or ``request-uri`` (if it is a tel URI).
 """
 
 import re
@@ -29,6 +29,7 @@ _PRESENTATION: Final = "presentation"
 _PATH: Final = "path"
 _MAX_FORWARDS: Final = "max-forwards"
 _ATTEMPT: Final = "attempt"
+_DIALOG: Final = "dialog"
 _ASSERTED: Final = "asserted"
 _REQUEST_URI: Final = "request-uri"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!%'*+_`~.-]{1,64}")
@@ -38,8 +39,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_VALUE: Final = 1024  # characters
 # Arguments that are not headers, and headers that the request to the far end has anyway.
 _NOT_COPIED: Final = frozenset(
-    {_CODECS, _PRESENTATION, _PATH, _MAX_FORWARDS, _ATTEMPT, _ASSERTED, _REQUEST_URI, "via", "from", "to", "call-id",
-     "cseq", "contact", "route",
+    {_CODECS, _PRESENTATION, _PATH, _MAX_FORWARDS, _ATTEMPT, _DIALOG, _ASSERTED, _REQUEST_URI, "via", "from", "to",
+     "call-id", "cseq", "contact", "route",
      "record-route", "content-length", "content-type", "authorization", "proxy-authorization", "privacy",
      "x-voxrec-call", "x-voxrec-profile", "x-voxrec-dialled", "x-voxrec-path", "x-voxrec-attempt"}
 )  # fmt: skip
@@ -146,7 +147,12 @@ def attempt_of(args: tuple[str, ...]) -> Attempt | None:
     return Attempt.parse(next(values, ""))
 
 
-@lru_cache(maxsize=4)  # seven functions read the arguments of a caller, one after the other
+def dialog_of(args: tuple[str, ...]) -> str:
+    """Return what identifies the caller's dialog before it has a tag of ours; empty if it is not known."""
+    return next((value for name, value in _pairs(args) if name.lower() == _DIALOG), "")
+
+
+@lru_cache(maxsize=4)  # eight functions read the arguments of a caller, one after the other
 def _pairs(args: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     parts = (arg.partition("=") for arg in args)
     decoded = ((name.strip(), unquote(value).strip()) for name, equals, value in parts if equals)

@@ -24,6 +24,7 @@ from voxrec.calls.signalling.stasis_args import (
     TRANSFERRED,
     attempt_of,
     dialled_of,
+    dialog_of,
     display_name,
     headers_of,
     hops_of,
@@ -41,6 +42,9 @@ from voxrec.model import Attempt, EventType, Profile, Side
 
 _SUPERSEDED: Final = Refusal(
     Cause.ROUTING_ERROR, "another node has it, because this one responded late", status=LOOP_DETECTED
+)
+_MERGED: Final = Refusal(
+    Cause.ROUTING_ERROR, "the same INVITE has arrived before, by another way", status=LOOP_DETECTED
 )
 _TRANSFERRED: Final = "Success"  # the result of a transfer that Asterisk has begun
 LookUp = Callable[[str], Awaitable[None]]
@@ -84,7 +88,7 @@ class Router:
         """Returns whether a SIP proxy has passed a call to another node after this one. Does not raise."""
         self.was_interrupted: Callable[[], bool] = lambda: False
         """Returns whether events may be late: Asterisk, or this process, did not run for a while until now."""
-        self._undecided: set[str] = set()  # channels of callers about whom something is found out first (`_prepare`)
+        self._undecided: dict[str, InboundCall] = {}  # those about which something is found out first (`_prepare`)
 
     def set_log_numbers(self, log_numbers: bool) -> None:
         """Change whether the log contains the numbers of the following calls."""
@@ -103,12 +107,12 @@ class Router:
             case events.ChannelStateChange(channel) if channel.state == "Ringing":
                 self._for_current_leg(channel.id, lambda call: call.inputs.leg_rings())
             case events.StasisEnd(channel):
-                self._undecided.discard(channel.id)
+                self._undecided.pop(channel.id, None)
                 self._for_caller(channel.id, lambda call: call.inputs.caller_left())
                 if (of_leg := self._live_calls.of_leg(channel.id)) is not None:
                     of_leg.leg_left(channel.id)
             case events.ChannelDestroyed(channel):
-                self._undecided.discard(channel.id)
+                self._undecided.pop(channel.id, None)
                 self._channel_destroyed(event)
             case events.ChannelUserevent(events.STATUS_EVENT, fields, events.Channel() as channel):
                 self._for_leg(channel.id, lambda call: call.leg_refused(channel.id, fields.status_code))
@@ -185,14 +189,26 @@ class Router:
             _inbound_call(channel, args, identity, dialled) for dialled in dialled_of(channel.dialplan.exten, args)
         ]
         inbound, profile = self._decide(candidates)
-        if inbound.attempt is not None and self.was_interrupted():
+        if self._is_merged(inbound):
+            self._decided(inbound, _MERGED)
+        elif inbound.attempt is not None and self.was_interrupted():
             reason = "this node was interrupted, and the SIP proxy may have passed the call to another one"
             self._decided(inbound, Refusal(Cause.CONGESTION, reason))
         elif identity == known and not _is_preliminary(inbound, profile):
             self._decided(inbound, profile)
         else:
-            self._undecided.add(channel.id)
+            self._undecided[channel.id] = inbound
             Deferred.fromCoroutine(self._prepare(candidates, profile, None if identity == known else identity))
+
+    def _is_merged(self, inbound: InboundCall) -> bool:
+        """Return whether the INVITE of a live call has arrived again by another way (RFC 3261 section 8.2.2.2).
+
+        A SIP proxy that passes calls to several nodes refuses such an INVITE itself, and may come back to a node.
+        """
+        if not inbound.dialog or inbound.attempt is not None:
+            return False
+        undecided = any(other.dialog == inbound.dialog for other in self._undecided.values())
+        return undecided or self._live_calls.of_dialog(inbound.dialog) is not None
 
     def _decide(
         self, candidates: Sequence[InboundCall], reserved: bool | None = None
@@ -222,7 +238,7 @@ class Router:
         if isinstance(profile, Profile) and profile.max_calls is not None and not superseded:
             reserved = await self.reserve(profile)
         if channel in self._undecided and not self._live_calls.detached:
-            self._undecided.discard(channel)
+            del self._undecided[channel]
             inbound, profile = self._decide(candidates, reserved)
             self._decided(inbound, _SUPERSEDED if superseded else profile)
 
@@ -363,4 +379,5 @@ def _inbound_call(channel: events.Channel, args: tuple[str, ...], identity: Iden
         withheld=withheld,
         hops=hops_of(args),
         attempt=attempt_of(args),
+        dialog=dialog_of(args),
     )

@@ -9,12 +9,18 @@ from twisted.internet.threads import deferToThread
 
 from voxrec.sandbox.chaos.cluster_environment import ClusterEnvironment, Node
 from voxrec.sandbox.chaos.environment import Environment, Fault
-from voxrec.sandbox.chaos.faults import AsteriskKilled, VoxrecKilled, VoxrecRestarted
+from voxrec.sandbox.chaos.faults import AsteriskKilled, ProcessStalled, VoxrecKilled, VoxrecRestarted
 from voxrec.sandbox.chaos.schedule import FaultKind
 from voxrec.sandbox.chaos.verification import AllowedEffects, Outage
 
 _PROCESS: Final = "process of a node"
 _OPERATION: Final = "operation of a node"
+_SUSPENDED: Final = FaultKind("node-suspended", _PROCESS, 3, 8)
+
+
+def _processes(environment: Environment) -> Sequence[int]:
+    """Return the processes that are suspended with a node."""
+    return environment.stack.asterisk.pid, environment.stack.pid
 
 
 @dataclass
@@ -133,6 +139,7 @@ def all_faults() -> Sequence[Fault[ClusterEnvironment]]:
         OnNode(FaultKind("voxrec-killed", _PROCESS, 0, 8), [VoxrecKilled()]),
         OnNode(FaultKind("asterisk-killed", _PROCESS, 0, 4), [AsteriskKilled()]),
         OnNode(FaultKind("node-killed", _PROCESS, 2, 12), [AsteriskKilled(), VoxrecKilled()]),
+        OnNode(_SUSPENDED, [ProcessStalled(_SUSPENDED, _processes)]),
         RollingRestart(),
         Drained(),
         SeparatedFromPostgres(),
@@ -147,8 +154,9 @@ ALLOWED_EFFECTS: Final = AllowedEffects(
     call_dropped=frozenset({"asterisk-killed", "node-killed"}),
     # Calls may come before AMI is connected again.
     recording_delayed=frozenset({"asterisk-killed", "node-killed"}),
+    asterisk_stalled=frozenset({_SUSPENDED.name}),
     # BYE is sent again until Kamailio relays it.
-    hangup_delayed=frozenset({"kamailio-killed"}),
+    hangup_delayed=frozenset({"kamailio-killed", _SUSPENDED.name}),
     # The delivery of a mail cannot be stored.
     mail_duplicated=frozenset({
         "voxrec-killed", "node-killed", "postgresql-failover", "separated-from-postgresql",

@@ -4,6 +4,7 @@ One SIPp places the calls and another one answers them; each call has its own ca
 callers play a tone of ``CALLER_HZ`` and the callees one of ``CALLEE_HZ``.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ class ObservedCall:
     far_ended: float | None = None
     node_port: int = 0
     """The SIP port of the Asterisk that has called the far end; 0: none, or the log does not say it."""
+    far_end_calls: int = 0
+    """How often the far end was called."""
 
     @property
     def answered(self) -> float | None:
@@ -207,6 +210,7 @@ def parse_call_logs(callers: str, callees: str) -> list[ObservedCall]:
     calls: dict[str, dict[str, float]] = {}
     codes: dict[str, int] = {}
     ports: dict[str, int] = {}
+    far_end_calls: Counter[str] = Counter()
     for number, event, at, code in (*_parse_lines(callers), *_parse_lines(callees)):
         # If the far end was called twice for one call, the first of its BYEs counts.
         calls.setdefault(number, {}).setdefault(event, at)
@@ -214,6 +218,7 @@ def parse_call_logs(callers: str, callees: str) -> list[ObservedCall]:
             codes[number] = code
         elif event == "called":
             ports[number] = code
+            far_end_calls[number] += 1
     return [
         ObservedCall(
             number=number,
@@ -224,6 +229,7 @@ def parse_call_logs(callers: str, callees: str) -> list[ObservedCall]:
             by_caller="dropped" not in at,
             far_ended=at.get("far-ended"),
             node_port=ports.get(number, 0),
+            far_end_calls=far_end_calls[number],
         )
         for number, at in calls.items()
         if "invited" in at

@@ -189,6 +189,7 @@ class Verification:
         }
         violations = [
             *(self._violation(call, f"rejected with {call.code or 'no response'}") for call in unexplained),
+            *(self._violation(call, "the far end was called twice") for call in self.calls if call.far_end_calls > 1),
             *(self._violation(call, f"dropped after {self._connected_seconds(call):.1f} s") for call in dropped),
             *(self._violation(call, "the far end was not hung up together with the caller") for call in abandoned),
             *(
