@@ -5,12 +5,14 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_config import REPOSITORY
+from tests.unit_restrictions import PRIVILEGED, RESOURCES, restricted
 from voxrec.systemd import sd_notify, watchdog_interval
 
 
@@ -54,6 +56,44 @@ class WatchdogTests(SynchronousTestCase):
             {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"},
         ):
             self.assertIsNone(watchdog_interval(environ), environ)
+
+
+# What uses functions of Python that C libraries call: TLS of a client and of a server, and conversions of audio.
+CALLBACKS = """
+import sys
+from pathlib import Path
+import numpy as np
+from OpenSSL import SSL
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from voxrec.audio.formats import WAV, get_format
+from voxrec.audio.stream import convert_in_parts
+from voxrec.audio.writer import write_audio
+
+directory = Path(sys.argv[1])
+samples = [np.zeros((8000, 1), dtype=np.int16)]
+write_audio(samples, directory / "a.wav", 8000, 1, WAV)
+print(len(b"".join(convert_in_parts(directory / "a.wav", get_format("opus")))) > 0)
+write_audio(samples, directory / "a.g726", 8000, 1, get_format("g726-32"))
+print((directory / "a.g726").stat().st_size)  # 67 blocks of 120 samples, each of 4 bits
+transport = StringTransport()
+factory = TLSMemoryBIOFactory(optionsForClientTLS("example.org"), True, Factory.forProtocol(Protocol))
+factory.buildProtocol(None).makeConnection(transport)
+print(transport.value()[:1].hex())
+SSL.Context(SSL.TLS_METHOD).set_alpn_select_callback(lambda *_: b"http/1.1")
+"""
+
+
+class RestrictedProcessTests(SynchronousTestCase):
+    def test_functions_that_libraries_call(self) -> None:
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        command = restricted([sys.executable, "-c", CALLBACKS, str(directory)], [*PRIVILEGED, *RESOURCES])
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
+        self.assertEqual((done.stderr, done.stdout.split()), ("", ["True", "4020", "16"]))
 
 
 class UnitTests(SynchronousTestCase):

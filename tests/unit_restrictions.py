@@ -1,7 +1,7 @@
 """The restrictions of systemd/voxrec.service that can be applied to a process without systemd.
 
-``MemoryDenyWriteExecute`` is the kernel's PR_SET_MDWE (prctl(2)), which systemd uses where it can. ``UMask``,
-``NoNewPrivileges`` and ``SystemCallFilter`` are set as systemd sets them.
+``UMask``, ``NoNewPrivileges`` and ``SystemCallFilter`` are set as systemd sets them. ``MemoryDenyWriteExecute``, if the
+unit has it, is the kernel's PR_SET_MDWE (prctl(2)), which systemd uses where it can.
 """
 
 import configparser
@@ -33,7 +33,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 def prctl(*arguments):
     if libc.prctl(*arguments, *[0] * (5 - len(arguments))) != 0:
         raise OSError(ctypes.get_errno(), f"prctl{arguments}")
-prctl(65, 1)
+if sys.argv[3] == "yes":
+    prctl(65, 1)
 prctl(38, 1)
 denied = [int(number) for number in sys.argv[1].split(",")]
 # load the number of the system call; for each denied one, jump to the last instruction, EPERM; otherwise allow
@@ -45,7 +46,7 @@ instructions = ctypes.create_string_buffer(program, len(program))
 header = struct.pack("HxxxxxxQ", len(denied) + 3, ctypes.addressof(instructions))
 prctl(22, 2, ctypes.c_char_p(header))
 os.umask(int(sys.argv[2], 8))
-os.execvp(sys.argv[3], sys.argv[3:])
+os.execvp(sys.argv[4], sys.argv[4:])
 """
 
 
@@ -58,4 +59,6 @@ def restricted(command: Sequence[str], refused: Iterable[int]) -> list[str]:
         raise SkipTest("the numbers of system calls are those of x86_64")
     unit = configparser.RawConfigParser(strict=False)
     unit.read(_UNIT)
-    return [sys.executable, "-c", _RESTRICT, ",".join(map(str, refused)), unit["Service"]["UMask"], *command]
+    service = unit["Service"]
+    options = (",".join(map(str, refused)), service["UMask"], service.get("MemoryDenyWriteExecute", "no"))
+    return [sys.executable, "-c", _RESTRICT, *options, *command]

@@ -40,6 +40,6 @@ class HardeningTests(LiveTestCase):
         await demo_call.place_call(stack, self.reactor, self.directory, profile, callee, 2.0)
         recording = await stack.wait_for_recording(profile["id"])
         self.assertEqual(recording["state"], "completed", recording["verdict"])
-        for path in (f"/recordings/{recording['id']}/audio?format=wav", f"/recordings/{recording['id']}/peaks"):
+        for path in (f"/recordings/{recording['id']}/audio?format=opus", f"/recordings/{recording['id']}/peaks"):
             self.assertEqual((await stack.request("GET", path)).status, 200, path)
         self.assertEqual(stack.count_log_lines("Traceback"), 0, stack.voxrec_log_tail())
